@@ -1,0 +1,97 @@
+package snapshot
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"example.org/mmoci/pkg/archive"
+)
+
+// ErrIntegrity marks bytes that are not what their digest or their signature
+// says. It is [archive.ErrIntegrity], so that a caller asks once.
+var ErrIntegrity = archive.ErrIntegrity
+
+// ErrNotExist marks a path or digest that a snapshot does not hold, or a blob that the place it should be read from has lost.
+var ErrNotExist = errors.New("not in the snapshot")
+
+// Digest is the SHA-256 of a file's bytes.
+type Digest [sha256.Size]byte
+
+// emptyDigest is the digest of the empty string, which every row of size 0 has.
+var emptyDigest = Digest(sha256.Sum256(nil))
+
+const digestScheme = "sha256:"
+
+// ParseDigest reads "sha256:" and 64 lower-case hex digits; anything else is an error.
+func ParseDigest(s string) (Digest, error) {
+	digits, ok := strings.CutPrefix(s, digestScheme)
+	if !ok {
+		return Digest{}, fmt.Errorf("digest %.80q: does not begin with %q", s, digestScheme)
+	}
+	d, ok := parseHex(digits)
+	if !ok {
+		return Digest{}, fmt.Errorf("digest %.80q: not 64 lower-case hexadecimal digits", s)
+	}
+	return d, nil
+}
+
+// parseHex reads 64 lower-case hex digits.
+func parseHex(digits string) (Digest, bool) {
+	var d Digest
+	if len(digits) != 2*len(d) {
+		return Digest{}, false
+	}
+	for i := range len(digits) {
+		c := digits[i]
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return Digest{}, false
+		}
+		d[i/2] = d[i/2]<<4 | c
+	}
+	return d, true
+}
+
+// String is "sha256:" and [Digest.Hex].
+func (d Digest) String() string { return digestScheme + d.Hex() }
+
+// Hex is the digest as 64 lower-case hexadecimal digits.
+func (d Digest) Hex() string { return hex.EncodeToString(d[:]) }
+
+// IsZero tells the zero value, which stands for "none".
+func (d Digest) IsZero() bool { return d == Digest{} }
+
+// Sum is the digest of b.
+func Sum(b []byte) Digest { return sha256.Sum256(b) }
+
+// Blob is a digest with its size.
+type Blob struct {
+	Digest Digest
+	Size   int64 // bytes
+}
+
+// BlobOf is digest and size of b.
+func BlobOf(b []byte) Blob { return Blob{Digest: Sum(b), Size: int64(len(b))} }
+
+// String is "sha256:<hex> SIZE", as in a statement.
+func (b Blob) String() string { return fmt.Sprintf("%s %d", b.Digest, b.Size) }
+
+// check tells why b cannot be a blob: an empty string has one digest, and no other string has it.
+func (b Blob) check() error {
+	switch {
+	case b.Size < 0:
+		return fmt.Errorf("size %d is negative", b.Size)
+	case b.Digest.IsZero():
+		return errors.New("digest missing")
+	case (b.Size == 0) != (b.Digest == emptyDigest):
+		return fmt.Errorf("size %d contradicts %s", b.Size, b.Digest)
+	}
+	return nil
+}
