@@ -1,0 +1,178 @@
+package testarchive
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Server serves files over HTTP on loopback, with faults, and counts. Like a
+// mirror it has Last-Modified and ETag, answers conditions, Range and If-Range,
+// and has no directory listings. Safe for concurrent use.
+type Server struct {
+	*httptest.Server
+
+	mu       sync.Mutex
+	files    Files
+	moved    int // how often the files were exchanged
+	requests []string
+	seen     map[string]int
+	fault    func(path string, n int) Broken
+}
+
+// Broken is a way for a response to go wrong; the zero value is none.
+type Broken struct {
+	Status     int           // answer this instead
+	RetryAfter string        // header with it
+	CutAfter   int           // close the connection after so many body bytes, if > 0
+	Stall      time.Duration // pause before the body
+	Flip       bool          // flip a bit in the body
+	Reset      bool          // close the connection without an answer
+	NoRange    bool          // ignore Range and conditions: always 200 and all of it
+	Body       []byte        // answer 200 with this body
+}
+
+// Serve starts a server that ends with the test.
+func Serve(t testing.TB, f Files) *Server {
+	t.Helper()
+	s := &Server{files: f, seen: map[string]int{}}
+	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Replace exchanges all files at once (upstream moves).
+func (s *Server) Replace(f Files) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files = f
+	s.moved++
+}
+
+// Requests lists "METHOD path status" in order since the last call; status is
+// 0 where the connection was closed instead.
+func (s *Server) Requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.requests
+	s.requests = nil
+	return r
+}
+
+// Fault is called before each request; it may return a Broken to misbehave.
+// path is relative to the archive root and unescaped; n counts the requests
+// of that path, from 1. nil ends the misbehaviour. The function is called under no lock
+// of the server's, perhaps concurrently.
+func (s *Server) Fault(f func(path string, n int) Broken) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = f
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, "/")
+	s.mu.Lock()
+	data, ok := s.files[path]
+	modified := DefaultDate().Add(time.Duration(s.moved) * time.Hour)
+	s.seen[path]++
+	n, fault := s.seen[path], s.fault
+	s.mu.Unlock()
+
+	var b Broken
+	if fault != nil {
+		b = fault(path, n)
+	}
+	sw := &faultWriter{ResponseWriter: w, broken: b, gone: r.Context().Done()}
+	defer func() {
+		s.mu.Lock()
+		s.requests = append(s.requests, fmt.Sprintf("%s %s %d", r.Method, path, sw.status))
+		s.mu.Unlock()
+		if sw.abort {
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	if b.Reset {
+		sw.abort = true
+		return
+	}
+	if b.Body != nil {
+		data, ok = b.Body, true
+	}
+	if !ok && b.Status == 0 {
+		http.Error(sw, "404 not found: "+path, http.StatusNotFound)
+		return
+	}
+	s.answer(sw, r, path, data, modified)
+}
+
+// answer sends the file, or the fault's status in its place.
+func (s *Server) answer(w *faultWriter, r *http.Request, path string, data []byte, modified time.Time) {
+	b := w.broken
+	if b.Status != 0 {
+		if b.RetryAfter != "" {
+			w.Header().Set("Retry-After", b.RetryAfter)
+		}
+		http.Error(w, http.StatusText(b.Status), b.Status)
+		return
+	}
+	if b.NoRange {
+		for _, h := range []string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"} {
+			r.Header.Del(h)
+		}
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	// A flipped bit is the line's, not the server's: the ETag stays.
+	w.Header().Set("ETag", `"`+sha256Hex(data)[:16]+`"`)
+	if b.Flip && len(data) > 0 {
+		data = flipped(data, len(data)/2)
+	}
+	http.ServeContent(w, r, path, modified, bytes.NewReader(data))
+}
+
+// faultWriter cuts and stalls a body and remembers the status.
+type faultWriter struct {
+	http.ResponseWriter
+	broken Broken
+	status int
+	sent   int
+	abort  bool
+	gone   <-chan struct{} // closed when the client went away
+}
+
+func (w *faultWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *faultWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.sent == 0 && w.broken.Stall > 0 {
+		// The header goes out at once, the body late.
+		_ = http.NewResponseController(w.ResponseWriter).Flush()
+		select {
+		case <-time.After(w.broken.Stall):
+		case <-w.gone:
+		}
+	}
+	if cut := w.broken.CutAfter; cut > 0 && w.sent+len(p) > cut {
+		n, _ := w.ResponseWriter.Write(p[:cut-w.sent])
+		w.sent += n
+		_ = http.NewResponseController(w.ResponseWriter).Flush()
+		w.abort = true
+		return n, errCut
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.sent += n
+	return n, err
+}
+
+// errCut ends the copying of a body that was cut.
+var errCut = errors.New("cut by the test")
