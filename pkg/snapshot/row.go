@@ -10,8 +10,8 @@ import (
 // Package is what the table says of a binary package; the zero value: not one.
 type Package struct{ Name, Version, Architecture, Source string }
 
-// IsZero tells a file that is no package.
-func (p Package) IsZero() bool { return p == Package{} }
+// IsPackage tells whether there is a package, also of a [Row]: the zero value is none.
+func (p Package) IsPackage() bool { return p != Package{} }
 
 // Row is one file of a snapshot (SPEC section 5).
 type Row struct {
@@ -46,7 +46,7 @@ func (r Row) check() error {
 	if err := r.Blob().check(); err != nil {
 		return fmt.Errorf("file %s: %w", r.Path, err)
 	}
-	if r.Package.IsZero() {
+	if !r.IsPackage() {
 		return nil
 	}
 	for _, f := range [...]string{r.Name, r.Version, r.Architecture, r.Source} {
@@ -158,7 +158,7 @@ func derived(path string, n fileName) (p Package, dir string) {
 
 // kindOf sets exactly the bits whose derivation is right.
 func kindOf(r Row) byte {
-	if r.Package.IsZero() {
+	if !r.IsPackage() {
 		return 0
 	}
 	p, dir := derived(r.Path, splitName(r.Path))

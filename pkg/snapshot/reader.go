@@ -1,0 +1,230 @@
+package snapshot
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+)
+
+// HoldBack is how much of a blob is withheld until its digest is known to be right, in bytes.
+const HoldBack = 64 << 10
+
+// errLost is what a reader says after WriteTo handed bytes to a writer that did not
+// take them. It is not the writer's error, which might be io.EOF.
+var errLost = errors.New("content lost in a failed copy")
+
+// maxIdleReads bounds how often a source may return nothing and no error.
+const maxIdleReads = 100
+
+// Reader ends in a verified EOF or an error, never in wrong bytes and EOF. The
+// last [HoldBack] bytes are given out only after everything was verified: whoever has read to
+// io.EOF has the right bytes, and whoever reads wrong ones is left without an end.
+// Not safe for concurrent use. It holds at most [HoldBack] bytes.
+type Reader struct {
+	src     io.ReadCloser
+	blob    Blob
+	name    string    // for errors, "" if only the digest is known
+	hash    hash.Hash // nil if the content needs no hashing
+	onRight func()    // called once when the content was found to be right
+
+	free int64  // bytes that may be given out before the end was seen
+	read int64  // bytes read from src
+	held []byte // what is left to give out of the tail; nil before it was read
+	buf  []byte // memory of held
+	end  bool   // the content was found to be right
+	err  error  // sticky
+}
+
+// NewReader verifies r against b while it is read. Fewer or more bytes than b.Size, or
+// other ones, end in an error wrapping [ErrIntegrity]; errors of r are handed on. Close closes r.
+func NewReader(r io.ReadCloser, b Blob) *Reader {
+	v := &Reader{src: r, blob: b, hash: sha256.New(), free: max(0, b.Size-HoldBack)}
+	if err := b.check(); err != nil {
+		v.err = fmt.Errorf("blob %s: %w: %w", b.Digest, err, ErrIntegrity)
+	}
+	return v
+}
+
+// newTrusted reads content that was hashed before; only its size is compared.
+func newTrusted(r io.ReadCloser, b Blob) *Reader {
+	v := NewReader(r, b)
+	v.hash, v.free = nil, b.Size
+	return v
+}
+
+// Read implements io.Reader. After an error every call returns that error.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	if r.free > 0 {
+		n, err := r.pull(p[:min(int64(len(p)), r.free)])
+		r.free -= int64(n)
+		if n > 0 {
+			return n, nil // err, if any, is sticky
+		}
+		return 0, err
+	}
+	if err := r.finish(); err != nil {
+		return 0, err
+	}
+	n := copy(p, r.held)
+	r.held = r.held[n:]
+	if n == 0 {
+		r.err = io.EOF
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo, with the memory of the held back tail as its only buffer.
+func (r *Reader) WriteTo(w io.Writer) (written int64, err error) {
+	for r.err == nil && r.free > 0 {
+		n, _ := r.pull(r.buffer()[:min(HoldBack, r.free)])
+		r.free -= int64(n)
+		if err := r.write(w, r.buf[:n], &written); err != nil {
+			return written, err
+		}
+	}
+	if r.err == nil && r.finish() == nil {
+		err := r.write(w, r.held, &written)
+		r.held = nil
+		if err != nil {
+			return written, err
+		}
+		r.err = io.EOF
+	}
+	if r.err == io.EOF {
+		return written, nil
+	}
+	return written, r.err
+}
+
+// write fails the reader if w does not take everything: what w lost cannot be read again.
+func (r *Reader) write(w io.Writer, p []byte, written *int64) error {
+	if len(p) == 0 {
+		return nil
+	}
+	n, err := w.Write(p)
+	*written += int64(n)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if err != nil && r.err == nil {
+		r.err = errLost
+	}
+	return err
+}
+
+// Close closes the source; reading afterwards is an error. Further calls do nothing.
+func (r *Reader) Close() error {
+	if r.src == nil {
+		return nil
+	}
+	src := r.src
+	r.src, r.held, r.buf = nil, nil, nil
+	if r.err == nil {
+		r.err = fs.ErrClosed
+	}
+	return src.Close()
+}
+
+// buffer is where the tail is held back, and what WriteTo copies through.
+func (r *Reader) buffer() []byte {
+	if r.buf == nil {
+		r.buf = make([]byte, min(HoldBack, r.blob.Size))
+	}
+	return r.buf
+}
+
+// pull reads once from the source, at least one byte if it returns no error.
+// An early end is an error.
+func (r *Reader) pull(p []byte) (int, error) {
+	for range maxIdleReads {
+		n, err := r.src.Read(p)
+		if n > 0 {
+			r.read += int64(n)
+			if r.hash != nil {
+				r.hash.Write(p[:n])
+			}
+		}
+		if err == io.EOF {
+			if r.read == r.blob.Size {
+				return n, nil // finish sees the end once more
+			}
+			return n, r.fail(fmt.Errorf("%d bytes instead of %d: %w", r.read, r.blob.Size, ErrIntegrity))
+		}
+		if err != nil {
+			return n, r.fail(err)
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+	return 0, r.fail(io.ErrNoProgress)
+}
+
+// finish reads the tail and the end, and verifies, once.
+func (r *Reader) finish() error {
+	if r.end {
+		return nil
+	}
+	tail := r.blob.Size - r.read
+	for held := int64(0); held < tail; {
+		n, err := r.pull(r.buffer()[held:tail])
+		if err != nil {
+			return err
+		}
+		held += int64(n)
+	}
+	if err := r.expectEnd(); err != nil {
+		return err
+	}
+	if r.hash != nil {
+		if got := Digest(r.hash.Sum(nil)); got != r.blob.Digest {
+			return r.fail(fmt.Errorf("%d bytes are %s: %w", r.read, got, ErrIntegrity))
+		}
+	}
+	r.end, r.held = true, r.buf[:tail]
+	if r.onRight != nil {
+		r.onRight()
+	}
+	return nil
+}
+
+// expectEnd refuses a source that goes on.
+func (r *Reader) expectEnd() error {
+	var more [1]byte
+	for range maxIdleReads {
+		n, err := r.src.Read(more[:])
+		switch {
+		case n > 0:
+			return r.fail(fmt.Errorf("more than %d bytes instead of %d: %w", r.read, r.blob.Size, ErrIntegrity))
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return r.fail(err)
+		}
+	}
+	return r.fail(io.ErrNoProgress)
+}
+
+// fail makes err sticky, with name and digest. A source's error that wraps
+// io.EOF must not look like the end.
+func (r *Reader) fail(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%v: %w", err, io.ErrUnexpectedEOF)
+	}
+	if r.name == "" {
+		r.err = fmt.Errorf("blob %s: %w", r.blob.Digest, err)
+	} else {
+		r.err = fmt.Errorf("%s: blob %s: %w", r.name, r.blob.Digest, err)
+	}
+	return r.err
+}
