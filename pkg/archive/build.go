@@ -1,0 +1,202 @@
+package archive
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/pkg/deb"
+	"github.com/klauspost/compress/gzip"
+)
+
+// EncoderGeneration numbers which encoder and level made the compressed
+// indices of curated archives. It rises whenever their bytes would change.
+//
+//	1: klauspost/compress v1.20.3, gzip, level 6
+const EncoderGeneration = 1
+
+// encoderLevel belongs to EncoderGeneration.
+const encoderLevel = 6
+
+// Curated is what the Release of a curated suite is built from.
+type Curated struct {
+	Upstream      *Release // nil for class site
+	Prefix, Suite string
+	Date          time.Time
+	ValidUntil    time.Time // zero: none
+	Components    []string
+	Architectures []string // "source" asks for Sources; "all" adds nothing
+	Origin, Label string   // override; "" keeps upstream's (for class site: "mmoci", prefix)
+	// Stanzas by component and architecture, in final order; an "all" package
+	// is given in each architecture.
+	Stanzas map[ComponentArch][]deb.Stanza
+}
+
+// ComponentArch names an index: component and architecture ("source" for Sources).
+type ComponentArch struct{ Component, Architecture string }
+
+// Path is where the uncompressed index stands below dists/SUITE.
+func (c ComponentArch) Path() string {
+	if c.Architecture == "source" {
+		return c.Component + "/source/Sources"
+	}
+	return c.Component + "/binary-" + c.Architecture + "/Packages"
+}
+
+// BuiltFile is a file of a curated suite, relative to dists/SUITE.
+type BuiltFile struct {
+	Path string
+	Data []byte
+}
+
+// Build makes the indices (Packages.gz; Sources.gz) and the Release text of
+// a curated suite. Deterministic: the same input gives the same bytes. The
+// Release lists the plain name of each index as well, though it is not stored
+// (apt sees no package otherwise), gz, and Acquire-By-Hash: yes. The files come
+// in path order; every component and architecture has one, even if empty.
+func Build(c Curated) (files []BuiltFile, release []byte, err error) {
+	wanted, err := c.indices()
+	if err != nil {
+		return nil, nil, fmt.Errorf("curated suite %s: %w", c.Suite, err)
+	}
+	var listed []ReleaseFile
+	for _, ca := range wanted {
+		plain, err := indexText(c.Stanzas[ca])
+		if err != nil {
+			return nil, nil, fmt.Errorf("index %s: %w", ca.Path(), err)
+		}
+		packed, err := compressIndex(plain)
+		if err != nil {
+			return nil, nil, fmt.Errorf("index %s: %w", ca.Path(), err)
+		}
+		files = append(files, BuiltFile{ca.Path() + ".gz", packed})
+		listed = append(listed, describe(ca.Path(), plain), describe(ca.Path()+".gz", packed))
+	}
+	return files, c.releaseText(listed), nil
+}
+
+// indices lists what is to be built in path order, and validates c.
+func (c Curated) indices() ([]ComponentArch, error) {
+	switch {
+	case c.Date.IsZero():
+		return nil, errors.New("no date")
+	case !c.ValidUntil.IsZero() && !c.ValidUntil.After(c.Date):
+		return nil, errors.New("valid until a time before its date")
+	case len(c.Components) == 0:
+		return nil, errors.New("no component")
+	}
+	wanted := map[ComponentArch]bool{}
+	for _, component := range c.Components {
+		for _, arch := range c.Architectures {
+			ca := ComponentArch{component, arch}
+			if err := ValidPath(ca.Path()); err != nil || strings.ContainsAny(ca.Path(), " \u00a0") {
+				return nil, fmt.Errorf("component %q, architecture %q: no path", component, arch)
+			}
+			if arch != "all" {
+				wanted[ca] = true
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, errors.New("no architecture")
+	}
+	for ca := range c.Stanzas {
+		if !wanted[ca] {
+			return nil, fmt.Errorf("packages for %s/%s, which is not among its components and architectures", ca.Component, ca.Architecture)
+		}
+	}
+	byPath := func(a, b ComponentArch) int { return cmp.Compare(a.Path(), b.Path()) }
+	return slices.SortedFunc(maps.Keys(wanted), byPath), nil
+}
+
+// indexText writes stanzas one after another, an empty line after each.
+func indexText(stanzas []deb.Stanza) ([]byte, error) {
+	var b []byte
+	for _, s := range stanzas {
+		if len(s) == 0 || bytes.HasPrefix(s, []byte("\n")) || bytes.Contains(s, []byte("\n\n")) {
+			return nil, fmt.Errorf("stanza %.60q: empty, or more than one", s)
+		}
+		b = s.Append(b)
+	}
+	return b, nil
+}
+
+// compressIndex is what EncoderGeneration is the number of. The header carries
+// no name, no time and "unknown" for the system.
+func compressIndex(plain []byte) ([]byte, error) {
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, encoderLevel)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := z.Write(plain); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+func describe(path string, data []byte) ReleaseFile {
+	return ReleaseFile{Path: path, Size: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
+}
+
+// releaseText writes the Release. Of upstream's fields those stay that apt's
+// pins and messages go by; those go that speak of upstream's signature
+// (Signed-By), freshness (Valid-Until) or files (Snapshots, hash lists).
+func (c Curated) releaseText(files []ReleaseFile) []byte {
+	up := c.Upstream
+	if up == nil {
+		up = &Release{Origin: "mmoci", Label: c.Prefix, Suite: c.Suite, Codename: c.Suite}
+	}
+	var b bytes.Buffer
+	field := func(name, value string) {
+		if value = strings.Join(strings.Fields(value), " "); value != "" {
+			fmt.Fprintf(&b, "%s: %s\n", name, value)
+		}
+	}
+	field("Origin", cmp.Or(c.Origin, up.Origin))
+	field("Label", cmp.Or(c.Label, up.Label))
+	field("Suite", up.Suite)
+	field("Version", up.Version)
+	field("Codename", up.Codename)
+	field("Changelogs", up.Field("Changelogs"))
+	field("Date", c.Date.UTC().Format(dateLayout))
+	if !c.ValidUntil.IsZero() {
+		field("Valid-Until", c.ValidUntil.UTC().Format(dateLayout))
+	}
+	field("NotAutomatic", yes(up.NotAutomatic))
+	field("ButAutomaticUpgrades", yes(up.ButAutomaticUpgrades))
+	field("Acquire-By-Hash", "yes")
+	field("No-Support-for-Architecture-all", "Packages")
+	field("Architectures", strings.Join(c.binaryArchitectures(), " "))
+	field("Components", strings.Join(sortedSet(c.Components), " "))
+	field("Description", up.Description)
+	b.WriteString("SHA256:\n")
+	slices.SortFunc(files, func(a, b ReleaseFile) int { return cmp.Compare(a.Path, b.Path) })
+	for _, f := range files {
+		fmt.Fprintf(&b, " %s %d %s\n", f.SHA256, f.Size, f.Path)
+	}
+	return b.Bytes()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
+}
+
+// binaryArchitectures is what the field lists: neither source nor all.
+func (c Curated) binaryArchitectures() []string {
+	return slices.DeleteFunc(sortedSet(c.Architectures), func(a string) bool { return a == "source" || a == "all" })
+}
+
+func sortedSet(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }

@@ -1,0 +1,97 @@
+package archive
+
+import (
+	"bytes"
+	"compress/bzip2"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
+)
+
+// MaxDictionary bounds what xz, lzma and zstd data may ask as a dictionary or
+// window, in bytes. xz -9 takes half of it, zstd --ultra -22 all of it.
+const MaxDictionary = 128 << 20
+
+// expansion is how much room a decompressed index is given at first, per byte
+// of its compressed form. Packages files grow about sixfold. The allocation thus
+// follows bytes that are there, not a size that somebody declared.
+const expansion = 8
+
+var errTooLong = errors.New("longer than expected when decompressed")
+
+// Decompress returns the decompressed bytes of an index, by the ending of
+// name: .xz, .gz, .bz2, .lzma, .zst, none. More than limit bytes is an error,
+// found before they are held in memory; so is a dictionary over MaxDictionary
+// and a file that ends early. Several gzip members, xz streams or zstd frames
+// in a row are one file. Data without such an ending is returned as it is.
+func Decompress(name string, data []byte, limit int64) ([]byte, error) {
+	out, err := decompress(path.Ext(name), data, limit)
+	if errors.Is(err, io.EOF) { // never to be taken for the end of anything
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path.Base(name), err)
+	}
+	return out, nil
+}
+
+func decompress(ending string, data []byte, limit int64) ([]byte, error) {
+	var r io.Reader
+	var err error
+	switch ending {
+	default:
+		if int64(len(data)) > limit {
+			return nil, tooLong(limit)
+		}
+		return data, nil
+	case ".lz4", ".br", ".Z":
+		return nil, fmt.Errorf("compression %s is not supported", ending)
+	case ".gz":
+		r, err = gzip.NewReader(bytes.NewReader(data))
+	case ".bz2":
+		r = bzip2.NewReader(bytes.NewReader(data))
+	case ".xz":
+		if err := surveyXZ(data, limit); err != nil {
+			return nil, err
+		}
+		r, err = xz.ReaderConfig{DictCap: lzma.MinDictCap}.NewReader(bytes.NewReader(data))
+	case ".lzma":
+		r, err = lzma.ReaderConfig{DictCap: MaxDictionary}.NewReader(bytes.NewReader(data))
+	case ".zst":
+		var z *zstd.Decoder
+		z, err = zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(MaxDictionary), zstd.WithDecoderMaxMemory(MaxDictionary))
+		if err == nil {
+			defer z.Close()
+			r = z
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return readBounded(r, int64(len(data))*expansion, limit)
+}
+
+func tooLong(limit int64) error { return fmt.Errorf("%w: over %d bytes", errTooLong, limit) }
+
+// readBounded reads all of r, at most limit bytes; room is a guess.
+func readBounded(r io.Reader, room, limit int64) ([]byte, error) {
+	limit = max(0, min(limit, math.MaxInt64-1))
+	var b bytes.Buffer
+	b.Grow(int(min(room, limit)) + bytes.MinRead)
+	n, err := b.ReadFrom(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > limit {
+		return nil, tooLong(limit)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,117 @@
+package archive
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"example.org/mmoci/pkg/deb"
+)
+
+// PackageFile is what a stanza of a Packages index says of its pool file.
+type PackageFile struct {
+	Name, Version, Architecture, Source string
+	Filename                            string // relative to the archive root, cleaned ("./x.deb" is "x.deb"), validated like ReleaseFile.Path
+	Size                                int64
+	SHA256, SHA512                      string // lower-case hex, or ""
+}
+
+// MaxPoolFile bounds the size that a stanza may claim for its file, in bytes.
+// It serves to tell nonsense; nothing is ever allocated by it.
+const MaxPoolFile = 1 << 40
+
+// maxName bounds package names, versions and architectures, in bytes; they
+// become parts of file names.
+const maxName = 255
+
+// Names as dpkg takes them (pkg_name_is_illegal): laxer than policy, which
+// wants lower case, but nothing that means something to a shell or a path.
+var (
+	packageName      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+._-]*$`)
+	architectureName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*$`)
+)
+
+// ParsePackageFile reads and validates these fields of a stanza. Source is
+// without version and falls back to Name. A stanza that has a Filename but
+// only weak digests is refused with an error wrapping ErrIntegrity. The strings
+// are views of the stanza, as [deb.Stanza] says.
+func ParsePackageFile(s deb.Stanza) (PackageFile, error) {
+	var v [8]string
+	s.Values(v[:], "Package", "Version", "Architecture", "Source", "Filename", "Size", "SHA256", "SHA512")
+	source, _, _ := strings.Cut(v[3], "(")
+	f := PackageFile{
+		Name:         v[0],
+		Version:      v[1],
+		Architecture: v[2],
+		Source:       cmp.Or(strings.TrimSpace(source), v[0]),
+		SHA256:       strings.ToLower(v[6]),
+		SHA512:       strings.ToLower(v[7]),
+	}
+	if err := f.validateNames(); err != nil {
+		return PackageFile{}, err
+	}
+	if err := f.readFile(v[4], v[5]); err != nil {
+		return PackageFile{}, fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
+	}
+	return f, nil
+}
+
+func (f PackageFile) validateNames() error {
+	if len(f.Name) > maxName || !packageName.MatchString(f.Name) {
+		return fmt.Errorf("package name %.80q", f.Name)
+	}
+	if len(f.Source) > maxName || !packageName.MatchString(f.Source) {
+		return fmt.Errorf("package %s: source name %.80q", f.Name, f.Source)
+	}
+	if len(f.Architecture) > maxName || !architectureName.MatchString(f.Architecture) {
+		return fmt.Errorf("package %s: architecture %.80q", f.Name, f.Architecture)
+	}
+	if len(f.Version) > maxName || strings.ContainsFunc(f.Version, isControl) || strings.ContainsAny(f.Version, "/ ") {
+		return fmt.Errorf("package %s: version %.80q", f.Name, f.Version)
+	}
+	if _, err := deb.ParseVersion(f.Version); err != nil {
+		return fmt.Errorf("package %s: version %.80q: %w", f.Name, f.Version, err)
+	}
+	return nil
+}
+
+// readFile takes what the stanza says of the file itself.
+func (f *PackageFile) readFile(filename, size string) (err error) {
+	if filename == "" {
+		return errors.New("no Filename")
+	}
+	if f.Filename, err = cleanPath(filename); err != nil {
+		return fmt.Errorf("field Filename: %w", err)
+	}
+	if f.Size, err = parseSize(size); err != nil {
+		return err
+	}
+	switch {
+	case f.Size == 0 || f.Size > MaxPoolFile:
+		return fmt.Errorf("size %d: not between 1 and %d", f.Size, int64(MaxPoolFile))
+	case !isDigest(f.SHA256, 32):
+		return fmt.Errorf("SHA256 %.80q", f.SHA256)
+	case !isDigest(f.SHA512, 64):
+		return fmt.Errorf("SHA512 %.140q", f.SHA512)
+	case f.SHA256 == "" && f.SHA512 == "":
+		return fmt.Errorf("%w: neither SHA256 nor SHA512", ErrIntegrity)
+	}
+	return nil
+}
+
+// Less orders stanzas of a curated index: name, version, architecture; what is
+// the same in these (versions that compare equal may be spelled differently)
+// by spelling, file name and digest, so that the order is total.
+func Less(a, b PackageFile) int {
+	return cmp.Or(
+		cmp.Compare(a.Name, b.Name),
+		deb.Compare(a.Version, b.Version),
+		cmp.Compare(a.Architecture, b.Architecture),
+		cmp.Compare(a.Version, b.Version),
+		cmp.Compare(a.Filename, b.Filename),
+		cmp.Compare(a.SHA256, b.SHA256),
+		cmp.Compare(a.SHA512, b.SHA512),
+	)
+}

@@ -1,0 +1,86 @@
+package archive
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ErrIntegrity marks bytes that contradict what a signature or digest says of
+// them: a bad, missing or foreign signature, a mismatching index. The program
+// ends with exit code 3 on it.
+var ErrIntegrity = errors.New("integrity")
+
+// Kind is how firmly something is believed.
+type Kind uint8
+
+const (
+	Unverified Kind = iota // not at all: may be served, never written to a host
+	Pinned                 // its digest was given by someone trusted (a reference by digest, a verified statement)
+	Signed                 // a signature by a trusted key was verified over it
+)
+
+// String names the kind for reports: "unverified", "pinned", "signed".
+func (k Kind) String() string {
+	switch k {
+	case Pinned:
+		return "pinned"
+	case Signed:
+		return "signed"
+	default:
+		return "unverified"
+	}
+}
+
+// How says how signed text was verified. The zero value is "not at all".
+type How struct {
+	Kind   Kind
+	Signer string    // Signed: fingerprint of the primary key, 40 upper-case hex digits
+	Time   time.Time // Signed: creation time of the signature, UTC
+	Detail string    // why not, or remarks ("2 of 3 signatures by unknown keys"); for people
+
+	Key     string    // Signed: fingerprint of the key that signed, Signer or one of its subkeys
+	Expires time.Time // Signed: when the signature itself expires; zero: never
+}
+
+// Trust says by what a signed text may be believed. With neither Keyring nor
+// Digest the text comes back Unverified: callers decide what may be done with
+// that. With both, both must hold.
+type Trust struct {
+	Keyring *Keyring // any one good signature by one of these keys suffices, every signature is tried
+	Digest  string   // "sha256:<hex>" of the whole file (InRelease), believed as given
+}
+
+// checkPin compares data with the pinned digest, if there is one.
+func (t Trust) checkPin(data []byte) error {
+	if t.Digest == "" {
+		return nil
+	}
+	want, err := hex.DecodeString(strings.TrimPrefix(t.Digest, "sha256:"))
+	if err != nil || !strings.HasPrefix(t.Digest, "sha256:") || len(want) != sha256.Size {
+		return fmt.Errorf("pinned digest %q: not sha256:<64 hex digits>", t.Digest)
+	}
+	if got := sha256.Sum256(data); subtle.ConstantTimeCompare(got[:], want) == 0 {
+		return fmt.Errorf("%w: sha256:%x where %s is pinned", ErrIntegrity, got, t.Digest)
+	}
+	return nil
+}
+
+// judge believes signed text as far as t allows. file is what a pin is the
+// digest of, message what the signatures were made over.
+func (t Trust) judge(file, message []byte, blocks [][]byte) (How, error) {
+	if err := t.checkPin(file); err != nil {
+		return How{}, err
+	}
+	if t.Keyring != nil {
+		return verifySignatures(message, blocks, t.Keyring)
+	}
+	if t.Digest != "" {
+		return How{Kind: Pinned, Detail: t.Digest}, nil
+	}
+	return How{Detail: "neither key nor digest given"}, nil
+}
