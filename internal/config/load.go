@@ -1,0 +1,288 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Name is how the file of a plan is called; SystemDir is where it is looked
+// for when the working directory has none.
+const (
+	Name      = "mmoci.yaml"
+	SystemDir = "/etc/mmoci"
+)
+
+// Find returns the mmoci.yaml to use when none is named: of the working
+// directory, else of /etc/mmoci; "" if there is none.
+func Find() string {
+	for _, name := range []string{Name, filepath.Join(SystemDir, Name)} {
+		if fi, err := os.Stat(name); err == nil && !fi.IsDir() {
+			return name
+		}
+	}
+	return ""
+}
+
+// Load reads mmoci.yaml. Unknown keys, missing keys, nulls and empty lists are
+// errors (ErrUsage) with file, line and what to write instead. Lists that it names are read;
+// keys, directories and upstreams are not looked at.
+func Load(path string) (*Plan, error) {
+	data, err := readFile(path, MaxYAML)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usage(Position{File: path}, "%w; \"mmoci init\" makes one", fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parsePlan(path, data)
+}
+
+// parsePlan reads and validates the text of an mmoci.yaml.
+func parsePlan(path string, data []byte) (*Plan, error) {
+	docs, err := parseYAML(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) == 0 {
+		return nil, usage(Position{path, 1}, "empty; it needs at least ref: and archives:")
+	}
+	if len(docs) > 1 {
+		return nil, docs[1].errorf("a second document begins here; one file is one plan")
+	}
+	l := &loader{dir: filepath.Dir(path), plan: &Plan{File: path}}
+	if err := l.top(docs[0]); err != nil {
+		return nil, err
+	}
+	if err := l.plan.Validate(); err != nil {
+		return nil, err
+	}
+	return l.plan, nil
+}
+
+// loader turns nodes into a plan.
+type loader struct {
+	dir  string // of the file: relative paths are relative to it
+	plan *Plan
+}
+
+func (l *loader) top(n node) error {
+	p := l.plan
+	return n.mapping(fields{
+		"ref":        setText(&p.Ref),
+		"sign":       l.sign,
+		"trust":      l.setFiles(&p.Trust),
+		"archives":   l.archives,
+		"serve":      l.serve,
+		"recommends": setFlag(&p.Recommends),
+		"valid-for":  setDays(&p.ValidFor),
+	})
+}
+
+func (l *loader) sign(n node) error {
+	s := &Sign{}
+	l.plan.Sign = s
+	if v, ok := n.scalar(); ok {
+		return n.errorf("is a single value; write sign: {key: %s}", oneLine(v))
+	}
+	err := n.mapping(fields{
+		"key":                l.setFile(&s.Key),
+		"passphrase-file":    l.setFile(&s.PassphraseFile),
+		"passphrase-command": setCommand(&s.PassphraseCmd),
+		"command":            setCommand(&s.Command),
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.validate(); err != nil {
+		return n.errorf("%w", err)
+	}
+	return nil
+}
+
+func (s *Sign) validate() error {
+	switch {
+	case s.Key == "" && s.Command == nil:
+		return errors.New("names neither key: nor command:; give the file of the secret key (mmoci key new makes one) or the command that signs")
+	case s.Key != "" && s.Command != nil:
+		return errors.New("names key: and command:; keep one of them")
+	case s.PassphraseFile != "" && s.PassphraseCmd != nil:
+		return errors.New("names passphrase-file: and passphrase-command:; keep one of them")
+	case s.Command != nil && (s.PassphraseFile != "" || s.PassphraseCmd != nil):
+		return errors.New("names a passphrase for command:; a passphrase belongs to key:")
+	}
+	return nil
+}
+
+func (l *loader) serve(n node) error {
+	s := &l.plan.Serve
+	return n.mapping(fields{
+		"listen": setOneOrMore(&s.Listen),
+		"policy": l.setFile(&s.Policy),
+		"state":  l.setFile(&s.State),
+	})
+}
+
+func (l *loader) archives(n node) error {
+	items, err := n.items()
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		item.key = ""
+		a, err := l.archive(item)
+		if err != nil {
+			return err
+		}
+		l.plan.Archives = append(l.plan.Archives, *a)
+	}
+	return nil
+}
+
+// file makes a path relative to the file it was written in.
+func (l *loader) file(p string) string {
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(l.dir, p)
+}
+
+func (l *loader) setFile(dst *string) func(node) error {
+	return func(n node) error {
+		s, err := n.text()
+		if err != nil {
+			return err
+		}
+		if isURL(s) {
+			return n.errorf("is a URL, should be a file: %s", s)
+		}
+		*dst = l.file(s)
+		return nil
+	}
+}
+
+func (l *loader) setFiles(dst *[]string) func(node) error {
+	return func(n node) error {
+		list, err := oneOrMore(n)
+		if err != nil {
+			return err
+		}
+		for _, s := range list {
+			if isURL(s) {
+				return n.errorf("is a URL, should be a file: %s", s)
+			}
+			*dst = append(*dst, l.file(s))
+		}
+		return nil
+	}
+}
+
+func setText(dst *string) func(node) error {
+	return func(n node) (err error) {
+		*dst, err = n.text()
+		return err
+	}
+}
+
+func setTexts(dst *[]string) func(node) error {
+	return func(n node) (err error) {
+		*dst, err = n.texts()
+		return err
+	}
+}
+
+func setFlag(dst *bool) func(node) error {
+	return func(n node) (err error) {
+		*dst, err = n.flag()
+		return err
+	}
+}
+
+func setOneOrMore(dst *[]string) func(node) error {
+	return func(n node) (err error) {
+		*dst, err = oneOrMore(n)
+		return err
+	}
+}
+
+// oneOrMore reads a value or a list of values.
+func oneOrMore(n node) ([]string, error) {
+	if _, ok := n.scalar(); !ok {
+		return n.texts()
+	}
+	s, err := n.text()
+	return []string{s}, err
+}
+
+// setCommand reads a command: a list of program and arguments. No shell runs it.
+func setCommand(dst *[]string) func(node) error {
+	return func(n node) error {
+		if s, ok := n.scalar(); ok {
+			if strings.ContainsAny(strings.TrimSpace(s), " \t\n") {
+				return n.errorf("is one text; write program and arguments as a list: [PROGRAM, ARGUMENT, ...]; no shell reads it")
+			}
+			s, err := n.text()
+			*dst = []string{s}
+			return err
+		}
+		items, err := n.items()
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			s, err := item.text()
+			if err != nil {
+				return err
+			}
+			*dst = append(*dst, s)
+		}
+		return nil
+	}
+}
+
+// setDays reads a duration of whole days, weeks or Go's units: 14d, 2w, 36h.
+func setDays(dst *time.Duration) func(node) error {
+	return func(n node) error {
+		s, err := n.text()
+		if err != nil {
+			return err
+		}
+		if *dst, err = days(s); err != nil {
+			return n.errorf("is %q, should be a time such as 14d, 2w or 36h", s)
+		}
+		return nil
+	}
+}
+
+func days(s string) (time.Duration, error) {
+	unit := time.Duration(0)
+	switch s[len(s)-1] {
+	case 'd':
+		unit = 24 * time.Hour
+	case 'w':
+		unit = 7 * 24 * time.Hour
+	default:
+		d, err := time.ParseDuration(s)
+		if err == nil && (d < time.Second || d%time.Second != 0) {
+			err = strconv.ErrRange
+		}
+		return d, err
+	}
+	count, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
+	if err == nil && (count == 0 || count > uint64(math.MaxInt64/unit)) {
+		err = strconv.ErrRange
+	}
+	return time.Duration(count) * unit, err
+}
+
+// isURL tells a value that is read over the network.
+func isURL(s string) bool {
+	scheme, _, ok := strings.Cut(s, "://")
+	scheme = strings.ToLower(scheme)
+	return ok && (scheme == "http" || scheme == "https")
+}

@@ -1,0 +1,214 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// archive reads one entry of archives:.
+func (l *loader) archive(n node) (*Archive, error) {
+	a := &Archive{Position: n.at(), CheckValidUntil: true}
+	d := &archiveDoc{loader: l, a: a}
+	phased := true
+	err := n.mapping(fields{
+		"prefix":            setText(&a.Prefix),
+		"mode":              d.mode,
+		"url":               d.url,
+		"mirror":            d.mirror,
+		"strategy":          d.strategy,
+		"suites":            setTexts(&a.Suites),
+		"components":        setTexts(&a.Components),
+		"architectures":     setTexts(&a.Architectures),
+		"signed-by":         d.signedBy,
+		"debs":              l.setFile(&a.Debs),
+		"packages":          d.packages,
+		"packages-from":     d.packagesFrom,
+		"check-valid-until": setFlag(&a.CheckValidUntil),
+		"phased":            setFlag(&phased),
+		"languages":         setTexts(&a.Languages),
+		"drop":              setTexts(&a.Drop),
+		"with-sources":      setFlag(&a.WithSources),
+		"origin":            setText(&a.Origin),
+		"label":             setText(&a.Label),
+		"codename":          setText(&a.Codename),
+		"ca":                l.setFile(&a.CAFile),
+		"client-cert":       l.setFile(&a.ClientCert),
+		"auth":              l.setFile(&a.AuthFile),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.SkipPhased = !phased
+	return a, d.finish(n)
+}
+
+// archiveDoc is what an entry says, before it is put together.
+type archiveDoc struct {
+	*loader
+	a         *Archive
+	hasMode   bool
+	urls      []string
+	mirrorURL string
+	how       string // strategy
+	howAt     node
+	selection *node // packages:
+}
+
+func (d *archiveDoc) mode(n node) error {
+	s, err := n.text()
+	if err != nil {
+		return err
+	}
+	d.hasMode = true
+	switch s {
+	case "curated":
+	case "verbatim":
+		d.a.Verbatim = true
+	default:
+		return n.errorf("is %q, should be curated (a selection, signed by the site) or verbatim (all of it, under upstream's signature)", s)
+	}
+	return nil
+}
+
+func (d *archiveDoc) url(n node) error {
+	list, err := oneOrMore(n)
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		d.urls = append(d.urls, d.location(s))
+	}
+	return nil
+}
+
+func (d *archiveDoc) mirror(n node) error {
+	s, err := n.text()
+	d.mirrorURL = d.location(s)
+	return err
+}
+
+// location is a URL as it is, or a directory relative to the file.
+func (d *archiveDoc) location(s string) string {
+	if strings.Contains(s, "://") || strings.HasPrefix(s, "file:") {
+		return strings.TrimRight(s, "/")
+	}
+	return d.file(s)
+}
+
+func (d *archiveDoc) strategy(n node) (err error) {
+	d.how, err = n.text()
+	d.howAt = n
+	return err
+}
+
+// resolveURLs puts url: and mirror: into the order that strategy: asks for; mirror-first if it does not say.
+func (d *archiveDoc) resolveURLs() error {
+	known := []string{"mirror", "mirror-first", "upstream", "upstream-first"}
+	if d.how != "" && !slices.Contains(known, d.how) {
+		return d.howAt.errorf("is %q, should be one of %s", d.how, strings.Join(known, ", "))
+	}
+	if d.how != "" && (d.mirrorURL == "" || len(d.urls) == 0) {
+		return d.howAt.errorf("chooses between mirror: and url:, which must both be given; for a fallback without it write url: [FIRST, SECOND]")
+	}
+	switch {
+	case d.how == "mirror":
+		d.a.URLs = []string{d.mirrorURL}
+	case d.how == "upstream" || d.mirrorURL == "":
+		d.a.URLs = d.urls
+	case d.how == "upstream-first":
+		d.a.URLs = append(d.urls, d.mirrorURL)
+	default:
+		d.a.URLs = append([]string{d.mirrorURL}, d.urls...)
+	}
+	return nil
+}
+
+func (d *archiveDoc) signedBy(n node) error {
+	s, err := n.text()
+	if err != nil {
+		return err
+	}
+	if isURL(s) {
+		d.a.SignedByURL = s
+	} else {
+		d.a.SignedBy = d.file(s)
+	}
+	return nil
+}
+
+func (d *archiveDoc) packages(n node) error {
+	d.selection = &n
+	if n.isNull() {
+		return n.errorf("has no value; write none (only what the closure draws), all, or a list of packages")
+	}
+	if s, ok := n.scalar(); ok {
+		switch strings.TrimSpace(s) {
+		case "none":
+			d.a.None = true
+		case "all":
+			d.a.All = true
+		default:
+			return n.errorf("is %q, should be none, all or a list; write packages: [%s]", oneLine(s), oneLine(s))
+		}
+		return nil
+	}
+	if s, err := n.items(); err != nil {
+		if len(s) == 0 {
+			return n.errorf("is an empty list; write none (only what the closure draws), all, or name packages")
+		}
+		return err
+	}
+	items, _ := n.items()
+	for _, item := range items {
+		s, err := item.text()
+		if err != nil {
+			return err
+		}
+		if s == "all" || s == "none" {
+			return item.errorf("%q stands in a list; write packages: %s", s, s)
+		}
+		d.a.Packages = append(d.a.Packages, Query{s, item.at()})
+	}
+	return nil
+}
+
+func (d *archiveDoc) packagesFrom(n node) error {
+	files, err := oneOrMore(n)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		qs, err := readList(d.file(f))
+		if err != nil {
+			return err
+		}
+		if len(qs) == 0 {
+			return usage(Position{d.file(f), 1}, "no package in the list; name packages, or write packages: all or none in %s", d.plan.File)
+		}
+		d.a.Packages = append(d.a.Packages, qs...)
+	}
+	return nil
+}
+
+// finish says what is missing, with what to write; everything else is Validate's.
+func (d *archiveDoc) finish(n node) error {
+	a := d.a
+	if a.Prefix == "" {
+		return n.errorf("archive without prefix:; write prefix: NAME, the directory that it is served under")
+	}
+	name := "archive " + a.Prefix
+	if !d.hasMode {
+		return n.errorf("%s: no mode:; write mode: curated (a selection, signed by the site) or mode: verbatim (all of it, under upstream's signature)", name)
+	}
+	if err := d.resolveURLs(); err != nil {
+		return err
+	}
+	if len(a.Packages) > 0 && (a.None || a.All) {
+		return d.selection.errorf("says none or all, but packages-from: names packages; keep one of them")
+	}
+	if a.Debs != "" && d.selection == nil && len(a.Packages) == 0 {
+		// Who puts his own .debs into a directory means all of them.
+		a.All = true
+	}
+	return nil
+}

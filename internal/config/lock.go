@@ -1,0 +1,141 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxLock is the limit of a lock, in bytes (SPEC section 11).
+const MaxLock = 64 << 20
+
+const lockMagic = "mmoci-lock-v1"
+
+// lockTime is how dates stand in a lock: UTC, whole seconds.
+const lockTime = "2006-01-02T15:04:05Z"
+
+// noComponent stands for the component that a flat archive does not have.
+const noComponent = "-"
+
+// Lock is a selection resolved to exact versions and digests (SPEC section 6).
+type Lock struct {
+	Date     time.Time
+	Archives []LockArchive
+}
+
+// LockArchive is an archive's share of a lock.
+type LockArchive struct {
+	Prefix, Mode, Class string
+	KeyURLs             []LockKey
+	Releases            []LockRelease
+	Indices             []LockIndex
+	Packages            []LockPackage
+}
+
+// LockKey is a key that came from the network, pinned by its fingerprint (40
+// upper-case hex digits). Credentials in the URL are left out when it is encoded.
+type LockKey struct{ Fingerprint, URL string }
+
+// LockRelease is upstream's InRelease, or Release: its digest ("sha256:<hex>") and Date.
+type LockRelease struct {
+	Suite, Digest string
+	Date          time.Time
+}
+
+// LockIndex is an index that was read, its path relative to the suite.
+type LockIndex struct{ Suite, Path, Digest string }
+
+// LockPackage is a package. Component is "" in a flat archive. Reason is free
+// text, one line.
+type LockPackage struct {
+	Suite, Component, Name, Version, Architecture, Digest string
+	Size                                                  int64
+	Reason                                                string
+}
+
+// Encode is the canonical form, which is hashed into a snapshot: equal locks
+// give equal bytes, whatever the order of their parts.
+func (l *Lock) Encode() []byte { return l.encode(false) }
+
+// Format is the form for people: canonical, with comments and a heading.
+func (l *Lock) Format() []byte { return l.encode(true) }
+
+func (l *Lock) encode(comments bool) []byte {
+	var b bytes.Buffer
+	b.WriteString(lockMagic + "\n")
+	if comments {
+		b.WriteString("# What \"mmoci lock\" resolved. Lines may be edited, reordered and commented; push --lock takes exactly these versions.\n")
+	}
+	b.WriteString("date " + l.Date.UTC().Format(lockTime) + "\n")
+	archives := slices.Clone(l.Archives)
+	slices.SortStableFunc(archives, func(a, b LockArchive) int { return cmp.Compare(a.Prefix, b.Prefix) })
+	for _, a := range archives {
+		a.encode(&b, comments)
+	}
+	return b.Bytes()
+}
+
+func (a *LockArchive) encode(b *bytes.Buffer, comments bool) {
+	if comments {
+		fmt.Fprintf(b, "\n# %s: %s\n", a.Prefix, a.summary())
+	}
+	fmt.Fprintf(b, "archive %s %s %s\n", a.Prefix, a.Mode, a.Class)
+	for _, group := range [][]string{
+		lines(a.KeyURLs, func(k LockKey) []string {
+			return []string{"key-url", a.Prefix, k.Fingerprint, publicURL(k.URL)}
+		}),
+		lines(a.Releases, func(r LockRelease) []string {
+			return []string{"release", a.Prefix, r.Suite, r.Digest, r.Date.UTC().Format(lockTime)}
+		}),
+		lines(a.Indices, func(x LockIndex) []string { return []string{"index", a.Prefix, x.Suite, x.Path, x.Digest} }),
+		lines(a.Packages, func(p LockPackage) []string {
+			f := []string{"package", a.Prefix, p.Suite, cmp.Or(p.Component, noComponent), p.Name, p.Version, p.Architecture, p.Digest, strconv.FormatInt(p.Size, 10)}
+			if reason := oneLine(p.Reason); reason != "" {
+				f = append(f, reason)
+			}
+			return f
+		}),
+	} {
+		for _, line := range group {
+			b.WriteString(line)
+			b.WriteByte('\n')
+		}
+	}
+}
+
+func (a *LockArchive) summary() string {
+	if a.Mode == "verbatim" {
+		return fmt.Sprintf("verbatim, pinned by the digest of %d Release files", len(a.Releases))
+	}
+	var size int64
+	for _, p := range a.Packages {
+		size += p.Size
+	}
+	return fmt.Sprintf("%d packages, %.1f MB", len(a.Packages), float64(size)/1e6)
+}
+
+// lines joins the fields of each entry by one space and sorts the lines
+// bytewise; equal ones stand once.
+func lines[T any](entries []T, fields func(T) []string) []string {
+	out := make([]string, len(entries))
+	for i, e := range entries {
+		out[i] = strings.Join(fields(e), " ")
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// publicURL is a URL without credentials: a lock travels with the snapshot.
+func publicURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return redact(s)
+	}
+	u.User = nil
+	return u.String()
+}

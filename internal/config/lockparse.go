@@ -1,0 +1,304 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// ParseLock reads a lock with comments and in any order; name is for messages.
+// Errors are [ErrUsage] with name and line. What it returns is in canonical order.
+func ParseLock(name string, data []byte) (*Lock, error) {
+	if len(data) > MaxLock {
+		return nil, usage(Position{File: name}, "larger than %d bytes", MaxLock)
+	}
+	if !utf8.Valid(data) {
+		return nil, usage(Position{name, 1}, "not UTF-8 text")
+	}
+	p := &lockParser{name: name, l: &Lock{}, archives: map[string]*LockArchive{}, seen: map[string]int{}}
+	text := string(normalise(data))
+	for _, pass := range []func(string, []string) error{p.head, p.entry} {
+		if err := p.each(text, pass); err != nil {
+			return nil, err
+		}
+	}
+	return p.finish()
+}
+
+// lockParser reads a lock in two passes, for archive lines may come last.
+type lockParser struct {
+	name     string
+	l        *Lock
+	line     int
+	magic    bool
+	archives map[string]*LockArchive
+	seen     map[string]int // what may stand once, to its line
+}
+
+func (p *lockParser) errorf(format string, args ...any) error {
+	return usage(Position{p.name, p.line}, format, args...)
+}
+
+// each calls f for each line with its fields; a "#" field begins a comment,
+// but for the reason of a package, which is free text.
+func (p *lockParser) each(text string, f func(string, []string) error) error {
+	p.line, p.magic = 0, false
+	for line := range strings.Lines(text) {
+		p.line++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if strings.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
+			return p.errorf("holds a control character")
+		}
+		if !p.magic {
+			if line != lockMagic {
+				return p.errorf("not a lock: it begins with %q, should be %q", fmt.Sprintf("%.40s", line), lockMagic)
+			}
+			p.magic = true
+			continue
+		}
+		words := strings.Fields(line)
+		if words[0] != "package" {
+			if i := slices.IndexFunc(words, func(w string) bool { return w[0] == '#' }); i >= 0 {
+				words = words[:i]
+			}
+		}
+		if err := f(words[0], words[1:]); err != nil {
+			return err
+		}
+	}
+	if !p.magic {
+		return p.errorf("not a lock: no line %q", lockMagic)
+	}
+	return nil
+}
+
+// once refuses what stands twice.
+func (p *lockParser) once(what ...string) error {
+	key := strings.Join(what, " ")
+	if first, ok := p.seen[key]; ok {
+		return p.errorf("%s stands twice, first in line %d; keep one", key, first)
+	}
+	p.seen[key] = p.line
+	return nil
+}
+
+func (p *lockParser) want(f []string, form string) error {
+	if n := len(strings.Fields(form)); len(f) != n {
+		return p.errorf("%d fields, should be %d: %s", len(f), n, form)
+	}
+	return nil
+}
+
+// head takes the lines that the others depend on.
+func (p *lockParser) head(key string, f []string) error {
+	switch key {
+	case "date":
+		if err := first(p.want(f, "DATE"), p.once("date")); err != nil {
+			return err
+		}
+		var err error
+		p.l.Date, err = p.date(f[0])
+		return err
+	case "archive":
+		if err := p.want(f, "PREFIX MODE CLASS"); err != nil {
+			return err
+		}
+		if err := p.once("archive", f[0]); err != nil {
+			return err
+		}
+		return p.archive(f[0], f[1], f[2])
+	case "key-url", "release", "index", "package":
+		return nil
+	}
+	known := []string{"archive", "date", "index", "key-url", "package", "release"}
+	if s := nearest(key, known); s != "" {
+		return p.errorf("unknown word %q; did you mean %q?", key, s)
+	}
+	return p.errorf("unknown word %q; lines begin with %s", fmt.Sprintf("%.40s", key), strings.Join(known, ", "))
+}
+
+func (p *lockParser) archive(prefix, mode, class string) error {
+	if err := snapshot.ValidPrefix(prefix); err != nil {
+		return p.errorf("%w", err)
+	}
+	if mode != string(snapshot.Curated) && mode != string(snapshot.Verbatim) {
+		return p.errorf("mode %q, should be curated or verbatim", mode)
+	}
+	if class != string(snapshot.Upstream) && class != string(snapshot.Site) {
+		return p.errorf("class %q, should be upstream or site", class)
+	}
+	if mode == string(snapshot.Verbatim) && class == string(snapshot.Site) {
+		return p.errorf("class site is always curated")
+	}
+	p.archives[prefix] = &LockArchive{Prefix: prefix, Mode: mode, Class: class}
+	return nil
+}
+
+// entry takes the lines that belong to an archive.
+func (p *lockParser) entry(key string, f []string) error {
+	if key == "date" || key == "archive" {
+		return nil
+	}
+	if len(f) == 0 {
+		return p.errorf("%s without a prefix", key)
+	}
+	a := p.archives[f[0]]
+	if a == nil {
+		return p.errorf("no archive %s; add a line: archive %s curated upstream", f[0], f[0])
+	}
+	switch key {
+	case "key-url":
+		return p.keyURL(a, f)
+	case "release":
+		return p.release(a, f)
+	case "index":
+		return p.index(a, f)
+	}
+	return p.pkg(a, f)
+}
+
+func (p *lockParser) keyURL(a *LockArchive, f []string) error {
+	if err := p.want(f, "PREFIX FINGERPRINT URL"); err != nil {
+		return err
+	}
+	k := LockKey{f[1], f[2]}
+	if len(k.Fingerprint) != 40 || strings.Trim(k.Fingerprint, "0123456789ABCDEF") != "" {
+		return p.errorf("fingerprint %q, should be 40 upper-case hex digits", k.Fingerprint)
+	}
+	u, err := url.Parse(k.URL)
+	if err != nil || u.Scheme == "" {
+		return p.errorf("not a URL of a key")
+	}
+	if u.User != nil {
+		return p.errorf("the URL of a key holds credentials; remove them, a lock is public")
+	}
+	k.URL = publicURL(k.URL)
+	a.KeyURLs = append(a.KeyURLs, k)
+	return p.once("key-url", a.Prefix, k.Fingerprint, k.URL)
+}
+
+func (p *lockParser) release(a *LockArchive, f []string) (err error) {
+	if err := p.want(f, "PREFIX SUITE DIGEST DATE"); err != nil {
+		return err
+	}
+	r := LockRelease{Suite: f[1], Digest: f[2]}
+	if r.Date, err = p.date(f[3]); err != nil {
+		return err
+	}
+	a.Releases = append(a.Releases, r)
+	return first(p.digest(r.Digest), p.suite(r.Suite), p.once("release", a.Prefix, r.Suite))
+}
+
+func (p *lockParser) index(a *LockArchive, f []string) error {
+	if err := p.want(f, "PREFIX SUITE PATH DIGEST"); err != nil {
+		return err
+	}
+	x := LockIndex{f[1], f[2], f[3]}
+	if err := snapshot.ValidPath(x.Path); err != nil {
+		return p.errorf("index %w", err)
+	}
+	a.Indices = append(a.Indices, x)
+	return first(p.digest(x.Digest), p.suite(x.Suite), p.once("index", a.Prefix, x.Suite, x.Path))
+}
+
+func (p *lockParser) pkg(a *LockArchive, f []string) error {
+	const form = "PREFIX SUITE COMPONENT NAME VERSION ARCH DIGEST SIZE"
+	n := len(strings.Fields(form))
+	if len(f) < n {
+		return p.errorf("%d fields, should be at least %d: %s REASON", len(f), n, form)
+	}
+	if a.Mode == string(snapshot.Verbatim) {
+		return p.errorf("a package of a verbatim archive; its Release pins them all, remove the line")
+	}
+	size, err := strconv.ParseUint(f[7], 10, 63)
+	if err != nil || f[7] != strconv.FormatUint(size, 10) {
+		return p.errorf("size %q, should be a number of bytes", f[7])
+	}
+	pkg := LockPackage{
+		Suite: f[1], Component: f[2], Name: f[3], Version: f[4], Architecture: f[5], Digest: f[6],
+		Size: int64(size), Reason: strings.Join(f[n:], " "),
+	}
+	if pkg.Component == noComponent {
+		pkg.Component = ""
+	}
+	a.Packages = append(a.Packages, pkg)
+	return first(p.digest(pkg.Digest), p.suite(pkg.Suite), p.once("package", strings.Join(f[:6], " ")))
+}
+
+func (p *lockParser) suite(s string) error {
+	if err := validSuite(s); err != nil {
+		return p.errorf("suite %q %w", s, err)
+	}
+	return nil
+}
+
+func (p *lockParser) digest(s string) error {
+	hex, ok := strings.CutPrefix(s, "sha256:")
+	if !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
+		return p.errorf("digest %q, should be sha256: and 64 lower-case hex digits", fmt.Sprintf("%.80s", s))
+	}
+	return nil
+}
+
+func (p *lockParser) date(s string) (time.Time, error) {
+	t, err := time.Parse(lockTime, s)
+	if err != nil || t.Format(lockTime) != s {
+		return time.Time{}, p.errorf("date %q, should be like 2026-11-21T09:13:40Z, in UTC", fmt.Sprintf("%.40s", s))
+	}
+	return t, nil
+}
+
+// finish puts everything into canonical order.
+func (p *lockParser) finish() (*Lock, error) {
+	if p.l.Date.IsZero() {
+		return nil, usage(Position{p.name, 1}, "no date; add a line: date 2026-11-21T09:13:40Z")
+	}
+	for _, prefix := range sortedKeys(p.archives) {
+		a := p.archives[prefix]
+		slices.SortFunc(a.KeyURLs, func(x, y LockKey) int {
+			return cmp.Or(cmp.Compare(x.Fingerprint, y.Fingerprint), cmp.Compare(x.URL, y.URL))
+		})
+		slices.SortFunc(a.Releases, func(x, y LockRelease) int { return cmp.Compare(x.Suite+" ", y.Suite+" ") })
+		slices.SortFunc(a.Indices, func(x, y LockIndex) int {
+			return cmp.Compare(x.Suite+" "+x.Path+" ", y.Suite+" "+y.Path+" ")
+		})
+		slices.SortFunc(a.Packages, LockPackage.compare)
+		p.l.Archives = append(p.l.Archives, *a)
+	}
+	return p.l, nil
+}
+
+// compare orders packages as their lines sort. Fields hold no byte below the
+// space that ends them, so field by field with that space is the same.
+func (x LockPackage) compare(y LockPackage) int {
+	for _, pair := range [][2]string{
+		{x.Suite, y.Suite}, {cmp.Or(x.Component, noComponent), cmp.Or(y.Component, noComponent)},
+		{x.Name, y.Name}, {x.Version, y.Version}, {x.Architecture, y.Architecture},
+	} {
+		if c := strings.Compare(pair[0], pair[1]); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(x.Digest, y.Digest)
+}
+
+// first is the first error that is not nil.
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+// Position is a place in an input, for messages: "mmoci.yaml:12", "--package".
+type Position struct {
+	File string
+	Line int // 0: not a file
+}
+
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// Plan is everything that a command may need to know, its paths made
+// absolute or relative to the working directory, its values validated.
+type Plan struct {
+	File     string // the mmoci.yaml it came from, "" if from flags alone
+	Ref      string // reference, as written
+	Sign     *Sign  // nil: unsigned
+	Trust    []string
+	Archives []Archive
+	Serve    Serve
+	// Recommends are part of the closure.
+	Recommends bool
+	ValidFor   time.Duration // valid-until = date input + ValidFor; 0: none
+}
+
+// Sign says how the site signs.
+type Sign struct {
+	Key            string   // file
+	PassphraseFile string   // file; else the environment's MMOCI_SIGN_PASSPHRASE
+	PassphraseCmd  []string // prints the passphrase
+	Command        []string // signs in place of Key: an agent, an HSM
+}
+
+// Archive is one archive to be frozen.
+type Archive struct {
+	Position      Position
+	Prefix        string
+	Verbatim      bool
+	URLs          []string // in order of preference; a directory is a file path. Empty for debs
+	Suites        []string // a flat one ends in "/"
+	Components    []string
+	Architectures []string
+	SignedBy      string // keyring file
+	SignedByURL   string // a key from the network, pinned by fingerprint in the lock
+	Debs          string // directory of own .debs (class site)
+	// Exactly one of these three says what is selected from a curated archive.
+	Packages []Query // the queries, of packages: and packages-from:
+	None     bool    // only what the closure draws
+	All      bool    // packages: all
+
+	CheckValidUntil bool // default true
+	// SkipPhased leaves out versions that upstream still holds back from some
+	// hosts (Phased-Update-Percentage below 100); "phased: no".
+	SkipPhased    bool
+	Languages     []string
+	Drop          []string // optional targets left out of a verbatim archive, by name: contents, dep11, translation, ...
+	WithSources   bool
+	Origin, Label string // override
+	Codename      string // override, of the mini-mirror YAML form
+	CAFile        string
+	ClientCert    string // PEM with certificate and key
+	AuthFile      string // netrc / apt auth.conf syntax
+}
+
+// Query is a package query where it was written.
+type Query struct {
+	Text string
+	Position
+}
+
+// Serve is the serve: section.
+type Serve struct {
+	Listen []string
+	Policy string
+	State  string
+}

@@ -1,0 +1,40 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+)
+
+// ErrUsage marks configuration that cannot be used (exit code 2).
+var ErrUsage = errors.New("configuration")
+
+// usageError is an [ErrUsage] with the place it was found at. Its text is one line and holds no secret.
+type usageError struct {
+	at  Position
+	msg string
+	err error // the cause, may be nil
+}
+
+func (e *usageError) Error() string {
+	if e.at.File == "" {
+		return e.msg
+	}
+	return e.at.String() + ": " + e.msg
+}
+
+func (e *usageError) Is(target error) bool { return target == ErrUsage }
+func (e *usageError) Unwrap() error        { return e.err }
+
+// usage makes an [ErrUsage] at a position. What is formatted is redacted.
+func usage(at Position, format string, args ...any) error {
+	msg := fmt.Errorf(format, args...)
+	return &usageError{at, redact(msg.Error()), errors.Unwrap(msg)}
+}
+
+// userinfo matches the credentials of a URL. A password may hold any
+// character that people forget to escape, so the last @ before a blank or quote counts.
+var userinfo = regexp.MustCompile(`(://)[^\s"']*@`)
+
+// redact removes the credentials of every URL in s.
+func redact(s string) string { return userinfo.ReplaceAllString(s, "${1}***@") }
