@@ -72,7 +72,7 @@ func Stanzas(data []byte) iter.Seq2[Stanza, error] {
 //
 // Stanzas are separated by lines that are empty or hold only blanks (deb822(5)
 // allows it; apt would join there, dpkg refuse). Like apt it takes lines that
-// end with CR LF; the CR stays in the stanza but is in no value of its end.
+// end with CR LF; the CR stays in the stanza and is trimmed off values.
 // Comments are for source control files only: a line "# ..." is an error.
 type Scanner struct {
 	data   []byte
