@@ -34,6 +34,7 @@ type Broken struct {
 	Stall      time.Duration // pause before the body
 	Flip       bool          // flip a bit in the body
 	Reset      bool          // close the connection without an answer
+	Lost       bool          // of a registry: do what is asked, then close the connection without an answer
 	NoRange    bool          // ignore Range and conditions: always 200 and all of it
 	Body       []byte        // answer 200 with this body
 }
