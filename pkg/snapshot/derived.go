@@ -100,12 +100,11 @@ func (st *Statement) hasByHash(dir string) bool {
 // findIn searches the files directly in dir, which ends with a slash, for a
 // digest. Directories below it are skipped: the search of dists/SUITE/main/ does not read those of all architectures.
 func (t *Table) findIn(dir string, d *Digest) (Row, bool) {
-	var buf [MaxPath]byte
-	c := cursor{path: buf[:0]}
+	var c cursor
 	ok := t.seek(&c, dir)
 	for ok && c.under(dir) {
-		if slash := slashAfter(c.path, len(dir)); slash >= 0 {
-			ok = t.seek(&c, after(c.path, slash))
+		if slash := slashAfter(c.path(), len(dir)); slash >= 0 {
+			ok = t.seek(&c, after(c.path(), slash))
 			continue
 		}
 		if c.hasDigest(d) {

@@ -27,9 +27,8 @@ func (t *Table) blockAt(block int) int {
 
 // Find finds a listed path; see [Table.Resolve] for those that are derived.
 func (t *Table) Find(path string) (Row, bool) {
-	var buf [MaxPath]byte
-	c := cursor{path: buf[:0]}
-	if !t.seek(&c, path) || string(c.path) != path {
+	var c cursor
+	if !t.seek(&c, path) || string(c.path()) != path {
 		return Row{}, false
 	}
 	return c.row(path), true

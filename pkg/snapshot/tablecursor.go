@@ -19,13 +19,23 @@ var (
 )
 
 // cursor walks the rows of a table. It stands before row next; path, size,
-// digest, kind and fields are those of the row before that.
+// digest, kind and fields are those of the row before that. The path's memory is
+// an array, so that a cursor can stay on the stack.
 type cursor struct {
-	t    *Table
-	off  int // of row next
-	next int
-	path []byte // owned by the cursor
+	t       *Table
+	off     int // of row next
+	next    int
+	pathLen int
+	pathBuf [MaxPath]byte
 	raw
+}
+
+// path is a view, valid until the next move.
+func (c *cursor) path() []byte { return c.pathBuf[:c.pathLen] }
+
+// setPath keeps the first shared bytes and appends suffix; head has seen that they fit.
+func (c *cursor) setPath(shared int, suffix []byte) {
+	c.pathLen = shared + copy(c.pathBuf[shared:], suffix)
 }
 
 // raw is a row but for its path, as views of the table.
@@ -45,7 +55,7 @@ func (c *cursor) advance() bool {
 	if err != nil {
 		return false // impossible: the table was validated
 	}
-	c.path = append(c.path[:shared], suffix...)
+	c.setPath(shared, suffix)
 	return c.tail() == nil
 }
 
@@ -56,10 +66,13 @@ func (c *cursor) head() (shared int, suffix []byte, err error) {
 		return 0, nil, err
 	}
 	shared = int(n)
-	if shared > len(c.path) || shared > 0 && c.next%blockRows == 0 {
+	if shared > c.pathLen || shared > 0 && c.next%blockRows == 0 {
 		return 0, nil, errShared
 	}
 	suffix, err = c.bytes(MaxPath)
+	if err == nil && shared+len(suffix) > MaxPath {
+		err = errPathLong
+	}
 	return shared, suffix, err
 }
 
@@ -102,9 +115,9 @@ func (c *cursor) validateRow() error {
 		return err
 	}
 	// What comes before the part that differs was valid in the previous row.
-	from := bytes.LastIndexByte(c.path[:shared], '/') + 1
-	c.path = append(c.path[:shared], suffix...)
-	if err := checkPath(c.path, from); err != nil {
+	from := bytes.LastIndexByte(c.pathBuf[:shared], '/') + 1
+	c.setPath(shared, suffix)
+	if err := checkPath(c.path(), from); err != nil {
 		return err
 	}
 	if err := c.tail(); err != nil {
@@ -125,7 +138,7 @@ func (c *cursor) checkOrder(shared int, suffix []byte) error {
 		return nil
 	}
 	if c.next%blockRows == 0 {
-		if bytes.Compare(suffix, c.path) <= 0 {
+		if bytes.Compare(suffix, c.path()) <= 0 {
 			return errOrder
 		}
 		return nil
@@ -133,11 +146,11 @@ func (c *cursor) checkOrder(shared int, suffix []byte) error {
 	switch {
 	case len(suffix) == 0:
 		return errOrder
-	case shared == len(c.path):
+	case shared == c.pathLen:
 		return nil
-	case suffix[0] == c.path[shared]:
+	case suffix[0] == c.pathBuf[shared]:
 		return errShared
-	case suffix[0] < c.path[shared]:
+	case suffix[0] < c.pathBuf[shared]:
 		return errOrder
 	}
 	return nil
@@ -145,7 +158,7 @@ func (c *cursor) checkOrder(shared int, suffix []byte) error {
 
 // checkPackage refuses impossible derivations, and fields where one is right.
 func (c *cursor) checkPackage() error {
-	n := splitName(c.path)
+	n := splitName(c.path())
 	if err := checkKind(c.kind, n); err != nil {
 		return err
 	}
@@ -165,22 +178,22 @@ func (c *cursor) checkPackage() error {
 func (c *cursor) derivable(n fileName) bool {
 	name := c.fields[0]
 	if n.ok {
-		derived := c.path[n.base:n.first]
+		derived := c.pathBuf[n.base:n.first]
 		if name == nil {
 			name = derived
 		} else if bytes.Equal(name, derived) {
 			return true
 		}
-		if f := c.fields[1]; f != nil && isUnescaped(f, c.path[n.first+1:n.last]) {
+		if f := c.fields[1]; f != nil && isUnescaped(f, c.pathBuf[n.first+1:n.last]) {
 			return true
 		}
-		if f := c.fields[2]; f != nil && bytes.Equal(f, c.path[n.last+1:n.end]) {
+		if f := c.fields[2]; f != nil && bytes.Equal(f, c.pathBuf[n.last+1:n.end]) {
 			return true
 		}
 	}
 	var dir []byte
 	if n.dir >= 0 {
-		dir = c.path[n.dir : n.base-1]
+		dir = c.pathBuf[n.dir : n.base-1]
 	}
 	if c.kind&kindSourceDir != 0 {
 		return bytes.Equal(dir, name)
@@ -200,7 +213,7 @@ func isUnescaped(version, escaped []byte) bool {
 // row is the row before next, with the given path if it is not "".
 func (c *cursor) row(path string) Row {
 	if path == "" {
-		path = string(c.path)
+		path = string(c.path())
 	}
 	r := Row{Path: path, Size: c.size, Digest: emptyDigest, Package: packageOf(path, c.kind, &c.fields)}
 	if c.size > 0 {
@@ -277,12 +290,12 @@ func (t *Table) seek(c *cursor, path string) bool {
 		}
 	}
 	block := max(low-1, 0)
-	c.t, c.next, c.path = t, block*blockRows, c.path[:0]
+	c.t, c.next, c.pathLen = t, block*blockRows, 0
 	if block < t.blocks {
 		c.off = t.blockAt(block)
 	}
 	for c.advance() {
-		if string(c.path) >= path {
+		if string(c.path()) >= path {
 			return true
 		}
 	}
@@ -291,7 +304,7 @@ func (t *Table) seek(c *cursor, path string) bool {
 
 // under tells whether the row before next has a path that begins with prefix.
 func (c *cursor) under(prefix string) bool {
-	return len(c.path) >= len(prefix) && string(c.path[:len(prefix)]) == prefix
+	return c.pathLen >= len(prefix) && string(c.pathBuf[:len(prefix)]) == prefix
 }
 
 // after is the least string that is greater than every path below the directory at path[:slash+1].

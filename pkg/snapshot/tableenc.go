@@ -159,14 +159,13 @@ func openFraming(data []byte) (*Table, error) {
 
 // validate walks all rows.
 func (t *Table) validate() error {
-	var buf [MaxPath]byte
-	c := cursor{t: t, off: len(tableMagic), path: buf[:0]}
+	c := cursor{t: t, off: len(tableMagic)}
 	for c.next < t.rows {
 		if c.next%blockRows == 0 && t.blockAt(c.next/blockRows) != c.off {
 			return fmt.Errorf("row %d: block begins at %d, index says %d", c.next, c.off, t.blockAt(c.next/blockRows))
 		}
 		if err := c.validateRow(); err != nil {
-			return fmt.Errorf("row %d after %.200q: %w", c.next, c.path, err)
+			return fmt.Errorf("row %d after %.200q: %w", c.next, c.path(), err)
 		}
 	}
 	if c.off != t.indexAt {
