@@ -119,9 +119,12 @@ func readSignatures(blocks [][]byte) ([]signature, error) {
 }
 
 func readSignature(p *packet.OpaquePacket) signature {
+	if weak := weakDigest(p.Contents); weak != "" {
+		return signature{err: errors.New("is made with the weak digest " + weak)}
+	}
 	parsed, err := p.Parse()
 	if err != nil {
-		return signature{err: err}
+		return signature{err: fmt.Errorf("signature: %w", err)}
 	}
 	sig, ok := parsed.(*packet.Signature)
 	if !ok {
@@ -130,11 +133,26 @@ func readSignature(p *packet.OpaquePacket) signature {
 	return signature{Signature: sig}
 }
 
+// weakDigest looks for digests that go-crypto does not even parse (RFC 9580
+// sections 5.2.3 and 9.5), to name them.
+func weakDigest(body []byte) string {
+	if len(body) < 4 || body[0] != 4 {
+		return ""
+	}
+	switch body[3] {
+	case 1:
+		return "MD5"
+	case 3:
+		return "RIPEMD-160"
+	}
+	return ""
+}
+
 // name is how errors call a signature: by the key it says it was made with.
 func (s signature) name() string {
 	switch {
 	case s.Signature == nil:
-		return "unreadable"
+		return "one"
 	case s.IssuerKeyId != nil:
 		return fmt.Sprintf("0x%016X", *s.IssuerKeyId)
 	case len(s.IssuerFingerprint) > 0:
