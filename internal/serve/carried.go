@@ -1,0 +1,68 @@
+package serve
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// carried is what of a suite is here: apt must be told, for it fails a suite
+// of which a listed file that it wants is absent.
+type carried struct {
+	components, architectures, languages, targets []string
+	sources                                       bool // deb-src
+}
+
+// carriedOf reads it off the file names of a suite under dists/. base is
+// PREFIX or upstream/PREFIX. A file that apt wants by default and that is not
+// named here must not be wanted.
+func carriedOf(t *snapshot.Table, base, suite string) carried {
+	components, architectures, languages := set{}, set{}, set{}
+	targets := set{"Packages": {}}
+	dir := base + "/dists/" + suite + "/"
+	var c carried
+	for row := range t.Under(dir) {
+		parts := strings.Split(row.Path[len(dir):], "/")
+		name, _, _ := strings.Cut(parts[len(parts)-1], ".")
+		// A component may have slashes ("updates/main").
+		for i := 1; i < len(parts); i++ {
+			switch arch, binary := strings.CutPrefix(parts[i], "binary-"); {
+			case binary && name == "Packages" && i == len(parts)-2:
+				components.add(strings.Join(parts[:i], "/"))
+				if arch != "all" {
+					architectures.add(arch)
+				}
+			case parts[i] == "source" && name == "Sources":
+				components.add(strings.Join(parts[:i], "/"))
+				c.sources = true
+			case parts[i] == "i18n" && strings.HasPrefix(name, "Translation-"):
+				languages.add(strings.TrimPrefix(name, "Translation-"))
+				targets.add("Translations")
+			}
+		}
+		if arch, ok := strings.CutPrefix(name, "Contents-"); ok && arch != "source" && !strings.HasPrefix(arch, "udeb") {
+			targets.add("Contents-deb")
+		}
+	}
+	if c.sources {
+		targets.add("Sources")
+	}
+	c.components, c.architectures, c.languages, c.targets = components.sorted(), architectures.sorted(), languages.sorted(), targets.sorted()
+	if len(c.languages) == 0 {
+		c.languages = []string{"none"}
+	}
+	return c
+}
+
+// equal tells whether two suites can share a stanza.
+func (c carried) equal(d carried) bool {
+	return c.sources == d.sources && slices.Equal(c.components, d.components) && slices.Equal(c.architectures, d.architectures) &&
+		slices.Equal(c.languages, d.languages) && slices.Equal(c.targets, d.targets)
+}
+
+type set map[string]struct{}
+
+func (s set) add(v string)     { s[v] = struct{}{} }
+func (s set) sorted() []string { return slices.Sorted(maps.Keys(s)) }

@@ -1,0 +1,161 @@
+package serve
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Conditions hold on equality only (law 9). A later date is no sign of a newer
+// file: a snapshot may change while the Date of its Release stays, and a client
+// may have taken the URL's file from another server. So http.ServeContent,
+// which compares, is not used.
+
+// validators are what a client may name a file by.
+type validators struct {
+	etag     string // the digest, quoted
+	modified string // in the form of the header
+}
+
+func validatorsOf(d snapshot.Digest) validators {
+	return validators{`"` + d.String() + `"`, snapshot.ModTime(d).UTC().Format(http.TimeFormat)}
+}
+
+// failed tells whether If-Match or If-Unmodified-Since forbid an answer.
+func (v validators) failed(h http.Header) bool {
+	if m := h.Get("If-Match"); m != "" {
+		return !hasTag(m, v.etag, true)
+	}
+	if t := h.Get("If-Unmodified-Since"); t != "" {
+		return !v.sameTime(t)
+	}
+	return false
+}
+
+// unchanged tells whether the client has exactly this file.
+func (v validators) unchanged(h http.Header) bool {
+	if m := h.Get("If-None-Match"); m != "" {
+		return hasTag(m, v.etag, false)
+	}
+	if t := h.Get("If-Modified-Since"); t != "" {
+		return v.sameTime(t)
+	}
+	return false
+}
+
+// ranged tells whether If-Range, if given, names exactly this file.
+func (v validators) ranged(h http.Header) bool {
+	t := strings.TrimSpace(h.Get("If-Range"))
+	return t == "" || t == v.etag || v.sameTime(t)
+}
+
+func (v validators) sameTime(t string) bool {
+	t = strings.TrimSpace(t)
+	if t == v.modified {
+		return true
+	}
+	parsed, err := http.ParseTime(t)
+	return err == nil && parsed.UTC().Format(http.TimeFormat) == v.modified
+}
+
+// hasTag tells whether a list of entity tags (RFC 9110 section 8.8.3) has tag,
+// or is "*". A weak tag is equal only if the comparison need not be strong.
+func hasTag(list, tag string, strong bool) bool {
+	for {
+		list = strings.TrimLeft(list, " \t,")
+		if list == "" {
+			return false
+		}
+		if list[0] == '*' {
+			return true
+		}
+		weak := strings.HasPrefix(list, "W/")
+		list = strings.TrimPrefix(list, "W/")
+		if list == "" || list[0] != '"' {
+			return false
+		}
+		end := strings.IndexByte(list[1:], '"')
+		if end < 0 {
+			return false
+		}
+		if list[:end+2] == tag && !(weak && strong) {
+			return true
+		}
+		list = list[end+2:]
+	}
+}
+
+// section is a part of a file.
+type section struct{ start, length int64 }
+
+// kinds of a Range header
+type rangeKind uint8
+
+const (
+	wholeFile     rangeKind = iota // none, or one that may be ignored: other unit, malformed, several
+	partOfFile                     //
+	unsatisfiable                  // begins behind the end
+)
+
+// parseRange reads a Range header (RFC 9110 section 14.2) for a file of size bytes.
+func parseRange(header string, size int64) (section, rangeKind) {
+	spec, ok := strings.CutPrefix(header, "bytes=")
+	if !ok || strings.Contains(spec, ",") {
+		return section{}, wholeFile
+	}
+	first, last, ok := strings.Cut(strings.TrimSpace(spec), "-")
+	if !ok {
+		return section{}, wholeFile
+	}
+	if first == "" {
+		return suffix(last, size)
+	}
+	start, ok := position(first)
+	if !ok {
+		return section{}, wholeFile
+	}
+	end := size - 1
+	if last != "" {
+		e, ok := position(last)
+		if !ok || e < start {
+			return section{}, wholeFile
+		}
+		end = min(end, e)
+	}
+	if start >= size {
+		return section{}, unsatisfiable
+	}
+	return section{start, end - start + 1}, partOfFile
+}
+
+// suffix is the last n bytes.
+func suffix(digits string, size int64) (section, rangeKind) {
+	n, ok := position(digits)
+	switch {
+	case !ok:
+		return section{}, wholeFile
+	case n == 0 || size == 0:
+		return section{}, unsatisfiable
+	}
+	n = min(n, size)
+	return section{size - n, n}, partOfFile
+}
+
+// position reads digits and nothing else. A number beyond 63 bits is behind any end.
+func position(digits string) (int64, bool) {
+	if digits == "" {
+		return 0, false
+	}
+	for _, c := range []byte(digits) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 1<<63 - 1, true
+	}
+	return n, true
+}

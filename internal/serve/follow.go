@@ -1,0 +1,277 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+var (
+	// errRolledBack marks a snapshot that would show clients an older Date at a moving URL (law 8).
+	errRolledBack = errors.New("tag moved back")
+	// errPrefixTwice marks two sources with an archive of one prefix.
+	errPrefixTwice = errors.New("prefix served twice")
+)
+
+const (
+	// resolveTimeout bounds the question which root a tag names.
+	resolveTimeout = 10 * time.Second
+	// missTokens and missRate bound how often misses alone make us ask: a
+	// burst, and so many a second. An answer that was worth it costs nothing.
+	missTokens = 20
+	missRate   = 2
+	// missPause is how long misses do not ask after an error.
+	missPause = 5 * time.Second
+)
+
+// lane follows one source.
+type lane struct {
+	source Source
+	turn   chan struct{} // holds one element while nobody asks
+
+	mu      sync.Mutex
+	started uint64          // questions asked so far
+	refused snapshot.Digest // the last root that was not followed, so that it is said once
+	failing bool            // the last question ended in an error
+	tokens  float64
+	filled  time.Time // when tokens was last brought up to date
+	pause   time.Time // misses wait until then
+}
+
+func newLane(src Source) *lane {
+	l := &lane{source: src, turn: make(chan struct{}, 1), tokens: missTokens}
+	l.turn <- struct{}{}
+	return l
+}
+
+// first opens what a source names when the server starts. If the tag was moved
+// back meanwhile, the snapshot that was served last is opened instead, if it is
+// still there.
+func (s *Server) first(ctx context.Context, i int) error {
+	err := s.check(ctx, i)
+	if !errors.Is(err, errRolledBack) {
+		return err
+	}
+	root, ok := s.marks.root(s.lanes[i].source.Name())
+	if !ok {
+		return err
+	}
+	s.log.Warn("tag moved back; serving the snapshot served last", "reference", s.lanes[i].source.Name(), "root", root.String())
+	if last := s.adopt(ctx, i, root); last != nil {
+		return fmt.Errorf("%w; snapshot served last: %v", err, last)
+	}
+	return nil
+}
+
+// Run follows the tags until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for i := range s.lanes {
+		wg.Go(func() { s.follow(ctx, i) })
+	}
+	wg.Go(func() { s.rules.watch(ctx) })
+	wg.Wait()
+	return nil
+}
+
+func (s *Server) follow(ctx context.Context, i int) {
+	tick := time.NewTicker(s.o.Follow)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.ask(ctx, i, s.lanes[i].asked(), false)
+			s.forget()
+		}
+	}
+}
+
+// forget drops snapshots whose grace is over.
+func (s *Server) forget() {
+	s.adoptMu.Lock()
+	defer s.adoptMu.Unlock()
+	v := s.view.Load()
+	if next := v.expired(s.now()); next != v {
+		s.view.Store(next)
+	}
+}
+
+// recheck asks every source, because a by-hash name or pool file was not
+// found, and returns when each answered a question that was put after the call.
+func (s *Server) recheck(ctx context.Context) {
+	asked := make([]uint64, len(s.lanes))
+	for i, l := range s.lanes {
+		asked[i] = l.asked()
+	}
+	for i, l := range s.lanes {
+		if l.take(s.now()) {
+			s.ask(ctx, i, asked[i], true)
+		}
+	}
+}
+
+// ask puts the question to source i, unless somebody put it after seen was
+// read: of any number of callers that wait, one asks. A miss pays if it was in vain.
+func (s *Server) ask(ctx context.Context, i int, seen uint64, miss bool) {
+	l := s.lanes[i]
+	select {
+	case <-l.turn:
+		defer func() { l.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return
+	}
+	if !l.ask(seen) {
+		return
+	}
+	before := s.view.Load().current[i]
+	// Detached from the request that asked: others wait for the answer too.
+	err := s.check(context.WithoutCancel(ctx), i)
+	l.answered(s.now(), miss && before == s.view.Load().current[i], err)
+	s.tell(i, err)
+}
+
+// tell logs a change between going well and failing, not each failure.
+func (s *Server) tell(i int, err error) {
+	l := s.lanes[i]
+	l.mu.Lock()
+	was := l.failing
+	l.failing = err != nil && !errors.Is(err, errRolledBack)
+	now := l.failing
+	l.mu.Unlock()
+	name := l.source.Name()
+	if now {
+		s.metrics.followErrors.WithLabelValues(name).Inc()
+	}
+	switch {
+	case now && !was:
+		s.log.Error("tag not followed", "reference", name, "error", err)
+	case was && !now:
+		s.log.Info("tag followed again", "reference", name)
+	}
+}
+
+// check resolves the tag of source i and switches if it moved.
+func (s *Server) check(ctx context.Context, i int) error {
+	l := s.lanes[i]
+	rctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	root, err := l.source.Resolve(rctx)
+	cancel()
+	if err != nil {
+		return err
+	}
+	if h := s.view.Load().current[i]; h != nil && h.Root == root {
+		return nil
+	}
+	l.mu.Lock()
+	known := l.refused == root
+	l.mu.Unlock()
+	if known {
+		return errRolledBack
+	}
+	err = s.adopt(ctx, i, root)
+	if errors.Is(err, errRolledBack) {
+		l.mu.Lock()
+		l.refused = root
+		l.mu.Unlock()
+		s.metrics.rollbacks.WithLabelValues(l.source.Name()).Inc()
+		s.log.Error("tag moved back: not followed", "reference", l.source.Name(), "root", root.String(), "error", err)
+	}
+	return err
+}
+
+// adopt opens a root aside and switches to it whole. The marks are on disk
+// before the first answer from it: killed in between, a restart refuses
+// nothing but what is older.
+func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest) error {
+	sn, err := s.lanes[i].source.Open(ctx, root.String())
+	if err != nil {
+		return err
+	}
+	h := newHeld(sn)
+	if err := s.prefetch(ctx, h); err != nil {
+		return err
+	}
+	s.adoptMu.Lock()
+	defer s.adoptMu.Unlock()
+	v := s.view.Load()
+	if prefix, other, found := v.conflict(i, h); found {
+		return fmt.Errorf("%w: %q by %s and %s", errPrefixTwice, prefix, s.lanes[other].source.Name(), s.lanes[i].source.Name())
+	}
+	if err := s.marks.advance(h.Statement, s.lanes[i].source.Name(), root); err != nil {
+		return err
+	}
+	now := s.now()
+	s.view.Store(v.with(i, h, now, now.Add(s.o.Grace)))
+	s.log.Info("snapshot in force", "reference", s.lanes[i].source.Name(), "snapshot", h.name, "root", root.String(), "files", h.Table.Len())
+	return nil
+}
+
+// prefetch reads files before they are asked for; a store below keeps them.
+func (s *Server) prefetch(ctx context.Context, h *held) error {
+	if s.o.Prefetch == PrefetchNone {
+		return nil
+	}
+	for row := range h.Table.Rows() {
+		if row.Size == 0 || (s.o.Prefetch == PrefetchIndices && lasting(row.Path)) {
+			continue
+		}
+		f, err := h.OpenBlob(ctx, snapshot.Blob{Digest: row.Digest, Size: row.Size})
+		if err == nil {
+			if f.Seeker == nil {
+				_, err = io.Copy(io.Discard, f)
+			}
+			f.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("prefetch %s: %w", row.Path, err)
+		}
+	}
+	return nil
+}
+
+func (l *lane) asked() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.started
+}
+
+// ask counts a question, or tells that one was put since seen.
+func (l *lane) ask(seen uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.started != seen {
+		return false
+	}
+	l.started++
+	return true
+}
+
+// take tells whether a miss may ask now.
+func (l *lane) take(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.filled.IsZero() {
+		l.tokens = min(missTokens, l.tokens+now.Sub(l.filled).Seconds()*missRate)
+	}
+	l.filled = now
+	return l.tokens >= 1 && !now.Before(l.pause)
+}
+
+// answered takes a token for a miss's question that was in vain.
+func (l *lane) answered(now time.Time, vain bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if vain {
+		l.tokens--
+	}
+	if err != nil && !errors.Is(err, errRolledBack) {
+		l.pause = now.Add(missPause)
+	}
+}

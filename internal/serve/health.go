@@ -1,0 +1,106 @@
+package serve
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const plainText = "text/plain; charset=utf-8"
+
+// health says that the process answers.
+func (ex *exchange) health(more bool) {
+	if more {
+		ex.fail(http.StatusNotFound, "nothing here")
+		return
+	}
+	ex.w.Header().Set("Cache-Control", "no-store")
+	ex.text(http.StatusOK, plainText, []byte("ok\n"))
+}
+
+// ready says whether every reference has a snapshot to answer from. A tag that
+// cannot be asked for now is no reason to send nobody here: what is held is served.
+func (ex *exchange) ready(more bool) {
+	if more {
+		ex.fail(http.StatusNotFound, "nothing here")
+		return
+	}
+	var b bytes.Buffer
+	status := http.StatusOK
+	if ex.s.draining.Load() {
+		status = http.StatusServiceUnavailable
+		fmt.Fprintln(&b, "not ready: the server is ending")
+	}
+	v := ex.s.view.Load()
+	for i, l := range ex.s.lanes {
+		l.mu.Lock()
+		failing := l.failing
+		l.mu.Unlock()
+		switch h := v.current[i]; {
+		case h == nil:
+			status = http.StatusServiceUnavailable
+			fmt.Fprintf(&b, "not ready: %s: no snapshot yet\n", l.source.Name())
+		case failing:
+			fmt.Fprintf(&b, "ready: %s: %s; the tag cannot be followed now\n", l.source.Name(), h.name)
+		default:
+			fmt.Fprintf(&b, "ready: %s: %s\n", l.source.Name(), h.name)
+		}
+	}
+	ex.w.Header().Set("Cache-Control", "no-store")
+	ex.text(status, plainText, b.Bytes())
+}
+
+// documents answers /mmoci/..: what the snapshots in force say of themselves,
+// one after the other if there are several, or of the one named by ?prefix.
+func (ex *exchange) documents(name string) {
+	h := ex.documented()
+	if h == nil {
+		ex.fail(http.StatusNotFound, "no such archive; with several references: ?prefix=PREFIX")
+		return
+	}
+	ex.document(h, name, "no-cache")
+}
+
+// documented is the snapshot whose documents are asked for.
+func (ex *exchange) documented() *held {
+	v := ex.s.view.Load()
+	if prefix := ex.r.URL.Query().Get("prefix"); prefix != "" {
+		return v.inForce(prefix)
+	}
+	if len(v.current) != 1 {
+		return nil
+	}
+	return v.current[0]
+}
+
+func (ex *exchange) document(h *held, name, cache string) {
+	var data []byte
+	switch name {
+	case "statement":
+		data = h.StatementBytes
+	case "table":
+		data = h.Table.Bytes()
+	case "lock":
+		data = h.Lock
+	default:
+		ex.fail(http.StatusNotFound, "nothing here; there are statement, table, lock")
+		return
+	}
+	ex.snapshot = h.name
+	ex.content(content{blob: snapshot.BlobOf(data), name: name, cache: cache, bytes: data})
+}
+
+// snapshotError answers for an ID that leads to no snapshot.
+func (ex *exchange) snapshotError(id string, err error) {
+	switch {
+	case errors.Is(err, errNotFixed):
+		ex.fail(http.StatusNotFound, fmt.Sprintf("%.100q is %v", id, errNotFixed))
+	case errors.Is(err, snapshot.ErrNotExist):
+		ex.fail(http.StatusNotFound, fmt.Sprintf("no snapshot %s here", id))
+	default:
+		ex.broken(http.StatusBadGateway, "the snapshot cannot be opened now", err)
+	}
+}

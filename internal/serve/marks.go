@@ -1,0 +1,231 @@
+package serve
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const (
+	marksFile    = "served.json"
+	marksLock    = "served.lock"
+	marksVersion = 1
+	maxMarks     = 16 << 20 // bytes of the state file
+)
+
+// marks is the newest Date that was served of each suite, at each moving URL
+// (law 8: it never decreases). With a directory it outlives the process, and
+// processes that share the directory share the marks. Safe for concurrent use.
+type marks struct {
+	dir string // "": in memory only
+	mu  sync.Mutex
+	at  markData
+}
+
+// markData is the state file.
+type markData struct {
+	Version int `json:"version"`
+	// Suites: "PREFIX SUITE" or "upstream/PREFIX SUITE", to the newest Date served there.
+	Suites map[string]time.Time `json:"suites"`
+	// Roots: the followed reference, to the root last in force.
+	Roots map[string]string `json:"roots"`
+}
+
+// openMarks reads the state in dir, and tries that it can be written: better
+// told at the start than at the first snapshot that moves.
+func openMarks(dir string) (*marks, error) {
+	m := &marks{dir: dir, at: emptyMarks()}
+	if dir == "" {
+		return m, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	err := m.locked(func() error {
+		at, err := m.read()
+		if err != nil {
+			return err
+		}
+		m.at = at
+		return m.write(at)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	return m, nil
+}
+
+func emptyMarks() markData {
+	return markData{Version: marksVersion, Suites: map[string]time.Time{}, Roots: map[string]string{}}
+}
+
+// root is what was last in force of a reference.
+func (m *marks) root(reference string) (snapshot.Digest, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, err := snapshot.ParseDigest(m.at.Roots[reference])
+	return d, err == nil
+}
+
+// advance refuses a statement that would take a suite back (errRolledBack), else notes its Dates, durably.
+func (m *marks) advance(st *snapshot.Statement, reference string, root snapshot.Digest) error {
+	dates := servedDates(st)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dir == "" {
+		next, err := m.at.advanced(dates, reference, root)
+		if err == nil {
+			m.at = next
+		}
+		return err
+	}
+	return m.locked(func() error {
+		at, err := m.read()
+		if err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+		next, err := at.advanced(dates, reference, root)
+		if err != nil {
+			return err
+		}
+		if err := m.write(next); err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+		m.at = next
+		return nil
+	})
+}
+
+// span is the oldest and newest Date among the signature files of a suite.
+// They are one Date, but in a forgery.
+type span struct{ oldest, newest time.Time }
+
+// servedDates is what a statement puts at the moving URLs.
+func servedDates(st *snapshot.Statement) map[string]span {
+	dates := map[string]span{}
+	note := func(key string, t time.Time) {
+		s, ok := dates[key]
+		if !ok {
+			s = span{t, t}
+		}
+		if t.Before(s.oldest) {
+			s.oldest = t
+		}
+		if t.After(s.newest) {
+			s.newest = t
+		}
+		dates[key] = s
+	}
+	for _, a := range st.Archives {
+		for _, suite := range a.Suites {
+			for _, f := range suite.Files {
+				switch f.Role {
+				case snapshot.InRelease, snapshot.Release:
+					note(a.Prefix+" "+suite.Name, f.Date)
+					if a.Mode == snapshot.Verbatim { // upstream/PREFIX/ is PREFIX/
+						note("upstream/"+a.Prefix+" "+suite.Name, f.Date)
+					}
+				case snapshot.UpstreamInRelease, snapshot.UpstreamRelease:
+					note("upstream/"+a.Prefix+" "+suite.Name, f.Date)
+				}
+			}
+		}
+	}
+	return dates
+}
+
+// advanced is d with the newer dates, or an error naming the first suite that would go back.
+func (d markData) advanced(dates map[string]span, reference string, root snapshot.Digest) (markData, error) {
+	next := markData{marksVersion, maps.Clone(d.Suites), maps.Clone(d.Roots)}
+	for _, key := range slices.Sorted(maps.Keys(dates)) {
+		s := dates[key]
+		if mark, ok := d.Suites[key]; ok && s.oldest.Before(mark) {
+			return d, fmt.Errorf("%w: %s is of %s, served was %s", errRolledBack, key, stamp(s.oldest), stamp(mark))
+		}
+		next.Suites[key] = s.newest.UTC()
+	}
+	next.Roots[reference] = root.String()
+	return next, nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// locked runs f while no other process reads or writes the state.
+func (m *marks) locked(f func() error) error {
+	lock, err := os.OpenFile(filepath.Join(m.dir, marksLock), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // releases the lock
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	return f()
+}
+
+func (m *marks) read() (markData, error) {
+	name := filepath.Join(m.dir, marksFile)
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return emptyMarks(), nil
+	}
+	if err != nil {
+		return markData{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxMarks+1))
+	if err != nil {
+		return markData{}, err
+	}
+	if len(data) > maxMarks {
+		return markData{}, fmt.Errorf("%s: more than %d bytes", name, maxMarks)
+	}
+	at := emptyMarks()
+	// What cannot be read is no leave to forget what was served.
+	if err := json.Unmarshal(data, &at); err != nil {
+		return markData{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if at.Version != marksVersion || at.Suites == nil || at.Roots == nil {
+		return markData{}, fmt.Errorf("%s: not a state file of version %d", name, marksVersion)
+	}
+	return at, nil
+}
+
+// write replaces the file whole: aside, synced, renamed, the directory synced.
+func (m *marks) write(at markData) error {
+	data, err := json.MarshalIndent(at, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(m.dir, marksFile+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	_, err = f.Write(append(data, '\n'))
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), filepath.Join(m.dir, marksFile)); err != nil {
+		return err
+	}
+	dir, err := os.Open(m.dir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

@@ -1,0 +1,126 @@
+package serve
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics are the server's counters, in a registry of their own.
+type metrics struct {
+	registry *prometheus.Registry
+	handler  http.Handler
+
+	requests     *prometheus.CounterVec // status, method
+	bytes        prometheus.Counter
+	seconds      prometheus.Histogram
+	denied       *prometheus.CounterVec // archive
+	logOnly      *prometheus.CounterVec // archive
+	aborted      prometheus.Counter
+	corrupt      prometheus.Counter
+	followErrors *prometheus.CounterVec // reference
+	rollbacks    *prometheus.CounterVec // reference
+	reloads      *prometheus.CounterVec // result
+}
+
+func newMetrics() *metrics {
+	r := prometheus.NewRegistry()
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mmoci", Name: name, Help: help}, labels)
+		r.MustRegister(c)
+		return c
+	}
+	one := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "mmoci", Name: name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "mmoci", Name: "request_seconds", Help: "Time from request to the end of its answer.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9),
+	})
+	r.MustRegister(seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &metrics{
+		registry: r, handler: promhttp.HandlerFor(r, promhttp.HandlerOpts{}), seconds: seconds,
+		requests:     vec("requests_total", "Answers by status and method.", "status", "method"),
+		bytes:        one("sent_bytes_total", "Bytes of bodies sent."),
+		denied:       vec("denied_total", "Requests that the policy denied.", "archive"),
+		logOnly:      vec("would_deny_total", "Requests that a log-only policy would have denied.", "archive"),
+		aborted:      one("aborted_total", "Answers broken off before their end."),
+		corrupt:      one("corrupt_total", "Files that were not what their digest says."),
+		followErrors: vec("follow_errors_total", "Failed questions for the root a tag names.", "reference"),
+		rollbacks:    vec("rollbacks_refused_total", "Tags moved back to an older Date and not followed.", "reference"),
+		reloads:      vec("policy_reloads_total", "Rules read anew, by result.", "result"),
+	}
+}
+
+// request counts an answer.
+func (m *metrics) request(ex *exchange, took time.Duration) {
+	method := ex.r.Method
+	if method != http.MethodGet && method != http.MethodHead {
+		method = "other"
+	}
+	m.requests.WithLabelValues(strconv.Itoa(ex.status), method).Inc()
+	m.bytes.Add(float64(ex.bytes))
+	m.seconds.Observe(took.Seconds())
+}
+
+// observe adds what is read from the server when somebody looks.
+func (m *metrics) observe(s *Server) { m.registry.MustRegister(snapshotCollector{s}) }
+
+// snapshotCollector tells the snapshots in force.
+type snapshotCollector struct{ s *Server }
+
+func snapshotDate() *prometheus.Desc {
+	return prometheus.NewDesc("mmoci_snapshot_date_seconds", "Date of the snapshot in force, in Unix time.", []string{"reference"}, nil)
+}
+
+func snapshotAge() *prometheus.Desc {
+	return prometheus.NewDesc("mmoci_snapshot_age_seconds", "Age of the snapshot in force.", []string{"reference"}, nil)
+}
+
+func snapshotExpiry() *prometheus.Desc {
+	return prometheus.NewDesc("mmoci_snapshot_valid_until_seconds", "End of the statement's validity, in Unix time, if it has one.", []string{"reference"}, nil)
+}
+
+func snapshotFiles() *prometheus.Desc {
+	return prometheus.NewDesc("mmoci_snapshot_files", "Files of the snapshot in force.", []string{"reference"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c snapshotCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{snapshotDate(), snapshotAge(), snapshotExpiry(), snapshotFiles()} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
+	for i, h := range c.s.view.Load().current {
+		if h == nil {
+			continue
+		}
+		gauge := func(d *prometheus.Desc, v float64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, c.s.lanes[i].source.Name())
+		}
+		gauge(snapshotDate(), float64(h.Statement.Date.Unix()))
+		gauge(snapshotAge(), c.s.now().Sub(h.Statement.Date).Seconds())
+		gauge(snapshotFiles(), float64(h.Table.Len()))
+		if t := h.Statement.ValidUntil; !t.IsZero() {
+			gauge(snapshotExpiry(), float64(t.Unix()))
+		}
+	}
+}
+
+func (ex *exchange) metricsText(more bool) {
+	if more {
+		ex.fail(http.StatusNotFound, "nothing here")
+		return
+	}
+	ex.status = http.StatusOK
+	ex.s.metrics.handler.ServeHTTP(ex.w, ex.r)
+}

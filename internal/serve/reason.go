@@ -1,0 +1,131 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// apt prints the reason phrase of an error's status line and never its body,
+// and net/http writes a phrase of its own. So the connection exchanges the
+// phrase in passing: net/http goes on owning the connection, with everything
+// that keep-alive, pipelining and draining need.
+
+// maxReason bounds a reason phrase, in bytes.
+const maxReason = 200
+
+type statusLineKey struct{}
+
+// statusLine is the phrase of the next status line on one connection. Handler
+// and header are written by one goroutine, one answer after the other.
+type statusLine struct{ reason string }
+
+// withStatusLine is http.Server.ConnContext.
+func withStatusLine(ctx context.Context, c net.Conn) context.Context {
+	if l, ok := c.(interface{ statusLine() *statusLine }); ok {
+		return context.WithValue(ctx, statusLineKey{}, l.statusLine())
+	}
+	return ctx
+}
+
+// setReason sets the phrase of the answer to r. Without our listener below
+// (tests, other servers) the standard phrase stays.
+func setReason(r *http.Request, reason string) {
+	if l, ok := r.Context().Value(statusLineKey{}).(*statusLine); ok {
+		l.reason = phrase(reason)
+	}
+}
+
+// phrase keeps printable ASCII: nothing else may stand in a status line.
+func phrase(reason string) string {
+	b := make([]byte, 0, min(len(reason), maxReason))
+	for _, c := range []byte(reason) {
+		if len(b) == maxReason {
+			break
+		}
+		if c < 0x20 || c > 0x7e {
+			c = '?'
+		}
+		b = append(b, c)
+	}
+	return string(b)
+}
+
+var statusStart = []byte("HTTP/1.")
+
+// statusDigits is where the phrase begins in "HTTP/1.1 404 Not Found".
+const statusDigits = len("HTTP/1.1 404 ")
+
+// exchanged is p with the phrase in its status line, if p begins with one and
+// a phrase is set. net/http flushes at the end of each answer, so that a
+// status line always begins a write.
+func (l *statusLine) exchanged(p []byte) ([]byte, bool) {
+	if l.reason == "" || !bytes.HasPrefix(p, statusStart) || len(p) < statusDigits {
+		return p, false
+	}
+	end := bytes.Index(p, []byte("\r\n"))
+	if end < statusDigits {
+		return p, false
+	}
+	q := make([]byte, 0, len(p)+len(l.reason))
+	q = append(append(append(q, p[:statusDigits]...), l.reason...), p[end:]...)
+	l.reason = ""
+	return q, true
+}
+
+func (l *statusLine) write(c net.Conn, p []byte) (int, error) {
+	q, exchanged := l.exchanged(p)
+	n, err := c.Write(q)
+	if !exchanged {
+		return n, err
+	}
+	if n == len(q) {
+		return len(p), err
+	}
+	return 0, err // an error; how much of p went out is not known
+}
+
+// tcpConn is a TCP connection. It embeds the type, not net.Conn: net/http sends
+// files through its ReadFrom, that is sendfile.
+type tcpConn struct {
+	*net.TCPConn
+	line    statusLine
+	release func()
+}
+
+func (c *tcpConn) statusLine() *statusLine     { return &c.line }
+func (c *tcpConn) Write(p []byte) (int, error) { return c.line.write(c.TCPConn, p) }
+func (c *tcpConn) Close() error                { defer c.release(); return c.TCPConn.Close() }
+
+// otherConn is any other connection: unix socket, TLS.
+type otherConn struct {
+	net.Conn
+	line    statusLine
+	release func()
+}
+
+func (c *otherConn) statusLine() *statusLine     { return &c.line }
+func (c *otherConn) Write(p []byte) (int, error) { return c.line.write(c.Conn, p) }
+func (c *otherConn) Close() error                { defer c.release(); return c.Conn.Close() }
+
+// listener wraps what it accepts, and accepts no more than free has room for.
+type listener struct {
+	net.Listener
+	free chan struct{} // shared by all listeners of a server
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	// One more connection than there is room for is accepted and waits here.
+	l.free <- struct{}{}
+	release := sync.OnceFunc(func() { <-l.free })
+	if t, ok := c.(*net.TCPConn); ok {
+		return &tcpConn{TCPConn: t, release: release}, nil
+	}
+	return &otherConn{Conn: c, release: release}, nil
+}

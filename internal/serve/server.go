@@ -1,0 +1,175 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Source is where snapshots come from: one followed reference.
+type Source interface {
+	// Name is the reference, for people and logs.
+	Name() string
+	// Resolve tells which root the tag names now. Cheap: asked often.
+	Resolve(ctx context.Context) (snapshot.Digest, error)
+	// Open opens the snapshot of an ID (an immutable tag, DATE-HEX12, a
+	// digest; "" for the followed tag). ErrNotExist if there is none.
+	Open(ctx context.Context, id string) (*snapshot.Snapshot, error)
+	// IDs lists the snapshots at hand, newest first.
+	IDs(ctx context.Context) ([]string, error)
+}
+
+// Prefetch says what is read, and so kept by a store below, before a new
+// snapshot is answered from.
+type Prefetch string
+
+const (
+	PrefetchNone    Prefetch = ""        // nothing
+	PrefetchIndices Prefetch = "indices" // everything under dists/
+	PrefetchAll     Prefetch = "all"     // pool files too
+)
+
+// Options of a server; the zero value but for Sources works.
+type Options struct {
+	Sources  []Source // several are a union of their prefixes
+	StateDir string   // law 8 across restarts; "": within the process only
+	Log      *slog.Logger
+	Access   *slog.Logger // one record a request; nil: none
+	SiteKey  []byte       // armoured public key, put into the .sources texts; nil: a path is named
+	// Follow is how often the tag is asked for; 0 means 15 s.
+	Follow time.Duration
+	// Grace is how long the previous snapshot goes on being answered from; 0 means 1 h.
+	Grace time.Duration
+	Now   func() time.Time // nil: time.Now
+
+	// Wait makes New succeed although a source cannot be opened yet: Run goes
+	// on trying, and /readyz says so meanwhile.
+	Wait bool
+	// Prefetch happens before a switch, so that what clients will ask for first is at hand.
+	Prefetch Prefetch
+	// Policy is the path of a rules file (package policy), read again when it
+	// changes; "": everything is allowed. PolicyLogOnly records what would have
+	// been denied and allows it.
+	Policy        string
+	PolicyLogOnly bool
+	// BaseURL is how clients reach the server ("https://site.example.org/apt");
+	// its path is taken off requests that have it. "": the Host header tells.
+	BaseURL string
+	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for.
+	TrustedProxies []netip.Prefix
+}
+
+const (
+	defaultFollow = 15 * time.Second
+	defaultGrace  = time.Hour
+)
+
+// Server is an http.Handler. Safe for concurrent use.
+type Server struct{ server }
+
+type server struct {
+	o        Options
+	log      *slog.Logger
+	now      func() time.Time
+	basePath string // "" or "/apt"
+	lanes    []*lane
+	view     atomic.Pointer[view]
+	adoptMu  sync.Mutex // one switch at a time: view and marks move together
+	marks    *marks
+	shelf    *shelf
+	rules    *rules
+	metrics  *metrics
+	buffers  sync.Pool // *[]byte of copyBuffer
+	draining atomic.Bool
+}
+
+// New opens every source's snapshot; it fails if one cannot be opened (but
+// see Options.Wait), if two sources have an archive of the same prefix, or if
+// a source names a snapshot older than what was served before (law 8).
+func New(ctx context.Context, o Options) (*Server, error) {
+	if len(o.Sources) == 0 {
+		return nil, errors.New("serve: no reference")
+	}
+	base, err := parseBase(o.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	o.Follow = cmp.Or(o.Follow, defaultFollow)
+	o.Grace = cmp.Or(o.Grace, defaultGrace)
+	s := &Server{server{o: o, log: o.Log, now: o.Now, basePath: base, metrics: newMetrics()}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
+	s.shelf = newShelf(o.Sources)
+	if s.marks, err = openMarks(o.StateDir); err != nil {
+		return nil, err
+	}
+	if s.rules, err = openRules(o.Policy, o.PolicyLogOnly, s.log, s.metrics); err != nil {
+		return nil, err
+	}
+	for _, src := range o.Sources {
+		s.lanes = append(s.lanes, newLane(src))
+	}
+	s.view.Store(newView(make([]*held, len(s.lanes)), make([][]*held, len(s.lanes))))
+	for i, l := range s.lanes {
+		if err := s.first(ctx, i); err != nil {
+			if !o.Wait || errors.Is(err, errRolledBack) || errors.Is(err, errPrefixTwice) {
+				return nil, fmt.Errorf("serve %s: %w", l.source.Name(), err)
+			}
+			s.log.Warn("not ready", "reference", l.source.Name(), "error", err)
+		}
+	}
+	s.metrics.observe(s)
+	return s, nil
+}
+
+// parseBase gives the path that requests may carry in front, without final slash.
+func parseBase(base string) (string, error) {
+	if base == "" {
+		return "", nil
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("serve: base URL %q: not http(s)://HOST[/PATH]", base)
+	}
+	return strings.TrimSuffix(u.Path, "/"), nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ex := s.begin(w, r)
+	defer ex.end()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		ex.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
+		return
+	}
+	ex.route(s.relative(r.URL.Path))
+}
+
+// relative takes the base path and the first slash off. A path is decoded
+// once, by net/http; from here on there is one spelling of each.
+func (s *Server) relative(path string) string {
+	if rest, ok := strings.CutPrefix(path, s.basePath+"/"); ok {
+		return rest
+	}
+	if s.basePath != "" && path == s.basePath {
+		return ""
+	}
+	return strings.TrimPrefix(path, "/")
+}

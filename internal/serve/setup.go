@@ -1,0 +1,178 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// setup answers /setup/..: what a host needs to use this server, made for the
+// address that it was asked at.
+func (ex *exchange) setup(at place, name string) {
+	ex.w.Header().Set("Cache-Control", "no-cache")
+	switch {
+	case name == "":
+		ex.setupList(at)
+		return
+	case name == "site.asc" && len(ex.s.o.SiteKey) > 0:
+		ex.text(http.StatusOK, plainText, ex.s.o.SiteKey)
+		return
+	case name == "policy.pref":
+		ex.text(http.StatusOK, plainText, []byte(ex.preferences(at)))
+		return
+	}
+	prefix, ok := strings.CutSuffix(name, ".sources")
+	if !ok {
+		ex.fail(http.StatusNotFound, "nothing here; see /setup/")
+		return
+	}
+	h := ex.heldFor(at, prefix)
+	upstream := false
+	if h == nil {
+		prefix, upstream = strings.CutSuffix(prefix, "-upstream")
+		h = ex.heldFor(at, prefix)
+	}
+	if h == nil || (upstream && h.archive(prefix).Class != snapshot.Upstream) {
+		ex.fail(http.StatusNotFound, fmt.Sprintf("no archive %.100q here", prefix))
+		return
+	}
+	ex.archive, ex.snapshot = prefix, h.name
+	ex.text(http.StatusOK, plainText, []byte(ex.sourcesText(at, h, prefix, upstream)))
+}
+
+// heldFor is the snapshot that has an archive at a place.
+func (ex *exchange) heldFor(at place, prefix string) *held {
+	h := at.fixed
+	if h == nil {
+		return ex.s.view.Load().inForce(prefix)
+	}
+	if h.archive(prefix) == nil {
+		return nil
+	}
+	return h
+}
+
+// setupList lists the texts, one URL a line.
+func (ex *exchange) setupList(at place) {
+	var b strings.Builder
+	for _, a := range ex.archivesAt(at) {
+		fmt.Fprintf(&b, "%s/setup/%s.sources\n", at.base, a.Prefix)
+		if a.Class == snapshot.Upstream && a.Mode == snapshot.Curated {
+			fmt.Fprintf(&b, "%s/setup/%s-upstream.sources\n", at.base, a.Prefix)
+		}
+	}
+	if len(ex.s.o.SiteKey) > 0 {
+		fmt.Fprintf(&b, "%s/setup/site.asc\n", at.base)
+	}
+	if ex.s.rules.now.Load() != nil {
+		fmt.Fprintf(&b, "%s/setup/policy.pref\n", at.base)
+	}
+	ex.text(http.StatusOK, plainText, []byte(b.String()))
+}
+
+// archivesAt are the archives at a place, by prefix.
+func (ex *exchange) archivesAt(at place) []*snapshot.Archive {
+	var as []*snapshot.Archive
+	collect := func(h *held) {
+		if h == nil {
+			return
+		}
+		for i := range h.Statement.Archives {
+			as = append(as, &h.Statement.Archives[i])
+		}
+	}
+	if at.fixed != nil {
+		collect(at.fixed)
+	} else {
+		for _, h := range ex.s.view.Load().current {
+			collect(h)
+		}
+	}
+	slices.SortFunc(as, func(a, b *snapshot.Archive) int { return strings.Compare(a.Prefix, b.Prefix) })
+	return as
+}
+
+// sourcesText is the .sources file of an archive: only what is carried is
+// named, suites that carry the same share a stanza.
+func (ex *exchange) sourcesText(at place, h *held, prefix string, upstream bool) string {
+	a := h.archive(prefix)
+	base, view := prefix, at.base+"/"+prefix
+	if upstream {
+		view = at.base + "/upstream/" + prefix
+		if a.Mode == snapshot.Curated {
+			base = "upstream/" + prefix
+		}
+	}
+	var sources []archive.Source
+	var kinds []carried
+	for _, suite := range a.Suites {
+		var c carried
+		if !snapshot.IsFlat(suite.Name) {
+			c = carriedOf(h.Table, base, suite.Name)
+		}
+		// Upstream's validity cannot be renewed for a snapshot that stays.
+		valid := at.fixed == nil || (a.Mode == snapshot.Curated && !upstream) || !expires(ex.r.Context(), h, &suite)
+		i := slices.IndexFunc(kinds, c.equal)
+		if i >= 0 && !snapshot.IsFlat(suite.Name) && sources[i].CheckValidUntil == valid {
+			sources[i].Suites = append(sources[i].Suites, suite.Name)
+			continue
+		}
+		src := archive.Source{
+			URI: view, Suites: []string{suite.Name}, Components: c.components, Architectures: c.architectures,
+			Languages: c.languages, Targets: c.targets, CheckValidUntil: valid,
+			Comment: fmt.Sprintf("%s of snapshot %s", prefix, h.name),
+		}
+		if c.sources {
+			src.Types = []string{"deb", "deb-src"}
+		}
+		ex.signedBy(&src, a, upstream)
+		sources, kinds = append(sources, src), append(kinds, c)
+	}
+	return archive.Format(sources)
+}
+
+// signedBy names the key that signs what the stanza is about.
+func (ex *exchange) signedBy(src *archive.Source, a *snapshot.Archive, upstream bool) {
+	if a.Mode == snapshot.Curated && !upstream {
+		src.SignedByKey = ex.s.o.SiteKey
+		if len(src.SignedByKey) == 0 {
+			src.SignedBy = "/etc/apt/keyrings/site.asc"
+			src.Comment += "\nPut the site's public key there:"
+		}
+		return
+	}
+	src.SignedBy = "/etc/apt/keyrings/" + a.Prefix + ".asc"
+	src.Comment += "\nPut upstream's public key there, or name the keyring that the host has:"
+	if len(a.UpstreamKeys) > 0 {
+		src.Comment += "\nfingerprint " + strings.Join(a.UpstreamKeys, ", ")
+	}
+}
+
+// expires tells whether upstream's Release of a suite has a Valid-Until. What cannot be read now is taken to.
+func expires(ctx context.Context, h *held, suite *snapshot.Suite) bool {
+	for _, role := range []snapshot.Role{snapshot.UpstreamInRelease, snapshot.InRelease, snapshot.UpstreamRelease, snapshot.Release} {
+		f := suite.File(role)
+		if f == nil {
+			continue
+		}
+		data, err := h.ReadBlob(ctx, f.Blob, maxRelease)
+		if err != nil {
+			return true
+		}
+		open := archive.OpenInRelease
+		if role == snapshot.Release || role == snapshot.UpstreamRelease {
+			open = func(b []byte, t archive.Trust) (*archive.Release, error) { return archive.OpenRelease(b, nil, t) }
+		}
+		r, err := open(data, archive.Trust{})
+		return err != nil || !r.ValidUntil.IsZero()
+	}
+	return false
+}
+
+// maxRelease is apt's own limit of a Release file, in bytes.
+const maxRelease = 10_000_000
