@@ -1,0 +1,212 @@
+package artifact
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/credentials"
+)
+
+const (
+	maxCertFile   = 4 << 20
+	userAgent     = "mmoci"
+	transferBytes = 64 << 10 // buffers of a connection
+	idleTimeout   = 90 * time.Second
+)
+
+// client speaks HTTP to one registry host.
+type client struct {
+	follow    *auth.Client // follows redirects, never with credentials
+	stay      *auth.Client // does not: a redirect answers whether a blob is there
+	plainHTTP bool
+}
+
+// newClient reads certificates and credentials. Nothing is connected yet.
+func newClient(ref Reference, o *Options) (*client, error) {
+	host := ref.host()
+	dirs := o.tuning.certDirs
+	if dirs == nil {
+		dirs = []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+	}
+	tlsConfig, own, err := hostTLS(host, o.CAFile, dirs)
+	if err != nil {
+		return nil, err
+	}
+	t := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: 15 * time.Second,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: o.workers() + 1,
+		IdleConnTimeout:     idleTimeout,
+		DisableCompression:  true, // a blob is its bytes
+		WriteBufferSize:     transferBytes,
+		ReadBufferSize:      transferBytes,
+	}
+	credential, err := hostCredential(ref, o)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{plainHTTP: o.PlainHTTP || isLoopback(host) && !own}
+	cache := auth.NewCache()
+	make := func(redirect func(*http.Request, []*http.Request) error) *auth.Client {
+		return &auth.Client{
+			Client:     &http.Client{Transport: hintTransport{t}, CheckRedirect: redirect},
+			Header:     http.Header{"User-Agent": {userAgent}},
+			Credential: credential,
+			Cache:      cache,
+			ClientID:   userAgent,
+		}
+	}
+	c.follow = make(nil)
+	c.stay = make(func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse })
+	return c, nil
+}
+
+// isLoopback tells hosts that plain HTTP cannot leave the machine to.
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.IsLoopback()
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// hostTLS is the system's roots, CAFile, and DIR/HOST/*.crt with client
+// certificates *.cert and *.key (docker's and containers-certs.d(5)). own tells
+// whether something was given for this host, which makes HTTPS the choice even on loopback.
+func hostTLS(host, caFile string, dirs []string) (config *tls.Config, own bool, err error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	config = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	if caFile != "" {
+		if err := addCA(pool, caFile); err != nil {
+			return nil, false, err
+		}
+		own = true
+	}
+	for _, dir := range dirs {
+		dir = filepath.Join(dir, host)
+		entries, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			continue
+		} else if err != nil {
+			return nil, false, err
+		}
+		for _, e := range entries {
+			name := filepath.Join(dir, e.Name())
+			switch filepath.Ext(name) {
+			case ".crt":
+				err = addCA(pool, name)
+			case ".cert":
+				err = addClientCert(config, name)
+			default:
+				continue
+			}
+			if err != nil {
+				return nil, false, err
+			}
+			own = true
+		}
+	}
+	return config, own, nil
+}
+
+func addCA(pool *x509.CertPool, name string) error {
+	pem, err := readSmall(name, maxCertFile)
+	if err != nil {
+		return fmt.Errorf("CA file: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("CA file %s: no PEM certificate in it", name)
+	}
+	return nil
+}
+
+func addClientCert(config *tls.Config, name string) error {
+	pair, err := tls.LoadX509KeyPair(name, strings.TrimSuffix(name, ".cert")+".key")
+	if err != nil {
+		return fmt.Errorf("client certificate %s: %w", name, err)
+	}
+	config.Certificates = append(config.Certificates, pair)
+	return nil
+}
+
+// hostCredential looks for the user's credentials where containers-auth.json(5)
+// says, then in docker's configuration with its helpers. podman's files may hold
+// an entry for a repository or the path above it; the longest wins.
+func hostCredential(ref Reference, o *Options) (auth.CredentialFunc, error) {
+	if o.Anonymous {
+		return nil, nil
+	}
+	var podman []credentials.Store
+	for _, name := range podmanAuthFiles() {
+		if _, err := os.Stat(name); err != nil {
+			continue
+		}
+		store, err := credentials.NewStore(name, credentials.StoreOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("credentials %s: %w", name, err)
+		}
+		podman = append(podman, store)
+	}
+	docker, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("docker credentials: %w", err)
+	}
+	host := ref.host()
+	return func(ctx context.Context, asked string) (auth.Credential, error) {
+		if asked != host {
+			return credentials.Credential(docker)(ctx, asked)
+		}
+		for key := ref.Name; key != "." && key != "/"; key = parent(key) {
+			for _, store := range podman {
+				if c, err := store.Get(ctx, key); err != nil || c != auth.EmptyCredential {
+					return c, err
+				}
+			}
+		}
+		return docker.Get(ctx, credentials.ServerAddressFromRegistry(host))
+	}, nil
+}
+
+// parent drops the last part of a path; "." ends.
+func parent(key string) string {
+	if i := strings.LastIndexByte(key, '/'); i >= 0 {
+		return key[:i]
+	}
+	return "."
+}
+
+func podmanAuthFiles() []string {
+	if name := os.Getenv("REGISTRY_AUTH_FILE"); name != "" {
+		return []string{name}
+	}
+	var names []string
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		names = append(names, filepath.Join(dir, "containers/auth.json"))
+	}
+	if dir, err := os.UserConfigDir(); err == nil {
+		names = append(names, filepath.Join(dir, "containers/auth.json"))
+	}
+	return slices.Clip(names)
+}

@@ -1,0 +1,174 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Open reads a blob; broken and stalled connections are resumed where they broke.
+func (r *registryPlace) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	d := &download{place: r, ctx: ctx, blob: b}
+	if err := r.retry(ctx, d.connect); err != nil {
+		err = explain("read blob "+b.Digest.String(), r.ref, err)
+		if errors.Is(err, ErrNotFound) {
+			err = fmt.Errorf("%w: %w", err, snapshot.ErrNotExist)
+		}
+		return nil, err
+	}
+	return &snapshot.Content{R: d}, nil
+}
+
+// download is a blob on its way. Not safe for concurrent use but for Close.
+type download struct {
+	place  *registryPlace
+	ctx    context.Context // of Open: it bounds the whole transfer
+	blob   snapshot.Blob
+	offset int64
+	tries  int
+	// noRange is set after an answer that was not the range asked for.
+	noRange bool
+
+	mu     sync.Mutex // body and cancel, which Close may take away
+	body   io.ReadCloser
+	dog    *watchdog
+	cancel context.CancelFunc
+	conn   context.Context
+	closed bool
+}
+
+// connect asks for the rest of the blob.
+func (d *download) connect(ctx context.Context) (err error) {
+	ctx, dog, cancel := newWatchdog(ctx, d.place.stall)
+	defer func() {
+		if err != nil {
+			err = stalled(ctx, err)
+			cancel()
+		}
+	}()
+	var header []string
+	if d.offset > 0 && !d.noRange {
+		header = []string{"Range", "bytes=" + strconv.FormatInt(d.offset, 10) + "-" + strconv.FormatInt(d.blob.Size-1, 10)}
+	}
+	resp, err := d.place.request(ctx, d.place.client.follow, http.MethodGet, "blobs", d.blob.Digest.String(), header...)
+	if err != nil {
+		return err
+	}
+	if err := d.accept(resp); err != nil {
+		resp.Body.Close()
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		resp.Body.Close()
+		return io.ErrClosedPipe
+	}
+	dog.pause() // until somebody reads
+	d.body, d.dog, d.cancel, d.conn = resp.Body, dog, cancel, ctx
+	return nil
+}
+
+// accept checks the answer, and skips what was read before if the registry does not know Range.
+func (d *download) accept(resp *http.Response) error {
+	rest := d.blob.Size - d.offset
+	switch resp.StatusCode {
+	case http.StatusOK:
+		if resp.ContentLength >= 0 && resp.ContentLength != d.blob.Size {
+			return integrity("blob %s has %d bytes at the registry, want %d", d.blob.Digest, resp.ContentLength, d.blob.Size)
+		}
+		_, err := io.CopyN(io.Discard, resp.Body, d.offset)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	case http.StatusPartialContent:
+		want := fmt.Sprintf("bytes %d-%d/", d.offset, d.blob.Size-1)
+		if got := resp.Header.Get("Content-Range"); !strings.HasPrefix(got, want) || resp.ContentLength >= 0 && resp.ContentLength != rest {
+			d.noRange = true
+			return fmt.Errorf("blob %s: Content-Range %.100q, asked for %q: %w", d.blob.Digest, got, want, io.ErrUnexpectedEOF)
+		}
+		return nil
+	case http.StatusRequestedRangeNotSatisfiable:
+		d.noRange = true
+		return fmt.Errorf("blob %s: range refused: %w", d.blob.Digest, io.ErrUnexpectedEOF)
+	}
+	return responseError(resp)
+}
+
+// Read resumes where a connection broke. The bounds of retry hold between two bytes that arrive.
+func (d *download) Read(p []byte) (int, error) {
+	for {
+		n, err := d.read(p)
+		d.offset += int64(n)
+		if n > 0 {
+			d.tries = 0
+			return n, nil
+		}
+		if d.offset >= d.blob.Size || err == nil {
+			return 0, err // the verifying reader asks for the end once more
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if d.ctx.Err() != nil {
+			return 0, d.ctx.Err()
+		}
+		if d.tries++; d.tries >= maxTries || d.isClosed() {
+			return 0, fmt.Errorf("blob %s at byte %d: %w", d.blob.Digest, d.offset, err)
+		}
+		d.drop()
+		if err := d.place.retry(d.ctx, d.connect); err != nil {
+			return 0, explain("read blob "+d.blob.Digest.String(), d.place.ref, err)
+		}
+	}
+}
+
+func (d *download) read(p []byte) (int, error) {
+	d.mu.Lock()
+	body, dog, conn := d.body, d.dog, d.conn
+	d.mu.Unlock()
+	if body == nil {
+		return 0, io.ErrClosedPipe
+	}
+	dog.progress()
+	n, err := body.Read(p)
+	dog.pause()
+	if err != nil && err != io.EOF {
+		err = stalled(conn, err)
+	}
+	return n, err
+}
+
+func (d *download) isClosed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
+}
+
+// drop gives up the connection.
+func (d *download) drop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.body != nil {
+		d.cancel()
+		d.body.Close()
+		d.body = nil
+	}
+}
+
+// Close ends the transfer.
+func (d *download) Close() error {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.drop()
+	return nil
+}

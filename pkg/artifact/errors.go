@@ -1,0 +1,12 @@
+package artifact
+
+import "errors"
+
+// ErrNotFound marks a reference (repository, tag, digest) that is not there.
+var ErrNotFound = errors.New("not found")
+
+// ErrNotOurs marks an OCI artifact that is not a snapshot of mmoci, or one of a newer major version.
+var ErrNotOurs = errors.New("not an mmoci snapshot")
+
+// ErrReference marks a reference that cannot be parsed or used so (usage, exit code 2).
+var ErrReference = errors.New("reference")

@@ -1,0 +1,86 @@
+package artifact
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// responseError reads what a registry says beside a status.
+func responseError(resp *http.Response) error {
+	e := &errcode.ErrorResponse{Method: resp.Request.Method, URL: resp.Request.URL, StatusCode: resp.StatusCode}
+	var body struct {
+		Errors errcode.Errors `json:"errors"`
+	}
+	if data, err := readLimited(resp.Body, maxErrorBody); err == nil && json.Unmarshal(data, &body) == nil {
+		e.Errors = body.Errors
+	}
+	return e
+}
+
+// explain says what was being done, to what, what the registry answered and
+// what to do next. A thing that is not there becomes ErrNotFound.
+func explain(doing string, ref Reference, err error) error {
+	if err == nil || errors.Is(err, snapshot.ErrIntegrity) || errors.As(err, new(sourceError)) {
+		return err
+	}
+	wrap := func(advice string) error { return fmt.Errorf("%s: %w: %s", doing, brief(err), advice) }
+	switch status(err) {
+	case http.StatusUnauthorized:
+		return wrap("not logged in, or not known there; `docker login " + ref.host() + "` or `podman login " + ref.host() + "`")
+	case http.StatusForbidden:
+		return wrap("these credentials may not do that in " + ref.repository())
+	case http.StatusNotFound:
+		return fmt.Errorf("%s: %w: %w", doing, brief(err), ErrNotFound)
+	case http.StatusMethodNotAllowed:
+		return wrap("the registry does not allow this, or not for such a manifest")
+	case http.StatusRequestEntityTooLarge:
+		return wrap("the registry, or a proxy before it, limits the size of a request body; raise it there (nginx: client_max_body_size)")
+	case http.StatusTooManyRequests:
+		return wrap("the registry limits the rate of requests; run it again later, it continues where it stopped")
+	}
+	return explainNetwork(doing, ref, err)
+}
+
+func explainNetwork(doing string, ref Reference, err error) error {
+	var record tls.RecordHeaderError
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.Is(err, auth.ErrBasicCredentialNotFound):
+		return fmt.Errorf("%s: %w; `docker login %s` or `podman login %s`", doing, err, ref.host(), ref.host())
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return fmt.Errorf("%s: %s does not speak HTTPS; --plain-http if that is meant: %w", doing, ref.host(), err)
+	case errors.As(err, &unknown):
+		return fmt.Errorf("%s: %w; give the CA by --ca-file or in /etc/docker/certs.d/%s/ca.crt", doing, err, ref.host())
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// brief shortens oras-go's error response: the URL says no more than doing does.
+func brief(err error) error {
+	var e *errcode.ErrorResponse
+	if !errors.As(err, &e) {
+		return err
+	}
+	return briefError{e}
+}
+
+type briefError struct{ *errcode.ErrorResponse }
+
+func (b briefError) Error() string {
+	text := http.StatusText(b.StatusCode)
+	if len(b.Errors) > 0 {
+		text = fmt.Sprintf("%.500s", b.Errors.Error())
+	}
+	return fmt.Sprintf("HTTP %d, %s", b.StatusCode, text)
+}
+
+func (b briefError) Unwrap() error { return b.ErrorResponse }

@@ -1,0 +1,126 @@
+package artifact
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const (
+	annotationTag  = "org.opencontainers.image.ref.name"
+	layoutMarker   = `{"imageLayoutVersion":"1.0.0"}`
+	maxLayoutIndex = 16 << 20 // bytes of index.json
+)
+
+// layoutIndex is the index.json of a layout: image-spec's, so that other tools' entries live beside ours and survive.
+type layoutIndex struct {
+	rest    map[string]json.RawMessage // keys other than manifests, kept as they are
+	entries []layoutEntry
+}
+
+// layoutEntry is one descriptor of index.json; raw keeps what we do not know.
+type layoutEntry struct {
+	raw json.RawMessage
+	descriptor
+	tag string
+}
+
+// parseLayoutIndex reads index.json with leniency: it belongs to all tools.
+func parseLayoutIndex(data []byte) (*layoutIndex, error) {
+	x := &layoutIndex{}
+	if err := json.Unmarshal(data, &x.rest); err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
+	}
+	if x.rest == nil {
+		return nil, fmt.Errorf("index.json: null")
+	}
+	var raws []json.RawMessage
+	if m, ok := x.rest["manifests"]; ok {
+		if err := json.Unmarshal(m, &raws); err != nil {
+			return nil, fmt.Errorf("index.json: manifests: %w", err)
+		}
+		delete(x.rest, "manifests")
+	}
+	for i, raw := range raws {
+		var j struct {
+			jsonDescriptor
+			Annotations map[string]string `json:"annotations"`
+		}
+		if err := json.Unmarshal(raw, &j); err != nil {
+			return nil, fmt.Errorf("index.json: entry %d: %w", i, err)
+		}
+		e := layoutEntry{raw: raw, tag: j.Annotations[annotationTag]}
+		if d, err := snapshot.ParseDigest(j.Digest); err == nil { // others may use other algorithms
+			e.descriptor = descriptor{j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}}
+		}
+		x.entries = append(x.entries, e)
+	}
+	return x, nil
+}
+
+// find returns the entry a reference names. A tag that is not there
+// is the only entry, if that has no name and "latest" is asked for: some copiers lose the tag.
+func (x *layoutIndex) find(tag string) (descriptor, bool) {
+	for _, e := range x.entries {
+		if e.tag == tag && !e.Digest.IsZero() {
+			return e.descriptor, true
+		}
+	}
+	if tag == defaultTag && len(x.entries) == 1 && x.entries[0].tag == "" && !x.entries[0].Digest.IsZero() {
+		return x.entries[0].descriptor, true
+	}
+	return descriptor{}, false
+}
+
+// set moves a tag.
+func (x *layoutIndex) set(tag string, d descriptor) {
+	raw := appendDescriptor(nil, d)
+	raw = append(raw[:len(raw)-1], `,"annotations":{"`+annotationTag+`":"`+tag+`"}}`...)
+	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool { return e.tag == tag })
+	x.entries = append(x.entries, layoutEntry{raw, d, tag})
+}
+
+func (x *layoutIndex) tags() []Tag {
+	var ts []Tag
+	for _, e := range x.entries {
+		if e.tag != "" && !e.Digest.IsZero() {
+			ts = append(ts, Tag{Name: e.tag, Digest: e.Digest, Date: tagDate(e.tag)})
+		}
+	}
+	return ts
+}
+
+func (x *layoutIndex) encode() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString(`{"schemaVersion":2,"mediaType":"` + typeIndex + `","manifests":[`)
+	for i, e := range x.entries {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if err := json.Compact(&b, e.raw); err != nil {
+			return nil, fmt.Errorf("index.json: entry %d: %w", i, err)
+		}
+	}
+	b.WriteByte(']')
+	for _, key := range slices.Sorted(maps.Keys(x.rest)) {
+		if key == "schemaVersion" || key == "mediaType" {
+			continue
+		}
+		name, err := json.Marshal(key)
+		if err != nil {
+			return nil, err
+		}
+		b.WriteByte(',')
+		b.Write(name)
+		b.WriteByte(':')
+		if err := json.Compact(&b, x.rest[key]); err != nil {
+			return nil, fmt.Errorf("index.json: %s: %w", key, err)
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}

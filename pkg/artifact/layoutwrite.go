@@ -1,0 +1,336 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const (
+	batchFiles = 1000            // files of a batch
+	batchAge   = 2 * time.Second // a batch is not kept open longer
+	tmpStem    = ".mmoci-tmp-"
+)
+
+// layoutWriter writes into a layout. Blobs get temporary names, in a directory of
+// this push; a batch of them is synced by one call and then renamed, in the order
+// of completion, so a final name holds verified, durable bytes, and a manifest's name comes after those of its blobs.
+type layoutWriter struct {
+	place
+	layout  *layout
+	recheck bool // has reads and hashes what is there
+
+	tmp    *os.File // locked as long as it is in use
+	tmpDir string
+	blobs  *os.File
+
+	commitMu sync.Mutex // serialises commits: names appear in order
+	mu       sync.Mutex
+	pending  []string // complete temporary files
+	timer    *time.Timer
+	failed   error // of a commit on the timer
+}
+
+func newLayoutWriter(dir string, recheck bool, o *Options) (*layoutWriter, error) {
+	p, err := openLayout(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepareLayout(dir); err != nil {
+		return nil, err
+	}
+	w := &layoutWriter{place: p, layout: p.(filePlace).fileStore.(*layout), recheck: recheck}
+	if err := w.open(); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+// prepareLayout makes an empty or absent directory a layout; any other that is none is refused.
+func prepareLayout(dir string) error {
+	err := checkMarker(dir)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err != nil {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if name := e.Name(); name != "blobs" && !bytes.HasPrefix([]byte(name), []byte(tmpStem)) {
+				return fmt.Errorf("%s is no OCI layout and holds %s; give a layout, an empty or a new directory", dir, name)
+			}
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, blobsDir), 0o755); err != nil {
+		return err
+	}
+	if err == nil {
+		return nil
+	}
+	if err := writeAside(filepath.Join(dir, layoutFile), []byte(layoutMarker)); err != nil {
+		if checkMarker(dir) == nil {
+			return nil // another push was faster
+		}
+		return err
+	}
+	return nil
+}
+
+// writeAside writes a file under another name, syncs and renames it.
+func writeAside(name string, data []byte) error {
+	tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf("%s%016x", tmpStem, rand.Uint64()))
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(tmp, name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+// open cleans up after killed pushes and makes this one's directory, under the lock.
+func (w *layoutWriter) open() error {
+	unlock, err := w.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	stem := filepath.Join(w.layout.dir, tmpStem)
+	removeUnlocked(stem)
+	if w.tmpDir, err = os.MkdirTemp(w.layout.dir, tmpStem); err != nil {
+		return err
+	}
+	if w.tmp, err = os.Open(w.tmpDir); err != nil {
+		return err
+	}
+	if err := unix.Flock(int(w.tmp.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock of %s: %w", w.tmpDir, err)
+	}
+	w.blobs, err = os.Open(filepath.Join(w.layout.dir, blobsDir))
+	return err
+}
+
+// lock locks the layout against other writers of index.json. The lock is on
+// oci-layout: index.json itself is replaced, and would take its lock with it.
+func (w *layoutWriter) lock() (unlock func(), err error) {
+	f, err := os.Open(filepath.Join(w.layout.dir, layoutFile))
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock of %s: %w", f.Name(), err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// has asks the file system; with recheck the file is hashed, and a wrong one is not there.
+func (w *layoutWriter) has(ctx context.Context, d descriptor) (bool, error) {
+	there, err := w.place.has(ctx, d)
+	if !there || err != nil || !w.recheck {
+		return there, err
+	}
+	c, err := w.Open(ctx, d.Blob)
+	if err != nil {
+		return false, err
+	}
+	r := snapshot.NewReader(c.R, d.Blob)
+	defer r.Close()
+	_, err = io.Copy(io.Discard, r)
+	if errors.Is(err, snapshot.ErrIntegrity) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// put writes a blob to a temporary name and leaves it to the next batch.
+func (w *layoutWriter) put(ctx context.Context, l layer, open opener) error {
+	r, err := open(ctx, l.Blob)
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.name(), err)
+	}
+	err = w.writeTemporary(l.Digest.Hex(), l.Size, r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("%s: %w", l.name(), err)
+	}
+	return w.complete(l.Digest.Hex())
+}
+
+func (w *layoutWriter) putDocument(_ context.Context, d descriptor, data []byte) error {
+	if err := w.writeTemporary(d.Digest.Hex(), d.Size, memoryReader(data)); err != nil {
+		return fmt.Errorf("%s: %w", d.Digest, err)
+	}
+	return w.complete(d.Digest.Hex())
+}
+
+// writeTemporary takes four system calls for a small blob: os.File would add those of the poller.
+func (w *layoutWriter) writeTemporary(name string, size int64, r io.Reader) (err error) {
+	fd, err := unix.Openat(int(w.tmp.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return fmt.Errorf("temporary file: %w", err)
+	}
+	if v, ok := r.(verifiedReader); ok && v.file != nil {
+		f := os.NewFile(uintptr(fd), name)
+		n, err := io.Copy(f, v.file) // by copy_file_range or a reflink
+		if err == nil && n != size {
+			err = integrity("%d bytes, want %d", n, size)
+		}
+		return errors.Join(err, f.Close())
+	}
+	n, err := io.Copy(fdWriter(fd), r)
+	if err == nil && n != size {
+		err = integrity("%d bytes, want %d", n, size)
+	}
+	return errors.Join(err, unix.Close(fd))
+}
+
+type fdWriter int
+
+func (fd fdWriter) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		m, err := unix.Write(int(fd), p[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// complete adds a finished temporary file to the batch.
+func (w *layoutWriter) complete(name string) error {
+	w.mu.Lock()
+	w.pending = append(w.pending, name)
+	full := len(w.pending) >= batchFiles
+	if w.timer == nil {
+		w.timer = time.AfterFunc(batchAge, func() {
+			if err := w.commit(); err != nil {
+				w.mu.Lock()
+				w.failed = errors.Join(w.failed, err)
+				w.mu.Unlock()
+			}
+		})
+	}
+	err := w.failed
+	w.mu.Unlock()
+	if full && err == nil {
+		err = w.commit()
+	}
+	return err
+}
+
+// commit makes the batch durable and gives it its names. Dies it in between,
+// what is renamed is right and the rest is written again by the rerun.
+func (w *layoutWriter) commit() error {
+	w.commitMu.Lock()
+	defer w.commitMu.Unlock()
+	w.mu.Lock()
+	batch := w.pending
+	w.pending = nil
+	if w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
+	}
+	w.mu.Unlock()
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := unix.Syncfs(int(w.tmp.Fd())); err != nil {
+		return fmt.Errorf("sync of %s: %w", w.layout.dir, err)
+	}
+	for _, name := range batch {
+		if err := unix.Renameat(int(w.tmp.Fd()), name, int(w.blobs.Fd()), name); err != nil {
+			return fmt.Errorf("blob %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// publish commits everything, syncs the names, and only then moves the tags, both in one index.json.
+func (w *layoutWriter) publish(ctx context.Context, d descriptor, data []byte, tags ...string) error {
+	there, err := w.has(ctx, d)
+	if err != nil {
+		return err
+	}
+	if !there {
+		if err := w.putDocument(ctx, d, data); err != nil {
+			return err
+		}
+	}
+	if err := w.commit(); err != nil {
+		return err
+	}
+	if err := unix.Syncfs(int(w.blobs.Fd())); err != nil {
+		return fmt.Errorf("sync of %s: %w", w.layout.dir, err)
+	}
+	return w.setTags(d, tags)
+}
+
+func (w *layoutWriter) setTags(d descriptor, tags []string) error {
+	unlock, err := w.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	x := &layoutIndex{}
+	data, err := readSmall(filepath.Join(w.layout.dir, indexFile), maxLayoutIndex)
+	if err == nil {
+		x, err = parseLayoutIndex(data)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		x.set(tag, d)
+	}
+	if data, err = x.encode(); err != nil {
+		return err
+	}
+	return writeAside(filepath.Join(w.layout.dir, indexFile), data)
+}
+
+// close keeps what is complete, so that a rerun need not fetch it again, and removes the rest.
+func (w *layoutWriter) close() error {
+	var err error
+	if w.tmp != nil && w.blobs != nil {
+		err = w.commit()
+	}
+	for _, f := range []*os.File{w.tmp, w.blobs} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if w.tmpDir != "" {
+		err = errors.Join(err, os.RemoveAll(w.tmpDir))
+	}
+	return err
+}

@@ -1,0 +1,114 @@
+package artifact
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// looks is what an OCI document says of itself, read with leniency: enough to
+// name what it is when it is not ours. Nothing of it is used for ours.
+type looks struct {
+	MediaType    string          `json:"mediaType"`
+	ArtifactType string          `json:"artifactType"`
+	Manifests    json.RawMessage `json:"manifests"`
+	Layers       json.RawMessage `json:"layers"`
+	Config       *struct {
+		MediaType string `json:"mediaType"`
+	} `json:"config"`
+}
+
+// lookRoot tells whether a root can be ours by its own bytes: an OCI index.
+// mediaType is what the place (Content-Type, descriptor) calls it, "" if it says nothing.
+func lookRoot(mediaType string, data []byte) error {
+	var l looks
+	if err := json.Unmarshal(data, &l); err != nil {
+		return fmt.Errorf("%w: no JSON document (%s)", ErrNotOurs, describeType(mediaType))
+	}
+	if len(l.Manifests) > 0 && (len(l.Layers) > 0 || l.Config != nil) {
+		return integrity("root has both manifests and layers")
+	}
+	if l.Manifests == nil || l.MediaType != "" && l.MediaType != typeIndex {
+		return fmt.Errorf("%w: %s", ErrNotOurs, l.describe(mediaType))
+	}
+	if mediaType != "" && mediaType != typeIndex {
+		if l.MediaType == typeIndex {
+			return integrity("root says mediaType %q, the place says %q", l.MediaType, mediaType)
+		}
+		return fmt.Errorf("%w: %s", ErrNotOurs, describeType(mediaType))
+	}
+	return nil
+}
+
+// lookCore tells by the config media type of the first manifest whether the
+// artifact is ours and of this version (SPEC sections 7 and 13).
+func lookCore(data []byte) error {
+	var l looks
+	if err := json.Unmarshal(data, &l); err != nil {
+		return fmt.Errorf("%w: an image index", ErrNotOurs)
+	}
+	if l.Config == nil {
+		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.describe(""))
+	}
+	version, ok := strings.CutPrefix(l.Config.MediaType, typeConfigStem)
+	if !ok {
+		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.describe(""))
+	}
+	if len(l.Manifests) > 0 {
+		return integrity("core has both manifests and layers")
+	}
+	if version = strings.TrimSuffix(version, "+json"); version != "1" {
+		return fmt.Errorf("%w of format 1: snapshot format %.20q needs a newer mmoci", ErrNotOurs, version)
+	}
+	return nil
+}
+
+// describe says what a foreign document is.
+func (l *looks) describe(mediaType string) string {
+	if l.MediaType != "" {
+		mediaType = l.MediaType
+	}
+	switch {
+	case l.ArtifactType != "":
+		return fmt.Sprintf("an artifact of type %.100q", l.ArtifactType)
+	case l.Config == nil:
+		return describeType(mediaType)
+	}
+	switch l.Config.MediaType {
+	case "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json":
+		return "a container image"
+	case "application/vnd.cncf.helm.config.v1+json":
+		return "a Helm chart"
+	}
+	return fmt.Sprintf("an artifact with config type %.100q", l.Config.MediaType)
+}
+
+func describeType(mediaType string) string {
+	switch mediaType {
+	case typeIndex, "application/vnd.docker.distribution.manifest.list.v2+json":
+		return "an image index"
+	case typeManifest, "application/vnd.docker.distribution.manifest.v2+json":
+		return "an image manifest"
+	case "":
+		return "a document without media type"
+	}
+	return fmt.Sprintf("a document of media type %.100q", mediaType)
+}
+
+// firstChild reads the first descriptor of an index of whatever kind.
+func firstChild(data []byte) (descriptor, error) {
+	var x struct {
+		Manifests []jsonDescriptor `json:"manifests"`
+	}
+	if err := json.Unmarshal(data, &x); err != nil {
+		return descriptor{}, err
+	}
+	if len(x.Manifests) == 0 {
+		return descriptor{}, fmt.Errorf("no manifests")
+	}
+	j := x.Manifests[0]
+	d, err := snapshot.ParseDigest(j.Digest)
+	return descriptor{j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}}, err
+}

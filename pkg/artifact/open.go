@@ -1,0 +1,304 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Open reads root and core of an artifact, validates every document of it
+// (SPEC section 7) and returns what they hold; shards are read when all of
+// them are needed only (Copy, Blobs of Verify). Nothing is believed but digests.
+//
+// Errors: ErrNotFound if the place, tag or digest is not there; ErrNotOurs for
+// foreign artifacts and newer versions; snapshot.ErrIntegrity for a broken one.
+func Open(ctx context.Context, ref Reference, o Options) (*snapshot.Sealed, error) {
+	p, err := openPlace(ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	top, err := readTop(ctx, p, ref)
+	if err != nil {
+		return nil, err
+	}
+	s, err := top.seal(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	s.Pinned = !ref.Digest.IsZero()
+	return s, nil
+}
+
+// top is an artifact's root and core, validated.
+type top struct {
+	root     descriptor
+	rootData []byte
+	children []descriptor // core, shards
+	core     *manifest
+	coreData []byte
+}
+
+// readTop reads and validates root and core, after finding out whether they are ours.
+func readTop(ctx context.Context, p place, ref Reference) (*top, error) {
+	d, data, err := p.root(ctx, ref)
+	if err != nil {
+		return nil, lost(ref, err)
+	}
+	t, err := parseTop(ctx, p, d, data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return t, nil
+}
+
+// lost words a root that a tag names and nobody has.
+func lost(ref Reference, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if errors.Is(err, snapshot.ErrNotExist) {
+		return fmt.Errorf("%s: %w: %w", ref, err, ErrNotFound)
+	}
+	return fmt.Errorf("%s: %w", ref, err)
+}
+
+func parseTop(ctx context.Context, p place, d descriptor, data []byte) (*top, error) {
+	if err := lookRoot(d.mediaType, data); err != nil {
+		return nil, err
+	}
+	children, strict := parseRoot(data)
+	if strict != nil {
+		// Not ours, or ours and broken: its first child tells.
+		first, err := firstChild(data)
+		if err != nil {
+			return nil, fmt.Errorf("%w: an image index without a usable first manifest", ErrNotOurs)
+		}
+		children = []descriptor{first}
+	}
+	core, err := p.document(ctx, children[0])
+	if err != nil && strict != nil {
+		return nil, fmt.Errorf("%w: an image index (%w)", ErrNotOurs, err)
+	} else if err != nil {
+		return nil, fmt.Errorf("core: %w", err)
+	}
+	if err := lookCore(core); err != nil {
+		return nil, err
+	}
+	if strict != nil {
+		return nil, strict
+	}
+	m, err := parseCore(core)
+	if err != nil {
+		return nil, err
+	}
+	d.mediaType = typeIndex
+	return &top{d, data, children, m, core}, nil
+}
+
+// seal reads what the core holds.
+func (t *top) seal(ctx context.Context, p place) (*snapshot.Sealed, error) {
+	s := &snapshot.Sealed{Root: t.root.Digest, Signed: t.core.layers[0].mediaType == typeSignedStatement, Blobs: p}
+	g, each := errgroup.WithContext(ctx)
+	for i, part := range []struct {
+		what  string
+		limit int64
+		into  *[]byte
+	}{{"statement", MaxStatement, &s.Statement}, {"table", MaxTable, &s.Table}, {"lock", MaxLock, &s.Lock}} {
+		g.Go(func() (err error) {
+			*part.into, err = readBlob(each, p, part.what, t.core.layers[i].Blob, part.limit)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, l := range t.core.layers[3:] {
+		s.Release = append(s.Release, l.Blob)
+	}
+	config, err := t.config(ctx, p, s.Statement)
+	if err != nil {
+		return nil, err
+	}
+	s.Date, s.Encoder, err = parseConfig(config)
+	return s, err
+}
+
+// config is the core's config. The statement determines it, so it is asked for only if
+// it is not what the statement makes expect; either way its digest decides.
+func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, error) {
+	if c := expectedConfig(statement); snapshot.BlobOf(c) == t.core.config.Blob {
+		return c, nil
+	}
+	return readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
+}
+
+// expectedConfig makes the config of the date and encoder lines of a statement, signed or not.
+func expectedConfig(statement []byte) []byte {
+	_, rest, _ := bytes.Cut(statement, []byte("mmoci-statement-v1\n"))
+	var date time.Time
+	encoder := 0
+	for range 3 { // date, perhaps valid-until, encoder
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		key, value, _ := bytes.Cut(line, []byte(" "))
+		switch string(key) {
+		case "date":
+			date, _ = time.Parse(time.RFC3339, string(value))
+		case "encoder":
+			encoder, _ = strconv.Atoi(string(value))
+		}
+	}
+	return encodeConfig(date, encoder)
+}
+
+// Resolve returns the digest that a reference names now. It asks one question
+// of the registry, and reads one file of a layout. Only a registry's answer to a
+// reference by digest means that it is there.
+func Resolve(ctx context.Context, ref Reference, o Options) (snapshot.Digest, error) {
+	p, err := openPlace(ref, &o)
+	if err != nil {
+		return snapshot.Digest{}, err
+	}
+	return p.resolve(ctx, ref)
+}
+
+// Graph is every blob that an artifact consists of, read from its shards.
+type Graph struct {
+	Manifests []snapshot.Blob // root, core, shards
+	Files     []snapshot.Blob // in order of the shards; core layers and configs included
+}
+
+// ReadGraph reads root, core and every shard and validates them.
+func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
+	p, err := openPlace(ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	a, err := readArtifact(ctx, p, ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	g := &Graph{Manifests: []snapshot.Blob{snapshot.BlobOf(a.root), snapshot.BlobOf(a.core)}}
+	for _, s := range a.shards {
+		g.Manifests = append(g.Manifests, s.Blob)
+	}
+	for l := range a.layers() {
+		g.Files = append(g.Files, l.Blob)
+	}
+	return g, nil
+}
+
+// readArtifact reads all documents of an artifact and validates them.
+func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*packed, error) {
+	t, err := readTop(ctx, p, ref)
+	if err != nil {
+		return nil, err
+	}
+	a := &packed{
+		root: t.rootData, core: t.coreData, shards: make([]shard, len(t.children)-1),
+		memory: map[snapshot.Digest][]byte{}, source: verifiedFrom(p),
+	}
+	a.keep(typeEmpty, []byte(emptyConfig))
+	if a.config, err = readBlob(ctx, p, "config", t.core.config.Blob, maxConfig); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	if a.date, _, err = parseConfig(a.config); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	for _, d := range append([]descriptor{t.core.config}, t.core.layers...) {
+		a.tops = append(a.tops, layer{descriptor: d})
+	}
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(o.workers())
+	for i, child := range t.children[1:] {
+		g.Go(func() error {
+			s, err := readShard(each, p, child)
+			a.shards[i] = s
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	if err := a.checkDistinct(); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return a, nil
+}
+
+func readShard(ctx context.Context, p place, d descriptor) (shard, error) {
+	data, err := p.document(ctx, d)
+	if err != nil {
+		return shard{}, fmt.Errorf("shard: %w", err)
+	}
+	m, err := parseShard(data)
+	if err != nil {
+		return shard{}, fmt.Errorf("%s: %w", d.Digest, err)
+	}
+	s := shard{descriptor: d, layers: make([]layer, len(m.layers))}
+	for i, l := range m.layers {
+		s.layers[i].descriptor = l
+	}
+	return s, nil
+}
+
+// checkDistinct holds "one descriptor per distinct digest" over all manifests.
+func (p *packed) checkDistinct() error {
+	seen := map[snapshot.Digest]struct{}{}
+	for l := range p.layers() {
+		if _, twice := seen[l.Digest]; twice && l.mediaType != typeEmpty {
+			return integrity("blob %s stands in two manifests", l.Digest)
+		}
+		seen[l.Digest] = struct{}{}
+	}
+	return nil
+}
+
+// Missing asks the place for every blob of the graph without reading it, and
+// returns those that are not there or have another size, manifests first, in the graph's order.
+func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapshot.Blob, error) {
+	p, err := openPlace(ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]descriptor, 0, len(g.Manifests)+len(g.Files))
+	for i, b := range g.Manifests {
+		mediaType := typeManifest
+		if i == 0 {
+			mediaType = typeIndex
+		}
+		all = append(all, descriptor{mediaType, b})
+	}
+	for _, b := range g.Files {
+		all = append(all, descriptor{typeOctets, b})
+	}
+	there := make([]bool, len(all))
+	group, each := errgroup.WithContext(ctx)
+	group.SetLimit(o.workers())
+	for i, d := range all {
+		if each.Err() != nil {
+			break
+		}
+		group.Go(func() (err error) {
+			there[i], err = p.has(each, d)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var missing []snapshot.Blob
+	for i, d := range all {
+		if !there[i] {
+			missing = append(missing, d.Blob)
+		}
+	}
+	return missing, ctx.Err()
+}

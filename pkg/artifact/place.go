@@ -1,0 +1,171 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Options say how places are reached. The zero value works: with the
+// docker or podman credentials of the user, HTTPS except on loopback.
+type Options struct {
+	PlainHTTP   bool   // also beyond loopback
+	CAFile      string // PEM, added to the system's and /etc/docker/certs.d/HOST
+	Concurrency int    // transfers at once; 0 means 8
+	Anonymous   bool   // no docker/podman credentials
+	// Progress, if not nil, is told of every blob; called concurrently.
+	Progress func(Event)
+
+	tuning tuning
+}
+
+// Event is progress on one blob or manifest.
+type Event struct {
+	Kind   EventKind
+	Path   string // first path of the blob, "" for manifests
+	Digest snapshot.Digest
+	Bytes  int64 // Started: size; Moved: bytes since the last event; Done, Skipped: size
+}
+
+// EventKind of an Event.
+type EventKind uint8
+
+const (
+	Started EventKind = iota
+	Moved
+	Done
+	Skipped // it was there
+	Tagged  // Path is the tag
+)
+
+const defaultConcurrency = 8
+
+func (o *Options) workers() int {
+	if o.Concurrency > 0 {
+		return o.Concurrency
+	}
+	return defaultConcurrency
+}
+
+func (o *Options) tell(e Event) {
+	if o.Progress != nil {
+		o.Progress(e)
+	}
+}
+
+// tuning holds what only tests change; zero fields mean the named constants.
+type tuning struct {
+	checkpoint time.Duration // between checkpoints
+	backoff    time.Duration // before the second try, then doubled
+	stall      time.Duration // without a byte before a transfer is given up
+	settle     time.Duration // age a file must have before its hash is remembered; negative: none
+	certDirs   []string
+}
+
+// place is where artifacts are read. Safe for concurrent use.
+type place interface {
+	snapshot.Blobs
+	// root reads the document that ref names, with the media type that the
+	// place gives it. The bytes are those of the digest it returns, and at most
+	// MaxDocument. ErrNotFound if the place or the tag is not there.
+	root(ctx context.Context, ref Reference) (descriptor, []byte, error)
+	// resolve is root's digest, at the price of one question.
+	resolve(ctx context.Context, ref Reference) (snapshot.Digest, error)
+	// document reads a manifest and verifies it.
+	document(ctx context.Context, d descriptor) ([]byte, error)
+	// has tells whether a blob or manifest is there with that size.
+	has(ctx context.Context, d descriptor) (bool, error)
+	// tags lists all tags, in any order.
+	tags(ctx context.Context) ([]Tag, error)
+}
+
+// openPlace opens the place of a reference for reading.
+func openPlace(ref Reference, o *Options) (place, error) {
+	switch ref.Kind {
+	case Layout:
+		return openLayout(ref.Name, o)
+	case Archive:
+		return openArchive(ref.Name)
+	case Registry:
+		return openRegistry(ref, o)
+	}
+	return nil, fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
+}
+
+// target is a place that one artifact is written to.
+type target interface {
+	place
+	// put stores a blob. A final name, or the registry's 201, comes only after its bytes were verified.
+	put(ctx context.Context, l layer, open opener) error
+	// putDocument stores a manifest below the root. All it refers to was put before.
+	putDocument(ctx context.Context, d descriptor, data []byte) error
+	// publish stores the root and then names it by the tags, in their order. Durable on return.
+	publish(ctx context.Context, d descriptor, data []byte, tags ...string) error
+	// close ends writing; what was put stays.
+	close() error
+}
+
+// isManifest tells documents from blobs: registries keep them apart.
+func (d descriptor) isManifest() bool {
+	return d.mediaType == typeManifest || d.mediaType == typeIndex
+}
+
+// readBlob reads a whole blob of limited size and verifies it; what names it in errors.
+func readBlob(ctx context.Context, from snapshot.Blobs, what string, b snapshot.Blob, limit int64) ([]byte, error) {
+	if b.Size > limit {
+		return nil, integrity("%s %s of %d bytes, the limit is %d", what, b.Digest, b.Size, limit)
+	}
+	c, err := from.Open(ctx, b)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", what, b.Digest, err)
+	}
+	r := snapshot.NewReader(c.R, b)
+	defer r.Close()
+	buf := bytes.NewBuffer(make([]byte, 0, min(b.Size, 1<<20)+bytes.MinRead))
+	if _, err := buf.ReadFrom(r); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", what, b.Digest, err)
+	}
+	if c.Verified != nil {
+		c.Verified()
+	}
+	return buf.Bytes(), nil
+}
+
+// verifiedReader is content whose reading ends in a verified EOF or an error.
+type verifiedReader struct {
+	io.Reader
+	io.Closer
+	file *os.File // set when the bytes are in a file that was verified already
+}
+
+// verifiedFile reads a snapshot's file, from the file itself where it was hashed before.
+func verifiedFile(f *snapshot.File) io.ReadCloser {
+	if file, ok := f.Seeker.(*os.File); ok {
+		return verifiedReader{file, f, file}
+	}
+	return f
+}
+
+// memoryReader reads bytes at hand.
+func memoryReader(data []byte) io.ReadCloser {
+	return io.NopCloser(bytes.NewReader(data))
+}
+
+// verifiedFrom makes an opener of a place's blobs.
+func verifiedFrom(from snapshot.Blobs) opener {
+	return func(ctx context.Context, b snapshot.Blob) (io.ReadCloser, error) {
+		c, err := from.Open(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		if c.File != nil {
+			return verifiedReader{c.File, c.R, c.File}, nil
+		}
+		return snapshot.NewReader(c.R, b), nil
+	}
+}

@@ -1,0 +1,117 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Pushed is the outcome of a push.
+type Pushed struct {
+	Root      snapshot.Digest
+	Reference Reference // with tag and digest
+	Immutable string    // the immutable tag; "" in an oci-archive, which has one tag only
+	Changed   bool      // false: the tag named this root already
+	Blobs     int       // distinct blobs, manifests not counted
+	Uploaded  int
+	Bytes     int64 // uploaded
+	Reused    int64 // bytes that were there
+}
+
+// PushOptions of one push.
+type PushOptions struct {
+	Options
+	// Recheck asks the place for every blob instead of believing the previous
+	// root, and puts every manifest again; in a layout every file is hashed. It heals
+	// what was lost or damaged behind our back, also when the tag names the root already.
+	Recheck bool
+}
+
+// Push writes s to ref, in the order of SPEC section 10: a push that dies
+// anywhere leaves the old tags whole, and a rerun resumes. ref must have no digest.
+// An oci-archive is replaced as a whole; in a layout everything else survives.
+func Push(ctx context.Context, ref Reference, s *snapshot.Snapshot, o PushOptions) (Pushed, error) {
+	if err := checkTarget(ref); err != nil {
+		return Pushed{}, err
+	}
+	p, err := Pack(s)
+	if err != nil {
+		return Pushed{}, err
+	}
+	return p.Push(ctx, ref, o)
+}
+
+// Push is [Push] of a snapshot that was packed before.
+func (p *Packed) Push(ctx context.Context, ref Reference, o PushOptions) (Pushed, error) {
+	if err := checkTarget(ref); err != nil {
+		return Pushed{}, err
+	}
+	t, err := openTarget(ref, &p.packed, &o)
+	if err != nil {
+		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
+	}
+	pushed, err := write(ctx, t, ref, &p.packed, &o)
+	if closing := t.close(); err == nil && closing != nil {
+		err = fmt.Errorf("%s: %w", ref, closing)
+	}
+	return pushed, err
+}
+
+// checkTarget refuses what can be refused before anything is read.
+func checkTarget(ref Reference) error {
+	if !ref.Digest.IsZero() {
+		return fmt.Errorf("%w %s: a digest cannot be written to; name a tag", ErrReference, ref)
+	}
+	if len(ref.Tag) > maxAlias {
+		return fmt.Errorf("%w %s: the tag has %d characters; %d leave room for the immutable tag's date", ErrReference, ref, len(ref.Tag), maxAlias)
+	}
+	return nil
+}
+
+func openTarget(ref Reference, p *packed, o *PushOptions) (target, error) {
+	switch ref.Kind {
+	case Layout:
+		return newLayoutWriter(ref.Name, o.Recheck, &o.Options)
+	case Archive:
+		return newTarWriter(ref.Name, ref.Tag, p)
+	case Registry:
+		r, err := openRegistry(ref, &o.Options)
+		if err != nil {
+			return nil, err
+		}
+		return registryTarget{r}, nil
+	}
+	return nil, fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
+}
+
+// write is the order of SPEC section 10. If it dies before publish, the tags name
+// what they named; in publish, the immutable tag may be there without the alias.
+func write(ctx context.Context, t target, ref Reference, p *packed, o *PushOptions) (Pushed, error) {
+	w := newWriter(t, ref, p, o)
+	previous, err := t.resolve(ctx, ref)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Pushed{}, err
+	}
+	if previous == w.root.Digest && !o.Recheck {
+		if err := w.ensureImmutable(ctx); err != nil {
+			return Pushed{}, err
+		}
+		w.skipAll()
+		return w.pushed(false), nil
+	}
+	if err := w.learn(ctx, previous); err != nil {
+		return Pushed{}, err
+	}
+	err = w.everything(ctx)
+	if errors.Is(err, errBelief) && !w.asksAll() { // once: the second time everything was asked for
+		w.askAll()
+		err = w.everything(ctx)
+	}
+	if err != nil {
+		return Pushed{}, err
+	}
+	w.removeCheckpoints(ctx)
+	return w.pushed(previous != w.root.Digest), nil
+}

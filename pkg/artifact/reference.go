@@ -1,0 +1,271 @@
+package artifact
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Kind of place.
+type Kind uint8
+
+const (
+	Registry Kind = iota // HOST/REPO[:TAG][@DIGEST]
+	Layout               // oci:DIR[:TAG][@DIGEST]
+	Archive              // oci-archive:FILE[:TAG][@DIGEST]
+)
+
+const (
+	layoutPrefix  = "oci:"
+	archivePrefix = "oci-archive:"
+	defaultTag    = "latest"
+
+	maxTag  = 128 // distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
+	maxName = 255 // host and repository together: many clients' limit
+)
+
+// Reference names an artifact: a place, and a tag or digest in it.
+type Reference struct {
+	Kind   Kind
+	Name   string // HOST/REPO, DIR or FILE
+	Tag    string // "latest" if none was given and no digest
+	Digest snapshot.Digest
+}
+
+// ParseReference reads the three forms
+//
+//	HOST/REPO[:TAG][@DIGEST]
+//	oci:DIR[:TAG][@DIGEST]
+//	oci-archive:FILE[:TAG][@DIGEST]
+//
+// HOST has a dot or a port, or is localhost; there is no default registry. It
+// may be an IPv6 address in brackets. What follows the last colon of DIR or FILE is
+// a tag if it can be one, so a directory "a:b" is written "oci:a:b/" or "oci:a:b:latest".
+// DIGEST is sha256 in lower case. A bare word that looks like a package name
+// ("docker-ce") is refused and told so; so is an upper-case repository. The
+// file system is not consulted. Every error wraps ErrReference.
+func ParseReference(s string) (Reference, error) {
+	if i := strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }); i >= 0 {
+		return Reference{}, fmt.Errorf("%w %q: control character", ErrReference, s)
+	}
+	rest, digest, err := cutDigest(s)
+	if err != nil {
+		return Reference{}, fmt.Errorf("%w %q: %w", ErrReference, s, err)
+	}
+	r := Reference{Digest: digest}
+	if dir, ok := strings.CutPrefix(rest, layoutPrefix); ok {
+		r.Kind = Layout
+		err = r.setFile(dir)
+	} else if file, ok := strings.CutPrefix(rest, archivePrefix); ok {
+		r.Kind = Archive
+		err = r.setFile(file)
+	} else {
+		err = r.setRegistry(rest)
+	}
+	if err != nil {
+		return Reference{}, fmt.Errorf("%w %q: %w", ErrReference, s, err)
+	}
+	if r.Tag == "" && r.Digest.IsZero() {
+		r.Tag = defaultTag
+	}
+	return r, nil
+}
+
+// cutDigest splits "@sha256:HEX" off the end.
+func cutDigest(s string) (rest string, d snapshot.Digest, err error) {
+	i := strings.LastIndexByte(s, '@')
+	if i < 0 {
+		return s, d, nil
+	}
+	algorithm, _, ok := strings.Cut(s[i+1:], ":")
+	if !ok || !strings.HasPrefix(strings.ToLower(algorithm), "sha") {
+		return s, d, nil // an @ of a file name; a repository with one is refused later
+	}
+	d, err = snapshot.ParseDigest(s[i+1:])
+	if err != nil {
+		return "", d, err
+	}
+	return s[:i], d, nil
+}
+
+// setFile reads DIR[:TAG].
+func (r *Reference) setFile(s string) error {
+	r.Name = s
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && validTag(s[i+1:]) {
+		r.Name, r.Tag = s[:i], s[i+1:]
+	}
+	if r.Name == "" {
+		return fmt.Errorf("no file name after %q", [...]string{Layout: layoutPrefix, Archive: archivePrefix}[r.Kind])
+	}
+	r.Name = filepath.Clean(r.Name)
+	return nil
+}
+
+// setRegistry reads HOST/REPO[:TAG].
+func (r *Reference) setRegistry(s string) error {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		return fmt.Errorf("a reference has no %q; write %q", scheme+"://", strings.TrimSuffix(rest, "/"))
+	}
+	host, repo, ok := strings.Cut(s, "/")
+	if !ok {
+		return bareWord(s)
+	}
+	if i := strings.LastIndexByte(repo, ':'); i >= 0 {
+		if !validTag(repo[i+1:]) {
+			return fmt.Errorf("tag %q: want up to %d of letters, digits, . _ -, the first not . or -", repo[i+1:], maxTag)
+		}
+		repo, r.Tag = repo[:i], repo[i+1:]
+	}
+	if !strings.ContainsAny(host, ".:") && host != "localhost" {
+		return fmt.Errorf("%q is no registry: write HOST/%s, HOST with a dot or a port (there is no default registry)", host, s)
+	}
+	if err := checkHost(host); err != nil {
+		return err
+	}
+	if err := checkRepository(repo); err != nil {
+		return err
+	}
+	r.Name = strings.ToLower(host) + "/" + repo
+	if len(r.Name) > maxName {
+		return fmt.Errorf("host and repository have %d characters, the limit is %d", len(r.Name), maxName)
+	}
+	return nil
+}
+
+// bareWord says what a word without a slash may have been meant to be.
+func bareWord(s string) error {
+	name, _, _ := strings.Cut(s, "=")
+	switch {
+	case s == "":
+		return fmt.Errorf("empty; want HOST/REPO:TAG, oci:DIR or oci-archive:FILE")
+	case isPackageName(name):
+		return fmt.Errorf("%s is a package, not a reference; did you mean --extract %s?", s, s)
+	case checkHost(s) == nil:
+		return fmt.Errorf("a host without a repository; want %s/REPO:TAG", s)
+	}
+	return fmt.Errorf("want HOST/REPO:TAG, oci:DIR or oci-archive:FILE")
+}
+
+// isPackageName follows Debian policy 5.6.1.
+func isPackageName(s string) bool {
+	if len(s) < 2 || !isLowerAlnum(s[0]) {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !isLowerAlnum(c) && c != '+' && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
+
+func validTag(s string) bool {
+	if s == "" || len(s) > maxTag {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if isLowerAlnum(c) || 'A' <= c && c <= 'Z' || c == '_' || i > 0 && (c == '.' || c == '-') {
+			continue
+		}
+		return false
+	}
+	return true
+}
+
+// checkHost accepts a name or address with an optional port.
+func checkHost(host string) error {
+	name := host
+	if h, port, err := net.SplitHostPort(host); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("port %q of host %q", port, host)
+		}
+		name = h
+		if strings.HasPrefix(host, "[") {
+			name = "[" + h + "]"
+		}
+	}
+	if inner, ok := strings.CutPrefix(name, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		if a, err := netip.ParseAddr(inner); !ok || err != nil || !a.Is6() || a.Zone() != "" {
+			return fmt.Errorf("host %q: want an IPv6 address between the brackets", host)
+		}
+		return nil
+	}
+	if name == "" || strings.HasPrefix(name, "-") || strings.HasPrefix(name, ".") {
+		return fmt.Errorf("host %q", host)
+	}
+	for i := range len(name) {
+		if c := name[i]; !isLowerAlnum(c) && !('A' <= c && c <= 'Z') && c != '.' && c != '-' {
+			return fmt.Errorf("host %q: character %q (an IPv6 address stands in brackets)", host, c)
+		}
+	}
+	return nil
+}
+
+// checkRepository holds the distribution-spec's grammar of <name>:
+// parts of [a-z0-9]+ joined by ".", "_", "__" or dashes.
+func checkRepository(repo string) error {
+	if lower := strings.ToLower(repo); lower != repo {
+		return fmt.Errorf("repository %q: upper case is not allowed; did you mean %q?", repo, lower)
+	}
+	for part := range strings.SplitSeq(repo, "/") {
+		if !validRepositoryPart(part) {
+			return fmt.Errorf("repository %q: part %q; want a-z, 0-9 and single . or _ or dashes between them", repo, part)
+		}
+	}
+	return nil
+}
+
+func validRepositoryPart(p string) bool {
+	if p == "" || !isLowerAlnum(p[0]) || !isLowerAlnum(p[len(p)-1]) {
+		return false
+	}
+	for i := 0; i < len(p); {
+		j := i
+		for j < len(p) && !isLowerAlnum(p[j]) {
+			j++
+		}
+		switch sep := p[i:j]; {
+		case sep == "", sep == ".", sep == "_", sep == "__", strings.Trim(sep, "-") == "":
+		default:
+			return false
+		}
+		i = j + 1
+	}
+	return true
+}
+
+// String is the canonical spelling; ParseReference(r.String()) equals r.
+func (r Reference) String() string {
+	var b strings.Builder
+	switch r.Kind {
+	case Layout:
+		b.WriteString(layoutPrefix)
+	case Archive:
+		b.WriteString(archivePrefix)
+	}
+	b.WriteString(r.Name)
+	if r.Tag != "" {
+		b.WriteByte(':')
+		b.WriteString(r.Tag)
+	} else if i := strings.LastIndexByte(r.Name, ':'); r.Kind != Registry && i >= 0 && validTag(r.Name[i+1:]) {
+		b.WriteByte('/') // so that the end of the name is not read as a tag
+	}
+	if !r.Digest.IsZero() {
+		b.WriteByte('@')
+		b.WriteString(r.Digest.String())
+	}
+	return b.String()
+}
+
+// host and repository split the name of a registry's reference.
+func (r Reference) host() string       { h, _, _ := strings.Cut(r.Name, "/"); return h }
+func (r Reference) repository() string { _, p, _ := strings.Cut(r.Name, "/"); return p }

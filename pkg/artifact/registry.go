@@ -1,0 +1,299 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	oras "oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const (
+	maxTagPages  = 1000
+	maxErrorBody = 64 << 10
+)
+
+// registryPlace is an OCI repository at a registry. oras-go's remote and auth
+// packages speak to it; its retries do not (they neither rewind bodies nor wait as long as they are asked to).
+type registryPlace struct {
+	ref     Reference
+	client  *client
+	repo    *remote.Repository
+	o       *Options
+	gate    gate
+	reached atomic.Bool
+	backoff time.Duration
+	stall   time.Duration
+}
+
+func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
+	c, err := newClient(ref, o)
+	if err != nil {
+		return nil, err
+	}
+	r := &registryPlace{ref: ref, client: c, o: o, backoff: firstBackoff, stall: stallTimeout}
+	if o.tuning.backoff > 0 {
+		r.backoff = o.tuning.backoff
+	}
+	if o.tuning.stall > 0 {
+		r.stall = o.tuning.stall
+	}
+	r.repo = &remote.Repository{
+		Client:           c.follow,
+		Reference:        oras.Reference{Registry: ref.host(), Repository: ref.repository()},
+		PlainHTTP:        c.plainHTTP,
+		MaxMetadataBytes: 4 << 20,
+		TagListMaxPages:  maxTagPages,
+		SkipReferrersGC:  true,
+	}
+	return r, r.repo.SetReferrersCapability(true) // no subject is ever pushed: nothing to index
+}
+
+// url of something below the repository.
+func (r *registryPlace) url(kind, reference string) string {
+	scheme := "https"
+	if r.client.plainHTTP {
+		scheme = "http"
+	}
+	return scheme + "://" + r.repo.Reference.Host() + "/v2/" + r.ref.repository() + "/" + kind + "/" + reference
+}
+
+// request sends one request without body.
+func (r *registryPlace) request(ctx context.Context, c *auth.Client, method, kind, reference string, header ...string) (*http.Response, error) {
+	ctx = auth.AppendRepositoryScope(ctx, r.repo.Reference, auth.ActionPull)
+	req, err := http.NewRequestWithContext(ctx, method, r.url(kind, reference), nil)
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return c.Do(req)
+}
+
+// root reads a document by tag or digest in one request.
+func (r *registryPlace) root(ctx context.Context, ref Reference) (d descriptor, data []byte, err error) {
+	name := ref.Tag
+	if !ref.Digest.IsZero() {
+		name = ref.Digest.String()
+	}
+	err = r.retry(ctx, func(ctx context.Context) error {
+		d.mediaType, data, err = r.getDocument(ctx, name)
+		return err
+	})
+	if err != nil {
+		return d, nil, explain("read "+ref.String(), r.ref, err)
+	}
+	d.Blob = snapshot.BlobOf(data)
+	if !ref.Digest.IsZero() && d.Digest != ref.Digest {
+		return d, nil, integrity("%s: the registry answered with %s", ref, d.Digest)
+	}
+	return d, data, nil
+}
+
+// accepted are the documents that root asks for; the foreign ones so that they can be named.
+const accepted = typeIndex + ", " + typeManifest +
+	", application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+
+func (r *registryPlace) getDocument(ctx context.Context, name string) (mediaType string, data []byte, err error) {
+	ctx, dog, done := newWatchdog(ctx, r.stall)
+	defer done()
+	defer func() { err = stalled(ctx, err) }()
+	resp, err := r.request(ctx, r.client.follow, http.MethodGet, "manifests", name, "Accept", accepted)
+	if err != nil {
+		return "", nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", nil, responseError(resp)
+	}
+	if resp.ContentLength > MaxDocument {
+		return "", nil, integrity("manifest %s of %d bytes, the limit is %d", name, resp.ContentLength, MaxDocument)
+	}
+	mediaType, _, err = mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		return "", nil, integrity("manifest %s: Content-Type %.100q", name, resp.Header.Get("Content-Type"))
+	}
+	data, err = readLimited(progressReader{resp.Body, dog.progress}, MaxDocument)
+	if err != nil && len(data) == 0 && resp.ContentLength < 0 {
+		return "", nil, fmt.Errorf("manifest %s: %w", name, err)
+	}
+	return mediaType, data, err
+}
+
+type progressReader struct {
+	io.Reader
+	progress func()
+}
+
+func (p progressReader) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if n > 0 {
+		p.progress()
+	}
+	return n, err
+}
+
+// resolve asks by HEAD; a registry that does not tell the digest then is read.
+func (r *registryPlace) resolve(ctx context.Context, ref Reference) (d snapshot.Digest, err error) {
+	name := ref.Tag
+	if !ref.Digest.IsZero() {
+		name = ref.Digest.String()
+	}
+	told := ""
+	err = r.retry(ctx, func(ctx context.Context) error {
+		ctx, _, done := newWatchdog(ctx, r.stall)
+		defer done()
+		resp, err := r.request(ctx, r.client.follow, http.MethodHead, "manifests", name, "Accept", accepted)
+		if err != nil {
+			return stalled(ctx, err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return responseError(resp)
+		}
+		told = resp.Header.Get("Docker-Content-Digest")
+		return nil
+	})
+	if err != nil {
+		return d, explain("resolve "+ref.String(), r.ref, err)
+	}
+	if told == "" && ref.Digest.IsZero() {
+		top, _, err := r.root(ctx, ref)
+		return top.Digest, err
+	}
+	if told == "" {
+		return ref.Digest, nil
+	}
+	d, err = snapshot.ParseDigest(told)
+	if err == nil && !ref.Digest.IsZero() && d != ref.Digest {
+		err = fmt.Errorf("Docker-Content-Digest %s", d)
+	}
+	if err != nil {
+		return d, integrity("%s: %v", ref, err)
+	}
+	return d, nil
+}
+
+// document reads a manifest by digest.
+func (r *registryPlace) document(ctx context.Context, d descriptor) (data []byte, err error) {
+	mediaType := ""
+	err = r.retry(ctx, func(ctx context.Context) error {
+		mediaType, data, err = r.getDocument(ctx, d.Digest.String())
+		return err
+	})
+	if err != nil {
+		err = explain("read manifest "+d.Digest.String(), r.ref, err)
+		if errors.Is(err, ErrNotFound) {
+			err = fmt.Errorf("%w: %w", err, snapshot.ErrNotExist)
+		}
+		return nil, err
+	}
+	if int64(len(data)) != d.Size {
+		return nil, integrity("manifest %s has %d bytes, want %d", d.Digest, len(data), d.Size)
+	}
+	if got := snapshot.Sum(data); got != d.Digest {
+		return nil, integrity("manifest %s: the registry answered with %s", d.Digest, got)
+	}
+	if mediaType != d.mediaType {
+		return nil, integrity("manifest %s: Content-Type %q, its descriptor says %q", d.Digest, mediaType, d.mediaType)
+	}
+	return data, nil
+}
+
+// has asks by HEAD. A redirect is a yes: what it leads to may not answer HEAD.
+func (r *registryPlace) has(ctx context.Context, d descriptor) (there bool, err error) {
+	kind := "blobs"
+	if d.isManifest() {
+		kind = "manifests"
+	}
+	err = r.retry(ctx, func(ctx context.Context) error {
+		ctx, _, done := newWatchdog(ctx, r.stall)
+		defer done()
+		resp, err := r.request(ctx, r.client.stay, http.MethodHead, kind, d.Digest.String(), "Accept", accepted)
+		if err != nil {
+			return stalled(ctx, err)
+		}
+		resp.Body.Close()
+		switch code := resp.StatusCode; {
+		case code == http.StatusOK:
+			there = resp.ContentLength < 0 || resp.ContentLength == d.Size
+		case code == http.StatusNotFound:
+			there = false
+		case code >= 300 && code < 400:
+			there = true
+		default:
+			return responseError(resp)
+		}
+		return nil
+	})
+	if err != nil {
+		return false, explain("ask for "+d.Digest.String(), r.ref, err)
+	}
+	return there, nil
+}
+
+// tags lists the tags and asks what each names.
+func (r *registryPlace) tags(ctx context.Context) ([]Tag, error) {
+	names, err := r.tagNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tags := make([]Tag, len(names))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.o.workers())
+	for i, name := range names {
+		g.Go(func() error {
+			d, err := r.resolve(ctx, Reference{Kind: Registry, Name: r.ref.Name, Tag: name})
+			if errors.Is(err, ErrNotFound) {
+				return nil
+			}
+			tags[i] = Tag{Name: name, Digest: d, Date: tagDate(name)}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(tags, func(t Tag) bool { return t.Name == "" }), nil
+}
+
+func (r *registryPlace) tagNames(ctx context.Context) ([]string, error) {
+	var names []string
+	err := r.retry(ctx, func(ctx context.Context) error {
+		names = nil
+		return r.repo.Tags(ctx, "", func(page []string) error {
+			names = append(names, page...)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, explain("list tags", r.ref, err)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(s string) bool { return !validTag(s) }), nil
+}
+
+// delete sends one DELETE for a manifest or tag and returns the status.
+func (r *registryPlace) delete(ctx context.Context, reference string) (int, error) {
+	ctx, _, done := newWatchdog(ctx, r.stall)
+	defer done()
+	ctx = auth.AppendRepositoryScope(ctx, r.repo.Reference, auth.ActionPull, auth.ActionDelete)
+	resp, err := r.request(ctx, r.client.follow, http.MethodDelete, "manifests", reference)
+	if err != nil {
+		return 0, stalled(ctx, err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode, nil
+}

@@ -1,0 +1,244 @@
+package artifact
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"oras.land/oras-go/v2/registry/remote/errcode"
+)
+
+const (
+	maxTries      = 6                // of one request or blob
+	maxThrottled  = 30               // answers 429 to one request or blob, which do not count as tries
+	firstBackoff  = time.Second / 4  // doubled each time
+	maxBackoff    = 15 * time.Second // without Retry-After
+	maxRetryAfter = 5 * time.Minute  // a longer Retry-After is an error, not a wait
+	stallTimeout  = time.Minute      // without a byte moved
+	answerTimeout = 10 * time.Minute // from the last byte of a blob to the registry's answer
+)
+
+// errStalled is the cause of a cancelled transfer.
+var errStalled = errors.New("transfer stalled")
+
+// sourceError is an error in what was to be uploaded: asking the registry again does not help.
+type sourceError struct{ error }
+
+func (e sourceError) Unwrap() error { return e.error }
+
+// hint carries the Retry-After of the answers to one request's context.
+type hint struct {
+	mu    sync.Mutex
+	after time.Duration
+	set   bool
+}
+
+type hintKey struct{}
+
+// hintTransport notes Retry-After; oras-go's errors do not carry headers.
+type hintTransport struct{ http.RoundTripper }
+
+func (t hintTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if err != nil || resp.StatusCode < 400 {
+		return resp, err
+	}
+	if h, ok := r.Context().Value(hintKey{}).(*hint); ok {
+		if after, ok := retryAfter(resp); ok {
+			h.mu.Lock()
+			h.after, h.set = after, true
+			h.mu.Unlock()
+		}
+	}
+	return resp, err
+}
+
+// retryAfter reads seconds (with a fraction or unit, as one registry writes them) or a date (RFC 9110 10.2.3).
+func retryAfter(resp *http.Response) (time.Duration, bool) {
+	v := resp.Header.Get("Retry-After")
+	if v == "" {
+		return 0, false
+	}
+	if s, err := strconv.ParseFloat(v, 64); err == nil && s >= 0 && s < 1e6 {
+		return time.Duration(s * float64(time.Second)), true
+	}
+	if d, err := time.ParseDuration(v); err == nil && d >= 0 {
+		return d, true
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return max(0, time.Until(at)), true
+	}
+	return 0, false
+}
+
+// gate holds all workers back while the registry wants to be left alone.
+type gate struct {
+	mu    sync.Mutex
+	until time.Time
+}
+
+func (g *gate) close(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until := time.Now().Add(d); until.After(g.until) {
+		g.until = until
+	}
+}
+
+func (g *gate) wait(ctx context.Context) error {
+	g.mu.Lock()
+	d := time.Until(g.until)
+	g.mu.Unlock()
+	return sleep(ctx, d)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// retry runs try until it succeeds, its error is not of a kind that passes, or
+// the bounds are reached. try begins anew each time: it opens what it sends itself.
+func (r *registryPlace) retry(ctx context.Context, try func(context.Context) error) error {
+	backoff := r.backoff
+	for tries, throttled := 1, 0; ; tries++ {
+		if err := r.gate.wait(ctx); err != nil {
+			return err
+		}
+		h := &hint{}
+		err := try(context.WithValue(ctx, hintKey{}, h))
+		if err == nil || status(err) != 0 {
+			r.reached.Store(true)
+		}
+		if err == nil || ctx.Err() != nil || !passes(err, r.reached.Load()) {
+			return err
+		}
+		pause := min(backoff, maxBackoff)
+		if h.set {
+			if h.after > maxRetryAfter {
+				return fmt.Errorf("%w (the registry asks to wait %s)", err, h.after)
+			}
+			pause = h.after
+		}
+		if status(err) == http.StatusTooManyRequests {
+			if throttled++; throttled > maxThrottled {
+				return fmt.Errorf("%w, %d times", err, throttled)
+			}
+			tries--
+			r.gate.close(pause)
+		}
+		if tries >= maxTries {
+			return fmt.Errorf("%w, after %d tries", err, tries)
+		}
+		backoff *= 2
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// status is the HTTP status of an error, 0 if it is none.
+func status(err error) int {
+	var e *errcode.ErrorResponse
+	if errors.As(err, &e) {
+		return e.StatusCode
+	}
+	return 0
+}
+
+// passes tells errors that may not come again. A host that never
+// answered is more likely mistyped than busy: reached says that it did.
+func passes(err error, reached bool) bool {
+	var source sourceError
+	if errors.As(err, &source) {
+		return false
+	}
+	switch code := status(err); code {
+	case 0:
+		return passesOnNetwork(err, reached)
+	case http.StatusUnauthorized:
+		// A token that ran out while a blob was sent: the next try gets a new one.
+		var e *errcode.ErrorResponse
+		return errors.As(err, &e) && e.Method == http.MethodPut
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusInsufficientStorage:
+		return false
+	default:
+		return code >= 500
+	}
+}
+
+// passesOnNetwork believes every failure of a transfer to pass but those that
+// say who the other side is, or that there is none.
+func passesOnNetwork(err error, reached bool) bool {
+	if errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	var transfer *url.Error
+	if !errors.As(err, &transfer) {
+		return false
+	}
+	var (
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		alert       tls.AlertError
+		dial        *net.OpError
+	)
+	switch {
+	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
+		return false
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return reached
+	}
+	return true
+}
+
+// watchdog cancels a transfer that makes no progress.
+type watchdog struct {
+	timer  *time.Timer
+	period time.Duration
+}
+
+// newWatchdog derives a context that ends, with errStalled as cause, when
+// progress is not called for a period.
+func newWatchdog(ctx context.Context, period time.Duration) (context.Context, *watchdog, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watchdog{period: period}
+	w.timer = time.AfterFunc(period, func() { cancel(fmt.Errorf("%w: no byte for %s", errStalled, period)) })
+	return ctx, w, func() { w.timer.Stop(); cancel(context.Canceled) }
+}
+
+// progress begins a new period.
+func (w *watchdog) progress() { w.timer.Reset(w.period) }
+
+// allow gives the other side d to answer.
+func (w *watchdog) allow(d time.Duration) { w.timer.Reset(d) }
+
+// pause stops the watch: it is not the other side that is waited for.
+func (w *watchdog) pause() { w.timer.Stop() }
+
+// stalled puts the watchdog's reason for an error that it caused.
+func stalled(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errStalled) {
+		return cause
+	}
+	return err
+}

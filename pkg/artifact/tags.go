@@ -1,0 +1,65 @@
+package artifact
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Tag is a tag of a repository or layout.
+type Tag struct {
+	Name   string
+	Digest snapshot.Digest
+	Date   time.Time // of an immutable tag's name, else zero
+}
+
+const tagTime = "20060102T150405Z"
+
+// immutableTag is NAME-20060102T150405Z-HEX12: date input and root.
+func immutableTag(name string, date time.Time, root snapshot.Digest) string {
+	return name + "-" + date.UTC().Format(tagTime) + "-" + root.Hex()[:12]
+}
+
+// checkpointTag is NAME-ckpt-HEX12-N.
+func checkpointTag(name string, root snapshot.Digest, n int) string {
+	return fmt.Sprintf("%s%d", checkpointStem(name, root), n)
+}
+
+func checkpointStem(name string, root snapshot.Digest) string {
+	return name + "-ckpt-" + root.Hex()[:12] + "-"
+}
+
+// maxAlias leaves room for what immutable and checkpoint tags append.
+const maxAlias = maxTag - len("-"+tagTime+"-0123456789ab")
+
+// tagDate is the date in an immutable tag's name, zero for any other tag.
+func tagDate(name string) time.Time {
+	m := regexp.MustCompile(`-([0-9]{8}T[0-9]{6}Z)-[0-9a-f]{12}$`).FindStringSubmatch(name)
+	if m == nil {
+		return time.Time{}
+	}
+	t, err := time.Parse(tagTime, m[1])
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// Tags lists them, sorted by name. A tag that vanishes meanwhile is left out.
+func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
+	p, err := openPlace(ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := p.tags(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tags of %s: %w", ref.Name, err)
+	}
+	slices.SortFunc(tags, func(a, b Tag) int { return cmp.Compare(a.Name, b.Name) })
+	return tags, nil
+}

@@ -1,0 +1,141 @@
+package artifact
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// maxTarEntries bounds the index of a tar: more than the format's 1.3 million files with their shards.
+const maxTarEntries = 2 << 20
+
+// tarStore is a layout within a tar (oci-archive), read through the offsets of
+// its entries; nothing is extracted. The open file is released by the garbage
+// collector: what reads it has no end that this package is told of.
+type tarStore struct {
+	f     *os.File
+	small map[string][]byte // oci-layout, index.json
+	blobs map[snapshot.Digest]extent
+}
+
+// extent is where an entry's bytes are.
+type extent struct{ offset, size int64 }
+
+// openArchive reads all headers of an oci-archive once.
+func openArchive(name string) (place, error) {
+	t, err := openTar(name)
+	if err != nil {
+		return nil, err
+	}
+	return filePlace{t}, nil
+}
+
+func openTar(name string) (*tarStore, error) {
+	f, _, err := openRegular(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("oci-archive %s: %w", name, ErrNotFound)
+	} else if err != nil {
+		return nil, err
+	}
+	t := &tarStore{f: f, small: map[string][]byte{}, blobs: map[snapshot.Digest]extent{}}
+	if err := t.scan(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("oci-archive %s: %w", name, err)
+	}
+	return t, nil
+}
+
+// scan walks the headers. archive/tar reads no byte beyond a header before it
+// is asked to, and seeks over content, so the file's offset is the entry's.
+func (t *tarStore) scan() error {
+	r := tar.NewReader(t.f)
+	for n := 0; ; n++ {
+		h, err := r.Next()
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if n >= maxTarEntries {
+			return fmt.Errorf("more than %d entries", maxTarEntries)
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		if err := t.note(h, r); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *tarStore) note(h *tar.Header, r io.Reader) error {
+	name := path.Clean(strings.TrimPrefix(h.Name, "/"))
+	switch {
+	case name == layoutFile || name == indexFile:
+		if t.small[name] != nil {
+			return fmt.Errorf("%s twice", name)
+		}
+		data, err := readLimited(r, maxLayoutIndex)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		t.small[name] = data
+	case path.Dir(name) == blobsDir:
+		d, err := snapshot.ParseDigest("sha256:" + path.Base(name))
+		if err != nil {
+			return nil // not a blob; verification would refuse it anyway
+		}
+		if _, twice := t.blobs[d]; twice {
+			return fmt.Errorf("blob %s twice", d)
+		}
+		offset, err := t.f.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return err
+		}
+		t.blobs[d] = extent{offset, h.Size}
+	}
+	return nil
+}
+
+func (t *tarStore) index() ([]byte, error) {
+	marker, ok := t.small[layoutFile]
+	if !ok {
+		return nil, fmt.Errorf("layout %w: no oci-layout in the archive", ErrNotFound)
+	}
+	if err := parseMarker(marker); err != nil {
+		return nil, err
+	}
+	data, ok := t.small[indexFile]
+	if !ok {
+		return nil, fmt.Errorf("layout %w: no index.json in the archive", ErrNotFound)
+	}
+	return data, nil
+}
+
+func (t *tarStore) size(d snapshot.Digest) (int64, error) {
+	e, ok := t.blobs[d]
+	if !ok {
+		return 0, fmt.Errorf("blob %s: %w", d, snapshot.ErrNotExist)
+	}
+	return e.size, nil
+}
+
+// Open reads a blob at its place in the tar.
+func (t *tarStore) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	e, ok := t.blobs[b.Digest]
+	if !ok {
+		return nil, fmt.Errorf("blob %s in %s: %w", b.Digest, t.f.Name(), snapshot.ErrNotExist)
+	}
+	if e.size != b.Size {
+		return nil, integrity("blob %s in %s has %d bytes, want %d", b.Digest, t.f.Name(), e.size, b.Size)
+	}
+	return &snapshot.Content{R: io.NopCloser(io.NewSectionReader(t.f, e.offset, e.size))}, nil
+}

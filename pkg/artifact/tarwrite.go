@@ -1,0 +1,338 @@
+package artifact
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const (
+	tarBlock = 512
+	tarMode  = 0o644
+	// ustar's octal size field ends at 8 GiB; larger entries take GNU's binary one.
+	maxUstarSize = 1<<33 - 1
+)
+
+// tarWriter writes an oci-archive aside. All sizes are known beforehand, hence
+// all offsets: blobs are written side by side, in any order, and the result is
+// the same. The old archive, if there is one, is replaced as a whole at the end,
+// with whatever else it held: an archive carries one snapshot under one tag.
+type tarWriter struct {
+	place // the archive that is there, or none
+
+	name    string
+	file    *os.File
+	entries map[snapshot.Digest]extent
+	total   int64
+	tag     string
+	top     descriptor
+
+	mu      sync.Mutex
+	written map[snapshot.Digest]struct{}
+}
+
+// noPlace is an archive that is not there yet.
+type noPlace struct{ name string }
+
+func (n noPlace) gone() error { return fmt.Errorf("oci-archive %s: %w", n.name, ErrNotFound) }
+func (n noPlace) Open(context.Context, snapshot.Blob) (*snapshot.Content, error) {
+	return nil, n.gone()
+}
+func (n noPlace) root(context.Context, Reference) (descriptor, []byte, error) {
+	return descriptor{}, nil, n.gone()
+}
+func (n noPlace) resolve(context.Context, Reference) (snapshot.Digest, error) {
+	return snapshot.Digest{}, n.gone()
+}
+func (n noPlace) document(context.Context, descriptor) ([]byte, error) { return nil, n.gone() }
+func (n noPlace) has(context.Context, descriptor) (bool, error)        { return false, nil }
+func (n noPlace) tags(context.Context) ([]Tag, error)                  { return nil, n.gone() }
+
+// newTarWriter opens the old archive for reading. Nothing is written before the first put.
+func newTarWriter(name, tag string, p *packed) (*tarWriter, error) {
+	old, err := openArchive(name)
+	if errors.Is(err, ErrNotFound) {
+		old, err = noPlace{name}, nil
+	} else if err != nil {
+		err = fmt.Errorf("%w; it is replaced only if it is an oci-archive", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w := &tarWriter{place: old, name: name, tag: tag, written: map[snapshot.Digest]struct{}{}}
+	w.top = descriptor{typeIndex, snapshot.BlobOf(p.root)}
+	return w, w.plan(p)
+}
+
+// has is false for everything: the new archive begins empty.
+func (w *tarWriter) has(context.Context, descriptor) (bool, error) { return false, nil }
+
+// plan lays out the archive: oci-layout, index.json, blobs by digest.
+func (w *tarWriter) plan(p *packed) error {
+	blobs := []snapshot.Blob{snapshot.BlobOf(p.root), snapshot.BlobOf(p.core)}
+	for _, s := range p.shards {
+		blobs = append(blobs, s.Blob)
+	}
+	for l := range p.layers() {
+		blobs = append(blobs, l.Blob)
+	}
+	slices.SortFunc(blobs, func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	blobs = slices.Compact(blobs)
+	index, err := w.index()
+	if err != nil {
+		return err
+	}
+	w.entries = make(map[snapshot.Digest]extent, len(blobs))
+	w.total = tarSpan(int64(len(layoutMarker))) + tarSpan(int64(len(index)))
+	for _, b := range blobs {
+		w.entries[b.Digest] = extent{w.total + tarBlock, b.Size}
+		w.total += tarSpan(b.Size)
+	}
+	w.total += 2 * tarBlock // the end of a tar
+	return nil
+}
+
+// tarSpan is what an entry takes with header and padding.
+func tarSpan(size int64) int64 {
+	return tarBlock + (size+tarBlock-1)/tarBlock*tarBlock
+}
+
+// index is the archive's index.json.
+func (w *tarWriter) index() ([]byte, error) {
+	x := layoutIndex{}
+	x.set(w.tag, w.top)
+	return x.encode()
+}
+
+// begin creates the temporary file.
+func (w *tarWriter) begin() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file != nil {
+		return nil
+	}
+	dir, base := filepath.Split(w.name)
+	stem := filepath.Join(dir, "."+base+".mmoci-tmp-")
+	removeUnlocked(stem)
+	f, err := createLocked(stem)
+	if err != nil {
+		return err
+	}
+	w.file = f
+	return f.Truncate(w.total)
+}
+
+// createLocked creates a file that is locked as long as it is in use.
+func createLocked(stem string) (*os.File, error) {
+	const tries = 16
+	for range tries {
+		f, err := os.OpenFile(fmt.Sprintf("%s%016x", stem, rand.Uint64()), os.O_RDWR|os.O_CREATE|os.O_EXCL, tarMode)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if _, gone := os.Lstat(f.Name()); err == nil && gone == nil {
+			return f, nil
+		}
+		f.Close() // another push took it for a leftover in between
+	}
+	return nil, fmt.Errorf("no temporary file beside %s", stem)
+}
+
+// removeUnlocked removes what pushes that were killed left behind.
+func removeUnlocked(stem string) {
+	leftovers, err := filepath.Glob(globEscape(stem) + "*")
+	if err != nil {
+		return
+	}
+	for _, name := range leftovers {
+		f, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			os.RemoveAll(name) // a file, or a directory of them
+		}
+		f.Close()
+	}
+}
+
+// globEscape makes a path a pattern that matches itself only.
+func globEscape(s string) string {
+	var b []byte
+	for i := range len(s) {
+		switch s[i] {
+		case '*', '?', '[', '\\':
+			b = append(b, '\\')
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}
+
+// put writes a blob's entry.
+func (w *tarWriter) put(ctx context.Context, l layer, open opener) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	r, err := open(ctx, l.Blob)
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.name(), err)
+	}
+	defer r.Close()
+	return w.write(l.Blob, l.name(), r)
+}
+
+func (w *tarWriter) write(b snapshot.Blob, name string, r io.Reader) error {
+	e, ok := w.entries[b.Digest]
+	if !ok || e.size != b.Size {
+		return fmt.Errorf("%s is not of this archive", name)
+	}
+	n, err := io.Copy(io.NewOffsetWriter(w.file, e.offset), io.LimitReader(r, e.size))
+	if err == nil {
+		err = expectEOF(r)
+	}
+	if err == nil && n != e.size {
+		err = integrity("%d bytes, want %d", n, e.size)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.written[b.Digest] = struct{}{}
+	return nil
+}
+
+// expectEOF reads the end, which is where verification speaks.
+func expectEOF(r io.Reader) error {
+	n, err := io.ReadFull(r, make([]byte, 1))
+	if n > 0 {
+		return integrity("more bytes than declared")
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+func (w *tarWriter) putDocument(_ context.Context, d descriptor, data []byte) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	return w.write(d.Blob, d.Digest.String(), bytes.NewReader(data))
+}
+
+// publish writes the headers and gives the file its name. Dies it before the
+// rename, the old archive is untouched and the next push removes the rest.
+// Only the last tag is written: an archive has one, so that copiers need not be told which.
+func (w *tarWriter) publish(ctx context.Context, d descriptor, data []byte, _ ...string) error {
+	if err := w.putDocument(ctx, d, data); err != nil {
+		return err
+	}
+	if len(w.written) != len(w.entries) {
+		return fmt.Errorf("%d of %d entries written", len(w.written), len(w.entries))
+	}
+	if err := w.writeHeaders(); err != nil {
+		return err
+	}
+	if err := w.file.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(w.file.Name(), w.name); err != nil {
+		return err
+	}
+	err := errors.Join(w.file.Close(), syncDir(filepath.Dir(w.name)))
+	w.file = nil
+	return err
+}
+
+func (w *tarWriter) writeHeaders() error {
+	index, err := w.index()
+	if err != nil {
+		return err
+	}
+	offset := int64(0)
+	for _, small := range []struct {
+		name string
+		data []byte
+	}{{layoutFile, []byte(layoutMarker)}, {indexFile, index}} {
+		h, err := tarHeader(small.name, int64(len(small.data)))
+		if err == nil {
+			_, err = w.file.WriteAt(append(h, small.data...), offset)
+		}
+		if err != nil {
+			return err
+		}
+		offset += tarSpan(int64(len(small.data)))
+	}
+	type entry struct {
+		snapshot.Digest
+		extent
+	}
+	entries := make([]entry, 0, len(w.entries))
+	for d, e := range w.entries {
+		entries = append(entries, entry{d, e})
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.offset, b.offset) })
+	for _, e := range entries {
+		h, err := tarHeader(blobsDir+"/"+e.Hex(), e.size)
+		if err == nil {
+			_, err = w.file.WriteAt(h, e.offset-tarBlock)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tarHeader is one block: owner 0, time 0.
+func tarHeader(name string, size int64) ([]byte, error) {
+	h := tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: tarMode, Format: tar.FormatUSTAR}
+	if size > maxUstarSize {
+		h.Format = tar.FormatGNU
+	}
+	var b bytes.Buffer
+	if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+		return nil, err
+	}
+	if b.Len() != tarBlock {
+		return nil, fmt.Errorf("tar header of %d bytes", b.Len())
+	}
+	return b.Bytes(), nil
+}
+
+// close removes what was not published.
+func (w *tarWriter) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file == nil {
+		return nil
+	}
+	err := errors.Join(os.Remove(w.file.Name()), w.file.Close())
+	w.file = nil
+	return err
+}
+
+// syncDir makes renames in a directory durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,183 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// registryTarget is a repository that is written to.
+type registryTarget struct{ *registryPlace }
+
+func (d descriptor) oci() ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: d.mediaType, Digest: digest.Digest(d.Digest.String()), Size: d.Size}
+}
+
+// put uploads a blob by two requests (POST, PUT). Each try opens the content
+// anew. What is read is verified before its last bytes are sent, and the registry verifies the digest again.
+func (r registryTarget) put(ctx context.Context, l layer, open opener) error {
+	err := r.retry(ctx, func(ctx context.Context) error { return r.upload(ctx, l, open) })
+	return explain("upload "+l.name(), r.ref, err)
+}
+
+func (r registryTarget) upload(ctx context.Context, l layer, open opener) error {
+	ctx, dog, cancel := newWatchdog(ctx, r.stall)
+	content, err := open(ctx, l.Blob)
+	if err != nil {
+		cancel()
+		return sourceError{err}
+	}
+	body := &uploadBody{content: content, dog: dog, moved: func(n int64) {
+		r.o.tell(Event{Kind: Moved, Path: l.path, Digest: l.Digest, Bytes: n})
+	}}
+	err = r.repo.Blobs().Push(ctx, l.oci(), body)
+	err = stalled(ctx, err)
+	cancel()
+	if closing := body.Close(); err == nil {
+		err = closing
+	}
+	if broken := body.broken(); broken != nil && !errors.Is(err, errStalled) {
+		return sourceError{broken}
+	}
+	return err
+}
+
+// uploadBody is the body of a PUT. net/http may still read it for a moment after
+// the answer came; Close waits for that.
+type uploadBody struct {
+	dog   *watchdog
+	moved func(int64)
+
+	mu      sync.Mutex
+	content io.ReadCloser
+	closed  bool
+	err     error // of the content, not its end
+}
+
+// Read keeps the content's own error: it, and not what the aborted request makes of it, is the reason.
+func (b *uploadBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n, err := b.content.Read(p)
+	switch {
+	case err == io.EOF:
+		b.dog.allow(answerTimeout)
+	case err != nil:
+		b.err = err
+	default:
+		b.dog.progress()
+	}
+	if n > 0 {
+		b.moved(int64(n))
+	}
+	return n, err
+}
+
+// Close closes the content, once.
+func (b *uploadBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	return b.content.Close()
+}
+
+func (b *uploadBody) broken() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// putDocument puts a manifest under its digest.
+func (r registryTarget) putDocument(ctx context.Context, d descriptor, data []byte) error {
+	return explain("put manifest "+d.Digest.String(), r.ref, r.putManifest(ctx, d, data, d.Digest.String()))
+}
+
+func (r registryTarget) putManifest(ctx context.Context, d descriptor, data []byte, reference string) error {
+	return r.retry(ctx, func(ctx context.Context) error {
+		ctx, dog, cancel := newWatchdog(ctx, r.stall)
+		defer cancel()
+		dog.allow(answerTimeout) // some registries look for each layer
+		return stalled(ctx, r.repo.Manifests().PushReference(ctx, d.oci(), bytes.NewReader(data), reference))
+	})
+}
+
+// publish puts the root under its digest, then names it. A tag that names it already is left alone: some registries refuse to set a tag twice.
+func (r registryTarget) publish(ctx context.Context, d descriptor, data []byte, tags ...string) error {
+	if err := r.putDocument(ctx, d, data); err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		ref := Reference{Kind: Registry, Name: r.ref.Name, Tag: tag}
+		now, err := r.resolve(ctx, ref)
+		if err == nil && now == d.Digest {
+			continue
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		moving := err == nil
+		if err := r.putManifest(ctx, d, data, tag); err != nil {
+			return r.explainTag(tag, moving, d, err)
+		}
+	}
+	return nil
+}
+
+func (r registryTarget) explainTag(tag string, moving bool, d descriptor, err error) error {
+	switch status(err) {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusPreconditionFailed, http.StatusUnprocessableEntity:
+		if moving {
+			return tagError{"tag " + tag + " exists and the registry does not let it be moved: " + brief(err).Error() +
+				"; the snapshot is there as " + d.Digest.String() + ": push to another tag, or allow this one to move", err}
+		}
+	}
+	return explain("tag "+tag, r.ref, err)
+}
+
+type tagError struct {
+	text string
+	error
+}
+
+func (e tagError) Error() string { return e.text }
+func (e tagError) Unwrap() error { return e.error }
+
+// close has nothing to undo: what is at the registry stays.
+func (r registryTarget) close() error { return nil }
+
+// missesContent tells answers to a manifest by which a registry may mean that
+// something below it is not there: by name in distribution, in other words elsewhere.
+func missesContent(err error) bool {
+	switch status(err) {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity:
+		return true
+	}
+	var e errcode.Error
+	return errors.As(err, &e) && e.Code == errcode.ErrorCodeManifestBlobUnknown
+}
+
+// removeTag deletes a tag, or where tags cannot be deleted the manifest it names
+// (of which nothing else is made: checkpoints). Where DELETE is forbidden it stays.
+func (r registryTarget) removeTag(ctx context.Context, tag string, d descriptor) error {
+	for _, reference := range []string{tag, d.Digest.String()} {
+		resp, err := r.delete(ctx, reference)
+		if err != nil || resp == http.StatusAccepted || resp == http.StatusOK || resp == http.StatusNotFound {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,360 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// errBelief says that something was not asked for and is not there.
+var errBelief = errors.New("the place has lost what the previous snapshot promised")
+
+// Modes of asking for a blob before it is sent.
+const (
+	askNone     int32 = iota // what the previous root does not hold is new
+	askFrontier              // an earlier push got part of the way: ask until nothing is found
+	askAll                   // believe nothing
+)
+
+// frontierMisses is after how many shards without a hit the frontier of an earlier push is passed.
+const frontierMisses = 2
+
+// writer writes one artifact to one place.
+type writer struct {
+	t         target
+	ref       Reference
+	p         *packed
+	o         *PushOptions
+	root      descriptor
+	core      descriptor
+	immutable string
+
+	previous   descriptor // the root whose graph is believed; zero: none
+	knownBlobs map[snapshot.Digest]struct{}
+	sameShards map[snapshot.Digest]struct{}
+	mode       atomic.Int32
+	misses     atomic.Int32
+	resumed    bool
+
+	sentMu sync.Mutex
+	sent   map[snapshot.Digest]struct{} // by this push: not asked for again
+
+	uploaded, bytes, reused atomic.Int64
+	checkpoints             checkpoints
+}
+
+func newWriter(t target, ref Reference, p *packed, o *PushOptions) *writer {
+	w := &writer{
+		t: t, ref: ref, p: p, o: o,
+		root: descriptor{typeIndex, snapshot.BlobOf(p.root)},
+		core: descriptor{typeManifest, snapshot.BlobOf(p.core)},
+		sent: map[snapshot.Digest]struct{}{},
+	}
+	if ref.Kind != Archive {
+		w.immutable = immutableTag(ref.Tag, p.date, w.root.Digest)
+	}
+	if o.Recheck || ref.Kind != Registry { // a file system answers for nothing
+		w.mode.Store(askAll)
+	}
+	w.checkpoints.begin(o.tuning.checkpoint)
+	return w
+}
+
+func (w *writer) asksAll() bool { return w.mode.Load() == askAll }
+
+func (w *writer) askAll() {
+	w.mode.Store(askAll)
+	w.previous = descriptor{}
+	w.reused.Store(0)
+}
+
+// everything writes shards, core, root and tags, in this order.
+func (w *writer) everything(ctx context.Context) error {
+	if err := w.writeShards(ctx); err != nil {
+		return err
+	}
+	if err := w.writeCore(ctx); err != nil {
+		return err
+	}
+	if w.previous.Size > 0 && !w.asksAll() {
+		there, err := w.t.has(ctx, w.previous)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return errBelief
+		}
+	}
+	return w.publish(ctx)
+}
+
+func (w *writer) publish(ctx context.Context) error {
+	tags := []string{w.immutable, w.ref.Tag}
+	if w.immutable == "" {
+		tags = tags[1:]
+	}
+	if err := w.t.publish(ctx, w.root, w.p.root, tags...); err != nil {
+		var tag tagError
+		if missesContent(err) && !errors.As(err, &tag) && !w.asksAll() {
+			return fmt.Errorf("%w: %w", errBelief, err)
+		}
+		return fmt.Errorf("root: %w", err)
+	}
+	for _, tag := range tags {
+		w.o.tell(Event{Kind: Tagged, Path: tag, Digest: w.root.Digest, Bytes: w.root.Size})
+	}
+	return nil
+}
+
+// writeShards writes the blobs of all shards, in their order, and each shard as
+// soon as its last blob is there.
+func (w *writer) writeShards(ctx context.Context) error {
+	if len(w.p.shards) == 0 {
+		return nil
+	}
+	if err := w.blob(ctx, layer{descriptor: emptyConfigDescriptor()}, &tally{}); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(w.o.workers())
+	for i := range w.p.shards {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := w.writeShard(ctx, g, &w.p.shards[i]); err != nil {
+			g.Go(func() error { return err })
+			break
+		}
+	}
+	return g.Wait()
+}
+
+// tally counts what was asked of a shard's blobs, and what of it was there.
+type tally struct {
+	pending, asked, hits atomic.Int32
+}
+
+func (w *writer) writeShard(ctx context.Context, g *errgroup.Group, s *shard) error {
+	there, err := w.hasShard(ctx, s)
+	if err != nil {
+		return err
+	}
+	if there {
+		for _, l := range s.layers {
+			w.skip(l)
+		}
+		return nil
+	}
+	t := &tally{}
+	t.pending.Store(1) // this loop's
+	for _, l := range s.layers {
+		if ctx.Err() != nil {
+			return nil // the group has the reason
+		}
+		t.pending.Add(1)
+		g.Go(func() error {
+			if err := w.blob(ctx, l, t); err != nil {
+				return err
+			}
+			return w.finishShard(ctx, s, t)
+		})
+	}
+	return w.finishShard(ctx, s, t)
+}
+
+// hasShard tells whether a shard is known to be there with all its blobs:
+// because the previous root has it, or because an earlier push came that far.
+func (w *writer) hasShard(ctx context.Context, s *shard) (bool, error) {
+	switch w.mode.Load() {
+	case askAll:
+		return false, nil
+	case askFrontier:
+		if _, same := w.sameShards[s.Digest]; same {
+			return true, nil
+		}
+		return w.t.has(ctx, s.descriptor)
+	}
+	_, same := w.sameShards[s.Digest]
+	return same, nil
+}
+
+// finishShard puts the shard when the last of its blobs calls.
+func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
+	if t.pending.Add(-1) > 0 || ctx.Err() != nil {
+		return nil
+	}
+	if t.asked.Load() > 0 {
+		if t.hits.Load() > 0 {
+			w.misses.Store(0)
+		} else if w.misses.Add(1) >= frontierMisses {
+			w.mode.CompareAndSwap(askFrontier, askNone)
+		}
+	}
+	if err := w.document(ctx, s.descriptor, s.encode(), s.layers); err != nil {
+		return fmt.Errorf("shard at %s: %w", s.layers[0].name(), err)
+	}
+	return w.checkpoint(ctx, s.descriptor)
+}
+
+// document puts a manifest. Refuses the place because something below is missing,
+// all of that is asked for and sent, once.
+func (w *writer) document(ctx context.Context, d descriptor, data []byte, below []layer) error {
+	if w.ref.Kind != Registry {
+		there, err := w.t.has(ctx, d)
+		if there || err != nil {
+			return err
+		}
+	}
+	err := w.t.putDocument(ctx, d, data)
+	if err != nil && w.ref.Kind == Registry && missesContent(err) {
+		if healing := w.heal(ctx, below); healing != nil {
+			return errors.Join(err, healing)
+		}
+		err = w.t.putDocument(ctx, d, data)
+	}
+	if err == nil {
+		w.o.tell(Event{Kind: Done, Digest: d.Digest, Bytes: d.Size})
+	}
+	return err
+}
+
+// heal asks for each blob of a manifest and sends what is not there.
+func (w *writer) heal(ctx context.Context, below []layer) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(w.o.workers())
+	for _, l := range append([]layer{{descriptor: emptyConfigDescriptor()}}, below...) {
+		g.Go(func() error {
+			there, err := w.t.has(ctx, l.descriptor)
+			if there || err != nil {
+				return err
+			}
+			return w.send(ctx, l)
+		})
+	}
+	return g.Wait()
+}
+
+// blob sends a blob unless it is there.
+func (w *writer) blob(ctx context.Context, l layer, t *tally) error {
+	if w.wasSent(l.Digest) {
+		return nil
+	}
+	mode := w.mode.Load()
+	if _, known := w.knownBlobs[l.Digest]; known && mode != askAll {
+		w.skip(l)
+		return nil
+	}
+	if mode != askNone {
+		there, err := w.t.has(ctx, l.descriptor)
+		if err != nil {
+			return err
+		}
+		t.asked.Add(1)
+		if there {
+			t.hits.Add(1)
+			w.skip(l)
+			return nil
+		}
+	}
+	return w.send(ctx, l)
+}
+
+func (w *writer) send(ctx context.Context, l layer) error {
+	w.o.tell(Event{Kind: Started, Path: l.path, Digest: l.Digest, Bytes: l.Size})
+	if err := w.t.put(ctx, l, w.p.open); err != nil {
+		return err
+	}
+	w.sentMu.Lock()
+	w.sent[l.Digest] = struct{}{}
+	w.sentMu.Unlock()
+	w.uploaded.Add(1)
+	w.bytes.Add(l.Size)
+	w.o.tell(Event{Kind: Done, Path: l.path, Digest: l.Digest, Bytes: l.Size})
+	return nil
+}
+
+func (w *writer) wasSent(d snapshot.Digest) bool {
+	w.sentMu.Lock()
+	defer w.sentMu.Unlock()
+	_, sent := w.sent[d]
+	return sent
+}
+
+func (w *writer) skip(l layer) {
+	w.reused.Add(l.Size)
+	w.o.tell(Event{Kind: Skipped, Path: l.path, Digest: l.Digest, Bytes: l.Size})
+}
+
+// writeCore writes the core's blobs and the core. They are asked for even if they
+// are believed to be there: some registries take a manifest with this config type without looking.
+func (w *writer) writeCore(ctx context.Context) error {
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(w.o.workers())
+	for _, l := range w.p.tops {
+		g.Go(func() error {
+			if w.wasSent(l.Digest) {
+				return nil
+			}
+			if _, known := w.knownBlobs[l.Digest]; known || w.mode.Load() != askNone {
+				there, err := w.t.has(each, l.descriptor)
+				if err != nil {
+					return err
+				}
+				if there {
+					w.skip(l)
+					return nil
+				}
+			}
+			return w.send(each, l)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := w.document(ctx, w.core, w.p.core, w.p.tops); err != nil {
+		return fmt.Errorf("core: %w", err)
+	}
+	return nil
+}
+
+// ensureImmutable sets the immutable tag of a root that the alias names already.
+func (w *writer) ensureImmutable(ctx context.Context) error {
+	if w.immutable == "" {
+		return nil
+	}
+	ref := w.ref
+	ref.Tag = w.immutable
+	now, err := w.t.resolve(ctx, ref)
+	if now == w.root.Digest && err == nil {
+		return nil
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return w.t.publish(ctx, w.root, w.p.root, w.immutable)
+}
+
+// skipAll accounts for a push that had nothing to do.
+func (w *writer) skipAll() {
+	for l := range w.p.layers() {
+		w.reused.Add(l.Size)
+	}
+}
+
+func (w *writer) pushed(changed bool) Pushed {
+	r := Pushed{
+		Root: w.root.Digest, Reference: w.ref, Immutable: w.immutable, Changed: changed,
+		Uploaded: int(w.uploaded.Load()), Bytes: w.bytes.Load(), Reused: w.reused.Load(),
+	}
+	r.Reference.Digest = w.root.Digest
+	for range w.p.layers() {
+		r.Blobs++
+	}
+	return r
+}
