@@ -9,12 +9,10 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 )
 
 // zerosXZ is 100 MiB of zeros, made with xz 5.4.1: xz -6 < zeros.
@@ -160,88 +158,4 @@ func TestDeclaredWindow(t *testing.T) {
 	if used > 4<<20 {
 		t.Errorf("zstd: %d bytes allocated", used)
 	}
-}
-
-func TestXZ(t *testing.T) {
-	t.Parallel()
-	text := strings.Repeat("The .xz file format. ", 20_000)
-	for _, check := range []byte{xz.CRC32, xz.CRC64, xz.SHA256} {
-		for _, block := range []int64{0, 1000, 100_000} { // several blocks
-			var b bytes.Buffer
-			w, err := xz.WriterConfig{DictCap: 1 << 20, BlockSize: block, CheckSum: check}.NewWriter(&b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, _ = io.WriteString(w, text)
-			if err := w.Close(); err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(newXZReader(&b, 1<<20))
-			if err != nil || string(got) != text {
-				t.Errorf("check %d, blocks of %d: %d bytes, %v", check, block, len(got), err)
-			}
-		}
-	}
-}
-
-func TestXZDamage(t *testing.T) {
-	t.Parallel()
-	var b bytes.Buffer
-	w, err := xz.WriterConfig{DictCap: 1 << 12, BlockSize: 100}.NewWriter(&b)
-	check(t, err)
-	text := strings.Repeat("0123456789abcdef", 20)
-	_, err = io.WriteString(w, text)
-	check(t, err)
-	check(t, w.Close())
-	whole := b.Bytes()
-	for i := range whole {
-		if _, err := io.ReadAll(newXZReader(bytes.NewReader(whole[:i]), maxWindow)); err == nil {
-			t.Errorf("cut at %d: no error", i)
-		}
-		for bit := range 8 {
-			bad := bytes.Clone(whole)
-			bad[i] ^= 1 << bit
-			if got, err := io.ReadAll(newXZReader(bytes.NewReader(bad), maxWindow)); err == nil && string(got) != text {
-				// A chunk's packed size may lie upwards: the library stops where its output is whole.
-				t.Errorf("bit %d of byte %d flipped: %d bytes, no error", bit, i, len(got))
-			}
-		}
-	}
-	for _, behind := range []string{"\x00", "\x00\x00\x00\x00", string(whole)} {
-		if _, err := io.ReadAll(newXZReader(strings.NewReader(string(whole)+behind), maxWindow)); err != errXZBehind {
-			t.Errorf("%d bytes behind: %v", len(behind), err)
-		}
-	}
-}
-
-func FuzzXZ(f *testing.F) {
-	for _, s := range []string{"", "hello\n", strings.Repeat("abc", 5000)} {
-		f.Add(pack(f, ".xz", []byte(s)))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		const most = 1 << 20
-		got, err := io.ReadAll(io.LimitReader(newXZReader(bytes.NewReader(data), most), most))
-		if err != nil || len(got) == most || declaresMuch(data) {
-			return
-		}
-		r, err := xz.ReaderConfig{SingleStream: true}.NewReader(bytes.NewReader(data))
-		if err != nil {
-			t.Fatalf("the library refuses: %v", err)
-		}
-		want, err := io.ReadAll(r)
-		if err != nil || !bytes.Equal(got, want) {
-			t.Fatalf("%q, the library reads %q, %v", got, want, err)
-		}
-	})
-}
-
-// declaresMuch spares the comparison when the library would allocate a large
-// dictionary for some byte that may be a block's.
-func declaresMuch(data []byte) bool {
-	for i := 0; i+2 < len(data); i++ {
-		if data[i] == xzFilterLZMA2 && data[i+1] == 1 && data[i+2] > 24 {
-			return true
-		}
-	}
-	return false
 }
