@@ -1,0 +1,36 @@
+# mmoci: make help tells what there is.
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BIN = bin/mmoci
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/	/'
+
+build: ## the program, static, in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/mmoci
+
+demo: build ## a real slice of the host's archive: push, verify, extract, serve to apt-get
+	scripts/demo.sh
+
+test: ## vet, format and every test; needs nothing but Go and make
+	scripts/test.sh
+
+race: ## every test under the race detector (needs a C compiler)
+	$(GO) test -race ./...
+
+lint: ## staticcheck
+	$(GO) run $(STATICCHECK) ./...
+
+fuzz: ## every fuzz target for FUZZTIME each (default 30s)
+	scripts/fuzz.sh
+
+e2e: build ## real apt, registries, copiers and chroots
+	scripts/e2e.sh
+
+bench: build ## figures, and ratios against peers
+	scripts/bench.sh
+
+clean: ## what make made
+	rm -rf bin demo dist
+
+.PHONY: help build demo test race lint fuzz e2e bench clean

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/archive"
+)
+
+// keyCreated back-dates new keys, so that signatures made at any upstream's
+// Date are not older than their key and hosts with slow clocks accept them.
+var keyCreated = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (a *app) key() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Make and look at the site's signing key",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var out, user string
+	create := &cobra.Command{
+		Use:   "new -o FILE",
+		Short: "Make an Ed25519 signing key; the public half goes to FILE.pub.asc",
+		Long: `Makes an Ed25519 signing key, dated 2000-01-01, without expiry. It is locked with the passphrase of
+MMOCI_SIGN_PASSPHRASE if that is set. FILE is not overwritten. keys/site.asc gets keys/site.pub.asc beside it.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.newKey(out, user) },
+	}
+	create.Flags().StringVarP(&out, "output", "o", "", "secret key `FILE`")
+	create.Flags().StringVar(&user, "user-id", "mmoci site key", "user ID of the key")
+	show := &cobra.Command{
+		Use:   "show FILE..",
+		Short: "Print fingerprint, user ID and validity of the keys in a file",
+		Args:  cobra.MinimumNArgs(1),
+		RunE:  func(_ *cobra.Command, args []string) error { return a.showKeys(args) },
+	}
+	cmd.AddCommand(create, show)
+	return cmd
+}
+
+func (a *app) newKey(out, user string) error {
+	if out == "" {
+		return fmt.Errorf("%w: say where to: -o FILE", mirror.ErrUsage)
+	}
+	public := strings.TrimSuffix(out, ".asc") + ".pub.asc"
+	for _, f := range []string{out, public} {
+		if _, err := os.Lstat(f); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%w: %s is there; a key is never overwritten", mirror.ErrUsage, f)
+		}
+	}
+	private, pub, err := archive.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return err
+	}
+	if err := replaceFile(out, private, 0o600); err != nil {
+		return err
+	}
+	if err := replaceFile(public, pub, 0o644); err != nil {
+		return err
+	}
+	ring, err := archive.ReadKeyring(pub)
+	if err != nil {
+		return err
+	}
+	a.log("secret half: %s, keep it in CI; public half: %s, give it to every host", out, public)
+	fmt.Fprintln(a.stdout, ring.Fingerprints()[0])
+	return nil
+}
+
+func (a *app) showKeys(files []string) error {
+	ring, err := mirror.ReadKeyrings(files...)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, fp := range ring.Fingerprints() {
+		info, _ := ring.Info(fp, now)
+		valid := "no expiry"
+		if !info.Expires.IsZero() {
+			valid = "valid until " + info.Expires.Format(time.DateOnly)
+		}
+		if info.AptRefuses != "" {
+			valid += "; apt would refuse: " + info.AptRefuses
+		}
+		fmt.Fprintf(a.stdout, "%s  %s  %s\n", fp, info.UserID, valid)
+	}
+	return nil
+}

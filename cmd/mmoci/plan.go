@@ -1,0 +1,189 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/artifact"
+)
+
+// reach is how registries are reached.
+type reach struct {
+	plainHTTP bool
+	caFile    string
+	workers   int
+}
+
+func (r *reach) flags(f *pflag.FlagSet) {
+	f.BoolVar(&r.plainHTTP, "plain-http", false, "reach the registry over http beyond loopback too")
+	f.StringVar(&r.caFile, "ca-file", "", "PEM file of a CA to trust for the registry")
+	f.IntVar(&r.workers, "workers", 0, "transfers at once (default 8)")
+}
+
+func (a *app) options() artifact.Options {
+	return artifact.Options{PlainHTTP: a.reach.plainHTTP, CAFile: a.reach.caFile, Concurrency: a.reach.workers}
+}
+
+// planFlags are -f and what readers take from the configuration.
+type planFlags struct {
+	file     string
+	keyrings []string
+	unsigned bool
+}
+
+func (p *planFlags) flags(f *pflag.FlagSet) {
+	f.StringVarP(&p.file, "file", "f", "", "configuration (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+}
+
+func (p *planFlags) trustFlags(f *pflag.FlagSet) {
+	p.flags(f)
+	f.StringArrayVar(&p.keyrings, "keyring", nil, "`[PREFIX=]FILE`: the site's keys, or upstream's for a prefix")
+	f.BoolVar(&p.unsigned, "insecure-unsigned", false, "believe a snapshot that nobody signed")
+}
+
+// plan loads the configuration; nil if there is none and none was named.
+func (p *planFlags) plan() (*config.Plan, error) {
+	file := p.file
+	if file == "" {
+		if file = config.Find(); file == "" {
+			return nil, nil
+		}
+	}
+	return config.Load(file)
+}
+
+// trust collects what this reader relies on.
+func (p *planFlags) trust(plan *config.Plan) (mirror.Trust, error) {
+	t, err := mirror.NewTrust(plan, p.keyrings, time.Now())
+	t.Unsigned = p.unsigned
+	return t, err
+}
+
+// reference is the argument, or ref: of the configuration.
+func reference(args []string, plan *config.Plan) (artifact.Reference, error) {
+	switch {
+	case len(args) > 0:
+		return artifact.ParseReference(args[0])
+	case plan != nil && plan.Ref != "":
+		return artifact.ParseReference(plan.Ref)
+	}
+	return artifact.Reference{}, fmt.Errorf("%w: no reference: give one (registry.example.org/site/mirror:noble, oci:DIR, oci-archive:FILE) or ref: in mmoci.yaml", mirror.ErrUsage)
+}
+
+// archiveFlags describe one archive without a file.
+type archiveFlags struct {
+	sources                             string
+	url, prefix, keyring                string
+	suites, components, archs, packages []string
+	verbatim                            bool
+	signKey                             string
+}
+
+func (f *archiveFlags) flags(s *pflag.FlagSet) {
+	s.StringVar(&f.sources, "sources", "", "mini-mirror sources/ `DIR` in place of a configuration")
+	s.StringVar(&f.url, "url", "", "upstream: http(s)://, or a directory")
+	s.StringVar(&f.prefix, "prefix", "", "prefix of the archive")
+	s.StringArrayVar(&f.suites, "suite", nil, "suite (repeatable)")
+	s.StringArrayVar(&f.components, "component", nil, "component (repeatable)")
+	s.StringArrayVar(&f.archs, "arch", nil, "architecture (repeatable)")
+	s.StringVar(&f.keyring, "keyring", "", "upstream's keyring `FILE`")
+	s.StringArrayVar(&f.packages, "package", nil, "package `QUERY` (repeatable)")
+	s.BoolVar(&f.verbatim, "verbatim", false, "keep the archive under upstream's own signature")
+	s.StringVar(&f.signKey, "sign-key", "", "the site's signing key `FILE`")
+}
+
+// plan makes the plan that push works from: of flags, a sources/ tree, or the configuration.
+func (f *archiveFlags) plan(cmd *cobra.Command, p *planFlags) (*config.Plan, error) {
+	plan, err := f.base(cmd, p)
+	if err != nil {
+		return nil, err
+	}
+	if f.signKey != "" {
+		plan.Sign = &config.Sign{Key: f.signKey}
+	} else if v := os.Getenv("RELEASE_SIGN_KEY_PATH"); v != "" && plan.Sign == nil {
+		plan.Sign = &config.Sign{Key: v}
+	}
+	return plan, nil
+}
+
+func (f *archiveFlags) base(cmd *cobra.Command, p *planFlags) (*config.Plan, error) {
+	given := func(names ...string) bool {
+		for _, n := range names {
+			if cmd.Flags().Changed(n) {
+				return true
+			}
+		}
+		return false
+	}
+	single := given("url", "prefix", "suite", "component", "arch", "keyring", "package", "verbatim")
+	sources := f.sources
+	if sources == "" && !single && p.file == "" {
+		sources = os.Getenv("MIRROR_SOURCE_DIR")
+	}
+	switch {
+	case single && (p.file != "" || f.sources != ""), p.file != "" && f.sources != "":
+		return nil, fmt.Errorf("%w: give one of -f, --sources, or --url with its flags", mirror.ErrUsage)
+	case single:
+		return f.single()
+	case sources != "":
+		return config.LoadSources(sources)
+	}
+	plan, err := p.plan()
+	if err == nil && plan == nil {
+		err = fmt.Errorf("%w: no mmoci.yaml here or in /etc/mmoci (mmoci init makes one), and no --url", mirror.ErrUsage)
+	}
+	return plan, err
+}
+
+func (f *archiveFlags) single() (*config.Plan, error) {
+	a := config.Archive{
+		Position: config.Position{File: "flags"}, Prefix: f.prefix, Verbatim: f.verbatim, Suites: f.suites,
+		Components: f.components, Architectures: f.archs, SignedBy: f.keyring, CheckValidUntil: true,
+	}
+	if f.url != "" {
+		a.URLs = []string{f.url}
+	}
+	for _, q := range f.packages {
+		a.Packages = append(a.Packages, config.Query{Text: q, Position: config.Position{File: "--package"}})
+	}
+	plan := &config.Plan{Archives: []config.Archive{a}}
+	return plan, plan.Validate()
+}
+
+// parseDate reads --date.
+func parseDate(s string) (date time.Time, auto bool, err error) {
+	switch s {
+	case "":
+		return time.Time{}, false, nil
+	case "auto":
+		return time.Time{}, true, nil
+	}
+	for _, layout := range []string{time.RFC3339, "20060102T150405Z", "2006-01-02"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC().Truncate(time.Second), false, nil
+		}
+	}
+	return time.Time{}, false, fmt.Errorf("%w: --date %q is not like 2026-11-21T09:13:40Z", mirror.ErrUsage, s)
+}
+
+// readLock reads a lock file; nil if none is named.
+func readLock(file string) (*config.Lock, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w (mmoci lock -o %s makes one)", mirror.ErrUsage, err, file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return config.ParseLock(file, data)
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/artifact"
+)
+
+func (a *app) push() *cobra.Command {
+	var p planFlags
+	var af archiveFlags
+	var o struct {
+		date, lock                        string
+		locked, dryRun, recheck, unsigned bool
+		json, recommends                  bool
+		allowOlder                        []string
+	}
+	cmd := &cobra.Command{
+		Use:   "push [REF]",
+		Short: "Read upstream archives, verify, choose, pin, and push one snapshot",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	f := cmd.Flags()
+	p.flags(f)
+	af.flags(f)
+	f.StringVar(&o.date, "date", "", "date input: RFC 3339, or auto (default: the newest Date of the upstreams)")
+	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE`")
+	f.BoolVar(&o.locked, "locked", false, "refuse to push anything but the lock")
+	f.BoolVar(&o.dryRun, "dry-run", false, "stop before anything is written")
+	f.BoolVar(&o.dryRun, "plan", false, "the same as --dry-run")
+	f.BoolVar(&o.recheck, "recheck", false, "ask the registry for every blob")
+	f.BoolVar(&o.unsigned, "insecure-unsigned", false, "push curated archives without a site signature")
+	f.BoolVar(&o.recommends, "recommends", false, "take Recommends into the closure")
+	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
+	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		plan, err := af.plan(cmd, &p)
+		if err != nil {
+			return err
+		}
+		plan.Recommends = plan.Recommends || o.recommends
+		q := mirror.Pushing{
+			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, DryRun: o.dryRun,
+			Now: time.Now(), Log: a.log, Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.recheck},
+		}
+		if q.Ref, err = reference(args, plan); err != nil {
+			return err
+		}
+		if q.Date, q.DateAuto, err = parseDate(o.date); err != nil {
+			return err
+		}
+		if q.Lock, err = readLock(o.lock); err != nil {
+			return err
+		}
+		if q.Signer, err = mirror.Signer(plan.Sign, os.Getenv); err != nil {
+			return err
+		}
+		bar := a.progress()
+		q.Artifact.Progress = bar.event
+		start := time.Now()
+		res, err := mirror.Push(cmd.Context(), q)
+		bar.end()
+		if err != nil {
+			return err
+		}
+		a.pushed(res, time.Since(start), o.dryRun)
+		if o.json {
+			return a.printJSON(pushJSON{
+				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Changed: res.Changed,
+				Files: res.Files, Bytes: res.Bytes, Uploaded: res.Uploaded, UploadedBytes: res.Pushed.Bytes, ReusedBytes: res.Reused,
+			})
+		}
+		fmt.Fprintln(a.stdout, res.Reference)
+		return nil
+	}
+	return cmd
+}
+
+// pushJSON is what push --json prints.
+type pushJSON struct {
+	Reference     string `json:"reference"`
+	Digest        string `json:"digest"`
+	Tag           string `json:"tag,omitempty"`
+	Changed       bool   `json:"changed"`
+	Files         int    `json:"files"`
+	Bytes         int64  `json:"bytes"`
+	Uploaded      int    `json:"uploaded"`
+	UploadedBytes int64  `json:"uploadedBytes"`
+	ReusedBytes   int64  `json:"reusedBytes"`
+}
+
+func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
+	for _, s := range res.Frozen.Skipped {
+		a.log("skipped: %s", s)
+	}
+	for _, d := range res.Frozen.Dropped {
+		a.log("left out: %s", d)
+	}
+	st := res.Frozen.Snapshot.Statement
+	for _, ar := range st.Archives {
+		a.log("%s: %s, %s, %d suites", ar.Prefix, ar.Mode, ar.Class, len(ar.Suites))
+	}
+	a.log("snapshot of %s: %d files, %s", st.Date.Format(time.RFC3339), res.Files, size(res.Bytes))
+	switch {
+	case dry:
+		a.log("dry run: nothing was written")
+	case !res.Changed:
+		a.log("changed: false; the tag named it already (%.1f s)", took.Seconds())
+	default:
+		a.log("changed: true; uploaded %d files, %s; reused %s; %.1f s; also tagged %s",
+			res.Uploaded, size(res.Pushed.Bytes), size(res.Reused), took.Seconds(), res.Immutable)
+	}
+}
+
+// lock makes a lock without pushing anything.
+func (a *app) lock() *cobra.Command {
+	var p planFlags
+	var af archiveFlags
+	var out, date string
+	var recommends bool
+	cmd := &cobra.Command{
+		Use:   "lock",
+		Short: "Resolve the selection to exact versions and digests, without pushing",
+		Args:  cobra.NoArgs,
+	}
+	p.flags(cmd.Flags())
+	af.flags(cmd.Flags())
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write to `LOCK` instead of stdout")
+	cmd.Flags().StringVar(&date, "date", "", "date input, as of push")
+	cmd.Flags().BoolVar(&recommends, "recommends", false, "take Recommends into the closure")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		plan, err := af.plan(cmd, &p)
+		if err != nil {
+			return err
+		}
+		plan.Recommends = plan.Recommends || recommends
+		q := mirror.Freezing{Plan: plan, Now: time.Now(), Log: a.log}
+		if q.Date, _, err = parseDate(date); err != nil {
+			return err
+		}
+		frozen, err := mirror.Freeze(cmd.Context(), q)
+		if err != nil {
+			return err
+		}
+		return a.writeLock(frozen.Lock, out)
+	}
+	return cmd
+}
+
+func (a *app) writeLock(l *config.Lock, out string) error {
+	if out == "" {
+		_, err := a.stdout.Write(l.Format())
+		return err
+	}
+	return replaceFile(out, l.Format(), 0o644)
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/resolve"
+)
+
+// Exit codes, as the README lists them.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitIntegrity   = 3
+	exitNotFound    = 4
+	exitInterrupted = 130
+)
+
+// app is what every command shares: where to write, and the common flags.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	quiet, verbose bool
+	reach          reach
+}
+
+// errFlags marks a command line that cobra could not read.
+var errFlags = errors.New("usage")
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code := exitCode(ctx, err)
+	fmt.Fprintf(stderr, "mmoci: %s\n", message(err))
+	return code
+}
+
+// exitCode is the one place where errors become exit codes.
+func exitCode(ctx context.Context, err error) int {
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case ctx.Err() != nil && is(context.Canceled):
+		return exitInterrupted
+	case is(mirror.ErrIntegrity):
+		return exitIntegrity
+	case is(errFlags, mirror.ErrUsage, config.ErrUsage, artifact.ErrReference, resolve.ErrQuery):
+		return exitUsage
+	case is(mirror.ErrNotFound, artifact.ErrNotFound, resolve.ErrUnsatisfied):
+		return exitNotFound
+	}
+	return exitFailed
+}
+
+// message is the error for people. Lines behind the first are indented.
+func message(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\n  ")
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mmoci",
+		Short: "An OCI-artifact-native mirror of Debian archives",
+		Long: `mmoci freezes Debian archives into content-addressed OCI artifacts, pushes them to any registry,
+and pulls them to serve apt or to install packages on a bare host, verified from upstream's key down to the blob.`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: %w (%s --help)", errFlags, err, cmd.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on stderr")
+	a.reach.flags(f)
+	root.AddCommand(a.push(), a.pull(), a.install(), a.serve(), a.verify(), a.ls(), a.why(), a.lock(), a.diff(), a.copy(), a.tag(), a.key())
+	for _, c := range root.Commands() {
+		usageArgs(c)
+	}
+	return root
+}
+
+// usageArgs makes wrong arguments a usage error, below every command.
+func usageArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fmt.Errorf("%w: %w (%s --help)", errFlags, err, cmd.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageArgs(sub)
+	}
+}
+
+// log writes one line for people to stderr, unless -q.
+func (a *app) log(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
+	}
+}
+
+// detail is log under -v only.
+func (a *app) detail(format string, args ...any) {
+	if a.verbose {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
+	}
+}
+
+// version is the module version or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && info.Main.Version == "(devel)" {
+			return "devel-" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"example.org/mmoci/internal/testarchive"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mmoci": main})
+}
+
+// TestScripts runs every command as a user types it, over synthetic signed
+// archives. What the scripts may use beyond testscript's own commands is below.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, ".state"))
+			return writeKeys(filepath.Join(env.WorkDir, "keys"))
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"archive":  cmdArchive,
+			"upstream": cmdUpstream,
+			"registry": cmdRegistry,
+			"mini":     cmdMini,
+			"flip":     cmdFlip,
+			"code":     cmdCode,
+			"get":      cmdGet,
+			"lines":    cmdLines,
+			"replace":  cmdReplace,
+			"same":     cmdSame,
+			"serving":  cmdServing,
+		},
+	})
+}
+
+// writeKeys lays out the keys that the scripts name.
+func writeKeys(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{
+		"site.asc":     testarchive.SiteKey().Private(),
+		"site.pub.asc": testarchive.SiteKey().Public(),
+		"docker.asc":   testarchive.DockerKey().Public(),
+		"debian.asc":   testarchive.DebianKey().Public(),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scriptT lets testarchive's builders fail the script.
+func scriptT(ts *testscript.TestScript) testing.TB { return ts.Value("t").(testing.TB) }
+
+// archive docker|debian|security DIR: lays out a synthetic archive.
+func cmdArchive(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: archive docker|debian|security DIR")
+	}
+	made := map[string]func() testarchive.Archive{"docker": testarchive.Docker, "debian": testarchive.Debian, "security": testarchive.Security}[args[0]]
+	if made == nil {
+		ts.Fatalf("no archive %q", args[0])
+	}
+	tb := &scriptTB{ts: ts}
+	made().Build(tb).Write(tb, ts.MkAbs(args[1]))
+}
+
+// scriptTB is as much of testing.TB as testarchive uses.
+type scriptTB struct {
+	testing.TB
+	ts *testscript.TestScript
+}
+
+func (s *scriptTB) Helper()                           {}
+func (s *scriptTB) Fatalf(format string, args ...any) { s.ts.Fatalf(format, args...) }
+func (s *scriptTB) Fatal(args ...any)                 { s.ts.Fatalf("%s", fmt.Sprint(args...)) }
+func (s *scriptTB) Cleanup(f func())                  { s.ts.Defer(f) }
+func (s *scriptTB) Context() context.Context          { return context.Background() }
+
+// upstream VAR DIR: serves a directory over HTTP and sets VAR to its URL.
+func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: upstream VAR DIR")
+	}
+	files := testarchive.Files{}
+	root := ts.MkAbs(args[1])
+	ts.Check(filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		rel, _ := filepath.Rel(root, p)
+		files[filepath.ToSlash(rel)] = data
+		return err
+	}))
+	s := testarchive.Serve(&scriptTB{ts: ts}, files)
+	ts.Setenv(args[0], s.URL)
+}
+
+// registry VAR: starts the strict registry and sets VAR to HOST:PORT.
+func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: registry VAR")
+	}
+	r := testarchive.NewRegistry(&scriptTB{ts: ts}, testarchive.RegistryOptions{})
+	ts.Setenv(args[0], strings.TrimPrefix(r.URL, "http://"))
+}
+
+// mini FILE PACKAGE VERSION [FIELD VALUE]..: writes one .deb.
+func cmdMini(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || len(args)%2 == 0 {
+		ts.Fatalf("usage: mini FILE PACKAGE VERSION [FIELD VALUE]..")
+	}
+	p := testarchive.Package{Name: args[1], Version: args[2], Architecture: "amd64"}
+	for i := 3; i < len(args); i += 2 {
+		p.Fields = append(p.Fields, [2]string{args[i], args[i+1]})
+	}
+	file := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
+	ts.Check(os.WriteFile(file, p.Deb(&scriptTB{ts: ts}), 0o644))
+}
+
+// flip GLOB [OFFSET]: flips one bit of the only file that matches, in the
+// middle if no offset is given.
+func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: flip GLOB [OFFSET]")
+	}
+	found, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(found) != 1 {
+		ts.Fatalf("flip %s: %d files match", args[0], len(found))
+	}
+	data, err := os.ReadFile(found[0])
+	ts.Check(err)
+	at := len(data) / 2
+	if len(args) > 1 {
+		at, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	data[at] ^= 1
+	ts.Check(os.Chmod(found[0], 0o644))
+	ts.Check(os.WriteFile(found[0], data, 0o644))
+}
+
+// code N COMMAND..: runs a command that must end with exit code N.
+func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N COMMAND..")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		var exit interface{ ExitCode() int }
+		if e, ok := err.(interface{ ExitCode() int }); ok {
+			exit = e
+		}
+		if exit == nil {
+			ts.Fatalf("%s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// get URL [STATUS] [FILE]: fetches; the body goes to FILE, status and headers
+// to the log.
+func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: get URL [STATUS] [FILE]")
+	}
+	resp, err := http.Get(args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	want := "200"
+	if len(args) > 1 {
+		want = args[1]
+	}
+	ts.Logf("%s %v", resp.Status, resp.Header)
+	if strconv.Itoa(resp.StatusCode) != want {
+		ts.Fatalf("%s: %s: %s", args[0], resp.Status, body)
+	}
+	if len(args) > 2 {
+		ts.Check(os.WriteFile(ts.MkAbs(args[2]), body, 0o644))
+	}
+}
+
+// lines N FILE: FILE has N lines.
+func cmdLines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lines N FILE")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if got := strings.Count(ts.ReadFile(args[1]), "\n"); got != want {
+		ts.Fatalf("%s has %d lines, want %d", args[1], got, want)
+	}
+}
+
+// replace FILE OLD NEW: replaces text in a file.
+func cmdReplace(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: replace FILE OLD NEW")
+	}
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s does not hold %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o644))
+}
+
+// same DIR DIR: both trees hold the same files with the same bytes and times.
+func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: same DIR DIR")
+	}
+	a, b := tree(ts, ts.MkAbs(args[0])), tree(ts, ts.MkAbs(args[1]))
+	if len(a) == 0 || len(a) != len(b) {
+		ts.Fatalf("%d and %d files", len(a), len(b))
+	}
+	for p, x := range a {
+		if b[p] != x {
+			ts.Fatalf("%s differs", p)
+		}
+	}
+}
+
+func tree(ts *testscript.TestScript, dir string) map[string]string {
+	out := map[string]string{}
+	ts.Check(filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		rel, _ := filepath.Rel(dir, p)
+		out[rel] = st.ModTime().UTC().String() + string(data)
+		return err
+	}))
+	return out
+}
+
+// serving VAR [ARG..]: runs mmoci serve on a free loopback port until the
+// script ends, and sets VAR to its URL.
+func cmdServing(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: serving VAR [ARG..]")
+	}
+	cd, err := os.Getwd()
+	ts.Check(err)
+	_ = cd
+	ctx, cancel := context.WithCancel(context.Background())
+	pr, pw := io.Pipe()
+	done := make(chan int, 1)
+	full := append([]string{"serve", "--listen", "127.0.0.1:0", "--follow", "50ms", "--state", ts.MkAbs(".serve-state")}, absolute(ts, args[1:])...)
+	go func() { done <- run(ctx, full, strings.NewReader(""), io.Discard, pw); pw.Close() }()
+	ts.Defer(func() { cancel(); <-done })
+	url, err := listening(pr)
+	if err != nil {
+		cancel()
+		ts.Fatalf("mmoci serve: %v", err)
+	}
+	ts.Setenv(args[0], url)
+}
+
+// absolute makes the paths of references and files absolute: serve runs in
+// this process, whose directory is not the script's.
+func absolute(ts *testscript.TestScript, args []string) []string {
+	var out []string
+	for _, a := range args {
+		if rest, ok := strings.CutPrefix(a, "oci:"); ok {
+			a = "oci:" + ts.MkAbs(rest)
+		} else if strings.HasSuffix(a, ".yaml") {
+			a = ts.MkAbs(a)
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// listening waits for serve to say where, and drains what else it says.
+func listening(r io.Reader) (string, error) {
+	var seen strings.Builder
+	buf := make([]byte, 4096)
+	for {
+		n, err := r.Read(buf)
+		seen.Write(buf[:n])
+		if _, after, ok := strings.Cut(seen.String(), "listening on "); ok && strings.Contains(after, "\n") {
+			go io.Copy(io.Discard, r)
+			addr, _, _ := strings.Cut(after, "\n")
+			return "http://" + strings.TrimPrefix(addr, "http://"), nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("ended: %s", seen.String())
+		}
+	}
+}

@@ -1,0 +1,320 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// builder collects what becomes the snapshot, archive by archive in order of prefix.
+type builder struct {
+	f        Freezing
+	date     time.Time
+	archives []snapshot.Archive
+	rows     []snapshot.Row
+	small    [][]byte
+	origins  *origins
+	lock     *config.Lock
+	dropped  []string
+}
+
+// archive adds one archive. universe and chosen are nil if nothing is curated.
+func (b *builder) archive(fa *frozenArchive, u *resolve.Universe, chosen *resolve.Result) error {
+	a := snapshot.Archive{Prefix: fa.Prefix, Mode: snapshot.Curated, Class: snapshot.Upstream, Format: "deb"}
+	switch {
+	case fa.Verbatim:
+		a.Mode = snapshot.Verbatim
+	case fa.Debs != "":
+		a.Class = snapshot.Site
+	}
+	if fa.keyring != nil {
+		a.UpstreamKeys = fa.keyring.Fingerprints()
+	}
+	lock := config.LockArchive{Prefix: fa.Prefix, Mode: string(a.Mode), Class: string(a.Class)}
+	var picked []resolve.Chosen
+	if chosen != nil && !fa.Verbatim {
+		for _, c := range chosen.Packages {
+			if c.Archive == fa.Prefix {
+				picked = append(picked, c)
+			}
+		}
+	}
+	for _, s := range b.suitesOf(fa) {
+		var suite snapshot.Suite
+		var err error
+		if fa.Verbatim {
+			suite, err = b.verbatim(fa, s)
+		} else {
+			suite, err = b.curated(fa, s, picked)
+		}
+		if err != nil {
+			return fmt.Errorf("suite %s: %w", s.name, err)
+		}
+		a.Suites = append(a.Suites, suite)
+		b.lockSuite(&lock, s)
+	}
+	slices.SortFunc(a.Suites, func(x, y snapshot.Suite) int { return strings.Compare(x.Name, y.Name) })
+	if err := b.poolFiles(fa, picked); err != nil {
+		return err
+	}
+	b.lockPackages(&lock, picked)
+	b.archives = append(b.archives, a)
+	b.lock.Archives = append(b.lock.Archives, lock)
+	return nil
+}
+
+// suitesOf gives an archive of own .debs its one suite, which no upstream has.
+func (b *builder) suitesOf(fa *frozenArchive) []*frozenSuite {
+	if fa.Debs != "" {
+		return []*frozenSuite{{name: fa.Prefix, dir: suiteDir(fa.Prefix)}}
+	}
+	return fa.suites
+}
+
+// verbatim adds a suite byte for byte: signatures, indices, optional targets.
+// Its pool files follow from its indices.
+func (b *builder) verbatim(fa *frozenArchive, s *frozenSuite) (snapshot.Suite, error) {
+	base := s.base(fa.Prefix)
+	out := snapshot.Suite{Name: s.name, Files: b.signatures(s.signed, base, s.release.Date, false)}
+	for _, ix := range s.indices {
+		b.keep(base+ix.path, ix.stored)
+		b.alias(base+ix.path, ix.sha512, snapshot.Blob{Digest: ix.digest, Size: int64(len(ix.stored))})
+		if err := b.verbatimPool(fa, ix); err != nil {
+			return out, err
+		}
+	}
+	for _, x := range s.extra {
+		b.extra(fa, s, base, x)
+	}
+	for _, d := range s.dropped {
+		b.dropped = append(b.dropped, fa.Prefix+" "+s.name+" "+d)
+	}
+	return out, nil
+}
+
+func (b *builder) extra(fa *frozenArchive, s *frozenSuite, base string, x extraFile) {
+	b.rows = append(b.rows, snapshot.Row{Path: base + x.path, Size: x.blob.Size, Digest: x.blob.Digest})
+	if x.data != nil {
+		b.small = append(b.small, x.data)
+		b.alias(base+x.path, x.sha512, x.blob)
+		return
+	}
+	if f, ok := s.release.File(x.path); ok && x.blob.Size > 0 {
+		b.origins.add(x.blob.Digest, origin{base + x.path, func(ctx context.Context) (io.ReadCloser, error) {
+			return openListed(ctx, fa, s, f)
+		}})
+	}
+}
+
+// alias adds the by-hash/SHA512 name that apt asks for where the Release lists
+// no weaker digest; by-hash/SHA256 is derived by the reader.
+func (b *builder) alias(p, sha512 string, blob snapshot.Blob) {
+	if sha512 != "" {
+		b.rows = append(b.rows, snapshot.Row{Path: path.Dir(p) + "/by-hash/SHA512/" + sha512, Size: blob.Size, Digest: blob.Digest})
+	}
+}
+
+// verbatimPool adds every pool file that an index of a verbatim suite names.
+func (b *builder) verbatimPool(fa *frozenArchive, ix *frozenIndex) error {
+	if ix.arch == "source" {
+		return b.sourceFiles(fa, ix.data)
+	}
+	for st, err := range deb.Stanzas(ix.data) {
+		var f archive.PackageFile
+		if err == nil {
+			f, err = archive.ParsePackageFile(st)
+		}
+		if err != nil {
+			return fmt.Errorf("index %s: %w (a verbatim archive cannot leave a stanza out)", ix.path, err)
+		}
+		if err := b.pool(fa, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// curated adds a suite of chosen packages: indices rebuilt from upstream's
+// stanzas and signed by the site, upstream's own as provenance.
+func (b *builder) curated(fa *frozenArchive, s *frozenSuite, picked []resolve.Chosen) (snapshot.Suite, error) {
+	pkgs := make([]*resolve.Package, len(picked))
+	for i := range picked {
+		pkgs[i] = picked[i].Package
+	}
+	name := curatedSuite(fa, s)
+	base := fa.Prefix + "/dists/" + name + "/"
+	in := archive.Curated{
+		Upstream: s.release, Prefix: fa.Prefix, Suite: name, Date: b.date,
+		Components: curatedComponents(fa, s), Architectures: curatedArchitectures(fa),
+		Origin: fa.Origin, Label: fa.Label, Stanzas: stanzasOf(fa, s.name, pkgs),
+	}
+	if b.f.Plan.ValidFor > 0 {
+		in.ValidUntil = b.date.Add(b.f.Plan.ValidFor)
+	}
+	if isFlat(s.name) {
+		// A flat archive has no suite of its own name for apt to find again.
+		in.Upstream, in.Origin, in.Label = nil, orElse(fa.Origin, s.release.Origin), orElse(fa.Label, s.release.Label)
+	}
+	files, release, err := archive.Build(in)
+	if err != nil {
+		return snapshot.Suite{}, err
+	}
+	for _, f := range files {
+		b.keep(base+f.Path, f.Data)
+	}
+	signed, err := b.sign(release)
+	if err != nil {
+		return snapshot.Suite{}, err
+	}
+	out := snapshot.Suite{Name: name, Files: b.signatures(signed, base, b.date, false)}
+	if s.release != nil {
+		out.Files = append(out.Files, b.provenance(fa, s, picked)...)
+	}
+	return out, nil
+}
+
+func orElse(s, other string) string {
+	if s != "" {
+		return s
+	}
+	return other
+}
+
+// curatedSuite names the suite under dists/: upstream's, but a flat archive's
+// path gets the prefix's name (and the path, where it has one).
+func curatedSuite(fa *frozenArchive, s *frozenSuite) string {
+	if !isFlat(s.name) {
+		return s.name
+	}
+	if s.dir == "" {
+		return fa.Prefix
+	}
+	return fa.Prefix + "-" + strings.ReplaceAll(s.dir, "/", "-")
+}
+
+func curatedComponents(fa *frozenArchive, s *frozenSuite) []string {
+	if fa.Debs != "" || isFlat(s.name) {
+		return []string{"main"}
+	}
+	return slices.Sorted(slices.Values(fa.Components))
+}
+
+// sign makes the signature files of a curated suite. All of them date from
+// the date input, so that equal input gives equal bytes.
+func (b *builder) sign(release []byte) ([]signedFile, error) {
+	out := []signedFile{{"Release", snapshot.Release, release}}
+	if b.f.Signer == nil {
+		return out, nil
+	}
+	in, err := b.f.Signer.Clearsign(release, b.date)
+	if err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	sig, err := b.f.Signer.Detach(release, b.date)
+	if err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	return append(out, signedFile{"InRelease", snapshot.InRelease, in}, signedFile{"Release.gpg", snapshot.ReleaseGPG, sig}), nil
+}
+
+// provenance carries upstream's signature files and the indices that the
+// chosen stanzas came from, so that anyone can prove them with upstream's key.
+func (b *builder) provenance(fa *frozenArchive, s *frozenSuite, picked []resolve.Chosen) []snapshot.SuiteFile {
+	base := s.base("upstream/" + fa.Prefix)
+	for _, ix := range s.indices {
+		used := slices.ContainsFunc(picked, func(c resolve.Chosen) bool {
+			return c.Index == ix.number
+		})
+		if used {
+			b.keep(base+ix.path, ix.stored)
+			b.alias(base+ix.path, ix.sha512, snapshot.Blob{Digest: ix.digest, Size: int64(len(ix.stored))})
+		}
+	}
+	return b.signatures(s.signed, base, s.release.Date, true)
+}
+
+// signatures adds signature files as rows and returns their lines of the statement.
+func (b *builder) signatures(files []signedFile, base string, date time.Time, upstream bool) []snapshot.SuiteFile {
+	var out []snapshot.SuiteFile
+	for _, f := range files {
+		role := f.role
+		if upstream {
+			role = "upstream-" + role
+		}
+		b.keep(base+f.name, f.data)
+		out = append(out, snapshot.SuiteFile{
+			Role: role, Blob: snapshot.Blob{Digest: snapshot.Sum(f.data), Size: int64(len(f.data))}, Date: date, Path: base + f.name,
+		})
+	}
+	slices.SortFunc(out, func(x, y snapshot.SuiteFile) int { return strings.Compare(x.Path, y.Path) })
+	return out
+}
+
+// keep adds a file whose bytes are at hand.
+func (b *builder) keep(p string, data []byte) {
+	b.rows = append(b.rows, snapshot.Row{Path: p, Size: int64(len(data)), Digest: snapshot.Sum(data)})
+	b.small = append(b.small, data)
+}
+
+// poolFiles adds the pool files of a curated archive's chosen packages.
+func (b *builder) poolFiles(fa *frozenArchive, picked []resolve.Chosen) error {
+	for _, c := range picked {
+		if err := b.pool(fa, c.PackageFile); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pool adds one pool file; where it is read from is only remembered.
+func (b *builder) pool(fa *frozenArchive, f archive.PackageFile) error {
+	if f.SHA256 == "" {
+		return fmt.Errorf("%w: package %s %s: its stanza has no SHA256", ErrUsage, f.Name, f.Version)
+	}
+	d, err := snapshot.ParseDigest("sha256:" + f.SHA256)
+	if err != nil {
+		return fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
+	}
+	row := snapshot.Row{Path: fa.Prefix + "/" + f.Filename, Size: f.Size, Digest: d}
+	row.Package = snapshot.Package{Name: f.Name, Version: f.Version, Architecture: f.Architecture, Source: f.Source}
+	b.rows = append(b.rows, row)
+	b.origins.add(d, origin{row.Path, b.opener(fa, f)})
+	return nil
+}
+
+func (b *builder) opener(fa *frozenArchive, f archive.PackageFile) func(context.Context) (io.ReadCloser, error) {
+	if fa.Debs != "" {
+		i := slices.IndexFunc(fa.site, func(sf siteFile) bool { return sf.SHA256 == f.SHA256 })
+		return fa.site[i].open
+	}
+	return func(ctx context.Context) (io.ReadCloser, error) { return fa.up.Open(ctx, f.Filename, f.Size) }
+}
+
+func (b *builder) lockSuite(l *config.LockArchive, s *frozenSuite) {
+	if s.release == nil {
+		return
+	}
+	l.Releases = append(l.Releases, config.LockRelease{Suite: s.name, Digest: snapshot.Sum(s.signed[0].data).String(), Date: s.release.Date})
+	for _, ix := range s.indices {
+		l.Indices = append(l.Indices, config.LockIndex{Suite: s.name, Path: ix.path, Digest: ix.digest.String()})
+	}
+}
+
+func (b *builder) lockPackages(l *config.LockArchive, picked []resolve.Chosen) {
+	for _, c := range picked {
+		l.Packages = append(l.Packages, config.LockPackage{
+			Suite: c.Suite, Component: curatedComponent(c.Component), Name: c.Name, Version: c.Version, Architecture: c.Architecture,
+			Digest: "sha256:" + c.SHA256, Size: c.Size, Reason: c.Reason.String(),
+		})
+	}
+}

@@ -1,0 +1,286 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// view says through which signature an archive is read: the one it is served
+// with, or upstream's own that travels along as provenance.
+type view uint8
+
+const (
+	served view = iota
+	upstreams
+)
+
+// chain walks statement -> InRelease -> index -> stanza of one snapshot. It
+// never takes a digest from the table: that only says which files are here.
+type chain struct {
+	s     *snapshot.Snapshot
+	trust Trust
+}
+
+// provenSuite is a suite whose Release was verified as far as trust reaches.
+type provenSuite struct {
+	archive snapshot.Archive
+	name    string // as under dists/; flat: with final "/"
+	base    string // directory of its Release in the snapshot, with final slash
+	release *archive.Release
+	files   []snapshot.SuiteFile // its signature files
+}
+
+// suite opens a suite's signature files. The trust that is applied:
+// a site's key or an upstream's verifies the signature; a statement that is
+// believed pins the files by digest.
+func (c *chain) suite(ctx context.Context, a snapshot.Archive, s snapshot.Suite, v view) (*provenSuite, error) {
+	files := pickFiles(a, s, v)
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%w: archive %s, suite %s carries no signature file of upstream", ErrIntegrity, a.Prefix, s.Name)
+	}
+	p := &provenSuite{archive: a, files: files, base: path.Dir(files[0].Path) + "/"}
+	p.name = suiteName(p.base, a.Prefix, v)
+	if err := c.release(ctx, p, v); err != nil {
+		return nil, fmt.Errorf("archive %s, suite %s: %w", a.Prefix, s.Name, err)
+	}
+	return p, nil
+}
+
+// pickFiles gives a suite's signature files for a view; a verbatim archive is
+// served with upstream's own.
+func pickFiles(a snapshot.Archive, s snapshot.Suite, v view) []snapshot.SuiteFile {
+	var out []snapshot.SuiteFile
+	for _, f := range s.Files {
+		own := strings.HasPrefix(string(f.Role), "upstream-")
+		if own == (v == upstreams && a.Mode == snapshot.Curated) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// suiteName tells a suite by the directory that its files are in.
+func suiteName(base, prefix string, v view) string {
+	rest := strings.TrimPrefix(strings.TrimPrefix(base, "upstream/"), prefix+"/")
+	if name, ok := strings.CutPrefix(rest, "dists/"); ok {
+		return strings.TrimSuffix(name, "/")
+	}
+	if rest == "" {
+		return "./"
+	}
+	return rest
+}
+
+// release reads and verifies InRelease, Release and Release.gpg: each that is
+// there must verify, and all must say the same.
+func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
+	data := map[string][]byte{}
+	for _, f := range p.files {
+		b, err := c.s.ReadBlob(ctx, f.Blob, maxRelease)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		data[strings.TrimPrefix(string(f.Role), "upstream-")] = b
+	}
+	in, text, sig := data["inrelease"], data["release"], data["release-gpg"]
+	var err error
+	if in != nil {
+		if p.release, err = archive.OpenInRelease(in, c.applied(p.archive, v, in)); err != nil {
+			return fmt.Errorf("InRelease: %w", err)
+		}
+	}
+	if text != nil {
+		rel, err := c.detachedRelease(p, v, text, sig, in != nil)
+		if err != nil {
+			return err
+		}
+		if in != nil {
+			if err := sameRelease(in, text); err != nil {
+				return err
+			}
+		} else {
+			p.release = rel
+		}
+	}
+	if p.release == nil {
+		return fmt.Errorf("%w: neither InRelease nor Release", ErrIntegrity)
+	}
+	return c.releaseHolds(p, v)
+}
+
+func (c *chain) detachedRelease(p *provenSuite, v view, text, sig []byte, hasIn bool) (*archive.Release, error) {
+	t := c.applied(p.archive, v, text)
+	if sig == nil && (t.Keyring != nil && hasIn) {
+		return nil, fmt.Errorf("%w: Release without Release.gpg", ErrIntegrity)
+	}
+	rel, err := archive.OpenRelease(text, sig, t)
+	if err != nil {
+		return nil, fmt.Errorf("Release: %w", err)
+	}
+	return rel, nil
+}
+
+// sameRelease holds that InRelease signs the very text of Release: otherwise
+// two clients could be shown two archives.
+func sameRelease(in, text []byte) error {
+	signed, _, err := archive.VerifyClearsigned(in, archive.Trust{})
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(bytes.TrimRight(signed, "\n"), bytes.TrimRight(text, "\n")) {
+		return fmt.Errorf("%w: InRelease and Release differ", ErrIntegrity)
+	}
+	return nil
+}
+
+// applied is what one signature file is believed by.
+func (c *chain) applied(a snapshot.Archive, v view, data []byte) archive.Trust {
+	byUpstream := v == upstreams || a.Mode == snapshot.Verbatim
+	pin := archive.Trust{Digest: snapshot.Sum(data).String()}
+	switch {
+	case byUpstream && c.trust.Upstream[a.Prefix] != nil:
+		return archive.Trust{Keyring: c.trust.Upstream[a.Prefix]}
+	case !c.trust.believed(c.s):
+		return archive.Trust{}
+	case !byUpstream && c.trust.Site != nil && c.s.Statement.How.Kind == archive.Signed:
+		return archive.Trust{Keyring: c.trust.Site}
+	}
+	return pin
+}
+
+// releaseHolds compares a Release with what the statement and the path say of it.
+func (c *chain) releaseHolds(p *provenSuite, v view) error {
+	if err := p.release.CheckSuite(p.name); err != nil {
+		return err
+	}
+	for _, f := range p.files {
+		if !f.Date.Equal(p.release.Date) {
+			return fmt.Errorf("%w: %s is of %s, the statement says %s", ErrIntegrity, f.Path, stamp(p.release.Date), stamp(f.Date))
+		}
+	}
+	relied := p.release.How.Kind == archive.Signed && !c.trust.believed(c.s)
+	check := relied && !c.trust.ExpiredOK[p.archive.Prefix]
+	if err := p.release.CheckDate(c.trust.Now, check); err != nil {
+		return fmt.Errorf("%w (check-valid-until: no for this archive, or a reference by digest, accepts it)", err)
+	}
+	return nil
+}
+
+// provenIndex is a Packages or Sources index whose digest the Release lists.
+type provenIndex struct {
+	suite           *provenSuite
+	component, arch string // arch "source" for Sources
+	path            string // relative to the suite, with ending
+	blob            snapshot.Blob
+	plain           int64 // listed size when decompressed, or maxIndex
+}
+
+// A Packages or Sources index by its listed path: COMPONENT/binary-ARCH/Packages,
+// COMPONENT/source/Sources, and in flat archives the bare name.
+var indexPath = regexp.MustCompile(`^(?:(.+)/(?:binary-([^/]+)|(source))/)?(Packages|Sources)$`)
+
+// indices lists the indices of a suite that are carried, in the compression
+// that is carried. The table tells which files are here, the Release what they must be.
+func (c *chain) indices(p *provenSuite) ([]provenIndex, error) {
+	var out []provenIndex
+	for _, f := range p.release.Files {
+		stem := f.Path
+		for _, e := range endings[:2] {
+			stem = strings.TrimSuffix(stem, e)
+		}
+		m := indexPath.FindStringSubmatch(stem)
+		if m == nil || strings.HasSuffix(m[1], "debian-installer") {
+			continue
+		}
+		row, ok := c.s.Table.Find(p.base + f.Path)
+		if !ok || f.Size == 0 {
+			continue
+		}
+		ix := provenIndex{suite: p, component: m[1], arch: m[2] + m[3], path: f.Path, plain: maxIndex}
+		if plain, ok := p.release.File(stem); ok {
+			ix.plain = plain.Size
+		}
+		var err error
+		if ix.blob, err = blobOf(f, row); err != nil {
+			return nil, err
+		}
+		if row.Digest != ix.blob.Digest || row.Size != f.Size {
+			return nil, fmt.Errorf("%w: %s is %s (%d bytes) in the table, its Release lists %s (%d bytes)",
+				ErrIntegrity, row.Path, row.Digest, row.Size, ix.blob.Digest, f.Size)
+		}
+		out = append(out, ix)
+	}
+	return out, nil
+}
+
+// blobOf is the blob that a Release lists. Where it lists SHA512 only, the
+// table's digest finds the bytes, and matches() must hold them against the Release.
+func blobOf(f archive.ReleaseFile, row snapshot.Row) (snapshot.Blob, error) {
+	if f.SHA256 == "" {
+		return snapshot.Blob{Digest: row.Digest, Size: f.Size}, nil
+	}
+	d, err := snapshot.ParseDigest("sha256:" + f.SHA256)
+	return snapshot.Blob{Digest: d, Size: f.Size}, err
+}
+
+// read reads an index, verified and decompressed.
+func (c *chain) read(ctx context.Context, ix provenIndex) ([]byte, error) {
+	name := ix.suite.base + ix.path
+	stored, err := c.s.ReadBlob(ctx, ix.blob, ix.blob.Size)
+	if err != nil {
+		return nil, fmt.Errorf("index %s: %w", name, err)
+	}
+	f, _ := ix.suite.release.File(ix.path)
+	if err := matches(f, stored); err != nil {
+		return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, name, err)
+	}
+	data, err := archive.Decompress(ix.path, stored, ix.plain)
+	if err != nil {
+		return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, name, err)
+	}
+	return data, nil
+}
+
+// suites opens all suites of an archive in one view.
+func (c *chain) suites(ctx context.Context, a snapshot.Archive, v view) ([]*provenSuite, error) {
+	var out []*provenSuite
+	for _, s := range a.Suites {
+		p, err := c.suite(ctx, a, s, v)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// bestView is how an archive can be relied on: through the statement, or
+// through upstream's own signature; errNoKey if through neither.
+func (c *chain) bestView(a snapshot.Archive) (view, error) {
+	if c.trust.believed(c.s) {
+		return served, nil
+	}
+	if a.Class == snapshot.Upstream && c.trust.Upstream[a.Prefix] != nil {
+		return upstreams, nil
+	}
+	return served, errNoKey
+}
+
+// nativeOf lists the architectures of indices, without "source" and "all".
+func nativeOf(ixs []provenIndex) []string {
+	var out []string
+	for _, ix := range ixs {
+		if ix.arch != "source" && ix.arch != "all" && ix.arch != "" && !slices.Contains(out, ix.arch) {
+			out = append(out, ix.arch)
+		}
+	}
+	return out
+}

@@ -1,0 +1,226 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Extracting is the question to Extract.
+type Extracting struct {
+	Snapshot *snapshot.Snapshot
+	Trust    Trust
+	Queries  []string // package queries: docker-ce, docker-ce=VERSION
+	Dir      string   // output directory
+	// Architecture of the machine that the packages are for.
+	Architecture string
+	Recommends   bool
+	Host         *resolve.Host // nil: an empty one
+	Log          Log
+}
+
+// Extracted is the answer.
+type Extracted struct {
+	// Groups are files in the order in which dpkg -i takes them, a group a call.
+	Groups [][]string
+	Chosen *resolve.Result
+	Bytes  int64 // of all files
+	Reused int64 // of those that were there and verified
+}
+
+// Extract writes exactly the .debs that the queries need, verified through the
+// chain, into a directory. A rerun resumes; what is not ours there is refused.
+func Extract(ctx context.Context, e Extracting) (*Extracted, error) {
+	res, err := Select(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	pkgs := make([]*resolve.Package, len(res.Packages))
+	for i, c := range res.Packages {
+		pkgs[i] = c.Package
+	}
+	files, err := debFiles(pkgs)
+	if err != nil {
+		return nil, err
+	}
+	out, err := openDir(e.Dir, files)
+	if err != nil {
+		return nil, err
+	}
+	defer out.close()
+	if err := out.fetch(ctx, e.Snapshot, checkControl(pkgs)); err != nil {
+		return nil, err
+	}
+	x := &Extracted{Chosen: res, Bytes: out.total, Reused: out.reused}
+	for _, group := range resolve.Order(pkgs) {
+		var names []string
+		for _, p := range group {
+			names = append(names, out.path(debName(p.Name, p.Version, p.Architecture)))
+		}
+		x.Groups = append(x.Groups, names)
+	}
+	return x, nil
+}
+
+// Select resolves the queries over the proven indices of a snapshot, without
+// fetching any package.
+func Select(ctx context.Context, e Extracting) (*resolve.Result, error) {
+	c := &chain{s: e.Snapshot, trust: e.Trust}
+	indices, foreign, err := c.universe(ctx, e.Architecture)
+	if err != nil {
+		return nil, err
+	}
+	u, err := resolve.NewUniverse(indices)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range u.Skipped() {
+		e.Log.printf("skipped: %s", s)
+	}
+	req := resolve.Request{Architectures: []string{e.Architecture}, Recommends: e.Recommends, Host: e.Host}
+	for _, q := range e.Queries {
+		parsed, err := resolve.ParseQuery(pinnedQuery(q))
+		if err != nil {
+			return nil, err
+		}
+		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Origin: "--extract"})
+	}
+	res, err := u.Resolve(req)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range res.Packages {
+		if foreign[p.Archive] {
+			return nil, fmt.Errorf("%w: %s %s is needed (%s) and comes from prefix %s, for which no key is given: --keyring %s=FILE",
+				ErrIntegrity, p.Name, p.Version, p.Reason, p.Archive, p.Archive)
+		}
+	}
+	return res, nil
+}
+
+// pinnedQuery reads apt's NAME=VERSION as a query; a version never holds a
+// blank or parenthesis, so that other queries pass unchanged.
+func pinnedQuery(q string) string {
+	name, version, ok := strings.Cut(q, "=")
+	if !ok || strings.ContainsAny(q, "()|,! ") {
+		return q
+	}
+	return name + " (= " + version + ")"
+}
+
+// universe reads the indices of one architecture in the best view of each
+// archive. foreign are the prefixes that nothing given can prove: their
+// packages are known, so that a closure which needs one can say so.
+func (c *chain) universe(ctx context.Context, arch string) (out []resolve.Index, foreign map[string]bool, err error) {
+	foreign = map[string]bool{}
+	var ixs []provenIndex
+	for _, a := range c.s.Statement.Archives {
+		v, err := c.bestView(a)
+		if errors.Is(err, errNoKey) {
+			foreign[a.Prefix] = true
+		}
+		suites, err := c.suites(ctx, a, v)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, p := range suites {
+			found, err := c.indices(p)
+			if err != nil {
+				return nil, nil, err
+			}
+			for _, ix := range found {
+				if ix.arch == arch || ix.arch == "all" || ix.arch == "" && !strings.HasPrefix(ix.path, "Sources") {
+					ixs = append(ixs, ix)
+				}
+			}
+		}
+	}
+	out = make([]resolve.Index, len(ixs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for i, ix := range ixs {
+		g.Go(func() (err error) {
+			out[i], err = c.resolveIndex(ctx, ix)
+			return err
+		})
+	}
+	return out, foreign, g.Wait()
+}
+
+// resolveIndex reads an index for the resolver, restricted to the packages
+// whose files are here: upstream's indices name far more.
+func (c *chain) resolveIndex(ctx context.Context, ix provenIndex) (resolve.Index, error) {
+	data, err := c.read(ctx, ix)
+	if err != nil {
+		return resolve.Index{}, err
+	}
+	prefix := ix.suite.archive.Prefix
+	out := resolve.Index{
+		Archive: prefix, Suite: ix.suite.name, Component: ix.component, Architecture: ix.arch,
+		Path: ix.suite.base + ix.path, Data: data, Pin: pin(ix.suite.release),
+	}
+	if ix.suite.archive.Mode == snapshot.Curated {
+		out.Keep = func(f archive.PackageFile) bool {
+			row, ok := c.s.Table.Find(prefix + "/" + f.Filename)
+			return ok && (f.SHA256 == "" || row.Digest.Hex() == f.SHA256)
+		}
+	}
+	return out, nil
+}
+
+// debFiles names the output file of each package with the digest that the
+// stanza says.
+func debFiles(pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
+	files := map[string]snapshot.Blob{}
+	for _, p := range pkgs {
+		if p.SHA256 == "" {
+			return nil, fmt.Errorf("%w: package %s %s: its stanza has no SHA256", ErrIntegrity, p.Name, p.Version)
+		}
+		d, err := snapshot.ParseDigest("sha256:" + p.SHA256)
+		if err != nil {
+			return nil, fmt.Errorf("package %s: %w", p.Name, err)
+		}
+		name := debName(p.Name, p.Version, p.Architecture)
+		if was, ok := files[name]; ok && was.Digest != d {
+			return nil, fmt.Errorf("%w: %s has two digests: %s and %s", ErrIntegrity, name, was.Digest, d)
+		}
+		files[name] = snapshot.Blob{Digest: d, Size: p.Size}
+	}
+	return files, nil
+}
+
+// checkControl holds a fetched .deb against its stanza: its bytes are what the
+// index says, but the index may say them of another package.
+func checkControl(pkgs []*resolve.Package) func(name string, open func() (readSeekCloser, error)) error {
+	byName := map[string]*resolve.Package{}
+	for _, p := range pkgs {
+		byName[debName(p.Name, p.Version, p.Architecture)] = p
+	}
+	return func(name string, open func() (readSeekCloser, error)) error {
+		f, err := open()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		p := byName[name]
+		control, err := deb.Control(f)
+		if err != nil {
+			return fmt.Errorf("%w: package %s %s: %w", ErrIntegrity, p.Name, p.Version, err)
+		}
+		got := []string{control.Get("Package"), control.Get("Version"), control.Get("Architecture")}
+		want := []string{p.Name, p.Version, p.Architecture}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%w: package %s %s %s: its control file names %s", ErrIntegrity, p.Name, p.Version, p.Architecture, strings.Join(got, " "))
+		}
+		return nil
+	}
+}

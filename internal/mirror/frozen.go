@@ -1,0 +1,113 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"sync"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/upstream"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// frozenArchive is an archive as it was read, verified, before anything is chosen from it.
+type frozenArchive struct {
+	*config.Archive
+	up      *upstream.Upstream // nil for debs
+	keyring *archive.Keyring
+	suites  []*frozenSuite
+	site    []siteFile // class site
+}
+
+// frozenSuite is a suite of it.
+type frozenSuite struct {
+	name    string // as configured; flat ones end in "/"
+	dir     string // relative to the archive root: dists/NAME, or the flat path
+	release *archive.Release
+	signed  []signedFile
+	indices []*frozenIndex
+	extra   []extraFile // verbatim: optional targets that upstream has
+	dropped []string    // verbatim: what was left out, by name
+}
+
+// signedFile is InRelease, Release or Release.gpg, byte for byte.
+type signedFile struct {
+	name string
+	role snapshot.Role // of the served file
+	data []byte
+}
+
+// frozenIndex is a Packages or Sources index that was read.
+type frozenIndex struct {
+	component, arch string
+	path            string // as taken, with the ending of its compression, relative to the suite
+	stored          []byte // as upstream has it
+	digest          snapshot.Digest
+	sha512          string // set if the Release lists no SHA256
+	data            []byte // decompressed
+	number          int    // among the resolver's indices; -1: not one of them
+}
+
+// extraFile is a listed file that is carried unread.
+type extraFile struct {
+	path   string
+	blob   snapshot.Blob
+	sha512 string
+	data   []byte // only if the Release lists no SHA256, so that it had to be read
+}
+
+// base is the suite's directory in the snapshot, with a final slash.
+func (s *frozenSuite) base(prefix string) string {
+	return strings.TrimSuffix(path.Join(prefix, s.dir), "/") + "/"
+}
+
+// suiteDir maps a configured suite to its directory in the archive.
+func suiteDir(name string) string {
+	if flat, ok := strings.CutSuffix(name, "/"); ok {
+		return strings.TrimPrefix(path.Clean("/"+flat), "/")
+	}
+	return "dists/" + name
+}
+
+func isFlat(suite string) bool { return strings.HasSuffix(suite, "/") }
+
+// origins knows from where each blob of a snapshot under construction can be
+// read. It is the left end of the stream that Push drains; nothing is copied.
+type origins struct {
+	mu sync.RWMutex
+	m  map[snapshot.Digest]origin
+}
+
+type origin struct {
+	name string // for messages: prefix and path
+	open func(ctx context.Context) (io.ReadCloser, error)
+}
+
+func newOrigins() *origins { return &origins{m: map[snapshot.Digest]origin{}} }
+
+func (o *origins) add(d snapshot.Digest, from origin) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, ok := o.m[d]; !ok {
+		o.m[d] = from
+	}
+}
+
+// Open makes origins a [snapshot.Blobs].
+func (o *origins) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	o.mu.RLock()
+	from, ok := o.m[b.Digest]
+	o.mu.RUnlock()
+	if !ok {
+		return nil, fmt.Errorf("blob %s: %w", b.Digest, snapshot.ErrNotExist)
+	}
+	r, err := from.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", from.name, err)
+	}
+	return &snapshot.Content{R: r}, nil
+}

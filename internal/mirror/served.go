@@ -1,0 +1,91 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Source is a followed reference, as internal/serve asks for its snapshots.
+// Safe for concurrent use.
+type Source struct {
+	Ref     artifact.Reference
+	Options artifact.Options
+	// Through, if not nil, puts a store before the place's blobs.
+	Through func(snapshot.Blobs) snapshot.Blobs
+}
+
+// Name is the reference.
+func (s *Source) Name() string { return s.Ref.String() }
+
+// Resolve tells which root the reference names now.
+func (s *Source) Resolve(ctx context.Context) (snapshot.Digest, error) {
+	return artifact.Resolve(ctx, s.Ref, s.Options)
+}
+
+// A snapshot ID as it stands at the end of an immutable tag.
+var dateHex = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}$`)
+
+// Open opens the snapshot of an ID: "" for the reference itself, a digest, a
+// tag, or the DATE-HEX12 of an immutable tag.
+func (s *Source) Open(ctx context.Context, id string) (*snapshot.Snapshot, error) {
+	ref, err := s.ref(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := artifact.Open(ctx, ref, s.Options)
+	if err != nil {
+		return nil, err
+	}
+	if s.Through != nil {
+		sealed.Blobs = s.Through(sealed.Blobs)
+	}
+	return sealed.Unseal(nil)
+}
+
+func (s *Source) ref(ctx context.Context, id string) (artifact.Reference, error) {
+	ref := s.Ref
+	if id == "" {
+		return ref, nil
+	}
+	ref.Tag, ref.Digest = "", snapshot.Digest{}
+	if d, err := snapshot.ParseDigest(id); err == nil {
+		ref.Digest = d
+		return ref, nil
+	}
+	if ref.Tag = id; !dateHex.MatchString(id) {
+		return ref, nil
+	}
+	tags, err := artifact.Tags(ctx, s.Ref, s.Options)
+	if err != nil {
+		return ref, err
+	}
+	for _, t := range tags {
+		if len(t.Name) > len(id) && t.Name[len(t.Name)-len(id)-1:] == "-"+id {
+			ref.Tag = t.Name
+			return ref, nil
+		}
+	}
+	return ref, fmt.Errorf("snapshot %s: %w", id, artifact.ErrNotFound)
+}
+
+// IDs lists the snapshots of the place by their immutable tags' DATE-HEX12, newest first.
+func (s *Source) IDs(ctx context.Context) ([]string, error) {
+	tags, err := artifact.Tags(ctx, s.Ref, s.Options)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, t := range tags {
+		if n := len(t.Name) - len("20060102T150405Z-0123456789ab"); n > 0 && dateHex.MatchString(t.Name[n:]) {
+			ids = append(ids, t.Name[n:])
+		}
+	}
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	return slices.Compact(ids), nil
+}

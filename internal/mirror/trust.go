@@ -1,0 +1,133 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Trust is what a reader relies on. It is per prefix: a site's key vouches for
+// the whole snapshot, an upstream's key for its prefix only.
+type Trust struct {
+	Site     *archive.Keyring            // trust:, --keyring FILE
+	Upstream map[string]*archive.Keyring // signed-by, --keyring PREFIX=FILE
+	// Unsigned believes a statement that nobody signed (--insecure-unsigned).
+	Unsigned bool
+	// ExpiredOK are prefixes whose Valid-Until is not held against them (check-valid-until: no).
+	ExpiredOK map[string]bool
+	Now       time.Time
+}
+
+// NewTrust collects trust from a plan (may be nil) and from --keyring values.
+func NewTrust(plan *config.Plan, keyrings []string, now time.Time) (Trust, error) {
+	t := Trust{Upstream: map[string]*archive.Keyring{}, ExpiredOK: map[string]bool{}, Now: now}
+	var site []string
+	if plan != nil {
+		site = append(site, plan.Trust...)
+		for _, a := range plan.Archives {
+			if !a.CheckValidUntil {
+				t.ExpiredOK[a.Prefix] = true
+			}
+		}
+	}
+	for _, k := range keyrings {
+		prefix, file, ok := strings.Cut(k, "=")
+		if !ok {
+			site = append(site, k)
+			continue
+		}
+		ring, err := ReadKeyrings(file)
+		if err != nil {
+			return t, err
+		}
+		if was := t.Upstream[prefix]; was != nil {
+			ring = archive.JoinKeyrings(was, ring)
+		}
+		t.Upstream[prefix] = ring
+	}
+	if err := t.fromPlan(plan); err != nil {
+		return t, err
+	}
+	if len(site) == 0 {
+		return t, nil
+	}
+	var err error
+	t.Site, err = ReadKeyrings(site...)
+	return t, err
+}
+
+// fromPlan adds the signed-by keys of a plan for prefixes that no flag named.
+// A file that is not here is no error: a site's hosts seldom carry upstream's keys.
+func (t *Trust) fromPlan(plan *config.Plan) error {
+	if plan == nil {
+		return nil
+	}
+	for _, a := range plan.Archives {
+		if a.SignedBy == "" || t.Upstream[a.Prefix] != nil {
+			continue
+		}
+		ring, err := ReadKeyrings(a.SignedBy)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		t.Upstream[a.Prefix] = ring
+	}
+	return nil
+}
+
+// Open opens a snapshot and believes of it what trust allows. What comes back
+// with a statement that is Unverified can be proved per archive by upstream's
+// keys only; with no key at all that is ErrUsage.
+func Open(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Options) (*snapshot.Snapshot, error) {
+	sealed, err := artifact.Open(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sealed.Unseal(t.Site)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	st := s.Statement
+	if st.How.Kind == archive.Unverified && !t.Unsigned && !t.anyUpstream(st) {
+		return nil, fmt.Errorf("%w: %s: nothing to verify it by: name the site's key (--keyring FILE or trust: in mmoci.yaml), "+
+			"an upstream's (--keyring PREFIX=FILE; prefixes: %s), or pin it by digest (%s@%s)",
+			ErrUsage, ref, strings.Join(prefixes(st), ", "), ref, s.Root)
+	}
+	if st.How.Kind == archive.Signed && !sealed.Pinned && !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
+		return nil, fmt.Errorf("%w: %s: the site's statement was valid until %s; push a newer one, or pin this one by digest (@%s)",
+			ErrIntegrity, ref, stamp(st.ValidUntil), s.Root)
+	}
+	return s, nil
+}
+
+func (t Trust) anyUpstream(st *snapshot.Statement) bool {
+	return slices.ContainsFunc(st.Archives, func(a snapshot.Archive) bool { return t.Upstream[a.Prefix] != nil })
+}
+
+func prefixes(st *snapshot.Statement) []string {
+	var out []string
+	for _, a := range st.Archives {
+		out = append(out, a.Prefix)
+	}
+	return out
+}
+
+// believed tells whether the statement itself can be relied on.
+func (t Trust) believed(s *snapshot.Snapshot) bool {
+	return s.Statement.How.Kind != archive.Unverified || t.Unsigned
+}
+
+// errNoKey marks an archive that nothing given can prove.
+var errNoKey = errors.New("no key given for this prefix")
