@@ -1,0 +1,181 @@
+package resolve
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Limits of messages.
+const (
+	maxSeen  = 5  // versions or names listed
+	maxChain = 12 // links of a chain
+)
+
+// explain makes sentences of a failure, from what was asked for to what is missing.
+func (s *session) explain(f *failure) []string {
+	var lines []string
+	for range maxChain {
+		last := f.deepest()
+		if f.owner == nil && last != nil {
+			f = last // the goal itself says nothing new
+			continue
+		}
+		line := s.subject(f)
+		if last == nil {
+			return append(lines, line+s.ending(f))
+		}
+		lines = append(lines, line)
+		f = last
+	}
+	return append(lines, "and so on")
+}
+
+// deepest is the failure of the first option that fails by what it needs.
+func (f *failure) deepest() *failure {
+	for i := range f.rejects {
+		if f.rejects[i].because != nil {
+			return f.rejects[i].because
+		}
+	}
+	return nil
+}
+
+// subject is "docker-ce (archive docker) needs libseccomp2 (>= 2.3)".
+func (s *session) subject(f *failure) string {
+	switch {
+	case f.owner == nil:
+		return f.goal.text
+	case f.clause == nil:
+		return s.title(f.owner) + " would have to be upgraded"
+	}
+	return s.title(f.owner) + " needs " + f.clause.String()
+}
+
+// title is a package with the archive it comes from.
+func (s *session) title(v *version) string {
+	p := s.relations(v).pkg
+	if v.id < 0 {
+		return fmt.Sprintf("%s (installed, %s)", p.Name, p.Version)
+	}
+	return fmt.Sprintf("%s (archive %s)", p.Name, p.Archive)
+}
+
+// ending tells why there is no option: none at all, or what stands against each.
+func (s *session) ending(f *failure) string {
+	if len(f.rejects) == 0 {
+		if f.clause == nil {
+			return "; there is no newer version that would do"
+		}
+		return "; seen: " + s.seen(f.clause.alternatives[0].Name)
+	}
+	var parts []string
+	for i := range f.rejects {
+		if part := s.rejected(&f.rejects[i]); !slices.Contains(parts, part) && len(parts) < maxSeen {
+			parts = append(parts, part)
+		}
+	}
+	return "; " + strings.Join(parts, "; ")
+}
+
+func (s *session) rejected(r *rejection) string {
+	who := fmt.Sprintf("%s %s", r.v.slot.name, r.v.version)
+	switch r.kind {
+	case rejectedFault:
+		return fmt.Sprintf("%s cannot be read: %v", who, s.relations(r.v).fault)
+	case rejectedHold:
+		return fmt.Sprintf("%s is held at %s", r.v.slot.name, r.v.slot.installed.version)
+	case rejectedSlot:
+		return fmt.Sprintf("%s is chosen instead of %s", r.by.version, who)
+	case rejectedEnemy:
+		return fmt.Sprintf("%s conflicts with %s %s", who, r.by.slot.name, r.by.version)
+	case rejectedSteps:
+		return fmt.Sprintf("given up after %d attempts", MaxSteps)
+	}
+	return who + " cannot be installed"
+}
+
+// seen lists the versions there are of a name, and who provides it.
+func (s *session) seen(name string) string {
+	var parts []string
+	for _, p := range s.u.Versions(name) {
+		parts = append(parts, fmt.Sprintf("%s in %s/%s", p.Version, p.Archive, p.Suite))
+	}
+	for _, id := range s.u.table.provided(name) {
+		parts = append(parts, fmt.Sprintf("%s (provided by %s %s)", providedVersion(s.u.candidate(id), name), s.u.name(id), s.u.version(id)))
+	}
+	slices.SortStableFunc(parts, func(a, b string) int { return 0 })
+	parts = slices.Compact(parts)
+	if len(parts) > maxSeen {
+		parts = append(parts[:maxSeen:maxSeen], fmt.Sprintf("and %d more", len(parts)-maxSeen))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// providedVersion is the version under which a package provides a name.
+func providedVersion(c *candidate, name string) string {
+	for _, p := range c.provides {
+		if p.Name == name {
+			return cmp.Or(p.Version, "no version")
+		}
+	}
+	return "no version"
+}
+
+// near lists names that a person may have meant.
+func (u *Universe) near(name string) []string {
+	type scored struct {
+		name  string
+		score int
+	}
+	var all []scored
+	for candidate, n := range u.table.number {
+		if len(u.table.real.of(n)) == 0 {
+			continue
+		}
+		score := distance(name, candidate, maxDistance)
+		if score > maxDistance && strings.HasPrefix(candidate, name) && len(name) >= 3 {
+			score = maxDistance + 1 + len(candidate) - len(name)
+		}
+		if score <= maxDistance || strings.HasPrefix(candidate, name) && len(name) >= 3 {
+			all = append(all, scored{candidate, score})
+		}
+	}
+	slices.SortFunc(all, func(a, b scored) int { return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(a.name, b.name)) })
+	var names []string
+	for _, s := range all[:min(len(all), maxSeen)] {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// maxDistance is how many letters may differ in a near name.
+const maxDistance = 2
+
+// distance is the Levenshtein distance of two names, or more than limit.
+func distance(a, b string, limit int) int {
+	if max(len(a), len(b))-min(len(a), len(b)) > limit || len(a) > 64 {
+		return limit + 1
+	}
+	var row [65 + maxDistance]int
+	for j := range len(b) + 1 {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitute := diagonal
+			if a[i] != b[j] {
+				substitute++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,320 @@
+package resolve
+
+import (
+	"slices"
+)
+
+// MaxSteps bounds how many versions one search tries. The closures of a whole
+// release need some hundreds; what needs more is a knot that nobody wants.
+const MaxSteps = 200_000
+
+// search finds versions for a list of goals: depth first in the order of the
+// stanzas, as apt marks packages, going back where that fails. When a choice
+// fails, the choices that had a part in it are known (its causes), and the
+// search returns to the last of these (conflict-directed backjumping); a
+// version that fails without any is never tried again.
+//
+// With a host, what is installed is in its slot from the begin, undecided.
+// Once all goals are reached, whatever was broken by that is a goal again,
+// until nothing is.
+type search struct {
+	*session
+	goals  []goal
+	frames []*frame
+	trail  []placed
+	steps  int
+	wounds *wounds // nil without host
+}
+
+// goal is something asked for: one of these versions, the first that works.
+type goal struct {
+	options []*version
+	reason  Reason
+	text    string // for messages
+}
+
+// agenda is what is still to be looked at: an immutable list.
+type agenda struct {
+	goal   int      // this goal, if owner is nil and expand is not set
+	expand bool     // the clauses of the version chosen for goal
+	owner  *version // the clauses of owner from clause on
+	clause int
+	rest   *agenda
+}
+
+// open is a thing to be done: a goal, a clause of owner or a wound of owner.
+type open struct {
+	owner   *version
+	clause  *clause
+	goal    *goal
+	options []*version
+	soft    bool
+	causes  []*version // chosen versions that made it necessary, owner aside
+	rest    *agenda
+}
+
+// frame is a choice that was made.
+type frame struct {
+	open
+	next   int // option to try next
+	trail  int // length of the trail before the choice
+	chosen *version
+	agenda *agenda    // after the choice
+	failed []*version // causes of the failures so far
+	reject []rejection
+}
+
+// placed is a step to be undone.
+type placed struct {
+	v       *version
+	before  *version
+	decided bool
+}
+
+// run reaches all goals, or tells why that cannot be.
+func (x *search) run() *failure {
+	var at *agenda
+	for i := len(x.goals) - 1; i >= 0; i-- {
+		at = &agenda{goal: i, expand: true, rest: at}
+	}
+	for i := len(x.goals) - 1; i >= 0; i-- {
+		at = &agenda{goal: i, rest: at}
+	}
+	for {
+		todo, found := x.advance(at)
+		if !found {
+			if todo, found = x.wound(); !found {
+				return nil
+			}
+		}
+		f := &frame{open: todo, trail: len(x.trail), failed: slices.Clone(todo.causes)}
+		x.frames = append(x.frames, f)
+		for !x.try(f) {
+			if f.soft {
+				x.frames = x.frames[:len(x.frames)-1]
+				f.agenda = f.rest
+				break
+			}
+			var why *failure
+			if f, why = x.backjump(f); f == nil {
+				return why
+			}
+		}
+		at = f.agenda
+	}
+}
+
+// advance finds the next thing on the agenda that is not done.
+func (x *search) advance(at *agenda) (open, bool) {
+	for at != nil {
+		owner := at.owner
+		switch {
+		case owner == nil && !at.expand:
+			g := &x.goals[at.goal]
+			if !x.reached(g.options) {
+				return open{goal: g, options: g.options, rest: at.rest}, true
+			}
+			at = at.rest
+			continue
+		case owner == nil:
+			owner = x.chosenFor(&x.goals[at.goal])
+		}
+		clauses := x.relations(owner).clauses
+		for k := at.clause; k < len(clauses); k++ {
+			soft := clauses[k].soft()
+			if soft && !x.recommends || x.reached(x.options(owner, k)) {
+				continue
+			}
+			return open{owner: owner, clause: &clauses[k], options: x.options(owner, k), soft: soft,
+				rest: &agenda{owner: owner, clause: k + 1, rest: at.rest}}, true
+		}
+		at = at.rest
+	}
+	return open{}, false
+}
+
+// reached tells whether one of the versions is in its slot.
+func (x *search) reached(options []*version) bool {
+	for _, o := range options {
+		if o.slot.current == o {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *search) chosenFor(g *goal) *version {
+	for _, o := range g.options {
+		if o.slot.current == o {
+			return o
+		}
+	}
+	return nil
+}
+
+// try makes the next choice that is possible.
+func (x *search) try(f *frame) bool {
+	x.undo(f.trail)
+	if f.chosen != nil {
+		f.chosen.level = -1
+		f.chosen = nil
+	}
+	for f.next < len(f.options) {
+		v := f.options[f.next]
+		f.next++
+		if x.steps++; x.steps > MaxSteps {
+			f.reject = append(f.reject, rejection{v: v, kind: rejectedSteps})
+			return false
+		}
+		if r := x.obstacle(v); r != nil {
+			f.blame(r.causes)
+			f.reject = append(f.reject, *r)
+			continue
+		}
+		x.place(v)
+		f.chosen, v.level = v, len(x.frames)-1
+		f.agenda = &agenda{owner: v, rest: f.rest}
+		v.reason = Reason{Field: "", Clause: ""}
+		if f.goal != nil {
+			f.agenda = f.rest
+			v.reason = f.goal.reason
+		} else {
+			v.reason = Reason{Parent: x.relations(f.owner).pkg, Field: f.clause.field, Clause: f.clause.String()}
+		}
+		return true
+	}
+	return false
+}
+
+// obstacle tells why v cannot be chosen now; nil if it can be tried.
+func (x *search) obstacle(v *version) *rejection {
+	sl := v.slot
+	switch {
+	case v.bad != nil:
+		return &rejection{v: v, kind: rejectedBad, because: v.bad}
+	case x.relations(v).fault != nil:
+		return &rejection{v: v, kind: rejectedFault}
+	case sl.decided && sl.current != v:
+		return &rejection{v: v, kind: rejectedSlot, by: sl.current, causes: []*version{sl.current}}
+	case sl.held && v != sl.installed:
+		return &rejection{v: v, kind: rejectedHold}
+	case len(v.bans) > 0:
+		return &rejection{v: v, kind: rejectedEnemy, by: v.bans[0], causes: v.bans[:1]}
+	}
+	for _, e := range x.enemies(v) {
+		if e.slot.decided && e.slot.current == e {
+			return &rejection{v: v, kind: rejectedEnemy, by: e, causes: []*version{e}}
+		}
+	}
+	return x.hopeless(v)
+}
+
+// hopeless looks one step ahead: a clause of v for which nothing can be chosen
+// any more. apt does the same before it marks a package.
+func (x *search) hopeless(v *version) *rejection {
+	clauses := x.relations(v).clauses
+	for k := range clauses {
+		if clauses[k].soft() {
+			continue
+		}
+		why := &failure{owner: v, clause: &clauses[k]}
+		if !slices.ContainsFunc(x.options(v, k), func(o *version) bool { return x.possible(o, v, why) }) {
+			r := &rejection{v: v, kind: rejectedBad, because: why}
+			for i := range why.rejects {
+				for _, c := range why.rejects[i].causes {
+					if c != v && !slices.Contains(r.causes, c) {
+						r.causes = append(r.causes, c)
+					}
+				}
+			}
+			if len(r.causes) == 0 {
+				v.bad = why
+			}
+			return r
+		}
+	}
+	return nil
+}
+
+// possible is the cheap part of obstacle, for an option of v.
+func (x *search) possible(o, v *version, why *failure) bool {
+	var r rejection
+	switch sl := o.slot; {
+	case sl.current == o || o == v:
+		return true
+	case o.bad != nil:
+		r = rejection{v: o, kind: rejectedBad, because: o.bad}
+	case sl.decided:
+		r = rejection{v: o, kind: rejectedSlot, by: sl.current, causes: []*version{sl.current}}
+	case sl.held && o != sl.installed:
+		r = rejection{v: o, kind: rejectedHold}
+	case len(o.bans) > 0:
+		r = rejection{v: o, kind: rejectedEnemy, by: o.bans[0], causes: o.bans[:1]}
+	default:
+		return true
+	}
+	why.rejects = append(why.rejects, r)
+	return false
+}
+
+// place puts v into its slot.
+func (x *search) place(v *version) {
+	x.trail = append(x.trail, placed{v, v.slot.current, v.slot.decided})
+	v.slot.current, v.slot.decided = v, true
+	for _, e := range x.enemies(v) {
+		e.bans = append(e.bans, v)
+	}
+}
+
+// undo takes versions out of their slots until the trail is as short as it was.
+func (x *search) undo(length int) {
+	for len(x.trail) > length {
+		p := x.trail[len(x.trail)-1]
+		x.trail = x.trail[:len(x.trail)-1]
+		p.v.slot.current, p.v.slot.decided = p.before, p.decided
+		for _, e := range x.enemies(p.v) {
+			e.bans = e.bans[:len(e.bans)-1]
+		}
+	}
+}
+
+// blame notes choices that had a part in a failure.
+func (f *frame) blame(causes []*version) {
+	for _, c := range causes {
+		if !slices.Contains(f.failed, c) {
+			f.failed = append(f.failed, c)
+		}
+	}
+}
+
+// backjump goes back to the last choice that had a part in the failure of f;
+// there is none (nil) if the goals cannot be reached.
+func (x *search) backjump(f *frame) (*frame, *failure) {
+	why := &failure{owner: f.owner, clause: f.clause, goal: f.goal, rejects: f.reject}
+	if f.owner != nil {
+		f.blame([]*version{f.owner})
+	}
+	level := -1
+	for _, c := range f.failed {
+		level = max(level, c.level)
+	}
+	for len(x.frames) > level+1 {
+		last := x.frames[len(x.frames)-1]
+		x.undo(last.trail)
+		if last.chosen != nil {
+			last.chosen.level = -1
+		}
+		x.frames = x.frames[:len(x.frames)-1]
+	}
+	if level < 0 || x.steps > MaxSteps {
+		return nil, why
+	}
+	g := x.frames[level]
+	others := slices.DeleteFunc(slices.Clone(f.failed), func(c *version) bool { return c == g.chosen || c.level < 0 })
+	g.blame(others)
+	g.reject = append(g.reject, rejection{v: g.chosen, kind: rejectedBad, because: why})
+	if len(others) == 0 && g.chosen.bad == nil {
+		g.chosen.bad = why
+	}
+	return g, nil
+}
