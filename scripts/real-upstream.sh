@@ -19,6 +19,7 @@
 # (sources, proxies, credentials). A second run asks whether the indices moved and fetches only what is new.
 # Needs Debian's or Ubuntu's base: apt, dpkg, coreutils, awk, sed.
 set -eu
+umask 022
 . "$(dirname "$0")/lib.sh"
 
 MAX_POOL=${MAX_POOL:-300000000}
@@ -95,6 +96,7 @@ say "reading the host's sources"
 host_apt update >"$work/update.log" 2>&1 || say "apt-get update complained: $(grep -m1 '^[EW]:' "$work/update.log" || :)"
 
 # One line per index of the distribution's own archives.
+# shellcheck disable=SC2016 # apt's own variables
 host_apt indextargets --format \
 	'$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(METAKEY)|$(FILENAME)|$(SOURCESENTRY)' \
 	"Identifier: Packages" >"$work/all.txt"
@@ -146,7 +148,7 @@ place() {
 
 : >"$work/sources.list"
 : >"$work/archives.txt"
-while IFS='|' read -r origin label uri suite component metakey file entry; do
+while IFS='|' read -r origin _ uri suite component metakey file entry; do
 	prefix=$(prefix_of "$uri")
 	dists=$dir/$prefix/dists/$suite
 	lists=${file%"$(printf %s "$metakey" | tr / _)"*}
@@ -158,7 +160,9 @@ while IFS='|' read -r origin label uri suite component metakey file entry; do
 	ending=${file##*/}
 	ending=${ending##*Packages}
 	want=$(listed "$release" "$metakey$ending")
-	[ -n "$want" ] && [ "${want% *}" = "$(sha256 "$file")" ] || die "$suite: $metakey$ending is not the file that $release lists"
+	if [ -z "$want" ] || [ "${want% *}" != "$(sha256 "$file")" ]; then
+		die "$suite: $metakey$ending is not the file that $release lists"
+	fi
 	place "$file" "$dists/$metakey$ending"
 	keyring=$(keyring_for "$origin" "$entry")
 	kept=$dir/keyring-$prefix.${keyring##*.}

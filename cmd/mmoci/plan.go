@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,9 +73,22 @@ func reference(args []string, plan *config.Plan) (artifact.Reference, error) {
 	case len(args) > 0:
 		return artifact.ParseReference(args[0])
 	case plan != nil && plan.Ref != "":
-		return artifact.ParseReference(plan.Ref)
+		return configured(plan)
 	}
 	return artifact.Reference{}, fmt.Errorf("%w: no reference: give one (registry.example.org/site/mirror:noble, oci:DIR, oci-archive:FILE) or ref: in mmoci.yaml", mirror.ErrUsage)
+}
+
+// configured reads ref: of a configuration, a path in it relative to the file
+// as every path there.
+func configured(plan *config.Plan) (artifact.Reference, error) {
+	ref, err := artifact.ParseReference(plan.Ref)
+	if err != nil {
+		return ref, fmt.Errorf("%s: ref: %w", plan.File, err)
+	}
+	if ref.Kind != artifact.Registry && plan.File != "" && !filepath.IsAbs(ref.Name) {
+		ref.Name = filepath.Join(filepath.Dir(plan.File), ref.Name)
+	}
+	return ref, nil
 }
 
 // archiveFlags describe one archive without a file.

@@ -157,12 +157,14 @@ func (ex *exchange) pass(c content, status int, src *snapshot.File, part section
 	ex.sent(int64(n), int64(len(kept)), err)
 }
 
-// stream copies want bytes. It tells whether the answer may go on.
+// stream copies want bytes. It tells whether the answer may go on. The first
+// buffer is filled before the header goes out: of a file that is not much longer
+// than what the reader withholds, a fault still gets an error of its own.
 func (ex *exchange) stream(c content, status int, src io.Reader, want int64, buf []byte) bool {
 	rc := http.NewResponseController(ex.w)
 	for got := int64(0); got < want; {
-		n, err := src.Read(buf)
-		if n > 0 {
+		n, err := readSome(src, buf, got == 0)
+		if n > 0 && (err == nil || err == io.EOF || got > 0) {
 			if ex.status == 0 {
 				ex.header(status)
 			}
@@ -180,6 +182,18 @@ func (ex *exchange) stream(c content, status int, src io.Reader, want int64, buf
 		}
 	}
 	return true
+}
+
+// readSome reads once, or as much as there is room for.
+func readSome(src io.Reader, buf []byte, full bool) (int, error) {
+	if !full {
+		return src.Read(buf)
+	}
+	n, err := io.ReadFull(src, buf)
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF // of the source; the caller knows how much it wanted
+	}
+	return n, err
 }
 
 // sent counts, and gives the connection up if not everything could be sent: the

@@ -192,7 +192,7 @@ func (m *marks) read() (markData, error) {
 	if len(data) > maxMarks {
 		return markData{}, fmt.Errorf("%s: more than %d bytes", name, maxMarks)
 	}
-	at := emptyMarks()
+	var at markData
 	// What cannot be read is no leave to forget what was served.
 	if err := json.Unmarshal(data, &at); err != nil {
 		return markData{}, fmt.Errorf("%s: %w", name, err)

@@ -40,7 +40,13 @@ func (s *lineScanner) next() (raw, line []byte, ok bool) {
 
 // trimEnd cuts the white space that a clear-signed line does not count
 // (RFC 9580 section 7.2; the carriage return as gpg and apt do).
-func trimEnd(line []byte) []byte { return bytes.TrimRight(line, " \t\r") }
+func trimEnd(line []byte) []byte {
+	n := len(line)
+	for n > 0 && (line[n-1] == ' ' || line[n-1] == '\t' || line[n-1] == '\r') {
+		n--
+	}
+	return line[:n]
+}
 
 // isLine tells whether line is the BEGIN or END line of a block.
 func isLine(line []byte, word, kind string) bool {

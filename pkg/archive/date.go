@@ -14,8 +14,8 @@ const dateLayout = "Mon, 02 Jan 2006 15:04:05 UTC"
 // (RFC 9110 section 5.6.7) that apt takes, and numeric zones.
 func parseDate(s string) (time.Time, error) {
 	words := strings.Fields(s)
-	if len(words) == 5 && !strings.HasSuffix(words[0], ",") { // asctime has no zone
-		return time.Parse("Mon Jan 2 15:04:05 2006", strings.Join(words, " "))
+	if t, err := time.Parse("Mon Jan 2 15:04:05 2006", strings.Join(words, " ")); err == nil {
+		return t, nil // asctime, which has no zone
 	}
 	if len(words) < 2 {
 		return time.Time{}, fmt.Errorf("date %q: unknown form", s)

@@ -65,6 +65,9 @@ func decompress(ending string, data []byte, limit int64) ([]byte, error) {
 	case ".lzma":
 		r, err = lzma.ReaderConfig{DictCap: MaxDictionary}.NewReader(bytes.NewReader(data))
 	case ".zst":
+		if len(data) == 0 { // to the decoder no frames are a file, too
+			return nil, io.ErrUnexpectedEOF
+		}
 		var z *zstd.Decoder
 		z, err = zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1),
 			zstd.WithDecoderMaxWindow(MaxDictionary), zstd.WithDecoderMaxMemory(MaxDictionary))
