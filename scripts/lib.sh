@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # lib.sh: what the scripts here share. To be sourced by a POSIX shell, under set -eu.
 
 # say TEXT: a line on standard error; standard output is for results.
