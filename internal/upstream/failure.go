@@ -1,0 +1,137 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// transient marks a failure that may pass.
+type transient struct {
+	err   error
+	after time.Duration // Retry-After, 0: not said
+}
+
+func (t *transient) Error() string { return t.err.Error() }
+func (t *transient) Unwrap() error { return t.err }
+
+// errStalled is the cause of a context that ends because the server was silent.
+var errStalled = errors.New("stalled")
+
+// asTransient makes an error of a body passing, unless it says what is final.
+func asTransient(err error) error {
+	var t *transient
+	if errors.As(err, &t) || errors.Is(err, ErrChanged) {
+		return err
+	}
+	return &transient{err: plain(err)}
+}
+
+// classify turns an error of a request into one that may pass, or a final one, both said shortly.
+func classify(err error) error {
+	var refused *refusedError
+	if errors.As(err, &refused) {
+		return refused
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return fmt.Errorf("unreachable: no host %s; is the address right, or is a proxy needed (http_proxy, https_proxy)?", dns.Name)
+	}
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &cert) {
+		return fmt.Errorf("certificate not trusted: %w; name the authority's certificate with ca:", cert.Err)
+	}
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	if errors.As(err, &alert) || errors.As(err, &record) {
+		return fmt.Errorf("no TLS connection: %w; does the server want a client-cert:, or plain http?", plain(err))
+	}
+	return &transient{err: fmt.Errorf("unreachable: %w", plain(err))}
+}
+
+// plain removes what net/http and net put around an error: the URL stands in the message already.
+func plain(err error) error {
+	switch {
+	case errors.Is(err, errStalled):
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		return errors.New("connection closed in the middle")
+	}
+	for _, e := range []syscall.Errno{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return e
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return errors.New("timeout")
+	}
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	return errors.New(redact(strings.Join(strings.Fields(err.Error()), " ")))
+}
+
+// remedy says what to do about a failure that did not pass.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, errStalled):
+		return "; the server is silent, try later or give a second url:"
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "; is the address right, or is a proxy needed (http_proxy, https_proxy)?"
+	}
+	return "; try later, or give a second url:"
+}
+
+// refusedError is a final refusal: by us (a redirect), by the server or by a proxy.
+type refusedError struct{ msg string }
+
+func (e *refusedError) Error() string { return e.msg }
+
+func refusal(format string, args ...any) error {
+	return &refusedError{redact(fmt.Sprintf(format, args...))}
+}
+
+// joined is the error of all places. It is ErrNotFound only if each of them is.
+func joined(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	e := &placesError{errs: errs}
+	for _, err := range errs {
+		if !errors.Is(err, ErrNotFound) {
+			e.real = append(e.real, err)
+		}
+	}
+	if len(e.real) == 0 {
+		e.real = errs
+	}
+	return e
+}
+
+type placesError struct{ errs, real []error }
+
+func (e *placesError) Error() string {
+	texts := make([]string, len(e.errs))
+	for i, err := range e.errs {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; and ")
+}
+
+func (e *placesError) Unwrap() []error { return e.real }
+
+// userinfo matches the credentials of a URL.
+var userinfo = regexp.MustCompile(`(://)[^\s"']*@`)
+
+// redact removes the credentials of every URL in s.
+func redact(s string) string { return userinfo.ReplaceAllString(s, "${1}***@") }

@@ -1,0 +1,156 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// Open starts reading a path (relative, slash-separated, unescaped). A broken
+// transfer is resumed by Range where the server can, transparently; size is the expected
+// size or -1. The reader ends in an error when the transfer could not be completed or is stalled.
+//
+// The URLs are tried in order: the next one when one does not have the path, has it in another size, or
+// cannot be reached after all retries. The error is [ErrNotFound] only if each of them said so.
+func (u *Upstream) Open(ctx context.Context, path string, size int64) (io.ReadCloser, error) {
+	return u.open(ctx, path, size, func(i int) (io.ReadCloser, error) { return u.openAt(ctx, i, path, size) })
+}
+
+// open tries the places in order.
+func (u *Upstream) open(ctx context.Context, path string, size int64, at func(i int) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	var errs []error
+	for i := range u.places {
+		r, err := at(i)
+		if err == nil {
+			return r, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		errs = append(errs, err)
+		if i+1 < len(u.places) {
+			u.log("%v; trying %s", err, u.places[i+1])
+		}
+	}
+	return nil, joined(errs)
+}
+
+// openAt opens a path at one place, with retries.
+func (u *Upstream) openAt(ctx context.Context, i int, path string, size int64) (io.ReadCloser, error) {
+	name, err := clean(path)
+	if err != nil {
+		return nil, err
+	}
+	t := &transfer{u: u, ctx: ctx, path: name, want: size, at: i}
+	if err := t.start(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// clean is the path without "./"; one that leads out of the archive is refused.
+func clean(p string) (string, error) {
+	c := path.Clean(p)
+	if c == "." || !fs.ValidPath(c) || strings.ContainsRune(c, 0) {
+		return "", fmt.Errorf("path %q: not a path below the archive", p)
+	}
+	return c, nil
+}
+
+// byHashDir is a directory of a place; byHashState what is known of it.
+type byHashDir struct {
+	place int
+	dir   string
+}
+
+type byHashState uint8
+
+const (
+	byHashUnknown byHashState = iota
+	byHashHere                // gave one
+	byHashAbsent              // had the plain name, but not that by hash
+)
+
+// OpenIndex opens dir/name by its by-hash name first, then by its own.
+// algorithm is "SHA256" or "SHA512", hash its hex digits. Only "not found" leads to the plain name. A
+// directory that has plain names alone is remembered, and asked for these at once.
+func (u *Upstream) OpenIndex(ctx context.Context, name, algorithm, hash string, size int64) (io.ReadCloser, error) {
+	dir := path.Dir(name)
+	hashed := path.Join(dir, "by-hash", algorithm, strings.ToLower(hash))
+	return u.open(ctx, name, size, func(i int) (io.ReadCloser, error) {
+		key := byHashDir{i, dir}
+		if u.byHashOf(key) == byHashAbsent {
+			return u.openAt(ctx, i, name, size)
+		}
+		r, err := u.openAt(ctx, i, hashed, size)
+		if err == nil {
+			u.learn(key, byHashHere)
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return r, err
+		}
+		r, err = u.openAt(ctx, i, name, size)
+		if err == nil {
+			u.learn(key, byHashAbsent)
+		}
+		return r, err
+	})
+}
+
+func (u *Upstream) byHashOf(key byHashDir) byHashState {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.byHash[key]
+}
+
+// learn remembers the first thing known of a directory: one that gave a file
+// by hash has them, though it may lack one while it is being updated.
+func (u *Upstream) learn(key byHashDir, s byHashState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.byHash[key] != byHashHere {
+		u.byHash[key] = s
+	}
+}
+
+// Get reads a whole small file; more than limit bytes is an error. A place
+// that fails in the middle is followed by the next, from the start.
+func (u *Upstream) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	var data []byte
+	_, err := u.open(ctx, path, -1, func(i int) (io.ReadCloser, error) {
+		r, err := u.openAt(ctx, i, path, -1)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		data, err = readAll(r, limit)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", u.describe(i, path), err)
+		}
+		return r, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// readAll reads to the end; the buffer grows with what really comes.
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
+		return nil, err
+	}
+	if int64(b.Len()) > limit {
+		return nil, fmt.Errorf("larger than the limit of %d bytes", limit)
+	}
+	return b.Bytes(), nil
+}
+
+// describe is the URL of a path at a place, for people.
+func (u *Upstream) describe(i int, path string) string { return u.places[i].String() + "/" + path }

@@ -1,0 +1,246 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// site is a place on a web server.
+type site struct {
+	c     *client
+	base  url.URL     // without credentials and final slash
+	query string      // of Fetch
+	down  atomic.Bool // could not be reached lately
+}
+
+func (s *site) String() string { return s.base.String() }
+
+// url is the address of a path below the site.
+func (s *site) url(path string) *url.URL {
+	u := s.base
+	u.Path, u.RawPath = s.base.Path+"/"+path, s.base.RawPath+"/"+escape(path)
+	u.RawQuery = s.query
+	return &u
+}
+
+// escape writes a path as apt does: "+" too is escaped, for some servers
+// (object stores) read it as a blank. What is left is what needs no escape anywhere in a path.
+func escape(p string) string {
+	const hex = "0123456789abcdef"
+	var b strings.Builder
+	for i := range len(p) {
+		c := p[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~/:", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
+	}
+	return b.String()
+}
+
+// begin implements place.
+func (s *site) begin(ctx context.Context, path string, from resume) (*answer, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watch{cancel: cancel, limit: s.c.stall}
+	w.timer = time.AfterFunc(w.limit, func() { cancel(fmt.Errorf("%w: no byte for %s", errStalled, w.limit)) })
+	a, err := s.request(ctx, path, from, w)
+	w.timer.Stop()
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = &transient{err: cause}
+		}
+		cancel(nil)
+		return nil, err
+	}
+	return a, nil
+}
+
+func (s *site) request(ctx context.Context, path string, from resume, w *watch) (*answer, error) {
+	r := &http.Request{Method: http.MethodGet, URL: s.url(path), Host: s.base.Host, Header: http.Header{
+		"User-Agent":      {"mmoci"},
+		"Accept-Encoding": {"identity"},
+		"Accept":          {"*/*"},
+	}}
+	if from.offset > 0 {
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", from.offset))
+		if from.validator != "" {
+			r.Header.Set("If-Range", from.validator)
+		}
+	}
+	s.c.authorize(r)
+	resp, err := s.c.http.Do(r.WithContext(ctx))
+	if err != nil {
+		return nil, classify(err)
+	}
+	a, err := s.read(resp, path, from)
+	if err != nil {
+		// A short body is read, so that the connection can be used again.
+		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
+		resp.Body.Close()
+		return nil, err
+	}
+	a.body = &watched{w, ctx, resp.Body}
+	return a, nil
+}
+
+// read makes an answer of a response, or an error of its status.
+func (s *site) read(resp *http.Response, path string, from resume) (*answer, error) {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+		return nil, s.status(resp, from)
+	}
+	if err := encoded(resp, path); err != nil {
+		return nil, err
+	}
+	a := &answer{
+		size: resp.ContentLength, etag: resp.Header.Get("ETag"), modified: resp.Header.Get("Last-Modified"),
+		framed: resp.ProtoMajor >= 2 || len(resp.TransferEncoding) > 0,
+	}
+	a.validator = a.modified
+	if strings.HasPrefix(a.etag, `"`) {
+		a.validator = a.etag // a weak one (W/) must not be used in If-Range: RFC 9110 section 13.1.5
+	}
+	if resp.StatusCode == http.StatusOK {
+		return a, nil
+	}
+	start, size, err := contentRange(resp.Header.Get("Content-Range"))
+	if err != nil || start != from.offset {
+		return nil, refusal("answered with another range than asked for (Content-Range %.80q)", resp.Header.Get("Content-Range"))
+	}
+	a.start, a.size = start, size
+	return a, nil
+}
+
+// encoded refuses an answer that the server compressed on its way. That a .gz
+// file is called gzip-encoded happens, and is harmless: its bytes are not touched.
+func encoded(resp *http.Response, name string) error {
+	e := resp.Header.Get("Content-Encoding")
+	if e == "" || strings.EqualFold(e, "identity") {
+		return nil
+	}
+	switch path.Ext(name) {
+	case ".gz", ".tgz", ".xz", ".bz2", ".zst", ".lzma", ".lz4":
+		return nil
+	}
+	return refusal("answered with Content-Encoding %.40q though asked for the plain bytes; the server or a proxy before it must be told not to compress", e)
+}
+
+// contentRange reads "bytes A-B/SIZE"; size is -1 for "*".
+func contentRange(s string) (start, size int64, err error) {
+	unit, rest, _ := strings.Cut(s, " ")
+	span, total, ok := strings.Cut(rest, "/")
+	first, last, ok2 := strings.Cut(span, "-")
+	if !strings.EqualFold(unit, "bytes") || !ok || !ok2 {
+		return 0, 0, errors.New("no range")
+	}
+	start, err1 := strconv.ParseInt(first, 10, 64)
+	end, err2 := strconv.ParseInt(last, 10, 64)
+	size, err3 := int64(-1), error(nil)
+	if total != "*" {
+		size, err3 = strconv.ParseInt(total, 10, 64)
+	}
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return 0, 0, err
+	}
+	if start < 0 || end < start || size >= 0 && end != size-1 {
+		return 0, 0, errors.New("not the rest of the file")
+	}
+	return start, size, nil
+}
+
+// status turns any other status into an error.
+func (s *site) status(resp *http.Response, from resume) error {
+	said := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	switch resp.StatusCode {
+	case http.StatusNotFound, http.StatusGone:
+		return ErrNotFound
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return s.c.denied(resp, said)
+	case http.StatusProxyAuthRequired:
+		return refusal("the proxy wants credentials; write http_proxy=http://USER:PASSWORD@HOST:PORT")
+	case http.StatusRequestedRangeNotSatisfiable:
+		if from.offset > 0 {
+			return fmt.Errorf("%w while it was read: it is shorter now", ErrChanged)
+		}
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 599:
+		return &transient{fmt.Errorf("answered %s", said), retryAfter(resp.Header)}
+	}
+	return refusal("answered %s", strings.TrimSpace(said))
+}
+
+// denied says what can be done about a 401 or 403. The URL that denied may be
+// another than the one asked: redirects.
+func (c *client) denied(resp *http.Response, said string) error {
+	u := resp.Request.URL
+	host := u.Host
+	switch {
+	case resp.Request.Header.Get("Authorization") != "":
+		return refusal("answered %s: the credentials for %s are not accepted; correct them in the URL, auth: or /etc/apt/auth.conf.d/", said, host)
+	case c.auth.onlyHTTPS(u):
+		return refusal("answered %s: the credentials for %s are for https alone and were not sent; use https, or write machine http://%s", said, host, host)
+	case resp.StatusCode == http.StatusUnauthorized:
+		return refusal("answered %s: give credentials for %s in auth: or /etc/apt/auth.conf.d/ (machine %s login USER password PASSWORD), or a client-cert:", said, host, host)
+	}
+	return refusal("answered %s: does the path exist, and may this host read it? Credentials for %s go into auth: or /etc/apt/auth.conf.d/", said, host)
+}
+
+// retryAfter reads Retry-After: seconds, or a date, which is taken relative
+// to the server's own clock where it says its time.
+func retryAfter(h http.Header) time.Duration {
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return max(0, at.Sub(now))
+}
+
+// watch ends a request when the server is silent for too long.
+type watch struct {
+	timer  *time.Timer
+	limit  time.Duration
+	cancel context.CancelCauseFunc
+}
+
+// watched is a body under watch. The time that passes between two Reads is the
+// caller's and does not count.
+type watched struct {
+	*watch
+	ctx  context.Context
+	body io.ReadCloser
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.timer.Reset(w.limit)
+	n, err := w.body.Read(p)
+	w.timer.Stop()
+	if err != nil && err != io.EOF {
+		if cause := context.Cause(w.ctx); cause != nil {
+			err = cause
+		}
+	}
+	return n, err
+}
+
+func (w *watched) Close() error {
+	w.timer.Stop()
+	w.cancel(nil)
+	return w.body.Close()
+}

@@ -1,0 +1,205 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrNotFound marks a path that the upstream does not have (404, 410, no such file).
+var ErrNotFound = errors.New("not found upstream")
+
+// ErrChanged marks a file that is not the one that was expected, or not the
+// same as when its transfer began: another size, another ETag. Upstream may be moving.
+var ErrChanged = errors.New("changed upstream")
+
+// Limits and times. They hold for each request.
+const (
+	// StallAfter is how long a server may be silent, while it is connected to, before
+	// its answer begins and between two bytes; apt's Acquire::http::Timeout is the same.
+	StallAfter = 30 * time.Second
+	// Retries is how often a request is repeated if Options does not say.
+	Retries = 5
+	// MaxRetryAfter bounds what a server may ask for by Retry-After; it is asked again after that time.
+	MaxRetryAfter = 2 * time.Minute
+	// progress is how many bytes make a broken transfer count as a new one, so
+	// that a long file over a bad line comes to its end and a server that sends crumbs does not go on for ever.
+	progress = 1 << 20
+)
+
+// Options of an upstream. The zero value but for URLs works.
+type Options struct {
+	URLs       []string                         // http://, https://, file:// or a directory; tried in order
+	CAFile     string                           // PEM, trusted beside the system's
+	ClientCert string                           // PEM with certificate and key, shown to the hosts of URLs only
+	AuthFile   string                           // netrc / apt auth.conf; default: the user's and apt's own
+	Retries    int                              // per request; 0 means 5, less than 0 none
+	Log        func(format string, args ...any) // nil: silent
+
+	// Stall replaces StallAfter if it is not 0.
+	Stall time.Duration
+	// Sleep waits between attempts; nil waits really. Tests do not.
+	Sleep func(context.Context, time.Duration) error
+
+	// dial replaces the network in tests.
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Upstream opens paths. Safe for concurrent use. What it yields is not verified.
+type Upstream struct {
+	places  []place
+	served  []served
+	retries int
+	stall   time.Duration
+	sleep   func(context.Context, time.Duration) error
+	log     func(format string, args ...any)
+
+	mu     sync.Mutex
+	byHash map[byHashDir]byHashState
+}
+
+// place is one of the URLs of an upstream.
+type place interface {
+	// String is the URL without credentials, without a final slash.
+	String() string
+	// begin starts reading a file at an offset, one attempt. Errors of a kind
+	// that may pass are [*transient].
+	begin(ctx context.Context, path string, from resume) (*answer, error)
+}
+
+// resume says where reading goes on.
+type resume struct {
+	offset int64
+	// validator is for If-Range: reading goes on only in the same file. "": none.
+	validator string
+}
+
+// answer is a file that a place began to send.
+type answer struct {
+	body           bodyReader
+	start          int64 // offset of the first byte
+	size           int64 // of the whole file, -1 if not said
+	framed         bool  // the end of body is known to be the end of the file
+	etag, modified string
+	validator      string
+}
+
+// bodyReader is a body that knows how to wait no longer than it should.
+type bodyReader interface {
+	Read(p []byte) (int, error)
+	Close() error
+}
+
+// Served is what one URL gave.
+type Served struct {
+	URL   string
+	Files int
+	Bytes int64
+}
+
+type served struct{ files, bytes atomic.Int64 }
+
+// New makes an upstream. It reads certificates and credentials and opens
+// directories, but asks no server. Proxies are those of the environment: http_proxy, https_proxy
+// and no_proxy, in lower or upper case, lower case first.
+func New(o Options) (*Upstream, error) {
+	if len(o.URLs) == 0 {
+		return nil, errors.New("upstream without URL")
+	}
+	u := &Upstream{
+		retries: o.Retries, stall: o.Stall, sleep: o.Sleep, log: o.Log,
+		served: make([]served, len(o.URLs)), byHash: map[byHashDir]byHashState{},
+	}
+	u.defaults()
+	var c *client
+	for _, s := range o.URLs {
+		p, err := newPlace(s, func() (_ *client, err error) {
+			if c == nil {
+				c, err = newClient(o, u.stall)
+			}
+			return c, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		u.places = append(u.places, p)
+	}
+	return u, nil
+}
+
+func (u *Upstream) defaults() {
+	switch {
+	case u.retries == 0:
+		u.retries = Retries
+	case u.retries < 0:
+		u.retries = 0
+	}
+	if u.stall <= 0 {
+		u.stall = StallAfter
+	}
+	if u.sleep == nil {
+		u.sleep = sleep
+	}
+	if u.log == nil {
+		u.log = func(string, ...any) {}
+	}
+}
+
+func newPlace(s string, client func() (*client, error)) (place, error) {
+	if !strings.Contains(s, "://") && !strings.HasPrefix(s, "file:") {
+		return newDir(s)
+	}
+	v, err := url.Parse(s)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: not a URL", redact(s))
+	}
+	switch v.Scheme {
+	case "file":
+		if v.Host != "" && v.Host != "localhost" || !filepath.IsAbs(v.Path) {
+			return nil, fmt.Errorf("upstream %s: not of the form file:///DIRECTORY", s)
+		}
+		return newDir(v.Path)
+	case "http", "https":
+	default:
+		return nil, fmt.Errorf("upstream %s: scheme %q; known are http, https, file and plain directories", redact(s), v.Scheme)
+	}
+	if v.Hostname() == "" || v.RawQuery != "" || v.Fragment != "" {
+		return nil, fmt.Errorf("upstream %s: needs a host, and can have no query and no fragment", redact(s))
+	}
+	c, err := client()
+	if err != nil {
+		return nil, err
+	}
+	return c.at(v), nil
+}
+
+// String is the first URL without credentials.
+func (u *Upstream) String() string { return u.places[0].String() }
+
+// Served reports how many files and bytes each URL gave, for the summary. A
+// file counts when it was read to its end; bytes count as they come.
+func (u *Upstream) Served() []Served {
+	out := make([]Served, len(u.places))
+	for i, p := range u.places {
+		out[i] = Served{p.String(), int(u.served[i].files.Load()), u.served[i].bytes.Load()}
+	}
+	return out
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
