@@ -1,0 +1,271 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+func day(n int) time.Time { return time.Date(2026, 11, n, 9, 13, 40, 0, time.UTC) }
+
+// bytesOf are incompressible bytes that differ by seed.
+func bytesOf(seed string, n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8(sha256.Sum256([]byte(seed))).Read(b)
+	return b
+}
+
+// memoryBlobs holds content by digest and counts what is opened. Not hashed
+// beforehand, like a registry's.
+type memoryBlobs struct {
+	mu     sync.Mutex
+	blobs  map[snapshot.Digest][]byte
+	opened int
+	fault  func(b snapshot.Blob, data []byte) (io.Reader, error) // nil: none
+}
+
+func newMemoryBlobs() *memoryBlobs { return &memoryBlobs{blobs: map[snapshot.Digest][]byte{}} }
+
+func (m *memoryBlobs) put(data []byte) snapshot.Blob {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := snapshot.BlobOf(data)
+	m.blobs[b.Digest] = data
+	return b
+}
+
+func (m *memoryBlobs) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.opened++
+	data, ok := m.blobs[b.Digest]
+	if !ok {
+		return nil, fmt.Errorf("blob %s: %w", b.Digest, snapshot.ErrNotExist)
+	}
+	var r io.Reader = bytes.NewReader(data)
+	if m.fault != nil {
+		var err error
+		if r, err = m.fault(b, data); err != nil {
+			return nil, err
+		}
+	}
+	return &snapshot.Content{R: io.NopCloser(r)}, nil
+}
+
+// fileBlobs serves blobs as files that are verified already.
+func fileBlobs(t testing.TB, m *memoryBlobs) snapshot.Blobs {
+	dir := t.TempDir()
+	for d, data := range m.blobs {
+		if err := os.WriteFile(filepath.Join(dir, d.Hex()), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return snapshot.BlobsFunc(func(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+		f, err := os.Open(filepath.Join(dir, b.Digest.Hex()))
+		if err != nil {
+			return nil, err
+		}
+		return &snapshot.Content{R: f, File: f}, nil
+	})
+}
+
+// spec says what a synthetic snapshot is made of.
+type spec struct {
+	date     time.Time
+	upstream time.Time         // Date of upstream's Release; zero: date
+	files    map[string][]byte // beside the ones every snapshot has
+	debs     map[string][]byte // path to content; package fields from the file name
+	prefix   string            // "" is docker
+	verbatim bool
+}
+
+// take makes an unsigned snapshot with one suite, bookworm, whose Release,
+// Packages.gz and provenance differ by date and debs.
+func (s spec) take(t testing.TB, m *memoryBlobs) *snapshot.Snapshot {
+	t.Helper()
+	prefix := s.prefix
+	if prefix == "" {
+		prefix = "docker"
+	}
+	if s.upstream.IsZero() {
+		s.upstream = s.date
+	}
+	var rows []snapshot.Row
+	add := func(path string, data []byte, p snapshot.Package) snapshot.Blob {
+		b := m.put(data)
+		rows = append(rows, snapshot.Row{Path: path, Size: b.Size, Digest: b.Digest, Package: p})
+		return b
+	}
+	var names []string
+	for path, data := range s.debs {
+		add(path, data, packageOfName(path))
+		names = append(names, path)
+	}
+	for path, data := range s.files {
+		add(path, data, snapshot.Package{})
+	}
+	slices.Sort(names)
+	text := fmt.Sprint(s.date, names)
+	dists := prefix + "/dists/bookworm/"
+	add(dists+"main/binary-amd64/Packages.gz", []byte("packages "+text), snapshot.Package{})
+	release := add(dists+"Release", []byte("release "+text), snapshot.Package{})
+	a := snapshot.Archive{Prefix: prefix, Mode: snapshot.Curated, Class: snapshot.Upstream, Format: "deb", Suites: []snapshot.Suite{{
+		Name:  "bookworm",
+		Files: []snapshot.SuiteFile{{Role: snapshot.Release, Blob: release, Date: s.date, Path: dists + "Release"}},
+	}}}
+	if s.verbatim {
+		a.Mode = snapshot.Verbatim
+		a.Suites[0].Files[0].Date = s.upstream
+	} else {
+		add("upstream/"+dists+"main/binary-amd64/Packages.gz", []byte("upstream packages "+text), snapshot.Package{})
+		up := add("upstream/"+dists+"InRelease", []byte("upstream "+text), snapshot.Package{})
+		a.Suites[0].Files = append(a.Suites[0].Files, snapshot.SuiteFile{
+			Role: snapshot.UpstreamInRelease, Blob: up, Date: s.upstream, Path: "upstream/" + dists + "InRelease",
+		})
+	}
+	sn, err := snapshot.Take(snapshot.Frozen{
+		Date: s.date, Encoder: 1, Archives: []snapshot.Archive{a}, Files: rows, Lock: []byte("mmoci-lock-v1\n"), Blobs: m,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sn.Root = snapshot.Sum(sn.StatementBytes)
+	return sn
+}
+
+func packageOfName(path string) snapshot.Package {
+	var p snapshot.Package
+	name := filepath.Base(path)
+	if _, err := fmt.Sscanf(name, "%s", &name); err != nil {
+		return p
+	}
+	parts := bytes.Split([]byte(name), []byte("_"))
+	if len(parts) != 3 {
+		return p
+	}
+	return snapshot.Package{
+		Name: string(parts[0]), Version: string(parts[1]), Source: filepath.Base(filepath.Dir(path)),
+		Architecture: string(bytes.TrimSuffix(parts[2], []byte(".deb"))),
+	}
+}
+
+// tag is a Source whose tag tests move.
+type tag struct {
+	name string
+	mu   sync.Mutex
+	now  *snapshot.Snapshot
+	held map[string]*snapshot.Snapshot // by digest and DATE-HEX12
+	err  error
+	asks int
+}
+
+func newTag(sns ...*snapshot.Snapshot) *tag {
+	g := &tag{name: "registry.example.org/site/mirror:noble", held: map[string]*snapshot.Snapshot{}}
+	for _, sn := range sns {
+		g.move(sn)
+	}
+	return g
+}
+
+func (g *tag) move(sn *snapshot.Snapshot) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now = sn
+	g.held[sn.Root.String()] = sn
+	g.held[newHeld(sn).name] = sn
+}
+
+func (g *tag) fail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.err = err
+}
+
+func (g *tag) asked() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.asks
+}
+
+func (g *tag) Name() string { return g.name }
+
+func (g *tag) Resolve(context.Context) (snapshot.Digest, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asks++
+	if g.err != nil {
+		return snapshot.Digest{}, g.err
+	}
+	return g.now.Root, nil
+}
+
+func (g *tag) Open(_ context.Context, id string) (*snapshot.Snapshot, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err != nil {
+		return nil, g.err
+	}
+	if sn, ok := g.held[id]; ok {
+		return sn, nil
+	}
+	return nil, snapshot.ErrNotExist
+}
+
+func (g *tag) IDs(context.Context) ([]string, error) { return nil, nil }
+
+// run serves on loopback until the test ends, through the server's own
+// listener. Run, which follows, is started too if following.
+func run(t testing.TB, o Options, following bool) (*Server, string) {
+	t.Helper()
+	s, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	addr := make(chan string, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.ListenAndServe(ctx, []string{"127.0.0.1:0"}, func(a []string) { addr <- a[0] }); err != nil {
+			t.Error(err)
+			close(addr)
+		}
+	})
+	if following {
+		wg.Go(func() { s.Run(ctx) })
+	}
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return s, "http://" + <-addr
+}
+
+// answer is a response, read to its end.
+type answer struct {
+	status int
+	phrase string // of the status line
+	header http.Header
+	body   []byte
+	err    error // of reading the body
+}
+
+// request asks without the client's own ideas about paths: the target goes out as it is written.
+func request(t testing.TB, base, method, target string, header ...string) answer {
+	t.Helper()
+	c, err := net.Dial("tcp", base[len("http://"):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return exchangeOn(t, c, method, target, append(header, "Connection", "close")...)
+}
