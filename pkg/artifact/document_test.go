@@ -1,0 +1,283 @@
+package artifact
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// tiny is the snapshot whose documents are the examples of SPEC section 14.
+func tiny(t testing.TB) *Packed {
+	t.Helper()
+	p, err := Pack(takeOf(t, map[string][]byte{
+		"own/dists/own/Release":                       []byte("Suite: own\nDate: Sat, 21 Nov 2026 09:13:40 UTC\n"),
+		"own/dists/own/main/binary-amd64/Packages.gz": []byte("packages\n"),
+		"own/dists/own/main/i18n/Translation-en":      nil,
+		"own/pool/main/h/hello/hello_1-1_amd64.deb":   []byte("hello\n"),
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestSpecExamples(t *testing.T) {
+	t.Parallel()
+	spec, err := os.ReadFile("../../artifacts/SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := tiny(t)
+	for what, data := range map[string][]byte{
+		"config": p.config, "core": p.core, "shard": p.shards[0].encode(), "root": p.root, "digest": []byte(p.Root().String()),
+	} {
+		if !bytes.Contains(spec, data) {
+			t.Errorf("SPEC.md lacks the %s\n%s", what, data)
+		}
+	}
+}
+
+func TestParseDocuments(t *testing.T) {
+	t.Parallel()
+	p := tiny(t)
+	if _, err := parseRoot(p.root); err != nil {
+		t.Error(err)
+	}
+	if _, err := parseCore(p.core); err != nil {
+		t.Error(err)
+	}
+	if _, err := parseShard(p.shards[0].encode()); err != nil {
+		t.Error(err)
+	}
+	date, encoder, err := parseConfig(p.config)
+	if err != nil || !date.Equal(synthDate) || encoder != 1 {
+		t.Error(date, encoder, err)
+	}
+}
+
+// hostile are edits of good documents, each of which breaks one rule.
+var hostile = []struct{ doc, old, new string }{
+	{"root", `{"schemaVersion":2,`, `{"schemaVersion":1,`},
+	{"root", `{"schemaVersion":2,`, `{ "schemaVersion":2,`},
+	{"root", `{"schemaVersion":2,`, `{"schemaVersion":2,"schemaVersion":2,`},
+	{"root", `{"schemaVersion":2,`, `{"SchemaVersion":2,`},
+	{"root", `{"schemaVersion":2,`, `{"schemaVersion":2.0,`},
+	{"root", `{"schemaVersion":2,`, `{`},
+	{"root", `"manifests":`, `"layers":[],"manifests":`},
+	{"root", `"manifests":`, `"subject":null,"manifests":`},
+	{"root", `"manifests":`, `"annotations":{},"manifests":`},
+	{"root", `"manifests":`, `"artifactType":"a/b","manifests":`},
+	{"root", `"size":`, `"urls":[],"size":`},
+	{"root", `"size":`, `"data":"","size":`},
+	{"root", `"size":`, `"platform":{},"size":`},
+	{"root", `"size":`, `"annotations":{},"size":`},
+	{"root", `"size":`, `"artifactType":"` + typeShard + `","size":`},
+	{"root", `"size":`, `"size":0`},
+	{"root", `"size":`, `"size":-`},
+	{"root", `"size":`, `"size":9999999`},
+	{"root", `"size":`, `"size":1e3,"size":`},
+	{"root", `sha256:`, `sha512:`},
+	{"root", `sha256:`, `sha256:A`},
+	{"root", `sha256:`, `SHA256:`},
+	{"root", typeIndex, "application/vnd.docker.distribution.manifest.list.v2+json"},
+	{"root", typeManifest, typeIndex},
+	{"root", `]}`, `]}]`},
+	{"root", `]}`, `]} `},
+	{"root", `]}`, `],"manifests":[]}`},
+	{"root", `]}`, `]}{}`},
+	{"root", `]}`, ``},
+	{"core", typeConfig, "application/vnd.oci.image.config.v1+json"},
+	{"core", typeConfig, typeConfigStem + "2+json"},
+	{"core", `"config":`, `"artifactType":"` + typeShard + `","config":`},
+	{"core", `"config":`, `"manifests":[],"config":`},
+	{"core", typeStatement, typeTable},
+	{"core", typeTable, typeLock},
+	{"core", typeRelease, typeOctets},
+	{"core", `"layers":`, `"layers":[],"layers":`},
+	{"core", `"layers":[`, `"layers":[{"mediaType":"` + typeStatement + `","digest":"` + someDigest + `","size":5},`},
+	{"core", `"layers":[{`, `"layers":[{"extra":1,`},
+	{"shard", typeShard, "application/vnd.mmoci.shard.v2"},
+	{"shard", typeEmpty, typeOctets},
+	{"shard", `"size":2}`, `"size":3}`},
+	{"shard", typeDeb, "application/vnd.oci.image.layer.v1.tar"},
+	{"shard", `"layers":[`, `"layers":null,"x":[`},
+	{"shard", `"config":`, `"subject":{},"config":`},
+	{"config", `"encoder":1`, `"encoder":0`},
+	{"config", `"encoder":1`, `"encoder":1,"host":"x"`},
+	{"config", `"encoder":1`, `"encoder":1,"encoder":1`},
+	{"config", `"encoder":1`, `"encoder":01`},
+	{"config", `Z"`, `+00:00"`},
+	{"config", `Z"`, `.5Z"`},
+	{"config", `2026-11-21`, `2026-13-21`},
+	{"config", `{"date"`, `{"Date"`},
+	{"config", `}`, `}}`},
+}
+
+func TestHostileDocuments(t *testing.T) {
+	t.Parallel()
+	p := tiny(t)
+	docs := map[string][]byte{"root": p.root, "core": p.core, "shard": p.shards[0].encode(), "config": p.config}
+	parse := map[string]func([]byte) error{
+		"root":   func(b []byte) error { _, err := parseRoot(b); return err },
+		"core":   func(b []byte) error { _, err := parseCore(b); return err },
+		"shard":  func(b []byte) error { _, err := parseShard(b); return err },
+		"config": func(b []byte) error { _, _, err := parseConfig(b); return err },
+	}
+	for _, h := range hostile {
+		data := docs[h.doc]
+		edited := bytes.Replace(data, []byte(h.old), []byte(h.new), 1)
+		if bytes.Equal(edited, data) {
+			t.Errorf("%s: no %q to replace", h.doc, h.old)
+			continue
+		}
+		if err := parse[h.doc](edited); !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Errorf("%s with %q for %q: %v", h.doc, h.new, h.old, err)
+		}
+	}
+	for name, data := range docs {
+		if err := parse[name](append(bytes.Repeat([]byte(" "), MaxDocument), data...)); !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Errorf("%s of more than a MiB: %v", name, err)
+		}
+	}
+}
+
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	layers := func(n int) []descriptor {
+		var ds []descriptor
+		for i := range n {
+			ds = append(ds, descriptor{typeOctets, snapshot.BlobOf(fmt.Append(nil, i))})
+		}
+		return ds
+	}
+	for n, good := range map[int]bool{0: false, 1: true, MaxLayers: true, MaxLayers + 1: false} {
+		m := manifest{artifactType: typeShard, config: emptyConfigDescriptor(), layers: layers(n)}
+		if _, err := parseShard(m.encode()); (err == nil) != good {
+			t.Errorf("%d layers: %v", n, err)
+		}
+	}
+	twice := manifest{artifactType: typeShard, config: emptyConfigDescriptor(), layers: append(layers(2), layers(1)...)}
+	if _, err := parseShard(twice.encode()); !errors.Is(err, snapshot.ErrIntegrity) {
+		t.Errorf("a digest twice: %v", err)
+	}
+	if _, err := parseRoot(encodeIndex(nil)); !errors.Is(err, snapshot.ErrIntegrity) {
+		t.Errorf("empty root: %v", err)
+	}
+}
+
+// What is not ours is named; a newer version says so.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ mediaType, root, core, want string }{
+		{typeManifest, `{"mediaType":"` + typeManifest + `","config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`, "", "a container image"},
+		{"application/vnd.docker.distribution.manifest.v2+json", `{"config":{"mediaType":"application/vnd.docker.container.image.v1+json"},"layers":[]}`, "", "a container image"},
+		{typeManifest, `{"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json"},"layers":[]}`, "", "a Helm chart"},
+		{typeManifest, `{"artifactType":"a/b","config":{"mediaType":"` + typeEmpty + `"},"layers":[]}`, "", `an artifact of type "a/b"`},
+		{"application/vnd.docker.distribution.manifest.list.v2+json", `{"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json","manifests":[]}`, "", "an image index"},
+		{typeIndex, `{"manifests":[]}`, `{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`, "an image index over a container image"},
+		{typeIndex, `{"manifests":[]}`, `{"manifests":[]}`, "an image index over"},
+		{typeIndex, `{"manifests":[]}`, `{"config":{"mediaType":"` + typeConfigStem + `7+json"},"layers":[]}`, `snapshot format "7" needs a newer mmoci`},
+		{"text/html", `<html>`, "", "no JSON"},
+	} {
+		err := lookRoot(c.mediaType, []byte(c.root))
+		if err == nil && c.core != "" {
+			err = lookCore([]byte(c.core))
+		}
+		if !errors.Is(err, ErrNotOurs) || !strings.Contains(fmt.Sprint(err), c.want) {
+			t.Errorf("%s: %v, want %q", c.root, err, c.want)
+		}
+	}
+	for mediaType, root := range map[string]string{
+		typeIndex:    `{"manifests":[],"layers":[]}`,
+		typeManifest: `{"mediaType":"` + typeIndex + `","manifests":[]}`,
+	} {
+		if err := lookRoot(mediaType, []byte(root)); !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Errorf("%s as %s: %v", root, mediaType, err)
+		}
+	}
+}
+
+func fuzzDocument(f *testing.F, seed func(*Packed) []byte, parse func([]byte) ([]byte, error)) {
+	f.Add(seed(tiny(f)))
+	for _, h := range hostile {
+		f.Add(bytes.Replace(seed(tiny(f)), []byte(h.old), []byte(h.new), 1))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		again, err := parse(data)
+		if err != nil {
+			if !errors.Is(err, snapshot.ErrIntegrity) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if !bytes.Equal(again, data) {
+			t.Fatalf("%q was accepted; it is %q", data, again)
+		}
+	})
+}
+
+func FuzzRoot(f *testing.F) {
+	fuzzDocument(f, func(p *Packed) []byte { return p.root }, func(b []byte) ([]byte, error) {
+		ds, err := parseRoot(b)
+		return encodeIndex(ds), err
+	})
+}
+
+func encodeParsed(parse func([]byte) (*manifest, error)) func([]byte) ([]byte, error) {
+	return func(b []byte) ([]byte, error) {
+		m, err := parse(b)
+		if err != nil {
+			return nil, err
+		}
+		return m.encode(), nil
+	}
+}
+
+func FuzzCore(f *testing.F) {
+	fuzzDocument(f, func(p *Packed) []byte { return p.core }, encodeParsed(parseCore))
+}
+
+func FuzzShard(f *testing.F) {
+	fuzzDocument(f, func(p *Packed) []byte { return p.shards[0].encode() }, encodeParsed(parseShard))
+}
+
+func FuzzConfig(f *testing.F) {
+	fuzzDocument(f, func(p *Packed) []byte { return p.config }, func(b []byte) ([]byte, error) {
+		date, encoder, err := parseConfig(b)
+		return encodeConfig(date, encoder), err
+	})
+}
+
+// index.json belongs to all tools: what is read must survive being written, twice the same.
+func FuzzLayoutIndex(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`))
+	f.Add([]byte(`{"manifests":[{"mediaType":"a/b","digest":"` + someDigest + `","size":4,"annotations":{"` + annotationTag + `":"x","k":"v"}}],"annotations":{"a":"b"},"x":[1]}`))
+	f.Add([]byte(`{"manifests":[{"digest":"sha512:00","platform":{}}]}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		x, err := parseLayoutIndex(data)
+		if err != nil {
+			return
+		}
+		once, err := x.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := parseLayoutIndex(once)
+		if err != nil {
+			t.Fatalf("%q was written as %q: %v", data, once, err)
+		}
+		twice, err := y.encode()
+		if err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%q, then %q, %v", once, twice, err)
+		}
+		if len(x.entries) != len(y.entries) || len(x.tags()) != len(y.tags()) {
+			t.Fatalf("%d entries became %d", len(x.entries), len(y.entries))
+		}
+	})
+}
