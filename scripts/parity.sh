@@ -1,0 +1,30 @@
+#!/bin/sh
+# Closures of pkg/resolve against apt as the judge, on the indices that this
+# machine's apt has fetched.
+#
+#   PARITY_SEED=n PARITY_COUNT=m scripts/parity.sh
+#
+# PARITY_LISTS  directory of the fetched indices   (default /var/lib/apt/lists)
+# PARITY_MATCH  which of them, a shell pattern     (default *_main_binary-*_Packages*)
+# PARITY_STATUS a dpkg status to install into; default: an empty machine
+# PARITY_PRINT  print every difference in full if set
+#
+# Exits 1 if apt refuses one closure, if one differs from run to run, or if
+# less than PARITY_SHARE (default 97) per cent are the set that apt chooses.
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/indices"
+lists=${PARITY_LISTS:-/var/lib/apt/lists}
+for f in "$lists"/${PARITY_MATCH:-*_main_binary-*_Packages*}; do
+	[ -f "$f" ] || continue
+	name=$(basename "$f" | sed 's/_Packages.*//')
+	case $f in
+	*_Packages) cp "$f" "$work/indices/$name" ;;
+	*) /usr/lib/apt/apt-helper cat-file "$f" >"$work/indices/$name" ;;
+	esac
+done
+go build -o "$work/parity" ./scripts/parity
+"$work/parity" -work "$work" -seed "${PARITY_SEED:-1}" -count "${PARITY_COUNT:-100}" -share "${PARITY_SHARE:-97}" \
+	-status "${PARITY_STATUS:-}" ${PARITY_PRINT:+-v}
