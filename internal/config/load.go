@@ -108,13 +108,13 @@ func (l *loader) sign(n node) error {
 func (s *Sign) validate() error {
 	switch {
 	case s.Key == "" && s.Command == nil:
-		return errors.New("names neither key: nor command:; give the file of the secret key (mmoci key new makes one) or the command that signs")
+		return errors.New("neither key: nor command:; give the file of the secret key (mmoci key new makes one) or the command that signs")
 	case s.Key != "" && s.Command != nil:
-		return errors.New("names key: and command:; keep one of them")
+		return errors.New("both key: and command:; keep one of them")
 	case s.PassphraseFile != "" && s.PassphraseCmd != nil:
-		return errors.New("names passphrase-file: and passphrase-command:; keep one of them")
+		return errors.New("both passphrase-file: and passphrase-command:; keep one of them")
 	case s.Command != nil && (s.PassphraseFile != "" || s.PassphraseCmd != nil):
-		return errors.New("names a passphrase for command:; a passphrase belongs to key:")
+		return errors.New("a passphrase beside command:; it belongs to key:")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -152,13 +153,10 @@ func (d *archiveDoc) packages(n node) error {
 		}
 		return nil
 	}
-	if s, err := n.items(); err != nil {
-		if len(s) == 0 {
-			return n.errorf("is an empty list; write none (only what the closure draws), all, or name packages")
-		}
-		return err
+	items, err := n.items()
+	if err != nil {
+		return fmt.Errorf("%w (or packages: none, only what the closure draws, or all)", err)
 	}
-	items, _ := n.items()
 	for _, item := range items {
 		s, err := item.text()
 		if err != nil {

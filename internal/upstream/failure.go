@@ -44,7 +44,7 @@ func classify(err error) error {
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) && dns.IsNotFound {
-		return fmt.Errorf("unreachable: no host %s; is the address right, or is a proxy needed (http_proxy, https_proxy)?", dns.Name)
+		return fmt.Errorf("unreachable: no host %s; correct the address, or set a proxy (http_proxy, https_proxy)", dns.Name)
 	}
 	var cert *tls.CertificateVerificationError
 	if errors.As(err, &cert) {
@@ -87,7 +87,7 @@ func remedy(err error) string {
 	case errors.Is(err, errStalled):
 		return "; the server is silent, try later or give a second url:"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "; is the address right, or is a proxy needed (http_proxy, https_proxy)?"
+		return "; correct the address, or set a proxy (http_proxy, https_proxy)"
 	}
 	return "; try later, or give a second url:"
 }
