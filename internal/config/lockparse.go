@@ -25,10 +25,11 @@ func ParseLock(name string, data []byte) (*Lock, error) {
 	}
 	p := &lockParser{name: name, l: &Lock{}, archives: map[string]*LockArchive{}, seen: map[string]int{}}
 	text := string(normalise(data))
-	for _, pass := range []func(string, []string) error{p.head, p.entry} {
-		if err := p.each(text, pass); err != nil {
-			return nil, err
-		}
+	if err := p.each(text, true, p.head); err != nil {
+		return nil, err
+	}
+	if err := p.each(text, false, p.entry); err != nil {
+		return nil, err
 	}
 	return p.finish()
 }
@@ -49,12 +50,13 @@ func (p *lockParser) errorf(format string, args ...any) error {
 
 // each calls f for each line with its fields; a "#" field begins a comment,
 // but for the reason of a package, which is free text.
-func (p *lockParser) each(text string, f func(string, []string) error) error {
+// The first pass, for heads, passes over packages: there may be very many.
+func (p *lockParser) each(text string, heads bool, f func(string, []string) error) error {
 	p.line, p.magic = 0, false
 	for line := range strings.Lines(text) {
 		p.line++
 		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
+		if line == "" || line[0] == '#' || heads && p.magic && strings.HasPrefix(line, "package ") {
 			continue
 		}
 		if strings.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {

@@ -149,7 +149,11 @@ func parseSourceLine(name string, data []byte) (*source, error) {
 	if len(f) < 3 || len(f) < 4 && !IsFlat(f[2]) {
 		return nil, usage(at, "%d fields, should be %s", len(f), form)
 	}
-	return &source{at: at, url: f[0], key: relativeTo(name, f[1]), suite: f[2], components: f[3:]}, nil
+	s := &source{at: at, url: f[0], key: relativeTo(name, f[1]), suite: f[2]}
+	if len(f) > 3 {
+		s.components = f[3:]
+	}
+	return s, nil
 }
 
 // relativeTo resolves a key's file beside the file that names it; a URL stays.
