@@ -2,9 +2,7 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -146,101 +144,4 @@ func (a *app) tag() *cobra.Command {
 	p.flags(list.Flags())
 	cmd.AddCommand(list)
 	return cmd
-}
-
-func (a *app) verify() *cobra.Command {
-	var p planFlags
-	var require string
-	var remote, asJSON bool
-	cmd := &cobra.Command{
-		Use:   "verify [REF]",
-		Short: "Prove a snapshot: signatures, chain, every byte",
-		Args:  cobra.MaximumNArgs(1),
-	}
-	p.trustFlags(cmd.Flags())
-	cmd.Flags().StringVar(&require, "require", "", "`upstream`: every archive proved down from upstream's key, or made by the site")
-	cmd.Flags().BoolVar(&remote, "remote", false, "ask the place for every blob instead of reading it")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if require != "" && require != "upstream" {
-			return fmt.Errorf("%w: --require knows upstream only", mirror.ErrUsage)
-		}
-		s, trust, err := a.open(cmd, &p, args)
-		if err != nil {
-			return err
-		}
-		report, err := mirror.Verify(cmd.Context(), mirror.Verifying{Snapshot: s, Trust: trust, Hash: !remote, Log: a.log})
-		if report == nil {
-			return err
-		}
-		if err == nil && remote {
-			err = a.missing(cmd, &p, args, report)
-		}
-		if asJSON {
-			if err := a.printJSON(report); err != nil {
-				return err
-			}
-		} else {
-			a.printReport(report)
-		}
-		if err == nil && require == "upstream" {
-			err = report.RequireUpstream()
-		}
-		return err
-	}
-	return cmd
-}
-
-// missing asks the place for every blob of the artifact.
-func (a *app) missing(cmd *cobra.Command, p *planFlags, args []string, report *mirror.Report) error {
-	plan, err := p.plan()
-	if err != nil {
-		return err
-	}
-	ref, err := reference(args, plan)
-	if err != nil {
-		return err
-	}
-	return mirror.Remote(cmd.Context(), ref, report, a.options())
-}
-
-func (a *app) printReport(r *mirror.Report) {
-	w := a.stdout
-	fmt.Fprintf(w, "%s\n", r.Root)
-	fmt.Fprintf(w, "statement of %s: %s\n", r.Date.Format(time.RFC3339), printSignature(r.Statement))
-	for _, ar := range r.Archives {
-		fmt.Fprintf(w, "%s: %s", ar.Prefix, ar.State)
-		if ar.Reason != "" {
-			fmt.Fprintf(w, " (%s)", ar.Reason)
-		}
-		fmt.Fprintf(w, "; %s, %s, %d packages\n", ar.Mode, ar.Class, ar.Packages)
-		for _, s := range ar.Suites {
-			fmt.Fprintf(w, "  %s of %s: %s\n", s.Name, s.Date.Format(time.RFC3339), printSignature(s.Upstream))
-		}
-	}
-	for _, f := range r.Failures {
-		fmt.Fprintf(w, "FAILED %s\n", f)
-	}
-	how := "hashed"
-	if !r.Hashed {
-		how = "asked for"
-	}
-	fmt.Fprintf(w, "%d files, %s %s\n", r.Files, size(r.Bytes), how)
-}
-
-func printSignature(s mirror.Signature) string {
-	parts := []string{s.Kind}
-	if s.Key != "" {
-		parts = append(parts, "by "+s.Key)
-	}
-	if s.Time != nil {
-		parts = append(parts, "on "+s.Time.Format(time.RFC3339))
-	}
-	if s.KeyValidUntil != nil {
-		parts = append(parts, "key valid until "+s.KeyValidUntil.Format(time.DateOnly))
-	}
-	if s.AptRefuses != "" {
-		parts = append(parts, "apt would refuse: "+s.AptRefuses)
-	}
-	return strings.Join(parts, ", ")
 }

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/artifact"
@@ -84,12 +86,23 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, args []string) (*snapshot.S
 	if err != nil {
 		return nil, trust, err
 	}
+	trust.Memory = a.memory(plan)
 	s, err := mirror.Open(cmd.Context(), ref, trust, a.options())
 	if err != nil {
 		return nil, trust, err
 	}
 	a.detail("%s: %s, snapshot of %s, %s", ref, s.Root, s.Statement.Date.Format(time.RFC3339), believed(s))
 	return s, trust, nil
+}
+
+// memory is where the statements seen are remembered; nil where there is no place for it.
+func (a *app) memory(plan *config.Plan) *mirror.Memory {
+	dir, err := stateDir("", plan)
+	if err != nil {
+		a.detail("statements seen are not remembered: %s", err)
+		return nil
+	}
+	return &mirror.Memory{Dir: filepath.Join(dir, "statements"), Log: a.detail}
 }
 
 func believed(s *snapshot.Snapshot) string {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
+	"time"
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/snapshot"
@@ -98,9 +98,10 @@ func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
 		}
 	}
 	if text != nil {
-		rel, err := c.detachedRelease(p, v, text, sig, in != nil)
+		// A key that is demanded is demanded of this form too: Release.gpg must be there.
+		rel, err := archive.OpenRelease(text, sig, c.applied(p.archive, v, text))
 		if err != nil {
-			return err
+			return fmt.Errorf("Release: %w", err)
 		}
 		if in != nil {
 			if err := sameRelease(in, text); err != nil {
@@ -114,18 +115,6 @@ func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
 		return fmt.Errorf("%w: neither InRelease nor Release", ErrIntegrity)
 	}
 	return c.releaseHolds(p, v)
-}
-
-func (c *chain) detachedRelease(p *provenSuite, v view, text, sig []byte, hasIn bool) (*archive.Release, error) {
-	t := c.applied(p.archive, v, text)
-	if sig == nil && (t.Keyring != nil && hasIn) {
-		return nil, fmt.Errorf("%w: Release without Release.gpg", ErrIntegrity)
-	}
-	rel, err := archive.OpenRelease(text, sig, t)
-	if err != nil {
-		return nil, fmt.Errorf("Release: %w", err)
-	}
-	return rel, nil
 }
 
 // sameRelease holds that InRelease signs the very text of Release: otherwise
@@ -166,12 +155,18 @@ func (c *chain) releaseHolds(p *provenSuite, v view) error {
 			return fmt.Errorf("%w: %s is of %s, the statement says %s", ErrIntegrity, f.Path, stamp(p.release.Date), stamp(f.Date))
 		}
 	}
-	relied := p.release.How.Kind == archive.Signed && !c.trust.believed(c.s)
-	check := relied && !c.trust.ExpiredOK[p.archive.Prefix]
-	if err := p.release.CheckDate(c.trust.Now, check); err != nil {
+	if !c.relies(p) {
+		return nil // the statement's freshness counts; a report says what apt would
+	}
+	if err := p.release.CheckDate(c.trust.Now, !c.trust.ExpiredOK[p.archive.Prefix]); err != nil {
 		return fmt.Errorf("%w (check-valid-until: no for this archive, or a reference by digest, accepts it)", err)
 	}
 	return nil
+}
+
+// relies tells whether upstream's signature is all that a suite is believed by.
+func (c *chain) relies(p *provenSuite) bool {
+	return p.release.How.Kind == archive.Signed && !c.trust.believed(c.s)
 }
 
 // provenIndex is a Packages or Sources index whose digest the Release lists.
@@ -192,20 +187,16 @@ var indexPath = regexp.MustCompile(`^(?:(.+)/(?:binary-([^/]+)|(source))/)?(Pack
 func (c *chain) indices(p *provenSuite) ([]provenIndex, error) {
 	var out []provenIndex
 	for _, f := range p.release.Files {
-		stem := f.Path
-		for _, e := range endings[:2] {
-			stem = strings.TrimSuffix(stem, e)
-		}
-		m := indexPath.FindStringSubmatch(stem)
-		if m == nil || strings.HasSuffix(m[1], "debian-installer") {
+		component, arch, ok := indexName(f.Path)
+		if !ok {
 			continue
 		}
 		row, ok := c.s.Table.Find(p.base + f.Path)
 		if !ok || f.Size == 0 {
 			continue
 		}
-		ix := provenIndex{suite: p, component: m[1], arch: m[2] + m[3], path: f.Path, plain: maxIndex}
-		if plain, ok := p.release.File(stem); ok {
+		ix := provenIndex{suite: p, component: component, arch: arch, path: f.Path, plain: maxIndex}
+		if plain, ok := p.release.File(plainName(f.Path)); ok {
 			ix.plain = plain.Size
 		}
 		var err error
@@ -221,8 +212,29 @@ func (c *chain) indices(p *provenSuite) ([]provenIndex, error) {
 	return out, nil
 }
 
+// indexName takes the path of a Packages or Sources index apart; arch is
+// "source" for the latter. Those of udebs are not carried, hence not read.
+func indexName(p string) (component, arch string, ok bool) {
+	m := indexPath.FindStringSubmatch(plainName(p))
+	if m == nil || strings.HasSuffix(m[1], "debian-installer") {
+		return "", "", false
+	}
+	return m[1], m[2] + m[3], true
+}
+
+// plainName is an index's path without the ending of its compression.
+func plainName(p string) string {
+	for _, e := range endings {
+		if stem, ok := strings.CutSuffix(p, e); ok && e != "" {
+			return stem
+		}
+	}
+	return p
+}
+
 // blobOf is the blob that a Release lists. Where it lists SHA512 only, the
-// table's digest finds the bytes, and matches() must hold them against the Release.
+// table's digest finds the bytes, and somebody must hold them against the
+// Release: read for an index, strong for what is not read.
 func blobOf(f archive.ReleaseFile, row snapshot.Row) (snapshot.Blob, error) {
 	if f.SHA256 == "" {
 		return snapshot.Blob{Digest: row.Digest, Size: f.Size}, nil
@@ -249,15 +261,26 @@ func (c *chain) read(ctx context.Context, ix provenIndex) ([]byte, error) {
 	return data, nil
 }
 
-// suites opens all suites of an archive in one view.
+// suites opens all suites of an archive in one view. Where upstream's key is all
+// that is relied on, its newest Date stands for the age of the archive.
 func (c *chain) suites(ctx context.Context, a snapshot.Archive, v view) ([]*provenSuite, error) {
 	var out []*provenSuite
+	var newest time.Time
 	for _, s := range a.Suites {
 		p, err := c.suite(ctx, a, s, v)
 		if err != nil {
 			return nil, err
 		}
+		if c.relies(p) && p.release.Date.After(newest) {
+			newest = p.release.Date
+		}
 		out = append(out, p)
+	}
+	if newest.IsZero() {
+		return out, nil
+	}
+	if err := c.trust.fresh(newest); err != nil {
+		return nil, fmt.Errorf("archive %s: %w", a.Prefix, err)
 	}
 	return out, nil
 }
@@ -272,15 +295,4 @@ func (c *chain) bestView(a snapshot.Archive) (view, error) {
 		return upstreams, nil
 	}
 	return served, errNoKey
-}
-
-// nativeOf lists the architectures of indices, without "source" and "all".
-func nativeOf(ixs []provenIndex) []string {
-	var out []string
-	for _, ix := range ixs {
-		if ix.arch != "source" && ix.arch != "all" && ix.arch != "" && !slices.Contains(out, ix.arch) {
-			out = append(out, ix.arch)
-		}
-	}
-	return out
 }

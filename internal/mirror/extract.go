@@ -156,8 +156,9 @@ func (c *chain) universe(ctx context.Context, arch string) (out []resolve.Index,
 	return out, foreign, g.Wait()
 }
 
-// resolveIndex reads an index for the resolver, restricted to the packages
-// whose files are here: upstream's indices name far more.
+// resolveIndex reads an index for the resolver. Upstream's indices of a curated
+// archive name far more than is here: of them, the packages whose files are. Only
+// there the table is asked; what it leaves out, a registry could leave out anyway.
 func (c *chain) resolveIndex(ctx context.Context, ix provenIndex) (resolve.Index, error) {
 	data, err := c.read(ctx, ix)
 	if err != nil {
@@ -168,7 +169,7 @@ func (c *chain) resolveIndex(ctx context.Context, ix provenIndex) (resolve.Index
 		Archive: prefix, Suite: ix.suite.name, Component: ix.component, Architecture: ix.arch,
 		Path: ix.suite.base + ix.path, Data: data, Pin: pin(ix.suite.release),
 	}
-	if ix.suite.archive.Mode == snapshot.Curated {
+	if ix.suite.partial() {
 		out.Keep = func(f archive.PackageFile) bool {
 			row, ok := c.s.Table.Find(prefix + "/" + f.Filename)
 			return ok && (f.SHA256 == "" || row.Digest.Hex() == f.SHA256)

@@ -5,22 +5,13 @@ import (
 	"fmt"
 
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
-// RequireUpstream fails for archives that were not proved down from upstream's
-// key; those of the site itself are named, not refused.
-func (r *Report) RequireUpstream() error {
-	for _, a := range r.Archives {
-		if a.State == NotProved || a.State == Failed {
-			return fmt.Errorf("%w: archive %s is %s: %s (--keyring %s=FILE)", ErrIntegrity, a.Prefix, a.State, a.Reason, a.Prefix)
-		}
-	}
-	return nil
-}
-
-// Remote asks the place for every blob of the artifact without reading any,
+// Remote asks the place for every blob of the artifact s without reading any,
 // and adds what is missing to the report.
-func Remote(ctx context.Context, ref artifact.Reference, r *Report, o artifact.Options) error {
+func Remote(ctx context.Context, ref artifact.Reference, s *snapshot.Snapshot, r *Report, o artifact.Options) error {
+	ref.Digest = s.Root // a tag may have moved meanwhile
 	g, err := artifact.ReadGraph(ctx, ref, o)
 	if err != nil {
 		return err

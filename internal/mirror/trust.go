@@ -24,7 +24,13 @@ type Trust struct {
 	Unsigned bool
 	// ExpiredOK are prefixes whose Valid-Until is not held against them (check-valid-until: no).
 	ExpiredOK map[string]bool
-	Now       time.Time
+	// MaxAge refuses what is older: the date of a statement that is believed, else
+	// the newest Date of an archive that upstream's key is relied on for. Zero: any age.
+	MaxAge time.Duration
+	Memory *Memory // statements seen; nil: none is remembered
+	Now    time.Time
+
+	named []string // prefixes that a key was given for by flag
 }
 
 // NewTrust collects trust from a plan (may be nil) and from --keyring values.
@@ -49,6 +55,7 @@ func NewTrust(plan *config.Plan, keyrings []string, now time.Time) (Trust, error
 		if err != nil {
 			return t, err
 		}
+		t.named = append(t.named, prefix)
 		if was := t.Upstream[prefix]; was != nil {
 			ring = archive.JoinKeyrings(was, ring)
 		}
@@ -97,19 +104,71 @@ func Open(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Optio
 	}
 	s, err := sealed.Unseal(t.Site)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ref, err)
+		return nil, fmt.Errorf("%s: %w%s", ref, err, t.mistaken(sealed))
 	}
+	if err := t.admits(ref, s, sealed.Pinned); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// admits decides whether anything of a snapshot can be relied on, and whether it is too old.
+func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool) error {
 	st := s.Statement
-	if st.How.Kind == archive.Unverified && !t.Unsigned && !t.anyUpstream(st) {
-		return nil, fmt.Errorf("%w: %s: nothing to verify it by: name the site's key (--keyring FILE or trust: in mmoci.yaml), "+
+	if !t.believed(s) && !t.anyUpstream(st) {
+		return fmt.Errorf("%w: %s: nothing to verify it by: name the site's key (--keyring FILE or trust: in mmoci.yaml), "+
 			"an upstream's (--keyring PREFIX=FILE; prefixes: %s), or pin it by digest (%s@%s)",
 			ErrUsage, ref, strings.Join(prefixes(st), ", "), ref, s.Root)
 	}
-	if st.How.Kind == archive.Signed && !sealed.Pinned && !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
-		return nil, fmt.Errorf("%w: %s: the site's statement was valid until %s; push a newer one, or pin this one by digest (@%s)",
+	for _, prefix := range t.named {
+		if st.Archive(prefix) == nil {
+			kind := ErrUsage
+			if !t.believed(s) {
+				kind = ErrIntegrity // left out, perhaps
+			}
+			return fmt.Errorf("%w: %s: a key is given for prefix %s, but the snapshot has no such archive (it has %s)",
+				kind, ref, prefix, strings.Join(prefixes(st), ", "))
+		}
+	}
+	if !t.believed(s) {
+		return nil // its dates are nobody's word; each archive's own Date counts
+	}
+	if st.How.Kind == archive.Signed && !pinned && !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
+		return fmt.Errorf("%w: %s: the site's statement was valid until %s; push a newer one, or pin this one by digest (@%s)",
 			ErrIntegrity, ref, stamp(st.ValidUntil), s.Root)
 	}
-	return s, nil
+	if err := t.fresh(st.Date); err != nil {
+		return fmt.Errorf("%s: statement: %w", ref, err)
+	}
+	if st.How.Kind != archive.Signed || pinned {
+		return nil
+	}
+	return t.Memory.Note(ref, s)
+}
+
+// fresh holds a date against MaxAge.
+func (t Trust) fresh(date time.Time) error {
+	if age := t.Now.Sub(date); t.MaxAge > 0 && age > t.MaxAge {
+		return fmt.Errorf("%w: of %s, %s old, more than the %s that --max-age allows", ErrIntegrity, stamp(date), age.Truncate(time.Second), t.MaxAge)
+	}
+	return nil
+}
+
+// mistaken explains a refused statement where the keys that were given as the
+// site's are upstream's.
+func (t Trust) mistaken(sealed *snapshot.Sealed) string {
+	s, err := sealed.Unseal(nil)
+	if err != nil || t.Site == nil {
+		return ""
+	}
+	for _, a := range s.Statement.Archives {
+		for _, k := range a.UpstreamKeys {
+			if slices.Contains(t.Site.Fingerprints(), k) {
+				return fmt.Sprintf(" (%s is upstream's key of prefix %s: --keyring %s=FILE)", k, a.Prefix, a.Prefix)
+			}
+		}
+	}
+	return ""
 }
 
 func (t Trust) anyUpstream(st *snapshot.Statement) bool {

@@ -12,20 +12,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"example.org/mmoci/internal/config"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
-)
-
-// State is how far an archive was proved.
-type State string
-
-const (
-	Proved    State = "proved"     // down from upstream's key
-	NotProved State = "not proved" // no key of upstream's given; the site vouches
-	SiteOwn   State = "site"       // made by the site, which vouches
-	Failed    State = "failed"
 )
 
 // Verifying is the question to Verify.
@@ -34,53 +24,16 @@ type Verifying struct {
 	Trust    Trust
 	// Hash reads and hashes every file; without it the chain alone is verified.
 	Hash bool
-	Log  Log
-}
-
-// Report is the answer; its JSON form is what verify --json prints.
-type Report struct {
-	Root      string          `json:"root"`
-	Date      time.Time       `json:"date"`
-	Statement Signature       `json:"statement"`
-	Archives  []ArchiveReport `json:"archives"`
-	Files     int             `json:"files"` // distinct, hashed if Hash was asked for
-	Bytes     int64           `json:"bytes"`
-	Hashed    bool            `json:"hashed"`
-	Failures  []string        `json:"failures,omitempty"`
-}
-
-// Signature says by what a signed text is believed.
-type Signature struct {
-	Kind          string     `json:"kind"` // "signed", "pinned", "unverified"
-	Key           string     `json:"key,omitempty"`
-	Time          *time.Time `json:"time,omitempty"`
-	KeyValidUntil *time.Time `json:"keyValidUntil,omitempty"`
-	AptRefuses    string     `json:"aptRefuses,omitempty"`
-}
-
-// ArchiveReport is what was found of one archive.
-type ArchiveReport struct {
-	Prefix   string        `json:"prefix"`
-	Mode     string        `json:"mode"`
-	Class    string        `json:"class"`
-	State    State         `json:"state"`
-	Reason   string        `json:"reason,omitempty"`
-	Packages int           `json:"packages"`
-	Suites   []SuiteReport `json:"suites,omitempty"`
-}
-
-// SuiteReport is a suite as upstream signed it.
-type SuiteReport struct {
-	Name       string     `json:"name"`
-	Date       time.Time  `json:"date"`
-	ValidUntil *time.Time `json:"validUntil,omitempty"`
-	Upstream   Signature  `json:"upstream"`
+	// Ref is where the snapshot came from; if set, every manifest of its graph is read from there.
+	Ref     artifact.Reference
+	Options artifact.Options
+	Log     Log
 }
 
 // Verify proves a snapshot offline: signatures, chain, and (with Hash) every
 // byte. It returns a report and, if anything failed, an error wrapping ErrIntegrity.
 func Verify(ctx context.Context, q Verifying) (*Report, error) {
-	v := &verifier{Verifying: q, chain: &chain{s: q.Snapshot, trust: q.Trust}, want: map[string]snapshot.Blob{}}
+	v := &verifier{Verifying: q, chain: &chain{s: q.Snapshot, trust: q.Trust}, want: map[string]*wanted{}}
 	st := q.Snapshot.Statement
 	v.report = &Report{
 		Root: q.Snapshot.Root.String(), Date: st.Date, Hashed: q.Hash,
@@ -94,12 +47,15 @@ func Verify(ctx context.Context, q Verifying) (*Report, error) {
 	}
 	v.rows()
 	v.lock()
+	if err := v.graph(ctx); err != nil {
+		return v.report, err
+	}
 	if q.Hash {
 		if err := v.hash(ctx); err != nil {
 			return v.report, err
 		}
 	}
-	v.report.Files, v.report.Bytes = v.distinct()
+	v.count()
 	if n := len(v.report.Failures); n > 0 {
 		return v.report, fmt.Errorf("%w: %d failures; first: %s", ErrIntegrity, n, v.report.Failures[0])
 	}
@@ -110,68 +66,113 @@ type verifier struct {
 	Verifying
 	chain  *chain
 	report *Report
-	want   map[string]snapshot.Blob // every path that the chain names
+	want   map[string]*wanted // every path that the chain names
+}
+
+// wanted is a file with the suites whose signatures name it.
+type wanted struct {
+	snapshot.Blob
+	by []*provenSuite
 }
 
 func (v *verifier) fail(format string, args ...any) {
 	v.report.Failures = append(v.report.Failures, fmt.Sprintf(format, args...))
 }
 
-func signature(h archive.How, ring *archive.Keyring, now time.Time) Signature {
-	switch h.Kind {
-	case archive.Signed:
-		s := Signature{Kind: "signed", Key: h.Signer, Time: &h.Time}
-		if ring != nil {
-			if info, ok := ring.Info(h.Signer, now); ok {
-				s.AptRefuses = info.AptRefuses
-				if !info.Expires.IsZero() {
-					s.KeyValidUntil = &info.Expires
-				}
-			}
-		}
-		return s
-	case archive.Pinned:
-		return Signature{Kind: "pinned"}
-	}
-	return Signature{Kind: "unverified"}
-}
-
 // archive verifies one archive: the chain it is served with, then the proof
 // from upstream's key.
 func (v *verifier) archive(ctx context.Context, a snapshot.Archive) ArchiveReport {
 	r := ArchiveReport{Prefix: a.Prefix, Mode: string(a.Mode), Class: string(a.Class)}
-	stanzas := map[snapshot.Digest]string{}
-	err := v.servedChain(ctx, a, stanzas)
-	r.Packages = len(stanzas)
-	if err == nil && a.Class == snapshot.Upstream {
-		err = v.upstreamProof(ctx, a, stanzas, &r)
-	}
+	r.State, r.Reason = Proved, ""
+	err := v.prove(ctx, a, &r)
+	believed := v.Trust.believed(v.Snapshot)
 	switch {
-	case err != nil && errors.Is(err, errNoKey):
-		r.State, r.Reason = NotProved, err.Error()
 	case err != nil:
 		r.State, r.Reason = Failed, err.Error()
 		v.fail("archive %s: %s", a.Prefix, err)
-	case a.Class == snapshot.Site:
+	case a.Class == snapshot.Site && believed:
 		r.State = SiteOwn
-	default:
-		r.State = Proved
+	case a.Class == snapshot.Site:
+		r.State, r.Reason = NotProved, "made by the site, and the statement is not verified"
+	case v.Trust.Upstream[a.Prefix] == nil:
+		r.State, r.Reason = NotProved, errNoKey.Error()
+	case !believed:
+		r.Reason = "every byte; which packages there are is the registry's word"
 	}
 	return r
 }
 
-// servedChain walks what clients are given and collects the digest of every stanza.
-func (v *verifier) servedChain(ctx context.Context, a snapshot.Archive, stanzas map[snapshot.Digest]string) error {
-	if err := v.chain.proveArchive(ctx, a, served, v.want); err != nil {
+// prove walks what clients are given, suite by suite, then finds every stanza
+// of a curated suite, byte for byte, in an index of the same suite under upstream's signature.
+func (v *verifier) prove(ctx context.Context, a snapshot.Archive, r *ArchiveReport) error {
+	if a.Class == snapshot.Site && v.Trust.Upstream[a.Prefix] != nil {
+		return fmt.Errorf("%w: a key of upstream's is given for it, but the statement calls it the site's own", ErrIntegrity)
+	}
+	stanzas := map[string]map[snapshot.Digest]string{} // by directory of the suite in the archive
+	err := v.chain.walk(ctx, a, served, visitor{
+		file: v.add,
+		stanza: func(p *provenSuite, st deb.Stanza) {
+			if stanzas[p.name] == nil {
+				stanzas[p.name] = map[snapshot.Digest]string{}
+			}
+			stanzas[p.name][stanzaSum(st)] = st.Get("Package") + " " + st.Get("Version") + " " + st.Get("Architecture")
+		},
+	})
+	for _, s := range stanzas {
+		r.Packages += len(s)
+	}
+	if err != nil {
 		return err
 	}
+	if err := v.carried(ctx, a, r); err != nil {
+		return err
+	}
+	if a.Class == snapshot.Site || a.Mode == snapshot.Verbatim {
+		return nil
+	}
+	return v.provenance(ctx, a, stanzas, r)
+}
+
+// carried reports the suites and holds that no index of a curated suite is
+// listed and left out: apt would see fewer packages, or none.
+func (v *verifier) carried(ctx context.Context, a snapshot.Archive, r *ArchiveReport) error {
 	suites, err := v.chain.suites(ctx, a, served)
 	if err != nil {
 		return err
 	}
-	return v.eachStanza(ctx, suites, func(st deb.Stanza) {
-		stanzas[stanzaSum(st)] = st.Get("Package") + " " + st.Get("Version") + " " + st.Get("Architecture")
-	})
+	for _, p := range suites {
+		ring := v.Trust.Site
+		if a.Mode == snapshot.Verbatim {
+			ring = v.Trust.Upstream[a.Prefix]
+		}
+		r.Suites = append(r.Suites, SuiteReport{Name: p.name, Served: v.release(p, ring)})
+		if a.Mode == snapshot.Verbatim {
+			continue
+		}
+		for _, f := range p.release.Files {
+			if _, _, ok := indexName(f.Path); !ok || v.want[p.base+f.Path] != nil {
+				continue
+			}
+			if v.want[p.base+plainName(f.Path)+".gz"] == nil {
+				return fmt.Errorf("%w: index %s is listed, but not in the snapshot", ErrIntegrity, p.base+f.Path)
+			}
+		}
+	}
+	return nil
+}
+
+func (v *verifier) add(p *provenSuite, name string, b snapshot.Blob) {
+	w := v.want[name]
+	if w == nil {
+		w = &wanted{Blob: b}
+		v.want[name] = w
+	}
+	if w.Blob != b {
+		v.fail("%s: %s is %s in %s, elsewhere %s", p.archive.Prefix, name, b, p.files[0].Path, w.Blob)
+	}
+	if !slices.Contains(w.by, p) {
+		w.by = append(w.by, p)
+	}
 }
 
 // stanzaSum is the digest of a stanza without the line ends behind it, which
@@ -180,51 +181,26 @@ func stanzaSum(st deb.Stanza) snapshot.Digest {
 	return sha256.Sum256([]byte(strings.TrimRight(string(st), "\n")))
 }
 
-func (v *verifier) eachStanza(ctx context.Context, suites []*provenSuite, f func(deb.Stanza)) error {
-	for _, p := range suites {
-		ixs, err := v.chain.indices(p)
-		if err != nil {
-			return err
-		}
-		for _, ix := range ixs {
-			data, err := v.chain.read(ctx, ix)
-			if err != nil {
-				return err
-			}
-			for st, err := range deb.Stanzas(data) {
-				if err == nil {
-					f(st)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// upstreamProof finds every stanza, byte for byte, in an index under upstream's
-// signature.
-func (v *verifier) upstreamProof(ctx context.Context, a snapshot.Archive, stanzas map[snapshot.Digest]string, r *ArchiveReport) error {
+// provenance finds the stanzas under upstream's signature.
+func (v *verifier) provenance(ctx context.Context, a snapshot.Archive, stanzas map[string]map[snapshot.Digest]string, r *ArchiveReport) error {
 	suites, err := v.chain.suites(ctx, a, upstreams)
 	if err != nil {
 		return err
 	}
-	ring := v.Trust.Upstream[a.Prefix]
-	for _, p := range suites {
-		s := SuiteReport{Name: p.name, Date: p.release.Date, Upstream: signature(p.release.How, ring, v.Trust.Now)}
-		if !p.release.ValidUntil.IsZero() {
-			s.ValidUntil = &p.release.ValidUntil
-		}
-		r.Suites = append(r.Suites, s)
-		for _, f := range p.files {
-			v.want[f.Path] = f.Blob
-		}
-		if err := v.chain.listedFiles(p, v.want); err != nil {
-			return err
-		}
-	}
-	left := stanzas
-	if a.Mode == snapshot.Curated {
-		if err := v.eachStanza(ctx, suites, func(st deb.Stanza) { delete(left, stanzaSum(st)) }); err != nil {
+	for i, p := range suites {
+		up := v.release(p, v.Trust.Upstream[a.Prefix])
+		r.Suites[i].Upstream = &up
+		left := stanzas[r.Suites[i].Name]
+		err := v.chain.walkSuite(ctx, p, visitor{
+			file: func(p *provenSuite, name string, b snapshot.Blob) {
+				if _, own := v.Snapshot.Table.Find(name); !own {
+					name = strings.TrimPrefix(name, "upstream/") // a pool file of both views has one row
+				}
+				v.add(p, name, b)
+			},
+			stanza: func(_ *provenSuite, st deb.Stanza) { delete(left, stanzaSum(st)) },
+		})
+		if err != nil {
 			return err
 		}
 		if len(left) > 0 {
@@ -233,11 +209,8 @@ func (v *verifier) upstreamProof(ctx context.Context, a snapshot.Archive, stanza
 				names = append(names, n)
 			}
 			slices.Sort(names)
-			return fmt.Errorf("%w: %d stanzas are in no index of upstream's; first: %s", ErrIntegrity, len(left), names[0])
+			return fmt.Errorf("%w: suite %s: %d stanzas are in no index of upstream's; first: %s", ErrIntegrity, p.name, len(left), names[0])
 		}
-	}
-	if ring == nil {
-		return errNoKey
 	}
 	return nil
 }
@@ -249,91 +222,79 @@ func (v *verifier) rows() {
 	for _, a := range v.report.Archives {
 		failed[a.Prefix] = a.State == Failed
 	}
-	byHash := map[snapshot.Digest]bool{}
-	for _, b := range v.want {
-		byHash[b.Digest] = true
-	}
 	for row := range v.Snapshot.Table.Rows() {
-		prefix, _, _ := strings.Cut(strings.TrimPrefix(row.Path, "upstream/"), "/")
-		if failed[prefix] {
+		if failed[row.Archive()] {
 			continue
 		}
-		blob, ok := v.want[row.Path]
-		switch {
-		case ok && blob.Digest == row.Digest:
-		case !ok && strings.Contains(row.Path, "/by-hash/SHA512/") && byHash[row.Digest]:
-		case !ok:
+		switch w := v.want[row.Path]; {
+		case w == nil:
 			v.fail("%s: no signed index names it", row.Path)
-		default:
-			v.fail("%s: the table says %s, its index %s", row.Path, row.Digest, blob.Digest)
+		case w.Blob != row.Blob():
+			v.fail("%s: the table says %s, its index %s", row.Path, row.Blob(), w.Blob)
 		}
 	}
 }
 
-// lock holds the lock's package lines against the pool files of the table.
-func (v *verifier) lock() {
-	l, err := config.ParseLock("lock", v.Snapshot.Lock)
+// graph holds the artifact against the snapshot: its documents follow from it,
+// so there is one right root, and nothing can hide below it. Then it reads each of them.
+func (v *verifier) graph(ctx context.Context) error {
+	packed, err := artifact.Pack(v.Snapshot)
 	if err != nil {
-		v.fail("lock: %s", err)
-		return
+		v.fail("artifact: %s", err)
+		return nil
 	}
-	if !l.Date.Equal(v.Snapshot.Statement.Date) {
-		v.fail("lock: its date is %s, the statement's %s", stamp(l.Date), stamp(v.Snapshot.Statement.Date))
+	if packed.Root() != v.Snapshot.Root {
+		v.fail("artifact: its root is %s, what the snapshot packs to is %s", v.Snapshot.Root, packed.Root())
 	}
-	locked := map[string]bool{}
-	for _, a := range l.Archives {
-		for _, p := range a.Packages {
-			locked[fmt.Sprintf("%s %s %s %s %s", a.Prefix, p.Name, p.Version, p.Architecture, p.Digest)] = true
-		}
+	if v.Ref.Name == "" {
+		return nil
 	}
-	for _, a := range v.Snapshot.Statement.Archives {
-		if a.Mode != snapshot.Curated {
-			continue
-		}
-		for row := range v.Snapshot.Table.Under(a.Prefix + "/") {
-			if row.Name == "" {
-				continue
-			}
-			key := fmt.Sprintf("%s %s %s %s %s", a.Prefix, row.Name, row.Version, row.Architecture, row.Digest)
-			if !locked[key] {
-				v.fail("lock: has no line for %s", key)
-			}
-			delete(locked, key)
-		}
+	g, err := artifact.ReadGraph(ctx, v.pinned(), v.Options)
+	switch {
+	case errors.Is(err, ErrIntegrity), errors.Is(err, snapshot.ErrNotExist):
+		v.fail("artifact: %s", err)
+		return nil
+	case err != nil:
+		return err
 	}
-	for key := range locked {
-		v.fail("lock: %s is not in the snapshot", key)
-	}
+	v.report.Manifests = len(g.Manifests)
+	return nil
 }
 
-func (v *verifier) distinct() (files int, bytes int64) {
+// pinned is the reference by the root that was opened: a tag may have moved meanwhile.
+func (v *verifier) pinned() artifact.Reference {
+	ref := v.Ref
+	ref.Digest = v.Snapshot.Root
+	return ref
+}
+
+func (v *verifier) count() {
 	seen := map[snapshot.Digest]bool{}
-	for _, b := range v.want {
-		if !seen[b.Digest] {
-			seen[b.Digest] = true
-			files, bytes = files+1, bytes+b.Size
+	for _, w := range v.want {
+		if !seen[w.Digest] {
+			seen[w.Digest] = true
+			v.report.Files, v.report.Bytes = v.report.Files+1, v.report.Bytes+w.Size
 		}
 	}
-	return files, bytes
+	v.report.files = v.want
 }
 
 // hash reads every file once, each to its verified end.
 func (v *verifier) hash(ctx context.Context) error {
 	paths := make([]string, 0, len(v.want))
 	seen := map[snapshot.Digest]bool{}
-	for p, b := range v.want {
-		if !seen[b.Digest] {
-			seen[b.Digest] = true
+	for _, p := range sortedKeys(v.want) {
+		if d := v.want[p].Digest; !seen[d] {
+			seen[d] = true
 			paths = append(paths, p)
 		}
 	}
-	slices.Sort(paths)
 	failures := make([]string, len(paths))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	for i, p := range paths {
 		g.Go(func() error {
-			err := v.readThrough(gctx, v.want[p])
+			err := v.readThrough(gctx, v.want[p].Blob)
 			if errors.Is(err, ErrIntegrity) || errors.Is(err, snapshot.ErrNotExist) {
 				failures[i] = fmt.Sprintf("%s: %s", p, err)
 				return nil
@@ -358,4 +319,18 @@ func (v *verifier) readThrough(ctx context.Context, b snapshot.Blob) error {
 	defer f.Close()
 	_, err = io.Copy(io.Discard, f.Reader)
 	return err
+}
+
+// signature says by what a text is believed; ring knows the keys, nil if there is none.
+func signature(h archive.How, ring *archive.Keyring, now time.Time) Signature {
+	s := Signature{Kind: h.Kind.String()}
+	if h.Kind != archive.Signed {
+		return s
+	}
+	s.Key, s.Time = h.Signer, &h.Time
+	s.AptRefuses = ring.AptRefuses(h, now)
+	if info, ok := ring.Info(h.Signer, now); ok && !info.Expires.IsZero() {
+		s.KeyValidUntil = &info.Expires
+	}
+	return s
 }

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/mirror"
+)
+
+func (a *app) verify() *cobra.Command {
+	var p planFlags
+	var require string
+	var remote, asJSON, list bool
+	cmd := &cobra.Command{
+		Use:   "verify [REF]",
+		Short: "Prove a snapshot: signatures, chain, every byte",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	p.trustFlags(cmd.Flags())
+	cmd.Flags().StringVar(&require, "require", "", "`upstream`: every archive proved down from upstream's key, or made by the site")
+	cmd.Flags().BoolVar(&remote, "remote", false, "ask the place for every blob instead of reading it")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	cmd.Flags().BoolVar(&list, "report", false, "list every file: by which key, signed when, key valid until when")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if require != "" && require != "upstream" {
+			return fmt.Errorf("%w: --require knows upstream only", mirror.ErrUsage)
+		}
+		s, trust, err := a.open(cmd, &p, args)
+		if err != nil {
+			return err
+		}
+		plan, err := p.plan()
+		if err != nil {
+			return err
+		}
+		q := mirror.Verifying{Snapshot: s, Trust: trust, Hash: !remote, Options: a.options(), Log: a.log}
+		if q.Ref, err = reference(args, plan); err != nil {
+			return err
+		}
+		report, err := mirror.Verify(cmd.Context(), q)
+		if report == nil {
+			return err
+		}
+		if err == nil && remote {
+			err = mirror.Remote(cmd.Context(), q.Ref, s, report, q.Options)
+		}
+		if list {
+			report.List()
+		}
+		if asJSON {
+			if err := a.printJSON(report); err != nil {
+				return err
+			}
+		} else {
+			a.printReport(report)
+		}
+		if err == nil && require == "upstream" {
+			err = report.RequireUpstream()
+		}
+		return err
+	}
+	return cmd
+}
+
+func (a *app) printReport(r *mirror.Report) {
+	w := a.stdout
+	fmt.Fprintf(w, "%s\n", r.Root)
+	fmt.Fprintf(w, "statement of %s: %s\n", r.Date.Format(time.RFC3339), printSignature(r.Statement))
+	for _, ar := range r.Archives {
+		fmt.Fprintf(w, "%s: %s", ar.Prefix, ar.State)
+		if ar.Reason != "" {
+			fmt.Fprintf(w, " (%s)", ar.Reason)
+		}
+		fmt.Fprintf(w, "; %s, %s, %d packages\n", ar.Mode, ar.Class, ar.Packages)
+		for _, s := range ar.Suites {
+			a.printRelease(s.Name, s.Served)
+			if s.Upstream != nil {
+				a.printRelease("upstream's", *s.Upstream)
+			}
+		}
+	}
+	for _, f := range r.Listing {
+		var by []string
+		for _, name := range f.Releases {
+			rel, _ := r.Release(name)
+			by = append(by, printSignature(rel.Signature))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", f.Path, f.Digest, f.Size, strings.Join(by, "; "))
+	}
+	for _, f := range r.Failures {
+		fmt.Fprintf(w, "FAILED %s\n", f)
+	}
+	how := "hashed"
+	if !r.Hashed {
+		how = "asked for"
+	}
+	fmt.Fprintf(w, "%d files, %s %s\n", r.Files, size(r.Bytes), how)
+}
+
+func (a *app) printRelease(name string, r mirror.ReleaseReport) {
+	fmt.Fprintf(a.stdout, "  %s of %s: %s", name, r.Date.Format(time.RFC3339), printSignature(r.Signature))
+	if r.ValidUntil != nil {
+		fmt.Fprintf(a.stdout, ", valid until %s", r.ValidUntil.Format(time.RFC3339))
+	}
+	fmt.Fprintln(a.stdout)
+}
+
+func printSignature(s mirror.Signature) string {
+	parts := []string{s.Kind}
+	if s.Key != "" {
+		parts = append(parts, "by "+s.Key)
+	}
+	if s.Time != nil {
+		parts = append(parts, "on "+s.Time.Format(time.RFC3339))
+	}
+	if s.KeyValidUntil != nil {
+		parts = append(parts, "key valid until "+s.KeyValidUntil.Format(time.DateOnly))
+	}
+	if s.AptRefuses != "" {
+		parts = append(parts, "apt would refuse: "+s.AptRefuses)
+	}
+	return strings.Join(parts, ", ")
+}
