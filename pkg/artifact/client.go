@@ -169,13 +169,13 @@ func hostCredential(ref Reference, o *Options) (auth.CredentialFunc, error) {
 		}
 		podman = append(podman, store)
 	}
-	docker, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
+	docker, err := dockerStore()
 	if err != nil {
 		return nil, fmt.Errorf("docker credentials: %w", err)
 	}
 	host := ref.host()
 	return func(ctx context.Context, asked string) (auth.Credential, error) {
-		if asked != host {
+		if asked != host { // docker.io is asked for under another name
 			return credentials.Credential(docker)(ctx, asked)
 		}
 		for key := ref.Name; key != "." && key != "/"; key = parent(key) {
@@ -187,6 +187,14 @@ func hostCredential(ref Reference, o *Options) (auth.CredentialFunc, error) {
 		}
 		return docker.Get(ctx, credentials.ServerAddressFromRegistry(host))
 	}, nil
+}
+
+// dockerStore is docker's configuration; a service without a home has none.
+func dockerStore() (credentials.Store, error) {
+	if _, err := os.UserHomeDir(); err != nil && os.Getenv("DOCKER_CONFIG") == "" {
+		return credentials.NewMemoryStore(), nil
+	}
+	return credentials.NewStoreFromDocker(credentials.StoreOptions{})
 }
 
 // parent drops the last part of a path; "." ends.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -61,7 +62,7 @@ func explainNetwork(doing string, ref Reference, err error) error {
 	case errors.As(err, &unknown):
 		return fmt.Errorf("%s: %w; give the CA by --ca-file or in /etc/docker/certs.d/%s/ca.crt", doing, err, ref.host())
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return fmt.Errorf("%s: %w", doing, brief(err))
 }
 
 // brief shortens oras-go's error response: the URL says no more than doing does.
@@ -70,17 +71,19 @@ func brief(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	return briefError{e}
-}
-
-type briefError struct{ *errcode.ErrorResponse }
-
-func (b briefError) Error() string {
-	text := http.StatusText(b.StatusCode)
-	if len(b.Errors) > 0 {
-		text = fmt.Sprintf("%.500s", b.Errors.Error())
+	text := http.StatusText(e.StatusCode)
+	if len(e.Errors) > 0 {
+		text = fmt.Sprintf("%.500s", e.Errors.Error())
 	}
-	return fmt.Sprintf("HTTP %d, %s", b.StatusCode, text)
+	text = fmt.Sprintf("HTTP %d, %s", e.StatusCode, text)
+	return briefError{strings.Replace(err.Error(), e.Error(), text, 1), err}
 }
 
-func (b briefError) Unwrap() error { return b.ErrorResponse }
+// briefError is an error under another text.
+type briefError struct {
+	text string
+	error
+}
+
+func (b briefError) Error() string { return b.text }
+func (b briefError) Unwrap() error { return b.error }

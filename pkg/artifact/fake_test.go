@@ -8,7 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -169,4 +169,17 @@ func (f *fakeRegistry) answer(before func(w http.ResponseWriter, r *http.Request
 	f.before, f.n = before, 0
 }
 
-var hexDigest = regexp.MustCompile(`[0-9a-f]{64}`)
+// TestMain keeps the credentials of whoever runs the tests out of them.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "artifact-test-")
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"HOME", "DOCKER_CONFIG", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"} {
+		os.Setenv(name, dir)
+	}
+	os.Unsetenv("REGISTRY_AUTH_FILE")
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}

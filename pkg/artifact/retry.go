@@ -20,7 +20,7 @@ const (
 	maxTries      = 6                // of one request or blob
 	maxThrottled  = 30               // answers 429 to one request or blob, which do not count as tries
 	firstBackoff  = time.Second / 4  // doubled each time
-	maxBackoff    = 15 * time.Second // without Retry-After
+	backoffGrowth = 64               // at most so many times the first, 16 s, without Retry-After
 	maxRetryAfter = 5 * time.Minute  // a longer Retry-After is an error, not a wait
 	stallTimeout  = time.Minute      // without a byte moved
 	answerTimeout = 10 * time.Minute // from the last byte of a blob to the registry's answer
@@ -130,7 +130,7 @@ func (r *registryPlace) retry(ctx context.Context, try func(context.Context) err
 		if err == nil || ctx.Err() != nil || !passes(err, r.reached.Load()) {
 			return err
 		}
-		pause := min(backoff, maxBackoff)
+		pause := backoff
 		if h.set {
 			if h.after > maxRetryAfter {
 				return fmt.Errorf("%w (the registry asks to wait %s)", err, h.after)
@@ -147,7 +147,7 @@ func (r *registryPlace) retry(ctx context.Context, try func(context.Context) err
 		if tries >= maxTries {
 			return fmt.Errorf("%w, after %d tries", err, tries)
 		}
-		backoff *= 2
+		backoff = min(2*backoff, backoffGrowth*r.backoff)
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}

@@ -141,20 +141,21 @@ func (r registryTarget) explainTag(tag string, moving bool, d descriptor, err er
 	switch status(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusPreconditionFailed, http.StatusUnprocessableEntity:
 		if moving {
-			return tagError{"tag " + tag + " exists and the registry does not let it be moved: " + brief(err).Error() +
+			return errTag{"tag " + tag + " exists and the registry does not let it be moved: " + brief(err).Error() +
 				"; the snapshot is there as " + d.Digest.String() + ": push to another tag, or allow this one to move", err}
 		}
 	}
 	return explain("tag "+tag, r.ref, err)
 }
 
-type tagError struct {
+// errTag says that a tag may not be moved: nothing is missing, and asking again does not help.
+type errTag struct {
 	text string
 	error
 }
 
-func (e tagError) Error() string { return e.text }
-func (e tagError) Unwrap() error { return e.error }
+func (e errTag) Error() string { return e.text }
+func (e errTag) Unwrap() error { return e.error }
 
 // close has nothing to undo: what is at the registry stays.
 func (r registryTarget) close() error { return nil }

@@ -100,7 +100,7 @@ func (w *writer) publish(ctx context.Context) error {
 		tags = tags[1:]
 	}
 	if err := w.t.publish(ctx, w.root, w.p.root, tags...); err != nil {
-		var tag tagError
+		var tag errTag
 		if missesContent(err) && !errors.As(err, &tag) && !w.asksAll() {
 			return fmt.Errorf("%w: %w", errBelief, err)
 		}

@@ -1,0 +1,253 @@
+package artifact
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/snapshottest"
+)
+
+// quick makes waits short; the bounds stay.
+func quick() Options {
+	return Options{tuning: tuning{backoff: time.Microsecond, stall: 300 * time.Millisecond}}
+}
+
+// Every request of a push and of opening fails once, in each way that passes.
+func TestEveryRequestFailsOnce(t *testing.T) {
+	t.Parallel()
+	files := synthFiles(3)
+	s := takeOf(t, files)
+	for how, fail := range map[string]func(w http.ResponseWriter, r *http.Request){
+		"429": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "0.001")
+			w.WriteHeader(429)
+		},
+		"503":   func(w http.ResponseWriter, _ *http.Request) { refuse(w, 503, "UNAVAILABLE") },
+		"500":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"408":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(408) },
+		"reset": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"reset after the body": func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			panic(http.ErrAbortHandler)
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeRegistry(t)
+			ref := f.ref(t, "noble")
+			var mu sync.Mutex
+			failed := map[string]bool{}
+			posts := 0
+			f.answer(func(w http.ResponseWriter, r *http.Request, n int) bool {
+				key := r.Method + r.URL.Path
+				mu.Lock()
+				if r.Method == http.MethodPost {
+					posts++
+					key += fmt.Sprint(posts / 2) // every other
+				} else if kindOf(r) == "upload" {
+					key = r.URL.Query().Get("digest")
+				}
+				first := !failed[key]
+				failed[key] = true
+				mu.Unlock()
+				if n > 0 && first {
+					fail(w, r)
+				}
+				return n > 0 && first
+			})
+			o := quick()
+			o.Concurrency = 1
+			if _, err := Push(t.Context(), ref, s, PushOptions{Options: o}); err != nil {
+				t.Fatal(err)
+			}
+			back, err := openSnapshot(t.Context(), ref, quick())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := snapshottest.Equal(t.Context(), s, back); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// What does not pass ends after a bounded number of tries, and says what and why.
+func TestPermanentErrors(t *testing.T) {
+	t.Parallel()
+	s := takeOf(t, synthFiles(1))
+	for code, c := range map[int]struct {
+		says  string
+		tries int64 // 0: any number
+	}{
+		401: {"docker login", 1}, 403: {"may not do that", 1}, 405: {"does not allow", 1}, 413: {"client_max_body_size", 1},
+		429: {"limits the rate", maxThrottled + 1}, 500: {"HTTP 500", maxTries}, 501: {"HTTP 501", 1},
+	} {
+		f := newFakeRegistry(t)
+		var posts atomic.Int64
+		f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			if r.Method != http.MethodPost {
+				return false
+			}
+			posts.Add(1)
+			refuse(w, code, "SOME_CODE")
+			return true
+		})
+		o := quick()
+		o.Concurrency = 1
+		_, err := Push(t.Context(), f.ref(t, "noble"), s, PushOptions{Options: o})
+		if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "upload") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%d: %v; want %q", code, err, c.says)
+		}
+		if n := posts.Load(); n != c.tries {
+			t.Errorf("%d: %d tries, want %d", code, n, c.tries)
+		}
+	}
+}
+
+// A registry that wants to be left alone for longer than the bound is not waited for.
+func TestRetryAfterTooLong(t *testing.T) {
+	t.Parallel()
+	f := newFakeRegistry(t)
+	f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		w.Header().Set("Retry-After", time.Now().Add(24*time.Hour).UTC().Format(http.TimeFormat))
+		w.WriteHeader(429)
+		return true
+	})
+	_, err := Open(t.Context(), f.ref(t, "noble"), quick())
+	if err == nil || status(err) != 429 {
+		t.Error(err)
+	}
+	if n := total(f.counts()); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+func TestRetryAfterForms(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[string]time.Duration{"3": 3 * time.Second, "0.5": time.Second / 2, "10.3ms": 10300 * time.Microsecond, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
+		got, ok := retryAfter(&http.Response{Header: http.Header{"Retry-After": {v}}})
+		if !ok || got != want {
+			t.Errorf("%s: %s, %t", v, got, ok)
+		}
+	}
+	for _, v := range []string{"", "soon", "-3", "1e300"} {
+		if got, ok := retryAfter(&http.Response{Header: http.Header{"Retry-After": {v}}}); ok {
+			t.Errorf("%s: %s", v, got)
+		}
+	}
+}
+
+// A host that never answered is not tried again, one that did is.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	f := newFakeRegistry(t)
+	ref := f.ref(t, "noble")
+	f.server.Close()
+	begin := time.Now()
+	_, err := Open(t.Context(), ref, Options{})
+	if err == nil || errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > firstBackoff {
+		t.Errorf("tried again, for %s", took)
+	}
+}
+
+// breakOff answers a blob in pieces, each connection breaking after some bytes.
+func breakOff(f *fakeRegistry, d snapshot.Digest, data []byte, ranges, stall bool) func(http.ResponseWriter, *http.Request, int) bool {
+	return func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, d.Hex()) {
+			return false
+		}
+		from := 0
+		if v := r.Header.Get("Range"); v != "" && ranges {
+			if _, err := fmt.Sscanf(v, "bytes=%d-", &from); err != nil {
+				panic(err)
+			}
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data)))
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)-from))
+			w.WriteHeader(http.StatusPartialContent)
+		} else {
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		}
+		f.mu.Lock()
+		step := 40_000 + 10_000*f.n
+		f.mu.Unlock()
+		if _, err := w.Write(data[from:min(len(data), from+step)]); err != nil {
+			return true
+		}
+		if from+step < len(data) {
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				return true
+			}
+			if stall {
+				<-r.Context().Done()
+			}
+			panic(http.ErrAbortHandler)
+		}
+		return true
+	}
+}
+
+// A broken or stalled download goes on where it broke, with or without Range.
+func TestResumedDownload(t *testing.T) {
+	t.Parallel()
+	files := synthFiles(1)
+	s := takeOf(t, files)
+	const path = "own/pool/main/b/big/big_1_amd64.deb"
+	for name, c := range map[string]struct{ ranges, stall bool }{"range": {true, false}, "no range": {false, false}, "stall": {true, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeRegistry(t)
+			ref := f.ref(t, "noble")
+			mustPush(t, ref, s, PushOptions{})
+			back, err := openSnapshot(t.Context(), ref, quick())
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.counts()
+			f.answer(breakOff(f, snapshot.Sum(files[path]), files[path], c.ranges, c.stall))
+			file, err := back.Open(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			got, err := io.ReadAll(file)
+			if err != nil || snapshot.Sum(got) != snapshot.Sum(files[path]) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			if n := f.counts()["GET blob"]; n < 2 {
+				t.Errorf("%d requests: it did not break", n)
+			}
+		})
+	}
+}
+
+// A server that sends nothing is given up after bounded tries.
+func TestStalledForEver(t *testing.T) {
+	t.Parallel()
+	f := newFakeRegistry(t)
+	ref := f.ref(t, "noble")
+	s := takeOf(t, synthFiles(1))
+	f.answer(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+		if r.Method == http.MethodPost {
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	})
+	o := quick()
+	o.tuning.stall = 20 * time.Millisecond
+	_, err := Push(t.Context(), ref, s, PushOptions{Options: o})
+	if !errors.Is(err, errStalled) {
+		t.Error(err)
+	}
+}
