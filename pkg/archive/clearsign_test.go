@@ -85,10 +85,10 @@ func TestFraming(t *testing.T) {
 // TestManyLines holds the reading to linear time and no pile of copies.
 func TestManyLines(t *testing.T) {
 	t.Parallel()
-	data := headerS + strings.Repeat("\n", MaxReleaseSize-1000) + aSig
+	data := headerS + strings.Repeat("\n", MaxReleaseSize/5) + aSig
 	text, _, err := VerifyClearsigned([]byte(data), Trust{})
 	wantErr(t, err, "")
-	if len(text) != MaxReleaseSize-1000 {
+	if len(text) != MaxReleaseSize/5 {
 		t.Errorf("%d bytes", len(text))
 	}
 }

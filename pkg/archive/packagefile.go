@@ -68,7 +68,7 @@ func (f PackageFile) validateNames() error {
 	if len(f.Architecture) > maxName || !architectureName.MatchString(f.Architecture) {
 		return fmt.Errorf("package %s: architecture %.80q", f.Name, f.Architecture)
 	}
-	if len(f.Version) > maxName || strings.ContainsFunc(f.Version, isControl) || strings.ContainsAny(f.Version, "/ ") {
+	if ValidPath(f.Version) != nil || len(f.Version) > maxName || strings.ContainsAny(f.Version, "/ ") { // dpkg is lax, but it becomes part of a file name
 		return fmt.Errorf("package %s: version %.80q", f.Name, f.Version)
 	}
 	if _, err := deb.ParseVersion(f.Version); err != nil {
