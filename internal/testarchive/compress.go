@@ -8,6 +8,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
 )
 
 // Compress packs data as xz, gz, zst, or none. The bytes depend on the module
@@ -21,8 +22,8 @@ func Compress(t testing.TB, name string, data []byte) []byte {
 	case "none", "":
 		return data
 	case "xz":
-		// A small dictionary: the default takes 8 MiB for each of many tiny files.
-		w, err = xz.WriterConfig{DictCap: 1 << 16}.NewWriter(&out)
+		// A dictionary no larger than the data: the default takes 8 MiB for each of many tiny files.
+		w, err = xz.WriterConfig{DictCap: min(max(len(data), lzma.MinDictCap), 1<<16)}.NewWriter(&out)
 	case "gz":
 		w, err = gzip.NewWriterLevel(&out, gzip.BestCompression)
 	case "zst":

@@ -29,7 +29,7 @@ type Package struct {
 	NoSHA256 bool
 }
 
-// Ref is where Find names a package: name and version.
+// Ref is NAME=VERSION.
 func (p Package) Ref() string { return p.Name + "=" + p.Version }
 
 // FileName is NAME_VERSION_ARCH.deb, the version without its epoch.

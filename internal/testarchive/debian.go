@@ -5,7 +5,7 @@ import "time"
 // Debian is a small archive with what docker needs, and more: suites bookworm
 // and bookworm-updates, loops (libc6 and libgcc-s1), Provides, alternatives,
 // versions with epoch, + and ~. It lists and has what Debian's own suites list and have (AsDebian).
-// Nothing in it has "<" or ">" problems on purpose: hostile ones are in Hostile.
+// Two of its packages need what is not there: broken-depends, and git by its first alternative only.
 func Debian() Archive {
 	suite := func(dir, suite, version string, date time.Time, ps []Package) Suite {
 		return Suite{
@@ -38,6 +38,30 @@ func Security() Archive {
 				simple("ca-certificates", "20230311+deb12u2", "all", "openssl (>= 1.1.1), debconf (>= 0.5) | debconf-2.0"),
 			},
 		}},
+	}
+}
+
+// DockerClosure is what apt 2.6.1 chose for docker-ce from Docker(), Debian()
+// and Security() with an empty dpkg status, without Recommends: NAME=VERSION, sorted.
+func DockerClosure() []string {
+	return []string{
+		"containerd.io=1.7.29-1~debian.12~bookworm",
+		"docker-ce-cli=5:28.5.2-1~debian.12~bookworm",
+		"docker-ce=5:28.5.2-1~debian.12~bookworm",
+		"gcc-12-base=12.2.0-14+deb12u1",
+		"iptables=1.8.9-2",
+		"libc6=2.36-9+deb12u13",
+		"libcap2=1:2.66-4+deb12u2",
+		"libcrypt1=1:4.4.33-2",
+		"libgcc-s1=12.2.0-14+deb12u1",
+		"libip4tc2=1.8.9-2",
+		"liblzma5=5.4.1-1",
+		"libmnl0=1.0.4-3",
+		"libnftnl11=1.2.4-2",
+		"libseccomp2=2.5.4-1+deb12u2",
+		"libsystemd0=252.39-1~deb12u2",
+		"libxtables12=1.8.9-2",
+		"netbase=6.4",
 	}
 }
 

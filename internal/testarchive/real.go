@@ -19,15 +19,32 @@ func RealDate() time.Time { return time.Date(2026, 11, 20, 2, 11, 10, 0, time.UT
 // bookworm-updates main amd64 of Debian, with five of its packages. Not to be written to.
 func Real(t testing.TB) (dir string) {
 	t.Helper()
-	_, here, _, ok := runtime.Caller(0)
-	if !ok {
-		t.Fatal("testarchive: where this source lies is not known")
-	}
-	dir = filepath.Join(filepath.Dir(here), "..", "..", "testdata", "real")
+	dir = filepath.Join(sourceRoot(t), "testdata", "real")
 	if _, err := os.Stat(filepath.Join(dir, "dists", RealSuite, "InRelease")); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// sourceRoot is the directory of go.mod: above this source file, or above the
+// working directory where the binary was built with -trimpath.
+func sourceRoot(t testing.TB) string {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{filepath.Dir(here), wd} {
+		for filepath.IsAbs(dir) && dir != filepath.Dir(dir) {
+			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+				return dir
+			}
+			dir = filepath.Dir(dir)
+		}
+	}
+	t.Fatal("testarchive: the source tree is not found")
+	return ""
 }
 
 // RealFiles is the real archive's dists/ and pool/.
