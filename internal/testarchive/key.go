@@ -118,26 +118,11 @@ func (k *Key) Detach(t testing.TB, text []byte, at time.Time) []byte {
 // a signature per key, in their order. The text's last line end is not signed.
 func ClearsignAll(t testing.TB, text []byte, at time.Time, keys ...*Key) []byte {
 	t.Helper()
-	return clearsign(t, text, at, crypto.SHA256, keys...)
-}
-
-// ClearsignSHA1 is the same with a digest that nobody should accept any more.
-func ClearsignSHA1(t testing.TB, text []byte, at time.Time, keys ...*Key) []byte {
-	t.Helper()
-	return clearsign(t, text, at, crypto.SHA1, keys...)
-}
-
-func clearsign(t testing.TB, text []byte, at time.Time, hash crypto.Hash, keys ...*Key) []byte {
-	t.Helper()
 	var sigs bytes.Buffer
 	for _, k := range keys {
-		k.sign(t, &sigs, packet.SigTypeText, canonical(text), at, hash)
+		k.sign(t, &sigs, packet.SigTypeText, canonical(text), at, crypto.SHA256)
 	}
-	name := "SHA256"
-	if hash == crypto.SHA1 {
-		name = "SHA1"
-	}
-	return FrameClearsigned(text, name, sigs.Bytes())
+	return FrameClearsigned(text, "SHA256", sigs.Bytes())
 }
 
 // FrameClearsigned puts a text and its signature packets into the cleartext framework, unchecked.
