@@ -48,7 +48,7 @@ func (s *session) subject(f *failure) string {
 	case f.owner == nil:
 		return f.goal.text
 	case f.clause == nil:
-		return s.title(f.owner) + " would have to be upgraded"
+		return f.text
 	}
 	return s.title(f.owner) + " needs " + f.clause.String()
 }
@@ -66,7 +66,7 @@ func (s *session) title(v *version) string {
 func (s *session) ending(f *failure) string {
 	if len(f.rejects) == 0 {
 		if f.clause == nil {
-			return "; there is no newer version that would do"
+			return "; there is none newer"
 		}
 		return "; seen: " + s.seen(f.clause.alternatives[0].Name)
 	}
@@ -80,6 +80,9 @@ func (s *session) ending(f *failure) string {
 }
 
 func (s *session) rejected(r *rejection) string {
+	if r.kind == rejectedSteps {
+		return "given up after too many attempts"
+	}
 	who := fmt.Sprintf("%s %s", r.v.slot.name, r.v.version)
 	switch r.kind {
 	case rejectedFault:
@@ -90,8 +93,6 @@ func (s *session) rejected(r *rejection) string {
 		return fmt.Sprintf("%s is chosen instead of %s", r.by.version, who)
 	case rejectedEnemy:
 		return fmt.Sprintf("%s conflicts with %s %s", who, r.by.slot.name, r.by.version)
-	case rejectedSteps:
-		return fmt.Sprintf("given up after %d attempts", MaxSteps)
 	}
 	return who + " cannot be installed"
 }

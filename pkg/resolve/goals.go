@@ -11,7 +11,7 @@ import (
 func (s *session) goalsOf(r *Root) (goals []goal, known bool) {
 	reason := Reason{Root: r}
 	if d, ok := r.Query.root.(dependencyNode); ok {
-		options, installed := s.dependencyGoal(d, r.Archive)
+		options, installed := s.dependencyGoal(d, r)
 		if installed || len(options) == 0 {
 			return nil, installed
 		}
@@ -31,7 +31,7 @@ func (s *session) goalsOf(r *Root) (goals []goal, known bool) {
 		}
 		if b == nil || slices.Index(v.slot.versions, v) < slices.Index(v.slot.versions, b) {
 			best[v.slot] = v
-			s.prefer(v, id)
+			s.prefer(v, id, r)
 		}
 	}
 	for _, sl := range order {
@@ -49,7 +49,7 @@ func (s *session) hasNative(best map[*slot]*version, sl *slot) bool {
 	return best[s.slot(sl.name, s.native)] != nil
 }
 
-// isInstalled tells whether the host has this record's package in this version or a newer one.
+// isInstalled tells whether the host has this record's package in its version.
 func (s *session) isInstalled(id int32) bool {
 	for _, c := range s.hosts[s.u.name(id)] {
 		if c.pkg.Name == s.u.name(id) && c.pkg.Architecture == s.u.archOf(id) && deb.Compare(c.pkg.Version, s.u.version(id)) == 0 {
@@ -60,7 +60,7 @@ func (s *session) isInstalled(id int32) bool {
 }
 
 // dependencyGoal is what a plain dependency query takes on this machine.
-func (s *session) dependencyGoal(d dependencyNode, archive string) (options []*version, installed bool) {
+func (s *session) dependencyGoal(d dependencyNode, r *Root) (options []*version, installed bool) {
 	var providers []*version
 	ids, _ := s.u.shortlist(d)
 	for _, arch := range s.arches {
@@ -72,19 +72,19 @@ func (s *session) dependencyGoal(d dependencyNode, archive string) (options []*v
 		}
 		sl := s.slot(d.name, arch)
 		for _, v := range sl.versions {
-			if id, ok := s.recordOf(v, d, archive, ids); ok {
-				s.prefer(v, id)
+			if id, ok := s.recordOf(v, d, r.Archive, ids); ok {
+				s.prefer(v, id, r)
 				return []*version{v}, false
 			}
 		}
 	}
 	for _, id := range ids {
 		v := s.versionOf(id)
-		if v == nil || slices.Contains(providers, v) || archive != "" && s.archive(id) != archive {
+		if v == nil || slices.Contains(providers, v) || r.Archive != "" && s.archive(id) != r.Archive {
 			continue
 		}
-		if r := s.u.row(id); v.candidate && d.match(&r) && (d.arch == "" || d.arch == "all" || v.slot.arch == d.arch) {
-			s.prefer(v, id)
+		if at := s.u.row(id); v.candidate && d.match(&at) && (d.arch == "" || d.arch == "all" || v.slot.arch == d.arch) {
+			s.prefer(v, id, r)
 			providers = append(providers, v)
 		}
 	}
@@ -121,10 +121,23 @@ func (s *session) installedMatch(d dependencyNode, arch string) bool {
 
 func (s *session) archive(id int32) string { return s.u.indices[s.u.records[id].index].Archive }
 
+// twin is a record equal to a version's that was asked for from its own archive.
+type twin struct {
+	id   int32
+	root *Root
+}
+
 // prefer lets a version be the record of the archive it was asked from, if
-// equal ones are in several.
-func (s *session) prefer(v *version, id int32) {
-	if v.id != id && s.archive(id) != s.archive(v.id) {
+// equal ones are in several. Asked for from several, it is taken from each.
+func (s *session) prefer(v *version, id int32, r *Root) {
+	other := s.archive(id) != s.archive(v.id)
+	switch {
+	case other && r.Archive != "" && s.asked[v]:
+		s.twins[v] = append(s.twins[v], twin{id, r})
+	case other && r.Archive != "":
 		v.id, v.parsed = id, nil
+	}
+	if r.Archive != "" {
+		s.asked[v] = true
 	}
 }

@@ -118,3 +118,15 @@ func (h *Host) addInstalled(s deb.Stanza, name, version, arch string, held bool)
 	h.held[c] = held
 	return nil
 }
+
+// architectures are the given ones and after them all others of the host.
+func (h *host) architectures(given []string) []string {
+	all := slices.Clone(given)
+	for _, c := range h.installed {
+		if a := c.pkg.Architecture; a != "all" && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	slices.Sort(all[len(given):])
+	return all
+}

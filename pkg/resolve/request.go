@@ -24,9 +24,10 @@ type Request struct {
 	Recommends    bool
 	// Host, if not nil, is what is installed already: it is kept, satisfies dependencies and is not part of the result.
 	Host *Host
-	// Pins fixes name:arch to a version (a lock).
+	// Pins fixes name:arch to a version (a lock), or to several with blanks between them.
 	Pins map[string]string
-	// Whole takes every package of these archives (packages: all).
+	// Whole takes every package of these archives (packages: all), all versions,
+	// and what they depend on where it can be had; what cannot is in the Notes.
 	Whole []string
 	// NoClosure takes the roots alone.
 	NoClosure bool

@@ -19,7 +19,7 @@ func (u *Universe) Resolve(req Request) (*Result, error) {
 	if len(req.Architectures) == 0 {
 		return nil, errors.New("no architecture to resolve for")
 	}
-	a := &answer{u: u, req: &req, reasons: map[*Package]Reason{}, missing: map[*Root][]string{}}
+	a := &answer{u: u, req: &req, reasons: map[*Package]Reason{}, known: map[*Root]bool{}, missing: map[*Root][]string{}}
 	for i := range req.Roots {
 		a.roots = append(a.roots, &req.Roots[i])
 	}
@@ -40,13 +40,23 @@ func (u *Universe) Resolve(req Request) (*Result, error) {
 type answer struct {
 	u       *Universe
 	req     *Request
-	roots   []*Root
+	roots   []*Root // in canonical order
 	chosen  []*Package
 	reasons map[*Package]Reason
-	found   map[*Root]bool
-	missing map[*Root][]string // chains of roots that fail
+	known   map[*Root]bool     // those that select something
+	missing map[*Root][]string // chains of those that fail
+	common  []commonFailure
 	joint   *RootFailure
 	notes   []string
+}
+
+// commonFailure is a root of architecture "all" that fails on one of several
+// machines. That is none if there is another on which it does not.
+type commonFailure struct {
+	pkg   *Package
+	root  *Root
+	arch  string
+	chain []string
 }
 
 // add takes a package with the first reason there is for it.
@@ -64,40 +74,51 @@ func (a *answer) machine(arches []string) {
 	for _, r := range a.roots {
 		found, known := s.goalsOf(r)
 		goals = append(goals, found...)
-		if known {
-			if a.found == nil {
-				a.found = map[*Root]bool{}
-			}
-			a.found[r] = true
-		}
+		a.known[r] = a.known[r] || known
 	}
 	if a.req.NoClosure {
 		for _, g := range goals {
 			a.add(a.u.pkg(g.options[0].id), g.reason)
 		}
-		return
+	} else if why := a.close(s, goals); why != nil {
+		a.closeEach(s, goals, why)
 	}
-	why := a.close(s, goals)
-	if why == nil {
-		return
+	for _, archive := range a.req.Whole {
+		a.whole(s, archive)
 	}
+}
+
+// closeEach closes the goals one by one after they could not be closed
+// together, for the reason given. On a host that alone is a failure.
+func (a *answer) closeEach(s *session, goals []goal, together *failure) {
 	failed := false
 	for i := range goals {
-		if why := a.close(s, goals[i:i+1]); why != nil {
-			failed = true
-			a.missing[goals[i].reason.Root] = append(a.missing[goals[i].reason.Root], s.explain(why)...)
+		why := a.close(s, goals[i:i+1])
+		if why == nil {
+			continue
+		}
+		failed = true
+		root, chain := goals[i].reason.Root, s.explain(why)
+		if v := goals[i].options[0]; v.arch == "all" && a.req.Host == nil {
+			a.common = append(a.common, commonFailure{a.u.pkg(v.id), root, s.native, chain})
+			continue
+		}
+		if a.missing[root] == nil {
+			a.missing[root] = chain
 		}
 	}
-	if !failed && a.req.Host != nil {
-		a.joint = &RootFailure{Root: a.rootOf(why), Chain: s.explain(why)}
-	}
-	if !failed && len(arches) > 0 {
-		a.notes = append(a.notes, fmt.Sprintf("%s: what is asked for cannot be installed together, each is closed by itself", arches[0]))
+	switch {
+	case failed:
+	case a.req.Host != nil:
+		a.joint = &RootFailure{Root: rootOf(together), Chain: s.explain(together)}
+	default:
+		a.notes = append(a.notes, s.native+": not everything that is asked for can be installed together; each is closed by itself: "+
+			strings.Join(s.explain(together), "; "))
 	}
 }
 
 // rootOf is the root that a failure came from.
-func (a *answer) rootOf(f *failure) *Root {
+func rootOf(f *failure) *Root {
 	if f.goal != nil {
 		return f.goal.reason.Root
 	}
@@ -106,7 +127,7 @@ func (a *answer) rootOf(f *failure) *Root {
 
 // close resolves goals together and takes what was found.
 func (a *answer) close(s *session, goals []goal) *failure {
-	x := &search{session: s, goals: goals}
+	x := s.newSearch(goals)
 	defer x.reset()
 	if why := x.run(); why != nil {
 		return why
@@ -115,25 +136,27 @@ func (a *answer) close(s *session, goals []goal) *failure {
 		if p.v.id >= 0 {
 			a.add(a.u.pkg(p.v.id), p.v.reason)
 		}
+		for _, t := range s.twins[p.v] {
+			a.add(a.u.pkg(t.id), Reason{Root: t.root})
+		}
 	}
 	return nil
 }
 
-// reset leaves the session as it was before the search.
-func (x *search) reset() {
-	for _, p := range x.trail {
-		p.v.level = -1
-	}
-	x.undo(0)
-}
-
 // result is the answer, or the reasons why there is none.
 func (a *answer) result() (*Result, error) {
+	for _, f := range a.common {
+		if _, elsewhere := a.reasons[f.pkg]; elsewhere {
+			a.notes = append(a.notes, fmt.Sprintf("%s: %s cannot be installed: %s", f.arch, f.pkg.Name, f.chain[len(f.chain)-1]))
+		} else if a.missing[f.root] == nil {
+			a.missing[f.root] = f.chain
+		}
+	}
 	var e Unsatisfied
 	for _, r := range a.roots {
 		chain := a.missing[r]
-		if !a.found[r] {
-			chain = []string{a.u.nothing(r)}
+		if !a.known[r] {
+			chain = []string{a.u.nothing(r, a.req.Host)}
 		}
 		if len(chain) > 0 {
 			e.Roots = append(e.Roots, RootFailure{Root: r, Chain: chain})
@@ -152,39 +175,3 @@ func (a *answer) result() (*Result, error) {
 	}
 	return res, nil
 }
-
-// nothing tells that a root selects nothing, and what there is instead.
-func (u *Universe) nothing(r *Root) string {
-	text := r.Query.String()
-	where := "the archives"
-	if r.Archive != "" {
-		where = "archive " + r.Archive
-	}
-	name := ""
-	switch n := r.Query.root.(type) {
-	case dependencyNode:
-		name = n.name
-	case exactNode:
-		name = n.name
-	default:
-		return fmt.Sprintf("%s: selects nothing in %s", text, where)
-	}
-	var seen []string
-	for _, p := range u.Versions(name) {
-		seen = append(seen, fmt.Sprintf("%s (%s) in %s/%s", p.Version, p.Architecture, p.Archive, p.Suite))
-	}
-	switch {
-	case len(seen) > maxVersions:
-		seen = append(seen[:maxVersions:maxVersions], fmt.Sprintf("and %d more", len(seen)-maxVersions))
-		fallthrough
-	case len(seen) > 0:
-		return fmt.Sprintf("%s: not in %s; seen: %s", text, where, strings.Join(seen, ", "))
-	}
-	if near := u.near(name); len(near) > 0 {
-		return fmt.Sprintf("%s: not in %s; seen: none; near: %s", text, where, strings.Join(near, ", "))
-	}
-	return fmt.Sprintf("%s: not in %s; seen: none", text, where)
-}
-
-// maxVersions bounds the versions listed for a root that is not there.
-const maxVersions = 20

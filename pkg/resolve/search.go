@@ -4,9 +4,10 @@ import (
 	"slices"
 )
 
-// MaxSteps bounds how many versions one search tries. The closures of a whole
-// release need some hundreds; what needs more is a knot that nobody wants.
-const MaxSteps = 200_000
+// MaxSteps bounds how many versions one search tries beyond those there are.
+// The largest closures of a release need some thousands; what needs more is a
+// knot that nobody wants.
+const MaxSteps = 50_000
 
 // search finds versions for a list of goals: depth first in the order of the
 // stanzas, as apt marks packages, going back where that fails. When a choice
@@ -23,7 +24,7 @@ type search struct {
 	frames []*frame
 	trail  []placed
 	steps  int
-	wounds *wounds // nil without host
+	marked []*version // found bad
 }
 
 // goal is something asked for: one of these versions, the first that works.
@@ -31,6 +32,17 @@ type goal struct {
 	options []*version
 	reason  Reason
 	text    string // for messages
+}
+
+// newSearch prepares a search for goals; reset must follow.
+func (s *session) newSearch(goals []goal) *search {
+	x := &search{session: s, goals: goals}
+	if s.host != nil {
+		if s.wounds == nil {
+			s.wounds = newWounds(s)
+		}
+	}
+	return x
 }
 
 // agenda is what is still to be looked at: an immutable list.
@@ -50,6 +62,8 @@ type open struct {
 	options []*version
 	soft    bool
 	causes  []*version // chosen versions that made it necessary, owner aside
+	reason  Reason     // if neither clause nor goal tells it
+	text    string     // likewise, for messages
 	rest    *agenda
 }
 
@@ -104,6 +118,9 @@ func (x *search) run() *failure {
 	}
 }
 
+// spent tells that the search has gone on for too long.
+func (x *search) spent() bool { return x.steps > MaxSteps+len(x.u.records) }
+
 // advance finds the next thing on the agenda that is not done.
 func (x *search) advance(at *agenda) (open, bool) {
 	for at != nil {
@@ -111,7 +128,7 @@ func (x *search) advance(at *agenda) (open, bool) {
 		switch {
 		case owner == nil && !at.expand:
 			g := &x.goals[at.goal]
-			if !x.reached(g.options) {
+			if !reached(g.options) {
 				return open{goal: g, options: g.options, rest: at.rest}, true
 			}
 			at = at.rest
@@ -122,7 +139,7 @@ func (x *search) advance(at *agenda) (open, bool) {
 		clauses := x.relations(owner).clauses
 		for k := at.clause; k < len(clauses); k++ {
 			soft := clauses[k].soft()
-			if soft && !x.recommends || x.reached(x.options(owner, k)) {
+			if soft && !x.recommends || reached(x.options(owner, k)) {
 				continue
 			}
 			return open{owner: owner, clause: &clauses[k], options: x.options(owner, k), soft: soft,
@@ -134,7 +151,7 @@ func (x *search) advance(at *agenda) (open, bool) {
 }
 
 // reached tells whether one of the versions is in its slot.
-func (x *search) reached(options []*version) bool {
+func reached(options []*version) bool {
 	for _, o := range options {
 		if o.slot.current == o {
 			return true
@@ -162,8 +179,7 @@ func (x *search) try(f *frame) bool {
 	for f.next < len(f.options) {
 		v := f.options[f.next]
 		f.next++
-		if x.steps++; x.steps > MaxSteps {
-			f.reject = append(f.reject, rejection{v: v, kind: rejectedSteps})
+		if x.steps++; x.spent() {
 			return false
 		}
 		if r := x.obstacle(v); r != nil {
@@ -174,12 +190,14 @@ func (x *search) try(f *frame) bool {
 		x.place(v)
 		f.chosen, v.level = v, len(x.frames)-1
 		f.agenda = &agenda{owner: v, rest: f.rest}
-		v.reason = Reason{Field: "", Clause: ""}
-		if f.goal != nil {
+		switch {
+		case f.goal != nil:
 			f.agenda = f.rest
 			v.reason = f.goal.reason
-		} else {
+		case f.clause != nil:
 			v.reason = Reason{Parent: x.relations(f.owner).pkg, Field: f.clause.field, Clause: f.clause.String()}
+		default:
+			v.reason = f.reason
 		}
 		return true
 	}
@@ -228,7 +246,7 @@ func (x *search) hopeless(v *version) *rejection {
 				}
 			}
 			if len(r.causes) == 0 {
-				v.bad = why
+				x.mark(v, why)
 			}
 			return r
 		}
@@ -290,7 +308,7 @@ func (f *frame) blame(causes []*version) {
 // backjump goes back to the last choice that had a part in the failure of f;
 // there is none (nil) if the goals cannot be reached.
 func (x *search) backjump(f *frame) (*frame, *failure) {
-	why := &failure{owner: f.owner, clause: f.clause, goal: f.goal, rejects: f.reject}
+	why := &failure{owner: f.owner, clause: f.clause, goal: f.goal, text: f.text, rejects: f.reject}
 	if f.owner != nil {
 		f.blame([]*version{f.owner})
 	}
@@ -306,15 +324,41 @@ func (x *search) backjump(f *frame) (*frame, *failure) {
 		}
 		x.frames = x.frames[:len(x.frames)-1]
 	}
-	if level < 0 || x.steps > MaxSteps {
+	switch {
+	case x.spent():
+		why.rejects = []rejection{{kind: rejectedSteps}}
+		return nil, why
+	case level < 0:
 		return nil, why
 	}
 	g := x.frames[level]
 	others := slices.DeleteFunc(slices.Clone(f.failed), func(c *version) bool { return c == g.chosen || c.level < 0 })
 	g.blame(others)
 	g.reject = append(g.reject, rejection{v: g.chosen, kind: rejectedBad, because: why})
-	if len(others) == 0 && g.chosen.bad == nil {
-		g.chosen.bad = why
+	if len(others) == 0 {
+		x.mark(g.chosen, why)
 	}
 	return g, nil
+}
+
+// mark notes that v can never be installed.
+func (x *search) mark(v *version, why *failure) {
+	if v.bad == nil {
+		v.bad = why
+		x.marked = append(x.marked, v)
+	}
+}
+
+// reset leaves the session as it was before the search, but for what it has
+// learned. What several goals taught may be true of these goals only.
+func (x *search) reset() {
+	for _, p := range x.trail {
+		p.v.level = -1
+	}
+	x.undo(0)
+	if len(x.goals) > 1 {
+		for _, v := range x.marked {
+			v.bad = nil
+		}
+	}
 }

@@ -17,9 +17,12 @@ type session struct {
 	pins       map[string]string
 	recommends bool
 
-	slots map[slotKey]*slot
-	hosts map[string][]*candidate // installed packages by name and provided name
-	found []*version              // scratch
+	slots  map[slotKey]*slot
+	hosts  map[string][]*candidate // installed packages by name and provided name
+	found  []*version              // scratch
+	asked  map[*version]bool       // roots, see prefer
+	twins  map[*version][]twin     // likewise
+	wounds *wounds                 // made by the first search on a host
 }
 
 type slotKey struct{ name, arch string }
@@ -58,8 +61,10 @@ type version struct {
 
 func newSession(u *Universe, req *Request, arches []string) *session {
 	s := &session{u: u, host: req.Host, pins: req.Pins, recommends: req.Recommends,
-		machine: machine{native: arches[0], arches: arches}, slots: map[slotKey]*slot{}}
+		machine: machine{native: arches[0], arches: arches}, slots: map[slotKey]*slot{},
+		asked: map[*version]bool{}, twins: map[*version][]twin{}}
 	if s.host != nil {
+		s.arches = s.host.architectures(arches)
 		s.hosts = map[string][]*candidate{}
 		for _, c := range s.host.installed {
 			s.hosts[c.pkg.Name] = append(s.hosts[c.pkg.Name], c)
@@ -137,7 +142,7 @@ func (s *session) pinned(sl *slot, arch, v string) bool {
 		return true
 	}
 	if want, ok := s.pins[sl.name+":"+arch]; ok {
-		return want == v
+		return slices.Contains(strings.Fields(want), v)
 	}
 	_, other := s.pins[sl.name+":"+sl.arch]
 	if !other && sl.arch == s.native {
@@ -265,12 +270,13 @@ func (s *session) sortByPreference(vs []*version, name string) {
 	})
 }
 
-// compareMention settles what is equal in all else.
+// compareMention settles what is equal in all else: the name that the indices
+// mention later comes first.
 func (s *session) compareMention(a, b *slot) int {
 	if a == b {
 		return 0
 	}
-	return strings.Compare(b.name, a.name)
+	return cmp.Or(cmp.Compare(s.u.mentioned(b.name), s.u.mentioned(a.name)), strings.Compare(b.name, a.name))
 }
 
 // enemies are the versions that must not be installed together with v: what it

@@ -51,11 +51,12 @@ type Package struct {
 type Universe struct{ universe }
 
 type universe struct {
-	indices []Index
-	records []record
-	arches  []string
-	table   nameTable
-	skipped []string
+	indices  []Index
+	records  []record
+	arches   []string
+	table    nameTable
+	skipped  []string
+	mentions mentions
 
 	// What was asked for is kept: packages and their relations, each made once.
 	packages []atomic.Pointer[Package]

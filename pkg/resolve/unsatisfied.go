@@ -31,6 +31,7 @@ type failure struct {
 	goal    *goal
 	owner   *version
 	clause  *clause
+	text    string // if neither says it
 	rejects []rejection
 }
 
