@@ -1,0 +1,70 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// identity says that a file was not touched since it was hashed.
+type identity struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime unix.Timespec
+}
+
+func identify(f *os.File) (identity, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return identity{}, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	return identity{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}, nil
+}
+
+// renamed tells whether j is the same content after a rename, which changes ctime only.
+func (i identity) renamed(j identity) bool {
+	i.ctime, j.ctime = unix.Timespec{}, unix.Timespec{}
+	return i == j
+}
+
+// makeOwn makes a directory under tmp and locks it: as long as the process lives.
+func makeOwn(tmp string) (*os.File, error) {
+	dir, err := os.MkdirTemp(tmp, fmt.Sprintf("%d-", os.Getpid()))
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// removeLeft removes the directories of processes that ended without doing so.
+func removeLeft(tmp, own string) error {
+	dirs, err := os.ReadDir(tmp)
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		dir := filepath.Join(tmp, d.Name())
+		f, err := os.Open(dir)
+		if dir == own || err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			err = os.RemoveAll(dir)
+		}
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,310 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// job brings one blob into the store: it verifies the file that is there, or
+// fetches it. Any number of readers wait for it or follow it.
+type job struct {
+	s       *store
+	e       *entry
+	done    chan struct{} // closed at the end, when err is set
+	streams chan struct{} // closed when bytes of a large blob begin to come
+	err     error
+
+	mu      sync.Mutex
+	file    *os.File // being written; readers use ReadAt
+	users   int      // of file: the job and its readers
+	written int64
+	grown   chan struct{} // closed and replaced whenever written or ended changes
+	ended   bool
+}
+
+func newJob(s *store, e *entry) *job {
+	return &job{s: s, e: e, done: make(chan struct{}), streams: make(chan struct{}), grown: make(chan struct{})}
+}
+
+// run ends with the blob verified and known to the entry, or with an error.
+func (j *job) run(ctx context.Context, next snapshot.Blobs) {
+	err := j.verifyHeld()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = j.fetch(ctx, next)
+	}
+	j.s.settled(j, err)
+	j.mu.Lock()
+	j.ended = true
+	close(j.grown)
+	j.mu.Unlock()
+	if j.file != nil {
+		j.leave()
+	}
+}
+
+// settled ends a job. A blob that could not be had is forgotten.
+func (s *store) settled(j *job, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := j.e
+	if err != nil && !errors.Is(err, errNotKept) {
+		s.stats.Failed++
+	}
+	if err != nil && e.refs == 0 && s.entries[e.blob.Digest] == e {
+		delete(s.entries, e.blob.Digest)
+	}
+	e.job = nil
+	j.err = err
+	close(j.done)
+}
+
+// verifyHeld hashes the file that has the blob's name, before a byte of it is
+// handed out: by another process, before a power cut, or damaged, it is all the same. A
+// wrong one is removed. fs.ErrNotExist if there is none (any more).
+func (j *job) verifyHeld() error {
+	path := j.s.final(j.e.blob.Digest)
+	f, err := os.Open(path)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", errNotKept, err)
+		}
+		return err
+	}
+	defer f.Close()
+	before, err := identify(f) // if it changes from here on, nobody will take it for verified
+	if err == nil {
+		_, err = io.Copy(io.Discard, snapshot.NewReader(io.NopCloser(f), j.e.blob))
+	}
+	if err != nil {
+		return j.discard(path, err)
+	}
+	j.s.mu.Lock()
+	defer j.s.mu.Unlock()
+	j.e.path, j.e.id = path, before
+	return nil
+}
+
+// discard removes a file that is not what its name says, or cannot be read.
+func (j *job) discard(path string, cause error) error {
+	j.s.mu.Lock()
+	j.s.stats.Corrupt++
+	j.s.mu.Unlock()
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w; %w", errNotKept, cause, err)
+	}
+	return fs.ErrNotExist
+}
+
+// fetch reads the blob from behind into a temporary file.
+func (j *job) fetch(ctx context.Context, next snapshot.Blobs) error {
+	select {
+	case j.s.slots <- struct{}{}:
+		defer func() { <-j.s.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	size := j.e.blob.Size
+	if err := j.s.reserve(size); err != nil {
+		return fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	err := j.fill(ctx, next)
+	if err != nil {
+		j.s.unreserve(size)
+	}
+	return err
+}
+
+func (j *job) fill(ctx context.Context, next snapshot.Blobs) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stall := time.AfterFunc(stallAfter, func() { cancel(fmt.Errorf("nothing came for %s: %w", stallAfter, os.ErrDeadlineExceeded)) })
+	defer stall.Stop()
+	c, err := next.Open(ctx, j.e.blob)
+	if err != nil {
+		return causeOf(ctx, err)
+	}
+	src := c.R
+	if src == nil {
+		src = c.File
+	}
+	r := snapshot.NewReader(src, j.e.blob)
+	defer r.Close()
+	// A read that ignores the context is woken by closing what it reads from.
+	defer context.AfterFunc(ctx, func() { src.Close() })()
+	f, err := j.s.create(j.e.blob.Digest)
+	if err != nil {
+		j.s.refuse()
+		return fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	j.mu.Lock()
+	j.file, j.users = f, 1
+	j.mu.Unlock()
+	if j.e.blob.Size >= streamFrom {
+		close(j.streams)
+	}
+	_, err = r.WriteTo(&growing{j: j, stall: stall})
+	if err == nil && c.Verified != nil {
+		c.Verified()
+	}
+	if err == nil {
+		err = j.s.keep(j.e, f)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return causeOf(ctx, err)
+	}
+	return nil
+}
+
+// causeOf says why the context ended a read, if it did.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, errNotKept) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// create makes a temporary file. No two have one name: one that was given up
+// may still wait for its batch.
+func (s *store) create(d snapshot.Digest) (*os.File, error) {
+	s.mu.Lock()
+	s.names++
+	name := filepath.Join(s.own.Name(), fmt.Sprintf("%s.%d", d.Hex(), s.names))
+	s.mu.Unlock()
+	open := func() (*os.File, error) { return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o444) }
+	f, err := open()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	// The directory was deleted under us.
+	if err := os.MkdirAll(s.own.Name(), 0o755); err != nil {
+		return nil, err
+	}
+	return open()
+}
+
+// growing is what a fetch writes to.
+type growing struct {
+	j     *job
+	stall *time.Timer
+}
+
+func (g *growing) Write(p []byte) (int, error) {
+	g.stall.Reset(stallAfter)
+	n, err := g.j.s.write(g.j.file, p)
+	if err != nil {
+		g.j.s.refuse()
+		return n, fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	g.j.mu.Lock()
+	defer g.j.mu.Unlock()
+	g.j.written += int64(n)
+	close(g.j.grown)
+	g.j.grown = make(chan struct{})
+	return n, nil
+}
+
+// leave closes the file after its last user.
+func (j *job) leave() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.users--; j.users == 0 {
+		j.file.Close()
+	}
+}
+
+// content is a reader that follows the job; nil if the job has ended. It does
+// not set File: nothing is verified yet, its reader does that.
+func (j *job) content(ctx context.Context, next snapshot.Blobs) *snapshot.Content {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ended {
+		return nil
+	}
+	j.users++
+	return &snapshot.Content{R: &follower{
+		j: j, gone: ctx.Done(),
+		direct: func() (*snapshot.Content, error) { return next.Open(ctx, j.e.blob) },
+	}}
+}
+
+// follower reads a file while a job writes it. When the job cannot go on
+// writing, it goes on by itself from behind.
+type follower struct {
+	j      *job
+	gone   <-chan struct{}
+	direct func() (*snapshot.Content, error)
+	off    int64
+	own    io.ReadCloser // opened by direct
+	closed bool
+}
+
+func (f *follower) Read(p []byte) (int, error) {
+	if f.own != nil {
+		return f.own.Read(p)
+	}
+	for {
+		f.j.mu.Lock()
+		there, ended, grown := f.j.written-f.off, f.j.ended, f.j.grown
+		f.j.mu.Unlock()
+		switch {
+		case there > 0:
+			n, err := f.j.file.ReadAt(p[:min(int64(len(p)), there)], f.off)
+			f.off += int64(n)
+			if n > 0 {
+				err = nil
+			}
+			return n, err
+		case !ended:
+			select {
+			case <-grown:
+			case <-f.gone:
+				return 0, context.Canceled
+			}
+		case f.j.err == nil:
+			return 0, io.EOF
+		case !errors.Is(f.j.err, errNotKept):
+			return 0, f.j.err
+		default:
+			if err := f.alone(); err != nil {
+				return 0, err
+			}
+			return f.own.Read(p)
+		}
+	}
+}
+
+// alone opens the blob from behind and skips what was read already.
+func (f *follower) alone() error {
+	c, err := f.direct()
+	if err != nil {
+		return err
+	}
+	if err := skip(c.R, f.off); err != nil {
+		c.R.Close()
+		return err
+	}
+	f.own = c.R
+	return nil
+}
+
+func (f *follower) Close() error {
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	f.j.leave()
+	if f.own != nil {
+		return f.own.Close()
+	}
+	return nil
+}

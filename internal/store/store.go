@@ -1,0 +1,189 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// The directory:
+//
+//	blobs/sha256/XX/HEX   verified when it was renamed to this
+//	tmp/PID-RANDOM/       of one process, which holds a lock on it: what is being fetched or waits for its batch
+//	lock                  held while files are evicted
+
+const (
+	blobsDir = "blobs/sha256"
+	tmpDir   = "tmp"
+	lockFile = "lock"
+
+	// streamFrom is the size from which readers do not wait for a blob to be
+	// whole, in bytes. Below, waiting is shorter, and the file can be sent as it is.
+	streamFrom = 1 << 20
+	// maxFetches bounds the blobs that are fetched at once; further ones wait.
+	maxFetches = 64
+	// stallAfter is how long a fetch may bring nothing.
+	stallAfter = 30 * time.Second
+	// refusedFor is how long nothing is written after the disk took no more.
+	refusedFor = 10 * time.Second
+)
+
+// Options of a store; the zero value works.
+type Options struct {
+	MaxBytes int64 // 0: no bound
+}
+
+// Store is an open store. Safe for concurrent use, by several processes too.
+type Store struct{ store }
+
+type store struct {
+	dir string
+	max int64
+	own *os.File // own directory under tmp, locked; nil: the store cannot be written
+
+	slots  chan struct{} // of fetches
+	ended  context.Context
+	end    context.CancelFunc
+	jobs   sync.WaitGroup
+	filled chan struct{}                       // a batch began, or is full
+	write  func(*os.File, []byte) (int, error) // (*os.File).Write; tests fill disks with it
+	sync   func(fd int) error                  // unix.Syncfs; slow, tests but one do without
+	flying sync.WaitGroup
+
+	mu      sync.Mutex
+	entries map[snapshot.Digest]*entry
+	pending []pending // verified, under their temporary names
+	refused time.Time
+	names   uint64 // temporary names given so far
+	flight  int64  // bytes reserved for what is being fetched
+	total   int64  // bytes on disk as far as known, reserved ones included
+	added   int64  // bytes since the directory was last read
+	stats   Stats
+	closed  bool
+}
+
+// Stats counts since the store was opened.
+type Stats struct {
+	Hits     int64 // opened from disk
+	Fetched  int64 // blobs read from behind and kept
+	Bytes    int64 // of these
+	Failed   int64 // fetches that brought an error or wrong bytes
+	Passed   int64 // handed through without being kept
+	Corrupt  int64 // files on disk that were not what their name says
+	Evicted  int64
+	Held     int64 // bytes on disk, as far as known; 0 without a bound
+	ReadOnly bool
+}
+
+// entry is what this process knows of a blob that was asked for.
+type entry struct {
+	blob    snapshot.Blob
+	path    string    // where it is, if verified
+	id      identity  // the file as it was verified; zero: not verified
+	waiting bool      // for its batch
+	refs    int       // open Contents
+	used    time.Time // last opened
+	job     *job      // fetching or verifying now
+}
+
+// Open opens or makes the store in dir. What other processes, ended meanwhile,
+// left half done is removed. A directory that cannot be written is served from.
+func Open(dir string, o Options) (*Store, error) {
+	s := &Store{store{
+		dir: dir, max: o.MaxBytes, slots: make(chan struct{}, maxFetches),
+		filled: make(chan struct{}, 1), entries: map[snapshot.Digest]*entry{}, write: (*os.File).Write, sync: unix.Syncfs,
+	}}
+	if err := s.prepare(); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if s.max > 0 {
+		files, err := s.scan()
+		if err != nil {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+		for _, f := range files {
+			s.total += f.size
+		}
+	}
+	s.ended, s.end = context.WithCancel(context.Background())
+	if s.own != nil {
+		s.flying.Go(s.flushing)
+	}
+	return s, nil
+}
+
+// prepare makes the directories, or finds that they are there and cannot be
+// written: no permission, read-only, full.
+func (s *store) prepare() error {
+	err := s.makeDirs()
+	if err == nil {
+		s.own, err = makeOwn(filepath.Join(s.dir, tmpDir))
+	}
+	if err == nil {
+		return removeLeft(filepath.Join(s.dir, tmpDir), s.own.Name())
+	}
+	info, statErr := os.Stat(filepath.Join(s.dir, blobsDir))
+	if statErr != nil || !info.IsDir() {
+		return err
+	}
+	s.stats.ReadOnly = true
+	return nil
+}
+
+func (s *store) makeDirs() error {
+	return errors.Join(os.MkdirAll(filepath.Join(s.dir, blobsDir), 0o755), os.MkdirAll(filepath.Join(s.dir, tmpDir), 0o755))
+}
+
+// Stats returns the counts so far.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	if s.max > 0 {
+		st.Held = s.total
+	}
+	return st
+}
+
+// Close ends fetches under way, flushes what is pending and releases the
+// directory. Contents that are open stay readable.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	was := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if was {
+		return nil
+	}
+	s.end()
+	s.jobs.Wait()
+	s.flying.Wait()
+	if s.own == nil {
+		return nil
+	}
+	err := s.flush()
+	return errors.Join(err, os.RemoveAll(s.own.Name()), s.own.Close())
+}
+
+func (s *store) final(d snapshot.Digest) string {
+	hex := d.Hex()
+	return filepath.Join(s.dir, blobsDir, hex[:2], hex)
+}
+
+// entry finds or makes the entry of a blob. The caller holds mu.
+func (s *store) entry(b snapshot.Blob) *entry {
+	e := s.entries[b.Digest]
+	if e == nil {
+		e = &entry{blob: b}
+		s.entries[b.Digest] = e
+	}
+	return e
+}

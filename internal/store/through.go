@@ -1,0 +1,166 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Through reads blobs from the store, and what it has not from next, keeping
+// it: a blob is fetched once however many ask for it at the same time. What
+// cannot be kept (disk full, larger than the bound) is handed through. What is held is a
+// file that was hashed, so Content.File is set; only of a large blob that is just being
+// fetched the readers get what there is as it comes.
+func (s *Store) Through(next snapshot.Blobs) snapshot.Blobs {
+	return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+		return s.open(ctx, b, next)
+	})
+}
+
+// maxTries bounds how often a file may vanish between being stored and being opened.
+const maxTries = 3
+
+func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (*snapshot.Content, error) {
+	for range maxTries {
+		if c := s.held(b); c != nil {
+			return c, nil
+		}
+		j, there := s.join(ctx, b, next)
+		if there {
+			continue
+		}
+		if j == nil {
+			break
+		}
+		select {
+		case <-j.done:
+		case <-j.streams:
+			if c := j.content(ctx, next); c != nil {
+				return c, nil
+			}
+			<-j.done
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if errors.Is(j.err, errNotKept) {
+			break
+		}
+		if j.err != nil {
+			return nil, j.err
+		}
+	}
+	s.mu.Lock()
+	s.stats.Passed++
+	s.mu.Unlock()
+	return next.Open(ctx, b)
+}
+
+// held opens a file that this process has verified, if it is still the same.
+func (s *store) held(b snapshot.Blob) *snapshot.Content {
+	for {
+		s.mu.Lock()
+		e := s.entries[b.Digest]
+		if e == nil || e.id == (identity{}) || e.blob.Size != b.Size {
+			s.mu.Unlock()
+			return nil
+		}
+		e.refs++ // not evicted from here on
+		e.used = time.Now()
+		path := e.path
+		s.mu.Unlock()
+		if c, again := s.openHeld(e, path); !again {
+			return c
+		}
+	}
+}
+
+// openHeld opens the file of an entry. again: its batch renamed it meanwhile.
+func (s *store) openHeld(e *entry, path string) (c *snapshot.Content, again bool) {
+	f, err := os.Open(path)
+	var id identity
+	if err == nil {
+		id, err = identify(f)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && id == e.id {
+		s.stats.Hits++
+		return &snapshot.Content{R: &heldFile{File: f, release: sync.OnceFunc(func() { s.release(e) })}, File: f}, false
+	}
+	if f != nil {
+		f.Close()
+	}
+	e.refs--
+	if e.path != path {
+		return nil, true
+	}
+	e.id = identity{}
+	return nil, false
+}
+
+func (s *store) release(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.refs--
+}
+
+// heldFile is a file that is not evicted while it is open.
+type heldFile struct {
+	*os.File
+	release func()
+}
+
+func (h *heldFile) Close() error {
+	defer h.release()
+	return h.File.Close()
+}
+
+// join returns the job that will have the blob in the store, started now if
+// there is none; nil if nothing can be kept. there: another one has just ended well.
+func (s *store) join(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (j *job, there bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || (s.max > 0 && b.Size > s.max) {
+		return nil, false
+	}
+	e := s.entry(b)
+	if e.blob.Size != b.Size {
+		if e.job != nil || e.refs > 0 || e.waiting {
+			return nil, false // one of the two sizes is a lie; let the reader find out
+		}
+		*e = entry{blob: b}
+	}
+	if e.id != (identity{}) {
+		return nil, true
+	}
+	if e.job == nil {
+		e.job = newJob(s, e)
+		// Detached: others may join, and what was begun is worth finishing.
+		jctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		stop := context.AfterFunc(s.ended, cancel)
+		j := e.job
+		s.jobs.Go(func() {
+			defer cancel()
+			defer stop()
+			j.run(jctx, next)
+		})
+	}
+	return e.job, false
+}
+
+// errNotKept marks a job that ended because the store could not be written.
+var errNotKept = errors.New("not kept")
+
+// skip reads n bytes away.
+func skip(r io.Reader, n int64) error {
+	got, err := io.CopyN(io.Discard, r, n)
+	if err == io.EOF && got < n {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
