@@ -121,16 +121,31 @@ prefix_of() { awk -F'|' -v u="$1" '$1 == u { print $2 }' "$work/prefixes.txt"; }
 signed_by() {
 	_file=${1%:*} _n=${1##*:}
 	case $_file in
-	*.sources) awk -v n="$_n" 'BEGIN { RS = ""; FS = "\n" } NR == n { for (i = 1; i <= NF; i++) if (tolower($i) ~ /^signed-by:/) { sub(/^[^:]*:[ \t]*/, "", $i); print $i } }' "$_file" ;;
+	*.sources) awk -v n="$_n" '
+		BEGIN { RS = ""; FS = "\n" }
+		NR == n { for (i = 1; i <= NF; i++) {
+			if ($i ~ /^#/) continue
+			if ($i ~ /^[^ \t]/) on = tolower($i) ~ /^signed-by:/
+			if (on) { sub(/^[^ \t]*:/, "", $i); sub(/^[ \t]*/, "", $i); if ($i == ".") print ""; else if ($i != "") print $i }
+		} }' "$_file" ;;
 	*) sed -n "${_n}s/.*signed-by=\([^] ]*\).*/\1/p" "$_file" ;;
 	esac
 }
 
-# keyring_for ORIGIN SOURCESENTRY: the key file of a source; the distribution's own where the source names none.
+# keyring_for ORIGIN SOURCESENTRY: the key file of a source, or a file made from
+# the key that stands in it; the distribution's own where the source names none.
 keyring_for() {
-	_by=$(signed_by "$2" | sed 's/[ ,].*//')
+	_by=$(signed_by "$2")
 	case $_by in
-	/*) [ -r "$_by" ] && { echo "$_by"; return; } ;;
+	-----BEGIN*)
+		printf '%s\n' "$_by" >"$work/inline.asc"
+		echo "$work/inline.asc"
+		return
+		;;
+	/*)
+		_by=${_by%%[ ,]*}
+		[ -r "$_by" ] && { echo "$_by"; return; }
+		;;
 	esac
 	case $1 in
 	Ubuntu) _by=/usr/share/keyrings/ubuntu-archive-keyring.gpg ;;
