@@ -20,13 +20,14 @@ func readList(name string) ([]Query, error) {
 	return parseList(name, data)
 }
 
+// parseList reads the text of a list, normalised.
 func parseList(name string, data []byte) ([]Query, error) {
 	if !utf8.Valid(data) {
 		return nil, usage(Position{name, 1}, "not UTF-8 text")
 	}
 	var out []Query
 	line := 0
-	for text := range strings.Lines(string(normalise(data))) {
+	for text := range strings.Lines(string(data)) {
 		line++
 		q := strings.TrimSpace(withoutComment(text))
 		if q == "" {

@@ -114,7 +114,7 @@ func (s *Sign) validate() error {
 	case s.PassphraseFile != "" && s.PassphraseCmd != nil:
 		return errors.New("both passphrase-file: and passphrase-command:; keep one of them")
 	case s.Command != nil && (s.PassphraseFile != "" || s.PassphraseCmd != nil):
-		return errors.New("a passphrase beside command:; it belongs to key:")
+		return errors.New("a passphrase beside command:; only key: has one")
 	}
 	return nil
 }

@@ -223,6 +223,8 @@ func TestLoadErrors(t *testing.T) {
 		{"prefix reserved", with("prefix: docker", "prefix: snapshot"), `f:2: prefix "snapshot": reserved; choose another`},
 		{"prefix twice", base + strings.TrimPrefix(base, "archives:\n"), `f:9: archive docker (f:9) has the prefix of archive docker (f:2); give one of them another prefix`},
 		{"scheme", with("https://u:hunter2@", "ftp://u:hunter2@"), `f:2: archive docker: url: ftp://***@download.docker.com/linux/debian: scheme "ftp"; known are http, https, file`},
+		{"scheme of apt", with("https://u:hunter2@download.docker.com", "mirror+file:/etc/m"), `scheme "mirror+file"; known are http, https, file`},
+		{"one slash", with("https://", "https:/"), `url: https:/***@download.docker.com/linux/debian: no host`},
 		{"url with query", with("/linux/debian", "/linux/debian?x=1"), `url: https://***@download.docker.com/linux/debian?x=1: has a query`},
 		{"url unreadable", with("hunter2", "hunter2%zz/@"), `url: https://***@download.docker.com/linux/debian: not a URL; characters such as @ and /`},
 		{"url twice", with("url: https://u:hunter2@download.docker.com/linux/debian", "url: [http://u:hunter2@h/, http://u:hunter2@h]"), `url: http://***@h stands twice`},

@@ -90,7 +90,7 @@ func (d *archiveDoc) mirror(n node) error {
 
 // location is a URL as it is, or a directory relative to the file.
 func (d *archiveDoc) location(s string) string {
-	if strings.Contains(s, "://") || strings.HasPrefix(s, "file:") {
+	if hasScheme(s) {
 		return strings.TrimRight(s, "/")
 	}
 	return d.file(s)

@@ -16,9 +16,14 @@ import (
 // the whole of the components. Sources of one prefix become one archive: they must have the same
 // URL and key, and their packages may come from any of their suites.
 //
+// A file in place of the directory is read by [LoadMiniMirrorYAML].
+//
 // The architecture is amd64, as in the mini-mirror's own aptly.conf, unless an
 // aptly.conf beside source.txt says otherwise. Nothing else of the environment is read.
 func LoadSources(dir string) (*Plan, error) {
+	if fi, err := os.Stat(dir); err == nil && !fi.IsDir() {
+		return LoadMiniMirrorYAML(dir)
+	}
 	prefixes, err := subdirs(dir)
 	if err != nil {
 		return nil, err
@@ -216,7 +221,7 @@ func (s *source) archive() Archive {
 	} else {
 		a.SignedBy = s.key
 	}
-	if !strings.Contains(s.url, "://") && !strings.HasPrefix(s.url, "file:") {
+	if !hasScheme(s.url) {
 		a.URLs[0] = relativeTo(s.at.File, s.url)
 	}
 	return a

@@ -171,7 +171,7 @@ func TestMiniMirrorYAML(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"bare.yaml", "wrapped.yaml"} {
-		p, err := LoadMiniMirrorYAML(filepath.Join(dir, name))
+		p, err := LoadSources(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,10 +271,11 @@ func FuzzMiniMirror(f *testing.F) {
 
 // FuzzList holds that lists and source.txt lines are read or refused, and that comments and blanks do not count.
 func FuzzList(f *testing.F) {
-	for _, s := range []string{"a\nb # c\n", "Name (~ \"#\") # x", "\ufeffa\r\n", "http://h/ k s c", "'# x", "a\tb", "#", "it's # so"} {
+	for _, s := range []string{"a\nb # c\n", "Name (~ \"#\") # x", "\ufeffa\r\n", "http://h/ k s c", "'# x", "\ufeff\ufeff", "a\tb", "#", "it's # so"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = normalise(data)
 		qs, err := parseList("f", data)
 		if err != nil {
 			return

@@ -34,7 +34,7 @@ func usage(at Position, format string, args ...any) error {
 
 // userinfo matches the credentials of a URL. A password may hold any
 // character that people forget to escape, so the last @ before a blank or quote counts.
-var userinfo = regexp.MustCompile(`(://)[^\s"']*@`)
+var userinfo = regexp.MustCompile(`(?i)(https?:/*|:/+)[^\s"']*@`)
 
 // redact removes the credentials of every URL in s.
 func redact(s string) string { return userinfo.ReplaceAllString(s, "${1}***@") }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -141,10 +143,19 @@ func (a *Archive) validURLs() error {
 	return nil
 }
 
+// hasScheme tells a URL of whatever kind from a directory; one whose name looks like a URL is written ./NAME.
+func hasScheme(s string) bool {
+	scheme, _, ok := strings.Cut(s, ":")
+	return ok && len(scheme) > 1 && strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz0123456789+-.") == ""
+}
+
 // validURL tells why a place cannot be an upstream. Errors of net/url quote
 // what they could not read, so they are not passed on.
 func validURL(s string) error {
-	if !strings.Contains(s, "://") && !strings.HasPrefix(s, "file:") {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		return errors.New("holds a control character")
+	}
+	if !hasScheme(s) {
 		return nil // a directory
 	}
 	u, err := url.Parse(s)

@@ -48,7 +48,7 @@ func classify(err error) error {
 	}
 	var cert *tls.CertificateVerificationError
 	if errors.As(err, &cert) {
-		return fmt.Errorf("certificate not trusted: %w; name the authority's certificate with ca:", cert.Err)
+		return fmt.Errorf("certificate not trusted: %w; with ca: name the certificate of its authority", cert.Err)
 	}
 	var alert tls.AlertError
 	var record tls.RecordHeaderError
@@ -131,7 +131,7 @@ func (e *placesError) Error() string {
 func (e *placesError) Unwrap() []error { return e.real }
 
 // userinfo matches the credentials of a URL.
-var userinfo = regexp.MustCompile(`(://)[^\s"']*@`)
+var userinfo = regexp.MustCompile(`(?i)(https?:/*|:/+)[^\s"']*@`)
 
 // redact removes the credentials of every URL in s.
 func redact(s string) string { return userinfo.ReplaceAllString(s, "${1}***@") }

@@ -1,0 +1,372 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"example.org/mmoci/pkg/archive"
+)
+
+// FromApt makes a commented mmoci.yaml from a host's own apt. files are, by
+// name, its sources (*.sources in deb822 form, others one source a line; sources.list(5)) and, if at hand, its
+// decompressed indices (/var/lib/apt/lists/*_Packages), which tell where each of pkgs belongs;
+// without them pkgs stand at the first archive. What cannot be taken over stands in a comment. Errors are ErrUsage.
+func FromApt(files map[string][]byte, pkgs []string) ([]byte, error) {
+	w := &aptWriter{}
+	indices := map[string][]byte{}
+	var sources []aptSource
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if strings.HasSuffix(name, "_Packages") {
+			indices[path.Base(name)] = files[name]
+			continue
+		}
+		found, err := archive.ParseSources(name, normalise(files[name]))
+		if err != nil {
+			return nil, &usageError{msg: redact(oneLine(err.Error())), err: err}
+		}
+		for _, s := range found {
+			sources = append(sources, aptSource{s, name})
+		}
+	}
+	for _, p := range pkgs {
+		if !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl) {
+			return nil, &usageError{msg: fmt.Sprintf("package %q: holds a control character", p)}
+		}
+	}
+	w.arch = hostArch(indices)
+	for _, s := range sources {
+		if slices.Contains(s.Types, "deb") {
+			w.add(s)
+		}
+	}
+	for _, s := range sources {
+		if slices.Contains(s.Types, "deb-src") {
+			w.addSource(s)
+		}
+	}
+	if len(w.archives) == 0 {
+		return nil, &usageError{msg: "no source of apt's that can be read here; write an mmoci.yaml by hand" + w.reasons()}
+	}
+	w.place(pkgs, indices)
+	return w.yaml(), nil
+}
+
+type aptSource struct {
+	archive.Source
+	file string
+}
+
+// aptWriter collects archives and writes them.
+type aptWriter struct {
+	arch     string
+	archives []*aptArchive
+	left     []string // what was left out, and why
+}
+
+// aptArchive is an archive with the remarks on it.
+type aptArchive struct {
+	Archive
+	file    string // it was found in
+	remarks []string
+}
+
+// add takes a source over, into an archive there is if it differs in its suites only.
+func (w *aptWriter) add(s aptSource) {
+	a, err := w.archive(s)
+	if err != nil {
+		w.left = append(w.left, redact(fmt.Sprintf("%s %s (%s): %v", s.URI, strings.Join(s.Suites, " "), s.file, err)))
+		return
+	}
+	for _, b := range w.archives {
+		if b.URLs[0] == a.URLs[0] && slices.Equal(b.Components, a.Components) && slices.Equal(b.Architectures, a.Architectures) &&
+			b.SignedBy == a.SignedBy && b.CheckValidUntil == a.CheckValidUntil && slices.Equal(b.remarks, a.remarks) {
+			add(&b.Suites, a.Suites)
+			return
+		}
+	}
+	a.Prefix = w.prefix(a.URLs[0])
+	w.archives = append(w.archives, a)
+}
+
+// addSource marks the archive that a deb-src source belongs to.
+func (w *aptWriter) addSource(s aptSource) {
+	b, err := w.archive(s)
+	if err != nil {
+		return // said already
+	}
+	for _, a := range w.archives {
+		if a.URLs[0] == b.URLs[0] && slices.Contains(a.Suites, b.Suites[0]) {
+			a.WithSources = true
+			return
+		}
+	}
+	w.left = append(w.left, redact(fmt.Sprintf("%s %s (%s): sources alone, without packages", s.URI, strings.Join(s.Suites, " "), s.file)))
+}
+
+// archive turns a source into an archive without prefix and packages; what
+// Validate would refuse is refused here, so that the result can be read back.
+func (w *aptWriter) archive(s aptSource) (*aptArchive, error) {
+	expand := func(list []string) []string {
+		var out []string
+		for _, v := range list {
+			add(&out, []string{strings.ReplaceAll(v, "$(ARCH)", w.arch)})
+		}
+		return out
+	}
+	a := &aptArchive{file: s.file, Archive: Archive{
+		Suites: expand(s.Suites), Components: expand(s.Components), Architectures: expand(s.Architectures),
+		CheckValidUntil: s.CheckValidUntil,
+	}}
+	if len(a.Architectures) == 0 {
+		a.Architectures = []string{w.arch}
+	}
+	if err := a.address(expand([]string{s.URI})[0]); err != nil {
+		return nil, err
+	}
+	a.key(s)
+	probe := a.Archive
+	probe.Prefix, probe.None = "x", true
+	if err := probe.validate(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// address takes the URI over; credentials stay where apt has them.
+func (a *aptArchive) address(uri string) error {
+	if rest, ok := strings.CutPrefix(uri, "file:"); ok && strings.HasPrefix(rest, "/") {
+		uri = "file:///" + strings.TrimLeft(rest, "/")
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		return errors.New("not a URL")
+	}
+	if u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "file" {
+		return fmt.Errorf("scheme %q; known are http, https and file", u.Scheme)
+	}
+	if u.User != nil {
+		u.User = nil
+		a.remarks = append(a.remarks, fmt.Sprintf("apt has credentials in the URI; put them into /etc/apt/auth.conf.d/ as: machine %s://%s login USER password PASSWORD", u.Scheme, u.Host))
+	}
+	a.URLs = []string{strings.TrimRight(u.String(), "/")}
+	return nil
+}
+
+// key takes over what signs the archive, or says what to do.
+func (a *aptArchive) key(s aptSource) {
+	words := strings.Fields(s.SignedBy)
+	switch {
+	case len(s.SignedByKey) > 0:
+		a.SignedBy = "keys/" + path.Base(a.URLs[0]) + ".asc"
+		a.remarks = append(a.remarks, fmt.Sprintf("the key stands in %s; write it into the file that signed-by names", s.file))
+	case len(words) > 0 && strings.HasPrefix(words[0], "/") && !strings.ContainsFunc(words[0], unicode.IsControl):
+		a.SignedBy = words[0]
+		if len(words) > 1 {
+			a.remarks = append(a.remarks, "apt also takes the keys of "+strings.Join(words[1:], " ")+"; put them into one file if they are needed")
+		}
+	case len(words) > 0:
+		a.remarks = append(a.remarks, "apt wants a signature by "+strings.Join(words, " ")+"; name the file with that key as signed-by")
+	default:
+		for _, distribution := range []string{"debian", "ubuntu"} {
+			if strings.Contains(a.URLs[0], distribution) && a.SignedBy == "" {
+				a.SignedBy = "/usr/share/keyrings/" + distribution + "-archive-keyring.gpg"
+				a.remarks = append(a.remarks, "apt trusts every key of /etc/apt/trusted.gpg.d here; this one is a guess")
+			}
+		}
+		if a.SignedBy == "" {
+			a.remarks = append(a.remarks, "apt trusts every key of /etc/apt/trusted.gpg.d here; name the right one as signed-by")
+		}
+	}
+}
+
+// prefix makes a name for an archive: the directory of a distribution's mirror
+// (https://mirror.example.org/debian-security), else who serves it (download.docker.com).
+func (w *aptWriter) prefix(address string) string {
+	u, err := url.Parse(address)
+	name := ""
+	if err == nil {
+		dir := strings.Trim(u.Path, "/")
+		labels := strings.Split(u.Hostname(), ".")
+		switch {
+		case dir != "" && !strings.Contains(dir, "/"), u.Scheme == "file", len(labels) < 2, strings.Trim(u.Hostname(), "0123456789.:") == "":
+			name = path.Base(dir)
+		default:
+			name = labels[len(labels)-2]
+		}
+	}
+	name = strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '.' || r == '+' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(name))
+	name = strings.Trim(name[:min(len(name), 48)], "-.+")
+	if validPrefix(name) != nil {
+		name = "archive"
+	}
+	taken := func(s string) bool {
+		return slices.ContainsFunc(w.archives, func(a *aptArchive) bool { return a.Prefix == s })
+	}
+	unique := name
+	for i := 2; taken(unique); i++ {
+		unique = name + "-" + strconv.Itoa(i)
+	}
+	return unique
+}
+
+// place puts each package to the archive whose index has it, else to the first.
+func (w *aptWriter) place(pkgs []string, indices map[string][]byte) {
+	for _, p := range pkgs {
+		if p = strings.TrimSpace(p); p == "" {
+			continue
+		}
+		i := max(0, slices.IndexFunc(w.archives, func(a *aptArchive) bool { return a.has(p, indices) }))
+		w.archives[i].Packages = append(w.archives[i].Packages, Query{Text: p})
+	}
+	if len(pkgs) > 0 && len(indices) == 0 && len(w.archives) > 1 {
+		a := w.archives[0]
+		a.remarks = append(a.remarks, "move each package to the archive that has it")
+	}
+}
+
+// has tells whether an index of the archive lists a package. apt names the
+// files in its lists directory after their URI, "/" written "_".
+func (a *aptArchive) has(query string, indices map[string][]byte) bool {
+	name, _, _ := strings.Cut(query, " ")
+	_, address, _ := strings.Cut(a.URLs[0], "://")
+	start := strings.ReplaceAll(address, "/", "_") + "_"
+	line := []byte("Package: " + name + "\n")
+	for file, data := range indices {
+		if strings.HasPrefix(file, start) && (bytes.HasPrefix(data, line) || bytes.Contains(data, append([]byte("\n"), line...))) {
+			return true
+		}
+	}
+	return false
+}
+
+// hostArch is the host's architecture: that of most of its indices, else that of this program.
+func hostArch(indices map[string][]byte) string {
+	count := map[string]int{}
+	for name := range indices {
+		if _, rest, ok := strings.Cut(name, "_binary-"); ok {
+			if arch, _, ok := strings.Cut(rest, "_"); ok && arch != "all" && validArchitecture(arch) == nil {
+				count[arch]++
+			}
+		}
+	}
+	if len(count) > 0 {
+		return slices.MaxFunc(sortedKeys(count), func(a, b string) int { return cmp.Compare(count[a], count[b]) })
+	}
+	return cmp.Or(map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el"}[runtime.GOARCH], runtime.GOARCH)
+}
+
+func (w *aptWriter) reasons() string {
+	if len(w.left) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(w.left, "; ") + ")"
+}
+
+func (w *aptWriter) yaml() []byte {
+	var b bytes.Buffer
+	b.WriteString(`# What "mmoci push" reads, chooses and signs. Paths are relative to this file.
+ref: ` + quote("registry.example.org/site/mirror:"+w.tag()) + ` # where to push; change it
+# sign: {key: keys/site.asc}       # mmoci key new -o keys/site.asc
+# trust: [keys/site.pub.asc]       # whose snapshots pull and verify believe
+archives:
+`)
+	for _, a := range w.archives {
+		a.write(&b)
+	}
+	for _, l := range w.left {
+		b.WriteString(comment("left out: " + l))
+	}
+	b.WriteString("# serve: {listen: \"127.0.0.1:8000\"}\n")
+	return b.Bytes()
+}
+
+// tag is the name of the first suite, as far as it can be a tag.
+func (w *aptWriter) tag() string {
+	s := w.archives[0].Suites[0]
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return "latest"
+	}
+	return s
+}
+
+func (a *aptArchive) write(b *bytes.Buffer) {
+	for _, r := range append([]string{"from " + a.file}, a.remarks...) {
+		b.WriteString(comment(r))
+	}
+	line := func(key, value string) { fmt.Fprintf(b, "  %s: %s\n", key, value) }
+	fmt.Fprintf(b, "- prefix: %s\n", quote(a.Prefix))
+	line("mode", "curated")
+	line("url", quote(a.URLs[0]))
+	line("suites", quoteList(a.Suites))
+	if len(a.Components) > 0 {
+		line("components", quoteList(a.Components))
+	}
+	line("architectures", quoteList(a.Architectures))
+	if a.SignedBy != "" {
+		line("signed-by", quote(a.SignedBy))
+	}
+	if !a.CheckValidUntil {
+		line("check-valid-until", "no")
+	}
+	if a.WithSources {
+		line("with-sources", "yes")
+	}
+	if len(a.Packages) == 0 {
+		line("packages", "none # only what the closure draws from here; or [NAME, \"NAME (>= VERSION)\", ...], or all")
+		return
+	}
+	var qs []string
+	for _, q := range withoutRepeats(a.Packages) {
+		qs = append(qs, q.Text)
+	}
+	line("packages", quoteList(qs))
+}
+
+// comment is one line of a comment.
+func comment(s string) string {
+	return "# " + oneLine(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)) + "\n"
+}
+
+func quoteList(list []string) string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = quote(s)
+	}
+	return "[" + strings.Join(out, ", ") + "]"
+}
+
+// quote writes a scalar: plain where that is safe, else in double quotes,
+// whose escapes are those of JSON and so of Go's for the characters that can occur.
+func quote(s string) string {
+	plain := s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-./:_") == "" && !strings.HasSuffix(s, ":")
+	first := plain && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z' || s[0] == '/' || strings.HasPrefix(s, "./"))
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "true", "false", "on", "off", "null", "none", "all":
+		first = false
+	}
+	if first {
+		return s
+	}
+	return strconv.Quote(s)
+}

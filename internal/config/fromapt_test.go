@@ -1,0 +1,148 @@
+package config
+
+import (
+	"errors"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestFromApt(t *testing.T) {
+	t.Parallel()
+	files := map[string][]byte{
+		"/etc/apt/sources.list.d/debian.sources": []byte(`Types: deb deb-src
+URIs: http://mirror.example.org/debian
+Suites: bookworm bookworm-updates
+Components: main contrib
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: http://mirror.example.org/debian-security/
+Suites: bookworm-security
+Components: main
+Check-Valid-Until: no
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Enabled: no
+Types: deb
+URIs: http://mirror.example.org/off
+Suites: x
+Components: main
+`),
+		"/etc/apt/sources.list.d/docker.list": []byte("deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://u:hunter2@download.docker.com/linux/debian bookworm stable # ours\r\n" +
+			"deb [signed-by=0123456789ABCDEF0123456789ABCDEF01234567] file:/srv/flat $(ARCH)/\n" +
+			"deb mirror+file:/etc/mirrors bookworm main\n"),
+		"/etc/apt/sources.list": []byte("# old\ndeb http://mirror.example.org/debian bookworm-backports main contrib\n"),
+		"/var/lib/apt/lists/mirror.example.org_debian_dists_bookworm_main_binary-amd64_Packages":             []byte("Package: docker.io\nVersion: 20\n\nPackage: libc6\nVersion: 2\n"),
+		"/var/lib/apt/lists/download.docker.com_linux_debian_dists_bookworm_stable_binary-amd64_Packages":    []byte("Package: containerd.io\n\nPackage: docker-ce\n"),
+		"/var/lib/apt/lists/mirror.example.org_debian-security_dists_bookworm-security_main_binary-i386_Pac": nil,
+	}
+	delete(files, "/var/lib/apt/lists/mirror.example.org_debian-security_dists_bookworm-security_main_binary-i386_Pac")
+	text, err := FromApt(files, []string{"docker-ce (>= 5:20)", "libc6", "unknown"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := parsePlan("mmoci.yaml", text)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	if p.Ref != "registry.example.org/site/mirror:latest" {
+		t.Errorf("ref %s", p.Ref)
+	}
+	const debian = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	want := []Archive{
+		{Prefix: "debian", URLs: []string{"http://mirror.example.org/debian"}, Suites: []string{"bookworm-backports"}, Components: []string{"main", "contrib"},
+			SignedBy: debian, Packages: []Query{{Text: "libc6"}, {Text: "unknown"}}, CheckValidUntil: true},
+		{Prefix: "debian-2", URLs: []string{"http://mirror.example.org/debian"}, Suites: []string{"bookworm", "bookworm-updates"}, Components: []string{"main", "contrib"},
+			SignedBy: debian, None: true, CheckValidUntil: true, WithSources: true},
+		{Prefix: "debian-security", URLs: []string{"http://mirror.example.org/debian-security"}, Suites: []string{"bookworm-security"}, Components: []string{"main"},
+			SignedBy: debian, None: true},
+		{Prefix: "docker", URLs: []string{"https://download.docker.com/linux/debian"}, Suites: []string{"bookworm"}, Components: []string{"stable"},
+			SignedBy: "/etc/apt/keyrings/docker.asc", Packages: []Query{{Text: "docker-ce (>= 5:20)"}}, CheckValidUntil: true},
+		{Prefix: "flat", URLs: []string{"file:///srv/flat"}, Suites: []string{"amd64/"}, None: true, CheckValidUntil: true},
+	}
+	for i := range want {
+		want[i].Architectures = []string{"amd64"}
+	}
+	if got := placeless(p).Archives; !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v\n%s", got, want, text)
+	}
+	for _, says := range []string{
+		"# from /etc/apt/sources.list.d/docker.list\n", "this one is a guess", "apt wants a signature by 0123456789ABCDEF",
+		"credentials in the URI", "# left out: mirror+file:/etc/mirrors bookworm (/etc/apt/sources.list.d/docker.list): scheme \"mirror+file\"",
+	} {
+		if !strings.Contains(string(text), says) {
+			t.Errorf("does not say %q:\n%s", says, text)
+		}
+	}
+	if strings.Contains(string(text), "hunter2") {
+		t.Errorf("shows a secret:\n%s", text)
+	}
+}
+
+// TestFromAptSuites holds that sources that differ in their suites only become one archive.
+func TestFromAptSuites(t *testing.T) {
+	t.Parallel()
+	text, err := FromApt(map[string][]byte{"sources.list": []byte(
+		"deb [arch=arm64] http://m.example.org/ubuntu noble main\ndeb [arch=arm64] http://m.example.org/ubuntu/ noble-updates main\ndeb-src http://m.example.org/ubuntu noble main\n")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := parsePlan("f", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := p.Archives; len(a) != 1 || strings.Join(a[0].Suites, " ") != "noble noble-updates" || !a[0].WithSources || a[0].Prefix != "ubuntu" || p.Ref != "registry.example.org/site/mirror:noble" {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestFromAptErrors(t *testing.T) {
+	t.Parallel()
+	for text, says := range map[string]string{
+		"":                       "no source of apt's that can be read here",
+		"deb\n":                  "x.list:1: ",
+		"deb cdrom: s main\n":    "x.list:1: cdrom",
+		"deb ftp://h/d s main\n": `left`,
+	} {
+		_, err := FromApt(map[string][]byte{"x.list": []byte(text)}, nil)
+		if says == "left" {
+			says = `ftp://h/d s (x.list): scheme "ftp"`
+		}
+		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: got %v, want %s", text, err, says)
+		}
+	}
+}
+
+func TestHostArch(t *testing.T) {
+	t.Parallel()
+	if got := hostArch(map[string][]byte{"a_binary-arm64_Packages": nil, "b_binary-arm64_Packages": nil, "c_binary-i386_Packages": nil, "d_binary-all_Packages": nil}); got != "arm64" {
+		t.Errorf("got %s", got)
+	}
+	if got := hostArch(nil); runtime.GOARCH == "amd64" && got != "amd64" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// FuzzFromApt holds that what is made of any sources and packages can be read back.
+func FuzzFromApt(f *testing.F) {
+	f.Add("deb http://m.example.org/debian bookworm main\n", "docker-ce (>= 1)")
+	f.Add("deb [arch=amd64,i386 signed-by=/k,/l] http://u:p@h:80/a/b/c/ yes 1.0 null\n", "\"x\\")
+	f.Add("deb file:/x ./\n", "# a: b")
+	f.Fuzz(func(t *testing.T, sources, pkg string) {
+		for _, name := range []string{"f.list", "f.sources"} {
+			text, err := FromApt(map[string][]byte{name: []byte(sources)}, []string{pkg})
+			if err != nil {
+				if !errors.Is(err, ErrUsage) {
+					t.Errorf("%q", err)
+				}
+				continue
+			}
+			if _, err := parsePlan("f", text); err != nil {
+				t.Errorf("%v in\n%s", err, text)
+			}
+		}
+	})
+}
