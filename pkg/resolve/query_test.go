@@ -1,0 +1,265 @@
+package resolve
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// queryArchive is what the query tests choose from.
+var queryArchive = []string{
+	"nginx 1.22.1-9; Section: httpd; Priority: optional; Source: nginx; Depends: libc6 (>= 2.36), iproute2; Maintainer: Web Team <web@example.org>",
+	"nginx-light 1.22.1-9; Section: httpd; Priority: extra; Source: nginx; Provides: nginx, httpd; Homepage: https://example.org/a/b",
+	"nginx-doc 1.22.1-9 all; Section: doc; Priority: optional; Source: nginx (1.22.1-8)",
+	"libc6 2.36-9; Section: libs; Priority: optional; Source: glibc; Multi-Arch: same; Installed-Size: 1000",
+	"libc6-dev 2.36-9; Section: libdevel; Priority: optional; Source: glibc; Depends: libc6 (= 2.36-9); Installed-Size: 90",
+	"libc6-dev 2.36-10; Section: libdevel; Priority: optional; Source: glibc; Installed-Size: 90",
+	"dpkg 1.21~rc1; Section: admin; Priority: required; Essential: yes",
+	"tar 1.34 ; Section: utils; Priority: required; Essential: yes",
+	"apt 2.6.1; Section: admin; Priority: important; Important: yes",
+	"less 590; Section: text; Priority: standard",
+	"exim4 4.96; Section: mail; Priority: optional; Provides: mail-transport-agent, smtp (= 5)",
+	"postfix 3.7; Section: mail; Priority: optional; Provides: mail-transport-agent (= 9)",
+}
+
+// queryTests are counted by what they show: an operator, a field, a precedence.
+var queryTests = []struct{ shows, query, want string }{
+	// Operators on a package's version.
+	{"operator none", "libc6-dev", "libc6-dev=2.36-9 libc6-dev=2.36-10"},
+	{"operator without sign", "libc6-dev (2.36-9)", "libc6-dev=2.36-9"},
+	{"operator =", "libc6-dev (= 2.36-9)", "libc6-dev=2.36-9"},
+	{"operator = by version, not text", "libc6-dev (= 0:2.36-9)", "libc6-dev=2.36-9"},
+	{"operator <<", "libc6-dev (<< 2.36-10)", "libc6-dev=2.36-9"},
+	{"operator <= as <", "libc6-dev (< 2.36-9)", "libc6-dev=2.36-9"},
+	{"operator <=", "libc6-dev (<= 2.36-10)", "libc6-dev=2.36-9 libc6-dev=2.36-10"},
+	{"operator >>", "libc6-dev (>> 2.36-9)", "libc6-dev=2.36-10"},
+	{"operator >= as >", "libc6-dev (> 2.36-10)", "libc6-dev=2.36-10"},
+	{"operator >=", "libc6-dev (>= 2.36-9)", "libc6-dev=2.36-9 libc6-dev=2.36-10"},
+	{"operator %", "libc6-dev (% *-10)", "libc6-dev=2.36-10"},
+	{"operator ~", "libc6-dev (~ -9$)", "libc6-dev=2.36-9"},
+	{"operator tilde before release", "dpkg (<< 1.21)", "dpkg=1.21~rc1"},
+	{"blank before ( may be left out", "libc6-dev(>= 2.36-10)", "libc6-dev=2.36-10"},
+	{"blanks everywhere", "  libc6-dev\t( >=2.36-10 )\n", "libc6-dev=2.36-10"},
+	{"name that is not there", "nosuch", ""},
+
+	// Operators on fields.
+	{"field operator none", "Essential", "dpkg=1.21~rc1 tar=1.34"},
+	{"field operator =", "Section (= mail)", "exim4=4.96 postfix=3.7"},
+	{"field operator without sign", "Section (mail)", "exim4=4.96 postfix=3.7"},
+	{"field operator <<", "Section (<< doc)", "apt=2.6.1 dpkg=1.21~rc1"},
+	{"field operator <=", "Section (<= admin)", "apt=2.6.1 dpkg=1.21~rc1"},
+	{"field operator >>", "Section (>> text)", "tar=1.34"},
+	{"field operator >=", "Section (>= text)", "less=590 tar=1.34"},
+	{"field operator %", "Name (% nginx-*)", "nginx-doc=1.22.1-9 nginx-light=1.22.1-9"},
+	{"field operator % does not cross /", "Homepage (% https:*)", ""},
+	{"field operator % with classes", "Name (% [a-d]p*)", "apt=2.6.1 dpkg=1.21~rc1"},
+	{"field operator ~", "Name (~ ^nginx$)", "nginx=1.22.1-9"},
+	{"field operator ~ is not anchored", "Name (~ inx)", "nginx=1.22.1-9 nginx-doc=1.22.1-9 nginx-light=1.22.1-9"},
+	{"field operator ~ with signs in quotes", "Name (~ '^(exim4|postfix)$')", "exim4=4.96 postfix=3.7"},
+	{"whole numbers as numbers", "Installed-Size (>= 900)", "libc6=2.36-9"},
+
+	// Fields.
+	{"field Name", "Name (= tar)", "tar=1.34"},
+	{"field Version", "Version (= 0:1.34)", "tar=1.34"},
+	{"field Version, bare", "Version, Name (tar)", "tar=1.34"},
+	{"field Architecture", "Architecture (= all)", "nginx-doc=1.22.1-9"},
+	{"field Source", "Source (= nginx)", "nginx=1.22.1-9 nginx-light=1.22.1-9"},
+	{"field Depends", "Depends (~ iproute2)", "nginx=1.22.1-9"},
+	{"field Provides", "Provides (~ httpd)", "nginx-light=1.22.1-9"},
+	{"field Section", "Section (httpd), Priority (extra)", "nginx-light=1.22.1-9"},
+	{"field Priority", "Priority (= required)", "dpkg=1.21~rc1 tar=1.34"},
+	{"field Essential", "Essential (= yes)", "dpkg=1.21~rc1 tar=1.34"},
+	{"field Maintainer", "Maintainer (% 'Web Team <*>')", "nginx=1.22.1-9"},
+	{"field Multi-Arch", "Multi-Arch (same)", "libc6=2.36-9"},
+	{"field Task, nowhere", "Task", ""},
+	{"field $Source falls back to the name", "$Source (= tar)", "tar=1.34"},
+	{"field $Source is without version", "$Source (= nginx)", "nginx=1.22.1-9 nginx-doc=1.22.1-9 nginx-light=1.22.1-9"},
+	{"field $SourceVersion", "$SourceVersion (= 1.22.1-8)", "nginx-doc=1.22.1-9"},
+	{"field $SourceVersion falls back", "$SourceVersion (= 1.34)", "tar=1.34"},
+	{"field $Architecture: all is everywhere", "$Architecture (= arm64)", "nginx-doc=1.22.1-9"},
+	{"field $Architecture: but not source", "$Architecture (= source)", ""},
+	{"field $Architecture with other operators is text", "$Architecture (% al*)", "nginx-doc=1.22.1-9"},
+	{"field $Version", "$Version (>= 500)", "less=590"},
+	{"field $PackageType", "$PackageType (= deb), Name (tar)", "tar=1.34"},
+	{"field $PackageType udeb", "$PackageType (udeb)", ""},
+
+	// Leaves.
+	{"exact", "libc6-dev_2.36-9_amd64", "libc6-dev=2.36-9"},
+	{"exact, other architecture", "libc6-dev_2.36-9_i386", ""},
+	{"provided", "httpd", "nginx-light=1.22.1-9"},
+	{"real and provided", "nginx", "nginx=1.22.1-9 nginx-light=1.22.1-9"},
+	{"unversioned Provides does not satisfy a version", "nginx (>= 1.0)", "nginx=1.22.1-9"},
+	{"versioned Provides counts by its own version", "mail-transport-agent (>= 9)", "postfix=3.7"},
+	{"versioned Provides, not by the package's", "smtp (<< 5)", ""},
+	{"{arch}", "nginx-doc {amd64}", "nginx-doc=1.22.1-9"},
+	{"{arch} with condition", "libc6-dev (>= 2.36-10) {amd64}", "libc6-dev=2.36-10"},
+	{"{arch} of another", "libc6 {i386}", ""},
+	{":arch", "libc6:amd64", "libc6=2.36-9"},
+	{"set @essential", "@essential", "dpkg=1.21~rc1 tar=1.34"},
+	{"set @required", "@required", "dpkg=1.21~rc1 tar=1.34"},
+	{"set @important", "@important", "apt=2.6.1 dpkg=1.21~rc1 tar=1.34"},
+	{"set @standard", "@standard", "apt=2.6.1 dpkg=1.21~rc1 less=590 tar=1.34"},
+
+	// Precedence.
+	{"precedence | over members", "tar | less", "less=590 tar=1.34"},
+	{"precedence , narrows", "Section (admin), Essential", "dpkg=1.21~rc1"},
+	{"precedence , before |", "tar | Section (admin), Essential", "dpkg=1.21~rc1 tar=1.34"},
+	{"precedence , before |, other side", "Section (admin), Essential | tar", "dpkg=1.21~rc1 tar=1.34"},
+	{"precedence parentheses", "(tar | Section (admin)), Essential", "dpkg=1.21~rc1 tar=1.34"},
+	{"precedence parentheses, inner", "Section (admin), (Essential | Important)", "apt=2.6.1 dpkg=1.21~rc1"},
+	{"precedence ! before ,", "!Essential, Section (admin)", "apt=2.6.1"},
+	{"precedence ! before |", "!Section (~ .) | tar", "tar=1.34"},
+	{"precedence ! of parentheses", "!(Section (~ ^[^a]) | Essential)", "apt=2.6.1"},
+	{"precedence !!", "!!tar", "tar=1.34"},
+	{"example of the manual", "libc6 (<< 3~dev), $Source", "libc6=2.36-9"},
+	{"example of the manual, three", "!Name (~ .*-doc), mail-transport-agent, $Version (>= 3.5)", "exim4=4.96 postfix=3.7"},
+}
+
+func TestQuery(t *testing.T) {
+	t.Parallel()
+	u := newUniverse(t, index(queryArchive...))
+	count := map[string]int{}
+	for _, tt := range queryTests {
+		q, err := ParseQuery(tt.query)
+		if err != nil {
+			t.Errorf("%s: %v", tt.shows, err)
+			continue
+		}
+		if got := list(u.Matches(q, "")); got != tt.want {
+			t.Errorf("%s: %s: got %q, want %q", tt.shows, tt.query, got, tt.want)
+		}
+		again, err := ParseQuery(q.String())
+		if err != nil || again.String() != q.String() || list(u.Matches(again, "")) != tt.want {
+			t.Errorf("%s: %s is spelled %s, which is read as %v, %v", tt.shows, tt.query, q, again, err)
+		}
+		word, _, _ := strings.Cut(tt.shows, " ")
+		count[word]++
+	}
+	for word, least := range map[string]int{"operator": 13, "field": 30, "precedence": 9, "set": 4} {
+		if count[word] < least {
+			t.Errorf("%d tests of %s, want %d", count[word], word, least)
+		}
+	}
+	t.Logf("%d queries: %v", len(queryTests), count)
+}
+
+func TestQuerySpelling(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"a":                            "a",
+		"a(>=1)":                       "a (>= 1)",
+		"a (> 1)":                      "a (>= 1)",
+		"a (1)":                        "a (= 1)",
+		"a:i386":                       "a {i386}",
+		"a ( % '1.*' ) {i386}":         "a (% 1.*) {i386}",
+		"((a))":                        "a",
+		"(a | b) | c":                  "a | b | c",
+		"a, (b, c)":                    "a, b, c",
+		"a | b, c":                     "a | (b, c)",
+		"(a | b), c":                   "(a | b), c",
+		"!(a)":                         "!a",
+		"! ! !a":                       "!a",
+		"!(a | b)":                     "!(a | b)",
+		`Name (~ "a b")`:               `Name (~ "a b")`,
+		`Name (= 'it\'s')`:             `Name (= "it's")`,
+		`Name (= "a\"b\\c")`:           `Name (= "a\"b\\c")`,
+		`Name (= "")`:                  `Name (= "")`,
+		"Name (= é)":                   "Name (= é)",
+		"a_1_amd64":                    "a_1_amd64",
+		"@essential , ! Section(doc) ": "@essential, !Section (= doc)",
+	} {
+		q, err := ParseQuery(in)
+		if err != nil {
+			t.Errorf("%s: %v", in, err)
+		} else if q.String() != want {
+			t.Errorf("%s: got %s, want %s", in, q, want)
+		}
+	}
+}
+
+func TestQueryWarnings(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"a | b, c":          `column 1: "," binds tighter than "|": this reads as a | (b, c); write the parentheses`,
+		"x, (a | b, c)":     `column 5: "," binds tighter than "|": this reads as a | (b, c); write the parentheses`,
+		"a, b | c":          `column 1: "," binds tighter than "|": this reads as (a, b) | c; write the parentheses`,
+		"a | (b, c)":        "",
+		"(a | b), c":        "",
+		"a, b":              "",
+		"Name (~ 'a|b'), c": "",
+	} {
+		q := parse(t, in)
+		if got := strings.Join(q.Warnings(), "\n"); got != want {
+			t.Errorf("%s: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestQueryErrors(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		query   string
+		column  int
+		message string
+	}{
+		{"", 1, "empty query"},
+		{" \t", 3, "empty query"},
+		{"nginx (>= 1.0", 14, `end of query where ")" was expected`},
+		{"nginx (>= )", 11, `")" where a value`},
+		{"nginx ()", 8, `")" where a value`},
+		{"nginx (>= 1.0))", 15, `")" where "|", "," or the end was expected`},
+		{"nginx apache2", 7, `"apache2" where "|", "," or the end was expected`},
+		{"nginx, , a", 8, `"," where a package or a field was expected`},
+		{"nginx |", 8, "end of query where a package"},
+		{"(nginx", 7, `end of query where ")" was expected`},
+		{"!", 2, "end of query where a package"},
+		{"nginx {", 8, "end of query where an architecture"},
+		{"nginx {amd64", 13, `end of query where "}"`},
+		{"nginx:amd64 {i386}", 13, "a second architecture"},
+		{"Section {amd64}", 9, "an architecture may follow a package name only; write Section, $Architecture (= ...)"},
+		{"$Nosuch (a)", 1, `no field "$Nosuch"; there are $Source`},
+		{"nginx*", 1, "a name has no wildcards, write Name (% nginx*)"},
+		{"nginx>=1.0", 1, "write nginx (>=1.0)"},
+		{"a, docker-ce=1", 4, "write docker-ce (=1)"},
+		{"@all", 1, `no set "@all"; there are @essential`},
+		{"Name (~ '[')", 9, "regular expression: "},
+		{"Name (% '[')", 9, "shell pattern"},
+		{"Name (= 'a)", 9, "quote that is not closed"},
+		{"é, nginx (", 11, "end of query where a value"},
+		{"a\x00", 2, "not UTF-8, or a NUL"},
+		{"a\xff", 2, "not UTF-8, or a NUL"},
+		{"a__", 1, "no NAME_VERSION_ARCHITECTURE"},
+		{strings.Repeat("(", 300) + "a", 201, "nesting over 200 levels"},
+	}
+	for _, tt := range tests {
+		_, err := ParseQuery(tt.query)
+		e, ok := errors.AsType[*QueryError](err)
+		if !ok || !errors.Is(err, ErrQuery) {
+			t.Errorf("%q: error %v", tt.query, err)
+			continue
+		}
+		if tt.query == "é, nginx (" { // é is no package name: that comes first
+			tt.column, tt.message = 1, "package name"
+		}
+		if e.Column != tt.column || !strings.Contains(e.Message, tt.message) {
+			t.Errorf("%q: column %d: %s; want column %d: %s", tt.query, e.Column, e.Message, tt.column, tt.message)
+		}
+		lines := strings.Split(e.Error(), "\n")
+		if len(lines) != 3 || lines[2] != strings.Repeat(" ", 2+tt.column-1)+"^" {
+			t.Errorf("%q: no caret under column %d:\n%s", tt.query, tt.column, e)
+		}
+	}
+	if _, err := ParseQuery(strings.Repeat("a", MaxQuery+1)); !errors.Is(err, ErrQuery) {
+		t.Errorf("over the limit: %v", err)
+	}
+}
+
+func ExampleQueryError() {
+	_, err := ParseQuery("docker-ce (>= 5, containerd.io")
+	fmt.Println(err)
+	// Output:
+	// query: column 16: "," where ")" was expected
+	//   docker-ce (>= 5, containerd.io
+	//                  ^
+}
