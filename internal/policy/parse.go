@@ -38,7 +38,7 @@ const (
 //	  reason: asked for by platform
 //
 // Each rule has either deny or allow, package names or globs (path.Match), and a reason; version (conditions that must all
-// hold), architecture, source and archive (globs) narrow it. The first rule that matches decides.
+// hold; one without operator means "="), architecture, source and archive (globs) narrow it. The first rule that matches decides.
 // Errors begin with name and line.
 func Parse(name string, data []byte) (*Policy, error) {
 	if len(data) > MaxBytes {

@@ -1,0 +1,118 @@
+package policy
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Preferences are the denials among packages (archive and package) as apt
+// preferences (apt_preferences(5)): with Pin-Priority -1 apt goes around what it would not get. They are made of the packages
+// that are there, so they are exact for every kind of rule, and to be made again with each snapshot.
+// A version that is denied in one archive and allowed in another is not
+// pinned: to apt it is one version.
+func (p *Policy) Preferences(packages iter.Seq2[string, snapshot.Package]) string {
+	all := p.collect(packages)
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		all[name].write(&b, name)
+	}
+	return b.String()
+}
+
+// versions is what is there of a package name: version, to architecture, to verdict.
+type versions map[string]map[string]verdict
+
+type verdict struct {
+	denied, allowed bool // in one archive or another
+	why             string
+}
+
+func (p *Policy) collect(packages iter.Seq2[string, snapshot.Package]) map[string]versions {
+	all := map[string]versions{}
+	for archive, pkg := range packages {
+		if !pkg.IsPackage() || pkg.Architecture == "source" {
+			continue
+		}
+		vs := all[pkg.Name]
+		if vs == nil {
+			vs = versions{}
+			all[pkg.Name] = vs
+		}
+		if vs[pkg.Version] == nil {
+			vs[pkg.Version] = map[string]verdict{}
+		}
+		v := vs[pkg.Version][pkg.Architecture]
+		if d := p.Decide(pkg, archive); d.Allow {
+			v.allowed = true
+		} else {
+			v.denied, v.why = true, d.Rule+": "+d.Reason
+		}
+		vs[pkg.Version][pkg.Architecture] = v
+	}
+	return all
+}
+
+// write writes the stanzas of one name: one if everything is denied for one reason, else one of each version.
+func (vs versions) write(b *strings.Builder, name string) {
+	if why, ok := vs.uniform(); ok {
+		stanza(b, why, name, "*")
+		return
+	}
+	for _, version := range slices.Sorted(maps.Keys(vs)) {
+		archs := vs[version]
+		if why, ok := uniform(archs); ok {
+			stanza(b, why, name, version)
+			continue
+		}
+		for _, arch := range slices.Sorted(maps.Keys(archs)) {
+			if v := archs[arch]; v.denied && !v.allowed {
+				stanza(b, v.why, qualified(name, arch), version)
+			}
+		}
+	}
+}
+
+// uniform tells the reason for which every version is denied, if it is one.
+func (vs versions) uniform() (why string, ok bool) {
+	for _, archs := range vs {
+		w, denied := uniform(archs)
+		if !denied || (why != "" && w != why) {
+			return "", false
+		}
+		why = w
+	}
+	return why, why != ""
+}
+
+func uniform(archs map[string]verdict) (why string, ok bool) {
+	for _, v := range archs {
+		if v.allowed || (why != "" && v.why != why) {
+			return "", false
+		}
+		why = v.why
+	}
+	return why, why != ""
+}
+
+// qualified names a package of one architecture; to apt, one for all is of the native.
+func qualified(name, arch string) string {
+	if arch == "all" {
+		return name
+	}
+	return name + ":" + arch
+}
+
+func stanza(b *strings.Builder, why, name, version string) {
+	if b.Len() > 0 {
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(b, "Explanation: %s\nPackage: %s\nPin: version %s\nPin-Priority: -1\n", oneLine(why), oneLine(name), oneLine(version))
+}
+
+// oneLine keeps a value from beginning a field of its own.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
