@@ -16,8 +16,9 @@ import (
 // Outcome is what should become of an archive.
 type Outcome uint8
 
-// The outcomes: taken, refused as malformed or worse (exit code 1 or 3),
-// refused because bytes contradict what a signature or digest says of them (exit code 3).
+// The outcomes: taken; refused in whatever way, as malformed or as not there
+// (any exit code but 0, and nothing of it used); refused because bytes contradict
+// what a signature or digest says of them (exit code 3).
 const (
 	Taken Outcome = iota
 	Refused
@@ -207,10 +208,11 @@ func hostileSignatures() []Hostile {
 	}
 }
 
-// flippedSignature changes a letter in the middle of the armour's body.
+// flippedSignature changes a letter near the end of the armour's body: of the
+// signature itself, not of the key's name before it.
 func flippedSignature(signed []byte) []byte {
 	c := slices.Clone(signed)
-	at := bytes.Index(c, []byte(beginSignature)) + len(beginSignature) + 60
+	at := bytes.LastIndex(c, []byte("\n=")) - 10
 	if c[at] == 'A' {
 		c[at] = 'B'
 	} else {
