@@ -14,6 +14,7 @@ shift
 mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64" "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates" "$root/debs" "$root/dev" "$root/proc" "$root/tmp"
 # A merged /usr, as every Debian since bookworm has it.
 for d in bin sbin lib lib64; do [ -e "$root/$d" ] || ln -s "usr/$d" "$root/$d"; done
+chmod 1777 "$root/tmp"
 : >"$root/var/lib/dpkg/status"
 : >"$root/var/lib/dpkg/available"
 [ -c "$root/dev/null" ] || mknod -m 666 "$root/dev/null" c 1 3
@@ -27,11 +28,13 @@ ln -sf mawk "$root/usr/bin/awk"
 in_root() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C chroot "$root" "$@"; }
 core() { in_root sh -c "dpkg --force-depends --install /debs/$1_*.deb"; }
 {
-	[ -e "$root/etc/passwd" ] || printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
-	[ -e "$root/etc/group" ] || printf 'root:x:0:\n' >"$root/etc/group"
+	# Files are owned by name before base-passwd is configured.
+	cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
+	cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
 	for p in base-passwd base-files dpkg libc6 perl-base mawk debconf; do core $p; done
 	in_root sh -c 'dpkg --force-depends --unpack /debs/*.deb'
 	in_root dpkg --force-depends --force-configure-any --force-confold --configure --pending
+	in_root dpkg --configure --pending
 } >"$root.log" 2>&1 || { tail -n 20 "$root.log" >&2; die "the minimal root could not be made; see $root.log"; }
 rm -rf "$root/debs"
 [ -z "$(in_root dpkg --audit)" ] || die "dpkg --audit complains in $root"
