@@ -8,12 +8,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -270,6 +273,57 @@ func TestProxyRefuses(t *testing.T) {
 		_, err := read(u, "f", -1)
 		if err == nil || !strings.Contains(err.Error(), says) || len(p.all()) != 0 {
 			t.Errorf("got %v after %v, want %s", err, p.all(), says)
+		}
+	}
+}
+
+// TestConnectionIsReused holds that one file after the other comes over one connection, missing ones too.
+func TestConnectionIsReused(t *testing.T) {
+	t.Parallel()
+	var conns atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/f") {
+			_, _ = io.WriteString(w, body)
+			return
+		}
+		http.NotFound(w, r)
+	}))
+	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
+		if st == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	u, _ := open(t, Options{URLs: []string{s.URL}})
+	for range 5 {
+		if got, err := read(u, "f", -1); err != nil || got != body {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+		if _, err := read(u, "g", -1); !errors.Is(err, ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// TestHeaders holds what a server and the caches before it are told.
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, nil)
+	u, _ := open(t, Options{URLs: []string{s.URL}})
+	for path, cache := range map[string]string{
+		"dists/s/InRelease": "max-age=0", "dists/s/main/binary-amd64/Packages.xz": "max-age=0",
+		"pool/main/a/a.deb": "", "dists/s/main/binary-amd64/by-hash/SHA256/ab": "",
+	} {
+		_, _ = read(u, path, -1)
+		r := s.request(len(s.asked()) - 1)
+		for name, want := range map[string]string{"Cache-Control": cache, "Accept-Encoding": "identity", "User-Agent": "mmoci", "Range": ""} {
+			if got := r.Header.Get(name); got != want {
+				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
+			}
 		}
 	}
 }

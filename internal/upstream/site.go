@@ -65,12 +65,22 @@ func (s *site) begin(ctx context.Context, path string, from resume) (*answer, er
 	return a, nil
 }
 
+// moves tells paths whose content changes under their name, so that a cache
+// on the way has to ask again (as apt has it do); pool files and those by hash stay.
+func moves(path string) bool {
+	path = "/" + path
+	return !strings.Contains(path, "/pool/") && !strings.Contains(path, "/by-hash/")
+}
+
 func (s *site) request(ctx context.Context, path string, from resume, w *watch) (*answer, error) {
 	r := &http.Request{Method: http.MethodGet, URL: s.url(path), Host: s.base.Host, Header: http.Header{
 		"User-Agent":      {"mmoci"},
 		"Accept-Encoding": {"identity"},
 		"Accept":          {"*/*"},
 	}}
+	if moves(path) {
+		r.Header.Set("Cache-Control", "max-age=0")
+	}
 	if from.offset > 0 {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", from.offset))
 		if from.validator != "" {

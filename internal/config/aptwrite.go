@@ -1,0 +1,110 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+func (w *aptWriter) reasons() string {
+	if len(w.left) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(w.left, "; ") + ")"
+}
+
+func (w *aptWriter) yaml() []byte {
+	var b bytes.Buffer
+	b.WriteString(`# What "mmoci push" reads, chooses and signs. Paths are relative to this file.
+ref: ` + quote("registry.example.org/site/mirror:"+w.tag()) + ` # where to push; change it
+# sign: {key: keys/site.asc}       # mmoci key new -o keys/site.asc
+# trust: [keys/site.pub.asc]       # whose snapshots pull and verify believe
+archives:
+`)
+	for _, a := range w.archives {
+		a.write(&b)
+	}
+	for _, l := range w.left {
+		b.WriteString(comment("left out: " + l))
+	}
+	b.WriteString("# serve: {listen: \"127.0.0.1:8000\"}\n")
+	return b.Bytes()
+}
+
+// tag is the name of the first suite, as far as it can be a tag.
+func (w *aptWriter) tag() string {
+	s := w.archives[0].Suites[0]
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return "latest"
+	}
+	return s
+}
+
+func (a *aptArchive) write(b *bytes.Buffer) {
+	for _, r := range append([]string{"from " + a.file}, a.remarks...) {
+		b.WriteString(comment(r))
+	}
+	line := func(key, value string) { fmt.Fprintf(b, "  %s: %s\n", key, value) }
+	fmt.Fprintf(b, "- prefix: %s\n", quote(a.Prefix))
+	line("mode", "curated")
+	line("url", quote(a.URLs[0]))
+	line("suites", quoteList(a.Suites))
+	if len(a.Components) > 0 {
+		line("components", quoteList(a.Components))
+	}
+	line("architectures", quoteList(a.Architectures))
+	if a.SignedBy != "" {
+		line("signed-by", quote(a.SignedBy))
+	}
+	if !a.CheckValidUntil {
+		line("check-valid-until", "no")
+	}
+	if a.WithSources {
+		line("with-sources", "yes")
+	}
+	if len(a.Packages) == 0 {
+		line("packages", "none # only what the closure draws from here; or [NAME, \"NAME (>= VERSION)\", ...], or all")
+		return
+	}
+	var qs []string
+	for _, q := range withoutRepeats(a.Packages) {
+		qs = append(qs, q.Text)
+	}
+	line("packages", quoteList(qs))
+}
+
+// comment is one line of a comment.
+func comment(s string) string {
+	return "# " + oneLine(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)) + "\n"
+}
+
+func quoteList(list []string) string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = quote(s)
+	}
+	return "[" + strings.Join(out, ", ") + "]"
+}
+
+// quote writes a scalar: plain where that is safe, else in double quotes,
+// whose escapes are those of JSON and so of Go's for the characters that can occur.
+func quote(s string) string {
+	plain := s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-./:_") == "" && !strings.HasSuffix(s, ":")
+	first := plain && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z' || s[0] == '/' || strings.HasPrefix(s, "./"))
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "true", "false", "on", "off", "null", "none", "all":
+		first = false
+	}
+	if first {
+		return s
+	}
+	return strconv.Quote(s)
+}
