@@ -37,7 +37,7 @@ func (c *chain) walk(ctx context.Context, a snapshot.Archive, v view, visit visi
 	}
 	for _, p := range suites {
 		if err := c.walkSuite(ctx, p, visit); err != nil {
-			return fmt.Errorf("archive %s: %w", a.Prefix, err)
+			return err
 		}
 	}
 	return nil

@@ -1,0 +1,177 @@
+package mirror
+
+import (
+	"strings"
+	"testing"
+)
+
+// outcome is an exit code and part of the message.
+type outcome struct {
+	word    string
+	exit    int
+	message string
+}
+
+// outcomes are the words of the table below for what is refused, the first that
+// fits; besides them
+//
+//	ok     exit 0, and exactly the good snapshot's packages
+//	other  exit 0, every byte of upstream's, but older or fewer packages than in the good snapshot
+//	EVIL   exit 0 with a package of the opponent's: whoever could do this holds the
+//	       key, or chose the pin, that the reader relies on
+func outcomes() []outcome {
+	return []outcome{
+		{"unsigned", 3, "statement: not signed, but a key is demanded"},
+		{"statement", 3, "statement: integrity: no good signature by a trusted key"},
+		{"binding", 3, ", statement sha256:"},
+		{"grammar", 3, "no provenance: neither upstream-inrelease nor upstream-release"},
+		{"signature", 3, "integrity: no good signature by a trusted key"},
+		{"table", 3, "in the table, its "},
+		{"unproved", 3, "in no index of upstream's"},
+		{"absent", 3, "in the index, but not in the snapshot"},
+		{"lock", 3, "lock: "},
+		{"bytes", 3, "bytes are sha256:"},
+		{"expired", 3, "Release was valid until"},
+		{"class", 3, "the statement calls it the site's own"},
+		{"keyless", 3, "no key"},
+		{"dropped", 3, "has no such archive"},
+		{"unnamed", 2, "has no such archive"},
+		{"unmet", 4, "unsatisfied: "},
+	}
+}
+
+// TestForgeryTable holds the table against its own claim: without the site's key
+// and without a pin on the forgery itself, nothing of the opponent's reaches anybody.
+func TestForgeryTable(t *testing.T) {
+	for name, line := range forgeryTable(t) {
+		cells := strings.Fields(line)
+		if len(cells) != 12 {
+			t.Fatalf("%s: %d cells", name, len(cells))
+		}
+		for i, c := range cells[:9] {
+			if c == "EVIL" && (i/3 == 1 || !strings.HasSuffix(name, " resigned")) {
+				t.Errorf("%s, cell %d: %s", name, i, c)
+			}
+		}
+	}
+}
+
+// forgeryTable reads the table: forgery, making, then verify, extract, pull -o
+// for each of the readers.
+func forgeryTable(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	name := ""
+	for line := range strings.Lines(forgeryText) {
+		head, cells, ok := strings.Cut(line, "|")
+		words := strings.Fields(head)
+		if !ok || len(words) == 0 {
+			continue
+		}
+		if len(words) == 2 {
+			name = words[0]
+		}
+		out[name+" "+words[len(words)-1]] = strings.Join(strings.Fields(strings.ReplaceAll(cells, "|", " ")), " ")
+	}
+	return out
+}
+
+// forgeryText has a line for each forgery in each making: kept (the site's old
+// statement), unsigned, foreign (the opponent's key), resigned (the site's key). The
+// readers are: the site's key; upstream's keys; both; the forged root pinned.
+const forgeryText = `
+                       | site                          | upstream                      | both                          | pin
+                       | verify    extract   pull -o   | verify    extract   pull -o   | verify    extract   pull -o   | verify    extract   pull -o
+good         kept     | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
+             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok
+             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok
+             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
+a-rows       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | table     unmet     table     | unsigned  unsigned  unsigned  | table     ok        table
+             foreign  | statement statement statement | table     unmet     table     | statement statement statement | table     ok        table
+             resigned | table     ok        table     | table     unmet     table     | table     ok        table     | table     ok        table
+b-deb        kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | table     unmet     table     | unsigned  unsigned  unsigned  | table     EVIL      EVIL
+             foreign  | statement statement statement | table     unmet     table     | statement statement statement | table     EVIL      EVIL
+             resigned | table     EVIL      EVIL      | table     unmet     table     | table     EVIL      EVIL      | table     EVIL      EVIL
+b-whole      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL
+             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL
+             resigned | ok        EVIL      EVIL      | signature signature signature | signature EVIL      EVIL      | ok        EVIL      EVIL
+b-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL
+             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL
+             resigned | ok        EVIL      EVIL      | signature signature signature | signature signature signature | ok        EVIL      EVIL
+b-blob       kept     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes
+             unsigned | unsigned  unsigned  unsigned  | bytes     bytes     bytes     | unsigned  unsigned  unsigned  | bytes     bytes     bytes
+             foreign  | statement statement statement | bytes     bytes     bytes     | statement statement statement | bytes     bytes     bytes
+             resigned | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes
+c-curated    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other
+             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other
+             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other
+c-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other
+             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other
+             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other
+c-expired    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | expired   expired   expired   | unsigned  unsigned  unsigned  | ok        ok        ok
+             foreign  | statement statement statement | expired   expired   expired   | statement statement statement | ok        ok        ok
+             resigned | ok        ok        ok        | expired   expired   expired   | ok        ok        ok        | ok        ok        ok
+d-other      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | unproved  ok        ok
+             foreign  | statement statement statement | signature signature signature | statement statement statement | unproved  ok        ok
+             resigned | unproved  ok        ok        | signature signature signature | signature ok        ok        | unproved  ok        ok
+e-stanza     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | unproved  ok        ok        | unsigned  unsigned  unsigned  | unproved  other     ok
+             foreign  | statement statement statement | unproved  ok        ok        | statement statement statement | unproved  other     ok
+             resigned | unproved  other     ok        | unproved  ok        ok        | unproved  other     ok        | unproved  other     ok
+f-indices    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | unproved  unmet     other     | unsigned  unsigned  unsigned  | unproved  ok        ok
+             foreign  | statement statement statement | unproved  unmet     other     | statement statement statement | unproved  ok        ok
+             resigned | unproved  ok        ok        | unproved  unmet     other     | unproved  ok        ok        | unproved  ok        ok
+f-all        kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | grammar   grammar   grammar   | unsigned  unsigned  unsigned  | grammar   grammar   grammar
+             foreign  | statement statement statement | grammar   grammar   grammar   | statement statement statement | grammar   grammar   grammar
+             resigned | grammar   grammar   grammar   | grammar   grammar   grammar   | grammar   grammar   grammar   | grammar   grammar   grammar
+g-prefix     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL
+             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL
+             resigned | ok        EVIL      EVIL      | signature signature signature | signature EVIL      EVIL      | ok        EVIL      EVIL
+g-statement  kept     | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
+             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok
+             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok
+             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
+h-curated    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok
+             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok
+             resigned | signature signature signature | ok        ok        ok        | signature signature signature | ok        ok        ok
+h-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        ok        ok
+             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        ok        ok
+             resigned | ok        ok        ok        | signature signature signature | signature signature signature | ok        ok        ok
+i-archive    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | dropped   dropped   dropped   | unsigned  unsigned  unsigned  | ok        unmet     other
+             foreign  | statement statement statement | dropped   dropped   dropped   | statement statement statement | ok        unmet     other
+             resigned | ok        unmet     other     | dropped   dropped   dropped   | unnamed   unnamed   unnamed   | ok        unmet     other
+j-suites     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other
+             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other
+             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other
+k-lock       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | lock      ok        ok        | unsigned  unsigned  unsigned  | lock      ok        ok
+             foreign  | statement statement statement | lock      ok        ok        | statement statement statement | lock      ok        ok
+             resigned | lock      ok        ok        | lock      ok        ok        | lock      ok        ok        | lock      ok        ok
+k-reason     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok
+             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok
+             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
+l-class      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | class     keyless   keyless   | unsigned  unsigned  unsigned  | ok        EVIL      EVIL
+             foreign  | statement statement statement | class     keyless   keyless   | statement statement statement | ok        EVIL      EVIL
+             resigned | ok        EVIL      EVIL      | class     keyless   keyless   | class     EVIL      EVIL      | ok        EVIL      EVIL
+l-mode       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
+             unsigned | unsigned  unsigned  unsigned  | absent    ok        absent    | unsigned  unsigned  unsigned  | absent    ok        absent
+             foreign  | statement statement statement | absent    ok        absent    | statement statement statement | absent    ok        absent
+             resigned | absent    ok        absent    | absent    ok        absent    | absent    ok        absent    | absent    ok        absent
+`

@@ -1,0 +1,138 @@
+package mirror
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testarchive/forge"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// The world of the tests of trust: three archives, the middle of January 2026.
+//
+//	docker    curated    docker-ce
+//	debian    curated    what docker-ce needs: bookworm and bookworm-updates
+//	security  verbatim   of Debian's key, Valid-Until a week after its Date
+var (
+	worldDate = time.Date(2026, 1, 13, 0, 0, 0, 0, time.UTC)
+	worldNow  = time.Date(2026, 1, 13, 12, 0, 0, 0, time.UTC)
+)
+
+// upstreamsOf are the archives of a world, to be changed before they are frozen.
+type upstreamsOf struct {
+	docker, debian, security          testarchive.Archive
+	dockerKey, debianKey, securityKey *testarchive.Key // what push verifies by
+	date                              time.Time
+}
+
+func goodUpstreams() upstreamsOf {
+	return upstreamsOf{
+		docker: testarchive.Docker(), debian: testarchive.Debian(), security: testarchive.Security(),
+		dockerKey: testarchive.DockerKey(), debianKey: testarchive.DebianKey(), securityKey: testarchive.DebianKey(),
+		date: worldDate,
+	}
+}
+
+// older is the same world three days before, when docker-ce 28.5.2 and the
+// update of libseccomp2 were not out. The date input is the same, so that its parts fit.
+func older(t testing.TB) upstreamsOf {
+	u := goodUpstreams()
+	back := func(s *testarchive.Suite, days int) { s.Date = s.Date.AddDate(0, 0, -days) }
+	docker := u.docker.Suite(t, "bookworm")
+	back(docker, 3)
+	var ps []testarchive.Package
+	for _, p := range docker.Packages {
+		if p.Version != "5:28.5.2-1~debian.12~bookworm" && p.Version != "1.7.29-1~debian.12~bookworm" {
+			ps = append(ps, p)
+		}
+	}
+	docker.Packages = ps
+	back(u.debian.Suite(t, "bookworm"), 3)
+	updates := u.debian.Suite(t, "bookworm-updates")
+	back(updates, 3)
+	updates.Packages = updates.Packages[:1]
+	security := u.security.Suite(t, "bookworm-security")
+	back(security, 3)
+	security.ValidUntil = security.Date.AddDate(0, 0, 7)
+	security.Packages = security.Packages[:1]
+	security.Packages[0].Version = "252.39-1~deb12u1+old1"
+	return u
+}
+
+// ring is a keyring of public keys.
+func ring(t testing.TB, keys ...*testarchive.Key) *archive.Keyring {
+	t.Helper()
+	var rings []*archive.Keyring
+	for _, k := range keys {
+		r, err := archive.ReadKeyring(k.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rings = append(rings, r)
+	}
+	return archive.JoinKeyrings(rings...)
+}
+
+func signerOf(t testing.TB, k *testarchive.Key) archive.Signer {
+	t.Helper()
+	s, err := archive.ReadSigner(k.Private(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// freeze freezes a world, signed by the site.
+func freeze(t testing.TB, u upstreamsOf) *snapshot.Snapshot {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name string, a testarchive.Archive, k *testarchive.Key) (url, key string) {
+		a.Build(t).Write(t, filepath.Join(dir, name))
+		key = filepath.Join(dir, name+".asc")
+		if err := os.WriteFile(key, k.Public(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, name), key
+	}
+	plan := &config.Plan{}
+	add := func(a config.Archive, up testarchive.Archive, k *testarchive.Key) {
+		url, key := write(a.Prefix, up, k)
+		a.URLs, a.SignedBy, a.Architectures = []string{url}, key, []string{"amd64"}
+		plan.Archives = append(plan.Archives, a)
+	}
+	add(config.Archive{Prefix: "docker", Suites: []string{"bookworm"}, Components: []string{"stable"},
+		Packages: []config.Query{{Text: "docker-ce"}}}, u.docker, u.dockerKey)
+	add(config.Archive{Prefix: "debian", Suites: []string{"bookworm", "bookworm-updates"}, Components: []string{"main"},
+		None: true}, u.debian, u.debianKey)
+	add(config.Archive{Prefix: "security", Verbatim: true, Suites: []string{"bookworm-security"}, Components: []string{"main"}},
+		u.security, u.securityKey)
+	frozen, err := Freeze(t.Context(), Freezing{Plan: plan, Signer: signerOf(t, testarchive.SiteKey()), Date: u.date, Now: worldNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frozen.Snapshot
+}
+
+// draft takes a frozen world apart.
+func draft(t testing.TB, u upstreamsOf) *forge.Draft {
+	t.Helper()
+	return forge.Open(t, freeze(t, u))
+}
+
+// siteTrust and upstreamTrust are the two roots of trust of the world's readers.
+func siteTrust(t testing.TB) Trust {
+	return Trust{Site: ring(t, testarchive.SiteKey()), Now: worldNow}
+}
+
+func upstreamTrust(t testing.TB) Trust {
+	debian := ring(t, testarchive.DebianKey())
+	return Trust{
+		Upstream: map[string]*archive.Keyring{"docker": ring(t, testarchive.DockerKey()), "debian": debian, "security": debian},
+		named:    []string{"debian", "docker", "security"}, Now: worldNow,
+	}
+}
