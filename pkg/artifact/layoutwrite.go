@@ -150,9 +150,18 @@ func (w *layoutWriter) lock() (unlock func(), err error) {
 
 // has asks the file system; with recheck the file is hashed, and a wrong one is not there.
 func (w *layoutWriter) has(ctx context.Context, d descriptor) (bool, error) {
-	there, err := w.place.has(ctx, d)
-	if !there || err != nil || !w.recheck {
-		return there, err
+	var st unix.Stat_t // by the open directory: this is asked for every blob
+	err := unix.Fstatat(int(w.blobs.Fd()), d.Digest.Hex(), &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.ENOENT {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("%s: %w", d.Digest, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != d.Size {
+		return false, nil
+	}
+	if !w.recheck {
+		return true, nil
 	}
 	c, err := w.Open(ctx, d.Blob)
 	if err != nil {
@@ -168,16 +177,17 @@ func (w *layoutWriter) has(ctx context.Context, d descriptor) (bool, error) {
 }
 
 // put writes a blob to a temporary name and leaves it to the next batch.
-func (w *layoutWriter) put(ctx context.Context, l layer, open opener) error {
+func (w *layoutWriter) put(ctx context.Context, l layer, open opener) (int64, error) {
 	r, err := open(ctx, l.Blob)
 	if err != nil {
-		return fmt.Errorf("%s: %w", l.name(), err)
+		return 0, fmt.Errorf("%s: %w", l.name(), err)
 	}
-	err = w.writeTemporary(l.Digest.Hex(), l.Size, r)
+	name := l.Digest.Hex()
+	err = w.writeTemporary(name, l.Size, r)
 	if err = errors.Join(err, r.Close()); err != nil {
-		return fmt.Errorf("%s: %w", l.name(), err)
+		return 0, fmt.Errorf("%s: %w", l.name(), err)
 	}
-	return w.complete(l.Digest.Hex())
+	return l.Size, w.complete(name)
 }
 
 func (w *layoutWriter) putDocument(_ context.Context, d descriptor, data []byte) error {

@@ -101,7 +101,8 @@ func openPlace(ref Reference, o *Options) (place, error) {
 type target interface {
 	place
 	// put stores a blob. A final name, or the registry's 201, comes only after its bytes were verified.
-	put(ctx context.Context, l layer, open opener) error
+	// sent is 0 if the place could take them from itself.
+	put(ctx context.Context, l layer, open opener) (sent int64, err error)
 	// putDocument stores a manifest below the root. All it refers to was put before.
 	putDocument(ctx context.Context, d descriptor, data []byte) error
 	// publish stores the root and then names it by the tags, in their order. Durable on return.

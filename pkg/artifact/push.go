@@ -48,11 +48,16 @@ func (p *Packed) Push(ctx context.Context, ref Reference, o PushOptions) (Pushed
 	if err := checkTarget(ref); err != nil {
 		return Pushed{}, err
 	}
-	t, err := openTarget(ref, &p.packed, &o)
+	return p.pushTo(ctx, ref, "", o)
+}
+
+// pushTo writes p. mountFrom is a repository of the same registry that has the blobs, "" if none.
+func (p *packed) pushTo(ctx context.Context, ref Reference, mountFrom string, o PushOptions) (Pushed, error) {
+	t, err := openTarget(ref, p, mountFrom, &o)
 	if err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	pushed, err := write(ctx, t, ref, &p.packed, &o)
+	pushed, err := write(ctx, t, ref, p, &o)
 	if closing := t.close(); err == nil && closing != nil {
 		err = fmt.Errorf("%s: %w", ref, closing)
 	}
@@ -70,7 +75,7 @@ func checkTarget(ref Reference) error {
 	return nil
 }
 
-func openTarget(ref Reference, p *packed, o *PushOptions) (target, error) {
+func openTarget(ref Reference, p *packed, mountFrom string, o *PushOptions) (target, error) {
 	switch ref.Kind {
 	case Layout:
 		return newLayoutWriter(ref.Name, o.Recheck, &o.Options)
@@ -81,7 +86,7 @@ func openTarget(ref Reference, p *packed, o *PushOptions) (target, error) {
 		if err != nil {
 			return nil, err
 		}
-		return registryTarget{r}, nil
+		return registryTarget{r, mountFrom}, nil
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
 }

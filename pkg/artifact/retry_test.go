@@ -17,7 +17,7 @@ import (
 
 // quick makes waits short; the bounds stay.
 func quick() Options {
-	return Options{tuning: tuning{backoff: time.Microsecond, stall: 300 * time.Millisecond}}
+	return Options{tuning: tuning{backoff: time.Microsecond, stall: 20 * time.Second}}
 }
 
 // Every request of a push and of opening fails once, in each way that passes.
@@ -180,6 +180,9 @@ func breakOff(f *fakeRegistry, d snapshot.Digest, data []byte, ranges, stall boo
 		}
 		f.mu.Lock()
 		step := 40_000 + 10_000*f.n
+		if stall {
+			step *= 3 // one stall is enough
+		}
 		f.mu.Unlock()
 		if _, err := w.Write(data[from:min(len(data), from+step)]); err != nil {
 			return true
@@ -209,7 +212,11 @@ func TestResumedDownload(t *testing.T) {
 			f := newFakeRegistry(t)
 			ref := f.ref(t, "noble")
 			mustPush(t, ref, s, PushOptions{})
-			back, err := openSnapshot(t.Context(), ref, quick())
+			o := quick()
+			if c.stall {
+				o.tuning.stall = 2 * time.Second
+			}
+			back, err := openSnapshot(t.Context(), ref, o)
 			if err != nil {
 				t.Fatal(err)
 			}

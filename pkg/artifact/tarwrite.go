@@ -184,16 +184,16 @@ func globEscape(s string) string {
 }
 
 // put writes a blob's entry.
-func (w *tarWriter) put(ctx context.Context, l layer, open opener) error {
+func (w *tarWriter) put(ctx context.Context, l layer, open opener) (int64, error) {
 	if err := w.begin(); err != nil {
-		return err
+		return 0, err
 	}
 	r, err := open(ctx, l.Blob)
 	if err != nil {
-		return fmt.Errorf("%s: %w", l.name(), err)
+		return 0, fmt.Errorf("%s: %w", l.name(), err)
 	}
 	defer r.Close()
-	return w.write(l.Blob, l.name(), r)
+	return l.Size, w.write(l.Blob, l.name(), r)
 }
 
 func (w *tarWriter) write(b snapshot.Blob, name string, r io.Reader) error {

@@ -15,50 +15,75 @@ import (
 )
 
 // registryTarget is a repository that is written to.
-type registryTarget struct{ *registryPlace }
+type registryTarget struct {
+	*registryPlace
+	// mountFrom is another repository of the registry that has the blobs: it is
+	// asked to take them from there, and sent them if it does not.
+	mountFrom string
+}
 
 func (d descriptor) oci() ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.mediaType, Digest: digest.Digest(d.Digest.String()), Size: d.Size}
 }
 
 // put uploads a blob by two requests (POST, PUT). Each try opens the content
-// anew. What is read is verified before its last bytes are sent, and the registry verifies the digest again.
-func (r registryTarget) put(ctx context.Context, l layer, open opener) error {
-	err := r.retry(ctx, func(ctx context.Context) error { return r.upload(ctx, l, open) })
-	return explain("upload "+l.name(), r.ref, err)
+// anew, once the registry wants it. What is read is verified before its last bytes are
+// sent, and the registry verifies the digest again. Nothing is sent if it could be mounted.
+func (r registryTarget) put(ctx context.Context, l layer, open opener) (sent int64, err error) {
+	err = r.retry(ctx, func(ctx context.Context) error {
+		sent, err = r.upload(ctx, l, open)
+		return err
+	})
+	return sent, explain("upload "+l.name(), r.ref, err)
 }
 
-func (r registryTarget) upload(ctx context.Context, l layer, open opener) error {
+func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64, error) {
 	ctx, dog, cancel := newWatchdog(ctx, r.stall)
-	content, err := open(ctx, l.Blob)
-	if err != nil {
-		cancel()
-		return sourceError{err}
+	body := &uploadBody{
+		dog:  dog,
+		open: func() (io.ReadCloser, error) { return open(ctx, l.Blob) },
+		moved: func(n int64) {
+			r.o.tell(Event{Kind: Moved, Path: l.path, Digest: l.Digest, Bytes: n})
+		},
 	}
-	body := &uploadBody{content: content, dog: dog, moved: func(n int64) {
-		r.o.tell(Event{Kind: Moved, Path: l.path, Digest: l.Digest, Bytes: n})
-	}}
-	err = r.repo.Blobs().Push(ctx, l.oci(), body)
+	err := r.send(ctx, l, body)
 	err = stalled(ctx, err)
 	cancel()
 	if closing := body.Close(); err == nil {
 		err = closing
 	}
 	if broken := body.broken(); broken != nil && !errors.Is(err, errStalled) {
-		return sourceError{broken}
+		return 0, sourceError{broken}
 	}
-	return err
+	if err != nil || !body.read() {
+		return 0, err
+	}
+	return l.Size, nil
 }
 
-// uploadBody is the body of a PUT. net/http may still read it for a moment after
-// the answer came; Close waits for that.
+// send mounts or sends a blob. A registry that refuses to mount, or the right to
+// read there, is no reason not to send.
+func (r registryTarget) send(ctx context.Context, l layer, body *uploadBody) error {
+	if r.mountFrom != "" {
+		err := r.repo.Mount(ctx, l.oci(), r.mountFrom, func() (io.ReadCloser, error) { return body, nil })
+		if code := status(err); code < 400 || code >= 500 || code == http.StatusTooManyRequests || body.read() {
+			return err
+		}
+	}
+	return r.repo.Blobs().Push(ctx, l.oci(), body)
+}
+
+// uploadBody is the body of a PUT, opened when it is first read. net/http may
+// still read it for a moment after the answer came; Close waits for that.
 type uploadBody struct {
 	dog   *watchdog
+	open  func() (io.ReadCloser, error)
 	moved func(int64)
 
 	mu      sync.Mutex
 	content io.ReadCloser
 	closed  bool
+	opened  bool
 	err     error // of the content, not its end
 }
 
@@ -68,6 +93,16 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	if b.closed {
 		return 0, http.ErrBodyReadAfterClose
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	b.dog.pause() // the content has its own
+	if !b.opened {
+		b.opened = true
+		if b.content, b.err = b.open(); b.err != nil {
+			return 0, b.err
+		}
 	}
 	n, err := b.content.Read(p)
 	switch {
@@ -92,6 +127,9 @@ func (b *uploadBody) Close() error {
 		return nil
 	}
 	b.closed = true
+	if b.content == nil {
+		return nil
+	}
 	return b.content.Close()
 }
 
@@ -99,6 +137,12 @@ func (b *uploadBody) broken() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.err
+}
+
+func (b *uploadBody) read() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.opened
 }
 
 // putDocument puts a manifest under its digest.

@@ -267,14 +267,19 @@ func (w *writer) blob(ctx context.Context, l layer, t *tally) error {
 
 func (w *writer) send(ctx context.Context, l layer) error {
 	w.o.tell(Event{Kind: Started, Path: l.path, Digest: l.Digest, Bytes: l.Size})
-	if err := w.t.put(ctx, l, w.p.open); err != nil {
+	sent, err := w.t.put(ctx, l, w.p.open)
+	if err != nil {
 		return err
 	}
 	w.sentMu.Lock()
 	w.sent[l.Digest] = struct{}{}
 	w.sentMu.Unlock()
+	if sent == 0 {
+		w.skip(l)
+		return nil
+	}
 	w.uploaded.Add(1)
-	w.bytes.Add(l.Size)
+	w.bytes.Add(sent)
 	w.o.tell(Event{Kind: Done, Path: l.path, Digest: l.Digest, Bytes: l.Size})
 	return nil
 }

@@ -1,0 +1,149 @@
+package artifact
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/snapshottest"
+)
+
+// Within one place only tags are written.
+func TestRetag(t *testing.T) {
+	t.Parallel()
+	s := takeOf(t, synthFiles(500))
+	f := newFakeRegistry(t)
+	for _, src := range []Reference{f.ref(t, "noble"), layoutRef(t)} {
+		pushed := mustPush(t, src, s, PushOptions{})
+		f.counts()
+		dst := src
+		dst.Tag = "production"
+		copied, err := Copy(t.Context(), src, dst, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if counts := f.counts(); total(counts) > 9 || counts["POST upload"] > 0 {
+			t.Errorf("%v", counts)
+		}
+		if !copied.Changed || copied.Root != pushed.Root || !strings.HasPrefix(copied.Immutable, "production-2026") {
+			t.Errorf("%+v", copied)
+		}
+		if err := snapshottest.Equal(t.Context(), s, reopen(t, dst)); err != nil {
+			t.Error(err)
+		}
+		if again, err := Copy(t.Context(), src, dst, Options{}); err != nil || again.Changed {
+			t.Errorf("%+v, %v", again, err)
+		}
+	}
+}
+
+// Between repositories of one registry blobs are mounted, and sent where that is refused.
+func TestMount(t *testing.T) {
+	t.Parallel()
+	s := takeOf(t, synthFiles(20))
+	for _, refused := range []bool{false, true} {
+		f := newFakeRegistry(t)
+		src := f.ref(t, "noble")
+		pushed := mustPush(t, src, s, PushOptions{})
+		f.counts()
+		f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			mount := r.URL.Query().Get("mount")
+			if r.Method != http.MethodPost || mount == "" {
+				// the fake shares blobs over repositories: hide them
+				if r.Method == http.MethodHead && kindOf(r) == "blob" {
+					refuse(w, http.StatusNotFound, "BLOB_UNKNOWN")
+					return true
+				}
+				return false
+			}
+			if refused {
+				refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED")
+				return true
+			}
+			if from := r.URL.Query().Get("from"); from != "site/mirror" || !f.has(mount) {
+				t.Errorf("mount of %s from %s", mount, from)
+			}
+			w.WriteHeader(http.StatusCreated)
+			return true
+		})
+		dst := src
+		dst.Name = src.host() + "/other/mirror"
+		copied, err := Copy(t.Context(), src, dst, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		puts := f.counts()["PUT upload"]
+		want := 0
+		if refused {
+			want = pushed.Blobs
+		}
+		if puts != want || copied.Uploaded != want {
+			t.Errorf("refused %t: %d blobs sent, %+v", refused, puts, copied)
+		}
+		if err := snapshottest.Equal(t.Context(), s, reopen(t, dst)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A signed snapshot comes back signed, under the key and no other.
+func TestSigned(t *testing.T) {
+	t.Parallel()
+	key := func() archive.Signer {
+		private, _, err := archive.NewKey("site", time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer, err := archive.ReadSigner(private, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signer
+	}
+	signer := key()
+	release := []byte("Suite: own\n")
+	inRelease, err := signer.Clearsign(release, synthDate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gpg, err := signer.Detach(release, synthDate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := synthFiles(2)
+	files["own/dists/own/Release"], files["own/dists/own/InRelease"], files["own/dists/own/Release.gpg"] = release, inRelease, gpg
+	f := frozenOf(synthRows(files), blobsOf(files))
+	suite := &f.Archives[0].Suites[0]
+	suite.Files = append(suite.Files,
+		snapshot.SuiteFile{Role: snapshot.InRelease, Blob: snapshot.BlobOf(inRelease), Date: synthDate, Path: "own/dists/own/InRelease"},
+		snapshot.SuiteFile{Role: snapshot.ReleaseGPG, Blob: snapshot.BlobOf(gpg), Date: synthDate, Path: "own/dists/own/Release.gpg"})
+	f.Signer = signer
+	s, err := snapshot.Take(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, ref := range everyKind(t) {
+		mustPush(t, ref, s, PushOptions{})
+		sealed, err := Open(t.Context(), ref, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !sealed.Signed || len(sealed.Release) != 3 || !bytes.Equal(sealed.Statement, s.StatementBytes) {
+			t.Errorf("%s: signed %t, %d signature files", kind, sealed.Signed, len(sealed.Release))
+		}
+		back, err := sealed.Unseal(signer.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := snapshottest.Equal(t.Context(), s, back); err != nil {
+			t.Error(kind, err)
+		}
+		if _, err := sealed.Unseal(key().Public()); err == nil {
+			t.Errorf("%s: unsealed by another key", kind)
+		}
+	}
+}
