@@ -225,7 +225,7 @@ func (ex *exchange) unavailable(c content, err error) {
 		h.Del(name)
 	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
 		ex.broken(http.StatusGatewayTimeout, "the registry does not answer", err)
 	case errors.Is(err, snapshot.ErrIntegrity):
 		ex.s.metrics.corrupt.Inc()

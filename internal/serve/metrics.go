@@ -70,49 +70,10 @@ func (m *metrics) request(ex *exchange, took time.Duration) {
 }
 
 // observe adds what is read from the server when somebody looks.
-func (m *metrics) observe(s *Server) { m.registry.MustRegister(snapshotCollector{s}) }
-
-// snapshotCollector tells the snapshots in force.
-type snapshotCollector struct{ s *Server }
-
-func snapshotDate() *prometheus.Desc {
-	return prometheus.NewDesc("mmoci_snapshot_date_seconds", "Date of the snapshot in force, in Unix time.", []string{"reference"}, nil)
-}
-
-func snapshotAge() *prometheus.Desc {
-	return prometheus.NewDesc("mmoci_snapshot_age_seconds", "Age of the snapshot in force.", []string{"reference"}, nil)
-}
-
-func snapshotExpiry() *prometheus.Desc {
-	return prometheus.NewDesc("mmoci_snapshot_valid_until_seconds", "End of the statement's validity, in Unix time, if it has one.", []string{"reference"}, nil)
-}
-
-func snapshotFiles() *prometheus.Desc {
-	return prometheus.NewDesc("mmoci_snapshot_files", "Files of the snapshot in force.", []string{"reference"}, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (c snapshotCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{snapshotDate(), snapshotAge(), snapshotExpiry(), snapshotFiles()} {
-		ch <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
-	for i, h := range c.s.view.Load().current {
-		if h == nil {
-			continue
-		}
-		gauge := func(d *prometheus.Desc, v float64) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, c.s.lanes[i].source.Name())
-		}
-		gauge(snapshotDate(), float64(h.Statement.Date.Unix()))
-		gauge(snapshotAge(), c.s.now().Sub(h.Statement.Date).Seconds())
-		gauge(snapshotFiles(), float64(h.Table.Len()))
-		if t := h.Statement.ValidUntil; !t.IsZero() {
-			gauge(snapshotExpiry(), float64(t.Unix()))
-		}
+func (m *metrics) observe(s *Server) {
+	m.registry.MustRegister(snapshotCollector{s})
+	if s.o.Store != nil {
+		m.registry.MustRegister(storeCollector{s.o.Store})
 	}
 }
 

@@ -33,5 +33,3 @@ func (ex *exchange) snapshotList() {
 	ex.w.Header().Set("Cache-Control", "no-cache")
 	ex.text(http.StatusOK, plainText, []byte(b.String()))
 }
-
-func (ex *exchange) preferences(at place) string { return "" }

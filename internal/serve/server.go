@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.org/mmoci/internal/store"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -66,6 +67,8 @@ type Options struct {
 	// BaseURL is how clients reach the server ("https://site.example.org/apt");
 	// its path is taken off requests that have it. "": the Host header tells.
 	BaseURL string
+	// Store tells the counts of the store that the sources read through, for metrics; nil: none.
+	Store func() store.Stats
 	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for.
 	TrustedProxies []netip.Prefix
 }

@@ -75,6 +75,26 @@ func (ex *exchange) setupList(at place) {
 	ex.text(http.StatusOK, plainText, []byte(b.String()))
 }
 
+// preferences are the denials among the packages at a place, for apt.
+func (ex *exchange) preferences(at place) string {
+	helds := ex.s.view.Load().current
+	if at.fixed != nil {
+		helds = []*held{at.fixed}
+	}
+	return ex.s.rules.now.Load().Preferences(func(yield func(string, snapshot.Package) bool) {
+		for _, h := range helds {
+			if h == nil {
+				continue
+			}
+			for row := range h.Table.Rows() {
+				if row.IsPackage() && !yield(row.Archive(), row.Package) {
+					return
+				}
+			}
+		}
+	})
+}
+
 // archivesAt are the archives at a place, by prefix.
 func (ex *exchange) archivesAt(at place) []*snapshot.Archive {
 	var as []*snapshot.Archive
