@@ -1,0 +1,101 @@
+package internal
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "example.org/mmoci/"
+
+// rules say what a package must never import directly, by prefix of the import
+// path. They are what keeps one waist between Debian and OCI.
+var rules = map[string][]string{
+	"pkg/deb":              {"net/http", "os", module},
+	"pkg/archive":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
+	"pkg/resolve":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
+	"pkg/snapshot":         {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal"},
+	"pkg/artifact":         {module + "pkg/deb", "github.com/ProtonMail/go-crypto", "pault.ag", module + "internal"},
+	"internal/config":      {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
+	"internal/upstream":    {module},
+	"internal/mirror":      {module + "internal/serve"},
+	"internal/store":       {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
+	"internal/policy":      {"net/http"},
+	"internal/serve":       {oras, imageSpec, module + "pkg/resolve", module + "pkg/artifact"},
+	"internal/host":        {oras, imageSpec, module + "pkg/artifact"},
+	"internal/testarchive": {module + "pkg/archive", module + "pkg/deb"},
+}
+
+const (
+	oras      = "oras.land"
+	imageSpec = "github.com/opencontainers/image-spec"
+	ggcr      = "github.com/google/go-containerregistry"
+)
+
+// onlyHere are imports that one package alone may have.
+var onlyHere = map[string]string{
+	oras: "pkg/artifact",
+}
+
+func TestImports(t *testing.T) {
+	root := ".."
+	seen := 0
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && p != root {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		seen++
+		return checkImports(t, filepath.ToSlash(rel), p)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen < 50 {
+		t.Errorf("only %d files were looked at", seen)
+	}
+	for pkg := range rules {
+		if m, _ := filepath.Glob(filepath.Join(root, pkg, "*.go")); len(m) == 0 {
+			t.Errorf("rule for %s, which is not there", pkg)
+		}
+	}
+}
+
+func checkImports(t *testing.T, rel, file string) error {
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		return err
+	}
+	pkg := path.Dir(rel)
+	for _, spec := range parsed.Imports {
+		name, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return err
+		}
+		for _, never := range rules[pkg] {
+			if name == never || strings.HasPrefix(name, strings.TrimSuffix(never, "/")+"/") {
+				t.Errorf("%s imports %s; %s must never", rel, name, pkg)
+			}
+		}
+		for prefix, home := range onlyHere {
+			if strings.HasPrefix(name, prefix) && pkg != home && rel != "internal/deps_keep.go" {
+				t.Errorf("%s imports %s, which only %s may", rel, name, home)
+			}
+		}
+	}
+	return nil
+}
