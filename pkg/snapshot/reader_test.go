@@ -216,6 +216,9 @@ func TestReaderBlob(t *testing.T) {
 			t.Errorf("%v: %q, %v", b, got, err)
 		}
 	}
+	if got, err := io.ReadAll(NewReader(io.NopCloser(strings.NewReader("")), Blob{Sum(nil), -1})); !errors.Is(err, ErrIntegrity) || len(got) > 0 {
+		t.Errorf("negative size of nothing: %q, %v", got, err)
+	}
 	// The size that a stranger declares is no allocation.
 	r := NewReader(io.NopCloser(strings.NewReader("x")), Blob{Sum([]byte("x")), 1 << 60})
 	if _, err := r.WriteTo(io.Discard); !errors.Is(err, ErrIntegrity) || len(r.buf) != HoldBack {

@@ -179,6 +179,7 @@ func TestParseStatementRefuses(t *testing.T) {
 		"date with fraction": {with(2, "date 2026-11-21T09:13:40.0Z\n"), "line 2"},
 		"date that is none":  {with(2, "date 2026-02-30T09:13:40Z\n"), "line 2"},
 		"short date":         {with(2, "date 2026-11-21T9:13:40Z\n"), "line 2"},
+		"valid until zero":   {with(3, "valid-until 0001-01-01T00:00:00Z\n"), "line 3: not in canonical form"},
 		"encoder":            {with(4, "encoder one\n"), "line 4"},
 		"encoder 01":         {with(4, "encoder 01\n"), "line 4"},
 		"encoder +1":         {with(4, "encoder +1\n"), "line 4"},
