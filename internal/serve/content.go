@@ -255,6 +255,8 @@ func contentType(name string) string {
 		return "application/gzip"
 	case strings.HasSuffix(base, ".xz"):
 		return "application/x-xz"
+	case strings.HasSuffix(base, ".css"):
+		return "text/css; charset=utf-8"
 	case strings.HasSuffix(base, ".gpg"):
 		return "application/pgp-signature"
 	case base == "statement", base == "lock", base == "InRelease", base == "Release", base == "Packages", base == "Sources", strings.HasSuffix(base, ".dsc"):

@@ -56,6 +56,14 @@ func (ex *exchange) ready(more bool) {
 // documents answers /mmoci/..: what the snapshots in force say of themselves,
 // one after the other if there are several, or of the one named by ?prefix.
 func (ex *exchange) documents(name string) {
+	switch name {
+	case "page.css":
+		ex.css()
+		return
+	case "changes":
+		ex.changes()
+		return
+	}
 	h := ex.documented()
 	if h == nil {
 		ex.fail(http.StatusNotFound, "no such archive; with several references: ?prefix=PREFIX")
@@ -86,7 +94,7 @@ func (ex *exchange) document(h *held, name, cache string) {
 	case "lock":
 		data = h.Lock
 	default:
-		ex.fail(http.StatusNotFound, "nothing here; there are statement, table, lock")
+		ex.fail(http.StatusNotFound, "nothing here; there are statement, table, lock, changes")
 		return
 	}
 	ex.snapshot = h.name

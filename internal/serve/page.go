@@ -1,35 +1,225 @@
 package serve
 
 import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
 )
 
+//go:embed page/page.html page/page.css
+var pageFiles embed.FS
+
+const (
+	// securityPolicy lets a page load its one style sheet, and nothing else.
+	securityPolicy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+	maxListed = 2000 // rows of a directory or of changes
+	maxFound  = 200  // of a search
+	maxQuery  = 100  // bytes
+	maxPages  = 4    // made at once: they read whole tables
+)
+
+// pages makes the pages for people. Without a script, and with links that hold
+// wherever a proxy puts the server.
+type pages struct {
+	templates *template.Template
+	css       []byte
+	turn      chan struct{}
+}
+
+func newPages() (*pages, error) {
+	t, err := template.ParseFS(pageFiles, "page/page.html")
+	if err != nil {
+		return nil, err
+	}
+	css, err := pageFiles.ReadFile("page/page.css")
+	return &pages{t, css, make(chan struct{}, maxPages)}, err
+}
+
+// shell is what every page has.
+type shell struct {
+	Title, Query string
+	Root         string // relative URL of the front page, with final slash
+}
+
+func (ex *exchange) shell(title string) shell {
+	root := "./"
+	if depth := strings.Count(ex.s.relative(ex.r.URL.Path), "/"); depth > 0 {
+		root = strings.Repeat("../", depth)
+	}
+	return shell{Title: title + " · mmoci", Root: root}
+}
+
+// html answers with a page.
+func (ex *exchange) html(name string, data any) {
+	var b bytes.Buffer
+	if err := ex.s.pages.templates.ExecuteTemplate(&b, name, data); err != nil {
+		ex.cause = err
+		ex.fail(http.StatusInternalServerError, "the page cannot be made")
+		return
+	}
+	h := ex.w.Header()
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Content-Security-Policy", securityPolicy)
+	h.Set("Referrer-Policy", "no-referrer")
+	ex.text(http.StatusOK, "text/html; charset=utf-8", b.Bytes())
+}
+
+// turn waits until a page may be made; false if the client went away.
+func (ex *exchange) turn() (leave func(), ok bool) {
+	select {
+	case ex.s.pages.turn <- struct{}{}:
+		return func() { <-ex.s.pages.turn }, true
+	case <-ex.r.Context().Done():
+		return nil, false
+	}
+}
+
+// reference is a followed reference, or a snapshot, on a page.
+type reference struct {
+	Name, Snapshot, Date, Age, ValidUntil, Root, Health string
+	Files                                               int
+	Signed, Good                                        bool
+	Archives                                            []archiveView
+}
+
+type archiveView struct {
+	Prefix, Kind, Href, SourcesURL, Sources, UpstreamSources string
+	Suites                                                   []suiteView
+}
+
+type suiteView struct{ Name, Date string }
+
+// frontPage tells what is served, and answers a search.
 func (ex *exchange) frontPage() {
-	ex.setupList(place{base: ex.base()})
-}
-
-func (ex *exchange) snapshotPage(h *held) {
-	ex.document(h, "statement", "no-cache")
-}
-
-func (ex *exchange) directory(h *held, prefix, p string) {
-	ex.fail(http.StatusNotFound, strings.TrimSuffix(p, "/")+" is a directory")
-}
-
-// snapshotList lists the snapshots at hand, newest first, one ID a line.
-func (ex *exchange) snapshotList() {
-	var b strings.Builder
-	for _, l := range ex.s.lanes {
-		ids, err := l.source.IDs(ex.r.Context())
-		if err != nil {
-			ex.broken(http.StatusBadGateway, "the registry does not tell now", err)
-			return
+	leave, ok := ex.turn()
+	if !ok {
+		return
+	}
+	defer leave()
+	if q := ex.r.URL.Query().Get("q"); q != "" && len(q) <= maxQuery {
+		ex.search(q)
+		return
+	}
+	data := struct {
+		shell
+		References []reference
+		Policy     string
+	}{shell: ex.shell("archives")}
+	v := ex.s.view.Load()
+	for i, l := range ex.s.lanes {
+		l.mu.Lock()
+		failing := l.failing
+		l.mu.Unlock()
+		r := reference{Name: l.source.Name(), Health: "no snapshot yet"}
+		if h := v.current[i]; h != nil {
+			r = ex.describe(h, place{base: ex.base()}, data.Root)
+			r.Name, r.Good, r.Health = l.source.Name(), !failing, "the tag is followed"
 		}
-		for _, id := range ids {
-			b.WriteString(id + "\n")
+		if failing && r.Snapshot != "" {
+			r.Health = "the tag cannot be followed now; what is held is served"
+		}
+		data.References = append(data.References, r)
+	}
+	if p := ex.s.rules.now.Load(); p != nil {
+		data.Policy = fmt.Sprintf("%d rules.", p.Rules())
+		if ex.s.rules.logOnly {
+			data.Policy = fmt.Sprintf("%d rules, recorded and not enforced.", p.Rules())
 		}
 	}
-	ex.w.Header().Set("Cache-Control", "no-cache")
-	ex.text(http.StatusOK, plainText, []byte(b.String()))
+	ex.html("front", data)
+}
+
+// describe is what a page says of a snapshot. root is the relative URL of the place.
+func (ex *exchange) describe(h *held, at place, root string) reference {
+	st := h.Statement
+	r := reference{
+		Snapshot: h.name, Date: stamp(st.Date), Age: age(ex.s.now().Sub(st.Date)), Root: h.Root.String(), Files: h.Table.Len(), Signed: h.Signed,
+	}
+	if !st.ValidUntil.IsZero() {
+		r.ValidUntil = stamp(st.ValidUntil)
+	}
+	for i := range st.Archives {
+		a := &st.Archives[i]
+		v := archiveView{
+			Prefix: a.Prefix, Href: root + a.Prefix + "/", SourcesURL: at.base + "/setup/" + a.Prefix + ".sources",
+			Sources: ex.sourcesText(at, h, a.Prefix, false),
+		}
+		switch {
+		case a.Mode == snapshot.Verbatim:
+			v.Kind = "verbatim, under upstream's signature"
+		case a.Class == snapshot.Site:
+			v.Kind = "the site's own packages"
+		default:
+			v.Kind = "curated from upstream, with proof"
+			v.UpstreamSources = ex.sourcesText(at, h, a.Prefix, true)
+		}
+		for _, s := range a.Suites {
+			if len(s.Files) > 0 {
+				v.Suites = append(v.Suites, suiteView{s.Name, stamp(s.Files[0].Date)})
+			}
+		}
+		r.Archives = append(r.Archives, v)
+	}
+	return r
+}
+
+// age is a length of time in the two largest units.
+func age(d time.Duration) string {
+	d = max(0, d)
+	days, hours, minutes := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60
+	switch {
+	case days > 0:
+		return fmt.Sprintf("%d d %d h", days, hours)
+	case hours > 0:
+		return fmt.Sprintf("%d h %d min", hours, minutes)
+	}
+	return fmt.Sprintf("%d min", minutes)
+}
+
+// link is the relative URL of a path, escaped.
+func link(root, p string) string { return root + (&url.URL{Path: "/" + p}).EscapedPath()[1:] }
+
+// found is a package on a page.
+type found struct {
+	snapshot.Package
+	Archive, Href, Denied string
+	Size                  int64
+}
+
+// search lists the packages in force whose name contains q.
+func (ex *exchange) search(q string) {
+	data := struct {
+		shell
+		Rows []found
+		More bool
+	}{shell: ex.shell("search")}
+	data.Query = q
+	for _, h := range ex.s.view.Load().current {
+		if h == nil {
+			continue
+		}
+		for row := range h.Table.Rows() {
+			if !row.IsPackage() || !strings.Contains(row.Name, q) {
+				continue
+			}
+			if len(data.Rows) == maxFound {
+				data.More = true
+				break
+			}
+			f := found{Package: row.Package, Archive: row.Archive(), Href: link(data.Root, row.Path), Size: row.Size}
+			if d := ex.s.rules.now.Load().Decide(row.Package, f.Archive); !d.Allow {
+				f.Denied = "denied by rule " + d.Rule + ": " + d.Reason
+			}
+			data.Rows = append(data.Rows, f)
+		}
+	}
+	ex.html("search", data)
 }

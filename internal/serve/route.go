@@ -70,7 +70,7 @@ func (ex *exchange) moving(p string) {
 
 // fixed answers /snapshot/ID/...
 func (ex *exchange) fixed(rest string) {
-	id, p, _ := strings.Cut(rest, "/")
+	id, p, slash := strings.Cut(rest, "/")
 	if id == "" {
 		ex.snapshotList()
 		return
@@ -84,8 +84,16 @@ func (ex *exchange) fixed(rest string) {
 		ex.setup(place{base: ex.base() + "/snapshot/" + id, fixed: h}, after)
 		return
 	}
+	if name, ok := strings.CutPrefix(p, "mmoci/"); ok {
+		ex.document(h, name, cacheForEver)
+		return
+	}
 	if p == "" {
-		ex.snapshotPage(h)
+		if !slash {
+			ex.toDirectory(id)
+			return
+		}
+		ex.snapshotPage(id, h)
 		return
 	}
 	prefix, ok := prefixOf(p)
@@ -126,7 +134,11 @@ func (ex *exchange) missing(h *held, prefix, p string) {
 		return
 	}
 	if strings.HasSuffix(p, "/") {
-		ex.directory(h, prefix, p)
+		ex.directory(h, p)
+		return
+	}
+	if isDirectory(h, p) {
+		ex.toDirectory(p)
 		return
 	}
 	ex.snapshot = h.name
@@ -194,6 +206,8 @@ func packageOf(row snapshot.Row) (snapshot.Package, bool) {
 	return snapshot.Package{Name: source, Version: version, Architecture: "source", Source: source}, true
 }
 
+const cacheForEver = "public, max-age=31536000, immutable"
+
 // cacheControl lets caches keep what can never differ, and has them ask for
 // everything else: also for pool files, so that a package that is denied now
 // is not handed out by a cache.
@@ -201,7 +215,7 @@ func cacheControl(p string, fixed bool) string {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(p, "upstream/"), "/")
 	index := strings.HasPrefix(rest, "dists/")
 	if strings.Contains(rest, "/by-hash/") || (fixed && index) {
-		return "public, max-age=31536000, immutable"
+		return cacheForEver
 	}
 	return "no-cache"
 }

@@ -93,6 +93,7 @@ type server struct {
 	shelf    *shelf
 	rules    *rules
 	metrics  *metrics
+	pages    *pages
 	buffers  sync.Pool // *[]byte of copyBuffer
 	draining atomic.Bool
 }
@@ -118,6 +119,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		s.now = time.Now
 	}
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
+	if s.pages, err = newPages(); err != nil {
+		return nil, err
+	}
 	s.shelf = newShelf(o.Sources)
 	if s.marks, err = openMarks(o.StateDir); err != nil {
 		return nil, err

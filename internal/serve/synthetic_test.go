@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -147,19 +148,11 @@ func (s spec) take(t testing.TB, m *memoryBlobs) *snapshot.Snapshot {
 }
 
 func packageOfName(path string) snapshot.Package {
-	var p snapshot.Package
-	name := filepath.Base(path)
-	if _, err := fmt.Sscanf(name, "%s", &name); err != nil {
-		return p
-	}
-	parts := bytes.Split([]byte(name), []byte("_"))
+	parts := strings.Split(strings.TrimSuffix(filepath.Base(path), ".deb"), "_")
 	if len(parts) != 3 {
-		return p
+		return snapshot.Package{}
 	}
-	return snapshot.Package{
-		Name: string(parts[0]), Version: string(parts[1]), Source: filepath.Base(filepath.Dir(path)),
-		Architecture: string(bytes.TrimSuffix(parts[2], []byte(".deb"))),
-	}
+	return snapshot.Package{Name: parts[0], Version: parts[1], Architecture: parts[2], Source: filepath.Base(filepath.Dir(path))}
 }
 
 // tag is a Source whose tag tests move.

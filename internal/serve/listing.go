@@ -1,0 +1,202 @@
+package serve
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// directoryEntry is a line of a directory listing.
+type directoryEntry struct {
+	Name, Href, Digest string
+	Size               string
+}
+
+// directory lists what is in a directory of a snapshot, or answers 404.
+func (ex *exchange) directory(h *held, p string) {
+	leave, ok := ex.turn()
+	if !ok {
+		return
+	}
+	defer leave()
+	data := struct {
+		shell
+		Path, Snapshot string
+		Entries        []directoryEntry
+		More           bool
+	}{shell: ex.shell(p), Path: "/" + p, Snapshot: h.name}
+	under := p
+	if rest, ok := strings.CutPrefix(p, "upstream/"); ok {
+		prefix, name, _ := strings.Cut(rest, "/")
+		// The upstream view has its indices of its own and the pool in common.
+		if a := h.archive(prefix); a != nil && (a.Mode == snapshot.Verbatim || !strings.HasPrefix(name, "dists/")) && name != "" {
+			under = rest
+		}
+	}
+	data.Entries, data.More = children(h.Table, under)
+	if under == p && strings.Count(p, "/") == 2 && strings.HasPrefix(p, "upstream/") && len(data.Entries) > 0 {
+		pool, _ := children(h.Table, strings.TrimPrefix(p, "upstream/"))
+		for _, e := range pool {
+			if e.Name != "dists/" {
+				data.Entries = append(data.Entries, e)
+			}
+		}
+	}
+	if len(data.Entries) == 0 {
+		ex.fail(http.StatusNotFound, "no such directory in snapshot "+h.name)
+		return
+	}
+	ex.snapshot = h.name
+	ex.html("directory", data)
+}
+
+// children are the files directly in dir, and the directories.
+func children(t *snapshot.Table, dir string) (entries []directoryEntry, more bool) {
+	last := ""
+	for row := range t.Under(dir) {
+		name, _, deeper := strings.Cut(row.Path[len(dir):], "/")
+		if deeper {
+			name += "/"
+		}
+		if name == last {
+			continue
+		}
+		if last = name; len(entries) == maxListed {
+			return entries, true
+		}
+		e := directoryEntry{Name: name, Href: link("./", name)}
+		if !deeper {
+			e.Size, e.Digest = strconv.FormatInt(row.Size, 10), row.Digest.Hex()
+		}
+		entries = append(entries, e)
+	}
+	return entries, false
+}
+
+// isDirectory tells whether something lies below p.
+func isDirectory(h *held, p string) bool {
+	for range h.Table.Under(p + "/") {
+		return true
+	}
+	return false
+}
+
+// toDirectory sends people to the path with a slash, where relative links hold.
+func (ex *exchange) toDirectory(p string) {
+	last := p[strings.LastIndexByte(p, '/')+1:]
+	ex.w.Header().Set("Location", "./"+url.PathEscape(last)+"/")
+	ex.fail(http.StatusMovedPermanently, "a directory")
+}
+
+// snapshotList lists the snapshots at hand, newest first.
+func (ex *exchange) snapshotList() {
+	leave, ok := ex.turn()
+	if !ok {
+		return
+	}
+	defer leave()
+	data := struct {
+		shell
+		Base string
+		IDs  []string
+	}{shell: ex.shell("snapshots"), Base: ex.base()}
+	for _, l := range ex.s.lanes {
+		ids, err := l.source.IDs(ex.r.Context())
+		if err != nil {
+			ex.broken(http.StatusBadGateway, "the registry does not tell now", err)
+			return
+		}
+		data.IDs = append(data.IDs, ids[:min(len(ids), maxListed)]...)
+	}
+	ex.html("snapshots", data)
+}
+
+// snapshotPage tells about one snapshot.
+func (ex *exchange) snapshotPage(id string, h *held) {
+	leave, ok := ex.turn()
+	if !ok {
+		return
+	}
+	defer leave()
+	ex.snapshot = h.name
+	at := place{base: ex.base() + "/snapshot/" + id, fixed: h}
+	ex.html("snapshot", struct {
+		shell
+		Reference reference
+	}{ex.shell(h.name), ex.describe(h, at, "./")})
+}
+
+// changed is what became of a reference's packages.
+type changed struct {
+	Reference, Old, New, None string
+	Rows                      []changedRow
+	More                      bool
+}
+
+type changedRow struct{ Name, Architecture, Archive, Was, Is string }
+
+// changes compares the snapshots in force with those before them.
+func (ex *exchange) changes() {
+	leave, ok := ex.turn()
+	if !ok {
+		return
+	}
+	defer leave()
+	data := struct {
+		shell
+		Changes []changed
+	}{shell: ex.shell("changes")}
+	v := ex.s.view.Load()
+	for i, l := range ex.s.lanes {
+		c := changed{Reference: l.source.Name(), None: "No snapshot before this one is at hand."}
+		if h := v.current[i]; h != nil {
+			if old := ex.before(v, i); old != nil {
+				c.compare(old, h)
+			}
+		}
+		data.Changes = append(data.Changes, c)
+	}
+	ex.html("changes", data)
+}
+
+func (c *changed) compare(old, h *held) {
+	c.Old, c.New = old.name, h.name
+	for d := range snapshot.Diff(old.Table, h.Table) {
+		if len(c.Rows) == maxListed {
+			c.More = true
+			return
+		}
+		c.Rows = append(c.Rows, changedRow{d.Name, d.Architecture, d.Archive, d.Old.Version, d.New.Version})
+	}
+}
+
+// before is the snapshot before the one in force of source i: still held, or
+// the newest older one of the source. nil if there is none, or none can be had now.
+func (ex *exchange) before(v *view, i int) *held {
+	if len(v.previous[i]) > 0 {
+		return v.previous[i][0]
+	}
+	ids, err := ex.s.lanes[i].source.IDs(ex.r.Context())
+	if err != nil {
+		return nil
+	}
+	now := slices.IndexFunc(ids, v.current[i].is)
+	if now < 0 || now+1 >= len(ids) {
+		return nil
+	}
+	h, err := ex.s.openID(ex.r.Context(), ids[now+1])
+	if err != nil {
+		return nil
+	}
+	return h
+}
+
+// css answers with the pages' style sheet.
+func (ex *exchange) css() {
+	data := ex.s.pages.css
+	ex.content(content{blob: snapshot.BlobOf(data), name: "page.css", cache: "no-cache", bytes: data})
+}

@@ -1,0 +1,200 @@
+package serve
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const hostile = `docker/pool/x/<img src=x onerror=alert(1)>"'&#_1_amd64.deb`
+
+func pageServer(t *testing.T, o Options) (string, *snapshot.Snapshot, *snapshot.Snapshot) {
+	m := newMemoryBlobs()
+	first := spec{date: day(1), debs: map[string][]byte{
+		"docker/pool/stable/d/docker-ce/docker-ce_26_amd64.deb": []byte("26"), "docker/pool/stable/g/gone_1_all.deb": []byte("gone"),
+	}}.take(t, m)
+	second := spec{date: day(2), debs: map[string][]byte{
+		"docker/pool/stable/d/docker-ce/docker-ce_27~x+y_amd64.deb": []byte("27"), hostile: []byte("hostile"),
+	}}.take(t, m)
+	g := newTag(first)
+	o.Sources = []Source{g}
+	s, base := run(t, o, false)
+	g.move(second)
+	if err := s.check(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	return base, first, second
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	base, first, second := pageServer(t, Options{
+		Now: c.now, SiteKey: []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nkey\n-----END PGP PUBLIC KEY BLOCK-----\n"),
+		Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, version: << 28, reason: '<b>too old</b>'}\n"),
+	})
+	for target, wants := range map[string][]string{
+		"/": {newHeld(second).name, second.Root.String(), "28 d 0 h old", "curl -fsS http://site.example.org/setup/docker.sources",
+			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
+		"/?q=docker":                                    {"1 packages", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
+		"/?q=%3Cimg":                                    {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},
+		"/?q=%22%3E%3Cscript%3E":                        {"0 packages", `value="&#34;&gt;&lt;script&gt;"`},
+		"/docker/":                                      {`href="./dists/"`, `href="./pool/"`, `href="../mmoci/page.css"`},
+		"/docker/pool/x/":                               {"&lt;img src=x", `href="../../../mmoci/page.css"`},
+		"/upstream/docker/":                             {`href="./dists/"`, `href="./pool/"`},
+		"/upstream/docker/dists/bookworm/":              {"InRelease"},
+		"/upstream/docker/pool/":                        {`href="./stable/"`},
+		"/mmoci/changes":                                {newHeld(first).name, newHeld(second).name, "gone", ">26<", ">27~x"},
+		"/snapshot/" + newHeld(first).name + "/":        {first.Root.String(), "http://site.example.org/snapshot/" + newHeld(first).name + "/setup/docker.sources", `href="./docker/"`},
+		"/snapshot/" + newHeld(first).name + "/docker/": {`href="./pool/"`, `href="../../../mmoci/page.css"`},
+		"/snapshot/":                                    {"http://site.example.org/snapshot/ID/PREFIX"},
+	} {
+		a := request(t, base, "GET", target)
+		if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" || a.header.Get("Content-Security-Policy") != securityPolicy {
+			t.Errorf("%s: %d %v", target, a.status, a.header)
+		}
+		for _, want := range wants {
+			if !bytes.Contains(a.body, []byte(want)) {
+				t.Errorf("%s: no %q in\n%s", target, want, a.body)
+			}
+		}
+		for _, not := range []string{"<img", "<script", "<b>", "style=", "ZgotmplZ"} {
+			if bytes.Contains(a.body, []byte(not)) {
+				t.Errorf("%s: has %q", target, not)
+			}
+		}
+	}
+	if a := request(t, base, "GET", "/mmoci/page.css"); a.status != 200 || a.header.Get("Content-Type") != "text/css; charset=utf-8" {
+		t.Errorf("style sheet: %d %v", a.status, a.header)
+	}
+	for target, want := range map[string]string{"/docker": "./docker/", "/docker/dists/bookworm": "./bookworm/", "/snapshot/" + newHeld(first).name: "./" + newHeld(first).name + "/"} {
+		if a := request(t, base, "GET", target); a.status != 301 || a.header.Get("Location") != want {
+			t.Errorf("%s: %d to %q", target, a.status, a.header.Get("Location"))
+		}
+	}
+	for _, target := range []string{"/docker/none/", "/none/", "/upstream/", "/docker/dists/bookworm/Release/"} {
+		if a := request(t, base, "GET", target); a.status != 404 {
+			t.Errorf("%s: %d", target, a.status)
+		}
+	}
+}
+
+var hrefs = regexp.MustCompile(`(?:href|action)="([^"]*)"`)
+
+// Every link leads somewhere, also behind a proxy that puts the server below a path.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	base, _, _ := pageServer(t, Options{BaseURL: "https://site.example.org/apt/mirror/"})
+	for _, under := range []string{"/", "/apt/mirror/"} {
+		seen := map[string]bool{}
+		todo := []string{under}
+		for len(todo) > 0 && len(seen) < 200 {
+			at := todo[0]
+			todo = todo[1:]
+			if seen[at] {
+				continue
+			}
+			seen[at] = true
+			a := request(t, base, "GET", at)
+			if a.status != 200 {
+				t.Errorf("%s: %d %s", at, a.status, a.phrase)
+			}
+			if !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") {
+				continue
+			}
+			from := &url.URL{Path: at}
+			for _, m := range hrefs.FindAllSubmatch(a.body, -1) {
+				ref, err := url.Parse(strings.NewReplacer("&#43;", "+", "&amp;", "&").Replace(string(m[1])))
+				if err != nil {
+					t.Errorf("%s: link %s: %v", at, m[1], err)
+					continue
+				}
+				from, _ = url.Parse(at)
+				to := from.ResolveReference(ref)
+				if !strings.HasPrefix(to.Path, under) {
+					t.Errorf("%s: link %s leaves %s", at, m[1], under)
+				}
+				if to.Path != at+"../" {
+					todo = append(todo, to.EscapedPath())
+				}
+			}
+		}
+		if len(seen) < 15 {
+			t.Errorf("%s: only %d pages", under, len(seen))
+		}
+	}
+}
+
+func TestSourcesText(t *testing.T) {
+	t.Parallel()
+	m := newMemoryBlobs()
+	s := spec{date: day(1), verbatim: true, files: map[string][]byte{
+		"docker/dists/bookworm/contrib/binary-arm64/Packages.xz": []byte("p"), "docker/dists/bookworm/contrib/binary-all/Packages.xz": []byte("q"),
+		"docker/dists/bookworm/main/source/Sources.xz": []byte("s"), "docker/dists/bookworm/main/i18n/Translation-de.bz2": []byte("t"),
+		"docker/dists/bookworm/main/Contents-amd64.gz": []byte("c"),
+	}}
+	sn := s.take(t, m)
+	_, base := run(t, Options{Sources: []Source{newTag(sn)}}, false)
+	want := map[string]string{
+		"Types": "deb deb-src", "URIs": "http://site.example.org/docker", "Suites": "bookworm", "Components": "contrib main",
+		"Architectures": "amd64 arm64", "Languages": "de", "Targets": "Contents-deb Packages Sources Translations", "Signed-By": "/etc/apt/keyrings/docker.asc",
+	}
+	got := fieldsOf(request(t, base, "GET", "/setup/docker.sources").body)
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("%s: %q, want %q", name, got[name], value)
+		}
+	}
+	at := "/snapshot/" + sn.Root.String()
+	if got := fieldsOf(request(t, base, "GET", at+"/setup/docker-upstream.sources").body); got["URIs"] != "http://site.example.org"+at+"/upstream/docker" {
+		t.Errorf("URIs: %s", got["URIs"])
+	}
+	for _, target := range []string{"/setup/none.sources", "/setup/docker", "/setup/../docker.sources", "/setup/site.asc"} {
+		if a := request(t, base, "GET", target); a.status != http.StatusNotFound {
+			t.Errorf("%s: %d", target, a.status)
+		}
+	}
+	list := strings.Fields(string(request(t, base, "GET", "/setup/").body))
+	if !slices.Equal(list, []string{"http://site.example.org/setup/docker.sources"}) {
+		t.Errorf("list %q", list)
+	}
+	evil := request(t, base, "GET", "/setup/docker.sources", "X-Forwarded-Proto", "https")
+	if !bytes.Contains(evil.body, []byte("URIs: http://site")) {
+		t.Errorf("a client that is no proxy chose the scheme: %s", evil.body)
+	}
+}
+
+func fieldsOf(text []byte) map[string]string {
+	fields := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && line[0] != '#' && line[0] != ' ' {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	base, _, second := pageServer(t, Options{})
+	request(t, base, "GET", "/docker/pool/none_1_all.deb")
+	a := request(t, base, "GET", "/metrics")
+	for _, want := range []string{
+		`mmoci_requests_total{method="GET",status="404"} 1`, "mmoci_snapshot_age_seconds{", "mmoci_sent_bytes_total", "go_goroutines",
+		`mmoci_snapshot_ready{reference="registry.example.org/site/mirror:noble"} 1`,
+	} {
+		if !bytes.Contains(a.body, []byte(want)) {
+			t.Errorf("no %s in\n%s", want, a.body)
+		}
+	}
+	statement := request(t, base, "GET", "/mmoci/statement")
+	if !bytes.Equal(statement.body, second.StatementBytes) {
+		t.Errorf("statement: %s", statement.body)
+	}
+}
