@@ -122,9 +122,8 @@ func (w *layoutWriter) open() error {
 	if w.tmp, err = os.Open(w.tmpDir); err != nil {
 		return err
 	}
-	if err := unix.Flock(int(w.tmp.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock of %s: %w", w.tmpDir, err)
-	}
+	// Where directories cannot be locked (NFS), nobody removes leftovers either: that takes the lock.
+	_ = unix.Flock(int(w.tmp.Fd()), unix.LOCK_EX)
 	w.blobs, err = os.Open(filepath.Join(w.layout.dir, blobsDir))
 	return err
 }
@@ -132,7 +131,11 @@ func (w *layoutWriter) open() error {
 // lock locks the layout against other writers of index.json. The lock is on
 // oci-layout: index.json itself is replaced, and would take its lock with it.
 func (w *layoutWriter) lock() (unlock func(), err error) {
-	f, err := os.Open(filepath.Join(w.layout.dir, layoutFile))
+	name := filepath.Join(w.layout.dir, layoutFile)
+	f, err := os.OpenFile(name, os.O_RDWR, 0) // NFS locks what is open for writing only
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = os.Open(name)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"oras.land/oras-go/v2/registry/remote/auth"
+
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -86,6 +88,7 @@ func openTarget(ref Reference, p *packed, mountFrom string, o *PushOptions) (tar
 		if err != nil {
 			return nil, err
 		}
+		r.actions = []string{auth.ActionPull, auth.ActionPush}
 		return registryTarget{r, mountFrom}, nil
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)

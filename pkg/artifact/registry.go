@@ -32,6 +32,7 @@ type registryPlace struct {
 	repo    *remote.Repository
 	o       *Options
 	gate    gate
+	actions []string // asked of the token server: one token serves all of a push
 	reached atomic.Bool
 	backoff time.Duration
 	stall   time.Duration
@@ -42,7 +43,7 @@ func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &registryPlace{ref: ref, client: c, o: o, backoff: firstBackoff, stall: stallTimeout}
+	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout}
 	if o.tuning.backoff > 0 {
 		r.backoff = o.tuning.backoff
 	}
@@ -71,7 +72,7 @@ func (r *registryPlace) url(kind, reference string) string {
 
 // request sends one request without body.
 func (r *registryPlace) request(ctx context.Context, c *auth.Client, method, kind, reference string, header ...string) (*http.Response, error) {
-	ctx = auth.AppendRepositoryScope(ctx, r.repo.Reference, auth.ActionPull)
+	ctx = auth.AppendRepositoryScope(ctx, r.repo.Reference, r.actions...)
 	req, err := http.NewRequestWithContext(ctx, method, r.url(kind, reference), nil)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -170,13 +171,17 @@ func passes(err error, reached bool) bool {
 	if errors.As(err, &source) {
 		return false
 	}
-	switch code := status(err); code {
-	case 0:
+	var answer *errcode.ErrorResponse
+	if !errors.As(err, &answer) {
 		return passesOnNetwork(err, reached)
+	}
+	switch code := answer.StatusCode; code {
 	case http.StatusUnauthorized:
 		// A token that ran out while a blob was sent: the next try gets a new one.
-		var e *errcode.ErrorResponse
-		return errors.As(err, &e) && e.Method == http.MethodPut
+		return answer.Method == http.MethodPut
+	case http.StatusNotFound:
+		// An upload that the registry forgot between POST and PUT.
+		return answer.Method == http.MethodPut && strings.Contains(answer.URL.Path, "/blobs/uploads/")
 	case http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return true
 	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusInsufficientStorage:

@@ -30,9 +30,16 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 			w.Header().Set("Retry-After", "0.001")
 			w.WriteHeader(429)
 		},
-		"503":   func(w http.ResponseWriter, _ *http.Request) { refuse(w, 503, "UNAVAILABLE") },
-		"500":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
-		"408":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(408) },
+		"503": func(w http.ResponseWriter, _ *http.Request) { refuse(w, 503, "UNAVAILABLE") },
+		"500": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"408": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(408) },
+		"upload forgotten": func(w http.ResponseWriter, r *http.Request) {
+			if kindOf(r) == "upload" && r.Method == http.MethodPut {
+				refuse(w, 404, "BLOB_UPLOAD_UNKNOWN")
+				return
+			}
+			w.WriteHeader(500)
+		},
 		"reset": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"reset after the body": func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -87,7 +94,7 @@ func TestPermanentErrors(t *testing.T) {
 		says  string
 		tries int64 // 0: any number
 	}{
-		401: {"docker login", 1}, 403: {"may not do that", 1}, 405: {"does not allow", 1}, 413: {"client_max_body_size", 1},
+		401: {"docker login", 1}, 404: {"repository site/mirror not found", 1}, 403: {"may not do that", 1}, 405: {"does not allow", 1}, 413: {"client_max_body_size", 1},
 		429: {"limits the rate", maxThrottled + 1}, 500: {"HTTP 500", maxTries}, 501: {"HTTP 501", 1},
 	} {
 		f := newFakeRegistry(t)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 
@@ -21,9 +20,16 @@ const maxTarEntries = 2 << 20
 // its entries; nothing is extracted. The open file is released by the garbage
 // collector: what reads it has no end that this package is told of.
 type tarStore struct {
-	f     *os.File
+	f     seekerAt
+	name  string
 	small map[string][]byte // oci-layout, index.json
 	blobs map[snapshot.Digest]extent
+}
+
+// seekerAt is an *os.File, but for the fuzzer.
+type seekerAt interface {
+	io.ReadSeeker
+	io.ReaderAt
 }
 
 // extent is where an entry's bytes are.
@@ -45,12 +51,18 @@ func openTar(name string) (*tarStore, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	t := &tarStore{f: f, small: map[string][]byte{}, blobs: map[snapshot.Digest]extent{}}
-	if err := t.scan(); err != nil {
+	t, err := scanTar(name, f)
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("oci-archive %s: %w", name, err)
 	}
 	return t, nil
+}
+
+// scanTar makes the index.
+func scanTar(name string, f seekerAt) (*tarStore, error) {
+	t := &tarStore{f: f, name: name, small: map[string][]byte{}, blobs: map[snapshot.Digest]extent{}}
+	return t, t.scan()
 }
 
 // scan walks the headers. archive/tar reads no byte beyond a header before it
@@ -132,10 +144,10 @@ func (t *tarStore) size(d snapshot.Digest) (int64, error) {
 func (t *tarStore) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
 	e, ok := t.blobs[b.Digest]
 	if !ok {
-		return nil, fmt.Errorf("blob %s in %s: %w", b.Digest, t.f.Name(), snapshot.ErrNotExist)
+		return nil, fmt.Errorf("blob %s in %s: %w", b.Digest, t.name, snapshot.ErrNotExist)
 	}
 	if e.size != b.Size {
-		return nil, integrity("blob %s in %s has %d bytes, want %d", b.Digest, t.f.Name(), e.size, b.Size)
+		return nil, integrity("blob %s in %s has %d bytes, want %d", b.Digest, t.name, e.size, b.Size)
 	}
 	return &snapshot.Content{R: io.NopCloser(io.NewSectionReader(t.f, e.offset, e.size))}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -34,6 +35,9 @@ func (r registryTarget) put(ctx context.Context, l layer, open opener) (sent int
 		sent, err = r.upload(ctx, l, open)
 		return err
 	})
+	if status(err) == http.StatusNotFound {
+		return 0, fmt.Errorf("upload %s: %w: repository %s %w, and the registry does not create it", l.name(), brief(err), r.ref.repository(), ErrNotFound)
+	}
 	return sent, explain("upload "+l.name(), r.ref, err)
 }
 
