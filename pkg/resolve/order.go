@@ -2,7 +2,10 @@ package resolve
 
 import (
 	"cmp"
+	"container/heap"
 	"slices"
+
+	"example.org/mmoci/pkg/deb"
 )
 
 // Order sorts packages into groups that can be given to "dpkg -i" one after the
@@ -10,12 +13,16 @@ import (
 // dependency loop in one group. Deterministic: what is free is ordered by name,
 // architecture and version.
 //
+// A package that Breaks or Conflicts with older versions of another comes
+// behind that one where dependencies allow it: the older version may be
+// installed, and dpkg does not put up with both.
+//
 // Inside a loop, what others of it Pre-Depend on comes first: dpkg unpacks in
 // the order given and configures a pre-dependency that it has unpacked before
 // it unpacks what needs it (dpkg(1), --install).
 func Order(pkgs []*Package) [][]*Package {
 	o := newOrdering(pkgs)
-	groups := o.components()
+	groups := o.arrange(o.components())
 	out := make([][]*Package, len(groups))
 	for i, g := range groups {
 		for _, n := range o.insideLoop(g) {
@@ -27,14 +34,15 @@ func Order(pkgs []*Package) [][]*Package {
 
 // ordering is the graph of a set of packages.
 type ordering struct {
-	nodes []*candidate
-	needs [][]int // all dependencies
-	pre   [][]int // Pre-Depends
+	nodes  []*candidate
+	byName map[string][]int // by name and provided name
+	needs  [][]int          // dependencies
+	pre    [][]int          // Pre-Depends among them
+	after  [][]int          // what should be upgraded before
 }
 
 func newOrdering(pkgs []*Package) *ordering {
-	o := &ordering{}
-	byName := map[string][]int{}
+	o := &ordering{byName: map[string][]int{}}
 	sorted := slices.Clone(pkgs)
 	slices.SortStableFunc(sorted, func(a, b *Package) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Architecture, b.Architecture), comparePackages(a, b))
@@ -42,35 +50,50 @@ func newOrdering(pkgs []*Package) *ordering {
 	for i, p := range slices.Compact(sorted) {
 		c := newCandidate(p)
 		o.nodes = append(o.nodes, c)
-		byName[p.Name] = append(byName[p.Name], i)
+		o.byName[p.Name] = append(o.byName[p.Name], i)
 		for _, r := range c.provides {
 			if r.Name != p.Name {
-				byName[r.Name] = append(byName[r.Name], i)
+				o.byName[r.Name] = append(o.byName[r.Name], i)
 			}
 		}
 	}
-	o.needs, o.pre = make([][]int, len(o.nodes)), make([][]int, len(o.nodes))
-	for i, c := range o.nodes {
-		for k := range c.clauses {
-			n, ok := o.provider(c, &c.clauses[k], byName)
-			if !ok || n == i || c.clauses[k].soft() {
-				continue
-			}
-			o.needs[i] = append(o.needs[i], n)
-			if c.clauses[k].field == fieldPreDepends {
-				o.pre[i] = append(o.pre[i], n)
-			}
-		}
+	o.needs, o.pre, o.after = make([][]int, len(o.nodes)), make([][]int, len(o.nodes)), make([][]int, len(o.nodes))
+	for i := range o.nodes {
+		o.link(i)
 	}
 	return o
 }
 
+// link finds the edges from node i.
+func (o *ordering) link(i int) {
+	c := o.nodes[i]
+	for k := range c.clauses {
+		n, ok := o.provider(c, &c.clauses[k])
+		if !ok || n == i || c.clauses[k].soft() {
+			continue
+		}
+		o.needs[i] = append(o.needs[i], n)
+		if c.clauses[k].field == fieldPreDepends {
+			o.pre[i] = append(o.pre[i], n)
+		}
+	}
+	for k := range c.against {
+		for _, r := range c.against[k].alternatives {
+			for _, n := range o.byName[r.Name] {
+				if n != i && o.nodes[n].pkg.Name == r.Name && (r.Op == deb.LT || r.Op == deb.LE) {
+					o.after[i] = append(o.after[i], n)
+				}
+			}
+		}
+	}
+}
+
 // provider is the first package of the set that satisfies a clause. Packages
 // of architecture "all" count as of the dependant's, and it as of theirs.
-func (o *ordering) provider(c *candidate, cl *clause, byName map[string][]int) (int, bool) {
+func (o *ordering) provider(c *candidate, cl *clause) (int, bool) {
 	for i := range cl.alternatives {
 		r := &cl.alternatives[i]
-		for _, n := range byName[r.Name] {
+		for _, n := range o.byName[r.Name] {
 			d := o.nodes[n]
 			m := machine{native: c.pkg.Architecture}
 			if m.native == "all" {
@@ -153,17 +176,101 @@ func (t *tarjan) leave(n int) {
 	t.found = append(t.found, group)
 }
 
-// insideLoop orders a component: pre-dependencies first, else by name.
+// arrange puts components into an order that has dependencies first and, where
+// there is a choice, heeds what should come after what; then by name.
+func (o *ordering) arrange(components [][]int) [][]int {
+	of := make([]int, len(o.nodes))
+	for i, g := range components {
+		for _, n := range g {
+			of[n] = i
+		}
+	}
+	q := &queue{components: components, hard: make([]int, len(components)), soft: make([]int, len(components))}
+	dependants, followers := make([][]int, len(components)), make([][]int, len(components))
+	count := func(edges [][]int, waits []int, back [][]int) {
+		for n := range edges {
+			for _, m := range edges[n] {
+				if of[m] != of[n] {
+					waits[of[n]]++
+					back[of[m]] = append(back[of[m]], of[n])
+				}
+			}
+		}
+	}
+	count(o.needs, q.hard, dependants)
+	count(o.after, q.soft, followers)
+	for i := range components {
+		if q.hard[i] == 0 {
+			q.ready = append(q.ready, i)
+		}
+	}
+	heap.Init(q)
+	out := make([][]int, 0, len(components))
+	for q.Len() > 0 {
+		i := q.ready[0]
+		heap.Pop(q)
+		out = append(out, components[i])
+		q.hard[i] = -1 // done
+		for _, d := range followers[i] {
+			if q.soft[d]--; q.soft[d] == 0 && q.hard[d] == 0 {
+				heap.Fix(q, slices.Index(q.ready, d))
+			}
+		}
+		for _, d := range dependants[i] {
+			if q.hard[d]--; q.hard[d] == 0 {
+				heap.Push(q, d)
+			}
+		}
+	}
+	return out
+}
+
+// queue holds the components whose dependencies are done: those first that
+// follow nothing that is still to come, then by their first node.
+type queue struct {
+	components [][]int
+	hard, soft []int // what each component waits for; hard -1: done
+	ready      []int
+}
+
+func (q *queue) Len() int { return len(q.ready) }
+
+func (q *queue) Less(i, j int) bool {
+	a, b := q.ready[i], q.ready[j]
+	if waits := q.soft[a] > 0; waits != (q.soft[b] > 0) {
+		return !waits
+	}
+	return q.components[a][0] < q.components[b][0]
+}
+
+func (q *queue) Swap(i, j int) { q.ready[i], q.ready[j] = q.ready[j], q.ready[i] }
+
+func (q *queue) Push(x any) { q.ready = append(q.ready, x.(int)) }
+
+func (q *queue) Pop() any {
+	last := q.ready[len(q.ready)-1]
+	q.ready = q.ready[:len(q.ready)-1]
+	return last
+}
+
+// insideLoop orders a component: pre-dependencies and what should be upgraded
+// before come first, else by name.
 func (o *ordering) insideLoop(group []int) []int {
 	var out []int
-	seen := map[int]bool{}
+	in, seen := map[int]bool{}, map[int]bool{}
+	for _, n := range group {
+		in[n] = true
+	}
 	var visit func(n int)
 	visit = func(n int) {
-		if seen[n] || !slices.Contains(group, n) {
+		if seen[n] || !in[n] {
 			return
 		}
 		seen[n] = true
 		for _, m := range o.pre[n] {
+			visit(m)
+		}
+		for _, m := range o.after[n] {
 			visit(m)
 		}
 		out = append(out, n)

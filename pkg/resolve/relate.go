@@ -28,10 +28,14 @@ func (m *machine) satisfies(c *candidate, r *deb.Relation, from string) bool {
 }
 
 // hits is the same for Conflicts and Breaks: without qualifier they concern
-// every architecture.
+// every architecture. With ":any" they concern, for apt, Multi-Arch: allowed only.
 func (m *machine) hits(c *candidate, r *deb.Relation) bool {
 	switch r.Qualifier {
-	case "", "any":
+	case "":
+	case "any":
+		if c.multi != multiAllowed {
+			return false
+		}
 	case "native":
 		if m.archOf(c) != m.native {
 			return false
