@@ -101,8 +101,13 @@ func (ex *exchange) header(status int) {
 	ex.w.WriteHeader(status)
 }
 
-// send sends from a file that is verified: by the kernel, if it is one of the system's.
+// send sends from a file that is verified: by the kernel, if it is one of the
+// system's and not so small that the calls for it would cost more.
 func (ex *exchange) send(status int, src io.ReadSeeker, part section) {
+	if at, ok := src.(io.ReaderAt); ok && part.length <= copyBuffer {
+		ex.sendSmall(status, at, part)
+		return
+	}
 	if part.start > 0 {
 		if _, err := src.Seek(part.start, io.SeekStart); err != nil {
 			ex.broken(http.StatusBadGateway, "file not readable here", err)
@@ -114,6 +119,19 @@ func (ex *exchange) send(status int, src io.ReadSeeker, part section) {
 	ex.header(status)
 	n, err := io.CopyN(ex.w, src, part.length)
 	ex.sent(n, part.length, err)
+}
+
+func (ex *exchange) sendSmall(status int, src io.ReaderAt, part section) {
+	buf := ex.s.buffers.Get().(*[]byte)
+	defer ex.s.buffers.Put(buf)
+	p := (*buf)[:part.length]
+	if n, err := src.ReadAt(p, part.start); n < len(p) {
+		ex.broken(http.StatusBadGateway, "file not readable here", err)
+		return
+	}
+	ex.header(status)
+	n, err := ex.w.Write(p)
+	ex.sent(int64(n), part.length, err)
 }
 
 // pass sends from a reader that verifies while it is read and withholds the
