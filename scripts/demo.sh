@@ -93,12 +93,12 @@ else
 	END
 fi
 for p in $prefixes; do
-	/usr/lib/apt/apt-helper -q download-file "$url/setup/$p.sources" "$top/$sources/$p.sources" >/dev/null
+	/usr/lib/apt/apt-helper -q -o APT::Sandbox::User=root download-file "$url/setup/$p.sources" "$top/$sources/$p.sources" >/dev/null
 done
 if [ -n "$base" ]; then
 	in_root() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive chroot root "$@"; }
 	in_root apt-get -q update
-	in_root apt-get -y -q --no-install-recommends install "$pkg" | tail -n 3
+	in_root apt-get -y -q -o Dpkg::Use-Pty=0 --no-install-recommends install "$pkg" | tail -n 3
 	[ -z "$(in_root dpkg --audit)" ] || die "dpkg --audit complains in demo/root"
 	echo "   installed in demo/root: $(in_root dpkg-query -W "$pkg")"
 else
