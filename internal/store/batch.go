@@ -74,13 +74,13 @@ func (s *store) flushing() {
 // their names and are whole.
 func (s *store) flush() error {
 	s.mu.Lock()
-	batch := s.pending
+	batch, sync := s.pending, s.sync
 	s.pending = nil
 	s.mu.Unlock()
 	if len(batch) == 0 {
 		return nil
 	}
-	err := s.sync(int(s.own.Fd()))
+	err := sync(int(s.own.Fd()))
 	if err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -77,15 +77,20 @@ func open(t testing.TB, dir string, o Options) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.mu.Lock()
-	s.sync = func(int) error { return nil }
-	s.mu.Unlock()
+	setSync(s, nil)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
+}
+
+// setSync makes batches end well, or never, without waiting for a disk.
+func setSync(s *Store, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sync = func(int) error { return err }
 }
 
 // read reads a blob as a snapshot does, verified, and tells whether it came as a hashed file.
@@ -126,6 +131,7 @@ func TestFetchedOnce(t *testing.T) {
 			t.Parallel()
 			dir, next := t.TempDir(), newBehind()
 			s := open(t, dir, Options{})
+			setSync(s, errors.New("not yet"))
 			blob := next.put("x", size)
 			through := s.Through(next)
 			var wg sync.WaitGroup
@@ -147,6 +153,7 @@ func TestFetchedOnce(t *testing.T) {
 			if _, err := os.Stat(final(dir, blob)); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("final name before its batch: %v", err)
 			}
+			setSync(s, nil)
 			if err := s.flush(); err != nil {
 				t.Fatal(err)
 			}
