@@ -20,16 +20,18 @@ import (
 type builder struct {
 	f        Freezing
 	date     time.Time
+	chosen   *selection
 	archives []snapshot.Archive
 	rows     []snapshot.Row
 	small    [][]byte
 	origins  *origins
 	lock     *config.Lock
 	dropped  []string
+	notes    []string
 }
 
-// archive adds one archive. universe and chosen are nil if nothing is curated.
-func (b *builder) archive(fa *frozenArchive, u *resolve.Universe, chosen *resolve.Result) error {
+// archive adds one archive.
+func (b *builder) archive(fa *frozenArchive) error {
 	a := snapshot.Archive{Prefix: fa.Prefix, Mode: snapshot.Curated, Class: snapshot.Upstream, Format: "deb"}
 	switch {
 	case fa.Verbatim:
@@ -40,10 +42,10 @@ func (b *builder) archive(fa *frozenArchive, u *resolve.Universe, chosen *resolv
 	if fa.keyring != nil {
 		a.UpstreamKeys = fa.keyring.Fingerprints()
 	}
-	lock := config.LockArchive{Prefix: fa.Prefix, Mode: string(a.Mode), Class: string(a.Class)}
+	lock := config.LockArchive{Prefix: fa.Prefix, Mode: string(a.Mode), Class: string(a.Class), KeyURLs: fa.urlKeys}
 	var picked []resolve.Chosen
-	if chosen != nil && !fa.Verbatim {
-		for _, c := range chosen.Packages {
+	if !fa.Verbatim {
+		for _, c := range b.chosen.packages {
 			if c.Archive == fa.Prefix {
 				picked = append(picked, c)
 			}
@@ -314,7 +316,15 @@ func (b *builder) lockPackages(l *config.LockArchive, picked []resolve.Chosen) {
 	for _, c := range picked {
 		l.Packages = append(l.Packages, config.LockPackage{
 			Suite: c.Suite, Component: curatedComponent(c.Component), Name: c.Name, Version: c.Version, Architecture: c.Architecture,
-			Digest: "sha256:" + c.SHA256, Size: c.Size, Reason: c.Reason.String(),
+			Digest: "sha256:" + c.SHA256, Size: c.Size, Reason: b.reason(c),
 		})
 	}
+}
+
+// reason is the lock's for a package that the lock names, else the one that was found.
+func (b *builder) reason(c resolve.Chosen) string {
+	if r, ok := b.chosen.reasons[lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256)]; ok {
+		return r
+	}
+	return c.Reason.String()
 }

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -19,6 +20,7 @@ type frozenArchive struct {
 	*config.Archive
 	up      *upstream.Upstream // nil for debs
 	keyring *archive.Keyring
+	urlKeys []config.LockKey // of a key that came from the network
 	suites  []*frozenSuite
 	site    []siteFile // class site
 }
@@ -30,8 +32,9 @@ type frozenSuite struct {
 	release *archive.Release
 	signed  []signedFile
 	indices []*frozenIndex
-	extra   []extraFile // verbatim: optional targets that upstream has
-	dropped []string    // verbatim: what was left out, by name
+	extra   []extraFile        // verbatim: optional targets that upstream has
+	dropped []string           // verbatim: what was left out, by name
+	held    *snapshot.Snapshot // where it is read from in place of upstream; nil: upstream
 }
 
 // signedFile is InRelease, Release or Release.gpg, byte for byte.
@@ -78,8 +81,9 @@ func isFlat(suite string) bool { return strings.HasSuffix(suite, "/") }
 // origins knows from where each blob of a snapshot under construction can be
 // read. It is the left end of the stream that Push drains; nothing is copied.
 type origins struct {
-	mu sync.RWMutex
-	m  map[snapshot.Digest]origin
+	held *snapshot.Snapshot // asked for what upstream has no more; nil: nothing
+	mu   sync.RWMutex
+	m    map[snapshot.Digest]origin
 }
 
 type origin struct {
@@ -87,7 +91,9 @@ type origin struct {
 	open func(ctx context.Context) (io.ReadCloser, error)
 }
 
-func newOrigins() *origins { return &origins{m: map[snapshot.Digest]origin{}} }
+func newOrigins(held *snapshot.Snapshot) *origins {
+	return &origins{held: held, m: map[snapshot.Digest]origin{}}
+}
 
 func (o *origins) add(d snapshot.Digest, from origin) {
 	o.mu.Lock()
@@ -106,8 +112,36 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content,
 		return nil, fmt.Errorf("blob %s: %w", b.Digest, snapshot.ErrNotExist)
 	}
 	r, err := from.open(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", from.name, err)
+	if errors.Is(err, upstream.ErrNotFound) && o.held != nil {
+		if c, err := o.held.Blobs().Open(ctx, b); err == nil {
+			return c, nil
+		}
 	}
-	return &snapshot.Content{R: r}, nil
+	if err != nil {
+		return nil, from.mark(err)
+	}
+	return &snapshot.Content{R: originReader{r, from}}, nil
+}
+
+// originReader names the file in its errors.
+type originReader struct {
+	io.ReadCloser
+	from origin
+}
+
+func (r originReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = r.from.mark(err)
+	}
+	return n, err
+}
+
+// mark names the file in an error. Another size than is listed is a mismatch
+// like other bytes.
+func (o origin) mark(err error) error {
+	if errors.Is(err, upstream.ErrChanged) {
+		return fmt.Errorf("%w: %s: %w", ErrIntegrity, o.name, err)
+	}
+	return fmt.Errorf("%s: %w", o.name, err)
 }

@@ -47,3 +47,12 @@ func lockLines(l *config.Lock) []string {
 	slices.Sort(out)
 	return out
 }
+
+// drift names the first difference between a lock and what came out.
+func drift(want, got *config.Lock) error {
+	diff := lockDiff(want, got)
+	if len(diff) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: the lock and the upstreams differ in %d lines; first: %s (mmoci lock --update takes them over)", ErrRefused, len(diff), diff[0])
+}

@@ -26,6 +26,9 @@ type Pushing struct {
 	Locked   bool // refuse to push anything but the lock
 	// AllowOlder names suites ("SUITE" or "PREFIX/SUITE") whose upstream Date may go back.
 	AllowOlder []string
+	// AcceptKeys are fingerprints that a key from the network may have in place of those it had.
+	AcceptKeys []string
+	Yes        bool // push whole archives of more than 10 GB
 	DryRun     bool
 	Now        time.Time
 	Artifact   artifact.PushOptions
@@ -43,6 +46,9 @@ type PushResult struct {
 
 // Push reads the archives of the plan, chooses, and pushes the snapshot. With
 // DryRun it stops before anything is written, the root digest known.
+//
+// If upstream moves while its pool files are read, so that one is gone or
+// another, all is read anew; that ends in an error after a few times.
 func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
@@ -51,16 +57,48 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := Freezing{Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Now: p.Now, Log: p.Log}
-	if old != nil && p.DateAuto {
-		f.NotBefore = old.Date
+	for try := 1; ; try++ {
+		frozen, err := p.freeze(ctx, old)
+		if err != nil {
+			return nil, err
+		}
+		res, err := p.write(ctx, frozen)
+		if err == nil || try > rereads || !upstreamsFault(err) {
+			return res, err
+		}
+		moved, err2 := frozen.moved(ctx)
+		if err2 != nil {
+			return nil, fmt.Errorf("%w (then, whether upstream changed meanwhile: %w)", err, err2)
+		}
+		if moved == "" {
+			return nil, frozen.missing(ctx, err)
+		}
+		p.Log.printf("%s: changed while it was read (%s); reading it anew", moved, err)
+	}
+}
+
+// freeze freezes what the plan asks for and holds it against what it replaces.
+func (p Pushing) freeze(ctx context.Context, old *snapshot.Snapshot) (*Frozen, error) {
+	f := Freezing{
+		Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Held: old,
+		AcceptKeys: p.AcceptKeys, Known: knownKeys(p.Lock), Now: p.Now, Log: p.Log,
+	}
+	if old != nil {
+		if p.DateAuto {
+			f.NotBefore = old.Statement.Date
+		}
+		for prefix, keys := range heldKeys(old) {
+			if f.Known[prefix] == nil {
+				f.Known[prefix] = keys
+			}
+		}
 	}
 	frozen, err := Freeze(ctx, f)
 	if err != nil {
 		return nil, err
 	}
 	if old != nil {
-		if err := p.notOlder(old, frozen.Snapshot.Statement); err != nil {
+		if err := p.notOlder(old.Statement, frozen.Snapshot.Statement); err != nil {
 			return nil, err
 		}
 	}
@@ -69,19 +107,56 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 			return nil, err
 		}
 	}
+	return frozen, nil
+}
+
+// heldKeys are the keys from the network that the lock of a snapshot pins.
+func heldKeys(s *snapshot.Snapshot) map[string][]string {
+	l, err := config.ParseLock("lock", s.Lock)
+	if err != nil {
+		return nil
+	}
+	return knownKeys(l)
+}
+
+// write packs and pushes, or only packs.
+func (p Pushing) write(ctx context.Context, frozen *Frozen) (*PushResult, error) {
 	res := &PushResult{Frozen: frozen}
 	res.Files, res.Bytes = sum(frozen.Snapshot.Table)
+	if err := p.affordable(res); err != nil {
+		return nil, err
+	}
+	packed, err := artifact.Pack(frozen.Snapshot)
+	if err != nil {
+		return nil, err
+	}
 	if p.DryRun {
-		packed, err := artifact.Pack(frozen.Snapshot)
-		if err != nil {
-			return nil, err
-		}
 		res.Root, res.Reference = packed.Root(), p.Ref
 		res.Reference.Digest = packed.Root()
 		return res, nil
 	}
-	res.Pushed, err = artifact.Push(ctx, p.Ref, frozen.Snapshot, p.Artifact)
-	return res, err
+	res.Pushed, err = packed.Push(ctx, p.Ref, p.Artifact)
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// large is how many bytes a verbatim archive may have before somebody must say yes to it.
+const large = 10 << 30
+
+// affordable says what a plan with whole archives will hold, before it is read.
+func (p Pushing) affordable(res *PushResult) error {
+	whole := slices.ContainsFunc(p.Plan.Archives, func(a config.Archive) bool { return a.Verbatim || a.All })
+	if !whole {
+		return nil
+	}
+	p.Log.printf("the snapshot has %d files, %.1f GB", res.Files, float64(res.Bytes)/1e9)
+	if res.Bytes > large && !p.Yes && !p.DryRun {
+		return fmt.Errorf("%w: %.1f GB in %d files are more than %d GB; say --yes to push them (or take less: drop:, components, mode: curated)",
+			ErrRefused, float64(res.Bytes)/1e9, res.Files, int64(large)>>30)
+	}
+	return nil
 }
 
 // validate refuses what can be refused before the network is asked anything.
@@ -99,9 +174,9 @@ func (p Pushing) validate() error {
 	return nil
 }
 
-// previous reads the statement of the snapshot that a push will replace; nil
-// if there is none. It is only asked how old it is, so it need not be believed.
-func previous(ctx context.Context, ref artifact.Reference, o artifact.Options) (*snapshot.Statement, error) {
+// previous reads the snapshot that a push will replace; nil if there is none.
+// It is asked how old it is and what it holds, whose proof it carries; so it need not be believed.
+func previous(ctx context.Context, ref artifact.Reference, o artifact.Options) (*snapshot.Snapshot, error) {
 	sealed, err := artifact.Open(ctx, ref, o)
 	if errors.Is(err, artifact.ErrNotFound) {
 		return nil, nil
@@ -113,52 +188,7 @@ func previous(ctx context.Context, ref artifact.Reference, o artifact.Options) (
 	if err != nil {
 		return nil, fmt.Errorf("snapshot to be replaced: %w", err)
 	}
-	return s.Statement, nil
-}
-
-// notOlder refuses a snapshot that apt would silently ignore where the old one
-// was served: an older Date.
-func (p Pushing) notOlder(old, now *snapshot.Statement) error {
-	if now.Date.Before(old.Date) {
-		return fmt.Errorf("%w: date %s is before that of the snapshot to be replaced; the smallest that clients take is %s (--date auto takes it)",
-			ErrRefused, stamp(now.Date), stamp(old.Date))
-	}
-	was := map[string]time.Time{}
-	for key, d := range upstreamDates(old) {
-		was[key] = d
-	}
-	for key, d := range upstreamDates(now) {
-		suite := key[slices.Index([]byte(key), '/')+1:]
-		if d.Before(was[key]) && !slices.Contains(p.AllowOlder, suite) && !slices.Contains(p.AllowOlder, key) {
-			return fmt.Errorf("%w: upstream's %s is of %s, in the snapshot to be replaced it is of %s (--allow-older %s insists)",
-				ErrRefused, key, stamp(d), stamp(was[key]), suite)
-		}
-	}
-	return nil
-}
-
-// upstreamDates maps PREFIX/SUITE to the Date of upstream's Release.
-func upstreamDates(st *snapshot.Statement) map[string]time.Time {
-	out := map[string]time.Time{}
-	for _, a := range st.Archives {
-		for _, s := range a.Suites {
-			for _, f := range s.Files {
-				if a.Mode == snapshot.Verbatim || f.Role == snapshot.UpstreamInRelease || f.Role == snapshot.UpstreamRelease {
-					out[a.Prefix+"/"+s.Name] = f.Date
-				}
-			}
-		}
-	}
-	return out
-}
-
-// drift names the first difference between a lock and what came out.
-func drift(want, got *config.Lock) error {
-	diff := lockDiff(want, got)
-	if len(diff) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: the lock and the upstreams differ in %d lines; first: %s (mmoci lock --update takes them over)", ErrRefused, len(diff), diff[0])
+	return s, nil
 }
 
 // sum counts distinct files of a table.

@@ -3,16 +3,11 @@ package mirror
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,26 +22,20 @@ import (
 const rereads = 3
 
 // reader reads archives from their upstreams.
-type reader struct {
-	now time.Time
-	log Log
-}
+type reader struct{ Freezing }
 
-// errMoved marks an index that does not fit its InRelease, so that the
-// question is put whether the InRelease has changed meanwhile.
-var errMoved = errors.New("index does not fit its Release")
+// errMoved marks a file that does not fit its Release, so that the question is
+// put whether the Release has changed meanwhile.
+var errMoved = errors.New("does not fit its Release")
 
 // archive reads one upstream archive: signatures, Dates and indices verified.
 func (r *reader) archive(ctx context.Context, cfg *config.Archive) (*frozenArchive, error) {
 	fa := &frozenArchive{Archive: cfg}
 	var err error
-	if fa.keyring, err = ReadKeyrings(cfg.SignedBy); err != nil {
-		return nil, fmt.Errorf("%w: archive %s cannot be verified: %w", ErrIntegrity, cfg.Prefix, err)
+	if err := r.keys(ctx, fa); err != nil {
+		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
 	}
-	fa.up, err = upstream.New(upstream.Options{
-		URLs: cfg.URLs, CAFile: cfg.CAFile, ClientCert: cfg.ClientCert, AuthFile: cfg.AuthFile, Log: r.log,
-	})
-	if err != nil {
+	if fa.up, err = upstream.New(r.options(cfg)); err != nil {
 		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
 	}
 	names := slices.Sorted(slices.Values(cfg.Suites))
@@ -63,6 +52,10 @@ func (r *reader) archive(ctx context.Context, cfg *config.Archive) (*frozenArchi
 	return fa, g.Wait()
 }
 
+func (r *reader) options(cfg *config.Archive) upstream.Options {
+	return upstream.Options{URLs: cfg.URLs, CAFile: cfg.CAFile, ClientCert: cfg.ClientCert, AuthFile: cfg.AuthFile, Log: r.Log}
+}
+
 // suite reads a suite, anew if it changed under our hands: only a mismatch
 // under an unchanged InRelease is an integrity failure.
 func (r *reader) suite(ctx context.Context, fa *frozenArchive, name string) (*frozenSuite, error) {
@@ -71,21 +64,38 @@ func (r *reader) suite(ctx context.Context, fa *frozenArchive, name string) (*fr
 		if err == nil || !errors.Is(err, errMoved) || try > rereads {
 			return fs, err
 		}
-		again, err2 := r.release(ctx, fa, name)
-		if err2 != nil {
-			return nil, errors.Join(err, err2)
+		if fs != nil { // else Release itself was caught between two days
+			moved, err2 := hasMoved(ctx, fa, fs)
+			if err2 != nil {
+				return nil, fmt.Errorf("%w (then, whether it changed meanwhile: %w)", err, err2)
+			}
+			if !moved {
+				return nil, err
+			}
 		}
-		if bytes.Equal(again.signed[0].data, fs.signed[0].data) {
-			return nil, err
-		}
-		r.log.printf("archive %s, suite %s: changed while it was read; reading it anew", fa.Prefix, name)
+		r.Log.printf("archive %s, suite %s: changed while it was read; reading it anew", fa.Prefix, name)
 	}
+}
+
+// hasMoved asks upstream whether the signature file that a suite was read by is another by now.
+func hasMoved(ctx context.Context, fa *frozenArchive, fs *frozenSuite) (bool, error) {
+	now, err := fa.up.Get(ctx, path.Join(fs.dir, fs.signed[0].name), maxRelease)
+	if errors.Is(err, upstream.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && !bytes.Equal(now, fs.signed[0].data), err
 }
 
 func (r *reader) readSuite(ctx context.Context, fa *frozenArchive, name string) (*frozenSuite, error) {
 	fs, err := r.release(ctx, fa, name)
 	if err != nil {
 		return nil, err
+	}
+	if held, err := r.held(ctx, fa, fs); held != nil || err != nil {
+		if err != nil {
+			return nil, fmt.Errorf("lock: %w", err)
+		}
+		fs = held
 	}
 	wanted, err := wantedIndices(fa, fs)
 	if err != nil {
@@ -129,7 +139,10 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string) (*
 	if err := fs.release.CheckSuite(name); err != nil {
 		return nil, err
 	}
-	return fs, fs.release.CheckDate(r.now, fa.CheckValidUntil)
+	if fs.release.Date.IsZero() {
+		return nil, fmt.Errorf("%w: %s has no Date, so nobody could tell an older one from a newer", ErrIntegrity, at(fs.signed[0].name))
+	}
+	return fs, fs.release.CheckDate(r.Now, fa.CheckValidUntil)
 }
 
 func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust archive.Trust) error {
@@ -149,6 +162,13 @@ func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuit
 	}
 	fs.signed = []signedFile{{"Release", snapshot.Release, text}, {"Release.gpg", snapshot.ReleaseGPG, sig}}
 	fs.release, err = archive.OpenRelease(text, sig, trust)
+	if !errors.Is(err, ErrIntegrity) {
+		return err
+	}
+	// The two may be of different days only while upstream publishes.
+	if moved, err2 := hasMoved(ctx, fa, fs); err2 == nil && moved {
+		return fmt.Errorf("%w: %w", errMoved, err)
+	}
 	return err
 }
 
@@ -187,101 +207,4 @@ func wantedIndices(fa *frozenArchive, fs *frozenSuite) ([]wantedIndex, error) {
 		}
 	}
 	return out, nil
-}
-
-// endings in order of preference: the first that upstream really has is taken.
-var endings = []string{".xz", ".gz", ""}
-
-func listed(rel *archive.Release, plain string) []archive.ReleaseFile {
-	var out []archive.ReleaseFile
-	for _, e := range endings {
-		if f, ok := rel.File(plain + e); ok {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
-// index reads one index in the most preferred compression that upstream has.
-// nil without error: listed as empty, or (arch "all") not there at all.
-func (r *reader) index(ctx context.Context, fa *frozenArchive, fs *frozenSuite, w wantedIndex) (*frozenIndex, error) {
-	files := listed(fs.release, w.path)
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%w: index %s is not listed in the Release", ErrNotFound, w.path)
-	}
-	for _, f := range files {
-		if f.Size == 0 {
-			return nil, nil
-		}
-		stored, err := fetchListed(ctx, fa, fs, f)
-		if errors.Is(err, upstream.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		limit := int64(maxIndex)
-		if plain, ok := fs.release.File(w.path); ok {
-			limit = plain.Size
-		}
-		data, err := archive.Decompress(f.Path, stored, limit)
-		if err != nil {
-			return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, f.Path, err)
-		}
-		ix := &frozenIndex{component: w.component, arch: w.arch, path: f.Path, stored: stored, digest: snapshot.Sum(stored), data: data}
-		if f.SHA256 == "" {
-			ix.sha512 = f.SHA512
-		}
-		return ix, nil
-	}
-	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions xz, gz, plain: %w", errMoved, w.path, upstream.ErrNotFound)
-}
-
-// fetchListed reads a listed file whole and verifies it by size and strongest digest.
-func fetchListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archive.ReleaseFile) ([]byte, error) {
-	rc, err := openListed(ctx, fa, fs, f)
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	var buf bytes.Buffer
-	if _, err := io.Copy(&buf, io.LimitReader(rc, f.Size+1)); err != nil {
-		return nil, fmt.Errorf("index %s: %w", path.Join(fs.dir, f.Path), err)
-	}
-	if err := matches(f, buf.Bytes()); err != nil {
-		return nil, fmt.Errorf("%w: %w: %s from %s: %w", ErrIntegrity, errMoved, path.Join(fs.dir, f.Path), fa.up, err)
-	}
-	return buf.Bytes(), nil
-}
-
-func openListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archive.ReleaseFile) (io.ReadCloser, error) {
-	name := path.Join(fs.dir, f.Path)
-	switch {
-	case fs.release.AcquireByHash && f.SHA512 != "":
-		return fa.up.OpenIndex(ctx, name, "SHA512", f.SHA512, f.Size)
-	case fs.release.AcquireByHash:
-		return fa.up.OpenIndex(ctx, name, "SHA256", f.SHA256, f.Size)
-	}
-	return fa.up.Open(ctx, name, f.Size)
-}
-
-// matches compares bytes with what a Release says of them.
-func matches(f archive.ReleaseFile, data []byte) error {
-	if int64(len(data)) != f.Size {
-		if int64(len(data)) > f.Size {
-			return fmt.Errorf("longer than the %d bytes listed", f.Size)
-		}
-		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
-	}
-	if f.SHA256 != "" {
-		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
-			return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
-		}
-	}
-	if f.SHA512 != "" {
-		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {
-			return fmt.Errorf("SHA512 is %x, listed is %s", sum, f.SHA512)
-		}
-	}
-	return nil
 }

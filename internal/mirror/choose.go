@@ -1,0 +1,251 @@
+package mirror
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve"
+)
+
+// selection is what was chosen of the curated archives.
+type selection struct {
+	packages []resolve.Chosen
+	skipped  []string // malformed stanzas, named
+	notes    []string
+	// reasons of the packages by lockKey, where a lock gives them: a closure
+	// that is taken from a lock must not depend on how it is found again.
+	reasons map[string]string
+}
+
+// choose computes the closure of what the curated archives ask for, over all
+// archives; nil if none is curated. A lock takes the place of the closure as far as it goes.
+func choose(f Freezing, fas []*frozenArchive) (*selection, error) {
+	req, err := question(f, fas)
+	if req == nil || err != nil {
+		return nil, err
+	}
+	if f.Lock != nil {
+		return chooseLocked(f, fas, *req)
+	}
+	u, err := universe(f, resolveIndices(fas))
+	if err != nil {
+		return nil, err
+	}
+	res, err := u.Resolve(*req)
+	if err != nil {
+		return nil, unsatisfied(err, u)
+	}
+	return &selection{packages: res.Packages, skipped: u.Skipped(), notes: res.Notes}, nil
+}
+
+// question puts the wishes of all archives together; nil if nothing is curated.
+func question(f Freezing, fas []*frozenArchive) (*resolve.Request, error) {
+	req := resolve.Request{Recommends: f.Plan.Recommends}
+	curated := false
+	for _, fa := range fas {
+		curated = curated || !fa.Verbatim
+		addArchitectures(&req, fa)
+		if err := addRoots(f, &req, fa); err != nil {
+			return nil, err
+		}
+	}
+	if !curated {
+		return nil, nil
+	}
+	return &req, nil
+}
+
+// universe says on the log which stanzas are malformed: one of them may be what somebody misses.
+func universe(f Freezing, indices []resolve.Index) (*resolve.Universe, error) {
+	u, err := resolve.NewUniverse(indices)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range u.Skipped() {
+		if i == maxSkippedSaid {
+			f.Log.printf("malformed, left out: %d more", len(u.Skipped())-i)
+			break
+		}
+		f.Log.printf("malformed, left out: %s", s)
+	}
+	return u, nil
+}
+
+// maxSkippedSaid bounds how many malformed stanzas are named one by one.
+const maxSkippedSaid = 20
+
+// unsatisfied adds to a failed question that the answer may have been left out as malformed.
+func unsatisfied(err error, u *resolve.Universe) error {
+	if n := len(u.Skipped()); n > 0 && errors.Is(err, resolve.ErrUnsatisfied) {
+		return fmt.Errorf("%w\n%d malformed stanzas were left out, the first: %s", err, n, u.Skipped()[0])
+	}
+	return err
+}
+
+// addArchitectures collects the architectures over all archives; the first
+// named one is native.
+func addArchitectures(req *resolve.Request, fa *frozenArchive) {
+	archs := fa.Architectures
+	for _, sf := range fa.site {
+		if sf.Architecture != "all" {
+			archs = append(slices.Clone(archs), sf.Architecture)
+		}
+	}
+	for _, a := range archs {
+		if !slices.Contains(req.Architectures, a) {
+			req.Architectures = append(req.Architectures, a)
+		}
+	}
+}
+
+func addRoots(f Freezing, req *resolve.Request, fa *frozenArchive) error {
+	switch {
+	case fa.Verbatim, fa.None:
+	case fa.All, fa.Debs != "" && len(fa.Packages) == 0:
+		req.Whole = append(req.Whole, fa.Prefix)
+	}
+	for _, q := range fa.Packages {
+		parsed, err := resolve.ParseQuery(q.Text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", q.Position, err)
+		}
+		for _, w := range parsed.Warnings() {
+			f.Log.printf("%s: %s", q.Position, w)
+		}
+		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Archive: fa.Prefix, Origin: q.Position.String()})
+	}
+	return nil
+}
+
+func pins(l *config.Lock) map[string]string {
+	m := map[string]string{}
+	for _, a := range l.Archives {
+		for _, p := range a.Packages {
+			key := p.Name + ":" + p.Architecture
+			m[key] = strings.TrimSpace(m[key] + " " + p.Version)
+		}
+	}
+	return m
+}
+
+// resolveIndices hands the Packages indices to the resolver.
+func resolveIndices(fas []*frozenArchive) []resolve.Index {
+	var out []resolve.Index
+	for _, fa := range fas {
+		for _, s := range fa.suites {
+			for _, ix := range s.indices {
+				if ix.number = -1; ix.arch == "source" || ix.data == nil {
+					continue
+				}
+				ix.number = len(out)
+				out = append(out, resolve.Index{
+					Archive: fa.Prefix, Suite: s.name, Component: ix.component, Architecture: ix.arch,
+					Path: s.dir + "/" + ix.path, Data: candidates(fa, ix), Pin: pin(s.release),
+				})
+			}
+		}
+		if len(fa.site) > 0 {
+			out = append(out, resolve.Index{
+				Archive: fa.Prefix, Suite: fa.Prefix, Component: "main", Path: fa.Debs, Data: joinStanzas(fa.site), Pin: 500,
+			})
+		}
+	}
+	return out
+}
+
+// candidates is an index without what the archive's configuration leaves out:
+// with "phased: no" the versions that upstream holds back from some hosts.
+func candidates(fa *frozenArchive, ix *frozenIndex) []byte {
+	const field = "Phased-Update-Percentage"
+	if !fa.SkipPhased || !bytes.Contains(ix.data, []byte(field)) {
+		return ix.data
+	}
+	var out []byte
+	sc := deb.NewScanner(ix.data)
+	for {
+		st, err := sc.Next()
+		if err == io.EOF {
+			return out
+		}
+		if err != nil {
+			continue
+		}
+		if p := st.Get(field); p == "" || p == "100" {
+			out = st.Append(out)
+		}
+	}
+}
+
+// pin is apt's default priority of a suite (apt_preferences(5)).
+func pin(r *archive.Release) int {
+	switch {
+	case r.NotAutomatic && r.ButAutomaticUpgrades:
+		return 100
+	case r.NotAutomatic:
+		return 1
+	}
+	return 500
+}
+
+func joinStanzas(files []siteFile) []byte {
+	var b bytes.Buffer
+	for _, f := range files {
+		b.Write(bytes.TrimRight(f.stanza, "\n"))
+		b.WriteString("\n\n")
+	}
+	return b.Bytes()
+}
+
+// stanzasOf collects the chosen stanzas of one suite by component and
+// architecture, in the order of a curated index.
+func stanzasOf(fa *frozenArchive, suite string, chosen []*resolve.Package) map[archive.ComponentArch][]deb.Stanza {
+	out := map[archive.ComponentArch][]deb.Stanza{}
+	for _, p := range chosen {
+		if p.Archive != fa.Prefix || p.Suite != suite {
+			continue
+		}
+		archs := []string{p.Architecture}
+		if p.Architecture == "all" {
+			archs = curatedArchitectures(fa)
+		}
+		for _, a := range archs {
+			key := archive.ComponentArch{Component: curatedComponent(p.Component), Architecture: a}
+			out[key] = append(out[key], p.Stanza)
+		}
+	}
+	return out
+}
+
+// curatedComponent names the component of a flat archive's packages: dists/
+// has no place for none.
+func curatedComponent(c string) string {
+	if c == "" {
+		return "main"
+	}
+	return c
+}
+
+func curatedArchitectures(fa *frozenArchive) []string {
+	if len(fa.site) == 0 {
+		return slices.Sorted(slices.Values(fa.Architectures))
+	}
+	var out []string
+	for _, sf := range fa.site {
+		if sf.Architecture != "all" {
+			out = append(out, sf.Architecture)
+		}
+	}
+	out = append(out, fa.Architectures...)
+	slices.Sort(out)
+	if out = slices.Compact(out); len(out) == 0 {
+		out = []string{"amd64"}
+	}
+	return out
+}

@@ -1,0 +1,128 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/upstream"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// held gives a suite as the lock names it, from the snapshot that holds its
+// signature files, if upstream's are others by now; nil where upstream's are meant. So a lock gives the same
+// snapshot, to the byte, on another day, and a version that vanished upstream stays
+// provable: its stanza stands in the index that upstream signed then. Upstream's key must verify it all the
+// same; Valid-Until does not count, for the lock names the very file.
+func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) (*frozenSuite, error) {
+	pin := lockedRelease(r.Lock, fa.Prefix, now.name)
+	if pin == nil || pin.Digest == snapshot.Sum(now.signed[0].data).String() {
+		return nil, nil
+	}
+	files := heldFiles(r.Held, fa, now.name)
+	if !slices.ContainsFunc(files, func(f snapshot.SuiteFile) bool { return f.Digest.String() == pin.Digest }) {
+		r.Log.printf("archive %s, suite %s: has moved since the lock, from %s to %s", fa.Prefix, now.name, stamp(pin.Date), stamp(now.release.Date))
+		return nil, nil
+	}
+	fs := &frozenSuite{name: now.name, dir: now.dir, held: r.Held}
+	data := map[string][]byte{}
+	for _, f := range files {
+		b, err := r.Held.ReadBlob(ctx, f.Blob, maxRelease)
+		if err != nil {
+			return nil, err
+		}
+		name := f.Path[strings.LastIndexByte(f.Path, '/')+1:]
+		role := snapshot.Role(strings.TrimPrefix(string(f.Role), "upstream-"))
+		fs.signed = append(fs.signed, signedFile{name, role, b})
+		data[name] = b
+	}
+	var err error
+	trust := archive.Trust{Keyring: fa.keyring}
+	if in := data["InRelease"]; in != nil {
+		fs.release, err = archive.OpenInRelease(in, trust)
+	} else {
+		fs.release, err = archive.OpenRelease(data["Release"], data["Release.gpg"], trust)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("held in the snapshot to be replaced: %w", err)
+	}
+	r.Log.printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", fa.Prefix, fs.name, stamp(fs.release.Date))
+	return fs, fs.release.CheckSuite(fs.name)
+}
+
+func lockedRelease(l *config.Lock, prefix, suite string) *config.LockRelease {
+	if l == nil {
+		return nil
+	}
+	for _, a := range l.Archives {
+		for i, rel := range a.Releases {
+			if a.Prefix == prefix && rel.Suite == suite {
+				return &a.Releases[i]
+			}
+		}
+	}
+	return nil
+}
+
+// heldFiles are the signature files of upstream's that a snapshot has of a
+// suite, the first of them the one that a lock names.
+func heldFiles(held *snapshot.Snapshot, fa *frozenArchive, suite string) []snapshot.SuiteFile {
+	if held == nil {
+		return nil
+	}
+	a := held.Statement.Archive(fa.Prefix)
+	if a == nil || a.Class != snapshot.Upstream {
+		return nil
+	}
+	var out []snapshot.SuiteFile
+	for _, s := range a.Suites {
+		if s.Name != suite {
+			continue
+		}
+		for _, f := range s.Files {
+			if f.Role.IsUpstream() || a.Mode == snapshot.Verbatim {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// openHeld opens a file that a held suite's Release lists, where the snapshot has it.
+func openHeld(ctx context.Context, s *frozenSuite, prefix string, f archive.ReleaseFile) (io.ReadCloser, error) {
+	for _, base := range []string{s.base("upstream/" + prefix), s.base(prefix)} {
+		row, ok := s.held.Table.Find(base + f.Path)
+		if !ok {
+			continue
+		}
+		blob, err := blobOf(f, row)
+		if err != nil || blob != row.Blob() {
+			continue // the curated index of the same name
+		}
+		return s.held.OpenBlob(ctx, blob)
+	}
+	return nil, fmt.Errorf("%s in the snapshot to be replaced: %w", f.Path, upstream.ErrNotFound)
+}
+
+// heldIndex is an index that the lock names and nothing was chosen from: the
+// snapshot has no need of it and does not hold it. Its line of the lock stays.
+func (r *reader) heldIndex(fa *frozenArchive, fs *frozenSuite, w wantedIndex) *frozenIndex {
+	for _, a := range r.Lock.Archives {
+		if a.Prefix != fa.Prefix {
+			continue
+		}
+		for _, ix := range a.Indices {
+			if ix.Suite != fs.name || plainName(ix.Path) != w.path {
+				continue
+			}
+			if d, err := snapshot.ParseDigest(ix.Digest); err == nil {
+				return &frozenIndex{component: w.component, arch: w.arch, path: ix.Path, digest: d}
+			}
+		}
+	}
+	return nil
+}

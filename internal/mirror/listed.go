@@ -1,0 +1,144 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"example.org/mmoci/internal/upstream"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// endings in order of preference: the first that upstream really has is taken.
+var endings = []string{".xz", ".gz", ""}
+
+func listed(rel *archive.Release, plain string) []archive.ReleaseFile {
+	var out []archive.ReleaseFile
+	for _, e := range endings {
+		if f, ok := rel.File(plain + e); ok {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// index reads one index in the most preferred compression that upstream has.
+// nil without error: listed as empty, or (arch "all") not there at all.
+func (r *reader) index(ctx context.Context, fa *frozenArchive, fs *frozenSuite, w wantedIndex) (*frozenIndex, error) {
+	files := listed(fs.release, w.path)
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%w: index %s is not listed in the Release", ErrNotFound, w.path)
+	}
+	for _, f := range files {
+		if f.Size == 0 {
+			return nil, nil
+		}
+		stored, err := fetchListed(ctx, fa, fs, f)
+		if errors.Is(err, upstream.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		data, err := unpack(fs.release, f, stored)
+		if err != nil {
+			return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, f.Path, err)
+		}
+		ix := &frozenIndex{component: w.component, arch: w.arch, path: f.Path, stored: stored, digest: snapshot.Sum(stored), data: data}
+		if f.SHA256 == "" {
+			ix.sha512 = f.SHA512
+		}
+		return ix, nil
+	}
+	if fs.held != nil {
+		return r.heldIndex(fa, fs, w), nil
+	}
+	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions xz, gz, plain: %w", errMoved, w.path, upstream.ErrNotFound)
+}
+
+// unpack decompresses a listed index and holds the plain bytes, too, against
+// what the Release says of them: apt does, and would refuse what we carry.
+func unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte) ([]byte, error) {
+	plain, ok := rel.File(plainName(f.Path))
+	if !ok {
+		return archive.Decompress(f.Path, stored, maxIndex)
+	}
+	if plain.Size > maxIndex {
+		return nil, fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, int64(maxIndex))
+	}
+	data, err := archive.Decompress(f.Path, stored, plain.Size)
+	if err != nil {
+		return nil, err
+	}
+	if err := matches(plain, data); err != nil {
+		return nil, fmt.Errorf("decompressed: %w", err)
+	}
+	return data, nil
+}
+
+// fetchListed reads a listed file whole and verifies it by size and strongest digest.
+func fetchListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archive.ReleaseFile) ([]byte, error) {
+	rc, err := openListed(ctx, fa, fs, f)
+	if err != nil {
+		return nil, mismatch(err)
+	}
+	defer rc.Close()
+	var buf bytes.Buffer
+	if _, err := io.Copy(&buf, io.LimitReader(rc, f.Size+1)); err != nil {
+		return nil, mismatch(fmt.Errorf("index %s: %w", path.Join(fs.dir, f.Path), err))
+	}
+	if err := matches(f, buf.Bytes()); err != nil {
+		return nil, fmt.Errorf("%w: %w: %s from %s: %w", ErrIntegrity, errMoved, path.Join(fs.dir, f.Path), fa.up, err)
+	}
+	return buf.Bytes(), nil
+}
+
+// mismatch marks a file that upstream has otherwise than its Release lists it:
+// a failure of integrity, unless the Release has changed meanwhile.
+func mismatch(err error) error {
+	if errors.Is(err, upstream.ErrChanged) {
+		return fmt.Errorf("%w: %w: %w", ErrIntegrity, errMoved, err)
+	}
+	return err
+}
+
+func openListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archive.ReleaseFile) (io.ReadCloser, error) {
+	name := path.Join(fs.dir, f.Path)
+	switch {
+	case fs.held != nil:
+		return openHeld(ctx, fs, fa.Prefix, f)
+	case fs.release.AcquireByHash && f.SHA512 != "":
+		return fa.up.OpenIndex(ctx, name, "SHA512", f.SHA512, f.Size)
+	case fs.release.AcquireByHash:
+		return fa.up.OpenIndex(ctx, name, "SHA256", f.SHA256, f.Size)
+	}
+	return fa.up.Open(ctx, name, f.Size)
+}
+
+// matches compares bytes with what a Release says of them.
+func matches(f archive.ReleaseFile, data []byte) error {
+	if int64(len(data)) != f.Size {
+		if int64(len(data)) > f.Size {
+			return fmt.Errorf("longer than the %d bytes listed", f.Size)
+		}
+		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
+	}
+	if f.SHA256 != "" {
+		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
+			return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
+		}
+	}
+	if f.SHA512 != "" {
+		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {
+			return fmt.Errorf("SHA512 is %x, listed is %s", sum, f.SHA512)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/internal/upstream"
+)
+
+// upstreamsFault tells errors that may come of an upstream that moves.
+func upstreamsFault(err error) bool {
+	return errors.Is(err, ErrIntegrity) || errors.Is(err, upstream.ErrChanged) || errors.Is(err, upstream.ErrNotFound)
+}
+
+// moved asks the signature files of all suites again and names the first suite
+// that has changed since it was frozen; "" if none has.
+func (f *Frozen) moved(ctx context.Context) (string, error) {
+	for _, fa := range f.archives {
+		for _, s := range fa.suites {
+			if s.held != nil {
+				continue
+			}
+			moved, err := hasMoved(ctx, fa, s)
+			if err != nil {
+				return "", err
+			}
+			if moved {
+				return fmt.Sprintf("archive %s, suite %s", fa.Prefix, s.name), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// maxProbes bounds how many files are asked for to name all that are gone.
+const maxProbes = 10_000
+
+// missing completes the error of a file that is gone for good: it names all
+// that are. Mismatches speak for themselves.
+func (f *Frozen) missing(ctx context.Context, cause error) error {
+	if errors.Is(cause, ErrIntegrity) || !errors.Is(cause, upstream.ErrNotFound) {
+		return cause
+	}
+	gone := f.origins.gone(ctx)
+	if len(gone) < 2 {
+		return cause
+	}
+	return fmt.Errorf("%d files are listed and not there upstream: %w\n%s", len(gone), cause, strings.Join(gone, "\n"))
+}
+
+// gone asks for the beginning of every file and names those that are not there.
+func (o *origins) gone(ctx context.Context) []string {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if len(o.m) > maxProbes {
+		return nil
+	}
+	var mu sync.Mutex
+	var names []string
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for _, from := range o.m {
+		g.Go(func() error {
+			r, err := from.open(ctx)
+			if err == nil {
+				return r.Close()
+			}
+			if errors.Is(err, upstream.ErrNotFound) {
+				mu.Lock()
+				defer mu.Unlock()
+				names = append(names, from.name)
+			}
+			return nil
+		})
+	}
+	if g.Wait() != nil {
+		return nil
+	}
+	slices.Sort(names)
+	return names
+}
