@@ -68,8 +68,14 @@ func (s *Server) first(ctx context.Context, i int) error {
 	return nil
 }
 
-// Run follows the tags until ctx ends.
+// Run follows the tags, and the rules file, until ctx ends. ListenAndServe does
+// it too; a second call only waits.
 func (s *Server) Run(ctx context.Context) error {
+	if !s.following.CompareAndSwap(false, true) {
+		<-ctx.Done()
+		return nil
+	}
+	defer s.following.Store(false)
 	var wg sync.WaitGroup
 	for i := range s.lanes {
 		wg.Go(func() { s.follow(ctx, i) })

@@ -24,7 +24,7 @@ const (
 )
 
 // ListenAndServe listens on each address (host:port, unix:PATH), calls ready with the addresses once all are open, and
-// serves until ctx ends, then drains: answers under way are finished, for at most 25 s.
+// serves and follows until ctx ends, then drains: answers under way are finished, for at most 25 s.
 func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func([]string)) error {
 	listeners, names, err := listenAll(ctx, addrs)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func(
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	free := make(chan struct{}, maxConnections)
-	var g errgroup.Group
+	g, gctx := errgroup.WithContext(ctx) // ends with ctx, or when a listener fails
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := hs.Serve(&listener{l, free}); !errors.Is(err, http.ErrServerClosed) {
@@ -51,29 +51,27 @@ func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func(
 			return nil
 		})
 	}
+	g.Go(func() error { return s.Run(gctx) })
+	g.Go(func() error {
+		<-gctx.Done()
+		s.drain(serving, hs)
+		return nil
+	})
 	if ready != nil {
 		ready(names)
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- g.Wait() }()
-	select {
-	case err := <-failed:
-		return errors.Join(err, hs.Close())
-	case <-ctx.Done():
-	}
-	return s.drain(ctx, hs, failed)
+	return g.Wait()
 }
 
 // drain lets answers under way finish. /readyz says no meanwhile, for those who ask on a connection they have.
-func (s *Server) drain(ctx context.Context, hs *http.Server, failed <-chan error) error {
+func (s *Server) drain(ctx context.Context, hs *http.Server) {
 	s.draining.Store(true)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	if err := hs.Shutdown(ctx); err != nil {
 		s.log.Warn("answers broken off at the end", "error", err)
 		hs.Close()
 	}
-	return <-failed
 }
 
 func listenAll(ctx context.Context, addrs []string) ([]net.Listener, []string, error) {

@@ -82,20 +82,21 @@ const (
 type Server struct{ server }
 
 type server struct {
-	o        Options
-	log      *slog.Logger
-	now      func() time.Time
-	basePath string // "" or "/apt"
-	lanes    []*lane
-	view     atomic.Pointer[view]
-	adoptMu  sync.Mutex // one switch at a time: view and marks move together
-	marks    *marks
-	shelf    *shelf
-	rules    *rules
-	metrics  *metrics
-	pages    *pages
-	buffers  sync.Pool // *[]byte of copyBuffer
-	draining atomic.Bool
+	o         Options
+	log       *slog.Logger
+	now       func() time.Time
+	basePath  string // "" or "/apt"
+	lanes     []*lane
+	view      atomic.Pointer[view]
+	adoptMu   sync.Mutex // one switch at a time: view and marks move together
+	marks     *marks
+	shelf     *shelf
+	rules     *rules
+	metrics   *metrics
+	pages     *pages
+	buffers   sync.Pool // *[]byte of copyBuffer
+	draining  atomic.Bool
+	following atomic.Bool
 }
 
 // New opens every source's snapshot; it fails if one cannot be opened (but

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -261,4 +262,11 @@ func request(t testing.TB, base, method, target string, header ...string) answer
 	}
 	defer c.Close()
 	return exchangeOn(t, c, method, target, append(header, "Connection", "close")...)
+}
+
+func prefixes(ps ...string) (list []netip.Prefix) {
+	for _, p := range ps {
+		list = append(list, netip.MustParsePrefix(p))
+	}
+	return list
 }
