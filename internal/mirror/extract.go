@@ -2,15 +2,14 @@ package mirror
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/pkg/archive"
-	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -37,31 +36,69 @@ type Extracted struct {
 	Reused int64 // of those that were there and verified
 }
 
+// Selection is what the queries need, resolved and not yet fetched.
+type Selection struct {
+	Chosen *resolve.Result
+	Bytes  int64 // of all files
+	e      Extracting
+	pkgs   []*resolve.Package
+	files  map[string]snapshot.Blob
+}
+
 // Extract writes exactly the .debs that the queries need, verified through the
 // chain, into a directory. A rerun resumes; what is not ours there is refused.
 func Extract(ctx context.Context, e Extracting) (*Extracted, error) {
+	s, err := Choose(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return s.Fetch(ctx, e.Dir)
+}
+
+// Choose is the first half of [Extract]: no package is fetched.
+func Choose(ctx context.Context, e Extracting) (*Selection, error) {
 	res, err := Select(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	pkgs := make([]*resolve.Package, len(res.Packages))
-	for i, c := range res.Packages {
-		pkgs[i] = c.Package
+	s := &Selection{Chosen: res, e: e}
+	for _, c := range res.Packages {
+		s.pkgs = append(s.pkgs, c.Package)
 	}
-	files, err := debFiles(pkgs)
-	if err != nil {
+	if s.files, err = debFiles(s.pkgs); err != nil {
 		return nil, err
 	}
-	out, err := openDir(e.Dir, files)
+	for _, b := range s.files {
+		s.Bytes += b.Size
+	}
+	return s, nil
+}
+
+// ID names the set of files: the same for the same set only.
+func (s *Selection) ID() snapshot.Digest {
+	h := sha256.New()
+	for _, name := range sortedKeys(s.files) {
+		fmt.Fprintf(h, "%s %s\n", s.files[name].Digest, name)
+	}
+	return snapshot.Digest(h.Sum(nil))
+}
+
+// Groups are the packages in the order in which dpkg takes them, dependencies
+// first, a loop in one group.
+func (s *Selection) Groups() [][]*resolve.Package { return resolve.Order(s.pkgs) }
+
+// Fetch is the second half of [Extract], into a directory of choice.
+func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
+	out, err := openDir(dir, s.files)
 	if err != nil {
 		return nil, err
 	}
 	defer out.close()
-	if err := out.fetch(ctx, e.Snapshot, checkControl(pkgs)); err != nil {
+	if err := out.fetch(ctx, s.e.Snapshot, checkControl(s.pkgs)); err != nil {
 		return nil, err
 	}
-	x := &Extracted{Chosen: res, Bytes: out.total, Reused: out.reused}
-	for _, group := range resolve.Order(pkgs) {
+	x := &Extracted{Chosen: s.Chosen, Bytes: out.total, Reused: out.reused}
+	for _, group := range s.Groups() {
 		var names []string
 		for _, p := range group {
 			names = append(names, out.path(debName(p.Name, p.Version, p.Architecture)))
@@ -197,31 +234,4 @@ func debFiles(pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
 		files[name] = snapshot.Blob{Digest: d, Size: p.Size}
 	}
 	return files, nil
-}
-
-// checkControl holds a fetched .deb against its stanza: its bytes are what the
-// index says, but the index may say them of another package.
-func checkControl(pkgs []*resolve.Package) func(name string, open func() (readSeekCloser, error)) error {
-	byName := map[string]*resolve.Package{}
-	for _, p := range pkgs {
-		byName[debName(p.Name, p.Version, p.Architecture)] = p
-	}
-	return func(name string, open func() (readSeekCloser, error)) error {
-		f, err := open()
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		p := byName[name]
-		control, err := deb.Control(f)
-		if err != nil {
-			return fmt.Errorf("%w: package %s %s: %w", ErrIntegrity, p.Name, p.Version, err)
-		}
-		got := []string{control.Get("Package"), control.Get("Version"), control.Get("Architecture")}
-		want := []string{p.Name, p.Version, p.Architecture}
-		if !slices.Equal(got, want) {
-			return fmt.Errorf("%w: package %s %s %s: its control file names %s", ErrIntegrity, p.Name, p.Version, p.Architecture, strings.Join(got, " "))
-		}
-		return nil
-	}
 }

@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -10,11 +9,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
+	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/pkg/snapshot"
@@ -24,46 +22,73 @@ import (
 // what a user asked for, and a rerun removes those that a killed run left.
 const tempMark = ".mmoci-tmp-"
 
-type readSeekCloser interface {
-	io.ReadSeekCloser
-}
-
 // outDir is an output directory under construction. A final name appears only
 // after its bytes were verified; what was there and is not ours is refused.
 type outDir struct {
-	dir     string
-	root    *os.Root
-	want    map[string]snapshot.Blob // by path, slash-separated
-	have    map[string]bool
-	total   int64
-	reused  int64
+	dir    string
+	lock   *os.File // the directory, locked against a second run
+	root   *os.Root
+	want   map[string]snapshot.Blob // by path, slash-separated
+	have   map[string]bool
+	total  int64
+	reused int64
+
 	mu      sync.Mutex
-	pending [][2]string // temporary and final name, verified, not yet committed
+	made    []string // directories of this run, parents first
+	pending [][2]string
+	timer   *time.Timer
+	failed  error // of a commit on the timer
 	written []string
 }
 
 // openDir opens or makes dir for exactly the files of want. Anything else in
-// there is an error and stays untouched.
-func openDir(dir string, want map[string]snapshot.Blob) (*outDir, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("output directory: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, fmt.Errorf("output directory: %w", err)
-	}
-	o := &outDir{dir: dir, root: root, want: want, have: map[string]bool{}}
+// there is an error and stays untouched. Errors that can be known before
+// anything is fetched are found here: a foreign file, no permission, no room.
+func openDir(dir string, want map[string]snapshot.Blob) (_ *outDir, err error) {
+	o := &outDir{dir: dir, want: want, have: map[string]bool{}}
 	for _, b := range want {
 		o.total += b.Size
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("output directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
+	if err := o.open(); err != nil {
+		return nil, fmt.Errorf("output directory: %w", err)
+	}
 	if err := o.survey(); err != nil {
-		root.Close()
 		return nil, err
 	}
 	return o, o.room()
 }
 
-func (o *outDir) close() { o.root.Close() }
+// open opens the directory and keeps a second run out of it: each would take
+// the other's temporary files for leftovers.
+func (o *outDir) open() (err error) {
+	if o.root, err = os.OpenRoot(o.dir); err != nil {
+		return err
+	}
+	if o.lock, err = os.Open(o.dir); err != nil {
+		return err
+	}
+	if err := unix.Flock(int(o.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		return fmt.Errorf("%w: another mmoci is writing to %s", ErrRefused, o.dir)
+	}
+	return nil // a file system without locks has none to wait for
+}
+
+func (o *outDir) close() {
+	if o.root != nil {
+		o.root.Close()
+	}
+	if o.lock != nil {
+		o.lock.Close()
+	}
+}
 
 // path is the name of a file for people and dpkg.
 func (o *outDir) path(name string) string { return filepath.Join(o.dir, filepath.FromSlash(name)) }
@@ -77,7 +102,8 @@ func (o *outDir) survey() error {
 			dirs[d] = true
 		}
 	}
-	return fs.WalkDir(o.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+	var leftovers []string
+	err := fs.WalkDir(o.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -87,7 +113,8 @@ func (o *outDir) survey() error {
 			}
 			return nil
 		case strings.HasPrefix(path.Base(p), tempMark):
-			return o.root.Remove(p)
+			leftovers = append(leftovers, p)
+			return nil
 		}
 		blob, ok := o.want[p]
 		if !ok || !d.Type().IsRegular() {
@@ -100,6 +127,12 @@ func (o *outDir) survey() error {
 		o.reused += blob.Size
 		return nil
 	})
+	for _, p := range leftovers {
+		if err == nil { // in a directory that is refused nothing is touched
+			err = o.root.Remove(p)
+		}
+	}
+	return err
 }
 
 func (o *outDir) foreign(p string) error {
@@ -124,139 +157,42 @@ func (o *outDir) same(p string, b snapshot.Blob) error {
 	return nil
 }
 
-// room says before anything is fetched if the disk cannot hold it.
+// room says before anything is fetched if the directory cannot be written to
+// or the disk cannot hold it.
 func (o *outDir) room() error {
+	need := o.total - o.reused
+	if len(o.have) == len(o.want) {
+		return nil
+	}
+	if err := unix.Access(o.dir, unix.W_OK); err != nil {
+		return fmt.Errorf("output directory %s cannot be written to: %w", o.dir, err)
+	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(o.dir, &st); err != nil {
 		return nil // not every file system tells; writing will
 	}
-	if need, free := o.total-o.reused, int64(st.Bavail)*st.Bsize; need > free {
-		o.root.Close()
+	if free := int64(st.Bavail) * int64(st.Bsize); need > free {
 		return fmt.Errorf("%s: %d bytes are needed and %d are free: %w", o.dir, need, free, unix.ENOSPC)
 	}
 	return nil
 }
 
-// fetch writes the files that are missing, several at once. vet, if not nil,
-// looks at a file before it gets its final name. On an integrity failure
-// nothing of this run stays.
-func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet func(string, func() (readSeekCloser, error)) error) error {
-	names := make([]string, 0, len(o.want))
-	for name := range o.want {
-		if !o.have[name] {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for _, name := range names {
-		g.Go(func() error {
-			if err := o.write(gctx, s, name, vet); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			return nil
-		})
-	}
-	err := g.Wait()
-	if errors.Is(err, ErrIntegrity) {
-		o.undo()
-		return err
-	}
-	// Without an integrity failure what was verified stays, so that a rerun resumes.
-	return errors.Join(err, o.commit(), o.sync())
-}
-
-// write streams one blob into a temporary file, verified while it is written,
-// and gives it its name.
-func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, vet func(string, func() (readSeekCloser, error)) error) (err error) {
-	blob := o.want[name]
-	dir := path.Dir(name)
-	if err := o.root.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	temp := path.Join(dir, tempMark+path.Base(name))
-	w, err := o.root.OpenFile(temp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			w.Close()
-			o.root.Remove(temp)
-		}
-	}()
-	r, err := s.OpenBlob(ctx, blob)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	if _, err := io.Copy(w, r.Reader); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	if vet != nil {
-		if err := vet(name, func() (readSeekCloser, error) { return o.root.Open(temp) }); err != nil {
-			return err
-		}
-	}
-	mtime := snapshot.ModTime(blob.Digest)
-	if err := o.root.Chtimes(temp, mtime, mtime); err != nil {
-		return err
-	}
-	return o.done(temp, name)
-}
-
-// batch is how many files share one syncfs before they get their names: a sync
-// of each would cost more than the transfer.
-const batch = 1000
-
-// done puts a verified file into the batch, and commits a full batch.
-func (o *outDir) done(temp, name string) error {
+// mkdir makes the directories above a file and notes which are new.
+func (o *outDir) mkdir(dir string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pending = append(o.pending, [2]string{temp, name})
-	if len(o.pending) < batch {
-		return nil
+	var missing []string
+	for d := dir; d != "."; d = path.Dir(d) {
+		if _, err := o.root.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, d)
 	}
-	return o.commit()
-}
-
-// commit makes the batch durable, then gives the files their names: after a
-// power cut in between there are temporary names, never a half file under a
-// final one.
-func (o *outDir) commit() error {
-	if err := o.sync(); err != nil {
-		return err
-	}
-	for _, p := range o.pending {
-		if err := o.root.Rename(p[0], p[1]); err != nil {
+	for i := len(missing) - 1; i >= 0; i-- {
+		if err := o.root.Mkdir(missing[i], 0o755); err != nil {
 			return err
 		}
-		o.written = append(o.written, p[1])
+		o.made = append(o.made, missing[i])
 	}
-	o.pending = nil
 	return nil
-}
-
-// undo removes what this run wrote.
-func (o *outDir) undo() {
-	for _, name := range o.written {
-		o.root.Remove(name)
-	}
-	for _, p := range o.pending {
-		o.root.Remove(p[0])
-	}
-}
-
-// sync makes everything so far durable: bytes before names, names before success is reported.
-func (o *outDir) sync() error {
-	d, err := os.Open(o.dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return unix.Syncfs(int(d.Fd()))
 }

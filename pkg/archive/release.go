@@ -200,7 +200,8 @@ const maxClockSkew = 10 * time.Second
 // of its signature. Errors wrap ErrIntegrity.
 func (r *Release) CheckDate(now time.Time, checkValidUntil bool) error {
 	if ahead := r.Date.Sub(now); ahead > maxClockSkew {
-		return fmt.Errorf("%w: Release dated %s, %s in the future", ErrIntegrity, r.Date.Format(dateLayout), ahead.Truncate(time.Second))
+		return fmt.Errorf("%w: the Release is of %s, %s in the future: the clock of this host is at %s; set it",
+			ErrIntegrity, r.Date.Format(dateLayout), ahead.Truncate(time.Second), now.UTC().Format(dateLayout))
 	}
 	if !checkValidUntil {
 		return nil

@@ -1,0 +1,158 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// A batch of files shares one syncfs before they get their names: a sync of
+// each would cost more than the transfer. A killed run loses what the last
+// batch held at most.
+const (
+	batchFiles = 1000
+	batchAge   = 2 * time.Second
+)
+
+// fetch writes the files that are missing, several at once. vet, if not nil,
+// looks at each file, at a new one before it gets its final name. On an
+// integrity failure nothing of this run stays.
+func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for _, name := range sortedKeys(o.want) {
+		g.Go(func() (err error) {
+			switch {
+			case gctx.Err() != nil:
+				return gctx.Err()
+			case !o.have[name]:
+				err = o.write(gctx, s, name, vet)
+			case vet != nil:
+				err = vet(name, func() (io.ReadCloser, error) { return o.root.Open(name) })
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+	if errors.Is(err, ErrIntegrity) {
+		o.undo()
+		return err
+	}
+	// Without an integrity failure what was verified stays, so that a rerun resumes.
+	return errors.Join(err, o.failed, o.commit(), o.sync())
+}
+
+// write fetches one blob into a temporary file and leaves it, verified, to the
+// next batch. Where one of several places gave wrong bytes, it begins anew at the next.
+func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, vet vetting) error {
+	dir := path.Dir(name)
+	if err := o.mkdir(dir); err != nil {
+		return err
+	}
+	temp := path.Join(dir, tempMark+path.Base(name))
+	err := o.transfer(ctx, s, name, temp)
+	for errors.Is(err, errElsewhere) {
+		err = o.transfer(ctx, s, name, temp)
+	}
+	if err == nil && vet != nil {
+		err = vet(name, func() (io.ReadCloser, error) { return o.root.Open(temp) })
+	}
+	if err == nil {
+		mtime := snapshot.ModTime(o.want[name].Digest)
+		err = o.root.Chtimes(temp, mtime, mtime)
+	}
+	if err != nil {
+		o.root.Remove(temp)
+		return err
+	}
+	return o.done(temp, name)
+}
+
+// transfer streams a blob into a file; no error means that its bytes are right.
+func (o *outDir) transfer(ctx context.Context, s *snapshot.Snapshot, name, temp string) error {
+	w, err := o.root.OpenFile(temp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	r, err := s.OpenBlob(ctx, o.want[name])
+	if err != nil {
+		return errors.Join(err, w.Close())
+	}
+	defer r.Close()
+	_, err = io.Copy(w, r.Reader)
+	return errors.Join(err, w.Close())
+}
+
+// done puts a verified file into the batch, and commits a full batch.
+func (o *outDir) done(temp, name string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pending = append(o.pending, [2]string{temp, name})
+	if o.failed == nil && len(o.pending) >= batchFiles {
+		o.failed = o.commit()
+	}
+	if o.timer == nil {
+		o.timer = time.AfterFunc(batchAge, func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.timer, o.failed = nil, errors.Join(o.failed, o.commit())
+		})
+	}
+	return o.failed
+}
+
+// commit makes the batch durable, then gives the files their names: after a
+// power cut in between there are temporary names, never a half file under a
+// final one.
+func (o *outDir) commit() error {
+	if len(o.pending) == 0 {
+		return nil
+	}
+	if err := o.sync(); err != nil {
+		return err
+	}
+	for i, p := range o.pending {
+		if err := o.root.Rename(p[0], p[1]); err != nil {
+			o.pending = o.pending[i:]
+			return err
+		}
+		o.written = append(o.written, p[1])
+	}
+	o.pending = nil
+	return nil
+}
+
+// undo removes what this run made.
+func (o *outDir) undo() {
+	for _, name := range o.written {
+		o.root.Remove(name)
+	}
+	for _, p := range o.pending {
+		o.root.Remove(p[0])
+	}
+	o.pending = nil
+	for _, dir := range slices.Backward(o.made) {
+		o.root.Remove(dir)
+	}
+}
+
+// sync makes everything so far durable: bytes before names, names before success is reported.
+func (o *outDir) sync() error { return unix.Syncfs(int(o.lock.Fd())) }
