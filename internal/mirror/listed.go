@@ -87,26 +87,27 @@ func unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte) ([]byte,
 func fetchListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archive.ReleaseFile) ([]byte, error) {
 	rc, err := openListed(ctx, fa, fs, f)
 	if err != nil {
-		return nil, mismatch(err)
+		return nil, mismatch(fs, f, err)
 	}
 	defer rc.Close()
 	var buf bytes.Buffer
 	if _, err := io.Copy(&buf, io.LimitReader(rc, f.Size+1)); err != nil {
-		return nil, mismatch(fmt.Errorf("index %s: %w", path.Join(fs.dir, f.Path), err))
+		return nil, mismatch(fs, f, err)
 	}
 	if err := matches(f, buf.Bytes()); err != nil {
-		return nil, fmt.Errorf("%w: %w: %s from %s: %w", ErrIntegrity, errMoved, path.Join(fs.dir, f.Path), fa.up, err)
+		return nil, fmt.Errorf("%w: %s from %s %w: %w", ErrIntegrity, path.Join(fs.dir, f.Path), fa.up, errMoved, err)
 	}
 	return buf.Bytes(), nil
 }
 
 // mismatch marks a file that upstream has otherwise than its Release lists it:
 // a failure of integrity, unless the Release has changed meanwhile.
-func mismatch(err error) error {
+func mismatch(fs *frozenSuite, f archive.ReleaseFile, err error) error {
+	name := path.Join(fs.dir, f.Path)
 	if errors.Is(err, upstream.ErrChanged) {
-		return fmt.Errorf("%w: %w: %w", ErrIntegrity, errMoved, err)
+		return fmt.Errorf("%w: %s %w: %w", ErrIntegrity, name, errMoved, err)
 	}
-	return err
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 func openListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archive.ReleaseFile) (io.ReadCloser, error) {

@@ -129,7 +129,9 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string) (*
 	switch {
 	case err == nil:
 		fs.signed = []signedFile{{"InRelease", snapshot.InRelease, data}}
-		fs.release, err = archive.OpenInRelease(data, trust)
+		if fs.release, err = archive.OpenInRelease(data, trust); err != nil {
+			err = fmt.Errorf("%s: %w", at("InRelease"), err)
+		}
 	case errors.Is(err, upstream.ErrNotFound):
 		err = r.detached(ctx, fa, fs, at, trust)
 	}
@@ -161,10 +163,10 @@ func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuit
 		return err
 	}
 	fs.signed = []signedFile{{"Release", snapshot.Release, text}, {"Release.gpg", snapshot.ReleaseGPG, sig}}
-	fs.release, err = archive.OpenRelease(text, sig, trust)
-	if !errors.Is(err, ErrIntegrity) {
-		return err
+	if fs.release, err = archive.OpenRelease(text, sig, trust); err == nil {
+		return nil
 	}
+	err = fmt.Errorf("%s: %w", at("Release"), err)
 	// The two may be of different days only while upstream publishes.
 	if moved, err2 := hasMoved(ctx, fa, fs); err2 == nil && moved {
 		return fmt.Errorf("%w: %w", errMoved, err)

@@ -129,7 +129,7 @@ func (r *reader) extra(ctx context.Context, fa *frozenArchive, fs *frozenSuite, 
 	}
 	rc, err := openListed(ctx, fa, fs, f)
 	if err != nil {
-		return x, mismatch(err)
+		return x, mismatch(fs, f, err)
 	}
 	return x, rc.Close()
 }
