@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
@@ -111,6 +112,40 @@ func onlookers(t testing.TB) []onlooker {
 	both := up
 	both.Site = site.Site
 	return []onlooker{{"site", site, false}, {"upstream", up, false}, {"both", both, false}, {"pin", Trust{Now: worldNow}, true}}
+}
+
+// TestWriteForgeries lays every forgery out for scripts to read with other
+// programs, under the directory that MMOCI_FORGERIES names: NAME-MAKING/ with tag
+// forged, keys/, and expected.tsv, which is the table. Without it, it makes one.
+func TestWriteForgeries(t *testing.T) {
+	dir := os.Getenv("MMOCI_FORGERIES")
+	all := forgeries()
+	if dir == "" {
+		dir, all = memoryDir(t), all[:1]
+	}
+	f := newForger(t)
+	for name, k := range map[string]*testarchive.Key{"site": testarchive.SiteKey(), "docker": testarchive.DockerKey(), "debian": testarchive.DebianKey()} {
+		file := filepath.Join(dir, "keys", name+".asc")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, k.Public(), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var table strings.Builder
+	for _, fg := range all {
+		d := fg.make(f)
+		for _, m := range forge.Makings() {
+			layout := filepath.Join(dir, fg.name+"-"+string(m))
+			forge.Write(t, d.Seal(m), layout, "forged")
+			if fg.blob {
+				exchangeBlob(t, layout, f.good.Rows[dockerCE].Digest)
+			}
+			line := forgeryTable(t)[fg.name+" "+string(m)]
+			fmt.Fprintf(&table, "%s\t%s\t%s\n", fg.name, m, strings.ReplaceAll(line, " ", "\t"))
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "expected.tsv"), []byte(table.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // written forges a layout.
