@@ -10,7 +10,8 @@
 # PARITY_PRINT  print every difference in full if set
 #
 # Exits 1 if apt refuses one closure, if one differs from run to run, or if
-# less than PARITY_SHARE (default 97) per cent are the set that apt chooses.
+# less than PARITY_SHARE (default 97; 0 with a status, since apt upgrades there
+# what need not be) per cent are the set that apt chooses.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -25,6 +26,8 @@ for f in "$lists"/${PARITY_MATCH:-*_main_binary-*_Packages*}; do
 	*) /usr/lib/apt/apt-helper cat-file "$f" >"$work/indices/$name" ;;
 	esac
 done
+share=97
+[ -z "${PARITY_STATUS:-}" ] || share=0
 go build -o "$work/parity" ./scripts/parity
-"$work/parity" -work "$work" -seed "${PARITY_SEED:-1}" -count "${PARITY_COUNT:-100}" -share "${PARITY_SHARE:-97}" \
+"$work/parity" -work "$work" -seed "${PARITY_SEED:-1}" -count "${PARITY_COUNT:-100}" -share "${PARITY_SHARE:-$share}" \
 	-status "${PARITY_STATUS:-}" ${PARITY_PRINT:+-v}

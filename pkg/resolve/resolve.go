@@ -19,8 +19,11 @@ func (u *Universe) Resolve(req Request) (*Result, error) {
 	if len(req.Architectures) == 0 {
 		return nil, errors.New("no architecture to resolve for")
 	}
-	a := &answer{u: u, req: &req, reasons: map[*Package]Reason{}, known: map[*Root]bool{}, missing: map[*Root][]string{}}
+	a := &answer{u: u, req: &req, reasons: map[*Package]Reason{}, known: map[*Root]bool{}, missing: map[*Root][][]string{}}
 	for i := range req.Roots {
+		if req.Roots[i].Query == nil {
+			return nil, errors.New("root without a query")
+		}
 		a.roots = append(a.roots, &req.Roots[i])
 	}
 	slices.SortStableFunc(a.roots, func(x, y *Root) int {
@@ -43,8 +46,8 @@ type answer struct {
 	roots   []*Root // in canonical order
 	chosen  []*Package
 	reasons map[*Package]Reason
-	known   map[*Root]bool     // those that select something
-	missing map[*Root][]string // chains of those that fail
+	known   map[*Root]bool       // those that select something
+	missing map[*Root][][]string // chains of those that fail: one each package that they select
 	common  []commonFailure
 	joint   *RootFailure
 	notes   []string
@@ -103,9 +106,7 @@ func (a *answer) closeEach(s *session, goals []goal, together *failure) {
 			a.common = append(a.common, commonFailure{a.u.pkg(v.id), root, s.native, chain})
 			continue
 		}
-		if a.missing[root] == nil {
-			a.missing[root] = chain
-		}
+		a.missing[root] = append(a.missing[root], chain)
 	}
 	switch {
 	case failed:
@@ -148,18 +149,20 @@ func (a *answer) result() (*Result, error) {
 	for _, f := range a.common {
 		if _, elsewhere := a.reasons[f.pkg]; elsewhere {
 			a.notes = append(a.notes, fmt.Sprintf("%s: %s cannot be installed: %s", f.arch, f.pkg.Name, f.chain[len(f.chain)-1]))
-		} else if a.missing[f.root] == nil {
-			a.missing[f.root] = f.chain
+		} else {
+			a.missing[f.root] = append(a.missing[f.root], f.chain)
 		}
 	}
 	var e Unsatisfied
 	for _, r := range a.roots {
-		chain := a.missing[r]
+		chains := a.missing[r]
 		if !a.known[r] {
-			chain = []string{a.u.nothing(r, a.req.Host)}
+			chains = [][]string{{a.u.nothing(r, a.req.Host)}}
 		}
-		if len(chain) > 0 {
-			e.Roots = append(e.Roots, RootFailure{Root: r, Chain: chain})
+		for i, chain := range chains {
+			if i == 0 || !slices.Equal(chain, chains[i-1]) {
+				e.Roots = append(e.Roots, RootFailure{Root: r, Chain: chain})
+			}
 		}
 	}
 	if a.joint != nil {

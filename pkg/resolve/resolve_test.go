@@ -348,3 +348,24 @@ func TestUnsatisfiedNamesEveryRoot(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", e, want)
 	}
 }
+
+// A root that selects several packages names each that cannot be had.
+func TestUnsatisfiedNamesEveryPackageOfARoot(t *testing.T) {
+	t.Parallel()
+	u := newUniverse(t, index("a 1; Section: x; Depends: p", "b 1; Section: x", "c 1; Section: x; Depends: q"))
+	_, err := u.Resolve(Request{Roots: roots(t, "Section (x)"), Architectures: []string{"amd64"}})
+	want := `unsatisfied: 2 of what was asked for: Section (= x)
+  Section (= x)
+    a (archive a) needs p; seen: none
+  Section (= x)
+    c (archive a) needs q; seen: none`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	if _, err := u.Resolve(Request{Roots: []Root{{}}, Architectures: []string{"amd64"}}); err == nil {
+		t.Error("root without a query")
+	}
+	if _, err := u.Resolve(Request{Roots: roots(t, "b")}); err == nil {
+		t.Error("no architecture")
+	}
+}

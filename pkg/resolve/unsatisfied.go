@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -35,7 +36,8 @@ type failure struct {
 	rejects []rejection
 }
 
-// Unsatisfied is the answer when there is none. It wraps ErrUnsatisfied.
+// Unsatisfied is the answer when there is none. It wraps ErrUnsatisfied. A root
+// that selects several packages is in it once for each that cannot be had.
 type Unsatisfied struct {
 	Roots []RootFailure
 }
@@ -58,9 +60,11 @@ func (e *Unsatisfied) Error() string {
 		chain := e.Roots[0].Chain
 		fmt.Fprintf(&b, "%v: %s%s: %s", ErrUnsatisfied, e.Roots[0].name(), e.Roots[0].origin(), chain[len(chain)-1])
 	} else {
-		names := make([]string, len(e.Roots))
+		var names []string
 		for i := range e.Roots {
-			names[i] = e.Roots[i].name()
+			if n := e.Roots[i].name(); !slices.Contains(names, n) {
+				names = append(names, n)
+			}
 		}
 		fmt.Fprintf(&b, "%v: %d of what was asked for: %s", ErrUnsatisfied, len(e.Roots), strings.Join(names, "; "))
 	}
@@ -81,7 +85,7 @@ func (e *Unsatisfied) Unwrap() error { return ErrUnsatisfied }
 
 func (r *RootFailure) name() string {
 	if r.Root == nil {
-		return "the host"
+		return "all of it together"
 	}
 	return r.Root.Query.String()
 }

@@ -65,6 +65,7 @@ type verdict struct {
 	onlyApt, onlyOurs []string
 	why               map[string]string // reasons of ours
 	size              int
+	siblings          bool // all of onlyApt are upgrades of what is installed
 }
 
 func (p *parity) run() (bool, error) {
@@ -192,6 +193,10 @@ func (p *parity) compare(name string, slot int) verdict {
 			v.onlyApt = append(v.onlyApt, key)
 		}
 	}
+	v.siblings = p.host != nil && !slices.ContainsFunc(v.onlyApt, func(key string) bool {
+		name, _, _ := strings.Cut(key, " ")
+		return p.host.Installed(name, "") == ""
+	})
 	v.refused, v.broken = p.apt.accepts(name, slot, res, ours)
 	return v
 }

@@ -18,6 +18,8 @@ func (v *verdict) kind() string {
 		return "only we can"
 	case len(v.onlyApt)+len(v.onlyOurs) == 0:
 		return "equal"
+	case len(v.onlyOurs) == 0 && v.siblings:
+		return "apt upgrades what else is of an upgraded source"
 	case len(v.onlyOurs) == 0:
 		return "apt takes more"
 	case len(v.onlyApt) == 0:
@@ -69,7 +71,7 @@ func (p *parity) report(verdicts []verdict) bool {
 		share = 100 * float64(kinds["equal"]) / float64(comparable+kinds["only apt can"])
 	}
 	for _, k := range slices.Sorted(maps.Keys(kinds)) {
-		fmt.Printf("%-20s %d\n", k, kinds[k])
+		fmt.Printf("%-50s %d\n", k, kinds[k])
 	}
 	fmt.Printf("seed %d: %d drawn, %d closures; accepted by apt %d/%d; nothing else touched %d/%d; deterministic %d/%d; set-equal to apt %.2f%%\n",
 		p.seed, len(verdicts), closures, closures-refused, closures, closures-broken, closures, len(verdicts)-differ, len(verdicts), share)
