@@ -112,7 +112,7 @@ func (ex *exchange) base() string {
 		return strings.TrimSuffix(b, "/")
 	}
 	scheme := "http"
-	if ex.r.TLS != nil {
+	if l, ok := ex.r.Context().Value(statusLineKey{}).(*statusLine); ex.r.TLS != nil || (ok && l.tls) {
 		scheme = "https"
 	}
 	peer, _, _ := net.SplitHostPort(ex.r.RemoteAddr)

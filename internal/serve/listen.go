@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,6 +45,9 @@ func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func(
 	free := make(chan struct{}, maxConnections)
 	g, gctx := errgroup.WithContext(ctx) // ends with ctx, or when a listener fails
 	for _, l := range listeners {
+		if s.certs != nil && l.Addr().Network() == "tcp" {
+			l = tls.NewListener(l, s.tlsConfig())
+		}
 		g.Go(func() error {
 			if err := hs.Serve(&listener{l, free}); !errors.Is(err, http.ErrServerClosed) {
 				return err

@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -20,7 +21,10 @@ type statusLineKey struct{}
 
 // statusLine is the phrase of the next status line on one connection. Handler
 // and header are written by one goroutine, one answer after the other.
-type statusLine struct{ reason string }
+type statusLine struct {
+	reason string
+	tls    bool // of the connection: net/http cannot see it through ours
+}
 
 // withStatusLine is http.Server.ConnContext.
 func withStatusLine(ctx context.Context, c net.Conn) context.Context {
@@ -127,5 +131,6 @@ func (l *listener) Accept() (net.Conn, error) {
 	if t, ok := c.(*net.TCPConn); ok {
 		return &tcpConn{TCPConn: t, release: release}, nil
 	}
-	return &otherConn{Conn: c, release: release}, nil
+	_, secret := c.(*tls.Conn)
+	return &otherConn{Conn: c, line: statusLine{tls: secret}, release: release}, nil
 }

@@ -3,6 +3,7 @@ package serve
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -67,6 +68,11 @@ type Options struct {
 	// BaseURL is how clients reach the server ("https://site.example.org/apt");
 	// its path is taken off requests that have it. "": the Host header tells.
 	BaseURL string
+	// TLSCert and TLSKey are PEM files; with them TCP addresses speak HTTPS.
+	// Credentials is a file of lines USER:PASSWORD (basic) or TOKEN (bearer);
+	// with it everything but /healthz and /readyz asks for one of them. All
+	// three are read again when they change; bad ones leave those before.
+	TLSCert, TLSKey, Credentials string
 	// Store tells the counts of the store that the sources read through, for metrics; nil: none.
 	Store func() store.Stats
 	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for.
@@ -92,6 +98,8 @@ type server struct {
 	marks     *marks
 	shelf     *shelf
 	rules     *rules
+	certs     *watched[*tls.Certificate] // nil: plain HTTP
+	guard     *watched[credentials]      // nil: open to all
 	metrics   *metrics
 	pages     *pages
 	buffers   sync.Pool // *[]byte of copyBuffer
@@ -128,6 +136,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	if s.rules, err = openRules(o.Policy, o.PolicyLogOnly, s.log, s.metrics); err != nil {
+		return nil, err
+	}
+	if err := s.openSecrets(); err != nil {
 		return nil, err
 	}
 	for _, src := range o.Sources {
@@ -167,7 +178,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ex.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
 		return
 	}
-	ex.route(s.relative(r.URL.Path))
+	path := s.relative(r.URL.Path)
+	if !s.welcome(r, path) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="mmoci", charset="UTF-8"`)
+		ex.fail(http.StatusUnauthorized, "credentials needed; see auth.conf(5) of apt")
+		return
+	}
+	ex.route(path)
 }
 
 // relative takes the base path and the first slash off. A path is decoded

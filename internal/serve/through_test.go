@@ -1,0 +1,65 @@
+package serve
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+
+	"example.org/mmoci/internal/store"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// A registry behind a store behind the server: each blob is asked for once,
+// wrong bytes are never completed nor kept, and what is held outlives the registry.
+func TestThroughStore(t *testing.T) {
+	t.Parallel()
+	data := bytesOf("deb", 3<<20)
+	m := newMemoryBlobs()
+	sn := oneDeb(data).take(t, m)
+	st, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	sn = sn.WithBlobs(st.Through)
+	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Store: st.Stats}, false)
+
+	m.fault = func(_ snapshot.Blob, d []byte) (io.Reader, error) {
+		d = slices.Clone(d)
+		d[len(d)-1] ^= 1
+		return bytes.NewReader(d), nil
+	}
+	for _, rng := range []string{"bytes=0-", "bytes=5-10", "bytes=2000000-"} {
+		if a := request(t, base, "GET", "/"+debPath, "Range", rng); a.err == nil && a.status != 502 {
+			t.Errorf("wrong bytes, %s: %d, %d bytes", rng, a.status, len(a.body))
+		}
+	}
+	m.fault, m.opened = nil, 0
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			header, want, status := []string{}, data, 200
+			if i%3 == 0 {
+				header, want, status = []string{"Range", "bytes=1000-2999999"}, data[1000:3000000], 206
+			}
+			if a := request(t, base, "GET", "/"+debPath, header...); a.err != nil || a.status != status || !bytes.Equal(a.body, want) {
+				t.Errorf("%d, %d bytes, %v", a.status, len(a.body), a.err)
+			}
+		})
+	}
+	wg.Wait()
+	if m.opened != 1 {
+		t.Errorf("fetched %d times", m.opened)
+	}
+	m.fault = func(snapshot.Blob, []byte) (io.Reader, error) { return nil, errors.New("connection refused") }
+	if a := request(t, base, "GET", "/"+debPath); a.status != 200 || !bytes.Equal(a.body, data) {
+		t.Errorf("registry away, held: %d", a.status)
+	}
+	a := request(t, base, "GET", "/docker/dists/bookworm/Release")
+	if a.status != 502 || len(a.body) == 0 || a.header.Get("Retry-After") == "" {
+		t.Errorf("registry away, not held: %d %q", a.status, a.body)
+	}
+}
