@@ -1,0 +1,35 @@
+#!/bin/sh
+# bench.sh: figures of mmoci and of its peers, in turn in one run, as medians and ratios of pairs.
+#
+#   BENCH_PAIRS=9      pairs of each figure
+#   BENCH_SCALE=1      size of the synthetic archives, as a share of the full one
+#   BENCH_ROWS=        groups to run, by comma: daily disk registry scale closure extract serve; empty: all
+#   BENCH_REAL=        what scripts/real-upstream.sh laid out; empty: it is made (asks this host's apt sources)
+#
+# Everything listens on loopback; scratch is in memory (/dev/shm) and below TMPDIR. Peers are Debian's
+# aptly, apt-get, nginx and wrk, distribution's registry (docker-registry, or by go install), and stock oras-go calls.
+# The table goes to standard output. Full size takes about half an hour and 3 GB of memory.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+GO=${GO:-go}
+rows=${BENCH_ROWS:-}
+wants() { case ",$rows," in ,, | *,"$1",*) return 0 ;; esac; return 1; }
+need "$GO" nginx
+if wants daily || wants disk; then need aptly gpg; fi
+if wants serve; then need wrk; fi
+tmp=$(mktemp -d /dev/shm/mmoci-bench.XXXXXX)
+disk=$(mktemp -d)
+trap 'rm -rf "$tmp" "$disk"' EXIT INT TERM
+real=${BENCH_REAL:-}
+if [ -z "$real" ] && { wants closure || wants extract; }; then
+	need apt-get
+	real=$disk/real
+	scripts/real-upstream.sh "$real" docker.io >/dev/null
+fi
+CGO_ENABLED=0 $GO build -trimpath -o "$disk/bin/mmoci" ./cmd/mmoci
+CGO_ENABLED=0 $GO build -trimpath -o "$disk/bin/bench" ./scripts/bench
+printf 'Commit %s, %s, %s cores of %s, %s.\n\n' "$(git rev-parse --short HEAD)" "$(uname -sr)" "$(nproc)" \
+	"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$($GO version | cut -d' ' -f3)"
+"$disk/bin/bench" -mmoci "$disk/bin/mmoci" -tmp "$tmp" -disk "$disk" -real "$real" \
+	-pairs "${BENCH_PAIRS:-9}" -scale "${BENCH_SCALE:-1}" -rows "$rows"

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve"
+)
+
+// closure computes what docker.io needs from real index files, whole process
+// against whole process.
+func (b *bench) closure(ctx context.Context) error {
+	if b.real == "" {
+		return fmt.Errorf("needs a real upstream (-real)")
+	}
+	indices, err := filepath.Glob(filepath.Join(b.real, ".apt/own/lists/*_Packages"))
+	if err != nil {
+		return err
+	}
+	if len(indices) == 0 {
+		return fmt.Errorf("no Packages below %s", b.real)
+	}
+	slices.Sort(indices)
+	wall := b.table.figure(figure{name: "closure of docker.io from index files, whole process", unit: millis, bar: 0.4, with: "apt-get -s install without its caches"})
+	peak := b.table.figure(figure{name: "closure: peak memory", unit: mebi, bar: 1.5, with: "apt-get"})
+	var ours, theirs []cost
+	var got, wanted string
+	err = b.inTurn(func(int) error {
+		took, out, err := command{args: append([]string{b.self, "closure", "1"}, indices...)}.run(ctx)
+		ours, got = append(ours, took), string(out)
+		return err
+	}, func(int) error {
+		took, out, err := command{env: []string{"APT_CONFIG=" + filepath.Join(b.real, ".apt/own.conf"), "LC_ALL=C"},
+			args: []string{"apt-get", "-s", "--no-install-recommends", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Debug::NoLocking=true", "install", "docker.io"}}.run(ctx)
+		theirs, wanted = append(theirs, took), string(out)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if a, b := strings.Count(got, "\n"), strings.Count(wanted, "\nInst "); a != b {
+		return fmt.Errorf("closures differ: %d packages, apt has %d", a, b)
+	}
+	for i := range ours {
+		wall.pair(inMillis(ours[i].wall), inMillis(theirs[i].wall))
+		peak.pair(inMebi(ours[i].peak), inMebi(theirs[i].peak))
+	}
+	each := b.table.figure(figure{name: "300 closures in one process, each", unit: millis, most: 10})
+	for range b.pairs {
+		_, out, err := command{args: append([]string{b.self, "closure", "300"}, indices...)}.run(ctx)
+		if err != nil {
+			return err
+		}
+		v, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+		if err != nil {
+			return err
+		}
+		each.alone(v)
+	}
+	return nil
+}
+
+// partClosure: N PACKAGES..: with 1 prints docker.io's closure; with more
+// computes that many of other packages and prints milliseconds each.
+func partClosure(_ context.Context, args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	var indices []resolve.Index
+	for _, name := range args[1:] {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		indices = append(indices, resolve.Index{Archive: "debian", Suite: filepath.Base(name), Component: "main", Architecture: "amd64", Path: name, Data: data})
+	}
+	u, err := resolve.NewUniverse(indices)
+	if err != nil {
+		return err
+	}
+	if n == 1 {
+		res, err := closureOf(u, "docker.io")
+		if err != nil {
+			return err
+		}
+		for _, p := range res.Packages {
+			fmt.Println(p.Name, p.Version, p.Architecture)
+		}
+		return nil
+	}
+	names, err := someNames(indices, n)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	for _, name := range names {
+		if _, err := closureOf(u, name); err != nil && !strings.Contains(err.Error(), name) {
+			return err
+		}
+	}
+	fmt.Println(inMillis(time.Since(began)) / float64(len(names)))
+	return nil
+}
+
+func closureOf(u *resolve.Universe, name string) (*resolve.Result, error) {
+	q, err := resolve.ParseQuery(name)
+	if err != nil {
+		return nil, err
+	}
+	return u.Resolve(resolve.Request{Roots: []resolve.Root{{Query: q}}, Architectures: []string{"amd64"}, Host: &resolve.Host{}})
+}
+
+// someNames draws package names over all indices, always the same ones.
+func someNames(indices []resolve.Index, n int) ([]string, error) {
+	var all []string
+	for _, ix := range indices {
+		for st, err := range deb.Stanzas(ix.Data) {
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, st.Get("Package"))
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	out := make([]string, n)
+	for i := range out {
+		out[i] = all[r.IntN(len(all))]
+	}
+	return out, nil
+}

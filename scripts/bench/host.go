@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// realSite writes an mmoci.yaml over the real upstream.
+func (b *bench) realSite(dir, ref string) error {
+	if err := b.site(dir, "http://127.0.0.1", ref, "none"); err != nil { // for its keys
+		return err
+	}
+	archives, err := os.ReadFile(filepath.Join(b.real, "mmoci.yaml"))
+	if err != nil {
+		return err
+	}
+	text := "ref: " + ref + "\nsign: {key: keys/site.asc}\ntrust: [keys/site.pub.asc]\n" + string(archives)
+	return os.WriteFile(filepath.Join(dir, "mmoci.yaml"), []byte(text), 0o644)
+}
+
+// extract takes docker.io to a bare host: from a registry against oras.Copy of
+// the same blobs, and against apt-get from nginx.
+func (b *bench) extract(ctx context.Context) error {
+	if b.real == "" {
+		return fmt.Errorf("needs a real upstream (-real)")
+	}
+	top, err := fresh(filepath.Join(b.tmp, "extract"))
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(top)
+	r, err := distribution(filepath.Join(top, "registry"))
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	site := filepath.Join(top, "site")
+	if err := b.realSite(site, r.host()+"/site/bench:real"); err != nil {
+		return err
+	}
+	state := []string{"XDG_STATE_HOME=" + filepath.Join(site, "state")}
+	ours := func(args ...string) command {
+		return command{dir: site, env: state, args: append([]string{b.mmoci}, args...)}
+	}
+	prepare := []command{
+		ours("push", "-q"),
+		ours("pull", "-q", "-o", filepath.Join(top, "tree")),
+		ours("pull", "-q", "--extract", "docker.io", "--host-status", "none", "-o", filepath.Join(top, "debs")),
+		{args: []string{b.self, "oras-pack", filepath.Join(top, "debs"), filepath.Join(top, "oras")}},
+		{args: []string{b.self, "oras-copy", filepath.Join(top, "oras"), "files", r.host() + "/site/oras", "files"}},
+	}
+	if _, err := runAll(ctx, prepare...); err != nil {
+		return err
+	}
+	n, err := nginx(filepath.Join(top, "nginx"), filepath.Join(top, "tree"))
+	if err != nil {
+		return err
+	}
+	defer n.stop()
+	byOras := b.table.figure(figure{name: "pull --extract docker.io from a registry", unit: millis, bar: 1.15, with: "oras.Copy of the same blobs"})
+	byApt := b.table.figure(figure{name: "pull --extract docker.io, against apt", unit: millis, bar: 0.6, with: "apt-get update and --download-only install, nginx"})
+	peak := b.table.figure(figure{name: "pull --extract: peak memory", unit: mebi, most: 96})
+	for i := range b.pairs {
+		runs := []func() (cost, error){
+			func() (cost, error) {
+				if _, err := fresh(filepath.Join(top, "debs")); err != nil {
+					return cost{}, err
+				}
+				return runAll(ctx, ours("pull", "-q", "--extract", "docker.io", "--host-status", "none", "-o", filepath.Join(top, "debs")))
+			},
+			func() (cost, error) {
+				if err := os.RemoveAll(filepath.Join(top, "got")); err != nil {
+					return cost{}, err
+				}
+				return runAll(ctx, command{args: []string{b.self, "oras-copy", r.host() + "/site/oras", "files", filepath.Join(top, "got"), "files"}})
+			},
+			func() (cost, error) { return b.byApt(ctx, top, n.url) },
+		}
+		took := make([]cost, len(runs))
+		for j := range runs {
+			k := (i + j) % len(runs)
+			var err error
+			if took[k], err = runs[k](); err != nil {
+				return err
+			}
+		}
+		byOras.pair(inMillis(took[0].wall), inMillis(took[1].wall))
+		byApt.pair(inMillis(took[0].wall), inMillis(took[2].wall))
+		peak.alone(inMebi(took[0].peak))
+	}
+	return nil
+}
+
+// byApt updates and downloads in a root of apt's own that knows nothing yet.
+func (b *bench) byApt(ctx context.Context, top, url string) (cost, error) {
+	dir, err := fresh(filepath.Join(top, "apt"))
+	if err != nil {
+		return cost{}, err
+	}
+	for _, d := range []string{"lists/partial", "archives/partial", "parts", "sources"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return cost{}, err
+		}
+	}
+	inReleases, err := filepath.Glob(filepath.Join(top, "tree/*/dists/*/InRelease"))
+	if err != nil {
+		return cost{}, err
+	}
+	var sources strings.Builder
+	for _, f := range inReleases {
+		suite := filepath.Base(filepath.Dir(f))
+		prefix := filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(f))))
+		fmt.Fprintf(&sources, "deb [signed-by=%s] %s/%s %s main\n", filepath.Join(top, "site/keys/site.pub.asc"), url, prefix, suite)
+	}
+	conf := fmt.Sprintf(`Dir::State %[1]q; Dir::State::status "%[1]s/status"; Dir::Cache %[1]q; Dir::Etc::sourcelist "%[1]s/sources.list";
+Dir::Etc::sourceparts "%[1]s/sources"; Dir::Etc::parts "%[1]s/parts"; Dir::Etc::preferences "/dev/null"; Dir::Etc::preferencesparts "%[1]s/parts";
+Acquire::Languages "none"; Debug::NoLocking "true"; APT::Sandbox::User "root"; Acquire::http::Proxy "DIRECT"; Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+`, dir)
+	for name, text := range map[string]string{"status": "", "sources.list": sources.String(), "apt.conf": conf} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return cost{}, err
+		}
+	}
+	env := []string{"APT_CONFIG=" + filepath.Join(dir, "apt.conf"), "LC_ALL=C"}
+	return runAll(ctx,
+		command{env: env, args: []string{"apt-get", "-q", "update"}},
+		command{env: env, args: []string{"apt-get", "-y", "-q", "--no-install-recommends", "--download-only", "install", "docker.io"}})
+}
+
+// serve is held against nginx under wrk, both with an access log.
+func (b *bench) serve(ctx context.Context) error {
+	g := generated{packages: b.size(500), bytes: int64(2e6 * b.scale), suite: "bookworm"}
+	top, err := fresh(filepath.Join(b.tmp, "served"))
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(top)
+	if err := b.generate(ctx, g, filepath.Join(top, "archive"), 0); err != nil {
+		return err
+	}
+	large := generated{packages: 1, bytes: 36e6, suite: "large"}
+	if err := b.generate(ctx, large, filepath.Join(top, "archive"), 0); err != nil {
+		return err
+	}
+	site := filepath.Join(top, "site")
+	if err := b.site(site, filepath.Join(top, "archive"), "oci:layout:bench", "all"); err != nil {
+		return err
+	}
+	config := filepath.Join(site, "mmoci.yaml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		return err
+	}
+	text = []byte(strings.Replace(string(text), "[bookworm]", "[bookworm, large]", 1))
+	if err := os.WriteFile(config, text, 0o644); err != nil {
+		return err
+	}
+	tree := filepath.Join(top, "tree")
+	env := []string{"XDG_STATE_HOME=" + filepath.Join(site, "state")}
+	if _, err := runAll(ctx, command{dir: site, env: env, args: []string{b.mmoci, "push", "-q"}},
+		command{dir: site, env: env, args: []string{b.mmoci, "pull", "-q", "-o", tree}}); err != nil {
+		return err
+	}
+	n, err := nginx(filepath.Join(top, "nginx"), tree)
+	if err != nil {
+		return err
+	}
+	defer n.stop()
+	addr, err := freePort()
+	if err != nil {
+		return err
+	}
+	s, err := start(site, addr, "/readyz", b.mmoci, "serve", "--listen", addr, "--state", filepath.Join(top, "state"))
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	small := b.table.figure(figure{name: "serve: small .deb, 32 connections", unit: perSec, bar: 0.5, less: true, with: "nginx"})
+	big := b.table.figure(figure{name: "serve: 36 MB .deb, 8 connections, warm", unit: mebiPSec, bar: 0.9, less: true, with: "nginx"})
+	path := "/bench/" + g.members(0)[g.packages/2].file()
+	bigPath := "/bench/" + large.members(0)[0].file()
+	var figures [4][]float64
+	load := func(at int, s *server) func(int) error {
+		return func(int) error {
+			requests, _, err := wrk(ctx, s.url+path, 32)
+			if err != nil {
+				return err
+			}
+			_, rate, err := wrk(ctx, s.url+bigPath, 8)
+			figures[at], figures[at+1] = append(figures[at], requests), append(figures[at+1], rate)
+			return err
+		}
+	}
+	if err := b.inTurn(load(0, s), load(2, n)); err != nil {
+		return err
+	}
+	for i := range figures[0] {
+		small.pair(figures[0][i], figures[2][i])
+		big.pair(figures[1][i], figures[3][i])
+	}
+	b.table.figure(figure{name: "serve: resident after that", unit: mebi, most: 48}).alone(inMebi(s.resident()))
+	return nil
+}
+
+// wrk loads a URL for two seconds: requests and MiB a second.
+func wrk(ctx context.Context, url string, connections int) (requests, mebibytes float64, err error) {
+	_, out, err := command{args: []string{"wrk", "-t1", fmt.Sprintf("-c%d", connections), "-d2s", url}}.run(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		switch {
+		case strings.Contains(line, "Non-2xx"):
+			return 0, 0, fmt.Errorf("%s: %s", url, line)
+		case len(f) == 2 && f[0] == "Requests/sec:":
+			_, err = fmt.Sscan(f[1], &requests)
+		case len(f) == 2 && f[0] == "Transfer/sec:":
+			mebibytes, err = mebiOf(f[1])
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return requests, mebibytes, nil
+}
+
+// mebiOf reads wrk's "1.23GB", whose units are binary.
+func mebiOf(s string) (float64, error) {
+	for unit, factor := range map[string]float64{"KB": 1.0 / 1024, "MB": 1, "GB": 1024} {
+		if n, ok := strings.CutSuffix(s, unit); ok {
+			var v float64
+			_, err := fmt.Sscan(n, &v)
+			return v * factor, err
+		}
+	}
+	return 0, fmt.Errorf("wrk: %q is no rate", s)
+}
