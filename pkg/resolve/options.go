@@ -1,0 +1,158 @@
+package resolve
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/pkg/deb"
+)
+
+// matching appends each version that a relation concerns: those of the name,
+// then those that provide it.
+func (s *session) matching(to []*version, r *deb.Relation, fits func(*candidate) bool) []*version {
+	add := func(v *version) {
+		if c := s.relations(v); c.fault == nil && fits(c) && !slices.Contains(to, v) {
+			to = append(to, v)
+		}
+	}
+	for _, arch := range s.arches {
+		sl := s.slot(r.Name, arch)
+		if sl.installed != nil {
+			add(sl.installed)
+		}
+		for _, v := range sl.versions {
+			if r.Op == deb.Any || r.Satisfied(v.version) {
+				add(v)
+			}
+		}
+	}
+	for _, c := range s.hosts[r.Name] {
+		if sl := s.slot(c.pkg.Name, s.archOf(c)); sl.installed != nil {
+			add(sl.installed)
+		}
+	}
+	for _, id := range s.u.table.provided(r.Name) {
+		if v := s.versionOf(id); v != nil {
+			add(v)
+		}
+	}
+	return to
+}
+
+// options are the versions that satisfy clause k of v, in the order in which
+// they are tried: for each alternative apt's candidates, upgrades of what is
+// installed first, and when all that fails, other versions.
+func (s *session) options(v *version, k int) []*version {
+	c := s.relations(v)
+	if v.options == nil {
+		v.options = make([][]*version, len(c.clauses))
+	}
+	if v.options[k] != nil {
+		return v.options[k]
+	}
+	from := v.slot.arch
+	var present, upgrades, fresh, rest []*version
+	for i := range c.clauses[k].alternatives {
+		r := &c.clauses[k].alternatives[i]
+		s.found = s.matching(s.found[:0], r, func(c *candidate) bool { return s.satisfies(c, r, from) })
+		s.sortByPreference(s.found, r.Name)
+		for _, o := range s.found {
+			switch {
+			case o == o.slot.installed:
+				present = append(present, o)
+			case !o.candidate:
+				rest = append(rest, o)
+			case o.slot.installed != nil:
+				upgrades = append(upgrades, o)
+			default:
+				fresh = append(fresh, o)
+			}
+		}
+	}
+	all := make([]*version, 0, len(present)+len(upgrades)+len(fresh)+len(rest))
+	for _, list := range [][]*version{present, upgrades, fresh, rest} {
+		for _, o := range list {
+			if !slices.Contains(all, o) {
+				all = append(all, o)
+			}
+		}
+	}
+	v.options[k] = all
+	return all
+}
+
+// sortByPreference orders the versions that could satisfy one alternative as
+// apt does: the package of that name before those that provide it, essential
+// ones, the native architecture, higher priority.
+func (s *session) sortByPreference(vs []*version, name string) {
+	if len(vs) < 2 {
+		return
+	}
+	first := func(x bool) int {
+		if x {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(vs, func(a, b *version) int {
+		x, y := s.relations(a), s.relations(b)
+		return cmp.Or(
+			cmp.Compare(first(a.slot.name == name), first(b.slot.name == name)),
+			cmp.Compare(first(x.essential), first(y.essential)),
+			cmp.Compare(first(x.important), first(y.important)),
+			cmp.Compare(slices.Index(s.arches, a.slot.arch), slices.Index(s.arches, b.slot.arch)),
+			cmp.Compare(x.priority, y.priority),
+			s.compareMention(a.slot, b.slot),
+		)
+	})
+}
+
+// compareMention settles what is equal in all else: the name that the indices
+// mention later comes first.
+func (s *session) compareMention(a, b *slot) int {
+	if a == b {
+		return 0
+	}
+	return cmp.Or(cmp.Compare(s.u.mentioned(b.name), s.u.mentioned(a.name)), strings.Compare(b.name, a.name))
+}
+
+// enemies are the versions that must not be installed together with v: what it
+// Conflicts with or Breaks, and its own name in another architecture unless
+// both are Multi-Arch: same in one version. A package is no enemy of itself by
+// what it provides (deb-control(5)).
+func (s *session) enemies(v *version) []*version {
+	if v.rivalry {
+		return v.rivals
+	}
+	v.rivalry = true
+	c := s.relations(v)
+	for i := range c.against {
+		for j := range c.against[i].alternatives {
+			r := &c.against[i].alternatives[j]
+			v.rivals = s.matching(v.rivals, r, func(o *candidate) bool {
+				return o.pkg.Name != v.slot.name && s.hits(o, r)
+			})
+		}
+	}
+	for _, arch := range s.arches {
+		if arch == v.slot.arch {
+			continue
+		}
+		sibling := s.slot(v.slot.name, arch)
+		for _, o := range sibling.all() {
+			if oc := s.relations(o); c.multi != multiSame || oc.multi != multiSame || o.version != v.version {
+				v.rivals = append(v.rivals, o)
+			}
+		}
+	}
+	return v.rivals
+}
+
+// all are the installed and the offered versions.
+func (sl *slot) all() []*version {
+	if sl.installed == nil {
+		return sl.versions
+	}
+	return append([]*version{sl.installed}, sl.versions...)
+}
