@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,7 +103,7 @@ type archiveFlags struct {
 	sources                             string
 	url, prefix, keyring                string
 	suites, components, archs, packages []string
-	verbatim                            bool
+	verbatim, withSources, recommends   bool
 	signKey                             string
 }
 
@@ -112,9 +114,11 @@ func (f *archiveFlags) flags(s *pflag.FlagSet) {
 	s.StringArrayVar(&f.suites, "suite", nil, "suite (repeatable)")
 	s.StringArrayVar(&f.components, "component", nil, "component (repeatable)")
 	s.StringArrayVar(&f.archs, "arch", nil, "architecture (repeatable)")
-	s.StringVar(&f.keyring, "keyring", "", "upstream's keyring `FILE`")
-	s.StringArrayVar(&f.packages, "package", nil, "package `QUERY` (repeatable)")
+	s.StringVar(&f.keyring, "keyring", "", "upstream's keyring `FILE`, or a URL (pinned by fingerprint in the lock)")
+	s.StringArrayVar(&f.packages, "package", nil, "package `QUERY` (repeatable), or all")
 	s.BoolVar(&f.verbatim, "verbatim", false, "keep the archive under upstream's own signature")
+	s.BoolVar(&f.withSources, "with-sources", false, "carry the source packages of what is chosen")
+	s.BoolVar(&f.recommends, "recommends", false, "take Recommends into the closure")
 	s.StringVar(&f.signKey, "sign-key", "", "the site's signing key `FILE`")
 }
 
@@ -128,6 +132,12 @@ func (f *archiveFlags) plan(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 		plan.Sign = &config.Sign{Key: f.signKey}
 	} else if v := os.Getenv("RELEASE_SIGN_KEY_PATH"); v != "" && plan.Sign == nil {
 		plan.Sign = &config.Sign{Key: v}
+	}
+	plan.Recommends = plan.Recommends || f.recommends
+	for i := range plan.Archives {
+		if a := &plan.Archives[i]; f.withSources && a.Debs == "" {
+			a.WithSources = true
+		}
 	}
 	return plan, nil
 }
@@ -144,7 +154,7 @@ func (f *archiveFlags) base(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 	single := given("url", "prefix", "suite", "component", "arch", "keyring", "package", "verbatim")
 	sources := f.sources
 	if sources == "" && !single && p.file == "" {
-		sources = os.Getenv("MIRROR_SOURCE_DIR")
+		sources = cmp.Or(os.Getenv("MIRROR_SOURCE_DIR"), os.Getenv("MIRROR_SOURCE_FILE"))
 	}
 	switch {
 	case single && (p.file != "" || f.sources != ""), p.file != "" && f.sources != "":
@@ -168,6 +178,12 @@ func (f *archiveFlags) single() (*config.Plan, error) {
 	}
 	if f.url != "" {
 		a.URLs = []string{f.url}
+	}
+	if isURL := strings.HasPrefix(f.keyring, "https://") || strings.HasPrefix(f.keyring, "http://"); isURL {
+		a.SignedBy, a.SignedByURL = "", f.keyring
+	}
+	if len(f.packages) == 1 && f.packages[0] == "all" {
+		a.All, f.packages = true, nil
 	}
 	for _, q := range f.packages {
 		a.Packages = append(a.Packages, config.Query{Text: q, Position: config.Position{File: "--package"}})

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -16,10 +15,10 @@ func (a *app) push() *cobra.Command {
 	var p planFlags
 	var af archiveFlags
 	var o struct {
-		date, lock                        string
-		locked, dryRun, recheck, unsigned bool
-		json, recommends                  bool
-		allowOlder                        []string
+		date, lock                      string
+		locked, dryRun, plan, yes       bool
+		recheck, repair, unsigned, json bool
+		allowOlder, acceptKeys          []string
 	}
 	cmd := &cobra.Command{
 		Use:   "push [REF]",
@@ -33,21 +32,23 @@ func (a *app) push() *cobra.Command {
 	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE`")
 	f.BoolVar(&o.locked, "locked", false, "refuse to push anything but the lock")
 	f.BoolVar(&o.dryRun, "dry-run", false, "stop before anything is written")
-	f.BoolVar(&o.dryRun, "plan", false, "the same as --dry-run")
+	f.BoolVar(&o.plan, "plan", false, "the same, and print each file that would be downloaded and uploaded")
+	f.BoolVar(&o.yes, "yes", false, "push whole archives of more than 10 GB without asking back")
 	f.BoolVar(&o.recheck, "recheck", false, "ask the registry for every blob")
+	f.BoolVar(&o.repair, "repair", false, "the same: put again what was lost of a snapshot whose tag is there")
 	f.BoolVar(&o.unsigned, "insecure-unsigned", false, "push curated archives without a site signature")
-	f.BoolVar(&o.recommends, "recommends", false, "take Recommends into the closure")
 	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
+	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		plan, err := af.plan(cmd, &p)
 		if err != nil {
 			return err
 		}
-		plan.Recommends = plan.Recommends || o.recommends
 		q := mirror.Pushing{
-			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, DryRun: o.dryRun,
-			Now: time.Now(), Log: a.log, Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.recheck},
+			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, AcceptKeys: o.acceptKeys, Yes: o.yes,
+			DryRun: o.dryRun || o.plan, Now: time.Now(), Log: a.log,
+			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.recheck || o.repair},
 		}
 		if q.Ref, err = reference(args, plan); err != nil {
 			return err
@@ -69,7 +70,12 @@ func (a *app) push() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a.pushed(res, time.Since(start), o.dryRun)
+		a.pushed(res, time.Since(start), q.DryRun)
+		if o.plan {
+			for _, r := range res.New {
+				fmt.Fprintf(a.stdout, "%s %d %s\n", r.Digest, r.Size, r.Path)
+			}
+		}
 		if o.json {
 			return a.printJSON(pushJSON{
 				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Changed: res.Changed,
@@ -96,8 +102,8 @@ type pushJSON struct {
 }
 
 func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
-	for _, s := range res.Frozen.Skipped {
-		a.log("skipped: %s", s)
+	for _, n := range res.Frozen.Notes {
+		a.log("%s", n)
 	}
 	for _, d := range res.Frozen.Dropped {
 		a.log("left out: %s", d)
@@ -109,54 +115,15 @@ func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
 	a.log("snapshot of %s: %d files, %s", st.Date.Format(time.RFC3339), res.Files, size(res.Bytes))
 	switch {
 	case dry:
-		a.log("dry run: nothing was written")
+		var bytes int64
+		for _, r := range res.New {
+			bytes += r.Size
+		}
+		a.log("dry run: nothing was written; %d files, %s, are not in the snapshot that is there", len(res.New), size(bytes))
 	case !res.Changed:
 		a.log("changed: false; the tag named it already (%.1f s)", took.Seconds())
 	default:
 		a.log("changed: true; uploaded %d files, %s; reused %s; %.1f s; also tagged %s",
 			res.Uploaded, size(res.Pushed.Bytes), size(res.Reused), took.Seconds(), res.Immutable)
 	}
-}
-
-// lock makes a lock without pushing anything.
-func (a *app) lock() *cobra.Command {
-	var p planFlags
-	var af archiveFlags
-	var out, date string
-	var recommends bool
-	cmd := &cobra.Command{
-		Use:   "lock",
-		Short: "Resolve the selection to exact versions and digests, without pushing",
-		Args:  cobra.NoArgs,
-	}
-	p.flags(cmd.Flags())
-	af.flags(cmd.Flags())
-	cmd.Flags().StringVarP(&out, "output", "o", "", "write to `LOCK` instead of stdout")
-	cmd.Flags().StringVar(&date, "date", "", "date input, as of push")
-	cmd.Flags().BoolVar(&recommends, "recommends", false, "take Recommends into the closure")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		plan, err := af.plan(cmd, &p)
-		if err != nil {
-			return err
-		}
-		plan.Recommends = plan.Recommends || recommends
-		q := mirror.Freezing{Plan: plan, Now: time.Now(), Log: a.log}
-		if q.Date, _, err = parseDate(date); err != nil {
-			return err
-		}
-		frozen, err := mirror.Freeze(cmd.Context(), q)
-		if err != nil {
-			return err
-		}
-		return a.writeLock(frozen.Lock, out)
-	}
-	return cmd
-}
-
-func (a *app) writeLock(l *config.Lock, out string) error {
-	if out == "" {
-		_, err := a.stdout.Write(l.Format())
-		return err
-	}
-	return replaceFile(out, l.Format(), 0o644)
 }

@@ -51,6 +51,9 @@ func (b *builder) archive(fa *frozenArchive) error {
 			}
 		}
 	}
+	if !fa.Verbatim {
+		b.chooseSources(fa, picked)
+	}
 	for _, s := range b.suitesOf(fa) {
 		var suite snapshot.Suite
 		var err error
@@ -153,19 +156,23 @@ func (b *builder) curated(fa *frozenArchive, s *frozenSuite, picked []resolve.Ch
 	for i := range picked {
 		pkgs[i] = picked[i].Package
 	}
-	name := curatedSuite(fa, s)
-	base := fa.Prefix + "/dists/" + name + "/"
+	base := s.base(fa.Prefix)
 	in := archive.Curated{
-		Upstream: s.release, Prefix: fa.Prefix, Suite: name, Date: b.date,
-		Components: curatedComponents(fa, s), Architectures: curatedArchitectures(fa),
+		Upstream: s.release, Prefix: fa.Prefix, Suite: s.name, Date: b.date, Flat: isFlat(s.name),
+		Components: curatedComponents(fa), Architectures: curatedArchitectures(fa),
 		Origin: fa.Origin, Label: fa.Label, Stanzas: stanzasOf(fa, s.name, pkgs),
 	}
+	b.addSources(fa, s, &in)
 	if b.f.Plan.ValidFor > 0 {
 		in.ValidUntil = b.date.Add(b.f.Plan.ValidFor)
 	}
-	if isFlat(s.name) {
-		// A flat archive has no suite of its own name for apt to find again.
-		in.Upstream, in.Origin, in.Label = nil, orElse(fa.Origin, s.release.Origin), orElse(fa.Label, s.release.Label)
+	if fa.Codename != "" && s.release != nil {
+		renamed := *s.release
+		renamed.Codename = fa.Codename
+		if err := renamed.CheckSuite(s.name); err != nil {
+			return snapshot.Suite{}, fmt.Errorf("%w: codename: %s: apt finds neither it nor the Suite %s under dists/%s", ErrUsage, fa.Codename, s.release.Suite, s.name)
+		}
+		in.Upstream = &renamed
 	}
 	files, release, err := archive.Build(in)
 	if err != nil {
@@ -178,34 +185,15 @@ func (b *builder) curated(fa *frozenArchive, s *frozenSuite, picked []resolve.Ch
 	if err != nil {
 		return snapshot.Suite{}, err
 	}
-	out := snapshot.Suite{Name: name, Files: b.signatures(signed, base, b.date, false)}
+	out := snapshot.Suite{Name: s.name, Files: b.signatures(signed, base, b.date, false)}
 	if s.release != nil {
 		out.Files = append(out.Files, b.provenance(fa, s, picked)...)
 	}
 	return out, nil
 }
 
-func orElse(s, other string) string {
-	if s != "" {
-		return s
-	}
-	return other
-}
-
-// curatedSuite names the suite under dists/: upstream's, but a flat archive's
-// path gets the prefix's name (and the path, where it has one).
-func curatedSuite(fa *frozenArchive, s *frozenSuite) string {
-	if !isFlat(s.name) {
-		return s.name
-	}
-	if s.dir == "" {
-		return fa.Prefix
-	}
-	return fa.Prefix + "-" + strings.ReplaceAll(s.dir, "/", "-")
-}
-
-func curatedComponents(fa *frozenArchive, s *frozenSuite) []string {
-	if fa.Debs != "" || isFlat(s.name) {
+func curatedComponents(fa *frozenArchive) []string {
+	if fa.Debs != "" {
 		return []string{"main"}
 	}
 	return slices.Sorted(slices.Values(fa.Components))
@@ -234,9 +222,7 @@ func (b *builder) sign(release []byte) ([]signedFile, error) {
 func (b *builder) provenance(fa *frozenArchive, s *frozenSuite, picked []resolve.Chosen) []snapshot.SuiteFile {
 	base := s.base("upstream/" + fa.Prefix)
 	for _, ix := range s.indices {
-		used := slices.ContainsFunc(picked, func(c resolve.Chosen) bool {
-			return c.Index == ix.number
-		})
+		used := ix.used || slices.ContainsFunc(picked, func(c resolve.Chosen) bool { return c.Index == ix.number })
 		if used {
 			b.keep(base+ix.path, ix.stored)
 			b.alias(base+ix.path, ix.sha512, snapshot.Blob{Digest: ix.digest, Size: int64(len(ix.stored))})
@@ -275,13 +261,13 @@ func (b *builder) poolFiles(fa *frozenArchive, picked []resolve.Chosen) error {
 			return err
 		}
 	}
-	return nil
+	return b.sourcePools(fa)
 }
 
 // pool adds one pool file; where it is read from is only remembered.
 func (b *builder) pool(fa *frozenArchive, f archive.PackageFile) error {
 	if f.SHA256 == "" {
-		return fmt.Errorf("%w: package %s %s: its stanza has no SHA256", ErrUsage, f.Name, f.Version)
+		return fmt.Errorf("%w: package %s %s: its stanza has no SHA256, which is what its file would be found by", ErrRefused, f.Name, f.Version)
 	}
 	d, err := snapshot.ParseDigest("sha256:" + f.SHA256)
 	if err != nil {
@@ -297,7 +283,7 @@ func (b *builder) pool(fa *frozenArchive, f archive.PackageFile) error {
 func (b *builder) opener(fa *frozenArchive, f archive.PackageFile) func(context.Context) (io.ReadCloser, error) {
 	if fa.Debs != "" {
 		i := slices.IndexFunc(fa.site, func(sf siteFile) bool { return sf.SHA256 == f.SHA256 })
-		return fa.site[i].open
+		return openLocal(fa.site[i].file)
 	}
 	return func(ctx context.Context) (io.ReadCloser, error) { return fa.up.Open(ctx, f.Filename, f.Size) }
 }
@@ -306,7 +292,7 @@ func (b *builder) lockSuite(l *config.LockArchive, s *frozenSuite) {
 	if s.release == nil {
 		return
 	}
-	l.Releases = append(l.Releases, config.LockRelease{Suite: s.name, Digest: snapshot.Sum(s.signed[0].data).String(), Date: s.release.Date})
+	l.Releases = append(l.Releases, config.LockRelease{Suite: s.name, Digest: digestOf(s), Date: s.release.Date})
 	for _, ix := range s.indices {
 		l.Indices = append(l.Indices, config.LockIndex{Suite: s.name, Path: ix.path, Digest: ix.digest.String()})
 	}
@@ -315,7 +301,7 @@ func (b *builder) lockSuite(l *config.LockArchive, s *frozenSuite) {
 func (b *builder) lockPackages(l *config.LockArchive, picked []resolve.Chosen) {
 	for _, c := range picked {
 		l.Packages = append(l.Packages, config.LockPackage{
-			Suite: c.Suite, Component: curatedComponent(c.Component), Name: c.Name, Version: c.Version, Architecture: c.Architecture,
+			Suite: c.Suite, Component: c.Component, Name: c.Name, Version: c.Version, Architecture: c.Architecture,
 			Digest: "sha256:" + c.SHA256, Size: c.Size, Reason: b.reason(c),
 		})
 	}

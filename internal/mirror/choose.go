@@ -59,6 +59,13 @@ func question(f Freezing, fas []*frozenArchive) (*resolve.Request, error) {
 	if !curated {
 		return nil, nil
 	}
+	for _, q := range f.Add {
+		parsed, err := resolve.ParseQuery(q.Text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", q.Position, err)
+		}
+		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Origin: q.Position.String()})
+	}
 	return &req, nil
 }
 
@@ -108,7 +115,7 @@ func addArchitectures(req *resolve.Request, fa *frozenArchive) {
 func addRoots(f Freezing, req *resolve.Request, fa *frozenArchive) error {
 	switch {
 	case fa.Verbatim, fa.None:
-	case fa.All, fa.Debs != "" && len(fa.Packages) == 0:
+	case fa.All, fa.Debs != "" && len(fa.Packages) == 0 && len(fa.site) > 0:
 		req.Whole = append(req.Whole, fa.Prefix)
 	}
 	for _, q := range fa.Packages {
@@ -212,40 +219,37 @@ func stanzasOf(fa *frozenArchive, suite string, chosen []*resolve.Package) map[a
 			continue
 		}
 		archs := []string{p.Architecture}
-		if p.Architecture == "all" {
+		switch {
+		case isFlat(suite):
+			archs = []string{""}
+		case p.Architecture == "all":
 			archs = curatedArchitectures(fa)
 		}
 		for _, a := range archs {
-			key := archive.ComponentArch{Component: curatedComponent(p.Component), Architecture: a}
+			if a == "source" {
+				continue
+			}
+			key := archive.ComponentArch{Component: p.Component, Architecture: a}
 			out[key] = append(out[key], p.Stanza)
 		}
 	}
 	return out
 }
 
-// curatedComponent names the component of a flat archive's packages: dists/
-// has no place for none.
-func curatedComponent(c string) string {
-	if c == "" {
-		return "main"
-	}
-	return c
-}
-
+// curatedArchitectures are those that a curated archive has indices of, sorted; "source" among them if it has sources.
 func curatedArchitectures(fa *frozenArchive) []string {
-	if len(fa.site) == 0 {
-		return slices.Sorted(slices.Values(fa.Architectures))
-	}
-	var out []string
+	out := slices.Clone(fa.Architectures)
 	for _, sf := range fa.site {
 		if sf.Architecture != "all" {
 			out = append(out, sf.Architecture)
 		}
 	}
-	out = append(out, fa.Architectures...)
-	slices.Sort(out)
-	if out = slices.Compact(out); len(out) == 0 {
+	if len(out) == 0 {
 		out = []string{"amd64"}
 	}
-	return out
+	if fa.WithSources || len(fa.siteSources) > 0 {
+		out = append(out, "source")
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

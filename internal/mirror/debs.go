@@ -26,42 +26,57 @@ type siteFile struct {
 	digest snapshot.Digest
 }
 
-// readDebs reads a directory of own .debs, recursively, in order of path. The
-// site vouches for them; their stanzas are made from their control files.
+// readDebs reads a directory of own .debs and .dscs, recursively, in order of
+// path. The site vouches for them; their stanzas are made from their control files.
 func readDebs(ctx context.Context, cfg *config.Archive) (*frozenArchive, error) {
 	fa := &frozenArchive{Archive: cfg}
-	seen := map[string]siteFile{}
 	err := filepath.WalkDir(cfg.Debs, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(p, ".deb") {
+		if err == nil {
+			err = ctx.Err()
+		}
+		switch {
+		case err != nil || d.IsDir():
 			return err
+		case strings.HasSuffix(p, ".deb"):
+			return fa.addDeb(p)
+		case strings.HasSuffix(p, ".dsc"):
+			return fa.addDsc(p)
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		sf, err := readDeb(p)
-		if err != nil {
-			return err
-		}
-		key := sf.Name + "_" + sf.Version + "_" + sf.Architecture
-		if was, ok := seen[key]; ok {
-			if was.digest == sf.digest {
-				return nil
-			}
-			return fmt.Errorf("%w: %s %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
-				sf.Name, sf.Version, sf.Architecture, was.file, was.digest, sf.file, sf.digest)
-		}
-		seen[key] = sf
-		fa.site = append(fa.site, sf)
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", config.ErrUsage, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: debs: %w", cfg.Prefix, err)
 	}
-	if len(fa.site) == 0 {
+	if len(fa.site) == 0 && len(fa.siteSources) == 0 {
 		return nil, fmt.Errorf("%w: archive %s: no .deb under %s", config.ErrUsage, cfg.Prefix, cfg.Debs)
 	}
 	slices.SortFunc(fa.site, func(a, b siteFile) int { return archive.Less(a.PackageFile, b.PackageFile) })
+	slices.SortFunc(fa.siteSources, compareSources)
 	return fa, nil
+}
+
+// addDeb adds one .deb. The same file twice is one; the same version with
+// other bytes is refused, for nobody could say which of them a host has.
+func (fa *frozenArchive) addDeb(p string) error {
+	sf, err := readDeb(p)
+	if err != nil {
+		return err
+	}
+	for _, was := range fa.site {
+		if was.Name != sf.Name || deb.Compare(was.Version, sf.Version) != 0 || was.Architecture != sf.Architecture {
+			continue
+		}
+		if was.digest == sf.digest {
+			return nil
+		}
+		return fmt.Errorf("%w: %s %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
+			sf.Name, sf.Version, sf.Architecture, was.file, was.digest, sf.file, sf.digest)
+	}
+	fa.site = append(fa.site, sf)
+	return nil
 }
 
 func readDeb(p string) (siteFile, error) {
@@ -70,26 +85,19 @@ func readDeb(p string) (siteFile, error) {
 		return siteFile{}, err
 	}
 	defer f.Close()
-	control, err := deb.Control(f)
-	if err != nil {
+	h := sha256.New()
+	d, err := deb.ReadDeb(io.TeeReader(f, h))
+	if errors.Is(err, deb.ErrMalformed) {
 		return siteFile{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return siteFile{}, err
-	}
-	h := sha256.New()
-	size, err := io.Copy(h, f)
 	if err != nil {
 		return siteFile{}, fmt.Errorf("%s: %w", p, err)
 	}
 	sf := siteFile{file: p, digest: snapshot.Digest(h.Sum(nil))}
-	source, _, _ := strings.Cut(control.Get("Source"), " ")
-	if source == "" {
-		source = control.Get("Package")
-	}
+	source, _ := d.Control.Source()
 	// The name is made, not taken from disk: it must not depend on how a file was called.
-	name := debName(control.Get("Package"), control.Get("Version"), control.Get("Architecture"))
-	sf.stanza, err = archive.SiteStanza(control, "pool/main/"+source+"/"+name, size, sf.digest.Hex())
+	name := debName(d.Control.Get("Package"), d.Control.Get("Version"), d.Control.Get("Architecture"))
+	sf.stanza, err = archive.SiteStanza(d.Control, "pool/main/"+source+"/"+name, d.Size, sf.digest.Hex())
 	if err == nil {
 		sf.PackageFile, err = archive.ParsePackageFile(sf.stanza)
 	}
@@ -105,11 +113,14 @@ func debName(name, version, arch string) string {
 	return name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_" + arch + ".deb"
 }
 
-// open opens the file again and refuses it if it is another one by now.
-func (sf siteFile) open(context.Context) (io.ReadCloser, error) {
-	f, err := os.Open(sf.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s went away while it was pushed: %w", sf.file, err)
+// openLocal opens a file on disk when it is pushed. If it is another by then,
+// its digest tells.
+func openLocal(file string) func(context.Context) (io.ReadCloser, error) {
+	return func(context.Context) (io.ReadCloser, error) {
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s went away while it was pushed: %w", file, err)
+		}
+		return f, err
 	}
-	return f, err
 }

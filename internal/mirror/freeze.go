@@ -22,8 +22,9 @@ type Freezing struct {
 	Date   time.Time      // the date input; zero: the newest Date of the upstreams
 	// NotBefore raises a date input that is not given (push --date auto).
 	NotBefore time.Time
-	Lock      *config.Lock // pins versions; nil: none
-	Locked    bool         // nothing but the lock
+	Lock      *config.Lock   // pins versions; nil: none
+	Locked    bool           // nothing but the lock
+	Add       []config.Query // asked for beside the plan, of any archive
 	// Held is a snapshot that may hold what upstream has no more: the signed
 	// indices that the lock names, and their pool files. It is believed in nothing
 	// but what its files prove. nil: none.

@@ -12,17 +12,20 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // frozenArchive is an archive as it was read, verified, before anything is chosen from it.
 type frozenArchive struct {
 	*config.Archive
-	up      *upstream.Upstream // nil for debs
-	keyring *archive.Keyring
-	urlKeys []config.LockKey // of a key that came from the network
-	suites  []*frozenSuite
-	site    []siteFile // class site
+	up          *upstream.Upstream // nil for debs
+	keyring     *archive.Keyring
+	urlKeys     []config.LockKey // of a key that came from the network
+	suites      []*frozenSuite
+	site        []siteFile                         // class site
+	siteSources []siteSource                       // likewise
+	sources     map[string]map[string][]deb.Stanza // chosen ones, by suite and component
 }
 
 // frozenSuite is a suite of it.
@@ -52,6 +55,7 @@ type frozenIndex struct {
 	digest          snapshot.Digest
 	sha512          string // set if the Release lists no SHA256
 	data            []byte // decompressed
+	used            bool   // something was chosen from it that is no package: sources
 	number          int    // among the resolver's indices; -1: not one of them
 }
 
@@ -66,6 +70,17 @@ type extraFile struct {
 // base is the suite's directory in the snapshot, with a final slash.
 func (s *frozenSuite) base(prefix string) string {
 	return strings.TrimSuffix(path.Join(prefix, s.dir), "/") + "/"
+}
+
+// canonicalSuite spells a flat suite as the statement does: "./" for the root.
+func canonicalSuite(name string) string {
+	if !isFlat(name) {
+		return name
+	}
+	if dir := suiteDir(name); dir != "" {
+		return dir + "/"
+	}
+	return "./"
 }
 
 // suiteDir maps a configured suite to its directory in the archive.

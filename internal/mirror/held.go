@@ -20,7 +20,7 @@ import (
 // same; Valid-Until does not count, for the lock names the very file.
 func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) (*frozenSuite, error) {
 	pin := lockedRelease(r.Lock, fa.Prefix, now.name)
-	if pin == nil || pin.Digest == snapshot.Sum(now.signed[0].data).String() {
+	if pin == nil || pin.Digest == digestOf(now) {
 		return nil, nil
 	}
 	files := heldFiles(r.Held, fa, now.name)

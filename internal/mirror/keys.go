@@ -53,8 +53,8 @@ func (r *reader) accepted(fingerprint string) bool {
 	})
 }
 
-// knownKeys are the fingerprints that a lock pins, by prefix.
-func knownKeys(l *config.Lock) map[string][]string {
+// KnownKeys are the fingerprints that a lock pins, by prefix.
+func KnownKeys(l *config.Lock) map[string][]string {
 	out := map[string][]string{}
 	if l == nil {
 		return out

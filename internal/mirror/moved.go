@@ -11,12 +11,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/upstream"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // upstreamsFault tells errors that may come of an upstream that moves.
 func upstreamsFault(err error) bool {
 	return errors.Is(err, ErrIntegrity) || errors.Is(err, upstream.ErrChanged) || errors.Is(err, upstream.ErrNotFound)
 }
+
+// digestOf is what a lock pins a suite by.
+func digestOf(s *frozenSuite) string { return snapshot.Sum(s.signed[0].data).String() }
 
 // moved asks the signature files of all suites again and names the first suite
 // that has changed since it was frozen; "" if none has.

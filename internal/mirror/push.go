@@ -42,6 +42,8 @@ type PushResult struct {
 	// Files and Bytes are those of the whole snapshot, each distinct file once.
 	Files int
 	Bytes int64
+	// New are the files that the replaced snapshot does not have, in order of path.
+	New []snapshot.Row
 }
 
 // Push reads the archives of the plan, chooses, and pushes the snapshot. With
@@ -62,7 +64,7 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		res, err := p.write(ctx, frozen)
+		res, err := p.write(ctx, frozen, old)
 		if err == nil || try > rereads || !upstreamsFault(err) {
 			return res, err
 		}
@@ -81,7 +83,7 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 func (p Pushing) freeze(ctx context.Context, old *snapshot.Snapshot) (*Frozen, error) {
 	f := Freezing{
 		Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Held: old,
-		AcceptKeys: p.AcceptKeys, Known: knownKeys(p.Lock), Now: p.Now, Log: p.Log,
+		AcceptKeys: p.AcceptKeys, Known: KnownKeys(p.Lock), Now: p.Now, Log: p.Log,
 	}
 	if old != nil {
 		if p.DateAuto {
@@ -116,12 +118,12 @@ func heldKeys(s *snapshot.Snapshot) map[string][]string {
 	if err != nil {
 		return nil
 	}
-	return knownKeys(l)
+	return KnownKeys(l)
 }
 
 // write packs and pushes, or only packs.
-func (p Pushing) write(ctx context.Context, frozen *Frozen) (*PushResult, error) {
-	res := &PushResult{Frozen: frozen}
+func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapshot) (*PushResult, error) {
+	res := &PushResult{Frozen: frozen, New: newFiles(frozen.Snapshot, old)}
 	res.Files, res.Bytes = sum(frozen.Snapshot.Table)
 	if err := p.affordable(res); err != nil {
 		return nil, err
@@ -201,4 +203,22 @@ func sum(t *snapshot.Table) (files int, bytes int64) {
 		}
 	}
 	return files, bytes
+}
+
+// newFiles are the distinct files of a snapshot that another does not have.
+func newFiles(s, old *snapshot.Snapshot) []snapshot.Row {
+	seen := map[snapshot.Digest]bool{}
+	if old != nil {
+		for r := range old.Table.Rows() {
+			seen[r.Digest] = true
+		}
+	}
+	var out []snapshot.Row
+	for r := range s.Table.Rows() {
+		if r.Size > 0 && !seen[r.Digest] {
+			seen[r.Digest] = true
+			out = append(out, r)
+		}
+	}
+	return out
 }

@@ -38,7 +38,12 @@ func (r *reader) archive(ctx context.Context, cfg *config.Archive) (*frozenArchi
 	if fa.up, err = upstream.New(r.options(cfg)); err != nil {
 		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
 	}
-	names := slices.Sorted(slices.Values(cfg.Suites))
+	var names []string
+	for _, s := range cfg.Suites {
+		names = append(names, canonicalSuite(s))
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
 	fa.suites = make([]*frozenSuite, len(names))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, name := range names {
@@ -182,7 +187,11 @@ type wantedIndex struct{ component, arch, path string }
 // before anything is fetched.
 func wantedIndices(fa *frozenArchive, fs *frozenSuite) ([]wantedIndex, error) {
 	if isFlat(fs.name) {
-		return []wantedIndex{{"", "", "Packages"}}, nil
+		out := []wantedIndex{{"", "", "Packages"}}
+		if fa.WithSources {
+			out = append(out, wantedIndex{"", "source", "Sources"})
+		}
+		return out, nil
 	}
 	var out []wantedIndex
 	for _, c := range slices.Sorted(slices.Values(fa.Components)) {
@@ -203,9 +212,11 @@ func wantedIndices(fa *frozenArchive, fs *frozenSuite) ([]wantedIndex, error) {
 			return nil, fmt.Errorf("%w: component %s; it has %s", ErrNotFound, c, strings.Join(fs.release.Components, " "))
 		}
 		if fa.WithSources {
-			if w := (wantedIndex{c, "source", c + "/source/Sources"}); len(listed(fs.release, w.path)) > 0 {
-				out = append(out, w)
+			w := wantedIndex{c, "source", c + "/source/Sources"}
+			if len(listed(fs.release, w.path)) == 0 {
+				return nil, fmt.Errorf("%w: with-sources: component %s has no %s", ErrNotFound, c, w.path)
 			}
+			out = append(out, w)
 		}
 	}
 	return out, nil

@@ -30,7 +30,10 @@ type Curated struct {
 	Prefix, Suite string
 	Date          time.Time
 	ValidUntil    time.Time // zero: none
-	Components    []string
+	// Flat makes a flat archive: one Packages (and Sources) beside the Release,
+	// for the empty component and architecture ("source" for Sources).
+	Flat          bool
+	Components    []string // none if Flat
 	Architectures []string // "source" asks for Sources; "all" adds nothing
 	Origin, Label string   // override; "" keeps upstream's (for class site: "mmoci", prefix)
 	// Stanzas by component and architecture, in final order; an "all" package
@@ -38,11 +41,18 @@ type Curated struct {
 	Stanzas map[ComponentArch][]deb.Stanza
 }
 
-// ComponentArch names an index: component and architecture ("source" for Sources).
+// ComponentArch names an index: component and architecture ("source" for
+// Sources). In a flat archive there is no component, and one Packages for all architectures.
 type ComponentArch struct{ Component, Architecture string }
 
 // Path is where the uncompressed index stands below dists/SUITE.
 func (c ComponentArch) Path() string {
+	switch c {
+	case ComponentArch{}:
+		return "Packages"
+	case ComponentArch{Architecture: "source"}:
+		return "Sources"
+	}
 	if c.Architecture == "source" {
 		return c.Component + "/source/Sources"
 	}
@@ -88,10 +98,16 @@ func (c Curated) indices() ([]ComponentArch, error) {
 		return nil, errors.New("no date")
 	case !c.ValidUntil.IsZero() && !c.ValidUntil.After(c.Date):
 		return nil, errors.New("valid until a time before its date")
-	case len(c.Components) == 0:
+	case len(c.Components) == 0 && !c.Flat:
 		return nil, errors.New("no component")
 	}
 	wanted := map[ComponentArch]bool{}
+	if c.Flat {
+		wanted[ComponentArch{}] = true
+		if slices.Contains(c.Architectures, "source") {
+			wanted[ComponentArch{Architecture: "source"}] = true
+		}
+	}
 	for _, component := range c.Components {
 		for _, arch := range c.Architectures {
 			ca := ComponentArch{component, arch}

@@ -1,0 +1,152 @@
+package mirror
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// siteSource is an own source package: a .dsc and the files it names, beside it.
+type siteSource struct {
+	name, version string
+	stanza        deb.Stanza
+	rows          []snapshot.Row // paths relative to the archive; the .dsc first
+	files         []string       // on disk, as rows
+}
+
+// maxDsc bounds a .dsc. The largest of Debian's have some tens of kB.
+const maxDsc = 4 << 20
+
+func compareSources(a, b siteSource) int {
+	return cmp.Or(cmp.Compare(a.name, b.name), deb.Compare(a.version, b.version), cmp.Compare(a.version, b.version))
+}
+
+// addDsc adds one source package; twice the same is one.
+func (fa *frozenArchive) addDsc(p string) error {
+	src, err := readDsc(p)
+	if err != nil {
+		return err
+	}
+	for _, was := range fa.siteSources {
+		if compareSources(was, src) != 0 {
+			continue
+		}
+		if was.rows[0].Digest == src.rows[0].Digest {
+			return nil
+		}
+		return fmt.Errorf("%w: source %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
+			src.name, src.version, was.files[0], was.rows[0].Digest, p, src.rows[0].Digest)
+	}
+	fa.siteSources = append(fa.siteSources, src)
+	return nil
+}
+
+// readDsc reads a .dsc (dsc(5)), clear-signed or not: the site's signature
+// over the snapshot is what vouches for it.
+func readDsc(p string) (siteSource, error) {
+	data, err := readSmall(p, maxDsc)
+	if err != nil {
+		return siteSource{}, err
+	}
+	src, err := parseDsc(filepath.Base(p), data)
+	if err != nil {
+		return siteSource{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+	}
+	src.files = append(src.files, p)
+	for _, r := range src.rows[1:] {
+		file := filepath.Join(filepath.Dir(p), filepath.Base(r.Path))
+		if err := sameFile(file, r.Blob()); err != nil {
+			return siteSource{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+		}
+		src.files = append(src.files, file)
+	}
+	return src, nil
+}
+
+func readSmall(file string, limit int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%w: %s: more than %d bytes", config.ErrUsage, file, limit)
+	}
+	return data, err
+}
+
+// parseDsc makes the stanza of a Sources index from a .dsc, as dpkg-scansources
+// does: Package in place of Source, Directory, and the .dsc among its own files.
+// Of the lists of files only the strong one stays.
+func parseDsc(name string, data []byte) (siteSource, error) {
+	text := data
+	if bytes.HasPrefix(data, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
+		var err error
+		if text, _, err = archive.VerifyClearsigned(data, archive.Trust{}); err != nil {
+			return siteSource{}, err
+		}
+	}
+	var control deb.Stanza
+	for st, err := range deb.Stanzas(text) {
+		switch {
+		case err != nil:
+			return siteSource{}, err
+		case control != nil:
+			return siteSource{}, errors.New("more than one stanza")
+		}
+		control = st
+	}
+	src := siteSource{name: control.Get("Source"), version: control.Get("Version")}
+	if err := archive.ValidPath("pool/main/" + src.name); err != nil || src.name == "" || strings.ContainsAny(src.name, "/ \n") {
+		return src, fmt.Errorf("Source %q is no name", src.name)
+	}
+	if _, err := deb.ParseVersion(src.version); err != nil {
+		return src, fmt.Errorf("Version: %w", err)
+	}
+	if control.Get("Checksums-Sha256") == "" {
+		return src, errors.New("no Checksums-Sha256")
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Package: %s\n", src.name)
+	for field, value := range control.Fields() {
+		switch strings.ToLower(field) {
+		case "source", "files", "checksums-sha1", "checksums-sha256", "checksums-sha512", "directory", "package":
+		case "package-list":
+			fmt.Fprintf(&b, "%s:\n %s\n", field, value)
+		default:
+			fmt.Fprintf(&b, "%s: %s\n", field, value)
+		}
+	}
+	fmt.Fprintf(&b, "Directory: pool/main/%s\n", src.name)
+	fmt.Fprintf(&b, "Checksums-Sha256:\n %x %d %s\n %s\n", sha256.Sum256(data), len(data), name, control.Get("Checksums-Sha256"))
+	src.stanza = deb.Stanza(b.String())
+	var err error
+	src.rows, err = sourceRows(src.stanza)
+	return src, err
+}
+
+// sameFile holds a file on disk against what a .dsc says of it.
+func sameFile(file string, want snapshot.Blob) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	r := snapshot.NewReader(f, want)
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return fmt.Errorf("%s is not the file that it names: %v", file, err)
+	}
+	return nil
+}
