@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -155,12 +154,3 @@ func (s *store) join(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 
 // errNotKept marks a job that ended because the store could not be written.
 var errNotKept = errors.New("not kept")
-
-// skip reads n bytes away.
-func skip(r io.Reader, n int64) error {
-	got, err := io.CopyN(io.Discard, r, n)
-	if err == io.EOF && got < n {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
