@@ -1,58 +1,60 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"runtime"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/artifact"
-	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// extractFlags are shared by pull --extract and install.
-type extractFlags struct {
-	dir, arch, status string
-	recommends        bool
-}
-
 func (a *app) pull() *cobra.Command {
 	var p planFlags
+	var places placeFlags
 	var x extractFlags
-	var extract []string
+	var packages []string
 	var install bool
 	cmd := &cobra.Command{
 		Use:   "pull [REF] {-o DIR | --extract PKG[=VERSION][,PKG..]}",
 		Short: "Fetch the apt tree of a snapshot, or exactly the .debs that a package needs",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `With -o DIR alone: every file of the snapshot as an apt tree (DIR/PREFIX/dists, DIR/PREFIX/pool), proved through the chain;
+apt reads it as it is (URIs: file:/DIR/PREFIX).
+
+With --extract: the named packages and what they need that the host does not have, for dpkg. One line is printed per call of
+"dpkg -i", in an order in which they work; a dependency loop shares a line. What the host has is told by its dpkg status.
+
+A rerun resumes: what is there and verifies stays. A directory that holds anything else is refused.`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
 	p.trustFlags(f)
-	x.flags(f.StringVarP, f.StringVar)
-	f.StringSliceVar(&extract, "extract", nil, "packages to extract with what they need: `PKG[=VERSION]`,..")
-	f.BoolVar(&x.recommends, "recommends", false, "take Recommends into the closure")
-	f.BoolVar(&install, "install", false, "hand the packages to dpkg")
+	places.flags(f)
+	x.flags(f)
+	f.StringSliceVar(&packages, "extract", nil, "packages to extract with what they need: `PKG[=VERSION]`,..")
+	f.BoolVar(&install, "install", false, "hand the packages to dpkg: mmoci install")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, trust, err := a.open(cmd, &p, args)
+		switch {
+		case install && len(packages) == 0:
+			return fmt.Errorf("%w: --install needs --extract PKG", mirror.ErrUsage)
+		case install && (x.arch != "" || x.status != ""):
+			return fmt.Errorf("%w: --install is for this host: --arch and --host-status do not go with it", mirror.ErrUsage)
+		case install:
+			return a.runInstall(cmd, &p, &places, installing{refs: args, packages: packages, dir: x.dir, recommends: x.recommends})
+		case len(packages) == 0 && x.dir == "":
+			return fmt.Errorf("%w: say where to: -o DIR, or what: --extract PKG", mirror.ErrUsage)
+		}
+		s, trust, err := a.open(cmd, &p, &places, args)
 		if err != nil {
 			return err
 		}
-		switch {
-		case len(extract) > 0:
-			return a.extract(cmd, s, trust, extract, x, install)
-		case install:
-			return fmt.Errorf("%w: --install needs --extract PKG", mirror.ErrUsage)
-		case x.dir == "":
-			return fmt.Errorf("%w: say where to: -o DIR, or what: --extract PKG", mirror.ErrUsage)
+		if len(packages) > 0 {
+			return a.extract(cmd, s, trust, packages, x)
 		}
 		start := time.Now()
 		res, err := mirror.Pull(cmd.Context(), mirror.Pulling{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log})
@@ -66,14 +68,27 @@ func (a *app) pull() *cobra.Command {
 	return cmd
 }
 
-func (x *extractFlags) flags(short func(*string, string, string, string, string), long func(*string, string, string, string)) {
-	short(&x.dir, "output", "o", "", "output `DIR` (with --extract: ./mmoci-debs)")
-	long(&x.arch, "arch", "", "architecture of the host (default: this one's)")
-	long(&x.status, "host-status", "", "dpkg status `FILE` of the host, or none (default: this host's)")
+// placeFlags are where a snapshot is read beside its own place.
+type placeFlags struct{ mirrors []string }
+
+func (p *placeFlags) flags(f *pflag.FlagSet) {
+	f.StringArrayVar(&p.mirrors, "mirror", nil, "`REF` of a place to try first, asked by digest (repeatable, in order)")
+}
+
+func (p *placeFlags) references() ([]artifact.Reference, error) {
+	var out []artifact.Reference
+	for _, m := range p.mirrors {
+		ref, err := artifact.ParseReference(m)
+		if err != nil {
+			return nil, fmt.Errorf("--mirror: %w", err)
+		}
+		out = append(out, ref)
+	}
+	return out, nil
 }
 
 // open opens the snapshot that a reader works on and says how it is believed.
-func (a *app) open(cmd *cobra.Command, p *planFlags, args []string) (*snapshot.Snapshot, mirror.Trust, error) {
+func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []string) (*snapshot.Snapshot, mirror.Trust, error) {
 	plan, err := p.plan()
 	if err != nil {
 		return nil, mirror.Trust{}, err
@@ -82,16 +97,28 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, args []string) (*snapshot.S
 	if err != nil {
 		return nil, mirror.Trust{}, err
 	}
+	mirrors, err := places.references()
+	if err != nil {
+		return nil, mirror.Trust{}, err
+	}
 	trust, err := p.trust(plan)
 	if err != nil {
 		return nil, trust, err
 	}
 	trust.Memory = a.memory(plan)
-	s, err := mirror.Open(cmd.Context(), ref, trust, a.options())
+	sealed, err := mirror.OpenAnywhere(cmd.Context(), ref, mirrors, a.options(), a.log)
 	if err != nil {
 		return nil, trust, err
 	}
-	a.detail("%s: %s, snapshot of %s, %s", ref, s.Root, s.Statement.Date.Format(time.RFC3339), believed(s))
+	s, err := trust.Believe(ref, sealed)
+	if err != nil {
+		return nil, trust, err
+	}
+	date := s.Statement.Date
+	a.detail("%s: %s, snapshot of %s, %s", ref, s.Root, date.Format(time.RFC3339), believed(s))
+	if date.After(trust.Now) {
+		a.log("the clock of this host is at %s, the snapshot is of %s: apt will refuse it until the clock is set", trust.Now.UTC().Format(time.RFC3339), date.Format(time.RFC3339))
+	}
 	return s, trust, nil
 }
 
@@ -114,129 +141,4 @@ func believed(s *snapshot.Snapshot) string {
 		return "pinned by digest"
 	}
 	return "not signed by a key that is given"
-}
-
-func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust mirror.Trust, queries []string, x extractFlags, install bool) error {
-	q := mirror.Extracting{
-		Snapshot: s, Trust: trust, Queries: queries, Dir: x.dir, Architecture: x.arch,
-		Recommends: x.recommends, Log: a.log,
-	}
-	if q.Dir == "" {
-		q.Dir = "mmoci-debs"
-	}
-	if q.Architecture == "" {
-		q.Architecture = debArch()
-	}
-	var err error
-	if q.Host, err = a.hostStatus(x.status); err != nil {
-		return err
-	}
-	start := time.Now()
-	res, err := mirror.Extract(cmd.Context(), q)
-	if err != nil {
-		return err
-	}
-	a.log("%d packages, %s (%s were there) in %s, %.1f s", len(res.Chosen.Packages), size(res.Bytes), size(res.Reused), q.Dir, time.Since(start).Seconds())
-	if install {
-		return host.Install(cmd.Context(), res.Groups, a.stdout, a.stderr)
-	}
-	for _, g := range res.Groups {
-		fmt.Fprintln(a.stdout, strings.Join(g, " "))
-	}
-	return nil
-}
-
-// statusFile is where dpkg keeps what is installed (dpkg(1), FILES).
-const statusFile = "/var/lib/dpkg/status"
-
-// hostStatus reads what the host has; nil for none.
-func (a *app) hostStatus(name string) (*resolve.Host, error) {
-	if name == "none" {
-		return nil, nil
-	}
-	file := name
-	if file == "" {
-		file = statusFile
-	}
-	data, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) && name == "" {
-		a.log("host status: none (%s is not there)", file)
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: host status: %w", mirror.ErrUsage, err)
-	}
-	a.log("host status: %s; what it has is left out (--host-status none takes everything)", file)
-	h, err := resolve.ParseStatus(data)
-	if err != nil {
-		return nil, fmt.Errorf("%w: host status %s: %w", mirror.ErrUsage, file, err)
-	}
-	return h, nil
-}
-
-// debArch is Debian's name of the architecture this binary runs on.
-func debArch() string {
-	names := map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el", "mips64le": "mips64el", "loong64": "loong64"}
-	if n, ok := names[runtime.GOARCH]; ok {
-		return n
-	}
-	return runtime.GOARCH
-}
-
-// install is pull --extract --install under its other name.
-func (a *app) install() *cobra.Command {
-	var p planFlags
-	var x extractFlags
-	var ref string
-	cmd := &cobra.Command{
-		Use:   "install PKG[=VERSION]..",
-		Short: "Extract packages with what they need and hand them to dpkg",
-		Args:  cobra.MinimumNArgs(1),
-	}
-	p.trustFlags(cmd.Flags())
-	x.flags(cmd.Flags().StringVarP, cmd.Flags().StringVar)
-	cmd.Flags().StringVar(&ref, "ref", "", "reference (default: ref: of the configuration)")
-	cmd.Flags().BoolVar(&x.recommends, "recommends", false, "take Recommends into the closure")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var refs []string
-		if ref != "" {
-			refs = []string{ref}
-		}
-		s, trust, err := a.open(cmd, &p, refs)
-		if err != nil {
-			return err
-		}
-		return a.extract(cmd, s, trust, args, x, true)
-	}
-	return cmd
-}
-
-// copy copies an artifact from any place to any other.
-func (a *app) copy() *cobra.Command {
-	return &cobra.Command{
-		Use:   "copy SRC DST",
-		Short: "Copy a snapshot between registries, layouts and oci-archives, bytes unchanged",
-		Args:  cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			src, err := artifact.ParseReference(args[0])
-			if err != nil {
-				return err
-			}
-			dst, err := artifact.ParseReference(args[1])
-			if err != nil {
-				return err
-			}
-			bar := a.progress()
-			o := a.options()
-			o.Progress = bar.event
-			res, err := artifact.Copy(cmd.Context(), src, dst, o)
-			bar.end()
-			if err != nil {
-				return err
-			}
-			a.log("copied %d files, %s; %s were there", res.Uploaded, size(res.Bytes), size(res.Reused))
-			fmt.Fprintln(a.stdout, res.Reference)
-			return nil
-		},
-	}
 }

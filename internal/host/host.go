@@ -3,31 +3,65 @@
 package host
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strings"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
-// ErrDpkg marks a failure of dpkg itself; its own words went to stderr.
-var ErrDpkg = errors.New("dpkg")
+var (
+	// ErrDpkg marks a failure of dpkg itself; its own words went to Out.
+	ErrDpkg = errors.New("dpkg")
+	// ErrBusy marks a host on which another package manager is at work.
+	ErrBusy = errors.New("busy")
+	// ErrNotRoot marks a change that needs root's rights.
+	ErrNotRoot = errors.New("root is needed")
+)
 
-// Install hands groups of .debs to dpkg, one call a group, in order. It stops
-// at the first that fails. Questions of maintainer scripts are answered as
-// apt's non-interactive use does: debconf's defaults, and of a changed
-// conffile the installed version is kept (dpkg(1), --force-confold).
-func Install(ctx context.Context, groups [][]string, stdout, stderr io.Writer) error {
-	for _, g := range groups {
-		args := append([]string{"--force-confdef", "--force-confold", "-i", "--"}, g...)
-		cmd := exec.CommandContext(ctx, "dpkg", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		cmd.Stdout, cmd.Stderr = stdout, stderr
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%w -i %s: %w (dpkg --configure -a finishes what was unpacked)", ErrDpkg, strings.Join(g, " "), err)
-		}
+// Host is a machine, or the root directory of one. The zero value is this
+// machine. Not safe for concurrent use; [Host.Lock] keeps other programs out.
+type Host struct {
+	Root string    // directory; "" is "/"
+	Out  io.Writer // what dpkg and maintainer scripts say; nil: nowhere
+	UID  int       // who asks (os.Geteuid)
+}
+
+// path is a file of the host.
+func (h *Host) path(name string) string { return filepath.Join("/", h.Root, name) }
+
+// StatusFile is where dpkg keeps what is installed (dpkg(1), FILES).
+func (h *Host) StatusFile() string { return h.path("var/lib/dpkg/status") }
+
+// Writable refuses a change that cannot succeed, before anything is fetched for it.
+func (h *Host) Writable() error {
+	if h.Root == "" && h.UID != 0 {
+		return fmt.Errorf("%w to change this host: run it as root (sudo mmoci ..), or for a directory (--root DIR)", ErrNotRoot)
+	}
+	if err := unix.Access(h.path(""), unix.X_OK); err != nil {
+		return fmt.Errorf("root directory %s: %w", h.path(""), err)
 	}
 	return nil
+}
+
+// Lock takes the lock that apt and its like take before they look at the
+// status (/var/lib/dpkg/lock-frontend), so that nothing changes between
+// resolving and dpkg's last call. ErrBusy if another has it.
+func (h *Host) Lock() (unlock func(), err error) {
+	name := h.path("var/lib/dpkg/lock-frontend")
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("dpkg's lock: %w", err)
+	}
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock); err != nil {
+		f.Close()
+		if err == unix.EAGAIN || err == unix.EACCES {
+			return nil, fmt.Errorf("%w: another package manager holds %s; run this again when it has ended", ErrBusy, name)
+		}
+		return nil, fmt.Errorf("dpkg's lock %s: %w", name, err)
+	}
+	return func() { f.Close() }, nil
 }

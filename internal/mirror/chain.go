@@ -84,7 +84,7 @@ func suiteName(base, prefix string, v view) string {
 func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
 	data := map[string][]byte{}
 	for _, f := range p.files {
-		b, err := c.s.ReadBlob(ctx, f.Blob, maxRelease)
+		b, err := c.readBlob(ctx, f.Blob, maxRelease)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
@@ -243,10 +243,19 @@ func blobOf(f archive.ReleaseFile, row snapshot.Row) (snapshot.Blob, error) {
 	return snapshot.Blob{Digest: d, Size: f.Size}, err
 }
 
+// readBlob reads a small blob, at another place where one gave wrong bytes.
+func (c *chain) readBlob(ctx context.Context, b snapshot.Blob, limit int64) (data []byte, err error) {
+	err = again(func() error {
+		data, err = c.s.ReadBlob(ctx, b, limit)
+		return err
+	})
+	return data, err
+}
+
 // read reads an index, verified and decompressed.
 func (c *chain) read(ctx context.Context, ix provenIndex) ([]byte, error) {
 	name := ix.suite.base + ix.path
-	stored, err := c.s.ReadBlob(ctx, ix.blob, ix.blob.Size)
+	stored, err := c.readBlob(ctx, ix.blob, ix.blob.Size)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", name, err)
 	}

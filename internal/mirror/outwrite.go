@@ -68,10 +68,7 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 		return err
 	}
 	temp := path.Join(dir, tempMark+path.Base(name))
-	err := o.transfer(ctx, s, name, temp)
-	for errors.Is(err, errElsewhere) {
-		err = o.transfer(ctx, s, name, temp)
-	}
+	err := again(func() error { return o.transfer(ctx, s, name, temp) })
 	if err == nil && vet != nil {
 		err = vet(name, func() (io.ReadCloser, error) { return o.root.Open(temp) })
 	}

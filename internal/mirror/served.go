@@ -15,6 +15,9 @@ import (
 type Source struct {
 	Ref     artifact.Reference
 	Options artifact.Options
+	// Mirrors are tried before Ref's own place, by digest ([OpenAnywhere]); Log hears of those that are skipped.
+	Mirrors []artifact.Reference
+	Log     Log
 	// Through, if not nil, puts a store before the place's blobs.
 	Through func(snapshot.Blobs) snapshot.Blobs
 }
@@ -37,7 +40,7 @@ func (s *Source) Open(ctx context.Context, id string) (*snapshot.Snapshot, error
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := artifact.Open(ctx, ref, s.Options)
+	sealed, err := OpenAnywhere(ctx, ref, s.Mirrors, s.Options, s.Log)
 	if err != nil {
 		return nil, err
 	}

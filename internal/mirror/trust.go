@@ -102,6 +102,11 @@ func Open(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Optio
 	if err != nil {
 		return nil, err
 	}
+	return t.Believe(ref, sealed)
+}
+
+// Believe is the second half of [Open], of a snapshot that was read from ref.
+func (t Trust) Believe(ref artifact.Reference, sealed *snapshot.Sealed) (*snapshot.Snapshot, error) {
 	s, err := sealed.Unseal(t.Site)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w%s", ref, err, t.mistaken(sealed))

@@ -44,6 +44,23 @@ type download struct {
 	closed bool
 }
 
+// Seek goes on at an offset from the start, of which the bytes before are had
+// from elsewhere: a Range request, where the registry knows Range.
+func (d *download) Seek(offset int64, whence int) (int64, error) {
+	if whence != io.SeekStart || offset < 0 || offset > d.blob.Size {
+		return 0, fmt.Errorf("blob %s: seek to %d: %w", d.blob.Digest, offset, errors.ErrUnsupported)
+	}
+	if offset == d.offset {
+		return offset, nil
+	}
+	d.drop()
+	d.offset = offset
+	if err := d.place.retry(d.ctx, d.connect); err != nil {
+		return 0, explain("read blob "+d.blob.Digest.String(), d.place.ref, err)
+	}
+	return offset, nil
+}
+
 // connect asks for the rest of the blob.
 func (d *download) connect(ctx context.Context) (err error) {
 	ctx, dog, cancel := newWatchdog(ctx, d.place.stall)

@@ -149,5 +149,10 @@ func (t *tarStore) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, 
 	if e.size != b.Size {
 		return nil, integrity("blob %s in %s has %d bytes, want %d", b.Digest, t.name, e.size, b.Size)
 	}
-	return &snapshot.Content{R: io.NopCloser(io.NewSectionReader(t.f, e.offset, e.size))}, nil
+	return &snapshot.Content{R: section{io.NewSectionReader(t.f, e.offset, e.size)}}, nil
 }
+
+// section is an entry of the tar; the file stays open for others.
+type section struct{ *io.SectionReader }
+
+func (section) Close() error { return nil }

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/internal/host"
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/resolve"
+)
+
+// debsDir is where install keeps its .debs until dpkg has them: a directory a
+// set, so that a rerun resumes and another set is not in the way.
+const debsDir = "var/cache/mmoci"
+
+// installing is what install was asked.
+type installing struct {
+	refs, packages []string
+	dir, root      string
+	recommends     bool
+	dryRun         bool
+}
+
+// install is pull --extract --install under its other name.
+func (a *app) install() *cobra.Command {
+	var p planFlags
+	var places placeFlags
+	var q installing
+	var ref string
+	cmd := &cobra.Command{
+		Use:   "install PKG[=VERSION]..",
+		Short: "Extract packages with what they need and hand them to dpkg",
+		Long: `Resolves the packages over the proven indices and this host's dpkg status, fetches exactly the .debs that are missing, verifies
+each down to its control file, and hands them to dpkg: what others Pre-Depend on is configured first, dependency loops go together.
+Nothing that works is broken for it: no package is removed, held ones stay, and what cannot be met is refused (exit code 4)
+before anything is fetched. Packages that are there already are left as they are; with all of them there, there is nothing to do.
+
+Nobody is asked anything: debconf takes its defaults (DEBIAN_FRONTEND=noninteractive), and a conffile that was changed on this host
+stays as it is, as apt-get -y does with -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold.
+
+dpkg's output goes to stderr, what came true to stdout, one line a package. If dpkg fails, the exit code is 1: mend what it names,
+run "dpkg --configure -a", and the same command again. While it works, apt and dpkg are locked out as apt does it.`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	f := cmd.Flags()
+	p.trustFlags(f)
+	places.flags(f)
+	f.StringVar(&ref, "ref", "", "reference (default: ref: of the configuration)")
+	f.StringVarP(&q.dir, "output", "o", "", "keep the .debs in `DIR` (default: under /var/cache/mmoci, until dpkg has them)")
+	f.StringVar(&q.root, "root", "", "install into the root file system `DIR` (dpkg --root)")
+	f.BoolVar(&q.recommends, "recommends", false, "take Recommends into the closure")
+	f.BoolVar(&q.dryRun, "dry-run", false, "say what would be installed, change nothing")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if q.packages = args; ref != "" {
+			q.refs = []string{ref}
+		}
+		return a.runInstall(cmd, &p, &places, q)
+	}
+	return cmd
+}
+
+func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q installing) error {
+	h := &host.Host{Root: q.root, Out: a.stderr, UID: os.Geteuid()}
+	if !q.dryRun {
+		if err := h.Writable(); err != nil {
+			return err
+		}
+		unlock, err := h.Lock()
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	if err := h.Settled(); err != nil {
+		return err
+	}
+	status, err := a.hostStatus("", h.StatusFile())
+	if err != nil {
+		return err
+	}
+	if status == nil {
+		return fmt.Errorf("%w: %s is not there: no dpkg to install with; mmoci pull --extract leaves the .debs to other means", mirror.ErrUsage, h.StatusFile())
+	}
+	s, trust, err := a.open(cmd, p, places, q.refs)
+	if err != nil {
+		return err
+	}
+	arch := h.Architecture(cmd.Context())
+	if arch == "" {
+		return fmt.Errorf("%w: no dpkg in PATH to install with; mmoci pull --extract leaves the .debs to other means", mirror.ErrUsage)
+	}
+	chosen, err := mirror.Choose(cmd.Context(), mirror.Extracting{
+		Snapshot: s, Trust: trust, Queries: q.packages, Architecture: arch, Recommends: q.recommends, Host: status, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	if len(chosen.Chosen.Packages) == 0 {
+		a.log("nothing to do: %v is there, with what it needs", q.packages)
+		return nil
+	}
+	return a.handOver(cmd.Context(), h, chosen, status, q)
+}
+
+// handOver fetches what was chosen and gives it to dpkg.
+func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selection, status *resolve.Host, q installing) error {
+	a.log("%d packages, %s to fetch", len(chosen.Chosen.Packages), size(chosen.Bytes))
+	if q.dryRun {
+		for _, g := range chosen.Groups() {
+			for _, p := range g {
+				fmt.Fprintf(a.stdout, "would install %s %s %s\n", p.Name, p.Version, p.Architecture)
+			}
+		}
+		return nil
+	}
+	if err := roomFor(filepath.Join("/", q.root, "usr"), chosen, status); err != nil {
+		return err
+	}
+	dir, own := q.dir, q.dir == ""
+	if own {
+		dir = filepath.Join("/", q.root, debsDir, chosen.ID().Hex()[:12])
+	}
+	got, err := chosen.Fetch(ctx, dir)
+	if err != nil {
+		return err
+	}
+	a.detail("%s fetched to %s, %s were there", size(got.Bytes-got.Reused), dir, size(got.Reused))
+	changes, err := h.Install(ctx, batches(chosen, got))
+	for _, c := range changes {
+		fmt.Fprintln(a.stdout, c)
+	}
+	if err != nil {
+		return err
+	}
+	a.log("%d packages are installed and configured", len(changes))
+	if !own {
+		return nil
+	}
+	return os.RemoveAll(filepath.Join("/", q.root, debsDir)) // the lock says that nobody else is in there
+}
+
+// batches are the calls of dpkg with the files they take.
+func batches(chosen *mirror.Selection, got *mirror.Extracted) [][]host.File {
+	paths := map[*resolve.Package]string{}
+	for i, g := range chosen.Groups() {
+		for j, p := range g {
+			paths[p] = got.Groups[i][j]
+		}
+	}
+	var out [][]host.File
+	for _, b := range chosen.Batches() {
+		var files []host.File
+		for _, p := range b {
+			files = append(files, host.File{Package: host.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture}, Path: paths[p]})
+		}
+		out = append(out, files)
+	}
+	return out
+}
+
+// roomFor refuses before the first byte what the disk cannot hold when it is
+// unpacked. Upgrades are left out of the count: they take the place of what is there.
+func roomFor(dir string, chosen *mirror.Selection, status *resolve.Host) error {
+	var need int64
+	for _, c := range chosen.Chosen.Packages {
+		kib, err := strconv.ParseInt(c.Stanza.Get("Installed-Size"), 10, 64)
+		if err == nil && kib > 0 && kib < 1<<40 && status.Installed(c.Name, c.Architecture) == "" {
+			need += kib << 10
+		}
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return nil // not there yet, or no answer; dpkg will tell
+	}
+	if free := int64(st.Bavail) * int64(st.Bsize); need > free {
+		return fmt.Errorf("%s: the packages take %s when they are installed and %s are free: %w", dir, size(need), size(free), unix.ENOSPC)
+	}
+	return nil
+}

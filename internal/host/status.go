@@ -1,0 +1,71 @@
+package host
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/pkg/deb"
+)
+
+// Package is one that dpkg knows of.
+type Package struct{ Name, Version, Architecture string }
+
+// spec is how dpkg is told of it; without the architecture where it has none of its own.
+func (p Package) spec() string {
+	if p.Architecture == "all" {
+		return p.Name
+	}
+	return p.Name + ":" + p.Architecture
+}
+
+// state is what dpkg says of a package: version, and the third word of Status
+// ("installed", "unpacked", "half-configured"; dpkg(1), package states).
+type state struct{ version, word string }
+
+// configured tells a package that works, if only its triggers are still to run.
+func (s state) configured() bool {
+	return s.word == "installed" || s.word == "triggers-pending" || s.word == "triggers-awaited"
+}
+
+// status reads dpkg's status by name:architecture.
+func (h *Host) status() (map[string]state, error) {
+	data, err := os.ReadFile(h.StatusFile())
+	if err != nil {
+		return nil, fmt.Errorf("dpkg status: %w", err)
+	}
+	all := map[string]state{}
+	sc := deb.NewScanner(data)
+	for {
+		s, err := sc.Next()
+		if err == io.EOF {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("dpkg status: line %d: %w", sc.Line(), err)
+		}
+		words := strings.Fields(s.Get("Status"))
+		if len(words) == 3 {
+			all[s.Get("Package")+":"+s.Get("Architecture")] = state{s.Get("Version"), words[2]}
+		}
+	}
+}
+
+// Settled refuses a host whose dpkg was interrupted in the middle of writing:
+// its status is not what is true (dpkg's journal, /var/lib/dpkg/updates).
+func (h *Host) Settled() error {
+	entries, err := os.ReadDir(h.path("var/lib/dpkg/updates"))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("dpkg's journal: %w", err)
+	}
+	numbered := func(e os.DirEntry) bool { return strings.Trim(e.Name(), "0123456789") == "" }
+	if slices.ContainsFunc(entries, numbered) {
+		return fmt.Errorf("%w was interrupted and its status is not up to date; first run: dpkg --configure -a", ErrDpkg)
+	}
+	return nil
+}
