@@ -296,3 +296,5 @@ func Write(t testing.TB, s *snapshot.Snapshot, dir, tag string) artifact.Referen
 	}
 	return ref
 }
+
+func itoa(n int64) string { return fmt.Sprint(n) }
