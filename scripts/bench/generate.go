@@ -7,6 +7,7 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -72,7 +73,7 @@ func (g generated) members(day int) []member {
 			source = i
 		}
 		m := &out[i]
-		m.name = fmt.Sprintf("lib%c%05d-bench", 'a'+r.IntN(26), i)
+		m.name = fmt.Sprintf("lib%c%05d-%s", 'a'+r.IntN(26), i, g.suite)
 		m.source = fmt.Sprintf("source-%05d", source)
 		m.version = fmt.Sprintf("2.%d-%d", source%40, 1+g.revision(source, day))
 		m.size = max(300, int(sizes[i]*float64(g.bytes)/sum)-900) // what is around the data
@@ -230,13 +231,21 @@ func (g generated) writeSuite(dir string, index []byte, date time.Time) error {
 	}
 	for _, f := range files[1:] {
 		for _, name := range []string{filepath.Join(dir, f.name), filepath.Join(byHash, sha256Hex(f.data))} {
-			if err := os.WriteFile(name, f.data, 0o644); err != nil {
+			if err := replace(name, f.data); err != nil {
 				return err
 			}
 		}
 	}
 	signed := archiveKey().Clearsign(noTest{}, release.Bytes(), date)
-	return os.WriteFile(filepath.Join(dir, "InRelease"), signed, 0o644)
+	return replace(filepath.Join(dir, "InRelease"), signed)
+}
+
+// replace writes a new file: the old one may be another day's, too, by a hard link.
+func replace(name string, data []byte) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(name, data, 0o644)
 }
 
 func sha256Hex(data []byte) string {

@@ -92,7 +92,6 @@ func (b *bench) run(ctx context.Context, rows string) error {
 		fmt.Fprintf(os.Stderr, "bench: %s\n", g.name)
 		if err := g.run(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", g.name, err))
-			fmt.Fprintln(os.Stderr, "bench:", errs[len(errs)-1])
 		}
 		if ctx.Err() != nil {
 			break
