@@ -198,3 +198,15 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("statement: %s", statement.body)
 	}
 }
+
+// apt refuses a whole file of which one stanza has no Components.
+func TestSourcesLeaveOutUnusedSuites(t *testing.T) {
+	t.Parallel()
+	m := newMemoryBlobs()
+	sn := spec{date: day(1), unused: "bookworm-updates"}.take(t, m)
+	_, base := run(t, Options{Sources: []Source{newTag(sn)}}, false)
+	text := string(request(t, base, "GET", "/setup/docker-upstream.sources").body)
+	if got := fieldsOf([]byte(text)); got["Suites"] != "bookworm" || got["Components"] != "main" || strings.Count(text, "URIs:") != 1 {
+		t.Errorf("sources:\n%s", text)
+	}
+}

@@ -133,7 +133,11 @@ func (ex *exchange) sourcesText(at place, h *held, prefix string, upstream bool)
 	for _, suite := range a.Suites {
 		var c carried
 		if !snapshot.IsFlat(suite.Name) {
-			c = carriedOf(h.Table, base, suite.Name)
+			// A suite from which nothing was drawn has no index in the upstream
+			// view, and apt refuses a whole file for one stanza without Components.
+			if c = carriedOf(h.Table, base, suite.Name); len(c.components) == 0 {
+				continue
+			}
 		}
 		// Upstream's validity cannot be renewed for a snapshot that stays.
 		valid := at.fixed == nil || (a.Mode == snapshot.Curated && !upstream) || !expires(ex.r.Context(), h, &suite)

@@ -92,6 +92,7 @@ type spec struct {
 	debs     map[string][]byte // path to content; package fields from the file name
 	prefix   string            // "" is docker
 	verbatim bool
+	unused   string // a suite that nothing was drawn from: its InRelease alone
 }
 
 // take makes an unsigned snapshot with one suite, bookworm, whose Release,
@@ -137,6 +138,15 @@ func (s spec) take(t testing.TB, m *memoryBlobs) *snapshot.Snapshot {
 		a.Suites[0].Files = append(a.Suites[0].Files, snapshot.SuiteFile{
 			Role: snapshot.UpstreamInRelease, Blob: up, Date: s.upstream, Path: "upstream/" + dists + "InRelease",
 		})
+	}
+	if s.unused != "" {
+		path := "upstream/" + prefix + "/dists/" + s.unused + "/InRelease"
+		own := prefix + "/dists/" + s.unused + "/Release"
+		up, release := add(path, []byte("upstream "+s.unused), snapshot.Package{}), add(own, []byte(s.unused), snapshot.Package{})
+		a.Suites = append(a.Suites, snapshot.Suite{Name: s.unused, Files: []snapshot.SuiteFile{
+			{Role: snapshot.Release, Blob: release, Date: s.date, Path: own},
+			{Role: snapshot.UpstreamInRelease, Blob: up, Date: s.upstream, Path: path},
+		}})
 	}
 	sn, err := snapshot.Take(snapshot.Frozen{
 		Date: s.date, Encoder: 1, Archives: []snapshot.Archive{a}, Files: rows, Lock: []byte("mmoci-lock-v1\n"), Blobs: m,
