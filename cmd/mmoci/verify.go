@@ -28,7 +28,7 @@ func (a *app) verify() *cobra.Command {
 		if require != "" && require != "upstream" {
 			return fmt.Errorf("%w: --require knows upstream only", mirror.ErrUsage)
 		}
-		s, trust, err := a.open(cmd, &p, args)
+		s, trust, err := a.open(cmd, &p, &placeFlags{}, args)
 		if err != nil {
 			return err
 		}
