@@ -40,8 +40,10 @@ func (a *app) lock() *cobra.Command {
 	f.BoolVar(&o.update, "update", false, "resolve anew, print what changes, write it")
 	f.StringArrayVar(&o.add, "add", nil, "add the package `QUERY` and what it needs to the lock, keeping its versions (repeatable)")
 	f.StringArrayVar(&o.accept, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
-	cmd.MarkFlagsMutuallyExclusive("check", "update", "add")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.check && (o.update || len(o.add) > 0) || o.update && len(o.add) > 0 {
+			return fmt.Errorf("%w: --check, --update and --add are one at a time", mirror.ErrUsage)
+		}
 		plan, err := o.archiveFlags.plan(cmd, &o.planFlags)
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mmoci": main})
+	testscript.Main(m, map[string]func(){"mmoci": main, "dpkg": fakeDpkg})
 }
 
 // TestScripts runs every command as a user types it, over synthetic signed
@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"lines":    cmdLines,
 			"replace":  cmdReplace,
 			"same":     cmdSame,
+			"crlf":     cmdCRLF,
 			"serving":  cmdServing,
 		},
 	})
@@ -64,20 +65,18 @@ func writeKeys(dir string) error {
 	return nil
 }
 
-// scriptT lets testarchive's builders fail the script.
-func scriptT(ts *testscript.TestScript) testing.TB { return ts.Value("t").(testing.TB) }
-
-// archive docker|debian|security DIR: lays out a synthetic archive.
+// archive KIND DIR: lays out a synthetic archive, one of archiveKinds, in place of what is there.
 func cmdArchive(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: archive docker|debian|security DIR")
+		ts.Fatalf("usage: archive KIND DIR")
 	}
-	made := map[string]func() testarchive.Archive{"docker": testarchive.Docker, "debian": testarchive.Debian, "security": testarchive.Security}[args[0]]
+	made := archiveKinds()[args[0]]
 	if made == nil {
 		ts.Fatalf("no archive %q", args[0])
 	}
 	tb := &scriptTB{ts: ts}
-	made().Build(tb).Write(tb, ts.MkAbs(args[1]))
+	ts.Check(os.RemoveAll(ts.MkAbs(args[1])))
+	made(tb).Write(tb, ts.MkAbs(args[1]))
 }
 
 // scriptTB is as much of testing.TB as testarchive uses.
@@ -230,6 +229,15 @@ func cmdReplace(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o644))
 }
 
+// crlf FILE: ends every line as Windows does.
+func cmdCRLF(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: crlf FILE")
+	}
+	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
 // same DIR DIR: both trees hold the same files with the same bytes and times.
 func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
@@ -270,9 +278,6 @@ func cmdServing(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: serving VAR [ARG..]")
 	}
-	cd, err := os.Getwd()
-	ts.Check(err)
-	_ = cd
 	ctx, cancel := context.WithCancel(context.Background())
 	pr, pw := io.Pipe()
 	done := make(chan int, 1)

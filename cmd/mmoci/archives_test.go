@@ -1,0 +1,168 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/mmoci/internal/testarchive"
+)
+
+// archiveKinds are the archives that scripts can lay out, by name.
+func archiveKinds() map[string]func(testing.TB) testarchive.Files {
+	of := func(make func() testarchive.Archive) func(testing.TB) testarchive.Files {
+		return func(t testing.TB) testarchive.Files { return make().Build(t) }
+	}
+	return map[string]func(testing.TB) testarchive.Files{
+		"docker":          of(testarchive.Docker),
+		"debian":          of(testarchive.Debian),
+		"security":        of(testarchive.Security),
+		"docker-next":     of(dockerNext),
+		"docker-detached": of(dockerDetached),
+		"mini":            of(mini),
+		"mini-old":        of(miniOld),
+		"mini-more":       of(miniMore),
+		"flat":            of(flatArchive),
+		"flat-path":       of(flatPath),
+		"multi":           of(multi),
+		"sha512":          of(onlySHA512),
+		"phased":          of(phased),
+		"malformed":       of(malformed),
+		"sources":         withSources,
+	}
+}
+
+func pkg(name, version, arch, component, depends string) testarchive.Package {
+	p := testarchive.Package{Name: name, Version: version, Architecture: arch, Component: component}
+	if depends != "" {
+		p.Fields = append(p.Fields, [2]string{"Depends", depends})
+	}
+	return p
+}
+
+// dockerNext is docker's archive five days later: 28.5.3 is out, what was before is gone.
+func dockerNext() testarchive.Archive {
+	a := testarchive.Docker()
+	s := &a.Suites[0]
+	s.Date = s.Date.AddDate(0, 0, 5)
+	s.Packages = slices.DeleteFunc(s.Packages, func(p testarchive.Package) bool { return strings.HasPrefix(p.Version, "5:28.5.1") })
+	for i := range s.Packages {
+		s.Packages[i].Version = strings.Replace(s.Packages[i].Version, "28.5.2", "28.5.3", 1)
+	}
+	return a
+}
+
+// dockerDetached has Release and Release.gpg, no InRelease.
+func dockerDetached() testarchive.Archive {
+	a := testarchive.Docker()
+	a.Suites[0].NoInRelease = true
+	return a
+}
+
+// mini is what the mini-mirror's own example asks for, in three components.
+func mini() testarchive.Archive {
+	return testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "stable", Origin: "Mini", Label: "Mini", Components: []string{"main", "extra", "third"},
+		Packages: []testarchive.Package{
+			pkg("package1", "1.0", "amd64", "main", "helper (>= 2)"),
+			pkg("helper", "2.1", "all", "extra", ""),
+			pkg("package2", "2.0-1", "amd64", "extra", ""),
+			pkg("package3", "3.5-1", "amd64", "third", ""),
+			pkg("package3", "3.6-1", "amd64", "third", ""),
+			pkg("package3", "3.7-1", "amd64", "third", ""),
+			pkg("unwanted", "1.0", "amd64", "main", ""),
+		},
+	}}}
+}
+
+// miniOld has package3 in an older version only.
+func miniOld() testarchive.Archive {
+	a := mini()
+	s := &a.Suites[0]
+	s.Packages = slices.DeleteFunc(s.Packages, func(p testarchive.Package) bool { return p.Name == "package3" && p.Version != "3.5-1" })
+	return a
+}
+
+// miniMore has a package more.
+func miniMore() testarchive.Archive {
+	a := mini()
+	s := &a.Suites[0]
+	s.Date = testarchive.DefaultDate().AddDate(0, 0, 1)
+	s.Packages = append(s.Packages, pkg("package4", "4.0", "amd64", "main", ""))
+	return a
+}
+
+func flatArchive() testarchive.Archive { return flatIn("./") }
+func flatPath() testarchive.Archive    { return flatIn("stable/x/") }
+
+// flatIn is a flat archive: tool needs data.
+func flatIn(dir string) testarchive.Archive {
+	return testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: dir, Suite: "flat", Codename: "flat", Origin: "Flat", Label: "Flat", Compressions: []string{"gz", "plain"},
+		Packages: []testarchive.Package{
+			pkg("tool", "1.0", "amd64", "", "data"), pkg("data", "1.0", "all", "", ""), pkg("unwanted", "1.0", "amd64", "", ""),
+		},
+	}}}
+}
+
+// multi is of two architectures and has a package for all.
+func multi() testarchive.Archive {
+	return testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "stable", Origin: "Multi", Label: "Multi", Architectures: []string{"amd64", "arm64"},
+		Packages: []testarchive.Package{
+			pkg("tool", "1.0", "amd64", "main", "data"), pkg("tool", "1.0", "arm64", "main", "data"), pkg("data", "1.0", "all", "main", ""),
+		},
+	}}}
+}
+
+// onlySHA512 lists SHA512 alone, in the Release and in the stanzas.
+func onlySHA512() testarchive.Archive {
+	a := mini()
+	a.Suites[0].SHA512 = true
+	return a
+}
+
+// phased has an update that half of the hosts shall wait for.
+func phased() testarchive.Archive {
+	a := mini()
+	s := &a.Suites[0]
+	p := pkg("package2", "2.0-2", "amd64", "extra", "")
+	p.Fields = append(p.Fields, [2]string{"Phased-Update-Percentage", "50"})
+	s.Packages = append(s.Packages, p)
+	return a
+}
+
+// malformed has a stanza that cannot be read, of package2.
+func malformed() testarchive.Archive {
+	a := mini()
+	a.Suites[0].EditIndex = func(path string, data []byte) []byte {
+		return []byte(strings.Replace(string(data), "Package: package2\n", "Package: package2\nno colon here\n", 1))
+	}
+	return a
+}
+
+// withSources has one package with its source: a .dsc and a tarball.
+func withSources(t testing.TB) testarchive.Files {
+	tarball := []byte("a tarball, to those who only carry it\n")
+	dsc := []byte("Format: 3.0 (native)\nSource: hello\nVersion: 1.0-1\n")
+	stanza := fmt.Sprintf("Package: hello\nBinary: hello\nVersion: 1.0-1\nFormat: 3.0 (native)\nDirectory: pool/main/h/hello\n"+
+		"Checksums-Sha256:\n %x %d hello_1.0-1.dsc\n %x %d hello_1.0-1.tar.xz\n\n", sha256.Sum256(dsc), len(dsc), sha256.Sum256(tarball), len(tarball))
+	hello := pkg("hello-bin", "1.0-1+b2", "amd64", "main", "")
+	hello.Source = "hello (1.0-1)"
+	a := testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "stable", AsDebian: true, Date: time.Date(2026, 1, 11, 0, 0, 0, 0, time.UTC),
+		Packages: []testarchive.Package{hello, pkg("other", "1.0", "amd64", "main", "")},
+		EditIndex: func(path string, data []byte) []byte {
+			if strings.HasSuffix(path, "source/Sources") {
+				return append(slices.Clone(data), stanza...)
+			}
+			return data
+		},
+	}}}
+	f := a.Build(t)
+	f["pool/main/h/hello/hello_1.0-1.dsc"], f["pool/main/h/hello/hello_1.0-1.tar.xz"] = dsc, tarball
+	return f
+}
