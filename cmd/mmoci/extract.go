@@ -83,7 +83,7 @@ func (a *app) hostStatus(name, own string) (*resolve.Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: host status: %w", mirror.ErrUsage, err)
 	}
-	a.log("host status: %s; what it has is left out (--host-status none takes everything)", file)
+	a.log("host status: %s; what it has is left out", file)
 	h, err := resolve.ParseStatus(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: host status %s: %w", mirror.ErrUsage, file, err)

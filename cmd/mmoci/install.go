@@ -66,7 +66,13 @@ run "dpkg --configure -a", and the same command again. While it works, apt and d
 }
 
 func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q installing) error {
-	h := &host.Host{Root: q.root, Out: a.stderr, UID: os.Geteuid()}
+	h := &host.Host{Out: a.stderr, UID: os.Geteuid()}
+	if q.root != "" {
+		var err error
+		if h.Root, err = filepath.Abs(q.root); err != nil {
+			return err
+		}
+	}
 	if !q.dryRun {
 		if err := h.Writable(); err != nil {
 			return err
@@ -119,12 +125,12 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selecti
 		}
 		return nil
 	}
-	if err := roomFor(filepath.Join("/", q.root, "usr"), chosen, status); err != nil {
+	if err := roomFor(h.Path("usr"), chosen, status); err != nil {
 		return err
 	}
 	dir, own := q.dir, q.dir == ""
 	if own {
-		dir = filepath.Join("/", q.root, debsDir, chosen.ID().Hex()[:12])
+		dir = filepath.Join(h.Path(debsDir), chosen.ID().Hex()[:12])
 	}
 	got, err := chosen.Fetch(ctx, dir)
 	if err != nil {
@@ -142,7 +148,7 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selecti
 	if !own {
 		return nil
 	}
-	return os.RemoveAll(filepath.Join("/", q.root, debsDir)) // the lock says that nobody else is in there
+	return os.RemoveAll(h.Path(debsDir)) // the lock says that nobody else is in there
 }
 
 // batches are the calls of dpkg with the files they take.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"replace":  cmdReplace,
 			"same":     cmdSame,
 			"crlf":     cmdCRLF,
+			"envfile":  cmdEnvFile,
 			"serving":  cmdServing,
 		},
 	})
@@ -91,10 +93,11 @@ func (s *scriptTB) Fatal(args ...any)                 { s.ts.Fatalf("%s", fmt.Sp
 func (s *scriptTB) Cleanup(f func())                  { s.ts.Defer(f) }
 func (s *scriptTB) Context() context.Context          { return context.Background() }
 
-// upstream VAR DIR: serves a directory over HTTP and sets VAR to its URL.
+// upstream VAR DIR [reset|gone GLOB]: serves a directory over HTTP and sets VAR
+// to its URL. The first request of files that match (by their last part) is reset, or they are gone.
 func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: upstream VAR DIR")
+	if neg || len(args) != 2 && len(args) != 4 {
+		ts.Fatalf("usage: upstream VAR DIR [reset|gone GLOB]")
 	}
 	files := testarchive.Files{}
 	root := ts.MkAbs(args[1])
@@ -108,6 +111,17 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		return err
 	}))
 	s := testarchive.Serve(&scriptTB{ts: ts}, files)
+	if len(args) == 4 {
+		s.Fault(func(p string, n int) testarchive.Broken {
+			switch match, _ := path.Match(args[3], path.Base(p)); {
+			case match && args[2] == "gone":
+				return testarchive.Broken{Status: http.StatusNotFound}
+			case match && n == 1:
+				return testarchive.Broken{Reset: true}
+			}
+			return testarchive.Broken{}
+		})
+	}
 	ts.Setenv(args[0], s.URL)
 }
 
@@ -235,6 +249,18 @@ func cmdCRLF(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: crlf FILE")
 	}
 	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// envfile FILE VAR..: replaces $VAR in a file by its value.
+func cmdEnvFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: envfile FILE VAR..")
+	}
+	text := ts.ReadFile(args[0])
+	for _, v := range args[1:] {
+		text = strings.ReplaceAll(text, "$"+v, ts.Getenv(v))
+	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
 }
 

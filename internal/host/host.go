@@ -24,24 +24,29 @@ var (
 // Host is a machine, or the root directory of one. The zero value is this
 // machine. Not safe for concurrent use; [Host.Lock] keeps other programs out.
 type Host struct {
-	Root string    // directory; "" is "/"
+	Root string    // directory, absolute; "" is "/"
 	Out  io.Writer // what dpkg and maintainer scripts say; nil: nowhere
 	UID  int       // who asks (os.Geteuid)
 }
 
-// path is a file of the host.
-func (h *Host) path(name string) string { return filepath.Join("/", h.Root, name) }
+// Path is a file of the host, named without its first slash.
+func (h *Host) Path(name string) string {
+	if h.Root == "" {
+		return "/" + name
+	}
+	return filepath.Join(h.Root, name)
+}
 
 // StatusFile is where dpkg keeps what is installed (dpkg(1), FILES).
-func (h *Host) StatusFile() string { return h.path("var/lib/dpkg/status") }
+func (h *Host) StatusFile() string { return h.Path("var/lib/dpkg/status") }
 
 // Writable refuses a change that cannot succeed, before anything is fetched for it.
 func (h *Host) Writable() error {
 	if h.Root == "" && h.UID != 0 {
 		return fmt.Errorf("%w to change this host: run it as root (sudo mmoci ..), or for a directory (--root DIR)", ErrNotRoot)
 	}
-	if err := unix.Access(h.path(""), unix.X_OK); err != nil {
-		return fmt.Errorf("root directory %s: %w", h.path(""), err)
+	if err := unix.Access(h.Path(""), unix.X_OK); err != nil {
+		return fmt.Errorf("root directory %s: %w", h.Path(""), err)
 	}
 	return nil
 }
@@ -50,7 +55,7 @@ func (h *Host) Writable() error {
 // status (/var/lib/dpkg/lock-frontend), so that nothing changes between
 // resolving and dpkg's last call. ErrBusy if another has it.
 func (h *Host) Lock() (unlock func(), err error) {
-	name := h.path("var/lib/dpkg/lock-frontend")
+	name := h.Path("var/lib/dpkg/lock-frontend")
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
 		return nil, fmt.Errorf("dpkg's lock: %w", err)

@@ -144,7 +144,7 @@ func (h *Host) dpkg(ctx context.Context, args ...string) error {
 	}
 	all := []string{"--force-confdef", "--force-confold"}
 	if h.Root != "" {
-		all = append(all, "--root="+h.path(""))
+		all = append(all, "--root="+h.Path(""))
 	}
 	cmd := exec.Command(program, append(all, args...)...)
 	cmd.Env = environment(os.Environ())
@@ -173,7 +173,7 @@ func environment(env []string) []string {
 func (h *Host) Architecture(ctx context.Context) string {
 	args := []string{"--print-architecture"}
 	if h.Root != "" {
-		args = append([]string{"--root=" + h.path("")}, args...)
+		args = append([]string{"--root=" + h.Path("")}, args...)
 	}
 	out, err := exec.CommandContext(ctx, "dpkg", args...).Output()
 	if err != nil {

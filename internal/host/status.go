@@ -56,7 +56,7 @@ func (h *Host) status() (map[string]state, error) {
 // Settled refuses a host whose dpkg was interrupted in the middle of writing:
 // its status is not what is true (dpkg's journal, /var/lib/dpkg/updates).
 func (h *Host) Settled() error {
-	entries, err := os.ReadDir(h.path("var/lib/dpkg/updates"))
+	entries, err := os.ReadDir(h.Path("var/lib/dpkg/updates"))
 	if os.IsNotExist(err) {
 		return nil
 	}
