@@ -124,6 +124,10 @@ func Select(ctx context.Context, e Extracting) (*resolve.Result, error) {
 		e.Log.printf("skipped: %s", s)
 	}
 	req := resolve.Request{Architectures: []string{e.Architecture}, Recommends: e.Recommends, Host: e.Host}
+	if req.Host == nil {
+		// No host at all would be a mirror's question; this is one machine, and it has nothing.
+		req.Host = &resolve.Host{}
+	}
 	for _, q := range e.Queries {
 		parsed, err := resolve.ParseQuery(pinnedQuery(q))
 		if err != nil {
