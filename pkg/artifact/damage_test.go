@@ -197,12 +197,14 @@ func TestLyingRegistry(t *testing.T) {
 			}
 		}
 	}
-	pinned := ref
+	f.answer(nil)
+	pinned, other := ref, ref
 	pinned.Digest = p.Root()
+	other.Tag = "other" // another snapshot, whole and valid, in the place of the one asked for
+	root := mustPush(t, other, takeOf(t, synthFiles(6)), PushOptions{}).Root
 	f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, p.Root().Hex()) {
-			f.relay(w, r, func(_ http.Header, b []byte) []byte { return bytes.Replace(b, []byte(`{`), []byte(`{ `), 1) })
-			return true
+			r.URL.Path = strings.Replace(r.URL.Path, p.Root().Hex(), root.Hex(), 1)
 		}
 		return false
 	})
@@ -291,5 +293,48 @@ func TestForeignArtifacts(t *testing.T) {
 		if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want %q", name, err, c.says)
 		}
+	}
+}
+
+// A digest that stands in two shards is refused where all shards are read.
+func TestSharedBlob(t *testing.T) {
+	t.Parallel()
+	a := shard{layers: []layer{{descriptor: descriptor{typeOctets, snapshot.BlobOf([]byte("a"))}}}}
+	b := shard{layers: []layer{{descriptor: descriptor{typeOctets, snapshot.BlobOf([]byte("b"))}}}}
+	if err := (&packed{shards: []shard{a, b}}).checkDistinct(); err != nil {
+		t.Error(err)
+	}
+	if err := (&packed{shards: []shard{a, b, a}}).checkDistinct(); !errors.Is(err, snapshot.ErrIntegrity) {
+		t.Error(err)
+	}
+	if err := (&packed{tops: a.layers, shards: []shard{b, a}}).checkDistinct(); !errors.Is(err, snapshot.ErrIntegrity) {
+		t.Error(err)
+	}
+	// and that it is looked for
+	dir := t.TempDir()
+	ref := mustParse(t, "oci:"+dir)
+	p := tiny(t)
+	twice := p.shards[0].encode()
+	twice = bytes.Replace(twice, []byte(typeDeb), []byte(typeOctets), 1) // another shard over the same blobs
+	root := encodeIndex([]descriptor{
+		{typeManifest, snapshot.BlobOf(p.core)}, p.shards[0].descriptor, {typeManifest, snapshot.BlobOf(twice)},
+	})
+	docs := [][]byte{p.core, p.shards[0].encode(), twice, root, p.config}
+	if err := os.MkdirAll(filepath.Join(dir, blobsDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range docs {
+		writeFile(t, filepath.Join(dir, blobsDir, snapshot.Sum(d).Hex()), d)
+	}
+	x := layoutIndex{}
+	x.set("latest", descriptor{typeIndex, snapshot.BlobOf(root)})
+	index, err := x.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, layoutFile), []byte(layoutMarker))
+	writeFile(t, filepath.Join(dir, indexFile), index)
+	if _, err := ReadGraph(t.Context(), ref, Options{}); !errors.Is(err, snapshot.ErrIntegrity) || !strings.Contains(err.Error(), "two manifests") {
+		t.Error(err)
 	}
 }

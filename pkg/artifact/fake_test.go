@@ -29,6 +29,7 @@ type fakeRegistry struct {
 	blobs    map[string]bool // digests whose upload was completed
 	before   func(w http.ResponseWriter, r *http.Request, n int) (answered bool)
 	n        int
+	lenient  bool // takes manifests with a config type of its own without looking
 }
 
 func newFakeRegistry(t testing.TB) *fakeRegistry {
@@ -126,7 +127,7 @@ func (f *fakeRegistry) putManifest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var m struct {
-		Config *struct{ Digest string }
+		Config *struct{ Digest, MediaType string }
 		Layers []struct{ Digest string }
 	}
 	if err := json.Unmarshal(data, &m); err != nil || len(m.Layers) > 500 {
@@ -137,6 +138,9 @@ func (f *fakeRegistry) putManifest(w http.ResponseWriter, r *http.Request) {
 		m.Layers = append(m.Layers, struct{ Digest string }{m.Config.Digest})
 	}
 	for _, l := range m.Layers {
+		if f.lenient && m.Config.MediaType != typeEmpty {
+			break
+		}
 		if !f.has(l.Digest) {
 			refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN")
 			return

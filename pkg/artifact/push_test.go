@@ -161,6 +161,63 @@ func TestLostBlobs(t *testing.T) {
 	}
 }
 
+// The core's blobs are asked for, whatever is believed: not every registry looks.
+func TestLostCoreBlob(t *testing.T) {
+	t.Parallel()
+	f := newFakeRegistry(t)
+	f.lenient = true
+	ref := f.ref(t, "noble")
+	files := synthFiles(3)
+	mustPush(t, ref, takeOf(t, files), PushOptions{})
+	next := takeOf(t, changedFiles(files))
+	p, err := Pack(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.forget(p.tops[0].Digest.String()) // the config is that of yesterday
+	f.forget(p.tops[3].Digest.String()) // so is the lock
+	mustPush(t, ref, next, PushOptions{})
+	if err := readEverything(t.Context(), ref); err != nil {
+		t.Error(err)
+	}
+}
+
+// The previous root vanishes while a push relies on it, and blobs with it: all are asked for before the tag moves.
+func TestPreviousVanishes(t *testing.T) {
+	t.Parallel()
+	f := newFakeRegistry(t)
+	ref := f.ref(t, "noble")
+	files := synthFiles(700)
+	old := mustPush(t, ref, takeOf(t, files), PushOptions{})
+	next := takeOf(t, changedFiles(files))
+	p, err := Pack(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	core := snapshot.Sum(p.core).Hex()
+	var mu sync.Mutex
+	gone := false
+	f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, core) && !gone {
+			gone = true
+			for _, s := range p.shards {
+				f.forget(s.layers[len(s.layers)-1].Digest.String())
+			}
+		}
+		if gone && strings.HasSuffix(r.URL.Path, old.Root.Hex()) {
+			refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN")
+			return true
+		}
+		return false
+	})
+	mustPush(t, ref, next, PushOptions{})
+	if err := snapshottest.Equal(t.Context(), next, reopen(t, ref)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMissing(t *testing.T) {
 	t.Parallel()
 	f := newFakeRegistry(t)
