@@ -3,12 +3,15 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
@@ -20,44 +23,61 @@ import (
 // defaultListen is loopback: who serves a site says so.
 const defaultListen = "127.0.0.1:8000"
 
+// serveFlags are the flags of mmoci serve.
+type serveFlags struct {
+	plan           planFlags
+	listen         []string
+	state, store   string
+	mirrors        []string
+	prefetch       string
+	trustedProxies []string
+	o              serve.Options // what a flag sets as it is
+}
+
+func (sf *serveFlags) flags(f *pflag.FlagSet) {
+	sf.plan.flags(f)
+	f.StringArrayVar(&sf.listen, "listen", nil, "`ADDR`: host:port or unix:PATH (repeatable; default "+defaultListen+")")
+	f.StringVar(&sf.state, "state", "", "state `DIR` (default /var/lib/mmoci, or below XDG_STATE_HOME)")
+	f.StringVar(&sf.store, "store-size", "", "bound of the store in state DIR, such as 20G (default: none)")
+	f.StringArrayVar(&sf.mirrors, "mirror", nil, "`REF` of a place that is tried first for content, in turn (repeatable)")
+	f.DurationVar(&sf.o.Follow, "follow", 0, "how often a tag is asked for (default 15s)")
+	f.DurationVar(&sf.o.Grace, "grace", 0, "how long the previous snapshot is answered from (default 1h)")
+	f.BoolVar(&sf.o.Wait, "wait", false, "start although a reference cannot be opened yet; /readyz says so")
+	f.StringVar(&sf.prefetch, "prefetch", "none", "`WHAT` of a new snapshot is fetched before it is switched to: none, indices, all")
+	f.StringVar(&sf.o.Policy, "policy", "", "rules `FILE`, read again when it changes")
+	f.BoolVar(&sf.o.PolicyLogOnly, "policy-log-only", false, "record what the rules would deny, and allow it")
+	f.StringVar(&sf.o.BaseURL, "base-url", "", "how clients reach this server, such as https://site.example.org/apt (default: their Host header)")
+	f.StringSliceVar(&sf.trustedProxies, "trusted-proxy", nil, "address or `CIDR` whose X-Forwarded-For is believed (repeatable)")
+	f.StringVar(&sf.o.TLSCert, "tls-cert", "", "PEM `FILE`; with --tls-key, HTTPS is spoken; both are read again when they change")
+	f.StringVar(&sf.o.TLSKey, "tls-key", "", "PEM `FILE`")
+	f.StringVar(&sf.o.Credentials, "credentials", "", "`FILE` of lines USER:PASSWORD or TOKEN that clients must show one of")
+}
+
 func (a *app) serve() *cobra.Command {
-	var p planFlags
-	var listen []string
-	var state string
-	var follow, grace time.Duration
+	var sf serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve [REF]..",
 		Short: "Serve snapshots to apt over HTTP, following their tags",
 		Long: `Serves /PREFIX/dists and /PREFIX/pool of the snapshot that the tag names now, /snapshot/ID/PREFIX/.. of others,
-/upstream/PREFIX/.. under upstream's own signature, and /setup/PREFIX.sources to point apt here. Several REFs are a union.
+/upstream/PREFIX/.. under upstream's own signature, and /setup/ to point hosts here. Several REFs are a union.
 It verifies every byte against its digest, but no signature: its clients do that.`,
 	}
-	f := cmd.Flags()
-	p.flags(f)
-	f.StringArrayVar(&listen, "listen", nil, "`ADDR`: host:port or unix:PATH (repeatable; default "+defaultListen+")")
-	f.StringVar(&state, "state", "", "state `DIR` (default /var/lib/mmoci, or below XDG_STATE_HOME)")
-	f.DurationVar(&follow, "follow", 0, "how often a tag is asked for (default 15s)")
-	f.DurationVar(&grace, "grace", 0, "how long the previous snapshot is answered from (default 1h)")
+	sf.flags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		plan, err := p.plan()
+		plan, err := sf.plan.plan()
 		if err != nil {
 			return err
 		}
-		o := serve.Options{Follow: follow, Grace: grace, Log: slog.New(slog.NewTextHandler(a.stderr, nil))}
+		o, err := sf.options(plan)
+		if err != nil {
+			return err
+		}
+		o.Log = slog.New(slog.NewTextHandler(a.stderr, nil))
 		if !a.quiet {
 			o.Access = slog.New(slog.NewJSONHandler(a.stdout, nil))
 		}
-		if o.StateDir, err = stateDir(state, plan); err != nil {
-			return err
-		}
-		if o.SiteKey, err = siteKey(plan); err != nil {
-			return err
-		}
-		if plan != nil {
-			o.Policy = plan.Serve.Policy
-		}
-		var closeStore func() error
-		if o.Sources, closeStore, err = a.sources(args, plan, o.StateDir); err != nil {
+		closeStore, err := a.sources(&sf, &o, args, plan)
+		if err != nil {
 			return err
 		}
 		defer closeStore()
@@ -65,11 +85,48 @@ It verifies every byte against its digest, but no signature: its clients do that
 		if err != nil {
 			return err
 		}
-		return srv.ListenAndServe(cmd.Context(), addresses(listen, plan), func(addrs []string) {
+		return srv.ListenAndServe(cmd.Context(), addresses(sf.listen, plan), func(addrs []string) {
 			a.log("listening on %s", strings.Join(addrs, ", "))
 		})
 	}
 	return cmd
+}
+
+// options checks what the flags say, and adds the configuration's.
+func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
+	o := sf.o
+	if (o.TLSCert == "") != (o.TLSKey == "") {
+		return o, fmt.Errorf("%w: --tls-cert and --tls-key belong together", mirror.ErrUsage)
+	}
+	switch sf.prefetch {
+	case "none", "":
+	case string(serve.PrefetchIndices), string(serve.PrefetchAll):
+		o.Prefetch = serve.Prefetch(sf.prefetch)
+	default:
+		return o, fmt.Errorf("%w: --prefetch %q is none of none, indices, all", mirror.ErrUsage, sf.prefetch)
+	}
+	for _, p := range sf.trustedProxies {
+		prefix, err := netip.ParsePrefix(p)
+		if addr, aerr := netip.ParseAddr(p); aerr == nil {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			return o, fmt.Errorf("%w: --trusted-proxy %q is neither an address nor a network", mirror.ErrUsage, p)
+		}
+		o.TrustedProxies = append(o.TrustedProxies, prefix.Masked())
+	}
+	if plan != nil && o.Policy == "" {
+		o.Policy = plan.Serve.Policy
+	}
+	if o.PolicyLogOnly && o.Policy == "" {
+		return o, fmt.Errorf("%w: --policy-log-only without a policy", mirror.ErrUsage)
+	}
+	var err error
+	if o.StateDir, err = stateDir(sf.state, plan); err != nil {
+		return o, err
+	}
+	o.SiteKey, err = siteKey(plan)
+	return o, err
 }
 
 func addresses(flags []string, plan *config.Plan) []string {
@@ -120,34 +177,53 @@ func siteKey(plan *config.Plan) ([]byte, error) {
 
 // sources opens what is served: the REFs given, else the configuration's. A
 // layout is read in place; what comes from a registry is kept in a store.
-func (a *app) sources(args []string, plan *config.Plan, state string) ([]serve.Source, func() error, error) {
-	var refs []artifact.Reference
+func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *config.Plan) (closeStore func() error, err error) {
+	closeStore = func() error { return nil }
+	maxBytes, err := parseSize(sf.store)
+	if err != nil {
+		return closeStore, err
+	}
+	var mirrors []artifact.Reference
+	for _, m := range sf.mirrors {
+		ref, err := artifact.ParseReference(m)
+		if err != nil {
+			return closeStore, fmt.Errorf("--mirror: %w", err)
+		}
+		mirrors = append(mirrors, ref)
+	}
+	var kept *store.Store
 	for i := 0; i == 0 || i < len(args); i++ {
 		ref, err := reference(args[min(i, len(args)):], plan)
 		if err != nil {
-			return nil, nil, err
+			return closeStore, err
 		}
-		refs = append(refs, ref)
-	}
-	var kept *store.Store
-	var out []serve.Source
-	for _, ref := range refs {
-		if ref.Kind == artifact.Registry && kept == nil {
-			var err error
-			if kept, err = store.Open(filepath.Join(state, "store"), store.Options{}); err != nil {
-				return nil, nil, err
+		src := &mirror.Source{Ref: ref, Options: a.options(), Mirrors: mirrors, Log: a.log}
+		if ref.Kind == artifact.Registry || len(mirrors) > 0 {
+			if kept == nil {
+				if kept, err = store.Open(filepath.Join(o.StateDir, "store"), store.Options{MaxBytes: maxBytes}); err != nil {
+					return closeStore, err
+				}
+				closeStore, o.Store = kept.Close, kept.Stats
 			}
+			src.Through, src.Keep = kept.Through, filepath.Join(o.StateDir, "snapshots")
 		}
-		src := &mirror.Source{Ref: ref, Options: a.options()}
-		if ref.Kind == artifact.Registry {
-			src.Through = kept.Through
-		}
-		out = append(out, src)
+		o.Sources = append(o.Sources, src)
 	}
-	return out, func() error {
-		if kept == nil {
-			return nil
-		}
-		return kept.Close()
-	}, nil
+	return closeStore, nil
+}
+
+// parseSize reads bytes, or a number with one of the endings K, M, G, T (powers of 1024).
+func parseSize(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	digits, shift := s, 0
+	if i := strings.IndexByte("KMGT", s[len(s)-1]); i >= 0 {
+		digits, shift = s[:len(s)-1], 10*(i+1)
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n <= 0 || n > math.MaxInt64>>shift {
+		return 0, fmt.Errorf("%w: size %q is not like 500M or 20G", mirror.ErrUsage, s)
+	}
+	return n << shift, nil
 }

@@ -2,9 +2,11 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
+	"sync"
 
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -20,6 +22,9 @@ type Source struct {
 	Log     Log
 	// Through, if not nil, puts a store before the place's blobs.
 	Through func(snapshot.Blobs) snapshot.Blobs
+	// Keep, if not "", is a directory for what opened snapshots say of
+	// themselves: with Through, they are opened again while the place is away.
+	Keep string
 }
 
 // Name is the reference.
@@ -34,20 +39,68 @@ func (s *Source) Resolve(ctx context.Context) (snapshot.Digest, error) {
 var dateHex = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}$`)
 
 // Open opens the snapshot of an ID: "" for the reference itself, a digest, a
-// tag, or the DATE-HEX12 of an immutable tag.
+// tag, or the DATE-HEX12 of an immutable tag. An ID that is not there is
+// snapshot.ErrNotExist.
 func (s *Source) Open(ctx context.Context, id string) (*snapshot.Snapshot, error) {
 	ref, err := s.ref(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, absent(err)
 	}
-	sealed, err := OpenAnywhere(ctx, ref, s.Mirrors, s.Options, s.Log)
-	if err != nil {
-		return nil, err
+	sealed := s.kept(ref)
+	if sealed == nil {
+		if sealed, err = OpenAnywhere(ctx, ref, s.Mirrors, s.Options, s.Log); err != nil {
+			return nil, absent(err)
+		}
+		if s.Keep != "" {
+			if err := keepSnapshot(s.Keep, sealed); err != nil {
+				s.Log.printf("snapshot not kept for the case that the registry is away: %s", err)
+			}
+		}
 	}
 	if s.Through != nil {
 		sealed.Blobs = s.Through(sealed.Blobs)
 	}
 	return sealed.Unseal(nil)
+}
+
+// kept is a snapshot whose documents were kept; nil if it is not there. Its
+// place is opened when a blob is asked for that is not in the store.
+func (s *Source) kept(ref artifact.Reference) *snapshot.Sealed {
+	if s.Keep == "" || ref.Digest.IsZero() {
+		return nil
+	}
+	sealed, err := readKept(s.Keep, ref.Digest)
+	if err != nil {
+		return nil
+	}
+	sealed.Pinned = true
+	var mu sync.Mutex
+	var opened snapshot.Blobs
+	sealed.Blobs = snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+		mu.Lock()
+		blobs := opened
+		mu.Unlock()
+		if blobs == nil {
+			again, err := OpenAnywhere(ctx, ref, s.Mirrors, s.Options, s.Log)
+			if err != nil {
+				return nil, err
+			}
+			blobs = again.Blobs
+			mu.Lock()
+			opened = blobs
+			mu.Unlock()
+		}
+		return blobs.Open(ctx, b)
+	})
+	return sealed
+}
+
+// absent says in the words of the waist that a reference is not there.
+func absent(err error) error {
+	if errors.Is(err, artifact.ErrNotFound) {
+		return fmt.Errorf("%w: %w", err, snapshot.ErrNotExist)
+	}
+	return err
 }
 
 func (s *Source) ref(ctx context.Context, id string) (artifact.Reference, error) {

@@ -83,7 +83,11 @@ func (ex *exchange) body(c content, status int, part section) {
 		ex.sent(int64(n), part.length, err)
 		return
 	}
-	f, err := c.from.OpenBlob(ex.r.Context(), c.blob)
+	ctx, cancel := context.WithCancel(ex.r.Context())
+	defer cancel()
+	ex.patience = time.AfterFunc(ex.s.o.Patience, func() { ex.impatient.Store(true); cancel() })
+	defer ex.patience.Stop()
+	f, err := c.from.OpenBlob(ctx, c.blob)
 	if err != nil {
 		ex.unavailable(c, err)
 		return
@@ -97,6 +101,9 @@ func (ex *exchange) body(c content, status int, part section) {
 }
 
 func (ex *exchange) header(status int) {
+	if ex.patience != nil {
+		ex.patience.Stop()
+	}
 	ex.status = status
 	ex.w.WriteHeader(status)
 }
@@ -243,7 +250,7 @@ func (ex *exchange) unavailable(c content, err error) {
 		h.Del(name)
 	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
+	case ex.impatient.Load(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		ex.broken(http.StatusGatewayTimeout, "the registry does not answer", err)
 	case errors.Is(err, snapshot.ErrIntegrity):
 		ex.s.metrics.corrupt.Inc()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"example.org/mmoci/pkg/snapshot"
@@ -30,6 +31,9 @@ type exchange struct {
 	pkg      snapshot.Package
 	rule     string
 	cause    error // why the answer broke off, or was no good one
+
+	patience  *time.Timer // runs until the header goes out
+	impatient atomic.Bool // it ran out
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {

@@ -21,6 +21,10 @@ var (
 const (
 	// resolveTimeout bounds the question which root a tag names.
 	resolveTimeout = 10 * time.Second
+	// openTimeout bounds opening a snapshot, its table of some MB included.
+	openTimeout = 3 * time.Minute
+	// missWait is how long a miss waits for the tag to be asked for.
+	missWait = 10 * time.Second
 	// missTokens and missRate bound how often misses alone make us ask: a
 	// burst, and so many a second. An answer that was worth it costs nothing.
 	missTokens = 20
@@ -50,21 +54,22 @@ func newLane(src Source) *lane {
 }
 
 // first opens what a source names when the server starts. If the tag was moved
-// back meanwhile, the snapshot that was served last is opened instead, if it is
-// still there.
+// back meanwhile, or cannot be asked for, the snapshot that was served last is
+// opened instead, if it is still to be had.
 func (s *Server) first(ctx context.Context, i int) error {
 	err := s.check(ctx, i)
-	if !errors.Is(err, errRolledBack) {
+	if err == nil || errors.Is(err, errPrefixTwice) {
 		return err
 	}
 	root, ok := s.marks.root(s.lanes[i].source.Name())
 	if !ok {
 		return err
 	}
-	s.log.Warn("tag moved back; serving the snapshot served last", "reference", s.lanes[i].source.Name(), "root", root.String())
-	if last := s.adopt(ctx, i, root); last != nil {
+	s.log.Warn("serving the snapshot served last", "reference", s.lanes[i].source.Name(), "root", root.String(), "because", err)
+	if last := s.adopt(ctx, i, root, PrefetchNone); last != nil {
 		return fmt.Errorf("%w; snapshot served last: %v", err, last)
 	}
+	s.tell(i, err)
 	return nil
 }
 
@@ -112,13 +117,22 @@ func (s *Server) forget() {
 // recheck asks every source, because a by-hash name or pool file was not
 // found, and returns when each answered a question that was put after the call.
 func (s *Server) recheck(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, missWait)
+	defer cancel()
 	asked := make([]uint64, len(s.lanes))
 	for i, l := range s.lanes {
 		asked[i] = l.asked()
 	}
 	for i, l := range s.lanes {
-		if l.take(s.now()) {
-			s.ask(ctx, i, asked[i], true)
+		if !l.take(s.now()) {
+			continue
+		}
+		// The question goes on when its time is over for this request: the next one may need the answer.
+		done := make(chan struct{})
+		go func() { defer close(done); s.ask(ctx, i, asked[i], true) }()
+		select {
+		case <-done:
+		case <-ctx.Done():
 		}
 	}
 }
@@ -181,7 +195,7 @@ func (s *Server) check(ctx context.Context, i int) error {
 	if known {
 		return errRolledBack
 	}
-	err = s.adopt(ctx, i, root)
+	err = s.adopt(ctx, i, root, s.o.Prefetch)
 	if errors.Is(err, errRolledBack) {
 		l.mu.Lock()
 		l.refused = root
@@ -195,13 +209,15 @@ func (s *Server) check(ctx context.Context, i int) error {
 // adopt opens a root aside and switches to it whole. The marks are on disk
 // before the first answer from it: killed in between, a restart refuses
 // nothing but what is older.
-func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest) error {
-	sn, err := s.lanes[i].source.Open(ctx, root.String())
+func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first Prefetch) error {
+	octx, cancel := context.WithTimeout(ctx, openTimeout)
+	sn, err := s.lanes[i].source.Open(octx, root.String())
+	cancel()
 	if err != nil {
 		return err
 	}
 	h := newHeld(sn)
-	if err := s.prefetch(ctx, h); err != nil {
+	if err := s.prefetch(ctx, h, first); err != nil {
 		return err
 	}
 	s.adoptMu.Lock()
@@ -220,12 +236,12 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest) error {
 }
 
 // prefetch reads files before they are asked for; a store below keeps them.
-func (s *Server) prefetch(ctx context.Context, h *held) error {
-	if s.o.Prefetch == PrefetchNone {
+func (s *Server) prefetch(ctx context.Context, h *held, what Prefetch) error {
+	if what == PrefetchNone {
 		return nil
 	}
 	for row := range h.Table.Rows() {
-		if row.Size == 0 || (s.o.Prefetch == PrefetchIndices && lasting(row.Path)) {
+		if row.Size == 0 || (what == PrefetchIndices && lasting(row.Path)) {
 			continue
 		}
 		f, err := h.OpenBlob(ctx, snapshot.Blob{Digest: row.Digest, Size: row.Size})

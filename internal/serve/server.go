@@ -53,7 +53,11 @@ type Options struct {
 	Follow time.Duration
 	// Grace is how long the previous snapshot goes on being answered from; 0 means 1 h.
 	Grace time.Duration
-	Now   func() time.Time // nil: time.Now
+	// Patience is how long a client waits for the first byte of a file that must
+	// be fetched, until it gets a 504 and may ask again, while the store goes on
+	// fetching; 0 means 15 s, half of what apt waits for.
+	Patience time.Duration
+	Now      func() time.Time // nil: time.Now
 
 	// Wait makes New succeed although a source cannot be opened yet: Run goes
 	// on trying, and /readyz says so meanwhile.
@@ -82,6 +86,8 @@ type Options struct {
 const (
 	defaultFollow = 15 * time.Second
 	defaultGrace  = time.Hour
+
+	defaultPatience = 15 * time.Second
 )
 
 // Server is an http.Handler. Safe for concurrent use.
@@ -120,6 +126,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	o.Follow = cmp.Or(o.Follow, defaultFollow)
 	o.Grace = cmp.Or(o.Grace, defaultGrace)
+	o.Patience = cmp.Or(o.Patience, defaultPatience)
 	s := &Server{server{o: o, log: o.Log, now: o.Now, basePath: base, metrics: newMetrics()}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/policy"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// errDenied is the result of a policy test in which something is denied.
+var errDenied = errors.New("denied")
+
+func (a *app) policy() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Look at the rules of a server",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.policyTest())
+	return cmd
+}
+
+func (a *app) policyTest() *cobra.Command {
+	var p planFlags
+	var file, ref string
+	cmd := &cobra.Command{
+		Use:   "test PKG[=VERSION]..",
+		Short: "Tell what the rules say of packages in a snapshot",
+		Long: `Prints a line for each file of the packages: allow or deny, archive, name, version, architecture, rule, reason.
+The snapshot is --ref, else ref: of the configuration. Ends with 1 if one is denied.`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	p.flags(cmd.Flags())
+	cmd.Flags().StringVar(&file, "policy", "", "rules `FILE` (default: serve.policy of the configuration)")
+	cmd.Flags().StringVar(&ref, "ref", "", "reference (default: ref: of the configuration)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		plan, err := p.plan()
+		if err != nil {
+			return err
+		}
+		if file == "" && plan != nil {
+			file = plan.Serve.Policy
+		}
+		if file == "" {
+			return fmt.Errorf("%w: no rules: give --policy FILE or serve: {policy: FILE}", mirror.ErrUsage)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		rules, err := policy.Parse(file, data)
+		if err != nil {
+			return fmt.Errorf("%w: %w", mirror.ErrUsage, err)
+		}
+		var refs []string
+		if ref != "" {
+			refs = []string{ref}
+		}
+		s, err := a.look(cmd, &p, refs)
+		if err != nil {
+			return err
+		}
+		return a.judge(rules, s, args)
+	}
+	return cmd
+}
+
+// judge prints what the rules say of each package asked for.
+func (a *app) judge(rules *policy.Policy, s *snapshot.Snapshot, wanted []string) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	denied := false
+	for _, want := range wanted {
+		name, version, exact := strings.Cut(want, "=")
+		found := false
+		for row := range s.Table.Rows() {
+			if !row.IsPackage() || row.Name != name || (exact && row.Version != version) {
+				continue
+			}
+			found = true
+			d, verdict := rules.Decide(row.Package, row.Archive()), "allow"
+			if !d.Allow {
+				denied, verdict = true, "deny"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", verdict, row.Archive(), row.Name, row.Version, row.Architecture, d.Rule, d.Reason)
+		}
+		if !found {
+			return errors.Join(w.Flush(), fmt.Errorf("package %s: %w in the snapshot", want, artifact.ErrNotFound))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if denied {
+		return errDenied
+	}
+	return nil
+}
