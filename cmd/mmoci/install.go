@@ -66,17 +66,11 @@ run "dpkg --configure -a", and the same command again. While it works, apt and d
 }
 
 func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q installing) error {
-	h := &host.Host{Out: a.stderr, UID: os.Geteuid()}
-	if q.root != "" {
-		var err error
-		if h.Root, err = filepath.Abs(q.root); err != nil {
-			return err
-		}
+	h, err := a.hostAt(q.root)
+	if err != nil && !q.dryRun {
+		return err
 	}
 	if !q.dryRun {
-		if err := h.Writable(); err != nil {
-			return err
-		}
 		unlock, err := h.Lock()
 		if err != nil {
 			return err

@@ -1,0 +1,104 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+
+	"example.org/mmoci/pkg/archive"
+)
+
+// Where apt looks (apt.conf(5), sources.list(5), apt_preferences(5)).
+const (
+	sourcesDir = "etc/apt/sources.list.d"
+	keysDir    = "etc/apt/keyrings"
+	confFile   = "etc/apt/apt.conf.d/90mmoci"
+	prefFile   = "etc/apt/preferences.d/mmoci.pref"
+)
+
+// Archive is one archive that apt is to use.
+type Archive struct {
+	Prefix  string
+	Sources []archive.Source
+	Key     []byte // armoured; of the site, or of upstream
+}
+
+// Apt is what apt is to be told.
+type Apt struct {
+	Archives []Archive
+	Mirror   string // URL of the mirror, which proxies are passed by for
+	KeyFiles bool   // keys as files in /etc/apt/keyrings, else inline
+	Policy   []byte // apt preferences; nil: none
+	// Alone moves all other sources aside: a host without the internet cannot update with them.
+	Alone bool
+}
+
+// UseMirror points apt at a mirror. It returns the paths that changed; called
+// again with the same it changes nothing.
+func (h *Host) UseMirror(a Apt) ([]string, error) {
+	files := map[string][]byte{}
+	for _, ar := range a.Archives {
+		sources := append([]archive.Source{}, ar.Sources...)
+		keyName := path.Join(keysDir, "mmoci-"+ar.Prefix+".asc")
+		for i := range sources {
+			sources[i].SignedBy, sources[i].SignedByKey = "", ar.Key
+			if a.KeyFiles {
+				sources[i].SignedBy, sources[i].SignedByKey = "/"+keyName, nil
+			}
+		}
+		if a.KeyFiles {
+			files[keyName] = ar.Key
+		}
+		files[path.Join(sourcesDir, "mmoci-"+ar.Prefix+".sources")] = []byte(archive.Format(sources))
+	}
+	conf, err := direct(a.Mirror)
+	if err != nil {
+		return nil, err
+	}
+	files[confFile] = conf
+	if a.Policy != nil {
+		files[prefFile] = a.Policy
+	}
+	var aside []string
+	if a.Alone {
+		if aside, err = h.otherSources(files); err != nil {
+			return nil, err
+		}
+	}
+	return h.Put(files, aside)
+}
+
+// direct is the exception from whatever proxy apt is told of elsewhere.
+func direct(mirror string) ([]byte, error) {
+	u, err := url.Parse(mirror)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsAny(u.Hostname(), `"; `) {
+		return nil, fmt.Errorf("mirror %q is no http(s) URL", mirror)
+	}
+	return fmt.Appendf(nil, "// Written by mmoci host sources; mmoci host undo removes it.\nAcquire::%s::Proxy::%s \"DIRECT\";\n", u.Scheme, u.Hostname()), nil
+}
+
+// otherSources are all source lists of apt's but ours.
+func (h *Host) otherSources(ours map[string][]byte) ([]string, error) {
+	var out []string
+	if _, err := os.Stat(h.Path("etc/apt/sources.list")); err == nil {
+		out = append(out, "etc/apt/sources.list")
+	}
+	entries, err := os.ReadDir(h.Path(sourcesDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		name := path.Join(sourcesDir, e.Name())
+		if _, own := ours[name]; own || strings.HasPrefix(e.Name(), "mmoci-") {
+			continue
+		}
+		if ending := path.Ext(name); ending == ".list" || ending == ".sources" {
+			out = append(out, name)
+		}
+	}
+	return out, nil
+}
