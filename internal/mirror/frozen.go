@@ -133,30 +133,27 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content,
 		}
 	}
 	if err != nil {
-		return nil, from.mark(err)
+		return nil, mark(err)
 	}
-	return &snapshot.Content{R: originReader{r, from}}, nil
+	return &snapshot.Content{R: originReader{r}}, nil
 }
 
-// originReader names the file in its errors.
-type originReader struct {
-	io.ReadCloser
-	from origin
-}
+// originReader marks the errors of an upstream while it is read.
+type originReader struct{ io.ReadCloser }
 
 func (r originReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = r.from.mark(err)
+		err = mark(err)
 	}
 	return n, err
 }
 
-// mark names the file in an error. Another size than is listed is a mismatch
-// like other bytes.
-func (o origin) mark(err error) error {
+// mark makes another size than is listed a mismatch like other bytes. The
+// snapshot's reader names the file.
+func mark(err error) error {
 	if errors.Is(err, upstream.ErrChanged) {
-		return fmt.Errorf("%w: %s: %w", ErrIntegrity, o.name, err)
+		return fmt.Errorf("%w: %w", ErrIntegrity, err)
 	}
-	return fmt.Errorf("%s: %w", o.name, err)
+	return err
 }

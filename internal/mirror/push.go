@@ -153,7 +153,7 @@ func (p Pushing) affordable(res *PushResult) error {
 	if !whole {
 		return nil
 	}
-	p.Log.printf("the snapshot has %d files, %.1f GB", res.Files, float64(res.Bytes)/1e9)
+	p.Log.printf("whole archives: the snapshot has %d files, %.1f MB", res.Files, float64(res.Bytes)/1e6)
 	if res.Bytes > large && !p.Yes && !p.DryRun {
 		return fmt.Errorf("%w: %.1f GB in %d files are more than %d GB; say --yes to push them (or take less: drop:, components, mode: curated)",
 			ErrRefused, float64(res.Bytes)/1e9, res.Files, int64(large)>>30)
