@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"same":     cmdSame,
 			"crlf":     cmdCRLF,
 			"envfile":  cmdEnvFile,
+			"capture":  cmdCapture,
 			"serving":  cmdServing,
 		},
 	})
@@ -59,6 +61,7 @@ func writeKeys(dir string) error {
 		"site.pub.asc": testarchive.SiteKey().Public(),
 		"docker.asc":   testarchive.DockerKey().Public(),
 		"debian.asc":   testarchive.DebianKey().Public(),
+		"both.asc":     append(testarchive.DebianKey().Public(), testarchive.DockerKey().Public()...),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return err
@@ -262,6 +265,18 @@ func cmdEnvFile(ts *testscript.TestScript, neg bool, args []string) {
 		text = strings.ReplaceAll(text, "$"+v, ts.Getenv(v))
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// capture VAR FILE REGEXP: sets VAR to what the regexp's group matches.
+func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: capture VAR FILE REGEXP")
+	}
+	m := regexp.MustCompile(args[2]).FindStringSubmatch(ts.ReadFile(args[1]))
+	if len(m) != 2 {
+		ts.Fatalf("%s does not match %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // same DIR DIR: both trees hold the same files with the same bytes and times.
