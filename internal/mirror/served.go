@@ -110,7 +110,9 @@ func (s *Source) ref(ctx context.Context, id string) (artifact.Reference, error)
 	}
 	ref.Tag, ref.Digest = "", snapshot.Digest{}
 	if d, err := snapshot.ParseDigest(id); err == nil {
-		ref.Digest = d
+		if ref.Digest = d; d.IsZero() { // which would mean no digest
+			return ref, fmt.Errorf("snapshot %s: %w", id, artifact.ErrNotFound)
+		}
 		return ref, nil
 	}
 	if ref.Tag = id; !dateHex.MatchString(id) {

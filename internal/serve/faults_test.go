@@ -1,0 +1,274 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/store"
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact"
+)
+
+// faulty is a server in front of a store in front of a registry that can be
+// made to misbehave: everything but apt is the real thing.
+type faulty struct {
+	t        *testing.T
+	registry *testarchive.Registry
+	ref      artifact.Reference
+	state    string
+	files    map[string][]byte // by target
+	store    *store.Store
+	server   *Server
+	base     string
+}
+
+const faultRepo = "site/mirror"
+
+func newFaulty(t *testing.T) *faulty {
+	t.Helper()
+	f := &faulty{t: t, registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{}), state: t.TempDir(), files: map[string][]byte{}}
+	debs := map[string][]byte{}
+	for _, name := range []string{"held-small", "small"} {
+		debs["docker/pool/p/"+name+"_1_amd64.deb"] = bytesOf(name, 20_000)
+	}
+	for _, name := range []string{"held-large", "large"} {
+		debs["docker/pool/p/"+name+"_1_amd64.deb"] = bytesOf(name, 3<<20)
+	}
+	for path, data := range debs {
+		f.files["/"+path] = data
+	}
+	ref, err := artifact.ParseReference(f.registry.Host() + "/" + faultRepo + ":noble")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.ref = ref
+	if _, err := artifact.Push(t.Context(), ref, spec{date: day(1), debs: debs}.take(t, newMemoryBlobs()), artifact.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// start runs the server; what its context ends with the test.
+func (f *faulty) start(o Options, bound int64) {
+	f.t.Helper()
+	kept, err := store.Open(filepath.Join(f.state, "store"), store.Options{MaxBytes: bound})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { kept.Close() }) // after the server has ended
+	f.store, o.Store, o.StateDir = kept, kept.Stats, f.state
+	o.Patience = 300 * time.Millisecond
+	o.Follow = time.Hour // tests ask
+	o.Sources = []Source{&mirror.Source{Ref: f.ref, Through: kept.Through, Keep: filepath.Join(f.state, "snapshots")}}
+	f.server, f.base = run(f.t, o, false)
+}
+
+// get is right bytes and nil, or no complete answer but an error's.
+func (f *faulty) get(target string) (ok bool) {
+	f.t.Helper()
+	a := request(f.t, f.base, "GET", target)
+	switch {
+	case a.status == 200 && a.err == nil:
+		if want := f.files[target]; want != nil && !bytes.Equal(a.body, want) {
+			f.t.Errorf("%s: wrong bytes, completed", target)
+		}
+		return true
+	case a.status == 200: // broken off
+		return false
+	case a.status >= 500 && len(a.body) > 0 && a.header.Get("Retry-After") != "":
+		return false
+	}
+	f.t.Errorf("%s: %d %s, body %.100q, %v", target, a.status, a.phrase, a.body, a.err)
+	return false
+}
+
+func (f *faulty) eventually(target string) {
+	f.t.Helper()
+	for !f.get(target) {
+		select {
+		case <-f.t.Context().Done():
+			f.t.Fatalf("%s: never served again", target)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Whatever the registry does: what is held is served, what is not gets a
+// prompt error with a body, nothing wrong is completed, and when it is over all is well.
+func TestRegistryFaults(t *testing.T) {
+	t.Parallel()
+	for name, broken := range map[string]testarchive.Broken{
+		"slow":        {Stall: 2 * time.Second},
+		"reset":       {Reset: true},
+		"500":         {Status: 500},
+		"429":         {Status: 429, RetryAfter: "1"},
+		"wrong bytes": {Flip: true},
+		"half":        {CutAfter: 10_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFaulty(t)
+			f.start(Options{}, 0)
+			const smallHeld, largeHeld = "/docker/pool/p/held-small_1_amd64.deb", "/docker/pool/p/held-large_1_amd64.deb"
+			for _, target := range []string{smallHeld, largeHeld, "/docker/dists/bookworm/Release"} {
+				f.eventually(target)
+			}
+			f.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return broken })
+			for _, target := range []string{smallHeld, largeHeld, "/docker/dists/bookworm/Release"} {
+				if !f.get(target) {
+					t.Errorf("%s: held and not served", target)
+				}
+			}
+			for _, target := range []string{"/docker/pool/p/small_1_amd64.deb", "/docker/pool/p/large_1_amd64.deb"} {
+				if f.get(target) && name != "half" && name != "slow" { // a cut is resumed, a pause ends
+					t.Errorf("%s: served out of nothing", target)
+				}
+			}
+			f.told(false)
+			f.registry.Fault(nil)
+			f.eventually("/docker/pool/p/small_1_amd64.deb")
+			f.eventually("/docker/pool/p/large_1_amd64.deb")
+		})
+	}
+}
+
+// told looks whether /readyz and the metrics say that the registry is away.
+func (f *faulty) told(away bool) {
+	f.t.Helper()
+	ready := request(f.t, f.base, "GET", "/readyz")
+	if ready.status != 200 {
+		f.t.Errorf("readyz: %d %s", ready.status, ready.body)
+	}
+	if said := strings.Contains(string(ready.body), "cannot be followed now"); away && !said {
+		f.t.Errorf("readyz: %s", ready.body)
+	}
+	if away && counted(f.t, f.server, "mmoci_snapshot_follow_failing") != 1 {
+		f.t.Error("metrics do not tell that the tag cannot be followed")
+	}
+}
+
+// A registry that is gone, at first for the running server, then for one that starts.
+func TestRegistryGone(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := *f
+	first.start(Options{}, 0)
+	first.eventually("/docker/pool/p/held-large_1_amd64.deb")
+	first.eventually("/docker/dists/bookworm/Release")
+	f.registry.Close()
+	first.server.ask(ctx, 0, first.server.lanes[0].asked(), false)
+	if !first.get("/docker/pool/p/held-large_1_amd64.deb") || first.get("/docker/pool/p/large_1_amd64.deb") {
+		t.Error("while running: not what is held, or what is not")
+	}
+	first.told(true)
+	if err := first.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := *f
+	again.start(Options{}, 0)
+	if !again.get("/docker/pool/p/held-large_1_amd64.deb") || !again.get("/docker/dists/bookworm/Release") || again.get("/docker/pool/p/large_1_amd64.deb") {
+		t.Error("after a restart: not what is held, or what is not")
+	}
+	again.told(true)
+	if a := request(t, again.base, "GET", "/snapshot/20200101T000000Z-0123456789ab/docker/dists/bookworm/Release"); a.status != 502 || len(a.body) == 0 {
+		t.Errorf("an ID that nobody can be asked for: %d %s", a.status, a.body)
+	}
+}
+
+// An ID that the registry does not know is no fault of its.
+func TestUnknownID(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t)
+	f.start(Options{}, 0)
+	for _, id := range []string{"20200101T000000Z-0123456789ab", "noble-20200101T000000Z-0123456789ab", "sha256:" + strings.Repeat("0", 64), "sha256:" + strings.Repeat("1", 64)} {
+		if a := request(t, f.base, "GET", "/snapshot/"+id+"/docker/dists/bookworm/Release"); a.status != 404 || !strings.Contains(a.phrase, "no snapshot") {
+			t.Errorf("%s: %d %s", id, a.status, a.phrase)
+		}
+	}
+	if a := request(t, f.base, "GET", "/snapshot/"+f.server.view.Load().current[0].name+"/docker/dists/bookworm/Release"); a.status != 200 {
+		t.Errorf("the one in force: %d %s", a.status, a.phrase)
+	}
+}
+
+// What happens to the store's directory happens to nobody's download.
+func TestStoreFaults(t *testing.T) {
+	t.Parallel()
+	damage := map[string]func(*testing.T, string){
+		"deleted": func(t *testing.T, dir string) {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"corrupted": func(t *testing.T, dir string) { eachFile(t, dir, func([]byte) []byte { return []byte("rot") }) },
+		"one bit": func(t *testing.T, dir string) {
+			eachFile(t, dir, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		},
+		"cut": func(t *testing.T, dir string) { eachFile(t, dir, func(b []byte) []byte { return b[:len(b)/2] }) },
+	}
+	for name, do := range damage {
+		for _, away := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				f := newFaulty(t)
+				f.start(Options{}, 0)
+				for target := range f.files {
+					f.eventually(target)
+				}
+				do(t, filepath.Join(f.state, "store"))
+				if away {
+					f.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return testarchive.Broken{Status: 503} })
+				}
+				for target := range f.files {
+					if f.get(target) && away {
+						t.Errorf("%s: served out of nothing", target)
+					}
+				}
+				f.registry.Fault(nil)
+				for target := range f.files {
+					f.eventually(target)
+				}
+			})
+		}
+	}
+}
+
+func eachFile(t *testing.T, dir string, change func([]byte) []byte) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || d.Name() == "lock" {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := os.Chmod(path, 0o644); err != nil {
+			return err
+		}
+		return os.WriteFile(path, change(data), 0o444)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A store too small for anything hands through.
+func TestStoreTooSmall(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t)
+	f.start(Options{}, 1000)
+	for target := range f.files {
+		f.eventually(target)
+	}
+	if st := f.store.Stats(); st.Passed == 0 || st.Held > 1000 {
+		t.Errorf("stats %+v", st)
+	}
+}
