@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"crlf":     cmdCRLF,
 			"envfile":  cmdEnvFile,
 			"capture":  cmdCapture,
+			"aptlist":  cmdAptList,
 			"serving":  cmdServing,
 		},
 	})
@@ -265,6 +266,17 @@ func cmdEnvFile(ts *testscript.TestScript, neg bool, args []string) {
 		text = strings.ReplaceAll(text, "$"+v, ts.Getenv(v))
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// aptlist DIR ARCHIVE PATH: lays an index out as apt keeps it in its lists directory.
+func cmdAptList(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: aptlist DIR ARCHIVE PATH")
+	}
+	name := strings.ReplaceAll(args[1]+"/"+args[2], "/", "_")
+	data, err := os.ReadFile(filepath.Join(ts.MkAbs(args[1]), args[2]))
+	ts.Check(err)
+	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), name), data, 0o644))
 }
 
 // capture VAR FILE REGEXP: sets VAR to what the regexp's group matches.

@@ -31,7 +31,7 @@ func FromApt(files map[string][]byte, pkgs []string) ([]byte, error) {
 			indices[path.Base(name)] = files[name]
 			continue
 		}
-		found, err := archive.ParseSources(name, normalise(files[name]))
+		found, err := archive.ParseSources(name, w.withoutDiscs(name, normalise(files[name])))
 		if err != nil {
 			return nil, &usageError{msg: redact(oneLine(err.Error())), err: err}
 		}
@@ -60,6 +60,24 @@ func FromApt(files map[string][]byte, pkgs []string) ([]byte, error) {
 	}
 	w.place(pkgs, indices)
 	return w.yaml(), nil
+}
+
+// withoutDiscs blanks the lines of installation media in a file of one source a
+// line: nearly every host was installed from one, and none of them is worth a mirror.
+func (w *aptWriter) withoutDiscs(name string, data []byte) []byte {
+	if strings.HasSuffix(name, ".sources") {
+		return data
+	}
+	lines := strings.Split(string(data), "\n")
+	for i, l := range lines {
+		fields := strings.Fields(l)
+		isDisc := len(fields) > 1 && (strings.HasPrefix(fields[1], "cdrom:") || len(fields) > 2 && strings.HasPrefix(fields[1], "[") && strings.Contains(l, "] cdrom:"))
+		if isDisc && strings.HasPrefix(fields[0], "deb") {
+			w.left = append(w.left, fmt.Sprintf("%s:%d: cdrom, a disc", name, i+1))
+			lines[i] = ""
+		}
+	}
+	return []byte(strings.Join(lines, "\n"))
 }
 
 type aptSource struct {
