@@ -88,7 +88,12 @@ func (s *session) dependencyGoal(d dependencyNode, r *Root) (options []*version,
 			providers = append(providers, v)
 		}
 	}
-	s.sortByPreference(providers, d.name)
+	slices.SortStableFunc(providers, func(a, b *version) int {
+		if c := s.comparePreference(a, b, d.name); c != 0 {
+			return c
+		}
+		return s.compareMention(a.slot, b.slot)
+	})
 	return providers, false
 }
 

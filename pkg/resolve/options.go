@@ -40,72 +40,113 @@ func (s *session) matching(to []*version, r *deb.Relation, fits func(*candidate)
 	return to
 }
 
-// options are the versions that satisfy clause k of v, in the order in which
+// choices are versions in the order in which they are tried. Where that
+// order is known but for what compareMention would say, it is left open:
+// finding out is dear, and most choices are never tried.
+type choices struct {
+	versions []*version
+	class    []int32 // of each version; equal ones in a row are in no order yet
+}
+
+// settle orders the class that begins at i.
+func (s *session) settle(c *choices, i int) {
+	if i > 0 && c.class[i-1] == c.class[i] {
+		return // done when its first was tried
+	}
+	end, names := i+1, false
+	for ; end < len(c.class) && c.class[end] == c.class[i]; end++ {
+		names = names || c.versions[end].slot != c.versions[i].slot
+	}
+	if names {
+		slices.SortStableFunc(c.versions[i:end], func(a, b *version) int { return s.compareMention(a.slot, b.slot) })
+	}
+}
+
+// settled are the versions in their final order.
+func (s *session) settled(c *choices) []*version {
+	for i := range c.versions {
+		s.settle(c, i)
+	}
+	return c.versions
+}
+
+// options are the versions that satisfy clause k of v, in no order to rely on.
+func (s *session) options(v *version, k int) []*version { return s.choices(v, k).versions }
+
+// choices are the versions that satisfy clause k of v, in the order in which
 // they are tried: for each alternative apt's candidates, upgrades of what is
 // installed first, and when all that fails, other versions.
-func (s *session) options(v *version, k int) []*version {
+func (s *session) choices(v *version, k int) *choices {
 	c := s.relations(v)
-	if v.options == nil {
-		v.options = make([][]*version, len(c.clauses))
+	if v.choices == nil {
+		v.choices = make([]*choices, len(c.clauses))
 	}
-	if v.options[k] != nil {
-		return v.options[k]
+	if v.choices[k] != nil {
+		return v.choices[k]
 	}
-	from := v.slot.arch
-	var present, upgrades, fresh, rest []*version
+	from, class := v.slot.arch, int32(0)
+	var present, upgrades, fresh, rest choices
 	for i := range c.clauses[k].alternatives {
 		r := &c.clauses[k].alternatives[i]
 		s.found = s.matching(s.found[:0], r, func(c *candidate) bool { return s.satisfies(c, r, from) })
 		s.sortByPreference(s.found, r.Name)
-		for _, o := range s.found {
+		for j, o := range s.found {
+			if j == 0 || s.comparePreference(s.found[j-1], o, r.Name) != 0 {
+				class++
+			}
 			switch {
 			case o == o.slot.installed:
-				present = append(present, o)
+				present.add(o, class)
 			case !o.candidate:
-				rest = append(rest, o)
+				rest.add(o, class)
 			case o.slot.installed != nil:
-				upgrades = append(upgrades, o)
+				upgrades.add(o, class)
 			default:
-				fresh = append(fresh, o)
+				fresh.add(o, class)
 			}
 		}
 	}
-	all := make([]*version, 0, len(present)+len(upgrades)+len(fresh)+len(rest))
-	for _, list := range [][]*version{present, upgrades, fresh, rest} {
-		for _, o := range list {
-			if !slices.Contains(all, o) {
-				all = append(all, o)
+	all := &choices{make([]*version, 0, class), make([]int32, 0, class)}
+	for kind, list := range []*choices{&present, &upgrades, &fresh, &rest} {
+		for j, o := range list.versions {
+			if !slices.Contains(all.versions, o) {
+				all.add(o, list.class[j]*4+int32(kind))
 			}
 		}
 	}
-	v.options[k] = all
+	v.choices[k] = all
 	return all
 }
 
-// sortByPreference orders the versions that could satisfy one alternative as
-// apt does: the package of that name before those that provide it, essential
-// ones, the native architecture, higher priority.
+func (c *choices) add(v *version, class int32) {
+	c.versions, c.class = append(c.versions, v), append(c.class, class)
+}
+
+// sortByPreference orders the versions that could satisfy one alternative, but
+// for what compareMention tells.
 func (s *session) sortByPreference(vs []*version, name string) {
-	if len(vs) < 2 {
-		return
+	if len(vs) > 1 {
+		slices.SortStableFunc(vs, func(a, b *version) int { return s.comparePreference(a, b, name) })
 	}
+}
+
+// comparePreference is apt's order: the package of that name before those that
+// provide it, essential ones, the native architecture, higher priority.
+func (s *session) comparePreference(a, b *version, name string) int {
 	first := func(x bool) int {
 		if x {
 			return 0
 		}
 		return 1
 	}
-	slices.SortStableFunc(vs, func(a, b *version) int {
-		x, y := s.relations(a), s.relations(b)
-		return cmp.Or(
-			cmp.Compare(first(a.slot.name == name), first(b.slot.name == name)),
-			cmp.Compare(first(x.essential), first(y.essential)),
-			cmp.Compare(first(x.important), first(y.important)),
-			cmp.Compare(slices.Index(s.arches, a.slot.arch), slices.Index(s.arches, b.slot.arch)),
-			cmp.Compare(x.priority, y.priority),
-			s.compareMention(a.slot, b.slot),
-		)
-	})
+	x, y := s.relations(a), s.relations(b)
+	return cmp.Or(
+		cmp.Compare(first(a.slot.name == name), first(b.slot.name == name)),
+		cmp.Compare(first(x.essential), first(y.essential)),
+		cmp.Compare(first(x.important), first(y.important)),
+		cmp.Compare(slices.Index(s.arches, a.slot.arch), slices.Index(s.arches, b.slot.arch)),
+		cmp.Compare(x.priority, y.priority),
+	)
 }
 
 // compareMention settles what is equal in all else: the name that the indices

@@ -60,11 +60,13 @@ type open struct {
 	clause  *clause
 	goal    *goal
 	options []*version
-	soft    bool
-	causes  []*version // chosen versions that made it necessary, owner aside
-	reason  Reason     // if neither clause nor goal tells it
-	text    string     // likewise, for messages
-	rest    *agenda
+	// unsettled, if not nil, are the options with what is known of their order.
+	unsettled *choices
+	soft      bool
+	causes    []*version // chosen versions that made it necessary, owner aside
+	reason    Reason     // if neither clause nor goal tells it
+	text      string     // likewise, for messages
+	rest      *agenda
 }
 
 // frame is a choice that was made.
@@ -142,7 +144,8 @@ func (x *search) advance(at *agenda) (open, bool) {
 			if soft && !x.recommends || reached(x.options(owner, k)) {
 				continue
 			}
-			return open{owner: owner, clause: &clauses[k], options: x.options(owner, k), soft: soft,
+			choices := x.choices(owner, k)
+			return open{owner: owner, clause: &clauses[k], options: choices.versions, unsettled: choices, soft: soft,
 				rest: &agenda{owner: owner, clause: k + 1, rest: at.rest}}, true
 		}
 		at = at.rest
@@ -177,6 +180,9 @@ func (x *search) try(f *frame) bool {
 		f.chosen = nil
 	}
 	for f.next < len(f.options) {
+		if f.unsettled != nil {
+			x.settle(f.unsettled, f.next)
+		}
 		v := f.options[f.next]
 		f.next++
 		if x.steps++; x.spent() {

@@ -48,9 +48,9 @@ type version struct {
 	candidate bool       // what apt would take for the name
 	parsed    *candidate // by relations()
 
-	options [][]*version // by clause, see session.options
-	rivals  []*version   // see session.enemies
-	rivalry bool         // rivals are known
+	choices []*choices // by clause, see session.choices
+	rivals  []*version // see session.enemies
+	rivalry bool       // rivals are known
 
 	bans  []*version // chosen versions that must not be with this one
 	level int        // frame that chose it, or -1

@@ -74,7 +74,7 @@ func (x *search) unmet(v *version) (open, bool) {
 	clauses := x.relations(v).clauses
 	for k := range clauses {
 		if !clauses[k].soft() && !reached(x.options(v, k)) {
-			return open{owner: v, clause: &clauses[k], options: x.options(v, k)}, true
+			return open{owner: v, clause: &clauses[k], options: x.settled(x.choices(v, k))}, true
 		}
 	}
 	return open{}, false
@@ -139,7 +139,7 @@ func (x *search) bereft(v *version) (open, bool) {
 			continue
 		}
 		return open{owner: v, clause: &clauses[k],
-			options: slices.Concat(v.slot.versions, x.options(v, k))}, true
+			options: slices.Concat(v.slot.versions, x.settled(x.choices(v, k)))}, true
 	}
 	return open{}, false
 }
