@@ -175,7 +175,6 @@ type provenIndex struct {
 	component, arch string // arch "source" for Sources
 	path            string // relative to the suite, with ending
 	blob            snapshot.Blob
-	plain           int64 // listed size when decompressed, or maxIndex
 }
 
 // A Packages or Sources index by its listed path: COMPONENT/binary-ARCH/Packages,
@@ -195,10 +194,7 @@ func (c *chain) indices(p *provenSuite) ([]provenIndex, error) {
 		if !ok || f.Size == 0 {
 			continue
 		}
-		ix := provenIndex{suite: p, component: component, arch: arch, path: f.Path, plain: maxIndex}
-		if plain, ok := p.release.File(plainName(f.Path)); ok {
-			ix.plain = plain.Size
-		}
+		ix := provenIndex{suite: p, component: component, arch: arch, path: f.Path}
 		var err error
 		if ix.blob, err = blobOf(f, row); err != nil {
 			return nil, err
@@ -263,7 +259,7 @@ func (c *chain) read(ctx context.Context, ix provenIndex) ([]byte, error) {
 	if err := matches(f, stored); err != nil {
 		return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, name, err)
 	}
-	data, err := archive.Decompress(ix.path, stored, ix.plain)
+	data, err := unpack(ix.suite.release, f, stored)
 	if err != nil {
 		return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, name, err)
 	}
