@@ -34,15 +34,28 @@ func copyFrom(ctx context.Context, from place, src, dst Reference, o *Options) (
 	if src.Kind == dst.Kind && src.Name == dst.Name && src.Kind != Archive {
 		return retag(ctx, from, src, dst, o)
 	}
+	from, err := completedBy(from, src, dst, o)
+	if err != nil {
+		return Copied{}, err
+	}
+	complete, err := whole(ctx, from, src, dst)
+	if err != nil {
+		return Copied{}, err
+	}
 	p, err := readArtifact(ctx, from, src, o)
 	if err != nil {
 		return Copied{}, err
+	}
+	if dst.Kind == Archive {
+		if p.carried, err = carriedBy(ctx, p); err != nil {
+			return Copied{}, err
+		}
 	}
 	mountFrom := ""
 	if src.Kind == Registry && dst.Kind == Registry && src.host() == dst.host() {
 		mountFrom = src.repository()
 	}
-	return p.pushTo(ctx, dst, mountFrom, PushOptions{Options: *o})
+	return p.pushTo(ctx, dst, mountFrom, PushOptions{Options: *o, Recheck: !complete})
 }
 
 // retag names what is there: root and core are read and validated, the rest is where it was.

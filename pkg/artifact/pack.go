@@ -26,7 +26,11 @@ type packed struct {
 	tops   []layer // what is below the core: config, statement, table, lock, signature files
 	shards []shard
 	memory map[snapshot.Digest][]byte // blobs that are at hand
-	source opener                     // all others; ends in a verified EOF or an error
+	// carried are files that an oci-archive also names by their paths.
+	carried []carriedFile
+	// omit are blobs and shards that a delta leaves out; nil: none.
+	omit   map[snapshot.Digest]struct{}
+	source opener // all others; ends in a verified EOF or an error
 }
 
 // layer is a blob of the artifact with the first path that has it, "" if none.
@@ -125,6 +129,7 @@ func Pack(s *snapshot.Snapshot) (*Packed, error) {
 	if err := p.packCore(s); err != nil {
 		return nil, fmt.Errorf("core: %w", err)
 	}
+	p.carried = carriedIn(s.Table)
 	files, err := p.shardFiles(s.Table)
 	if err != nil {
 		return nil, err

@@ -59,6 +59,9 @@ func (p *packed) pushTo(ctx context.Context, ref Reference, mountFrom string, o 
 	if err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
+	if p.omit != nil {
+		t = deltaTarget{t, p.omit}
+	}
 	pushed, err := write(ctx, t, ref, p, &o)
 	if closing := t.close(); err == nil && closing != nil {
 		err = fmt.Errorf("%s: %w", ref, closing)

@@ -45,18 +45,34 @@ func openArchive(name string) (place, error) {
 }
 
 func openTar(name string) (*tarStore, error) {
-	f, _, err := openRegular(name)
+	f, err := openWhole(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("oci-archive %s: %w", name, ErrNotFound)
 	} else if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("oci-archive %s: %w", name, err)
 	}
 	t, err := scanTar(name, f)
 	if err != nil {
-		f.Close()
+		if c, ok := f.(io.Closer); ok {
+			c.Close()
+		}
 		return nil, fmt.Errorf("oci-archive %s: %w", name, err)
 	}
 	return t, nil
+}
+
+// openWhole opens a file, or the parts that it was split into.
+func openWhole(name string) (seekerAt, error) {
+	f, _, err := openRegular(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if parts, err := openParts(name); !errors.Is(err, fs.ErrNotExist) {
+			return parts, err
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // scanTar makes the index.

@@ -22,6 +22,8 @@ import (
 const (
 	tarBlock = 512
 	tarMode  = 0o644
+	// tarExecutable is the mode of what a snapshot carries for hosts to run.
+	tarExecutable = 0o755
 	// ustar's octal size field ends at 8 GiB; larger entries take GNU's binary one.
 	maxUstarSize = 1<<33 - 1
 )
@@ -39,6 +41,7 @@ type tarWriter struct {
 	total   int64
 	tag     string
 	top     descriptor
+	carried []carriedFile
 
 	mu      sync.Mutex
 	written map[snapshot.Digest]struct{}
@@ -80,7 +83,9 @@ func newTarWriter(name, tag string, p *packed) (*tarWriter, error) {
 // has is false for everything: the new archive begins empty.
 func (w *tarWriter) has(context.Context, descriptor) (bool, error) { return false, nil }
 
-// plan lays out the archive: oci-layout, index.json, blobs by digest.
+// plan lays out the archive: oci-layout, index.json, blobs by digest, and for
+// hosts that have nothing but tar the names of the files that the snapshot
+// carries for them: hard links to their blobs, which are executable then.
 func (w *tarWriter) plan(p *packed) error {
 	blobs := []snapshot.Blob{snapshot.BlobOf(p.root), snapshot.BlobOf(p.core)}
 	for _, s := range p.shards {
@@ -91,6 +96,10 @@ func (w *tarWriter) plan(p *packed) error {
 	}
 	slices.SortFunc(blobs, func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	blobs = slices.Compact(blobs)
+	blobs = slices.DeleteFunc(blobs, func(b snapshot.Blob) bool {
+		_, out := p.omit[b.Digest]
+		return out
+	})
 	index, err := w.index()
 	if err != nil {
 		return err
@@ -101,6 +110,12 @@ func (w *tarWriter) plan(p *packed) error {
 		w.entries[b.Digest] = extent{w.total + tarBlock, b.Size}
 		w.total += tarSpan(b.Size)
 	}
+	for _, c := range p.carried {
+		if _, here := w.entries[c.Digest]; here { // else left out of a delta
+			w.carried = append(w.carried, c)
+		}
+	}
+	w.total += int64(len(w.carried)) * tarBlock
 	w.total += 2 * tarBlock // the end of a tar
 	return nil
 }
@@ -289,7 +304,11 @@ func (w *tarWriter) writeHeaders() error {
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.offset, b.offset) })
 	for _, e := range entries {
-		h, err := tarHeader(blobsDir+"/"+e.Hex(), e.size)
+		mode := int64(tarMode)
+		if w.carries(e.Digest) {
+			mode = tarExecutable
+		}
+		h, err := headerBlock(tar.Header{Typeflag: tar.TypeReg, Name: blobsDir + "/" + e.Hex(), Size: e.size, Mode: mode})
 		if err == nil {
 			_, err = w.file.WriteAt(h, e.offset-tarBlock)
 		}
@@ -297,13 +316,32 @@ func (w *tarWriter) writeHeaders() error {
 			return err
 		}
 	}
+	offset = w.total - int64(2+len(w.carried))*tarBlock
+	for _, c := range w.carried {
+		h, err := headerBlock(tar.Header{Typeflag: tar.TypeLink, Name: c.path, Linkname: blobsDir + "/" + c.Digest.Hex(), Mode: tarExecutable})
+		if err == nil {
+			_, err = w.file.WriteAt(h, offset)
+		}
+		if err != nil {
+			return err
+		}
+		offset += tarBlock
+	}
 	return nil
+}
+
+func (w *tarWriter) carries(d snapshot.Digest) bool {
+	return slices.ContainsFunc(w.carried, func(c carriedFile) bool { return c.Digest == d })
 }
 
 // tarHeader is one block: owner 0, time 0.
 func tarHeader(name string, size int64) ([]byte, error) {
-	h := tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: tarMode, Format: tar.FormatUSTAR}
-	if size > maxUstarSize {
+	return headerBlock(tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: tarMode})
+}
+
+func headerBlock(h tar.Header) ([]byte, error) {
+	h.Format = tar.FormatUSTAR
+	if h.Size > maxUstarSize {
 		h.Format = tar.FormatGNU
 	}
 	var b bytes.Buffer

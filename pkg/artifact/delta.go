@@ -1,0 +1,218 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// CopySince copies of the artifact src only what old lacks, root, core and
+// what that holds always, to an oci-archive or a layout: a delta. [Copy] of that to a place
+// which holds old gives the whole artifact there, under the digest it always had.
+func CopySince(ctx context.Context, src, old, dst Reference, o Options) (Copied, error) {
+	if err := checkTarget(dst); err != nil {
+		return Copied{}, err
+	}
+	if dst.Kind == Registry {
+		return Copied{}, fmt.Errorf("%w %s: a delta goes to an oci-archive or a layout; a registry takes what it lacks by itself", ErrReference, dst)
+	}
+	had, err := ReadGraph(ctx, old, o)
+	if err != nil {
+		return Copied{}, fmt.Errorf("what is there already: %w", err)
+	}
+	from, err := openPlace(src, &o)
+	if err != nil {
+		return Copied{}, err
+	}
+	p, err := readArtifact(ctx, from, src, &o)
+	if err != nil {
+		return Copied{}, fmt.Errorf("copy of %s: %w", src, err)
+	}
+	p.omit = map[snapshot.Digest]struct{}{}
+	for _, b := range slices.Concat(had.Manifests, had.Files) {
+		p.omit[b.Digest] = struct{}{}
+	}
+	for _, doc := range [][]byte{p.root, p.core} {
+		delete(p.omit, snapshot.Sum(doc))
+	}
+	for _, l := range p.tops {
+		delete(p.omit, l.Digest)
+	}
+	if p.carried, err = carriedBy(ctx, p); err != nil {
+		return Copied{}, err
+	}
+	return p.pushTo(ctx, dst, "", PushOptions{Options: o})
+}
+
+// deltaTarget is told that it has what a delta leaves out.
+type deltaTarget struct {
+	target
+	omit map[snapshot.Digest]struct{}
+}
+
+func (t deltaTarget) has(ctx context.Context, d descriptor) (bool, error) {
+	if _, out := t.omit[d.Digest]; out {
+		return true, nil
+	}
+	return t.target.has(ctx, d)
+}
+
+// completed reads from a place, and what that lacks from where it is copied to.
+type completed struct {
+	place
+	rest place
+}
+
+func (c completed) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	content, err := c.place.Open(ctx, b)
+	if errors.Is(err, snapshot.ErrNotExist) {
+		if rest, err := c.rest.Open(ctx, b); err == nil {
+			return rest, nil
+		}
+	}
+	return content, err
+}
+
+func (c completed) document(ctx context.Context, d descriptor) ([]byte, error) {
+	data, err := c.place.document(ctx, d)
+	if errors.Is(err, snapshot.ErrNotExist) {
+		if rest, err := c.rest.document(ctx, d); err == nil {
+			return rest, nil
+		}
+	}
+	return data, err
+}
+
+func (c completed) has(ctx context.Context, d descriptor) (bool, error) {
+	there, err := c.place.has(ctx, d)
+	if there || err != nil {
+		return there, err
+	}
+	there, err = c.rest.has(ctx, d)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return there, err
+}
+
+// completedBy lets a delta read what it left out from the target of a copy,
+// where that is a place already.
+func completedBy(from place, src, dst Reference, o *Options) (place, error) {
+	if src.Kind == Registry {
+		return from, nil
+	}
+	rest, err := openPlace(dst, o)
+	if errors.Is(err, ErrNotFound) {
+		return from, nil
+	}
+	return completed{from, rest}, err
+}
+
+const namedMissing = 5 // missing files that an error names
+
+// whole tells whether src has every file of its table; if not, each must be at
+// dst, or the error names what is missing before anything is written. A
+// registry is asked when it is written to.
+func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
+	c, ok := from.(completed)
+	if !ok {
+		return true, nil
+	}
+	t, err := readTop(ctx, from, src)
+	if err != nil {
+		return false, err
+	}
+	table, err := tableOf(ctx, verifiedFrom(from), t.core.layers)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", src, err)
+	}
+	complete, missing := true, 0
+	var names []string
+	for row := range table.Rows() {
+		if row.Size == 0 {
+			continue
+		}
+		d := descriptor{typeOctets, row.Blob()}
+		there, err := c.place.has(ctx, d)
+		if err != nil {
+			return false, err
+		}
+		if there {
+			continue
+		}
+		if complete = false; dst.Kind == Registry {
+			return false, nil
+		}
+		if there, err = c.has(ctx, d); err != nil {
+			return false, err
+		}
+		if there {
+			continue
+		}
+		if missing++; len(names) < namedMissing {
+			names = append(names, row.Path)
+		}
+	}
+	if missing == 0 {
+		return complete, nil
+	}
+	return false, fmt.Errorf("%w: %d files are neither in %s nor in %s: %s%s (a delta completes a place that holds the snapshot before it)",
+		ErrNotFound, missing, src, dst, strings.Join(names, ", "), more(missing-len(names)))
+}
+
+func more(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %d more", n)
+}
+
+// tableOf reads the table among a core's layers.
+func tableOf(ctx context.Context, open opener, layers []descriptor) (*snapshot.Table, error) {
+	i := slices.IndexFunc(layers, func(d descriptor) bool { return d.mediaType == typeTable })
+	if i < 0 {
+		return nil, integrity("core has no table")
+	}
+	r, err := open(ctx, layers[i].Blob)
+	if err != nil {
+		return nil, fmt.Errorf("table: %w", err)
+	}
+	defer r.Close()
+	data, err := readLimited(r, MaxTable)
+	if err != nil {
+		return nil, fmt.Errorf("table: %w", err)
+	}
+	return snapshot.OpenTable(data)
+}
+
+// carriedBy lists the files that an artifact carries for hosts that have
+// nothing (SPEC section 3, "mmoci/").
+func carriedBy(ctx context.Context, p *packed) ([]carriedFile, error) {
+	var tops []descriptor
+	for _, l := range p.tops {
+		tops = append(tops, l.descriptor)
+	}
+	t, err := tableOf(ctx, p.open, tops)
+	if err != nil {
+		return nil, err
+	}
+	return carriedIn(t), nil
+}
+
+// carriedFile is one of them.
+type carriedFile struct {
+	path string
+	snapshot.Blob
+}
+
+func carriedIn(t *snapshot.Table) []carriedFile {
+	var out []carriedFile
+	for row := range t.Under("mmoci/") {
+		out = append(out, carriedFile{row.Path, row.Blob()})
+	}
+	return out
+}

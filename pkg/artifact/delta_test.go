@@ -1,0 +1,168 @@
+package artifact
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/snapshottest"
+)
+
+// TestDelta: the next day's delta holds what changed only, and completes each
+// kind of place that holds the old snapshot, to the same root.
+func TestDelta(t *testing.T) {
+	t.Parallel()
+	files := synthFiles(300)
+	old := takeOf(t, files)
+	for p := range files {
+		if strings.HasSuffix(p, ".deb") && strings.Contains(p, "7") && len(p)%7 == 0 {
+			delete(files, p)
+			files[strings.TrimSuffix(p, "_amd64.deb")+"+b1_amd64.deb"] = []byte("new " + p)
+		}
+	}
+	now := takeOf(t, files)
+	src := layoutRef(t)
+	mustPush(t, src, old, PushOptions{})
+	src.Tag = "next"
+	want := mustPush(t, src, now, PushOptions{}).Root
+	src.Tag = "noble"
+	before, after := src, src
+	after.Tag = "next"
+
+	delta := archiveRef(t)
+	copied, err := CopySince(t.Context(), after, before, delta, Options{})
+	if err != nil || copied.Root != want {
+		t.Fatalf("%+v, %v", copied, err)
+	}
+	had, err := ReadGraph(t.Context(), before, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := openTar(delta.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Pack(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range p.tops { // always there, so that a delta can be looked at
+		delete(store.blobs, l.Digest)
+	}
+	for _, b := range slices.Concat(had.Manifests, had.Files) {
+		if _, in := store.blobs[b.Digest]; in {
+			t.Errorf("%s is in the delta and in what is there", b.Digest)
+		}
+	}
+	deltaLayout := layoutRef(t)
+	if _, err := CopySince(t.Context(), after, before, deltaLayout, Options{}); err != nil {
+		t.Fatal(err)
+	}
+
+	f := newFakeRegistry(t)
+	for _, dst := range []Reference{layoutRef(t), archiveRef(t), f.ref(t, "noble")} {
+		mustPush(t, dst, old, PushOptions{})
+		for _, from := range []Reference{delta, deltaLayout} {
+			copied, err := Copy(t.Context(), from, dst, Options{})
+			if err != nil || copied.Root != want {
+				t.Fatalf("%s: %+v, %v", dst, copied, err)
+			}
+			if err := snapshottest.Equal(t.Context(), now, reopen(t, dst)); err != nil {
+				t.Errorf("%s: %v", dst, err)
+			}
+		}
+	}
+
+	// A place that does not hold the old one: what is missing is named, nothing is written.
+	empty := layoutRef(t)
+	_, err = Copy(t.Context(), delta, empty, Options{})
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "pool/") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Resolve(t.Context(), empty, Options{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a tag was written: %v", err)
+	}
+	if _, err := CopySince(t.Context(), after, before, f.ref(t, "delta"), Options{}); !errors.Is(err, ErrReference) {
+		t.Errorf("a delta in a registry: %v", err)
+	}
+}
+
+// TestParts: parts are read as the archive they were, each is verified by
+// itself, and what is wrong is named.
+func TestParts(t *testing.T) {
+	t.Parallel()
+	s := takeOf(t, synthFiles(60))
+	whole := archiveRef(t)
+	mustPush(t, whole, s, PushOptions{})
+	bytesBefore, err := os.ReadFile(whole.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	split := func(size int64) Reference {
+		ref := archiveRef(t)
+		if err := os.WriteFile(ref.Name, bytesBefore, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Split(ref.Name, size); err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	for _, size := range []int64{1 << 30, int64(len(bytesBefore)), int64(len(bytesBefore) - 1), 4097, 1000} {
+		ref := split(size)
+		var joined []byte
+		parts, _ := filepath.Glob(ref.Name + ".[0-9][0-9][0-9]")
+		for _, p := range parts {
+			data, err := os.ReadFile(p)
+			if err != nil || int64(len(data)) > size {
+				t.Fatalf("%s: %d bytes, %v", p, len(data), err)
+			}
+			joined = append(joined, data...)
+		}
+		if !bytes.Equal(joined, bytesBefore) {
+			t.Errorf("size %d: cat makes other bytes", size)
+		}
+		if err := snapshottest.Equal(t.Context(), s, reopen(t, ref)); err != nil {
+			t.Errorf("size %d: %v", size, err)
+		}
+		if _, err := os.Stat(ref.Name); err == nil {
+			t.Errorf("size %d: the whole is still there", size)
+		}
+	}
+	for what, spoil := range map[string]func(name string) error{
+		"missing":  func(n string) error { return os.Remove(n + ".002") },
+		"damaged":  func(n string) error { return flipFile(n + ".002") },
+		"short":    func(n string) error { return os.Truncate(n+".002", 999) },
+		"shuffled": func(n string) error { return os.Rename(n+".003", n+".002") },
+	} {
+		ref := split(20_000)
+		if err := spoil(ref.Name); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(t.Context(), ref, Options{})
+		if err == nil || !strings.Contains(err.Error(), ".002") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if what == "damaged" && !errors.Is(err, snapshot.ErrIntegrity) || what == "missing" && !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	ref := split(20_000)
+	if _, err := Split(ref.Name+".001", 1); !errors.Is(err, ErrReference) {
+		t.Errorf("too many parts: %v", err)
+	}
+}
+
+func flipFile(name string) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	data[len(data)/2] ^= 1
+	return os.WriteFile(name, data, 0o644)
+}
