@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,6 +63,11 @@ func (a *app) push() *cobra.Command {
 		if q.Signer, err = mirror.Signer(plan.Sign, os.Getenv); err != nil {
 			return err
 		}
+		if q.State, err = stateDir("", plan); err != nil {
+			a.detail("that nothing changed will not be noticed early: %s", err)
+		} else {
+			q.State = filepath.Join(q.State, "pushed")
+		}
 		bar := a.progress()
 		q.Artifact.Progress = bar.event
 		start := time.Now()
@@ -102,6 +108,11 @@ type pushJSON struct {
 }
 
 func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
+	if res.Frozen == nil {
+		a.log("snapshot of %s: %d files, %s", res.Date.Format(time.RFC3339), res.Files, size(res.Bytes))
+		a.log("changed: false; upstream's Releases and the configuration are those of the last push (%.2f s)", took.Seconds())
+		return
+	}
 	for _, n := range res.Frozen.Notes {
 		a.log("%s", n)
 	}

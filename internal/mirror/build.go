@@ -256,6 +256,7 @@ func (b *builder) keep(p string, data []byte) {
 
 // poolFiles adds the pool files of a curated archive's chosen packages.
 func (b *builder) poolFiles(fa *frozenArchive, picked []resolve.Chosen) error {
+	b.rows = slices.Grow(b.rows, len(picked))
 	for _, c := range picked {
 		if err := b.pool(fa, c.PackageFile); err != nil {
 			return err
@@ -285,7 +286,8 @@ func (b *builder) opener(fa *frozenArchive, f archive.PackageFile) func(context.
 		i := slices.IndexFunc(fa.site, func(sf siteFile) bool { return sf.SHA256 == f.SHA256 })
 		return openLocal(fa.site[i].file)
 	}
-	return func(ctx context.Context) (io.ReadCloser, error) { return fa.up.Open(ctx, f.Filename, f.Size) }
+	name, size := strings.Clone(f.Filename), f.Size // f is a view of its index, which need not stay
+	return func(ctx context.Context) (io.ReadCloser, error) { return fa.up.Open(ctx, name, size) }
 }
 
 func (b *builder) lockSuite(l *config.LockArchive, s *frozenSuite) {
@@ -299,6 +301,7 @@ func (b *builder) lockSuite(l *config.LockArchive, s *frozenSuite) {
 }
 
 func (b *builder) lockPackages(l *config.LockArchive, picked []resolve.Chosen) {
+	l.Packages = slices.Grow(l.Packages, len(picked))
 	for _, c := range picked {
 		l.Packages = append(l.Packages, config.LockPackage{
 			Suite: c.Suite, Component: c.Component, Name: c.Name, Version: c.Version, Architecture: c.Architecture,

@@ -91,6 +91,19 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	}, nil
 }
 
+// forget drops what only the choice needed: of a whole release that is more
+// than all the rest, and a push lasts.
+func (f *Frozen) forget() {
+	f.Lock, f.Chosen = nil, nil
+	for _, fa := range f.archives {
+		for _, s := range fa.suites {
+			for _, ix := range s.indices {
+				ix.data = nil
+			}
+		}
+	}
+}
+
 // readArchives reads all archives of the plan side by side, in order of
 // prefix: the order in which they are written down must not matter.
 func readArchives(ctx context.Context, f Freezing) ([]*frozenArchive, error) {

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,15 +31,19 @@ type Pushing struct {
 	AcceptKeys []string
 	Yes        bool // push whole archives of more than 10 GB
 	DryRun     bool
-	Now        time.Time
-	Artifact   artifact.PushOptions
-	Log        Log
+	// State is the directory where it is noted what came of which input, so that
+	// a push without change is answered early; "" notes nothing.
+	State    string
+	Now      time.Time
+	Artifact artifact.PushOptions
+	Log      Log
 }
 
 // PushResult is the outcome.
 type PushResult struct {
 	artifact.Pushed
-	Frozen *Frozen
+	Frozen *Frozen // nil: nothing changed, and that was known before anything was read but signature files
+	Date   time.Time
 	// Files and Bytes are those of the whole snapshot, each distinct file once.
 	Files int
 	Bytes int64
@@ -54,6 +59,9 @@ type PushResult struct {
 func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
+	}
+	if res := p.unchanged(ctx); res != nil {
+		return res, nil
 	}
 	old, err := previous(ctx, p.Ref, p.Artifact.Options)
 	if err != nil {
@@ -114,6 +122,9 @@ func (p Pushing) freeze(ctx context.Context, old *snapshot.Snapshot) (*Frozen, e
 
 // heldKeys are the keys from the network that the lock of a snapshot pins.
 func heldKeys(s *snapshot.Snapshot) map[string][]string {
+	if !bytes.Contains(s.Lock, []byte("\nkey-url ")) {
+		return nil // a lock of a whole release is megabytes long
+	}
 	l, err := config.ParseLock("lock", s.Lock)
 	if err != nil {
 		return nil
@@ -123,7 +134,7 @@ func heldKeys(s *snapshot.Snapshot) map[string][]string {
 
 // write packs and pushes, or only packs.
 func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapshot) (*PushResult, error) {
-	res := &PushResult{Frozen: frozen, New: newFiles(frozen.Snapshot, old)}
+	res := &PushResult{Frozen: frozen, Date: frozen.Snapshot.Statement.Date, New: newFiles(frozen.Snapshot, old)}
 	res.Files, res.Bytes = sum(frozen.Snapshot.Table)
 	if err := p.affordable(res); err != nil {
 		return nil, err
@@ -137,10 +148,12 @@ func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapsh
 		res.Reference.Digest = packed.Root()
 		return res, nil
 	}
+	frozen.forget()
 	res.Pushed, err = packed.Push(ctx, p.Ref, p.Artifact)
 	if err != nil {
 		return nil, err
 	}
+	p.note(res)
 	return res, nil
 }
 

@@ -133,7 +133,11 @@ func (c Curated) indices() ([]ComponentArch, error) {
 
 // indexText writes stanzas one after another, an empty line after each.
 func indexText(stanzas []deb.Stanza) ([]byte, error) {
-	var b []byte
+	size := 0
+	for _, s := range stanzas {
+		size += len(s) + 2 // what Append adds at most
+	}
+	b := make([]byte, 0, size)
 	for _, s := range stanzas {
 		if len(s) == 0 || bytes.HasPrefix(s, []byte("\n")) || bytes.Contains(s, []byte("\n\n")) {
 			return nil, fmt.Errorf("stanza %.60q: empty, or more than one", s)

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"sync"
 )
 
 // HoldBack is how much of a blob is withheld until its digest is known to be right, in bytes.
@@ -128,6 +129,9 @@ func (r *Reader) Close() error {
 		return nil
 	}
 	src := r.src
+	if cap(r.buf) == HoldBack {
+		tails.Put((*[HoldBack]byte)(r.buf[:HoldBack]))
+	}
 	r.src, r.held, r.buf = nil, nil, nil
 	if r.err == nil {
 		r.err = fs.ErrClosed
@@ -135,10 +139,14 @@ func (r *Reader) Close() error {
 	return src.Close()
 }
 
+// tails keeps the buffers of closed readers: a push opens tens of thousands.
+var tails = sync.Pool{New: func() any { return new([HoldBack]byte) }}
+
 // buffer is where the tail is held back, and what WriteTo copies through.
+// A closed reader gives it back, so nobody else may keep a view of it.
 func (r *Reader) buffer() []byte {
 	if r.buf == nil {
-		r.buf = make([]byte, min(HoldBack, r.blob.Size))
+		r.buf = tails.Get().(*[HoldBack]byte)[:min(HoldBack, r.blob.Size)]
 	}
 	return r.buf
 }
