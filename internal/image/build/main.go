@@ -1,0 +1,85 @@
+// Build makes mmoci's container image with the Go toolchain alone: an OCI
+// layout of all architectures, and a docker-archive of each.
+//
+//	go run ./internal/image/build [-o dist] [-arch amd64,arm64] [-tag mmoci:devel]
+package main
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"example.org/mmoci/internal/image"
+)
+
+func main() {
+	out := flag.String("o", "dist", "`DIR` to write into: image/ (OCI layout), mmoci-ARCH.tar (docker-archive)")
+	archs := flag.String("arch", "amd64,arm64", "architectures")
+	tag := flag.String("tag", "mmoci:devel", "NAME:TAG of the image")
+	flag.Parse()
+	digest, err := build(*out, strings.Split(*archs, ","), *tag)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build:", err)
+		os.Exit(1)
+	}
+	fmt.Println(digest)
+}
+
+// build writes everything and gives the digest of the index.
+func build(out string, archs []string, tag string) (string, error) {
+	_, version, ok := strings.Cut(tag, ":")
+	if !ok {
+		return "", fmt.Errorf("-tag %q is not NAME:TAG", tag)
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return "", err
+	}
+	created := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // nothing of the day goes in
+	var images []v1.Image
+	for _, arch := range archs {
+		program, err := compile(out, arch)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", arch, err)
+		}
+		img, err := image.Build(image.MMOCI(arch, version, program, created))
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", arch, err)
+		}
+		if err := image.WriteDockerArchive(filepath.Join(out, "mmoci-"+arch+".tar"), tag, img); err != nil {
+			return "", err
+		}
+		images = append(images, img)
+	}
+	idx, err := image.Index(images...)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(out, "image")
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	if err := image.WriteLayout(dir, version, idx); err != nil {
+		return "", err
+	}
+	d, err := idx.Digest()
+	return d.String(), err
+}
+
+// compile makes the static program of an architecture; equal sources and toolchain make equal bytes.
+func compile(out, arch string) ([]byte, error) {
+	file := filepath.Join(out, "mmoci-"+arch)
+	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", file, "./cmd/mmoci")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("go build: %w", err)
+	}
+	return os.ReadFile(file)
+}
