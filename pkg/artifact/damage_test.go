@@ -180,9 +180,20 @@ func TestLyingRegistry(t *testing.T) {
 		"longer":    func(_ http.Header, b []byte) []byte { return append(b, ' ') },
 		"other":     func(http.Header, []byte) []byte { return []byte("{}\n") },
 	}
+	// By tag the registry may answer with any root that it stands for: see below.
+	f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/manifests/noble") {
+			return false
+		}
+		f.relay(w, r, lies["flipped"])
+		return true
+	})
+	if err := readEverything(t.Context(), ref); !errors.Is(err, snapshot.ErrIntegrity) || !namesBlob(err, p, p.Root()) {
+		t.Errorf("root by tag flipped: %v", err)
+	}
 	for kind, d := range blobsByKind(t, p) {
 		if kind == "root" {
-			continue // by tag the registry may answer with any root: see below
+			continue
 		}
 		for how, lie := range lies {
 			f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {

@@ -130,7 +130,14 @@ func (r *registryPlace) getDocument(ctx context.Context, name string) (mediaType
 	if err != nil && len(data) == 0 && resp.ContentLength < 0 {
 		return "", nil, fmt.Errorf("manifest %s: %w", name, err)
 	}
-	return mediaType, data, err
+	if err != nil {
+		return mediaType, data, err
+	}
+	// By tag nothing else tells a document that was damaged at the registry from another snapshot.
+	if told, bad := snapshot.ParseDigest(resp.Header.Get("Docker-Content-Digest")); bad == nil && told != snapshot.Sum(data) {
+		return "", nil, integrity("manifest %s: the registry calls it %s and answered with %s", name, told, snapshot.Sum(data))
+	}
+	return mediaType, data, nil
 }
 
 type progressReader struct {
