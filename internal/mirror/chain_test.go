@@ -68,6 +68,10 @@ func TestVerifyRefuses(t *testing.T) {
 			stanza := stanzaIn(t, d, "debian/dists/bookworm-updates/main/binary-amd64/Packages.gz", "libseccomp2")
 			d.EditIndex("debian/dists/bookworm/", "main/binary-amd64/Packages.gz", func(s string) string { return s + "\n" + stanza })
 		}, "suite bookworm: 1 stanzas are in no index of upstream's; first: libseccomp2"},
+		{"a package of the other suite of upstream's", func(d *forge.Draft) {
+			stanza := stanzaIn(t, d, "debian/dists/bookworm/main/binary-amd64/Packages.gz", "libc6")
+			d.EditIndex("debian/dists/bookworm-updates/", "main/binary-amd64/Packages.gz", func(s string) string { return s + "\n" + stanza })
+		}, "suite bookworm-updates: 1 stanzas are in no index of upstream's; first: libc6"},
 		{"the site's own where upstream's key is given", func(d *forge.Draft) {
 			withoutProvenance(d)
 			a := d.Archive("docker")
@@ -160,11 +164,12 @@ func TestStates(t *testing.T) {
 		trust          Trust
 		docker, debian State
 		require        bool
+		served         string
 	}{
-		{"site", siteTrust(t), NotProved, NotProved, false},
-		{"upstream", upstreamTrust(t), Proved, Proved, true},
-		{"both", both, Proved, Proved, true},
-		{"not docker's", one, NotProved, Proved, false},
+		{"site", siteTrust(t), NotProved, NotProved, false, "signed"},
+		{"upstream", upstreamTrust(t), Proved, Proved, true, "unverified"},
+		{"both", both, Proved, Proved, true, "signed"},
+		{"not docker's", one, NotProved, Proved, false, "unverified"},
 	} {
 		r, err := verified(t, good, forge.Resigned, c.trust)
 		if err != nil {
@@ -175,6 +180,9 @@ func TestStates(t *testing.T) {
 		}
 		if got := r.Archives[0].State; got != c.debian {
 			t.Errorf("%s: debian is %s", c.name, got)
+		}
+		if kind := r.Archives[0].Suites[0].Served.Signature.Kind; kind != c.served {
+			t.Errorf("%s: debian is served %s", c.name, kind)
 		}
 		if err := r.RequireUpstream(); (err == nil) != c.require || err != nil && exitOf(err) != 3 {
 			t.Errorf("%s: --require upstream: %v", c.name, err)
