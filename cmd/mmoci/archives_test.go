@@ -25,6 +25,7 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"mini":            of(mini),
 		"mini-old":        of(miniOld),
 		"mini-more":       of(miniMore),
+		"mini-other":      of(miniOther),
 		"flat":            of(flatArchive),
 		"flat-path":       of(flatPath),
 		"multi":           of(multi),
@@ -92,6 +93,17 @@ func miniMore() testarchive.Archive {
 	s := &a.Suites[0]
 	s.Date = testarchive.DefaultDate().AddDate(0, 0, 1)
 	s.Packages = append(s.Packages, pkg("package4", "4.0", "amd64", "main", ""))
+	return a
+}
+
+// miniOther has other bytes under one of the versions.
+func miniOther() testarchive.Archive {
+	a := mini()
+	for i, p := range a.Suites[0].Packages {
+		if p.Name == "package2" {
+			a.Suites[0].Packages[i].Content = map[string]string{"usr/share/doc/package2/README": "another build\n"}
+		}
+	}
 	return a
 }
 
