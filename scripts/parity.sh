@@ -1,6 +1,6 @@
 #!/bin/sh
-# Closures of pkg/resolve against apt as the judge, on the indices that this
-# machine's apt has fetched.
+# Closures of pkg/resolve against apt and dose-debcheck (Debian package
+# dose-distcheck) as the judges, on the indices that this machine's apt has fetched.
 #
 #   PARITY_SEED=n PARITY_COUNT=m scripts/parity.sh
 #
@@ -9,11 +9,13 @@
 # PARITY_STATUS a dpkg status to install into; default: an empty machine
 # PARITY_PRINT  print every difference in full if set
 #
-# Exits 1 if apt refuses one closure, if one differs from run to run, or if
+# Exits 1 if apt or dose-debcheck refuses one closure, if one differs from run to run, or if
 # less than PARITY_SHARE (default 97; 0 with a status, since apt upgrades there
 # what need not be) per cent are the set that apt chooses.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/lib.sh
+need apt-get dose-debcheck
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/indices"

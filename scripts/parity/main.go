@@ -52,6 +52,7 @@ type parity struct {
 	host     *resolve.Host
 	hostText []byte
 	apt      *apt
+	dose     dose
 }
 
 // verdict is the outcome for one package.
@@ -60,6 +61,7 @@ type verdict struct {
 	err               error // ours
 	aptError          string
 	refused           string // by apt, the closure alone
+	uninstallable     string // for dose-debcheck, with what was there
 	differs           bool   // from run to run
 	broken            string // of the host
 	onlyApt, onlyOurs []string
@@ -122,6 +124,12 @@ func (p *parity) load() (err error) {
 		}
 		if p.host, err = resolve.ParseStatus(p.hostText); err != nil {
 			return err
+		}
+	}
+	p.dose = dose{p.work, p.arch}
+	if p.host != nil {
+		if why := p.dose.refuses(0, p.afterwards(nil)); why != "" {
+			return fmt.Errorf("%s is broken before anything is installed: %s", p.status, why)
 		}
 	}
 	p.apt, err = newApt(p.work, p.arch, p.hostText, files)
@@ -198,6 +206,7 @@ func (p *parity) compare(name string, slot int) verdict {
 		return p.host.Installed(name, "") == ""
 	})
 	v.refused, v.broken = p.apt.accepts(name, slot, res, ours)
+	v.uninstallable = p.dose.refuses(slot, p.afterwards(res))
 	return v
 }
 

@@ -42,7 +42,7 @@ func names(keys []string) string {
 // report prints the figures and tells whether they are good enough.
 func (p *parity) report(verdicts []verdict) bool {
 	kinds := map[string]int{}
-	closures, refused, differ, broken := 0, 0, 0, 0
+	closures, refused, uninstallable, differ, broken := 0, 0, 0, 0, 0
 	for i := range verdicts {
 		v := &verdicts[i]
 		kinds[v.kind()]++
@@ -52,6 +52,10 @@ func (p *parity) report(verdicts []verdict) bool {
 		if v.refused != "" {
 			refused++
 			fmt.Printf("REFUSED  %s: %s\n", v.name, lastLines(v.refused))
+		}
+		if v.uninstallable != "" {
+			uninstallable++
+			fmt.Printf("BROKEN   %s, says dose-debcheck: %s\n", v.name, v.uninstallable)
 		}
 		if v.broken != "" {
 			broken++
@@ -73,9 +77,13 @@ func (p *parity) report(verdicts []verdict) bool {
 	for _, k := range slices.Sorted(maps.Keys(kinds)) {
 		fmt.Printf("%-50s %d\n", k, kinds[k])
 	}
-	fmt.Printf("seed %d: %d drawn, %d closures; accepted by apt %d/%d; nothing else touched %d/%d; deterministic %d/%d; set-equal to apt %.2f%%\n",
-		p.seed, len(verdicts), closures, closures-refused, closures, closures-broken, closures, len(verdicts)-differ, len(verdicts), share)
-	return refused == 0 && differ == 0 && broken == 0 && share >= p.share
+	fmt.Printf("seed %d: %d drawn, %d closures\n", p.seed, len(verdicts), closures)
+	fmt.Printf("accepted by apt: %d/%d\n", closures-refused, closures)
+	fmt.Printf("accepted by dose-debcheck: %d/%d\n", closures-uninstallable, closures)
+	fmt.Printf("nothing else touched: %d/%d\n", closures-broken, closures)
+	fmt.Printf("deterministic: %d/%d\n", len(verdicts)-differ, len(verdicts))
+	fmt.Printf("set-equal to apt: %.2f%%\n", share)
+	return closures > 0 && refused == 0 && uninstallable == 0 && differ == 0 && broken == 0 && share >= p.share
 }
 
 // explain prints one difference.
