@@ -1,0 +1,167 @@
+// Package test decodes the manifests strictly, with the types of Kubernetes.
+// It is a module of its own: nothing of this is needed to build mmoci.
+package test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// decode reads documents strictly: an unknown or repeated field is an error.
+func decode(t *testing.T, name string, data []byte) []any {
+	t.Helper()
+	var out []any
+	for _, doc := range bytes.Split(data, []byte("\n---\n")) {
+		var head struct{ APIVersion, Kind string }
+		if err := yaml.Unmarshal(doc, &head); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var v any
+		switch head.APIVersion + " " + head.Kind {
+		case " ":
+			continue // a comment
+		case "v1 Pod":
+			v = &corev1.Pod{}
+		case "v1 Service":
+			v = &corev1.Service{}
+		case "v1 ConfigMap":
+			v = &corev1.ConfigMap{}
+		case "v1 PersistentVolumeClaim":
+			v = &corev1.PersistentVolumeClaim{}
+		case "apps/v1 Deployment":
+			v = &appsv1.Deployment{}
+		case "networking.k8s.io/v1 Ingress":
+			v = &networkingv1.Ingress{}
+		default:
+			t.Fatalf("%s: %s %s", name, head.APIVersion, head.Kind)
+		}
+		if err := yaml.UnmarshalStrict(doc, v); err != nil {
+			t.Fatalf("%s: %s: %v\n%s", name, head.Kind, err, doc)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// hardened is what holds of every pod of ours.
+func hardened(t *testing.T, name string, s *corev1.PodSpec) {
+	t.Helper()
+	if s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken || s.ServiceAccountName != "" {
+		t.Errorf("%s: a service account", name)
+	}
+	if c := s.SecurityContext; c == nil || c.RunAsNonRoot == nil || !*c.RunAsNonRoot || c.RunAsUser == nil || *c.RunAsUser == 0 || c.SeccompProfile == nil {
+		t.Errorf("%s: security context %+v", name, c)
+	}
+	for _, c := range s.Containers {
+		sc := c.SecurityContext
+		if sc == nil || sc.ReadOnlyRootFilesystem == nil || !*sc.ReadOnlyRootFilesystem || sc.AllowPrivilegeEscalation == nil || *sc.AllowPrivilegeEscalation ||
+			sc.Capabilities == nil || len(sc.Capabilities.Drop) != 1 || sc.Capabilities.Drop[0] != "ALL" {
+			t.Errorf("%s: container %s: %+v", name, c.Name, sc)
+		}
+		mounted := map[string]bool{}
+		for _, v := range s.Volumes {
+			mounted[v.Name] = true
+		}
+		for _, m := range c.VolumeMounts {
+			if !mounted[m.Name] || m.SubPath != "" {
+				t.Errorf("%s: mount %s", name, m.Name)
+			}
+		}
+	}
+}
+
+func probed(t *testing.T, name string, c *corev1.Container) {
+	t.Helper()
+	for what, p := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
+		if p == nil || p.HTTPGet == nil || p.HTTPGet.Path != what {
+			t.Errorf("%s: no probe of %s", name, what)
+		}
+	}
+}
+
+func TestStaticPod(t *testing.T) {
+	data, err := os.ReadFile("../static-pod.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := decode(t, "static-pod.yaml", data)
+	if len(docs) != 1 {
+		t.Fatalf("%d documents", len(docs))
+	}
+	pod := docs[0].(*corev1.Pod)
+	hardened(t, "static pod", &pod.Spec)
+	probed(t, "static pod", &pod.Spec.Containers[0])
+	for _, v := range pod.Spec.Volumes {
+		if v.HostPath == nil {
+			t.Errorf("volume %s is no hostPath", v.Name)
+		}
+	}
+	for _, e := range pod.Spec.Containers[0].Env {
+		if e.ValueFrom != nil {
+			t.Errorf("%s: from elsewhere", e.Name)
+		}
+	}
+	if len(pod.Spec.Containers[0].EnvFrom) > 0 {
+		t.Error("environment from elsewhere")
+	}
+}
+
+// TestChart reads what `helm template` rendered into the directory RENDERED, a file for each set of values.
+func TestChart(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(os.Getenv("RENDERED"), "*.yaml"))
+	if err != nil || os.Getenv("RENDERED") == "" || len(files) == 0 {
+		t.Fatalf("RENDERED names no directory of rendered charts (%v)", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]int{}
+		for _, doc := range decode(t, file, append([]byte("\n"), data...)) {
+			switch d := doc.(type) {
+			case *appsv1.Deployment:
+				kinds["deployment"]++
+				hardened(t, file, &d.Spec.Template.Spec)
+				probed(t, file, &d.Spec.Template.Spec.Containers[0])
+				for k, v := range d.Spec.Selector.MatchLabels {
+					if d.Spec.Template.Labels[k] != v {
+						t.Errorf("%s: selector %s", file, k)
+					}
+				}
+			case *corev1.Pod:
+				kinds["test"]++
+				hardened(t, file, &d.Spec)
+				if d.Annotations["helm.sh/hook"] != "test" || d.Spec.Containers[0].Args[0] != "check" {
+					t.Errorf("%s: test %+v", file, d)
+				}
+			case *corev1.Service:
+				kinds["service"]++
+				if d.Spec.Selector["app.kubernetes.io/name"] != "mmoci" {
+					t.Errorf("%s: service selects %v", file, d.Spec.Selector)
+				}
+			case *corev1.ConfigMap:
+				kinds["configmap"]++
+				if text, ok := d.Data["policy.yaml"]; ok && !strings.Contains(text, "default:") {
+					t.Errorf("%s: policy %q", file, text)
+				}
+			case *corev1.PersistentVolumeClaim:
+				kinds["claim"]++
+			case *networkingv1.Ingress:
+				kinds["ingress"]++
+			}
+		}
+		full := strings.HasSuffix(file, "full.yaml")
+		if kinds["deployment"] != 1 || kinds["test"] != 1 || kinds["service"] != 1 || kinds["configmap"] != 2 || (kinds["ingress"] == 1) != full || (kinds["claim"] == 1) != full {
+			t.Errorf("%s: %v", file, kinds)
+		}
+	}
+}
