@@ -1,6 +1,11 @@
 package mirror
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -54,6 +59,87 @@ func TestForgeryTable(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestForgeriesInSpec holds the table of SPEC section 12 against the one that is executed.
+func TestForgeriesInSpec(t *testing.T) {
+	spec := specRows(t, "### Forgeries")
+	table := forgeryTable(t)
+	for _, fg := range forgeries() {
+		row := spec[fg.name]
+		cells := strings.Fields(table[fg.name+" resigned"])
+		if len(row) < 6 || len(cells) != 12 {
+			t.Errorf("%s: SPEC has %q", fg.name, row)
+			continue
+		}
+		at := func(i int) string { return strings.Join(cells[3*i:3*i+3], ", ") }
+		// SPEC's order: site, both, upstream, pin.
+		want := []string{fg.what, at(0), at(2), at(1), at(3)}
+		if !slices.Equal(row[:5], want) {
+			t.Errorf("%s: SPEC says\n%q, the table\n%q", fg.name, row[:5], want)
+		}
+		for _, m := range []string{" unsigned", " foreign"} {
+			if other := strings.Fields(table[fg.name+m]); !slices.Equal(other[3:6], cells[3:6]) || !slices.Equal(other[9:], cells[9:]) {
+				t.Errorf("%s%s: SPEC says it is as resigned for upstream's keys and a pin", fg.name, m)
+			}
+		}
+	}
+}
+
+// TestThreatsInSpec holds that every test that SPEC section 15 names is there.
+func TestThreatsInSpec(t *testing.T) {
+	known := map[string]bool{}
+	err := filepath.WalkDir("../..", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(p, "_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)`).FindAllSubmatch(data, -1) {
+			known[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, row := range specRows(t, "## 15 Threats") {
+		for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(strings.Join(row, " "), -1) {
+			named++
+			if !known[name] {
+				t.Errorf("%s names %s, which is not there", row[0], name)
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("only %d tests are named", named)
+	}
+}
+
+// specRows are the table rows of SPEC.md behind a heading, by their first cell.
+func specRows(t *testing.T, heading string) map[string][]string {
+	t.Helper()
+	data, err := os.ReadFile("../../artifacts/SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, ok := strings.Cut(string(data), "\n"+heading+"\n")
+	if !ok {
+		t.Fatalf("SPEC has no %s", heading)
+	}
+	rows := map[string][]string{}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "## ") {
+			break
+		}
+		if cells := strings.Split(strings.TrimSpace(line), "|"); len(cells) > 3 && cells[0] == "" {
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			rows[cells[1]] = cells[2 : len(cells)-1]
+		}
+	}
+	return rows
 }
 
 // forgeryTable reads the table: forgery, making, then verify, extract, pull -o
