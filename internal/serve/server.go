@@ -191,7 +191,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ex.fail(http.StatusUnauthorized, "credentials needed; see auth.conf(5) of apt")
 		return
 	}
-	ex.route(path)
+	// apt asks for the files of a flat archive "./" by PREFIX/./InRelease.
+	ex.route(strings.ReplaceAll(path, "/./", "/"))
 }
 
 // relative takes the base path and the first slash off. A path is decoded
