@@ -20,6 +20,7 @@ func (a *app) push() *cobra.Command {
 		locked, dryRun, plan, yes       bool
 		recheck, repair, unsigned, json bool
 		allowOlder, acceptKeys          []string
+		carryFrom                       string
 	}
 	cmd := &cobra.Command{
 		Use:   "push [REF]",
@@ -40,10 +41,14 @@ func (a *app) push() *cobra.Command {
 	f.BoolVar(&o.unsigned, "insecure-unsigned", false, "push curated archives without a site signature")
 	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
 	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
+	f.StringVar(&o.carryFrom, "carry-from", "", "`DIR` of the programs for carry:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		plan, err := af.plan(cmd, &p)
 		if err != nil {
+			return err
+		}
+		if err := carry(plan, o.carryFrom); err != nil {
 			return err
 		}
 		q := mirror.Pushing{

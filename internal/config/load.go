@@ -79,6 +79,7 @@ func (l *loader) top(n node) error {
 		"trust":      l.setFiles(&p.Trust),
 		"archives":   l.archives,
 		"serve":      l.serve,
+		"carry":      setTexts(&p.Carry),
 		"recommends": setFlag(&p.Recommends),
 		"valid-for":  setDays(&p.ValidFor),
 	})

@@ -27,9 +27,21 @@ type Plan struct {
 	Trust    []string
 	Archives []Archive
 	Serve    Serve
+	// Carry are architectures that a static mmoci is carried for, with bootstrap.sh.
+	Carry []string
+	// Carried are the files of that, found by the program.
+	Carried []Carried `json:",omitempty"`
 	// Recommends are part of the closure.
 	Recommends bool
 	ValidFor   time.Duration // valid-until = date input + ValidFor; 0: none
+}
+
+// Carried is a file that a snapshot carries for hosts that have nothing.
+type Carried struct {
+	Name   string // architecture, or bootstrap.sh
+	File   string // where it is; "" if it is part of the program
+	Digest string // sha256:HEX
+	Size   int64
 }
 
 // Sign says how the site signs.

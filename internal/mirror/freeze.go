@@ -74,6 +74,9 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 			return nil, fmt.Errorf("archive %s: %w", fa.Prefix, err)
 		}
 	}
+	if err := b.carry(); err != nil {
+		return nil, err
+	}
 	in := snapshot.Frozen{
 		Date: date, Encoder: archive.EncoderGeneration, Archives: b.archives, Files: b.rows,
 		Lock: b.lock.Encode(), Small: b.small, Blobs: b.origins, Signer: f.Signer,

@@ -45,6 +45,7 @@ func Verify(ctx context.Context, q Verifying) (*Report, error) {
 			return nil, err
 		}
 	}
+	v.carries()
 	v.rows()
 	v.lock()
 	if err := v.graph(ctx); err != nil {

@@ -64,6 +64,9 @@ func (ex *exchange) documents(name string) {
 		ex.changes()
 		return
 	}
+	if ex.carriedFile(name) {
+		return
+	}
 	h := ex.documented()
 	if h == nil {
 		ex.fail(http.StatusNotFound, "no such archive; with several references: ?prefix=PREFIX")

@@ -29,6 +29,8 @@ func (ex *exchange) route(p string) {
 		ex.metricsText(more)
 	case "setup":
 		ex.setup(place{base: ex.base()}, rest)
+	case snapshot.Bootstrap:
+		ex.carriedFile(snapshot.Bootstrap)
 	case "mmoci":
 		ex.documents(rest)
 	case "snapshot":

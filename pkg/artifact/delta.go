@@ -211,7 +211,7 @@ type carriedFile struct {
 
 func carriedIn(t *snapshot.Table) []carriedFile {
 	var out []carriedFile
-	for row := range t.Under("mmoci/") {
+	for row := range t.Under(snapshot.CarriedDir) {
 		out = append(out, carriedFile{row.Path, row.Blob()})
 	}
 	return out

@@ -121,6 +121,9 @@ func (st *Statement) checkSuiteRows(t *Table) error {
 
 // checkPlace refuses paths outside every archive, and derived ones.
 func (st *Statement) checkPlace(path string) error {
+	if IsCarried(path) {
+		return validCarried(path)
+	}
 	if i := strings.LastIndex(path, byHashPart); i >= 0 && st.hasByHash(path[:i]) {
 		if _, ok := parseHex(path[i+len(byHashPart):]); ok {
 			return errors.New("by-hash/SHA256 names are derived, never listed")

@@ -1,0 +1,159 @@
+#!/bin/sh
+# bootstrap.sh: packages for a host that has nothing, from the site's mirror.
+#
+# The fragment for genesis and join scripts: source its variables, run it as
+# root. Without deploy_with_mirror it does nothing, and the distribution's apt
+# stays as it is. With it: mmoci installs the packages (a container runtime),
+# serves the mirror on this host from then on, and apt is pointed there. It may
+# be run again at any time.
+#
+#   deploy_with_mirror  yes: do it
+#   MMOCI_REF           the snapshot (default: the OCI layout that this script lies in)
+#   MMOCI_KEY           the site's public key, a file; or
+#   MMOCI_KEYRINGS      upstream's keys, PREFIX=FILE with blanks between them (Debian's are on every Debian host)
+#   MMOCI_MIRRORS       places to try before that of MMOCI_REF
+#   MMOCI_PACKAGES      what to install (default: docker.io)
+#   MMOCI_BIN           mmoci (default: the one beside this script, else of PATH)
+#   MMOCI_URL, MMOCI_SHA256  else it is fetched from the mirror at that URL, and must have that digest
+#   MMOCI_FLAGS         more flags for mmoci install and serve, such as --plain-http
+#   MMOCI_SERVE         unit: a systemd unit; pod: a static pod; no (default: unit where systemd runs, else no)
+#   MMOCI_LISTEN        address to serve at (default: 127.0.0.1:8000)
+#   MMOCI_IMAGE, MMOCI_MANIFESTS  of the static pod: image, directory (default: /etc/kubernetes/manifests)
+#   MMOCI_ALONE         yes: move all other apt sources aside
+set -eu
+
+say() { printf 'bootstrap.sh: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+yes() { case $1 in '' | 0 | no | false | No | False) return 1 ;; esac; }
+
+if ! yes "${deploy_with_mirror:-}"; then
+	say "deploy_with_mirror is not set: the distribution's apt stays as it is"
+	exit 0
+fi
+[ "$(id -u)" = 0 ] || die "needs root"
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+arch=$(dpkg --print-architecture) || die "needs dpkg: this is no Debian or Ubuntu"
+packages=${MMOCI_PACKAGES:-docker.io}
+listen=${MMOCI_LISTEN:-127.0.0.1:8000}
+flags=${MMOCI_FLAGS:-}
+
+# 1. The program.
+bin=${MMOCI_BIN:-}
+temp=
+trap '[ -z "$temp" ] || rm -f "$temp"' EXIT
+if [ -z "$bin" ] && [ -f "$here/$arch" ]; then
+	bin=$here/$arch
+elif [ -z "$bin" ] && command -v mmoci >/dev/null; then
+	bin=$(command -v mmoci)
+elif [ -z "$bin" ] && [ -n "${MMOCI_URL:-}" ]; then
+	[ -n "${MMOCI_SHA256:-}" ] || die "MMOCI_URL without MMOCI_SHA256: nothing would vouch for the program"
+	temp=$(mktemp)
+	if command -v curl >/dev/null; then curl --noproxy '*' -fsS -o "$temp" "$MMOCI_URL/mmoci/$arch"
+	elif command -v wget >/dev/null; then wget --no-proxy -q -O "$temp" "$MMOCI_URL/mmoci/$arch"
+	else die "needs curl or wget to fetch $MMOCI_URL/mmoci/$arch"
+	fi
+	echo "$MMOCI_SHA256  $temp" | sha256sum -c --quiet - >&2 || die "$MMOCI_URL/mmoci/$arch is not what MMOCI_SHA256 says"
+	bin=$temp
+fi
+[ -n "$bin" ] || die "no mmoci for $arch: give MMOCI_BIN, or MMOCI_URL with MMOCI_SHA256"
+if [ "$bin" != /usr/local/bin/mmoci ] && ! cmp -s "$bin" /usr/local/bin/mmoci; then
+	case $bin in /usr/bin/mmoci) ;; *)
+		mkdir -p /usr/local/bin
+		cp "$bin" /usr/local/bin/.mmoci-tmp
+		chmod 755 /usr/local/bin/.mmoci-tmp
+		mv /usr/local/bin/.mmoci-tmp /usr/local/bin/mmoci
+		;;
+	esac
+fi
+if [ -x /usr/local/bin/mmoci ]; then mmoci=/usr/local/bin/mmoci; else mmoci=$bin; fi
+
+# 2. The snapshot, and what it is believed by.
+ref=${MMOCI_REF:-}
+if [ -z "$ref" ] && [ -f "$here/../oci-layout" ]; then
+	layout=$(CDPATH='' cd -- "$here/.." && pwd)
+	tag=$(sed -n 's/.*"org.opencontainers.image.ref.name": *"\([^"]*\)".*/\1/p' "$layout/index.json" | head -n 1)
+	ref=oci:$layout:$tag
+fi
+[ -n "$ref" ] || die "no snapshot: give MMOCI_REF"
+set --
+if [ -n "${MMOCI_KEY:-}" ]; then
+	mkdir -p /etc/mmoci
+	cmp -s "$MMOCI_KEY" /etc/mmoci/site.asc || cp "$MMOCI_KEY" /etc/mmoci/site.asc
+	set -- --keyring /etc/mmoci/site.asc
+fi
+for k in ${MMOCI_KEYRINGS:-}; do set -- "$@" --keyring "$k"; done
+
+# 3. The packages.
+mirrors=
+for m in ${MMOCI_MIRRORS:-}; do mirrors="$mirrors --mirror $m"; done
+# shellcheck disable=SC2086 # lists
+"$mmoci" install --ref "$ref" $flags $mirrors "$@" $packages
+
+# 4. The mirror on this host.
+serve=${MMOCI_SERVE:-}
+if [ -z "$serve" ]; then
+	if [ -d /run/systemd/system ]; then serve=unit; else serve=no; fi
+fi
+put() { # FILE: standard input, if it differs; 1 if it does not
+	mkdir -p "$(dirname "$1")"
+	cat >"$1.mmoci-tmp"
+	if cmp -s "$1.mmoci-tmp" "$1"; then rm "$1.mmoci-tmp"; return 1; fi
+	mv "$1.mmoci-tmp" "$1"
+}
+case $serve in
+unit)
+	if put /etc/systemd/system/mmoci-mirror.service <<-END; then systemctl daemon-reload; systemctl restart mmoci-mirror.service; fi
+		[Unit]
+		Description=apt mirror of the site (mmoci)
+		Wants=network-online.target
+		After=network-online.target
+
+		[Service]
+		ExecStart=$mmoci serve $flags $mirrors --listen $listen --state /var/lib/mmoci -q $ref
+		DynamicUser=yes
+		StateDirectory=mmoci
+		Restart=always
+		RestartSec=5
+		ProtectSystem=strict
+		ProtectHome=read-only
+		NoNewPrivileges=yes
+
+		[Install]
+		WantedBy=multi-user.target
+	END
+	systemctl enable --now mmoci-mirror.service
+	;;
+pod)
+	[ -n "${MMOCI_IMAGE:-}" ] || die "MMOCI_SERVE=pod needs MMOCI_IMAGE"
+	args=
+	for a in serve $flags $mirrors --listen "$listen" --state /state -q "$ref"; do args="$args${args:+, }\"$a\""; done
+	put "${MMOCI_MANIFESTS:-/etc/kubernetes/manifests}/mmoci.yaml" <<-END || true
+		apiVersion: v1
+		kind: Pod
+		metadata: {name: mmoci, namespace: kube-system}
+		spec:
+		  hostNetwork: true
+		  priorityClassName: system-node-critical
+		  containers:
+		  - name: mmoci
+		    image: $MMOCI_IMAGE
+		    args: [$args]
+		    volumeMounts: [{name: state, mountPath: /state}]
+		  volumes:
+		  - {name: state, hostPath: {path: /var/lib/mmoci, type: DirectoryOrCreate}}
+	END
+	;;
+no) exit 0 ;;
+*) die "MMOCI_SERVE is $serve; it is unit, pod or no" ;;
+esac
+
+# 5. apt.
+"$mmoci" host wait "http://$listen" --timeout 5m
+alone=
+if yes "${MMOCI_ALONE:-}"; then alone=--alone; fi
+if [ -n "${MMOCI_KEY:-}" ]; then
+	"$mmoci" host sources "http://$listen" "$@" $alone
+else
+	"$mmoci" host sources "http://$listen" "$@" $alone --upstream
+fi
