@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"sha512":          of(onlySHA512),
 		"phased":          of(phased),
 		"malformed":       of(malformed),
+		"huge":            of(huge),
 		"sources":         withSources,
 	}
 }
@@ -152,6 +154,15 @@ func malformed() testarchive.Archive {
 	a := mini()
 	a.Suites[0].EditIndex = func(path string, data []byte) []byte {
 		return []byte(strings.Replace(string(data), "Package: package2\n", "Package: package2\nno colon here\n", 1))
+	}
+	return a
+}
+
+// huge says that one of its packages has 11 GB.
+func huge() testarchive.Archive {
+	a := mini()
+	a.Suites[0].EditIndex = func(path string, data []byte) []byte {
+		return regexp.MustCompile(`(?m)^Size: .*`).ReplaceAll(data, []byte("Size: 11811160064"))
 	}
 	return a
 }
