@@ -120,22 +120,21 @@ for script; do
 	name=$(basename "$script" .sh)
 	echo "== $name"
 	start=$(date +%s)
-	mkdir -p "$E2E_WORK/$name"
 	status=0
-	tee "$E2E_WORK/$name/out" <"$E2E_WORK/pipe" &
+	tee "$E2E_WORK/$name.out" <"$E2E_WORK/pipe" &
 	reader=$!
-	sh "$script" >"$E2E_WORK/pipe" 2>"$E2E_WORK/$name/err" &
+	sh "$script" >"$E2E_WORK/pipe" 2>"$E2E_WORK/$name.err" &
 	current=$!
 	wait $current || status=$?
 	current=
 	wait $reader
-	passed=$((passed + $(grep -c '^ok ' "$E2E_WORK/$name/out" || :)))
-	here=$(grep -c '^not ok ' "$E2E_WORK/$name/out" || :)
+	passed=$((passed + $(grep -c '^ok ' "$E2E_WORK/$name.out" || :)))
+	here=$(grep -c '^not ok ' "$E2E_WORK/$name.out" || :)
 	# One that ends badly without a check that says so was broken off.
 	if [ $status != 0 ] && [ "$here" = 0 ]; then
 		here=1
 		echo "not ok $name ended with $status"
-		tail -n 15 "$E2E_WORK/$name/err"
+		tail -n 15 "$E2E_WORK/$name.err"
 	fi
 	failed=$((failed + here))
 	echo "   $name: $(($(date +%s) - start)) s"
