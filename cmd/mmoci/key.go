@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/archive"
 )
@@ -96,4 +97,37 @@ func (a *app) showKeys(files []string) error {
 		fmt.Fprintf(a.stdout, "%s  %s  %s\n", fp, info.UserID, valid)
 	}
 	return nil
+}
+
+// signer loads the site's signing key: of the flag, or of the configuration.
+func (a *app) signer(plan *config.Plan, file string) (archive.Signer, error) {
+	var sign *config.Sign
+	switch {
+	case file != "":
+		sign = &config.Sign{Key: file}
+	case plan != nil:
+		sign = plan.Sign
+	}
+	s, err := mirror.Signer(sign, os.Getenv)
+	if s != nil {
+		a.warnOfKeys(s.Public())
+	}
+	return s, err
+}
+
+// expiresSoon is how long before its end a key is spoken of: hosts want to get the next one first.
+const expiresSoon = 60 * 24 * time.Hour
+
+// warnOfKeys speaks of keys whose signatures apt refuses, or soon will.
+func (a *app) warnOfKeys(ring *archive.Keyring) {
+	now := time.Now()
+	for _, fp := range ring.Fingerprints() {
+		info, _ := ring.Info(fp, now)
+		switch {
+		case info.AptRefuses != "":
+			a.log("key %s: apt would refuse: %s (mmoci key rotate makes the next one)", fp, info.AptRefuses)
+		case !info.Expires.IsZero() && info.Expires.Sub(now) < expiresSoon:
+			a.log("key %s expires on %s; from then on apt would refuse (mmoci key rotate makes the next one)", fp, info.Expires.Format(time.DateOnly))
+		}
+	}
 }

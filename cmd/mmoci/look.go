@@ -8,7 +8,6 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
-	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -82,66 +81,5 @@ func (a *app) why() *cobra.Command {
 		}
 		return err
 	}
-	return cmd
-}
-
-func (a *app) diff() *cobra.Command {
-	return &cobra.Command{
-		Use:   "diff OLD NEW",
-		Short: "Tell which packages two snapshots differ in",
-		Args:  cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var s [2]*snapshot.Snapshot
-			for i := range s {
-				ref, err := artifact.ParseReference(args[i])
-				if err != nil {
-					return err
-				}
-				if s[i], err = mirror.OpenUnverified(cmd.Context(), ref, a.options()); err != nil {
-					return err
-				}
-			}
-			for c := range snapshot.Diff(s[0].Table, s[1].Table) {
-				fmt.Fprintln(a.stdout, c)
-			}
-			return nil
-		},
-	}
-}
-
-func (a *app) tag() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "tag",
-		Short: "Look at the tags of a place",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	var p planFlags
-	list := &cobra.Command{
-		Use:   "list [REF]",
-		Short: "List tags with digests",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := p.plan()
-			if err != nil {
-				return err
-			}
-			ref, err := reference(args, plan)
-			if err != nil {
-				return err
-			}
-			tags, err := artifact.Tags(cmd.Context(), ref, a.options())
-			if err != nil {
-				return err
-			}
-			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-			for _, t := range tags {
-				fmt.Fprintf(w, "%s\t%s\n", t.Name, t.Digest)
-			}
-			return w.Flush()
-		},
-	}
-	p.flags(list.Flags())
-	cmd.AddCommand(list)
 	return cmd
 }

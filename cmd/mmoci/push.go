@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -65,7 +64,7 @@ func (a *app) push() *cobra.Command {
 		if q.Lock, err = readLock(o.lock); err != nil {
 			return err
 		}
-		if q.Signer, err = mirror.Signer(plan.Sign, os.Getenv); err != nil {
+		if q.Signer, err = a.signer(plan, ""); err != nil {
 			return err
 		}
 		if q.State, err = stateDir("", plan); err != nil {

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/artifact"
+)
+
+func (a *app) tag() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "tag",
+		Short: "Look at the snapshots of a place, name them, go back, clean up",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.tagList(), a.tagPromote(), a.tagRollback(), a.tagPrune())
+	return cmd
+}
+
+// place reads the configuration and the reference that a tag command works on.
+func (p *planFlags) place(args []string) (*config.Plan, artifact.Reference, error) {
+	plan, err := p.plan()
+	if err != nil {
+		return nil, artifact.Reference{}, err
+	}
+	ref, err := reference(args, plan)
+	return plan, ref, err
+}
+
+// tagJSON is a tag in tag list --json and tag prune --json.
+type tagJSON struct {
+	Tag    string `json:"tag"`
+	Digest string `json:"digest"`
+	Date   string `json:"date,omitempty"`
+	Why    string `json:"why,omitempty"`
+}
+
+func jsonTag(t artifact.Tag, why string) tagJSON {
+	j := tagJSON{Tag: t.Name, Digest: t.Digest.String(), Why: why}
+	if !t.Date.IsZero() {
+		j.Date = t.Date.Format(time.RFC3339)
+	}
+	return j
+}
+
+func (a *app) tagList() *cobra.Command {
+	var p planFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list [REF]",
+		Short: "List tags with digests",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	p.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		_, ref, err := p.place(args)
+		if err != nil {
+			return err
+		}
+		tags, err := artifact.Tags(cmd.Context(), ref, a.options())
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			list := make([]tagJSON, len(tags))
+			for i, t := range tags {
+				list[i] = jsonTag(t, "")
+			}
+			return a.printJSON(list)
+		}
+		w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+		for _, t := range tags {
+			fmt.Fprintf(w, "%s\t%s\n", t.Name, t.Digest)
+		}
+		return w.Flush()
+	}
+	return cmd
+}
+
+func (a *app) tagPromote() *cobra.Command {
+	var p planFlags
+	var older bool
+	cmd := &cobra.Command{
+		Use:   "promote [REF] TAG",
+		Short: "Let TAG name the snapshot of REF too; nothing but tags is written",
+		Args:  cobra.RangeArgs(1, 2),
+	}
+	p.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&older, "allow-older", false, "move TAG back to an older snapshot, which apt clients ignore")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		last := len(args) - 1
+		_, ref, err := p.place(args[:last])
+		if err != nil {
+			return err
+		}
+		done, err := mirror.Promote(cmd.Context(), mirror.Promoting{From: ref, To: args[last], AllowOlder: older, Options: a.options()})
+		if err != nil {
+			return err
+		}
+		a.log("changed: %t; also tagged %s", done.Changed, done.Immutable)
+		fmt.Fprintln(a.stdout, done.Reference)
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) tagRollback() *cobra.Command {
+	var p planFlags
+	var to, key, date string
+	cmd := &cobra.Command{
+		Use:   "rollback [REF] --to ID",
+		Short: "Push an older snapshot's selection again, under a newer date that apt takes",
+		Long: `Makes a snapshot of the packages of an older one (ID: a tag, the DATE-HEX12 of one, or a digest) and pushes it to REF.
+It is signed anew, dated a second after the snapshot that it replaces: apt ignores a Release that is older than the one it has.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	f := cmd.Flags()
+	p.trustFlags(f)
+	f.StringVar(&to, "to", "", "`ID` of the snapshot to go back to")
+	f.StringVar(&key, "sign-key", "", "the site's signing key `FILE`")
+	f.StringVar(&date, "date", "", "date input (default: a second after the replaced snapshot's)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		plan, ref, err := p.place(args)
+		if err != nil {
+			return err
+		}
+		if to == "" {
+			return fmt.Errorf("%w: say where to: --to ID (mmoci tag list shows them)", mirror.ErrUsage)
+		}
+		trust, err := p.trust(plan)
+		if err != nil {
+			return err
+		}
+		q := mirror.RollingBack{Ref: ref, To: to, Site: trust.Site, Push: artifact.PushOptions{Options: a.options()}}
+		if q.Date, _, err = parseDate(date); err != nil {
+			return err
+		}
+		if q.Signer, err = a.signer(plan, key); err != nil {
+			return err
+		}
+		done, err := mirror.Rollback(cmd.Context(), q)
+		if err != nil {
+			return err
+		}
+		a.log("changed: %t; uploaded %d files, %s; also tagged %s", done.Changed, done.Uploaded, size(done.Bytes), done.Immutable)
+		fmt.Fprintln(a.stdout, done.Reference)
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) tagPrune() *cobra.Command {
+	var p planFlags
+	var k mirror.Keeping
+	var dry, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "prune [REF] --keep-last N ..",
+		Short: "Remove the immutable tags of a name that no rule keeps; a layout shrinks",
+		Long: `Removes the tags NAME-DATE-HEX12 of the reference's NAME that no rule keeps, and the checkpoints of pushes that have ended.
+What any remaining tag reaches stays. A layout is collected; a registry frees space by its own garbage collection.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	f := cmd.Flags()
+	p.flags(f)
+	f.IntVar(&k.Last, "keep-last", 0, "the newest `N`")
+	f.IntVar(&k.Daily, "keep-daily", 0, "the last one of each of the newest `N` days that have any")
+	f.IntVar(&k.Weekly, "keep-weekly", 0, "the same of `N` ISO weeks")
+	f.IntVar(&k.Monthly, "keep-monthly", 0, "the same of `N` months")
+	f.DurationVar(&k.MinAge, "min-age", 0, "remove none that is younger, such as 720h")
+	f.BoolVar(&dry, "dry-run", false, "only tell what would go")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		_, ref, err := p.place(args)
+		if err != nil {
+			return err
+		}
+		if k.Last < 0 || k.Daily < 0 || k.Weekly < 0 || k.Monthly < 0 || k.MinAge < 0 {
+			return fmt.Errorf("%w: a rule with a negative number", mirror.ErrUsage)
+		}
+		out, err := mirror.Prune(cmd.Context(), mirror.Pruning{Ref: ref, Keep: k, DryRun: dry, Now: time.Now(), Options: a.options()})
+		if err != nil {
+			return err
+		}
+		return a.pruned(out, dry, asJSON)
+	}
+	return cmd
+}
+
+func (a *app) pruned(out *mirror.Pruned, dry, asJSON bool) error {
+	switch {
+	case dry:
+		a.log("dry run: %d snapshots stay, %d tags would go", len(out.Keep), len(out.Remove))
+	case len(out.Refused) > 0:
+		a.log("%d tags stay: %s", len(out.Refused), out.Reason)
+	}
+	if !dry {
+		a.log("%d snapshots stay, %d tags are gone, %d files, %s freed", len(out.Keep), len(out.Tags), out.Files, size(out.Bytes))
+	}
+	if asJSON {
+		j := struct {
+			Keep   []tagJSON `json:"keep"`
+			Remove []tagJSON `json:"remove"`
+			Freed  int64     `json:"freedBytes"`
+		}{[]tagJSON{}, []tagJSON{}, out.Bytes}
+		for _, t := range out.Keep {
+			j.Keep = append(j.Keep, jsonTag(t.Tag, t.Why))
+		}
+		for _, t := range out.Remove {
+			j.Remove = append(j.Remove, jsonTag(t.Tag, t.Why))
+		}
+		return a.printJSON(j)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	for _, t := range out.Keep {
+		fmt.Fprintf(w, "keep\t%s\t%s\n", t.Name, t.Why)
+	}
+	for _, t := range out.Remove {
+		fmt.Fprintf(w, "remove\t%s\t%s\n", t.Name, t.Why)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,270 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// month pushes 30 days with churn to the daily site's place: each day another
+// version of gamma, and one package more.
+func (d *daily) month(days int) []*PushResult {
+	d.t.Helper()
+	d.pushing.Plan.Archives = d.pushing.Plan.Archives[:1]
+	d.pushing.Plan.Archives[0].Packages, d.pushing.Plan.Archives[0].All = nil, true
+	d.pushing.Now = worldNow.AddDate(0, 2, 0)
+	var out []*PushResult
+	for day := range days {
+		a := dailyArchive()
+		s := a.Suite(d.t, "bookworm")
+		s.Date = testarchive.DefaultDate().AddDate(0, 0, day)
+		s.Package(d.t, "gamma").Version = fmt.Sprintf("3.%d", day)
+		s.Packages = append(s.Packages, testarchive.Package{Name: fmt.Sprintf("new%02d", day), Version: "1", Architecture: "amd64", Component: "stable"})
+		d.up.Replace(a.Build(d.t))
+		res, _, _ := d.push()
+		if !res.Changed {
+			d.t.Fatalf("day %d changed nothing", day)
+		}
+		out = append(out, res)
+	}
+	return out
+}
+
+func (d *daily) verify(ref artifact.Reference) error {
+	s, err := Open(d.t.Context(), ref, siteTrust(d.t), artifact.Options{Anonymous: true})
+	if err != nil {
+		return err
+	}
+	trust := siteTrust(d.t)
+	trust.Now = trust.Now.AddDate(0, 2, 0)
+	_, err = Verify(d.t.Context(), Verifying{Ref: ref, Snapshot: s, Trust: trust, Hash: true, Options: artifact.Options{Anonymous: true}})
+	return err
+}
+
+func TestPruneKeepsWhatItSays(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"registry", "layout", "registry without DELETE"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			d := newDaily(t, testarchive.RegistryOptions{NoDelete: kind == "registry without DELETE"})
+			if kind == "layout" {
+				ref, err := artifact.ParseReference("oci:" + filepath.Join(t.TempDir(), "layout") + ":day")
+				if err != nil {
+					t.Fatal(err)
+				}
+				d.pushing.Ref = ref
+			}
+			days, last := 30, 7
+			if kind == "registry without DELETE" {
+				days = 9
+			}
+			pushed := d.month(days)
+			if grown := pushed[days-1].Uploaded; grown > 12 { // gamma, new11, an index, its upstream, signatures and the rest of the core
+				t.Errorf("the last day uploaded %d files", grown)
+			}
+			q := Pruning{Ref: d.pushing.Ref, Keep: Keeping{Last: last}, DryRun: true, Now: worldNow, Options: artifact.Options{Anonymous: true}}
+			dry, err := Prune(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(dry.Keep) != last || len(dry.Remove) != days-last {
+				t.Fatalf("dry run keeps %v, removes %v", dry.Keep, dry.Remove)
+			}
+			q.DryRun = false
+			got, err := Prune(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			refused := kind == "registry without DELETE"
+			if refused != (len(got.Refused) == days-last && got.Reason != nil) || refused == (len(got.Tags) == days-last) {
+				t.Errorf("removed %v, refused %v: %v", got.Tags, got.Refused, got.Reason)
+			}
+			d.registry.Collect()
+			ref := d.pushing.Ref
+			for day, p := range pushed {
+				ref.Tag = p.Immutable
+				err := d.verify(ref)
+				switch kept := day >= days-last || refused; {
+				case kept && err != nil:
+					t.Errorf("day %d is kept and does not verify: %v", day, err)
+				case !kept && !errors.Is(err, artifact.ErrNotFound):
+					t.Errorf("day %d is still there: %v", day, err)
+				}
+			}
+			if kind == "layout" {
+				if want := wholeOf(t, d.pushing.Ref, pushed[days-last:]); got.Files == 0 || countFiles(t, ref.Name) != want {
+					t.Errorf("%d files freed, %d blobs left, %d are needed", got.Files, countFiles(t, ref.Name), want)
+				}
+			}
+		})
+	}
+}
+
+// wholeOf counts the distinct blobs and manifests of some snapshots.
+func wholeOf(t testing.TB, ref artifact.Reference, pushed []*PushResult) int {
+	seen := map[snapshot.Digest]bool{}
+	for _, p := range pushed {
+		ref.Tag = p.Immutable
+		g, err := artifact.ReadGraph(t.Context(), ref, artifact.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range slices.Concat(g.Manifests, g.Files) {
+			seen[b.Digest] = true
+		}
+	}
+	return len(seen)
+}
+
+func countFiles(t testing.TB, dir string) int {
+	found, err := filepath.Glob(filepath.Join(dir, "blobs/sha256/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(found)
+}
+
+func TestChoosePruned(t *testing.T) {
+	t.Parallel()
+	tag := func(name string, at time.Time, n byte) artifact.Tag {
+		d := snapshot.Sum([]byte{n})
+		return artifact.Tag{Name: name + "-" + at.Format("20060102T150405Z") + "-" + d.Hex()[:12], Digest: d, Date: at}
+	}
+	day := func(month, day, hour int) time.Time {
+		return time.Date(2026, time.Month(month), day, hour, 0, 0, 0, time.UTC)
+	}
+	all := []artifact.Tag{
+		tag("a", day(3, 31, 8), 1), tag("a", day(4, 1, 8), 2), tag("a", day(4, 1, 20), 3),
+		tag("a", day(4, 5, 8), 4), tag("a", day(4, 6, 8), 5), tag("b", day(4, 6, 9), 6),
+		{Name: "a", Digest: snapshot.Sum([]byte{5})}, {Name: "prod", Digest: snapshot.Sum([]byte{1})},
+		{Name: "a-ckpt-" + snapshot.Sum([]byte{4}).Hex()[:12] + "-0", Digest: snapshot.Sum([]byte{9})},
+		{Name: "a-ckpt-0123456789ab-0", Digest: snapshot.Sum([]byte{8})},
+	}
+	const finished = 1 // the checkpoint of a push that has ended goes in any case
+	for _, c := range []struct {
+		name string
+		keep Keeping
+		want []byte
+	}{
+		{"last", Keeping{Last: 2}, []byte{5, 4, 1}},
+		{"daily", Keeping{Daily: 3}, []byte{5, 4, 3, 1}},
+		{"weekly", Keeping{Weekly: 2}, []byte{5, 4, 1}}, // 2026-04-05 is a Sunday
+		{"monthly", Keeping{Monthly: 2}, []byte{5, 1}},
+		{"young", Keeping{MinAge: 6 * 24 * time.Hour}, []byte{5, 4, 3, 1}},
+		{"what another tag names", Keeping{Last: 1}, []byte{5, 1}},
+		{"together", Keeping{Last: 1, Daily: 2, Monthly: 9}, []byte{5, 4, 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := choosePruned(all, "a", c.keep, day(4, 7, 9))
+			var kept []byte
+			for _, k := range got.Keep {
+				for n := byte(1); n < 9; n++ {
+					if k.Digest == snapshot.Sum([]byte{n}) {
+						kept = append(kept, n)
+					}
+				}
+			}
+			if !slices.Equal(kept, c.want) {
+				t.Errorf("kept %v, want %v", kept, c.want)
+			}
+			if len(got.Keep)+len(got.Remove) != 5+finished {
+				t.Errorf("%d and %d", len(got.Keep), len(got.Remove))
+			}
+		})
+	}
+}
+
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	d := newDaily(t, testarchive.RegistryOptions{})
+	pushed := d.month(4)
+	q := RollingBack{
+		Ref: d.pushing.Ref, To: pushed[1].Immutable, Signer: d.pushing.Signer, Site: ring(t, testarchive.SiteKey()),
+		Push: artifact.PushOptions{Options: artifact.Options{Anonymous: true}},
+	}
+	d.registry.Requests()
+	got, err := Rollback(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.verify(d.pushing.Ref); err != nil {
+		t.Fatal(err)
+	}
+	open := func(ref artifact.Reference) *snapshot.Snapshot {
+		s, err := Open(t.Context(), ref, siteTrust(t), artifact.Options{Anonymous: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	ref := d.pushing.Ref
+	ref.Tag = pushed[1].Immutable
+	old, now := open(ref), open(d.pushing.Ref)
+	for c := range snapshot.Diff(old.Table, now.Table) {
+		t.Errorf("the package %v differs", c)
+	}
+	if want := pushed[3].Date.Add(time.Second); !now.Statement.Date.Equal(want) || !now.Statement.Archives[0].Suites[0].Files[0].Date.Equal(want) {
+		t.Errorf("of %s, want %s", now.Statement.Date, want)
+	}
+	if n := got.Uploaded; n > 6 { // config, statement, table, lock, and the three signature files less none
+		t.Logf("uploaded %d", n)
+	}
+	// Where the archive's packages lie, nothing was sent.
+	if got.Bytes > 20<<10 {
+		t.Errorf("uploaded %d bytes", got.Bytes)
+	}
+	q.Site = ring(t, testarchive.DebianKey())
+	if _, err := Rollback(t.Context(), q); !errors.Is(err, ErrIntegrity) {
+		t.Errorf("a snapshot of another signer was signed anew: %v", err)
+	}
+	q.Site, q.Date = ring(t, testarchive.SiteKey()), pushed[0].Date
+	if _, err := Rollback(t.Context(), q); !errors.Is(err, ErrRefused) {
+		t.Errorf("a date in the past: %v", err)
+	}
+}
+
+func TestPromoteUploadsNothing(t *testing.T) {
+	t.Parallel()
+	d := newDaily(t, testarchive.RegistryOptions{ImmutableTags: true})
+	d.pushing.Ref.Tag = "one"
+	first, _, _ := d.push()
+	d.registry.Requests()
+	p := Promoting{From: d.pushing.Ref, To: "prod", Options: artifact.Options{Anonymous: true}}
+	got, err := Promote(t.Context(), p)
+	if err != nil || got.Root != first.Root || !got.Changed {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if log := d.registry.Requests(); log.Count("POST", "") > 0 || log.Count("PUT", "blob") > 0 {
+		t.Errorf("promote sent: %v", log)
+	}
+	again, err := Promote(t.Context(), p)
+	if err != nil || again.Changed {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	a := dailyArchive()
+	a.Suite(t, "bookworm").Date = testarchive.DefaultDate().Add(time.Hour)
+	d.up.Replace(a.Build(t))
+	d.pushing.Ref.Tag = "two"
+	d.push()
+	// A registry that lets no tag move says so, and what was is left.
+	if _, err := Promote(t.Context(), Promoting{From: d.pushing.Ref, To: "prod", Options: p.Options}); err == nil {
+		t.Error("an immutable tag was moved")
+	}
+	d.pushing.Ref.Tag = "prod"
+	if err := d.verify(d.pushing.Ref); err != nil {
+		t.Error(err)
+	}
+	// Back in time is refused: apt would ignore it.
+	p.From, p.To = d.pushing.Ref, "two"
+	if _, err := Promote(t.Context(), p); !errors.Is(err, ErrRefused) {
+		t.Errorf("promoted an older one: %v", err)
+	}
+}

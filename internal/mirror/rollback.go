@@ -1,0 +1,187 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// RollingBack is the question to Rollback.
+type RollingBack struct {
+	Ref    artifact.Reference // the tag that moves
+	To     string             // the snapshot to go back to: a tag, the DATE-HEX12 of one, or a digest
+	Signer archive.Signer
+	Site   *archive.Keyring // that signed both snapshots
+	Date   time.Time        // date input; zero: a second after the snapshot that is replaced
+	Push   artifact.PushOptions
+}
+
+// Rollback pushes an older snapshot's selection again under a newer date:
+// apt takes no Release that is older than the one it has. Indices, packages and
+// provenance are the old ones, byte for byte; Releases, statement and lock say the new date.
+//
+// Only the site's own signatures can be made anew: a verbatim archive that has moved on is refused.
+func Rollback(ctx context.Context, q RollingBack) (artifact.Pushed, error) {
+	if q.Signer == nil {
+		return artifact.Pushed{}, fmt.Errorf("%w: a rollback is signed anew: give --sign-key FILE or sign: in mmoci.yaml", ErrUsage)
+	}
+	if !q.Ref.Digest.IsZero() {
+		return artifact.Pushed{}, fmt.Errorf("%w: %s: a rollback cannot go to a digest; give a tag", ErrUsage, q.Ref)
+	}
+	if q.Site == nil {
+		return artifact.Pushed{}, fmt.Errorf("%w: what is signed anew must be known to be the site's: name its key (trust: in mmoci.yaml, or --keyring FILE)", ErrUsage)
+	}
+	from, err := (&Source{Ref: q.Ref, Options: q.Push.Options}).ref(ctx, q.To)
+	if err != nil {
+		return artifact.Pushed{}, err
+	}
+	now, err := q.open(ctx, q.Ref)
+	if err != nil {
+		return artifact.Pushed{}, fmt.Errorf("snapshot to be replaced: %w", err)
+	}
+	old, err := q.open(ctx, from)
+	if err != nil {
+		return artifact.Pushed{}, err
+	}
+	date, err := q.date(now.Statement, old.Statement)
+	if err != nil {
+		return artifact.Pushed{}, err
+	}
+	s, err := redate(ctx, old, date, q.Signer)
+	if err != nil {
+		return artifact.Pushed{}, fmt.Errorf("%s: %w", from, err)
+	}
+	return artifact.Push(ctx, q.Ref, s, q.Push)
+}
+
+// open opens one of the two snapshots, believed by the site's signature alone;
+// how old it is does not matter, that is the point.
+func (q RollingBack) open(ctx context.Context, ref artifact.Reference) (*snapshot.Snapshot, error) {
+	sealed, err := artifact.Open(ctx, ref, q.Push.Options)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sealed.Unseal(q.Site)
+	if err == nil && s.Statement.How.Kind != archive.Signed {
+		err = fmt.Errorf("%w: it is not signed by the site", ErrIntegrity)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return s, nil
+}
+
+// date is the new date input, and refuses what apt would not take.
+func (q RollingBack) date(now, old *snapshot.Statement) (time.Time, error) {
+	date := q.Date
+	if date.IsZero() {
+		date = now.Date.Add(time.Second)
+	}
+	if date.Before(now.Date) {
+		return date, fmt.Errorf("%w: date %s is before that of the snapshot to be replaced, %s", ErrRefused, stamp(date), stamp(now.Date))
+	}
+	dates := upstreamDates(now)
+	for _, a := range old.Archives {
+		for _, s := range a.Suites {
+			key := a.Prefix + "/" + s.Name
+			if was, is := upstreamDates(old)[key], dates[key]; a.Mode == snapshot.Verbatim && was.Before(is) {
+				return date, fmt.Errorf("%w: %s is verbatim, of %s now and of %s then: apt ignores an InRelease that goes back, and only upstream can sign another (clients can be pointed at /snapshot/%s)",
+					ErrRefused, key, stamp(is), stamp(was), q.To)
+			}
+		}
+	}
+	return date, nil
+}
+
+// redate freezes an old snapshot's files under another date.
+func redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer archive.Signer) (*snapshot.Snapshot, error) {
+	st := old.Statement
+	lock, err := config.ParseLock("lock", old.Lock)
+	if err != nil {
+		return nil, err
+	}
+	lock.Date = date
+	in := snapshot.Frozen{Date: date, Encoder: st.Encoder, Lock: lock.Encode(), Blobs: old.Blobs(), Signer: signer}
+	if !st.ValidUntil.IsZero() {
+		in.ValidUntil = date.Add(st.ValidUntil.Sub(st.Date))
+	}
+	replaced := map[string]bool{} // paths that are made anew
+	for _, a := range st.Archives {
+		a.Suites = slices.Clone(a.Suites)
+		for i, s := range a.Suites {
+			if a.Mode == snapshot.Verbatim {
+				continue
+			}
+			if a.Suites[i], err = redateSuite(ctx, old, s, &in, replaced); err != nil {
+				return nil, fmt.Errorf("archive %s, suite %s: %w", a.Prefix, s.Name, err)
+			}
+		}
+		in.Archives = append(in.Archives, a)
+	}
+	for row := range old.Table.Rows() {
+		if !replaced[row.Path] {
+			in.Files = append(in.Files, row)
+		}
+	}
+	return snapshot.Take(in)
+}
+
+// redateSuite makes the signature files of one curated suite anew.
+func redateSuite(ctx context.Context, old *snapshot.Snapshot, s snapshot.Suite, in *snapshot.Frozen, replaced map[string]bool) (snapshot.Suite, error) {
+	out := snapshot.Suite{Name: s.Name}
+	i := slices.IndexFunc(s.Files, func(f snapshot.SuiteFile) bool { return f.Role == snapshot.Release })
+	if i < 0 {
+		return out, fmt.Errorf("%w: it has no Release", ErrIntegrity)
+	}
+	text, err := old.ReadBlob(ctx, s.Files[i].Blob, maxRelease)
+	if err != nil {
+		return out, err
+	}
+	if text, err = redateRelease(text, in.Date, in.ValidUntil); err != nil {
+		return out, err
+	}
+	b := &builder{f: Freezing{Signer: in.Signer}, date: in.Date}
+	signed, err := b.sign(text)
+	if err != nil {
+		return out, err
+	}
+	for _, f := range s.Files {
+		if f.Role.IsUpstream() {
+			out.Files = append(out.Files, f)
+		} else {
+			replaced[f.Path] = true
+		}
+	}
+	base := strings.TrimSuffix(s.Files[i].Path, "Release")
+	out.Files = append(out.Files, b.signatures(signed, base, in.Date, false)...)
+	for _, f := range out.Files {
+		replaced[f.Path] = replaced[f.Path] || !f.Role.IsUpstream()
+	}
+	in.Files, in.Small = append(in.Files, b.rows...), append(in.Small, b.small...)
+	slices.SortFunc(out.Files, func(x, y snapshot.SuiteFile) int { return strings.Compare(x.Path, y.Path) })
+	return out, nil
+}
+
+var (
+	releaseDate  = regexp.MustCompile(`(?m)^Date: .*$`)
+	releaseUntil = regexp.MustCompile(`(?m)^Valid-Until: .*$`)
+)
+
+// redateRelease changes Date and Valid-Until of a Release that this program wrote.
+func redateRelease(text []byte, date, until time.Time) ([]byte, error) {
+	const layout = "Mon, 02 Jan 2006 15:04:05 UTC"
+	if len(releaseDate.FindAll(text, 2)) != 1 || !bytes.HasSuffix(text, []byte("\n")) {
+		return nil, fmt.Errorf("%w: its Release has not one Date", ErrIntegrity)
+	}
+	text = releaseDate.ReplaceAllLiteral(text, []byte("Date: "+date.UTC().Format(layout)))
+	return releaseUntil.ReplaceAllLiteral(text, []byte("Valid-Until: "+until.UTC().Format(layout))), nil
+}
