@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	text "text/template"
 	"time"
 
 	"example.org/mmoci/pkg/snapshot"
@@ -30,6 +31,7 @@ const (
 // wherever a proxy puts the server.
 type pages struct {
 	templates *template.Template
+	recipes   *text.Template
 	css       []byte
 	turn      chan struct{}
 }
@@ -40,7 +42,11 @@ func newPages() (*pages, error) {
 		return nil, err
 	}
 	css, err := pageFiles.ReadFile("page/page.css")
-	return &pages{t, css, make(chan struct{}, maxPages)}, err
+	if err != nil {
+		return nil, err
+	}
+	recipes, err := newRecipes()
+	return &pages{t, recipes, css, make(chan struct{}, maxPages)}, err
 }
 
 // shell is what every page has.

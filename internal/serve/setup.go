@@ -25,6 +25,9 @@ func (ex *exchange) setup(at place, name string) {
 	case name == "policy.pref":
 		ex.text(http.StatusOK, plainText, []byte(ex.preferences(at)))
 		return
+	case slices.Contains(recipeNames, name):
+		ex.recipe(at, name)
+		return
 	}
 	prefix, ok := strings.CutSuffix(name, ".sources")
 	if !ok {
@@ -72,6 +75,9 @@ func (ex *exchange) setupList(at place) {
 	if ex.s.rules.now.Load() != nil {
 		fmt.Fprintf(&b, "%s/setup/policy.pref\n", at.base)
 	}
+	for _, name := range recipeNames {
+		fmt.Fprintf(&b, "%s/setup/%s\n", at.base, name)
+	}
 	ex.text(http.StatusOK, plainText, []byte(b.String()))
 }
 
@@ -117,9 +123,14 @@ func (ex *exchange) archivesAt(at place) []*snapshot.Archive {
 	return as
 }
 
-// sourcesText is the .sources file of an archive: only what is carried is
-// named, suites that carry the same share a stanza.
+// sourcesText is the .sources file of an archive.
 func (ex *exchange) sourcesText(at place, h *held, prefix string, upstream bool) string {
+	return archive.Format(ex.sources(at, h, prefix, upstream))
+}
+
+// sources are the stanzas of an archive: only what is carried is named, suites
+// that carry the same share a stanza.
+func (ex *exchange) sources(at place, h *held, prefix string, upstream bool) []archive.Source {
 	a := h.archive(prefix)
 	base, view := prefix, at.base+"/"+prefix
 	if upstream {
@@ -157,7 +168,7 @@ func (ex *exchange) sourcesText(at place, h *held, prefix string, upstream bool)
 		ex.signedBy(&src, a, upstream)
 		sources, kinds = append(sources, src), append(kinds, c)
 	}
-	return archive.Format(sources)
+	return sources
 }
 
 // signedBy names the key that signs what the stanza is about.
