@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"crlf":     cmdCRLF,
 			"envfile":  cmdEnvFile,
 			"capture":  cmdCapture,
+			"lose":     cmdLose,
 			"aptlist":  cmdAptList,
 			"serving":  cmdServing,
 		},
@@ -277,6 +278,25 @@ func cmdAptList(ts *testscript.TestScript, neg bool, args []string) {
 	data, err := os.ReadFile(filepath.Join(ts.MkAbs(args[1]), args[2]))
 	ts.Check(err)
 	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), name), data, 0o644))
+}
+
+// lose DIR TEXT: removes the files of a directory that begin with a text.
+func cmdLose(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lose DIR TEXT")
+	}
+	lost := 0
+	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*"))
+	ts.Check(err)
+	for _, name := range names {
+		if strings.HasPrefix(ts.ReadFile(name), args[1]) {
+			ts.Check(os.Remove(name))
+			lost++
+		}
+	}
+	if lost == 0 {
+		ts.Fatalf("no file of %s begins with %q", args[0], args[1])
+	}
 }
 
 // capture VAR FILE REGEXP: sets VAR to what the regexp's group matches.

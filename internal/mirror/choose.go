@@ -45,6 +45,23 @@ func choose(f Freezing, fas []*frozenArchive) (*selection, error) {
 	return &selection{packages: res.Packages, skipped: u.Skipped(), notes: res.Notes}, nil
 }
 
+// checkPlan refuses what cannot be asked for, before the network is asked anything.
+func checkPlan(plan *config.Plan, add []config.Query) error {
+	if len(plan.Archives) == 0 {
+		return fmt.Errorf("%w: no archives: there is nothing to read", ErrUsage)
+	}
+	queries := add
+	for _, a := range plan.Archives {
+		queries = append(slices.Clip(queries), a.Packages...)
+	}
+	for _, q := range queries {
+		if _, err := resolve.ParseQuery(q.Text); err != nil {
+			return fmt.Errorf("%s: %w", q.Position, err)
+		}
+	}
+	return nil
+}
+
 // question puts the wishes of all archives together; nil if nothing is curated.
 func question(f Freezing, fas []*frozenArchive) (*resolve.Request, error) {
 	req := resolve.Request{Recommends: f.Plan.Recommends}

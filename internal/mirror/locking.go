@@ -18,6 +18,9 @@ import (
 // Lock resolves the plan to exact versions and digests. f.Lock's versions are
 // kept, if it is set (which is how something is added to a lock: f.Add).
 func Lock(ctx context.Context, f Freezing) (*config.Lock, error) {
+	if err := checkPlan(f.Plan, f.Add); err != nil {
+		return nil, err
+	}
 	if f.Known == nil {
 		f.Known = KnownKeys(f.Lock)
 	}

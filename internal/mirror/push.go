@@ -63,7 +63,7 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	if res := p.unchanged(ctx); res != nil {
 		return res, nil
 	}
-	old, err := previous(ctx, p.Ref, p.Artifact.Options)
+	old, err := p.previous(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +182,9 @@ func (p Pushing) validate() error {
 	if p.Locked && p.Lock == nil {
 		return fmt.Errorf("%w: --locked needs --lock FILE", ErrUsage)
 	}
+	if err := checkPlan(p.Plan, nil); err != nil {
+		return err
+	}
 	curated := slices.ContainsFunc(p.Plan.Archives, func(a config.Archive) bool { return !a.Verbatim })
 	if curated && p.Signer == nil && !p.Unsigned {
 		return fmt.Errorf("%w: curated archives are signed by the site: give --sign-key FILE or sign: in mmoci.yaml (mmoci key new -o FILE makes one), or --insecure-unsigned", ErrUsage)
@@ -191,19 +194,28 @@ func (p Pushing) validate() error {
 
 // previous reads the snapshot that a push will replace; nil if there is none.
 // It is asked how old it is and what it holds, whose proof it carries; so it need not be believed.
-func previous(ctx context.Context, ref artifact.Reference, o artifact.Options) (*snapshot.Snapshot, error) {
-	sealed, err := artifact.Open(ctx, ref, o)
+// One that is damaged is in nobody's way who wants to repair it.
+func (p Pushing) previous(ctx context.Context) (*snapshot.Snapshot, error) {
+	var s *snapshot.Snapshot
+	sealed, err := artifact.Open(ctx, p.Ref, p.Artifact.Options)
 	if errors.Is(err, artifact.ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("snapshot to be replaced: %w", err)
+	if err == nil {
+		s, err = sealed.Unseal(nil)
 	}
-	s, err := sealed.Unseal(nil)
-	if err != nil {
-		return nil, fmt.Errorf("snapshot to be replaced: %w", err)
+	if err == nil {
+		return s, nil
 	}
-	return s, nil
+	damaged := errors.Is(err, ErrIntegrity) || errors.Is(err, snapshot.ErrNotExist)
+	switch {
+	case damaged && p.Artifact.Recheck:
+		p.Log.printf("the snapshot to be replaced is damaged: %s", err)
+		return nil, nil
+	case damaged:
+		return nil, fmt.Errorf("snapshot to be replaced: %w (--repair puts it again)", err)
+	}
+	return nil, fmt.Errorf("snapshot to be replaced: %w", err)
 }
 
 // sum counts distinct files of a table.
