@@ -30,7 +30,10 @@ e2e: build ## real apt, registries, copiers and chroots
 bench: build ## figures, and ratios against peers
 	scripts/bench.sh
 
+release: ## static programs and .debs for every architecture, in dist/ (AGAIN=1 proves that it is reproducible)
+	scripts/release.sh
+
 clean: ## what make made
 	rm -rf bin demo dist
 
-.PHONY: help build demo test race lint fuzz e2e bench clean
+.PHONY: help build demo test race lint fuzz e2e bench release clean

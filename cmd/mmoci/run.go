@@ -100,7 +100,7 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on stderr")
 	a.reach.flags(f)
-	root.AddCommand(a.push(), a.pull(), a.install(), a.serve(), a.verify(), a.ls(), a.why(), a.lock(), a.initPlan(), a.diff(), a.copy(), a.tag(), a.key(), a.host(), a.policy(), a.check())
+	root.AddCommand(a.push(), a.pull(), a.install(), a.serve(), a.verify(), a.ls(), a.why(), a.lock(), a.initPlan(), a.diff(), a.copy(), a.tag(), a.key(), a.host(), a.man(), a.policy(), a.check())
 	for _, c := range root.Commands() {
 		usageArgs(c)
 	}
@@ -136,8 +136,14 @@ func (a *app) detail(format string, args ...any) {
 	}
 }
 
-// version is the module version or the commit it was built from.
+// release is the version of a release; its build sets it (scripts/release.sh).
+var release string
+
+// version is that of the release, else the module's, else the commit it was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

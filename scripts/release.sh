@@ -1,0 +1,95 @@
+#!/bin/sh
+# Builds dist/: mmoci-ARCH, static, for every architecture; mmoci_VERSION_ARCH.deb
+# of each (binary, completion, manual pages, systemd unit); SHA256SUMS. The same
+# tree and Go make the same bytes. Needs go and git; dpkg-deb for the .debs.
+#
+#   ARCHS    architectures by Debian's names (default: all)
+#   VERSION  of the .debs (default: of git describe)
+#   AGAIN=1  build everything a second time, from a copy elsewhere and with an empty cache, and compare
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+GO=${GO:-go}
+need git "$GO"
+dist=${DIST:-$PWD/dist}
+archs=${ARCHS:-amd64 arm64 armhf ppc64el riscv64 s390x}
+VERSION=${VERSION:-$(git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//; s/-/+/; s/-/./g')}
+VERSION=${VERSION:-0.0+git$(git show -s --format=%cd --date=format:%Y%m%d.%H%M%S)}
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git show -s --format=%ct)}
+export SOURCE_DATE_EPOCH VERSION
+umask 022
+
+goarch() {
+	case $1 in
+	armhf) echo arm ;;
+	i386) echo 386 ;;
+	ppc64el) echo ppc64le ;;
+	*) echo "$1" ;;
+	esac
+}
+
+# build OUT ARCH: nothing of this machine, directory or time is in it.
+build() {
+	GOOS=linux GOARCH=$(goarch "$2") GOARM=7 CGO_ENABLED=0 GOFLAGS='' \
+		"$GO" build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$VERSION" -o "$1" ./cmd/mmoci
+}
+
+# package OUT-DIR ARCH DOCS: a binary package (deb(5)).
+package() {
+	root=$(mktemp -d)
+	mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" "$root/usr/lib/systemd/system" "$root/usr/share/doc/mmoci"
+	cp "$1/mmoci-$2" "$root/usr/bin/mmoci"
+	for page in "$3"/*.1; do gzip -9nc "$page" >"$root/usr/share/man/man1/${page##*/}.gz"; done
+	cp "$3/completion" "$root/usr/share/bash-completion/completions/mmoci"
+	cp artifacts/mmoci.service "$root/usr/lib/systemd/system/mmoci.service"
+	cp artifacts/SPEC.md "$root/usr/share/doc/mmoci/"
+	cat >"$root/DEBIAN/control" <<-END
+		Package: mmoci
+		Version: $VERSION
+		Architecture: $2
+		Maintainer: mmoci <mmoci@example.org>
+		Installed-Size: $(du -sk --apparent-size "$root/usr" | cut -f1)
+		Section: admin
+		Priority: optional
+		Suggests: apt, dpkg
+		Description: apt mirror in OCI registries
+		 Freezes Debian archives into content-addressed OCI artifacts, pushes them to
+		 any registry, serves them to apt, and installs packages on hosts that have
+		 neither network nor container runtime.
+	END
+	chmod -R u=rwX,go=rX "$root"
+	chmod 755 "$root/usr/bin/mmoci"
+	find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+	dpkg-deb --root-owner-group -Zxz --build "$root" "$1/mmoci_${VERSION}_$2.deb" >/dev/null
+	rm -rf "$root"
+}
+
+# everything OUT-DIR: all of the release.
+everything() {
+	out=$1
+	mkdir -p "$out"
+	for a in $archs; do build "$out/mmoci-$a" "$a"; done
+	if command -v dpkg-deb >/dev/null; then
+		docs=$(mktemp -d)
+		GOFLAGS='' CGO_ENABLED=0 "$GO" build -trimpath -buildvcs=false -ldflags "-X main.release=$VERSION" -o "$docs/mmoci" ./cmd/mmoci # of the machine that builds
+		"$docs/mmoci" man "$docs"
+		"$docs/mmoci" completion bash >"$docs/completion"
+		for a in $archs; do package "$out" "$a" "$docs"; done
+		rm -rf "$docs"
+	else
+		say "no dpkg-deb: no .debs"
+	fi
+	(cd "$out" && sha256sum mmoci* >SHA256SUMS)
+}
+
+rm -rf "$dist"
+everything "$dist"
+if [ "${AGAIN:-}" = 1 ]; then
+	other=$(mktemp -d)
+	trap 'chmod -R u+w "$other"; rm -rf "$other"' EXIT
+	git ls-files -co --exclude-standard | while read -r f; do [ ! -e "$f" ] || echo "$f"; done | tar -cf - -T - | (mkdir "$other/src" && tar -C "$other/src" -xf -)
+	(cd "$other/src" && GOCACHE=$other/cache && export GOCACHE && everything "$other/dist")
+	cmp "$dist/SHA256SUMS" "$other/dist/SHA256SUMS" || die "two builds differ"
+	say "built twice, in two places: the same bytes"
+fi
+(cd "$dist" && ls -l && cat SHA256SUMS) >&2
