@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -266,15 +267,17 @@ func TestCrossing(t *testing.T) {
 // file, and the SHA512 of the Release must fit what was found.
 func TestSHA512Only(t *testing.T) {
 	a := testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
-		Dir: "toy", SHA512: true, Translations: true,
+		Dir: "toy", SHA512: true, Translations: true, Compressions: []string{"xz", "plain"},
 		EditIndex: func(path string, data []byte) []byte {
 			if strings.HasSuffix(path, "Translation-en") {
 				return []byte("Package: x\nDescription-md5: y\n\n")
 			}
-			return data
+			return indexOf("x")
 		},
 	}}}
 	files := a.Build(t)
+	files["pool/x.deb"] = []byte("x")
+	delete(files, "dists/toy/main/binary-amd64/Packages.xz")
 	const name = "toy/dists/toy/main/i18n/Translation-en.xz"
 	for _, c := range []struct {
 		name    string
@@ -287,9 +290,13 @@ func TestSHA512Only(t *testing.T) {
 			data[len(data)/2] ^= 1
 			d.Put(name, data)
 		}, "its Release lists"},
+		{"another index, and a .deb to match", func(d *forge.Draft) {
+			d.Put("toy/dists/toy/main/binary-amd64/Packages", indexOf("y"))
+			d.Put("toy/pool/x.deb", []byte("y"))
+		}, "SHA512 is"},
 		{"the right alias", func(d *forge.Draft) { d.Put(alias(t, d, name), d.Read(name)) }, ""},
 		{"an alias of another file", func(d *forge.Draft) {
-			d.Put(alias(t, d, name), d.Read("toy/dists/toy/main/binary-amd64/Packages.xz"))
+			d.Put(alias(t, d, name), d.Read("toy/dists/toy/main/binary-amd64/Packages"))
 		}, "no signed index names it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -298,7 +305,9 @@ func TestSHA512Only(t *testing.T) {
 				d.Drop(p)
 			}
 			addVerbatim(d, "toy", "toy", files)
-			d.Put(name, files[strings.TrimPrefix(name, "toy/")])
+			for _, p := range []string{name, "toy/dists/toy/main/binary-amd64/Packages"} {
+				d.Put(p, files[strings.TrimPrefix(p, "toy/")])
+			}
 			d.Lock = append(d.Lock, "archive toy verbatim upstream\n"...)
 			c.change(d)
 			trust := Trust{Upstream: map[string]*archive.Keyring{"toy": ring(t, testarchive.DebianKey())}, Now: worldNow}
@@ -311,6 +320,11 @@ func TestSHA512Only(t *testing.T) {
 			}
 		})
 	}
+}
+
+// indexOf is a Packages index of one file with these bytes.
+func indexOf(deb string) []byte {
+	return fmt.Appendf(nil, "Package: x\nVersion: 1\nArchitecture: amd64\nFilename: pool/x.deb\nSize: %d\nSHA256: %s\n", len(deb), snapshot.Sum([]byte(deb)).Hex())
 }
 
 // alias is the by-hash name of a file of toy's that its Release gives.
