@@ -19,7 +19,7 @@ func (u *Universe) Resolve(req Request) (*Result, error) {
 	if len(req.Architectures) == 0 {
 		return nil, errors.New("no architecture to resolve for")
 	}
-	a := &answer{u: u, req: &req, reasons: map[*Package]Reason{}, known: map[*Root]bool{}, missing: map[*Root][][]string{}}
+	a := &answer{u: u, req: &req, reasons: map[*Package]Reason{}, known: map[*Root]bool{}, noted: map[string]bool{}, missing: map[*Root][][]string{}}
 	for i := range req.Roots {
 		if req.Roots[i].Query == nil {
 			return nil, errors.New("root without a query")
@@ -51,6 +51,7 @@ type answer struct {
 	common  []commonFailure
 	joint   *RootFailure
 	notes   []string
+	noted   map[string]bool // what is among the notes of whole archives
 }
 
 // commonFailure is a root of architecture "all" that fails on one of several

@@ -46,12 +46,18 @@ func (a *answer) supply(s *session, v *version, k int, in map[*version]bool) {
 			return
 		}
 	}
+	if len(options) == 0 {
+		if !c.soft() {
+			a.note(fmt.Sprintf("%s: %s needs %s; seen: %s", s.native, s.title(v), c, s.seen(c.alternatives[0].Name)))
+		}
+		return
+	}
 	x := s.newSearch([]goal{{options: options, text: c.String(),
 		reason: Reason{Parent: s.relations(v).pkg, Field: c.field, Clause: c.String()}}})
 	defer x.reset()
 	if why := x.run(); why != nil {
 		if !c.soft() {
-			a.notes = append(a.notes, fmt.Sprintf("%s: %s needs %s: %s", s.native, s.title(v), c, lastOf(s.explain(why))))
+			a.note(fmt.Sprintf("%s: %s needs %s: %s", s.native, s.title(v), c, lastOf(s.explain(why))))
 		}
 		return
 	}
@@ -60,6 +66,14 @@ func (a *answer) supply(s *session, v *version, k int, in map[*version]bool) {
 		if p.v.id >= 0 {
 			a.add(a.u.pkg(p.v.id), p.v.reason)
 		}
+	}
+}
+
+// note says something once: several versions of a package often lack the same.
+func (a *answer) note(text string) {
+	if !a.noted[text] {
+		a.noted[text] = true
+		a.notes = append(a.notes, text)
 	}
 }
 
