@@ -31,6 +31,7 @@ missing_packages() {
 		debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 		debootstrap debootstrap
 		docker-registry docker-registry
+		dose-distcheck dose-debcheck
 		dose-extra dose-ceve
 		gcc gcc
 		gpgv gpgv
