@@ -15,7 +15,7 @@ func (a *app) push() *cobra.Command {
 	var p planFlags
 	var af archiveFlags
 	var o struct {
-		date, lock                      string
+		date, lock, held                string
 		locked, dryRun, plan, yes       bool
 		recheck, repair, unsigned, json bool
 		allowOlder, acceptKeys          []string
@@ -32,6 +32,7 @@ func (a *app) push() *cobra.Command {
 	f.StringVar(&o.date, "date", "", "date input: RFC 3339, or auto (default: the newest Date of the upstreams)")
 	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE`")
 	f.BoolVar(&o.locked, "locked", false, "refuse to push anything but the lock")
+	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds what the lock names and upstream has lost (default: the one that is replaced)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "stop before anything is written")
 	f.BoolVar(&o.plan, "plan", false, "the same, and print each file that would be downloaded and uploaded")
 	f.BoolVar(&o.yes, "yes", false, "push whole archives of more than 10 GB without asking back")
@@ -63,6 +64,13 @@ func (a *app) push() *cobra.Command {
 		}
 		if q.Lock, err = readLock(o.lock); err != nil {
 			return err
+		}
+		if o.held != "" {
+			held, err := artifact.ParseReference(o.held)
+			if err != nil {
+				return err
+			}
+			q.Held = &held
 		}
 		if q.Signer, err = a.signer(plan, ""); err != nil {
 			return err
@@ -98,6 +106,9 @@ func (a *app) push() *cobra.Command {
 	return cmd
 }
 
+// maxNotes is how many remarks on a selection are said without -v.
+const maxNotes = 20
+
 // pushJSON is what push --json prints.
 type pushJSON struct {
 	Reference     string `json:"reference"`
@@ -117,7 +128,11 @@ func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
 		a.log("changed: false; upstream's Releases and the configuration are those of the last push (%.2f s)", took.Seconds())
 		return
 	}
-	for _, n := range res.Frozen.Notes {
+	for i, n := range res.Frozen.Notes {
+		if i == maxNotes && !a.verbose {
+			a.log("%d remarks more (-v says them)", len(res.Frozen.Notes)-i)
+			break
+		}
 		a.log("%s", n)
 	}
 	for _, d := range res.Frozen.Dropped {

@@ -25,6 +25,9 @@ type Pushing struct {
 	DateAuto bool      // as late as the replaced snapshot demands
 	Lock     *config.Lock
 	Locked   bool // refuse to push anything but the lock
+	// Held is a snapshot that may hold what the lock names and upstream has lost;
+	// nil: the one that is replaced.
+	Held *artifact.Reference
 	// AllowOlder names suites ("SUITE" or "PREFIX/SUITE") whose upstream Date may go back.
 	AllowOlder []string
 	// AcceptKeys are fingerprints that a key from the network may have in place of those it had.
@@ -67,8 +70,14 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	held := old
+	if p.Held != nil {
+		if held, err = OpenUnverified(ctx, *p.Held, p.Artifact.Options); err != nil {
+			return nil, fmt.Errorf("--held: %w", err)
+		}
+	}
 	for try := 1; ; try++ {
-		frozen, err := p.freeze(ctx, old)
+		frozen, err := p.freeze(ctx, old, held)
 		if err != nil {
 			return nil, err
 		}
@@ -88,9 +97,9 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 }
 
 // freeze freezes what the plan asks for and holds it against what it replaces.
-func (p Pushing) freeze(ctx context.Context, old *snapshot.Snapshot) (*Frozen, error) {
+func (p Pushing) freeze(ctx context.Context, old, held *snapshot.Snapshot) (*Frozen, error) {
 	f := Freezing{
-		Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Held: old,
+		Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Held: held,
 		AcceptKeys: p.AcceptKeys, Known: KnownKeys(p.Lock), Now: p.Now, Log: p.Log,
 	}
 	if old != nil {
@@ -196,13 +205,9 @@ func (p Pushing) validate() error {
 // It is asked how old it is and what it holds, whose proof it carries; so it need not be believed.
 // One that is damaged is in nobody's way who wants to repair it.
 func (p Pushing) previous(ctx context.Context) (*snapshot.Snapshot, error) {
-	var s *snapshot.Snapshot
-	sealed, err := artifact.Open(ctx, p.Ref, p.Artifact.Options)
+	s, err := OpenUnverified(ctx, p.Ref, p.Artifact.Options)
 	if errors.Is(err, artifact.ErrNotFound) {
 		return nil, nil
-	}
-	if err == nil {
-		s, err = sealed.Unseal(nil)
 	}
 	if err == nil {
 		return s, nil
