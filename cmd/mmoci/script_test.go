@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 			"lose":     cmdLose,
 			"aptlist":  cmdAptList,
 			"serving":  cmdServing,
+			"program":  cmdProgram,
 		},
 	})
 }

@@ -1,8 +1,10 @@
 package artifact
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -165,4 +167,62 @@ func flipFile(name string) error {
 	}
 	data[len(data)/2] ^= 1
 	return os.WriteFile(name, data, 0o644)
+}
+
+// TestCarriedInTar: what is carried stands in an oci-archive by its own name, so
+// that tar alone makes a program of it; a delta that leaves its blob out has no such name.
+func TestCarriedInTar(t *testing.T) {
+	t.Parallel()
+	files := synthFiles(3)
+	files["mmoci/amd64"], files["mmoci/bootstrap.sh"] = []byte("a program"), []byte("#!/bin/sh\n")
+	s := takeOf(t, files)
+	src := layoutRef(t)
+	mustPush(t, src, s, PushOptions{})
+	pushed, copied, delta := archiveRef(t), archiveRef(t), archiveRef(t)
+	mustPush(t, pushed, s, PushOptions{})
+	if _, err := Copy(t.Context(), src, copied, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CopySince(t.Context(), src, src, delta, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if one, two := mustRead(t, pushed.Name), mustRead(t, copied.Name); !bytes.Equal(one, two) {
+		t.Error("pushed and copied differ")
+	}
+	for _, c := range []struct {
+		ref  Reference
+		want int
+	}{{pushed, 2}, {delta, 0}} {
+		links, modes := 0, map[string]int64{}
+		r := tar.NewReader(bytes.NewReader(mustRead(t, c.ref.Name)))
+		for {
+			h, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			modes[h.Name] = h.Mode
+			if h.Typeflag != tar.TypeLink {
+				continue
+			}
+			links++
+			if want := blobsDir + "/" + snapshot.Sum(files[h.Name]).Hex(); h.Linkname != want || modes[want] != tarExecutable {
+				t.Errorf("%s leads to %s (mode %o), want %s", h.Name, h.Linkname, modes[want], want)
+			}
+		}
+		if links != c.want {
+			t.Errorf("%d links, want %d", links, c.want)
+		}
+	}
+}
+
+func mustRead(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

@@ -1,0 +1,229 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.org/mmoci/pkg/archive"
+)
+
+func write(t *testing.T, root, name, text string) {
+	t.Helper()
+	full := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, root, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestWritable(t *testing.T) {
+	t.Parallel()
+	if err := (&Host{UID: 1000}).Writable(); !errors.Is(err, ErrNotRoot) || !strings.Contains(err.Error(), "sudo") {
+		t.Errorf("as a user: %v", err)
+	}
+	if err := (&Host{UID: 0}).Writable(); err != nil {
+		t.Errorf("as root: %v", err)
+	}
+	if err := (&Host{UID: 1000, Root: t.TempDir()}).Writable(); err != nil {
+		t.Errorf("into a directory: %v", err)
+	}
+	if err := (&Host{Root: "/nowhere/at/all"}).Writable(); err == nil {
+		t.Error("into no directory")
+	}
+}
+
+// TestLock: fcntl's locks are of processes, so the other one is this test again.
+func TestLock(t *testing.T) {
+	root := t.TempDir()
+	if dir := os.Getenv("MMOCI_TEST_LOCK"); dir != "" {
+		if _, err := (&Host{Root: dir}).Lock(); !errors.Is(err, ErrBusy) {
+			t.Fatalf("second: %v", err)
+		}
+		return
+	}
+	write(t, root, "var/lib/dpkg/status", "")
+	h := &Host{Root: root}
+	unlock, err := h.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "-test.run=^TestLock$")
+	cmd.Env = append(os.Environ(), "MMOCI_TEST_LOCK="+root)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := (&Host{Root: t.TempDir()}).Lock(); err == nil {
+		t.Error("a root without dpkg was locked")
+	}
+}
+
+func TestSettled(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	h := &Host{Root: root}
+	if err := h.Settled(); err != nil {
+		t.Error(err)
+	}
+	write(t, root, "var/lib/dpkg/updates/tmp.i", "")
+	if err := h.Settled(); err != nil {
+		t.Error(err)
+	}
+	write(t, root, "var/lib/dpkg/updates/0003", "")
+	if err := h.Settled(); !errors.Is(err, ErrDpkg) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+func TestOutcome(t *testing.T) {
+	t.Parallel()
+	f := func(name, version, arch string) File { return File{Package: Package{name, version, arch}} }
+	before := map[string]state{"a:amd64": {"1", "installed"}, "b:all": {"1", "half-configured"}, "hurt:all": {"1", "installed"}, "worse:amd64": {"1", "installed"}, "lost:amd64": {"1", "unpacked"}}
+	after := map[string]state{"a:amd64": {"2", "installed"}, "b:all": {"1", "installed"}, "c:amd64": {"1", "triggers-pending"},
+		"hurt:all": {"1", "unpacked"}, "worse:amd64": {"1", "half-configured"}, "lost:amd64": {"1", "unpacked"}, "d:amd64": {"1", "half-installed"}}
+	done, missing := outcome([][]File{{f("a", "2", "amd64"), f("b", "1", "all")}, {f("c", "1", "amd64"), f("d", "1", "amd64"), f("e", "1", "all")}}, before, after)
+	var said []string
+	for _, c := range done {
+		said = append(said, c.String())
+	}
+	if want := []string{"upgraded a 2 amd64 (was 1)", "configured b 1 all", "installed c 1 amd64"}; !slices.Equal(said, want) {
+		t.Errorf("%q", said)
+	}
+	if !slices.Equal(missing, []string{"d", "e"}) {
+		t.Errorf("missing %q", missing)
+	}
+	if got := deconfigured(before, after); !slices.Equal(got, []string{"hurt", "worse:amd64"}) {
+		t.Errorf("deconfigured %q", got)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	got := environment([]string{"HOME=/root", "PATH=/home/u/bin:/usr/bin:/bin", "DEBIAN_FRONTEND=dialog"})
+	want := []string{"HOME=/root", "PATH=/home/u/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "DEBIAN_FRONTEND=noninteractive", "DPKG_FRONTEND_LOCKED=true"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestPutKilled: whatever was written before a kill, undo takes it back and a
+// rerun completes it.
+func TestPutKilled(t *testing.T) {
+	t.Parallel()
+	files := map[string][]byte{"etc/apt/sources.list.d/mmoci-a.sources": []byte("a"), "etc/apt/apt.conf.d/90mmoci": []byte("c")}
+	for name := range files {
+		for _, rerun := range []bool{false, true} {
+			root := t.TempDir()
+			h := &Host{Root: root}
+			write(t, root, "etc/apt/sources.list", "theirs")
+			if _, err := h.Put(files, []string{"etc/apt/sources.list"}); err != nil {
+				t.Fatal(err)
+			}
+			// As if killed before this file.
+			if err := os.Remove(filepath.Join(root, name)); err != nil {
+				t.Fatal(err)
+			}
+			if rerun {
+				if changed, err := h.Put(files, nil); err != nil || !slices.Equal(changed, []string{name}) {
+					t.Errorf("%s: rerun: %q, %v", name, changed, err)
+				}
+			}
+			if _, kept, err := h.Undo(); err != nil || len(kept) > 0 {
+				t.Errorf("%s: undo: %q, %v", name, kept, err)
+			}
+			if got := read(t, root, "etc/apt/sources.list"); got != "theirs" {
+				t.Errorf("%s: %q", name, got)
+			}
+			for other := range files {
+				if _, err := os.Stat(filepath.Join(root, other)); err == nil {
+					t.Errorf("%s is still there", other)
+				}
+			}
+		}
+	}
+}
+
+func TestManifestDamaged(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "x\n", manifestHead + "\nfile abc ../../etc/passwd\n", manifestHead + "\nfile abc /etc/passwd\n", manifestHead + "\nmoved ../x\n", manifestHead + "\nnothing\n"} {
+		root := t.TempDir()
+		write(t, root, manifestFile, text)
+		h := &Host{Root: root}
+		if _, _, err := h.Undo(); err == nil {
+			t.Errorf("undo by %q", text)
+		}
+		if _, err := h.Put(map[string][]byte{"etc/x": nil}, nil); err == nil {
+			t.Errorf("put over %q", text)
+		}
+	}
+}
+
+func TestUseMirror(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"", "localhost:8000", "ftp://x/", `http://x";evil/`, "http:///x"} {
+		if _, err := (&Host{Root: t.TempDir()}).UseMirror(Apt{Mirror: bad}); err == nil {
+			t.Errorf("mirror %q was taken", bad)
+		}
+	}
+	root := t.TempDir()
+	_, err := (&Host{Root: root}).UseMirror(Apt{
+		Mirror: "https://mirror.example.org:8443/x", Policy: []byte("Package: *\n"),
+		Archives: []Archive{{Prefix: "p", Key: []byte("KEY\n"), Sources: []archive.Source{{URI: "u", Suites: []string{"s"}, CheckValidUntil: true}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, root, confFile); !strings.Contains(got, "Acquire::https::Proxy::mirror.example.org \"DIRECT\";\n") {
+		t.Error(got)
+	}
+	if got := read(t, root, "etc/apt/sources.list.d/mmoci-p.sources"); got != "Types: deb\nURIs: u\nSuites: s\nSigned-By:\n KEY\n" {
+		t.Errorf("%q", got)
+	}
+	if got := read(t, root, prefFile); got != "Package: *\n" {
+		t.Error(got)
+	}
+}
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/readyz" || asked.Add(1) < 3 {
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
+		}
+	}))
+	defer s.Close()
+	if err := Wait(t.Context(), s.URL+"/", time.Millisecond); err != nil || asked.Load() != 3 {
+		t.Errorf("%v after %d questions", err, asked.Load())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Wait(ctx, s.URL, time.Hour); err == nil {
+		t.Error("waited for a context that had ended")
+	}
+}
