@@ -296,7 +296,7 @@ away() {
 	client last
 	update
 	own apt-get -q -y --download-only install alpha
-	code=$(curl -s -o body -w '%{http_code}' --max-time 25 "$serve/own/pool/main/g/grown0-1/grown0-1_1.0_$arch.deb")
+	code=$(curl -s -o body -w '%{http_code}' --max-time 25 "$serve/own/pool/main/grown0-1/grown0-1_1.0_$arch.deb")
 	case $code in 200) : ;; 50?) [ -s body ] ;; *) echo "$code"; return 1 ;; esac
 	eventually sh -c "curl -sf $serve/readyz | grep -F 'cannot be followed now'"
 	curl -sf "$serve/metrics" | grep '^mmoci_snapshot_follow_failing.* 1$'

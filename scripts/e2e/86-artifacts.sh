@@ -1,0 +1,81 @@
+# 86-artifacts.sh: what ships beside the program: manifests, chart, unit, and the container image, run without a container runtime.
+set -eu
+. "$E2E_TOP/scripts/e2e/lib.sh"
+GO=${GO:-go}
+cd "$E2E_TOP"
+
+# --- manifests
+
+helm=$E2E_TOP/.tools/helm-v3.19.5/helm
+[ -x "$helm" ] || GOFLAGS='' GOBIN=${helm%/*} CGO_ENABLED=0 $GO install helm.sh/helm/v3/cmd/helm@v3.19.5 || die "helm cannot be had"
+HELM_CACHE_HOME=$work/helm HELM_CONFIG_HOME=$work/helm HELM_DATA_HOME=$work/helm
+export HELM_CACHE_HOME HELM_CONFIG_HOME HELM_DATA_HOME
+check "helm lint" "$helm" lint --strict artifacts/chart
+mkdir -p "$work/rendered"
+rendered() {
+	"$helm" template site artifacts/chart --kube-version 1.31.0 >"$work/rendered/default.yaml"
+	"$helm" template site artifacts/chart --kube-version 1.31.0 -f artifacts/test/full.yaml >"$work/rendered/full.yaml"
+}
+check "helm template" rendered
+decoded() { (cd artifacts/test && RENDERED=$work/rendered GOFLAGS='' $GO test -count=1 ./...); }
+check "static pod and rendered charts decode strictly with the types of Kubernetes, and are hardened" decoded
+
+# configuration FILE: the mmoci.yaml of a rendered chart, with its key file.
+chart_configuration() {
+	for v in default full; do
+		mkdir -p "$work/$v"
+		awk '/^  mmoci.yaml: \|/ { on = 1; next } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/mmoci.yaml"
+		"$mmoci" key new -o "$work/$v/site.asc"
+		mv "$work/$v/site.asc.pub.asc" "$work/$v/site.pub.asc" 2>/dev/null || :
+		cat "$work/$v/mmoci.yaml"
+		awk '/^        args:/ { on = 1; next } on && !/^        - / { exit } on { sub(/^        - /, ""); gsub(/"/, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/args"
+		grep -q -e '--store-size=20G' "$work/$v/args"
+		# Every flag of the chart is one that the program has.
+		sed -n 's/^\(--[a-z-]*\).*/\1/p' "$work/$v/args" | while read -r flag; do
+			"$mmoci" serve --help | grep -qF -e "$flag " || { echo "no flag $flag"; return 1; }
+		done
+	done
+}
+check "the chart's flags are the program's" chart_configuration
+
+unit() {
+	# The program is not installed where the unit says; that is all that may be wrong.
+	systemd-analyze verify --man=no artifacts/mmoci.service 2>&1 | grep -v 'not executable: No such file' | grep -F mmoci.service && return 1
+	systemd-analyze security --offline=true --threshold=15 artifacts/mmoci.service | tail -n 1
+}
+if command -v systemd-analyze >/dev/null; then
+	check "systemd-analyze finds nothing wrong with the unit, and little exposed" unit
+fi
+
+# --- the container image
+
+image() {
+	GOFLAGS='' $GO run ./internal/image/build -o "$work/dist" -tag mmoci:v1 >"$work/image.digest"
+	GOFLAGS='' $GO run ./internal/image/build -o "$work/again" -tag mmoci:v1 >"$work/again.digest"
+	cat "$work/image.digest"
+	same "digest" "$(cat "$work/image.digest")" "$(cat "$work/again.digest")"
+	crane validate --tarball "$work/dist/mmoci-$arch.tar"
+}
+check "the image is built without a daemon, the same twice" image
+unpacked() {
+	rm -rf "$work/bundle" "$work/flat"
+	# umoci wants a manifest under the tag, not an index.
+	skopeo copy -q --override-arch "$arch" "oci:$work/dist/image:v1" "oci:$work/flat:v1"
+	umoci unpack --image "$work/flat:v1" "$work/bundle"
+	jq -e '.process.user.uid == 65532 and .process.args[0] == "/usr/bin/mmoci"' "$work/bundle/config.json"
+	chroot --userspec=65532:65532 "$work/bundle/rootfs" /usr/bin/mmoci --version
+	# It serves from in there, as nobody, and its own check says so.
+	chroot "$work/bundle/rootfs" /usr/bin/mmoci key new -o /etc/mmoci/site.asc
+	mkdir -p "$work/bundle/rootfs/etc/mmoci/debs" "$work/tree/DEBIAN"
+	printf 'Package: alpha\nVersion: 1\nArchitecture: all\nMaintainer: Site <site@example.org>\nDescription: a\n' >"$work/tree/DEBIAN/control"
+	dpkg-deb --root-owner-group -b "$work/tree" "$work/bundle/rootfs/etc/mmoci/debs" >/dev/null
+	printf 'ref: oci:layout:a\nsign: {key: site.asc}\ntrust: [site.pub.asc]\narchives:\n- {prefix: own, mode: curated, debs: ./debs}\n' >"$work/bundle/rootfs/etc/mmoci/mmoci.yaml"
+	chroot "$work/bundle/rootfs" /usr/bin/mmoci push -f /etc/mmoci/mmoci.yaml --date 2026-01-01
+	chmod -R a+rX "$work/bundle/rootfs/etc/mmoci"
+	port=$(free_port)
+	start in-image chroot --userspec=65532:65532 "$work/bundle/rootfs" /usr/bin/mmoci serve --listen "127.0.0.1:$port"
+	eventually chroot --userspec=65532:65532 "$work/bundle/rootfs" /usr/bin/mmoci check "http://127.0.0.1:$port"
+	chroot "$work/bundle/rootfs" /usr/bin/mmoci check "http://127.0.0.1:$port"
+	curl -sf "http://127.0.0.1:$port/own/pool/main/alpha/alpha_1_all.deb" -o /dev/null
+}
+check "unpacked by umoci its program runs, pushes, serves as nobody and passes its check" unpacked
