@@ -47,6 +47,7 @@ func TestScripts(t *testing.T) {
 			"envfile":  cmdEnvFile,
 			"capture":  cmdCapture,
 			"lose":     cmdLose,
+			"contains": cmdContains,
 			"aptlist":  cmdAptList,
 			"serving":  cmdServing,
 			"program":  cmdProgram,
@@ -297,6 +298,23 @@ func cmdLose(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if lost == 0 {
 		ts.Fatalf("no file of %s begins with %q", args[0], args[1])
+	}
+}
+
+// contains DIR TEXT: a file below DIR holds the text.
+func cmdContains(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: contains DIR TEXT")
+	}
+	found := false
+	for p, content := range tree(ts, ts.MkAbs(args[0])) {
+		if strings.Contains(content, args[1]) {
+			ts.Logf("%s holds it", p)
+			found = true
+		}
+	}
+	if found == neg {
+		ts.Fatalf("%q: found %t", args[1], found)
 	}
 }
 

@@ -110,7 +110,7 @@ func parseDsc(name string, data []byte) (siteSource, error) {
 	}
 	src := siteSource{name: control.Get("Source"), version: control.Get("Version")}
 	if err := archive.ValidPath("pool/main/" + src.name); err != nil || src.name == "" || strings.ContainsAny(src.name, "/ \n") {
-		return src, fmt.Errorf("Source %q is no name", src.name)
+		return src, fmt.Errorf("source %q is no name", src.name)
 	}
 	if _, err := deb.ParseVersion(src.version); err != nil {
 		return src, fmt.Errorf("Version: %w", err)
