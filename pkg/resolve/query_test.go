@@ -9,14 +9,14 @@ import (
 
 // queryArchive is what the query tests choose from.
 var queryArchive = []string{
-	"nginx 1.22.1-9; Section: httpd; Priority: optional; Source: nginx; Depends: libc6 (>= 2.36), iproute2; Maintainer: Web Team <web@example.org>",
+	"nginx 1.22.1-9; Section: httpd; Priority: optional; Source: nginx; Depends: libc6 (>= 2.36), iproute2; Recommends: nginx-doc; Suggests: fcgiwrap; Maintainer: Web Team <web@example.org>; Tag: role::program",
 	"nginx-light 1.22.1-9; Section: httpd; Priority: extra; Source: nginx; Provides: nginx, httpd; Homepage: https://example.org/a/b",
 	"nginx-doc 1.22.1-9 all; Section: doc; Priority: optional; Source: nginx (1.22.1-8)",
 	"libc6 2.36-9; Section: libs; Priority: optional; Source: glibc; Multi-Arch: same; Installed-Size: 1000",
 	"libc6-dev 2.36-9; Section: libdevel; Priority: optional; Source: glibc; Depends: libc6 (= 2.36-9); Installed-Size: 90",
 	"libc6-dev 2.36-10; Section: libdevel; Priority: optional; Source: glibc; Installed-Size: 90",
 	"dpkg 1.21~rc1; Section: admin; Priority: required; Essential: yes",
-	"tar 1.34 ; Section: utils; Priority: required; Essential: yes",
+	"tar 1.34 ; Section: utils; Priority: required; Essential: yes; Pre-Depends: libc6 (>= 2.34)",
 	"apt 2.6.1; Section: admin; Priority: important; Important: yes",
 	"less 590; Section: text; Priority: standard",
 	"exim4 4.96; Section: mail; Priority: optional; Provides: mail-transport-agent, smtp (= 5)",
@@ -49,6 +49,8 @@ var queryTests = []struct{ shows, query, want string }{
 	{"field operator without sign", "Section (mail)", "exim4=4.96 postfix=3.7"},
 	{"field operator <<", "Section (<< doc)", "apt=2.6.1 dpkg=1.21~rc1"},
 	{"field operator <=", "Section (<= admin)", "apt=2.6.1 dpkg=1.21~rc1"},
+	{"field operator <= as <", "Section (< admin)", "apt=2.6.1 dpkg=1.21~rc1"},
+	{"field operator >= as >", "Section (> text)", "less=590 tar=1.34"},
 	{"field operator >>", "Section (>> text)", "tar=1.34"},
 	{"field operator >=", "Section (>= text)", "less=590 tar=1.34"},
 	{"field operator %", "Name (% nginx-*)", "nginx-doc=1.22.1-9 nginx-light=1.22.1-9"},
@@ -73,6 +75,13 @@ var queryTests = []struct{ shows, query, want string }{
 	{"field Maintainer", "Maintainer (% 'Web Team <*>')", "nginx=1.22.1-9"},
 	{"field Multi-Arch", "Multi-Arch (same)", "libc6=2.36-9"},
 	{"field Task, nowhere", "Task", ""},
+	{"field Pre-Depends", "Pre-Depends (~ libc6)", "tar=1.34"},
+	{"field Recommends", "Recommends (= nginx-doc)", "nginx=1.22.1-9"},
+	{"field Suggests", "Suggests (% fcgi*)", "nginx=1.22.1-9"},
+	{"field Tag", "Tag (~ ^role::)", "nginx=1.22.1-9"},
+	{"field Build-Depends, of sources only", "Build-Depends", ""},
+	{"field Build-Depends-Indep, of sources only", "Build-Depends-Indep", ""},
+	{"field name in other letters is another word", "section (httpd)", ""},
 	{"field $Source falls back to the name", "$Source (= tar)", "tar=1.34"},
 	{"field $Source is without version", "$Source (= nginx)", "nginx=1.22.1-9 nginx-doc=1.22.1-9 nginx-light=1.22.1-9"},
 	{"field $SourceVersion", "$SourceVersion (= 1.22.1-8)", "nginx-doc=1.22.1-9"},
@@ -111,6 +120,7 @@ var queryTests = []struct{ shows, query, want string }{
 	{"precedence ! before ,", "!Essential, Section (admin)", "apt=2.6.1"},
 	{"precedence ! before |", "!Section (~ .) | tar", "tar=1.34"},
 	{"precedence ! of parentheses", "!(Section (~ ^[^a]) | Essential)", "apt=2.6.1"},
+	{"precedence ! of parentheses around ,", "!(Section (admin), Essential), Section (~ ^a)", "apt=2.6.1"},
 	{"precedence !!", "!!tar", "tar=1.34"},
 	{"example of the manual", "libc6 (<< 3~dev), $Source", "libc6=2.36-9"},
 	{"example of the manual, three", "!Name (~ .*-doc), mail-transport-agent, $Version (>= 3.5)", "exim4=4.96 postfix=3.7"},
@@ -136,12 +146,94 @@ func TestQuery(t *testing.T) {
 		word, _, _ := strings.Cut(tt.shows, " ")
 		count[word]++
 	}
-	for word, least := range map[string]int{"operator": 13, "field": 30, "precedence": 9, "set": 4} {
+	for word, least := range map[string]int{"operator": 13, "field": 37, "precedence": 11, "set": 4} {
 		if count[word] < least {
 			t.Errorf("%d tests of %s, want %d", count[word], word, least)
 		}
 	}
 	t.Logf("%d queries: %v", len(queryTests), count)
+}
+
+// documented are the operators on names and on fields, the fields, and the
+// classes of precedence that queryTests must show, each at least once.
+var documented = struct{ operators, fields, precedence []string }{
+	[]string{"", "(", "=", "<<", "<", "<=", ">", ">=", ">>", "%", "~"},
+	[]string{"Name", "Version", "Architecture", "Source", "Depends", "Pre-Depends", "Recommends", "Suggests", "Provides",
+		"Build-Depends", "Build-Depends-Indep", "Section", "Priority", "Essential", "Maintainer", "Homepage", "Task", "Tag",
+		"Multi-Arch", "Installed-Size", "$Source", "$SourceVersion", "$Architecture", "$Version", "$PackageType"},
+	[]string{"|", ",", ", in |", "| in ,", "! in ,", "! in |", "!(|)", "!(,)", "!!"},
+}
+
+// What is documented is counted by how the queries are read, not by what
+// their labels say.
+func TestQueryTestsShowAll(t *testing.T) {
+	t.Parallel()
+	c := shown{operators: map[string]int{}, fields: map[string]int{}, precedence: map[string]int{}}
+	for _, tt := range queryTests {
+		q := parse(t, tt.query)
+		c.count(q.root, "")
+		c.precedence["!!"] += strings.Count(tt.query, "!!")
+		on := "name "
+		if strings.HasPrefix(tt.shows, "field") {
+			on = "field "
+		}
+		for _, op := range []string{"<", ">"} { // read as "<=" and ">="
+			c.operators[on+op] += strings.Count(tt.query, "("+op+" ")
+		}
+		if strings.HasSuffix(tt.shows, "operator without sign") {
+			c.operators[on+"("]++ // read as "="
+		}
+	}
+	for _, op := range documented.operators {
+		for _, on := range []string{"name ", "field "} {
+			if c.operators[on+op] == 0 {
+				t.Errorf("no test of operator %q on a %s", op, on)
+			}
+		}
+	}
+	for _, f := range documented.fields {
+		if c.fields[f] == 0 {
+			t.Errorf("no test of field %s", f)
+		}
+	}
+	for _, p := range documented.precedence {
+		if c.precedence[p] == 0 {
+			t.Errorf("no test of precedence %s", p)
+		}
+	}
+	t.Logf("operators %v\nfields %v\nprecedence %v", c.operators, c.fields, c.precedence)
+}
+
+// shown counts what queries show.
+type shown struct{ operators, fields, precedence map[string]int }
+
+// count looks at a node below a "|", a ",", a "!" or nothing.
+func (c *shown) count(n node, above string) {
+	inner := func(sign string, members ...node) {
+		if above == "" {
+			c.precedence[sign]++
+		} else if above == "!" {
+			c.precedence["!("+sign+")"]++
+		} else {
+			c.precedence[sign+" in "+above]++
+		}
+		for _, m := range members {
+			c.count(m, sign)
+		}
+	}
+	switch n := n.(type) {
+	case orNode:
+		inner("|", n...)
+	case andNode:
+		inner(",", n...)
+	case notNode:
+		inner("!", n.of)
+	case fieldNode:
+		c.fields[n.name]++
+		c.operators["field "+n.cond.op.String()]++
+	case dependencyNode:
+		c.operators["name "+n.cond.op.String()]++
+	}
 }
 
 func TestQuerySpelling(t *testing.T) {
