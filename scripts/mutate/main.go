@@ -154,7 +154,7 @@ func (m mutation) try(work string) (verdict string, red bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxRun)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", "test", "-vet=off", "-count=1", "-failfast", "-overlay", overlay, "-run", m.run, m.pkg).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "test", "-vet=off", "-count=1", "-failfast", "-timeout", "150s", "-overlay", overlay, "-run", m.run, m.pkg).CombinedOutput()
 	switch {
 	case err == nil:
 		return "SURVIVED", false
