@@ -15,6 +15,7 @@ func (l *loader) archive(n node) (*Archive, error) {
 		"prefix":            setText(&a.Prefix),
 		"mode":              d.mode,
 		"url":               d.url,
+		"from-apt":          d.fromApt,
 		"mirror":            d.mirror,
 		"strategy":          d.strategy,
 		"suites":            setTexts(&a.Suites),
@@ -53,6 +54,10 @@ type archiveDoc struct {
 	how       string // strategy
 	howAt     node
 	selection *node // packages:
+
+	apt           string // from-apt: a file
+	aptAt         node
+	aptComponents []string
 }
 
 func (d *archiveDoc) mode(n node) error {
@@ -197,6 +202,9 @@ func (d *archiveDoc) finish(n node) error {
 	name := "archive " + a.Prefix
 	if !d.hasMode {
 		return n.errorf("%s: no mode:; write mode: curated (a selection, signed by the site) or mode: verbatim (all of it, under upstream's signature)", name)
+	}
+	if err := d.takeApt(); err != nil {
+		return err
 	}
 	if err := d.resolveURLs(); err != nil {
 		return err
