@@ -43,15 +43,83 @@ MMOCI_SIGN_PASSPHRASE if that is set. FILE is not overwritten. keys/site.asc get
 		Args:  cobra.MinimumNArgs(1),
 		RunE:  func(_ *cobra.Command, args []string) error { return a.showKeys(args) },
 	}
-	cmd.AddCommand(create, show)
+	cmd.AddCommand(create, show, a.rotateKey())
 	return cmd
 }
+
+func (a *app) rotateKey() *cobra.Command {
+	var user string
+	var finish bool
+	cmd := &cobra.Command{
+		Use:   "rotate FILE",
+		Short: "Add a new key to FILE: old and new sign, until --finish retires the old one",
+		Long: `Adds a new key to a file of secret keys. From then on both sign what is pushed, and FILE.pub.asc holds both public halves: give
+it to every host. When all have it, --finish leaves the new key alone; the old secret half goes to FILE.retired.`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&user, "user-id", "mmoci site key", "user ID of the new key")
+	cmd.Flags().BoolVar(&finish, "finish", false, "retire all but the newest key")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		file := args[0]
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("%w: %w", mirror.ErrUsage, err)
+		}
+		rotated, err := nextKeys(data, user, finish)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		return a.writeRotated(file, rotated)
+	}
+	return cmd
+}
+
+func nextKeys(file []byte, user string, finish bool) (*mirror.Rotated, error) {
+	if finish {
+		return mirror.FinishRotation(file)
+	}
+	added, _, err := archive.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
+	if err != nil {
+		return nil, err
+	}
+	return mirror.RotateKey(file, added)
+}
+
+// writeRotated writes the retired keys first and the public halves last: died
+// in between, nothing is lost and nothing signs that hosts cannot know of.
+func (a *app) writeRotated(file string, r *mirror.Rotated) error {
+	retired := file + ".retired"
+	if r.Retired != nil {
+		if _, err := os.Lstat(retired); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%w: %s is there; a key is never overwritten", mirror.ErrUsage, retired)
+		}
+		if err := replaceFile(retired, r.Retired, 0o600); err != nil {
+			return err
+		}
+	}
+	public := publicName(file)
+	if err := replaceFile(file, r.Secret, 0o600); err != nil {
+		return err
+	}
+	if err := replaceFile(public, r.Public, 0o644); err != nil {
+		return err
+	}
+	if r.Retired != nil {
+		a.log("%s signs with the new key alone; the old secret half is in %s", file, retired)
+	} else {
+		a.log("%s signs with the old and the new key; give %s to every host, then: mmoci key rotate --finish %s", file, public, file)
+	}
+	return a.showKeys([]string{public})
+}
+
+// publicName is where the public half of a key file goes.
+func publicName(file string) string { return strings.TrimSuffix(file, ".asc") + ".pub.asc" }
 
 func (a *app) newKey(out, user string) error {
 	if out == "" {
 		return fmt.Errorf("%w: say where to: -o FILE", mirror.ErrUsage)
 	}
-	public := strings.TrimSuffix(out, ".asc") + ".pub.asc"
+	public := publicName(out)
 	for _, f := range []string{out, public} {
 		if _, err := os.Lstat(f); !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%w: %s is there; a key is never overwritten", mirror.ErrUsage, f)
@@ -102,13 +170,17 @@ func (a *app) showKeys(files []string) error {
 // signer loads the site's signing key: of the flag, or of the configuration.
 func (a *app) signer(plan *config.Plan, file string) (archive.Signer, error) {
 	var sign *config.Sign
+	var trust []string
+	if plan != nil {
+		trust = plan.Trust
+	}
 	switch {
 	case file != "":
 		sign = &config.Sign{Key: file}
 	case plan != nil:
 		sign = plan.Sign
 	}
-	s, err := mirror.Signer(sign, os.Getenv)
+	s, err := mirror.Signer(sign, trust, os.Getenv)
 	if s != nil {
 		a.warnOfKeys(s.Public())
 	}

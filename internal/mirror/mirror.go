@@ -78,13 +78,14 @@ func readKeyFile(file string) ([]byte, error) {
 	return data, nil
 }
 
-// Signer loads the site's signing key as the plan says; nil if it says unsigned.
-func Signer(s *config.Sign, env func(string) string) (archive.Signer, error) {
+// Signer loads the site's signing key as the plan says; nil if it says
+// unsigned. trust are the site's public key files, by which a signing command is verified.
+func Signer(s *config.Sign, trust []string, env func(string) string) (archive.Signer, error) {
 	if s == nil {
 		return nil, nil
 	}
 	if len(s.Command) > 0 {
-		return nil, fmt.Errorf("%w: sign: command is not available in this version; name a key file", ErrUsage)
+		return commandSigner(s, trust)
 	}
 	data, err := os.ReadFile(s.Key)
 	if err != nil {

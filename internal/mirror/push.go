@@ -76,6 +76,7 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 			return nil, fmt.Errorf("--held: %w", err)
 		}
 	}
+	p.Signer = reuseSignatures(ctx, p.Signer, old)
 	for try := 1; ; try++ {
 		frozen, err := p.freeze(ctx, old, held)
 		if err != nil {

@@ -47,7 +47,7 @@ func (p Pushing) noteFile() string {
 // notable tells whether notes are made and believed for this push: not where
 // somebody wants it looked at anew.
 func (p Pushing) notable() bool {
-	if p.State == "" || p.DryRun || p.Locked || p.Artifact.Recheck {
+	if p.State == "" || p.Held != nil || p.DryRun || p.Locked || p.Artifact.Recheck {
 		return false
 	}
 	for _, a := range p.Plan.Archives {
