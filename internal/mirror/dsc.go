@@ -113,7 +113,7 @@ func parseDsc(name string, data []byte) (siteSource, error) {
 		return src, fmt.Errorf("source %q is no name", src.name)
 	}
 	if _, err := deb.ParseVersion(src.version); err != nil {
-		return src, fmt.Errorf("Version: %w", err)
+		return src, fmt.Errorf("version: %w", err)
 	}
 	if control.Get("Checksums-Sha256") == "" {
 		return src, errors.New("no Checksums-Sha256")

@@ -57,7 +57,7 @@ func TestParseDscErrors(t *testing.T) {
 		{"Source: hello\n", "", "no name"},
 		{"Source: hello\n", "Source: ../hello\n", "no name"},
 		{"Source: hello\n", "Source: he llo\n", "no name"},
-		{"Version: 1:2.10-3\n", "", "Version"},
+		{"Version: 1:2.10-3\n", "", "version"},
 		{"Checksums-Sha256:", "X-Sha256:", "no Checksums-Sha256"},
 		{"31e066137a", "31e066137", "digest"},
 		{"725946 hello_2.10.orig.tar.gz\n 60ee", "-1 hello_2.10.orig.tar.gz\n 60ee", "size"},
