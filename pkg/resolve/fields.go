@@ -11,11 +11,18 @@ type fields struct {
 	name, version, arch, source    string
 	filename, size, sha256, sha512 string
 	provides                       string
+	first, last                    string // name and value: where the relations begin and end
 }
 
 // pickFields reads them in one pass.
 func pickFields(s deb.Stanza) (f fields) {
 	for name, value := range s.Fields() {
+		if isMentionField(name) {
+			if f.first == "" {
+				f.first = name
+			}
+			f.last = value
+		}
 		var into *string
 		want := ""
 		switch len(name) {
@@ -89,6 +96,7 @@ const (
 	archBytes
 	versionBytes
 	pathBytes
+	betweenBytes // what ends a name in a relation
 )
 
 // classTable tells the classes of each byte.
@@ -110,6 +118,7 @@ func newClassTable() *classTable {
 	put(archBytes, digits+letters+"-")
 	put(versionBytes, digits+letters+"+.-~")
 	put(pathBytes, digits+letters+"+.-~_%/")
+	put(betweenBytes, " \t\r\n,|(:[<")
 	return &t
 }
 

@@ -88,12 +88,13 @@ func (s *session) dependencyGoal(d dependencyNode, r *Root) (options []*version,
 			providers = append(providers, v)
 		}
 	}
-	slices.SortStableFunc(providers, func(a, b *version) int {
-		if c := s.comparePreference(a, b, d.name); c != 0 {
-			return c
+	s.sortByPreference(providers, d.name)
+	for i, end := 0, 0; i < len(providers); i = end {
+		for end = i + 1; end < len(providers) && s.comparePreference(providers[i], providers[end], d.name) == 0; {
+			end++
 		}
-		return s.compareMention(a.slot, b.slot)
-	})
+		s.sortByMention(providers[i:end])
+	}
 	return providers, false
 }
 

@@ -41,7 +41,7 @@ func (s *session) matching(to []*version, r *deb.Relation, fits func(*candidate)
 }
 
 // choices are versions in the order in which they are tried. Where that
-// order is known but for what compareMention would say, it is left open:
+// order is known but for what sortByMention would say, it is left open:
 // finding out is dear, and most choices are never tried.
 type choices struct {
 	versions []*version
@@ -53,13 +53,11 @@ func (s *session) settle(c *choices, i int) {
 	if i > 0 && c.class[i-1] == c.class[i] {
 		return // done when its first was tried
 	}
-	end, names := i+1, false
-	for ; end < len(c.class) && c.class[end] == c.class[i]; end++ {
-		names = names || c.versions[end].slot != c.versions[i].slot
+	end := i + 1
+	for end < len(c.class) && c.class[end] == c.class[i] {
+		end++
 	}
-	if names {
-		slices.SortStableFunc(c.versions[i:end], func(a, b *version) int { return s.compareMention(a.slot, b.slot) })
-	}
+	s.sortByMention(c.versions[i:end])
 }
 
 // settled are the versions in their final order.
@@ -123,7 +121,7 @@ func (c *choices) add(v *version, class int32) {
 }
 
 // sortByPreference orders the versions that could satisfy one alternative, but
-// for what compareMention tells.
+// for what sortByMention tells.
 func (s *session) sortByPreference(vs []*version, name string) {
 	if len(vs) > 1 {
 		slices.SortStableFunc(vs, func(a, b *version) int { return s.comparePreference(a, b, name) })
@@ -149,13 +147,23 @@ func (s *session) comparePreference(a, b *version, name string) int {
 	)
 }
 
-// compareMention settles what is equal in all else: the name that the indices
+// sortByMention settles what is equal in all else: the name that the indices
 // mention later comes first.
-func (s *session) compareMention(a, b *slot) int {
-	if a == b {
-		return 0
+func (s *session) sortByMention(vs []*version) {
+	var names []string
+	for _, v := range vs {
+		if !slices.Contains(names, v.slot.name) {
+			names = append(names, v.slot.name)
+		}
 	}
-	return cmp.Or(cmp.Compare(s.u.mentioned(b.name), s.u.mentioned(a.name)), strings.Compare(b.name, a.name))
+	if len(names) < 2 {
+		return
+	}
+	rank := s.u.mentioned(names)
+	slices.SortStableFunc(vs, func(a, b *version) int {
+		x, y := a.slot.name, b.slot.name
+		return cmp.Or(cmp.Compare(rank[y], rank[x]), strings.Compare(y, x))
+	})
 }
 
 // enemies are the versions that must not be installed together with v: what it

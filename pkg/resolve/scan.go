@@ -138,7 +138,7 @@ func (c *chunk) add(in *Index, s deb.Stanza, offset int) error {
 	if err != nil {
 		return err
 	}
-	c.records = append(c.records, record{
+	r := record{
 		offset:        uint32(c.start + offset),
 		length:        uint32(len(s)),
 		nameOffset:    offsetIn(s, f.name),
@@ -149,7 +149,12 @@ func (c *chunk) add(in *Index, s deb.Stanza, offset int) error {
 		provideLength: uint32(len(f.provides)),
 		index:         uint16(c.index),
 		arch:          arch,
-	})
+	}
+	if f.last != "" {
+		r.relations = offsetIn(s, f.first)
+		r.relationsLength = offsetIn(s, f.last) + uint32(len(f.last)) - r.relations
+	}
+	c.records = append(c.records, r)
 	return nil
 }
 

@@ -70,6 +70,7 @@ type record struct {
 	// The values, by their offset in the stanza.
 	nameOffset, version, provides uint32
 	provideLength                 uint32
+	relations, relationsLength    uint32 // from the first field of mentionFields to the last
 	index                         uint16
 	arch                          uint16 // in arches
 	nameLength, versionLength     uint8
