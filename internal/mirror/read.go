@@ -152,6 +152,18 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string) (*
 	return fs, fs.release.CheckDate(r.Now, fa.CheckValidUntil)
 }
 
+// indexedComponents are the components that a Release has indices of. Its field
+// may spell them otherwise ("updates/main" for main).
+func indexedComponents(rel *archive.Release) []string {
+	var out []string
+	for _, f := range rel.Files {
+		if c, _, ok := indexName(f.Path); ok && c != "" && !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust archive.Trust) error {
 	text, err := fa.up.Get(ctx, at("Release"), maxRelease)
 	if errors.Is(err, upstream.ErrNotFound) {
@@ -209,7 +221,7 @@ func wantedIndices(fa *frozenArchive, fs *frozenSuite) ([]wantedIndex, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("%w: component %s; it has %s", ErrNotFound, c, strings.Join(fs.release.Components, " "))
+			return nil, fmt.Errorf("%w: component %s; it has %s", ErrNotFound, c, strings.Join(indexedComponents(fs.release), " "))
 		}
 		if fa.WithSources {
 			w := wantedIndex{c, "source", c + "/source/Sources"}
