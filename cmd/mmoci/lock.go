@@ -10,6 +10,8 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // lockFlags are what lock was asked.
@@ -17,6 +19,7 @@ type lockFlags struct {
 	planFlags
 	archiveFlags
 	file, date    string
+	held          string
 	check, update bool
 	add, accept   []string
 }
@@ -39,6 +42,7 @@ func (a *app) lock() *cobra.Command {
 	f.BoolVar(&o.check, "check", false, "tell what of the lock the upstreams still have, without downloading packages; exit code 1 if not all")
 	f.BoolVar(&o.update, "update", false, "resolve anew, print what changes, write it")
 	f.StringArrayVar(&o.add, "add", nil, "add the package `QUERY` and what it needs to the lock, keeping its versions (repeatable)")
+	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds the lock's day, for --add (default: ref: of the configuration, if it does)")
 	f.StringArrayVar(&o.accept, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.check && (o.update || len(o.add) > 0) || o.update && len(o.add) > 0 {
@@ -98,6 +102,30 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) (er
 	return nil
 }
 
+// holding opens the snapshot that may hold what a lock names. The configured
+// one is a convenience: without it the upstreams of today have to do.
+func (a *app) holding(cmd *cobra.Command, held string, plan *config.Plan) (*snapshot.Snapshot, error) {
+	var ref artifact.Reference
+	var err error
+	switch {
+	case held != "":
+		ref, err = artifact.ParseReference(held)
+	case plan.Ref != "":
+		ref, err = configured(plan)
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := mirror.OpenUnverified(cmd.Context(), ref, a.options())
+	if err != nil && held == "" {
+		a.detail("%s: %s; today's upstreams have to do", ref, err)
+		return nil, nil
+	}
+	return s, err
+}
+
 // changeLock writes a newer or longer lock and prints the difference.
 func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) error {
 	old, err := o.existing(q.Plan)
@@ -107,6 +135,9 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) er
 	q.Known = mirror.KnownKeys(old)
 	if len(o.add) > 0 {
 		q.Lock = old
+		if q.Held, err = a.holding(cmd, o.held, q.Plan); err != nil {
+			return err
+		}
 		for _, text := range o.add {
 			q.Add = append(q.Add, config.Query{Text: text, Position: config.Position{File: "--add"}})
 		}
