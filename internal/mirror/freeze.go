@@ -136,6 +136,9 @@ func dateInput(f Freezing, fas []*frozenArchive) (time.Time, error) {
 		if !date.IsZero() && !date.Equal(f.Lock.Date) {
 			return date, fmt.Errorf("%w: --date %s differs from the lock's %s", ErrUsage, stamp(date), stamp(f.Lock.Date))
 		}
+		if f.NotBefore.After(f.Lock.Date) {
+			return f.NotBefore, nil // a rollback to a lock: clients take no smaller Date
+		}
 		return f.Lock.Date, nil
 	}
 	if !date.IsZero() {
