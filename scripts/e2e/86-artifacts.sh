@@ -20,20 +20,26 @@ check "helm template" rendered
 decoded() { (cd artifacts/test && RENDERED=$work/rendered GOFLAGS='' $GO test -count=1 ./...); }
 check "static pod and rendered charts decode strictly with the types of Kubernetes, and are hardened" decoded
 
-# configuration FILE: the mmoci.yaml of a rendered chart, with its key file.
+# The server starts with the chart's configuration and flags, without a registry.
 chart_configuration() {
 	for v in default full; do
 		mkdir -p "$work/$v"
 		awk '/^  mmoci.yaml: \|/ { on = 1; next } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/mmoci.yaml"
+		awk '/^  policy.yaml: \|/ { on = 1; next } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/policy.yaml"
 		"$mmoci" key new -o "$work/$v/site.asc"
-		mv "$work/$v/site.asc.pub.asc" "$work/$v/site.pub.asc" 2>/dev/null || :
-		cat "$work/$v/mmoci.yaml"
 		awk '/^        args:/ { on = 1; next } on && !/^        - / { exit } on { sub(/^        - /, ""); gsub(/"/, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/args"
 		grep -q -e '--store-size=20G' "$work/$v/args"
-		# Every flag of the chart is one that the program has.
-		sed -n 's/^\(--[a-z-]*\).*/\1/p' "$work/$v/args" | while read -r flag; do
-			"$mmoci" serve --help | grep -qF -e "$flag " || { echo "no flag $flag"; return 1; }
-		done
+		cp /etc/ssl/certs/ca-certificates.crt "$work/$v/ca.crt"
+		sed -i -e "s,/etc/mmoci-policy/,$work/$v/," -e "s,/etc/mmoci-ca/,$work/$v/," -e "s,/etc/mmoci/,$work/$v/," -e "s,/var/lib/mmoci,$work/$v/state," \
+			-e 's,=:8000,=127.0.0.1:0,' -e 's,registry.example.org,127.0.0.1:1,' "$work/$v/args"
+		cat "$work/$v/args"
+		# shellcheck disable=SC2046 # words
+		start "chart-$v" "$mmoci" $(cat "$work/$v/args")
+		eventually grep -q '^listening on' "$work/chart-$v.log"
+		url=http://$(sed -n 's/^listening on //p' "$work/chart-$v.log")
+		curl -s "$url/readyz" | grep 'not ready'
+		refused 1 503 "$mmoci" check "$url"
+		stop "$pid"
 	done
 }
 check "the chart's flags are the program's" chart_configuration
@@ -50,10 +56,14 @@ fi
 # --- the container image
 
 image() {
-	GOFLAGS='' $GO run ./internal/image/build -o "$work/dist" -tag mmoci:v1 >"$work/image.digest"
-	GOFLAGS='' $GO run ./internal/image/build -o "$work/again" -tag mmoci:v1 >"$work/again.digest"
-	cat "$work/image.digest"
-	same "digest" "$(cat "$work/image.digest")" "$(cat "$work/again.digest")"
+	# Aside, so that nobody edits it in between.
+	mkdir -p "$work/source"
+	cp -R go.mod go.sum cmd internal pkg scripts "$work/source"
+	(cd "$work/source" && GOFLAGS='' $GO run ./internal/image/build -o "$work/dist" -tag mmoci:v1)
+	mv "$work/source" "$work/elsewhere"
+	(cd "$work/elsewhere" && umask 077 && TZ=Asia/Tokyo GOFLAGS='' $GO run ./internal/image/build -o "$work/again" -arch "$arch" -tag mmoci:v1)
+	cmp "$work/dist/mmoci-$arch.tar" "$work/again/mmoci-$arch.tar"
+	jq -r '.manifests[].digest' "$work/dist/image/index.json"
 	crane validate --tarball "$work/dist/mmoci-$arch.tar"
 }
 check "the image is built without a daemon, the same twice" image
@@ -67,15 +77,16 @@ unpacked() {
 	# It serves from in there, as nobody, and its own check says so.
 	chroot "$work/bundle/rootfs" /usr/bin/mmoci key new -o /etc/mmoci/site.asc
 	mkdir -p "$work/bundle/rootfs/etc/mmoci/debs" "$work/tree/DEBIAN"
-	printf 'Package: alpha\nVersion: 1\nArchitecture: all\nMaintainer: Site <site@example.org>\nDescription: a\n' >"$work/tree/DEBIAN/control"
+	printf 'Package: alpha\nVersion: 1\nArchitecture: %s\nMaintainer: Site <site@example.org>\nDescription: a\n' "$arch" >"$work/tree/DEBIAN/control"
 	dpkg-deb --root-owner-group -b "$work/tree" "$work/bundle/rootfs/etc/mmoci/debs" >/dev/null
 	printf 'ref: oci:layout:a\nsign: {key: site.asc}\ntrust: [site.pub.asc]\narchives:\n- {prefix: own, mode: curated, debs: ./debs}\n' >"$work/bundle/rootfs/etc/mmoci/mmoci.yaml"
 	chroot "$work/bundle/rootfs" /usr/bin/mmoci push -f /etc/mmoci/mmoci.yaml --date 2026-01-01
 	chmod -R a+rX "$work/bundle/rootfs/etc/mmoci"
 	port=$(free_port)
-	start in-image chroot --userspec=65532:65532 "$work/bundle/rootfs" /usr/bin/mmoci serve --listen "127.0.0.1:$port"
+	# shellcheck disable=SC2046 # words
+	start in-image env -i $(jq -r '.process.env[]' "$work/bundle/config.json") /usr/sbin/chroot --userspec=65532:65532 "$work/bundle/rootfs" /usr/bin/mmoci serve --listen "127.0.0.1:$port"
 	eventually chroot --userspec=65532:65532 "$work/bundle/rootfs" /usr/bin/mmoci check "http://127.0.0.1:$port"
 	chroot "$work/bundle/rootfs" /usr/bin/mmoci check "http://127.0.0.1:$port"
-	curl -sf "http://127.0.0.1:$port/own/pool/main/alpha/alpha_1_all.deb" -o /dev/null
+	curl -sf "http://127.0.0.1:$port/own/pool/main/alpha/alpha_1_$arch.deb" -o /dev/null
 }
 check "unpacked by umoci its program runs, pushes, serves as nobody and passes its check" unpacked
