@@ -100,7 +100,7 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on stderr")
 	a.reach.flags(f)
-	root.AddCommand(a.push(), a.pull(), a.install(), a.serve(), a.verify(), a.ls(), a.why(), a.lock(), a.initPlan(), a.diff(), a.copy(), a.tag(), a.key(), a.host(), a.man(), a.policy(), a.check())
+	root.AddCommand(a.push(), a.pull(), a.install(), a.serve(), a.verify(), a.ls(), a.why(), a.lock(), a.initPlan(), a.diff(), a.copy(), a.tag(), a.key(), a.doctor(), a.host(), a.man(), a.policy(), a.check())
 	for _, c := range root.Commands() {
 		usageArgs(c)
 	}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/artifact"
+)
+
+// errUnwell says that something needs a remedy.
+var errUnwell = errors.New("not all is well; the remedies stand beside")
+
+func (a *app) doctor() *cobra.Command {
+	var p planFlags
+	var write, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor [REF]",
+		Short: "Look at all that a push depends on: registry, keys, clock, proxy, upstreams",
+		Long: `Looks at the registry (reach, credentials, clock), the keys (expiry), the proxy and each upstream (signature), and
+says in one line each how it is and what to do about it. With --write it also tries, under the tag mmoci-doctor, what a push
+does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, DELETE.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	f := cmd.Flags()
+	p.flags(f)
+	f.BoolVar(&write, "write", false, "try pushes, too, under the tag mmoci-doctor")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		plan, ref, err := p.place(args)
+		if err != nil {
+			return err
+		}
+		q := mirror.Examining{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
+		var found []artifact.Finding
+		if plan != nil && plan.Sign != nil {
+			if q.Signer, err = mirror.Signer(plan.Sign, plan.Trust, os.Getenv); err != nil {
+				found = append(found, artifact.Finding{What: "signing key", Text: err.Error(), Remedy: "mmoci key new makes one"})
+			}
+		}
+		return a.findings(append(found, mirror.Examine(cmd.Context(), q)...), asJSON)
+	}
+	return cmd
+}
+
+func (a *app) findings(found []artifact.Finding, asJSON bool) error {
+	var unwell error
+	for _, f := range found {
+		if !f.OK {
+			unwell = errUnwell
+		}
+	}
+	if asJSON {
+		type finding struct {
+			What   string `json:"what"`
+			OK     bool   `json:"ok"`
+			Text   string `json:"text"`
+			Remedy string `json:"remedy,omitempty"`
+		}
+		list := []finding{}
+		for _, f := range found {
+			list = append(list, finding(f))
+		}
+		return errors.Join(a.printJSON(list), unwell)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	for _, f := range found {
+		state, text := "ok", f.Text
+		if !f.OK {
+			state, text = "no", f.Text+": "+f.Remedy
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", state, f.What, text)
+	}
+	return errors.Join(w.Flush(), unwell)
+}

@@ -1,0 +1,182 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Finding is one thing that was tried at a registry.
+type Finding struct {
+	What   string
+	OK     bool   // false: a push or a reader will meet it
+	Text   string // how it is
+	Remedy string // what to do about it, "" if nothing need be
+}
+
+// probeTag is what the probe's manifests are tagged with, and removed by.
+const probeTag = "mmoci-doctor"
+
+// Probe tries what mmoci asks of a registry: reach and credentials, its clock,
+// and if write is set, in the repository of ref and under the tag
+// mmoci-doctor, uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag
+// and DELETE. It stops where going on makes no sense. ctx ends it; nothing else is an error.
+func Probe(ctx context.Context, ref Reference, now time.Time, write bool, o Options) []Finding {
+	r, err := openRegistry(ref, &o)
+	if err != nil {
+		return []Finding{{What: "reference", Text: err.Error(), Remedy: "correct the reference or the CA files"}}
+	}
+	p := &prober{r: r, now: now}
+	if !p.reach(ctx) || !write {
+		return p.found
+	}
+	r.actions = []string{"pull", "push"}
+	if p.upload(ctx) {
+		p.limits(ctx)
+		p.ranges(ctx)
+		p.moving(ctx)
+		p.removing(ctx)
+	}
+	return p.found
+}
+
+type prober struct {
+	r     *registryPlace
+	now   time.Time
+	found []Finding
+	tags  []Tag // that were set
+}
+
+func (p *prober) say(what string, ok bool, text, remedy string) bool {
+	if ok {
+		remedy = ""
+	}
+	p.found = append(p.found, Finding{what, ok, text, remedy})
+	return ok
+}
+
+// maxSkew is how far clocks may differ: apt takes a Release whose Date is no
+// more than ten seconds in the future.
+const maxSkew = 10 * time.Second
+
+// reach asks for the tag; that it is not there is an answer too.
+func (p *prober) reach(ctx context.Context) bool {
+	_, err := p.r.resolve(ctx, Reference{Kind: Registry, Name: p.r.ref.Name, Tag: p.r.ref.Tag})
+	switch {
+	case err == nil:
+		p.say("registry", true, p.r.ref.host()+" is there, and the tag "+p.r.ref.Tag, "")
+	case errors.Is(err, ErrNotFound):
+		p.say("registry", true, p.r.ref.host()+" is there; no tag "+p.r.ref.Tag+" yet", "")
+	default:
+		return p.say("registry", false, err.Error(), "see the message; --plain-http, --ca-file, docker login or no_proxy may be what is missing")
+	}
+	resp, err := p.r.request(ctx, p.r.client.follow, http.MethodHead, "manifests", p.r.ref.Tag, "Accept", accepted)
+	if err != nil {
+		return true
+	}
+	resp.Body.Close()
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		skew := p.now.Sub(date).Abs().Truncate(time.Second)
+		p.say("clock", skew <= maxSkew, fmt.Sprintf("%s between this host and the registry", skew), "set the clocks (NTP): apt refuses a Release of the future, and an expired one")
+	}
+	return true
+}
+
+func probeBlob() []byte { return []byte("mmoci doctor looks what this registry can do\n") }
+
+// put sends a blob from memory.
+func (p *prober) put(ctx context.Context, mediaType string, data []byte) (descriptor, error) {
+	d := descriptor{mediaType, snapshot.BlobOf(data)}
+	t := registryTarget{p.r, ""}
+	_, err := t.put(ctx, layer{descriptor: d}, func(context.Context, snapshot.Blob) (io.ReadCloser, error) { return memoryReader(data), nil })
+	return d, err
+}
+
+func (p *prober) upload(ctx context.Context) bool {
+	_, err := p.put(ctx, typeEmpty, []byte(emptyConfig))
+	if err == nil {
+		_, err = p.put(ctx, typeOctets, probeBlob())
+	}
+	if err != nil {
+		return p.say("upload", false, err.Error(), "give these credentials the right to push")
+	}
+	return p.say("upload", true, "blobs can be pushed", "")
+}
+
+// manifest makes a shard of n times the probe's blob.
+func (p *prober) manifest(n int) (descriptor, []byte) {
+	m := manifest{artifactType: typeShard, config: emptyConfigDescriptor()}
+	m.layers = slices.Repeat([]descriptor{{typeOctets, snapshot.BlobOf(probeBlob())}}, n)
+	data := m.encode()
+	return descriptor{typeManifest, snapshot.BlobOf(data)}, data
+}
+
+func (p *prober) tag(ctx context.Context, tag string, d descriptor, data []byte) error {
+	err := registryTarget{p.r, ""}.putManifest(ctx, d, data, tag)
+	if err == nil {
+		p.tags = append(p.tags, Tag{Name: tag, Digest: d.Digest})
+	}
+	return err
+}
+
+func (p *prober) limits(ctx context.Context) {
+	d, data := p.manifest(MaxLayers)
+	if err := p.tag(ctx, probeTag, d, data); err != nil {
+		p.say("layers", false, fmt.Sprintf("a manifest of %d layers: %v", MaxLayers, brief(err)), "raise the registry's limits; the format needs 400 layers a manifest")
+		return
+	}
+	p.say("layers", true, fmt.Sprintf("manifests of %d layers are taken", MaxLayers), "")
+	n := (MaxDocument - 200) / len(appendDescriptor(nil, d))
+	index := encodeIndex(slices.Repeat([]descriptor{d}, n-n/100))
+	err := p.tag(ctx, probeTag+"-root", descriptor{typeIndex, snapshot.BlobOf(index)}, index)
+	text := fmt.Sprintf("an index of %d bytes is taken", len(index))
+	if err != nil {
+		text = fmt.Sprintf("an index of %d bytes: %v", len(index), brief(err))
+	}
+	p.say("root size", err == nil, text, "raise the registry's manifest limit to 4 MiB, or push smaller snapshots")
+}
+
+func (p *prober) ranges(ctx context.Context) {
+	blob := snapshot.BlobOf(probeBlob())
+	resp, err := p.r.request(ctx, p.r.client.follow, http.MethodGet, "blobs", blob.Digest.String(), "Range", "bytes=6-")
+	if err != nil {
+		p.say("range", false, err.Error(), "see the message")
+		return
+	}
+	resp.Body.Close()
+	p.say("range", resp.StatusCode == http.StatusPartialContent, fmt.Sprintf("a Range of a blob is answered %d", resp.StatusCode),
+		"broken downloads start over; let the proxy before the registry pass Range")
+}
+
+func (p *prober) moving(ctx context.Context) {
+	d, data := p.manifest(1)
+	if err := p.tag(ctx, probeTag, d, data); err != nil {
+		p.say("moving tags", false, fmt.Sprintf("a tag cannot be moved: %v", brief(err)), "push to a new tag each time, or let the registry's rule spare the alias")
+		return
+	}
+	p.say("moving tags", true, "a tag can be moved", "")
+}
+
+// removing removes what the probe left.
+func (p *prober) removing(ctx context.Context) {
+	var last error
+	for _, t := range slices.Backward(p.tags) {
+		status, err := p.r.removeOne(ctx, t, p.tags, []string{probeTag, probeTag + "-root"})
+		if err == nil && status/100 != 2 && status != http.StatusNotFound {
+			err = fmt.Errorf("it is answered %d", status)
+		}
+		last = errors.Join(last, err)
+	}
+	if last != nil {
+		p.say("delete", false, "DELETE is not allowed: "+last.Error(),
+			"checkpoints and pruned tags stay (mmoci-doctor too): allow it, or let the registry's retention rules remove them")
+		return
+	}
+	p.say("delete", true, "tags can be removed", "")
+}
