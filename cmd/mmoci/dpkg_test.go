@@ -26,13 +26,14 @@ func fakeDpkg() {
 		case arg == "--print-architecture":
 			fmt.Println("amd64")
 			return
-		case arg == "--unpack", arg == "--configure":
+		case arg == "--unpack", arg == "--configure", arg == "--set-selections":
 			action = arg
 		case !strings.HasPrefix(arg, "-"):
 			names = append(names, arg)
 		}
 	}
 	d.read()
+	d.must(os.RemoveAll(filepath.Join(d.root, "var/lib/dpkg/updates"))) // its journal, taken over
 	for _, name := range names {
 		if action == "--unpack" {
 			d.unpack(name)

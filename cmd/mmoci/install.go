@@ -76,6 +76,9 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 			return err
 		}
 		defer unlock()
+		if err := h.Settle(cmd.Context()); err != nil {
+			return err
+		}
 	}
 	if err := h.Settled(); err != nil {
 		return err

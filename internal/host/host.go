@@ -60,13 +60,31 @@ func (h *Host) Lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("dpkg's lock: %w", err)
 	}
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock); err != nil {
+	if err := take(f); err != nil {
 		f.Close()
-		if err == unix.EAGAIN || err == unix.EACCES {
-			return nil, fmt.Errorf("%w: another package manager holds %s; run this again when it has ended", ErrBusy, name)
-		}
-		return nil, fmt.Errorf("dpkg's lock %s: %w", name, err)
+		return nil, err
+	}
+	// A dpkg whose caller was killed works on, with this lock alone.
+	inner, err := os.OpenFile(h.Path("var/lib/dpkg/lock"), os.O_RDWR|os.O_CREATE, 0o640)
+	if err == nil {
+		err = take(inner)
+		inner.Close() // and with it the lock, which dpkg takes by itself
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
 	}
 	return func() { f.Close() }, nil
+}
+
+func take(f *os.File) error {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+	err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock)
+	if err == unix.EAGAIN || err == unix.EACCES {
+		return fmt.Errorf("%w: another package manager, or a dpkg that still works, holds %s; run this again when it has ended", ErrBusy, f.Name())
+	}
+	if err != nil {
+		return fmt.Errorf("dpkg's lock %s: %w", f.Name(), err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -51,6 +52,18 @@ func (h *Host) status() (map[string]state, error) {
 			all[s.Get("Package")+":"+s.Get("Architecture")] = state{s.Get("Version"), words[2]}
 		}
 	}
+}
+
+// Settle lets dpkg take over the journal of a dpkg that was interrupted,
+// which any call that may write does first; this one sets no selection.
+func (h *Host) Settle(ctx context.Context) error {
+	if h.Settled() == nil {
+		return nil
+	}
+	if err := h.dpkg(ctx, "--set-selections"); err != nil {
+		return err
+	}
+	return h.Settled()
 }
 
 // Settled refuses a host whose dpkg was interrupted in the middle of writing:
