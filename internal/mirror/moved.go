@@ -89,3 +89,25 @@ func (o *origins) gone(ctx context.Context) []string {
 	slices.Sort(names)
 	return names
 }
+
+// ServedBy is what one URL of an archive gave, signature files and indices included.
+type ServedBy struct {
+	Prefix string
+	upstream.Served
+	Others int // URLs that the archive has besides
+}
+
+// Served tells which URL gave how much, in order of archive and preference.
+func (f *Frozen) Served() []ServedBy {
+	var out []ServedBy
+	for _, fa := range f.archives {
+		if fa.up == nil {
+			continue
+		}
+		all := fa.up.Served()
+		for _, s := range all {
+			out = append(out, ServedBy{fa.Prefix, s, len(all) - 1})
+		}
+	}
+	return out
+}
