@@ -195,7 +195,6 @@ func (c Curated) releaseText(files []ReleaseFile) []byte {
 	field("NotAutomatic", yes(up.NotAutomatic))
 	field("ButAutomaticUpgrades", yes(up.ButAutomaticUpgrades))
 	field("Acquire-By-Hash", "yes")
-	field("No-Support-for-Architecture-all", "Packages")
 	field("Architectures", strings.Join(c.binaryArchitectures(), " "))
 	field("Components", strings.Join(sortedSet(c.Components), " "))
 	field("Description", up.Description)
@@ -204,6 +203,9 @@ func (c Curated) releaseText(files []ReleaseFile) []byte {
 	for _, f := range files {
 		fmt.Fprintf(&b, " %s %d %s\n", f.SHA256, f.Size, f.Path)
 	}
+	// The list is not the last field: a clear-signed text has no final newline,
+	// and debootstrap does not see a list's last line without one.
+	field("No-Support-for-Architecture-all", "Packages")
 	return b.Bytes()
 }
 
