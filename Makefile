@@ -24,7 +24,7 @@ lint: ## staticcheck
 fuzz: ## every fuzz target for FUZZTIME each (default 30s)
 	scripts/fuzz.sh
 
-e2e: build ## real apt, registries, copiers and chroots
+e2e: ## real apt, registries, copiers and chroots
 	scripts/e2e.sh
 
 bench: build ## figures, and ratios against peers

@@ -27,7 +27,9 @@ registry_start registry registry "$work/storage" 192.0.2.1:5000 "$work/tls"
 ref=192.0.2.1:5000/site/mirror:docker
 filled() { ip netns exec $left curl -sf --cacert tls.crt https://192.0.2.1:5000/v2/; }
 eventually filled
-ip netns exec $left skopeo --insecure-policy copy -q --all --dest-tls-verify=false "oci:$image:docker" "docker://$ref" >&2
+for s in docker site; do
+	ip netns exec $left skopeo --insecure-policy copy -q --all --dest-tls-verify=false "oci:$image:$s" "docker://192.0.2.1:5000/site/mirror:$s" >&2
+done
 
 static() {
 	file=$(LC_ALL=C ldd "$mmoci" 2>&1 || :)
@@ -99,6 +101,23 @@ again() {
 	same "lines of dpkg.log" "$lines" "$(wc -l <"$root/var/log/dpkg.log")"
 }
 check "install again changes nothing" again
+
+# --- the host becomes a mirror of its own: apt knows localhost, the proxy stays dead
+
+site_ref=192.0.2.1:5000/site/mirror:site
+by_localhost() {
+	on_host mmoci host sources $site_ref --ca-file /ca.crt --keyring /site.asc
+	on_host mmoci serve $site_ref --ca-file /ca.crt --state /var/lib/mmoci >local.access 2>local.log &
+	echo $! >>"$work/pids"
+	on_host mmoci host wait --timeout 60s
+	on_host apt-get -q update
+	on_host env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install hello
+	healthy
+	in_root hello
+	on_host mmoci host undo
+	same "files of mmoci in /etc/apt" "" "$(grep -rl mmoci "$root/etc/apt" || :)"
+}
+check "host sources, serve, and apt-get install hello from localhost; host undo" by_localhost
 
 # --- by a carrier, without any network
 

@@ -36,7 +36,10 @@ clean_up() {
 	while read -r p; do kill "$p"; done <"$work/pids" 2>/dev/null
 	sleep 0.2
 	while read -r p; do kill -9 "$p"; done <"$work/pids" 2>/dev/null
-	tac "$work/mounts" | while read -r m; do umount "$m" 2>/dev/null || umount -l "$m"; done
+	tac "$work/mounts" | while read -r m; do
+		mountpoint -q "$m" || continue
+		umount "$m" 2>/dev/null || umount -l "$m"
+	done
 	while read -r s; do ip netns del "$s"; done <"$work/spaces" 2>/dev/null
 	exit $status
 }
@@ -195,7 +198,7 @@ upstream() {
 	# Twice: what docker.io alone needs is not all among what it needs beside a base system, which has other alternatives.
 	"$E2E_TOP/scripts/real-upstream.sh" "$up" docker.io >&2
 	# shellcheck disable=SC2046 # names
-	"$E2E_TOP/scripts/real-upstream.sh" --verbatim bookworm-updates "$up" docker.io $(base) >&2
+	"$E2E_TOP/scripts/real-upstream.sh" --verbatim bookworm-updates "$up" docker.io hello $(base) >&2
 	: >"$shared/upstream"
 }
 
@@ -217,7 +220,7 @@ selection() {
 }
 
 # site: the site's key, and a layout $shared/layout with the snapshots docker (docker.io and what
-# it needs) and site (a base system too), from upstream over HTTP.
+# it needs) and site (hello and a base system too), from upstream over HTTP.
 site() {
 	[ ! -e "$shared/site" ] || return 0
 	upstream
@@ -226,7 +229,7 @@ site() {
 	nginx_start site-upstream "$up"
 	# shellcheck disable=SC2046 # names
 	{ sign_part && selection "$nginx" docker.io; } >"$shared/docker.yaml"
-	{ sign_part && selection "$nginx" docker.io $(base | tr '\n' ' '); } >"$shared/site.yaml"
+	{ sign_part && selection "$nginx" docker.io hello $(base | tr '\n' ' '); } >"$shared/site.yaml"
 	for s in docker site; do
 		"$mmoci" push -f "$shared/$s.yaml" "oci:$shared/layout:$s" >"$shared/$s.ref"
 	done
@@ -247,6 +250,9 @@ base_root() {
 	site
 	"$mmoci" pull "oci:$shared/layout:site" --keyring "$sitekey" --extract 'Priority (= required),apt' \
 		--host-status none -o "$shared/base-debs" >"$shared/base.lines"
+	# A root that is thrown away needs no fsync of each file.
+	mkdir -p "$shared/base/etc/dpkg/dpkg.cfg.d"
+	echo force-unsafe-io >"$shared/base/etc/dpkg/dpkg.cfg.d/e2e"
 	"$E2E_TOP/scripts/minroot.sh" "$shared/base" "$shared"/base-debs/*.deb
 	rm -f "$shared/base/etc/apt/sources.list"
 	: >"$shared/base.done"
