@@ -41,7 +41,7 @@ func TestPages(t *testing.T) {
 	for target, wants := range map[string][]string{
 		"/": {newHeld(second).name, second.Root.String(), "28 d 0 h old", "curl -fsS http://site.example.org/setup/docker.sources",
 			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
-		"/?q=docker":                                    {"1 packages", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
+		"/?q=docker":                                    {"1 package with", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
 		"/?q=%3Cimg":                                    {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},
 		"/?q=%22%3E%3Cscript%3E":                        {"0 packages", `value="&#34;&gt;&lt;script&gt;"`},
 		"/docker/":                                      {`href="./dists/"`, `href="./pool/"`, `href="../mmoci/page.css"`},

@@ -2,7 +2,6 @@
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 GO=${GO:-go}
-cd "$E2E_TOP"
 
 # --- manifests
 
@@ -10,14 +9,14 @@ helm=$E2E_TOP/.tools/helm-v3.19.5/helm
 [ -x "$helm" ] || GOFLAGS='' GOBIN=${helm%/*} CGO_ENABLED=0 $GO install helm.sh/helm/v3/cmd/helm@v3.19.5 || die "helm cannot be had"
 HELM_CACHE_HOME=$work/helm HELM_CONFIG_HOME=$work/helm HELM_DATA_HOME=$work/helm
 export HELM_CACHE_HOME HELM_CONFIG_HOME HELM_DATA_HOME
-check "helm lint" "$helm" lint --strict artifacts/chart
+check "helm lint" "$helm" lint --strict "$E2E_TOP/artifacts/chart"
 mkdir -p "$work/rendered"
 rendered() {
-	"$helm" template site artifacts/chart --kube-version 1.31.0 >"$work/rendered/default.yaml"
-	"$helm" template site artifacts/chart --kube-version 1.31.0 -f artifacts/test/full.yaml >"$work/rendered/full.yaml"
+	"$helm" template site "$E2E_TOP/artifacts/chart" --kube-version 1.31.0 >"$work/rendered/default.yaml"
+	"$helm" template site "$E2E_TOP/artifacts/chart" --kube-version 1.31.0 -f "$E2E_TOP/artifacts/test/full.yaml" >"$work/rendered/full.yaml"
 }
 check "helm template" rendered
-decoded() { (cd artifacts/test && RENDERED=$work/rendered GOFLAGS='' $GO test -count=1 ./...); }
+decoded() { (cd "$E2E_TOP/artifacts/test" && RENDERED=$work/rendered GOFLAGS='' $GO test -count=1 ./...); }
 check "static pod and rendered charts decode strictly with the types of Kubernetes, and are hardened" decoded
 
 # The server starts with the chart's configuration and flags, without a registry.
@@ -46,8 +45,8 @@ check "the chart's flags are the program's" chart_configuration
 
 unit() {
 	# The program is not installed where the unit says; that is all that may be wrong.
-	systemd-analyze verify --man=no artifacts/mmoci.service 2>&1 | grep -v 'not executable: No such file' | grep -F mmoci.service && return 1
-	systemd-analyze security --offline=true --threshold=15 artifacts/mmoci.service | tail -n 1
+	systemd-analyze verify --man=no "$E2E_TOP/artifacts/mmoci.service" 2>&1 | grep -v 'not executable: No such file' | grep -F mmoci.service && return 1
+	systemd-analyze security --offline=true --threshold=15 "$E2E_TOP/artifacts/mmoci.service" | tail -n 1
 }
 if command -v systemd-analyze >/dev/null; then
 	check "systemd-analyze finds nothing wrong with the unit, and little exposed" unit
@@ -58,6 +57,7 @@ fi
 image() {
 	# Aside, so that nobody edits it in between.
 	mkdir -p "$work/source"
+	cd "$E2E_TOP"
 	cp -R go.mod go.sum cmd internal pkg scripts "$work/source"
 	(cd "$work/source" && GOFLAGS='' $GO run ./internal/image/build -o "$work/dist" -tag mmoci:v1)
 	mv "$work/source" "$work/elsewhere"

@@ -1,0 +1,275 @@
+//go:build soak
+
+package serve
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/store"
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact"
+)
+
+const (
+	soakSnapshots = 12
+	soakClients   = 12
+	soakStore     = 8 << 20 // less than there is: it evicts all the time
+)
+
+// soak is the state of a soak.
+type soak struct {
+	t        *testing.T
+	base     string
+	registry *testarchive.Registry
+	roots    []string          // digests, of equal Date: the tag may go to any
+	names    []string          // DATE-HEX12
+	files    map[string][]byte // pool files that every snapshot has, by path
+	client   *http.Client
+	faulty   atomic.Bool
+
+	good, failed, moved, wrong atomic.Int64
+}
+
+// sampled is what must not grow.
+type sampled struct{ heap, goroutines, descriptors int }
+
+func TestSoak(t *testing.T) {
+	minutes, err := strconv.ParseFloat(os.Getenv("SOAK_MINUTES"), 64)
+	if err != nil || minutes <= 0 {
+		t.Fatalf("SOAK_MINUTES: %v", err)
+	}
+	s := newSoak(t)
+	rules := writeRules(t, "rules: []\n")
+	dir := t.TempDir()
+	kept, err := store.Open(filepath.Join(dir, "store"), store.Options{MaxBytes: soakStore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	ref, err := artifact.ParseReference(s.registry.Host() + "/" + faultRepo + ":noble")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := &mirror.Source{Ref: ref, Through: kept.Through, Keep: filepath.Join(dir, "snapshots")}
+	_, s.base = run(t, Options{
+		Sources: []Source{source}, StateDir: dir, Policy: rules, Store: kept.Stats,
+		Follow: 500 * time.Millisecond, Grace: 5 * time.Second, Patience: 2 * time.Second,
+	}, false)
+
+	length := time.Duration(minutes * float64(time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), length)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range soakClients {
+		wg.Go(func() { s.load(ctx, rand.New(rand.NewPCG(1, uint64(i)))) })
+	}
+	wg.Go(func() { s.move(ctx) })
+	wg.Go(func() { s.misbehave(ctx) })
+	wg.Go(func() { s.change(ctx, rules) })
+	samples := s.watch(ctx, kept)
+	wg.Wait()
+	s.judge(samples)
+}
+
+func newSoak(t *testing.T) *soak {
+	s := &soak{t: t, registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{}), files: map[string][]byte{}, client: &http.Client{Timeout: time.Minute}}
+	common := map[string][]byte{}
+	for i := range 40 {
+		common[fmt.Sprintf("docker/pool/c/c%d_1_amd64.deb", i)] = bytesOf(fmt.Sprint("common", i), 50_000+i*10_000)
+	}
+	common["docker/pool/c/big_1_amd64.deb"] = bytesOf("big", 5<<20)
+	for n := range soakSnapshots {
+		debs := map[string][]byte{}
+		for p, data := range common {
+			debs[p], s.files[p] = data, data
+		}
+		debs[fmt.Sprintf("docker/pool/o/own%d_1_amd64.deb", n)] = bytesOf(fmt.Sprint("own", n), 30_000)
+		ref, err := artifact.ParseReference(s.registry.Host() + "/" + faultRepo + ":noble")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sn := spec{date: day(1), debs: debs}.take(t, newMemoryBlobs())
+		pushed, err := artifact.Push(t.Context(), ref, sn, artifact.PushOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.roots = append(s.roots, pushed.Root.String())
+		s.names = append(s.names, day(1).Format(nameTime)+"-"+pushed.Root.Hex()[:nameHex])
+	}
+	return s
+}
+
+// load asks for what clients ask for until ctx ends.
+func (s *soak) load(ctx context.Context, r *rand.Rand) {
+	paths := make([]string, 0, len(s.files))
+	for p := range s.files {
+		paths = append(paths, p)
+	}
+	slices.Sort(paths)
+	for ctx.Err() == nil {
+		p := paths[r.IntN(len(paths))]
+		switch r.IntN(10) {
+		case 0:
+			s.get(ctx, "/docker/dists/bookworm/Release", "", nil)
+		case 1:
+			s.get(ctx, "/snapshot/"+s.names[r.IntN(len(s.names))]+"/"+p, "", s.files[p])
+		case 2:
+			s.get(ctx, "/?q=c1", "", nil)
+		case 3:
+			s.get(ctx, "/metrics", "", nil)
+		case 4:
+			at := r.IntN(len(s.files[p]) - 1)
+			s.get(ctx, "/"+p, fmt.Sprintf("bytes=%d-", at), s.files[p][at:])
+		case 5:
+			short, stop := context.WithTimeout(ctx, time.Duration(r.IntN(20))*time.Millisecond) // who goes away
+			s.get(short, "/"+p, "", s.files[p])
+			stop()
+		case 6:
+			s.get(ctx, "/docker/pool/none_1_amd64.deb", "", nil)
+		default:
+			s.get(ctx, "/"+p, "", s.files[p])
+		}
+		time.Sleep(time.Duration(r.IntN(10)) * time.Millisecond)
+	}
+}
+
+// get asks; a complete answer must be the bytes wanted.
+func (s *soak) get(ctx context.Context, target, rng string, want []byte) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+target, nil)
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	if rng != "" {
+		req.Header.Set("Range", rng)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		s.failed.Add(1)
+		return
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil || resp.StatusCode >= 500:
+		s.failed.Add(1)
+	case want == nil:
+		s.good.Add(1)
+	case resp.StatusCode == 403 && strings.HasSuffix(target, "/c7_1_amd64.deb"): // what the rules deny at times
+		s.good.Add(1)
+	case resp.StatusCode != 200 && resp.StatusCode != 206, !bytes.Equal(body, want):
+		s.wrong.Add(1)
+		s.t.Errorf("%s: %s, %d bytes, want %d", target, resp.Status, len(body), len(want))
+	default:
+		s.good.Add(1)
+	}
+}
+
+func (s *soak) every(ctx context.Context, d time.Duration, do func(n int)) {
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(d):
+			do(n)
+		}
+	}
+}
+
+func (s *soak) move(ctx context.Context) {
+	s.every(ctx, time.Second, func(n int) {
+		s.registry.SetTag(faultRepo, "noble", s.roots[n%len(s.roots)])
+		s.moved.Add(1)
+		s.registry.Requests() // its log is not ours to keep
+	})
+}
+
+// misbehave has the registry fail for three seconds of ten, in one way after the other, a quarter of its answers.
+func (s *soak) misbehave(ctx context.Context) {
+	faults := []testarchive.Broken{{Status: 500}, {Reset: true}, {Flip: true}, {CutAfter: 5000}, {Stall: time.Second}, {Status: 429, RetryAfter: "1"}}
+	s.every(ctx, 7*time.Second, func(n int) {
+		broken := faults[n%len(faults)]
+		s.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken {
+			if rand.IntN(4) == 0 {
+				return broken
+			}
+			return testarchive.Broken{}
+		})
+		time.Sleep(3 * time.Second)
+		s.registry.Fault(nil)
+	})
+}
+
+// change writes the rules anew, every fourth time badly.
+func (s *soak) change(ctx context.Context, file string) {
+	s.every(ctx, 2*time.Second, func(n int) {
+		text := []string{"rules: []\n", "rules:\n- {deny: c7, reason: at times}\n", "rules: [\n", "default: allow\n"}[n%4]
+		if err := os.WriteFile(file+".new", []byte(text), 0o644); err == nil {
+			_ = os.Rename(file+".new", file)
+		}
+	})
+}
+
+// watch samples every ten seconds.
+func (s *soak) watch(ctx context.Context, kept *store.Store) (samples []sampled) {
+	s.every(ctx, 10*time.Second, func(int) {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		open, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			s.t.Error(err)
+		}
+		p := sampled{int(m.HeapAlloc >> 20), runtime.NumGoroutine(), len(open)}
+		samples = append(samples, p)
+		st := kept.Stats()
+		fmt.Printf("heap %d MiB, %d goroutines, %d descriptors; %d answers, %d failed, %d wrong, %d moves; store: %d fetched, %d evicted, %d held, %d failed\n",
+			p.heap, p.goroutines, p.descriptors, s.good.Load(), s.failed.Load(), s.wrong.Load(), s.moved.Load(), st.Fetched, st.Evicted, st.Held, st.Failed)
+	})
+	return samples
+}
+
+// judge compares the second quarter with the last.
+func (s *soak) judge(samples []sampled) {
+	if len(samples) < 8 {
+		s.t.Fatalf("%d samples are too few", len(samples))
+	}
+	q := len(samples) / 4
+	compare := func(what string, slack int, of func(sampled) int) {
+		middle := func(part []sampled) int {
+			var v []int
+			for _, p := range part {
+				v = append(v, of(p))
+			}
+			slices.Sort(v)
+			return v[len(v)/2]
+		}
+		before, after := middle(samples[q:2*q]), middle(samples[3*q:])
+		fmt.Printf("%s: %d, then %d\n", what, before, after)
+		if after > before*5/4+slack {
+			s.t.Errorf("%s grew from %d to %d", what, before, after)
+		}
+	}
+	compare("heap MiB", 8, func(p sampled) int { return p.heap })
+	compare("goroutines", 50, func(p sampled) int { return p.goroutines })
+	compare("descriptors", 50, func(p sampled) int { return p.descriptors })
+	if s.good.Load() == 0 || s.moved.Load() == 0 {
+		s.t.Error("nothing happened")
+	}
+}
