@@ -192,12 +192,14 @@ func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *con
 		mirrors = append(mirrors, ref)
 	}
 	var kept *store.Store
+	options := a.options()
+	options.Connections = &artifact.Connections{}
 	for i := 0; i == 0 || i < len(args); i++ {
 		ref, err := reference(args[min(i, len(args)):], plan)
 		if err != nil {
 			return closeStore, err
 		}
-		src := &mirror.Source{Ref: ref, Options: a.options(), Mirrors: mirrors, Log: a.log}
+		src := &mirror.Source{Ref: ref, Options: options, Mirrors: mirrors, Log: a.log}
 		if ref.Kind == artifact.Registry || len(mirrors) > 0 {
 			if kept == nil {
 				if kept, err = store.Open(filepath.Join(o.StateDir, "store"), store.Options{MaxBytes: maxBytes}); err != nil {

@@ -66,7 +66,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := &mirror.Source{Ref: ref, Through: kept.Through, Keep: filepath.Join(dir, "snapshots")}
+	source := &mirror.Source{Ref: ref, Options: artifact.Options{Connections: &artifact.Connections{}}, Through: kept.Through, Keep: filepath.Join(dir, "snapshots")}
 	_, s.base = run(t, Options{
 		Sources: []Source{source}, StateDir: dir, Policy: rules, Store: kept.Stats,
 		Follow: 500 * time.Millisecond, Grace: 5 * time.Second, Patience: 2 * time.Second,

@@ -20,6 +20,8 @@ type Options struct {
 	Anonymous   bool   // no docker/podman credentials
 	// Progress, if not nil, is told of every blob; called concurrently.
 	Progress func(Event)
+	// Connections, if not nil, are shared with other calls that have the same.
+	Connections *Connections
 
 	tuning tuning
 }

@@ -39,7 +39,7 @@ type registryPlace struct {
 }
 
 func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
-	c, err := newClient(ref, o)
+	c, err := o.Connections.client(ref, o)
 	if err != nil {
 		return nil, err
 	}
