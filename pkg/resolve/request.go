@@ -11,8 +11,8 @@ type Root struct {
 //
 // Without Host it is the question of a mirror: each architecture is closed by
 // itself, as the native one of machines of its own, and roots that cannot be
-// installed together (two mail servers, two versions) are closed one by one
-// and all of it is taken. With a Host, be it an empty one, it is the question
+// installed together (two mail servers, two versions) are closed in groups that
+// can, and all of it is taken. With a Host, be it an empty one, it is the question
 // of one machine: the first architecture is native, the others foreign, and
 // everything must be installable together with what is there.
 //
@@ -36,7 +36,7 @@ type Request struct {
 // Result is the answer, ordered by name, version, architecture.
 type Result struct {
 	Packages []Chosen
-	// Notes are remarks for people: roots that were closed one by one, a
+	// Notes are remarks for people: roots that were closed in groups, a
 	// dependency of a whole archive that nothing satisfies. Deterministic.
 	Notes []string
 }

@@ -92,9 +92,13 @@ func (a *answer) machine(arches []string) {
 	}
 }
 
-// closeEach closes the goals one by one after they could not be closed
-// together, for the reason given. On a host that alone is a failure.
+// closeEach closes the goals apart after they could not be closed together,
+// for the reason given. On a host that alone is a failure; in a mirror it is
+// one if a goal cannot be had by itself.
 func (a *answer) closeEach(s *session, goals []goal, together *failure) {
+	if a.req.Host == nil && a.closeGroups(s, goals, together) {
+		return
+	}
 	failed := false
 	for i := range goals {
 		why := a.close(s, goals[i:i+1])
