@@ -153,7 +153,7 @@ func (r *reusing) Detach(text []byte, t time.Time) ([]byte, error) {
 // commandSigner makes the signer of sign: command:, whose public half is the site's trust.
 func commandSigner(s *config.Sign, trust []string) (archive.Signer, error) {
 	if len(trust) == 0 {
-		return nil, fmt.Errorf("%w: sign: command: what it signs must be verified: name the public half under trust:", ErrUsage)
+		return nil, fmt.Errorf("%w: what sign: command: signs must be verified: the public half is not under trust: in mmoci.yaml", ErrUsage)
 	}
 	ring, err := ReadKeyrings(trust...)
 	if err != nil {
