@@ -33,7 +33,13 @@ bench: build ## figures, and ratios against peers
 release: ## static programs and .debs for every architecture, in dist/ (AGAIN=1 proves that it is reproducible)
 	scripts/release.sh
 
+soak: ## the server for SOAK_MINUTES (default 20) under load and faults: nothing may grow
+	scripts/soak.sh
+
+image: ## the container image in dist/: OCI layout and docker-archives, without docker
+	$(GO) run ./internal/image/build
+
 clean: ## what make made
 	rm -rf bin demo dist
 
-.PHONY: help build demo test race lint fuzz e2e bench release clean
+.PHONY: help build demo test race lint fuzz e2e bench soak image release clean
