@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,7 @@ func (a *app) push() *cobra.Command {
 		date, lock, held                string
 		locked, dryRun, plan, yes       bool
 		recheck, repair, unsigned, json bool
+		rate                            string
 		allowOlder, acceptKeys          []string
 		carryFrom                       string
 	}
@@ -42,6 +45,7 @@ func (a *app) push() *cobra.Command {
 	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
 	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
 	f.StringVar(&o.carryFrom, "carry-from", "", "`DIR` of the programs for carry:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
+	f.StringVar(&o.rate, "rate", "", "upload at most so many bytes a second together, such as 5M")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		plan, err := af.plan(cmd, &p)
@@ -55,6 +59,9 @@ func (a *app) push() *cobra.Command {
 			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, AcceptKeys: o.acceptKeys, Yes: o.yes,
 			DryRun: o.dryRun || o.plan, Now: time.Now(), Log: a.log,
 			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.recheck || o.repair},
+		}
+		if q.Artifact.Rate, err = parseRate(o.rate); err != nil {
+			return err
 		}
 		if q.Ref, err = reference(args, plan); err != nil {
 			return err
@@ -155,10 +162,37 @@ func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
 			bytes += r.Size
 		}
 		a.log("dry run: nothing was written; %d files, %s, are not in the snapshot that is there", len(res.New), size(bytes))
+		a.log("the root would be %s: %s of %s, %d shards; a push to a registry takes about %d requests", res.Root,
+			size(int64(res.RootSize)), size(artifact.MaxDocument), res.Shards, requests(res))
 	case !res.Changed:
 		a.log("changed: false; the tag named it already (%.1f s)", took.Seconds())
 	default:
 		a.log("changed: true; uploaded %d files, %s; reused %s; %.1f s; also tagged %s",
 			res.Uploaded, size(res.Pushed.Bytes), size(res.Reused), took.Seconds(), res.Immutable)
 	}
+}
+
+// requests estimates what a push asks of a registry: two for each new blob, one
+// for each shard that may be new, and what every push costs.
+func requests(res *mirror.PushResult) int {
+	const constant = 40 // tags, the previous root, samples, the core and its blobs
+	return constant + 2*len(res.New) + min(res.Shards, len(res.New))
+}
+
+// parseRate reads bytes a second: 500k, 5M, 1G, in decimal units as networks count.
+func parseRate(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	number, factor := s, int64(1)
+	for unit, f := range map[string]int64{"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9} {
+		if n, ok := strings.CutSuffix(s, unit); ok {
+			number, factor = n, f
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 32)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("%w: --rate %q is not like 500k, 5M or 1G", mirror.ErrUsage, s)
+	}
+	return n * factor, nil
 }

@@ -52,6 +52,9 @@ type PushResult struct {
 	Bytes int64
 	// New are the files that the replaced snapshot does not have, in order of path.
 	New []snapshot.Row
+	// Shards is how many manifests hold the files, RootSize the bytes of the
+	// root above them; artifact.MaxDocument is the limit of these.
+	Shards, RootSize int
 }
 
 // Push reads the archives of the plan, chooses, and pushes the snapshot. With
@@ -153,6 +156,7 @@ func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapsh
 	if err != nil {
 		return nil, err
 	}
+	res.Shards, res.RootSize = packed.Shards(), packed.Size()
 	if p.DryRun {
 		res.Root, res.Reference = packed.Root(), p.Ref
 		res.Reference.Digest = packed.Root()

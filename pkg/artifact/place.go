@@ -18,6 +18,7 @@ type Options struct {
 	CAFile      string // PEM, added to the system's and /etc/docker/certs.d/HOST
 	Concurrency int    // transfers at once; 0 means 8
 	Anonymous   bool   // no docker/podman credentials
+	Rate        int64  // bytes a second of all uploads to a registry together; 0: no limit
 	// Progress, if not nil, is told of every blob; called concurrently.
 	Progress func(Event)
 	// Connections, if not nil, are shared with other calls that have the same.

@@ -36,6 +36,7 @@ type registryPlace struct {
 	reached atomic.Bool
 	backoff time.Duration
 	stall   time.Duration
+	pace    *pace // of uploads
 }
 
 func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
@@ -43,7 +44,7 @@ func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout}
+	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout, pace: &pace{rate: o.Rate}}
 	if o.tuning.backoff > 0 {
 		r.backoff = o.tuning.backoff
 	}

@@ -45,6 +45,8 @@ func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64
 	ctx, dog, cancel := newWatchdog(ctx, r.stall)
 	body := &uploadBody{
 		dog:  dog,
+		pace: func(n int) error { return r.pace.wait(ctx, n) },
+		most: r.pace.chunk,
 		open: func() (io.ReadCloser, error) { return open(ctx, l.Blob) },
 		moved: func(n int64) {
 			r.o.tell(Event{Kind: Moved, Path: l.path, Digest: l.Digest, Bytes: n})
@@ -81,6 +83,8 @@ func (r registryTarget) send(ctx context.Context, l layer, body *uploadBody) err
 // still read it for a moment after the answer came; Close waits for that.
 type uploadBody struct {
 	dog   *watchdog
+	pace  func(n int) error // waits until n bytes may go
+	most  func(n int) int   // how many of n may be read at once
 	open  func() (io.ReadCloser, error)
 	moved func(int64)
 
@@ -108,7 +112,10 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 			return 0, b.err
 		}
 	}
-	n, err := b.content.Read(p)
+	n, err := b.content.Read(p[:b.most(len(p))])
+	if waiting := b.pace(n); waiting != nil && err == nil {
+		err = waiting
+	}
 	switch {
 	case err == io.EOF:
 		b.dog.allow(answerTimeout)
