@@ -15,6 +15,8 @@ mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64" "$ro
 # A merged /usr, as every Debian since bookworm has it.
 for d in bin sbin lib lib64; do [ -e "$root/$d" ] || ln -s "usr/$d" "$root/$d"; done
 chmod 1777 "$root/tmp"
+mkdir -p "$root/etc/dpkg/dpkg.cfg.d"
+echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/minroot" # nobody keeps this root over a power cut
 : >"$root/var/lib/dpkg/status"
 : >"$root/var/lib/dpkg/available"
 [ -c "$root/dev/null" ] || mknod -m 666 "$root/dev/null" c 1 3
