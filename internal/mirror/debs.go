@@ -95,8 +95,9 @@ func readDeb(p string) (siteFile, error) {
 	}
 	sf := siteFile{file: p, digest: snapshot.Digest(h.Sum(nil))}
 	source, _ := d.Control.Source()
-	// The name is made, not taken from disk: it must not depend on how a file was called.
-	name := debName(d.Control.Get("Package"), d.Control.Get("Version"), d.Control.Get("Architecture"))
+	// The name is made, not taken from disk: it must not depend on how a file was called. The
+	// epoch's colon stays: debootstrap asks for a Filename as it stands, and %3a in a URL is a colon.
+	name := d.Control.Get("Package") + "_" + d.Control.Get("Version") + "_" + d.Control.Get("Architecture") + ".deb"
 	sf.stanza, err = archive.SiteStanza(d.Control, "pool/main/"+source+"/"+name, d.Size, sf.digest.Hex())
 	if err == nil {
 		sf.PackageFile, err = archive.ParsePackageFile(sf.stanza)
