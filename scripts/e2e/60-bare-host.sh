@@ -21,7 +21,7 @@ done
 
 # The registry speaks TLS under a CA of the site's.
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=e2e \
-	-addext 'subjectAltName=IP:192.0.2.1' -keyout tls.key -out tls.crt 2>&1
+	-addext 'subjectAltName=IP:192.0.2.1' -keyout tls.key -out tls.crt >&2
 registry_prefix="ip netns exec $left"
 registry_start registry registry "$work/storage" 192.0.2.1:5000 "$work/tls"
 ref=192.0.2.1:5000/site/mirror:docker
