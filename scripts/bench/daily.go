@@ -88,6 +88,7 @@ func (b *bench) dailyAptly(ctx context.Context, up *mirror, work string, synced 
 	if err != nil {
 		return days, err
 	}
+	defer runAll(context.WithoutCancel(ctx), command{env: a.env(), args: []string{"gpgconf", "--kill", "gpg-agent"}})
 	if err := up.show(0); err != nil {
 		return days, err
 	}
