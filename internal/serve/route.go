@@ -64,7 +64,9 @@ func (ex *exchange) moving(p string) {
 		h, row, ok = v.find(p, prefix, ex.s.now())
 	}
 	if !ok {
-		ex.missing(v.inForce(prefix), prefix, p)
+		if !ex.plain(v.inForce(prefix), p, false) {
+			ex.missing(v.inForce(prefix), prefix, p)
+		}
 		return
 	}
 	ex.file(h, row, p, false)
@@ -106,7 +108,9 @@ func (ex *exchange) fixed(rest string) {
 	ex.archive = prefix
 	row, ok := h.Table.Resolve(h.Statement, p)
 	if !ok {
-		ex.missing(h, prefix, p)
+		if !ex.plain(h, p, true) {
+			ex.missing(h, prefix, p)
+		}
 		return
 	}
 	ex.file(h, row, p, true)
