@@ -92,7 +92,7 @@ func checkImports(t *testing.T, rel, file string) error {
 			}
 		}
 		for prefix, home := range onlyHere {
-			if strings.HasPrefix(name, prefix) && pkg != home && pkg != "scripts/bench" && rel != "internal/deps_keep.go" {
+			if strings.HasPrefix(name, prefix) && pkg != home && pkg != "scripts/bench" {
 				t.Errorf("%s imports %s, which only %s may", rel, name, home)
 			}
 		}
