@@ -5,4 +5,4 @@
 set -eu
 cd "$(dirname "$0")/.."
 minutes=${SOAK_MINUTES:-20}
-SOAK_MINUTES=$minutes exec "${GO:-go}" test -tags soak -count=1 -timeout "$((minutes + 10))m" -v -run '^TestSoak$' ./internal/serve
+SOAK_MINUTES=$minutes exec "${GO:-go}" test -count=1 -timeout "$((minutes + 10))m" -v -run '^TestSoak$' ./internal/serve
