@@ -19,6 +19,7 @@ const (
 type pending struct {
 	e    *entry
 	path string
+	size int64
 }
 
 // keep makes a verified temporary file known. From here on it is held, though not yet under its final name.
@@ -30,8 +31,9 @@ func (s *store) keep(e *entry, f *os.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.path, e.id, e.waiting, e.used = f.Name(), id, true, time.Now()
-	s.pending = append(s.pending, pending{e, e.path})
+	s.pending = append(s.pending, pending{e, e.path, e.blob.Size})
 	s.flight -= e.blob.Size
+	s.waiting += e.blob.Size
 	s.stats.Fetched++
 	s.stats.Bytes += e.blob.Size
 	if len(s.pending) == 1 || len(s.pending) == batchFiles {
@@ -87,6 +89,8 @@ func (s *store) flush() error {
 		s.pending = append(batch, s.pending...)
 		return err
 	}
+	s.naming.Lock()
+	defer s.naming.Unlock()
 	for _, p := range batch {
 		s.name(p)
 	}
@@ -94,18 +98,20 @@ func (s *store) flush() error {
 }
 
 // name renames a file to its final name. The rename changes its ctime and
-// nothing else; whoever opens it meanwhile waits for the new identity.
+// nothing else; whoever opens it meanwhile waits for the new identity. A file
+// that gets no name is removed: it would be on disk and in no count.
 func (s *store) name(p pending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, to := p.e, s.final(p.e.blob.Digest)
+	s.waiting -= p.size
 	if e.path != p.path { // it was fetched again meanwhile
-		os.Remove(p.path)
+		s.drop(p)
 		return
 	}
 	e.waiting = false
 	if e.id == (identity{}) { // found changed or missing
-		os.Remove(p.path)
+		s.drop(p)
 		return
 	}
 	err := os.Rename(p.path, to)
@@ -114,15 +120,23 @@ func (s *store) name(p pending) {
 			err = os.Rename(p.path, to)
 		}
 	}
-	var id identity
-	if err == nil {
-		id, err = identityOf(to)
+	if err != nil {
+		e.id = identity{}
+		s.drop(p)
+		return
 	}
+	id, err := identityOf(to)
 	if err != nil || !id.renamed(e.id) {
 		e.id = identity{}
 		return
 	}
 	e.path, e.id = to, id
+}
+
+// drop removes a temporary file that gets no name. The caller holds mu.
+func (s *store) drop(p pending) {
+	os.Remove(p.path)
+	s.total -= p.size
 }
 
 func identityOf(path string) (identity, error) {

@@ -112,18 +112,18 @@ func (s *store) evict() error {
 		return err
 	}
 	defer unlock()
+	// A file that is named between the listing and the count would be in neither.
+	s.naming.Lock()
+	defer s.naming.Unlock()
 	files, err := s.scan()
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.added, s.total = 0, s.flight
+	s.added, s.total = 0, s.flight+s.waiting
 	for _, f := range files {
 		s.total += f.size
-	}
-	for _, p := range s.pending {
-		s.total += p.e.blob.Size
 	}
 	if s.total <= s.max {
 		return nil

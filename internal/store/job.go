@@ -89,7 +89,7 @@ func (j *job) verifyHeld() error {
 	}
 	j.s.mu.Lock()
 	defer j.s.mu.Unlock()
-	j.e.path, j.e.id = path, before
+	j.e.path, j.e.id, j.e.waiting = path, before, false // not for the batch of a file that went bad
 	return nil
 }
 

@@ -58,12 +58,15 @@ type store struct {
 	sync   func(fd int) error                  // unix.Syncfs; slow, tests but one do without
 	flying sync.WaitGroup
 
+	naming sync.Mutex // held while files get their final names, and while these are listed and counted; before mu
+
 	mu      sync.Mutex
 	entries map[snapshot.Digest]*entry
 	pending []pending // verified, under their temporary names
 	refused time.Time
 	names   uint64 // temporary names given so far
 	flight  int64  // bytes reserved for what is being fetched
+	waiting int64  // bytes of the files that wait for their batch, the batch being flushed included
 	total   int64  // bytes on disk as far as known, reserved ones included
 	added   int64  // bytes since the directory was last read
 	stats   Stats

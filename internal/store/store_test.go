@@ -454,6 +454,91 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// Files whose batch is being flushed are on disk, too, though in no list of pending ones and under no final name.
+func TestBoundDuringFlush(t *testing.T) {
+	t.Parallel()
+	const each, bound = 10_000, 100_000
+	dir, next := t.TempDir(), newBehind()
+	s := open(t, dir, Options{MaxBytes: bound})
+	through := s.Through(next)
+	began, end := make(chan struct{}, 1), make(chan struct{})
+	s.mu.Lock()
+	s.sync = func(int) error {
+		select {
+		case began <- struct{}{}:
+		default:
+		}
+		<-end
+		return nil
+	}
+	s.mu.Unlock()
+	for i := range 9 {
+		mustRead(t, through, next.put(fmt.Sprint("flushed", i), each))
+	}
+	var flush sync.WaitGroup
+	flush.Go(func() {
+		if err := s.flush(); err != nil {
+			t.Error(err)
+		}
+	})
+	<-began
+	for i := range 9 {
+		mustRead(t, through, next.put(fmt.Sprint("meanwhile", i), each))
+	}
+	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Held != sum {
+		t.Errorf("%d bytes on disk, counted as %d", sum, st.Held)
+	}
+	close(end)
+	flush.Wait()
+	if !mustRead(t, through, next.put("afterwards", each)) {
+		// The first reader of a small blob gets the file; handed through, it would get none.
+		t.Error("not kept, though all but the newest may be evicted")
+	}
+	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Held != sum || st.Evicted == 0 {
+		t.Errorf("%d bytes on disk, %+v", sum, st)
+	}
+}
+
+// A file that goes bad while it waits for its batch, and is found whole under
+// its final name (by another process), waits no more: it can be evicted.
+func TestBoundAfterDamageInBatch(t *testing.T) {
+	t.Parallel()
+	const each, bound = 10_000, 50_000
+	dir, next := t.TempDir(), newBehind()
+	s := open(t, dir, Options{MaxBytes: bound})
+	setSync(s, errors.New("not yet"))
+	through := s.Through(next)
+	blob := next.put("x", each)
+	mustRead(t, through, blob)
+	if files := filesIn(t, dir); len(files) != 1 {
+		t.Fatalf("files %v", files)
+	} else if err := rewrite(filepath.Join(dir, files[0]), make([]byte, each)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(final(dir, blob)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(final(dir, blob), next.blobs[blob.Digest], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if !mustRead(t, through, blob) || next.times(blob) != 1 {
+		t.Error("fetched again, though another process had it")
+	}
+	setSync(s, nil)
+	for i := range 10 {
+		if err := s.flush(); err != nil {
+			t.Fatal(err)
+		}
+		mustRead(t, through, next.put(fmt.Sprint(i), each))
+	}
+	if _, err := os.Stat(final(dir, blob)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("never evicted: %v", err)
+	}
+	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Held != sum {
+		t.Errorf("%d bytes on disk, counted as %d", sum, st.Held)
+	}
+}
+
 func sizeOf(t *testing.T, dir string) (sum int64) {
 	t.Helper()
 	for _, f := range filesIn(t, dir) {
