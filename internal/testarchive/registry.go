@@ -2,6 +2,7 @@ package testarchive
 
 import (
 	"cmp"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +19,8 @@ const (
 // RegistryOptions of a strict registry. The zero value is one that allows
 // DELETE and Range, wants no credentials and has no bad moments.
 type RegistryOptions struct {
+	// ConnState, if not nil, is told of every connection, as that of net/http.Server.
+	ConnState     func(net.Conn, http.ConnState)
 	MaxManifest   int      // bytes; 0: 4 MiB. More is 413
 	MaxLayers     int      // per manifest; 0: 500. More is 405 UNSUPPORTED
 	Every429      int      // every nth request is answered 429; 0: none
@@ -107,10 +110,12 @@ func NewRegistry(t testing.TB, o RegistryOptions) *Registry {
 	for _, name := range o.Repositories {
 		r.repos[name] = newRepository()
 	}
+	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(r.serve))
+	r.Config.ConnState = o.ConnState
 	if o.TLS {
-		r.Server = httptest.NewTLSServer(http.HandlerFunc(r.serve))
+		r.StartTLS()
 	} else {
-		r.Server = httptest.NewServer(http.HandlerFunc(r.serve))
+		r.Start()
 	}
 	t.Cleanup(r.Close)
 	return r

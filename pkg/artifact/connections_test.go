@@ -12,13 +12,12 @@ import (
 // Who asks again and again with Connections connects, and gets a token, once.
 func TestConnectionsAreShared(t *testing.T) {
 	t.Parallel()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
 	var opened atomic.Int64
-	r.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{ConnState: func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			opened.Add(1)
 		}
-	}
+	}})
 	ref, err := ParseReference(r.Host() + "/site/mirror:noble")
 	if err != nil {
 		t.Fatal(err)
