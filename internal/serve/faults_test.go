@@ -3,6 +3,8 @@ package serve
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -222,6 +224,7 @@ func TestStoreFaults(t *testing.T) {
 				for target := range f.files {
 					f.eventually(target)
 				}
+				settled(t, filepath.Join(f.state, "store", "tmp"))
 				do(t, filepath.Join(f.state, "store"))
 				if away {
 					f.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return testarchive.Broken{Status: 503} })
@@ -258,6 +261,32 @@ func eachFile(t *testing.T, dir string, change func([]byte) []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// settled waits until the store has given every file its final name: one that
+// is named meanwhile would escape its damage.
+func settled(t *testing.T, dir string) {
+	t.Helper()
+	for range 600 {
+		waiting := 0
+		err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() && d.Name() != "lock" {
+				waiting++
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waiting == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("the store does not name its files")
 }
 
 // A store too small for anything hands through.
