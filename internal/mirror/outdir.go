@@ -75,11 +75,22 @@ func (o *outDir) open() (err error) {
 	if o.lock, err = os.Open(o.dir); err != nil {
 		return err
 	}
-	if err := unix.Flock(int(o.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		return fmt.Errorf("%w: another mmoci is writing to %s", ErrRefused, o.dir)
+	// A killed run may be dying still, and a program that is being started holds
+	// a copy of every descriptor until it runs: both end within an instant.
+	for range lockTries {
+		if err = unix.Flock(int(o.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+			return nil // a file system without locks has none to wait for
+		}
+		time.Sleep(lockPause)
 	}
-	return nil // a file system without locks has none to wait for
+	return fmt.Errorf("%w: another mmoci is writing to %s", ErrRefused, o.dir)
 }
+
+// How long a lock that is held is asked for again: one second.
+const (
+	lockTries = 20
+	lockPause = 50 * time.Millisecond
+)
 
 func (o *outDir) close() {
 	if o.root != nil {

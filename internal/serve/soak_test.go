@@ -39,7 +39,6 @@ type soak struct {
 	names    []string          // DATE-HEX12
 	files    map[string][]byte // pool files that every snapshot has, by path
 	client   *http.Client
-	faulty   atomic.Bool
 
 	good, failed, moved, wrong atomic.Int64
 }
