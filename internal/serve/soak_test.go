@@ -3,8 +3,11 @@ package serve
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -44,7 +47,7 @@ type soak struct {
 }
 
 // sampled is what must not grow.
-type sampled struct{ heap, goroutines, descriptors int }
+type sampled struct{ heap, resident, goroutines, descriptors int }
 
 // soakLength is how long TestSoak loads the server: SOAK_MINUTES (make soak),
 // else just long enough that everything happens once.
@@ -89,7 +92,7 @@ func TestSoak(t *testing.T) {
 	wg.Go(func() { s.move(ctx) })
 	wg.Go(func() { s.misbehave(ctx) })
 	wg.Go(func() { s.change(ctx, rules) })
-	samples := s.watch(ctx, kept, min(length/12, 10*time.Second))
+	samples := s.watch(ctx, kept, filepath.Join(dir, "store"), min(length/12, 10*time.Second))
 	wg.Wait()
 	s.judge(samples)
 }
@@ -234,7 +237,7 @@ func (s *soak) change(ctx context.Context, file string) {
 }
 
 // watch samples at an interval.
-func (s *soak) watch(ctx context.Context, kept *store.Store, interval time.Duration) (samples []sampled) {
+func (s *soak) watch(ctx context.Context, kept *store.Store, dir string, interval time.Duration) (samples []sampled) {
 	s.every(ctx, interval, func(int) {
 		runtime.GC()
 		var m runtime.MemStats
@@ -243,13 +246,57 @@ func (s *soak) watch(ctx context.Context, kept *store.Store, interval time.Durat
 		if err != nil {
 			s.t.Error(err)
 		}
-		p := sampled{int(m.HeapAlloc >> 20), runtime.NumGoroutine(), len(open)}
+		p := sampled{int(m.HeapAlloc >> 20), resident(s.t), runtime.NumGoroutine(), len(open)}
 		samples = append(samples, p)
-		st := kept.Stats()
-		fmt.Printf("heap %d MiB, %d goroutines, %d descriptors; %d answers, %d failed, %d wrong, %d moves; store: %d fetched, %d evicted, %d held, %d failed\n",
-			p.heap, p.goroutines, p.descriptors, s.good.Load(), s.failed.Load(), s.wrong.Load(), s.moved.Load(), st.Fetched, st.Evicted, st.Held, st.Failed)
+		st, disk := kept.Stats(), onDisk(s.t, dir)
+		if disk > soakStore || st.Held > soakStore {
+			s.t.Errorf("the store has %d bytes on disk and counts %d, its bound is %d", disk, st.Held, soakStore)
+		}
+		fmt.Printf("heap %d MiB, resident %d MiB, %d goroutines, %d descriptors; %d answers, %d failed, %d wrong, %d moves; store: %d bytes on disk of %d, %d counted, %d fetched, %d evicted, %d failed\n",
+			p.heap, p.resident, p.goroutines, p.descriptors, s.good.Load(), s.failed.Load(), s.wrong.Load(), s.moved.Load(), disk, soakStore, st.Held, st.Fetched, st.Evicted, st.Failed)
 	})
 	return samples
+}
+
+// resident is the process's memory in MiB: server, clients and registry.
+func resident(t *testing.T) int {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	var all, pages int
+	if _, err := fmt.Sscan(string(text), &all, &pages); err != nil {
+		t.Error(err)
+	}
+	return pages * os.Getpagesize() >> 20
+}
+
+// onDisk is how many bytes the files below dir have. Files come and go while it
+// looks, so one that leaves may be counted beside the one it left for: of
+// three looks the least is taken.
+func onDisk(t *testing.T, dir string) int64 {
+	least := int64(math.MaxInt64)
+	for range 3 {
+		var sum int64
+		err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				var info fs.FileInfo
+				if info, err = d.Info(); err == nil {
+					sum += info.Size()
+				}
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		least = min(least, sum)
+	}
+	return least
 }
 
 // judge compares the second quarter with the last.
@@ -280,6 +327,7 @@ func (s *soak) judge(samples []sampled) {
 		}
 	}
 	compare("heap MiB", 8, func(p sampled) int { return p.heap })
+	compare("resident MiB", 16, func(p sampled) int { return p.resident })
 	compare("goroutines", 50, func(p sampled) int { return p.goroutines })
 	compare("descriptors", 50, func(p sampled) int { return p.descriptors })
 }

@@ -38,19 +38,20 @@ func (s *store) reserve(size int64) error {
 		s.mu.Unlock()
 		return errRefused
 	}
+	if s.max > 0 && (s.total+size > s.max || s.added+size > s.max/100*lookAfter) {
+		s.mu.Unlock()
+		return s.evict(size)
+	}
+	s.take(size)
+	s.mu.Unlock()
+	return nil
+}
+
+// take counts a blob that will be written. The caller holds mu.
+func (s *store) take(size int64) {
 	s.flight += size
 	s.total += size
 	s.added += size
-	evict := s.max > 0 && (s.total > s.max || s.added > s.max/100*lookAfter)
-	s.mu.Unlock()
-	if !evict {
-		return nil
-	}
-	err := s.evict()
-	if err != nil {
-		s.unreserve(size)
-	}
-	return err
 }
 
 func (s *store) unreserve(size int64) {
@@ -105,8 +106,8 @@ func ignoreGone(err error) error {
 }
 
 // evict reads the directory and removes what was not used for longest, until
-// there is room. Files that are open, being verified or waiting for their batch stay.
-func (s *store) evict() error {
+// there is room for size bytes, which it takes. Files that are open, being verified or waiting for their batch stay.
+func (s *store) evict(size int64) error {
 	unlock, err := s.lock()
 	if err != nil {
 		return err
@@ -125,7 +126,8 @@ func (s *store) evict() error {
 	for _, f := range files {
 		s.total += f.size
 	}
-	if s.total <= s.max {
+	if s.total+size <= s.max {
+		s.take(size)
 		return nil
 	}
 	for i, f := range files {
@@ -136,14 +138,15 @@ func (s *store) evict() error {
 	slices.SortFunc(files, func(a, b stored) int { return a.used.Compare(b.used) })
 	goal := s.max - s.max/100*freeAfter
 	for _, f := range files {
-		if s.total <= goal {
+		if s.total+size <= goal {
 			break
 		}
 		s.remove(f)
 	}
-	if s.total > s.max {
+	if s.total+size > s.max {
 		return errFull
 	}
+	s.take(size)
 	return nil
 }
 
