@@ -8,19 +8,21 @@
 # be run again at any time.
 #
 #   deploy_with_mirror  yes: do it
-#   MMOCI_REF           the snapshot (default: the OCI layout that this script lies in)
+#   MMOCI_REF           the snapshot (default: the OCI layout that this script lies in). One that is a file or
+#                       directory, on a stick perhaps, is copied to /var/lib/mmoci-mirror to be served from there
 #   MMOCI_KEY           the site's public key, a file; or
 #   MMOCI_KEYRINGS      upstream's keys, PREFIX=FILE with blanks between them (Debian's are on every Debian host)
 #   MMOCI_MIRRORS       places to try before that of MMOCI_REF
 #   MMOCI_PACKAGES      what to install (default: docker.io)
 #   MMOCI_BIN           mmoci (default: the one beside this script, else of PATH)
 #   MMOCI_URL, MMOCI_SHA256  else it is fetched from the mirror at that URL, and must have that digest
-#   MMOCI_FLAGS         more flags for mmoci install and serve, such as --plain-http
+#   MMOCI_FLAGS         more flags for mmoci install and serve, such as --plain-http, without blanks in their values
 #   MMOCI_SERVE         unit: a systemd unit; pod: a static pod; no (default: unit where systemd runs, else no)
 #   MMOCI_LISTEN        address to serve at (default: 127.0.0.1:8000)
 #   MMOCI_IMAGE, MMOCI_MANIFESTS  of the static pod: image, directory (default: /etc/kubernetes/manifests)
 #   MMOCI_ALONE         yes: move all other apt sources aside
 set -eu
+umask 022 # the mirror is served by a user who is nobody
 
 say() { printf 'bootstrap.sh: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -49,9 +51,13 @@ elif [ -z "$bin" ] && command -v mmoci >/dev/null; then
 elif [ -z "$bin" ] && [ -n "${MMOCI_URL:-}" ]; then
 	[ -n "${MMOCI_SHA256:-}" ] || die "MMOCI_URL without MMOCI_SHA256: nothing would vouch for the program"
 	temp=$(mktemp)
+	host=${MMOCI_URL#*://} && host=${host%%/*} && host=${host%:*} # proxies are for what is beyond the site
 	if command -v curl >/dev/null; then curl --noproxy '*' -fsS -o "$temp" "$MMOCI_URL/mmoci/$arch"
-	elif command -v wget >/dev/null; then wget --no-proxy -q -O "$temp" "$MMOCI_URL/mmoci/$arch"
-	else die "needs curl or wget to fetch $MMOCI_URL/mmoci/$arch"
+	elif command -v wget >/dev/null; then no_proxy=$host wget -q -O "$temp" "$MMOCI_URL/mmoci/$arch"
+	elif [ -x /usr/lib/apt/apt-helper ]; then
+		/usr/lib/apt/apt-helper -qq -o "Acquire::http::Proxy::$host=DIRECT" -o "Acquire::https::Proxy::$host=DIRECT" \
+			-o APT::Sandbox::User=root download-file "$MMOCI_URL/mmoci/$arch" "$temp"
+	else die "needs curl, wget or apt to fetch $MMOCI_URL/mmoci/$arch"
 	fi
 	echo "$MMOCI_SHA256  $temp" | sha256sum -c --quiet - >&2 || die "$MMOCI_URL/mmoci/$arch is not what MMOCI_SHA256 says"
 	bin=$temp
@@ -95,11 +101,25 @@ serve=${MMOCI_SERVE:-}
 if [ -z "$serve" ]; then
 	if [ -d /run/systemd/system ]; then serve=unit; else serve=no; fi
 fi
-put() { # FILE: standard input, if it differs; 1 if it does not
+case $serve in unit | pod) ;; no) exit 0 ;; *) die "MMOCI_SERVE is $serve; it is unit, pod or no" ;; esac
+near=$listen # the address as this host reaches it
+case $listen in 0.0.0.0:* | '[::]:'* | :*) near=127.0.0.1:${listen##*:} ;; esac
+url=http://$near
+served=$ref
+case $ref in
+oci:*:* | oci-archive:*:*) # a stick is gone tomorrow, and root's directories are closed to the server
+	tag=${ref%@*}
+	served=oci:/var/lib/mmoci-mirror:${tag##*:}
+	"$mmoci" copy "$ref" "$served" >/dev/null
+	;;
+oci:* | oci-archive:*) die "$ref has no tag to serve: give MMOCI_REF=$ref:TAG" ;;
+esac
+put() { # FILE: standard input, if it differs; 1 if it does not. Kubelet and systemd overlook names with a first dot.
+	aside=$(dirname "$1")/.mmoci-tmp
 	mkdir -p "$(dirname "$1")"
-	cat >"$1.mmoci-tmp"
-	if cmp -s "$1.mmoci-tmp" "$1"; then rm "$1.mmoci-tmp"; return 1; fi
-	mv "$1.mmoci-tmp" "$1"
+	cat >"$aside"
+	if cmp -s "$aside" "$1"; then rm "$aside"; return 1; fi
+	mv "$aside" "$1"
 }
 case $serve in
 unit)
@@ -110,7 +130,7 @@ unit)
 		After=network-online.target
 
 		[Service]
-		ExecStart=$mmoci serve $flags $mirrors --listen $listen --state /var/lib/mmoci -q $ref
+		ExecStart=$mmoci serve $flags $mirrors --listen $listen --state /var/lib/mmoci --wait -q $served
 		DynamicUser=yes
 		StateDirectory=mmoci
 		Restart=always
@@ -127,33 +147,51 @@ unit)
 pod)
 	[ -n "${MMOCI_IMAGE:-}" ] || die "MMOCI_SERVE=pod needs MMOCI_IMAGE"
 	args=
-	for a in serve $flags $mirrors --listen "$listen" --state /state -q "$ref"; do args="$args${args:+, }\"$a\""; done
+	for a in serve $flags $mirrors --listen "$listen" --state /var/lib/mmoci --wait -q "$served"; do args="$args${args:+, }\"$a\""; done
+	mkdir -p /etc/mmoci /etc/ssl/certs /var/lib/mmoci /var/lib/mmoci-mirror
+	chown 65532:65532 /var/lib/mmoci # the image's user
 	put "${MMOCI_MANIFESTS:-/etc/kubernetes/manifests}/mmoci.yaml" <<-END || true
 		apiVersion: v1
 		kind: Pod
-		metadata: {name: mmoci, namespace: kube-system}
+		metadata: {name: mmoci, namespace: kube-system, labels: {app.kubernetes.io/name: mmoci}}
 		spec:
+		  automountServiceAccountToken: false
+		  enableServiceLinks: false
 		  hostNetwork: true
 		  priorityClassName: system-node-critical
+		  securityContext: {runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, seccompProfile: {type: RuntimeDefault}}
 		  containers:
 		  - name: mmoci
-		    image: $MMOCI_IMAGE
+		    image: "$MMOCI_IMAGE"
+		    imagePullPolicy: IfNotPresent
 		    args: [$args]
-		    volumeMounts: [{name: state, mountPath: /state}]
+		    env:
+		    - {name: DOCKER_CONFIG, value: /etc/mmoci}
+		    - {name: GOMEMLIMIT, value: 200MiB}
+		    livenessProbe: {httpGet: {host: "${near%:*}", port: ${near##*:}, path: /healthz}, periodSeconds: 20, timeoutSeconds: 5}
+		    readinessProbe: {httpGet: {host: "${near%:*}", port: ${near##*:}, path: /readyz}, periodSeconds: 10, timeoutSeconds: 5}
+		    resources: {requests: {cpu: 100m, memory: 64Mi}, limits: {memory: 256Mi}}
+		    securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+		    volumeMounts:
+		    - {name: state, mountPath: /var/lib/mmoci}
+		    - {name: mirror, mountPath: /var/lib/mmoci-mirror, readOnly: true}
+		    - {name: config, mountPath: /etc/mmoci, readOnly: true}
+		    - {name: certificates, mountPath: /etc/ssl/certs, readOnly: true}
 		  volumes:
-		  - {name: state, hostPath: {path: /var/lib/mmoci, type: DirectoryOrCreate}}
+		  - {name: state, hostPath: {path: /var/lib/mmoci, type: Directory}}
+		  - {name: mirror, hostPath: {path: /var/lib/mmoci-mirror, type: Directory}}
+		  - {name: config, hostPath: {path: /etc/mmoci, type: Directory}}
+		  - {name: certificates, hostPath: {path: /etc/ssl/certs, type: Directory}}
 	END
 	;;
-no) exit 0 ;;
-*) die "MMOCI_SERVE is $serve; it is unit, pod or no" ;;
 esac
 
 # 5. apt.
-"$mmoci" host wait "http://$listen" --timeout 5m
+"$mmoci" host wait "$url" --timeout 5m
 alone=
 if yes "${MMOCI_ALONE:-}"; then alone=--alone; fi
 if [ -n "${MMOCI_KEY:-}" ]; then
-	"$mmoci" host sources "http://$listen" "$@" $alone
+	"$mmoci" host sources "$url" "$@" $alone
 else
-	"$mmoci" host sources "http://$listen" "$@" $alone --upstream
+	"$mmoci" host sources "$url" "$@" $alone --upstream
 fi

@@ -26,6 +26,7 @@ missing_packages() {
 		apt apt-get
 		aptly aptly
 		binutils ar
+		busybox-static busybox
 		ca-certificates /etc/ssl/certs/ca-certificates.crt
 		curl curl
 		debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg

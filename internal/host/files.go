@@ -14,8 +14,9 @@ import (
 )
 
 // manifestFile records what host sources wrote, so that host undo can take
-// exactly that back.
-const manifestFile = "var/lib/mmoci/host-files"
+// exactly that back. It lies beside the state of serve, not in it: that belongs to
+// a user without rights, who must not tell root what to remove.
+const manifestFile = "var/lib/mmoci-host/files"
 
 // manifest is that record. Its lines are
 //

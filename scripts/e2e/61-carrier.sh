@@ -1,0 +1,164 @@
+# 61-carrier.sh: a stick and one tar x: the snapshot brings its own program and bootstrap.sh to a host that has neither
+# network nor key nor mmoci; as a systemd unit, as a static pod, under two shells, and left alone when not asked.
+set -eu
+. "$E2E_TOP/scripts/e2e/lib.sh"
+GO=${GO:-go}
+
+site
+base_root
+
+# No interface but loopback.
+space=e2e-alone-$$
+ip netns add $space && echo $space >>spaces
+ip -n $space link set lo up
+
+# carried SHELL-COMMAND: in $root, alone, with a proxy that is dead.
+alone() {
+	ip netns exec $space env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive \
+		http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 chroot "$root" "$@"
+}
+
+{ sign_part && echo "carry: [$arch]" && selection "$up" docker.io hello; } >carrier.yaml
+made() {
+	"$mmoci" push -f carrier.yaml oci-archive:stick.tar:day
+	cp "$sitekey" site.asc
+	tar tf stick.tar mmoci/bootstrap.sh "mmoci/$arch" oci-layout index.json
+}
+check "a snapshot that carries mmoci goes to an oci-archive" made
+
+# stick NAME: $root is a minimal root with what tar takes out of the archive in /media/stick, and no more.
+stick() {
+	new_root "$1"
+	rm -rf "$root"/etc/apt/sources.list.d/* "$root/usr/local/bin/mmoci"
+	: >"$root/etc/resolv.conf"
+	mkdir -p "$root/media/stick"
+	cp stick.tar "$root/media/"
+	in_root tar -C /media/stick -xf /media/stick.tar
+	rm "$root/media/stick.tar"
+}
+
+# --- not asked
+
+stick by-unit
+untouched() {
+	find "$root/etc" "$root/usr/local" "$root/var/lib" -newer "$root/media/stick/oci-layout" -type f | sort >before.txt
+	for v in '' no 0 false; do
+		alone env deploy_with_mirror=$v sh /media/stick/mmoci/bootstrap.sh 2>said.txt
+		grep 'stays as it is' said.txt
+	done
+	alone sh /media/stick/mmoci/bootstrap.sh
+	find "$root/etc" "$root/usr/local" "$root/var/lib" -newer "$root/media/stick/oci-layout" -type f | sort | diff before.txt -
+	not alone command -v mmoci
+}
+check "deploy_with_mirror not set: nothing on the host changes" untouched
+
+# --- the systemd unit, under dash, with nothing but the key that Debian has already
+
+# systemctl of a host whose systemd is a script: what it is told it logs, and the unit's ExecStart it runs as a user without rights.
+fake_systemctl() {
+	mkdir -p "$root/run/systemd/system"
+	cat >"$root/usr/local/bin/systemctl" <<-'END'
+		#!/bin/sh
+		echo "$*" >>/systemctl.log
+		[ "$1 $2" = "restart mmoci-mirror.service" ] || exit 0
+		# shellcheck disable=SC2046 # words
+		set -- $(sed -n 's/^ExecStart=//p' /etc/systemd/system/mmoci-mirror.service)
+		mkdir -p /var/lib/mmoci
+		chown -R 61234 /var/lib/mmoci
+		setpriv --reuid=61234 --regid=61234 --clear-groups "$@" >/serve.access 2>/serve.log &
+		echo $! >/serve.pid
+	END
+	chmod 755 "$root/usr/local/bin/systemctl"
+}
+debians=/usr/share/keyrings/debian-archive-keyring.gpg
+by_unit() {
+	fake_systemctl
+	alone env deploy_with_mirror=yes MMOCI_KEYRINGS="debian=$debians debian-security=$debians" dash /media/stick/mmoci/bootstrap.sh
+	cat "$root/serve.pid" >>"$work/pids"
+	healthy
+	in_root docker --version
+	cmp "$root/usr/local/bin/mmoci" "$root/media/stick/mmoci/$arch"
+	grep -x 'daemon-reload' "$root/systemctl.log"
+	grep -x 'enable --now mmoci-mirror.service' "$root/systemctl.log"
+}
+check "one tar x, bootstrap.sh, Debian's own key: docker is installed, the unit serves, without a network" by_unit
+
+by_localhost() {
+	rm -rf "$root/media/stick" # pulled out
+	! grep -rh '^URIs:' "$root/etc/apt/sources.list.d" | grep -v '^URIs: http://127.0.0.1:8000/upstream/'
+	alone apt-get -q update 2>update.err
+	updated update.err
+	alone apt-get -q -y --no-install-recommends install hello
+	healthy
+	in_root hello
+}
+check "the stick pulled out, apt-get installs another package from localhost" by_localhost
+
+# What the host reads is the unit's; a second run finds it as it is.
+again() {
+	# A stick again, for the same snapshot.
+	mkdir -p "$root/media/stick"
+	tar -C "$root/media/stick" -xf stick.tar
+	: >"$root/systemctl.log"
+	lines=$(wc -l <"$root/var/log/dpkg.log")
+	alone env deploy_with_mirror=yes MMOCI_KEYRINGS="debian=$debians debian-security=$debians" sh /media/stick/mmoci/bootstrap.sh >again.out
+	same "output" "" "$(cat again.out)"
+	same "lines of dpkg.log" "$lines" "$(wc -l <"$root/var/log/dpkg.log")"
+	not grep -e restart -e daemon-reload "$root/systemctl.log"
+	alone mmoci host undo
+	same "files of mmoci in /etc/apt" "" "$(grep -rl mmoci "$root/etc/apt" || :)"
+}
+check "bootstrap.sh again changes nothing; host undo takes apt's part back" again
+pid=$(cat "$root/serve.pid" || :)
+[ -z "$pid" ] || kill "$pid" || :
+
+# --- the static pod, under busybox, with the site's key, on a host whose apt had sources
+
+stick by-pod
+printf 'deb http://mirror.example.org/debian bookworm main\n' >"$root/etc/apt/sources.list"
+# kubelet as far as it matters here: takes what is in the directory for manifests, runs it as the manifest says.
+kubelet() {
+	until [ -e "$root/etc/kubernetes/manifests/mmoci.yaml" ]; do sleep 0.1; done
+	grep -q 'runAsUser: 65532' "$root/etc/kubernetes/manifests/mmoci.yaml"
+	# shellcheck disable=SC2046 # words
+	set -- $(sed -n 's/^    args: \[\(.*\)\]/\1/p' "$root/etc/kubernetes/manifests/mmoci.yaml" | tr -d '",')
+	exec ip netns exec $space chroot --userspec=65532:65532 "$root" /usr/local/bin/mmoci "$@"
+}
+by_pod() {
+	cp "$(command -v busybox)" "$root/usr/local/bin/busybox"
+	cp site.asc "$root/media/site.asc"
+	mkdir -p "$root/run/systemd/system"
+	start kubelet kubelet
+	alone env deploy_with_mirror=yes MMOCI_KEY=/media/site.asc MMOCI_PACKAGES=hello MMOCI_SERVE=pod MMOCI_IMAGE=registry.example.org/site/mmoci:v1 \
+		MMOCI_LISTEN=0.0.0.0:8001 MMOCI_ALONE=yes busybox sh /media/stick/mmoci/bootstrap.sh
+	healthy
+	in_root hello
+	! [ -e "$root/etc/apt/sources.list" ]
+	alone apt-get -q update 2>update.err
+	updated update.err
+	alone apt-get -q -y --no-install-recommends -d install docker.io
+	alone mmoci host undo
+	grep mirror.example.org "$root/etc/apt/sources.list"
+}
+check "bootstrap.sh under busybox: the static pod serves, apt knows localhost alone, host undo brings the old sources back" by_pod
+manifest() { (cd "$E2E_TOP/artifacts/test" && STATIC_POD=$root/etc/kubernetes/manifests/mmoci.yaml GOFLAGS='' $GO test -count=1 -run TestStaticPod ./...); }
+check "its manifest decodes strictly with the types of Kubernetes, and is hardened" manifest
+
+# --- the program from the mirror: a host without curl or wget has apt's helper
+
+by_mirror() {
+	rm -rf "$root/media/stick" "$root/usr/local/bin/mmoci" "$root/etc/kubernetes"
+	alone sh -c '! command -v curl && ! command -v wget'
+	cp "$E2E_TOP/scripts/bootstrap.sh" "$root/bootstrap.sh"
+	asked="deploy_with_mirror=yes MMOCI_KEY=/media/site.asc MMOCI_PACKAGES=hello MMOCI_SERVE=no MMOCI_URL=http://127.0.0.1:8001 MMOCI_REF=oci:/var/lib/mmoci-mirror:day"
+	# shellcheck disable=SC2086 # words
+	refused 1 "nothing would vouch" alone env $asked sh /bootstrap.sh
+	# shellcheck disable=SC2086
+	refused 1 "is not what MMOCI_SHA256 says" alone env $asked "MMOCI_SHA256=$(sha256sum <carrier.yaml | cut -d' ' -f1)" sh /bootstrap.sh
+	! [ -e "$root/usr/local/bin/mmoci" ]
+	# shellcheck disable=SC2086
+	alone env $asked "MMOCI_SHA256=$(sha256sum <"$mmoci" | cut -d' ' -f1)" sh /bootstrap.sh
+	cmp "$mmoci" "$root/usr/local/bin/mmoci"
+	same "left in /tmp" "" "$(ls "$root/tmp")"
+}
+check "bootstrap.sh fetches the program from the mirror, by its digest" by_mirror
