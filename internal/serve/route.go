@@ -172,8 +172,8 @@ func lasting(p string) bool {
 	}
 	p = strings.TrimPrefix(p, "upstream/")
 	_, p, _ = strings.Cut(p, "/")
-	if strings.HasPrefix(p, "dists/") {
-		return strings.Contains(p, "/by-hash/")
+	if strings.HasPrefix(p, "dists/") { // some archives have their pool in there
+		return strings.Contains(p, "/by-hash/") || strings.HasSuffix(p, ".deb")
 	}
 	return !flatIndex(path.Base(p))
 }
@@ -219,7 +219,7 @@ const cacheForEver = "public, max-age=31536000, immutable"
 // is not handed out by a cache.
 func cacheControl(p string, fixed bool) string {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(p, "upstream/"), "/")
-	index := strings.HasPrefix(rest, "dists/")
+	index := strings.HasPrefix(rest, "dists/") && !strings.HasSuffix(rest, ".deb")
 	if strings.Contains(rest, "/by-hash/") || (fixed && index) {
 		return cacheForEver
 	}

@@ -36,30 +36,33 @@ func (t *Table) Resolve(st *Statement, path string) (Row, bool) {
 }
 
 // isPool tells whether a file, named relative to the archive, is a pool file, which the upstream view has
-// in common with the curated archive. In a flat archive the indices and signatures lie beside the packages
-// and are told apart by name.
+// in common with the curated archive. Below dists/, where some archives (Docker's) have their pool, and in the
+// directory of a flat suite, where indices and packages lie side by side, they are told apart by name.
 func (a *Archive) isPool(name string) bool {
-	if name == "" || name == distsPart || strings.HasPrefix(name, distsPart+"/") || strings.Contains(name, byHashPart[:len("/by-hash/")]) {
+	if name == "" || strings.Contains(name, byHashPart[:len("/by-hash/")]) {
+		return false
+	}
+	if strings.HasPrefix(name, distsPart+"/") && isIndexName(name[strings.LastIndexByte(name, '/')+1:]) {
 		return false
 	}
 	for _, s := range a.Suites {
-		if dir := SuiteDir(a.Prefix, s.Name); IsFlat(s.Name) && isFlatIndex(a.Prefix+"/"+name, dir) {
-			return false
+		if !IsFlat(s.Name) {
+			continue
+		}
+		if below, ok := strings.CutPrefix(a.Prefix+"/"+name, SuiteDir(a.Prefix, s.Name)+"/"); ok {
+			if first, _, _ := strings.Cut(below, "/"); first == "by-hash" || isIndexName(first) {
+				return false
+			}
 		}
 	}
 	return true
 }
 
-// isFlatIndex tells the names that metadata of a flat archive have in its directory.
-func isFlatIndex(path, dir string) bool {
-	name, ok := strings.CutPrefix(path, dir+"/")
-	if !ok {
-		return false
-	}
-	name, _, _ = strings.Cut(name, "/")
+// isIndexName tells the names that indices and signature files have, with whatever ending.
+func isIndexName(name string) bool {
 	stem, _, _ := strings.Cut(name, ".")
 	switch stem {
-	case "InRelease", "Release", "Packages", "Sources", "Index", "by-hash":
+	case "InRelease", "Release", "Packages", "Sources", "Index":
 		return true
 	}
 	return strings.HasPrefix(stem, "Contents-") || strings.HasPrefix(stem, "Translation-")

@@ -11,6 +11,8 @@ func TestResolve(t *testing.T) {
 	hash := func(data string) string { return Sum([]byte(data)).Hex() }
 	pkg := file("docker/pool/d/docker_1_amd64.deb", "docker")
 	pkg.Package = Package{"docker", "1", "amd64", "docker"}
+	inDists := file("docker/dists/bookworm/pool/stable/amd64/cli_2_amd64.deb", "cli") // as download.docker.com has them
+	inDists.Package = Package{"cli", "2", "amd64", "cli"}
 	table := mustTable(t,
 		file("debian/dists/bookworm/InRelease", "debian inrelease"),
 		file("debian/dists/bookworm/main/Contents-amd64.gz", "contents"),
@@ -21,6 +23,7 @@ func TestResolve(t *testing.T) {
 		file("debian/dists/bookworm/main/zzz", "last"),
 		file("debian/pool/main/a/a_1_all.deb", "a"),
 		file("docker/dists/bookworm/Release", "release"),
+		inDists,
 		file("docker/dists/bookworm/stable/binary-amd64/Packages.gz", "curated"),
 		pkg,
 		file("flat/Packages.gz", "flat curated"),
@@ -54,6 +57,8 @@ func TestResolve(t *testing.T) {
 		"upstream/debian/dists/bookworm/main/binary-amd64/by-hash/SHA256/" + hash("packages"):          "debian/dists/bookworm/main/binary-amd64/Packages.xz",
 		"upstream/docker/pool/d/docker_1_amd64.deb":                                                    "docker/pool/d/docker_1_amd64.deb",
 		"upstream/docker/dists/bookworm/Release":                                                       "", // the curated one is not upstream's
+		"upstream/docker/dists/bookworm/pool/stable/amd64/cli_2_amd64.deb":                             "docker/dists/bookworm/pool/stable/amd64/cli_2_amd64.deb",
+		"upstream/docker/dists/bookworm/pool/stable/amd64/by-hash/SHA256/" + hash("cli"):               "",
 		"upstream/docker/dists":                                                                        "",
 		"upstream/docker/":                                                                             "",
 		"upstream/docker":                                                                              "",
