@@ -35,7 +35,7 @@ fi
 [ "$(id -u)" = 0 ] || die "needs root"
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-arch=$(dpkg --print-architecture) || die "needs dpkg: this is no Debian or Ubuntu"
+arch=$(/usr/bin/dpkg --print-architecture) || die "needs dpkg: this is no Debian or Ubuntu" # by its path: busybox has one of its own
 packages=${MMOCI_PACKAGES:-docker.io}
 listen=${MMOCI_LISTEN:-127.0.0.1:8000}
 flags=${MMOCI_FLAGS:-}
@@ -53,7 +53,7 @@ elif [ -z "$bin" ] && [ -n "${MMOCI_URL:-}" ]; then
 	temp=$(mktemp)
 	host=${MMOCI_URL#*://} && host=${host%%/*} && host=${host%:*} # proxies are for what is beyond the site
 	if command -v curl >/dev/null; then curl --noproxy '*' -fsS -o "$temp" "$MMOCI_URL/mmoci/$arch"
-	elif command -v wget >/dev/null; then no_proxy=$host wget -q -O "$temp" "$MMOCI_URL/mmoci/$arch"
+	elif command -v wget >/dev/null; then http_proxy='' https_proxy='' wget -q -O "$temp" "$MMOCI_URL/mmoci/$arch"
 	elif [ -x /usr/lib/apt/apt-helper ]; then
 		/usr/lib/apt/apt-helper -qq -o "Acquire::http::Proxy::$host=DIRECT" -o "Acquire::https::Proxy::$host=DIRECT" \
 			-o APT::Sandbox::User=root download-file "$MMOCI_URL/mmoci/$arch" "$temp"

@@ -150,7 +150,9 @@ func archivesFor(all []described, trust mirror.Trust, q sourcing) ([]host.Archiv
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, host.Archive{Prefix: ar.Prefix, Key: key, Sources: serve.Sources(d.statement, d.table, ar.Prefix, q.url, q.upstream)})
+			if sources := serve.Sources(d.statement, d.table, ar.Prefix, q.url, q.upstream); len(sources) > 0 {
+				out = append(out, host.Archive{Prefix: ar.Prefix, Key: key, Sources: sources})
+			}
 		}
 	}
 	for _, prefix := range q.prefixes {

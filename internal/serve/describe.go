@@ -31,6 +31,9 @@ func Sources(st *snapshot.Statement, table *snapshot.Table, prefix, base string,
 		var c carried
 		if !snapshot.IsFlat(suite.Name) {
 			c = carriedOf(table, dir, suite.Name)
+			if len(c.components) == 0 {
+				continue // upstream's view of a suite from which nothing was drawn has no index; apt minds a source without a component
+			}
 		}
 		if i := slices.IndexFunc(kinds, c.equal); i >= 0 && !snapshot.IsFlat(suite.Name) {
 			sources[i].Suites = append(sources[i].Suites, suite.Name)

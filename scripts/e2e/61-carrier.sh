@@ -86,7 +86,7 @@ check "one tar x, bootstrap.sh, Debian's own key: docker is installed, the unit 
 by_localhost() {
 	rm -rf "$root/media/stick" # pulled out
 	! grep -rh '^URIs:' "$root/etc/apt/sources.list.d" | grep -v '^URIs: http://127.0.0.1:8000/upstream/'
-	alone apt-get -q update 2>update.err
+	alone apt-get -q update 2>&1 | tee update.err
 	updated update.err
 	alone apt-get -q -y --no-install-recommends install hello
 	healthy
@@ -134,7 +134,7 @@ by_pod() {
 	healthy
 	in_root hello
 	! [ -e "$root/etc/apt/sources.list" ]
-	alone apt-get -q update 2>update.err
+	alone apt-get -q update 2>&1 | tee update.err
 	updated update.err
 	alone apt-get -q -y --no-install-recommends -d install docker.io
 	alone mmoci host undo
