@@ -92,14 +92,11 @@ func isLoopback(host string) bool {
 // hostTLS is the system's roots, CAFile, and DIR/HOST/*.crt with client
 // certificates *.cert and *.key (docker's and containers-certs.d(5)). own tells
 // whether something was given for this host, which makes HTTPS the choice even on loopback.
+// Without own roots the system's are read by the first handshake, and by none over plain HTTP.
 func hostTLS(host, caFile string, dirs []string) (config *tls.Config, own bool, err error) {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	config = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	config = &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
-		if err := addCA(pool, caFile); err != nil {
+		if err := addCA(config, caFile); err != nil {
 			return nil, false, err
 		}
 		own = true
@@ -116,7 +113,7 @@ func hostTLS(host, caFile string, dirs []string) (config *tls.Config, own bool, 
 			name := filepath.Join(dir, e.Name())
 			switch filepath.Ext(name) {
 			case ".crt":
-				err = addCA(pool, name)
+				err = addCA(config, name)
 			case ".cert":
 				err = addClientCert(config, name)
 			default:
@@ -131,12 +128,18 @@ func hostTLS(host, caFile string, dirs []string) (config *tls.Config, own bool, 
 	return config, own, nil
 }
 
-func addCA(pool *x509.CertPool, name string) error {
+// addCA adds a root to the system's.
+func addCA(config *tls.Config, name string) error {
 	pem, err := readSmall(name, maxCertFile)
 	if err != nil {
 		return fmt.Errorf("CA file: %w", err)
 	}
-	if !pool.AppendCertsFromPEM(pem) {
+	if config.RootCAs == nil {
+		if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+			config.RootCAs = x509.NewCertPool()
+		}
+	}
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("CA file %s: no PEM certificate in it", name)
 	}
 	return nil

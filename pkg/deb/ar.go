@@ -11,6 +11,7 @@ const (
 	arMagic     = "!<arch>\n"
 	arHeaderLen = 60
 	arHeaderEnd = "`\n"
+	minSeek     = 64 << 10 // less is read in one call as well
 )
 
 // Member is a member of the ar archive that a .deb is.
@@ -103,9 +104,10 @@ func (a *arReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// skip reads up to the end of the current member, padding included, whose
-// value nobody looks at.
+// skip goes to the end of the current member, padding included, whose value
+// nobody looks at.
 func (a *arReader) skip() error {
+	a.seek()
 	if _, err := io.Copy(io.Discard, a); err != nil {
 		return fmt.Errorf("member content: %w", err)
 	}
@@ -115,6 +117,21 @@ func (a *arReader) skip() error {
 	}
 	a.pad = 0
 	return nil
+}
+
+// seek goes to the last byte of the current member, where the reader underneath
+// can: that one is read, and tells that the file reaches so far.
+func (a *arReader) seek() {
+	s, ok := a.r.(io.Seeker)
+	if !ok || a.left <= minSeek {
+		return
+	}
+	n := a.left - 1
+	if _, err := s.Seek(n, io.SeekCurrent); err != nil {
+		return // a pipe; it is where it was
+	}
+	a.off += n
+	a.left -= n
 }
 
 // full fills buf, or gives io.ErrUnexpectedEOF.

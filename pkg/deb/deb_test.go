@@ -125,6 +125,37 @@ func TestReadDeb(t *testing.T) {
 }
 
 // Control must take nothing from the reader that lies behind control.tar.
+// A file is gone over by Seek, a stream is read: both are told alike what it is, whole or cut.
+func TestReadDebSeeks(t *testing.T) {
+	t.Parallel()
+	whole := ar(arMember{"debian-binary", []byte("2.0\n")}, arMember{"control.tar.gz", pack(t, ".gz", controlTar(t))},
+		arMember{"data.tar", make([]byte, 3*minSeek+1)}, arMember{"_own", make([]byte, 2*minSeek)})
+	for _, n := range []int{len(whole), len(whole) - 1, len(whole) - minSeek, len(whole) - 2*minSeek, len(whole) - 2*minSeek - 30, len(whole) - 2*minSeek - arHeaderLen,
+		len(whole) - 2*minSeek - arHeaderLen - 1, len(whole) - 2*minSeek - arHeaderLen - 2, len(whole) - 3*minSeek, len(whole) - 5*minSeek, 400} {
+		read := &countingSeeker{Reader: bytes.NewReader(whole[:n])}
+		sought, err := ReadDeb(read)
+		streamed, err2 := ReadDeb(struct{ io.Reader }{bytes.NewReader(whole[:n])})
+		if fmt.Sprint(sought, err) != fmt.Sprint(streamed, err2) {
+			t.Errorf("%d bytes: as a file %v, %v; as a stream %v, %v", n, sought, err, streamed, err2)
+		}
+		if n == len(whole) && (err != nil || sought.Size != int64(n) || read.n > minSeek) {
+			t.Errorf("whole: %v; size %d of %d, %d bytes read", err, sought.Size, n, read.n)
+		}
+	}
+}
+
+// countingSeeker counts what is read of it.
+type countingSeeker struct {
+	*bytes.Reader
+	n int
+}
+
+func (c *countingSeeker) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
 func TestControlReadsNoFurther(t *testing.T) {
 	t.Parallel()
 	for _, ending := range endings {

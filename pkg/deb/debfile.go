@@ -40,6 +40,7 @@ func Control(r io.Reader) (Stanza, error) {
 // members by deb(5), without decompressing data.tar. debian-binary comes first
 // with format 2.x, then control.tar, then data.tar, each once, with members
 // whose name begins with "_" between them, and anything else only behind.
+// What nobody looks at is gone over by Seek if r is an io.Seeker.
 // Unlike dpkg it refuses a second control file in control.tar (a later one
 // replaces the earlier when dpkg unpacks), trailing bytes, and a file that ends
 // in the padding of its last member.
@@ -76,6 +77,14 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = err
 	}
 	return n, err
+}
+
+// Seek is the reader's underneath, if it has one.
+func (s *source) Seek(offset int64, whence int) (int64, error) {
+	if seeker, ok := s.r.(io.Seeker); ok {
+		return seeker.Seek(offset, whence)
+	}
+	return 0, errors.ErrUnsupported
 }
 
 // wrap tells the fault of the file from that of the reader.

@@ -33,33 +33,48 @@ const prealloc = 1 << 12
 // The error quotes the alternative that is malformed. The strings share the
 // memory of value.
 func ParseRelations(value, arch string) ([][]Relation, error) {
-	p := relationParser{s: value, arch: arch}
-	p.space()
-	if p.end() {
-		return nil, nil
-	}
 	commas := strings.Count(value, ",")
 	groups := make([][]Relation, 0, min(1+commas, prealloc))
 	all := make([]Relation, 0, min(1+commas+strings.Count(value, "|"), prealloc))
-	for !p.end() {
-		first := len(all)
-		for more := true; more; {
+	start := 0
+	err := EachRelation(value, arch, func(group int, r Relation) {
+		if group == len(groups) {
+			groups, start = append(groups, nil), len(all)
+		}
+		all = append(all, r)
+		groups[group] = all[start:len(all):len(all)]
+	})
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return groups, nil
+}
+
+// EachRelation reads such a value without allocating, for whoever looks at the
+// relations of a whole release: it calls visit with every alternative that
+// ParseRelations would give, in order, and the number of its group. Beside an
+// error visit has seen what stands before the fault.
+func EachRelation(value, arch string, visit func(group int, r Relation)) error {
+	p := relationParser{s: value, arch: arch}
+	p.space()
+	for group := 0; !p.end(); p.skip(',') {
+		any := false
+		for more := true; more; more = p.skip('|') {
 			start := p.i
 			rel, concerned, err := p.alternative()
 			if err != nil {
-				return nil, fmt.Errorf("relation %q: %w", p.excerpt(start), err)
+				return fmt.Errorf("relation %q: %w", p.excerpt(start), err)
 			}
 			if concerned {
-				all = append(all, rel)
+				any = true
+				visit(group, rel)
 			}
-			more = p.skip('|')
 		}
-		if len(all) > first {
-			groups = append(groups, all[first:len(all):len(all)])
+		if any {
+			group++
 		}
-		p.skip(',')
 	}
-	return groups, nil
+	return nil
 }
 
 // relationParser walks over the value of a relation field.

@@ -52,13 +52,14 @@ const (
 	xzHeaderMagic = "\xfd7zXZ\x00"
 	xzFooterMagic = "YZ"
 	xzFilterLZMA2 = 0x21
-	xzMinDict     = 4096 // the library takes no less
+	xzMinDict     = 4096     // the library takes no less
+	xzAhead       = 64 << 10 // of the input held in memory: most control.tar.xz are shorter
 )
 
 // newXZReader decompresses r with a dictionary of at most maxDict bytes: a
 // block that refers further back is corrupt to it.
 func newXZReader(r io.Reader, maxDict int64) *xzReader {
-	return &xzReader{in: xzInput{r: bufio.NewReader(r)}, maxDict: int(maxDict), sizes: sha256.New()}
+	return &xzReader{in: xzInput{r: bufio.NewReaderSize(r, xzAhead)}, maxDict: int(maxDict), sizes: sha256.New()}
 }
 
 // Read gives io.EOF only when the checks of all blocks, the index and the
@@ -111,8 +112,11 @@ func (z *xzReader) nextBlock() (end bool, err error) {
 		return false, err
 	}
 	z.sum, z.out, z.start = newXZCheck(z.check), 0, z.in.n
-	dict := max(min(z.head.dict, int64(z.maxDict)), xzMinDict)
-	z.block, err = lzma.Reader2Config{DictCap: int(dict)}.NewReader2(&z.in)
+	dict := min(z.head.dict, int64(z.maxDict))
+	if size, known := z.in.unpackedAhead(); known {
+		dict = min(dict, size) // no reference goes further back than the block is long
+	}
+	z.block, err = lzma.Reader2Config{DictCap: int(max(dict, xzMinDict))}.NewReader2(&z.in)
 	return false, err
 }
 

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +42,33 @@ func TestXZ(t *testing.T) {
 				t.Errorf("check %d, blocks of %d: %d bytes, %v", check, block, len(got), err)
 			}
 		}
+	}
+}
+
+// A control.tar of a few KiB declares 8 MiB of dictionary, as every dpkg-deb writes
+// it; no more is taken than the data can refer back.
+func TestXZSmallDictionary(t *testing.T) {
+	random := make([]byte, 40_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
+	text := slices.Concat(random, make([]byte, 100_000), random) // a reference nearly as far as it is long
+	var b bytes.Buffer
+	w, err := xz.WriterConfig{DictCap: 8 << 20}.NewWriter(&b)
+	check(t, err)
+	_, err = w.Write(text)
+	check(t, err)
+	check(t, w.Close())
+	if b.Len() > 60_000 {
+		t.Fatalf("%d bytes: the second half was not taken for the first", b.Len())
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got, err := io.ReadAll(newXZReader(bytes.NewReader(b.Bytes()), maxWindow))
+	runtime.ReadMemStats(&after)
+	if err != nil || !bytes.Equal(got, text) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 {
+		t.Errorf("%d bytes allocated", took)
 	}
 }
 

@@ -36,6 +36,41 @@ func (in *xzInput) ReadByte() (byte, error) {
 	return c, err
 }
 
+// unpackedAhead adds up how long the LZMA2 chunks before us are unpacked, as far
+// as their headers say so ("The .xz File Format" 5.3.1, LZMA2 by xz's
+// lzma2_decoder.c: a control byte, 16 bits of the unpacked size less one, and for
+// a compressed chunk its size less one and perhaps properties). known is false
+// if their end is not in the buffer. Nothing is consumed and nothing is believed
+// of it but how large a dictionary is of use.
+func (in *xzInput) unpackedAhead() (size int64, known bool) {
+	ahead, _ := in.r.Peek(xzAhead) // what there is; an error is told by the next Read
+	for len(ahead) > 0 && ahead[0] != 0 {
+		header, body := 3, 0
+		if len(ahead) < 6 {
+			return 0, false
+		}
+		control, unpacked := ahead[0], int64(ahead[1])<<8|int64(ahead[2])
+		switch {
+		case control >= 0x80:
+			unpacked |= int64(control&0x1f) << 16
+			header, body = 5, (int(ahead[3])<<8|int(ahead[4]))+1
+			if control >= 0xc0 {
+				header++
+			}
+		case control <= 2:
+			body = int(unpacked) + 1
+		default:
+			return 0, false // no LZMA2; the decoder says so
+		}
+		size += unpacked + 1
+		if header+body > len(ahead) {
+			return 0, false
+		}
+		ahead = ahead[header+body:]
+	}
+	return size, len(ahead) > 0
+}
+
 // padding reads the zero bytes that bring n to a multiple of four.
 func (in *xzInput) padding(n int64) error {
 	for ; n%4 != 0; n++ {
