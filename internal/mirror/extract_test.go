@@ -52,10 +52,18 @@ func memoryBlobs(debs []signedDeb, wrap func(snapshot.Blob, []byte) io.Reader) *
 			if wrap != nil {
 				r = wrap(b, data[b.Digest])
 			}
+			if s, ok := r.(io.ReadSeeker); ok && wrap != nil {
+				return &snapshot.Content{R: seekable{s}}, nil
+			}
 			return &snapshot.Content{R: io.NopCloser(r)}, nil
 		})
 	})
 }
+
+// seekable is a blob at a place that knows Range.
+type seekable struct{ io.ReadSeeker }
+
+func (seekable) Close() error { return nil }
 
 // fetching is a selection of the given .debs.
 func fetching(t testing.TB, s *snapshot.Snapshot, debs ...signedDeb) *Selection {
@@ -179,13 +187,14 @@ func TestHostileDebs(t *testing.T) {
 }
 
 // TestExtractKilled ends a run at each of its reads; a rerun has to finish, and
-// in between nothing may stand under a final name that is not whole.
+// in between nothing may stand under a final name that is not whole. What was
+// read stays under a temporary name, and is not read again.
 func TestExtractKilled(t *testing.T) {
 	t.Parallel()
 	debs := []signedDeb{goodDeb(t, "a"), goodDeb(t, "b"), goodDeb(t, "c")}
-	right := map[string]snapshot.Digest{}
+	right := map[string][]byte{}
 	for _, d := range debs {
-		right[debName(d.p.Name, d.p.Version, d.p.Architecture)] = snapshot.Sum(d.deb)
+		right[debName(d.p.Name, d.p.Version, d.p.Architecture)] = d.deb
 	}
 	for step := range 12 {
 		dir := memoryDir(t)
@@ -219,8 +228,9 @@ func TestExtractKilled(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if snapshot.Sum(data) != right[name] {
-				t.Fatalf("step %d: %s stands there after %v", step, name, err)
+			final, part := strings.CutPrefix(name, tempMark)
+			if part && !bytes.HasPrefix(right[final], data) || !part && !bytes.Equal(right[final], data) {
+				t.Fatalf("step %d: %s stands there", step, name)
 			}
 		}
 		got, err := fetching(t, memoryBlobs(debs, nil), debs...).Fetch(t.Context(), dir)

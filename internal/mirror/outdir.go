@@ -19,8 +19,11 @@ import (
 )
 
 // tempMark begins the names of files that are being written. They are never
-// what a user asked for, and a rerun removes those that a killed run left.
+// what a user asked for; a rerun goes on with those that a killed run left.
 const tempMark = ".mmoci-tmp-"
+
+// partOf is the temporary name of a file while it is being written.
+func partOf(name string) string { return path.Join(path.Dir(name), tempMark+path.Base(name)) }
 
 // outDir is an output directory under construction. A final name appears only
 // after its bytes were verified; what was there and is not ours is refused.
@@ -30,6 +33,7 @@ type outDir struct {
 	root   *os.Root
 	want   map[string]snapshot.Blob // by path, slash-separated
 	have   map[string]bool
+	parts  map[string]int64 // bytes that a run which ended early left of a file, unverified
 	total  int64
 	reused int64
 
@@ -45,7 +49,7 @@ type outDir struct {
 // there is an error and stays untouched. Errors that can be known before
 // anything is fetched are found here: a foreign file, no permission, no room.
 func openDir(dir string, want map[string]snapshot.Blob) (_ *outDir, err error) {
-	o := &outDir{dir: dir, want: want, have: map[string]bool{}}
+	o := &outDir{dir: dir, want: want, have: map[string]bool{}, parts: map[string]int64{}}
 	for _, b := range want {
 		o.total += b.Size
 	}
@@ -105,7 +109,7 @@ func (o *outDir) close() {
 func (o *outDir) path(name string) string { return filepath.Join(o.dir, filepath.FromSlash(name)) }
 
 // survey looks at what is there: files that verify are kept, temporary ones of
-// a killed run removed, everything else refused.
+// a killed run gone on with or removed, everything else refused.
 func (o *outDir) survey() error {
 	dirs := map[string]bool{".": true}
 	for name := range o.want {
@@ -140,10 +144,25 @@ func (o *outDir) survey() error {
 	})
 	for _, p := range leftovers {
 		if err == nil { // in a directory that is refused nothing is touched
-			err = o.root.Remove(p)
+			err = o.leftover(p)
 		}
 	}
 	return err
+}
+
+// leftover keeps what can be the beginning of a file that is still missing.
+func (o *outDir) leftover(p string) error {
+	name := path.Join(path.Dir(p), strings.TrimPrefix(path.Base(p), tempMark))
+	blob, wanted := o.want[name]
+	st, err := o.root.Lstat(p)
+	if err != nil {
+		return err
+	}
+	if !wanted || o.have[name] || !st.Mode().IsRegular() || st.Size() > blob.Size {
+		return o.root.Remove(p)
+	}
+	o.parts[name] = st.Size()
+	return nil
 }
 
 func (o *outDir) foreign(p string) error {
@@ -172,6 +191,9 @@ func (o *outDir) same(p string, b snapshot.Blob) error {
 // or the disk cannot hold it.
 func (o *outDir) room() error {
 	need := o.total - o.reused
+	for _, n := range o.parts {
+		need -= n
+	}
 	if len(o.have) == len(o.want) {
 		return nil
 	}

@@ -61,14 +61,22 @@ func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) e
 }
 
 // write fetches one blob into a temporary file and leaves it, verified, to the
-// next batch. Where one of several places gave wrong bytes, it begins anew at the next.
+// next batch. It goes on where an earlier run stopped; if that gives wrong bytes, and where one of
+// several places gave wrong ones, it begins anew. What came before a failure of the way stays, for a rerun.
 func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, vet vetting) error {
 	dir := path.Dir(name)
 	if err := o.mkdir(dir); err != nil {
 		return err
 	}
-	temp := path.Join(dir, tempMark+path.Base(name))
-	err := again(func() error { return o.transfer(ctx, s, name, temp) })
+	temp, from := partOf(name), o.parts[name]
+	err := again(func() error {
+		err := o.transfer(ctx, s, name, from)
+		if from > 0 && errors.Is(err, ErrIntegrity) {
+			from = 0
+			err = o.transfer(ctx, s, name, from)
+		}
+		return err
+	})
 	if err == nil && vet != nil {
 		err = vet(name, func() (io.ReadCloser, error) { return o.root.Open(temp) })
 	}
@@ -77,17 +85,28 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 		err = o.root.Chtimes(temp, mtime, mtime)
 	}
 	if err != nil {
-		o.root.Remove(temp)
+		if errors.Is(err, ErrIntegrity) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			o.root.Remove(temp)
+		}
 		return err
 	}
 	return o.done(temp, name)
 }
 
-// transfer streams a blob into a file; no error means that its bytes are right.
-func (o *outDir) transfer(ctx context.Context, s *snapshot.Snapshot, name, temp string) error {
-	w, err := o.root.OpenFile(temp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+// transfer streams a blob into its temporary file, of which the first from bytes
+// are taken for those of the blob; no error means that all its bytes are right.
+func (o *outDir) transfer(ctx context.Context, s *snapshot.Snapshot, name string, from int64) error {
+	flags := os.O_CREATE | os.O_RDWR
+	if from == 0 {
+		flags |= os.O_TRUNC
+	}
+	w, err := o.root.OpenFile(partOf(name), flags, 0o644)
 	if err != nil {
 		return err
+	}
+	if from > 0 {
+		// What is read of the part is written in its place again: the file is what was hashed.
+		s = s.WithBlobs(func(rest snapshot.Blobs) snapshot.Blobs { return resumedBlobs{rest, w, from} })
 	}
 	r, err := s.OpenBlob(ctx, o.want[name])
 	if err != nil {
@@ -142,10 +161,12 @@ func (o *outDir) undo() {
 	for _, name := range o.written {
 		o.root.Remove(name)
 	}
-	for _, p := range o.pending {
-		o.root.Remove(p[0])
-	}
 	o.pending = nil
+	for name := range o.want {
+		if !o.have[name] {
+			o.root.Remove(partOf(name))
+		}
+	}
 	for _, dir := range slices.Backward(o.made) {
 		o.root.Remove(dir)
 	}

@@ -22,7 +22,7 @@ type placesReader struct {
 
 	r      io.ReadCloser
 	cancel context.CancelCauseFunc
-	hash   hash.Hash
+	hash   hash.Hash // nil after a Seek
 	offset int64
 	spent  time.Duration // waited for the bytes of the present window
 	moved  int64
@@ -103,6 +103,20 @@ func skipTo(r io.Reader, offset int64) error {
 	return err
 }
 
+// Seek begins, before the first Read, at an offset from the start. The bytes before
+// it the caller has; as only the caller can tell whether they are right, a wrong end is no place's fault then.
+func (r *placesReader) Seek(offset int64, whence int) (int64, error) {
+	if whence != io.SeekStart || r.offset != 0 || offset < 0 || offset > r.blob.Size {
+		return 0, fmt.Errorf("blob %s: seek to %d: %w", r.blob.Digest, offset, errors.ErrUnsupported)
+	}
+	r.offset, r.hash = offset, nil
+	err := skipTo(r.r, offset)
+	if err != nil {
+		_, err = r.next(err)
+	}
+	return offset, err
+}
+
 // Read implements io.Reader. A wrong end is errElsewhere as long as there is another place.
 func (r *placesReader) Read(b []byte) (int, error) {
 	for {
@@ -113,7 +127,9 @@ func (r *placesReader) Read(b []byte) (int, error) {
 		n, err := r.read(b)
 		if n > 0 {
 			r.offset += int64(n)
-			r.hash.Write(b[:n])
+			if r.hash != nil {
+				r.hash.Write(b[:n])
+			}
 			return n, r.pace(n)
 		}
 		if err == nil {
@@ -162,7 +178,7 @@ func (r *placesReader) pace(n int) error {
 // several places gave a part of it, all are suspect but the last one, which is
 // then asked alone.
 func (r *placesReader) end() error {
-	if snapshot.Digest(r.hash.Sum(nil)) == r.blob.Digest {
+	if r.hash == nil || snapshot.Digest(r.hash.Sum(nil)) == r.blob.Digest {
 		return io.EOF // bytes behind the end would be nobody's: they are not read
 	}
 	err := fmt.Errorf("%w: blob %s: wrong bytes", ErrIntegrity, r.blob.Digest)
