@@ -28,6 +28,7 @@ missing_packages() {
 		binutils ar
 		busybox-static busybox
 		ca-certificates /etc/ssl/certs/ca-certificates.crt
+		chromium chromium
 		curl curl
 		debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 		debootstrap debootstrap

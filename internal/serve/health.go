@@ -88,20 +88,20 @@ func (ex *exchange) documented() *held {
 }
 
 func (ex *exchange) document(h *held, name, cache string) {
-	var data []byte
+	c := content{name: name, cache: cache}
 	switch name {
 	case "statement":
-		data = h.StatementBytes
+		c.blob, c.bytes = snapshot.BlobOf(h.StatementBytes), h.StatementBytes
 	case "table":
-		data = h.Table.Bytes()
+		c.blob, c.bytes = h.Statement.Table, h.Table.Bytes()
 	case "lock":
-		data = h.Lock
+		c.blob, c.from = h.Statement.Lock, h
 	default:
 		ex.fail(http.StatusNotFound, "nothing here; there are statement, table, lock, changes")
 		return
 	}
 	ex.snapshot = h.name
-	ex.content(content{blob: snapshot.BlobOf(data), name: name, cache: cache, bytes: data})
+	ex.content(c)
 }
 
 // snapshotError answers for an ID that leads to no snapshot.

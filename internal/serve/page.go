@@ -10,6 +10,7 @@ import (
 	"strings"
 	text "text/template"
 	"time"
+	"unicode"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -75,7 +76,16 @@ func (ex *exchange) html(name string, data any) {
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", securityPolicy)
 	h.Set("Referrer-Policy", "no-referrer")
-	ex.text(http.StatusOK, "text/html; charset=utf-8", b.Bytes())
+	ex.text(http.StatusOK, "text/html; charset=utf-8", bytes.Map(shown, b.Bytes()))
+}
+
+// shown replaces what is there and not to be seen: control characters, and the
+// format characters of which some turn the direction of writing, so that a name reads as another.
+func shown(r rune) rune {
+	if r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Cf) {
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 // turn waits until a page may be made; false if the client went away.
@@ -135,9 +145,9 @@ func (ex *exchange) frontPage() {
 		data.References = append(data.References, r)
 	}
 	if p := ex.s.rules.now.Load(); p != nil {
-		data.Policy = fmt.Sprintf("%d rules.", p.Rules())
+		data.Policy = fmt.Sprintf("Rules in force: %d.", p.Rules())
 		if ex.s.rules.logOnly {
-			data.Policy = fmt.Sprintf("%d rules, recorded and not enforced.", p.Rules())
+			data.Policy = fmt.Sprintf("Rules recorded and not enforced: %d.", p.Rules())
 		}
 	}
 	ex.html("front", data)

@@ -20,6 +20,7 @@ func pageServer(t *testing.T, o Options) (string, *snapshot.Snapshot, *snapshot.
 	}}.take(t, m)
 	second := spec{date: day(2), debs: map[string][]byte{
 		"docker/pool/stable/d/docker-ce/docker-ce_27~x+y_amd64.deb": []byte("27"), hostile: []byte("hostile"),
+		"docker/pool/y/turned\u202egnp.exe_1_all.deb": []byte("turned"),
 	}}.take(t, m)
 	g := newTag(first)
 	o.Sources = []Source{g}
@@ -41,18 +42,19 @@ func TestPages(t *testing.T) {
 	for target, wants := range map[string][]string{
 		"/": {newHeld(second).name, second.Root.String(), "28 d 0 h old", "curl -fsS http://site.example.org/setup/docker.sources",
 			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
-		"/?q=docker":                                    {"1 package with", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
-		"/?q=%3Cimg":                                    {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},
-		"/?q=%22%3E%3Cscript%3E":                        {"0 packages", `value="&#34;&gt;&lt;script&gt;"`},
-		"/docker/":                                      {`href="./dists/"`, `href="./pool/"`, `href="../mmoci/page.css"`},
-		"/docker/pool/x/":                               {"&lt;img src=x", `href="../../../mmoci/page.css"`},
-		"/upstream/docker/":                             {`href="./dists/"`, `href="./pool/"`},
-		"/upstream/docker/dists/bookworm/":              {"InRelease"},
-		"/upstream/docker/pool/":                        {`href="./stable/"`},
-		"/mmoci/changes":                                {newHeld(first).name, newHeld(second).name, "gone", ">26<", ">27~x"},
-		"/snapshot/" + newHeld(first).name + "/":        {first.Root.String(), "http://site.example.org/snapshot/" + newHeld(first).name + "/setup/docker.sources", `href="./docker/"`},
+		"/?q=docker":                             {"1 package with", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
+		"/?q=%3Cimg":                             {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},
+		"/?q=turned":                             {">turned\ufffdgnp.exe<", "turned%E2%80%AEgnp.exe"},
+		"/?q=%22%3E%3Cscript%3E":                 {"0 packages", `value="&#34;&gt;&lt;script&gt;"`},
+		"/docker/":                               {`href="./dists/"`, `href="./pool/"`, `href="../mmoci/page.css"`},
+		"/docker/pool/x/":                        {"&lt;img src=x", `href="../../../mmoci/page.css"`},
+		"/upstream/docker/":                      {`href="./dists/"`, `href="./pool/"`},
+		"/upstream/docker/dists/bookworm/":       {"InRelease"},
+		"/upstream/docker/pool/":                 {`href="./stable/"`},
+		"/mmoci/changes":                         {newHeld(first).name, newHeld(second).name, "gone", ">26<", ">27~x"},
+		"/snapshot/" + newHeld(first).name + "/": {first.Root.String(), "http://site.example.org/snapshot/" + newHeld(first).name + "/setup/docker.sources", `href="./docker/"`},
 		"/snapshot/" + newHeld(first).name + "/docker/": {`href="./pool/"`, `href="../../../mmoci/page.css"`},
-		"/snapshot/":                                    {"http://site.example.org/snapshot/ID/PREFIX"},
+		"/snapshot/": {"http://site.example.org/snapshot/ID/PREFIX"},
 	} {
 		a := request(t, base, "GET", target)
 		if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" || a.header.Get("Content-Security-Policy") != securityPolicy {

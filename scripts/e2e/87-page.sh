@@ -1,0 +1,162 @@
+# 87-page.sh: the server's page in a headless Chromium: what people do there, and what strangers' names cannot.
+#
+# KEEP_SHOTS, if set, is a directory that gets the screenshots.
+set -eu
+. "$E2E_TOP/scripts/e2e/lib.sh"
+
+site
+(cd "$E2E_TOP" && CGO_ENABLED=0 GOFLAGS=-buildvcs=false "${GO:-go}" build -trimpath -o "$work/browse.bin" ./scripts/browse)
+
+# browse: what standard input says, in a fresh profile.
+browse() {
+	rm -rf profile
+	./browse.bin "$work/profile"
+}
+
+# The layout of real packages, with the day before (which lacks hello) under the same tag.
+for s in docker site; do
+	"$mmoci" copy "oci:$shared/layout:$s" oci:layout:demo >&2
+done
+serve_start serve oci:layout:demo -f "$shared/site.yaml"
+
+# --- what people do
+
+search() {
+	browse >searched.txt <<-END
+		size 1280 800
+		open $serve/
+		click input[name=q]
+		type docker.io
+		enter
+		true document.querySelector("h1").innerText.includes("“docker.io”")
+		true [...document.querySelectorAll("td.name")].some(e => e.innerText == "docker.io")
+		print document.querySelector("td.name a").href
+		open $serve/
+		click input[name=q]
+		type no-such-package
+		enter
+		true document.querySelector("h1").innerText.startsWith("0 packages")
+		true document.querySelectorAll("td").length == 0
+	END
+	curl -sf "$(jq -r . searched.txt)" -o found.deb
+	same Package docker.io "$(dpkg-deb -f found.deb Package)"
+}
+check "a search finds a package and leads to its .deb" search
+
+copied() {
+	browse >copied.txt <<-END
+		open $serve/
+		click section.archive:has(a[href="./debian/"]) details summary
+		click section.archive:has(a[href="./debian/"]) details pre
+		copy
+		print navigator.clipboard.readText()
+		click section.archive:has(a[href="./debian/"]) > pre
+		copy
+		print navigator.clipboard.readText()
+	END
+	head -n 1 copied.txt | jq -r . >own.sources
+	curl -sf "$serve/setup/debian.sources" | diff -B - own.sources
+	# What was copied is what apt takes.
+	apt_own apt
+	cp own.sources apt/sources/debian.sources
+	own apt-get -q update >update.txt 2>&1
+	updated update.txt
+	own apt-get -q --print-uris download hello
+	# And the line for a host does what it says.
+	tail -n 1 copied.txt | jq -r . | sed "s,/etc/apt/sources.list.d/,$work/line.," >line.sh
+	sh -eu line.sh
+	diff -B line.debian.sources own.sources
+}
+check "one click selects the .sources text, and what is copied is what apt takes" copied
+
+compare() {
+	"$mmoci" diff oci:layout:demo "oci:$shared/layout:docker" >diff.txt || :
+	browse >changes.txt <<-END
+		open $serve/
+		follow nav a[href\$="changes"]
+		true document.querySelectorAll("tbody tr").length > 1
+		print [...document.querySelectorAll("tbody tr")].filter(r => r.cells[0].innerText == "hello").map(r => r.cells[3].innerText + ">" + r.cells[4].innerText)
+	END
+	jq -e 'length == 1 and (.[0] | test("^>[0-9]"))' changes.txt
+}
+check "compare shows what came since the snapshot before" compare
+
+looked() {
+	for p in "desktop 1000 620" "phone 390 720"; do
+		# shellcheck disable=SC2086 # words
+		set -- $p
+		browse <<-END
+			size $2 $3
+			open $serve/
+			true document.documentElement.scrollWidth <= $2
+			shot $work/$1.png
+			open $serve/?q=lib
+			true document.documentElement.scrollWidth <= $2
+			shot $work/$1-search.png
+			open $serve/mmoci/changes
+			true document.documentElement.scrollWidth <= $2
+			open $serve/debian/pool/
+			true document.documentElement.scrollWidth <= $2
+		END
+	done
+	[ -z "${KEEP_SHOTS:-}" ] || cp ./*.png "$KEEP_SHOTS"
+}
+check "at the widths of a desktop and of a phone nothing sticks out" looked
+
+# --- what strangers' names cannot
+
+./browse.bin hostile "$work/hostile"
+cat >policy.yaml <<-'END'
+	rules:
+	- {name: "<u>old</u>", deny: docker-ce, version: "<< 28", reason: "<script>alert(9)</script> & \"old\""}
+END
+serve_start hostile oci:hostile:latest --policy policy.yaml
+id=$(curl -sf "$serve/readyz" | sed 's/.* //')
+harmless() {
+	elements='"a body br button code dd details div dl dt footer form h1 h2 head header html input li link main meta nav p pre section span summary table tbody td th thead title tr ul"'
+	for page in "/" "/?q=evil" "/?q=img" "/?q=docker" "/?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E" "/mmoci/changes" "/docker/pool/" \
+		"/docker/pool/1/" "/snapshot/" "/snapshot/$id/" "/docker/dists/bookworm/" "/setup/" "/setup/policy.pref" "/docker/dists/bookworm/Release" \
+		"/docker/dists/bookworm/main/binary-amd64/Packages"; do
+		cat <<-END
+			open $serve$page
+			true [...document.querySelectorAll("*")].every(e => $elements.split(" ").includes(e.localName))
+			true [...document.querySelectorAll("*")].every(e => [...e.attributes].every(a => !a.name.startsWith("on") && (a.name != "style" || document.contentType == "text/plain")))
+			true [...document.querySelectorAll("[href], [action]")].every(e => (e.href || e.action).startsWith("$serve/"))
+			true document.getElementById("injected") == null
+			true !/[\u202a-\u202e\u2066-\u2069]/.test(document.body.innerText) || document.contentType == "text/plain"
+			true document.scripts.length == 0 && document.images.length == 0
+		END
+	done >commands.txt
+	# They are there, as words.
+	cat >>commands.txt <<-END
+		size 1280 800
+		open $serve/?q=evil
+		true document.querySelectorAll("tbody tr").length == 4
+		true document.body.innerText.includes("<script>alert(2)</script>")
+		shot $work/hostile.png
+		open $serve/?q=docker
+		true document.body.innerText.includes('<script>alert(9)</script> & "old"')
+	END
+	browse <commands.txt
+	[ -z "${KEEP_SHOTS:-}" ] || cp hostile.png "$KEEP_SHOTS"
+}
+check "hostile names, versions, reasons, paths and descriptions are words: no element, no dialog, no violation, no other host" harmless
+
+# The same names in a page that does not care: the browser does tell.
+careless() {
+	mkdir -p careless
+	curl -sf "$serve/?q=evil" | sed 's/&lt;/</g; s/&gt;/>/g; s/&#34;/"/g' >careless/index.html
+	nginx_start careless-nginx "$work/careless"
+	refused 1 'did more than show text' browse <<-END
+		open $nginx/index.html
+	END
+	# Under our policy its script does not run, and that is told too.
+	sed -i 's/root [^;]*;/& add_header Content-Security-Policy "default-src '"'none'"'";/' careless-nginx.conf
+	stop "$pid"
+	start careless-nginx nginx -e "$work/careless-nginx.error" -c "$work/careless-nginx.conf"
+	eventually curl -sf -o careless.d "$nginx/index.html"
+	refused 1 'ContentSecurityPolicy' browse <<-END
+		open $nginx/index.html
+	END
+}
+check "the same without escaping is noticed" careless
