@@ -26,7 +26,10 @@ func (a *app) ls() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list := mirror.List(s)
+		list, err := mirror.List(cmd.Context(), s)
+		if err != nil {
+			return err
+		}
 		if asJSON {
 			return a.printJSON(list)
 		}
@@ -71,7 +74,11 @@ func (a *app) why() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		l, err := config.ParseLock("lock", s.Lock)
+		text, err := s.ReadLock(cmd.Context())
+		if err != nil {
+			return err
+		}
+		l, err := config.ParseLock("lock", text)
 		if err != nil {
 			return err
 		}

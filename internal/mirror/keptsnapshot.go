@@ -20,10 +20,10 @@ const (
 	// maxKeptSnapshots is how many snapshots' documents are kept: the newest.
 	maxKeptSnapshots = 8
 	maxKeptHeader    = 1 << 20
-	maxKept          = maxKeptHeader + artifact.MaxStatement + artifact.MaxTable + artifact.MaxLock
+	maxKept          = maxKeptHeader + artifact.MaxStatement + artifact.MaxTable
 )
 
-// keptHeader is the first line of a kept snapshot; statement, table and lock
+// keptHeader is the first line of a kept snapshot; statement and table
 // follow it, and Sum is of them. The file is named by the root's hex digits.
 type keptHeader struct {
 	Signed    bool      `json:"signed"`
@@ -32,13 +32,20 @@ type keptHeader struct {
 	Release   []keptRef `json:"release"`
 	Statement int       `json:"statement"`
 	Table     int       `json:"table"`
-	Lock      int       `json:"lock"`
+	Lock      keptRef   `json:"lock"`
 	Sum       string    `json:"sum"`
 }
 
 type keptRef struct {
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
+}
+
+func refTo(b snapshot.Blob) keptRef { return keptRef{b.Digest.String(), b.Size} }
+
+func (r keptRef) blob() (snapshot.Blob, error) {
+	d, err := snapshot.ParseDigest(r.Digest)
+	return snapshot.Blob{Digest: d, Size: r.Size}, err
 }
 
 // keepSnapshot writes what a snapshot says of itself, which was read under its
@@ -48,13 +55,13 @@ func keepSnapshot(dir string, s *snapshot.Sealed) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	body := slices.Concat(s.Statement, s.Table, s.Lock)
+	body := slices.Concat(s.Statement, s.Table)
 	h := keptHeader{
-		Signed: s.Signed, Date: s.Date, Encoder: s.Encoder,
-		Statement: len(s.Statement), Table: len(s.Table), Lock: len(s.Lock), Sum: snapshot.Sum(body).String(),
+		Signed: s.Signed, Date: s.Date, Encoder: s.Encoder, Lock: refTo(s.Lock),
+		Statement: len(s.Statement), Table: len(s.Table), Sum: snapshot.Sum(body).String(),
 	}
 	for _, b := range s.Release {
-		h.Release = append(h.Release, keptRef{b.Digest.String(), b.Size})
+		h.Release = append(h.Release, refTo(b))
 	}
 	line, err := json.Marshal(h)
 	if err != nil {
@@ -117,19 +124,21 @@ func readKept(dir string, root snapshot.Digest) (*snapshot.Sealed, error) {
 	if err := json.Unmarshal(line, &h); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", name, err, fs.ErrNotExist)
 	}
-	if snapshot.Sum(body).String() != h.Sum || h.Statement < 0 || h.Table < 0 || h.Lock < 0 || h.Statement+h.Table+h.Lock != len(body) {
+	if snapshot.Sum(body).String() != h.Sum || h.Statement < 0 || h.Table < 0 || h.Statement+h.Table != len(body) {
 		return nil, fmt.Errorf("%s: damaged: %w", name, fs.ErrNotExist)
 	}
 	s := &snapshot.Sealed{
 		Root: root, Signed: h.Signed, Date: h.Date, Encoder: h.Encoder,
-		Statement: body[:h.Statement], Table: body[h.Statement : h.Statement+h.Table], Lock: body[h.Statement+h.Table:],
+		Statement: body[:h.Statement], Table: body[h.Statement:],
 	}
 	for _, r := range h.Release {
-		d, err := snapshot.ParseDigest(r.Digest)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", name, err, fs.ErrNotExist)
-		}
-		s.Release = append(s.Release, snapshot.Blob{Digest: d, Size: r.Size})
+		b, bad := r.blob()
+		err = errors.Join(err, bad)
+		s.Release = append(s.Release, b)
+	}
+	var bad error
+	if s.Lock, bad = h.Lock.blob(); errors.Join(err, bad) != nil {
+		return nil, fmt.Errorf("%s: %w: %w", name, errors.Join(err, bad), fs.ErrNotExist)
 	}
 	return s, nil
 }

@@ -24,9 +24,13 @@ type Listed struct {
 
 // List lists the packages of a snapshot in order of path. It reads the table
 // and the lock, which are hints: what it prints is not proved.
-func List(s *snapshot.Snapshot) []Listed {
+func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
+	lock, err := s.ReadLock(ctx)
+	if err != nil {
+		return nil, err
+	}
 	component := map[string]string{}
-	if l, err := config.ParseLock("lock", s.Lock); err == nil {
+	if l, err := config.ParseLock("lock", lock); err == nil {
 		for _, a := range l.Archives {
 			for _, p := range a.Packages {
 				component[a.Prefix+" "+p.Digest] = p.Component
@@ -45,7 +49,7 @@ func List(s *snapshot.Snapshot) []Listed {
 		}
 		out = append(out, l)
 	}
-	return out
+	return out, nil
 }
 
 // OpenUnverified opens a snapshot for what only looks or hands on: ls, serve.

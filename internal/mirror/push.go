@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -110,10 +109,8 @@ func (p Pushing) freeze(ctx context.Context, old, held *snapshot.Snapshot) (*Fro
 		if p.DateAuto {
 			f.NotBefore = old.Statement.Date
 		}
-		for prefix, keys := range heldKeys(old) {
-			if f.Known[prefix] == nil {
-				f.Known[prefix] = keys
-			}
+		if err := p.holdKeys(ctx, old, f.Known); err != nil {
+			return nil, err
 		}
 	}
 	frozen, err := Freeze(ctx, f)
@@ -133,16 +130,26 @@ func (p Pushing) freeze(ctx context.Context, old, held *snapshot.Snapshot) (*Fro
 	return frozen, nil
 }
 
-// heldKeys are the keys from the network that the lock of a snapshot pins.
-func heldKeys(s *snapshot.Snapshot) map[string][]string {
-	if !bytes.Contains(s.Lock, []byte("\nkey-url ")) {
-		return nil // a lock of a whole release is megabytes long
-	}
-	l, err := config.ParseLock("lock", s.Lock)
-	if err != nil {
+// holdKeys adds the keys from the network that the previous snapshot's lock pins.
+// The lock of a whole release is megabytes long, and is read only where a key comes from the network.
+func (p Pushing) holdKeys(ctx context.Context, old *snapshot.Snapshot, known map[string][]string) error {
+	if !slices.ContainsFunc(p.Plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" }) {
 		return nil
 	}
-	return KnownKeys(l)
+	text, err := old.ReadLock(ctx)
+	if err != nil {
+		return fmt.Errorf("keys that the previous snapshot pins: %w", err)
+	}
+	l, err := config.ParseLock("lock of the previous snapshot", text)
+	if err != nil {
+		return err
+	}
+	for prefix, keys := range KnownKeys(l) {
+		if known[prefix] == nil {
+			known[prefix] = keys
+		}
+	}
+	return nil
 }
 
 // write packs and pushes, or only packs.

@@ -105,7 +105,11 @@ func (q RollingBack) date(now, old *snapshot.Statement) (time.Time, error) {
 // redate freezes an old snapshot's files under another date.
 func redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer archive.Signer) (*snapshot.Snapshot, error) {
 	st := old.Statement
-	lock, err := config.ParseLock("lock", old.Lock)
+	text, err := old.ReadLock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := config.ParseLock("lock", text)
 	if err != nil {
 		return nil, err
 	}

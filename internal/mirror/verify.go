@@ -47,7 +47,7 @@ func Verify(ctx context.Context, q Verifying) (*Report, error) {
 	}
 	v.carries()
 	v.rows()
-	v.lock()
+	v.lock(ctx)
 	if err := v.graph(ctx); err != nil {
 		return v.report, err
 	}

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -10,14 +11,19 @@ import (
 
 // lock holds the lock against statement and table: its date, archives, Releases,
 // indices and packages. Its reasons are the site's word.
-func (v *verifier) lock() {
-	l, err := config.ParseLock("lock", v.Snapshot.Lock)
+func (v *verifier) lock(ctx context.Context) {
+	text, err := v.Snapshot.ReadLock(ctx)
+	if err != nil {
+		v.fail("%s", err)
+		return
+	}
+	l, err := config.ParseLock("lock", text)
 	if err != nil {
 		v.fail("lock: %s", err)
 		return
 	}
 	st := v.Snapshot.Statement
-	if string(l.Encode()) != string(v.Snapshot.Lock) {
+	if string(l.Encode()) != string(text) {
 		v.fail("lock: not in canonical form")
 	}
 	if !l.Date.Equal(st.Date) {

@@ -104,13 +104,15 @@ func parseTop(ctx context.Context, p place, d descriptor, data []byte) (*top, er
 
 // seal reads what the core holds.
 func (t *top) seal(ctx context.Context, p place) (*snapshot.Sealed, error) {
-	s := &snapshot.Sealed{Root: t.root.Digest, Signed: t.core.layers[0].mediaType == typeSignedStatement, Blobs: p}
+	s := &snapshot.Sealed{
+		Root: t.root.Digest, Signed: t.core.layers[0].mediaType == typeSignedStatement, Lock: t.core.layers[2].Blob, Blobs: p,
+	}
 	g, each := errgroup.WithContext(ctx)
 	for i, part := range []struct {
 		what  string
 		limit int64
 		into  *[]byte
-	}{{"statement", MaxStatement, &s.Statement}, {"table", MaxTable, &s.Table}, {"lock", MaxLock, &s.Lock}} {
+	}{{"statement", MaxStatement, &s.Statement}, {"table", MaxTable, &s.Table}} {
 		g.Go(func() (err error) {
 			*part.into, err = readBlob(each, p, part.what, t.core.layers[i].Blob, part.limit)
 			return err

@@ -159,16 +159,10 @@ func (p *packed) packCore(s *snapshot.Snapshot) error {
 		{descriptor: p.keep(typeConfig, p.config)},
 		{descriptor: p.keep(statement, s.StatementBytes)},
 		{descriptor: p.keep(typeTable, s.Table.Bytes())},
-		{descriptor: p.keep(typeLock, s.Lock)},
+		{descriptor: descriptor{typeLock, s.Statement.Lock}},
 	}
-	for _, part := range []struct {
-		name string
-		got  snapshot.Blob
-		want snapshot.Blob
-	}{{"table", p.tops[2].Blob, s.Statement.Table}, {"lock", p.tops[3].Blob, s.Statement.Lock}} {
-		if part.got != part.want {
-			return fmt.Errorf("%s: the statement binds %s, the snapshot has %s", part.name, part.want.Digest, part.got.Digest)
-		}
+	if got := p.tops[2].Blob; got != s.Statement.Table {
+		return fmt.Errorf("table: the statement binds %s, the snapshot has %s", s.Statement.Table.Digest, got.Digest)
 	}
 	p.tops = append(p.tops, signatureFiles(s.Statement)...)
 	m := manifest{config: p.tops[0].descriptor}

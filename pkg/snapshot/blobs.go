@@ -27,6 +27,8 @@ type Content struct {
 	// Verified, if not nil, is called once when the bytes read from R were
 	// found to be right, so that the next Open can set File.
 	Verified func()
+	// From is where the bytes come from, for logs: a store, a place, an upstream. "" if nobody said.
+	From string
 }
 
 // BlobsFunc makes a function a Blobs.

@@ -17,7 +17,7 @@ type Sealed struct {
 	Date      time.Time // of the config, must equal the statement's
 	Encoder   int       // of the config, likewise
 	Table     []byte
-	Lock      []byte
+	Lock      Blob   // the core's, must be the statement's; it is read by who asks for it
 	Release   []Blob // the core's other layers, must be exactly the statement's signature files
 	Blobs     Blobs
 }
@@ -53,7 +53,7 @@ func (s *Sealed) Unseal(keyring *archive.Keyring) (*Snapshot, error) {
 	}
 	return &Snapshot{
 		Root: s.Root, Statement: st, StatementBytes: s.Statement, Signed: s.Signed,
-		Table: table, Lock: s.Lock, blobs: s.Blobs,
+		Table: table, blobs: s.Blobs,
 	}, nil
 }
 
@@ -104,8 +104,8 @@ func (s *Sealed) bind(st *Statement) error {
 	if got := BlobOf(s.Table); got != st.Table {
 		return fmt.Errorf("table: %s, statement %s", got, st.Table)
 	}
-	if got := BlobOf(s.Lock); got != st.Lock {
-		return fmt.Errorf("lock: %s, statement %s", got, st.Lock)
+	if s.Lock != st.Lock {
+		return fmt.Errorf("lock: %s, statement %s", s.Lock, st.Lock)
 	}
 	want := st.ReleaseBlobs()
 	for i, b := range s.Release {

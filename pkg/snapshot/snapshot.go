@@ -18,7 +18,6 @@ type Snapshot struct {
 	StatementBytes []byte
 	Signed         bool
 	Table          *Table
-	Lock           []byte
 
 	small memory // looked into before blobs
 	blobs Blobs  // nil: everything is in small
@@ -32,6 +31,8 @@ type File struct {
 	// Seeker is set when the content is verified already; it may be an
 	// *os.File, so that it can be sent by sendfile.
 	Seeker io.ReadSeeker
+	// From is where the bytes come from, for logs ([Content]).
+	From string
 }
 
 // Open opens a file by its served path ([Table.Resolve]). ErrNotExist if there
@@ -89,7 +90,7 @@ func fromContent(row Row, c *Content) (*File, error) {
 	if c.File == nil {
 		r := NewReader(c.R, row.Blob())
 		r.onRight = c.Verified
-		return &File{Row: row, Reader: r}, nil
+		return &File{Row: row, Reader: r, From: c.From}, nil
 	}
 	var src io.ReadCloser = c.File
 	if c.R != nil {
@@ -125,6 +126,16 @@ func (s *Snapshot) ReadBlob(ctx context.Context, b Blob, limit int64) ([]byte, e
 		return nil, err
 	}
 	return buf.Bytes(), nil
+}
+
+// ReadLock reads the lock, verified by the statement's digest. A lock of a
+// whole release is as large as its index, and only those who explain a snapshot read it.
+func (s *Snapshot) ReadLock(ctx context.Context) ([]byte, error) {
+	data, err := s.ReadBlob(ctx, s.Statement.Lock, MaxLock)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	return data, nil
 }
 
 // Blobs is where the snapshot's content comes from, unverified; for a packer

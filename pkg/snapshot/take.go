@@ -50,7 +50,8 @@ func Take(f Frozen) (*Snapshot, error) {
 	if err := st.checkFiles(table, small); err != nil {
 		return nil, err
 	}
-	s := &Snapshot{Statement: &st, StatementBytes: text, Table: table, Lock: f.Lock, small: small, blobs: f.Blobs}
+	small[st.Lock.Digest] = f.Lock
+	s := &Snapshot{Statement: &st, StatementBytes: text, Table: table, small: small, blobs: f.Blobs}
 	if err := st.checkSigned(f.Signer != nil); err != nil {
 		return nil, err
 	}

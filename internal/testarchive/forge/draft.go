@@ -45,8 +45,12 @@ func Mallory() *testarchive.Key { return testarchive.NewKey("Mallory") }
 func Open(t testing.TB, s *snapshot.Snapshot) *Draft {
 	t.Helper()
 	st := s.Statement
+	lock, err := s.ReadLock(context.Background())
+	if err != nil {
+		t.Fatalf("forge: %v", err)
+	}
 	d := &Draft{
-		t: t, Date: st.Date, Valid: st.ValidUntil, Encoder: st.Encoder, Lock: s.Lock, original: s.StatementBytes, signed: s.Signed,
+		t: t, Date: st.Date, Valid: st.ValidUntil, Encoder: st.Encoder, Lock: lock, original: s.StatementBytes, signed: s.Signed,
 		Rows: map[string]snapshot.Row{}, blobs: map[snapshot.Digest][]byte{},
 	}
 	for _, a := range st.Archives {

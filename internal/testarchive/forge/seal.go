@@ -42,7 +42,8 @@ func (d *Draft) Seal(m Making) *snapshot.Snapshot {
 		Table: snapshot.BlobOf(table.Bytes()), Lock: snapshot.BlobOf(c.Lock),
 	}
 	slices.SortFunc(st.Archives, func(a, b snapshot.Archive) int { return cmp.Compare(a.Prefix, b.Prefix) })
-	s := &snapshot.Snapshot{Statement: &st, StatementBytes: encode(&st), Table: table, Lock: c.Lock}
+	c.blobs[st.Lock.Digest] = c.Lock
+	s := &snapshot.Snapshot{Statement: &st, StatementBytes: encode(&st), Table: table}
 	switch m {
 	case Kept:
 		s.StatementBytes, s.Signed = c.original, c.signed

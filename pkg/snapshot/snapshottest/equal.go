@@ -20,8 +20,13 @@ func Equal(ctx context.Context, a, b *snapshot.Snapshot) error {
 	if a.Signed != b.Signed || !bytes.Equal(a.StatementBytes, b.StatementBytes) {
 		return fmt.Errorf("statement: signed %t and %t\n%s\nand\n%s", a.Signed, b.Signed, a.StatementBytes, b.StatementBytes)
 	}
-	if !bytes.Equal(a.Lock, b.Lock) {
-		return fmt.Errorf("lock:\n%s\nand\n%s", a.Lock, b.Lock)
+	lockA, errA := a.ReadLock(ctx)
+	lockB, errB := b.ReadLock(ctx)
+	if err := errors.Join(errA, errB); err != nil {
+		return err
+	}
+	if !bytes.Equal(lockA, lockB) {
+		return fmt.Errorf("lock:\n%s\nand\n%s", lockA, lockB)
 	}
 	if !bytes.Equal(a.Table.Bytes(), b.Table.Bytes()) {
 		return fmt.Errorf("table: %d rows in %d bytes and %d rows in %d bytes differ",

@@ -74,8 +74,8 @@ func testStatement(t *testing.T, s *snapshot.Snapshot) {
 	if got := snapshot.BlobOf(s.Table.Bytes()); got != s.Statement.Table {
 		t.Errorf("table: %s, statement %s", got, s.Statement.Table)
 	}
-	if got := snapshot.BlobOf(s.Lock); got != s.Statement.Lock {
-		t.Errorf("lock: %s, statement %s", got, s.Statement.Lock)
+	if lock, err := s.ReadLock(t.Context()); err != nil || snapshot.BlobOf(lock) != s.Statement.Lock {
+		t.Errorf("lock: %v; %s, statement %s", err, snapshot.BlobOf(lock), s.Statement.Lock)
 	}
 	for _, f := range s.Statement.SuiteFiles() {
 		if r, ok := s.Table.Find(f.Path); !ok || r.Blob() != f.Blob {
