@@ -68,14 +68,14 @@ clear() {
 	good "$2" --keyring "$1" --output "$3" "$2"
 }
 
-# good WHAT OPTION...: gpgv finds one good signature, as apt demands; its exit code would want all.
+# good WHAT OPTION...: gpgv finds one good signature and none that a key it knows did not make, as apt demands; its exit code would want all.
 # A key that has expired since counts (SPEC section 12), a revoked one and weak digests (not SHA256, 384, 512) do not.
 good() {
 	what=$1
 	shift
 	gpgv --status-fd 3 "$@" 3>"$work/status" 2>"$work/gpgv" || :
-	signer=$(awk '$2 == "NEWSIG" { ok = 0 } $2 == "GOODSIG" || $2 == "EXPKEYSIG" { ok = 1 }
-		$2 == "VALIDSIG" && ok && $10 ~ /^(8|9|10)$/ { print $12, $4; exit }' "$work/status")
+	signer=$(awk '$2 == "NEWSIG" { ok = 0 } $2 == "GOODSIG" || $2 == "EXPKEYSIG" { ok = 1 } $2 == "BADSIG" { bad = 1 }
+		$2 == "VALIDSIG" && ok && $10 ~ /^(8|9|10)$/ && by == "" { by = $12 " " $4 } END { if (!bad) print by }' "$work/status")
 	[ -n "$signer" ] || { cat "$work/gpgv" >&2; fail "no good signature: ${what##*/}"; }
 	say "  ${what##*/}: signed by ${signer% *} on ${signer#* }"
 }

@@ -51,7 +51,7 @@ type How struct {
 // Digest the text comes back Unverified: callers decide what may be done with
 // that. With both, both must hold.
 type Trust struct {
-	Keyring *Keyring // any one good signature by one of these keys suffices, every signature is tried
+	Keyring *Keyring // one good signature by one of these keys suffices, unless a bad one stands beside it (SPEC section 12)
 	Digest  string   // "sha256:<hex>" of the whole file (InRelease), believed as given
 }
 

@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
@@ -9,16 +8,12 @@ import (
 	"strings"
 	"time"
 
-	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
 // maxSignatures bounds the signatures tried on one text; Debian has three.
 const maxSignatures = 64
-
-// maxRenewals bounds at how many later self-signatures a key is looked at.
-const maxRenewals = 32
 
 // minRSABits is apt's APT::Key::Assert-Pubkey-Algo ">=rsa2048".
 const minRSABits = 2048
@@ -40,7 +35,7 @@ func policy(at time.Time) *packet.Config {
 }
 
 // verifySignatures tries every signature of blocks over message; one good one
-// by a key of ring suffices. The error says of each why it does not count.
+// by a key of ring suffices, unless another spoils it. The error says of each why it does not count.
 func verifySignatures(message []byte, blocks [][]byte, ring *Keyring) (How, error) {
 	sigs, err := readSignatures(blocks)
 	if err != nil {
@@ -48,26 +43,55 @@ func verifySignatures(message []byte, blocks [][]byte, ring *Keyring) (How, erro
 	}
 	var how How
 	var bad []string
-	for _, s := range sigs {
+	spoiled := false
+	for i := range sigs {
+		s := &sigs[i]
 		h, err := s.verify(message, ring)
 		switch {
 		case err != nil:
+			s.err = err
 			bad = append(bad, s.name()+" "+err.Error())
+			spoiled = spoiled || errors.Is(err, errUnreadable) && how.Kind != Signed
 		case how.Kind != Signed:
 			how = h
 		}
 	}
-	if how.Kind == Signed {
+	spoiled = spoiled || slices.ContainsFunc(sigs, func(s signature) bool { return s.spoils(how, ring) })
+	switch {
+	case how.Kind != Signed && len(bad) == 0:
+		bad = []string{"none at all"}
+	case how.Kind == Signed && spoiled:
+		return How{}, fmt.Errorf("%w: a good signature by %s, but apt would refuse it for another beside it: %s", ErrIntegrity, how.Signer, strings.Join(bad, "; "))
+	case how.Kind == Signed:
 		if len(bad) > 0 {
 			how.Detail = fmt.Sprintf("%d of %d signatures do not count: %s", len(bad), len(sigs), strings.Join(bad, "; "))
 		}
 		return how, nil
 	}
-	if len(bad) == 0 {
-		bad = []string{"none at all"}
-	}
 	return How{}, fmt.Errorf("%w: no good signature by a trusted key: signatures: %s; trusted: %s",
 		ErrIntegrity, strings.Join(bad, "; "), ring.describe())
+}
+
+// Why a signature does not count, where it matters to those beside it.
+var (
+	errDoesNotFit = errors.New("is bad: the text was changed or the signature damaged")
+	errUnreadable = errors.New("cannot be read")
+	errWeakDigest = errors.New("is made with the weak digest")
+)
+
+// spoils tells whether s, which does not count, lets apt refuse what good, a signature by a
+// key of ring, is over: it is by a trusted key and does not fit the text, or by
+// the very key of the good one with a weak digest (MD5 packets do not tell the
+// key). apt refuses what gpgv cannot read, too, if it comes before the good one. The signatures of other keys, of keys
+// that expired or were revoked, and weak ones of other trusted keys leave a good one as it is.
+func (s signature) spoils(good How, ring *Keyring) bool {
+	switch {
+	case errors.Is(s.err, errDoesNotFit):
+		return true
+	case errors.Is(s.err, errWeakDigest):
+		return s.Signature == nil || slices.ContainsFunc(ring.issuers(s.Signature), func(k *publicKey) bool { return k.fingerprint == good.Signer })
+	}
+	return false
 }
 
 // describe lists the keys for an error.
@@ -90,8 +114,8 @@ func (k *Keyring) describe() string {
 
 // signature is one packet of a signature block, read or not.
 type signature struct {
-	*packet.Signature
-	err error
+	*packet.Signature       // nil if it could not be read
+	err               error // why it does not count
 }
 
 // readSignatures reads the packets one by one: a broken one does not hide the others.
@@ -120,15 +144,15 @@ func readSignatures(blocks [][]byte) ([]signature, error) {
 
 func readSignature(p *packet.OpaquePacket) signature {
 	if weak := weakDigest(p.Contents); weak != "" {
-		return signature{err: errors.New("is made with the weak digest " + weak)}
+		return signature{err: fmt.Errorf("%w %s", errWeakDigest, weak)}
 	}
 	parsed, err := p.Parse()
 	if err != nil {
-		return signature{err: fmt.Errorf("signature: %w", err)}
+		return signature{err: fmt.Errorf("%w: %w", errUnreadable, err)}
 	}
 	sig, ok := parsed.(*packet.Signature)
 	if !ok {
-		return signature{err: errors.New("not a signature packet")}
+		return signature{err: errUnreadable}
 	}
 	return signature{Signature: sig}
 }
@@ -206,7 +230,7 @@ func (s signature) acceptable() error {
 	case s.SigType != packet.SigTypeBinary && s.SigType != packet.SigTypeText:
 		return fmt.Errorf("is of type 0x%02x, not over a document", uint8(s.SigType))
 	case !slices.Contains(strongHashes, s.Hash):
-		return fmt.Errorf("is made with the weak digest %s", s.Hash)
+		return fmt.Errorf("%w %s", errWeakDigest, s.Hash)
 	}
 	for _, n := range s.Notations {
 		if n.IsCritical {
@@ -237,7 +261,7 @@ func (s signature) verifyBy(message []byte, k *publicKey) (*packet.PublicKey, er
 	}
 	text.Write(message)
 	if err := pub.VerifySignature(h, s.Signature); err != nil {
-		return nil, errors.New("is bad: the text was changed or the signature damaged")
+		return nil, errDoesNotFit
 	}
 	if s.CreationTime.Before(pub.CreationTime) {
 		return nil, errors.New("is older than its key")
@@ -246,118 +270,4 @@ func (s signature) verifyBy(message []byte, k *publicKey) (*packet.PublicKey, er
 		return nil, err
 	}
 	return pub, nil
-}
-
-// issuerKey finds the primary key or subkey that sig names.
-func issuerKey(e *openpgp.Entity, sig *packet.Signature) *packet.PublicKey {
-	if names(sig, keyID{e.PrimaryKey.KeyId, e.PrimaryKey.Fingerprint}) {
-		return e.PrimaryKey
-	}
-	for _, s := range e.Subkeys {
-		if names(sig, keyID{s.PublicKey.KeyId, s.PublicKey.Fingerprint}) {
-			return s.PublicKey
-		}
-	}
-	return nil
-}
-
-// mayHaveSigned tells whether pub, the key itself or a subkey of it, was a
-// valid signing key at t. If it was not, but the holder has renewed it since
-// (a later self-signature: gpg replaces the earlier one when the expiry date is
-// moved), the later state counts, as it does for gpgv. A revocation counts
-// whenever it was made.
-func (k *publicKey) mayHaveSigned(pub *packet.PublicKey, t time.Time) error {
-	e, err := k.entity()
-	if err != nil {
-		return err
-	}
-	if revoked(e, pub) {
-		return pgperrors.ErrKeyRevoked
-	}
-	first := signingProblem(e, pub, t)
-	if first == nil {
-		return nil
-	}
-	for _, later := range selfSignatureTimes(e, t) {
-		e, err := k.entity() // go-crypto remembers answers of the time before
-		if err != nil {
-			return err
-		}
-		if signingProblem(e, pub, later) == nil {
-			return nil
-		}
-	}
-	return first
-}
-
-// signingProblem says why pub is no valid signing key of e at t.
-func signingProblem(e *openpgp.Entity, pub *packet.PublicKey, t time.Time) error {
-	cfg := policy(t)
-	if _, err := e.VerifyPrimaryKey(t, cfg); err != nil {
-		return err
-	}
-	key, ok := e.SigningKeyById(t, pub.KeyId, cfg)
-	if ok && bytes.Equal(key.PublicKey.Fingerprint, pub.Fingerprint) {
-		if !key.IsPrimary() && !key.SelfSignature.FlagSign {
-			// Without the flag go-crypto asks for no cross-signature of the subkey.
-			return errors.New("is by a subkey that is not marked for signing")
-		}
-		return nil
-	}
-	if weak := weakness(e.PrimaryKey); weak != "" {
-		return errors.New("is by a weak key, " + weak)
-	}
-	if weak := weakness(pub); weak != "" {
-		return errors.New("is by a weak key, " + weak)
-	}
-	for _, s := range e.Subkeys {
-		if bytes.Equal(s.PublicKey.Fingerprint, pub.Fingerprint) {
-			if _, err := s.Verify(t, cfg); err != nil {
-				return fmt.Errorf("is by a subkey: %w", err)
-			}
-		}
-	}
-	return errors.New("is by a key that is not for signing")
-}
-
-// revoked tells whether the key, or pub where that is a subkey, was revoked by
-// the key's own hand, at whatever time and for whatever reason.
-func revoked(e *openpgp.Entity, pub *packet.PublicKey) bool {
-	for _, r := range e.Revocations {
-		if e.PrimaryKey.VerifyRevocationSignature(r.Packet) == nil {
-			return true
-		}
-	}
-	for _, s := range e.Subkeys {
-		if !bytes.Equal(s.PublicKey.Fingerprint, pub.Fingerprint) {
-			continue
-		}
-		for _, r := range s.Revocations {
-			if e.PrimaryKey.VerifySubkeyRevocationSignature(r.Packet, s.PublicKey) == nil {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// selfSignatureTimes lists when the key's self-signatures after t were made.
-func selfSignatureTimes(e *openpgp.Entity, t time.Time) []time.Time {
-	var sigs []*packet.VerifiableSignature
-	for _, id := range e.Identities {
-		sigs = append(sigs, id.SelfCertifications...)
-	}
-	sigs = append(sigs, e.DirectSignatures...)
-	for _, s := range e.Subkeys {
-		sigs = append(sigs, s.Bindings...)
-	}
-	var times []time.Time
-	for _, s := range sigs {
-		if s.Packet.CreationTime.After(t) {
-			times = append(times, s.Packet.CreationTime)
-		}
-	}
-	slices.SortFunc(times, time.Time.Compare)
-	times = slices.CompactFunc(times, time.Time.Equal)
-	return times[:min(len(times), maxRenewals)]
 }

@@ -176,10 +176,7 @@ func TestTrust(t *testing.T) {
 func TestForgedSignatures(t *testing.T) {
 	t.Parallel()
 	text := []byte("Suite: stable\n")
-	rsa, locked := secretKey(t, "rsa2048.key.asc"), secretKey(t, "locked.key.asc")
-	if err := locked.Decrypt([]byte("correct horse")); err != nil {
-		t.Fatal(err)
-	}
+	rsa, locked := secretKey(t, "rsa2048.key.asc"), unlocked(t)
 	ok := packet.Signature{SigType: packet.SigTypeBinary, Hash: crypto.SHA256, CreationTime: day("2021-01-01")}
 	for _, tc := range []struct {
 		name string
@@ -213,6 +210,14 @@ func TestForgedSignatures(t *testing.T) {
 		_, err = VerifyDetached(text, forge(t, &liar, ok, text), Trust{Keyring: ring(t, "rsa2048", "locked")})
 		wantErr(t, err, "is bad")
 	})
+}
+
+// unlocked is the secret half of the key locked.
+func unlocked(t *testing.T) *packet.PrivateKey {
+	t.Helper()
+	key := secretKey(t, "locked.key.asc")
+	wantErr(t, key.Decrypt([]byte("correct horse")), "")
+	return key
 }
 
 // certified makes a keyring of one key whose self-signature edit may change,
@@ -259,8 +264,53 @@ func TestKeyPurpose(t *testing.T) {
 	}
 }
 
-// TestSeveralBlocks: apt takes several signature blocks after one text, and
-// a bad signature does not spoil a good one, whichever comes first.
+// TestSubkeyPurpose: a subkey signs if its binding says so and it has signed the binding itself.
+func TestSubkeyPurpose(t *testing.T) {
+	t.Parallel()
+	text := []byte("Suite: stable\n")
+	primary, sub := secretKey(t, "rsa2048.key.asc"), unlocked(t)
+	asSubkey := sub.PublicKey
+	asSubkey.IsSubkey = true
+	cfg := signConfig(day("2020-01-02"))
+	for _, tc := range []struct {
+		name string
+		edit func(*packet.Signature)
+		want string
+	}{
+		{"signing", func(s *packet.Signature) { s.FlagsValid, s.FlagSign = true, true }, ""},
+		{"no flags", func(*packet.Signature) {}, "not marked for signing"},
+		{"encryption", func(s *packet.Signature) { s.FlagsValid, s.FlagEncryptStorage = true, true }, "not for signing"},
+		{"not signed back", func(s *packet.Signature) {
+			s.FlagsValid, s.FlagSign, s.EmbeddedSignature = true, true, nil
+		}, "no valid binding signature"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			binding := &packet.Signature{
+				Version: 4, SigType: packet.SigTypeSubkeyBinding, PubKeyAlgo: primary.PubKeyAlgo, Hash: crypto.SHA256,
+				CreationTime: day("2020-01-02"), IssuerKeyId: &primary.KeyId,
+				EmbeddedSignature: &packet.Signature{
+					Version: 4, SigType: packet.SigTypePrimaryKeyBinding, PubKeyAlgo: sub.PubKeyAlgo, Hash: crypto.SHA256,
+					CreationTime: day("2020-01-02"), IssuerKeyId: &sub.KeyId,
+				},
+			}
+			wantErr(t, binding.EmbeddedSignature.CrossSignKey(&asSubkey, &primary.PublicKey, sub, cfg), "")
+			tc.edit(binding)
+			wantErr(t, binding.SignKey(&asSubkey, primary, cfg), "")
+			packets, err := dearmorKeys(fixture(t, "rsa2048.pub.asc"), armorPublic)
+			wantErr(t, err, "")
+			b := bytes.NewBuffer(packets)
+			wantErr(t, errors.Join(asSubkey.Serialize(b), binding.Serialize(b)), "")
+			k, err := ReadKeyring(b.Bytes())
+			wantErr(t, err, "")
+			sig := forge(t, sub, packet.Signature{Hash: crypto.SHA256, CreationTime: day("2022-01-01")}, text)
+			_, err = VerifyDetached(text, sig, Trust{Keyring: k})
+			wantErr(t, err, tc.want)
+		})
+	}
+}
+
+// TestSeveralBlocks: apt takes several signature blocks after one text. What spoils a good
+// signature is what lets apt 2.6 refuse, in whichever order (scripts/e2e/45-forgeries.sh shows such to apt).
 func TestSeveralBlocks(t *testing.T) {
 	t.Parallel()
 	good := fixture(t, "rsa2048.asc")
@@ -272,6 +322,12 @@ func TestSeveralBlocks(t *testing.T) {
 		packet.Signature{SigType: packet.SigTypeText, Hash: crypto.SHA256, CreationTime: day("2021-01-01")}, []byte("another text"))
 	garbage, err := armored(armorSignature, []byte{0xc2, 3, 4, 1, 1}) // a signature packet that ends early
 	wantErr(t, err, "")
+	sigOf := func(file string) []byte {
+		data := fixture(t, file)
+		return data[bytes.Index(data, []byte("-----BEGIN PGP SIGNATURE")):]
+	}
+	foreignBad := forge(t, unlocked(t), packet.Signature{SigType: packet.SigTypeText, Hash: crypto.SHA256, CreationTime: day("2021-01-01")}, []byte("another text"))
+	weakOther := forge(t, unlocked(t), packet.Signature{SigType: packet.SigTypeText, Hash: crypto.SHA1, CreationTime: day("2021-01-01")}, []byte("another text"))
 	hashes := bytes.Replace(message, []byte("Hash: SHA256\n"), []byte("Hash: SHA512\nHash: SHA256,SHA1\n"), 1)
 	for _, tc := range []struct {
 		name  string
@@ -281,9 +337,19 @@ func TestSeveralBlocks(t *testing.T) {
 	}{
 		{"good, foreign", [][]byte{message, goodSig, otherSig}, []string{"rsa2048"}, ""},
 		{"foreign, good", [][]byte{message, otherSig, goodSig}, []string{"rsa2048"}, ""},
-		{"bad, good", [][]byte{message, badSig, goodSig}, []string{"rsa2048"}, ""},
-		{"good, bad", [][]byte{message, goodSig, badSig}, []string{"rsa2048"}, ""},
-		{"garbage, good", [][]byte{message, garbage, goodSig}, []string{"rsa2048"}, ""},
+		{"bad, good", [][]byte{message, badSig, goodSig}, []string{"rsa2048"}, "apt would refuse it for another beside it"},
+		{"good, bad", [][]byte{message, goodSig, badSig}, []string{"rsa2048"}, "apt would refuse it for another beside it"},
+		{"good, bad by another trusted key", [][]byte{message, goodSig, foreignBad}, []string{"rsa2048", "locked"}, "is bad"},
+		{"good, bad by a foreign key", [][]byte{message, goodSig, foreignBad}, []string{"rsa2048"}, ""},
+		{"bad by a foreign key, good", [][]byte{message, foreignBad, goodSig}, []string{"rsa2048"}, ""},
+		{"garbage, good", [][]byte{message, garbage, goodSig}, []string{"rsa2048"}, "cannot be read"},
+		{"good, garbage", [][]byte{message, goodSig, garbage}, []string{"rsa2048"}, ""},
+		{"good, weak", [][]byte{message, goodSig, sigOf("SHA1.asc")}, []string{"rsa2048"}, "weak digest SHA-1"},
+		{"weak, good", [][]byte{message, sigOf("SHA1.asc"), goodSig}, []string{"rsa2048"}, "weak digest SHA-1"},
+		{"good, MD5", [][]byte{message, goodSig, sigOf("MD5.asc")}, []string{"rsa2048"}, "weak digest MD5"},
+		{"good, weak by another trusted key", [][]byte{message, goodSig, weakOther}, []string{"rsa2048", "locked"}, ""},
+		{"good, by a revoked key", [][]byte{message, goodSig, sigOf("revoked.asc")}, []string{"rsa2048", "revoked"}, ""},
+		{"by a revoked key, good", [][]byte{message, sigOf("revoked.asc"), goodSig}, []string{"rsa2048", "revoked"}, ""},
 		{"second block alone counts", [][]byte{message, otherSig, goodSig}, []string{"ed25519"}, ""},
 		{"bad only", [][]byte{message, badSig}, []string{"rsa2048"}, "is bad"},
 		{"bad, foreign", [][]byte{message, badSig, otherSig}, []string{"rsa2048"}, "is bad"},
