@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -136,13 +137,10 @@ func forgeries() []forgery {
 					p = name
 				}
 			}
-			old, size := d.Rows[p].Digest.Hex(), d.Rows[p].Size
+			was := d.Rows[p].Blob()
 			inRelease, index := d.Rows[securityDists+"InRelease"].Digest, d.Rows[securityDists+securityIndex].Digest
 			d.Put(p, f.evilSystemd)
-			d.EditIndex(securityDists, securityIndex, func(s string) string {
-				s = strings.Replace(s, old, snapshot.Sum(f.evilSystemd).Hex(), 1)
-				return strings.Replace(s, sizeField(size), sizeField(int64(len(f.evilSystemd))), 1)
-			})
+			d.EditIndex(securityDists, securityIndex, func(s string) string { return exchanged(s, was, snapshot.BlobOf(f.evilSystemd)) })
 			d.EditLock(inRelease.String(), d.Rows[securityDists+"InRelease"].Digest.String())
 			d.EditLock(index.String(), d.Rows[securityDists+securityIndex].Digest.String())
 			return d
@@ -267,13 +265,25 @@ func forgeries() []forgery {
 	}
 }
 
-// evilStanza exchanges size and digest of docker-ce in an index.
+// evilStanza exchanges docker-ce in an index.
 func (f *forger) evilStanza(s string) string {
-	old, evil := f.good.Rows[dockerCE], f.evil.Rows[dockerCE]
-	head, stanza, _ := strings.Cut(s, "Package: docker-ce\n")
-	stanza = strings.Replace(stanza, old.Digest.Hex(), evil.Digest.Hex(), 1)
-	stanza = strings.Replace(stanza, sizeField(old.Size), sizeField(evil.Size), 1)
-	return head + "Package: docker-ce\n" + stanza
+	return exchanged(s, f.good.Rows[dockerCE].Blob(), f.evil.Rows[dockerCE].Blob())
+}
+
+// md5Line is dropped from what is forged: apt would compare it.
+var md5Line = regexp.MustCompile(`(?m)^MD5sum: .*\n`)
+
+// exchanged lets the stanza in an index that names one blob name another.
+func exchanged(index string, was, is snapshot.Blob) string {
+	stanzas := strings.SplitAfter(index, "\n\n")
+	for i, s := range stanzas {
+		if strings.Contains(s, was.Digest.Hex()) {
+			s = strings.Replace(s, was.Digest.Hex(), is.Digest.Hex(), 1)
+			s = strings.Replace(s, sizeField(was.Size), sizeField(is.Size), 1)
+			stanzas[i] = md5Line.ReplaceAllString(s, "")
+		}
+	}
+	return strings.Join(stanzas, "")
 }
 
 func sizeField(n int64) string { return "\nSize: " + itoa(n) + "\n" }

@@ -116,7 +116,7 @@ func onlookers(t testing.TB) []onlooker {
 
 // TestWriteForgeries lays every forgery out for scripts to read with other
 // programs, under the directory that MMOCI_FORGERIES names: NAME-MAKING/ with tag
-// forged, keys/, and expected.tsv, which is the table. Without it, it makes one.
+// forged, keys/, expected.tsv, which is the table, and evil, the digests of the opponent's packages. Without it, it makes one.
 func TestWriteForgeries(t *testing.T) {
 	dir := os.Getenv("MMOCI_FORGERIES")
 	all := forgeries()
@@ -143,8 +143,14 @@ func TestWriteForgeries(t *testing.T) {
 			fmt.Fprintf(&table, "%s\t%s\t%s\n", fg.name, m, strings.ReplaceAll(line, " ", "\t"))
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "expected.tsv"), []byte(table.String()), 0o644); err != nil {
-		t.Fatal(err)
+	var evil strings.Builder
+	for d := range f.evils() {
+		fmt.Fprintln(&evil, d.Hex())
+	}
+	for name, text := range map[string]string{"expected.tsv": table.String(), "evil": evil.String()} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
