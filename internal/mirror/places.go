@@ -163,7 +163,13 @@ func (p *places) content(ctx context.Context, s *spot, b snapshot.Blob) (*snapsh
 		s.blobs = blobs
 		p.mu.Unlock()
 	}
-	return blobs.Open(ctx, b)
+	c, err := blobs.Open(ctx, b)
+	if err == nil {
+		place := s.ref
+		place.Digest = snapshot.Digest{}
+		c.From = place.String()
+	}
+	return c, err
 }
 
 // Open opens a blob at the first place that has it. What it yields goes on at
@@ -177,7 +183,7 @@ func (p *places) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, 
 	if c.File != nil {
 		return c, nil // hashed before
 	}
-	out := &snapshot.Content{R: r}
+	out := &snapshot.Content{R: r, From: c.From}
 	if c.Verified != nil {
 		out.Verified = func() {
 			if len(r.used) == 1 { // else these were not the bytes of that file

@@ -25,6 +25,8 @@ type Source struct {
 	// Keep, if not "", is a directory for what opened snapshots say of
 	// themselves: with Through, they are opened again while the place is away.
 	Keep string
+	// Fallback, if not nil, is asked for pool files that the place cannot give.
+	Fallback *Fallback
 }
 
 // Name is the reference.
@@ -57,10 +59,35 @@ func (s *Source) Open(ctx context.Context, id string) (*snapshot.Snapshot, error
 			}
 		}
 	}
-	if s.Through != nil {
-		sealed.Blobs = s.Through(sealed.Blobs)
+	if len(s.Mirrors) == 0 {
+		place := s.Ref
+		place.Tag, place.Digest = "", snapshot.Digest{}
+		sealed.Blobs = namedBlobs(sealed.Blobs, place.String())
 	}
-	return sealed.Unseal(nil)
+	sn, err := sealed.Unseal(nil)
+	if err != nil || (s.Through == nil && s.Fallback == nil) {
+		return sn, err
+	}
+	return sn.WithBlobs(func(blobs snapshot.Blobs) snapshot.Blobs {
+		if s.Fallback != nil {
+			blobs = s.Fallback.behind(blobs, sn)
+		}
+		if s.Through != nil {
+			blobs = s.Through(blobs)
+		}
+		return blobs
+	}), nil
+}
+
+// namedBlobs are blobs that say where they come from.
+func namedBlobs(blobs snapshot.Blobs, from string) snapshot.Blobs {
+	return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+		c, err := blobs.Open(ctx, b)
+		if err == nil {
+			c.From = from
+		}
+		return c, err
+	})
 }
 
 // kept is a snapshot whose documents were kept; nil if it is not there. Its

@@ -93,6 +93,7 @@ func (ex *exchange) body(c content, status int, part section) {
 		return
 	}
 	defer f.Close()
+	ex.from = f.From
 	if f.Seeker != nil {
 		ex.send(status, f.Seeker, part)
 		return

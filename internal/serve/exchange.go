@@ -30,7 +30,8 @@ type exchange struct {
 	snapshot string
 	pkg      snapshot.Package
 	rule     string
-	cause    error // why the answer broke off, or was no good one
+	from     string // where the body's bytes come from
+	cause    error  // why the answer broke off, or was no good one
 
 	patience  *time.Timer // runs until the header goes out
 	impatient atomic.Bool // it ran out
@@ -61,6 +62,7 @@ func (ex *exchange) end() {
 		slog.String("source", ex.pkg.Source),
 		slog.Int("status", ex.status),
 		slog.Int64("bytes", ex.bytes),
+		slog.String("from", ex.from),
 		slog.String("rule", ex.rule),
 		slog.Float64("seconds", took.Seconds()),
 		slog.String("agent", ex.r.UserAgent()),

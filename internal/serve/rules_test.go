@@ -240,7 +240,7 @@ func TestAccessLog(t *testing.T) {
 	for key, want := range map[string]any{
 		"client": "127.0.0.1", "method": "GET", "path": "/" + debPath, "archive": "docker", "package": "docker-ce",
 		"version": "27.3.1-1~debian.12~bookworm", "architecture": "amd64", "source": "docker-ce", "status": 206.0, "bytes": 100.0,
-		"rule": "ok", "agent": "Debian APT-HTTP/1.3 (2.6.1)", "snapshot": newHeld(sn).name,
+		"rule": "ok", "from": "", "agent": "Debian APT-HTTP/1.3 (2.6.1)", "snapshot": newHeld(sn).name,
 	} {
 		if got[key] != want {
 			t.Errorf("%s is %v, want %v", key, got[key], want)

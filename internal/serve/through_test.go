@@ -2,9 +2,12 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -24,8 +27,9 @@ func TestThroughStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	sn = sn.WithBlobs(st.Through)
-	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Store: st.Stats}, false)
+	sn = sn.WithBlobs(func(b snapshot.Blobs) snapshot.Blobs { return st.Through(named(b, "registry.example.org/site/mirror")) })
+	log := &lockedWriter{w: &bytes.Buffer{}}
+	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Store: st.Stats, Access: slog.New(slog.NewJSONHandler(log, nil))}, false)
 
 	m.fault = func(_ snapshot.Blob, d []byte) (io.Reader, error) {
 		d = slices.Clone(d)
@@ -58,8 +62,23 @@ func TestThroughStore(t *testing.T) {
 	if a := request(t, base, "GET", "/"+debPath); a.status != 200 || !bytes.Equal(a.body, data) {
 		t.Errorf("registry away, held: %d", a.status)
 	}
+	// The access log tells who gave the bytes.
+	for _, want := range []string{`"from":"registry.example.org/site/mirror"`, `"from":"store"`} {
+		eventually(t, func() bool { return strings.Contains(log.String(), want) })
+	}
 	a := request(t, base, "GET", "/docker/dists/bookworm/Release")
 	if a.status != 502 || len(a.body) == 0 || a.header.Get("Retry-After") == "" {
 		t.Errorf("registry away, not held: %d %q", a.status, a.body)
 	}
+}
+
+// named are blobs that say where they come from.
+func named(b snapshot.Blobs, from string) snapshot.Blobs {
+	return snapshot.BlobsFunc(func(ctx context.Context, blob snapshot.Blob) (*snapshot.Content, error) {
+		c, err := b.Open(ctx, blob)
+		if err == nil {
+			c.From = from
+		}
+		return c, err
+	})
 }

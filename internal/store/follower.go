@@ -17,7 +17,7 @@ func (j *job) content(ctx context.Context, next snapshot.Blobs) *snapshot.Conten
 		return nil
 	}
 	j.users++
-	return &snapshot.Content{R: &follower{
+	return &snapshot.Content{From: j.from, R: &follower{
 		j: j, gone: ctx.Done(),
 		direct: func() (*snapshot.Content, error) { return next.Open(ctx, j.e.blob) },
 	}}

@@ -24,6 +24,7 @@ type job struct {
 	err     error
 
 	mu      sync.Mutex
+	from    string   // where the bytes come from; "" if they were here
 	file    *os.File // being written; readers use ReadAt
 	users   int      // of file: the job and its readers
 	written int64
@@ -146,7 +147,7 @@ func (j *job) fill(ctx context.Context, next snapshot.Blobs) error {
 		return fmt.Errorf("%w: %w", errNotKept, err)
 	}
 	j.mu.Lock()
-	j.file, j.users = f, 1
+	j.file, j.users, j.from = f, 1, c.From
 	j.mu.Unlock()
 	if j.e.blob.Size >= streamFrom {
 		close(j.streams)

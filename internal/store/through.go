@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -25,8 +26,10 @@ func (s *Store) Through(next snapshot.Blobs) snapshot.Blobs {
 const maxTries = 3
 
 func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (*snapshot.Content, error) {
+	from := "" // the place, if it was read for this reader
 	for range maxTries {
 		if c := s.held(b); c != nil {
+			c.From = cmp.Or(from, "store")
 			return c, nil
 		}
 		j, there := s.join(ctx, b, next)
@@ -52,6 +55,9 @@ func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 		if j.err != nil {
 			return nil, j.err
 		}
+		j.mu.Lock()
+		from = j.from
+		j.mu.Unlock()
 	}
 	s.mu.Lock()
 	s.stats.Passed++

@@ -103,7 +103,7 @@ func fromContent(row Row, c *Content) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("blob %s: %w", row.Digest, err), src.Close())
 	}
-	return &File{Row: row, Reader: newTrusted(src, row.Blob()), Seeker: c.File}, nil
+	return &File{Row: row, Reader: newTrusted(src, row.Blob()), Seeker: c.File, From: c.From}, nil
 }
 
 // firstRead is how much memory ReadBlob takes before a byte has come; the

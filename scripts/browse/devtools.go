@@ -198,7 +198,9 @@ func (b *browser) event(m message) {
 		default:
 		}
 	case "Page.javascriptDialogOpening", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Audits.issueAdded":
-		b.noted = append(b.noted, m.Method+" "+string(m.Params))
+		if !bytes.Contains(m.Params, []byte("/favicon.ico")) { // Chromium asks for it by itself beside a page without a policy, a text
+			b.noted = append(b.noted, m.Method+" "+string(m.Params))
+		}
 	case "Network.requestWillBeSent":
 		var sent struct{ Request struct{ URL string } }
 		if json.Unmarshal(m.Params, &sent) == nil && !strings.HasPrefix(sent.Request.URL, "http://127.0.0.1:") {
