@@ -222,11 +222,10 @@ func (s signature) how(k *publicKey, key *packet.PublicKey) How {
 // sqv): not MD5, SHA1, RIPEMD-160, SHA224.
 var strongHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512, crypto.SHA3_256, crypto.SHA3_512}
 
-// acceptable tells whether a signature is of a sort that counts, whoever made it.
+// acceptable tells whether a signature is of a sort that counts, whoever made it. Of
+// other versions than 4 and 6 go-crypto reads none.
 func (s signature) acceptable() error {
 	switch {
-	case s.Version != 4 && s.Version != 6:
-		return fmt.Errorf("has version %d", s.Version)
 	case s.SigType != packet.SigTypeBinary && s.SigType != packet.SigTypeText:
 		return fmt.Errorf("is of type 0x%02x, not over a document", uint8(s.SigType))
 	case !slices.Contains(strongHashes, s.Hash):

@@ -328,6 +328,12 @@ func TestSeveralBlocks(t *testing.T) {
 	}
 	foreignBad := forge(t, unlocked(t), packet.Signature{SigType: packet.SigTypeText, Hash: crypto.SHA256, CreationTime: day("2021-01-01")}, []byte("another text"))
 	weakOther := forge(t, unlocked(t), packet.Signature{SigType: packet.SigTypeText, Hash: crypto.SHA1, CreationTime: day("2021-01-01")}, []byte("another text"))
+	packets := func(b ...byte) []byte {
+		block, err := armored(armorSignature, b)
+		wantErr(t, err, "")
+		return block
+	}
+	many := slices.Repeat([][]byte{goodSig}, maxSignatures)
 	hashes := bytes.Replace(message, []byte("Hash: SHA256\n"), []byte("Hash: SHA512\nHash: SHA256,SHA1\n"), 1)
 	for _, tc := range []struct {
 		name  string
@@ -344,6 +350,11 @@ func TestSeveralBlocks(t *testing.T) {
 		{"bad by a foreign key, good", [][]byte{message, foreignBad, goodSig}, []string{"rsa2048"}, ""},
 		{"garbage, good", [][]byte{message, garbage, goodSig}, []string{"rsa2048"}, "cannot be read"},
 		{"good, garbage", [][]byte{message, goodSig, garbage}, []string{"rsa2048"}, ""},
+		{"version 3 only", [][]byte{message, packets(0xc2, 7, 3, 5, 0, 0, 0, 0, 0)}, []string{"rsa2048"}, "version 3"},
+		{"version 5 only", [][]byte{message, packets(0xc2, 8, 5, 0, 1, 8, 0, 0, 0, 0)}, []string{"rsa2048"}, "v5"},
+		{"good, another packet", [][]byte{message, goodSig, packets(0xcd, 1, 'x')}, []string{"rsa2048"}, "packet of type 13"},
+		{"as many as are tried", append([][]byte{message}, many...), []string{"rsa2048"}, ""},
+		{"more", append([][]byte{message, goodSig}, many...), []string{"rsa2048"}, "more than 64 signatures"},
 		{"good, weak", [][]byte{message, goodSig, sigOf("SHA1.asc")}, []string{"rsa2048"}, "weak digest SHA-1"},
 		{"weak, good", [][]byte{message, sigOf("SHA1.asc"), goodSig}, []string{"rsa2048"}, "weak digest SHA-1"},
 		{"good, MD5", [][]byte{message, goodSig, sigOf("MD5.asc")}, []string{"rsa2048"}, "weak digest MD5"},
