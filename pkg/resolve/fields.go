@@ -1,8 +1,11 @@
 package resolve
 
 import (
+	"cmp"
+	"strconv"
 	"strings"
 
+	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 )
 
@@ -10,7 +13,7 @@ import (
 type fields struct {
 	name, version, arch, source    string
 	filename, size, sha256, sha512 string
-	provides                       string
+	provides, multi                string
 	first, last                    string // name and value: where the relations begin and end
 }
 
@@ -49,6 +52,8 @@ func pickFields(s deb.Stanza) (f fields) {
 			} else {
 				into, want = &f.provides, "Provides"
 			}
+		case 10:
+			into, want = &f.multi, "Multi-Arch"
 		case 12:
 			into, want = &f.arch, "Architecture"
 		default:
@@ -64,10 +69,23 @@ func pickFields(s deb.Stanza) (f fields) {
 // plain tells whether the fields are of the usual form, which is good beyond
 // doubt. The rules are archive.ParsePackageFile's; it decides on all others.
 func (f *fields) plain() bool {
-	return plainName(f.name) && (f.source == "" || plainName(f.source)) && plainName(f.arch) && classes.all(f.arch, archBytes) &&
+	return plainName(f.name) && (f.source == "" || plainName(f.sourceName())) && plainName(f.arch) && classes.all(f.arch, archBytes) &&
 		plainVersion(f.version) && plainPath(f.filename) &&
 		len(f.size) <= 12 && classes.all(f.size, digitBytes) && f.size[0] != '0' &&
 		len(f.sha256) == 64 && classes.all(f.sha256, hexBytes) && f.sha512 == ""
+}
+
+// file is the same as archive.ParsePackageFile's for fields that are plain.
+func (f *fields) file() archive.PackageFile {
+	size, _ := strconv.ParseInt(f.size, 10, 64) // at most 12 digits
+	return archive.PackageFile{Name: f.name, Version: f.version, Architecture: f.arch, Source: cmp.Or(f.sourceName(), f.name),
+		Filename: f.filename, Size: size, SHA256: f.sha256}
+}
+
+// sourceName is the field Source without a version: "gcc-12 (12.2.0-14)".
+func (f *fields) sourceName() string {
+	name, _, _ := strings.Cut(f.source, "(")
+	return strings.TrimSpace(name)
 }
 
 func plainName(s string) bool {

@@ -3,6 +3,8 @@ package resolve
 import (
 	"errors"
 	"testing"
+
+	"example.org/mmoci/pkg/archive"
 )
 
 // What reads is spelled so that it reads the same.
@@ -74,6 +76,12 @@ func FuzzUniverse(f *testing.F) {
 		if len(pkgs) != len(u.records) {
 			t.Fatalf("%d packages of %d records", len(pkgs), len(u.records))
 		}
+		for _, p := range pkgs {
+			if want, err := archive.ParsePackageFile(p.Stanza); err != nil || p.PackageFile != want {
+				t.Fatalf("%+v, read as %+v, %v", p.PackageFile, want, err)
+			}
+		}
+		everyMemberIsClosed(t, u, Request{Whole: []string{"a"}, Architectures: []string{"amd64"}, Recommends: true})
 		res, err := u.Resolve(Request{Roots: []Root{{Query: everything}}, Architectures: []string{"amd64"}})
 		if err != nil && !errors.Is(err, ErrUnsatisfied) {
 			t.Fatal(err)

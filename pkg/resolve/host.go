@@ -119,6 +119,9 @@ func (h *Host) addInstalled(s deb.Stanza, name, version, arch string, held bool)
 	return nil
 }
 
+// Foreign are the architectures other than arch of which something is installed, in order.
+func (h *Host) Foreign(arch string) []string { return h.architectures([]string{arch})[1:] }
+
 // architectures are the given ones and after them all others of the host.
 func (h *host) architectures(given []string) []string {
 	all := slices.Clone(given)

@@ -3,6 +3,7 @@ package resolve
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"example.org/mmoci/pkg/deb"
 )
@@ -21,7 +22,10 @@ func (u *Universe) Matches(q *Query, archive string) []*Package {
 
 // comparePackages orders by name, version, architecture and index.
 func comparePackages(a, b *Package) int {
-	return cmp.Or(cmp.Compare(a.Name, b.Name), deb.Compare(a.Version, b.Version),
+	if c := strings.Compare(a.Name, b.Name); c != 0 {
+		return c // cmp.Or would compare the versions all the same, of each pair of a release
+	}
+	return cmp.Or(deb.Compare(a.Version, b.Version),
 		cmp.Compare(a.Architecture, b.Architecture), cmp.Compare(a.Index, b.Index))
 }
 

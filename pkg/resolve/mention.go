@@ -135,7 +135,7 @@ func (u *universe) mentionsBy(id int32) iter.Seq2[string, uint64] {
 			return
 		}
 		var values [len(mentionFields)]string
-		deb.Stanza(u.relations(id)).Values(values[:], mentionFields[:]...)
+		u.relationLines(id).Values(values[:], mentionFields[:]...)
 		for _, value := range values {
 			for name := range relationNames(value) {
 				if rank++; !yield(name, rank) {
@@ -150,6 +150,13 @@ func (u *universe) mentionsBy(id int32) iter.Seq2[string, uint64] {
 func (u *universe) relations(id int32) string {
 	r := &u.records[id]
 	return u.view(r, r.relations, r.relationsLength)
+}
+
+// relationLines are the same as a stanza.
+func (u *universe) relationLines(id int32) deb.Stanza {
+	r := &u.records[id]
+	start := r.offset + r.relations
+	return deb.Stanza(u.indices[r.index].Data[start : start+r.relationsLength : start+r.relationsLength])
 }
 
 // mentionsOf are the ranks of some names.

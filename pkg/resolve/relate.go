@@ -62,15 +62,20 @@ func names(c *candidate, r *deb.Relation) bool {
 	return false
 }
 
-// archFits applies Multi-Arch: an unqualified dependency wants its own
-// architecture or Multi-Arch: foreign, ":any" wants Multi-Arch: allowed.
+// archFits applies Multi-Arch.
 func (m *machine) archFits(c *candidate, r *deb.Relation, from string) bool {
-	arch := m.archOf(c)
+	return m.fits(m.archOf(c), c.multi, r, from)
+}
+
+// fits tells whether a package of an architecture can be what a relation asks
+// for: an unqualified dependency wants its own architecture or Multi-Arch:
+// foreign, ":any" wants Multi-Arch: allowed.
+func (m *machine) fits(arch string, multi multiArch, r *deb.Relation, from string) bool {
 	switch r.Qualifier {
 	case "":
-		return arch == from || c.multi == multiForeign
+		return arch == from || multi == multiForeign
 	case "any":
-		return c.multi == multiAllowed
+		return multi == multiAllowed
 	case "native":
 		return arch == m.native
 	}

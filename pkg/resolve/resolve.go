@@ -177,7 +177,7 @@ func (a *answer) result() (*Result, error) {
 		return nil, &e
 	}
 	slices.SortFunc(a.chosen, comparePackages)
-	res := &Result{Notes: a.notes}
+	res := &Result{Notes: a.notes, Packages: make([]Chosen, 0, len(a.chosen))}
 	for _, p := range a.chosen {
 		res.Packages = append(res.Packages, Chosen{p, a.reasons[p]})
 	}

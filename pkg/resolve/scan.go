@@ -122,7 +122,8 @@ func withoutLine(e *deb.StanzaError) error {
 // architecture that the index is not for is passed over, as apt does.
 func (c *chunk) add(in *Index, s deb.Stanza, offset int) error {
 	f := pickFields(s)
-	if !f.plain() || in.Keep != nil {
+	plain := f.plain()
+	if !plain || in.Keep != nil {
 		file, err := archive.ParsePackageFile(s)
 		if err != nil {
 			return err
@@ -149,6 +150,8 @@ func (c *chunk) add(in *Index, s deb.Stanza, offset int) error {
 		provideLength: uint32(len(f.provides)),
 		index:         uint16(c.index),
 		arch:          arch,
+		multi:         readMultiArch(f.multi),
+		plain:         plain,
 	}
 	if f.last != "" {
 		r.relations = offsetIn(s, f.first)

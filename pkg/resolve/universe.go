@@ -74,6 +74,8 @@ type record struct {
 	index                         uint16
 	arch                          uint16 // in arches
 	nameLength, versionLength     uint8
+	multi                         multiArch
+	plain                         bool // fields.plain
 }
 
 // NewUniverse scans the indices (in parallel). A stanza that is malformed is
@@ -194,15 +196,25 @@ func (u *universe) pkg(id int32) *Package {
 		return p
 	}
 	s := u.stanza(id)
-	f, err := archive.ParsePackageFile(s)
-	if err != nil {
-		panic("resolve: stanza that was good is not: " + err.Error())
-	}
 	in := u.records[id].index
-	p := &Package{PackageFile: f, Archive: u.indices[in].Archive, Suite: u.indices[in].Suite,
+	p := &Package{PackageFile: u.file(id), Archive: u.indices[in].Archive, Suite: u.indices[in].Suite,
 		Component: u.indices[in].Component, Index: int(in), Stanza: s}
 	if !u.packages[id].CompareAndSwap(nil, p) {
 		p = u.packages[id].Load()
 	}
 	return p
+}
+
+// file is what a record's stanza says of its file.
+func (u *universe) file(id int32) archive.PackageFile {
+	s := u.stanza(id)
+	if u.records[id].plain {
+		f := pickFields(s)
+		return f.file()
+	}
+	f, err := archive.ParsePackageFile(s)
+	if err != nil {
+		panic("resolve: stanza that was good is not: " + err.Error())
+	}
+	return f
 }

@@ -137,13 +137,16 @@ func TestPlainIsStricter(t *testing.T) {
 	for _, value := range []string{"1", "1.0-1", "1:1", "12:1", "1-", "1:", ":1", "a", "1~rc1", "1_2", "1 2", "0:0", "99999999999:1", "1.0-1-1", "1:1:1", "1:-", "-1"} {
 		s := deb.Stanza(strings.Replace(string(stanzas("a 1")), "Version: 1", "Version: "+value, 1))
 		f := pickFields(s)
-		if _, err := archive.ParsePackageFile(s); f.plain() && err != nil {
-			t.Errorf("version %q: %v", value, err)
+		if file, err := archive.ParsePackageFile(s); f.plain() && (err != nil || file != f.file()) {
+			t.Errorf("version %q: %+v, %v; read as %+v", value, file, err, f.file())
 		}
 	}
-	s := deb.Stanza(stanzas("libstdc++6 12.2.0-14+deb12u1; Source: gcc-12"))
-	if f := pickFields(s); !f.plain() {
-		t.Error("the usual is not plain")
+	for _, source := range []string{"gcc-12", "gcc-12 (12.2.0-13)", "gcc-12(1)"} {
+		s := deb.Stanza(stanzas("libstdc++6 12.2.0-14+deb12u1; Source: " + source))
+		f := pickFields(s)
+		if want, err := archive.ParsePackageFile(s); !f.plain() || err != nil || f.file() != want {
+			t.Errorf("source %s: plain %v, %+v; %+v, %v", source, f.plain(), f.file(), want, err)
+		}
 	}
 }
 

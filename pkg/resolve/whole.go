@@ -1,48 +1,47 @@
 package resolve
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // whole takes every package of an archive that the machine can have, and
 // closes over what none of them satisfies.
 func (a *answer) whole(s *session, archive string) {
-	var members []*version
-	in := map[*version]bool{}
-	for id := range int32(len(a.u.records)) {
-		if s.archive(id) != archive {
-			continue
-		}
-		v := s.versionOf(id)
-		if v == nil {
-			continue
-		}
+	m := newMembers(s, archive)
+	claims := m.look(!a.req.NoClosure)
+	if len(a.reasons) == 0 {
+		a.reasons = make(map[*Package]Reason, len(m.ids))
+	}
+	a.chosen = slices.Grow(a.chosen, len(m.ids))
+	for _, id := range m.ids {
 		a.add(a.u.pkg(id), Reason{Whole: archive})
-		if !in[v] {
-			in[v] = true
-			members = append(members, v)
+	}
+	for _, c := range claims {
+		v := s.versionOf(c.member)
+		if c.clause != everyClause {
+			a.supply(m, v, c.clause)
+			continue
 		}
-	}
-	if a.req.NoClosure {
-		return
-	}
-	for _, v := range members {
 		if err := s.relations(v).fault; err != nil {
 			a.notes = append(a.notes, fmt.Sprintf("%s: %s cannot be read: %v", s.native, s.title(v), err))
 		}
 		for k := range s.relations(v).clauses {
-			a.supply(s, v, k, in)
+			a.supply(m, v, k)
 		}
 	}
 }
 
 // supply closes over what satisfies one clause of a member, if no member does.
-func (a *answer) supply(s *session, v *version, k int, in map[*version]bool) {
+func (a *answer) supply(m *members, v *version, k int) {
+	s := m.session
 	c := &s.relations(v).clauses[k]
 	if c.soft() && !s.recommends {
 		return
 	}
 	options := s.options(v, k)
 	for _, o := range options {
-		if in[o] || o == o.slot.installed {
+		if m.have(o) || o == o.slot.installed {
 			return
 		}
 	}
@@ -62,7 +61,7 @@ func (a *answer) supply(s *session, v *version, k int, in map[*version]bool) {
 		return
 	}
 	for _, p := range x.trail {
-		in[p.v] = true
+		m.drawn[p.v] = true
 		if p.v.id >= 0 {
 			a.add(a.u.pkg(p.v.id), p.v.reason)
 		}
