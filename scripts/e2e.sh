@@ -35,6 +35,7 @@ missing_packages() {
 		docker-registry docker-registry
 		dose-distcheck dose-debcheck
 		dose-extra dose-ceve
+		e2fsprogs mkfs.ext4
 		gcc gcc
 		gpgv gpgv
 		iproute2 ip

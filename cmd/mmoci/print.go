@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,7 +30,7 @@ func (a *app) printJSON(v any) error {
 }
 
 // replaceFile writes a file aside, syncs it, and gives it its name: a reader
-// sees the old bytes or the new ones.
+// sees the old bytes or the new ones, and after a power cut the new ones.
 func replaceFile(name string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".mmoci-tmp-*")
 	if err != nil {
@@ -51,5 +52,12 @@ func replaceFile(name string, data []byte, mode os.FileMode) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), name)
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -109,7 +109,8 @@ func recall(file string) (date time.Time, root string, err error) {
 	return date, root, nil
 }
 
-// remember replaces the file in one step.
+// remember replaces the file in one step. It and its name are durable on return:
+// else a power cut would let a registry go back.
 func remember(file, text string) error {
 	aside := file + ".new"
 	f, err := os.OpenFile(aside, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -120,5 +121,12 @@ func remember(file, text string) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(aside, file)
+	if err := os.Rename(aside, file); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
