@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 )
 
@@ -107,6 +108,13 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	if len(chosen.Chosen.Packages) == 0 {
 		a.log("nothing to do: %v is there, with what it needs", q.packages)
 		return nil
+	}
+	var stanzas []deb.Stanza
+	for _, c := range chosen.Chosen.Packages {
+		stanzas = append(stanzas, c.Stanza)
+	}
+	if err := h.Bears(stanzas); err != nil {
+		return fmt.Errorf("%w: %w", resolve.ErrUnsatisfied, err)
 	}
 	return a.handOver(cmd.Context(), h, chosen, status, q)
 }

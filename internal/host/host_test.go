@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
 )
 
 func write(t *testing.T, root, name, text string) {
@@ -119,6 +121,37 @@ func TestOutcome(t *testing.T) {
 	}
 	if got := deconfigured(before, after); !slices.Equal(got, []string{"hurt", "worse:amd64"}) {
 		t.Errorf("deconfigured %q", got)
+	}
+}
+
+// TestBears: what is half-way on the host is reckoned with as dpkg does.
+func TestBears(t *testing.T) {
+	t.Parallel()
+	const half = "Package: half\nStatus: install ok %s\nVersion: 2\nArchitecture: amd64\n%s\n"
+	for _, c := range []struct{ word, fields, chosen, says string }{
+		{"unpacked", "", "Package: new\nVersion: 1\nArchitecture: amd64\n", ""},
+		{"unpacked", "", "Package: new\nVersion: 1\nArchitecture: amd64\nConflicts: half (<< 2)\nBreaks: other\n", ""},
+		{"unpacked", "", "Package: new\nVersion: 1\nArchitecture: amd64\nConflicts: half (<= 2)\n", "new Conflicts: half (<= 2) stands against half"},
+		{"half-configured", "Breaks: new (<< 2)\n", "Package: new\nVersion: 1\nArchitecture: all\n", "half Breaks: new (<< 2) stands against new"},
+		{"installed", "Breaks: new (<< 2)\n", "Package: new\nVersion: 1\nArchitecture: all\n", ""}, // the resolver's to judge
+		{"config-files", "Breaks: new (<< 2)\n", "Package: new\nVersion: 1\nArchitecture: all\n", ""},
+		{"triggers-awaited", "Conflicts: mail\n", "Package: new\nVersion: 1\nArchitecture: all\nProvides: x, mail (= 3)\n", "half Conflicts: mail stands against new"},
+		{"unpacked", "Conflicts: mail (<< 3)\n", "Package: new\nVersion: 1\nArchitecture: all\nProvides: mail (= 3)\n", ""},
+		{"unpacked", "Conflicts: mail (<< 3)\n", "Package: new\nVersion: 1\nArchitecture: all\nProvides: mail\n", ""},
+		{"unpacked", "", "Package: half\nVersion: 1\nArchitecture: amd64\n", "1 would take it back"},
+		{"unpacked", "", "Package: half\nVersion: 2\nArchitecture: amd64\n", ""},
+		{"unpacked", "", "Package: half\nVersion: 1\nArchitecture: arm64\n", ""},
+		{"half-installed", "Conflicts: virtual\nProvides: virtual\n", "Package: half\nVersion: 3\nArchitecture: all\nProvides: virtual\n", ""},
+	} {
+		root := t.TempDir()
+		write(t, root, "var/lib/dpkg/status", fmt.Sprintf(half, c.word, c.fields))
+		err := (&Host{Root: root}).Bears([]deb.Stanza{deb.Stanza(c.chosen)})
+		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, ErrBetween) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "half 2 is "+c.word)) {
+			t.Errorf("%s %q, %q: %v, want %q", c.word, c.fields, c.chosen, err, c.says)
+		}
+	}
+	if err := (&Host{Root: t.TempDir()}).Bears(nil); err == nil {
+		t.Error("a host without a status bears anything")
 	}
 }
 

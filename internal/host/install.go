@@ -50,7 +50,7 @@ func (h *Host) Install(ctx context.Context, batches [][]File) ([]Change, error) 
 		return nil, err
 	}
 	for _, b := range batches {
-		if err = h.batch(ctx, b); err != nil {
+		if err = h.batch(ctx, b, before); err != nil {
 			break
 		}
 	}
@@ -58,9 +58,10 @@ func (h *Host) Install(ctx context.Context, batches [][]File) ([]Change, error) 
 	if err2 != nil {
 		return nil, errors.Join(err, err2)
 	}
-	if hurt := deconfigured(before, after); err == nil && len(hurt) > 0 {
-		if err = h.dpkg(ctx, append([]string{"--configure", "--"}, hurt...)...); err == nil {
-			after, err = h.status()
+	if hurt := deconfigured(before, after); len(hurt) > 0 {
+		err = errors.Join(err, h.dpkg(ctx, append([]string{"--configure", "--"}, hurt...)...))
+		if after, err2 = h.status(); err2 != nil {
+			return nil, errors.Join(err, err2)
 		}
 	}
 	changes, missing := outcome(batches, before, after)
@@ -74,23 +75,49 @@ func (h *Host) Install(ctx context.Context, batches [][]File) ([]Change, error) 
 	return changes, err
 }
 
-// batch unpacks and configures packages. What an earlier, interrupted run has
-// configured already dpkg must not be asked to configure again.
-func (h *Host) batch(ctx context.Context, files []File) error {
+// batch unpacks and configures packages. Where dpkg does not unpack all of
+// them (a full disk, a file of another package's), the others are configured
+// if they can be, as apt does it, and what can not be and was not there before is taken back.
+func (h *Host) batch(ctx context.Context, files []File, before map[string]state) error {
 	args := []string{"--unpack", "--auto-deconfigure", "--"}
 	for _, f := range files {
 		args = append(args, f.Path)
 	}
 	if err := h.dpkg(ctx, args...); err != nil {
-		return err
+		return errors.Join(err, h.configure(ctx, files), h.takeBack(ctx, files, before))
 	}
+	return h.configure(ctx, files)
+}
+
+// configure configures what is unpacked. What an earlier, interrupted run has
+// configured already dpkg must not be asked to configure again.
+func (h *Host) configure(ctx context.Context, files []File) error {
 	now, err := h.status()
 	if err != nil {
 		return err
 	}
-	args = []string{"--configure", "--"}
+	args := []string{"--configure", "--"}
 	for _, f := range files {
-		if !now[f.Name+":"+f.Architecture].configured() {
+		if s := now[f.key()]; s.version == f.Version && s.broken() {
+			args = append(args, f.spec())
+		}
+	}
+	if len(args) == 2 {
+		return nil
+	}
+	return h.dpkg(ctx, args...)
+}
+
+// takeBack removes packages that were unpacked only, of those that the host did not have.
+func (h *Host) takeBack(ctx context.Context, files []File, before map[string]state) error {
+	now, err := h.status()
+	if err != nil {
+		return err
+	}
+	args := []string{"--purge", "--"}
+	for _, f := range files {
+		was := before[f.key()].word
+		if (was == "" || was == "not-installed") && now[f.key()].word == "unpacked" {
 			args = append(args, f.spec())
 		}
 	}
@@ -105,7 +132,7 @@ func deconfigured(before, after map[string]state) []string {
 	var out []string
 	for key, was := range before {
 		now := after[key]
-		if was.configured() && (now.word == "unpacked" || now.word == "half-configured") {
+		if was.configured() && now.broken() {
 			out = append(out, strings.TrimSuffix(key, ":all"))
 		}
 	}
@@ -117,14 +144,14 @@ func deconfigured(before, after map[string]state) []string {
 func outcome(batches [][]File, before, after map[string]state) (done []Change, missing []string) {
 	for _, b := range batches {
 		for _, f := range b {
-			key := f.Name + ":" + f.Architecture
+			key := f.key()
 			now := after[key]
 			if !now.configured() || now.version != f.Version {
 				missing = append(missing, f.Name)
 				continue
 			}
 			c := Change{Package: f.Package}
-			if was := before[key]; was.configured() || was.word == "unpacked" || was.word == "half-configured" {
+			if was := before[key]; was.configured() || was.broken() {
 				c.Old = was.version
 			}
 			done = append(done, c)

@@ -31,25 +31,38 @@ func (s state) configured() bool {
 	return s.word == "installed" || s.word == "triggers-pending" || s.word == "triggers-awaited"
 }
 
-// status reads dpkg's status by name:architecture.
+// broken tells a package that is there, and waits to be configured.
+func (s state) broken() bool { return s.word == "unpacked" || s.word == "half-configured" }
+
+// key names a package in a status.
+func (p Package) key() string { return p.Name + ":" + p.Architecture }
+
+// status reads dpkg's status by [Package.key].
 func (h *Host) status() (map[string]state, error) {
+	all := map[string]state{}
+	err := h.eachPackage(func(s deb.Stanza, word string) {
+		all[s.Get("Package")+":"+s.Get("Architecture")] = state{s.Get("Version"), word}
+	})
+	return all, err
+}
+
+// eachPackage shows each stanza of dpkg's status with the third word of its Status field.
+func (h *Host) eachPackage(visit func(s deb.Stanza, word string)) error {
 	data, err := os.ReadFile(h.StatusFile())
 	if err != nil {
-		return nil, fmt.Errorf("dpkg status: %w", err)
+		return fmt.Errorf("dpkg status: %w", err)
 	}
-	all := map[string]state{}
 	sc := deb.NewScanner(data)
 	for {
 		s, err := sc.Next()
 		if err == io.EOF {
-			return all, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("dpkg status: line %d: %w", sc.Line(), err)
+			return fmt.Errorf("dpkg status: line %d: %w", sc.Line(), err)
 		}
-		words := strings.Fields(s.Get("Status"))
-		if len(words) == 3 {
-			all[s.Get("Package")+":"+s.Get("Architecture")] = state{s.Get("Version"), words[2]}
+		if words := strings.Fields(s.Get("Status")); len(words) == 3 {
+			visit(s, words[2])
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -112,7 +113,11 @@ func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
 // fetching any package.
 func Select(ctx context.Context, e Extracting) (*resolve.Result, error) {
 	c := &chain{s: e.Snapshot, trust: e.Trust}
-	indices, foreign, err := c.universe(ctx, e.Architecture)
+	archs := []string{e.Architecture}
+	if e.Host != nil {
+		archs = append(archs, e.Host.Foreign(e.Architecture)...) // partners of Multi-Arch: same go up together
+	}
+	indices, foreign, err := c.universe(ctx, archs...)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +163,10 @@ func pinnedQuery(q string) string {
 	return name + " (= " + version + ")"
 }
 
-// universe reads the indices of one architecture in the best view of each
+// universe reads the indices of architectures in the best view of each
 // archive. foreign are the prefixes that nothing given can prove: their
 // packages are known, so that a closure which needs one can say so.
-func (c *chain) universe(ctx context.Context, arch string) (out []resolve.Index, foreign map[string]bool, err error) {
+func (c *chain) universe(ctx context.Context, archs ...string) (out []resolve.Index, foreign map[string]bool, err error) {
 	foreign = map[string]bool{}
 	var ixs []provenIndex
 	for _, a := range c.s.Statement.Archives {
@@ -179,7 +184,7 @@ func (c *chain) universe(ctx context.Context, arch string) (out []resolve.Index,
 				return nil, nil, err
 			}
 			for _, ix := range found {
-				if ix.arch == arch || ix.arch == "all" || ix.arch == "" && !strings.HasPrefix(ix.path, "Sources") {
+				if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" && !strings.HasPrefix(ix.path, "Sources") {
 					ixs = append(ixs, ix)
 				}
 			}
