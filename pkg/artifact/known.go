@@ -114,16 +114,14 @@ func (w *writer) forgive(ctx context.Context, err error) error {
 	return err
 }
 
-// believed ranges over what belief would skip, or what it would not.
-func (w *writer) believed(want bool) func(yield func(layer) bool) {
-	return func(yield func(layer) bool) {
-		for _, s := range w.p.shards {
-			_, same := w.sameShards[s.Digest]
-			for _, l := range s.layers {
-				_, known := w.knownBlobs[l.Digest]
-				if (same || known) == want && !yield(l) {
-					return
-				}
+// believed ranges over what belief would skip.
+func (w *writer) believed(yield func(layer) bool) {
+	for _, s := range w.p.shards {
+		_, same := w.sameShards[s.Digest]
+		for _, l := range s.layers {
+			_, known := w.knownBlobs[l.Digest]
+			if (same || known) && !yield(l) {
+				return
 			}
 		}
 	}
@@ -132,7 +130,7 @@ func (w *writer) believed(want bool) func(yield func(layer) bool) {
 // sample picks evenly from what would be skipped, other ones for each root.
 func (w *writer) sample() []layer {
 	n := 0
-	for range w.believed(true) {
+	for range w.believed {
 		n++
 	}
 	if n == 0 {
@@ -147,7 +145,7 @@ func (w *writer) sample() []layer {
 	slices.Sort(picks)
 	sample := make([]layer, 0, size)
 	i := 0
-	for l := range w.believed(true) {
+	for l := range w.believed {
 		if len(picks) > 0 && i == picks[0] {
 			sample = append(sample, l)
 			picks = picks[1:]
@@ -157,13 +155,21 @@ func (w *writer) sample() []layer {
 	return sample
 }
 
+// firstUnknown are the first blobs that a push without belief would send.
 func (w *writer) firstUnknown(n int) []layer {
 	var first []layer
-	for l := range w.believed(false) {
-		if len(first) == n {
-			break
+	for _, s := range w.p.shards {
+		if _, same := w.sameShards[s.Digest]; same {
+			continue
 		}
-		first = append(first, l)
+		for _, l := range s.sending() {
+			if _, known := w.knownBlobs[l.Digest]; known {
+				continue
+			}
+			if first = append(first, l); len(first) == n {
+				return first
+			}
+		}
 	}
 	return first
 }

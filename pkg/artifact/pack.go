@@ -53,6 +53,14 @@ type shard struct {
 	layers []layer
 }
 
+// sending is the order in which a shard's blobs are sent: the largest first, so
+// that none of them is still under way when all others are done.
+func (s *shard) sending() []layer {
+	order := slices.Clone(s.layers)
+	slices.SortStableFunc(order, func(a, b layer) int { return cmp.Compare(b.Size, a.Size) })
+	return order
+}
+
 func (s *shard) encode() []byte {
 	m := manifest{artifactType: typeShard, config: emptyConfigDescriptor(), layers: make([]descriptor, len(s.layers))}
 	for i, l := range s.layers {

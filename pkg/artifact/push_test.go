@@ -94,7 +94,7 @@ func TestRequestsOfLaterPushes(t *testing.T) {
 	}
 }
 
-// Opening takes root, core, statement, table, lock and then the file.
+// Opening takes root, core, statement, table and then the file; the lock is read by who asks for it.
 func TestRequestsOfOpen(t *testing.T) {
 	t.Parallel()
 	f := newFakeRegistry(t)
@@ -110,8 +110,11 @@ func TestRequestsOfOpen(t *testing.T) {
 	if err := drain(file); err != nil {
 		t.Fatal(err)
 	}
-	if n := total(f.counts()); n > 6 {
+	if n := total(f.counts()); n != 5 {
 		t.Errorf("%d requests", n)
+	}
+	if _, err := s.ReadLock(t.Context()); err != nil || total(f.counts()) != 1 {
+		t.Errorf("lock: %v", err)
 	}
 	if _, err := Resolve(t.Context(), ref, Options{}); err != nil {
 		t.Fatal(err)

@@ -153,7 +153,7 @@ func (w *writer) writeShard(ctx context.Context, g *errgroup.Group, s *shard) er
 	}
 	t := &tally{}
 	t.pending.Store(1) // this loop's
-	for _, l := range s.layers {
+	for _, l := range s.sending() {
 		if ctx.Err() != nil {
 			return nil // the group has the reason
 		}
