@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ const (
 func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
-	for _, name := range sortedKeys(o.want) {
+	for _, name := range o.order() {
 		g.Go(func() (err error) {
 			switch {
 			case gctx.Err() != nil:
@@ -58,6 +59,14 @@ func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) e
 	}
 	// Without an integrity failure what was verified stays, so that a rerun resumes.
 	return errors.Join(err, o.failed, o.commit(), o.sync())
+}
+
+// order is that of fetching: the largest first, so that none of them is still
+// under way when all others are done.
+func (o *outDir) order() []string {
+	names := sortedKeys(o.want)
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(o.want[b].Size, o.want[a].Size) })
+	return names
 }
 
 // write fetches one blob into a temporary file and leaves it, verified, to the
