@@ -28,18 +28,15 @@ func (a *app) verify() *cobra.Command {
 		if require != "" && require != "upstream" {
 			return fmt.Errorf("%w: --require knows upstream only", mirror.ErrUsage)
 		}
+		_, ref, err := p.place(args)
+		if err != nil {
+			return err
+		}
 		s, trust, err := a.open(cmd, &p, &placeFlags{}, args)
 		if err != nil {
-			return err
+			return mirror.Incomplete(cmd.Context(), ref, err, a.options())
 		}
-		plan, err := p.plan()
-		if err != nil {
-			return err
-		}
-		q := mirror.Verifying{Snapshot: s, Trust: trust, Hash: !remote, Options: a.options(), Log: a.log}
-		if q.Ref, err = reference(args, plan); err != nil {
-			return err
-		}
+		q := mirror.Verifying{Snapshot: s, Ref: ref, Trust: trust, Hash: !remote, Options: a.options(), Log: a.log}
 		report, err := mirror.Verify(cmd.Context(), q)
 		if report == nil {
 			return err

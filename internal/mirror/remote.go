@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"example.org/mmoci/pkg/artifact"
@@ -21,10 +22,22 @@ func Remote(ctx context.Context, ref artifact.Reference, s *snapshot.Snapshot, r
 		return err
 	}
 	for _, b := range missing {
-		r.Failures = append(r.Failures, fmt.Sprintf("blob %s (%d bytes) is missing (mmoci push --recheck heals it)", b.Digest, b.Size))
+		r.Failures = append(r.Failures, fmt.Sprintf("blob %s (%d bytes) is missing (mmoci push --repair heals it)", b.Digest, b.Size))
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: %d blobs are missing; first: %s", ErrIntegrity, len(missing), missing[0].Digest)
 	}
 	return nil
+}
+
+// Incomplete words an error of opening ref: a snapshot of which a part was lost
+// contradicts itself (ErrIntegrity); one that is not there at all stays not found.
+func Incomplete(ctx context.Context, ref artifact.Reference, err error, o artifact.Options) error {
+	if !errors.Is(err, snapshot.ErrNotExist) {
+		return err
+	}
+	if _, absent := artifact.Resolve(ctx, ref, o); absent != nil {
+		return err
+	}
+	return fmt.Errorf("%w: the snapshot is there in part only: %w (mmoci push --repair heals it)", ErrIntegrity, err)
 }
