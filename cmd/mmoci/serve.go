@@ -17,6 +17,7 @@ import (
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/internal/serve"
 	"example.org/mmoci/internal/store"
+	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -29,6 +30,7 @@ type serveFlags struct {
 	listen         []string
 	state, store   string
 	mirrors        []string
+	fallback       bool
 	prefetch       string
 	trustedProxies []string
 	o              serve.Options // what a flag sets as it is
@@ -40,6 +42,7 @@ func (sf *serveFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&sf.state, "state", "", "state `DIR` (default /var/lib/mmoci, or below XDG_STATE_HOME)")
 	f.StringVar(&sf.store, "store-size", "", "bound of the store in state DIR, such as 20G (default: none)")
 	f.StringArrayVar(&sf.mirrors, "mirror", nil, "`REF` of a place that is tried first for content, in turn (repeatable)")
+	f.BoolVar(&sf.fallback, "fallback-upstream", false, "a pool file that the registry cannot give is fetched from its archive's url:, verified by the same digest")
 	f.DurationVar(&sf.o.Follow, "follow", 0, "how often a tag is asked for (default 15s)")
 	f.DurationVar(&sf.o.Grace, "grace", 0, "how long the previous snapshot is answered from (default 1h)")
 	f.BoolVar(&sf.o.Wait, "wait", false, "start although a reference cannot be opened yet; /readyz says so")
@@ -125,7 +128,12 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	if o.StateDir, err = stateDir(sf.state, plan); err != nil {
 		return o, err
 	}
-	o.SiteKey, err = siteKey(plan)
+	if o.Keyrings, err = keyrings(plan); err != nil {
+		return o, err
+	}
+	if site := o.Keyrings[""]; site != nil {
+		o.SiteKey, err = site.Armor()
+	}
 	return o, err
 }
 
@@ -163,16 +171,29 @@ func stateDir(flag string, plan *config.Plan) (string, error) {
 	return dir, nil
 }
 
-// siteKey is the site's public key, for the .sources texts; nil if none is configured.
-func siteKey(plan *config.Plan) ([]byte, error) {
-	if plan == nil || len(plan.Trust) == 0 {
-		return nil, nil
+// keyrings are the public keys that the configuration names: the site's, for
+// the .sources texts, under "", and those of upstreams by their prefix as far
+// as they can be read here; serve relies on none of them.
+func keyrings(plan *config.Plan) (map[string]*archive.Keyring, error) {
+	rings := map[string]*archive.Keyring{}
+	if plan == nil {
+		return rings, nil
 	}
-	ring, err := mirror.ReadKeyrings(plan.Trust...)
-	if err != nil {
-		return nil, err
+	var err error
+	if len(plan.Trust) > 0 {
+		if rings[""], err = mirror.ReadKeyrings(plan.Trust...); err != nil {
+			return nil, err
+		}
 	}
-	return ring.Armor()
+	for _, a := range plan.Archives {
+		if a.SignedBy == "" {
+			continue
+		}
+		if ring, err := mirror.ReadKeyrings(a.SignedBy); err == nil {
+			rings[a.Prefix] = ring
+		}
+	}
+	return rings, nil
 }
 
 // sources opens what is served: the REFs given, else the configuration's. A
@@ -191,6 +212,15 @@ func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *con
 		}
 		mirrors = append(mirrors, ref)
 	}
+	var fallback *mirror.Fallback
+	if sf.fallback {
+		if plan == nil {
+			return closeStore, fmt.Errorf("%w: --fallback-upstream needs a configuration with archives: (-f FILE)", mirror.ErrUsage)
+		}
+		if fallback, err = mirror.NewFallback(plan.Archives, a.log); err != nil {
+			return closeStore, err
+		}
+	}
 	var kept *store.Store
 	options := a.options()
 	options.Connections = &artifact.Connections{}
@@ -199,7 +229,7 @@ func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *con
 		if err != nil {
 			return closeStore, err
 		}
-		src := &mirror.Source{Ref: ref, Options: options, Mirrors: mirrors, Log: a.log}
+		src := &mirror.Source{Ref: ref, Options: options, Mirrors: mirrors, Log: a.log, Fallback: fallback}
 		if ref.Kind == artifact.Registry || len(mirrors) > 0 {
 			if kept == nil {
 				if kept, err = store.Open(filepath.Join(o.StateDir, "store"), store.Options{MaxBytes: maxBytes}); err != nil {

@@ -25,6 +25,7 @@ type faulty struct {
 	ref      artifact.Reference
 	state    string
 	files    map[string][]byte // by target
+	fallback *mirror.Fallback
 	store    *store.Store
 	server   *Server
 	base     string
@@ -67,7 +68,7 @@ func (f *faulty) start(o Options, bound int64) {
 	f.store, o.Store, o.StateDir = kept, kept.Stats, f.state
 	o.Patience = 300 * time.Millisecond
 	o.Follow = time.Hour // tests ask
-	o.Sources = []Source{&mirror.Source{Ref: f.ref, Through: kept.Through, Keep: filepath.Join(f.state, "snapshots")}}
+	o.Sources = []Source{&mirror.Source{Ref: f.ref, Through: kept.Through, Keep: filepath.Join(f.state, "snapshots"), Fallback: f.fallback}}
 	f.server, f.base = run(f.t, o, false)
 }
 

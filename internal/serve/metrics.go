@@ -71,7 +71,7 @@ func (m *metrics) request(ex *exchange, took time.Duration) {
 
 // observe adds what is read from the server when somebody looks.
 func (m *metrics) observe(s *Server) {
-	m.registry.MustRegister(snapshotCollector{s})
+	m.registry.MustRegister(snapshotCollector{s}, validityCollector{s})
 	if s.o.Store != nil {
 		m.registry.MustRegister(storeCollector{s.o.Store})
 	}

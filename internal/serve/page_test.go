@@ -2,12 +2,14 @@ package serve
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
 
+	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -209,5 +211,40 @@ func TestSourcesLeaveOutUnusedSuites(t *testing.T) {
 	text := string(request(t, base, "GET", "/setup/docker-upstream.sources").body)
 	if got := fieldsOf([]byte(text)); got["Suites"] != "bookworm" || got["Components"] != "main" || strings.Count(text, "URIs:") != 1 {
 		t.Errorf("sources:\n%s", text)
+	}
+}
+
+// When what clients rely on ends: keys, upstream's Release.
+func TestMetricsOfValidity(t *testing.T) {
+	t.Parallel()
+	private, public, err := archive.NewKey("site", day(1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := archive.ReadKeyring(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := archive.ReadSigner(private, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := signer.Clearsign([]byte("Suite: bookworm\nCodename: bookworm\nDate: Sun, 01 Nov 2026 09:13:40 UTC\nValid-Until: Sun, 08 Nov 2026 09:13:40 UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n"), day(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fingerprint := ring.Fingerprints()[0]
+	m := newMemoryBlobs()
+	sn := spec{date: day(1), release: release, keys: []string{fingerprint}}.take(t, m)
+	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Keyrings: map[string]*archive.Keyring{"": ring, "docker": ring}}, false)
+	a := request(t, base, "GET", "/metrics")
+	for _, want := range []string{
+		fmt.Sprintf("mmoci_release_valid_until_seconds{archive=\"docker\",suite=\"bookworm\"} %v\n", float64(day(8).Unix())),
+		fmt.Sprintf("mmoci_key_expires_seconds{archive=\"\",fingerprint=%q} +Inf\n", fingerprint),
+		fmt.Sprintf("mmoci_key_expires_seconds{archive=\"docker\",fingerprint=%q} +Inf\n", fingerprint),
+	} {
+		if !bytes.Contains(a.body, []byte(want)) {
+			t.Errorf("no %s in\n%s", want, a.body)
+		}
 	}
 }

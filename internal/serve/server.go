@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/store"
+	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -49,6 +50,9 @@ type Options struct {
 	Log      *slog.Logger
 	Access   *slog.Logger // one record a request; nil: none
 	SiteKey  []byte       // armoured public key, put into the .sources texts; nil: a path is named
+	// Keyrings are the public keys by the prefix of the archive that they sign,
+	// "" for the site's, so that metrics tell when they expire; nil: not told.
+	Keyrings map[string]*archive.Keyring
 	// Follow is how often the tag is asked for; 0 means 15 s.
 	Follow time.Duration
 	// Grace is how long the previous snapshot goes on being answered from; 0 means 1 h.

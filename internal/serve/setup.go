@@ -190,24 +190,6 @@ func (ex *exchange) signedBy(src *archive.Source, a *snapshot.Archive, upstream 
 
 // expires tells whether upstream's Release of a suite has a Valid-Until. What cannot be read now is taken to.
 func expires(ctx context.Context, h *held, suite *snapshot.Suite) bool {
-	for _, role := range []snapshot.Role{snapshot.UpstreamInRelease, snapshot.InRelease, snapshot.UpstreamRelease, snapshot.Release} {
-		f := suite.File(role)
-		if f == nil {
-			continue
-		}
-		data, err := h.ReadBlob(ctx, f.Blob, maxRelease)
-		if err != nil {
-			return true
-		}
-		open := archive.OpenInRelease
-		if role == snapshot.Release || role == snapshot.UpstreamRelease {
-			open = func(b []byte, t archive.Trust) (*archive.Release, error) { return archive.OpenRelease(b, nil, t) }
-		}
-		r, err := open(data, archive.Trust{})
-		return err != nil || !r.ValidUntil.IsZero()
-	}
-	return false
+	t, err := validUntil(ctx, h, suite)
+	return err != nil || !t.IsZero()
 }
-
-// maxRelease is apt's own limit of a Release file, in bytes.
-const maxRelease = 10_000_000

@@ -92,7 +92,9 @@ type spec struct {
 	debs     map[string][]byte // path to content; package fields from the file name
 	prefix   string            // "" is docker
 	verbatim bool
-	unused   string // a suite that nothing was drawn from: its InRelease alone
+	release  []byte   // upstream's InRelease; nil: of no meaning
+	keys     []string // fingerprints that it is signed with
+	unused   string   // a suite that nothing was drawn from: its InRelease alone
 }
 
 // take makes an unsigned snapshot with one suite, bookworm, whose Release,
@@ -134,7 +136,11 @@ func (s spec) take(t testing.TB, m *memoryBlobs) *snapshot.Snapshot {
 		a.Suites[0].Files[0].Date = s.upstream
 	} else {
 		add("upstream/"+dists+"main/binary-amd64/Packages.gz", []byte("upstream packages "+text), snapshot.Package{})
-		up := add("upstream/"+dists+"InRelease", []byte("upstream "+text), snapshot.Package{})
+		if s.release == nil {
+			s.release = []byte("upstream " + text)
+		}
+		up := add("upstream/"+dists+"InRelease", s.release, snapshot.Package{})
+		a.UpstreamKeys = s.keys
 		a.Suites[0].Files = append(a.Suites[0].Files, snapshot.SuiteFile{
 			Role: snapshot.UpstreamInRelease, Blob: up, Date: s.upstream, Path: "upstream/" + dists + "InRelease",
 		})

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"strings"
+	"sync"
 	"time"
 
 	"example.org/mmoci/pkg/snapshot"
@@ -18,12 +19,21 @@ type held struct {
 	name     string // DATE-HEX12
 	archives map[string]*snapshot.Archive
 	until    time.Time // end of grace; zero while in force
+	valid    *validity // shared by the copies
+}
+
+// validity is what was read of upstream's Releases so far.
+type validity struct {
+	mu    sync.Mutex
+	known map[suiteID]bool
+	until map[suiteID]time.Time
 }
 
 func newHeld(sn *snapshot.Snapshot) *held {
 	h := &held{
 		Snapshot: sn,
 		name:     sn.Statement.Date.UTC().Format(nameTime) + "-" + sn.Root.Hex()[:nameHex],
+		valid:    &validity{},
 		archives: make(map[string]*snapshot.Archive, len(sn.Statement.Archives)),
 	}
 	for i := range sn.Statement.Archives {

@@ -1,0 +1,127 @@
+package serve
+
+import (
+	"context"
+	"maps"
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// releaseWait bounds how long metrics wait for upstream's Release files; what
+// is not there then is told the next time.
+const releaseWait = 2 * time.Second
+
+// maxRelease is apt's own limit of a Release file, in bytes.
+const maxRelease = 10_000_000
+
+// validUntil reads how long upstream's Release of a suite is valid; zero: for
+// ever, or there is none of upstream's.
+func validUntil(ctx context.Context, h *held, suite *snapshot.Suite) (time.Time, error) {
+	for _, role := range []snapshot.Role{snapshot.UpstreamInRelease, snapshot.InRelease, snapshot.UpstreamRelease, snapshot.Release} {
+		f := suite.File(role)
+		if f == nil {
+			continue
+		}
+		data, err := h.ReadBlob(ctx, f.Blob, maxRelease)
+		if err != nil {
+			return time.Time{}, err
+		}
+		open := archive.OpenInRelease
+		if role == snapshot.Release || role == snapshot.UpstreamRelease {
+			open = func(b []byte, t archive.Trust) (*archive.Release, error) { return archive.OpenRelease(b, nil, t) }
+		}
+		r, err := open(data, archive.Trust{})
+		if err != nil {
+			return time.Time{}, err
+		}
+		return r.ValidUntil, nil
+	}
+	return time.Time{}, nil
+}
+
+// suiteID names a suite of an archive.
+type suiteID struct{ prefix, suite string }
+
+// validities are the ends of validity of the suites of a snapshot that have
+// one. They are read once; what cannot be read now is tried again.
+func (h *held) validities(ctx context.Context) map[suiteID]time.Time {
+	h.valid.mu.Lock()
+	defer h.valid.mu.Unlock()
+	if h.valid.until == nil {
+		h.valid.until, h.valid.known = map[suiteID]time.Time{}, map[suiteID]bool{}
+	}
+	for i := range h.Statement.Archives {
+		a := &h.Statement.Archives[i]
+		for j := range a.Suites {
+			id := suiteID{a.Prefix, a.Suites[j].Name}
+			if h.valid.known[id] || ctx.Err() != nil {
+				continue
+			}
+			t, err := validUntil(ctx, h, &a.Suites[j])
+			if err != nil {
+				continue
+			}
+			h.valid.known[id] = true
+			if !t.IsZero() {
+				h.valid.until[id] = t
+			}
+		}
+	}
+	return maps.Clone(h.valid.until)
+}
+
+// validityCollector tells when what clients rely on ends: upstream's Releases,
+// and the keys that they are signed with.
+type validityCollector struct{ s *Server }
+
+// Describe implements prometheus.Collector.
+func (c validityCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c validityCollector) Collect(ch chan<- prometheus.Metric) {
+	until := prometheus.NewDesc("mmoci_release_valid_until_seconds",
+		"End of the validity of upstream's Release in force, in Unix time, where it has one.", []string{"archive", "suite"}, nil)
+	expires := prometheus.NewDesc("mmoci_key_expires_seconds",
+		"When a key that signs what is served expires, in Unix time; +Inf if never. No archive is named for the site's own.",
+		[]string{"archive", "fingerprint"}, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), releaseWait)
+	defer cancel()
+	key := func(prefix, fingerprint string) {
+		ring := c.s.o.Keyrings[prefix]
+		if ring == nil {
+			return
+		}
+		info, ok := ring.Info(fingerprint, c.s.now())
+		if !ok {
+			return
+		}
+		at := math.Inf(1)
+		if !info.Expires.IsZero() {
+			at = float64(info.Expires.Unix())
+		}
+		ch <- prometheus.MustNewConstMetric(expires, prometheus.GaugeValue, at, prefix, info.Fingerprint)
+	}
+	if ring := c.s.o.Keyrings[""]; ring != nil {
+		for _, fingerprint := range ring.Fingerprints() {
+			key("", fingerprint)
+		}
+	}
+	for _, h := range c.s.view.Load().current {
+		if h == nil {
+			continue
+		}
+		for id, t := range h.validities(ctx) {
+			ch <- prometheus.MustNewConstMetric(until, prometheus.GaugeValue, float64(t.Unix()), id.prefix, id.suite)
+		}
+		for i := range h.Statement.Archives {
+			for _, fingerprint := range h.Statement.Archives[i].UpstreamKeys {
+				key(h.Statement.Archives[i].Prefix, fingerprint)
+			}
+		}
+	}
+}
