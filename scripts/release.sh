@@ -37,12 +37,15 @@ build() {
 # package OUT-DIR ARCH DOCS: a binary package (deb(5)).
 package() {
 	root=$(mktemp -d)
-	mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" "$root/usr/lib/systemd/system" "$root/usr/share/doc/mmoci"
+	mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" "$root/usr/lib/systemd/system" \
+		"$root/usr/share/doc/mmoci" "$root/usr/share/lintian/overrides"
 	cp "$1/mmoci-$2" "$root/usr/bin/mmoci"
 	for page in "$3"/*.1; do gzip -9nc "$page" >"$root/usr/share/man/man1/${page##*/}.gz"; done
 	cp "$3/completion" "$root/usr/share/bash-completion/completions/mmoci"
 	cp artifacts/mmoci.service "$root/usr/lib/systemd/system/mmoci.service"
-	cp artifacts/SPEC.md "$root/usr/share/doc/mmoci/"
+	cp artifacts/SPEC.md "$3/copyright" "$root/usr/share/doc/mmoci/"
+	gzip -9nc "$3/changelog" >"$root/usr/share/doc/mmoci/changelog.gz"
+	echo "mmoci: statically-linked-binary [usr/bin/mmoci]" >"$root/usr/share/lintian/overrides/mmoci" # for hosts whose libc is another or none
 	cat >"$root/DEBIAN/control" <<-END
 		Package: mmoci
 		Version: $VERSION
@@ -51,7 +54,6 @@ package() {
 		Installed-Size: $(du -sk --apparent-size "$root/usr" | cut -f1)
 		Section: admin
 		Priority: optional
-		Suggests: apt, dpkg
 		Description: apt mirror in OCI registries
 		 Freezes Debian archives into content-addressed OCI artifacts, pushes them to
 		 any registry, serves them to apt, and installs packages on hosts that have
@@ -64,6 +66,19 @@ package() {
 	rm -rf "$root"
 }
 
+# documents DIR: manual pages, completion, and what Debian asks of a package.
+documents() {
+	GOFLAGS='' CGO_ENABLED=0 "$GO" build -trimpath -buildvcs=false -ldflags "-X main.release=$VERSION" -o "$1/mmoci" ./cmd/mmoci # of the machine that builds
+	"$1/mmoci" man "$1"
+	"$1/mmoci" completion bash >"$1/completion"
+	{
+		printf 'mmoci is copyright of its authors. Linked into it statically are these Go modules, each\nunder the terms that stand in its source:\n\n'
+		"$GO" version -m "$1/mmoci" | awk '$1 == "dep" { print $2, $3 }'
+	} >"$1/copyright"
+	printf 'mmoci (%s) unstable; urgency=medium\n\n  * Release.\n\n -- mmoci <mmoci@example.org>  %s\n' "$VERSION" \
+		"$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$1/changelog"
+}
+
 # everything OUT-DIR: all of the release.
 everything() {
 	out=$1
@@ -71,9 +86,7 @@ everything() {
 	for a in $archs; do build "$out/mmoci-$a" "$a"; done
 	if command -v dpkg-deb >/dev/null; then
 		docs=$(mktemp -d)
-		GOFLAGS='' CGO_ENABLED=0 "$GO" build -trimpath -buildvcs=false -ldflags "-X main.release=$VERSION" -o "$docs/mmoci" ./cmd/mmoci # of the machine that builds
-		"$docs/mmoci" man "$docs"
-		"$docs/mmoci" completion bash >"$docs/completion"
+		documents "$docs"
 		for a in $archs; do package "$out" "$a" "$docs"; done
 		rm -rf "$docs"
 	else
