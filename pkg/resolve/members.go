@@ -105,7 +105,7 @@ func (m *members) look(relations bool) []claim {
 
 // inParts divides the members among goroutines.
 func (m *members) inParts(relations bool) (claims []claim, faults []int32) {
-	parts := make([]clauseCheck, min(runtime.GOMAXPROCS(0), maxMentionParts))
+	parts := make([]clauseCheck, min(runtime.GOMAXPROCS(0), maxParts))
 	var wg sync.WaitGroup
 	for i := range parts {
 		wg.Go(func() {

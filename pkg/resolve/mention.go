@@ -3,7 +3,6 @@ package resolve
 import (
 	"iter"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 
@@ -16,22 +15,23 @@ import (
 // means nothing, but closures that differ from apt's mean questions.
 //
 // Most closures never need to know. So the names of each tie are looked for
-// when it is met, in the relations alone; whoever asks often gets a pass that
-// finds all names.
+// when it is met, in the records whose block may mention them; whoever asks
+// for very many gets a pass that finds all names.
 type mentions struct {
-	mu     sync.Mutex
-	rank   map[string]uint64 // of the names looked for; 0: nowhere
-	passes int
-	all    []uint64 // by number of the name, once it is known; 0: nowhere
+	blocks []mentionBlock // in order
+
+	mu   sync.Mutex
+	rank map[string]uint64 // of the names looked for; 0: nowhere
+	all  []uint64          // by number of the name, once it is known; 0: nowhere
 }
 
-// maxPasses is how many ties are looked into one by one. A pass for one takes
-// about a quarter of the time of that for all.
-const maxPasses = 8
+// maxLookups is how many names are looked for one by one. That takes a few
+// tenths of a millisecond in a release, and the pass for all about 80.
+const maxLookups = 512
 
-// maxMentionParts bounds the goroutines of a pass, and with that the memory of
-// that for all names: a number per name and part.
-const maxMentionParts = 4
+// maxParts bounds the goroutines of a pass, and with that the memory of
+// the one for all names: a number per name and part.
+const maxParts = 4
 
 // mentionFields are the fields in which apt reads names, in its order.
 var mentionFields = [...]string{fieldPreDepends, fieldDepends, fieldConflicts, fieldBreaks, fieldRecommends, "Suggests", "Replaces", "Enhances", "Provides"}
@@ -59,42 +59,36 @@ func (u *universe) mentioned(names []string) map[string]uint64 {
 	m := &u.mentions
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ranks, unknown := make(map[string]uint64, len(names)), []string(nil)
+	ranks := make(map[string]uint64, len(names))
 	for _, name := range names {
-		rank, known := m.rank[name]
 		n, there := u.table.number[name]
+		if !there { // installed, not on offer
+			ranks[name] = 0
+			continue
+		}
+		rank, known := m.rank[name]
 		switch {
-		case !there: // installed, not on offer
-			rank, known = 0, true
 		case m.all != nil:
-			rank, known = m.all[n], true
+			rank = m.all[n]
+		case known:
+		case len(m.rank) == maxLookups:
+			m.all = u.allMentions()
+			rank = m.all[n]
+		default:
+			if m.rank == nil {
+				m.rank = map[string]uint64{}
+			}
+			rank = u.firstMention(name)
+			m.rank[name] = rank
 		}
-		if ranks[name] = rank; !known {
-			unknown = append(unknown, name)
-		}
-	}
-	switch {
-	case len(unknown) == 0:
-	case m.passes == maxPasses && m.all == nil:
-		m.all = u.allMentions()
-		for _, name := range unknown {
-			ranks[name] = m.all[u.table.number[name]]
-		}
-	case m.all == nil:
-		m.passes++
-		if m.rank == nil {
-			m.rank = map[string]uint64{}
-		}
-		for i, rank := range u.mentionsOf(unknown) {
-			ranks[unknown[i]], m.rank[unknown[i]] = rank, rank
-		}
+		ranks[name] = rank
 	}
 	return ranks
 }
 
 // inParts divides the first n records among goroutines that look at from..to.
 func (u *universe) inParts(n int, look func(from, to int) []uint64) []uint64 {
-	parts := min(runtime.GOMAXPROCS(0), maxMentionParts)
+	parts := min(runtime.GOMAXPROCS(0), maxParts)
 	found := make([][]uint64, parts)
 	var wg sync.WaitGroup
 	for i := range parts {
@@ -159,64 +153,30 @@ func (u *universe) relationLines(id int32) deb.Stanza {
 	return deb.Stanza(u.indices[r.index].Data[start : start+r.relationsLength : start+r.relationsLength])
 }
 
-// mentionsOf are the ranks of some names.
-func (u *universe) mentionsOf(names []string) []uint64 {
-	wanted := make(map[string]int, len(names))
-	var hint hints
-	end := 0 // all of them are mentioned before that, by themselves at the latest
-	for i, name := range names {
-		wanted[name] = i
-		hint.add(name)
-		own := u.table.named(name)
-		if len(own) == 0 {
-			end = len(u.records)
+// firstMention is the rank of one name.
+func (u *universe) firstMention(name string) uint64 {
+	blocks := u.mentions.blocks
+	hash := hashWord(name)
+	for i := range blocks {
+		if !blocks[i].may(hash) {
 			continue
 		}
-		end = max(end, int(slices.Min(own))+1)
-	}
-	return u.inParts(end, func(from, to int) []uint64 {
-		first, missing := make([]uint64, len(names)), len(names)
-		for id := from; id < to && missing > 0; id++ {
-			if name := u.name(int32(id)); !hint.has(name) && !hint.in(u.relations(int32(id))) {
+		end := int32(len(u.records))
+		if i+1 < len(blocks) {
+			end = blocks[i+1].first
+		}
+		for id := blocks[i].first; id < end; id++ {
+			if u.name(id) != name && !strings.Contains(u.relations(id), name) {
 				continue
 			}
-			for name, rank := range u.mentionsBy(int32(id)) {
-				if i, ok := wanted[name]; ok && first[i] == 0 {
-					first[i], missing = rank, missing-1
+			for mentioned, rank := range u.mentionsBy(id) {
+				if mentioned == name {
+					return rank
 				}
 			}
 		}
-		return first
-	})
-}
-
-// hints tell of most words that they are none of a few names, by their length
-// and three of their bytes.
-type hints [1 << 13]bool
-
-func hintOf(word string) uint {
-	n := len(word)
-	return (uint(n)*257 ^ uint(word[0])*7 ^ uint(word[n-1])<<5 ^ uint(word[n/2])*89) % uint(len(hints{}))
-}
-
-func (h *hints) add(name string) { h[hintOf(name)] = true }
-
-func (h *hints) has(name string) bool { return h[hintOf(name)] }
-
-// in tells whether one of the words in a text may be one of the names.
-func (h *hints) in(text string) bool {
-	for i := 0; i < len(text); i++ {
-		if classes[text[i]]&betweenBytes != 0 {
-			continue
-		}
-		start := i
-		for i++; i < len(text) && classes[text[i]]&betweenBytes == 0; i++ {
-		}
-		if h.has(text[start:i]) {
-			return true
-		}
 	}
-	return false
+	return 0
 }
 
 // relationNames yields the names in a relation field, qualified ones left out:

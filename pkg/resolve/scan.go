@@ -28,6 +28,7 @@ type chunk struct {
 	start, end int // in the data of the index
 
 	records []record
+	blocks  []mentionBlock
 	arches  []string // of the records, by their arch
 	faults  []fault
 	bad     int // stanzas left out, those beyond faults included
@@ -157,6 +158,7 @@ func (c *chunk) add(in *Index, s deb.Stanza, offset int) error {
 		r.relations = offsetIn(s, f.first)
 		r.relationsLength = offsetIn(s, f.last) + uint32(len(f.last)) - r.relations
 	}
+	c.mention(f.name, view(s[r.relations:r.relations+r.relationsLength]))
 	c.records = append(c.records, r)
 	return nil
 }
@@ -225,6 +227,11 @@ func (u *Universe) collect(chunks []chunk) error {
 
 // adopt takes over the records of a chunk with the universe's numbers for architectures.
 func (u *Universe) adopt(c *chunk, archID map[string]uint16) {
+	for _, b := range c.blocks {
+		b.first += int32(len(u.records))
+		u.mentions.blocks = append(u.mentions.blocks, b)
+	}
+	c.blocks = nil
 	for _, r := range c.records {
 		arch := c.arches[r.arch]
 		id, ok := archID[arch]

@@ -169,14 +169,15 @@ func (u *universe) provides(id int32) string {
 
 func (u *universe) archOf(id int32) string { return u.arches[u.records[id].arch] }
 
-// view is a part of a stanza as a string that shares the memory of the index,
-// which its owner promised not to change.
+// view is a part of a stanza as a string.
 func (u *universe) view(r *record, offset, length uint32) string {
-	if length == 0 {
-		return ""
-	}
-	return unsafe.String(&u.indices[r.index].Data[r.offset+offset], int(length))
+	start := r.offset + offset
+	return view(u.indices[r.index].Data[start : start+length])
 }
+
+// view is a part of an index as a string that shares its memory, which its
+// owner promised not to change.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // pin is the apt priority of the record's suite.
 func (u *universe) pin(id int32) int {
