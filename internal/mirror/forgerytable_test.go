@@ -24,6 +24,9 @@ type outcome struct {
 //	other  exit 0, every byte of upstream's, but older or fewer packages than in the good snapshot
 //	EVIL   exit 0 with a package of the opponent's: whoever could do this holds the
 //	       key, or chose the pin, that the reader relies on
+//
+// For apt, which has no exit codes of that kind, scripts/e2e/45-forgeries.sh tells the words from what it
+// prints: signature, expired, unsigned, absent (no Release, or 404), bytes; binding and grammar where serve does not start.
 func outcomes() []outcome {
 	return []outcome{
 		{"unsigned", 3, "statement: not signed, but a key is demanded"},
@@ -50,11 +53,12 @@ func outcomes() []outcome {
 func TestForgeryTable(t *testing.T) {
 	for name, line := range forgeryTable(t) {
 		cells := strings.Fields(line)
-		if len(cells) != 12 {
+		if len(cells) != 14 {
 			t.Fatalf("%s: %d cells", name, len(cells))
 		}
-		for i, c := range cells[:9] {
-			if c == "EVIL" && (i/3 == 1 || !strings.HasSuffix(name, " resigned")) {
+		for i, c := range cells {
+			byUpstream, byPin := i/3 == 1 || i == 13, i/3 == 3
+			if c == "EVIL" && !byPin && (byUpstream || !strings.HasSuffix(name, " resigned")) {
 				t.Errorf("%s, cell %d: %s", name, i, c)
 			}
 		}
@@ -68,18 +72,18 @@ func TestForgeriesInSpec(t *testing.T) {
 	for _, fg := range forgeries() {
 		row := spec[fg.name]
 		cells := strings.Fields(table[fg.name+" resigned"])
-		if len(row) < 6 || len(cells) != 12 {
+		if len(row) < 7 || len(cells) != 14 {
 			t.Errorf("%s: SPEC has %q", fg.name, row)
 			continue
 		}
 		at := func(i int) string { return strings.Join(cells[3*i:3*i+3], ", ") }
 		// SPEC's order: site, both, upstream, pin.
-		want := []string{fg.what, at(0), at(2), at(1), at(3)}
-		if !slices.Equal(row[:5], want) {
-			t.Errorf("%s: SPEC says\n%q, the table\n%q", fg.name, row[:5], want)
+		want := []string{fg.what, at(0), at(2), at(1), at(3), strings.Join(cells[12:], ", ")}
+		if !slices.Equal(row[:6], want) {
+			t.Errorf("%s: SPEC says\n%q, the table\n%q", fg.name, row[:6], want)
 		}
 		for _, m := range []string{" unsigned", " foreign"} {
-			if other := strings.Fields(table[fg.name+m]); !slices.Equal(other[3:6], cells[3:6]) || !slices.Equal(other[9:], cells[9:]) {
+			if other := strings.Fields(table[fg.name+m]); !slices.Equal(other[3:6], cells[3:6]) || !slices.Equal(other[9:12], cells[9:12]) || other[13] != cells[13] {
 				t.Errorf("%s%s: SPEC says it is as resigned for upstream's keys and a pin", fg.name, m)
 			}
 		}
@@ -143,7 +147,7 @@ func specRows(t *testing.T, heading string) map[string][]string {
 }
 
 // forgeryTable reads the table: forgery, making, then verify, extract, pull -o
-// for each of the readers.
+// for each of the readers, then apt.
 func forgeryTable(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -166,98 +170,98 @@ func forgeryTable(t *testing.T) map[string]string {
 // statement), unsigned, foreign (the opponent's key), resigned (the site's key). The
 // readers are: the site's key; upstream's keys; both; the forged root pinned.
 const forgeryText = `
-                       | site                          | upstream                      | both                          | pin
-                       | verify    extract   pull -o   | verify    extract   pull -o   | verify    extract   pull -o   | verify    extract   pull -o
-good         kept     | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
-             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok
-             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok
-             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
-a-rows       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | table     unmet     table     | unsigned  unsigned  unsigned  | table     ok        table
-             foreign  | statement statement statement | table     unmet     table     | statement statement statement | table     ok        table
-             resigned | table     ok        table     | table     unmet     table     | table     ok        table     | table     ok        table
-b-deb        kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | table     unmet     table     | unsigned  unsigned  unsigned  | table     EVIL      EVIL
-             foreign  | statement statement statement | table     unmet     table     | statement statement statement | table     EVIL      EVIL
-             resigned | table     EVIL      EVIL      | table     unmet     table     | table     EVIL      EVIL      | table     EVIL      EVIL
-b-whole      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL
-             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL
-             resigned | ok        EVIL      EVIL      | signature signature signature | signature EVIL      EVIL      | ok        EVIL      EVIL
-b-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL
-             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL
-             resigned | ok        EVIL      EVIL      | signature signature signature | signature signature signature | ok        EVIL      EVIL
-b-blob       kept     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes
-             unsigned | unsigned  unsigned  unsigned  | bytes     bytes     bytes     | unsigned  unsigned  unsigned  | bytes     bytes     bytes
-             foreign  | statement statement statement | bytes     bytes     bytes     | statement statement statement | bytes     bytes     bytes
-             resigned | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes
-c-curated    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other
-             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other
-             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other
-c-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other
-             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other
-             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other
-c-expired    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | expired   expired   expired   | unsigned  unsigned  unsigned  | ok        ok        ok
-             foreign  | statement statement statement | expired   expired   expired   | statement statement statement | ok        ok        ok
-             resigned | ok        ok        ok        | expired   expired   expired   | ok        ok        ok        | ok        ok        ok
-d-other      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | unproved  ok        ok
-             foreign  | statement statement statement | signature signature signature | statement statement statement | unproved  ok        ok
-             resigned | unproved  ok        ok        | signature signature signature | signature ok        ok        | unproved  ok        ok
-e-stanza     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | unproved  ok        ok        | unsigned  unsigned  unsigned  | unproved  other     ok
-             foreign  | statement statement statement | unproved  ok        ok        | statement statement statement | unproved  other     ok
-             resigned | unproved  other     ok        | unproved  ok        ok        | unproved  other     ok        | unproved  other     ok
-f-indices    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | unproved  unmet     other     | unsigned  unsigned  unsigned  | unproved  ok        ok
-             foreign  | statement statement statement | unproved  unmet     other     | statement statement statement | unproved  ok        ok
-             resigned | unproved  ok        ok        | unproved  unmet     other     | unproved  ok        ok        | unproved  ok        ok
-f-all        kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | grammar   grammar   grammar   | unsigned  unsigned  unsigned  | grammar   grammar   grammar
-             foreign  | statement statement statement | grammar   grammar   grammar   | statement statement statement | grammar   grammar   grammar
-             resigned | grammar   grammar   grammar   | grammar   grammar   grammar   | grammar   grammar   grammar   | grammar   grammar   grammar
-g-prefix     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL
-             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL
-             resigned | ok        EVIL      EVIL      | signature signature signature | signature EVIL      EVIL      | ok        EVIL      EVIL
-g-statement  kept     | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
-             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok
-             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok
-             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
-h-curated    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok
-             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok
-             resigned | signature signature signature | ok        ok        ok        | signature signature signature | ok        ok        ok
-h-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        ok        ok
-             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        ok        ok
-             resigned | ok        ok        ok        | signature signature signature | signature signature signature | ok        ok        ok
-i-archive    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | dropped   dropped   dropped   | unsigned  unsigned  unsigned  | ok        unmet     other
-             foreign  | statement statement statement | dropped   dropped   dropped   | statement statement statement | ok        unmet     other
-             resigned | ok        unmet     other     | dropped   dropped   dropped   | unnamed   unnamed   unnamed   | ok        unmet     other
-j-suites     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other
-             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other
-             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other
-k-lock       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | lock      ok        ok        | unsigned  unsigned  unsigned  | lock      ok        ok
-             foreign  | statement statement statement | lock      ok        ok        | statement statement statement | lock      ok        ok
-             resigned | lock      ok        ok        | lock      ok        ok        | lock      ok        ok        | lock      ok        ok
-k-reason     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok
-             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok
-             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok
-l-class      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | class     keyless   keyless   | unsigned  unsigned  unsigned  | ok        EVIL      EVIL
-             foreign  | statement statement statement | class     keyless   keyless   | statement statement statement | ok        EVIL      EVIL
-             resigned | ok        EVIL      EVIL      | class     keyless   keyless   | class     EVIL      EVIL      | ok        EVIL      EVIL
-l-mode       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding
-             unsigned | unsigned  unsigned  unsigned  | absent    ok        absent    | unsigned  unsigned  unsigned  | absent    ok        absent
-             foreign  | statement statement statement | absent    ok        absent    | statement statement statement | absent    ok        absent
-             resigned | absent    ok        absent    | absent    ok        absent    | absent    ok        absent    | absent    ok        absent
+                       | site                          | upstream                      | both                          | pin                              | apt through serve
+                       | verify    extract   pull -o   | verify    extract   pull -o   | verify    extract   pull -o   | verify    extract   pull -o      | site      upstream
+good         kept     | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok            | ok        ok
+             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok            | unsigned  ok
+             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok            | signature ok
+             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok            | ok        ok
+a-rows       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | table     unmet     table     | unsigned  unsigned  unsigned  | table     ok        table         | unsigned  bytes
+             foreign  | statement statement statement | table     unmet     table     | statement statement statement | table     ok        table         | signature bytes
+             resigned | table     ok        table     | table     unmet     table     | table     ok        table     | table     ok        table         | bytes     bytes
+b-deb        kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | table     unmet     table     | unsigned  unsigned  unsigned  | table     EVIL      EVIL          | unsigned  bytes
+             foreign  | statement statement statement | table     unmet     table     | statement statement statement | table     EVIL      EVIL          | signature bytes
+             resigned | table     EVIL      EVIL      | table     unmet     table     | table     EVIL      EVIL      | table     EVIL      EVIL          | EVIL      bytes
+b-whole      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL          | unsigned  signature
+             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL          | signature signature
+             resigned | ok        EVIL      EVIL      | signature signature signature | signature EVIL      EVIL      | ok        EVIL      EVIL          | EVIL      signature
+b-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL          | signature signature
+             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL          | signature signature
+             resigned | ok        EVIL      EVIL      | signature signature signature | signature signature signature | ok        EVIL      EVIL          | signature signature
+b-blob       kept     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes         | bytes     bytes
+             unsigned | unsigned  unsigned  unsigned  | bytes     bytes     bytes     | unsigned  unsigned  unsigned  | bytes     bytes     bytes         | unsigned  bytes
+             foreign  | statement statement statement | bytes     bytes     bytes     | statement statement statement | bytes     bytes     bytes         | signature bytes
+             resigned | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes     | bytes     bytes     bytes         | bytes     bytes
+c-curated    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other         | unsigned  other
+             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other         | signature other
+             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other         | other     other
+c-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other         | unsigned  other
+             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other         | signature other
+             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other         | other     other
+c-expired    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | expired   expired   expired   | unsigned  unsigned  unsigned  | ok        ok        ok            | expired   expired
+             foreign  | statement statement statement | expired   expired   expired   | statement statement statement | ok        ok        ok            | expired   expired
+             resigned | ok        ok        ok        | expired   expired   expired   | ok        ok        ok        | ok        ok        ok            | expired   expired
+d-other      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | unproved  ok        ok            | unsigned  signature
+             foreign  | statement statement statement | signature signature signature | statement statement statement | unproved  ok        ok            | signature signature
+             resigned | unproved  ok        ok        | signature signature signature | signature ok        ok        | unproved  ok        ok            | ok        signature
+e-stanza     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | unproved  ok        ok        | unsigned  unsigned  unsigned  | unproved  other     ok            | unsigned  ok
+             foreign  | statement statement statement | unproved  ok        ok        | statement statement statement | unproved  other     ok            | signature ok
+             resigned | unproved  other     ok        | unproved  ok        ok        | unproved  other     ok        | unproved  other     ok            | other     ok
+f-indices    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | unproved  unmet     other     | unsigned  unsigned  unsigned  | unproved  ok        ok            | unsigned  absent
+             foreign  | statement statement statement | unproved  unmet     other     | statement statement statement | unproved  ok        ok            | signature absent
+             resigned | unproved  ok        ok        | unproved  unmet     other     | unproved  ok        ok        | unproved  ok        ok            | ok        absent
+f-all        kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | grammar   grammar   grammar   | unsigned  unsigned  unsigned  | grammar   grammar   grammar       | grammar   grammar
+             foreign  | statement statement statement | grammar   grammar   grammar   | statement statement statement | grammar   grammar   grammar       | grammar   grammar
+             resigned | grammar   grammar   grammar   | grammar   grammar   grammar   | grammar   grammar   grammar   | grammar   grammar   grammar       | grammar   grammar
+g-prefix     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        EVIL      EVIL          | unsigned  signature
+             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        EVIL      EVIL          | signature signature
+             resigned | ok        EVIL      EVIL      | signature signature signature | signature EVIL      EVIL      | ok        EVIL      EVIL          | EVIL      signature
+g-statement  kept     | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok            | ok        ok
+             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok            | unsigned  ok
+             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok            | signature ok
+             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok            | ok        ok
+h-curated    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok            | unsigned  ok
+             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok            | signature ok
+             resigned | signature signature signature | ok        ok        ok        | signature signature signature | ok        ok        ok            | ok        ok
+h-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        ok        ok            | signature signature
+             foreign  | statement statement statement | signature signature signature | statement statement statement | ok        ok        ok            | signature signature
+             resigned | ok        ok        ok        | signature signature signature | signature signature signature | ok        ok        ok            | signature signature
+i-archive    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | dropped   dropped   dropped   | unsigned  unsigned  unsigned  | ok        unmet     other         | unsigned  absent
+             foreign  | statement statement statement | dropped   dropped   dropped   | statement statement statement | ok        unmet     other         | signature absent
+             resigned | ok        unmet     other     | dropped   dropped   dropped   | unnamed   unnamed   unnamed   | ok        unmet     other         | absent    absent
+j-suites     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        other     other     | unsigned  unsigned  unsigned  | ok        other     other         | unsigned  absent
+             foreign  | statement statement statement | ok        other     other     | statement statement statement | ok        other     other         | signature absent
+             resigned | ok        other     other     | ok        other     other     | ok        other     other     | ok        other     other         | other     absent
+k-lock       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | lock      ok        ok        | unsigned  unsigned  unsigned  | lock      ok        ok            | unsigned  ok
+             foreign  | statement statement statement | lock      ok        ok        | statement statement statement | lock      ok        ok            | signature ok
+             resigned | lock      ok        ok        | lock      ok        ok        | lock      ok        ok        | lock      ok        ok            | ok        ok
+k-reason     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok            | unsigned  ok
+             foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok            | signature ok
+             resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok            | ok        ok
+l-class      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | class     keyless   keyless   | unsigned  unsigned  unsigned  | ok        EVIL      EVIL          | unsigned  absent
+             foreign  | statement statement statement | class     keyless   keyless   | statement statement statement | ok        EVIL      EVIL          | signature absent
+             resigned | ok        EVIL      EVIL      | class     keyless   keyless   | class     EVIL      EVIL      | ok        EVIL      EVIL          | EVIL      absent
+l-mode       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | absent    ok        absent    | unsigned  unsigned  unsigned  | absent    ok        absent        | signature ok
+             foreign  | statement statement statement | absent    ok        absent    | statement statement statement | absent    ok        absent        | signature ok
+             resigned | absent    ok        absent    | absent    ok        absent    | absent    ok        absent    | absent    ok        absent        | signature ok
 `

@@ -125,6 +125,14 @@ func ClearsignAll(t testing.TB, text []byte, at time.Time, keys ...*Key) []byte 
 	return FrameClearsigned(text, "SHA256", sigs.Bytes())
 }
 
+// SignText is this key's signature packet, made with hash, over text as a clear-signed message has it.
+func (k *Key) SignText(t testing.TB, text []byte, at time.Time, hash crypto.Hash) []byte {
+	t.Helper()
+	var sig bytes.Buffer
+	k.sign(t, &sig, packet.SigTypeText, canonical(text), at, hash)
+	return sig.Bytes()
+}
+
 // FrameClearsigned puts a text and its signature packets into the cleartext framework, unchecked.
 func FrameClearsigned(text []byte, hash string, signatures []byte) []byte {
 	var out bytes.Buffer
