@@ -16,7 +16,7 @@ import (
 )
 
 // scaled pushes a small and a whole release's number of small packages to a
-// registry, opens the large one, and starts serve on it.
+// registry, and opens the large one.
 func (b *bench) scaled(ctx context.Context) error {
 	few := generated{packages: b.size(20000), bytes: int64(60e6 * b.scale), suite: "bookworm"}
 	many := generated{packages: b.size(63440), bytes: int64(190e6 * b.scale), suite: "bookworm"}
@@ -62,10 +62,7 @@ func (b *bench) scaled(ctx context.Context) error {
 		wall.pair(a.wall.Seconds()*1e6/float64(many.packages), c.wall.Seconds()*1e6/float64(few.packages))
 		peak.alone(inMebi(a.peak))
 	}
-	if err := b.openLarge(ctx, r, many, filepath.Join(top, fmt.Sprint(many.packages))); err != nil {
-		return err
-	}
-	return b.readyLarge(ctx, r, many, top)
+	return b.openLarge(ctx, r, many, filepath.Join(top, fmt.Sprint(many.packages)))
 }
 
 // openLarge goes from a tag to the first byte of a .deb, against reading the
@@ -138,41 +135,4 @@ func partOpen(ctx context.Context, args []string) error {
 	}
 	fmt.Println(strconv.FormatFloat(inMillis(ours), 'f', 3, 64), strconv.FormatFloat(inMillis(time.Since(began)), 'f', 3, 64))
 	return nil
-}
-
-// readyLarge starts serve on a layout of the large snapshot.
-func (b *bench) readyLarge(ctx context.Context, r *server, g generated, top string) error {
-	layout := filepath.Join(top, "layout")
-	if _, err := runAll(ctx, command{args: []string{b.mmoci, "copy", "-q", fmt.Sprintf("%s/site/n%d-0:bench", r.host(), g.packages), "oci:" + layout + ":bench"}}); err != nil {
-		return err
-	}
-	ready := b.table.figure(figure{name: fmt.Sprintf("serve: start to ready, layout of %d packages", g.packages), unit: millis, most: 150})
-	peak := b.table.figure(figure{name: "serve: resident when ready", unit: mebi, most: 48})
-	for range b.pairs {
-		took, held, err := b.startServe(top, "oci:"+layout+":bench")
-		if err != nil {
-			return err
-		}
-		ready.alone(inMillis(took))
-		peak.alone(inMebi(held))
-	}
-	return nil
-}
-
-func (b *bench) startServe(top, ref string) (took time.Duration, held int64, err error) {
-	dir, err := fresh(filepath.Join(top, "serve"))
-	if err != nil {
-		return 0, 0, err
-	}
-	addr, err := freePort()
-	if err != nil {
-		return 0, 0, err
-	}
-	began := time.Now()
-	s, err := start(dir, addr, "/readyz", b.mmoci, "serve", ref, "--listen", addr, "--state", filepath.Join(dir, "state"))
-	if err != nil {
-		return 0, 0, err
-	}
-	defer s.stop()
-	return time.Since(began), s.resident(), nil
 }
