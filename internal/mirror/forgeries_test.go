@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,13 +17,12 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// forger makes forgeries of one good world; what they are made of is frozen once.
+// forger makes forgeries of one good world; what they are made of is frozen once, when it is asked for.
 type forger struct {
 	t                  testing.TB
-	good, older        *forge.Draft
-	evil, evil1, noIn  *forge.Draft // docker-ce exchanged; libc6 exchanged; security without InRelease
-	noInOlder, expired *forge.Draft
-	evilDeb, evilLibc  snapshot.Digest
+	good, older        func() *forge.Draft
+	evil, evil1, noIn  func() *forge.Draft // docker-ce exchanged; libc6 exchanged; security without InRelease
+	noInOlder, expired func() *forge.Draft
 	evilSystemd        []byte
 }
 
@@ -33,45 +33,56 @@ const (
 
 func newForger(t testing.TB) *forger {
 	t.Helper()
-	f := &forger{t: t, good: draft(t, goodUpstreams()), older: draft(t, older(t))}
-	evil := func(p *testarchive.Package) { p.ControlFiles = map[string]string{"postinst": "#!/bin/sh\necho evil\n"} }
+	frozen := func(world func() upstreamsOf) func() *forge.Draft {
+		return sync.OnceValue(func() *forge.Draft { return draft(t, world()) })
+	}
+	p := *testarchive.Security().Suites[0].Package(t, "libsystemd0")
+	poison(&p)
+	return &forger{
+		t: t, good: frozen(goodUpstreams), older: frozen(func() upstreamsOf { return older(t) }),
+		evil: frozen(func() upstreamsOf { return evilDocker(t) }), evil1: frozen(func() upstreamsOf { return evilDebian(t) }),
+		noIn:      frozen(func() upstreamsOf { return withoutInRelease(t, goodUpstreams()) }),
+		noInOlder: frozen(func() upstreamsOf { return withoutInRelease(t, older(t)) }),
+		expired: frozen(func() upstreamsOf {
+			u := goodUpstreams()
+			s := u.security.Suite(t, "bookworm-security")
+			s.Date = time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
+			s.ValidUntil = s.Date.AddDate(0, 0, 7)
+			return u
+		}),
+		evilSystemd: p.Deb(t),
+	}
+}
 
+// poison exchanges what is in a package.
+func poison(p *testarchive.Package) {
+	p.ControlFiles = map[string]string{"postinst": "#!/bin/sh\necho evil\n"}
+}
+
+func evilDocker(t testing.TB) upstreamsOf {
 	u := goodUpstreams()
 	u.docker = u.docker.Clone()
 	docker := u.docker.Suite(t, "bookworm")
 	for i := range docker.Packages {
 		if docker.Packages[i].Name == "docker-ce" {
-			evil(&docker.Packages[i])
+			poison(&docker.Packages[i])
 		}
 	}
 	u.docker.Keys, u.dockerKey = []*testarchive.Key{forge.Mallory()}, forge.Mallory()
-	f.evil = draft(t, u)
-	f.evilDeb = f.evil.Rows[dockerCE].Digest
+	return u
+}
 
-	u = goodUpstreams()
+func evilDebian(t testing.TB) upstreamsOf {
+	u := goodUpstreams()
 	u.debian = u.debian.Clone()
-	evil(u.debian.Suite(t, "bookworm").Package(t, "libc6"))
+	poison(u.debian.Suite(t, "bookworm").Package(t, "libc6"))
 	u.debian.Keys, u.debianKey = []*testarchive.Key{testarchive.DockerKey()}, testarchive.DockerKey()
-	f.evil1 = draft(t, u)
-	f.evilLibc = f.evil1.Rows[rowOf(t, f.evil1, "libc6")].Digest
+	return u
+}
 
-	u = goodUpstreams()
+func withoutInRelease(t testing.TB, u upstreamsOf) upstreamsOf {
 	u.security.Suite(t, "bookworm-security").NoInRelease = true
-	f.noIn = draft(t, u)
-	u = older(t)
-	u.security.Suite(t, "bookworm-security").NoInRelease = true
-	f.noInOlder = draft(t, u)
-
-	u = goodUpstreams()
-	s := u.security.Suite(t, "bookworm-security")
-	s.Date = time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
-	s.ValidUntil = s.Date.AddDate(0, 0, 7)
-	f.expired = draft(t, u)
-
-	p := *testarchive.Security().Suites[0].Package(t, "libsystemd0")
-	evil(&p)
-	f.evilSystemd = p.Deb(t)
-	return f
+	return u
 }
 
 // rowOf finds the path of a package.
@@ -88,7 +99,9 @@ func rowOf(t testing.TB, d *forge.Draft, name string) string {
 
 // evils are the digests that nobody's key should bring to a host.
 func (f *forger) evils() map[snapshot.Digest]bool {
-	return map[snapshot.Digest]bool{f.evilDeb: true, f.evilLibc: true, snapshot.Sum(f.evilSystemd): true}
+	return map[snapshot.Digest]bool{
+		f.evil().Rows[dockerCE].Digest: true, f.evil1().Rows[rowOf(f.t, f.evil1(), "libc6")].Digest: true, snapshot.Sum(f.evilSystemd): true,
+	}
 }
 
 const (
@@ -109,28 +122,28 @@ type forgery struct {
 // forgeries are (a) to (l), some in several ways.
 func forgeries() []forgery {
 	return []forgery{
-		{name: "good", what: "nothing is forged", make: func(f *forger) *forge.Draft { return f.good.Clone() }},
+		{name: "good", what: "nothing is forged", make: func(f *forger) *forge.Draft { return f.good().Clone() }},
 		{name: "a-rows", what: "two packages' rows exchanged in the table", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			x, y := d.Rows[dockerCE], d.Rows[dockerCLI]
 			x.Digest, x.Size, y.Digest, y.Size = y.Digest, y.Size, x.Digest, x.Size
 			d.Rows[dockerCE], d.Rows[dockerCLI] = x, y
 			return d
 		}},
 		{name: "b-deb", what: "a .deb, its stanza and the curated index exchanged, provenance left", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Take(f.evil, dockerCE, dockerCE)
+			d := f.good().Clone()
+			d.Take(f.evil(), dockerCE, dockerCE)
 			d.EditIndex(dockerDists, dockerIndex, f.evilStanza)
 			return d
 		}},
 		{name: "b-whole", what: "the same, and provenance under a key of the opponent's", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Splice(f.evil, "docker")
-			d.Archive("docker").UpstreamKeys = f.good.Archive("docker").UpstreamKeys
+			d := f.good().Clone()
+			d.Splice(f.evil(), "docker")
+			d.Archive("docker").UpstreamKeys = f.good().Archive("docker").UpstreamKeys
 			return d
 		}},
 		{name: "b-verbatim", what: "a .deb of a verbatim archive exchanged with its index, InRelease signed by the opponent", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			p := rowOf(f.t, d, "libsystemd0")
 			for name, row := range d.Rows {
 				if row.Name == "libsystemd0" && strings.HasPrefix(name, "security/") {
@@ -145,101 +158,101 @@ func forgeries() []forgery {
 			d.EditLock(index.String(), d.Rows[securityDists+securityIndex].Digest.String())
 			return d
 		}},
-		{name: "b-blob", what: "other bytes stand where the blob of a .deb should", blob: true, make: func(f *forger) *forge.Draft { return f.good.Clone() }},
+		{name: "b-blob", what: "other bytes stand where the blob of a .deb should", blob: true, make: func(f *forger) *forge.Draft { return f.good().Clone() }},
 		{name: "c-curated", what: "upstream's InRelease and indices of an earlier day, the curated suite to match", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Splice(f.older, "docker")
+			d := f.good().Clone()
+			d.Splice(f.older(), "docker")
 			return d
 		}},
 		{name: "c-verbatim", what: "a verbatim archive of an earlier day, within its Valid-Until", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Splice(f.older, "security")
+			d := f.good().Clone()
+			d.Splice(f.older(), "security")
 			return d
 		}},
 		{name: "c-expired", what: "a verbatim archive past its Valid-Until", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Splice(f.expired, "security")
+			d := f.good().Clone()
+			d.Splice(f.expired(), "security")
 			return d
 		}},
 		{name: "d-other", what: "another archive's InRelease and indices as provenance", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			d.Remove(dockerTheirs)
-			d.Take(f.good, "upstream/debian/dists/bookworm/", dockerTheirs)
+			d.Take(f.good(), "upstream/debian/dists/bookworm/", dockerTheirs)
 			s := &d.Archive("docker").Suites[0]
-			theirs := *f.good.Archive("debian").Suites[0].File(snapshot.UpstreamInRelease)
+			theirs := *f.good().Archive("debian").Suites[0].File(snapshot.UpstreamInRelease)
 			theirs.Path = dockerTheirs + "InRelease"
 			*s.File(snapshot.UpstreamInRelease) = theirs
 			return d
 		}},
 		{name: "e-stanza", what: "a curated stanza that is not upstream's: a dependency left out", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			d.EditIndex(dockerDists, dockerIndex, func(s string) string { return strings.Replace(s, "iptables | nftables, ", "", 1) })
 			return d
 		}},
 		{name: "f-indices", what: "provenance without its indices", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			d.Remove(dockerTheirs + dockerIndex)
 			return d
 		}},
 		{name: "f-all", what: "no provenance at all", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			withoutProvenance(d)
 			return d
 		}},
 		{name: "g-prefix", what: "upstream's InRelease of one prefix, with a .deb exchanged, signed by the key of another", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Splice(f.evil1, "debian")
-			d.Archive("debian").UpstreamKeys = f.good.Archive("debian").UpstreamKeys
+			d := f.good().Clone()
+			d.Splice(f.evil1(), "debian")
+			d.Archive("debian").UpstreamKeys = f.good().Archive("debian").UpstreamKeys
 			return d
 		}},
 		{name: "g-statement", what: "statement and curated suites signed by an upstream's key", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			d.Signer = testarchive.DockerKey()
 			return d
 		}},
 		{name: "h-curated", what: "Release.gpg of another day beside a curated Release", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Put(dockerDists+"Release.gpg", f.older.Read(dockerDists+"Release.gpg"))
+			d := f.good().Clone()
+			d.Put(dockerDists+"Release.gpg", f.older().Read(dockerDists+"Release.gpg"))
 			d.Odd = map[string]bool{dockerDists: true}
 			return d
 		}},
 		{name: "h-verbatim", what: "Release of one day and Release.gpg of another, no InRelease", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Splice(f.noIn, "security")
-			d.Put(securityDists+"Release.gpg", f.noInOlder.Read(securityDists+"Release.gpg"))
+			d := f.good().Clone()
+			d.Splice(f.noIn(), "security")
+			d.Put(securityDists+"Release.gpg", f.noInOlder().Read(securityDists+"Release.gpg"))
 			return d
 		}},
 		{name: "i-archive", what: "an archive dropped", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			d.Drop("security")
 			return d
 		}},
 		{name: "j-suites", what: "bookworm of today with bookworm-updates of an earlier day", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			today := f.good.Archive("debian").Suites[0].File(snapshot.UpstreamInRelease)
-			d.Splice(f.older, "debian")
-			for p := range f.good.Rows {
+			d := f.good().Clone()
+			today := f.good().Archive("debian").Suites[0].File(snapshot.UpstreamInRelease)
+			d.Splice(f.older(), "debian")
+			for p := range f.good().Rows {
 				if strings.HasPrefix(p, "upstream/debian/dists/bookworm/") {
-					d.Take(f.good, p, p)
+					d.Take(f.good(), p, p)
 				}
 			}
 			*d.Archive("debian").Suites[0].File(snapshot.UpstreamInRelease) = *today
-			d.EditLock(lockOf(d.Lock, "release debian bookworm "), lockOf(f.good.Lock, "release debian bookworm "))
+			d.EditLock(lockOf(d.Lock, "release debian bookworm "), lockOf(f.good().Lock, "release debian bookworm "))
 			return d
 		}},
 		{name: "k-lock", what: "a package line of the lock changed", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			d.EditLock("docker-ce 5:28.5.2-1", "docker-ce 5:28.5.9-1")
 			return d
 		}},
 		{name: "k-reason", what: "a reason in the lock changed", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			d.EditLock(": docker-ce\n", ": docker-ce or so\n")
 			return d
 		}},
 		{name: "l-class", what: "an archive of class upstream called the site's own, a .deb exchanged", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
-			d.Splice(f.evil, "docker")
+			d := f.good().Clone()
+			d.Splice(f.evil(), "docker")
 			withoutProvenance(d)
 			a := d.Archive("docker")
 			a.Class, a.UpstreamKeys = snapshot.Site, nil
@@ -249,7 +262,7 @@ func forgeries() []forgery {
 			return d
 		}},
 		{name: "l-mode", what: "a curated archive called verbatim, upstream's files in place of the site's", make: func(f *forger) *forge.Draft {
-			d := f.good.Clone()
+			d := f.good().Clone()
 			a := d.Archive("docker")
 			own := *a.Suites[0].File(snapshot.UpstreamInRelease)
 			own.Role, own.Path = snapshot.InRelease, dockerDists+"InRelease"
@@ -257,7 +270,7 @@ func forgeries() []forgery {
 			for _, name := range []string{"InRelease", "Release", "Release.gpg", dockerIndex} {
 				d.Remove(dockerDists + name)
 			}
-			d.Take(f.good, dockerTheirs, dockerDists)
+			d.Take(f.good(), dockerTheirs, dockerDists)
 			d.Remove(dockerTheirs)
 			d.EditLock("archive docker curated upstream\n", "archive docker verbatim upstream\n")
 			return d
@@ -267,7 +280,7 @@ func forgeries() []forgery {
 
 // evilStanza exchanges docker-ce in an index.
 func (f *forger) evilStanza(s string) string {
-	return exchanged(s, f.good.Rows[dockerCE].Blob(), f.evil.Rows[dockerCE].Blob())
+	return exchanged(s, f.good().Rows[dockerCE].Blob(), f.evil().Rows[dockerCE].Blob())
 }
 
 // md5Line is dropped from what is forged: apt would compare it.
