@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,9 +78,20 @@ func (h *Host) Lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-func take(f *os.File) error {
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
-	err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock)
+// How long a lock that is held is asked for again: one second, in which a killed one is dead.
+const (
+	lockTries = 20
+	lockPause = 50 * time.Millisecond
+)
+
+func take(f *os.File) (err error) {
+	for range lockTries {
+		lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+		if err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock); err != unix.EAGAIN && err != unix.EACCES {
+			break
+		}
+		time.Sleep(lockPause)
+	}
 	if err == unix.EAGAIN || err == unix.EACCES {
 		return fmt.Errorf("%w: another package manager, or a dpkg that still works, holds %s; run this again when it has ended", ErrBusy, f.Name())
 	}

@@ -148,8 +148,8 @@ func (p *places) from() []*spot {
 	return out
 }
 
-// content opens a blob at a place, which is opened itself when it is needed first.
-func (p *places) content(ctx context.Context, s *spot, b snapshot.Blob) (*snapshot.Content, error) {
+// content opens a blob at a place from an offset on; the place is opened itself when it is needed first.
+func (p *places) content(ctx context.Context, s *spot, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	p.mu.Lock()
 	blobs := s.blobs
 	p.mu.Unlock()
@@ -163,7 +163,13 @@ func (p *places) content(ctx context.Context, s *spot, b snapshot.Blob) (*snapsh
 		s.blobs = blobs
 		p.mu.Unlock()
 	}
-	c, err := blobs.Open(ctx, b)
+	var c *snapshot.Content
+	var err error
+	if offset == 0 {
+		c, err = blobs.Open(ctx, b)
+	} else {
+		c, err = snapshot.OpenAt(ctx, blobs, b, offset)
+	}
 	if err == nil {
 		place := s.ref
 		place.Digest = snapshot.Digest{}
@@ -175,7 +181,16 @@ func (p *places) content(ctx context.Context, s *spot, b snapshot.Blob) (*snapsh
 // Open opens a blob at the first place that has it. What it yields goes on at
 // the next place where one breaks or is slow.
 func (p *places) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-	r := &placesReader{p: p, ctx: ctx, blob: b, left: p.from(), hash: sha256.New()}
+	return p.open(&placesReader{p: p, ctx: ctx, blob: b, left: p.from(), hash: sha256.New()})
+}
+
+// OpenAt opens a blob from an offset on. As only the caller can tell whether the bytes
+// before it are right, a wrong end is no place's fault then.
+func (p *places) OpenAt(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	return p.open(&placesReader{p: p, ctx: ctx, blob: b, left: p.from(), offset: offset})
+}
+
+func (p *places) open(r *placesReader) (*snapshot.Content, error) {
 	c, err := r.next(nil)
 	if err != nil {
 		return nil, err

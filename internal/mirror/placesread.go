@@ -22,7 +22,7 @@ type placesReader struct {
 
 	r      io.ReadCloser
 	cancel context.CancelCauseFunc
-	hash   hash.Hash // nil after a Seek
+	hash   hash.Hash // nil where the first bytes were had from elsewhere
 	offset int64
 	spent  time.Duration // waited for the bytes of the present window
 	moved  int64
@@ -59,15 +59,9 @@ func (r *placesReader) next(why error) (*snapshot.Content, error) {
 func (r *placesReader) connect() (*snapshot.Content, error) {
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	stop := r.watch(cancel)
-	c, err := r.p.content(ctx, r.left[0], r.blob)
-	if err == nil && c.File == nil {
-		err = skipTo(c.R, r.offset)
-	}
+	c, err := r.p.content(ctx, r.left[0], r.blob, r.offset)
 	stop()
 	if err != nil {
-		if c != nil {
-			c.R.Close()
-		}
 		err = patienceError(ctx, err)
 		cancel(nil)
 		return nil, err
@@ -84,37 +78,6 @@ func (r *placesReader) watch(cancel context.CancelCauseFunc) (stop func()) {
 	}
 	t := time.AfterFunc(r.p.window, func() { cancel(fmt.Errorf("%w: nothing for %s", errSlow, r.p.window)) })
 	return func() { t.Stop() }
-}
-
-// skipTo goes to an offset, by a seek where that is possible.
-func skipTo(r io.Reader, offset int64) error {
-	if offset == 0 {
-		return nil
-	}
-	if s, ok := r.(io.Seeker); ok {
-		if _, err := s.Seek(offset, io.SeekStart); !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
-	}
-	_, err := io.CopyN(io.Discard, r, offset)
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// Seek begins, before the first Read, at an offset from the start. The bytes before
-// it the caller has; as only the caller can tell whether they are right, a wrong end is no place's fault then.
-func (r *placesReader) Seek(offset int64, whence int) (int64, error) {
-	if whence != io.SeekStart || r.offset != 0 || offset < 0 || offset > r.blob.Size {
-		return 0, fmt.Errorf("blob %s: seek to %d: %w", r.blob.Digest, offset, errors.ErrUnsupported)
-	}
-	r.offset, r.hash = offset, nil
-	err := skipTo(r.r, offset)
-	if err != nil {
-		_, err = r.next(err)
-	}
-	return offset, err
 }
 
 // Read implements io.Reader. A wrong end is errElsewhere as long as there is another place.

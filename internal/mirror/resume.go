@@ -21,15 +21,11 @@ func (p resumedBlobs) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Cont
 	if p.size == b.Size {
 		return &snapshot.Content{R: io.NopCloser(had)}, nil
 	}
-	c, err := p.rest.Open(ctx, b)
-	if err != nil || c.File != nil {
-		return c, err // a file that was hashed before needs no part
-	}
-	if err := skipTo(c.R, p.size); err != nil {
-		c.R.Close()
+	c, err := snapshot.OpenAt(ctx, p.rest, b, p.size)
+	if err != nil {
 		return nil, err
 	}
-	return &snapshot.Content{R: joined{io.MultiReader(had, c.R), c.R}}, nil
+	return &snapshot.Content{R: joined{io.MultiReader(had, c.R), c.R}, From: c.From}, nil
 }
 
 // joined is two readers in turn, the second of which is to be closed.

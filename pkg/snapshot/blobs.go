@@ -37,6 +37,34 @@ type BlobsFunc func(ctx context.Context, b Blob) (*Content, error)
 // Open calls f.
 func (f BlobsFunc) Open(ctx context.Context, b Blob) (*Content, error) { return f(ctx, b) }
 
+// OpenAt opens a blob of which the first offset bytes are had from elsewhere: R
+// yields the others, and says nothing of File and Verified. A Blobs with a method
+// OpenAt of its own asks for no more than that; of any other they are skipped.
+func OpenAt(ctx context.Context, blobs Blobs, b Blob, offset int64) (*Content, error) {
+	if at, ok := blobs.(interface {
+		OpenAt(ctx context.Context, b Blob, offset int64) (*Content, error)
+	}); ok {
+		return at.OpenAt(ctx, b, offset)
+	}
+	c, err := blobs.Open(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if s, ok := c.R.(io.Seeker); ok {
+		_, err = s.Seek(offset, io.SeekStart)
+	} else {
+		_, err = io.CopyN(io.Discard, c.R, offset)
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		c.R.Close()
+		return nil, err
+	}
+	return &Content{R: c.R, From: c.From}, nil
+}
+
 // memory holds generated and small files by digest. Its keys were computed from
 // the bytes, so they need no verification.
 type memory map[Digest][]byte
@@ -55,12 +83,18 @@ type layered struct {
 	rest   Blobs
 }
 
-func (l layered) Open(ctx context.Context, b Blob) (*Content, error) {
+func (l layered) Open(ctx context.Context, b Blob) (*Content, error) { return l.OpenAt(ctx, b, 0) }
+
+// OpenAt is [OpenAt].
+func (l layered) OpenAt(ctx context.Context, b Blob, offset int64) (*Content, error) {
 	if data, ok := l.memory[b.Digest]; ok {
-		return &Content{R: io.NopCloser(bytes.NewReader(data))}, nil
+		return &Content{R: io.NopCloser(bytes.NewReader(data[min(offset, int64(len(data))):]))}, nil
 	}
 	if l.rest == nil {
 		return nil, fmt.Errorf("blob %s: %w", b.Digest, ErrNotExist)
 	}
-	return l.rest.Open(ctx, b)
+	if offset == 0 {
+		return l.rest.Open(ctx, b)
+	}
+	return OpenAt(ctx, l.rest, b, offset)
 }
