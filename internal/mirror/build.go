@@ -267,10 +267,7 @@ func (b *builder) poolFiles(fa *frozenArchive, picked []resolve.Chosen) error {
 
 // pool adds one pool file; where it is read from is only remembered.
 func (b *builder) pool(fa *frozenArchive, f archive.PackageFile) error {
-	if f.SHA256 == "" {
-		return fmt.Errorf("%w: package %s %s: its stanza has no SHA256, which is what its file would be found by", ErrRefused, f.Name, f.Version)
-	}
-	d, err := snapshot.ParseDigest("sha256:" + f.SHA256)
+	d, err := snapshot.ParseDigest("sha256:" + fa.sums.sha256(f))
 	if err != nil {
 		return fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}

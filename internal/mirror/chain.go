@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"example.org/mmoci/pkg/archive"
@@ -27,6 +28,8 @@ const (
 type chain struct {
 	s     *snapshot.Snapshot
 	trust Trust
+
+	strongly sync.Map // digest to the SHA512 that its bytes were seen to have
 }
 
 // provenSuite is a suite whose Release was verified as far as trust reaches.

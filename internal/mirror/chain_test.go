@@ -322,6 +322,71 @@ func TestSHA512Only(t *testing.T) {
 	}
 }
 
+// TestStanzaSHA512Only: where a stanza has no SHA256, the table's digest finds
+// the file, and whoever reads it holds it against the stanza's SHA512.
+func TestStanzaSHA512Only(t *testing.T) {
+	u := goodUpstreams()
+	u.docker.Suite(t, "bookworm").SHA512 = true
+	u.security.Suite(t, "bookworm-security").SHA512 = true
+	pick := func(d *forge.Draft, of string) string {
+		for _, p := range sortedKeys(d.Rows) {
+			if strings.HasPrefix(p, of) && strings.HasSuffix(p, ".deb") {
+				return p
+			}
+		}
+		t.Fatalf("no .deb of %s", of)
+		return ""
+	}
+	for _, c := range []struct {
+		name    string
+		change  func(d *forge.Draft)
+		failure string
+	}{
+		{"right", func(*forge.Draft) {}, ""},
+		{"other bytes of a curated archive", func(d *forge.Draft) {
+			name := pick(d, "docker/")
+			data := append([]byte{}, d.Read(name)...)
+			data[len(data)-1] ^= 1
+			d.Put(name, data)
+		}, "its stanza says"},
+		{"other bytes of a verbatim archive", func(d *forge.Draft) {
+			name := pick(d, "security/")
+			data := append([]byte{}, d.Read(name)...)
+			data[len(data)-1] ^= 1
+			d.Put(name, data)
+		}, "its stanza says"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := draft(t, u)
+			c.change(d)
+			trust := upstreamTrust(t)
+			trust.Site = ring(t, testarchive.SiteKey())
+			r, err := verified(t, d, forge.Resigned, trust)
+			if c.failure == "" && err != nil {
+				t.Fatal(err)
+			}
+			if c.failure != "" && (exitOf(err) != 3 || !strings.Contains(strings.Join(r.Failures, "\n"), c.failure)) {
+				t.Errorf("%v; want %s", err, c.failure)
+			}
+			if strings.Contains(c.name, "verbatim") {
+				return // docker-ce does not need it
+			}
+			ref := forge.Write(t, d.Seal(forge.Resigned), filepath.Join(memoryDir(t), "layout"), "x")
+			s, err := Open(t.Context(), ref, trust, artifact.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := filepath.Join(memoryDir(t), "out")
+			_, err = Extract(t.Context(), Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: out, Architecture: "amd64"})
+			if c.failure == "" {
+				refused(t, err, 0, "")
+			} else {
+				refused(t, err, 3, c.failure)
+			}
+		})
+	}
+}
+
 // indexOf is a Packages index of one file with these bytes.
 func indexOf(deb string) []byte {
 	return fmt.Appendf(nil, "Package: x\nVersion: 1\nArchitecture: amd64\nFilename: pool/x.deb\nSize: %d\nSHA256: %s\n", len(deb), snapshot.Sum([]byte(deb)).Hex())

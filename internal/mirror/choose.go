@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,19 +27,31 @@ type selection struct {
 
 // choose computes the closure of what the curated archives ask for, over all
 // archives; nil if none is curated. A lock takes the place of the closure as far as it goes.
-func choose(f Freezing, fas []*frozenArchive) (*selection, error) {
+func choose(ctx context.Context, f Freezing, fas []*frozenArchive) (*selection, error) {
+	m := newSums(f, fas)
+	if err := m.verbatim(ctx, fas); err != nil {
+		return nil, err
+	}
 	req, err := question(f, fas)
 	if req == nil || err != nil {
 		return nil, err
 	}
+	chosen, err := chooseCurated(ctx, f, fas, *req, m)
+	if err != nil {
+		return nil, err
+	}
+	return chosen, m.chosen(ctx, chosen.packages)
+}
+
+func chooseCurated(ctx context.Context, f Freezing, fas []*frozenArchive, req resolve.Request, m *sums) (*selection, error) {
 	if f.Lock != nil {
-		return chooseLocked(f, fas, *req)
+		return chooseLocked(ctx, f, fas, req, m)
 	}
 	u, err := universe(f, resolveIndices(fas))
 	if err != nil {
 		return nil, err
 	}
-	res, err := u.Resolve(*req)
+	res, err := u.Resolve(req)
 	if err != nil {
 		return nil, unsatisfied(err, u)
 	}

@@ -66,7 +66,7 @@ func Choose(ctx context.Context, e Extracting) (*Selection, error) {
 	for _, c := range res.Packages {
 		s.pkgs = append(s.pkgs, c.Package)
 	}
-	if s.files, err = debFiles(s.pkgs); err != nil {
+	if s.files, err = debFiles(e.Snapshot, s.pkgs); err != nil {
 		return nil, err
 	}
 	for _, b := range s.files {
@@ -225,16 +225,14 @@ func (c *chain) resolveIndex(ctx context.Context, ix provenIndex) (resolve.Index
 }
 
 // debFiles names the output file of each package with the digest that the
-// stanza says.
-func debFiles(pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
+// stanza says. Where that says SHA512 only, the table's digest finds the
+// bytes, and checkControl holds them against the stanza.
+func debFiles(s *snapshot.Snapshot, pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
 	files := map[string]snapshot.Blob{}
 	for _, p := range pkgs {
-		if p.SHA256 == "" {
-			return nil, fmt.Errorf("%w: package %s %s: its stanza has no SHA256", ErrIntegrity, p.Name, p.Version)
-		}
-		d, err := snapshot.ParseDigest("sha256:" + p.SHA256)
+		d, err := debDigest(s, p)
 		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
+			return nil, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 		}
 		name := debName(p.Name, p.Version, p.Architecture)
 		if was, ok := files[name]; ok && was.Digest != d {
@@ -243,4 +241,16 @@ func debFiles(pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
 		files[name] = snapshot.Blob{Digest: d, Size: p.Size}
 	}
 	return files, nil
+}
+
+func debDigest(s *snapshot.Snapshot, p *resolve.Package) (snapshot.Digest, error) {
+	if p.SHA256 != "" {
+		return snapshot.ParseDigest("sha256:" + p.SHA256)
+	}
+	name := p.Archive + "/" + p.Filename
+	row, ok := s.Table.Find(name)
+	if !ok || row.Size != p.Size {
+		return snapshot.Digest{}, fmt.Errorf("%w: %s, of %d bytes, is in the index, but not in the snapshot", ErrIntegrity, name, p.Size)
+	}
+	return row.Digest, nil
 }

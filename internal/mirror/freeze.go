@@ -61,7 +61,7 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := choose(f, fas)
+	chosen, err := choose(ctx, f, fas)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type frozenArchive struct {
 	site        []siteFile                         // class site
 	siteSources []siteSource                       // likewise
 	sources     map[string]map[string][]deb.Stanza // chosen ones, by suite and component
+	sums        *sums                              // of pool files without a SHA256
 }
 
 // frozenSuite is a suite of it.

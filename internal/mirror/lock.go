@@ -102,9 +102,9 @@ func (c *checker) archive(ctx context.Context, a config.LockArchive) error {
 	g.SetLimit(workers)
 	for _, p := range a.Packages {
 		c.Wanted++
-		found := find(c.u, a.Prefix, p)
+		found := find(c.u, a.Prefix, p, nil)
 		if found == nil {
-			c.miss("%s", missingPackage(c.u, a.Prefix, p))
+			c.miss("%s", missingPackage(c.u, a.Prefix, p, nil))
 			continue
 		}
 		g.Go(func() error { return c.file(gctx, fa, found) })

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,7 +20,7 @@ func lockKey(prefix, name, version, arch, sha256 string) string {
 // chooseLocked takes exactly the packages of the lock, with its reasons, if
 // they have all that is asked for. Where they have not, the rest is resolved
 // with the lock's versions pinned, unless only the lock is wanted.
-func chooseLocked(f Freezing, fas []*frozenArchive, req resolve.Request) (*selection, error) {
+func chooseLocked(ctx context.Context, f Freezing, fas []*frozenArchive, req resolve.Request, m *sums) (*selection, error) {
 	indices := resolveIndices(fas)
 	wanted := map[string]string{} // lockKey to reason
 	for _, a := range f.Lock.Archives {
@@ -31,21 +32,24 @@ func chooseLocked(f Freezing, fas []*frozenArchive, req resolve.Request) (*selec
 	if err != nil {
 		return nil, err
 	}
-	if err := vanished(f, all, fas); err != nil {
+	if err := m.locked(ctx, all); err != nil {
 		return nil, err
 	}
-	only := onlyLocked(indices, fas, wanted)
+	if err := vanished(f, all, fas, m); err != nil {
+		return nil, err
+	}
+	only := onlyLocked(indices, fas, wanted, m)
 	u, err := resolve.NewUniverse(only)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := u.Resolve(req); err != nil {
-		return beyondLock(f, all, req, wanted, err)
+		return beyondLock(f, all, req, wanted, m, err)
 	}
 	out := &selection{skipped: all.Skipped(), reasons: wanted}
 	for _, a := range f.Lock.Archives {
 		for _, p := range a.Packages {
-			if found := find(all, a.Prefix, p); found != nil {
+			if found := find(all, a.Prefix, p, m); found != nil {
 				out.packages = append(out.packages, resolve.Chosen{Package: found})
 			}
 		}
@@ -55,7 +59,7 @@ func chooseLocked(f Freezing, fas []*frozenArchive, req resolve.Request) (*selec
 }
 
 // onlyLocked narrows the curated archives to the lock's packages. Verbatim ones are here whole.
-func onlyLocked(indices []resolve.Index, fas []*frozenArchive, wanted map[string]string) []resolve.Index {
+func onlyLocked(indices []resolve.Index, fas []*frozenArchive, wanted map[string]string, m *sums) []resolve.Index {
 	verbatim := map[string]bool{}
 	for _, fa := range fas {
 		verbatim[fa.Prefix] = fa.Verbatim
@@ -67,7 +71,7 @@ func onlyLocked(indices []resolve.Index, fas []*frozenArchive, wanted map[string
 			continue
 		}
 		out[i].Keep = func(p archive.PackageFile) bool {
-			_, ok := wanted[lockKey(prefix, p.Name, p.Version, p.Architecture, p.SHA256)]
+			_, ok := wanted[lockKey(prefix, p.Name, p.Version, p.Architecture, m.sha256(p))]
 			return ok
 		}
 	}
@@ -75,11 +79,16 @@ func onlyLocked(indices []resolve.Index, fas []*frozenArchive, wanted map[string
 }
 
 // find is a package of the lock among the candidates, in the lock's suite or, if
-// it has moved, in another one of the archive; nil if it is not there any more.
-func find(u *resolve.Universe, prefix string, p config.LockPackage) *resolve.Package {
+// it has moved, in another one of the archive; nil if it is not there any more. Without sums, one whose stanza has no SHA256 is taken
+// for the lock's.
+func find(u *resolve.Universe, prefix string, p config.LockPackage, m *sums) *resolve.Package {
 	var elsewhere *resolve.Package
 	for _, c := range u.Versions(p.Name) {
-		if lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256) != lockKey(prefix, p.Name, p.Version, p.Architecture, p.Digest) {
+		digest := m.sha256(c.PackageFile)
+		if digest == "" && m == nil {
+			digest = p.Digest // it has SHA512 alone, and nothing is to be read
+		}
+		if lockKey(c.Archive, c.Name, c.Version, c.Architecture, digest) != lockKey(prefix, p.Name, p.Version, p.Architecture, p.Digest) {
 			continue
 		}
 		if c.Suite == p.Suite {
@@ -92,15 +101,15 @@ func find(u *resolve.Universe, prefix string, p config.LockPackage) *resolve.Pac
 
 // vanished names every package of the lock that the archives do not have any
 // more, with the versions there are.
-func vanished(f Freezing, u *resolve.Universe, fas []*frozenArchive) error {
+func vanished(f Freezing, u *resolve.Universe, fas []*frozenArchive, m *sums) error {
 	var gone []string
 	for _, a := range f.Lock.Archives {
 		if !slices.ContainsFunc(fas, func(fa *frozenArchive) bool { return fa.Prefix == a.Prefix }) {
 			return fmt.Errorf("%w: the lock has an archive %s, the configuration has not", ErrUsage, a.Prefix)
 		}
 		for _, p := range a.Packages {
-			if find(u, a.Prefix, p) == nil {
-				gone = append(gone, missingPackage(u, a.Prefix, p))
+			if find(u, a.Prefix, p, m) == nil {
+				gone = append(gone, missingPackage(u, a.Prefix, p, m))
 			}
 		}
 	}
@@ -112,15 +121,15 @@ func vanished(f Freezing, u *resolve.Universe, fas []*frozenArchive) error {
 }
 
 // missingPackage says what there is in place of a package of the lock.
-func missingPackage(u *resolve.Universe, prefix string, p config.LockPackage) string {
+func missingPackage(u *resolve.Universe, prefix string, p config.LockPackage, m *sums) string {
 	var there []string
 	for _, c := range u.Versions(p.Name) {
 		if c.Archive != prefix || c.Architecture != p.Architecture {
 			continue
 		}
 		v := c.Version
-		if v == p.Version && "sha256:"+c.SHA256 != p.Digest {
-			v += " with other bytes (sha256:" + c.SHA256 + ", the lock has " + p.Digest + ")"
+		if digest := "sha256:" + m.sha256(c.PackageFile); v == p.Version && digest != p.Digest {
+			v += " with other bytes (" + digest + ", the lock has " + p.Digest + ")"
 		}
 		if !slices.Contains(there, v) {
 			there = append(there, v)
@@ -133,7 +142,7 @@ func missingPackage(u *resolve.Universe, prefix string, p config.LockPackage) st
 }
 
 // beyondLock resolves what the lock alone cannot give, or refuses to.
-func beyondLock(f Freezing, u *resolve.Universe, req resolve.Request, wanted map[string]string, why error) (*selection, error) {
+func beyondLock(f Freezing, u *resolve.Universe, req resolve.Request, wanted map[string]string, m *sums, why error) (*selection, error) {
 	if f.Locked {
 		var un *resolve.Unsatisfied
 		if errors.As(why, &un) {
@@ -150,13 +159,13 @@ func beyondLock(f Freezing, u *resolve.Universe, req resolve.Request, wanted map
 	have := map[*resolve.Package]bool{}
 	for _, c := range res.Packages {
 		have[c.Package] = true
-		if _, ok := wanted[lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256)]; !ok {
+		if _, ok := wanted[lockKey(c.Archive, c.Name, c.Version, c.Architecture, m.sha256(c.PackageFile))]; !ok {
 			f.Log.printf("not in the lock: %s %s %s %s (%s)", c.Archive, c.Name, c.Version, c.Architecture, c.Reason)
 		}
 	}
 	for _, a := range f.Lock.Archives {
 		for _, p := range a.Packages {
-			if found := find(u, a.Prefix, p); found != nil && !have[found] {
+			if found := find(u, a.Prefix, p, m); found != nil && !have[found] {
 				out.packages = append(out.packages, resolve.Chosen{Package: found})
 			}
 		}

@@ -83,8 +83,10 @@ func (c *chain) listedFiles(ctx context.Context, p *provenSuite, visit visitor) 
 			return fmt.Errorf("%w: %s is %s (%d bytes) in the table, its Release lists %s (%d bytes)",
 				ErrIntegrity, row.Path, row.Digest, row.Size, blob.Digest, blob.Size)
 		}
-		if err := c.strong(ctx, f, row.Path, blob); err != nil {
-			return err
+		if _, _, read := indexName(f.Path); f.SHA256 == "" && !read { // an index is held against it when it is read
+			if err := c.strong(ctx, "its Release lists", f.SHA512, row.Path, blob); err != nil {
+				return err
+			}
 		}
 		visit.add(p, row.Path, blob)
 		c.alias(p, f, row, visit)
@@ -92,11 +94,11 @@ func (c *chain) listedFiles(ctx context.Context, p *provenSuite, visit visitor) 
 	return nil
 }
 
-// strong holds a file that its Release lists by SHA512 only against it: the
-// digest it was found by is the table's, which upstream did not sign.
-func (c *chain) strong(ctx context.Context, f archive.ReleaseFile, name string, b snapshot.Blob) error {
-	if _, _, read := indexName(f.Path); f.SHA256 != "" || read { // an index is held against it when it is read
-		return nil
+// strong holds a file that is signed by SHA512 only against it: the digest it
+// was found by is the table's, which upstream did not sign. says tells where the SHA512 stands.
+func (c *chain) strong(ctx context.Context, says, want, name string, b snapshot.Blob) error {
+	if was, ok := c.strongly.Load(b.Digest); ok && was == want {
+		return nil // both views name the same pool files
 	}
 	file, err := c.s.OpenBlob(ctx, b)
 	if err != nil {
@@ -107,9 +109,10 @@ func (c *chain) strong(ctx context.Context, f archive.ReleaseFile, name string, 
 	if _, err := io.Copy(h, file.Reader); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != f.SHA512 {
-		return fmt.Errorf("%w: %s: SHA512 is %s, its Release lists %s", ErrIntegrity, name, got, f.SHA512)
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return fmt.Errorf("%w: %s: SHA512 is %s, %s %s", ErrIntegrity, name, got, says, want)
 	}
+	c.strongly.Store(b.Digest, want)
 	return nil
 }
 
@@ -135,7 +138,7 @@ func (c *chain) poolFiles(ctx context.Context, ix provenIndex, visit visitor) er
 	name := ix.suite.base + ix.path
 	partial := ix.suite.partial()
 	for st, err := range deb.Stanzas(data) {
-		var rows []snapshot.Row
+		var rows []listedFile
 		if err == nil {
 			rows, err = stanzaFiles(st, ix.arch == "source")
 		}
@@ -149,7 +152,7 @@ func (c *chain) poolFiles(ctx context.Context, ix provenIndex, visit visitor) er
 			visit.stanza(ix.suite, st)
 		}
 		for _, r := range rows {
-			if err := c.poolFile(ix.suite, r, visit); err != nil {
+			if err := c.poolFile(ctx, ix.suite, r, visit); err != nil {
 				return err
 			}
 		}
@@ -160,7 +163,7 @@ func (c *chain) poolFiles(ctx context.Context, ix provenIndex, visit visitor) er
 // partial tells that the indices of a suite name more than the snapshot holds.
 func (p *provenSuite) partial() bool { return strings.HasPrefix(p.base, "upstream/") }
 
-func (c *chain) poolFile(p *provenSuite, r snapshot.Row, visit visitor) error {
+func (c *chain) poolFile(ctx context.Context, p *provenSuite, r listedFile, visit visitor) error {
 	name := p.archive.Prefix + "/" + r.Path
 	row, ok := c.s.Table.Find(name)
 	switch {
@@ -168,6 +171,14 @@ func (c *chain) poolFile(p *provenSuite, r snapshot.Row, visit visitor) error {
 		return nil
 	case !ok:
 		return fmt.Errorf("%w: %s is in the index, but not in the snapshot", ErrIntegrity, name)
+	}
+	if r.sha512 != "" {
+		r.Digest = row.Digest // finds the bytes, which must be those of the stanza
+		if err := c.strong(ctx, "its stanza says", r.sha512, name, row.Blob()); err != nil {
+			return err
+		}
+	}
+	switch {
 	case row.Digest != r.Digest || row.Size != r.Size:
 		return fmt.Errorf("%w: %s is %s (%d bytes) in the table, its stanza says %s (%d bytes)",
 			ErrIntegrity, name, row.Digest, row.Size, r.Digest, r.Size)
@@ -179,20 +190,32 @@ func (c *chain) poolFile(p *provenSuite, r snapshot.Row, visit visitor) error {
 	return nil
 }
 
-// stanzaFiles lists the pool files of a stanza, paths relative to the archive.
-func stanzaFiles(st deb.Stanza, source bool) ([]snapshot.Row, error) {
+// listedFile is a pool file as a stanza has it, its path relative to the archive.
+type listedFile struct {
+	snapshot.Row
+	sha512 string // set if the stanza has no SHA256, so that Row has no Digest
+}
+
+// stanzaFiles lists the pool files of a stanza.
+func stanzaFiles(st deb.Stanza, source bool) ([]listedFile, error) {
 	if source {
-		return sourceRows(st)
+		rows, err := sourceRows(st)
+		out := make([]listedFile, len(rows))
+		for i, r := range rows {
+			out[i].Row = r
+		}
+		return out, err
 	}
 	f, err := archive.ParsePackageFile(st)
 	if err != nil {
 		return nil, err
 	}
-	d, err := snapshot.ParseDigest("sha256:" + f.SHA256)
-	if err != nil {
+	r := listedFile{Row: snapshot.Row{Path: f.Filename, Size: f.Size}}
+	if f.SHA256 == "" {
+		r.sha512 = f.SHA512
+	} else if r.Digest, err = snapshot.ParseDigest("sha256:" + f.SHA256); err != nil {
 		return nil, fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}
-	r := snapshot.Row{Path: f.Filename, Size: f.Size, Digest: d}
 	r.Package = snapshot.Package{Name: f.Name, Version: f.Version, Architecture: f.Architecture, Source: f.Source}
-	return []snapshot.Row{r}, nil
+	return []listedFile{r}, nil
 }
