@@ -66,6 +66,7 @@ type tuning struct {
 	checkpoint time.Duration // between checkpoints
 	backoff    time.Duration // before the second try, then doubled
 	stall      time.Duration // without a byte before a transfer is given up
+	answer     time.Duration // after the last byte of a blob or manifest, the same
 	settle     time.Duration // age a file must have before its hash is remembered; negative: none
 	certDirs   []string
 }

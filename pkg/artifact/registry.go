@@ -36,6 +36,7 @@ type registryPlace struct {
 	reached atomic.Bool
 	backoff time.Duration
 	stall   time.Duration
+	answer  time.Duration
 	pace    *pace // of uploads
 }
 
@@ -44,12 +45,15 @@ func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout, pace: &pace{rate: o.Rate}}
+	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout, answer: answerTimeout, pace: &pace{rate: o.Rate}}
 	if o.tuning.backoff > 0 {
 		r.backoff = o.tuning.backoff
 	}
 	if o.tuning.stall > 0 {
 		r.stall = o.tuning.stall
+	}
+	if o.tuning.answer > 0 {
+		r.answer = o.tuning.answer
 	}
 	r.repo = &remote.Repository{
 		Client:           c.follow,

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -44,7 +45,7 @@ func (r registryTarget) put(ctx context.Context, l layer, open opener) (sent int
 func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64, error) {
 	ctx, dog, cancel := newWatchdog(ctx, r.stall)
 	body := &uploadBody{
-		dog:  dog,
+		dog: dog, answer: r.answer,
 		pace: func(n int) error { return r.pace.wait(ctx, n) },
 		most: r.pace.chunk,
 		open: func() (io.ReadCloser, error) { return open(ctx, l.Blob) },
@@ -82,11 +83,13 @@ func (r registryTarget) send(ctx context.Context, l layer, body *uploadBody) err
 // uploadBody is the body of a PUT, opened when it is first read. net/http may
 // still read it for a moment after the answer came; Close waits for that.
 type uploadBody struct {
-	dog   *watchdog
-	pace  func(n int) error // waits until n bytes may go
-	most  func(n int) int   // how many of n may be read at once
-	open  func() (io.ReadCloser, error)
-	moved func(int64)
+	dog *watchdog
+	// answer is how long the registry may take for its answer after the last byte.
+	answer time.Duration
+	pace   func(n int) error // waits until n bytes may go
+	most   func(n int) int   // how many of n may be read at once
+	open   func() (io.ReadCloser, error)
+	moved  func(int64)
 
 	mu      sync.Mutex
 	content io.ReadCloser
@@ -118,7 +121,7 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == io.EOF:
-		b.dog.allow(answerTimeout)
+		b.dog.allow(b.answer)
 	case err != nil:
 		b.err = err
 	default:
@@ -165,7 +168,7 @@ func (r registryTarget) putManifest(ctx context.Context, d descriptor, data []by
 	return r.retry(ctx, func(ctx context.Context) error {
 		ctx, dog, cancel := newWatchdog(ctx, r.stall)
 		defer cancel()
-		dog.allow(answerTimeout) // some registries look for each layer
+		dog.allow(r.answer) // some registries look for each layer
 		return stalled(ctx, r.repo.Manifests().PushReference(ctx, d.oci(), bytes.NewReader(data), reference))
 	})
 }
