@@ -101,6 +101,11 @@ func (a *LockArchive) encode(b *bytes.Buffer, comments bool) {
 			return f
 		}),
 	} {
+		size := 0
+		for _, line := range group {
+			size += len(line) + 1
+		}
+		b.Grow(size) // of a whole release megabytes: no room is taken that is not filled
 		for _, line := range group {
 			b.WriteString(line)
 			b.WriteByte('\n')

@@ -274,17 +274,20 @@ func (b *builder) pool(fa *frozenArchive, f archive.PackageFile) error {
 	row := snapshot.Row{Path: fa.Prefix + "/" + f.Filename, Size: f.Size, Digest: d}
 	row.Package = snapshot.Package{Name: f.Name, Version: f.Version, Architecture: f.Architecture, Source: f.Source}
 	b.rows = append(b.rows, row)
-	b.origins.add(d, origin{row.Path, b.opener(fa, f)})
+	b.origins.add(d, origin{row.Path, b.opener(fa, f, row.Path)})
 	return nil
 }
 
-func (b *builder) opener(fa *frozenArchive, f archive.PackageFile) func(context.Context) (io.ReadCloser, error) {
+// opener opens a pool file. It does not hold f, which is a view of an index that need not stay.
+func (b *builder) opener(fa *frozenArchive, f archive.PackageFile, served string) func(context.Context) (io.ReadCloser, error) {
 	if fa.Debs != "" {
 		i := slices.IndexFunc(fa.site, func(sf siteFile) bool { return sf.SHA256 == f.SHA256 })
 		return openLocal(fa.site[i].file)
 	}
-	name, size := strings.Clone(f.Filename), f.Size // f is a view of its index, which need not stay
-	return func(ctx context.Context) (io.ReadCloser, error) { return fa.up.Open(ctx, name, size) }
+	size := f.Size
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		return fa.up.Open(ctx, served[len(fa.Prefix)+1:], size)
+	}
 }
 
 func (b *builder) lockSuite(l *config.LockArchive, s *frozenSuite) {

@@ -11,7 +11,6 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/pkg/archive"
-	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -40,11 +39,9 @@ type Freezing struct {
 // Frozen is the answer: a snapshot whose blobs come from the upstreams when they are opened.
 type Frozen struct {
 	Snapshot *snapshot.Snapshot
-	Lock     *config.Lock
-	Chosen   []resolve.Chosen // of the curated archives
-	Skipped  []string         // malformed stanzas, named
-	Dropped  []string         // optional targets left out, by prefix and name
-	Notes    []string         // remarks for people
+	Skipped  []string // malformed stanzas, named
+	Dropped  []string // optional targets left out, by prefix and name
+	Notes    []string // remarks for people
 
 	archives []*frozenArchive
 	origins  *origins
@@ -68,7 +65,8 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	if chosen == nil {
 		chosen = &selection{}
 	}
-	b := &builder{f: f, date: date, chosen: chosen, origins: newOrigins(f.Held), lock: &config.Lock{Date: date}}
+	out := &Frozen{Skipped: chosen.skipped, archives: fas, origins: newOrigins(f.Held)}
+	b := &builder{f: f, date: date, chosen: chosen, notes: chosen.notes, origins: out.origins, lock: &config.Lock{Date: date}}
 	for _, fa := range fas {
 		if err := b.archive(fa); err != nil {
 			return nil, fmt.Errorf("archive %s: %w", fa.Prefix, err)
@@ -77,27 +75,34 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	if err := b.carry(); err != nil {
 		return nil, err
 	}
+	chosen, b.chosen = nil, nil // of a whole release more than all the rest, and the lock comes next
 	in := snapshot.Frozen{
 		Date: date, Encoder: archive.EncoderGeneration, Archives: b.archives, Files: b.rows,
 		Lock: b.lock.Encode(), Small: b.small, Blobs: b.origins, Signer: f.Signer,
 	}
+	b.lock = nil
 	if f.Plan.ValidFor > 0 {
 		in.ValidUntil = date.Add(f.Plan.ValidFor)
 	}
-	s, err := snapshot.Take(in)
+	if out.Snapshot, err = snapshot.Take(in); err != nil {
+		return nil, err
+	}
+	out.Dropped, out.Notes = b.dropped, b.notes
+	return out, nil
+}
+
+// lock is the lock of the snapshot.
+func (f *Frozen) lock(ctx context.Context) (*config.Lock, error) {
+	text, err := f.Snapshot.ReadLock(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &Frozen{
-		Snapshot: s, Lock: b.lock, Chosen: chosen.packages, Skipped: chosen.skipped, Dropped: b.dropped,
-		Notes: append(chosen.notes, b.notes...), archives: fas, origins: b.origins,
-	}, nil
+	return config.ParseLock("lock", text)
 }
 
 // forget drops what only the choice needed: of a whole release that is more
 // than all the rest, and a push lasts.
 func (f *Frozen) forget() {
-	f.Lock, f.Chosen = nil, nil
 	for _, fa := range f.archives {
 		for _, s := range fa.suites {
 			for _, ix := range s.indices {

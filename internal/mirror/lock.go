@@ -37,7 +37,7 @@ func Lock(ctx context.Context, f Freezing) (*config.Lock, error) {
 	for _, n := range frozen.Notes {
 		f.Log.printf("%s", n)
 	}
-	return frozen.Lock, nil
+	return frozen.lock(ctx)
 }
 
 // Checked says how much of a lock the upstreams still have.

@@ -123,7 +123,11 @@ func (p Pushing) freeze(ctx context.Context, old, held *snapshot.Snapshot) (*Fro
 		}
 	}
 	if p.Locked {
-		if err := drift(p.Lock, frozen.Lock); err != nil {
+		lock, err := frozen.lock(ctx)
+		if err == nil {
+			err = drift(p.Lock, lock)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

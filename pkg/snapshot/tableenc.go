@@ -14,6 +14,7 @@ const (
 	tableEnd    = "mmot"
 	blockRows   = 16
 	tableFooter = 4 + 4 + 4 + len(tableEnd)
+	guessedRow  = 104 // bytes that a row of a Debian release takes
 )
 
 // MaxTable is the size limit of an encoded table, in bytes (SPEC section 11).
@@ -32,7 +33,7 @@ func NewTable(rows []Row) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{rows: len(rows), blocks: (len(rows) + blockRows - 1) / blockRows}
-	e := encoder{data: []byte(tableMagic)}
+	e := encoder{data: append(make([]byte, 0, len(tableMagic)+len(rows)*guessedRow), tableMagic...)}
 	for i, r := range rows {
 		e.row(r, i%blockRows == 0)
 	}
@@ -45,19 +46,28 @@ func NewTable(rows []Row) (*Table, error) {
 	return t, nil
 }
 
-// sortRows returns rows in order of path, each once.
+// sortRows returns rows in order of path, each once; a copy, unless they are so already.
 func sortRows(rows []Row) ([]Row, error) {
 	byPath := func(a, b Row) int { return cmp.Compare(a.Path, b.Path) }
+	again := 0
 	if !slices.IsSortedFunc(rows, byPath) {
 		rows = slices.Clone(rows)
 		slices.SortFunc(rows, byPath)
 	}
 	for i := 1; i < len(rows); i++ {
-		if a, b := rows[i-1], rows[i]; a.Path == b.Path && a != b {
+		a, b := &rows[i-1], &rows[i]
+		if a.Path != b.Path {
+			continue
+		}
+		if *a != *b {
 			return nil, fmt.Errorf("path %s: twice, as %s %v and as %s %v", a.Path, a.Blob(), a.Package, b.Blob(), b.Package)
 		}
+		again++
 	}
-	return slices.Compact(slices.Clip(slices.Clone(rows))), nil
+	if again > 0 {
+		rows = slices.Compact(slices.Clone(rows))
+	}
+	return rows, nil
 }
 
 // encoder appends rows in order.

@@ -87,19 +87,18 @@ func (st *Statement) checkFiles(t *Table, small memory) error {
 	if err := st.checkSuiteRows(t); err != nil {
 		return err
 	}
-	first := map[Digest]Row{}
+	sizes := make(map[Digest]int64, t.Len())
 	for r := range t.Rows() {
 		if err := st.checkPlace(r.Path); err != nil {
 			return fmt.Errorf("file %s: %w", r.Path, err)
 		}
-		if f, ok := first[r.Digest]; !ok {
-			first[r.Digest] = r
-		} else if f.Size != r.Size {
-			return fmt.Errorf("%s has two sizes: %d as %s, %d as %s", r.Digest, f.Size, f.Path, r.Size, r.Path)
+		if size, ok := sizes[r.Digest]; ok && size != r.Size {
+			return fmt.Errorf("%s has two sizes: %d, and %d as %s", r.Digest, size, r.Size, r.Path)
 		}
+		sizes[r.Digest] = r.Size
 	}
 	for d, data := range small {
-		if r, ok := first[d]; !ok || r.Size != int64(len(data)) {
+		if size, ok := sizes[d]; !ok || size != int64(len(data)) {
 			return fmt.Errorf("%s of %d bytes is not the content of any file", d, len(data))
 		}
 	}
