@@ -23,6 +23,10 @@ type Change struct {
 	// Security says that the new version comes from a security archive.
 	Security bool  `json:"security,omitempty"`
 	Bytes    int64 `json:"bytes"` // of the new file
+	// Changelog are the entries of the new version down to the old one; see [Changelogs].
+	Changelog string `json:"changelog,omitempty"`
+
+	blob snapshot.Blob // of the new file
 }
 
 // Changes lists what differs between two snapshots, in order of archive, name
@@ -46,7 +50,7 @@ func Changes(ctx context.Context, old, new *snapshot.Snapshot) ([]Change, error)
 		out = append(out, Change{
 			Archive: c.Archive, Name: c.Name, Architecture: c.Architecture, Source: source,
 			Old: c.Old.Version, New: c.New.Version, Kind: kindOf(c),
-			Security: security[c.Archive] && c.New.Version != "", Bytes: c.New.Size,
+			Security: security[c.Archive] && c.New.Version != "", Bytes: c.New.Size, blob: c.New.Blob(),
 		})
 	}
 	return out, nil
@@ -106,8 +110,15 @@ func labelOf(data []byte, role snapshot.Role) (string, error) {
 	return rel.Label, nil
 }
 
-// String is one line: "+ name arch version", "- ..", "~ name arch old -> new", with "security" at the end.
+// String is one line: "+ name arch version", "- ..", "~ name arch old -> new", with "security" at the end. A changelog follows, indented.
 func (c Change) String() string {
+	if c.Changelog != "" {
+		return c.line() + "\n" + strings.TrimRight(indented(c.Changelog, "    "), "\n")
+	}
+	return c.line()
+}
+
+func (c Change) line() string {
 	end := " (" + c.Archive + ")"
 	if c.Security {
 		end = " (" + c.Archive + ", security)"
@@ -121,7 +132,7 @@ func (c Change) String() string {
 	return fmt.Sprintf("~ %s %s %s -> %s%s", c.Name, c.Architecture, c.Old, c.New, end)
 }
 
-// Markdown is a table of changes for people, security updates first in bold type.
+// Markdown is a table of changes for people, security updates first in bold type, and their changelogs.
 func Markdown(changes []Change) string {
 	var b strings.Builder
 	security := 0
@@ -145,6 +156,11 @@ func Markdown(changes []Change) string {
 				what = "**security**, " + c.Kind
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", cell(c.Name), c.Architecture, cell(c.Old), cell(c.New), c.Archive, what)
+		}
+	}
+	for _, c := range changes {
+		if c.Changelog != "" { // indented code, in which nothing is markup
+			fmt.Fprintf(&b, "\n### %s %s -> %s\n\n%s", cell(c.Source), cell(c.Old), cell(c.New), indented(c.Changelog, "    "))
 		}
 	}
 	return b.String()
