@@ -105,10 +105,10 @@ func (f sourceFields) sources() ([]Source, error) {
 		Targets:         words("targets"),
 		CheckValidUntil: !isNo(f.values["check-valid-until"]),
 	}
-	if key := f.values["signed-by"]; strings.Contains(key, "-----BEGIN PGP") {
-		s.SignedByKey = inlineKey(key)
-	} else {
-		s.SignedBy = strings.Join(strings.Fields(key), " ")
+	key := f.values["signed-by"]
+	s.SignedBy = strings.Join(strings.Fields(key), " ")
+	if strings.Contains(s.SignedBy, "-----BEGIN PGP") { // in one line, as it would be written
+		s.SignedBy, s.SignedByKey = "", inlineKey(key)
 	}
 	uris := words("uris")
 	if len(uris) == 0 {
