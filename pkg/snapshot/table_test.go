@@ -264,6 +264,9 @@ func TestOpenTableRefuses(t *testing.T) {
 	if _, err := OpenTable(tableOf(1, deb+"\x0f\x01s")); err != nil {
 		t.Errorf("another source: %v", err)
 	}
+	if _, err := OpenTable(make([]byte, MaxTable+1)); err == nil || !strings.Contains(err.Error(), "more than") { // of pages that nobody touches
+		t.Errorf("too long: %v", err)
+	}
 	moved := slices.Clone(good)
 	binary.LittleEndian.PutUint32(moved[len(moved)-20:], 17)
 	if _, err := OpenTable(moved); !errors.Is(err, ErrIntegrity) {
