@@ -60,11 +60,11 @@ func newBuild(work string, all []mutation) (*build, error) {
 		texts[m.file] = strings.Join(append(append(append([]string{}, lines[:at]...), made...), lines[at+len(m.old):]...), "\n")
 	}
 	for file, text := range texts {
-		if err := b.replace(over, file, text); err != nil {
+		if err := b.replace(over, "all", file, text); err != nil {
 			return nil, err
 		}
 		hook := filepath.Join(filepath.Dir(file), "mutant.go")
-		if err := b.replace(over, hook, fmt.Sprintf(hookText, packageOf(text), b.number)); err != nil {
+		if err := b.replace(over, "all", hook, fmt.Sprintf(hookText, packageOf(text), b.number)); err != nil {
 			return nil, err
 		}
 	}
@@ -93,13 +93,13 @@ func packageOf(text string) string {
 	return m[1]
 }
 
-// replace lays text over a file, which need not be there.
-func (b *build) replace(over map[string]string, file, text string) error {
+// replace lays text over a file, which need not be there, in one sort of programs.
+func (b *build) replace(over map[string]string, sort, file, text string) error {
 	full, err := filepath.Abs(file)
 	if err != nil {
 		return err
 	}
-	aside := filepath.Join(b.work, strings.ReplaceAll(file, "/", "_"))
+	aside := filepath.Join(b.work, sort+"_"+strings.ReplaceAll(file, "/", "_"))
 	over[full] = aside
 	return os.WriteFile(aside, []byte(text), 0o600)
 }
@@ -133,7 +133,7 @@ func (b *build) try(i int, m mutation) (verdict string, red bool) {
 		return b.judge(program, m)
 	}
 	over := map[string]string{}
-	if err := b.replace(over, m.file, edited); err != nil {
+	if err := b.replace(over, "one", m.file, edited); err != nil {
 		return err.Error(), false
 	}
 	overlay, err := writeOverlay(filepath.Join(b.work, "one.json"), over)
