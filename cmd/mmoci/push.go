@@ -46,8 +46,9 @@ func (a *app) push() *cobra.Command {
 	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
 	f.StringVar(&o.carryFrom, "carry-from", "", "`DIR` of the programs for carry:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
 	f.StringVar(&o.rate, "rate", "", "upload at most so many bytes a second together, such as 5M")
-	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+	f.BoolVar(&o.json, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.events = o.json
 		plan, err := af.plan(cmd, &p)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	quiet, verbose bool
+	events         bool // stderr carries JSON lines
 	reach          reach
 }
 
@@ -49,7 +51,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 0
 	}
 	code := exitCode(ctx, err)
-	fmt.Fprintf(stderr, "mmoci: %s\n", message(err))
+	if a.events {
+		a.say("error", err.Error(), code)
+	} else {
+		fmt.Fprintf(stderr, "mmoci: %s\n", message(err))
+	}
 	return code
 }
 
@@ -124,15 +130,28 @@ func usageArgs(c *cobra.Command) {
 
 // log writes one line for people to stderr, unless -q.
 func (a *app) log(format string, args ...any) {
-	if !a.quiet {
+	switch {
+	case a.quiet:
+	case a.events:
+		a.say("log", fmt.Sprintf(format, args...), 0)
+	default:
 		fmt.Fprintf(a.stderr, format+"\n", args...)
 	}
+}
+
+// say writes a JSON line to stderr.
+func (a *app) say(event, text string, exit int) {
+	_ = json.NewEncoder(a.stderr).Encode(struct {
+		Event string `json:"event"`
+		Text  string `json:"text"`
+		Exit  int    `json:"exit,omitempty"`
+	}{event, text, exit})
 }
 
 // detail is log under -v only.
 func (a *app) detail(format string, args ...any) {
 	if a.verbose {
-		fmt.Fprintf(a.stderr, format+"\n", args...)
+		a.log(format, args...)
 	}
 }
 

@@ -32,7 +32,8 @@ type Event struct {
 	Kind   EventKind
 	Path   string // first path of the blob, "" for manifests
 	Digest snapshot.Digest
-	Bytes  int64 // Started: size; Moved: bytes since the last event; Done, Skipped: size
+	Bytes  int64 // Started: size; Moved: bytes since the last event; Done, Skipped: size; Planned: of all blobs
+	Files  int   // Planned: number of all blobs
 }
 
 // EventKind of an Event.
@@ -44,6 +45,7 @@ const (
 	Done
 	Skipped // it was there
 	Tagged  // Path is the tag
+	Planned // what is to be done or skipped in all, told before the first blob
 )
 
 const defaultConcurrency = 8

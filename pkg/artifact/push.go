@@ -112,6 +112,7 @@ func write(ctx context.Context, t target, ref Reference, p *packed, o *PushOptio
 		w.skipAll()
 		return w.pushed(false), nil
 	}
+	w.plan()
 	if err := w.learn(ctx, previous); err != nil {
 		return Pushed{}, err
 	}

@@ -345,6 +345,15 @@ func (w *writer) ensureImmutable(ctx context.Context) error {
 	return w.t.publish(ctx, w.root, w.p.root, w.immutable)
 }
 
+// plan tells how much there is to write, or to find there.
+func (w *writer) plan() {
+	e := Event{Kind: Planned}
+	for l := range w.p.layers() {
+		e.Files, e.Bytes = e.Files+1, e.Bytes+l.Size
+	}
+	w.o.tell(e)
+}
+
 // skipAll accounts for a push that had nothing to do.
 func (w *writer) skipAll() {
 	for l := range w.p.layers() {
