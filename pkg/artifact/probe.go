@@ -165,16 +165,18 @@ func (p *prober) moving(ctx context.Context) {
 
 // removing removes what the probe left.
 func (p *prober) removing(ctx context.Context) {
-	var last error
+	var first error // one line is enough
 	for _, t := range slices.Backward(p.tags) {
 		status, err := p.r.removeOne(ctx, t, p.tags, []string{probeTag, probeTag + "-root"})
 		if err == nil && status/100 != 2 && status != http.StatusNotFound {
 			err = fmt.Errorf("it is answered %d", status)
 		}
-		last = errors.Join(last, err)
+		if first == nil {
+			first = err
+		}
 	}
-	if last != nil {
-		p.say("delete", false, "DELETE is not allowed: "+last.Error(),
+	if first != nil {
+		p.say("delete", false, "DELETE is not allowed: "+first.Error(),
 			"checkpoints and pruned tags stay (mmoci-doctor too): allow it, or let the registry's retention rules remove them")
 		return
 	}

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,9 @@ func TestProbeFindsEachWeakness(t *testing.T) {
 			for _, f := range found {
 				if f.OK != (f.What != c.want) {
 					t.Errorf("%s: ok %t: %s", f.What, f.OK, f.Text)
+				}
+				if strings.Contains(f.Text+f.Remedy, "\n") {
+					t.Errorf("%s: more than a line: %q", f.What, f.Text)
 				}
 				if f.Text == "" || f.OK == (f.Remedy != "") {
 					t.Errorf("%s: text %q, remedy %q", f.What, f.Text, f.Remedy)
