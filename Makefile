@@ -36,8 +36,8 @@ release: ## static programs and .debs for every architecture, in dist/ (AGAIN=1 
 soak: ## the server for SOAK_MINUTES (default 20) under load and faults: nothing may grow
 	scripts/soak.sh
 
-image: ## the container image in dist/: OCI layout and docker-archives, without docker
-	$(GO) run ./internal/image/build
+image: ## the container image in dist/: OCI layout and docker-archives, without docker (PUSH=HOST/REPO:TAG pushes it, too)
+	$(GO) run ./internal/image/build $(if $(PUSH),-push $(PUSH))
 
 clean: ## what make made
 	rm -rf bin demo dist

@@ -14,6 +14,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 func at() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
@@ -154,4 +158,60 @@ func TestWritten(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Size() == 0 {
 		t.Error(err)
 	}
+}
+
+// Pushed to a strict registry, index and images are there byte for byte, under
+// the tag and the digest that Push tells; again is the same.
+func TestPush(t *testing.T) {
+	registry := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	var images []v1.Image
+	for _, arch := range []string{"amd64", "arm64"} {
+		images = append(images, build(t, MMOCI(arch, "v1", []byte("program for "+arch), at())))
+	}
+	idx, err := Index(images...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := registry.Host() + "/site/mmoci:v1"
+	for range 2 {
+		got, err := Push(t.Context(), ref, idx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := registry.Host() + "/site/mmoci@" + digest(t, idx); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	blobs, documents, err := parts(idx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range slices.Concat(blobs, documents) {
+		if d := snapshot.Sum(part.Data); !holds(registry, d.String()) {
+			t.Errorf("%s %s is not there", part.MediaType, d)
+		}
+	}
+	to, err := artifact.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := artifact.Resolve(t.Context(), to, artifact.Options{})
+	if err != nil || root.String() != digest(t, idx) {
+		t.Errorf("the tag names %s: %v", root, err)
+	}
+	for _, bad := range []string{"", "mmoci", "site/mmoci:v1", "oci:dir:v1"} {
+		if _, err := Push(t.Context(), bad, idx); err == nil {
+			t.Errorf("pushed to %q", bad)
+		}
+	}
+	registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return testarchive.Broken{Status: 403} })
+	if _, err := Push(t.Context(), ref, idx); err == nil {
+		t.Error("a registry that refuses is no error")
+	}
+}
+
+func holds(r *testarchive.Registry, digest string) bool {
+	_, blob := r.Blob("site/mmoci", digest)
+	_, _, manifest := r.Manifest("site/mmoci", digest)
+	return blob || manifest
 }

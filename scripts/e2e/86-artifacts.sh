@@ -67,6 +67,19 @@ image() {
 	crane validate --tarball "$work/dist/mmoci-$arch.tar"
 }
 check "the image is built without a daemon, the same twice" image
+pushed() {
+	registry_start registry registry "$work/blobs"
+	rm -rf "$work/pushed"
+	(cd "$work/elsewhere" && GOFLAGS='' $GO run ./internal/image/build -o "$work/pushed" -tag mmoci:v1 -push "$registry/site/mmoci:v1") | tee pushed.ref
+	same "the layout's digest" "$(jq -r '.manifests[0].digest' "$work/dist/image/index.json")" "$(sed 's/.*@//' pushed.ref)"
+	same "the tag's digest" "$(sed 's/.*@//' pushed.ref)" "$(crane digest --insecure "$registry/site/mmoci:v1")"
+	for a in amd64 arm64; do
+		skopeo inspect --tls-verify=false --override-arch $a "docker://$registry/site/mmoci:v1" | tee inspected.json
+		jq -e --arg a $a '.Architecture == $a and .Os == "linux" and .Labels["org.opencontainers.image.title"] == "mmoci"' inspected.json
+	done
+	crane validate --insecure --remote "$registry/site/mmoci:v1"
+}
+check "pushed to a registry it is the same image, for both architectures" pushed
 unpacked() {
 	rm -rf "$work/bundle" "$work/flat"
 	# umoci wants a manifest under the tag, not an index.

@@ -1,17 +1,20 @@
 // Build makes mmoci's container image with the Go toolchain alone: an OCI
-// layout of all architectures, and a docker-archive of each.
+// layout of all architectures, a docker-archive of each, and with -push the image in a registry.
 //
-//	go run ./internal/image/build [-o dist] [-arch amd64,arm64] [-tag mmoci:devel]
+//	go run ./internal/image/build [-o dist] [-arch amd64,arm64] [-tag mmoci:devel] [-push HOST/REPO:TAG]
 package main
 
 import (
 	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,17 +26,20 @@ func main() {
 	out := flag.String("o", "dist", "`DIR` to write into: image/ (OCI layout), mmoci-ARCH.tar (docker-archive)")
 	archs := flag.String("arch", "amd64,arm64", "architectures")
 	tag := flag.String("tag", "mmoci:devel", "NAME:TAG of the image")
+	push := flag.String("push", "", "`HOST/REPO:TAG` in a registry to push to; empty: nowhere")
 	flag.Parse()
-	digest, err := build(*out, strings.Split(*archs, ","), *tag)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	said, err := build(ctx, *out, strings.Split(*archs, ","), *tag, *push)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}
-	fmt.Println(digest)
+	fmt.Println(said)
 }
 
-// build writes everything and gives the digest of the index.
-func build(out string, archs []string, tag string) (string, error) {
+// build writes everything and gives the digest of the index, or where it was pushed, by digest.
+func build(ctx context.Context, out string, archs []string, tag, push string) (string, error) {
 	_, version, ok := strings.Cut(tag, ":")
 	if !ok {
 		return "", fmt.Errorf("-tag %q is not NAME:TAG", tag)
@@ -67,6 +73,9 @@ func build(out string, archs []string, tag string) (string, error) {
 	}
 	if err := image.WriteLayout(dir, version, idx); err != nil {
 		return "", err
+	}
+	if push != "" {
+		return image.Push(ctx, push, idx)
 	}
 	d, err := idx.Digest()
 	return d.String(), err
