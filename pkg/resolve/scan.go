@@ -64,9 +64,9 @@ func cutChunks(indices []Index) ([]chunk, error) {
 	var chunks []chunk
 	for i := range indices {
 		data := indices[i].Data
-		if len(data) > MaxIndex {
+		if int64(len(data)) > MaxIndex { // an int of 32 bits does not hold it
 			return nil, fmt.Errorf("index %s of archive %s: %d bytes, over the limit of %d",
-				indices[i].Path, indices[i].Archive, len(data), MaxIndex)
+				indices[i].Path, indices[i].Archive, len(data), int64(MaxIndex))
 		}
 		for start := 0; start < len(data); {
 			end := len(data)
