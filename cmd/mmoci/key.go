@@ -187,9 +187,6 @@ func (a *app) signer(plan *config.Plan, file string) (archive.Signer, error) {
 	return s, err
 }
 
-// expiresSoon is how long before its end a key is spoken of: hosts want to get the next one first.
-const expiresSoon = 60 * 24 * time.Hour
-
 // warnOfKeys speaks of keys whose signatures apt refuses, or soon will.
 func (a *app) warnOfKeys(ring *archive.Keyring) {
 	now := time.Now()
@@ -198,7 +195,7 @@ func (a *app) warnOfKeys(ring *archive.Keyring) {
 		switch {
 		case info.AptRefuses != "":
 			a.log("key %s: apt would refuse: %s (mmoci key rotate makes the next one)", fp, info.AptRefuses)
-		case !info.Expires.IsZero() && info.Expires.Sub(now) < expiresSoon:
+		case !info.Expires.IsZero() && info.Expires.Sub(now) < mirror.KeySoon:
 			a.log("key %s expires on %s; from then on apt would refuse (mmoci key rotate makes the next one)", fp, info.Expires.Format(time.DateOnly))
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -60,7 +61,12 @@ func writeKeys(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	soon := testarchive.NewExpiringKey("ends soon", time.Now().AddDate(0, 0, 30))
+	ended := testarchive.NewExpiredKey("has ended")
 	for name, data := range map[string][]byte{
+		"soon.asc":     soon.Private(),
+		"soon.pub.asc": soon.Public(),
+		"ended.asc":    ended.Private(),
 		"site.asc":     testarchive.SiteKey().Private(),
 		"site.pub.asc": testarchive.SiteKey().Public(),
 		"docker.asc":   testarchive.DockerKey().Public(),

@@ -65,8 +65,8 @@ func (q Examining) proxy() []artifact.Finding {
 	return nil
 }
 
-// keySoon is how long before a key's end it is spoken of.
-const keySoon = 60 * 24 * time.Hour
+// KeySoon is how long before a key's end it is spoken of: hosts want to get the next one first.
+const KeySoon = 60 * 24 * time.Hour
 
 func (q Examining) keys() []artifact.Finding {
 	var out []artifact.Finding
@@ -80,7 +80,7 @@ func (q Examining) keys() []artifact.Finding {
 			switch {
 			case info.AptRefuses != "":
 				f.OK, f.Text, f.Remedy = false, f.Text+"; apt would refuse: "+info.AptRefuses, "mmoci key rotate, and its public half to every host"
-			case !info.Expires.IsZero() && info.Expires.Sub(q.Now) < keySoon:
+			case !info.Expires.IsZero() && info.Expires.Sub(q.Now) < KeySoon:
 				f.OK, f.Remedy = false, "mmoci key rotate in time, and its public half to every host"
 			}
 			out = append(out, f)
