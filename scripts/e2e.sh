@@ -45,6 +45,7 @@ missing_packages() {
 		nginx-light nginx
 		openssl openssl
 		python3 python3
+		python3-yaml /usr/lib/python3/dist-packages/yaml
 		skopeo skopeo
 		umoci umoci
 		util-linux setpriv

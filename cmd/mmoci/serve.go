@@ -77,7 +77,9 @@ It verifies every byte against its digest, but no signature: its clients do that
 		}
 		o.Log = slog.New(slog.NewTextHandler(a.stderr, nil))
 		if !a.quiet {
-			o.Access = slog.New(slog.NewJSONHandler(a.stdout, nil))
+			access := newLineWriter(a.stdout)
+			defer access.Close()
+			o.Access = slog.New(slog.NewJSONHandler(access, nil))
 		}
 		closeStore, err := a.sources(&sf, &o, args, plan)
 		if err != nil {
@@ -88,6 +90,7 @@ It verifies every byte against its digest, but no signature: its clients do that
 		if err != nil {
 			return err
 		}
+		go tuneCollector(cmd.Context())
 		return srv.ListenAndServe(cmd.Context(), addresses(sf.listen, plan), func(addrs []string) {
 			a.log("listening on %s", strings.Join(addrs, ", "))
 		})

@@ -9,6 +9,7 @@ import (
 type glob struct {
 	pattern string
 	kind    globKind
+	begin   string // what comes before the first special character of a pattern
 }
 
 type globKind uint8
@@ -19,15 +20,18 @@ const (
 	pattern
 )
 
+// special are the characters that path.Match reads as more than themselves.
+const special = `*?[\`
+
 // newGlob takes a pattern that path.Match understands.
 func newGlob(s string) glob {
 	switch {
 	case s == "*":
-		return glob{s, everything}
-	case strings.ContainsAny(s, `*?[\`):
-		return glob{s, pattern}
+		return glob{pattern: s, kind: everything}
+	case strings.ContainsAny(s, special):
+		return glob{pattern: s, kind: pattern, begin: s[:strings.IndexAny(s, special)]}
 	}
-	return glob{s, plain}
+	return glob{pattern: s}
 }
 
 // match tells whether all of s matches. There is no slash in a name.
@@ -37,6 +41,9 @@ func (g glob) match(s string) bool {
 		return true
 	case plain:
 		return g.pattern == s
+	}
+	if !strings.HasPrefix(s, g.begin) {
+		return false
 	}
 	ok, err := path.Match(g.pattern, s)
 	return ok && err == nil

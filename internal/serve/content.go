@@ -83,6 +83,13 @@ func (ex *exchange) body(c content, status int, part section) {
 		ex.sent(int64(n), part.length, err)
 		return
 	}
+	if data := ex.s.hot.get(c.blob); data != nil {
+		ex.from = "memory"
+		ex.header(status)
+		n, err := ex.w.Write(data[part.start : part.start+part.length])
+		ex.sent(int64(n), part.length, err)
+		return
+	}
 	ctx, cancel := context.WithCancel(ex.r.Context())
 	defer cancel()
 	ex.patience = time.AfterFunc(ex.s.o.Patience, func() { ex.impatient.Store(true); cancel() })
@@ -95,7 +102,7 @@ func (ex *exchange) body(c content, status int, part section) {
 	defer f.Close()
 	ex.from = f.From
 	if f.Seeker != nil {
-		ex.send(status, f.Seeker, part)
+		ex.send(c, status, f.Seeker, part)
 		return
 	}
 	ex.pass(c, status, f, part)
@@ -111,9 +118,9 @@ func (ex *exchange) header(status int) {
 
 // send sends from a file that is verified: by the kernel, if it is one of the
 // system's and not so small that the calls for it would cost more.
-func (ex *exchange) send(status int, src io.ReadSeeker, part section) {
+func (ex *exchange) send(c content, status int, src io.ReadSeeker, part section) {
 	if at, ok := src.(io.ReaderAt); ok && part.length <= copyBuffer {
-		ex.sendSmall(status, at, part)
+		ex.sendSmall(c, status, at, part)
 		return
 	}
 	if part.start > 0 {
@@ -129,13 +136,16 @@ func (ex *exchange) send(status int, src io.ReadSeeker, part section) {
 	ex.sent(n, part.length, err)
 }
 
-func (ex *exchange) sendSmall(status int, src io.ReaderAt, part section) {
+func (ex *exchange) sendSmall(c content, status int, src io.ReaderAt, part section) {
 	buf := ex.s.buffers.Get().(*[]byte)
 	defer ex.s.buffers.Put(buf)
 	p := (*buf)[:part.length]
 	if n, err := src.ReadAt(p, part.start); n < len(p) {
 		ex.broken(http.StatusBadGateway, "file not readable here", err)
 		return
+	}
+	if part.length == c.blob.Size {
+		ex.s.hot.put(c.blob.Digest, p)
 	}
 	ex.header(status)
 	n, err := ex.w.Write(p)

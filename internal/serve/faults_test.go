@@ -67,6 +67,7 @@ func (f *faulty) start(o Options, bound int64) {
 	f.t.Cleanup(func() { kept.Close() }) // after the server has ended
 	f.store, o.Store, o.StateDir = kept, kept.Stats, f.state
 	o.Patience = 300 * time.Millisecond
+	o.Hot = -1           // the store is to be seen
 	o.Follow = time.Hour // tests ask
 	o.Sources = []Source{&mirror.Source{Ref: f.ref, Through: kept.Through, Keep: filepath.Join(f.state, "snapshots"), Fallback: f.fallback}}
 	f.server, f.base = run(f.t, o, false)

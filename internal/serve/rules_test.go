@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +210,52 @@ func TestReload(t *testing.T) {
 	if _, err := New(t.Context(), Options{Sources: []Source{newTag()}, Policy: writeRules(t, "x: y")}); err == nil || !strings.Contains(err.Error(), "policy.yaml:1: ") {
 		t.Errorf("bad at the start: %v", err)
 	}
+}
+
+// Rules that change all the time, good and bad, cost no client its answer: each
+// is by the rules before or by those after, and whole.
+func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
+	m := newMemoryBlobs()
+	data := bytesOf("deb", 30_000)
+	sn := oneDeb(data).take(t, m)
+	file := writeRules(t, "default: allow\n")
+	s, base := run(t, Options{Sources: []Source{newTag(sn)}, Policy: file}, false)
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var allowed, denied atomic.Int64
+	for range 8 {
+		wg.Go(func() {
+			c := &http.Client{Transport: &http.Transport{}}
+			defer c.CloseIdleConnections()
+			for ctx.Err() == nil {
+				resp, err := c.Get(base + "/" + debPath)
+				if err != nil {
+					t.Errorf("lost: %v", err)
+					return
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				switch {
+				case err == nil && resp.StatusCode == 200 && bytes.Equal(body, data):
+					allowed.Add(1)
+				case err == nil && resp.StatusCode == 403 && string(body) == "Denied by rule no: not now\n":
+					denied.Add(1)
+				default:
+					t.Errorf("%s, %d bytes, %v", resp.Status, len(body), err)
+				}
+			}
+		})
+	}
+	texts := []string{"rules:\n- {name: no, deny: docker-ce, reason: not now}\n", "rules: [\n", "default: allow\n", ""}
+	for n := 0; counted(t, s, "mmoci_policy_reloads_total") < 12 || allowed.Load() == 0 || denied.Load() == 0; n++ {
+		if err := errors.Join(os.WriteFile(file+".new", []byte(texts[n%len(texts)]), 0o644), os.Rename(file+".new", file)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(settle + 10*time.Millisecond)
+	}
+	stop()
+	wg.Wait()
 }
 
 func TestAccessLog(t *testing.T) {

@@ -62,6 +62,8 @@ type Options struct {
 	// fetching; 0 means 15 s, half of what apt waits for.
 	Patience time.Duration
 	Now      func() time.Time // nil: time.Now
+	// Hot bounds the memory for small files asked for lately, in bytes; 0 means 8 MiB, less none.
+	Hot int64
 
 	// Wait makes New succeed although a source cannot be opened yet: Run goes
 	// on trying, and /readyz says so meanwhile.
@@ -113,6 +115,7 @@ type server struct {
 	metrics   *metrics
 	pages     *pages
 	buffers   sync.Pool // *[]byte of copyBuffer
+	hot       *hot
 	draining  atomic.Bool
 	following atomic.Bool
 }
@@ -138,6 +141,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.hot = newHot(cmp.Or(o.Hot, defaultHot))
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if s.pages, err = newPages(); err != nil {
 		return nil, err

@@ -79,16 +79,27 @@ func (h *held) validities(ctx context.Context) map[suiteID]time.Time {
 // and the keys that they are signed with.
 type validityCollector struct{ s *Server }
 
-// Describe implements prometheus.Collector.
-func (c validityCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+func untilDesc() *prometheus.Desc {
+	return prometheus.NewDesc("mmoci_release_valid_until_seconds",
+		"End of the validity of upstream's Release in force, in Unix time, where it has one.", []string{"archive", "suite"}, nil)
+}
+
+func expiresDesc() *prometheus.Desc {
+	return prometheus.NewDesc("mmoci_key_expires_seconds",
+		"When a key that signs what is served expires, in Unix time; +Inf if never. No archive is named for the site's own.",
+		[]string{"archive", "fingerprint"}, nil)
+}
+
+// Describe implements prometheus.Collector. It collects nothing: it is called
+// when the server starts, which waits for no Release.
+func (c validityCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- untilDesc()
+	ch <- expiresDesc()
+}
 
 // Collect implements prometheus.Collector.
 func (c validityCollector) Collect(ch chan<- prometheus.Metric) {
-	until := prometheus.NewDesc("mmoci_release_valid_until_seconds",
-		"End of the validity of upstream's Release in force, in Unix time, where it has one.", []string{"archive", "suite"}, nil)
-	expires := prometheus.NewDesc("mmoci_key_expires_seconds",
-		"When a key that signs what is served expires, in Unix time; +Inf if never. No archive is named for the site's own.",
-		[]string{"archive", "fingerprint"}, nil)
+	until, expires := untilDesc(), expiresDesc()
 	ctx, cancel := context.WithTimeout(context.Background(), releaseWait)
 	defer cancel()
 	key := func(prefix, fingerprint string) {

@@ -15,3 +15,41 @@ by_mmdebstrap() {
 	not grep -v '"status":\(200\|304\|404\)' serve.access
 }
 check "mmdebstrap, by the recipe of /setup/" by_mmdebstrap
+
+# The others are read by parsers of other hands.
+parsed() {
+	mkdir -p recipes
+	for r in cloud-init.yaml autoinstall.yaml ansible.yaml maas.sh mmdebstrap.sh Dockerfile debian.sources; do curl -sf "$serve/setup/$r" -o "recipes/$r"; done
+	sh -n recipes/maas.sh
+	sh -n recipes/mmdebstrap.sh
+	python3 - "$serve" recipes/debian.sources <<-'END'
+		import subprocess, sys, yaml
+		url, sources = sys.argv[1], open(sys.argv[2]).read()
+		load = lambda name: yaml.safe_load(open("recipes/" + name))
+		cloud = {f["path"]: f["content"] for f in load("cloud-init.yaml")["write_files"]}
+		assert cloud["/etc/apt/sources.list.d/debian.sources"] == sources, cloud
+		install = load("autoinstall.yaml")["autoinstall"]
+		assert install["version"] == 1 and any(url + "/setup/debian.sources" in c for c in install["late-commands"]), install
+		for c in install["late-commands"]:
+		    subprocess.run(["sh", "-n", "-c", c], check=True)
+		play, = load("ansible.yaml")
+		wanted = {t["ansible.builtin.get_url"]["url"] for t in play["tasks"] if "ansible.builtin.get_url" in t}
+		assert url + "/setup/debian.sources" in wanted and play["become"] is True, play
+		lines = open("recipes/Dockerfile").read().splitlines()
+		assert {l.split()[0] for l in lines if l and l[0] not in "#"} == {"ARG", "FROM", "RUN", "ADD"}, lines
+		assert any(l.startswith("ADD " + url + "/setup/debian.sources ") for l in lines), lines
+	END
+}
+check "cloud-init, autoinstall, Ansible and Dockerfile parse, and name this server" parsed
+
+# What MAAS would be told: a program of that name writes down its arguments.
+maas_told() {
+	mkdir -p path
+	printf '#!/bin/sh\nprintf "%%s\\n" "$@" >>"%s/told"\n' "$work" >path/maas && chmod 755 path/maas
+	PROFILE=admin PATH=$work/path:$PATH sh recipes/maas.sh
+	grep -x "url=$serve/debian" told
+	grep -x 'distributions=.*bookworm.*' told
+	grep -x "arches=$arch" told
+	grep -q '^key=-----BEGIN PGP PUBLIC KEY BLOCK-----' told
+}
+check "the recipe for MAAS gives it each archive with its key" maas_told
