@@ -16,10 +16,7 @@ func (p Pushing) notOlder(old, now *snapshot.Statement) error {
 		return fmt.Errorf("%w: date %s is before that of the snapshot to be replaced; the smallest that clients take is %s (--date auto takes it)",
 			ErrRefused, stamp(now.Date), stamp(old.Date))
 	}
-	was := map[string]time.Time{}
-	for key, d := range upstreamDates(old) {
-		was[key] = d
-	}
+	was := upstreamDates(old)
 	for key, d := range upstreamDates(now) {
 		_, suite, _ := strings.Cut(key, "/")
 		if d.Before(was[key]) && !slices.Contains(p.AllowOlder, suite) && !slices.Contains(p.AllowOlder, key) {

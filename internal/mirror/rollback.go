@@ -89,11 +89,11 @@ func (q RollingBack) date(now, old *snapshot.Statement) (time.Time, error) {
 	if date.Before(now.Date) {
 		return date, fmt.Errorf("%w: date %s is before that of the snapshot to be replaced, %s", ErrRefused, stamp(date), stamp(now.Date))
 	}
-	dates := upstreamDates(now)
+	dates, then := upstreamDates(now), upstreamDates(old)
 	for _, a := range old.Archives {
 		for _, s := range a.Suites {
 			key := a.Prefix + "/" + s.Name
-			if was, is := upstreamDates(old)[key], dates[key]; a.Mode == snapshot.Verbatim && was.Before(is) {
+			if was, is := then[key], dates[key]; a.Mode == snapshot.Verbatim && was.Before(is) {
 				return date, fmt.Errorf("%w: %s is verbatim, of %s now and of %s then: apt ignores an InRelease that goes back, and only upstream can sign another (clients can be pointed at /snapshot/%s)",
 					ErrRefused, key, stamp(is), stamp(was), q.To)
 			}
