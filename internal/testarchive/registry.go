@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -45,7 +46,8 @@ type RegistryOptions struct {
 // after Collect. Safe for concurrent use.
 type Registry struct {
 	*httptest.Server
-	o RegistryOptions
+	o    RegistryOptions
+	real http.Handler // answers in its place; nil: nobody
 
 	mu      sync.Mutex
 	repos   map[string]*repository
@@ -92,16 +94,22 @@ func (rs RegistryRequests) Count(method, kind string) int {
 	return n
 }
 
-// NewRegistry starts a registry that ends with the test.
+// NewRegistry starts a registry that ends with the test. Without options, and where the
+// environment names one ([RealRegistryVariable]), it hands on what it is asked: log
+// and faults are as ever, but nothing is in memory for the methods that reach into it.
 func NewRegistry(t testing.TB, o RegistryOptions) *Registry {
 	t.Helper()
+	var real http.Handler
+	if reflect.ValueOf(o).IsZero() {
+		real = RealRegistry(t)
+	}
 	o.MaxManifest = cmp.Or(o.MaxManifest, defaultMaxManifest)
 	o.MaxLayers = cmp.Or(o.MaxLayers, defaultMaxLayers)
 	o.RetryAfter = cmp.Or(o.RetryAfter, "0")
 	o.User = cmp.Or(o.User, "user")
 	o.Password = cmp.Or(o.Password, "secret")
 	r := &Registry{
-		o: o, repos: map[string]*repository{}, uploads: map[string]*upload{},
+		o: o, real: real, repos: map[string]*repository{}, uploads: map[string]*upload{},
 		tokens: map[string]string{}, seen: map[string]int{},
 	}
 	if o.Redirect && o.TLS {

@@ -165,6 +165,16 @@ func TestCounts(t *testing.T) {
 	if _, err := parseShard(twice.encode()); !errors.Is(err, snapshot.ErrIntegrity) {
 		t.Errorf("a digest twice: %v", err)
 	}
+	core, err := parseCore(tiny(t).core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		few := manifest{config: core.config, layers: core.layers[:n]}
+		if _, err := parseCore(few.encode()); !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Errorf("a core of %d layers: %v", n, err)
+		}
+	}
 	if _, err := parseRoot(encodeIndex(nil)); !errors.Is(err, snapshot.ErrIntegrity) {
 		t.Errorf("empty root: %v", err)
 	}

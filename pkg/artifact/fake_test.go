@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
+
+	"example.org/mmoci/internal/testarchive"
 )
 
 // fakeRegistry is go-containerregistry's registry made strict: manifests need
@@ -23,6 +25,7 @@ import (
 type fakeRegistry struct {
 	server *httptest.Server
 	inner  http.Handler
+	real   http.Handler // what the environment wants in its place; nil: nothing
 
 	mu       sync.Mutex
 	requests map[string]int  // "METHOD kind"
@@ -35,6 +38,7 @@ type fakeRegistry struct {
 func newFakeRegistry(t testing.TB) *fakeRegistry {
 	t.Helper()
 	f := &fakeRegistry{
+		real:     testarchive.RealRegistry(t),
 		inner:    registry.New(registry.Logger(log.New(io.Discard, "", 0))),
 		requests: map[string]int{}, blobs: map[string]bool{},
 	}
@@ -72,6 +76,8 @@ func (f *fakeRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case f.real != nil:
+		f.real.ServeHTTP(w, r)
 	case r.Method == http.MethodPut && kindOf(r) == "upload":
 		f.putBlob(w, r)
 	case r.Method == http.MethodPut && kindOf(r) == "manifest":
