@@ -1,0 +1,45 @@
+# 63-release.sh: mmoci's own .debs: built by the release script, served by a snapshot, installed by apt-get.
+set -eu
+. "$E2E_TOP/scripts/e2e/lib.sh"
+
+built() {
+	(cd "$E2E_TOP" && ARCHS=$arch DIST=$work/dist VERSION=1.0 SOURCE_DATE_EPOCH=1767225600 scripts/release.sh)
+	(cd dist && sha256sum -c SHA256SUMS)
+	deb=$work/dist/mmoci_1.0_$arch.deb
+	same "owners" root/root "$(dpkg-deb -c "$deb" | awk '{ print $2 }' | sort -u)"
+	same "modes" "-rw-r--r-- -rwxr-xr-x drwxr-xr-x" "$(dpkg-deb -c "$deb" | awk '{ print $1 }' | LC_ALL=C sort -u | tr '\n' ' ' | sed 's/ $//')"
+	same "outside of /usr" "" "$(dpkg-deb -c "$deb" | awk '$6 != "./" && $6 !~ /^\.\/usr\// { print $6 }')"
+	same "maintainer scripts" "control" "$(dpkg-deb --ctrl-tarfile "$deb" | tar t | sed 's,^\./,,' | grep . | tr '\n' ' ' | sed 's/ $//')"
+	dpkg-deb -I "$deb"
+}
+check "the release script builds program and .deb: all of root's, all below /usr, no script" built
+
+"$mmoci" key new -o site.asc >&2
+printf 'ref: oci:layout:own\nsign: {key: site.asc}\ntrust: [site.pub.asc]\narchives:\n- {prefix: own, mode: curated, debs: ./dist}\n' >mmoci.yaml
+served() {
+	"$mmoci" push --date 2026-01-01
+	serve_start own -f mmoci.yaml
+	new_root host
+	rm -rf "$root"/etc/apt/sources.list.d/*
+	sources_of "$serve" own
+	in_root apt-get -q update 2>&1 | tee update.err
+	updated update.err
+	in_root apt-get -q -y install mmoci
+	healthy
+	in_root mmoci --version | grep -w 1.0
+	cmp "$root/usr/bin/mmoci" "dist/mmoci-$arch"
+	grep -q -w 'mmoci install' "$root/usr/share/bash-completion/completions/mmoci" || grep -q __start_mmoci "$root/usr/share/bash-completion/completions/mmoci"
+	zcat "$root/usr/share/man/man1/mmoci-install.1.gz" | grep -q '^\.TH'
+	# What the unit runs is there, and takes these flags.
+	command=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/mmoci.service")
+	mkdir -p "$root/etc/mmoci" "$root/var/lib/mmoci"
+	printf 'ref: 127.0.0.1:9/site/mirror:none\nserve: {listen: "127.0.0.1:0"}\n' >"$root/etc/mmoci/mmoci.yaml"
+	# shellcheck disable=SC2086 # words
+	start unit in_root $command
+	eventually grep -q '^listening on ' "$work/unit.log"
+	stop "$pid"
+	in_root apt-get -q -y purge mmoci
+	healthy
+	same "left" "" "$(find "$root/usr" -name '*mmoci*' ! -path '*/apt/*')"
+}
+check "apt-get installs mmoci from a snapshot that mmoci serves; its unit's command runs; purge leaves nothing" served
