@@ -7,6 +7,8 @@
 # PARITY_LISTS  directory of the fetched indices   (default /var/lib/apt/lists)
 # PARITY_MATCH  which of them, a shell pattern     (default *_main_binary-*_Packages*)
 # PARITY_STATUS a dpkg status to install into; default: an empty machine
+# PARITY_GROUPS how many questions of several packages, two of which contradict each other, are judged
+#               as a mirror closes them: in groups   (default: a tenth of PARITY_COUNT; none with a status)
 # PARITY_PRINT  print every difference in full if set
 #
 # Exits 1 if apt or dose-debcheck refuses one closure, if one differs from run to run, or if
@@ -32,4 +34,4 @@ share=97
 [ -z "${PARITY_STATUS:-}" ] || share=0
 go build -o "$work/parity" ./scripts/parity
 "$work/parity" -work "$work" -seed "${PARITY_SEED:-1}" -count "${PARITY_COUNT:-100}" -share "${PARITY_SHARE:-$share}" \
-	-status "${PARITY_STATUS:-}" ${PARITY_PRINT:+-v}
+	-groups "${PARITY_GROUPS:-$((${PARITY_COUNT:-100} / 10))}" -status "${PARITY_STATUS:-}" ${PARITY_PRINT:+-v}

@@ -22,16 +22,23 @@ type dose struct{ dir, arch string }
 // refuses tells why the packages, each with its name, cannot all be installed
 // from nothing but themselves; "" if they can.
 func (d dose) refuses(slot int, packages []deb.Stanza) string {
-	var index bytes.Buffer
 	var wanted []string
 	for _, s := range packages {
-		index.Write(bytes.TrimRight(s, "\n"))
-		index.WriteString("\n\n")
 		name := s.Get("Package")
 		if arch := s.Get("Architecture"); arch != "all" && arch != d.arch {
 			name += ":" + arch
 		}
 		wanted = append(wanted, fmt.Sprintf("%s (= %s)", name, s.Get("Version")))
+	}
+	return d.lacks(slot, packages, wanted)
+}
+
+// lacks tells why what is wanted, relations, cannot be installed together from nothing but the packages.
+func (d dose) lacks(slot int, packages []deb.Stanza, wanted []string) string {
+	var index bytes.Buffer
+	for _, s := range packages {
+		index.Write(bytes.TrimRight(s, "\n"))
+		index.WriteString("\n\n")
 	}
 	fmt.Fprintf(&index, "Package: %s\nVersion: 1\nArchitecture: %s\nDepends: %s\n", together, d.arch, strings.Join(wanted, ", "))
 	file := filepath.Join(d.dir, fmt.Sprintf("dose%d", slot))

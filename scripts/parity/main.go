@@ -25,6 +25,7 @@ func main() {
 	flag.Uint64Var(&p.seed, "seed", 1, "which packages are drawn")
 	flag.IntVar(&p.count, "count", 100, "how many")
 	flag.Float64Var(&p.share, "share", 97, "least share of equal sets, per cent")
+	flag.IntVar(&p.groups, "groups", 0, "how many questions that contradict themselves")
 	flag.BoolVar(&p.verbose, "v", false, "print every difference in full")
 	flag.Parse()
 	ok, err := p.run()
@@ -42,6 +43,7 @@ type parity struct {
 	work, status string
 	seed         uint64
 	count        int
+	groups       int
 	share        float64
 	verbose      bool
 
@@ -90,7 +92,15 @@ func (p *parity) run() (bool, error) {
 	}
 	close(next)
 	wg.Wait()
-	return p.report(verdicts), nil
+	ok := p.report(verdicts)
+	if p.groups > 0 && p.host == nil {
+		quarrels := p.quarrels(p.groups)
+		for i := range quarrels {
+			p.judge(&quarrels[i], i)
+		}
+		ok = reportGroups(quarrels, p.seed) && ok
+	}
+	return ok, nil
 }
 
 // load reads the indices twice and prepares apt.
