@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -135,6 +136,9 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content,
 	}
 	if err != nil {
 		return nil, mark(err)
+	}
+	if d, ok := r.(distrustable); ok && d.Elsewhere() {
+		return &snapshot.Content{R: &watchedOrigin{distrustable: d, blob: b, hash: sha256.New()}}, nil
 	}
 	return &snapshot.Content{R: originReader{r}}, nil
 }

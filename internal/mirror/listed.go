@@ -85,7 +85,27 @@ func unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte) ([]byte,
 
 // fetchListed reads a listed file whole and verifies it by size and strongest digest.
 func fetchListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archive.ReleaseFile) ([]byte, error) {
-	rc, err := openListed(ctx, fa, fs, f)
+	name := path.Join(fs.dir, f.Path)
+	verify := func(data []byte) error {
+		if err := matches(f, data); err != nil {
+			return fmt.Errorf("%w: %s %w: %w", ErrIntegrity, name, errMoved, err)
+		}
+		return nil
+	}
+	if fs.held != nil {
+		return readHeld(ctx, fa, fs, f, verify)
+	}
+	algorithm, hash := byHash(fs, f)
+	data, err := fa.up.GetIndex(ctx, name, algorithm, hash, f.Size, verify)
+	if err != nil {
+		return nil, mismatch(fs, f, err)
+	}
+	return data, nil
+}
+
+// readHeld reads a listed file from the snapshot that holds it.
+func readHeld(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archive.ReleaseFile, verify func([]byte) error) ([]byte, error) {
+	rc, err := openHeld(ctx, fs, fa.Prefix, f)
 	if err != nil {
 		return nil, mismatch(fs, f, err)
 	}
@@ -94,10 +114,18 @@ func fetchListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f arch
 	if _, err := io.Copy(&buf, io.LimitReader(rc, f.Size+1)); err != nil {
 		return nil, mismatch(fs, f, err)
 	}
-	if err := matches(f, buf.Bytes()); err != nil {
-		return nil, fmt.Errorf("%w: %s from %s %w: %w", ErrIntegrity, path.Join(fs.dir, f.Path), fa.up, errMoved, err)
+	return buf.Bytes(), verify(buf.Bytes())
+}
+
+// byHash tells by which digest a listed file is asked for; "" by none.
+func byHash(fs *frozenSuite, f archive.ReleaseFile) (algorithm, hash string) {
+	switch {
+	case !fs.release.AcquireByHash:
+		return "", ""
+	case f.SHA512 != "":
+		return "SHA512", f.SHA512
 	}
-	return buf.Bytes(), nil
+	return "SHA256", f.SHA256
 }
 
 // mismatch marks a file that upstream has otherwise than its Release lists it:
@@ -115,10 +143,9 @@ func openListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archi
 	switch {
 	case fs.held != nil:
 		return openHeld(ctx, fs, fa.Prefix, f)
-	case fs.release.AcquireByHash && f.SHA512 != "":
-		return fa.up.OpenIndex(ctx, name, "SHA512", f.SHA512, f.Size)
 	case fs.release.AcquireByHash:
-		return fa.up.OpenIndex(ctx, name, "SHA256", f.SHA256, f.Size)
+		algorithm, hash := byHash(fs, f)
+		return fa.up.OpenIndex(ctx, name, algorithm, hash, f.Size)
 	}
 	return fa.up.Open(ctx, name, f.Size)
 }

@@ -82,8 +82,17 @@ func (m *sums) read(ctx context.Context, files []unread) error {
 	return g.Wait()
 }
 
-// sum reads one file, from the snapshot to be replaced if upstream has it no more.
-func (m *sums) sum(ctx context.Context, f unread) (string, error) {
+// sum reads one file, at each URL until one gives the right bytes.
+func (m *sums) sum(ctx context.Context, f unread) (got string, err error) {
+	err = again(func() error {
+		got, err = m.sumOnce(ctx, f)
+		return err
+	})
+	return got, err
+}
+
+// sumOnce reads a file, from the snapshot to be replaced if upstream has it no more.
+func (m *sums) sumOnce(ctx context.Context, f unread) (string, error) {
 	var r io.ReadCloser
 	r, err := m.archives[f.prefix].up.Open(ctx, f.Filename, f.Size)
 	if errors.Is(err, upstream.ErrNotFound) && m.f.Held != nil {
@@ -106,7 +115,11 @@ func (m *sums) sum(ctx context.Context, f unread) (string, error) {
 	case n != f.Size:
 		return "", fmt.Errorf("%w: %d bytes or more, its stanza says %d", ErrIntegrity, n, f.Size)
 	case hex.EncodeToString(strong.Sum(nil)) != f.SHA512:
-		return "", fmt.Errorf("%w: SHA512 is %x, its stanza says %s", ErrIntegrity, strong.Sum(nil), f.SHA512)
+		err = fmt.Errorf("%w: SHA512 is %x, its stanza says %s", ErrIntegrity, strong.Sum(nil), f.SHA512)
+		if d, ok := r.(distrustable); ok && d.Elsewhere() && d.Distrust(err) {
+			err = fmt.Errorf("%w: %w", errElsewhere, err)
+		}
+		return "", err
 	}
 	return hex.EncodeToString(weak.Sum(nil)), nil
 }

@@ -174,7 +174,10 @@ func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapsh
 		return res, nil
 	}
 	frozen.forget()
-	res.Pushed, err = packed.Push(ctx, p.Ref, p.Artifact)
+	err = again(func() (err error) { // an upstream of several URLs may have given wrong bytes
+		res.Pushed, err = packed.Push(ctx, p.Ref, p.Artifact)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (r *reader) suite(ctx context.Context, fa *frozenArchive, name string) (*fr
 
 // hasMoved asks upstream whether the signature file that a suite was read by is another by now.
 func hasMoved(ctx context.Context, fa *frozenArchive, fs *frozenSuite) (bool, error) {
-	now, err := fa.up.Get(ctx, path.Join(fs.dir, fs.signed[0].name), maxRelease)
+	now, err := fa.up.Get(ctx, path.Join(fs.dir, fs.signed[0].name), maxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return true, nil
 	}
@@ -130,13 +130,13 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string) (*
 	fs := &frozenSuite{name: name, dir: suiteDir(name)}
 	at := func(file string) string { return path.Join(fs.dir, file) }
 	trust := archive.Trust{Keyring: fa.keyring}
-	data, err := fa.up.Get(ctx, at("InRelease"), maxRelease)
+	data, err := fa.up.Get(ctx, at("InRelease"), maxRelease, func(data []byte) (err error) {
+		fs.release, err = archive.OpenInRelease(data, trust)
+		return err
+	})
 	switch {
 	case err == nil:
 		fs.signed = []signedFile{{"InRelease", snapshot.InRelease, data}}
-		if fs.release, err = archive.OpenInRelease(data, trust); err != nil {
-			err = fmt.Errorf("%s: %w", at("InRelease"), err)
-		}
 	case errors.Is(err, upstream.ErrNotFound):
 		err = r.detached(ctx, fa, fs, at, trust)
 	}
@@ -165,14 +165,14 @@ func indexedComponents(rel *archive.Release) []string {
 }
 
 func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust archive.Trust) error {
-	text, err := fa.up.Get(ctx, at("Release"), maxRelease)
+	text, err := fa.up.Get(ctx, at("Release"), maxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return fmt.Errorf("neither %s nor %s: %w", at("InRelease"), at("Release"), err)
 	}
 	if err != nil {
 		return err
 	}
-	sig, err := fa.up.Get(ctx, at("Release.gpg"), maxRelease)
+	sig, err := fa.up.Get(ctx, at("Release.gpg"), maxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return fmt.Errorf("%w: %s is not signed: no %s", ErrIntegrity, at("Release"), at("Release.gpg"))
 	}

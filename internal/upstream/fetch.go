@@ -31,5 +31,5 @@ func Fetch(ctx context.Context, o Options, rawURL string, limit int64) ([]byte, 
 		return nil, err
 	}
 	u.places[0].(*site).query = query
-	return u.Get(ctx, file, limit)
+	return u.Get(ctx, file, limit, nil)
 }

@@ -17,6 +17,8 @@ import (
 //
 // The URLs are tried in order: the next one when one does not have the path, has it in another size, or
 // cannot be reached after all retries. The error is [ErrNotFound] only if each of them said so.
+//
+// The reader has methods Elsewhere and Distrust, for whoever finds that the bytes are not those that were signed.
 func (u *Upstream) Open(ctx context.Context, path string, size int64) (io.ReadCloser, error) {
 	return u.open(ctx, path, size, func(i int) (io.ReadCloser, error) { return u.openAt(ctx, i, path, size) })
 }
@@ -24,7 +26,8 @@ func (u *Upstream) Open(ctx context.Context, path string, size int64) (io.ReadCl
 // open tries the places in order.
 func (u *Upstream) open(ctx context.Context, path string, size int64, at func(i int) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	var errs []error
-	for i := range u.places {
+	order := u.order()
+	for n, i := range order {
 		r, err := at(i)
 		if err == nil {
 			return r, nil
@@ -33,8 +36,8 @@ func (u *Upstream) open(ctx context.Context, path string, size int64, at func(i 
 			return nil, context.Cause(ctx)
 		}
 		errs = append(errs, err)
-		if i+1 < len(u.places) {
-			u.log("%v; trying %s", err, u.places[i+1])
+		if n+1 < len(order) {
+			u.log("%v; trying %s", err, u.places[order[n+1]])
 		}
 	}
 	return nil, joined(errs)
@@ -80,26 +83,28 @@ const (
 // algorithm is "SHA256" or "SHA512", hash its hex digits. Only "not found" leads to the plain name. A
 // directory that has plain names alone is remembered, and asked for these at once.
 func (u *Upstream) OpenIndex(ctx context.Context, name, algorithm, hash string, size int64) (io.ReadCloser, error) {
+	return u.open(ctx, name, size, func(i int) (io.ReadCloser, error) { return u.indexAt(ctx, i, name, algorithm, hash, size) })
+}
+
+// indexAt is OpenIndex at one place.
+func (u *Upstream) indexAt(ctx context.Context, i int, name, algorithm, hash string, size int64) (io.ReadCloser, error) {
 	dir := path.Dir(name)
-	hashed := path.Join(dir, "by-hash", algorithm, strings.ToLower(hash))
-	return u.open(ctx, name, size, func(i int) (io.ReadCloser, error) {
-		key := byHashDir{i, dir}
-		if u.byHashOf(key) == byHashAbsent {
-			return u.openAt(ctx, i, name, size)
-		}
-		r, err := u.openAt(ctx, i, hashed, size)
-		if err == nil {
-			u.learn(key, byHashHere)
-		}
-		if !errors.Is(err, ErrNotFound) {
-			return r, err
-		}
-		r, err = u.openAt(ctx, i, name, size)
-		if err == nil {
-			u.learn(key, byHashAbsent)
-		}
+	key := byHashDir{i, dir}
+	if u.byHashOf(key) == byHashAbsent {
+		return u.openAt(ctx, i, name, size)
+	}
+	r, err := u.openAt(ctx, i, path.Join(dir, "by-hash", algorithm, strings.ToLower(hash)), size)
+	if err == nil {
+		u.learn(key, byHashHere)
+	}
+	if !errors.Is(err, ErrNotFound) {
 		return r, err
-	})
+	}
+	r, err = u.openAt(ctx, i, name, size)
+	if err == nil {
+		u.learn(key, byHashAbsent)
+	}
+	return r, err
 }
 
 func (u *Upstream) byHashOf(key byHashDir) byHashState {
@@ -119,16 +124,36 @@ func (u *Upstream) learn(key byHashDir, s byHashState) {
 }
 
 // Get reads a whole small file; more than limit bytes is an error. A place
-// that fails in the middle is followed by the next, from the start.
-func (u *Upstream) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
+// that fails in the middle is followed by the next, from the start; so is one
+// whose bytes verify, if not nil, does not take.
+func (u *Upstream) Get(ctx context.Context, path string, limit int64, verify func([]byte) error) ([]byte, error) {
+	return u.whole(ctx, path, -1, limit, verify, func(i int) (io.ReadCloser, error) { return u.openAt(ctx, i, path, -1) })
+}
+
+// GetIndex reads a whole file as OpenIndex or, without algorithm, as Open gives
+// it, from the first place whose bytes verify takes.
+func (u *Upstream) GetIndex(ctx context.Context, name, algorithm, hash string, size int64, verify func([]byte) error) ([]byte, error) {
+	return u.whole(ctx, name, size, size, verify, func(i int) (io.ReadCloser, error) {
+		if algorithm == "" {
+			return u.openAt(ctx, i, name, size)
+		}
+		return u.indexAt(ctx, i, name, algorithm, hash, size)
+	})
+}
+
+// whole reads a file to its end at the first place where that can be done.
+func (u *Upstream) whole(ctx context.Context, path string, size, limit int64, verify func([]byte) error, at func(i int) (io.ReadCloser, error)) ([]byte, error) {
 	var data []byte
-	_, err := u.open(ctx, path, -1, func(i int) (io.ReadCloser, error) {
-		r, err := u.openAt(ctx, i, path, -1)
+	_, err := u.open(ctx, path, size, func(i int) (io.ReadCloser, error) {
+		r, err := at(i)
 		if err != nil {
 			return nil, err
 		}
 		defer r.Close()
 		data, err = readAll(r, limit)
+		if err == nil && verify != nil {
+			err = verify(data)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", u.describe(i, path), err)
 		}

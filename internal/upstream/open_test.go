@@ -208,22 +208,22 @@ func TestGet(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, map[string]string{"/f": body, "/empty": ""})
 	u, _ := open(t, Options{URLs: []string{s.URL}})
-	if got, err := u.Get(t.Context(), "f", 100_000); err != nil || string(got) != body {
+	if got, err := u.Get(t.Context(), "f", 100_000, nil); err != nil || string(got) != body {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if got, err := u.Get(t.Context(), "empty", 0); err != nil || len(got) != 0 {
+	if got, err := u.Get(t.Context(), "empty", 0, nil); err != nil || len(got) != 0 {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if _, err := u.Get(t.Context(), "f", 99_999); err == nil || !strings.Contains(err.Error(), "/f: larger than the limit of 99999 bytes") {
+	if _, err := u.Get(t.Context(), "f", 99_999, nil); err == nil || !strings.Contains(err.Error(), "/f: larger than the limit of 99999 bytes") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := u.Get(t.Context(), "g", 1); !errors.Is(err, ErrNotFound) {
+	if _, err := u.Get(t.Context(), "g", 1, nil); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 	// The second place starts anew where the first broke off.
 	bad := newScript(t, nil, append([]http.HandlerFunc{cut("InRelease of another day", 9)}, slices.Repeat([]http.HandlerFunc{status(500)}, 9)...)...)
 	u, _ = open(t, Options{URLs: []string{bad.URL, s.URL}})
-	if got, err := u.Get(t.Context(), "f", 1<<20); err != nil || string(got) != body {
+	if got, err := u.Get(t.Context(), "f", 1<<20, nil); err != nil || string(got) != body {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
@@ -233,7 +233,7 @@ func TestLie(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, nil, slices.Repeat([]http.HandlerFunc{raw("HTTP/1.1 200 OK\r\nContent-Length: 9000000000000000000\r\n\r\nx")}, 9)...)
 	u, _ := open(t, Options{URLs: []string{s.URL}, Retries: 1})
-	if _, err := u.Get(t.Context(), "f", 1<<40); err == nil {
+	if _, err := u.Get(t.Context(), "f", 1<<40, nil); err == nil {
 		t.Error("no error")
 	}
 }

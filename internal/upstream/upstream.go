@@ -61,8 +61,10 @@ type Upstream struct {
 	sleep   func(context.Context, time.Duration) error
 	log     func(format string, args ...any)
 
-	mu     sync.Mutex
-	byHash map[byHashDir]byHashState
+	mu         sync.Mutex
+	byHash     map[byHashDir]byHashState
+	distrusted map[int]bool // places, see transfer.Distrust
+	wrong      map[wrongFile]bool
 }
 
 // place is one of the URLs of an upstream.
