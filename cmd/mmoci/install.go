@@ -40,7 +40,9 @@ func (a *app) install() *cobra.Command {
 		Long: `Resolves the packages over the proven indices and this host's dpkg status, fetches exactly the .debs that are missing, verifies
 each down to its control file, and hands them to dpkg: what others Pre-Depend on is configured first, dependency loops go together.
 Nothing that works is broken for it: no package is removed, held ones stay, and what cannot be met is refused (exit code 4)
-before anything is fetched. Packages that are there already are left as they are; with all of them there, there is nothing to do.
+before anything is fetched; so is what does not go with a package that is half-installed or not configured. Packages that are there
+already are left as they are; with all of them there, there is nothing to do. Of a call that dpkg does not finish (a full disk), what was
+not there before and cannot work is taken back.
 
 Nobody is asked anything: debconf takes its defaults (DEBIAN_FRONTEND=noninteractive), and a conffile that was changed on this host
 stays as it is, as apt-get -y does with -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // File is a .deb and the package that it is, verified.
@@ -176,6 +177,8 @@ func (h *Host) dpkg(ctx context.Context, args ...string) error {
 	cmd := exec.Command(program, append(all, args...)...)
 	cmd.Env = environment(os.Environ())
 	cmd.Stdout, cmd.Stderr = h.Out, h.Out
+	// Out of the terminal's reach: who interrupts mmoci must not leave packages half-installed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w %s: %w", ErrDpkg, args[0], err)
 	}

@@ -19,7 +19,8 @@ var ErrAbsent = errors.New("not there")
 // client reaches a mirror of the site: never by a proxy, which is for what is beyond.
 func client() *http.Client {
 	return &http.Client{
-		Transport:     &http.Transport{Proxy: nil, ResponseHeaderTimeout: 30 * time.Second},
+		// Each question is one of its own: who waits for a mirror must not keep its connections.
+		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true, ResponseHeaderTimeout: 30 * time.Second},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
