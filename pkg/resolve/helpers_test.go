@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,29 @@ import (
 
 // stanzas writes an index from short lines: "name version [arch]; Field: value; ...".
 func stanzas(lines ...string) []byte {
+	return records(lines, func(name, version, arch, _ string) string {
+		return fmt.Sprintf("Filename: pool/%s_%s_%s.deb\nSize: 1\nSHA256: %x\n",
+			name, strings.ReplaceAll(version, ":", "%3a"), arch, sha256.Sum256([]byte(name+version+arch)))
+	})
+}
+
+// status writes a dpkg status in the same way.
+func status(t testing.TB, lines ...string) *Host {
+	t.Helper()
+	h, err := ParseStatus(records(lines, func(_, _, _, fields string) string {
+		if strings.Contains(fields, "Status:") {
+			return ""
+		}
+		return "Status: install ok installed\n"
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// records writes short lines as stanzas, each with what more gives at its end.
+func records(lines []string, more func(name, version, arch, fields string) string) []byte {
 	var b strings.Builder
 	for _, line := range lines {
 		head, fields, _ := strings.Cut(line, ";")
@@ -20,35 +44,41 @@ func stanzas(lines ...string) []byte {
 				b.WriteString(f + "\n")
 			}
 		}
-		fmt.Fprintf(&b, "Filename: pool/%s_%s_%s.deb\nSize: 1\nSHA256: %x\n\n",
-			name, strings.ReplaceAll(version, ":", "%3a"), arch, sha256.Sum256([]byte(name+version+arch)))
+		b.WriteString(more(name, version, arch, fields) + "\n")
 	}
 	return []byte(b.String())
 }
 
-// status writes a dpkg status in the same way.
-func status(t testing.TB, lines ...string) *Host {
+// answers holds an answer against what is wanted of it, a list of packages or,
+// behind "!", what the error says. False if there are no packages to look at.
+func answers(t *testing.T, res *Result, err error, want string) bool {
 	t.Helper()
-	var b strings.Builder
-	for _, line := range lines {
-		head, fields, _ := strings.Cut(line, ";")
-		words := append(strings.Fields(head), "amd64")
-		fmt.Fprintf(&b, "Package: %s\nVersion: %s\nArchitecture: %s\n", words[0], words[1], words[2])
-		if !strings.Contains(fields, "Status:") {
-			b.WriteString("Status: install ok installed\n")
+	if message, ok := strings.CutPrefix(want, "!"); ok {
+		if err == nil {
+			t.Fatalf("got %s, want an error with %q", list(packages(res)), message)
 		}
-		for f := range strings.SplitSeq(fields, ";") {
-			if f = strings.TrimSpace(f); f != "" {
-				b.WriteString(f + "\n")
-			}
+		if !errors.Is(err, ErrUnsatisfied) || !strings.Contains(err.Error(), message) {
+			t.Fatalf("error %v, want one with %q", err, message)
 		}
-		b.WriteString("\n")
+		return false
 	}
-	h, err := ParseStatus([]byte(b.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h
+	if got := list(packages(res)); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	return true
+}
+
+// asked are roots between semicolons.
+func asked(t testing.TB, queries string) []Root {
+	t.Helper()
+	var all []string
+	for q := range strings.SplitSeq(queries, ";") {
+		all = append(all, strings.TrimSpace(q))
+	}
+	return roots(t, all...)
 }
 
 // index is one of archive "a", suite "s".
