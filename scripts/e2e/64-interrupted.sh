@@ -2,7 +2,7 @@
 # nothing half under a final name, a rerun completes, and asks for what is missing only.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
-kills=8
+kills=6
 
 # --- ten packages, each on the next, 24 MB in all, at a slow registry
 
