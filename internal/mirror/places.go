@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,7 +82,7 @@ func OpenAnywhere(ctx context.Context, ref artifact.Reference, mirrors []artifac
 
 // seal reads root and core at the first place that has them.
 func (p *places) seal(ctx context.Context, pinned bool) (*snapshot.Sealed, error) {
-	var failures error
+	var failures everywhere
 	for _, s := range p.list {
 		open, cancel := p.patience(ctx, s)
 		sealed, err := artifact.Open(open, s.ref, p.o)
@@ -95,11 +96,24 @@ func (p *places) seal(ctx context.Context, pinned bool) (*snapshot.Sealed, error
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		failures = errors.Join(failures, err)
+		failures = append(failures, err)
 		p.skip(s, err)
 	}
 	return nil, failures
 }
+
+// everywhere is why none of several places would do, each naming itself, in one line.
+type everywhere []error
+
+func (e everywhere) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e everywhere) Unwrap() []error { return e }
 
 // errSlow is why a place was left that did not answer in time.
 var errSlow = errors.New("too slow")
