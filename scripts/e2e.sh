@@ -36,6 +36,7 @@ missing_packages() {
 		dose-distcheck dose-debcheck
 		dose-extra dose-ceve
 		e2fsprogs mkfs.ext4
+		faketime faketime
 		gcc gcc
 		gpgv gpgv
 		iproute2 ip
