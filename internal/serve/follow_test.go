@@ -291,12 +291,9 @@ func TestMovingUnderLoad(t *testing.T) {
 	for i := range 12 {
 		sns = append(sns, withIndex(t, m, i))
 	}
-	a, b := newTag(sns[0]), newTag(sns[0])
-	o := Options{Follow: time.Hour}
-	o.Sources = []Source{a}
-	_, one := run(t, o, true)
-	o.Sources = []Source{b}
-	_, two := run(t, o, true)
+	tag := newTag(sns[0])
+	first, one := run(t, Options{Sources: []Source{tag}, Follow: time.Millisecond}, true)
+	second, two := run(t, Options{Sources: []Source{tag}, Follow: time.Hour}, true) // a miss has it ask
 	bases := []string{one, two}
 
 	ctx, stop := context.WithCancel(t.Context())
@@ -316,15 +313,22 @@ func TestMovingUnderLoad(t *testing.T) {
 		})
 	}
 	// One replica sees the tag move before the other; each move waits for some updates.
-	for _, sn := range sns[1:] {
-		a.move(sn)
-		b.move(sn)
-		for want := updates.Load() + 20; updates.Load() < want && !t.Failed(); {
+	wait := func(n int64) {
+		for want := updates.Load() + n; updates.Load() < want && !t.Failed(); {
 			time.Sleep(time.Millisecond)
 		}
 	}
+	for _, sn := range sns[1:] {
+		tag.move(sn)
+		wait(20)
+	}
 	stop()
 	wg.Wait()
+	for _, s := range []*Server{first, second} {
+		if got := s.view.Load(); !t.Failed() && len(got.previous[0]) != len(sns)-1 {
+			t.Errorf("%d moves were followed, of %d", len(got.previous[0]), len(sns)-1)
+		}
+	}
 }
 
 // withIndex is the n-th of growing snapshots whose index lists its pool files.
