@@ -124,6 +124,7 @@ func (e everyRequest) all(t *testing.T) int {
 		for i := range lanes {
 			s := newFaultedSite(t, o)
 			wait.Go(func() {
+				defer s.registry.CloseClientConnections()
 				var err error
 				if ends[i], err = e.at(t.Context(), s, first+i); err != nil {
 					t.Errorf("request %d: %v", first+i, err)
