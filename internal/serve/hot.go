@@ -9,7 +9,7 @@ import (
 
 const (
 	// defaultHot bounds the memory for small files that were asked for lately, in bytes.
-	defaultHot = 8 << 20
+	defaultHot = 4 << 20
 	// maxHot is the size up to which a file is kept there: what is copied anyway, rather than sent by the kernel.
 	maxHot = copyBuffer
 )

@@ -62,7 +62,7 @@ type Options struct {
 	// fetching; 0 means 15 s, half of what apt waits for.
 	Patience time.Duration
 	Now      func() time.Time // nil: time.Now
-	// Hot bounds the memory for small files asked for lately, in bytes; 0 means 8 MiB, less none.
+	// Hot bounds the memory for small files asked for lately, in bytes; 0 means 4 MiB, less none.
 	Hot int64
 
 	// Wait makes New succeed although a source cannot be opened yet: Run goes
