@@ -39,7 +39,11 @@ func (r *reader) keys(ctx context.Context, fa *frozenArchive) (err error) {
 	switch {
 	case len(unknown) == 0:
 	case len(known) == 0:
-		r.Log.printf("archive %s: key %s from %s is seen for the first time; the lock pins it from now on", fa.Prefix, strings.Join(unknown, " "), fa.urlKeys[0].URL)
+		clear := ""
+		if strings.HasPrefix(strings.ToLower(fa.SignedByURL), "http:") {
+			clear = " It came in the clear, and whoever changes the archive on the way can change it: compare it with what its owner says."
+		}
+		r.Log.printf("archive %s: key %s from %s is seen for the first time; the lock pins it from now on.%s", fa.Prefix, strings.Join(unknown, " "), fa.urlKeys[0].URL, clear)
 	default:
 		return fmt.Errorf("%w: the key at %s is %s, before it was %s (compare it with what its owner says; --accept-key %s takes it)",
 			ErrIntegrity, fa.SignedByURL, strings.Join(unknown, " "), strings.Join(known, " "), strings.Join(unknown, " --accept-key "))
