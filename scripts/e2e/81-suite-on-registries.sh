@@ -4,7 +4,7 @@ set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
 # Not here: the tests that reach into the registry's memory, or are about TLS, credentials, mounts and lies of its own.
-artifact='TestRoundTrip|TestCopy|TestSigned|TestSharedBlob|TestProgress|TestNotFound|TestImmutableTag|TestConcurrentPushes|TestBrokenSource|TestOtherReader|TestOtherManifest|TestRequestsOf|TestCheckpoints|TestLostCoreBlob|TestProbeReadsOnly|TestForeignArtifacts|TestConnectionsAreShared|TestPermanentErrors'
+artifact='TestRoundTrip|TestCopy|TestSigned|TestSharedBlob|TestProgress|TestNotFound|TestImmutableTag|TestConcurrentPushes|TestBrokenSource|TestOtherReader|TestOtherManifest|TestRequestsOfFirstPush|TestRequestsOfOpen|TestLostCoreBlob|TestProbeReadsOnly|TestForeignArtifacts|TestConnectionsAreShared|TestPermanentErrors'
 mirror='TestUnchanged|TestPushAgain'
 scripts='TestScripts/(select|trust|verify)'
 

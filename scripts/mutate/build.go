@@ -12,8 +12,11 @@ import (
 	"time"
 )
 
-// maxRun bounds one test run: a mutation may make it endless.
-const maxRun = 5 * time.Minute
+// An edit may make a test endless: it is ended with its name, which counts, or else from outside.
+const (
+	maxTest = 2 * time.Minute
+	maxRun  = 5 * time.Minute
+)
 
 // build is the test programs with all edits that can be switched on.
 type build struct {
@@ -162,13 +165,13 @@ func (b *build) program(pkg, overlay, sort string) (program, out string) {
 	return program, ""
 }
 
-var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+var failed = regexp.MustCompile(`(?m)(?:^\s*--- FAIL: |^running tests:\s+)(\S+)`)
 
 // judge runs the tests of m; red if one that has a name fails.
 func (b *build) judge(program string, m mutation) (verdict string, red bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxRun)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "-test.failfast", "-test.run", m.run)
+	cmd := exec.CommandContext(ctx, program, "-test.failfast", "-test.timeout", maxTest.String(), "-test.run", m.run)
 	cmd.Dir = m.pkg
 	said, err := cmd.CombinedOutput()
 	out := string(said)
