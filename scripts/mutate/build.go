@@ -14,7 +14,7 @@ import (
 
 // An edit may make a test endless: it is ended with its name, which counts, or else from outside.
 const (
-	maxTest = 2 * time.Minute
+	maxTest = time.Minute
 	maxRun  = 5 * time.Minute
 )
 
@@ -165,7 +165,7 @@ func (b *build) program(pkg, overlay, sort string) (program, out string) {
 	return program, ""
 }
 
-var failed = regexp.MustCompile(`(?m)(?:^\s*--- FAIL: |^running tests:\s+)(\S+)`)
+var failed = regexp.MustCompile(`(?m)(?:^\s*--- FAIL: |^\s*running tests:\s+)(\S+)`)
 
 // judge runs the tests of m; red if one that has a name fails.
 func (b *build) judge(program string, m mutation) (verdict string, red bool) {
