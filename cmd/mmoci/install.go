@@ -109,7 +109,10 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	}
 	if len(chosen.Chosen.Packages) == 0 {
 		a.log("nothing to do: %v is there, with what it needs", q.packages)
-		return nil
+		if q.dryRun || q.dir != "" {
+			return nil
+		}
+		return clearDebs(h) // of a run that was killed after dpkg was done
 	}
 	var stanzas []deb.Stanza
 	for _, c := range chosen.Chosen.Packages {
@@ -155,8 +158,11 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selecti
 	if !own {
 		return nil
 	}
-	return os.RemoveAll(h.Path(debsDir)) // the lock says that nobody else is in there
+	return clearDebs(h)
 }
+
+// clearDebs removes what was fetched for dpkg; the lock says that nobody else is in there.
+func clearDebs(h *host.Host) error { return os.RemoveAll(h.Path(debsDir)) }
 
 // batches are the calls of dpkg with the files they take.
 func batches(chosen *mirror.Selection, got *mirror.Extracted) [][]host.File {
