@@ -90,7 +90,6 @@ It verifies every byte against its digest, but no signature: its clients do that
 		if err != nil {
 			return err
 		}
-		go tuneCollector(cmd.Context())
 		return srv.ListenAndServe(cmd.Context(), addresses(sf.listen, plan), func(addrs []string) {
 			a.log("listening on %s", strings.Join(addrs, ", "))
 		})
