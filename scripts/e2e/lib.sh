@@ -36,6 +36,10 @@ clean_up() {
 	while read -r p; do kill "$p"; done <"$work/pids" 2>/dev/null
 	sleep 0.2
 	while read -r p; do kill -9 "$p"; done <"$work/pids" 2>/dev/null
+	# What was started in a chroot of ours is a child of something that is gone by now.
+	for p in /proc/[0-9]*; do
+		case $(readlink "$p/root") in "$work"/*) kill -9 "${p#/proc/}" ;; esac
+	done 2>/dev/null
 	tac "$work/mounts" | while read -r m; do
 		mountpoint -q "$m" || continue
 		umount "$m" 2>/dev/null || umount -l "$m"
