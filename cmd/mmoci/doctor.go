@@ -21,8 +21,8 @@ func (a *app) doctor() *cobra.Command {
 	var write, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor [REF]",
-		Short: "Look at all that a push depends on: registry, keys, clock, proxy, upstreams",
-		Long: `Looks at the registry (reach, credentials, clock), the keys (expiry), the proxy and each upstream (signature), and
+		Short: "Look at all that a push depends on: registry, CA, keys, clock, proxy, upstreams",
+		Long: `Looks at the registry (CA, reach, credentials, clock), the keys (expiry), the proxy and each upstream (CA, signature), and
 says in one line each how it is and what to do about it. With --write it also tries, under the tag mmoci-doctor, what a push
 does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, DELETE.`,
 		Args: cobra.MaximumNArgs(1),

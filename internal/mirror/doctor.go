@@ -33,6 +33,7 @@ func Examine(ctx context.Context, q Examining) []artifact.Finding {
 	found := append(q.proxy(), q.keys()...)
 	switch q.Ref.Kind {
 	case artifact.Registry:
+		found = append(found, q.registryCA(ctx)...)
 		found = append(found, artifact.Probe(ctx, q.Ref, q.Now, q.Write, q.Options)...)
 	default:
 		found = append(found, q.directory())
@@ -144,7 +145,7 @@ func (q Examining) upstream(ctx context.Context, a *config.Archive) []artifact.F
 	if err != nil {
 		return []artifact.Finding{{What: what, Text: err.Error(), Remedy: "correct signed-by, ca or auth of this archive"}}
 	}
-	var out []artifact.Finding
+	out := q.upstreamCAs(ctx, a, fa.up)
 	for _, s := range a.Suites {
 		fs, err := r.release(ctx, fa, canonicalSuite(s))
 		f := artifact.Finding{What: what + ", " + s}

@@ -33,10 +33,11 @@ type client struct {
 	auth  *credentials
 	own   map[string]bool          // hosts of the places: they may see the client certificate
 	users map[string]*url.Userinfo // credentials in a place's URL, by origin
+	ca    string                   // file, "": the system's alone
 }
 
 func newClient(o Options, stall time.Duration) (*client, error) {
-	c := &client{stall: stall, own: map[string]bool{}, users: map[string]*url.Userinfo{}}
+	c := &client{stall: stall, own: map[string]bool{}, users: map[string]*url.Userinfo{}, ca: o.CAFile}
 	var err error
 	if c.auth, err = readCredentials(o.AuthFile, os.Getenv); err != nil {
 		return nil, err
@@ -102,6 +103,28 @@ func (s *splitTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return s.ours.RoundTrip(r)
 	}
 	return s.others.RoundTrip(r)
+}
+
+// Endpoint is how a URL of an upstream is reached: for who looks at its certificate.
+type Endpoint struct {
+	URL       string            // without credentials
+	Transport http.RoundTripper // as the upstream uses it: proxies, client certificate
+	CAFiles   []string          // PEM, believed beside the system's
+}
+
+// Endpoints are those of the URLs that are on web servers, in their order.
+func (u *Upstream) Endpoints() []Endpoint {
+	var out []Endpoint
+	for _, p := range u.places {
+		if s, ok := p.(*site); ok {
+			e := Endpoint{URL: s.String() + "/", Transport: s.c.http.Transport}
+			if s.c.ca != "" {
+				e.CAFiles = []string{s.c.ca}
+			}
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // at makes a place of a URL.

@@ -32,6 +32,7 @@ type client struct {
 	follow    *auth.Client // follows redirects, never with credentials
 	stay      *auth.Client // does not: a redirect answers whether a blob is there
 	plainHTTP bool
+	caFiles   []string // that were given for this host
 }
 
 // newClient reads certificates and credentials. Nothing is connected yet.
@@ -41,7 +42,7 @@ func newClient(ref Reference, o *Options) (*client, error) {
 	if dirs == nil {
 		dirs = []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
 	}
-	tlsConfig, own, err := hostTLS(host, o.CAFile, dirs)
+	tlsConfig, caFiles, own, err := hostTLS(host, o.CAFile, dirs)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func newClient(ref Reference, o *Options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{plainHTTP: o.PlainHTTP || isLoopback(host) && !own}
+	c := &client{plainHTTP: o.PlainHTTP || isLoopback(host) && !own, caFiles: caFiles}
 	cache := auth.NewCache()
 	make := func(redirect func(*http.Request, []*http.Request) error) *auth.Client {
 		return &auth.Client{
@@ -90,16 +91,16 @@ func isLoopback(host string) bool {
 }
 
 // hostTLS is the system's roots, CAFile, and DIR/HOST/*.crt with client
-// certificates *.cert and *.key (docker's and containers-certs.d(5)). own tells
-// whether something was given for this host, which makes HTTPS the choice even on loopback.
+// certificates *.cert and *.key (docker's and containers-certs.d(5)). caFiles are those with
+// roots; own tells whether something was given for this host, which makes HTTPS the choice even on loopback.
 // Without own roots the system's are read by the first handshake, and by none over plain HTTP.
-func hostTLS(host, caFile string, dirs []string) (config *tls.Config, own bool, err error) {
+func hostTLS(host, caFile string, dirs []string) (config *tls.Config, caFiles []string, own bool, err error) {
 	config = &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
 		if err := addCA(config, caFile); err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
-		own = true
+		caFiles, own = append(caFiles, caFile), true
 	}
 	for _, dir := range dirs {
 		dir = filepath.Join(dir, host)
@@ -107,25 +108,26 @@ func hostTLS(host, caFile string, dirs []string) (config *tls.Config, own bool, 
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			continue
 		} else if err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
 		for _, e := range entries {
 			name := filepath.Join(dir, e.Name())
 			switch filepath.Ext(name) {
 			case ".crt":
 				err = addCA(config, name)
+				caFiles = append(caFiles, name)
 			case ".cert":
 				err = addClientCert(config, name)
 			default:
 				continue
 			}
 			if err != nil {
-				return nil, false, err
+				return nil, nil, false, err
 			}
 			own = true
 		}
 	}
-	return config, own, nil
+	return config, caFiles, own, nil
 }
 
 // addCA adds a root to the system's.
