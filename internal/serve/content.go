@@ -105,7 +105,7 @@ func (ex *exchange) body(c content, status int, part section) {
 		ex.send(c, status, f.Seeker, part)
 		return
 	}
-	ex.pass(c, status, f, part)
+	ex.pass(c, status, &paced{r: f, slow: ex.s.slow}, part)
 }
 
 func (ex *exchange) header(status int) {
@@ -155,7 +155,7 @@ func (ex *exchange) sendSmall(c content, status int, src io.ReaderAt, part secti
 // pass sends from a reader that verifies while it is read and withholds the
 // end until all is right. Of a part the end is withheld here, until the rest
 // of the file was read too.
-func (ex *exchange) pass(c content, status int, src *snapshot.File, part section) {
+func (ex *exchange) pass(c content, status int, src io.Reader, part section) {
 	buf := ex.s.buffers.Get().(*[]byte)
 	defer ex.s.buffers.Put(buf)
 	if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(src, part.start)}, *buf); err != nil {

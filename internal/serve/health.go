@@ -49,8 +49,31 @@ func (ex *exchange) ready(more bool) {
 			fmt.Fprintf(&b, "ready: %s: %s\n", l.source.Name(), h.name)
 		}
 	}
+	for _, trouble := range ex.s.troubles() {
+		fmt.Fprintf(&b, "but: %s\n", trouble)
+	}
 	ex.w.Header().Set("Cache-Control", "no-store")
 	ex.text(status, plainText, b.Bytes())
+}
+
+// troubles are what is wrong between the store and what lies behind it. None of
+// them is a reason to send nobody here.
+func (s *Server) troubles() []string {
+	if s.o.Store == nil {
+		return nil
+	}
+	var said []string
+	st := s.o.Store()
+	switch {
+	case st.ReadOnly:
+		said = append(said, "the store could not be written at the start; files that are not held are handed through and not kept")
+	case st.Refusing:
+		said = append(said, "the store's disk takes no more (full, read-only?); files that are not held are handed through and not kept")
+	}
+	if st.Failing {
+		said = append(said, "the last file that was not held could not be had; the log says why")
+	}
+	return said
 }
 
 // documents answers /mmoci/..: what the snapshots in force say of themselves,

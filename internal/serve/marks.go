@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -44,8 +45,9 @@ type markData struct {
 }
 
 // openMarks reads the state in dir, and tries that it can be written: better
-// told at the start than at the first snapshot that moves.
-func openMarks(dir string) (*marks, error) {
+// told at the start than at the first snapshot that moves. Where it cannot (disk full, read-only)
+// but says what was served last, that can be served on: the error is only logged.
+func openMarks(dir string, log *slog.Logger) (*marks, error) {
 	m := &marks{dir: dir, at: emptyMarks()}
 	if dir == "" {
 		return m, nil
@@ -59,7 +61,11 @@ func openMarks(dir string) (*marks, error) {
 			return err
 		}
 		m.at = at
-		return m.write(at)
+		if err = m.write(at); err != nil && len(at.Roots) > 0 {
+			log.Error("state directory cannot be written: only what was served last is served", "error", err)
+			return nil
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
@@ -100,8 +106,10 @@ func (m *marks) advance(st *snapshot.Statement, reference string, root snapshot.
 		if err != nil {
 			return err
 		}
-		if err := m.write(next); err != nil {
-			return fmt.Errorf("state: %w", err)
+		if !next.equal(at) { // what is noted already needs no disk that can be written
+			if err := m.write(next); err != nil {
+				return fmt.Errorf("state: %w", err)
+			}
 		}
 		m.at = next
 		return nil
@@ -160,11 +168,22 @@ func (d markData) advanced(dates map[string]span, reference string, root snapsho
 	return next, nil
 }
 
+// equal tells whether writing e would change nothing of d.
+func (d markData) equal(e markData) bool {
+	return d.Version == e.Version && maps.Equal(d.Roots, e.Roots) && maps.EqualFunc(d.Suites, e.Suites, time.Time.Equal)
+}
+
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // locked runs f while no other process reads or writes the state.
 func (m *marks) locked(f func() error) error {
-	lock, err := os.OpenFile(filepath.Join(m.dir, marksLock), os.O_CREATE|os.O_RDWR, 0o644)
+	name := filepath.Join(m.dir, marksLock)
+	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil { // on a disk that cannot be written it may be there
+		if there, rerr := os.Open(name); rerr == nil {
+			lock, err = there, nil
+		}
+	}
 	if err != nil {
 		return err
 	}

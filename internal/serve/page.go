@@ -128,7 +128,8 @@ func (ex *exchange) frontPage() {
 		shell
 		References []reference
 		Policy     string
-	}{shell: ex.shell("archives")}
+		Troubles   []string
+	}{shell: ex.shell("archives"), Troubles: ex.s.troubles()}
 	v := ex.s.view.Load()
 	for i, l := range ex.s.lanes {
 		l.mu.Lock()

@@ -116,6 +116,7 @@ type server struct {
 	pages     *pages
 	buffers   sync.Pool // *[]byte of copyBuffer
 	hot       *hot
+	slow      time.Duration // slowFor; tests have less time
 	draining  atomic.Bool
 	following atomic.Bool
 }
@@ -141,13 +142,14 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.slow = slowFor
 	s.hot = newHot(cmp.Or(o.Hot, defaultHot))
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if s.pages, err = newPages(); err != nil {
 		return nil, err
 	}
 	s.shelf = newShelf(o.Sources)
-	if s.marks, err = openMarks(o.StateDir); err != nil {
+	if s.marks, err = openMarks(o.StateDir, s.log); err != nil {
 		return nil, err
 	}
 	if s.rules, err = openRules(o.Policy, o.PolicyLogOnly, s.log, s.metrics); err != nil {

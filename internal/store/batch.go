@@ -87,6 +87,7 @@ func (s *store) flush() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.pending = append(batch, s.pending...)
+		s.stats.Refusing = true
 		return err
 	}
 	s.naming.Lock()
@@ -121,10 +122,11 @@ func (s *store) name(p pending) {
 		}
 	}
 	if err != nil {
-		e.id = identity{}
+		e.id, s.stats.Refusing = identity{}, true
 		s.drop(p)
 		return
 	}
+	s.stats.Refusing = false
 	id, err := identityOf(to)
 	if err != nil || !id.renamed(e.id) {
 		e.id = identity{}

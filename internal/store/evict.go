@@ -65,7 +65,7 @@ func (s *store) unreserve(size int64) {
 func (s *store) refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refused = time.Now()
+	s.refused, s.stats.Refusing = time.Now(), true
 }
 
 // stored is a file on disk.

@@ -57,8 +57,13 @@ func (s *store) settled(j *job, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := j.e
-	if err != nil && !errors.Is(err, errNotKept) {
+	switch {
+	case errors.Is(err, errNotKept): // its readers go on from behind by themselves
+	case err != nil:
 		s.stats.Failed++
+		s.stats.Failing = true
+	case j.file != nil: // it was fetched
+		s.stats.Failing = false
 	}
 	if err != nil && e.refs == 0 && s.entries[e.blob.Digest] == e {
 		delete(s.entries, e.blob.Digest)

@@ -83,7 +83,9 @@ type Stats struct {
 	Corrupt  int64 // files on disk that were not what their name says
 	Evicted  int64
 	Held     int64 // bytes on disk, as far as known; 0 without a bound
-	ReadOnly bool
+	ReadOnly bool  // since it was opened: what is not held is handed through
+	Refusing bool  // the disk took no more the last time: full, read-only, broken
+	Failing  bool  // the last blob that was not held could not be had from behind
 }
 
 // entry is what this process knows of a blob that was asked for.

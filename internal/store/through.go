@@ -59,10 +59,14 @@ func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 		from = j.from
 		j.mu.Unlock()
 	}
+	c, err := next.Open(ctx, b)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.stats.Passed++
-	s.mu.Unlock()
-	return next.Open(ctx, b)
+	if ctx.Err() == nil { // else the reader went away, which tells nothing
+		s.stats.Failing = err != nil
+	}
+	return c, err
 }
 
 // held opens a file that this process has verified, if it is still the same.
