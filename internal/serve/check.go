@@ -112,10 +112,10 @@ func (c *checker) get(ctx context.Context, u string) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRelease))
 	if resp.StatusCode != http.StatusOK {
 		first, _, _ := strings.Cut(string(body), "\n")
-		return nil, fmt.Errorf("%s: %s (%s)", u, resp.Status, first)
+		return nil, fmt.Errorf("%s: %s (%s)", req.URL.Redacted(), resp.Status, first)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", u, err)
+		return nil, fmt.Errorf("%s: %w", req.URL.Redacted(), err)
 	}
 	return body, nil
 }

@@ -244,18 +244,24 @@ func (s *Server) prefetch(ctx context.Context, h *held, what Prefetch) error {
 		if row.Size == 0 || (what == PrefetchIndices && lasting(row.Path)) {
 			continue
 		}
-		f, err := h.OpenBlob(ctx, snapshot.Blob{Digest: row.Digest, Size: row.Size})
-		if err == nil {
-			if f.Seeker == nil {
-				_, err = io.Copy(io.Discard, f)
-			}
-			f.Close()
-		}
-		if err != nil {
+		if err := h.bring(ctx, row.Blob()); err != nil {
 			return fmt.Errorf("prefetch %s: %w", row.Path, err)
 		}
 	}
 	return nil
+}
+
+// bring reads a file, so that a store below has it.
+func (h *held) bring(ctx context.Context, b snapshot.Blob) error {
+	f, err := h.OpenBlob(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if f.Seeker == nil {
+		_, err = io.Copy(io.Discard, f)
+	}
+	return err
 }
 
 func (l *lane) asked() uint64 {

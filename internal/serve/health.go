@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -91,6 +92,10 @@ func (ex *exchange) documents(name string) {
 		return
 	}
 	h := ex.documented()
+	if h == nil && len(ex.s.lanes) == 1 {
+		ex.noArchive(ex.r.URL.Query().Get("prefix"))
+		return
+	}
 	if h == nil {
 		ex.fail(http.StatusNotFound, "no such archive; with several references: ?prefix=PREFIX")
 		return
@@ -134,6 +139,10 @@ func (ex *exchange) snapshotError(id string, err error) {
 		ex.fail(http.StatusNotFound, fmt.Sprintf("%.100q is %v", id, errNotFixed))
 	case errors.Is(err, snapshot.ErrNotExist):
 		ex.fail(http.StatusNotFound, fmt.Sprintf("no snapshot %s here", id))
+	case errors.Is(err, errBusy):
+		ex.broken(http.StatusServiceUnavailable, errBusy.Error(), err)
+	case errors.Is(err, context.DeadlineExceeded):
+		ex.broken(http.StatusGatewayTimeout, "the registry does not answer", err)
 	default:
 		ex.broken(http.StatusBadGateway, "the snapshot cannot be opened now", err)
 	}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -29,23 +30,7 @@ func (ex *exchange) directory(h *held, p string) {
 		Entries        []directoryEntry
 		More           bool
 	}{shell: ex.shell(p), Path: "/" + p, Snapshot: h.name}
-	under := p
-	if rest, ok := strings.CutPrefix(p, "upstream/"); ok {
-		prefix, name, _ := strings.Cut(rest, "/")
-		// The upstream view has its indices of its own and the pool in common.
-		if a := h.archive(prefix); a != nil && (a.Mode == snapshot.Verbatim || !strings.HasPrefix(name, "dists/")) && name != "" {
-			under = rest
-		}
-	}
-	data.Entries, data.More = children(h.Table, under)
-	if under == p && strings.Count(p, "/") == 2 && strings.HasPrefix(p, "upstream/") && len(data.Entries) > 0 {
-		pool, _ := children(h.Table, strings.TrimPrefix(p, "upstream/"))
-		for _, e := range pool {
-			if e.Name != "dists/" {
-				data.Entries = append(data.Entries, e)
-			}
-		}
-	}
+	data.Entries, data.More = listed(h, p)
 	if len(data.Entries) == 0 {
 		ex.fail(http.StatusNotFound, "no such directory in snapshot "+h.name)
 		return
@@ -54,10 +39,49 @@ func (ex *exchange) directory(h *held, p string) {
 	ex.html("directory", data)
 }
 
-// children are the files directly in dir, and the directories.
-func children(t *snapshot.Table, dir string) (entries []directoryEntry, more bool) {
+// listed are the files directly in a directory, and the directories. What
+// upstream's view has in common with the archive (all, or the pool files, wherever these lie) is listed with its own.
+func listed(h *held, dir string) (entries []directoryEntry, more bool) {
+	entries, more = children(h.Table.Under(dir), dir)
+	rest, upstream := strings.CutPrefix(dir, "upstream/")
+	if !upstream {
+		return entries, more
+	}
+	common, moreCommon := children(h.common(rest), rest)
+	entries = append(entries, common...)
+	slices.SortFunc(entries, func(a, b directoryEntry) int { return strings.Compare(a.Name, b.Name) })
+	entries = slices.CompactFunc(entries, func(a, b directoryEntry) bool { return a.Name == b.Name })
+	if len(entries) > maxListed {
+		return entries[:maxListed], true
+	}
+	return entries, more || moreCommon
+}
+
+// common are the rows below a directory of an archive that upstream's view of it has, too.
+func (h *held) common(dir string) iter.Seq[snapshot.Row] {
+	return func(yield func(snapshot.Row) bool) {
+		last := "" // a directory that is known to be there
+		for row := range h.Table.Under(dir) {
+			if last != "" && strings.HasPrefix(row.Path, last) {
+				continue
+			}
+			if _, ok := h.Table.Resolve(h.Statement, "upstream/"+row.Path); !ok {
+				continue
+			}
+			if !yield(row) {
+				return
+			}
+			if name, _, deeper := strings.Cut(row.Path[len(dir):], "/"); deeper {
+				last = dir + name + "/"
+			}
+		}
+	}
+}
+
+// children are the files among the rows that lie directly in dir, and the directories.
+func children(rows iter.Seq[snapshot.Row], dir string) (entries []directoryEntry, more bool) {
 	last := ""
-	for row := range t.Under(dir) {
+	for row := range rows {
 		name, _, deeper := strings.Cut(row.Path[len(dir):], "/")
 		if deeper {
 			name += "/"
@@ -82,6 +106,11 @@ func isDirectory(h *held, p string) bool {
 	for range h.Table.Under(p + "/") {
 		return true
 	}
+	if rest, ok := strings.CutPrefix(p, "upstream/"); ok {
+		for range h.common(rest + "/") {
+			return true
+		}
+	}
 	return false
 }
 
@@ -94,20 +123,17 @@ func (ex *exchange) toDirectory(p string) {
 
 // snapshotList lists the snapshots at hand, newest first.
 func (ex *exchange) snapshotList() {
-	leave, ok := ex.turn()
-	if !ok {
-		return
-	}
-	defer leave()
+	ctx, cancel := ex.patient()
+	defer cancel()
 	data := struct {
 		shell
 		Base string
 		IDs  []string
 	}{shell: ex.shell("snapshots"), Base: ex.base()}
 	for _, l := range ex.s.lanes {
-		ids, err := l.source.IDs(ex.r.Context())
+		ids, err := l.source.IDs(ctx)
 		if err != nil {
-			ex.broken(http.StatusBadGateway, "the registry does not tell now", err)
+			ex.broken(http.StatusBadGateway, "the registry does not tell now which there are", err)
 			return
 		}
 		data.IDs = append(data.IDs, ids[:min(len(ids), maxListed)]...)
@@ -117,6 +143,7 @@ func (ex *exchange) snapshotList() {
 
 // snapshotPage tells about one snapshot.
 func (ex *exchange) snapshotPage(id string, h *held) {
+	ex.learn(h)
 	leave, ok := ex.turn()
 	if !ok {
 		return
@@ -141,22 +168,26 @@ type changedRow struct{ Name, Architecture, Archive, Was, Is string }
 
 // changes compares the snapshots in force with those before them.
 func (ex *exchange) changes() {
-	leave, ok := ex.turn()
-	if !ok {
-		return
-	}
-	defer leave()
 	data := struct {
 		shell
 		Changes []changed
 	}{shell: ex.shell("changes")}
 	v := ex.s.view.Load()
+	before := make([]*held, len(v.current))
+	for i, h := range v.current {
+		if h != nil {
+			before[i] = ex.before(v, i)
+		}
+	}
+	leave, ok := ex.turn()
+	if !ok {
+		return
+	}
+	defer leave()
 	for i, l := range ex.s.lanes {
 		c := changed{Reference: l.source.Name(), None: "No snapshot before this one is at hand."}
-		if h := v.current[i]; h != nil {
-			if old := ex.before(v, i); old != nil {
-				c.compare(old, h)
-			}
+		if before[i] != nil {
+			c.compare(before[i], v.current[i])
 		}
 		data.Changes = append(data.Changes, c)
 	}
@@ -180,7 +211,9 @@ func (ex *exchange) before(v *view, i int) *held {
 	if len(v.previous[i]) > 0 {
 		return v.previous[i][0]
 	}
-	ids, err := ex.s.lanes[i].source.IDs(ex.r.Context())
+	ctx, cancel := ex.patient()
+	defer cancel()
+	ids, err := ex.s.lanes[i].source.IDs(ctx)
 	if err != nil {
 		return nil
 	}
@@ -188,7 +221,7 @@ func (ex *exchange) before(v *view, i int) *held {
 	if now < 0 || now+1 >= len(ids) {
 		return nil
 	}
-	h, err := ex.s.openID(ex.r.Context(), ids[now+1])
+	h, err := ex.s.openID(ctx, ids[now+1])
 	if err != nil {
 		return nil
 	}

@@ -27,12 +27,19 @@ func (ex *exchange) plain(h *held, p string, fixed bool) bool {
 	if !ok || row.Size > maxPlain {
 		return false
 	}
+	ctx, cancel := ex.patient()
+	defer cancel()
+	// What must be fetched is waited for before others are kept waiting.
+	if err := h.bring(ctx, row.Blob()); err != nil {
+		ex.unavailable(content{}, err)
+		return true
+	}
 	leave, ok := ex.turn()
 	if !ok {
 		return true // the client went away
 	}
 	defer leave()
-	packed, err := h.ReadBlob(ex.r.Context(), row.Blob(), maxPlain)
+	packed, err := h.ReadBlob(ctx, row.Blob(), maxPlain)
 	if err != nil {
 		ex.unavailable(content{}, err)
 		return true

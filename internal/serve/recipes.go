@@ -53,6 +53,9 @@ func (ex *exchange) recipe(at place, name string) {
 		if h == nil {
 			continue
 		}
+		if at.fixed != nil {
+			ex.learn(h)
+		}
 		stanzas := ex.sources(at, h, a.Prefix, false)
 		if len(stanzas) == 0 {
 			continue

@@ -79,7 +79,9 @@ func (ex *exchange) fixed(rest string) {
 		ex.snapshotList()
 		return
 	}
-	h, err := ex.s.openID(ex.r.Context(), id)
+	ctx, cancel := ex.patient()
+	h, err := ex.s.openID(ctx, id)
+	cancel()
 	if err != nil {
 		ex.snapshotError(id, err)
 		return
@@ -136,7 +138,7 @@ func (ex *exchange) file(h *held, row snapshot.Row, p string, fixed bool) {
 // missing answers 404 in words that apt prints after the number.
 func (ex *exchange) missing(h *held, prefix, p string) {
 	if h == nil || h.archive(prefix) == nil {
-		ex.fail(http.StatusNotFound, fmt.Sprintf("no archive %q here", prefix))
+		ex.noArchive(prefix)
 		return
 	}
 	if strings.HasSuffix(p, "/") {
@@ -149,6 +151,18 @@ func (ex *exchange) missing(h *held, prefix, p string) {
 	}
 	ex.snapshot = h.name
 	ex.fail(http.StatusNotFound, fmt.Sprintf("%s is not in snapshot %s", path.Base(p), h.name))
+}
+
+// noArchive answers for an archive that is not here: not found, or not yet, if a
+// reference has no snapshot; that one is asked for again.
+func (ex *exchange) noArchive(prefix string) {
+	for i, h := range ex.s.view.Load().current {
+		if h == nil {
+			ex.broken(http.StatusServiceUnavailable, "no snapshot to answer from yet", fmt.Errorf("%s: no snapshot yet", ex.s.lanes[i].source.Name()))
+			return
+		}
+	}
+	ex.fail(http.StatusNotFound, fmt.Sprintf("no archive %.100q here", prefix))
 }
 
 // prefixOf is the prefix of the archive that a path is of; false for a path

@@ -32,6 +32,7 @@ type watched[T any] struct {
 	value  T
 	last   [][]byte
 	looked time.Time
+	told   string // the error told last; "" if the files could be read
 }
 
 func openWatched[T any](log *slog.Logger, parse func([][]byte) (T, error), files ...string) (*watched[T], error) {
@@ -81,14 +82,19 @@ func (w *watched[T]) get() T {
 // reload takes the files' value if it is another and good. The caller holds mu.
 func (w *watched[T]) reload() {
 	contents, err := w.read()
-	if err == nil && equalAll(contents, w.last) {
+	if err != nil {
+		if w.told != err.Error() { // not every two seconds
+			w.told = err.Error()
+			w.log.Error("not reloaded, what was stays", "files", strings.Join(w.files, ", "), "error", err)
+		}
 		return
 	}
-	var value T
-	if err == nil {
-		w.last = contents // good or bad: a bad one is told once
-		value, err = w.parse(contents)
+	w.told = ""
+	if equalAll(contents, w.last) {
+		return
 	}
+	w.last = contents // good or bad: a bad one is told once
+	value, err := w.parse(contents)
 	if err != nil {
 		w.log.Error("not reloaded, what was stays", "files", strings.Join(w.files, ", "), "error", err)
 		return

@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -41,8 +40,11 @@ func (ex *exchange) setup(at place, name string) {
 		h = ex.heldFor(at, prefix)
 	}
 	if h == nil || (upstream && h.archive(prefix).Class != snapshot.Upstream) {
-		ex.fail(http.StatusNotFound, fmt.Sprintf("no archive %.100q here", prefix))
+		ex.noArchive(prefix)
 		return
+	}
+	if at.fixed != nil {
+		ex.learn(h)
 	}
 	ex.archive, ex.snapshot = prefix, h.name
 	ex.text(http.StatusOK, plainText, []byte(ex.sourcesText(at, h, prefix, upstream)))
@@ -130,6 +132,7 @@ func (ex *exchange) sourcesText(at place, h *held, prefix string, upstream bool)
 
 // sources are the stanzas of an archive: only what is carried is named, suites
 // that carry the same share a stanza.
+// Of a snapshot that stays, its validities must have been learnt.
 func (ex *exchange) sources(at place, h *held, prefix string, upstream bool) []archive.Source {
 	a := h.archive(prefix)
 	base, view := prefix, at.base+"/"+prefix
@@ -151,7 +154,7 @@ func (ex *exchange) sources(at place, h *held, prefix string, upstream bool) []a
 			}
 		}
 		// Upstream's validity cannot be renewed for a snapshot that stays.
-		valid := at.fixed == nil || (a.Mode == snapshot.Curated && !upstream) || !expires(ex.r.Context(), h, &suite)
+		valid := at.fixed == nil || (a.Mode == snapshot.Curated && !upstream) || !h.expires(suiteID{prefix, suite.Name})
 		i := slices.IndexFunc(kinds, c.equal)
 		if i >= 0 && !snapshot.IsFlat(suite.Name) && sources[i].CheckValidUntil == valid {
 			sources[i].Suites = append(sources[i].Suites, suite.Name)
@@ -186,10 +189,4 @@ func (ex *exchange) signedBy(src *archive.Source, a *snapshot.Archive, upstream 
 	if len(a.UpstreamKeys) > 0 {
 		src.Comment += "\nfingerprint " + strings.Join(a.UpstreamKeys, ", ")
 	}
-}
-
-// expires tells whether upstream's Release of a suite has a Valid-Until. What cannot be read now is taken to.
-func expires(ctx context.Context, h *held, suite *snapshot.Suite) bool {
-	t, err := validUntil(ctx, h, suite)
-	return err != nil || !t.IsZero()
 }

@@ -21,14 +21,19 @@ const (
 	maxAbsent     = 256              // IDs remembered not to be there
 	absentFor     = 10 * time.Second // and for how long
 	maxOpening    = 4                // snapshots being opened at once
+	maxAsked      = 64               // and waiting for that
 	shelfOpenTime = time.Minute      // for opening one
 )
 
 // immutableName is DATE-HEX12, alone or behind the name of a tag.
 var immutableName = regexp.MustCompile(`^(?:[A-Za-z0-9_][A-Za-z0-9._-]*-)?([0-9]{8}T[0-9]{6}Z)-([0-9a-f]{12})$`)
 
-// errNotFixed marks an ID that could name different snapshots at different times.
-var errNotFixed = errors.New("not a digest, DATE-HEX12 or immutable tag")
+var (
+	// errNotFixed marks an ID that could name different snapshots at different times.
+	errNotFixed = errors.New("not a digest, DATE-HEX12 or immutable tag")
+	// errBusy marks an ID that is not looked for, because so many others are.
+	errBusy = errors.New("many other snapshots are being opened now")
+)
 
 // shelf keeps the snapshots that were asked for by ID, the most recently used
 // ones. Safe for concurrent use.
@@ -38,6 +43,7 @@ type shelf struct {
 
 	mu     sync.Mutex
 	uses   uint64
+	asked  int // books on their way
 	books  map[string]*book
 	absent map[string]time.Time
 }
@@ -91,7 +97,12 @@ func (s *shelf) open(ctx context.Context, id string, now time.Time) (*held, erro
 	}
 	s.uses++
 	b := s.books[id]
+	if b == nil && s.asked == maxAsked {
+		s.mu.Unlock()
+		return nil, errBusy
+	}
 	if b == nil {
+		s.asked++
 		b = &book{done: make(chan struct{})}
 		s.books[id] = b
 		// Not bound to the request: others may wait for the same snapshot.
@@ -116,6 +127,7 @@ func (s *shelf) fetch(ctx context.Context, id string, b *book, now time.Time) {
 	h, err := s.find(ctx, id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked--
 	b.h, b.err = h, err
 	close(b.done)
 	if err == nil {

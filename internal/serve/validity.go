@@ -50,29 +50,49 @@ type suiteID struct{ prefix, suite string }
 // validities are the ends of validity of the suites of a snapshot that have
 // one. They are read once; what cannot be read now is tried again.
 func (h *held) validities(ctx context.Context) map[suiteID]time.Time {
-	h.valid.mu.Lock()
-	defer h.valid.mu.Unlock()
-	if h.valid.until == nil {
-		h.valid.until, h.valid.known = map[suiteID]time.Time{}, map[suiteID]bool{}
-	}
 	for i := range h.Statement.Archives {
 		a := &h.Statement.Archives[i]
 		for j := range a.Suites {
 			id := suiteID{a.Prefix, a.Suites[j].Name}
-			if h.valid.known[id] || ctx.Err() != nil {
+			if _, known := h.valid.get(id); known || ctx.Err() != nil {
 				continue
 			}
-			t, err := validUntil(ctx, h, &a.Suites[j])
-			if err != nil {
-				continue
-			}
-			h.valid.known[id] = true
-			if !t.IsZero() {
-				h.valid.until[id] = t
+			if t, err := validUntil(ctx, h, &a.Suites[j]); err == nil {
+				h.valid.put(id, t)
 			}
 		}
 	}
-	return maps.Clone(h.valid.until)
+	h.valid.mu.Lock()
+	defer h.valid.mu.Unlock()
+	until := maps.Clone(h.valid.until)
+	maps.DeleteFunc(until, func(_ suiteID, t time.Time) bool { return t.IsZero() })
+	return until
+}
+
+// expires tells whether upstream's Release of a suite has a Valid-Until. What could not be read is taken to.
+func (h *held) expires(id suiteID) bool {
+	t, known := h.valid.get(id)
+	return !known || !t.IsZero()
+}
+
+// learn reads the validities of a snapshot, as far as that is possible now.
+func (ex *exchange) learn(h *held) {
+	ctx, cancel := ex.patient()
+	defer cancel()
+	h.validities(ctx)
+}
+
+func (v *validity) get(id suiteID) (until time.Time, known bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	until, known = v.until[id]
+	return until, known
+}
+
+func (v *validity) put(id suiteID, until time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.until[id] = until
 }
 
 // validityCollector tells when what clients rely on ends: upstream's Releases,

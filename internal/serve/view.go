@@ -22,18 +22,17 @@ type held struct {
 	valid    *validity // shared by the copies
 }
 
-// validity is what was read of upstream's Releases so far.
+// validity is what was read of upstream's Releases so far. Safe for concurrent use.
 type validity struct {
 	mu    sync.Mutex
-	known map[suiteID]bool
-	until map[suiteID]time.Time
+	until map[suiteID]time.Time // zero: for ever
 }
 
 func newHeld(sn *snapshot.Snapshot) *held {
 	h := &held{
 		Snapshot: sn,
 		name:     sn.Statement.Date.UTC().Format(nameTime) + "-" + sn.Root.Hex()[:nameHex],
-		valid:    &validity{},
+		valid:    &validity{until: map[suiteID]time.Time{}},
 		archives: make(map[string]*snapshot.Archive, len(sn.Statement.Archives)),
 	}
 	for i := range sn.Statement.Archives {
