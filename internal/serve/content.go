@@ -253,6 +253,10 @@ func (ex *exchange) abort(cause error) {
 // unavailable ends an answer whose file cannot be had: by an error if nothing
 // was sent yet, else by breaking it off.
 func (ex *exchange) unavailable(c content, err error) {
+	late := ex.impatient.Load() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+	if late {
+		ex.s.late()
+	}
 	if ex.status != 0 {
 		ex.abort(err)
 	}
@@ -261,7 +265,7 @@ func (ex *exchange) unavailable(c content, err error) {
 		h.Del(name)
 	}
 	switch {
-	case ex.impatient.Load(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+	case late:
 		ex.broken(http.StatusGatewayTimeout, "the registry does not answer", err)
 	case errors.Is(err, snapshot.ErrIntegrity):
 		ex.s.metrics.corrupt.Inc()

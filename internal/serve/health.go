@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -57,13 +58,16 @@ func (ex *exchange) ready(more bool) {
 	ex.text(status, plainText, b.Bytes())
 }
 
-// troubles are what is wrong between the store and what lies behind it. None of
+// troubles are what is wrong with the store and with what lies behind it. None of
 // them is a reason to send nobody here.
 func (s *Server) troubles() []string {
-	if s.o.Store == nil {
-		return nil
-	}
 	var said []string
+	if at := s.lateAt.Load(); at != 0 && s.now().Sub(time.Unix(0, at)) < lately {
+		said = append(said, "a client was sent away, because a file did not come from the registry in time")
+	}
+	if s.o.Store == nil {
+		return said
+	}
 	st := s.o.Store()
 	switch {
 	case st.ReadOnly:
@@ -142,6 +146,7 @@ func (ex *exchange) snapshotError(id string, err error) {
 	case errors.Is(err, errBusy):
 		ex.broken(http.StatusServiceUnavailable, errBusy.Error(), err)
 	case errors.Is(err, context.DeadlineExceeded):
+		ex.s.late()
 		ex.broken(http.StatusGatewayTimeout, "the registry does not answer", err)
 	default:
 		ex.broken(http.StatusBadGateway, "the snapshot cannot be opened now", err)

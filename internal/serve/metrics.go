@@ -22,6 +22,7 @@ type metrics struct {
 	logOnly      *prometheus.CounterVec // archive
 	aborted      prometheus.Counter
 	corrupt      prometheus.Counter
+	late         prometheus.Counter
 	followErrors *prometheus.CounterVec // reference
 	rollbacks    *prometheus.CounterVec // reference
 	reloads      *prometheus.CounterVec // result
@@ -52,6 +53,7 @@ func newMetrics() *metrics {
 		logOnly:      vec("would_deny_total", "Requests that a log-only policy would have denied.", "archive"),
 		aborted:      one("aborted_total", "Answers broken off before their end."),
 		corrupt:      one("corrupt_total", "Files that were not what their digest says."),
+		late:         one("late_total", "Answers that ended because the registry did not answer in time, or too slowly."),
 		followErrors: vec("follow_errors_total", "Failed questions for the root a tag names.", "reference"),
 		rollbacks:    vec("rollbacks_refused_total", "Tags moved back to an older Date and not followed.", "reference"),
 		reloads:      vec("policy_reloads_total", "Rules read anew, by result.", "result"),

@@ -41,6 +41,15 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// lately is how long /readyz says that a client was sent away for a registry's slowness.
+const lately = time.Minute
+
+// late notes that an answer ended because what lies behind was too slow.
+func (s *Server) late() {
+	s.metrics.late.Inc()
+	s.lateAt.Store(s.now().UnixNano())
+}
+
 // patient is the request's context, with an end for what must be asked behind
 // this server before there is an answer.
 func (ex *exchange) patient() (context.Context, context.CancelFunc) {

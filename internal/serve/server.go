@@ -119,6 +119,7 @@ type server struct {
 	slow      time.Duration // slowFor; tests have less time
 	draining  atomic.Bool
 	following atomic.Bool
+	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended for a registry's slowness; 0: never
 }
 
 // New opens every source's snapshot; it fails if one cannot be opened (but

@@ -39,6 +39,8 @@ const (
 // Options of a store; the zero value works.
 type Options struct {
 	MaxBytes int64 // 0: no bound
+	// Write writes to the store's files; nil: (*os.File).Write. Tests fill disks with it.
+	Write func(*os.File, []byte) (int, error)
 }
 
 // Store is an open store. Safe for concurrent use, by several processes too.
@@ -54,7 +56,7 @@ type store struct {
 	end    context.CancelFunc
 	jobs   sync.WaitGroup
 	filled chan struct{}                       // a batch began, or is full
-	write  func(*os.File, []byte) (int, error) // (*os.File).Write; tests fill disks with it
+	write  func(*os.File, []byte) (int, error) // Options.Write
 	sync   func(fd int) error                  // unix.Syncfs; slow, tests but one do without
 	flying sync.WaitGroup
 
@@ -106,6 +108,9 @@ func Open(dir string, o Options) (*Store, error) {
 		dir: dir, max: o.MaxBytes, slots: make(chan struct{}, maxFetches),
 		filled: make(chan struct{}, 1), entries: map[snapshot.Digest]*entry{}, write: (*os.File).Write, sync: unix.Syncfs,
 	}}
+	if o.Write != nil {
+		s.write = o.Write
+	}
 	if err := s.prepare(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}

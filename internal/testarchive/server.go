@@ -32,6 +32,8 @@ type Broken struct {
 	RetryAfter string        // header with it
 	CutAfter   int           // close the connection after so many body bytes, if > 0
 	Stall      time.Duration // pause before the body
+	Rate       int           // bytes of the body a second, if > 0,
+	Burst      int           // after so many that come at once
 	Flip       bool          // flip a bit in the body
 	Reset      bool          // close the connection without an answer
 	Lost       bool          // of a registry: do what is asked, then close the connection without an answer
@@ -170,9 +172,34 @@ func (w *faultWriter) Write(p []byte) (int, error) {
 		w.abort = true
 		return n, errCut
 	}
+	if w.broken.Rate > 0 {
+		return w.drip(p)
+	}
 	n, err := w.ResponseWriter.Write(p)
 	w.sent += n
 	return n, err
+}
+
+// drip sends at the rate asked for, ten times a second, until the client goes away.
+func (w *faultWriter) drip(p []byte) (written int, err error) {
+	tick := time.NewTicker(time.Second / 10)
+	defer tick.Stop()
+	for len(p) > 0 && err == nil {
+		size := max(w.broken.Burst-w.sent, 0)
+		if size == 0 {
+			select {
+			case <-tick.C:
+			case <-w.gone:
+				return written, errCut
+			}
+			size = max(w.broken.Rate/10, 1)
+		}
+		var n int
+		n, err = w.ResponseWriter.Write(p[:min(size, len(p))])
+		_ = http.NewResponseController(w.ResponseWriter).Flush()
+		w.sent, written, p = w.sent+n, written+n, p[n:]
+	}
+	return written, err
 }
 
 // errCut ends the copying of a body that was cut.
