@@ -15,6 +15,7 @@ import (
 // copy copies an artifact from any place to any other.
 func (a *app) copy() *cobra.Command {
 	var since, split string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "copy SRC DST",
 		Short: "Copy a snapshot between registries, layouts and oci-archives, bytes unchanged",
@@ -37,7 +38,9 @@ An oci-archive of a snapshot that carries mmoci (carry: in mmoci.yaml) needs not
 	f := cmd.Flags()
 	f.StringVar(&since, "since", "", "write only what the snapshot `OLD` lacks")
 	f.StringVar(&split, "split", "", "cut the oci-archive into parts of `SIZE` (650M, 3G; FAT holds files below 4G)")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.events = asJSON
 		src, err := artifact.ParseReference(args[0])
 		if err != nil {
 			return err
@@ -65,10 +68,27 @@ An oci-archive of a snapshot that carries mmoci (carry: in mmoci.yaml) needs not
 				return err
 			}
 		}
+		if asJSON {
+			return a.printJSON(copyJSON{
+				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Changed: res.Changed,
+				Copied: res.Uploaded, CopiedBytes: res.Bytes, ReusedBytes: res.Reused,
+			})
+		}
 		fmt.Fprintln(a.stdout, res.Reference)
 		return nil
 	}
 	return cmd
+}
+
+// copyJSON is what copy --json prints.
+type copyJSON struct {
+	Reference   string `json:"reference"`
+	Digest      string `json:"digest"`
+	Tag         string `json:"tag,omitempty"`
+	Changed     bool   `json:"changed"`
+	Copied      int    `json:"copied"` // files
+	CopiedBytes int64  `json:"copiedBytes"`
+	ReusedBytes int64  `json:"reusedBytes"`
 }
 
 func (a *app) transfer(cmd *cobra.Command, src, dst artifact.Reference, since string) (artifact.Copied, error) {

@@ -33,7 +33,7 @@ func (x *extractFlags) flags(f *pflag.FlagSet) {
 func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust mirror.Trust, queries []string, x extractFlags) error {
 	q := mirror.Extracting{
 		Snapshot: s, Trust: trust, Queries: queries, Dir: x.dir, Architecture: x.arch,
-		Recommends: x.recommends, Log: a.log,
+		Recommends: x.recommends, Log: a.log, Progress: a.bar.event,
 	}
 	if q.Dir == "" {
 		q.Dir = "mmoci-debs"
@@ -56,8 +56,14 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust mirror.Tru
 	}
 	start := time.Now()
 	res, err := mirror.Extract(cmd.Context(), q)
+	a.bar.end()
 	if err != nil {
 		return err
+	}
+	if a.events {
+		return a.printJSON(pullJSON{
+			Snapshot: s.Root.String(), Directory: q.Dir, Files: len(res.Chosen.Packages), Bytes: res.Bytes, ReusedBytes: res.Reused, Calls: res.Groups,
+		})
 	}
 	a.log("%d packages, %s (%s were there) in %s, %.1f s", len(res.Chosen.Packages), size(res.Bytes), size(res.Reused), q.Dir, time.Since(start).Seconds())
 	for _, g := range res.Groups {

@@ -93,6 +93,8 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	if status == nil {
 		return fmt.Errorf("%w: %s is not there: no dpkg to install with; mmoci pull --extract leaves the .debs to other means", mirror.ErrUsage, h.StatusFile())
 	}
+	bar := a.progress()
+	defer bar.end()
 	s, trust, err := a.open(cmd, p, places, q.refs)
 	if err != nil {
 		return err
@@ -102,7 +104,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 		return fmt.Errorf("%w: no dpkg in PATH to install with; mmoci pull --extract leaves the .debs to other means", mirror.ErrUsage)
 	}
 	chosen, err := mirror.Choose(cmd.Context(), mirror.Extracting{
-		Snapshot: s, Trust: trust, Queries: q.packages, Architecture: arch, Recommends: q.recommends, Host: status, Log: a.log,
+		Snapshot: s, Trust: trust, Queries: q.packages, Architecture: arch, Recommends: q.recommends, Host: status, Log: a.log, Progress: bar.event,
 	})
 	if err != nil {
 		return err
@@ -143,6 +145,7 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selecti
 		dir = filepath.Join(h.Path(debsDir), chosen.ID().Hex()[:12])
 	}
 	got, err := chosen.Fetch(ctx, dir)
+	a.bar.end() // the rest of the screen is dpkg's
 	if err != nil {
 		return err
 	}

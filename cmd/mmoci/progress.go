@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,10 +22,12 @@ const (
 	terminalEvery = 200 * time.Millisecond
 	linesEvery    = 10 * time.Second
 	eventsEvery   = time.Second
+	tickEvery     = time.Second // a server that is silent makes no events, and is what one wants to hear of
 )
 
 // progress tells how far a transfer is: one line that is rewritten on a
-// terminal, a line every ten seconds otherwise, or JSON lines. Safe for concurrent use.
+// terminal, a line every ten seconds otherwise, or JSON lines. It speaks too
+// while nothing moves. Safe for concurrent use.
 type progress struct {
 	mu       sync.Mutex
 	w        io.Writer
@@ -34,6 +37,10 @@ type progress struct {
 	events   bool // JSON lines
 	now      func() time.Time
 	said     time.Time
+	shown    bool // a line stands on the terminal
+	ended    bool
+	ticker   *time.Ticker // nil: none
+	stop     chan struct{}
 
 	plan    artifact.Event // all there is
 	done    int            // files that were transferred
@@ -44,11 +51,12 @@ type progress struct {
 	samples []sample // of the last rateWindow, oldest first
 }
 
-// running is a file that is being transferred.
+// running is content that is being transferred.
 type running struct {
 	path  string
 	since time.Time
 	moved int64
+	files int // that have this content
 }
 
 type sample struct {
@@ -56,7 +64,28 @@ type sample struct {
 	bytes int64
 }
 
+// progress begins to tell; the caller ends it. What the app logs meanwhile stands above the line.
 func (a *app) progress() *progress {
+	p := a.newProgress()
+	a.bar = p
+	if p.quiet {
+		return p
+	}
+	p.ticker, p.stop = time.NewTicker(min(p.every(), tickEvery)), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-p.ticker.C:
+				p.tick()
+			case <-p.stop:
+				return
+			}
+		}
+	}()
+	return p
+}
+
+func (a *app) newProgress() *progress {
 	p := &progress{w: a.stderr, quiet: a.quiet, events: a.events, width: 80, now: time.Now, running: map[snapshot.Digest]*running{}}
 	if f, ok := a.stderr.(*os.File); ok && !a.events {
 		p.terminal = term.IsTerminal(int(f.Fd()))
@@ -76,9 +105,14 @@ func (p *progress) event(e artifact.Event) {
 	now := p.now()
 	switch e.Kind {
 	case artifact.Planned:
-		p.plan = e
+		p.plan, p.bytes = e, 0 // what was read to know the plan is no part of it
+		p.samples = []sample{{now, 0}}
 	case artifact.Started:
-		p.running[e.Digest] = &running{path: e.Path, since: now}
+		if r := p.running[e.Digest]; r != nil {
+			r.files++
+		} else {
+			p.running[e.Digest] = &running{path: cmp.Or(e.Path, e.Digest.String()), since: now, files: 1} // a copy knows no paths
+		}
 	case artifact.Moved:
 		p.bytes += e.Bytes
 		if r := p.running[e.Digest]; r != nil {
@@ -88,17 +122,33 @@ func (p *progress) event(e artifact.Event) {
 		if r := p.running[e.Digest]; r != nil { // else a manifest
 			p.done++
 			p.bytes += e.Bytes - r.moved // places that are files tell of no bytes on the way
-			delete(p.running, e.Digest)
+			r.moved = 0
+			if r.files--; r.files == 0 {
+				delete(p.running, e.Digest)
+			}
 		}
 	case artifact.Skipped:
 		p.there++
 		p.reused += e.Bytes
 		delete(p.running, e.Digest)
 	}
-	if !p.quiet && now.Sub(p.said) >= p.every() {
-		p.said = now
-		p.say(p.state(now))
+	p.due(now)
+}
+
+// tick is called now and then, whether anything happens or not.
+func (p *progress) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.due(p.now())
+}
+
+// due says how far it is when it is time to. Before anything moved there is nothing to say.
+func (p *progress) due(now time.Time) {
+	if p.quiet || p.ended || now.Sub(p.said) < p.every() || p.plan.Files == 0 && p.bytes == 0 && len(p.running) == 0 {
+		return
 	}
+	p.said = now
+	p.say(p.state(now))
 }
 
 func (p *progress) every() time.Duration {
@@ -167,12 +217,32 @@ func (p *progress) say(s progressJSON) {
 		fmt.Fprintln(p.w, s)
 		return
 	}
+	p.shown = true
 	fmt.Fprintf(p.w, "\r\x1b[K%.*s", p.width-1, s.String())
+}
+
+// above writes what is to stand above the line of a terminal.
+func (p *progress) above(write func()) {
+	if p == nil {
+		write()
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	write()
+}
+
+func (p *progress) clear() {
+	if p.shown {
+		p.shown = false
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
 }
 
 // String is the line for people.
 func (s progressJSON) String() string {
-	text := fmt.Sprintf("%d files, %s", s.Files, size(s.Bytes))
+	text := size(s.Bytes) // of indices, before it is known what is to be transferred
 	if s.AllFiles > 0 {
 		text = fmt.Sprintf("%d of %d files, %s of %s", s.Files+s.Reused, s.AllFiles, size(s.Bytes+s.ReusedBytes), size(s.AllBytes))
 	}
@@ -201,11 +271,17 @@ func left(seconds float64) string {
 	}
 }
 
-// end clears the line of a terminal.
+// end clears the line of a terminal; nothing is said afterwards. It may be called again.
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.terminal && !p.quiet {
-		fmt.Fprint(p.w, "\r\x1b[K")
+	p.clear()
+	if p.ended {
+		return
+	}
+	p.ended = true
+	if p.ticker != nil {
+		p.ticker.Stop()
+		close(p.stop)
 	}
 }

@@ -29,7 +29,7 @@ func TestProgressLines(t *testing.T) {
 		var out bytes.Buffer
 		clock := time.Unix(0, 0)
 		a := &app{stderr: &out, quiet: how == "quiet", events: how == "events"}
-		p := a.progress()
+		p := a.newProgress()
 		p.terminal, p.now, p.said, p.samples = how == "terminal", func() time.Time { return clock }, clock, []sample{{clock, 0}}
 		p.width = 68
 		digest := func(i int) snapshot.Digest { return snapshot.Sum(fmt.Append(nil, i)) }
@@ -59,5 +59,62 @@ func TestProgressLines(t *testing.T) {
 		if how == "quiet" && got != "" {
 			t.Errorf("quiet: %q", got)
 		}
+	}
+}
+
+// A server that is silent makes no events; the line is said all the same, with what is waited for. Nothing is said
+// before anything moved, nor after the end.
+func TestProgressWhileNothingMoves(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	clock := time.Unix(0, 0)
+	p := (&app{stderr: &out}).newProgress()
+	p.now, p.said, p.samples = func() time.Time { return clock }, clock, []sample{{clock, 0}}
+	wait := func(d time.Duration) {
+		clock = clock.Add(d)
+		p.tick()
+	}
+	wait(time.Minute)
+	if out.Len() > 0 {
+		t.Errorf("before anything moved: %q", out.String())
+	}
+	p.event(artifact.Event{Kind: artifact.Moved, Digest: snapshot.Sum(nil), Bytes: 2e6}) // of an index
+	wait(5 * time.Second)
+	p.event(artifact.Event{Kind: artifact.Planned, Files: 2, Bytes: 30e6})
+	same := snapshot.Sum([]byte("two files of these bytes"))
+	p.event(artifact.Event{Kind: artifact.Started, Digest: same, Path: "debian/pool/a.deb", Bytes: 1e6})
+	p.event(artifact.Event{Kind: artifact.Started, Digest: same, Path: "debian/pool/b.deb", Bytes: 1e6})
+	p.event(artifact.Event{Kind: artifact.Done, Digest: same, Path: "debian/pool/a.deb", Bytes: 1e6})
+	for range 30 {
+		wait(time.Second)
+	}
+	p.event(artifact.Event{Kind: artifact.Done, Digest: same, Path: "debian/pool/b.deb", Bytes: 1e6})
+	p.end()
+	wait(time.Minute)
+	p.end()
+	want := "2.0 MB, 33.3 kB/s\n" + // since the beginning, a minute before
+		"1 of 2 files, 1.0 MB of 30.0 MB, 200.0 kB/s, 2 min left\n" +
+		"1 of 2 files, 1.0 MB of 30.0 MB, 0 bytes/s; for 15 s: debian/pool/a.deb\n" +
+		"1 of 2 files, 1.0 MB of 30.0 MB, 0 bytes/s; for 25 s: debian/pool/a.deb\n"
+	if out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
+
+// What is logged while the line stands on a terminal gets a line of its own.
+func TestProgressLeavesRoomForTheLog(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	a := &app{stderr: &out}
+	a.bar = a.newProgress()
+	a.bar.terminal = true
+	a.bar.event(artifact.Event{Kind: artifact.Planned, Files: 1, Bytes: 10})
+	a.bar.said = time.Time{}
+	a.bar.tick()
+	a.log("mirror %s is skipped", "registry.example.org/site/mirror")
+	a.log("and another line")
+	want := "\r\x1b[K0 of 1 files, 0 bytes of 10 bytes, 0 bytes/s\r\x1b[Kmirror registry.example.org/site/mirror is skipped\nand another line\n"
+	if out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
 	}
 }

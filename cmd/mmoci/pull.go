@@ -19,7 +19,7 @@ func (a *app) pull() *cobra.Command {
 	var places placeFlags
 	var x extractFlags
 	var packages []string
-	var install bool
+	var install, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "pull [REF] {-o DIR | --extract PKG[=VERSION][,PKG..]}",
 		Short: "Fetch the apt tree of a snapshot, or exactly the .debs that a package needs",
@@ -38,17 +38,23 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 	x.flags(f)
 	f.StringSliceVar(&packages, "extract", nil, "packages to extract with what they need: `PKG[=VERSION]`,..")
 	f.BoolVar(&install, "install", false, "hand the packages to dpkg: mmoci install")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.events = asJSON
 		switch {
 		case install && len(packages) == 0:
 			return fmt.Errorf("%w: --install needs --extract PKG", mirror.ErrUsage)
 		case install && (x.arch != "" || x.status != ""):
 			return fmt.Errorf("%w: --install is for this host: --arch and --host-status do not go with it", mirror.ErrUsage)
+		case install && asJSON:
+			return fmt.Errorf("%w: --json does not go with --install: dpkg speaks as it does", mirror.ErrUsage)
 		case install:
 			return a.runInstall(cmd, &p, &places, installing{refs: args, packages: packages, dir: x.dir, recommends: x.recommends})
 		case len(packages) == 0 && x.dir == "":
 			return fmt.Errorf("%w: say where to: -o DIR, or what: --extract PKG", mirror.ErrUsage)
 		}
+		bar := a.progress()
+		defer bar.end()
 		s, trust, err := a.open(cmd, &p, &places, args)
 		if err != nil {
 			return err
@@ -57,15 +63,29 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 			return a.extract(cmd, s, trust, packages, x)
 		}
 		start := time.Now()
-		res, err := mirror.Pull(cmd.Context(), mirror.Pulling{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log})
+		res, err := mirror.Pull(cmd.Context(), mirror.Pulling{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log, Progress: bar.event})
+		bar.end()
 		if err != nil {
 			return err
+		}
+		if asJSON {
+			return a.printJSON(pullJSON{Snapshot: s.Root.String(), Directory: x.dir, Files: res.Files, Bytes: res.Bytes, ReusedBytes: res.Reused})
 		}
 		a.log("%d files, %s (%s were there) in %s, %.1f s", res.Files, size(res.Bytes), size(res.Reused), x.dir, time.Since(start).Seconds())
 		fmt.Fprintln(a.stdout, x.dir)
 		return nil
 	}
 	return cmd
+}
+
+// pullJSON is what pull --json prints.
+type pullJSON struct {
+	Snapshot    string     `json:"snapshot"` // digest
+	Directory   string     `json:"directory"`
+	Files       int        `json:"files"`
+	Bytes       int64      `json:"bytes"`
+	ReusedBytes int64      `json:"reusedBytes"`
+	Calls       [][]string `json:"calls,omitempty"` // of dpkg -i, in order; of --extract
 }
 
 // placeFlags are where a snapshot is read beside its own place.
@@ -88,6 +108,7 @@ func (p *placeFlags) references() ([]artifact.Reference, error) {
 }
 
 // open opens the snapshot that a reader works on and says how it is believed.
+// While there is a progress line it hears of every byte.
 func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []string) (*snapshot.Snapshot, mirror.Trust, error) {
 	plan, err := p.plan()
 	if err != nil {
@@ -109,6 +130,9 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 	sealed, err := mirror.OpenAnywhere(cmd.Context(), ref, mirrors, a.options(), a.log)
 	if err != nil {
 		return nil, trust, err
+	}
+	if a.bar != nil {
+		sealed.Blobs = artifact.Watched(sealed.Blobs, a.bar.event)
 	}
 	s, err := trust.Believe(ref, sealed)
 	if err != nil {

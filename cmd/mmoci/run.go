@@ -31,7 +31,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	quiet, verbose bool
-	events         bool // stderr carries JSON lines
+	events         bool      // stderr carries JSON lines
+	bar            *progress // nil: no transfer is told of
 	reach          reach
 }
 
@@ -135,17 +136,19 @@ func (a *app) log(format string, args ...any) {
 	case a.events:
 		a.say("log", fmt.Sprintf(format, args...), 0)
 	default:
-		fmt.Fprintf(a.stderr, format+"\n", args...)
+		a.bar.above(func() { fmt.Fprintf(a.stderr, format+"\n", args...) })
 	}
 }
 
 // say writes a JSON line to stderr.
 func (a *app) say(event, text string, exit int) {
-	_ = json.NewEncoder(a.stderr).Encode(struct {
-		Event string `json:"event"`
-		Text  string `json:"text"`
-		Exit  int    `json:"exit,omitempty"`
-	}{event, text, exit})
+	a.bar.above(func() {
+		_ = json.NewEncoder(a.stderr).Encode(struct {
+			Event string `json:"event"`
+			Text  string `json:"text"`
+			Exit  int    `json:"exit,omitempty"`
+		}{event, text, exit})
+	})
 }
 
 // detail is log under -v only.

@@ -32,12 +32,15 @@ func (a *app) verify() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		bar := a.progress()
+		defer bar.end()
 		s, trust, err := a.open(cmd, &p, &placeFlags{}, args)
 		if err != nil {
 			return mirror.Incomplete(cmd.Context(), ref, err, a.options())
 		}
 		q := mirror.Verifying{Snapshot: s, Ref: ref, Trust: trust, Hash: !remote, Options: a.options(), Log: a.log}
 		report, err := mirror.Verify(cmd.Context(), q)
+		bar.end()
 		if report == nil {
 			return err
 		}

@@ -3,14 +3,12 @@ package mirror
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -26,6 +24,8 @@ type Extracting struct {
 	Recommends   bool
 	Host         *resolve.Host // nil: an empty one
 	Log          Log
+	// Progress, if not nil, is told of every file ([artifact.Watched] tells of the bytes on the way); called concurrently.
+	Progress func(artifact.Event)
 }
 
 // Extracted is the answer.
@@ -95,6 +95,7 @@ func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
 		return nil, err
 	}
 	defer out.close()
+	out.events = s.e.Progress
 	if err := out.fetch(ctx, s.e.Snapshot, checkControl(s.pkgs)); err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
 // Select resolves the queries over the proven indices of a snapshot, without
 // fetching any package.
 func Select(ctx context.Context, e Extracting) (*resolve.Result, error) {
-	c := &chain{s: e.Snapshot, trust: e.Trust}
+	c := &chain{s: e.Snapshot, trust: e.Trust, asApt: true}
 	archs := []string{e.Architecture}
 	if e.Host != nil {
 		archs = append(archs, e.Host.Foreign(e.Architecture)...) // partners of Multi-Arch: same go up together
@@ -168,38 +169,35 @@ func pinnedQuery(q string) string {
 // packages are known, so that a closure which needs one can say so.
 func (c *chain) universe(ctx context.Context, archs ...string) (out []resolve.Index, foreign map[string]bool, err error) {
 	foreign = map[string]bool{}
-	var ixs []provenIndex
 	for _, a := range c.s.Statement.Archives {
-		v, err := c.bestView(a)
-		if errors.Is(err, errNoKey) {
+		if _, err := c.bestView(a); err != nil {
 			foreign[a.Prefix] = true
 		}
-		suites, err := c.suites(ctx, a, v)
+	}
+	read, err := inOrder(c.s.Statement.Archives, func(a snapshot.Archive) ([]resolve.Index, error) { return c.archive(ctx, a, archs) })
+	return slices.Concat(read...), foreign, err
+}
+
+// archive reads the indices of architectures in the best view of one archive.
+func (c *chain) archive(ctx context.Context, a snapshot.Archive, archs []string) ([]resolve.Index, error) {
+	v, _ := c.bestView(a) // without a key it is read all the same; universe says so
+	suites, err := c.suites(ctx, a, v)
+	if err != nil {
+		return nil, err
+	}
+	var ixs []provenIndex
+	for _, p := range suites {
+		found, err := c.indices(p)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		for _, p := range suites {
-			found, err := c.indices(p)
-			if err != nil {
-				return nil, nil, err
-			}
-			for _, ix := range found {
-				if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" && !strings.HasPrefix(ix.path, "Sources") {
-					ixs = append(ixs, ix)
-				}
+		for _, ix := range found {
+			if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" && !strings.HasPrefix(ix.path, "Sources") {
+				ixs = append(ixs, ix)
 			}
 		}
 	}
-	out = make([]resolve.Index, len(ixs))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for i, ix := range ixs {
-		g.Go(func() (err error) {
-			out[i], err = c.resolveIndex(ctx, ix)
-			return err
-		})
-	}
-	return out, foreign, g.Wait()
+	return inOrder(ixs, func(ix provenIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
 }
 
 // resolveIndex reads an index for the resolver. Upstream's indices of a curated

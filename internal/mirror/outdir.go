@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -36,6 +37,7 @@ type outDir struct {
 	parts  map[string]int64 // bytes that a run which ended early left of a file, unverified
 	total  int64
 	reused int64
+	events func(artifact.Event) // nil: nobody wants to know
 
 	mu      sync.Mutex
 	made    []string // directories of this run, parents first

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -29,6 +30,7 @@ const (
 // looks at each file, at a new one before it gets its final name. On an
 // integrity failure nothing of this run stays.
 func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) error {
+	o.planned()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	for _, name := range o.order() {
@@ -78,6 +80,7 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 		return err
 	}
 	temp, from := partOf(name), o.parts[name]
+	o.tell(artifact.Started, name, o.want[name].Size-from)
 	err := again(func() error {
 		err := o.transfer(ctx, s, name, from)
 		if from > 0 && errors.Is(err, ErrIntegrity) {
@@ -99,6 +102,7 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 		}
 		return err
 	}
+	o.tell(artifact.Done, name, o.want[name].Size-o.parts[name])
 	return o.done(temp, name)
 }
 

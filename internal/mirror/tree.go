@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -13,6 +14,8 @@ type Pulling struct {
 	Trust    Trust
 	Dir      string
 	Log      Log
+	// Progress, if not nil, is told of every file ([artifact.Watched] tells of the bytes on the way); called concurrently.
+	Progress func(artifact.Event)
 }
 
 // Pulled is the answer.
@@ -41,6 +44,7 @@ func Pull(ctx context.Context, p Pulling) (*Pulled, error) {
 		return nil, err
 	}
 	defer out.close()
+	out.events = p.Progress
 	if err := out.fetch(ctx, p.Snapshot, nil); err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func Copy(ctx context.Context, src, dst Reference, o Options) (Copied, error) {
 	if err != nil {
 		return Copied{}, err
 	}
-	copied, err := copyFrom(ctx, from, src, dst, &o)
+	copied, err := copyFrom(ctx, telling(from, src, dst, &o), src, dst, &o)
 	if err != nil {
 		return copied, fmt.Errorf("copy of %s: %w", src, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -144,6 +145,45 @@ func TestSigned(t *testing.T) {
 		}
 		if _, err := sealed.Unseal(key().Public()); err == nil {
 			t.Errorf("%s: unsealed by another key", kind)
+		}
+	}
+}
+
+// Who copies from a registry hears of the bytes on their way, whatever it copies to, and of each once.
+func TestCopyTells(t *testing.T) {
+	t.Parallel()
+	s := takeOf(t, synthFiles(20))
+	f := newFakeRegistry(t)
+	src := f.ref(t, "noble")
+	mustPush(t, src, s, PushOptions{})
+	other := newFakeRegistry(t).ref(t, "noble")
+	for _, dst := range []Reference{layoutRef(t), other} {
+		var mu sync.Mutex
+		var planned Event
+		var moved int64
+		var done int
+		o := Options{Progress: func(e Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case e.Kind == Planned:
+				planned, moved = e, 0
+			case e.Kind == Moved:
+				moved += e.Bytes
+			case e.Kind == Started:
+				done++
+			}
+		}}
+		copied, err := Copy(t.Context(), src, dst, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved += int64(len(emptyConfig)) // is in memory
+		if dst.Kind == Registry {
+			moved -= int64(len(emptyConfig))
+		}
+		if moved != copied.Bytes || moved != planned.Bytes || done != planned.Files || done == 0 {
+			t.Errorf("%s: told of %d bytes and %d files, planned %+v, copied %+v", dst, moved, done, planned, copied)
 		}
 	}
 }

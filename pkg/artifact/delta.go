@@ -28,7 +28,7 @@ func CopySince(ctx context.Context, src, old, dst Reference, o Options) (Copied,
 	if err != nil {
 		return Copied{}, err
 	}
-	p, err := readArtifact(ctx, from, src, &o)
+	p, err := readArtifact(ctx, telling(from, src, dst, &o), src, &o)
 	if err != nil {
 		return Copied{}, fmt.Errorf("copy of %s: %w", src, err)
 	}
