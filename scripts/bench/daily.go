@@ -145,8 +145,8 @@ func (a *aptly) command(args ...string) command {
 	return command{dir: a.dir, env: a.env(), args: append([]string{"aptly", "-config=" + filepath.Join(a.dir, "aptly.conf")}, args...)}
 }
 
-// registry pushes 133 files to a registry, as mmoci from an archive's directory
-// and as stock oras-go from a layout, with equal concurrency.
+// registry pushes 133 files to a registry, as mmoci from an archive's directory and as stock
+// oras-go from the same files, with equal concurrency; and against oras.Copy alone, of what was packed before.
 func (b *bench) registry(ctx context.Context) error {
 	g := generated{packages: b.size(133), bytes: int64(111e6 * b.scale), suite: "bookworm"}
 	top, err := fresh(filepath.Join(b.tmp, "few"))
@@ -154,57 +154,65 @@ func (b *bench) registry(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(top)
-	if err := b.generate(ctx, g, filepath.Join(top, "archive"), 0); err != nil {
+	archive, layout, site := filepath.Join(top, "archive"), filepath.Join(top, "oras"), filepath.Join(top, "site")
+	if err := b.generate(ctx, g, archive, 0); err != nil {
 		return err
 	}
-	layout := filepath.Join(top, "oras")
-	if _, err := runAll(ctx, command{args: []string{b.self, "oras-pack", filepath.Join(top, "archive/pool"), layout}}); err != nil {
+	debs := filepath.Join(archive, "pool")
+	if _, err := runAll(ctx, command{args: []string{b.self, "oras-pack", debs, layout}}); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("push of %d .debs, %.0f MB, to distribution", g.packages, float64(g.bytes)/1e6)
-	wall := b.table.figure(figure{name: name, unit: seconds, bar: 1, with: "oras.Copy of the same files"})
+	wall := b.table.figure(figure{name: name, unit: seconds, bar: 1, with: "oras.PackManifest and oras.Copy of the same files"})
+	copied := b.table.figure(figure{name: name + ", against blobs known", unit: seconds, with: "oras.Copy alone of an artifact packed before"})
 	asked := b.table.figure(figure{name: name + ": requests", unit: count, with: "oras.Copy"})
-	one := func(i int, push func(r *server) command) (cost, float64, error) {
-		dir, err := fresh(filepath.Join(top, "registry"))
-		if err != nil {
-			return cost{}, 0, err
-		}
-		r, err := distribution(dir)
-		if err != nil {
-			return cost{}, 0, err
-		}
-		defer r.stop()
-		before := r.requests()
-		took, _, err := push(r).run(ctx)
-		time.Sleep(50 * time.Millisecond) // the log's last lines
-		return took, float64(r.requests() - before), err
-	}
-	var ours, theirs []cost
-	var oursAsked, theirsAsked []float64
-	err = b.inTurn(func(i int) error {
-		took, n, err := one(i, func(r *server) command {
-			site := filepath.Join(top, "site")
-			if err := b.site(site, filepath.Join(top, "archive"), r.host()+"/site/bench:few", "all"); err != nil {
-				return command{args: []string{"false"}}
+	pushes := []func(host string) (command, error){
+		func(host string) (command, error) {
+			if err := b.site(site, archive, host+"/site/bench:few", "all"); err != nil {
+				return command{}, err
 			}
-			_ = os.RemoveAll(filepath.Join(site, "state"))
-			return command{dir: site, env: []string{"XDG_STATE_HOME=" + filepath.Join(site, "state")}, args: []string{b.mmoci, "push", "-q"}}
-		})
-		ours, oursAsked = append(ours, took), append(oursAsked, n)
-		return err
-	}, func(i int) error {
-		took, n, err := one(i, func(r *server) command {
-			return command{args: []string{b.self, "oras-copy", layout, "files", r.host() + "/site/oras", "files"}}
-		})
-		theirs, theirsAsked = append(theirs, took), append(theirsAsked, n)
-		return err
-	})
-	if err != nil {
-		return err
+			state := filepath.Join(site, "state")
+			return command{dir: site, env: []string{"XDG_STATE_HOME=" + state}, args: []string{b.mmoci, "push", "-q"}}, os.RemoveAll(state)
+		},
+		func(host string) (command, error) {
+			return command{args: []string{b.self, "oras-push", debs, host + "/site/oras", "files"}}, nil
+		},
+		func(host string) (command, error) {
+			return command{args: []string{b.self, "oras-copy", layout, "files", host + "/site/oras", "files"}}, nil
+		},
 	}
-	for i := range ours {
-		wall.pair(inSeconds(ours[i].wall), inSeconds(theirs[i].wall))
-		asked.pair(oursAsked[i], theirsAsked[i])
+	for i := range b.pairs {
+		var took [3]cost
+		var requests [3]float64
+		for j := range pushes {
+			k := (i + j) % len(pushes)
+			if took[k], requests[k], err = toEmpty(ctx, filepath.Join(top, "registry"), pushes[k]); err != nil {
+				return err
+			}
+		}
+		wall.pair(inSeconds(took[0].wall), inSeconds(took[1].wall))
+		copied.pair(inSeconds(took[0].wall), inSeconds(took[2].wall))
+		asked.pair(requests[0], requests[1])
 	}
 	return nil
+}
+
+// toEmpty pushes to a registry that holds nothing yet, and counts its requests.
+func toEmpty(ctx context.Context, dir string, push func(host string) (command, error)) (cost, float64, error) {
+	if _, err := fresh(dir); err != nil {
+		return cost{}, 0, err
+	}
+	r, err := distribution(dir)
+	if err != nil {
+		return cost{}, 0, err
+	}
+	defer r.stop()
+	c, err := push(r.host())
+	if err != nil {
+		return cost{}, 0, err
+	}
+	before := r.requests()
+	took, _, err := c.run(ctx)
+	time.Sleep(50 * time.Millisecond) // the log's last lines
+	return took, float64(r.requests() - before), err
 }
