@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,9 @@ const (
 type chain struct {
 	s     *snapshot.Snapshot
 	trust Trust
+	// asApt has InRelease alone read where there is one, as apt does: for who takes
+	// packages and hands on no Release. Otherwise every form must verify.
+	asApt bool
 
 	strongly sync.Map // digest to the SHA512 that its bytes were seen to have
 }
@@ -83,18 +87,27 @@ func suiteName(base, prefix string, v view) string {
 }
 
 // release reads and verifies InRelease, Release and Release.gpg: each that is
-// there must verify, and all must say the same.
+// read must verify, and all must say the same.
 func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
-	data := map[string][]byte{}
-	for _, f := range p.files {
+	files := p.files
+	if i := slices.IndexFunc(files, isInRelease); i >= 0 && c.asApt {
+		files = files[i : i+1]
+	}
+	read, err := inOrder(files, func(f snapshot.SuiteFile) ([]byte, error) {
 		b, err := c.readBlob(ctx, f.Blob, maxRelease)
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.Path, err)
+			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
-		data[strings.TrimPrefix(string(f.Role), "upstream-")] = b
+		return b, nil
+	})
+	if err != nil {
+		return err
+	}
+	data := map[string][]byte{}
+	for i, f := range files {
+		data[strings.TrimPrefix(string(f.Role), "upstream-")] = read[i]
 	}
 	in, text, sig := data["inrelease"], data["release"], data["release-gpg"]
-	var err error
 	if in != nil {
 		if p.release, err = archive.OpenInRelease(in, c.applied(p.archive, v, in)); err != nil {
 			return fmt.Errorf("InRelease: %w", err)
@@ -118,6 +131,10 @@ func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
 		return fmt.Errorf("%w: neither InRelease nor Release", ErrIntegrity)
 	}
 	return c.releaseHolds(p, v)
+}
+
+func isInRelease(f snapshot.SuiteFile) bool {
+	return f.Role == snapshot.InRelease || f.Role == snapshot.UpstreamInRelease
 }
 
 // sameRelease holds that InRelease signs the very text of Release: otherwise
@@ -272,17 +289,15 @@ func (c *chain) read(ctx context.Context, ix provenIndex) ([]byte, error) {
 // suites opens all suites of an archive in one view. Where upstream's key is all
 // that is relied on, its newest Date stands for the age of the archive.
 func (c *chain) suites(ctx context.Context, a snapshot.Archive, v view) ([]*provenSuite, error) {
-	var out []*provenSuite
+	out, err := inOrder(a.Suites, func(s snapshot.Suite) (*provenSuite, error) { return c.suite(ctx, a, s, v) })
+	if err != nil {
+		return nil, err
+	}
 	var newest time.Time
-	for _, s := range a.Suites {
-		p, err := c.suite(ctx, a, s, v)
-		if err != nil {
-			return nil, err
-		}
+	for _, p := range out {
 		if c.relies(p) && p.release.Date.After(newest) {
 			newest = p.release.Date
 		}
-		out = append(out, p)
 	}
 	if newest.IsZero() {
 		return out, nil

@@ -192,6 +192,9 @@ func (c *chain) archive(ctx context.Context, a snapshot.Archive, archs []string)
 			return nil, err
 		}
 		for _, ix := range found {
+			if plain, ok := p.release.File(plainName(ix.path)); ok && plain.Size == 0 {
+				continue // it names nothing: need not be fetched to know that
+			}
 			if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" && !strings.HasPrefix(ix.path, "Sources") {
 				ixs = append(ixs, ix)
 			}

@@ -235,7 +235,7 @@ g-statement  kept     | ok        ok        ok        | ok        ok        ok  
 h-curated    kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
              unsigned | unsigned  unsigned  unsigned  | ok        ok        ok        | unsigned  unsigned  unsigned  | ok        ok        ok            | unsigned  ok
              foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok            | signature ok
-             resigned | signature signature signature | ok        ok        ok        | signature signature signature | ok        ok        ok            | ok        ok
+             resigned | signature ok        signature | ok        ok        ok        | signature ok        signature | ok        ok        ok            | ok        ok
 h-verbatim   kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
              unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | ok        ok        ok            | signature signature
              foreign  | statement statement statement | signature signature signature | statement statement statement | ok        ok        ok            | signature signature
