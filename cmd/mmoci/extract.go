@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +23,7 @@ import (
 type extractFlags struct {
 	dir, arch, status string
 	recommends        bool
+	own               <-chan string // this machine's architecture
 }
 
 func (x *extractFlags) flags(f *pflag.FlagSet) {
@@ -39,10 +42,7 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust mirror.Tru
 		q.Dir = "mmoci-debs"
 	}
 	h := &host.Host{}
-	own := h.Architecture(cmd.Context())
-	if own == "" {
-		own = debArch()
-	}
+	own := <-x.own
 	if q.Architecture == "" {
 		q.Architecture = own
 	}
@@ -98,6 +98,13 @@ func (a *app) hostStatus(name, own string) (*resolve.Host, error) {
 		a.log("host status: %s", note)
 	}
 	return h, nil
+}
+
+// ownArchitecture asks dpkg for the architecture of this machine, while something else goes on.
+func ownArchitecture(ctx context.Context) <-chan string {
+	own := make(chan string, 1)
+	go func() { own <- cmp.Or((&host.Host{}).Architecture(ctx), debArch()) }()
+	return own
 }
 
 // debArch is Debian's name of the architecture this binary runs on.

@@ -55,6 +55,9 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 		}
 		bar := a.progress()
 		defer bar.end()
+		if len(packages) > 0 {
+			x.own = ownArchitecture(cmd.Context())
+		}
 		s, trust, err := a.open(cmd, &p, &places, args)
 		if err != nil {
 			return err
