@@ -37,7 +37,8 @@ type download struct {
 	ctx    context.Context // of Open: it bounds the whole transfer
 	blob   snapshot.Blob
 	offset int64
-	tries  int
+	tries  int // without a byte, and of these
+	silent int // those that ended in silence
 	// noRange is set after an answer that was not the range asked for.
 	noRange bool
 
@@ -131,7 +132,7 @@ func (d *download) Read(p []byte) (int, error) {
 		n, err := d.read(p)
 		d.offset += int64(n)
 		if n > 0 {
-			d.tries = 0
+			d.tries, d.silent = 0, 0
 			return n, nil
 		}
 		if d.offset >= d.blob.Size || err == nil {
@@ -143,8 +144,11 @@ func (d *download) Read(p []byte) (int, error) {
 		if d.ctx.Err() != nil {
 			return 0, d.ctx.Err()
 		}
-		if d.tries++; d.tries >= maxTries || d.isClosed() {
-			return 0, fmt.Errorf("blob %s at byte %d: %w", d.blob.Digest, d.offset, err)
+		if errors.Is(err, errStalled) {
+			d.silent++
+		}
+		if d.tries++; d.tries >= maxTries || d.silent >= maxStalled || d.isClosed() {
+			return 0, explain(fmt.Sprintf("blob %s at byte %d", d.blob.Digest, d.offset), d.place.ref, err)
 		}
 		d.drop()
 		if err := d.place.retry(d.ctx, d.connect); err != nil {

@@ -55,6 +55,8 @@ func explainNetwork(doing string, ref Reference, err error) error {
 	var record tls.RecordHeaderError
 	var unknown x509.UnknownAuthorityError
 	switch {
+	case errors.Is(err, errStalled):
+		return fmt.Errorf("%s: %w; %s takes connections and is silent: try later, or look at what is between", doing, err, ref.host())
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return fmt.Errorf("%s: %w; `docker login %s` or `podman login %s`", doing, err, ref.host(), ref.host())
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):

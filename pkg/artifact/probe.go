@@ -76,6 +76,8 @@ func (p *prober) reach(ctx context.Context) bool {
 	default:
 		return p.say("registry", false, err.Error(), "see the message; --plain-http, --ca-file, docker login or no_proxy may be what is missing")
 	}
+	ctx, _, done := newWatchdog(ctx, p.r.stall)
+	defer done()
 	resp, err := p.r.request(ctx, p.r.client.follow, http.MethodHead, "manifests", p.r.ref.Tag, "Accept", accepted)
 	if err != nil {
 		return true
@@ -143,10 +145,12 @@ func (p *prober) limits(ctx context.Context) {
 }
 
 func (p *prober) ranges(ctx context.Context) {
+	ctx, _, done := newWatchdog(ctx, p.r.stall)
+	defer done()
 	blob := snapshot.BlobOf(probeBlob())
 	resp, err := p.r.request(ctx, p.r.client.follow, http.MethodGet, "blobs", blob.Digest.String(), "Range", "bytes=6-")
 	if err != nil {
-		p.say("range", false, err.Error(), "see the message")
+		p.say("range", false, stalled(ctx, err).Error(), "see the message")
 		return
 	}
 	resp.Body.Close()

@@ -285,11 +285,14 @@ func (r *registryPlace) tags(ctx context.Context) ([]Tag, error) {
 func (r *registryPlace) tagNames(ctx context.Context) ([]string, error) {
 	var names []string
 	err := r.retry(ctx, func(ctx context.Context) error {
+		ctx, dog, done := newWatchdog(ctx, r.stall)
+		defer done()
 		names = nil
-		return r.repo.Tags(ctx, "", func(page []string) error {
+		return stalled(ctx, r.repo.Tags(ctx, "", func(page []string) error {
+			dog.allow(r.stall)
 			names = append(names, page...)
 			return nil
-		})
+		}))
 	})
 	if err != nil {
 		return nil, explain("list tags", r.ref, err)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -24,11 +25,14 @@ const (
 	backoffGrowth = 64               // at most so many times the first, 16 s, without Retry-After
 	maxRetryAfter = 5 * time.Minute  // a longer Retry-After is an error, not a wait
 	stallTimeout  = time.Minute      // without a byte moved
-	answerTimeout = 10 * time.Minute // from the last byte of a blob to the registry's answer
+	maxStalled    = 2                // tries of one request or blob that end in silence
+	answerTimeout = 10 * time.Minute // at most, from the last byte of a blob or manifest to the registry's answer
+	storeRate     = 4 << 20          // bytes a second at which a registry is believed to hash and store a blob
+	lookRate      = 1 << 10          // bytes a second of a manifest: some registries look for each layer, 150 bytes
 )
 
-// errStalled is the cause of a cancelled transfer.
-var errStalled = errors.New("transfer stalled")
+// errStalled is the cause of a cancelled transfer: the registry was silent.
+var errStalled = errors.New("stalled")
 
 // sourceError is an error in what was to be uploaded: asking the registry again does not help.
 type sourceError struct{ error }
@@ -119,7 +123,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // the bounds are reached. try begins anew each time: it opens what it sends itself.
 func (r *registryPlace) retry(ctx context.Context, try func(context.Context) error) error {
 	backoff := r.backoff
-	for tries, throttled := 1, 0; ; tries++ {
+	for tries, throttled, silent := 1, 0, 0; ; tries++ {
 		if err := r.gate.wait(ctx); err != nil {
 			return err
 		}
@@ -130,6 +134,11 @@ func (r *registryPlace) retry(ctx context.Context, try func(context.Context) err
 		}
 		if err == nil || ctx.Err() != nil || !passes(err, r.reached.Load()) {
 			return err
+		}
+		if errors.Is(err, errStalled) {
+			if silent++; silent >= maxStalled {
+				return fmt.Errorf("%w, after %d tries", err, tries)
+			}
 		}
 		pause := backoff
 		if h.set {
@@ -216,26 +225,49 @@ func passesOnNetwork(err error, reached bool) bool {
 	return true
 }
 
+// answerWithin is how long the registry may take to answer once it has all of
+// size bytes that it handles so many of a second.
+func (r *registryPlace) answerWithin(size, rate int64) time.Duration {
+	return min(r.answer, r.stall+time.Duration(size/rate)*time.Second)
+}
+
 // watchdog cancels a transfer that makes no progress.
 type watchdog struct {
 	timer  *time.Timer
 	period time.Duration
+	limit  atomic.Int64 // nanoseconds that run now
+	moved  atomic.Bool  // it is bytes that are waited for, not an answer
 }
 
 // newWatchdog derives a context that ends, with errStalled as cause, when
-// progress is not called for a period.
+// there is no answer within a period, or progress is not called for so long.
 func newWatchdog(ctx context.Context, period time.Duration) (context.Context, *watchdog, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{period: period}
-	w.timer = time.AfterFunc(period, func() { cancel(fmt.Errorf("%w: no byte for %s", errStalled, period)) })
+	w.limit.Store(int64(period))
+	w.timer = time.AfterFunc(period, func() {
+		what := "answer"
+		if w.moved.Load() {
+			what = "byte"
+		}
+		cancel(fmt.Errorf("%w: no %s for %s", errStalled, what, time.Duration(w.limit.Load())))
+	})
 	return ctx, w, func() { w.timer.Stop(); cancel(context.Canceled) }
 }
 
 // progress begins a new period.
-func (w *watchdog) progress() { w.timer.Reset(w.period) }
+func (w *watchdog) progress() {
+	w.limit.Store(int64(w.period))
+	w.moved.Store(true)
+	w.timer.Reset(w.period)
+}
 
 // allow gives the other side d to answer.
-func (w *watchdog) allow(d time.Duration) { w.timer.Reset(d) }
+func (w *watchdog) allow(d time.Duration) {
+	w.limit.Store(int64(d))
+	w.moved.Store(false)
+	w.timer.Reset(d)
+}
 
 // pause stops the watch: it is not the other side that is waited for.
 func (w *watchdog) pause() { w.timer.Stop() }

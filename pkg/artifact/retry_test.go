@@ -265,3 +265,83 @@ func TestStalledForEver(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A registry that takes connections and never answers is left after two tries of
+// the time without a byte, whatever it is asked, and the error says how long it was.
+func TestSilentRegistry(t *testing.T) {
+	t.Parallel()
+	f := newFakeRegistry(t)
+	ref := f.ref(t, "noble")
+	s := takeOf(t, synthFiles(1))
+	mustPush(t, ref, s, PushOptions{})
+	silent := func(when func(r *http.Request) bool) (asked *atomic.Int64) {
+		asked = &atomic.Int64{}
+		f.answer(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+			if !when(r) {
+				return false
+			}
+			asked.Add(1)
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+			return true
+		})
+		return asked
+	}
+	o := quick()
+	o.tuning.stall, o.tuning.answer = 50*time.Millisecond, 60*time.Millisecond
+	o.Concurrency = 1
+	always := func(*http.Request) bool { return true }
+	puts := func(kind string) func(r *http.Request) bool {
+		return func(r *http.Request) bool { return r.Method == http.MethodPut && kindOf(r) == kind }
+	}
+	next := ref
+	next.Tag = "next"
+	push := func() error {
+		_, err := Push(t.Context(), next, takeOf(t, synthFiles(2)), PushOptions{Options: o})
+		return err
+	}
+	for what, c := range map[string]struct {
+		when func(*http.Request) bool
+		do   func() error
+		says string
+	}{
+		"open":     {always, func() error { _, err := Open(t.Context(), ref, o); return err }, "stalled: no answer for 50ms"},
+		"resolve":  {always, func() error { _, err := Resolve(t.Context(), ref, o); return err }, "stalled: no answer for 50ms"},
+		"tags":     {always, func() error { _, err := Tags(t.Context(), ref, o); return err }, "stalled: no answer for 50ms"},
+		"blob":     {puts("upload"), push, "stalled: no answer for 50ms"},
+		"manifest": {puts("manifest"), push, "stalled: no answer for 60ms"},
+	} {
+		asked := silent(c.when)
+		began := time.Now()
+		err := c.do()
+		if !errors.Is(err, errStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "after 2 tries; "+ref.host()+" takes connections and is silent") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if n := asked.Load(); n != maxStalled {
+			t.Errorf("%s: asked %d times", what, n)
+		}
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("%s: took %s", what, took)
+		}
+	}
+}
+
+// How long an answer is waited for goes with what the registry has to do for it.
+func TestAnswerWithin(t *testing.T) {
+	t.Parallel()
+	r := &registryPlace{stall: stallTimeout, answer: answerTimeout}
+	for _, c := range []struct {
+		size, rate int64
+		want       time.Duration
+	}{
+		{1000, storeRate, time.Minute},
+		{400 << 20, storeRate, time.Minute + 100*time.Second},
+		{40 << 30, storeRate, answerTimeout},
+		{60 << 10, lookRate, 2 * time.Minute}, // a shard of 400 layers
+		{1 << 20, lookRate, answerTimeout},
+	} {
+		if got := r.answerWithin(c.size, c.rate); got != c.want {
+			t.Errorf("%d bytes: %s, want %s", c.size, got, c.want)
+		}
+	}
+}

@@ -45,7 +45,7 @@ func (r registryTarget) put(ctx context.Context, l layer, open opener) (sent int
 func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64, error) {
 	ctx, dog, cancel := newWatchdog(ctx, r.stall)
 	body := &uploadBody{
-		dog: dog, answer: r.answer,
+		dog: dog, answer: r.answerWithin(l.Size, storeRate),
 		pace: func(n int) error { return r.pace.wait(ctx, n) },
 		most: r.pace.chunk,
 		open: func() (io.ReadCloser, error) { return open(ctx, l.Blob) },
@@ -168,7 +168,7 @@ func (r registryTarget) putManifest(ctx context.Context, d descriptor, data []by
 	return r.retry(ctx, func(ctx context.Context) error {
 		ctx, dog, cancel := newWatchdog(ctx, r.stall)
 		defer cancel()
-		dog.allow(r.answer) // some registries look for each layer
+		dog.allow(r.answerWithin(d.Size, lookRate))
 		return stalled(ctx, r.repo.Manifests().PushReference(ctx, d.oci(), bytes.NewReader(data), reference))
 	})
 }
