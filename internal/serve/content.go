@@ -105,7 +105,7 @@ func (ex *exchange) body(c content, status int, part section) {
 		ex.send(c, status, f.Seeker, part)
 		return
 	}
-	ex.pass(c, status, &paced{r: f, slow: ex.s.slow}, part)
+	ex.pass(c, status, &paced{r: f, slow: ex.s.o.Slow}, part)
 }
 
 func (ex *exchange) header(status int) {

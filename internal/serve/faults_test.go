@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type faulty struct {
 	state    string
 	files    map[string][]byte // by target
 	fallback *mirror.Fallback
+	full     *atomic.Bool // the store's disk
 	store    *store.Store
 	server   *Server
 	base     string
@@ -35,10 +37,10 @@ const faultRepo = "site/mirror"
 
 func newFaulty(t *testing.T) *faulty {
 	t.Helper()
-	f := &faulty{t: t, registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{}), state: t.TempDir(), files: map[string][]byte{}}
+	f := &faulty{t: t, registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{}), state: t.TempDir(), full: &atomic.Bool{}, files: map[string][]byte{}}
 	debs := map[string][]byte{}
 	for _, name := range []string{"held-small", "small"} {
-		debs["docker/pool/p/"+name+"_1_amd64.deb"] = bytesOf(name, 20_000)
+		debs["docker/pool/p/"+name+"_1_amd64.deb"] = bytesOf(name, sizeOfSmall)
 	}
 	for _, name := range []string{"held-large", "large"} {
 		debs["docker/pool/p/"+name+"_1_amd64.deb"] = bytesOf(name, 3<<20)
@@ -60,7 +62,7 @@ func newFaulty(t *testing.T) *faulty {
 // start runs the server; what its context ends with the test.
 func (f *faulty) start(o Options, bound int64) {
 	f.t.Helper()
-	kept, err := store.Open(filepath.Join(f.state, "store"), store.Options{MaxBytes: bound})
+	kept, err := store.Open(filepath.Join(f.state, "store"), store.Options{MaxBytes: bound, Write: fillable(f.full)})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -100,45 +102,6 @@ func (f *faulty) eventually(target string) {
 			f.t.Fatalf("%s: never served again", target)
 		case <-time.After(50 * time.Millisecond):
 		}
-	}
-}
-
-// Whatever the registry does: what is held is served, what is not gets a
-// prompt error with a body, nothing wrong is completed, and when it is over all is well.
-func TestRegistryFaults(t *testing.T) {
-	t.Parallel()
-	for name, broken := range map[string]testarchive.Broken{
-		"slow":        {Stall: 2 * time.Second},
-		"reset":       {Reset: true},
-		"500":         {Status: 500},
-		"429":         {Status: 429, RetryAfter: "1"},
-		"wrong bytes": {Flip: true},
-		"half":        {CutAfter: 10_000},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFaulty(t)
-			f.start(Options{}, 0)
-			const smallHeld, largeHeld = "/docker/pool/p/held-small_1_amd64.deb", "/docker/pool/p/held-large_1_amd64.deb"
-			for _, target := range []string{smallHeld, largeHeld, "/docker/dists/bookworm/Release"} {
-				f.eventually(target)
-			}
-			f.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return broken })
-			for _, target := range []string{smallHeld, largeHeld, "/docker/dists/bookworm/Release"} {
-				if !f.get(target) {
-					t.Errorf("%s: held and not served", target)
-				}
-			}
-			for _, target := range []string{"/docker/pool/p/small_1_amd64.deb", "/docker/pool/p/large_1_amd64.deb"} {
-				if f.get(target) && name != "half" && name != "slow" { // a cut is resumed, a pause ends
-					t.Errorf("%s: served out of nothing", target)
-				}
-			}
-			f.told(false)
-			f.registry.Fault(nil)
-			f.eventually("/docker/pool/p/small_1_amd64.deb")
-			f.eventually("/docker/pool/p/large_1_amd64.deb")
-		})
 	}
 }
 

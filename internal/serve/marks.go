@@ -30,9 +30,11 @@ const (
 // (law 8: it never decreases). With a directory it outlives the process, and
 // processes that share the directory share the marks. Safe for concurrent use.
 type marks struct {
-	dir string // "": in memory only
-	mu  sync.Mutex
-	at  markData
+	dir    string                                      // "": in memory only
+	create func(dir, pattern string) (*os.File, error) // os.CreateTemp
+
+	mu sync.Mutex
+	at markData
 }
 
 // markData is the state file.
@@ -47,8 +49,11 @@ type markData struct {
 // openMarks reads the state in dir, and tries that it can be written: better
 // told at the start than at the first snapshot that moves. Where it cannot (disk full, read-only)
 // but says what was served last, that can be served on: the error is only logged.
-func openMarks(dir string, log *slog.Logger) (*marks, error) {
-	m := &marks{dir: dir, at: emptyMarks()}
+func openMarks(dir string, log *slog.Logger, create func(dir, pattern string) (*os.File, error)) (*marks, error) {
+	m := &marks{dir: dir, create: create, at: emptyMarks()}
+	if create == nil {
+		m.create = os.CreateTemp
+	}
 	if dir == "" {
 		return m, nil
 	}
@@ -228,7 +233,7 @@ func (m *marks) write(at markData) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(m.dir, marksFile+".*")
+	f, err := m.create(m.dir, marksFile+".*")
 	if err != nil {
 		return err
 	}

@@ -8,20 +8,16 @@ import (
 	"time"
 )
 
-const (
-	// slowFor is how long a file may come from behind slower than slowestSource
-	// until its answer is broken off. The client asks again for the rest, and
-	// the store, which goes on fetching, has more of it then.
-	slowFor       = time.Minute
-	slowestSource = 2 << 10 // bytes a second
-)
+// slowestSource is the rate, in bytes a second, below which a file comes too slowly from behind.
+const slowestSource = 2 << 10
 
-// paced reads what is being fetched. What comes too slowly for slowFor ends in
+// paced reads what is being fetched. What comes too slowly for too long ends in
 // an error that wraps os.ErrDeadlineExceeded: a client must not be held for
-// hours. Only the time spent reading counts, not a slow client's.
+// hours. It asks again for the rest, and the store, which goes on fetching, has
+// more of it then. Only the time spent reading counts, not a slow client's.
 type paced struct {
 	r      io.Reader
-	slow   time.Duration
+	slow   time.Duration // Options.Slow
 	waited time.Duration
 	got    int64 // while waited
 }

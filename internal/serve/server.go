@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,7 +62,10 @@ type Options struct {
 	// be fetched, until it gets a 504 and may ask again, while the store goes on
 	// fetching; 0 means 15 s, half of what apt waits for.
 	Patience time.Duration
-	Now      func() time.Time // nil: time.Now
+	// Slow is how long a file may come from behind at less than 2 KiB a second
+	// until its answer is broken off, while the store goes on; 0 means 1 min.
+	Slow time.Duration
+	Now  func() time.Time // nil: time.Now
 	// Hot bounds the memory for small files asked for lately, in bytes; 0 means 4 MiB, less none.
 	Hot int64
 
@@ -87,6 +91,8 @@ type Options struct {
 	Store func() store.Stats
 	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for.
 	TrustedProxies []netip.Prefix
+
+	createState func(dir, pattern string) (*os.File, error) // nil: os.CreateTemp; tests fill disks with it
 }
 
 const (
@@ -94,6 +100,7 @@ const (
 	defaultGrace  = time.Hour
 
 	defaultPatience = 15 * time.Second
+	defaultSlow     = time.Minute
 )
 
 // Server is an http.Handler. Safe for concurrent use.
@@ -116,7 +123,6 @@ type server struct {
 	pages     *pages
 	buffers   sync.Pool // *[]byte of copyBuffer
 	hot       *hot
-	slow      time.Duration // slowFor; tests have less time
 	draining  atomic.Bool
 	following atomic.Bool
 	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended for a registry's slowness; 0: never
@@ -136,6 +142,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	o.Follow = cmp.Or(o.Follow, defaultFollow)
 	o.Grace = cmp.Or(o.Grace, defaultGrace)
 	o.Patience = cmp.Or(o.Patience, defaultPatience)
+	o.Slow = cmp.Or(o.Slow, defaultSlow)
 	s := &Server{server{o: o, log: o.Log, now: o.Now, basePath: base, metrics: newMetrics()}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -143,14 +150,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.slow = slowFor
 	s.hot = newHot(cmp.Or(o.Hot, defaultHot))
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if s.pages, err = newPages(); err != nil {
 		return nil, err
 	}
 	s.shelf = newShelf(o.Sources)
-	if s.marks, err = openMarks(o.StateDir, s.log); err != nil {
+	if s.marks, err = openMarks(o.StateDir, s.log, o.createState); err != nil {
 		return nil, err
 	}
 	if s.rules, err = openRules(o.Policy, o.PolicyLogOnly, s.log, s.metrics); err != nil {
