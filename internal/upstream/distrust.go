@@ -1,5 +1,11 @@
 package upstream
 
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
 // Elsewhere tells of a reader of Open that there are other URLs to have its file from.
 func (t *transfer) Elsewhere() bool { return len(t.u.places) > 1 }
 
@@ -34,17 +40,27 @@ type wrongFile struct {
 	path  string
 }
 
-// order is that in which the places are asked.
+// order is that in which the places are asked: last those that gave wrong
+// bytes, before them those that could not be reached lately.
 func (u *Upstream) order() []int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	order := make([]int, 0, len(u.places))
-	for _, bad := range []bool{false, true} {
-		for i := range u.places {
-			if u.distrusted[i] == bad {
-				order = append(order, i)
-			}
+	now := time.Now().UnixNano()
+	rank := func(i int) int {
+		s, ok := u.places[i].(*site)
+		switch {
+		case u.distrusted[i]:
+			return 2
+		case ok && now < s.down.Load():
+			return 1
 		}
+		return 0
 	}
+	order := make([]int, len(u.places))
+	ranks := make([]int, len(u.places))
+	for i := range order {
+		order[i], ranks[i] = i, rank(i)
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(ranks[a], ranks[b]) })
 	return order
 }

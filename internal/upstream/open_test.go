@@ -111,6 +111,7 @@ func TestDownPlace(t *testing.T) {
 	first := newScript(t, nil, slices.Repeat([]http.HandlerFunc{reset}, 50)...)
 	second := newScript(t, map[string]string{"/f": "f"})
 	u, p := open(t, Options{URLs: []string{first.URL, second.URL}})
+	u.downFor = 0
 	for range 3 {
 		if got, err := read(u, "f", 1); err != nil || got != "f" {
 			t.Fatalf("%q, %v", got, err)

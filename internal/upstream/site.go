@@ -17,9 +17,9 @@ import (
 // site is a place on a web server.
 type site struct {
 	c     *client
-	base  url.URL     // without credentials and final slash
-	query string      // of Fetch
-	down  atomic.Bool // could not be reached lately
+	base  url.URL      // without credentials and final slash
+	query string       // of Fetch
+	down  atomic.Int64 // could not be reached lately: until when it is asked last, Unix time in nanoseconds
 }
 
 func (s *site) String() string { return s.base.String() }
@@ -52,7 +52,13 @@ func escape(p string) string {
 func (s *site) begin(ctx context.Context, path string, from resume) (*answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watch{cancel: cancel, limit: s.c.stall}
-	w.timer = time.AfterFunc(w.limit, func() { cancel(fmt.Errorf("%w: no byte for %s", errStalled, w.limit)) })
+	w.timer = time.AfterFunc(w.limit, func() {
+		what := "answer"
+		if w.answered.Load() {
+			what = "byte"
+		}
+		cancel(fmt.Errorf("%w: no %s for %s", errStalled, what, w.limit))
+	})
 	a, err := s.request(ctx, path, from, w)
 	w.timer.Stop()
 	if err != nil {
@@ -99,6 +105,7 @@ func (s *site) request(ctx context.Context, path string, from resume, w *watch) 
 		resp.Body.Close()
 		return nil, err
 	}
+	w.answered.Store(true)
 	a.body = &watched{w, ctx, resp.Body}
 	return a, nil
 }
@@ -224,9 +231,10 @@ func retryAfter(h http.Header) time.Duration {
 
 // watch ends a request when the server is silent for too long.
 type watch struct {
-	timer  *time.Timer
-	limit  time.Duration
-	cancel context.CancelCauseFunc
+	timer    *time.Timer
+	limit    time.Duration
+	cancel   context.CancelCauseFunc
+	answered atomic.Bool // it is bytes that are waited for
 }
 
 // watched is a body under watch. The time that passes between two Reads is the

@@ -20,6 +20,7 @@ type transfer struct {
 	first    *answer // the first answer of this place: others must be of the same file
 	off      int64   // given to the caller so far
 	failures int     // since the last progress
+	silent   int     // those of them that ended in silence
 	mark     int64   // off when failures was last 0
 	err      error   // how it ended
 }
@@ -110,14 +111,17 @@ func (t *transfer) again(cause error) error {
 		return err
 	}
 	if t.off-t.mark >= progress {
-		t.failures, t.mark = 0, t.off
+		t.failures, t.silent, t.mark = 0, 0, t.off
 	}
 	var passing *transient
 	if !errors.As(cause, &passing) {
 		return t.failed(cause)
 	}
 	t.failures++
-	if t.failures > t.u.retries || t.isDown() {
+	if errors.Is(cause, errStalled) {
+		t.silent++
+	}
+	if t.failures > t.u.retries || t.silent >= t.u.maxSilent() || t.isDown() {
 		t.setDown(true)
 		if t.failures > 1 {
 			cause = fmt.Errorf("%w (%d attempts)", cause, t.failures)
@@ -134,17 +138,31 @@ func (t *transfer) failed(cause error) error {
 	return fmt.Errorf("%s: %w", t.u.describe(t.at, t.path), cause)
 }
 
-// A place that could not be reached in all attempts gets one from then on,
-// until it answers again: with hundreds of files nobody wants to wait for each. Only where there is another place.
+// A place that could not be reached in all attempts gets one from then on, and
+// is asked after the others for a while, until it answers again: with hundreds of files nobody
+// wants to wait for each. Only where there is another place.
 func (t *transfer) isDown() bool {
 	s, ok := t.u.places[t.at].(*site)
-	return ok && len(t.u.places) > 1 && s.down.Load()
+	return ok && len(t.u.places) > 1 && s.down.Load() != 0
 }
 
 func (t *transfer) setDown(down bool) {
-	if s, ok := t.u.places[t.at].(*site); ok {
-		s.down.Store(down)
+	s, ok := t.u.places[t.at].(*site)
+	switch {
+	case !ok:
+	case down:
+		s.down.Store(time.Now().Add(t.u.downFor).UnixNano())
+	default:
+		s.down.Store(0)
 	}
+}
+
+// maxSilent is how many attempts at one place may end in silence.
+func (u *Upstream) maxSilent() int {
+	if len(u.places) > 1 {
+		return maxSilentElsewhere
+	}
+	return maxSilent
 }
 
 // Read implements io.Reader. io.EOF means that the transfer was complete.
@@ -213,7 +231,7 @@ func (t *transfer) resume(cause error) error {
 			return joined(errs)
 		}
 		t.u.log("%v; going on at %s", err, t.u.places[t.at+1])
-		t.at, t.first, t.failures, t.mark = t.at+1, nil, 0, t.off
+		t.at, t.first, t.failures, t.silent, t.mark = t.at+1, nil, 0, 0, t.off
 		if cause = t.attempt(); cause == nil {
 			return nil
 		}

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -313,15 +314,71 @@ func TestStall(t *testing.T) {
 // TestStalledForEver holds that the end says so.
 func TestStalledForEver(t *testing.T) {
 	inBubble(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, func(t *testing.T, o Options) {
-		o.Stall, o.Retries = time.Minute, 2
+		o.Stall = time.Minute
+		start := time.Now()
 		u, err := New(o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = read(u, "f", 1)
-		if want := "http://archive.example.org/d/f: stalled: no byte for 1m0s (3 attempts); the server is silent"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		if want := "http://archive.example.org/d/f: stalled: no answer for 1m0s (3 attempts); the server is silent"; err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
+		if took, want := time.Since(start), 3*time.Minute+1500*time.Millisecond; took != want {
+			t.Errorf("took %s, want %s", took, want)
+		}
+	})
+}
+
+// TestSilentPlace holds that a silent URL is left for the next after a minute,
+// that other files do not wait for it, and that it is asked again later.
+func TestSilentPlace(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	silent := true
+	h := func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked = append(asked, r.URL.Path)
+		hang := silent && strings.HasPrefix(r.URL.Path, "/silent/")
+		mu.Unlock()
+		if hang {
+			<-r.Context().Done()
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(body))
+	}
+	inBubble(t, h, func(t *testing.T, o Options) {
+		o.URLs = []string{"http://archive.example.org/silent", "http://archive.example.org/good"}
+		u, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			wait, took time.Duration
+			asked      string
+		}{
+			{0, 2*StallAfter + 500*time.Millisecond, "[/silent/f /silent/f /good/f]"},
+			{0, 0, "[/good/f]"},
+			{0, 0, "[/good/f]"},
+			{downFor, StallAfter, "[/silent/f /good/f]"}, // one attempt
+			{downFor, 0, "[/silent/f]"},                  // it is well by then
+			{0, 0, "[/silent/f]"},
+		} {
+			time.Sleep(step.wait)
+			mu.Lock()
+			asked, silent = nil, step.took > 0
+			mu.Unlock()
+			start := time.Now()
+			if got, err := read(u, "f", int64(len(body))); err != nil || got != body {
+				t.Fatalf("%d bytes, %v", len(got), err)
+			}
+			mu.Lock()
+			if took := time.Since(start); took != step.took || fmt.Sprint(asked) != step.asked {
+				t.Errorf("took %s, want %s; asked %v, want %s", took, step.took, asked, step.asked)
+			}
+			mu.Unlock()
+		}
+		u.places[0].(*site).c.http.CloseIdleConnections()
 	})
 }
 

@@ -27,6 +27,12 @@ const (
 	StallAfter = 30 * time.Second
 	// Retries is how often a request is repeated if Options does not say.
 	Retries = 5
+	// maxSilent is how many attempts may end in silence, and maxSilentElsewhere where
+	// there is another URL: each costs StallAfter.
+	maxSilent          = 3
+	maxSilentElsewhere = 2
+	// downFor is how long a URL that could not be reached is asked after the others.
+	downFor = time.Minute
 	// MaxRetryAfter bounds what a server may ask for by Retry-After; it is asked again after that time.
 	MaxRetryAfter = 2 * time.Minute
 	// progress is how many bytes make a broken transfer count as a new one, so
@@ -58,6 +64,7 @@ type Upstream struct {
 	served  []served
 	retries int
 	stall   time.Duration
+	downFor time.Duration // tests are faster
 	sleep   func(context.Context, time.Duration) error
 	log     func(format string, args ...any)
 
@@ -116,7 +123,7 @@ func New(o Options) (*Upstream, error) {
 		return nil, errors.New("upstream without URL")
 	}
 	u := &Upstream{
-		retries: o.Retries, stall: o.Stall, sleep: o.Sleep, log: o.Log,
+		retries: o.Retries, stall: o.Stall, downFor: downFor, sleep: o.Sleep, log: o.Log,
 		served: make([]served, len(o.URLs)), byHash: map[byHashDir]byHashState{},
 	}
 	u.defaults()
