@@ -1,8 +1,10 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -142,6 +144,9 @@ func Select(ctx context.Context, e Extracting) (*resolve.Result, error) {
 		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Origin: "--extract"})
 	}
 	res, err := u.Resolve(req)
+	if errors.Is(err, resolve.ErrUnsatisfied) {
+		err = cmp.Or(c.lacks(ctx, e.Architecture, indices), err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -192,8 +197,8 @@ func (c *chain) archive(ctx context.Context, a snapshot.Archive, archs []string)
 			return nil, err
 		}
 		for _, ix := range found {
-			if plain, ok := p.release.File(plainName(ix.path)); ok && plain.Size == 0 {
-				continue // it names nothing: need not be fetched to know that
+			if c.namesNothing(ix) {
+				continue // need not be fetched to know that
 			}
 			if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" && !strings.HasPrefix(ix.path, "Sources") {
 				ixs = append(ixs, ix)
