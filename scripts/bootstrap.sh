@@ -10,6 +10,8 @@
 #   deploy_with_mirror  yes: do it
 #   MMOCI_REF           the snapshot (default: the OCI layout that this script lies in). One that is a file or
 #                       directory, on a stick perhaps, is copied to /var/lib/mmoci-mirror to be served from there
+#   MMOCI_KEEP          how many snapshots of its tag stay in there, the newest (default: 2)
+#   MMOCI_STORE_SIZE    how much is kept of one that is at a registry (default: 20G; the rest is fetched again)
 #   MMOCI_KEY           the site's public key, a file; or
 #   MMOCI_KEYRINGS      upstream's keys, PREFIX=FILE with blanks between them (Debian's are on every Debian host)
 #   MMOCI_MIRRORS       places to try before that of MMOCI_REF
@@ -111,8 +113,10 @@ oci:*:* | oci-archive:*:*) # a stick is gone tomorrow, and root's directories ar
 	tag=${ref%@*}
 	served=oci:/var/lib/mmoci-mirror:${tag##*:}
 	"$mmoci" copy "$ref" "$served" >/dev/null
+	"$mmoci" tag prune -q --keep-last "${MMOCI_KEEP:-2}" "$served" >/dev/null
 	;;
 oci:* | oci-archive:*) die "$ref has no tag to serve: give MMOCI_REF=$ref:TAG" ;;
+*) flags="$flags --store-size ${MMOCI_STORE_SIZE:-20G}" ;;
 esac
 put() { # FILE: standard input, if it differs; 1 if it does not. Kubelet and systemd overlook names with a first dot.
 	aside=$(dirname "$1")/.mmoci-tmp

@@ -2,13 +2,11 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -129,7 +127,7 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 	if err != nil {
 		return nil, trust, err
 	}
-	trust.Memory = a.memory(plan)
+	trust.Memory = a.memory()
 	sealed, err := mirror.OpenAnywhere(cmd.Context(), ref, mirrors, a.options(), a.log)
 	if err != nil {
 		return nil, trust, err
@@ -150,13 +148,13 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 }
 
 // memory is where the statements seen are remembered; nil where there is no place for it.
-func (a *app) memory(plan *config.Plan) *mirror.Memory {
-	dir, err := stateDir("", plan)
+func (a *app) memory() *mirror.Memory {
+	dir, err := memoryDir("statements")
 	if err != nil {
 		a.detail("statements seen are not remembered: %s", err)
 		return nil
 	}
-	return &mirror.Memory{Dir: filepath.Join(dir, "statements"), Log: a.detail}
+	return &mirror.Memory{Dir: dir, Log: a.detail}
 }
 
 func believed(s *snapshot.Snapshot) string {

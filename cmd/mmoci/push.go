@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -83,10 +82,8 @@ func (a *app) push() *cobra.Command {
 		if q.Signer, err = a.signer(plan, ""); err != nil {
 			return err
 		}
-		if q.State, err = stateDir("", plan); err != nil {
+		if q.State, err = memoryDir("pushed"); err != nil {
 			a.detail("that nothing changed will not be noticed early: %s", err)
-		} else {
-			q.State = filepath.Join(q.State, "pushed")
 		}
 		bar := a.progress()
 		q.Artifact.Progress = bar.event

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -147,30 +146,6 @@ func addresses(flags []string, plan *config.Plan) []string {
 		return plan.Serve.Listen
 	}
 	return []string{defaultListen}
-}
-
-// stateDir makes the state directory: asked for, configured, the system's, or the user's.
-func stateDir(flag string, plan *config.Plan) (string, error) {
-	dir := flag
-	if dir == "" && plan != nil {
-		dir = plan.Serve.State
-	}
-	if dir == "" {
-		dir = "/var/lib/mmoci"
-		if x := os.Getenv("XDG_STATE_HOME"); x != "" {
-			dir = filepath.Join(x, "mmoci")
-		} else if os.Getuid() != 0 {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				return "", fmt.Errorf("%w: no state directory: %w (--state DIR)", mirror.ErrUsage, err)
-			}
-			dir = filepath.Join(home, ".local/state/mmoci")
-		}
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("state directory: %w (--state DIR)", err)
-	}
-	return dir, nil
 }
 
 // keyrings are the public keys that the configuration names: the site's, for

@@ -144,6 +144,28 @@ check "bootstrap.sh under busybox: the static pod serves, apt knows localhost al
 manifest() { (cd "$E2E_TOP/artifacts/test" && STATIC_POD=$root/etc/kubernetes/manifests/mmoci.yaml GOFLAGS='' $GO test -count=1 -run TestStaticPod ./...); }
 check "its manifest decodes strictly with the types of Kubernetes, and is hardened" manifest
 
+# --- sticks for years: the host keeps the last snapshots, and root keeps out of the server's directory
+
+bounded() {
+	mkdir -p tiny/DEBIAN tiny-debs
+	for day in 1 2 3 4; do
+		printf 'Package: tiny\nVersion: %s\nArchitecture: all\nMaintainer: Site <site@example.org>\nDescription: of a test\n' $day >tiny/DEBIAN/control
+		rm -f tiny-debs/* && dpkg-deb --root-owner-group -b tiny tiny-debs >/dev/null
+		{ sign_part && printf 'archives:\n- {prefix: own, mode: curated, debs: ./tiny-debs}\n'; } >tiny.yaml
+		rm -rf "$root/media/tiny"
+		"$mmoci" push -q -f tiny.yaml --date 2026-01-0$day "oci:$root/media/tiny:own"
+		alone env deploy_with_mirror=yes MMOCI_KEY=/media/site.asc MMOCI_PACKAGES=tiny MMOCI_SERVE=pod MMOCI_IMAGE=registry.example.org/site/mmoci:v1 \
+			MMOCI_MANIFESTS=/manifests MMOCI_LISTEN=0.0.0.0:8001 MMOCI_REF=oci:/media/tiny:own sh /media/stick/mmoci/bootstrap.sh
+	done
+	alone mmoci tag list oci:/var/lib/mmoci-mirror | tee tags.txt
+	same "snapshots that stay" "own own-20260103 own-20260104" "$(sed -n 's/^\(own[^ ]*\).*/\1/p' tags.txt | sed 's/T.*//' | sort | tr '\n' ' ' | sed 's/ $//')"
+	same "tiny .debs in the layout" 2 "$(grep -rl '^!<arch>' "$root/var/lib/mmoci-mirror/blobs" | xargs -r -n 1 dpkg-deb -f 2>/dev/null | grep -c '^Package: tiny$')"
+	same "of root in the server's directory" "" "$(find "$root/var/lib/mmoci" -mindepth 1 -user 0)"
+	! [ -e "$root/var/lib/mmoci/statements" ]
+	ls "$root/var/lib/mmoci-host/statements" | grep .
+}
+check "four sticks: two snapshots stay, and what root remembers is not in the server's directory" bounded
+
 # --- the program from the mirror: a host without curl or wget has apt's helper
 
 by_mirror() {
