@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -54,28 +55,38 @@ func (b *builder) archive(fa *frozenArchive) error {
 	if !fa.Verbatim {
 		b.chooseSources(fa, picked)
 	}
-	for _, s := range b.suitesOf(fa) {
-		var suite snapshot.Suite
-		var err error
-		if fa.Verbatim {
-			suite, err = b.verbatim(fa, s)
-		} else {
-			suite, err = b.curated(fa, s, picked)
+	suites := b.suitesOf(fa)
+	built := make([]*builtSuite, len(suites))
+	if !fa.Verbatim { // compressing takes a while; the rest is listed meanwhile
+		for i, s := range suites {
+			built[i] = b.build(fa, s, picked)
 		}
-		if err != nil {
-			return fmt.Errorf("suite %s: %w", s.name, err)
+	}
+	err := b.poolFiles(fa, picked)
+	b.lockPackages(&lock, picked)
+	for i, s := range suites {
+		suite, e := b.suite(fa, s, built[i], picked)
+		if e != nil {
+			err = cmp.Or(err, fmt.Errorf("suite %s: %w", s.name, e))
+			continue
 		}
 		a.Suites = append(a.Suites, suite)
 		b.lockSuite(&lock, s)
 	}
-	slices.SortFunc(a.Suites, func(x, y snapshot.Suite) int { return strings.Compare(x.Name, y.Name) })
-	if err := b.poolFiles(fa, picked); err != nil {
+	if err != nil {
 		return err
 	}
-	b.lockPackages(&lock, picked)
+	slices.SortFunc(a.Suites, func(x, y snapshot.Suite) int { return strings.Compare(x.Name, y.Name) })
 	b.archives = append(b.archives, a)
 	b.lock.Archives = append(b.lock.Archives, lock)
 	return nil
+}
+
+func (b *builder) suite(fa *frozenArchive, s *frozenSuite, built *builtSuite, picked []resolve.Chosen) (snapshot.Suite, error) {
+	if fa.Verbatim {
+		return b.verbatim(fa, s)
+	}
+	return b.curated(fa, s, built, picked)
 }
 
 // suitesOf gives an archive of own .debs its one suite, which no upstream has.
@@ -149,14 +160,35 @@ func (b *builder) verbatimPool(fa *frozenArchive, ix *frozenIndex) error {
 	return nil
 }
 
-// curated adds a suite of chosen packages: indices rebuilt from upstream's
-// stanzas and signed by the site, upstream's own as provenance.
-func (b *builder) curated(fa *frozenArchive, s *frozenSuite, picked []resolve.Chosen) (snapshot.Suite, error) {
+// builtSuite is what [archive.Build] makes, some time.
+type builtSuite struct {
+	files   []archive.BuiltFile
+	release []byte
+	err     error
+	done    chan struct{} // closed when the others are there
+}
+
+// build begins to build a curated suite: indices of upstream's stanzas.
+func (b *builder) build(fa *frozenArchive, s *frozenSuite, picked []resolve.Chosen) *builtSuite {
+	out := &builtSuite{done: make(chan struct{})}
+	in, err := b.curatedInput(fa, s, picked)
+	if err != nil {
+		out.err = err
+		close(out.done)
+		return out
+	}
+	go func() {
+		defer close(out.done)
+		out.files, out.release, out.err = archive.Build(in)
+	}()
+	return out
+}
+
+func (b *builder) curatedInput(fa *frozenArchive, s *frozenSuite, picked []resolve.Chosen) (archive.Curated, error) {
 	pkgs := make([]*resolve.Package, len(picked))
 	for i := range picked {
 		pkgs[i] = picked[i].Package
 	}
-	base := s.base(fa.Prefix)
 	in := archive.Curated{
 		Upstream: s.release, Prefix: fa.Prefix, Suite: s.name, Date: b.date, Flat: isFlat(s.name),
 		Components: curatedComponents(fa), Architectures: curatedArchitectures(fa),
@@ -170,18 +202,25 @@ func (b *builder) curated(fa *frozenArchive, s *frozenSuite, picked []resolve.Ch
 		renamed := *s.release
 		renamed.Codename = fa.Codename
 		if err := renamed.CheckSuite(s.name); err != nil {
-			return snapshot.Suite{}, fmt.Errorf("%w: codename: %s: apt finds neither it nor the Suite %s under dists/%s", ErrUsage, fa.Codename, s.release.Suite, s.name)
+			return in, fmt.Errorf("%w: codename: %s: apt finds neither it nor the Suite %s under dists/%s", ErrUsage, fa.Codename, s.release.Suite, s.name)
 		}
 		in.Upstream = &renamed
 	}
-	files, release, err := archive.Build(in)
-	if err != nil {
-		return snapshot.Suite{}, err
+	return in, nil
+}
+
+// curated adds a suite of chosen packages: what was built of it, signed by the
+// site, and upstream's own as provenance.
+func (b *builder) curated(fa *frozenArchive, s *frozenSuite, built *builtSuite, picked []resolve.Chosen) (snapshot.Suite, error) {
+	<-built.done
+	if built.err != nil {
+		return snapshot.Suite{}, built.err
 	}
-	for _, f := range files {
+	base := s.base(fa.Prefix)
+	for _, f := range built.files {
 		b.keep(base+f.Path, f.Data)
 	}
-	signed, err := b.sign(release)
+	signed, err := b.sign(built.release)
 	if err != nil {
 		return snapshot.Suite{}, err
 	}
@@ -281,8 +320,7 @@ func (b *builder) pool(fa *frozenArchive, f archive.PackageFile) error {
 // opener opens a pool file. It does not hold f, which is a view of an index that need not stay.
 func (b *builder) opener(fa *frozenArchive, f archive.PackageFile, served string) func(context.Context) (io.ReadCloser, error) {
 	if fa.Debs != "" {
-		i := slices.IndexFunc(fa.site, func(sf siteFile) bool { return sf.SHA256 == f.SHA256 })
-		return openLocal(fa.site[i].file)
+		return openLocal(fa.siteNames.files[f.SHA256])
 	}
 	size := f.Size
 	return func(ctx context.Context) (io.ReadCloser, error) {

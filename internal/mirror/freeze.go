@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -77,10 +78,12 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	}
 	chosen, b.chosen = nil, nil // of a whole release more than all the rest, and the lock comes next
 	in := snapshot.Frozen{
-		Date: date, Encoder: archive.EncoderGeneration, Archives: b.archives, Files: b.rows,
-		Lock: b.lock.Encode(), Small: b.small, Blobs: b.origins, Signer: f.Signer,
+		Date: date, Encoder: archive.EncoderGeneration, Archives: b.archives,
+		Small: b.small, Blobs: b.origins, Signer: f.Signer,
 	}
-	b.lock = nil
+	if in.Table, in.Lock, err = b.tableAndLock(); err != nil {
+		return nil, err
+	}
 	if f.Plan.ValidFor > 0 {
 		in.ValidUntil = date.Add(f.Plan.ValidFor)
 	}
@@ -89,6 +92,16 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	}
 	out.Dropped, out.Notes = b.dropped, b.notes
 	return out, nil
+}
+
+// tableAndLock encodes what was collected, side by side, and lets go of it.
+func (b *builder) tableAndLock() (table *snapshot.Table, lock []byte, err error) {
+	var wg sync.WaitGroup
+	wg.Go(func() { lock = b.lock.Encode() })
+	table, err = snapshot.NewTable(b.rows)
+	wg.Wait()
+	b.rows, b.lock = nil, nil
+	return table, lock, err
 }
 
 // lock is the lock of the snapshot.

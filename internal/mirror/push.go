@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"example.org/mmoci/internal/config"
@@ -158,13 +159,16 @@ func (p Pushing) holdKeys(ctx context.Context, old *snapshot.Snapshot, known map
 
 // write packs and pushes, or only packs.
 func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapshot) (*PushResult, error) {
-	res := &PushResult{Frozen: frozen, Date: frozen.Snapshot.Statement.Date, New: newFiles(frozen.Snapshot, old)}
-	res.Files, res.Bytes = sum(frozen.Snapshot.Table)
-	if err := p.affordable(res); err != nil {
+	res := &PushResult{Frozen: frozen, Date: frozen.Snapshot.Statement.Date}
+	var wg sync.WaitGroup
+	wg.Go(func() { res.New = newFiles(frozen.Snapshot, old) })
+	wg.Go(func() { res.Files, res.Bytes = sum(frozen.Snapshot.Table) })
+	packed, err := artifact.Pack(frozen.Snapshot)
+	wg.Wait()
+	if err != nil {
 		return nil, err
 	}
-	packed, err := artifact.Pack(frozen.Snapshot)
-	if err != nil {
+	if err := p.affordable(res); err != nil {
 		return nil, err
 	}
 	res.Shards, res.RootSize = packed.Shards(), packed.Size()

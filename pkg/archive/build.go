@@ -12,17 +12,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/deb"
-	"github.com/klauspost/compress/gzip"
 )
-
-// EncoderGeneration numbers which encoder and level made the compressed
-// indices of curated archives. It rises whenever their bytes would change.
-//
-//	1: klauspost/compress v1.20.3, gzip, level 6
-const EncoderGeneration = 1
-
-// encoderLevel belongs to EncoderGeneration.
-const encoderLevel = 6
 
 // Curated is what the Release of a curated suite is built from.
 type Curated struct {
@@ -77,16 +67,13 @@ func Build(c Curated) (files []BuiltFile, release []byte, err error) {
 	}
 	var listed []ReleaseFile
 	for _, ca := range wanted {
-		plain, err := indexText(c.Stanzas[ca])
+		ix, err := packIndex(c.Stanzas[ca])
 		if err != nil {
 			return nil, nil, fmt.Errorf("index %s: %w", ca.Path(), err)
 		}
-		packed, err := compressIndex(plain)
-		if err != nil {
-			return nil, nil, fmt.Errorf("index %s: %w", ca.Path(), err)
-		}
-		files = append(files, BuiltFile{ca.Path() + ".gz", packed})
-		listed = append(listed, describe(ca.Path(), plain), describe(ca.Path()+".gz", packed))
+		plain, packed := ReleaseFile{Path: ca.Path(), Size: ix.size, SHA256: ix.sha256}, ca.Path()+".gz"
+		files = append(files, BuiltFile{packed, ix.packed})
+		listed = append(listed, plain, describe(packed, ix.packed))
 	}
 	return files, c.releaseText(listed), nil
 }
@@ -129,39 +116,6 @@ func (c Curated) indices() ([]ComponentArch, error) {
 	}
 	byPath := func(a, b ComponentArch) int { return cmp.Compare(a.Path(), b.Path()) }
 	return slices.SortedFunc(maps.Keys(wanted), byPath), nil
-}
-
-// indexText writes stanzas one after another, an empty line after each.
-func indexText(stanzas []deb.Stanza) ([]byte, error) {
-	size := 0
-	for _, s := range stanzas {
-		size += len(s) + 2 // what Append adds at most
-	}
-	b := make([]byte, 0, size)
-	for _, s := range stanzas {
-		if len(s) == 0 || bytes.HasPrefix(s, []byte("\n")) || bytes.Contains(s, []byte("\n\n")) {
-			return nil, fmt.Errorf("stanza %.60q: empty, or more than one", s)
-		}
-		b = s.Append(b)
-	}
-	return b, nil
-}
-
-// compressIndex is what EncoderGeneration is the number of. The header carries
-// no name, no time and "unknown" for the system.
-func compressIndex(plain []byte) ([]byte, error) {
-	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, encoderLevel)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := z.Write(plain); err != nil {
-		return nil, err
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
 }
 
 func describe(path string, data []byte) ReleaseFile {
