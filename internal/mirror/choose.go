@@ -89,6 +89,9 @@ func question(f Freezing, fas []*frozenArchive) (*resolve.Request, error) {
 	if !curated {
 		return nil, nil
 	}
+	if len(req.Architectures) == 0 {
+		req.Architectures = []string{unnamed}
+	}
 	for _, q := range f.Add {
 		parsed, err := resolve.ParseQuery(q.Text)
 		if err != nil {
@@ -125,6 +128,10 @@ func unsatisfied(err error, u *resolve.Universe) error {
 	}
 	return err
 }
+
+// unnamed is the architecture whose index lists own .debs that are all for any:
+// apt asks for the index of its own.
+const unnamed = "amd64"
 
 // addArchitectures collects the architectures over all archives; the first
 // named one is native.
@@ -244,6 +251,7 @@ func joinStanzas(files []siteFile) []byte {
 // architecture, in the order of a curated index.
 func stanzasOf(fa *frozenArchive, suite string, chosen []*resolve.Package) map[archive.ComponentArch][]deb.Stanza {
 	out := map[archive.ComponentArch][]deb.Stanza{}
+	every := curatedArchitectures(fa)
 	for _, p := range chosen {
 		if p.Archive != fa.Prefix || p.Suite != suite {
 			continue
@@ -253,7 +261,7 @@ func stanzasOf(fa *frozenArchive, suite string, chosen []*resolve.Package) map[a
 		case isFlat(suite):
 			archs = []string{""}
 		case p.Architecture == "all":
-			archs = curatedArchitectures(fa)
+			archs = every
 		}
 		for _, a := range archs {
 			if a == "source" {
@@ -275,7 +283,7 @@ func curatedArchitectures(fa *frozenArchive) []string {
 		}
 	}
 	if len(out) == 0 {
-		out = []string{"amd64"}
+		out = []string{unnamed}
 	}
 	if fa.WithSources || len(fa.siteSources) > 0 {
 		out = append(out, "source")

@@ -65,8 +65,9 @@ func (fa *frozenArchive) addDeb(p string) error {
 	if err != nil {
 		return err
 	}
-	for _, was := range fa.site {
-		if was.Name != sf.Name || deb.Compare(was.Version, sf.Version) != 0 || was.Architecture != sf.Architecture {
+	for _, i := range fa.siteNames.of(sf.Name + " " + sf.Architecture) {
+		was := fa.site[i]
+		if deb.Compare(was.Version, sf.Version) != 0 {
 			continue
 		}
 		if was.digest == sf.digest {
@@ -75,8 +76,37 @@ func (fa *frozenArchive) addDeb(p string) error {
 		return fmt.Errorf("%w: %s %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
 			sf.Name, sf.Version, sf.Architecture, was.file, was.digest, sf.file, sf.digest)
 	}
+	fa.siteNames.add(sf.Name+" "+sf.Architecture, len(fa.site))
+	fa.siteNames.addFile(sf)
 	fa.site = append(fa.site, sf)
 	return nil
+}
+
+// siteNames finds what was read already of a `debs:` archive: a site may have
+// tens of thousands of its own. The zero value is empty.
+type siteNames struct {
+	named  map[string][]int  // "NAME ARCHITECTURE" of .debs and "NAME" of sources, to where they stand as they are read
+	files  map[string]string // SHA256 to the file on disk
+	looked int               // how many were looked at to tell whether another is there, for tests
+}
+
+func (n *siteNames) of(name string) []int {
+	n.looked += len(n.named[name])
+	return n.named[name]
+}
+
+func (n *siteNames) add(name string, i int) {
+	if n.named == nil {
+		n.named = map[string][]int{}
+	}
+	n.named[name] = append(n.named[name], i)
+}
+
+func (n *siteNames) addFile(sf siteFile) {
+	if n.files == nil {
+		n.files = map[string]string{}
+	}
+	n.files[sf.SHA256] = sf.file
 }
 
 func readDeb(p string) (siteFile, error) {

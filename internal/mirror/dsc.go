@@ -38,7 +38,8 @@ func (fa *frozenArchive) addDsc(p string) error {
 	if err != nil {
 		return err
 	}
-	for _, was := range fa.siteSources {
+	for _, i := range fa.siteNames.of(src.name) {
+		was := fa.siteSources[i]
 		if compareSources(was, src) != 0 {
 			continue
 		}
@@ -48,6 +49,7 @@ func (fa *frozenArchive) addDsc(p string) error {
 		return fmt.Errorf("%w: source %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
 			src.name, src.version, was.files[0], was.rows[0].Digest, p, src.rows[0].Digest)
 	}
+	fa.siteNames.add(src.name, len(fa.siteSources))
 	fa.siteSources = append(fa.siteSources, src)
 	return nil
 }

@@ -26,6 +26,7 @@ type frozenArchive struct {
 	suites      []*frozenSuite
 	site        []siteFile                         // class site
 	siteSources []siteSource                       // likewise
+	siteNames   siteNames                          // of both
 	sources     map[string]map[string][]deb.Stanza // chosen ones, by suite and component
 	sums        *sums                              // of pool files without a SHA256
 }
