@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	"example.org/mmoci/pkg/artifact"
@@ -145,13 +146,13 @@ func (s *Source) ref(ctx context.Context, id string) (artifact.Reference, error)
 	if ref.Tag = id; !dateHex.MatchString(id) {
 		return ref, nil
 	}
-	tags, err := artifact.Tags(ctx, s.Ref, s.Options)
+	names, err := artifact.TagNames(ctx, s.Ref, s.Options)
 	if err != nil {
 		return ref, err
 	}
-	for _, t := range tags {
-		if len(t.Name) > len(id) && t.Name[len(t.Name)-len(id)-1:] == "-"+id {
-			ref.Tag = t.Name
+	for _, name := range names {
+		if strings.HasSuffix(name, "-"+id) && len(name) > len(id)+1 {
+			ref.Tag = name
 			return ref, nil
 		}
 	}
@@ -160,14 +161,14 @@ func (s *Source) ref(ctx context.Context, id string) (artifact.Reference, error)
 
 // IDs lists the snapshots of the place by their immutable tags' DATE-HEX12, newest first.
 func (s *Source) IDs(ctx context.Context) ([]string, error) {
-	tags, err := artifact.Tags(ctx, s.Ref, s.Options)
+	names, err := artifact.TagNames(ctx, s.Ref, s.Options)
 	if err != nil {
 		return nil, err
 	}
 	var ids []string
-	for _, t := range tags {
-		if n := len(t.Name) - len("20060102T150405Z-0123456789ab"); n > 0 && dateHex.MatchString(t.Name[n:]) {
-			ids = append(ids, t.Name[n:])
+	for _, name := range names {
+		if n := len(name) - len("20060102T150405Z-0123456789ab"); n > 0 && dateHex.MatchString(name[n:]) {
+			ids = append(ids, name[n:])
 		}
 	}
 	slices.Sort(ids)

@@ -50,6 +50,31 @@ func tagDate(name string) time.Time {
 	return t
 }
 
+// TagNames lists the names of tags, sorted; what each names is not asked for, which of a registry is a question a tag.
+func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
+	p, err := openPlace(ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	if r, ok := p.(*registryPlace); ok {
+		names, err := r.tagNames(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("tags of %s: %w", ref.Name, err)
+		}
+		return names, nil
+	}
+	tags, err := p.tags(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tags of %s: %w", ref.Name, err)
+	}
+	var names []string
+	for _, t := range tags {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
 // Tags lists them, sorted by name. A tag that vanishes meanwhile is left out.
 func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 	p, err := openPlace(ref, &o)
