@@ -38,6 +38,7 @@ missing_packages() {
 		e2fsprogs mkfs.ext4
 		faketime faketime
 		gcc gcc
+		gpg gpg
 		gpgv gpgv
 		iproute2 ip
 		jq jq

@@ -286,6 +286,216 @@ alike() {
 }
 check "both answer alike, headers too" alike
 
+# --- an archive whose Release and stanzas list SHA512 alone
+
+# listed FILE..: the lines of a Release.
+listed() { for f; do printf ' %s %s %s\n' "$(sha512sum <"$f" | cut -d' ' -f1)" "$(wc -c <"$f")" "$f"; done; }
+
+sha512_upstream() {
+	mkdir -p -m 700 gpg
+	gpg="gpg --homedir $work/gpg --batch --passphrase= --pinentry-mode loopback"
+	$gpg --quick-generate-key 'Strong <strong@example.org>' rsa3072 sign never
+	$gpg --armor --export >strong.asc
+	mkdir -p "up/dists/strong/main/binary-$arch" up/pool/s
+	cp "debs/alpha_1.0_$arch.deb" "debs/large_1.0_$arch.deb" up/pool/s/
+	cd up
+	for f in pool/s/*.deb; do
+		dpkg-deb -f "$f"
+		printf 'Filename: %s\nSize: %s\nSHA512: %s\n\n' "$f" "$(wc -c <"$f")" "$(sha512sum <"$f" | cut -d' ' -f1)"
+	done >"dists/strong/main/binary-$arch/Packages"
+	xz -k "dists/strong/main/binary-$arch/Packages"
+	cd dists/strong
+	{
+		printf 'Origin: Strong\nSuite: strong\nCodename: strong\nDate: %s\n' "$(LC_ALL=C date -u -d "@$day" '+%a, %d %b %Y %H:%M:%S UTC')"
+		printf 'Architectures: %s\nComponents: main\nAcquire-By-Hash: yes\nSHA512:\n' "$arch"
+		listed main/binary-*/*
+	} >Release
+	$gpg --clearsign -o InRelease Release
+}
+
+sha512_alone() {
+	(sha512_upstream)
+	nginx_start strong "$work/up"
+	{
+		printf 'sign: {key: keys/site.asc}\ntrust: [keys/site.pub.asc]\narchives:\n'
+		for mode in curated verbatim; do
+			echo "- {prefix: $mode, mode: $mode, url: $nginx, suites: [strong], components: [main], architectures: [$arch], signed-by: strong.asc"
+			[ $mode = verbatim ] && echo "  }" || echo "  , packages: [alpha, large]}"
+		done
+	} >strong.yaml
+	"$mmoci" -q push -f strong.yaml "$registry/site/strong:noble"
+	serve_start strong-serve -f strong.yaml "$registry/site/strong:noble"
+	id=$(curl -sf "$serve/readyz" | sed -n 's/^ready: .*: //p')
+	mkdir -p /etc/apt/keyrings
+	n=0
+	for at in "" "/snapshot/$id"; do
+		for p in curated curated-upstream verbatim; do
+			n=$((n + 1))
+			apt_own "strong$n"
+			curl -sf "$serve$at/setup/$p.sources" | sed "s,^Signed-By: /etc/apt/keyrings/.*,Signed-By: $work/strong.asc," >"strong$n/sources/strong.sources"
+			own apt-get -q update >update.txt 2>&1
+			updated update.txt
+			own apt-get -q -y --download-only install alpha large
+			for f in alpha large; do cmp "strong$n/archives/${f}_1.0_$arch.deb" "debs/${f}_1.0_$arch.deb"; done
+		done
+		for p in curated upstream/curated verbatim upstream/verbatim; do
+			curl -sf "$serve$at/$p/pool/s/alpha_1.0_$arch.deb" | cmp - "debs/alpha_1.0_$arch.deb"
+			curl -sf "$serve$at/$p/pool/s/" | grep -F "alpha_1.0_$arch.deb"
+		done
+	done
+	same "clients" $n 6
+	# What apt asked for by hash, it asked for by the stronger one.
+	grep -F "/upstream/curated/dists/strong/main/binary-$arch/by-hash/SHA512/" strong-serve.access | grep -F '"status":200'
+}
+check "an archive of SHA512 alone: apt takes it from /PREFIX, /upstream/PREFIX and /snapshot/ID" sha512_alone
+
+# --- the registry and the store's disk misbehave
+
+# tells METRIC TEXT: /readyz says the text, and the metric is above 0.
+tells() {
+	eventually sh -c "curl -sf '$serve/readyz' | grep -F '$2'"
+	curl -sf "$serve/metrics" | grep "^$1.* [1-9]"
+}
+
+# takes PKG..: apt of the current client gets them, the right bytes.
+takes() {
+	_dir=$(dirname "$apt_conf")/$(basename "$apt_conf" .conf)
+	rm -f "$_dir"/archives/*.deb
+	own apt-get -q -y -o Acquire::Retries=0 --download-only install "$@"
+	for p; do cmp "$_dir"/archives/"$p"_*.deb debs/"$p"_*.deb; done
+}
+
+# retried PKG: apt does not get it, is told why, and asks again.
+retried() {
+	rm -f "$2"/archives/*.deb
+	_asked=$(grep -c "/$1_" "$2.access" || :)
+	not own apt-get -q -y -o Acquire::Retries=1 --download-only install "$1" >retried.txt 2>&1
+	cat retried.txt
+	grep -E '^E: .* 50[0-9] ' retried.txt
+	[ $(($(grep -c "/$1_" "$2.access") - _asked)) -ge 2 ] || { echo "apt did not ask again"; return 1; }
+}
+
+# A registry of its own, over the same blobs, that can be stopped.
+faulty_registry() {
+	registry_start faulty registry "$work/blobs"
+	faulty=$pid
+}
+
+# disk NAME OPTIONS: a small disk as the state directory of the server NAME.
+disk() {
+	mkdir -p "$1.state"
+	mount -t tmpfs -o "$2" tmpfs "$work/$1.state"
+	echo "$work/$1.state" >>mounts
+}
+
+# serve_again NAME: the same at the same address.
+serve_again() {
+	_at=$serve
+	serve_start "$1" -f mmoci.yaml --listen "${serve#http://}" "$registry/site/mirror:noble"
+	serve=$_at
+}
+
+# named NAME: the server NAME has given everything that it fetched its final name.
+named() { eventually sh -c "[ -z \"\$(find '$work/$1.state/store/tmp' -type f)\" ]"; }
+
+slow() {
+	"$mmoci" -q copy "$registry/site/mirror:noble" oci:slow-layout:noble
+	: >slow-registry
+	start slow-registry.py "$E2E_TOP/scripts/e2e/slow-registry.py" slow-layout slow-registry
+	eventually grep -q : slow-registry.py.log
+	serve_start slow -f mmoci.yaml "$(cat slow-registry.py.log)/site/mirror:noble"
+	echo "$serve" >slow.url
+	client slow
+	update
+	takes alpha
+	echo 64 >slow-registry.pace
+	curl -s -o late.body -w '%{http_code} %{time_total}\n' "$serve/own/pool/main/large/large_1.0_$arch.deb" >late &
+	echo $! >>pids
+	for _ in 1 2 3; do
+		update
+		takes alpha
+	done
+	jq -s -e 'map(select(.path | test("/alpha_|InRelease"))) | map(.seconds) | max < 1' slow.access
+}
+check "a registry of 1 KiB a second: what is held comes at once" slow
+
+disk_full() {
+	faulty_registry
+	disk full size=1m
+	serve_start full -f mmoci.yaml "$registry/site/mirror:noble"
+	server=$pid
+	client full
+	update
+	takes alpha
+	named full
+	takes large
+	tells mmoci_store_refusing "takes no more"
+	# A server that starts on a full disk has what it had.
+	stop $server
+	head -c 2m /dev/zero >full.state/zeroes || :
+	serve_again full
+	update
+	takes alpha large charlie
+	stop $faulty
+	takes alpha
+}
+check "a full disk: what is held is served, also by a server that starts; the rest as long as the registry has it" disk_full
+
+disk_read_only() {
+	faulty_registry
+	disk readonly size=32m
+	serve_start readonly -f mmoci.yaml "$registry/site/mirror:noble"
+	server=$pid
+	client readonly
+	update
+	takes alpha
+	named readonly
+	mount -o remount,ro "$work/readonly.state"
+	takes alpha large
+	tells mmoci_store_refusing "takes no more"
+	stop $server
+	serve_again readonly
+	tells mmoci_store_read_only "could not be written at the start"
+	takes alpha large
+	stop $faulty
+	takes alpha
+}
+check "a disk that turns read-only: the same" disk_read_only
+
+damaged() {
+	faulty_registry
+	serve_start damaged -f mmoci.yaml "$registry/site/mirror:noble"
+	client damaged
+	update
+	takes alpha large
+	named damaged
+	for f in damaged.state/store/blobs/sha256/*/*; do chmod u+w "$f" && printf x | dd of="$f" bs=1 seek=100 conv=notrunc; done
+	takes alpha large
+	curl -sf "$serve/metrics" | grep '^mmoci_store_corrupt_total [1-9]'
+	rm -rf damaged.state/store
+	takes alpha large
+	named damaged
+	rm -rf damaged.state/store/blobs
+	stop $faulty
+	retried large damaged
+	tells mmoci_store_fetch_failing "could not be had"
+	tells mmoci_snapshot_follow_failing "cannot be followed now"
+}
+check "a store that is corrupted, then deleted: fetched anew, or apt asks again" damaged
+
+# The rest came too late, in its own words, while the checks above went on.
+late() {
+	eventually test -s late
+	cat late late.body
+	read -r code seconds <late
+	same status 504 "$code"
+	grep . late.body
+	[ "${seconds%.*}" -lt 20 ]
+	serve=$(cat slow.url)
+	tells mmoci_late_total "sent away"
+}
+check "and the rest of it is a 504 before apt is tired of waiting" late
+
 # --- the registry goes away
 
 away() {

@@ -3,7 +3,7 @@
 
 A registry that can only be read, of what is in an OCI layout, at a slow pace, so that there is time to kill who reads.
 Prints its address. LOG gets a line for each answer: path, first byte asked for, bytes sent; a pace in LOG.pace (seconds a
-64 KiB) is obeyed at once.
+64 KiB) is obeyed at once; one of 1 and more by the KiB: 64 is 1 KiB a second.
 """
 import http.server, json, os, re, sys, time
 
@@ -58,8 +58,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         sent = 0
         try:
             while self.command == "GET" and first + sent < len(data):
-                sent += self.wfile.write(data[first + sent : first + sent + 65536])
-                time.sleep(pace())
+                wait = pace()
+                size = 65536 if wait < 1 else 1024
+                sent += self.wfile.write(data[first + sent : first + sent + size])
+                time.sleep(wait * size / 65536)
         except OSError:
             self.close_connection = True
         log.write(f"{self.path} {first} {sent}\n")
