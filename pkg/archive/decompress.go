@@ -11,7 +11,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/mikelolasagasti/xz" // reads only, and a third faster than the one that writes, too
 	"github.com/ulikunitz/xz/lzma"
 )
 
@@ -57,11 +57,11 @@ func decompress(ending string, data []byte, limit int64) ([]byte, error) {
 		r, err = gzip.NewReader(bytes.NewReader(data))
 	case ".bz2":
 		r = bzip2.NewReader(bytes.NewReader(data))
-	case ".xz":
+	case ".xz": // most of a push without much new is this
 		if err := surveyXZ(data, limit); err != nil {
 			return nil, err
 		}
-		r, err = xz.ReaderConfig{DictCap: lzma.MinDictCap}.NewReader(bytes.NewReader(data))
+		r, err = xz.NewReader(bytes.NewReader(data), MaxDictionary)
 	case ".lzma":
 		r, err = lzma.ReaderConfig{DictCap: MaxDictionary}.NewReader(bytes.NewReader(data))
 	case ".zst":
