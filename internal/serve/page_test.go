@@ -88,6 +88,62 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// Upstream's view has its indices of its own and the pool files in common with
+// the archive, wherever these lie: a listing shows both, and nothing of the site's.
+func TestUpstreamListings(t *testing.T) {
+	t.Parallel()
+	m := newMemoryBlobs()
+	site := spec{date: day(1), prefix: "docker", debs: map[string][]byte{
+		"docker/dists/bookworm/pool/stable/amd64/docker-ce_1_amd64.deb": []byte("below dists"), // as Docker's own archive has it
+		"docker/dists/bookworm/main/binary-amd64/odd_1_amd64.deb":       []byte("beside an index"),
+		"docker/pool/p/plain_1_amd64.deb":                               []byte("below pool"),
+	}, files: map[string][]byte{"docker/dists/bookworm/site/only/Packages.xz": []byte("the site's")}}.take(t, m)
+	own := spec{date: day(1), prefix: "own", verbatim: true, debs: map[string][]byte{"own/pool/o/own_1_all.deb": []byte("own")}}.take(t, m)
+	second := newTag(own)
+	second.name = "registry.example.org/site/other:noble"
+	_, base := run(t, Options{Sources: []Source{newTag(site), second}}, false)
+	id := newHeld(site).name
+	name := regexp.MustCompile(`<td class="name"><a href="\./([^"]*)">`)
+	for dir, want := range map[string]string{
+		"docker/":                                  "dists/ pool/",
+		"docker/dists/bookworm/":                   "InRelease main/ pool/",
+		"docker/dists/bookworm/main/":              "binary-amd64/",
+		"docker/dists/bookworm/main/binary-amd64/": "Packages.gz odd_1_amd64.deb",
+		"docker/dists/bookworm/pool/stable/":       "amd64/",
+		"docker/dists/bookworm/pool/stable/amd64/": "docker-ce_1_amd64.deb",
+		"docker/pool/":                             "p/",
+		"docker/pool/p/":                           "plain_1_amd64.deb",
+		"own/dists/bookworm/":                      "Release main/",
+		"own/pool/o/":                              "own_1_all.deb",
+	} {
+		places := []string{"/upstream/"}
+		if strings.HasPrefix(dir, "docker/") {
+			places = append(places, "/snapshot/"+id+"/upstream/")
+		}
+		for _, place := range places {
+			a := request(t, base, "GET", place+dir)
+			var got []string
+			for _, found := range name.FindAllSubmatch(a.body, -1) {
+				got = append(got, string(found[1]))
+				if a := request(t, base, "GET", place+dir+string(found[1])); a.status != 200 {
+					t.Errorf("%s%s%s: listed, and %d", place, dir, found[1], a.status)
+				}
+			}
+			if strings.Join(got, " ") != want {
+				t.Errorf("%s%s: %q, want %q (%d)", place, dir, got, want, a.status)
+			}
+			if a := request(t, base, "GET", strings.TrimSuffix(place+dir, "/")); a.status != 301 {
+				t.Errorf("%s%s without its slash: %d", place, dir, a.status)
+			}
+		}
+	}
+	for _, none := range []string{"/upstream/docker/dists/bookworm/site/", "/upstream/docker/dists/bookworm/site", "/upstream/none/"} {
+		if a := request(t, base, "GET", none); a.status != 404 {
+			t.Errorf("%s: %d", none, a.status)
+		}
+	}
+}
+
 var hrefs = regexp.MustCompile(`(?:href|action)="([^"]*)"`)
 
 // Every link leads somewhere, also behind a proxy that puts the server below a path.
