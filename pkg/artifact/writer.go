@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -153,19 +154,48 @@ func (w *writer) writeShard(ctx context.Context, g *errgroup.Group, s *shard) er
 	}
 	t := &tally{}
 	t.pending.Store(1) // this loop's
-	for _, l := range s.sending() {
+	for batch := range slices.Chunk(s.sending(), w.batch()) {
 		if ctx.Err() != nil {
 			return nil // the group has the reason
 		}
-		t.pending.Add(1)
-		g.Go(func() error {
-			if err := w.blob(ctx, l, t); err != nil {
-				return err
-			}
-			return w.finishShard(ctx, s, t)
-		})
+		t.pending.Add(int32(len(batch)))
+		g.Go(func() error { return w.writeBatch(ctx, g, s, batch, t) })
 	}
 	return w.finishShard(ctx, s, t)
+}
+
+// batch is how many blobs one worker asks for: a file system answers in less time
+// than it takes to hand a blob to another worker.
+func (w *writer) batch() int {
+	if w.ref.Kind == Registry {
+		return 1
+	}
+	return 64
+}
+
+// writeBatch asks for blobs one after another. What is to be sent another worker sends, if one is free.
+func (w *writer) writeBatch(ctx context.Context, g *errgroup.Group, s *shard, batch []layer, t *tally) error {
+	for _, l := range batch {
+		there, err := w.there(ctx, l, t)
+		if err != nil {
+			return err
+		}
+		write := func() error {
+			if !there {
+				if err := w.send(ctx, l); err != nil {
+					return err
+				}
+			}
+			return w.finishShard(ctx, s, t)
+		}
+		if !there && len(batch) > 1 && g.TryGo(write) {
+			continue
+		}
+		if err := write(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hasShard tells whether a shard is known to be there with all its blobs:
@@ -242,27 +272,33 @@ func (w *writer) heal(ctx context.Context, below []layer) error {
 
 // blob sends a blob unless it is there.
 func (w *writer) blob(ctx context.Context, l layer, t *tally) error {
+	if there, err := w.there(ctx, l, t); there || err != nil {
+		return err
+	}
+	return w.send(ctx, l)
+}
+
+// there tells whether a blob need not be sent, and accounts for it then.
+func (w *writer) there(ctx context.Context, l layer, t *tally) (bool, error) {
 	if w.wasSent(l.Digest) {
-		return nil
+		return true, nil
 	}
 	mode := w.mode.Load()
-	if _, known := w.knownBlobs[l.Digest]; known && mode != askAll {
-		w.skip(l)
-		return nil
-	}
-	if mode != askNone {
-		there, err := w.t.has(ctx, l.descriptor)
-		if err != nil {
-			return err
+	_, there := w.knownBlobs[l.Digest]
+	if there = there && mode != askAll; !there && mode != askNone {
+		var err error
+		if there, err = w.t.has(ctx, l.descriptor); err != nil {
+			return false, err
 		}
 		t.asked.Add(1)
 		if there {
 			t.hits.Add(1)
-			w.skip(l)
-			return nil
 		}
 	}
-	return w.send(ctx, l)
+	if there {
+		w.skip(l)
+	}
+	return there, nil
 }
 
 func (w *writer) send(ctx context.Context, l layer) error {
