@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -37,12 +38,7 @@ func TestRecipes(t *testing.T) {
 			}
 		}
 	}
-	var cloud struct {
-		WriteFiles []struct{ Path, Content string } `yaml:"write_files"`
-	}
-	if err := yaml.Unmarshal(request(t, base, "GET", "/setup/cloud-init.yaml").body, &cloud); err != nil {
-		t.Fatal(err)
-	}
+	cloud := readCloudConfig(t, request(t, base, "GET", "/setup/cloud-init.yaml").body)
 	if len(cloud.WriteFiles) != 2 || cloud.WriteFiles[0].Path != "/etc/apt/sources.list.d/docker.sources" || cloud.WriteFiles[0].Content != sources {
 		t.Errorf("cloud-init writes %+v, want\n%s", cloud.WriteFiles, sources)
 	}
@@ -57,6 +53,50 @@ func TestRecipes(t *testing.T) {
 	if !strings.Contains(ansible, "url: \"http://site.example.org/setup/docker.sources\"") {
 		t.Errorf("ansible.yaml:\n%s", ansible)
 	}
+}
+
+// cloudConfig has those keys of cloud-init's configuration that the recipe
+// needs, with their types (module reference of its documentation: Bootcmd, Apt
+// Configure, Write Files, Package Update Upgrade Install). scripts/e2e asks cloud-init itself.
+type cloudConfig struct {
+	Bootcmd [][]string `yaml:"bootcmd"`
+	Apt     struct {
+		SourcesList string `yaml:"sources_list"`
+	} `yaml:"apt"`
+	WriteFiles []struct {
+		Path        string `yaml:"path"`
+		Permissions string `yaml:"permissions"`
+		Content     string `yaml:"content"`
+	} `yaml:"write_files"`
+	PackageUpdate bool `yaml:"package_update"`
+}
+
+// readCloudConfig takes no key that is not documented, nor one that is there twice.
+func readCloudConfig(t *testing.T, data []byte) cloudConfig {
+	t.Helper()
+	if !bytes.HasPrefix(data, []byte("#cloud-config\n")) {
+		t.Errorf("cloud-init does not know this for its own:\n%s", data)
+	}
+	var c cloudConfig
+	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&c); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range c.WriteFiles {
+		if f.Permissions != "0644" {
+			t.Errorf("%s: permissions %q", f.Path, f.Permissions)
+		}
+	}
+	// What is removed is removed before ours are written, and never again.
+	for _, words := range c.Bootcmd {
+		if len(words) < 4 || words[0] != "cloud-init-per" || words[1] != "instance" {
+			t.Errorf("bootcmd %q would be run at each start", words)
+		}
+	}
+	// A template without a source: apt.sources_list.
+	if len(c.Bootcmd) != 1 || strings.Contains(c.Apt.SourcesList, "deb") || !strings.HasPrefix(c.Apt.SourcesList, "#") || !c.PackageUpdate {
+		t.Errorf("%+v", c)
+	}
+	return c
 }
 
 func TestQuoting(t *testing.T) {

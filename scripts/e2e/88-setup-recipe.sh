@@ -42,6 +42,22 @@ parsed() {
 }
 check "cloud-init, autoinstall, Ansible and Dockerfile parse, and name this server" parsed
 
+# cloud-init's own schema. Its packages are unpacked and not installed: installed, it would configure this machine at its next start.
+cloud_init() {
+	debs=$E2E_CACHE/cloud-init
+	mkdir -p "$debs" cloud-init
+	needed=$(apt-get install -s --no-install-recommends cloud-init | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+	# shellcheck disable=SC2086 # a list of names
+	[ -z "$needed" ] || (cd "$debs" && apt-get -q download $needed)
+	for d in "$debs"/*.deb; do dpkg-deb -x "$d" cloud-init; done
+	valid() { PYTHONPATH=$work/cloud-init/usr/lib/python3/dist-packages python3 -m cloudinit.cmd.main schema --config-file "$1"; }
+	valid recipes/cloud-init.yaml
+	valid recipes/autoinstall.yaml
+	sed 's/permissions:/permission:/' recipes/cloud-init.yaml >wrong.yaml
+	not valid wrong.yaml
+}
+check "cloud-init finds its recipes valid, and another not" cloud_init
+
 # What MAAS would be told: a program of that name writes down its arguments.
 maas_told() {
 	mkdir -p path
