@@ -10,6 +10,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 var (
@@ -27,8 +28,8 @@ var (
 // the latency of a registry, few enough to be a polite client.
 const workers = 8
 
-// maxRelease bounds InRelease, Release and Release.gpg, as apt does (Acquire::MaxReleaseFileSize).
-const maxRelease = 10 << 20
+// maxRelease bounds InRelease, Release and Release.gpg: what a statement can name.
+const maxRelease = snapshot.MaxRelease
 
 // maxIndex bounds a decompressed index whose plain size is not listed. The
 // largest real one, Contents-source, is 816 MB; Packages are under 100 MB.

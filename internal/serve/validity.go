@@ -16,8 +16,8 @@ import (
 // is not there then is told the next time.
 const releaseWait = 2 * time.Second
 
-// maxRelease is apt's own limit of a Release file, in bytes.
-const maxRelease = 10_000_000
+// maxRelease is the limit of a Release file, in bytes.
+const maxRelease = snapshot.MaxRelease
 
 // validUntil reads how long upstream's Release of a suite is valid; zero: for
 // ever, or there is none of upstream's.

@@ -52,7 +52,7 @@ func hostileReleases() []Hostile {
 		{Name: "release-size-off-by-one", Why: "the listed size of the index is one more than it has", Want: Integrity, Stage: AtIndex, Names: "Packages",
 			Files: relisted(xzPath, func(d string, n int, p string) string { return fmt.Sprintf(" %s %d %s", d, n+1, p) })},
 		{Name: "release-huge-index", Why: "the plain index is said to have 1 TiB", Want: Refused, Stage: AtIndex, Names: "Packages",
-			Files: relisted("main/binary-amd64/Packages", func(d string, _ int, p string) string { return fmt.Sprintf(" %s %d %s", d, 1<<40, p) })},
+			Files: relisted("main/binary-amd64/Packages", func(d string, _ int, p string) string { return fmt.Sprintf(" %s %d %s", d, int64(1)<<40, p) })},
 		{Name: "release-plain-digest-lies", Why: "the plain index has another digest than is listed, the compressed one the right", Want: Integrity, Stage: AtIndex, Names: "Packages",
 			Files: relisted("main/binary-amd64/Packages", func(d string, n int, p string) string { return fmt.Sprintf(" %s %d %s", zero, n, p) })},
 	}

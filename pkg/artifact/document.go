@@ -35,8 +35,8 @@ const (
 	MaxLayers    = 400     // distinct digests of a core or shard
 	MaxStatement = 1 << 20
 	MaxTable     = 256 << 20
-	MaxLock      = 64 << 20
-	MaxRelease   = 10_000_000
+	MaxLock      = snapshot.MaxLock
+	MaxRelease   = snapshot.MaxRelease
 	maxConfig    = 1 << 10
 )
 
@@ -186,9 +186,6 @@ func parseCore(data []byte) (*manifest, error) {
 	}
 	if m.artifactType != "" || m.config.mediaType != typeConfig {
 		return nil, integrity("core: config of media type %q", m.config.mediaType)
-	}
-	if m.config.Size > maxConfig {
-		return nil, integrity("core: config of %d bytes, the limit is %d", m.config.Size, maxConfig)
 	}
 	if len(m.layers) < 3 {
 		return nil, integrity("core with %d layers, want statement, table, lock and signature files", len(m.layers))

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"context"
+	"math"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,7 +38,7 @@ func TestPace(t *testing.T) {
 		}
 	})
 	var none *pace
-	if none.chunk(77) != 77 || none.wait(t.Context(), 1<<40) != nil {
+	if none.chunk(77) != 77 || none.wait(t.Context(), math.MaxInt) != nil {
 		t.Error("no pace holds back")
 	}
 }

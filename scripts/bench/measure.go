@@ -44,7 +44,7 @@ func (c command) run(ctx context.Context) (cost, []byte, error) {
 		return took, nil, fmt.Errorf("%s: %w\n%s", strings.Join(c.args, " "), err, tail(stderr.Bytes()))
 	}
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		took.peak = u.Maxrss * 1024
+		took.peak = int64(u.Maxrss) * 1024
 	}
 	return took, stdout.Bytes(), nil
 }
