@@ -66,15 +66,36 @@ package() {
 	rm -rf "$root"
 }
 
+# terms PROGRAM: who holds the rights in it: ours, and Go's and the modules' that are linked into it, whose notices and
+# terms have to go where the program goes. The Apache licence is on every Debian host.
+terms() {
+	printf 'Copyright %s the authors of mmoci.\n\nLinked into it statically are Go and these modules; their notices and terms follow.\n\n' \
+		"$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y)"
+	"$GO" version -m "$1" | awk '$1 == "dep" { print "   ", $2, $3 }'
+	term "Go" "$("$GO" env GOROOT)"
+	"$GO" version -m "$1" | awk '$1 == "dep" { print $2 }' | while read -r module; do
+		term "$module" "$(GOFLAGS='' "$GO" list -m -f '{{.Dir}}' "$module")"
+	done
+}
+
+# term NAME DIR: the notices and terms in a directory.
+term() {
+	for f in "$2"/LICENSE "$2"/LICENSE.txt "$2"/NOTICE; do
+		[ -f "$f" ] || continue
+		printf '\n-- %s: %s\n\n' "$1" "${f##*/}"
+		tr -d '\r' <"$f" | awk '
+			/^ *Apache License$/ { print "Apache License, version 2.0: /usr/share/common-licenses/Apache-2.0"; apache = 1; next }
+			apache && /^-----/ { apache = 0 }
+			!apache || /^ *Copyright [0-9(]/'
+	done
+}
+
 # documents DIR: manual pages, completion, and what Debian asks of a package.
 documents() {
 	GOFLAGS='' CGO_ENABLED=0 "$GO" build -trimpath -buildvcs=false -ldflags "-X main.release=$VERSION" -o "$1/mmoci" ./cmd/mmoci # of the machine that builds
 	"$1/mmoci" man "$1"
 	"$1/mmoci" completion bash >"$1/completion"
-	{
-		printf 'mmoci is copyright of its authors. Linked into it statically are these Go modules, each\nunder the terms that stand in its source:\n\n'
-		"$GO" version -m "$1/mmoci" | awk '$1 == "dep" { print $2, $3 }'
-	} >"$1/copyright"
+	terms "$1/mmoci" >"$1/copyright"
 	printf 'mmoci (%s) unstable; urgency=medium\n\n  * Release.\n\n -- mmoci <mmoci@example.org>  %s\n' "$VERSION" \
 		"$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$1/changelog"
 }
