@@ -439,6 +439,10 @@ func TestSnapshotsPassedOver(t *testing.T) {
 		t.Errorf("listed %d times", n)
 	}
 
+	if list := string(request(t, base, "GET", "/snapshot/").body); strings.Count(list, "in force") != 1 || !strings.Contains(list, newHeld(sns[4]).name+"</a> in force") {
+		t.Errorf("list of snapshots:\n%s", list)
+	}
+
 	fresh := &known{tag: k.tag, ids: k.ids}
 	_, base = run(t, Options{Sources: []Source{fresh}, Follow: time.Hour}, false)
 	ask(base, only(3), 200)

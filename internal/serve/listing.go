@@ -121,6 +121,12 @@ func (ex *exchange) toDirectory(p string) {
 	ex.fail(http.StatusMovedPermanently, "a directory")
 }
 
+// listedID is a line of the list of snapshots.
+type listedID struct {
+	ID      string
+	InForce bool
+}
+
 // snapshotList lists the snapshots at hand, newest first.
 func (ex *exchange) snapshotList() {
 	ctx, cancel := ex.patient()
@@ -128,15 +134,18 @@ func (ex *exchange) snapshotList() {
 	data := struct {
 		shell
 		Base string
-		IDs  []string
+		IDs  []listedID
 	}{shell: ex.shell("snapshots"), Base: ex.base()}
-	for _, l := range ex.s.lanes {
+	for i, l := range ex.s.lanes {
 		ids, err := l.source.IDs(ctx)
 		if err != nil {
 			ex.broken(http.StatusBadGateway, "the registry does not tell now which there are", err)
 			return
 		}
-		data.IDs = append(data.IDs, ids[:min(len(ids), maxListed)]...)
+		now := ex.s.view.Load().current[i]
+		for _, id := range ids[:min(len(ids), maxListed)] {
+			data.IDs = append(data.IDs, listedID{id, now != nil && now.is(id)})
+		}
 	}
 	ex.html("snapshots", data)
 }
@@ -218,14 +227,27 @@ func (ex *exchange) before(v *view, i int) *held {
 		return nil
 	}
 	now := slices.IndexFunc(ids, v.current[i].is)
-	if now < 0 || now+1 >= len(ids) {
+	switch {
+	case now < 0:
+		return nil
+	case now+1 < len(ids):
+		now++
+	case now > 0 && dateOf(ids[now-1]) == dateOf(ids[now]):
+		now-- // of several of one date nobody knows which came first
+	default:
 		return nil
 	}
-	h, err := ex.s.openID(ctx, ids[now+1])
+	h, err := ex.s.openID(ctx, ids[now])
 	if err != nil {
 		return nil
 	}
 	return h
+}
+
+// dateOf is DATE of DATE-HEX12.
+func dateOf(id string) string {
+	date, _, _ := strings.Cut(id, "-")
+	return date
 }
 
 // css answers with the pages' style sheet.

@@ -120,8 +120,8 @@ func (ex *exchange) frontPage() {
 		return
 	}
 	defer leave()
-	if q := ex.r.URL.Query().Get("q"); q != "" && len(q) <= maxQuery {
-		ex.search(q)
+	if asked := ex.r.URL.Query(); asked.Has("q") && len(asked.Get("q")) <= maxQuery {
+		ex.search(asked.Get("q"))
 		return
 	}
 	data := struct {
@@ -129,7 +129,8 @@ func (ex *exchange) frontPage() {
 		References []reference
 		Policy     string
 		Troubles   []string
-	}{shell: ex.shell("archives"), Troubles: ex.s.troubles()}
+		Recipes    []string
+	}{shell: ex.shell("archives"), Troubles: ex.s.troubles(), Recipes: recipeNames}
 	v := ex.s.view.Load()
 	for i, l := range ex.s.lanes {
 		l.mu.Lock()
@@ -211,7 +212,7 @@ type found struct {
 	Size                  int64
 }
 
-// search lists the packages in force whose name contains q.
+// search lists the packages in force whose name contains q: all if that is "".
 func (ex *exchange) search(q string) {
 	data := struct {
 		shell
@@ -219,12 +220,13 @@ func (ex *exchange) search(q string) {
 		More bool
 	}{shell: ex.shell("search")}
 	data.Query = q
+	q = strings.ToLower(q) // as names of packages are
 	for _, h := range ex.s.view.Load().current {
 		if h == nil {
 			continue
 		}
 		for row := range h.Table.Rows() {
-			if !row.IsPackage() || !strings.Contains(row.Name, q) {
+			if !row.IsPackage() || !strings.Contains(strings.ToLower(row.Name), q) {
 				continue
 			}
 			if len(data.Rows) == maxFound {
@@ -234,6 +236,9 @@ func (ex *exchange) search(q string) {
 			f := found{Package: row.Package, Archive: row.Archive(), Href: link(data.Root, row.Path), Size: row.Size}
 			if d := ex.s.rules.now.Load().Decide(row.Package, f.Archive); !d.Allow {
 				f.Denied = "denied by rule " + d.Rule + ": " + d.Reason
+				if ex.s.rules.logOnly {
+					f.Denied = "not " + f.Denied + " (recorded only)"
+				}
 			}
 			data.Rows = append(data.Rows, f)
 		}

@@ -15,7 +15,11 @@ browse() {
 
 # A tag that moves from real packages to the same and more: hello and a base system.
 "$mmoci" copy "oci:$shared/layout:docker" oci:layout:demo >&2
-serve_start serve oci:layout:demo -f "$shared/site.yaml" --follow 1s
+cat >rules.yaml <<-'END'
+	rules:
+	- {name: no-old-libc, deny: "libc6*", version: "<< 3", reason: "use 3 or later"}
+END
+serve_start serve oci:layout:demo -f "$shared/site.yaml" --policy rules.yaml --follow 1s
 first=$(curl -sf "$serve/readyz")
 "$mmoci" copy "oci:$shared/layout:site" oci:layout:demo >&2
 eventually sh -c "[ \"\$(curl -sf '$serve/readyz')\" != '$first' ]"
@@ -43,6 +47,19 @@ search() {
 	same Package docker.io "$(dpkg-deb -f found.deb Package)"
 }
 check "a search finds a package and leads to its .deb" search
+
+setup() {
+	browse >setup.txt <<-END
+		open $serve/
+		follow nav a[href\$="setup"]
+		true document.getElementById("setup").getBoundingClientRect().bottom <= innerHeight
+		print [...document.querySelectorAll("h2#setup + p a")].map(a => a.href)
+	END
+	jq -r '.[]' setup.txt | tee links.txt
+	[ "$(wc -l <links.txt)" -gt 6 ]
+	while read -r u; do curl -sf "$u" -o text && [ -s text ]; done <links.txt
+}
+check "setup leads to what hosts are told" setup
 
 copied() {
 	browse >copied.txt <<-END
@@ -75,9 +92,9 @@ compare() {
 		open $serve/
 		follow nav a[href\$="changes"]
 		true document.querySelectorAll("tbody tr").length > 1
-		print [...document.querySelectorAll("tbody tr")].filter(r => r.cells[0].innerText == "hello").map(r => r.cells[3].innerText + ">" + r.cells[4].innerText)
+		print [...document.querySelectorAll("tbody tr")].filter(r => r.cells[0].innerText == "hello").map(r => r.cells[1].innerText + ">" + r.cells[2].innerText)
 	END
-	jq -e 'length == 1 and (.[0] | test("^>[0-9]"))' changes.txt
+	jq -e 'length == 1 and (.[0] | test("^–>[0-9]"))' changes.txt
 }
 check "compare shows what came since the snapshot before" compare
 
@@ -93,7 +110,18 @@ looked() {
 			open $serve/?q=lib
 			true document.documentElement.scrollWidth <= $2
 			shot $work/$1-search.png
+			true [...document.querySelectorAll("tr")].some(r => r.innerText.includes("libc6") && r.innerText.includes("denied by rule no-old-libc: use 3 or later"))
 			open $serve/mmoci/changes
+			true document.documentElement.scrollWidth <= $2
+			true document.querySelector("tbody tr").cells[2].getBoundingClientRect().right <= $2
+			shot $work/$1-changes.png
+			open $serve/snapshot/
+			true document.documentElement.scrollWidth <= $2
+			true document.querySelector("main ul").innerText.includes(" in force")
+			open $serve/?q=
+			true document.querySelectorAll("tbody tr").length > 50
+			true document.documentElement.scrollWidth <= $2
+			open $serve/upstream/debian/pool/
 			true document.documentElement.scrollWidth <= $2
 			open $serve/debian/pool/
 			true document.documentElement.scrollWidth <= $2
