@@ -27,66 +27,93 @@ type builder struct {
 	small    [][]byte
 	origins  *origins
 	lock     *config.Lock
+	lockText []byte
 	dropped  []string
 	notes    []string
 }
 
-// archive adds one archive.
-func (b *builder) archive(fa *frozenArchive) error {
-	a := snapshot.Archive{Prefix: fa.Prefix, Mode: snapshot.Curated, Class: snapshot.Upstream, Format: "deb"}
-	switch {
-	case fa.Verbatim:
-		a.Mode = snapshot.Verbatim
-	case fa.Debs != "":
-		a.Class = snapshot.Site
+// begunArchive is an archive whose curated suites are being built.
+type begunArchive struct {
+	*frozenArchive
+	picked []resolve.Chosen
+	suites []*frozenSuite
+	built  []*builtSuite // of suites; none if they are verbatim
+}
+
+// collect adds all archives. The indices of curated ones are compressed while pool files and lock are listed.
+func (b *builder) collect(fas []*frozenArchive) error {
+	var begun []*begunArchive
+	for _, fa := range fas {
+		begun = append(begun, b.begin(fa))
 	}
-	if fa.keyring != nil {
-		a.UpstreamKeys = fa.keyring.Fingerprints()
+	var err error
+	for _, x := range begun {
+		if e := b.poolFiles(x.frozenArchive, x.picked); e != nil {
+			err = cmp.Or(err, fmt.Errorf("archive %s: %w", x.Prefix, e))
+		}
+		b.lockArchive(x)
 	}
-	lock := config.LockArchive{Prefix: fa.Prefix, Mode: string(a.Mode), Class: string(a.Class), KeyURLs: fa.urlKeys}
-	var picked []resolve.Chosen
-	if !fa.Verbatim {
-		for _, c := range b.chosen.packages {
-			if c.Archive == fa.Prefix {
-				picked = append(picked, c)
-			}
+	b.lockText = b.lock.Encode()
+	for _, x := range begun { // whatever went wrong: they are being built
+		if e := b.finish(x); e != nil {
+			err = cmp.Or(err, fmt.Errorf("archive %s: %w", x.Prefix, e))
 		}
 	}
-	if !fa.Verbatim {
-		b.chooseSources(fa, picked)
+	return err
+}
+
+// begin picks what an archive is of, and begins to build its suites.
+func (b *builder) begin(fa *frozenArchive) *begunArchive {
+	x := &begunArchive{frozenArchive: fa, suites: b.suitesOf(fa)}
+	if fa.Verbatim {
+		return x
 	}
-	suites := b.suitesOf(fa)
-	built := make([]*builtSuite, len(suites))
-	if !fa.Verbatim { // compressing takes a while; the rest is listed meanwhile
-		for i, s := range suites {
-			built[i] = b.build(fa, s, picked)
+	for _, c := range b.chosen.packages {
+		if c.Archive == fa.Prefix {
+			x.picked = append(x.picked, c)
 		}
 	}
-	err := b.poolFiles(fa, picked)
-	b.lockPackages(&lock, picked)
-	for i, s := range suites {
-		suite, e := b.suite(fa, s, built[i], picked)
+	b.chooseSources(fa, x.picked)
+	for _, s := range x.suites {
+		x.built = append(x.built, b.build(fa, s, x.picked))
+	}
+	return x
+}
+
+// finish adds an archive with its suites.
+func (b *builder) finish(x *begunArchive) error {
+	mode, class := x.modeAndClass()
+	a := snapshot.Archive{Prefix: x.Prefix, Mode: mode, Class: class, Format: "deb"}
+	if x.keyring != nil {
+		a.UpstreamKeys = x.keyring.Fingerprints()
+	}
+	var err error
+	for i, s := range x.suites {
+		var suite snapshot.Suite
+		var e error
+		if x.Verbatim {
+			suite, e = b.verbatim(x.frozenArchive, s)
+		} else {
+			suite, e = b.curated(x.frozenArchive, s, x.built[i], x.picked)
+		}
 		if e != nil {
 			err = cmp.Or(err, fmt.Errorf("suite %s: %w", s.name, e))
-			continue
 		}
 		a.Suites = append(a.Suites, suite)
-		b.lockSuite(&lock, s)
-	}
-	if err != nil {
-		return err
 	}
 	slices.SortFunc(a.Suites, func(x, y snapshot.Suite) int { return strings.Compare(x.Name, y.Name) })
 	b.archives = append(b.archives, a)
-	b.lock.Archives = append(b.lock.Archives, lock)
-	return nil
+	return err
 }
 
-func (b *builder) suite(fa *frozenArchive, s *frozenSuite, built *builtSuite, picked []resolve.Chosen) (snapshot.Suite, error) {
-	if fa.Verbatim {
-		return b.verbatim(fa, s)
+func (fa *frozenArchive) modeAndClass() (snapshot.Mode, snapshot.Class) {
+	switch {
+	case fa.Verbatim:
+		return snapshot.Verbatim, snapshot.Upstream
+	case fa.Debs != "":
+		return snapshot.Curated, snapshot.Site
 	}
-	return b.curated(fa, s, built, picked)
+	return snapshot.Curated, snapshot.Upstream
 }
 
 // suitesOf gives an archive of own .debs its one suite, which no upstream has.
@@ -326,6 +353,16 @@ func (b *builder) opener(fa *frozenArchive, f archive.PackageFile, served string
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		return fa.up.Open(ctx, served[len(fa.Prefix)+1:], size)
 	}
+}
+
+func (b *builder) lockArchive(x *begunArchive) {
+	mode, class := x.modeAndClass()
+	l := config.LockArchive{Prefix: x.Prefix, Mode: string(mode), Class: string(class), KeyURLs: x.urlKeys}
+	for _, s := range x.suites {
+		b.lockSuite(&l, s)
+	}
+	b.lockPackages(&l, x.picked)
+	b.lock.Archives = append(b.lock.Archives, l)
 }
 
 func (b *builder) lockSuite(l *config.LockArchive, s *frozenSuite) {

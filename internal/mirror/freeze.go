@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -68,21 +67,16 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	}
 	out := &Frozen{Skipped: chosen.skipped, archives: fas, origins: newOrigins(f.Held)}
 	b := &builder{f: f, date: date, chosen: chosen, notes: chosen.notes, origins: out.origins, lock: &config.Lock{Date: date}}
-	for _, fa := range fas {
-		if err := b.archive(fa); err != nil {
-			return nil, fmt.Errorf("archive %s: %w", fa.Prefix, err)
-		}
+	if err := b.collect(fas); err != nil {
+		return nil, err
 	}
 	if err := b.carry(); err != nil {
 		return nil, err
 	}
-	chosen, b.chosen = nil, nil // of a whole release more than all the rest, and the lock comes next
+	chosen, b.chosen, b.lock = nil, nil, nil // of a whole release more than all the rest
 	in := snapshot.Frozen{
-		Date: date, Encoder: archive.EncoderGeneration, Archives: b.archives,
-		Small: b.small, Blobs: b.origins, Signer: f.Signer,
-	}
-	if in.Table, in.Lock, err = b.tableAndLock(); err != nil {
-		return nil, err
+		Date: date, Encoder: archive.EncoderGeneration, Archives: b.archives, Files: b.rows,
+		Lock: b.lockText, Small: b.small, Blobs: b.origins, Signer: f.Signer,
 	}
 	if f.Plan.ValidFor > 0 {
 		in.ValidUntil = date.Add(f.Plan.ValidFor)
@@ -92,16 +86,6 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	}
 	out.Dropped, out.Notes = b.dropped, b.notes
 	return out, nil
-}
-
-// tableAndLock encodes what was collected, side by side, and lets go of it.
-func (b *builder) tableAndLock() (table *snapshot.Table, lock []byte, err error) {
-	var wg sync.WaitGroup
-	wg.Go(func() { lock = b.lock.Encode() })
-	table, err = snapshot.NewTable(b.rows)
-	wg.Wait()
-	b.rows, b.lock = nil, nil
-	return table, lock, err
 }
 
 // lock is the lock of the snapshot.

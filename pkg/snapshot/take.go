@@ -17,7 +17,6 @@ type Frozen struct {
 	Encoder    int       // encoder generation, from 1
 	Archives   []Archive // in any order, as are suites and files in them
 	Files      []Row     // every file, signature files included
-	Table      *Table    // of Files, where it is made already; nil: Take makes it
 	Lock       []byte    // canonical
 	Small      [][]byte  // generated and already read files (Release, indices, provenance); found by their digest
 	Blobs      Blobs     // everything else; nil: nothing else
@@ -35,11 +34,9 @@ type Frozen struct {
 //
 // It opens nothing. f is not changed; its Lock and Small are kept and must not be changed any more.
 func Take(f Frozen) (*Snapshot, error) {
-	table, err := f.Table, error(nil)
-	if table == nil {
-		if table, err = NewTable(f.Files); err != nil {
-			return nil, err
-		}
+	table, err := NewTable(f.Files)
+	if err != nil {
+		return nil, err
 	}
 	st := Statement{
 		Date: f.Date, ValidUntil: f.ValidUntil, Encoder: f.Encoder,
