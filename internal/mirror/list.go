@@ -1,11 +1,14 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,8 +25,8 @@ type Listed struct {
 	Path         string `json:"path"`
 }
 
-// List lists the packages of a snapshot in order of path. It reads the table
-// and the lock, which are hints: what it prints is not proved.
+// List lists the packages of a snapshot in order of prefix, name, version and
+// architecture. It reads the table and the lock, which are hints: what it prints is not proved.
 func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 	lock, err := s.ReadLock(ctx)
 	if err != nil {
@@ -49,6 +52,9 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 		}
 		out = append(out, l)
 	}
+	slices.SortStableFunc(out, func(a, b Listed) int {
+		return cmp.Or(cmp.Compare(a.Prefix, b.Prefix), cmp.Compare(a.Name, b.Name), deb.Compare(a.Version, b.Version), cmp.Compare(a.Architecture, b.Architecture))
+	})
 	return out, nil
 }
 

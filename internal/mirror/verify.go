@@ -80,6 +80,17 @@ func (v *verifier) fail(format string, args ...any) {
 	v.report.Failures = append(v.report.Failures, fmt.Sprintf(format, args...))
 }
 
+// failFile fails the archive of a file, too.
+func (v *verifier) failFile(path, why string) {
+	v.fail("%s: %s", path, why)
+	prefix := snapshot.Row{Path: path}.Archive()
+	for i := range v.report.Archives {
+		if a := &v.report.Archives[i]; a.Prefix == prefix && a.State != Failed {
+			a.State, a.Reason = Failed, "not all of its files are right"
+		}
+	}
+}
+
 // archive verifies one archive: the chain it is served with, then the proof
 // from upstream's key.
 func (v *verifier) archive(ctx context.Context, a snapshot.Archive) ArchiveReport {
@@ -229,9 +240,9 @@ func (v *verifier) rows() {
 		}
 		switch w := v.want[row.Path]; {
 		case w == nil:
-			v.fail("%s: no signed index names it", row.Path)
+			v.failFile(row.Path, "no signed index names it")
 		case w.Blob != row.Blob():
-			v.fail("%s: the table says %s, its index %s", row.Path, row.Blob(), w.Blob)
+			v.failFile(row.Path, fmt.Sprintf("the table says %s, its index %s", row.Blob(), w.Blob))
 		}
 	}
 }
@@ -297,16 +308,16 @@ func (v *verifier) hash(ctx context.Context) error {
 		g.Go(func() error {
 			err := v.readThrough(gctx, v.want[p].Blob)
 			if errors.Is(err, ErrIntegrity) || errors.Is(err, snapshot.ErrNotExist) {
-				failures[i] = fmt.Sprintf("%s: %s", p, err)
+				failures[i] = err.Error()
 				return nil
 			}
 			return err
 		})
 	}
 	err := g.Wait()
-	for _, f := range failures {
+	for i, f := range failures {
 		if f != "" {
-			v.report.Failures = append(v.report.Failures, f)
+			v.failFile(paths[i], f)
 		}
 	}
 	return err
