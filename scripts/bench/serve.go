@@ -14,7 +14,8 @@ import (
 type served struct {
 	b           *bench
 	top         string
-	small       generated
+	small       generated // packages of some kilobytes
+	usual       generated // of the sizes that packages have
 	large       generated
 	ours, nginx *server
 }
@@ -29,6 +30,7 @@ func (b *bench) serve(ctx context.Context) error {
 	s := &served{
 		b: b, top: top,
 		small: generated{packages: b.size(500), bytes: int64(2e6 * b.scale), suite: "bookworm"},
+		usual: generated{packages: b.size(133), bytes: int64(111e6 * b.scale), suite: "usual"},
 		large: generated{packages: 1, bytes: 36e6, suite: "large"},
 	}
 	if err := s.start(ctx); err != nil {
@@ -43,7 +45,7 @@ func (b *bench) serve(ctx context.Context) error {
 // start pushes two archives to a layout and starts both servers.
 func (s *served) start(ctx context.Context) error {
 	archive, site, tree := filepath.Join(s.top, "archive"), filepath.Join(s.top, "site"), filepath.Join(s.top, "tree")
-	for _, g := range []generated{s.small, s.large} {
+	for _, g := range []generated{s.small, s.usual, s.large} {
 		if err := s.b.generate(ctx, g, archive, 0); err != nil {
 			return err
 		}
@@ -56,7 +58,7 @@ func (s *served) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text = []byte(strings.Replace(string(text), "[bookworm]", "[bookworm, large]", 1))
+	text = []byte(strings.Replace(string(text), "[bookworm]", "[bookworm, usual, large]", 1))
 	if err := os.WriteFile(config, text, 0o644); err != nil {
 		return err
 	}
@@ -97,9 +99,10 @@ func (s *served) measure(ctx context.Context) error {
 	small := t.figure(figure{name: "serve: small .deb, 32 connections", unit: perSec, bar: 0.5, less: true, with: "nginx"})
 	big := t.figure(figure{name: "serve: 36 MB .deb, 8 connections, warm", unit: mebiPSec, bar: 0.9, less: true, with: "nginx"})
 	many := t.figure(figure{name: "serve: 50 clients, each an update and 62 packages", unit: millis, bar: 1.1, with: "nginx"})
+	tiny := t.figure(figure{name: "serve: 50 clients, each an update and 62 packages of 4 kB", unit: millis, with: "nginx"})
 	path := "/bench/" + s.small.members(0)[s.small.packages/2].file()
 	bigPath := "/bench/" + s.large.members(0)[0].file()
-	var figures [2][3][]float64
+	var figures [2][4][]float64
 	load := func(at int, of *server) func(int) error {
 		return func(int) error {
 			requests, _, err := wrk(ctx, of.url+path, 32)
@@ -110,8 +113,12 @@ func (s *served) measure(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			took, _, err := command{args: []string{s.b.self, "clients", "-url", of.url + "/bench", "-packages", fmt.Sprint(s.small.packages), "-bytes", fmt.Sprint(s.small.bytes)}}.run(ctx)
-			for i, v := range []float64{requests, rate, inMillis(took.wall)} {
+			usual, err := s.clients(ctx, of, s.usual)
+			if err != nil {
+				return err
+			}
+			tiny, err := s.clients(ctx, of, s.small)
+			for i, v := range []float64{requests, rate, usual, tiny} {
 				figures[at][i] = append(figures[at][i], v)
 			}
 			return err
@@ -120,13 +127,19 @@ func (s *served) measure(ctx context.Context) error {
 	if err := s.b.inTurn(load(0, s.ours), load(1, s.nginx)); err != nil {
 		return err
 	}
-	for i, f := range []*figure{small, big, many} {
+	for i, f := range []*figure{small, big, many, tiny} {
 		for n := range figures[0][i] {
 			f.pair(figures[0][i][n], figures[1][i][n])
 		}
 	}
 	t.figure(figure{name: "serve: resident after that", unit: mebi, most: 48}).alone(inMebi(s.ours.resident()))
 	return nil
+}
+
+// clients are many hosts at once, for one archive; milliseconds until the last of them is done.
+func (s *served) clients(ctx context.Context, of *server, g generated) (float64, error) {
+	took, _, err := command{args: []string{s.b.self, "clients", "-url", of.url + "/bench", "-packages", fmt.Sprint(g.packages), "-bytes", fmt.Sprint(g.bytes), "-suite", g.suite}}.run(ctx)
+	return inMillis(took.wall), err
 }
 
 // readyLarge starts serve on a layout of a whole release's number of packages.
