@@ -50,7 +50,7 @@ check "a search finds a package and leads to its .deb" search
 
 setup() {
 	browse >setup.txt <<-END
-		open $serve/
+		open $serve/snapshot/
 		follow nav a[href\$="setup"]
 		true document.getElementById("setup").getBoundingClientRect().bottom <= innerHeight
 		print [...document.querySelectorAll("h2#setup + p a")].map(a => a.href)
