@@ -189,6 +189,8 @@ func (ex *exchange) pass(c content, status int, src io.Reader, part section) {
 	if ex.status == 0 {
 		ex.header(status)
 	}
+	// The rest of the file may have taken longer than a client may.
+	_ = http.NewResponseController(ex.w).SetWriteDeadline(time.Now().Add(idleWrite))
 	n, err := ex.w.Write(kept)
 	ex.sent(int64(n), int64(len(kept)), err)
 }
@@ -244,6 +246,7 @@ func (ex *exchange) sent(n, want int64, err error) {
 func (ex *exchange) abort(cause error) {
 	ex.cause = cause
 	if !errors.Is(cause, context.Canceled) && errors.Is(cause, snapshot.ErrIntegrity) {
+		ex.s.metrics.corrupt.Inc()
 		ex.s.log.Error("answer broken off", "path", ex.r.URL.Path, "error", cause)
 	}
 	ex.s.metrics.aborted.Inc()

@@ -2,11 +2,13 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	text "text/template"
 	"time"
@@ -115,6 +117,10 @@ type suiteView struct{ Name, Date string }
 
 // frontPage tells what is served, and answers a search.
 func (ex *exchange) frontPage() {
+	if base := ex.s.basePath; base != "" && ex.r.URL.Path == base {
+		ex.toDirectory(base)
+		return
+	}
 	leave, ok := ex.turn()
 	if !ok {
 		return
@@ -243,5 +249,8 @@ func (ex *exchange) search(q string) {
 			data.Rows = append(data.Rows, f)
 		}
 	}
+	slices.SortFunc(data.Rows, func(a, b found) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Archive, b.Archive), strings.Compare(a.Version, b.Version))
+	})
 	ex.html("search", data)
 }

@@ -146,6 +146,18 @@ func TestUpstreamListings(t *testing.T) {
 	}
 }
 
+// Below a path the page has one address, with which its links hold.
+func TestFrontPageBelowPath(t *testing.T) {
+	t.Parallel()
+	base, _, _ := pageServer(t, Options{BaseURL: "https://site.example.org/apt/mirror"})
+	if a := request(t, base, "GET", "/apt/mirror"); a.status != 301 || a.header.Get("Location") != "./mirror/" {
+		t.Errorf("%d to %q", a.status, a.header.Get("Location"))
+	}
+	if a := request(t, base, "GET", "/apt/mirror/"); a.status != 200 || !bytes.Contains(a.body, []byte(`href="./docker/"`)) {
+		t.Errorf("%d\n%s", a.status, a.body)
+	}
+}
+
 var hrefs = regexp.MustCompile(`(?:href|action)="([^"]*)"`)
 
 // Every link leads somewhere, also behind a proxy that puts the server below a path.

@@ -83,8 +83,13 @@ func (ex *exchange) setupList(at place) {
 	ex.text(http.StatusOK, plainText, []byte(b.String()))
 }
 
-// preferences are the denials among the packages at a place, for apt.
+// preferences are the denials among the packages at a place, for apt; "" also if the client went away.
 func (ex *exchange) preferences(at place) string {
+	leave, ok := ex.turn() // it reads whole tables
+	if !ok {
+		return ""
+	}
+	defer leave()
 	helds := ex.s.view.Load().current
 	if at.fixed != nil {
 		helds = []*held{at.fixed}
