@@ -43,7 +43,7 @@ func (a *app) initPlan() *cobra.Command {
 		if err := replaceFile(out, text, 0o644); err != nil {
 			return err
 		}
-		a.log("%s: look through it; then: mmoci key new -o keys/site.asc, mmoci push", out)
+		a.log("%s: look through it, say in ref: where to push to; then: mmoci key new -o keys/site.asc, mmoci push", out)
 		return nil
 	}
 	return cmd

@@ -150,7 +150,7 @@ func (a *app) newKey(out, user string) error {
 func (a *app) showKeys(files []string) error {
 	ring, err := mirror.ReadKeyrings(files...)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (of a key of ours the public half is FILE.pub.asc)", err)
 	}
 	now := time.Now()
 	for _, fp := range ring.Fingerprints() {

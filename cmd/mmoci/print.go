@@ -21,6 +21,14 @@ func size(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
+// count is a number with its noun: 1 suite, 2 suites.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // printJSON prints one document to stdout.
 func (a *app) printJSON(v any) error {
 	enc := json.NewEncoder(a.stdout)

@@ -145,7 +145,7 @@ func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
 	}
 	st := res.Frozen.Snapshot.Statement
 	for _, ar := range st.Archives {
-		a.log("%s: %s, %s, %d suites", ar.Prefix, ar.Mode, ar.Class, len(ar.Suites))
+		a.log("%s: %s, %s, %s", ar.Prefix, ar.Mode, ar.Class, count(len(ar.Suites), "suite"))
 	}
 	for _, s := range res.Frozen.Served() {
 		if s.Others > 0 || a.verbose {
@@ -159,9 +159,9 @@ func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
 		for _, r := range res.New {
 			bytes += r.Size
 		}
-		a.log("dry run: nothing was written; %d files, %s, are not in the snapshot that is there", len(res.New), size(bytes))
-		a.log("the root would be %s: %s of %s, %d shards; a push to a registry takes about %d requests", res.Root,
-			size(int64(res.RootSize)), size(artifact.MaxDocument), res.Shards, requests(res))
+		a.log("dry run: nothing was written; %s, %s, would be new there", count(len(res.New), "file"), size(bytes))
+		a.log("the root would be %s: %s of %s, %s; a push to a registry takes about %d requests", res.Root,
+			size(int64(res.RootSize)), size(artifact.MaxDocument), count(res.Shards, "shard"), requests(res))
 	case !res.Changed:
 		a.log("changed: false; the tag named it already (%.1f s)", took.Seconds())
 	default:

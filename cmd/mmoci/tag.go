@@ -188,20 +188,24 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 		if err != nil {
 			return err
 		}
-		return a.pruned(out, dry, asJSON)
+		return a.pruned(out, ref.Kind == artifact.Registry, dry, asJSON)
 	}
 	return cmd
 }
 
-func (a *app) pruned(out *mirror.Pruned, dry, asJSON bool) error {
+func (a *app) pruned(out *mirror.Pruned, registry, dry, asJSON bool) error {
 	switch {
 	case dry:
-		a.log("dry run: %d snapshots stay, %d tags would go", len(out.Keep), len(out.Remove))
+		a.log("dry run: %s would stay, %s go", count(len(out.Keep), "snapshot"), count(len(out.Remove), "tag"))
 	case len(out.Refused) > 0:
-		a.log("%d tags stay: %s", len(out.Refused), out.Reason)
+		a.log("not removed: %s: %s", count(len(out.Refused), "tag"), out.Reason)
 	}
 	if !dry {
-		a.log("%d snapshots stay, %d tags are gone, %d files, %s freed", len(out.Keep), len(out.Tags), out.Files, size(out.Bytes))
+		freed := count(out.Files, "file") + ", " + size(out.Bytes) + " freed"
+		if registry {
+			freed = "the registry frees their space by its own garbage collection"
+		}
+		a.log("%s kept, %s gone; %s", count(len(out.Keep), "snapshot"), count(len(out.Tags), "tag"), freed)
 	}
 	if asJSON {
 		j := struct {

@@ -20,8 +20,8 @@ func (w *aptWriter) yaml() []byte {
 	var b bytes.Buffer
 	b.WriteString(`# What "mmoci push" reads, chooses and signs. Paths are relative to this file.
 ref: ` + quote("registry.example.org/site/mirror:"+w.tag()) + ` # where to push; change it
-# sign: {key: keys/site.asc}       # mmoci key new -o keys/site.asc
-# trust: [keys/site.pub.asc]       # whose snapshots pull and verify believe
+sign: {key: keys/site.asc}         # mmoci key new -o keys/site.asc
+trust: [keys/site.pub.asc]         # whose snapshots pull and verify believe
 archives:
 `)
 	for _, a := range w.archives {

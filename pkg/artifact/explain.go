@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -54,6 +55,10 @@ func explain(doing string, ref Reference, err error) error {
 func explainNetwork(doing string, ref Reference, err error) error {
 	var record tls.RecordHeaderError
 	var unknown x509.UnknownAuthorityError
+	var request *url.Error
+	if errors.As(err, &request) { // doing says as much as the URL
+		err = briefError{strings.Replace(err.Error(), request.Error(), request.Err.Error(), 1), err}
+	}
 	switch {
 	case errors.Is(err, errStalled):
 		return fmt.Errorf("%s: %w; %s takes connections and is silent: try later, or look at what is between", doing, err, ref.host())
