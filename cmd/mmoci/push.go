@@ -149,7 +149,7 @@ func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
 	}
 	for _, s := range res.Frozen.Served() {
 		if s.Others > 0 || a.verbose {
-			a.log("%s: %d files, %s from %s", s.Prefix, s.Files, size(s.Bytes), s.URL)
+			a.log("%s: %s, %s from %s", s.Prefix, count(s.Files, "file"), size(s.Bytes), s.URL)
 		}
 	}
 	a.log("snapshot of %s: %d files, %s", st.Date.Format(time.RFC3339), res.Files, size(res.Bytes))

@@ -31,13 +31,14 @@ type client struct {
 	http  *http.Client
 	stall time.Duration
 	auth  *credentials
+	proxy func(*url.URL) (*url.URL, error)
 	own   map[string]bool          // hosts of the places: they may see the client certificate
 	users map[string]*url.Userinfo // credentials in a place's URL, by origin
 	ca    string                   // file, "": the system's alone
 }
 
 func newClient(o Options, stall time.Duration) (*client, error) {
-	c := &client{stall: stall, own: map[string]bool{}, users: map[string]*url.Userinfo{}, ca: o.CAFile}
+	c := &client{stall: stall, proxy: httpproxy.FromEnvironment().ProxyFunc(), own: map[string]bool{}, users: map[string]*url.Userinfo{}, ca: o.CAFile}
 	var err error
 	if c.auth, err = readCredentials(o.AuthFile, os.Getenv); err != nil {
 		return nil, err
@@ -46,21 +47,20 @@ func newClient(o Options, stall time.Duration) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	split := &splitTransport{own: c.own, others: newTransport(o, roots, nil)}
+	split := &splitTransport{own: c.own, others: newTransport(o, c.proxy, roots, nil)}
 	split.ours = split.others
 	if o.ClientCert != "" {
 		cert, err := readClientCert(o.ClientCert)
 		if err != nil {
 			return nil, err
 		}
-		split.ours = newTransport(o, roots, []tls.Certificate{cert})
+		split.ours = newTransport(o, c.proxy, roots, []tls.Certificate{cert})
 	}
 	c.http = &http.Client{Transport: split, CheckRedirect: c.redirect}
 	return c, nil
 }
 
-func newTransport(o Options, roots *x509.CertPool, certs []tls.Certificate) *http.Transport {
-	proxy := httpproxy.FromEnvironment().ProxyFunc()
+func newTransport(o Options, proxy func(*url.URL) (*url.URL, error), roots *x509.CertPool, certs []tls.Certificate) *http.Transport {
 	dial := o.dial
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: StallAfter, KeepAlive: pingAfter}).DialContext

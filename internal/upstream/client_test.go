@@ -327,3 +327,27 @@ func TestHeaders(t *testing.T) {
 		}
 	}
 }
+
+// TestProxyDown holds that a proxy that cannot be reached is named, and not the host behind it blamed. It sets the
+// environment, so it is not parallel.
+func TestProxyDown(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := l.Addr().String()
+	l.Close()
+	for _, v := range []string{"HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"} {
+		t.Setenv(v, "")
+	}
+	t.Setenv("http_proxy", "http://me:pw@"+down)
+	t.Setenv("https_proxy", "http://me:pw@"+down)
+	for _, scheme := range []string{"http", "https"} {
+		u, _ := open(t, Options{URLs: []string{scheme + "://archive.example.org/d"}, Retries: -1})
+		_, err := read(u, "f", -1)
+		want := scheme + "://archive.example.org/d/f: proxy " + down + " unreachable: connection refused; correct http_proxy or https_proxy, or exempt the host in no_proxy"
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

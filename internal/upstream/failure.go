@@ -58,6 +58,28 @@ func classify(err error) error {
 	return &transient{err: fmt.Errorf("unreachable: %w", plain(err))}
 }
 
+// errProxy marks a proxy that cannot be reached, which the URL of the message does not name.
+var errProxy = errors.New("proxy")
+
+// atProxy says of a failure whose cause is err that it was the proxy that could
+// not be reached; any other it hands back.
+func (c *client) atProxy(err, failure error) error {
+	var request *url.Error
+	var dial *net.OpError
+	if !errors.As(err, &request) || !errors.As(err, &dial) || dial.Op != "dial" && dial.Op != "proxyconnect" {
+		return failure
+	}
+	u, bad := url.Parse(request.URL)
+	if bad != nil {
+		return failure
+	}
+	proxy, bad := c.proxy(u)
+	if bad != nil || proxy == nil {
+		return failure
+	}
+	return &transient{err: fmt.Errorf("%w %s %w", errProxy, proxy.Host, failure)}
+}
+
 // plain removes what net/http and net put around an error: the URL stands in the message already.
 func plain(err error) error {
 	switch {
@@ -84,6 +106,8 @@ func plain(err error) error {
 // remedy says what to do about a failure that did not pass.
 func remedy(err error) string {
 	switch {
+	case errors.Is(err, errProxy):
+		return "; correct http_proxy or https_proxy, or exempt the host in no_proxy"
 	case errors.Is(err, errStalled):
 		return "; the server is silent, try later or give a second url:"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
