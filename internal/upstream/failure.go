@@ -103,8 +103,12 @@ func plain(err error) error {
 	return errors.New(redact(strings.Join(strings.Fields(err.Error()), " ")))
 }
 
-// remedy says what to do about a failure that did not pass.
-func remedy(err error) string {
+// remedy says what to do about a failure that did not pass, "" where there is
+// another URL: that is tried.
+func (u *Upstream) remedy(err error) string {
+	if len(u.places) > 1 {
+		return ""
+	}
 	switch {
 	case errors.Is(err, errProxy):
 		return "; correct http_proxy or https_proxy, or exempt the host in no_proxy"

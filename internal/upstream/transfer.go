@@ -126,7 +126,7 @@ func (t *transfer) again(cause error) error {
 		if t.failures > 1 {
 			cause = fmt.Errorf("%w (%d attempts)", cause, t.failures)
 		}
-		return t.failed(fmt.Errorf("%w%s", cause, remedy(cause)))
+		return t.failed(fmt.Errorf("%w%s", cause, t.u.remedy(cause)))
 	}
 	pause := max(backoff(t.failures), min(passing.after, MaxRetryAfter))
 	t.u.log("%s: %v; trying again in %s", t.u.describe(t.at, t.path), cause, pause)

@@ -145,3 +145,13 @@ func TestCredentials(t *testing.T) {
 		})
 	}
 }
+
+// HTTPS on loopback, where plain HTTP is the choice: the way out is said.
+func TestPlainToTLS(t *testing.T) {
+	t.Parallel()
+	_, ref, _ := secureRegistry(t, "", false)
+	_, err := Open(t.Context(), ref, Options{Anonymous: true, tuning: tuning{certDirs: []string{}}})
+	if err == nil || !strings.Contains(err.Error(), "is it HTTPS that is spoken there? On loopback --ca-file") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -42,6 +42,10 @@ func explain(doing string, ref Reference, err error) error {
 		return wrap("these credentials may not do that in " + ref.repository())
 	case http.StatusNotFound:
 		return fmt.Errorf("%s: %w: %w", doing, brief(err), ErrNotFound)
+	case http.StatusBadRequest:
+		if isLoopback(ref.host()) && !answeredAsRegistry(err) {
+			return wrap("is it HTTPS that is spoken there? On loopback --ca-file, or a certificate in /etc/docker/certs.d/" + ref.host() + ", makes it the choice")
+		}
 	case http.StatusMethodNotAllowed:
 		return wrap("the registry does not allow this, or not for such a manifest")
 	case http.StatusRequestEntityTooLarge:
@@ -50,6 +54,12 @@ func explain(doing string, ref Reference, err error) error {
 		return wrap("the registry limits the rate of requests; run it again later, it continues where it stopped")
 	}
 	return explainNetwork(doing, ref, err)
+}
+
+// answeredAsRegistry tells whether there was a registry's error behind a status.
+func answeredAsRegistry(err error) bool {
+	var e *errcode.ErrorResponse
+	return errors.As(err, &e) && len(e.Errors) > 0
 }
 
 func explainNetwork(doing string, ref Reference, err error) error {
