@@ -9,8 +9,16 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"example.org/mmoci/pkg/snapshot"
+)
+
+// A download that is slower than slowestRate for slowAfter goes on over another
+// connection: this one may be the slow thing, and would hold the blob for hours.
+const (
+	slowAfter   = 2 * time.Minute
+	slowestRate = 2 << 10 // bytes a second
 )
 
 // Open reads a blob; broken and stalled connections are resumed where they broke.
@@ -41,6 +49,9 @@ type download struct {
 	silent int // those that ended in silence
 	// noRange is set after an answer that was not the range asked for.
 	noRange bool
+	ranges  bool          // the registry says that it knows Range
+	waited  time.Duration // for what came over this connection, as far as it is judged together
+	came    int64
 
 	mu     sync.Mutex // body and cancel, which Close may take away
 	body   io.ReadCloser
@@ -102,6 +113,8 @@ func (d *download) connect(ctx context.Context) (err error) {
 // accept checks the answer, and skips what was read before if the registry does not know Range.
 func (d *download) accept(resp *http.Response) error {
 	rest := d.blob.Size - d.offset
+	d.ranges = resp.StatusCode == http.StatusPartialContent || resp.Header.Get("Accept-Ranges") == "bytes"
+	d.waited, d.came = 0, 0
 	switch resp.StatusCode {
 	case http.StatusOK:
 		if resp.ContentLength >= 0 && resp.ContentLength != d.blob.Size {
@@ -129,10 +142,14 @@ func (d *download) accept(resp *http.Response) error {
 // Read resumes where a connection broke. The bounds of retry hold between two bytes that arrive.
 func (d *download) Read(p []byte) (int, error) {
 	for {
+		start := time.Now()
 		n, err := d.read(p)
 		d.offset += int64(n)
 		if n > 0 {
 			d.tries, d.silent = 0, 0
+			if d.tooSlow(n, time.Since(start)) {
+				d.drop() // the next call connects again
+			}
 			return n, nil
 		}
 		if d.offset >= d.blob.Size || err == nil {
@@ -155,6 +172,19 @@ func (d *download) Read(p []byte) (int, error) {
 			return 0, explain("read blob "+d.blob.Digest.String(), d.place.ref, err)
 		}
 	}
+}
+
+// tooSlow tells, after n bytes that took so long, whether another connection
+// should be tried: only where what came already need not come again.
+func (d *download) tooSlow(n int, took time.Duration) bool {
+	d.waited += took
+	d.came += int64(n)
+	if d.waited < d.place.slow {
+		return false
+	}
+	slow := d.ranges && !d.noRange && d.came < int64(d.waited.Seconds()*slowestRate)
+	d.waited, d.came = 0, 0
+	return slow
 }
 
 func (d *download) read(p []byte) (int, error) {

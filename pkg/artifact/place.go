@@ -69,6 +69,7 @@ type tuning struct {
 	backoff    time.Duration // before the second try, then doubled
 	stall      time.Duration // without a byte before a transfer is given up
 	answer     time.Duration // after the last byte of a blob or manifest, the same
+	slow       time.Duration // below slowestRate before a connection is exchanged
 	settle     time.Duration // age a file must have before its hash is remembered; negative: none
 	certDirs   []string
 }

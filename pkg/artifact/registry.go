@@ -37,6 +37,7 @@ type registryPlace struct {
 	backoff time.Duration
 	stall   time.Duration
 	answer  time.Duration
+	slow    time.Duration
 	pace    *pace // of uploads
 }
 
@@ -45,7 +46,7 @@ func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout, answer: answerTimeout, pace: &pace{rate: o.Rate}}
+	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout, answer: answerTimeout, slow: slowAfter, pace: &pace{rate: o.Rate}}
 	if o.tuning.backoff > 0 {
 		r.backoff = o.tuning.backoff
 	}
@@ -54,6 +55,9 @@ func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
 	}
 	if o.tuning.answer > 0 {
 		r.answer = o.tuning.answer
+	}
+	if o.tuning.slow > 0 {
+		r.slow = o.tuning.slow
 	}
 	r.repo = &remote.Repository{
 		Client:           c.follow,

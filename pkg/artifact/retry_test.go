@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -242,6 +243,42 @@ func TestResumedDownload(t *testing.T) {
 				t.Errorf("%d requests: it did not break", n)
 			}
 		})
+	}
+}
+
+// A connection that became too slow is left for another, where the rest is had from.
+func TestSlowConnection(t *testing.T) {
+	t.Parallel()
+	files := synthFiles(1)
+	const path, burst = "own/pool/main/b/big/big_1_amd64.deb", 50_000
+	f := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	ref := mustParse(t, f.Host()+"/site/mirror:noble")
+	mustPush(t, ref, takeOf(t, files), PushOptions{})
+	o := quick()
+	o.tuning.slow = 300 * time.Millisecond
+	back, err := openSnapshot(t.Context(), ref, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Fault(func(r testarchive.RegistryRequest, n int) testarchive.Broken {
+		if r.Kind == "blob" && n == 1 {
+			return testarchive.Broken{Rate: 200, Burst: burst}
+		}
+		return testarchive.Broken{}
+	})
+	f.Requests()
+	file, err := back.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	start := time.Now()
+	got, err := io.ReadAll(file)
+	if err != nil || snapshot.Sum(got) != snapshot.Sum(files[path]) || len(got) <= 2*burst {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if n := f.Requests().Count("GET", "blob"); n != 2 {
+		t.Errorf("%d requests in %s", n, time.Since(start))
 	}
 }
 
