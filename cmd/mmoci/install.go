@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -110,7 +111,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 		return err
 	}
 	if len(chosen.Chosen.Packages) == 0 {
-		a.log("nothing to do: %v is there, with what it needs", q.packages)
+		a.log("nothing to do: %s is there, with what it needs", strings.Join(q.packages, ", "))
 		if q.dryRun || q.dir != "" {
 			return nil
 		}
@@ -130,6 +131,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selection, status *resolve.Host, q installing) error {
 	a.log("%d packages, %s to fetch", len(chosen.Chosen.Packages), size(chosen.Bytes))
 	if q.dryRun {
+		a.bar.end()
 		for _, g := range chosen.Groups() {
 			for _, p := range g {
 				fmt.Fprintf(a.stdout, "would install %s %s %s\n", p.Name, p.Version, p.Architecture)

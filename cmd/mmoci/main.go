@@ -10,6 +10,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // who asks a second time need not wait for what is being ended in order
 	if os.Getenv("GOGC") == "" {
 		tuneCollector()
 	}

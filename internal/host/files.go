@@ -207,17 +207,17 @@ func (h *Host) Undo() (changed, kept []string, err error) {
 	}
 	for _, name := range m.moved {
 		from := h.Path(name) + disabledEnding
+		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+			continue // never moved by a run that was killed, or brought back by somebody
+		}
 		if _, err := os.Lstat(h.Path(name)); err == nil {
 			kept = append(kept, name+disabledEnding) // somebody made a new one
 			continue
 		}
-		err := os.Rename(from, h.Path(name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(from, h.Path(name)); err != nil {
 			return changed, kept, err
 		}
-		if err == nil {
-			changed = append(changed, name)
-		}
+		changed = append(changed, name)
 	}
 	if err := os.Remove(h.Path(manifestFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return changed, kept, err

@@ -260,3 +260,20 @@ func TestWait(t *testing.T) {
 		t.Error("waited for a context that had ended")
 	}
 }
+
+// What a killed run said that it would move, and did not, is nobody's change.
+func TestUndoOfWhatWasNotMoved(t *testing.T) {
+	t.Parallel()
+	h := &Host{Root: t.TempDir()}
+	const list = "etc/apt/sources.list"
+	if err := errors.Join(h.replace(list, []byte("deb x\n")), h.writeManifest(&manifest{moved: []string{list}})); err != nil {
+		t.Fatal(err)
+	}
+	changed, kept, err := h.Undo()
+	if len(changed) > 0 || len(kept) > 0 || err != nil {
+		t.Errorf("changed %q, kept %q, %v", changed, kept, err)
+	}
+	if got := read(t, h.Root, list); got != "deb x\n" {
+		t.Errorf("%q", got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -13,6 +14,13 @@ import (
 // maxAnswer bounds what a mirror may answer, in bytes: a table is the largest.
 const maxAnswer = 256 << 20
 
+// How long a mirror may take to be connected to, to begin an answer, and for all of it.
+const (
+	dialTimeout   = 10 * time.Second
+	answerTimeout = 30 * time.Second
+	fetchTimeout  = 5 * time.Minute
+)
+
 // ErrAbsent marks what a mirror answers 404 for.
 var ErrAbsent = errors.New("not there")
 
@@ -20,7 +28,10 @@ var ErrAbsent = errors.New("not there")
 func client() *http.Client {
 	return &http.Client{
 		// Each question is one of its own: who waits for a mirror must not keep its connections.
-		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true, ResponseHeaderTimeout: 30 * time.Second},
+		Transport: &http.Transport{
+			Proxy: nil, DisableKeepAlives: true, ResponseHeaderTimeout: answerTimeout, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		},
+		Timeout:       fetchTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
