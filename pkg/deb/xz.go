@@ -3,280 +3,192 @@ package deb
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"hash"
 	"hash/crc32"
 	"io"
 
-	"github.com/ulikunitz/xz/lzma"
+	"github.com/mikelolasagasti/xz"
 )
 
-// xzReader decompresses one xz stream ("The .xz File Format" 1.2). The
-// container is read here and only LZMA2 is left to the library, because that
-// allocates whatever dictionary a block declares, up to 4 GiB.
+// xzReader decompresses one xz stream ("The .xz File Format" 1.2). Like dpkg it
+// takes a single stream, and nothing may be behind it.
 //
-// Like dpkg it takes a single stream; as a filter, LZMA2 alone.
+// The library allocates the dictionary that a block declares, which is 8 MiB or
+// more for a control.tar of a few KiB. The header of the first block, mostly the
+// only one, is therefore made to declare what is of use.
 type xzReader struct {
-	in      xzInput
-	maxDict int
-	check   byte          // kind of the blocks' checks
-	started bool          // the stream header was read
-	block   *lzma.Reader2 // nil between blocks
-	head    xzBlockHeader // of block
-	sum     hash.Hash     // of what block gave; nil for no check
-	out     int64         // bytes that block gave
-	start   int64         // input read before the block's data
-	blocks  int64         // blocks that ended
-	sizes   hash.Hash     // over their sizes, to compare with the index
-	err     error         // what Read gives from now on
-}
-
-// xzBlockHeader is a block's header; sizes are -1 where they are not given.
-type xzBlockHeader struct {
-	size             int64 // of the header itself
-	packed, unpacked int64
-	dict             int64
+	in      *bufio.Reader
+	maxDict int64
+	out     *xz.Reader // nil before the headers were read
+	tail    xzTail
+	err     error // what Read gives from now on
 }
 
 var (
-	errXZMagic   = errors.New("xz: no xz stream")
-	errXZCorrupt = errors.New("xz: corrupt stream")
-	errXZFilter  = errors.New("xz: filter other than LZMA2")
-	errXZCheck   = errors.New("xz: unknown check")
-	errXZBehind  = errors.New("xz: bytes behind the stream")
+	errXZHeader = errors.New("xz: corrupt header")
+	errXZFilter = errors.New("xz: filter other than LZMA2")
+	errXZBehind = errors.New("xz: bytes behind the stream")
 )
 
 const (
-	xzHeaderMagic = "\xfd7zXZ\x00"
-	xzFooterMagic = "YZ"
-	xzFilterLZMA2 = 0x21
-	xzMinDict     = 4096     // the library takes no less
-	xzAhead       = 64 << 10 // of the input held in memory: most control.tar.xz are shorter
+	xzStreamHeader = 12
+	xzStreamFooter = 12
+	xzFooterMagic  = "YZ"
+	xzFilterLZMA2  = 0x21
+	xzAhead        = 64 << 10 // of the input held in memory: most control.tar.xz are shorter
 )
 
-// newXZReader decompresses r with a dictionary of at most maxDict bytes: a
-// block that refers further back is corrupt to it.
+// newXZReader decompresses r with dictionaries of at most maxDict bytes: a first
+// block that refers further back is corrupt to it, a later one that declares more an error.
 func newXZReader(r io.Reader, maxDict int64) *xzReader {
-	return &xzReader{in: xzInput{r: bufio.NewReaderSize(r, xzAhead)}, maxDict: int(maxDict), sizes: sha256.New()}
+	return &xzReader{in: bufio.NewReaderSize(r, xzAhead), maxDict: maxDict}
 }
 
 // Read gives io.EOF only when the checks of all blocks, the index and the
 // footer were right and the input ends behind them.
-func (z *xzReader) Read(p []byte) (int, error) {
-	for z.err == nil && len(p) > 0 {
-		if z.block == nil {
-			end, err := z.nextBlock()
-			z.err = truncated(err)
-			if end && err == nil {
-				z.err = io.EOF
-			}
-			continue
-		}
-		n, err := z.block.Read(p)
-		if z.sum != nil {
-			z.sum.Write(p[:n])
-		}
-		z.out += int64(n)
-		if err == io.EOF {
-			z.block = nil
-			err = truncated(z.endBlock())
-		}
-		z.err = err
-		if n > 0 {
-			return n, nil
-		}
+func (z *xzReader) Read(p []byte) (n int, err error) {
+	if z.out == nil && z.err == nil {
+		z.err = z.open()
 	}
-	return 0, z.err
+	if len(p) == 0 || z.err != nil {
+		return 0, z.err
+	}
+	n, z.err = z.out.Read(p)
+	if z.err == io.EOF && !z.tail.single() {
+		z.err = errXZBehind
+	}
+	return n, z.err
 }
 
-// nextBlock opens the next block; at the index it reads the rest of the stream
-// and tells that this is the end.
-func (z *xzReader) nextBlock() (end bool, err error) {
-	if !z.started {
-		if err := z.streamHeader(); err != nil {
-			return false, err
-		}
-		z.started = true
-	}
-	z.in.sum = 0
-	c, err := z.in.ReadByte()
+// open reads the headers of the stream and of its first block.
+func (z *xzReader) open() error {
+	head, err := z.headers()
 	if err != nil {
-		return false, err
+		return err
 	}
-	if c == 0 {
-		return true, z.index()
-	}
-	if z.head, err = z.blockHeader(c); err != nil {
-		return false, err
-	}
-	z.sum, z.out, z.start = newXZCheck(z.check), 0, z.in.n
-	dict := min(z.head.dict, int64(z.maxDict))
-	if size, known := z.in.unpackedAhead(); known {
-		dict = min(dict, size) // no reference goes further back than the block is long
-	}
-	z.block, err = lzma.Reader2Config{DictCap: int(max(dict, xzMinDict))}.NewReader2(&z.in)
-	return false, err
+	z.out, err = xz.NewReader(io.TeeReader(io.MultiReader(bytes.NewReader(head), z.in), &z.tail), uint32(z.maxDict))
+	return err
 }
 
-// streamHeader reads the 12 bytes that a stream begins with.
-func (z *xzReader) streamHeader() error {
-	var h [12]byte
-	if _, err := io.ReadFull(&z.in, h[:]); err != nil {
-		return truncated(err)
+// headers takes both headers from the input, the block's with a dictionary that
+// is of use. What is no header is left to the library to refuse.
+func (z *xzReader) headers() ([]byte, error) {
+	first, err := z.in.Peek(xzStreamHeader + 1)
+	if err != nil {
+		return nil, truncated(err)
 	}
-	if string(h[:6]) != xzHeaderMagic {
-		return errXZMagic
+	size := xzStreamHeader
+	if c := int(first[xzStreamHeader]); c != 0 { // else the index follows, and there is no block
+		size += (c + 1) * 4
 	}
-	if crc32.ChecksumIEEE(h[6:8]) != binary.LittleEndian.Uint32(h[8:]) {
-		return errXZCorrupt
+	head := make([]byte, size) // up to 1,036 bytes
+	if _, err := io.ReadFull(z.in, head); err != nil {
+		return nil, truncated(err)
 	}
-	if h[6] != 0 || xzCheckSize(h[7]) < 0 {
-		return errXZCheck
+	if size == xzStreamHeader {
+		return head, nil
 	}
-	z.check = h[7]
+	return head, z.shrink(head[xzStreamHeader:])
+}
+
+// shrink declares in a block header (section 3.1) no larger dictionary than the data
+// can refer back and no larger one than is allowed.
+func (z *xzReader) shrink(head []byte) error {
+	body, sum := head[:len(head)-4], head[len(head)-4:]
+	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(sum) {
+		return errXZHeader
+	}
+	at, err := xzDictionary(body)
+	if err != nil {
+		return err
+	}
+	most := z.maxDict
+	if size, known := z.unpackedAhead(); known {
+		most = min(most, size)
+	}
+	for p := range body[at] {
+		if xzDictionarySize(p) >= most {
+			body[at] = p
+			break
+		}
+	}
+	if xzDictionarySize(body[at]) > z.maxDict {
+		body[at]-- // the sizes are steps: no more than is allowed
+	}
+	binary.LittleEndian.PutUint32(sum, crc32.ChecksumIEEE(body))
 	return nil
 }
 
-// blockHeader reads the header whose first byte, its encoded size, is c.
-func (z *xzReader) blockHeader(c byte) (xzBlockHeader, error) {
-	h := xzBlockHeader{size: (int64(c) + 1) * 4, packed: -1, unpacked: -1}
-	buf := make([]byte, h.size) // 8 to 1,024 bytes
-	buf[0] = c
-	if _, err := io.ReadFull(&z.in, buf[1:]); err != nil {
-		return h, truncated(err)
-	}
-	body := buf[:h.size-4]
-	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(buf[h.size-4:]) {
-		return h, errXZCorrupt
-	}
-	flags, in := body[1], bytes.NewReader(body[2:])
+// xzDictionary finds the byte of a block header that tells the dictionary size
+// (section 5.3.1): behind flags and sizes, the only property of the only filter.
+func xzDictionary(body []byte) (int, error) {
+	at, flags := 2, body[1]
 	if flags&0x3f != 0 { // more than one filter, or reserved bits
-		return h, errXZFilter
-	}
-	var err error
-	if flags&0x40 != 0 {
-		if h.packed, err = xzNumber(in); err != nil {
-			return h, err
-		}
-	}
-	if flags&0x80 != 0 {
-		if h.unpacked, err = xzNumber(in); err != nil {
-			return h, err
-		}
-	}
-	if h.dict, err = xzFilter(in); err != nil {
-		return h, err
-	}
-	for in.Len() > 0 {
-		if b, _ := in.ReadByte(); b != 0 {
-			return h, errXZCorrupt
-		}
-	}
-	return h, nil
-}
-
-// xzFilter reads the flags of the LZMA2 filter and gives its dictionary size.
-func xzFilter(in io.ByteReader) (int64, error) {
-	id, err := xzNumber(in)
-	if err != nil {
-		return 0, err
-	}
-	if id != xzFilterLZMA2 {
 		return 0, errXZFilter
 	}
-	if size, err := xzNumber(in); err != nil || size != 1 {
-		return 0, errXZCorrupt
-	}
-	prop, err := in.ReadByte()
-	if err != nil {
-		return 0, errXZCorrupt
-	}
-	dict, err := lzma.DecodeDictCap(prop)
-	if err != nil {
-		return 0, errXZCorrupt
-	}
-	return dict, nil
-}
-
-// endBlock reads padding and check of the block whose data have ended.
-func (z *xzReader) endBlock() error {
-	packed := z.in.n - z.start
-	if z.head.packed >= 0 && z.head.packed != packed || z.head.unpacked >= 0 && z.head.unpacked != z.out {
-		return errXZCorrupt
-	}
-	if err := z.in.padding(packed); err != nil {
-		return err
-	}
-	want := make([]byte, xzCheckSize(z.check))
-	if _, err := io.ReadFull(&z.in, want); err != nil {
-		return truncated(err)
-	}
-	if z.sum != nil && !bytes.Equal(want, xzSum(z.sum)) {
-		return errXZCorrupt
-	}
-	z.blocks++
-	addSizes(z.sizes, z.head.size+packed+int64(len(want)), z.out)
-	return nil
-}
-
-// addSizes adds what the index records of a block to h.
-func addSizes(h hash.Hash, unpadded, unpacked int64) {
-	var b [16]byte
-	binary.LittleEndian.PutUint64(b[:8], uint64(unpadded))
-	binary.LittleEndian.PutUint64(b[8:], uint64(unpacked))
-	h.Write(b[:])
-}
-
-// index reads the index, whose first byte was read, and the footer. The sizes
-// in it have to be those of the blocks; they are compared by their hash, so
-// that a stream of many blocks takes no memory.
-func (z *xzReader) index() error {
-	start := z.in.n - 1
-	n, err := xzNumber(&z.in)
-	if err != nil {
-		return err
-	}
-	if n != z.blocks {
-		return errXZCorrupt
-	}
-	sizes := sha256.New()
-	for range z.blocks {
-		unpadded, err := xzNumber(&z.in)
-		if err != nil {
-			return err
+	numbers := 2 // kind of the filter, and how many bytes of properties it has
+	for _, present := range []byte{flags & 0x40, flags & 0x80} {
+		if present != 0 {
+			numbers++
 		}
-		unpacked, err := xzNumber(&z.in)
-		if err != nil {
-			return err
+	}
+	var last [2]uint64
+	for range numbers {
+		v, n := binary.Uvarint(body[at:min(len(body), at+9)])
+		if n <= 0 {
+			return 0, errXZHeader
 		}
-		addSizes(sizes, unpadded, unpacked)
+		at += n
+		last[0], last[1] = last[1], v
 	}
-	if err := z.in.padding(z.in.n - start); err != nil {
-		return err
-	}
-	sum := z.in.sum
-	var tail [16]byte // CRC32 of the index and the footer
-	if _, err := io.ReadFull(&z.in, tail[:]); err != nil {
-		return truncated(err)
-	}
-	le := binary.LittleEndian
 	switch {
-	case !bytes.Equal(sizes.Sum(nil), z.sizes.Sum(nil)),
-		le.Uint32(tail[:4]) != sum,
-		le.Uint32(tail[4:8]) != crc32.ChecksumIEEE(tail[8:14]),
-		(int64(le.Uint32(tail[8:12]))+1)*4 != z.in.n-12-start,
-		tail[12] != 0 || tail[13] != z.check,
-		string(tail[14:]) != xzFooterMagic:
-		return errXZCorrupt
+	case last[0] != xzFilterLZMA2:
+		return 0, errXZFilter
+	case last[1] != 1 || at >= len(body) || body[at] > 40:
+		return 0, errXZHeader
 	}
-	switch _, err := z.in.ReadByte(); err {
-	case io.EOF:
-		return nil
-	case nil:
-		return errXZBehind
-	default:
-		return err
+	return at, nil
+}
+
+// xzDictionarySize is the size that the property of LZMA2 stands for, bytes.
+func xzDictionarySize(p byte) int64 {
+	if p >= 40 {
+		return 1<<32 - 1
 	}
+	return (2 | int64(p&1)) << (p/2 + 11)
+}
+
+// unpackedAhead adds up how long the LZMA2 chunks before us are unpacked, as far
+// as their headers say so (section 5.3.1, LZMA2 by xz's lzma2_decoder.c: a control byte, 16 bits of
+// the unpacked size less one, and for a compressed chunk its size less one and perhaps
+// properties). known is false if their end is not in the buffer. Nothing is consumed and nothing is
+// believed of it but how large a dictionary is of use.
+func (z *xzReader) unpackedAhead() (size int64, known bool) {
+	ahead, _ := z.in.Peek(xzAhead) // what there is; an error is told by the next Read
+	for len(ahead) > 0 && ahead[0] != 0 {
+		header, body := 3, 0
+		if len(ahead) < 6 {
+			return 0, false
+		}
+		control, unpacked := ahead[0], int64(ahead[1])<<8|int64(ahead[2])
+		switch {
+		case control >= 0x80:
+			unpacked |= int64(control&0x1f) << 16
+			header, body = 5, (int(ahead[3])<<8|int(ahead[4]))+1
+			if control >= 0xc0 {
+				header++
+			}
+		case control <= 2:
+			body = int(unpacked) + 1
+		default:
+			return 0, false // no LZMA2; the decoder says so
+		}
+		size += unpacked + 1
+		if header+body > len(ahead) {
+			return 0, false
+		}
+		ahead = ahead[header+body:]
+	}
+	return size, len(ahead) > 0
 }
