@@ -60,9 +60,18 @@ func (b *bench) extract(ctx context.Context) error {
 		return err
 	}
 	defer n.stop()
-	byOras := b.table.figure(figure{name: "pull --extract docker.io from a registry", unit: millis, bar: 1.15, with: "oras.Copy of the same blobs"})
+	byOras := b.table.figure(figure{name: "pull --extract docker.io from a registry", unit: millis, bar: 1.15, with: "stock oras.Copy of the same blobs"})
+	bySame := b.table.figure(figure{name: "pull --extract docker.io, concurrency alike", unit: millis, with: "oras.Copy, 8 at a time"})
 	byApt := b.table.figure(figure{name: "pull --extract docker.io, against apt", unit: millis, bar: 0.6, with: "apt-get update and --download-only install, nginx"})
 	peak := b.table.figure(figure{name: "pull --extract: peak memory", unit: mebi, most: 96})
+	copied := func(how string) func() (cost, error) {
+		return func() (cost, error) {
+			if err := os.RemoveAll(filepath.Join(top, "got")); err != nil {
+				return cost{}, err
+			}
+			return runAll(ctx, command{args: []string{b.self, how, r.host() + "/site/oras", "files", filepath.Join(top, "got"), "files"}})
+		}
+	}
 	for i := range b.pairs {
 		runs := []func() (cost, error){
 			func() (cost, error) {
@@ -71,12 +80,8 @@ func (b *bench) extract(ctx context.Context) error {
 				}
 				return runAll(ctx, ours("pull", "-q", "--extract", "docker.io", "--host-status", "none", "-o", filepath.Join(top, "debs")))
 			},
-			func() (cost, error) {
-				if err := os.RemoveAll(filepath.Join(top, "got")); err != nil {
-					return cost{}, err
-				}
-				return runAll(ctx, command{args: []string{b.self, "oras-copy", r.host() + "/site/oras", "files", filepath.Join(top, "got"), "files"}})
-			},
+			copied("oras-stock"),
+			copied("oras-copy"),
 			func() (cost, error) { return b.byApt(ctx, top, n.url) },
 		}
 		took := make([]cost, len(runs))
@@ -88,7 +93,8 @@ func (b *bench) extract(ctx context.Context) error {
 			}
 		}
 		byOras.pair(inMillis(took[0].wall), inMillis(took[1].wall))
-		byApt.pair(inMillis(took[0].wall), inMillis(took[2].wall))
+		bySame.pair(inMillis(took[0].wall), inMillis(took[2].wall))
+		byApt.pair(inMillis(took[0].wall), inMillis(took[3].wall))
 		peak.alone(inMebi(took[0].peak))
 	}
 	return nil

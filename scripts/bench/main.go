@@ -30,7 +30,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		parts := map[string]func(context.Context, []string) error{
-			"generate": partGenerate, "oras-copy": partOrasCopy, "oras-pack": partOrasPack, "oras-push": partOrasPush, "closure": partClosure, "open": partOpen, "clients": partClients,
+			"generate": partGenerate, "oras-copy": partOrasCopy, "oras-pack": partOrasPack, "oras-push": partOrasPush, "oras-stock": partOrasStock, "closure": partClosure, "open": partOpen, "clients": partClients,
 		}
 		if part := parts[args[0]]; part != nil {
 			return part(ctx, args[1:])

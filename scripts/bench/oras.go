@@ -104,9 +104,18 @@ func orasOptions() oras.CopyOptions {
 	return o
 }
 
-// partOrasCopy is oras.Copy between a layout (a path) and a repository
-// (HOST/NAME, plain HTTP): SRC TAG DST TAG.
+// partOrasStock is oras.Copy as it comes.
+func partOrasStock(ctx context.Context, args []string) error {
+	return orasCopy(ctx, args, oras.DefaultCopyOptions)
+}
+
+// partOrasCopy is oras.Copy with mmoci's concurrency.
 func partOrasCopy(ctx context.Context, args []string) error {
+	return orasCopy(ctx, args, orasOptions())
+}
+
+// orasCopy copies between a layout (a path) and a repository (HOST/NAME, plain HTTP): SRC TAG DST TAG.
+func orasCopy(ctx context.Context, args []string, o oras.CopyOptions) error {
 	if len(args) != 4 {
 		return fmt.Errorf("oras-copy SRC TAG DST TAG")
 	}
@@ -118,7 +127,7 @@ func partOrasCopy(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = oras.Copy(ctx, src, args[1], dst, args[3], orasOptions())
+	_, err = oras.Copy(ctx, src, args[1], dst, args[3], o)
 	return err
 }
 

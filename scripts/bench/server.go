@@ -145,14 +145,15 @@ http: {addr: %s}
 	return start(dir, addr, "/v2/", registryProgram(), "serve", file)
 }
 
-// registryProgram finds distribution's registry: Debian calls it docker-registry.
+// registryProgram finds distribution's registry: by go install, or Debian's, which is older.
 func registryProgram() string {
-	for _, name := range []string{"registry", "docker-registry"} {
+	installed := filepath.Join(os.Getenv("HOME"), "go/bin/registry")
+	for _, name := range []string{"registry", installed, "docker-registry"} {
 		if p, err := exec.LookPath(name); err == nil {
 			return p
 		}
 	}
-	return filepath.Join(os.Getenv("HOME"), "go/bin/registry")
+	return installed
 }
 
 // host is the address of a server.
