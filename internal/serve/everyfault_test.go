@@ -225,8 +225,10 @@ func (f *faulty) says(wants []string) {
 			f.t.Errorf("readyz does not say: %s\n%s", want, a.body)
 		}
 	}
-	if len(wants) == 0 && (strings.Count(string(a.body), "\n") != 1 || strings.Contains(string(a.body), notFollowed)) {
-		f.t.Errorf("readyz: %s", a.body)
+	for _, not := range []string{notFollowed, notFetched, notKept} { // tooLate is said by slow machines
+		if len(wants) == 0 && strings.Contains(string(a.body), not) {
+			f.t.Errorf("readyz: %s", a.body)
+		}
 	}
 }
 
