@@ -150,7 +150,12 @@ func (a *app) newKey(out, user string) error {
 func (a *app) showKeys(files []string) error {
 	ring, err := mirror.ReadKeyrings(files...)
 	if err != nil {
-		return fmt.Errorf("%w (of a key of ours the public half is FILE.pub.asc)", err)
+		for _, f := range files {
+			if _, none := os.Stat(publicName(f)); none == nil {
+				return fmt.Errorf("%w (the public half is in %s)", err, publicName(f))
+			}
+		}
+		return err
 	}
 	now := time.Now()
 	for _, fp := range ring.Fingerprints() {
