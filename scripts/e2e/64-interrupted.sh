@@ -88,6 +88,24 @@ check "pull --extract killed: nothing half, and the rerun asks for the rest by R
 tree() { resumed tree tree.whole "$mmoci" pull "$ref" -o tree; }
 check "pull -o killed: nothing half, and the rerun asks for the rest by Range" tree
 
+# told: what is said meanwhile, to programs and on a terminal.
+told() {
+	echo 0.05 >slow.log.pace
+	"$mmoci" pull "$ref" -o told --json >told.json 2>told.events
+	jq -e '.event' told.events >/dev/null
+	[ "$(grep -c '"event":"progress"' told.events)" -ge 2 ]
+	jq -s '[.[] | select(.allFiles)] | (map(.bytes) | . == sort) and (map(.bytes <= .allBytes and .allBytes > 20000000) | all) and (last | .bytes > 1000000)' told.events |
+		grep -x true
+	jq -e '.files > 10 and .bytes > 20000000 and .reusedBytes == 0' told.json
+	rm -rf told
+	script -qec "$mmoci pull $ref --extract p9 --host-status none -o told" typed >/dev/null
+	quick
+	tr '\r' '\n' <typed | grep '^.\[K[0-9]* of 10 files, .* MB of .* MB, .*/s, .* left'
+	tr '\r' '\n' <typed | grep '^told/p9_1_'
+	rm -rf told
+}
+check "pull tells how far it is: lines of JSON, and one line on a terminal" told
+
 # whole_blobs LAYOUT: every blob is what its name says.
 whole_blobs() {
 	[ ! -d "$1/blobs/sha256" ] || (cd "$1/blobs/sha256" && find . -type f ! -name '*mmoci-tmp-*' -printf '%f  %f\n') >blobs.txt
