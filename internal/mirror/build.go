@@ -387,6 +387,9 @@ func (b *builder) lockPackages(l *config.LockArchive, picked []resolve.Chosen) {
 
 // reason is the lock's for a package that the lock names, else the one that was found.
 func (b *builder) reason(c resolve.Chosen) string {
+	if len(b.chosen.reasons) == 0 {
+		return c.Reason.String()
+	}
 	if r, ok := b.chosen.reasons[lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256)]; ok {
 		return r
 	}
