@@ -60,8 +60,15 @@ func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) e
 		return err
 	}
 	// Without an integrity failure what was verified stays, so that a rerun resumes.
-	return errors.Join(err, o.failed, o.commit(), o.sync())
+	err = errors.Join(err, o.failed, o.commit())
+	if isFull(err) {
+		o.dropParts()
+	}
+	return errors.Join(err, o.sync())
 }
+
+// isFull tells that a disk is full: then parts of files are in the way of everybody.
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // order is that of fetching: the largest first, so that none of them is still
 // under way when all others are done.
@@ -97,7 +104,7 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 		err = o.root.Chtimes(temp, mtime, mtime)
 	}
 	if err != nil {
-		if errors.Is(err, ErrIntegrity) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		if errors.Is(err, ErrIntegrity) || isFull(err) {
 			o.root.Remove(temp)
 		}
 		return err
@@ -175,13 +182,18 @@ func (o *outDir) undo() {
 		o.root.Remove(name)
 	}
 	o.pending = nil
+	o.dropParts()
+	for _, dir := range slices.Backward(o.made) {
+		o.root.Remove(dir)
+	}
+}
+
+// dropParts removes what there is of files that are not whole.
+func (o *outDir) dropParts() {
 	for name := range o.want {
 		if !o.have[name] {
 			o.root.Remove(partOf(name))
 		}
-	}
-	for _, dir := range slices.Backward(o.made) {
-		o.root.Remove(dir)
 	}
 }
 

@@ -152,6 +152,33 @@ func TestResumeAfterFailure(t *testing.T) {
 	if left := names(t, dir); len(left) > 0 {
 		t.Errorf("on a full disk stays %q", left)
 	}
+	// Nor what came of another file, that was under way.
+	other := signedAs("other", "1.0", "amd64", testarchive.Package{Name: "other", Version: "1.0", Architecture: "amd64", Size: 200_000}.Deb(t))
+	half, said := make(chan struct{}), make(chan struct{})
+	both := memoryBlobs([]signedDeb{d, other}, func(b snapshot.Blob, data []byte) io.Reader {
+		if b == snapshot.BlobOf(d.deb) {
+			return readerFunc(func([]byte) (int, error) {
+				<-half
+				defer close(said)
+				return 0, unix.ENOSPC
+			})
+		}
+		begin := bytes.NewReader(data[:150_000])
+		return readerFunc(func(p []byte) (int, error) {
+			if n, err := begin.Read(p); err == nil {
+				return n, nil
+			}
+			close(half)
+			<-said
+			return 0, context.Canceled
+		})
+	})
+	if _, err := fetching(t, both, d, other).Fetch(t.Context(), dir); !errors.Is(err, unix.ENOSPC) {
+		t.Error(err)
+	}
+	if left := names(t, dir); len(left) > 0 {
+		t.Errorf("on a full disk stays %q", left)
+	}
 }
 
 // TestResumeAtPlaces: the rest is asked of a mirror, and of the next one where that breaks.
