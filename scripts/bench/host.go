@@ -97,7 +97,7 @@ func (b *bench) extract(ctx context.Context) error {
 		byApt.pair(inMillis(took[0].wall), inMillis(took[3].wall))
 		peak.alone(inMebi(took[0].peak))
 	}
-	return nil
+	return b.fullIndices(ctx, top, r.host()+"/site/bench:real")
 }
 
 // byApt updates and downloads in a root of apt's own that knows nothing yet.
