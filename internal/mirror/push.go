@@ -80,14 +80,6 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 		}
 	}
 	p.Signer = reuseSignatures(ctx, p.Signer, old)
-	if old != nil && !p.DryRun {
-		begun, err := artifact.Begin(ctx, p.Ref, old, p.Artifact)
-		if err != nil {
-			return nil, err
-		}
-		defer begun.Close()
-		p.Artifact.Begun = begun
-	}
 	for try := 1; ; try++ {
 		frozen, err := p.freeze(ctx, old, held)
 		if err != nil {

@@ -36,10 +36,6 @@ type layoutWriter struct {
 	tmpDir string
 	blobs  *os.File
 
-	surveyed  chan struct{} // closed when sizes is complete; nil: there is none
-	sizes     map[snapshot.Digest]int64
-	endSurvey context.CancelFunc
-
 	commitMu sync.Mutex // serialises commits: names appear in order
 	mu       sync.Mutex
 	pending  []string // complete temporary files
@@ -157,11 +153,8 @@ func (w *layoutWriter) lock() (unlock func(), err error) {
 
 // has asks the file system; with recheck the file is hashed, and a wrong one is not there.
 func (w *layoutWriter) has(ctx context.Context, d descriptor) (bool, error) {
-	if size, ok := w.known(d.Digest); ok && !w.recheck {
-		return size == d.Size, nil
-	}
-	var st unix.Stat_t
-	err := w.stat(d.Digest, &st)
+	var st unix.Stat_t // by the open directory: this is asked for every blob
+	err := unix.Fstatat(int(w.blobs.Fd()), d.Digest.Hex(), &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err == unix.ENOENT {
 		return false, nil
 	} else if err != nil {
@@ -340,10 +333,6 @@ func (w *layoutWriter) setTags(d descriptor, tags []string) error {
 
 // close keeps what is complete, so that a rerun need not fetch it again, and removes the rest.
 func (w *layoutWriter) close() error {
-	if w.surveyed != nil {
-		w.endSurvey()
-		<-w.surveyed
-	}
 	var err error
 	if w.tmp != nil && w.blobs != nil {
 		err = w.commit()

@@ -29,8 +29,6 @@ type PushOptions struct {
 	// root, and puts every manifest again; in a layout every file is hashed. It heals
 	// what was lost or damaged behind our back, also when the tag names the root already.
 	Recheck bool
-	// Begun is the place, if it was opened ahead; nil: it is opened by the push.
-	Begun *Begun
 }
 
 // Push writes s to ref, in the order of SPEC section 10: a push that dies
@@ -85,9 +83,6 @@ func checkTarget(ref Reference) error {
 func openTarget(ref Reference, p *packed, mountFrom string, o *PushOptions) (target, error) {
 	switch ref.Kind {
 	case Layout:
-		if w := o.Begun.take(ref); w != nil {
-			return w, nil
-		}
 		return newLayoutWriter(ref.Name, o.Recheck, &o.Options)
 	case Archive:
 		return newTarWriter(ref.Name, ref.Tag, p)
