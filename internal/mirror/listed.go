@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"path"
 
@@ -74,12 +73,11 @@ func unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte) ([]byte,
 	if plain.Size > maxIndex {
 		return nil, fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, int64(maxIndex))
 	}
-	sum := newListedSum(plain)
-	data, err := archive.DecompressBeside(f.Path, stored, plain.Size, sum)
+	data, err := archive.Decompress(f.Path, stored, plain.Size)
 	if err != nil {
 		return nil, err
 	}
-	if err := sum.matches(); err != nil {
+	if err := matches(plain, data); err != nil {
 		return nil, fmt.Errorf("decompressed: %w", err)
 	}
 	return data, nil
@@ -152,53 +150,23 @@ func openListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archi
 	return fa.up.Open(ctx, name, f.Size)
 }
 
-// listedSum is a writer of what a Release lists.
-type listedSum struct {
-	f              archive.ReleaseFile
-	n              int64
-	sha256, sha512 hash.Hash
-}
-
-func newListedSum(f archive.ReleaseFile) *listedSum {
-	return &listedSum{f: f, sha256: sha256.New(), sha512: sha512.New()}
-}
-
-// Write implements io.Writer; it never fails.
-func (s *listedSum) Write(p []byte) (int, error) {
-	s.n += int64(len(p))
-	if s.f.SHA256 != "" {
-		s.sha256.Write(p)
-	}
-	if s.f.SHA512 != "" {
-		s.sha512.Write(p)
-	}
-	return len(p), nil
-}
-
-// matches compares what was written with every strong digest that is listed.
-func (s *listedSum) matches() error {
-	f := s.f
-	if s.n != f.Size {
-		if s.n > f.Size {
-			return fmt.Errorf("longer than the %d bytes listed", f.Size)
-		}
-		return fmt.Errorf("%d bytes, listed are %d", s.n, f.Size)
-	}
-	if sum := hex.EncodeToString(s.sha256.Sum(nil)); f.SHA256 != "" && sum != f.SHA256 {
-		return fmt.Errorf("SHA256 is %s, listed is %s", sum, f.SHA256)
-	}
-	if sum := hex.EncodeToString(s.sha512.Sum(nil)); f.SHA512 != "" && sum != f.SHA512 {
-		return fmt.Errorf("SHA512 is %s, listed is %s", sum, f.SHA512)
-	}
-	return nil
-}
-
 // matches compares bytes with what a Release says of them.
 func matches(f archive.ReleaseFile, data []byte) error {
-	sum := newListedSum(f)
-	if int64(len(data)) == f.Size { // else its digest need not be known
-		_, _ = sum.Write(data)
+	if int64(len(data)) != f.Size {
+		if int64(len(data)) > f.Size {
+			return fmt.Errorf("longer than the %d bytes listed", f.Size)
+		}
+		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
 	}
-	sum.n = int64(len(data))
-	return sum.matches()
+	if f.SHA256 != "" {
+		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
+			return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
+		}
+	}
+	if f.SHA512 != "" {
+		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {
+			return fmt.Errorf("SHA512 is %x, listed is %s", sum, f.SHA512)
+		}
+	}
+	return nil
 }

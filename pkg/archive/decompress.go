@@ -32,13 +32,7 @@ var errTooLong = errors.New("longer than expected when decompressed")
 // and a file that ends early. Several gzip members, xz streams or zstd frames
 // in a row are one file. Data without such an ending is returned as it is.
 func Decompress(name string, data []byte, limit int64) ([]byte, error) {
-	return DecompressBeside(name, data, limit, io.Discard)
-}
-
-// DecompressBeside is [Decompress], and writes what comes out to beside meanwhile, in another
-// goroutine that has ended when it returns: a hash. What beside says is not looked at.
-func DecompressBeside(name string, data []byte, limit int64, beside io.Writer) ([]byte, error) {
-	out, err := decompress(path.Ext(name), data, limit, beside)
+	out, err := decompress(path.Ext(name), data, limit)
 	if errors.Is(err, io.EOF) { // never to be taken for the end of anything
 		err = io.ErrUnexpectedEOF
 	}
@@ -48,7 +42,7 @@ func DecompressBeside(name string, data []byte, limit int64, beside io.Writer) (
 	return out, nil
 }
 
-func decompress(ending string, data []byte, limit int64, beside io.Writer) ([]byte, error) {
+func decompress(ending string, data []byte, limit int64) ([]byte, error) {
 	var r io.Reader
 	var err error
 	switch ending {
@@ -56,7 +50,6 @@ func decompress(ending string, data []byte, limit int64, beside io.Writer) ([]by
 		if int64(len(data)) > limit {
 			return nil, tooLong(limit)
 		}
-		_, _ = beside.Write(data)
 		return data, nil
 	case ".lz4", ".br", ".Z":
 		return nil, fmt.Errorf("compression %s is not supported", ending)
@@ -86,41 +79,21 @@ func decompress(ending string, data []byte, limit int64, beside io.Writer) ([]by
 	if err != nil {
 		return nil, err
 	}
-	return readBounded(r, int64(len(data))*expansion, limit, beside)
+	return readBounded(r, int64(len(data))*expansion, limit)
 }
 
 func tooLong(limit int64) error { return fmt.Errorf("%w: over %d bytes", errTooLong, limit) }
 
-// besidePiece is how much is written beside at a time, bytes.
-const besidePiece = 256 << 10
-
 // readBounded reads all of r, at most limit bytes; room is a guess.
-func readBounded(r io.Reader, room, limit int64, beside io.Writer) ([]byte, error) {
+func readBounded(r io.Reader, room, limit int64) ([]byte, error) {
 	limit = max(0, min(limit, math.MaxInt64-1))
-	pieces, done := make(chan []byte, 16), make(chan struct{})
-	go func() {
-		defer close(done)
-		for p := range pieces {
-			_, _ = beside.Write(p)
-		}
-	}()
 	var b bytes.Buffer
-	b.Grow(int(min(room, limit)) + besidePiece)
-	in := io.LimitReader(r, limit+1)
-	var err error
-	for n := int64(besidePiece); n == besidePiece && err == nil; {
-		at := b.Len()
-		if n, err = io.CopyN(&b, in, besidePiece); err == io.EOF {
-			err = nil
-		}
-		pieces <- b.Bytes()[at:]
-	}
-	close(pieces)
-	<-done
+	b.Grow(int(min(room, limit)) + bytes.MinRead)
+	n, err := b.ReadFrom(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if int64(b.Len()) > limit {
+	if n > limit {
 		return nil, tooLong(limit)
 	}
 	return b.Bytes(), nil
