@@ -86,15 +86,15 @@ func (a *LockArchive) encode(b *bytes.Buffer, comments bool) {
 	}
 	fmt.Fprintf(b, "archive %s %s %s\n", a.Prefix, a.Mode, a.Class)
 	for _, group := range [][]string{
-		lines(a.KeyURLs, func(k LockKey) []string {
-			return []string{"key-url", a.Prefix, k.Fingerprint, publicURL(k.URL)}
+		lines(a.KeyURLs, func(f []string, k LockKey) []string {
+			return append(f, "key-url", a.Prefix, k.Fingerprint, publicURL(k.URL))
 		}),
-		lines(a.Releases, func(r LockRelease) []string {
-			return []string{"release", a.Prefix, r.Suite, r.Digest, r.Date.UTC().Format(lockTime)}
+		lines(a.Releases, func(f []string, r LockRelease) []string {
+			return append(f, "release", a.Prefix, r.Suite, r.Digest, r.Date.UTC().Format(lockTime))
 		}),
-		lines(a.Indices, func(x LockIndex) []string { return []string{"index", a.Prefix, x.Suite, x.Path, x.Digest} }),
-		lines(a.Packages, func(p LockPackage) []string {
-			f := []string{"package", a.Prefix, p.Suite, cmp.Or(p.Component, noComponent), p.Name, p.Version, p.Architecture, p.Digest, strconv.FormatInt(p.Size, 10)}
+		lines(a.Indices, func(f []string, x LockIndex) []string { return append(f, "index", a.Prefix, x.Suite, x.Path, x.Digest) }),
+		lines(a.Packages, func(f []string, p LockPackage) []string {
+			f = append(f, "package", a.Prefix, p.Suite, cmp.Or(p.Component, noComponent), p.Name, p.Version, p.Architecture, p.Digest, strconv.FormatInt(p.Size, 10))
 			if reason := oneLine(p.Reason); reason != "" {
 				f = append(f, reason)
 			}
@@ -124,12 +124,14 @@ func (a *LockArchive) summary() string {
 	return fmt.Sprintf("%d packages, %.1f MB", len(a.Packages), float64(size)/1e6)
 }
 
-// lines joins the fields of each entry by one space and sorts the lines
-// bytewise; equal ones stand once.
-func lines[T any](entries []T, fields func(T) []string) []string {
+// lines joins the fields of each entry, appended to f, by one space and sorts the
+// lines bytewise; equal ones stand once.
+func lines[T any](entries []T, fields func(f []string, e T) []string) []string {
 	out := make([]string, len(entries))
+	var f []string
 	for i, e := range entries {
-		out[i] = strings.Join(fields(e), " ")
+		f = fields(f[:0], e)
+		out[i] = strings.Join(f, " ")
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

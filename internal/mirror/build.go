@@ -68,8 +68,16 @@ func (b *builder) begin(fa *frozenArchive) *begunArchive {
 	if fa.Verbatim {
 		return x
 	}
+	mine := func(c resolve.Chosen) bool { return c.Archive == fa.Prefix }
+	n := 0
 	for _, c := range b.chosen.packages {
-		if c.Archive == fa.Prefix {
+		if mine(c) {
+			n++
+		}
+	}
+	x.picked = slices.Grow(x.picked, n)
+	for _, c := range b.chosen.packages {
+		if mine(c) {
 			x.picked = append(x.picked, c)
 		}
 	}

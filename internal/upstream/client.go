@@ -226,7 +226,7 @@ func readSmall(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := readAll(f, limit)
+	data, err := readAll(f, 0, limit)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -150,7 +150,7 @@ func (u *Upstream) whole(ctx context.Context, path string, size, limit int64, ve
 			return nil, err
 		}
 		defer r.Close()
-		data, err = readAll(r, limit)
+		data, err = readAll(r, size, limit)
 		if err == nil && verify != nil {
 			err = verify(data)
 		}
@@ -165,9 +165,13 @@ func (u *Upstream) whole(ctx context.Context, path string, size, limit int64, ve
 	return data, nil
 }
 
-// readAll reads to the end; the buffer grows with what really comes.
-func readAll(r io.Reader, limit int64) ([]byte, error) {
+// maxRoom is how much room is taken for a size that is only said, bytes.
+const maxRoom = 16 << 20
+
+// readAll reads to the end; beyond maxRoom the buffer grows with what really comes.
+func readAll(r io.Reader, size, limit int64) ([]byte, error) {
 	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), maxRoom)) + bytes.MinRead)
 	if _, err := b.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
 		return nil, err
 	}

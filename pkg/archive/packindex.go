@@ -36,6 +36,9 @@ const (
 // compresses them meanwhile.
 func packIndex(stanzas []deb.Stanza) (ix packedIndex, err error) {
 	full, free := make(chan []byte, pieces), make(chan []byte, pieces)
+	for range pieces {
+		free <- nil
+	}
 	written := make(chan error, 1)
 	go func() {
 		defer close(full)
@@ -48,20 +51,15 @@ func packIndex(stanzas []deb.Stanza) (ix packedIndex, err error) {
 	return ix, err
 }
 
-// write gives out the text in pieces, and takes back those that are done with.
+// write gives out the text in pieces, which come back when they are done with.
 func (ix *packedIndex) write(stanzas []deb.Stanza, full chan<- []byte, free <-chan []byte) error {
 	sum := sha256.New()
-	var b []byte
+	b := <-free
 	give := func() {
 		sum.Write(b)
 		ix.size += int64(len(b))
 		full <- b
-		select {
-		case b = <-free:
-			b = b[:0]
-		default:
-			b = nil
-		}
+		b = (<-free)[:0]
 	}
 	for _, s := range stanzas {
 		if len(s) == 0 || bytes.HasPrefix(s, []byte("\n")) || bytes.Contains(s, []byte("\n\n")) {
@@ -87,10 +85,7 @@ func compressIndex(full <-chan []byte, free chan<- []byte) ([]byte, error) {
 		if err == nil {
 			_, err = z.Write(piece)
 		}
-		select {
-		case free <- piece:
-		default:
-		}
+		free <- piece
 	}
 	if err == nil {
 		err = z.Close()
