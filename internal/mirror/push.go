@@ -249,10 +249,10 @@ func (p Pushing) previous(ctx context.Context) (*snapshot.Snapshot, error) {
 // sum counts distinct files of a table.
 func sum(t *snapshot.Table) (files int, bytes int64) {
 	seen := make(map[snapshot.Digest]struct{}, t.Len())
-	for r := range t.Rows() {
-		if _, ok := seen[r.Digest]; !ok {
-			seen[r.Digest] = struct{}{}
-			files, bytes = files+1, bytes+r.Size
+	for b := range t.Blobs() {
+		if _, ok := seen[b.Digest]; !ok {
+			seen[b.Digest] = struct{}{}
+			files, bytes = files+1, bytes+b.Size
 		}
 	}
 	return files, bytes
@@ -260,16 +260,16 @@ func sum(t *snapshot.Table) (files int, bytes int64) {
 
 // newFiles are the distinct files of a snapshot that another does not have.
 func newFiles(s, old *snapshot.Snapshot) []snapshot.Row {
-	seen := map[snapshot.Digest]bool{}
+	seen := make(map[snapshot.Digest]struct{}, s.Table.Len())
 	if old != nil {
-		for r := range old.Table.Rows() {
-			seen[r.Digest] = true
+		for b := range old.Table.Blobs() {
+			seen[b.Digest] = struct{}{}
 		}
 	}
 	var out []snapshot.Row
 	for r := range s.Table.Rows() {
-		if r.Size > 0 && !seen[r.Digest] {
-			seen[r.Digest] = true
+		if _, ok := seen[r.Digest]; !ok && r.Size > 0 {
+			seen[r.Digest] = struct{}{}
 			out = append(out, r)
 		}
 	}

@@ -37,6 +37,18 @@ func (t *Table) Find(path string) (Row, bool) {
 // Rows yields all rows in order of path.
 func (t *Table) Rows() iter.Seq[Row] { return t.Under("") }
 
+// Blobs yields the blob of each row, in order of path, without the cost of its names.
+func (t *Table) Blobs() iter.Seq[Blob] {
+	return func(yield func(Blob) bool) {
+		var c cursor
+		for ok := t.seek(&c, ""); ok; ok = c.advance() {
+			if !yield(c.blob()) {
+				return
+			}
+		}
+	}
+}
+
 // Under yields the rows whose path begins with prefix (any text, not only whole parts), in order of path.
 func (t *Table) Under(prefix string) iter.Seq[Row] {
 	return func(yield func(Row) bool) {

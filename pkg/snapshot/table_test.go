@@ -389,3 +389,18 @@ func BenchmarkRows(b *testing.B) {
 		}
 	}
 }
+
+func TestTableBlobs(t *testing.T) {
+	t.Parallel()
+	table := mustTable(t, append(packageRows(), releaseRows(100)...)...)
+	var want []Blob
+	for r := range table.Rows() {
+		want = append(want, r.Blob())
+	}
+	if got := slices.Collect(table.Blobs()); len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("%d blobs of %d rows, or others", len(got), len(want))
+	}
+	for range table.Blobs() {
+		break
+	}
+}

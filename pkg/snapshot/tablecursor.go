@@ -215,11 +215,15 @@ func (c *cursor) row(path string) Row {
 	if path == "" {
 		path = string(c.path())
 	}
-	r := Row{Path: path, Size: c.size, Digest: emptyDigest, Package: packageOf(path, c.kind, &c.fields)}
-	if c.size > 0 {
-		r.Digest = Digest(c.digest)
+	b := c.blob()
+	return Row{Path: path, Size: b.Size, Digest: b.Digest, Package: packageOf(path, c.kind, &c.fields)}
+}
+
+func (c *cursor) blob() Blob {
+	if c.size == 0 {
+		return Blob{Digest: emptyDigest}
 	}
-	return r
+	return Blob{Digest: Digest(c.digest), Size: c.size}
 }
 
 // hasDigest tells whether the row before next has this digest.
