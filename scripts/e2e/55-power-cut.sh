@@ -171,6 +171,7 @@ store_cut() {
 	mkdir "$disk/serve"
 	sync
 	served() {
+		rm -f serve.log # the last one's also says where it listens
 		"$mmoci" serve --listen 127.0.0.1:0 --state "$disk/serve" "$registry/site/mirror:day" -f day4.yaml >serve.access 2>serve.log &
 		server=$!
 		echo $server >>pids

@@ -179,6 +179,7 @@ registry_prefix=
 serve_start() {
 	_name=$1
 	shift
+	rm -f "$work/$_name.log" # that of an earlier one also says where it listens
 	"$mmoci" serve --listen 127.0.0.1:0 --state "$work/$_name.state" "$@" >"$work/$_name.access" 2>"$work/$_name.log" &
 	pid=$!
 	echo $pid >>"$work/pids"
