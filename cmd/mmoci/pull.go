@@ -123,15 +123,26 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 	if err != nil {
 		return nil, mirror.Trust{}, err
 	}
+	// The place is asked while the keyrings are read. What is wrong with these is said first: then nobody waits for it.
+	type opening struct {
+		*snapshot.Sealed
+		err error
+	}
+	asked := make(chan opening, 1)
+	go func() {
+		sealed, err := mirror.OpenAnywhere(cmd.Context(), ref, mirrors, a.options(), a.log)
+		asked <- opening{sealed, err}
+	}()
 	trust, err := p.trust(plan)
 	if err != nil {
 		return nil, trust, err
 	}
-	trust.Memory = a.memory()
-	sealed, err := mirror.OpenAnywhere(cmd.Context(), ref, mirrors, a.options(), a.log)
-	if err != nil {
-		return nil, trust, err
+	opened := <-asked
+	if opened.err != nil {
+		return nil, trust, opened.err
 	}
+	sealed := opened.Sealed
+	trust.Memory = a.memory()
 	if a.bar != nil {
 		sealed.Blobs = artifact.Watched(sealed.Blobs, a.bar.event)
 	}
