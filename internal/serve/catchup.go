@@ -30,12 +30,11 @@ func (s *Server) catchUp(ctx context.Context, prefix, p string) {
 
 func (s *Server) catchUpLane(ctx context.Context, i int) {
 	l := s.lanes[i]
-	select {
-	case <-l.turn:
-		defer func() { l.turn <- struct{}{} }()
-	case <-ctx.Done():
+	leave, ok := l.await(ctx)
+	if !ok {
 		return
 	}
+	defer leave()
 	v := s.view.Load()
 	current := v.current[i]
 	if l.caughtUp == current.Root {

@@ -139,16 +139,25 @@ func (s *Server) recheck(ctx context.Context) {
 	}
 }
 
+// await waits for the turn to ask; false if ctx ended before.
+func (l *lane) await(ctx context.Context) (leave func(), ok bool) {
+	select {
+	case <-l.turn:
+		return func() { l.turn <- struct{}{} }, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
 // ask puts the question to source i, unless somebody put it after seen was
 // read: of any number of callers that wait, one asks. A miss pays if it was in vain.
 func (s *Server) ask(ctx context.Context, i int, seen uint64, miss bool) {
 	l := s.lanes[i]
-	select {
-	case <-l.turn:
-		defer func() { l.turn <- struct{}{} }()
-	case <-ctx.Done():
+	leave, ok := l.await(ctx)
+	if !ok {
 		return
 	}
+	defer leave()
 	if !l.ask(seen) {
 		return
 	}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 )
 
-// xz.Reader allocates whatever dictionary a block header asks for, up to 4 GiB
-// and anew for each block. surveyXZ therefore walks over the file first,
+// The library bounds a dictionary, but tells neither how long the data will be nor
+// which filters there are. surveyXZ therefore walks over the file first,
 // without decoding: LZMA2 chunks carry their lengths. It verifies nothing
-// else; checksums and index are the reader's (The .xz File Format 1.2.1).
+// else; checksums and index are the library's (The .xz File Format 1.2.1).
 
 var errXZ = errors.New("malformed xz")
 
