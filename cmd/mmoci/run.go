@@ -13,6 +13,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
 )
@@ -23,6 +24,7 @@ const (
 	exitUsage       = 2
 	exitIntegrity   = 3
 	exitNotFound    = 4
+	exitExpired     = 5
 	exitInterrupted = 130
 )
 
@@ -79,6 +81,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case is(mirror.ErrNotFound, artifact.ErrNotFound, resolve.ErrUnsatisfied):
 		return exitNotFound
+	case is(archive.ErrExpired):
+		return exitExpired
 	}
 	return exitFailed
 }

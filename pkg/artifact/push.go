@@ -29,6 +29,10 @@ type PushOptions struct {
 	// root, and puts every manifest again; in a layout every file is hashed. It heals
 	// what was lost or damaged behind our back, also when the tag names the root already.
 	Recheck bool
+	// Expect is what the tag named when the caller read it, the zero digest for
+	// nothing; the push ends in ErrMoved if it names something else. Nil: what it
+	// names when the push opens the place.
+	Expect *snapshot.Digest
 }
 
 // Push writes s to ref, in the order of SPEC section 10: a push that dies
