@@ -21,6 +21,7 @@ var rules = map[string][]string{
 	"pkg/resolve":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/snapshot":         {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal"},
 	"pkg/artifact":         {module + "pkg/deb", "github.com/ProtonMail/go-crypto", "pault.ag", module + "internal"},
+	"internal/durable":     {module},
 	"internal/config":      {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/upstream":    {module},
 	"internal/mirror":      {module + "internal/serve"},
