@@ -124,6 +124,7 @@ func TestLockErrors(t *testing.T) {
 		{"mmoci-lock-v1\ndate 2026-11-21T09:13:40.5Z\n", `l:2: date `},
 		{head + "pakage d\n", `l:5: unknown word "pakage"; did you mean "package"?`},
 		{head + "zzzzzzzzzz d\n", `l:5: unknown word "zzzzzzzzzz"; lines begin with archive,`},
+		{head + "release d bookworm sha256:" + strings.Repeat("0", 64) + " 2026-11-21T09:13:40Z\n", `l:5: digest sha256:00000000...: 64 zeros: a placeholder was not filled in`},
 		{head + "archive d curated upstream\n", `l:5: archive d stands twice, first in line 3`},
 		{head + "archive D curated upstream\n", `l:5: prefix "D"`},
 		{head + "archive x frozen upstream\n", `l:5: mode "frozen"`},

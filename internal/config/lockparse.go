@@ -246,9 +246,8 @@ func (p *lockParser) suite(s string) error {
 }
 
 func (p *lockParser) digest(s string) error {
-	hex, ok := strings.CutPrefix(s, "sha256:")
-	if !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
-		return p.errorf("digest %q, should be sha256: and 64 lower-case hex digits", fmt.Sprintf("%.80s", s))
+	if _, err := snapshot.ParseDigest(s); err != nil {
+		return p.errorf("%w, should be sha256: and 64 lower-case hex digits", err)
 	}
 	return nil
 }

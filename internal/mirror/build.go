@@ -341,7 +341,7 @@ func (b *builder) poolFiles(fa *frozenArchive, picked []resolve.Chosen) error {
 
 // pool adds one pool file; where it is read from is only remembered.
 func (b *builder) pool(fa *frozenArchive, f archive.PackageFile) error {
-	d, err := snapshot.ParseDigest("sha256:" + fa.sums.sha256(f))
+	d, err := listedDigest(fa.sums.sha256(f))
 	if err != nil {
 		return fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}

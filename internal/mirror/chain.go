@@ -255,8 +255,18 @@ func blobOf(f archive.ReleaseFile, row snapshot.Row) (snapshot.Blob, error) {
 	if f.SHA256 == "" {
 		return snapshot.Blob{Digest: row.Digest, Size: f.Size}, nil
 	}
-	d, err := snapshot.ParseDigest("sha256:" + f.SHA256)
+	d, err := listedDigest(f.SHA256)
 	return snapshot.Blob{Digest: d, Size: f.Size}, err
+}
+
+// listedDigest reads the SHA256 field of a Release or stanza, whose form was
+// validated when that was read. A placeholder is an integrity error.
+func listedDigest(hex string) (snapshot.Digest, error) {
+	d, err := snapshot.ParseDigest("sha256:" + hex)
+	if err != nil {
+		return d, fmt.Errorf("%w: %w", ErrIntegrity, err)
+	}
+	return d, nil
 }
 
 // readBlob reads a small blob, at another place where one gave wrong bytes.

@@ -251,7 +251,7 @@ func debFiles(s *snapshot.Snapshot, pkgs []*resolve.Package) (map[string]snapsho
 
 func debDigest(s *snapshot.Snapshot, p *resolve.Package) (snapshot.Digest, error) {
 	if p.SHA256 != "" {
-		return snapshot.ParseDigest("sha256:" + p.SHA256)
+		return listedDigest(p.SHA256)
 	}
 	name := p.Archive + "/" + p.Filename
 	row, ok := s.Table.Find(name)

@@ -55,6 +55,9 @@ func hostileDocuments() []struct {
 		{"a size beyond int64", func(d *forge.Documents) { d.Core = resize(d.Core, "99999999999999999999") }, 3, "cannot unmarshal number"},
 		{"root of another size than declared", func(d *forge.Documents) { d.Declared = 7 }, 3, "bytes, want 7"},
 		{"upper-case digest", func(d *forge.Documents) { upper(&d.Core) }, 3, "not 64 lower-case hexadecimal digits"},
+		{"a placeholder in the root", func(d *forge.Documents) { blank(&d.Root, `"manifests":[{`) }, 3, "a placeholder was not filled in"},
+		{"a placeholder in the core", func(d *forge.Documents) { blank(&d.Core, `"layers":[{`) }, 3, "a placeholder was not filled in"},
+		{"a placeholder in a shard", func(d *forge.Documents) { blank(&d.Shard, `"layers":[{`) }, 3, "a placeholder was not filled in"},
 		{"sha512 digest", func(d *forge.Documents) {
 			sub(&d.Core, `"digest":"sha256:`, `"digest":"sha512:`+strings.Repeat("0", 64))
 		}, 3, `does not begin with "sha256:"`},
@@ -94,6 +97,13 @@ func resize(doc []byte, size string) []byte {
 	at := strings.Index(tail, `"size":`) + len(`"size":`)
 	end := at + strings.IndexByte(tail[at:], '}')
 	return []byte(head + `"layers":[` + tail[:at] + size + tail[end:])
+}
+
+// blank writes zeros for the first digest behind a mark.
+func blank(doc *[]byte, mark string) {
+	head, tail, _ := strings.Cut(string(*doc), mark)
+	at := strings.Index(tail, "sha256:") + len("sha256:")
+	*doc = []byte(head + mark + tail[:at] + strings.Repeat("0", 64) + tail[at+64:])
 }
 
 func upper(doc *[]byte) {

@@ -213,7 +213,7 @@ func stanzaFiles(st deb.Stanza, source bool) ([]listedFile, error) {
 	r := listedFile{Row: snapshot.Row{Path: f.Filename, Size: f.Size}}
 	if f.SHA256 == "" {
 		r.sha512 = f.SHA512
-	} else if r.Digest, err = snapshot.ParseDigest("sha256:" + f.SHA256); err != nil {
+	} else if r.Digest, err = listedDigest(f.SHA256); err != nil {
 		return nil, fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}
 	r.Package = snapshot.Package{Name: f.Name, Version: f.Version, Architecture: f.Architecture, Source: f.Source}

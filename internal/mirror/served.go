@@ -138,9 +138,7 @@ func (s *Source) ref(ctx context.Context, id string) (artifact.Reference, error)
 	}
 	ref.Tag, ref.Digest = "", snapshot.Digest{}
 	if d, err := snapshot.ParseDigest(id); err == nil {
-		if ref.Digest = d; d.IsZero() { // which would mean no digest
-			return ref, fmt.Errorf("snapshot %s: %w", id, artifact.ErrNotFound)
-		}
+		ref.Digest = d
 		return ref, nil
 	}
 	if ref.Tag = id; !dateHex.MatchString(id) {

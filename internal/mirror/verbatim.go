@@ -124,7 +124,7 @@ func (r *reader) extra(ctx context.Context, fa *frozenArchive, fs *frozenSuite, 
 		return x, nil
 	}
 	var err error
-	if x.blob.Digest, err = snapshot.ParseDigest("sha256:" + f.SHA256); err != nil {
+	if x.blob.Digest, err = listedDigest(f.SHA256); err != nil {
 		return x, fmt.Errorf("index %s: %w", f.Path, err)
 	}
 	rc, err := openListed(ctx, fa, fs, f)

@@ -101,6 +101,7 @@ func hostileIndices() []Hostile {
 		at(Hostile{Name: "negative-size", Why: "Size is negative", Want: Refused, Files: packages("\nSize: ", "\nSize: -")}),
 		at(Hostile{Name: "huge-size", Why: "Size does not fit 63 bits", Want: Refused, Files: packages("\nSize: ", "\nSize: 99999999999999999999")}),
 		at(Hostile{Name: "no-size", Why: "there is no Size", Want: Refused, Files: packages("\nSize: ", "\nX-Size: ")}),
+		at(Hostile{Name: "zero-digest", Why: "SHA256 has 64 zeros: a placeholder was not filled in", Want: Integrity, Files: zeroDigest}),
 		at(Hostile{Name: "short-digest", Why: "SHA256 has 63 digits", Want: Refused, Files: shortDigest}),
 		at(Hostile{Name: "name-climbs", Why: "Package is a path", Want: Refused, Files: packages("Package: top", "Package: ../top")}),
 		at(Hostile{Name: "architecture-climbs", Why: "Architecture is a path", Want: Refused, Files: packages("Architecture: all", "Architecture: ../all")}),
@@ -155,6 +156,15 @@ func shortDigest(t testing.TB) Files {
 	a.Suites[0].EditIndex = func(_ string, data []byte) []byte {
 		at := bytes.LastIndexByte(bytes.TrimRight(data, "\n"), '\n')
 		return append(bytes.Clone(data[:at+1+len("SHA256: ")]), data[at+1+len("SHA256: ")+1:]...)
+	}
+	return a.Build(t)
+}
+
+func zeroDigest(t testing.TB) Files {
+	a := toy()
+	a.Suites[0].EditIndex = func(_ string, data []byte) []byte {
+		at := bytes.LastIndexByte(bytes.TrimRight(data, "\n"), '\n') + 1 + len("SHA256: ")
+		return append(bytes.Clone(data[:at]), strings.Repeat("0", 64)+string(data[at+64:])...)
 	}
 	return a.Build(t)
 }

@@ -77,6 +77,9 @@ func parseTop(ctx context.Context, p place, d descriptor, data []byte) (*top, er
 	if strict != nil {
 		// Not ours, or ours and broken: its first child tells.
 		first, err := firstChild(data)
+		if errors.Is(err, snapshot.ErrPlaceholder) {
+			return nil, strict
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: an image index without a usable first manifest", ErrNotOurs)
 		}

@@ -32,9 +32,9 @@ const (
 // Reference names an artifact: a place, and a tag or digest in it.
 type Reference struct {
 	Kind   Kind
-	Name   string // HOST/REPO, DIR or FILE
-	Tag    string // "latest" if none was given and no digest
-	Digest snapshot.Digest
+	Name   string          // HOST/REPO, DIR or FILE
+	Tag    string          // "latest" if none was given and no digest
+	Digest snapshot.Digest // the zero value: none was given
 }
 
 // ParseReference reads the three forms
@@ -46,7 +46,7 @@ type Reference struct {
 // HOST has a dot or a port, or is localhost; there is no default registry. It
 // may be an IPv6 address in brackets. What follows the last colon of DIR or FILE is
 // a tag if it can be one, so a directory "a:b" is written "oci:a:b/" or "oci:a:b:latest".
-// DIGEST is sha256 in lower case. A bare word that looks like a package name
+// DIGEST is sha256 in lower case, and not 64 zeros. A bare word that looks like a package name
 // ("docker-ce") is refused and told so; so is an upper-case repository. The
 // file system is not consulted. Every error wraps ErrReference.
 func ParseReference(s string) (Reference, error) {

@@ -115,10 +115,21 @@ func TestRefusedReference(t *testing.T) {
 	}
 }
 
+// A template whose digest nobody filled in is no reference by tag.
+func TestPlaceholder(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"registry.example.org/a", "registry.example.org/a:b", "oci:dir", "oci:dir:b", "oci-archive:file", "oci-archive:file:b"} {
+		r, err := ParseReference(name + "@" + snapshot.Digest{}.String())
+		if !errors.Is(err, ErrReference) || !errors.Is(err, snapshot.ErrPlaceholder) {
+			t.Errorf("%s: %#v, %v", name, r, err)
+		}
+	}
+}
+
 func long256() string { return strings.Repeat("a", 256) }
 
 func FuzzParseReference(f *testing.F) {
-	for _, s := range []string{"registry.example.org:5000/a/b:c@" + someDigest, "oci:a:b/", "oci:a:b/@" + someDigest, "[::1]:5/a", "docker-ce", "oci-archive:x:y"} {
+	for _, s := range []string{"registry.example.org:5000/a/b:c@" + someDigest, "oci:a:b/", "oci:a:b/@" + someDigest, "[::1]:5/a", "docker-ce", "oci-archive:x:y", "oci:d@" + snapshot.Digest{}.String()} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

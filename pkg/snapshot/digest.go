@@ -17,7 +17,8 @@ var ErrIntegrity = archive.ErrIntegrity
 // ErrNotExist marks a path or digest that a snapshot does not hold, or a blob that the place it should be read from has lost.
 var ErrNotExist = errors.New("not in the snapshot")
 
-// Digest is the SHA-256 of a file's bytes.
+// Digest is the SHA-256 of a file's bytes. Its zero value is no digest: it says
+// that there is none, and no parser gives it for one.
 type Digest [sha256.Size]byte
 
 // emptyDigest is the digest of the empty string, which every row of size 0 has.
@@ -25,7 +26,12 @@ var emptyDigest = Digest(sha256.Sum256(nil))
 
 const digestScheme = "sha256:"
 
-// ParseDigest reads "sha256:" and 64 lower-case hex digits; anything else is an error.
+// ErrPlaceholder marks 64 zeros, which templates and tests write where a digest is to
+// be filled in. Taken for a digest they would mean that there is none.
+var ErrPlaceholder = errors.New("64 zeros: a placeholder was not filled in")
+
+// ParseDigest reads "sha256:" and 64 lower-case hex digits, not all of them zero;
+// anything else is an error. What it gives without error is never the zero value.
 func ParseDigest(s string) (Digest, error) {
 	digits, ok := strings.CutPrefix(s, digestScheme)
 	if !ok {
@@ -34,6 +40,9 @@ func ParseDigest(s string) (Digest, error) {
 	d, ok := parseHex(digits)
 	if !ok {
 		return Digest{}, fmt.Errorf("digest %.80q: not 64 lower-case hexadecimal digits", s)
+	}
+	if d.IsZero() {
+		return Digest{}, fmt.Errorf("digest %s...: %w", s[:len(digestScheme)+8], ErrPlaceholder)
 	}
 	return d, nil
 }
@@ -65,7 +74,7 @@ func (d Digest) String() string { return digestScheme + d.Hex() }
 // Hex is the digest as 64 lower-case hexadecimal digits.
 func (d Digest) Hex() string { return hex.EncodeToString(d[:]) }
 
-// IsZero tells the zero value, which stands for "none".
+// IsZero tells the zero value, that is, that there is no digest.
 func (d Digest) IsZero() bool { return d == Digest{} }
 
 // Sum is the digest of b.

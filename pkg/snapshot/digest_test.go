@@ -15,6 +15,7 @@ func TestParseDigest(t *testing.T) {
 	for _, s := range []string{
 		"", "sha256:", empty[:len(empty)-1], empty + "0", empty[7:], strings.ToUpper(empty), "sha256:" + strings.ToUpper(empty[7:]),
 		"sha512:" + empty[7:], " " + empty, empty + "\n", "sha256:" + strings.Repeat("g", 64), "sha256:" + strings.Repeat("/", 64),
+		Digest{}.String(),
 	} {
 		if d, err := ParseDigest(s); err == nil {
 			t.Errorf("ParseDigest(%q) = %v", s, d)
@@ -25,9 +26,10 @@ func TestParseDigest(t *testing.T) {
 func FuzzParseDigest(f *testing.F) {
 	f.Add(Sum(nil).String())
 	f.Add("sha256:00")
+	f.Add(Digest{}.String())
 	f.Fuzz(func(t *testing.T, s string) {
 		d, err := ParseDigest(s)
-		if err == nil && d.String() != s {
+		if err == nil && (d.String() != s || d.IsZero()) {
 			t.Errorf("ParseDigest(%q).String() = %s", s, d)
 		}
 	})

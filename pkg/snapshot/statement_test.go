@@ -186,6 +186,7 @@ func TestParseStatementRefuses(t *testing.T) {
 		"encoder huge":       {with(4, "encoder 99999999999999999999\n"), "line 4"},
 		"fields":             {with(4, "encoder 1 1\n"), "line 4: encoder: 2 fields"},
 		"digest":             {with(5, "table sha512:00 5\n"), "line 5: digest"},
+		"placeholder":        {with(5, "table "+Digest{}.String()+" 5\n"), "line 5: digest sha256:00000000...: 64 zeros: a placeholder was not filled in"},
 		"upper-case digest":  {with(5, "table sha256:"+strings.ToUpper(BlobOf([]byte("table")).Digest.Hex())+" 5\n"), "line 5: digest"},
 		"negative size":      {with(5, "table "+BlobOf([]byte("table")).Digest.String()+" -5\n"), "line 5"},
 		"table and lock":     {with(5, lines[5]+lines[4]), `line 5: no "table"`},
