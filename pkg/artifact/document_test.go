@@ -196,7 +196,7 @@ func TestLook(t *testing.T) {
 	} {
 		err := lookRoot(c.mediaType, []byte(c.root))
 		if err == nil && c.core != "" {
-			err = lookCore([]byte(c.core))
+			err = lookCore([]byte(c.core), "")
 		}
 		if !errors.Is(err, ErrNotOurs) || !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s: %v, want %q", c.root, err, c.want)

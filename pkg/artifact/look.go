@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -43,8 +44,9 @@ func lookRoot(mediaType string, data []byte) error {
 }
 
 // lookCore tells by the config media type of the first manifest whether the
-// artifact is ours and of this version (SPEC sections 7 and 13).
-func lookCore(data []byte) error {
+// artifact is ours and of this version (SPEC sections 7 and 13). needs is what the
+// config of another version asks for.
+func lookCore(data []byte, needs string) error {
 	var l looks
 	if err := json.Unmarshal(data, &l); err != nil {
 		return fmt.Errorf("%w: an image index", ErrNotOurs)
@@ -60,9 +62,35 @@ func lookCore(data []byte) error {
 		return integrity("core has both manifests and layers")
 	}
 	if version = strings.TrimSuffix(version, "+json"); version != "1" {
-		return fmt.Errorf("%w of format 1: snapshot format %.20q needs a newer mmoci", ErrNotOurs, version)
+		return fmt.Errorf("%w of format 1: %w", ErrNotOurs, snapshot.Newer(fmt.Sprintf("snapshot format %.20q", version), needs))
 	}
 	return nil
+}
+
+// readNeeds reads which mmoci the config of a later format asks for, "" if it
+// cannot be told. Nothing is believed of it; it goes into an error.
+func readNeeds(ctx context.Context, p place, core []byte) string {
+	var l struct {
+		Config jsonDescriptor `json:"config"`
+	}
+	if json.Unmarshal(core, &l) != nil || l.Config.MediaType == typeConfig || !strings.HasPrefix(l.Config.MediaType, typeConfigStem) {
+		return ""
+	}
+	d, err := snapshot.ParseDigest(l.Config.Digest)
+	if err != nil || l.Config.Size < 1 {
+		return ""
+	}
+	data, err := readBlob(ctx, p, "config", snapshot.Blob{Digest: d, Size: l.Config.Size}, maxConfig)
+	if err != nil {
+		return ""
+	}
+	var config struct {
+		Needs string `json:"needs"`
+	}
+	if json.Unmarshal(data, &config) != nil {
+		return ""
+	}
+	return config.Needs
 }
 
 // describe says what a foreign document is.

@@ -91,7 +91,7 @@ func parseTop(ctx context.Context, p place, d descriptor, data []byte) (*top, er
 	} else if err != nil {
 		return nil, fmt.Errorf("core: %w", err)
 	}
-	if err := lookCore(core); err != nil {
+	if err := lookCore(core, readNeeds(ctx, p, core)); err != nil {
 		return nil, err
 	}
 	if strict != nil {

@@ -163,7 +163,7 @@ func TestParseStatementRefuses(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":              {"", "line 1: not"},
-		"magic":              {with(1, "mmoci-statement-v2\n"), "line 1: not"},
+		"magic":              {with(1, "mmoci-statement-x2\n"), "line 1: not"},
 		"magic and more":     {with(1, "mmoci-statement-v1 x\n"), "line 1: not"},
 		"only magic":         {lines[0], `line 2: no "date"`},
 		"no newline":         {string(good[:len(good)-1]), "does not end with a newline"},
@@ -245,6 +245,50 @@ func TestReleaseBlobs(t *testing.T) {
 	}
 }
 
+// A statement of version 2 says which mmoci it needs, and is not called damaged.
+func TestNextStatement(t *testing.T) {
+	t.Parallel()
+	good, err := fullStatement().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := strings.Replace(string(good), "mmoci-statement-v1\n", "mmoci-statement-v2\nneeds 1.4\n", 1)
+	for text, want := range map[string]string{
+		strings.Replace(next, "encoder 1\n", "encoder 1\nchannel prod\n", 1): `statement line 6, "channel", needs mmoci >= 1.4`,
+		next + "rpm x y z\n":                                               `"rpm", needs mmoci >= 1.4`,
+		"mmoci-statement-v2\nneeds 2.0.13\n\x1b[31m x\n":                   `"\x1b[31m", needs mmoci >= 2.0.13`,
+		"mmoci-statement-v3\nneeds 2.0.13\n":                               "statement of version 3 needs mmoci >= 2.0.13",
+		"mmoci-statement-v2\nneeds 2.0.13\nchannel prod":                   `"channel", needs mmoci >= 2.0.13`,
+		"mmoci-statement-v2\nneeds 1\n" + strings.Repeat("x", 1000) + "\n": "needs mmoci >= 1",
+	} {
+		st, err := ParseStatement([]byte(text), archive.How{})
+		if st != nil || !errors.Is(err, ErrNewer) || errors.Is(err, ErrIntegrity) || !strings.Contains(err.Error(), want) || len(err.Error()) > 300 {
+			t.Errorf("%.80q: %v; want %s", text, err, want)
+		}
+	}
+	for _, text := range []string{
+		next, // nothing in it that version 1 could not say
+		strings.Replace(next, "needs 1.4\n", "", 1) + "channel prod\n",
+		strings.Replace(next, "1.4", "1.4-evil", 1) + "channel prod\n",
+		strings.Replace(next, "1.4", "1..4", 1) + "channel prod\n",
+		strings.Replace(next, "1.4", strings.Repeat("1", 21), 1) + "channel prod\n",
+		"mmoci-statement-v2\nneeds 1",
+		"mmoci-statement-v2\n",
+		"mmoci-statement-v2",
+		"mmoci-statement-v1.1\nneeds 1.4\nchannel prod\n",
+		"mmoci-statement-v02\nneeds 1.4\nchannel prod\n",
+		"mmoci-statement-v\nneeds 1.4\nchannel prod\n",
+		"mmoci-statement-v3\nchannel prod\n",
+		string(good) + "channel prod\n", // version 1 has no such line
+		strings.Replace(string(good), "encoder 1\n", "encoder 1\nneeds 1.4\n", 1),
+		strings.Replace(string(good), "encoder 1\n", "encoder 1\nchannel prod\n", 1),
+	} {
+		if st, err := ParseStatement([]byte(text), archive.How{}); st != nil || !errors.Is(err, ErrIntegrity) || errors.Is(err, ErrNewer) {
+			t.Errorf("%.80q: %v", text, err)
+		}
+	}
+}
+
 func FuzzParseStatement(f *testing.F) {
 	good, err := fullStatement().Encode()
 	if err != nil {
@@ -252,11 +296,12 @@ func FuzzParseStatement(f *testing.F) {
 	}
 	f.Add(good)
 	f.Add([]byte("mmoci-statement-v1\ndate 2026-11-21T09:13:40Z\n"))
+	f.Add([]byte("mmoci-statement-v2\nneeds 1.4\nchannel prod\n"))
 	f.Add(bytes.ReplaceAll(good, []byte("docker"), []byte("a")))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		st, err := ParseStatement(text, archive.How{})
 		if err != nil {
-			if !errors.Is(err, ErrIntegrity) {
+			if errors.Is(err, ErrIntegrity) == errors.Is(err, ErrNewer) {
 				t.Error(err)
 			}
 			return

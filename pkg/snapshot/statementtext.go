@@ -15,7 +15,7 @@ import (
 const MaxStatement = 1 << 20
 
 const (
-	statementMagic = "mmoci-statement-v1"
+	statementMagic = statementStem + "1"
 	// dateLayout is RFC 3339 in UTC to the second.
 	dateLayout = "2006-01-02T15:04:05Z"
 	// maxWords is the number of fields of the longest line.
@@ -68,10 +68,14 @@ func (st *Statement) text() []byte {
 func formatDate(t time.Time) string { return t.UTC().Format(dateLayout) }
 
 // ParseStatement reads the text; one that is not canonical is refused. how says
-// how the text was verified and is handed on as it is. Errors name the line and wrap [ErrIntegrity].
+// how the text was verified and is handed on as it is. Errors name the line and wrap
+// [ErrIntegrity], or [ErrNewer] for a line of a later version.
 func ParseStatement(text []byte, how archive.How) (*Statement, error) {
 	if len(text) > MaxStatement {
 		return nil, fmt.Errorf("statement: %d bytes, more than %d: %w", len(text), MaxStatement, ErrIntegrity)
+	}
+	if version, rest, later := laterVersion(string(text)); later {
+		return nil, refuseLater(version, rest)
 	}
 	p := statementParser{rest: string(text)}
 	if err := p.parse(); err != nil {
