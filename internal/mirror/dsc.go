@@ -114,8 +114,8 @@ func parseDsc(name string, data []byte) (siteSource, error) {
 	if err := archive.ValidPath("pool/main/" + src.name); err != nil || src.name == "" || strings.ContainsAny(src.name, "/ \n") {
 		return src, fmt.Errorf("source %q is no name", src.name)
 	}
-	if _, err := deb.ParseVersion(src.version); err != nil {
-		return src, fmt.Errorf("version: %w", err)
+	if err := deb.ValidVersion(src.version); err != nil {
+		return src, err
 	}
 	if control.Get("Checksums-Sha256") == "" {
 		return src, errors.New("no Checksums-Sha256")

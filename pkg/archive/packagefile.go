@@ -68,11 +68,11 @@ func (f PackageFile) validateNames() error {
 	if len(f.Architecture) > maxName || !architectureName.MatchString(f.Architecture) {
 		return fmt.Errorf("package %s: architecture %.80q", f.Name, f.Architecture)
 	}
-	if ValidPath(f.Version) != nil || len(f.Version) > maxName || strings.ContainsAny(f.Version, "/ ") { // dpkg is lax, but it becomes part of a file name
-		return fmt.Errorf("package %s: version %.80q", f.Name, f.Version)
+	if len(f.Version) > maxName {
+		return fmt.Errorf("package %s: version %.80q...: over %d bytes", f.Name, f.Version, maxName)
 	}
-	if _, err := deb.ParseVersion(f.Version); err != nil {
-		return fmt.Errorf("package %s: version %.80q: %w", f.Name, f.Version, err)
+	if err := deb.ValidVersion(f.Version); err != nil { // it becomes part of file names and arguments
+		return fmt.Errorf("package %s: %w", f.Name, err)
 	}
 	return nil
 }

@@ -84,10 +84,12 @@ func (x *layoutIndex) set(tag string, d descriptor) {
 	x.entries = append(x.entries, layoutEntry{raw, d, tag})
 }
 
+// tags are the entries whose name is a tag. Other tools write whole references there, and
+// somebody hostile anything: such an entry stays, but is neither listed nor found.
 func (x *layoutIndex) tags() []Tag {
 	var ts []Tag
 	for _, e := range x.entries {
-		if e.tag != "" && !e.Digest.IsZero() {
+		if validTag(e.tag) && !e.Digest.IsZero() {
 			ts = append(ts, Tag{Name: e.tag, Digest: e.Digest, Date: tagDate(e.tag)})
 		}
 	}

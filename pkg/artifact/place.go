@@ -93,6 +93,9 @@ type place interface {
 
 // openPlace opens the place of a reference for reading.
 func openPlace(ref Reference, o *Options) (place, error) {
+	if err := ref.checkTag(); err != nil {
+		return nil, err
+	}
 	switch ref.Kind {
 	case Layout:
 		return openLayout(ref.Name, o)

@@ -78,6 +78,9 @@ func checkTarget(ref Reference) error {
 	if !ref.Digest.IsZero() {
 		return fmt.Errorf("%w %s: a digest cannot be written to; name a tag", ErrReference, ref)
 	}
+	if err := ref.checkTag(); err != nil {
+		return err
+	}
 	if len(ref.Tag) > maxAlias {
 		return fmt.Errorf("%w %s: the tag has %d characters; %d leave room for the immutable tag's date", ErrReference, ref, len(ref.Tag), maxAlias)
 	}

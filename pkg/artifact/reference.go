@@ -117,7 +117,7 @@ func (r *Reference) setRegistry(s string) error {
 	}
 	if i := strings.LastIndexByte(repo, ':'); i >= 0 {
 		if !validTag(repo[i+1:]) {
-			return fmt.Errorf("tag %q: want up to %d of letters, digits, . _ -, the first not . or -", repo[i+1:], maxTag)
+			return noTag(repo[i+1:])
 		}
 		repo, r.Tag = repo[:i], repo[i+1:]
 	}
@@ -178,6 +178,18 @@ func validTag(s string) bool {
 		return false
 	}
 	return true
+}
+
+func noTag(s string) error {
+	return fmt.Errorf("tag %.200q: want up to %d of letters, digits, . _ -, the first not . or -", s, maxTag)
+}
+
+// checkTag refuses a tag that no parser gave: it becomes part of URLs and documents.
+func (r Reference) checkTag() error {
+	if r.Tag != "" && !validTag(r.Tag) {
+		return fmt.Errorf("%w %s: %w", ErrReference, r.Name, noTag(r.Tag))
+	}
+	return nil
 }
 
 // checkHost accepts a name or address with an optional port.

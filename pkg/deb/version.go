@@ -41,6 +41,19 @@ func ParseVersion(s string) (Version, error) {
 	return v, nil
 }
 
+// ValidVersion tells whether s may be the version of a package: one that dpkg neither
+// refuses nor warns of for a character, that is letters, digits and . + ~ : - alone,
+// without blanks around it. ParseVersion is for what need only be compared.
+func ValidVersion(s string) error {
+	for i := range len(s) {
+		if c := s[i]; !isDigit(c) && !isLetter(c) && strings.IndexByte(".+~:-", c) < 0 {
+			return fmt.Errorf("version %.80q: character %q, which dpkg allows in none", s, s[i:i+1])
+		}
+	}
+	_, err := ParseVersion(s)
+	return err
+}
+
 // splitVersion is ParseVersion without context and without allocation. Beside
 // an error it gives the parts that Compare orders such a string by.
 func splitVersion(s string) (Version, error) {

@@ -51,6 +51,32 @@ func TestParseVersionRefuses(t *testing.T) {
 	}
 }
 
+// The characters of a package's version are dpkg's, each of them and no other, in every
+// part (scripts/e2e/71-strict.sh asks dpkg).
+func TestValidVersion(t *testing.T) {
+	t.Parallel()
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+~:-"
+	for c := range 256 {
+		b := string([]byte{byte(c)})
+		for _, s := range []string{"1:1" + b + "0-1", "1:1-1" + b + "1"} {
+			err := ValidVersion(s)
+			if _, parsed := ParseVersion(s); (err == nil) != (parsed == nil && strings.Contains(allowed, b)) {
+				t.Errorf("%q: %v", s, err)
+			}
+		}
+	}
+	for _, s := range []string{"", " 1.0", "1.0 ", "1.0-", "-1", "1_0", "1.0\n", "1/2", "\x1b[31m", "1é"} {
+		if err := ValidVersion(s); err == nil {
+			t.Errorf("%q is taken", s)
+		}
+	}
+	for _, s := range []string{"5:20.10.9~3-0~debian-bookworm", "v1.2.3", "0", "1-2-3"} {
+		if err := ValidVersion(s); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // ascending holds one version after the other in the order of deb-version(7),
 // equal ones side by side.
 var ascending = [][]string{
