@@ -84,7 +84,11 @@ It verifies every byte against its digest, but no signature: its clients do that
 		if err != nil {
 			return err
 		}
-		defer closeStore()
+		defer func() {
+			if err := closeStore(); err != nil { // what is not kept is fetched again; nothing wrong was sent
+				a.log("store: %v", err)
+			}
+		}()
 		srv, err := serve.New(cmd.Context(), o)
 		if err != nil {
 			return err
@@ -209,7 +213,7 @@ func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *con
 		src := &mirror.Source{Ref: ref, Options: options, Mirrors: mirrors, Log: a.log, Fallback: fallback}
 		if ref.Kind == artifact.Registry || len(mirrors) > 0 {
 			if kept == nil {
-				if kept, err = store.Open(filepath.Join(o.StateDir, "store"), store.Options{MaxBytes: maxBytes}); err != nil {
+				if kept, err = store.Open(filepath.Join(o.StateDir, "store"), store.Options{MaxBytes: maxBytes, Log: o.Log}); err != nil {
 					return closeStore, err
 				}
 				closeStore, o.Store = kept.Close, kept.Stats

@@ -68,11 +68,12 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	count("fetched_total", "Blobs fetched and kept.", st.Fetched)
 	count("fetched_bytes_total", "Bytes of the blobs fetched and kept.", st.Bytes)
 	count("failed_total", "Fetches that ended in an error or in wrong bytes.", st.Failed)
+	count("lost_total", "Blobs kept that a failed sync lost before they were durable; they are fetched anew.", st.Lost)
 	count("passed_total", "Blobs handed through without being kept.", st.Passed)
 	count("corrupt_total", "Stored files that were not what their name says.", st.Corrupt)
 	count("evicted_total", "Blobs removed to keep the bound.", st.Evicted)
 	tell(prometheus.GaugeValue, "held_bytes", "Bytes on disk, as far as known; 0 without a bound.", float64(st.Held))
 	tell(prometheus.GaugeValue, "read_only", "1 if the store's directory could not be written when the server started: nothing is kept.", oneIf(st.ReadOnly))
-	tell(prometheus.GaugeValue, "refusing", "1 if the disk took no more the last time: full, read-only, broken.", oneIf(st.Refusing))
+	tell(prometheus.GaugeValue, "refusing", "1 if the disk took no more the last time: full, read-only, broken.", oneIf(st.Refusing != nil))
 	tell(prometheus.GaugeValue, "fetch_failing", "1 if the last file that was not held could not be had from a registry.", oneIf(st.Failing))
 }

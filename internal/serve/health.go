@@ -72,8 +72,8 @@ func (s *Server) troubles() []string {
 	switch {
 	case st.ReadOnly:
 		said = append(said, "the store could not be written at the start; files that are not held are handed through and not kept")
-	case st.Refusing:
-		said = append(said, "the store's disk takes no more (full, read-only?); files that are not held are handed through and not kept")
+	case st.Refusing != nil:
+		said = append(said, fmt.Sprintf("the store's disk takes no more (%v); files that are not held are handed through and not kept", st.Refusing))
 	}
 	if st.Failing {
 		said = append(said, "the last file that was not held could not be had; the log says why")

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"example.org/mmoci/internal/durable"
 )
 
 const (
@@ -20,18 +22,19 @@ type pending struct {
 	e    *entry
 	path string
 	size int64
+	mark durable.Mark // of before it was created
 }
 
 // keep makes a verified temporary file known. From here on it is held, though not yet under its final name.
-func (s *store) keep(e *entry, f *os.File) error {
+func (s *store) keep(e *entry, f *os.File, mark durable.Mark) error {
 	id, err := identify(f)
 	if err != nil {
 		return errors.Join(errNotKept, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.path, e.id, e.waiting, e.used = f.Name(), id, true, time.Now()
-	s.pending = append(s.pending, pending{e, e.path, e.blob.Size})
+	e.path, e.id, e.waiting, e.mark, e.used = f.Name(), id, true, mark, time.Now()
+	s.pending = append(s.pending, pending{e, e.path, e.blob.Size, mark})
 	s.flight -= e.blob.Size
 	s.waiting += e.blob.Size
 	s.stats.Fetched++
@@ -64,38 +67,40 @@ func (s *store) flushing() {
 			}
 		case <-due.C:
 		}
-		// An error leaves the files under their temporary names; the next batch tries again.
-		if s.flush() != nil {
-			due.Reset(batchTime)
-		}
+		_ = s.flush() // the log and Stats tell
 	}
 }
 
 // flush makes the pending files durable, then gives them their names. Killed
 // before, the files are gone with the process; killed between, some have
-// their names and are whole.
+// their names and are whole. After a failed sync none of them gets its name: what
+// they hold is not known any more (package durable), they are fetched anew.
 func (s *store) flush() error {
-	s.mu.Lock()
-	batch, sync := s.pending, s.sync
-	s.pending = nil
-	s.mu.Unlock()
+	batch := s.taken()
 	if len(batch) == 0 {
 		return nil
 	}
-	err := sync(int(s.own.Fd()))
+	err := s.durable.Sync()
 	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.pending = append(batch, s.pending...)
-		s.stats.Refusing = true
-		return err
+		batch = append(batch, s.taken()...) // verified meanwhile, and lost too
+		s.refuse(err)
+		s.o.Log.Error("store: files not kept, they will be fetched anew", "files", len(batch), "error", err)
 	}
 	s.naming.Lock()
 	defer s.naming.Unlock()
 	for _, p := range batch {
 		s.name(p)
 	}
-	return nil
+	return err
+}
+
+// taken is what waits for a batch, and waits no more.
+func (s *store) taken() []pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batch := s.pending
+	s.pending = nil
+	return batch
 }
 
 // name renames a file to its final name. The rename changes its ctime and
@@ -111,7 +116,11 @@ func (s *store) name(p pending) {
 		return
 	}
 	e.waiting = false
-	if e.id == (identity{}) { // found changed or missing
+	if s.durable.Lost(p.mark) {
+		e.id = identity{}
+		s.stats.Lost++
+	}
+	if e.id == (identity{}) { // lost, or found changed or missing
 		s.drop(p)
 		return
 	}
@@ -122,11 +131,11 @@ func (s *store) name(p pending) {
 		}
 	}
 	if err != nil {
-		e.id, s.stats.Refusing = identity{}, true
+		e.id, s.stats.Refusing = identity{}, err
 		s.drop(p)
 		return
 	}
-	s.stats.Refusing = false
+	s.stats.Refusing = nil
 	id, err := identityOf(to)
 	if err != nil || !id.renamed(e.id) {
 		e.id = identity{}

@@ -61,11 +61,11 @@ func (s *store) unreserve(size int64) {
 	s.total -= size
 }
 
-// refuse stops writing for a while.
-func (s *store) refuse() {
+// refuse stops writing for a while, after the disk took no more.
+func (s *store) refuse(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refused, s.stats.Refusing = time.Now(), true
+	s.refused, s.stats.Refusing = time.Now(), why
 }
 
 // stored is a file on disk.

@@ -146,9 +146,10 @@ func (j *job) fill(ctx context.Context, next snapshot.Blobs) error {
 	defer r.Close()
 	// A read that ignores the context is woken by closing what it reads from.
 	defer context.AfterFunc(ctx, func() { src.Close() })()
+	mark := j.s.durable.Mark()
 	f, err := j.s.create(j.e.blob.Digest)
 	if err != nil {
-		j.s.refuse()
+		j.s.refuse(err)
 		return fmt.Errorf("%w: %w", errNotKept, err)
 	}
 	j.mu.Lock()
@@ -162,7 +163,7 @@ func (j *job) fill(ctx context.Context, next snapshot.Blobs) error {
 		c.Verified()
 	}
 	if err == nil {
-		err = j.s.keep(j.e, f)
+		err = j.s.keep(j.e, f, mark)
 	}
 	if err != nil {
 		os.Remove(f.Name())
@@ -208,7 +209,7 @@ func (g *growing) Write(p []byte) (int, error) {
 	g.stall.Reset(stallAfter)
 	n, err := g.j.s.write(g.j.file, p)
 	if err != nil {
-		g.j.s.refuse()
+		g.j.s.refuse(err)
 		return n, fmt.Errorf("%w: %w", errNotKept, err)
 	}
 	g.j.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -38,7 +40,8 @@ const (
 
 // Options of a store; the zero value works.
 type Options struct {
-	MaxBytes int64 // 0: no bound
+	MaxBytes int64        // 0: no bound
+	Log      *slog.Logger // nil: none
 	// Write writes to the store's files; nil: (*os.File).Write. Tests fill disks with it.
 	Write func(*os.File, []byte) (int, error)
 }
@@ -47,6 +50,7 @@ type Options struct {
 type Store struct{ store }
 
 type store struct {
+	o   Options
 	dir string
 	max int64
 	own *os.File // own directory under tmp, locked; nil: the store cannot be written
@@ -57,8 +61,10 @@ type store struct {
 	jobs   sync.WaitGroup
 	filled chan struct{}                       // a batch began, or is full
 	write  func(*os.File, []byte) (int, error) // Options.Write
-	sync   func(fd int) error                  // unix.Syncfs; slow, tests but one do without
 	flying sync.WaitGroup
+
+	durable *durable.Syncer    // of dir; nil as own
+	sync    func(fd int) error // what durable calls: unix.Syncfs; slow, tests but one do without. Under mu
 
 	naming sync.Mutex // held while files get their final names, and while these are listed and counted; before mu
 
@@ -86,16 +92,18 @@ type Stats struct {
 	Evicted  int64
 	Held     int64 // bytes on disk, as far as known; 0 without a bound
 	ReadOnly bool  // since it was opened: what is not held is handed through
-	Refusing bool  // the disk took no more the last time: full, read-only, broken
+	Lost     int64 // of the blobs kept, those that a failed sync lost before they were durable
+	Refusing error // the disk took no more the last time, and why: full, read-only, broken; nil: it did
 	Failing  bool  // the last blob that was not held could not be had from behind
 }
 
 // entry is what this process knows of a blob that was asked for.
 type entry struct {
 	blob    snapshot.Blob
-	path    string    // where it is, if verified
-	id      identity  // the file as it was verified; zero: not verified
-	waiting bool      // for its batch
+	path    string   // where it is, if verified
+	id      identity // the file as it was verified; zero: not verified
+	waiting bool     // for its batch; until then it may be lost
+	mark    durable.Mark
 	refs    int       // open Contents
 	used    time.Time // last opened
 	job     *job      // fetching or verifying now
@@ -104,8 +112,11 @@ type entry struct {
 // Open opens or makes the store in dir. What other processes, ended meanwhile,
 // left half done is removed. A directory that cannot be written is served from.
 func Open(dir string, o Options) (*Store, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	s := &Store{store{
-		dir: dir, max: o.MaxBytes, slots: make(chan struct{}, maxFetches),
+		o: o, dir: dir, max: o.MaxBytes, slots: make(chan struct{}, maxFetches),
 		filled: make(chan struct{}, 1), entries: map[snapshot.Digest]*entry{}, write: (*os.File).Write, sync: unix.Syncfs,
 	}}
 	if o.Write != nil {
@@ -136,6 +147,14 @@ func (s *store) prepare() error {
 	err := s.makeDirs()
 	if err == nil {
 		s.own, err = makeOwn(filepath.Join(s.dir, tmpDir))
+	}
+	if err == nil {
+		s.durable, err = durable.Open(s.dir, func(fd int) error {
+			s.mu.Lock()
+			sync := s.sync
+			s.mu.Unlock()
+			return sync(fd)
+		})
 	}
 	if err == nil {
 		return removeLeft(filepath.Join(s.dir, tmpDir), s.own.Name())
@@ -180,7 +199,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	err := s.flush()
-	return errors.Join(err, os.RemoveAll(s.own.Name()), s.own.Close())
+	return errors.Join(err, os.RemoveAll(s.own.Name()), s.own.Close(), s.durable.Close())
 }
 
 func (s *store) final(d snapshot.Digest) string {

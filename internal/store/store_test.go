@@ -77,7 +77,7 @@ func open(t testing.TB, dir string, o Options) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	setSync(s, nil)
+	setSync(s, func(int) error { return nil })
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -86,11 +86,20 @@ func open(t testing.TB, dir string, o Options) *Store {
 	return s
 }
 
-// setSync makes batches end well, or never, without waiting for a disk.
-func setSync(s *Store, err error) {
+// setSync has batches made durable by f, without waiting for a disk.
+func setSync(s *Store, f func(int) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sync = func(int) error { return err }
+	s.sync = f
+}
+
+// holdSync has batches wait until release is called, at the latest at the end of the test.
+func holdSync(t *testing.T, s *Store) (release func()) {
+	held := make(chan struct{})
+	setSync(s, func(int) error { <-held; return nil })
+	release = sync.OnceFunc(func() { close(held) })
+	t.Cleanup(release)
+	return release
 }
 
 // read reads a blob as a snapshot does, verified, and tells whether it came as a hashed file.
@@ -131,7 +140,7 @@ func TestFetchedOnce(t *testing.T) {
 			t.Parallel()
 			dir, next := t.TempDir(), newBehind()
 			s := open(t, dir, Options{})
-			setSync(s, errors.New("not yet"))
+			release := holdSync(t, s)
 			blob := next.put("x", size)
 			through := s.Through(next)
 			var wg sync.WaitGroup
@@ -147,18 +156,18 @@ func TestFetchedOnce(t *testing.T) {
 			if n := next.times(blob); n != 1 {
 				t.Errorf("fetched %d times", n)
 			}
-			if !mustRead(t, through, blob) {
-				t.Error("held, and not as a file")
+			if mustRead(t, through, blob) || next.times(blob) != 1 {
+				t.Errorf("before its batch: fetched %d times, or not hashed again", next.times(blob))
 			}
 			if _, err := os.Stat(final(dir, blob)); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("final name before its batch: %v", err)
 			}
-			setSync(s, nil)
+			release()
 			if err := s.flush(); err != nil {
 				t.Fatal(err)
 			}
 			if !mustRead(t, through, blob) || next.times(blob) != 1 {
-				t.Error("after the batch: fetched again")
+				t.Error("after the batch: fetched again, or not as a file")
 			}
 			if data, err := os.ReadFile(final(dir, blob)); err != nil || snapshot.BlobOf(data) != blob {
 				t.Errorf("file: %v", err)
@@ -294,7 +303,7 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	if _, err := os.Stat(dead); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("left of a dead process: %v", err)
 	}
-	if !mustRead(t, alive.Through(next), blob) || next.times(blob) != 1 {
+	if mustRead(t, alive.Through(next), blob); next.times(blob) != 1 {
 		t.Error("what a living process had was removed")
 	}
 }
@@ -373,6 +382,9 @@ func TestDiskFull(t *testing.T) {
 				s := open(t, dir, Options{})
 				held := next.put("held", 100)
 				mustRead(t, s.Through(next), held)
+				if err := s.flush(); err != nil {
+					t.Fatal(err)
+				}
 				left := room
 				s.mu.Lock()
 				s.write = func(f *os.File, p []byte) (int, error) {
@@ -490,8 +502,9 @@ func TestBoundDuringFlush(t *testing.T) {
 	}
 	close(end)
 	flush.Wait()
-	if !mustRead(t, through, next.put("afterwards", each)) {
-		// The first reader of a small blob gets the file; handed through, it would get none.
+	after := next.put("afterwards", each)
+	mustRead(t, through, after)
+	if mustRead(t, through, after); next.times(after) != 1 {
 		t.Error("not kept, though all but the newest may be evicted")
 	}
 	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Held != sum || st.Evicted == 0 {
@@ -506,7 +519,7 @@ func TestBoundAfterDamageInBatch(t *testing.T) {
 	const each, bound = 10_000, 50_000
 	dir, next := t.TempDir(), newBehind()
 	s := open(t, dir, Options{MaxBytes: bound})
-	setSync(s, errors.New("not yet"))
+	release := holdSync(t, s)
 	through := s.Through(next)
 	blob := next.put("x", each)
 	mustRead(t, through, blob)
@@ -524,7 +537,7 @@ func TestBoundAfterDamageInBatch(t *testing.T) {
 	if !mustRead(t, through, blob) || next.times(blob) != 1 {
 		t.Error("fetched again, though another process had it")
 	}
-	setSync(s, nil)
+	release()
 	for i := range 10 {
 		if err := s.flush(); err != nil {
 			t.Fatal(err)

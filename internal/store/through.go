@@ -14,8 +14,9 @@ import (
 // Through reads blobs from the store, and what it has not from next, keeping
 // it: a blob is fetched once however many ask for it at the same time. What
 // cannot be kept (disk full, larger than the bound) is handed through. What is held is a
-// file that was hashed, so Content.File is set; only of a large blob that is just being
-// fetched the readers get what there is as it comes.
+// file that was hashed and is durable, so Content.File is set; of one that waits for its
+// batch it is not, for the disk may lose it yet, and of a large blob that is just being
+// fetched the readers get what there is as it comes: both are hashed as they are read.
 func (s *Store) Through(next snapshot.Blobs) snapshot.Blobs {
 	return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
 		return s.open(ctx, b, next)
@@ -69,12 +70,13 @@ func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 	return c, err
 }
 
-// held opens a file that this process has verified, if it is still the same.
+// held opens a file that this process has verified, if it is still the same
+// and no sync failed before it was durable.
 func (s *store) held(b snapshot.Blob) *snapshot.Content {
 	for {
 		s.mu.Lock()
 		e := s.entries[b.Digest]
-		if e == nil || e.id == (identity{}) || e.blob.Size != b.Size {
+		if e == nil || e.id == (identity{}) || e.blob.Size != b.Size || s.lost(e) {
 			s.mu.Unlock()
 			return nil
 		}
@@ -99,7 +101,11 @@ func (s *store) openHeld(e *entry, path string) (c *snapshot.Content, again bool
 	defer s.mu.Unlock()
 	if err == nil && id == e.id {
 		s.stats.Hits++
-		return &snapshot.Content{R: &heldFile{File: f, release: sync.OnceFunc(func() { s.release(e) })}, File: f}, false
+		c := &snapshot.Content{R: &heldFile{File: f, release: sync.OnceFunc(func() { s.release(e) })}}
+		if !e.waiting {
+			c.File = f
+		}
+		return c, false
 	}
 	if f != nil {
 		f.Close()
@@ -111,6 +117,10 @@ func (s *store) openHeld(e *entry, path string) (c *snapshot.Content, again bool
 	e.id = identity{}
 	return nil, false
 }
+
+// lost tells whether the file of an entry is not to be believed: a sync failed
+// while it waited for its batch. The caller holds mu.
+func (s *store) lost(e *entry) bool { return e.waiting && s.durable.Lost(e.mark) }
 
 func (s *store) release(e *entry) {
 	s.mu.Lock()
@@ -144,7 +154,7 @@ func (s *store) join(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 		}
 		*e = entry{blob: b}
 	}
-	if e.id != (identity{}) {
+	if e.id != (identity{}) && !s.lost(e) {
 		return nil, true
 	}
 	if e.job == nil {
