@@ -80,6 +80,9 @@ func (a *app) printReport(r *mirror.Report) {
 			if s.Upstream != nil {
 				a.printRelease("upstream's", *s.Upstream)
 			}
+			for _, n := range s.Renamed {
+				fmt.Fprintf(w, "  named by the site: %s\n", n)
+			}
 		}
 	}
 	for _, f := range r.Listing {

@@ -268,7 +268,7 @@ func (b *builder) curated(fa *frozenArchive, s *frozenSuite, built *builtSuite, 
 
 func curatedComponents(fa *frozenArchive) []string {
 	if fa.Debs != "" {
-		return []string{"main"}
+		return []string{siteComponent}
 	}
 	return slices.Sorted(slices.Values(fa.Components))
 }

@@ -42,6 +42,7 @@ type provenSuite struct {
 	name    string // as under dists/; flat: with final "/"
 	base    string // directory of its Release in the snapshot, with final slash
 	release *archive.Release
+	text    []byte               // the Release as such, without signature; nil if there is InRelease alone
 	files   []snapshot.SuiteFile // its signature files
 }
 
@@ -113,7 +114,7 @@ func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
 			return fmt.Errorf("InRelease: %w", err)
 		}
 	}
-	if text != nil {
+	if p.text = text; text != nil {
 		// A key that is demanded is demanded of this form too: Release.gpg must be there.
 		rel, err := archive.OpenRelease(text, sig, c.applied(p.archive, v, text))
 		if err != nil {
@@ -199,7 +200,7 @@ type provenIndex struct {
 
 // A Packages or Sources index by its listed path: COMPONENT/binary-ARCH/Packages,
 // COMPONENT/source/Sources, and in flat archives the bare name.
-var indexPath = regexp.MustCompile(`^(?:(.+)/(?:binary-([^/]+)|(source))/)?(Packages|Sources)$`)
+var indexPath = regexp.MustCompile(`^(?:(.+)/binary-([^/]+)/Packages|(.+)/source/Sources|Packages|Sources)$`)
 
 // indices lists the indices of a suite that are carried, in the compression
 // that is carried. The table tells which files are here, the Release what they must be.
@@ -231,11 +232,15 @@ func (c *chain) indices(p *provenSuite) ([]provenIndex, error) {
 // indexName takes the path of a Packages or Sources index apart; arch is
 // "source" for the latter. Those of udebs are not carried, hence not read.
 func indexName(p string) (component, arch string, ok bool) {
-	m := indexPath.FindStringSubmatch(plainName(p))
-	if m == nil || strings.HasSuffix(m[1], "debian-installer") {
+	plain := plainName(p)
+	m := indexPath.FindStringSubmatch(plain)
+	if m == nil || path.Base(m[1]) == "debian-installer" {
 		return "", "", false
 	}
-	return m[1], m[2] + m[3], true
+	if arch = m[2]; path.Base(plain) == "Sources" {
+		arch = "source"
+	}
+	return m[1] + m[3], arch, true
 }
 
 // plainName is an index's path without the ending of its compression.

@@ -68,11 +68,11 @@ func TestVerifyRefuses(t *testing.T) {
 		{"a package of another suite of upstream's", func(d *forge.Draft) {
 			stanza := stanzaIn(t, d, "debian/dists/bookworm-updates/main/binary-amd64/Packages.gz", "libseccomp2")
 			d.EditIndex("debian/dists/bookworm/", "main/binary-amd64/Packages.gz", func(s string) string { return s + "\n" + stanza })
-		}, "suite bookworm: 1 stanzas are in no index of upstream's; first: libseccomp2"},
+		}, "suite bookworm: integrity: 1 stanzas are in no index of upstream's; first: libseccomp2"},
 		{"a package of the other suite of upstream's", func(d *forge.Draft) {
 			stanza := stanzaIn(t, d, "debian/dists/bookworm/main/binary-amd64/Packages.gz", "libc6")
 			d.EditIndex("debian/dists/bookworm-updates/", "main/binary-amd64/Packages.gz", func(s string) string { return s + "\n" + stanza })
-		}, "suite bookworm-updates: 1 stanzas are in no index of upstream's; first: libc6"},
+		}, "suite bookworm-updates: integrity: 1 stanzas are in no index of upstream's; first: libc6"},
 		{"the site's own where upstream's key is given", func(d *forge.Draft) {
 			withoutProvenance(d)
 			a := d.Archive("docker")

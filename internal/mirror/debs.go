@@ -124,11 +124,7 @@ func readDeb(p string) (siteFile, error) {
 		return siteFile{}, fmt.Errorf("%s: %w", p, err)
 	}
 	sf := siteFile{file: p, digest: snapshot.Digest(h.Sum(nil))}
-	source, _ := d.Control.Source()
-	// The name is made, not taken from disk: it must not depend on how a file was called. The
-	// epoch's colon stays: debootstrap asks for a Filename as it stands, and %3a in a URL is a colon.
-	name := d.Control.Get("Package") + "_" + d.Control.Get("Version") + "_" + d.Control.Get("Architecture") + ".deb"
-	sf.stanza, err = archive.SiteStanza(d.Control, "pool/main/"+source+"/"+name, d.Size, sf.digest.Hex())
+	sf.stanza, err = siteStanza(d, sf.digest)
 	if err == nil {
 		sf.PackageFile, err = archive.ParsePackageFile(sf.stanza)
 	}
@@ -136,6 +132,18 @@ func readDeb(p string) (siteFile, error) {
 		return siteFile{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
 	}
 	return sf, nil
+}
+
+// siteComponent is the only component of an archive of own .debs.
+const siteComponent = "main"
+
+// siteStanza makes the stanza of an own .deb. The name in the pool is made, not taken from
+// disk: it must not depend on how a file was called. The epoch's colon stays: debootstrap
+// asks for a Filename as it stands, and %3a in a URL is a colon.
+func siteStanza(d *deb.Deb, digest snapshot.Digest) (deb.Stanza, error) {
+	source, _ := d.Control.Source()
+	name := d.Control.Get("Package") + "_" + d.Control.Get("Version") + "_" + d.Control.Get("Architecture") + ".deb"
+	return archive.SiteStanza(d.Control, "pool/"+siteComponent+"/"+source+"/"+name, d.Size, digest.Hex())
 }
 
 // debName is the file name of a package as apt-get download writes it: the

@@ -200,7 +200,7 @@ func (c *chain) archive(ctx context.Context, a snapshot.Archive, archs []string)
 			if c.namesNothing(ix) {
 				continue // need not be fetched to know that
 			}
-			if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" && !strings.HasPrefix(ix.path, "Sources") {
+			if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" {
 				ixs = append(ixs, ix)
 			}
 		}

@@ -14,6 +14,8 @@ import (
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -24,7 +26,12 @@ type forger struct {
 	evil, evil1, noIn  func() *forge.Draft // docker-ce exchanged; libc6 exchanged; security without InRelease
 	noInOlder, expired func() *forge.Draft
 	evilSystemd        []byte
+	newer              []byte // docker-ce of a version above all of upstream's
+	newerStanza        string // with its path in the pool, newerPath
 }
+
+// newerPath is below dists/, where a Release could list it.
+const newerPath = "dists/bookworm/pool/docker-ce_99_amd64.deb"
 
 const (
 	dockerCE  = "docker/dists/bookworm/pool/stable/amd64/docker-ce_28.5.2-1~debian.12~bookworm_amd64.deb"
@@ -38,6 +45,9 @@ func newForger(t testing.TB) *forger {
 	}
 	p := *testarchive.Security().Suites[0].Package(t, "libsystemd0")
 	poison(&p)
+	newest := *testarchive.Docker().Suites[0].Package(t, "docker-ce")
+	newest.Version = "5:99-1"
+	poison(&newest)
 	return &forger{
 		t: t, good: frozen(goodUpstreams), older: frozen(func() upstreamsOf { return older(t) }),
 		evil: frozen(func() upstreamsOf { return evilDocker(t) }), evil1: frozen(func() upstreamsOf { return evilDebian(t) }),
@@ -50,8 +60,23 @@ func newForger(t testing.TB) *forger {
 			s.ValidUntil = s.Date.AddDate(0, 0, 7)
 			return u
 		}),
-		evilSystemd: p.Deb(t),
+		evilSystemd: p.Deb(t), newer: newest.Deb(t), newerStanza: stanzaOf(t, newest, newerPath),
 	}
+}
+
+// stanzaOf is a package's stanza in an index.
+func stanzaOf(t testing.TB, p testarchive.Package, filename string) string {
+	t.Helper()
+	data := p.Deb(t)
+	d, err := deb.ReadDeb(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := archive.SiteStanza(d.Control, filename, int64(len(data)), snapshot.Sum(data).Hex())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(st) + "\n"
 }
 
 // poison exchanges what is in a package.
@@ -101,6 +126,7 @@ func rowOf(t testing.TB, d *forge.Draft, name string) string {
 func (f *forger) evils() map[snapshot.Digest]bool {
 	return map[snapshot.Digest]bool{
 		f.evil().Rows[dockerCE].Digest: true, f.evil1().Rows[rowOf(f.t, f.evil1(), "libc6")].Digest: true, snapshot.Sum(f.evilSystemd): true,
+		snapshot.Sum(f.newer): true,
 	}
 }
 
@@ -119,7 +145,7 @@ type forgery struct {
 	blob       bool // the bytes of docker-ce's blob are exchanged in the place
 }
 
-// forgeries are (a) to (l), some in several ways.
+// forgeries are (a) to (m), some in several ways.
 func forgeries() []forgery {
 	return []forgery{
 		{name: "good", what: "nothing is forged", make: func(f *forger) *forge.Draft { return f.good().Clone() }},
@@ -275,7 +301,57 @@ func forgeries() []forgery {
 			d.EditLock("archive docker curated upstream\n", "archive docker verbatim upstream\n")
 			return d
 		}},
+		{name: "m-component", what: "a component added to a curated Release, with a newer docker-ce in it", make: func(f *forger) *forge.Draft {
+			d := f.added("added/binary-amd64/Packages", "gz")
+			d.EditRelease(dockerDists, func(s string) string { return field(s, "Components", "Components: added stable\n") })
+			return d
+		}},
+		{name: "m-installer", what: "the same, its name ending in debian-installer", make: func(f *forger) *forge.Draft {
+			d := f.added("stable/debian-installer/binary-amd64/Packages", "gz")
+			d.EditRelease(dockerDists, func(s string) string { return field(s, "Components", "Components: stable stable/debian-installer\n") })
+			return d
+		}},
+		{name: "m-compression", what: "an index as .zst with a newer docker-ce, beside a .gz of no bytes", make: func(f *forger) *forge.Draft {
+			d := f.added("stable/binary-amd64/Packages", "zst")
+			d.List(dockerDists, dockerIndex, nil, true)
+			return d
+		}},
+		{name: "m-all", what: "an architecture added, all, with its index as .zst beside a .gz of no bytes", make: func(f *forger) *forge.Draft {
+			d := f.added("stable/binary-all/Packages", "zst")
+			d.List(dockerDists, "stable/binary-all/Packages.gz", nil, true)
+			d.EditRelease(dockerDists, func(s string) string {
+				return field(field(s, "No-Support-for-Architecture-all", ""), "Architectures", "Architectures: all amd64\n")
+			})
+			return d
+		}},
+		{name: "m-udeb", what: "an index of udebs added, with a package", make: func(f *forger) *forge.Draft {
+			return f.added("stable/debian-installer/binary-amd64/Packages", "gz")
+		}},
+		{name: "m-translation", what: "a translation added", make: func(f *forger) *forge.Draft {
+			d := f.good().Clone()
+			const text = "Package: docker-ce\nDescription-md5: d41d8cd98f00b204e9800998ecf8427e\nDescription-en: not upstream's\n\n"
+			d.List(dockerDists, "stable/i18n/Translation-en", []byte(text), false)
+			d.List(dockerDists, "stable/i18n/Translation-en.gz", testarchive.Compress(f.t, "gz", []byte(text)), true)
+			return d
+		}},
 	}
+}
+
+// added is the good snapshot, whose curated Release of docker lists an index more, in which
+// there is a newer docker-ce, and that package. of gives the plain index and what is carried of it.
+func (f *forger) added(plain string, compressions ...string) *forge.Draft {
+	d := f.good().Clone()
+	d.List(dockerDists, strings.TrimPrefix(newerPath, "dists/bookworm/"), f.newer, true)
+	d.List(dockerDists, plain, []byte(f.newerStanza), false)
+	for _, c := range compressions {
+		d.List(dockerDists, plain+"."+c, testarchive.Compress(f.t, c, []byte(f.newerStanza)), true)
+	}
+	return d
+}
+
+// field replaces a field of a Release.
+func field(text, name, value string) string {
+	return regexp.MustCompile(`(?m)^`+name+`: .*\n`).ReplaceAllString(text, value)
 }
 
 // evilStanza exchanges docker-ce in an index.

@@ -36,6 +36,7 @@ func outcomes() []outcome {
 		{"signature", 3, "integrity: no good signature by a trusted key"},
 		{"table", 3, "in the table, its "},
 		{"unproved", 3, "in no index of upstream's"},
+		{"remade", 3, "made again"},
 		{"absent", 3, "in the index, but not in the snapshot"},
 		{"lock", 3, "lock: "},
 		{"bytes", 3, "bytes are sha256:"},
@@ -209,9 +210,9 @@ c-expired    kept     | binding   binding   binding   | binding   binding   bind
              foreign  | statement statement statement | expired   expired   expired   | statement statement statement | ok        ok        ok            | expired   expired
              resigned | ok        ok        ok        | expired   expired   expired   | ok        ok        ok        | ok        ok        ok            | expired   expired
 d-other      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
-             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | unproved  ok        ok            | unsigned  signature
-             foreign  | statement statement statement | signature signature signature | statement statement statement | unproved  ok        ok            | signature signature
-             resigned | unproved  ok        ok        | signature signature signature | signature ok        ok        | unproved  ok        ok            | ok        signature
+             unsigned | unsigned  unsigned  unsigned  | signature signature signature | unsigned  unsigned  unsigned  | remade    ok        ok            | unsigned  signature
+             foreign  | statement statement statement | signature signature signature | statement statement statement | remade    ok        ok            | signature signature
+             resigned | remade    ok        ok        | signature signature signature | signature ok        ok        | remade    ok        ok            | ok        signature
 e-stanza     kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
              unsigned | unsigned  unsigned  unsigned  | unproved  ok        ok        | unsigned  unsigned  unsigned  | unproved  other     ok            | unsigned  ok
              foreign  | statement statement statement | unproved  ok        ok        | statement statement statement | unproved  other     ok            | signature ok
@@ -257,11 +258,35 @@ k-reason     kept     | binding   binding   binding   | binding   binding   bind
              foreign  | statement statement statement | ok        ok        ok        | statement statement statement | ok        ok        ok            | signature ok
              resigned | ok        ok        ok        | ok        ok        ok        | ok        ok        ok        | ok        ok        ok            | ok        ok
 l-class      kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
-             unsigned | unsigned  unsigned  unsigned  | class     keyless   keyless   | unsigned  unsigned  unsigned  | ok        EVIL      EVIL          | unsigned  absent
-             foreign  | statement statement statement | class     keyless   keyless   | statement statement statement | ok        EVIL      EVIL          | signature absent
-             resigned | ok        EVIL      EVIL      | class     keyless   keyless   | class     EVIL      EVIL      | ok        EVIL      EVIL          | EVIL      absent
+             unsigned | unsigned  unsigned  unsigned  | class     keyless   keyless   | unsigned  unsigned  unsigned  | remade    EVIL      EVIL          | unsigned  absent
+             foreign  | statement statement statement | class     keyless   keyless   | statement statement statement | remade    EVIL      EVIL          | signature absent
+             resigned | remade    EVIL      EVIL      | class     keyless   keyless   | class     EVIL      EVIL      | remade    EVIL      EVIL          | EVIL      absent
 l-mode       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
              unsigned | unsigned  unsigned  unsigned  | absent    ok        absent    | unsigned  unsigned  unsigned  | absent    ok        absent        | signature ok
              foreign  | statement statement statement | absent    ok        absent    | statement statement statement | absent    ok        absent        | signature ok
              resigned | absent    ok        absent    | absent    ok        absent    | absent    ok        absent    | absent    ok        absent        | signature ok
+m-component  kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | remade    ok        ok        | unsigned  unsigned  unsigned  | remade    EVIL      EVIL          | unsigned  ok
+             foreign  | statement statement statement | remade    ok        ok        | statement statement statement | remade    EVIL      EVIL          | signature ok
+             resigned | remade    EVIL      EVIL      | remade    ok        ok        | remade    EVIL      EVIL      | remade    EVIL      EVIL          | EVIL      ok
+m-installer  kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | remade    ok        ok        | unsigned  unsigned  unsigned  | remade    ok        EVIL          | unsigned  ok
+             foreign  | statement statement statement | remade    ok        ok        | statement statement statement | remade    ok        EVIL          | signature ok
+             resigned | remade    ok        EVIL      | remade    ok        ok        | remade    ok        EVIL      | remade    ok        EVIL          | EVIL      ok
+m-compression kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | remade    ok        ok        | unsigned  unsigned  unsigned  | remade    unmet     EVIL          | unsigned  ok
+             foreign  | statement statement statement | remade    ok        ok        | statement statement statement | remade    unmet     EVIL          | signature ok
+             resigned | remade    unmet     EVIL      | remade    ok        ok        | remade    unmet     EVIL      | remade    unmet     EVIL          | EVIL      ok
+m-all        kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | remade    ok        ok        | unsigned  unsigned  unsigned  | remade    ok        EVIL          | unsigned  ok
+             foreign  | statement statement statement | remade    ok        ok        | statement statement statement | remade    ok        EVIL          | signature ok
+             resigned | remade    ok        EVIL      | remade    ok        ok        | remade    ok        EVIL      | remade    ok        EVIL          | EVIL      ok
+m-udeb       kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | remade    ok        ok        | unsigned  unsigned  unsigned  | remade    ok        EVIL          | unsigned  ok
+             foreign  | statement statement statement | remade    ok        ok        | statement statement statement | remade    ok        EVIL          | signature ok
+             resigned | remade    ok        EVIL      | remade    ok        ok        | remade    ok        EVIL      | remade    ok        EVIL          | ok        ok
+m-translation kept     | binding   binding   binding   | binding   binding   binding   | binding   binding   binding   | binding   binding   binding       | binding   binding
+             unsigned | unsigned  unsigned  unsigned  | remade    ok        ok        | unsigned  unsigned  unsigned  | remade    ok        ok            | unsigned  ok
+             foreign  | statement statement statement | remade    ok        ok        | statement statement statement | remade    ok        ok            | signature ok
+             resigned | remade    ok        ok        | remade    ok        ok        | remade    ok        ok        | remade    ok        ok            | ok        ok
 `

@@ -19,7 +19,7 @@ type visitor struct {
 	// file is a file with its digest as signed, under its name in the snapshot.
 	file func(p *provenSuite, name string, b snapshot.Blob)
 	// stanza is one of an index that was read.
-	stanza func(p *provenSuite, st deb.Stanza)
+	stanza func(ix provenIndex, st deb.Stanza)
 }
 
 // proveArchive collects every file of an archive that the chain proves: path
@@ -135,6 +135,11 @@ func (c *chain) poolFiles(ctx context.Context, ix provenIndex, visit visitor) er
 	if err != nil {
 		return err
 	}
+	return c.poolFilesIn(ctx, ix, data, visit)
+}
+
+// poolFilesIn is poolFiles of an index that was read.
+func (c *chain) poolFilesIn(ctx context.Context, ix provenIndex, data []byte, visit visitor) error {
 	name := ix.suite.base + ix.path
 	partial := ix.suite.partial()
 	for st, err := range deb.Stanzas(data) {
@@ -149,7 +154,7 @@ func (c *chain) poolFiles(ctx context.Context, ix provenIndex, visit visitor) er
 			return fmt.Errorf("%w: index %s: %w", ErrIntegrity, name, err)
 		}
 		if visit.stanza != nil {
-			visit.stanza(ix.suite, st)
+			visit.stanza(ix, st)
 		}
 		for _, r := range rows {
 			if err := c.poolFile(ctx, ix.suite, r, visit); err != nil {

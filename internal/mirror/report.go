@@ -63,6 +63,8 @@ type SuiteReport struct {
 	Name     string         `json:"name"`
 	Served   ReleaseReport  `json:"served"`
 	Upstream *ReleaseReport `json:"upstream,omitempty"`
+	// Renamed are the names that a curated Release has otherwise than upstream's, which is the site's choice: "Label \"A\" (upstream's: \"B\")".
+	Renamed []string `json:"renamed,omitempty"`
 }
 
 // ReleaseReport is a Release with its signature.

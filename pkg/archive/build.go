@@ -61,9 +61,9 @@ type BuiltFile struct {
 // (apt sees no package otherwise), gz, and Acquire-By-Hash: yes. The files come
 // in path order; every component and architecture has one, even if empty.
 func Build(c Curated) (files []BuiltFile, release []byte, err error) {
-	wanted, err := c.indices()
+	wanted, err := c.Indices()
 	if err != nil {
-		return nil, nil, fmt.Errorf("curated suite %s: %w", c.Suite, err)
+		return nil, nil, err
 	}
 	var listed []ReleaseFile
 	for _, ca := range wanted {
@@ -73,12 +73,21 @@ func Build(c Curated) (files []BuiltFile, release []byte, err error) {
 		}
 		plain, packed := ReleaseFile{Path: ca.Path(), Size: ix.size, SHA256: ix.sha256}, ca.Path()+".gz"
 		files = append(files, BuiltFile{packed, ix.packed})
-		listed = append(listed, plain, describe(packed, ix.packed))
+		listed = append(listed, plain, Describe(packed, ix.packed))
 	}
-	return files, c.releaseText(listed), nil
+	return files, c.Release(listed), nil
 }
 
-// indices lists what is to be built in path order, and validates c.
+// Indices lists the indices of the suite in path order. An error says what c lacks
+// or contradicts itself in.
+func (c Curated) Indices() ([]ComponentArch, error) {
+	wanted, err := c.indices()
+	if err != nil {
+		return nil, fmt.Errorf("curated suite %s: %w", c.Suite, err)
+	}
+	return wanted, nil
+}
+
 func (c Curated) indices() ([]ComponentArch, error) {
 	switch {
 	case c.Date.IsZero():
@@ -118,14 +127,16 @@ func (c Curated) indices() ([]ComponentArch, error) {
 	return slices.SortedFunc(maps.Keys(wanted), byPath), nil
 }
 
-func describe(path string, data []byte) ReleaseFile {
+// Describe is what a Release lists of a file.
+func Describe(path string, data []byte) ReleaseFile {
 	return ReleaseFile{Path: path, Size: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
 }
 
-// releaseText writes the Release. Of upstream's fields those stay that apt's
+// Release writes the Release that lists files. Of upstream's fields those stay that apt's
 // pins and messages go by; those go that speak of upstream's signature
-// (Signed-By), freshness (Valid-Until) or files (Snapshots, hash lists).
-func (c Curated) releaseText(files []ReleaseFile) []byte {
+// (Signed-By), freshness (Valid-Until) or files (Snapshots, hash lists). Its bytes are
+// part of what EncoderGeneration numbers.
+func (c Curated) Release(files []ReleaseFile) []byte {
 	up := c.Upstream
 	if up == nil {
 		up = &Release{Origin: "mmoci", Label: c.Prefix, Suite: c.Suite, Codename: c.Suite}
@@ -153,6 +164,7 @@ func (c Curated) releaseText(files []ReleaseFile) []byte {
 	field("Components", strings.Join(sortedSet(c.Components), " "))
 	field("Description", up.Description)
 	b.WriteString("SHA256:\n")
+	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b ReleaseFile) int { return cmp.Compare(a.Path, b.Path) })
 	for _, f := range files {
 		fmt.Fprintf(&b, " %s %d %s\n", f.SHA256, f.Size, f.Path)

@@ -99,7 +99,7 @@ Description: Docker packages
 func checkIndex(t *testing.T, r *Release, f BuiltFile, c Curated) {
 	t.Helper()
 	packed, ok := r.File(f.Path)
-	if !ok || packed != describe(f.Path, f.Data) {
+	if !ok || packed != Describe(f.Path, f.Data) {
 		t.Errorf("%s: listed as %+v", f.Path, packed)
 	}
 	name := strings.TrimSuffix(f.Path, ".gz")
@@ -109,7 +109,7 @@ func checkIndex(t *testing.T, r *Release, f BuiltFile, c Curated) {
 	}
 	data, err := Decompress(f.Path, f.Data, plain.Size)
 	wantErr(t, err, "")
-	if plain != describe(name, data) {
+	if plain != Describe(name, data) {
 		t.Errorf("%s: listed as %+v", name, plain)
 	}
 	var want []deb.Stanza

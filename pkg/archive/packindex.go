@@ -10,8 +10,10 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// EncoderGeneration numbers which encoder and level made the compressed
-// indices of curated archives. It rises whenever their bytes would change.
+// EncoderGeneration numbers how the files of curated suites are made: the text of the
+// Release and of the plain indices, and which encoder at which level packs them. It rises
+// whenever their bytes would change. Who makes a text again to compare it must know every
+// number since 1.
 //
 //	1: klauspost/compress v1.20.3, gzip, level 6
 const EncoderGeneration = 1

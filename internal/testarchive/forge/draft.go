@@ -231,6 +231,32 @@ func (d *Draft) EditIndex(dir, index string, edit func(string) string) {
 	d.SetRelease(dir, text, Mallory())
 }
 
+// EditRelease changes the text of the Release in dir, which is to be signed anew.
+func (d *Draft) EditRelease(dir string, edit func(string) string) {
+	d.t.Helper()
+	was := d.releaseText(dir)
+	text := edit(was)
+	if text == was {
+		d.t.Fatalf("forge: %sRelease: the edit changes nothing", dir)
+	}
+	d.SetRelease(dir, text, Mallory())
+}
+
+// List lets the Release in dir list a file with the bytes of data, in place of what it
+// lists under that name. The file is put there unless it is listed only.
+func (d *Draft) List(dir, path string, data []byte, put bool) {
+	d.t.Helper()
+	if put {
+		d.Put(dir+path, data)
+	}
+	text := d.releaseText(dir)
+	after := relist(text, path, data)
+	if after == text {
+		after = strings.Replace(text, "SHA256:\n", fmt.Sprintf("SHA256:\n %s %d %s\n", snapshot.Sum(data).Hex(), len(data), path), 1)
+	}
+	d.SetRelease(dir, after, Mallory())
+}
+
 // releaseText is the text of the Release in dir, in whatever form it is there.
 func (d *Draft) releaseText(dir string) string {
 	d.t.Helper()
