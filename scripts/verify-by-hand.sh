@@ -2,7 +2,9 @@
 # verify-by-hand.sh REF KEYRING...
 #
 # Walks the whole chain of SPEC section 2 without our code: key, statement,
-# InRelease, index, stanza, blob. Needs curl, jq, gpgv, sha256sum, awk, sed, sort, xz, gzip.
+# InRelease, index, stanza, blob, and makes every curated Release again, line by line, from what was proved: an
+# addition to it is found whatever it is called. Needs curl, jq, gpgv, sha256sum, awk, sed, sort, xz, gzip.
+# Two things it leaves to mmoci verify: the order of versions in an index, and the stanzas of the site's own packages.
 #
 #   REF       http(s)://HOST[:PORT]/REPO:TAG, .../REPO@sha256:HEX, DIR:TAG, DIR@sha256:HEX
 #   KEYRING   FILE         the site's public keys: statement, set and curated archives
@@ -105,17 +107,115 @@ indices() {
 	[ -s "$work/listed" ] || fail "Release lists no SHA256"
 	cut -d' ' -f1 "$work/listed" | sort -u | comm -12 - "$work/here" >>"$work/named"
 	sort "$work/listed" | join - "$work/here" |
-		awk '$3 ~ /(^|\/)(Packages|Sources)(\.xz|\.gz)?$/ && $3 !~ /debian-installer/'
+		awk '$3 ~ /(^|\/)(Packages|Sources)(\.xz|\.gz)?$/ && $3 !~ /(^|\/)debian-installer\/binary-/'
 }
 
-# stanzas DIGEST PATH OUT: an index, one stanza a line (line ends as \001).
+# stanzas DIGEST PATH OUT: an index unpacked into $work/plain and, added to OUT, one stanza a line: component and kind
+# of the index, then its lines, each after a \001.
 stanzas() {
 	fetch "sha256:$1" "$work/index"
 	case $2 in
-	*.xz) xz -dc "$work/index" ;;
-	*.gz) gzip -dc "$work/index" ;;
-	*) cat "$work/index" ;;
-	esac | awk -v RS= '{ gsub(/\n/, "\001"); print }' >>"$3"
+	*.xz) xz -dc "$work/index" >"$work/plain" || fail "$2 does not unpack" ;;
+	*.gz) gzip -dc "$work/index" >"$work/plain" || fail "$2 does not unpack, or has more behind its end" ;;
+	*) cp "$work/index" "$work/plain" ;;
+	esac
+	awk -v RS= -v path="$2" 'BEGIN { sub(/\.(xz|gz)$/, "", path); kind = path; sub(/.*\//, "", kind)
+			if (!sub(/\/(binary-[^\/]*|source)\/[^\/]*$/, "", path)) path = "" }
+		{ gsub(/\n/, "\001"); print path " " kind "\001" $0 }' "$work/plain" >>"$3"
+}
+
+# field NAME RELEASE: the value of a field, in one line.
+field() {
+	awk -v name="$1" 'BEGIN { name = tolower(name) ":" }
+		/^[^ \t]/ { on = tolower(substr($0, 1, length(name))) == name; if (on) $0 = substr($0, length(name) + 1) }
+		on { for (i = 1; i <= NF; i++) out = out (out == "" ? "" : " ") $i } END { print out }' "$2"
+}
+
+# remake PREFIX SUITE: the curated Release $work/served is, byte for byte, what is made of upstream's Release
+# $work/theirs (none of the site's own archives), the dates of the statement and its indices; and the indices are
+# stanzas and nothing else. Of the Release itself count Origin, Label and Codename, which the site may choose, and
+# its components, architectures and sources, which must be among upstream's. Stanzas go to $work/ours.
+remake() {
+	: >"$work/ours"
+	: >"$work/list"
+	: >"$work/every"
+	if [ -f "$work/theirs" ]; then up=$work/theirs; else up=$work/none && printf 'Suite: %s\n' "$2" >"$up"; fi
+	awk '/^SHA256:/ { on = 1; next } /^[^ ]/ { on = 0 } on { print $1, $2, $3 }' "$work/served" >"$work/served.list"
+	awk '/^SHA256:/ { on = 1; next } /^[^ ]/ { on = 0 } on { sub(/\.(xz|gz)$/, "", $3); print $3 }' "$up" | sort -u >"$work/offered"
+	components=$(field Components "$work/served") archs=$(field Architectures "$work/served")
+	# Component, architecture and path of each index. "-" is no component: a flat archive.
+	awk -v suite="$2" -v components="$components" -v archs="$archs" '$3 ~ /(^|\/)Sources$/ { sources = 1 } END {
+		n = split(components, c, " "); m = split(archs, a, " ")
+		if (suite ~ /\/$/) { print "- - Packages"; if (sources) print "- source Sources"; exit }
+		for (i = 1; i <= n; i++) {
+			for (j = 1; j <= m; j++) if (a[j] != "all" && a[j] != "source") print c[i], a[j], c[i] "/binary-" a[j] "/Packages"
+			if (sources) print c[i], "source", c[i] "/source/Sources"
+		}
+	}' "$work/served.list" >"$work/wanted.ix"
+	while read -r c a p; do
+		[ "$up" = "$work/none" ] || offers "$1 $2" "$c" "$a" "$p"
+		d=$(awk -v p="$p.gz" '$3 == p { print $1; exit }' "$work/served.list")
+		if [ -z "$d" ] || ! grep -qx "$d" "$work/here"; then fail "$1 $2: index $p is listed, but not carried"; fi
+		stanzas "$d" "$p.gz" "$work/ours"
+		echo "$d" >>"$work/named"
+		awk -v RS= '{ print $0 "\n" }' "$work/plain" | cmp -s - "$work/plain" || fail "$1 $2: index $p is more than stanzas"
+		sed -n 's/^Package: *//p' "$work/plain" | sort -c 2>/dev/null || fail "$1 $2: index $p is not in order of name"
+		echo "$(sha256sum <"$work/plain" | cut -d' ' -f1) $(wc -c <"$work/plain") $p" >>"$work/list"
+		echo "$d $(wc -c <"$work/index") $p.gz" >>"$work/list"
+		case $a in - | source) continue ;; esac
+		awk -v RS= -v a="$a" '{ ok = 0; for (n = split($0, l, "\n"); n > 0; n--) if (l[n] == "Architecture: " a || l[n] == "Architecture: all") ok = 1 }
+			!ok { exit 1 }' "$work/plain" || fail "$1 $2: index $p has a package for another architecture"
+		echo "$c $(awk -v RS= '("\n" $0 "\n") ~ /\nArchitecture: all\n/ { print $0 "\n" }' "$work/plain" | sha256sum | cut -d' ' -f1)" >>"$work/every"
+	done <"$work/wanted.ix"
+	[ -z "$(sort -u "$work/every" | cut -d' ' -f1 | uniq -d)" ] || fail "$1 $2: packages for all architectures are not in all of its indices"
+	{
+		line() { [ -z "$2" ] || echo "$1: $2"; }
+		yes() { case $(field "$1" "$up" | tr A-Z a-z) in yes | true | with | on | enable | 1) line "$1" yes ;; esac; }
+		line Origin "$(field Origin "$work/served")"
+		line Label "$(field Label "$work/served")"
+		line Suite "$(field Suite "$up")"
+		line Version "$(field Version "$up")"
+		line Codename "$(field Codename "$work/served")"
+		line Changelogs "$(field Changelogs "$up")"
+		line Date "$(stated date)"
+		line Valid-Until "$(stated valid-until)"
+		yes NotAutomatic
+		yes ButAutomaticUpgrades
+		line Acquire-By-Hash yes
+		line Architectures "$(echo "$archs" | tr ' ' '\n' | sort -u | grep -vx -e all -e source | tr '\n' ' ' | sed 's/ $//')"
+		line Components "$(echo "$components" | tr ' ' '\n' | sort -u | tr '\n' ' ' | sed 's/ $//')"
+		line Description "$(field Description "$up")"
+		echo SHA256:
+		sort -k3,3 "$work/list" | sed 's/^/ /'
+		echo No-Support-for-Architecture-all: Packages
+	} >"$work/again"
+	cmp -s "$work/again" "$work/served" ||
+		fail "$1 $2: Release is not the one made again: $(diff "$work/served" "$work/again" | sed -n 's/^[<>]/&/p' | head -n2 | tr '\n' ' ')"
+	for name in Origin Label Codename; do
+		if [ "$up" != "$work/none" ] && [ "$(field $name "$work/served")" != "$(field $name "$up")" ]; then
+			say "  named by the site: $name $(field $name "$work/served") (upstream's: $(field $name "$up"))"
+		fi
+	done
+	say "  every line of its Release is accounted for"
+}
+
+# stated WHAT: a date of the statement, as a Release has it; nothing if it has none.
+stated() {
+	on=$(awk -v w="$1" '$1 == w { print $2; exit }' "$work/statement")
+	[ -z "$on" ] || date -u -d "$on" '+%a, %d %b %Y %H:%M:%S UTC'
+}
+
+# offers WHAT COMPONENT ARCHITECTURE PATH: upstream's Release has such a component and architecture, or such sources.
+offers() {
+	if [ "$3" = source ]; then
+		grep -qxF "$4" "$work/offered" || fail "$1: upstream has no $4"
+	elif [ "$2" != - ]; then
+		awk -v c="$2" -v fields="$(field Components "$up")" 'BEGIN { n = split(fields, f, " "); for (i = 1; i <= n; i++) if (f[i] == c) ok = 1 }
+			index($0, c "/binary-") == 1 && substr($0, length(c) + 2) ~ /^binary-[^\/]*\/Packages$/ { ok = 1 }
+			$0 == c "/source/Sources" { ok = 1 } END { exit !ok }' "$work/offered" || fail "$1: component $2 is none of upstream's"
+		awk -v a="$3" -v fields="$(field Architectures "$up")" 'BEGIN { n = split(fields, f, " "); for (i = 1; i <= n; i++) if (f[i] == a) ok = 1 }
+			index($0, "/binary-" a "/Packages") { ok = 1 } END { exit !ok }' "$work/offered" || fail "$1: architecture $3 is none of upstream's"
+	fi
 }
 
 # files STANZAS: "digest size" of the pool files that they name.
@@ -255,6 +355,7 @@ done
 proved=0
 awk '$1 == "archive" { a = $2 " " $3 " " $4 } $1 == "suite" { print a, $2 }' "$work/statement" >"$work/suites"
 while read -r prefix mode class suite; do
+	rm -f "$work/theirs"
 	awk -v p="$prefix" -v s="$suite" '$1 == "archive" { a = $2 } $1 == "suite" { u = $2 } $1 == "file" && a == p && u == s' "$work/statement" >"$work/files"
 	date=$(awk '$2 !~ /^upstream-/ { print $5; exit }' "$work/files")
 	theirs=
@@ -270,27 +371,36 @@ while read -r prefix mode class suite; do
 		say "$prefix $suite ($mode, $class), as served${own:+, signature verified}"
 		release "" "$own"
 		checked "$work/release" "$suite" "$date"
-		: >"$work/ours"
-		indices "$work/release" >"$work/ix"
-		while read -r d _ p; do stanzas "$d" "$p" "$work/ours"; done <"$work/ix"
-		pool "$work/ours" all
+		if [ "$mode" = verbatim ]; then
+			: >"$work/ours"
+			indices "$work/release" >"$work/ix"
+			while read -r d _ p; do stanzas "$d" "$p" "$work/ours"; done <"$work/ix"
+			pool "$work/ours" all
+		fi
+		cp "$work/release" "$work/served"
 		proved=$((proved + 1))
 	fi
 	if [ "$mode" = curated ] && [ "$class" = upstream ]; then
 		say "$prefix $suite, upstream's${theirs:+, signature verified}"
 		release upstream- "$theirs"
 		checked "$work/release" "$suite" "$(awk '$2 ~ /^upstream-/ { print $5; exit }' "$work/files")"
+		cp "$work/release" "$work/theirs"
 		: >"$work/upstream"
 		indices "$work/release" >"$work/ix"
 		while read -r d _ p; do stanzas "$d" "$p" "$work/upstream"; done <"$work/ix"
-		if [ -n "$site$pin" ]; then
-			sort -u "$work/ours" >"$work/a"
-			sort -u "$work/upstream" | comm -23 "$work/a" - >"$work/foreign"
-			[ ! -s "$work/foreign" ] || fail "$prefix $suite: $(wc -l <"$work/foreign") stanzas are not upstream's; first: $(head -n1 "$work/foreign" | cut -d"$(printf '\001')" -f1)"
-			say "  every stanza is one of upstream's, byte for byte"
-		fi
 		pool "$work/upstream" some
 		proved=$((proved + 1))
+	fi
+	if [ "$mode" = curated ] && [ -n "$site$pin" ]; then
+		say "$prefix $suite, made again"
+		remake "$prefix" "$suite"
+		pool "$work/ours" all
+		if [ "$class" = upstream ]; then
+			sort -u "$work/ours" >"$work/a"
+			sort -u "$work/upstream" | comm -23 "$work/a" - >"$work/foreign"
+			[ ! -s "$work/foreign" ] || fail "$prefix $suite: $(wc -l <"$work/foreign") stanzas are not upstream's; first: $(head -n1 "$work/foreign" | cut -d"$(printf '\001')" -f2)"
+			say "  every stanza is one of upstream's, byte for byte"
+		fi
 	fi
 done <"$work/suites"
 [ "$proved" -gt 0 ] || fail "no key fits any archive"
