@@ -198,7 +198,9 @@ func (m *remade) subset(c archive.Curated) error {
 // of its packages for all architectures, which all indices of a component have in common.
 func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, packed archive.ReleaseFile, all snapshot.Digest, err error) {
 	name := m.p.base + ca.Path()
-	wrong := func(err error) error { return fmt.Errorf("%w: index %s cannot be made again: %w", ErrIntegrity, name, err) }
+	wrong := func(err error) error {
+		return fmt.Errorf("%w: index %s cannot be made again: %w", ErrIntegrity, name, err)
+	}
 	f, ok := m.p.release.File(ca.Path() + ".gz")
 	row, here := m.v.Snapshot.Table.Find(name + ".gz")
 	if !ok || !here {
