@@ -133,9 +133,9 @@ func findBlocks(data []byte, kind string) ([][]byte, error) {
 	}
 }
 
-// signatureBlocks reads what must consist of signature blocks only; white
-// space may follow them. s stands before the first BEGIN line.
-func signatureBlocks(s *lineScanner) ([][]byte, error) {
+// signatureBlocks reads what must consist of signature blocks only; blank
+// lines may follow each if blank says so. s stands before the first BEGIN line.
+func signatureBlocks(s *lineScanner, blank bool) ([][]byte, error) {
 	var blocks [][]byte
 	for {
 		_, line, ok := s.next()
@@ -154,6 +154,8 @@ func signatureBlocks(s *lineScanner) ([][]byte, error) {
 			return nil, fmt.Errorf("line %d: text before the signature", s.n)
 		case len(line) > 0:
 			return nil, fmt.Errorf("line %d: text after the signature", s.n)
+		case !blank:
+			return nil, fmt.Errorf("line %d: empty line after the signature", s.n)
 		}
 	}
 }

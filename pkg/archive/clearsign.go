@@ -25,8 +25,9 @@ func (c clearsigned) message() []byte {
 
 // VerifyClearsigned verifies a clear-signed text (RFC 9580 section 7) and
 // returns the text that was signed. The file must begin with the BEGIN line
-// and end with the signature: anything before, between or after is an error
-// wrapping ErrIntegrity, whatever the trust. With Trust.Keyring == nil the
+// and end with the END line of a signature and at most its line feed: anything before, between
+// or after, be it an empty line, is an error wrapping ErrIntegrity, whatever the trust, and so is a carriage return
+// anywhere. apt takes no such file either, but for carriage returns in front of a line feed. With Trust.Keyring == nil the
 // signature is not verified (Unverified, or Pinned).
 //
 // The text comes as apt splits it: dash escapes undone, each line without the
@@ -57,7 +58,7 @@ func VerifyDetached(text, sig []byte, t Trust) (How, error) {
 	var blocks [][]byte
 	if sig != nil {
 		var err error
-		if blocks, err = signatureBlocks(&lineScanner{rest: sig}); err != nil {
+		if blocks, err = signatureBlocks(&lineScanner{rest: sig}, true); err != nil {
 			return How{}, fmt.Errorf("%w: detached signature: %w", ErrIntegrity, err)
 		}
 	}
@@ -77,6 +78,9 @@ func parseClearsigned(data []byte) (clearsigned, error) {
 	if bytes.IndexByte(data, 0) >= 0 { // where C programs, apt among them, would end a line
 		return clearsigned{}, errors.New("NUL byte")
 	}
+	if i := bytes.IndexByte(data, '\r'); i >= 0 { // programs disagree whether it ends a line
+		return clearsigned{}, fmt.Errorf("line %d: carriage return", 1+bytes.Count(data[:i], []byte("\n")))
+	}
 	s := &lineScanner{rest: data}
 	if _, line, ok := s.next(); !ok || !isLine(line, "BEGIN", "PGP SIGNED MESSAGE") {
 		return clearsigned{}, errNoFrame
@@ -88,9 +92,12 @@ func parseClearsigned(data []byte) (clearsigned, error) {
 	if err != nil {
 		return clearsigned{}, err
 	}
-	blocks, err := signatureBlocks(s)
+	blocks, err := signatureBlocks(s, false)
 	if err != nil {
 		return clearsigned{}, err
+	}
+	if !bytes.HasSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("-----END "+armorSignature+"-----")) {
+		return clearsigned{}, fmt.Errorf("line %d: white space after the signature", s.n)
 	}
 	return clearsigned{text, blocks}, nil
 }

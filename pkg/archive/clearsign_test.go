@@ -29,15 +29,24 @@ func TestFraming(t *testing.T) {
 		{"plain", headerS + "a\nb\n" + aSig, "a\nb\n", ""},
 		{"no header", begin + "\na\n" + aSig, "a\n", ""},
 		{"several headers", begin + "Hash: SHA1\nHash: SHA256,SHA512\n\na\n" + aSig, "a\n", ""},
-		{"CR LF", strings.ReplaceAll(headerS+"a\nb\n"+aSig, "\n", "\r\n"), "a\nb\n", ""},
-		{"white space at line ends", headerS + "a \nb\t \r\n" + aSig, "a\nb\n", ""},
+		{"white space at line ends", headerS + "a \nb\t \n" + aSig, "a\nb\n", ""},
 		{"empty line is kept", headerS + "a\n\n" + aSig, "a\n\n", ""},
 		{"dash escapes", headerS + "- -----BEGIN PGP SIGNATURE-----\n- a\n- - b\n" + aSig, "-----BEGIN PGP SIGNATURE-----\na\n- b\n", ""},
 		{"armour headers and checksum", headerS + "a\n" + beginS + "Version: x\nComment: y: z\n\nwnUEARYKACcFgmpRh4A=\n=abcd\n-----END PGP SIGNATURE-----\n", "a\n", ""},
 		{"no newline at the end", strings.TrimSuffix(headerS+"a\n"+aSig, "\n"), "a\n", ""},
 		{"two blocks", headerS + "a\n" + aSig + aSig, "a\n", ""},
-		{"blank lines around blocks", headerS + "a\n" + aSig + "\n" + aSig + " \n", "a\n", ""},
 
+		{"CR LF", strings.ReplaceAll(headerS+"a\nb\n"+aSig, "\n", "\r\n"), "", "line 1: carriage return"},
+		{"CR at a line's end", headerS + "a\r\n" + aSig, "", "line 4: carriage return"},
+		{"CR in a line", headerS + "a\rOrigin: evil\n" + aSig, "", "line 4: carriage return"},
+		{"CR in the signature", headerS + "a\n" + strings.Replace(aSig, "=\n", "=\r\n", 1), "", "carriage return"},
+		{"CR at the end", headerS + "a\n" + strings.TrimSuffix(aSig, "\n") + "\r", "", "carriage return"},
+		{"empty line between blocks", headerS + "a\n" + aSig + "\n" + aSig, "", "empty line after the signature"},
+		{"blank line between blocks", headerS + "a\n" + aSig + " \n" + aSig, "", "empty line after the signature"},
+		{"empty line at the end", headerS + "a\n" + aSig + "\n", "", "empty line after the signature"},
+		{"blank at the end", headerS + "a\n" + aSig + " ", "", "empty line after the signature"},
+		{"blank at the end of the END line", headerS + "a\n" + strings.TrimSuffix(aSig, "\n") + " \n", "", "white space after the signature"},
+		{"tab for the last newline", headerS + "a\n" + strings.TrimSuffix(aSig, "\n") + "\t", "", "white space after the signature"},
 		{"empty", "", "", "does not begin"},
 		{"not signed", "Origin: x\n", "", "does not begin"},
 		{"line before", "Origin: evil\n" + headerS + "a\n" + aSig, "", "does not begin"},
@@ -99,7 +108,7 @@ func TestClearsignRoundTrip(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t)
 	for _, text := range []string{
-		"a\n", "\n", "a\n\n\n", "- a\n-\n-----BEGIN PGP SIGNATURE-----\n", "a\rb\n", " leading\n\tblanks\n", "ä €\n",
+		"a\n", "\n", "a\n\n\n", "- a\n-\n-----BEGIN PGP SIGNATURE-----\n", " leading\n\tblanks\n", "ä €\n",
 	} {
 		data, err := s.Clearsign([]byte(text), day("2026-07-11"))
 		wantErr(t, err, "")
@@ -112,7 +121,7 @@ func TestClearsignRoundTrip(t *testing.T) {
 			t.Errorf("%q: clearsign.Decode disagrees: %+v, rest %q", text, b, rest)
 		}
 	}
-	for _, text := range []string{"", "a", "a \n", "a\r\n", "a\n\t\n", "a\x00\n"} {
+	for _, text := range []string{"", "a", "a \n", "a\r\n", "a\n\t\n", "a\x00\n", "a\rb\n"} {
 		if _, err := s.Clearsign([]byte(text), day("2026-07-11")); err == nil {
 			t.Errorf("%q can be signed", text)
 		}

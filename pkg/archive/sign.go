@@ -83,8 +83,8 @@ func clearsignable(text []byte) error {
 	for line := range bytes.Lines(text) {
 		n++
 		line = bytes.TrimSuffix(line, []byte("\n"))
-		if len(trimEnd(line)) != len(line) || bytes.IndexByte(line, 0) >= 0 {
-			return fmt.Errorf("line %d ends in white space or has a NUL byte", n)
+		if len(trimEnd(line)) != len(line) || bytes.ContainsAny(line, "\x00\r") {
+			return fmt.Errorf("line %d ends in white space, or has a carriage return or a NUL byte", n)
 		}
 	}
 	return nil

@@ -120,6 +120,7 @@ func TestVerifyDetached(t *testing.T) {
 		{"not armoured", text, fixture(t, "binary.sig"), keys, "text before the signature"},
 		{"text before", text, append([]byte("hello\n"), sig...), keys, "text before the signature"},
 		{"text after", text, append(bytes.Clone(sig), "hello\n"...), keys, "text after the signature"},
+		{"blank lines after", text, append(bytes.Clone(sig), "\n \r\n"...), keys, ""},
 		{"a message instead", text, fixture(t, "rsa2048.asc"), keys, "text before the signature"},
 		{"cut off", text, sig[:len(sig)-40], keys, "without END line"},
 	} {
@@ -364,7 +365,7 @@ func TestSeveralBlocks(t *testing.T) {
 		{"second block alone counts", [][]byte{message, otherSig, goodSig}, []string{"ed25519"}, ""},
 		{"bad only", [][]byte{message, badSig}, []string{"rsa2048"}, "is bad"},
 		{"bad, foreign", [][]byte{message, badSig, otherSig}, []string{"rsa2048"}, "is bad"},
-		{"blank line at the end", [][]byte{message, goodSig, []byte("\n\r\n")}, []string{"rsa2048"}, ""},
+		{"blank line at the end", [][]byte{message, goodSig, []byte("\n")}, []string{"rsa2048"}, "empty line after the signature"},
 		{"what the Hash header says does not count", [][]byte{hashes, goodSig}, []string{"rsa2048"}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
