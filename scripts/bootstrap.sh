@@ -1,6 +1,11 @@
 #!/bin/sh
 # bootstrap.sh: packages for a host that has nothing, from the site's mirror.
 #
+# It runs as root, so something must vouch for it: its digest, which "mmoci push"
+# and "mmoci copy" print, typed on the host (echo "DIGEST  mmoci/bootstrap.sh" | sha256sum -c).
+# It knows the digests of the programs that it came with. A program that is
+# installed stays until it has itself verified, by the site's key, the snapshot that brings another.
+#
 # The fragment for genesis and join scripts: source its variables, run it as
 # root. Without deploy_with_mirror it does nothing, and the distribution's apt
 # stays as it is. With it: mmoci installs the packages (a container runtime),
@@ -16,8 +21,9 @@
 #   MMOCI_KEYRINGS      upstream's keys, PREFIX=FILE with blanks between them (Debian's are on every Debian host)
 #   MMOCI_MIRRORS       places to try before that of MMOCI_REF
 #   MMOCI_PACKAGES      what to install (default: docker.io)
-#   MMOCI_BIN           mmoci (default: the one beside this script, else of PATH)
-#   MMOCI_URL, MMOCI_SHA256  else it is fetched from the mirror at that URL, and must have that digest
+#   MMOCI_BIN           mmoci (default: the installed one, else the one beside this script)
+#   MMOCI_URL           else it is fetched from the mirror at that URL
+#   MMOCI_SHA256        its digest (default: what this script knows of the programs that it came with)
 #   MMOCI_FLAGS         more flags for mmoci install and serve, such as --plain-http, without blanks in their values
 #   MMOCI_SERVE         unit: a systemd unit; pod: a static pod; no (default: unit where systemd runs, else no)
 #   MMOCI_LISTEN        address to serve at (default: 127.0.0.1:8000)
@@ -42,16 +48,81 @@ packages=${MMOCI_PACKAGES:-docker.io}
 listen=${MMOCI_LISTEN:-127.0.0.1:8000}
 flags=${MMOCI_FLAGS:-}
 
-# 1. The program.
-bin=${MMOCI_BIN:-}
+# The programs that this script came with, ARCHITECTURE:SHA256; filled in where a snapshot carries them.
+programs=''
+
+# 1. The snapshot, and what it is believed by.
+ref=${MMOCI_REF:-}
+if [ -z "$ref" ] && [ -f "$here/../oci-layout" ]; then
+	layout=$(CDPATH='' cd -- "$here/.." && pwd)
+	tag=$(sed -n 's/.*"org.opencontainers.image.ref.name": *"\([^"]*\)".*/\1/p' "$layout/index.json" | head -n 1)
+	ref=oci:$layout:$tag
+fi
+[ -n "$ref" ] || die "no snapshot: give MMOCI_REF"
+absolute() { # REF, PREFIX=FILE or FILE: the same from any directory
+	case $1 in
+	oci:/* | oci-archive:/* | /* | *=/*) echo "$1" ;;
+	oci:* | oci-archive:*) echo "${1%%:*}:$PWD/${1#*:}" ;;
+	*=*) echo "${1%%=*}=$PWD/${1#*=}" ;;
+	*) if [ -e "$1" ]; then echo "$PWD/$1"; else echo "$1"; fi ;; # a reference to a registry is no file
+	esac
+}
+ref=$(absolute "$ref")
+set --
+key=
+if [ -n "${MMOCI_KEY:-}" ]; then
+	key=$(absolute "$MMOCI_KEY")
+	set -- --keyring "$key"
+fi
+for k in ${MMOCI_KEYRINGS:-}; do set -- "$@" --keyring "$(absolute "$k")"; done
+mirrors=
+for m in ${MMOCI_MIRRORS:-}; do mirrors="$mirrors --mirror $(absolute "$m")"; done
+[ -z "${MMOCI_BIN:-}" ] || MMOCI_BIN=$(absolute "$MMOCI_BIN")
+cd / # a mmoci.yaml that lies beside the stick's files must not be taken for the host's
+
+# 2. The program.
 temp=
 trap '[ -z "$temp" ] || rm -f "$temp"' EXIT
-if [ -z "$bin" ] && [ -f "$here/$arch" ]; then
-	bin=$here/$arch
-elif [ -z "$bin" ] && command -v mmoci >/dev/null; then
-	bin=$(command -v mmoci)
-elif [ -z "$bin" ] && [ -n "${MMOCI_URL:-}" ]; then
-	[ -n "${MMOCI_SHA256:-}" ] || die "MMOCI_URL without MMOCI_SHA256: nothing would vouch for the program"
+sum=${MMOCI_SHA256:-}
+for p in $programs; do
+	case $p in "$arch:"*) sum=${sum:-${p#*:}} ;; esac
+done
+hashes() { [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$2" ]; } # FILE SHA256
+aside() { # FILE: $temp, a copy that whoever holds the stick cannot change any more
+	temp=$(mktemp)
+	cp "$1" "$temp"
+}
+# vouched: the digest of the program for this host that the snapshot carries, as the installed mmoci says once it has
+# verified the snapshot; empty where only the packages are signed, by upstream: that vouches for no program.
+vouched() {
+	if [ -z "$key" ]; then case $ref in *@sha256:*) ;; *) return 0 ;; esac; fi
+	# shellcheck disable=SC2086 # a list
+	report=$("$bin" verify -q --remote --report $flags "$@" "$ref") || return 1
+	printf '%s\n' "$report" | sed -n "s,^mmoci/$arch	sha256:\([0-9a-f]\{64\}\)	.*,\1,p"
+}
+bin=${MMOCI_BIN:-$(command -v mmoci || :)}
+[ -n "$bin" ] || ! [ -x /usr/local/bin/mmoci ] || bin=/usr/local/bin/mmoci
+new=
+if [ -n "${MMOCI_BIN:-}" ]; then
+	new=$bin
+elif [ -n "$bin" ]; then
+	if [ -f "$here/$arch" ] && ! cmp -s "$here/$arch" "$bin"; then
+		sum=$(vouched "$@") || die "$bin does not verify $ref: nothing was changed (MMOCI_BIN=FILE names another mmoci, if you know where that comes from)"
+		if [ -z "$sum" ]; then
+			say "$bin stays: no key of the site's vouches for $here/$arch"
+		else
+			aside "$here/$arch"
+			hashes "$temp" "$sum" || die "$here/$arch is not what the site signed: nothing was changed"
+			new=$temp
+		fi
+	fi
+elif [ -f "$here/$arch" ]; then
+	[ -n "$sum" ] || die "nothing vouches for $here/$arch: this script came without its digest (give MMOCI_SHA256)"
+	aside "$here/$arch"
+	hashes "$temp" "$sum" || die "$here/$arch is not the program that this script came with, or that MMOCI_SHA256 says"
+	new=$temp
+elif [ -n "${MMOCI_URL:-}" ]; then
+	[ -n "$sum" ] || die "MMOCI_URL without MMOCI_SHA256: nothing would vouch for the program"
 	temp=$(mktemp)
 	host=${MMOCI_URL#*://} && host=${host%%/*} && host=${host%:*} # proxies are for what is beyond the site
 	if command -v curl >/dev/null; then curl --noproxy '*' -fsS -o "$temp" "$MMOCI_URL/mmoci/$arch"
@@ -61,40 +132,26 @@ elif [ -z "$bin" ] && [ -n "${MMOCI_URL:-}" ]; then
 			-o APT::Sandbox::User=root download-file "$MMOCI_URL/mmoci/$arch" "$temp"
 	else die "needs curl, wget or apt to fetch $MMOCI_URL/mmoci/$arch"
 	fi
-	echo "$MMOCI_SHA256  $temp" | sha256sum -c --quiet - >&2 || die "$MMOCI_URL/mmoci/$arch is not what MMOCI_SHA256 says"
-	bin=$temp
+	hashes "$temp" "$sum" || die "$MMOCI_URL/mmoci/$arch is not what MMOCI_SHA256 says"
+	new=$temp
 fi
-[ -n "$bin" ] || die "no mmoci for $arch: give MMOCI_BIN, or MMOCI_URL with MMOCI_SHA256"
-if [ "$bin" != /usr/local/bin/mmoci ] && ! cmp -s "$bin" /usr/local/bin/mmoci; then
-	case $bin in /usr/bin/mmoci) ;; *)
+[ -n "$bin$new" ] || die "no mmoci for $arch: give MMOCI_BIN, or MMOCI_URL with MMOCI_SHA256"
+case $new in '' | /usr/bin/mmoci | /usr/local/bin/mmoci) ;; *)
+	if ! cmp -s "$new" /usr/local/bin/mmoci; then
 		mkdir -p /usr/local/bin
-		cp "$bin" /usr/local/bin/.mmoci-tmp
+		cp "$new" /usr/local/bin/.mmoci-tmp
 		chmod 755 /usr/local/bin/.mmoci-tmp
 		mv /usr/local/bin/.mmoci-tmp /usr/local/bin/mmoci
-		;;
-	esac
-fi
-if [ -x /usr/local/bin/mmoci ]; then mmoci=/usr/local/bin/mmoci; else mmoci=$bin; fi
-
-# 2. The snapshot, and what it is believed by.
-ref=${MMOCI_REF:-}
-if [ -z "$ref" ] && [ -f "$here/../oci-layout" ]; then
-	layout=$(CDPATH='' cd -- "$here/.." && pwd)
-	tag=$(sed -n 's/.*"org.opencontainers.image.ref.name": *"\([^"]*\)".*/\1/p' "$layout/index.json" | head -n 1)
-	ref=oci:$layout:$tag
-fi
-[ -n "$ref" ] || die "no snapshot: give MMOCI_REF"
-set --
-if [ -n "${MMOCI_KEY:-}" ]; then
+	fi
+	;;
+esac
+if [ -x /usr/local/bin/mmoci ]; then mmoci=/usr/local/bin/mmoci; else mmoci=${bin:-$new}; fi
+if [ -n "$key" ]; then
 	mkdir -p /etc/mmoci
-	cmp -s "$MMOCI_KEY" /etc/mmoci/site.asc || cp "$MMOCI_KEY" /etc/mmoci/site.asc
-	set -- --keyring /etc/mmoci/site.asc
+	cmp -s "$key" /etc/mmoci/site.asc || cp "$key" /etc/mmoci/site.asc
 fi
-for k in ${MMOCI_KEYRINGS:-}; do set -- "$@" --keyring "$k"; done
 
 # 3. The packages.
-mirrors=
-for m in ${MMOCI_MIRRORS:-}; do mirrors="$mirrors --mirror $m"; done
 # shellcheck disable=SC2086 # lists
 "$mmoci" install --ref "$ref" $flags $mirrors "$@" $packages
 
@@ -194,7 +251,7 @@ esac
 "$mmoci" host wait "$url" --timeout 5m
 alone=
 if yes "${MMOCI_ALONE:-}"; then alone=--alone; fi
-if [ -n "${MMOCI_KEY:-}" ]; then
+if [ -n "$key" ]; then
 	"$mmoci" host sources "$url" "$@" $alone
 else
 	"$mmoci" host sources "$url" "$@" $alone --upstream

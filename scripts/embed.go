@@ -2,10 +2,18 @@
 // nothing, beside those that build and test mmoci.
 package scripts
 
-import _ "embed"
+import (
+	_ "embed"
+	"strings"
+)
 
 //go:embed bootstrap.sh
 var bootstrap string
 
-// Bootstrap is bootstrap.sh.
-func Bootstrap() []byte { return []byte(bootstrap) }
+// noPrograms is the line of bootstrap.sh that names the programs it comes with.
+const noPrograms = "\nprograms=''\n"
+
+// Bootstrap is bootstrap.sh as it comes with programs, each ARCHITECTURE:SHA256.
+func Bootstrap(programs []string) []byte {
+	return []byte(strings.Replace(bootstrap, noPrograms, "\nprograms='"+strings.Join(programs, " ")+"'\n", 1))
+}

@@ -10,10 +10,12 @@ import (
 
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // copy copies an artifact from any place to any other.
 func (a *app) copy() *cobra.Command {
+	var p planFlags
 	var since, split string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -30,12 +32,16 @@ snapshot there, under its own digest; copied elsewhere, what is missing is named
     mmoci copy oci-archive:FILE:TAG DST              reads the parts as they are
     cat FILE.??? >FILE                               makes the whole again
 
-An oci-archive of a snapshot that carries mmoci (carry: in mmoci.yaml) needs nothing but tar on a bare host:
+An oci-archive of a snapshot that carries mmoci (carry: in mmoci.yaml) names the programs below mmoci/ for hosts that have nothing but
+tar, if the snapshot's statement verifies: by trust: or --keyring, or because SRC is given by digest. Their digests are printed. On the
+host the digest of the script, typed from there, vouches for it, and the script for the programs:
 
-    tar xf FILE && sh mmoci/bootstrap.sh             or: mmoci/ARCH install --ref oci:.:TAG --keyring SITE-KEY PKG..`,
+    tar xf FILE && echo "DIGEST  mmoci/bootstrap.sh" | sha256sum -c && deploy_with_mirror=yes MMOCI_KEY=SITE-KEY sh mmoci/bootstrap.sh`,
 		Args: cobra.ExactArgs(2),
 	}
 	f := cmd.Flags()
+	p.flags(f)
+	f.StringArrayVar(&p.keyrings, "keyring", nil, "`FILE` of the site's keys: what the snapshot carries is made runnable in an oci-archive only if they vouch for it")
 	f.StringVar(&since, "since", "", "write only what the snapshot `OLD` lacks")
 	f.StringVar(&split, "split", "", "cut the oci-archive into parts of `SIZE` (650M, 3G; FAT holds files below 4G)")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
@@ -58,10 +64,17 @@ An oci-archive of a snapshot that carries mmoci (carry: in mmoci.yaml) needs not
 				return fmt.Errorf("%w: --split cuts an oci-archive; %s is none", mirror.ErrUsage, dst)
 			}
 		}
-		res, err := a.transfer(cmd, src, dst, since)
+		o := a.options()
+		if dst.Kind == artifact.Archive {
+			if o.Vouched, err = a.vouched(cmd, &p, src); err != nil {
+				return err
+			}
+		}
+		res, err := a.transfer(cmd, src, dst, since, o)
 		if err != nil {
 			return err
 		}
+		a.runnable(res.Runnable)
 		a.log("copied %d files, %s; %s were there", res.Uploaded, size(res.Bytes), size(res.Reused))
 		if part > 0 {
 			if err := a.split(dst.Name, part); err != nil {
@@ -71,7 +84,7 @@ An oci-archive of a snapshot that carries mmoci (carry: in mmoci.yaml) needs not
 		if asJSON {
 			return a.printJSON(copyJSON{
 				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Changed: res.Changed,
-				Copied: res.Uploaded, CopiedBytes: res.Bytes, ReusedBytes: res.Reused,
+				Copied: res.Uploaded, CopiedBytes: res.Bytes, ReusedBytes: res.Reused, Runnable: digestsOf(res.Runnable),
 			})
 		}
 		fmt.Fprintln(a.stdout, res.Reference)
@@ -89,12 +102,50 @@ type copyJSON struct {
 	Copied      int    `json:"copied"` // files
 	CopiedBytes int64  `json:"copiedBytes"`
 	ReusedBytes int64  `json:"reusedBytes"`
+	// Runnable are the programs that an oci-archive names, to their digests.
+	Runnable map[string]string `json:"runnable,omitempty"`
 }
 
-func (a *app) transfer(cmd *cobra.Command, src, dst artifact.Reference, since string) (artifact.Copied, error) {
+// vouched tells the root whose programs an oci-archive may name for hosts to
+// run; zero, with the reason on stderr, if nothing vouches for what src carries.
+func (a *app) vouched(cmd *cobra.Command, p *planFlags, src artifact.Reference) (snapshot.Digest, error) {
+	plan, err := p.plan()
+	if err != nil {
+		return snapshot.Digest{}, err
+	}
+	trust, err := p.trust(plan)
+	if err != nil {
+		return snapshot.Digest{}, err
+	}
+	c, err := mirror.Carries(cmd.Context(), src, trust, a.options())
+	if err != nil {
+		return snapshot.Digest{}, err
+	}
+	if c.Files > 0 && c.Reason != nil {
+		a.log("the snapshot carries %s for hosts to run: left out below mmoci/, for nothing vouches for them (%s)", count(c.Files, "file"), c.Reason)
+	}
+	return c.Root, nil
+}
+
+// runnable says what an oci-archive names for hosts to run. The digest of the
+// script is what somebody types there.
+func (a *app) runnable(files []artifact.CarriedFile) {
+	for _, f := range files {
+		a.log("%s %s", f.Path, f.Digest)
+	}
+}
+
+func digestsOf(files []artifact.CarriedFile) map[string]string {
+	out := map[string]string{}
+	for _, f := range files {
+		out[f.Path] = f.Digest.String()
+	}
+	return out
+}
+
+func (a *app) transfer(cmd *cobra.Command, src, dst artifact.Reference, since string, o artifact.Options) (artifact.Copied, error) {
 	bar := a.progress()
 	defer bar.end()
-	o := a.options()
 	o.Progress = bar.event
 	if since == "" {
 		return artifact.Copy(cmd.Context(), src, dst, o)

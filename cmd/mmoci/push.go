@@ -94,6 +94,7 @@ func (a *app) push() *cobra.Command {
 			return err
 		}
 		a.pushed(res, time.Since(start), q.DryRun)
+		a.runnable(res.Runnable)
 		if o.plan {
 			for _, r := range res.New {
 				fmt.Fprintf(a.stdout, "%s %d %s\n", r.Digest, r.Size, r.Path)

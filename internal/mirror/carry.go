@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/scripts"
 )
@@ -36,8 +37,7 @@ func FindCarried(archs, dirs []string, self string) ([]config.Carried, error) {
 	if len(archs) == 0 {
 		return nil, nil
 	}
-	script := snapshot.BlobOf(scripts.Bootstrap())
-	out := []config.Carried{{Name: snapshot.Bootstrap, Digest: script.Digest.String(), Size: script.Size}}
+	var out []config.Carried
 	for _, arch := range slices.Compact(slices.Sorted(slices.Values(archs))) {
 		if !slices.Contains(snapshot.CarriedArchitectures(), arch) {
 			return nil, fmt.Errorf("%w: carry: no architecture %q; there are %s", ErrUsage, arch, strings.Join(snapshot.CarriedArchitectures(), ", "))
@@ -48,7 +48,20 @@ func FindCarried(archs, dirs []string, self string) ([]config.Carried, error) {
 		}
 		out = append(out, c)
 	}
-	return out, nil
+	script := snapshot.BlobOf(bootstrap(out))
+	return append([]config.Carried{{Name: snapshot.Bootstrap, Digest: script.Digest.String(), Size: script.Size}}, out...), nil
+}
+
+// bootstrap is the script that is carried with programs. It knows their digests,
+// so that who vouches for the script, by a digest that somebody typed, vouches for them.
+func bootstrap(programs []config.Carried) []byte {
+	var known []string
+	for _, c := range programs {
+		if c.File != "" {
+			known = append(known, c.Name+":"+strings.TrimPrefix(c.Digest, "sha256:"))
+		}
+	}
+	return scripts.Bootstrap(known)
 }
 
 func findProgram(arch string, dirs []string, self string) (config.Carried, error) {
@@ -100,12 +113,47 @@ func (b *builder) carry() error {
 		row := snapshot.Row{Path: snapshot.CarriedDir + c.Name, Size: c.Size, Digest: d}
 		b.rows = append(b.rows, row)
 		if c.File == "" {
-			b.small = append(b.small, scripts.Bootstrap())
+			b.small = append(b.small, bootstrap(b.f.Plan.Carried))
 			continue
 		}
 		b.origins.add(d, origin{row.Path, func(context.Context) (io.ReadCloser, error) { return os.Open(c.File) }})
 	}
 	return nil
+}
+
+// Carrying is what a snapshot carries for hosts that have nothing, and whether it may run there.
+type Carrying struct {
+	Files  int             // that it carries
+	Root   snapshot.Digest // of the snapshot, if its statement is believed: see [artifact.Options.Vouched]
+	Reason error           // why it is not
+}
+
+// Carries looks at the snapshot at ref, and at what it carries. Nothing but its
+// statement vouches for that, so trust must believe the statement itself: an
+// upstream's key is not enough.
+func Carries(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Options) (Carrying, error) {
+	sealed, err := artifact.Open(ctx, ref, o)
+	if err != nil {
+		return Carrying{}, err
+	}
+	looked, err := sealed.Unseal(nil)
+	if err != nil {
+		return Carrying{}, fmt.Errorf("%s: %w", ref, err)
+	}
+	var c Carrying
+	for range looked.Table.Under(snapshot.CarriedDir) {
+		c.Files++
+	}
+	s, err := t.Believe(ref, sealed)
+	switch {
+	case err != nil:
+		c.Reason = err
+	case !t.believed(s):
+		c.Reason = fmt.Errorf("%s: nothing to verify its statement by", ref)
+	default:
+		c.Root = sealed.Root
+	}
+	return c, nil
 }
 
 // carries reports what is carried: programs, for which only the statement

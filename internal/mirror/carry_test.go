@@ -112,7 +112,7 @@ func TestCarry(t *testing.T) {
 		if last.Prefix != "mmoci" || last.State != c.state || last.Packages != 2 {
 			t.Errorf("%+v", last)
 		}
-		for name, want := range map[string][]byte{"amd64": bin, snapshot.Bootstrap: scripts.Bootstrap()} {
+		for name, want := range map[string][]byte{"amd64": bin, snapshot.Bootstrap: scripts.Bootstrap([]string{"amd64:" + snapshot.Sum(bin).Hex()})} {
 			if got := contentOf(t, s, snapshot.CarriedDir+name); !bytes.Equal(got, want) {
 				t.Errorf("%s: %d bytes, want %d", name, len(got), len(want))
 			}

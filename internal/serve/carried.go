@@ -16,7 +16,8 @@ type carried struct {
 }
 
 // carriedOf reads it off the file names of a suite under dists/. base is
-// PREFIX or upstream/PREFIX. A file that apt wants by default and that is not
+// PREFIX or upstream/PREFIX. The names are a registry's word and go into a
+// file for apt: one that is not a word of a sources file is left out. A file that apt wants by default and that is not
 // named here must not be wanted.
 func carriedOf(t *snapshot.Table, base, suite string) carried {
 	components, architectures, languages := set{}, set{}, set{}
@@ -62,7 +63,18 @@ func (c carried) equal(d carried) bool {
 		slices.Equal(c.languages, d.languages) && slices.Equal(c.targets, d.targets)
 }
 
+// set holds words of a sources file.
 type set map[string]struct{}
 
-func (s set) add(v string)     { s[v] = struct{}{} }
+func (s set) add(v string) {
+	if isWord(v) {
+		s[v] = struct{}{}
+	}
+}
+
 func (s set) sorted() []string { return slices.Sorted(maps.Keys(s)) }
+
+// isWord tells a component, architecture or language by its letters.
+func isWord(v string) bool {
+	return v != "" && strings.Trim(v, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-+._~/@") == ""
+}

@@ -46,10 +46,8 @@ func copyFrom(ctx context.Context, from place, src, dst Reference, o *Options) (
 	if err != nil {
 		return Copied{}, err
 	}
-	if dst.Kind == Archive {
-		if p.carried, err = carriedBy(ctx, p); err != nil {
-			return Copied{}, err
-		}
+	if err := p.nameCarried(ctx, dst, o); err != nil {
+		return Copied{}, err
 	}
 	mountFrom := ""
 	if src.Kind == Registry && dst.Kind == Registry && src.host() == dst.host() {

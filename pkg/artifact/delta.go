@@ -42,7 +42,7 @@ func CopySince(ctx context.Context, src, old, dst Reference, o Options) (Copied,
 	for _, l := range p.tops {
 		delete(p.omit, l.Digest)
 	}
-	if p.carried, err = carriedBy(ctx, p); err != nil {
+	if err := p.nameCarried(ctx, dst, &o); err != nil {
 		return Copied{}, err
 	}
 	return p.pushTo(ctx, dst, "", PushOptions{Options: o})
@@ -187,32 +187,4 @@ func tableOf(ctx context.Context, open opener, layers []descriptor) (*snapshot.T
 		return nil, fmt.Errorf("table: %w", err)
 	}
 	return snapshot.OpenTable(data)
-}
-
-// carriedBy lists the files that an artifact carries for hosts that have
-// nothing (SPEC section 3, "mmoci/").
-func carriedBy(ctx context.Context, p *packed) ([]carriedFile, error) {
-	var tops []descriptor
-	for _, l := range p.tops {
-		tops = append(tops, l.descriptor)
-	}
-	t, err := tableOf(ctx, p.open, tops)
-	if err != nil {
-		return nil, err
-	}
-	return carriedIn(t), nil
-}
-
-// carriedFile is one of them.
-type carriedFile struct {
-	path string
-	snapshot.Blob
-}
-
-func carriedIn(t *snapshot.Table) []carriedFile {
-	var out []carriedFile
-	for row := range t.Under(snapshot.CarriedDir) {
-		out = append(out, carriedFile{row.Path, row.Blob()})
-	}
-	return out
 }

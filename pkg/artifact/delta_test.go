@@ -180,11 +180,20 @@ func TestCarriedInTar(t *testing.T) {
 	mustPush(t, src, s, PushOptions{})
 	pushed, copied, delta := archiveRef(t), archiveRef(t), archiveRef(t)
 	mustPush(t, pushed, s, PushOptions{})
-	if _, err := Copy(t.Context(), src, copied, Options{}); err != nil {
+	vouched := Options{Vouched: mustPush(t, src, s, PushOptions{}).Root}
+	if _, err := Copy(t.Context(), src, copied, vouched); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CopySince(t.Context(), src, src, delta, Options{}); err != nil {
+	if _, err := CopySince(t.Context(), src, src, delta, vouched); err != nil {
 		t.Fatal(err)
+	}
+	// Whoever vouches for another root, or for none, gets no names.
+	unnamed, other := archiveRef(t), archiveRef(t)
+	if c, err := Copy(t.Context(), src, unnamed, Options{}); err != nil || len(c.Runnable) > 0 {
+		t.Fatal(c.Runnable, err)
+	}
+	if c, err := Copy(t.Context(), src, other, Options{Vouched: snapshot.Sum([]byte("another"))}); err != nil || len(c.Runnable) > 0 {
+		t.Fatal(c.Runnable, err)
 	}
 	if one, two := mustRead(t, pushed.Name), mustRead(t, copied.Name); !bytes.Equal(one, two) {
 		t.Error("pushed and copied differ")
@@ -192,7 +201,7 @@ func TestCarriedInTar(t *testing.T) {
 	for _, c := range []struct {
 		ref  Reference
 		want int
-	}{{pushed, 2}, {delta, 0}} {
+	}{{pushed, 2}, {delta, 0}, {unnamed, 0}, {other, 0}} {
 		links, modes := 0, map[string]int64{}
 		r := tar.NewReader(bytes.NewReader(mustRead(t, c.ref.Name)))
 		for {

@@ -27,7 +27,7 @@ type packed struct {
 	shards []shard
 	memory map[snapshot.Digest][]byte // blobs that are at hand
 	// carried are files that an oci-archive also names by their paths.
-	carried []carriedFile
+	carried []CarriedFile
 	// omit are blobs and shards that a delta leaves out; nil: none.
 	omit   map[snapshot.Digest]struct{}
 	source opener // all others; ends in a verified EOF or an error

@@ -23,6 +23,10 @@ type Options struct {
 	Progress func(Event)
 	// Connections, if not nil, are shared with other calls that have the same.
 	Connections *Connections
+	// Vouched is the root of an artifact whose statement the caller has verified: a
+	// copy of it to an oci-archive names what it carries for hosts to run by its
+	// paths. Of any other root, and of none (zero), a copy makes no such name.
+	Vouched snapshot.Digest
 
 	tuning tuning
 }

@@ -20,6 +20,8 @@ type Pushed struct {
 	Uploaded  int
 	Bytes     int64 // uploaded
 	Reused    int64 // bytes that were there
+	// Runnable are the files that an oci-archive names for hosts to run.
+	Runnable []CarriedFile
 }
 
 // PushOptions of one push.
@@ -69,6 +71,9 @@ func (p *packed) pushTo(ctx context.Context, ref Reference, mountFrom string, o 
 	pushed, err := write(ctx, t, ref, p, &o)
 	if closing := t.close(); err == nil && closing != nil {
 		err = fmt.Errorf("%s: %w", ref, closing)
+	}
+	if ref.Kind == Archive {
+		pushed.Runnable = p.runnable()
 	}
 	return pushed, err
 }

@@ -41,7 +41,7 @@ type tarWriter struct {
 	total   int64
 	tag     string
 	top     descriptor
-	carried []carriedFile
+	carried []CarriedFile
 
 	mu      sync.Mutex
 	written map[snapshot.Digest]struct{}
@@ -110,11 +110,7 @@ func (w *tarWriter) plan(p *packed) error {
 		w.entries[b.Digest] = extent{w.total + tarBlock, b.Size}
 		w.total += tarSpan(b.Size)
 	}
-	for _, c := range p.carried {
-		if _, here := w.entries[c.Digest]; here { // else left out of a delta
-			w.carried = append(w.carried, c)
-		}
-	}
+	w.carried = p.runnable()
 	w.total += int64(len(w.carried)) * tarBlock
 	w.total += 2 * tarBlock // the end of a tar
 	return nil
@@ -318,7 +314,7 @@ func (w *tarWriter) writeHeaders() error {
 	}
 	offset = w.total - int64(2+len(w.carried))*tarBlock
 	for _, c := range w.carried {
-		h, err := headerBlock(tar.Header{Typeflag: tar.TypeLink, Name: c.path, Linkname: blobsDir + "/" + c.Digest.Hex(), Mode: tarExecutable})
+		h, err := headerBlock(tar.Header{Typeflag: tar.TypeLink, Name: c.Path, Linkname: blobsDir + "/" + c.Digest.Hex(), Mode: tarExecutable})
 		if err == nil {
 			_, err = w.file.WriteAt(h, offset)
 		}
@@ -331,7 +327,7 @@ func (w *tarWriter) writeHeaders() error {
 }
 
 func (w *tarWriter) carries(d snapshot.Digest) bool {
-	return slices.ContainsFunc(w.carried, func(c carriedFile) bool { return c.Digest == d })
+	return slices.ContainsFunc(w.carried, func(c CarriedFile) bool { return c.Digest == d })
 }
 
 // tarHeader is one block: owner 0, time 0.

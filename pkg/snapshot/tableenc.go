@@ -27,6 +27,11 @@ func NewTable(rows []Row) (*Table, error) {
 		if err := r.check(); err != nil {
 			return nil, err
 		}
+		if IsCarried(r.Path) {
+			if err := validCarried(r.Path); err != nil {
+				return nil, fmt.Errorf("file %.200q: %w", r.Path, err)
+			}
+		}
 	}
 	rows, err := sortRows(rows)
 	if err != nil {
@@ -141,8 +146,8 @@ func commonPrefix(a, b string) int {
 	return n
 }
 
-// OpenTable validates an encoded table: framing, order, paths, and that it is
-// exactly what [NewTable] makes of its rows. All rows are read once. Errors wrap
+// OpenTable validates an encoded table: framing, order, paths, the names of what
+// is carried, and that it is exactly what [NewTable] makes of its rows. All rows are read once. Errors wrap
 // [ErrIntegrity]. The table keeps data, which must not change any more.
 func OpenTable(data []byte) (*Table, error) {
 	t, err := openFraming(data)
@@ -187,6 +192,11 @@ func (t *Table) validate() error {
 	}
 	if c.off != t.indexAt {
 		return fmt.Errorf("%d bytes after the last row", t.indexAt-c.off)
+	}
+	for row := range t.Under(CarriedDir) {
+		if err := validCarried(row.Path); err != nil {
+			return fmt.Errorf("file %.200q: %w", row.Path, err)
+		}
 	}
 	return nil
 }

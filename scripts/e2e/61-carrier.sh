@@ -184,3 +184,114 @@ by_mirror() {
 	same "left in /tmp" "" "$(ls "$root/tmp")"
 }
 check "bootstrap.sh fetches the program from the mirror, by its digest" by_mirror
+
+# --- sticks that nobody vouches for, by the README's own line and by an mmoci that is installed
+
+# tiny_stick DIR PROGRAM site|nobody [FLAG]: DIR/stick.tar, a snapshot of tiny that carries PROGRAM; signed by the site, or by nobody.
+tiny_stick() {
+	mkdir -p "$1/programs"
+	cp "$2" "$1/programs/mmoci-$arch"
+	{
+		[ "$3" = nobody ] || sign_part
+		printf 'carry: [%s]\narchives:\n- {prefix: own, mode: curated, debs: %s/tiny-debs}\n' "$arch" "$work"
+	} >"$1/tiny.yaml"
+	"$mmoci" push -f "$1/tiny.yaml" --carry-from "$1/programs" --date 2026-02-01 ${4:-} "oci-archive:$1/stick.tar:own" 2>"$1/said" >&2
+	cat "$1/said"
+	digest=$(sed -n 's,^mmoci/bootstrap.sh sha256:,,p' "$1/said")
+}
+# there DIR: $root has DIR's stick in /media/DIR and the site's key beside it.
+there() {
+	rm -rf "$root/media/$1" && mkdir -p "$root/media/$1"
+	cp "$1/stick.tar" "$root/media/$1/"
+	cp site.asc "$root/media/$1/site.pub.asc"
+}
+# by_readme DIR: what the README says to type, with the digest of the site's own script.
+by_readme() {
+	_line=$(sed -n 's/.*`\(tar xf stick.tar [^`]*\)`.*/\1/p' "$E2E_TOP/README.md" | sed "s/DIGEST/$digest/")
+	[ -n "$_line" ] || { echo "the README has no such line"; return 1; }
+	alone env MMOCI_PACKAGES=tiny MMOCI_SERVE=no sh -c "cd /media/$1 && $_line"
+}
+unpacked() { in_root tar -C "/media/$1" -xf "/media/$1/stick.tar"; }
+bootstrapped() { # DIR VARIABLE..: the script as it lies on that stick
+	_dir=$1
+	shift
+	alone env deploy_with_mirror=yes MMOCI_PACKAGES=tiny MMOCI_SERVE=no "$@" sh "/media/$_dir/mmoci/bootstrap.sh"
+}
+
+{ cat "$mmoci" && echo newer; } >newer
+{ cat "$mmoci" && echo evil; } >evil
+rm -f "$root/usr/local/bin/mmoci" "$root"/etc/mmoci/*
+sticks() {
+	mkdir -p nobodys sites newers
+	tiny_stick nobodys evil nobody --insecure-unsigned
+	tiny_stick newers newer site
+	tiny_stick sites "$mmoci" site
+	# What copy makes of the unsigned one has no name to run; of the site's it has, and both digests are said.
+	mkdir -p copied
+	"$mmoci" copy oci-archive:nobodys/stick.tar:own oci-archive:copied/stick.tar:own 2>said >&2
+	grep 'nothing vouches for them' said
+	not grep '^mmoci/' said
+	not tar tf copied/stick.tar "mmoci/$arch"
+	not tar tf copied/stick.tar mmoci/bootstrap.sh
+	"$mmoci" copy --keyring site.asc oci-archive:sites/stick.tar:own oci-archive:copied/stick.tar:own 2>said >&2
+	grep -x "mmoci/bootstrap.sh sha256:$digest" said
+	tar tf copied/stick.tar "mmoci/$arch"
+	for s in nobodys newers sites; do there $s; done
+}
+check "copy names programs for hosts to run only where the site vouches for them" sticks
+digest=$(sed -n 's,^mmoci/bootstrap.sh sha256:,,p' sites/said)
+
+nothing_ran() {
+	! [ -e "$root/usr/local/bin/mmoci" ]
+	refused 1 'computed checksum did NOT match' by_readme nobodys
+	# The site's script with the opponent's program beside it; and the opponent's script with the site's program.
+	unpacked nobodys && unpacked sites
+	cp "$root/media/sites/mmoci/bootstrap.sh" "$root/media/nobodys/mmoci/bootstrap.sh.site"
+	mv "$root/media/nobodys/mmoci/bootstrap.sh.site" "$root/media/nobodys/mmoci/bootstrap.sh"
+	refused 1 'is not the program that this script came with' bootstrapped nobodys MMOCI_KEY=/media/sites/site.pub.asc
+	! [ -e "$root/usr/local/bin/mmoci" ]
+	rm "$root/media/sites/mmoci/bootstrap.sh" && echo 'echo owned >/owned' >"$root/media/sites/mmoci/bootstrap.sh"
+	(cd "$root/media/sites" && mv stick.tar stick.orig && tar cf stick.tar mmoci oci-layout index.json blobs)
+	refused 1 'computed checksum did NOT match' by_readme sites
+	! [ -e "$root/owned" ]
+	same "left in /tmp" "" "$(ls "$root/tmp")"
+}
+check "a host that has nothing: no program runs but the one whose digest was typed" nothing_ran
+
+as_the_readme_says() {
+	there sites
+	by_readme sites
+	cmp "$mmoci" "$root/usr/local/bin/mmoci"
+	in_root dpkg -s tiny
+}
+check "the README's line installs from the site's stick" as_the_readme_says
+
+# An mmoci is installed: it decides. The scripts are the site's, as a typed digest would hold them to.
+installed_decides() {
+	unpacked nobodys && unpacked newers && unpacked sites
+	cp "$root/media/sites/mmoci/bootstrap.sh" "$root/honest.sh"
+	rm "$root/media/nobodys/mmoci/bootstrap.sh"
+	cp "$root/honest.sh" "$root/media/nobodys/mmoci/bootstrap.sh"
+	refused 1 'does not verify oci:/media/nobodys:own' bootstrapped nobodys MMOCI_KEY=/media/sites/site.pub.asc
+	cmp "$mmoci" "$root/usr/local/bin/mmoci"
+	# The site's snapshot with another program in the name of its own.
+	rm "$root/media/sites/mmoci/$arch"
+	cp evil "$root/media/sites/mmoci/$arch"
+	refused 1 'is not what the site signed' bootstrapped sites MMOCI_KEY=/media/sites/site.pub.asc
+	cmp "$mmoci" "$root/usr/local/bin/mmoci"
+	# A mmoci.yaml on the stick that trusts somebody else is not read.
+	"$mmoci" key new -o evil.asc >&2
+	cp evil.pub.asc "$root/media/nobodys/"
+	printf 'trust: [evil.pub.asc]\narchives:\n- {prefix: own, mode: curated, debs: .}\n' >"$root/media/nobodys/mmoci.yaml"
+	refused 1 'does not verify' alone sh -c 'cd /media/nobodys && deploy_with_mirror=yes MMOCI_SERVE=no MMOCI_PACKAGES=tiny MMOCI_KEY=/media/sites/site.pub.asc sh mmoci/bootstrap.sh'
+	# Upstream's keys vouch for packages, and for no program.
+	bootstrapped newers "MMOCI_KEYRINGS=own=$debians" 2>said || :
+	cat said
+	grep "stays: no key of the site's vouches for /media/newers/mmoci/$arch" said
+	cmp "$mmoci" "$root/usr/local/bin/mmoci"
+	# Another of the site's: the installed one verifies it, and is replaced.
+	bootstrapped newers MMOCI_KEY=/media/sites/site.pub.asc
+	cmp newer "$root/usr/local/bin/mmoci"
+	same "left in /tmp" "" "$(ls "$root/tmp")"
+}
+check "where an mmoci is installed, that one verifies the stick, and only then is replaced" installed_decides
