@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime/debug"
 	"strings"
 
@@ -43,13 +44,17 @@ var errFlags = errors.New("usage")
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	out := &results{w: stdout}
+	a := &app{stdin: stdin, stdout: out, stderr: stderr}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.lost()
+	}
 	if err == nil {
 		return 0
 	}
@@ -83,6 +88,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitNotFound
 	case is(archive.ErrExpired):
 		return exitExpired
+	case is(fs.ErrNotExist):
+		return exitUsage // somebody named it; of what is at a place or upstream the cases above tell
 	}
 	return exitFailed
 }
@@ -112,14 +119,36 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on stderr")
 	a.reach.flags(f)
 	root.AddCommand(a.push(), a.pull(), a.install(), a.serve(), a.verify(), a.ls(), a.why(), a.lock(), a.initPlan(), a.diff(), a.copy(), a.tag(), a.key(), a.doctor(), a.host(), a.man(), a.policy(), a.check())
-	for _, c := range root.Commands() {
-		usageArgs(c)
-	}
+	root.SetHelpCommand(a.helpOn(root))
+	root.InitDefaultCompletionCmd()
+	usageArgs(root)
 	return root
+}
+
+// helpOn is "mmoci help COMMAND"; of a command that there is not it is a usage error.
+func (a *app) helpOn(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Tell what a command does and which flags it has",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("%s has no command %q", cmd.CommandPath(), rest[0])
+			}
+			if err != nil {
+				return fmt.Errorf("%w: %w (mmoci --help)", errFlags, err)
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 // usageArgs makes wrong arguments a usage error, below every command.
 func usageArgs(c *cobra.Command) {
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args, c.RunE = cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {

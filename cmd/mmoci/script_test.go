@@ -52,6 +52,8 @@ func TestScripts(t *testing.T) {
 			"aptlist":  cmdAptList,
 			"serving":  cmdServing,
 			"program":  cmdProgram,
+			"lost":     cmdLost,
+			"left":     cmdLeft,
 		},
 	})
 }

@@ -223,15 +223,15 @@ func TestBelieve(t *testing.T) {
 		message string
 	}{
 		{"by the site's key, in time", signed, early, 0, ""},
-		{"by the site's key, past valid-until", signed, siteTrust(t), 3, "valid until 2026-01-13T06:00:00Z"},
+		{"by the site's key, past valid-until", signed, siteTrust(t), 5, "valid until 2026-01-13T06:00:00Z"},
 		{"the same, pinned", pinned, siteTrust(t), 0, ""},
-		{"older than --max-age", signed, aged, 3, "more than the 1m0s that --max-age allows"},
-		{"upstream older than --max-age", signed, agedUpstream, 3, "archive docker: integrity: of 2026-01-09T14:30:00Z"},
+		{"older than --max-age", signed, aged, 5, "more than the 1m0s that --max-age allows"},
+		{"upstream older than --max-age", signed, agedUpstream, 5, "archive docker: too old: of 2026-01-09T14:30:00Z"},
 		{"no key", signed, Trust{Now: early.Now}, 2, "nothing to verify it by"},
 		{"no key, unsigned", unsigned, Trust{Now: early.Now}, 2, "nothing to verify it by"},
 		{"--insecure-unsigned", unsigned, Trust{Now: early.Now, Unsigned: true}, 0, ""},
 		{"unsigned under a key", unsigned, early, 3, "not signed, but a key is demanded"},
-		{"upstream past Valid-Until", signed, expired, 3, "Release was valid until"},
+		{"upstream past Valid-Until", signed, expired, 5, "Release was valid until"},
 		{"the same, check-valid-until: no", signed, lenient, 0, ""},
 		{"upstream from the future", signed, future, 3, "in the future"},
 	} {

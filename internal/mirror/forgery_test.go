@@ -31,6 +31,8 @@ func exitOf(err error) int {
 		return 2
 	case errors.Is(err, ErrNotFound), errors.Is(err, artifact.ErrNotFound), errors.Is(err, resolve.ErrUnsatisfied):
 		return 4
+	case errors.Is(err, ErrExpired):
+		return 5
 	}
 	return 1
 }

@@ -40,7 +40,7 @@ func outcomes() []outcome {
 		{"absent", 3, "in the index, but not in the snapshot"},
 		{"lock", 3, "lock: "},
 		{"bytes", 3, "bytes are sha256:"},
-		{"expired", 3, "Release was valid until"},
+		{"expired", 5, "Release was valid until"},
 		{"class", 3, "the statement calls it the site's own"},
 		{"keyless", 3, "no key"},
 		{"dropped", 3, "has no such archive"},

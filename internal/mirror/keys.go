@@ -2,7 +2,9 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -16,7 +18,9 @@ import (
 // archive on the way could change it too.
 func (r *reader) keys(ctx context.Context, fa *frozenArchive) (err error) {
 	if fa.SignedByURL == "" {
-		if fa.keyring, err = ReadKeyrings(fa.SignedBy); err != nil {
+		if fa.keyring, err = ReadKeyrings(fa.SignedBy); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: signed-by: %w", ErrUsage, err)
+		} else if err != nil {
 			return fmt.Errorf("%w: it cannot be verified: %w", ErrIntegrity, err)
 		}
 		return nil

@@ -16,6 +16,8 @@ import (
 var (
 	// ErrIntegrity is [archive.ErrIntegrity]: stop and look (exit code 3).
 	ErrIntegrity = archive.ErrIntegrity
+	// ErrExpired is [archive.ErrExpired]: genuine, and too old (exit code 5).
+	ErrExpired = archive.ErrExpired
 	// ErrUsage marks a question that cannot be asked so (exit code 2).
 	ErrUsage = errors.New("usage")
 	// ErrNotFound marks something asked for that is not there (exit code 4).

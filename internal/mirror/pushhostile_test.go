@@ -33,6 +33,8 @@ func TestPushHostileArchives(t *testing.T) {
 				t.Errorf("%s: was pushed", h.Why)
 			case want == testarchive.Integrity && !errors.Is(err, ErrIntegrity):
 				t.Errorf("%s: is no integrity failure: %v", h.Why, err)
+			case want == testarchive.Expired && (errors.Is(err, ErrIntegrity) || !errors.Is(err, ErrExpired)):
+				t.Errorf("%s: is not told as too old: %v", h.Why, err)
 			case !strings.Contains(err.Error(), h.Names):
 				t.Errorf("%s: %q is not named: %v", h.Why, h.Names, err)
 			}

@@ -167,7 +167,7 @@ func indexedComponents(rel *archive.Release) []string {
 func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust archive.Trust) error {
 	text, err := fa.up.Get(ctx, at("Release"), maxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
-		return fmt.Errorf("neither %s nor %s: %w", at("InRelease"), at("Release"), err)
+		return fmt.Errorf("%w: neither %s nor %s: %w", ErrNotFound, at("InRelease"), at("Release"), err)
 	}
 	if err != nil {
 		return err

@@ -140,7 +140,7 @@ func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool)
 	}
 	if st.How.Kind == archive.Signed && !pinned && !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
 		return fmt.Errorf("%w: %s: the site's statement was valid until %s; push a newer one, or pin this one by digest (@%s)",
-			ErrIntegrity, ref, stamp(st.ValidUntil), s.Root)
+			ErrExpired, ref, stamp(st.ValidUntil), s.Root)
 	}
 	if err := t.fresh(st.Date); err != nil {
 		return fmt.Errorf("%s: statement: %w", ref, err)
@@ -154,7 +154,7 @@ func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool)
 // fresh holds a date against MaxAge.
 func (t Trust) fresh(date time.Time) error {
 	if age := t.Now.Sub(date); t.MaxAge > 0 && age > t.MaxAge {
-		return fmt.Errorf("%w: of %s, %s old, more than the %s that --max-age allows", ErrIntegrity, stamp(date), age.Truncate(time.Second), t.MaxAge)
+		return fmt.Errorf("%w: of %s, %s old, more than the %s that --max-age allows", ErrExpired, stamp(date), age.Truncate(time.Second), t.MaxAge)
 	}
 	return nil
 }

@@ -66,7 +66,11 @@ func Verify(ctx context.Context, q Verifying) (*Report, error) {
 	}
 	v.count()
 	if n := len(v.report.Failures); n > 0 {
-		return v.report, fmt.Errorf("%w: %d failures; first: %s", ErrIntegrity, n, v.report.Failures[0])
+		kind := ErrIntegrity
+		if v.expired == n {
+			kind = ErrExpired // all that is wrong
+		}
+		return v.report, fmt.Errorf("%w: %d failures; first: %s", kind, n, v.report.Failures[0])
 	}
 	return v.report, nil
 }
@@ -76,6 +80,8 @@ type verifier struct {
 	chain  *chain
 	report *Report
 	want   map[string]*wanted // every path that the chain names
+
+	expired int // failures of archives that are only too old
 
 	mu     sync.Mutex
 	hashed map[snapshot.Digest]bool // what was read to its verified end while stanzas were made again
@@ -120,6 +126,9 @@ func (v *verifier) archive(ctx context.Context, a snapshot.Archive) ArchiveRepor
 	case err != nil:
 		r.State, r.Reason = Failed, err.Error()
 		v.fail("archive %s: %s", a.Prefix, err)
+		if errors.Is(err, ErrExpired) && !errors.Is(err, ErrIntegrity) {
+			v.expired++
+		}
 	case a.Class == snapshot.Site && believed:
 		if r.State = SiteOwn; !v.Hash {
 			r.Reason = "not re-made: its packages were not read"

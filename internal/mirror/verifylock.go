@@ -107,5 +107,5 @@ func (v *verifier) lockPackages(a *snapshot.Archive, la *config.LockArchive) {
 
 // reason is an error's text without the mark of its sort.
 func reason(err error) string {
-	return strings.TrimPrefix(err.Error(), ErrIntegrity.Error()+": ")
+	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), ErrIntegrity.Error()+": "), ErrExpired.Error()+": ")
 }

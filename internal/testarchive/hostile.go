@@ -18,15 +18,16 @@ type Outcome uint8
 
 // The outcomes: taken; refused in whatever way, as malformed or as not there
 // (any exit code but 0, and nothing of it used); refused because bytes contradict
-// what a signature or digest says of them (exit code 3).
+// what a signature or digest says of them (exit code 3); refused as genuine and too old (exit code 5).
 const (
 	Taken Outcome = iota
 	Refused
 	Integrity
+	Expired
 )
 
 // String is the outcome's name.
-func (o Outcome) String() string { return [...]string{"taken", "refused", "integrity"}[o] }
+func (o Outcome) String() string { return [...]string{"taken", "refused", "integrity", "too old"}[o] }
 
 // Hostile is an archive that is wrong in one way, or is odd and right. Its one
 // suite is "toy", component main, architecture amd64, format Packages.xz and Packages.gz with by-hash; its

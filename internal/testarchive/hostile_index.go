@@ -24,7 +24,7 @@ func hostileReleases() []Hostile {
 			Files: changed(func(_ *Archive, s *Suite) { s.Suite, s.Codename = "other", "another" })},
 		{Name: "codename-only", Why: "Codename is the directory, Suite is not, as Debian's stable is", Want: Taken,
 			Files: changed(func(_ *Archive, s *Suite) { s.Suite = "stable" })},
-		{Name: "valid-until-passed", Why: "Valid-Until has passed", Want: Integrity, Names: "toy",
+		{Name: "valid-until-passed", Why: "Valid-Until has passed", Want: Expired, Names: "toy",
 			Files: changed(func(_ *Archive, s *Suite) { s.ValidUntil = HostileNow().AddDate(0, 0, -1) })},
 		{Name: "date-in-the-future", Why: "Date is tomorrow, though it was signed before", Want: Integrity, Names: "toy",
 			Files: changed(func(a *Archive, s *Suite) {

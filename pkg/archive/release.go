@@ -197,7 +197,7 @@ const maxClockSkew = 10 * time.Second
 
 // CheckDate refuses a Release from the future (more than ten seconds, as apt
 // does) and, if checkValidUntil, one past its Valid-Until or past the expiry
-// of its signature. Errors wrap ErrIntegrity.
+// of its signature. The former is an ErrIntegrity, the latter two are ErrExpired.
 func (r *Release) CheckDate(now time.Time, checkValidUntil bool) error {
 	if ahead := r.Date.Sub(now); ahead > maxClockSkew {
 		return fmt.Errorf("%w: the Release is of %s, %s in the future: the clock of this host is at %s; set it",
@@ -207,10 +207,10 @@ func (r *Release) CheckDate(now time.Time, checkValidUntil bool) error {
 		return nil
 	}
 	if !r.ValidUntil.IsZero() && now.After(r.ValidUntil) {
-		return fmt.Errorf("%w: Release was valid until %s only", ErrIntegrity, r.ValidUntil.Format(dateLayout))
+		return fmt.Errorf("%w: Release was valid until %s only", ErrExpired, r.ValidUntil.Format(dateLayout))
 	}
 	if t := r.How.Expires; !t.IsZero() && now.After(t) {
-		return fmt.Errorf("%w: signature of the Release expired %s", ErrIntegrity, t.Format(dateLayout))
+		return fmt.Errorf("%w: signature of the Release expired %s", ErrExpired, t.Format(dateLayout))
 	}
 	return nil
 }

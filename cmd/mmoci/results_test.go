@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+)
+
+// lost COMMAND..: with a standard output that is full the command must end with
+// exit code 1 and the write error.
+func cmdLost(ts *testscript.TestScript, neg bool, args []string) {
+	lose(ts, neg, args, "no space left on device", `"$@" >/dev/full 2>lost.err; echo $? >lost.code`)
+}
+
+// left COMMAND..: likewise with one whose reader went away.
+func cmdLeft(ts *testscript.TestScript, neg bool, args []string) {
+	lose(ts, neg, args, "broken pipe", `rm -f lost.left; { until [ -e lost.left ]; do sleep 0.01; done; "$@" 2>lost.err; echo $? >lost.code; } | { exec <&-; echo >lost.left; }`)
+}
+
+func lose(ts *testscript.TestScript, neg bool, args []string, why, script string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: lost|left COMMAND..")
+	}
+	ts.Check(ts.Exec("sh", append([]string{"-c", script, "sh"}, args...)...))
+	said := ts.ReadFile("lost.err")
+	if code := strings.TrimSpace(ts.ReadFile("lost.code")); code != "1" || !strings.Contains(said, why) {
+		ts.Fatalf("exit code %s, want 1 and %q: %s", code, why, said)
+	}
+}
+
+// silent are commands that print no result, with the reason.
+var silent = map[string]string{
+	"mmoci serve":        "its output is a log; TestLogThatIsFull",
+	"mmoci man":          "it writes files",
+	"mmoci host wait":    "it only waits",
+	"mmoci tag rollback": "needs a second snapshot; it prints as promote does",
+}
+
+// full is a standard output that takes nothing.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestLogThatIsFull: a server goes on without its log, and says at the end that it is not whole.
+func TestLogThatIsFull(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	pr, pw := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--state", filepath.Join(dir, "state"), "--wait", "oci:" + filepath.Join(dir, "none")},
+			strings.NewReader(""), full{}, pw)
+		pw.Close()
+	}()
+	url, err := listening(pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		resp, err := http.Get(url + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp, err = http.Get(url + "/nothing"); err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	cancel()
+	if got := <-code; got != exitFailed {
+		t.Errorf("exit code %d, want %d", got, exitFailed)
+	}
+}
+
+// TestEveryResult: no command is without its line in results.txt.
+func TestEveryResult(t *testing.T) {
+	script, err := os.ReadFile("testdata/script/results.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		line := "(?m)^lost " + regexp.QuoteMeta(c.CommandPath()) + "( |$)"
+		if !c.HasSubCommands() && silent[c.CommandPath()] == "" && !regexp.MustCompile(line).Match(script) {
+			t.Errorf("no line for %q", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk((&app{}).root())
+}
+
+// TestExitCodes: the README's table of exit codes is that of this program, and
+// exits.txt has a case of each.
+func TestExitCodes(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("testdata/script/exits.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "## Exit codes\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var got []int
+	for _, m := range regexp.MustCompile(`(?m)^\| (\d+) \|`).FindAllStringSubmatch(section, -1) {
+		code, _ := strconv.Atoi(m[1])
+		got = append(got, code)
+		if code == exitInterrupted {
+			continue // interrupted commands have tests of their own
+		}
+		if !regexp.MustCompile("(?m)^code " + m[1] + " ").Match(script) && code != 0 {
+			t.Errorf("exits.txt has no case of %d", code)
+		}
+	}
+	if want := []int{0, exitFailed, exitUsage, exitIntegrity, exitNotFound, exitExpired, exitInterrupted}; !slices.Equal(got, want) {
+		t.Errorf("the README has %v, the program %v", got, want)
+	}
+}
