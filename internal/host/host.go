@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -58,6 +59,9 @@ func (h *Host) Writable() error {
 func (h *Host) Lock() (unlock func(), err error) {
 	name := h.Path("var/lib/dpkg/lock-frontend")
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s has none (no directory %s)", ErrDpkg, h.Path(""), filepath.Dir(name))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dpkg's lock: %w", err)
 	}
