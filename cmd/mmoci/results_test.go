@@ -123,7 +123,7 @@ func TestExitCodes(t *testing.T) {
 		if code == exitInterrupted {
 			continue // interrupted commands have tests of their own
 		}
-		if !regexp.MustCompile("(?m)^code " + m[1] + " ").Match(script) && code != 0 {
+		if !regexp.MustCompile("(?m)^code "+m[1]+" ").Match(script) && code != 0 {
 			t.Errorf("exits.txt has no case of %d", code)
 		}
 	}
