@@ -15,7 +15,7 @@ func TestConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.Archives) != 3 || plan.Serve.Policy != "policy.yaml" || len(plan.Serve.Listen) != 1 || plan.Sign == nil {
+	if len(plan.Archives) != 4 || len(plan.Packages) != 4 || plan.Serve.Policy != "policy.yaml" || len(plan.Serve.Listen) != 1 || plan.Sign == nil {
 		t.Errorf("plan %+v", plan)
 	}
 }

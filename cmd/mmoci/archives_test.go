@@ -27,6 +27,8 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"mini-old":        of(miniOld),
 		"mini-more":       of(miniMore),
 		"mini-other":      of(miniOther),
+		"mini-security":   of(miniSecurity),
+		"mini-backports":  of(miniBackports),
 		"flat":            of(flatArchive),
 		"flat-path":       of(flatPath),
 		"multi":           of(multi),
@@ -107,6 +109,29 @@ func miniOther() testarchive.Archive {
 		}
 	}
 	return a
+}
+
+// miniSecurity has fixes for two packages of mini, a day later.
+func miniSecurity() testarchive.Archive {
+	return testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "stable-security", Origin: "Mini", Label: "Mini-Security", Date: testarchive.DefaultDate().AddDate(0, 0, 1),
+		Packages: []testarchive.Package{
+			pkg("package1", "1.0+u1", "amd64", "main", "helper (>= 2)"),
+			pkg("package2", "2.0-1+u1", "amd64", "main", ""),
+		},
+	}}}
+}
+
+// miniBackports has newer versions that are taken only where somebody asks for them.
+func miniBackports() testarchive.Archive {
+	return testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "stable-backports", Origin: "Mini", Label: "Mini-Backports", NotAutomatic: true, ButAutomaticUpgrades: true,
+		Packages: []testarchive.Package{
+			pkg("package1", "3.0", "amd64", "main", "helper (>= 2)"),
+			pkg("package3", "4.0-1", "amd64", "main", ""),
+			pkg("package9", "9.0", "amd64", "main", ""),
+		},
+	}}}
 }
 
 func flatArchive() testarchive.Archive { return flatIn("./") }

@@ -95,6 +95,9 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) (er
 	for _, m := range res.Missing {
 		fmt.Fprintln(a.stdout, "missing:", m)
 	}
+	for _, n := range res.Newer {
+		fmt.Fprintln(a.stdout, "newer:", n.Say(q.Plan.CommonList))
+	}
 	fmt.Fprintf(a.stdout, "wanted %d, available %d\n", res.Wanted, res.Available)
 	if len(res.Missing) > 0 {
 		return fmt.Errorf("%d of %d are not available any more (mmoci lock --update proposes what is)", len(res.Missing), res.Wanted)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -93,7 +94,7 @@ func (a *app) push() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a.pushed(res, time.Since(start), q.DryRun)
+		a.pushed(res, plan, time.Since(start), q.DryRun)
 		a.runnable(res.Runnable)
 		if o.plan {
 			for _, r := range res.New {
@@ -128,7 +129,19 @@ type pushJSON struct {
 	ReusedBytes   int64  `json:"reusedBytes"`
 }
 
-func (a *app) pushed(res *mirror.PushResult, took time.Duration, dry bool) {
+// newer says which packages another archive has newer.
+func (a *app) newer(list []mirror.Newer, plan *config.Plan) {
+	for i, n := range list {
+		if i == maxNotes && !a.verbose {
+			a.log("%d more that another archive has newer (-v says them)", len(list)-i)
+			break
+		}
+		a.log("%s", n.Say(plan.CommonList))
+	}
+}
+
+func (a *app) pushed(res *mirror.PushResult, plan *config.Plan, took time.Duration, dry bool) {
+	a.newer(res.Newer, plan)
 	if res.Frozen == nil {
 		a.log("snapshot of %s: %d files, %s", res.Date.Format(time.RFC3339), res.Files, size(res.Bytes))
 		a.log("changed: false; upstream's Releases and the configuration are those of the last push (%.2f s)", took.Seconds())

@@ -22,10 +22,16 @@ func (w *aptWriter) yaml() []byte {
 ref: ` + quote("registry.example.org/site/mirror:"+w.tag()) + ` # where to push; change it
 sign: {key: keys/site.asc}         # mmoci key new -o keys/site.asc
 trust: [keys/site.pub.asc]         # whose snapshots pull and verify believe
-archives:
+# What is wanted, of whichever archive apt would take it from: the best pin, then the highest version.
 `)
+	if len(w.packages) > 0 {
+		b.WriteString("packages: " + quoteList(withoutDoubles(w.packages)) + "\n")
+	} else {
+		b.WriteString("# packages: [NAME, \"NAME (>= VERSION)\"] # name some: a push that asks for nothing is refused\n")
+	}
+	b.WriteString("archives:\n")
 	for _, a := range w.archives {
-		a.write(&b)
+		a.write(&b, len(w.packages) > 0)
 	}
 	for _, l := range w.left {
 		b.WriteString(comment("left out: " + l))
@@ -43,7 +49,8 @@ func (w *aptWriter) tag() string {
 	return s
 }
 
-func (a *aptArchive) write(b *bytes.Buffer) {
+// write writes one archive. Where nothing is asked for over all of them, each must say what it gives.
+func (a *aptArchive) write(b *bytes.Buffer, common bool) {
 	for _, r := range append([]string{"from " + a.file}, a.remarks...) {
 		b.WriteString(comment(r))
 	}
@@ -65,15 +72,15 @@ func (a *aptArchive) write(b *bytes.Buffer) {
 	if a.WithSources {
 		line("with-sources", "yes")
 	}
-	if len(a.Packages) == 0 {
-		line("packages", "none # only what the closure draws from here; or [NAME, \"NAME (>= VERSION)\", ...], or all")
-		return
+	if !common {
+		line("packages", "none # only what packages: at the top and the closure draw from here")
 	}
-	var qs []string
-	for _, q := range withoutRepeats(a.Packages) {
-		qs = append(qs, q.Text)
-	}
-	line("packages", quoteList(qs))
+}
+
+func withoutDoubles(list []string) []string {
+	var out []string
+	add(&out, list)
+	return out
 }
 
 // comment is one line of a comment.

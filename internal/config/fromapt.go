@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -19,18 +18,13 @@ import (
 )
 
 // FromApt makes a commented mmoci.yaml from a host's own apt. files are, by
-// name, its sources (*.sources in deb822 form, others one source a line; sources.list(5)) and, if at hand, its
-// decompressed indices (/var/lib/apt/lists/*_Packages), which tell where each of pkgs belongs;
-// without them pkgs stand at the first archive. What cannot be taken over stands in a comment. Errors are ErrUsage.
-func FromApt(files map[string][]byte, pkgs []string) ([]byte, error) {
+// name, its sources (*.sources in deb822 form, others one source a line; sources.list(5)); lists are the names of
+// its indices (/var/lib/apt/lists/*_Packages*), which tell its architecture. pkgs are asked for over all archives, as
+// apt would choose. What cannot be taken over stands in a comment. Errors are ErrUsage.
+func FromApt(files map[string][]byte, lists, pkgs []string) ([]byte, error) {
 	w := &aptWriter{}
-	indices := map[string][]byte{}
 	var sources []aptSource
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if strings.HasSuffix(name, "_Packages") {
-			indices[path.Base(name)] = files[name]
-			continue
-		}
 		found, err := archive.ParseSources(name, w.withoutDiscs(name, normalise(files[name])))
 		if err != nil {
 			return nil, &usageError{msg: redact(oneLine(err.Error())), err: err}
@@ -43,8 +37,15 @@ func FromApt(files map[string][]byte, pkgs []string) ([]byte, error) {
 		if !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl) {
 			return nil, &usageError{msg: fmt.Sprintf("package %q: holds a control character", p)}
 		}
+		switch p = strings.TrimSpace(p); p {
+		case "":
+		case all, "none":
+			return nil, &usageError{msg: fmt.Sprintf("%q is said of one archive; write packages: %s there", p, p)}
+		default:
+			w.packages = append(w.packages, p)
+		}
 	}
-	w.arch = hostArch(indices)
+	w.arch = hostArch(lists)
 	for _, s := range sources {
 		if slices.Contains(s.Types, "deb") {
 			w.add(s)
@@ -58,7 +59,6 @@ func FromApt(files map[string][]byte, pkgs []string) ([]byte, error) {
 	if len(w.archives) == 0 {
 		return nil, &usageError{msg: "no source of apt's that can be read here; write an mmoci.yaml by hand" + w.reasons()}
 	}
-	w.place(pkgs, indices)
 	return w.yaml(), nil
 }
 
@@ -88,6 +88,7 @@ type aptSource struct {
 // aptWriter collects archives and writes them.
 type aptWriter struct {
 	arch     string
+	packages []string // asked for over all archives
 	archives []*aptArchive
 	left     []string // what was left out, and why
 }
@@ -243,40 +244,10 @@ func (w *aptWriter) prefix(address string) string {
 	return unique
 }
 
-// place puts each package to the archive whose index has it, else to the first.
-func (w *aptWriter) place(pkgs []string, indices map[string][]byte) {
-	for _, p := range pkgs {
-		if p = strings.TrimSpace(p); p == "" {
-			continue
-		}
-		i := max(0, slices.IndexFunc(w.archives, func(a *aptArchive) bool { return a.has(p, indices) }))
-		w.archives[i].Packages = append(w.archives[i].Packages, Query{Text: p})
-	}
-	if len(pkgs) > 0 && len(indices) == 0 && len(w.archives) > 1 {
-		a := w.archives[0]
-		a.remarks = append(a.remarks, "move each package to the archive that has it")
-	}
-}
-
-// has tells whether an index of the archive lists a package. apt names the
-// files in its lists directory after their URI, "/" written "_".
-func (a *aptArchive) has(query string, indices map[string][]byte) bool {
-	name, _, _ := strings.Cut(query, " ")
-	_, address, _ := strings.Cut(a.URLs[0], "://")
-	start := strings.ReplaceAll(address, "/", "_") + "_"
-	line := []byte("Package: " + name + "\n")
-	for file, data := range indices {
-		if strings.HasPrefix(file, start) && (bytes.HasPrefix(data, line) || bytes.Contains(data, append([]byte("\n"), line...))) {
-			return true
-		}
-	}
-	return false
-}
-
 // hostArch is the host's architecture: that of most of its indices, else that of this program.
-func hostArch(indices map[string][]byte) string {
+func hostArch(lists []string) string {
 	count := map[string]int{}
-	for name := range indices {
+	for _, name := range lists {
 		if _, rest, ok := strings.Cut(name, "_binary-"); ok {
 			if arch, _, ok := strings.Cut(rest, "_"); ok && arch != "all" && validArchitecture(arch) == nil {
 				count[arch]++

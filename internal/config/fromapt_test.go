@@ -4,9 +4,18 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
+
+func textsOf(qs []Query) []string {
+	var out []string
+	for _, q := range qs {
+		out = append(out, q.Text)
+	}
+	return out
+}
 
 func TestFromApt(t *testing.T) {
 	t.Parallel()
@@ -34,12 +43,9 @@ Components: main
 			"deb [signed-by=0123456789ABCDEF0123456789ABCDEF01234567] file:/srv/flat $(ARCH)/\n" +
 			"deb mirror+file:/etc/mirrors bookworm main\n"),
 		"/etc/apt/sources.list": []byte("# old\ndeb http://mirror.example.org/debian bookworm-backports main contrib\n"),
-		"/var/lib/apt/lists/mirror.example.org_debian_dists_bookworm_main_binary-amd64_Packages":             []byte("Package: docker.io\nVersion: 20\n\nPackage: libc6\nVersion: 2\n"),
-		"/var/lib/apt/lists/download.docker.com_linux_debian_dists_bookworm_stable_binary-amd64_Packages":    []byte("Package: containerd.io\n\nPackage: docker-ce\n"),
-		"/var/lib/apt/lists/mirror.example.org_debian-security_dists_bookworm-security_main_binary-i386_Pac": nil,
 	}
-	delete(files, "/var/lib/apt/lists/mirror.example.org_debian-security_dists_bookworm-security_main_binary-i386_Pac")
-	text, err := FromApt(files, []string{"docker-ce (>= 5:20)", "libc6", "unknown"})
+	lists := []string{"mirror.example.org_debian_dists_bookworm_main_binary-amd64_Packages.lz4"}
+	text, err := FromApt(files, lists, []string{"docker-ce (>= 5:20)", " libc6 ", "", "unknown", "libc6"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,16 +56,19 @@ Components: main
 	if p.Ref != "registry.example.org/site/mirror:latest" {
 		t.Errorf("ref %s", p.Ref)
 	}
+	if got := textsOf(p.Packages); !slices.Equal(got, []string{"docker-ce (>= 5:20)", "libc6", "unknown"}) {
+		t.Errorf("asked for over all archives: %q\n%s", got, text)
+	}
 	const debian = "/usr/share/keyrings/debian-archive-keyring.gpg"
 	want := []Archive{
 		{Prefix: "debian", URLs: []string{"http://mirror.example.org/debian"}, Suites: []string{"bookworm-backports"}, Components: []string{"main", "contrib"},
-			SignedBy: debian, Packages: []Query{{Text: "libc6"}, {Text: "unknown"}}, CheckValidUntil: true},
+			SignedBy: debian, None: true, CheckValidUntil: true},
 		{Prefix: "debian-2", URLs: []string{"http://mirror.example.org/debian"}, Suites: []string{"bookworm", "bookworm-updates"}, Components: []string{"main", "contrib"},
 			SignedBy: debian, None: true, CheckValidUntil: true, WithSources: true},
 		{Prefix: "debian-security", URLs: []string{"http://mirror.example.org/debian-security"}, Suites: []string{"bookworm-security"}, Components: []string{"main"},
 			SignedBy: debian, None: true},
 		{Prefix: "docker", URLs: []string{"https://download.docker.com/linux/debian"}, Suites: []string{"bookworm"}, Components: []string{"stable"},
-			SignedBy: "/etc/apt/keyrings/docker.asc", Packages: []Query{{Text: "docker-ce (>= 5:20)"}}, CheckValidUntil: true},
+			SignedBy: "/etc/apt/keyrings/docker.asc", None: true, CheckValidUntil: true},
 		{Prefix: "flat", URLs: []string{"file:///srv/flat"}, Suites: []string{"amd64/"}, None: true, CheckValidUntil: true},
 	}
 	for i := range want {
@@ -85,13 +94,16 @@ Components: main
 func TestFromAptSuites(t *testing.T) {
 	t.Parallel()
 	text, err := FromApt(map[string][]byte{"sources.list": []byte(
-		"deb [arch=arm64] http://m.example.org/ubuntu noble main\ndeb [arch=arm64] http://m.example.org/ubuntu/ noble-updates main\ndeb-src http://m.example.org/ubuntu noble main\n")}, nil)
+		"deb [arch=arm64] http://m.example.org/ubuntu noble main\ndeb [arch=arm64] http://m.example.org/ubuntu/ noble-updates main\ndeb-src http://m.example.org/ubuntu noble main\n")}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, err := parsePlan("f", text)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(p.Packages) > 0 || !p.AsksNothing() || !strings.Contains(string(text), "# packages: [NAME,") {
+		t.Errorf("nothing was asked for:\n%s", text)
 	}
 	if a := p.Archives; len(a) != 1 || strings.Join(a[0].Suites, " ") != "noble noble-updates" || !a[0].WithSources || a[0].Prefix != "ubuntu" || p.Ref != "registry.example.org/site/mirror:noble" {
 		t.Errorf("%+v", p)
@@ -106,7 +118,7 @@ func TestFromAptErrors(t *testing.T) {
 		"deb cdrom: s main\n":    "x.list:1: cdrom",
 		"deb ftp://h/d s main\n": `left`,
 	} {
-		_, err := FromApt(map[string][]byte{"x.list": []byte(text)}, nil)
+		_, err := FromApt(map[string][]byte{"x.list": []byte(text)}, nil, nil)
 		if says == "left" {
 			says = `ftp://h/d s (x.list): scheme "ftp"`
 		}
@@ -118,7 +130,7 @@ func TestFromAptErrors(t *testing.T) {
 
 func TestHostArch(t *testing.T) {
 	t.Parallel()
-	if got := hostArch(map[string][]byte{"a_binary-arm64_Packages": nil, "b_binary-arm64_Packages": nil, "c_binary-i386_Packages": nil, "d_binary-all_Packages": nil}); got != "arm64" {
+	if got := hostArch([]string{"a_binary-arm64_Packages.lz4", "b_binary-arm64_Packages", "c_binary-i386_Packages", "d_binary-all_Packages"}); got != "arm64" {
 		t.Errorf("got %s", got)
 	}
 	if got := hostArch(nil); runtime.GOARCH == "amd64" && got != "amd64" {
@@ -133,7 +145,7 @@ func FuzzFromApt(f *testing.F) {
 	f.Add("deb file:/x ./\n", "# a: b")
 	f.Fuzz(func(t *testing.T, sources, pkg string) {
 		for _, name := range []string{"f.list", "f.sources"} {
-			text, err := FromApt(map[string][]byte{name: []byte(sources)}, []string{pkg})
+			text, err := FromApt(map[string][]byte{name: []byte(sources)}, nil, []string{pkg})
 			if err != nil {
 				if !errors.Is(err, ErrUsage) {
 					t.Errorf("%q", err)

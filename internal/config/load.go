@@ -55,10 +55,11 @@ func parsePlan(path string, data []byte) (*Plan, error) {
 	if len(docs) > 1 {
 		return nil, docs[1].errorf("a second document begins here; one file is one plan")
 	}
-	l := &loader{dir: filepath.Dir(path), plan: &Plan{File: path}}
+	l := &loader{dir: filepath.Dir(path), plan: &Plan{File: path, CommonList: "`packages:` at the top"}}
 	if err := l.top(docs[0]); err != nil {
 		return nil, err
 	}
+	l.plan.drawTheRest()
 	if err := l.plan.Validate(); err != nil {
 		return nil, err
 	}
@@ -74,14 +75,16 @@ type loader struct {
 func (l *loader) top(n node) error {
 	p := l.plan
 	return n.mapping(fields{
-		"ref":        setText(&p.Ref),
-		"sign":       l.sign,
-		"trust":      l.setFiles(&p.Trust),
-		"archives":   l.archives,
-		"serve":      l.serve,
-		"carry":      setTexts(&p.Carry),
-		"recommends": setFlag(&p.Recommends),
-		"valid-for":  setDays(&p.ValidFor),
+		"ref":           setText(&p.Ref),
+		"sign":          l.sign,
+		"trust":         l.setFiles(&p.Trust),
+		"archives":      l.archives,
+		"packages":      l.packages,
+		"packages-from": func(n node) error { return l.lists(n, &p.Packages) },
+		"serve":         l.serve,
+		"carry":         setTexts(&p.Carry),
+		"recommends":    setFlag(&p.Recommends),
+		"valid-for":     setDays(&p.ValidFor),
 	})
 }
 

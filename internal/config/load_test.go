@@ -96,7 +96,7 @@ func TestLoad(t *testing.T) {
 	}
 	list := in("lists/base.txt")
 	want := &Plan{
-		File: file, Ref: "registry.example.org/site/mirror:noble",
+		File: file, Ref: "registry.example.org/site/mirror:noble", CommonList: "`packages:` at the top",
 		Sign:  &Sign{Key: in("keys/site.asc"), PassphraseFile: "/run/secrets/pass"},
 		Trust: []string{in("keys/site.pub.asc")},
 		Archives: []Archive{
@@ -208,6 +208,15 @@ func TestLoadErrors(t *testing.T) {
 		{"packages empty", with("[docker-ce]", "[]"), `f:8: packages: is an empty list; name at least one, or leave the key out (or packages: none`},
 		{"packages a word", with("[docker-ce]", "docker-ce"), `f:8: packages: is "docker-ce", should be none, all or a list; write packages: [docker-ce]`},
 		{"packages all in a list", with("[docker-ce]", "[docker-ce, all]"), `f:8: packages: "all" stands in a list; write packages: all`},
+		{"packages at the top, a word", "packages: all\n" + base, `f:1: packages: is "all", should be a list: at the top stand packages that any archive may give`},
+		{"packages at the top, null", "packages:\n" + base, `f:1: packages: has no value`},
+		{"packages at the top, empty", "packages: []\n" + base, `f:1: packages: is an empty list`},
+		{"packages at the top, all in the list", "packages: [a, all]\n" + base, `f:1: packages: "all" is said of one archive; write packages: all there`},
+		{"packages at the top, none in a file", "packages-from: words\n" + base, `/words:2: "none" is said of one archive`},
+		{"packages at the top, an empty file", "packages-from: empty\n" + base, `/empty:1: no package in the list`},
+		{"packages at the top, blank", "packages: [\" \"]\n" + base, `f:1: packages: `},
+		{"packages at the top of verbatim archives", "packages: [a]\n" + strings.ReplaceAll(with("curated", "verbatim"), "  packages: [docker-ce]\n", ""), `f:1: packages at the top: no archive is curated`},
+		{"packages at the top of nothing", "packages: [a]\n", `f:1: packages at the top: no archives:`},
 		{"packages a mapping", with("[docker-ce]", "[{name: docker-ce}]"), `f:8: packages: is keys with values, should be a single value`},
 		{"suites a word", with("[bookworm]", "bookworm"), `f:5: suites: is a single value, should be a list; write suites: [bookworm]`},
 		{"suite twice", with("[bookworm]", "[bookworm, bookworm]"), `f:5: suites: bookworm stands twice in the list`},
@@ -256,7 +265,7 @@ func TestLoadErrors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			dir := lay(t, map[string]string{"f": tt.yaml, "list": "a\n", "empty": "# nothing\n\n"})
+			dir := lay(t, map[string]string{"f": tt.yaml, "list": "a\n", "empty": "# nothing\n\n", "words": "a\nnone\n"})
 			_, err := Load(filepath.Join(dir, "f"))
 			if err == nil {
 				t.Fatal("no error")
@@ -271,6 +280,28 @@ func TestLoadErrors(t *testing.T) {
 				t.Errorf("shows a secret, or more than a line: %v", err)
 			}
 		})
+	}
+}
+
+// TestLoadTop holds that a list at the top asks over all archives, and that
+// an archive beside it need not say what it gives.
+func TestLoadTop(t *testing.T) {
+	t.Parallel()
+	dir := lay(t, map[string]string{
+		"f":    "packages-from: list\npackages: [\"web (>= 1)\"]\n" + strings.ReplaceAll(base, "  packages: [docker-ce]\n", ""),
+		"own":  "packages: [web]\n" + base,
+		"list": "tini # first\n",
+	})
+	p, err := Load(filepath.Join(dir, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Query{{"tini", Position{filepath.Join(dir, "list"), 1}}, {"web (>= 1)", Position{filepath.Join(dir, "f"), 2}}}
+	if !reflect.DeepEqual(p.Packages, want) || !p.Archives[0].None || p.AsksNothing() {
+		t.Errorf("asks for %v of all, archives %+v", p.Packages, p.Archives)
+	}
+	if p, err = Load(filepath.Join(dir, "own")); err != nil || p.Archives[0].None || len(p.Packages) != 1 || len(p.Archives[0].Packages) != 1 {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 

@@ -176,21 +176,7 @@ func (d *archiveDoc) packages(n node) error {
 }
 
 func (d *archiveDoc) packagesFrom(n node) error {
-	files, err := oneOrMore(n)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		qs, err := readList(d.file(f))
-		if err != nil {
-			return err
-		}
-		if len(qs) == 0 {
-			return usage(Position{d.file(f), 1}, "no package in the list; name packages, or write packages: all or none in %s", d.plan.File)
-		}
-		d.a.Packages = append(d.a.Packages, qs...)
-	}
-	return nil
+	return d.lists(n, &d.a.Packages)
 }
 
 // finish says what is missing, with what to write; everything else is Validate's.

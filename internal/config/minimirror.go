@@ -46,7 +46,11 @@ func parseMiniMirror(path string, data []byte) (*Plan, error) {
 	if len(found) == 0 {
 		return nil, usage(Position{path, 1}, "no source; documents have name, url, key_url, components and subrepos, bare or under data: of schema %s", miniMirrorSchema)
 	}
-	return planOf(path, found)
+	p, err := planOf(path, found, nil)
+	if err == nil {
+		p.CommonList = "`packages:` at the top of an mmoci.yaml in place of it"
+	}
+	return p, err
 }
 
 // unwrap takes the source out of a Deckhand document. A site's documents of

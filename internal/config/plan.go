@@ -21,12 +21,17 @@ func (p Position) String() string {
 // Plan is everything that a command may need to know, its paths made
 // absolute or relative to the working directory, its values validated.
 type Plan struct {
-	File     string // the mmoci.yaml it came from, "" if from flags alone
-	Ref      string // reference, as written
-	Sign     *Sign  // nil: unsigned
-	Trust    []string
-	Archives []Archive
-	Serve    Serve
+	File  string // the mmoci.yaml it came from, "" if from flags alone
+	Ref   string // reference, as written
+	Sign  *Sign  // nil: unsigned
+	Trust []string
+	// Packages are asked for over all archives, as apt would choose among them;
+	// an archive's own list is asked of that archive alone.
+	Packages []Query
+	// CommonList is where such a list is written, for messages.
+	CommonList string
+	Archives   []Archive
+	Serve      Serve
 	// Carry are architectures that a static mmoci is carried for, with bootstrap.sh.
 	Carry []string
 	// Carried are the files of that, found by the program.

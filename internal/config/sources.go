@@ -16,6 +16,9 @@ import (
 // the whole of the components. Sources of one prefix become one archive: they must have the same
 // URL and key, and their packages may come from any of their suites.
 //
+// A packages.txt of dir itself is asked for over all of them, as apt would
+// choose; a source beside it that has no packages.txt gives what is taken from it.
+//
 // A file in place of the directory is read by [LoadMiniMirrorYAML].
 //
 // The architecture is amd64, as in the mini-mirror's own aptly.conf, unless an
@@ -28,9 +31,13 @@ func LoadSources(dir string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	common, err := commonList(filepath.Join(dir, packagesName))
+	if err != nil {
+		return nil, err
+	}
 	var found []source
 	for _, prefix := range prefixes {
-		sources, err := loadPrefix(filepath.Join(dir, prefix), prefix)
+		sources, err := loadPrefix(filepath.Join(dir, prefix), prefix, len(common) > 0)
 		if err != nil {
 			return nil, err
 		}
@@ -39,10 +46,29 @@ func LoadSources(dir string) (*Plan, error) {
 	if len(found) == 0 {
 		return nil, usage(Position{File: dir}, "no sources; lay it out as PREFIX/NAME/source.txt and PREFIX/NAME/packages.txt")
 	}
-	return planOf(dir, found)
+	p, err := planOf(dir, found, common)
+	if err == nil {
+		p.CommonList = filepath.Join(dir, packagesName)
+	}
+	return p, err
 }
 
-func loadPrefix(dir, prefix string) ([]source, error) {
+// packagesName is the list of packages of a source, and of a whole tree.
+const packagesName = "packages.txt"
+
+// commonList reads the list of the tree itself, if it has one.
+func commonList(name string) ([]Query, error) {
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	qs, err := readList(name)
+	if err == nil && len(qs) == 0 {
+		err = usage(Position{name, 1}, "no package in the list; name at least one, or remove it")
+	}
+	return withoutRepeats(qs), err
+}
+
+func loadPrefix(dir, prefix string, common bool) ([]source, error) {
 	if _, err := os.Stat(filepath.Join(dir, "source.txt")); err == nil {
 		return nil, usage(Position{File: filepath.Join(dir, "source.txt")}, "one directory too high; move it to %s", filepath.Join(dir, "NAME", "source.txt"))
 	}
@@ -55,7 +81,7 @@ func loadPrefix(dir, prefix string) ([]source, error) {
 	}
 	var out []source
 	for _, name := range names {
-		s, err := loadSource(filepath.Join(dir, name))
+		s, err := loadSource(filepath.Join(dir, name), common)
 		if err != nil {
 			return nil, err
 		}
@@ -98,17 +124,22 @@ type source struct {
 	label, codename string
 }
 
-func loadSource(dir string) (*source, error) {
+// loadSource reads one source. Where the tree has a common list it needs none of its own.
+func loadSource(dir string, common bool) (*source, error) {
 	s, err := readSourceLine(filepath.Join(dir, "source.txt"))
 	if err != nil {
 		return nil, err
 	}
-	list := filepath.Join(dir, "packages.txt")
-	if s.packages, err = readList(list); err != nil {
+	list := filepath.Join(dir, packagesName)
+	s.packages, err = readList(list)
+	switch {
+	case common && errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return nil, err
-	}
-	if err := s.choose(list); err != nil {
-		return nil, err
+	default:
+		if err := s.choose(list); err != nil {
+			return nil, err
+		}
 	}
 	conf := filepath.Join(dir, "aptly.conf")
 	data, err := readFile(conf, MaxYAML)
@@ -177,11 +208,11 @@ func relativeTo(name, key string) string {
 
 // planOf joins the sources of each prefix to one archive. The order of the
 // input does not matter: two spellings of one wish give one plan.
-func planOf(file string, sources []source) (*Plan, error) {
+func planOf(file string, sources []source, common []Query) (*Plan, error) {
 	slices.SortStableFunc(sources, func(a, b source) int {
 		return cmpStrings(a.prefix, b.prefix, a.suite, b.suite)
 	})
-	p := &Plan{File: file}
+	p := &Plan{File: file, Packages: common}
 	for i := range sources {
 		s := &sources[i]
 		if n := len(p.Archives); n > 0 && p.Archives[n-1].Prefix == s.prefix {
@@ -197,6 +228,7 @@ func planOf(file string, sources []source) (*Plan, error) {
 		slices.Sort(a.Components)
 		slices.Sort(a.Architectures)
 	}
+	p.drawTheRest()
 	return p, p.Validate()
 }
 

@@ -11,7 +11,7 @@ import (
 // placeless removes what differs between two spellings of one wish.
 func placeless(p *Plan) *Plan {
 	q := *p
-	q.File = ""
+	q.File, q.CommonList = "", ""
 	q.Archives = nil
 	for _, a := range p.Archives {
 		a.Position = Position{}
@@ -45,7 +45,7 @@ func TestLoadSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := func(p string, line int) Position { return Position{filepath.Join(dir, p), line} }
-	want := &Plan{File: dir, Archives: []Archive{
+	want := &Plan{File: dir, CommonList: filepath.Join(dir, "packages.txt"), Archives: []Archive{
 		{
 			Position: at("docker/docker/source.txt", 1), Prefix: "docker", URLs: []string{"https://download.docker.com/linux/ubuntu"},
 			Suites: []string{"bionic"}, Components: []string{"stable"}, Architectures: []string{"amd64"},
@@ -68,6 +68,28 @@ func TestLoadSources(t *testing.T) {
 	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// TestLoadSourcesCommon holds that the list of a whole tree asks over all sources.
+func TestLoadSourcesCommon(t *testing.T) {
+	t.Parallel()
+	dir := lay(t, map[string]string{
+		"packages.txt":              "web\n# comment\nweb\ntini (>= 1)\n",
+		"debian/stable/source.txt":  "http://h/debian key.asc stable main\n",
+		"debian/updates/source.txt": "http://h/debian ../stable/key.asc updates main\n",
+		"other/x/source.txt":        "http://h/other key.asc x main\n",
+		"other/x/packages.txt":      "own\n",
+	})
+	p, err := LoadSources(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := textsOf(p.Packages); len(got) != 2 || got[0] != "web" || got[1] != "tini (>= 1)" {
+		t.Errorf("asked for over all: %q", got)
+	}
+	if d, o := p.Archives[0], p.Archives[1]; !d.None || len(d.Suites) != 2 || o.None || len(o.Packages) != 1 {
+		t.Errorf("archives %+v", p.Archives)
 	}
 }
 

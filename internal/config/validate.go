@@ -47,7 +47,7 @@ func (p *Plan) Validate() error {
 		}
 		seen[a.Prefix] = a
 	}
-	return nil
+	return p.validPackages()
 }
 
 func validListen(s string) error {
@@ -303,7 +303,7 @@ func (a *Archive) validSelection() error {
 	case chosen > 1:
 		return errors.New("packages: two of none, all and a list; keep one")
 	case chosen == 0 && !a.Verbatim:
-		return errors.New("no packages:; write packages: with a list, none (only what the closure draws) or all")
+		return errors.New("no packages:; write packages: with a list, none (only what the closure draws) or all, or a list of packages at the top, for all archives")
 	}
 	for _, q := range a.Packages {
 		if strings.TrimSpace(q.Text) == "" {

@@ -20,6 +20,7 @@ type selection struct {
 	packages []resolve.Chosen
 	skipped  []string // malformed stanzas, named
 	notes    []string
+	newer    []Newer
 	// reasons of the packages by lockKey, where a lock gives them: a closure
 	// that is taken from a lock must not depend on how it is found again.
 	reasons map[string]string
@@ -55,7 +56,7 @@ func chooseCurated(ctx context.Context, f Freezing, fas []*frozenArchive, req re
 	if err != nil {
 		return nil, unsatisfied(err, u)
 	}
-	return &selection{packages: res.Packages, skipped: u.Skipped(), notes: res.Notes}, nil
+	return &selection{packages: res.Packages, skipped: u.Skipped(), notes: res.Notes, newer: newer(u, req, res.Packages)}, nil
 }
 
 // checkPlan refuses what cannot be asked for, before the network is asked anything.
@@ -63,7 +64,7 @@ func checkPlan(plan *config.Plan, add []config.Query) error {
 	if len(plan.Archives) == 0 {
 		return fmt.Errorf("%w: no archives: there is nothing to read", ErrUsage)
 	}
-	queries := add
+	queries := append(slices.Clip(add), plan.Packages...)
 	for _, a := range plan.Archives {
 		queries = append(slices.Clip(queries), a.Packages...)
 	}
@@ -82,7 +83,12 @@ func question(f Freezing, fas []*frozenArchive) (*resolve.Request, error) {
 	for _, fa := range fas {
 		curated = curated || !fa.Verbatim
 		addArchitectures(&req, fa)
-		if err := addRoots(f, &req, fa); err != nil {
+		switch {
+		case fa.Verbatim, fa.None:
+		case fa.All, fa.Debs != "" && len(fa.Packages) == 0 && len(fa.site) > 0:
+			req.Whole = append(req.Whole, fa.Prefix)
+		}
+		if err := addRoots(f, &req, fa.Prefix, fa.Packages); err != nil {
 			return nil, err
 		}
 	}
@@ -92,12 +98,10 @@ func question(f Freezing, fas []*frozenArchive) (*resolve.Request, error) {
 	if len(req.Architectures) == 0 {
 		req.Architectures = []string{unnamed}
 	}
-	for _, q := range f.Add {
-		parsed, err := resolve.ParseQuery(q.Text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", q.Position, err)
+	for _, anywhere := range [][]config.Query{f.Plan.Packages, f.Add} {
+		if err := addRoots(f, &req, "", anywhere); err != nil {
+			return nil, err
 		}
-		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Origin: q.Position.String()})
 	}
 	return &req, nil
 }
@@ -149,13 +153,9 @@ func addArchitectures(req *resolve.Request, fa *frozenArchive) {
 	}
 }
 
-func addRoots(f Freezing, req *resolve.Request, fa *frozenArchive) error {
-	switch {
-	case fa.Verbatim, fa.None:
-	case fa.All, fa.Debs != "" && len(fa.Packages) == 0 && len(fa.site) > 0:
-		req.Whole = append(req.Whole, fa.Prefix)
-	}
-	for _, q := range fa.Packages {
+// addRoots adds what is asked of one archive or, archive being "", of any.
+func addRoots(f Freezing, req *resolve.Request, archive string, queries []config.Query) error {
+	for _, q := range queries {
 		parsed, err := resolve.ParseQuery(q.Text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", q.Position, err)
@@ -163,7 +163,7 @@ func addRoots(f Freezing, req *resolve.Request, fa *frozenArchive) error {
 		for _, w := range parsed.Warnings() {
 			f.Log.printf("%s: %s", q.Position, w)
 		}
-		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Archive: fa.Prefix, Origin: q.Position.String()})
+		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Archive: archive, Origin: q.Position.String()})
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type Frozen struct {
 	Skipped  []string // malformed stanzas, named
 	Dropped  []string // optional targets left out, by prefix and name
 	Notes    []string // remarks for people
+	Newer    []Newer  // what another archive has newer than the one that was asked
 
 	archives []*frozenArchive
 	origins  *origins
@@ -65,7 +66,7 @@ func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
 	if chosen == nil {
 		chosen = &selection{}
 	}
-	out := &Frozen{Skipped: chosen.skipped, archives: fas, origins: newOrigins(f.Held)}
+	out := &Frozen{Skipped: chosen.skipped, Newer: chosen.newer, archives: fas, origins: newOrigins(f.Held)}
 	b := &builder{f: f, date: date, chosen: chosen, notes: chosen.notes, origins: out.origins, lock: &config.Lock{Date: date}}
 	if err := b.collect(fas); err != nil {
 		return nil, err

@@ -37,6 +37,9 @@ func Lock(ctx context.Context, f Freezing) (*config.Lock, error) {
 	for _, n := range frozen.Notes {
 		f.Log.printf("%s", n)
 	}
+	for _, n := range frozen.Newer {
+		f.Log.printf("%s", n.Say(f.Plan.CommonList))
+	}
 	return frozen.lock(ctx)
 }
 
@@ -45,6 +48,8 @@ type Checked struct {
 	Wanted, Available int
 	// Missing names what is not available, with the versions there are; sorted by archive and name.
 	Missing []string
+	// Newer are packages of which another archive has a newer version than the one that was asked.
+	Newer []Newer
 }
 
 // CheckLock asks the upstreams for everything that a lock names, without
@@ -70,12 +75,18 @@ func CheckLock(ctx context.Context, f Freezing) (*Checked, error) {
 			return nil, err
 		}
 	}
+	req, err := question(f, fas)
+	if req == nil || err != nil {
+		return &c.Checked, err
+	}
+	c.Newer = newer(u, *req, c.found)
 	return &c.Checked, nil
 }
 
 type checker struct {
 	u        *resolve.Universe
 	archives map[string]*frozenArchive
+	found    []resolve.Chosen // of the lock
 	mu       sync.Mutex
 	Checked
 }
@@ -107,6 +118,7 @@ func (c *checker) archive(ctx context.Context, a config.LockArchive) error {
 			c.miss("%s", missingPackage(c.u, a.Prefix, p, nil))
 			continue
 		}
+		c.found = append(c.found, resolve.Chosen{Package: found})
 		g.Go(func() error { return c.file(gctx, fa, found) })
 	}
 	if err := g.Wait(); err != nil {

@@ -55,6 +55,7 @@ func chooseLocked(ctx context.Context, f Freezing, fas []*frozenArchive, req res
 		}
 	}
 	slices.SortStableFunc(out.packages, func(x, y resolve.Chosen) int { return archive.Less(x.PackageFile, y.PackageFile) })
+	out.newer = newer(all, req, out.packages)
 	return out, nil
 }
 
@@ -171,5 +172,6 @@ func beyondLock(f Freezing, u *resolve.Universe, req resolve.Request, wanted map
 		}
 	}
 	slices.SortStableFunc(out.packages, func(x, y resolve.Chosen) int { return archive.Less(x.PackageFile, y.PackageFile) })
+	out.newer = newer(u, req, out.packages)
 	return out, nil
 }

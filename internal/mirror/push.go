@@ -47,6 +47,7 @@ type PushResult struct {
 	artifact.Pushed
 	Frozen *Frozen // nil: nothing changed, and that was known before anything was read but signature files
 	Date   time.Time
+	Newer  []Newer // also where Frozen is nil
 	// Files and Bytes are those of the whole snapshot, each distinct file once.
 	Files int
 	Bytes int64
@@ -159,7 +160,7 @@ func (p Pushing) holdKeys(ctx context.Context, old *snapshot.Snapshot, known map
 
 // write packs and pushes, or only packs.
 func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapshot) (*PushResult, error) {
-	res := &PushResult{Frozen: frozen, Date: frozen.Snapshot.Statement.Date}
+	res := &PushResult{Frozen: frozen, Date: frozen.Snapshot.Statement.Date, Newer: frozen.Newer}
 	var wg sync.WaitGroup
 	wg.Go(func() { res.New = newFiles(frozen.Snapshot, old) })
 	wg.Go(func() { res.Files, res.Bytes = sum(frozen.Snapshot.Table) })

@@ -37,6 +37,7 @@ type pushedNote struct {
 	Bytes    int64
 	Blobs    int
 	Reused   int64
+	Newer    []Newer
 }
 
 // noteFile is where the note of a reference is kept.
@@ -83,7 +84,7 @@ func (p Pushing) unchanged(ctx context.Context) *PushResult {
 	if g.Wait() != nil {
 		return nil // the whole way finds out what it is
 	}
-	res := &PushResult{Files: note.Files, Bytes: note.Bytes, Date: note.Date}
+	res := &PushResult{Files: note.Files, Bytes: note.Bytes, Date: note.Date, Newer: note.Newer}
 	res.Root, res.Reference, res.Immutable, res.Blobs, res.Reused = note.Root, p.Ref, note.Tag, note.Blobs, note.Reused
 	res.Reference.Digest = note.Root
 	return res
@@ -153,7 +154,7 @@ func (p Pushing) note(res *PushResult) {
 	}
 	n := pushedNote{
 		Input: input, Releases: map[string]string{}, Root: res.Root, Tag: res.Immutable, Date: res.Date,
-		Files: res.Files, Bytes: res.Bytes, Blobs: res.Blobs, Reused: res.Reused + res.Pushed.Bytes,
+		Files: res.Files, Bytes: res.Bytes, Blobs: res.Blobs, Reused: res.Reused + res.Pushed.Bytes, Newer: res.Newer,
 	}
 	for _, fa := range res.Frozen.archives {
 		for _, s := range fa.suites {

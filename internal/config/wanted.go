@@ -1,0 +1,98 @@
+package config
+
+import (
+	"errors"
+	"slices"
+	"strings"
+)
+
+// packages reads the list at the top, which asks over all archives.
+func (l *loader) packages(n node) error {
+	if n.isNull() {
+		return n.errorf("has no value; give it a list of packages, or leave the key out")
+	}
+	if s, ok := n.scalar(); ok {
+		return n.errorf("is %q, should be a list: at the top stand packages that any archive may give; all and none are said of one archive", oneLine(s))
+	}
+	items, err := n.items()
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		s, err := item.text()
+		if err != nil {
+			return err
+		}
+		if s == all || s == "none" {
+			return item.errorf("%q is said of one archive; write packages: %s there", s, s)
+		}
+		l.plan.Packages = append(l.plan.Packages, Query{s, item.at()})
+	}
+	return nil
+}
+
+// lists reads the lists of packages that packages-from: names.
+func (l *loader) lists(n node, to *[]Query) error {
+	files, err := oneOrMore(n)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		qs, err := readList(l.file(f))
+		if err != nil {
+			return err
+		}
+		if len(qs) == 0 {
+			return usage(Position{l.file(f), 1}, "no package in the list; name packages, or write packages: all or none in %s", l.plan.File)
+		}
+		*to = append(*to, qs...)
+	}
+	return nil
+}
+
+// drawTheRest lets archives that say nothing of packages give what the list at
+// the top and the closure take from them. Without that list each must say.
+func (p *Plan) drawTheRest() {
+	for i := range p.Archives {
+		if a := &p.Archives[i]; len(p.Packages) > 0 && !a.Verbatim && !a.All && len(a.Packages) == 0 {
+			a.None = true
+		}
+	}
+}
+
+// validPackages holds validity for the list at the top.
+func (p *Plan) validPackages() error {
+	if len(p.Packages) == 0 {
+		return nil
+	}
+	for _, q := range p.Packages {
+		switch strings.TrimSpace(q.Text) {
+		case "":
+			return usage(q.Position, "packages: an empty query")
+		case all, "none":
+			return usage(q.Position, "%q is said of one archive, not of a list that any archive may give", q.Text)
+		}
+	}
+	if !slices.ContainsFunc(p.Archives, func(a Archive) bool { return !a.Verbatim }) {
+		err := errors.New("no archive is curated, so nothing is chosen: verbatim ones are taken whole; remove the list, or write mode: curated")
+		if len(p.Archives) == 0 {
+			err = errors.New("no archives: that could give them")
+		}
+		return usage(p.Packages[0].Position, "packages at the top: %w", err)
+	}
+	return nil
+}
+
+// AsksNothing tells whether the curated archives of the plan, and there is one,
+// ask for nothing: a snapshot of it would hold no package.
+func (p *Plan) AsksNothing() bool {
+	curated := false
+	for i := range p.Archives {
+		a := &p.Archives[i]
+		if a.Verbatim || a.All || len(a.Packages) > 0 {
+			return false
+		}
+		curated = true
+	}
+	return curated && len(p.Packages) == 0
+}
