@@ -27,6 +27,9 @@ fuzz: ## every fuzz target for FUZZTIME each (default 30s)
 e2e: ## real apt, registries, copiers and chroots
 	scripts/e2e.sh
 
+e2e-long: ## the same with large samples: E2E_LONG=1
+	E2E_LONG=1 scripts/e2e.sh
+
 bench: build ## figures, and ratios against peers
 	scripts/bench.sh
 
@@ -42,4 +45,4 @@ image: ## the container image in dist/: OCI layout and docker-archives, without 
 clean: ## what make made
 	rm -rf bin demo dist
 
-.PHONY: help build demo test race lint fuzz e2e bench soak image release clean
+.PHONY: help build demo test race lint fuzz e2e e2e-long bench soak image release clean

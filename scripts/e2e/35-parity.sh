@@ -3,15 +3,15 @@
 # On the indices that this machine's apt has. Whoever runs it chooses: make e2e PARITY_SEED=n PARITY_COUNT=m.
 #
 # PARITY_SEED          which packages are drawn (default: any; it is printed)
-# PARITY_COUNT         how many from an empty host (default 40)
+# PARITY_COUNT         how many from an empty host (default 40; 300 with E2E_LONG=1), a third of them in the security suite
 # PARITY_STATUS        the dpkg status that must not be broken (default: this machine's)
-# PARITY_STATUS_COUNT  how many of them are installed there (default 10, or as PARITY_COUNT if that is given, at most 50)
+# PARITY_STATUS_COUNT  how many of them are installed there (default 10; 300 with E2E_LONG=1)
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 seed=${PARITY_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
-count=${PARITY_COUNT:-40}
-on_host=${PARITY_STATUS_COUNT:-${PARITY_COUNT:-10}}
-[ "$on_host" -le 50 ] || [ -n "${PARITY_STATUS_COUNT:-}" ] || on_host=50
+long=${E2E_LONG:+300}
+count=${PARITY_COUNT:-${long:-40}}
+on_host=${PARITY_STATUS_COUNT:-${long:-10}}
 status=${PARITY_STATUS:-/var/lib/dpkg/status}
 
 ls /var/lib/apt/lists/*_main_binary-* >/dev/null 2>&1 || apt-get -q update >&2
@@ -28,6 +28,8 @@ judged() {
 	check "$1: every closure is accepted by dose-debcheck" all "accepted by dose-debcheck"
 	check "$1: nothing else is installed, upgraded or removed" all "nothing else touched"
 	check "$1: every closure is the same from run to run" all deterministic
+	check "$1: every package is in apt's version" all "in apt's versions"
+	check "$1: so are those that the security suite has" all "of the security suite in apt's versions"
 }
 
 # parity NAME: $figures, of what is asked for by the environment.

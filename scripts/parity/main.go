@@ -25,6 +25,7 @@ func main() {
 	flag.Uint64Var(&p.seed, "seed", 1, "which packages are drawn")
 	flag.IntVar(&p.count, "count", 100, "how many")
 	flag.Float64Var(&p.share, "share", 97, "least share of equal sets, per cent")
+	flag.IntVar(&p.security, "security", 0, "how many of them at least are drawn from a security suite")
 	flag.IntVar(&p.groups, "groups", 0, "how many questions that contradict themselves")
 	flag.BoolVar(&p.verbose, "v", false, "print every difference in full")
 	flag.Parse()
@@ -43,6 +44,7 @@ type parity struct {
 	work, status string
 	seed         uint64
 	count        int
+	security     int
 	groups       int
 	share        float64
 	verbose      bool
@@ -69,7 +71,9 @@ type verdict struct {
 	onlyApt, onlyOurs []string
 	why               map[string]string // reasons of ours
 	size              int
-	siblings          bool // all of onlyApt are upgrades of what is installed
+	secure            bool   // a security suite has it
+	otherVersion      string // of a package that both take: ours, apt's
+	siblings          bool   // all of onlyApt are upgrades of what is installed
 }
 
 func (p *parity) run() (bool, error) {
@@ -116,11 +120,12 @@ func (p *parity) load() (err error) {
 			return err
 		}
 		name := filepath.Base(f)
+		archive, suite, _ := strings.Cut(name, "_dists_")
 		_, arch, _ := strings.Cut(name, "_binary-")
 		if p.arch == "" {
 			p.arch = arch
 		}
-		p.indices = append(p.indices, resolve.Index{Archive: "debian", Suite: name, Architecture: arch, Path: name, Data: data})
+		p.indices = append(p.indices, resolve.Index{Archive: archive, Suite: suite, Architecture: arch, Path: name, Data: data})
 	}
 	if p.first, err = resolve.NewUniverse(p.indices); err != nil {
 		return err
@@ -146,23 +151,34 @@ func (p *parity) load() (err error) {
 	return err
 }
 
-// draw picks packages, going round all sections.
+// draw picks packages, going round all sections: first those of the security suites, then of all.
 func (p *parity) draw() []string {
+	rng := rand.New(rand.NewPCG(p.seed, 0))
+	isSecurity := func(c *resolve.Package) bool { return strings.Contains(c.Suite, "security") }
+	names := p.drawFrom(rng, p.security, nil, isSecurity)
+	return p.drawFrom(rng, p.count, names, func(*resolve.Package) bool { return true })
+}
+
+// drawFrom adds packages that are on offer and not installed until there are count names.
+func (p *parity) drawFrom(rng *rand.Rand, count int, names []string, wanted func(*resolve.Package) bool) []string {
 	q, err := resolve.ParseQuery("Section")
 	if err != nil {
 		panic(err)
 	}
-	sections := map[string][]string{}
-	for _, c := range p.first.Matches(q, "") {
-		s := c.Stanza.Get("Section")
-		if names := sections[s]; (p.host == nil || p.host.Installed(c.Name, "") == "") && (len(names) == 0 || names[len(names)-1] != c.Name) {
-			sections[s] = append(names, c.Name)
-		}
+	sections, seen := map[string][]string{}, map[string]bool{}
+	for _, name := range names {
+		seen[name] = true
 	}
-	rng := rand.New(rand.NewPCG(p.seed, 0))
+	for _, c := range p.first.Matches(q, "") {
+		if !wanted(c) || seen[c.Name] || p.host != nil && p.host.Installed(c.Name, "") != "" {
+			continue
+		}
+		seen[c.Name] = true
+		s := c.Stanza.Get("Section")
+		sections[s] = append(sections[s], c.Name)
+	}
 	order := slices.Sorted(maps.Keys(sections))
-	var names []string
-	for len(names) < p.count && len(order) > 0 {
+	for len(names) < count && len(order) > 0 {
 		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, s := range order {
 			i := rng.IntN(len(sections[s]))
@@ -171,7 +187,12 @@ func (p *parity) draw() []string {
 		}
 		order = slices.DeleteFunc(order, func(s string) bool { return len(sections[s]) == 0 })
 	}
-	return names[:min(p.count, len(names))]
+	return names[:min(count, len(names))]
+}
+
+// inSecurity tells whether a security suite has a package of the name.
+func (p *parity) inSecurity(name string) bool {
+	return slices.ContainsFunc(p.first.Versions(name), func(c *resolve.Package) bool { return strings.Contains(c.Suite, "security") })
 }
 
 func (p *parity) resolve(u *resolve.Universe, name string) (*resolve.Result, error) {
@@ -206,6 +227,11 @@ func (p *parity) compare(name string, slot int) verdict {
 		}
 	}
 	v.size = len(ours)
+	v.secure = p.inSecurity(name)
+	v.otherVersion = otherVersion(ours, theirs)
+	if _, asked := versions(ours)[name]; err3 == nil && !asked {
+		v.otherVersion = name + " is not in the closure of itself"
+	}
 	for _, key := range slices.Sorted(maps.Keys(theirs)) {
 		if !ours[key] {
 			v.onlyApt = append(v.onlyApt, key)
@@ -218,6 +244,27 @@ func (p *parity) compare(name string, slot int) verdict {
 	v.refused, v.broken = p.apt.accepts(name, slot, res, ours)
 	v.uninstallable = p.dose.refuses(slot, p.afterwards(res))
 	return v
+}
+
+// versions are the versions of "NAME VERSION", by name.
+func versions(set map[string]bool) map[string]string {
+	of := map[string]string{}
+	for key := range set {
+		name, version, _ := strings.Cut(key, " ")
+		of[name] = version
+	}
+	return of
+}
+
+// otherVersion names a package that both sides install in two versions.
+func otherVersion(ours, theirs map[string]bool) string {
+	mine, apts := versions(ours), versions(theirs)
+	for _, name := range slices.Sorted(maps.Keys(mine)) {
+		if v, both := apts[name]; both && v != mine[name] {
+			return fmt.Sprintf("%s %s, apt takes %s", name, mine[name], v)
+		}
+	}
+	return ""
 }
 
 // same compares two answers, reasons included.

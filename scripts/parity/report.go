@@ -43,11 +43,25 @@ func names(keys []string) string {
 func (p *parity) report(verdicts []verdict) bool {
 	kinds := map[string]int{}
 	closures, refused, uninstallable, differ, broken := 0, 0, 0, 0, 0
+	compared, other, secure, secureCompared := 0, 0, 0, 0
 	for i := range verdicts {
 		v := &verdicts[i]
 		kinds[v.kind()]++
 		if v.err == nil {
 			closures++
+		}
+		if v.err == nil && v.aptError == "" {
+			compared++
+			if v.secure {
+				secureCompared++
+			}
+		}
+		if v.otherVersion != "" {
+			other++
+			fmt.Printf("VERSION  %s: %s\n", v.name, v.otherVersion)
+			if v.secure {
+				secure++
+			}
 		}
 		if v.refused != "" {
 			refused++
@@ -82,8 +96,10 @@ func (p *parity) report(verdicts []verdict) bool {
 	fmt.Printf("accepted by dose-debcheck: %d/%d\n", closures-uninstallable, closures)
 	fmt.Printf("nothing else touched: %d/%d\n", closures-broken, closures)
 	fmt.Printf("deterministic: %d/%d\n", len(verdicts)-differ, len(verdicts))
+	fmt.Printf("in apt's versions: %d/%d\n", compared-other, compared)
+	fmt.Printf("of the security suite in apt's versions: %d/%d\n", secureCompared-secure, secureCompared)
 	fmt.Printf("set-equal to apt: %.2f%%\n", share)
-	return closures > 0 && refused == 0 && uninstallable == 0 && differ == 0 && broken == 0 && share >= p.share
+	return closures > 0 && refused == 0 && uninstallable == 0 && differ == 0 && broken == 0 && other == 0 && share >= p.share
 }
 
 // explain prints one difference.
