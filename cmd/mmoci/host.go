@@ -46,7 +46,8 @@ func (a *app) hostSources() *cobra.Command {
 		Short: "Write apt's .sources, keys and the proxy exception for a mirror",
 		Long: `Reads the statement of the snapshot at REF, or of the one that the mirror at URL serves, verifies it by the site's key, and writes
 /etc/apt/sources.list.d/mmoci-PREFIX.sources for each archive, naming only what is carried, and an exception from apt's proxies for the
-mirror's address. Nothing that the mirror says is believed: neither key nor text comes from it. With --upstream the archives are taken
+mirror's address. Nothing that the mirror says is believed: neither key nor text comes from it, and of --policy only which of the snapshot's own
+versions it denies. With --upstream the archives are taken
 under upstream's own signature, by keys given as --keyring PREFIX=FILE; no site key is needed then.
 
 Written again with the same, nothing changes. "mmoci host undo" takes back exactly what was written.`,
@@ -60,7 +61,7 @@ Written again with the same, nothing changes. "mmoci host undo" takes back exact
 	f.BoolVar(&q.upstream, "upstream", false, "take the archives under upstream's own signature")
 	f.BoolVar(&q.keyFiles, "key-files", false, "put keys in /etc/apt/keyrings instead of into the .sources")
 	f.BoolVar(&q.alone, "alone", false, "move all other sources aside")
-	f.BoolVar(&q.policy, "policy", false, "take the mirror's policy as apt pins too")
+	f.BoolVar(&q.policy, "policy", false, "pin what the mirror's rules deny, of the versions that the snapshot has")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.runSources(cmd, &p, q, args)
 	}
@@ -110,11 +111,42 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcing, args []st
 		return err
 	}
 	if q.policy {
-		if apt.Policy, err = host.Fetch(cmd.Context(), q.url+"/setup/policy.pref"); err != nil {
+		if apt.Policy, err = a.policyOf(cmd.Context(), q.url, all, trust); err != nil {
 			return err
 		}
 	}
 	return a.reportFiles(h.UseMirror(apt))
+}
+
+// policyOf asks a mirror which versions it denies. Nobody signed the answer, so
+// it counts for packages of the verified snapshot alone: the mirror can keep
+// from a host what it serves itself, and nothing that comes from elsewhere.
+func (a *app) policyOf(ctx context.Context, mirrorURL string, all []described, trust mirror.Trust) ([]byte, error) {
+	has := map[host.Denied]bool{}
+	for _, d := range all {
+		if d.statement.How.Kind == archive.Unverified && !trust.Unsigned {
+			return nil, fmt.Errorf("%w: --policy needs a snapshot that is verified as a whole, by the site's key (--keyring FILE or trust: in mmoci.yaml)", mirror.ErrUsage)
+		}
+		for row := range d.table.Rows() {
+			if row.IsPackage() {
+				has[host.Denied{Package: row.Name, Version: row.Version}] = true
+				has[host.Denied{Package: row.Name + ":" + row.Architecture, Version: row.Version}] = true
+			}
+		}
+	}
+	text, err := host.Fetch(ctx, mirrorURL+"/setup/policy.pref")
+	if err != nil {
+		return nil, err
+	}
+	denied, err := host.ParsePolicy(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", mirrorURL, err)
+	}
+	kept := slices.DeleteFunc(slices.Clone(denied), func(d host.Denied) bool { return !has[d] })
+	if n := len(denied) - len(kept); n > 0 {
+		a.log("policy: %s that the snapshot does not have left out", count(n, "denied version"))
+	}
+	return host.FormatPolicy(kept), nil
 }
 
 // reportFiles prints the paths that changed.
@@ -181,6 +213,9 @@ func describedBy(ctx context.Context, base string, trust mirror.Trust, upstream 
 		if !ok || strings.HasSuffix(prefix, "-upstream") {
 			continue
 		}
+		if err := snapshot.ValidPrefix(prefix); err != nil {
+			return nil, fmt.Errorf("%s/setup/: %w", base, err)
+		}
 		d, err := describedAt(ctx, base, "?prefix="+prefix, trust, upstream)
 		if err != nil {
 			return nil, err
@@ -212,6 +247,11 @@ func describedAt(ctx context.Context, base, query string, trust mirror.Trust, up
 	}
 	if d.statement, err = snapshot.ParseStatement(text, how); err != nil {
 		return d, err
+	}
+	if how.Kind == archive.Signed {
+		if err := trust.Current(d.statement); err != nil {
+			return d, fmt.Errorf("statement of %s: %w", base, err)
+		}
 	}
 	table, err := host.Fetch(ctx, base+"/mmoci/table"+query)
 	if err != nil {

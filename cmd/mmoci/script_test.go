@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -54,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"program":  cmdProgram,
 			"lost":     cmdLost,
 			"left":     cmdLeft,
+			"liar":     cmdLiar,
 		},
 	})
 }
@@ -384,12 +388,12 @@ func cmdServing(ts *testscript.TestScript, neg bool, args []string) {
 	full := append([]string{"serve", "--listen", "127.0.0.1:0", "--follow", "50ms", "--state", ts.MkAbs(".serve-state")}, absolute(ts, args[1:])...)
 	go func() { done <- run(ctx, full, strings.NewReader(""), io.Discard, pw); pw.Close() }()
 	ts.Defer(func() { cancel(); <-done })
-	url, err := listening(pr)
+	at, err := listening(pr)
 	if err != nil {
 		cancel()
 		ts.Fatalf("mmoci serve: %v", err)
 	}
-	ts.Setenv(args[0], url)
+	ts.Setenv(args[0], at)
 }
 
 // absolute makes the paths of references and files absolute: serve runs in
@@ -423,4 +427,28 @@ func listening(r io.Reader) (string, error) {
 			return "", fmt.Errorf("ended: %s", seen.String())
 		}
 	}
+}
+
+// liar VAR URL [PATH FILE]..: sets VAR to the URL of a server that answers as
+// that at URL does, and each PATH (with its query) with the bytes of FILE.
+func cmdLiar(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args)%2 != 0 {
+		ts.Fatalf("usage: liar VAR URL [PATH FILE]..")
+	}
+	to, err := url.Parse(args[1])
+	ts.Check(err)
+	lies := map[string][]byte{}
+	for i := 2; i < len(args); i += 2 {
+		lies[args[i]] = []byte(ts.ReadFile(args[i+1]))
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if lie, ok := lies[r.URL.RequestURI()]; ok {
+			w.Write(lie)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.URL)
 }

@@ -138,9 +138,10 @@ func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool)
 	if !t.believed(s) {
 		return nil // its dates are nobody's word; each archive's own Date counts
 	}
-	if st.How.Kind == archive.Signed && !pinned && !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
-		return fmt.Errorf("%w: %s: the site's statement was valid until %s; push a newer one, or pin this one by digest (@%s)",
-			ErrExpired, ref, stamp(st.ValidUntil), s.Root)
+	if st.How.Kind == archive.Signed && !pinned {
+		if err := t.valid(st); err != nil {
+			return fmt.Errorf("%s: %w; push a newer one, or pin this one by digest (@%s)", ref, err, s.Root)
+		}
 	}
 	if err := t.fresh(st.Date); err != nil {
 		return fmt.Errorf("%s: statement: %w", ref, err)
@@ -149,6 +150,22 @@ func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool)
 		return nil
 	}
 	return t.Memory.Note(ref, s)
+}
+
+// Current refuses a statement of the site's that is too old, with ErrExpired: past
+// its valid-until, or older than MaxAge.
+func (t Trust) Current(st *snapshot.Statement) error {
+	if err := t.valid(st); err != nil {
+		return err
+	}
+	return t.fresh(st.Date)
+}
+
+func (t Trust) valid(st *snapshot.Statement) error {
+	if !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
+		return fmt.Errorf("%w: the site's statement was valid until %s", ErrExpired, stamp(st.ValidUntil))
+	}
+	return nil
 }
 
 // fresh holds a date against MaxAge.
