@@ -19,6 +19,7 @@ func (a *app) push() *cobra.Command {
 	var o struct {
 		date, lock, held                string
 		locked, dryRun, plan, yes       bool
+		allowEmpty                      bool
 		recheck, repair, unsigned, json bool
 		rate                            string
 		allowOlder, acceptKeys          []string
@@ -39,6 +40,7 @@ func (a *app) push() *cobra.Command {
 	f.BoolVar(&o.dryRun, "dry-run", false, "stop before anything is written")
 	f.BoolVar(&o.plan, "plan", false, "the same, and print each file that would be downloaded and uploaded")
 	f.BoolVar(&o.yes, "yes", false, "push whole archives of more than 10 GB without asking back")
+	f.BoolVar(&o.allowEmpty, "allow-empty", false, "push curated archives that ask for no package")
 	f.BoolVar(&o.recheck, "recheck", false, "ask the registry for every blob")
 	f.BoolVar(&o.repair, "repair", false, "the same: put again what was lost of a snapshot whose tag is there")
 	f.BoolVar(&o.unsigned, "insecure-unsigned", false, "push curated archives without a site signature")
@@ -57,7 +59,7 @@ func (a *app) push() *cobra.Command {
 			return err
 		}
 		q := mirror.Pushing{
-			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, AcceptKeys: o.acceptKeys, Yes: o.yes,
+			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, AcceptKeys: o.acceptKeys, Yes: o.yes, AllowEmpty: o.allowEmpty,
 			DryRun: o.dryRun || o.plan, Now: time.Now(), Log: a.log,
 			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.recheck || o.repair},
 		}
@@ -104,7 +106,7 @@ func (a *app) push() *cobra.Command {
 		if o.json {
 			return a.printJSON(pushJSON{
 				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Changed: res.Changed,
-				Files: res.Files, Bytes: res.Bytes, Uploaded: res.Uploaded, UploadedBytes: res.Pushed.Bytes, ReusedBytes: res.Reused,
+				Packages: sumOf(res.Packages), Files: res.Files, Bytes: res.Bytes, Uploaded: res.Uploaded, UploadedBytes: res.Pushed.Bytes, ReusedBytes: res.Reused,
 			})
 		}
 		fmt.Fprintln(a.stdout, res.Reference)
@@ -122,6 +124,7 @@ type pushJSON struct {
 	Digest        string `json:"digest"`
 	Tag           string `json:"tag,omitempty"`
 	Changed       bool   `json:"changed"`
+	Packages      int    `json:"packages"`
 	Files         int    `json:"files"`
 	Bytes         int64  `json:"bytes"`
 	Uploaded      int    `json:"uploaded"`
@@ -143,7 +146,7 @@ func (a *app) newer(list []mirror.Newer, plan *config.Plan) {
 func (a *app) pushed(res *mirror.PushResult, plan *config.Plan, took time.Duration, dry bool) {
 	a.newer(res.Newer, plan)
 	if res.Frozen == nil {
-		a.log("snapshot of %s: %d files, %s", res.Date.Format(time.RFC3339), res.Files, size(res.Bytes))
+		a.log("snapshot of %s: %s, %s, %s", res.Date.Format(time.RFC3339), count(sumOf(res.Packages), "package"), count(res.Files, "file"), size(res.Bytes))
 		a.log("changed: false; upstream's Releases and the configuration are those of the last push (%.2f s)", took.Seconds())
 		return
 	}
@@ -159,14 +162,14 @@ func (a *app) pushed(res *mirror.PushResult, plan *config.Plan, took time.Durati
 	}
 	st := res.Frozen.Snapshot.Statement
 	for _, ar := range st.Archives {
-		a.log("%s: %s, %s, %s", ar.Prefix, ar.Mode, ar.Class, count(len(ar.Suites), "suite"))
+		a.log("%s: %s, %s, %s, %s", ar.Prefix, ar.Mode, ar.Class, count(len(ar.Suites), "suite"), count(res.Packages[ar.Prefix], "package"))
 	}
 	for _, s := range res.Frozen.Served() {
 		if s.Others > 0 || a.verbose {
 			a.log("%s: %s, %s from %s", s.Prefix, count(s.Files, "file"), size(s.Bytes), s.URL)
 		}
 	}
-	a.log("snapshot of %s: %d files, %s", st.Date.Format(time.RFC3339), res.Files, size(res.Bytes))
+	a.log("snapshot of %s: %s, %s, %s", st.Date.Format(time.RFC3339), count(sumOf(res.Packages), "package"), count(res.Files, "file"), size(res.Bytes))
 	switch {
 	case dry:
 		var bytes int64
@@ -182,6 +185,14 @@ func (a *app) pushed(res *mirror.PushResult, plan *config.Plan, took time.Durati
 		a.log("changed: true; uploaded %d files, %s; reused %s; %.1f s; also tagged %s",
 			res.Uploaded, size(res.Pushed.Bytes), size(res.Reused), took.Seconds(), res.Immutable)
 	}
+}
+
+// sumOf adds up counts by prefix.
+func sumOf(counts map[string]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }
 
 // requests estimates what a push asks of a registry: two for each new blob, one

@@ -33,6 +33,7 @@ type Pushing struct {
 	// AcceptKeys are fingerprints that a key from the network may have in place of those it had.
 	AcceptKeys []string
 	Yes        bool // push whole archives of more than 10 GB
+	AllowEmpty bool // push curated archives that ask for no package
 	DryRun     bool
 	// State is the directory where it is noted what came of which input, so that
 	// a push without change is answered early; "" notes nothing.
@@ -48,6 +49,8 @@ type PushResult struct {
 	Frozen *Frozen // nil: nothing changed, and that was known before anything was read but signature files
 	Date   time.Time
 	Newer  []Newer // also where Frozen is nil
+	// Packages are how many binary packages each prefix has.
+	Packages map[string]int
 	// Files and Bytes are those of the whole snapshot, each distinct file once.
 	Files int
 	Bytes int64
@@ -164,6 +167,7 @@ func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapsh
 	var wg sync.WaitGroup
 	wg.Go(func() { res.New = newFiles(frozen.Snapshot, old) })
 	wg.Go(func() { res.Files, res.Bytes = sum(frozen.Snapshot.Table) })
+	wg.Go(func() { res.Packages = countPackages(frozen.Snapshot.Table) })
 	packed, err := artifact.Pack(frozen.Snapshot)
 	wg.Wait()
 	if err != nil {
@@ -217,6 +221,9 @@ func (p Pushing) validate() error {
 	}
 	if err := checkPlan(p.Plan, nil); err != nil {
 		return err
+	}
+	if p.Plan.AsksNothing() && p.Lock == nil && !p.AllowEmpty {
+		return fmt.Errorf("%w: nothing is asked for, so the snapshot would hold no package: name some in packages: at the top, or say --allow-empty", ErrUsage)
 	}
 	curated := slices.ContainsFunc(p.Plan.Archives, func(a config.Archive) bool { return !a.Verbatim })
 	if curated && p.Signer == nil && !p.Unsigned {

@@ -35,6 +35,7 @@ type pushedNote struct {
 	Date     time.Time
 	Files    int
 	Bytes    int64
+	Packages map[string]int
 	Blobs    int
 	Reused   int64
 	Newer    []Newer
@@ -84,7 +85,7 @@ func (p Pushing) unchanged(ctx context.Context) *PushResult {
 	if g.Wait() != nil {
 		return nil // the whole way finds out what it is
 	}
-	res := &PushResult{Files: note.Files, Bytes: note.Bytes, Date: note.Date, Newer: note.Newer}
+	res := &PushResult{Packages: note.Packages, Files: note.Files, Bytes: note.Bytes, Date: note.Date, Newer: note.Newer}
 	res.Root, res.Reference, res.Immutable, res.Blobs, res.Reused = note.Root, p.Ref, note.Tag, note.Blobs, note.Reused
 	res.Reference.Digest = note.Root
 	return res
@@ -154,7 +155,7 @@ func (p Pushing) note(res *PushResult) {
 	}
 	n := pushedNote{
 		Input: input, Releases: map[string]string{}, Root: res.Root, Tag: res.Immutable, Date: res.Date,
-		Files: res.Files, Bytes: res.Bytes, Blobs: res.Blobs, Reused: res.Reused + res.Pushed.Bytes, Newer: res.Newer,
+		Packages: res.Packages, Files: res.Files, Bytes: res.Bytes, Blobs: res.Blobs, Reused: res.Reused + res.Pushed.Bytes, Newer: res.Newer,
 	}
 	for _, fa := range res.Frozen.archives {
 		for _, s := range fa.suites {
