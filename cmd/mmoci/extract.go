@@ -51,7 +51,7 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust mirror.Tru
 		a.log("host status: none (this host is of %s, the packages are for %s; --host-status FILE names theirs)", own, q.Architecture)
 	}
 	var err error
-	if q.Host, err = a.hostStatus(x.status, h.StatusFile()); err != nil {
+	if q.Host, err = a.hostStatus(x.status, h); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -72,16 +72,16 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust mirror.Tru
 	return nil
 }
 
-// hostStatus reads what a machine has; nil for none. own is this host's file.
-func (a *app) hostStatus(name, own string) (*resolve.Host, error) {
+// hostStatus reads what a machine has; nil for none. Not named, it is that of h.
+func (a *app) hostStatus(name string, h *host.Host) (*resolve.Host, error) {
 	if name == "none" {
 		return nil, nil
 	}
-	file := name
-	if file == "" {
-		file = own
+	file, read := name, func() ([]byte, error) { return os.ReadFile(name) }
+	if name == "" {
+		file, read = h.StatusFile(), h.ReadStatus
 	}
-	data, err := os.ReadFile(file)
+	data, err := read()
 	if errors.Is(err, os.ErrNotExist) && name == "" {
 		a.log("host status: none (%s is not there)", file)
 		return nil, nil
@@ -90,14 +90,14 @@ func (a *app) hostStatus(name, own string) (*resolve.Host, error) {
 		return nil, fmt.Errorf("%w: host status: %w", mirror.ErrUsage, err)
 	}
 	a.log("host status: %s; what it has is left out", file)
-	h, err := resolve.ParseStatus(data)
+	parsed, err := resolve.ParseStatus(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: host status %s: %w", mirror.ErrUsage, file, err)
 	}
-	for _, note := range h.Notes() {
+	for _, note := range parsed.Notes() {
 		a.log("host status: %s", note)
 	}
-	return h, nil
+	return parsed, nil
 }
 
 // ownArchitecture asks dpkg for the architecture of this machine, while something else goes on.

@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
+	"path"
 	"strconv"
 	"strings"
 
@@ -87,7 +86,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	if err := h.Settled(); err != nil {
 		return err
 	}
-	status, err := a.hostStatus("", h.StatusFile())
+	status, err := a.hostStatus("", h)
 	if err != nil {
 		return err
 	}
@@ -144,7 +143,10 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selecti
 	}
 	dir, own := q.dir, q.dir == ""
 	if own {
-		dir = filepath.Join(h.Path(debsDir), chosen.ID().Hex()[:12])
+		var err error
+		if dir, err = h.MakeDir(path.Join(debsDir, chosen.ID().Hex()[:12])); err != nil {
+			return err
+		}
 	}
 	got, err := chosen.Fetch(ctx, dir)
 	a.bar.end() // the rest of the screen is dpkg's
@@ -167,7 +169,7 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selecti
 }
 
 // clearDebs removes what was fetched for dpkg; the lock says that nobody else is in there.
-func clearDebs(h *host.Host) error { return os.RemoveAll(h.Path(debsDir)) }
+func clearDebs(h *host.Host) error { return h.RemoveDir(debsDir) }
 
 // batches are the calls of dpkg with the files they take.
 func batches(chosen *mirror.Selection, got *mirror.Extracted) [][]host.File {

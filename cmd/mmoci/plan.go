@@ -60,6 +60,9 @@ func (p *planFlags) plan() (*config.Plan, error) {
 		if file = config.Find(); file == "" {
 			return nil, nil
 		}
+		if err := ownConfig(os.Geteuid(), file); err != nil {
+			return nil, err
+		}
 	}
 	return config.Load(file)
 }

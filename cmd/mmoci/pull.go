@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -142,7 +143,9 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 		return nil, trust, opened.err
 	}
 	sealed := opened.Sealed
-	trust.Memory = a.memory()
+	if trust.Memory, err = a.memory(); err != nil {
+		return nil, trust, err
+	}
 	if a.bar != nil {
 		sealed.Blobs = artifact.Watched(sealed.Blobs, a.bar.event)
 	}
@@ -158,14 +161,18 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 	return s, trust, nil
 }
 
-// memory is where the statements seen are remembered; nil where there is no place for it.
-func (a *app) memory() *mirror.Memory {
+// memory is where the statements seen are remembered; nil where there is no
+// place for it. One that others can write is an error: what was seen would be their word.
+func (a *app) memory() (*mirror.Memory, error) {
 	dir, err := memoryDir("statements")
+	if errors.Is(err, errOthers) {
+		return nil, err
+	}
 	if err != nil {
 		a.detail("statements seen are not remembered: %s", err)
-		return nil
+		return nil, nil
 	}
-	return &mirror.Memory{Dir: dir, Log: a.detail}
+	return &mirror.Memory{Dir: dir, Log: a.detail}, nil
 }
 
 func believed(s *snapshot.Snapshot) string {

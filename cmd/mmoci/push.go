@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -85,7 +86,9 @@ func (a *app) push() *cobra.Command {
 		if q.Signer, err = a.signer(plan, ""); err != nil {
 			return err
 		}
-		if q.State, err = memoryDir("pushed"); err != nil {
+		if q.State, err = memoryDir("pushed"); errors.Is(err, errOthers) {
+			return err
+		} else if err != nil {
 			a.detail("that nothing changed will not be noticed early: %s", err)
 		}
 		bar := a.progress()

@@ -25,7 +25,7 @@ func stateDir(flag string, plan *config.Plan) (string, error) {
 	if flag == "" {
 		var err error
 		if flag, err = userState(serverState); err != nil {
-			return "", fmt.Errorf("%w (--state DIR)", err)
+			return "", fmt.Errorf("%w (or --state DIR)", err)
 		}
 	}
 	if err := os.MkdirAll(flag, 0o755); err != nil {
@@ -44,13 +44,18 @@ func memoryDir(name string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("state directory: %w", err)
 	}
-	return dir, nil
+	// Once more, now that all of it is there: its names may have been others' until now.
+	if base := os.Getenv("XDG_STATE_HOME"); base != "" {
+		err = ownState(os.Geteuid(), filepath.Clean(base), dir)
+	}
+	return dir, err
 }
 
 // userState is below XDG_STATE_HOME, root's, or below the user's home.
 func userState(root string) (string, error) {
 	if x := os.Getenv("XDG_STATE_HOME"); x != "" {
-		return filepath.Join(x, "mmoci"), nil
+		dir := filepath.Join(x, "mmoci")
+		return dir, ownState(os.Geteuid(), filepath.Clean(x), dir)
 	}
 	if os.Getuid() == 0 {
 		return root, nil

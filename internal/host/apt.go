@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path"
 	"strings"
 
@@ -83,11 +82,15 @@ func direct(mirror string) ([]byte, error) {
 
 // otherSources are all source lists of apt's but ours.
 func (h *Host) otherSources(ours map[string][]byte) ([]string, error) {
+	t, err := h.files()
+	if err != nil {
+		return nil, err
+	}
 	var out []string
-	if _, err := os.Stat(h.Path("etc/apt/sources.list")); err == nil {
+	if _, err := t.Lstat("etc/apt/sources.list"); err == nil {
 		out = append(out, "etc/apt/sources.list")
 	}
-	entries, err := os.ReadDir(h.Path(sourcesDir))
+	entries, err := readDir(t, sourcesDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

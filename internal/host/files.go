@@ -7,8 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 )
@@ -40,7 +41,11 @@ var ErrForeign = errors.New("refused")
 
 func (h *Host) readManifest() (*manifest, error) {
 	m := &manifest{files: map[string]string{}}
-	data, err := os.ReadFile(h.Path(manifestFile))
+	t, err := h.files()
+	if err != nil {
+		return nil, err
+	}
+	data, err := t.ReadFile(manifestFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
@@ -94,20 +99,24 @@ func sum(data []byte) string {
 
 // replace writes a file aside and gives it its name: apt sees the old bytes or the new ones.
 func (h *Host) replace(name string, data []byte) error {
-	full := h.Path(name)
-	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+	t, err := h.files()
+	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(full), ".mmoci-tmp-*") // apt ignores names with a first dot
+	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	aside := path.Join(path.Dir(name), fmt.Sprintf(".mmoci-tmp-%016x", rand.Uint64())) // apt ignores names with a first dot
+	f, err := t.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), full)
+		err = t.Rename(aside, name)
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		err = errors.Join(err, t.Remove(aside))
 	}
 	return err
 }
@@ -123,9 +132,13 @@ func (h *Host) Put(files map[string][]byte, aside []string) (changed []string, e
 	if err != nil {
 		return nil, err
 	}
+	t, err := h.files()
+	if err != nil {
+		return nil, err
+	}
 	now := &manifest{files: map[string]string{}, moved: slices.Clone(old.moved)}
 	for _, name := range aside {
-		if _, err := os.Lstat(h.Path(name) + disabledEnding); err == nil {
+		if _, err := t.Lstat(name + disabledEnding); err == nil {
 			return nil, fmt.Errorf("%w: %s is there, and so is %s of an earlier run", ErrForeign, h.Path(name), h.Path(name)+disabledEnding)
 		}
 		if !slices.Contains(now.moved, name) {
@@ -134,7 +147,7 @@ func (h *Host) Put(files map[string][]byte, aside []string) (changed []string, e
 	}
 	for name, data := range files {
 		now.files[name] = sum(data)
-		there, err := os.ReadFile(h.Path(name))
+		there, err := t.ReadFile(name)
 		if _, ours := old.files[name]; err == nil && !ours && !bytes.Equal(there, data) {
 			return nil, fmt.Errorf("%w: %s is there and not of mmoci's making; move it away", ErrForeign, h.Path(name))
 		}
@@ -155,8 +168,12 @@ func (h *Host) Put(files map[string][]byte, aside []string) (changed []string, e
 }
 
 func (h *Host) apply(files map[string][]byte, aside []string, old, now *manifest) (changed []string, err error) {
+	t, err := h.files()
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range sorted(files) {
-		if there, err := os.ReadFile(h.Path(name)); err == nil && bytes.Equal(there, files[name]) {
+		if there, err := t.ReadFile(name); err == nil && bytes.Equal(there, files[name]) {
 			continue
 		}
 		if err := h.replace(name, files[name]); err != nil {
@@ -165,7 +182,7 @@ func (h *Host) apply(files map[string][]byte, aside []string, old, now *manifest
 		changed = append(changed, name)
 	}
 	for _, name := range aside {
-		if err := os.Rename(h.Path(name), h.Path(name)+disabledEnding); err != nil {
+		if err := t.Rename(name, name+disabledEnding); err != nil {
 			return changed, err
 		}
 		changed = append(changed, name)
@@ -174,7 +191,7 @@ func (h *Host) apply(files map[string][]byte, aside []string, old, now *manifest
 		if _, stays := now.files[name]; stays {
 			continue
 		}
-		if err := os.Remove(h.Path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := t.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return changed, err
 		}
 		changed = append(changed, name)
@@ -189,8 +206,12 @@ func (h *Host) Undo() (changed, kept []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	t, err := h.files()
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, name := range sorted(m.files) {
-		data, err := os.ReadFile(h.Path(name))
+		data, err := t.ReadFile(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
@@ -200,26 +221,26 @@ func (h *Host) Undo() (changed, kept []string, err error) {
 			kept = append(kept, name)
 			continue
 		}
-		if err := os.Remove(h.Path(name)); err != nil {
+		if err := t.Remove(name); err != nil {
 			return changed, kept, err
 		}
 		changed = append(changed, name)
 	}
 	for _, name := range m.moved {
-		from := h.Path(name) + disabledEnding
-		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+		from := name + disabledEnding
+		if _, err := t.Lstat(from); errors.Is(err, fs.ErrNotExist) {
 			continue // never moved by a run that was killed, or brought back by somebody
 		}
-		if _, err := os.Lstat(h.Path(name)); err == nil {
+		if _, err := t.Lstat(name); err == nil {
 			kept = append(kept, name+disabledEnding) // somebody made a new one
 			continue
 		}
-		if err := os.Rename(from, h.Path(name)); err != nil {
+		if err := t.Rename(from, name); err != nil {
 			return changed, kept, err
 		}
 		changed = append(changed, name)
 	}
-	if err := os.Remove(h.Path(manifestFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := t.Remove(manifestFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return changed, kept, err
 	}
 	return changed, kept, nil

@@ -29,9 +29,12 @@ type Host struct {
 	Root string    // directory, absolute; "" is "/"
 	Out  io.Writer // what dpkg and maintainer scripts say; nil: nowhere
 	UID  int       // who asks (os.Geteuid)
+
+	opened *os.Root // Root, once it was needed
 }
 
-// Path is a file of the host, named without its first slash.
+// Path is a file of the host, named without its first slash, for messages and
+// for other programs; what this package reads and writes goes by files.
 func (h *Host) Path(name string) string {
 	if h.Root == "" {
 		return "/" + name
@@ -40,7 +43,9 @@ func (h *Host) Path(name string) string {
 }
 
 // StatusFile is where dpkg keeps what is installed (dpkg(1), FILES).
-func (h *Host) StatusFile() string { return h.Path("var/lib/dpkg/status") }
+func (h *Host) StatusFile() string { return h.Path(statusFile) }
+
+const statusFile = "var/lib/dpkg/status"
 
 // Writable refuses a change that cannot succeed, before anything is fetched for it.
 func (h *Host) Writable() error {
@@ -57,10 +62,13 @@ func (h *Host) Writable() error {
 // status (/var/lib/dpkg/lock-frontend), so that nothing changes between
 // resolving and dpkg's last call. ErrBusy if another has it.
 func (h *Host) Lock() (unlock func(), err error) {
-	name := h.Path("var/lib/dpkg/lock-frontend")
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
+	t, err := h.files()
+	if err != nil {
+		return nil, err
+	}
+	f, err := t.OpenFile("var/lib/dpkg/lock-frontend", os.O_RDWR|os.O_CREATE, 0o640)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s has none (no directory %s)", ErrDpkg, h.Path(""), filepath.Dir(name))
+		return nil, fmt.Errorf("%w: %s has none (no directory %s)", ErrDpkg, h.Path(""), filepath.Dir(h.StatusFile()))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dpkg's lock: %w", err)
@@ -70,7 +78,7 @@ func (h *Host) Lock() (unlock func(), err error) {
 		return nil, err
 	}
 	// A dpkg whose caller was killed works on, with this lock alone.
-	inner, err := os.OpenFile(h.Path("var/lib/dpkg/lock"), os.O_RDWR|os.O_CREATE, 0o640)
+	inner, err := t.OpenFile("var/lib/dpkg/lock", os.O_RDWR|os.O_CREATE, 0o640)
 	if err == nil {
 		err = take(inner)
 		inner.Close() // and with it the lock, which dpkg takes by itself

@@ -48,7 +48,7 @@ func (h *Host) status() (map[string]state, error) {
 
 // eachPackage shows each stanza of dpkg's status with the third word of its Status field.
 func (h *Host) eachPackage(visit func(s deb.Stanza, word string)) error {
-	data, err := os.ReadFile(h.StatusFile())
+	data, err := h.ReadStatus()
 	if err != nil {
 		return fmt.Errorf("dpkg status: %w", err)
 	}
@@ -82,7 +82,11 @@ func (h *Host) Settle(ctx context.Context) error {
 // Settled refuses a host whose dpkg was interrupted in the middle of writing:
 // its status is not what is true (dpkg's journal, /var/lib/dpkg/updates).
 func (h *Host) Settled() error {
-	entries, err := os.ReadDir(h.Path("var/lib/dpkg/updates"))
+	t, err := h.files()
+	if err != nil {
+		return err
+	}
+	entries, err := readDir(t, "var/lib/dpkg/updates")
 	if os.IsNotExist(err) {
 		return nil
 	}

@@ -40,6 +40,38 @@ read_only_layout() {
 }
 check "read-only layout, push" read_only_layout
 
+# --- root, where somebody else has left a configuration
+
+install -d -o 65534 theirs
+printf 'ref: oci:../x:x\nsign: {command: [touch, ran]}\ntrust: [%s]\narchives:\n- {prefix: own, mode: curated, debs: .}\n' "$sitekey" >theirs/mmoci.yaml
+chown 65534 theirs/mmoci.yaml
+not_theirs() {
+	refused 2 "belongs to user 65534, and this runs as user 0" sh -c 'cd theirs && "$0" push --date 2026-01-01' "$mmoci"
+	refused 2 "belongs to user 65534, and this runs as user 0" sh -c 'cd theirs && "$0" verify "$1"' "$mmoci" "$ref"
+	chown 0 theirs/mmoci.yaml
+	refused 2 ". belongs to user 65534" sh -c 'cd theirs && "$0" verify "$1"' "$mmoci" "$ref"
+	not ls theirs/ran
+	(cd theirs && "$mmoci" verify -f mmoci.yaml "$ref")
+	install -d -o 65534 theirs/state
+	refused 2 "theirs/state belongs to user 65534" env XDG_STATE_HOME="$work/theirs/state" "$mmoci" verify --keyring "$sitekey" "$ref"
+	same "of root's in there" "" "$(find theirs/state -mindepth 1)"
+}
+check "a mmoci.yaml, or a state directory, of another user is not root's" not_theirs
+
+# --root DIR with links that lead out of it: what they lead to stays as it is.
+out_of_root() {
+	mkdir -p jail outside/mmoci && echo x >outside/mmoci/kept
+	ln -s "$work/outside" jail/etc
+	refused 1 "" "$mmoci" host sources "$ref" --keyring "$sitekey" --root jail
+	rm jail/etc && mkdir -p jail/var jail/etc
+	cp -r "$shared/base/var/lib" jail/var/
+	ln -s "$work/outside" jail/var/cache
+	refused 1 "" "$mmoci" install --ref "$ref" --keyring "$sitekey" --root jail docker.io
+	same "outside" outside/mmoci/kept "$(find outside -type f)"
+}
+base_root
+check "--root: no link leads out of it" out_of_root
+
 # --- a full disk
 
 mkdir small

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"example.org/mmoci/internal/mirror"
+)
+
+// errOthers marks a file or directory that is taken without having been named,
+// and that somebody else can write. A configuration decides which keys are
+// trusted and which commands run, a state directory what is believed of earlier
+// runs; whoever can put one where we happen to stand decides for us. Git calls
+// this safe.directory.
+var errOthers = fmt.Errorf("%w: refused", mirror.ErrUsage)
+
+// ownedBy refuses a file or directory that others than uid or root own or may write.
+func ownedBy(uid int, name string) error {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	switch {
+	case ok && int(st.Uid) != uid && st.Uid != 0:
+		return fmt.Errorf("%w: %s belongs to user %d, and this runs as user %d", errOthers, name, st.Uid, uid)
+	case fi.Mode().Perm()&0o002 != 0:
+		return fmt.Errorf("%w: anybody can write %s", errOthers, name)
+	}
+	return nil
+}
+
+// ownConfig refuses the configuration of the working directory where others
+// put it there, or may.
+func ownConfig(uid int, file string) error {
+	if filepath.IsAbs(file) { // that of /etc
+		return nil
+	}
+	for _, name := range []string{".", file} {
+		if err := ownedBy(uid, name); err != nil {
+			return fmt.Errorf("%w: the mmoci.yaml of this directory is not taken without being named; -f %s takes it, if you know whose it is", err, file)
+		}
+	}
+	return nil
+}
+
+// ownState refuses a state directory dir, in base, which the environment names,
+// where others own or may write base or what is there of it below.
+func ownState(uid int, base, dir string) error {
+	for ; ; dir = filepath.Dir(dir) {
+		if err := ownedBy(uid, dir); errors.Is(err, errOthers) {
+			return fmt.Errorf("%w: unset XDG_STATE_HOME, or let it name a directory of your own", err)
+		}
+		if dir == base || dir == filepath.Dir(dir) {
+			return nil // what is not there yet, or cannot be looked at, is for whoever makes it
+		}
+	}
+}
