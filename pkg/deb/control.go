@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strings"
 )
 
@@ -26,7 +25,7 @@ var (
 
 // readControlFirst reads a tar up to the first control file and no further.
 func readControlFirst(r io.Reader) (Stanza, error) {
-	text, err := nextControl(tar.NewReader(r))
+	text, err := nextControl(&controlReader{r: r})
 	if err != nil {
 		return nil, err
 	}
@@ -36,12 +35,12 @@ func readControlFirst(r io.Reader) (Stanza, error) {
 // readControlAll reads a tar to its end, and what is behind its end so that a
 // checksum there is verified; it must have exactly one control file.
 func readControlAll(r io.Reader) (Stanza, error) {
-	tr := tar.NewReader(r)
-	text, err := nextControl(tr)
+	t := &controlReader{r: r}
+	text, err := nextControl(t)
 	if err != nil {
 		return nil, err
 	}
-	switch _, err := nextControl(tr); {
+	switch _, err := nextControl(t); {
 	case err == nil:
 		return nil, errTwoControls
 	case err != errNoControl:
@@ -53,34 +52,22 @@ func readControlAll(r io.Reader) (Stanza, error) {
 	return parseControl(text)
 }
 
-// nextControl goes to the next entry that is the control file, however its
-// name is spelled, and reads it; errNoControl at the end of the tar.
-func nextControl(tr *tar.Reader) ([]byte, error) {
+// nextControl goes to the next file that is the control file, and reads it;
+// errNoControl at the end of the tar.
+func nextControl(t *controlReader) ([]byte, error) {
 	for {
-		h, err := tr.Next()
-		if err == io.EOF {
+		name, size, err := t.next()
+		switch {
+		case err == io.EOF:
 			return nil, errNoControl
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
-		}
-		if path.Clean("/"+h.Name) != "/control" {
+		case name != "control":
 			continue
-		}
-		if h.Name != "control" && h.Name != "./control" {
-			return nil, fmt.Errorf("control file named %q", h.Name)
-		}
-		if h.Typeflag != tar.TypeReg || isSparse(h) {
-			return nil, errors.New("control is not a regular file")
-		}
-		text, err := io.ReadAll(io.LimitReader(tr, MaxControl+1))
-		if err != nil {
-			return nil, err
-		}
-		if len(text) > MaxControl {
+		case size > MaxControl:
 			return nil, errControlLong
 		}
-		return text, nil
+		return io.ReadAll(t)
 	}
 }
 

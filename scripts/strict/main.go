@@ -5,11 +5,13 @@
 //	strict deb FILE..                   each file a .deb
 //	strict inrelease KEYRING FILE..     each file a clear-signed Release
 //
-// Each gets a line: "taken" or "refused", the input, and what was wrong with it.
+// Each gets a line, its fields separated by tabs: "taken" or "refused", the input, and the SHA256 of
+// the .deb's control file, or what is wrong.
 package main
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"fmt"
 	"os"
 
@@ -38,8 +40,11 @@ func run(args []string) error {
 			if err != nil {
 				return err
 			}
-			_, err = deb.ReadDeb(f)
+			d, err := deb.ReadDeb(f)
 			f.Close()
+			if err == nil {
+				name += fmt.Sprintf("\t%x", sha256.Sum256(d.Control))
+			}
 			say(name, err)
 		}
 		return nil
