@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ type lockFlags struct {
 	file, date    string
 	held          string
 	check, update bool
+	json          bool
 	add, accept   []string
 }
 
@@ -31,7 +33,8 @@ func (a *app) lock() *cobra.Command {
 		Use:   "lock",
 		Short: "Resolve the selection to exact versions and digests; check, update or extend a lock",
 		Long: `Without a flag the selection is resolved and the lock written to stdout, or to the file that -o names.
---check, --update and --add work on a lock that is there: mmoci.lock beside the configuration, or what -o names.`,
+--check, --update and --add work on a lock that is there: what -o or the configuration's lock: names, else mmoci.lock beside the configuration.
+--check ends with 10 if lock and configuration differ, 11 if the upstreams lack something of the lock, 12 if both.`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
@@ -39,7 +42,8 @@ func (a *app) lock() *cobra.Command {
 	o.archiveFlags.flags(f)
 	f.StringVarP(&o.file, "output", "o", "", "the `LOCK` file")
 	f.StringVar(&o.date, "date", "", "date input, as of push")
-	f.BoolVar(&o.check, "check", false, "tell what of the lock the upstreams still have, without downloading packages; exit code 1 if not all")
+	f.BoolVar(&o.check, "check", false, "compare the lock with the configuration, and tell what of it the upstreams still have, without downloading packages; exit code 10, 11 or 12 if it does not hold")
+	f.BoolVar(&o.json, "json", false, "with --check: print the result as JSON")
 	f.BoolVar(&o.update, "update", false, "resolve anew, print what changes, write it")
 	f.StringArrayVar(&o.add, "add", nil, "add the package `QUERY` and what it needs to the lock, keeping its versions (repeatable)")
 	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds the lock's day, for --add (default: ref: of the configuration, if it does)")
@@ -48,6 +52,10 @@ func (a *app) lock() *cobra.Command {
 		if o.check && (o.update || len(o.add) > 0) || o.update && len(o.add) > 0 {
 			return fmt.Errorf("%w: --check, --update and --add are one at a time", mirror.ErrUsage)
 		}
+		if o.json && !o.check {
+			return fmt.Errorf("%w: --json is for --check", mirror.ErrUsage)
+		}
+		a.events = o.json
 		plan, err := o.archiveFlags.plan(cmd, &o.planFlags)
 		if err != nil {
 			return err
@@ -78,12 +86,33 @@ func (a *app) lock() *cobra.Command {
 // existing reads the lock that is to be checked or changed.
 func (o *lockFlags) existing(plan *config.Plan) (*config.Lock, error) {
 	if o.file == "" {
-		o.file = filepath.Join(filepath.Dir(plan.File), "mmoci.lock")
+		o.file = cmp.Or(plan.Lock, lockBeside(plan))
 	}
 	return readLock(o.file)
 }
 
-// checkLock prints what is missing; that something is, is exit code 1.
+// lockBeside is where the lock of a configuration lies if nothing else is said.
+func lockBeside(plan *config.Plan) string {
+	return filepath.Join(filepath.Dir(plan.File), "mmoci.lock")
+}
+
+// What a lock that was checked can lack, as exit codes.
+const (
+	exitLockDiffers = 10 // lock and configuration differ
+	exitLockMissing = 11 // upstream lacks something of it
+	exitLockBoth    = 12
+)
+
+// lockError is a lock that does not hold.
+type lockError struct {
+	text string
+	code int
+}
+
+func (e *lockError) Error() string { return e.text }
+
+// checkLock prints how the lock differs from the configuration, what upstream
+// lacks of it, and what another archive has newer, which is no fault of the lock.
 func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) (err error) {
 	if q.Lock, err = o.existing(q.Plan); err != nil {
 		return err
@@ -92,17 +121,39 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) (er
 	if err != nil {
 		return err
 	}
-	for _, m := range res.Missing {
-		fmt.Fprintln(a.stdout, "missing:", m)
+	if o.json {
+		if err := a.printJSON(res); err != nil {
+			return err
+		}
+	} else {
+		for _, d := range res.Differs {
+			fmt.Fprintln(a.stdout, "differs:", d)
+		}
+		for _, m := range res.Missing {
+			fmt.Fprintln(a.stdout, "missing:", m)
+		}
+		for _, n := range res.Newer {
+			fmt.Fprintln(a.stdout, "newer:", n.Say(q.Plan.CommonList))
+		}
+		fmt.Fprintf(a.stdout, "wanted %d, available %d\n", res.Wanted, res.Available)
 	}
-	for _, n := range res.Newer {
-		fmt.Fprintln(a.stdout, "newer:", n.Say(q.Plan.CommonList))
+	e := &lockError{}
+	if n := len(res.Differs); n > 0 {
+		e.code = exitLockDiffers
+		e.text = fmt.Sprintf("%s and the configuration differ in %s (mmoci lock --update takes the configuration's)", o.file, count(n, "point"))
 	}
-	fmt.Fprintf(a.stdout, "wanted %d, available %d\n", res.Wanted, res.Available)
-	if len(res.Missing) > 0 {
-		return fmt.Errorf("%d of %d are not available any more (mmoci lock --update proposes what is)", len(res.Missing), res.Wanted)
+	if n := len(res.Missing); n > 0 {
+		if e.code == 0 {
+			e.code = exitLockMissing
+		} else {
+			e.code, e.text = exitLockBoth, e.text+"; "
+		}
+		e.text += fmt.Sprintf("%d of %d are not available any more (mmoci lock --update proposes what is)", n, res.Wanted)
 	}
-	return nil
+	if e.code == 0 {
+		return nil
+	}
+	return e
 }
 
 // holding opens the snapshot that may hold what a lock names. The configured
@@ -155,6 +206,9 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) er
 	}
 	if len(changes) == 0 {
 		a.log("%s: nothing newer", o.file)
+	}
+	if len(o.add) > 0 {
+		a.log("%s: name what was added in packages: of the configuration, too: --check and --update go by it", o.file)
 	}
 	st, err := os.Stat(o.file)
 	if err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -35,8 +37,8 @@ func (a *app) push() *cobra.Command {
 	p.flags(f)
 	af.flags(f)
 	f.StringVar(&o.date, "date", "", "date input: RFC 3339, or auto (default: the newest Date of the upstreams)")
-	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE`")
-	f.BoolVar(&o.locked, "locked", false, "refuse to push anything but the lock")
+	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE` (default: lock: of the configuration)")
+	f.BoolVar(&o.locked, "locked", false, "push exactly the lock: that of --lock, else mmoci.lock beside the configuration")
 	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds what the lock names and upstream has lost (default: the one that is replaced)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "stop before anything is written")
 	f.BoolVar(&o.plan, "plan", false, "the same, and print each file that would be downloaded and uploaded")
@@ -73,7 +75,7 @@ func (a *app) push() *cobra.Command {
 		if q.Date, q.DateAuto, err = parseDate(o.date); err != nil {
 			return err
 		}
-		if q.Lock, err = readLock(o.lock); err != nil {
+		if err := a.obey(&q, o.lock); err != nil {
 			return err
 		}
 		if o.held != "" {
@@ -116,6 +118,24 @@ func (a *app) push() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// obey takes the lock that a push goes by: the one that --lock names, else the
+// configuration's, else with --locked the one beside the configuration.
+func (a *app) obey(q *mirror.Pushing, named string) (err error) {
+	beside := lockBeside(q.Plan)
+	switch _, missing := os.Stat(beside); {
+	case named != "":
+		q.Lock, err = readLock(named)
+	case q.Plan.Lock != "":
+		q.Locked = true
+		q.Lock, err = readLock(q.Plan.Lock)
+	case q.Locked:
+		q.Lock, err = readLock(beside)
+	case missing == nil && q.Plan.File != "":
+		a.log("%s is not obeyed, today's versions are taken: --locked pushes what it says, lock: %s in the configuration does so each time", beside, filepath.Base(beside))
+	}
+	return err
 }
 
 // maxNotes is how many remarks on a selection are said without -v.

@@ -77,9 +77,12 @@ func exitCode(ctx context.Context, err error) int {
 		}
 		return false
 	}
+	var lock *lockError
 	switch {
 	case ctx.Err() != nil && is(context.Canceled):
 		return exitInterrupted
+	case errors.As(err, &lock):
+		return lock.code
 	case is(mirror.ErrIntegrity):
 		return exitIntegrity
 	case is(errFlags, mirror.ErrUsage, config.ErrUsage, artifact.ErrReference, resolve.ErrQuery):

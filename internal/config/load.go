@@ -76,6 +76,7 @@ func (l *loader) top(n node) error {
 	p := l.plan
 	return n.mapping(fields{
 		"ref":           setText(&p.Ref),
+		"lock":          l.setFile(&p.Lock),
 		"sign":          l.sign,
 		"trust":         l.setFiles(&p.Trust),
 		"archives":      l.archives,

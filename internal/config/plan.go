@@ -25,6 +25,7 @@ type Plan struct {
 	Ref   string // reference, as written
 	Sign  *Sign  // nil: unsigned
 	Trust []string
+	Lock  string // file that every push obeys; "": none
 	// Packages are asked for over all archives, as apt would choose among them;
 	// an archive's own list is asked of that archive alone.
 	Packages []Query

@@ -38,7 +38,10 @@ func chooseLocked(ctx context.Context, f Freezing, fas []*frozenArchive, req res
 	if err := vanished(f, all, fas, m); err != nil {
 		return nil, err
 	}
-	only := onlyLocked(indices, fas, wanted, m)
+	only := onlyLocked(indices, fas, func(prefix string, p archive.PackageFile) bool {
+		_, ok := wanted[lockKey(prefix, p.Name, p.Version, p.Architecture, m.sha256(p))]
+		return ok
+	})
 	u, err := resolve.NewUniverse(only)
 	if err != nil {
 		return nil, err
@@ -60,7 +63,7 @@ func chooseLocked(ctx context.Context, f Freezing, fas []*frozenArchive, req res
 }
 
 // onlyLocked narrows the curated archives to the lock's packages. Verbatim ones are here whole.
-func onlyLocked(indices []resolve.Index, fas []*frozenArchive, wanted map[string]string, m *sums) []resolve.Index {
+func onlyLocked(indices []resolve.Index, fas []*frozenArchive, locked func(prefix string, p archive.PackageFile) bool) []resolve.Index {
 	verbatim := map[string]bool{}
 	for _, fa := range fas {
 		verbatim[fa.Prefix] = fa.Verbatim
@@ -71,10 +74,7 @@ func onlyLocked(indices []resolve.Index, fas []*frozenArchive, wanted map[string
 		if verbatim[prefix] {
 			continue
 		}
-		out[i].Keep = func(p archive.PackageFile) bool {
-			_, ok := wanted[lockKey(prefix, p.Name, p.Version, p.Architecture, m.sha256(p))]
-			return ok
-		}
+		out[i].Keep = func(p archive.PackageFile) bool { return locked(prefix, p) }
 	}
 	return out
 }
