@@ -23,12 +23,13 @@ func (a *app) pull() *cobra.Command {
 		Use:   "pull [REF] {-o DIR | --extract PKG[=VERSION][,PKG..]}",
 		Short: "Fetch the apt tree of a snapshot, or exactly the .debs that a package needs",
 		Long: `With -o DIR alone: every file of the snapshot as an apt tree (DIR/PREFIX/dists, DIR/PREFIX/pool), proved through the chain;
-apt reads it as it is (URIs: file:/DIR/PREFIX).
+apt reads it as it is (URIs: file:/DIR/PREFIX), or any web server serves it. DIR may hold the tree of an earlier pull: it becomes
+the new one suite by suite, what the new one lacks stays until the next pull, and what changes never looks older than it was.
 
 With --extract: the named packages and what they need that the host does not have, for dpkg. One line is printed per call of
 "dpkg -i", in an order in which they work; a dependency loop shares a line. What the host has is told by its dpkg status.
 
-A rerun resumes: what is there and verifies stays. A directory that holds anything else is refused.`,
+A rerun resumes: what is there and verifies stays. A directory that holds anything else is refused, and nothing in it changed.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
@@ -74,6 +75,9 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 			return a.printJSON(pullJSON{Snapshot: s.Root.String(), Directory: x.dir, Files: res.Files, Bytes: res.Bytes, ReusedBytes: res.Reused})
 		}
 		a.log("%d files, %s (%s were there) in %s, %.1f s", res.Files, size(res.Bytes), size(res.Reused), x.dir, time.Since(start).Seconds())
+		if res.Replaced+res.Left+res.Removed > 0 {
+			a.log("of the tree that was there %d files were replaced, %d that this snapshot lacks stay until the next pull, %d that the last pull left were removed", res.Replaced, res.Left, res.Removed)
+		}
 		fmt.Fprintln(a.stdout, x.dir)
 		return nil
 	}

@@ -92,7 +92,7 @@ func (s *Selection) Groups() [][]*resolve.Package { return resolve.Order(s.pkgs)
 
 // Fetch is the second half of [Extract], into a directory of choice.
 func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
-	out, err := openDir(dir, s.files)
+	out, err := openDir(ctx, dir, s.files)
 	if err != nil {
 		return nil, err
 	}

@@ -310,19 +310,19 @@ func TestExtractRefuses(t *testing.T) {
 func TestExtractNoRoom(t *testing.T) {
 	t.Parallel()
 	huge := map[string]snapshot.Blob{"a.deb": {Digest: snapshot.Sum([]byte("a")), Size: 1 << 60}}
-	if _, err := openDir(t.TempDir(), huge); !errors.Is(err, unix.ENOSPC) {
+	if _, err := openDir(t.Context(), t.TempDir(), huge); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("got %v, want %v", err, unix.ENOSPC)
 	}
 	dir := t.TempDir()
-	one, err := openDir(dir, nil)
+	one, err := openDir(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDir(dir, nil); !errors.Is(err, ErrRefused) {
+	if _, err := openDir(t.Context(), dir, nil); !errors.Is(err, ErrRefused) {
 		t.Errorf("second run: %v", err)
 	}
 	one.close()
-	two, err := openDir(dir, nil)
+	two, err := openDir(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestExtractNoRoom(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDir(file, nil); err == nil {
+	if _, err := openDir(t.Context(), file, nil); err == nil {
 		t.Error("a file was taken for a directory")
 	}
 }

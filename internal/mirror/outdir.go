@@ -1,10 +1,9 @@
 package mirror
 
 import (
-	"crypto/sha256"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -26,36 +26,61 @@ const tempMark = ".mmoci-tmp-"
 // partOf is the temporary name of a file while it is being written.
 func partOf(name string) string { return path.Join(path.Dir(name), tempMark+path.Base(name)) }
 
-// outDir is an output directory under construction. A final name appears only
-// after its bytes were verified; what was there and is not ours is refused.
+// outDir is an output directory under construction: of loose files, or of an
+// apt tree. A final name appears only after its bytes were verified and synced;
+// what was there and is not ours is refused.
 type outDir struct {
 	dir    string
 	lock   *os.File // the directory, locked against a second run
+	disk   *durable.Syncer
+	mark   durable.Mark // taken before anything was written
 	root   *os.Root
 	want   map[string]snapshot.Blob // by path, slash-separated
-	have   map[string]bool
-	parts  map[string]int64 // bytes that a run which ended early left of a file, unverified
+	tree   *aptTree                 // nil: loose files, nothing is replaced
+	have   map[string]bool          // files, and by-hash names, that are there with the right bytes
+	parts  map[string]int64         // bytes that a run which ended early left of a file, unverified
 	total  int64
 	reused int64
 	events func(artifact.Event) // nil: nobody wants to know
 
+	// Of a tree that was there, all empty otherwise.
+	vouched  []recorded          // what of it an earlier pull wrote
+	standing map[string]standing // those of vouched that are not as this snapshot has them
+	aged     []string            // right, but with a time that earlier versions made of their digest
+	spare    []string            // directories that this snapshot has no file in, parents first
+	removed  int
+
 	mu      sync.Mutex
 	made    []string // directories of this run, parents first
-	pending [][2]string
+	pending []string // verified, with a temporary name until the next commit
+	held    []string // the same until publish
 	timer   *time.Timer
-	failed  error // of a commit on the timer
+	failed  error // of a commit: the run is over
 	written []string
 }
 
 // openDir opens or makes dir for exactly the files of want. Anything else in
 // there is an error and stays untouched. Errors that can be known before
 // anything is fetched are found here: a foreign file, no permission, no room.
-func openDir(dir string, want map[string]snapshot.Blob) (_ *outDir, err error) {
-	o := &outDir{dir: dir, want: want, have: map[string]bool{}, parts: map[string]int64{}}
-	for _, b := range want {
+func openDir(ctx context.Context, dir string, want map[string]snapshot.Blob) (*outDir, error) {
+	return prepare(ctx, &outDir{dir: dir, want: want})
+}
+
+// openTree is openDir for an apt tree, which may take the place of another one
+// that was pulled into the same directory.
+func openTree(ctx context.Context, dir string, tree *aptTree) (*outDir, error) {
+	return prepare(ctx, &outDir{dir: dir, want: tree.want, tree: tree})
+}
+
+func prepare(ctx context.Context, o *outDir) (_ *outDir, err error) {
+	o.have, o.parts, o.standing = map[string]bool{}, map[string]int64{}, map[string]standing{}
+	for name, b := range o.want {
+		if strings.HasPrefix(path.Base(name), tempMark) {
+			return nil, fmt.Errorf("%w: %s: the names that begin with %s are those of files under way", ErrIntegrity, name, tempMark)
+		}
 		o.total += b.Size
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("output directory: %w", err)
 	}
 	defer func() {
@@ -66,7 +91,7 @@ func openDir(dir string, want map[string]snapshot.Blob) (_ *outDir, err error) {
 	if err := o.open(); err != nil {
 		return nil, fmt.Errorf("output directory: %w", err)
 	}
-	if err := o.survey(); err != nil {
+	if err := o.survey(ctx); err != nil {
 		return nil, err
 	}
 	return o, o.room()
@@ -81,6 +106,10 @@ func (o *outDir) open() (err error) {
 	if o.lock, err = os.Open(o.dir); err != nil {
 		return err
 	}
+	if o.disk, err = durable.Open(o.dir, nil); err != nil {
+		return err
+	}
+	o.mark = o.disk.Mark()
 	// A killed run may be dying still, and a program that is being started holds
 	// a copy of every descriptor until it runs: both end within an instant.
 	for range lockTries {
@@ -102,6 +131,9 @@ func (o *outDir) close() {
 	if o.root != nil {
 		o.root.Close()
 	}
+	if o.disk != nil {
+		o.disk.Close()
+	}
 	if o.lock != nil {
 		o.lock.Close()
 	}
@@ -110,91 +142,17 @@ func (o *outDir) close() {
 // path is the name of a file for people and dpkg.
 func (o *outDir) path(name string) string { return filepath.Join(o.dir, filepath.FromSlash(name)) }
 
-// survey looks at what is there: files that verify are kept, temporary ones of
-// a killed run gone on with or removed, everything else refused.
-func (o *outDir) survey() error {
-	dirs := map[string]bool{".": true}
-	for name := range o.want {
-		for d := path.Dir(name); d != "."; d = path.Dir(d) {
-			dirs[d] = true
-		}
-	}
-	var leftovers []string
-	err := fs.WalkDir(o.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir():
-			if !dirs[p] {
-				return o.foreign(p)
-			}
-			return nil
-		case strings.HasPrefix(path.Base(p), tempMark):
-			leftovers = append(leftovers, p)
-			return nil
-		}
-		blob, ok := o.want[p]
-		if !ok || !d.Type().IsRegular() {
-			return o.foreign(p)
-		}
-		if err := o.same(p, blob); err != nil {
-			return err
-		}
-		o.have[p] = true
-		o.reused += blob.Size
-		return nil
-	})
-	for _, p := range leftovers {
-		if err == nil { // in a directory that is refused nothing is touched
-			err = o.leftover(p)
-		}
-	}
-	return err
-}
-
-// leftover keeps what can be the beginning of a file that is still missing.
-func (o *outDir) leftover(p string) error {
-	name := path.Join(path.Dir(p), strings.TrimPrefix(path.Base(p), tempMark))
-	blob, wanted := o.want[name]
-	st, err := o.root.Lstat(p)
-	if err != nil {
-		return err
-	}
-	if !wanted || o.have[name] || !st.Mode().IsRegular() || st.Size() > blob.Size {
-		return o.root.Remove(p)
-	}
-	o.parts[name] = st.Size()
-	return nil
-}
-
-func (o *outDir) foreign(p string) error {
-	return fmt.Errorf("%w: %s holds %s, which is not part of this; give an empty directory (-o DIR), nothing was changed", ErrRefused, o.dir, p)
-}
-
-// same hashes a file that is there.
-func (o *outDir) same(p string, b snapshot.Blob) error {
-	f, err := o.root.Open(p)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
-		return err
-	}
-	if n != b.Size || snapshot.Digest(h.Sum(nil)) != b.Digest {
-		return fmt.Errorf("%w: %s is there with other bytes than %s; move it away or give an empty directory, nothing was changed", ErrRefused, o.path(p), b.Digest)
-	}
-	return nil
-}
-
 // room says before anything is fetched if the directory cannot be written to
 // or the disk cannot hold it.
 func (o *outDir) room() error {
 	need := o.total - o.reused
 	for _, n := range o.parts {
 		need -= n
+	}
+	for _, f := range o.leaving() {
+		if f.left { // begin removes it
+			need -= f.blob.Size
+		}
 	}
 	if len(o.have) == len(o.want) {
 		return nil

@@ -28,8 +28,12 @@ const (
 
 // fetch writes the files that are missing, several at once. vet, if not nil,
 // looks at each file, at a new one before it gets its final name. On an
-// integrity failure nothing of this run stays.
+// integrity failure nothing of this run stays, and after a failed sync nothing
+// that it was to make durable.
 func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) error {
+	if err := o.begin(); err != nil {
+		return fmt.Errorf("output directory: %w", err)
+	}
 	o.planned()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
@@ -50,21 +54,26 @@ func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) e
 		})
 	}
 	err := g.Wait()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.timer != nil {
-		o.timer.Stop()
-	}
 	if errors.Is(err, ErrIntegrity) {
 		o.undo()
 		return err
 	}
 	// Without an integrity failure what was verified stays, so that a rerun resumes.
-	err = errors.Join(err, o.failed, o.commit())
-	if isFull(err) {
+	switch failed := o.settle(); {
+	case failed != nil:
+		err = failed
+	case err == nil:
+		err = o.publish(ctx)
+	default:
+		err = errors.Join(err, o.disk.Sync())
+	}
+	if o.disk.Lost(o.mark) {
+		err = fmt.Errorf("%w: what was not on the disk for certain was removed; look at the disk, then run the same command again", err)
+	}
+	if isFull(err) || o.disk.Lost(o.mark) {
 		o.dropParts()
 	}
-	return errors.Join(err, o.sync())
+	return err
 }
 
 // isFull tells that a disk is full: then parts of files are in the way of everybody.
@@ -100,7 +109,7 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 		err = vet(name, func() (io.ReadCloser, error) { return o.root.Open(temp) })
 	}
 	if err == nil {
-		mtime := snapshot.ModTime(o.want[name].Digest)
+		mtime := o.mtime(name)
 		err = o.root.Chtimes(temp, mtime, mtime)
 	}
 	if err != nil {
@@ -110,17 +119,19 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 		return err
 	}
 	o.tell(artifact.Done, name, o.want[name].Size-o.parts[name])
-	return o.done(temp, name)
+	return o.done(name)
 }
 
 // transfer streams a blob into its temporary file, of which the first from bytes
 // are taken for those of the blob; no error means that all its bytes are right.
 func (o *outDir) transfer(ctx context.Context, s *snapshot.Snapshot, name string, from int64) error {
-	flags := os.O_CREATE | os.O_RDWR
+	var w *os.File
+	var err error
 	if from == 0 {
-		flags |= os.O_TRUNC
+		w, err = o.create(partOf(name))
+	} else {
+		w, err = o.root.OpenFile(partOf(name), os.O_RDWR, 0)
 	}
-	w, err := o.root.OpenFile(partOf(name), flags, 0o644)
 	if err != nil {
 		return err
 	}
@@ -138,10 +149,14 @@ func (o *outDir) transfer(ctx context.Context, s *snapshot.Snapshot, name string
 }
 
 // done puts a verified file into the batch, and commits a full batch.
-func (o *outDir) done(temp, name string) error {
+func (o *outDir) done(name string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pending = append(o.pending, [2]string{temp, name})
+	if o.late(name) {
+		o.held = append(o.held, name)
+		return o.failed
+	}
+	o.pending = append(o.pending, name)
 	if o.failed == nil && len(o.pending) >= batchFiles {
 		o.failed = o.commit()
 	}
@@ -149,7 +164,9 @@ func (o *outDir) done(temp, name string) error {
 		o.timer = time.AfterFunc(batchAge, func() {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.timer, o.failed = nil, errors.Join(o.failed, o.commit())
+			if o.timer = nil; o.failed == nil {
+				o.failed = o.commit()
+			}
 		})
 	}
 	return o.failed
@@ -157,45 +174,66 @@ func (o *outDir) done(temp, name string) error {
 
 // commit makes the batch durable, then gives the files their names: after a
 // power cut in between there are temporary names, never a half file under a
-// final one.
+// final one. After an error nothing may be committed any more: a second sync
+// would say that all is well, of bytes that never reached the disk.
 func (o *outDir) commit() error {
 	if len(o.pending) == 0 {
 		return nil
 	}
-	if err := o.sync(); err != nil {
+	if err := o.disk.Sync(); err != nil {
 		return err
 	}
-	for i, p := range o.pending {
-		if err := o.root.Rename(p[0], p[1]); err != nil {
-			o.pending = o.pending[i:]
+	for _, name := range o.pending {
+		if err := o.root.Rename(partOf(name), name); err != nil {
 			return err
 		}
-		o.written = append(o.written, p[1])
+		o.written = append(o.written, name)
 	}
 	o.pending = nil
 	return nil
 }
 
+// settle commits the last batch, unless a commit has failed.
+func (o *outDir) settle() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+	if o.failed == nil {
+		o.failed = o.commit()
+	}
+	return o.failed
+}
+
 // undo removes what this run made.
 func (o *outDir) undo() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+	o.pending, o.held = nil, nil
 	for _, name := range o.written {
 		o.root.Remove(name)
 	}
-	o.pending = nil
 	o.dropParts()
 	for _, dir := range slices.Backward(o.made) {
 		o.root.Remove(dir)
 	}
+	o.forget()
 }
 
-// dropParts removes what there is of files that are not whole.
+// dropParts removes all files under temporary names.
 func (o *outDir) dropParts() {
 	for name := range o.want {
 		if !o.have[name] {
 			o.root.Remove(partOf(name))
 		}
 	}
+	if o.tree != nil {
+		for name := range o.tree.links {
+			o.root.Remove(partOf(name))
+		}
+	}
 }
-
-// sync makes everything so far durable: bytes before names, names before success is reported.
-func (o *outDir) sync() error { return unix.Syncfs(int(o.lock.Fd())) }

@@ -3,6 +3,9 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"path"
+	"strings"
+	"time"
 
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -23,23 +26,29 @@ type Pulled struct {
 	Files  int
 	Bytes  int64
 	Reused int64
+	// What became of the tree that was there before: files that were replaced,
+	// files that this snapshot lacks and that stay until the next pull, and those
+	// that the pull before had left and that are gone now.
+	Replaced, Left, Removed int
 }
 
 // Pull writes the apt tree of a snapshot (PREFIX/dists, PREFIX/pool) as files,
-// every one of them proved through the chain.
+// every one of them proved through the chain. Dir may hold a tree that an
+// earlier Pull wrote, also of another snapshot, which becomes this one: clients
+// that read it meanwhile find the old tree or the new one, suite by suite.
 func Pull(ctx context.Context, p Pulling) (*Pulled, error) {
 	c := &chain{s: p.Snapshot, trust: p.Trust}
-	want := map[string]snapshot.Blob{}
+	tree := newAptTree(p.Snapshot)
 	for _, a := range p.Snapshot.Statement.Archives {
 		v, err := c.bestView(a)
 		if err != nil {
 			return nil, fmt.Errorf("%w: archive %s: %w: --keyring %s=FILE", ErrIntegrity, a.Prefix, err, a.Prefix)
 		}
-		if err := c.proveArchive(ctx, a, v, want); err != nil {
+		if err := c.walk(ctx, a, v, visitor{file: tree.add}); err != nil {
 			return nil, err
 		}
 	}
-	out, err := openDir(p.Dir, want)
+	out, err := openTree(ctx, p.Dir, tree)
 	if err != nil {
 		return nil, err
 	}
@@ -48,5 +57,76 @@ func Pull(ctx context.Context, p Pulling) (*Pulled, error) {
 	if err := out.fetch(ctx, p.Snapshot, nil); err != nil {
 		return nil, err
 	}
-	return &Pulled{Files: len(want), Bytes: out.total, Reused: out.reused}, nil
+	return &Pulled{
+		Files: len(tree.want), Bytes: out.total, Reused: out.reused,
+		Replaced: out.replaced(), Left: len(out.leaving()), Removed: out.removed,
+	}, nil
+}
+
+// aptTree is the tree of one snapshot: what is to be written, and what of it
+// names what else.
+type aptTree struct {
+	date      time.Time
+	statement []byte
+	want      map[string]snapshot.Blob // by path
+	dists     map[string]distsFile     // those of want that change under their name from snapshot to snapshot
+	links     map[string]string        // by-hash name to the path in want whose bytes it names
+}
+
+// distsFile is a file that a suite's Release lists, or a signature file.
+type distsFile struct {
+	suite string // directory of its Release
+	step  step
+}
+
+// step orders the files of a suite: what names others gets its own name after them.
+type step uint8
+
+const (
+	index step = iota
+	releaseGPG
+	releaseText
+	inRelease
+)
+
+func newAptTree(s *snapshot.Snapshot) *aptTree {
+	return &aptTree{
+		date: s.Statement.Date, statement: s.StatementBytes,
+		want: map[string]snapshot.Blob{}, dists: map[string]distsFile{}, links: map[string]string{},
+	}
+}
+
+// add takes a file that the chain proves. What neither is a signature file nor
+// is listed by its Release was named by a stanza: a pool file.
+func (t *aptTree) add(p *provenSuite, name string, b snapshot.Blob) {
+	t.want[name] = b
+	below := strings.TrimPrefix(name, p.base)
+	switch below {
+	case "InRelease":
+		t.dists[name] = distsFile{p.base, inRelease}
+		return
+	case "Release":
+		t.dists[name] = distsFile{p.base, releaseText}
+		return
+	case "Release.gpg":
+		t.dists[name] = distsFile{p.base, releaseGPG}
+		return
+	}
+	f, ok := p.release.File(below)
+	if !ok {
+		return
+	}
+	t.dists[name] = distsFile{p.base, index}
+	if p.release.AcquireByHash && f.SHA256 != "" {
+		t.links[path.Dir(name)+"/by-hash/SHA256/"+f.SHA256] = name
+	}
+}
+
+// blob is what a path of the tree must hold, by-hash names included.
+func (t *aptTree) blob(name string) (snapshot.Blob, bool) {
+	if of, ok := t.links[name]; ok {
+		name = of
+	}
+	b, ok := t.want[name]
+	return b, ok
 }
