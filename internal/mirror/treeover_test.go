@@ -196,7 +196,9 @@ func TestPullOverRefuses(t *testing.T) {
 		{"a foreign file", func(dir string) (string, error) {
 			return "docker/notes", os.WriteFile(filepath.Join(dir, "docker/notes"), nil, 0o644)
 		}},
-		{"a foreign empty directory", func(dir string) (string, error) { return "docker/new", os.Mkdir(filepath.Join(dir, "docker/new"), 0o755) }},
+		{"a foreign empty directory", func(dir string) (string, error) {
+			return "docker/new", os.Mkdir(filepath.Join(dir, "docker/new"), 0o755)
+		}},
 		{"an index that was edited", func(dir string) (string, error) {
 			return "dists/bookworm/InRelease", os.WriteFile(filepath.Join(dir, "docker/dists/bookworm/InRelease"), []byte("mine"), 0o644)
 		}},
