@@ -60,7 +60,7 @@ func (a *app) lock() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		q := mirror.Freezing{Plan: plan, AcceptKeys: o.accept, Now: time.Now(), Log: a.log}
+		q := mirror.Freezing{Plan: plan, Now: time.Now(), Log: a.log}
 		if q.Date, _, err = parseDate(o.date); err != nil {
 			return err
 		}
@@ -70,7 +70,10 @@ func (a *app) lock() *cobra.Command {
 		case o.update, len(o.add) > 0:
 			return a.changeLock(cmd, &o, q)
 		}
-		l, err := mirror.Lock(cmd.Context(), q)
+		if q.Keys, err = mirror.OpenNetworkKeys(plan.KeyPinsPath(), nil, o.accept); err != nil {
+			return err
+		}
+		l, err := mirror.Lock(cmd.Context(), q, nil)
 		if err != nil {
 			return err
 		}
@@ -115,6 +118,9 @@ func (e *lockError) Error() string { return e.text }
 // lacks of it, and what another archive has newer, which is no fault of the lock.
 func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) (err error) {
 	if q.Lock, err = o.existing(q.Plan); err != nil {
+		return err
+	}
+	if q.Keys, err = mirror.OpenNetworkKeys(q.Plan.KeyPinsPath(), q.Lock, o.accept); err != nil {
 		return err
 	}
 	res, err := mirror.CheckLock(cmd.Context(), q)
@@ -186,7 +192,9 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) er
 	if err != nil {
 		return err
 	}
-	q.Known = mirror.KnownKeys(old)
+	if q.Keys, err = mirror.OpenNetworkKeys(q.Plan.KeyPinsPath(), old, o.accept); err != nil {
+		return err
+	}
 	if len(o.add) > 0 {
 		q.Lock = old
 		if q.Held, err = a.holding(cmd, o.held, q.Plan); err != nil {
@@ -196,7 +204,7 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) er
 			q.Add = append(q.Add, config.Query{Text: text, Position: config.Position{File: "--add"}})
 		}
 	}
-	l, err := mirror.Lock(cmd.Context(), q)
+	l, err := mirror.Lock(cmd.Context(), q, old)
 	if err != nil {
 		return err
 	}

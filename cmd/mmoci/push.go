@@ -24,6 +24,7 @@ func (a *app) push() *cobra.Command {
 		locked, dryRun, plan, yes       bool
 		allowEmpty                      bool
 		recheck, repair, unsigned, json bool
+		replace                         bool
 		rate                            string
 		allowOlder, acceptKeys          []string
 		carryFrom                       string
@@ -36,7 +37,7 @@ func (a *app) push() *cobra.Command {
 	f := cmd.Flags()
 	p.flags(f)
 	af.flags(f)
-	f.StringVar(&o.date, "date", "", "date input: RFC 3339, or auto (default: the newest Date of the upstreams)")
+	f.StringVar(&o.date, "date", "", "date input: RFC 3339, or auto: as late as the replaced snapshot demands, recorded in the lock (default: the newest Date of the upstreams; now with valid-for)")
 	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE` (default: lock: of the configuration)")
 	f.BoolVar(&o.locked, "locked", false, "push exactly the lock: that of --lock, else mmoci.lock beside the configuration")
 	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds what the lock names and upstream has lost (default: the one that is replaced)")
@@ -46,6 +47,7 @@ func (a *app) push() *cobra.Command {
 	f.BoolVar(&o.allowEmpty, "allow-empty", false, "push curated archives that ask for no package")
 	f.BoolVar(&o.recheck, "recheck", false, "ask the registry for every blob")
 	f.BoolVar(&o.repair, "repair", false, "the same: put again what was lost of a snapshot whose tag is there")
+	f.BoolVar(&o.replace, "replace-unverified", false, "replace a snapshot that nobody vouches for, taking nothing from it; needs --date")
 	f.BoolVar(&o.unsigned, "insecure-unsigned", false, "push curated archives without a site signature")
 	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
 	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
@@ -62,7 +64,7 @@ func (a *app) push() *cobra.Command {
 			return err
 		}
 		q := mirror.Pushing{
-			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, AcceptKeys: o.acceptKeys, Yes: o.yes, AllowEmpty: o.allowEmpty,
+			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, ReplaceUnverified: o.replace, Yes: o.yes, AllowEmpty: o.allowEmpty,
 			DryRun: o.dryRun || o.plan, Now: time.Now(), Log: a.log,
 			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.recheck || o.repair},
 		}
@@ -75,7 +77,11 @@ func (a *app) push() *cobra.Command {
 		if q.Date, q.DateAuto, err = parseDate(o.date); err != nil {
 			return err
 		}
-		if err := a.obey(&q, o.lock); err != nil {
+		lock, err := a.obey(&q, o.lock)
+		if err != nil {
+			return err
+		}
+		if q.Keys, err = mirror.OpenNetworkKeys(plan.KeyPinsPath(), q.Lock, o.acceptKeys); err != nil {
 			return err
 		}
 		if o.held != "" {
@@ -87,6 +93,11 @@ func (a *app) push() *cobra.Command {
 		}
 		if q.Signer, err = a.signer(plan, ""); err != nil {
 			return err
+		}
+		if len(plan.Trust) > 0 {
+			if q.Site, err = mirror.ReadKeyrings(plan.Trust...); err != nil {
+				return err
+			}
 		}
 		if q.State, err = memoryDir("pushed"); errors.Is(err, errOthers) {
 			return err
@@ -103,6 +114,11 @@ func (a *app) push() *cobra.Command {
 		}
 		a.pushed(res, plan, time.Since(start), q.DryRun)
 		a.runnable(res.Runnable)
+		if q.DateAuto && q.Lock != nil && !q.DryRun && !res.Date.Equal(q.Lock.Date) {
+			if err := a.dateLock(lock, res.Date); err != nil {
+				return err
+			}
+		}
 		if o.plan {
 			for _, r := range res.New {
 				fmt.Fprintf(a.stdout, "%s %d %s\n", r.Digest, r.Size, r.Path)
@@ -122,20 +138,41 @@ func (a *app) push() *cobra.Command {
 
 // obey takes the lock that a push goes by: the one that --lock names, else the
 // configuration's, else with --locked the one beside the configuration.
-func (a *app) obey(q *mirror.Pushing, named string) (err error) {
+func (a *app) obey(q *mirror.Pushing, named string) (file string, err error) {
 	beside := lockBeside(q.Plan)
 	switch _, missing := os.Stat(beside); {
 	case named != "":
-		q.Lock, err = readLock(named)
+		file = named
 	case q.Plan.Lock != "":
 		q.Locked = true
-		q.Lock, err = readLock(q.Plan.Lock)
+		file = q.Plan.Lock
 	case q.Locked:
-		q.Lock, err = readLock(beside)
+		file = beside
 	case missing == nil && q.Plan.File != "":
 		a.log("%s is not obeyed, today's versions are taken: --locked pushes what it says, lock: %s in the configuration does so each time", beside, filepath.Base(beside))
 	}
-	return err
+	q.Lock, err = readLock(file)
+	return file, err
+}
+
+// dateLock records in a lock the date that its push got.
+func (a *app) dateLock(file string, date time.Time) error {
+	st, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		text, err = config.SetLockDate(file, text, date)
+	}
+	if err == nil {
+		err = replaceFile(file, text, st.Mode().Perm())
+	}
+	if err != nil {
+		return fmt.Errorf("the snapshot is pushed; its date, %s, could not be written into the lock: %w", date.Format(time.RFC3339), err)
+	}
+	a.log("%s: its date is %s now", file, date.Format(time.RFC3339))
+	return nil
 }
 
 // maxNotes is how many remarks on a selection are said without -v.

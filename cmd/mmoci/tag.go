@@ -138,7 +138,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 		if err != nil {
 			return err
 		}
-		q := mirror.RollingBack{Ref: ref, To: to, Site: trust.Site, Push: artifact.PushOptions{Options: a.options()}}
+		q := mirror.RollingBack{Ref: ref, To: to, Site: trust.Site, Now: time.Now(), Push: artifact.PushOptions{Options: a.options()}}
 		if q.Date, _, err = parseDate(date); err != nil {
 			return err
 		}

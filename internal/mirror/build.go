@@ -17,20 +17,31 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// builder collects what becomes the snapshot, archive by archive in order of prefix.
+// builder collects what becomes the snapshot, archive by archive in order of
+// prefix. Of curated suites the files that the site signs are left out: they
+// follow from the date, which is chosen last.
 type builder struct {
 	f        Freezing
-	date     time.Time
 	chosen   *selection
 	archives []snapshot.Archive
-	rows     []snapshot.Row
-	small    [][]byte
+	unsigned []unsignedRelease
+	collected
 	origins  *origins
 	lock     *config.Lock
 	lockText []byte
 	dropped  []string
 	notes    []string
 }
+
+// collected are files of a snapshot, the small ones with their bytes.
+type collected struct {
+	rows  []snapshot.Row
+	small [][]byte
+}
+
+// undatedRelease is the date that the Release of a curated suite is built with
+// before its own is known.
+var undatedRelease = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // begunArchive is an archive whose curated suites are being built.
 type begunArchive struct {
@@ -109,7 +120,6 @@ func (b *builder) finish(x *begunArchive) error {
 		}
 		a.Suites = append(a.Suites, suite)
 	}
-	slices.SortFunc(a.Suites, func(x, y snapshot.Suite) int { return strings.Compare(x.Name, y.Name) })
 	b.archives = append(b.archives, a)
 	return err
 }
@@ -225,13 +235,13 @@ func (b *builder) curatedInput(fa *frozenArchive, s *frozenSuite, picked []resol
 		pkgs[i] = picked[i].Package
 	}
 	in := archive.Curated{
-		Upstream: s.release, Prefix: fa.Prefix, Suite: s.name, Date: b.date, Flat: isFlat(s.name),
+		Upstream: s.release, Prefix: fa.Prefix, Suite: s.name, Date: undatedRelease, Flat: isFlat(s.name),
 		Components: curatedComponents(fa), Architectures: curatedArchitectures(fa),
 		Origin: fa.Origin, Label: fa.Label, Stanzas: stanzasOf(fa, s.name, pkgs),
 	}
 	b.addSources(fa, s, &in)
 	if b.f.Plan.ValidFor > 0 {
-		in.ValidUntil = b.date.Add(b.f.Plan.ValidFor)
+		in.ValidUntil = undatedRelease.Add(b.f.Plan.ValidFor)
 	}
 	if fa.Codename != "" && s.release != nil {
 		renamed := *s.release
@@ -244,8 +254,8 @@ func (b *builder) curatedInput(fa *frozenArchive, s *frozenSuite, picked []resol
 	return in, nil
 }
 
-// curated adds a suite of chosen packages: what was built of it, signed by the
-// site, and upstream's own as provenance.
+// curated adds a suite of chosen packages: its indices, and upstream's own as
+// provenance. Its Release waits for the date.
 func (b *builder) curated(fa *frozenArchive, s *frozenSuite, built *builtSuite, picked []resolve.Chosen) (snapshot.Suite, error) {
 	<-built.done
 	if built.err != nil {
@@ -255,11 +265,8 @@ func (b *builder) curated(fa *frozenArchive, s *frozenSuite, built *builtSuite, 
 	for _, f := range built.files {
 		b.keep(base+f.Path, f.Data)
 	}
-	signed, err := b.sign(built.release)
-	if err != nil {
-		return snapshot.Suite{}, err
-	}
-	out := snapshot.Suite{Name: s.name, Files: b.signatures(signed, base, b.date, false)}
+	b.unsigned = append(b.unsigned, unsignedRelease{prefix: fa.Prefix, suite: s.name, base: base, text: built.release})
+	out := snapshot.Suite{Name: s.name}
 	if s.release != nil {
 		out.Files = append(out.Files, b.provenance(fa, s, picked)...)
 	}
@@ -273,18 +280,18 @@ func curatedComponents(fa *frozenArchive) []string {
 	return slices.Sorted(slices.Values(fa.Components))
 }
 
-// sign makes the signature files of a curated suite. All of them date from
+// signRelease makes the signature files of a curated suite. All of them date from
 // the date input, so that equal input gives equal bytes.
-func (b *builder) sign(release []byte) ([]signedFile, error) {
+func signRelease(signer archive.Signer, release []byte, date time.Time) ([]signedFile, error) {
 	out := []signedFile{{"Release", snapshot.Release, release}}
-	if b.f.Signer == nil {
+	if signer == nil {
 		return out, nil
 	}
-	in, err := b.f.Signer.Clearsign(release, b.date)
+	in, err := signer.Clearsign(release, date)
 	if err != nil {
 		return nil, fmt.Errorf("signature: %w", err)
 	}
-	sig, err := b.f.Signer.Detach(release, b.date)
+	sig, err := signer.Detach(release, date)
 	if err != nil {
 		return nil, fmt.Errorf("signature: %w", err)
 	}
@@ -306,7 +313,7 @@ func (b *builder) provenance(fa *frozenArchive, s *frozenSuite, picked []resolve
 }
 
 // signatures adds signature files as rows and returns their lines of the statement.
-func (b *builder) signatures(files []signedFile, base string, date time.Time, upstream bool) []snapshot.SuiteFile {
+func (b *collected) signatures(files []signedFile, base string, date time.Time, upstream bool) []snapshot.SuiteFile {
 	var out []snapshot.SuiteFile
 	for _, f := range files {
 		role := f.role
@@ -323,7 +330,7 @@ func (b *builder) signatures(files []signedFile, base string, date time.Time, up
 }
 
 // keep adds a file whose bytes are at hand.
-func (b *builder) keep(p string, data []byte) {
+func (b *collected) keep(p string, data []byte) {
 	b.rows = append(b.rows, snapshot.Row{Path: p, Size: int64(len(data)), Digest: snapshot.Sum(data)})
 	b.small = append(b.small, data)
 }

@@ -18,22 +18,20 @@ import (
 type Freezing struct {
 	Plan   *config.Plan
 	Signer archive.Signer // nil: unsigned
-	Date   time.Time      // the date input; zero: the newest Date of the upstreams
-	// NotBefore raises a date input that is not given (push --date auto).
-	NotBefore time.Time
-	Lock      *config.Lock   // pins versions; nil: none
-	Locked    bool           // nothing but the lock
-	Add       []config.Query // asked for beside the plan, of any archive
+	Date   time.Time      // the date input; zero: the lock's, else as wantedDate says
+	// Replaces is the date of the snapshot that will be replaced; zero: there is none.
+	// Where nothing else has a date, the new one's follows from it.
+	Replaces time.Time
+	Lock     *config.Lock   // pins versions; nil: none
+	Locked   bool           // nothing but the lock
+	Add      []config.Query // asked for beside the plan, of any archive
 	// Held is a snapshot that may hold what upstream has no more: the signed
 	// indices that the lock names, and their pool files. It is believed in nothing
 	// but what its files prove. nil: none.
 	Held *snapshot.Snapshot
-	// Known are the fingerprints that keys from the network had before, by
-	// prefix; others must be in AcceptKeys. A prefix without any takes what comes.
-	Known      map[string][]string
-	AcceptKeys []string
-	Now        time.Time
-	Log        Log
+	Keys *NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
+	Now  time.Time
+	Log  Log
 }
 
 // Frozen is the answer: a snapshot whose blobs come from the upstreams when they are opened.
@@ -48,45 +46,18 @@ type Frozen struct {
 	origins  *origins
 }
 
-// Freeze reads the archives of a plan, chooses, and freezes what was chosen.
-// Everything that becomes part of the root digest is decided here.
+// Freeze reads the archives of a plan, chooses, and freezes what was chosen
+// under the date that is wanted. Everything that becomes part of the root digest is
+// decided by f.
 func Freeze(ctx context.Context, f Freezing) (*Frozen, error) {
-	fas, err := readArchives(ctx, f)
+	u, err := gather(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	date, err := dateInput(f, fas)
-	if err != nil {
+	if err := notAhead(u.wanted, f.Now); err != nil {
 		return nil, err
 	}
-	chosen, err := choose(ctx, f, fas)
-	if err != nil {
-		return nil, err
-	}
-	if chosen == nil {
-		chosen = &selection{}
-	}
-	out := &Frozen{Skipped: chosen.skipped, Newer: chosen.newer, archives: fas, origins: newOrigins(f.Held)}
-	b := &builder{f: f, date: date, chosen: chosen, notes: chosen.notes, origins: out.origins, lock: &config.Lock{Date: date}}
-	if err := b.collect(fas); err != nil {
-		return nil, err
-	}
-	if err := b.carry(); err != nil {
-		return nil, err
-	}
-	chosen, b.chosen, b.lock = nil, nil, nil // of a whole release more than all the rest
-	in := snapshot.Frozen{
-		Date: date, Encoder: archive.EncoderGeneration, Archives: b.archives, Files: b.rows,
-		Lock: b.lockText, Small: b.small, Blobs: b.origins, Signer: f.Signer,
-	}
-	if f.Plan.ValidFor > 0 {
-		in.ValidUntil = date.Add(f.Plan.ValidFor)
-	}
-	if out.Snapshot, err = snapshot.Take(in); err != nil {
-		return nil, err
-	}
-	out.Dropped, out.Notes = b.dropped, b.notes
-	return out, nil
+	return u.at(u.wanted)
 }
 
 // lock is the lock of the snapshot.
@@ -131,21 +102,21 @@ func readArchives(ctx context.Context, f Freezing) ([]*frozenArchive, error) {
 	return fas, g.Wait()
 }
 
-// dateInput is the lock's date, the one asked for, or the newest Date of the
-// upstreams; never the clock.
-func dateInput(f Freezing, fas []*frozenArchive) (time.Time, error) {
-	date := f.Date
+// wantedDate is the date input that was given, by the configuration's user or
+// by a lock, else now where the snapshot is valid for a time, else the newest Date
+// of the upstreams; zero if nothing has one.
+func wantedDate(f Freezing, fas []*frozenArchive) (date time.Time, given bool, err error) {
 	if f.Lock != nil && !f.Lock.Date.IsZero() {
-		if !date.IsZero() && !date.Equal(f.Lock.Date) {
-			return date, fmt.Errorf("%w: --date %s differs from the lock's %s", ErrUsage, stamp(date), stamp(f.Lock.Date))
+		if !f.Date.IsZero() && !f.Date.Equal(f.Lock.Date) {
+			return date, true, fmt.Errorf("%w: --date %s differs from the lock's %s", ErrUsage, stamp(f.Date), stamp(f.Lock.Date))
 		}
-		if f.NotBefore.After(f.Lock.Date) {
-			return f.NotBefore, nil // a rollback to a lock: clients take no smaller Date
-		}
-		return f.Lock.Date, nil
+		return f.Lock.Date, true, nil
 	}
-	if !date.IsZero() {
-		return date, nil
+	if !f.Date.IsZero() {
+		return f.Date, true, nil
+	}
+	if f.Plan.ValidFor > 0 {
+		return f.Now.UTC().Truncate(time.Second), false, nil
 	}
 	for _, fa := range fas {
 		for _, s := range fa.suites {
@@ -154,16 +125,8 @@ func dateInput(f Freezing, fas []*frozenArchive) (time.Time, error) {
 			}
 		}
 	}
-	if f.NotBefore.After(date) {
-		date = f.NotBefore
+	if date.IsZero() && f.Replaces.IsZero() {
+		return date, false, fmt.Errorf("%w: archives of debs: alone have no date of their own; give one: --date 2026-11-21T00:00:00Z", ErrUsage)
 	}
-	switch {
-	case date.IsZero():
-		return date, fmt.Errorf("%w: archives of debs: alone have no date of their own; give one: --date 2026-11-21T00:00:00Z", ErrUsage)
-	case f.Plan.ValidFor > 0:
-		return date, fmt.Errorf("%w: valid-for needs an explicit date: --date, or a lock", ErrUsage)
-	}
-	return date, nil
+	return date, false, nil
 }
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

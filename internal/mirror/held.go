@@ -24,34 +24,55 @@ func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) 
 		return nil, nil
 	}
 	files := heldFiles(r.Held, fa, now.name)
-	if !slices.ContainsFunc(files, func(f snapshot.SuiteFile) bool { return f.Digest.String() == pin.Digest }) {
+	i := slices.IndexFunc(files, func(f snapshot.SuiteFile) bool { return f.Digest.String() == pin.Digest })
+	if i < 0 {
 		r.Log.printf("archive %s, suite %s: has moved since the lock, from %s to %s", fa.Prefix, now.name, stamp(pin.Date), stamp(now.release.Date))
 		return nil, nil
 	}
 	fs := &frozenSuite{name: now.name, dir: now.dir, held: r.Held}
-	data := map[string][]byte{}
-	for _, f := range files {
+	data := map[snapshot.Role][]byte{}
+	for _, f := range files[i:] { // in order of path: InRelease, Release, Release.gpg
 		b, err := r.Held.ReadBlob(ctx, f.Blob, maxRelease)
 		if err != nil {
 			return nil, err
 		}
-		name := f.Path[strings.LastIndexByte(f.Path, '/')+1:]
 		role := snapshot.Role(strings.TrimPrefix(string(f.Role), "upstream-"))
-		fs.signed = append(fs.signed, signedFile{name, role, b})
-		data[name] = b
+		fs.signed = append(fs.signed, signedFile{f.Path[strings.LastIndexByte(f.Path, '/')+1:], role, b})
+		data[role] = b
 	}
 	var err error
-	trust := archive.Trust{Keyring: fa.keyring}
-	if in := data["InRelease"]; in != nil {
-		fs.release, err = archive.OpenInRelease(in, trust)
-	} else {
-		fs.release, err = archive.OpenRelease(data["Release"], data["Release.gpg"], trust)
-	}
-	if err != nil {
+	if fs.release, err = openAll(data, archive.Trust{Keyring: fa.keyring}); err != nil {
 		return nil, fmt.Errorf("held in the snapshot to be replaced: %w", err)
 	}
 	r.Log.printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", fa.Prefix, fs.name, stamp(fs.release.Date))
 	return fs, fs.release.CheckSuite(fs.name)
+}
+
+// openAll verifies every form of a Release that is there: the lock names one of
+// them, and the snapshot that holds them is nobody's word for the others.
+func openAll(data map[snapshot.Role][]byte, trust archive.Trust) (*archive.Release, error) {
+	in, text := data[snapshot.InRelease], data[snapshot.Release]
+	var signed, plain *archive.Release
+	var err error
+	if in != nil {
+		if signed, err = archive.OpenInRelease(in, trust); err != nil {
+			return nil, fmt.Errorf("InRelease: %w", err)
+		}
+	}
+	if text != nil {
+		if plain, err = archive.OpenRelease(text, data[snapshot.ReleaseGPG], trust); err != nil {
+			return nil, fmt.Errorf("Release: %w", err)
+		}
+	}
+	switch {
+	case signed == nil && plain == nil:
+		return nil, fmt.Errorf("%w: neither InRelease nor Release", ErrIntegrity)
+	case signed == nil:
+		return plain, nil
+	case plain != nil:
+		err = sameRelease(in, text)
+	}
+	return signed, err
 }
 
 func lockedRelease(l *config.Lock, prefix, suite string) *config.LockRelease {

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/upstream"
@@ -25,18 +28,86 @@ func (r *reader) keys(ctx context.Context, fa *frozenArchive) (err error) {
 		}
 		return nil
 	}
-	data, err := upstream.Fetch(ctx, r.options(fa.Archive), fa.SignedByURL, maxKey)
+	fa.keyring, err = r.Keys.fetch(ctx, r.options(fa.Archive), fa.Prefix, fa.SignedByURL, r.Log)
 	if err != nil {
-		return fmt.Errorf("key: %w", err)
+		return err
 	}
-	if fa.keyring, err = archive.ReadKeyring(data); err != nil {
-		return fmt.Errorf("%w: key %s: %w", ErrIntegrity, fa.SignedByURL, err)
-	}
-	known := r.Known[fa.Prefix]
-	var unknown []string
 	for _, fpr := range fa.keyring.Fingerprints() {
 		fa.urlKeys = append(fa.urlKeys, config.LockKey{Fingerprint: fpr, URL: fa.SignedByURL})
-		if !slices.Contains(known, fpr) && !r.accepted(fpr) {
+	}
+	return nil
+}
+
+// NetworkKeys are the keys that come from the network and the fingerprints that
+// they are pinned by: those of a file that is kept beside the configuration, for a
+// prefix that it does not have those of a lock, both written on this side. A snapshot at
+// a registry pins nothing. Safe for concurrent use.
+type NetworkKeys struct {
+	file   string
+	text   []byte // of the file
+	pins   map[string][]config.LockKey
+	locked map[string][]string
+	accept []string
+
+	mu      sync.Mutex
+	fetched map[string]*archive.Keyring // by prefix, for as long as the command runs
+	fresh   map[string][]config.LockKey // that the file does not pin yet, by prefix
+}
+
+// OpenNetworkKeys reads the pins of file, which need not be there, and of a lock,
+// which may be nil. accept are fingerprints that a key may have in place of those it had.
+func OpenNetworkKeys(file string, lock *config.Lock, accept []string) (*NetworkKeys, error) {
+	k := &NetworkKeys{
+		file: file, accept: accept, locked: map[string][]string{}, fetched: map[string]*archive.Keyring{}, fresh: map[string][]config.LockKey{},
+	}
+	if lock != nil {
+		for _, a := range lock.Archives {
+			for _, key := range a.KeyURLs {
+				k.locked[a.Prefix] = append(k.locked[a.Prefix], key.Fingerprint)
+			}
+		}
+	}
+	var err error
+	k.pins, k.text, err = config.ReadKeyPins(file)
+	return k, err
+}
+
+// known are the fingerprints that the key of a prefix may have, and where they stand.
+func (k *NetworkKeys) known(prefix string) (fingerprints []string, where string) {
+	for _, p := range k.pins[prefix] {
+		fingerprints = append(fingerprints, p.Fingerprint)
+	}
+	if len(fingerprints) > 0 {
+		return fingerprints, k.file
+	}
+	return k.locked[prefix], "the lock"
+}
+
+// fetch gets the key of a prefix and holds it against what is pinned. The first one is
+// taken as it comes: nobody has seen another.
+func (k *NetworkKeys) fetch(ctx context.Context, o upstream.Options, prefix, url string, log Log) (*archive.Keyring, error) {
+	if k == nil {
+		k = &NetworkKeys{fetched: map[string]*archive.Keyring{}, fresh: map[string][]config.LockKey{}}
+	}
+	if ring := k.memory(prefix); ring != nil {
+		return ring, nil
+	}
+	data, err := upstream.Fetch(ctx, o, url, maxKey)
+	if err != nil {
+		return nil, fmt.Errorf("key: %w", err)
+	}
+	ring, err := archive.ReadKeyring(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: key %s: %w", ErrIntegrity, url, err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known, where := k.known(prefix)
+	var unknown []string
+	var keys []config.LockKey
+	for _, fpr := range ring.Fingerprints() {
+		keys = append(keys, config.LockKey{Fingerprint: fpr, URL: url})
+		if !slices.Contains(known, fpr) {
 			unknown = append(unknown, fpr)
 		}
 	}
@@ -44,33 +115,78 @@ func (r *reader) keys(ctx context.Context, fa *frozenArchive) (err error) {
 	case len(unknown) == 0:
 	case len(known) == 0:
 		clear := ""
-		if strings.HasPrefix(strings.ToLower(fa.SignedByURL), "http:") {
+		if strings.HasPrefix(strings.ToLower(url), "http:") {
 			clear = " It came in the clear, and whoever changes the archive on the way can change it: compare it with what its owner says."
 		}
-		r.Log.printf("archive %s: key %s from %s is seen for the first time; the lock pins it from now on.%s", fa.Prefix, strings.Join(unknown, " "), fa.urlKeys[0].URL, clear)
+		log.printf("archive %s: key %s from %s is seen for the first time; %s pins it from now on.%s", prefix, strings.Join(unknown, " "), keys[0].URL, k.file, clear)
+		k.fresh[prefix] = keys
+	case slices.ContainsFunc(unknown, func(fpr string) bool { return !k.accepted(fpr) }):
+		return nil, fmt.Errorf("%w: the key at %s is %s, before it was %s, says %s (compare it with what its owner says; --accept-key %s takes it)",
+			ErrIntegrity, url, strings.Join(unknown, " "), strings.Join(known, " "), where, strings.Join(unknown, " --accept-key "))
 	default:
-		return fmt.Errorf("%w: the key at %s is %s, before it was %s (compare it with what its owner says; --accept-key %s takes it)",
-			ErrIntegrity, fa.SignedByURL, strings.Join(unknown, " "), strings.Join(known, " "), strings.Join(unknown, " --accept-key "))
+		k.fresh[prefix] = keys
 	}
-	return nil
+	k.fetched[prefix] = ring
+	return ring, nil
 }
 
-func (r *reader) accepted(fingerprint string) bool {
-	return slices.ContainsFunc(r.AcceptKeys, func(s string) bool {
+func (k *NetworkKeys) memory(prefix string) *archive.Keyring {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fetched[prefix]
+}
+
+func (k *NetworkKeys) accepted(fingerprint string) bool {
+	return slices.ContainsFunc(k.accept, func(s string) bool {
 		return strings.EqualFold(strings.ReplaceAll(s, " ", ""), fingerprint)
 	})
 }
 
-// KnownKeys are the fingerprints that a lock pins, by prefix.
-func KnownKeys(l *config.Lock) map[string][]string {
-	out := map[string][]string{}
-	if l == nil {
-		return out
+// keep writes the pins of keys that were seen for the first time, or accepted,
+// into the file. It is called once their archives have verified under them, before
+// anything is made of these. An error says which lines to add by hand.
+func (k *NetworkKeys) keep() error {
+	if k == nil {
+		return nil
 	}
-	for _, a := range l.Archives {
-		for _, k := range a.KeyURLs {
-			out[a.Prefix] = append(out[a.Prefix], k.Fingerprint)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.fresh) == 0 {
+		return nil
+	}
+	text, lines := k.text, ""
+	for _, prefix := range sortedKeys(k.fresh) {
+		text = config.SetKeyPins(text, prefix, k.fresh[prefix])
+		for _, key := range k.fresh[prefix] {
+			lines += "\n" + config.KeyPinLine(prefix, key)
 		}
 	}
-	return out
+	if err := replaceText(k.file, text); err != nil {
+		return fmt.Errorf("keys from the network cannot be pinned: %s; put into %s, in place of what it has for the prefix:%s",
+			err.Error(), k.file, strings.ReplaceAll(lines, "\n\n", "\n"))
+	}
+	k.text, k.fresh = text, map[string][]config.LockKey{}
+	return nil
+}
+
+// replaceText replaces a file that people keep, in one step; it is durable on return.
+func replaceText(name string, text []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".mmoci-tmp-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }

@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // Lock resolves the plan to exact versions and digests. f.Lock's versions are
-// kept, if it is set (which is how something is added to a lock: f.Add).
-func Lock(ctx context.Context, f Freezing) (*config.Lock, error) {
+// kept, if it is set (which is how something is added to a lock: f.Add). old is the
+// lock that will be replaced, nil if there is none: where a line of it changes, the date
+// becomes later, for along a tag dates strictly increase; else it stays.
+func Lock(ctx context.Context, f Freezing, old *config.Lock) (*config.Lock, error) {
 	if err := checkPlan(f.Plan, f.Add); err != nil {
 		return nil, err
-	}
-	if f.Known == nil {
-		f.Known = KnownKeys(f.Lock)
 	}
 	if f.Lock != nil {
 		// Its versions, not its day: the new lock's indices may be newer.
@@ -24,17 +25,46 @@ func Lock(ctx context.Context, f Freezing) (*config.Lock, error) {
 		l.Date = f.Date
 		f.Lock = &l
 	}
-	frozen, err := Freeze(ctx, f)
+	if old != nil {
+		f.Replaces = old.Date
+	}
+	u, err := gather(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range frozen.Notes {
+	if err := f.Keys.keep(); err != nil {
+		return nil, err
+	}
+	for _, n := range u.out.Notes {
 		f.Log.printf("%s", n)
 	}
-	for _, n := range frozen.Newer {
+	for _, n := range u.out.Newer {
 		f.Log.printf("%s", n.Say(f.Plan.CommonList))
 	}
-	return frozen.lock(ctx)
+	date, err := u.lockDate(old)
+	if err != nil {
+		return nil, err
+	}
+	config.PutLockDate(u.lock, date)
+	return config.ParseLock("lock", u.lock)
+}
+
+// lockDate is the date of a lock that replaces another, which may be nil.
+func (u *undated) lockDate(old *config.Lock) (time.Time, error) {
+	date := u.wanted
+	if old != nil {
+		same := u.lockAt(old.Date) == snapshot.BlobOf(old.Encode())
+		switch {
+		case same && (date.Equal(old.Date) || !u.given && !runsOut(u.f.Plan, old.Date, u.f.Now)):
+			date = old.Date
+		case date.After(old.Date):
+		case u.given:
+			return date, fmt.Errorf("%w: date %s is not after the lock's, %s; the smallest is %s", ErrRefused, stamp(date), stamp(old.Date), stamp(nextDate(old.Date)))
+		default:
+			date = nextDate(old.Date)
+		}
+	}
+	return date, notAhead(date, u.f.Now)
 }
 
 // LockChanges says for people what differs between two locks, a line each:

@@ -34,7 +34,6 @@ type Checked struct {
 // downloading any package: Releases of verbatim archives, stanzas and pool files of curated ones.
 // It compares the lock with the configuration, too: archives, suites, components, architectures, and what is asked for.
 func CheckLock(ctx context.Context, f Freezing) (*Checked, error) {
-	f.Known = KnownKeys(f.Lock)
 	lock := f.Lock
 	f.Lock = nil // read what is there now
 	fas, err := readArchives(ctx, f)

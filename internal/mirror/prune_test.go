@@ -187,6 +187,7 @@ func TestRollback(t *testing.T) {
 	d := newDaily(t, testarchive.RegistryOptions{})
 	pushed := d.month(4)
 	q := RollingBack{
+		Now: worldNow,
 		Ref: d.pushing.Ref, To: pushed[1].Immutable, Signer: d.pushing.Signer, Site: ring(t, testarchive.SiteKey()),
 		Push: artifact.PushOptions{Options: artifact.Options{Anonymous: true}},
 	}
@@ -225,9 +226,17 @@ func TestRollback(t *testing.T) {
 	if _, err := Rollback(t.Context(), q); !errors.Is(err, ErrIntegrity) {
 		t.Errorf("a snapshot of another signer was signed anew: %v", err)
 	}
-	q.Site, q.Date = ring(t, testarchive.SiteKey()), pushed[0].Date
-	if _, err := Rollback(t.Context(), q); !errors.Is(err, ErrRefused) {
-		t.Errorf("a date in the past: %v", err)
+	// The same once more is there already; another one's date must be later, and not far ahead.
+	q.Site = ring(t, testarchive.SiteKey())
+	if again, err := Rollback(t.Context(), q); err != nil || again.Changed || again.Root != got.Root {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	q.To = pushed[0].Immutable
+	for _, date := range []time.Time{pushed[0].Date, now.Statement.Date, worldNow.AddDate(1, 0, 0)} {
+		q.Date = date
+		if _, err := Rollback(t.Context(), q); !errors.Is(err, ErrRefused) {
+			t.Errorf("dated %s: %v", stamp(date), err)
+		}
 	}
 }
 

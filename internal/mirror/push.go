@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -21,8 +20,9 @@ type Pushing struct {
 	Signer archive.Signer
 	// Unsigned must be set to push curated archives without a signer.
 	Unsigned bool
-	Date     time.Time // date input; zero: newest Date of the upstreams, or the lock's
-	DateAuto bool      // as late as the replaced snapshot demands
+	Site     *archive.Keyring // trust:, whose signature the replaced snapshot may have; nil: the signer's alone
+	Date     time.Time        // date input; zero: newest Date of the upstreams, or the lock's
+	DateAuto bool             // as late as the replaced snapshot demands, whatever the lock says
 	Lock     *config.Lock
 	Locked   bool // refuse to push anything but the lock
 	// Held is a snapshot that may hold what the lock names and upstream has lost;
@@ -30,11 +30,13 @@ type Pushing struct {
 	Held *artifact.Reference
 	// AllowOlder names suites ("SUITE" or "PREFIX/SUITE") whose upstream Date may go back.
 	AllowOlder []string
-	// AcceptKeys are fingerprints that a key from the network may have in place of those it had.
-	AcceptKeys []string
-	Yes        bool // push whole archives of more than 10 GB
-	AllowEmpty bool // push curated archives that ask for no package
-	DryRun     bool
+	// ReplaceUnverified goes on where nothing vouches for the snapshot that is
+	// replaced. Nothing is taken from it then, so a Date is needed.
+	ReplaceUnverified bool
+	Keys              *NetworkKeys // keys from the network; nil: none is known, nor kept
+	Yes               bool         // push whole archives of more than 10 GB
+	AllowEmpty        bool         // push curated archives that ask for no package
+	DryRun            bool
 	// State is the directory where it is noted what came of which input, so that
 	// a push without change is answered early; "" notes nothing.
 	State    string
@@ -77,58 +79,73 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	held := old
+	held := old.snapshot
 	if p.Held != nil {
 		if held, err = OpenUnverified(ctx, *p.Held, p.Artifact.Options); err != nil {
 			return nil, fmt.Errorf("--held: %w", err)
 		}
 	}
-	p.Signer = reuseSignatures(ctx, p.Signer, old)
+	p.Signer = reuseSignatures(ctx, p.Signer, old.snapshot)
+	p.Artifact.Expect = &old.root
 	for try := 1; ; try++ {
-		frozen, err := p.freeze(ctx, old, held)
+		d, err := p.freeze(ctx, old, held)
 		if err != nil {
 			return nil, err
 		}
-		res, err := p.write(ctx, frozen, old)
+		res, err := p.write(ctx, d)
 		if err == nil || try > rereads || !upstreamsFault(err) {
 			return res, err
 		}
-		moved, err2 := frozen.moved(ctx)
+		moved, err2 := d.frozen.moved(ctx)
 		if err2 != nil {
 			return nil, fmt.Errorf("%w (then, whether upstream changed meanwhile: %w)", err, err2)
 		}
 		if moved == "" {
-			return nil, frozen.missing(ctx, err)
+			return nil, d.frozen.missing(ctx, err)
 		}
 		p.Log.printf("%s: changed while it was read (%s); reading it anew", moved, err)
 	}
 }
 
+// freezing is the left half of a push.
+func (p Pushing) freezing() Freezing {
+	return Freezing{Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Keys: p.Keys, Now: p.Now, Log: p.Log}
+}
+
+// dated is a snapshot with its date, packed and counted.
+type dated struct {
+	frozen   *Frozen
+	packed   *artifact.Packed
+	new      []snapshot.Row // that the replaced snapshot does not have
+	files    int
+	bytes    int64
+	packages map[string]int
+}
+
 // freeze freezes what the plan asks for and holds it against what it replaces.
-func (p Pushing) freeze(ctx context.Context, old, held *snapshot.Snapshot) (*Frozen, error) {
-	f := Freezing{
-		Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Held: held,
-		AcceptKeys: p.AcceptKeys, Known: KnownKeys(p.Lock), Now: p.Now, Log: p.Log,
-	}
-	if old != nil {
-		if p.DateAuto {
-			f.NotBefore = old.Statement.Date
-		}
-		if err := p.holdKeys(ctx, old, f.Known); err != nil {
-			return nil, err
-		}
-	}
-	frozen, err := Freeze(ctx, f)
+func (p Pushing) freeze(ctx context.Context, old *replaced, held *snapshot.Snapshot) (*dated, error) {
+	f := p.freezing()
+	f.Held, f.Replaces = held, old.date
+	u, err := gather(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	if old != nil {
-		if err := p.notOlder(old.Statement, frozen.Snapshot.Statement); err != nil {
+	if !p.DryRun {
+		if err := p.Keys.keep(); err != nil {
+			return nil, err
+		}
+	}
+	d, err := p.same(u, old)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		if d, err = p.next(u, old); err != nil {
 			return nil, err
 		}
 	}
 	if p.Locked {
-		lock, err := frozen.lock(ctx)
+		lock, err := d.frozen.lock(ctx)
 		if err == nil {
 			err = drift(p.Lock, lock)
 		}
@@ -136,42 +153,82 @@ func (p Pushing) freeze(ctx context.Context, old, held *snapshot.Snapshot) (*Fro
 			return nil, err
 		}
 	}
-	return frozen, nil
+	return d, nil
 }
 
-// holdKeys adds the keys from the network that the previous snapshot's lock pins.
-// The lock of a whole release is megabytes long, and is read only where a key comes from the network.
-func (p Pushing) holdKeys(ctx context.Context, old *snapshot.Snapshot, known map[string][]string) error {
-	if !slices.ContainsFunc(p.Plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" }) {
-		return nil
+// same is the snapshot that is replaced, if what was gathered is nothing else:
+// under its date it has its root. Nil if it is another, or if its validity is to be renewed.
+func (p Pushing) same(u *undated, old *replaced) (*dated, error) {
+	if old.snapshot == nil || u.lockAt(old.date) != old.snapshot.Statement.Lock {
+		return nil, nil
 	}
-	text, err := old.ReadLock(ctx)
-	if err != nil {
-		return fmt.Errorf("keys that the previous snapshot pins: %w", err)
+	d, err := u.pack(old.date, old)
+	if err != nil || d.packed.Root() != old.root {
+		return nil, err
 	}
-	l, err := config.ParseLock("lock of the previous snapshot", text)
-	if err != nil {
-		return err
+	renew := runsOut(p.Plan, old.date, p.Now)
+	switch {
+	case renew && (!u.given || p.DateAuto || u.wanted.After(old.date)):
+		return nil, nil
+	case renew:
+		p.Log.printf("the snapshot is valid until %s only, and its date is given: a later one renews it (--date auto)", stamp(old.date.Add(p.Plan.ValidFor)))
+	case !u.wanted.Equal(old.date) && u.given:
+		p.Log.printf("the content is that of the snapshot of %s, whose date stays", stamp(old.date))
 	}
-	for prefix, keys := range KnownKeys(l) {
-		if known[prefix] == nil {
-			known[prefix] = keys
+	return d, nil
+}
+
+// next is the snapshot under its own date, which is later than the replaced one's.
+func (p Pushing) next(u *undated, old *replaced) (*dated, error) {
+	date := u.wanted
+	if p.DateAuto && p.Plan.ValidFor > 0 {
+		date = p.Now.UTC().Truncate(time.Second)
+	}
+	if old.snapshot != nil && !date.After(old.date) {
+		if u.given && !p.DateAuto {
+			return nil, fmt.Errorf("%w (--date auto takes it)", after(date, old.date))
 		}
+		date = nextDate(old.date)
 	}
-	return nil
-}
-
-// write packs and pushes, or only packs.
-func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapshot) (*PushResult, error) {
-	res := &PushResult{Frozen: frozen, Date: frozen.Snapshot.Statement.Date, Newer: frozen.Newer}
-	var wg sync.WaitGroup
-	wg.Go(func() { res.New = newFiles(frozen.Snapshot, old) })
-	wg.Go(func() { res.Files, res.Bytes = sum(frozen.Snapshot.Table) })
-	wg.Go(func() { res.Packages = countPackages(frozen.Snapshot.Table) })
-	packed, err := artifact.Pack(frozen.Snapshot)
-	wg.Wait()
+	if err := notAhead(date, p.Now); err != nil {
+		return nil, err
+	}
+	d, err := u.pack(date, old)
 	if err != nil {
 		return nil, err
+	}
+	if err := p.notOlder(old, d.frozen.Snapshot.Statement); err != nil {
+		return nil, err
+	}
+	if old.doubt != nil && !p.ReplaceUnverified && d.packed.Root() != old.root {
+		return nil, fmt.Errorf("snapshot to be replaced: %w (what would be pushed is another one, of %s; if it is the same but for its date, "+
+			"the tag NAME-DATE-HEX that names %s tells that for --date; --replace-unverified with --date replaces it and takes nothing from it)",
+			old.doubt, stamp(date), old.root)
+	}
+	return d, nil
+}
+
+// pack gives what was gathered a date, packs it, and counts what the replaced snapshot does not have.
+func (u *undated) pack(date time.Time, old *replaced) (*dated, error) {
+	frozen, err := u.at(date)
+	if err != nil {
+		return nil, err
+	}
+	d := &dated{frozen: frozen}
+	var wg sync.WaitGroup
+	wg.Go(func() { d.new = newFiles(frozen.Snapshot, old.snapshot) })
+	wg.Go(func() { d.files, d.bytes = sum(frozen.Snapshot.Table) })
+	wg.Go(func() { d.packages = countPackages(frozen.Snapshot.Table) })
+	d.packed, err = artifact.Pack(frozen.Snapshot)
+	wg.Wait()
+	return d, err
+}
+
+// write pushes, or only tells what it would push.
+func (p Pushing) write(ctx context.Context, d *dated) (*PushResult, error) {
+	frozen, packed := d.frozen, d.packed
+	res := &PushResult{
+		Frozen: frozen, Date: frozen.Snapshot.Statement.Date, Newer: frozen.Newer, New: d.new, Files: d.files, Bytes: d.bytes, Packages: d.packages,
 	}
 	if err := p.affordable(res); err != nil {
 		return nil, err
@@ -183,7 +240,7 @@ func (p Pushing) write(ctx context.Context, frozen *Frozen, old *snapshot.Snapsh
 		return res, nil
 	}
 	frozen.forget()
-	err = again(func() (err error) { // an upstream of several URLs may have given wrong bytes
+	err := again(func() (err error) { // an upstream of several URLs may have given wrong bytes
 		res.Pushed, err = packed.Push(ctx, p.Ref, p.Artifact)
 		return err
 	})
@@ -219,6 +276,12 @@ func (p Pushing) validate() error {
 	if p.Locked && p.Lock == nil {
 		return fmt.Errorf("%w: --locked needs --lock FILE", ErrUsage)
 	}
+	if p.ReplaceUnverified && p.Date.IsZero() {
+		return fmt.Errorf("%w: --replace-unverified takes no date from what it replaces: give one, later than any that clients have seen (--date)", ErrUsage)
+	}
+	if err := notAhead(p.Date, p.Now); err != nil {
+		return err
+	}
 	if err := checkPlan(p.Plan, nil); err != nil {
 		return err
 	}
@@ -230,28 +293,6 @@ func (p Pushing) validate() error {
 		return fmt.Errorf("%w: curated archives are signed by the site: give --sign-key FILE or sign: in mmoci.yaml (mmoci key new -o FILE makes one), or --insecure-unsigned", ErrUsage)
 	}
 	return nil
-}
-
-// previous reads the snapshot that a push will replace; nil if there is none.
-// It is asked how old it is and what it holds, whose proof it carries; so it need not be believed.
-// One that is damaged is in nobody's way who wants to repair it.
-func (p Pushing) previous(ctx context.Context) (*snapshot.Snapshot, error) {
-	s, err := OpenUnverified(ctx, p.Ref, p.Artifact.Options)
-	if errors.Is(err, artifact.ErrNotFound) {
-		return nil, nil
-	}
-	if err == nil {
-		return s, nil
-	}
-	damaged := errors.Is(err, ErrIntegrity) || errors.Is(err, snapshot.ErrNotExist)
-	switch {
-	case damaged && p.Artifact.Recheck:
-		p.Log.printf("the snapshot to be replaced is damaged: %s", err)
-		return nil, nil
-	case damaged:
-		return nil, fmt.Errorf("snapshot to be replaced: %w (--repair puts it again)", err)
-	}
-	return nil, fmt.Errorf("snapshot to be replaced: %w", err)
 }
 
 // sum counts distinct files of a table.

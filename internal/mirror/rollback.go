@@ -22,6 +22,7 @@ type RollingBack struct {
 	Signer archive.Signer
 	Site   *archive.Keyring // that signed both snapshots
 	Date   time.Time        // date input; zero: a second after the snapshot that is replaced
+	Now    time.Time
 	Push   artifact.PushOptions
 }
 
@@ -52,14 +53,19 @@ func Rollback(ctx context.Context, q RollingBack) (artifact.Pushed, error) {
 	if err != nil {
 		return artifact.Pushed{}, err
 	}
-	date, err := q.date(now.Statement, old.Statement)
-	if err != nil {
-		return artifact.Pushed{}, err
+	signer := reuseSignatures(ctx, q.Signer, now)
+	s, err := redate(ctx, old, now.Statement.Date, signer)
+	if err == nil && !bytes.Equal(s.StatementBytes, now.StatementBytes) { // else it is there already
+		var date time.Time
+		if date, err = q.date(now.Statement, old.Statement); err != nil {
+			return artifact.Pushed{}, err
+		}
+		s, err = redate(ctx, old, date, signer)
 	}
-	s, err := redate(ctx, old, date, q.Signer)
 	if err != nil {
 		return artifact.Pushed{}, fmt.Errorf("%s: %w", from, err)
 	}
+	q.Push.Expect = &now.Root
 	return artifact.Push(ctx, q.Ref, s, q.Push)
 }
 
@@ -84,10 +90,13 @@ func (q RollingBack) open(ctx context.Context, ref artifact.Reference) (*snapsho
 func (q RollingBack) date(now, old *snapshot.Statement) (time.Time, error) {
 	date := q.Date
 	if date.IsZero() {
-		date = now.Date.Add(time.Second)
+		date = nextDate(now.Date)
 	}
-	if date.Before(now.Date) {
-		return date, fmt.Errorf("%w: date %s is before that of the snapshot to be replaced, %s", ErrRefused, stamp(date), stamp(now.Date))
+	if err := after(date, now.Date); err != nil {
+		return date, err
+	}
+	if err := notAhead(date, q.Now); err != nil {
+		return date, err
 	}
 	dates, then := upstreamDates(now), upstreamDates(old)
 	for _, a := range old.Archives {
@@ -153,8 +162,8 @@ func redateSuite(ctx context.Context, old *snapshot.Snapshot, s snapshot.Suite, 
 	if text, err = redateRelease(text, in.Date, in.ValidUntil); err != nil {
 		return out, err
 	}
-	b := &builder{f: Freezing{Signer: in.Signer}, date: in.Date}
-	signed, err := b.sign(text)
+	var made collected
+	signed, err := signRelease(in.Signer, text, in.Date)
 	if err != nil {
 		return out, err
 	}
@@ -166,11 +175,11 @@ func redateSuite(ctx context.Context, old *snapshot.Snapshot, s snapshot.Suite, 
 		}
 	}
 	base := strings.TrimSuffix(s.Files[i].Path, "Release")
-	out.Files = append(out.Files, b.signatures(signed, base, in.Date, false)...)
+	out.Files = append(out.Files, made.signatures(signed, base, in.Date, false)...)
 	for _, f := range out.Files {
 		replaced[f.Path] = replaced[f.Path] || !f.Role.IsUpstream()
 	}
-	in.Files, in.Small = append(in.Files, b.rows...), append(in.Small, b.small...)
+	in.Files, in.Small = append(in.Files, made.rows...), append(in.Small, made.small...)
 	slices.SortFunc(out.Files, func(x, y snapshot.SuiteFile) int { return strings.Compare(x.Path, y.Path) })
 	return out, nil
 }

@@ -73,7 +73,7 @@ func (p Pushing) unchanged(ctx context.Context) *PushResult {
 	if err := json.Unmarshal(data, &note); err != nil {
 		return nil
 	}
-	if input, err := p.input(); err != nil || input != note.Input {
+	if input, err := p.input(); err != nil || input != note.Input || runsOut(p.Plan, note.Date, p.Now) {
 		return nil
 	}
 	g, ctx := errgroup.WithContext(ctx)

@@ -107,8 +107,11 @@ func TestUnchangedIsNotBelievedAfterAChange(t *testing.T) {
 	}{
 		{"nothing", func(*testing.T, *daily) {}, false},
 		{"a query", func(_ *testing.T, d *daily) { d.pushing.Plan.Archives[0].Packages[0].Text = "gamma" }, true},
-		{"the signing key", func(t *testing.T, d *daily) { d.pushing.Signer = signerOf(t, testarchive.NewKey("another")) }, true},
-		{"the date", func(_ *testing.T, d *daily) { d.pushing.Date = worldNow }, true},
+		{"the signing key", func(t *testing.T, d *daily) {
+			d.pushing.Site = d.pushing.Signer.Public()
+			d.pushing.Signer = signerOf(t, testarchive.NewKey("another"))
+		}, true},
+		{"the date", func(_ *testing.T, d *daily) { d.pushing.Date = worldNow }, false}, // the content is the same
 		{"an own .deb", func(t *testing.T, d *daily) {
 			if err := os.WriteFile(d.own, d.deb("1.1"), 0o600); err != nil {
 				t.Fatal(err)
@@ -135,7 +138,7 @@ func TestUnchangedIsNotBelievedAfterAChange(t *testing.T) {
 			d.pushing.State, d.pushing.Plan.Archives[0].Packages[0].Text = t.TempDir(), "gamma"
 			d.push()
 			d.pushing.State, d.pushing.Plan.Archives[0].Packages[0].Text = state, "alpha"
-		}, false},
+		}, true}, // back to the content of before, under a later date
 		{"the note is damaged", func(t *testing.T, d *daily) {
 			if err := os.WriteFile(d.pushing.noteFile(), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)

@@ -1,0 +1,44 @@
+package mirror
+
+import (
+	"fmt"
+	"time"
+
+	"example.org/mmoci/internal/config"
+)
+
+// Dates along a tag strictly increase, to the second: whoever follows a tag by
+// Last-Modified, as apt behind a plain web server does, sees each change. And a
+// date is never far ahead: whoever has seen one refuses everything older.
+
+// maxAhead is how far a date may be ahead of this host's clock: what zones and
+// clocks that are set wrongly make of "now".
+const maxAhead = 24 * time.Hour
+
+// nextDate is the smallest date that clients of a snapshot of this date take.
+func nextDate(replaced time.Time) time.Time { return replaced.Add(time.Second) }
+
+// notAhead refuses a date of more than [maxAhead] after now.
+func notAhead(date, now time.Time) error {
+	if date.Sub(now) <= maxAhead {
+		return nil
+	}
+	return fmt.Errorf("%w: date %s is more than a day after now, %s: every client that sees it would refuse what is pushed until then (set this host's clock, or give an earlier date)",
+		ErrRefused, stamp(date), stamp(now))
+}
+
+// after refuses a date that is not later than the one that is replaced.
+func after(date, replaced time.Time) error {
+	if date.After(replaced) {
+		return nil
+	}
+	return fmt.Errorf("%w: date %s is not after that of the snapshot to be replaced, %s, and the content is another; the smallest that clients take is %s",
+		ErrRefused, stamp(date), stamp(replaced), stamp(nextDate(replaced)))
+}
+
+// runsOut tells whether a snapshot of this date has had half of its time or more.
+func runsOut(p *config.Plan, date, now time.Time) bool {
+	return p.ValidFor > 0 && now.Sub(date) >= p.ValidFor/2
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,117 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// undated is a snapshot but for its date: all that upstreams, configuration and
+// selection decide. Whether something changed is told by giving it the date of the
+// snapshot that it would replace; so the date comes last.
+type undated struct {
+	f        Freezing
+	archives []snapshot.Archive // suites that the site signs have no files but provenance
+	releases []unsignedRelease
+	files    collected
+	lock     []byte // canonical
+	out      Frozen // all but the snapshot
+	wanted   time.Time
+	given    bool // wanted was asked for, by --date or a lock
+}
+
+// unsignedRelease is the Release of a curated suite, of the date [undatedRelease].
+type unsignedRelease struct {
+	prefix, suite string
+	base          string // its directory in the snapshot, with final slash
+	text          []byte
+}
+
+// gather reads the archives of a plan, chooses, and collects what was chosen.
+func gather(ctx context.Context, f Freezing) (*undated, error) {
+	fas, err := readArchives(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	u := &undated{f: f}
+	if u.wanted, u.given, err = wantedDate(f, fas); err != nil {
+		return nil, err
+	}
+	chosen, err := choose(ctx, f, fas)
+	if err != nil {
+		return nil, err
+	}
+	if chosen == nil {
+		chosen = &selection{}
+	}
+	u.out = Frozen{Skipped: chosen.skipped, Newer: chosen.newer, archives: fas, origins: newOrigins(f.Held)}
+	b := &builder{f: f, chosen: chosen, notes: chosen.notes, origins: u.out.origins, lock: &config.Lock{Date: undatedRelease}}
+	if err := b.collect(fas); err != nil {
+		return nil, err
+	}
+	if err := b.carry(); err != nil {
+		return nil, err
+	}
+	u.archives, u.releases, u.files, u.lock = b.archives, b.unsigned, b.collected, b.lockText
+	u.out.Dropped, u.out.Notes = b.dropped, b.notes
+	return u, nil
+}
+
+// at gives the snapshot its date: what is signed by the site, and the lock. It
+// uses the memory of an earlier call, whose snapshot must not be used any more.
+func (u *undated) at(date time.Time) (*Frozen, error) {
+	config.PutLockDate(u.lock, date)
+	in := snapshot.Frozen{
+		Date: date, Encoder: archive.EncoderGeneration, Archives: slices.Clone(u.archives),
+		Lock: u.lock, Blobs: u.out.origins, Signer: u.f.Signer,
+	}
+	if u.f.Plan.ValidFor > 0 {
+		in.ValidUntil = date.Add(u.f.Plan.ValidFor)
+	}
+	var err error
+	files := u.files
+	for _, r := range u.releases {
+		text, err := redateRelease(r.text, date, in.ValidUntil)
+		if err != nil {
+			return nil, fmt.Errorf("archive %s, suite %s: %w", r.prefix, r.suite, err)
+		}
+		signed, err := signRelease(u.f.Signer, text, date)
+		if err != nil {
+			return nil, fmt.Errorf("archive %s, suite %s: %w", r.prefix, r.suite, err)
+		}
+		addFiles(in.Archives, r, files.signatures(signed, r.base, date, false))
+	}
+	in.Files, in.Small = files.rows, files.small
+	out := u.out
+	if out.Snapshot, err = snapshot.Take(in); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// addFiles adds signature files to a suite, leaving the slices it has as they are.
+func addFiles(archives []snapshot.Archive, r unsignedRelease, more []snapshot.SuiteFile) {
+	for i := range archives {
+		if archives[i].Prefix != r.prefix {
+			continue
+		}
+		suites := slices.Clone(archives[i].Suites)
+		for j := range suites {
+			if suites[j].Name == r.suite {
+				suites[j].Files = slices.Concat(suites[j].Files, more)
+			}
+		}
+		archives[i].Suites = suites
+	}
+}
+
+// lockAt is the lock's blob under a date.
+func (u *undated) lockAt(date time.Time) snapshot.Blob {
+	config.PutLockDate(u.lock, date)
+	return snapshot.BlobOf(u.lock)
+}
