@@ -92,7 +92,14 @@ text() {
 checked() {
 	case $2 in
 	*/) ;; # flat
-	*) sed -n 's/^Suite: *//p; s/^Codename: *//p' "$1" | grep -qx -e "$2" -e "${2%/updates}" || fail "Release is not of suite $2" ;;
+	*)
+		sed -n 's/^Suite: *//p; s/^Codename: *//p' "$1" >"$work/names"
+		if [ ! -s "$work/names" ] && [ "${UNNAMED_RELEASE:-$site$pin}" ]; then
+			say "  Release names no suite; that it is $2 is the ${UNNAMED_RELEASE:+caller}${UNNAMED_RELEASE:-statement}'s word"
+		else
+			grep -qx -e "$2" -e "${2%/updates}" "$work/names" || fail "Release is not of suite $2"
+		fi
+		;;
 	esac
 	[ "$(date -u -d "$(sed -n 's/^Date: *//p' "$1")" +%Y-%m-%dT%H:%M:%SZ)" = "$3" ] || fail "Release is not of $3"
 	until=$(sed -n 's/^Valid-Until: *//p' "$1")

@@ -31,6 +31,7 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"mini-backports":  of(miniBackports),
 		"flat":            of(flatArchive),
 		"flat-path":       of(flatPath),
+		"unnamed":         of(unnamed),
 		"multi":           of(multi),
 		"sha512":          of(onlySHA512),
 		"phased":          of(phased),
@@ -145,6 +146,15 @@ func flatIn(dir string) testarchive.Archive {
 			pkg("tool", "1.0", "amd64", "", "data"), pkg("data", "1.0", "all", "", ""), pkg("unwanted", "1.0", "amd64", "", ""),
 		},
 	}}}
+}
+
+// unnamed is mini with a Release that names neither Suite nor Codename.
+func unnamed() testarchive.Archive {
+	a := mini()
+	a.Suites[0].EditRelease = func(text []byte) []byte {
+		return regexp.MustCompile(`(?m)^(Suite|Codename): .*\n`).ReplaceAll(text, nil)
+	}
+	return a
 }
 
 // multi is of two architectures and has a package for all.

@@ -143,8 +143,15 @@ func (w *aptWriter) archive(s aptSource) (*aptArchive, error) {
 		}
 		return out
 	}
+	suites := expand(s.Suites)
+	for i, suite := range suites {
+		// A flat archive's directory is relative to the URI, with a slash before it or not: "/", "./", "x/".
+		if rest, ok := strings.CutPrefix(suite, "/"); ok && IsFlat(suite) {
+			suites[i] = "./" + strings.TrimLeft(rest, "/")
+		}
+	}
 	a := &aptArchive{file: s.file, Archive: Archive{
-		Suites: expand(s.Suites), Components: expand(s.Components), Architectures: expand(s.Architectures),
+		Suites: suites, Components: expand(s.Components), Architectures: expand(s.Architectures),
 		CheckValidUntil: s.CheckValidUntil,
 	}}
 	if len(a.Architectures) == 0 {

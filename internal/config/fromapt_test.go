@@ -90,6 +90,41 @@ Components: main
 	}
 }
 
+// TestFromAptFlat holds that flat archives are taken over as apt reads them,
+// in all spellings that OBS, Kubernetes and CUDA give their users.
+func TestFromAptFlat(t *testing.T) {
+	t.Parallel()
+	text, err := FromApt(map[string][]byte{
+		"obs.list":  []byte("deb [signed-by=/k.asc] http://download.opensuse.org/repositories/home:/x/Debian_12/ /\n"),
+		"k8s.list":  []byte("deb [signed-by=/k.asc] https://pkgs.k8s.io/core:/stable:/v1.34/deb/ /\n"),
+		"cuda.list": []byte("deb [signed-by=/k.asc] https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/ /\n"),
+		"own.list":  []byte("deb [signed-by=/k.asc] https://h.example.org/own ./\ndeb [signed-by=/k.asc] https://h.example.org/sub /deb/x/\n"),
+		"x.sources": []byte("Types: deb\nURIs: https://y.example.org/deb822\nSuites: /\nSigned-By: /k.asc\n"),
+	}, nil, []string{"kubelet"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := parsePlan("f", text)
+	if err != nil || strings.Contains(string(text), "left out") {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	var got []string
+	for _, a := range p.Archives {
+		got = append(got, a.Prefix+" "+a.URLs[0]+" "+strings.Join(a.Suites, " ")+strings.Join(a.Components, " "))
+	}
+	want := []string{
+		"nvidia https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64 ./",
+		"k8s https://pkgs.k8s.io/core:/stable:/v1.34/deb ./",
+		"opensuse http://download.opensuse.org/repositories/home:/x/Debian_12 ./",
+		"own https://h.example.org/own ./",
+		"sub https://h.example.org/sub ./deb/x/",
+		"deb822 https://y.example.org/deb822 ./",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), text)
+	}
+}
+
 // TestFromAptSuites holds that sources that differ in their suites only become one archive.
 func TestFromAptSuites(t *testing.T) {
 	t.Parallel()

@@ -27,6 +27,7 @@ func (l *loader) archive(n node) (*Archive, error) {
 		"packages-from":     d.packagesFrom,
 		"check-valid-until": setFlag(&a.CheckValidUntil),
 		"phased":            setFlag(&phased),
+		"unnamed-release":   setFlag(&a.UnnamedRelease),
 		"languages":         setTexts(&a.Languages),
 		"drop":              setTexts(&a.Drop),
 		"with-sources":      setFlag(&a.WithSources),

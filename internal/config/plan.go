@@ -76,6 +76,9 @@ type Archive struct {
 	All      bool    // packages: all
 
 	CheckValidUntil bool // default true
+	// UnnamedRelease takes a Release that names neither Suite nor Codename, as apt
+	// does with a warning; "unnamed-release: yes".
+	UnnamedRelease bool
 	// SkipPhased leaves out versions that upstream still holds back from some
 	// hosts (Phased-Update-Percentage below 100); "phased: no".
 	SkipPhased    bool

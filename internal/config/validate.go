@@ -111,7 +111,7 @@ func (a *Archive) validPlace() error {
 	}{
 		{"url", len(a.URLs) > 0}, {"suites", len(a.Suites) > 0}, {"components", len(a.Components) > 0},
 		{"signed-by", a.SignedBy != "" || a.SignedByURL != ""}, {"drop", len(a.Drop) > 0}, {"languages", len(a.Languages) > 0},
-		{"mode: verbatim", a.Verbatim}, {"phased: no", a.SkipPhased},
+		{"mode: verbatim", a.Verbatim}, {"unnamed-release", a.UnnamedRelease}, {"phased: no", a.SkipPhased},
 		{"ca", a.CAFile != ""}, {"client-cert", a.ClientCert != ""}, {"auth", a.AuthFile != ""},
 	} {
 		if x.set {

@@ -168,7 +168,8 @@ func (c *chain) applied(a snapshot.Archive, v view, data []byte) archive.Trust {
 
 // releaseHolds compares a Release with what the statement and the path say of it.
 func (c *chain) releaseHolds(p *provenSuite, v view) error {
-	if err := p.release.CheckSuite(p.name); err != nil {
+	// A statement that is believed names the file, so the suite's name is its word.
+	if err := checkSuite(p.release, p.name, !c.relies(p) || c.trust.UnnamedOK[p.archive.Prefix]); err != nil {
 		return err
 	}
 	for _, f := range p.files {

@@ -45,7 +45,7 @@ func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) 
 		return nil, fmt.Errorf("held in the snapshot to be replaced: %w", err)
 	}
 	r.Log.printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", fa.Prefix, fs.name, stamp(fs.release.Date))
-	return fs, fs.release.CheckSuite(fs.name)
+	return fs, checkSuite(fs.release, fs.name, fa.UnnamedRelease)
 }
 
 // openAll verifies every form of a Release that is there: the lock names one of

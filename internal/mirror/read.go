@@ -143,13 +143,26 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := fs.release.CheckSuite(name); err != nil {
+	if err := checkSuite(fs.release, name, fa.UnnamedRelease); err != nil {
 		return nil, err
 	}
 	if fs.release.Date.IsZero() {
 		return nil, fmt.Errorf("%w: %s has no Date, so nobody could tell an older one from a newer", ErrIntegrity, at(fs.signed[0].name))
 	}
 	return fs, fs.release.CheckDate(r.Now, fa.CheckValidUntil)
+}
+
+// checkSuite holds a Release against the directory that it was found in; one
+// that names no suite passes where somebody said so.
+func checkSuite(rel *archive.Release, name string, unnamed bool) error {
+	if unnamed && rel.Unnamed() {
+		return nil
+	}
+	err := rel.CheckSuite(name)
+	if err != nil && rel.Unnamed() {
+		return fmt.Errorf("%w (unnamed-release: yes for this archive takes it, as apt does with a warning)", err)
+	}
+	return err
 }
 
 // indexedComponents are the components that a Release has indices of. Its field

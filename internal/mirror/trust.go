@@ -24,6 +24,8 @@ type Trust struct {
 	Unsigned bool
 	// ExpiredOK are prefixes whose Valid-Until is not held against them (check-valid-until: no).
 	ExpiredOK map[string]bool
+	// UnnamedOK are prefixes whose Release need name neither Suite nor Codename (unnamed-release: yes).
+	UnnamedOK map[string]bool
 	// MaxAge refuses what is older: the date of a statement that is believed, else
 	// the newest Date of an archive that upstream's key is relied on for. Zero: any age.
 	MaxAge time.Duration
@@ -35,13 +37,16 @@ type Trust struct {
 
 // NewTrust collects trust from a plan (may be nil) and from --keyring values.
 func NewTrust(plan *config.Plan, keyrings []string, now time.Time) (Trust, error) {
-	t := Trust{Upstream: map[string]*archive.Keyring{}, ExpiredOK: map[string]bool{}, Now: now}
+	t := Trust{Upstream: map[string]*archive.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: now}
 	var site []string
 	if plan != nil {
 		site = append(site, plan.Trust...)
 		for _, a := range plan.Archives {
 			if !a.CheckValidUntil {
 				t.ExpiredOK[a.Prefix] = true
+			}
+			if a.UnnamedRelease {
+				t.UnnamedOK[a.Prefix] = true
 			}
 		}
 	}

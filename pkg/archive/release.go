@@ -189,8 +189,15 @@ func (r *Release) CheckSuite(dir string) error {
 			return nil
 		}
 	}
+	if r.Unnamed() {
+		return fmt.Errorf("%w: the Release names neither Suite nor Codename, so its signer does not say that it is of %q", ErrIntegrity, dir)
+	}
 	return fmt.Errorf("%w: Release of suite %q, codename %q where %q was asked for", ErrIntegrity, r.Suite, r.Codename, dir)
 }
+
+// Unnamed tells whether the Release has neither Suite nor Codename. Under one
+// key, such Releases of two suites cannot be told apart by what is signed.
+func (r *Release) Unnamed() bool { return r.Suite == "" && r.Codename == "" }
 
 // maxClockSkew is how far a Release may be ahead of the clock, as with apt.
 const maxClockSkew = 10 * time.Second
