@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,7 @@ import (
 func (a *app) copy() *cobra.Command {
 	var p planFlags
 	var since, split string
-	var asJSON bool
+	var asJSON, repair bool
 	cmd := &cobra.Command{
 		Use:   "copy SRC DST",
 		Short: "Copy a snapshot between registries, layouts and oci-archives, bytes unchanged",
@@ -44,6 +45,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 	f.StringArrayVar(&p.keyrings, "keyring", nil, "`FILE` of the site's keys: what the snapshot carries is made runnable in an oci-archive only if they vouch for it")
 	f.StringVar(&since, "since", "", "write only what the snapshot `OLD` lacks")
 	f.StringVar(&split, "split", "", "cut the oci-archive into parts of `SIZE` (650M, 3G; FAT holds files below 4G)")
+	f.BoolVar(&repair, "repair", false, "ask DST for every blob: put again what was lost of a snapshot whose tag is there")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.events = asJSON
@@ -70,14 +72,21 @@ host the digest of the script, typed from there, vouches for it, and the script 
 				return err
 			}
 		}
-		res, err := a.transfer(cmd, src, dst, since, o)
+		res, err := a.transfer(cmd, src, dst, since, artifact.PushOptions{Options: o, Recheck: repair})
 		if err != nil {
 			return err
 		}
 		a.runnable(res.Runnable)
-		a.log("copied %d files, %s; %s were there", res.Uploaded, size(res.Bytes), size(res.Reused))
+		switch {
+		case !res.Changed && res.Uploaded+res.Manifests > 0:
+			a.log("changed: false; %s", putAgain(res))
+		case !res.Changed:
+			a.log("changed: false; the tag named it already")
+		default:
+			a.log("changed: true; copied %d files, %s; %s were there", res.Uploaded, size(res.Bytes), size(res.Reused))
+		}
 		if part > 0 {
-			if err := a.split(dst.Name, part); err != nil {
+			if err := a.split(cmd.Context(), dst.Name, part); err != nil {
 				return err
 			}
 		}
@@ -143,7 +152,7 @@ func digestsOf(files []artifact.CarriedFile) map[string]string {
 	return out
 }
 
-func (a *app) transfer(cmd *cobra.Command, src, dst artifact.Reference, since string, o artifact.Options) (artifact.Copied, error) {
+func (a *app) transfer(cmd *cobra.Command, src, dst artifact.Reference, since string, o artifact.PushOptions) (artifact.Copied, error) {
 	bar := a.progress()
 	defer bar.end()
 	o.Progress = bar.event
@@ -157,12 +166,12 @@ func (a *app) transfer(cmd *cobra.Command, src, dst artifact.Reference, since st
 	return artifact.CopySince(cmd.Context(), src, old, dst, o)
 }
 
-func (a *app) split(file string, part int64) error {
+func (a *app) split(ctx context.Context, file string, part int64) error {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		a.log("%s: its parts are there", file)
 		return nil
 	}
-	parts, err := artifact.Split(file, part)
+	parts, err := artifact.Split(ctx, file, part)
 	if err != nil {
 		return err
 	}

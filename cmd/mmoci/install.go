@@ -100,6 +100,9 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 		return err
 	}
 	arch := h.Architecture(cmd.Context())
+	if err := cmd.Context().Err(); err != nil {
+		return err
+	}
 	if arch == "" {
 		return fmt.Errorf("%w: no dpkg in PATH to install with; mmoci pull --extract leaves the .debs to other means", mirror.ErrUsage)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -59,7 +60,7 @@ it to every host. When all have it, --finish leaves the new key alone; the old s
 	}
 	cmd.Flags().StringVar(&user, "user-id", "mmoci site key", "user ID of the new key")
 	cmd.Flags().BoolVar(&finish, "finish", false, "retire all but the newest key")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		file := args[0]
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -68,6 +69,9 @@ it to every host. When all have it, --finish leaves the new key alone; the old s
 		rotated, err := nextKeys(data, user, finish)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
+		}
+		if err := cmd.Context().Err(); err != nil {
+			return err // what follows is written as a whole
 		}
 		return a.writeRotated(file, rotated)
 	}
@@ -86,11 +90,12 @@ func nextKeys(file []byte, user string, finish bool) (*mirror.Rotated, error) {
 }
 
 // writeRotated writes the retired keys first and the public halves last: died
-// in between, nothing is lost and nothing signs that hosts cannot know of.
+// in between, nothing is lost and nothing signs that hosts cannot know of, and a rerun completes.
 func (a *app) writeRotated(file string, r *mirror.Rotated) error {
 	retired := file + ".retired"
 	if r.Retired != nil {
-		if _, err := os.Lstat(retired); !errors.Is(err, os.ErrNotExist) {
+		there, err := os.ReadFile(retired)
+		if same := err == nil && bytes.Equal(there, r.Retired); !same && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%w: %s is there; a key is never overwritten", mirror.ErrUsage, retired)
 		}
 		if err := replaceFile(retired, r.Retired, 0o600); err != nil {

@@ -239,6 +239,8 @@ func (a *app) pushed(res *mirror.PushResult, plan *config.Plan, took time.Durati
 		a.log("dry run: nothing was written; %s, %s, would be new there", count(len(res.New), "file"), size(bytes))
 		a.log("the root would be %s: %s of %s, %s; a push to a registry takes about %d requests", res.Root,
 			size(int64(res.RootSize)), size(artifact.MaxDocument), count(res.Shards, "shard"), requests(res))
+	case !res.Changed && res.Uploaded+res.Manifests > 0:
+		a.log("changed: false; %s (%.1f s)", putAgain(res.Pushed), took.Seconds())
 	case !res.Changed:
 		a.log("changed: false; the tag named it already (%.1f s)", took.Seconds())
 	default:
@@ -253,6 +255,15 @@ func sumOf(counts map[string]int) (n int) {
 		n += c
 	}
 	return n
+}
+
+// putAgain says what a repair of a snapshot found missing or damaged.
+func putAgain(p artifact.Pushed) string {
+	s := fmt.Sprintf("put again what was lost: %s, %s", count(p.Uploaded, "file"), size(p.Bytes))
+	if p.Manifests > 0 {
+		s += fmt.Sprintf(", and %s, %s", count(p.Manifests, "manifest"), size(p.Refilled))
+	}
+	return s
 }
 
 // requests estimates what a push asks of a registry: two for each new blob, one

@@ -51,20 +51,40 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(out)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		err = out.lost()
 	}
 	if err == nil {
 		return 0
 	}
-	code := exitCode(ctx, err)
+	code, text := exitCode(ctx, err), err.Error()
+	if code == exitInterrupted {
+		text = interruption(cmd.CommandPath(), err)
+	}
 	if a.events {
-		a.say("error", err.Error(), code)
+		a.say("error", text, code)
 	} else {
-		fmt.Fprintf(stderr, "mmoci: %s\n", message(err))
+		fmt.Fprintf(stderr, "mmoci: %s\n", message(text))
 	}
 	return code
+}
+
+// interruption is what an interrupted command says: what has become of tags, where it is
+// about tags, and whether there is anything to go on from.
+func interruption(command string, err error) string {
+	text := "interrupted"
+	var tagging *artifact.InterruptedTagging
+	switch command {
+	case "mmoci push", "mmoci copy", "mmoci tag promote", "mmoci tag rollback":
+		text += "; nothing was tagged; the same command goes on from here"
+		if errors.As(err, &tagging) {
+			text = "interrupted; " + tagging.What + "; the same command goes on from here"
+		}
+	case "mmoci pull", "mmoci install", "mmoci tag prune", "mmoci lock", "mmoci key rotate":
+		text += "; the same command goes on from here"
+	}
+	return text
 }
 
 // exitCode is the one place where errors become exit codes.
@@ -97,9 +117,9 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailed
 }
 
-// message is the error for people. Lines behind the first are indented.
-func message(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\n  ")
+// message is the text of an error for people. Lines behind the first are indented.
+func message(text string) string {
+	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
 }
 
 func (a *app) root() *cobra.Command {

@@ -115,6 +115,11 @@ func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
 // Select resolves the queries over the proven indices of a snapshot, without
 // fetching any package.
 func Select(ctx context.Context, e Extracting) (*resolve.Result, error) {
+	e.Log = e.Log.during(ctx)
+	return while(ctx, func() (*resolve.Result, error) { return choosePackages(ctx, e) })
+}
+
+func choosePackages(ctx context.Context, e Extracting) (*resolve.Result, error) {
 	c := &chain{s: e.Snapshot, trust: e.Trust, asApt: true}
 	archs := []string{e.Architecture}
 	if e.Host != nil {

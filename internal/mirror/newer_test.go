@@ -28,7 +28,7 @@ func TestNewerFormat(t *testing.T) {
 		"open": func() error { _, err := Open(t.Context(), ref, siteTrust(t), artifact.Options{}); return err },
 		"look": func() error { _, err := OpenUnverified(t.Context(), ref, artifact.Options{}); return err },
 		"copy": func() error {
-			_, err := artifact.Copy(t.Context(), ref, other, artifact.Options{})
+			_, err := artifact.Copy(t.Context(), ref, other, artifact.PushOptions{})
 			return err
 		},
 		"push over it": func() error { _, err := Push(t.Context(), d.pushing); return err },

@@ -37,5 +37,5 @@ func Promote(ctx context.Context, p Promoting) (artifact.Copied, error) {
 	}
 	src := p.From
 	src.Tag, src.Digest = "", from.Root // the tag may move meanwhile
-	return artifact.Copy(ctx, src, to, p.Options)
+	return artifact.Copy(ctx, src, to, artifact.PushOptions{Options: p.Options})
 }

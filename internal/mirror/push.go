@@ -72,6 +72,7 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
 	}
+	p.Log = p.Log.during(ctx)
 	if res := p.unchanged(ctx); res != nil {
 		return res, nil
 	}
@@ -135,14 +136,15 @@ func (p Pushing) freeze(ctx context.Context, old *replaced, held *snapshot.Snaps
 			return nil, err
 		}
 	}
-	d, err := p.same(u, old)
+	d, err := while(ctx, func() (*dated, error) {
+		d, err := p.same(u, old)
+		if d == nil && err == nil {
+			d, err = p.next(u, old)
+		}
+		return d, err
+	})
 	if err != nil {
 		return nil, err
-	}
-	if d == nil {
-		if d, err = p.next(u, old); err != nil {
-			return nil, err
-		}
 	}
 	if p.Locked {
 		lock, err := d.frozen.lock(ctx)

@@ -54,14 +54,17 @@ func Rollback(ctx context.Context, q RollingBack) (artifact.Pushed, error) {
 		return artifact.Pushed{}, err
 	}
 	signer := reuseSignatures(ctx, q.Signer, now)
-	s, err := redate(ctx, old, now.Statement.Date, signer)
-	if err == nil && !bytes.Equal(s.StatementBytes, now.StatementBytes) { // else it is there already
-		var date time.Time
-		if date, err = q.date(now.Statement, old.Statement); err != nil {
-			return artifact.Pushed{}, err
+	s, err := while(ctx, func() (*snapshot.Snapshot, error) {
+		s, err := redate(ctx, old, now.Statement.Date, signer)
+		if err != nil || bytes.Equal(s.StatementBytes, now.StatementBytes) { // it is there already
+			return s, err
 		}
-		s, err = redate(ctx, old, date, signer)
-	}
+		date, err := q.date(now.Statement, old.Statement)
+		if err != nil {
+			return nil, err
+		}
+		return redate(ctx, old, date, signer)
+	})
 	if err != nil {
 		return artifact.Pushed{}, fmt.Errorf("%s: %w", from, err)
 	}

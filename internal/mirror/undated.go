@@ -34,6 +34,11 @@ type unsignedRelease struct {
 
 // gather reads the archives of a plan, chooses, and collects what was chosen.
 func gather(ctx context.Context, f Freezing) (*undated, error) {
+	f.Log = f.Log.during(ctx)
+	return while(ctx, func() (*undated, error) { return readAndChoose(ctx, f) })
+}
+
+func readAndChoose(ctx context.Context, f Freezing) (*undated, error) {
 	fas, err := readArchives(ctx, f)
 	if err != nil {
 		return nil, err

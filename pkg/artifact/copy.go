@@ -15,26 +15,50 @@ type Copied = Pushed
 // verified, and only what dst lacks. dst's tag is set last, after its immutable tag. The
 // signature is not verified. Within one repository or layout nothing but tags is
 // written (and the outcome counts no blobs); between repositories of one registry blobs are mounted.
-func Copy(ctx context.Context, src, dst Reference, o Options) (Copied, error) {
+func Copy(ctx context.Context, src, dst Reference, o PushOptions) (Copied, error) {
 	if err := checkTarget(dst); err != nil {
 		return Copied{}, err
 	}
-	from, err := openPlace(src, &o)
+	if onePlace(src, dst) && o.Recheck {
+		return Copied{}, fmt.Errorf("%w %s: within one place there is nothing to put again what is lost from; copy it from another, or push it again", ErrReference, dst)
+	}
+	from, err := openPlace(ctx, src, &o.Options)
 	if err != nil {
 		return Copied{}, err
 	}
-	copied, err := copyFrom(ctx, telling(from, src, dst, &o), src, dst, &o)
+	copied, err := copyFrom(ctx, telling(from, src, dst, &o.Options), src, dst, o)
 	if err != nil {
 		return copied, fmt.Errorf("copy of %s: %w", src, err)
 	}
 	return copied, nil
 }
 
-func copyFrom(ctx context.Context, from place, src, dst Reference, o *Options) (Copied, error) {
-	if src.Kind == dst.Kind && src.Name == dst.Name && src.Kind != Archive {
-		return retag(ctx, from, src, dst, o)
+// onePlace tells references to one repository or layout.
+func onePlace(src, dst Reference) bool {
+	return src.Kind == dst.Kind && src.Name == dst.Name && src.Kind != Archive
+}
+
+// copyFrom opens the target before it reads what is to be named or completed there: from
+// then on a layout is not collected.
+func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions) (copied Copied, err error) {
+	if dst.Kind == Layout {
+		if _, err := from.resolve(ctx, src); err != nil { // before a layout is made for nothing
+			return Copied{}, lost(src, err)
+		}
 	}
-	from, err := completedBy(from, src, dst, o)
+	mountFrom := ""
+	if src.Kind == Registry && dst.Kind == Registry && src.host() == dst.host() {
+		mountFrom = src.repository()
+	}
+	t, err := openTarget(ctx, dst, mountFrom, &o)
+	if err != nil {
+		return Copied{}, fmt.Errorf("%s: %w", dst, err)
+	}
+	defer func() { err = closed(ctx, t, dst, err) }()
+	if onePlace(src, dst) {
+		return retag(ctx, t, from, src, dst, o)
+	}
+	from, err = completedBy(ctx, from, src, dst, &o.Options)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -42,25 +66,33 @@ func copyFrom(ctx context.Context, from place, src, dst Reference, o *Options) (
 	if err != nil {
 		return Copied{}, err
 	}
-	p, err := readArtifact(ctx, from, src, o)
+	o.Recheck = o.Recheck || !complete
+	p, err := readArtifact(ctx, from, src, &o.Options)
 	if err != nil {
 		return Copied{}, err
 	}
-	if err := p.nameCarried(ctx, dst, o); err != nil {
+	if err := p.nameCarried(ctx, dst, &o.Options); err != nil {
 		return Copied{}, err
 	}
-	mountFrom := ""
-	if src.Kind == Registry && dst.Kind == Registry && src.host() == dst.host() {
-		mountFrom = src.repository()
-	}
-	return p.pushTo(ctx, dst, mountFrom, PushOptions{Options: *o, Recheck: !complete})
+	return write(ctx, t, dst, p, &o)
 }
 
 // retag names what is there: root and core are read and validated, the rest is where it was.
-func retag(ctx context.Context, from place, src, dst Reference, o *Options) (copied Copied, err error) {
+func retag(ctx context.Context, target target, from place, src, dst Reference, o PushOptions) (Copied, error) {
+	now, err := target.resolve(ctx, dst)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Copied{}, err
+	}
+	expected := now
+	if o.Expect != nil {
+		expected = *o.Expect
+	}
 	t, err := readTop(ctx, from, src)
 	if err != nil {
 		return Copied{}, err
+	}
+	if err := checkMoved(dst.Tag, now, t.root.Digest, &expected); err != nil {
+		return Copied{}, fmt.Errorf("%s: %w", dst, err)
 	}
 	config, err := readBlob(ctx, from, "config", t.core.config.Blob, maxConfig)
 	if err != nil {
@@ -70,20 +102,10 @@ func retag(ctx context.Context, from place, src, dst Reference, o *Options) (cop
 	if err != nil {
 		return Copied{}, err
 	}
-	target, err := openTarget(dst, nil, "", &PushOptions{Options: *o})
-	if err != nil {
-		return Copied{}, err
-	}
-	defer func() { err = errors.Join(err, target.close()) }()
-	copied = Copied{Root: t.root.Digest, Reference: dst, Immutable: immutableTag(dst.Tag, date, t.root.Digest)}
+	copied := Copied{Root: t.root.Digest, Reference: dst, Immutable: immutableTag(dst.Tag, date, t.root.Digest), Changed: now != t.root.Digest}
 	copied.Reference.Digest = t.root.Digest
-	now, err := target.resolve(ctx, dst)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Copied{}, err
-	}
-	copied.Changed = now != t.root.Digest
 	tags := []string{copied.Immutable, dst.Tag}
-	if err := target.publish(ctx, descriptor{typeIndex, snapshot.BlobOf(t.rootData)}, t.rootData, tags...); err != nil {
+	if err := target.publish(ctx, descriptor{typeIndex, snapshot.BlobOf(t.rootData)}, t.rootData, &expected, tags...); err != nil {
 		return Copied{}, err
 	}
 	for _, tag := range tags {

@@ -23,11 +23,11 @@ func TestRetag(t *testing.T) {
 		f.counts()
 		dst := src
 		dst.Tag = "production"
-		copied, err := Copy(t.Context(), src, dst, Options{})
+		copied, err := Copy(t.Context(), src, dst, PushOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if counts := f.counts(); total(counts) > 9 || counts["POST upload"] > 0 {
+		if counts := f.counts(); total(counts) > 10 || counts["POST upload"] > 0 {
 			t.Errorf("%v", counts)
 		}
 		if !copied.Changed || copied.Root != pushed.Root || !strings.HasPrefix(copied.Immutable, "production-2026") {
@@ -36,7 +36,7 @@ func TestRetag(t *testing.T) {
 		if err := snapshottest.Equal(t.Context(), s, reopen(t, dst)); err != nil {
 			t.Error(err)
 		}
-		if again, err := Copy(t.Context(), src, dst, Options{}); err != nil || again.Changed {
+		if again, err := Copy(t.Context(), src, dst, PushOptions{}); err != nil || again.Changed {
 			t.Errorf("%+v, %v", again, err)
 		}
 	}
@@ -73,7 +73,7 @@ func TestMount(t *testing.T) {
 		})
 		dst := src
 		dst.Name = src.host() + "/other/mirror"
-		copied, err := Copy(t.Context(), src, dst, Options{})
+		copied, err := Copy(t.Context(), src, dst, PushOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestCopyTells(t *testing.T) {
 				done++
 			}
 		}}
-		copied, err := Copy(t.Context(), src, dst, o)
+		copied, err := Copy(t.Context(), src, dst, PushOptions{Options: o})
 		if err != nil {
 			t.Fatal(err)
 		}

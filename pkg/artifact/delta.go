@@ -13,22 +13,22 @@ import (
 // CopySince copies of the artifact src only what old lacks, root, core and
 // what that holds always, to an oci-archive or a layout: a delta. [Copy] of that to a place
 // which holds old gives the whole artifact there, under the digest it always had.
-func CopySince(ctx context.Context, src, old, dst Reference, o Options) (Copied, error) {
+func CopySince(ctx context.Context, src, old, dst Reference, o PushOptions) (Copied, error) {
 	if err := checkTarget(dst); err != nil {
 		return Copied{}, err
 	}
 	if dst.Kind == Registry {
 		return Copied{}, fmt.Errorf("%w %s: a delta goes to an oci-archive or a layout; a registry takes what it lacks by itself", ErrReference, dst)
 	}
-	had, err := ReadGraph(ctx, old, o)
+	had, err := ReadGraph(ctx, old, o.Options)
 	if err != nil {
 		return Copied{}, fmt.Errorf("what is there already: %w", err)
 	}
-	from, err := openPlace(src, &o)
+	from, err := openPlace(ctx, src, &o.Options)
 	if err != nil {
 		return Copied{}, err
 	}
-	p, err := readArtifact(ctx, telling(from, src, dst, &o), src, &o)
+	p, err := readArtifact(ctx, telling(from, src, dst, &o.Options), src, &o.Options)
 	if err != nil {
 		return Copied{}, fmt.Errorf("copy of %s: %w", src, err)
 	}
@@ -42,10 +42,10 @@ func CopySince(ctx context.Context, src, old, dst Reference, o Options) (Copied,
 	for _, l := range p.tops {
 		delete(p.omit, l.Digest)
 	}
-	if err := p.nameCarried(ctx, dst, &o); err != nil {
+	if err := p.nameCarried(ctx, dst, &o.Options); err != nil {
 		return Copied{}, err
 	}
-	return p.pushTo(ctx, dst, "", PushOptions{Options: o})
+	return p.pushTo(ctx, dst, o)
 }
 
 // deltaTarget is told that it has what a delta leaves out.
@@ -101,11 +101,11 @@ func (c completed) has(ctx context.Context, d descriptor) (bool, error) {
 
 // completedBy lets a delta read what it left out from the target of a copy,
 // where that is a place already.
-func completedBy(from place, src, dst Reference, o *Options) (place, error) {
+func completedBy(ctx context.Context, from place, src, dst Reference, o *Options) (place, error) {
 	if src.Kind == Registry {
 		return from, nil
 	}
-	rest, err := openPlace(dst, o)
+	rest, err := openPlace(ctx, dst, o)
 	if errors.Is(err, ErrNotFound) {
 		return from, nil
 	}

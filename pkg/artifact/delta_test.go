@@ -37,7 +37,7 @@ func TestDelta(t *testing.T) {
 	after.Tag = "next"
 
 	delta := archiveRef(t)
-	copied, err := CopySince(t.Context(), after, before, delta, Options{})
+	copied, err := CopySince(t.Context(), after, before, delta, PushOptions{})
 	if err != nil || copied.Root != want {
 		t.Fatalf("%+v, %v", copied, err)
 	}
@@ -45,7 +45,7 @@ func TestDelta(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := openTar(delta.Name)
+	store, err := openTar(t.Context(), delta.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestDelta(t *testing.T) {
 		}
 	}
 	deltaLayout := layoutRef(t)
-	if _, err := CopySince(t.Context(), after, before, deltaLayout, Options{}); err != nil {
+	if _, err := CopySince(t.Context(), after, before, deltaLayout, PushOptions{}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -70,7 +70,7 @@ func TestDelta(t *testing.T) {
 	for _, dst := range []Reference{layoutRef(t), archiveRef(t), f.ref(t, "noble")} {
 		mustPush(t, dst, old, PushOptions{})
 		for _, from := range []Reference{delta, deltaLayout} {
-			copied, err := Copy(t.Context(), from, dst, Options{})
+			copied, err := Copy(t.Context(), from, dst, PushOptions{})
 			if err != nil || copied.Root != want {
 				t.Fatalf("%s: %+v, %v", dst, copied, err)
 			}
@@ -82,14 +82,14 @@ func TestDelta(t *testing.T) {
 
 	// A place that does not hold the old one: what is missing is named, nothing is written.
 	empty := layoutRef(t)
-	_, err = Copy(t.Context(), delta, empty, Options{})
+	_, err = Copy(t.Context(), delta, empty, PushOptions{})
 	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "pool/") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Resolve(t.Context(), empty, Options{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a tag was written: %v", err)
 	}
-	if _, err := CopySince(t.Context(), after, before, f.ref(t, "delta"), Options{}); !errors.Is(err, ErrReference) {
+	if _, err := CopySince(t.Context(), after, before, f.ref(t, "delta"), PushOptions{}); !errors.Is(err, ErrReference) {
 		t.Errorf("a delta in a registry: %v", err)
 	}
 }
@@ -110,7 +110,7 @@ func TestParts(t *testing.T) {
 		if err := os.WriteFile(ref.Name, bytesBefore, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Split(ref.Name, size); err != nil {
+		if _, err := Split(t.Context(), ref.Name, size); err != nil {
 			t.Fatal(err)
 		}
 		return ref
@@ -155,7 +155,7 @@ func TestParts(t *testing.T) {
 		}
 	}
 	ref := split(20_000)
-	if _, err := Split(ref.Name+".001", 1); !errors.Is(err, ErrReference) {
+	if _, err := Split(t.Context(), ref.Name+".001", 1); !errors.Is(err, ErrReference) {
 		t.Errorf("too many parts: %v", err)
 	}
 }
@@ -181,18 +181,18 @@ func TestCarriedInTar(t *testing.T) {
 	pushed, copied, delta := archiveRef(t), archiveRef(t), archiveRef(t)
 	mustPush(t, pushed, s, PushOptions{})
 	vouched := Options{Vouched: mustPush(t, src, s, PushOptions{}).Root}
-	if _, err := Copy(t.Context(), src, copied, vouched); err != nil {
+	if _, err := Copy(t.Context(), src, copied, PushOptions{Options: vouched}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CopySince(t.Context(), src, src, delta, vouched); err != nil {
+	if _, err := CopySince(t.Context(), src, src, delta, PushOptions{Options: vouched}); err != nil {
 		t.Fatal(err)
 	}
 	// Whoever vouches for another root, or for none, gets no names.
 	unnamed, other := archiveRef(t), archiveRef(t)
-	if c, err := Copy(t.Context(), src, unnamed, Options{}); err != nil || len(c.Runnable) > 0 {
+	if c, err := Copy(t.Context(), src, unnamed, PushOptions{}); err != nil || len(c.Runnable) > 0 {
 		t.Fatal(c.Runnable, err)
 	}
-	if c, err := Copy(t.Context(), src, other, Options{Vouched: snapshot.Sum([]byte("another"))}); err != nil || len(c.Runnable) > 0 {
+	if c, err := Copy(t.Context(), src, other, PushOptions{Options: Options{Vouched: snapshot.Sum([]byte("another"))}}); err != nil || len(c.Runnable) > 0 {
 		t.Fatal(c.Runnable, err)
 	}
 	if one, two := mustRead(t, pushed.Name), mustRead(t, copied.Name); !bytes.Equal(one, two) {

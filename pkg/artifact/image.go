@@ -52,5 +52,5 @@ func PushImage(ctx context.Context, ref Reference, blobs, documents []ImagePart,
 			return err
 		}
 	}
-	return t.publish(ctx, root.descriptor(), root.Data, ref.Tag)
+	return t.publish(ctx, root.descriptor(), root.Data, nil, ref.Tag)
 }

@@ -289,11 +289,11 @@ func TestForeignDirectory(t *testing.T) {
 func TestBatchByAge(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "layout")
-	w, err := newLayoutWriter(dir, false, &Options{})
+	w, err := newLayoutWriter(t.Context(), dir, &Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close()
+	defer w.close(t.Context())
 	data := []byte("x")
 	b := snapshot.BlobOf(data)
 	if err := w.putDocument(t.Context(), descriptor{typeManifest, b}, data); err != nil {

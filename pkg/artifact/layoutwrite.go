@@ -40,10 +40,11 @@ type layoutWriter struct {
 	mu       sync.Mutex
 	pending  []string // complete temporary files
 	timer    *time.Timer
-	failed   error // of a commit on the timer
+	failed   error // of any commit: from then on nothing gets a name
+	syncfs   func(fd int) error
 }
 
-func newLayoutWriter(dir string, recheck bool, o *Options) (*layoutWriter, error) {
+func newLayoutWriter(ctx context.Context, dir string, o *Options) (*layoutWriter, error) {
 	p, err := openLayout(dir, o)
 	if err != nil {
 		return nil, err
@@ -51,9 +52,12 @@ func newLayoutWriter(dir string, recheck bool, o *Options) (*layoutWriter, error
 	if err := prepareLayout(dir); err != nil {
 		return nil, err
 	}
-	w := &layoutWriter{place: p, layout: p.(filePlace).fileStore.(*layout), recheck: recheck}
-	if err := w.open(); err != nil {
-		return nil, errors.Join(err, w.close())
+	w := &layoutWriter{place: p, layout: p.(filePlace).fileStore.(*layout), syncfs: unix.Syncfs}
+	if o.tuning.syncfs != nil {
+		w.syncfs = o.tuning.syncfs
+	}
+	if err := w.open(ctx); err != nil {
+		return nil, errors.Join(err, w.close(ctx))
 	}
 	return w, nil
 }
@@ -108,8 +112,8 @@ func writeAside(name string, data []byte) error {
 }
 
 // open cleans up after killed pushes and makes this one's directory, under the lock.
-func (w *layoutWriter) open() error {
-	unlock, err := w.lock()
+func (w *layoutWriter) open(ctx context.Context) error {
+	unlock, err := w.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -128,9 +132,13 @@ func (w *layoutWriter) open() error {
 	return err
 }
 
-// lock locks the layout against other writers of index.json. The lock is on
-// oci-layout: index.json itself is replaced, and would take its lock with it.
-func (w *layoutWriter) lock() (unlock func(), err error) {
+// lockPause is between two tries to get a lock that somebody else has.
+const lockPause = 10 * time.Millisecond
+
+// lock locks the layout against other writers of index.json, which have it for moments; but
+// for a prune, which collects meanwhile. The lock is on oci-layout: index.json itself is
+// replaced, and would take its lock with it.
+func (w *layoutWriter) lock(ctx context.Context) (unlock func(), err error) {
 	name := filepath.Join(w.layout.dir, layoutFile)
 	f, err := os.OpenFile(name, os.O_RDWR, 0) // NFS locks what is open for writing only
 	if errors.Is(err, fs.ErrPermission) {
@@ -140,7 +148,14 @@ func (w *layoutWriter) lock() (unlock func(), err error) {
 		return nil, err
 	}
 	for {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != unix.EINTR {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == unix.EWOULDBLOCK {
+			err = sleep(ctx, lockPause)
+		} else if err != unix.EINTR {
+			break
+		}
+		if ended := interrupted(ctx); ended != nil {
+			err = ended
 			break
 		}
 	}
@@ -172,7 +187,7 @@ func (w *layoutWriter) has(ctx context.Context, d descriptor) (bool, error) {
 	}
 	r := snapshot.NewReader(c.R, d.Blob)
 	defer r.Close()
-	_, err = io.Copy(io.Discard, r)
+	_, err = io.Copy(io.Discard, whileReader{ctx, r})
 	if errors.Is(err, snapshot.ErrIntegrity) {
 		return false, nil
 	}
@@ -186,35 +201,35 @@ func (w *layoutWriter) put(ctx context.Context, l layer, open opener) (int64, er
 		return 0, fmt.Errorf("%s: %w", l.name(), err)
 	}
 	name := l.Digest.Hex()
-	err = w.writeTemporary(name, l.Size, r)
+	err = w.writeTemporary(ctx, name, l.Size, r)
 	if err = errors.Join(err, r.Close()); err != nil {
 		return 0, fmt.Errorf("%s: %w", l.name(), err)
 	}
 	return l.Size, w.complete(name)
 }
 
-func (w *layoutWriter) putDocument(_ context.Context, d descriptor, data []byte) error {
-	if err := w.writeTemporary(d.Digest.Hex(), d.Size, memoryReader(data)); err != nil {
+func (w *layoutWriter) putDocument(ctx context.Context, d descriptor, data []byte) error {
+	if err := w.writeTemporary(ctx, d.Digest.Hex(), d.Size, memoryReader(data)); err != nil {
 		return fmt.Errorf("%s: %w", d.Digest, err)
 	}
 	return w.complete(d.Digest.Hex())
 }
 
 // writeTemporary takes four system calls for a small blob: os.File would add those of the poller.
-func (w *layoutWriter) writeTemporary(name string, size int64, r io.Reader) (err error) {
+func (w *layoutWriter) writeTemporary(ctx context.Context, name string, size int64, r io.Reader) (err error) {
 	fd, err := unix.Openat(int(w.tmp.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return fmt.Errorf("temporary file: %w", err)
 	}
 	if v, ok := r.(verifiedReader); ok && v.file != nil {
 		f := os.NewFile(uintptr(fd), name)
-		n, err := io.Copy(f, v.file) // by copy_file_range or a reflink
+		n, err := copyFile(ctx, f, v.file) // by copy_file_range or a reflink
 		if err == nil && n != size {
 			err = integrity("%d bytes, want %d", n, size)
 		}
 		return errors.Join(err, f.Close())
 	}
-	n, err := io.Copy(fdWriter(fd), r)
+	n, err := io.Copy(fdWriter(fd), whileReader{ctx, r})
 	if err == nil && n != size {
 		err = integrity("%d bytes, want %d", n, size)
 	}
@@ -243,13 +258,7 @@ func (w *layoutWriter) complete(name string) error {
 	w.pending = append(w.pending, name)
 	full := len(w.pending) >= batchFiles
 	if w.timer == nil {
-		w.timer = time.AfterFunc(batchAge, func() {
-			if err := w.commit(); err != nil {
-				w.mu.Lock()
-				w.failed = errors.Join(w.failed, err)
-				w.mu.Unlock()
-			}
-		})
+		w.timer = time.AfterFunc(batchAge, func() { _ = w.commit() }) // failed keeps its error
 	}
 	err := w.failed
 	w.mu.Unlock()
@@ -261,11 +270,27 @@ func (w *layoutWriter) complete(name string) error {
 
 // commit makes the batch durable and gives it its names. Dies it in between,
 // what is renamed is right and the rest is written again by the rerun.
+//
+// After a failed sync nothing that has no name yet gets one: whose bytes were lost
+// is not known, and the kernel tells of it once, so that the next sync would succeed.
 func (w *layoutWriter) commit() error {
 	w.commitMu.Lock()
 	defer w.commitMu.Unlock()
+	err := w.commitLocked()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failed == nil {
+		w.failed = err
+	}
+	return w.failed
+}
+
+func (w *layoutWriter) commitLocked() error {
 	w.mu.Lock()
 	batch := w.pending
+	if w.failed != nil {
+		batch = nil
+	}
 	w.pending = nil
 	if w.timer != nil {
 		w.timer.Stop()
@@ -275,8 +300,8 @@ func (w *layoutWriter) commit() error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if err := unix.Syncfs(int(w.tmp.Fd())); err != nil {
-		return fmt.Errorf("sync of %s: %w", w.layout.dir, err)
+	if err := w.syncfs(int(w.tmp.Fd())); err != nil {
+		return fmt.Errorf("sync of %s: %w; what was written since the last one is not believed", w.layout.dir, err)
 	}
 	for _, name := range batch {
 		if err := unix.Renameat(int(w.tmp.Fd()), name, int(w.blobs.Fd()), name); err != nil {
@@ -286,8 +311,14 @@ func (w *layoutWriter) commit() error {
 	return nil
 }
 
+// begin has nothing to prepare.
+func (w *layoutWriter) begin(_ *packed, recheck bool) error {
+	w.recheck = recheck
+	return nil
+}
+
 // publish commits everything, syncs the names, and only then moves the tags, both in one index.json.
-func (w *layoutWriter) publish(ctx context.Context, d descriptor, data []byte, tags ...string) error {
+func (w *layoutWriter) publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
 	there, err := w.has(ctx, d)
 	if err != nil {
 		return err
@@ -300,14 +331,15 @@ func (w *layoutWriter) publish(ctx context.Context, d descriptor, data []byte, t
 	if err := w.commit(); err != nil {
 		return err
 	}
-	if err := unix.Syncfs(int(w.blobs.Fd())); err != nil {
+	if err := w.syncfs(int(w.blobs.Fd())); err != nil {
 		return fmt.Errorf("sync of %s: %w", w.layout.dir, err)
 	}
-	return w.setTags(d, tags)
+	return w.setTags(ctx, d, expected, tags)
 }
 
-func (w *layoutWriter) setTags(d descriptor, tags []string) error {
-	unlock, err := w.lock()
+// setTags moves the tags under the lock, if the last one names what is expected.
+func (w *layoutWriter) setTags(ctx context.Context, d descriptor, expected *snapshot.Digest, tags []string) error {
+	unlock, err := w.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -322,6 +354,13 @@ func (w *layoutWriter) setTags(d descriptor, tags []string) error {
 	if err != nil {
 		return err
 	}
+	now, _ := x.find(tags[len(tags)-1])
+	if err := checkMoved(tags[len(tags)-1], now.Digest, d.Digest, expected); err != nil {
+		return err
+	}
+	if err := interrupted(ctx); err != nil {
+		return err
+	}
 	for _, tag := range tags {
 		x.set(tag, d)
 	}
@@ -332,10 +371,20 @@ func (w *layoutWriter) setTags(d descriptor, tags []string) error {
 }
 
 // close keeps what is complete, so that a rerun need not fetch it again, and removes the rest.
-func (w *layoutWriter) close() error {
+// An interrupted writer does not wait for another sync, which takes minutes on a slow stick: that
+// costs the rerun two seconds' work.
+func (w *layoutWriter) close(ctx context.Context) error {
+	ended := interrupted(ctx)
+	w.mu.Lock()
+	if ended != nil && w.failed == nil {
+		w.failed = ended
+	}
+	w.mu.Unlock()
 	var err error
 	if w.tmp != nil && w.blobs != nil {
-		err = w.commit()
+		if err = w.commit(); ended != nil { // it waits for a sync that is under way, and begins none
+			err = nil
+		}
 	}
 	for _, f := range []*os.File{w.tmp, w.blobs} {
 		if f != nil {

@@ -20,7 +20,7 @@ import (
 // Errors: ErrNotFound if the place, tag or digest is not there; ErrNotOurs for
 // foreign artifacts and newer versions; snapshot.ErrIntegrity for a broken one.
 func Open(ctx context.Context, ref Reference, o Options) (*snapshot.Sealed, error) {
-	p, err := openPlace(ref, &o)
+	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func expectedConfig(statement []byte) []byte {
 // of the registry, and reads one file of a layout. Only a registry's answer to a
 // reference by digest means that it is there.
 func Resolve(ctx context.Context, ref Reference, o Options) (snapshot.Digest, error) {
-	p, err := openPlace(ref, &o)
+	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
@@ -182,7 +182,7 @@ type Graph struct {
 
 // ReadGraph reads root, core and every shard and validates them.
 func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
-	p, err := openPlace(ref, &o)
+	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +269,7 @@ func (p *packed) checkDistinct() error {
 // Missing asks the place for every blob of the graph without reading it, and
 // returns those that are not there or have another size, manifests first, in the graph's order.
 func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapshot.Blob, error) {
-	p, err := openPlace(ref, &o)
+	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}

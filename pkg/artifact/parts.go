@@ -3,6 +3,7 @@ package artifact
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -34,9 +35,9 @@ var partLine = regexp.MustCompile(`^([0-9a-f]{64})  ([^/\x00-\x1f]+\.([0-9]{3}))
 // names each part that is damaged, missing or in another's place; "cat FILE.???"
 // makes the whole again, and an oci-archive is read from its parts as they are.
 //
-// It needs room for one part more than the file. Killed, it leaves no list, and
-// the copy is made anew.
-func Split(file string, size int64) (parts []string, err error) {
+// It needs room for one part more than the file. Killed or interrupted, it leaves
+// no list, and the copy is made anew.
+func Split(ctx context.Context, file string, size int64) (parts []string, err error) {
 	st, err := os.Stat(file)
 	if err != nil {
 		return nil, err
@@ -66,41 +67,56 @@ func Split(file string, size int64) (parts []string, err error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("lock of %s: %w", file, err)
 	}
+	if err := interrupted(ctx); err != nil {
+		return nil, err // the whole file is there still
+	}
 	if err := os.Rename(file, aside); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			for _, name := range append(parts, aside) { // no use to anybody, and room for the next try
+				_ = os.Remove(name)
+			}
+			parts = nil
+		}
+	}()
 	parts, lines := make([]string, n), make([]string, n)
 	for i := n - 1; i >= 0; i-- { // from the end, so that what was copied can be cut off
 		parts[i] = fmt.Sprintf("%s.%03d", file, i+1)
-		sum, err := copyPart(parts[i], io.NewSectionReader(f, int64(i)*size, size))
+		sum, err := copyPart(ctx, parts[i], io.NewSectionReader(f, int64(i)*size, size))
 		if err == nil {
 			err = f.Truncate(int64(i) * size)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("part %s: %w", parts[i], err)
+			return parts, fmt.Errorf("part %s: %w", parts[i], err)
 		}
 		lines[i] = fmt.Sprintf("%s  %s\n", sum, filepath.Base(parts[i]))
 	}
-	if err := writeAside(file+partsEnding, []byte(strings.Join(lines, ""))); err != nil {
-		return nil, err
+	if err := interrupted(ctx); err != nil {
+		return parts, err
 	}
-	return parts, os.Remove(aside)
+	if err := writeAside(file+partsEnding, []byte(strings.Join(lines, ""))); err != nil {
+		return parts, err
+	}
+	_ = os.Remove(aside) // empty by now; the next copy removes it too
+	return parts, nil
 }
 
 // copyPart writes one part, durable on return, and returns its digest.
-func copyPart(name string, r io.Reader) (string, error) {
+func copyPart(ctx context.Context, name string, r io.Reader) (string, error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return "", err
 	}
 	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), r)
+	_, err = io.Copy(io.MultiWriter(f, h), whileReader{ctx, r})
 	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Sync(), f.Close())
 }
 
 // openParts opens the oci-archive that file was split from; fs.ErrNotExist if
 // there is no list. Every part is hashed first: all that are wrong are named.
-func openParts(file string) (seekerAt, error) {
+func openParts(ctx context.Context, file string) (seekerAt, error) {
 	data, err := readSmall(file+partsEnding, maxPartSum)
 	if err != nil {
 		return nil, err
@@ -113,7 +129,11 @@ func openParts(file string) (seekerAt, error) {
 		if m == nil || m[3] != fmt.Sprintf("%03d", len(all.parts)+1) {
 			return nil, fmt.Errorf("%s: line %.100q is not part %03d", file+partsEnding, lines.Text(), len(all.parts)+1)
 		}
-		p, err := openPart(filepath.Join(filepath.Dir(file), m[2]), m[1])
+		p, err := openPart(ctx, filepath.Join(filepath.Dir(file), m[2]), m[1])
+		if ended := interrupted(ctx); ended != nil {
+			all.Close()
+			return nil, ended
+		}
 		if err != nil {
 			wrong = append(wrong, err)
 			p = &part{}
@@ -132,7 +152,7 @@ func openParts(file string) (seekerAt, error) {
 	}{io.NewSectionReader(&all, 0, all.size), &all}, nil
 }
 
-func openPart(name, want string) (*part, error) {
+func openPart(ctx context.Context, name, want string) (*part, error) {
 	f, info, err := openRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("part %s %w", name, ErrNotFound)
@@ -141,7 +161,7 @@ func openPart(name, want string) (*part, error) {
 		return nil, err
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.Copy(h, whileReader{ctx, f}); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("part %s: %w", name, err)
 	}

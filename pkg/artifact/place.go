@@ -76,6 +76,7 @@ type tuning struct {
 	slow       time.Duration // below slowestRate before a connection is exchanged
 	settle     time.Duration // age a file must have before its hash is remembered; negative: none
 	certDirs   []string
+	syncfs     func(fd int) error // of layouts
 }
 
 // place is where artifacts are read. Safe for concurrent use.
@@ -96,7 +97,7 @@ type place interface {
 }
 
 // openPlace opens the place of a reference for reading.
-func openPlace(ref Reference, o *Options) (place, error) {
+func openPlace(ctx context.Context, ref Reference, o *Options) (place, error) {
 	if err := ref.checkTag(); err != nil {
 		return nil, err
 	}
@@ -104,25 +105,31 @@ func openPlace(ref Reference, o *Options) (place, error) {
 	case Layout:
 		return openLayout(ref.Name, o)
 	case Archive:
-		return openArchive(ref.Name)
+		return openArchive(ctx, ref.Name)
 	case Registry:
 		return openRegistry(ref, o)
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
 }
 
-// target is a place that one artifact is written to.
+// target is a place that one artifact is written to. What it writes ends with the context's
+// cause once that has ended, never with nil.
 type target interface {
 	place
+	// begin is told what will be written, and whether what is there is to be read before it is
+	// believed to be there; before the first put.
+	begin(p *packed, recheck bool) error
 	// put stores a blob. A final name, or the registry's 201, comes only after its bytes were verified.
 	// sent is 0 if the place could take them from itself.
 	put(ctx context.Context, l layer, open opener) (sent int64, err error)
 	// putDocument stores a manifest below the root. All it refers to was put before.
 	putDocument(ctx context.Context, d descriptor, data []byte) error
 	// publish stores the root and then names it by the tags, in their order. Durable on return.
-	publish(ctx context.Context, d descriptor, data []byte, tags ...string) error
-	// close ends writing; what was put stays.
-	close() error
+	// The last tag must name what is expected until the moment when it moves, or d already: else
+	// ErrMoved. Nil: whatever it names; the zero digest: nothing.
+	publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error
+	// close ends writing; what was put stays, but for what an interrupted writer would have to wait for.
+	close(ctx context.Context) error
 }
 
 // isManifest tells documents from blobs: registries keep them apart.
@@ -142,7 +149,7 @@ func readBlob(ctx context.Context, from snapshot.Blobs, what string, b snapshot.
 	r := snapshot.NewReader(c.R, b)
 	defer r.Close()
 	buf := bytes.NewBuffer(make([]byte, 0, min(b.Size, 1<<20)+bytes.MinRead))
-	if _, err := buf.ReadFrom(r); err != nil {
+	if _, err := buf.ReadFrom(whileReader{ctx, r}); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", what, b.Digest, err)
 	}
 	if c.Verified != nil {

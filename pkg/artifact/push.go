@@ -22,6 +22,10 @@ type Pushed struct {
 	Reused    int64 // bytes that were there
 	// Runnable are the files that an oci-archive names for hosts to run.
 	Runnable []CarriedFile
+	// Manifests are those below the root that were looked for and not there, or
+	// damaged, Refilled their bytes. At a registry they are looked for with Recheck only.
+	Manifests int
+	Refilled  int64
 }
 
 // PushOptions of one push.
@@ -56,26 +60,25 @@ func (p *Packed) Push(ctx context.Context, ref Reference, o PushOptions) (Pushed
 	if err := checkTarget(ref); err != nil {
 		return Pushed{}, err
 	}
-	return p.pushTo(ctx, ref, "", o)
+	return p.pushTo(ctx, ref, o)
 }
 
-// pushTo writes p. mountFrom is a repository of the same registry that has the blobs, "" if none.
-func (p *packed) pushTo(ctx context.Context, ref Reference, mountFrom string, o PushOptions) (Pushed, error) {
-	t, err := openTarget(ref, p, mountFrom, &o)
+// pushTo writes p.
+func (p *packed) pushTo(ctx context.Context, ref Reference, o PushOptions) (pushed Pushed, err error) {
+	t, err := openTarget(ctx, ref, "", &o)
 	if err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	if p.omit != nil {
-		t = deltaTarget{t, p.omit}
+	defer func() { err = closed(ctx, t, ref, err) }()
+	return write(ctx, t, ref, p, &o)
+}
+
+// closed closes a target. After another error, what goes wrong then is no news.
+func closed(ctx context.Context, t target, ref Reference, err error) error {
+	if closing := t.close(ctx); err == nil && closing != nil {
+		return fmt.Errorf("%s: %w", ref, closing)
 	}
-	pushed, err := write(ctx, t, ref, p, &o)
-	if closing := t.close(); err == nil && closing != nil {
-		err = fmt.Errorf("%s: %w", ref, closing)
-	}
-	if ref.Kind == Archive {
-		pushed.Runnable = p.runnable()
-	}
-	return pushed, err
+	return err
 }
 
 // checkTarget refuses what can be refused before anything is read.
@@ -92,12 +95,14 @@ func checkTarget(ref Reference) error {
 	return nil
 }
 
-func openTarget(ref Reference, p *packed, mountFrom string, o *PushOptions) (target, error) {
+// openTarget opens a place for writing. From then on a layout is not collected, so what is
+// there when it is asked for stays. mountFrom is a repository of the same registry that has the blobs, "" if none.
+func openTarget(ctx context.Context, ref Reference, mountFrom string, o *PushOptions) (target, error) {
 	switch ref.Kind {
 	case Layout:
-		return newLayoutWriter(ref.Name, o.Recheck, &o.Options)
+		return newLayoutWriter(ctx, ref.Name, &o.Options)
 	case Archive:
-		return newTarWriter(ref.Name, ref.Tag, p)
+		return newTarWriter(ctx, ref.Name, ref.Tag)
 	case Registry:
 		r, err := openRegistry(ref, &o.Options)
 		if err != nil {
@@ -112,10 +117,23 @@ func openTarget(ref Reference, p *packed, mountFrom string, o *PushOptions) (tar
 // write is the order of SPEC section 10. If it dies before publish, the tags name
 // what they named; in publish, the immutable tag may be there without the alias.
 func write(ctx context.Context, t target, ref Reference, p *packed, o *PushOptions) (Pushed, error) {
+	if p.omit != nil {
+		t = deltaTarget{t, p.omit}
+	}
+	if err := t.begin(p, o.Recheck); err != nil {
+		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
+	}
 	w := newWriter(t, ref, p, o)
 	previous, err := t.resolve(ctx, ref)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Pushed{}, err
+	}
+	w.expected = previous
+	if o.Expect != nil {
+		w.expected = *o.Expect
+	}
+	if err := checkMoved(ref.Tag, previous, w.root.Digest, &w.expected); err != nil {
+		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
 	if previous == w.root.Digest && !o.Recheck {
 		if err := w.ensureImmutable(ctx); err != nil {
@@ -138,4 +156,20 @@ func write(ctx context.Context, t target, ref Reference, p *packed, o *PushOptio
 	}
 	w.removeCheckpoints(ctx)
 	return w.pushed(previous != w.root.Digest), nil
+}
+
+// checkMoved compares what a tag names with what it is expected to name before it is
+// moved to a root. That it names the root already is what is wanted.
+func checkMoved(tag string, now, root snapshot.Digest, expected *snapshot.Digest) error {
+	if expected == nil || now == *expected || now == root {
+		return nil
+	}
+	name := func(d snapshot.Digest) string {
+		if d.IsZero() {
+			return "nothing"
+		}
+		return d.String()
+	}
+	return fmt.Errorf("%w: %s named %s when this command looked, and names %s now; nothing was tagged, the same command begins with what is there now",
+		ErrMoved, tag, name(*expected), name(now))
 }

@@ -99,7 +99,7 @@ func removeFromLayout(ctx context.Context, ref Reference, tags []string, o *Opti
 		return r, err
 	}
 	w := &layoutWriter{layout: &layout{ref.Name, newHashedFiles(o.tuning.settle)}}
-	unlock, err := w.lock() // new pushes wait for us
+	unlock, err := w.lock(ctx) // new pushes wait for us
 	if err != nil {
 		return r, err
 	}

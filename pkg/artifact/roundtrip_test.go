@@ -89,7 +89,7 @@ func TestCopy(t *testing.T) {
 		for to, dst := range everyKind(t) {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				t.Parallel()
-				copied, err := Copy(t.Context(), src, dst, Options{})
+				copied, err := Copy(t.Context(), src, dst, PushOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -99,7 +99,7 @@ func TestCopy(t *testing.T) {
 				if err := snapshottest.Equal(t.Context(), s, reopen(t, dst)); err != nil {
 					t.Error(err)
 				}
-				again, err := Copy(t.Context(), src, dst, Options{})
+				again, err := Copy(t.Context(), src, dst, PushOptions{})
 				if err != nil || again.Changed || again.Uploaded != 0 {
 					t.Errorf("second copy: %+v, %v", again, err)
 				}

@@ -52,7 +52,7 @@ func tagDate(name string) time.Time {
 
 // TagNames lists the names of tags, sorted; what each names is not asked for, which of a registry is a question a tag.
 func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
-	p, err := openPlace(ref, &o)
+	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
 
 // Tags lists them, sorted by name. A tag that vanishes meanwhile is left out.
 func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
-	p, err := openPlace(ref, &o)
+	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}

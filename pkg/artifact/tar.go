@@ -36,16 +36,16 @@ type seekerAt interface {
 type extent struct{ offset, size int64 }
 
 // openArchive reads all headers of an oci-archive once.
-func openArchive(name string) (place, error) {
-	t, err := openTar(name)
+func openArchive(ctx context.Context, name string) (place, error) {
+	t, err := openTar(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	return filePlace{t}, nil
 }
 
-func openTar(name string) (*tarStore, error) {
-	f, err := openWhole(name)
+func openTar(ctx context.Context, name string) (*tarStore, error) {
+	f, err := openWhole(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("oci-archive %s: %w", name, ErrNotFound)
 	} else if err != nil {
@@ -62,10 +62,10 @@ func openTar(name string) (*tarStore, error) {
 }
 
 // openWhole opens a file, or the parts that it was split into.
-func openWhole(name string) (seekerAt, error) {
+func openWhole(ctx context.Context, name string) (seekerAt, error) {
 	f, _, err := openRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if parts, err := openParts(name); !errors.Is(err, fs.ErrNotExist) {
+		if parts, err := openParts(ctx, name); !errors.Is(err, fs.ErrNotExist) {
 			return parts, err
 		}
 	}

@@ -65,8 +65,8 @@ func (n noPlace) has(context.Context, descriptor) (bool, error)        { return 
 func (n noPlace) tags(context.Context) ([]Tag, error)                  { return nil, n.gone() }
 
 // newTarWriter opens the old archive for reading. Nothing is written before the first put.
-func newTarWriter(name, tag string, p *packed) (*tarWriter, error) {
-	old, err := openArchive(name)
+func newTarWriter(ctx context.Context, name, tag string) (*tarWriter, error) {
+	old, err := openArchive(ctx, name)
 	if errors.Is(err, ErrNotFound) {
 		old, err = noPlace{name}, nil
 	} else if err != nil {
@@ -75,18 +75,17 @@ func newTarWriter(name, tag string, p *packed) (*tarWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &tarWriter{place: old, name: name, tag: tag, written: map[snapshot.Digest]struct{}{}}
-	w.top = descriptor{typeIndex, snapshot.BlobOf(p.root)}
-	return w, w.plan(p)
+	return &tarWriter{place: old, name: name, tag: tag, written: map[snapshot.Digest]struct{}{}}, nil
 }
 
 // has is false for everything: the new archive begins empty.
 func (w *tarWriter) has(context.Context, descriptor) (bool, error) { return false, nil }
 
-// plan lays out the archive: oci-layout, index.json, blobs by digest, and for
+// begin lays out the archive: oci-layout, index.json, blobs by digest, and for
 // hosts that have nothing but tar the names of the files that the snapshot
 // carries for them: hard links to their blobs, which are executable then.
-func (w *tarWriter) plan(p *packed) error {
+func (w *tarWriter) begin(p *packed, _ bool) error {
+	w.top = descriptor{typeIndex, snapshot.BlobOf(p.root)}
 	blobs := []snapshot.Blob{snapshot.BlobOf(p.root), snapshot.BlobOf(p.core)}
 	for _, s := range p.shards {
 		blobs = append(blobs, s.Blob)
@@ -128,8 +127,8 @@ func (w *tarWriter) index() ([]byte, error) {
 	return x.encode()
 }
 
-// begin creates the temporary file.
-func (w *tarWriter) begin() error {
+// create creates the temporary file.
+func (w *tarWriter) create() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file != nil {
@@ -196,7 +195,7 @@ func globEscape(s string) string {
 
 // put writes a blob's entry.
 func (w *tarWriter) put(ctx context.Context, l layer, open opener) (int64, error) {
-	if err := w.begin(); err != nil {
+	if err := w.create(); err != nil {
 		return 0, err
 	}
 	r, err := open(ctx, l.Blob)
@@ -204,15 +203,15 @@ func (w *tarWriter) put(ctx context.Context, l layer, open opener) (int64, error
 		return 0, fmt.Errorf("%s: %w", l.name(), err)
 	}
 	defer r.Close()
-	return l.Size, w.write(l.Blob, l.name(), r)
+	return l.Size, w.write(ctx, l.Blob, l.name(), r)
 }
 
-func (w *tarWriter) write(b snapshot.Blob, name string, r io.Reader) error {
+func (w *tarWriter) write(ctx context.Context, b snapshot.Blob, name string, r io.Reader) error {
 	e, ok := w.entries[b.Digest]
 	if !ok || e.size != b.Size {
 		return fmt.Errorf("%s is not of this archive", name)
 	}
-	n, err := io.Copy(io.NewOffsetWriter(w.file, e.offset), io.LimitReader(r, e.size))
+	n, err := io.Copy(io.NewOffsetWriter(w.file, e.offset), io.LimitReader(whileReader{ctx, r}, e.size))
 	if err == nil {
 		err = expectEOF(r)
 	}
@@ -240,17 +239,17 @@ func expectEOF(r io.Reader) error {
 	return err
 }
 
-func (w *tarWriter) putDocument(_ context.Context, d descriptor, data []byte) error {
-	if err := w.begin(); err != nil {
+func (w *tarWriter) putDocument(ctx context.Context, d descriptor, data []byte) error {
+	if err := w.create(); err != nil {
 		return err
 	}
-	return w.write(d.Blob, d.Digest.String(), bytes.NewReader(data))
+	return w.write(ctx, d.Blob, d.Digest.String(), bytes.NewReader(data))
 }
 
 // publish writes the headers and gives the file its name. Dies it before the
 // rename, the old archive is untouched and the next push removes the rest.
 // Only the last tag is written: an archive has one, so that copiers need not be told which.
-func (w *tarWriter) publish(ctx context.Context, d descriptor, data []byte, _ ...string) error {
+func (w *tarWriter) publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, _ ...string) error {
 	if err := w.putDocument(ctx, d, data); err != nil {
 		return err
 	}
@@ -263,12 +262,34 @@ func (w *tarWriter) publish(ctx context.Context, d descriptor, data []byte, _ ..
 	if err := w.file.Sync(); err != nil {
 		return err
 	}
+	if err := w.unmoved(ctx, d, expected); err != nil {
+		return err
+	}
+	if err := interrupted(ctx); err != nil {
+		return err
+	}
 	if err := os.Rename(w.file.Name(), w.name); err != nil {
 		return err
 	}
 	err := errors.Join(w.file.Close(), syncDir(filepath.Dir(w.name)))
 	w.file = nil
 	return err
+}
+
+// unmoved looks at the archive that is there once more.
+func (w *tarWriter) unmoved(ctx context.Context, d descriptor, expected *snapshot.Digest) error {
+	if expected == nil {
+		return nil
+	}
+	var now snapshot.Digest
+	there, err := openArchive(ctx, w.name)
+	if err == nil {
+		now, err = there.resolve(ctx, Reference{Kind: Archive, Name: w.name, Tag: w.tag})
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return checkMoved(w.tag, now, d.Digest, expected)
 }
 
 func (w *tarWriter) writeHeaders() error {
@@ -351,7 +372,7 @@ func headerBlock(h tar.Header) ([]byte, error) {
 }
 
 // close removes what was not published.
-func (w *tarWriter) close() error {
+func (w *tarWriter) close(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file == nil {

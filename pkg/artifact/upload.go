@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // registryTarget is a repository that is written to.
@@ -173,26 +176,78 @@ func (r registryTarget) putManifest(ctx context.Context, d descriptor, data []by
 	})
 }
 
+// begin has nothing to prepare.
+func (r registryTarget) begin(*packed, bool) error { return nil }
+
 // publish puts the root under its digest, then names it. A tag that names it already is left alone: some registries refuse to set a tag twice.
-func (r registryTarget) publish(ctx context.Context, d descriptor, data []byte, tags ...string) error {
+// No registry compares and sets: what the last tag names is asked before any is set, and again just before it moves.
+func (r registryTarget) publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
 	if err := r.putDocument(ctx, d, data); err != nil {
 		return err
 	}
-	for _, tag := range tags {
-		ref := Reference{Kind: Registry, Name: r.ref.Name, Tag: tag}
-		now, err := r.resolve(ctx, ref)
-		if err == nil && now == d.Digest {
-			continue
+	last := tags[len(tags)-1]
+	if expected != nil && len(tags) > 1 {
+		now, err := r.named(ctx, last)
+		if err == nil {
+			err = checkMoved(last, now, d.Digest, expected)
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil {
 			return err
 		}
-		moving := err == nil
-		if err := r.putManifest(ctx, d, data, tag); err != nil {
-			return r.explainTag(tag, moving, d, err)
+	}
+	var asked []string
+	for _, tag := range tags {
+		put, err := r.setTag(ctx, d, data, expected, tag, tag == last)
+		if put {
+			asked = append(asked, tag)
+		}
+		if ended := interrupted(ctx); err != nil && ended != nil && len(asked) > 0 {
+			what := strings.Join(asked, " and ") + " may be set"
+			if tag != last || !put {
+				what += ", " + last + " was not moved"
+			}
+			return &InterruptedTagging{what, ended}
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// named is what a tag names, the zero digest if it is not there.
+func (r registryTarget) named(ctx context.Context, tag string) (snapshot.Digest, error) {
+	now, err := r.resolve(ctx, Reference{Kind: Registry, Name: r.ref.Name, Tag: tag})
+	if errors.Is(err, ErrNotFound) {
+		return snapshot.Digest{}, nil
+	}
+	return now, err
+}
+
+// setTag lets a tag name d; asked tells that the registry was asked to. Once asked, it may have done so whatever becomes of
+// its answer; an interrupted push waits a moment for that, so that it can say what is true.
+func (r registryTarget) setTag(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tag string, last bool) (asked bool, err error) {
+	now, err := r.named(ctx, tag)
+	if err != nil || now == d.Digest {
+		return false, err
+	}
+	if last {
+		if err := checkMoved(tag, now, d.Digest, expected); err != nil {
+			return false, err
+		}
+	}
+	if err := interrupted(ctx); err != nil {
+		return false, err
+	}
+	asking, done := outlive(ctx, tagGrace)
+	defer done()
+	if err := r.putManifest(asking, d, data, tag); err != nil {
+		return true, r.explainTag(tag, !now.IsZero(), d, err)
+	}
+	if last {
+		return true, nil
+	}
+	return true, interrupted(ctx)
 }
 
 func (r registryTarget) explainTag(tag string, moving bool, d descriptor, err error) error {
@@ -216,7 +271,7 @@ func (e errTag) Error() string { return e.text }
 func (e errTag) Unwrap() error { return e.error }
 
 // close has nothing to undo: what is at the registry stays.
-func (r registryTarget) close() error { return nil }
+func (r registryTarget) close(context.Context) error { return nil }
 
 // missesContent tells answers to a manifest by which a registry may mean that
 // something below it is not there: by name in distribution, in other words elsewhere.

@@ -36,7 +36,8 @@ type writer struct {
 	core      descriptor
 	immutable string
 
-	previous   descriptor // the root whose graph is believed; zero: none
+	expected   snapshot.Digest // what the tag must name when it moves
+	previous   descriptor      // the root whose graph is believed; zero: none
 	knownBlobs map[snapshot.Digest]struct{}
 	sameShards map[snapshot.Digest]struct{}
 	mode       atomic.Int32
@@ -47,6 +48,7 @@ type writer struct {
 	sent   map[snapshot.Digest]struct{} // by this push: not asked for again
 
 	uploaded, bytes, reused atomic.Int64
+	manifests, refilled     atomic.Int64
 	checkpoints             checkpoints
 }
 
@@ -75,24 +77,31 @@ func (w *writer) askAll() {
 	w.reused.Store(0)
 }
 
-// everything writes shards, core, root and tags, in this order.
+// everything writes shards, core, root and tags, in this order. An interrupted
+// step may have nothing to tell, because nothing of it failed: the context is asked
+// before the next one begins, and last before a tag moves.
 func (w *writer) everything(ctx context.Context) error {
-	if err := w.writeShards(ctx); err != nil {
-		return err
-	}
-	if err := w.writeCore(ctx); err != nil {
-		return err
-	}
-	if w.previous.Size > 0 && !w.asksAll() {
-		there, err := w.t.has(ctx, w.previous)
-		if err != nil {
+	for _, step := range []func(context.Context) error{w.writeShards, w.writeCore, w.stillBelieved, w.publish} {
+		if err := interrupted(ctx); err != nil {
 			return err
 		}
-		if !there {
-			return errBelief
+		if err := step(ctx); err != nil {
+			return err
 		}
 	}
-	return w.publish(ctx)
+	return nil
+}
+
+// stillBelieved asks whether the root that was believed is still there.
+func (w *writer) stillBelieved(ctx context.Context) error {
+	if w.previous.Size == 0 || w.asksAll() {
+		return nil
+	}
+	there, err := w.t.has(ctx, w.previous)
+	if err == nil && !there {
+		err = errBelief
+	}
+	return err
 }
 
 func (w *writer) publish(ctx context.Context) error {
@@ -100,7 +109,7 @@ func (w *writer) publish(ctx context.Context) error {
 	if w.immutable == "" {
 		tags = tags[1:]
 	}
-	if err := w.t.publish(ctx, w.root, w.p.root, tags...); err != nil {
+	if err := w.t.publish(ctx, w.root, w.p.root, &w.expected, tags...); err != nil {
 		var tag errTag
 		if missesContent(err) && !errors.As(err, &tag) && !w.asksAll() {
 			return fmt.Errorf("%w: %w", errBelief, err)
@@ -156,7 +165,7 @@ func (w *writer) writeShard(ctx context.Context, g *errgroup.Group, s *shard) er
 	t.pending.Store(1) // this loop's
 	for batch := range slices.Chunk(s.sending(), w.batch()) {
 		if ctx.Err() != nil {
-			return nil // the group has the reason
+			return interrupted(ctx)
 		}
 		t.pending.Add(int32(len(batch)))
 		g.Go(func() error { return w.writeBatch(ctx, g, s, batch, t) })
@@ -216,7 +225,10 @@ func (w *writer) hasShard(ctx context.Context, s *shard) (bool, error) {
 
 // finishShard puts the shard when the last of its blobs calls.
 func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
-	if t.pending.Add(-1) > 0 || ctx.Err() != nil {
+	if err := interrupted(ctx); err != nil {
+		return err
+	}
+	if t.pending.Add(-1) > 0 {
 		return nil
 	}
 	if t.asked.Load() > 0 {
@@ -235,10 +247,14 @@ func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
 // document puts a manifest. Refuses the place because something below is missing,
 // all of that is asked for and sent, once.
 func (w *writer) document(ctx context.Context, d descriptor, data []byte, below []layer) error {
-	if w.ref.Kind != Registry {
+	if w.ref.Kind != Registry || w.o.Recheck {
 		there, err := w.t.has(ctx, d)
-		if there || err != nil {
+		if err != nil || there && w.ref.Kind != Registry {
 			return err
+		}
+		if !there {
+			w.manifests.Add(1)
+			w.refilled.Add(d.Size)
 		}
 	}
 	err := w.t.putDocument(ctx, d, data)
@@ -378,7 +394,7 @@ func (w *writer) ensureImmutable(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return w.t.publish(ctx, w.root, w.p.root, w.immutable)
+	return w.t.publish(ctx, w.root, w.p.root, nil, w.immutable)
 }
 
 // plan tells how much there is to write, or to find there.
@@ -401,8 +417,12 @@ func (w *writer) pushed(changed bool) Pushed {
 	r := Pushed{
 		Root: w.root.Digest, Reference: w.ref, Immutable: w.immutable, Changed: changed,
 		Uploaded: int(w.uploaded.Load()), Bytes: w.bytes.Load(), Reused: w.reused.Load(),
+		Manifests: int(w.manifests.Load()), Refilled: w.refilled.Load(),
 	}
 	r.Reference.Digest = w.root.Digest
+	if w.ref.Kind == Archive {
+		r.Runnable = w.p.runnable()
+	}
 	for range w.p.layers() {
 		r.Blobs++
 	}
