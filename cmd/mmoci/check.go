@@ -25,7 +25,7 @@ tests of charts. It proves no signature: apt does.`,
 			}
 			found, err := serve.Check(cmd.Context(), args[0], serve.CheckOptions{Timeout: timeout, CAFile: caFile})
 			for _, line := range found {
-				fmt.Fprintln(a.stdout, line)
+				fmt.Fprintln(a.stdout, oneLine(line))
 			}
 			return err
 		},

@@ -74,7 +74,7 @@ func (a *app) findings(found []artifact.Finding, asJSON bool) error {
 		if !f.OK {
 			state, text = "no", f.Text+": "+f.Remedy
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", state, f.What, text)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", state, oneLine(f.What), oneLine(text))
 	}
 	return errors.Join(w.Flush(), unwell)
 }

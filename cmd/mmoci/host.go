@@ -266,7 +266,7 @@ func describedAt(ctx context.Context, base, query string, trust mirror.Trust, up
 
 // hostAt is this host or a root directory, ready to be changed.
 func (a *app) hostAt(root string) (*host.Host, error) {
-	h := &host.Host{Out: a.stderr, UID: os.Geteuid()}
+	h := &host.Host{Out: a.terminal, UID: os.Geteuid()}
 	if root != "" {
 		var err error
 		if h.Root, err = filepath.Abs(root); err != nil {

@@ -86,8 +86,8 @@ func (a *app) progress() *progress {
 }
 
 func (a *app) newProgress() *progress {
-	p := &progress{w: a.stderr, quiet: a.quiet, events: a.events, width: 80, now: time.Now, running: map[snapshot.Digest]*running{}}
-	if f, ok := a.stderr.(*os.File); ok && !a.events {
+	p := &progress{w: a.terminal, quiet: a.quiet, events: a.events, width: 80, now: time.Now, running: map[snapshot.Digest]*running{}}
+	if f, ok := a.terminal.(*os.File); ok && !a.events {
 		p.terminal = term.IsTerminal(int(f.Fd()))
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 			p.width = width
@@ -254,7 +254,7 @@ func (s progressJSON) String() string {
 		text += ", " + left(s.SecondsLeft) + " left"
 	}
 	if s.Slow != "" {
-		text += fmt.Sprintf("; for %s: %s", left(s.SlowSeconds), s.Slow)
+		text += fmt.Sprintf("; for %s: %s", left(s.SlowSeconds), printable([]byte(s.Slow)))
 	}
 	return text
 }

@@ -28,7 +28,7 @@ func TestProgressLines(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		clock := time.Unix(0, 0)
-		a := &app{stderr: &out, quiet: how == "quiet", events: how == "events"}
+		a := &app{stderr: &out, terminal: &out, quiet: how == "quiet", events: how == "events"}
 		p := a.newProgress()
 		p.terminal, p.now, p.said, p.samples = how == "terminal", func() time.Time { return clock }, clock, []sample{{clock, 0}}
 		p.width = 68
@@ -68,7 +68,7 @@ func TestProgressWhileNothingMoves(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	clock := time.Unix(0, 0)
-	p := (&app{stderr: &out}).newProgress()
+	p := (&app{stderr: &out, terminal: &out}).newProgress()
 	p.now, p.said, p.samples = func() time.Time { return clock }, clock, []sample{{clock, 0}}
 	wait := func(d time.Duration) {
 		clock = clock.Add(d)
@@ -105,7 +105,7 @@ func TestProgressWhileNothingMoves(t *testing.T) {
 func TestProgressLeavesRoomForTheLog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	a := &app{stderr: &out}
+	a := &app{stderr: &out, terminal: &out}
 	a.bar = a.newProgress()
 	a.bar.terminal = true
 	a.bar.event(artifact.Event{Kind: artifact.Planned, Files: 1, Bytes: 10})

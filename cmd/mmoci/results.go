@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// results is standard output, where a command's result goes. It remembers the
+// results is standard output, where a command's result goes, printable. It remembers the
 // first failure to write, so that no command ends with exit code 0 whose result
 // was lost, whatever of its writes it looked at. Safe for concurrent use.
 type results struct {
@@ -17,15 +17,15 @@ type results struct {
 }
 
 func (r *results) Write(p []byte) (int, error) {
-	n, err := r.w.Write(p)
-	if err != nil {
+	if _, err := r.w.Write(printable(p)); err != nil {
 		r.mu.Lock()
 		if r.err == nil {
 			r.err = fmt.Errorf("the result could not be written: %w", err)
 		}
 		r.mu.Unlock()
+		return 0, err
 	}
-	return n, err
+	return len(p), nil
 }
 
 // lost is the first failure, nil if all was written.

@@ -32,7 +32,8 @@ const (
 // app is what every command shares: where to write, and the common flags.
 type app struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr io.Writer // of results and told
+	terminal       io.Writer // stderr for what means its control characters: dpkg, the line of progress
 	quiet, verbose bool
 	events         bool      // stderr carries JSON lines
 	bar            *progress // nil: no transfer is told of
@@ -45,12 +46,12 @@ var errFlags = errors.New("usage")
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := &results{w: stdout}
-	a := &app{stdin: stdin, stdout: out, stderr: stderr}
+	a := &app{stdin: stdin, stdout: out, stderr: told{stderr}, terminal: stderr}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		err = out.lost()
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if a.events {
 		a.say("error", text, code)
 	} else {
-		fmt.Fprintf(stderr, "mmoci: %s\n", message(text))
+		fmt.Fprintf(a.stderr, "mmoci: %s\n", message(text))
 	}
 	return code
 }
@@ -117,7 +118,7 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailed
 }
 
-// message is the text of an error for people. Lines behind the first are indented.
+// message is a text for people. Lines behind the first are indented, so that none looks like one of ours.
 func message(text string) string {
 	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
 }
@@ -192,7 +193,7 @@ func (a *app) log(format string, args ...any) {
 	case a.events:
 		a.say("log", fmt.Sprintf(format, args...), 0)
 	default:
-		a.bar.above(func() { fmt.Fprintf(a.stderr, format+"\n", args...) })
+		a.bar.above(func() { fmt.Fprintln(a.stderr, message(fmt.Sprintf(format, args...))) })
 	}
 }
 

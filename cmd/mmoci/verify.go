@@ -72,7 +72,7 @@ func (a *app) printReport(r *mirror.Report) {
 	for _, ar := range r.Archives {
 		fmt.Fprintf(w, "%s: %s", ar.Prefix, ar.State)
 		if ar.Reason != "" {
-			fmt.Fprintf(w, " (%s)", ar.Reason)
+			fmt.Fprintf(w, " (%s)", oneLine(ar.Reason))
 		}
 		fmt.Fprintf(w, "; %s, %s, %d packages\n", ar.Mode, ar.Class, ar.Packages)
 		for _, s := range ar.Suites {
@@ -94,7 +94,7 @@ func (a *app) printReport(r *mirror.Report) {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", f.Path, f.Digest, f.Size, strings.Join(by, "; "))
 	}
 	for _, f := range r.Failures {
-		fmt.Fprintf(w, "FAILED %s\n", f)
+		fmt.Fprintf(w, "FAILED %s\n", oneLine(f))
 	}
 	how := "hashed"
 	if !r.Hashed {
