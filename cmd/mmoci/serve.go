@@ -62,7 +62,8 @@ func (a *app) serve() *cobra.Command {
 		Short: "Serve snapshots to apt over HTTP, following their tags",
 		Long: `Serves /PREFIX/dists and /PREFIX/pool of the snapshot that the tag names now, /snapshot/ID/PREFIX/.. of others,
 /upstream/PREFIX/.. under upstream's own signature, and /setup/ to point hosts here. Several REFs are a union.
-It verifies every byte against its digest, but no signature: its clients do that.`,
+It verifies every byte against its digest, and each new statement under trust: of the configuration, if there is one;
+no other signature: its clients do that.`,
 	}
 	sf.flags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

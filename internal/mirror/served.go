@@ -33,6 +33,9 @@ type Source struct {
 // Name is the reference.
 func (s *Source) Name() string { return s.Ref.String() }
 
+// Pinned tells whether the reference names its snapshot by digest.
+func (s *Source) Pinned() bool { return !s.Ref.Digest.IsZero() }
+
 // Resolve tells which root the reference names now.
 func (s *Source) Resolve(ctx context.Context) (snapshot.Digest, error) {
 	return artifact.Resolve(ctx, s.Ref, s.Options)

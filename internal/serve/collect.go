@@ -26,9 +26,7 @@ func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge := func(d *prometheus.Desc, v float64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, l.source.Name())
 		}
-		l.mu.Lock()
-		bad := l.failing
-		l.mu.Unlock()
+		bad, _ := l.state()
 		gauge(failing, oneIf(bad))
 		h := c.s.view.Load().current[i]
 		gauge(ready, oneIf(h != nil))

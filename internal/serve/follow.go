@@ -14,6 +14,8 @@ import (
 var (
 	// errRolledBack marks a snapshot that would show clients an older Date at a moving URL (law 8).
 	errRolledBack = errors.New("tag moved back")
+	// errFuture marks a snapshot that would bar everything honest after it.
+	errFuture = errors.New("dated in the future")
 	// errPrefixTwice marks two sources with an archive of one prefix.
 	errPrefixTwice = errors.New("prefix served twice")
 )
@@ -42,7 +44,8 @@ type lane struct {
 
 	mu      sync.Mutex
 	started uint64          // questions asked so far
-	refused snapshot.Digest // the last root that was not followed, so that it is said once
+	refused snapshot.Digest // the root that the tag names and that is not followed
+	refusal *refusal        // why; nil: what the tag named last is in force
 	failing bool            // the last question ended in an error
 	tokens  float64
 	filled  time.Time // when tokens was last brought up to date
@@ -55,8 +58,8 @@ func newLane(src Source) *lane {
 	return l
 }
 
-// first opens what a source names when the server starts. If the tag was moved
-// back meanwhile, or cannot be asked for, the snapshot that was served last is
+// first opens what a source names when the server starts. If that is refused,
+// or the tag cannot be asked for, the snapshot that was served last is
 // opened instead, if it is still to be had.
 func (s *Server) first(ctx context.Context, i int) error {
 	err := s.check(ctx, i)
@@ -173,7 +176,7 @@ func (s *Server) tell(i int, err error) {
 	l := s.lanes[i]
 	l.mu.Lock()
 	was := l.failing
-	l.failing = err != nil && !errors.Is(err, errRolledBack)
+	l.failing = err != nil && !isRefusal(err)
 	now := l.failing
 	l.mu.Unlock()
 	name := l.source.Name()
@@ -198,23 +201,39 @@ func (s *Server) check(ctx context.Context, i int) error {
 		return err
 	}
 	if h := s.view.Load().current[i]; h != nil && h.Root == root {
+		l.refuse(root, nil)
 		return nil
 	}
-	l.mu.Lock()
-	known := l.refused == root
-	l.mu.Unlock()
-	if known {
-		return errRolledBack
+	if r := l.refusedFor(root, s.now()); r != nil {
+		return r
 	}
 	err = s.adopt(ctx, i, root, s.o.Prefetch)
-	if errors.Is(err, errRolledBack) {
-		l.mu.Lock()
-		l.refused = root
-		l.mu.Unlock()
-		s.metrics.rollbacks.WithLabelValues(l.source.Name()).Inc()
-		s.log.Error("tag moved back: not followed", "reference", l.source.Name(), "root", root.String(), "error", err)
+	r, refused := errors.AsType[*refusal](err)
+	if err == nil || refused {
+		l.refuse(root, r)
+	}
+	if refused {
+		s.metrics.refused.WithLabelValues(l.source.Name(), r.reason).Inc()
+		s.log.Error("snapshot not followed", "reference", l.source.Name(), "root", root.String(), "reason", r.reason, "error", err)
 	}
 	return err
+}
+
+// refuse notes why the root that the tag names is not followed; nil: it is.
+func (l *lane) refuse(root snapshot.Digest, r *refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused, l.refusal = root, r
+}
+
+// refusedFor is why a root was not followed before and would not be now.
+func (l *lane) refusedFor(root snapshot.Digest, now time.Time) *refusal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refusal == nil || l.refused != root || (!l.refusal.until.IsZero() && !now.Before(l.refusal.until)) {
+		return nil
+	}
+	return l.refusal
 }
 
 // adopt opens a root aside and switches to it whole. The marks are on disk
@@ -228,6 +247,12 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first P
 		return err
 	}
 	h := newHeld(sn)
+	octx, cancel = context.WithTimeout(ctx, openTimeout)
+	dates, err := s.vet(octx, s.lanes[i], h)
+	cancel()
+	if err != nil {
+		return err
+	}
 	if err := s.prefetch(ctx, h, first); err != nil {
 		return err
 	}
@@ -237,7 +262,7 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first P
 	if prefix, other, found := v.conflict(i, h); found {
 		return fmt.Errorf("%w: %q by %s and %s", errPrefixTwice, prefix, s.lanes[other].source.Name(), s.lanes[i].source.Name())
 	}
-	if err := s.marks.advance(h.Statement, s.lanes[i].source.Name(), root); err != nil {
+	if err := s.marks.advance(dates, s.lanes[i].source.Name(), root); err != nil {
 		return err
 	}
 	now := s.now()
@@ -275,6 +300,13 @@ func (h *held) bring(ctx context.Context, b snapshot.Blob) error {
 	return err
 }
 
+// state tells whether the last question ended in an error, and why what the tag names is not followed (nil: it is).
+func (l *lane) state() (failing bool, why *refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failing, l.refusal
+}
+
 func (l *lane) asked() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -310,7 +342,7 @@ func (l *lane) answered(now time.Time, vain bool, err error) {
 	if vain {
 		l.tokens--
 	}
-	if err != nil && !errors.Is(err, errRolledBack) {
+	if err != nil && !isRefusal(err) {
 		l.pause = now.Add(missPause)
 	}
 }

@@ -69,7 +69,7 @@ func TestTagMoves(t *testing.T) {
 			t.Errorf("%s: %d", target, got)
 		}
 	}
-	if a := request(t, base, "GET", "/docker/dists/bookworm/Release"); !strings.Contains(string(a.body), "release 2026-11-02") {
+	if a := request(t, base, "GET", "/docker/dists/bookworm/Release"); !strings.Contains(string(a.body), "release 2024-11-02") {
 		t.Errorf("Release of the snapshot before: %s", a.body)
 	}
 	c.advance(time.Hour + time.Second)
@@ -114,7 +114,7 @@ func TestTagMovedBack(t *testing.T) {
 			if got := s.view.Load().current[0].Root; got != first.Root {
 				t.Errorf("in force: %s", got)
 			}
-			if got := counted(t, s, "mmoci_rollbacks_refused_total"); got != 1 {
+			if got := counted(t, s, "mmoci_snapshots_refused_total"); got != 1 {
 				t.Errorf("counted %v times", got)
 			}
 			// The same Date with another selection is no step back.
@@ -169,7 +169,7 @@ func TestDatesOutliveTheProcess(t *testing.T) {
 		t.Errorf("the newer one: %v", err)
 	}
 	file := filepath.Join(dir, marksFile)
-	for _, bad := range []string{"", "{", `{"version":2,"suites":{},"roots":{}}`, `{"version":1}`, "null"} {
+	for _, bad := range []string{"", "{", `{"version":3,"suites":{},"roots":{}}`, `{"version":1}`, "null"} {
 		if err := os.WriteFile(file, []byte(bad), 0o644); err != nil {
 			t.Fatal(err)
 		}

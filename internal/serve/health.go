@@ -38,13 +38,16 @@ func (ex *exchange) ready(more bool) {
 	}
 	v := ex.s.view.Load()
 	for i, l := range ex.s.lanes {
-		l.mu.Lock()
-		failing := l.failing
-		l.mu.Unlock()
+		failing, refusal := l.state()
 		switch h := v.current[i]; {
+		case h == nil && refusal != nil:
+			status = http.StatusServiceUnavailable
+			fmt.Fprintf(&b, "not ready: %s: no snapshot yet; what the tag names is not followed: %v\n", l.source.Name(), refusal)
 		case h == nil:
 			status = http.StatusServiceUnavailable
 			fmt.Fprintf(&b, "not ready: %s: no snapshot yet\n", l.source.Name())
+		case refusal != nil:
+			fmt.Fprintf(&b, "ready: %s: %s; what the tag names now is not followed: %v\n", l.source.Name(), h.name, refusal)
 		case failing:
 			fmt.Fprintf(&b, "ready: %s: %s; the tag cannot be followed now\n", l.source.Name(), h.name)
 		default:

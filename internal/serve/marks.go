@@ -22,7 +22,7 @@ import (
 const (
 	marksFile    = "served.json"
 	marksLock    = "served.lock"
-	marksVersion = 1
+	marksVersion = 2        // 1: no Release was read; what a statement said was believed
 	maxMarks     = 16 << 20 // bytes of the state file
 )
 
@@ -30,7 +30,9 @@ const (
 // (law 8: it never decreases). With a directory it outlives the process, and
 // processes that share the directory share the marks. Safe for concurrent use.
 type marks struct {
-	dir    string                                      // "": in memory only
+	dir    string // "": in memory only
+	log    *slog.Logger
+	now    func() time.Time
 	create func(dir, pattern string) (*os.File, error) // os.CreateTemp
 
 	mu sync.Mutex
@@ -39,18 +41,18 @@ type marks struct {
 
 // markData is the state file.
 type markData struct {
-	Version int `json:"version"`
+	Version int `json:"version"` // 1 until it is written again
 	// Suites: "PREFIX SUITE" or "upstream/PREFIX SUITE", to the newest Date served there.
 	Suites map[string]time.Time `json:"suites"`
-	// Roots: the followed reference, to the root last in force.
+	// Roots: the followed reference, to the root last in force; since version 2 the Dates in its Releases were read.
 	Roots map[string]string `json:"roots"`
 }
 
 // openMarks reads the state in dir, and tries that it can be written: better
 // told at the start than at the first snapshot that moves. Where it cannot (disk full, read-only)
 // but says what was served last, that can be served on: the error is only logged.
-func openMarks(dir string, log *slog.Logger, create func(dir, pattern string) (*os.File, error)) (*marks, error) {
-	m := &marks{dir: dir, create: create, at: emptyMarks()}
+func openMarks(dir string, log *slog.Logger, now func() time.Time, create func(dir, pattern string) (*os.File, error)) (*marks, error) {
+	m := &marks{dir: dir, log: log, now: now, create: create, at: emptyMarks()}
 	if create == nil {
 		m.create = os.CreateTemp
 	}
@@ -90,9 +92,15 @@ func (m *marks) root(reference string) (snapshot.Digest, bool) {
 	return d, err == nil
 }
 
-// advance refuses a statement that would take a suite back (errRolledBack), else notes its Dates, durably.
-func (m *marks) advance(st *snapshot.Statement, reference string, root snapshot.Digest) error {
-	dates := servedDates(st)
+// vetted tells whether a root is the one last in force of a reference, and the Dates in its Releases were read then.
+func (m *marks) vetted(reference string, root snapshot.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.at.Version >= 2 && m.at.Roots[reference] == root.String()
+}
+
+// advance refuses Dates that would take a suite back (errRolledBack), else notes them, durably.
+func (m *marks) advance(dates map[string]span, reference string, root snapshot.Digest) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.dir == "" {
@@ -162,10 +170,13 @@ func servedDates(st *snapshot.Statement) map[string]span {
 // advanced is d with the newer dates, or an error naming the first suite that would go back.
 func (d markData) advanced(dates map[string]span, reference string, root snapshot.Digest) (markData, error) {
 	next := markData{marksVersion, maps.Clone(d.Suites), maps.Clone(d.Roots)}
+	if d.Version < 2 {
+		clear(next.Roots) // their Releases were not read
+	}
 	for _, key := range slices.Sorted(maps.Keys(dates)) {
 		s := dates[key]
 		if mark, ok := d.Suites[key]; ok && s.oldest.Before(mark) {
-			return d, fmt.Errorf("%w: %s is of %s, served was %s", errRolledBack, key, stamp(s.oldest), stamp(mark))
+			return d, &refusal{reason: "older", err: fmt.Errorf("%w: %s is of %s, served was %s", errRolledBack, key, stamp(s.oldest), stamp(mark))}
 		}
 		next.Suites[key] = s.newest.UTC()
 	}
@@ -221,10 +232,26 @@ func (m *marks) read() (markData, error) {
 	if err := json.Unmarshal(data, &at); err != nil {
 		return markData{}, fmt.Errorf("%s: %w", name, err)
 	}
-	if at.Version != marksVersion || at.Suites == nil || at.Roots == nil {
+	if at.Version < 1 || at.Version > marksVersion || at.Suites == nil || at.Roots == nil {
 		return markData{}, fmt.Errorf("%s: not a state file of version %d", name, marksVersion)
 	}
+	if at.Version < 2 {
+		m.forgetFuture(at.Suites)
+	}
 	return at, nil
+}
+
+// forgetFuture drops Dates that only a statement claimed and that no honest
+// snapshot can have: they would bar all of those.
+func (m *marks) forgetFuture(suites map[string]time.Time) {
+	latest := m.now().Add(maxAhead)
+	maps.DeleteFunc(suites, func(key string, t time.Time) bool {
+		if !t.After(latest) {
+			return false
+		}
+		m.log.Warn("state: a date in the future is forgotten", "suite", key, "date", stamp(t))
+		return true
+	})
 }
 
 // write replaces the file whole: aside, synced, renamed, the directory synced.

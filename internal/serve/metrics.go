@@ -24,7 +24,7 @@ type metrics struct {
 	corrupt      prometheus.Counter
 	late         prometheus.Counter
 	followErrors *prometheus.CounterVec // reference
-	rollbacks    *prometheus.CounterVec // reference
+	refused      *prometheus.CounterVec // reference, reason
 	reloads      *prometheus.CounterVec // result
 }
 
@@ -55,8 +55,9 @@ func newMetrics() *metrics {
 		corrupt:      one("corrupt_total", "Files that were not what their digest says."),
 		late:         one("late_total", "Answers that ended because the registry did not answer in time, or too slowly."),
 		followErrors: vec("follow_errors_total", "Failed questions for the root a tag names.", "reference"),
-		rollbacks:    vec("rollbacks_refused_total", "Tags moved back to an older Date and not followed.", "reference"),
-		reloads:      vec("policy_reloads_total", "Rules read anew, by result.", "result"),
+		refused: vec("snapshots_refused_total", "Snapshots that a tag named and that were not followed: an older Date, a date in the future, "+
+			"a statement that does not verify, or one that contradicts its Releases.", "reference", "reason"),
+		reloads: vec("policy_reloads_total", "Rules read anew, by result.", "result"),
 	}
 }
 

@@ -139,15 +139,16 @@ func (ex *exchange) frontPage() {
 	}{shell: ex.shell("archives"), Troubles: ex.s.troubles(), Recipes: recipeNames}
 	v := ex.s.view.Load()
 	for i, l := range ex.s.lanes {
-		l.mu.Lock()
-		failing := l.failing
-		l.mu.Unlock()
+		failing, refusal := l.state()
 		r := reference{Name: l.source.Name(), Health: "no snapshot yet"}
 		if h := v.current[i]; h != nil {
 			r = ex.describe(h, place{base: ex.base()}, data.Root)
-			r.Name, r.Good, r.Health = l.source.Name(), !failing, "the tag is followed"
+			r.Name, r.Good, r.Health = l.source.Name(), !failing && refusal == nil, "the tag is followed"
 		}
-		if failing && r.Snapshot != "" {
+		switch {
+		case refusal != nil:
+			r.Health = fmt.Sprintf("what the tag names now is not followed: %v", refusal)
+		case failing && r.Snapshot != "":
 			r.Health = "the tag cannot be followed now; what is held is served"
 		}
 		data.References = append(data.References, r)

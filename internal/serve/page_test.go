@@ -299,13 +299,13 @@ func TestMetricsOfValidity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release, err := signer.Clearsign([]byte("Suite: bookworm\nCodename: bookworm\nDate: Sun, 01 Nov 2026 09:13:40 UTC\nValid-Until: Sun, 08 Nov 2026 09:13:40 UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n"), day(1))
+	release, err := signer.Clearsign(append(releaseText("bookworm", day(1), "upstream", nil), "Valid-Until: Fri, 08 Nov 2024 09:13:40 UTC\n"...), day(1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	fingerprint := ring.Fingerprints()[0]
 	m := newMemoryBlobs()
-	sn := spec{date: day(1), release: release, keys: []string{fingerprint}}.take(t, m)
+	sn := spec{date: day(1), release: release, keys: []string{fingerprint}, signer: signer}.take(t, m)
 	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Keyrings: map[string]*archive.Keyring{"": ring, "docker": ring}}, false)
 	a := request(t, base, "GET", "/metrics")
 	for _, want := range []string{

@@ -32,6 +32,8 @@ type Source interface {
 	Open(ctx context.Context, id string) (*snapshot.Snapshot, error)
 	// IDs lists the snapshots at hand, newest first.
 	IDs(ctx context.Context) ([]string, error)
+	// Pinned tells whether the reference names its snapshot by digest.
+	Pinned() bool
 }
 
 // Prefetch says what is read, and so kept by a store below, before a new
@@ -52,7 +54,8 @@ type Options struct {
 	Access   *slog.Logger // one record a request; nil: none
 	SiteKey  []byte       // armoured public key, put into the .sources texts; nil: a path is named
 	// Keyrings are the public keys by the prefix of the archive that they sign,
-	// "" for the site's, so that metrics tell when they expire; nil: not told.
+	// "" for the site's, so that metrics tell when they expire; nil: not told. Where there is
+	// a site's, no snapshot is put in force whose statement it does not verify.
 	Keyrings map[string]*archive.Keyring
 	// Follow is how often the tag is asked for; 0 means 15 s.
 	Follow time.Duration
@@ -128,9 +131,9 @@ type server struct {
 	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended for a registry's slowness; 0: never
 }
 
-// New opens every source's snapshot; it fails if one cannot be opened (but
-// see Options.Wait), if two sources have an archive of the same prefix, or if
-// a source names a snapshot older than what was served before (law 8).
+// New opens every source's snapshot; it fails if one can neither be opened and put in
+// force, nor the one that was served last (but see Options.Wait), or if two
+// sources have an archive of the same prefix.
 func New(ctx context.Context, o Options) (*Server, error) {
 	if len(o.Sources) == 0 {
 		return nil, errors.New("serve: no reference")
@@ -156,7 +159,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.shelf = newShelf(o.Sources)
-	if s.marks, err = openMarks(o.StateDir, s.log, o.createState); err != nil {
+	if s.marks, err = openMarks(o.StateDir, s.log, s.now, o.createState); err != nil {
 		return nil, err
 	}
 	if s.rules, err = openRules(o.Policy, o.PolicyLogOnly, s.log, s.metrics); err != nil {
@@ -171,7 +174,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.view.Store(newView(make([]*held, len(s.lanes)), make([][]*held, len(s.lanes))))
 	for i, l := range s.lanes {
 		if err := s.first(ctx, i); err != nil {
-			if !o.Wait || errors.Is(err, errRolledBack) || errors.Is(err, errPrefixTwice) {
+			if !o.Wait || errors.Is(err, errPrefixTwice) {
 				return nil, fmt.Errorf("serve %s: %w", l.source.Name(), err)
 			}
 			s.log.Warn("not ready", "reference", l.source.Name(), "error", err)

@@ -2,10 +2,12 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -18,10 +20,12 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func day(n int) time.Time { return time.Date(2026, 11, n, 9, 13, 40, 0, time.UTC) }
+// day is in the past, whatever clock the machine has.
+func day(n int) time.Time { return time.Date(2024, 11, n, 9, 13, 40, 0, time.UTC) }
 
 // bytesOf are incompressible bytes that differ by seed.
 func bytesOf(seed string, n int) []byte {
@@ -91,23 +95,54 @@ type spec struct {
 	files    map[string][]byte // beside the ones every snapshot has
 	debs     map[string][]byte // path to content; package fields from the file name
 	prefix   string            // "" is docker
+	suite    string            // "" is bookworm
 	verbatim bool
-	release  []byte   // upstream's InRelease; nil: of no meaning
+	release  []byte   // upstream's InRelease; nil: one of date upstream
 	keys     []string // fingerprints that it is signed with
 	unused   string   // a suite that nothing was drawn from: its InRelease alone
+	signer   archive.Signer
+	claimed  time.Time // what Release and upstream's say of their date if the statement lies; zero: what it says
 }
 
-// take makes an unsigned snapshot with one suite, bookworm, whose Release,
-// Packages.gz and provenance differ by date and debs.
+// releaseText is a Release that lists the files.
+func releaseText(suite string, date time.Time, description string, files map[string]snapshot.Blob) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Origin: Example\nLabel: Example\nSuite: %s\nCodename: %s\nDate: %s\n", suite, suite, date.UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC"))
+	fmt.Fprintf(&b, "Architectures: amd64\nComponents: main\nDescription: %s\nAcquire-By-Hash: yes\nSHA256:\n", description)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&b, " %s %d %s\n", files[name].Digest.Hex(), files[name].Size, name)
+	}
+	return []byte(b.String())
+}
+
+// upstreamsKey is a key that signs InReleases of upstream's, and the site's in some tests.
+var upstreamsKey = sync.OnceValue(func() archive.Signer {
+	private, _, err := archive.NewKey("test", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), nil)
+	if err != nil {
+		panic(err)
+	}
+	signer, err := archive.ReadSigner(private, nil)
+	if err != nil {
+		panic(err)
+	}
+	return signer
+})
+
+func clearsigned(t testing.TB, text []byte, date time.Time) []byte {
+	t.Helper()
+	signed, err := upstreamsKey().Clearsign(text, date)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// take makes a snapshot with one suite whose Release,
+// Packages.gz and provenance differ by date and debs; unsigned without signer.
 func (s spec) take(t testing.TB, m *memoryBlobs) *snapshot.Snapshot {
 	t.Helper()
-	prefix := s.prefix
-	if prefix == "" {
-		prefix = "docker"
-	}
-	if s.upstream.IsZero() {
-		s.upstream = s.date
-	}
+	prefix, name := cmp.Or(s.prefix, "docker"), cmp.Or(s.suite, "bookworm")
+	s.upstream = cmp.Or(s.upstream, s.date)
 	var rows []snapshot.Row
 	add := func(path string, data []byte, p snapshot.Package) snapshot.Blob {
 		b := m.put(data)
@@ -124,38 +159,56 @@ func (s spec) take(t testing.TB, m *memoryBlobs) *snapshot.Snapshot {
 	}
 	slices.Sort(names)
 	text := fmt.Sprint(s.date, names)
-	dists := prefix + "/dists/bookworm/"
-	add(dists+"main/binary-amd64/Packages.gz", []byte("packages "+text), snapshot.Package{})
-	release := add(dists+"Release", []byte("release "+text), snapshot.Package{})
+	dists := prefix + "/dists/" + name + "/"
+	says := func(date time.Time) time.Time { return cmp.Or(s.claimed, date) }
+	index := add(dists+"main/binary-amd64/Packages.gz", []byte("packages "+text), snapshot.Package{})
+	ownDate := s.date
+	if s.verbatim {
+		ownDate = s.upstream
+	}
+	ownText := releaseText(name, says(ownDate), "release "+text, map[string]snapshot.Blob{"main/binary-amd64/Packages.gz": index})
+	release := add(dists+"Release", ownText, snapshot.Package{})
 	a := snapshot.Archive{Prefix: prefix, Mode: snapshot.Curated, Class: snapshot.Upstream, Format: "deb", Suites: []snapshot.Suite{{
-		Name:  "bookworm",
-		Files: []snapshot.SuiteFile{{Role: snapshot.Release, Blob: release, Date: s.date, Path: dists + "Release"}},
+		Name:  name,
+		Files: []snapshot.SuiteFile{{Role: snapshot.Release, Blob: release, Date: ownDate, Path: dists + "Release"}},
 	}}}
+	signature := func(suite *snapshot.Suite, dir string, text []byte, date time.Time) {
+		if s.signer == nil {
+			return
+		}
+		in := add(dir+"InRelease", clearsigned(t, text, date), snapshot.Package{})
+		gpg := add(dir+"Release.gpg", []byte("detached "+date.String()), snapshot.Package{})
+		suite.Files = append(suite.Files, snapshot.SuiteFile{Role: snapshot.InRelease, Blob: in, Date: date, Path: dir + "InRelease"},
+			snapshot.SuiteFile{Role: snapshot.ReleaseGPG, Blob: gpg, Date: date, Path: dir + "Release.gpg"})
+	}
+	signature(&a.Suites[0], dists, ownText, ownDate)
+	provenance := func(dir, suite, description string, files map[string]snapshot.Blob) snapshot.SuiteFile {
+		signed := s.release
+		if signed == nil {
+			signed = clearsigned(t, releaseText(suite, says(s.upstream), description, files), says(s.upstream))
+		}
+		up := add(dir+"InRelease", signed, snapshot.Package{})
+		return snapshot.SuiteFile{Role: snapshot.UpstreamInRelease, Blob: up, Date: s.upstream, Path: dir + "InRelease"}
+	}
 	if s.verbatim {
 		a.Mode = snapshot.Verbatim
-		a.Suites[0].Files[0].Date = s.upstream
 	} else {
-		add("upstream/"+dists+"main/binary-amd64/Packages.gz", []byte("upstream packages "+text), snapshot.Package{})
-		if s.release == nil {
-			s.release = []byte("upstream " + text)
-		}
-		up := add("upstream/"+dists+"InRelease", s.release, snapshot.Package{})
+		up := add("upstream/"+dists+"main/binary-amd64/Packages.gz", []byte("upstream packages "+text), snapshot.Package{})
 		a.UpstreamKeys = s.keys
-		a.Suites[0].Files = append(a.Suites[0].Files, snapshot.SuiteFile{
-			Role: snapshot.UpstreamInRelease, Blob: up, Date: s.upstream, Path: "upstream/" + dists + "InRelease",
-		})
+		a.Suites[0].Files = append(a.Suites[0].Files, provenance("upstream/"+dists, name, text, map[string]snapshot.Blob{"main/binary-amd64/Packages.gz": up}))
 	}
 	if s.unused != "" {
-		path := "upstream/" + prefix + "/dists/" + s.unused + "/InRelease"
-		own := prefix + "/dists/" + s.unused + "/Release"
-		up, release := add(path, []byte("upstream "+s.unused), snapshot.Package{}), add(own, []byte(s.unused), snapshot.Package{})
-		a.Suites = append(a.Suites, snapshot.Suite{Name: s.unused, Files: []snapshot.SuiteFile{
-			{Role: snapshot.Release, Blob: release, Date: s.date, Path: own},
-			{Role: snapshot.UpstreamInRelease, Blob: up, Date: s.upstream, Path: path},
-		}})
+		own := prefix + "/dists/" + s.unused + "/"
+		text := releaseText(s.unused, says(s.date), "unused", nil)
+		suite := snapshot.Suite{Name: s.unused, Files: []snapshot.SuiteFile{
+			{Role: snapshot.Release, Blob: add(own+"Release", text, snapshot.Package{}), Date: s.date, Path: own + "Release"},
+			provenance("upstream/"+own, s.unused, "unused", nil),
+		}}
+		signature(&suite, own, text, s.date)
+		a.Suites = append(a.Suites, suite)
 	}
 	sn, err := snapshot.Take(snapshot.Frozen{
-		Date: s.date, Encoder: 1, Archives: []snapshot.Archive{a}, Files: rows, Lock: []byte("mmoci-lock-v1\n"), Blobs: m,
+		Date: s.date, Encoder: 1, Archives: []snapshot.Archive{a}, Files: rows, Lock: []byte("mmoci-lock-v1\n"), Blobs: m, Signer: s.signer,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -211,6 +264,8 @@ func (g *tag) asked() int {
 }
 
 func (g *tag) Name() string { return g.name }
+
+func (g *tag) Pinned() bool { return strings.Contains(g.name, "@") }
 
 func (g *tag) Resolve(context.Context) (snapshot.Digest, error) {
 	g.mu.Lock()

@@ -66,7 +66,7 @@ func TestThroughStore(t *testing.T) {
 	for _, want := range []string{`"from":"registry.example.org/site/mirror"`, `"from":"store"`} {
 		eventually(t, func() bool { return strings.Contains(log.String(), want) })
 	}
-	a := request(t, base, "GET", "/docker/dists/bookworm/Release")
+	a := request(t, base, "GET", "/docker/dists/bookworm/main/binary-amd64/Packages.gz")
 	if a.status != 502 || len(a.body) == 0 || a.header.Get("Retry-After") == "" {
 		t.Errorf("registry away, not held: %d %q", a.status, a.body)
 	}

@@ -1,0 +1,129 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"time"
+
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Law 8: at a moving URL the Date of a suite never goes back. What counts is
+// the Date that clients will read, in the Releases themselves; what the
+// statement says of it may be a lie, unless its root was looked at before.
+
+// maxAhead is how far a snapshot's dates may be ahead of this host's clock. A
+// later one would bar everything honest that follows.
+const maxAhead = 24 * time.Hour
+
+// refusal is why a snapshot that can be had is not put in force.
+type refusal struct {
+	reason string    // for metrics
+	until  time.Time // when it is looked at again; zero: never, it is what it is
+	err    error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+// isRefusal tells errors of a snapshot from those of the way to it.
+func isRefusal(err error) bool { _, ok := errors.AsType[*refusal](err); return ok }
+
+// vet tells whether a snapshot of lane l may be put in force, and which Dates
+// that would put at the moving URLs: a *refusal if not.
+func (s *Server) vet(ctx context.Context, l *lane, h *held) (map[string]span, error) {
+	if err := s.believe(l, h); err != nil {
+		return nil, &refusal{reason: "signature", err: err}
+	}
+	dates := servedDates(h.Statement)
+	if s.marks.vetted(l.source.Name(), h.Root) {
+		return dates, nil // its Releases were read when it came, by this clock or a better one
+	}
+	if err := unlisted(h); err != nil {
+		return nil, &refusal{reason: "contradiction", err: err}
+	}
+	if err := h.compareDates(ctx); err != nil {
+		return nil, err
+	}
+	return dates, ahead(h.Statement, dates, s.now())
+}
+
+// believe verifies the statement under the site's key, where one is configured.
+// A reference by digest is a pin and does without a signature, but not with a foreign one.
+func (s *Server) believe(l *lane, h *held) error {
+	ring := s.o.Keyrings[""]
+	if ring == nil || (!h.Signed && l.source.Pinned()) {
+		return nil
+	}
+	if !h.Signed {
+		return errors.New("the statement is not signed, but trust names the site's key")
+	}
+	if _, _, err := archive.VerifyClearsigned(h.StatementBytes, archive.Trust{Keyring: ring}); err != nil {
+		return fmt.Errorf("statement: %w", err)
+	}
+	return nil
+}
+
+// unlisted refuses signature files that the statement does not name: they
+// would be served, and nobody has looked at their Dates.
+func unlisted(h *held) error {
+	named := map[string]bool{}
+	for _, f := range h.Statement.SuiteFiles() {
+		named[f.Path] = true
+	}
+	for row := range h.Table.Rows() {
+		switch path.Base(row.Path) {
+		case "InRelease", "Release", "Release.gpg":
+			if !named[row.Path] {
+				return fmt.Errorf("the table lists %s, and the statement does not", row.Path)
+			}
+		}
+	}
+	return nil
+}
+
+// compareDates reads the Releases that will be served and holds their Dates
+// against the statement's. No signature is verified: that is their readers' part.
+func (h *held) compareDates(ctx context.Context) error {
+	for _, f := range h.Statement.SuiteFiles() {
+		open := archive.OpenInRelease
+		switch f.Role {
+		case snapshot.ReleaseGPG, snapshot.UpstreamReleaseGPG:
+			continue // it has no Date of its own
+		case snapshot.Release, snapshot.UpstreamRelease:
+			open = func(text []byte, t archive.Trust) (*archive.Release, error) { return archive.OpenRelease(text, nil, t) }
+		}
+		data, err := h.ReadBlob(ctx, f.Blob, maxRelease)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		r, err := open(data, archive.Trust{})
+		if err == nil && !r.Date.Equal(f.Date) {
+			err = fmt.Errorf("is of %s, the statement says %s", stamp(r.Date), stamp(f.Date))
+		}
+		if err != nil {
+			return &refusal{reason: "contradiction", err: fmt.Errorf("%s: %w", f.Path, err)}
+		}
+	}
+	return nil
+}
+
+// ahead refuses dates too far ahead of the clock, for as long as they are.
+func ahead(st *snapshot.Statement, dates map[string]span, now time.Time) error {
+	what, latest := "the snapshot", st.Date
+	for _, key := range slices.Backward(slices.Sorted(maps.Keys(dates))) {
+		if newest := dates[key].newest; !newest.Before(latest) {
+			what, latest = key, newest
+		}
+	}
+	if !latest.After(now.Add(maxAhead)) {
+		return nil
+	}
+	return &refusal{reason: "future", until: latest.Add(-maxAhead), err: fmt.Errorf(
+		"%w: %s is of %s, more than a day ahead of this host's clock (%s)", errFuture, what, stamp(latest), stamp(now))}
+}
