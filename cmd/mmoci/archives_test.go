@@ -38,6 +38,8 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"malformed":       of(malformed),
 		"huge":            of(huge),
 		"sources":         withSources,
+		"flat-sources":    func(t testing.TB) testarchive.Files { return flatSources(t, "./") },
+		"path-sources":    func(t testing.TB) testarchive.Files { return flatSources(t, "stable/x/") },
 	}
 }
 
@@ -202,12 +204,33 @@ func huge() testarchive.Archive {
 	return a
 }
 
+// helloSource is a source package: its stanza in an index, .dsc and tarball.
+func helloSource(directory string) (stanza string, dsc, tarball []byte) {
+	tarball = []byte("a tarball, to those who only carry it\n")
+	dsc = []byte("Format: 3.0 (native)\nSource: hello\nVersion: 1.0-1\n")
+	return fmt.Sprintf("Package: hello\nBinary: hello\nVersion: 1.0-1\nFormat: 3.0 (native)\nDirectory: %s\n"+
+		"Checksums-Sha256:\n %x %d hello_1.0-1.dsc\n %x %d hello_1.0-1.tar.xz\n\n", directory, sha256.Sum256(dsc), len(dsc), sha256.Sum256(tarball), len(tarball)), dsc, tarball
+}
+
+// flatSources is a flat archive with sources: hello-bin is made of hello.
+func flatSources(t testing.TB, dir string) testarchive.Files {
+	stanza, dsc, tarball := helloSource(dir)
+	a := flatIn(dir)
+	hello := pkg("hello-bin", "1.0-1+b2", "amd64", "", "data")
+	hello.Source = "hello (1.0-1)"
+	s := &a.Suites[0]
+	s.Packages = append(s.Packages, hello)
+	s.Sources = stanza + "Package: unwanted\nBinary: unwanted\nVersion: 1.0\nFormat: 3.0 (native)\nDirectory: " + dir +
+		"\nChecksums-Sha256:\n " + strings.Repeat("a", 64) + " 1 unwanted_1.0.dsc\n"
+	f := a.Build(t)
+	at := strings.TrimPrefix(dir, "./")
+	f[at+"hello_1.0-1.dsc"], f[at+"hello_1.0-1.tar.xz"] = dsc, tarball
+	return f
+}
+
 // withSources has one package with its source: a .dsc and a tarball.
 func withSources(t testing.TB) testarchive.Files {
-	tarball := []byte("a tarball, to those who only carry it\n")
-	dsc := []byte("Format: 3.0 (native)\nSource: hello\nVersion: 1.0-1\n")
-	stanza := fmt.Sprintf("Package: hello\nBinary: hello\nVersion: 1.0-1\nFormat: 3.0 (native)\nDirectory: pool/main/h/hello\n"+
-		"Checksums-Sha256:\n %x %d hello_1.0-1.dsc\n %x %d hello_1.0-1.tar.xz\n\n", sha256.Sum256(dsc), len(dsc), sha256.Sum256(tarball), len(tarball))
+	stanza, dsc, tarball := helloSource("pool/main/h/hello")
 	hello := pkg("hello-bin", "1.0-1+b2", "amd64", "main", "")
 	hello.Source = "hello (1.0-1)"
 	a := testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{

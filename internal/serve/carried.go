@@ -57,6 +57,16 @@ func carriedOf(t *snapshot.Table, base, suite string) carried {
 	return c
 }
 
+// flatSources tells whether a flat suite, which is in dir, has an index of sources.
+func flatSources(t *snapshot.Table, dir string) bool {
+	for row := range t.Under(dir + "/Sources") {
+		if name, _, _ := strings.Cut(row.Path[len(dir)+1:], "."); name == "Sources" {
+			return true
+		}
+	}
+	return false
+}
+
 // equal tells whether two suites can share a stanza.
 func (c carried) equal(d carried) bool {
 	return c.sources == d.sources && slices.Equal(c.components, d.components) && slices.Equal(c.architectures, d.architectures) &&

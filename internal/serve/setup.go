@@ -151,7 +151,9 @@ func (ex *exchange) sources(at place, h *held, prefix string, upstream bool) []a
 	var kinds []carried
 	for _, suite := range a.Suites {
 		var c carried
-		if !snapshot.IsFlat(suite.Name) {
+		if snapshot.IsFlat(suite.Name) {
+			c.sources = flatSources(h.Table, snapshot.SuiteDir(base, suite.Name))
+		} else {
 			// A suite from which nothing was drawn has no index in the upstream
 			// view, and apt refuses a whole file for one stanza without Components.
 			if c = carriedOf(h.Table, base, suite.Name); len(c.components) == 0 {

@@ -29,6 +29,9 @@ type Suite struct {
 	// installer checksums, udebs and bz2 indices that are listed but absent.
 	AsDebian bool
 
+	// Sources is the Sources index of a flat archive; "" is none. The files it names are the caller's.
+	Sources string
+
 	// Pool is the directory of the pool files; "" is Debian's layout,
 	// pool/COMPONENT/s/SOURCE/. Otherwise they lie in POOL/COMPONENT/ARCHITECTURE/,
 	// as docker's do under dists/SUITE/pool/.

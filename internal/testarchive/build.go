@@ -67,6 +67,9 @@ func (b *builder) build() {
 	b.t.Helper()
 	if b.suite.flat() {
 		b.index("Packages", b.packages("", ""))
+		if b.suite.Sources != "" {
+			b.index("Sources", []byte(b.suite.Sources))
+		}
 	} else {
 		for _, c := range b.suite.Components {
 			b.component(c)
