@@ -18,12 +18,18 @@ import (
 // verified seals a draft, opens it by trust and verifies it.
 func verified(t *testing.T, d *forge.Draft, m forge.Making, trust Trust) (*Report, error) {
 	t.Helper()
+	return verifiedBy(t, d, m, trust, true)
+}
+
+// verifiedBy is verified, with every byte read or without.
+func verifiedBy(t *testing.T, d *forge.Draft, m forge.Making, trust Trust, hash bool) (*Report, error) {
+	t.Helper()
 	ref := forge.Write(t, d.Seal(m), filepath.Join(memoryDir(t), "layout"), "draft")
 	s, err := Open(t.Context(), ref, trust, artifact.Options{})
 	if err != nil {
 		return nil, err
 	}
-	return Verify(t.Context(), Verifying{Snapshot: s, Trust: trust, Hash: true, Ref: ref})
+	return Verify(t.Context(), Verifying{Snapshot: s, Trust: trust, Hash: hash, Ref: ref})
 }
 
 // TestVerifyRefuses changes one thing each that the site itself signs: the
@@ -63,6 +69,11 @@ func TestVerifyRefuses(t *testing.T) {
 			d.Put(dockerDists+"Release.gpg", forge.Mallory().Detach(t, d.Read(dockerDists+"Release"), d.Date))
 			d.Odd = map[string]bool{dockerDists: true}
 		}, "Release: integrity: no good signature"},
+		{"a package of another name in the table", func(d *forge.Draft) {
+			row := d.Rows[dockerCE]
+			row.Source = "harmless"
+			d.Rows[dockerCE] = row
+		}, dockerCE + ": the table calls it docker-ce 5:28.5.2-1~debian.12~bookworm amd64 of source harmless, its stanza"},
 		{"a curated index left out", func(d *forge.Draft) { d.Remove(dockerDists + dockerIndex) },
 			"index docker/dists/bookworm/stable/binary-amd64/Packages is listed, but not in the snapshot"},
 		{"a package of another suite of upstream's", func(d *forge.Draft) {
@@ -305,6 +316,9 @@ func TestSHA512Only(t *testing.T) {
 				d.Drop(p)
 			}
 			addVerbatim(d, "toy", "toy", files)
+			x := d.Rows["toy/pool/x.deb"]
+			x.Package = snapshot.Package{Name: "x", Version: "1", Architecture: "amd64", Source: "x"}
+			d.Rows[x.Path] = x
 			for _, p := range []string{name, "toy/dists/toy/main/binary-amd64/Packages"} {
 				d.Put(p, files[strings.TrimPrefix(p, "toy/")])
 			}

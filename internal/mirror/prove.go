@@ -16,8 +16,9 @@ import (
 
 // visitor takes what a walk down the chain proves. Both may be nil.
 type visitor struct {
-	// file is a file with its digest as signed, under its name in the snapshot.
-	file func(p *provenSuite, name string, b snapshot.Blob)
+	// file is a file as the table should have it: under its name in the snapshot, with its
+	// digest as signed, and the package that its stanza says it is.
+	file func(p *provenSuite, row snapshot.Row)
 	// stanza is one of an index that was read.
 	stanza func(ix provenIndex, st deb.Stanza)
 }
@@ -25,7 +26,7 @@ type visitor struct {
 // proveArchive collects every file of an archive that the chain proves: path
 // in the snapshot, and digest as signed.
 func (c *chain) proveArchive(ctx context.Context, a snapshot.Archive, v view, want map[string]snapshot.Blob) error {
-	return c.walk(ctx, a, v, visitor{file: func(_ *provenSuite, name string, b snapshot.Blob) { want[name] = b }})
+	return c.walk(ctx, a, v, visitor{file: func(_ *provenSuite, row snapshot.Row) { want[row.Path] = row.Blob() }})
 }
 
 // walk goes down the chain of one archive in one view: signature files, files
@@ -45,7 +46,7 @@ func (c *chain) walk(ctx context.Context, a snapshot.Archive, v view, visit visi
 
 func (c *chain) walkSuite(ctx context.Context, p *provenSuite, visit visitor) error {
 	for _, f := range p.files {
-		visit.add(p, f.Path, f.Blob)
+		visit.add(p, f.Path, f.Blob, snapshot.Package{})
 	}
 	if err := c.listedFiles(ctx, p, visit); err != nil {
 		return err
@@ -62,9 +63,9 @@ func (c *chain) walkSuite(ctx context.Context, p *provenSuite, visit visitor) er
 	return nil
 }
 
-func (v visitor) add(p *provenSuite, name string, b snapshot.Blob) {
+func (v visitor) add(p *provenSuite, name string, b snapshot.Blob, pkg snapshot.Package) {
 	if v.file != nil {
-		v.file(p, name, b)
+		v.file(p, snapshot.Row{Path: name, Size: b.Size, Digest: b.Digest, Package: pkg})
 	}
 }
 
@@ -88,7 +89,7 @@ func (c *chain) listedFiles(ctx context.Context, p *provenSuite, visit visitor) 
 				return err
 			}
 		}
-		visit.add(p, row.Path, blob)
+		visit.add(p, row.Path, blob, snapshot.Package{})
 		c.alias(p, f, row, visit)
 	}
 	return nil
@@ -123,7 +124,7 @@ func (c *chain) alias(p *provenSuite, f archive.ReleaseFile, row snapshot.Row, v
 	}
 	name := path.Dir(row.Path) + "/by-hash/SHA512/" + f.SHA512
 	if found, ok := c.s.Table.Find(name); ok && found.Digest == row.Digest {
-		visit.add(p, name, row.Blob())
+		visit.add(p, name, row.Blob(), snapshot.Package{})
 	}
 }
 
@@ -191,7 +192,7 @@ func (c *chain) poolFile(ctx context.Context, p *provenSuite, r listedFile, visi
 	if p.partial() {
 		name = "upstream/" + name
 	}
-	visit.add(p, name, r.Blob())
+	visit.add(p, name, r.Blob(), r.Package)
 	return nil
 }
 

@@ -80,7 +80,7 @@ type stanzaID struct {
 // suite makes the suite again. What is right is added to what the chain names.
 func (m *remade) suite(ctx context.Context) error {
 	for _, f := range m.p.files {
-		m.v.add(m.p, f.Path, f.Blob)
+		m.v.add(m.p, snapshot.Row{Path: f.Path, Size: f.Size, Digest: f.Digest})
 	}
 	c, err := m.input()
 	var wanted []archive.ComponentArch
@@ -254,7 +254,7 @@ func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, pa
 	if again := archive.PlainIndex(stanzas, source); !bytes.Equal(again, data) {
 		m.differs = cmp.Or(m.differs, fmt.Errorf("%w: index %s is not the one made again: %s", ErrIntegrity, name, firstDifference(data, again)))
 	}
-	m.v.add(m.p, name+".gz", blob)
+	m.v.add(m.p, snapshot.Row{Path: name + ".gz", Size: blob.Size, Digest: blob.Digest})
 	return archive.Describe(ca.Path(), data), archive.Describe(f.Path, stored), snapshot.Sum(archive.PlainIndex(forAll, false)), nil
 }
 
@@ -266,11 +266,11 @@ func (m *remade) proveStanzas(ctx context.Context) error {
 		left[id] = true
 	}
 	err := m.v.chain.walkSuite(ctx, m.up, visitor{
-		file: func(p *provenSuite, name string, b snapshot.Blob) {
-			if _, own := m.v.Snapshot.Table.Find(name); !own {
-				name = strings.TrimPrefix(name, "upstream/") // a pool file of both views has one row
+		file: func(p *provenSuite, row snapshot.Row) {
+			if _, own := m.v.Snapshot.Table.Find(row.Path); !own {
+				row.Path = strings.TrimPrefix(row.Path, "upstream/") // a pool file of both views has one row
 			}
-			m.v.add(p, name, b)
+			m.v.add(p, row)
 		},
 		stanza: func(ix provenIndex, st deb.Stanza) {
 			delete(left, stanzaID{ix.component, ix.arch == "source", stanzaSum(st)})

@@ -97,7 +97,8 @@ func (v *verifier) read(d snapshot.Digest) {
 // wanted is a file with the suites whose signatures name it.
 type wanted struct {
 	snapshot.Blob
-	by []*provenSuite
+	pkg snapshot.Package // that its stanza says it is
+	by  []*provenSuite
 }
 
 func (v *verifier) fail(format string, args ...any) {
@@ -168,14 +169,14 @@ func (v *verifier) prove(ctx context.Context, a snapshot.Archive, r *ArchiveRepo
 	return nil
 }
 
-func (v *verifier) add(p *provenSuite, name string, b snapshot.Blob) {
-	w := v.want[name]
+func (v *verifier) add(p *provenSuite, row snapshot.Row) {
+	w := v.want[row.Path]
 	if w == nil {
-		w = &wanted{Blob: b}
-		v.want[name] = w
+		w = &wanted{Blob: row.Blob(), pkg: row.Package}
+		v.want[row.Path] = w
 	}
-	if w.Blob != b {
-		v.fail("%s: %s is %s in %s, elsewhere %s", p.archive.Prefix, name, b, p.files[0].Path, w.Blob)
+	if w.Blob != row.Blob() {
+		v.fail("%s: %s is %s in %s, elsewhere %s", p.archive.Prefix, row.Path, row.Blob(), p.files[0].Path, w.Blob)
 	}
 	if !slices.Contains(w.by, p) {
 		w.by = append(w.by, p)
@@ -204,8 +205,18 @@ func (v *verifier) rows() {
 			v.failFile(row.Path, "no signed index names it")
 		case w.Blob != row.Blob():
 			v.failFile(row.Path, fmt.Sprintf("the table says %s, its index %s", row.Blob(), w.Blob))
+		case w.pkg != row.Package: // what a policy decides by, and what lists show
+			v.failFile(row.Path, fmt.Sprintf("the table calls it %s, its stanza %s", title(row.Package), title(w.pkg)))
 		}
 	}
+}
+
+// title is a package in a message.
+func title(p snapshot.Package) string {
+	if !p.IsPackage() {
+		return "no package"
+	}
+	return fmt.Sprintf("%s %s %s of source %s", p.Name, p.Version, p.Architecture, p.Source)
 }
 
 // graph holds the artifact against the snapshot: its documents follow from it,

@@ -111,6 +111,9 @@ func (d *Draft) Read(path string) []byte {
 	return d.blobs[row.Digest]
 }
 
+// ReadAny gives the bytes of a row; nil if there is none.
+func (d *Draft) ReadAny(path string) []byte { return d.blobs[d.Rows[path].Digest] }
+
 // Put writes a file; a package that stands in the row stays.
 func (d *Draft) Put(path string, data []byte) {
 	row := d.Rows[path]
@@ -251,8 +254,15 @@ func (d *Draft) List(dir, path string, data []byte, put bool) {
 	}
 	text := d.releaseText(dir)
 	after := relist(text, path, data)
-	if after == text {
-		after = strings.Replace(text, "SHA256:\n", fmt.Sprintf("SHA256:\n %s %d %s\n", snapshot.Sum(data).Hex(), len(data), path), 1)
+	if head, list, ok := strings.Cut(text, "SHA256:\n"); ok && after == text {
+		// In order of path, as in any Release of a curated suite.
+		line := fmt.Sprintf(" %s %d %s\n", snapshot.Sum(data).Hex(), len(data), path)
+		lines := strings.SplitAfter(list, "\n")
+		i := slices.IndexFunc(lines, func(l string) bool {
+			f := strings.Fields(l)
+			return !strings.HasPrefix(l, " ") || len(f) == 3 && f[2] > path
+		})
+		after = head + "SHA256:\n" + strings.Join(slices.Insert(lines, max(i, 0), line), "")
 	}
 	d.SetRelease(dir, after, Mallory())
 }
