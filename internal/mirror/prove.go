@@ -23,12 +23,6 @@ type visitor struct {
 	stanza func(ix provenIndex, st deb.Stanza)
 }
 
-// proveArchive collects every file of an archive that the chain proves: path
-// in the snapshot, and digest as signed.
-func (c *chain) proveArchive(ctx context.Context, a snapshot.Archive, v view, want map[string]snapshot.Blob) error {
-	return c.walk(ctx, a, v, visitor{file: func(_ *provenSuite, row snapshot.Row) { want[row.Path] = row.Blob() }})
-}
-
 // walk goes down the chain of one archive in one view: signature files, files
 // that a Release lists, stanzas, pool files.
 func (c *chain) walk(ctx context.Context, a snapshot.Archive, v view, visit visitor) error {

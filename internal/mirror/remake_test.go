@@ -59,7 +59,9 @@ func TestRemakeSite(t *testing.T) {
 			d.EditIndex(dists, index, func(s string) string { return strings.Replace(s, "Depends: own-data\n", "", 1) })
 		}, `package own 1:1.0-1 amd64: integrity: its stanza is not the one made again: line 7 is "Section: misc", made again "Depends: own-data"`, false},
 		{"a field more", func(d *forge.Draft) {
-			d.EditIndex(dists, index, func(s string) string { return strings.Replace(s, "Package: own\n", "Package: own\nEssential: yes\n", 1) })
+			d.EditIndex(dists, index, func(s string) string {
+				return strings.Replace(s, "Package: own\n", "Package: own\nEssential: yes\n", 1)
+			})
 		}, "its stanza is not the one made again", false},
 		{"a source of another binary", func(d *forge.Draft) {
 			d.EditIndex(dists, sources, func(s string) string { return strings.Replace(s, "Binary: own\n", "Binary: other\n", 1) })

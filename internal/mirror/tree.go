@@ -98,8 +98,9 @@ func newAptTree(s *snapshot.Snapshot) *aptTree {
 
 // add takes a file that the chain proves. What neither is a signature file nor
 // is listed by its Release was named by a stanza: a pool file.
-func (t *aptTree) add(p *provenSuite, name string, b snapshot.Blob) {
-	t.want[name] = b
+func (t *aptTree) add(p *provenSuite, row snapshot.Row) {
+	name := row.Path
+	t.want[name] = row.Blob()
 	below := strings.TrimPrefix(name, p.base)
 	switch below {
 	case "InRelease":
