@@ -31,7 +31,7 @@ func (r *reach) flags(f *pflag.FlagSet) {
 }
 
 func (a *app) options() artifact.Options {
-	return artifact.Options{PlainHTTP: a.reach.plainHTTP, CAFile: a.reach.caFile, Concurrency: a.reach.workers}
+	return artifact.Options{PlainHTTP: a.reach.plainHTTP, CAFile: a.reach.caFile, Concurrency: a.reach.workers, Log: a.log}
 }
 
 // planFlags are -f and what readers take from the configuration.

@@ -47,14 +47,18 @@ func newClient(o Options, stall time.Duration) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	split := &splitTransport{own: c.own, others: newTransport(o, c.proxy, roots, nil)}
+	split := &splitTransport{own: c.own, others: newTransport(o, c.proxy, nil, nil)}
 	split.ours = split.others
+	var certs []tls.Certificate
 	if o.ClientCert != "" {
 		cert, err := readClientCert(o.ClientCert)
 		if err != nil {
 			return nil, err
 		}
-		split.ours = newTransport(o, c.proxy, roots, []tls.Certificate{cert})
+		certs = append(certs, cert)
+	}
+	if roots != nil || certs != nil {
+		split.ours = newTransport(o, c.proxy, roots, certs)
 	}
 	c.http = &http.Client{Transport: split, CheckRedirect: c.redirect}
 	return c, nil
@@ -92,7 +96,8 @@ func proxyAnswer(_ context.Context, proxy *url.URL, _ *http.Request, r *http.Res
 	return nil
 }
 
-// splitTransport shows the client certificate to the hosts it is meant for, and to no host that they redirect to.
+// splitTransport shows the client certificate to the hosts it is meant for, and
+// believes the authority that was given for these: neither counts for a host that they redirect to.
 type splitTransport struct {
 	own          map[string]bool
 	ours, others *http.Transport

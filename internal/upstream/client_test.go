@@ -184,12 +184,22 @@ func TestTLS(t *testing.T) {
 		if (proto == "HTTP/2.0") != two || shown != 1 {
 			t.Errorf("protocol %s, %d client certificates", proto, shown)
 		}
-		// Who is redirected to does not see the client certificate.
+		// Neither the authority nor the client certificate counts for who is redirected to,
+		// unless it is one of the URLs.
 		front := httptest.NewTLSServer(redirectTo(s.URL + "/f"))
 		t.Cleanup(front.Close)
 		both := write(t, "ca2.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}))+string(mustRead(t, ca)))
 		u, _ = open(t, Options{URLs: []string{front.URL}, CAFile: both, ClientCert: write(t, "client.pem", cert)})
-		if got, err := read(u, "f", -1); err != nil || got != "f" || shown != 0 {
+		shown = -1
+		if got, err := read(u, "f", -1); err == nil || !strings.Contains(err.Error(), "redirected to "+s.URL+", whose certificate is not trusted") || shown != -1 {
+			t.Errorf("%q, %v, %d client certificates", got, err, shown)
+		}
+		others := u.places[0].(*site).c.http.Transport.(*splitTransport).others.TLSClientConfig
+		if others.RootCAs != nil || len(others.Certificates) > 0 || others.GetClientCertificate != nil {
+			t.Error("other hosts get what is for these")
+		}
+		u, _ = open(t, Options{URLs: []string{front.URL, s.URL}, CAFile: both, ClientCert: write(t, "client.pem", cert)})
+		if got, err := read(u, "f", -1); err != nil || got != "f" || shown != 1 {
 			t.Errorf("%q, %v, %d client certificates", got, err, shown)
 		}
 	}

@@ -58,6 +58,21 @@ func classify(err error) error {
 	return &transient{err: fmt.Errorf("unreachable: %w", plain(err))}
 }
 
+// elsewhere says of a failure whose cause is err, an authority that is not trusted, that it
+// is another host's than that of a URL, where ca: does not count; any other it hands back.
+func (c *client) elsewhere(err, failure error) error {
+	var request *url.Error
+	var cert *tls.CertificateVerificationError
+	if c.ca == "" || !errors.As(err, &cert) || !errors.As(err, &request) {
+		return failure
+	}
+	u, bad := url.Parse(request.URL)
+	if bad != nil || c.own[hostPort(u)] {
+		return failure
+	}
+	return refusal("redirected to https://%s, whose certificate is not trusted: %v; ca: counts for the hosts of url: alone; give the address that serves the files", u.Host, cert.Err)
+}
+
 // errProxy marks a proxy that cannot be reached, which the URL of the message does not name.
 var errProxy = errors.New("proxy")
 

@@ -96,7 +96,7 @@ func (s *site) request(ctx context.Context, path string, from resume, w *watch) 
 	s.c.authorize(r)
 	resp, err := s.c.http.Do(r.WithContext(ctx))
 	if err != nil {
-		return nil, s.c.atProxy(err, classify(err))
+		return nil, s.c.atProxy(err, s.c.elsewhere(err, classify(err)))
 	}
 	a, err := s.read(resp, path, from)
 	if err != nil {

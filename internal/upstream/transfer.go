@@ -128,7 +128,11 @@ func (t *transfer) again(cause error) error {
 		}
 		return t.failed(fmt.Errorf("%w%s", cause, t.u.remedy(cause)))
 	}
-	pause := max(backoff(t.failures), min(passing.after, MaxRetryAfter))
+	if passing.after > MaxRetryAfter {
+		t.setDown(true)
+		return t.failed(fmt.Errorf("%w; it asks to wait %s, longer than %s%s", cause, passing.after, MaxRetryAfter, t.u.remedy(cause)))
+	}
+	pause := max(backoff(t.failures), passing.after)
 	t.u.log("%s: %v; trying again in %s", t.u.describe(t.at, t.path), cause, pause)
 	return t.u.sleep(t.ctx, pause)
 }

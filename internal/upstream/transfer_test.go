@@ -56,7 +56,7 @@ func TestRecovers(t *testing.T) {
 		{"429 with Retry-After", -1, []http.HandlerFunc{status(429, "Retry-After", "7")}, []string{"/f"}, []time.Duration{7 * time.Second}},
 		{"Retry-After as date", -1, []http.HandlerFunc{status(503, "Retry-After", "Sat, 21 Nov 2026 09:00:09 GMT", "Date", "Sat, 21 Nov 2026 09:00:00 GMT")},
 			[]string{"/f"}, []time.Duration{9 * time.Second}},
-		{"Retry-After of a year", -1, []http.HandlerFunc{status(429, "Retry-After", "31536000")}, []string{"/f"}, []time.Duration{MaxRetryAfter}},
+		{"Retry-After as long as is waited", -1, []http.HandlerFunc{status(429, "Retry-After", "120")}, []string{"/f"}, []time.Duration{MaxRetryAfter}},
 		{"Retry-After of nonsense", -1, []http.HandlerFunc{status(429, "Retry-After", "-3")}, []string{"/f"}, []time.Duration{500 * time.Millisecond}},
 		{"cut, resumed", 100_000, []http.HandlerFunc{cut(body, 40_000)}, []string{"/f bytes=40000-"}, []time.Duration{500 * time.Millisecond}},
 		{"cut, resumed, size unknown", -1, []http.HandlerFunc{cut(body, 40_000)}, []string{"/f bytes=40000-"}, []time.Duration{500 * time.Millisecond}},
@@ -125,6 +125,10 @@ func TestGivesUp(t *testing.T) {
 		{"304", "f", -1, repeat(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, 1), nil, "answered 304", 1},
 		{"500 for ever", "f", -1, repeat(status(500), 9), nil, "answered 500 Internal Server Error (6 attempts); try later", 6},
 		{"reset for ever", "f", -1, repeat(reset, 9), nil, "unreachable: connection closed in the middle (6 attempts)", 6},
+		{"Retry-After longer than is waited", "f", -1, repeat(status(429, "Retry-After", "121"), 1), nil, "answered 429 Too Many Requests; it asks to wait 2m1s, longer than 2m0s; try later", 1},
+		{"Retry-After of a year", "f", -1, repeat(status(503, "Retry-After", "31536000"), 1), nil, "it asks to wait 8760h0m0s, longer than 2m0s; try later", 1},
+		{"Retry-After as a far date", "f", -1, repeat(status(503, "Retry-After", "Sat, 21 Nov 2026 19:00:00 GMT", "Date", "Sat, 21 Nov 2026 09:00:00 GMT"), 1), nil, "it asks to wait 10h0m0s", 1},
+		{"a header without end", "f", -1, repeat(endlessHeader, 9), nil, "unreachable: ", 6},
 		{"other size announced", "f", 99, nil, ErrChanged, "100000 bytes, expected 99", 1},
 		{"other size, chunked", "f", 200_000, repeat(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, body)
@@ -165,6 +169,22 @@ func TestGivesUp(t *testing.T) {
 				t.Errorf("asked %q, want %d requests", s.asked(), tt.asks)
 			}
 		})
+	}
+}
+
+// endlessHeader sends a header of 64 MiB.
+func endlessHeader(w http.ResponseWriter, _ *http.Request) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
+	line := "X-" + strings.Repeat("x", 1000) + ": y\r\n"
+	for range 64 << 10 {
+		if _, err := io.WriteString(c, line); err != nil {
+			return
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ const (
 	maxSilentElsewhere = 2
 	// downFor is how long a URL that could not be reached is asked after the others.
 	downFor = time.Minute
-	// MaxRetryAfter bounds what a server may ask for by Retry-After; it is asked again after that time.
+	// MaxRetryAfter bounds what a server may ask for by Retry-After; who asks for more is left at once.
 	MaxRetryAfter = 2 * time.Minute
 	// progress is how many bytes make a broken transfer count as a new one, so
 	// that a long file over a bad line comes to its end and a server that sends crumbs does not go on for ever.
@@ -43,7 +43,7 @@ const (
 // Options of an upstream. The zero value but for URLs works.
 type Options struct {
 	URLs       []string                         // http://, https://, file:// or a directory; tried in order
-	CAFile     string                           // PEM, trusted beside the system's
+	CAFile     string                           // PEM, trusted beside the system's, for the hosts of URLs only
 	ClientCert string                           // PEM with certificate and key, shown to the hosts of URLs only
 	AuthFile   string                           // netrc / apt auth.conf; default: the user's and apt's own
 	Retries    int                              // per request; 0 means 5, less than 0 none

@@ -14,22 +14,20 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
+	oras "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
 )
 
 const (
-	maxCertFile   = 4 << 20
-	userAgent     = "mmoci"
-	transferBytes = 64 << 10 // buffers of a connection
-	idleTimeout   = 90 * time.Second
+	maxCertFile = 4 << 20
+	userAgent   = "mmoci"
 )
 
 // client speaks HTTP to one registry host.
 type client struct {
-	follow    *auth.Client // follows redirects, never with credentials
+	follow    *auth.Client // follows redirects, with credentials only where scheme, host and port stay
 	stay      *auth.Client // does not: a redirect answers whether a blob is there
 	plainHTTP bool
 	caFiles   []string // that were given for this host
@@ -46,18 +44,7 @@ func newClient(ref Reference, o *Options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSClientConfig:     tlsConfig,
-		TLSHandshakeTimeout: 15 * time.Second,
-		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: o.workers() + 1,
-		IdleConnTimeout:     idleTimeout,
-		DisableCompression:  true, // a blob is its bytes
-		WriteBufferSize:     transferBytes,
-		ReadBufferSize:      transferBytes,
-	}
+	t := newHostTransports(apiHost(ref), tlsConfig, dirs, o.workers()+1)
 	credential, err := hostCredential(ref, o)
 	if err != nil {
 		return nil, err
@@ -73,9 +60,14 @@ func newClient(ref Reference, o *Options) (*client, error) {
 			ClientID:   userAgent,
 		}
 	}
-	c.follow = make(nil)
+	c.follow = make(redirect(o.PlainHTTP))
 	c.stay = make(func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse })
 	return c, nil
+}
+
+// apiHost is the host that a registry answers at, which for docker.io has another name.
+func apiHost(ref Reference) string {
+	return oras.Reference{Registry: ref.host()}.Host()
 }
 
 // isLoopback tells hosts that plain HTTP cannot leave the machine to.

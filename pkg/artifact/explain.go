@@ -77,7 +77,13 @@ func explainNetwork(doing string, ref Reference, err error) error {
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
 		return fmt.Errorf("%s: %s does not speak HTTPS; --plain-http if that is meant: %w", doing, ref.host(), err)
 	case errors.As(err, &unknown):
-		return fmt.Errorf("%s: %w; give the CA by --ca-file or in /etc/docker/certs.d/%s/ca.crt", doing, err, ref.host())
+		host := ref.host()
+		if request != nil { // a redirect, or where tokens come from
+			if u, bad := url.Parse(request.URL); bad == nil && u.Host != "" && hostPort(u) != hostPort(&url.URL{Scheme: "https", Host: apiHost(ref)}) {
+				return fmt.Errorf("%s: %s: %w; what is given for %s does not count there: give the CA in /etc/docker/certs.d/%s/ca.crt", doing, u.Host, err, host, u.Host)
+			}
+		}
+		return fmt.Errorf("%s: %w; give the CA by --ca-file or in /etc/docker/certs.d/%s/ca.crt", doing, err, host)
 	}
 	return fmt.Errorf("%s: %w", doing, brief(err))
 }

@@ -21,6 +21,8 @@ type Options struct {
 	Rate        int64  // bytes a second of all uploads to a registry together; 0: no limit
 	// Progress, if not nil, is told of every blob; called concurrently.
 	Progress func(Event)
+	// Log, if not nil, is told at once why a transfer waits; called concurrently.
+	Log func(format string, args ...any)
 	// Connections, if not nil, are shared with other calls that have the same.
 	Connections *Connections
 	// Vouched is the root of an artifact whose statement the caller has verified: a
@@ -69,6 +71,7 @@ func (o *Options) tell(e Event) {
 
 // tuning holds what only tests change; zero fields mean the named constants.
 type tuning struct {
+	asked      time.Duration // maxAsked
 	checkpoint time.Duration // between checkpoints
 	backoff    time.Duration // before the second try, then doubled
 	stall      time.Duration // without a byte before a transfer is given up

@@ -38,6 +38,7 @@ type registryPlace struct {
 	stall   time.Duration
 	answer  time.Duration
 	slow    time.Duration
+	asked   time.Duration
 	pace    *pace // of uploads
 }
 
@@ -46,7 +47,7 @@ func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout, answer: answerTimeout, slow: slowAfter, pace: &pace{rate: o.Rate}}
+	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout, answer: answerTimeout, slow: slowAfter, asked: maxAsked, pace: &pace{rate: o.Rate}}
 	if o.tuning.backoff > 0 {
 		r.backoff = o.tuning.backoff
 	}
@@ -55,6 +56,9 @@ func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
 	}
 	if o.tuning.answer > 0 {
 		r.answer = o.tuning.answer
+	}
+	if o.tuning.asked > 0 {
+		r.asked = o.tuning.asked
 	}
 	if o.tuning.slow > 0 {
 		r.slow = o.tuning.slow

@@ -24,6 +24,8 @@ const (
 	firstBackoff  = time.Second / 4  // doubled each time
 	backoffGrowth = 64               // at most so many times the first, 16 s, without Retry-After
 	maxRetryAfter = 5 * time.Minute  // a longer Retry-After is an error, not a wait
+	maxAsked      = 10 * time.Minute // all that one request or blob waits because the registry asks for it
+	toldAfter     = time.Second      // such a wait that is shorter is not spoken of
 	stallTimeout  = time.Minute      // without a byte moved
 	maxStalled    = 2                // tries of one request or blob that end in silence
 	answerTimeout = 10 * time.Minute // at most, from the last byte of a blob or manifest to the registry's answer
@@ -90,12 +92,16 @@ type gate struct {
 	until time.Time
 }
 
-func (g *gate) close(d time.Duration) {
+// close tells whether the gate was open: of many workers one has something to say.
+func (g *gate) close(d time.Duration) (was bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if until := time.Now().Add(d); until.After(g.until) {
+	now := time.Now()
+	was = !now.Before(g.until)
+	if until := now.Add(d); until.After(g.until) {
 		g.until = until
 	}
+	return was
 }
 
 func (g *gate) wait(ctx context.Context) error {
@@ -122,7 +128,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // retry runs try until it succeeds, its error is not of a kind that passes, or
 // the bounds are reached. try begins anew each time: it opens what it sends itself.
 func (r *registryPlace) retry(ctx context.Context, try func(context.Context) error) error {
-	backoff := r.backoff
+	backoff, asked := r.backoff, time.Duration(0)
 	for tries, throttled, silent := 1, 0, 0; ; tries++ {
 		if err := r.gate.wait(ctx); err != nil {
 			return err
@@ -147,12 +153,22 @@ func (r *registryPlace) retry(ctx context.Context, try func(context.Context) err
 			}
 			pause = h.after
 		}
-		if status(err) == http.StatusTooManyRequests {
+		limited := status(err) == http.StatusTooManyRequests
+		if h.set || limited {
+			if asked += pause; asked > r.asked {
+				return fmt.Errorf("%w (the registry asks to wait again and again: %s in all)", err, asked.Round(time.Second))
+			}
+		}
+		first := true
+		if limited {
 			if throttled++; throttled > maxThrottled {
 				return fmt.Errorf("%w, %d times", err, throttled)
 			}
 			tries--
-			r.gate.close(pause)
+			first = r.gate.close(pause)
+		}
+		if (h.set || limited) && first && pause >= toldAfter && r.o.Log != nil && tries < maxTries {
+			r.o.Log("%s answered %d %s; going on in %s", r.ref.host(), status(err), http.StatusText(status(err)), pause.Round(time.Second))
 		}
 		if tries >= maxTries {
 			return fmt.Errorf("%w, after %d tries", err, tries)
@@ -205,6 +221,9 @@ func passes(err error, reached bool) bool {
 func passesOnNetwork(err error, reached bool) bool {
 	if errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
+	}
+	if errors.Is(err, errRedirect) {
+		return false
 	}
 	var transfer *url.Error
 	if !errors.As(err, &transfer) {
