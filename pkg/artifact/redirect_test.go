@@ -220,10 +220,13 @@ func TestDowngrade(t *testing.T) {
 		do       func() error
 		says     string
 	}{
-		"manifest":       {"manifest", plain.URL, func() error { return x.read(t) }, "which is followed for the GET of a blob alone"},
-		"tag by HEAD":    {"manifest", plain.URL, func() error { _, err := Resolve(t.Context(), x.ref, x.o); return err }, "which is followed for the GET of a blob alone"},
-		"tags":           {"tags", plain.URL, func() error { _, err := Tags(t.Context(), x.ref, x.o); return err }, "which is followed for the GET of a blob alone"},
-		"upload":         {"upload", plain.URL, func() error { _, err := Push(t.Context(), mustParse(t, x.ref.Name+":n"), takeOf(t, synthFiles(5)), PushOptions{Options: x.o}); return err }, "http"},
+		"manifest":    {"manifest", plain.URL, func() error { return x.read(t) }, "which is followed for the GET of a blob alone"},
+		"tag by HEAD": {"manifest", plain.URL, func() error { _, err := Resolve(t.Context(), x.ref, x.o); return err }, "which is followed for the GET of a blob alone"},
+		"tags":        {"tags", plain.URL, func() error { _, err := Tags(t.Context(), x.ref, x.o); return err }, "which is followed for the GET of a blob alone"},
+		"upload": {"upload", plain.URL, func() error {
+			_, err := Push(t.Context(), mustParse(t, x.ref.Name+":n"), takeOf(t, synthFiles(5)), PushOptions{Options: x.o})
+			return err
+		}, "http"},
 		"beyond":         {"blob", "http://storage.example.org", func() error { return x.read(t) }, "plain HTTP is spoken on loopback alone"},
 		"another scheme": {"blob", "ftp://127.0.0.1", func() error { return x.read(t) }, `to scheme "ftp"`},
 	} {
