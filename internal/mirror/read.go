@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -129,9 +130,16 @@ func (r *reader) readSuite(ctx context.Context, fa *frozenArchive, name string) 
 func (r *reader) release(ctx context.Context, fa *frozenArchive, name string) (*frozenSuite, error) {
 	fs := &frozenSuite{name: name, dir: suiteDir(name)}
 	at := func(file string) string { return path.Join(fs.dir, file) }
-	trust := archive.Trust{Keyring: fa.keyring}
+	// A key is judged by now, as the apt of the hosts will; but not for a file that the lock names.
+	trust := func(data []byte) archive.Trust {
+		t := archive.Trust{Keyring: fa.keyring, Now: r.Now}
+		if pin := lockedRelease(r.Lock, fa.Prefix, name); pin != nil && pin.Digest == snapshot.Sum(data).String() {
+			t.Now = time.Time{}
+		}
+		return t
+	}
 	data, err := fa.up.Get(ctx, at("InRelease"), maxRelease, func(data []byte) (err error) {
-		fs.release, err = archive.OpenInRelease(data, trust)
+		fs.release, err = archive.OpenInRelease(data, trust(data))
 		return err
 	})
 	switch {
@@ -177,7 +185,7 @@ func indexedComponents(rel *archive.Release) []string {
 	return out
 }
 
-func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust archive.Trust) error {
+func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust func([]byte) archive.Trust) error {
 	text, err := fa.up.Get(ctx, at("Release"), maxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return fmt.Errorf("%w: neither %s nor %s: %w", ErrNotFound, at("InRelease"), at("Release"), err)
@@ -193,7 +201,7 @@ func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuit
 		return err
 	}
 	fs.signed = []signedFile{{"Release", snapshot.Release, text}, {"Release.gpg", snapshot.ReleaseGPG, sig}}
-	if fs.release, err = archive.OpenRelease(text, sig, trust); err == nil {
+	if fs.release, err = archive.OpenRelease(text, sig, trust(text)); err == nil {
 		return nil
 	}
 	err = fmt.Errorf("%s: %w", at("Release"), err)

@@ -26,7 +26,7 @@ func signAs(how string) int {
 	if err != nil {
 		return 1
 	}
-	key, at := testarchive.SiteKey(), time.Unix(1_500_000_000+time.Now().UnixNano()%1e8, 0)
+	key, at := testarchive.SiteKey(), time.Unix(1_770_000_000+time.Now().UnixNano()%1e8, 0)
 	switch how {
 	case "another key":
 		key = testarchive.DebianKey()

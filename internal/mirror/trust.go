@@ -158,7 +158,7 @@ func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool)
 }
 
 // Current refuses a statement of the site's that is too old, with ErrExpired: past
-// its valid-until, or older than MaxAge.
+// its valid-until or the end of its signature, or older than MaxAge.
 func (t Trust) Current(st *snapshot.Statement) error {
 	if err := t.valid(st); err != nil {
 		return err
@@ -169,6 +169,9 @@ func (t Trust) Current(st *snapshot.Statement) error {
 func (t Trust) valid(st *snapshot.Statement) error {
 	if !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
 		return fmt.Errorf("%w: the site's statement was valid until %s", ErrExpired, stamp(st.ValidUntil))
+	}
+	if expires := st.How.Expires; !expires.IsZero() && t.Now.After(expires) {
+		return fmt.Errorf("%w: the signature of the site's statement expired on %s", ErrExpired, stamp(expires))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"crypto"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,10 +61,45 @@ func (k *Keyring) AptRefuses(h How, now time.Time) string {
 		return "not signed"
 	case key == nil:
 		return "unknown key " + h.Signer
-	case !h.Expires.IsZero() && now.After(h.Expires):
-		return "signature expired " + h.Expires.Format(time.DateOnly)
+	}
+	if err := signatureExpired(h, now); err != nil {
+		return err.Error()
 	}
 	return key.aptRefuses(h.Key, now)
+}
+
+// errExpired marks the reasons of [Keyring.AptRefuses] that are a matter of time.
+var errExpired = errors.New("expired")
+
+// expired tells why apt would not let a signature count at time now that was good
+// when it was made: its key or itself has expired since ([ErrExpired]), or the key is not
+// valid yet. The zero time asks for nothing.
+func (k *Keyring) expired(h How, now time.Time) error {
+	if now.IsZero() {
+		return nil
+	}
+	key := k.find(h.Signer)
+	if key == nil {
+		return errors.New("unknown key " + h.Signer)
+	}
+	err := signatureExpired(h, now)
+	if err == nil {
+		err = key.refusedAt(h.Key, now)
+	}
+	switch {
+	case errors.Is(err, errExpired):
+		return fmt.Errorf("is good no longer: %w: %w", err, ErrExpired)
+	case err != nil:
+		return fmt.Errorf("does not count today: %w", err)
+	}
+	return nil
+}
+
+func signatureExpired(h How, now time.Time) error {
+	if h.Expires.IsZero() || !now.After(h.Expires) {
+		return nil
+	}
+	return fmt.Errorf("signature %w %s", errExpired, h.Expires.Format(time.DateOnly))
 }
 
 // find looks a primary key up by its fingerprint.
@@ -81,32 +117,41 @@ func (k *Keyring) find(fingerprint string) *publicKey {
 // aptRefuses judges the key, and its subkey with the fingerprint sub; with
 // sub == "" whichever of them could sign best.
 func (k *publicKey) aptRefuses(sub string, now time.Time) string {
+	if err := k.refusedAt(sub, now); err != nil {
+		return err.Error()
+	}
 	e, err := k.entity()
 	if err != nil {
 		return err.Error()
 	}
+	return sqvRefuses(e, signingKeyFor(e, sub, now), now)
+}
+
+// refusedAt is what every apt says of the key, whether it verifies with gpgv or with sqv.
+func (k *publicKey) refusedAt(sub string, now time.Time) error {
+	e, err := k.entity()
+	if err != nil {
+		return err
+	}
 	pub := signingKeyFor(e, sub, now)
 	if revoked(e, pub) {
-		return "revoked"
+		return errors.New("revoked")
 	}
 	for _, p := range []*packet.PublicKey{e.PrimaryKey, pub} {
 		if weak := weakness(p); weak != "" {
-			return weak
+			return errors.New(weak)
 		}
 		if p.CreationTime.After(now) {
-			return "created " + p.CreationTime.UTC().Format(time.DateOnly) + ", in the future"
+			return errors.New("created " + p.CreationTime.UTC().Format(time.DateOnly) + ", in the future")
 		}
 	}
 	if t := expiry(e, now); !t.IsZero() && now.After(t) {
-		return "expired " + t.Format(time.DateOnly)
+		return fmt.Errorf("%w %s", errExpired, t.Format(time.DateOnly))
 	}
 	if t := subkeyExpiry(e, pub, now); !t.IsZero() && now.After(t) {
-		return "subkey expired " + t.Format(time.DateOnly)
+		return fmt.Errorf("subkey %w %s", errExpired, t.Format(time.DateOnly))
 	}
-	if err := signingProblem(e, pub, now); err != nil {
-		return err.Error()
-	}
-	return sqvRefuses(e, pub, now)
+	return signingProblem(e, pub, now)
 }
 
 // signingKeyFor finds the (sub)key with fingerprint sub, or the one that

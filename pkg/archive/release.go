@@ -87,6 +87,9 @@ func parseRelease(text []byte, how How) (*Release, error) {
 	if err := r.parse(text); err != nil {
 		return nil, fmt.Errorf("%w: Release: %w", ErrIntegrity, err)
 	}
+	if err := how.CheckDated(r.Date); err != nil {
+		return nil, fmt.Errorf("Release: %w", err)
+	}
 	return r, nil
 }
 

@@ -58,6 +58,24 @@ type How struct {
 type Trust struct {
 	Keyring *Keyring // one good signature by one of these keys suffices, unless a bad one stands beside it (SPEC section 12)
 	Digest  string   // "sha256:<hex>" of the whole file (InRelease), believed as given
+	// Now has keys and signatures judged by this moment as well, as apt judges them: one that
+	// has expired by then does not count. Zero: by the time of the signature alone, so
+	// that what verified once verifies for ever.
+	Now time.Time
+}
+
+// signatureSlack is how much older than its text's Date a signature may be: clocks
+// and zones differ, and whoever signs may take the Date of a later moment.
+const signatureSlack = 24 * time.Hour
+
+// CheckDated refuses a signature that is older than the date of the text that it
+// is over, less a day: nobody has signed that text then. It is what remains of a key that
+// expired or was stolen, for verification judges a key by the time that the signature says.
+func (h How) CheckDated(date time.Time) error {
+	if h.Kind != Signed || date.IsZero() || !h.Time.Before(date.Add(-signatureSlack)) {
+		return nil
+	}
+	return fmt.Errorf("%w: signed on %s, before the date of the text, %s", ErrIntegrity, h.Time.Format(dateLayout), date.UTC().Format(dateLayout))
 }
 
 // checkPin compares data with the pinned digest, if there is one.
@@ -82,7 +100,7 @@ func (t Trust) judge(file, message []byte, blocks [][]byte) (How, error) {
 		return How{}, err
 	}
 	if t.Keyring != nil {
-		return verifySignatures(message, blocks, t.Keyring)
+		return verifySignatures(message, blocks, t)
 	}
 	if t.Digest != "" {
 		return How{Kind: Pinned, Detail: t.Digest}, nil

@@ -35,25 +35,38 @@ func policy(at time.Time) *packet.Config {
 }
 
 // verifySignatures tries every signature of blocks over message; one good one
-// by a key of ring suffices, unless another spoils it. The error says of each why it does not count.
-func verifySignatures(message []byte, blocks [][]byte, ring *Keyring) (How, error) {
+// by a key of the keyring suffices, unless another spoils it. Of several the newest is told. The error
+// says of each why it does not count; it is ErrExpired if one would, but for its age.
+func verifySignatures(message []byte, blocks [][]byte, t Trust) (How, error) {
+	ring := t.Keyring
 	sigs, err := readSignatures(blocks)
 	if err != nil {
 		return How{}, fmt.Errorf("%w: %w", ErrIntegrity, err)
 	}
-	var how How
+	var how, newest How
 	var bad []string
-	spoiled := false
+	spoiled, kind := false, ErrIntegrity
 	for i := range sigs {
 		s := &sigs[i]
 		h, err := s.verify(message, ring)
+		if err == nil {
+			err = ring.expired(h, t.Now)
+		}
 		switch {
 		case err != nil:
+			if errors.Is(err, ErrExpired) {
+				kind = ErrExpired
+			}
 			s.err = err
 			bad = append(bad, s.name()+" "+err.Error())
 			spoiled = spoiled || errors.Is(err, errUnreadable) && how.Kind != Signed
-		case how.Kind != Signed:
-			how = h
+		default:
+			if how.Kind != Signed {
+				how = h
+			}
+			if newest.Kind != Signed || h.Time.After(newest.Time) {
+				newest = h
+			}
 		}
 	}
 	spoiled = spoiled || slices.ContainsFunc(sigs, func(s signature) bool { return s.spoils(how, ring) })
@@ -63,13 +76,14 @@ func verifySignatures(message []byte, blocks [][]byte, ring *Keyring) (How, erro
 	case how.Kind == Signed && spoiled:
 		return How{}, fmt.Errorf("%w: a good signature by %s, but apt would refuse it for another beside it: %s", ErrIntegrity, how.Signer, strings.Join(bad, "; "))
 	case how.Kind == Signed:
+		how = newest
 		if len(bad) > 0 {
 			how.Detail = fmt.Sprintf("%d of %d signatures do not count: %s", len(bad), len(sigs), strings.Join(bad, "; "))
 		}
 		return how, nil
 	}
 	return How{}, fmt.Errorf("%w: no good signature by a trusted key: signatures: %s; trusted: %s",
-		ErrIntegrity, strings.Join(bad, "; "), ring.describe())
+		kind, strings.Join(bad, "; "), ring.describe())
 }
 
 // Why a signature does not count, where it matters to those beside it.

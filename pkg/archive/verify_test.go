@@ -441,3 +441,29 @@ func TestAptRefuses(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestJudgedByNow holds that keys and signatures that have expired by a given time do not count then.
+func TestJudgedByNow(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		file, key string
+		want      string // in the error when judged by 2100
+	}{
+		{"rsa2048.asc", "rsa2048", ""},
+		{"expiring.asc", "expiring", "is good no longer: expired "},
+		{"sigexpires.asc", "rsa2048", "is good no longer: signature expired "},
+	} {
+		for _, now := range []time.Time{{}, time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)} {
+			_, how, err := VerifyClearsigned(fixture(t, tc.file), Trust{Keyring: ring(t, tc.key), Now: now})
+			if now.IsZero() || tc.want == "" {
+				if err != nil || how.Kind != Signed {
+					t.Errorf("%s at %s: %v", tc.file, now, err)
+				}
+				continue
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !errors.Is(err, ErrExpired) || errors.Is(err, ErrIntegrity) {
+				t.Errorf("%s at %s: %v, want %q", tc.file, now, err, tc.want)
+			}
+		}
+	}
+}

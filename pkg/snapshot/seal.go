@@ -73,6 +73,9 @@ func (s *Sealed) statement(keyring *archive.Keyring) (*Statement, error) {
 	if err := st.checkSigned(s.Signed); err != nil {
 		return nil, fmt.Errorf("statement: %w: %w", err, ErrIntegrity)
 	}
+	if err := how.CheckDated(st.Date); err != nil {
+		return nil, fmt.Errorf("statement: %w", err)
+	}
 	return st, nil
 }
 

@@ -72,7 +72,10 @@ func sign(signer archive.Signer, text []byte, date time.Time) ([]byte, error) {
 	if len(signed) > MaxStatement {
 		return nil, fmt.Errorf("statement: %d bytes, more than %d", len(signed), MaxStatement)
 	}
-	back, _, err := archive.VerifyClearsigned(signed, archive.Trust{Keyring: signer.Public()})
+	back, how, err := archive.VerifyClearsigned(signed, archive.Trust{Keyring: signer.Public()})
+	if err == nil {
+		err = how.CheckDated(date)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("statement just signed: %w", err)
 	}
