@@ -23,7 +23,9 @@ missing_packages() {
 	while read -r package program; do
 		[ -e "$program" ] || command -v "$program" >/dev/null 2>&1 || printf ' %s' "$package"
 	done <<-'END'
+		apache2-bin apache2
 		apt apt-get
+		apt-mirror apt-mirror
 		aptly aptly
 		binutils ar
 		busybox-static busybox
@@ -43,6 +45,7 @@ missing_packages() {
 		iproute2 ip
 		jq jq
 		libc6-dev /usr/include/stdlib.h
+		lighttpd lighttpd
 		mmdebstrap mmdebstrap
 		nginx-light nginx
 		openssl openssl
@@ -51,6 +54,7 @@ missing_packages() {
 		skopeo skopeo
 		umoci umoci
 		util-linux setpriv
+		wget wget
 		xz-utils xz
 	END
 }

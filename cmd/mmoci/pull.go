@@ -24,7 +24,7 @@ func (a *app) pull() *cobra.Command {
 		Short: "Fetch the apt tree of a snapshot, or exactly the .debs that a package needs",
 		Long: `With -o DIR alone: every file of the snapshot as an apt tree (DIR/PREFIX/dists, DIR/PREFIX/pool), proved through the chain;
 apt reads it as it is (URIs: file:/DIR/PREFIX), or any web server serves it. DIR may hold the tree of an earlier pull: it becomes
-the new one suite by suite, what the new one lacks stays until the next pull, and what changes never looks older than it was.
+the new one suite by suite, what the new one lacks stays until the one after it, and what changes never looks older than it was.
 
 With --extract: the named packages and what they need that the host does not have, for dpkg. One line is printed per call of
 "dpkg -i", in an order in which they work; a dependency loop shares a line. What the host has is told by its dpkg status.
@@ -76,7 +76,7 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 		}
 		a.log("%d files, %s (%s were there) in %s, %.1f s", res.Files, size(res.Bytes), size(res.Reused), x.dir, time.Since(start).Seconds())
 		if res.Replaced+res.Left+res.Removed > 0 {
-			a.log("of the tree that was there %d files were replaced, %d that this snapshot lacks stay until the next pull, %d that the last pull left were removed", res.Replaced, res.Left, res.Removed)
+			a.log("of the tree that was there %d files were replaced, %d that this snapshot lacks stay until the next one, %d that the last one lacked were removed", res.Replaced, res.Left, res.Removed)
 		}
 		fmt.Fprintln(a.stdout, x.dir)
 		return nil

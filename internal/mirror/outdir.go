@@ -150,7 +150,7 @@ func (o *outDir) room() error {
 		need -= n
 	}
 	for _, f := range o.leaving() {
-		if f.left { // begin removes it
+		if o.due(f) { // begin removes it
 			need -= f.blob.Size
 		}
 	}

@@ -27,8 +27,8 @@ type Pulled struct {
 	Bytes  int64
 	Reused int64
 	// What became of the tree that was there before: files that were replaced,
-	// files that this snapshot lacks and that stay until the next pull, and those
-	// that the pull before had left and that are gone now.
+	// files that this snapshot lacks and that stay until the next one, and those
+	// that the one before lacked and that are gone now.
 	Replaced, Left, Removed int
 }
 

@@ -19,7 +19,7 @@ import (
 
 // What a pull does over a tree that is there, in this order:
 //
-//	remove   what the pull before found lacking in its snapshot and left
+//	remove   what the pull of the snapshot before found lacking and left
 //	record   that the files of this snapshot are ours, with those that are there
 //	write    new pool files under their names; all that changes under its name under temporary ones
 //	sync
@@ -77,6 +77,11 @@ func (o *outDir) leaving() []recorded {
 	return out
 }
 
+// due tells whether the time of a file that is leaving is up: the pull before
+// found it lacking in its snapshot, and now there is another one. The same
+// snapshot again removes nothing, however soon it comes.
+func (o *outDir) due(f recorded) bool { return f.left && len(o.have) < len(o.want)+len(o.tree.links) }
+
 // replaced is how many files other bytes have taken the place of.
 func (o *outDir) replaced() (n int) {
 	for name := range o.standing {
@@ -93,7 +98,7 @@ func (o *outDir) begin() error {
 		return nil
 	}
 	for _, f := range o.leaving() {
-		if !f.left {
+		if !o.due(f) {
 			continue
 		}
 		if err := o.root.Remove(f.path); err != nil {

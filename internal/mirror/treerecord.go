@@ -39,7 +39,7 @@ const (
 type recorded struct {
 	path string
 	blob snapshot.Blob
-	// left: the last pull that was finished lacked it; the next one removes it.
+	// left: the last pull that was finished lacked it; one of another snapshot removes it.
 	left bool
 }
 
