@@ -19,7 +19,7 @@ func (ex *exchange) carriedFile(name string) bool {
 			continue
 		}
 		ex.snapshot = h.name
-		ex.content(content{blob: row.Blob(), name: row.Path, cache: "no-cache", from: h})
+		ex.content(content{blob: row.Blob(), modified: h.modified(row), name: row.Path, cache: "no-cache", from: h})
 		return true
 	}
 	if name == snapshot.Bootstrap {

@@ -2,16 +2,17 @@ package serve
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // Conditions hold on equality only (law 9). A later date is no sign of a newer
-// file: a snapshot may change while the Date of its Release stays, and a client
-// may have taken the URL's file from another server. So http.ServeContent,
-// which compares, is not used.
+// file: a client may have taken the URL's file from another server. So
+// http.ServeContent, which compares, is not used.
 
 // validators are what a client may name a file by.
 type validators struct {
@@ -19,8 +20,35 @@ type validators struct {
 	modified string // in the form of the header
 }
 
-func validatorsOf(d snapshot.Digest) validators {
-	return validators{`"` + d.String() + `"`, snapshot.ModTime(d).UTC().Format(http.TimeFormat)}
+func validatorsOf(d snapshot.Digest, modified time.Time) validators {
+	return validators{`"` + d.String() + `"`, modified.UTC().Format(http.TimeFormat)}
+}
+
+// modified is the Last-Modified of a file. What another snapshot may have under
+// the same name has the snapshot's date, so that it grows along a tag for every client that
+// compares; a pool file is what its name says and has a constant of its digest.
+func (h *held) modified(row snapshot.Row) time.Time {
+	if h.changes(row) {
+		return h.Statement.Date
+	}
+	return snapshot.ModTime(row.Digest)
+}
+
+// changes tells whether a file is anything but a pool file: below dists/, of a
+// flat suite, or carried for hosts to run. A .deb is none of these wherever it lies.
+func (h *held) changes(row snapshot.Row) bool {
+	if row.IsPackage() {
+		return false
+	}
+	p := strings.TrimPrefix(row.Path, "upstream/")
+	prefix, rest, _ := strings.Cut(p, "/")
+	a := h.archive(prefix)
+	if a == nil || strings.HasPrefix(rest, "dists/") {
+		return true
+	}
+	return slices.ContainsFunc(a.Suites, func(s snapshot.Suite) bool {
+		return snapshot.IsFlat(s.Name) && strings.HasPrefix(p, snapshot.SuiteDir(prefix, s.Name)+"/")
+	})
 }
 
 // failed tells whether If-Match or If-Unmodified-Since forbid an answer.

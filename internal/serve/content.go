@@ -22,18 +22,19 @@ const (
 
 // content is a file to answer with.
 type content struct {
-	blob  snapshot.Blob
-	name  string // its ending gives the type
-	cache string // Cache-Control
-	from  *held  // nil: bytes
-	bytes []byte
+	blob     snapshot.Blob
+	modified time.Time
+	name     string // its ending gives the type
+	cache    string // Cache-Control
+	from     *held  // nil: bytes
+	bytes    []byte
 }
 
 // content answers with a file, a part of it, or the word that the client has
 // it already. Status, headers but Date and body are a function of the file, its
 // path and the request.
 func (ex *exchange) content(c content) {
-	v := validatorsOf(c.blob.Digest)
+	v := validatorsOf(c.blob.Digest, c.modified)
 	h := ex.w.Header()
 	h["Etag"] = []string{v.etag}
 	h["Last-Modified"] = []string{v.modified}

@@ -32,6 +32,8 @@ func newcomers(prefix string) map[string]struct {
 		"older":                           {spec{date: day(4), upstream: day(3)}, "older"},
 		"older upstream":                  {spec{date: day(6), upstream: day(2)}, "older"},
 		"older verbatim":                  {spec{date: day(6), upstream: day(4), verbatim: true}, "older"},
+		"of the same date":                {spec{date: day(5), upstream: day(6)}, "older"},
+		"verbatim, of the same date":      {spec{date: day(5), upstream: day(5).Add(time.Hour), verbatim: true}, "older"},
 		"Releases older than it says":     {spec{date: day(6), upstream: day(6), claimed: day(2)}, "contradiction"},
 		"verbatim, older than it says":    {spec{date: day(6), upstream: day(6), claimed: day(2), verbatim: true}, "contradiction"},
 		"says a far date, and is not":     {spec{date: day(6).AddDate(75, 0, 0), upstream: day(6), claimed: day(6)}, "contradiction"},

@@ -262,7 +262,7 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first P
 	if prefix, other, found := v.conflict(i, h); found {
 		return fmt.Errorf("%w: %q by %s and %s", errPrefixTwice, prefix, s.lanes[other].source.Name(), s.lanes[i].source.Name())
 	}
-	if err := s.marks.advance(dates, s.lanes[i].source.Name(), root); err != nil {
+	if err := s.marks.advance(step{s.lanes[i].source.Name(), root, h.Statement.Date, dates}); err != nil {
 		return err
 	}
 	now := s.now()

@@ -117,11 +117,16 @@ func TestTagMovedBack(t *testing.T) {
 			if got := counted(t, s, "mmoci_snapshots_refused_total"); got != 1 {
 				t.Errorf("counted %v times", got)
 			}
-			// The same Date with another selection is no step back.
-			same := spec{date: day(5), upstream: day(3), debs: debsUpTo(3)}.take(t, m)
-			g.move(same)
-			if err := s.check(t.Context(), 0); err != nil || s.view.Load().current[0].Root != same.Root {
-				t.Errorf("same Date: %v", err)
+			// The same date with another selection: a client that asks by date would keep what it has.
+			g.move(spec{date: day(5), upstream: day(3), debs: debsUpTo(3)}.take(t, m))
+			if err := s.check(t.Context(), 0); !errors.Is(err, errRolledBack) || s.view.Load().current[0].Root != first.Root {
+				t.Errorf("same date: %v", err)
+			}
+			// A second later is no step back, though upstream's Date stays.
+			later := spec{date: day(5).Add(time.Second), upstream: day(3), debs: debsUpTo(3)}.take(t, m)
+			g.move(later)
+			if err := s.check(t.Context(), 0); err != nil || s.view.Load().current[0].Root != later.Root {
+				t.Errorf("a second later: %v", err)
 			}
 		})
 	}

@@ -123,7 +123,7 @@ func (ex *exchange) documented() *held {
 }
 
 func (ex *exchange) document(h *held, name, cache string) {
-	c := content{name: name, cache: cache}
+	c := content{name: name, cache: cache, modified: h.Statement.Date}
 	switch name {
 	case "statement":
 		c.blob, c.bytes = snapshot.BlobOf(h.StatementBytes), h.StatementBytes

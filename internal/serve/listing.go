@@ -253,5 +253,6 @@ func dateOf(id string) string {
 // css answers with the pages' style sheet.
 func (ex *exchange) css() {
 	data := ex.s.pages.css
-	ex.content(content{blob: snapshot.BlobOf(data), name: "page.css", cache: "no-cache", bytes: data})
+	b := snapshot.BlobOf(data)
+	ex.content(content{blob: b, modified: snapshot.ModTime(b.Digest), name: "page.css", cache: "no-cache", bytes: data})
 }

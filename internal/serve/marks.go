@@ -46,6 +46,8 @@ type markData struct {
 	Suites map[string]time.Time `json:"suites"`
 	// Roots: the followed reference, to the root last in force; since version 2 the Dates in its Releases were read.
 	Roots map[string]string `json:"roots"`
+	// Dates: the followed reference, to the date of that root's snapshot.
+	Dates map[string]time.Time `json:"dates"`
 }
 
 // openMarks reads the state in dir, and tries that it can be written: better
@@ -81,7 +83,7 @@ func openMarks(dir string, log *slog.Logger, now func() time.Time, create func(d
 }
 
 func emptyMarks() markData {
-	return markData{Version: marksVersion, Suites: map[string]time.Time{}, Roots: map[string]string{}}
+	return markData{Version: marksVersion, Suites: map[string]time.Time{}, Roots: map[string]string{}, Dates: map[string]time.Time{}}
 }
 
 // root is what was last in force of a reference.
@@ -99,14 +101,23 @@ func (m *marks) vetted(reference string, root snapshot.Digest) bool {
 	return m.at.Version >= 2 && m.at.Roots[reference] == root.String()
 }
 
-// advance refuses Dates that would take a suite back (errRolledBack), else notes them, durably.
-func (m *marks) advance(dates map[string]span, reference string, root snapshot.Digest) error {
+// step is what a snapshot puts at the moving URLs.
+type step struct {
+	reference string
+	root      snapshot.Digest
+	date      time.Time // of the snapshot: Last-Modified of all that may change
+	suites    map[string]span
+}
+
+// advance refuses a step that would take a suite back, or a reference to another
+// snapshot that is not later (errRolledBack), else notes it, durably.
+func (m *marks) advance(next step) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.dir == "" {
-		next, err := m.at.advanced(dates, reference, root)
+		at, err := m.at.advanced(next)
 		if err == nil {
-			m.at = next
+			m.at = at
 		}
 		return err
 	}
@@ -115,16 +126,16 @@ func (m *marks) advance(dates map[string]span, reference string, root snapshot.D
 		if err != nil {
 			return fmt.Errorf("state: %w", err)
 		}
-		next, err := at.advanced(dates, reference, root)
+		then, err := at.advanced(next)
 		if err != nil {
 			return err
 		}
-		if !next.equal(at) { // what is noted already needs no disk that can be written
-			if err := m.write(next); err != nil {
+		if !then.equal(at) { // what is noted already needs no disk that can be written
+			if err := m.write(then); err != nil {
 				return fmt.Errorf("state: %w", err)
 			}
 		}
-		m.at = next
+		m.at = then
 		return nil
 	})
 }
@@ -167,26 +178,32 @@ func servedDates(st *snapshot.Statement) map[string]span {
 	return dates
 }
 
-// advanced is d with the newer dates, or an error naming the first suite that would go back.
-func (d markData) advanced(dates map[string]span, reference string, root snapshot.Digest) (markData, error) {
-	next := markData{marksVersion, maps.Clone(d.Suites), maps.Clone(d.Roots)}
+// advanced is d after a step, or an error naming what would go back.
+func (d markData) advanced(to step) (markData, error) {
+	next := markData{marksVersion, maps.Clone(d.Suites), maps.Clone(d.Roots), maps.Clone(d.Dates)}
 	if d.Version < 2 {
 		clear(next.Roots) // their Releases were not read
 	}
-	for _, key := range slices.Sorted(maps.Keys(dates)) {
-		s := dates[key]
+	for _, key := range slices.Sorted(maps.Keys(to.suites)) {
+		s := to.suites[key]
 		if mark, ok := d.Suites[key]; ok && s.oldest.Before(mark) {
 			return d, &refusal{reason: "older", err: fmt.Errorf("%w: %s is of %s, served was %s", errRolledBack, key, stamp(s.oldest), stamp(mark))}
 		}
 		next.Suites[key] = s.newest.UTC()
 	}
-	next.Roots[reference] = root.String()
+	// Of two snapshots of one date a client that asks by date keeps what it has.
+	if last, ok := d.Dates[to.reference]; ok && d.Roots[to.reference] != to.root.String() && !to.date.After(last) {
+		return d, &refusal{reason: "older", err: fmt.Errorf("%w: the snapshot is of %s, another one served was of %s; dates along a tag increase",
+			errRolledBack, stamp(to.date), stamp(last))}
+	}
+	next.Roots[to.reference], next.Dates[to.reference] = to.root.String(), to.date.UTC()
 	return next, nil
 }
 
 // equal tells whether writing e would change nothing of d.
 func (d markData) equal(e markData) bool {
-	return d.Version == e.Version && maps.Equal(d.Roots, e.Roots) && maps.EqualFunc(d.Suites, e.Suites, time.Time.Equal)
+	return d.Version == e.Version && maps.Equal(d.Roots, e.Roots) &&
+		maps.EqualFunc(d.Suites, e.Suites, time.Time.Equal) && maps.EqualFunc(d.Dates, e.Dates, time.Time.Equal)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -234,6 +251,9 @@ func (m *marks) read() (markData, error) {
 	}
 	if at.Version < 1 || at.Version > marksVersion || at.Suites == nil || at.Roots == nil {
 		return markData{}, fmt.Errorf("%s: not a state file of version %d", name, marksVersion)
+	}
+	if at.Dates == nil {
+		at.Dates = map[string]time.Time{}
 	}
 	if at.Version < 2 {
 		m.forgetFuture(at.Suites)

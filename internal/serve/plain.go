@@ -54,6 +54,6 @@ func (ex *exchange) plain(h *held, p string, fixed bool) bool {
 		return true
 	}
 	ex.snapshot = h.name
-	ex.content(content{blob: snapshot.BlobOf(data), name: p, cache: cacheControl(p, fixed), bytes: data})
+	ex.content(content{blob: snapshot.BlobOf(data), modified: h.Statement.Date, name: p, cache: cacheControl(p, fixed), bytes: data})
 	return true
 }

@@ -133,10 +133,11 @@ func (ex *exchange) file(h *held, row snapshot.Row, p string, fixed bool) {
 		}
 	}
 	ex.content(content{
-		blob:  snapshot.Blob{Digest: row.Digest, Size: row.Size},
-		name:  row.Path,
-		cache: cacheControl(p, fixed),
-		from:  h,
+		blob:     row.Blob(),
+		modified: h.modified(row),
+		name:     row.Path,
+		cache:    cacheControl(p, fixed),
+		from:     h,
 	})
 }
 

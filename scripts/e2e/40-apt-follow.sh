@@ -43,14 +43,45 @@ hits() {
 }
 check "an update of what did not change is all Hit" hits
 
-one_date() {
-	grow ${day}05Z 4
+next_date() {
+	grow auto 4
 	sleep 1.5
 	update second.txt
 	listed "$(package 4)"
-	same Dates 1 "$(curl -sf "$serve/own/dists/own/InRelease" | grep -c "^Date: Fri, 02 Jan 2026 03:04:05")"
+	same Dates 1 "$(curl -sf "$serve/own/dists/own/InRelease" | grep -c "^Date: Fri, 02 Jan 2026 03:04:06")"
 }
-check "a package added under the same Date is seen at the next update" one_date
+check "a package added under the next date is seen at the next update" next_date
+
+# Of a tag of ten days, apt asks by date: each day's InRelease comes once, and afterwards apt has it already.
+ten_days() {
+	rm -rf ten
+	apt_own ten
+	mkdir -p days
+	printf '%s\narchives:\n- {prefix: own, mode: curated, debs: %s}\n' "$(sign_part)" "$work/days" >days.yaml
+	for d in 1 2 3 4 5 6 7 8 9 10; do
+		cp "$(sed -n "${d}p" files.txt)" days/
+		"$mmoci" push -q -f days.yaml --date "2026-02-$((d + 10))T00:00:00Z" "oci:$work/ten-days:latest" >/dev/null
+		if [ $d = 1 ]; then
+			serve_start ten-serve "oci:$work/ten-days:latest" -f days.yaml --follow 200ms
+			curl -sf "$serve/setup/own.sources" >ten/sources/own.sources
+		fi
+		sleep 0.6
+		update "ten.$d.txt"
+		same "packages on day $d" "$d" "$(own apt-cache pkgnames | wc -l)"
+		same "Last-Modified on day $d" "$(date -u -d "2026-02-$((d + 10))" '+%a, %d %b %Y 00:00:00 GMT')" \
+			"$(curl -sI "$serve/own/dists/own/InRelease" | tr -d '\r' | sed -n 's/^Last-Modified: //p')"
+		update "ten.$d.again.txt"
+		grep -q '^Hit:' "ten.$d.again.txt"
+		not grep '^Get:' "ten.$d.again.txt"
+	done
+	stop "$pid"
+	grep '"path":"/own/dists/own/InRelease"' ten-serve.access | grep '"method":"GET"' | grep -o '"status":[0-9]*' | sort | uniq -c | tr -s ' ' >statuses.txt
+	cat statuses.txt
+	same statuses '10"status":200,10"status":304,' "$(tr -d ' ' <statuses.txt | tr '\n' ,)"
+}
+first_serve=$serve first_apt=$apt_conf
+check "ten days: apt has each day's InRelease once, and is told 304 afterwards" ten_days
+serve=$first_serve apt_conf=$first_apt
 
 # A download that broke off in apt's own cache goes on where it stopped.
 resume() {
