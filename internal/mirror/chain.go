@@ -287,7 +287,11 @@ func (c *chain) readBlob(ctx context.Context, b snapshot.Blob, limit int64) (dat
 // read reads an index, verified and decompressed.
 func (c *chain) read(ctx context.Context, ix provenIndex) ([]byte, error) {
 	name := ix.suite.base + ix.path
-	stored, err := c.readBlob(ctx, ix.blob, ix.blob.Size)
+	limit := int64(maxIndex)
+	if _, err := c.bestView(ix.suite.archive); err != nil { // its size is anybody's word
+		limit = maxUnproven
+	}
+	stored, err := c.readBlob(ctx, ix.blob, limit)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", name, err)
 	}
@@ -295,7 +299,7 @@ func (c *chain) read(ctx context.Context, ix provenIndex) ([]byte, error) {
 	if err := matches(f, stored); err != nil {
 		return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, name, err)
 	}
-	data, err := unpack(ix.suite.release, f, stored)
+	data, err := unpack(ix.suite.release, f, stored, limit)
 	if err != nil {
 		return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, name, err)
 	}

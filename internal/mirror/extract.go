@@ -125,7 +125,8 @@ func choosePackages(ctx context.Context, e Extracting) (*resolve.Result, error) 
 	if e.Host != nil {
 		archs = append(archs, e.Host.Foreign(e.Architecture)...) // partners of Multi-Arch: same go up together
 	}
-	indices, foreign, err := c.universe(ctx, archs...)
+	proven, foreign := c.provable()
+	indices, err := c.universe(ctx, proven, archs)
 	if err != nil {
 		return nil, err
 	}
@@ -150,18 +151,97 @@ func choosePackages(ctx context.Context, e Extracting) (*resolve.Result, error) 
 	}
 	res, err := u.Resolve(req)
 	if errors.Is(err, resolve.ErrUnsatisfied) {
-		err = cmp.Or(c.lacks(ctx, e.Architecture, indices), err)
+		err = cmp.Or(c.crosses(ctx, foreign, archs, indices, req), c.lacks(ctx, e.Architecture, indices), leftOut(err, foreign))
 	}
+	return res, err
+}
+
+// provable parts the archives into those that a given key, or the statement,
+// can prove, and those that nothing can.
+func (c *chain) provable() (proven, foreign []snapshot.Archive) {
+	for _, a := range c.s.Statement.Archives {
+		if _, err := c.bestView(a); err != nil {
+			foreign = append(foreign, a)
+		} else {
+			proven = append(proven, a)
+		}
+	}
+	return proven, foreign
+}
+
+// crosses tells, of a closure that the proven indices alone do not meet,
+// whether it needs packages of an archive that nothing given can prove, and
+// which key is missing; nil if that is not what is wrong. Only now, and within
+// maxUnproven, are the indices of such an archive read; nothing is taken from them but a name for the message.
+func (c *chain) crosses(ctx context.Context, foreign []snapshot.Archive, archs []string, proven []resolve.Index, req resolve.Request) error {
+	unproven := map[string]bool{}
+	indices := slices.Clone(proven)
+	left := int64(maxUnproven)
+	for _, a := range foreign {
+		size, err := c.declared(ctx, a, archs, left)
+		if err != nil || size > left {
+			continue // it is not for us to say what is wrong with it
+		}
+		left -= size
+		read, err := c.archive(ctx, a, archs)
+		if err != nil {
+			continue
+		}
+		unproven[a.Prefix] = true
+		indices = append(indices, read...)
+	}
+	if len(unproven) == 0 {
+		return nil
+	}
+	u, err := resolve.NewUniverse(indices)
 	if err != nil {
-		return nil, err
+		return nil
+	}
+	res, err := u.Resolve(req)
+	if err != nil {
+		return nil
 	}
 	for _, p := range res.Packages {
-		if foreign[p.Archive] {
-			return nil, fmt.Errorf("%w: %s %s is needed (%s) and comes from prefix %s, for which no key is given: --keyring %s=FILE",
+		if unproven[p.Archive] {
+			return fmt.Errorf("%w: %s %s is needed (%s) and comes from prefix %s, for which no key is given: --keyring %s=FILE",
 				ErrIntegrity, p.Name, p.Version, p.Reason, p.Archive, p.Archive)
 		}
 	}
-	return res, nil
+	return nil
+}
+
+// declared is how many bytes the Releases and indices of an archive are said to
+// have, stored and unpacked; more than most where it is more, or an unpacked size is not said.
+func (c *chain) declared(ctx context.Context, a snapshot.Archive, archs []string, most int64) (size int64, err error) {
+	for _, s := range a.Suites {
+		for _, f := range s.Files {
+			size += f.Size
+		}
+	}
+	if size > most {
+		return size, nil // its Releases are not even read
+	}
+	ixs, err := c.indicesOf(ctx, a, archs)
+	for _, ix := range ixs {
+		plain, ok := ix.suite.release.File(plainName(ix.path))
+		if !ok || ix.blob.Size > most || plain.Size > most {
+			return most + 1, nil
+		}
+		size += ix.blob.Size + plain.Size
+	}
+	return size, err
+}
+
+// leftOut adds to a failed question which archives had no say in it.
+func leftOut(err error, foreign []snapshot.Archive) error {
+	var names []string
+	for _, a := range foreign {
+		names = append(names, a.Prefix)
+	}
+	if len(names) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (no key is given for prefix %s: what it has was left out; --keyring PREFIX=FILE)", err, strings.Join(names, ", "))
 }
 
 // pinnedQuery reads apt's NAME=VERSION as a query; a version never holds a
@@ -174,23 +254,24 @@ func pinnedQuery(q string) string {
 	return name + " (= " + version + ")"
 }
 
-// universe reads the indices of architectures in the best view of each
-// archive. foreign are the prefixes that nothing given can prove: their
-// packages are known, so that a closure which needs one can say so.
-func (c *chain) universe(ctx context.Context, archs ...string) (out []resolve.Index, foreign map[string]bool, err error) {
-	foreign = map[string]bool{}
-	for _, a := range c.s.Statement.Archives {
-		if _, err := c.bestView(a); err != nil {
-			foreign[a.Prefix] = true
-		}
-	}
-	read, err := inOrder(c.s.Statement.Archives, func(a snapshot.Archive) ([]resolve.Index, error) { return c.archive(ctx, a, archs) })
-	return slices.Concat(read...), foreign, err
+// universe reads the indices of architectures in the best view of each archive.
+func (c *chain) universe(ctx context.Context, of []snapshot.Archive, archs []string) ([]resolve.Index, error) {
+	read, err := inOrder(of, func(a snapshot.Archive) ([]resolve.Index, error) { return c.archive(ctx, a, archs) })
+	return slices.Concat(read...), err
 }
 
 // archive reads the indices of architectures in the best view of one archive.
 func (c *chain) archive(ctx context.Context, a snapshot.Archive, archs []string) ([]resolve.Index, error) {
-	v, _ := c.bestView(a) // without a key it is read all the same; universe says so
+	ixs, err := c.indicesOf(ctx, a, archs)
+	if err != nil {
+		return nil, err
+	}
+	return inOrder(ixs, func(ix provenIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
+}
+
+// indicesOf are the indices of architectures in the best view of one archive that name anything.
+func (c *chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []string) ([]provenIndex, error) {
+	v, _ := c.bestView(a) // without a key it is looked at all the same, by who knows that
 	suites, err := c.suites(ctx, a, v)
 	if err != nil {
 		return nil, err
@@ -210,7 +291,7 @@ func (c *chain) archive(ctx context.Context, a snapshot.Archive, archs []string)
 			}
 		}
 	}
-	return inOrder(ixs, func(ix provenIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
+	return ixs, nil
 }
 
 // resolveIndex reads an index for the resolver. Upstream's indices of a curated

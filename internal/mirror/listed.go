@@ -47,7 +47,7 @@ func (r *reader) index(ctx context.Context, fa *frozenArchive, fs *frozenSuite, 
 		if err != nil {
 			return nil, err
 		}
-		data, err := unpack(fs.release, f, stored)
+		data, err := unpack(fs.release, f, stored, maxIndex)
 		if err != nil {
 			return nil, fmt.Errorf("%w: index %s: %w", ErrIntegrity, f.Path, err)
 		}
@@ -64,14 +64,15 @@ func (r *reader) index(ctx context.Context, fa *frozenArchive, fs *frozenSuite, 
 }
 
 // unpack decompresses a listed index and holds the plain bytes, too, against
-// what the Release says of them: apt does, and would refuse what we carry.
-func unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte) ([]byte, error) {
+// what the Release says of them: apt does, and would refuse what we carry. More
+// than limit bytes are an error before they are held in memory.
+func unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte, limit int64) ([]byte, error) {
 	plain, ok := rel.File(plainName(f.Path))
 	if !ok {
-		return archive.Decompress(f.Path, stored, maxIndex)
+		return archive.Decompress(f.Path, stored, limit)
 	}
-	if plain.Size > maxIndex {
-		return nil, fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, int64(maxIndex))
+	if plain.Size > limit {
+		return nil, fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, limit)
 	}
 	data, err := archive.Decompress(f.Path, stored, plain.Size)
 	if err != nil {

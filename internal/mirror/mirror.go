@@ -37,6 +37,11 @@ const maxRelease = snapshot.MaxRelease
 // largest real one, Contents-source, is 816 MB; Packages are under 100 MB.
 const maxIndex = 1 << 30
 
+// maxUnproven bounds what is read of indices that nothing given can prove, in
+// bytes: one of them; and in a closure, where they only tell which key is missing, all of
+// them with their Releases, as they are stored and as they are unpacked. A whole release has under 100 MB.
+const maxUnproven = 256 << 20
+
 // maxKey bounds a key file.
 const maxKey = 4 << 20
 
