@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) check() *cobra.Command {
-	var timeout time.Duration
+	timeout := 10 * time.Second
 	var caFile string
 	cmd := &cobra.Command{
 		Use:   "check URL",
@@ -30,7 +30,7 @@ tests of charts. It proves no signature: apt does.`,
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "for all of it")
+	durationVar(cmd.Flags(), &timeout, "timeout", "for all of it")
 	cmd.Flags().StringVar(&caFile, "server-ca", "", "PEM `FILE` of the CA of the server's certificate (default: the system's)")
 	return cmd
 }

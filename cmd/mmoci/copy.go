@@ -59,7 +59,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		}
 		var part int64
 		if split != "" {
-			if part, err = parseSize(split); err != nil {
+			if part, err = sizeOf("--split", split); err != nil {
 				return err
 			}
 			if dst.Kind != artifact.Archive {

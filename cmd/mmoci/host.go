@@ -314,6 +314,6 @@ func (a *app) hostWait() *cobra.Command {
 			return host.Wait(ctx, url, 200*time.Millisecond)
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long")
+	durationVar(cmd.Flags(), &timeout, "timeout", "how long")
 	return cmd
 }

@@ -50,7 +50,7 @@ func (p *planFlags) trustFlags(f *pflag.FlagSet) {
 	p.flags(f)
 	f.StringArrayVar(&p.keyrings, "keyring", nil, "`[PREFIX=]FILE`: the site's keys, or upstream's for a prefix")
 	f.BoolVar(&p.unsigned, "insecure-unsigned", false, "believe a snapshot that nobody signed")
-	f.DurationVar(&p.maxAge, "max-age", 0, "refuse a snapshot that is older, such as 168h (default: any age)")
+	durationVar(f, &p.maxAge, "max-age", "refuse a snapshot that is older, such as 7d (default: any age)")
 }
 
 // plan loads the configuration; nil if there is none and none was named.
@@ -69,9 +69,6 @@ func (p *planFlags) plan() (*config.Plan, error) {
 
 // trust collects what this reader relies on.
 func (p *planFlags) trust(plan *config.Plan) (mirror.Trust, error) {
-	if p.maxAge < 0 {
-		return mirror.Trust{}, fmt.Errorf("%w: --max-age %s is negative", mirror.ErrUsage, p.maxAge)
-	}
 	t, err := mirror.NewTrust(plan, p.keyrings, time.Now())
 	t.Unsigned, t.MaxAge = p.unsigned, p.maxAge
 	return t, err

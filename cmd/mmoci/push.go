@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,7 +66,7 @@ func (a *app) push() *cobra.Command {
 			DryRun: o.dryRun || o.plan, Now: time.Now(), Log: a.log,
 			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.recheck || o.repair},
 		}
-		if q.Artifact.Rate, err = parseRate(o.rate); err != nil {
+		if q.Artifact.Rate, err = sizeOf("--rate", o.rate); err != nil {
 			return err
 		}
 		if q.Ref, err = reference(args, plan); err != nil {
@@ -271,22 +269,4 @@ func putAgain(p artifact.Pushed) string {
 func requests(res *mirror.PushResult) int {
 	const constant = 40 // tags, the previous root, samples, the core and its blobs
 	return constant + 2*len(res.New) + min(res.Shards, len(res.New))
-}
-
-// parseRate reads bytes a second: 500k, 5M, 1G, in decimal units as networks count.
-func parseRate(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	number, factor := s, int64(1)
-	for unit, f := range map[string]int64{"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9} {
-		if n, ok := strings.CutSuffix(s, unit); ok {
-			number, factor = n, f
-		}
-	}
-	n, err := strconv.ParseInt(number, 10, 32)
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("%w: --rate %q is not like 500k, 5M or 1G", mirror.ErrUsage, s)
-	}
-	return n * factor, nil
 }

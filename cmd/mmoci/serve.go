@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"math"
 	"net/netip"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,8 +40,8 @@ func (sf *serveFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&sf.store, "store-size", "", "bound of the store in state DIR, such as 20G (default: none)")
 	f.StringArrayVar(&sf.mirrors, "mirror", nil, "`REF` of a place that is tried first for content, in turn (repeatable)")
 	f.BoolVar(&sf.fallback, "fallback-upstream", false, "a pool file that the registry cannot give is fetched from its archive's url:, verified by the same digest")
-	f.DurationVar(&sf.o.Follow, "follow", 0, "how often a tag is asked for (default 15s)")
-	f.DurationVar(&sf.o.Grace, "grace", 0, "how long the previous snapshot is answered from (default 1h)")
+	durationVar(f, &sf.o.Follow, "follow", "how often a tag is asked for (default 15s)")
+	durationVar(f, &sf.o.Grace, "grace", "how long the previous snapshot is answered from (default 1h)")
 	f.BoolVar(&sf.o.Wait, "wait", false, "start although a reference cannot be opened yet; /readyz says so")
 	f.StringVar(&sf.prefetch, "prefetch", "none", "`WHAT` of a new snapshot is fetched before it is switched to: none, indices, all")
 	f.StringVar(&sf.o.Policy, "policy", "", "rules `FILE`, read again when it changes")
@@ -182,7 +180,7 @@ func keyrings(plan *config.Plan) (map[string]*archive.Keyring, error) {
 // layout is read in place; what comes from a registry is kept in a store.
 func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *config.Plan) (closeStore func() error, err error) {
 	closeStore = func() error { return nil }
-	maxBytes, err := parseSize(sf.store)
+	maxBytes, err := sizeOf("--store-size", sf.store)
 	if err != nil {
 		return closeStore, err
 	}
@@ -224,20 +222,4 @@ func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *con
 		o.Sources = append(o.Sources, src)
 	}
 	return closeStore, nil
-}
-
-// parseSize reads bytes, or a number with one of the endings K, M, G, T (powers of 1024).
-func parseSize(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	digits, shift := s, 0
-	if i := strings.IndexByte("KMGT", s[len(s)-1]); i >= 0 {
-		digits, shift = s[:len(s)-1], 10*(i+1)
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n <= 0 || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf("%w: size %q is not like 500M or 20G", mirror.ErrUsage, s)
-	}
-	return n << shift, nil
 }

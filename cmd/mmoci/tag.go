@@ -173,7 +173,7 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 	f.IntVar(&k.Daily, "keep-daily", 0, "the last one of each of the newest `N` days that have any")
 	f.IntVar(&k.Weekly, "keep-weekly", 0, "the same of `N` ISO weeks")
 	f.IntVar(&k.Monthly, "keep-monthly", 0, "the same of `N` months")
-	f.DurationVar(&k.MinAge, "min-age", 0, "remove none that is younger, such as 720h")
+	durationVar(f, &k.MinAge, "min-age", "remove none that is younger, such as 30d")
 	f.BoolVar(&dry, "dry-run", false, "only tell what would go")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -3,10 +3,8 @@ package config
 import (
 	"errors"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -85,7 +83,7 @@ func (l *loader) top(n node) error {
 		"serve":         l.serve,
 		"carry":         setTexts(&p.Carry),
 		"recommends":    setFlag(&p.Recommends),
-		"valid-for":     setDays(&p.ValidFor),
+		"valid-for":     setDuration(&p.ValidFor),
 	})
 }
 
@@ -250,39 +248,23 @@ func setCommand(dst *[]string) func(node) error {
 	}
 }
 
-// setDays reads a duration of whole days, weeks or Go's units: 14d, 2w, 36h.
-func setDays(dst *time.Duration) func(node) error {
+// setDuration reads a time span of at least a second, in whole seconds.
+func setDuration(dst *time.Duration) func(node) error {
 	return func(n node) error {
 		s, err := n.text()
 		if err != nil {
 			return err
 		}
-		if *dst, err = days(s); err != nil {
-			return n.errorf("is %q, should be a time such as 14d, 2w or 36h", s)
+		d, err := ParseDuration(s)
+		if err == nil && (d < time.Second || d%time.Second != 0) {
+			err = errors.New("should be whole seconds, at least one")
 		}
+		if err != nil {
+			return n.errorf("is %q, %w", s, err)
+		}
+		*dst = d
 		return nil
 	}
-}
-
-func days(s string) (time.Duration, error) {
-	unit := time.Duration(0)
-	switch s[len(s)-1] {
-	case 'd':
-		unit = 24 * time.Hour
-	case 'w':
-		unit = 7 * 24 * time.Hour
-	default:
-		d, err := time.ParseDuration(s)
-		if err == nil && (d < time.Second || d%time.Second != 0) {
-			err = strconv.ErrRange
-		}
-		return d, err
-	}
-	count, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
-	if err == nil && (count == 0 || count > uint64(math.MaxInt64/unit)) {
-		err = strconv.ErrRange
-	}
-	return time.Duration(count) * unit, err
 }
 
 // isURL tells a value that is read over the network.

@@ -388,3 +388,26 @@ func parsedLock(t testing.TB, s *snapshot.Snapshot) *config.Lock {
 	}
 	return l
 }
+
+// What a push read as previous is what the tag must still name when it moves.
+func TestPushExpectsWhatItRead(t *testing.T) {
+	t.Parallel()
+	d := newLocalDaily(t)
+	d.push()
+	d.nextDay(t, time.Hour)
+	other := newLocalDaily(t)
+	other.up, other.pushing.Plan = d.up, d.pushing.Plan
+	other.pushing.Ref = d.pushing.Ref
+	other.pushing.Date = testarchive.DefaultDate().Add(2 * time.Hour)
+	once := false
+	d.up.Fault(func(p string, _ int) testarchive.Broken {
+		if strings.HasSuffix(p, ".deb") && !once {
+			once = true
+			other.push()
+		}
+		return testarchive.Broken{}
+	})
+	if _, err := Push(t.Context(), d.pushing); !errors.Is(err, artifact.ErrMoved) {
+		t.Errorf("got %v", err)
+	}
+}
