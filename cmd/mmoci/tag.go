@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -54,7 +55,7 @@ func (a *app) tagList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list [REF]",
-		Short: "List tags with digests",
+		Short: "List tags with digests: names, then the snapshots, newest first",
 		Args:  cobra.MaximumNArgs(1),
 	}
 	p.flags(cmd.Flags())
@@ -173,7 +174,8 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 	f.IntVar(&k.Daily, "keep-daily", 0, "the last one of each of the newest `N` days that have any")
 	f.IntVar(&k.Weekly, "keep-weekly", 0, "the same of `N` ISO weeks")
 	f.IntVar(&k.Monthly, "keep-monthly", 0, "the same of `N` months")
-	durationVar(f, &k.MinAge, "min-age", "remove none that is younger, such as 30d")
+	k.MinAge = mirror.MinAge
+	durationVar(f, &k.MinAge, "min-age", "remove none whose date is younger, such as 30d")
 	f.BoolVar(&dry, "dry-run", false, "only tell what would go")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -183,6 +185,9 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 		}
 		if k.Last < 0 || k.Daily < 0 || k.Weekly < 0 || k.Monthly < 0 || k.MinAge < 0 {
 			return fmt.Errorf("%w: a rule with a negative number", mirror.ErrUsage)
+		}
+		if k.Last+k.Daily+k.Weekly+k.Monthly == 0 && !cmd.Flags().Changed("min-age") {
+			k.MinAge = 0 // what nobody asked for is no rule by itself
 		}
 		out, err := mirror.Prune(cmd.Context(), mirror.Pruning{Ref: ref, Keep: k, DryRun: dry, Now: time.Now(), Options: a.options()})
 		if err != nil {
@@ -204,6 +209,9 @@ func (a *app) pruned(out *mirror.Pruned, registry, dry, asJSON bool) error {
 		freed := count(out.Files, "file") + ", " + size(out.Bytes) + " freed"
 		if registry {
 			freed = "the registry frees their space by its own garbage collection"
+		}
+		if len(out.Removed.Kept) > 0 {
+			a.log("left alone: %s; tags were moved meanwhile", strings.Join(out.Removed.Kept, ", "))
 		}
 		a.log("%s kept, %s gone; %s", count(len(out.Keep), "snapshot"), count(len(out.Tags), "tag"), freed)
 	}

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -21,6 +22,9 @@ type Keeping struct {
 }
 
 func (k Keeping) empty() bool { return k.Last+k.Daily+k.Weekly+k.Monthly == 0 && k.MinAge == 0 }
+
+// MinAge is what young snapshots are left alone for if nobody says otherwise: somebody may be about to name them.
+const MinAge = time.Hour
 
 // Pruning is the question to Prune.
 type Pruning struct {
@@ -62,27 +66,29 @@ func Prune(ctx context.Context, p Pruning) (*Pruned, error) {
 	if p.DryRun || len(out.Remove) == 0 && p.Ref.Kind != artifact.Layout {
 		return out, nil
 	}
-	var names []string
+	var going []artifact.Tag
 	for _, t := range out.Remove {
-		names = append(names, t.Name)
+		going = append(going, t.Tag)
 	}
-	out.Removed, err = artifact.Remove(ctx, p.Ref, names, p.Options)
+	out.Removed, err = artifact.Remove(ctx, p.Ref, going, p.Options)
 	return out, err
 }
 
 // choosePruned decides by the tags alone.
 func choosePruned(tags []artifact.Tag, name string, k Keeping, now time.Time) *Pruned {
-	var mine []artifact.Tag
+	var mine, doubled []artifact.Tag
 	held := map[snapshot.Digest]string{} // root to a tag that stays
 	for _, t := range tags {
 		switch {
 		case isSnapshotOf(t, name):
 			mine = append(mine, t)
+		case isDoubled(t, name, tags):
+			doubled = append(doubled, t)
 		case !isCheckpoint(t.Name):
 			held[t.Digest] = t.Name
 		}
 	}
-	slices.SortStableFunc(mine, func(a, b artifact.Tag) int { return b.Date.Compare(a.Date) })
+	slices.SortFunc(mine, func(a, b artifact.Tag) int { return cmp.Or(b.Date.Compare(a.Date), cmp.Compare(a.Name, b.Name)) })
 	out, done := &Pruned{}, map[string]bool{}
 	kept := k.reasons(mine, now)
 	for i, t := range mine {
@@ -97,6 +103,9 @@ func choosePruned(tags []artifact.Tag, name string, k Keeping, now time.Time) *P
 			out.Keep = append(out.Keep, PrunedTag{t, why})
 		}
 	}
+	for _, t := range doubled {
+		out.Remove = append(out.Remove, PrunedTag{t, "its date stands in it twice"})
+	}
 	for _, t := range tags {
 		if m := checkpointName.FindStringSubmatch(t.Name); m != nil && m[1] == name && done[m[2]] {
 			out.Remove = append(out.Remove, PrunedTag{t, "checkpoint of a push that has ended"})
@@ -109,6 +118,18 @@ func choosePruned(tags []artifact.Tag, name string, k Keeping, now time.Time) *P
 func isSnapshotOf(t artifact.Tag, name string) bool {
 	rest, ok := strings.CutPrefix(t.Name, name+"-")
 	return ok && !t.Date.IsZero() && dateHex.MatchString(rest)
+}
+
+// isDoubled tells tags NAME-DATE-HEX12-DATE-HEX12, which a copy under an immutable name used to
+// make, where the snapshot has its proper tag too.
+func isDoubled(t artifact.Tag, name string, all []artifact.Tag) bool {
+	rest, ok := strings.CutPrefix(t.Name, name+"-")
+	half := len(rest) / 2
+	if !ok || len(rest)%2 == 0 || rest[half] != '-' || rest[:half] != rest[half+1:] {
+		return false
+	}
+	proper := artifact.Tag{Name: name + "-" + rest[:half], Digest: t.Digest, Date: t.Date}
+	return isSnapshotOf(proper, name) && slices.Contains(all, proper)
 }
 
 var checkpointName = regexp.MustCompile(`^(.+)-ckpt-([0-9a-f]{12})-[0-9]+$`)

@@ -3,8 +3,12 @@ package mirror
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -275,5 +279,94 @@ func TestPromoteUploadsNothing(t *testing.T) {
 	p.From, p.To = d.pushing.Ref, "two"
 	if _, err := Promote(t.Context(), p); !errors.Is(err, ErrRefused) {
 		t.Errorf("promoted an older one: %v", err)
+	}
+}
+
+// A tag that is promoted while others are pruned is whole afterwards, in a layout and at a registry that deletes
+// manifests only, with every tag of theirs; or the one that came too late says so.
+func TestPruneBesidePromote(t *testing.T) {
+	t.Parallel()
+	t.Run("registry", func(t *testing.T) {
+		t.Parallel()
+		d := newDaily(t, testarchive.RegistryOptions{})
+		pushed := d.month(5)
+		promoted := pushed[1].Immutable
+		o := artifact.Options{Anonymous: true}
+		promote := func() {
+			from := d.pushing.Ref
+			from.Tag = promoted
+			if _, err := Promote(t.Context(), Promoting{From: from, To: "prod", Options: o}); err != nil {
+				t.Error(err)
+			}
+		}
+		var once atomic.Bool
+		d.registry.Fault(func(r testarchive.RegistryRequest, _ int) testarchive.Broken {
+			if r.Method != http.MethodDelete || strings.HasPrefix(r.Ref, "sha256:") {
+				return testarchive.Broken{}
+			}
+			if r.Ref == promoted && once.CompareAndSwap(false, true) {
+				promote() // the list was made long ago
+			}
+			return testarchive.Broken{Status: http.StatusMethodNotAllowed}
+		})
+		got, err := Prune(t.Context(), Pruning{Ref: d.pushing.Ref, Keep: Keeping{Last: 1}, Now: worldNow, Options: o})
+		d.registry.Fault(nil)
+		if err != nil || !slices.Equal(got.Removed.Kept, []string{promoted}) || len(got.Tags) != 3 {
+			t.Errorf("kept %q, gone %q, %v", got.Removed.Kept, got.Tags, err)
+		}
+		d.registry.Collect()
+		for _, tag := range []string{"prod", promoted, d.pushing.Ref.Tag} {
+			ref := d.pushing.Ref
+			ref.Tag = tag
+			if err := d.verify(ref); err != nil {
+				t.Errorf("%s: %v", tag, err)
+			}
+		}
+	})
+	t.Run("layout", func(t *testing.T) {
+		t.Parallel()
+		d := newDaily(t, testarchive.RegistryOptions{})
+		d.pushing.Ref = artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(t.TempDir(), "layout"), Tag: "day"}
+		pushed := d.month(4)
+		from := d.pushing.Ref
+		from.Tag = pushed[1].Immutable
+		var wg sync.WaitGroup
+		var promoting, pruning error
+		// A prune at whatever moment of the promotion: between its reads it is busy, or the snapshot is gone before.
+		o := artifact.Options{Progress: func(artifact.Event) {
+			_, err := Prune(t.Context(), Pruning{Ref: d.pushing.Ref, Keep: Keeping{Last: 1}, Now: worldNow})
+			if err == nil {
+				t.Error("pruned while somebody writes")
+			}
+		}}
+		wg.Go(func() { _, promoting = Promote(t.Context(), Promoting{From: from, To: "prod", Options: o}) })
+		wg.Go(func() {
+			_, pruning = Prune(t.Context(), Pruning{Ref: d.pushing.Ref, Keep: Keeping{Last: 1}, Now: worldNow})
+		})
+		wg.Wait()
+		to := from
+		to.Tag = "prod"
+		switch err := d.verify(to); {
+		case promoting == nil && err != nil:
+			t.Errorf("promoted, and %v (prune: %v)", err, pruning)
+		case promoting != nil && !errors.Is(err, artifact.ErrNotFound):
+			t.Errorf("not promoted: %v, and %v", promoting, err)
+		}
+	})
+}
+
+// Doubled immutable tags, which a copy under an immutable name used to make, are pruned as what they are.
+func TestPruneDoubledTags(t *testing.T) {
+	t.Parallel()
+	var tags []artifact.Tag
+	for day := range 3 {
+		date := worldDate.AddDate(0, 0, day)
+		d := snapshot.Sum([]byte{byte(day)})
+		end := "-" + date.Format("20060102T150405Z") + "-" + d.Hex()[:12]
+		tags = append(tags, artifact.Tag{Name: "day" + end, Digest: d, Date: date}, artifact.Tag{Name: "day" + end + end, Digest: d, Date: date})
+	}
+	got := choosePruned(tags, "day", Keeping{Last: 2}, worldNow)
+	if len(got.Keep) != 2 || len(got.Remove) != 4 {
+		t.Errorf("keeps %v, removes %v", got.Keep, got.Remove)
 	}
 }

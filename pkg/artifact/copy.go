@@ -102,9 +102,15 @@ func retag(ctx context.Context, target target, from place, src, dst Reference, o
 	if err != nil {
 		return Copied{}, err
 	}
-	copied := Copied{Root: t.root.Digest, Reference: dst, Immutable: immutableTag(dst.Tag, date, t.root.Digest), Changed: now != t.root.Digest}
+	copied := Copied{Root: t.root.Digest, Reference: dst, Changed: now != t.root.Digest}
+	if copied.Immutable, err = beside(dst, date, t.root.Digest); err != nil {
+		return Copied{}, err
+	}
 	copied.Reference.Digest = t.root.Digest
 	tags := []string{copied.Immutable, dst.Tag}
+	if copied.Immutable == "" {
+		tags = tags[1:]
+	}
 	if err := target.publish(ctx, descriptor{typeIndex, snapshot.BlobOf(t.rootData)}, t.rootData, &expected, tags...); err != nil {
 		return Copied{}, err
 	}

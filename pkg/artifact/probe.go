@@ -171,8 +171,11 @@ func (p *prober) moving(ctx context.Context) {
 func (p *prober) removing(ctx context.Context) {
 	var first error // one line is enough
 	for _, t := range slices.Backward(p.tags) {
-		status, err := p.r.removeOne(ctx, t, p.tags, []string{probeTag, probeTag + "-root"})
-		if err == nil && status/100 != 2 && status != http.StatusNotFound {
+		status, err := p.r.deleteReference(ctx, t.Name)
+		if err == nil && !isGone(status) {
+			status, err = p.r.deleteReference(ctx, t.Digest.String()) // of the probe's own
+		}
+		if err == nil && !isGone(status) {
 			err = fmt.Errorf("it is answered %d", status)
 		}
 		if first == nil {

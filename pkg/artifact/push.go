@@ -89,7 +89,7 @@ func checkTarget(ref Reference) error {
 	if err := ref.checkTag(); err != nil {
 		return err
 	}
-	if len(ref.Tag) > maxAlias {
+	if len(ref.Tag) > maxAlias && immutableStem(ref.Tag) == "" {
 		return fmt.Errorf("%w %s: the tag has %d characters; %d leave room for the immutable tag's date", ErrReference, ref, len(ref.Tag), maxAlias)
 	}
 	return nil
@@ -123,7 +123,10 @@ func write(ctx context.Context, t target, ref Reference, p *packed, o *PushOptio
 	if err := t.begin(p, o.Recheck); err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	w := newWriter(t, ref, p, o)
+	w, err := newWriter(t, ref, p, o)
+	if err != nil {
+		return Pushed{}, err
+	}
 	previous, err := t.resolve(ctx, ref)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Pushed{}, err

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/pkg/snapshot"
@@ -19,6 +22,8 @@ import (
 // Removed is the outcome of Remove.
 type Removed struct {
 	Tags []string // that are gone
+	// Kept are tags that stay because somebody moved a tag meanwhile: theirs, or one to the snapshot that they name.
+	Kept []string
 	// Refused are the tags that the registry does not let go, in whose place stands why.
 	Refused []string
 	Reason  error
@@ -27,12 +32,13 @@ type Removed struct {
 	Bytes int64
 }
 
-// Remove takes tags away. Tags that name the same root and are not in the list
-// stay, and so does everything that any remaining tag reaches. A registry that allows
+// Remove takes tags away, as far as each still names the digest that it was seen with. Tags that name the same root and are not in the list
+// stay, and so does everything that any remaining tag reaches: where only the root can be deleted, every other tag
+// is asked again before. A registry that allows
 // no DELETE is no error: the outcome says so. A layout is collected: what no entry of
 // its index.json reaches is deleted, what a killed push left included; while somebody else writes to
 // it, or holds something that cannot be read through, nothing is.
-func Remove(ctx context.Context, ref Reference, tags []string, o Options) (Removed, error) {
+func Remove(ctx context.Context, ref Reference, tags []Tag, o Options) (Removed, error) {
 	switch ref.Kind {
 	case Layout:
 		return removeFromLayout(ctx, ref, tags, &o)
@@ -42,56 +48,106 @@ func Remove(ctx context.Context, ref Reference, tags []string, o Options) (Remov
 	return Removed{}, fmt.Errorf("%w %s: an oci-archive has one tag; delete the file", ErrReference, ref)
 }
 
-func removeFromRegistry(ctx context.Context, ref Reference, tags []string, o *Options) (Removed, error) {
+func removeFromRegistry(ctx context.Context, ref Reference, tags []Tag, o *Options) (Removed, error) {
 	p, err := openRegistry(ref, o)
 	if err != nil {
 		return Removed{}, err
 	}
-	all, err := p.tags(ctx)
-	if err != nil {
-		return Removed{}, err
-	}
+	t := registryTarget{p, ""}
 	var r Removed
-	for _, t := range all {
-		if !slices.Contains(tags, t.Name) {
-			continue
+	for _, tag := range tags {
+		if err := interrupted(ctx); err != nil {
+			return r, err
 		}
-		status, err := p.removeOne(ctx, t, all, tags)
-		if err != nil {
-			return r, fmt.Errorf("tag %s: %w", t.Name, err)
+		if err := t.removeOne(ctx, tag, tags, &r); err != nil {
+			return r, fmt.Errorf("tag %s: %w", tag.Name, err)
 		}
-		if status/100 == 2 || status == 404 {
-			r.Tags = append(r.Tags, t.Name)
-			continue
-		}
-		r.Refused = append(r.Refused, t.Name)
-		r.Reason = fmt.Errorf("the registry answers %d to DELETE: allow it there, or let its own retention rules remove these tags", status)
 	}
 	return r, nil
 }
 
 // removeOne deletes a tag; where the registry deletes manifests only, the
-// manifest, if no tag that stays names it.
-func (r *registryPlace) removeOne(ctx context.Context, t Tag, all []Tag, going []string) (status int, err error) {
-	for _, reference := range []string{t.Name, t.Digest.String()} {
-		if reference != t.Name && slices.ContainsFunc(all, func(o Tag) bool { return o.Digest == t.Digest && !slices.Contains(going, o.Name) }) {
-			break
-		}
-		err = r.retry(ctx, func(ctx context.Context) (err error) {
-			status, err = r.delete(ctx, reference)
+// manifest, if no tag that stays names it by now.
+func (r registryTarget) removeOne(ctx context.Context, t Tag, going []Tag, out *Removed) error {
+	now, err := r.named(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	if now.IsZero() { // by itself, or with another tag of its root
+		out.Tags = append(out.Tags, t.Name)
+		return nil
+	}
+	if now != t.Digest {
+		out.Kept = append(out.Kept, t.Name)
+		return nil
+	}
+	code, err := r.deleteReference(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	if !isGone(code) {
+		stays, err := r.stillNames(ctx, t.Digest, going)
+		if err != nil {
 			return err
-		})
-		if err != nil || status/100 == 2 || status == 404 {
-			break
+		}
+		if stays {
+			out.Kept = append(out.Kept, t.Name)
+			return nil
+		}
+		if code, err = r.deleteReference(ctx, t.Digest.String()); err != nil {
+			return err
 		}
 	}
+	if isGone(code) {
+		out.Tags = append(out.Tags, t.Name)
+		return nil
+	}
+	out.Refused = append(out.Refused, t.Name)
+	out.Reason = fmt.Errorf("the registry answers %d to DELETE: allow it there, or let its own retention rules remove these tags", code)
+	return nil
+}
+
+func isGone(status int) bool { return status/100 == 2 || status == http.StatusNotFound }
+
+func (r *registryPlace) deleteReference(ctx context.Context, reference string) (status int, err error) {
+	err = r.retry(ctx, func(ctx context.Context) (err error) {
+		status, err = r.delete(ctx, reference)
+		return err
+	})
 	return status, err
+}
+
+// stillNames asks whether any tag that is not going names a root now. An immutable tag has its root's
+// digest in its name, and names no other; so aliases are asked for, and the immutable tags of this root.
+func (r registryTarget) stillNames(ctx context.Context, root snapshot.Digest, going []Tag) (bool, error) {
+	names, err := r.tagNames(ctx)
+	if err != nil {
+		return false, err
+	}
+	var found atomic.Bool
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(r.o.workers())
+	for _, name := range names {
+		mine := slices.ContainsFunc(going, func(t Tag) bool { return t.Name == name && t.Digest == root })
+		if mine || !tagDate(name).IsZero() && !strings.HasSuffix(name, root.Hex()[:12]) {
+			continue
+		}
+		g.Go(func() error {
+			now, err := r.named(each, name)
+			if now == root {
+				found.Store(true)
+			}
+			return err
+		})
+	}
+	err = g.Wait()
+	return found.Load(), err
 }
 
 // errBusy says that a layout is being written to.
 var errBusy = errors.New("somebody is writing to it; try again when that has ended")
 
-func removeFromLayout(ctx context.Context, ref Reference, tags []string, o *Options) (r Removed, err error) {
+func removeFromLayout(ctx context.Context, ref Reference, tags []Tag, o *Options) (r Removed, err error) {
 	if _, err := openLayout(ref.Name, o); err != nil {
 		return r, err
 	}
@@ -118,11 +174,16 @@ func removeFromLayout(ctx context.Context, ref Reference, tags []string, o *Opti
 		return r, err
 	}
 	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool {
-		gone := e.tag != "" && slices.Contains(tags, e.tag)
-		if gone {
-			r.Tags = append(r.Tags, e.tag)
+		i := slices.IndexFunc(tags, func(t Tag) bool { return e.tag != "" && t.Name == e.tag })
+		if i < 0 {
+			return false
 		}
-		return gone
+		if tags[i].Digest != e.Digest {
+			r.Kept = append(r.Kept, e.tag)
+			return false
+		}
+		r.Tags = append(r.Tags, e.tag)
+		return true
 	})
 	// What stays is found before anything goes: a document that cannot be read ends it here.
 	reached, err := w.layout.reach(ctx, x)

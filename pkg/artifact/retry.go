@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -207,6 +208,8 @@ func passes(err error, reached bool) bool {
 	case http.StatusNotFound:
 		// An upload that the registry forgot between POST and PUT.
 		return answer.Method == http.MethodPut && strings.Contains(answer.URL.Path, "/blobs/uploads/")
+	case http.StatusBadRequest:
+		return beingLinked(answer)
 	case http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return true
 	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusInsufficientStorage:
@@ -214,6 +217,16 @@ func passes(err error, reached bool) bool {
 	default:
 		return code >= 500
 	}
+}
+
+// beingLinked tells the answer of distribution v2, on a file system, to a manifest whose blob somebody else
+// puts at this moment: the file that links the blob to the repository is written in place, so for an instant it is empty, and
+// no digest. A blob that is not there at all has no such file, and gets the second code alone.
+func beingLinked(answer *errcode.ErrorResponse) bool {
+	has := func(code string) bool {
+		return slices.ContainsFunc(answer.Errors, func(e errcode.Error) bool { return e.Code == code })
+	}
+	return answer.Method == http.MethodPut && has(errcode.ErrorCodeDigestInvalid) && has(errcode.ErrorCodeManifestBlobUnknown)
 }
 
 // passesOnNetwork believes every failure of a transfer to pass but those that

@@ -25,6 +25,30 @@ func immutableTag(name string, date time.Time, root snapshot.Digest) string {
 	return name + "-" + date.UTC().Format(tagTime) + "-" + root.Hex()[:12]
 }
 
+// beside is the immutable tag that is set beside ref's tag for a root of that date; "" where there is none: in an
+// oci-archive, which has one tag, and where ref's tag is that of this very root. The
+// immutable tag of another root is refused: it would say what is not true.
+func beside(ref Reference, date time.Time, root snapshot.Digest) (string, error) {
+	if stem := immutableStem(ref.Tag); stem != "" {
+		if own := immutableTag(stem, date, root); ref.Tag != own {
+			return "", fmt.Errorf("%w %s: the tag is the immutable one of another snapshot; this one's would be %s", ErrReference, ref, own)
+		}
+		return "", nil
+	}
+	if ref.Kind == Archive {
+		return "", nil
+	}
+	return immutableTag(ref.Tag, date, root), nil
+}
+
+// immutableStem is the NAME of an immutable tag, "" of any other tag.
+func immutableStem(tag string) string {
+	if tagDate(tag).IsZero() {
+		return ""
+	}
+	return tag[:len(tag)-immutableEnd]
+}
+
 // checkpointTag is NAME-ckpt-HEX12-N.
 func checkpointTag(name string, root snapshot.Digest, n int) string {
 	return fmt.Sprintf("%s%d", checkpointStem(name, root), n)
@@ -35,7 +59,9 @@ func checkpointStem(name string, root snapshot.Digest) string {
 }
 
 // maxAlias leaves room for what immutable and checkpoint tags append.
-const maxAlias = maxTag - len("-"+tagTime+"-0123456789ab")
+const maxAlias = maxTag - immutableEnd
+
+const immutableEnd = len("-" + tagTime + "-0123456789ab")
 
 // tagDate is the date in an immutable tag's name, zero for any other tag.
 func tagDate(name string) time.Time {
@@ -75,7 +101,7 @@ func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
 	return names, nil
 }
 
-// Tags lists them, sorted by name. A tag that vanishes meanwhile is left out.
+// Tags lists them: those without a date by name, then the immutable ones, newest first. A tag that vanishes meanwhile is left out.
 func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
@@ -85,6 +111,11 @@ func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tags of %s: %w", ref.Name, err)
 	}
-	slices.SortFunc(tags, func(a, b Tag) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(tags, func(a, b Tag) int {
+		if a.Date.IsZero() != b.Date.IsZero() {
+			return a.Date.Compare(b.Date)
+		}
+		return cmp.Or(b.Date.Compare(a.Date), cmp.Compare(a.Name, b.Name))
+	})
 	return tags, nil
 }

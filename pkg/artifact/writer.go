@@ -52,21 +52,22 @@ type writer struct {
 	checkpoints             checkpoints
 }
 
-func newWriter(t target, ref Reference, p *packed, o *PushOptions) *writer {
+func newWriter(t target, ref Reference, p *packed, o *PushOptions) (*writer, error) {
 	w := &writer{
 		t: t, ref: ref, p: p, o: o,
 		root: descriptor{typeIndex, snapshot.BlobOf(p.root)},
 		core: descriptor{typeManifest, snapshot.BlobOf(p.core)},
 		sent: map[snapshot.Digest]struct{}{},
 	}
-	if ref.Kind != Archive {
-		w.immutable = immutableTag(ref.Tag, p.date, w.root.Digest)
+	var err error
+	if w.immutable, err = beside(ref, p.date, w.root.Digest); err != nil {
+		return nil, err
 	}
 	if o.Recheck || ref.Kind != Registry { // a file system answers for nothing
 		w.mode.Store(askAll)
 	}
 	w.checkpoints.begin(o.tuning.checkpoint)
-	return w
+	return w, nil
 }
 
 func (w *writer) asksAll() bool { return w.mode.Load() == askAll }
