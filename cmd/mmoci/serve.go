@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -61,10 +64,15 @@ func (a *app) serve() *cobra.Command {
 		Long: `Serves /PREFIX/dists and /PREFIX/pool of the snapshot that the tag names now, /snapshot/ID/PREFIX/.. of others,
 /upstream/PREFIX/.. under upstream's own signature, and /setup/ to point hosts here. Several REFs are a union.
 It verifies every byte against its digest, and each new statement under trust: of the configuration, if there is one;
-no other signature: its clients do that.`,
+no other signature: its clients do that.
+SIGTERM lets answers under way finish. SIGHUP has rules, certificate and credentials read again and the tags asked for
+at once; it ends nothing, and mmoci.yaml is not read again.`,
 	}
 	sf.flags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP) // from here on none ends the process
+		defer signal.Stop(hangups)
 		plan, err := sf.plan.plan()
 		if err != nil {
 			return err
@@ -92,6 +100,16 @@ no other signature: its clients do that.`,
 		if err != nil {
 			return err
 		}
+		go func() {
+			for {
+				select {
+				case <-hangups:
+					srv.Reload(cmd.Context())
+				case <-cmd.Context().Done():
+					return
+				}
+			}
+		}()
 		return srv.ListenAndServe(cmd.Context(), addresses(sf.listen, plan), func(addrs []string) {
 			a.log("listening on %s", strings.Join(addrs, ", "))
 		})

@@ -95,6 +95,23 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// Reload reads rules, certificate and credentials again and asks for every tag,
+// as happens by itself now and then. What is bad leaves what was; answers under way go on.
+func (s *Server) Reload(ctx context.Context) {
+	s.log.Info("reloading")
+	select {
+	case s.rules.look <- struct{}{}:
+	default: // it will look anyway
+	}
+	s.certs.lookNow()
+	s.guard.lookNow()
+	var wg sync.WaitGroup
+	for i, l := range s.lanes {
+		wg.Go(func() { s.ask(ctx, i, l.asked(), false) })
+	}
+	wg.Wait()
+}
+
 func (s *Server) follow(ctx context.Context, i int) {
 	tick := time.NewTicker(s.o.Follow)
 	defer tick.Stop()

@@ -34,12 +34,13 @@ type rules struct {
 	log     *slog.Logger
 	metrics *metrics
 	now     atomic.Pointer[policy.Policy]
-	last    []byte // what was read last, good or bad; the watcher's own
+	look    chan struct{} // asks the watcher to read the file now
+	last    []byte        // what was read last, good or bad; the watcher's own
 }
 
 // openRules reads the file; at the start a bad one is an error.
 func openRules(file string, logOnly bool, log *slog.Logger, m *metrics) (*rules, error) {
-	r := &rules{file: file, logOnly: logOnly, log: log, metrics: m}
+	r := &rules{file: file, logOnly: logOnly, log: log, metrics: m, look: make(chan struct{}, 1)}
 	if file == "" {
 		return r, nil
 	}
@@ -98,6 +99,8 @@ func (r *rules) watch(ctx context.Context) {
 			if !sleep(ctx, settle) {
 				return
 			}
+			r.reload()
+		case <-r.look:
 			r.reload()
 		case <-tick.C:
 			r.reload()

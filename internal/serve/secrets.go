@@ -79,6 +79,16 @@ func (w *watched[T]) get() T {
 	return w.value
 }
 
+// lookNow has the next get look at the files.
+func (w *watched[T]) lookNow() {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.looked = time.Time{}
+}
+
 // reload takes the files' value if it is another and good. The caller holds mu.
 func (w *watched[T]) reload() {
 	contents, err := w.read()
