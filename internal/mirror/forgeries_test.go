@@ -338,14 +338,20 @@ func forgeries() []forgery {
 }
 
 // added is the good snapshot, whose curated Release of docker lists an index more, in which
-// there is a newer docker-ce, and that package. of gives the plain index and what is carried of it.
-func (f *forger) added(plain string, compressions ...string) *forge.Draft {
+// there is a newer docker-ce beside what stands there already, and that package.
+func (f *forger) added(plain, compression string) *forge.Draft {
 	d := f.good().Clone()
-	d.List(dockerDists, strings.TrimPrefix(newerPath, "dists/bookworm/"), f.newer, true)
-	d.List(dockerDists, plain, []byte(f.newerStanza), false)
-	for _, c := range compressions {
-		d.List(dockerDists, plain+"."+c, testarchive.Compress(f.t, c, []byte(f.newerStanza)), true)
+	text := []byte(f.newerStanza)
+	if packed, ok := d.Rows[dockerDists+plain+".gz"]; ok {
+		was, err := archive.Decompress(packed.Path, d.Read(packed.Path), 1<<20)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		text = append(was, text...)
 	}
+	d.List(dockerDists, strings.TrimPrefix(newerPath, "dists/bookworm/"), f.newer, true)
+	d.List(dockerDists, plain, text, false)
+	d.List(dockerDists, plain+"."+compression, testarchive.Compress(f.t, compression, text), true)
 	return d
 }
 

@@ -1,15 +1,20 @@
 # 45-forgeries.sh: every forgery of SPEC section 12 in the hands of apt: mmoci serve gives it out, and hosts that hold
 # the right keys update from it and download docker-ce. What has to come of it stands in the table of internal/mirror.
+# The readers are the host's own apt, which verifies with gpgv, and then apt 3, which verifies with sqv, in a root of
+# trixie: that reads what a thief of the site's key made, with E2E_LONG=1 everything.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
 # The world of the forgeries is one of January 2026. apt, which goes by the clock, is told that it is that day.
-# today HOST ARGUMENT..: apt-get.
+# today HOST ARGUMENT..: apt-get, the host's own or, if $root is set, the one in there.
 today() {
 	_host=$1
 	shift
-	APT_CONFIG=$work/$_host.conf faketime --exclude-monotonic '2026-01-13 12:00:00' apt-get -q -y "$@"
+	if [ -n "$root" ]; then set -- chroot "$root" env APT_CONFIG="$work/$_host.conf" faketime --exclude-monotonic '2026-01-13 12:00:00' apt-get -q -y "$@"
+	else set -- env APT_CONFIG="$work/$_host.conf" faketime --exclude-monotonic '2026-01-13 12:00:00' apt-get -q -y "$@"; fi
+	"$@"
 }
+root=
 lanes=4 # apt mostly waits
 
 f=$work/f k=$work/f/keys
@@ -21,7 +26,7 @@ host() {
 	sed -i "s/\"$arch\"/\"amd64\"/" "$apt_conf"
 }
 
-# sources NAME URL: what NAME, LANE-site or LANE-upstream, has in its sources.list.d: the site's key for what the site
+# sources NAME URL [COMPONENT]: what NAME, LANE-site or LANE-upstream, has in its sources.list.d: the site's key for what the site
 # signs, or upstream's keys. What is carried verbatim has one signature, upstream's.
 sources() {
 	case $1 in
@@ -29,7 +34,7 @@ sources() {
 	*) u=$2/upstream docker=$k/docker.asc debian=$k/debian.asc ;;
 	esac
 	cat >"$work/$1/sources/all.list" <<-END
-		deb [signed-by=$docker target=Packages lang=none] $u/docker bookworm stable
+		deb [signed-by=$docker target=Packages lang=none] $u/docker bookworm stable${3:+ $3}
 		deb [signed-by=$debian target=Packages lang=none] $u/debian bookworm main
 		deb [signed-by=$debian target=Packages lang=none] $u/debian bookworm-updates main
 		deb [signed-by=$k/debian.asc target=Packages lang=none] $2/security bookworm-security main
@@ -45,10 +50,10 @@ word() {
 }
 apt_word() {
 	word "$1" <<-'END'
-		expired|^E: Release file for .* is expired
-		signature|signatures couldn't be verified|signatures were invalid
-		unsigned|^E: The repository .* is not signed
-		absent|does not have a Release file|^E: Failed to fetch [^ ]+ +404 
+		expired|^E(rror)?: Release file for .* is expired
+		signature|signatures couldn't be verified|signatures were invalid|OpenPGP signature verification failed
+		unsigned|^E(rror)?: The repository .* is not signed
+		absent|does not have a Release file|^E(rror)?: Failed to fetch [^ ]+ +404 
 		bytes|unexpected size|Hash Sum mismatch|not what its digest says
 		unmet|unmet dependencies|Unable to locate package|no installation candidate
 	END
@@ -60,12 +65,20 @@ start_word() {
 	END
 }
 
-# outcome NAME URL GOOD: what a host with NAME's keys gets from the server at URL.
+# added LAYOUT: a component that a forgery adds: who takes its sources from /setup is told of it.
+added() {
+	case $1 in
+	m-component-*) echo added ;;
+	m-installer-*) echo stable/debian-installer ;;
+	esac
+}
+
+# outcome NAME URL GOOD [COMPONENT]: what a host with NAME's keys gets from the server at URL.
 outcome() {
 	d=$work/$1
 	rm -rf "$d/lists" "$d/archives" "$d"/*.bin
 	mkdir -p "$d/lists/partial" "$d/archives/partial"
-	sources "$1" "$2"
+	sources "$1" "$2" "${4:-}"
 	got=0
 	today "$1" update >"$d.log" 2>&1 || got=$?
 	# Who goes on after a failed update gets nothing of the opponent's either.
@@ -94,7 +107,8 @@ served() {
 	done
 	url=http://$(sed -n 's/^listening on //p' "$work/$1.serve")
 	if [ "$url" != http:// ]; then
-		echo "$(outcome "$1-site" "$url" "$3") $(outcome "$1-upstream" "$url" "$3")"
+		more=$(added "$2")
+		echo "$(outcome "$1-site" "$url" "$3" "$more") $(outcome "$1-upstream" "$url" "$3" "$more")"
 		stop $server
 		return
 	fi
@@ -103,6 +117,24 @@ served() {
 	start=$(start_word "$work/$1.serve")
 	[ $status = 3 ] || start="start-$status"
 	echo "$start $start"
+}
+
+# apt3_root: $root, a system of trixie, made of the host's own mirror once and kept.
+apt3_root() {
+	if [ ! -e "$E2E_CACHE/apt3.tar" ]; then
+		mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$' | head -n1)
+		[ -n "$mirror" ] || die "apt has no source of Debian's that could have trixie"
+		mmdebstrap --quiet --mode=root --variant=apt --include=faketime trixie "$E2E_CACHE/apt3.part" --format=tar "$mirror" >&2
+		mv "$E2E_CACHE/apt3.part" "$E2E_CACHE/apt3.tar"
+	fi
+	root=$work/apt3
+	mkdir "$root"
+	tar -xf "$E2E_CACHE/apt3.tar" -C "$root" --exclude './dev/*'
+	for m in /dev /proc "$work"; do
+		mkdir -p "$root$m"
+		mount --bind "$m" "$root$m"
+		echo "$root$m" >>mounts
+	done
 }
 
 # What an honest copy gives to both hosts is what the others are compared with.
@@ -121,27 +153,33 @@ honest() {
 check "an honest snapshot, under the site's key and under upstream's" honest
 
 lane() {
-	awk -v n="$1" -v of=$lanes 'int(NR / 4) % of == n % of { print $1, $2, $(NF-1), $NF }' "$f/expected.tsv" | while read -r name making site upstream; do
+	awk -v n="$1" -v of=$lanes 'NR % of == n % of { print $1, $2, $(NF-1), $NF }' expected.now | while read -r name making site upstream; do
 		echo "$name $making $site $upstream $(served "$1" "$name-$making" "$work/good.debs")"
 		cat "$work/$1.serve" "$work/$1"-*.log >"$work/$name-$making.log" 2>&1
 	done >"$work/lane.$1"
 }
-children=
-for n in $(seq $lanes); do
-	lane "$n" &
-	children="$children $!"
-done
-for c in $children; do wait "$c"; done
 cells() {
 	read -r _ _ site upstream gotsite gotupstream <"$work/cells"
 	cat "$work/$1.log"
 	same "under the site's key" "$site" "$gotsite"
 	same "under upstream's keys" "$upstream" "$gotupstream"
 }
-cut -f1,2 "$f/expected.tsv" | tr '\t' ' ' | while read -r name making; do
-	grep -h "^$name $making " lane.* >cells || echo "$name $making - - missing missing" >cells
-	check "$name, $making" cells "$name-$making"
-done
+# read_all APT: the forgeries of expected.now in the hands of the present apt.
+read_all() {
+	rm -f lane.*
+	children=
+	for n in $(seq $lanes); do
+		lane "$n" &
+		children="$children $!"
+	done
+	for c in $children; do wait "$c"; done
+	cut -f1,2 expected.now | tr '\t' ' ' | while read -r name making; do
+		grep -h "^$name $making " lane.* >cells || echo "$name $making - - missing missing" >cells
+		check "$1: $name, $making" cells "$name-$making"
+	done
+}
+cp "$f/expected.tsv" expected.now
+read_all "apt $(apt-get --version | awk 'NR == 1 { print $2 }')"
 
 # Several signatures in one InRelease, good and bad ones (SPEC section 12): apt, with Docker's and Debian's keys, says the same.
 host signatures
@@ -159,3 +197,14 @@ beside() {
 while read -r name want got; do
 	check "signatures: $name" beside "$name" "$want" "$got"
 done <signatures.txt
+
+# The same in the hands of apt 3.
+apt3_root
+version=$(chroot "$root" apt-get --version | awk 'NR == 1 { print $2 }')
+is3() {
+	case $version in [3-9].* | [1-9][0-9].*) ;; *) same "apt of trixie" 3 "$version" ;; esac
+	chroot "$root" test -x /usr/bin/sqv
+}
+check "apt $version, which verifies with sqv" is3
+awk -F'\t' -v all="${E2E_LONG:-}" 'all == 1 || $2 == "resigned"' "$f/expected.tsv" >expected.now
+read_all "apt $version"
