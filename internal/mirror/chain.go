@@ -115,8 +115,13 @@ func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
 		}
 	}
 	if p.text = text; text != nil {
-		// A key that is demanded is demanded of this form too: Release.gpg must be there.
-		rel, err := archive.OpenRelease(text, sig, c.applied(p.archive, v, text))
+		// A key that is demanded is demanded of this form too: Release.gpg must be there, unless
+		// upstream itself has none, which says nothing that InRelease does not say.
+		trust := c.applied(p.archive, v, text)
+		if in != nil && sig == nil && p.archive.Mode == snapshot.Verbatim {
+			trust = archive.Trust{}
+		}
+		rel, err := archive.OpenRelease(text, sig, trust)
 		if err != nil {
 			return fmt.Errorf("Release: %w", err)
 		}

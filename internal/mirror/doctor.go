@@ -147,7 +147,7 @@ func (q Examining) upstream(ctx context.Context, a *config.Archive) []artifact.F
 	}
 	out := q.upstreamCAs(ctx, a, fa.up)
 	for _, s := range a.Suites {
-		fs, err := r.release(ctx, fa, canonicalSuite(s))
+		fs, err := r.release(ctx, fa, canonicalSuite(s), true)
 		f := artifact.Finding{What: what + ", " + s}
 		switch {
 		case err == nil:

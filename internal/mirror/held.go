@@ -41,7 +41,8 @@ func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) 
 		data[role] = b
 	}
 	var err error
-	if fs.release, err = openAll(data, archive.Trust{Keyring: fa.keyring}); err != nil {
+	unsigned := fa.Verbatim && !slices.ContainsFunc(now.signed, func(f signedFile) bool { return f.role == snapshot.ReleaseGPG })
+	if fs.release, err = openAll(data, archive.Trust{Keyring: fa.keyring}, unsigned); err != nil {
 		return nil, fmt.Errorf("held in the snapshot to be replaced: %w", err)
 	}
 	r.Log.printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", fa.Prefix, fs.name, stamp(fs.release.Date))
@@ -49,8 +50,9 @@ func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) 
 }
 
 // openAll verifies every form of a Release that is there: the lock names one of
-// them, and the snapshot that holds them is nobody's word for the others.
-func openAll(data map[snapshot.Role][]byte, trust archive.Trust) (*archive.Release, error) {
+// them, and the snapshot that holds them is nobody's word for the others. Where
+// unsigned, a Release without Release.gpg passes that says what InRelease says: upstream has none.
+func openAll(data map[snapshot.Role][]byte, trust archive.Trust, unsigned bool) (*archive.Release, error) {
 	in, text := data[snapshot.InRelease], data[snapshot.Release]
 	var signed, plain *archive.Release
 	var err error
@@ -60,6 +62,9 @@ func openAll(data map[snapshot.Role][]byte, trust archive.Trust) (*archive.Relea
 		}
 	}
 	if text != nil {
+		if in != nil && data[snapshot.ReleaseGPG] == nil && unsigned {
+			trust = archive.Trust{}
+		}
 		if plain, err = archive.OpenRelease(text, data[snapshot.ReleaseGPG], trust); err != nil {
 			return nil, fmt.Errorf("Release: %w", err)
 		}

@@ -55,6 +55,9 @@ func TestHeldIsBelievedInNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			put(draft, snapshot.Release, "Release", text, day)
+			draft.Remove(dir + "Release.gpg")
+			s := &draft.Archives[0].Suites[0]
+			s.Files = slices.DeleteFunc(s.Files, func(f snapshot.SuiteFile) bool { return f.Role == snapshot.ReleaseGPG })
 		}, true, day},
 		{"an older InRelease of upstream's beside the Release that is locked", true, func(t testing.TB, draft *forge.Draft) {
 			put(draft, snapshot.InRelease, "InRelease", built(t, false, day.AddDate(-1, 0, 0))["dists/bookworm/InRelease"], day)

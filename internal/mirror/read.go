@@ -66,7 +66,7 @@ func (r *reader) options(cfg *config.Archive) upstream.Options {
 // under an unchanged InRelease is an integrity failure.
 func (r *reader) suite(ctx context.Context, fa *frozenArchive, name string) (*frozenSuite, error) {
 	for try := 1; ; try++ {
-		fs, err := r.readSuite(ctx, fa, name)
+		fs, err := r.readSuite(ctx, fa, name, try > rereads)
 		if err == nil || !errors.Is(err, errMoved) || try > rereads {
 			return fs, err
 		}
@@ -92,8 +92,8 @@ func hasMoved(ctx context.Context, fa *frozenArchive, fs *frozenSuite) (bool, er
 	return err == nil && !bytes.Equal(now, fs.signed[0].data), err
 }
 
-func (r *reader) readSuite(ctx context.Context, fa *frozenArchive, name string) (*frozenSuite, error) {
-	fs, err := r.release(ctx, fa, name)
+func (r *reader) readSuite(ctx context.Context, fa *frozenArchive, name string, last bool) (*frozenSuite, error) {
+	fs, err := r.release(ctx, fa, name, last)
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +126,9 @@ func (r *reader) readSuite(ctx context.Context, fa *frozenArchive, name string) 
 	return fs, err
 }
 
-// release fetches and verifies InRelease, or Release with Release.gpg where there is none.
-func (r *reader) release(ctx context.Context, fa *frozenArchive, name string) (*frozenSuite, error) {
+// release fetches and verifies InRelease, or Release with Release.gpg where
+// there is none; of a verbatim suite all three, see beside.
+func (r *reader) release(ctx context.Context, fa *frozenArchive, name string, last bool) (*frozenSuite, error) {
 	fs := &frozenSuite{name: name, dir: suiteDir(name)}
 	at := func(file string) string { return path.Join(fs.dir, file) }
 	// A key is judged by now, as the apt of the hosts will; but not for a file that the lock names.
@@ -145,6 +146,9 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string) (*
 	switch {
 	case err == nil:
 		fs.signed = []signedFile{{"InRelease", snapshot.InRelease, data}}
+		if fa.Verbatim {
+			err = r.beside(ctx, fa, fs, at, last)
+		}
 	case errors.Is(err, upstream.ErrNotFound):
 		err = r.detached(ctx, fa, fs, at, trust)
 	}

@@ -202,14 +202,17 @@ func unsignedDaily(t testing.TB) *daily {
 // Where the site has no key, upstream's Releases count under upstream's key, and a date up to now.
 func TestPreviousWithoutAnyKeyOfTheSite(t *testing.T) {
 	t.Parallel()
-	const release = "docker/dists/bookworm/InRelease"
 	signedBy := func(key *testarchive.Key, date time.Time) func(t testing.TB, draft *forge.Draft) {
 		return func(t testing.TB, draft *forge.Draft) {
 			a := dailyArchive()
 			a.Keys = []*testarchive.Key{key}
 			a.Suite(t, "bookworm").Date = date
-			draft.Put(release, a.Build(t)["dists/bookworm/InRelease"])
-			draft.Archives[0].Suites[0].File(snapshot.InRelease).Date = date
+			built := a.Build(t)
+			for i := range draft.Archives[0].Suites[0].Files {
+				f := &draft.Archives[0].Suites[0].Files[i]
+				draft.Put(f.Path, built[strings.TrimPrefix(f.Path, "docker/")])
+				f.Date = date
+			}
 		}
 	}
 	date := testarchive.DefaultDate()

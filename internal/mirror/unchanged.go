@@ -124,7 +124,7 @@ func (p Pushing) sameReleases(ctx context.Context, want map[string]string) error
 		for _, s := range cfg.Suites {
 			name := canonicalSuite(s)
 			g.Go(func() error {
-				fs, err := r.release(ctx, fa, name)
+				fs, err := r.release(ctx, fa, name, true)
 				if err == nil && releaseDigest(fs) != want[cfg.Prefix+" "+name] {
 					err = errChangedInput
 				}

@@ -15,23 +15,27 @@ import (
 
 // target is what a listed file of a suite is to apt, told by its path.
 type target struct {
-	name string // as it is dropped by name: "contents", "translation", "dep11", ...
+	name string // as it is dropped by name, one of config.Targets; "" if it never is
 	arch string // "" if for all
 	lang string
 }
 
 // targetOf classifies a listed path without its component. The names follow
 // apt's Acquire::IndexTargets (apt.conf(5)) in lower case; ok is false for what
-// is never carried: pdiff indices, udebs, installer images, stub Releases.
+// is never carried: pdiff indices, udebs, installer images.
 func targetOf(p string) (t target, ok bool) {
 	dir, base := path.Split(p)
 	stem := strings.TrimSuffix(strings.TrimSuffix(base, ".xz"), ".gz")
 	switch {
 	case strings.Contains(p, ".diff/"), strings.HasPrefix(p, "debian-installer/"), strings.HasPrefix(p, "installer-"),
-		stem == "Release", strings.HasPrefix(stem, "Contents-udeb-"), strings.HasSuffix(base, ".bz2"), strings.HasSuffix(base, ".lzma"), strings.HasSuffix(base, ".zst"):
+		strings.HasPrefix(stem, "Contents-udeb-"), strings.HasSuffix(base, ".bz2"), strings.HasSuffix(base, ".lzma"), strings.HasSuffix(base, ".zst"):
 		return target{}, false
 	case stem == "Packages", stem == "Sources":
 		return target{}, false // read, not carried unread
+	case base == "Release" && dir == "source/":
+		return target{"", "source", ""}, true
+	case base == "Release" && strings.HasPrefix(dir, "binary-"): // apt has no use for it; debmirror insists on it
+		return target{"", strings.TrimSuffix(strings.TrimPrefix(dir, "binary-"), "/"), ""}, true
 	case dir == "i18n/":
 		lang, is := strings.CutPrefix(stem, "Translation-")
 		return target{"translation", "", lang}, is
@@ -40,9 +44,9 @@ func targetOf(p string) (t target, ok bool) {
 	case dir == "dep11/" && strings.HasPrefix(stem, "Components-"):
 		return target{"dep11", strings.TrimSuffix(strings.TrimPrefix(stem, "Components-"), ".yml"), ""}, true
 	case dir == "dep11/" && strings.HasPrefix(stem, "icons-"):
-		return target{"icons", "", ""}, true
+		return target{"dep11", "", ""}, true
 	case dir == "cnf/" && strings.HasPrefix(stem, "Commands-"):
-		return target{"commands", strings.TrimPrefix(stem, "Commands-"), ""}, true
+		return target{"cnf", strings.TrimPrefix(stem, "Commands-"), ""}, true
 	}
 	return target{"other", "", ""}, false
 }
@@ -96,7 +100,8 @@ func wantTarget(fa *frozenArchive, p string) (target, bool) {
 			continue
 		}
 		t, ok := targetOf(rest)
-		if !ok || t.arch != "" && t.arch != "all" && !slices.Contains(fa.Architectures, t.arch) {
+		isCarried := t.arch == "" || t.arch == "all" || slices.Contains(fa.Architectures, t.arch) || t.arch == "source" && fa.WithSources
+		if !ok || !isCarried {
 			return t, false
 		}
 		if t.lang != "" && len(fa.Languages) > 0 && !slices.Contains(fa.Languages, t.lang) {
