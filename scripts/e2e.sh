@@ -33,6 +33,7 @@ missing_packages() {
 		chromium chromium
 		curl curl
 		debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
+		debmirror debmirror
 		debootstrap debootstrap
 		docker-registry docker-registry
 		dose-distcheck dose-debcheck

@@ -11,7 +11,8 @@
 #             PREFIX=FILE  upstream's keys for a prefix: its provenance, or its own files if it is verbatim
 #
 # With PREFIX=FILE alone the statement is nobody's word: what is proved then is upstream's view, every byte but not
-# the set, and a Valid-Until of upstream's must not have passed (CHECK_VALID_UNTIL=no lets it). CURL_OPTS holds further options of curl (--netrc, --cacert FILE). One line a step; exit 3 at
+# the set, a Valid-Until of upstream's must not have passed (CHECK_VALID_UNTIL=no lets it), and a Release that names neither
+# Suite nor Codename does not say of which suite it is (UNNAMED_RELEASE=yes takes the statement's word). CURL_OPTS holds further options of curl (--netrc, --cacert FILE). One line a step; exit 3 at
 # the first failure, 2 for a wrong call.
 set -eu
 LC_ALL=C
