@@ -125,7 +125,7 @@ func TestVerbatimReleaseUnsigned(t *testing.T) {
 			d.Remove(dir + "InRelease")
 			s := &d.Archive("security").Suites[0]
 			s.Files = slices.DeleteFunc(s.Files, func(f snapshot.SuiteFile) bool { return f.Role == snapshot.InRelease })
-		}, "Release"},
+		}, "no good signature by a trusted key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
