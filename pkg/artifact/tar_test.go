@@ -3,6 +3,7 @@ package artifact
 import (
 	"archive/tar"
 	"bytes"
+	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -114,6 +115,10 @@ func TestLostTag(t *testing.T) {
 }
 
 func FuzzTar(f *testing.F) {
+	// Each new input is made smaller for up to a minute otherwise, byte by byte and pair by pair, and little else is done.
+	if err := flag.Set("test.fuzzminimizetime", "100x"); err != nil {
+		f.Fatal(err)
+	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for name, data := range map[string]string{layoutFile: layoutMarker, indexFile: `{"manifests":[]}`, blobsDir + "/" + snapshot.Sum([]byte("hello\n")).Hex(): "hello\n"} {

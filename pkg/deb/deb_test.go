@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -363,7 +364,16 @@ func long(n int) string {
 	return s + strings.Repeat(" ", n-len(s)-2) + "x\n"
 }
 
+// quickly bounds how often a new input is made smaller: otherwise that goes on for a minute,
+// byte by byte and pair by pair, and little else is done.
+func quickly(f *testing.F) {
+	if err := flag.Set("test.fuzzminimizetime", "100x"); err != nil {
+		f.Fatal(err)
+	}
+}
+
 func FuzzDeb(f *testing.F) {
+	quickly(f)
 	for _, ending := range endings {
 		f.Add(debOf(f, ending))
 	}
@@ -393,6 +403,7 @@ func FuzzDeb(f *testing.F) {
 // FuzzControlTar goes past the framing: its input is the content of a
 // control.tar under each compression.
 func FuzzControlTar(f *testing.F) {
+	quickly(f)
 	for i, ending := range endings {
 		f.Add(pack(f, ending, controlTar(f)), uint8(i))
 	}

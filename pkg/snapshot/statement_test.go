@@ -3,6 +3,7 @@ package snapshot
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"reflect"
 	"strings"
 	"testing"
@@ -290,6 +291,10 @@ func TestNextStatement(t *testing.T) {
 }
 
 func FuzzParseStatement(f *testing.F) {
+	// Each new input is made smaller for up to a minute otherwise, byte by byte and pair by pair, and little else is done.
+	if err := flag.Set("test.fuzzminimizetime", "100x"); err != nil {
+		f.Fatal(err)
+	}
 	good, err := fullStatement().Encode()
 	if err != nil {
 		f.Fatal(err)
