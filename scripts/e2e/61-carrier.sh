@@ -181,7 +181,7 @@ by_mirror() {
 	# shellcheck disable=SC2086
 	alone env $asked "MMOCI_SHA256=$(sha256sum <"$mmoci" | cut -d' ' -f1)" sh /bootstrap.sh
 	cmp "$mmoci" "$root/usr/local/bin/mmoci"
-	same "left in /tmp" "" "$(ls "$root/tmp")"
+	same "left in /tmp" "" "$(find "$root/tmp" -name 'tmp.*')"
 }
 check "bootstrap.sh fetches the program from the mirror, by its digest" by_mirror
 
@@ -254,7 +254,7 @@ nothing_ran() {
 	(cd "$root/media/sites" && mv stick.tar stick.orig && tar cf stick.tar mmoci oci-layout index.json blobs)
 	refused 1 'computed checksum did NOT match' by_readme sites
 	! [ -e "$root/owned" ]
-	same "left in /tmp" "" "$(ls "$root/tmp")"
+	same "left in /tmp" "" "$(find "$root/tmp" -name 'tmp.*')"
 }
 check "a host that has nothing: no program runs but the one whose digest was typed" nothing_ran
 
@@ -292,6 +292,6 @@ installed_decides() {
 	# Another of the site's: the installed one verifies it, and is replaced.
 	bootstrapped newers MMOCI_KEY=/media/sites/site.pub.asc
 	cmp newer "$root/usr/local/bin/mmoci"
-	same "left in /tmp" "" "$(ls "$root/tmp")"
+	same "left in /tmp" "" "$(find "$root/tmp" -name 'tmp.*')"
 }
 check "where an mmoci is installed, that one verifies the stick, and only then is replaced" installed_decides
