@@ -71,7 +71,8 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 	sf.flags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		hangups := make(chan os.Signal, 1)
-		signal.Notify(hangups, syscall.SIGHUP) // from here on none ends the process
+		// From here on none ends the process.
+		signal.Notify(hangups, syscall.SIGHUP)
 		defer signal.Stop(hangups)
 		plan, err := sf.plan.plan()
 		if err != nil {
