@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/internal/host"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -152,11 +153,20 @@ Pin-Priority: -1
 
 Explanation: no-telnet: use ssh
 Package: telnetd
-Pin: version *
+Pin: version 1
+Pin-Priority: -1
+
+Explanation: no-telnet: use ssh
+Package: telnetd
+Pin: version 2
 Pin-Priority: -1
 `
 	if got != want {
 		t.Errorf("got\n%s", got)
+	}
+	denied, err := host.ParsePolicy([]byte(got))
+	if err != nil || len(denied) != 4 || denied[3] != (host.Denied{Package: "telnetd", Version: "2"}) {
+		t.Errorf("a host takes %v of it: %v", denied, err)
 	}
 }
 

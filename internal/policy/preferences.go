@@ -12,9 +12,12 @@ import (
 
 // Preferences are the denials among packages (archive and package) as apt
 // preferences (apt_preferences(5)): with Pin-Priority -1 apt goes around what it would not get. They are made of the packages
-// that are there, so they are exact for every kind of rule, and to be made again with each snapshot.
+// that are there, so they are exact for every kind of rule, and to be made again with each snapshot:
+// each denied version is named. (A pin of all versions would also hold those that a later
+// snapshot has and the rules allow, on a host that has not fetched the file again.)
 // A version that is denied in one archive and allowed in another is not
-// pinned: to apt it is one version.
+// pinned: to apt it is one version. Each stanza has Package (NAME or NAME:ARCHITECTURE), Pin
+// and Pin-Priority, after an Explanation; internal/host takes nothing else of a server.
 func (p *Policy) Preferences(packages iter.Seq2[string, snapshot.Package]) string {
 	all := p.collect(packages)
 	var b strings.Builder
@@ -57,12 +60,8 @@ func (p *Policy) collect(packages iter.Seq2[string, snapshot.Package]) map[strin
 	return all
 }
 
-// write writes the stanzas of one name: one if everything is denied for one reason, else one of each version.
+// write writes the stanzas of one name: one of each version, or of each architecture that is denied it.
 func (vs versions) write(b *strings.Builder, name string) {
-	if why, ok := vs.uniform(); ok {
-		stanza(b, why, name, "*")
-		return
-	}
 	for _, version := range slices.Sorted(maps.Keys(vs)) {
 		archs := vs[version]
 		if why, ok := uniform(archs); ok {
@@ -77,18 +76,7 @@ func (vs versions) write(b *strings.Builder, name string) {
 	}
 }
 
-// uniform tells the reason for which every version is denied, if it is one.
-func (vs versions) uniform() (why string, ok bool) {
-	for _, archs := range vs {
-		w, denied := uniform(archs)
-		if !denied || (why != "" && w != why) {
-			return "", false
-		}
-		why = w
-	}
-	return why, why != ""
-}
-
+// uniform tells the reason for which a version is denied on every architecture, if it is one.
 func uniform(archs map[string]verdict) (why string, ok bool) {
 	for _, v := range archs {
 		if v.allowed || (why != "" && v.why != why) {

@@ -48,7 +48,7 @@ push_at() {
 mkdir -p debs keys
 "$mmoci" key new -o keys/site.asc >&2
 printf 'sign: {key: keys/site.asc}\ntrust: [keys/site.pub.asc]\narchives:\n- {prefix: own, mode: curated, debs: ./debs}\n' >mmoci.yaml
-for n in alpha bravo charlie delta; do make_deb $n 1.0 20000; done
+for n in alpha bravo charlie delta echo; do make_deb $n 1.0 20000; done
 make_deb large 1.0 3000000
 make_source alpha 1.0
 registry_start registry registry "$work/blobs"
@@ -59,6 +59,7 @@ port6=$(free_port)
 cat >policy.yaml <<-END
 	rules:
 	- {name: no-bravo, deny: bravo, reason: use charlie}
+	- {name: old-echo, deny: echo, version: "<< 1.1", reason: has a hole}
 END
 serve_start serve -f mmoci.yaml --policy policy.yaml --follow 1s --listen "[::1]:$port6" "$registry/site/mirror:noble"
 serve=${serve%%,*}
@@ -132,6 +133,19 @@ routed() {
 	refused 1 denied "$mmoci" policy test --policy policy.yaml --ref "$registry/site/mirror:noble" alpha bravo
 }
 check "with the preferences of /setup/policy.pref apt goes around, and policy test says so" routed
+# The host has the preferences of before; what is new and allowed is a candidate all the same.
+mended() {
+	own apt-cache policy echo >echo.txt
+	grep 'Candidate: (none)' echo.txt
+	make_deb echo 1.1 20000
+	push_at $((day + 3600)) >hour.ref
+	sleep 3
+	update
+	own apt-cache policy echo | tee echo.txt
+	grep 'Candidate: 1.1' echo.txt
+	own apt-get -q -y --download-only install echo
+}
+check "a version that is mended is a candidate before the preferences are fetched anew" mended
 rm -f one/parts/policy.pref
 
 by_six() {
