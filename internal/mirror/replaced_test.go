@@ -414,3 +414,48 @@ func TestPushExpectsWhatItRead(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestWritePrevious lays out, for scripts that push over them with the real program, what
+// whoever can write to a registry can make of the snapshot in the layout $MMOCI_PREVIOUS/honest, tag
+// day: a layout beside it for each, by name. Without the variable it does so with a snapshot of its own.
+func TestWritePrevious(t *testing.T) {
+	dir := os.Getenv("MMOCI_PREVIOUS")
+	if dir == "" {
+		d := newLocalDaily(t)
+		d.push()
+		dir = filepath.Dir(d.pushing.Ref.Name)
+		if err := os.Rename(d.pushing.Ref.Name, filepath.Join(dir, "honest")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := OpenUnverified(t.Context(), artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(dir, "honest"), Tag: "day"}, artifact.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := forge.Mallory().Fingerprint()
+	for name, edit := range map[string]func(d *forge.Draft){
+		"2099": func(d *forge.Draft) { redateDraft(d, year(2099)) },
+		"2020": func(d *forge.Draft) {
+			redateDraft(d, year(2020))
+			for i := range d.Archives {
+				for j := range d.Archives[i].Suites {
+					for k := range d.Archives[i].Suites[j].Files {
+						d.Archives[i].Suites[j].Files[k].Date = year(2020)
+					}
+				}
+			}
+		},
+		"pins": func(d *forge.Draft) {
+			d.Lock = regexp.MustCompile(`(?m)^(key-url \S+) \S+`).ReplaceAll(d.Lock, []byte("$1 "+other))
+		},
+	} {
+		for _, m := range []forge.Making{forge.Unsigned, forge.Foreign} {
+			d := forge.Open(t, s)
+			edit(d)
+			forge.Write(t, d.Seal(m), filepath.Join(dir, name+"-"+string(m)), "day")
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "other.asc"), forge.Mallory().Public(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
