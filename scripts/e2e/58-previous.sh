@@ -3,10 +3,9 @@
 # that are out of date: nothing is pushed that apt would refuse.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
-export HOME="$work"
 
 # A site that keeps docs of an upstream, whose key it gets from the network. The upstream is a tree that mmoci made.
-"$mmoci" key new -o up.asc 2>&1 >&2
+"$mmoci" key new -o up.asc >&2
 "$mmoci" key new -o site.asc >&2
 mkdir -p www
 cp up.pub.asc www/key.asc
