@@ -18,11 +18,14 @@ import (
 func (a *app) copy() *cobra.Command {
 	var p planFlags
 	var since, split string
-	var asJSON, repair bool
+	var asJSON, repair, older bool
+	var redate redateFlags
 	cmd := &cobra.Command{
 		Use:   "copy SRC DST",
 		Short: "Copy a snapshot between registries, layouts and oci-archives, bytes unchanged",
-		Long: `Copies what DST lacks; every byte is verified on the way, the tag is set last, and a rerun resumes.
+		Long: `Copies what DST lacks; every byte is verified on the way, the tag is set last, and a rerun resumes. Dates along a tag strictly increase, so that
+all clients see each change: another snapshot that is not newer than the one that DST's tag names is refused; --redate pushes its content, of
+curated archives, under the next date, signed anew.
 
 --since OLD writes a delta to an oci-archive or a layout: only what OLD lacks. Copied to a place that holds OLD it gives the whole
 snapshot there, under its own digest; copied elsewhere, what is missing is named.
@@ -46,6 +49,8 @@ host the digest of the script, typed from there, vouches for it, and the script 
 	f.StringVar(&since, "since", "", "write only what the snapshot `OLD` lacks")
 	f.StringVar(&split, "split", "", "cut the oci-archive into parts of `SIZE` (650M, 3G; FAT holds files below 4G)")
 	f.BoolVar(&repair, "repair", false, "ask DST for every blob: put again what was lost of a snapshot whose tag is there")
+	redate.flags(f)
+	f.BoolVar(&older, "allow-older", false, "let DST's tag name a snapshot that is not newer, which clients ignore")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.events = asJSON
@@ -72,7 +77,17 @@ host the digest of the script, typed from there, vouches for it, and the script 
 				return err
 			}
 		}
-		res, err := a.transfer(cmd, src, dst, since, artifact.PushOptions{Options: o, Recheck: repair})
+		q := mirror.Copying{From: src, To: dst, AllowOlder: older, Push: artifact.PushOptions{Options: o, Recheck: repair}}
+		if redate.wanted {
+			plan, err := p.plan()
+			if err == nil {
+				q.Redate, err = a.redating(&p, plan, redate)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		res, err := a.transfer(cmd, q, since)
 		if err != nil {
 			return err
 		}
@@ -152,18 +167,18 @@ func digestsOf(files []artifact.CarriedFile) map[string]string {
 	return out
 }
 
-func (a *app) transfer(cmd *cobra.Command, src, dst artifact.Reference, since string, o artifact.PushOptions) (artifact.Copied, error) {
+func (a *app) transfer(cmd *cobra.Command, q mirror.Copying, since string) (artifact.Copied, error) {
 	bar := a.progress()
 	defer bar.end()
-	o.Progress = bar.event
-	if since == "" {
-		return artifact.Copy(cmd.Context(), src, dst, o)
+	q.Push.Progress = bar.event
+	if since != "" {
+		old, err := artifact.ParseReference(since)
+		if err != nil {
+			return artifact.Copied{}, fmt.Errorf("--since: %w", err)
+		}
+		q.Since = &old
 	}
-	old, err := artifact.ParseReference(since)
-	if err != nil {
-		return artifact.Copied{}, fmt.Errorf("--since: %w", err)
-	}
-	return artifact.CopySince(cmd.Context(), src, old, dst, o)
+	return mirror.Copy(cmd.Context(), q)
 }
 
 func (a *app) split(ctx context.Context, file string, part int64) error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
@@ -88,20 +89,29 @@ func (a *app) tagList() *cobra.Command {
 func (a *app) tagPromote() *cobra.Command {
 	var p planFlags
 	var older bool
+	var redate redateFlags
 	cmd := &cobra.Command{
 		Use:   "promote [REF] TAG",
 		Short: "Let TAG name the snapshot of REF too; nothing but tags is written",
-		Args:  cobra.RangeArgs(1, 2),
+		Long: `Lets TAG, of the same place, name the snapshot of REF too. Dates along a tag strictly increase, so that all clients see each change: another
+snapshot that is not newer than the one that TAG names is refused. --redate pushes its content, of curated archives, under the next date, signed anew.`,
+		Args: cobra.RangeArgs(1, 2),
 	}
 	p.flags(cmd.Flags())
-	cmd.Flags().BoolVar(&older, "allow-older", false, "move TAG back to an older snapshot, which apt clients ignore")
+	cmd.Flags().StringArrayVar(&p.keyrings, "keyring", nil, "`FILE` of the site's keys, for --redate")
+	redate.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&older, "allow-older", false, "let TAG name a snapshot that is not newer, which clients ignore")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		last := len(args) - 1
-		_, ref, err := p.place(args[:last])
+		plan, ref, err := p.place(args[:last])
 		if err != nil {
 			return err
 		}
-		done, err := mirror.Promote(cmd.Context(), mirror.Promoting{From: ref, To: args[last], AllowOlder: older, Options: a.options()})
+		q := mirror.Promoting{From: ref, To: args[last], AllowOlder: older, Options: a.options()}
+		if q.Redate, err = a.redating(&p, plan, redate); err != nil {
+			return err
+		}
+		done, err := mirror.Promote(cmd.Context(), q)
 		if err != nil {
 			return err
 		}
@@ -110,6 +120,33 @@ func (a *app) tagPromote() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// redateFlags are those of commands that may sign a snapshot anew, under the next date.
+type redateFlags struct {
+	wanted bool
+	key    string
+}
+
+func (r *redateFlags) flags(f *pflag.FlagSet) {
+	f.BoolVar(&r.wanted, "redate", false, "where it is not newer, push its content under the next date, signed anew (curated archives)")
+	f.StringVar(&r.key, "sign-key", "", "the site's signing key `FILE`, for --redate")
+}
+
+// redating is nil unless it is wanted.
+func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*mirror.Redating, error) {
+	if !r.wanted {
+		return nil, nil
+	}
+	trust, err := p.trust(plan)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := a.signer(plan, r.key)
+	if err != nil {
+		return nil, err
+	}
+	return &mirror.Redating{Signer: signer, Site: trust.Site, Now: time.Now()}, nil
 }
 
 func (a *app) tagRollback() *cobra.Command {

@@ -32,19 +32,32 @@ type RollingBack struct {
 //
 // Only the site's own signatures can be made anew: a verbatim archive that has moved on is refused.
 func Rollback(ctx context.Context, q RollingBack) (artifact.Pushed, error) {
-	if q.Signer == nil {
-		return artifact.Pushed{}, fmt.Errorf("%w: a rollback is signed anew: give --sign-key FILE or sign: in mmoci.yaml", ErrUsage)
-	}
-	if !q.Ref.Digest.IsZero() {
-		return artifact.Pushed{}, fmt.Errorf("%w: %s: a rollback cannot go to a digest; give a tag", ErrUsage, q.Ref)
-	}
-	if q.Site == nil {
-		return artifact.Pushed{}, fmt.Errorf("%w: what is signed anew must be known to be the site's: name its key (trust: in mmoci.yaml, or --keyring FILE)", ErrUsage)
+	if err := q.validate(); err != nil {
+		return artifact.Pushed{}, err
 	}
 	from, err := (&Source{Ref: q.Ref, Options: q.Push.Options}).ref(ctx, q.To)
 	if err != nil {
 		return artifact.Pushed{}, err
 	}
+	return q.onto(ctx, from)
+}
+
+// validate refuses what can be refused before anything is read.
+func (q RollingBack) validate() error {
+	if q.Signer == nil {
+		return fmt.Errorf("%w: what gets another date is signed anew: give --sign-key FILE or sign: in mmoci.yaml", ErrUsage)
+	}
+	if !q.Ref.Digest.IsZero() {
+		return fmt.Errorf("%w: %s: a digest cannot be written to; give a tag", ErrUsage, q.Ref)
+	}
+	if q.Site == nil {
+		return fmt.Errorf("%w: what is signed anew must be known to be the site's: name its key (trust: in mmoci.yaml, or --keyring FILE)", ErrUsage)
+	}
+	return nil
+}
+
+// onto pushes what from names over what q.Ref names.
+func (q RollingBack) onto(ctx context.Context, from artifact.Reference) (artifact.Pushed, error) {
 	now, err := q.open(ctx, q.Ref)
 	if err != nil {
 		return artifact.Pushed{}, fmt.Errorf("snapshot to be replaced: %w", err)
@@ -106,8 +119,11 @@ func (q RollingBack) date(now, old *snapshot.Statement) (time.Time, error) {
 		for _, s := range a.Suites {
 			key := a.Prefix + "/" + s.Name
 			if was, is := then[key], dates[key]; a.Mode == snapshot.Verbatim && was.Before(is) {
-				return date, fmt.Errorf("%w: %s is verbatim, of %s now and of %s then: apt ignores an InRelease that goes back, and only upstream can sign another (clients can be pointed at /snapshot/%s)",
-					ErrRefused, key, stamp(is), stamp(was), q.To)
+				err := fmt.Errorf("%w: %s is verbatim, of %s now and of %s then: apt ignores an InRelease that goes back, and only upstream can sign another", ErrRefused, key, stamp(is), stamp(was))
+				if q.To != "" {
+					err = fmt.Errorf("%w (clients can be pointed at /snapshot/%s)", err, q.To)
+				}
+				return date, err
 			}
 		}
 	}

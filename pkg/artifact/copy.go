@@ -16,11 +16,8 @@ type Copied = Pushed
 // signature is not verified. Within one repository or layout nothing but tags is
 // written (and the outcome counts no blobs); between repositories of one registry blobs are mounted.
 func Copy(ctx context.Context, src, dst Reference, o PushOptions) (Copied, error) {
-	if err := checkTarget(dst); err != nil {
+	if err := CheckCopy(src, dst, false, o.Recheck); err != nil {
 		return Copied{}, err
-	}
-	if onePlace(src, dst) && o.Recheck {
-		return Copied{}, fmt.Errorf("%w %s: within one place there is nothing to put again what is lost from; copy it from another, or push it again", ErrReference, dst)
 	}
 	from, err := openPlace(ctx, src, &o.Options)
 	if err != nil {
@@ -31,6 +28,17 @@ func Copy(ctx context.Context, src, dst Reference, o PushOptions) (Copied, error
 		return copied, fmt.Errorf("copy of %s: %w", src, err)
 	}
 	return copied, nil
+}
+
+// CheckCopy refuses what [Copy] and, for a delta, [CopySince] would refuse before anything is read.
+func CheckCopy(src, dst Reference, delta, recheck bool) error {
+	switch {
+	case delta && dst.Kind == Registry:
+		return fmt.Errorf("%w %s: a delta goes to an oci-archive or a layout; a registry takes what it lacks by itself", ErrReference, dst)
+	case onePlace(src, dst) && recheck:
+		return fmt.Errorf("%w %s: within one place there is nothing to put again what is lost from; copy it from another, or push it again", ErrReference, dst)
+	}
+	return checkTarget(dst)
 }
 
 // onePlace tells references to one repository or layout.

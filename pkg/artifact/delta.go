@@ -14,11 +14,8 @@ import (
 // what that holds always, to an oci-archive or a layout: a delta. [Copy] of that to a place
 // which holds old gives the whole artifact there, under the digest it always had.
 func CopySince(ctx context.Context, src, old, dst Reference, o PushOptions) (Copied, error) {
-	if err := checkTarget(dst); err != nil {
+	if err := CheckCopy(src, dst, true, o.Recheck); err != nil {
 		return Copied{}, err
-	}
-	if dst.Kind == Registry {
-		return Copied{}, fmt.Errorf("%w %s: a delta goes to an oci-archive or a layout; a registry takes what it lacks by itself", ErrReference, dst)
 	}
 	had, err := ReadGraph(ctx, old, o.Options)
 	if err != nil {

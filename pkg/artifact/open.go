@@ -163,6 +163,27 @@ func expectedConfig(statement []byte) []byte {
 	return encodeConfig(date, encoder)
 }
 
+// ReadDate returns the root that a reference names with the date input in its config, which
+// nobody vouches for: it is the place's word. The statement is not read.
+func ReadDate(ctx context.Context, ref Reference, o Options) (root snapshot.Digest, date time.Time, err error) {
+	p, err := openPlace(ctx, ref, &o)
+	if err != nil {
+		return root, date, err
+	}
+	t, err := readTop(ctx, p, ref)
+	if err != nil {
+		return root, date, err
+	}
+	config, err := readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
+	if err == nil {
+		date, _, err = parseConfig(config)
+	}
+	if err != nil {
+		return root, date, fmt.Errorf("%s: %w", ref, err)
+	}
+	return t.root.Digest, date, nil
+}
+
 // Resolve returns the digest that a reference names now. It asks one question
 // of the registry, and reads one file of a layout. Only a registry's answer to a
 // reference by digest means that it is there.

@@ -107,7 +107,7 @@ rolled_back() {
 	updated again.txt
 	not grep -q '^Get:' again.txt
 	(cd after && as_host after apt-get -q download package000 && ls package000_1.1_*.deb)
-	refused 1 "apt would ignore" "$mmoci" tag promote "oci:$work/layout:day-$first" day
+	refused 1 "clients take a later one only" "$mmoci" tag promote "oci:$work/layout:day-$first" day
 }
 check "a tag rolled back: apt takes the older selection without a remark, once" rolled_back
 

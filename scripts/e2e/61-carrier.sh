@@ -233,6 +233,7 @@ sticks() {
 	not grep '^mmoci/' said
 	not tar tf copied/stick.tar "mmoci/$arch"
 	not tar tf copied/stick.tar mmoci/bootstrap.sh
+	rm copied/stick.tar
 	"$mmoci" copy --keyring site.asc oci-archive:sites/stick.tar:own oci-archive:copied/stick.tar:own 2>said >&2
 	grep -x "mmoci/bootstrap.sh sha256:$digest" said
 	tar tf copied/stick.tar "mmoci/$arch"

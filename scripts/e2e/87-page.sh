@@ -21,7 +21,7 @@ cat >rules.yaml <<-'END'
 END
 serve_start serve oci:layout:demo -f "$shared/site.yaml" --policy rules.yaml --follow 1s
 first=$(curl -sf "$serve/readyz")
-"$mmoci" copy "oci:$shared/layout:site" oci:layout:demo >&2
+"$mmoci" copy --redate -f "$shared/site.yaml" "oci:$shared/layout:site" oci:layout:demo >&2 # both are of one date
 eventually sh -c "[ \"\$(curl -sf '$serve/readyz')\" != '$first' ]"
 
 # --- what people do
