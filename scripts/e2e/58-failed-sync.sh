@@ -90,3 +90,38 @@ healed() {
 	not grep sync readyz.txt
 }
 check "when the disk takes more again, files are fetched anew and kept" healed
+
+# --- what is written to a host: pull -o and pull --extract
+
+stop "$pid"
+packages=$(sed 's,.*/,,; s,_.*,,' wanted.txt | LC_ALL=C sort -u | paste -sd,)
+to_tree() { "$mmoci" pull -q "$registry/site/mirror:day" --keyring site.pub.asc -o "$disk/$out"; }
+to_debs() { "$mmoci" pull -q "$registry/site/mirror:day" --keyring site.pub.asc --extract "$packages" --host-status none -o "$disk/$out"; }
+# believed: the packages under a final name are what they should be, as the disk has them.
+believed() {
+	find "$disk/$out" -name 'package*.deb' -type f >out.txt
+	while read -r f; do
+		dd if="$f" iflag=nocache count=0 status=none
+		cmp "$f" "debs/${f##*/}" || exit 1
+	done <out.txt
+}
+# thrown_away DIR HOW: what a failed sync lost has neither a final nor a temporary name; the same command again completes.
+# What one leaves stays: blocks that were written once can be written again.
+thrown_away() {
+	out=$1
+	shift
+	full
+	truncate -s -4M "$ram/fill" # for the first of it
+	refused 1 "sync $disk/$out: " "$1"
+	believed
+	same "packages with a final name" 0 "$(wc -l <out.txt)"
+	same "temporary names" "" "$(find "$disk/$out" -name '.mmoci-tmp-*')"
+	refused 1 "$disk/$out" "$1" # on a disk that is no better
+	believed
+	rm "$ram/fill"
+	"$1"
+	believed
+	same "packages" "$(wc -l <wanted.txt)" "$(wc -l <out.txt)"
+}
+check "pull -o: after a failed sync nothing has a name, the message says where; a rerun completes" thrown_away tree to_tree
+check "pull --extract: the same" thrown_away debs to_debs
