@@ -160,6 +160,13 @@ held() {
 	fi | grep -e /pool/ -e /by-hash/
 }
 
+# Our own server follows the same tag.
+serve_too() {
+	serve_start serve oci:layout:day -f own.yaml --follow 1s --listen 127.0.0.7:80
+	behind serve 127.0.0.7
+}
+serves_today() { curl -sf "http://127.0.0.7/own/dists/own/InRelease" | cmp - tree/own/dists/own/InRelease; }
+
 # a_day NUMBER: the tree is brought up to date, after a first try that was killed; then everybody comes.
 a_day() {
 	# shellcheck disable=SC2046 # four fields
@@ -181,6 +188,8 @@ a_day() {
 		fi
 		while read -r f; do [ -f "tree/$f" ] || { echo "$f is gone"; exit 1; }; done <held.txt
 	fi
+	[ "$1" != 1 ] || serve_too
+	eventually serves_today
 	for u in $urls; do
 		echo "day $1, behind ${u%%=*}"
 		[ "$1" != 1 ] || client "${u%%=*}" "${u#*=}"
@@ -192,4 +201,4 @@ a_day() {
 followed() {
 	for day in $(seq "$days"); do a_day "$day"; done
 }
-check "apt, wget -N and apt-mirror follow $days days behind Apache, Go, Python, lighttpd and nginx (seed $seed)" followed
+check "apt, wget -N and apt-mirror follow $days days behind Apache, Go, Python, lighttpd, nginx and serve (seed $seed)" followed
