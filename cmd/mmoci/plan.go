@@ -114,7 +114,7 @@ func (f *archiveFlags) flags(s *pflag.FlagSet) {
 	s.StringArrayVar(&f.suites, "suite", nil, "suite (repeatable)")
 	s.StringArrayVar(&f.components, "component", nil, "component (repeatable)")
 	s.StringArrayVar(&f.archs, "arch", nil, "architecture (repeatable)")
-	s.StringVar(&f.keyring, "keyring", "", "upstream's keyring `FILE`, or a URL (pinned by fingerprint in the lock)")
+	s.StringVar(&f.keyring, "keyring", "", "upstream's keyring `FILE`, or a URL (pinned by fingerprint in mmoci.keys)")
 	s.StringArrayVar(&f.packages, "package", nil, "package `QUERY` (repeatable), or all")
 	s.BoolVar(&f.verbatim, "verbatim", false, "keep the archive under upstream's own signature")
 	s.BoolVar(&f.withSources, "with-sources", false, "carry the source packages of what is chosen")

@@ -68,7 +68,7 @@ type Archive struct {
 	Components    []string
 	Architectures []string
 	SignedBy      string // keyring file
-	SignedByURL   string // a key from the network, pinned by fingerprint in the lock
+	SignedByURL   string // a key from the network, pinned by fingerprint in mmoci.keys
 	Debs          string // directory of own .debs (class site)
 	// Exactly one of these three says what is selected from a curated archive.
 	Packages []Query // the queries, of packages: and packages-from:

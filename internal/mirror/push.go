@@ -80,6 +80,9 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if old.doubt != nil {
+		p.Artifact.Recheck = true // what it lists need not be there
+	}
 	held := old.snapshot
 	if p.Held != nil {
 		if held, err = OpenUnverified(ctx, *p.Held, p.Artifact.Options); err != nil {
