@@ -20,9 +20,9 @@ END
 # upstream_of DAY DATE: upstream as it is on that day, under that date.
 upstream_of() {
 	"$E2E_TOP/scripts/e2e/synthetic.py" debs "$arch" $((($1 - 1) * 5)) 10
-	rm -rf up tree
-	"$mmoci" push -q -f up.yaml --date "$2" >&2
-	"$mmoci" pull -q -f up.yaml -o tree >&2
+	rm -rf up tree up.state # a place that remembers nothing
+	XDG_STATE_HOME=$work/up.state "$mmoci" push -q -f up.yaml --date "$2" >&2
+	XDG_STATE_HOME=$work/up.state "$mmoci" pull -q -f up.yaml -o tree >&2
 	rm -rf www/debian
 	cp -r tree/own www/debian
 }
@@ -89,7 +89,7 @@ pins() {
 	for f in pins-unsigned pins-foreign; do
 		put "$f"
 		cp previous/other.asc www/key.asc
-		refused 3 "says $work/mmoci.keys" "$mmoci" push -f "$work/mmoci.yaml"
+		refused 3 "says mmoci.keys" "$mmoci" push --replace-unverified --date 2026-01-05T00:00:00Z
 		# Without the file nothing speaks for either key, least of all the registry: that is said, and the archive does not verify.
 		mv mmoci.keys kept.keys
 		refused 3 "seen for the first time" "$mmoci" push --replace-unverified --date 2026-01-05T00:00:00Z
