@@ -2,7 +2,10 @@ package artifact
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +46,9 @@ func newStorage(t *testing.T, f *fakeRegistry, secure bool) *storage {
 		f.inner.ServeHTTP(w, r)
 	})
 	if secure {
-		s.Server = httptest.NewTLSServer(h)
+		s.Server = httptest.NewUnstartedServer(h)
+		s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+		s.StartTLS()
 	} else {
 		s.Server = httptest.NewServer(h)
 	}
@@ -299,8 +304,33 @@ func TestHostsCertificates(t *testing.T) {
 		t.Errorf("another host under the registry's CA: %v", err)
 	}
 	caFile(t, secure.Server, filepath.Join(x.certs, secure.host(), "ca.crt"))
-	if err := x.read(t); err != nil || len(secure.asked()) == 0 {
+	// A client certificate for the registry; httptest's own pair is as good as any.
+	pair := x.server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(x.certs, x.ref.host(), "client")
+	caFile(t, x.server, own+".cert")
+	writeFile(t, own+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	if err := x.read(t); err != nil {
 		t.Errorf("a directory of its own: %v", err)
+	}
+	shown := func() (n int) {
+		for i, r := range secure.asked() {
+			n = max(n, i+1, 100*len(r.TLS.PeerCertificates))
+		}
+		return n
+	}
+	if n := shown(); n == 0 || n >= 100 {
+		t.Errorf("%d: nothing was asked for, or the registry's client certificate was shown", n)
+	}
+	// One of its own is shown there.
+	for _, name := range []string{"client.cert", "client.key"} {
+		writeFile(t, filepath.Join(x.certs, secure.host(), name), mustRead(t, filepath.Join(x.certs, x.ref.host(), name)))
+	}
+	if err := x.read(t); err != nil || shown() < 100 {
+		t.Errorf("a client certificate of its own was not shown: %v", err)
 	}
 }
 
