@@ -17,6 +17,7 @@ const module = "example.org/mmoci/"
 // path. They are what keeps one waist between Debian and OCI.
 var rules = map[string][]string{
 	"pkg/deb":              {"net/http", "os", module},
+	"pkg/archive/pgp":      {"net/http", "os", module},
 	"pkg/archive":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/resolve":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/snapshot":         {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal"},

@@ -15,7 +15,7 @@ import (
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/internal/serve"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -124,7 +124,7 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcing, args []st
 func (a *app) policyOf(ctx context.Context, mirrorURL string, all []described, trust mirror.Trust) ([]byte, error) {
 	has := map[host.Denied]bool{}
 	for _, d := range all {
-		if d.statement.How.Kind == archive.Unverified && !trust.Unsigned {
+		if d.statement.How.Kind == pgp.Unverified && !trust.Unsigned {
 			return nil, fmt.Errorf("%w: --policy needs a snapshot that is verified as a whole, by the site's key (--keyring FILE or trust: in mmoci.yaml)", mirror.ErrUsage)
 		}
 		for row := range d.table.Rows() {
@@ -236,19 +236,19 @@ func describedAt(ctx context.Context, base, query string, trust mirror.Trust, up
 	if err != nil {
 		return d, err
 	}
-	text, how := data, archive.How{}
+	text, how := data, pgp.How{}
 	if strings.HasPrefix(string(data), "-----BEGIN PGP SIGNED MESSAGE-----") {
-		if text, how, err = archive.VerifyClearsigned(data, archive.Trust{Keyring: trust.Site}); err != nil {
+		if text, how, err = pgp.VerifyClearsigned(data, pgp.Trust{Keyring: trust.Site}); err != nil {
 			return d, fmt.Errorf("statement of %s: %w", base, err)
 		}
 	}
-	if how.Kind == archive.Unverified && !upstream && !trust.Unsigned {
+	if how.Kind == pgp.Unverified && !upstream && !trust.Unsigned {
 		return d, fmt.Errorf("%w: the statement of %s cannot be verified: name the site's key (--keyring FILE or trust: in mmoci.yaml), or take --upstream", mirror.ErrUsage, base)
 	}
 	if d.statement, err = snapshot.ParseStatement(text, how); err != nil {
 		return d, err
 	}
-	if how.Kind == archive.Signed {
+	if how.Kind == pgp.Signed {
 		if err := trust.Current(d.statement); err != nil {
 			return d, fmt.Errorf("statement of %s: %w", base, err)
 		}

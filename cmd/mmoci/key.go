@@ -13,7 +13,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // keyCreated back-dates new keys, so that signatures made at any upstream's
@@ -82,7 +82,7 @@ func nextKeys(file []byte, user string, finish bool) (*mirror.Rotated, error) {
 	if finish {
 		return mirror.FinishRotation(file)
 	}
-	added, _, err := archive.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
+	added, _, err := pgp.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (a *app) newKey(out, user string) error {
 			return fmt.Errorf("%w: %s is there; a key is never overwritten", mirror.ErrUsage, f)
 		}
 	}
-	private, pub, err := archive.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
+	private, pub, err := pgp.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (a *app) newKey(out, user string) error {
 	if err := replaceFile(public, pub, 0o644); err != nil {
 		return err
 	}
-	ring, err := archive.ReadKeyring(pub)
+	ring, err := pgp.ReadKeyring(pub)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (a *app) showKeys(files []string) error {
 }
 
 // signer loads the site's signing key: of the flag, or of the configuration.
-func (a *app) signer(plan *config.Plan, file string) (archive.Signer, error) {
+func (a *app) signer(plan *config.Plan, file string) (pgp.Signer, error) {
 	var sign *config.Sign
 	var trust []string
 	if plan != nil {
@@ -198,7 +198,7 @@ func (a *app) signer(plan *config.Plan, file string) (archive.Signer, error) {
 }
 
 // warnOfKeys speaks of keys whose signatures apt refuses, or soon will.
-func (a *app) warnOfKeys(ring *archive.Keyring) {
+func (a *app) warnOfKeys(ring *pgp.Keyring) {
 	now := time.Now()
 	for _, fp := range ring.Fingerprints() {
 		info, _ := ring.Info(fp, now)

@@ -17,7 +17,7 @@ import (
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/internal/serve"
 	"example.org/mmoci/internal/store"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -173,8 +173,8 @@ func addresses(flags []string, plan *config.Plan) []string {
 // keyrings are the public keys that the configuration names: the site's, for
 // the .sources texts, under "", and those of upstreams by their prefix as far
 // as they can be read here; serve relies on none of them.
-func keyrings(plan *config.Plan) (map[string]*archive.Keyring, error) {
-	rings := map[string]*archive.Keyring{}
+func keyrings(plan *config.Plan) (map[string]*pgp.Keyring, error) {
+	rings := map[string]*pgp.Keyring{}
 	if plan == nil {
 		return rings, nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -282,7 +283,7 @@ func curatedComponents(fa *frozenArchive) []string {
 
 // signRelease makes the signature files of a curated suite. All of them date from
 // the date input, so that equal input gives equal bytes.
-func signRelease(signer archive.Signer, release []byte, date time.Time) ([]signedFile, error) {
+func signRelease(signer pgp.Signer, release []byte, date time.Time) ([]signedFile, error) {
 	out := []signedFile{{"Release", snapshot.Release, release}}
 	if signer == nil {
 		return out, nil

@@ -13,7 +13,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/testarchive"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/scripts"
@@ -99,7 +99,7 @@ func TestCarry(t *testing.T) {
 	for _, c := range []struct {
 		trust Trust
 		state State
-	}{{siteTrust(t), SiteOwn}, {Trust{Upstream: map[string]*archive.Keyring{"docker": docker}, Now: worldNow}, NotProved}} {
+	}{{siteTrust(t), SiteOwn}, {Trust{Upstream: map[string]*pgp.Keyring{"docker": docker}, Now: worldNow}, NotProved}} {
 		s, err := Open(t.Context(), ref, c.trust, artifact.Options{})
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -119,7 +120,7 @@ func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
 		// upstream itself has none, which says nothing that InRelease does not say.
 		trust := c.applied(p.archive, v, text)
 		if in != nil && sig == nil && p.archive.Mode == snapshot.Verbatim {
-			trust = archive.Trust{}
+			trust = pgp.Trust{}
 		}
 		rel, err := archive.OpenRelease(text, sig, trust)
 		if err != nil {
@@ -146,7 +147,7 @@ func isInRelease(f snapshot.SuiteFile) bool {
 // sameRelease holds that InRelease signs the very text of Release: otherwise
 // two clients could be shown two archives.
 func sameRelease(in, text []byte) error {
-	signed, _, err := archive.VerifyClearsigned(in, archive.Trust{})
+	signed, _, err := pgp.VerifyClearsigned(in, pgp.Trust{})
 	if err != nil {
 		return err
 	}
@@ -157,16 +158,16 @@ func sameRelease(in, text []byte) error {
 }
 
 // applied is what one signature file is believed by.
-func (c *chain) applied(a snapshot.Archive, v view, data []byte) archive.Trust {
+func (c *chain) applied(a snapshot.Archive, v view, data []byte) pgp.Trust {
 	byUpstream := v == upstreams || a.Mode == snapshot.Verbatim
-	pin := archive.Trust{Digest: snapshot.Sum(data).String()}
+	pin := pgp.Trust{Digest: snapshot.Sum(data).String()}
 	switch {
 	case byUpstream && c.trust.Upstream[a.Prefix] != nil:
-		return archive.Trust{Keyring: c.trust.Upstream[a.Prefix]}
+		return pgp.Trust{Keyring: c.trust.Upstream[a.Prefix]}
 	case !c.trust.believed(c.s):
-		return archive.Trust{}
-	case !byUpstream && c.trust.Site != nil && c.s.Statement.How.Kind == archive.Signed:
-		return archive.Trust{Keyring: c.trust.Site}
+		return pgp.Trust{}
+	case !byUpstream && c.trust.Site != nil && c.s.Statement.How.Kind == pgp.Signed:
+		return pgp.Trust{Keyring: c.trust.Site}
 	}
 	return pin
 }
@@ -193,7 +194,7 @@ func (c *chain) releaseHolds(p *provenSuite, v view) error {
 
 // relies tells whether upstream's signature is all that a suite is believed by.
 func (c *chain) relies(p *provenSuite) bool {
-	return p.release.How.Kind == archive.Signed && !c.trust.believed(c.s)
+	return p.release.How.Kind == pgp.Signed && !c.trust.believed(c.s)
 }
 
 // provenIndex is a Packages or Sources index whose digest the Release lists.

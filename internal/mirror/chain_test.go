@@ -11,6 +11,7 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -324,7 +325,7 @@ func TestSHA512Only(t *testing.T) {
 			}
 			d.Lock = append(d.Lock, "archive toy verbatim upstream\n"...)
 			c.change(d)
-			trust := Trust{Upstream: map[string]*archive.Keyring{"toy": ring(t, testarchive.DebianKey())}, Now: worldNow}
+			trust := Trust{Upstream: map[string]*pgp.Keyring{"toy": ring(t, testarchive.DebianKey())}, Now: worldNow}
 			r, err := verified(t, d, forge.Foreign, trust)
 			if c.failure == "" && err != nil {
 				t.Fatal(err)
@@ -409,7 +410,7 @@ func indexOf(deb string) []byte {
 // alias is the by-hash name of a file of toy's that its Release gives.
 func alias(t *testing.T, d *forge.Draft, name string) string {
 	t.Helper()
-	rel, err := archive.OpenInRelease(d.Read("toy/dists/toy/InRelease"), archive.Trust{})
+	rel, err := archive.OpenInRelease(d.Read("toy/dists/toy/InRelease"), pgp.Trust{})
 	if err != nil {
 		t.Fatal(err)
 	}

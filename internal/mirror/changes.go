@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -99,9 +100,9 @@ func isSecurity(ctx context.Context, s *snapshot.Snapshot, a snapshot.Archive) (
 }
 
 func labelOf(data []byte, role snapshot.Role) (string, error) {
-	open := func() (*archive.Release, error) { return archive.OpenInRelease(data, archive.Trust{}) }
+	open := func() (*archive.Release, error) { return archive.OpenInRelease(data, pgp.Trust{}) }
 	if role == snapshot.Release {
-		open = func() (*archive.Release, error) { return archive.OpenRelease(data, nil, archive.Trust{}) }
+		open = func() (*archive.Release, error) { return archive.OpenRelease(data, nil, pgp.Trust{}) }
 	}
 	rel, err := open()
 	if err != nil {

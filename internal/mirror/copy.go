@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -25,8 +25,8 @@ type Copying struct {
 
 // Redating is what it takes to sign a snapshot anew.
 type Redating struct {
-	Signer archive.Signer
-	Site   *archive.Keyring // that signed both the snapshot and the one that is replaced
+	Signer pgp.Signer
+	Site   *pgp.Keyring // that signed both the snapshot and the one that is replaced
 	Now    time.Time
 }
 

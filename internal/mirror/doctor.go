@@ -12,7 +12,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/upstream"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -20,8 +20,8 @@ import (
 type Examining struct {
 	Plan    *config.Plan // nil: the reference alone
 	Ref     artifact.Reference
-	Signer  archive.Signer // nil: none is configured
-	Write   bool           // try pushes, too, under the tag mmoci-doctor
+	Signer  pgp.Signer // nil: none is configured
+	Write   bool       // try pushes, too, under the tag mmoci-doctor
 	Env     func(string) string
 	Now     time.Time
 	Options artifact.Options
@@ -71,7 +71,7 @@ const KeySoon = 60 * 24 * time.Hour
 
 func (q Examining) keys() []artifact.Finding {
 	var out []artifact.Finding
-	look := func(what string, ring *archive.Keyring) {
+	look := func(what string, ring *pgp.Keyring) {
 		for _, fp := range ring.Fingerprints() {
 			info, _ := ring.Info(fp, q.Now)
 			f := artifact.Finding{What: what, OK: true, Text: fp + " " + info.UserID + ": no expiry"}
@@ -102,7 +102,7 @@ func (q Examining) keys() []artifact.Finding {
 	return out
 }
 
-func knowsOne(ring, keys *archive.Keyring) bool {
+func knowsOne(ring, keys *pgp.Keyring) bool {
 	for _, fp := range keys.Fingerprints() {
 		for _, known := range ring.Fingerprints() {
 			if fp == known {

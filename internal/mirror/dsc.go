@@ -13,6 +13,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -96,7 +97,7 @@ func parseDsc(name string, data []byte) (siteSource, error) {
 	text := data
 	if bytes.HasPrefix(data, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
 		var err error
-		if text, _, err = archive.VerifyClearsigned(data, archive.Trust{}); err != nil {
+		if text, _, err = pgp.VerifyClearsigned(data, pgp.Trust{}); err != nil {
 			return siteSource{}, err
 		}
 	}

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // Freezing is the question to Freeze.
 type Freezing struct {
 	Plan   *config.Plan
-	Signer archive.Signer // nil: unsigned
-	Date   time.Time      // the date input; zero: the lock's, else as wantedDate says
+	Signer pgp.Signer // nil: unsigned
+	Date   time.Time  // the date input; zero: the lock's, else as wantedDate says
 	// Replaces is the date of the snapshot that will be replaced; zero: there is none.
 	// Where nothing else has a date, the new one's follows from it.
 	Replaces time.Time

@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -21,7 +22,7 @@ import (
 type frozenArchive struct {
 	*config.Archive
 	up          *upstream.Upstream // nil for debs
-	keyring     *archive.Keyring
+	keyring     *pgp.Keyring
 	urlKeys     []config.LockKey // of a key that came from the network
 	suites      []*frozenSuite
 	site        []siteFile                         // class site

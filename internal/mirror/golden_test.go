@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -79,7 +80,7 @@ func freezeRoot(t *testing.T, plan *config.Plan, signed bool) snapshot.Digest {
 		f.Now = testarchive.RealDate().Add(time.Hour)
 	}
 	if signed {
-		signer, err := archive.ReadSigner(testarchive.SiteKey().Private(), nil)
+		signer, err := pgp.ReadSigner(testarchive.SiteKey().Private(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -42,7 +43,7 @@ func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) 
 	}
 	var err error
 	unsigned := fa.Verbatim && !slices.ContainsFunc(now.signed, func(f signedFile) bool { return f.role == snapshot.ReleaseGPG })
-	if fs.release, err = openAll(data, archive.Trust{Keyring: fa.keyring}, unsigned); err != nil {
+	if fs.release, err = openAll(data, pgp.Trust{Keyring: fa.keyring}, unsigned); err != nil {
 		return nil, fmt.Errorf("held in the snapshot to be replaced: %w", err)
 	}
 	r.Log.printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", fa.Prefix, fs.name, stamp(fs.release.Date))
@@ -52,7 +53,7 @@ func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) 
 // openAll verifies every form of a Release that is there: the lock names one of
 // them, and the snapshot that holds them is nobody's word for the others. Where
 // unsigned, a Release without Release.gpg passes that says what InRelease says: upstream has none.
-func openAll(data map[snapshot.Role][]byte, trust archive.Trust, unsigned bool) (*archive.Release, error) {
+func openAll(data map[snapshot.Role][]byte, trust pgp.Trust, unsigned bool) (*archive.Release, error) {
 	in, text := data[snapshot.InRelease], data[snapshot.Release]
 	var signed, plain *archive.Release
 	var err error
@@ -63,7 +64,7 @@ func openAll(data map[snapshot.Role][]byte, trust archive.Trust, unsigned bool) 
 	}
 	if text != nil {
 		if in != nil && data[snapshot.ReleaseGPG] == nil && unsigned {
-			trust = archive.Trust{}
+			trust = pgp.Trust{}
 		}
 		if plain, err = archive.OpenRelease(text, data[snapshot.ReleaseGPG], trust); err != nil {
 			return nil, fmt.Errorf("Release: %w", err)

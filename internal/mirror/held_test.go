@@ -9,7 +9,7 @@ import (
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -50,7 +50,7 @@ func TestHeldIsBelievedInNothing(t *testing.T) {
 			put(draft, snapshot.ReleaseGPG, "Release.gpg", old["dists/bookworm/Release.gpg"], day)
 		}, true, day},
 		{"an unsigned Release beside", false, func(t testing.TB, draft *forge.Draft) {
-			text, _, err := archive.VerifyClearsigned(draft.Read(dir+"InRelease"), archive.Trust{})
+			text, _, err := pgp.VerifyClearsigned(draft.Read(dir+"InRelease"), pgp.Trust{})
 			if err != nil {
 				t.Fatal(err)
 			}

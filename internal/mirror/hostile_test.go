@@ -11,7 +11,7 @@ import (
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -225,7 +225,7 @@ func TestHostileArchives(t *testing.T) {
 			if unpackable()[h.Name] {
 				return
 			}
-			key, err := archive.ReadKeyring(h.Keyring)
+			key, err := pgp.ReadKeyring(h.Keyring)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +235,7 @@ func TestHostileArchives(t *testing.T) {
 			}
 			addVerbatim(d, "toy", "toy", h.Files(t))
 			ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(memoryDir(t), "layout"), "hostile")
-			trust := Trust{Upstream: map[string]*archive.Keyring{"toy": key}, Now: testarchive.HostileNow()}
+			trust := Trust{Upstream: map[string]*pgp.Keyring{"toy": key}, Now: testarchive.HostileNow()}
 			dirs := []string{filepath.Join(memoryDir(t), "out"), filepath.Join(memoryDir(t), "tree")}
 			var errs [2]error
 			used := allocated(func() {

@@ -13,7 +13,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/upstream"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // keys reads the keyring of an archive. A key that comes from the network has
@@ -50,7 +50,7 @@ type NetworkKeys struct {
 	accept []string
 
 	mu      sync.Mutex
-	fetched map[string]*archive.Keyring // by prefix, for as long as the command runs
+	fetched map[string]*pgp.Keyring     // by prefix, for as long as the command runs
 	fresh   map[string][]config.LockKey // that the file does not pin yet, by prefix
 }
 
@@ -58,7 +58,7 @@ type NetworkKeys struct {
 // which may be nil. accept are fingerprints that a key may have in place of those it had.
 func OpenNetworkKeys(file string, lock *config.Lock, accept []string) (*NetworkKeys, error) {
 	k := &NetworkKeys{
-		file: file, accept: accept, locked: map[string][]string{}, fetched: map[string]*archive.Keyring{}, fresh: map[string][]config.LockKey{},
+		file: file, accept: accept, locked: map[string][]string{}, fetched: map[string]*pgp.Keyring{}, fresh: map[string][]config.LockKey{},
 	}
 	if lock != nil {
 		for _, a := range lock.Archives {
@@ -85,9 +85,9 @@ func (k *NetworkKeys) known(prefix string) (fingerprints []string, where string)
 
 // fetch gets the key of a prefix and holds it against what is pinned. The first one is
 // taken as it comes: nobody has seen another.
-func (k *NetworkKeys) fetch(ctx context.Context, o upstream.Options, prefix, url string, log Log) (*archive.Keyring, error) {
+func (k *NetworkKeys) fetch(ctx context.Context, o upstream.Options, prefix, url string, log Log) (*pgp.Keyring, error) {
 	if k == nil {
-		k = &NetworkKeys{fetched: map[string]*archive.Keyring{}, fresh: map[string][]config.LockKey{}}
+		k = &NetworkKeys{fetched: map[string]*pgp.Keyring{}, fresh: map[string][]config.LockKey{}}
 	}
 	if ring := k.memory(prefix); ring != nil {
 		return ring, nil
@@ -96,7 +96,7 @@ func (k *NetworkKeys) fetch(ctx context.Context, o upstream.Options, prefix, url
 	if err != nil {
 		return nil, fmt.Errorf("key: %w", err)
 	}
-	ring, err := archive.ReadKeyring(data)
+	ring, err := pgp.ReadKeyring(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: key %s: %w", ErrIntegrity, url, err)
 	}
@@ -130,7 +130,7 @@ func (k *NetworkKeys) fetch(ctx context.Context, o upstream.Options, prefix, url
 	return ring, nil
 }
 
-func (k *NetworkKeys) memory(prefix string) *archive.Keyring {
+func (k *NetworkKeys) memory(prefix string) *pgp.Keyring {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.fetched[prefix]

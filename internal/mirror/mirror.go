@@ -10,6 +10,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -55,20 +56,20 @@ func (l Log) printf(format string, args ...any) {
 }
 
 // ReadKeyrings reads key files into one keyring.
-func ReadKeyrings(files ...string) (*archive.Keyring, error) {
-	var rings []*archive.Keyring
+func ReadKeyrings(files ...string) (*pgp.Keyring, error) {
+	var rings []*pgp.Keyring
 	for _, f := range files {
 		data, err := readKeyFile(f)
 		if err != nil {
 			return nil, err
 		}
-		k, err := archive.ReadKeyring(data)
+		k, err := pgp.ReadKeyring(data)
 		if err != nil {
 			return nil, fmt.Errorf("%w: keyring %s: %w", ErrUsage, f, err)
 		}
 		rings = append(rings, k)
 	}
-	return archive.JoinKeyrings(rings...), nil
+	return pgp.JoinKeyrings(rings...), nil
 }
 
 func readKeyFile(file string) ([]byte, error) {
@@ -88,7 +89,7 @@ func readKeyFile(file string) ([]byte, error) {
 
 // Signer loads the site's signing key as the plan says; nil if it says
 // unsigned. trust are the site's public key files, by which a signing command is verified.
-func Signer(s *config.Sign, trust []string, env func(string) string) (archive.Signer, error) {
+func Signer(s *config.Sign, trust []string, env func(string) string) (pgp.Signer, error) {
 	if s == nil {
 		return nil, nil
 	}
@@ -99,7 +100,7 @@ func Signer(s *config.Sign, trust []string, env func(string) string) (archive.Si
 	if err != nil {
 		return nil, fmt.Errorf("%w: signing key: %w (make one with: mmoci key new -o %s)", ErrUsage, err, s.Key)
 	}
-	signer, err := archive.ReadSigner(data, func() ([]byte, error) { return passphrase(s, env) })
+	signer, err := pgp.ReadSigner(data, func() ([]byte, error) { return passphrase(s, env) })
 	if err != nil {
 		return nil, fmt.Errorf("%w: signing key %s: %w", ErrUsage, s.Key, err)
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -17,12 +17,12 @@ import (
 type Pushing struct {
 	Plan   *config.Plan
 	Ref    artifact.Reference
-	Signer archive.Signer
+	Signer pgp.Signer
 	// Unsigned must be set to push curated archives without a signer.
 	Unsigned bool
-	Site     *archive.Keyring // trust:, whose signature the replaced snapshot may have; nil: the signer's alone
-	Date     time.Time        // date input; zero: newest Date of the upstreams, or the lock's
-	DateAuto bool             // as late as the replaced snapshot demands, whatever the lock says
+	Site     *pgp.Keyring // trust:, whose signature the replaced snapshot may have; nil: the signer's alone
+	Date     time.Time    // date input; zero: newest Date of the upstreams, or the lock's
+	DateAuto bool         // as late as the replaced snapshot demands, whatever the lock says
 	Lock     *config.Lock
 	Locked   bool // refuse to push anything but the lock
 	// Held is a snapshot that may hold what the lock names and upstream has lost;

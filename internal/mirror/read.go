@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -132,8 +133,8 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string, la
 	fs := &frozenSuite{name: name, dir: suiteDir(name)}
 	at := func(file string) string { return path.Join(fs.dir, file) }
 	// A key is judged by now, as the apt of the hosts will; but not for a file that the lock names.
-	trust := func(data []byte) archive.Trust {
-		t := archive.Trust{Keyring: fa.keyring, Now: r.Now}
+	trust := func(data []byte) pgp.Trust {
+		t := pgp.Trust{Keyring: fa.keyring, Now: r.Now}
 		if pin := lockedRelease(r.Lock, fa.Prefix, name); pin != nil && pin.Digest == snapshot.Sum(data).String() {
 			t.Now = time.Time{}
 		}
@@ -189,7 +190,7 @@ func indexedComponents(rel *archive.Release) []string {
 	return out
 }
 
-func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust func([]byte) archive.Trust) error {
+func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust func([]byte) pgp.Trust) error {
 	text, err := fa.up.Get(ctx, at("Release"), maxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return fmt.Errorf("%w: neither %s nor %s: %w", ErrNotFound, at("InRelease"), at("Release"), err)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -106,7 +106,7 @@ var (
 func (p Pushing) believe(ctx context.Context, old *replaced, sealed *snapshot.Sealed) error {
 	site := p.Site
 	if p.Signer != nil {
-		site = archive.JoinKeyrings(p.Signer.Public(), p.Site)
+		site = pgp.JoinKeyrings(p.Signer.Public(), p.Site)
 	}
 	s, err := sealed.Unseal(site)
 	switch {
@@ -128,7 +128,7 @@ func (p Pushing) believe(ctx context.Context, old *replaced, sealed *snapshot.Se
 // upstream's Releases in it verify, each under the key of its prefix. Its own date is
 // nobody's word; it counts where it cannot keep anybody from anything: up to now.
 func (p Pushing) believeUpstreams(ctx context.Context, old *replaced, s *snapshot.Snapshot) error {
-	trust := Trust{Upstream: map[string]*archive.Keyring{}, ExpiredOK: map[string]bool{}, Now: p.Now}
+	trust := Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, Now: p.Now}
 	r := &reader{p.freezing()}
 	for i := range p.Plan.Archives {
 		cfg := &p.Plan.Archives[i]

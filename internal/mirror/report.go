@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // State is how far an archive was proved.
@@ -84,7 +84,7 @@ type FileReport struct {
 }
 
 // release reports the Release of a suite.
-func (v *verifier) release(p *provenSuite, ring *archive.Keyring) ReleaseReport {
+func (v *verifier) release(p *provenSuite, ring *pgp.Keyring) ReleaseReport {
 	r := ReleaseReport{Path: p.files[0].Path, Date: p.release.Date, Signature: signature(p.release.How, ring, v.Trust.Now)}
 	if !p.release.ValidUntil.IsZero() {
 		r.ValidUntil = &p.release.ValidUntil

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -19,9 +19,9 @@ import (
 type RollingBack struct {
 	Ref    artifact.Reference // the tag that moves
 	To     string             // the snapshot to go back to: a tag, the DATE-HEX12 of one, or a digest
-	Signer archive.Signer
-	Site   *archive.Keyring // that signed both snapshots
-	Date   time.Time        // date input; zero: a second after the snapshot that is replaced
+	Signer pgp.Signer
+	Site   *pgp.Keyring // that signed both snapshots
+	Date   time.Time    // date input; zero: a second after the snapshot that is replaced
 	Now    time.Time
 	Push   artifact.PushOptions
 }
@@ -93,7 +93,7 @@ func (q RollingBack) open(ctx context.Context, ref artifact.Reference) (*snapsho
 		return nil, err
 	}
 	s, err := sealed.Unseal(q.Site)
-	if err == nil && s.Statement.How.Kind != archive.Signed {
+	if err == nil && s.Statement.How.Kind != pgp.Signed {
 		err = fmt.Errorf("%w: it is not signed by the site", ErrIntegrity)
 	}
 	if err != nil {
@@ -131,7 +131,7 @@ func (q RollingBack) date(now, old *snapshot.Statement) (time.Time, error) {
 }
 
 // redate freezes an old snapshot's files under another date.
-func redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer archive.Signer) (*snapshot.Snapshot, error) {
+func redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer pgp.Signer) (*snapshot.Snapshot, error) {
 	st := old.Statement
 	text, err := old.ReadLock(ctx)
 	if err != nil {

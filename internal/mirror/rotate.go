@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"slices"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // One armoured secret key.
@@ -62,8 +62,8 @@ func describeKeys(secret []byte) (*Rotated, error) {
 	return &Rotated{Secret: secret, Public: public}, err
 }
 
-func publicOf(secret []byte) (*archive.Keyring, error) {
-	ring, err := archive.PublicHalves(secret)
+func publicOf(secret []byte) (*pgp.Keyring, error) {
+	ring, err := pgp.PublicHalves(secret)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}

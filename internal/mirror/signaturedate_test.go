@@ -10,7 +10,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -90,7 +90,7 @@ func TestStatementSignatureDates(t *testing.T) {
 	draft := d.draftOf(t)
 	redateDraft(draft, draft.Date.AddDate(0, 0, 1))
 	backdated := draft.Seal(forge.Resigned)
-	text, _, err := archive.VerifyClearsigned(backdated.StatementBytes, archive.Trust{})
+	text, _, err := pgp.VerifyClearsigned(backdated.StatementBytes, pgp.Trust{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestStatementSignatureDates(t *testing.T) {
 func TestExpiredSignatureOfTheSite(t *testing.T) {
 	t.Parallel()
 	day := testarchive.DefaultDate()
-	st := &snapshot.Statement{Date: day, How: archive.How{Kind: archive.Signed, Time: day, Expires: day.AddDate(0, 0, 7)}}
+	st := &snapshot.Statement{Date: day, How: pgp.How{Kind: pgp.Signed, Time: day, Expires: day.AddDate(0, 0, 7)}}
 	s := &snapshot.Snapshot{Statement: st}
 	for _, c := range []struct {
 		now    time.Time

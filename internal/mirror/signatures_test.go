@@ -12,6 +12,7 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // signed is an InRelease of several signatures, one after another in one block,
@@ -78,7 +79,7 @@ func TestSignaturesBeside(t *testing.T) {
 	t.Parallel()
 	text := []byte("Suite: bookworm\nSHA256:\n " + strings.Repeat("0", 64) + " 0 x\n")
 	for _, s := range signaturesBeside() {
-		_, err := archive.OpenInRelease(s.inRelease(t, text), archive.Trust{Keyring: ring(t, testarchive.DockerKey(), testarchive.DebianKey())})
+		_, err := archive.OpenInRelease(s.inRelease(t, text), pgp.Trust{Keyring: ring(t, testarchive.DockerKey(), testarchive.DebianKey())})
 		if (err == nil) != s.good || err != nil && exitOf(err) != 3 {
 			t.Errorf("%s: %v", s.name, err)
 		}
@@ -93,7 +94,7 @@ func writeSignatures(t testing.TB, dir string) {
 		root := filepath.Join(dir, s.name)
 		testarchive.Docker().Build(t).Write(t, root)
 		suite := filepath.Join(root, "dists/bookworm")
-		text, _, err := archive.VerifyClearsigned(read(t, filepath.Join(suite, "InRelease")), archive.Trust{})
+		text, _, err := pgp.VerifyClearsigned(read(t, filepath.Join(suite, "InRelease")), pgp.Trust{})
 		if err != nil {
 			t.Fatal(err)
 		}

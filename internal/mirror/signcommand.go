@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -28,12 +28,12 @@ const maxSigned = maxRelease + 1<<20
 // verifies it, always, before anything is written.
 type CommandSigner struct {
 	Command []string
-	Keys    *archive.Keyring
+	Keys    *pgp.Keyring
 	Stderr  *os.File
 }
 
 // Public implements archive.Signer.
-func (c CommandSigner) Public() *archive.Keyring { return c.Keys }
+func (c CommandSigner) Public() *pgp.Keyring { return c.Keys }
 
 // Clearsign implements archive.Signer. The text must come back byte for byte.
 func (c CommandSigner) Clearsign(text []byte, t time.Time) ([]byte, error) {
@@ -41,7 +41,7 @@ func (c CommandSigner) Clearsign(text []byte, t time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	got, _, err := archive.VerifyClearsigned(out, archive.Trust{Keyring: c.Keys})
+	got, _, err := pgp.VerifyClearsigned(out, pgp.Trust{Keyring: c.Keys})
 	if err == nil && !bytes.Equal(got, text) {
 		err = errors.New("it signed another text")
 	}
@@ -57,7 +57,7 @@ func (c CommandSigner) Detach(text []byte, t time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := archive.VerifyDetached(text, out, archive.Trust{Keyring: c.Keys}); err != nil {
+	if _, err := pgp.VerifyDetached(text, out, pgp.Trust{Keyring: c.Keys}); err != nil {
 		return nil, fmt.Errorf("signing command %s: %w", c.Command[0], err)
 	}
 	return out, nil
@@ -94,14 +94,14 @@ func (l *limited) Write(p []byte) (int, error) {
 // to be replaced. A signing command may put its own time into each signature; so
 // equal input gives equal bytes all the same.
 type reusing struct {
-	archive.Signer
+	pgp.Signer
 	clear  [][]byte // clear-signed texts of the old snapshot
 	detach [][]byte
 }
 
 // reuseSignatures reads the signatures of the snapshot that is to be replaced.
 // What cannot be read is not reused.
-func reuseSignatures(ctx context.Context, s archive.Signer, old *snapshot.Snapshot) archive.Signer {
+func reuseSignatures(ctx context.Context, s pgp.Signer, old *snapshot.Snapshot) pgp.Signer {
 	if _, ok := s.(CommandSigner); !ok || old == nil {
 		return s // a key signs equal texts alike
 	}
@@ -133,7 +133,7 @@ func reuseSignatures(ctx context.Context, s archive.Signer, old *snapshot.Snapsh
 // Clearsign implements archive.Signer.
 func (r *reusing) Clearsign(text []byte, t time.Time) ([]byte, error) {
 	for _, data := range r.clear {
-		if got, _, err := archive.VerifyClearsigned(data, archive.Trust{Keyring: r.Public()}); err == nil && bytes.Equal(got, text) {
+		if got, _, err := pgp.VerifyClearsigned(data, pgp.Trust{Keyring: r.Public()}); err == nil && bytes.Equal(got, text) {
 			return data, nil
 		}
 	}
@@ -143,7 +143,7 @@ func (r *reusing) Clearsign(text []byte, t time.Time) ([]byte, error) {
 // Detach implements archive.Signer.
 func (r *reusing) Detach(text []byte, t time.Time) ([]byte, error) {
 	for _, sig := range r.detach {
-		if _, err := archive.VerifyDetached(text, sig, archive.Trust{Keyring: r.Public()}); err == nil {
+		if _, err := pgp.VerifyDetached(text, sig, pgp.Trust{Keyring: r.Public()}); err == nil {
 			return sig, nil
 		}
 	}
@@ -151,7 +151,7 @@ func (r *reusing) Detach(text []byte, t time.Time) ([]byte, error) {
 }
 
 // commandSigner makes the signer of sign: command:, whose public half is the site's trust.
-func commandSigner(s *config.Sign, trust []string) (archive.Signer, error) {
+func commandSigner(s *config.Sign, trust []string) (pgp.Signer, error) {
 	if len(trust) == 0 {
 		return nil, fmt.Errorf("%w: what sign: command: signs must be verified: the public half is not under trust: in mmoci.yaml", ErrUsage)
 	}

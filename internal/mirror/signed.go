@@ -7,6 +7,7 @@ import (
 
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -32,7 +33,7 @@ func (r *reader) beside(ctx context.Context, fa *frozenArchive, fs *frozenSuite,
 	if err == nil {
 		var sig []byte
 		sig, err = fa.up.Get(ctx, at("Release.gpg"), maxRelease, func(data []byte) error {
-			_, err := archive.OpenRelease(text, data, archive.Trust{Keyring: fa.keyring})
+			_, err := archive.OpenRelease(text, data, pgp.Trust{Keyring: fa.keyring})
 			return judge(err)
 		})
 		files = append(files, signedFile{"Release.gpg", snapshot.ReleaseGPG, sig})

@@ -10,7 +10,7 @@ import (
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -97,7 +97,7 @@ func TestVerbatimSignatureFiles(t *testing.T) {
 				t.Errorf("left out: %q", said)
 			}
 			s.Root = res.Root
-			trust := Trust{Upstream: map[string]*archive.Keyring{"docker": ring(t, testarchive.DockerKey())}, Now: worldNow.AddDate(0, 1, 0)}
+			trust := Trust{Upstream: map[string]*pgp.Keyring{"docker": ring(t, testarchive.DockerKey())}, Now: worldNow.AddDate(0, 1, 0)}
 			if _, err := Verify(t.Context(), Verifying{Snapshot: s, Trust: trust}); err != nil {
 				t.Errorf("verify: %v", err)
 			}

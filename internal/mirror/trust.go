@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -18,8 +18,8 @@ import (
 // Trust is what a reader relies on. It is per prefix: a site's key vouches for
 // the whole snapshot, an upstream's key for its prefix only.
 type Trust struct {
-	Site     *archive.Keyring            // trust:, --keyring FILE
-	Upstream map[string]*archive.Keyring // signed-by, --keyring PREFIX=FILE
+	Site     *pgp.Keyring            // trust:, --keyring FILE
+	Upstream map[string]*pgp.Keyring // signed-by, --keyring PREFIX=FILE
 	// Unsigned believes a statement that nobody signed (--insecure-unsigned).
 	Unsigned bool
 	// ExpiredOK are prefixes whose Valid-Until is not held against them (check-valid-until: no).
@@ -37,7 +37,7 @@ type Trust struct {
 
 // NewTrust collects trust from a plan (may be nil) and from --keyring values.
 func NewTrust(plan *config.Plan, keyrings []string, now time.Time) (Trust, error) {
-	t := Trust{Upstream: map[string]*archive.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: now}
+	t := Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: now}
 	var site []string
 	if plan != nil {
 		site = append(site, plan.Trust...)
@@ -62,7 +62,7 @@ func NewTrust(plan *config.Plan, keyrings []string, now time.Time) (Trust, error
 		}
 		t.named = append(t.named, prefix)
 		if was := t.Upstream[prefix]; was != nil {
-			ring = archive.JoinKeyrings(was, ring)
+			ring = pgp.JoinKeyrings(was, ring)
 		}
 		t.Upstream[prefix] = ring
 	}
@@ -143,7 +143,7 @@ func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool)
 	if !t.believed(s) {
 		return nil // its dates are nobody's word; each archive's own Date counts
 	}
-	if st.How.Kind == archive.Signed && !pinned {
+	if st.How.Kind == pgp.Signed && !pinned {
 		if err := t.valid(st); err != nil {
 			return fmt.Errorf("%s: %w; push a newer one, or pin this one by digest (@%s)", ref, err, s.Root)
 		}
@@ -151,7 +151,7 @@ func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool)
 	if err := t.fresh(st.Date); err != nil {
 		return fmt.Errorf("%s: statement: %w", ref, err)
 	}
-	if st.How.Kind != archive.Signed || pinned {
+	if st.How.Kind != pgp.Signed || pinned {
 		return nil
 	}
 	return t.Memory.Note(ref, s)
@@ -215,7 +215,7 @@ func prefixes(st *snapshot.Statement) []string {
 
 // believed tells whether the statement itself can be relied on.
 func (t Trust) believed(s *snapshot.Snapshot) bool {
-	return s.Statement.How.Kind != archive.Unverified || t.Unsigned
+	return s.Statement.How.Kind != pgp.Unverified || t.Unsigned
 }
 
 // errNoKey marks an archive that nothing given can prove.

@@ -12,7 +12,7 @@ import (
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -117,7 +117,7 @@ func TestUnprovenIndexVerified(t *testing.T) {
 			return b.Open(ctx, blob)
 		})
 	})
-	trust := Trust{Upstream: map[string]*archive.Keyring{"docker": ring(t, testarchive.DockerKey())}, Now: worldNow}
+	trust := Trust{Upstream: map[string]*pgp.Keyring{"docker": ring(t, testarchive.DockerKey())}, Now: worldNow}
 	var err error
 	took := allocated(func() { _, err = Verify(t.Context(), Verifying{Snapshot: s, Trust: trust}) })
 	if err == nil || !strings.Contains(err.Error(), "more than") {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
@@ -306,9 +307,9 @@ func (v *verifier) readThrough(ctx context.Context, b snapshot.Blob) error {
 }
 
 // signature says by what a text is believed; ring knows the keys, nil if there is none.
-func signature(h archive.How, ring *archive.Keyring, now time.Time) Signature {
+func signature(h pgp.How, ring *pgp.Keyring, now time.Time) Signature {
 	s := Signature{Kind: h.Kind.String()}
-	if h.Kind != archive.Signed {
+	if h.Kind != pgp.Signed {
 		return s
 	}
 	s.Key, s.Time = h.Signer, &h.Time

@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // slowSigner takes as long as the choice over a whole release, and looks at no context.
 type slowSigner struct {
-	archive.Signer
+	pgp.Signer
 	asked  chan struct{}
 	resume chan struct{}
 }

@@ -9,7 +9,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -65,22 +65,22 @@ func older(t testing.TB) upstreamsOf {
 }
 
 // ring is a keyring of public keys.
-func ring(t testing.TB, keys ...*testarchive.Key) *archive.Keyring {
+func ring(t testing.TB, keys ...*testarchive.Key) *pgp.Keyring {
 	t.Helper()
-	var rings []*archive.Keyring
+	var rings []*pgp.Keyring
 	for _, k := range keys {
-		r, err := archive.ReadKeyring(k.Public())
+		r, err := pgp.ReadKeyring(k.Public())
 		if err != nil {
 			t.Fatal(err)
 		}
 		rings = append(rings, r)
 	}
-	return archive.JoinKeyrings(rings...)
+	return pgp.JoinKeyrings(rings...)
 }
 
-func signerOf(t testing.TB, k *testarchive.Key) archive.Signer {
+func signerOf(t testing.TB, k *testarchive.Key) pgp.Signer {
 	t.Helper()
-	s, err := archive.ReadSigner(k.Private(), nil)
+	s, err := pgp.ReadSigner(k.Private(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func siteTrust(t testing.TB) Trust {
 func upstreamTrust(t testing.TB) Trust {
 	debian := ring(t, testarchive.DebianKey())
 	return Trust{
-		Upstream: map[string]*archive.Keyring{"docker": ring(t, testarchive.DockerKey()), "debian": debian, "security": debian},
+		Upstream: map[string]*pgp.Keyring{"docker": ring(t, testarchive.DockerKey()), "debian": debian, "security": debian},
 		named:    []string{"debian", "docker", "security"}, Now: worldNow,
 	}
 }

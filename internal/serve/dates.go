@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -63,7 +64,7 @@ func (s *Server) believe(l *lane, h *held) error {
 	if !h.Signed {
 		return errors.New("the statement is not signed, but trust names the site's key")
 	}
-	if _, _, err := archive.VerifyClearsigned(h.StatementBytes, archive.Trust{Keyring: ring}); err != nil {
+	if _, _, err := pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: ring}); err != nil {
 		return fmt.Errorf("statement: %w", err)
 	}
 	return nil
@@ -96,13 +97,13 @@ func (h *held) compareDates(ctx context.Context) error {
 		case snapshot.ReleaseGPG, snapshot.UpstreamReleaseGPG:
 			continue // it has no Date of its own
 		case snapshot.Release, snapshot.UpstreamRelease:
-			open = func(text []byte, t archive.Trust) (*archive.Release, error) { return archive.OpenRelease(text, nil, t) }
+			open = func(text []byte, t pgp.Trust) (*archive.Release, error) { return archive.OpenRelease(text, nil, t) }
 		}
 		data, err := h.ReadBlob(ctx, f.Blob, maxRelease)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
-		r, err := open(data, archive.Trust{})
+		r, err := open(data, pgp.Trust{})
 		if err == nil && !r.Date.Equal(f.Date) {
 			err = fmt.Errorf("is of %s, the statement says %s", stamp(r.Date), stamp(f.Date))
 		}

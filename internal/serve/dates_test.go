@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -182,18 +182,18 @@ func TestAheadOfTheClock(t *testing.T) {
 // Where the site's key is known, no other statement counts, at start neither.
 func TestStatementMustVerify(t *testing.T) {
 	t.Parallel()
-	private, _, err := archive.NewKey("foreign", day(1), nil)
+	private, _, err := pgp.NewKey("foreign", day(1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := archive.ReadSigner(private, nil)
+	foreign, err := pgp.ReadSigner(private, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m, site := newMemoryBlobs(), upstreamsKey()
 	good := spec{date: day(1), debs: debsUpTo(1), signer: site}.take(t, m)
 	next := spec{date: day(3), debs: debsUpTo(2), signer: site}.take(t, m)
-	rings := map[string]*archive.Keyring{"": site.Public()}
+	rings := map[string]*pgp.Keyring{"": site.Public()}
 	for name, bad := range map[string]*snapshot.Snapshot{
 		"unsigned":   spec{date: day(2), debs: debsUpTo(2)}.take(t, m),
 		"by another": spec{date: day(2), debs: debsUpTo(2), signer: foreign}.take(t, m),

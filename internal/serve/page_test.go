@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -287,15 +287,15 @@ func TestSourcesLeaveOutUnusedSuites(t *testing.T) {
 // When what clients rely on ends: keys, upstream's Release.
 func TestMetricsOfValidity(t *testing.T) {
 	t.Parallel()
-	private, public, err := archive.NewKey("site", day(1), nil)
+	private, public, err := pgp.NewKey("site", day(1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := archive.ReadKeyring(public)
+	ring, err := pgp.ReadKeyring(public)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := archive.ReadSigner(private, nil)
+	signer, err := pgp.ReadSigner(private, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestMetricsOfValidity(t *testing.T) {
 	fingerprint := ring.Fingerprints()[0]
 	m := newMemoryBlobs()
 	sn := spec{date: day(1), release: release, keys: []string{fingerprint}, signer: signer}.take(t, m)
-	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Keyrings: map[string]*archive.Keyring{"": ring, "docker": ring}}, false)
+	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Keyrings: map[string]*pgp.Keyring{"": ring, "docker": ring}}, false)
 	a := request(t, base, "GET", "/metrics")
 	for _, want := range []string{
 		fmt.Sprintf("mmoci_release_valid_until_seconds{archive=\"docker\",suite=\"bookworm\"} %v\n", float64(day(8).Unix())),

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/store"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -56,7 +56,7 @@ type Options struct {
 	// Keyrings are the public keys by the prefix of the archive that they sign,
 	// "" for the site's, so that metrics tell when they expire; nil: not told. Where there is
 	// a site's, no snapshot is put in force whose statement it does not verify.
-	Keyrings map[string]*archive.Keyring
+	Keyrings map[string]*pgp.Keyring
 	// Follow is how often the tag is asked for; 0 means 15 s.
 	Follow time.Duration
 	// Grace is how long the previous snapshot goes on being answered from; 0 means 1 h.

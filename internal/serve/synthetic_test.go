@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -100,7 +100,7 @@ type spec struct {
 	release  []byte   // upstream's InRelease; nil: one of date upstream
 	keys     []string // fingerprints that it is signed with
 	unused   string   // a suite that nothing was drawn from: its InRelease alone
-	signer   archive.Signer
+	signer   pgp.Signer
 	claimed  time.Time // what Release and upstream's say of their date if the statement lies; zero: what it says
 }
 
@@ -116,12 +116,12 @@ func releaseText(suite string, date time.Time, description string, files map[str
 }
 
 // upstreamsKey is a key that signs InReleases of upstream's, and the site's in some tests.
-var upstreamsKey = sync.OnceValue(func() archive.Signer {
-	private, _, err := archive.NewKey("test", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), nil)
+var upstreamsKey = sync.OnceValue(func() pgp.Signer {
+	private, _, err := pgp.NewKey("test", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), nil)
 	if err != nil {
 		panic(err)
 	}
-	signer, err := archive.ReadSigner(private, nil)
+	signer, err := pgp.ReadSigner(private, nil)
 	if err != nil {
 		panic(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -33,9 +34,9 @@ func validUntil(ctx context.Context, h *held, suite *snapshot.Suite) (time.Time,
 		}
 		open := archive.OpenInRelease
 		if role == snapshot.Release || role == snapshot.UpstreamRelease {
-			open = func(b []byte, t archive.Trust) (*archive.Release, error) { return archive.OpenRelease(b, nil, t) }
+			open = func(b []byte, t pgp.Trust) (*archive.Release, error) { return archive.OpenRelease(b, nil, t) }
 		}
-		r, err := open(data, archive.Trust{})
+		r, err := open(data, pgp.Trust{})
 		if err != nil {
 			return time.Time{}, err
 		}

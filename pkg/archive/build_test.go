@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 )
 
@@ -34,7 +35,7 @@ Description: Docker
 SHA256:
  `+hashA+` 0 stable/binary-amd64/Packages
  `+hashA+` 0 stable/binary-amd64/Packages.diff/Index
-`), nil, Trust{})
+`), nil, pgp.Trust{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ Description: Docker packages
 	}) {
 		t.Errorf("files %q", paths)
 	}
-	r, err := OpenRelease(text, nil, Trust{})
+	r, err := OpenRelease(text, nil, pgp.Trust{})
 	wantErr(t, err, "")
 	if len(r.Files) != 2*len(files) || !r.AcquireByHash || !r.NoSupportForAll || !r.ValidUntil.IsZero() {
 		t.Errorf("%+v", r)
@@ -226,7 +227,7 @@ func TestBuildRoundTrip(t *testing.T) {
 	s := newSigner(t)
 	data, err := s.Clearsign(text, day("2026-07-11"))
 	wantErr(t, err, "")
-	r, err := OpenInRelease(data, Trust{Keyring: s.Public()})
+	r, err := OpenInRelease(data, pgp.Trust{Keyring: s.Public()})
 	if err != nil || r.CheckSuite("bookworm") != nil || r.CheckDate(day("2027-01-01"), true) != nil {
 		t.Errorf("%+v, %v", r, err)
 	}

@@ -1,6 +1,6 @@
-// Package archive reads, verifies, builds and signs the metadata of Debian
-// archives: Release and its signatures, indices, keys, .sources. Bytes go in,
+// Package archive reads, verifies and builds the metadata of Debian
+// archives: Release, indices, pool files, .sources; signatures are those of package pgp. Bytes go in,
 // values come out; it opens no file and no connection.
 //
-// Nothing parsed from a signed file exists without [How] it was verified.
+// Nothing parsed from a signed file exists without [pgp.How] it was verified.
 package archive

@@ -49,7 +49,7 @@ func parseDeb822(data []byte) ([]Source, int, error) {
 	}
 	for raw := range bytes.Lines(data) {
 		n++
-		line := string(trimEnd(bytes.TrimSuffix(raw, []byte("\n"))))
+		line := string(bytes.TrimRight(bytes.TrimSuffix(raw, []byte("\n")), " \t\r"))
 		switch {
 		case strings.HasPrefix(line, "#"):
 			continue

@@ -8,12 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 )
 
 // Release is a parsed Release file. It can only be had with How it was verified.
 type Release struct {
-	How How
+	How pgp.How
 
 	Origin, Label, Suite, Codename, Version, Description string
 	Date                                                 time.Time // zero: not given
@@ -61,8 +62,8 @@ func (r *Release) Field(name string) string {
 }
 
 // OpenInRelease verifies and parses an InRelease.
-func OpenInRelease(data []byte, t Trust) (*Release, error) {
-	text, how, err := VerifyClearsigned(data, t)
+func OpenInRelease(data []byte, t pgp.Trust) (*Release, error) {
+	text, how, err := pgp.VerifyClearsigned(data, t)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +72,8 @@ func OpenInRelease(data []byte, t Trust) (*Release, error) {
 
 // OpenRelease verifies and parses a Release with its Release.gpg; sig may be
 // nil (a How that is Unverified, or Pinned).
-func OpenRelease(text, sig []byte, t Trust) (*Release, error) {
-	how, err := VerifyDetached(text, sig, t)
+func OpenRelease(text, sig []byte, t pgp.Trust) (*Release, error) {
+	how, err := pgp.VerifyDetached(text, sig, t)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func OpenRelease(text, sig []byte, t Trust) (*Release, error) {
 // parseRelease reads the one stanza that a Release is (the fields are those of
 // apt's debReleaseIndex::Load). What it refuses it refuses as ErrIntegrity: under a
 // good signature there is no innocent explanation for it.
-func parseRelease(text []byte, how How) (*Release, error) {
+func parseRelease(text []byte, how pgp.How) (*Release, error) {
 	r := &Release{How: how}
 	if err := r.parse(text); err != nil {
 		return nil, fmt.Errorf("%w: Release: %w", ErrIntegrity, err)

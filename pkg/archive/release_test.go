@@ -2,6 +2,7 @@ package archive
 
 import (
 	"errors"
+	"example.org/mmoci/pkg/archive/pgp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ SHA512:
  ` + hash512 + ` 1 main/a
  ` + hash512 + ` 7 main/c
 `
-	r, err := OpenRelease([]byte(text), nil, Trust{})
+	r, err := OpenRelease([]byte(text), nil, pgp.Trust{})
 	wantErr(t, err, "")
 	date := time.Date(2026, 7, 11, 9, 13, 40, 0, time.UTC)
 	if r.Origin != "Debian" || r.Label != "Debian" || r.Suite != "oldstable" || r.Codename != "bookworm" || r.Version != "12.11" ||
@@ -110,7 +111,7 @@ func TestHostileRelease(t *testing.T) {
 		{"over 10 MB", list(hashA+" 0 a") + strings.Repeat("X: y\n", 2_000_001), "over the limit"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r, err := OpenRelease([]byte(tc.text), nil, Trust{})
+			r, err := OpenRelease([]byte(tc.text), nil, pgp.Trust{})
 			wantErr(t, err, tc.want)
 			if !errors.Is(err, ErrIntegrity) || r != nil {
 				t.Errorf("%+v, %v", r, err)
@@ -121,17 +122,17 @@ func TestHostileRelease(t *testing.T) {
 
 func TestOpenInRelease(t *testing.T) {
 	t.Parallel()
-	r, err := OpenInRelease(fixture(t, "three.asc"), Trust{Keyring: ring(t, "ed25519")})
+	r, err := OpenInRelease(fixture(t, "three.asc"), pgp.Trust{Keyring: ring(t, "ed25519")})
 	wantErr(t, err, "")
-	if r.How.Kind != Signed || r.Suite != "stable" || len(r.Files) != 1 {
+	if r.How.Kind != pgp.Signed || r.Suite != "stable" || len(r.Files) != 1 {
 		t.Errorf("%+v", r)
 	}
-	r, err = OpenInRelease(fixture(t, "three.asc"), Trust{Keyring: ring(t, "expiring")})
+	r, err = OpenInRelease(fixture(t, "three.asc"), pgp.Trust{Keyring: ring(t, "expiring")})
 	if r != nil || !errors.Is(err, ErrIntegrity) {
 		t.Errorf("%+v, %v", r, err)
 	}
-	r, err = OpenRelease(fixture(t, "Release"), fixture(t, "rsa2048.sig"), Trust{Keyring: ring(t, "rsa2048")})
-	if err != nil || r.How.Kind != Signed {
+	r, err = OpenRelease(fixture(t, "Release"), fixture(t, "rsa2048.sig"), pgp.Trust{Keyring: ring(t, "rsa2048")})
+	if err != nil || r.How.Kind != pgp.Signed {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -140,7 +141,7 @@ func TestOpenInRelease(t *testing.T) {
 func TestReleaseOwnsItsText(t *testing.T) {
 	t.Parallel()
 	text := fixture(t, "Release")
-	r, err := OpenRelease(text, nil, Trust{})
+	r, err := OpenRelease(text, nil, pgp.Trust{})
 	wantErr(t, err, "")
 	clear(text)
 	if r.Origin != "Test" || r.Files[0].Path != "main/binary-amd64/Packages" {
@@ -178,7 +179,7 @@ func TestCheckDate(t *testing.T) {
 	t.Parallel()
 	date := day("2026-07-11")
 	r := &Release{Date: date, ValidUntil: date.AddDate(0, 0, 7)}
-	signed := &Release{Date: date, How: How{Kind: Signed, Expires: date.AddDate(0, 0, 7)}}
+	signed := &Release{Date: date, How: pgp.How{Kind: pgp.Signed, Expires: date.AddDate(0, 0, 7)}}
 	for _, tc := range []struct {
 		r     *Release
 		now   time.Time
@@ -236,7 +237,7 @@ func FuzzRelease(f *testing.F) {
 	f.Add([]byte("Suite: s\nDate: Wed, 01 Jul 2026 09:03:40 UTC\nSHA256:\n " + hashA + " 0 ./a\n " + hashB + " 1 b\nSHA512:\n " + hash512 + " 0 a\n"))
 	f.Add([]byte("a:b\n c\n\n\nd:e\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := OpenRelease(text, nil, Trust{})
+		r, err := OpenRelease(text, nil, pgp.Trust{})
 		if err != nil {
 			if !errors.Is(err, ErrIntegrity) {
 				t.Fatalf("%v is no ErrIntegrity", err)
@@ -251,7 +252,7 @@ func FuzzRelease(f *testing.F) {
 			last = file.Path
 		}
 		// What was read, written down again and read, is the same.
-		again, err := OpenRelease([]byte(rewrite(r)), nil, Trust{})
+		again, err := OpenRelease([]byte(rewrite(r)), nil, pgp.Trust{})
 		if err != nil || !slices.Equal(again.Files, r.Files) || !again.Date.Equal(r.Date) || again.Suite != r.Suite {
 			t.Fatalf("%+v\n%+v\n%v", r, again, err)
 		}

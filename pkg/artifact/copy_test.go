@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -94,12 +94,12 @@ func TestMount(t *testing.T) {
 // A signed snapshot comes back signed, under the key and no other.
 func TestSigned(t *testing.T) {
 	t.Parallel()
-	key := func() archive.Signer {
-		private, _, err := archive.NewKey("site", time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), nil)
+	key := func() pgp.Signer {
+		private, _, err := pgp.NewKey("site", time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		signer, err := archive.ReadSigner(private, nil)
+		signer, err := pgp.ReadSigner(private, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // Sealed is a snapshot as it was read back, before anything in it is believed.
@@ -36,7 +36,7 @@ type Sealed struct {
 // do not belong together has made a mistake that the program cannot resolve.
 // Whatever the trust, a clear-signed statement must be one message and nothing else.
 // All errors wrap [ErrIntegrity]. The Sealed's bytes are kept and must not be changed.
-func (s *Sealed) Unseal(keyring *archive.Keyring) (*Snapshot, error) {
+func (s *Sealed) Unseal(keyring *pgp.Keyring) (*Snapshot, error) {
 	st, err := s.statement(keyring)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (s *Sealed) Unseal(keyring *archive.Keyring) (*Snapshot, error) {
 }
 
 // statement verifies and parses it.
-func (s *Sealed) statement(keyring *archive.Keyring) (*Statement, error) {
+func (s *Sealed) statement(keyring *pgp.Keyring) (*Statement, error) {
 	if len(s.Statement) > MaxStatement {
 		return nil, fmt.Errorf("statement: %d bytes, more than %d: %w", len(s.Statement), MaxStatement, ErrIntegrity)
 	}
@@ -80,20 +80,20 @@ func (s *Sealed) statement(keyring *archive.Keyring) (*Statement, error) {
 }
 
 // verify is the table in the comment of Unseal.
-func (s *Sealed) verify(keyring *archive.Keyring) ([]byte, archive.How, error) {
-	trust := archive.Trust{Keyring: keyring}
+func (s *Sealed) verify(keyring *pgp.Keyring) ([]byte, pgp.How, error) {
+	trust := pgp.Trust{Keyring: keyring}
 	if keyring == nil && s.Pinned {
 		trust.Digest = Sum(s.Statement).String()
 	}
 	switch {
 	case s.Signed:
-		return archive.VerifyClearsigned(s.Statement, trust)
+		return pgp.VerifyClearsigned(s.Statement, trust)
 	case s.Pinned:
-		return s.Statement, archive.How{Kind: archive.Pinned, Detail: "not signed"}, nil
+		return s.Statement, pgp.How{Kind: pgp.Pinned, Detail: "not signed"}, nil
 	case keyring != nil:
-		return nil, archive.How{}, fmt.Errorf("not signed, but a key is demanded: %w", ErrIntegrity)
+		return nil, pgp.How{}, fmt.Errorf("not signed, but a key is demanded: %w", ErrIntegrity)
 	}
-	return s.Statement, archive.How{Detail: "not signed"}, nil
+	return s.Statement, pgp.How{Detail: "not signed"}, nil
 }
 
 // bind compares what the core holds with what the statement says.

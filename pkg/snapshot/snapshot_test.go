@@ -14,19 +14,20 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	. "example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
 
 var date = time.Date(2026, 11, 21, 9, 13, 40, 0, time.UTC)
 
-func newSigner(t testing.TB, user string) archive.Signer {
+func newSigner(t testing.TB, user string) pgp.Signer {
 	t.Helper()
-	private, _, err := archive.NewKey(user, date.AddDate(-1, 0, 0), nil)
+	private, _, err := pgp.NewKey(user, date.AddDate(-1, 0, 0), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := archive.ReadSigner(private, nil)
+	signer, err := pgp.ReadSigner(private, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ type world struct {
 }
 
 // newWorld has a verbatim archive, a curated one with provenance, one of a site, and files of all sizes around HoldBack.
-func newWorld(signer archive.Signer) world {
+func newWorld(signer pgp.Signer) world {
 	w := world{files: map[string][]byte{
 		"debian/dists/bookworm/InRelease":                             []byte("InRelease of debian\n"),
 		"debian/dists/bookworm/main/Contents-amd64.gz":                noise(3 * HoldBack),
@@ -128,11 +129,11 @@ func seal(s *Snapshot) *Sealed {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	for name, signer := range map[string]archive.Signer{"signed": newSigner(t, "site"), "unsigned": nil} {
+	for name, signer := range map[string]pgp.Signer{"signed": newSigner(t, "site"), "unsigned": nil} {
 		w := newWorld(signer)
 		taken := take(t, w.frozen)
 		t.Run(name+" taken", func(t *testing.T) { snapshottest.Test(t, taken, w.files) })
-		var keyring *archive.Keyring
+		var keyring *pgp.Keyring
 		if signer != nil {
 			keyring = signer.Public()
 		}
@@ -262,8 +263,8 @@ func TestTake(t *testing.T) {
 	if a.frozen.Archives[0].Prefix != "own" || a.frozen.Archives[1].UpstreamKeys[0][0] != 'B' {
 		t.Error("Take changed its input")
 	}
-	text, how, err := archive.VerifyClearsigned(s.StatementBytes, archive.Trust{Keyring: signer.Public()})
-	if err != nil || how.Kind != archive.Signed || !how.Time.Equal(date) {
+	text, how, err := pgp.VerifyClearsigned(s.StatementBytes, pgp.Trust{Keyring: signer.Public()})
+	if err != nil || how.Kind != pgp.Signed || !how.Time.Equal(date) {
 		t.Errorf("signature: %+v, %v", how, err)
 	}
 	if want, _ := s.Statement.Encode(); !bytes.Equal(text, want) {
@@ -323,7 +324,7 @@ func TestTakeRefuses(t *testing.T) {
 
 // badSigner signs another text, or fails.
 type badSigner struct {
-	archive.Signer
+	pgp.Signer
 	text []byte
 	err  error
 }
@@ -337,31 +338,31 @@ func (s badSigner) Clearsign(_ []byte, at time.Time) ([]byte, error) {
 
 // otherPublic shows another key than it signs with.
 type otherPublic struct {
-	archive.Signer
-	other archive.Signer
+	pgp.Signer
+	other pgp.Signer
 }
 
-func (s otherPublic) Public() *archive.Keyring { return s.other.Public() }
+func (s otherPublic) Public() *pgp.Keyring { return s.other.Public() }
 
 // TestUnsealTrust is the table in the comment of Unseal.
 func TestUnsealTrust(t *testing.T) {
 	t.Parallel()
 	signer, other := newSigner(t, "site"), newSigner(t, "other")
-	both := archive.JoinKeyrings(other.Public(), signer.Public())
+	both := pgp.JoinKeyrings(other.Public(), signer.Public())
 	signed, unsigned := take(t, newWorld(signer).frozen), take(t, newWorld(nil).frozen)
-	const refused = archive.Kind(99)
+	const refused = pgp.Kind(99)
 	for _, c := range []struct {
 		name            string
-		keyring         *archive.Keyring
+		keyring         *pgp.Keyring
 		snapshot        *Snapshot
-		byTag, byDigest archive.Kind
+		byTag, byDigest pgp.Kind
 	}{
-		{"no key, unsigned", nil, unsigned, archive.Unverified, archive.Pinned},
-		{"no key, signed", nil, signed, archive.Unverified, archive.Pinned},
-		{"key, signed", signer.Public(), signed, archive.Signed, archive.Signed},
-		{"one of two keys, signed", both, signed, archive.Signed, archive.Signed},
+		{"no key, unsigned", nil, unsigned, pgp.Unverified, pgp.Pinned},
+		{"no key, signed", nil, signed, pgp.Unverified, pgp.Pinned},
+		{"key, signed", signer.Public(), signed, pgp.Signed, pgp.Signed},
+		{"one of two keys, signed", both, signed, pgp.Signed, pgp.Signed},
 		{"key, foreign", other.Public(), signed, refused, refused},
-		{"key, unsigned", signer.Public(), unsigned, refused, archive.Pinned},
+		{"key, unsigned", signer.Public(), unsigned, refused, pgp.Pinned},
 	} {
 		for _, pinned := range []bool{false, true} {
 			want := c.byTag
@@ -380,7 +381,7 @@ func TestUnsealTrust(t *testing.T) {
 				t.Errorf("%s, pinned %t: %v", c.name, pinned, err)
 			case s.Statement.How.Kind != want || s.Root != sealed.Root || s.Signed != c.snapshot.Signed:
 				t.Errorf("%s, pinned %t: %+v", c.name, pinned, s.Statement.How)
-			case want == archive.Signed && s.Statement.How.Signer != signer.Public().Fingerprints()[0]:
+			case want == pgp.Signed && s.Statement.How.Signer != signer.Public().Fingerprints()[0]:
 				t.Errorf("%s, pinned %t: signer %s", c.name, pinned, s.Statement.How.Signer)
 			}
 		}

@@ -5,15 +5,15 @@ import (
 	"slices"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // Statement is what a snapshot consists of (SPEC section 4).
 type Statement struct {
-	How        archive.How // how the text was verified; zero for one that was just made
-	Date       time.Time   // the date input, UTC, whole seconds
-	ValidUntil time.Time   // zero: none
-	Encoder    int         // encoder generation that made the curated indices, from 1
+	How        pgp.How   // how the text was verified; zero for one that was just made
+	Date       time.Time // the date input, UTC, whole seconds
+	ValidUntil time.Time // zero: none
+	Encoder    int       // encoder generation that made the curated indices, from 1
 	Table      Blob
 	Lock       Blob
 	Archives   []Archive // in order of prefix

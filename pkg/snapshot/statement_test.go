@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 var testDate = time.Date(2026, 11, 21, 9, 13, 40, 0, time.UTC)
@@ -59,7 +59,7 @@ func TestStatementRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		how := archive.How{Kind: archive.Signed, Signer: "X", Time: testDate}
+		how := pgp.How{Kind: pgp.Signed, Signer: "X", Time: testDate}
 		got, err := ParseStatement(text, how)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
@@ -144,7 +144,7 @@ func TestEncodeRefuses(t *testing.T) {
 		if name == "half a second" {
 			continue // the text cannot say it
 		}
-		if _, perr := ParseStatement(st.text(), archive.How{}); !errors.Is(perr, ErrIntegrity) {
+		if _, perr := ParseStatement(st.text(), pgp.How{}); !errors.Is(perr, ErrIntegrity) {
 			t.Errorf("%s: parsed: %v", name, perr)
 		}
 	}
@@ -201,7 +201,7 @@ func TestParseStatementRefuses(t *testing.T) {
 		"file digest":        {with(11, "file inrelease x 1 2026-11-21T09:13:40Z p\n"), "line 11: digest"},
 		"too long":           {string(good) + strings.Repeat("x", MaxStatement), "more than 1048576"},
 	} {
-		_, err := ParseStatement([]byte(c.text), archive.How{})
+		_, err := ParseStatement([]byte(c.text), pgp.How{})
 		if !errors.Is(err, ErrIntegrity) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
@@ -262,7 +262,7 @@ func TestNextStatement(t *testing.T) {
 		"mmoci-statement-v2\nneeds 2.0.13\nchannel prod":                   `"channel", needs mmoci >= 2.0.13`,
 		"mmoci-statement-v2\nneeds 1\n" + strings.Repeat("x", 1000) + "\n": "needs mmoci >= 1",
 	} {
-		st, err := ParseStatement([]byte(text), archive.How{})
+		st, err := ParseStatement([]byte(text), pgp.How{})
 		if st != nil || !errors.Is(err, ErrNewer) || errors.Is(err, ErrIntegrity) || !strings.Contains(err.Error(), want) || len(err.Error()) > 300 {
 			t.Errorf("%.80q: %v; want %s", text, err, want)
 		}
@@ -284,7 +284,7 @@ func TestNextStatement(t *testing.T) {
 		strings.Replace(string(good), "encoder 1\n", "encoder 1\nneeds 1.4\n", 1),
 		strings.Replace(string(good), "encoder 1\n", "encoder 1\nchannel prod\n", 1),
 	} {
-		if st, err := ParseStatement([]byte(text), archive.How{}); st != nil || !errors.Is(err, ErrIntegrity) || errors.Is(err, ErrNewer) {
+		if st, err := ParseStatement([]byte(text), pgp.How{}); st != nil || !errors.Is(err, ErrIntegrity) || errors.Is(err, ErrNewer) {
 			t.Errorf("%.80q: %v", text, err)
 		}
 	}
@@ -304,7 +304,7 @@ func FuzzParseStatement(f *testing.F) {
 	f.Add([]byte("mmoci-statement-v2\nneeds 1.4\nchannel prod\n"))
 	f.Add(bytes.ReplaceAll(good, []byte("docker"), []byte("a")))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		st, err := ParseStatement(text, archive.How{})
+		st, err := ParseStatement(text, pgp.How{})
 		if err != nil {
 			if errors.Is(err, ErrIntegrity) == errors.Is(err, ErrNewer) {
 				t.Error(err)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // MaxStatement is the size limit of a statement, as text and as stored, in bytes (SPEC section 11).
@@ -70,7 +70,7 @@ func formatDate(t time.Time) string { return t.UTC().Format(dateLayout) }
 // ParseStatement reads the text; one that is not canonical is refused. how says
 // how the text was verified and is handed on as it is. Errors name the line and wrap
 // [ErrIntegrity], or [ErrNewer] for a line of a later version.
-func ParseStatement(text []byte, how archive.How) (*Statement, error) {
+func ParseStatement(text []byte, how pgp.How) (*Statement, error) {
 	if len(text) > MaxStatement {
 		return nil, fmt.Errorf("statement: %d bytes, more than %d: %w", len(text), MaxStatement, ErrIntegrity)
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // Frozen is what Take makes a snapshot of.
@@ -20,7 +20,7 @@ type Frozen struct {
 	Lock       []byte    // canonical
 	Small      [][]byte  // generated and already read files (Release, indices, provenance); found by their digest
 	Blobs      Blobs     // everything else; nil: nothing else
-	Signer     archive.Signer
+	Signer     pgp.Signer
 }
 
 // Take freezes: makes table and statement and signs, at f.Date, unless f.Signer is nil. It validates that
@@ -64,7 +64,7 @@ func Take(f Frozen) (*Snapshot, error) {
 }
 
 // sign makes the clear-signed statement and reads it back: what cannot be verified must not be pushed.
-func sign(signer archive.Signer, text []byte, date time.Time) ([]byte, error) {
+func sign(signer pgp.Signer, text []byte, date time.Time) ([]byte, error) {
 	signed, err := signer.Clearsign(text, date)
 	if err != nil {
 		return nil, fmt.Errorf("statement: %w", err)
@@ -72,7 +72,7 @@ func sign(signer archive.Signer, text []byte, date time.Time) ([]byte, error) {
 	if len(signed) > MaxStatement {
 		return nil, fmt.Errorf("statement: %d bytes, more than %d", len(signed), MaxStatement)
 	}
-	back, how, err := archive.VerifyClearsigned(signed, archive.Trust{Keyring: signer.Public()})
+	back, how, err := pgp.VerifyClearsigned(signed, pgp.Trust{Keyring: signer.Public()})
 	if err == nil {
 		err = how.CheckDated(date)
 	}

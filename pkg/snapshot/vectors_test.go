@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // vectorSection is the text of SPEC.md between a heading and the next one. The
@@ -99,7 +99,7 @@ func TestVectorStatement(t *testing.T) {
 	if want := Sum([]byte(text)).String(); !strings.Contains(strings.ReplaceAll(section, text, ""), want) {
 		t.Errorf("SPEC.md does not name the digest of the statement, %s", want)
 	}
-	st, err := ParseStatement([]byte(text), archive.How{})
+	st, err := ParseStatement([]byte(text), pgp.How{})
 	if err != nil {
 		t.Fatal(err)
 	}

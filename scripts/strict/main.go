@@ -15,7 +15,7 @@ import (
 	"fmt"
 	"os"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 )
 
@@ -53,7 +53,7 @@ func run(args []string) error {
 		if err != nil {
 			return err
 		}
-		key, err := archive.ReadKeyring(data)
+		key, err := pgp.ReadKeyring(data)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func run(args []string) error {
 			if err != nil {
 				return err
 			}
-			_, _, err = archive.VerifyClearsigned(data, archive.Trust{Keyring: key})
+			_, _, err = pgp.VerifyClearsigned(data, pgp.Trust{Keyring: key})
 			say(name, err)
 		}
 		return nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 
@@ -273,7 +274,7 @@ func (d *Draft) releaseText(dir string) string {
 	if _, ok := d.Rows[dir+"Release"]; ok {
 		return string(d.Read(dir + "Release"))
 	}
-	text, _, err := archive.VerifyClearsigned(d.Read(dir+"InRelease"), archive.Trust{})
+	text, _, err := pgp.VerifyClearsigned(d.Read(dir+"InRelease"), pgp.Trust{})
 	if err != nil {
 		d.t.Fatalf("forge: %s: %v", dir, err)
 	}

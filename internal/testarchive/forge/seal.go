@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -93,12 +93,12 @@ func (d *Draft) sign(m Making) {
 
 // resign signs the Release in dir, unless the site's signature still fits it.
 func (d *Draft) resign(dir string, key *testarchive.Key, kept bool) {
-	ring, err := archive.ReadKeyring(testarchive.SiteKey().Public())
+	ring, err := pgp.ReadKeyring(testarchive.SiteKey().Public())
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	text := d.releaseText(dir)
-	signed, _, err := archive.VerifyClearsigned(d.Read(dir+"InRelease"), archive.Trust{Keyring: ring})
+	signed, _, err := pgp.VerifyClearsigned(d.Read(dir+"InRelease"), pgp.Trust{Keyring: ring})
 	if err == nil && string(signed) == text && (kept || key.Fingerprint() == testarchive.SiteKey().Fingerprint()) {
 		return
 	}

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -64,7 +64,7 @@ func testStatement(t *testing.T, s *snapshot.Snapshot) {
 	}
 	stored := s.StatementBytes
 	if s.Signed {
-		if stored, _, err = archive.VerifyClearsigned(stored, archive.Trust{}); err != nil {
+		if stored, _, err = pgp.VerifyClearsigned(stored, pgp.Trust{}); err != nil {
 			t.Fatal(err)
 		}
 	}

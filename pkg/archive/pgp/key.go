@@ -1,4 +1,4 @@
-package archive
+package pgp
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/ProtonMail/go-crypto/openpgp/s2k"
@@ -25,7 +26,7 @@ const lockIterations = 65011712
 // by convention "Name <address>". With a passphrase the private half is locked
 // by it (AES-256, iterated and salted SHA-256), as GnuPG can read it.
 func NewKey(userID string, created time.Time, passphrase []byte) (private, public []byte, err error) {
-	if userID == "" || len(userID) > maxUserID || strings.ContainsFunc(userID, isControl) {
+	if userID == "" || len(userID) > maxUserID || strings.ContainsFunc(userID, unicode.IsControl) {
 		return nil, nil, fmt.Errorf("user ID %.80q: empty, too long or with control characters", userID)
 	}
 	created = created.UTC().Truncate(time.Second)

@@ -1,24 +1,16 @@
-package archive
+package pgp
 
 import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 )
 
-// ErrIntegrity marks bytes that contradict what a signature or digest says of
-// them: a bad, missing or foreign signature, a mismatching index. The program
-// ends with exit code 3 on it.
-var ErrIntegrity = errors.New("integrity")
-
-// ErrExpired marks what is genuine but no longer good: past its Valid-Until or
-// valid-until, older than --max-age, or signed by an expired signature. The
-// program ends with exit code 5 on it.
-var ErrExpired = errors.New("too old")
+// timeLayout writes times in messages as a Release writes its Date.
+const timeLayout = "Mon, 02 Jan 2006 15:04:05 UTC"
 
 // Kind is how firmly something is believed.
 type Kind uint8
@@ -75,7 +67,7 @@ func (h How) CheckDated(date time.Time) error {
 	if h.Kind != Signed || date.IsZero() || !h.Time.Before(date.Add(-signatureSlack)) {
 		return nil
 	}
-	return fmt.Errorf("%w: signed on %s, before the date of the text, %s", ErrIntegrity, h.Time.Format(dateLayout), date.UTC().Format(dateLayout))
+	return fmt.Errorf("%w: signed on %s, before the date of the text, %s", ErrIntegrity, h.Time.Format(timeLayout), date.UTC().Format(timeLayout))
 }
 
 // checkPin compares data with the pinned digest, if there is one.
