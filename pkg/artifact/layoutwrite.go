@@ -149,13 +149,11 @@ func (w *layoutWriter) lock(ctx context.Context) (unlock func(), err error) {
 	}
 	for {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == unix.EWOULDBLOCK {
-			err = sleep(ctx, lockPause)
-		} else if err != unix.EINTR {
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
 			break
 		}
-		if ended := interrupted(ctx); ended != nil {
-			err = ended
+		if sleep(ctx, lockPause) != nil {
+			err = interrupted(ctx)
 			break
 		}
 	}
