@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"example.org/mmoci/pkg/archive"
@@ -80,12 +81,19 @@ func unlisted(h *held) error {
 	for row := range h.Table.Rows() {
 		switch path.Base(row.Path) {
 		case "InRelease", "Release", "Release.gpg":
-			if !named[row.Path] {
+			if !named[row.Path] && !ofOneIndex(row.Path) {
 				return fmt.Errorf("the table lists %s, and the statement does not", row.Path)
 			}
 		}
 	}
 	return nil
+}
+
+// ofOneIndex tells the Release beside an index (COMPONENT/binary-ARCH/Release, COMPONENT/source/Release), which a
+// verbatim archive carries. It is no signature file: it has no Date, and without InRelease and Release.gpg apt takes it for no suite's.
+func ofOneIndex(name string) bool {
+	dir := path.Base(path.Dir(name))
+	return path.Base(name) == "Release" && (dir == "source" || strings.HasPrefix(dir, "binary-"))
 }
 
 // compareDates reads the Releases that will be served and holds their Dates

@@ -266,3 +266,28 @@ func TestStateOfBefore(t *testing.T) {
 		t.Errorf("state: %v\n%s", err, data)
 	}
 }
+
+// TestReleaseOfAnIndex: the Release that stands beside one index, as in Debian's archives, has no
+// Date and no signature. A verbatim archive carries it under no line of the statement, and is followed.
+func TestReleaseOfAnIndex(t *testing.T) {
+	t.Parallel()
+	m := newMemoryBlobs()
+	text := []byte("Archive: stable\nComponent: main\nArchitecture: amd64\n")
+	g := newTag(spec{date: day(5), upstream: day(5), verbatim: true, files: map[string][]byte{
+		"docker/dists/bookworm/main/binary-amd64/Release": text,
+		"docker/dists/bookworm/main/source/Release":       text,
+	}}.take(t, m))
+	s, base := run(t, Options{Sources: []Source{g}, StateDir: t.TempDir(), Now: newClock().now}, false)
+	if h := s.view.Load().current[0]; h == nil {
+		t.Error("not in force")
+	}
+	if a := request(t, base, "GET", "/docker/dists/bookworm/main/binary-amd64/Release"); a.status != 200 || string(a.body) != string(text) {
+		t.Errorf("answer %d %s", a.status, a.body)
+	}
+	for _, name := range []string{"InRelease", "Release.gpg"} { // signed, it would be a suite's
+		bad := spec{date: day(6), upstream: day(6), verbatim: true, files: map[string][]byte{"docker/dists/bookworm/main/binary-amd64/" + name: text}}
+		if _, err := New(t.Context(), Options{Sources: []Source{newTag(bad.take(t, m))}, StateDir: t.TempDir(), Now: newClock().now}); !isRefusal(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
