@@ -40,7 +40,8 @@ An oci-archive of a snapshot that carries mmoci (carry: in mmoci.yaml) names the
 tar, if the snapshot's statement verifies: by trust: or --keyring, or because SRC is given by digest. Their digests are printed. On the
 host the digest of the script, typed from there, vouches for it, and the script for the programs:
 
-    tar xf FILE && echo "DIGEST  mmoci/bootstrap.sh" | sha256sum -c && deploy_with_mirror=yes MMOCI_KEY=SITE-KEY sh mmoci/bootstrap.sh`,
+    mkdir stick && tar xf FILE -C stick && echo "DIGEST  stick/mmoci/bootstrap.sh" | sha256sum -c &&
+    deploy_with_mirror=yes MMOCI_KEY=SITE-KEY sh stick/mmoci/bootstrap.sh`,
 		Args: cobra.ExactArgs(2),
 	}
 	f := cmd.Flags()

@@ -207,7 +207,7 @@ there() {
 }
 # by_readme DIR: what the README says to type, with the digest of the site's own script.
 by_readme() {
-	_line=$(sed -n 's/.*`\(tar xf stick.tar [^`]*\)`.*/\1/p' "$E2E_TOP/README.md" | sed "s/DIGEST/$digest/")
+	_line=$(sed -n 's/.*`\(mkdir stick [^`]*\)`.*/\1/p' "$E2E_TOP/README.md" | sed "s/DIGEST/$digest/")
 	[ -n "$_line" ] || { echo "the README has no such line"; return 1; }
 	alone env MMOCI_PACKAGES=tiny MMOCI_SERVE=no sh -c "cd /media/$1 && $_line"
 }
@@ -261,7 +261,10 @@ check "a host that has nothing: no program runs but the one whose digest was typ
 
 as_the_readme_says() {
 	there sites
+	# Whatever else the stick holds is written over nothing, least of all over the key that came another way.
+	(cd "$root/media/sites" && mkdir add && echo "the stick's" >add/site.pub.asc && tar -C add -rf stick.tar site.pub.asc && rm -r add)
 	by_readme sites
+	cmp site.asc "$root/media/sites/site.pub.asc"
 	cmp "$mmoci" "$root/usr/local/bin/mmoci"
 	in_root dpkg -s tiny
 }
