@@ -70,7 +70,7 @@ func (a *app) lock() *cobra.Command {
 		case o.update, len(o.add) > 0:
 			return a.changeLock(cmd, &o, q)
 		}
-		if q.Keys, err = mirror.OpenNetworkKeys(plan.KeyPinsPath(), nil, o.accept); err != nil {
+		if q.Keys, err = networkKeys(&o.planFlags, plan, nil, o.accept); err != nil {
 			return err
 		}
 		l, err := mirror.Lock(cmd.Context(), q, nil)
@@ -120,7 +120,7 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) (er
 	if q.Lock, err = o.existing(q.Plan); err != nil {
 		return err
 	}
-	if q.Keys, err = mirror.OpenNetworkKeys(q.Plan.KeyPinsPath(), q.Lock, o.accept); err != nil {
+	if q.Keys, err = networkKeys(&o.planFlags, q.Plan, q.Lock, o.accept); err != nil {
 		return err
 	}
 	res, err := mirror.CheckLock(cmd.Context(), q)
@@ -192,7 +192,7 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) er
 	if err != nil {
 		return err
 	}
-	if q.Keys, err = mirror.OpenNetworkKeys(q.Plan.KeyPinsPath(), old, o.accept); err != nil {
+	if q.Keys, err = networkKeys(&o.planFlags, q.Plan, old, o.accept); err != nil {
 		return err
 	}
 	if len(o.add) > 0 {

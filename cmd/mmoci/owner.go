@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
 )
 
@@ -45,6 +47,21 @@ func ownConfig(uid int, file string) error {
 		}
 	}
 	return nil
+}
+
+// networkKeys opens the pins of keys that come from the network. Those of the working directory that nobody
+// named are refused where others put them there, or may: they decide which key passes, and count more than a lock's.
+func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []string) (*mirror.NetworkKeys, error) {
+	file := plan.KeyPinsPath()
+	fetched := slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" })
+	if fetched && p.file == "" && filepath.Dir(file) == "." {
+		for _, name := range []string{".", file} {
+			if err := ownedBy(os.Geteuid(), name); errors.Is(err, errOthers) {
+				return nil, fmt.Errorf("%w: the %s of this directory pins keys from the network; go to a directory of your own, or name the configuration beside it by -f", err, file)
+			}
+		}
+	}
+	return mirror.OpenNetworkKeys(file, lock, accept)
 }
 
 // ownState refuses a state directory dir, in base, which the environment names,

@@ -79,7 +79,7 @@ func (a *app) push() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if q.Keys, err = mirror.OpenNetworkKeys(plan.KeyPinsPath(), q.Lock, o.acceptKeys); err != nil {
+		if q.Keys, err = networkKeys(&p, plan, q.Lock, o.acceptKeys); err != nil {
 			return err
 		}
 		if o.held != "" {
