@@ -28,6 +28,8 @@ type Source struct {
 	Keep string
 	// Fallback, if not nil, is asked for pool files that the place cannot give.
 	Fallback *Fallback
+
+	tags tagList
 }
 
 // Name is the reference.
@@ -147,7 +149,7 @@ func (s *Source) ref(ctx context.Context, id string) (artifact.Reference, error)
 	if ref.Tag = id; !dateHex.MatchString(id) {
 		return ref, nil
 	}
-	names, err := artifact.TagNames(ctx, s.Ref, s.Options)
+	names, err := s.tagNames(ctx)
 	if err != nil {
 		return ref, err
 	}
@@ -162,7 +164,7 @@ func (s *Source) ref(ctx context.Context, id string) (artifact.Reference, error)
 
 // IDs lists the snapshots of the place by their immutable tags' DATE-HEX12, newest first.
 func (s *Source) IDs(ctx context.Context) ([]string, error) {
-	names, err := artifact.TagNames(ctx, s.Ref, s.Options)
+	names, err := s.tagNames(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ func (s *Server) catchUpLane(ctx context.Context, i int) {
 	}
 	at := slices.IndexFunc(ids, current.is)
 	if at < 0 {
+		l.caughtUp = snapshot.Digest{} // a list of before it had its name; sources keep lists for a while
 		return
 	}
 	for _, id := range ids[at+1 : min(at+1+maxCatchUp, len(ids))] {
@@ -74,6 +75,6 @@ func (s *Server) missed(i int, sn *snapshot.Snapshot) {
 // also is the view with one more earlier snapshot of source i.
 func (v *view) also(i int, h *held) *view {
 	previous := slices.Clone(v.previous)
-	previous[i] = append(slices.Clone(previous[i][:min(len(previous[i]), maxPrevious-1)]), h)
+	previous[i] = bounded(append(slices.Clone(previous[i]), h), maxPreviousBytes)
 	return newView(v.current, previous)
 }

@@ -28,6 +28,7 @@ type content struct {
 	cache    string // Cache-Control
 	from     *held  // nil: bytes
 	bytes    []byte
+	packed   snapshot.Blob // if its digest is set: the .gz of which blob is the content
 }
 
 // content answers with a file, a part of it, or the word that the client has
@@ -95,6 +96,17 @@ func (ex *exchange) body(c content, status int, part section) {
 	defer cancel()
 	ex.patience = time.AfterFunc(ex.s.o.Patience, func() { ex.impatient.Store(true); cancel() })
 	defer ex.patience.Stop()
+	if !c.packed.Digest.IsZero() {
+		src, err := openUnpacked(ctx, c.from, c.packed)
+		if err != nil {
+			ex.unavailable(c, err)
+			return
+		}
+		r := snapshot.NewReader(src, c.blob)
+		defer r.Close()
+		ex.pass(c, status, &paced{r: r, slow: ex.s.o.Slow}, part)
+		return
+	}
 	f, err := c.from.OpenBlob(ctx, c.blob)
 	if err != nil {
 		ex.unavailable(c, err)
@@ -145,8 +157,9 @@ func (ex *exchange) sendSmall(c content, status int, src io.ReaderAt, part secti
 		ex.broken(http.StatusBadGateway, "file not readable here", err)
 		return
 	}
-	if part.length == c.blob.Size {
-		ex.s.hot.put(c.blob.Digest, p)
+	if part.length == c.blob.Size && !ex.s.hot.put(c.blob, p) {
+		ex.unavailable(c, fmt.Errorf("%s: not what it was when it was verified: %w", c.blob.Digest, snapshot.ErrIntegrity))
+		return
 	}
 	ex.header(status)
 	n, err := ex.w.Write(p)

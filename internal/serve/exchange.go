@@ -33,6 +33,7 @@ type exchange struct {
 	from     string // where the body's bytes come from
 	cause    error  // why the answer broke off, or was no good one
 
+	leave     func()      // ends the turn of a page; nil: none was taken
 	patience  *time.Timer // runs until the header goes out
 	impatient atomic.Bool // it ran out
 }

@@ -16,7 +16,7 @@ const (
 
 // hot keeps small files that were verified, the most recently used ones: most
 // of the cost of sending one is opening it. Bytes are kept by their digest, so
-// they are right whatever becomes of the place that they came from. Safe for concurrent use.
+// hashed again before they are kept, so they are right whatever becomes of the place that they came from. Safe for concurrent use.
 type hot struct {
 	max int64
 
@@ -55,23 +55,28 @@ func (h *hot) get(b snapshot.Blob) []byte {
 	return f.data
 }
 
-// put keeps a copy of verified content.
-func (h *hot) put(d snapshot.Digest, data []byte) {
+// put keeps a copy of content if it is the blob's: it was read from a file that
+// was verified once, and would be handed out from here for long. It tells whether it is.
+func (h *hot) put(b snapshot.Blob, data []byte) bool {
 	size := int64(len(data))
 	if size > maxHot || size > h.max {
-		return
+		return true // it is handed out once, as larger files are
 	}
-	f := &hotFile{d, append([]byte(nil), data...)}
+	if snapshot.BlobOf(data) != b {
+		return false
+	}
+	f := &hotFile{b.Digest, append([]byte(nil), data...)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.by[d] != nil {
-		return
+	if h.by[b.Digest] != nil {
+		return true
 	}
-	h.by[d] = h.used.PushFront(f)
+	h.by[b.Digest] = h.used.PushFront(f)
 	for h.size += size; h.size > h.max; {
 		last := h.used.Back()
 		old := h.used.Remove(last).(*hotFile)
 		delete(h.by, old.digest)
 		h.size -= int64(len(old.data))
 	}
+	return true
 }

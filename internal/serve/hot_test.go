@@ -16,7 +16,9 @@ func TestHot(t *testing.T) {
 	for i := range blobs {
 		data := bytesOf(fmt.Sprint(i), 3000)
 		blobs[i] = snapshot.BlobOf(data)
-		h.put(blobs[i].Digest, data)
+		if !h.put(blobs[i], data) {
+			t.Errorf("%d: refused", i)
+		}
 		data[0] ^= 1 // the caller's buffer is its own
 		if i > 0 && h.get(blobs[0]) == nil {
 			t.Fatalf("the one in use went at %d", i)
@@ -37,8 +39,11 @@ func TestHot(t *testing.T) {
 		t.Error("another size is the same file")
 	}
 	big := bytesOf("big", maxHot+1)
-	h.put(snapshot.Sum(big), big)
-	newHot(-1).put(blobs[0].Digest, bytes.Repeat([]byte{1}, 10))
+	h.put(snapshot.BlobOf(big), big)
+	newHot(-1).put(blobs[0], bytes.Repeat([]byte{1}, 10))
+	if h.put(blobs[1], bytesOf("other", 3000)) || h.get(blobs[1]) != nil {
+		t.Error("other bytes are kept under its digest")
+	}
 	if h.get(snapshot.BlobOf(big)) != nil {
 		t.Error("a large file is kept")
 	}

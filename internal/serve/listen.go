@@ -21,7 +21,7 @@ const (
 	idleTimeout    = 2 * time.Minute  // between two requests of a connection
 	drainTimeout   = 25 * time.Second // for answers under way when the server ends: kubelet kills after 30 s
 	maxHeader      = 16 << 10         // bytes of a request's header
-	maxConnections = 4096
+	maxConnections = 4096             // of all clients
 )
 
 // ListenAndServe listens on each address (host:port, unix:PATH), calls ready with the addresses once all are open, and
@@ -42,14 +42,14 @@ func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func(
 		BaseContext:       func(net.Listener) context.Context { return serving },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	free := make(chan struct{}, maxConnections)
+	free, clients := make(chan struct{}, maxConnections), newClients(maxPerClient, s.o.TrustedProxies)
 	g, gctx := errgroup.WithContext(ctx) // ends with ctx, or when a listener fails
 	for _, l := range listeners {
 		if s.certs != nil && l.Addr().Network() == "tcp" {
 			l = tls.NewListener(l, s.tlsConfig())
 		}
 		g.Go(func() error {
-			if err := hs.Serve(&listener{l, free}); !errors.Is(err, http.ErrServerClosed) {
+			if err := hs.Serve(&listener{l, free, clients, s.metrics.turnedAway.Inc}); !errors.Is(err, http.ErrServerClosed) {
 				return err
 			}
 			return nil

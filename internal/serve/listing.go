@@ -19,11 +19,10 @@ type directoryEntry struct {
 
 // directory lists what is in a directory of a snapshot, or answers 404.
 func (ex *exchange) directory(h *held, p string) {
-	leave, ok := ex.turn()
-	if !ok {
+	if !ex.turn() {
 		return
 	}
-	defer leave()
+	defer ex.leave()
 	data := struct {
 		shell
 		Path, Snapshot string
@@ -153,11 +152,10 @@ func (ex *exchange) snapshotList() {
 // snapshotPage tells about one snapshot.
 func (ex *exchange) snapshotPage(id string, h *held) {
 	ex.learn(h)
-	leave, ok := ex.turn()
-	if !ok {
+	if !ex.turn() {
 		return
 	}
-	defer leave()
+	defer ex.leave()
 	ex.snapshot = h.name
 	at := place{base: ex.base() + "/snapshot/" + id, fixed: h}
 	ex.html("snapshot", struct {
@@ -188,11 +186,10 @@ func (ex *exchange) changes() {
 			before[i] = ex.before(v, i)
 		}
 	}
-	leave, ok := ex.turn()
-	if !ok {
+	if !ex.turn() {
 		return
 	}
-	defer leave()
+	defer ex.leave()
 	for i, l := range ex.s.lanes {
 		c := changed{Reference: l.source.Name(), None: "No snapshot before this one is at hand."}
 		if before[i] != nil {

@@ -21,6 +21,7 @@ type metrics struct {
 	denied       *prometheus.CounterVec // archive
 	logOnly      *prometheus.CounterVec // archive
 	aborted      prometheus.Counter
+	turnedAway   prometheus.Counter
 	corrupt      prometheus.Counter
 	late         prometheus.Counter
 	followErrors *prometheus.CounterVec // reference
@@ -51,6 +52,7 @@ func newMetrics() *metrics {
 		bytes:        one("sent_bytes_total", "Bytes of bodies sent."),
 		denied:       vec("denied_total", "Requests that the policy denied.", "archive"),
 		logOnly:      vec("would_deny_total", "Requests that a log-only policy would have denied.", "archive"),
+		turnedAway:   one("connections_turned_away_total", "Connections closed at once, because their client has as many as one may have."),
 		aborted:      one("aborted_total", "Answers broken off before their end."),
 		corrupt:      one("corrupt_total", "Files that were not what their digest says."),
 		late:         one("late_total", "Answers that ended because the registry did not answer in time, or too slowly."),

@@ -27,7 +27,6 @@ const (
 	maxListed = 2000 // rows of a directory or of changes
 	maxFound  = 200  // of a search
 	maxQuery  = 100  // bytes
-	maxPages  = 4    // made at once: they read whole tables
 )
 
 // pages makes the pages for people. Without a script, and with links that hold
@@ -78,7 +77,7 @@ func (ex *exchange) html(name string, data any) {
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", securityPolicy)
 	h.Set("Referrer-Policy", "no-referrer")
-	ex.text(http.StatusOK, "text/html; charset=utf-8", bytes.Map(shown, b.Bytes()))
+	ex.page("text/html; charset=utf-8", bytes.Map(shown, b.Bytes()))
 }
 
 // shown replaces what is there and not to be seen: control characters, and the
@@ -88,16 +87,6 @@ func shown(r rune) rune {
 		return unicode.ReplacementChar
 	}
 	return r
-}
-
-// turn waits until a page may be made; false if the client went away.
-func (ex *exchange) turn() (leave func(), ok bool) {
-	select {
-	case ex.s.pages.turn <- struct{}{}:
-		return func() { <-ex.s.pages.turn }, true
-	case <-ex.r.Context().Done():
-		return nil, false
-	}
 }
 
 // reference is a followed reference, or a snapshot, on a page.
@@ -121,11 +110,10 @@ func (ex *exchange) frontPage() {
 		ex.toDirectory(base)
 		return
 	}
-	leave, ok := ex.turn()
-	if !ok {
+	if !ex.turn() {
 		return
 	}
-	defer leave()
+	defer ex.leave()
 	if asked := ex.r.URL.Query(); asked.Has("q") && len(asked.Get("q")) <= maxQuery {
 		ex.search(asked.Get("q"))
 		return

@@ -114,10 +114,13 @@ func (c *otherConn) statusLine() *statusLine     { return &c.line }
 func (c *otherConn) Write(p []byte) (int, error) { return c.line.write(c.Conn, p) }
 func (c *otherConn) Close() error                { defer c.release(); return c.Conn.Close() }
 
-// listener wraps what it accepts, and accepts no more than free has room for.
+// listener wraps what it accepts, and accepts no more than free has room for,
+// nor more of one client than clients allows. Both are shared by all listeners of a server.
 type listener struct {
 	net.Listener
-	free chan struct{} // shared by all listeners of a server
+	free       chan struct{}
+	clients    *clients
+	turnedAway func()
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -125,9 +128,18 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	gone, ok := l.clients.take(c.RemoteAddr())
+	for !ok {
+		c.Close()
+		l.turnedAway()
+		if c, err = l.Listener.Accept(); err != nil {
+			return nil, err
+		}
+		gone, ok = l.clients.take(c.RemoteAddr())
+	}
 	// One more connection than there is room for is accepted and waits here.
 	l.free <- struct{}{}
-	release := sync.OnceFunc(func() { <-l.free })
+	release := sync.OnceFunc(func() { <-l.free; gone() })
 	if t, ok := c.(*net.TCPConn); ok {
 		return &tcpConn{TCPConn: t, release: release}, nil
 	}

@@ -76,7 +76,7 @@ func (ex *exchange) recipe(at place, name string) {
 		ex.fail(http.StatusInternalServerError, "the recipe cannot be made")
 		return
 	}
-	ex.text(http.StatusOK, plainText, b.Bytes())
+	ex.page(plainText, b.Bytes())
 }
 
 // quoteYAML writes a string as JSON does, which YAML reads alike.

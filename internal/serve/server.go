@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
@@ -30,7 +32,7 @@ type Source interface {
 	// Open opens the snapshot of an ID (an immutable tag, DATE-HEX12, a
 	// digest; "" for the followed tag). ErrNotExist if there is none.
 	Open(ctx context.Context, id string) (*snapshot.Snapshot, error)
-	// IDs lists the snapshots at hand, newest first.
+	// IDs lists the snapshots at hand, newest first, as they were some seconds ago at most.
 	IDs(ctx context.Context) ([]string, error)
 	// Pinned tells whether the reference names its snapshot by digest.
 	Pinned() bool
@@ -124,6 +126,8 @@ type server struct {
 	guard     *watched[credentials]      // nil: open to all
 	metrics   *metrics
 	pages     *pages
+	sending   *semaphore.Weighted // bytes of pages on their way
+	indices   unpackedIndices
 	buffers   sync.Pool // *[]byte of copyBuffer
 	hot       *hot
 	draining  atomic.Bool
@@ -153,6 +157,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.sending = newSending()
 	s.hot = newHot(cmp.Or(o.Hot, defaultHot))
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if s.pages, err = newPages(); err != nil {

@@ -22,7 +22,7 @@ func (ex *exchange) setup(at place, name string) {
 		ex.text(http.StatusOK, plainText, ex.s.o.SiteKey)
 		return
 	case name == "policy.pref":
-		ex.text(http.StatusOK, plainText, []byte(ex.preferences(at)))
+		ex.page(plainText, []byte(ex.preferences(at)))
 		return
 	case slices.Contains(recipeNames, name):
 		ex.recipe(at, name)
@@ -85,11 +85,10 @@ func (ex *exchange) setupList(at place) {
 
 // preferences are the denials among the packages at a place, for apt; "" also if the client went away.
 func (ex *exchange) preferences(at place) string {
-	leave, ok := ex.turn() // it reads whole tables
-	if !ok {
+	if !ex.turn() { // it reads whole tables
 		return ""
 	}
-	defer leave()
+	defer ex.leave()
 	helds := ex.s.view.Load().current
 	if at.fixed != nil {
 		helds = []*held{at.fixed}

@@ -18,6 +18,7 @@ const (
 	nameHex  = 12
 
 	maxShelf      = 16               // opened snapshots kept; each has its table in memory
+	maxShelfBytes = 128 << 20        // of these tables, with what else a snapshot says of itself
 	maxAbsent     = 256              // IDs remembered not to be there
 	absentFor     = 10 * time.Second // and for how long
 	maxOpening    = 4                // snapshots being opened at once
@@ -38,8 +39,9 @@ var (
 // shelf keeps the snapshots that were asked for by ID, the most recently used
 // ones. Safe for concurrent use.
 type shelf struct {
-	sources []Source
-	opening chan struct{}
+	sources  []Source
+	maxBytes int64 // maxShelfBytes
+	opening  chan struct{}
 
 	mu     sync.Mutex
 	uses   uint64
@@ -58,7 +60,7 @@ type book struct {
 
 func newShelf(sources []Source) *shelf {
 	return &shelf{
-		sources: sources, opening: make(chan struct{}, maxOpening),
+		sources: sources, maxBytes: maxShelfBytes, opening: make(chan struct{}, maxOpening),
 		books: map[string]*book{}, absent: map[string]time.Time{},
 	}
 }
@@ -161,9 +163,23 @@ func (s *shelf) find(ctx context.Context, id string) (*held, error) {
 	return nil, err
 }
 
+// size is the memory that a snapshot takes, about, in bytes.
+func (h *held) size() int64 { return int64(len(h.Table.Bytes()) + len(h.StatementBytes)) }
+
+// size is the memory of the books on the shelf. The caller holds mu.
+func (s *shelf) size() (sum int64) {
+	for _, b := range s.books {
+		if b.h != nil {
+			sum += b.h.size()
+		}
+	}
+	return sum
+}
+
 // evict takes the least recently used books off; requests that read them go on.
+// One that is larger than the whole shelf does not stay.
 func (s *shelf) evict() {
-	for len(s.books) > maxShelf {
+	for len(s.books) > maxShelf || s.size() > s.maxBytes {
 		oldest, least := "", uint64(0)
 		for id, b := range s.books {
 			if b.h != nil && (oldest == "" || b.used < least) {

@@ -8,9 +8,23 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// maxPrevious bounds how many earlier snapshots of one source are kept for
-// grace, whatever the tag does: their tables are in memory.
-const maxPrevious = 32
+// maxPrevious and maxPreviousBytes bound the earlier snapshots of one source that are kept for
+// grace, whatever the tag does: their tables are in memory. The last one is kept whatever its size.
+const (
+	maxPrevious      = 32
+	maxPreviousBytes = 128 << 20
+)
+
+// bounded are the first of earlier snapshots, the latest coming first, as far as they may be kept.
+func bounded(previous []*held, maxBytes int64) []*held {
+	var size int64
+	for i, h := range previous {
+		if size += h.size(); i > 0 && (i == maxPrevious || size > maxBytes) {
+			return previous[:i:i]
+		}
+	}
+	return previous
+}
 
 // held is an opened snapshot, ready to be answered from. Immutable but for until,
 // which is set before it is published in a view.
@@ -123,11 +137,11 @@ func (v *view) with(i int, h *held, now, until time.Time) *view {
 		old = append(old, v.current[i].retired(until))
 	}
 	for _, p := range v.previous[i] {
-		if len(old) < maxPrevious && !now.After(p.until) && p.Root != h.Root {
+		if !now.After(p.until) && p.Root != h.Root {
 			old = append(old, p)
 		}
 	}
-	current[i], previous[i] = h, old
+	current[i], previous[i] = h, bounded(old, maxPreviousBytes)
 	return newView(current, previous)
 }
 

@@ -290,15 +290,27 @@ func (r *registryPlace) tags(ctx context.Context) ([]Tag, error) {
 	return slices.DeleteFunc(tags, func(t Tag) bool { return t.Name == "" }), nil
 }
 
+// maxTags and maxTagBytes bound what a registry may list: pages can go on for ever.
+const (
+	maxTags     = 100_000
+	maxTagBytes = 8 << 20
+)
+
 func (r *registryPlace) tagNames(ctx context.Context) ([]string, error) {
 	var names []string
+	bytes := 0
 	err := r.retry(ctx, func(ctx context.Context) error {
 		ctx, dog, done := newWatchdog(ctx, r.stall)
 		defer done()
-		names = nil
+		names, bytes = nil, 0
 		return stalled(ctx, r.repo.Tags(ctx, "", func(page []string) error {
 			dog.allow(r.stall)
-			names = append(names, page...)
+			for _, name := range page {
+				bytes += len(name)
+			}
+			if names = append(names, page...); len(names) > maxTags || bytes > maxTagBytes {
+				return fmt.Errorf("more than %d tags, or %d bytes of them", maxTags, maxTagBytes)
+			}
 			return nil
 		}))
 	})
