@@ -165,7 +165,7 @@ func (o *outDir) look(ctx context.Context, name string, info fs.FileInfo, said [
 			o.reused += blob.Size
 		}
 		// The time that versions without a record gave it: a client may have a later one of older bytes.
-		if o.dated(name) && info.ModTime().Equal(snapshot.ModTime(has.Digest)) && o.tree.date.After(info.ModTime()) {
+		if o.dated(name) && info.ModTime().Equal(snapshot.ModTime(has.Digest)) && o.tree.dists[name].date.After(info.ModTime()) {
 			o.aged = append(o.aged, name)
 		}
 	case vouched:

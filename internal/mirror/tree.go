@@ -38,7 +38,7 @@ type Pulled struct {
 // that read it meanwhile find the old tree or the new one, suite by suite.
 func Pull(ctx context.Context, p Pulling) (*Pulled, error) {
 	c := &chain{s: p.Snapshot, trust: p.Trust}
-	tree := newAptTree(p.Snapshot)
+	tree := newAptTree(p.Snapshot, p.Trust.believed(p.Snapshot))
 	for _, a := range p.Snapshot.Statement.Archives {
 		v, err := c.bestView(a)
 		if err != nil {
@@ -66,7 +66,7 @@ func Pull(ctx context.Context, p Pulling) (*Pulled, error) {
 // aptTree is the tree of one snapshot: what is to be written, and what of it
 // names what else.
 type aptTree struct {
-	date      time.Time
+	date      time.Time // the statement's; zero if nobody vouches for that
 	statement []byte
 	want      map[string]snapshot.Blob // by path
 	dists     map[string]distsFile     // those of want that change under their name from snapshot to snapshot
@@ -77,6 +77,7 @@ type aptTree struct {
 type distsFile struct {
 	suite string // directory of its Release
 	step  step
+	date  time.Time // when a client is to take it for changed
 }
 
 // step orders the files of a suite: what names others gets its own name after them.
@@ -89,38 +90,42 @@ const (
 	inRelease
 )
 
-func newAptTree(s *snapshot.Snapshot) *aptTree {
-	return &aptTree{
-		date: s.Statement.Date, statement: s.StatementBytes,
-		want: map[string]snapshot.Blob{}, dists: map[string]distsFile{}, links: map[string]string{},
+func newAptTree(s *snapshot.Snapshot, believed bool) *aptTree {
+	t := &aptTree{
+		statement: s.StatementBytes,
+		want:      map[string]snapshot.Blob{}, dists: map[string]distsFile{}, links: map[string]string{},
 	}
+	if believed {
+		t.date = s.Statement.Date
+	}
+	return t
 }
 
 // add takes a file that the chain proves. What neither is a signature file nor
-// is listed by its Release was named by a stanza: a pool file.
+// is listed by its Release was named by a stanza: a pool file. Under upstream's
+// key alone the date is that of its Release: the statement's is the registry's word.
 func (t *aptTree) add(p *provenSuite, row snapshot.Row) {
 	name := row.Path
 	t.want[name] = row.Blob()
+	d := distsFile{suite: p.base, date: t.date}
+	if d.date.IsZero() {
+		d.date = p.release.Date
+	}
 	below := strings.TrimPrefix(name, p.base)
-	switch below {
-	case "InRelease":
-		t.dists[name] = distsFile{p.base, inRelease}
+	f, listed := p.release.File(below)
+	switch {
+	case below == "InRelease":
+		d.step = inRelease
+	case below == "Release":
+		d.step = releaseText
+	case below == "Release.gpg":
+		d.step = releaseGPG
+	case !listed:
 		return
-	case "Release":
-		t.dists[name] = distsFile{p.base, releaseText}
-		return
-	case "Release.gpg":
-		t.dists[name] = distsFile{p.base, releaseGPG}
-		return
-	}
-	f, ok := p.release.File(below)
-	if !ok {
-		return
-	}
-	t.dists[name] = distsFile{p.base, index}
-	if p.release.AcquireByHash && f.SHA256 != "" {
+	case p.release.AcquireByHash && f.SHA256 != "":
 		t.links[path.Dir(name)+"/by-hash/SHA256/"+f.SHA256] = name
 	}
+	t.dists[name] = d
 }
 
 // blob is what a path of the tree must hold, by-hash names included.

@@ -43,7 +43,7 @@ type standing struct {
 func (o *outDir) mtime(name string) time.Time {
 	t := snapshot.ModTime(o.want[name].Digest)
 	if o.dated(name) {
-		t = o.tree.date
+		t = o.tree.dists[name].date
 	}
 	if was, ok := o.standing[name]; ok && !t.After(was.mtime) {
 		t = was.mtime.Truncate(time.Second).Add(time.Second)
@@ -80,7 +80,9 @@ func (o *outDir) leaving() []recorded {
 // due tells whether the time of a file that is leaving is up: the pull before
 // found it lacking in its snapshot, and now there is another one. The same
 // snapshot again removes nothing, however soon it comes.
-func (o *outDir) due(f recorded) bool { return f.left && len(o.have) < len(o.want)+len(o.tree.links) }
+func (o *outDir) due(f recorded) bool {
+	return f.left && len(o.have) < len(o.want)+len(o.tree.links)
+}
 
 // replaced is how many files other bytes have taken the place of.
 func (o *outDir) replaced() (n int) {
@@ -249,7 +251,7 @@ func (o *outDir) copy(from, to, name string) error {
 		err = fmt.Errorf("%w: %s has changed since it was written", ErrIntegrity, o.path(from))
 	}
 	if err == nil {
-		t := o.tree.date
+		t := o.tree.dists[o.tree.links[name]].date
 		err = o.root.Chtimes(to, t, t)
 	}
 	if err != nil {

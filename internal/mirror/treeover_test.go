@@ -20,7 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
+	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -176,6 +178,30 @@ func TestPullOver(t *testing.T) {
 		if b, ok := back[name]; ok && b.data != f.data && !b.mtime.After(f.mtime) {
 			t.Errorf("back: %s has changed, and its time went from %s to %s", name, f.mtime, b.mtime)
 		}
+	}
+}
+
+// TestTimesByUpstream: with upstream's key alone a statement's date is the registry's word, and no file's time.
+func TestTimesByUpstream(t *testing.T) {
+	t.Parallel()
+	d := draft(t, goodUpstreams())
+	d.Drop("docker")
+	d.Drop("debian")
+	d.Date = worldDate.AddDate(0, 0, 300)
+	ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(memoryDir(t), "layout"), "day")
+	trust := Trust{Upstream: map[string]*archive.Keyring{"security": ring(t, testarchive.DebianKey())}, named: []string{"security"}, Now: worldNow}
+	s, err := Open(t.Context(), ref, trust, artifact.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := memoryDir(t)
+	if _, err := Pull(t.Context(), Pulling{Snapshot: s, Trust: trust, Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	name := "security/dists/bookworm-security/InRelease"
+	u := goodUpstreams()
+	if f := treeOf(t, dir)[name]; !f.mtime.Equal(u.security.Suite(t, "bookworm-security").Date) {
+		t.Errorf("%s has the time %s", name, f.mtime)
 	}
 }
 
@@ -364,7 +390,7 @@ func killedAfter(s *snapshot.Snapshot, n int) *snapshot.Snapshot {
 // wantedTree is the tree of a snapshot, as Pull collects it.
 func wantedTree(t *testing.T, s *snapshot.Snapshot) *aptTree {
 	t.Helper()
-	c, tree := &chain{s: s, trust: siteTrust(t)}, newAptTree(s)
+	c, tree := &chain{s: s, trust: siteTrust(t)}, newAptTree(s, true)
 	for _, a := range s.Statement.Archives {
 		if err := c.walk(t.Context(), a, served, visitor{file: tree.add}); err != nil {
 			t.Fatal(err)
