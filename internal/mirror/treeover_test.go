@@ -22,7 +22,7 @@ import (
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
-	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -189,7 +189,7 @@ func TestTimesByUpstream(t *testing.T) {
 	d.Drop("debian")
 	d.Date = worldDate.AddDate(0, 0, 300)
 	ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(memoryDir(t), "layout"), "day")
-	trust := Trust{Upstream: map[string]*archive.Keyring{"security": ring(t, testarchive.DebianKey())}, named: []string{"security"}, Now: worldNow}
+	trust := Trust{Upstream: map[string]*pgp.Keyring{"security": ring(t, testarchive.DebianKey())}, named: []string{"security"}, Now: worldNow}
 	s, err := Open(t.Context(), ref, trust, artifact.Options{})
 	if err != nil {
 		t.Fatal(err)
