@@ -53,7 +53,7 @@ func Copy(ctx context.Context, c Copying) (artifact.Copied, error) {
 			now, err = snapshot.Digest{}, nil
 		}
 		replaced = time.Time{}
-	case err != nil && (c.Push.Recheck || c.AllowOlder) && isDamaged(err):
+	case err != nil && (c.Push.Recheck || c.AllowOlder) && isDamage(err):
 		// What it was cannot be told: putting the same again is what it takes, or somebody insists.
 		if now, err = artifact.Resolve(ctx, c.To, o); err == nil && now != root && !c.AllowOlder {
 			err = fmt.Errorf("%w: it is damaged, and another snapshot (--allow-older insists)", ErrRefused)
@@ -74,10 +74,6 @@ func Copy(ctx context.Context, c Copying) (artifact.Copied, error) {
 		return artifact.CopySince(ctx, c.From, *c.Since, c.To, c.Push)
 	}
 	return artifact.Copy(ctx, c.From, c.To, c.Push)
-}
-
-func isDamaged(err error) bool {
-	return errors.Is(err, ErrIntegrity) || errors.Is(err, snapshot.ErrNotExist)
 }
 
 // redated pushes From's content under the date after that of the snapshot that To names.

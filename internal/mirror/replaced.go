@@ -128,7 +128,7 @@ func (p Pushing) believe(ctx context.Context, old *replaced, sealed *snapshot.Se
 // upstream's Releases in it verify, each under the key of its prefix. Its own date is
 // nobody's word; it counts where it cannot keep anybody from anything: up to now.
 func (p Pushing) believeUpstreams(ctx context.Context, old *replaced, s *snapshot.Snapshot) error {
-	trust := Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, Now: p.Now}
+	trust := Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: p.Now}
 	r := &reader{p.freezing()}
 	for i := range p.Plan.Archives {
 		cfg := &p.Plan.Archives[i]
@@ -139,7 +139,7 @@ func (p Pushing) believeUpstreams(ctx context.Context, old *replaced, s *snapsho
 		if err := r.keys(ctx, fa); err != nil {
 			return fmt.Errorf("archive %s: %w", cfg.Prefix, err)
 		}
-		trust.Upstream[cfg.Prefix], trust.ExpiredOK[cfg.Prefix] = fa.keyring, true
+		trust.Upstream[cfg.Prefix], trust.ExpiredOK[cfg.Prefix], trust.UnnamedOK[cfg.Prefix] = fa.keyring, true, cfg.UnnamedRelease
 	}
 	c := &chain{s: s, trust: trust}
 	releases := map[string]time.Time{}

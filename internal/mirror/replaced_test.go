@@ -459,3 +459,29 @@ func TestWritePrevious(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestPreviousUnnamed: what a push of an archive without a suite's name takes, the next one takes as what it replaces.
+func TestPreviousUnnamed(t *testing.T) {
+	t.Parallel()
+	d := unsignedDaily(t)
+	unnamed := func(date time.Time) {
+		a := dailyArchive()
+		s := a.Suite(t, "bookworm")
+		s.Date = date
+		s.EditRelease = func(text []byte) []byte {
+			return regexp.MustCompile(`(?m)^(Suite|Codename): .*\n`).ReplaceAll(text, nil)
+		}
+		d.up.Replace(a.Build(t))
+	}
+	d.pushing.Plan.Archives[0].UnnamedRelease = true
+	unnamed(testarchive.DefaultDate())
+	d.push()
+	unnamed(testarchive.DefaultDate().Add(time.Hour))
+	if res, _, _ := d.push(); !res.Changed {
+		t.Error("the next day changed nothing")
+	}
+	unnamed(testarchive.DefaultDate().Add(-time.Hour))
+	if _, err := Push(t.Context(), d.pushing); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "--allow-older") {
+		t.Errorf("an older day: %v", err)
+	}
+}
