@@ -44,7 +44,6 @@ func (r *reader) keys(ctx context.Context, fa *frozenArchive) (err error) {
 // a registry pins nothing. Safe for concurrent use.
 type NetworkKeys struct {
 	file   string
-	text   []byte // of the file
 	pins   map[string][]config.LockKey
 	locked map[string][]string
 	accept []string
@@ -68,19 +67,25 @@ func OpenNetworkKeys(file string, lock *config.Lock, accept []string) (*NetworkK
 		}
 	}
 	var err error
-	k.pins, k.text, err = config.ReadKeyPins(file)
+	k.pins, _, err = config.ReadKeyPins(file)
 	return k, err
 }
 
 // known are the fingerprints that the key of a prefix may have, and where they stand.
-func (k *NetworkKeys) known(prefix string) (fingerprints []string, where string) {
-	for _, p := range k.pins[prefix] {
-		fingerprints = append(fingerprints, p.Fingerprint)
-	}
-	if len(fingerprints) > 0 {
-		return fingerprints, k.file
+func (k *NetworkKeys) known(prefix string) (known []string, where string) {
+	known = fingerprints(k.pins[prefix])
+	if len(known) > 0 {
+		return known, k.file
 	}
 	return k.locked[prefix], "the lock"
+}
+
+func fingerprints(keys []config.LockKey) []string {
+	var out []string
+	for _, key := range keys {
+		out = append(out, key.Fingerprint)
+	}
+	return out
 }
 
 // fetch gets the key of a prefix and holds it against what is pinned. The first one is
@@ -154,8 +159,16 @@ func (k *NetworkKeys) keep() error {
 	if len(k.fresh) == 0 {
 		return nil
 	}
-	text, lines := k.text, ""
+	// Read again: somebody else may have pinned other keys meanwhile.
+	now, text, err := config.ReadKeyPins(k.file)
+	if err != nil {
+		return err
+	}
+	lines := ""
 	for _, prefix := range sortedKeys(k.fresh) {
+		if is := fingerprints(now[prefix]); !slices.Equal(is, fingerprints(k.pins[prefix])) && !slices.Equal(is, fingerprints(k.fresh[prefix])) {
+			return fmt.Errorf("%w: archive %s: %s was changed meanwhile, and pins another key than was fetched; run the same command again", ErrRefused, prefix, k.file)
+		}
 		text = config.SetKeyPins(text, prefix, k.fresh[prefix])
 		for _, key := range k.fresh[prefix] {
 			lines += "\n" + config.KeyPinLine(prefix, key)
@@ -165,7 +178,7 @@ func (k *NetworkKeys) keep() error {
 		return fmt.Errorf("keys from the network cannot be pinned: %s; put into %s, in place of what it has for the prefix:%s",
 			err.Error(), k.file, strings.ReplaceAll(lines, "\n\n", "\n"))
 	}
-	k.text, k.fresh = text, map[string][]config.LockKey{}
+	k.fresh = map[string][]config.LockKey{}
 	return nil
 }
 
