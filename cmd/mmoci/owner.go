@@ -41,9 +41,17 @@ func ownConfig(uid int, file string) error {
 	if filepath.IsAbs(file) { // that of /etc
 		return nil
 	}
+	if err := ownedHere(uid, file); err != nil {
+		return fmt.Errorf("%w: the mmoci.yaml of this directory is not taken without being named; -f %s takes it, if you know whose it is", err, file)
+	}
+	return nil
+}
+
+// ownedHere is ownedBy of the working directory and of a file in it.
+func ownedHere(uid int, file string) error {
 	for _, name := range []string{".", file} {
 		if err := ownedBy(uid, name); err != nil {
-			return fmt.Errorf("%w: the mmoci.yaml of this directory is not taken without being named; -f %s takes it, if you know whose it is", err, file)
+			return err
 		}
 	}
 	return nil
@@ -55,10 +63,8 @@ func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []st
 	file := plan.KeyPinsPath()
 	fetched := slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" })
 	if fetched && p.file == "" && filepath.Dir(file) == "." {
-		for _, name := range []string{".", file} {
-			if err := ownedBy(os.Geteuid(), name); errors.Is(err, errOthers) {
-				return nil, fmt.Errorf("%w: the %s of this directory pins keys from the network; go to a directory of your own, or name the configuration beside it by -f", err, file)
-			}
+		if err := ownedHere(os.Geteuid(), file); errors.Is(err, errOthers) {
+			return nil, fmt.Errorf("%w: the %s of this directory pins keys from the network; go to a directory of your own, or name the configuration beside it by -f", err, file)
 		}
 	}
 	return mirror.OpenNetworkKeys(file, lock, accept)

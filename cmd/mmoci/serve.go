@@ -155,6 +155,7 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 		return o, err
 	}
 	if site := o.Keyrings[""]; site != nil {
+		o.ReadSiteKeys = func() (*pgp.Keyring, error) { return mirror.ReadKeyrings(plan.Trust...) }
 		o.SiteKey, err = site.Armor()
 	}
 	return o, err

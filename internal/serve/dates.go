@@ -58,14 +58,26 @@ func (s *Server) vet(ctx context.Context, l *lane, h *held) (map[string]span, er
 // believe verifies the statement under the site's key, where one is configured.
 // A reference by digest is a pin and does without a signature, but not with a foreign one.
 func (s *Server) believe(l *lane, h *held) error {
-	ring := s.o.Keyrings[""]
+	ring := s.siteRing.Load()
 	if ring == nil || (!h.Signed && l.source.Pinned()) {
 		return nil
 	}
 	if !h.Signed {
 		return errors.New("the statement is not signed, but trust names the site's key")
 	}
-	if _, _, err := pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: ring}); err != nil {
+	_, _, err := pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: ring})
+	if err != nil && s.o.ReadSiteKeys != nil {
+		// The files that trust names may hold another key by now: a rotation writes them.
+		now, unread := s.o.ReadSiteKeys()
+		if unread != nil {
+			return fmt.Errorf("statement: %w (the site's keys cannot be read anew: %w)", err, unread)
+		}
+		if _, _, err = pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: now}); err == nil {
+			s.siteRing.Store(now)
+			s.log.Info("site's keys read anew", "fingerprints", now.Fingerprints())
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("statement: %w", err)
 	}
 	return nil

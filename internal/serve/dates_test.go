@@ -235,6 +235,50 @@ func TestStatementMustVerify(t *testing.T) {
 	}
 }
 
+// A rotation writes the files that trust names: what the new key signs is followed
+// without a restart, and what a stranger signs still is not.
+func TestSiteKeysAreReadAnew(t *testing.T) {
+	t.Parallel()
+	signer := func(name string) pgp.Signer {
+		private, _, err := pgp.NewKey(name, day(1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := pgp.ReadSigner(private, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	old, rotated, stranger := signer("old"), signer("rotated"), signer("stranger")
+	m := newMemoryBlobs()
+	good := spec{date: day(1), debs: debsUpTo(1), signer: old}.take(t, m)
+	foreign := spec{date: day(2), debs: debsUpTo(2), signer: stranger}.take(t, m)
+	next := spec{date: day(3), debs: debsUpTo(3), signer: rotated}.take(t, m)
+	files := old.Public() // what trust names holds now
+	g := newTag(good)
+	s, err := New(t.Context(), Options{
+		Sources: []Source{g}, Keyrings: map[string]*pgp.Keyring{"": old.Public()},
+		ReadSiteKeys: func() (*pgp.Keyring, error) { return files, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.move(next)
+	if err := s.check(t.Context(), 0); !isRefusal(err) {
+		t.Errorf("before the files hold the new key: %v", err)
+	}
+	files = rotated.Public()
+	g.move(foreign)
+	if err := s.check(t.Context(), 0); !isRefusal(err) || s.view.Load().current[0].Root != good.Root {
+		t.Errorf("by a stranger: %v", err)
+	}
+	g.move(next)
+	if err := s.check(t.Context(), 0); err != nil || s.view.Load().current[0].Root != next.Root {
+		t.Errorf("by the new key: %v", err)
+	}
+}
+
 // A state file of before the Releases were read may hold what a statement
 // claimed: a date in the future is forgotten, the others stay.
 func TestStateOfBefore(t *testing.T) {

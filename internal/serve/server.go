@@ -59,6 +59,10 @@ type Options struct {
 	// "" for the site's, so that metrics tell when they expire; nil: not told. Where there is
 	// a site's, no snapshot is put in force whose statement it does not verify.
 	Keyrings map[string]*pgp.Keyring
+	// ReadSiteKeys reads the site's keys anew where a statement does not verify by those
+	// at hand, so that a rotation needs no restart; nil: those of Keyrings count for good.
+	// Called by one goroutine a source.
+	ReadSiteKeys func() (*pgp.Keyring, error)
 	// Follow is how often the tag is asked for; 0 means 15 s.
 	Follow time.Duration
 	// Grace is how long the previous snapshot goes on being answered from; 0 means 1 h.
@@ -126,7 +130,8 @@ type server struct {
 	guard     *watched[credentials]      // nil: open to all
 	metrics   *metrics
 	pages     *pages
-	sending   *semaphore.Weighted // bytes of pages on their way
+	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys as they were read last; nil: none is configured
+	sending   *semaphore.Weighted         // bytes of pages on their way
 	indices   unpackedIndices
 	buffers   sync.Pool // *[]byte of copyBuffer
 	hot       *hot
@@ -157,6 +162,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.siteRing.Store(o.Keyrings[""])
 	s.sending = newSending()
 	s.hot = newHot(cmp.Or(o.Hot, defaultHot))
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }

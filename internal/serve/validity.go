@@ -125,6 +125,9 @@ func (c validityCollector) Collect(ch chan<- prometheus.Metric) {
 	defer cancel()
 	key := func(prefix, fingerprint string) {
 		ring := c.s.o.Keyrings[prefix]
+		if prefix == "" {
+			ring = c.s.siteRing.Load()
+		}
 		if ring == nil {
 			return
 		}
@@ -138,7 +141,7 @@ func (c validityCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(expires, prometheus.GaugeValue, at, prefix, info.Fingerprint)
 	}
-	if ring := c.s.o.Keyrings[""]; ring != nil {
+	if ring := c.s.siteRing.Load(); ring != nil {
 		for _, fingerprint := range ring.Fingerprints() {
 			key("", fingerprint)
 		}
