@@ -102,7 +102,7 @@ func retag(ctx context.Context, target target, from place, src, dst Reference, o
 	if err := checkMoved(dst.Tag, now, t.root.Digest, &expected); err != nil {
 		return Copied{}, fmt.Errorf("%s: %w", dst, err)
 	}
-	config, err := readBlob(ctx, from, "config", t.core.config.Blob, maxConfig)
+	config, err := t.stated(ctx, from)
 	if err != nil {
 		return Copied{}, err
 	}

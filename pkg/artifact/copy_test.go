@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -38,6 +39,28 @@ func TestRetag(t *testing.T) {
 		}
 		if again, err := Copy(t.Context(), src, dst, PushOptions{}); err != nil || again.Changed {
 			t.Errorf("%+v, %v", again, err)
+		}
+	}
+}
+
+// A config whose date is not the statement's would lead a copy past the law of dates, to a snapshot that
+// nobody can open: nothing is tagged.
+func TestCopyOfAnotherDate(t *testing.T) {
+	t.Parallel()
+	s := takeOf(t, synthFiles(20))
+	lie, st := *s, *s.Statement
+	st.Date = st.Date.Add(1000 * time.Hour)
+	lie.Statement = &st
+	src, beside := layoutRef(t), layoutRef(t)
+	mustPush(t, src, &lie, PushOptions{})
+	within := src
+	within.Tag = "production"
+	for _, dst := range []Reference{within, beside} {
+		if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Errorf("%s: %v", dst, err)
+		}
+		if _, err := Resolve(t.Context(), dst, Options{}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s is tagged: %v", dst, err)
 		}
 	}
 }

@@ -144,6 +144,20 @@ func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, er
 	return readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
 }
 
+// stated is the config, made of the statement: the date in it is what copies go by, and no
+// reader would open a snapshot in which the two contradict each other.
+func (t *top) stated(ctx context.Context, p place) ([]byte, error) {
+	statement, err := readBlob(ctx, p, "statement", t.core.layers[0].Blob, MaxStatement)
+	if err != nil {
+		return nil, err
+	}
+	config := expectedConfig(statement)
+	if snapshot.BlobOf(config) != t.core.config.Blob {
+		return nil, integrity("config is not that of the statement")
+	}
+	return config, nil
+}
+
 // expectedConfig makes the config of the date and encoder lines of a statement, signed or not.
 func expectedConfig(statement []byte) []byte {
 	_, rest, _ := bytes.Cut(statement, []byte("mmoci-statement-v1\n"))
@@ -232,7 +246,7 @@ func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*pac
 		memory: map[snapshot.Digest][]byte{}, source: verifiedFrom(p),
 	}
 	a.keep(typeEmpty, []byte(emptyConfig))
-	if a.config, err = readBlob(ctx, p, "config", t.core.config.Blob, maxConfig); err != nil {
+	if a.config, err = t.stated(ctx, p); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	if a.date, _, err = parseConfig(a.config); err != nil {
