@@ -272,6 +272,7 @@ check "the README's line installs from the site's stick" as_the_readme_says
 
 # An mmoci is installed: it decides. The scripts are the site's, as a typed digest would hold them to.
 installed_decides() {
+	there sites
 	unpacked nobodys && unpacked newers && unpacked sites
 	cp "$root/media/sites/mmoci/bootstrap.sh" "$root/honest.sh"
 	rm "$root/media/nobodys/mmoci/bootstrap.sh"
