@@ -68,8 +68,10 @@ func take(date time.Time, packages []snapshot.Package) (*snapshot.Snapshot, erro
 	if err := z.Close(); err != nil {
 		return nil, err
 	}
-	release := blobs.put([]byte("Suite: bookworm\nDate: " + date.Format(time.RFC1123) + "\nDescription: " + description + "\n"))
-	for path, b := range map[string]snapshot.Blob{dists + "Release": release, dists + "main/binary-amd64/Packages.gz": blobs.put(packed.Bytes())} {
+	gz := blobs.put(packed.Bytes())
+	release := blobs.put(fmt.Appendf(nil, "Suite: bookworm\nDate: %s\nDescription: %s\nSHA256:\n %s %d main/binary-amd64/Packages.gz\n",
+		date.Format(time.RFC1123), description, gz.Digest.Hex(), gz.Size))
+	for path, b := range map[string]snapshot.Blob{dists + "Release": release, dists + "main/binary-amd64/Packages.gz": gz} {
 		rows = append(rows, snapshot.Row{Path: path, Size: b.Size, Digest: b.Digest})
 	}
 	return snapshot.Take(snapshot.Frozen{
