@@ -98,8 +98,10 @@ type reference struct {
 }
 
 type archiveView struct {
-	Prefix, Kind, Href, SourcesURL, Sources, UpstreamSources string
-	Suites                                                   []suiteView
+	Prefix, Kind, Href, Sources, UpstreamSources string
+	File                                         string // where a host has it
+	EndMark                                      string
+	Suites                                       []suiteView
 }
 
 type suiteView struct{ Name, Date string }
@@ -124,7 +126,8 @@ func (ex *exchange) frontPage() {
 		Policy     string
 		Troubles   []string
 		Recipes    []string
-	}{shell: ex.shell("archives"), Troubles: ex.s.troubles(), Recipes: recipeNames}
+		SiteKeys   []string
+	}{shell: ex.shell("archives"), Troubles: ex.s.troubles(), Recipes: recipeNames, SiteKeys: ex.s.siteKeys}
 	v := ex.s.view.Load()
 	for i, l := range ex.s.lanes {
 		failing, refusal := l.state()
@@ -162,8 +165,8 @@ func (ex *exchange) describe(h *held, at place, root string) reference {
 	for i := range st.Archives {
 		a := &st.Archives[i]
 		v := archiveView{
-			Prefix: a.Prefix, Href: root + a.Prefix + "/", SourcesURL: at.base + "/setup/" + a.Prefix + ".sources",
-			Sources: ex.sourcesText(at, h, a.Prefix, false),
+			Prefix: a.Prefix, Href: root + a.Prefix + "/", Sources: ex.sourcesText(at, h, a.Prefix, false),
+			File: sourcesFile(a.Prefix), EndMark: endMark,
 		}
 		switch {
 		case a.Mode == snapshot.Verbatim:

@@ -38,11 +38,11 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	base, first, second := pageServer(t, Options{
-		Now: c.now, SiteKey: []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nkey\n-----END PGP PUBLIC KEY BLOCK-----\n"),
+		Now: c.now, SiteKey: siteKey(t),
 		Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, version: << 28, reason: '<b>too old</b>'}\n"),
 	})
 	for target, wants := range map[string][]string{
-		"/": {newHeld(second).name, second.Root.String(), "28 d 0 h old", "curl -fsS http://site.example.org/setup/docker.sources",
+		"/": {newHeld(second).name, second.Root.String(), "28 d 0 h old", "cat &gt;/etc/apt/sources.list.d/mmoci-docker.sources &lt;&lt;'END-OF-SOURCES'\n",
 			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
 		"/?q=docker":                             {"1 package with", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
 		"/?q=":                                   {"<h1>3 packages</h1>", ">docker-ce<", `href="./#setup"`},
@@ -56,7 +56,7 @@ func TestPages(t *testing.T) {
 		"/upstream/docker/dists/bookworm/":       {"InRelease"},
 		"/upstream/docker/pool/":                 {`href="./stable/"`},
 		"/mmoci/changes":                         {newHeld(first).name, newHeld(second).name, "gone", ">26<", ">27~x"},
-		"/snapshot/" + newHeld(first).name + "/": {first.Root.String(), "http://site.example.org/snapshot/" + newHeld(first).name + "/setup/docker.sources", `href="./docker/"`},
+		"/snapshot/" + newHeld(first).name + "/": {first.Root.String(), "http://site.example.org/snapshot/" + newHeld(first).name + "/docker\n", `href="./docker/"`},
 		"/snapshot/" + newHeld(first).name + "/docker/": {`href="./pool/"`, `href="../../../mmoci/page.css"`},
 		"/snapshot/": {"http://site.example.org/snapshot/ID/PREFIX"},
 	} {

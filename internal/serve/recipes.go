@@ -16,26 +16,38 @@ import (
 //go:embed recipes
 var recipeFiles embed.FS
 
-// recipes are how hosts of several kinds are told of this server, with its URL and key filled in: the name under /setup/.
+// recipes are how hosts of several kinds are told of this server: the name under
+// /setup/. Sources and key are in them, so that who has read one, and compared the
+// fingerprint in it, makes hosts that believe nothing else that this server says.
 var recipeNames = []string{"cloud-init.yaml", "autoinstall.yaml", "maas.sh", "Dockerfile", "mmdebstrap.sh", "ansible.yaml"}
+
+// maxEmbedded bounds the preferences that a recipe takes in, in bytes.
+const maxEmbedded = 256 << 10
+
+// endMark ends a text in a shell script. No line of a .sources text can be it.
+const endMark = "END-OF-SOURCES"
 
 // recipeData is what a recipe is made of.
 type recipeData struct {
-	Base, Setup string // URLs without final slash
-	FirstSuite  string
-	Preferences string // "" without a policy, or if it denies nothing
-	Archives    []recipeArchive
+	Base       string // URL without final slash
+	Trust      string // comment lines: whose signature hosts will believe, and what to compare
+	FirstSuite string
+	Files      []recipeFile
+	Archives   []recipeArchive
 }
 
+// recipeFile is a file that a host gets.
+type recipeFile struct{ What, Path, Text string }
+
 type recipeArchive struct {
-	Prefix, URL string // of its .sources text
-	Sources     string
-	Stanzas     []archive.Source
+	Prefix, Sources string
+	Stanzas         []archive.Source
 }
 
 func newRecipes() (*template.Template, error) {
 	return template.New("").Funcs(template.FuncMap{
-		"quote": quoteYAML, "sh": quoteShell, "indent": indent, "join": strings.Join, "ident": identifier,
+		"quote": quoteYAML, "sh": quoteShell, "indent": indent, "join": strings.Join, "lines": quotedLines,
+		"end_mark": func() string { return endMark },
 		"ordinal": func(i int) string {
 			if i == 0 {
 				return ""
@@ -45,9 +57,15 @@ func newRecipes() (*template.Template, error) {
 	}).ParseFS(recipeFiles, "recipes/*")
 }
 
+// sourcesFile is where a host has the sources of an archive, not under a name
+// that its distribution uses; mmoci host sources takes the same.
+func sourcesFile(prefix string) string {
+	return "/etc/apt/sources.list.d/mmoci-" + prefix + ".sources"
+}
+
 // recipe answers with a recipe of what is at a place.
 func (ex *exchange) recipe(at place, name string) {
-	data := recipeData{Base: at.base, Setup: at.base + "/setup"}
+	data := recipeData{Base: at.base, Trust: ex.trustComment()}
 	for _, a := range ex.archivesAt(at) {
 		h := ex.heldFor(at, a.Prefix)
 		if h == nil {
@@ -63,12 +81,18 @@ func (ex *exchange) recipe(at place, name string) {
 		if suite := stanzas[0].Suites[0]; data.FirstSuite == "" && shellWord(suite) {
 			data.FirstSuite = suite
 		}
-		data.Archives = append(data.Archives, recipeArchive{
-			Prefix: a.Prefix, URL: data.Setup + "/" + a.Prefix + ".sources", Sources: archive.Format(stanzas), Stanzas: stanzas,
-		})
+		text := archive.Format(stanzas)
+		data.Archives = append(data.Archives, recipeArchive{a.Prefix, text, stanzas})
+		data.Files = append(data.Files, recipeFile{"Source of " + a.Prefix, sourcesFile(a.Prefix), text})
 	}
 	if ex.s.rules.now.Load() != nil && !ex.s.rules.logOnly {
-		data.Preferences = ex.preferences(at)
+		text := ex.preferences(at)
+		if len(text) > maxEmbedded {
+			text = "# What this server denies is too much to stand here; mmoci host sources --policy takes it.\n"
+		}
+		if text != "" {
+			data.Files = append(data.Files, recipeFile{"What the site's rules deny", "/etc/apt/preferences.d/mmoci.pref", text})
+		}
 	}
 	var b bytes.Buffer
 	if err := ex.s.pages.recipes.ExecuteTemplate(&b, path.Base(name), data); err != nil {
@@ -77,6 +101,17 @@ func (ex *exchange) recipe(at place, name string) {
 		return
 	}
 	ex.page(plainText, b.Bytes())
+}
+
+// trustComment says whose signature the hosts will believe: the reader of a
+// recipe, who has it from whoever answered, must hold the fingerprint against another source.
+func (ex *exchange) trustComment() string {
+	fingerprints := ex.s.siteKeys
+	if len(fingerprints) == 0 {
+		return "# The server was not told the site's key (trust: in its mmoci.yaml): put it on the hosts where the sources name it.\n"
+	}
+	return "# The site's key is in here. Before hosts believe it, compare its fingerprint with what mmoci key show says at the site:\n# " +
+		strings.Join(fingerprints, "\n# ") + "\n"
 }
 
 // quoteYAML writes a string as JSON does, which YAML reads alike.
@@ -113,12 +148,12 @@ func indent(n int, text string) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// identifier keeps what may stand in the name of a variable.
-func identifier(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '_'
-	}, s)
+// quotedLines are the lines of a text as words of a shell, all of them in quotes:
+// a line that begins with # would be a comment to a Dockerfile.
+func quotedLines(text string) []string {
+	var words []string
+	for line := range strings.Lines(text) {
+		words = append(words, "'"+strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "'", `'\''`)+"'")
+	}
+	return words
 }

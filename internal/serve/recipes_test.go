@@ -2,19 +2,30 @@ package serve
 
 import (
 	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
 )
 
-const testKey = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nkey\n-----END PGP PUBLIC KEY BLOCK-----\n"
+func siteKey(t *testing.T) []byte {
+	t.Helper()
+	armor, err := upstreamsKey().Public().Armor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return armor
+}
 
-// Every recipe has the URL that it was asked at, and the YAML ones are YAML
-// whose content is the .sources text itself.
+// Every recipe has the sources and the key in it, and the fingerprint to compare;
+// the YAML ones are YAML whose content is the .sources text itself. None of them has a host
+// ask the server for something to believe, or write a file that its distribution has.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
-	base, _, _ := pageServer(t, Options{SiteKey: []byte(testKey), Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, reason: 'it''s: \"old\"'}\n")})
+	base, _, _ := pageServer(t, Options{SiteKey: siteKey(t), Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, reason: 'it''s: \"old\"'}\n")})
 	sources := string(request(t, base, "GET", "/setup/docker.sources").body)
 	list := string(request(t, base, "GET", "/setup/").body)
 	for _, name := range recipeNames {
@@ -22,8 +33,16 @@ func TestRecipes(t *testing.T) {
 		if a.status != 200 || a.header.Get("Content-Type") != plainText {
 			t.Errorf("%s: %d %v", name, a.status, a.header)
 		}
-		if want := "http://site.example.org/setup/docker.sources"; name != "maas.sh" && name != "cloud-init.yaml" && !strings.Contains(string(a.body), want) {
-			t.Errorf("%s: no %s in\n%s", name, want, a.body)
+		text := string(a.body)
+		for _, want := range []string{"http://site.example.org/docker", "-----BEGIN PGP PUBLIC KEY BLOCK-----", "\n# " + upstreamsKey().Public().Fingerprints()[0] + "\n"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: no %q in\n%s", name, want, text)
+			}
+		}
+		for _, never := range []string{"/setup/", "curl", "ADD ", "get_url", "sources.list.d/docker.sources"} {
+			if strings.Contains(text, never) {
+				t.Errorf("%s: has %q:\n%s", name, never, text)
+			}
 		}
 		if strings.Contains(string(a.body), "<no value>") {
 			t.Errorf("%s:\n%s", name, a.body)
@@ -39,7 +58,7 @@ func TestRecipes(t *testing.T) {
 		}
 	}
 	cloud := readCloudConfig(t, request(t, base, "GET", "/setup/cloud-init.yaml").body)
-	if len(cloud.WriteFiles) != 2 || cloud.WriteFiles[0].Path != "/etc/apt/sources.list.d/docker.sources" || cloud.WriteFiles[0].Content != sources {
+	if len(cloud.WriteFiles) != 2 || cloud.WriteFiles[0].Path != "/etc/apt/sources.list.d/mmoci-docker.sources" || cloud.WriteFiles[0].Content != sources {
 		t.Errorf("cloud-init writes %+v, want\n%s", cloud.WriteFiles, sources)
 	}
 	if !strings.Contains(cloud.WriteFiles[1].Content, "Pin-Priority: -1") {
@@ -49,9 +68,63 @@ func TestRecipes(t *testing.T) {
 	if want := "name=docker url=http://site.example.org/docker \\\n\tdistributions=bookworm components=main arches=amd64 "; !strings.Contains(maas, want) {
 		t.Errorf("maas.sh:\n%s", maas)
 	}
+	// What a shell or Ansible writes is the same text.
+	var install struct {
+		Autoinstall struct {
+			LateCommands []string `yaml:"late-commands"`
+		} `yaml:"autoinstall"`
+	}
+	if err := yaml.Unmarshal(request(t, base, "GET", "/setup/autoinstall.yaml").body, &install); err != nil || len(install.Autoinstall.LateCommands) != 4 {
+		t.Fatalf("%v %q", err, install)
+	}
+	dir := t.TempDir()
+	runs := func(name, script string) {
+		t.Helper()
+		cmd := exec.Command("sh", "-eu", "-c", script)
+		cmd.Env = append(os.Environ(), "ROOT="+dir+"/root", "PATH="+dir+"/bin:"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s\n%s", name, err, out, script)
+		}
+	}
+	written := func(name, file, want string) {
+		t.Helper()
+		if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil || string(got) != want {
+			t.Errorf("%s: %v, wrote\n%s", name, err, got)
+		}
+	}
+	runs("autoinstall", strings.ReplaceAll(install.Autoinstall.LateCommands[1], "/target/etc/apt/sources.list.d/", dir+"/"))
+	written("autoinstall", "mmoci-docker.sources", sources)
+	docker := string(request(t, base, "GET", "/setup/Dockerfile").body)
+	_, command, _ := strings.Cut(docker, "\nRUN printf")
+	command, _, _ = strings.Cut(command, "\nRUN ")
+	runs("Dockerfile", strings.ReplaceAll("printf"+command, "/etc/apt/sources.list.d/", dir+"/docker-"))
+	written("Dockerfile", "docker-mmoci-docker.sources", sources)
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fake := "#!/bin/sh\nfor f; do case $f in *.sources) cat \"$f\" >" + dir + "/debstrapped ;; esac; done\n"
+	if err := os.WriteFile(filepath.Join(dir, "bin", "mmdebstrap"), []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	runs("mmdebstrap", string(request(t, base, "GET", "/setup/mmdebstrap.sh").body))
+	written("mmdebstrap", "debstrapped", sources)
 	ansible := string(request(t, base, "GET", "/setup/ansible.yaml").body)
-	if !strings.Contains(ansible, "url: \"http://site.example.org/setup/docker.sources\"") {
+	if want := "      dest: \"/etc/apt/sources.list.d/mmoci-docker.sources\"\n      mode: \"0644\"\n      content: !unsafe |\n" + indent(8, sources) + "\n"; !strings.Contains(ansible, want) {
 		t.Errorf("ansible.yaml:\n%s", ansible)
+	}
+}
+
+// Without a key the reader is told so.
+func TestRecipesWithoutKey(t *testing.T) {
+	t.Parallel()
+	base, _, _ := pageServer(t, Options{})
+	for _, name := range recipeNames {
+		if a := request(t, base, "GET", "/setup/"+name); a.status != 200 || !strings.Contains(string(a.body), "# The server was not told the site's key") {
+			t.Errorf("%s:\n%s", name, a.body)
+		}
+	}
+	if _, err := New(t.Context(), Options{Sources: []Source{newTag(oneDeb([]byte("x")).take(t, newMemoryBlobs()))}, SiteKey: []byte("no key")}); err == nil {
+		t.Error("no key was taken for one")
 	}
 }
 

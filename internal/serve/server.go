@@ -54,7 +54,7 @@ type Options struct {
 	StateDir string   // law 8 across restarts; "": within the process only
 	Log      *slog.Logger
 	Access   *slog.Logger // one record a request; nil: none
-	SiteKey  []byte       // armoured public key, put into the .sources texts; nil: a path is named
+	SiteKey  []byte       // armoured public key, put into the .sources texts and recipes; nil: a path is named
 	// Keyrings are the public keys by the prefix of the archive that they sign,
 	// "" for the site's, so that metrics tell when they expire; nil: not told. Where there is
 	// a site's, no snapshot is put in force whose statement it does not verify.
@@ -130,6 +130,7 @@ type server struct {
 	guard     *watched[credentials]      // nil: open to all
 	metrics   *metrics
 	pages     *pages
+	siteKeys  []string                    // fingerprints of Options.SiteKey
 	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys as they were read last; nil: none is configured
 	sending   *semaphore.Weighted         // bytes of pages on their way
 	indices   unpackedIndices
@@ -168,6 +169,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if s.pages, err = newPages(); err != nil {
 		return nil, err
+	}
+	if len(o.SiteKey) > 0 {
+		ring, err := pgp.ReadKeyring(o.SiteKey)
+		if err != nil {
+			return nil, fmt.Errorf("serve: site's key: %w", err)
+		}
+		s.siteKeys = ring.Fingerprints()
 	}
 	s.shelf = newShelf(o.Sources)
 	if s.marks, err = openMarks(o.StateDir, s.log, s.now, o.createState); err != nil {

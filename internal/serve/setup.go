@@ -187,6 +187,8 @@ func (ex *exchange) signedBy(src *archive.Source, a *snapshot.Archive, upstream 
 		if len(src.SignedByKey) == 0 {
 			src.SignedBy = "/etc/apt/keyrings/site.asc"
 			src.Comment += "\nPut the site's public key there:"
+		} else {
+			src.Comment += "\nThe site's key; compare its fingerprint with what mmoci key show says at the site:\n" + strings.Join(ex.s.siteKeys, "\n")
 		}
 		return
 	}

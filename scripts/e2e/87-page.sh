@@ -53,7 +53,7 @@ setup() {
 		open $serve/snapshot/
 		follow nav a[href\$="setup"]
 		true document.getElementById("setup").getBoundingClientRect().bottom <= innerHeight
-		print [...document.querySelectorAll("h2#setup + p a")].map(a => a.href)
+		print [...document.querySelectorAll("h2#setup ~ p a[href*=setup]")].map(a => a.href)
 	END
 	jq -r '.[]' setup.txt | tee links.txt
 	[ "$(wc -l <links.txt)" -gt 6 ]
@@ -68,24 +68,24 @@ copied() {
 		click section.archive:has(a[href="./debian/"]) details pre
 		copy
 		print navigator.clipboard.readText()
-		click section.archive:has(a[href="./debian/"]) > pre
-		copy
-		print navigator.clipboard.readText()
+		print [...document.querySelectorAll("pre.fingerprint")].map(e => e.innerText)
+		true !document.body.innerText.includes("curl ")
 	END
-	head -n 1 copied.txt | jq -r . >own.sources
-	curl -sf "$serve/setup/debian.sources" | diff -B - own.sources
+	# What a host is told asks the server for nothing, and writes no file that Debian has.
+	head -n 1 copied.txt | jq -r . >line.txt
+	grep -qF "cat >/etc/apt/sources.list.d/mmoci-debian.sources <<" line.txt
+	not grep -F /etc/apt/sources.list.d/debian.sources line.txt
+	same "fingerprint to compare" "$("$mmoci" key show "$sitekey" | cut -d' ' -f1)" "$(tail -n 1 copied.txt | jq -r '.[]')"
 	# What was copied is what apt takes.
 	apt_own apt
-	cp own.sources apt/sources/debian.sources
+	sed "s,/etc/apt/sources.list.d/,$work/apt/sources/," line.txt >line.sh
+	sh -eu line.sh
+	curl -sf "$serve/setup/debian.sources" | diff - apt/sources/mmoci-debian.sources
 	own apt-get -q update >update.txt 2>&1
 	updated update.txt
 	own apt-get -q --print-uris download hello
-	# And the line for a host does what it says.
-	tail -n 1 copied.txt | jq -r . | sed "s,/etc/apt/sources.list.d/,$work/line.," >line.sh
-	sh -eu line.sh
-	diff -B line.debian.sources own.sources
 }
-check "one click selects the .sources text, and what is copied is what apt takes" copied
+check "one click selects what a host is told, key and sources in it, and what is copied is what apt takes" copied
 
 compare() {
 	browse >changes.txt <<-END

@@ -22,25 +22,36 @@ parsed() {
 	for r in cloud-init.yaml autoinstall.yaml ansible.yaml maas.sh mmdebstrap.sh Dockerfile debian.sources; do curl -sf "$serve/setup/$r" -o "recipes/$r"; done
 	sh -n recipes/maas.sh
 	sh -n recipes/mmdebstrap.sh
+	for r in recipes/*.* recipes/Dockerfile; do
+		not grep -E 'curl|get_url|^ADD|/setup/|sources.list.d/debian.sources$' "$r"
+		[ "$r" = recipes/debian.sources ] || grep -qx "# $("$mmoci" key show "$sitekey" | cut -d' ' -f1)" "$r"
+	done
 	python3 - "$serve" recipes/debian.sources <<-'END'
 		import subprocess, sys, yaml
 		url, sources = sys.argv[1], open(sys.argv[2]).read()
+		yaml.SafeLoader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node)) # Ansible's: no template
+		def written(script, path):
+		    subprocess.run(["sh", "-eu", "-c", script.replace(path, "written.sources")], check=True)
+		    assert open("written.sources").read() == sources, script
 		load = lambda name: yaml.safe_load(open("recipes/" + name))
 		cloud = {f["path"]: f["content"] for f in load("cloud-init.yaml")["write_files"]}
-		assert cloud["/etc/apt/sources.list.d/debian.sources"] == sources, cloud
+		host = "/etc/apt/sources.list.d/mmoci-debian.sources"
+		assert cloud[host] == sources, cloud
 		install = load("autoinstall.yaml")["autoinstall"]
-		assert install["version"] == 1 and any(url + "/setup/debian.sources" in c for c in install["late-commands"]), install
+		assert install["version"] == 1, install
 		for c in install["late-commands"]:
 		    subprocess.run(["sh", "-n", "-c", c], check=True)
+		written(next(c for c in install["late-commands"] if c.endswith(">/target" + host)), "/target" + host)
 		play, = load("ansible.yaml")
-		wanted = {t["ansible.builtin.get_url"]["url"] for t in play["tasks"] if "ansible.builtin.get_url" in t}
-		assert url + "/setup/debian.sources" in wanted and play["become"] is True, play
+		copies = {t["ansible.builtin.copy"]["dest"]: t["ansible.builtin.copy"]["content"] for t in play["tasks"] if "ansible.builtin.copy" in t}
+		assert copies[host] == sources and play["become"] is True, play
 		lines = open("recipes/Dockerfile").read().splitlines()
-		assert {l.split()[0] for l in lines if l and l[0] not in "#"} == {"ARG", "FROM", "RUN", "ADD"}, lines
-		assert any(l.startswith("ADD " + url + "/setup/debian.sources ") for l in lines), lines
+		assert {l.split()[0] for l in lines if l and l[0] not in "# "} == {"ARG", "FROM", "RUN"}, lines
+		runs = open("recipes/Dockerfile").read().replace("\\\n", "").split("\nRUN ")
+		written(next(r.split("\n")[0] for r in runs if host in r), host)
 	END
 }
-check "cloud-init, autoinstall, Ansible and Dockerfile parse, and name this server" parsed
+check "cloud-init, autoinstall, Ansible and Dockerfile parse, have sources and key in them, and ask for nothing" parsed
 
 # cloud-init's own schema. Its packages are unpacked and not installed: installed, it would configure this machine at its next start.
 cloud_init() {

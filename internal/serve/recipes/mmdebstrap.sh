@@ -1,11 +1,13 @@
 #!/bin/sh
 # The site's packages for mmdebstrap: a minimal root in ROOT (default ./root) of SUITE, from {{.Base}} alone.
-set -eu
+{{.Trust}}set -eu
 root=${ROOT:-root}
 suite=${SUITE:-{{.FirstSuite}}}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 {{- range .Archives}}
-curl -fsS {{sh .URL}} -o "$work"/{{sh (print .Prefix ".sources")}}
+cat >"$work"/{{sh (print "mmoci-" .Prefix ".sources")}} <<'{{end_mark}}'
+{{indent 0 .Sources}}
+{{end_mark}}
 {{- end}}
 mmdebstrap --variant="${VARIANT:-apt}" "$suite" "$root" "$work"/*.sources "$@"
