@@ -23,6 +23,9 @@ import (
 // later one would bar everything honest that follows.
 const maxAhead = 24 * time.Hour
 
+// keysAgain is after how long a statement that did not verify is held against the site's keys again.
+const keysAgain = time.Minute
+
 // refusal is why a snapshot that can be had is not put in force.
 type refusal struct {
 	reason string    // for metrics
@@ -40,7 +43,11 @@ func isRefusal(err error) bool { _, ok := errors.AsType[*refusal](err); return o
 // that would put at the moving URLs: a *refusal if not.
 func (s *Server) vet(ctx context.Context, l *lane, h *held) (map[string]span, error) {
 	if err := s.believe(l, h); err != nil {
-		return nil, &refusal{reason: "signature", err: err}
+		r := &refusal{reason: "signature", err: err}
+		if s.o.ReadSiteKeys != nil {
+			r.until = s.now().Add(keysAgain) // the key may be put there after the snapshot
+		}
+		return nil, r
 	}
 	dates := servedDates(h.Statement)
 	if s.marks.vetted(l.source.Name(), h.Root) {
@@ -74,6 +81,9 @@ func (s *Server) believe(l *lane, h *held) error {
 		}
 		if _, _, err = pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: now}); err == nil {
 			s.siteRing.Store(now)
+			if armor, aerr := now.Armor(); aerr == nil && len(s.o.SiteKey) > 0 {
+				s.siteKey.Store(&toldKey{armor, now.Fingerprints()}) // hosts set up from here on need the new one
+			}
 			s.log.Info("site's keys read anew", "fingerprints", now.Fingerprints())
 		}
 	}

@@ -256,13 +256,17 @@ func TestSiteKeysAreReadAnew(t *testing.T) {
 	foreign := spec{date: day(2), debs: debsUpTo(2), signer: stranger}.take(t, m)
 	next := spec{date: day(3), debs: debsUpTo(3), signer: rotated}.take(t, m)
 	files := old.Public() // what trust names holds now
-	g := newTag(good)
-	s, err := New(t.Context(), Options{
-		Sources: []Source{g}, Keyrings: map[string]*pgp.Keyring{"": old.Public()},
-		ReadSiteKeys: func() (*pgp.Keyring, error) { return files, nil },
-	})
+	g, c := newTag(good), newClock()
+	armor, err := old.Public().Armor()
 	if err != nil {
 		t.Fatal(err)
+	}
+	s, base := run(t, Options{
+		Sources: []Source{g}, Keyrings: map[string]*pgp.Keyring{"": old.Public()}, SiteKey: armor, Now: c.now,
+		ReadSiteKeys: func() (*pgp.Keyring, error) { return files, nil },
+	}, false)
+	told := func(by pgp.Signer) bool {
+		return strings.Contains(string(request(t, base, "GET", "/setup/docker.sources").body), "# "+by.Public().Fingerprints()[0]+"\n")
 	}
 	g.move(next)
 	if err := s.check(t.Context(), 0); !isRefusal(err) {
@@ -273,9 +277,29 @@ func TestSiteKeysAreReadAnew(t *testing.T) {
 	if err := s.check(t.Context(), 0); !isRefusal(err) || s.view.Load().current[0].Root != good.Root {
 		t.Errorf("by a stranger: %v", err)
 	}
+	if !told(old) || told(rotated) {
+		t.Error("hosts are told of another key than the one that signs what is served")
+	}
 	g.move(next)
 	if err := s.check(t.Context(), 0); err != nil || s.view.Load().current[0].Root != next.Root {
 		t.Errorf("by the new key: %v", err)
+	}
+	if told(old) || !told(rotated) {
+		t.Error("hosts are told of the old key")
+	}
+	// The key may come after the snapshot that it signed, whose root stays.
+	last := spec{date: day(4), debs: debsUpTo(4), signer: stranger}.take(t, m)
+	g.move(last)
+	if err := s.check(t.Context(), 0); !isRefusal(err) {
+		t.Errorf("by a stranger: %v", err)
+	}
+	files = stranger.Public()
+	if err := s.check(t.Context(), 0); !isRefusal(err) {
+		t.Errorf("asked again at once: %v", err)
+	}
+	c.advance(keysAgain)
+	if err := s.check(t.Context(), 0); err != nil || s.view.Load().current[0].Root != last.Root {
+		t.Errorf("the key came after the snapshot: %v", err)
 	}
 }
 

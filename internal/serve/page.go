@@ -127,7 +127,7 @@ func (ex *exchange) frontPage() {
 		Troubles   []string
 		Recipes    []string
 		SiteKeys   []string
-	}{shell: ex.shell("archives"), Troubles: ex.s.troubles(), Recipes: recipeNames, SiteKeys: ex.s.siteKeys}
+	}{shell: ex.shell("archives"), Troubles: ex.s.troubles(), Recipes: recipeNames, SiteKeys: ex.s.siteKey.Load().fingerprints}
 	v := ex.s.view.Load()
 	for i, l := range ex.s.lanes {
 		failing, refusal := l.state()

@@ -103,10 +103,16 @@ func (ex *exchange) recipe(at place, name string) {
 	ex.page(plainText, b.Bytes())
 }
 
+// toldKey is the site's public key as hosts are told of it; zero: it is not known.
+type toldKey struct {
+	armor        []byte
+	fingerprints []string
+}
+
 // trustComment says whose signature the hosts will believe: the reader of a
 // recipe, who has it from whoever answered, must hold the fingerprint against another source.
 func (ex *exchange) trustComment() string {
-	fingerprints := ex.s.siteKeys
+	fingerprints := ex.s.siteKey.Load().fingerprints
 	if len(fingerprints) == 0 {
 		return "# The server was not told the site's key (trust: in its mmoci.yaml): put it on the hosts where the sources name it.\n"
 	}

@@ -130,7 +130,7 @@ type server struct {
 	guard     *watched[credentials]      // nil: open to all
 	metrics   *metrics
 	pages     *pages
-	siteKeys  []string                    // fingerprints of Options.SiteKey
+	siteKey   atomic.Pointer[toldKey]     // what hosts are told of Options.SiteKey
 	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys as they were read last; nil: none is configured
 	sending   *semaphore.Weighted         // bytes of pages on their way
 	indices   unpackedIndices
@@ -170,12 +170,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.pages, err = newPages(); err != nil {
 		return nil, err
 	}
+	s.siteKey.Store(&toldKey{})
 	if len(o.SiteKey) > 0 {
 		ring, err := pgp.ReadKeyring(o.SiteKey)
 		if err != nil {
 			return nil, fmt.Errorf("serve: site's key: %w", err)
 		}
-		s.siteKeys = ring.Fingerprints()
+		s.siteKey.Store(&toldKey{o.SiteKey, ring.Fingerprints()})
 	}
 	s.shelf = newShelf(o.Sources)
 	if s.marks, err = openMarks(o.StateDir, s.log, s.now, o.createState); err != nil {

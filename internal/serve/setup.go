@@ -18,8 +18,8 @@ func (ex *exchange) setup(at place, name string) {
 	case name == "":
 		ex.setupList(at)
 		return
-	case name == "site.asc" && len(ex.s.o.SiteKey) > 0:
-		ex.text(http.StatusOK, plainText, ex.s.o.SiteKey)
+	case name == "site.asc" && len(ex.s.siteKey.Load().armor) > 0:
+		ex.text(http.StatusOK, plainText, ex.s.siteKey.Load().armor)
 		return
 	case name == "policy.pref":
 		ex.page(plainText, []byte(ex.preferences(at)))
@@ -71,7 +71,7 @@ func (ex *exchange) setupList(at place) {
 			fmt.Fprintf(&b, "%s/setup/%s-upstream.sources\n", at.base, a.Prefix)
 		}
 	}
-	if len(ex.s.o.SiteKey) > 0 {
+	if len(ex.s.siteKey.Load().armor) > 0 {
 		fmt.Fprintf(&b, "%s/setup/site.asc\n", at.base)
 	}
 	if ex.s.rules.now.Load() != nil {
@@ -183,12 +183,13 @@ func (ex *exchange) sources(at place, h *held, prefix string, upstream bool) []a
 // signedBy names the key that signs what the stanza is about.
 func (ex *exchange) signedBy(src *archive.Source, a *snapshot.Archive, upstream bool) {
 	if a.Mode == snapshot.Curated && !upstream {
-		src.SignedByKey = ex.s.o.SiteKey
+		key := ex.s.siteKey.Load()
+		src.SignedByKey = key.armor
 		if len(src.SignedByKey) == 0 {
 			src.SignedBy = "/etc/apt/keyrings/site.asc"
 			src.Comment += "\nPut the site's public key there:"
 		} else {
-			src.Comment += "\nThe site's key; compare its fingerprint with what mmoci key show says at the site:\n" + strings.Join(ex.s.siteKeys, "\n")
+			src.Comment += "\nThe site's key; compare its fingerprint with what mmoci key show says at the site:\n" + strings.Join(key.fingerprints, "\n")
 		}
 		return
 	}
