@@ -257,7 +257,10 @@ release() {
 		if [ -n "$2" ]; then clear "$2" "$work/inrelease" "$work/release"; else text "$work/inrelease" "$work/release"; fi
 	fi
 	d=$(awk -v r="$1release" '$2 == r { print $3 }' "$work/files")
-	[ -n "$d" ] || return 0
+	if [ -z "$d" ]; then
+		[ -f "$work/release" ] || fail "the statement lists neither ${1}inrelease nor ${1}release"
+		return 0
+	fi
 	fetch "$d" "$work/text"
 	g=$(awk -v r="$1release-gpg" '$2 == r { print $3 }' "$work/files")
 	if [ -n "$2" ]; then
