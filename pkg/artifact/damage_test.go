@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -342,7 +343,15 @@ func TestSharedBlob(t *testing.T) {
 	root := encodeIndex([]descriptor{
 		{typeManifest, snapshot.BlobOf(p.core)}, p.shards[0].descriptor, {typeManifest, snapshot.BlobOf(twice)},
 	})
-	docs := [][]byte{p.core, p.shards[0].encode(), twice, root, p.config}
+	statement, err := p.open(t.Context(), p.tops[0].Blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := [][]byte{p.core, p.shards[0].encode(), twice, root, p.config, text}
 	if err := os.MkdirAll(filepath.Join(dir, blobsDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
