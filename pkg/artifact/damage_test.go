@@ -343,7 +343,13 @@ func TestSharedBlob(t *testing.T) {
 	root := encodeIndex([]descriptor{
 		{typeManifest, snapshot.BlobOf(p.core)}, p.shards[0].descriptor, {typeManifest, snapshot.BlobOf(twice)},
 	})
-	statement, err := p.open(t.Context(), p.tops[0].Blob)
+	var top layer
+	for _, l := range p.tops {
+		if strings.HasPrefix(l.mediaType, "application/vnd.mmoci.statement") {
+			top = l
+		}
+	}
+	statement, err := p.open(t.Context(), top.Blob)
 	if err != nil {
 		t.Fatal(err)
 	}
