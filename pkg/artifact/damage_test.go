@@ -103,6 +103,10 @@ func TestFlippedByteInLayout(t *testing.T) {
 			if !errors.Is(err, snapshot.ErrIntegrity) || !namesBlob(err, p, d) {
 				t.Errorf("%s %s: %v", kind, how, err)
 			}
+			// Verify reads the files itself and leaves the config to the graph.
+			if _, err := ReadGraph(t.Context(), ref, Options{}); kind == "config" && !errors.Is(err, snapshot.ErrIntegrity) {
+				t.Errorf("the graph with a config that is %s: %v", how, err)
+			}
 		}
 		if err := os.Remove(name); err != nil {
 			t.Fatal(err)

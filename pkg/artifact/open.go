@@ -144,18 +144,17 @@ func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, er
 	return readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
 }
 
-// stated is the config, made of the statement: the date in it is what copies go by, and no
-// reader would open a snapshot in which the two contradict each other.
+// stated reads the config and holds it against the statement: the date in it is what copies
+// go by, and no reader would open a snapshot in which the two contradict each other.
 func (t *top) stated(ctx context.Context, p place) ([]byte, error) {
 	statement, err := readBlob(ctx, p, "statement", t.core.layers[0].Blob, MaxStatement)
 	if err != nil {
 		return nil, err
 	}
-	config := expectedConfig(statement)
-	if snapshot.BlobOf(config) != t.core.config.Blob {
+	if snapshot.BlobOf(expectedConfig(statement)) != t.core.config.Blob {
 		return nil, integrity("config is not that of the statement")
 	}
-	return config, nil
+	return readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
 }
 
 // expectedConfig makes the config of the date and encoder lines of a statement, signed or not.
