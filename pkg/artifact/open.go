@@ -144,17 +144,18 @@ func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, er
 	return readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
 }
 
-// stated reads the config and holds it against the statement: the date in it is what copies
-// go by, and no reader would open a snapshot in which the two contradict each other.
+// stated is the config, made of the statement: the date in it is what copies go by, and no
+// reader would open a snapshot in which the two contradict each other.
 func (t *top) stated(ctx context.Context, p place) ([]byte, error) {
 	statement, err := readBlob(ctx, p, "statement", t.core.layers[0].Blob, MaxStatement)
 	if err != nil {
 		return nil, err
 	}
-	if snapshot.BlobOf(expectedConfig(statement)) != t.core.config.Blob {
+	config := expectedConfig(statement)
+	if snapshot.BlobOf(config) != t.core.config.Blob {
 		return nil, integrity("config is not that of the statement")
 	}
-	return readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
+	return config, nil
 }
 
 // expectedConfig makes the config of the date and encoder lines of a statement, signed or not.
@@ -214,7 +215,7 @@ type Graph struct {
 	Files     []snapshot.Blob // in order of the shards; core layers and configs included
 }
 
-// ReadGraph reads root, core and every shard and validates them.
+// ReadGraph reads root, core, config and every shard and validates them.
 func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
@@ -223,6 +224,10 @@ func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
 	a, err := readArtifact(ctx, p, ref, &o)
 	if err != nil {
 		return nil, err
+	}
+	// What was validated was made of the statement; the place may hold another.
+	if _, err := readBlob(ctx, p, "config", snapshot.BlobOf(a.config), maxConfig); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	g := &Graph{Manifests: []snapshot.Blob{snapshot.BlobOf(a.root), snapshot.BlobOf(a.core)}}
 	for _, s := range a.shards {
