@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/mirror"
 )
 
@@ -40,7 +41,7 @@ func (a *app) initPlan() *cobra.Command {
 			_, err := a.stdout.Write(text)
 			return err
 		}
-		if err := replaceFile(out, text, 0o644); err != nil {
+		if err := durable.WriteFile(out, text, 0o644); err != nil {
 			return err
 		}
 		a.log("%s: look through it, say in ref: where to push to; then: mmoci key new -o keys/site.asc, mmoci push", out)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/archive/pgp"
 )
@@ -98,15 +99,15 @@ func (a *app) writeRotated(file string, r *mirror.Rotated) error {
 		if same := err == nil && bytes.Equal(there, r.Retired); !same && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%w: %s is there; a key is never overwritten", mirror.ErrUsage, retired)
 		}
-		if err := replaceFile(retired, r.Retired, 0o600); err != nil {
+		if err := durable.WriteFile(retired, r.Retired, 0o600); err != nil {
 			return err
 		}
 	}
 	public := publicName(file)
-	if err := replaceFile(file, r.Secret, 0o600); err != nil {
+	if err := durable.WriteFile(file, r.Secret, 0o600); err != nil {
 		return err
 	}
-	if err := replaceFile(public, r.Public, 0o644); err != nil {
+	if err := durable.WriteFile(public, r.Public, 0o644); err != nil {
 		return err
 	}
 	if r.Retired != nil {
@@ -137,10 +138,10 @@ func (a *app) newKey(out, user string) error {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
 	}
-	if err := replaceFile(out, private, 0o600); err != nil {
+	if err := durable.WriteFile(out, private, 0o600); err != nil {
 		return err
 	}
-	if err := replaceFile(public, pub, 0o644); err != nil {
+	if err := durable.WriteFile(public, pub, 0o644); err != nil {
 		return err
 	}
 	ring, err := pgp.ReadKeyring(pub)

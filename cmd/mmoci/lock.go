@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -81,7 +82,7 @@ func (a *app) lock() *cobra.Command {
 			_, err := a.stdout.Write(l.Format())
 			return err
 		}
-		return replaceFile(o.file, l.Format(), 0o644)
+		return durable.WriteFile(o.file, l.Format(), 0o644)
 	}
 	return cmd
 }
@@ -222,5 +223,5 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) er
 	if err != nil {
 		return err
 	}
-	return replaceFile(o.file, l.Format(), st.Mode().Perm())
+	return durable.WriteFile(o.file, l.Format(), st.Mode().Perm())
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/mirror"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -164,7 +165,7 @@ func (a *app) dateLock(file string, date time.Time) error {
 		text, err = config.SetLockDate(file, text, date)
 	}
 	if err == nil {
-		err = replaceFile(file, text, st.Mode().Perm())
+		err = durable.WriteFile(file, text, st.Mode().Perm())
 	}
 	if err != nil {
 		return fmt.Errorf("the snapshot is pushed; its date, %s, could not be written into the lock: %w", date.Format(time.RFC3339), err)

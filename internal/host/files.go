@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
-	"os"
 	"path"
 	"slices"
 	"strings"
+
+	"example.org/mmoci/internal/durable"
 )
 
 // manifestFile records what host sources wrote, so that host undo can take
@@ -106,19 +106,7 @@ func (h *Host) replace(name string, data []byte) error {
 	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	aside := path.Join(path.Dir(name), fmt.Sprintf(".mmoci-tmp-%016x", rand.Uint64())) // apt ignores names with a first dot
-	f, err := t.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = t.Rename(aside, name)
-	}
-	if err != nil {
-		err = errors.Join(err, t.Remove(aside))
-	}
-	return err
+	return durable.WriteFileIn(t, name, data, 0o644) // apt ignores the name that it has at first
 }
 
 // Put makes the host have exactly these files of ours, and moves those of

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -67,16 +68,7 @@ func keepSnapshot(dir string, s *snapshot.Sealed) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(slices.Concat(line, []byte("\n"), body))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, s.Root.Hex())); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, s.Root.Hex()), slices.Concat(line, []byte("\n"), body), 0o600); err != nil {
 		return err
 	}
 	return dropKept(dir)

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive/pgp"
 )
@@ -174,32 +173,10 @@ func (k *NetworkKeys) keep() error {
 			lines += "\n" + config.KeyPinLine(prefix, key)
 		}
 	}
-	if err := replaceText(k.file, text); err != nil {
+	if err := durable.WriteFile(k.file, text, 0o644); err != nil {
 		return fmt.Errorf("keys from the network cannot be pinned: %s; put into %s, in place of what it has for the prefix:%s",
 			err.Error(), k.file, strings.ReplaceAll(lines, "\n\n", "\n"))
 	}
 	k.fresh = map[string][]config.LockKey{}
 	return nil
-}
-
-// replaceText replaces a file that people keep, in one step; it is durable on return.
-func replaceText(name string, text []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), ".mmoci-tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,8 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -53,7 +53,8 @@ func (m *Memory) Note(ref artifact.Reference, s *snapshot.Snapshot) error {
 	if now.Equal(date) && root == s.Root.String() {
 		return nil
 	}
-	if err := remember(file, fmt.Sprintf(memoryLine, name, stamp(now), s.Root)); err != nil {
+	// It is durable on return: else a power cut would let a registry go back.
+	if err := durable.WriteFile(file, fmt.Appendf(nil, memoryLine, name, stamp(now), s.Root), 0o600); err != nil {
 		m.Log.printf("statements seen are not remembered: %s", err)
 	}
 	return nil
@@ -74,15 +75,7 @@ func (m *Memory) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(m.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(m.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
+	return durable.Lock(context.Background(), filepath.Join(m.Dir, "lock"), 0o600)
 }
 
 // recall reads what was seen; the zero time if nothing was. A file that cannot
@@ -107,26 +100,4 @@ func recall(file string) (date time.Time, root string, err error) {
 		return date, "", fmt.Errorf("statement seen: %s is damaged; remove it to accept any: %w", file, err)
 	}
 	return date, root, nil
-}
-
-// remember replaces the file in one step. It and its name are durable on return:
-// else a power cut would let a registry go back.
-func remember(file, text string) error {
-	aside := file + ".new"
-	f, err := os.OpenFile(aside, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(aside, file); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
@@ -167,7 +168,7 @@ func (p Pushing) note(res *PushResult) {
 		err = os.MkdirAll(p.State, 0o700)
 	}
 	if err == nil {
-		err = remember(p.noteFile(), string(data))
+		err = durable.WriteFile(p.noteFile(), data, 0o600)
 	}
 	if err != nil {
 		p.Log.printf("that nothing changed will not be noticed early: %v", err)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -182,7 +183,7 @@ func TestDatesOutliveTheProcess(t *testing.T) {
 			t.Errorf("state %q was taken for none", bad)
 		}
 	}
-	left, err := filepath.Glob(filepath.Join(dir, marksFile+".*"))
+	left, err := filepath.Glob(filepath.Join(dir, durable.TempPrefix+"*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -30,10 +30,10 @@ const (
 // (law 8: it never decreases). With a directory it outlives the process, and
 // processes that share the directory share the marks. Safe for concurrent use.
 type marks struct {
-	dir    string // "": in memory only
-	log    *slog.Logger
-	now    func() time.Time
-	create func(dir, pattern string) (*os.File, error) // os.CreateTemp
+	dir     string // "": in memory only
+	log     *slog.Logger
+	now     func() time.Time
+	replace func(name string, data []byte, mode os.FileMode) error // durable.WriteFile
 
 	mu sync.Mutex
 	at markData
@@ -53,10 +53,10 @@ type markData struct {
 // openMarks reads the state in dir, and tries that it can be written: better
 // told at the start than at the first snapshot that moves. Where it cannot (disk full, read-only)
 // but says what was served last, that can be served on: the error is only logged.
-func openMarks(dir string, log *slog.Logger, now func() time.Time, create func(dir, pattern string) (*os.File, error)) (*marks, error) {
-	m := &marks{dir: dir, log: log, now: now, create: create, at: emptyMarks()}
-	if create == nil {
-		m.create = os.CreateTemp
+func openMarks(dir string, log *slog.Logger, now func() time.Time, replace func(name string, data []byte, mode os.FileMode) error) (*marks, error) {
+	m := &marks{dir: dir, log: log, now: now, replace: replace, at: emptyMarks()}
+	if replace == nil {
+		m.replace = durable.WriteFile
 	}
 	if dir == "" {
 		return m, nil
@@ -210,20 +210,11 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // locked runs f while no other process reads or writes the state.
 func (m *marks) locked(f func() error) error {
-	name := filepath.Join(m.dir, marksLock)
-	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil { // on a disk that cannot be written it may be there
-		if there, rerr := os.Open(name); rerr == nil {
-			lock, err = there, nil
-		}
-	}
+	unlock, err := durable.Lock(context.Background(), filepath.Join(m.dir, marksLock), 0o644)
 	if err != nil {
 		return err
 	}
-	defer lock.Close() // releases the lock
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %s: %w", lock.Name(), err)
-	}
+	defer unlock()
 	return f()
 }
 
@@ -274,29 +265,11 @@ func (m *marks) forgetFuture(suites map[string]time.Time) {
 	})
 }
 
-// write replaces the file whole: aside, synced, renamed, the directory synced.
+// write replaces the file whole, durably.
 func (m *marks) write(at markData) error {
 	data, err := json.MarshalIndent(at, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := m.create(m.dir, marksFile+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(m.dir, marksFile)); err != nil {
-		return err
-	}
-	dir, err := os.Open(m.dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return m.replace(filepath.Join(m.dir, marksFile), append(data, '\n'), 0o644)
 }

@@ -101,7 +101,7 @@ type Options struct {
 	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for.
 	TrustedProxies []netip.Prefix
 
-	createState func(dir, pattern string) (*os.File, error) // nil: os.CreateTemp; tests fill disks with it
+	replaceState func(name string, data []byte, mode os.FileMode) error // nil: durable.WriteFile; tests fill disks with it
 }
 
 const (
@@ -179,7 +179,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		s.siteKey.Store(&toldKey{o.SiteKey, ring.Fingerprints()})
 	}
 	s.shelf = newShelf(o.Sources)
-	if s.marks, err = openMarks(o.StateDir, s.log, s.now, o.createState); err != nil {
+	if s.marks, err = openMarks(o.StateDir, s.log, s.now, o.replaceState); err != nil {
 		return nil, err
 	}
 	if s.rules, err = openRules(o.Policy, o.PolicyLogOnly, s.log, s.metrics); err != nil {

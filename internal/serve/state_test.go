@@ -24,10 +24,10 @@ func TestStateCannotBeWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := func(string, string) (*os.File, error) { return nil, errors.New("no space left on device") }
+	full := func(string, []byte, os.FileMode) error { return errors.New("no space left on device") }
 	for _, c := range []struct{ now, want *snapshot.Snapshot }{{current, current}, {next, current}, {old, current}} {
 		g.move(c.now)
-		s, err := New(t.Context(), Options{Sources: []Source{g}, StateDir: dir, createState: full})
+		s, err := New(t.Context(), Options{Sources: []Source{g}, StateDir: dir, replaceState: full})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func TestStateCannotBeWritten(t *testing.T) {
 	if after, err := os.ReadFile(filepath.Join(dir, marksFile)); err != nil || !bytes.Equal(after, before) {
 		t.Errorf("state: %v\n%s", err, after)
 	}
-	if _, err := New(t.Context(), Options{Sources: []Source{g}, StateDir: t.TempDir(), createState: full}); err == nil {
+	if _, err := New(t.Context(), Options{Sources: []Source{g}, StateDir: t.TempDir(), replaceState: full}); err == nil {
 		t.Error("a state directory that was never written: no error")
 	}
 }

@@ -1,16 +1,15 @@
 package store
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -166,13 +165,5 @@ func (s *store) remove(f stored) {
 
 // lock keeps other processes from evicting at the same time.
 func (s *store) lock() (func(), error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	return func() { f.Close() }, nil
+	return durable.Lock(context.Background(), filepath.Join(s.dir, lockFile), 0o644)
 }

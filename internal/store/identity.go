@@ -1,11 +1,12 @@
 package store
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/internal/durable"
 )
 
 // identity says that a file was not touched since it was hashed.
@@ -29,23 +30,6 @@ func (i identity) renamed(j identity) bool {
 	return i == j
 }
 
-// makeOwn makes a directory under tmp and locks it: as long as the process lives.
-func makeOwn(tmp string) (*os.File, error) {
-	dir, err := os.MkdirTemp(tmp, fmt.Sprintf("%d-", os.Getpid()))
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
-	return f, nil
-}
-
 // removeLeft removes the directories of processes that ended without doing so.
 func removeLeft(tmp, own string) error {
 	dirs, err := os.ReadDir(tmp)
@@ -54,15 +38,10 @@ func removeLeft(tmp, own string) error {
 	}
 	for _, d := range dirs {
 		dir := filepath.Join(tmp, d.Name())
-		f, err := os.Open(dir)
-		if dir == own || err != nil {
+		if dir == own {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			err = os.RemoveAll(dir)
-		}
-		f.Close()
-		if err != nil {
+		if err := durable.RemoveUnlocked(dir); err != nil {
 			return err
 		}
 	}

@@ -146,7 +146,7 @@ func Open(dir string, o Options) (*Store, error) {
 func (s *store) prepare() error {
 	err := s.makeDirs()
 	if err == nil {
-		s.own, err = makeOwn(filepath.Join(s.dir, tmpDir))
+		s.own, err = durable.MkdirTemp(filepath.Join(s.dir, tmpDir), fmt.Sprintf("%d-", os.Getpid()))
 	}
 	if err == nil {
 		s.durable, err = durable.Open(s.dir, func(fd int) error {

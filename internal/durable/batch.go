@@ -1,5 +1,3 @@
-// Package durable knows what it takes for written files to survive a power
-// cut, and what a failed sync means.
 package durable
 
 import (
