@@ -19,7 +19,7 @@
 #   MMOCI_STORE_SIZE    how much is kept of one that is at a registry (default: 20G; the rest is fetched again)
 #   MMOCI_KEY           the site's public key, a file; or
 #   MMOCI_KEYRINGS      upstream's keys, PREFIX=FILE with blanks between them (Debian's are on every Debian host)
-#   MMOCI_MIRRORS       places to try before that of MMOCI_REF
+#   MMOCI_VIA           places to try before that of MMOCI_REF
 #   MMOCI_PACKAGES      what to install (default: docker.io)
 #   MMOCI_BIN           mmoci (default: the installed one, else the one beside this script)
 #   MMOCI_URL           else it is fetched from the mirror at that URL
@@ -41,6 +41,7 @@ if ! yes "${deploy_with_mirror:-}"; then
 	exit 0
 fi
 [ "$(id -u)" = 0 ] || die "needs root"
+[ -z "${MMOCI_MIRRORS:-}" ] || die "MMOCI_MIRRORS is called MMOCI_VIA now"
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 arch=$(/usr/bin/dpkg --print-architecture) || die "needs dpkg: this is no Debian or Ubuntu" # by its path: busybox has one of its own
@@ -48,7 +49,7 @@ packages=${MMOCI_PACKAGES:-docker.io}
 listen=${MMOCI_LISTEN:-127.0.0.1:8000}
 flags=${MMOCI_FLAGS:-}
 
-# The programs that this script came with, ARCHITECTURE:SHA256; filled in where a snapshot carries them.
+# The programs that this script came with, ARCHITECTURE:SHA256; filled in where a snapshot bundles them.
 programs=''
 
 # 1. The snapshot, and what it is believed by.
@@ -75,8 +76,8 @@ if [ -n "${MMOCI_KEY:-}" ]; then
 	set -- --keyring "$key"
 fi
 for k in ${MMOCI_KEYRINGS:-}; do set -- "$@" --keyring "$(absolute "$k")"; done
-mirrors=
-for m in ${MMOCI_MIRRORS:-}; do mirrors="$mirrors --mirror $(absolute "$m")"; done
+via=
+for m in ${MMOCI_VIA:-}; do via="$via --via $(absolute "$m")"; done
 [ -z "${MMOCI_BIN:-}" ] || MMOCI_BIN=$(absolute "$MMOCI_BIN")
 cd / # a mmoci.yaml that lies beside the stick's files must not be taken for the host's
 
@@ -92,7 +93,7 @@ aside() { # FILE: $temp, a copy that whoever holds the stick cannot change any m
 	temp=$(mktemp)
 	cp "$1" "$temp"
 }
-# vouched: the digest of the program for this host that the snapshot carries, as the installed mmoci says once it has
+# vouched: the digest of the program for this host that the snapshot bundles, as the installed mmoci says once it has
 # verified the snapshot; empty where only the packages are signed, by upstream: that vouches for no program.
 vouched() {
 	if [ -z "$key" ]; then case $ref in *@sha256:*) ;; *) return 0 ;; esac; fi
@@ -153,7 +154,7 @@ fi
 
 # 3. The packages.
 # shellcheck disable=SC2086 # lists
-"$mmoci" install --ref "$ref" $flags $mirrors "$@" $packages
+"$mmoci" install --ref "$ref" $flags $via "$@" $packages
 
 # 4. The mirror on this host.
 serve=${MMOCI_SERVE:-}
@@ -191,7 +192,7 @@ unit)
 		After=network-online.target
 
 		[Service]
-		ExecStart=$mmoci serve $flags $mirrors --listen $listen --state /var/lib/mmoci --wait -q $served
+		ExecStart=$mmoci serve $flags $via --listen $listen --state /var/lib/mmoci --wait -q $served
 		DynamicUser=yes
 		StateDirectory=mmoci
 		Restart=always
@@ -208,7 +209,7 @@ unit)
 pod)
 	[ -n "${MMOCI_IMAGE:-}" ] || die "MMOCI_SERVE=pod needs MMOCI_IMAGE"
 	args=
-	for a in serve $flags $mirrors --listen "$listen" --state /var/lib/mmoci --wait -q "$served"; do args="$args${args:+, }\"$a\""; done
+	for a in serve $flags $via --listen "$listen" --state /var/lib/mmoci --wait -q "$served"; do args="$args${args:+, }\"$a\""; done
 	mkdir -p /etc/mmoci /etc/ssl/certs /var/lib/mmoci /var/lib/mmoci-mirror
 	chown 65532:65532 /var/lib/mmoci # the image's user
 	put "${MMOCI_MANIFESTS:-/etc/kubernetes/manifests}/mmoci.yaml" <<-END || true

@@ -36,7 +36,7 @@ snapshot there, under its own digest; copied elsewhere, what is missing is named
     mmoci copy oci-archive:FILE:TAG DST              reads the parts as they are
     cat FILE.??? >FILE                               makes the whole again
 
-An oci-archive of a snapshot that carries mmoci (carry: in mmoci.yaml) names the programs below mmoci/ for hosts that have nothing but
+An oci-archive of a snapshot that bundles mmoci (bundle: in mmoci.yaml) names the programs below mmoci/ for hosts that have nothing but
 tar, if the snapshot's statement verifies: by trust: or --keyring, or because SRC is given by digest. Their digests are printed. On the
 host the digest of the script, typed from there, vouches for it, and the script for the programs:
 
@@ -46,7 +46,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 	}
 	f := cmd.Flags()
 	p.flags(f)
-	f.StringArrayVar(&p.keyrings, "keyring", nil, "`FILE` of the site's keys: what the snapshot carries is made runnable in an oci-archive only if they vouch for it")
+	f.StringArrayVar(&p.keyrings, "keyring", nil, "`FILE` of the site's keys: what the snapshot bundles is made runnable in an oci-archive only if they vouch for it")
 	f.StringVar(&since, "since", "", "write only what the snapshot `OLD` lacks")
 	f.StringVar(&split, "split", "", "cut the oci-archive into parts of `SIZE` (650M, 3G; FAT holds files below 4G)")
 	f.BoolVar(&repair, "repair", false, "ask DST for every blob: put again what was lost of a snapshot whose tag is there")
@@ -132,7 +132,7 @@ type copyJSON struct {
 }
 
 // vouched tells the root whose programs an oci-archive may name for hosts to
-// run; zero, with the reason on stderr, if nothing vouches for what src carries.
+// run; zero, with the reason on stderr, if nothing vouches for what src bundles.
 func (a *app) vouched(cmd *cobra.Command, p *planFlags, src artifact.Reference) (snapshot.Digest, error) {
 	plan, err := p.plan()
 	if err != nil {
@@ -147,7 +147,7 @@ func (a *app) vouched(cmd *cobra.Command, p *planFlags, src artifact.Reference) 
 		return snapshot.Digest{}, err
 	}
 	if c.Files > 0 && c.Reason != nil {
-		a.log("the snapshot carries %s for hosts to run: left out below mmoci/, for nothing vouches for them (%s)", count(c.Files, "file"), c.Reason)
+		a.log("the snapshot bundles %s for hosts to run: left out below mmoci/, for nothing vouches for them (%s)", count(c.Files, "file"), c.Reason)
 	}
 	return c.Root, nil
 }

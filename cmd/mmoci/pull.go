@@ -18,7 +18,7 @@ func (a *app) pull() *cobra.Command {
 	var places placeFlags
 	var x extractFlags
 	var packages []string
-	var install, asJSON bool
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "pull [REF] {-o DIR | --extract PKG[=VERSION][,PKG..]}",
 		Short: "Fetch the apt tree of a snapshot, or exactly the .debs that a package needs",
@@ -37,20 +37,10 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 	places.flags(f)
 	x.flags(f)
 	f.StringSliceVar(&packages, "extract", nil, "packages to extract with what they need: `PKG[=VERSION]`,..")
-	f.BoolVar(&install, "install", false, "hand the packages to dpkg: mmoci install")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.events = asJSON
-		switch {
-		case install && len(packages) == 0:
-			return fmt.Errorf("%w: --install needs --extract PKG", mirror.ErrUsage)
-		case install && (x.arch != "" || x.status != ""):
-			return fmt.Errorf("%w: --install is for this host: --arch and --host-status do not go with it", mirror.ErrUsage)
-		case install && asJSON:
-			return fmt.Errorf("%w: --json does not go with --install: dpkg speaks as it does", mirror.ErrUsage)
-		case install:
-			return a.runInstall(cmd, &p, &places, installing{refs: args, packages: packages, dir: x.dir, recommends: x.recommends})
-		case len(packages) == 0 && x.dir == "":
+		if len(packages) == 0 && x.dir == "" {
 			return fmt.Errorf("%w: say where to: -o DIR, or what: --extract PKG", mirror.ErrUsage)
 		}
 		bar := a.progress()
@@ -98,7 +88,7 @@ type pullJSON struct {
 type placeFlags struct{ mirrors []string }
 
 func (p *placeFlags) flags(f *pflag.FlagSet) {
-	f.StringArrayVar(&p.mirrors, "mirror", nil, "`REF` of a place to try first, asked by digest (repeatable, in order)")
+	f.StringArrayVar(&p.mirrors, "via", nil, "`REF` of a place to try first, asked by digest (repeatable, in order)")
 }
 
 func (p *placeFlags) references() ([]artifact.Reference, error) {
@@ -106,7 +96,7 @@ func (p *placeFlags) references() ([]artifact.Reference, error) {
 	for _, m := range p.mirrors {
 		ref, err := artifact.ParseReference(m)
 		if err != nil {
-			return nil, fmt.Errorf("--mirror: %w", err)
+			return nil, fmt.Errorf("--via: %w", err)
 		}
 		out = append(out, ref)
 	}

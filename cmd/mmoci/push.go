@@ -20,13 +20,11 @@ func (a *app) push() *cobra.Command {
 	var af archiveFlags
 	var o struct {
 		date, lock, held                string
-		locked, dryRun, plan, yes       bool
-		allowEmpty                      bool
-		recheck, repair, unsigned, json bool
-		replace                         bool
+		locked, plan, yes, allowEmpty   bool
+		repair, replace, unsigned, json bool
 		rate                            string
 		allowOlder, acceptKeys          []string
-		carryFrom                       string
+		bundleFrom                      string
 	}
 	cmd := &cobra.Command{
 		Use:   "push [REF]",
@@ -40,17 +38,15 @@ func (a *app) push() *cobra.Command {
 	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE` (default: lock: of the configuration)")
 	f.BoolVar(&o.locked, "locked", false, "push exactly the lock: that of --lock, else mmoci.lock beside the configuration")
 	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds what the lock names and upstream has lost (default: the one that is replaced)")
-	f.BoolVar(&o.dryRun, "dry-run", false, "stop before anything is written")
-	f.BoolVar(&o.plan, "plan", false, "the same, and print each file that would be downloaded and uploaded")
+	f.BoolVar(&o.plan, "plan", false, "stop before anything is written, and print each file that would be downloaded and uploaded")
 	f.BoolVar(&o.yes, "yes", false, "push whole archives of more than 10 GB without asking back")
 	f.BoolVar(&o.allowEmpty, "allow-empty", false, "push curated archives that ask for no package")
-	f.BoolVar(&o.recheck, "recheck", false, "ask the registry for every blob")
-	f.BoolVar(&o.repair, "repair", false, "the same: put again what was lost of a snapshot whose tag is there")
+	f.BoolVar(&o.repair, "repair", false, "ask the registry for every blob, and put again what it lost")
 	f.BoolVar(&o.replace, "replace-unverified", false, "replace a snapshot that nobody vouches for, taking nothing from it; needs --date")
 	f.BoolVar(&o.unsigned, "insecure-unsigned", false, "push curated archives without a site signature")
 	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
 	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
-	f.StringVar(&o.carryFrom, "carry-from", "", "`DIR` of the programs for carry:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
+	f.StringVar(&o.bundleFrom, "bundle-from", "", "`DIR` of the programs for bundle:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
 	f.StringVar(&o.rate, "rate", "", "upload at most so many bytes a second together, such as 5M")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -59,13 +55,13 @@ func (a *app) push() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := carry(plan, o.carryFrom); err != nil {
+		if err := bundle(plan, o.bundleFrom); err != nil {
 			return err
 		}
 		q := mirror.Pushing{
 			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, ReplaceUnverified: o.replace, Yes: o.yes, AllowEmpty: o.allowEmpty,
-			DryRun: o.dryRun || o.plan, Now: time.Now(), Log: a.log,
-			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.recheck || o.repair},
+			DryRun: o.plan, Now: time.Now(), Log: a.log,
+			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.repair},
 		}
 		if q.Artifact.Rate, err = sizeOf("--rate", o.rate); err != nil {
 			return err
@@ -235,7 +231,7 @@ func (a *app) pushed(res *mirror.PushResult, plan *config.Plan, took time.Durati
 		for _, r := range res.New {
 			bytes += r.Size
 		}
-		a.log("dry run: nothing was written; %s, %s, would be new there", count(len(res.New), "file"), size(bytes))
+		a.log("plan: nothing was written; %s, %s, would be new there", count(len(res.New), "file"), size(bytes))
 		a.log("the root would be %s: %s of %s, %s; a push to a registry takes about %d requests", res.Root,
 			size(int64(res.RootSize)), size(artifact.MaxDocument), count(res.Shards, "shard"), requests(res))
 	case !res.Changed && res.Uploaded+res.Manifests > 0:

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
@@ -136,6 +137,12 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) {
+			if now := replacedFlags[cmd.CommandPath()+" --"+unknown.GetSpecifiedName()]; now != "" {
+				return fmt.Errorf("%w: %w (%s does it)", errFlags, err, now)
+			}
+		}
 		return fmt.Errorf("%w: %w (%s --help)", errFlags, err, cmd.CommandPath())
 	})
 	f := root.PersistentFlags()
@@ -147,6 +154,17 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 	root.InitDefaultCompletionCmd()
 	usageArgs(root)
 	return root
+}
+
+// replacedFlags maps flags that earlier versions had to what does their work now.
+var replacedFlags = map[string]string{
+	"mmoci push --recheck":    "--repair",
+	"mmoci push --dry-run":    "--plan",
+	"mmoci push --carry-from": "--bundle-from",
+	"mmoci pull --install":    "mmoci install",
+	"mmoci pull --mirror":     "--via",
+	"mmoci install --mirror":  "--via",
+	"mmoci serve --mirror":    "--via",
 }
 
 // helpOn is "mmoci help COMMAND"; of a command that there is not it is a usage error.

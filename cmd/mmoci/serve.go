@@ -41,7 +41,7 @@ func (sf *serveFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&sf.listen, "listen", nil, "`ADDR`: host:port or unix:PATH (repeatable; default "+defaultListen+")")
 	f.StringVar(&sf.state, "state", "", "state `DIR` (default /var/lib/mmoci, or below XDG_STATE_HOME)")
 	f.StringVar(&sf.store, "store-size", "", "bound of the store in state DIR, such as 20G (default: none)")
-	f.StringArrayVar(&sf.mirrors, "mirror", nil, "`REF` of a place that is tried first for content, in turn (repeatable)")
+	f.StringArrayVar(&sf.mirrors, "via", nil, "`REF` of a place that is tried first for content, in turn (repeatable)")
 	f.BoolVar(&sf.fallback, "fallback-upstream", false, "a pool file that the registry cannot give is fetched from its archive's url:, verified by the same digest")
 	durationVar(f, &sf.o.Follow, "follow", "how often a tag is asked for (default 15s)")
 	durationVar(f, &sf.o.Grace, "grace", "how long the previous snapshot is answered from (default 1h)")
@@ -208,7 +208,7 @@ func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *con
 	for _, m := range sf.mirrors {
 		ref, err := artifact.ParseReference(m)
 		if err != nil {
-			return closeStore, fmt.Errorf("--mirror: %w", err)
+			return closeStore, fmt.Errorf("--via: %w", err)
 		}
 		mirrors = append(mirrors, ref)
 	}

@@ -81,7 +81,7 @@ func (l *loader) top(n node) error {
 		"packages":      l.packages,
 		"packages-from": func(n node) error { return l.lists(n, &p.Packages) },
 		"serve":         l.serve,
-		"carry":         setTexts(&p.Carry),
+		"bundle":        setTexts(&p.Bundle),
 		"recommends":    setFlag(&p.Recommends),
 		"valid-for":     setDuration(&p.ValidFor),
 	})

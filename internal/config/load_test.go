@@ -184,6 +184,7 @@ func TestLoadErrors(t *testing.T) {
 		{"tag", "ref: !!str a/b\n", `f:1: ref: tags`},
 		{"unknown key", "reff: a/b\n", `f:1: unknown key "reff"; did you mean "ref"?`},
 		{"unknown key, foreign", base + "  keyring: x.asc\n", `f:9: unknown key "keyring"; did you mean "signed-by"?`},
+		{"old key", "carry: [amd64]\n", `f:1: unknown key "carry"; did you mean "bundle"?`},
 		{"unknown key, near", base + "  packges-from: x\n", `f:9: unknown key "packges-from"; did you mean "packages-from"?`},
 		{"unknown key, underscore", base + "  check_valid_until: no\n", `f:9: unknown key "check_valid_until"; did you mean "check-valid-until"?`},
 		{"unknown key, far", base + "  zzz: x\n", `f:9: unknown key "zzz"; known are architectures, auth, ca,`},

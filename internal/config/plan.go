@@ -33,17 +33,17 @@ type Plan struct {
 	CommonList string
 	Archives   []Archive
 	Serve      Serve
-	// Carry are architectures that a static mmoci is carried for, with bootstrap.sh.
-	Carry []string
-	// Carried are the files of that, found by the program.
-	Carried []Carried `json:",omitempty"`
+	// Bundle are architectures whose static mmoci goes into the snapshot, with bootstrap.sh.
+	Bundle []string
+	// Bundled are the files of Bundle, found by the program.
+	Bundled []Bundled `json:",omitempty"`
 	// Recommends are part of the closure.
 	Recommends bool
 	ValidFor   time.Duration // valid-until = date input + ValidFor; 0: none
 }
 
-// Carried is a file that a snapshot carries for hosts that have nothing.
-type Carried struct {
+// Bundled is a file that a snapshot bundles for hosts that have nothing.
+type Bundled struct {
 	Name   string // architecture, or bootstrap.sh
 	File   string // where it is; "" if it is part of the program
 	Digest string // sha256:HEX

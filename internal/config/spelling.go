@@ -16,7 +16,7 @@ func foreign(word string) string {
 		"name": "prefix", "filter": "packages", "package": "packages", "queries": "packages",
 		"cert": "client-cert", "username": "auth", "password": "auth", "netrc": "auth", "cafile": "ca", "ca-file": "ca",
 		"passphrase": "passphrase-file", "reference": "ref", "repo": "ref", "target": "ref", "signing": "sign",
-		"keyrings": "trust", "mirrors": "archives", "sources": "with-sources", "repositories": "archives",
+		"keyrings": "trust", "mirrors": "archives", "sources": "with-sources", "repositories": "archives", "carry": "bundle",
 	}[word]
 }
 

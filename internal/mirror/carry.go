@@ -30,31 +30,31 @@ func machine(arch string) elf.Machine {
 	}[arch]
 }
 
-// FindCarried finds what "carry:" asks for: in dirs a file mmoci-ARCH, else
+// FindBundled finds what "bundle:" asks for: in dirs a file mmoci-ARCH, else
 // self if it is of that architecture; and bootstrap.sh, which is part of this
 // program. A program must be static: the hosts that it is for may have no libc.
-func FindCarried(archs, dirs []string, self string) ([]config.Carried, error) {
+func FindBundled(archs, dirs []string, self string) ([]config.Bundled, error) {
 	if len(archs) == 0 {
 		return nil, nil
 	}
-	var out []config.Carried
+	var out []config.Bundled
 	for _, arch := range slices.Compact(slices.Sorted(slices.Values(archs))) {
 		if !slices.Contains(snapshot.CarriedArchitectures(), arch) {
-			return nil, fmt.Errorf("%w: carry: no architecture %q; there are %s", ErrUsage, arch, strings.Join(snapshot.CarriedArchitectures(), ", "))
+			return nil, fmt.Errorf("%w: bundle: no architecture %q; there are %s", ErrUsage, arch, strings.Join(snapshot.CarriedArchitectures(), ", "))
 		}
 		c, err := findProgram(arch, dirs, self)
 		if err != nil {
-			return nil, fmt.Errorf("%w: carry: %w", ErrUsage, err)
+			return nil, fmt.Errorf("%w: bundle: %w", ErrUsage, err)
 		}
 		out = append(out, c)
 	}
 	script := snapshot.BlobOf(bootstrap(out))
-	return append([]config.Carried{{Name: snapshot.Bootstrap, Digest: script.Digest.String(), Size: script.Size}}, out...), nil
+	return append([]config.Bundled{{Name: snapshot.Bootstrap, Digest: script.Digest.String(), Size: script.Size}}, out...), nil
 }
 
 // bootstrap is the script that is carried with programs. It knows their digests,
 // so that who vouches for the script, by a digest that somebody typed, vouches for them.
-func bootstrap(programs []config.Carried) []byte {
+func bootstrap(programs []config.Bundled) []byte {
 	var known []string
 	for _, c := range programs {
 		if c.File != "" {
@@ -64,7 +64,7 @@ func bootstrap(programs []config.Carried) []byte {
 	return scripts.Bootstrap(known)
 }
 
-func findProgram(arch string, dirs []string, self string) (config.Carried, error) {
+func findProgram(arch string, dirs []string, self string) (config.Bundled, error) {
 	for _, dir := range dirs {
 		name := filepath.Join(dir, "mmoci-"+arch)
 		if c, err := readProgram(arch, name); !errors.Is(err, fs.ErrNotExist) {
@@ -79,33 +79,33 @@ func findProgram(arch string, dirs []string, self string) (config.Carried, error
 }
 
 // readProgram hashes a program after a look at what it is.
-func readProgram(arch, name string) (config.Carried, error) {
+func readProgram(arch, name string) (config.Bundled, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return config.Carried{}, err
+		return config.Bundled{}, err
 	}
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return config.Carried{}, fmt.Errorf("%s is no program: %w", name, err)
+		return config.Bundled{}, fmt.Errorf("%s is no program: %w", name, err)
 	}
 	if want := machine(arch); f.Machine != want {
-		return config.Carried{}, fmt.Errorf("%s is for %v, not for %s", name, f.Machine, arch)
+		return config.Bundled{}, fmt.Errorf("%s is for %v, not for %s", name, f.Machine, arch)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return config.Carried{}, fmt.Errorf("%s is not static (CGO_ENABLED=0 makes it so)", name)
+			return config.Bundled{}, fmt.Errorf("%s is not static (CGO_ENABLED=0 makes it so)", name)
 		}
 	}
 	if len(data) > maxProgram {
-		return config.Carried{}, fmt.Errorf("%s: %d bytes, more than %d", name, len(data), maxProgram)
+		return config.Bundled{}, fmt.Errorf("%s: %d bytes, more than %d", name, len(data), maxProgram)
 	}
 	b := snapshot.BlobOf(data)
-	return config.Carried{Name: arch, File: name, Digest: b.Digest.String(), Size: b.Size}, nil
+	return config.Bundled{Name: arch, File: name, Digest: b.Digest.String(), Size: b.Size}, nil
 }
 
 // carry adds what is carried for hosts that have nothing.
 func (b *builder) carry() error {
-	for _, c := range b.f.Plan.Carried {
+	for _, c := range b.f.Plan.Bundled {
 		d, err := snapshot.ParseDigest(c.Digest)
 		if err != nil {
 			return err
@@ -113,7 +113,7 @@ func (b *builder) carry() error {
 		row := snapshot.Row{Path: snapshot.CarriedDir + c.Name, Size: c.Size, Digest: d}
 		b.rows = append(b.rows, row)
 		if c.File == "" {
-			b.small = append(b.small, bootstrap(b.f.Plan.Carried))
+			b.small = append(b.small, bootstrap(b.f.Plan.Bundled))
 			continue
 		}
 		b.origins.add(d, origin{row.Path, func(context.Context) (io.ReadCloser, error) { return os.Open(c.File) }})
@@ -159,7 +159,7 @@ func Carries(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Op
 // carries reports what is carried: programs, for which only the statement
 // vouches. Where it is not believed they are nobody's.
 func (v *verifier) carries() {
-	r := ArchiveReport{Prefix: strings.TrimSuffix(snapshot.CarriedDir, "/"), Mode: "carried", Class: string(snapshot.Site), State: SiteOwn}
+	r := ArchiveReport{Prefix: strings.TrimSuffix(snapshot.CarriedDir, "/"), Mode: "bundled", Class: string(snapshot.Site), State: SiteOwn}
 	if !v.Trust.believed(v.Snapshot) {
 		r.State, r.Reason = NotProved, "programs that the site vouches for, and the statement is not verified: do not run them"
 	}

@@ -36,7 +36,7 @@ func program(t testing.TB, m elf.Machine, kind elf.ProgType) []byte {
 	return b.Bytes()
 }
 
-func TestFindCarried(t *testing.T) {
+func TestFindBundled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, data := range map[string][]byte{
@@ -51,14 +51,14 @@ func TestFindCarried(t *testing.T) {
 		}
 	}
 	self := filepath.Join(dir, "self")
-	got, err := FindCarried([]string{"s390x", "amd64", "amd64"}, []string{filepath.Join(dir, "nowhere"), dir}, self)
+	got, err := FindBundled([]string{"s390x", "amd64", "amd64"}, []string{filepath.Join(dir, "nowhere"), dir}, self)
 	if err != nil || len(got) != 3 || got[0].Name != snapshot.Bootstrap || got[1].File != filepath.Join(dir, "mmoci-amd64") || got[2].File != self {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for arch, says := range map[string]string{
 		"arm64": "EM_X86_64", "riscv64": "not static", "ppc64el": "no program", "armhf": "no mmoci-armhf", "sparc": "no architecture",
 	} {
-		if _, err := FindCarried([]string{arch}, []string{dir}, self); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), says) {
+		if _, err := FindBundled([]string{arch}, []string{dir}, self); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", arch, err)
 		}
 	}
@@ -81,7 +81,7 @@ func TestCarry(t *testing.T) {
 		Architectures: []string{"amd64"}, SignedBy: filepath.Join(dir, "docker.asc"), All: true,
 	}}}
 	var err error
-	if plan.Carried, err = FindCarried([]string{"amd64"}, []string{dir}, ""); err != nil {
+	if plan.Bundled, err = FindBundled([]string{"amd64"}, []string{dir}, ""); err != nil {
 		t.Fatal(err)
 	}
 	frozen, err := Freeze(t.Context(), Freezing{Plan: plan, Signer: signerOf(t, testarchive.SiteKey()), Date: worldDate, Now: worldNow})

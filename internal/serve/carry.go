@@ -23,7 +23,7 @@ func (ex *exchange) carriedFile(name string) bool {
 		return true
 	}
 	if name == snapshot.Bootstrap {
-		ex.fail(http.StatusNotFound, "no snapshot here carries it (carry: in mmoci.yaml)")
+		ex.fail(http.StatusNotFound, "no snapshot here bundles it (bundle: in mmoci.yaml)")
 		return true
 	}
 	return false

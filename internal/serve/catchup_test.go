@@ -58,7 +58,7 @@ func TestSnapshotsPassedOver(t *testing.T) {
 		t.Errorf("listed %d times", n)
 	}
 
-	if list := string(request(t, base, "GET", "/snapshot/").body); strings.Count(list, "in force") != 1 || !strings.Contains(list, newHeld(sns[4]).name+"</a> in force") {
+	if list := string(request(t, base, "GET", "/snapshot/").body); strings.Count(list, "(current)") != 1 || !strings.Contains(list, newHeld(sns[4]).name+"</a> (current)") {
 		t.Errorf("list of snapshots:\n%s", list)
 	}
 

@@ -33,9 +33,9 @@ func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
 		if h == nil {
 			continue
 		}
-		gauge(snapshotDesc("date_seconds", "Date of the snapshot in force, in Unix time."), float64(h.Statement.Date.Unix()))
-		gauge(snapshotDesc("age_seconds", "Age of the snapshot in force."), c.s.now().Sub(h.Statement.Date).Seconds())
-		gauge(snapshotDesc("files", "Files of the snapshot in force."), float64(h.Table.Len()))
+		gauge(snapshotDesc("date_seconds", "Date of the current snapshot, in Unix time."), float64(h.Statement.Date.Unix()))
+		gauge(snapshotDesc("age_seconds", "Age of the current snapshot."), c.s.now().Sub(h.Statement.Date).Seconds())
+		gauge(snapshotDesc("files", "Files of the current snapshot."), float64(h.Table.Len()))
 		if t := h.Statement.ValidUntil; !t.IsZero() {
 			gauge(snapshotDesc("valid_until_seconds", "End of the statement's validity, in Unix time, if it has one."), float64(t.Unix()))
 		}

@@ -284,7 +284,7 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first P
 	}
 	now := s.now()
 	s.view.Store(v.with(i, h, now, now.Add(s.o.Grace)))
-	s.log.Info("snapshot in force", "reference", s.lanes[i].source.Name(), "snapshot", h.name, "root", root.String(), "files", h.Table.Len())
+	s.log.Info("current snapshot", "reference", s.lanes[i].source.Name(), "snapshot", h.name, "root", root.String(), "files", h.Table.Len())
 	return nil
 }
 

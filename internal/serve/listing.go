@@ -123,7 +123,7 @@ func (ex *exchange) toDirectory(p string) {
 // listedID is a line of the list of snapshots.
 type listedID struct {
 	ID      string
-	InForce bool
+	Current bool
 }
 
 // snapshotList lists the snapshots at hand, newest first.

@@ -102,7 +102,7 @@ type validityCollector struct{ s *Server }
 
 func untilDesc() *prometheus.Desc {
 	return prometheus.NewDesc("mmoci_release_valid_until_seconds",
-		"End of the validity of upstream's Release in force, in Unix time, where it has one.", []string{"archive", "suite"}, nil)
+		"End of the validity of upstream's current Release, in Unix time, where it has one.", []string{"archive", "suite"}, nil)
 }
 
 func expiresDesc() *prometheus.Desc {

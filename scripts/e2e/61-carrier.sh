@@ -18,7 +18,7 @@ alone() {
 		http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 chroot "$root" "$@"
 }
 
-{ sign_part && echo "carry: [$arch]" && selection "$up" docker.io hello; } >carrier.yaml
+{ sign_part && echo "bundle: [$arch]" && selection "$up" docker.io hello; } >carrier.yaml
 made() {
 	"$mmoci" push -f carrier.yaml oci-archive:stick.tar:day
 	cp "$sitekey" site.asc
@@ -193,9 +193,9 @@ tiny_stick() {
 	cp "$2" "$1/programs/mmoci-$arch"
 	{
 		[ "$3" = nobody ] || sign_part
-		printf 'carry: [%s]\narchives:\n- {prefix: own, mode: curated, debs: %s/tiny-debs}\n' "$arch" "$work"
+		printf 'bundle: [%s]\narchives:\n- {prefix: own, mode: curated, debs: %s/tiny-debs}\n' "$arch" "$work"
 	} >"$1/tiny.yaml"
-	"$mmoci" push -f "$1/tiny.yaml" --carry-from "$1/programs" --date 2026-02-01 ${4:-} "oci-archive:$1/stick.tar:own" 2>"$1/said" >&2
+	"$mmoci" push -f "$1/tiny.yaml" --bundle-from "$1/programs" --date 2026-02-01 ${4:-} "oci-archive:$1/stick.tar:own" 2>"$1/said" >&2
 	cat "$1/said"
 	digest=$(sed -n 's,^mmoci/bootstrap.sh sha256:,,p' "$1/said")
 }

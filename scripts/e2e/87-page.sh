@@ -117,7 +117,7 @@ looked() {
 			shot $work/$1-changes.png
 			open $serve/snapshot/
 			true document.documentElement.scrollWidth <= $2
-			true document.querySelector("main ul").innerText.includes(" in force")
+			true document.querySelector("main ul").innerText.includes("(current)")
 			open $serve/?q=
 			true document.querySelectorAll("tbody tr").length > 50
 			true document.documentElement.scrollWidth <= $2

@@ -9,11 +9,11 @@ import (
 	"example.org/mmoci/internal/mirror"
 )
 
-// carry finds the programs that a plan wants carried.
-func carry(plan *config.Plan, from string) error {
-	if len(plan.Carry) == 0 {
+// bundle finds the programs that a plan bundles.
+func bundle(plan *config.Plan, from string) error {
+	if len(plan.Bundle) == 0 {
 		if from != "" {
-			return fmt.Errorf("%w: --carry-from without carry: in mmoci.yaml", mirror.ErrUsage)
+			return fmt.Errorf("%w: --bundle-from without bundle: in mmoci.yaml", mirror.ErrUsage)
 		}
 		return nil
 	}
@@ -25,6 +25,6 @@ func carry(plan *config.Plan, from string) error {
 	if from != "" {
 		dirs = []string{from}
 	}
-	plan.Carried, err = mirror.FindCarried(plan.Carry, dirs, self)
+	plan.Bundled, err = mirror.FindBundled(plan.Bundle, dirs, self)
 	return err
 }
