@@ -20,6 +20,7 @@ var rules = map[string][]string{
 	"pkg/archive/pgp":      {"net/http", "os", module},
 	"pkg/archive":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/resolve":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
+	"pkg/resolve/query":    {"net/http", "os", module + "pkg/archive", module + "pkg/resolve", module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/snapshot":         {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal"},
 	"pkg/artifact":         {module + "pkg/deb", "github.com/ProtonMail/go-crypto", "pault.ag", module + "internal"},
 	"internal/durable":     {module},

@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // Exit codes, as the README lists them.
@@ -107,7 +108,7 @@ func exitCode(ctx context.Context, err error) int {
 		return lock.code
 	case is(mirror.ErrIntegrity):
 		return exitIntegrity
-	case is(errFlags, mirror.ErrUsage, config.ErrUsage, artifact.ErrReference, resolve.ErrQuery):
+	case is(errFlags, mirror.ErrUsage, config.ErrUsage, artifact.ErrReference, query.ErrInvalid):
 		return exitUsage
 	case is(mirror.ErrNotFound, artifact.ErrNotFound, resolve.ErrUnsatisfied):
 		return exitNotFound

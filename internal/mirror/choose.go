@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // selection is what was chosen of the curated archives.
@@ -69,7 +70,7 @@ func checkPlan(plan *config.Plan, add []config.Query) error {
 		queries = append(slices.Clip(queries), a.Packages...)
 	}
 	for _, q := range queries {
-		if _, err := resolve.ParseQuery(q.Text); err != nil {
+		if _, err := query.Parse(q.Text); err != nil {
 			return fmt.Errorf("%s: %w", q.Position, err)
 		}
 	}
@@ -156,7 +157,7 @@ func addArchitectures(req *resolve.Request, fa *frozenArchive) {
 // addRoots adds what is asked of one archive or, archive being "", of any.
 func addRoots(f Freezing, req *resolve.Request, archive string, queries []config.Query) error {
 	for _, q := range queries {
-		parsed, err := resolve.ParseQuery(q.Text)
+		parsed, err := query.Parse(q.Text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", q.Position, err)
 		}

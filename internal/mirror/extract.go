@@ -12,6 +12,7 @@ import (
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -143,7 +144,7 @@ func choosePackages(ctx context.Context, e Extracting) (*resolve.Result, error) 
 		req.Host = &resolve.Host{}
 	}
 	for _, q := range e.Queries {
-		parsed, err := resolve.ParseQuery(pinnedQuery(q))
+		parsed, err := query.Parse(pinnedQuery(q))
 		if err != nil {
 			return nil, err
 		}

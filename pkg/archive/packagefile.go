@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"example.org/mmoci/pkg/deb"
@@ -25,13 +24,6 @@ const MaxPoolFile = 1 << 40
 // maxName bounds package names, versions and architectures, in bytes; they
 // become parts of file names.
 const maxName = 255
-
-// Names as dpkg takes them (pkg_name_is_illegal): laxer than policy, which
-// wants lower case, but nothing that means something to a shell or a path.
-var (
-	packageName      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+._-]*$`)
-	architectureName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*$`)
-)
 
 // ParsePackageFile reads and validates these fields of a stanza. Source is
 // without version and falls back to Name. A stanza that has a Filename but
@@ -59,13 +51,13 @@ func ParsePackageFile(s deb.Stanza) (PackageFile, error) {
 }
 
 func (f PackageFile) validateNames() error {
-	if len(f.Name) > maxName || !packageName.MatchString(f.Name) {
+	if len(f.Name) > maxName || !deb.ValidName(f.Name) {
 		return fmt.Errorf("package name %.80q", f.Name)
 	}
-	if len(f.Source) > maxName || !packageName.MatchString(f.Source) {
+	if len(f.Source) > maxName || !deb.ValidName(f.Source) {
 		return fmt.Errorf("package %s: source name %.80q", f.Name, f.Source)
 	}
-	if len(f.Architecture) > maxName || !architectureName.MatchString(f.Architecture) {
+	if len(f.Architecture) > maxName || !deb.ValidArchitecture(f.Architecture) {
 		return fmt.Errorf("package %s: architecture %.80q", f.Name, f.Architecture)
 	}
 	if len(f.Version) > maxName {

@@ -2,6 +2,25 @@ package deb
 
 import "strings"
 
+// ValidName tells whether s may be the name of a package. The rule is dpkg's
+// (pkg_name_is_illegal), which is laxer than policy: upper case and "_" pass.
+func ValidName(s string) bool { return validName(s, "+-._") }
+
+// ValidArchitecture tells whether s may be the name of an architecture, by
+// dpkg's rule (dpkg_arch_name_is_illegal).
+func ValidArchitecture(s string) bool { return validName(s, "-") }
+
+// validName takes letters, digits and, but for the first byte, others.
+func validName(s, others string) bool {
+	for i := range len(s) {
+		alphanumeric := isLetter(s[i]) || isDigit(s[i])
+		if !alphanumeric && (i == 0 || strings.IndexByte(others, s[i]) < 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // tuple is the Debian tuple of an architecture or of an architecture wildcard,
 // in which a part may be "any" (dpkg-architecture(1), dpkg's tupletable).
 type tuple struct{ abi, libc, os, cpu string }

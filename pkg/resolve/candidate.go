@@ -109,3 +109,31 @@ func (u *universe) candidate(id int32) *candidate {
 	}
 	return c
 }
+
+// priority is the Priority of a package in apt's order; what has none comes first there.
+type priority uint8
+
+const (
+	priorityNone priority = iota
+	priorityRequired
+	priorityImportant
+	priorityStandard
+	priorityOptional
+	priorityExtra
+)
+
+func readPriority(s string) priority {
+	switch s {
+	case "required":
+		return priorityRequired
+	case "important":
+		return priorityImportant
+	case "standard":
+		return priorityStandard
+	case "optional":
+		return priorityOptional
+	case "extra":
+		return priorityExtra
+	}
+	return priorityNone
+}

@@ -2,8 +2,8 @@
 // with a reason for every package in it. It is pure: indices and questions go
 // in, packages come out, the same for the same input.
 //
-// A Universe holds the candidates, scanned but not parsed. A Query selects
-// among them (ParseQuery). Resolve closes over what is selected, choosing as
+// A Universe holds the candidates, scanned but not parsed. A query selects
+// among them (package query). Resolve closes over what is selected, choosing as
 // apt's classic solver does from an empty machine without Recommends: of each
 // name the version with the best pin, then the newest; of alternatives the one
 // that is there already, else the first that can be had; of providers the

@@ -149,3 +149,5 @@ func (t *classTable) all(s string, c byteClass) bool {
 	}
 	return s != ""
 }
+
+func isAlphanumeric(c byte) bool { return c|0x20-'a' < 26 || c-'0' < 10 }

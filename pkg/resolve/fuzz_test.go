@@ -7,39 +7,6 @@ import (
 	"example.org/mmoci/pkg/archive"
 )
 
-// What reads is spelled so that it reads the same.
-func FuzzQuery(f *testing.F) {
-	for _, tt := range queryTests {
-		f.Add(tt.query)
-	}
-	for _, s := range []string{"a | b, c", `Name (~ "a\"b")`, "a:b {c}", "((((", "!!!", "a_b_c_d", "@standard | $Source", "é"} {
-		f.Add(s)
-	}
-	u := newUniverse(f, index(queryArchive...))
-	f.Fuzz(func(t *testing.T, s string) {
-		q, err := ParseQuery(s)
-		if err != nil {
-			if !errors.Is(err, ErrQuery) {
-				t.Fatalf("%v", err)
-			}
-			return
-		}
-		again, err := ParseQuery(q.String())
-		if err != nil {
-			t.Fatalf("%q is spelled %q: %v", s, q, err)
-		}
-		if again.String() != q.String() {
-			t.Fatalf("%q is spelled %q and then %q", s, q, again)
-		}
-		if len(again.Warnings()) > 0 {
-			t.Fatalf("%q is spelled %q, which warns: %q", s, q, again.Warnings())
-		}
-		if a, b := list(u.Matches(q, "")), list(u.Matches(again, "")); a != b {
-			t.Fatalf("%q selects %s, spelled %q %s", s, a, q, b)
-		}
-	})
-}
-
 // Any status is read or refused, and what was read can be asked about.
 func FuzzStatus(f *testing.F) {
 	f.Add([]byte("Package: a\nVersion: 1\nArchitecture: amd64\nStatus: install ok installed\nDepends: b | c (>= 1)\nProvides: v (= 2)\n\n"))

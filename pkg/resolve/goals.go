@@ -4,14 +4,15 @@ import (
 	"slices"
 
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // goalsOf makes goals of a root. known tells that the root selects something,
 // be it something that is installed already.
 func (s *session) goalsOf(r *Root) (goals []goal, known bool) {
 	reason := Reason{Root: r}
-	if d, ok := r.Query.root.(dependencyNode); ok {
-		options, installed := s.dependencyGoal(d, r)
+	if _, _, ok := r.Query.Dependency(); ok {
+		options, installed := s.dependencyGoal(r)
 		if installed || len(options) == 0 {
 			return nil, installed
 		}
@@ -19,7 +20,7 @@ func (s *session) goalsOf(r *Root) (goals []goal, known bool) {
 	}
 	best := map[*slot]*version{}
 	var order []*slot
-	for _, id := range s.u.selected(r.Query.root, r.Archive) {
+	for _, id := range s.u.selected(r.Query, r.Archive) {
 		v := s.versionOf(id)
 		if v == nil {
 			known = known || s.isInstalled(id)
@@ -60,19 +61,20 @@ func (s *session) isInstalled(id int32) bool {
 }
 
 // dependencyGoal is what a plain dependency query takes on this machine.
-func (s *session) dependencyGoal(d dependencyNode, r *Root) (options []*version, installed bool) {
+func (s *session) dependencyGoal(r *Root) (options []*version, installed bool) {
 	var providers []*version
-	ids, _ := s.u.shortlist(d)
+	name, want, _ := r.Query.Dependency()
+	ids, _ := s.u.shortlist(r.Query)
 	for _, arch := range s.arches {
-		if d.arch != "" && d.arch != "all" && d.arch != arch {
+		if want != "" && want != "all" && want != arch {
 			continue
 		}
-		if c := s.installedMatch(d, arch); c {
+		if c := s.installedMatch(r.Query, name, arch); c {
 			return nil, true
 		}
-		sl := s.slot(d.name, arch)
+		sl := s.slot(name, arch)
 		for _, v := range sl.versions {
-			if id, ok := s.recordOf(v, d, r.Archive, ids); ok {
+			if id, ok := s.recordOf(v, r, ids); ok {
 				s.prefer(v, id, r)
 				return []*version{v}, false
 			}
@@ -83,14 +85,14 @@ func (s *session) dependencyGoal(d dependencyNode, r *Root) (options []*version,
 		if v == nil || slices.Contains(providers, v) || r.Archive != "" && s.archive(id) != r.Archive {
 			continue
 		}
-		if at := s.u.row(id); v.candidate && d.match(&at) && (d.arch == "" || d.arch == "all" || v.slot.arch == d.arch) {
+		if v.candidate && s.u.matches(r.Query, id) && (want == "" || want == "all" || v.slot.arch == want) {
 			s.prefer(v, id, r)
 			providers = append(providers, v)
 		}
 	}
-	s.sortByPreference(providers, d.name)
+	s.sortByPreference(providers, name)
 	for i, end := 0, 0; i < len(providers); i = end {
-		for end = i + 1; end < len(providers) && s.comparePreference(providers[i], providers[end], d.name) == 0; {
+		for end = i + 1; end < len(providers) && s.comparePreference(providers[i], providers[end], name) == 0; {
 			end++
 		}
 		s.sortByMention(providers[i:end])
@@ -99,12 +101,12 @@ func (s *session) dependencyGoal(d dependencyNode, r *Root) (options []*version,
 }
 
 // recordOf finds the record of a version that matches in an archive.
-func (s *session) recordOf(v *version, d dependencyNode, archive string, ids []int32) (int32, bool) {
+func (s *session) recordOf(v *version, r *Root, ids []int32) (int32, bool) {
 	for _, id := range ids {
 		if s.u.name(id) != v.slot.name || s.u.version(id) != v.version || s.u.archOf(id) != v.arch {
 			continue
 		}
-		if r := s.u.row(id); (archive == "" || s.archive(id) == archive) && d.match(&r) {
+		if (r.Archive == "" || s.archive(id) == r.Archive) && s.u.matches(r.Query, id) {
 			return id, true
 		}
 	}
@@ -112,13 +114,12 @@ func (s *session) recordOf(v *version, d dependencyNode, archive string, ids []i
 }
 
 // installedMatch tells whether the host has what is asked for.
-func (s *session) installedMatch(d dependencyNode, arch string) bool {
-	for _, c := range s.hosts[d.name] {
+func (s *session) installedMatch(q *query.Query, name, arch string) bool {
+	for _, c := range s.hosts[name] {
 		if s.archOf(c) != arch {
 			continue
 		}
-		r := row{name: c.pkg.Name, version: c.pkg.Version, arch: c.pkg.Architecture, provides: c.pkg.Stanza.Get("Provides"), stanza: c.pkg.Stanza}
-		if d.match(&r) {
+		if q.Match(&query.Package{Name: c.pkg.Name, Version: c.pkg.Version, Architecture: c.pkg.Architecture, Stanza: c.pkg.Stanza}) {
 			return true
 		}
 	}

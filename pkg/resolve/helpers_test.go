@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // stanzas writes an index from short lines: "name version [arch]; Field: value; ...".
@@ -98,9 +100,9 @@ func newUniverse(t testing.TB, indices ...Index) *Universe {
 	return u
 }
 
-func parse(t testing.TB, s string) *Query {
+func parse(t testing.TB, s string) *query.Query {
 	t.Helper()
-	q, err := ParseQuery(s)
+	q, err := query.Parse(s)
 	if err != nil {
 		t.Fatal(err)
 	}

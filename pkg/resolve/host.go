@@ -102,7 +102,7 @@ func (h *Host) add(s deb.Stanza) error {
 }
 
 func (h *Host) addInstalled(s deb.Stanza, name, version, arch string, held bool) error {
-	if !isPackageName(name) || !isArchitecture(arch) {
+	if !deb.ValidName(name) || !deb.ValidArchitecture(arch) {
 		return fmt.Errorf("package %.80q: architecture %.80q", name, arch)
 	}
 	if _, err := deb.ParseVersion(version); err != nil {

@@ -6,14 +6,15 @@ import (
 	"strings"
 
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // Matches lists the candidates that a query selects (without closure), for
 // search and tests: every version, ordered by name, version, architecture and
 // index. archive "" means any.
-func (u *Universe) Matches(q *Query, archive string) []*Package {
+func (u *Universe) Matches(q *query.Query, archive string) []*Package {
 	var all []*Package
-	for _, id := range u.selected(q.root, archive) {
+	for _, id := range u.selected(q, archive) {
 		all = append(all, u.pkg(id))
 	}
 	slices.SortStableFunc(all, comparePackages)
@@ -40,8 +41,8 @@ func (u *Universe) Versions(name string) []*Package {
 }
 
 // selected are the records that a query selects, in index order.
-func (u *Universe) selected(n node, archive string) []int32 {
-	ids, some := u.shortlist(n)
+func (u *Universe) selected(q *query.Query, archive string) []int32 {
+	ids, some := u.shortlist(q)
 	if !some {
 		ids = make([]int32, len(u.records))
 		for i := range ids {
@@ -50,43 +51,25 @@ func (u *Universe) selected(n node, archive string) []int32 {
 	}
 	found := ids[:0:0]
 	for _, id := range ids {
-		if archive != "" && u.indices[u.records[id].index].Archive != archive {
-			continue
-		}
-		r := u.row(id)
-		if n.match(&r) {
+		if (archive == "" || u.indices[u.records[id].index].Archive == archive) && u.matches(q, id) {
 			found = append(found, id)
 		}
 	}
 	return found
 }
 
-// shortlist are records among which all matches of a node are, sorted, if the
-// table of names can tell.
-func (u *Universe) shortlist(n node) (ids []int32, some bool) {
-	switch n := n.(type) {
-	case exactNode:
-		ids = slices.Clone(u.table.named(n.name))
-	case dependencyNode:
-		ids = slices.Concat(u.table.named(n.name), u.table.provided(n.name))
-	case andNode:
-		for _, m := range n {
-			if ids, some := u.shortlist(m); some {
-				return ids, true
-			}
-		}
-		return nil, false
-	case orNode:
-		for _, m := range n {
-			more, some := u.shortlist(m)
-			if !some {
-				return nil, false
-			}
-			ids = append(ids, more...)
-		}
-	default:
-		return nil, false
+// matches tells whether a query selects a record.
+func (u *universe) matches(q *query.Query, id int32) bool {
+	return q.Match(&query.Package{Name: u.name(id), Version: u.version(id), Architecture: u.archOf(id), Stanza: u.stanza(id)})
+}
+
+// shortlist are records among which all matches of a query are, sorted, if it
+// tells the names.
+func (u *Universe) shortlist(q *query.Query) (ids []int32, some bool) {
+	names, some := q.Names()
+	for _, name := range names {
+		ids = slices.Concat(ids, u.table.named(name), u.table.provided(name))
 	}
 	slices.Sort(ids)
-	return slices.Compact(ids), true
+	return slices.Compact(ids), some
 }

@@ -12,13 +12,8 @@ func (u *Universe) nothing(r *Root, h *Host) string {
 	if r.Archive != "" {
 		where = "archive " + r.Archive
 	}
-	name := ""
-	switch n := r.Query.root.(type) {
-	case dependencyNode:
-		name = n.name
-	case exactNode:
-		name = n.name
-	default:
+	name := r.Query.PackageName()
+	if name == "" {
 		return fmt.Sprintf("%s: selects nothing in %s", text, where)
 	}
 	var seen []string

@@ -1,8 +1,10 @@
 package resolve
 
+import "example.org/mmoci/pkg/resolve/query"
+
 // Root is one thing asked for.
 type Root struct {
-	Query   *Query
+	Query   *query.Query
 	Archive string // only in this archive; "": in any
 	Origin  string // where it was asked for, for messages: "mmoci.yaml:12", "--package"
 }

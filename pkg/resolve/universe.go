@@ -187,10 +187,6 @@ func (u *universe) pin(id int32) int {
 	return DefaultPin
 }
 
-func (u *universe) row(id int32) row {
-	return row{name: u.name(id), version: u.version(id), arch: u.archOf(id), provides: u.provides(id), stanza: u.stanza(id)}
-}
-
 // pkg is the Package of a record, the same pointer each time.
 func (u *universe) pkg(id int32) *Package {
 	if p := u.packages[id].Load(); p != nil {

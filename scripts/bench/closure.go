@@ -15,6 +15,7 @@ import (
 
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // closure computes what docker.io needs from real index files, whole process
@@ -140,7 +141,7 @@ func processorTime() time.Duration {
 }
 
 func closureOf(u *resolve.Universe, name string) (*resolve.Result, error) {
-	q, err := resolve.ParseQuery(name)
+	q, err := query.Parse(name)
 	if err != nil {
 		return nil, err
 	}

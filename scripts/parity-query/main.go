@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 func main() {
@@ -54,7 +55,7 @@ func run(dir string) (good bool, err error) {
 
 // ask puts all queries to both, to aptly by its server and by its command.
 func ask(u *resolve.Universe, theirs *aptly) ([]answers, error) {
-	everything, err := resolve.ParseQuery("Name")
+	everything, err := query.Parse("Name")
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func ask(u *resolve.Universe, theirs *aptly) ([]answers, error) {
 	var all []answers
 	for _, q := range queries() {
 		a := answers{asked: q, all: packages}
-		parsed, err := resolve.ParseQuery(q.query)
+		parsed, err := query.Parse(q.query)
 		if a.refused = err; err == nil {
 			for _, p := range u.Matches(parsed, "") {
 				a.ours = append(a.ours, key(p))

@@ -10,6 +10,7 @@ import (
 
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // rootsOfGroup is how many packages are asked for beside two that contradict each other.
@@ -27,7 +28,7 @@ type quarrel struct {
 // quarrels draws packages that conflict with one that is there, and others beside them.
 func (p *parity) quarrels(n int) []quarrel {
 	rng := rand.New(rand.NewPCG(p.seed, 1))
-	q, err := resolve.ParseQuery("$Version")
+	q, err := query.Parse("$Version")
 	if err != nil {
 		panic(err)
 	}
@@ -76,7 +77,7 @@ func (p *parity) ask(h *resolve.Host, names ...string) (*resolve.Result, error) 
 func (p *parity) askIn(u *resolve.Universe, h *resolve.Host, names ...string) (*resolve.Result, error) {
 	req := resolve.Request{Architectures: []string{p.arch}, Host: h}
 	for _, name := range names {
-		q, err := resolve.ParseQuery(name)
+		q, err := query.Parse(name)
 		if err != nil {
 			return nil, err
 		}

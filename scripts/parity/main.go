@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 func main() {
@@ -161,7 +162,7 @@ func (p *parity) draw() []string {
 
 // drawFrom adds packages that are on offer and not installed until there are count names.
 func (p *parity) drawFrom(rng *rand.Rand, count int, names []string, wanted func(*resolve.Package) bool) []string {
-	q, err := resolve.ParseQuery("Section")
+	q, err := query.Parse("Section")
 	if err != nil {
 		panic(err)
 	}
@@ -196,7 +197,7 @@ func (p *parity) inSecurity(name string) bool {
 }
 
 func (p *parity) resolve(u *resolve.Universe, name string) (*resolve.Result, error) {
-	q, err := resolve.ParseQuery(name)
+	q, err := query.Parse(name)
 	if err != nil {
 		return nil, err
 	}
