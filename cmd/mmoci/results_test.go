@@ -42,7 +42,6 @@ func lose(ts *testscript.TestScript, neg bool, args []string, why, script string
 // silent are commands that print no result, with the reason.
 var silent = map[string]string{
 	"mmoci serve":        "its output is a log; TestLogThatIsFull",
-	"mmoci man":          "it writes files",
 	"mmoci host wait":    "it only waits",
 	"mmoci tag rollback": "needs a second snapshot; it prints as promote does",
 }

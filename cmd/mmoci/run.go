@@ -150,7 +150,21 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on stderr")
 	a.reach.flags(f)
-	root.AddCommand(a.push(), a.pull(), a.install(), a.serve(), a.verify(), a.ls(), a.why(), a.lock(), a.initPlan(), a.diff(), a.copy(), a.tag(), a.key(), a.doctor(), a.host(), a.man(), a.policy(), a.check())
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"In CI:", []*cobra.Command{a.initPlan(), a.key(), a.push(), a.lock(), a.doctor()}},
+		{"On a host:", []*cobra.Command{a.pull(), a.install(), a.host()}},
+		{"At a site:", []*cobra.Command{a.serve(), a.check(), a.policy(), a.copy(), a.tag()}},
+		{"Look:", []*cobra.Command{a.verify(), a.ls(), a.why(), a.diff()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, c := range group.commands {
+			c.GroupID = group.title
+		}
+		root.AddCommand(group.commands...)
+	}
 	root.SetHelpCommand(a.helpOn(root))
 	root.InitDefaultCompletionCmd()
 	usageArgs(root)
