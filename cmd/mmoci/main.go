@@ -3,10 +3,26 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // How often the collector runs, unless GOGC and GOMEMLIMIT say otherwise: the peak of a push of 20,000 packages
@@ -31,4 +47,251 @@ func main() {
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// Exit codes, as the README lists them.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitIntegrity   = 3
+	exitNotFound    = 4
+	exitExpired     = 5
+	exitInterrupted = 130
+)
+
+// app is what every command shares: where to write, and the common flags.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer // of results and told
+	terminal       io.Writer // stderr for what means its control characters: dpkg, the line of progress
+	quiet, verbose bool
+	events         bool      // stderr carries JSON lines
+	bar            *progress // nil: no transfer is told of
+	reach          reach
+}
+
+// errFlags marks a command line that cobra could not read.
+var errFlags = errors.New("usage")
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	out := &results{w: stdout}
+	a := &app{stdin: stdin, stdout: out, stderr: told{stderr}, terminal: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(out)
+	root.SetErr(a.stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = out.lost()
+	}
+	if err == nil {
+		return 0
+	}
+	code, text := exitCode(ctx, err), err.Error()
+	if code == exitInterrupted {
+		text = interruption(cmd.CommandPath(), err)
+	}
+	if a.events {
+		a.say("error", text, code)
+	} else {
+		fmt.Fprintf(a.stderr, "mmoci: %s\n", message(text))
+	}
+	return code
+}
+
+// interruption is what an interrupted command says: what has become of tags, where it is
+// about tags, and whether there is anything to go on from.
+func interruption(command string, err error) string {
+	text := "interrupted"
+	var tagging *artifact.InterruptedTagging
+	switch command {
+	case "mmoci push", "mmoci copy", "mmoci tag promote", "mmoci tag rollback":
+		text += "; nothing was tagged; the same command goes on from here"
+		if errors.As(err, &tagging) {
+			text = "interrupted; " + tagging.What + "; the same command goes on from here"
+		}
+	case "mmoci pull", "mmoci install", "mmoci tag prune", "mmoci lock", "mmoci key rotate":
+		text += "; the same command goes on from here"
+	}
+	return text
+}
+
+// exitCode is the one place where errors become exit codes.
+func exitCode(ctx context.Context, err error) int {
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	var lock *lockError
+	switch {
+	case ctx.Err() != nil && is(context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &lock):
+		return lock.code
+	case is(mirror.ErrIntegrity):
+		return exitIntegrity
+	case is(errFlags, mirror.ErrUsage, config.ErrUsage, artifact.ErrReference, query.ErrInvalid):
+		return exitUsage
+	case is(mirror.ErrNotFound, artifact.ErrNotFound, resolve.ErrUnsatisfied):
+		return exitNotFound
+	case is(archive.ErrExpired):
+		return exitExpired
+	case is(fs.ErrNotExist):
+		return exitUsage // somebody named it; of what is at a place or upstream the cases above tell
+	}
+	return exitFailed
+}
+
+// message is a text for people. Lines behind the first are indented, so that none looks like one of ours.
+func message(text string) string {
+	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mmoci",
+		Short: "An OCI-artifact-native mirror of Debian archives",
+		Long: `mmoci freezes Debian archives into content-addressed OCI artifacts, pushes them to any registry,
+and pulls them to serve apt or to install packages on a bare host, verified from upstream's key down to the blob.`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) {
+			if now := replacedFlags[cmd.CommandPath()+" --"+unknown.GetSpecifiedName()]; now != "" {
+				return fmt.Errorf("%w: %w (%s does it)", errFlags, err, now)
+			}
+		}
+		return fmt.Errorf("%w: %w (%s --help)", errFlags, err, cmd.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on stderr")
+	a.reach.flags(f)
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"In CI:", []*cobra.Command{a.initPlan(), a.key(), a.push(), a.lock(), a.doctor()}},
+		{"On a host:", []*cobra.Command{a.pull(), a.install(), a.host()}},
+		{"At a site:", []*cobra.Command{a.serve(), a.check(), a.policy(), a.copy(), a.tag()}},
+		{"Look:", []*cobra.Command{a.verify(), a.ls(), a.why(), a.diff()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, c := range group.commands {
+			c.GroupID = group.title
+		}
+		root.AddCommand(group.commands...)
+	}
+	root.SetHelpCommand(a.helpOn(root))
+	root.InitDefaultCompletionCmd()
+	usageArgs(root)
+	return root
+}
+
+// replacedFlags maps flags that earlier versions had to what does their work now.
+var replacedFlags = map[string]string{
+	"mmoci push --recheck":    "--repair",
+	"mmoci push --dry-run":    "--plan",
+	"mmoci push --carry-from": "--bundle-from",
+	"mmoci pull --install":    "mmoci install",
+	"mmoci pull --mirror":     "--via",
+	"mmoci install --mirror":  "--via",
+	"mmoci serve --mirror":    "--via",
+}
+
+// helpOn is "mmoci help COMMAND"; of a command that there is not it is a usage error.
+func (a *app) helpOn(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Tell what a command does and which flags it has",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("%s has no command %q", cmd.CommandPath(), rest[0])
+			}
+			if err != nil {
+				return fmt.Errorf("%w: %w (mmoci --help)", errFlags, err)
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
+}
+
+// usageArgs makes wrong arguments a usage error, below every command.
+func usageArgs(c *cobra.Command) {
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args, c.RunE = cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fmt.Errorf("%w: %w (%s --help)", errFlags, err, cmd.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageArgs(sub)
+	}
+}
+
+// log writes one line for people to stderr, unless -q.
+func (a *app) log(format string, args ...any) {
+	switch {
+	case a.quiet:
+	case a.events:
+		a.say("log", fmt.Sprintf(format, args...), 0)
+	default:
+		a.bar.above(func() { fmt.Fprintln(a.stderr, message(fmt.Sprintf(format, args...))) })
+	}
+}
+
+// say writes a JSON line to stderr.
+func (a *app) say(event, text string, exit int) {
+	a.bar.above(func() {
+		_ = json.NewEncoder(a.stderr).Encode(struct {
+			Event string `json:"event"`
+			Text  string `json:"text"`
+			Exit  int    `json:"exit,omitempty"`
+		}{event, text, exit})
+	})
+}
+
+// detail is log under -v only.
+func (a *app) detail(format string, args ...any) {
+	if a.verbose {
+		a.log(format, args...)
+	}
+}
+
+// release is the version of a release; its build sets it (scripts/release.sh).
+var release string
+
+// version is that of the release, else the module's, else the commit it was built from.
+func version() string {
+	if release != "" {
+		return release
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && info.Main.Version == "(devel)" {
+			return "devel-" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return info.Main.Version
 }

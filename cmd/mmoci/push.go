@@ -267,3 +267,23 @@ func requests(res *mirror.PushResult) int {
 	const constant = 40 // tags, the previous root, samples, the core and its blobs
 	return constant + 2*len(res.New) + min(res.Shards, len(res.New))
 }
+
+// bundle finds the programs that a plan bundles.
+func bundle(plan *config.Plan, from string) error {
+	if len(plan.Bundle) == 0 {
+		if from != "" {
+			return fmt.Errorf("%w: --bundle-from without bundle: in mmoci.yaml", mirror.ErrUsage)
+		}
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	dirs := []string{filepath.Dir(self), "/usr/lib/mmoci"}
+	if from != "" {
+		dirs = []string{from}
+	}
+	plan.Bundled, err = mirror.FindBundled(plan.Bundle, dirs, self)
+	return err
+}

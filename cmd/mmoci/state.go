@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/mirror"
@@ -65,4 +68,75 @@ func userState(root string) (string, error) {
 		return "", fmt.Errorf("%w: no state directory: %w", mirror.ErrUsage, err)
 	}
 	return filepath.Join(home, ".local/state/mmoci"), nil
+}
+
+// errOthers marks a file or directory that is taken without having been named,
+// and that somebody else can write. A configuration decides which keys are
+// trusted and which commands run, a state directory what is believed of earlier
+// runs; whoever can put one where we happen to stand decides for us. Git calls
+// this safe.directory.
+var errOthers = fmt.Errorf("%w: refused", mirror.ErrUsage)
+
+// ownedBy refuses a file or directory that others than uid or root own or may write.
+func ownedBy(uid int, name string) error {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	switch {
+	case ok && int(st.Uid) != uid && st.Uid != 0:
+		return fmt.Errorf("%w: %s belongs to user %d, and this runs as user %d", errOthers, name, st.Uid, uid)
+	case fi.Mode().Perm()&0o002 != 0:
+		return fmt.Errorf("%w: anybody can write %s", errOthers, name)
+	}
+	return nil
+}
+
+// ownConfig refuses the configuration of the working directory where others
+// put it there, or may.
+func ownConfig(uid int, file string) error {
+	if filepath.IsAbs(file) { // that of /etc
+		return nil
+	}
+	if err := ownedHere(uid, file); err != nil {
+		return fmt.Errorf("%w: the mmoci.yaml of this directory is not taken without being named; -f %s takes it, if you know whose it is", err, file)
+	}
+	return nil
+}
+
+// ownedHere is ownedBy of the working directory and of a file in it.
+func ownedHere(uid int, file string) error {
+	for _, name := range []string{".", file} {
+		if err := ownedBy(uid, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// networkKeys opens the pins of keys that come from the network. Those of the working directory that nobody
+// named are refused where others put them there, or may: they decide which key passes, and count more than a lock's.
+func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []string) (*mirror.NetworkKeys, error) {
+	file := plan.KeyPinsPath()
+	fetched := slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" })
+	if fetched && p.file == "" && filepath.Dir(file) == "." {
+		if err := ownedHere(os.Geteuid(), file); errors.Is(err, errOthers) {
+			return nil, fmt.Errorf("%w: the %s of this directory pins keys from the network; go to a directory of your own, or name the configuration beside it by -f", err, file)
+		}
+	}
+	return mirror.OpenNetworkKeys(file, lock, accept)
+}
+
+// ownState refuses a state directory dir, in base, which the environment names,
+// where others own or may write base or what is there of it below.
+func ownState(uid int, base, dir string) error {
+	for ; ; dir = filepath.Dir(dir) {
+		if err := ownedBy(uid, dir); errors.Is(err, errOthers) {
+			return fmt.Errorf("%w: unset XDG_STATE_HOME, or let it name a directory of your own", err)
+		}
+		if dir == base || dir == filepath.Dir(dir) {
+			return nil // what is not there yet, or cannot be looked at, is for whoever makes it
+		}
+	}
 }

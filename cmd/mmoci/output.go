@@ -1,0 +1,191 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+// size prints bytes for people, in decimal units as disks and networks count.
+func size(n int64) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.2f GB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	case n >= 1e3:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// count is a number with its noun: 1 suite, 2 suites.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// printJSON prints one document to stdout.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// printable makes text that came from outside (what a registry, an upstream or
+// a mirror answered, a name in a table or a layout, a user ID of a key) safe for a
+// terminal: control characters but line feed and tab, and those that turn the
+// direction of writing, become escapes of JSON's form, which stay what they
+// are within JSON. All else is left as it is, also bytes that are no UTF-8 but may be of a file name.
+//
+// It stands in one place, before standard output and standard error, so that no message can be without it.
+func printable(p []byte) []byte {
+	clean := 0
+	for clean < len(p) && (0x20 <= p[clean] && p[clean] < 0x7f || p[clean] == '\n' || p[clean] == '\t') {
+		clean++
+	}
+	if clean == len(p) {
+		return p
+	}
+	out := append(make([]byte, 0, len(p)+16), p[:clean]...)
+	for rest := p[clean:]; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		switch {
+		case r == utf8.RuneError && n == 1 && 0x80 <= rest[0] && rest[0] <= 0x9f:
+			out = fmt.Appendf(out, `\u%04x`, rest[0]) // a control character of terminals of eight bits
+		case r == '\n' || r == '\t' || !controls(r):
+			out = append(out, rest[:n]...)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+		rest = rest[n:]
+	}
+	return out
+}
+
+// controls tells what a terminal obeys instead of showing.
+func controls(r rune) bool {
+	isControl := r < 0x20 || 0x7f <= r && r <= 0x9f // C0, DEL and C1
+	isDirection := r == 0x061c || r == 0x200e || r == 0x200f || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069
+	isLine := r == 0x2028 || r == 0x2029
+	return isControl || isDirection || isLine
+}
+
+// told is standard error for what this program says itself. What dpkg says, and
+// the line of progress, go past it: they mean their control characters.
+type told struct{ w io.Writer }
+
+func (t told) Write(p []byte) (int, error) {
+	if _, err := t.w.Write(printable(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// oneLine puts a text of several lines, such as an error with what a registry
+// answered, into one, so that no part of it looks like a line of ours.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// results is standard output, where a command's result goes, printable. It remembers the
+// first failure to write, so that no command ends with exit code 0 whose result
+// was lost, whatever of its writes it looked at. Safe for concurrent use.
+type results struct {
+	w io.Writer
+
+	mu  sync.Mutex
+	err error
+}
+
+func (r *results) Write(p []byte) (int, error) {
+	if _, err := r.w.Write(printable(p)); err != nil {
+		r.mu.Lock()
+		if r.err == nil {
+			r.err = fmt.Errorf("the result could not be written: %w", err)
+		}
+		r.mu.Unlock()
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// lost is the first failure, nil if all was written.
+func (r *results) lost() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// maxUnwritten bounds the lines that wait to be written, in bytes; then requests wait for them.
+const maxUnwritten = 1 << 20
+
+// lineWriter writes what it is given soon, in another goroutine: at once while
+// little happens, and many lines by one call while much does. Nothing is
+// held back by a clock. Safe for concurrent use.
+type lineWriter struct {
+	w io.Writer
+
+	mu      sync.Mutex
+	changed sync.Cond // of waiting or closed
+	waiting []byte
+	closed  bool
+	ended   chan struct{}
+}
+
+func newLineWriter(w io.Writer) *lineWriter {
+	l := &lineWriter{w: w, ended: make(chan struct{})}
+	l.changed.L = &l.mu
+	go l.run()
+	return l
+}
+
+// Write takes whole lines; that they cannot be written is nobody's to hear.
+func (l *lineWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.waiting) > maxUnwritten {
+		l.changed.Wait()
+	}
+	if l.closed {
+		return l.w.Write(p)
+	}
+	if l.waiting = append(l.waiting, p...); len(l.waiting) == len(p) {
+		l.changed.Broadcast()
+	}
+	return len(p), nil
+}
+
+func (l *lineWriter) run() {
+	defer close(l.ended)
+	var writing []byte
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		for len(l.waiting) == 0 && !l.closed {
+			l.changed.Wait()
+		}
+		if len(l.waiting) == 0 {
+			return
+		}
+		writing, l.waiting = l.waiting, writing[:0]
+		l.changed.Broadcast()
+		l.mu.Unlock()
+		_, _ = l.w.Write(writing) // a log that nobody reads stops no server
+		l.mu.Lock()
+	}
+}
+
+// Close writes what waits.
+func (l *lineWriter) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	<-l.ended
+	return nil
+}
