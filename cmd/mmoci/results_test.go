@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // lost COMMAND..: with a standard output that is full the command must end with
@@ -100,6 +101,47 @@ func TestEveryResult(t *testing.T) {
 		}
 	}
 	walk((&app{}).root())
+}
+
+// TestDocumented: the README names every command, and no page names a flag that there is not.
+func TestDocumented(t *testing.T) {
+	pages, err := filepath.Glob("../../artifacts/docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	flags := map[string]bool{"--download-only": true, "--default-sig-expire": true} // of apt-get and gpg
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "## Commands\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		c.InitDefaultHelpFlag()
+		c.Flags().VisitAll(func(f *pflag.Flag) { flags["--"+f.Name] = true })
+		c.PersistentFlags().VisitAll(func(f *pflag.Flag) { flags["--"+f.Name] = true })
+		if c.HasParent() && c.IsAvailableCommand() && c.Name() != "help" && c.Name() != "completion" && c.Parent().Name() != "completion" {
+			if !regexp.MustCompile("`([^`]* )?" + c.Name() + "( [^`]*)?`").MatchString(section) {
+				t.Errorf("the README's table of commands lacks %q", c.CommandPath())
+			}
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk((&app{}).root())
+	for _, page := range append(pages, "../../README.md", "../../artifacts/SPEC.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(string(text), -1) {
+			if !flags[f] {
+				t.Errorf("%s names %s, which no command has", page, f)
+			}
+		}
+	}
 }
 
 // TestExitCodes: the README's table of exit codes is that of this program, and

@@ -156,7 +156,7 @@ func (f *figure) verdict() string {
 	return "missed"
 }
 
-// markdown is the table as the README has it.
+// markdown is the table as artifacts/docs/figures.md has it.
 func (t *table) markdown() string {
 	var b strings.Builder
 	b.WriteString("| what | mmoci | peer | ratio | bar | |\n|---|---|---|---|---|---|\n")

@@ -185,7 +185,7 @@ by_mirror() {
 }
 check "bootstrap.sh fetches the program from the mirror, by its digest" by_mirror
 
-# --- sticks that nobody vouches for, by the README's own line and by an mmoci that is installed
+# --- sticks that nobody vouches for, by the documentation's own line and by an mmoci that is installed
 
 # tiny_stick DIR PROGRAM site|nobody [FLAG]: DIR/stick.tar, a snapshot of tiny that carries PROGRAM; signed by the site, or by nobody.
 tiny_stick() {
@@ -205,10 +205,10 @@ there() {
 	cp "$1/stick.tar" "$root/media/$1/"
 	cp site.asc "$root/media/$1/site.pub.asc"
 }
-# by_readme DIR: what the README says to type, with the digest of the site's own script.
-by_readme() {
-	_line=$(sed -n 's/.*`\(mkdir stick [^`]*\)`.*/\1/p' "$E2E_TOP/README.md" | sed "s/DIGEST/$digest/")
-	[ -n "$_line" ] || { echo "the README has no such line"; return 1; }
+# by_the_page DIR: what bare-host.md says to type, with the digest of the site's own script.
+by_the_page() {
+	_line=$(sed -n 's/.*`\(mkdir stick [^`]*\)`.*/\1/p' "$E2E_TOP/artifacts/docs/bare-host.md" | sed "s/DIGEST/$digest/")
+	[ -n "$_line" ] || { echo "bare-host.md has no such line"; return 1; }
 	alone env MMOCI_PACKAGES=tiny MMOCI_SERVE=no sh -c "cd /media/$1 && $_line"
 }
 unpacked() { in_root tar -C "/media/$1" -xf "/media/$1/stick.tar"; }
@@ -244,7 +244,7 @@ digest=$(sed -n 's,^mmoci/bootstrap.sh sha256:,,p' sites/said)
 
 nothing_ran() {
 	! [ -e "$root/usr/local/bin/mmoci" ]
-	refused 1 'computed checksum did NOT match' by_readme nobodys
+	refused 1 'computed checksum did NOT match' by_the_page nobodys
 	# The site's script with the opponent's program beside it; and the opponent's script with the site's program.
 	unpacked nobodys && unpacked sites
 	cp "$root/media/sites/mmoci/bootstrap.sh" "$root/media/nobodys/mmoci/bootstrap.sh.site"
@@ -253,22 +253,22 @@ nothing_ran() {
 	! [ -e "$root/usr/local/bin/mmoci" ]
 	rm "$root/media/sites/mmoci/bootstrap.sh" && echo 'echo owned >/owned' >"$root/media/sites/mmoci/bootstrap.sh"
 	(cd "$root/media/sites" && mv stick.tar stick.orig && tar cf stick.tar mmoci oci-layout index.json blobs)
-	refused 1 'computed checksum did NOT match' by_readme sites
+	refused 1 'computed checksum did NOT match' by_the_page sites
 	! [ -e "$root/owned" ]
 	same "left in /tmp" "" "$(find "$root/tmp" -name 'tmp.*')"
 }
 check "a host that has nothing: no program runs but the one whose digest was typed" nothing_ran
 
-as_the_readme_says() {
+as_the_page_says() {
 	there sites
 	# Whatever else the stick holds is written over nothing, least of all over the key that came another way.
 	(cd "$root/media/sites" && mkdir add && echo "the stick's" >add/site.pub.asc && tar -C add -rf stick.tar site.pub.asc && rm -r add)
-	by_readme sites
+	by_the_page sites
 	cmp site.asc "$root/media/sites/site.pub.asc"
 	cmp "$mmoci" "$root/usr/local/bin/mmoci"
 	in_root dpkg -s tiny
 }
-check "the README's line installs from the site's stick" as_the_readme_says
+check "the line of bare-host.md installs from the site's stick" as_the_page_says
 
 # An mmoci is installed: it decides. The scripts are the site's, as a typed digest would hold them to.
 installed_decides() {
