@@ -38,7 +38,7 @@ func (a *app) initPlan() *cobra.Command {
 				return fmt.Errorf("%w: %s is there already; --force replaces it, -o writes elsewhere", mirror.ErrUsage, out)
 			}
 		}
-		text, err := mirror.Init(root, args)
+		text, err := config.FromSystem(root, args)
 		if err != nil {
 			return err
 		}

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
+	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -265,4 +268,43 @@ func hostArch(lists []string) string {
 		return slices.MaxFunc(sortedKeys(count), func(a, b string) int { return cmp.Compare(count[a], count[b]) })
 	}
 	return cmp.Or(map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el"}[runtime.GOARCH], runtime.GOARCH)
+}
+
+// maxAptFile bounds one file of apt's sources.
+const maxAptFile = 16 << 20
+
+// FromSystem makes a commented mmoci.yaml of the apt of a system: its sources, and
+// the names of its lists, which tell its architecture. It reads below root only.
+func FromSystem(root string, pkgs []string) ([]byte, error) {
+	files := map[string][]byte{}
+	etc := filepath.Join(root, "etc/apt")
+	names := []string{filepath.Join(etc, "sources.list")}
+	for _, pattern := range []string{"*.sources", "*.list"} {
+		found, err := filepath.Glob(filepath.Join(etc, "sources.list.d", pattern))
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, found...)
+	}
+	for _, name := range names {
+		data, err := readFile(name, maxAptFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("apt's sources: %w", err)
+		}
+		files[name] = data
+	}
+	entries, err := os.ReadDir(filepath.Join(root, "var/lib/apt/lists"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("apt's lists: %w", err)
+	}
+	var lists []string
+	for _, e := range entries {
+		if strings.Contains(e.Name(), "_Packages") {
+			lists = append(lists, e.Name())
+		}
+	}
+	return FromApt(files, lists, pkgs)
 }

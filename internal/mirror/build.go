@@ -3,8 +3,11 @@ package mirror
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -236,7 +239,7 @@ func (b *builder) curatedInput(fa *frozenArchive, s *frozenSuite, picked []resol
 		pkgs[i] = picked[i].Package
 	}
 	in := archive.Curated{
-		Upstream: s.release, Prefix: fa.Prefix, Suite: s.name, Date: undatedRelease, Flat: isFlat(s.name),
+		Upstream: s.release, Prefix: fa.Prefix, Suite: s.name, Date: undatedRelease, Flat: snapshot.IsFlat(s.name),
 		Components: curatedComponents(fa), Architectures: curatedArchitectures(fa),
 		Origin: fa.Origin, Label: fa.Label, Stanzas: stanzasOf(fa, s.name, pkgs),
 	}
@@ -363,7 +366,7 @@ func (b *builder) pool(fa *frozenArchive, f archive.PackageFile) error {
 // opener opens a pool file. It does not hold f, which is a view of an index that need not stay.
 func (b *builder) opener(fa *frozenArchive, f archive.PackageFile, served string) func(context.Context) (io.ReadCloser, error) {
 	if fa.Debs != "" {
-		return openLocal(fa.siteNames.files[f.SHA256])
+		return openLocal(fa.own.File(f.SHA256))
 	}
 	size := f.Size
 	return func(ctx context.Context) (io.ReadCloser, error) {
@@ -410,4 +413,16 @@ func (b *builder) reason(c resolve.Chosen) string {
 		return r
 	}
 	return c.Reason.String()
+}
+
+// openLocal opens a file on disk when it is pushed. If it is another by then,
+// its digest tells.
+func openLocal(file string) func(context.Context) (io.ReadCloser, error) {
+	return func(context.Context) (io.ReadCloser, error) {
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s went away while it was pushed: %w", file, err)
+		}
+		return f, err
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -102,7 +103,7 @@ func TestDoctorNamesTheCA(t *testing.T) {
 			}
 			q := Examining{
 				Ref: ref, Now: now, Env: func(string) string { return "" }, Options: artifact.Options{CAFile: c.file, Anonymous: true},
-				Plan: &config.Plan{Archives: []config.Archive{{Prefix: "docker", URLs: []string{s.URL}, CAFile: c.file, Suites: []string{"bookworm"}, SignedBy: writeKey(t, t.TempDir())}}},
+				Plan: &config.Plan{Archives: []config.Archive{{Prefix: "docker", URLs: []string{s.URL}, CAFile: c.file, Suites: []string{"bookworm"}, SignedBy: dockerKey(t)}}},
 			}
 			found := Examine(t.Context(), q)
 			for what, give := range map[string]string{"CA": "--ca-file FILE", "archive docker, CA": "ca: FILE"} {
@@ -148,7 +149,7 @@ func TestDoctorWithoutCAFile(t *testing.T) {
 	}
 	q := Examining{
 		Ref: ref, Now: time.Now(), Env: func(string) string { return "" }, Options: artifact.Options{Anonymous: true},
-		Plan: &config.Plan{Archives: []config.Archive{{Prefix: "docker", URLs: []string{plain.URL}, Suites: []string{"bookworm"}, SignedBy: writeKey(t, t.TempDir())}}},
+		Plan: &config.Plan{Archives: []config.Archive{{Prefix: "docker", URLs: []string{plain.URL}, Suites: []string{"bookworm"}, SignedBy: dockerKey(t)}}},
 	}
 	found := Examine(t.Context(), q)
 	if f := findingOf(found, "CA"); f == nil || !f.OK || !strings.Contains(f.Text, "plain HTTP") {
@@ -166,4 +167,11 @@ func findingOf(found []artifact.Finding, what string) *artifact.Finding {
 		}
 	}
 	return nil
+}
+
+func dockerKey(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	testarchive.Files{"docker.asc": testarchive.DockerKey().Public()}.Write(t, dir)
+	return filepath.Join(dir, "docker.asc")
 }

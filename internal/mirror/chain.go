@@ -3,6 +3,9 @@ package mirror
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
 	"fmt"
 	"path"
 	"regexp"
@@ -96,7 +99,7 @@ func (c *chain) release(ctx context.Context, p *provenSuite, v view) error {
 		files = files[i : i+1]
 	}
 	read, err := inOrder(files, func(f snapshot.SuiteFile) ([]byte, error) {
-		b, err := c.readBlob(ctx, f.Blob, maxRelease)
+		b, err := c.readBlob(ctx, f.Blob, snapshot.MaxRelease)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
@@ -180,7 +183,7 @@ func (c *chain) releaseHolds(p *provenSuite, v view) error {
 	}
 	for _, f := range p.files {
 		if !f.Date.Equal(p.release.Date) {
-			return fmt.Errorf("%w: %s is of %s, the statement says %s", ErrIntegrity, f.Path, stamp(p.release.Date), stamp(f.Date))
+			return fmt.Errorf("%w: %s is of %s, the statement says %s", ErrIntegrity, f.Path, snapshot.FormatDate(p.release.Date), snapshot.FormatDate(f.Date))
 		}
 	}
 	if !c.relies(p) {
@@ -344,4 +347,81 @@ func (c *chain) bestView(a snapshot.Archive) (view, error) {
 		return upstreams, nil
 	}
 	return served, errNoKey
+}
+
+// maxIndex bounds a decompressed index whose plain size is not listed. The
+// largest real one, Contents-source, is 816 MB; Packages are under 100 MB.
+const maxIndex = 1 << 30
+
+// maxUnproven bounds what is read of indices that nothing given can prove, in
+// bytes: one of them; and in a closure, where they only tell which key is missing, all of
+// them with their Releases, as they are stored and as they are unpacked. A whole release has under 100 MB.
+const maxUnproven = 256 << 20
+
+// endings in order of preference: the first that upstream really has is taken.
+var endings = []string{".xz", ".gz", ""}
+
+// unpack decompresses a listed index and holds the plain bytes, too, against
+// what the Release says of them: apt does, and would refuse what we carry. More
+// than limit bytes are an error before they are held in memory.
+func unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte, limit int64) ([]byte, error) {
+	plain, ok := rel.File(plainName(f.Path))
+	if !ok {
+		return archive.Decompress(f.Path, stored, limit)
+	}
+	if plain.Size > limit {
+		return nil, fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, limit)
+	}
+	data, err := archive.Decompress(f.Path, stored, plain.Size)
+	if err != nil {
+		return nil, err
+	}
+	if err := matches(plain, data); err != nil {
+		return nil, fmt.Errorf("decompressed: %w", err)
+	}
+	return data, nil
+}
+
+// matches compares bytes with what a Release says of them.
+func matches(f archive.ReleaseFile, data []byte) error {
+	if int64(len(data)) != f.Size {
+		if int64(len(data)) > f.Size {
+			return fmt.Errorf("longer than the %d bytes listed", f.Size)
+		}
+		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
+	}
+	if f.SHA256 != "" {
+		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
+			return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
+		}
+	}
+	if f.SHA512 != "" {
+		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {
+			return fmt.Errorf("SHA512 is %x, listed is %s", sum, f.SHA512)
+		}
+	}
+	return nil
+}
+
+func listed(rel *archive.Release, plain string) []archive.ReleaseFile {
+	var out []archive.ReleaseFile
+	for _, e := range endings {
+		if f, ok := rel.File(plain + e); ok {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// checkSuite holds a Release against the directory that it was found in; one
+// that names no suite passes where somebody said so.
+func checkSuite(rel *archive.Release, name string, unnamed bool) error {
+	if unnamed && rel.Unnamed() {
+		return nil
+	}
+	err := rel.CheckSuite(name)
+	if err != nil && rel.Unnamed() {
+		return fmt.Errorf("%w (unnamed-release: yes for this archive takes it, as apt does with a warning)", err)
+	}
+	return err
 }

@@ -3,7 +3,9 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +27,7 @@ func verified(t *testing.T, d *forge.Draft, m forge.Making, trust Trust) (*Repor
 // verifiedBy is verified, with every byte read or without.
 func verifiedBy(t *testing.T, d *forge.Draft, m forge.Making, trust Trust, hash bool) (*Report, error) {
 	t.Helper()
-	ref := forge.Write(t, d.Seal(m), filepath.Join(memoryDir(t), "layout"), "draft")
+	ref := forge.Write(t, d.Seal(m), filepath.Join(testarchive.MemoryDir(t), "layout"), "draft")
 	s, err := Open(t.Context(), ref, trust, artifact.Options{})
 	if err != nil {
 		return nil, err
@@ -207,7 +209,7 @@ func TestStates(t *testing.T) {
 func TestBelieve(t *testing.T) {
 	good := draft(t, goodUpstreams())
 	good.Valid = worldDate.Add(6 * time.Hour)
-	dir := filepath.Join(memoryDir(t), "layout")
+	dir := filepath.Join(testarchive.MemoryDir(t), "layout")
 	signed := forge.Write(t, good.Seal(forge.Resigned), dir, "signed")
 	unsigned := forge.Write(t, good.Seal(forge.Unsigned), dir, "unsigned")
 	root, err := artifact.Resolve(t.Context(), signed, artifact.Options{})
@@ -251,7 +253,7 @@ func TestBelieve(t *testing.T) {
 			s, err := Open(t.Context(), c.ref, c.trust, artifact.Options{})
 			if err == nil {
 				_, err = Extract(t.Context(), Extracting{Snapshot: s, Trust: c.trust, Queries: []string{"docker-ce"},
-					Dir: filepath.Join(memoryDir(t), "out"), Architecture: "amd64"})
+					Dir: filepath.Join(testarchive.MemoryDir(t), "out"), Architecture: "amd64"})
 			}
 			refused(t, err, c.exit, c.message)
 		})
@@ -261,7 +263,7 @@ func TestBelieve(t *testing.T) {
 // TestCrossing: a closure that needs a prefix without key is refused, naming it;
 // so is the whole tree.
 func TestCrossing(t *testing.T) {
-	ref := forge.Write(t, draft(t, goodUpstreams()).Seal(forge.Resigned), filepath.Join(memoryDir(t), "layout"), "good")
+	ref := forge.Write(t, draft(t, goodUpstreams()).Seal(forge.Resigned), filepath.Join(testarchive.MemoryDir(t), "layout"), "good")
 	trust := upstreamTrust(t)
 	delete(trust.Upstream, "debian")
 	trust.named = nil
@@ -269,9 +271,9 @@ func TestCrossing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Extract(t.Context(), Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: filepath.Join(memoryDir(t), "out"), Architecture: "amd64"})
+	_, err = Extract(t.Context(), Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: filepath.Join(testarchive.MemoryDir(t), "out"), Architecture: "amd64"})
 	refused(t, err, 3, "comes from prefix debian, for which no key is given: --keyring debian=FILE")
-	_, err = Pull(t.Context(), Pulling{Snapshot: s, Trust: trust, Dir: filepath.Join(memoryDir(t), "tree")})
+	_, err = Pull(t.Context(), Pulling{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")})
 	refused(t, err, 3, "archive debian: no key given for this prefix: --keyring debian=FILE")
 }
 
@@ -344,7 +346,7 @@ func TestStanzaSHA512Only(t *testing.T) {
 	u.docker.Suite(t, "bookworm").SHA512 = true
 	u.security.Suite(t, "bookworm-security").SHA512 = true
 	pick := func(d *forge.Draft, of string) string {
-		for _, p := range sortedKeys(d.Rows) {
+		for _, p := range slices.Sorted(maps.Keys(d.Rows)) {
 			if strings.HasPrefix(p, of) && strings.HasSuffix(p, ".deb") {
 				return p
 			}
@@ -386,12 +388,12 @@ func TestStanzaSHA512Only(t *testing.T) {
 			if strings.Contains(c.name, "verbatim") {
 				return // docker-ce does not need it
 			}
-			ref := forge.Write(t, d.Seal(forge.Resigned), filepath.Join(memoryDir(t), "layout"), "x")
+			ref := forge.Write(t, d.Seal(forge.Resigned), filepath.Join(testarchive.MemoryDir(t), "layout"), "x")
 			s, err := Open(t.Context(), ref, trust, artifact.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			out := filepath.Join(memoryDir(t), "out")
+			out := filepath.Join(testarchive.MemoryDir(t), "out")
 			_, err = Extract(t.Context(), Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: out, Architecture: "amd64"})
 			if c.failure == "" {
 				refused(t, err, 0, "")
@@ -428,7 +430,7 @@ func TestUpstreamStanzasSkipped(t *testing.T) {
 	u.docker.Suite(t, "bookworm").EditIndex = func(_ string, data []byte) []byte {
 		return append(data, "\nPackage: odd\nVersion: v1!\nArchitecture: amd64\nFilename: pool/odd.deb\nSize: 1\nSHA256: 00\n\nPackage: odd2\nno colon here\n"...)
 	}
-	ref := forge.Write(t, draft(t, u).Seal(forge.Resigned), filepath.Join(memoryDir(t), "layout"), "odd")
+	ref := forge.Write(t, draft(t, u).Seal(forge.Resigned), filepath.Join(testarchive.MemoryDir(t), "layout"), "odd")
 	trust := upstreamTrust(t)
 	s, err := Open(t.Context(), ref, trust, artifact.Options{})
 	if err != nil {
@@ -437,14 +439,14 @@ func TestUpstreamStanzasSkipped(t *testing.T) {
 	if _, err := Verify(t.Context(), Verifying{Snapshot: s, Trust: trust, Hash: true, Ref: ref}); err != nil {
 		t.Error(err)
 	}
-	if _, err := Pull(t.Context(), Pulling{Snapshot: s, Trust: trust, Dir: filepath.Join(memoryDir(t), "tree")}); err != nil {
+	if _, err := Pull(t.Context(), Pulling{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")}); err != nil {
 		t.Error(err)
 	}
 }
 
 // TestVerifyEnds: an interrupted verify is no verdict.
 func TestVerifyEnds(t *testing.T) {
-	ref := forge.Write(t, draft(t, goodUpstreams()).Seal(forge.Resigned), filepath.Join(memoryDir(t), "layout"), "good")
+	ref := forge.Write(t, draft(t, goodUpstreams()).Seal(forge.Resigned), filepath.Join(testarchive.MemoryDir(t), "layout"), "good")
 	trust := siteTrust(t)
 	s, err := Open(t.Context(), ref, trust, artifact.Options{})
 	if err != nil {

@@ -83,7 +83,7 @@ func isSecurity(ctx context.Context, s *snapshot.Snapshot, a snapshot.Archive) (
 			if f.Role != snapshot.Release && f.Role != snapshot.InRelease {
 				continue
 			}
-			data, err := s.ReadBlob(ctx, f.Blob, maxRelease)
+			data, err := s.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
 			if err != nil {
 				return false, err
 			}

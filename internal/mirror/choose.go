@@ -14,6 +14,7 @@ import (
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/resolve/query"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // selection is what was chosen of the curated archives.
@@ -86,7 +87,7 @@ func question(f Freezing, fas []*frozenArchive) (*resolve.Request, error) {
 		addArchitectures(&req, fa)
 		switch {
 		case fa.Verbatim, fa.None:
-		case fa.All, fa.Debs != "" && len(fa.Packages) == 0 && len(fa.site) > 0:
+		case fa.All, fa.Debs != "" && len(fa.Packages) == 0 && len(fa.own.Packages) > 0:
 			req.Whole = append(req.Whole, fa.Prefix)
 		}
 		if err := addRoots(f, &req, fa.Prefix, fa.Packages); err != nil {
@@ -142,7 +143,7 @@ const unnamed = "amd64"
 // named one is native.
 func addArchitectures(req *resolve.Request, fa *frozenArchive) {
 	archs := fa.Architectures
-	for _, sf := range fa.site {
+	for _, sf := range fa.own.Packages {
 		if sf.Architecture != "all" {
 			archs = append(slices.Clone(archs), sf.Architecture)
 		}
@@ -196,9 +197,9 @@ func resolveIndices(fas []*frozenArchive) []resolve.Index {
 				})
 			}
 		}
-		if len(fa.site) > 0 {
+		if len(fa.own.Packages) > 0 {
 			out = append(out, resolve.Index{
-				Archive: fa.Prefix, Suite: fa.Prefix, Component: "main", Path: fa.Debs, Data: joinStanzas(fa.site), Pin: 500,
+				Archive: fa.Prefix, Suite: fa.Prefix, Component: "main", Path: fa.Debs, Data: joinStanzas(fa.own.Packages), Pin: 500,
 			})
 		}
 	}
@@ -228,21 +229,10 @@ func candidates(fa *frozenArchive, ix *frozenIndex) []byte {
 	}
 }
 
-// pin is apt's default priority of a suite (apt_preferences(5)).
-func pin(r *archive.Release) int {
-	switch {
-	case r.NotAutomatic && r.ButAutomaticUpgrades:
-		return 100
-	case r.NotAutomatic:
-		return 1
-	}
-	return 500
-}
-
-func joinStanzas(files []siteFile) []byte {
+func joinStanzas(files []OwnPackage) []byte {
 	var b bytes.Buffer
 	for _, f := range files {
-		b.Write(bytes.TrimRight(f.stanza, "\n"))
+		b.Write(bytes.TrimRight(f.Stanza, "\n"))
 		b.WriteString("\n\n")
 	}
 	return b.Bytes()
@@ -259,7 +249,7 @@ func stanzasOf(fa *frozenArchive, suite string, chosen []*resolve.Package) map[a
 		}
 		archs := []string{p.Architecture}
 		switch {
-		case isFlat(suite):
+		case snapshot.IsFlat(suite):
 			archs = []string{""}
 		case p.Architecture == "all":
 			archs = every
@@ -278,7 +268,7 @@ func stanzasOf(fa *frozenArchive, suite string, chosen []*resolve.Package) map[a
 // curatedArchitectures are those that a curated archive has indices of, sorted; "source" among them if it has sources.
 func curatedArchitectures(fa *frozenArchive) []string {
 	out := slices.Clone(fa.Architectures)
-	for _, sf := range fa.site {
+	for _, sf := range fa.own.Packages {
 		if sf.Architecture != "all" {
 			out = append(out, sf.Architecture)
 		}
@@ -286,7 +276,7 @@ func curatedArchitectures(fa *frozenArchive) []string {
 	if len(out) == 0 {
 		out = []string{unnamed}
 	}
-	if fa.WithSources || len(fa.siteSources) > 0 {
+	if fa.WithSources || len(fa.own.Sources) > 0 {
 		out = append(out, "source")
 	}
 	slices.Sort(out)

@@ -66,7 +66,7 @@ func Copy(ctx context.Context, c Copying) (artifact.Copied, error) {
 	if now != root && !date.After(replaced) && !c.AllowOlder {
 		if c.Redate == nil {
 			return artifact.Copied{}, fmt.Errorf("%w: %s is of %s, %s names another snapshot, of %s: clients take a later one only (--redate makes one of this content, of curated archives; --allow-older insists)",
-				ErrRefused, c.From, stamp(date), c.To, stamp(replaced))
+				ErrRefused, c.From, snapshot.FormatDate(date), c.To, snapshot.FormatDate(replaced))
 		}
 		return c.redated(ctx)
 	}

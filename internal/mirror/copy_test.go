@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // Dates along a tag strictly increase, also where it is copied or promoted to: another snapshot of an equal or older date is
@@ -44,7 +45,7 @@ func TestCopyKeepsDates(t *testing.T) {
 			t.Errorf("%s: again: %+v, %v", to, again, err)
 		}
 		_, err := run(0, Copying{})
-		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), stamp(pushed[0].Date)) || !strings.Contains(err.Error(), stamp(pushed[1].Date)) {
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), snapshot.FormatDate(pushed[0].Date)) || !strings.Contains(err.Error(), snapshot.FormatDate(pushed[1].Date)) {
 			t.Errorf("%s: older: %v", to, err)
 		}
 		redated, err := run(0, Copying{Redate: redating})
@@ -90,7 +91,7 @@ func TestCopyOverUnverified(t *testing.T) {
 		if _, err := Push(t.Context(), evil); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Promote(t.Context(), Promoting{From: from, To: tag, Options: o}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), stamp(date)) {
+		if _, err := Promote(t.Context(), Promoting{From: from, To: tag, Options: o}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), snapshot.FormatDate(date)) {
 			t.Errorf("%s: %v", tag, err)
 		}
 		if _, err := Promote(t.Context(), Promoting{From: from, To: tag, Options: o, Redate: redating}); !errors.Is(err, archive.ErrIntegrity) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // Dates along a tag strictly increase, to the second: whoever follows a tag by
@@ -24,7 +25,7 @@ func notAhead(date, now time.Time) error {
 		return nil
 	}
 	return fmt.Errorf("%w: date %s is more than a day after now, %s: every client that sees it would refuse what is pushed until then (set this host's clock, or give an earlier date)",
-		ErrRefused, stamp(date), stamp(now))
+		ErrRefused, snapshot.FormatDate(date), snapshot.FormatDate(now))
 }
 
 // after refuses a date that is not later than the one that is replaced.
@@ -33,7 +34,7 @@ func after(date, replaced time.Time) error {
 		return nil
 	}
 	return fmt.Errorf("%w: date %s is not after that of the snapshot to be replaced, %s, and the content is another; the smallest that clients take is %s",
-		ErrRefused, stamp(date), stamp(replaced), stamp(nextDate(replaced)))
+		ErrRefused, snapshot.FormatDate(date), snapshot.FormatDate(replaced), snapshot.FormatDate(nextDate(replaced)))
 }
 
 // runsOut tells whether a snapshot of this date has had half of its time or more.
@@ -41,4 +42,18 @@ func runsOut(p *config.Plan, date, now time.Time) bool {
 	return p.ValidFor > 0 && now.Sub(date) >= p.ValidFor/2
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+// upstreamDates maps PREFIX/SUITE to the Date of upstream's Release, as a
+// statement that is believed says.
+func upstreamDates(st *snapshot.Statement) map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, a := range st.Archives {
+		for _, s := range a.Suites {
+			for _, f := range s.Files {
+				if a.Mode == snapshot.Verbatim || f.Role.IsUpstream() && f.Role != snapshot.UpstreamReleaseGPG {
+					out[a.Prefix+"/"+s.Name] = f.Date
+				}
+			}
+		}
+	}
+	return out
+}

@@ -18,19 +18,31 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// siteFile is an own .deb of a `debs:` archive.
-type siteFile struct {
+// OwnPackage is an own .deb.
+type OwnPackage struct {
 	archive.PackageFile
-	file   string // on disk
-	stanza deb.Stanza
+	File   string // on disk
+	Stanza deb.Stanza
 	digest snapshot.Digest
 }
 
-// readDebs reads a directory of own .debs and .dscs, recursively, in order of
+// Dir is what a directory of own packages holds.
+type Dir struct {
+	Packages []OwnPackage      // in order of archive.Less
+	Sources  []OwnSource       // in order of name and version
+	names    siteNames         // of both, while they are read
+	files    map[string]string // SHA256 of a package to its file
+}
+
+// File is where a package is on disk, by the SHA256 of its stanza.
+func (d *Dir) File(sha256 string) string { return d.files[sha256] }
+
+// ReadDir reads a directory of own .debs and .dscs, recursively, in order of
 // path. The site vouches for them; their stanzas are made from their control files.
-func readDebs(ctx context.Context, cfg *config.Archive) (*frozenArchive, error) {
-	fa := &frozenArchive{Archive: cfg}
-	err := filepath.WalkDir(cfg.Debs, func(p string, d fs.DirEntry, err error) error {
+// What is wrong with a file is config.ErrUsage.
+func ReadDir(ctx context.Context, dir string) (*Dir, error) {
+	own := &Dir{files: map[string]string{}}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -38,9 +50,9 @@ func readDebs(ctx context.Context, cfg *config.Archive) (*frozenArchive, error) 
 		case err != nil || d.IsDir():
 			return err
 		case strings.HasSuffix(p, ".deb"):
-			return fa.addDeb(p)
+			return own.addDeb(p)
 		case strings.HasSuffix(p, ".dsc"):
-			return fa.addDsc(p)
+			return own.addDsc(p)
 		}
 		return nil
 	})
@@ -48,25 +60,25 @@ func readDebs(ctx context.Context, cfg *config.Archive) (*frozenArchive, error) 
 		err = fmt.Errorf("%w: %w", config.ErrUsage, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("archive %s: debs: %w", cfg.Prefix, err)
+		return nil, fmt.Errorf("debs: %w", err)
 	}
-	if len(fa.site) == 0 && len(fa.siteSources) == 0 {
-		return nil, fmt.Errorf("%w: archive %s: no .deb under %s", config.ErrUsage, cfg.Prefix, cfg.Debs)
+	if len(own.Packages) == 0 && len(own.Sources) == 0 {
+		return nil, fmt.Errorf("%w: no .deb under %s", config.ErrUsage, dir)
 	}
-	slices.SortFunc(fa.site, func(a, b siteFile) int { return archive.Less(a.PackageFile, b.PackageFile) })
-	slices.SortFunc(fa.siteSources, compareSources)
-	return fa, nil
+	slices.SortFunc(own.Packages, func(a, b OwnPackage) int { return archive.Less(a.PackageFile, b.PackageFile) })
+	slices.SortFunc(own.Sources, compareSources)
+	return own, nil
 }
 
 // addDeb adds one .deb. The same file twice is one; the same version with
 // other bytes is refused, for nobody could say which of them a host has.
-func (fa *frozenArchive) addDeb(p string) error {
+func (d *Dir) addDeb(p string) error {
 	sf, err := readDeb(p)
 	if err != nil {
 		return err
 	}
-	for _, i := range fa.siteNames.of(sf.Name + " " + sf.Architecture) {
-		was := fa.site[i]
+	for _, i := range d.names.of(sf.Name + " " + sf.Architecture) {
+		was := d.Packages[i]
 		if deb.Compare(was.Version, sf.Version) != 0 {
 			continue
 		}
@@ -74,20 +86,19 @@ func (fa *frozenArchive) addDeb(p string) error {
 			return nil
 		}
 		return fmt.Errorf("%w: %s %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
-			sf.Name, sf.Version, sf.Architecture, was.file, was.digest, sf.file, sf.digest)
+			sf.Name, sf.Version, sf.Architecture, was.File, was.digest, sf.File, sf.digest)
 	}
-	fa.siteNames.add(sf.Name+" "+sf.Architecture, len(fa.site))
-	fa.siteNames.addFile(sf)
-	fa.site = append(fa.site, sf)
+	d.names.add(sf.Name+" "+sf.Architecture, len(d.Packages))
+	d.files[sf.SHA256] = sf.File
+	d.Packages = append(d.Packages, sf)
 	return nil
 }
 
 // siteNames finds what was read already of a `debs:` archive: a site may have
 // tens of thousands of its own. The zero value is empty.
 type siteNames struct {
-	named  map[string][]int  // "NAME ARCHITECTURE" of .debs and "NAME" of sources, to where they stand as they are read
-	files  map[string]string // SHA256 to the file on disk
-	looked int               // how many were looked at to tell whether another is there, for tests
+	named  map[string][]int // "NAME ARCHITECTURE" of .debs and "NAME" of sources, to where they stand as they are read
+	looked int              // how many were looked at to tell whether another is there, for tests
 }
 
 func (n *siteNames) of(name string) []int {
@@ -102,34 +113,27 @@ func (n *siteNames) add(name string, i int) {
 	n.named[name] = append(n.named[name], i)
 }
 
-func (n *siteNames) addFile(sf siteFile) {
-	if n.files == nil {
-		n.files = map[string]string{}
-	}
-	n.files[sf.SHA256] = sf.file
-}
-
-func readDeb(p string) (siteFile, error) {
+func readDeb(p string) (OwnPackage, error) {
 	f, err := os.Open(p)
 	if err != nil {
-		return siteFile{}, err
+		return OwnPackage{}, err
 	}
 	defer f.Close()
 	h := sha256.New()
 	d, err := deb.ReadDeb(io.TeeReader(f, h))
 	if errors.Is(err, deb.ErrMalformed) {
-		return siteFile{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+		return OwnPackage{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
 	}
 	if err != nil {
-		return siteFile{}, fmt.Errorf("%s: %w", p, err)
+		return OwnPackage{}, fmt.Errorf("%s: %w", p, err)
 	}
-	sf := siteFile{file: p, digest: snapshot.Digest(h.Sum(nil))}
-	sf.stanza, err = siteStanza(d, sf.digest)
+	sf := OwnPackage{File: p, digest: snapshot.Digest(h.Sum(nil))}
+	sf.Stanza, err = siteStanza(d, sf.digest)
 	if err == nil {
-		sf.PackageFile, err = archive.ParsePackageFile(sf.stanza)
+		sf.PackageFile, err = archive.ParsePackageFile(sf.Stanza)
 	}
 	if err != nil {
-		return siteFile{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+		return OwnPackage{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
 	}
 	return sf, nil
 }
@@ -144,22 +148,4 @@ func siteStanza(d *deb.Deb, digest snapshot.Digest) (deb.Stanza, error) {
 	source, _ := d.Control.Source()
 	name := d.Control.Get("Package") + "_" + d.Control.Get("Version") + "_" + d.Control.Get("Architecture") + ".deb"
 	return archive.SiteStanza(d.Control, "pool/"+siteComponent+"/"+source+"/"+name, d.Size, digest.Hex())
-}
-
-// debName is the file name of a package as apt-get download writes it: the
-// epoch's colon escaped, so that names are unique over versions.
-func debName(name, version, arch string) string {
-	return name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_" + arch + ".deb"
-}
-
-// openLocal opens a file on disk when it is pushed. If it is another by then,
-// its digest tells.
-func openLocal(file string) func(context.Context) (io.ReadCloser, error) {
-	return func(context.Context) (io.ReadCloser, error) {
-		f, err := os.Open(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s went away while it was pushed: %w", file, err)
-		}
-		return f, err
-	}
 }

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // Examining is the question to Examine.
@@ -136,24 +136,18 @@ func (q Examining) directory() artifact.Finding {
 // upstream reads and verifies the signature files of an archive.
 func (q Examining) upstream(ctx context.Context, a *config.Archive) []artifact.Finding {
 	what := "archive " + a.Prefix
-	r := &reader{Freezing: Freezing{Plan: q.Plan, Now: q.Now}}
-	fa := &frozenArchive{Archive: a}
-	err := r.keys(ctx, fa)
-	if err == nil {
-		fa.up, err = upstream.New(r.options(a))
-	}
+	up, suites, err := Probe(ctx, a, q.Now, nil)
 	if err != nil {
 		return []artifact.Finding{{What: what, Text: err.Error(), Remedy: "correct signed-by, ca or auth of this archive"}}
 	}
-	out := q.upstreamCAs(ctx, a, fa.up)
-	for _, s := range a.Suites {
-		fs, err := r.release(ctx, fa, canonicalSuite(s), true)
-		f := artifact.Finding{What: what + ", " + s}
-		switch {
+	out := q.upstreamCAs(ctx, a, up)
+	for _, s := range suites {
+		f := artifact.Finding{What: what + ", " + s.Suite}
+		switch err := s.Err; {
 		case err == nil:
-			f.OK, f.Text = true, "of "+stamp(fs.release.Date)+", signature good"
-			if info, ok := fa.keyring.Info(fs.release.How.Signer, q.Now); ok && info.AptRefuses != "" {
-				f.OK, f.Text, f.Remedy = false, f.Text+", but apt would refuse its key: "+info.AptRefuses, "get upstream's newer key"
+			f.OK, f.Text = true, "of "+snapshot.FormatDate(s.Date)+", signature good"
+			if s.AptRefuses != "" {
+				f.OK, f.Text, f.Remedy = false, f.Text+", but apt would refuse its key: "+s.AptRefuses, "get upstream's newer key"
 			}
 		case errors.Is(err, ErrIntegrity):
 			f.Text, f.Remedy = err.Error(), "stop and look: another key, an old mirror, or somebody between"

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"example.org/mmoci/internal/config"
@@ -18,61 +20,61 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// siteSource is an own source package: a .dsc and the files it names, beside it.
-type siteSource struct {
+// OwnSource is an own source package: a .dsc and the files it names, beside it.
+type OwnSource struct {
 	name, version string
-	stanza        deb.Stanza
-	rows          []snapshot.Row // paths relative to the archive; the .dsc first
-	files         []string       // on disk, as rows
+	Stanza        deb.Stanza
+	Rows          []snapshot.Row // paths relative to the archive; the .dsc first
+	Files         []string       // on disk, as Rows
 }
 
 // maxDsc bounds a .dsc. The largest of Debian's have some tens of kB.
 const maxDsc = 4 << 20
 
-func compareSources(a, b siteSource) int {
+func compareSources(a, b OwnSource) int {
 	return cmp.Or(cmp.Compare(a.name, b.name), deb.Compare(a.version, b.version), cmp.Compare(a.version, b.version))
 }
 
 // addDsc adds one source package; twice the same is one.
-func (fa *frozenArchive) addDsc(p string) error {
+func (d *Dir) addDsc(p string) error {
 	src, err := readDsc(p)
 	if err != nil {
 		return err
 	}
-	for _, i := range fa.siteNames.of(src.name) {
-		was := fa.siteSources[i]
+	for _, i := range d.names.of(src.name) {
+		was := d.Sources[i]
 		if compareSources(was, src) != 0 {
 			continue
 		}
-		if was.rows[0].Digest == src.rows[0].Digest {
+		if was.Rows[0].Digest == src.Rows[0].Digest {
 			return nil
 		}
 		return fmt.Errorf("%w: source %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
-			src.name, src.version, was.files[0], was.rows[0].Digest, p, src.rows[0].Digest)
+			src.name, src.version, was.Files[0], was.Rows[0].Digest, p, src.Rows[0].Digest)
 	}
-	fa.siteNames.add(src.name, len(fa.siteSources))
-	fa.siteSources = append(fa.siteSources, src)
+	d.names.add(src.name, len(d.Sources))
+	d.Sources = append(d.Sources, src)
 	return nil
 }
 
 // readDsc reads a .dsc (dsc(5)), clear-signed or not: the site's signature
 // over the snapshot is what vouches for it.
-func readDsc(p string) (siteSource, error) {
+func readDsc(p string) (OwnSource, error) {
 	data, err := readSmall(p, maxDsc)
 	if err != nil {
-		return siteSource{}, err
+		return OwnSource{}, err
 	}
 	src, err := parseDsc(filepath.Base(p), data)
 	if err != nil {
-		return siteSource{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+		return OwnSource{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
 	}
-	src.files = append(src.files, p)
-	for _, r := range src.rows[1:] {
+	src.Files = append(src.Files, p)
+	for _, r := range src.Rows[1:] {
 		file := filepath.Join(filepath.Dir(p), filepath.Base(r.Path))
 		if err := sameFile(file, r.Blob()); err != nil {
-			return siteSource{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+			return OwnSource{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
 		}
-		src.files = append(src.files, file)
+		src.Files = append(src.Files, file)
 	}
 	return src, nil
 }
@@ -93,25 +95,25 @@ func readSmall(file string, limit int64) ([]byte, error) {
 // parseDsc makes the stanza of a Sources index from a .dsc, as dpkg-scansources
 // does: Package in place of Source, Directory, and the .dsc among its own files.
 // Of the lists of files only the strong one stays.
-func parseDsc(name string, data []byte) (siteSource, error) {
+func parseDsc(name string, data []byte) (OwnSource, error) {
 	text := data
 	if bytes.HasPrefix(data, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
 		var err error
 		if text, _, err = pgp.VerifyClearsigned(data, pgp.Trust{}); err != nil {
-			return siteSource{}, err
+			return OwnSource{}, err
 		}
 	}
 	var control deb.Stanza
 	for st, err := range deb.Stanzas(text) {
 		switch {
 		case err != nil:
-			return siteSource{}, err
+			return OwnSource{}, err
 		case control != nil:
-			return siteSource{}, errors.New("more than one stanza")
+			return OwnSource{}, errors.New("more than one stanza")
 		}
 		control = st
 	}
-	src := siteSource{name: control.Get("Source"), version: control.Get("Version")}
+	src := OwnSource{name: control.Get("Source"), version: control.Get("Version")}
 	if err := archive.ValidPath("pool/main/" + src.name); err != nil || src.name == "" || strings.ContainsAny(src.name, "/ \n") {
 		return src, fmt.Errorf("source %q is no name", src.name)
 	}
@@ -134,9 +136,9 @@ func parseDsc(name string, data []byte) (siteSource, error) {
 	}
 	fmt.Fprintf(&b, "Directory: pool/main/%s\n", src.name)
 	fmt.Fprintf(&b, "Checksums-Sha256:\n %x %d %s\n %s\n", sha256.Sum256(data), len(data), name, control.Get("Checksums-Sha256"))
-	src.stanza = deb.Stanza(b.String())
+	src.Stanza = deb.Stanza(b.String())
 	var err error
-	src.rows, err = sourceRows(src.stanza)
+	src.Rows, err = sourceRows(src.Stanza)
 	return src, err
 }
 
@@ -152,4 +154,37 @@ func sameFile(file string, want snapshot.Blob) error {
 		return fmt.Errorf("%s is not the file that it names: %v", file, err)
 	}
 	return nil
+}
+
+// sourceRows reads Directory and Checksums-Sha256 of a source stanza
+// (deb-src-control, dsc(5)): "digest size name" a line.
+func sourceRows(st deb.Stanza) ([]snapshot.Row, error) {
+	sums := st.Get("Checksums-Sha256")
+	if sums == "" {
+		return nil, errors.New("no Checksums-Sha256")
+	}
+	var out []snapshot.Row
+	for line := range strings.Lines(sums) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		if len(fields) != 3 {
+			return nil, fmt.Errorf("Checksums-Sha256: %q is not digest, size and name", strings.TrimSpace(line))
+		}
+		d, err := snapshot.ParseDigest("sha256:" + fields[0])
+		if err != nil {
+			return nil, err
+		}
+		size, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil || size < 0 {
+			return nil, fmt.Errorf("Checksums-Sha256: size %q", fields[1])
+		}
+		p := path.Join(st.Get("Directory"), fields[2])
+		if err := archive.ValidPath(p); err != nil || strings.Contains(fields[2], "/") {
+			return nil, fmt.Errorf("file name %q climbs out of its directory", fields[2])
+		}
+		out = append(out, snapshot.Row{Path: p, Size: size, Digest: d})
+	}
+	return out, nil
 }

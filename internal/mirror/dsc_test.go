@@ -36,17 +36,17 @@ func TestParseDsc(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		var paths []string
-		for _, r := range src.rows {
+		for _, r := range src.Rows {
 			paths = append(paths, r.Path)
 		}
 		want := []string{"pool/main/hello/hello_2.10-3.dsc", "pool/main/hello/hello_2.10.orig.tar.gz", "pool/main/hello/hello_2.10-3.debian.tar.xz"}
-		if !slices.Equal(paths, want) || src.rows[0].Blob() != snapshot.BlobOf(data) || src.rows[1].Size != 725946 {
-			t.Errorf("%s: rows %v", name, src.rows)
+		if !slices.Equal(paths, want) || src.Rows[0].Blob() != snapshot.BlobOf(data) || src.Rows[1].Size != 725946 {
+			t.Errorf("%s: rows %v", name, src.Rows)
 		}
-		if src.name != "hello" || src.version != "1:2.10-3" || src.stanza.Get("Package") != "hello" || src.stanza.Get("Source") != "" ||
-			src.stanza.Get("Files") != "" || !strings.Contains(string(src.stanza), "\nBinary: hello,\n hello-doc\n") ||
-			!strings.Contains(string(src.stanza), "\nPackage-List:\n hello deb devel") {
-			t.Errorf("%s: stanza\n%s", name, src.stanza)
+		if src.name != "hello" || src.version != "1:2.10-3" || src.Stanza.Get("Package") != "hello" || src.Stanza.Get("Source") != "" ||
+			src.Stanza.Get("Files") != "" || !strings.Contains(string(src.Stanza), "\nBinary: hello,\n hello-doc\n") ||
+			!strings.Contains(string(src.Stanza), "\nPackage-List:\n hello deb devel") {
+			t.Errorf("%s: stanza\n%s", name, src.Stanza)
 		}
 	}
 }
@@ -88,16 +88,16 @@ func FuzzParseDsc(f *testing.F) {
 			return
 		}
 		n := 0
-		for st, err := range deb.Stanzas(src.stanza) {
+		for st, err := range deb.Stanzas(src.Stanza) {
 			n++
 			if err != nil || st.Get("Package") != src.name || st.Get("Version") != src.version {
-				t.Errorf("the stanza does not read back (%v):\n%s", err, src.stanza)
+				t.Errorf("the stanza does not read back (%v):\n%s", err, src.Stanza)
 			}
 		}
-		if n != 1 || len(src.rows) == 0 || src.rows[0].Blob() != snapshot.BlobOf(data) {
-			t.Errorf("%d stanzas, rows %v", n, src.rows)
+		if n != 1 || len(src.Rows) == 0 || src.Rows[0].Blob() != snapshot.BlobOf(data) {
+			t.Errorf("%d stanzas, rows %v", n, src.Rows)
 		}
-		for _, r := range src.rows {
+		for _, r := range src.Rows {
 			if !strings.HasPrefix(r.Path, "pool/main/"+src.name+"/") || snapshot.ValidPath("own/"+r.Path) != nil {
 				t.Errorf("path %q", r.Path)
 			}

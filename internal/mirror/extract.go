@@ -6,10 +6,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
-	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/resolve/query"
@@ -81,7 +81,7 @@ func Choose(ctx context.Context, e Extracting) (*Selection, error) {
 // ID names the set of files: the same for the same set only.
 func (s *Selection) ID() snapshot.Digest {
 	h := sha256.New()
-	for _, name := range sortedKeys(s.files) {
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
 		fmt.Fprintf(h, "%s %s\n", s.files[name].Digest, name)
 	}
 	return snapshot.Digest(h.Sum(nil))
@@ -157,82 +157,6 @@ func choosePackages(ctx context.Context, e Extracting) (*resolve.Result, error) 
 	return res, err
 }
 
-// provable parts the archives into those that a given key, or the statement,
-// can prove, and those that nothing can.
-func (c *chain) provable() (proven, foreign []snapshot.Archive) {
-	for _, a := range c.s.Statement.Archives {
-		if _, err := c.bestView(a); err != nil {
-			foreign = append(foreign, a)
-		} else {
-			proven = append(proven, a)
-		}
-	}
-	return proven, foreign
-}
-
-// crosses tells, of a closure that the proven indices alone do not meet,
-// whether it needs packages of an archive that nothing given can prove, and
-// which key is missing; nil if that is not what is wrong. Only now, and within
-// maxUnproven, are the indices of such an archive read; nothing is taken from them but a name for the message.
-func (c *chain) crosses(ctx context.Context, foreign []snapshot.Archive, archs []string, proven []resolve.Index, req resolve.Request) error {
-	unproven := map[string]bool{}
-	indices := slices.Clone(proven)
-	left := int64(maxUnproven)
-	for _, a := range foreign {
-		size, err := c.declared(ctx, a, archs, left)
-		if err != nil || size > left {
-			continue // it is not for us to say what is wrong with it
-		}
-		left -= size
-		read, err := c.archive(ctx, a, archs)
-		if err != nil {
-			continue
-		}
-		unproven[a.Prefix] = true
-		indices = append(indices, read...)
-	}
-	if len(unproven) == 0 {
-		return nil
-	}
-	u, err := resolve.NewUniverse(indices)
-	if err != nil {
-		return nil
-	}
-	res, err := u.Resolve(req)
-	if err != nil {
-		return nil
-	}
-	for _, p := range res.Packages {
-		if unproven[p.Archive] {
-			return fmt.Errorf("%w: %s %s is needed (%s) and comes from prefix %s, for which no key is given: --keyring %s=FILE",
-				ErrIntegrity, p.Name, p.Version, p.Reason, p.Archive, p.Archive)
-		}
-	}
-	return nil
-}
-
-// declared is how many bytes the Releases and indices of an archive are said to
-// have, stored and unpacked; more than most where it is more, or an unpacked size is not said.
-func (c *chain) declared(ctx context.Context, a snapshot.Archive, archs []string, most int64) (size int64, err error) {
-	for _, s := range a.Suites {
-		for _, f := range s.Files {
-			size += f.Size
-		}
-	}
-	if size > most {
-		return size, nil // its Releases are not even read
-	}
-	ixs, err := c.indicesOf(ctx, a, archs)
-	for _, ix := range ixs {
-		plain, ok := ix.suite.release.File(plainName(ix.path))
-		if !ok || ix.blob.Size > most || plain.Size > most {
-			return most + 1, nil
-		}
-		size += ix.blob.Size + plain.Size
-	}
-	return size, err
-}
-
 // leftOut adds to a failed question which archives had no say in it.
 func leftOut(err error, foreign []snapshot.Archive) error {
 	var names []string
@@ -253,68 +177,6 @@ func pinnedQuery(q string) string {
 		return q
 	}
 	return name + " (= " + version + ")"
-}
-
-// universe reads the indices of architectures in the best view of each archive.
-func (c *chain) universe(ctx context.Context, of []snapshot.Archive, archs []string) ([]resolve.Index, error) {
-	read, err := inOrder(of, func(a snapshot.Archive) ([]resolve.Index, error) { return c.archive(ctx, a, archs) })
-	return slices.Concat(read...), err
-}
-
-// archive reads the indices of architectures in the best view of one archive.
-func (c *chain) archive(ctx context.Context, a snapshot.Archive, archs []string) ([]resolve.Index, error) {
-	ixs, err := c.indicesOf(ctx, a, archs)
-	if err != nil {
-		return nil, err
-	}
-	return inOrder(ixs, func(ix provenIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
-}
-
-// indicesOf are the indices of architectures in the best view of one archive that name anything.
-func (c *chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []string) ([]provenIndex, error) {
-	v, _ := c.bestView(a) // without a key it is looked at all the same, by who knows that
-	suites, err := c.suites(ctx, a, v)
-	if err != nil {
-		return nil, err
-	}
-	var ixs []provenIndex
-	for _, p := range suites {
-		found, err := c.indices(p)
-		if err != nil {
-			return nil, err
-		}
-		for _, ix := range found {
-			if c.namesNothing(ix) {
-				continue // need not be fetched to know that
-			}
-			if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" {
-				ixs = append(ixs, ix)
-			}
-		}
-	}
-	return ixs, nil
-}
-
-// resolveIndex reads an index for the resolver. Upstream's indices of a curated
-// archive name far more than is here: of them, the packages whose files are. Only
-// there the table is asked; what it leaves out, a registry could leave out anyway.
-func (c *chain) resolveIndex(ctx context.Context, ix provenIndex) (resolve.Index, error) {
-	data, err := c.read(ctx, ix)
-	if err != nil {
-		return resolve.Index{}, err
-	}
-	prefix := ix.suite.archive.Prefix
-	out := resolve.Index{
-		Archive: prefix, Suite: ix.suite.name, Component: ix.component, Architecture: ix.arch,
-		Path: ix.suite.base + ix.path, Data: data, Pin: pin(ix.suite.release),
-	}
-	if ix.suite.partial() {
-		out.Keep = func(f archive.PackageFile) bool {
-			row, ok := c.s.Table.Find(prefix + "/" + f.Filename)
-			return ok && (f.SHA256 == "" || row.Digest.Hex() == f.SHA256)
-		}
-	}
-	return out, nil
 }
 
 // debFiles names the output file of each package with the digest that the
@@ -346,4 +208,10 @@ func debDigest(s *snapshot.Snapshot, p *resolve.Package) (snapshot.Digest, error
 		return snapshot.Digest{}, fmt.Errorf("%w: %s, of %d bytes, is in the index, but not in the snapshot", ErrIntegrity, name, p.Size)
 	}
 	return row.Digest, nil
+}
+
+// debName is the file name of a package as apt-get download writes it: the
+// epoch's colon escaped, so that names are unique over versions.
+func debName(name, version, arch string) string {
+	return name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_" + arch + ".deb"
 }

@@ -174,7 +174,7 @@ func TestHostileDebs(t *testing.T) {
 	for name, deb := range cases {
 		t.Run(name, func(t *testing.T) {
 			debs := []signedDeb{signedAs("evil", "1.0-1", "amd64", deb), goodDeb(t, "other")}
-			dir := filepath.Join(memoryDir(t), "out")
+			dir := filepath.Join(testarchive.MemoryDir(t), "out")
 			_, err := fetching(t, memoryBlobs(debs, nil), debs...).Fetch(t.Context(), dir)
 			if !errors.Is(err, ErrIntegrity) || !strings.Contains(err.Error(), "package evil 1.0-1 amd64") {
 				t.Errorf("got %v, want an integrity error that names the package", err)
@@ -197,7 +197,7 @@ func TestExtractKilled(t *testing.T) {
 		right[debName(d.p.Name, d.p.Version, d.p.Architecture)] = d.deb
 	}
 	for step := range 12 {
-		dir := memoryDir(t)
+		dir := testarchive.MemoryDir(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		reads := make(chan struct{}, step)
 		for range step {
@@ -251,7 +251,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestExtractLeftovers(t *testing.T) {
 	t.Parallel()
 	debs := []signedDeb{goodDeb(t, "a"), goodDeb(t, "b")}
-	dir := memoryDir(t)
+	dir := testarchive.MemoryDir(t)
 	half := filepath.Join(dir, tempMark+debName("a", "1:2.0-1", "amd64"))
 	whole := filepath.Join(dir, debName("b", "1:2.0-1", "amd64"))
 	for name, data := range map[string][]byte{half: debs[0].deb[:700], whole: debs[1].deb} {

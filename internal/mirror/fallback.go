@@ -35,15 +35,19 @@ type Fallback struct {
 	distrusted map[snapshot.Digest]time.Time // until when the place is not asked
 }
 
+// upstreamOptions says how the upstream of an archive is asked.
+func upstreamOptions(a *config.Archive, log Log) upstream.Options {
+	return upstream.Options{URLs: a.URLs, CAFile: a.CAFile, ClientCert: a.ClientCert, AuthFile: a.AuthFile, Log: log}
+}
+
 // NewFallback knows the upstreams of the archives that have one. ErrUsage if none has.
 func NewFallback(archives []config.Archive, log Log) (*Fallback, error) {
 	f := &Fallback{upstreams: map[string]*upstream.Upstream{}, log: log, distrusted: map[snapshot.Digest]time.Time{}}
-	r := reader{Freezing{Log: log}}
 	for i := range archives {
 		if len(archives[i].URLs) == 0 {
 			continue
 		}
-		up, err := upstream.New(r.options(&archives[i]))
+		up, err := upstream.New(upstreamOptions(&archives[i], log))
 		if err != nil {
 			return nil, fmt.Errorf("archive %s: %w", archives[i].Prefix, err)
 		}

@@ -40,8 +40,8 @@ const (
 
 func newForger(t testing.TB) *forger {
 	t.Helper()
-	frozen := func(world func() upstreamsOf) func() *forge.Draft {
-		return sync.OnceValue(func() *forge.Draft { return draft(t, world()) })
+	frozen := func(of func() upstreamsOf) func() *forge.Draft {
+		return sync.OnceValue(func() *forge.Draft { return draft(t, of()) })
 	}
 	p := *testarchive.Security().Suites[0].Package(t, "libsystemd0")
 	poison(&p)

@@ -37,18 +37,6 @@ func exitOf(err error) int {
 	return 1
 }
 
-// memoryDir is a temporary directory on a RAM disk where there is one: what
-// is written here is synced hundreds of times, and nobody wants it after a power cut.
-func memoryDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "mmoci-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // attempt is what one reader does with one forgery.
 type attempt struct {
 	exit    int
@@ -74,7 +62,7 @@ func tryAll(t *testing.T, ref artifact.Reference, trust Trust) [3]attempt {
 			return err
 		},
 	} {
-		dir := filepath.Join(memoryDir(t), "out")
+		dir := filepath.Join(testarchive.MemoryDir(t), "out")
 		s, err := Open(t.Context(), ref, trust, artifact.Options{})
 		if err == nil {
 			err = op(s, dir)
@@ -125,7 +113,7 @@ func TestWriteForgeries(t *testing.T) {
 	dir := os.Getenv("MMOCI_FORGERIES")
 	all := forgeries()
 	if dir == "" {
-		dir, all = memoryDir(t), all[:1]
+		dir, all = testarchive.MemoryDir(t), all[:1]
 	}
 	f := newForger(t)
 	for name, k := range map[string]*testarchive.Key{"site": testarchive.SiteKey(), "docker": testarchive.DockerKey(), "debian": testarchive.DebianKey()} {
@@ -162,7 +150,7 @@ func TestWriteForgeries(t *testing.T) {
 // written forges a layout.
 func (f *forger) written(t *testing.T, fg forgery, d *forge.Draft, m forge.Making) (ref artifact.Reference, root snapshot.Digest) {
 	t.Helper()
-	dir := filepath.Join(memoryDir(t), "layout")
+	dir := filepath.Join(testarchive.MemoryDir(t), "layout")
 	ref = forge.Write(t, d.Seal(m), dir, "forged")
 	if fg.blob {
 		exchangeBlob(t, dir, f.good().Rows[dockerCE].Digest)

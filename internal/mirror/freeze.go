@@ -92,7 +92,7 @@ func readArchives(ctx context.Context, f Freezing) ([]*frozenArchive, error) {
 	for i := range cfgs {
 		g.Go(func() (err error) {
 			if cfgs[i].Debs != "" {
-				fas[i], err = readDebs(ctx, &cfgs[i])
+				fas[i], err = ownArchive(ctx, &cfgs[i])
 			} else {
 				fas[i], err = r.archive(ctx, &cfgs[i])
 			}
@@ -108,7 +108,7 @@ func readArchives(ctx context.Context, f Freezing) ([]*frozenArchive, error) {
 func wantedDate(f Freezing, fas []*frozenArchive) (date time.Time, given bool, err error) {
 	if f.Lock != nil && !f.Lock.Date.IsZero() {
 		if !f.Date.IsZero() && !f.Date.Equal(f.Lock.Date) {
-			return date, true, fmt.Errorf("%w: --date %s differs from the lock's %s", ErrUsage, stamp(f.Date), stamp(f.Lock.Date))
+			return date, true, fmt.Errorf("%w: --date %s differs from the lock's %s", ErrUsage, snapshot.FormatDate(f.Date), snapshot.FormatDate(f.Lock.Date))
 		}
 		return f.Lock.Date, true, nil
 	}
@@ -129,4 +129,13 @@ func wantedDate(f Freezing, fas []*frozenArchive) (date time.Time, given bool, e
 		return date, false, fmt.Errorf("%w: archives of debs: alone have no date of their own; give one: --date 2026-11-21T00:00:00Z", ErrUsage)
 	}
 	return date, false, nil
+}
+
+// ownArchive is the archive of a directory of own packages.
+func ownArchive(ctx context.Context, cfg *config.Archive) (*frozenArchive, error) {
+	own, err := ReadDir(ctx, cfg.Debs)
+	if err != nil {
+		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
+	}
+	return &frozenArchive{Archive: cfg, own: *own}, nil
 }

@@ -21,15 +21,13 @@ import (
 // frozenArchive is an archive as it was read, verified, before anything is chosen from it.
 type frozenArchive struct {
 	*config.Archive
-	up          *upstream.Upstream // nil for debs
-	keyring     *pgp.Keyring
-	urlKeys     []config.LockKey // of a key that came from the network
-	suites      []*frozenSuite
-	site        []siteFile                         // class site
-	siteSources []siteSource                       // likewise
-	siteNames   siteNames                          // of both
-	sources     map[string]map[string][]deb.Stanza // chosen ones, by suite and component
-	sums        *sums                              // of pool files without a SHA256
+	up      *upstream.Upstream // nil for debs
+	keyring *pgp.Keyring
+	urlKeys []config.LockKey // of a key that came from the network
+	suites  []*frozenSuite
+	own     Dir                                // class site; else empty
+	sources map[string]map[string][]deb.Stanza // chosen ones, by suite and component
+	sums    *sums                              // of pool files without a SHA256
 }
 
 // frozenSuite is a suite of it.
@@ -78,7 +76,7 @@ func (s *frozenSuite) base(prefix string) string {
 
 // canonicalSuite spells a flat suite as the statement does: "./" for the root.
 func canonicalSuite(name string) string {
-	if !isFlat(name) {
+	if !snapshot.IsFlat(name) {
 		return name
 	}
 	if dir := suiteDir(name); dir != "" {
@@ -94,8 +92,6 @@ func suiteDir(name string) string {
 	}
 	return "dists/" + name
 }
-
-func isFlat(suite string) bool { return strings.HasSuffix(suite, "/") }
 
 // origins knows from where each blob of a snapshot under construction can be
 // read. It is the left end of the stream that Push drains; nothing is copied.

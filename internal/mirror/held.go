@@ -27,13 +27,13 @@ func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) 
 	files := heldFiles(r.Held, fa, now.name)
 	i := slices.IndexFunc(files, func(f snapshot.SuiteFile) bool { return f.Digest.String() == pin.Digest })
 	if i < 0 {
-		r.Log.printf("archive %s, suite %s: has moved since the lock, from %s to %s", fa.Prefix, now.name, stamp(pin.Date), stamp(now.release.Date))
+		r.Log.printf("archive %s, suite %s: has moved since the lock, from %s to %s", fa.Prefix, now.name, snapshot.FormatDate(pin.Date), snapshot.FormatDate(now.release.Date))
 		return nil, nil
 	}
 	fs := &frozenSuite{name: now.name, dir: now.dir, held: r.Held}
 	data := map[snapshot.Role][]byte{}
 	for _, f := range files[i:] { // in order of path: InRelease, Release, Release.gpg
-		b, err := r.Held.ReadBlob(ctx, f.Blob, maxRelease)
+		b, err := r.Held.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +46,7 @@ func (r *reader) held(ctx context.Context, fa *frozenArchive, now *frozenSuite) 
 	if fs.release, err = openAll(data, pgp.Trust{Keyring: fa.keyring}, unsigned); err != nil {
 		return nil, fmt.Errorf("held in the snapshot to be replaced: %w", err)
 	}
-	r.Log.printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", fa.Prefix, fs.name, stamp(fs.release.Date))
+	r.Log.printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", fa.Prefix, fs.name, snapshot.FormatDate(fs.release.Date))
 	return fs, checkSuite(fs.release, fs.name, fa.UnnamedRelease)
 }
 

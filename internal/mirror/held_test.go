@@ -72,7 +72,7 @@ func TestHeldIsBelievedInNothing(t *testing.T) {
 			p := d.pushing
 			p.Lock = parsedLock(t, first.Frozen.Snapshot)
 			c.edit(t, draft)
-			held := forge.Write(t, draft.Seal(forge.Unsigned), memoryDir(t), "held")
+			held := forge.Write(t, draft.Seal(forge.Unsigned), testarchive.MemoryDir(t), "held")
 			p.Held = &held
 			p.Ref.Tag = "elsewhere"
 			d.up.Replace(built(t, c.detached, day.AddDate(0, 0, 1)))

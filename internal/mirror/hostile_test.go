@@ -158,7 +158,7 @@ func TestHostileDocuments(t *testing.T) {
 	good := draft(t, goodUpstreams()).Seal(forge.Kept)
 	for _, h := range hostileDocuments() {
 		t.Run(h.name, func(t *testing.T) {
-			ref := forge.Write(t, good, filepath.Join(memoryDir(t), "layout"), "hostile")
+			ref := forge.Write(t, good, filepath.Join(testarchive.MemoryDir(t), "layout"), "hostile")
 			forge.EditDocuments(t, ref, h.edit)
 			used := allocated(func() {
 				s, err := Open(t.Context(), ref, siteTrust(t), artifact.Options{})
@@ -234,9 +234,9 @@ func TestHostileArchives(t *testing.T) {
 				d.Drop(prefix)
 			}
 			addVerbatim(d, "toy", "toy", h.Files(t))
-			ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(memoryDir(t), "layout"), "hostile")
+			ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(testarchive.MemoryDir(t), "layout"), "hostile")
 			trust := Trust{Upstream: map[string]*pgp.Keyring{"toy": key}, Now: testarchive.HostileNow()}
-			dirs := []string{filepath.Join(memoryDir(t), "out"), filepath.Join(memoryDir(t), "tree")}
+			dirs := []string{filepath.Join(testarchive.MemoryDir(t), "out"), filepath.Join(testarchive.MemoryDir(t), "tree")}
 			var errs [2]error
 			used := allocated(func() {
 				s, err := Open(t.Context(), ref, trust, artifact.Options{})

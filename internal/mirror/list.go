@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -56,13 +55,4 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 		return cmp.Or(cmp.Compare(a.Prefix, b.Prefix), cmp.Compare(a.Name, b.Name), deb.Compare(a.Version, b.Version), cmp.Compare(a.Architecture, b.Architecture))
 	})
 	return out, nil
-}
-
-// OpenUnverified opens a snapshot for what only looks or hands on: ls, serve.
-func OpenUnverified(ctx context.Context, ref artifact.Reference, o artifact.Options) (*snapshot.Snapshot, error) {
-	sealed, err := artifact.Open(ctx, ref, o)
-	if err != nil {
-		return nil, err
-	}
-	return sealed.Unseal(nil)
 }

@@ -3,9 +3,6 @@ package mirror
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,19 +12,6 @@ import (
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/snapshot"
 )
-
-// endings in order of preference: the first that upstream really has is taken.
-var endings = []string{".xz", ".gz", ""}
-
-func listed(rel *archive.Release, plain string) []archive.ReleaseFile {
-	var out []archive.ReleaseFile
-	for _, e := range endings {
-		if f, ok := rel.File(plain + e); ok {
-			out = append(out, f)
-		}
-	}
-	return out
-}
 
 // index reads one index in the most preferred compression that upstream has.
 // nil without error: listed as empty, or (arch "all") not there at all.
@@ -61,27 +45,6 @@ func (r *reader) index(ctx context.Context, fa *frozenArchive, fs *frozenSuite, 
 		return r.heldIndex(fa, fs, w), nil
 	}
 	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions xz, gz, plain: %w", errMoved, w.path, upstream.ErrNotFound)
-}
-
-// unpack decompresses a listed index and holds the plain bytes, too, against
-// what the Release says of them: apt does, and would refuse what we carry. More
-// than limit bytes are an error before they are held in memory.
-func unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte, limit int64) ([]byte, error) {
-	plain, ok := rel.File(plainName(f.Path))
-	if !ok {
-		return archive.Decompress(f.Path, stored, limit)
-	}
-	if plain.Size > limit {
-		return nil, fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, limit)
-	}
-	data, err := archive.Decompress(f.Path, stored, plain.Size)
-	if err != nil {
-		return nil, err
-	}
-	if err := matches(plain, data); err != nil {
-		return nil, fmt.Errorf("decompressed: %w", err)
-	}
-	return data, nil
 }
 
 // fetchListed reads a listed file whole and verifies it by size and strongest digest.
@@ -149,25 +112,4 @@ func openListed(ctx context.Context, fa *frozenArchive, fs *frozenSuite, f archi
 		return fa.up.OpenIndex(ctx, name, algorithm, hash, f.Size)
 	}
 	return fa.up.Open(ctx, name, f.Size)
-}
-
-// matches compares bytes with what a Release says of them.
-func matches(f archive.ReleaseFile, data []byte) error {
-	if int64(len(data)) != f.Size {
-		if int64(len(data)) > f.Size {
-			return fmt.Errorf("longer than the %d bytes listed", f.Size)
-		}
-		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
-	}
-	if f.SHA256 != "" {
-		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
-			return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
-		}
-	}
-	if f.SHA512 != "" {
-		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {
-			return fmt.Errorf("SHA512 is %x, listed is %s", sum, f.SHA512)
-		}
-	}
-	return nil
 }

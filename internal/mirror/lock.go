@@ -41,7 +41,7 @@ func Lock(ctx context.Context, f Freezing, old *config.Lock) (*config.Lock, erro
 	for _, n := range u.out.Newer {
 		f.Log.printf("%s", n.Say(f.Plan.CommonList))
 	}
-	date, err := u.lockDate(old)
+	date, err := lockDate(u, old)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func Lock(ctx context.Context, f Freezing, old *config.Lock) (*config.Lock, erro
 }
 
 // lockDate is the date of a lock that replaces another, which may be nil.
-func (u *undated) lockDate(old *config.Lock) (time.Time, error) {
+func lockDate(u *undated, old *config.Lock) (time.Time, error) {
 	date := u.wanted
 	if old != nil {
 		same := u.lockAt(old.Date) == snapshot.BlobOf(old.Encode())
@@ -59,7 +59,7 @@ func (u *undated) lockDate(old *config.Lock) (time.Time, error) {
 			date = old.Date
 		case date.After(old.Date):
 		case u.given:
-			return date, fmt.Errorf("%w: date %s is not after the lock's, %s; the smallest is %s", ErrRefused, stamp(date), stamp(old.Date), stamp(nextDate(old.Date)))
+			return date, fmt.Errorf("%w: date %s is not after the lock's, %s; the smallest is %s", ErrRefused, snapshot.FormatDate(date), snapshot.FormatDate(old.Date), snapshot.FormatDate(nextDate(old.Date)))
 		default:
 			date = nextDate(old.Date)
 		}
@@ -81,7 +81,7 @@ func LockChanges(old, now *config.Lock) []string {
 			for _, r := range a.Releases {
 				if a.Mode == "verbatim" {
 					k := place{a.Prefix, "Release of " + r.Suite, "all"}
-					m[k] = append(m[k], stamp(r.Date))
+					m[k] = append(m[k], snapshot.FormatDate(r.Date))
 				}
 			}
 		}

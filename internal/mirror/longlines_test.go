@@ -155,7 +155,7 @@ func TestLongLinesOfRegistry(t *testing.T) {
 		{"longer than the core says", false, "more than"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			dir := filepath.Join(memoryDir(t), "layout")
+			dir := filepath.Join(testarchive.MemoryDir(t), "layout")
 			ref := forge.Write(t, d.Seal(forge.Resigned), dir, "x")
 			is := statement.blob()
 			if !tc.tell {

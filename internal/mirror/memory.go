@@ -48,13 +48,13 @@ func (m *Memory) Note(ref artifact.Reference, s *snapshot.Snapshot) error {
 	now := s.Statement.Date
 	if now.Before(date) {
 		return fmt.Errorf("%w: %s names %s, whose statement is of %s; seen before was %s, of %s (pin the older one by digest, or remove %s)",
-			ErrIntegrity, ref, s.Root, stamp(now), root, stamp(date), file)
+			ErrIntegrity, ref, s.Root, snapshot.FormatDate(now), root, snapshot.FormatDate(date), file)
 	}
 	if now.Equal(date) && root == s.Root.String() {
 		return nil
 	}
 	// It is durable on return: else a power cut would let a registry go back.
-	if err := durable.WriteFile(file, fmt.Appendf(nil, memoryLine, name, stamp(now), s.Root), 0o600); err != nil {
+	if err := durable.WriteFile(file, fmt.Appendf(nil, memoryLine, name, snapshot.FormatDate(now), s.Root), 0o600); err != nil {
 		m.Log.printf("statements seen are not remembered: %s", err)
 	}
 	return nil

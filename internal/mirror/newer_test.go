@@ -15,13 +15,13 @@ import (
 // it: exit 1, which mmoci it needs, and it stays in its place.
 func TestNewerFormat(t *testing.T) {
 	t.Parallel()
-	ref := forge.Write(t, draft(t, goodUpstreams()).Seal(forge.Kept), filepath.Join(memoryDir(t), "layout"), "day")
+	ref := forge.Write(t, draft(t, goodUpstreams()).Seal(forge.Kept), filepath.Join(testarchive.MemoryDir(t), "layout"), "day")
 	forge.EditDocuments(t, ref, later)
 	was, err := artifact.Resolve(t.Context(), ref, artifact.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(memoryDir(t), "other"), Tag: "day"}
+	other := artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(testarchive.MemoryDir(t), "other"), Tag: "day"}
 	d := newDaily(t, testarchive.RegistryOptions{})
 	d.pushing.Ref = ref
 	for what, do := range map[string]func() error{

@@ -1,8 +1,6 @@
 package mirror
 
-import (
-	"example.org/mmoci/pkg/artifact"
-)
+import "example.org/mmoci/pkg/artifact"
 
 // tell tells of one file.
 func (o *outDir) tell(kind artifact.EventKind, name string, size int64) {

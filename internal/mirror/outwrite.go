@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -82,7 +83,7 @@ func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(er
 // order is that of fetching: the largest first, so that none of them is still
 // under way when all others are done.
 func (o *outDir) order() []string {
-	names := sortedKeys(o.want)
+	names := slices.Sorted(maps.Keys(o.want))
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(o.want[b].Size, o.want[a].Size) })
 	return names
 }

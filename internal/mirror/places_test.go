@@ -14,7 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -37,17 +36,17 @@ func spots(data []byte, log Log, kinds ...string) *places {
 			case "short":
 				return &snapshot.Content{R: io.NopCloser(bytes.NewReader(spoilt[:len(spoilt)/3]))}, nil
 			case "breaks":
-				r := io.MultiReader(bytes.NewReader(spoilt[:len(spoilt)/2]), readerFunc(func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }))
+				r := io.MultiReader(bytes.NewReader(spoilt[:len(spoilt)/2]), readFunc(func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }))
 				return &snapshot.Content{R: io.NopCloser(r)}, nil
 			case "flipped and breaks":
 				spoilt[0] ^= 1
-				r := io.MultiReader(bytes.NewReader(spoilt[:len(spoilt)/2]), readerFunc(func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }))
+				r := io.MultiReader(bytes.NewReader(spoilt[:len(spoilt)/2]), readFunc(func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }))
 				return &snapshot.Content{R: io.NopCloser(r)}, nil
 			case "hangs":
-				return &snapshot.Content{R: io.NopCloser(readerFunc(func([]byte) (int, error) { <-ctx.Done(); return 0, ctx.Err() }))}, nil
+				return &snapshot.Content{R: io.NopCloser(readFunc(func([]byte) (int, error) { <-ctx.Done(); return 0, ctx.Err() }))}, nil
 			case "trickles":
 				rest := bytes.NewReader(spoilt)
-				return &snapshot.Content{R: io.NopCloser(readerFunc(func(p []byte) (int, error) {
+				return &snapshot.Content{R: io.NopCloser(readFunc(func(p []byte) (int, error) {
 					time.Sleep(time.Second)
 					return rest.Read(p[:1])
 				}))}, nil
@@ -61,6 +60,19 @@ func spots(data []byte, log Log, kinds ...string) *places {
 	}
 	return p
 }
+
+// readAgain reads a blob as everybody does who can begin anew.
+func readAgain(ctx context.Context, s *snapshot.Snapshot, b snapshot.Blob) (data []byte, err error) {
+	err = again(func() error {
+		data, err = s.ReadBlob(ctx, b, 1<<20)
+		return err
+	})
+	return data, err
+}
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 // TestPlaces reads through every order of three kinds of bad places before a
 // good origin: what comes is right, and each that was bad is named.
@@ -82,9 +94,8 @@ func TestPlaces(t *testing.T) {
 						said = append(said, fmt.Sprintf(f, args...))
 					}, a, b, "good")
 					s := (&snapshot.Snapshot{}).WithBlobs(func(snapshot.Blobs) snapshot.Blobs { return p })
-					c := &chain{s: s}
 					for range 2 {
-						got, err := c.readBlob(t.Context(), blob, blob.Size)
+						got, err := readAgain(t.Context(), s, blob)
 						if err != nil {
 							t.Fatalf("%v; said: %q", err, said)
 						}
@@ -112,8 +123,7 @@ func TestPlacesEnd(t *testing.T) {
 	data := bytes.Repeat([]byte("x"), 200_000)
 	for _, kinds := range [][]string{{"flipped"}, {"flipped", "flipped"}, {"breaks", "flipped"}, {"flipped and breaks", "flipped and breaks", "flipped"}, {"down", "down"}, {"lacks", "lacks"}} {
 		s := (&snapshot.Snapshot{}).WithBlobs(func(snapshot.Blobs) snapshot.Blobs { return spots(data, nil, kinds...) })
-		c := &chain{s: s}
-		_, err := c.readBlob(t.Context(), snapshot.BlobOf(data), 1<<20)
+		_, err := readAgain(t.Context(), s, snapshot.BlobOf(data))
 		if err == nil || errors.Is(err, errElsewhere) {
 			t.Errorf("%q: %v", kinds, err)
 		}
@@ -123,68 +133,55 @@ func TestPlacesEnd(t *testing.T) {
 	}
 }
 
-// TestOpenAnywhere: the tag is resolved at the origin only, a stale mirror and
-// a corrupt one are skipped and named, blobs come from the mirror that has them.
-func TestOpenAnywhere(t *testing.T) {
+// seeker is a blob that can be read from any offset, breaks off at another, and counts what is read.
+type seeker struct {
+	*bytes.Reader
+	from       []int64
+	read, fail int64 // fail 0: nowhere
+}
+
+func (a *seeker) Seek(offset int64, whence int) (int64, error) {
+	a.from = append(a.from, offset)
+	return a.Reader.Seek(offset, whence)
+}
+
+func (a *seeker) Read(p []byte) (int, error) {
+	if at := a.Size() - int64(a.Len()); a.fail > 0 {
+		if at >= a.fail {
+			return 0, errors.New("the cable was pulled")
+		}
+		p = p[:min(int64(len(p)), a.fail-at)]
+	}
+	n, err := a.Reader.Read(p)
+	a.read += int64(n)
+	return n, err
+}
+
+func (a *seeker) Close() error { return nil }
+
+// TestPlacesFromOffset: the rest of a blob is asked of a mirror, and of the next one where that breaks.
+func TestPlacesFromOffset(t *testing.T) {
 	t.Parallel()
-	now, old := freeze(t, goodUpstreams()), freeze(t, older(t))
-	repo := func(s *snapshot.Snapshot) (*testarchive.Registry, artifact.Reference) {
-		r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
-		ref, err := artifact.ParseReference(r.Host() + "/site:noble")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := artifact.Push(t.Context(), ref, s, artifact.PushOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		return r, ref
+	data := make([]byte, 300_000)
+	rand.NewChaCha8([32]byte{}).Read(data)
+	blob := snapshot.BlobOf(data)
+	var got [2]*seeker
+	at := func(i int, fail int64) *spot {
+		return &spot{ref: artifact.Reference{Name: fmt.Sprint("place", i)}, blobs: snapshot.BlobsFunc(func(context.Context, snapshot.Blob) (*snapshot.Content, error) {
+			got[i] = &seeker{Reader: bytes.NewReader(data), fail: fail}
+			return &snapshot.Content{R: got[i]}, nil
+		})}
 	}
-	_, stale := repo(old)
-	corrupt, corruptRef := repo(now)
-	for r := range now.Table.Rows() {
-		if strings.HasSuffix(r.Path, ".deb") {
-			corrupt.FlipBlob(t, "site", r.Digest.String())
-		}
-	}
-	mirror, mirrorRef := repo(now)
-	origin, ref := repo(now)
-	mirror.Requests() // of the pushes
-	origin.Requests()
-	var mu sync.Mutex
-	var said strings.Builder
-	log := func(f string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Fprintf(&said, f+"\n", args...)
-	}
-	sealed, err := OpenAnywhere(t.Context(), ref, []artifact.Reference{stale, corruptRef, mirrorRef}, artifact.Options{}, log)
+	p := &places{rate: slowRate, window: slowWindow, list: []*spot{at(0, 150_000), at(1, 0)}}
+	c, err := snapshot.OpenAt(t.Context(), p, blob, 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	trust := siteTrust(t)
-	s, err := trust.Believe(ref, sealed)
-	if err != nil {
-		t.Fatal(err)
+	defer c.R.Close()
+	if rest, err := io.ReadAll(c.R); err != nil || !bytes.Equal(rest, data[100_000:]) {
+		t.Errorf("%d bytes, %v", len(rest), err)
 	}
-	res, err := Extract(t.Context(), Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: memoryDir(t), Architecture: "amd64"})
-	if err != nil || len(res.Groups) == 0 {
-		t.Fatal(err)
-	}
-	for _, r := range []artifact.Reference{stale, corruptRef} {
-		if !strings.Contains(said.String(), "mirror "+r.Name+" is skipped") {
-			t.Errorf("%s is not named in:\n%s", r.Name, &said)
-		}
-	}
-	asked := mirror.Requests()
-	for _, r := range asked {
-		if r.Ref == "noble" {
-			t.Errorf("a mirror was asked for the tag: %v", r)
-		}
-	}
-	if asked.Count("GET", "blob") == 0 {
-		t.Error("the good mirror was not asked for a blob")
-	}
-	if got := origin.Requests(); len(got) != 1 || got[0].Method != "HEAD" {
-		t.Errorf("the origin was asked more than the tag: %v", got)
+	if a, b := fmt.Sprint(got[0].from, got[0].read), fmt.Sprint(got[1].from, got[1].read); a != "[100000] 50000" || b != "[150000] 150000" {
+		t.Errorf("first %s, second %s", a, b)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,9 +151,9 @@ func (p Pushing) freeze(ctx context.Context, old *replaced, held *snapshot.Snaps
 		return nil, err
 	}
 	if p.Locked {
-		lock, err := d.frozen.lock(ctx)
+		now, err := d.frozen.lock(ctx)
 		if err == nil {
-			err = drift(p.Lock, lock)
+			err = drift(p.Lock, now)
 		}
 		if err != nil {
 			return nil, err
@@ -167,7 +168,7 @@ func (p Pushing) same(u *undated, old *replaced) (*dated, error) {
 	if old.snapshot == nil || u.lockAt(old.date) != old.snapshot.Statement.Lock {
 		return nil, nil
 	}
-	d, err := u.pack(old.date, old)
+	d, err := pack(u, old.date, old)
 	if err != nil || d.packed.Root() != old.root {
 		return nil, err
 	}
@@ -176,9 +177,9 @@ func (p Pushing) same(u *undated, old *replaced) (*dated, error) {
 	case renew && (!u.given || p.DateAuto || u.wanted.After(old.date)):
 		return nil, nil
 	case renew:
-		p.Log.printf("the snapshot is valid until %s only, and its date is given: a later one renews it (--date auto)", stamp(old.date.Add(p.Plan.ValidFor)))
+		p.Log.printf("the snapshot is valid until %s only, and its date is given: a later one renews it (--date auto)", snapshot.FormatDate(old.date.Add(p.Plan.ValidFor)))
 	case !u.wanted.Equal(old.date) && u.given:
-		p.Log.printf("the content is that of the snapshot of %s, whose date stays", stamp(old.date))
+		p.Log.printf("the content is that of the snapshot of %s, whose date stays", snapshot.FormatDate(old.date))
 	}
 	return d, nil
 }
@@ -198,7 +199,7 @@ func (p Pushing) next(u *undated, old *replaced) (*dated, error) {
 	if err := notAhead(date, p.Now); err != nil {
 		return nil, err
 	}
-	d, err := u.pack(date, old)
+	d, err := pack(u, date, old)
 	if err != nil {
 		return nil, err
 	}
@@ -208,13 +209,13 @@ func (p Pushing) next(u *undated, old *replaced) (*dated, error) {
 	if old.doubt != nil && !p.ReplaceUnverified && d.packed.Root() != old.root {
 		return nil, fmt.Errorf("snapshot to be replaced: %w (what would be pushed is another one, of %s; if it is the same but for its date, "+
 			"the tag NAME-DATE-HEX that names %s tells that for --date; --replace-unverified with --date replaces it and takes nothing from it)",
-			old.doubt, stamp(date), old.root)
+			old.doubt, snapshot.FormatDate(date), old.root)
 	}
 	return d, nil
 }
 
 // pack gives what was gathered a date, packs it, and counts what the replaced snapshot does not have.
-func (u *undated) pack(date time.Time, old *replaced) (*dated, error) {
+func pack(u *undated, date time.Time, old *replaced) (*dated, error) {
 	frozen, err := u.at(date)
 	if err != nil {
 		return nil, err
@@ -325,6 +326,18 @@ func newFiles(s, old *snapshot.Snapshot) []snapshot.Row {
 		if _, ok := seen[r.Digest]; !ok && r.Size > 0 {
 			seen[r.Digest] = struct{}{}
 			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// countPackages counts the binary packages of each prefix.
+func countPackages(t *snapshot.Table) map[string]int {
+	out := map[string]int{}
+	for r := range t.Rows() {
+		prefix, _, _ := strings.Cut(r.Path, "/")
+		if r.Package.Name != "" && prefix != "upstream" {
+			out[prefix]++
 		}
 	}
 	return out

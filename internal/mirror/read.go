@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ func (r *reader) archive(ctx context.Context, cfg *config.Archive) (*frozenArchi
 	if err := r.keys(ctx, fa); err != nil {
 		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
 	}
-	if fa.up, err = upstream.New(r.options(cfg)); err != nil {
+	if fa.up, err = upstream.New(upstreamOptions(cfg, r.Log)); err != nil {
 		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
 	}
 	var names []string
@@ -57,10 +58,6 @@ func (r *reader) archive(ctx context.Context, cfg *config.Archive) (*frozenArchi
 		})
 	}
 	return fa, g.Wait()
-}
-
-func (r *reader) options(cfg *config.Archive) upstream.Options {
-	return upstream.Options{URLs: cfg.URLs, CAFile: cfg.CAFile, ClientCert: cfg.ClientCert, AuthFile: cfg.AuthFile, Log: r.Log}
 }
 
 // suite reads a suite, anew if it changed under our hands: only a mismatch
@@ -86,7 +83,7 @@ func (r *reader) suite(ctx context.Context, fa *frozenArchive, name string) (*fr
 
 // hasMoved asks upstream whether the signature file that a suite was read by is another by now.
 func hasMoved(ctx context.Context, fa *frozenArchive, fs *frozenSuite) (bool, error) {
-	now, err := fa.up.Get(ctx, path.Join(fs.dir, fs.signed[0].name), maxRelease, nil)
+	now, err := fa.up.Get(ctx, path.Join(fs.dir, fs.signed[0].name), snapshot.MaxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return true, nil
 	}
@@ -140,7 +137,7 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string, la
 		}
 		return t
 	}
-	data, err := fa.up.Get(ctx, at("InRelease"), maxRelease, func(data []byte) (err error) {
+	data, err := fa.up.Get(ctx, at("InRelease"), snapshot.MaxRelease, func(data []byte) (err error) {
 		fs.release, err = archive.OpenInRelease(data, trust(data))
 		return err
 	})
@@ -165,19 +162,6 @@ func (r *reader) release(ctx context.Context, fa *frozenArchive, name string, la
 	return fs, fs.release.CheckDate(r.Now, fa.CheckValidUntil)
 }
 
-// checkSuite holds a Release against the directory that it was found in; one
-// that names no suite passes where somebody said so.
-func checkSuite(rel *archive.Release, name string, unnamed bool) error {
-	if unnamed && rel.Unnamed() {
-		return nil
-	}
-	err := rel.CheckSuite(name)
-	if err != nil && rel.Unnamed() {
-		return fmt.Errorf("%w (unnamed-release: yes for this archive takes it, as apt does with a warning)", err)
-	}
-	return err
-}
-
 // indexedComponents are the components that a Release has indices of. Its field
 // may spell them otherwise ("updates/main" for main).
 func indexedComponents(rel *archive.Release) []string {
@@ -191,14 +175,14 @@ func indexedComponents(rel *archive.Release) []string {
 }
 
 func (r *reader) detached(ctx context.Context, fa *frozenArchive, fs *frozenSuite, at func(string) string, trust func([]byte) pgp.Trust) error {
-	text, err := fa.up.Get(ctx, at("Release"), maxRelease, nil)
+	text, err := fa.up.Get(ctx, at("Release"), snapshot.MaxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return fmt.Errorf("%w: neither %s nor %s: %w", ErrNotFound, at("InRelease"), at("Release"), err)
 	}
 	if err != nil {
 		return err
 	}
-	sig, err := fa.up.Get(ctx, at("Release.gpg"), maxRelease, nil)
+	sig, err := fa.up.Get(ctx, at("Release.gpg"), snapshot.MaxRelease, nil)
 	if errors.Is(err, upstream.ErrNotFound) {
 		return fmt.Errorf("%w: %s is not signed: no %s", ErrIntegrity, at("Release"), at("Release.gpg"))
 	}
@@ -224,7 +208,7 @@ type wantedIndex struct{ component, arch, path string }
 // components and architectures; one that the suite does not have is said here,
 // before anything is fetched.
 func wantedIndices(fa *frozenArchive, fs *frozenSuite) ([]wantedIndex, error) {
-	if isFlat(fs.name) {
+	if snapshot.IsFlat(fs.name) {
 		out := []wantedIndex{{"", "", "Packages"}}
 		if fa.WithSources {
 			out = append(out, wantedIndex{"", "source", "Sources"})
@@ -258,4 +242,26 @@ func wantedIndices(fa *frozenArchive, fs *frozenSuite) ([]wantedIndex, error) {
 		}
 	}
 	return out, nil
+}
+
+// keys reads the keyring of an archive. A key that comes from the network has
+// nothing that vouches for it but that it is the one of before: whoever can change the
+// archive on the way could change it too.
+func (r *reader) keys(ctx context.Context, fa *frozenArchive) (err error) {
+	if fa.SignedByURL == "" {
+		if fa.keyring, err = ReadKeyrings(fa.SignedBy); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: signed-by: %w", ErrUsage, err)
+		} else if err != nil {
+			return fmt.Errorf("%w: it cannot be verified: %w", ErrIntegrity, err)
+		}
+		return nil
+	}
+	fa.keyring, err = r.Keys.fetch(ctx, upstreamOptions(fa.Archive, r.Log), fa.Prefix, fa.SignedByURL, r.Log)
+	if err != nil {
+		return err
+	}
+	for _, fpr := range fa.keyring.Fingerprints() {
+		fa.urlKeys = append(fa.urlKeys, config.LockKey{Fingerprint: fpr, URL: fa.SignedByURL})
+	}
+	return nil
 }

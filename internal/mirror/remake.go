@@ -126,7 +126,7 @@ func (m *remade) suite(ctx context.Context) error {
 func (m *remade) input() (archive.Curated, error) {
 	rel, st := m.p.release, m.v.Snapshot.Statement
 	c := archive.Curated{
-		Prefix: m.p.archive.Prefix, Suite: m.p.name, Date: st.Date, ValidUntil: st.ValidUntil, Flat: isFlat(m.p.name),
+		Prefix: m.p.archive.Prefix, Suite: m.p.name, Date: st.Date, ValidUntil: st.ValidUntil, Flat: snapshot.IsFlat(m.p.name),
 		Components: rel.Components, Architectures: slices.Clone(rel.Architectures), Origin: rel.Origin, Label: rel.Label,
 	}
 	if m.up == nil {
@@ -244,7 +244,7 @@ func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, pa
 			m.stanzas[id] = kept
 		}
 		switch arch := st.Get("Architecture"); {
-		case source, isFlat(m.p.name):
+		case source, snapshot.IsFlat(m.p.name):
 		case arch == "all":
 			forAll = append(forAll, st)
 		case arch != ca.Architecture:
@@ -326,7 +326,7 @@ func (m *remade) siteStanza(ctx context.Context, st deb.Stanza, source bool) (de
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrIntegrity, of.Path, err)
 		}
-		return src.stanza, nil
+		return src.Stanza, nil
 	}
 	f, err := m.v.Snapshot.OpenBlob(ctx, of.Blob())
 	if err != nil {

@@ -156,7 +156,7 @@ func (p Pushing) believeUpstreams(ctx context.Context, old *replaced, s *snapsho
 		}
 	}
 	if date := s.Statement.Date; date.After(p.Now) {
-		return fmt.Errorf("%w of %s, which is after now, %s: %w", errNoSignature, stamp(date), stamp(p.Now), ErrIntegrity)
+		return fmt.Errorf("%w of %s, which is after now, %s: %w", errNoSignature, snapshot.FormatDate(date), snapshot.FormatDate(p.Now), ErrIntegrity)
 	}
 	old.snapshot, old.date, old.releases = s, s.Statement.Date, releases
 	return nil
@@ -168,24 +168,8 @@ func (p Pushing) notOlder(old *replaced, now *snapshot.Statement) error {
 		_, suite, _ := strings.Cut(key, "/")
 		if d.Before(old.releases[key]) && !slices.Contains(p.AllowOlder, suite) && !slices.Contains(p.AllowOlder, key) {
 			return fmt.Errorf("%w: upstream's %s is of %s, in the snapshot to be replaced it is of %s (--allow-older %s insists)",
-				ErrRefused, key, stamp(d), stamp(old.releases[key]), suite)
+				ErrRefused, key, snapshot.FormatDate(d), snapshot.FormatDate(old.releases[key]), suite)
 		}
 	}
 	return nil
-}
-
-// upstreamDates maps PREFIX/SUITE to the Date of upstream's Release, as a
-// statement that is believed says.
-func upstreamDates(st *snapshot.Statement) map[string]time.Time {
-	out := map[string]time.Time{}
-	for _, a := range st.Archives {
-		for _, s := range a.Suites {
-			for _, f := range s.Files {
-				if a.Mode == snapshot.Verbatim || f.Role.IsUpstream() && f.Role != snapshot.UpstreamReleaseGPG {
-					out[a.Prefix+"/"+s.Name] = f.Date
-				}
-			}
-		}
-	}
-	return out
 }

@@ -21,7 +21,7 @@ func newLocalDaily(t testing.TB) *daily {
 	t.Helper()
 	d := newDaily(t, testarchive.RegistryOptions{})
 	d.pushing.State = ""
-	d.pushing.Ref = artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(memoryDir(t), "mirror"), Tag: "day"}
+	d.pushing.Ref = artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(testarchive.MemoryDir(t), "mirror"), Tag: "day"}
 	return d
 }
 
@@ -49,7 +49,7 @@ var anyDate = regexp.MustCompile(`(?m)^Date: .*$`)
 
 // redateDraft gives a draft another date, wherever the date input stands.
 func redateDraft(d *forge.Draft, date time.Time) {
-	d.EditLock("date "+stamp(d.Date), "date "+stamp(date))
+	d.EditLock("date "+snapshot.FormatDate(d.Date), "date "+snapshot.FormatDate(date))
 	d.Date = date
 	for i := range d.Archives {
 		a := &d.Archives[i]
@@ -158,7 +158,7 @@ func TestPreviousIsNotBelieved(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !res.Date.Equal(typed) || named() != res.Root {
-				t.Errorf("pushed %s of %s, the tag names %s", res.Root, stamp(res.Date), named())
+				t.Errorf("pushed %s of %s, the tag names %s", res.Root, snapshot.FormatDate(res.Date), named())
 			}
 			// And from there on everything counts again.
 			if _, err := Push(t.Context(), d.pushing); err != nil {
@@ -272,7 +272,7 @@ func TestDatesIncreaseAlongATag(t *testing.T) {
 		}, time.Time{}},
 		{"the selection, with a lock of the same date", func(t testing.TB, p *Pushing, _ *daily) {
 			p.Plan.Archives[0].Packages[0].Text = "gamma"
-			lock, err := Lock(t.Context(), p.freezing(), nil)
+			lock, err := Lock(t.Context(), freezingOf(*p), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -280,7 +280,7 @@ func TestDatesIncreaseAlongATag(t *testing.T) {
 		}, time.Time{}},
 		{"the same, and auto", func(t testing.TB, p *Pushing, _ *daily) {
 			p.Plan.Archives[0].Packages[0].Text = "gamma"
-			lock, err := Lock(t.Context(), p.freezing(), nil)
+			lock, err := Lock(t.Context(), freezingOf(*p), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -292,13 +292,13 @@ func TestDatesIncreaseAlongATag(t *testing.T) {
 			d := newLocalDaily(t)
 			first, _, _ := d.push()
 			if !first.Date.Equal(day) {
-				t.Fatalf("the first is of %s", stamp(first.Date))
+				t.Fatalf("the first is of %s", snapshot.FormatDate(first.Date))
 			}
 			p := d.pushing
 			c.change(t, &p, d)
 			res, err := Push(t.Context(), p)
 			if c.want.IsZero() {
-				if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "smallest that clients take is "+stamp(day.Add(time.Second))) {
+				if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "smallest that clients take is "+snapshot.FormatDate(day.Add(time.Second))) {
 					t.Errorf("got %v", err)
 				}
 				return
@@ -307,7 +307,7 @@ func TestDatesIncreaseAlongATag(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !res.Date.Equal(c.want) || res.Changed != c.want.After(day) || !res.Changed && res.Root != first.Root {
-				t.Errorf("of %s, changed %t", stamp(res.Date), res.Changed)
+				t.Errorf("of %s, changed %t", snapshot.FormatDate(res.Date), res.Changed)
 			}
 		})
 	}
@@ -332,7 +332,7 @@ func TestOwnDebsNeedADateOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if res, _, _ := d.push(); !res.Date.Equal(worldDate.Add(time.Second)) {
-		t.Errorf("of %s", stamp(res.Date))
+		t.Errorf("of %s", snapshot.FormatDate(res.Date))
 	}
 }
 
@@ -351,10 +351,10 @@ func TestValidForIsRenewedInTime(t *testing.T) {
 			d.pushing.Now = start.AddDate(0, 0, day)
 			res, _, _ := d.push()
 			if res.Changed {
-				dates = append(dates, stamp(res.Date))
+				dates = append(dates, snapshot.FormatDate(res.Date))
 			}
 		}
-		want := []string{stamp(start), stamp(start.AddDate(0, 0, 5)), stamp(start.AddDate(0, 0, 10))}
+		want := []string{snapshot.FormatDate(start), snapshot.FormatDate(start.AddDate(0, 0, 5)), snapshot.FormatDate(start.AddDate(0, 0, 10))}
 		if got := strings.Join(dates, " "); got != strings.Join(want, " ") {
 			t.Errorf("pushed on %s, want %s", got, want)
 		}
@@ -374,7 +374,7 @@ func TestValidForIsRenewedInTime(t *testing.T) {
 		}
 		d.pushing.DateAuto = true
 		if res, _, _ := d.push(); !res.Date.Equal(d.pushing.Now) {
-			t.Errorf("auto: of %s", stamp(res.Date))
+			t.Errorf("auto: of %s", snapshot.FormatDate(res.Date))
 		}
 	}
 }
@@ -484,4 +484,9 @@ func TestPreviousUnnamed(t *testing.T) {
 	if _, err := Push(t.Context(), d.pushing); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "--allow-older") {
 		t.Errorf("an older day: %v", err)
 	}
+}
+
+// freezingOf is what a push freezes.
+func freezingOf(p Pushing) Freezing {
+	return Freezing{Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Keys: p.Keys, Now: p.Now, Log: p.Log}
 }

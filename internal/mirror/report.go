@@ -97,7 +97,7 @@ func (v *verifier) release(p *provenSuite, ring *pgp.Keyring) ReleaseReport {
 
 // List fills Listing.
 func (r *Report) List() {
-	for _, name := range sortedKeys(r.files) {
+	for _, name := range slices.Sorted(maps.Keys(r.files)) {
 		w := r.files[name]
 		f := FileReport{Path: name, Digest: w.Digest.String(), Size: w.Size}
 		for _, p := range w.by {
@@ -132,5 +132,3 @@ func (r *Report) RequireUpstream() error {
 	}
 	return nil
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

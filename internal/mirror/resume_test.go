@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/internal/testarchive"
-	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -181,20 +180,16 @@ func TestResumeAfterFailure(t *testing.T) {
 	}
 }
 
-// TestResumeAtPlaces: the rest is asked of a mirror, and of the next one where that breaks.
-func TestResumeAtPlaces(t *testing.T) {
+// TestResumedBlobs: the rest is asked for at its offset.
+func TestResumedBlobs(t *testing.T) {
 	t.Parallel()
 	d := bigDeb(t)
 	blob := snapshot.BlobOf(d.deb)
-	var got [2]*asked
-	place := func(i int, fail int64) *spot {
-		return &spot{ref: artifact.Reference{Name: fmt.Sprint("place", i)}, blobs: snapshot.BlobsFunc(func(context.Context, snapshot.Blob) (*snapshot.Content, error) {
-			got[i] = &asked{Reader: bytes.NewReader(d.deb), fail: fail}
-			return &snapshot.Content{R: seekable{got[i]}}, nil
-		})}
-	}
-	p := &places{rate: slowRate, window: slowWindow, list: []*spot{place(0, 150_000), place(1, 0)}}
-	c, err := resumedBlobs{p, bytes.NewReader(d.deb[:100_000]), 100_000}.Open(t.Context(), blob)
+	got := &asked{Reader: bytes.NewReader(d.deb)}
+	rest := snapshot.BlobsFunc(func(context.Context, snapshot.Blob) (*snapshot.Content, error) {
+		return &snapshot.Content{R: seekable{got}}, nil
+	})
+	c, err := resumedBlobs{rest, bytes.NewReader(d.deb[:100_000]), 100_000}.Open(t.Context(), blob)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +198,7 @@ func TestResumeAtPlaces(t *testing.T) {
 	if data, err := io.ReadAll(r); err != nil || !bytes.Equal(data, d.deb) {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
-	if a, b := fmt.Sprint(got[0].from, got[0].read), fmt.Sprint(got[1].from, got[1].read); a != "[100000] 50000" || b != fmt.Sprint([]int64{150_000}, len(d.deb)-150_000) {
-		t.Errorf("first %s, second %s", a, b)
+	if fmt.Sprint(got.from) != "[100000]" || got.read != int64(len(d.deb))-100_000 {
+		t.Errorf("asked from %v, %d bytes", got.from, got.read)
 	}
 }

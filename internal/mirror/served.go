@@ -178,3 +178,12 @@ func (s *Source) IDs(ctx context.Context) ([]string, error) {
 	slices.Reverse(ids)
 	return slices.Compact(ids), nil
 }
+
+// OpenUnverified opens a snapshot for what only looks or hands on: ls, serve.
+func OpenUnverified(ctx context.Context, ref artifact.Reference, o artifact.Options) (*snapshot.Snapshot, error) {
+	sealed, err := artifact.Open(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	return sealed.Unseal(nil)
+}

@@ -11,7 +11,6 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/pkg/archive/pgp"
-	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -64,7 +63,7 @@ func TestPushJudgesSignaturesByTheirTime(t *testing.T) {
 			}
 			p := d.pushing
 			if c.locked {
-				f := p.freezing()
+				f := freezingOf(p)
 				f.Now = day // when it was good
 				lock, err := Lock(t.Context(), f, nil)
 				if err != nil { // it was never good, so the lock is made by hand
@@ -103,34 +102,11 @@ func TestStatementSignatureDates(t *testing.T) {
 		{draft.Date.Add(-25 * time.Hour), ErrIntegrity},
 	} {
 		backdated.StatementBytes = testarchive.SiteKey().Clearsign(t, text, c.at)
-		ref := forge.Write(t, backdated, memoryDir(t), "day")
+		ref := forge.Write(t, backdated, testarchive.MemoryDir(t), "day")
 		trust := siteTrust(t)
 		trust.Now = draft.Date
 		if _, err := Open(t.Context(), ref, trust, d.pushing.Artifact.Options); !errors.Is(err, c.want) {
 			t.Errorf("signed %s before its date: %v, want %v", draft.Date.Sub(c.at), err, c.want)
-		}
-	}
-}
-
-// An expired signature of the site's (gpg --default-sig-expire) is too old wherever the
-// clock is asked, and not where a digest was given.
-func TestExpiredSignatureOfTheSite(t *testing.T) {
-	t.Parallel()
-	day := testarchive.DefaultDate()
-	st := &snapshot.Statement{Date: day, How: pgp.How{Kind: pgp.Signed, Time: day, Expires: day.AddDate(0, 0, 7)}}
-	s := &snapshot.Snapshot{Statement: st}
-	for _, c := range []struct {
-		now    time.Time
-		pinned bool
-		want   error
-	}{
-		{day.AddDate(0, 0, 7), false, nil},
-		{day.AddDate(0, 0, 8), false, ErrExpired},
-		{day.AddDate(0, 0, 8), true, nil},
-	} {
-		trust := Trust{Site: ring(t, testarchive.SiteKey()), Now: c.now}
-		if err := trust.admits(artifact.Reference{}, s, c.pinned); !errors.Is(err, c.want) {
-			t.Errorf("%s, pinned %t: %v", c.now, c.pinned, err)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 const commandTimeout = 5 * time.Minute
 
 // maxSigned bounds what a signing command may print: the text and its signatures.
-const maxSigned = maxRelease + 1<<20
+const maxSigned = snapshot.MaxRelease + 1<<20
 
 // CommandSigner signs by a program: an agent, an HSM, a signing service. It gets
 // the text on stdin and prints an ASCII-armoured OpenPGP message: the clear-signed
@@ -115,7 +115,7 @@ func reuseSignatures(ctx context.Context, s pgp.Signer, old *snapshot.Snapshot) 
 				if f.Role != snapshot.InRelease && f.Role != snapshot.ReleaseGPG || a.Mode == snapshot.Verbatim {
 					continue
 				}
-				data, err := old.ReadBlob(ctx, f.Blob, maxRelease)
+				data, err := old.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
 				if err != nil {
 					continue
 				}

@@ -25,14 +25,14 @@ func (r *reader) beside(ctx context.Context, fa *frozenArchive, fs *frozenSuite,
 		}
 		return err
 	}
-	text, err := fa.up.Get(ctx, at("Release"), maxRelease, func(data []byte) error { return judge(sameRelease(in, data)) })
+	text, err := fa.up.Get(ctx, at("Release"), snapshot.MaxRelease, func(data []byte) error { return judge(sameRelease(in, data)) })
 	if errors.Is(err, upstream.ErrNotFound) {
 		return nil
 	}
 	files := []signedFile{{"Release", snapshot.Release, text}}
 	if err == nil {
 		var sig []byte
-		sig, err = fa.up.Get(ctx, at("Release.gpg"), maxRelease, func(data []byte) error {
+		sig, err = fa.up.Get(ctx, at("Release.gpg"), snapshot.MaxRelease, func(data []byte) error {
 			_, err := archive.OpenRelease(text, data, pgp.Trust{Keyring: fa.keyring})
 			return judge(err)
 		})

@@ -73,7 +73,7 @@ func TestVerbatimSignatureFiles(t *testing.T) {
 			var got []string
 			for _, f := range s.Statement.Archive("docker").Suites[0].Files {
 				got = append(got, path.Base(f.Path))
-				data, err := s.ReadBlob(t.Context(), f.Blob, maxRelease)
+				data, err := s.ReadBlob(t.Context(), f.Blob, snapshot.MaxRelease)
 				if want := files[strings.TrimPrefix(f.Path, "docker/")]; err != nil || !bytes.Equal(data, want) {
 					t.Errorf("%s is not upstream's (%v)", f.Path, err)
 				}

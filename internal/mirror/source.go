@@ -3,18 +3,13 @@ package mirror
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"path"
 	"slices"
-	"strconv"
-	"strings"
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
-	"example.org/mmoci/pkg/snapshot"
 )
 
 // sourceFiles adds every file that a Sources index names (.dsc, tarballs).
@@ -43,39 +38,6 @@ func (b *builder) sourcePool(fa *frozenArchive, st deb.Stanza) error {
 		b.origins.add(r.Digest, origin{r.Path, func(ctx context.Context) (io.ReadCloser, error) { return fa.up.Open(ctx, name, size) }})
 	}
 	return nil
-}
-
-// sourceRows reads Directory and Checksums-Sha256 of a source stanza
-// (deb-src-control, dsc(5)): "digest size name" a line.
-func sourceRows(st deb.Stanza) ([]snapshot.Row, error) {
-	sums := st.Get("Checksums-Sha256")
-	if sums == "" {
-		return nil, errors.New("no Checksums-Sha256")
-	}
-	var out []snapshot.Row
-	for line := range strings.Lines(sums) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 {
-			continue
-		}
-		if len(fields) != 3 {
-			return nil, fmt.Errorf("Checksums-Sha256: %q is not digest, size and name", strings.TrimSpace(line))
-		}
-		d, err := snapshot.ParseDigest("sha256:" + fields[0])
-		if err != nil {
-			return nil, err
-		}
-		size, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil || size < 0 {
-			return nil, fmt.Errorf("Checksums-Sha256: size %q", fields[1])
-		}
-		p := path.Join(st.Get("Directory"), fields[2])
-		if err := archive.ValidPath(p); err != nil || strings.Contains(fields[2], "/") {
-			return nil, fmt.Errorf("file name %q climbs out of its directory", fields[2])
-		}
-		out = append(out, snapshot.Row{Path: p, Size: size, Digest: d})
-	}
-	return out, nil
 }
 
 // sourceID names a source package.
@@ -130,9 +92,9 @@ func takeSources(fa *frozenArchive, s *frozenSuite, ix *frozenIndex, wanted map[
 
 // addSources adds the chosen sources of a suite to what it is built from.
 func (b *builder) addSources(fa *frozenArchive, s *frozenSuite, in *archive.Curated) {
-	for _, src := range fa.siteSources {
+	for _, src := range fa.own.Sources {
 		key := archive.ComponentArch{Component: "main", Architecture: "source"}
-		in.Stanzas[key] = append(in.Stanzas[key], src.stanza)
+		in.Stanzas[key] = append(in.Stanzas[key], src.Stanza)
 	}
 	for component, stanzas := range fa.sources[s.name] {
 		slices.SortFunc(stanzas, func(x, y deb.Stanza) int {
@@ -153,11 +115,11 @@ func (b *builder) sourcePools(fa *frozenArchive) error {
 			}
 		}
 	}
-	for _, src := range fa.siteSources {
-		for i, r := range src.rows {
+	for _, src := range fa.own.Sources {
+		for i, r := range src.Rows {
 			r.Path = fa.Prefix + "/" + r.Path
 			b.rows = append(b.rows, r)
-			b.origins.add(r.Digest, origin{r.Path, openLocal(src.files[i])})
+			b.origins.add(r.Digest, origin{r.Path, openLocal(src.Files[i])})
 		}
 	}
 	return nil

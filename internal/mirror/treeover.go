@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -199,7 +200,7 @@ func (o *outDir) finish() error {
 // which clients of the day before and after may ask for at the same time.
 func (o *outDir) linkByHash() error {
 	var copies []string
-	for _, name := range sortedKeys(o.tree.links) {
+	for _, name := range slices.Sorted(maps.Keys(o.tree.links)) {
 		if o.have[name] {
 			continue
 		}

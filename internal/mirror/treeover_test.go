@@ -53,7 +53,7 @@ func threeDays(t *testing.T) [3]*snapshot.Snapshot {
 // opened is the snapshot of a world, as a reader has it.
 func opened(t *testing.T, u upstreamsOf) *snapshot.Snapshot {
 	t.Helper()
-	ref := forge.Write(t, draft(t, u).Seal(forge.Resigned), filepath.Join(memoryDir(t), "layout"), "day")
+	ref := forge.Write(t, draft(t, u).Seal(forge.Resigned), filepath.Join(testarchive.MemoryDir(t), "layout"), "day")
 	s, err := Open(t.Context(), ref, siteTrust(t), artifact.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -102,10 +102,10 @@ func pulled(t *testing.T, s *snapshot.Snapshot, dir string) *Pulled {
 func TestPullOver(t *testing.T) {
 	t.Parallel()
 	days := threeDays(t)
-	dir := filepath.Join(memoryDir(t), "tree")
+	dir := filepath.Join(testarchive.MemoryDir(t), "tree")
 	var before, fresh map[string]treeFile
 	for i, s := range days {
-		freshDir := filepath.Join(memoryDir(t), "fresh")
+		freshDir := filepath.Join(testarchive.MemoryDir(t), "fresh")
 		pulled(t, s, freshDir)
 		before2, now := fresh, treeOf(t, freshDir)
 		fresh = now
@@ -188,13 +188,13 @@ func TestTimesByUpstream(t *testing.T) {
 	d.Drop("docker")
 	d.Drop("debian")
 	d.Date = worldDate.AddDate(0, 0, 300)
-	ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(memoryDir(t), "layout"), "day")
+	ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(testarchive.MemoryDir(t), "layout"), "day")
 	trust := Trust{Upstream: map[string]*pgp.Keyring{"security": ring(t, testarchive.DebianKey())}, named: []string{"security"}, Now: worldNow}
 	s, err := Open(t.Context(), ref, trust, artifact.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := memoryDir(t)
+	dir := testarchive.MemoryDir(t)
 	if _, err := Pull(t.Context(), Pulling{Snapshot: s, Trust: trust, Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestPullOverRefuses(t *testing.T) {
 			return "InRelease", os.WriteFile(filepath.Join(dir, recordFile), []byte(text), 0o644)
 		}},
 	} {
-		dir := filepath.Join(memoryDir(t), "tree")
+		dir := filepath.Join(testarchive.MemoryDir(t), "tree")
 		pulled(t, days[0], dir)
 		for name := range treeOf(t, dir) {
 			if strings.HasSuffix(name, ".deb") && strings.Contains(name, "28.5.1") {
@@ -269,7 +269,7 @@ func TestPullOverRefuses(t *testing.T) {
 func TestRecordCannotReachOut(t *testing.T) {
 	t.Parallel()
 	s := opened(t, goodUpstreams())
-	base := memoryDir(t)
+	base := testarchive.MemoryDir(t)
 	dir := filepath.Join(base, "tree")
 	pulled(t, s, dir)
 	secret := []byte("secret\n")
@@ -313,7 +313,7 @@ func TestPullHeals(t *testing.T) {
 	t.Parallel()
 	days := threeDays(t)
 	for _, next := range []int{0, 1} {
-		dir := filepath.Join(memoryDir(t), "tree")
+		dir := filepath.Join(testarchive.MemoryDir(t), "tree")
 		pulled(t, days[0], dir)
 		old := treeOf(t, dir)
 		for name, f := range old {
@@ -343,7 +343,7 @@ func TestPullHeals(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fresh := filepath.Join(memoryDir(t), "fresh")
+		fresh := filepath.Join(testarchive.MemoryDir(t), "fresh")
 		pulled(t, days[next], fresh)
 		tree := treeOf(t, dir)
 		for name, f := range treeOf(t, fresh) {
@@ -358,7 +358,7 @@ func TestPullHeals(t *testing.T) {
 		}
 	}
 	// What merely looks so is somebody else's.
-	dir := filepath.Join(memoryDir(t), "tree")
+	dir := filepath.Join(testarchive.MemoryDir(t), "tree")
 	mine := filepath.Join(dir, "docker/mine")
 	mtime := snapshot.ModTime(snapshot.Sum([]byte("yours")))
 	if err := errors.Join(os.MkdirAll(filepath.Dir(mine), 0o755), os.WriteFile(mine, []byte("mine"), 0o644), os.Chtimes(mine, mtime, mtime)); err != nil {
@@ -403,7 +403,7 @@ func wantedTree(t *testing.T, s *snapshot.Snapshot) *aptTree {
 func TestPullOverOrder(t *testing.T) {
 	t.Parallel()
 	days := threeDays(t)
-	dir := filepath.Join(memoryDir(t), "tree")
+	dir := filepath.Join(testarchive.MemoryDir(t), "tree")
 	pulled(t, days[0], dir)
 	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -480,7 +480,7 @@ func TestPullOverOrder(t *testing.T) {
 func TestByHashNames(t *testing.T) {
 	t.Parallel()
 	days := threeDays(t)
-	dir := memoryDir(t)
+	dir := testarchive.MemoryDir(t)
 	pulled(t, days[0], dir)
 	// One of which the old bytes could be the beginning of the new ones.
 	before, next := wantedTree(t, days[0]), wantedTree(t, days[1])
@@ -527,7 +527,7 @@ func TestByHashNames(t *testing.T) {
 func TestLeftoverOfTwoNames(t *testing.T) {
 	t.Parallel()
 	d := bigDeb(t)
-	base := memoryDir(t)
+	base := testarchive.MemoryDir(t)
 	dir, other := filepath.Join(base, "out"), filepath.Join(base, "other")
 	spoilt := bytes.Clone(d.deb[:200_000])
 	spoilt[100_000] ^= 1
@@ -569,7 +569,7 @@ func TestFailedSync(t *testing.T) {
 	days := threeDays(t)
 	debs := []signedDeb{goodDeb(t, "a"), goodDeb(t, "b"), goodDeb(t, "c")}
 	for n, failed := 1, true; failed; n++ {
-		dir := memoryDir(t)
+		dir := testarchive.MemoryDir(t)
 		sel := fetching(t, memoryBlobs(debs, nil), debs...)
 		out, err := openDir(t.Context(), dir, sel.files)
 		if err != nil {
@@ -589,7 +589,7 @@ func TestFailedSync(t *testing.T) {
 		}
 	}
 	for n, failed := 1, true; failed; n++ {
-		dir := memoryDir(t)
+		dir := testarchive.MemoryDir(t)
 		pulled(t, days[0], dir)
 		before := treeOf(t, dir)
 		out, err := openTree(t.Context(), dir, wantedTree(t, days[1]))
@@ -629,7 +629,7 @@ func TestFailedSync(t *testing.T) {
 		}
 		// The next run may be of another snapshot: what this one gave names is known.
 		pulled(t, days[2], dir)
-		fresh := memoryDir(t)
+		fresh := testarchive.MemoryDir(t)
 		pulled(t, days[2], fresh)
 		tree := treeOf(t, dir)
 		for name, f := range treeOf(t, fresh) {
@@ -670,7 +670,7 @@ func TestLostWithTheBatch(t *testing.T) {
 			return r.Read(p)
 		})
 	})
-	dir := memoryDir(t)
+	dir := testarchive.MemoryDir(t)
 	sel := fetching(t, slow, debs...)
 	out, err := openDir(t.Context(), dir, sel.files)
 	if err != nil {
@@ -699,7 +699,7 @@ func TestLostWithTheBatch(t *testing.T) {
 // TestNoNamesOfOurs: an upstream that calls a package as we call files under way is refused before anything is written.
 func TestNoNamesOfOurs(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(memoryDir(t), "out")
+	dir := filepath.Join(testarchive.MemoryDir(t), "out")
 	_, err := openDir(t.Context(), dir, map[string]snapshot.Blob{"docker/pool/" + tempMark + "a.deb": snapshot.BlobOf([]byte("a"))})
 	if !errors.Is(err, ErrIntegrity) || !strings.Contains(err.Error(), "under way") {
 		t.Error(err)
@@ -712,7 +712,7 @@ func TestNoNamesOfOurs(t *testing.T) {
 // TestSurveyEnds: an interrupted look at what is there ends at once.
 func TestSurveyEnds(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := testarchive.MemoryDir(t)
 	if err := os.WriteFile(filepath.Join(dir, "a.deb"), []byte("a"), 0o644); err != nil {
 		t.Fatal(err)
 	}

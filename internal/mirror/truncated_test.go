@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/internal/testarchive"
 )
 
 // realDeb is one of Debian's, with its compression and its control members.
@@ -22,10 +24,10 @@ func TestTruncatedDebs(t *testing.T) {
 		t.Fatal(err)
 	}
 	const name, version, arch = "libwbclient0", "2:4.17.12+dfsg-0+deb12u2", "amd64"
-	if _, err := fetching(t, memoryBlobs([]signedDeb{signedAs(name, version, arch, whole)}, nil), signedAs(name, version, arch, whole)).Fetch(t.Context(), memoryDir(t)); err != nil {
+	if _, err := fetching(t, memoryBlobs([]signedDeb{signedAs(name, version, arch, whole)}, nil), signedAs(name, version, arch, whole)).Fetch(t.Context(), testarchive.MemoryDir(t)); err != nil {
 		t.Fatal(err)
 	}
-	dir := memoryDir(t)
+	dir := testarchive.MemoryDir(t)
 	for n := 1000; n < len(whole); n += 1000 {
 		d := signedAs(name, version, arch, whole[:n])
 		out := filepath.Join(dir, fmt.Sprint(n))
@@ -49,7 +51,7 @@ func TestPaxHeaders(t *testing.T) {
 		"comment": {Name: "./control", Linkname: control("other", "6.6", "amd64"), Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": text}},
 	} {
 		d := signedAs("evil", "1.0-1", "amd64", withControl(t, ".gz", "gz", tarOf(t, h, tar.Header{Name: "control", Linkname: control("other", "6.6", "amd64")})))
-		dir := filepath.Join(memoryDir(t), "out")
+		dir := filepath.Join(testarchive.MemoryDir(t), "out")
 		_, err := fetching(t, memoryBlobs([]signedDeb{d}, nil), d).Fetch(t.Context(), dir)
 		if !errors.Is(err, ErrIntegrity) || !strings.Contains(err.Error(), "package evil 1.0-1") {
 			t.Errorf("%s: %v", what, err)

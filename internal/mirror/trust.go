@@ -168,10 +168,10 @@ func (t Trust) Current(st *snapshot.Statement) error {
 
 func (t Trust) valid(st *snapshot.Statement) error {
 	if !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
-		return fmt.Errorf("%w: the site's statement was valid until %s", ErrExpired, stamp(st.ValidUntil))
+		return fmt.Errorf("%w: the site's statement was valid until %s", ErrExpired, snapshot.FormatDate(st.ValidUntil))
 	}
 	if expires := st.How.Expires; !expires.IsZero() && t.Now.After(expires) {
-		return fmt.Errorf("%w: the signature of the site's statement expired on %s", ErrExpired, stamp(expires))
+		return fmt.Errorf("%w: the signature of the site's statement expired on %s", ErrExpired, snapshot.FormatDate(expires))
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func (t Trust) valid(st *snapshot.Statement) error {
 // fresh holds a date against MaxAge.
 func (t Trust) fresh(date time.Time) error {
 	if age := t.Now.Sub(date); t.MaxAge > 0 && age > t.MaxAge {
-		return fmt.Errorf("%w: of %s, %s old, more than the %s that --max-age allows", ErrExpired, stamp(date), age.Truncate(time.Second), t.MaxAge)
+		return fmt.Errorf("%w: of %s, %s old, more than the %s that --max-age allows", ErrExpired, snapshot.FormatDate(date), age.Truncate(time.Second), t.MaxAge)
 	}
 	return nil
 }

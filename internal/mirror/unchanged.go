@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/durable"
-	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -107,42 +106,29 @@ func (p Pushing) stillNamed(ctx context.Context, tag string, root snapshot.Diges
 // sameReleases reads and verifies the signature files of all upstreams and
 // compares them with those of the note.
 func (p Pushing) sameReleases(ctx context.Context, want map[string]string) error {
-	r := &reader{Freezing: Freezing{Plan: p.Plan, Now: p.Now, Log: p.Log}}
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range p.Plan.Archives {
-		cfg := &p.Plan.Archives[i]
-		if cfg.Debs != "" {
+		a := &p.Plan.Archives[i]
+		if a.Debs != "" {
 			continue // part of the input
 		}
-		fa := &frozenArchive{Archive: cfg}
-		if err := r.keys(ctx, fa); err != nil {
-			return err
-		}
-		var err error
-		if fa.up, err = upstream.New(r.options(cfg)); err != nil {
-			return err
-		}
-		for _, s := range cfg.Suites {
-			name := canonicalSuite(s)
-			g.Go(func() error {
-				fs, err := r.release(ctx, fa, name, true)
-				if err == nil && releaseDigest(fs) != want[cfg.Prefix+" "+name] {
-					err = errChangedInput
-				}
+		g.Go(func() error {
+			_, suites, err := Probe(ctx, a, p.Now, p.Log)
+			if err != nil {
 				return err
-			})
-		}
+			}
+			for _, s := range suites {
+				if s.Err != nil {
+					return s.Err
+				}
+				if s.Signatures != want[a.Prefix+" "+s.Suite] {
+					return errChangedInput
+				}
+			}
+			return nil
+		})
 	}
 	return g.Wait()
-}
-
-// releaseDigest is over all signature files of a suite.
-func releaseDigest(fs *frozenSuite) string {
-	var all []byte
-	for _, f := range fs.signed {
-		all = fmt.Appendf(all, "%s %s\n", f.name, snapshot.Sum(f.data))
-	}
-	return snapshot.Sum(all).String()
 }
 
 // note writes down what came of this push. Where it cannot, the next one is slower, that is all.
@@ -155,13 +141,8 @@ func (p Pushing) note(res *PushResult) {
 		return
 	}
 	n := pushedNote{
-		Input: input, Releases: map[string]string{}, Root: res.Root, Tag: res.Immutable, Date: res.Date,
+		Input: input, Releases: res.Frozen.Signatures(), Root: res.Root, Tag: res.Immutable, Date: res.Date,
 		Packages: res.Packages, Files: res.Files, Bytes: res.Bytes, Blobs: res.Blobs, Reused: res.Reused + res.Pushed.Bytes, Newer: res.Newer,
-	}
-	for _, fa := range res.Frozen.archives {
-		for _, s := range fa.suites {
-			n.Releases[fa.Prefix+" "+s.name] = releaseDigest(s)
-		}
 	}
 	data, err := json.Marshal(n)
 	if err == nil {
@@ -183,7 +164,7 @@ func (p Pushing) input() (snapshot.Digest, error) {
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
-	fmt.Fprintf(&b, "plan %s\nencoder %d\ndate %s %t\nunsigned %t\n", plan, archive.EncoderGeneration, stamp(p.Date), p.DateAuto, p.Unsigned)
+	fmt.Fprintf(&b, "plan %s\nencoder %d\ndate %s %t\nunsigned %t\n", plan, archive.EncoderGeneration, snapshot.FormatDate(p.Date), p.DateAuto, p.Unsigned)
 	if p.Lock != nil {
 		fmt.Fprintf(&b, "lock %s\n", snapshot.Sum(p.Lock.Encode()))
 	}

@@ -140,7 +140,11 @@ func TestUnchangedIsNotBelievedAfterAChange(t *testing.T) {
 			d.pushing.State, d.pushing.Plan.Archives[0].Packages[0].Text = state, "alpha"
 		}, true}, // back to the content of before, under a later date
 		{"the note is damaged", func(t *testing.T, d *daily) {
-			if err := os.WriteFile(d.pushing.noteFile(), []byte("{"), 0o600); err != nil {
+			notes, err := filepath.Glob(filepath.Join(d.pushing.State, "*.json"))
+			if err != nil || len(notes) != 1 {
+				t.Fatalf("%q, %v", notes, err)
+			}
+			if err := os.WriteFile(notes[0], []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, false},

@@ -77,7 +77,7 @@ func TestUnprovenIndices(t *testing.T) {
 			var err error
 			took := allocated(func() {
 				_, err = Extract(t.Context(), Extracting{
-					Snapshot: s, Trust: upstreamTrust(t), Queries: []string{query}, Dir: filepath.Join(memoryDir(t), "out"), Architecture: "amd64",
+					Snapshot: s, Trust: upstreamTrust(t), Queries: []string{query}, Dir: filepath.Join(testarchive.MemoryDir(t), "out"), Architecture: "amd64",
 				})
 			})
 			refused(t, err, tc.exit, tc.want)
@@ -104,7 +104,7 @@ func TestUnprovenIndexVerified(t *testing.T) {
 	}
 	row := d.Rows[path]
 	size := row.Size
-	row.Size = maxUnproven + 1
+	row.Size = 256<<20 + 1
 	d.Rows[path] = row
 	d.EditRelease(base, func(text string) string {
 		return regexp.MustCompile(fmt.Sprintf(` %s +%d `, row.Digest.Hex(), size)).ReplaceAllString(text, fmt.Sprintf(" %s %d ", row.Digest.Hex(), row.Size))

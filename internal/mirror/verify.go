@@ -268,7 +268,7 @@ func (v *verifier) count() {
 func (v *verifier) hash(ctx context.Context) error {
 	paths := make([]string, 0, len(v.want))
 	seen := maps.Clone(v.hashed)
-	for _, p := range sortedKeys(v.want) {
+	for _, p := range slices.Sorted(maps.Keys(v.want)) {
 		if d := v.want[p].Digest; !seen[d] {
 			seen[d] = true
 			paths = append(paths, p)

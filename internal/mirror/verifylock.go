@@ -3,6 +3,8 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"example.org/mmoci/internal/config"
@@ -27,7 +29,7 @@ func (v *verifier) lock(ctx context.Context) {
 		v.fail("lock: not in canonical form")
 	}
 	if !l.Date.Equal(st.Date) {
-		v.fail("lock: its date is %s, the statement's %s", stamp(l.Date), stamp(st.Date))
+		v.fail("lock: its date is %s, the statement's %s", snapshot.FormatDate(l.Date), snapshot.FormatDate(st.Date))
 	}
 	locked := map[string]*config.LockArchive{}
 	for i := range l.Archives {
@@ -43,7 +45,7 @@ func (v *verifier) lock(ctx context.Context) {
 		delete(locked, a.Prefix)
 		v.lockArchive(a, la)
 	}
-	for _, prefix := range sortedKeys(locked) {
+	for _, prefix := range slices.Sorted(maps.Keys(locked)) {
 		v.fail("lock: archive %s is not in the statement", prefix)
 	}
 }
@@ -64,13 +66,13 @@ func (v *verifier) lockReleases(a *snapshot.Archive, la *config.LockArchive) {
 	for _, s := range a.Suites {
 		for _, f := range s.Files {
 			if a.Mode == snapshot.Verbatim || f.Role.IsUpstream() {
-				here[f.Digest.String()+" "+stamp(f.Date)] = true
+				here[f.Digest.String()+" "+snapshot.FormatDate(f.Date)] = true
 			}
 		}
 	}
 	for _, r := range la.Releases {
-		if !here[r.Digest+" "+stamp(r.Date)] {
-			v.fail("lock: archive %s: Release %s of suite %s, %s, is not in the snapshot", a.Prefix, r.Digest, r.Suite, stamp(r.Date))
+		if !here[r.Digest+" "+snapshot.FormatDate(r.Date)] {
+			v.fail("lock: archive %s: Release %s of suite %s, %s, is not in the snapshot", a.Prefix, r.Digest, r.Suite, snapshot.FormatDate(r.Date))
 		}
 	}
 	for _, ix := range la.Indices {
@@ -100,7 +102,7 @@ func (v *verifier) lockPackages(a *snapshot.Archive, la *config.LockArchive) {
 		}
 		delete(locked, key)
 	}
-	for _, key := range sortedKeys(locked) {
+	for _, key := range slices.Sorted(maps.Keys(locked)) {
 		v.fail("lock: archive %s: %s is not in the snapshot", a.Prefix, key)
 	}
 }

@@ -18,9 +18,9 @@ func TestHostileDocumentsWithoutKey(t *testing.T) {
 	refusals := 0
 	for _, h := range hostileDocuments() {
 		t.Run(h.name, func(t *testing.T) {
-			ref := forge.Write(t, good, filepath.Join(memoryDir(t), "layout"), "hostile")
+			ref := forge.Write(t, good, filepath.Join(testarchive.MemoryDir(t), "layout"), "hostile")
 			forge.EditDocuments(t, ref, h.edit)
-			to := artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(memoryDir(t), "copy"), Tag: "hostile"}
+			to := artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(testarchive.MemoryDir(t), "copy"), Tag: "hostile"}
 			var errs [3]error
 			used := allocated(func() {
 				_, errs[0] = OpenUnverified(t.Context(), ref, artifact.Options{})
@@ -64,9 +64,9 @@ func TestHostileArchivesWithoutKey(t *testing.T) {
 			}
 			d := good.Clone()
 			addVerbatim(d, "toy", "toy", h.Files(t))
-			ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(memoryDir(t), "layout"), "hostile")
+			ref := forge.Write(t, d.Seal(forge.Foreign), filepath.Join(testarchive.MemoryDir(t), "layout"), "hostile")
 			trust := upstreamTrust(t)
-			dirs := []string{filepath.Join(memoryDir(t), "docker"), filepath.Join(memoryDir(t), "top"), filepath.Join(memoryDir(t), "tree")}
+			dirs := []string{filepath.Join(testarchive.MemoryDir(t), "docker"), filepath.Join(testarchive.MemoryDir(t), "top"), filepath.Join(testarchive.MemoryDir(t), "tree")}
 			var errs [4]error
 			used := allocated(func() {
 				s, err := Open(t.Context(), ref, trust, artifact.Options{})

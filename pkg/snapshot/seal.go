@@ -99,7 +99,7 @@ func (s *Sealed) verify(keyring *pgp.Keyring) ([]byte, pgp.How, error) {
 // bind compares what the core holds with what the statement says.
 func (s *Sealed) bind(st *Statement) error {
 	if !s.Date.Equal(st.Date) {
-		return fmt.Errorf("config: date %s, statement %s", formatDate(s.Date), formatDate(st.Date))
+		return fmt.Errorf("config: date %s, statement %s", FormatDate(s.Date), FormatDate(st.Date))
 	}
 	if s.Encoder != st.Encoder {
 		return fmt.Errorf("config: encoder %d, statement %d", s.Encoder, st.Encoder)

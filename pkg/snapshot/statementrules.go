@@ -181,7 +181,7 @@ func (st *Statement) checkFile(a Archive, suite string, f SuiteFile) error {
 	case f.Role.IsUpstream() && a.Class == Site:
 		return fmt.Errorf("role %s in an archive of class site", f.Role)
 	case !f.Role.IsUpstream() && a.Mode == Curated && !f.Date.Equal(st.Date):
-		return fmt.Errorf("file %s: date %s is not the statement's", f.Path, formatDate(f.Date))
+		return fmt.Errorf("file %s: date %s is not the statement's", f.Path, FormatDate(f.Date))
 	}
 	return nil
 }

@@ -43,9 +43,9 @@ func (st *Statement) text() []byte {
 		b.WriteByte('\n')
 	}
 	line(statementMagic)
-	line("date", formatDate(st.Date))
+	line("date", FormatDate(st.Date))
 	if !st.ValidUntil.IsZero() {
-		line("valid-until", formatDate(st.ValidUntil))
+		line("valid-until", FormatDate(st.ValidUntil))
 	}
 	line("encoder", strconv.Itoa(st.Encoder))
 	line("table", st.Table.String())
@@ -58,14 +58,15 @@ func (st *Statement) text() []byte {
 		for _, s := range a.Suites {
 			line("suite", s.Name)
 			for _, f := range s.Files {
-				line("file", string(f.Role), f.Blob.String(), formatDate(f.Date), f.Path)
+				line("file", string(f.Role), f.Blob.String(), FormatDate(f.Date), f.Path)
 			}
 		}
 	}
 	return b.Bytes()
 }
 
-func formatDate(t time.Time) string { return t.UTC().Format(dateLayout) }
+// FormatDate spells an instant as statements do: RFC 3339, in UTC, to the second.
+func FormatDate(t time.Time) string { return t.UTC().Format(dateLayout) }
 
 // ParseStatement reads the text; one that is not canonical is refused. how says
 // how the text was verified and is handed on as it is. Errors name the line and wrap
@@ -259,7 +260,7 @@ func parseNumber(s string) (int64, error) {
 
 func parseDate(s string) (time.Time, error) {
 	t, err := time.Parse(dateLayout, s)
-	if err != nil || formatDate(t) != s {
+	if err != nil || FormatDate(t) != s {
 		return time.Time{}, fmt.Errorf("%.80q is not a date like %s", s, dateLayout)
 	}
 	return t, nil

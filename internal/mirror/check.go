@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // Checked says how much of a lock the upstreams still have, and whether it is
@@ -124,7 +125,7 @@ func (c *checker) release(fa *frozenArchive, want config.LockRelease) {
 			continue
 		}
 		if got := digestOf(s); got != want.Digest {
-			c.miss("%s %s: Release of %s: there is that of %s", fa.Prefix, want.Suite, stamp(want.Date), stamp(s.release.Date))
+			c.miss("%s %s: Release of %s: there is that of %s", fa.Prefix, want.Suite, snapshot.FormatDate(want.Date), snapshot.FormatDate(s.release.Date))
 		}
 		return
 	}
@@ -222,7 +223,7 @@ func (c *checker) parts(fa *frozenArchive, a config.LockArchive) {
 	for _, p := range a.Packages {
 		have[p.Name+" "+p.Version+" "+p.Architecture] = true
 	}
-	for _, f := range fa.site {
+	for _, f := range fa.own.Packages {
 		if name := f.Name + " " + f.Version + " " + f.Architecture; fa.All && !have[name] {
 			c.differ("archive %s: %s: among its .debs, not in the lock", a.Prefix, name)
 		}

@@ -2,9 +2,8 @@ package mirror
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,28 +13,6 @@ import (
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive/pgp"
 )
-
-// keys reads the keyring of an archive. A key that comes from the network has
-// nothing that vouches for it but that it is the one of before: whoever can change the
-// archive on the way could change it too.
-func (r *reader) keys(ctx context.Context, fa *frozenArchive) (err error) {
-	if fa.SignedByURL == "" {
-		if fa.keyring, err = ReadKeyrings(fa.SignedBy); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: signed-by: %w", ErrUsage, err)
-		} else if err != nil {
-			return fmt.Errorf("%w: it cannot be verified: %w", ErrIntegrity, err)
-		}
-		return nil
-	}
-	fa.keyring, err = r.Keys.fetch(ctx, r.options(fa.Archive), fa.Prefix, fa.SignedByURL, r.Log)
-	if err != nil {
-		return err
-	}
-	for _, fpr := range fa.keyring.Fingerprints() {
-		fa.urlKeys = append(fa.urlKeys, config.LockKey{Fingerprint: fpr, URL: fa.SignedByURL})
-	}
-	return nil
-}
 
 // NetworkKeys are the keys that come from the network and the fingerprints that
 // they are pinned by: those of a file that is kept beside the configuration, for a
@@ -164,7 +141,7 @@ func (k *NetworkKeys) keep() error {
 		return err
 	}
 	lines := ""
-	for _, prefix := range sortedKeys(k.fresh) {
+	for _, prefix := range slices.Sorted(maps.Keys(k.fresh)) {
 		if is := fingerprints(now[prefix]); !slices.Equal(is, fingerprints(k.pins[prefix])) && !slices.Equal(is, fingerprints(k.fresh[prefix])) {
 			return fmt.Errorf("%w: archive %s: %s was changed meanwhile, and pins another key than was fetched; run the same command again", ErrRefused, prefix, k.file)
 		}
