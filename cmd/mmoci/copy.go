@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/site"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -69,7 +71,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 				return err
 			}
 			if dst.Kind != artifact.Archive {
-				return fmt.Errorf("%w: --split cuts an oci-archive; %s is none", mirror.ErrUsage, dst)
+				return fmt.Errorf("%w: --split cuts an oci-archive; %s is none", outcome.ErrUsage, dst)
 			}
 		}
 		o := a.options()
@@ -78,7 +80,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 				return err
 			}
 		}
-		q := mirror.Copying{From: src, To: dst, AllowOlder: older, Push: artifact.PushOptions{Options: o, Recheck: repair}}
+		q := site.Copying{From: src, To: dst, AllowOlder: older, Push: artifact.PushOptions{Options: o, Recheck: repair}}
 		if redate.wanted {
 			plan, err := p.plan()
 			if err == nil {
@@ -142,7 +144,7 @@ func (a *app) vouched(cmd *cobra.Command, p *planFlags, src artifact.Reference) 
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
-	c, err := mirror.Carries(cmd.Context(), src, trust, a.options())
+	c, err := prove.Carries(cmd.Context(), src, trust, a.options())
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
@@ -168,7 +170,7 @@ func digestsOf(files []artifact.CarriedFile) map[string]string {
 	return out
 }
 
-func (a *app) transfer(cmd *cobra.Command, q mirror.Copying, since string) (artifact.Copied, error) {
+func (a *app) transfer(cmd *cobra.Command, q site.Copying, since string) (artifact.Copied, error) {
 	bar := a.progress()
 	defer bar.end()
 	q.Push.Progress = bar.event
@@ -179,7 +181,7 @@ func (a *app) transfer(cmd *cobra.Command, q mirror.Copying, since string) (arti
 		}
 		q.Since = &old
 	}
-	return mirror.Copy(cmd.Context(), q)
+	return site.Copy(cmd.Context(), q)
 }
 
 func (a *app) split(ctx context.Context, file string, part int64) error {

@@ -9,8 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/serve"
+	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/site"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -37,14 +39,14 @@ does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, 
 		if err != nil {
 			return err
 		}
-		q := mirror.Examining{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
+		q := site.Examining{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
 		var found []artifact.Finding
 		if plan != nil && plan.Sign != nil {
-			if q.Signer, err = mirror.Signer(plan.Sign, plan.Trust, os.Getenv); err != nil {
+			if q.Signer, err = signer.Signer(plan.Sign, plan.Trust, os.Getenv); err != nil {
 				found = append(found, artifact.Finding{What: "signing key", Text: err.Error(), Remedy: "mmoci key new makes one"})
 			}
 		}
-		return a.findings(append(found, mirror.Examine(cmd.Context(), q)...), asJSON)
+		return a.findings(append(found, site.Examine(cmd.Context(), q)...), asJSON)
 	}
 	return cmd
 }
@@ -91,7 +93,7 @@ tests of charts. It proves no signature: apt does.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if timeout <= 0 {
-				return fmt.Errorf("%w: --timeout %s", mirror.ErrUsage, timeout)
+				return fmt.Errorf("%w: --timeout %s", outcome.ErrUsage, timeout)
 			}
 			found, err := serve.Check(cmd.Context(), args[0], serve.CheckOptions{Timeout: timeout, CAFile: caFile})
 			for _, line := range found {

@@ -13,7 +13,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -68,8 +69,8 @@ func (p *planFlags) plan() (*config.Plan, error) {
 }
 
 // trust collects what this reader relies on.
-func (p *planFlags) trust(plan *config.Plan) (mirror.Trust, error) {
-	t, err := mirror.NewTrust(plan, p.keyrings, time.Now())
+func (p *planFlags) trust(plan *config.Plan) (prove.Trust, error) {
+	t, err := prove.NewTrust(plan, p.keyrings, time.Now())
 	t.Unsigned, t.MaxAge = p.unsigned, p.maxAge
 	return t, err
 }
@@ -82,7 +83,7 @@ func reference(args []string, plan *config.Plan) (artifact.Reference, error) {
 	case plan != nil && plan.Ref != "":
 		return configured(plan)
 	}
-	return artifact.Reference{}, fmt.Errorf("%w: no reference: give one (registry.example.org/site/mirror:noble, oci:DIR, oci-archive:FILE) or ref: in mmoci.yaml", mirror.ErrUsage)
+	return artifact.Reference{}, fmt.Errorf("%w: no reference: give one (registry.example.org/site/mirror:noble, oci:DIR, oci-archive:FILE) or ref: in mmoci.yaml", outcome.ErrUsage)
 }
 
 // configured reads ref: of a configuration, a path in it relative to the file
@@ -158,7 +159,7 @@ func (f *archiveFlags) base(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 	}
 	switch {
 	case single && (p.file != "" || f.sources != ""), p.file != "" && f.sources != "":
-		return nil, fmt.Errorf("%w: give one of -f, --sources, or --url with its flags", mirror.ErrUsage)
+		return nil, fmt.Errorf("%w: give one of -f, --sources, or --url with its flags", outcome.ErrUsage)
 	case single:
 		return f.single()
 	case sources != "":
@@ -166,7 +167,7 @@ func (f *archiveFlags) base(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 	}
 	plan, err := p.plan()
 	if err == nil && plan == nil {
-		err = fmt.Errorf("%w: no mmoci.yaml here or in /etc/mmoci (mmoci init makes one), and no --url", mirror.ErrUsage)
+		err = fmt.Errorf("%w: no mmoci.yaml here or in /etc/mmoci (mmoci init makes one), and no --url", outcome.ErrUsage)
 	}
 	return plan, err
 }
@@ -205,7 +206,7 @@ func parseDate(s string) (date time.Time, auto bool, err error) {
 			return t.UTC().Truncate(time.Second), false, nil
 		}
 	}
-	return time.Time{}, false, fmt.Errorf("%w: --date %q is not like 2026-11-21T09:13:40Z", mirror.ErrUsage, s)
+	return time.Time{}, false, fmt.Errorf("%w: --date %q is not like 2026-11-21T09:13:40Z", outcome.ErrUsage, s)
 }
 
 // readLock reads a lock file; nil if none is named.
@@ -215,7 +216,7 @@ func readLock(file string) (*config.Lock, error) {
 	}
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w (mmoci lock -o %s makes one)", mirror.ErrUsage, err, file)
+		return nil, fmt.Errorf("%w: %w (mmoci lock -o %s makes one)", outcome.ErrUsage, err, file)
 	}
 	if err != nil {
 		return nil, err
@@ -253,7 +254,7 @@ func sizeOf(flag, s string) (int64, error) {
 	}
 	n, err := config.ParseSize(s)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %s: is %q, %w", mirror.ErrUsage, flag, s, err)
+		return 0, fmt.Errorf("%w: %s: is %q, %w", outcome.ErrUsage, flag, s, err)
 	}
 	return n, nil
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/host"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/serve"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
@@ -121,11 +122,11 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcing, args []st
 // policyOf asks a mirror which versions it denies. Nobody signed the answer, so
 // it counts for packages of the verified snapshot alone: the mirror can keep
 // from a host what it serves itself, and nothing that comes from elsewhere.
-func (a *app) policyOf(ctx context.Context, mirrorURL string, all []described, trust mirror.Trust) ([]byte, error) {
+func (a *app) policyOf(ctx context.Context, mirrorURL string, all []described, trust prove.Trust) ([]byte, error) {
 	has := map[host.Denied]bool{}
 	for _, d := range all {
 		if d.statement.How.Kind == pgp.Unverified && !trust.Unsigned {
-			return nil, fmt.Errorf("%w: --policy needs a snapshot that is verified as a whole, by the site's key (--keyring FILE or trust: in mmoci.yaml)", mirror.ErrUsage)
+			return nil, fmt.Errorf("%w: --policy needs a snapshot that is verified as a whole, by the site's key (--keyring FILE or trust: in mmoci.yaml)", outcome.ErrUsage)
 		}
 		for row := range d.table.Rows() {
 			if row.IsPackage() {
@@ -161,7 +162,7 @@ func (a *app) reportFiles(changed []string, err error) error {
 }
 
 // archivesFor are the archives asked for with the key that each is verified by.
-func archivesFor(all []described, trust mirror.Trust, q sourcing) ([]host.Archive, error) {
+func archivesFor(all []described, trust prove.Trust, q sourcing) ([]host.Archive, error) {
 	var out []host.Archive
 	found := map[string]bool{}
 	for _, d := range all {
@@ -176,7 +177,7 @@ func archivesFor(all []described, trust mirror.Trust, q sourcing) ([]host.Archiv
 				ring, whose = trust.Upstream[ar.Prefix], "upstream's key (--keyring "+ar.Prefix+"=FILE)"
 			}
 			if ring == nil {
-				return nil, fmt.Errorf("%w: archive %s: apt needs %s", mirror.ErrUsage, ar.Prefix, whose)
+				return nil, fmt.Errorf("%w: archive %s: apt needs %s", outcome.ErrUsage, ar.Prefix, whose)
 			}
 			key, err := ring.Armor()
 			if err != nil {
@@ -189,7 +190,7 @@ func archivesFor(all []described, trust mirror.Trust, q sourcing) ([]host.Archiv
 	}
 	for _, prefix := range q.prefixes {
 		if !found[prefix] {
-			return nil, fmt.Errorf("%w: no archive %s there", mirror.ErrNotFound, prefix)
+			return nil, fmt.Errorf("%w: no archive %s there", outcome.ErrNotFound, prefix)
 		}
 	}
 	return out, nil
@@ -197,7 +198,7 @@ func archivesFor(all []described, trust mirror.Trust, q sourcing) ([]host.Archiv
 
 // describedBy reads what the mirror at base serves. Several references that
 // are served as one have a statement each, which are asked for by prefix.
-func describedBy(ctx context.Context, base string, trust mirror.Trust, upstream bool) ([]described, error) {
+func describedBy(ctx context.Context, base string, trust prove.Trust, upstream bool) ([]described, error) {
 	d, err := describedAt(ctx, base, "", trust, upstream)
 	if !errors.Is(err, host.ErrAbsent) {
 		return []described{d}, err
@@ -231,7 +232,7 @@ func describedBy(ctx context.Context, base string, trust mirror.Trust, upstream 
 // describedAt reads a statement and the table that it binds. Not verified it is
 // enough for upstream's view: a lie about which suites there are makes apt fail,
 // and what they hold apt verifies by upstream's key.
-func describedAt(ctx context.Context, base, query string, trust mirror.Trust, upstream bool) (d described, err error) {
+func describedAt(ctx context.Context, base, query string, trust prove.Trust, upstream bool) (d described, err error) {
 	data, err := host.Fetch(ctx, base+"/mmoci/statement"+query)
 	if err != nil {
 		return d, err
@@ -243,7 +244,7 @@ func describedAt(ctx context.Context, base, query string, trust mirror.Trust, up
 		}
 	}
 	if how.Kind == pgp.Unverified && !upstream && !trust.Unsigned {
-		return d, fmt.Errorf("%w: the statement of %s cannot be verified: name the site's key (--keyring FILE or trust: in mmoci.yaml), or take --upstream", mirror.ErrUsage, base)
+		return d, fmt.Errorf("%w: the statement of %s cannot be verified: name the site's key (--keyring FILE or trust: in mmoci.yaml), or take --upstream", outcome.ErrUsage, base)
 	}
 	if d.statement, err = snapshot.ParseStatement(text, how); err != nil {
 		return d, err
@@ -258,7 +259,7 @@ func describedAt(ctx context.Context, base, query string, trust mirror.Trust, up
 		return d, err
 	}
 	if snapshot.BlobOf(table) != d.statement.Table {
-		return d, fmt.Errorf("%w: %s: the table is not the one of the statement; if the mirror has just moved on, try again", mirror.ErrIntegrity, base)
+		return d, fmt.Errorf("%w: %s: the table is not the one of the statement; if the mirror has just moved on, try again", outcome.ErrIntegrity, base)
 	}
 	d.table, err = snapshot.OpenTable(table)
 	return d, err

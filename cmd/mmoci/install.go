@@ -10,8 +10,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/internal/extract"
 	"example.org/mmoci/internal/host"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 )
@@ -91,7 +92,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 		return err
 	}
 	if status == nil {
-		return fmt.Errorf("%w: %s is not there: no dpkg to install with; mmoci pull --extract leaves the .debs to other means", mirror.ErrUsage, h.StatusFile())
+		return fmt.Errorf("%w: %s is not there: no dpkg to install with; mmoci pull --extract leaves the .debs to other means", outcome.ErrUsage, h.StatusFile())
 	}
 	bar := a.progress()
 	defer bar.end()
@@ -104,9 +105,9 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 		return err
 	}
 	if arch == "" {
-		return fmt.Errorf("%w: no dpkg in PATH to install with; mmoci pull --extract leaves the .debs to other means", mirror.ErrUsage)
+		return fmt.Errorf("%w: no dpkg in PATH to install with; mmoci pull --extract leaves the .debs to other means", outcome.ErrUsage)
 	}
-	chosen, err := mirror.Choose(cmd.Context(), mirror.Extracting{
+	chosen, err := extract.Choose(cmd.Context(), extract.Extracting{
 		Snapshot: s, Trust: trust, Queries: q.packages, Architecture: arch, Recommends: q.recommends, Host: status, Log: a.log, Progress: bar.event,
 	})
 	if err != nil {
@@ -130,7 +131,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 }
 
 // handOver fetches what was chosen and gives it to dpkg.
-func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selection, status *resolve.Host, q installing) error {
+func (a *app) handOver(ctx context.Context, h *host.Host, chosen *extract.Selection, status *resolve.Host, q installing) error {
 	a.log("%d packages, %s to fetch", len(chosen.Chosen.Packages), size(chosen.Bytes))
 	if q.dryRun {
 		a.bar.end()
@@ -175,7 +176,7 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *mirror.Selecti
 func clearDebs(h *host.Host) error { return h.RemoveDir(debsDir) }
 
 // batches are the calls of dpkg with the files they take.
-func batches(chosen *mirror.Selection, got *mirror.Extracted) [][]host.File {
+func batches(chosen *extract.Selection, got *extract.Extracted) [][]host.File {
 	paths := map[*resolve.Package]string{}
 	for i, g := range chosen.Groups() {
 		for j, p := range g {
@@ -195,7 +196,7 @@ func batches(chosen *mirror.Selection, got *mirror.Extracted) [][]host.File {
 
 // roomFor refuses before the first byte what the disk cannot hold when it is
 // unpacked. Upgrades are left out of the count: they take the place of what is there.
-func roomFor(dir string, chosen *mirror.Selection, status *resolve.Host) error {
+func roomFor(dir string, chosen *extract.Selection, status *resolve.Host) error {
 	var need int64
 	for _, c := range chosen.Chosen.Packages {
 		kib, err := strconv.ParseInt(c.Stanza.Get("Installed-Size"), 10, 64)

@@ -17,7 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -157,17 +158,17 @@ func (w *worksite) root(ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ring, err := mirror.ReadKeyrings(w.path("keys/site.pub.asc"))
+	ring, err := signer.ReadKeyrings(w.path("keys/site.pub.asc"))
 	if err != nil {
 		return "", err
 	}
-	trust := mirror.Trust{Site: ring, Now: testarchive.DefaultDate().AddDate(0, 0, 9)}
+	trust := prove.Trust{Site: ring, Now: testarchive.DefaultDate().AddDate(0, 0, 9)}
 	o := artifact.Options{Anonymous: true}
-	s, err := mirror.Open(w.t.Context(), parsed, trust, o)
+	s, err := prove.Open(w.t.Context(), parsed, trust, o)
 	if err != nil {
 		return "", err
 	}
-	_, err = mirror.Verify(w.t.Context(), mirror.Verifying{Ref: parsed, Snapshot: s, Trust: trust, Hash: true, Options: o})
+	_, err = prove.Verify(w.t.Context(), prove.Verifying{Ref: parsed, Snapshot: s, Trust: trust, Hash: true, Options: o})
 	return s.Root.String(), err
 }
 
@@ -323,7 +324,7 @@ func (w *worksite) keys(n int) error {
 	if err != nil {
 		return err
 	}
-	ring, err := mirror.ReadKeyrings(w.path("keys/site.pub.asc"))
+	ring, err := signer.ReadKeyrings(w.path("keys/site.pub.asc"))
 	if got := bytes.Count(secret, []byte("-----BEGIN PGP PRIVATE")); err == nil && (got != n || len(ring.Fingerprints()) != n) {
 		err = fmt.Errorf("%d secret, %d public keys", got, len(ring.Fingerprints()))
 	}

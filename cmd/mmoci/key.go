@@ -14,7 +14,9 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/durable"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/site"
 	"example.org/mmoci/pkg/archive/pgp"
 )
 
@@ -35,7 +37,7 @@ func (a *app) initPlan() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if out != "-" && !force {
 			if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("%w: %s is there already; --force replaces it, -o writes elsewhere", mirror.ErrUsage, out)
+				return fmt.Errorf("%w: %s is there already; --force replaces it, -o writes elsewhere", outcome.ErrUsage, out)
 			}
 		}
 		text, err := config.FromSystem(root, args)
@@ -103,7 +105,7 @@ it to every host. When all have it, --finish leaves the new key alone; the old s
 		file := args[0]
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("%w: %w", mirror.ErrUsage, err)
+			return fmt.Errorf("%w: %w", outcome.ErrUsage, err)
 		}
 		rotated, err := nextKeys(data, user, finish)
 		if err != nil {
@@ -117,25 +119,25 @@ it to every host. When all have it, --finish leaves the new key alone; the old s
 	return cmd
 }
 
-func nextKeys(file []byte, user string, finish bool) (*mirror.Rotated, error) {
+func nextKeys(file []byte, user string, finish bool) (*signer.Rotated, error) {
 	if finish {
-		return mirror.FinishRotation(file)
+		return signer.FinishRotation(file)
 	}
 	added, _, err := pgp.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
 	if err != nil {
 		return nil, err
 	}
-	return mirror.RotateKey(file, added)
+	return signer.RotateKey(file, added)
 }
 
 // writeRotated writes the retired keys first and the public halves last: died
 // in between, nothing is lost and nothing signs that hosts cannot know of, and a rerun completes.
-func (a *app) writeRotated(file string, r *mirror.Rotated) error {
+func (a *app) writeRotated(file string, r *signer.Rotated) error {
 	retired := file + ".retired"
 	if r.Retired != nil {
 		there, err := os.ReadFile(retired)
 		if same := err == nil && bytes.Equal(there, r.Retired); !same && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%w: %s is there; a key is never overwritten", mirror.ErrUsage, retired)
+			return fmt.Errorf("%w: %s is there; a key is never overwritten", outcome.ErrUsage, retired)
 		}
 		if err := durable.WriteFile(retired, r.Retired, 0o600); err != nil {
 			return err
@@ -161,12 +163,12 @@ func publicName(file string) string { return strings.TrimSuffix(file, ".asc") + 
 
 func (a *app) newKey(out, user string) error {
 	if out == "" {
-		return fmt.Errorf("%w: say where to: -o FILE", mirror.ErrUsage)
+		return fmt.Errorf("%w: say where to: -o FILE", outcome.ErrUsage)
 	}
 	public := publicName(out)
 	for _, f := range []string{out, public} {
 		if _, err := os.Lstat(f); !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%w: %s is there; a key is never overwritten", mirror.ErrUsage, f)
+			return fmt.Errorf("%w: %s is there; a key is never overwritten", outcome.ErrUsage, f)
 		}
 	}
 	private, pub, err := pgp.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
@@ -192,7 +194,7 @@ func (a *app) newKey(out, user string) error {
 }
 
 func (a *app) showKeys(files []string) error {
-	ring, err := mirror.ReadKeyrings(files...)
+	ring, err := signer.ReadKeyrings(files...)
 	if err != nil {
 		for _, f := range files {
 			if _, none := os.Stat(publicName(f)); none == nil {
@@ -229,7 +231,7 @@ func (a *app) signer(plan *config.Plan, file string) (pgp.Signer, error) {
 	case plan != nil:
 		sign = plan.Sign
 	}
-	s, err := mirror.Signer(sign, trust, os.Getenv)
+	s, err := signer.Signer(sign, trust, os.Getenv)
 	if s != nil {
 		a.warnOfKeys(s.Public())
 	}
@@ -244,7 +246,7 @@ func (a *app) warnOfKeys(ring *pgp.Keyring) {
 		switch {
 		case info.AptRefuses != "":
 			a.log("key %s: apt would refuse: %s (mmoci key rotate makes the next one)", fp, info.AptRefuses)
-		case !info.Expires.IsZero() && info.Expires.Sub(now) < mirror.KeySoon:
+		case !info.Expires.IsZero() && info.Expires.Sub(now) < site.KeySoon:
 			a.log("key %s expires on %s; from then on apt would refuse (mmoci key rotate makes the next one)", fp, info.Expires.Format(time.DateOnly))
 		}
 	}

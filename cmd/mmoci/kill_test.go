@@ -12,7 +12,8 @@ import (
 	"sync"
 	"testing"
 
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -97,17 +98,17 @@ func (m *mortal) verify() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ring, err := mirror.ReadKeyrings(filepath.Join(m.dir, "keys/site.pub.asc"))
+	ring, err := signer.ReadKeyrings(filepath.Join(m.dir, "keys/site.pub.asc"))
 	if err != nil {
 		return "", err
 	}
-	trust := mirror.Trust{Site: ring, Now: testarchive.DefaultDate().AddDate(0, 0, 9)}
+	trust := prove.Trust{Site: ring, Now: testarchive.DefaultDate().AddDate(0, 0, 9)}
 	o := artifact.Options{Anonymous: true}
-	s, err := mirror.Open(m.t.Context(), ref, trust, o)
+	s, err := prove.Open(m.t.Context(), ref, trust, o)
 	if err != nil {
 		return "", err
 	}
-	_, err = mirror.Verify(m.t.Context(), mirror.Verifying{Ref: ref, Snapshot: s, Trust: trust, Hash: true, Options: o})
+	_, err = prove.Verify(m.t.Context(), prove.Verifying{Ref: ref, Snapshot: s, Trust: trust, Hash: true, Options: o})
 	return s.Root.String(), err
 }
 

@@ -11,7 +11,10 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/durable"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/lock"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/place"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -51,17 +54,17 @@ func (a *app) lock() *cobra.Command {
 	f.StringArrayVar(&o.accept, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.check && (o.update || len(o.add) > 0) || o.update && len(o.add) > 0 {
-			return fmt.Errorf("%w: --check, --update and --add are one at a time", mirror.ErrUsage)
+			return fmt.Errorf("%w: --check, --update and --add are one at a time", outcome.ErrUsage)
 		}
 		if o.json && !o.check {
-			return fmt.Errorf("%w: --json is for --check", mirror.ErrUsage)
+			return fmt.Errorf("%w: --json is for --check", outcome.ErrUsage)
 		}
 		a.events = o.json
 		plan, err := o.archiveFlags.plan(cmd, &o.planFlags)
 		if err != nil {
 			return err
 		}
-		q := mirror.Freezing{Plan: plan, Now: time.Now(), Log: a.log}
+		q := freeze.Options{Plan: plan, Now: time.Now(), Log: a.log}
 		if q.Date, _, err = parseDate(o.date); err != nil {
 			return err
 		}
@@ -74,7 +77,7 @@ func (a *app) lock() *cobra.Command {
 		if q.Keys, err = networkKeys(&o.planFlags, plan, nil, o.accept); err != nil {
 			return err
 		}
-		l, err := mirror.Lock(cmd.Context(), q, nil)
+		l, err := lock.Make(cmd.Context(), q, nil)
 		if err != nil {
 			return err
 		}
@@ -117,14 +120,14 @@ func (e *lockError) Error() string { return e.text }
 
 // checkLock prints how the lock differs from the configuration, what upstream
 // lacks of it, and what another archive has newer, which is no fault of the lock.
-func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) (err error) {
+func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err error) {
 	if q.Lock, err = o.existing(q.Plan); err != nil {
 		return err
 	}
 	if q.Keys, err = networkKeys(&o.planFlags, q.Plan, q.Lock, o.accept); err != nil {
 		return err
 	}
-	res, err := mirror.CheckLock(cmd.Context(), q)
+	res, err := freeze.CheckLock(cmd.Context(), q)
 	if err != nil {
 		return err
 	}
@@ -179,7 +182,7 @@ func (a *app) holding(cmd *cobra.Command, held string, plan *config.Plan) (*snap
 	if err != nil {
 		return nil, err
 	}
-	s, err := mirror.OpenUnverified(cmd.Context(), ref, a.options())
+	s, err := place.OpenUnverified(cmd.Context(), ref, a.options())
 	if err != nil && held == "" {
 		a.detail("%s: %s; today's upstreams have to do", ref, err)
 		return nil, nil
@@ -188,7 +191,7 @@ func (a *app) holding(cmd *cobra.Command, held string, plan *config.Plan) (*snap
 }
 
 // changeLock writes a newer or longer lock and prints the difference.
-func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) error {
+func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) error {
 	old, err := o.existing(q.Plan)
 	if err != nil {
 		return err
@@ -205,11 +208,11 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q mirror.Freezing) er
 			q.Add = append(q.Add, config.Query{Text: text, Position: config.Position{File: "--add"}})
 		}
 	}
-	l, err := mirror.Lock(cmd.Context(), q, old)
+	l, err := lock.Make(cmd.Context(), q, old)
 	if err != nil {
 		return err
 	}
-	changes := mirror.LockChanges(old, l)
+	changes := lock.Changes(old, l)
 	for _, c := range changes {
 		fmt.Fprintln(a.stdout, c)
 	}

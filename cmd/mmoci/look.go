@@ -7,7 +7,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/lock"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/place"
+	"example.org/mmoci/internal/site"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -27,7 +30,7 @@ func (a *app) ls() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list, err := mirror.List(cmd.Context(), s)
+		list, err := site.List(cmd.Context(), s)
 		if err != nil {
 			return err
 		}
@@ -53,7 +56,7 @@ func (a *app) look(cmd *cobra.Command, p *planFlags, args []string) (*snapshot.S
 	if err != nil {
 		return nil, err
 	}
-	return mirror.OpenUnverified(cmd.Context(), ref, a.options())
+	return place.OpenUnverified(cmd.Context(), ref, a.options())
 }
 
 func (a *app) why() *cobra.Command {
@@ -83,7 +86,7 @@ func (a *app) why() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		steps, err := mirror.Why(l, args[0])
+		steps, err := lock.Why(l, args[0])
 		for _, step := range steps {
 			fmt.Fprintln(a.stdout, step)
 		}
@@ -107,7 +110,7 @@ with --changelogs, which then gives each of these .debs.`,
 	cmd.Flags().BoolVar(&changelogs, "changelogs", false, "read changelogs from the new .debs (default: true unless they are in a registry)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if asJSON && markdown {
-			return fmt.Errorf("%w: --json or --markdown, not both", mirror.ErrUsage)
+			return fmt.Errorf("%w: --json or --markdown, not both", outcome.ErrUsage)
 		}
 		var s [2]*snapshot.Snapshot
 		for i := range s {
@@ -118,16 +121,16 @@ with --changelogs, which then gives each of these .debs.`,
 			if i == 1 && ref.Kind != artifact.Registry && !cmd.Flags().Changed("changelogs") {
 				changelogs = true
 			}
-			if s[i], err = mirror.OpenUnverified(cmd.Context(), ref, a.options()); err != nil {
+			if s[i], err = place.OpenUnverified(cmd.Context(), ref, a.options()); err != nil {
 				return err
 			}
 		}
-		changes, err := mirror.Changes(cmd.Context(), s[0], s[1])
+		changes, err := site.Changes(cmd.Context(), s[0], s[1])
 		if err != nil {
 			return err
 		}
 		if changelogs {
-			if err := mirror.Changelogs(cmd.Context(), changes, s[1]); err != nil {
+			if err := site.Changelogs(cmd.Context(), changes, s[1]); err != nil {
 				return fmt.Errorf("changelogs: %w (--changelogs=false does without)", err)
 			}
 		}
@@ -135,7 +138,7 @@ with --changelogs, which then gives each of these .debs.`,
 		case asJSON:
 			return a.printJSON(changes)
 		case markdown:
-			_, err = fmt.Fprint(a.stdout, mirror.Markdown(changes))
+			_, err = fmt.Fprint(a.stdout, site.Markdown(changes))
 			return err
 		}
 		for _, c := range changes {

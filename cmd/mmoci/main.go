@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
@@ -134,11 +134,11 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &lock):
 		return lock.code
-	case is(mirror.ErrIntegrity):
+	case is(outcome.ErrIntegrity):
 		return exitIntegrity
-	case is(errFlags, mirror.ErrUsage, config.ErrUsage, artifact.ErrReference, query.ErrInvalid):
+	case is(errFlags, outcome.ErrUsage, config.ErrUsage, artifact.ErrReference, query.ErrInvalid):
 		return exitUsage
-	case is(mirror.ErrNotFound, artifact.ErrNotFound, resolve.ErrUnsatisfied):
+	case is(outcome.ErrNotFound, artifact.ErrNotFound, resolve.ErrUnsatisfied):
 		return exitNotFound
 	case is(archive.ErrExpired):
 		return exitExpired

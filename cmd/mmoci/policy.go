@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -51,7 +51,7 @@ The snapshot is --ref, else ref: of the configuration. Ends with 1 if one is den
 			file = plan.Serve.Policy
 		}
 		if file == "" {
-			return fmt.Errorf("%w: no rules: give --policy FILE or serve: {policy: FILE}", mirror.ErrUsage)
+			return fmt.Errorf("%w: no rules: give --policy FILE or serve: {policy: FILE}", outcome.ErrUsage)
 		}
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -59,7 +59,7 @@ The snapshot is --ref, else ref: of the configuration. Ends with 1 if one is den
 		}
 		rules, err := policy.Parse(file, data)
 		if err != nil {
-			return fmt.Errorf("%w: %w", mirror.ErrUsage, err)
+			return fmt.Errorf("%w: %w", outcome.ErrUsage, err)
 		}
 		var refs []string
 		if ref != "" {

@@ -13,8 +13,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"example.org/mmoci/internal/extract"
 	"example.org/mmoci/internal/host"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/place"
+	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -48,7 +51,7 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.events = asJSON
 		if len(packages) == 0 && x.dir == "" {
-			return fmt.Errorf("%w: say where to: -o DIR, or what: --extract PKG", mirror.ErrUsage)
+			return fmt.Errorf("%w: say where to: -o DIR, or what: --extract PKG", outcome.ErrUsage)
 		}
 		bar := a.progress()
 		defer bar.end()
@@ -63,7 +66,7 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 			return a.extract(cmd, s, trust, packages, x)
 		}
 		start := time.Now()
-		res, err := mirror.Pull(cmd.Context(), mirror.Pulling{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log, Progress: bar.event})
+		res, err := extract.Pull(cmd.Context(), extract.Pulling{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log, Progress: bar.event})
 		bar.end()
 		if err != nil {
 			return err
@@ -112,18 +115,18 @@ func (p *placeFlags) references() ([]artifact.Reference, error) {
 
 // open opens the snapshot that a reader works on and says how it is believed.
 // While there is a progress line it hears of every byte.
-func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []string) (*snapshot.Snapshot, mirror.Trust, error) {
+func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []string) (*snapshot.Snapshot, prove.Trust, error) {
 	plan, err := p.plan()
 	if err != nil {
-		return nil, mirror.Trust{}, err
+		return nil, prove.Trust{}, err
 	}
 	ref, err := reference(args, plan)
 	if err != nil {
-		return nil, mirror.Trust{}, err
+		return nil, prove.Trust{}, err
 	}
 	mirrors, err := places.references()
 	if err != nil {
-		return nil, mirror.Trust{}, err
+		return nil, prove.Trust{}, err
 	}
 	// The place is asked while the keyrings are read. What is wrong with these is said first: then nobody waits for it.
 	type opening struct {
@@ -132,7 +135,7 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 	}
 	asked := make(chan opening, 1)
 	go func() {
-		sealed, err := mirror.OpenAnywhere(cmd.Context(), ref, mirrors, a.options(), a.log)
+		sealed, err := place.OpenAnywhere(cmd.Context(), ref, mirrors, a.options(), a.log)
 		asked <- opening{sealed, err}
 	}()
 	trust, err := p.trust(plan)
@@ -164,7 +167,7 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 
 // memory is where the statements seen are remembered; nil where there is no
 // place for it. One that others can write is an error: what was seen would be their word.
-func (a *app) memory() (*mirror.Memory, error) {
+func (a *app) memory() (*prove.Memory, error) {
 	dir, err := memoryDir("statements")
 	if errors.Is(err, errOthers) {
 		return nil, err
@@ -173,7 +176,7 @@ func (a *app) memory() (*mirror.Memory, error) {
 		a.detail("statements seen are not remembered: %s", err)
 		return nil, nil
 	}
-	return &mirror.Memory{Dir: dir, Log: a.detail}, nil
+	return &prove.Memory{Dir: dir, Log: a.detail}, nil
 }
 
 func believed(s *snapshot.Snapshot) string {
@@ -201,8 +204,8 @@ func (x *extractFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&x.recommends, "recommends", false, "take Recommends into the closure")
 }
 
-func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust mirror.Trust, queries []string, x extractFlags) error {
-	q := mirror.Extracting{
+func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trust, queries []string, x extractFlags) error {
+	q := extract.Extracting{
 		Snapshot: s, Trust: trust, Queries: queries, Dir: x.dir, Architecture: x.arch,
 		Recommends: x.recommends, Log: a.log, Progress: a.bar.event,
 	}
@@ -223,7 +226,7 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust mirror.Tru
 		return err
 	}
 	start := time.Now()
-	res, err := mirror.Extract(cmd.Context(), q)
+	res, err := extract.Extract(cmd.Context(), q)
 	a.bar.end()
 	if err != nil {
 		return err
@@ -255,12 +258,12 @@ func (a *app) hostStatus(name string, h *host.Host) (*resolve.Host, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: host status: %w", mirror.ErrUsage, err)
+		return nil, fmt.Errorf("%w: host status: %w", outcome.ErrUsage, err)
 	}
 	a.log("host status: %s; what it has is left out", file)
 	parsed, err := resolve.ParseStatus(data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: host status %s: %w", mirror.ErrUsage, file, err)
+		return nil, fmt.Errorf("%w: host status %s: %w", outcome.ErrUsage, file, err)
 	}
 	for _, note := range parsed.Notes() {
 		a.log("host status: %s", note)

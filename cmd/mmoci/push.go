@@ -11,7 +11,10 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/durable"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/push"
+	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -58,7 +61,7 @@ func (a *app) push() *cobra.Command {
 		if err := bundle(plan, o.bundleFrom); err != nil {
 			return err
 		}
-		q := mirror.Pushing{
+		q := push.Pushing{
 			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, ReplaceUnverified: o.replace, Yes: o.yes, AllowEmpty: o.allowEmpty,
 			DryRun: o.plan, Now: time.Now(), Log: a.log,
 			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.repair},
@@ -90,7 +93,7 @@ func (a *app) push() *cobra.Command {
 			return err
 		}
 		if len(plan.Trust) > 0 {
-			if q.Site, err = mirror.ReadKeyrings(plan.Trust...); err != nil {
+			if q.Site, err = signer.ReadKeyrings(plan.Trust...); err != nil {
 				return err
 			}
 		}
@@ -102,7 +105,7 @@ func (a *app) push() *cobra.Command {
 		bar := a.progress()
 		q.Artifact.Progress = bar.event
 		start := time.Now()
-		res, err := mirror.Push(cmd.Context(), q)
+		res, err := push.Push(cmd.Context(), q)
 		bar.end()
 		if err != nil {
 			return err
@@ -133,7 +136,7 @@ func (a *app) push() *cobra.Command {
 
 // obey takes the lock that a push goes by: the one that --lock names, else the
 // configuration's, else with --locked the one beside the configuration.
-func (a *app) obey(q *mirror.Pushing, named string) (file string, err error) {
+func (a *app) obey(q *push.Pushing, named string) (file string, err error) {
 	beside := lockBeside(q.Plan)
 	switch _, missing := os.Stat(beside); {
 	case named != "":
@@ -188,7 +191,7 @@ type pushJSON struct {
 }
 
 // newer says which packages another archive has newer.
-func (a *app) newer(list []mirror.Newer, plan *config.Plan) {
+func (a *app) newer(list []freeze.Newer, plan *config.Plan) {
 	for i, n := range list {
 		if i == maxNotes && !a.verbose {
 			a.log("%d more that another archive has newer (-v says them)", len(list)-i)
@@ -198,7 +201,7 @@ func (a *app) newer(list []mirror.Newer, plan *config.Plan) {
 	}
 }
 
-func (a *app) pushed(res *mirror.PushResult, plan *config.Plan, took time.Duration, dry bool) {
+func (a *app) pushed(res *push.PushResult, plan *config.Plan, took time.Duration, dry bool) {
 	a.newer(res.Newer, plan)
 	if res.Frozen == nil {
 		a.log("snapshot of %s: %s, %s, %s", res.Date.Format(time.RFC3339), count(sumOf(res.Packages), "package"), count(res.Files, "file"), size(res.Bytes))
@@ -263,7 +266,7 @@ func putAgain(p artifact.Pushed) string {
 
 // requests estimates what a push asks of a registry: two for each new blob, one
 // for each shard that may be new, and what every push costs.
-func requests(res *mirror.PushResult) int {
+func requests(res *push.PushResult) int {
 	const constant = 40 // tags, the previous root, samples, the core and its blobs
 	return constant + 2*len(res.New) + min(res.Shards, len(res.New))
 }
@@ -272,7 +275,7 @@ func requests(res *mirror.PushResult) int {
 func bundle(plan *config.Plan, from string) error {
 	if len(plan.Bundle) == 0 {
 		if from != "" {
-			return fmt.Errorf("%w: --bundle-from without bundle: in mmoci.yaml", mirror.ErrUsage)
+			return fmt.Errorf("%w: --bundle-from without bundle: in mmoci.yaml", outcome.ErrUsage)
 		}
 		return nil
 	}
@@ -284,6 +287,6 @@ func bundle(plan *config.Plan, from string) error {
 	if from != "" {
 		dirs = []string{from}
 	}
-	plan.Bundled, err = mirror.FindBundled(plan.Bundle, dirs, self)
+	plan.Bundled, err = freeze.FindBundled(plan.Bundle, dirs, self)
 	return err
 }

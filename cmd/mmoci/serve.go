@@ -14,8 +14,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/serve"
+	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
@@ -122,14 +124,14 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	o := sf.o
 	if (o.TLSCert == "") != (o.TLSKey == "") {
-		return o, fmt.Errorf("%w: --tls-cert and --tls-key belong together", mirror.ErrUsage)
+		return o, fmt.Errorf("%w: --tls-cert and --tls-key belong together", outcome.ErrUsage)
 	}
 	switch sf.prefetch {
 	case "none", "":
 	case string(serve.PrefetchIndices), string(serve.PrefetchAll):
 		o.Prefetch = serve.Prefetch(sf.prefetch)
 	default:
-		return o, fmt.Errorf("%w: --prefetch %q is none of none, indices, all", mirror.ErrUsage, sf.prefetch)
+		return o, fmt.Errorf("%w: --prefetch %q is none of none, indices, all", outcome.ErrUsage, sf.prefetch)
 	}
 	for _, p := range sf.trustedProxies {
 		prefix, err := netip.ParsePrefix(p)
@@ -137,7 +139,7 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 			prefix, err = addr.Prefix(addr.BitLen())
 		}
 		if err != nil {
-			return o, fmt.Errorf("%w: --trusted-proxy %q is neither an address nor a network", mirror.ErrUsage, p)
+			return o, fmt.Errorf("%w: --trusted-proxy %q is neither an address nor a network", outcome.ErrUsage, p)
 		}
 		o.TrustedProxies = append(o.TrustedProxies, prefix.Masked())
 	}
@@ -145,7 +147,7 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 		o.Policy = plan.Serve.Policy
 	}
 	if o.PolicyLogOnly && o.Policy == "" {
-		return o, fmt.Errorf("%w: --policy-log-only without a policy", mirror.ErrUsage)
+		return o, fmt.Errorf("%w: --policy-log-only without a policy", outcome.ErrUsage)
 	}
 	var err error
 	if o.StateDir, err = stateDir(sf.state, plan); err != nil {
@@ -155,7 +157,7 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 		return o, err
 	}
 	if site := o.Keyrings[""]; site != nil {
-		o.ReadSiteKeys = func() (*pgp.Keyring, error) { return mirror.ReadKeyrings(plan.Trust...) }
+		o.ReadSiteKeys = func() (*pgp.Keyring, error) { return signer.ReadKeyrings(plan.Trust...) }
 		o.SiteKey, err = site.Armor()
 	}
 	return o, err
@@ -181,7 +183,7 @@ func keyrings(plan *config.Plan) (map[string]*pgp.Keyring, error) {
 	}
 	var err error
 	if len(plan.Trust) > 0 {
-		if rings[""], err = mirror.ReadKeyrings(plan.Trust...); err != nil {
+		if rings[""], err = signer.ReadKeyrings(plan.Trust...); err != nil {
 			return nil, err
 		}
 	}
@@ -189,7 +191,7 @@ func keyrings(plan *config.Plan) (map[string]*pgp.Keyring, error) {
 		if a.SignedBy == "" {
 			continue
 		}
-		if ring, err := mirror.ReadKeyrings(a.SignedBy); err == nil {
+		if ring, err := signer.ReadKeyrings(a.SignedBy); err == nil {
 			rings[a.Prefix] = ring
 		}
 	}
@@ -212,12 +214,12 @@ func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *con
 		}
 		mirrors = append(mirrors, ref)
 	}
-	var fallback *mirror.Fallback
+	var fallback *place.Fallback
 	if sf.fallback {
 		if plan == nil {
-			return closeStore, fmt.Errorf("%w: --fallback-upstream needs a configuration with archives: (-f FILE)", mirror.ErrUsage)
+			return closeStore, fmt.Errorf("%w: --fallback-upstream needs a configuration with archives: (-f FILE)", outcome.ErrUsage)
 		}
-		if fallback, err = mirror.NewFallback(plan.Archives, a.log); err != nil {
+		if fallback, err = place.NewFallback(plan.Archives, a.log); err != nil {
 			return closeStore, err
 		}
 	}
@@ -229,7 +231,7 @@ func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *con
 		if err != nil {
 			return closeStore, err
 		}
-		src := &mirror.Source{Ref: ref, Options: options, Mirrors: mirrors, Log: a.log, Fallback: fallback}
+		src := &place.Source{Ref: ref, Options: options, Mirrors: mirrors, Log: a.log, Fallback: fallback}
 		if ref.Kind == artifact.Registry || len(mirrors) > 0 {
 			if kept == nil {
 				if kept, err = store.Open(filepath.Join(o.StateDir, "store"), store.Options{MaxBytes: maxBytes, Log: o.Log}); err != nil {

@@ -9,7 +9,8 @@ import (
 	"syscall"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/signer"
 )
 
 // Where root keeps what has to outlive a command. The server's directory belongs
@@ -65,7 +66,7 @@ func userState(root string) (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("%w: no state directory: %w", mirror.ErrUsage, err)
+		return "", fmt.Errorf("%w: no state directory: %w", outcome.ErrUsage, err)
 	}
 	return filepath.Join(home, ".local/state/mmoci"), nil
 }
@@ -75,7 +76,7 @@ func userState(root string) (string, error) {
 // trusted and which commands run, a state directory what is believed of earlier
 // runs; whoever can put one where we happen to stand decides for us. Git calls
 // this safe.directory.
-var errOthers = fmt.Errorf("%w: refused", mirror.ErrUsage)
+var errOthers = fmt.Errorf("%w: refused", outcome.ErrUsage)
 
 // ownedBy refuses a file or directory that others than uid or root own or may write.
 func ownedBy(uid int, name string) error {
@@ -117,7 +118,7 @@ func ownedHere(uid int, file string) error {
 
 // networkKeys opens the pins of keys that come from the network. Those of the working directory that nobody
 // named are refused where others put them there, or may: they decide which key passes, and count more than a lock's.
-func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []string) (*mirror.NetworkKeys, error) {
+func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []string) (*signer.NetworkKeys, error) {
 	file := plan.KeyPinsPath()
 	fetched := slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" })
 	if fetched && p.file == "" && filepath.Dir(file) == "." {
@@ -125,7 +126,7 @@ func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []st
 			return nil, fmt.Errorf("%w: the %s of this directory pins keys from the network; go to a directory of your own, or name the configuration beside it by -f", err, file)
 		}
 	}
-	return mirror.OpenNetworkKeys(file, lock, accept)
+	return signer.OpenNetworkKeys(file, lock, accept)
 }
 
 // ownState refuses a state directory dir, in base, which the environment names,

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
 )
 
 // TestOthersFiles: what is taken without having been named is of the user who
@@ -20,7 +20,7 @@ func TestOthersFiles(t *testing.T) {
 	}
 	refused := func(what string, err error, want bool) {
 		t.Helper()
-		if errors.Is(err, errOthers) != want || want && !errors.Is(err, mirror.ErrUsage) {
+		if errors.Is(err, errOthers) != want || want && !errors.Is(err, outcome.ErrUsage) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/site"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -107,11 +108,11 @@ snapshot that is not newer than the one that TAG names is refused. --redate push
 		if err != nil {
 			return err
 		}
-		q := mirror.Promoting{From: ref, To: args[last], AllowOlder: older, Options: a.options()}
+		q := site.Promoting{From: ref, To: args[last], AllowOlder: older, Options: a.options()}
 		if q.Redate, err = a.redating(&p, plan, redate); err != nil {
 			return err
 		}
-		done, err := mirror.Promote(cmd.Context(), q)
+		done, err := site.Promote(cmd.Context(), q)
 		if err != nil {
 			return err
 		}
@@ -134,7 +135,7 @@ func (r *redateFlags) flags(f *pflag.FlagSet) {
 }
 
 // redating is nil unless it is wanted.
-func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*mirror.Redating, error) {
+func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*site.Redating, error) {
 	if !r.wanted {
 		return nil, nil
 	}
@@ -146,7 +147,7 @@ func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*mirror.
 	if err != nil {
 		return nil, err
 	}
-	return &mirror.Redating{Signer: signer, Site: trust.Site, Now: time.Now()}, nil
+	return &site.Redating{Signer: signer, Site: trust.Site, Now: time.Now()}, nil
 }
 
 func (a *app) tagRollback() *cobra.Command {
@@ -170,20 +171,20 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 			return err
 		}
 		if to == "" {
-			return fmt.Errorf("%w: say where to: --to ID (mmoci tag list shows them)", mirror.ErrUsage)
+			return fmt.Errorf("%w: say where to: --to ID (mmoci tag list shows them)", outcome.ErrUsage)
 		}
 		trust, err := p.trust(plan)
 		if err != nil {
 			return err
 		}
-		q := mirror.RollingBack{Ref: ref, To: to, Site: trust.Site, Now: time.Now(), Push: artifact.PushOptions{Options: a.options()}}
+		q := site.RollingBack{Ref: ref, To: to, Site: trust.Site, Now: time.Now(), Push: artifact.PushOptions{Options: a.options()}}
 		if q.Date, _, err = parseDate(date); err != nil {
 			return err
 		}
 		if q.Signer, err = a.signer(plan, key); err != nil {
 			return err
 		}
-		done, err := mirror.Rollback(cmd.Context(), q)
+		done, err := site.Rollback(cmd.Context(), q)
 		if err != nil {
 			return err
 		}
@@ -196,7 +197,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 
 func (a *app) tagPrune() *cobra.Command {
 	var p planFlags
-	var k mirror.Keeping
+	var k site.Keeping
 	var dry, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "prune [REF] --keep-last N ..",
@@ -211,7 +212,7 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 	f.IntVar(&k.Daily, "keep-daily", 0, "the last one of each of the newest `N` days that have any")
 	f.IntVar(&k.Weekly, "keep-weekly", 0, "the same of `N` ISO weeks")
 	f.IntVar(&k.Monthly, "keep-monthly", 0, "the same of `N` months")
-	k.MinAge = mirror.MinAge
+	k.MinAge = site.MinAge
 	durationVar(f, &k.MinAge, "min-age", "remove none whose date is younger, such as 30d")
 	f.BoolVar(&dry, "dry-run", false, "only tell what would go")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
@@ -221,12 +222,12 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 			return err
 		}
 		if k.Last < 0 || k.Daily < 0 || k.Weekly < 0 || k.Monthly < 0 || k.MinAge < 0 {
-			return fmt.Errorf("%w: a rule with a negative number", mirror.ErrUsage)
+			return fmt.Errorf("%w: a rule with a negative number", outcome.ErrUsage)
 		}
 		if k.Last+k.Daily+k.Weekly+k.Monthly == 0 && !cmd.Flags().Changed("min-age") {
 			k.MinAge = 0 // what nobody asked for is no rule by itself
 		}
-		out, err := mirror.Prune(cmd.Context(), mirror.Pruning{Ref: ref, Keep: k, DryRun: dry, Now: time.Now(), Options: a.options()})
+		out, err := site.Prune(cmd.Context(), site.Pruning{Ref: ref, Keep: k, DryRun: dry, Now: time.Now(), Options: a.options()})
 		if err != nil {
 			return err
 		}
@@ -235,7 +236,7 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 	return cmd
 }
 
-func (a *app) pruned(out *mirror.Pruned, registry, dry, asJSON bool) error {
+func (a *app) pruned(out *site.Pruned, registry, dry, asJSON bool) error {
 	switch {
 	case dry:
 		a.log("dry run: %s would stay, %s go", count(len(out.Keep), "snapshot"), count(len(out.Remove), "tag"))

@@ -7,7 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/mmoci/internal/mirror"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
 )
 
 func (a *app) verify() *cobra.Command {
@@ -26,7 +27,7 @@ func (a *app) verify() *cobra.Command {
 	cmd.Flags().BoolVar(&list, "report", false, "list every file: by which key, signed when, key valid until when")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if require != "" && require != "upstream" {
-			return fmt.Errorf("%w: --require knows upstream only", mirror.ErrUsage)
+			return fmt.Errorf("%w: --require knows upstream only", outcome.ErrUsage)
 		}
 		_, ref, err := p.place(args)
 		if err != nil {
@@ -36,16 +37,16 @@ func (a *app) verify() *cobra.Command {
 		defer bar.end()
 		s, trust, err := a.open(cmd, &p, &placeFlags{}, args)
 		if err != nil {
-			return mirror.Incomplete(cmd.Context(), ref, err, a.options())
+			return prove.Incomplete(cmd.Context(), ref, err, a.options())
 		}
-		q := mirror.Verifying{Snapshot: s, Ref: ref, Trust: trust, Hash: !remote, Options: a.options(), Log: a.log}
-		report, err := mirror.Verify(cmd.Context(), q)
+		q := prove.Verifying{Snapshot: s, Ref: ref, Trust: trust, Hash: !remote, Options: a.options(), Log: a.log}
+		report, err := prove.Verify(cmd.Context(), q)
 		bar.end()
 		if report == nil {
 			return err
 		}
 		if err == nil && remote {
-			err = mirror.Remote(cmd.Context(), q.Ref, s, report, q.Options)
+			err = prove.Remote(cmd.Context(), q.Ref, s, report, q.Options)
 		}
 		if list {
 			report.List()
@@ -65,7 +66,7 @@ func (a *app) verify() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printReport(r *mirror.Report) {
+func (a *app) printReport(r *prove.Report) {
 	w := a.stdout
 	fmt.Fprintf(w, "%s\n", r.Root)
 	fmt.Fprintf(w, "statement of %s: %s\n", r.Date.Format(time.RFC3339), printSignature(r.Statement))
@@ -103,7 +104,7 @@ func (a *app) printReport(r *mirror.Report) {
 	fmt.Fprintf(w, "%d files, %s %s\n", r.Files, size(r.Bytes), how)
 }
 
-func (a *app) printRelease(name string, r mirror.ReleaseReport) {
+func (a *app) printRelease(name string, r prove.ReleaseReport) {
 	fmt.Fprintf(a.stdout, "  %s of %s: %s", name, r.Date.Format(time.RFC3339), printSignature(r.Signature))
 	if r.ValidUntil != nil {
 		fmt.Fprintf(a.stdout, ", valid until %s", r.ValidUntil.Format(time.RFC3339))
@@ -111,7 +112,7 @@ func (a *app) printRelease(name string, r mirror.ReleaseReport) {
 	fmt.Fprintln(a.stdout)
 }
 
-func printSignature(s mirror.Signature) string {
+func printSignature(s prove.Signature) string {
 	parts := []string{s.Kind}
 	if s.Key != "" {
 		parts = append(parts, "by "+s.Key)

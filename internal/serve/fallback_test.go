@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/mirror"
+	places "example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/testarchive"
 )
 
@@ -69,7 +69,7 @@ func TestFallbackToUpstream(t *testing.T) {
 			site := httptest.NewServer(up)
 			t.Cleanup(site.Close)
 			var err error
-			if f.fallback, err = mirror.NewFallback([]config.Archive{{Prefix: "docker", URLs: []string{site.URL}}}, nil); err != nil {
+			if f.fallback, err = places.NewFallback([]config.Archive{{Prefix: "docker", URLs: []string{site.URL}}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			log := &lockedWriter{w: &bytes.Buffer{}}
@@ -119,7 +119,7 @@ func TestFallbackToUpstream(t *testing.T) {
 // An archive without a url: has no upstream.
 func TestFallbackWithoutUpstream(t *testing.T) {
 	t.Parallel()
-	if _, err := mirror.NewFallback([]config.Archive{{Prefix: "own", Debs: "debs"}}, nil); err == nil {
+	if _, err := places.NewFallback([]config.Archive{{Prefix: "own", Debs: "debs"}}, nil); err == nil {
 		t.Error("no error")
 	}
 }

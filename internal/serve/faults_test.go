@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/internal/mirror"
+	places "example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/artifact"
@@ -26,7 +26,7 @@ type faulty struct {
 	ref      artifact.Reference
 	state    string
 	files    map[string][]byte // by target
-	fallback *mirror.Fallback
+	fallback *places.Fallback
 	full     *atomic.Bool // the store's disk
 	store    *store.Store
 	server   *Server
@@ -71,7 +71,7 @@ func (f *faulty) start(o Options, bound int64) {
 	o.Patience = 300 * time.Millisecond
 	o.Hot = -1           // the store is to be seen
 	o.Follow = time.Hour // tests ask
-	o.Sources = []Source{&mirror.Source{Ref: f.ref, Through: kept.Through, Keep: filepath.Join(f.state, "snapshots"), Fallback: f.fallback}}
+	o.Sources = []Source{&places.Source{Ref: f.ref, Through: kept.Through, Keep: filepath.Join(f.state, "snapshots"), Fallback: f.fallback}}
 	f.server, f.base = run(f.t, o, false)
 }
 

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/internal/mirror"
+	places "example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/artifact"
@@ -76,7 +76,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := &mirror.Source{Ref: ref, Options: artifact.Options{Connections: &artifact.Connections{}}, Through: kept.Through, Keep: filepath.Join(dir, "snapshots")}
+	source := &places.Source{Ref: ref, Options: artifact.Options{Connections: &artifact.Connections{}}, Through: kept.Through, Keep: filepath.Join(dir, "snapshots")}
 	_, s.base = run(t, Options{
 		Sources: []Source{source}, StateDir: dir, Policy: rules, Store: kept.Stats,
 		Follow: 500 * time.Millisecond, Grace: 5 * time.Second, Patience: 2 * time.Second,

@@ -25,7 +25,7 @@ check() {
 }
 
 go build -o "$work/mmoci" ./cmd/mmoci
-MMOCI_FORGERIES=$work/f go test -count=1 -run '^TestWriteForgeries$' ./internal/mirror >/dev/null
+MMOCI_FORGERIES=$work/f go test -count=1 -run '^TestWriteForgeries$' ./internal/chaintest >/dev/null
 f=$work/f k=$work/f/keys
 site=$k/site.asc
 up="docker=$k/docker.asc debian=$k/debian.asc security=$k/debian.asc"

@@ -1,5 +1,5 @@
 # 45-forgeries.sh: every forgery of SPEC section 12 in the hands of apt: mmoci serve gives it out, and hosts that hold
-# the right keys update from it and download docker-ce. What has to come of it stands in the table of internal/mirror.
+# the right keys update from it and download docker-ce. What has to come of it stands in the table of internal/chaintest.
 # The readers are the host's own apt, which verifies with gpgv, and then apt 3, which verifies with sqv, in a root of
 # trixie: that reads what a thief of the site's key made, with E2E_LONG=1 everything.
 set -eu
@@ -18,7 +18,7 @@ root=
 lanes=4 # apt mostly waits
 
 f=$work/f k=$work/f/keys
-(cd "$E2E_TOP" && MMOCI_FORGERIES=$f "${GO:-go}" test -count=1 -run '^TestWriteForgeries$' ./internal/mirror) >&2
+(cd "$E2E_TOP" && MMOCI_FORGERIES=$f "${GO:-go}" test -count=1 -run '^TestWriteForgeries$' ./internal/chaintest) >&2
 
 # host NAME: an apt of an empty amd64 host.
 host() {

@@ -45,7 +45,7 @@ upstream_of 1 2026-01-02T00:00:00Z
 "$mmoci" verify >&2
 mkdir -p previous
 "$mmoci" copy "$registry/site/mirror:day" "oci:$work/previous/honest:day" >&2
-(cd "$E2E_TOP" && MMOCI_PREVIOUS=$work/previous "${GO:-go}" test -count=1 -run '^TestWritePrevious$' ./internal/mirror) >&2
+(cd "$E2E_TOP" && MMOCI_PREVIOUS=$work/previous "${GO:-go}" test -count=1 -run '^TestWritePrevious$' ./internal/chaintest) >&2
 
 pinned() {
 	grep -q 'seen for the first time; .*mmoci.keys pins it' day1.txt

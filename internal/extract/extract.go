@@ -1,0 +1,220 @@
+package extract
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/query"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Extracting is the question to Extract.
+type Extracting struct {
+	Snapshot *snapshot.Snapshot
+	Trust    prove.Trust
+	Queries  []string // package queries: docker-ce, docker-ce=VERSION
+	Dir      string   // output directory
+	// Architecture of the machine that the packages are for.
+	Architecture string
+	Recommends   bool
+	Host         *resolve.Host // nil: an empty one
+	Log          outcome.Log
+	// Progress, if not nil, is told of every file ([artifact.Watched] tells of the bytes on the way); called concurrently.
+	Progress func(artifact.Event)
+}
+
+// Extracted is the answer.
+type Extracted struct {
+	// Groups are files in the order in which dpkg -i takes them, a group a call.
+	Groups [][]string
+	Chosen *resolve.Result
+	Bytes  int64 // of all files
+	Reused int64 // of those that were there and verified
+}
+
+// Selection is what the queries need, resolved and not yet fetched.
+type Selection struct {
+	Chosen *resolve.Result
+	Bytes  int64 // of all files
+	e      Extracting
+	pkgs   []*resolve.Package
+	files  map[string]snapshot.Blob
+}
+
+// Extract writes exactly the .debs that the queries need, verified through the
+// chain, into a directory. A rerun resumes; what is not ours there is refused.
+func Extract(ctx context.Context, e Extracting) (*Extracted, error) {
+	s, err := Choose(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return s.Fetch(ctx, e.Dir)
+}
+
+// Choose is the first half of [Extract]: no package is fetched.
+func Choose(ctx context.Context, e Extracting) (*Selection, error) {
+	res, err := Select(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	s := &Selection{Chosen: res, e: e}
+	for _, c := range res.Packages {
+		s.pkgs = append(s.pkgs, c.Package)
+	}
+	if s.files, err = debFiles(e.Snapshot, s.pkgs); err != nil {
+		return nil, err
+	}
+	for _, b := range s.files {
+		s.Bytes += b.Size
+	}
+	return s, nil
+}
+
+// ID names the set of files: the same for the same set only.
+func (s *Selection) ID() snapshot.Digest {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+		fmt.Fprintf(h, "%s %s\n", s.files[name].Digest, name)
+	}
+	return snapshot.Digest(h.Sum(nil))
+}
+
+// Groups are the packages in the order in which dpkg takes them, dependencies
+// first, a loop in one group.
+func (s *Selection) Groups() [][]*resolve.Package { return resolve.Order(s.pkgs) }
+
+// Fetch is the second half of [Extract], into a directory of choice.
+func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
+	out, err := openDir(ctx, dir, s.files)
+	if err != nil {
+		return nil, err
+	}
+	defer out.close()
+	out.events = s.e.Progress
+	if err := out.fetch(ctx, s.e.Snapshot, checkControl(s.pkgs)); err != nil {
+		return nil, err
+	}
+	x := &Extracted{Chosen: s.Chosen, Bytes: out.total, Reused: out.reused}
+	for _, group := range s.Groups() {
+		var names []string
+		for _, p := range group {
+			names = append(names, out.path(debName(p.Name, p.Version, p.Architecture)))
+		}
+		x.Groups = append(x.Groups, names)
+	}
+	return x, nil
+}
+
+// Select resolves the queries over the proven indices of a snapshot, without
+// fetching any package.
+func Select(ctx context.Context, e Extracting) (*resolve.Result, error) {
+	e.Log = e.Log.During(ctx)
+	return parallel.Until(ctx, func() (*resolve.Result, error) { return choosePackages(ctx, e) })
+}
+
+func choosePackages(ctx context.Context, e Extracting) (*resolve.Result, error) {
+	c := &prove.Chain{Snapshot: e.Snapshot, Trust: e.Trust, AsApt: true}
+	archs := []string{e.Architecture}
+	if e.Host != nil {
+		archs = append(archs, e.Host.Foreign(e.Architecture)...) // partners of Multi-Arch: same go up together
+	}
+	proven, foreign := c.Provable()
+	indices, err := c.Universe(ctx, proven, archs)
+	if err != nil {
+		return nil, err
+	}
+	u, err := resolve.NewUniverse(indices)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range u.Skipped() {
+		e.Log.Printf("skipped: %s", s)
+	}
+	req := resolve.Request{Architectures: []string{e.Architecture}, Recommends: e.Recommends, Host: e.Host}
+	if req.Host == nil {
+		// No host at all would be a mirror's question; this is one machine, and it has nothing.
+		req.Host = &resolve.Host{}
+	}
+	for _, q := range e.Queries {
+		parsed, err := query.Parse(pinnedQuery(q))
+		if err != nil {
+			return nil, err
+		}
+		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Origin: "--extract"})
+	}
+	res, err := u.Resolve(req)
+	if errors.Is(err, resolve.ErrUnsatisfied) {
+		err = cmp.Or(c.Crosses(ctx, foreign, archs, indices, req), c.Lacks(ctx, e.Architecture, indices), leftOut(err, foreign))
+	}
+	return res, err
+}
+
+// leftOut adds to a failed question which archives had no say in it.
+func leftOut(err error, foreign []snapshot.Archive) error {
+	var names []string
+	for _, a := range foreign {
+		names = append(names, a.Prefix)
+	}
+	if len(names) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (no key is given for prefix %s: what it has was left out; --keyring PREFIX=FILE)", err, strings.Join(names, ", "))
+}
+
+// pinnedQuery reads apt's NAME=VERSION as a query; a version never holds a
+// blank or parenthesis, so that other queries pass unchanged.
+func pinnedQuery(q string) string {
+	name, version, ok := strings.Cut(q, "=")
+	if !ok || strings.ContainsAny(q, "()|,! ") {
+		return q
+	}
+	return name + " (= " + version + ")"
+}
+
+// debFiles names the output file of each package with the digest that the
+// stanza says. Where that says SHA512 only, the table's digest finds the
+// bytes, and checkControl holds them against the stanza.
+func debFiles(s *snapshot.Snapshot, pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
+	files := map[string]snapshot.Blob{}
+	for _, p := range pkgs {
+		d, err := debDigest(s, p)
+		if err != nil {
+			return nil, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
+		}
+		name := debName(p.Name, p.Version, p.Architecture)
+		if was, ok := files[name]; ok && was.Digest != d {
+			return nil, fmt.Errorf("%w: %s has two digests: %s and %s", outcome.ErrIntegrity, name, was.Digest, d)
+		}
+		files[name] = snapshot.Blob{Digest: d, Size: p.Size}
+	}
+	return files, nil
+}
+
+func debDigest(s *snapshot.Snapshot, p *resolve.Package) (snapshot.Digest, error) {
+	if p.SHA256 != "" {
+		return prove.ListedDigest(p.SHA256)
+	}
+	name := p.Archive + "/" + p.Filename
+	row, ok := s.Table.Find(name)
+	if !ok || row.Size != p.Size {
+		return snapshot.Digest{}, fmt.Errorf("%w: %s, of %d bytes, is in the index, but not in the snapshot", outcome.ErrIntegrity, name, p.Size)
+	}
+	return row.Digest, nil
+}
+
+// debName is the file name of a package as apt-get download writes it: the
+// epoch's colon escaped, so that names are unique over versions.
+func debName(name, version, arch string) string {
+	return name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_" + arch + ".deb"
+}

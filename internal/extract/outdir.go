@@ -1,0 +1,192 @@
+package extract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// tempMark begins the names of files that are being written. They are never
+// what a user asked for; a rerun goes on with those that a killed run left.
+const tempMark = ".mmoci-tmp-"
+
+// partOf is the temporary name of a file while it is being written.
+func partOf(name string) string { return path.Join(path.Dir(name), tempMark+path.Base(name)) }
+
+// outDir is an output directory under construction: of loose files, or of an
+// apt tree. A final name appears only after its bytes were verified and synced;
+// what was there and is not ours is refused.
+type outDir struct {
+	dir    string
+	lock   *os.File // the directory, locked against a second run
+	disk   *durable.Syncer
+	mark   durable.Mark // taken before anything was written
+	root   *os.Root
+	want   map[string]snapshot.Blob // by path, slash-separated
+	tree   *aptTree                 // nil: loose files, nothing is replaced
+	have   map[string]bool          // files, and by-hash names, that are there with the right bytes
+	parts  map[string]int64         // bytes that a run which ended early left of a file, unverified
+	total  int64
+	reused int64
+	events func(artifact.Event) // nil: nobody wants to know
+
+	// Of a tree that was there, all empty otherwise.
+	vouched  []recorded          // what of it an earlier pull wrote
+	standing map[string]standing // those of vouched that are not as this snapshot has them
+	aged     []string            // right, but with a time that earlier versions made of their digest
+	spare    []string            // directories that this snapshot has no file in, parents first
+	removed  int
+
+	mu      sync.Mutex
+	made    []string // directories of this run, parents first
+	pending []string // verified, with a temporary name until the next commit
+	held    []string // the same until publish
+	timer   *time.Timer
+	failed  error // of a commit: the run is over
+	written []string
+}
+
+// openDir opens or makes dir for exactly the files of want. Anything else in
+// there is an error and stays untouched. Errors that can be known before
+// anything is fetched are found here: a foreign file, no permission, no room.
+func openDir(ctx context.Context, dir string, want map[string]snapshot.Blob) (*outDir, error) {
+	return prepare(ctx, &outDir{dir: dir, want: want})
+}
+
+// openTree is openDir for an apt tree, which may take the place of another one
+// that was pulled into the same directory.
+func openTree(ctx context.Context, dir string, tree *aptTree) (*outDir, error) {
+	return prepare(ctx, &outDir{dir: dir, want: tree.want, tree: tree})
+}
+
+func prepare(ctx context.Context, o *outDir) (_ *outDir, err error) {
+	o.have, o.parts, o.standing = map[string]bool{}, map[string]int64{}, map[string]standing{}
+	for name, b := range o.want {
+		if strings.HasPrefix(path.Base(name), tempMark) {
+			return nil, fmt.Errorf("%w: %s: the names that begin with %s are those of files under way", outcome.ErrIntegrity, name, tempMark)
+		}
+		o.total += b.Size
+	}
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("output directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
+	if err := o.open(); err != nil {
+		return nil, fmt.Errorf("output directory: %w", err)
+	}
+	if err := o.survey(ctx); err != nil {
+		return nil, err
+	}
+	return o, o.room()
+}
+
+// open opens the directory and keeps a second run out of it: each would take
+// the other's temporary files for leftovers.
+func (o *outDir) open() (err error) {
+	if o.root, err = os.OpenRoot(o.dir); err != nil {
+		return err
+	}
+	if o.lock, err = os.Open(o.dir); err != nil {
+		return err
+	}
+	if o.disk, err = durable.Open(o.dir, nil); err != nil {
+		return err
+	}
+	o.mark = o.disk.Mark()
+	// A killed run may be dying still, and a program that is being started holds
+	// a copy of every descriptor until it runs: both end within an instant.
+	for range lockTries {
+		if err = unix.Flock(int(o.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+			return nil // a file system without locks has none to wait for
+		}
+		time.Sleep(lockPause)
+	}
+	return fmt.Errorf("%w: another mmoci is writing to %s", outcome.ErrRefused, o.dir)
+}
+
+// How long a lock that is held is asked for again: one second.
+const (
+	lockTries = 20
+	lockPause = 50 * time.Millisecond
+)
+
+func (o *outDir) close() {
+	if o.root != nil {
+		o.root.Close()
+	}
+	if o.disk != nil {
+		o.disk.Close()
+	}
+	if o.lock != nil {
+		o.lock.Close()
+	}
+}
+
+// path is the name of a file for people and dpkg.
+func (o *outDir) path(name string) string { return filepath.Join(o.dir, filepath.FromSlash(name)) }
+
+// room says before anything is fetched if the directory cannot be written to
+// or the disk cannot hold it.
+func (o *outDir) room() error {
+	need := o.total - o.reused
+	for _, n := range o.parts {
+		need -= n
+	}
+	for _, f := range o.leaving() {
+		if o.due(f) { // begin removes it
+			need -= f.blob.Size
+		}
+	}
+	if len(o.have) == len(o.want) {
+		return nil
+	}
+	if err := unix.Access(o.dir, unix.W_OK); err != nil {
+		return fmt.Errorf("output directory %s cannot be written to: %w", o.dir, err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(o.dir, &st); err != nil {
+		return nil // not every file system tells; writing will
+	}
+	if free := int64(st.Bavail) * int64(st.Bsize); need > free {
+		return fmt.Errorf("%s: %d bytes are needed and %d are free: %w", o.dir, need, free, unix.ENOSPC)
+	}
+	return nil
+}
+
+// mkdir makes the directories above a file and notes which are new.
+func (o *outDir) mkdir(dir string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var missing []string
+	for d := dir; d != "."; d = path.Dir(d) {
+		if _, err := o.root.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, d)
+	}
+	for i := len(missing) - 1; i >= 0; i-- {
+		if err := o.root.Mkdir(missing[i], 0o755); err != nil {
+			return err
+		}
+		o.made = append(o.made, missing[i])
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package freeze
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/scripts"
+)
+
+// maxProgram bounds a program that is carried.
+const maxProgram = 256 << 20
+
+// machine is the ELF machine of an architecture by Debian's name.
+func machine(arch string) elf.Machine {
+	return map[string]elf.Machine{
+		"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "armhf": elf.EM_ARM, "i386": elf.EM_386,
+		"loong64": elf.EM_LOONGARCH, "ppc64el": elf.EM_PPC64, "riscv64": elf.EM_RISCV, "s390x": elf.EM_S390,
+	}[arch]
+}
+
+// FindBundled finds what "bundle:" asks for: in dirs a file mmoci-ARCH, else
+// self if it is of that architecture; and bootstrap.sh, which is part of this
+// program. A program must be static: the hosts that it is for may have no libc.
+func FindBundled(archs, dirs []string, self string) ([]config.Bundled, error) {
+	if len(archs) == 0 {
+		return nil, nil
+	}
+	var out []config.Bundled
+	for _, arch := range slices.Compact(slices.Sorted(slices.Values(archs))) {
+		if !slices.Contains(snapshot.CarriedArchitectures(), arch) {
+			return nil, fmt.Errorf("%w: bundle: no architecture %q; there are %s", outcome.ErrUsage, arch, strings.Join(snapshot.CarriedArchitectures(), ", "))
+		}
+		c, err := findProgram(arch, dirs, self)
+		if err != nil {
+			return nil, fmt.Errorf("%w: bundle: %w", outcome.ErrUsage, err)
+		}
+		out = append(out, c)
+	}
+	script := snapshot.BlobOf(bootstrap(out))
+	return append([]config.Bundled{{Name: snapshot.Bootstrap, Digest: script.Digest.String(), Size: script.Size}}, out...), nil
+}
+
+// bootstrap is the script that is carried with programs. It knows their digests,
+// so that who vouches for the script, by a digest that somebody typed, vouches for them.
+func bootstrap(programs []config.Bundled) []byte {
+	var known []string
+	for _, c := range programs {
+		if c.File != "" {
+			known = append(known, c.Name+":"+strings.TrimPrefix(c.Digest, "sha256:"))
+		}
+	}
+	return scripts.Bootstrap(known)
+}
+
+func findProgram(arch string, dirs []string, self string) (config.Bundled, error) {
+	for _, dir := range dirs {
+		name := filepath.Join(dir, "mmoci-"+arch)
+		if c, err := readProgram(arch, name); !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+	}
+	c, err := readProgram(arch, self)
+	if err != nil {
+		return c, fmt.Errorf("no mmoci-%s in %s (make release builds it), and this program will not do: %w", arch, strings.Join(dirs, ", "), err)
+	}
+	return c, nil
+}
+
+// readProgram hashes a program after a look at what it is.
+func readProgram(arch, name string) (config.Bundled, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return config.Bundled{}, err
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return config.Bundled{}, fmt.Errorf("%s is no program: %w", name, err)
+	}
+	if want := machine(arch); f.Machine != want {
+		return config.Bundled{}, fmt.Errorf("%s is for %v, not for %s", name, f.Machine, arch)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return config.Bundled{}, fmt.Errorf("%s is not static (CGO_ENABLED=0 makes it so)", name)
+		}
+	}
+	if len(data) > maxProgram {
+		return config.Bundled{}, fmt.Errorf("%s: %d bytes, more than %d", name, len(data), maxProgram)
+	}
+	b := snapshot.BlobOf(data)
+	return config.Bundled{Name: arch, File: name, Digest: b.Digest.String(), Size: b.Size}, nil
+}
+
+// carry adds what is carried for hosts that have nothing.
+func (b *builder) carry() error {
+	for _, c := range b.f.Plan.Bundled {
+		d, err := snapshot.ParseDigest(c.Digest)
+		if err != nil {
+			return err
+		}
+		row := snapshot.Row{Path: snapshot.CarriedDir + c.Name, Size: c.Size, Digest: d}
+		b.rows = append(b.rows, row)
+		if c.File == "" {
+			b.small = append(b.small, bootstrap(b.f.Plan.Bundled))
+			continue
+		}
+		b.origins.add(d, origin{row.Path, func(context.Context) (io.ReadCloser, error) { return os.Open(c.File) }})
+	}
+	return nil
+}

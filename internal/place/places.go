@@ -1,0 +1,225 @@
+package place
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// A place that is not the last one to try is left if it is slower than this
+// for so long. The time counts that a reader waits for bytes, nothing else.
+const (
+	slowRate   = 32 << 10 // bytes a second
+	slowWindow = 8 * time.Second
+	// skippedFor is how long a place is not tried that was found wanting; a
+	// command ends before, a server gives it another chance.
+	skippedFor = 10 * time.Minute
+)
+
+// ErrElsewhere marks a blob that one of several places gave wrongly: read anew,
+// it comes from another.
+var ErrElsewhere = errors.New("to be read at another place")
+
+// Again repeats what read a blob from a place that gave wrong bytes. It ends:
+// each time one place fewer is tried.
+func Again(read func() error) error {
+	err := read()
+	for errors.Is(err, ErrElsewhere) {
+		err = read()
+	}
+	return err
+}
+
+// places are where one snapshot's blobs are, tried in order: mirrors, and at
+// last the origin. Safe for concurrent use.
+type places struct {
+	root   snapshot.Digest
+	o      artifact.Options
+	log    outcome.Log
+	rate   int64 // slowRate, slowWindow; tests are faster
+	window time.Duration
+
+	mu   sync.Mutex
+	list []*mirror
+}
+
+// mirror is one of the places.
+type mirror struct {
+	ref     artifact.Reference
+	blobs   snapshot.Blobs // nil: not opened yet
+	skipped time.Time      // until when it is not tried
+}
+
+// OpenAnywhere opens the snapshot that ref names, its content coming from the
+// mirrors in their order and at last from ref's own place. The tag is resolved
+// there only: a mirror is asked for the digest, so a stale one can neither
+// delay nor turn back anything. A mirror that lacks the snapshot, fails, gives
+// wrong bytes or is slow is skipped and named in the log.
+func OpenAnywhere(ctx context.Context, ref artifact.Reference, mirrors []artifact.Reference, o artifact.Options, log outcome.Log) (*snapshot.Sealed, error) {
+	if len(mirrors) == 0 {
+		return artifact.Open(ctx, ref, o)
+	}
+	p := &places{root: ref.Digest, o: o, log: log, rate: slowRate, window: slowWindow}
+	if p.root.IsZero() {
+		var err error
+		if p.root, err = artifact.Resolve(ctx, ref, o); err != nil {
+			return nil, fmt.Errorf("%w (a tag is asked for at its own place only; mirrors are asked by digest)", err)
+		}
+	}
+	for _, m := range append(append([]artifact.Reference{}, mirrors...), ref) {
+		m.Tag, m.Digest = "", p.root
+		p.list = append(p.list, &mirror{ref: m})
+	}
+	return p.seal(ctx, !ref.Digest.IsZero())
+}
+
+// seal reads root and core at the first place that has them.
+func (p *places) seal(ctx context.Context, pinned bool) (*snapshot.Sealed, error) {
+	var failures everywhere
+	for _, s := range p.list {
+		open, cancel := p.patience(ctx, s)
+		sealed, err := artifact.Open(open, s.ref, p.o)
+		err = patienceError(open, err)
+		cancel()
+		if err == nil {
+			s.blobs = sealed.Blobs
+			sealed.Blobs, sealed.Pinned = p, pinned
+			return sealed, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		failures = append(failures, err)
+		p.skip(s, err)
+	}
+	return nil, failures
+}
+
+// everywhere is why none of several places would do, each naming itself, in one line.
+type everywhere []error
+
+func (e everywhere) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e everywhere) Unwrap() []error { return e }
+
+// errSlow is why a place was left that did not answer in time.
+var errSlow = errors.New("too slow")
+
+// patience bounds the time that a place may take to open; the last place has any.
+func (p *places) patience(ctx context.Context, s *mirror) (context.Context, context.CancelFunc) {
+	if s == p.list[len(p.list)-1] {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, p.window, fmt.Errorf("%w: no answer in %s", errSlow, p.window))
+}
+
+// patienceError tells the place's slowness from an error of its own.
+func patienceError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errSlow) {
+		return cause
+	}
+	return err
+}
+
+// skip takes a place out of the order, and says so.
+func (p *places) skip(s *mirror, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if now.Before(s.skipped) {
+		return
+	}
+	s.skipped = now.Add(skippedFor)
+	if s != p.list[len(p.list)-1] {
+		p.log.Printf("mirror %s is skipped: %s", s.ref.Name, why)
+	}
+}
+
+// from are the places to try now: those that are not skipped, and always the last.
+func (p *places) from() []*mirror {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*mirror
+	now := time.Now()
+	for i, s := range p.list {
+		if !now.Before(s.skipped) || i == len(p.list)-1 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// content opens a blob at a place from an offset on; the place is opened itself when it is needed first.
+func (p *places) content(ctx context.Context, s *mirror, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	p.mu.Lock()
+	blobs := s.blobs
+	p.mu.Unlock()
+	if blobs == nil {
+		sealed, err := artifact.Open(ctx, s.ref, p.o)
+		if err != nil {
+			return nil, err
+		}
+		blobs = sealed.Blobs
+		p.mu.Lock()
+		s.blobs = blobs
+		p.mu.Unlock()
+	}
+	var c *snapshot.Content
+	var err error
+	if offset == 0 {
+		c, err = blobs.Open(ctx, b)
+	} else {
+		c, err = snapshot.OpenAt(ctx, blobs, b, offset)
+	}
+	if err == nil {
+		place := s.ref
+		place.Digest = snapshot.Digest{}
+		c.From = place.String()
+	}
+	return c, err
+}
+
+// Open opens a blob at the first place that has it. What it yields goes on at
+// the next place where one breaks or is slow.
+func (p *places) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	return p.open(&placesReader{p: p, ctx: ctx, blob: b, left: p.from(), hash: sha256.New()})
+}
+
+// OpenAt opens a blob from an offset on. As only the caller can tell whether the bytes
+// before it are right, a wrong end is no place's fault then.
+func (p *places) OpenAt(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	return p.open(&placesReader{p: p, ctx: ctx, blob: b, left: p.from(), offset: offset})
+}
+
+func (p *places) open(r *placesReader) (*snapshot.Content, error) {
+	c, err := r.next(nil)
+	if err != nil {
+		return nil, err
+	}
+	if c.File != nil {
+		return c, nil // hashed before
+	}
+	out := &snapshot.Content{R: r, From: c.From}
+	if c.Verified != nil {
+		out.Verified = func() {
+			if len(r.used) == 1 { // else these were not the bytes of that file
+				c.Verified()
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,430 @@
+package prove
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/place"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// view says through which signature an archive is read: the one it is served
+// with, or upstream's own that travels along as provenance.
+type view uint8
+
+const (
+	Served view = iota
+	Upstreams
+)
+
+// Chain walks statement -> InRelease -> index -> stanza of one snapshot. It
+// never takes a digest from the table: that only says which files are here.
+type Chain struct {
+	Snapshot *snapshot.Snapshot
+	Trust    Trust
+	// asApt has InRelease alone read where there is one, as apt does: for who takes
+	// packages and hands on no Release. Otherwise every form must verify.
+	AsApt bool
+
+	strongly sync.Map // digest to the SHA512 that its bytes were seen to have
+}
+
+// Suite is a suite whose Release was verified as far as trust reaches.
+type Suite struct {
+	archive snapshot.Archive
+	Name    string // as under dists/; flat: with final "/"
+	Base    string // directory of its Release in the snapshot, with final slash
+	Release *archive.Release
+	text    []byte               // the Release as such, without signature; nil if there is InRelease alone
+	files   []snapshot.SuiteFile // its signature files
+}
+
+// suite opens a suite's signature files. The trust that is applied:
+// a site's key or an upstream's verifies the signature; a statement that is
+// believed pins the files by digest.
+func (c *Chain) suite(ctx context.Context, a snapshot.Archive, s snapshot.Suite, v view) (*Suite, error) {
+	files := pickFiles(a, s, v)
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%w: archive %s, suite %s carries no signature file of upstream", outcome.ErrIntegrity, a.Prefix, s.Name)
+	}
+	p := &Suite{archive: a, files: files, Base: path.Dir(files[0].Path) + "/"}
+	p.Name = suiteName(p.Base, a.Prefix, v)
+	if err := c.release(ctx, p, v); err != nil {
+		return nil, fmt.Errorf("archive %s, suite %s: %w", a.Prefix, s.Name, err)
+	}
+	return p, nil
+}
+
+// pickFiles gives a suite's signature files for a view; a verbatim archive is
+// served with upstream's own.
+func pickFiles(a snapshot.Archive, s snapshot.Suite, v view) []snapshot.SuiteFile {
+	var out []snapshot.SuiteFile
+	for _, f := range s.Files {
+		own := strings.HasPrefix(string(f.Role), "upstream-")
+		if own == (v == Upstreams && a.Mode == snapshot.Curated) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// suiteName tells a suite by the directory that its files are in.
+func suiteName(base, prefix string, v view) string {
+	rest := strings.TrimPrefix(strings.TrimPrefix(base, "upstream/"), prefix+"/")
+	if name, ok := strings.CutPrefix(rest, "dists/"); ok {
+		return strings.TrimSuffix(name, "/")
+	}
+	if rest == "" {
+		return "./"
+	}
+	return rest
+}
+
+// release reads and verifies InRelease, Release and Release.gpg: each that is
+// read must verify, and all must say the same.
+func (c *Chain) release(ctx context.Context, p *Suite, v view) error {
+	files := p.files
+	if i := slices.IndexFunc(files, isInRelease); i >= 0 && c.AsApt {
+		files = files[i : i+1]
+	}
+	read, err := parallel.InOrder(files, func(f snapshot.SuiteFile) ([]byte, error) {
+		b, err := c.readBlob(ctx, f.Blob, snapshot.MaxRelease)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Path, err)
+		}
+		return b, nil
+	})
+	if err != nil {
+		return err
+	}
+	data := map[string][]byte{}
+	for i, f := range files {
+		data[strings.TrimPrefix(string(f.Role), "upstream-")] = read[i]
+	}
+	in, text, sig := data["inrelease"], data["release"], data["release-gpg"]
+	if in != nil {
+		if p.Release, err = archive.OpenInRelease(in, c.applied(p.archive, v, in)); err != nil {
+			return fmt.Errorf("InRelease: %w", err)
+		}
+	}
+	if p.text = text; text != nil {
+		// A key that is demanded is demanded of this form too: Release.gpg must be there, unless
+		// upstream itself has none, which says nothing that InRelease does not say.
+		trust := c.applied(p.archive, v, text)
+		if in != nil && sig == nil && p.archive.Mode == snapshot.Verbatim {
+			trust = pgp.Trust{}
+		}
+		rel, err := archive.OpenRelease(text, sig, trust)
+		if err != nil {
+			return fmt.Errorf("Release: %w", err)
+		}
+		if in != nil {
+			if err := SameRelease(in, text); err != nil {
+				return err
+			}
+		} else {
+			p.Release = rel
+		}
+	}
+	if p.Release == nil {
+		return fmt.Errorf("%w: neither InRelease nor Release", outcome.ErrIntegrity)
+	}
+	return c.releaseHolds(p, v)
+}
+
+func isInRelease(f snapshot.SuiteFile) bool {
+	return f.Role == snapshot.InRelease || f.Role == snapshot.UpstreamInRelease
+}
+
+// SameRelease holds that InRelease signs the very text of Release: otherwise
+// two clients could be shown two archives.
+func SameRelease(in, text []byte) error {
+	signed, _, err := pgp.VerifyClearsigned(in, pgp.Trust{})
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(bytes.TrimRight(signed, "\n"), bytes.TrimRight(text, "\n")) {
+		return fmt.Errorf("%w: InRelease and Release differ", outcome.ErrIntegrity)
+	}
+	return nil
+}
+
+// applied is what one signature file is believed by.
+func (c *Chain) applied(a snapshot.Archive, v view, data []byte) pgp.Trust {
+	byUpstream := v == Upstreams || a.Mode == snapshot.Verbatim
+	pin := pgp.Trust{Digest: snapshot.Sum(data).String()}
+	switch {
+	case byUpstream && c.Trust.Upstream[a.Prefix] != nil:
+		return pgp.Trust{Keyring: c.Trust.Upstream[a.Prefix]}
+	case !c.Trust.Believed(c.Snapshot):
+		return pgp.Trust{}
+	case !byUpstream && c.Trust.Site != nil && c.Snapshot.Statement.How.Kind == pgp.Signed:
+		return pgp.Trust{Keyring: c.Trust.Site}
+	}
+	return pin
+}
+
+// releaseHolds compares a Release with what the statement and the path say of it.
+func (c *Chain) releaseHolds(p *Suite, v view) error {
+	// A statement that is believed names the file, so the suite's name is its word.
+	if err := CheckSuite(p.Release, p.Name, !c.relies(p) || c.Trust.UnnamedOK[p.archive.Prefix]); err != nil {
+		return err
+	}
+	for _, f := range p.files {
+		if !f.Date.Equal(p.Release.Date) {
+			return fmt.Errorf("%w: %s is of %s, the statement says %s", outcome.ErrIntegrity, f.Path, snapshot.FormatDate(p.Release.Date), snapshot.FormatDate(f.Date))
+		}
+	}
+	if !c.relies(p) {
+		return nil // the statement's freshness counts; a report says what apt would
+	}
+	if err := p.Release.CheckDate(c.Trust.Now, !c.Trust.ExpiredOK[p.archive.Prefix]); err != nil {
+		return fmt.Errorf("%w (check-valid-until: no for this archive, or a reference by digest, accepts it)", err)
+	}
+	return nil
+}
+
+// relies tells whether upstream's signature is all that a suite is believed by.
+func (c *Chain) relies(p *Suite) bool {
+	return p.Release.How.Kind == pgp.Signed && !c.Trust.Believed(c.Snapshot)
+}
+
+// Index is a Packages or Sources index whose digest the Release lists.
+type Index struct {
+	suite           *Suite
+	component, arch string // arch "source" for Sources
+	path            string // relative to the suite, with ending
+	blob            snapshot.Blob
+}
+
+// A Packages or Sources index by its listed path: COMPONENT/binary-ARCH/Packages,
+// COMPONENT/source/Sources, and in flat archives the bare name.
+var indexPath = regexp.MustCompile(`^(?:(.+)/binary-([^/]+)/Packages|(.+)/source/Sources|Packages|Sources)$`)
+
+// indices lists the indices of a suite that are carried, in the compression
+// that is carried. The table tells which files are here, the Release what they must be.
+func (c *Chain) indices(p *Suite) ([]Index, error) {
+	var out []Index
+	for _, f := range p.Release.Files {
+		component, arch, ok := IndexName(f.Path)
+		if !ok {
+			continue
+		}
+		row, ok := c.Snapshot.Table.Find(p.Base + f.Path)
+		if !ok || f.Size == 0 {
+			continue
+		}
+		ix := Index{suite: p, component: component, arch: arch, path: f.Path}
+		var err error
+		if ix.blob, err = BlobOf(f, row); err != nil {
+			return nil, err
+		}
+		if row.Digest != ix.blob.Digest || row.Size != f.Size {
+			return nil, fmt.Errorf("%w: %s is %s (%d bytes) in the table, its Release lists %s (%d bytes)",
+				outcome.ErrIntegrity, row.Path, row.Digest, row.Size, ix.blob.Digest, f.Size)
+		}
+		out = append(out, ix)
+	}
+	return out, nil
+}
+
+// IndexName takes the path of a Packages or Sources index apart; arch is
+// "source" for the latter. Those of udebs are not carried, hence not read.
+func IndexName(p string) (component, arch string, ok bool) {
+	plain := PlainName(p)
+	m := indexPath.FindStringSubmatch(plain)
+	if m == nil || path.Base(m[1]) == "debian-installer" {
+		return "", "", false
+	}
+	if arch = m[2]; path.Base(plain) == "Sources" {
+		arch = "source"
+	}
+	return m[1] + m[3], arch, true
+}
+
+// PlainName is an index's path without the ending of its compression.
+func PlainName(p string) string {
+	for _, e := range Endings {
+		if stem, ok := strings.CutSuffix(p, e); ok && e != "" {
+			return stem
+		}
+	}
+	return p
+}
+
+// BlobOf is the blob that a Release lists. Where it lists SHA512 only, the
+// table's digest finds the bytes, and somebody must hold them against the
+// Release: read for an index, strong for what is not read.
+func BlobOf(f archive.ReleaseFile, row snapshot.Row) (snapshot.Blob, error) {
+	if f.SHA256 == "" {
+		return snapshot.Blob{Digest: row.Digest, Size: f.Size}, nil
+	}
+	d, err := ListedDigest(f.SHA256)
+	return snapshot.Blob{Digest: d, Size: f.Size}, err
+}
+
+// ListedDigest reads the SHA256 field of a Release or stanza, whose form was
+// validated when that was read. A placeholder is an integrity error.
+func ListedDigest(hex string) (snapshot.Digest, error) {
+	d, err := snapshot.ParseDigest("sha256:" + hex)
+	if err != nil {
+		return d, fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+	}
+	return d, nil
+}
+
+// readBlob reads a small blob, at another place where one gave wrong bytes.
+func (c *Chain) readBlob(ctx context.Context, b snapshot.Blob, limit int64) (data []byte, err error) {
+	err = place.Again(func() error {
+		data, err = c.Snapshot.ReadBlob(ctx, b, limit)
+		return err
+	})
+	return data, err
+}
+
+// read reads an index, verified and decompressed.
+func (c *Chain) read(ctx context.Context, ix Index) ([]byte, error) {
+	name := ix.suite.Base + ix.path
+	limit := int64(MaxIndex)
+	if _, err := c.BestView(ix.suite.archive); err != nil { // its size is anybody's word
+		limit = maxUnproven
+	}
+	stored, err := c.readBlob(ctx, ix.blob, limit)
+	if err != nil {
+		return nil, fmt.Errorf("index %s: %w", name, err)
+	}
+	f, _ := ix.suite.Release.File(ix.path)
+	if err := Matches(f, stored); err != nil {
+		return nil, fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, name, err)
+	}
+	data, err := Unpack(ix.suite.Release, f, stored, limit)
+	if err != nil {
+		return nil, fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, name, err)
+	}
+	return data, nil
+}
+
+// Suites opens all suites of an archive in one view. Where upstream's key is all
+// that is relied on, its newest Date stands for the age of the archive.
+func (c *Chain) Suites(ctx context.Context, a snapshot.Archive, v view) ([]*Suite, error) {
+	out, err := parallel.InOrder(a.Suites, func(s snapshot.Suite) (*Suite, error) { return c.suite(ctx, a, s, v) })
+	if err != nil {
+		return nil, err
+	}
+	var newest time.Time
+	for _, p := range out {
+		if c.relies(p) && p.Release.Date.After(newest) {
+			newest = p.Release.Date
+		}
+	}
+	if newest.IsZero() {
+		return out, nil
+	}
+	if err := c.Trust.fresh(newest); err != nil {
+		return nil, fmt.Errorf("archive %s: %w", a.Prefix, err)
+	}
+	return out, nil
+}
+
+// BestView is how an archive can be relied on: through the statement, or
+// through upstream's own signature; errNoKey if through neither.
+func (c *Chain) BestView(a snapshot.Archive) (view, error) {
+	if c.Trust.Believed(c.Snapshot) {
+		return Served, nil
+	}
+	if a.Class == snapshot.Upstream && c.Trust.Upstream[a.Prefix] != nil {
+		return Upstreams, nil
+	}
+	return Served, errNoKey
+}
+
+// MaxIndex bounds a decompressed index whose plain size is not listed. The
+// largest real one, Contents-source, is 816 MB; Packages are under 100 MB.
+const MaxIndex = 1 << 30
+
+// maxUnproven bounds what is read of indices that nothing given can prove, in
+// bytes: one of them; and in a closure, where they only tell which key is missing, all of
+// them with their Releases, as they are stored and as they are unpacked. A whole release has under 100 MB.
+const maxUnproven = 256 << 20
+
+// Endings in order of preference: the first that upstream really has is taken.
+var Endings = []string{".xz", ".gz", ""}
+
+// Unpack decompresses a listed index and holds the plain bytes, too, against
+// what the Release says of them: apt does, and would refuse what we carry. More
+// than limit bytes are an error before they are held in memory.
+func Unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte, limit int64) ([]byte, error) {
+	plain, ok := rel.File(PlainName(f.Path))
+	if !ok {
+		return archive.Decompress(f.Path, stored, limit)
+	}
+	if plain.Size > limit {
+		return nil, fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, limit)
+	}
+	data, err := archive.Decompress(f.Path, stored, plain.Size)
+	if err != nil {
+		return nil, err
+	}
+	if err := Matches(plain, data); err != nil {
+		return nil, fmt.Errorf("decompressed: %w", err)
+	}
+	return data, nil
+}
+
+// Matches compares bytes with what a Release says of them.
+func Matches(f archive.ReleaseFile, data []byte) error {
+	if int64(len(data)) != f.Size {
+		if int64(len(data)) > f.Size {
+			return fmt.Errorf("longer than the %d bytes listed", f.Size)
+		}
+		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
+	}
+	if f.SHA256 != "" {
+		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
+			return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
+		}
+	}
+	if f.SHA512 != "" {
+		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {
+			return fmt.Errorf("SHA512 is %x, listed is %s", sum, f.SHA512)
+		}
+	}
+	return nil
+}
+
+func Listed(rel *archive.Release, plain string) []archive.ReleaseFile {
+	var out []archive.ReleaseFile
+	for _, e := range Endings {
+		if f, ok := rel.File(plain + e); ok {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// CheckSuite holds a Release against the directory that it was found in; one
+// that names no suite passes where somebody said so.
+func CheckSuite(rel *archive.Release, name string, unnamed bool) error {
+	if unnamed && rel.Unnamed() {
+		return nil
+	}
+	err := rel.CheckSuite(name)
+	if err != nil && rel.Unnamed() {
+		return fmt.Errorf("%w (unnamed-release: yes for this archive takes it, as apt does with a warning)", err)
+	}
+	return err
+}

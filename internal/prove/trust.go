@@ -1,0 +1,224 @@
+package prove
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Trust is what a reader relies on. It is per prefix: a site's key vouches for
+// the whole snapshot, an upstream's key for its prefix only.
+type Trust struct {
+	Site     *pgp.Keyring            // trust:, --keyring FILE
+	Upstream map[string]*pgp.Keyring // signed-by, --keyring PREFIX=FILE
+	// Unsigned believes a statement that nobody signed (--insecure-unsigned).
+	Unsigned bool
+	// ExpiredOK are prefixes whose Valid-Until is not held against them (check-valid-until: no).
+	ExpiredOK map[string]bool
+	// UnnamedOK are prefixes whose Release need name neither Suite nor Codename (unnamed-release: yes).
+	UnnamedOK map[string]bool
+	// MaxAge refuses what is older: the date of a statement that is believed, else
+	// the newest Date of an archive that upstream's key is relied on for. Zero: any age.
+	MaxAge time.Duration
+	Memory *Memory // statements seen; nil: none is remembered
+	Now    time.Time
+
+	Named []string // prefixes that a key was given for by flag
+}
+
+// NewTrust collects trust from a plan (may be nil) and from --keyring values.
+func NewTrust(plan *config.Plan, keyrings []string, now time.Time) (Trust, error) {
+	t := Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: now}
+	var site []string
+	if plan != nil {
+		site = append(site, plan.Trust...)
+		for _, a := range plan.Archives {
+			if !a.CheckValidUntil {
+				t.ExpiredOK[a.Prefix] = true
+			}
+			if a.UnnamedRelease {
+				t.UnnamedOK[a.Prefix] = true
+			}
+		}
+	}
+	for _, k := range keyrings {
+		prefix, file, ok := strings.Cut(k, "=")
+		if !ok {
+			site = append(site, k)
+			continue
+		}
+		ring, err := signer.ReadKeyrings(file)
+		if err != nil {
+			return t, err
+		}
+		t.Named = append(t.Named, prefix)
+		if was := t.Upstream[prefix]; was != nil {
+			ring = pgp.JoinKeyrings(was, ring)
+		}
+		t.Upstream[prefix] = ring
+	}
+	if err := t.fromPlan(plan); err != nil {
+		return t, err
+	}
+	if len(site) == 0 {
+		return t, nil
+	}
+	var err error
+	t.Site, err = signer.ReadKeyrings(site...)
+	return t, err
+}
+
+// fromPlan adds the signed-by keys of a plan for prefixes that no flag named.
+// A file that is not here is no error: a site's hosts seldom carry upstream's keys.
+func (t *Trust) fromPlan(plan *config.Plan) error {
+	if plan == nil {
+		return nil
+	}
+	for _, a := range plan.Archives {
+		if a.SignedBy == "" || t.Upstream[a.Prefix] != nil {
+			continue
+		}
+		ring, err := signer.ReadKeyrings(a.SignedBy)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		t.Upstream[a.Prefix] = ring
+	}
+	return nil
+}
+
+// Open opens a snapshot and believes of it what trust allows. What comes back
+// with a statement that is Unverified can be proved per archive by upstream's
+// keys only; with no key at all that is ErrUsage.
+func Open(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Options) (*snapshot.Snapshot, error) {
+	sealed, err := artifact.Open(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	return t.Believe(ref, sealed)
+}
+
+// Believe is the second half of [Open], of a snapshot that was read from ref.
+func (t Trust) Believe(ref artifact.Reference, sealed *snapshot.Sealed) (*snapshot.Snapshot, error) {
+	s, err := sealed.Unseal(t.Site)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w%s", ref, err, t.mistaken(sealed))
+	}
+	if err := t.admits(ref, s, sealed.Pinned); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// admits decides whether anything of a snapshot can be relied on, and whether it is too old.
+func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool) error {
+	st := s.Statement
+	if !t.Believed(s) && !t.anyUpstream(st) {
+		return fmt.Errorf("%w: %s: nothing to verify it by: name the site's key (--keyring FILE or trust: in mmoci.yaml), "+
+			"an upstream's (--keyring PREFIX=FILE; prefixes: %s), or pin it by digest (%s@%s)",
+			outcome.ErrUsage, ref, strings.Join(prefixes(st), ", "), ref, s.Root)
+	}
+	for _, prefix := range t.Named {
+		if st.Archive(prefix) == nil {
+			kind := outcome.ErrUsage
+			if !t.Believed(s) {
+				kind = outcome.ErrIntegrity // left out, perhaps
+			}
+			return fmt.Errorf("%w: %s: a key is given for prefix %s, but the snapshot has no such archive (it has %s)",
+				kind, ref, prefix, strings.Join(prefixes(st), ", "))
+		}
+	}
+	if !t.Believed(s) {
+		return nil // its dates are nobody's word; each archive's own Date counts
+	}
+	if st.How.Kind == pgp.Signed && !pinned {
+		if err := t.valid(st); err != nil {
+			return fmt.Errorf("%s: %w; push a newer one, or pin this one by digest (@%s)", ref, err, s.Root)
+		}
+	}
+	if err := t.fresh(st.Date); err != nil {
+		return fmt.Errorf("%s: statement: %w", ref, err)
+	}
+	if st.How.Kind != pgp.Signed || pinned {
+		return nil
+	}
+	return t.Memory.Note(ref, s)
+}
+
+// Current refuses a statement of the site's that is too old, with ErrExpired: past
+// its valid-until or the end of its signature, or older than MaxAge.
+func (t Trust) Current(st *snapshot.Statement) error {
+	if err := t.valid(st); err != nil {
+		return err
+	}
+	return t.fresh(st.Date)
+}
+
+func (t Trust) valid(st *snapshot.Statement) error {
+	if !st.ValidUntil.IsZero() && t.Now.After(st.ValidUntil) {
+		return fmt.Errorf("%w: the site's statement was valid until %s", outcome.ErrExpired, snapshot.FormatDate(st.ValidUntil))
+	}
+	if expires := st.How.Expires; !expires.IsZero() && t.Now.After(expires) {
+		return fmt.Errorf("%w: the signature of the site's statement expired on %s", outcome.ErrExpired, snapshot.FormatDate(expires))
+	}
+	return nil
+}
+
+// fresh holds a date against MaxAge.
+func (t Trust) fresh(date time.Time) error {
+	if age := t.Now.Sub(date); t.MaxAge > 0 && age > t.MaxAge {
+		return fmt.Errorf("%w: of %s, %s old, more than the %s that --max-age allows", outcome.ErrExpired, snapshot.FormatDate(date), age.Truncate(time.Second), t.MaxAge)
+	}
+	return nil
+}
+
+// mistaken explains a refused statement where the keys that were given as the
+// site's are upstream's.
+func (t Trust) mistaken(sealed *snapshot.Sealed) string {
+	s, err := sealed.Unseal(nil)
+	if err != nil || t.Site == nil {
+		return ""
+	}
+	for _, a := range s.Statement.Archives {
+		for _, k := range a.UpstreamKeys {
+			if slices.Contains(t.Site.Fingerprints(), k) {
+				return fmt.Sprintf(" (%s is upstream's key of prefix %s: --keyring %s=FILE)", k, a.Prefix, a.Prefix)
+			}
+		}
+	}
+	return ""
+}
+
+func (t Trust) anyUpstream(st *snapshot.Statement) bool {
+	return slices.ContainsFunc(st.Archives, func(a snapshot.Archive) bool { return t.Upstream[a.Prefix] != nil })
+}
+
+func prefixes(st *snapshot.Statement) []string {
+	var out []string
+	for _, a := range st.Archives {
+		out = append(out, a.Prefix)
+	}
+	return out
+}
+
+// Believed tells whether the statement itself can be relied on.
+func (t Trust) Believed(s *snapshot.Snapshot) bool {
+	return s.Statement.How.Kind != pgp.Unverified || t.Unsigned
+}
+
+// errNoKey marks an archive that nothing given can prove.
+var errNoKey = errors.New("no key given for this prefix")

@@ -1,0 +1,323 @@
+package prove
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Verifying is the question to Verify.
+type Verifying struct {
+	Snapshot *snapshot.Snapshot
+	Trust    Trust
+	// Hash reads and hashes every file; without it the chain alone is verified.
+	Hash bool
+	// Ref is where the snapshot came from; if set, every manifest of its graph is read from there.
+	Ref     artifact.Reference
+	Options artifact.Options
+	Log     outcome.Log
+}
+
+// Verify proves a snapshot offline: signatures, chain, and (with Hash) every
+// byte. It returns a report and, if anything failed, an error wrapping ErrIntegrity.
+// A snapshot of an encoder generation that this program does not know is no such
+// failure, but nothing can be said of it: there is no report then.
+func Verify(ctx context.Context, q Verifying) (*Report, error) {
+	v := &verifier{Verifying: q, chain: &Chain{Snapshot: q.Snapshot, Trust: q.Trust}, want: map[string]*wanted{}, hashed: map[snapshot.Digest]bool{}}
+	st := q.Snapshot.Statement
+	if st.Encoder > archive.EncoderGeneration {
+		return nil, fmt.Errorf("the curated archives of %s are of encoder generation %d, and this mmoci can make those up to %d again: verify it with a newer mmoci",
+			q.Snapshot.Root, st.Encoder, archive.EncoderGeneration)
+	}
+	v.report = &Report{
+		Root: q.Snapshot.Root.String(), Date: st.Date, Hashed: q.Hash,
+		Statement: signature(st.How, q.Trust.Site, q.Trust.Now),
+	}
+	for _, a := range st.Archives {
+		v.report.Archives = append(v.report.Archives, v.archive(ctx, a))
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	v.carries()
+	v.rows()
+	v.lock(ctx)
+	if err := v.graph(ctx); err != nil {
+		return v.report, err
+	}
+	if q.Hash {
+		if err := v.hash(ctx); err != nil {
+			return v.report, err
+		}
+	}
+	v.count()
+	if n := len(v.report.Failures); n > 0 {
+		kind := outcome.ErrIntegrity
+		if v.expired == n {
+			kind = outcome.ErrExpired // all that is wrong
+		}
+		return v.report, fmt.Errorf("%w: %d failures; first: %s", kind, n, v.report.Failures[0])
+	}
+	return v.report, nil
+}
+
+type verifier struct {
+	Verifying
+	chain  *Chain
+	report *Report
+	want   map[string]*wanted // every path that the chain names
+
+	expired int // failures of archives that are only too old
+
+	mu     sync.Mutex
+	hashed map[snapshot.Digest]bool // what was read to its verified end while stanzas were made again
+}
+
+// read notes that a blob was read to its verified end. Safe for concurrent use.
+func (v *verifier) read(d snapshot.Digest) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.hashed[d] = true
+}
+
+// wanted is a file with the suites whose signatures name it.
+type wanted struct {
+	snapshot.Blob
+	pkg snapshot.Package // that its stanza says it is
+	by  []*Suite
+}
+
+func (v *verifier) fail(format string, args ...any) {
+	v.report.Failures = append(v.report.Failures, fmt.Sprintf(format, args...))
+}
+
+// failFile fails the archive of a file, too.
+func (v *verifier) failFile(path, why string) {
+	v.fail("%s: %s", path, why)
+	prefix := snapshot.Row{Path: path}.Archive()
+	for i := range v.report.Archives {
+		if a := &v.report.Archives[i]; a.Prefix == prefix && a.State != Failed {
+			a.State, a.Reason = Failed, "not all of its files are right"
+		}
+	}
+}
+
+// archive verifies one archive: the chain it is served with, then the proof
+// from upstream's key.
+func (v *verifier) archive(ctx context.Context, a snapshot.Archive) ArchiveReport {
+	r := ArchiveReport{Prefix: a.Prefix, Mode: string(a.Mode), Class: string(a.Class)}
+	r.State, r.Reason = Proved, ""
+	err := v.prove(ctx, a, &r)
+	believed := v.Trust.Believed(v.Snapshot)
+	switch {
+	case err != nil:
+		r.State, r.Reason = Failed, err.Error()
+		v.fail("archive %s: %s", a.Prefix, err)
+		if errors.Is(err, outcome.ErrExpired) && !errors.Is(err, outcome.ErrIntegrity) {
+			v.expired++
+		}
+	case a.Class == snapshot.Site && believed:
+		if r.State = SiteOwn; !v.Hash {
+			r.Reason = "not re-made: its packages were not read"
+		}
+	case a.Class == snapshot.Site:
+		r.State, r.Reason = NotProved, "made by the site, and the statement is not verified"
+	case v.Trust.Upstream[a.Prefix] == nil:
+		r.State, r.Reason = NotProved, errNoKey.Error()
+	case !believed:
+		r.Reason = "every byte; which packages there are is the registry's word"
+	}
+	return r
+}
+
+// prove proves what clients are given of an archive: verbatim, every file that its
+// Releases and indices name; curated, that it is what is made again of its proven stanzas.
+func (v *verifier) prove(ctx context.Context, a snapshot.Archive, r *ArchiveReport) error {
+	if a.Class == snapshot.Site && v.Trust.Upstream[a.Prefix] != nil {
+		return fmt.Errorf("%w: a key of upstream's is given for it, but the statement calls it the site's own", outcome.ErrIntegrity)
+	}
+	if a.Mode == snapshot.Curated {
+		return v.remakeArchive(ctx, a, r)
+	}
+	suites, err := v.chain.Suites(ctx, a, Served)
+	if err != nil {
+		return err
+	}
+	for _, p := range suites {
+		r.Suites = append(r.Suites, SuiteReport{Name: p.Name, Served: v.release(p, v.Trust.Upstream[a.Prefix])})
+		stanzas := map[snapshot.Digest]bool{}
+		err := v.chain.walkSuite(ctx, p, Visitor{File: v.add, stanza: func(_ Index, st deb.Stanza) { stanzas[stanzaSum(st)] = true }})
+		r.Packages += len(stanzas)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verifier) add(p *Suite, row snapshot.Row) {
+	w := v.want[row.Path]
+	if w == nil {
+		w = &wanted{Blob: row.Blob(), pkg: row.Package}
+		v.want[row.Path] = w
+	}
+	if w.Blob != row.Blob() {
+		v.fail("%s: %s is %s in %s, elsewhere %s", p.archive.Prefix, row.Path, row.Blob(), p.files[0].Path, w.Blob)
+	}
+	if !slices.Contains(w.by, p) {
+		w.by = append(w.by, p)
+	}
+}
+
+// stanzaSum is the digest of a stanza without the line ends behind it, which
+// belong to the index.
+func stanzaSum(st deb.Stanza) snapshot.Digest {
+	return sha256.Sum256([]byte(strings.TrimRight(string(st), "\n")))
+}
+
+// rows holds the table against the chain: a row that no signed index names has
+// no place in a snapshot.
+func (v *verifier) rows() {
+	failed := map[string]bool{}
+	for _, a := range v.report.Archives {
+		failed[a.Prefix] = a.State == Failed
+	}
+	for row := range v.Snapshot.Table.Rows() {
+		if failed[row.Archive()] {
+			continue
+		}
+		switch w := v.want[row.Path]; {
+		case w == nil:
+			v.failFile(row.Path, "no signed index names it")
+		case w.Blob != row.Blob():
+			v.failFile(row.Path, fmt.Sprintf("the table says %s, its index %s", row.Blob(), w.Blob))
+		case w.pkg != row.Package: // what a policy decides by, and what lists show
+			v.failFile(row.Path, fmt.Sprintf("the table calls it %s, its stanza %s", title(row.Package), title(w.pkg)))
+		}
+	}
+}
+
+// title is a package in a message.
+func title(p snapshot.Package) string {
+	if !p.IsPackage() {
+		return "no package"
+	}
+	return fmt.Sprintf("%s %s %s of source %s", p.Name, p.Version, p.Architecture, p.Source)
+}
+
+// graph holds the artifact against the snapshot: its documents follow from it,
+// so there is one right root, and nothing can hide below it. Then it reads each of them.
+func (v *verifier) graph(ctx context.Context) error {
+	packed, err := artifact.Pack(v.Snapshot)
+	if err != nil {
+		v.fail("artifact: %s", err)
+		return nil
+	}
+	if packed.Root() != v.Snapshot.Root {
+		v.fail("artifact: its root is %s, what the snapshot packs to is %s", v.Snapshot.Root, packed.Root())
+	}
+	if v.Ref.Name == "" {
+		return nil
+	}
+	g, err := artifact.ReadGraph(ctx, v.pinned(), v.Options)
+	switch {
+	case errors.Is(err, outcome.ErrIntegrity), errors.Is(err, snapshot.ErrNotExist):
+		v.fail("artifact: %s", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	v.report.Manifests = len(g.Manifests)
+	return nil
+}
+
+// pinned is the reference by the root that was opened: a tag may have moved meanwhile.
+func (v *verifier) pinned() artifact.Reference {
+	ref := v.Ref
+	ref.Digest = v.Snapshot.Root
+	return ref
+}
+
+func (v *verifier) count() {
+	seen := map[snapshot.Digest]bool{}
+	for _, w := range v.want {
+		if !seen[w.Digest] {
+			seen[w.Digest] = true
+			v.report.Files, v.report.Bytes = v.report.Files+1, v.report.Bytes+w.Size
+		}
+	}
+	v.report.files = v.want
+}
+
+// hash reads every file once, each to its verified end.
+func (v *verifier) hash(ctx context.Context) error {
+	paths := make([]string, 0, len(v.want))
+	seen := maps.Clone(v.hashed)
+	for _, p := range slices.Sorted(maps.Keys(v.want)) {
+		if d := v.want[p].Digest; !seen[d] {
+			seen[d] = true
+			paths = append(paths, p)
+		}
+	}
+	failures := make([]string, len(paths))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel.Workers)
+	for i, p := range paths {
+		g.Go(func() error {
+			err := v.readThrough(gctx, v.want[p].Blob)
+			if errors.Is(err, outcome.ErrIntegrity) || errors.Is(err, snapshot.ErrNotExist) {
+				failures[i] = err.Error()
+				return nil
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	for i, f := range failures {
+		if f != "" {
+			v.failFile(paths[i], f)
+		}
+	}
+	return err
+}
+
+func (v *verifier) readThrough(ctx context.Context, b snapshot.Blob) error {
+	f, err := v.Snapshot.OpenBlob(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(io.Discard, f.Reader)
+	return err
+}
+
+// signature says by what a text is believed; ring knows the keys, nil if there is none.
+func signature(h pgp.How, ring *pgp.Keyring, now time.Time) Signature {
+	s := Signature{Kind: h.Kind.String()}
+	if h.Kind != pgp.Signed {
+		return s
+	}
+	s.Key, s.Time = h.Signer, &h.Time
+	s.AptRefuses = ring.AptRefuses(h, now)
+	if info, ok := ring.Info(h.Signer, now); ok && !info.Expires.IsZero() {
+		s.KeyValidUntil = &info.Expires
+	}
+	return s
+}

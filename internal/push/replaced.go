@@ -1,0 +1,178 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// replaced is the snapshot that a push replaces: what the place says that the
+// tag names. Whoever can write to the place has chosen it, so nothing of it counts
+// but what a signature vouches for.
+type replaced struct {
+	root snapshot.Digest // what the tag names; zero: nothing
+	// snapshot is nil if there is none, or nothing vouches for it. Then date and
+	// releases are empty, too, and doubt says why.
+	snapshot *snapshot.Snapshot
+	date     time.Time
+	releases map[string]time.Time // Date of upstream's Release by PREFIX/SUITE
+	doubt    error
+}
+
+// previous reads the snapshot that a push will replace and finds out how far it is
+// to be believed. One that nobody vouches for stops the push, unless somebody has said that it
+// may be replaced all the same, or the very same is to be put again.
+func (p Pushing) previous(ctx context.Context) (*replaced, error) {
+	old := &replaced{}
+	sealed, err := artifact.Open(ctx, p.Ref, p.Artifact.Options)
+	if err == nil {
+		old.root = sealed.Root
+		err = p.believe(ctx, old, sealed)
+	} else if old.root, err = p.named(ctx, err); err == nil {
+		return old, nil
+	}
+	switch {
+	case err == nil:
+		if p.ReplaceUnverified {
+			p.Log.Printf("the snapshot to be replaced is verified, so its dates count")
+		}
+		return old, nil
+	case !doubtful(err):
+		return nil, fmt.Errorf("snapshot to be replaced: %w", err)
+	case p.ReplaceUnverified:
+		p.Log.Printf("the snapshot to be replaced is not believed in anything: %s", err)
+	case p.Artifact.Recheck && IsDamage(err):
+		p.Log.Printf("the snapshot to be replaced is damaged: %s", err)
+	default:
+		return nil, fmt.Errorf("snapshot to be replaced: %w%s", err, p.remedy(err))
+	}
+	return &replaced{root: old.root, doubt: err}, nil
+}
+
+// named tells what the tag names where the snapshot cannot be opened; no error if that is nothing.
+func (p Pushing) named(ctx context.Context, why error) (snapshot.Digest, error) {
+	root, err := artifact.Resolve(ctx, p.Ref, p.Artifact.Options)
+	switch {
+	case errors.Is(err, artifact.ErrNotFound) && errors.Is(why, artifact.ErrNotFound):
+		return root, nil
+	case errors.Is(err, artifact.ErrNotFound): // it went away meanwhile
+		return root, why
+	case err != nil:
+		return root, err
+	case errors.Is(why, artifact.ErrNotFound): // the tag is there, the root is not
+		return root, fmt.Errorf("%s: root %s: %w", p.Ref, root, snapshot.ErrNotExist)
+	}
+	return root, why
+}
+
+// IsDamage tells errors of an artifact that lacks something, or that contradicts itself.
+func IsDamage(err error) bool {
+	return errors.Is(err, outcome.ErrIntegrity) || errors.Is(err, snapshot.ErrNotExist)
+}
+
+// doubtful tells errors that say something of what is there, and not of the way to it.
+func doubtful(err error) bool { return IsDamage(err) || errors.Is(err, artifact.ErrNotOurs) }
+
+// remedy says what to do about a snapshot that nobody vouches for.
+func (p Pushing) remedy(err error) string {
+	const insist = "--replace-unverified with --date replaces it and takes nothing from it"
+	switch {
+	case errors.Is(err, artifact.ErrNotOurs):
+		return " (" + insist + ")"
+	case errors.Is(err, errNotTheSite):
+		return " (if it was pushed under an earlier key of the site, add that key's public half to trust: in mmoci.yaml; else somebody else put it there: " + insist + ")"
+	case errors.Is(err, errNoSignature):
+		return " (" + insist + ")"
+	}
+	return " (--repair puts the same snapshot again; " + insist + ")"
+}
+
+var (
+	// errNotTheSite marks a statement under another key than the site's, or under none.
+	errNotTheSite = errors.New("not signed by the site")
+	// errNoSignature marks a snapshot without a statement's signature whose own parts speak against it.
+	errNoSignature = errors.New("not signed, and")
+)
+
+// believe finds what vouches for a snapshot: the site's signature where the site
+// has a key, else the signatures of the upstreams.
+func (p Pushing) believe(ctx context.Context, old *replaced, sealed *snapshot.Sealed) error {
+	site := p.Site
+	if p.Signer != nil {
+		site = pgp.JoinKeyrings(p.Signer.Public(), p.Site)
+	}
+	s, err := sealed.Unseal(site)
+	switch {
+	case site == nil && err == nil:
+		return p.believeUpstreams(ctx, old, s)
+	case site == nil:
+		return err
+	case err != nil:
+		if _, bare := sealed.Unseal(nil); bare == nil { // it is whole, but for who signed it
+			err = fmt.Errorf("%w: %w", errNotTheSite, err)
+		}
+		return fmt.Errorf("%s: %w", p.Ref, err)
+	}
+	old.snapshot, old.date, old.releases = s, s.Statement.Date, freeze.UpstreamDates(s.Statement)
+	return nil
+}
+
+// believeUpstreams believes a snapshot that the site did not sign as far as
+// upstream's Releases in it verify, each under the key of its prefix. Its own date is
+// nobody's word; it counts where it cannot keep anybody from anything: up to now.
+func (p Pushing) believeUpstreams(ctx context.Context, old *replaced, s *snapshot.Snapshot) error {
+	trust := prove.Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: p.Now}
+	for i := range p.Plan.Archives {
+		cfg := &p.Plan.Archives[i]
+		if cfg.Debs != "" {
+			continue
+		}
+		keyring, _, err := signer.UpstreamKeyring(ctx, cfg, p.Keys, p.Log)
+		if err != nil {
+			return fmt.Errorf("archive %s: %w", cfg.Prefix, err)
+		}
+		trust.Upstream[cfg.Prefix], trust.ExpiredOK[cfg.Prefix], trust.UnnamedOK[cfg.Prefix] = keyring, true, cfg.UnnamedRelease
+	}
+	c := &prove.Chain{Snapshot: s, Trust: trust}
+	releases := map[string]time.Time{}
+	for _, a := range s.Statement.Archives {
+		if trust.Upstream[a.Prefix] == nil || a.Class != snapshot.Upstream {
+			continue // not one of this push: nothing is held against it
+		}
+		suites, err := c.Suites(ctx, a, prove.Upstreams)
+		if err != nil {
+			return fmt.Errorf("%w upstream's Release does not verify: %w", errNoSignature, err)
+		}
+		for _, suite := range suites {
+			releases[a.Prefix+"/"+suite.Name] = suite.Release.Date
+		}
+	}
+	if date := s.Statement.Date; date.After(p.Now) {
+		return fmt.Errorf("%w of %s, which is after now, %s: %w", errNoSignature, snapshot.FormatDate(date), snapshot.FormatDate(p.Now), outcome.ErrIntegrity)
+	}
+	old.snapshot, old.date, old.releases = s, s.Statement.Date, releases
+	return nil
+}
+
+// notOlder refuses upstream's Releases that are older than in the snapshot to be replaced.
+func (p Pushing) notOlder(old *replaced, now *snapshot.Statement) error {
+	for key, d := range freeze.UpstreamDates(now) {
+		_, suite, _ := strings.Cut(key, "/")
+		if d.Before(old.releases[key]) && !slices.Contains(p.AllowOlder, suite) && !slices.Contains(p.AllowOlder, key) {
+			return fmt.Errorf("%w: upstream's %s is of %s, in the snapshot to be replaced it is of %s (--allow-older %s insists)",
+				outcome.ErrRefused, key, snapshot.FormatDate(d), snapshot.FormatDate(old.releases[key]), suite)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package signer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// commandTimeout bounds one signature: somebody may have to touch a token.
+const commandTimeout = 5 * time.Minute
+
+// maxSigned bounds what a signing command may print: the text and its signatures.
+const maxSigned = snapshot.MaxRelease + 1<<20
+
+// Command signs by a program: an agent, an HSM, a signing service. It gets
+// the text on stdin and prints an ASCII-armoured OpenPGP message: the clear-signed
+// text if MMOCI_SIGN is "clearsign", a detached signature if it is
+// "detach". MMOCI_SIGN_TIME is the wanted signature time in seconds since
+// 1970, for programs that can (gpg --faked-system-time); public is what
+// verifies it, always, before anything is written.
+type Command struct {
+	Command []string
+	Keys    *pgp.Keyring
+	Stderr  *os.File
+}
+
+// Public implements archive.Signer.
+func (c Command) Public() *pgp.Keyring { return c.Keys }
+
+// Clearsign implements archive.Signer. The text must come back byte for byte.
+func (c Command) Clearsign(text []byte, t time.Time) ([]byte, error) {
+	out, err := c.run("clearsign", text, t)
+	if err != nil {
+		return nil, err
+	}
+	got, _, err := pgp.VerifyClearsigned(out, pgp.Trust{Keyring: c.Keys})
+	if err == nil && !bytes.Equal(got, text) {
+		err = errors.New("it signed another text")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signing command %s: %w", c.Command[0], err)
+	}
+	return out, nil
+}
+
+// Detach implements archive.Signer.
+func (c Command) Detach(text []byte, t time.Time) ([]byte, error) {
+	out, err := c.run("detach", text, t)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := pgp.VerifyDetached(text, out, pgp.Trust{Keyring: c.Keys}); err != nil {
+		return nil, fmt.Errorf("signing command %s: %w", c.Command[0], err)
+	}
+	return out, nil
+}
+
+func (c Command) run(what string, text []byte, t time.Time) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
+	cmd.Env = append(os.Environ(), "MMOCI_SIGN="+what, fmt.Sprintf("MMOCI_SIGN_TIME=%d", t.Unix()))
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), c.Stderr
+	out := &limited{left: maxSigned}
+	cmd.Stdout = out
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("signing command %s: %w", c.Command[0], err)
+	}
+	return out.Bytes(), nil
+}
+
+// limited is a buffer that takes so much and no more.
+type limited struct {
+	bytes.Buffer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, fmt.Errorf("more than %d bytes", maxSigned)
+	}
+	return l.Buffer.Write(p)
+}
+
+// reusing gives an equal text the signature that it has in the snapshot that is
+// to be replaced. A signing command may put its own time into each signature; so
+// equal input gives equal bytes all the same.
+type reusing struct {
+	pgp.Signer
+	clear  [][]byte // clear-signed texts of the old snapshot
+	detach [][]byte
+}
+
+// ReuseSignatures reads the signatures of the snapshot that is to be replaced.
+// What cannot be read is not reused.
+func ReuseSignatures(ctx context.Context, s pgp.Signer, old *snapshot.Snapshot) pgp.Signer {
+	if _, ok := s.(Command); !ok || old == nil {
+		return s // a key signs equal texts alike
+	}
+	r := &reusing{Signer: s}
+	if old.Signed {
+		r.clear = append(r.clear, old.StatementBytes)
+	}
+	for _, a := range old.Statement.Archives {
+		for _, suite := range a.Suites {
+			for _, f := range suite.Files {
+				if f.Role != snapshot.InRelease && f.Role != snapshot.ReleaseGPG || a.Mode == snapshot.Verbatim {
+					continue
+				}
+				data, err := old.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
+				if err != nil {
+					continue
+				}
+				if f.Role == snapshot.InRelease {
+					r.clear = append(r.clear, data)
+				} else {
+					r.detach = append(r.detach, data)
+				}
+			}
+		}
+	}
+	return r
+}
+
+// Clearsign implements archive.Signer.
+func (r *reusing) Clearsign(text []byte, t time.Time) ([]byte, error) {
+	for _, data := range r.clear {
+		if got, _, err := pgp.VerifyClearsigned(data, pgp.Trust{Keyring: r.Public()}); err == nil && bytes.Equal(got, text) {
+			return data, nil
+		}
+	}
+	return r.Signer.Clearsign(text, t)
+}
+
+// Detach implements archive.Signer.
+func (r *reusing) Detach(text []byte, t time.Time) ([]byte, error) {
+	for _, sig := range r.detach {
+		if _, err := pgp.VerifyDetached(text, sig, pgp.Trust{Keyring: r.Public()}); err == nil {
+			return sig, nil
+		}
+	}
+	return r.Signer.Detach(text, t)
+}
+
+// newCommand makes the signer of sign: command:, whose public half is the site's trust.
+func newCommand(s *config.Sign, trust []string) (pgp.Signer, error) {
+	if len(trust) == 0 {
+		return nil, fmt.Errorf("%w: what sign: command: signs must be verified: the public half is not under trust: in mmoci.yaml", outcome.ErrUsage)
+	}
+	ring, err := ReadKeyrings(trust...)
+	if err != nil {
+		return nil, err
+	}
+	return Command{Command: s.Command, Keys: ring, Stderr: os.Stderr}, nil
+}

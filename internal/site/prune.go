@@ -1,0 +1,179 @@
+package site
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/place"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Keeping says which of the snapshots of one name stay. Counts are of the
+// newest: Last snapshots, and the last one each of as many days, ISO weeks and
+// months (UTC, by the date input in the immutable tag). What several rules keep is kept once.
+type Keeping struct {
+	Last, Daily, Weekly, Monthly int
+	MinAge                       time.Duration // younger ones stay in any case
+}
+
+func (k Keeping) empty() bool { return k.Last+k.Daily+k.Weekly+k.Monthly == 0 && k.MinAge == 0 }
+
+// MinAge is what young snapshots are left alone for if nobody says otherwise: somebody may be about to name them.
+const MinAge = time.Hour
+
+// Pruning is the question to Prune.
+type Pruning struct {
+	Ref     artifact.Reference // its tag is the name whose snapshots are meant
+	Keep    Keeping
+	DryRun  bool
+	Now     time.Time
+	Options artifact.Options
+}
+
+// Pruned is the answer.
+type Pruned struct {
+	Keep   []PrunedTag // newest first
+	Remove []PrunedTag
+	artifact.Removed
+}
+
+// PrunedTag is a tag with the reason why it stays or goes.
+type PrunedTag struct {
+	artifact.Tag
+	Why string
+}
+
+// Prune removes immutable tags NAME-DATE-HEX12 that no rule keeps, and the
+// checkpoints of finished pushes. Aliases are never removed, nor is a tag whose
+// root any other tag that stays names: nothing that a kept tag reaches is lost.
+func Prune(ctx context.Context, p Pruning) (*Pruned, error) {
+	if p.Keep.empty() {
+		return nil, fmt.Errorf("%w: say what to keep: --keep-last, --keep-daily, --keep-weekly, --keep-monthly or --min-age", outcome.ErrUsage)
+	}
+	if p.Ref.Tag == "" || !p.Ref.Digest.IsZero() {
+		return nil, fmt.Errorf("%w: %s: give the tag whose snapshots are to be pruned", outcome.ErrUsage, p.Ref)
+	}
+	tags, err := artifact.Tags(ctx, p.Ref, p.Options)
+	if err != nil {
+		return nil, err
+	}
+	out := choosePruned(tags, p.Ref.Tag, p.Keep, p.Now)
+	if p.DryRun || len(out.Remove) == 0 && p.Ref.Kind != artifact.Layout {
+		return out, nil
+	}
+	var going []artifact.Tag
+	for _, t := range out.Remove {
+		going = append(going, t.Tag)
+	}
+	out.Removed, err = artifact.Remove(ctx, p.Ref, going, p.Options)
+	return out, err
+}
+
+// choosePruned decides by the tags alone.
+func choosePruned(tags []artifact.Tag, name string, k Keeping, now time.Time) *Pruned {
+	var mine, doubled []artifact.Tag
+	held := map[snapshot.Digest]string{} // root to a tag that stays
+	for _, t := range tags {
+		switch {
+		case isSnapshotOf(t, name):
+			mine = append(mine, t)
+		case isDoubled(t, name, tags):
+			doubled = append(doubled, t)
+		case !isCheckpoint(t.Name):
+			held[t.Digest] = t.Name
+		}
+	}
+	slices.SortFunc(mine, func(a, b artifact.Tag) int { return cmp.Or(b.Date.Compare(a.Date), cmp.Compare(a.Name, b.Name)) })
+	out, done := &Pruned{}, map[string]bool{}
+	kept := k.reasons(mine, now)
+	for i, t := range mine {
+		done[t.Name[len(t.Name)-12:]] = true
+		why := kept[i]
+		if by := held[t.Digest]; why == "" && by != "" {
+			why = "named by " + by
+		}
+		if why == "" {
+			out.Remove = append(out.Remove, PrunedTag{t, "no rule keeps it"})
+		} else {
+			out.Keep = append(out.Keep, PrunedTag{t, why})
+		}
+	}
+	for _, t := range doubled {
+		out.Remove = append(out.Remove, PrunedTag{t, "its date stands in it twice"})
+	}
+	for _, t := range tags {
+		if m := checkpointName.FindStringSubmatch(t.Name); m != nil && m[1] == name && done[m[2]] {
+			out.Remove = append(out.Remove, PrunedTag{t, "checkpoint of a push that has ended"})
+		}
+	}
+	return out
+}
+
+// isSnapshotOf tells the immutable tags NAME-DATE-HEX12 of one name.
+func isSnapshotOf(t artifact.Tag, name string) bool {
+	rest, ok := strings.CutPrefix(t.Name, name+"-")
+	return ok && !t.Date.IsZero() && place.DateHex.MatchString(rest)
+}
+
+// isDoubled tells tags NAME-DATE-HEX12-DATE-HEX12, which a copy under an immutable name used to
+// make, where the snapshot has its proper tag too.
+func isDoubled(t artifact.Tag, name string, all []artifact.Tag) bool {
+	rest, ok := strings.CutPrefix(t.Name, name+"-")
+	half := len(rest) / 2
+	if !ok || len(rest)%2 == 0 || rest[half] != '-' || rest[:half] != rest[half+1:] {
+		return false
+	}
+	proper := artifact.Tag{Name: name + "-" + rest[:half], Digest: t.Digest, Date: t.Date}
+	return isSnapshotOf(proper, name) && slices.Contains(all, proper)
+}
+
+var checkpointName = regexp.MustCompile(`^(.+)-ckpt-([0-9a-f]{12})-[0-9]+$`)
+
+func isCheckpoint(tag string) bool { return checkpointName.MatchString(tag) }
+
+// reasons tells for each snapshot, newest first, which rule keeps it; "" if none.
+func (k Keeping) reasons(newest []artifact.Tag, now time.Time) []string {
+	why := make([]string, len(newest))
+	keep := func(i int, reason string) {
+		if why[i] == "" {
+			why[i] = reason
+		}
+	}
+	for i := range newest {
+		if i < k.Last {
+			keep(i, fmt.Sprintf("among the last %d", k.Last))
+		}
+	}
+	for _, rule := range []struct {
+		count int
+		what  string
+		of    func(time.Time) string
+	}{
+		{k.Daily, "day", func(t time.Time) string { return t.UTC().Format(time.DateOnly) }},
+		{k.Weekly, "week", func(t time.Time) string { y, w := t.UTC().ISOWeek(); return fmt.Sprintf("%d-W%02d", y, w) }},
+		{k.Monthly, "month", func(t time.Time) string { return t.UTC().Format("2006-01") }},
+	} {
+		var last string
+		n := 0
+		for i, t := range newest {
+			if at := rule.of(t.Date); at != last && n < rule.count {
+				last = at
+				n++
+				keep(i, "last of "+rule.what+" "+at)
+			}
+		}
+	}
+	for i, t := range newest {
+		if k.MinAge > 0 && now.Sub(t.Date) < k.MinAge {
+			keep(i, "younger than "+k.MinAge.String())
+		}
+	}
+	return why
+}
