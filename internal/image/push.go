@@ -22,7 +22,7 @@ func Push(ctx context.Context, ref string, idx v1.ImageIndex) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("push %s: %w", ref, err)
 	}
-	if err := artifact.PushImage(ctx, to, blobs, documents, artifact.Options{}); err != nil {
+	if err := artifact.PushImage(ctx, to, blobs, documents, &artifact.RegistryOptions{}); err != nil {
 		return "", fmt.Errorf("push: %w", err)
 	}
 	d, err := idx.Digest()

@@ -7,13 +7,6 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// CarriedFile is a file that an artifact carries for hosts that have nothing
-// (SPEC section 3, "mmoci/").
-type CarriedFile struct {
-	Path string
-	snapshot.Blob
-}
-
 // nameCarried has an oci-archive name what the artifact carries, if the caller
 // vouches for its root: whoever unpacks the archive runs these names as root,
 // before anything could look at a signature.
@@ -38,7 +31,7 @@ func (p *packed) nameCarried(ctx context.Context, dst Reference, o *Options) err
 func carriedIn(t *snapshot.Table) []CarriedFile {
 	var out []CarriedFile
 	for row := range t.Under(snapshot.CarriedDir) {
-		out = append(out, CarriedFile{row.Path, row.Blob()})
+		out = append(out, CarriedFile{Path: row.Path, Blob: row.Blob()})
 	}
 	return out
 }

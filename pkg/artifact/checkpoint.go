@@ -36,8 +36,7 @@ func (c *checkpoints) begin(interval time.Duration) {
 // checkpoint notes a shard that is there, and puts an index of all so far
 // under NAME-ckpt-HEX12-N when it is time. Registries only.
 func (w *writer) checkpoint(ctx context.Context, d descriptor) error {
-	r, ok := w.t.(registryTarget)
-	if !ok {
+	if w.t.registry == nil {
 		return nil
 	}
 	c := &w.checkpoints
@@ -48,10 +47,10 @@ func (w *writer) checkpoint(ctx context.Context, d descriptor) error {
 		return nil
 	}
 	data := encodeIndex(c.done)
-	root := descriptor{typeIndex, snapshot.BlobOf(data)}
+	root := describe(typeIndex, snapshot.BlobOf(data))
 	tag := checkpointTag(w.ref.Tag, w.root.Digest, len(c.tags))
-	if err := r.putManifest(ctx, root, data, tag); err != nil {
-		return explain("checkpoint "+tag, r.ref, err)
+	if err := w.t.registry.putTagged(ctx, root, data, tag); err != nil {
+		return err
 	}
 	w.o.tell(Event{Kind: Tagged, Path: tag, Digest: root.Digest, Bytes: root.Size})
 	c.tags = append(c.tags, checkpointTagged{tag, root})
@@ -62,8 +61,8 @@ func (w *writer) checkpoint(ctx context.Context, d descriptor) error {
 // removeCheckpoints removes this push's, and if it resumed an earlier one that
 // one's too. The snapshot is published: what fails here is left to prune.
 func (w *writer) removeCheckpoints(ctx context.Context) {
-	r, ok := w.t.(registryTarget)
-	if !ok {
+	r := w.t.registry
+	if r == nil {
 		return
 	}
 	tags := w.checkpoints.tags
@@ -77,8 +76,8 @@ func (w *writer) removeCheckpoints(ctx context.Context) {
 	}
 }
 
-func (w *writer) leftCheckpoints(ctx context.Context, r registryTarget) (left []checkpointTagged) {
-	names, err := r.tagNames(ctx)
+func (w *writer) leftCheckpoints(ctx context.Context, r *registryTarget) (left []checkpointTagged) {
+	names, err := r.TagNames(ctx)
 	if err != nil {
 		return nil
 	}
@@ -86,8 +85,8 @@ func (w *writer) leftCheckpoints(ctx context.Context, r registryTarget) (left []
 		if !strings.HasPrefix(name, checkpointStem(w.ref.Tag, w.root.Digest)) {
 			continue
 		}
-		if d, err := r.resolve(ctx, Reference{Kind: Registry, Name: w.ref.Name, Tag: name}); err == nil {
-			left = append(left, checkpointTagged{name, descriptor{typeIndex, snapshot.Blob{Digest: d}}})
+		if d, err := r.Resolve(ctx, Reference{Kind: Registry, Name: w.ref.Name, Tag: name}); err == nil {
+			left = append(left, checkpointTagged{name, describe(typeIndex, snapshot.Blob{Digest: d})})
 		}
 	}
 	return left

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	oras "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -34,9 +36,9 @@ type client struct {
 }
 
 // newClient reads certificates and credentials. Nothing is connected yet.
-func newClient(ref Reference, o *Options) (*client, error) {
+func newClient(ref Reference, o *RegistryOptions) (*client, error) {
 	host := ref.host()
-	dirs := o.tuning.certDirs
+	dirs := o.CertDirs
 	if dirs == nil {
 		dirs = []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
 	}
@@ -151,7 +153,7 @@ func addClientCert(config *tls.Config, name string) error {
 // hostCredential looks for the user's credentials where containers-auth.json(5)
 // says, then in docker's configuration with its helpers. podman's files may hold
 // an entry for a repository or the path above it; the longest wins.
-func hostCredential(ref Reference, o *Options) (auth.CredentialFunc, error) {
+func hostCredential(ref Reference, o *RegistryOptions) (auth.CredentialFunc, error) {
 	if o.Anonymous {
 		return nil, nil
 	}
@@ -214,4 +216,70 @@ func podmanAuthFiles() []string {
 		names = append(names, filepath.Join(dir, "containers/auth.json"))
 	}
 	return slices.Clip(names)
+}
+
+// Endpoint is how a registry is reached: for who looks at its certificate.
+type Endpoint struct {
+	URL       string            // of its API; http:// where that is spoken
+	Transport http.RoundTripper // as readers and writers use it: proxies, client certificates
+	CAFiles   []string          // PEM, believed beside the system's
+}
+
+// endpointOf tells how the registry of a reference is reached. Nothing is connected.
+func endpointOf(ref Reference, o *RegistryOptions) (Endpoint, error) {
+	c, err := o.Connections.client(ref, o)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	scheme := "https"
+	if c.plainHTTP {
+		scheme = "http"
+	}
+	return Endpoint{scheme + "://" + ref.host() + "/v2/", c.follow.Client.Transport, c.caFiles}, nil
+}
+
+// connectionsFor is how long connections and credentials are used again. A
+// server lives for years: certificates and credentials are read anew.
+const connectionsFor = 10 * time.Minute
+
+// Connections lets calls share what they have opened to a registry: idle
+// connections, and tokens. For who asks again and again: a server that follows
+// a tag. The zero value works. Safe for concurrent use.
+type Connections struct {
+	mu      sync.Mutex
+	clients map[connectionKey]sharedClient
+}
+
+// connectionKey is all that a client depends on.
+type connectionKey struct {
+	host, repository, caFile string
+	plainHTTP, anonymous     bool
+}
+
+type sharedClient struct {
+	*client
+	made time.Time
+}
+
+// client is a client made before, or a new one.
+func (c *Connections) client(ref Reference, o *RegistryOptions) (*client, error) {
+	if c == nil {
+		return newClient(ref, o)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := connectionKey{ref.host(), ref.repository(), o.CAFile, o.PlainHTTP, o.Anonymous}
+	old, ok := c.clients[key]
+	if ok && time.Since(old.made) < connectionsFor {
+		return old.client, nil
+	}
+	made, err := newClient(ref, o)
+	if err != nil {
+		return nil, err
+	}
+	if c.clients == nil {
+		c.clients = map[connectionKey]sharedClient{}
+	}
+	c.clients[key] = sharedClient{made, time.Now()}
+	return made, nil
 }

@@ -38,11 +38,11 @@ func TestConnectionsAreShared(t *testing.T) {
 		t.Errorf("not shared: %d connections", n)
 	}
 	c := &Connections{}
-	a, err := c.client(ref, &Options{})
+	a, err := c.client(ref, &RegistryOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := c.client(ref, &Options{Anonymous: true}); err != nil || a == b {
+	if b, err := c.client(ref, &RegistryOptions{Anonymous: true}); err != nil || a == b {
 		t.Errorf("credentials and none share a client: %v", err)
 	}
 }

@@ -50,7 +50,7 @@ func onePlace(src, dst Reference) bool {
 // then on a layout is not collected.
 func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions) (copied Copied, err error) {
 	if dst.Kind == Layout {
-		if _, err := from.resolve(ctx, src); err != nil { // before a layout is made for nothing
+		if _, err := from.Resolve(ctx, src); err != nil { // before a layout is made for nothing
 			return Copied{}, lost(src, err)
 		}
 	}
@@ -87,7 +87,7 @@ func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions
 
 // retag names what is there: root and core are read and validated, the rest is where it was.
 func retag(ctx context.Context, target target, from place, src, dst Reference, o PushOptions) (Copied, error) {
-	now, err := target.resolve(ctx, dst)
+	now, err := target.Resolve(ctx, dst)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Copied{}, err
 	}
@@ -119,7 +119,7 @@ func retag(ctx context.Context, target target, from place, src, dst Reference, o
 	if copied.Immutable == "" {
 		tags = tags[1:]
 	}
-	if err := target.publish(ctx, descriptor{typeIndex, snapshot.BlobOf(t.rootData)}, t.rootData, &expected, tags...); err != nil {
+	if err := target.Publish(ctx, describe(typeIndex, snapshot.BlobOf(t.rootData)), t.rootData, &expected, tags...); err != nil {
 		return Copied{}, err
 	}
 	for _, tag := range tags {

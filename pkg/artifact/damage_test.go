@@ -19,7 +19,7 @@ import (
 
 // readEverything reads all that a reference leads to, as verify does.
 func readEverything(ctx context.Context, ref Reference) error {
-	o := Options{tuning: tuning{backoff: 1}}
+	o := Options{tuning: tuning{timing: Timing{Backoff: 1}}}
 	s, err := openSnapshot(ctx, ref, o)
 	if err != nil {
 		return err
@@ -276,7 +276,7 @@ func TestForeignArtifacts(t *testing.T) {
 		}
 		writeFile(t, filepath.Join(dir, layoutFile), []byte(layoutMarker))
 		x := layoutIndex{}
-		x.set("noble", descriptor{root.MediaType, snapshot.BlobOf([]byte(last))})
+		x.set("noble", describe(root.MediaType, snapshot.BlobOf([]byte(last))))
 		data, err := x.encode()
 		if err != nil {
 			t.Fatal(err)
@@ -327,8 +327,8 @@ func TestForeignArtifacts(t *testing.T) {
 // A digest that stands in two shards is refused where all shards are read.
 func TestSharedBlob(t *testing.T) {
 	t.Parallel()
-	a := shard{layers: []layer{{descriptor: descriptor{typeOctets, snapshot.BlobOf([]byte("a"))}}}}
-	b := shard{layers: []layer{{descriptor: descriptor{typeOctets, snapshot.BlobOf([]byte("b"))}}}}
+	a := shard{layers: []layer{{descriptor: describe(typeOctets, snapshot.BlobOf([]byte("a")))}}}
+	b := shard{layers: []layer{{descriptor: describe(typeOctets, snapshot.BlobOf([]byte("b")))}}}
 	if err := (&packed{shards: []shard{a, b}}).checkDistinct(); err != nil {
 		t.Error(err)
 	}
@@ -369,7 +369,7 @@ func TestSharedBlob(t *testing.T) {
 		writeFile(t, filepath.Join(dir, blobsDir, snapshot.Sum(d).Hex()), d)
 	}
 	x := layoutIndex{}
-	x.set("latest", descriptor{typeIndex, snapshot.BlobOf(root)})
+	x.set("latest", describe(typeIndex, snapshot.BlobOf(root)))
 	index, err := x.encode()
 	if err != nil {
 		t.Fatal(err)

@@ -51,11 +51,11 @@ type deltaTarget struct {
 	omit map[snapshot.Digest]struct{}
 }
 
-func (t deltaTarget) has(ctx context.Context, d descriptor) (bool, error) {
+func (t deltaTarget) Has(ctx context.Context, d descriptor) (bool, error) {
 	if _, out := t.omit[d.Digest]; out {
 		return true, nil
 	}
-	return t.target.has(ctx, d)
+	return t.target.Has(ctx, d)
 }
 
 // completed reads from a place, and what that lacks from where it is copied to.
@@ -74,22 +74,22 @@ func (c completed) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content
 	return content, err
 }
 
-func (c completed) document(ctx context.Context, d descriptor) ([]byte, error) {
-	data, err := c.place.document(ctx, d)
+func (c completed) Document(ctx context.Context, d descriptor) ([]byte, error) {
+	data, err := c.place.Document(ctx, d)
 	if errors.Is(err, snapshot.ErrNotExist) {
-		if rest, err := c.rest.document(ctx, d); err == nil {
+		if rest, err := c.rest.Document(ctx, d); err == nil {
 			return rest, nil
 		}
 	}
 	return data, err
 }
 
-func (c completed) has(ctx context.Context, d descriptor) (bool, error) {
-	there, err := c.place.has(ctx, d)
+func (c completed) Has(ctx context.Context, d descriptor) (bool, error) {
+	there, err := c.place.Has(ctx, d)
 	if there || err != nil {
 		return there, err
 	}
-	there, err = c.rest.has(ctx, d)
+	there, err = c.rest.Has(ctx, d)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
@@ -133,8 +133,8 @@ func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
 		if row.Size == 0 {
 			continue
 		}
-		d := descriptor{typeOctets, row.Blob()}
-		there, err := c.place.has(ctx, d)
+		d := describe(typeOctets, row.Blob())
+		there, err := c.place.Has(ctx, d)
 		if err != nil {
 			return false, err
 		}
@@ -144,7 +144,7 @@ func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
 		if complete = false; dst.Kind == Registry {
 			return false, nil
 		}
-		if there, err = c.has(ctx, d); err != nil {
+		if there, err = c.Has(ctx, d); err != nil {
 			return false, err
 		}
 		if there {

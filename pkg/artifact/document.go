@@ -49,6 +49,9 @@ type descriptor struct {
 	snapshot.Blob
 }
 
+// describe returns the descriptor of a blob.
+func describe(mediaType string, b snapshot.Blob) descriptor { return descriptor{mediaType, b} }
+
 // manifest is a core or a shard.
 type manifest struct {
 	artifactType string // "" for the core
@@ -232,7 +235,7 @@ func parseShard(data []byte) (*manifest, error) {
 const maxFile = 1 << 46
 
 func emptyConfigDescriptor() descriptor {
-	return descriptor{typeEmpty, snapshot.Blob{Digest: snapshot.Sum([]byte(emptyConfig)), Size: int64(len(emptyConfig))}}
+	return describe(typeEmpty, snapshot.Blob{Digest: snapshot.Sum([]byte(emptyConfig)), Size: int64(len(emptyConfig))})
 }
 
 func parseManifest(what string, data []byte, limit func(int, string) int64) (*manifest, error) {
@@ -285,7 +288,7 @@ func descriptors(js []jsonDescriptor, limit func(i int, mediaType string) int64)
 			return nil, fmt.Errorf("%s twice", d)
 		}
 		seen[d] = struct{}{}
-		ds[i] = descriptor{j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}}
+		ds[i] = describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size})
 	}
 	return ds, nil
 }
@@ -307,4 +310,9 @@ func parseConfig(data []byte) (date time.Time, encoder int, err error) {
 		return date, 0, integrity("config is not in canonical form")
 	}
 	return date, j.Encoder, nil
+}
+
+// isManifest tells documents from blobs: registries keep them apart.
+func (d descriptor) isManifest() bool {
+	return d.mediaType == typeManifest || d.mediaType == typeIndex
 }

@@ -151,7 +151,7 @@ func TestCounts(t *testing.T) {
 	layers := func(n int) []descriptor {
 		var ds []descriptor
 		for i := range n {
-			ds = append(ds, descriptor{typeOctets, snapshot.BlobOf(fmt.Append(nil, i))})
+			ds = append(ds, describe(typeOctets, snapshot.BlobOf(fmt.Append(nil, i))))
 		}
 		return ds
 	}
@@ -286,7 +286,7 @@ func FuzzLayoutIndex(f *testing.F) {
 		if err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("%q, then %q, %v", once, twice, err)
 		}
-		if len(x.entries) != len(y.entries) || len(x.tags()) != len(y.tags()) {
+		if len(x.entries) != len(y.entries) || len(x.Tags()) != len(y.Tags()) {
 			t.Fatalf("%d entries became %d", len(x.entries), len(y.entries))
 		}
 	})

@@ -40,7 +40,7 @@ func faults() map[string]struct {
 
 // oneByOne lets one transfer run at a time, so that the n-th request is the same one each time.
 func oneByOne() Options {
-	return Options{Concurrency: 1, Anonymous: true, tuning: tuning{backoff: time.Microsecond}}
+	return Options{Concurrency: 1, Anonymous: true, tuning: tuning{timing: Timing{Backoff: time.Microsecond}}}
 }
 
 // faultedSite is a strict registry with an old snapshot, to be replaced by a next one.
@@ -116,7 +116,7 @@ type everyRequest struct {
 func (e everyRequest) all(t *testing.T) int {
 	o := oneByOne()
 	if e.broken.Stall > 0 {
-		o.tuning.stall, o.tuning.answer = patience, patience
+		o.tuning.timing.Stall, o.tuning.timing.Answer = patience, patience
 	}
 	for first := 0; ; first += lanes {
 		var ends [lanes]bool

@@ -52,13 +52,13 @@ func (p filePlace) find(ref Reference) (descriptor, error) {
 	if errors.Is(err, snapshot.ErrNotExist) {
 		return descriptor{}, fmt.Errorf("%s: digest %w", ref, ErrNotFound)
 	}
-	return descriptor{"", snapshot.Blob{Digest: ref.Digest, Size: size}}, err
+	return describe("", snapshot.Blob{Digest: ref.Digest, Size: size}), err
 }
 
 func (x *layoutIndex) listTags() string {
 	const most = 8
 	var names []string
-	for _, t := range x.tags() {
+	for _, t := range x.Tags() {
 		names = append(names, t.Name)
 	}
 	slices.Sort(names)
@@ -71,12 +71,12 @@ func (x *layoutIndex) listTags() string {
 	return "there are " + strings.Join(names, ", ")
 }
 
-func (p filePlace) resolve(_ context.Context, ref Reference) (snapshot.Digest, error) {
+func (p filePlace) Resolve(_ context.Context, ref Reference) (snapshot.Digest, error) {
 	d, err := p.find(ref)
 	return d.Digest, err
 }
 
-func (p filePlace) root(ctx context.Context, ref Reference) (descriptor, []byte, error) {
+func (p filePlace) Root(ctx context.Context, ref Reference) (descriptor, []byte, error) {
 	d, err := p.find(ref)
 	if err != nil {
 		return d, nil, err
@@ -85,11 +85,11 @@ func (p filePlace) root(ctx context.Context, ref Reference) (descriptor, []byte,
 	return d, data, err
 }
 
-func (p filePlace) document(ctx context.Context, d descriptor) ([]byte, error) {
+func (p filePlace) Document(ctx context.Context, d descriptor) ([]byte, error) {
 	return readBlob(ctx, p, "manifest", d.Blob, MaxDocument)
 }
 
-func (p filePlace) has(_ context.Context, d descriptor) (bool, error) {
+func (p filePlace) Has(_ context.Context, d descriptor) (bool, error) {
 	size, err := p.size(d.Digest)
 	if errors.Is(err, snapshot.ErrNotExist) {
 		return false, nil
@@ -97,10 +97,20 @@ func (p filePlace) has(_ context.Context, d descriptor) (bool, error) {
 	return size == d.Size, err
 }
 
-func (p filePlace) tags(context.Context) ([]Tag, error) {
+func (p filePlace) TagNames(ctx context.Context) ([]string, error) {
+	tags, err := p.Tags(ctx)
+	var names []string
+	for _, t := range tags {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+func (p filePlace) Tags(context.Context) ([]Tag, error) {
 	x, err := p.layoutIndex()
 	if err != nil {
 		return nil, err
 	}
-	return x.tags(), nil
+	return x.Tags(), nil
 }

@@ -76,7 +76,7 @@ func TestBlobBeingLinked(t *testing.T) {
 			`{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry","detail":"sha256:0"}]}`))
 		return true
 	})
-	pushed := mustPush(t, ref, s, PushOptions{Options: Options{tuning: tuning{backoff: 1}}})
+	pushed := mustPush(t, ref, s, PushOptions{Options: Options{tuning: tuning{timing: Timing{Backoff: 1}}}})
 	f.answer(nil)
 	if heads := f.counts()["HEAD blob"]; heads > pushed.Blobs {
 		t.Errorf("%d blobs were asked for", heads)

@@ -150,7 +150,7 @@ func (w *interruptedWriter) at(t *testing.T, n int) int {
 	}
 	i := interruptAt(t, n)
 	defer i.cancel(nil)
-	o := Options{Progress: func(Event) { i.happens() }, tuning: tuning{backoff: 1, checkpoint: time.Nanosecond}}
+	o := Options{Progress: func(Event) { i.happens() }, tuning: tuning{timing: Timing{Backoff: 1}, checkpoint: time.Nanosecond}}
 	if f != nil {
 		f.answer(func(http.ResponseWriter, *http.Request, int) bool { i.happens(); return false })
 	}

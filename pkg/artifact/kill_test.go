@@ -1,8 +1,10 @@
 package artifact
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -34,7 +36,7 @@ func TestKilledAtEveryRequest(t *testing.T) {
 			}
 			return false
 		})
-		_, err := Push(ctx, ref, next, PushOptions{Options: Options{tuning: tuning{backoff: 1}}})
+		_, err := Push(ctx, ref, next, PushOptions{Options: Options{tuning: tuning{timing: Timing{Backoff: 1}}}})
 		cancel()
 		f.answer(nil)
 		if err == nil {
@@ -180,7 +182,7 @@ func TestBrokenSource(t *testing.T) {
 						return b.Open(ctx, blob)
 					})
 				})
-				_, err := Push(t.Context(), ref, bad, PushOptions{Options: Options{tuning: tuning{backoff: 1}}})
+				_, err := Push(t.Context(), ref, bad, PushOptions{Options: Options{tuning: tuning{timing: Timing{Backoff: 1}}}})
 				if !errors.Is(err, want) {
 					t.Fatalf("%s: %d %s: %v", kind, at, how, err)
 				}
@@ -225,7 +227,7 @@ func broken(b snapshot.Blobs, blob snapshot.Blob, how string, down error) (*snap
 	case "ends early":
 		data = data[:len(data)-1]
 	}
-	return &snapshot.Content{R: memoryReader(data)}, nil
+	return &snapshot.Content{R: io.NopCloser(bytes.NewReader(data))}, nil
 }
 
 // Pushes into one layout at the same time: every tag is there afterwards, and what other tools put there.
@@ -289,18 +291,18 @@ func TestForeignDirectory(t *testing.T) {
 func TestBatchByAge(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "layout")
-	w, err := newLayoutWriter(t.Context(), dir, &Options{})
+	w, err := newLayoutWriter(t.Context(), dir, LayoutOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.close(t.Context())
+	defer w.Close(t.Context())
 	data := []byte("x")
 	b := snapshot.BlobOf(data)
-	if err := w.putDocument(t.Context(), descriptor{typeManifest, b}, data); err != nil {
+	if err := w.PutDocument(t.Context(), describe(typeManifest, b), data); err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; ; i++ {
-		if there, err := w.has(t.Context(), descriptor{typeManifest, b}); err != nil || there {
+		if there, err := w.Has(t.Context(), describe(typeManifest, b)); err != nil || there {
 			break
 		}
 		if i > 3000 {

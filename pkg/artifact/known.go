@@ -48,7 +48,7 @@ func (w *writer) learn(ctx context.Context, previous snapshot.Digest) error {
 // readPrevious reads the previous root, and of its shards those that the new
 // root does not have. What cannot be read or is not ours teaches nothing.
 func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error {
-	d, data, err := w.t.root(ctx, Reference{Kind: w.ref.Kind, Name: w.ref.Name, Digest: digest})
+	d, data, err := w.t.Root(ctx, Reference{Kind: w.ref.Kind, Name: w.ref.Name, Digest: digest})
 	if err != nil {
 		return w.forgive(ctx, err)
 	}
@@ -91,7 +91,7 @@ func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error
 }
 
 func (w *writer) previousManifest(ctx context.Context, d descriptor, core bool) (*manifest, error) {
-	data, err := w.t.document(ctx, d)
+	data, err := w.t.Document(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func (w *writer) countThere(ctx context.Context, layers []layer) (n int, err err
 	g.SetLimit(w.o.workers())
 	for _, l := range layers {
 		g.Go(func() error {
-			there, err := w.t.has(ctx, l.descriptor)
+			there, err := w.t.Has(ctx, l.descriptor)
 			if there {
 				mu.Lock()
 				n++

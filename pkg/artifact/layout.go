@@ -1,12 +1,10 @@
 package artifact
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +23,12 @@ const (
 	blobsDir   = "blobs/sha256"
 )
 
+// LayoutOptions are for tests: the zero value is what everybody else uses.
+type LayoutOptions struct {
+	Settle time.Duration      // age that a file must have before its hash is remembered; negative: none
+	Sync   func(fd int) error // in place of syncfs
+}
+
 // layout is a directory of image-spec's image-layout.md, read in place.
 type layout struct {
 	dir    string
@@ -32,9 +36,9 @@ type layout struct {
 }
 
 // openLayout opens a layout for reading. Nothing is kept open.
-func openLayout(dir string, o *Options) (place, error) {
-	return filePlace{&layout{dir, newHashedFiles(o.tuning.settle)}}, nil
-}
+func openLayout(dir string, o LayoutOptions) filePlace { return filePlace{newLayout(dir, o)} }
+
+func newLayout(dir string, o LayoutOptions) *layout { return &layout{dir, newHashedFiles(o.Settle)} }
 
 func (l *layout) index() ([]byte, error) {
 	if err := checkMarker(l.dir); err != nil {
@@ -68,51 +72,12 @@ func parseMarker(data []byte) error {
 	return nil
 }
 
-// readSmall reads a regular file of limited size.
-func readSmall(name string, limit int64) ([]byte, error) {
-	f, _, err := openRegular(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readLimited(f, limit)
-}
-
-// readLimited reads all; more than limit is an error.
-func readLimited(r io.Reader, limit int64) ([]byte, error) {
-	var b bytes.Buffer
-	if _, err := b.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
-		return nil, err
-	}
-	if int64(b.Len()) > limit {
-		return nil, fmt.Errorf("more than %d bytes", limit)
-	}
-	return b.Bytes(), nil
-}
-
-// openRegular opens a regular file and nothing else: a pipe put into a layout must not block a reader.
-func openRegular(name string) (*os.File, os.FileInfo, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", name)
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, info, nil
-}
-
-func (l *layout) blobPath(d snapshot.Digest) string {
-	return filepath.Join(l.dir, blobsDir, d.Hex())
+func blobPath(layout string, d snapshot.Digest) string {
+	return filepath.Join(layout, blobsDir, d.Hex())
 }
 
 func (l *layout) size(d snapshot.Digest) (int64, error) {
-	info, err := os.Lstat(l.blobPath(d))
+	info, err := os.Lstat(blobPath(l.dir, d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("blob %s: %w", d, snapshot.ErrNotExist)
 	} else if err != nil {
@@ -126,7 +91,7 @@ func (l *layout) size(d snapshot.Digest) (int64, error) {
 
 // Open opens a blob's file in place.
 func (l *layout) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-	f, info, err := openRegular(l.blobPath(b.Digest))
+	f, info, err := openRegular(blobPath(l.dir, b.Digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("blob %s in %s: %w", b.Digest, l.dir, snapshot.ErrNotExist)
 	} else if err != nil {

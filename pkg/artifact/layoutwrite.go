@@ -1,63 +1,55 @@
 package artifact
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 const (
 	batchFiles = 1000            // files of a batch
 	batchAge   = 2 * time.Second // a batch is not kept open longer
-	tmpStem    = ".mmoci-tmp-"
 )
 
 // layoutWriter writes into a layout. Blobs get temporary names, in a directory of
 // this push; a batch of them is synced by one call and then renamed, in the order
 // of completion, so a final name holds verified, durable bytes, and a manifest's name comes after those of its blobs.
 type layoutWriter struct {
-	place
+	filePlace
 	layout  *layout
 	recheck bool // has reads and hashes what is there
 
-	tmp    *os.File // locked as long as it is in use
-	tmpDir string
-	blobs  *os.File
+	disk  *durable.Syncer
+	tmp   *os.File // locked as long as it is in use
+	blobs *os.File
 
 	commitMu sync.Mutex // serialises commits: names appear in order
 	mu       sync.Mutex
 	pending  []string // complete temporary files
 	timer    *time.Timer
 	failed   error // of any commit: from then on nothing gets a name
-	syncfs   func(fd int) error
 }
 
-func newLayoutWriter(ctx context.Context, dir string, o *Options) (*layoutWriter, error) {
-	p, err := openLayout(dir, o)
-	if err != nil {
-		return nil, err
-	}
+func newLayoutWriter(ctx context.Context, dir string, o LayoutOptions) (*layoutWriter, error) {
 	if err := prepareLayout(dir); err != nil {
 		return nil, err
 	}
-	w := &layoutWriter{place: p, layout: p.(filePlace).fileStore.(*layout), syncfs: unix.Syncfs}
-	if o.tuning.syncfs != nil {
-		w.syncfs = o.tuning.syncfs
-	}
-	if err := w.open(ctx); err != nil {
-		return nil, errors.Join(err, w.close(ctx))
+	l := newLayout(dir, o)
+	w := &layoutWriter{filePlace: filePlace{l}, layout: l}
+	if err := w.open(ctx, o.Sync); err != nil {
+		return nil, errors.Join(err, w.Close(ctx))
 	}
 	return w, nil
 }
@@ -74,7 +66,7 @@ func prepareLayout(dir string) error {
 			return err
 		}
 		for _, e := range entries {
-			if name := e.Name(); name != "blobs" && !bytes.HasPrefix([]byte(name), []byte(tmpStem)) {
+			if name := e.Name(); name != "blobs" && !strings.HasPrefix(name, durable.TempPrefix) {
 				return fmt.Errorf("%s is no OCI layout and holds %s; give a layout, an empty or a new directory", dir, name)
 			}
 		}
@@ -85,7 +77,7 @@ func prepareLayout(dir string) error {
 	if err == nil {
 		return nil
 	}
-	if err := writeAside(filepath.Join(dir, layoutFile), []byte(layoutMarker)); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, layoutFile), []byte(layoutMarker), 0o644); err != nil {
 		if checkMarker(dir) == nil {
 			return nil // another push was faster
 		}
@@ -94,78 +86,44 @@ func prepareLayout(dir string) error {
 	return nil
 }
 
-// writeAside writes a file under another name, syncs and renames it.
-func writeAside(name string, data []byte) error {
-	tmp := filepath.Join(filepath.Dir(name), fmt.Sprintf("%s%016x", tmpStem, rand.Uint64()))
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(tmp, name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	return syncDir(filepath.Dir(name))
-}
-
 // open cleans up after killed pushes and makes this one's directory, under the lock.
-func (w *layoutWriter) open(ctx context.Context) error {
-	unlock, err := w.lock(ctx)
+func (w *layoutWriter) open(ctx context.Context, sync func(fd int) error) error {
+	unlock, err := lockLayout(ctx, w.layout.dir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	stem := filepath.Join(w.layout.dir, tmpStem)
-	removeUnlocked(stem)
-	if w.tmpDir, err = os.MkdirTemp(w.layout.dir, tmpStem); err != nil {
+	removeLeft(filepath.Join(w.layout.dir, durable.TempPrefix))
+	if w.disk, err = durable.Open(w.layout.dir, sync); err != nil {
 		return err
 	}
-	if w.tmp, err = os.Open(w.tmpDir); err != nil {
+	if w.tmp, err = durable.MkdirTemp(w.layout.dir, durable.TempPrefix); err != nil {
 		return err
 	}
-	// Where directories cannot be locked (NFS), nobody removes leftovers either: that takes the lock.
-	_ = unix.Flock(int(w.tmp.Fd()), unix.LOCK_EX)
 	w.blobs, err = os.Open(filepath.Join(w.layout.dir, blobsDir))
 	return err
 }
 
-// lockPause is between two tries to get a lock that somebody else has.
-const lockPause = 10 * time.Millisecond
-
-// lock locks the layout against other writers of index.json, which have it for moments; but
+// lockLayout locks a layout against other writers of index.json, which have it for moments; but
 // for a prune, which collects meanwhile. The lock is on oci-layout: index.json itself is
 // replaced, and would take its lock with it.
-func (w *layoutWriter) lock(ctx context.Context) (unlock func(), err error) {
-	name := filepath.Join(w.layout.dir, layoutFile)
-	f, err := os.OpenFile(name, os.O_RDWR, 0) // NFS locks what is open for writing only
-	if errors.Is(err, fs.ErrPermission) {
-		f, err = os.Open(name)
-	}
+func lockLayout(ctx context.Context, dir string) (unlock func(), err error) {
+	return durable.Lock(ctx, filepath.Join(dir, layoutFile), 0)
+}
+
+// removeLeft removes what pushes that were killed left behind.
+func removeLeft(stem string) {
+	left, err := filepath.Glob(globEscape(stem) + "*")
 	if err != nil {
-		return nil, err
+		return
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			break
-		}
-		if sleep(ctx, lockPause) != nil {
-			err = interrupted(ctx)
-			break
-		}
+	for _, name := range left {
+		_ = durable.RemoveUnlocked(name) // the next one tries again
 	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock of %s: %w", f.Name(), err)
-	}
-	return func() { f.Close() }, nil
 }
 
 // has asks the file system; with recheck the file is hashed, and a wrong one is not there.
-func (w *layoutWriter) has(ctx context.Context, d descriptor) (bool, error) {
+func (w *layoutWriter) Has(ctx context.Context, d descriptor) (bool, error) {
 	var st unix.Stat_t // by the open directory: this is asked for every blob
 	err := unix.Fstatat(int(w.blobs.Fd()), d.Digest.Hex(), &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err == unix.ENOENT {
@@ -193,7 +151,7 @@ func (w *layoutWriter) has(ctx context.Context, d descriptor) (bool, error) {
 }
 
 // put writes a blob to a temporary name and leaves it to the next batch.
-func (w *layoutWriter) put(ctx context.Context, l layer, open opener) (int64, error) {
+func (w *layoutWriter) Put(ctx context.Context, l layer, open opener) (int64, error) {
 	r, err := open(ctx, l.Blob)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", l.name(), err)
@@ -206,22 +164,22 @@ func (w *layoutWriter) put(ctx context.Context, l layer, open opener) (int64, er
 	return l.Size, w.complete(name)
 }
 
-func (w *layoutWriter) putDocument(ctx context.Context, d descriptor, data []byte) error {
-	if err := w.writeTemporary(ctx, d.Digest.Hex(), d.Size, memoryReader(data)); err != nil {
+func (w *layoutWriter) PutDocument(ctx context.Context, d descriptor, data []byte) error {
+	if err := w.writeTemporary(ctx, d.Digest.Hex(), d.Size, inMemory(data)); err != nil {
 		return fmt.Errorf("%s: %w", d.Digest, err)
 	}
 	return w.complete(d.Digest.Hex())
 }
 
 // writeTemporary takes four system calls for a small blob: os.File would add those of the poller.
-func (w *layoutWriter) writeTemporary(ctx context.Context, name string, size int64, r io.Reader) (err error) {
+func (w *layoutWriter) writeTemporary(ctx context.Context, name string, size int64, r verified) (err error) {
 	fd, err := unix.Openat(int(w.tmp.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return fmt.Errorf("temporary file: %w", err)
 	}
-	if v, ok := r.(verifiedReader); ok && v.file != nil {
+	if r.file != nil {
 		f := os.NewFile(uintptr(fd), name)
-		n, err := copyFile(ctx, f, v.file) // by copy_file_range or a reflink
+		n, err := copyFile(ctx, f, r.file) // by copy_file_range or a reflink
 		if err == nil && n != size {
 			err = integrity("%d bytes, want %d", n, size)
 		}
@@ -298,8 +256,8 @@ func (w *layoutWriter) commitLocked() error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if err := w.syncfs(int(w.tmp.Fd())); err != nil {
-		return fmt.Errorf("sync of %s: %w; what was written since the last one is not believed", w.layout.dir, err)
+	if err := w.disk.Sync(); err != nil {
+		return fmt.Errorf("%w; what was written since the last one is not believed", err)
 	}
 	for _, name := range batch {
 		if err := unix.Renameat(int(w.tmp.Fd()), name, int(w.blobs.Fd()), name); err != nil {
@@ -310,34 +268,34 @@ func (w *layoutWriter) commitLocked() error {
 }
 
 // begin has nothing to prepare.
-func (w *layoutWriter) begin(_ *packed, recheck bool) error {
+func (w *layoutWriter) Begin(_ contents, recheck bool) error {
 	w.recheck = recheck
 	return nil
 }
 
 // publish commits everything, syncs the names, and only then moves the tags, both in one index.json.
-func (w *layoutWriter) publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
-	there, err := w.has(ctx, d)
+func (w *layoutWriter) Publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
+	there, err := w.Has(ctx, d)
 	if err != nil {
 		return err
 	}
 	if !there {
-		if err := w.putDocument(ctx, d, data); err != nil {
+		if err := w.PutDocument(ctx, d, data); err != nil {
 			return err
 		}
 	}
 	if err := w.commit(); err != nil {
 		return err
 	}
-	if err := w.syncfs(int(w.blobs.Fd())); err != nil {
-		return fmt.Errorf("sync of %s: %w", w.layout.dir, err)
+	if err := w.disk.Sync(); err != nil { // the names
+		return err
 	}
 	return w.setTags(ctx, d, expected, tags)
 }
 
 // setTags moves the tags under the lock, if the last one names what is expected.
 func (w *layoutWriter) setTags(ctx context.Context, d descriptor, expected *snapshot.Digest, tags []string) error {
-	unlock, err := w.lock(ctx)
+	unlock, err := lockLayout(ctx, w.layout.dir)
 	if err != nil {
 		return err
 	}
@@ -365,13 +323,13 @@ func (w *layoutWriter) setTags(ctx context.Context, d descriptor, expected *snap
 	if data, err = x.encode(); err != nil {
 		return err
 	}
-	return writeAside(filepath.Join(w.layout.dir, indexFile), data)
+	return durable.WriteFile(filepath.Join(w.layout.dir, indexFile), data, 0o644)
 }
 
 // close keeps what is complete, so that a rerun need not fetch it again, and removes the rest.
 // An interrupted writer does not wait for another sync, which takes minutes on a slow stick: that
 // costs the rerun two seconds' work.
-func (w *layoutWriter) close(ctx context.Context) error {
+func (w *layoutWriter) Close(ctx context.Context) error {
 	ended := interrupted(ctx)
 	w.mu.Lock()
 	if ended != nil && w.failed == nil {
@@ -384,13 +342,35 @@ func (w *layoutWriter) close(ctx context.Context) error {
 			err = nil
 		}
 	}
-	for _, f := range []*os.File{w.tmp, w.blobs} {
-		if f != nil {
-			err = errors.Join(err, f.Close())
-		}
+	if w.blobs != nil {
+		err = errors.Join(err, w.blobs.Close())
 	}
-	if w.tmpDir != "" {
-		err = errors.Join(err, os.RemoveAll(w.tmpDir))
+	if w.tmp != nil {
+		err = errors.Join(err, os.RemoveAll(w.tmp.Name()), w.tmp.Close())
+	}
+	if w.disk != nil {
+		err = errors.Join(err, w.disk.Close())
 	}
 	return err
+}
+
+// copyPiece is how much is copied from file to file before the context is asked again: less
+// than half a second's work of a slow stick.
+const copyPiece = 4 << 20
+
+// copyFile copies from file to file, within the kernel where it can, as long as ctx lasts.
+func copyFile(ctx context.Context, to, from *os.File) (n int64, err error) {
+	for {
+		if err := interrupted(ctx); err != nil {
+			return n, err
+		}
+		m, err := io.CopyN(to, from, copyPiece)
+		n += m
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
 }

@@ -138,5 +138,5 @@ func firstChild(data []byte) (descriptor, error) {
 	}
 	j := x.Manifests[0]
 	d, err := snapshot.ParseDigest(j.Digest)
-	return descriptor{j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}}, err
+	return describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}), err
 }

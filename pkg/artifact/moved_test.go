@@ -26,13 +26,13 @@ func TestFailedSync(t *testing.T) {
 		ref := layoutRef(t)
 		var syncs atomic.Int64
 		named := 0
-		o := Options{tuning: tuning{syncfs: func(fd int) error {
+		o := Options{tuning: tuning{layout: LayoutOptions{Sync: func(fd int) error {
 			if syncs.Add(1) == fail { // the kernel tells of it once
 				named = len(blobsIn(t, ref))
 				return syscall.EIO
 			}
 			return unix.Syncfs(fd)
-		}}}
+		}}}}
 		_, err := Push(t.Context(), ref, s, PushOptions{Options: o})
 		if err == nil {
 			if fail < 3 {
@@ -40,7 +40,7 @@ func TestFailedSync(t *testing.T) {
 			}
 			return
 		}
-		if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "sync of "+ref.Name) {
+		if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "sync "+ref.Name) {
 			t.Error(err)
 		}
 		if now := len(blobsIn(t, ref)); now != named {
@@ -62,19 +62,19 @@ func TestCompleteAfterFailedSync(t *testing.T) {
 	t.Parallel()
 	ref := layoutRef(t)
 	failed := false
-	w, err := newLayoutWriter(t.Context(), ref.Name, &Options{tuning: tuning{syncfs: func(fd int) error {
+	w, err := newLayoutWriter(t.Context(), ref.Name, LayoutOptions{Sync: func(fd int) error {
 		if failed {
 			return unix.Syncfs(fd)
 		}
 		failed = true
 		return syscall.EIO
-	}}})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	put := func(text string) error {
-		d := descriptor{typeManifest, snapshot.BlobOf([]byte(text))}
-		return w.putDocument(t.Context(), d, []byte(text))
+		d := describe(typeManifest, snapshot.BlobOf([]byte(text)))
+		return w.PutDocument(t.Context(), d, []byte(text))
 	}
 	if err := put("before"); err != nil {
 		t.Error(err)
@@ -87,7 +87,7 @@ func TestCompleteAfterFailedSync(t *testing.T) {
 	if err := put("after"); !errors.Is(err, syscall.EIO) {
 		t.Error(err)
 	}
-	if err := w.close(t.Context()); !errors.Is(err, syscall.EIO) {
+	if err := w.Close(t.Context()); !errors.Is(err, syscall.EIO) {
 		t.Error(err)
 	}
 	if named := blobsIn(t, ref); len(named) > 0 {

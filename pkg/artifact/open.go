@@ -47,7 +47,7 @@ type top struct {
 
 // readTop reads and validates root and core, after finding out whether they are ours.
 func readTop(ctx context.Context, p place, ref Reference) (*top, error) {
-	d, data, err := p.root(ctx, ref)
+	d, data, err := p.Root(ctx, ref)
 	if err != nil {
 		return nil, lost(ref, err)
 	}
@@ -85,7 +85,7 @@ func parseTop(ctx context.Context, p place, d descriptor, data []byte) (*top, er
 		}
 		children = []descriptor{first}
 	}
-	core, err := p.document(ctx, children[0])
+	core, err := p.Document(ctx, children[0])
 	if err != nil && strict != nil {
 		return nil, fmt.Errorf("%w: an image index (%w)", ErrNotOurs, err)
 	} else if err != nil {
@@ -206,7 +206,7 @@ func Resolve(ctx context.Context, ref Reference, o Options) (snapshot.Digest, er
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
-	return p.resolve(ctx, ref)
+	return p.Resolve(ctx, ref)
 }
 
 // Graph is every blob that an artifact consists of, read from its shards.
@@ -278,7 +278,7 @@ func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*pac
 }
 
 func readShard(ctx context.Context, p place, d descriptor) (shard, error) {
-	data, err := p.document(ctx, d)
+	data, err := p.Document(ctx, d)
 	if err != nil {
 		return shard{}, fmt.Errorf("shard: %w", err)
 	}
@@ -318,10 +318,10 @@ func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapsho
 		if i == 0 {
 			mediaType = typeIndex
 		}
-		all = append(all, descriptor{mediaType, b})
+		all = append(all, describe(mediaType, b))
 	}
 	for _, b := range g.Files {
-		all = append(all, descriptor{typeOctets, b})
+		all = append(all, describe(typeOctets, b))
 	}
 	there := make([]bool, len(all))
 	group, each := errgroup.WithContext(ctx)
@@ -331,7 +331,7 @@ func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapsho
 			break
 		}
 		group.Go(func() (err error) {
-			there[i], err = p.has(each, d)
+			there[i], err = p.Has(each, d)
 			return err
 		})
 	}

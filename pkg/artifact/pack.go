@@ -1,10 +1,13 @@
 package artifact
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -33,20 +36,6 @@ type packed struct {
 	source opener // all others; ends in a verified EOF or an error
 }
 
-// layer is a blob of the artifact with the first path that has it, "" if none.
-type layer struct {
-	descriptor
-	path string
-}
-
-// name is what errors call it.
-func (l layer) name() string {
-	if l.path != "" {
-		return l.path
-	}
-	return l.Digest.String()
-}
-
 // shard is the descriptor of a shard and what it holds.
 type shard struct {
 	descriptor
@@ -69,9 +58,6 @@ func (s *shard) encode() []byte {
 	return m.encode()
 }
 
-// An opener opens a blob; what it yields ends in a verified EOF or an error.
-type opener func(ctx context.Context, b snapshot.Blob) (io.ReadCloser, error)
-
 // Root is the digest of the root.
 func (p *Packed) Root() snapshot.Digest { return snapshot.Sum(p.root) }
 
@@ -80,15 +66,6 @@ func (p *Packed) Shards() int { return len(p.shards) }
 
 // Size of the root in bytes; the format's limit is MaxDocument.
 func (p *Packed) Size() int { return len(p.root) }
-
-// Blobs is every distinct blob but the manifests: the core's, then the shards' in order, the empty config included.
-func (p *Packed) Blobs() []snapshot.Blob {
-	var bs []snapshot.Blob
-	for l := range p.layers() {
-		bs = append(bs, l.Blob)
-	}
-	return bs
-}
 
 // layers ranges over all distinct blobs: core first, then shards in order.
 func (p *packed) layers() func(yield func(layer) bool) {
@@ -111,10 +88,30 @@ func (p *packed) layers() func(yield func(layer) bool) {
 	}
 }
 
+// contents describes what is to be written, without what a delta leaves out.
+func (p *packed) contents() contents {
+	documents := []snapshot.Blob{snapshot.BlobOf(p.root), snapshot.BlobOf(p.core)}
+	for _, s := range p.shards {
+		documents = append(documents, s.Blob)
+	}
+	return contents{root: describe(typeIndex, documents[0]), runnable: p.runnable(), blobs: func(yield func(snapshot.Blob) bool) {
+		for _, b := range documents {
+			if _, out := p.omit[b.Digest]; !out && !yield(b) {
+				return
+			}
+		}
+		for l := range p.layers() {
+			if _, out := p.omit[l.Digest]; !out && !yield(l.Blob) {
+				return
+			}
+		}
+	}}
+}
+
 // open yields a blob's verified bytes, from memory if they are there.
-func (p *packed) open(ctx context.Context, b snapshot.Blob) (io.ReadCloser, error) {
+func (p *packed) open(ctx context.Context, b snapshot.Blob) (verified, error) {
 	if data, ok := p.memory[b.Digest]; ok {
-		return memoryReader(data), nil
+		return inMemory(data), nil
 	}
 	return p.source(ctx, b)
 }
@@ -126,10 +123,10 @@ func Pack(s *snapshot.Snapshot) (*Packed, error) {
 		date:   s.Statement.Date,
 		config: encodeConfig(s.Statement.Date, s.Statement.Encoder),
 		memory: map[snapshot.Digest][]byte{},
-		source: func(ctx context.Context, b snapshot.Blob) (io.ReadCloser, error) {
+		source: func(ctx context.Context, b snapshot.Blob) (verified, error) {
 			f, err := s.OpenBlob(ctx, b)
 			if err != nil {
-				return nil, err
+				return verified{}, err
 			}
 			return verifiedFile(f), nil
 		},
@@ -150,7 +147,7 @@ func Pack(s *snapshot.Snapshot) (*Packed, error) {
 
 // keep puts bytes at hand and describes them.
 func (p *packed) keep(mediaType string, data []byte) descriptor {
-	d := descriptor{mediaType, snapshot.Blob{Digest: snapshot.Sum(data), Size: int64(len(data))}}
+	d := describe(mediaType, snapshot.BlobOf(data))
 	p.memory[d.Digest] = data
 	return d
 }
@@ -167,7 +164,7 @@ func (p *packed) packCore(s *snapshot.Snapshot) error {
 		{descriptor: p.keep(typeConfig, p.config)},
 		{descriptor: p.keep(statement, s.StatementBytes)},
 		{descriptor: p.keep(typeTable, s.Table.Bytes())},
-		{descriptor: descriptor{typeLock, s.Statement.Lock}},
+		{descriptor: describe(typeLock, s.Statement.Lock)},
 	}
 	if got := p.tops[2].Blob; got != s.Statement.Table {
 		return fmt.Errorf("table: the statement binds %s, the snapshot has %s", s.Statement.Table.Digest, got.Digest)
@@ -192,7 +189,7 @@ func signatureFiles(st *snapshot.Statement) []layer {
 	for _, a := range st.Archives {
 		for _, suite := range a.Suites {
 			for _, f := range suite.Files {
-				files = append(files, layer{descriptor{typeRelease, f.Blob}, f.Path})
+				files = append(files, layer{descriptor: describe(typeRelease, f.Blob), path: f.Path})
 			}
 		}
 	}
@@ -227,7 +224,7 @@ func (p *packed) shardFiles(t *snapshot.Table) ([]layer, error) {
 		if strings.HasSuffix(row.Path, ".deb") {
 			mediaType = typeDeb
 		}
-		files = append(files, layer{descriptor{mediaType, snapshot.Blob{Digest: row.Digest, Size: row.Size}}, row.Path})
+		files = append(files, layer{descriptor: describe(mediaType, snapshot.Blob{Digest: row.Digest, Size: row.Size}), path: row.Path})
 	}
 	return files, nil
 }
@@ -237,12 +234,12 @@ func (p *packed) packShards(files []layer) error {
 	for i, f := range files {
 		paths[i] = f.path
 	}
-	root := []descriptor{{typeManifest, snapshot.Blob{Digest: snapshot.Sum(p.core), Size: int64(len(p.core))}}}
+	root := []descriptor{describe(typeManifest, snapshot.BlobOf(p.core))}
 	start := 0
 	for _, end := range cutShards(paths) {
 		s := shard{layers: files[start:end:end]}
 		data := s.encode()
-		s.descriptor = descriptor{typeManifest, snapshot.Blob{Digest: snapshot.Sum(data), Size: int64(len(data))}}
+		s.descriptor = describe(typeManifest, snapshot.BlobOf(data))
 		p.shards = append(p.shards, s)
 		root = append(root, s.descriptor)
 		start = end
@@ -253,4 +250,94 @@ func (p *packed) packShards(files []layer) error {
 			len(p.root), len(p.shards), MaxDocument)
 	}
 	return nil
+}
+
+// verifiedFile reads a snapshot's file, from the file itself where it was hashed before.
+func verifiedFile(f *snapshot.File) verified {
+	if file, ok := f.Seeker.(*os.File); ok {
+		return verified{struct {
+			io.Reader
+			io.Closer
+		}{file, f}, file}
+	}
+	return verified{ReadCloser: f}
+}
+
+// A priority decides where a range is cut: the highest wins, the first of equals.
+type priority struct {
+	pos  int // the cut is before this position
+	hash [sha256.Size]byte
+}
+
+// cutShards cuts sorted distinct paths into ranges of at most MaxLayers (SPEC
+// section 7) and returns where each range ends. The rule is recursive; here
+// the recursion is walked over a tree whose root is the highest priority of the
+// range, left and right of it the same for what remains (a Cartesian tree,
+// built in linear time), so that no choice of names makes it quadratic.
+func cutShards(paths []string) (ends []int) {
+	var dirs []priority
+	for i := 1; i < len(paths); i++ {
+		if dir := directory(paths[i]); dir != directory(paths[i-1]) {
+			dirs = append(dirs, priority{i, sha256.Sum256([]byte(dir))})
+		}
+	}
+	walkCuts(dirs, 0, len(paths), func(lo, hi int) {
+		if hi-lo <= MaxLayers {
+			ends = append(ends, hi)
+			return
+		}
+		files := make([]priority, 0, hi-lo-1) // one directory
+		for i := lo + 1; i < hi; i++ {
+			files = append(files, priority{i, sha256.Sum256([]byte(paths[i]))})
+		}
+		walkCuts(files, lo, hi, func(_, hi int) { ends = append(ends, hi) })
+	})
+	return ends
+}
+
+// directory is the path up to its last slash, without it.
+func directory(path string) string {
+	return path[:max(strings.LastIndexByte(path, '/'), 0)]
+}
+
+// walkCuts cuts lo..hi at the given positions until ranges are small enough
+// or no position is left, and emits the ranges in order.
+func walkCuts(cuts []priority, lo, hi int, emit func(lo, hi int)) {
+	left, right, root := cartesian(cuts)
+	type span struct{ node, lo, hi int }
+	stack := []span{{root, lo, hi}}
+	for len(stack) > 0 {
+		s := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if s.node < 0 || s.hi-s.lo <= MaxLayers {
+			if s.hi > s.lo {
+				emit(s.lo, s.hi)
+			}
+			continue
+		}
+		at := cuts[s.node].pos
+		stack = append(stack, span{right[s.node], at, s.hi}, span{left[s.node], s.lo, at})
+	}
+}
+
+// cartesian builds the tree: every node's hash is greater than those below it,
+// or equal and earlier. -1 stands for none.
+func cartesian(cuts []priority) (left, right []int, root int) {
+	left, right = make([]int, len(cuts)), make([]int, len(cuts))
+	var spine []int // the right spine, from the root down
+	for i := range cuts {
+		left[i], right[i] = -1, -1
+		for len(spine) > 0 && bytes.Compare(cuts[spine[len(spine)-1]].hash[:], cuts[i].hash[:]) < 0 {
+			left[i] = spine[len(spine)-1]
+			spine = spine[:len(spine)-1]
+		}
+		if len(spine) > 0 {
+			right[spine[len(spine)-1]] = i
+		}
+		spine = append(spine, i)
+	}
+	if len(spine) == 0 {
+		return left, right, -1
+	}
+	return left, right, spine[0]
 }

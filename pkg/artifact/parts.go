@@ -15,7 +15,7 @@ import (
 	"regexp"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"example.org/mmoci/internal/durable"
 )
 
 // partsEnding names the list of the parts that an oci-archive was split into:
@@ -64,7 +64,7 @@ func Split(ctx context.Context, file string, size int64) (parts []string, err er
 	// Cut short it is no archive any more: under a temporary name, which the next push removes.
 	dir, base := filepath.Split(file)
 	aside := filepath.Join(dir, "."+base+".mmoci-tmp-split")
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := durable.TryLock(f); err != nil {
 		return nil, fmt.Errorf("lock of %s: %w", file, err)
 	}
 	if err := interrupted(ctx); err != nil {
@@ -96,7 +96,7 @@ func Split(ctx context.Context, file string, size int64) (parts []string, err er
 	if err := interrupted(ctx); err != nil {
 		return parts, err
 	}
-	if err := writeAside(file+partsEnding, []byte(strings.Join(lines, ""))); err != nil {
+	if err := durable.WriteFile(file+partsEnding, []byte(strings.Join(lines, "")), 0o644); err != nil {
 		return parts, err
 	}
 	_ = os.Remove(aside) // empty by now; the next copy removes it too

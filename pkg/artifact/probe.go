@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -23,12 +22,12 @@ type Finding struct {
 // probeTag is what the probe's manifests are tagged with, and removed by.
 const probeTag = "mmoci-doctor"
 
-// Probe tries what mmoci asks of a registry: reach and credentials, its clock,
+// probe tries what mmoci asks of a registry: reach and credentials, its clock,
 // and if write is set, in the repository of ref and under the tag
 // mmoci-doctor, uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag
 // and DELETE. It stops where going on makes no sense. ctx ends it; nothing else is an error.
-func Probe(ctx context.Context, ref Reference, now time.Time, write bool, o Options) []Finding {
-	r, err := openRegistry(ref, &o)
+func probe(ctx context.Context, ref Reference, now time.Time, write bool, o *RegistryOptions) []Finding {
+	r, err := openRegistry(ref, o)
 	if err != nil {
 		return []Finding{{What: "reference", Text: err.Error(), Remedy: "correct the reference or the CA files"}}
 	}
@@ -67,7 +66,7 @@ const maxSkew = 10 * time.Second
 
 // reach asks for the tag; that it is not there is an answer too.
 func (p *prober) reach(ctx context.Context) bool {
-	_, err := p.r.resolve(ctx, Reference{Kind: Registry, Name: p.r.ref.Name, Tag: p.r.ref.Tag})
+	_, err := p.r.Resolve(ctx, Reference{Kind: Registry, Name: p.r.ref.Name, Tag: p.r.ref.Tag})
 	switch {
 	case err == nil:
 		p.say("registry", true, p.r.ref.host()+" is there, and the tag "+p.r.ref.Tag, "")
@@ -94,9 +93,9 @@ func probeBlob() []byte { return []byte("mmoci doctor looks what this registry c
 
 // put sends a blob from memory.
 func (p *prober) put(ctx context.Context, mediaType string, data []byte) (descriptor, error) {
-	d := descriptor{mediaType, snapshot.BlobOf(data)}
+	d := describe(mediaType, snapshot.BlobOf(data))
 	t := registryTarget{p.r, ""}
-	_, err := t.put(ctx, layer{descriptor: d}, func(context.Context, snapshot.Blob) (io.ReadCloser, error) { return memoryReader(data), nil })
+	_, err := t.Put(ctx, layer{descriptor: d}, func(context.Context, snapshot.Blob) (verified, error) { return inMemory(data), nil })
 	return d, err
 }
 
@@ -114,9 +113,9 @@ func (p *prober) upload(ctx context.Context) bool {
 // manifest makes a shard of n times the probe's blob.
 func (p *prober) manifest(n int) (descriptor, []byte) {
 	m := manifest{artifactType: typeShard, config: emptyConfigDescriptor()}
-	m.layers = slices.Repeat([]descriptor{{typeOctets, snapshot.BlobOf(probeBlob())}}, n)
+	m.layers = slices.Repeat([]descriptor{describe(typeOctets, snapshot.BlobOf(probeBlob()))}, n)
 	data := m.encode()
-	return descriptor{typeManifest, snapshot.BlobOf(data)}, data
+	return describe(typeManifest, snapshot.BlobOf(data)), data
 }
 
 func (p *prober) tag(ctx context.Context, tag string, d descriptor, data []byte) error {
@@ -136,7 +135,7 @@ func (p *prober) limits(ctx context.Context) {
 	p.say("layers", true, fmt.Sprintf("manifests of %d layers are taken", MaxLayers), "")
 	n := (MaxDocument - 200) / len(appendDescriptor(nil, d))
 	index := encodeIndex(slices.Repeat([]descriptor{d}, n-n/100))
-	err := p.tag(ctx, probeTag+"-root", descriptor{typeIndex, snapshot.BlobOf(index)}, index)
+	err := p.tag(ctx, probeTag+"-root", describe(typeIndex, snapshot.BlobOf(index)), index)
 	text := fmt.Sprintf("an index of %d bytes is taken", len(index))
 	if err != nil {
 		text = fmt.Sprintf("an index of %d bytes: %v", len(index), brief(err))

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -75,7 +73,7 @@ func (p *packed) pushTo(ctx context.Context, ref Reference, o PushOptions) (push
 
 // closed closes a target. After another error, what goes wrong then is no news.
 func closed(ctx context.Context, t target, ref Reference, err error) error {
-	if closing := t.close(ctx); err == nil && closing != nil {
+	if closing := t.Close(ctx); err == nil && closing != nil {
 		return fmt.Errorf("%s: %w", ref, closing)
 	}
 	return err
@@ -95,39 +93,45 @@ func checkTarget(ref Reference) error {
 	return nil
 }
 
+// destination is an opened target.
+type destination struct {
+	target
+	registry *registryTarget // the same, if it is at a registry, where a long push sets checkpoints; else nil
+}
+
 // openTarget opens a place for writing. From then on a layout is not collected, so what is
 // there when it is asked for stays. mountFrom is a repository of the same registry that has the blobs, "" if none.
-func openTarget(ctx context.Context, ref Reference, mountFrom string, o *PushOptions) (target, error) {
+func openTarget(ctx context.Context, ref Reference, mountFrom string, o *PushOptions) (destination, error) {
+	var d destination
+	var err error
 	switch ref.Kind {
 	case Layout:
-		return newLayoutWriter(ctx, ref.Name, &o.Options)
+		d.target, err = newLayoutWriter(ctx, ref.Name, o.tuning.layout)
 	case Archive:
-		return newTarWriter(ctx, ref.Name, ref.Tag)
+		d.target, err = newTarWriter(ctx, ref.Name, ref.Tag)
 	case Registry:
-		r, err := openRegistry(ref, &o.Options)
-		if err != nil {
-			return nil, err
-		}
-		r.actions = []string{auth.ActionPull, auth.ActionPush}
-		return registryTarget{r, mountFrom}, nil
+		d.registry, err = openRegistryTarget(ref, mountFrom, o.registry())
+		d.target = d.registry
+	default:
+		err = fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
 	}
-	return nil, fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
+	return d, err
 }
 
 // write is the order of SPEC section 10. If it dies before publish, the tags name
 // what they named; in publish, the immutable tag may be there without the alias.
-func write(ctx context.Context, t target, ref Reference, p *packed, o *PushOptions) (Pushed, error) {
+func write(ctx context.Context, t destination, ref Reference, p *packed, o *PushOptions) (Pushed, error) {
 	if p.omit != nil {
-		t = deltaTarget{t, p.omit}
+		t.target = deltaTarget{t.target, p.omit}
 	}
-	if err := t.begin(p, o.Recheck); err != nil {
+	if err := t.Begin(p.contents(), o.Recheck); err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
 	w, err := newWriter(t, ref, p, o)
 	if err != nil {
 		return Pushed{}, err
 	}
-	previous, err := t.resolve(ctx, ref)
+	previous, err := t.Resolve(ctx, ref)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Pushed{}, err
 	}
@@ -159,20 +163,4 @@ func write(ctx context.Context, t target, ref Reference, p *packed, o *PushOptio
 	}
 	w.removeCheckpoints(ctx)
 	return w.pushed(previous != w.root.Digest), nil
-}
-
-// checkMoved compares what a tag names with what it is expected to name before it is
-// moved to a root. That it names the root already is what is wanted.
-func checkMoved(tag string, now, root snapshot.Digest, expected *snapshot.Digest) error {
-	if expected == nil || now == *expected || now == root {
-		return nil
-	}
-	name := func(d snapshot.Digest) string {
-		if d.IsZero() {
-			return "nothing"
-		}
-		return d.String()
-	}
-	return fmt.Errorf("%w: %s named %s when this command looked, and names %s now; nothing was tagged, the same command begins with what is there now",
-		ErrMoved, tag, name(*expected), name(now))
 }

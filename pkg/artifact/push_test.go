@@ -34,7 +34,7 @@ func TestRequestsOfFirstPush(t *testing.T) {
 	}
 	mustPush(t, f.ref(t, "noble"), s, PushOptions{})
 	counts := f.counts()
-	blobs := len(p.Blobs())
+	blobs := countBlobs(p)
 	if counts["POST upload"] != blobs || counts["PUT upload"] != blobs {
 		t.Errorf("%d blobs: %v", blobs, counts)
 	}
@@ -252,7 +252,7 @@ func TestResume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blobs := len(p.Blobs())
+	blobs := countBlobs(p)
 	for _, at := range []int{3, blobs, 2 * blobs} {
 		f := newFakeRegistry(t)
 		ref := f.ref(t, "noble")

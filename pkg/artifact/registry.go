@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,13 +25,46 @@ const (
 	maxErrorBody = 64 << 10
 )
 
+// RegistryOptions say how a registry is reached. The zero value works.
+type RegistryOptions struct {
+	PlainHTTP   bool                             // also beyond loopback
+	CAFile      string                           // PEM, added to the system's and CertDirs
+	CertDirs    []string                         // hold DIR/HOST/*.crt, *.cert and *.key; nil: those of docker and podman
+	Anonymous   bool                             // no docker/podman credentials
+	Concurrency int                              // transfers at once; 0 means 8
+	Rate        int64                            // bytes a second of all uploads together; 0: no limit
+	Progress    func(Event)                      // nil: nobody is told; called concurrently
+	Log         func(format string, args ...any) // told why a transfer waits; nil: nobody; called concurrently
+	Connections *Connections                     // nil: not shared with other calls
+	Timing      Timing
+}
+
+// Timing replaces the times that this package takes, where it is not zero. Tests are in a hurry.
+type Timing struct {
+	Backoff time.Duration // before the second try, then doubled
+	Asked   time.Duration // all that one request or blob waits because the registry asks for it
+	Stall   time.Duration // without a byte before a transfer is given up
+	Answer  time.Duration // after the last byte of a blob or manifest, the same
+	Slow    time.Duration // below slowestRate before a connection is exchanged
+}
+
+const defaultConcurrency = 8
+
+func (o *RegistryOptions) workers() int { return cmp.Or(max(o.Concurrency, 0), defaultConcurrency) }
+
+func (o *RegistryOptions) tell(e Event) {
+	if o.Progress != nil {
+		o.Progress(e)
+	}
+}
+
 // registryPlace is an OCI repository at a registry. oras-go's remote and auth
 // packages speak to it; its retries do not (they neither rewind bodies nor wait as long as they are asked to).
 type registryPlace struct {
 	ref     Reference
 	client  *client
 	repo    *remote.Repository
-	o       *Options
+	o       *RegistryOptions
 	gate    gate
 	actions []string // asked of the token server: one token serves all of a push
 	reached atomic.Bool
@@ -42,26 +76,15 @@ type registryPlace struct {
 	pace    *pace // of uploads
 }
 
-func openRegistry(ref Reference, o *Options) (*registryPlace, error) {
+func openRegistry(ref Reference, o *RegistryOptions) (*registryPlace, error) {
 	c, err := o.Connections.client(ref, o)
 	if err != nil {
 		return nil, err
 	}
-	r := &registryPlace{ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, backoff: firstBackoff, stall: stallTimeout, answer: answerTimeout, slow: slowAfter, asked: maxAsked, pace: &pace{rate: o.Rate}}
-	if o.tuning.backoff > 0 {
-		r.backoff = o.tuning.backoff
-	}
-	if o.tuning.stall > 0 {
-		r.stall = o.tuning.stall
-	}
-	if o.tuning.answer > 0 {
-		r.answer = o.tuning.answer
-	}
-	if o.tuning.asked > 0 {
-		r.asked = o.tuning.asked
-	}
-	if o.tuning.slow > 0 {
-		r.slow = o.tuning.slow
+	r := &registryPlace{
+		ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, pace: &pace{rate: o.Rate},
+		backoff: cmp.Or(o.Timing.Backoff, firstBackoff), asked: cmp.Or(o.Timing.Asked, maxAsked),
+		stall: cmp.Or(o.Timing.Stall, stallTimeout), answer: cmp.Or(o.Timing.Answer, answerTimeout), slow: cmp.Or(o.Timing.Slow, slowAfter),
 	}
 	r.repo = &remote.Repository{
 		Client:           c.follow,
@@ -97,7 +120,7 @@ func (r *registryPlace) request(ctx context.Context, c *auth.Client, method, kin
 }
 
 // root reads a document by tag or digest in one request.
-func (r *registryPlace) root(ctx context.Context, ref Reference) (d descriptor, data []byte, err error) {
+func (r *registryPlace) Root(ctx context.Context, ref Reference) (d descriptor, data []byte, err error) {
 	name := ref.Tag
 	if !ref.Digest.IsZero() {
 		name = ref.Digest.String()
@@ -167,7 +190,7 @@ func (p progressReader) Read(b []byte) (int, error) {
 }
 
 // resolve asks by HEAD; a registry that does not tell the digest then is read.
-func (r *registryPlace) resolve(ctx context.Context, ref Reference) (d snapshot.Digest, err error) {
+func (r *registryPlace) Resolve(ctx context.Context, ref Reference) (d snapshot.Digest, err error) {
 	name := ref.Tag
 	if !ref.Digest.IsZero() {
 		name = ref.Digest.String()
@@ -191,7 +214,7 @@ func (r *registryPlace) resolve(ctx context.Context, ref Reference) (d snapshot.
 		return d, explain("resolve "+ref.String(), r.ref, err)
 	}
 	if told == "" && ref.Digest.IsZero() {
-		top, _, err := r.root(ctx, ref)
+		top, _, err := r.Root(ctx, ref)
 		return top.Digest, err
 	}
 	if told == "" {
@@ -208,7 +231,7 @@ func (r *registryPlace) resolve(ctx context.Context, ref Reference) (d snapshot.
 }
 
 // document reads a manifest by digest.
-func (r *registryPlace) document(ctx context.Context, d descriptor) (data []byte, err error) {
+func (r *registryPlace) Document(ctx context.Context, d descriptor) (data []byte, err error) {
 	mediaType := ""
 	err = r.retry(ctx, func(ctx context.Context) error {
 		mediaType, data, err = r.getDocument(ctx, d.Digest.String())
@@ -234,7 +257,7 @@ func (r *registryPlace) document(ctx context.Context, d descriptor) (data []byte
 }
 
 // has asks by HEAD. A redirect is a yes: what it leads to may not answer HEAD.
-func (r *registryPlace) has(ctx context.Context, d descriptor) (there bool, err error) {
+func (r *registryPlace) Has(ctx context.Context, d descriptor) (there bool, err error) {
 	kind := "blobs"
 	if d.isManifest() {
 		kind = "manifests"
@@ -266,8 +289,8 @@ func (r *registryPlace) has(ctx context.Context, d descriptor) (there bool, err 
 }
 
 // tags lists the tags and asks what each names.
-func (r *registryPlace) tags(ctx context.Context) ([]Tag, error) {
-	names, err := r.tagNames(ctx)
+func (r *registryPlace) Tags(ctx context.Context) ([]Tag, error) {
+	names, err := r.TagNames(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +299,7 @@ func (r *registryPlace) tags(ctx context.Context) ([]Tag, error) {
 	g.SetLimit(r.o.workers())
 	for i, name := range names {
 		g.Go(func() error {
-			d, err := r.resolve(ctx, Reference{Kind: Registry, Name: r.ref.Name, Tag: name})
+			d, err := r.Resolve(ctx, Reference{Kind: Registry, Name: r.ref.Name, Tag: name})
 			if errors.Is(err, ErrNotFound) {
 				return nil
 			}
@@ -296,7 +319,7 @@ const (
 	maxTagBytes = 8 << 20
 )
 
-func (r *registryPlace) tagNames(ctx context.Context) ([]string, error) {
+func (r *registryPlace) TagNames(ctx context.Context) ([]string, error) {
 	var names []string
 	bytes := 0
 	err := r.retry(ctx, func(ctx context.Context) error {

@@ -18,7 +18,7 @@ import (
 
 // quick makes waits short; the bounds stay.
 func quick() Options {
-	return Options{tuning: tuning{backoff: time.Microsecond, stall: 20 * time.Second}}
+	return Options{tuning: tuning{timing: Timing{Backoff: time.Microsecond, Stall: 20 * time.Second}}}
 }
 
 // Every request of a push and of opening fails once, in each way that passes.
@@ -222,7 +222,7 @@ func TestResumedDownload(t *testing.T) {
 			mustPush(t, ref, s, PushOptions{})
 			o := quick()
 			if c.stall {
-				o.tuning.stall = 2 * time.Second
+				o.tuning.timing.Stall = 2 * time.Second
 			}
 			back, err := openSnapshot(t.Context(), ref, o)
 			if err != nil {
@@ -255,7 +255,7 @@ func TestSlowConnection(t *testing.T) {
 	ref := mustParse(t, f.Host()+"/site/mirror:noble")
 	mustPush(t, ref, takeOf(t, files), PushOptions{})
 	o := quick()
-	o.tuning.slow = 300 * time.Millisecond
+	o.tuning.timing.Slow = 300 * time.Millisecond
 	back, err := openSnapshot(t.Context(), ref, o)
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +296,7 @@ func TestStalledForEver(t *testing.T) {
 		return false
 	})
 	o := quick()
-	o.tuning.stall = 20 * time.Millisecond
+	o.tuning.timing.Stall = 20 * time.Millisecond
 	_, err := Push(t.Context(), ref, s, PushOptions{Options: o})
 	if !errors.Is(err, errStalled) {
 		t.Error(err)
@@ -325,7 +325,7 @@ func TestSilentRegistry(t *testing.T) {
 		return asked
 	}
 	o := quick()
-	o.tuning.stall, o.tuning.answer = 50*time.Millisecond, 60*time.Millisecond
+	o.tuning.timing.Stall, o.tuning.timing.Answer = 50*time.Millisecond, 60*time.Millisecond
 	o.Concurrency = 1
 	always := func(*http.Request) bool { return true }
 	puts := func(kind string) func(r *http.Request) bool {

@@ -41,7 +41,7 @@ func TestRoundTrip(t *testing.T) {
 			if !pushed.Changed || pushed.Root != p.Root() {
 				t.Fatalf("pushed %s, changed %t; packed %s", pushed.Root, pushed.Changed, p.Root())
 			}
-			if want := len(p.Blobs()); pushed.Blobs != want || pushed.Uploaded != want {
+			if want := countBlobs(p); pushed.Blobs != want || pushed.Uploaded != want {
 				t.Errorf("%d blobs, %d uploaded, want %d", pushed.Blobs, pushed.Uploaded, want)
 			}
 			back := reopen(t, ref)
@@ -67,8 +67,8 @@ func testGraph(t *testing.T, ref Reference, p *Packed) {
 	if len(g.Manifests) != p.Shards()+2 || g.Manifests[0].Digest != p.Root() {
 		t.Errorf("%d manifests, want %d", len(g.Manifests), p.Shards()+2)
 	}
-	if len(g.Files) != len(p.Blobs()) {
-		t.Errorf("%d files, want %d", len(g.Files), len(p.Blobs()))
+	if len(g.Files) != countBlobs(p) {
+		t.Errorf("%d files, want %d", len(g.Files), countBlobs(p))
 	}
 	missing, err := Missing(t.Context(), ref, g, Options{})
 	if err != nil || len(missing) > 0 {
@@ -215,7 +215,7 @@ func TestLayoutInPlace(t *testing.T) {
 	ref := layoutRef(t)
 	s := takeOf(t, synthFiles(3))
 	mustPush(t, ref, s, PushOptions{})
-	sealed, err := Open(t.Context(), ref, Options{tuning: tuning{settle: -1}})
+	sealed, err := Open(t.Context(), ref, Options{tuning: tuning{layout: LayoutOptions{Settle: -1}}})
 	if err != nil {
 		t.Fatal(err)
 	}

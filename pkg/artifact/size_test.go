@@ -63,7 +63,7 @@ func shardsOf(t testing.TB, rows []snapshot.Row) *packed {
 	p := &packed{core: []byte("{}")}
 	layers := make([]layer, len(rows))
 	for i, r := range rows {
-		layers[i] = layer{descriptor{typeDeb, r.Blob()}, r.Path}
+		layers[i] = layer{descriptor: describe(typeDeb, r.Blob()), path: r.Path}
 	}
 	if err := p.packShards(layers); err != nil {
 		t.Fatal(err)

@@ -150,3 +150,11 @@ func archiveRef(t testing.TB) Reference {
 	t.Helper()
 	return mustParse(t, "oci-archive:"+filepath.Join(t.TempDir(), "snapshot.tar")+":noble")
 }
+
+// countBlobs counts the distinct blobs of an artifact, manifests not among them.
+func countBlobs(p *Packed) (n int) {
+	for range p.layers() {
+		n++
+	}
+	return n
+}

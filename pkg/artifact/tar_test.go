@@ -94,7 +94,7 @@ func TestForeignTar(t *testing.T) {
 // Some copiers lose the tag: the only entry, if it has no name, is the latest.
 func TestLostTag(t *testing.T) {
 	t.Parallel()
-	d := descriptor{typeIndex, snapshot.BlobOf([]byte("x"))}
+	d := describe(typeIndex, snapshot.BlobOf([]byte("x")))
 	unnamed := layoutEntry{descriptor: d}
 	for _, c := range []struct {
 		entries []layoutEntry

@@ -14,8 +14,7 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -54,15 +53,16 @@ func (n noPlace) gone() error { return fmt.Errorf("oci-archive %s: %w", n.name, 
 func (n noPlace) Open(context.Context, snapshot.Blob) (*snapshot.Content, error) {
 	return nil, n.gone()
 }
-func (n noPlace) root(context.Context, Reference) (descriptor, []byte, error) {
+func (n noPlace) Root(context.Context, Reference) (descriptor, []byte, error) {
 	return descriptor{}, nil, n.gone()
 }
-func (n noPlace) resolve(context.Context, Reference) (snapshot.Digest, error) {
+func (n noPlace) Resolve(context.Context, Reference) (snapshot.Digest, error) {
 	return snapshot.Digest{}, n.gone()
 }
-func (n noPlace) document(context.Context, descriptor) ([]byte, error) { return nil, n.gone() }
-func (n noPlace) has(context.Context, descriptor) (bool, error)        { return false, nil }
-func (n noPlace) tags(context.Context) ([]Tag, error)                  { return nil, n.gone() }
+func (n noPlace) Document(context.Context, descriptor) ([]byte, error) { return nil, n.gone() }
+func (n noPlace) Has(context.Context, descriptor) (bool, error)        { return false, nil }
+func (n noPlace) TagNames(context.Context) ([]string, error)           { return nil, n.gone() }
+func (n noPlace) Tags(context.Context) ([]Tag, error)                  { return nil, n.gone() }
 
 // newTarWriter opens the old archive for reading. Nothing is written before the first put.
 func newTarWriter(ctx context.Context, name, tag string) (*tarWriter, error) {
@@ -79,26 +79,15 @@ func newTarWriter(ctx context.Context, name, tag string) (*tarWriter, error) {
 }
 
 // has is false for everything: the new archive begins empty.
-func (w *tarWriter) has(context.Context, descriptor) (bool, error) { return false, nil }
+func (w *tarWriter) Has(context.Context, descriptor) (bool, error) { return false, nil }
 
 // begin lays out the archive: oci-layout, index.json, blobs by digest, and for
 // hosts that have nothing but tar the names of the files that the snapshot
 // carries for them: hard links to their blobs, which are executable then.
-func (w *tarWriter) begin(p *packed, _ bool) error {
-	w.top = descriptor{typeIndex, snapshot.BlobOf(p.root)}
-	blobs := []snapshot.Blob{snapshot.BlobOf(p.root), snapshot.BlobOf(p.core)}
-	for _, s := range p.shards {
-		blobs = append(blobs, s.Blob)
-	}
-	for l := range p.layers() {
-		blobs = append(blobs, l.Blob)
-	}
-	slices.SortFunc(blobs, func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+func (w *tarWriter) Begin(c contents, _ bool) error {
+	w.top, w.carried = c.root, c.runnable
+	blobs := slices.SortedFunc(c.blobs, func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	blobs = slices.Compact(blobs)
-	blobs = slices.DeleteFunc(blobs, func(b snapshot.Blob) bool {
-		_, out := p.omit[b.Digest]
-		return out
-	})
 	index, err := w.index()
 	if err != nil {
 		return err
@@ -109,7 +98,6 @@ func (w *tarWriter) begin(p *packed, _ bool) error {
 		w.entries[b.Digest] = extent{w.total + tarBlock, b.Size}
 		w.total += tarSpan(b.Size)
 	}
-	w.carried = p.runnable()
 	w.total += int64(len(w.carried)) * tarBlock
 	w.total += 2 * tarBlock // the end of a tar
 	return nil
@@ -135,8 +123,8 @@ func (w *tarWriter) create() error {
 		return nil
 	}
 	dir, base := filepath.Split(w.name)
-	stem := filepath.Join(dir, "."+base+".mmoci-tmp-")
-	removeUnlocked(stem)
+	stem := filepath.Join(dir, "."+base+durable.TempPrefix)
+	removeLeft(stem)
 	f, err := createLocked(stem)
 	if err != nil {
 		return err
@@ -153,31 +141,13 @@ func createLocked(stem string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = durable.TryLock(f)
 		if _, gone := os.Lstat(f.Name()); err == nil && gone == nil {
 			return f, nil
 		}
 		f.Close() // another push took it for a leftover in between
 	}
 	return nil, fmt.Errorf("no temporary file beside %s", stem)
-}
-
-// removeUnlocked removes what pushes that were killed left behind.
-func removeUnlocked(stem string) {
-	leftovers, err := filepath.Glob(globEscape(stem) + "*")
-	if err != nil {
-		return
-	}
-	for _, name := range leftovers {
-		f, err := os.Open(name)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			os.RemoveAll(name) // a file, or a directory of them
-		}
-		f.Close()
-	}
 }
 
 // globEscape makes a path a pattern that matches itself only.
@@ -194,7 +164,7 @@ func globEscape(s string) string {
 }
 
 // put writes a blob's entry.
-func (w *tarWriter) put(ctx context.Context, l layer, open opener) (int64, error) {
+func (w *tarWriter) Put(ctx context.Context, l layer, open opener) (int64, error) {
 	if err := w.create(); err != nil {
 		return 0, err
 	}
@@ -239,7 +209,7 @@ func expectEOF(r io.Reader) error {
 	return err
 }
 
-func (w *tarWriter) putDocument(ctx context.Context, d descriptor, data []byte) error {
+func (w *tarWriter) PutDocument(ctx context.Context, d descriptor, data []byte) error {
 	if err := w.create(); err != nil {
 		return err
 	}
@@ -249,8 +219,8 @@ func (w *tarWriter) putDocument(ctx context.Context, d descriptor, data []byte) 
 // publish writes the headers and gives the file its name. Dies it before the
 // rename, the old archive is untouched and the next push removes the rest.
 // Only the last tag is written: an archive has one, so that copiers need not be told which.
-func (w *tarWriter) publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, _ ...string) error {
-	if err := w.putDocument(ctx, d, data); err != nil {
+func (w *tarWriter) Publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, _ ...string) error {
+	if err := w.PutDocument(ctx, d, data); err != nil {
 		return err
 	}
 	if len(w.written) != len(w.entries) {
@@ -271,7 +241,7 @@ func (w *tarWriter) publish(ctx context.Context, d descriptor, data []byte, expe
 	if err := os.Rename(w.file.Name(), w.name); err != nil {
 		return err
 	}
-	err := errors.Join(w.file.Close(), syncDir(filepath.Dir(w.name)))
+	err := errors.Join(w.file.Close(), durable.SyncDir(filepath.Dir(w.name)))
 	w.file = nil
 	return err
 }
@@ -284,7 +254,7 @@ func (w *tarWriter) unmoved(ctx context.Context, d descriptor, expected *snapsho
 	var now snapshot.Digest
 	there, err := openArchive(ctx, w.name)
 	if err == nil {
-		now, err = there.resolve(ctx, Reference{Kind: Archive, Name: w.name, Tag: w.tag})
+		now, err = there.Resolve(ctx, Reference{Kind: Archive, Name: w.name, Tag: w.tag})
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
@@ -372,7 +342,7 @@ func headerBlock(h tar.Header) ([]byte, error) {
 }
 
 // close removes what was not published.
-func (w *tarWriter) close(context.Context) error {
+func (w *tarWriter) Close(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file == nil {
@@ -381,13 +351,4 @@ func (w *tarWriter) close(context.Context) error {
 	err := errors.Join(os.Remove(w.file.Name()), w.file.Close())
 	w.file = nil
 	return err
-}
-
-// syncDir makes renames in a directory durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"oras.land/oras-go/v2/registry/remote/errcode"
-
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -27,14 +27,24 @@ type registryTarget struct {
 	mountFrom string
 }
 
-func (d descriptor) oci() ocispec.Descriptor {
+// openRegistryTarget opens a repository for writing.
+func openRegistryTarget(ref Reference, mountFrom string, o *RegistryOptions) (*registryTarget, error) {
+	r, err := openRegistry(ref, o)
+	if err != nil {
+		return nil, err
+	}
+	r.actions = []string{auth.ActionPull, auth.ActionPush}
+	return &registryTarget{r, mountFrom}, nil
+}
+
+func ociDescriptor(d descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.mediaType, Digest: digest.Digest(d.Digest.String()), Size: d.Size}
 }
 
 // put uploads a blob by two requests (POST, PUT). Each try opens the content
 // anew, once the registry wants it. What is read is verified before its last bytes are
 // sent, and the registry verifies the digest again. Nothing is sent if it could be mounted.
-func (r registryTarget) put(ctx context.Context, l layer, open opener) (sent int64, err error) {
+func (r registryTarget) Put(ctx context.Context, l layer, open opener) (sent int64, err error) {
 	err = r.retry(ctx, func(ctx context.Context) error {
 		sent, err = r.upload(ctx, l, open)
 		return err
@@ -51,7 +61,7 @@ func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64
 		dog: dog, answer: r.answerWithin(l.Size, storeRate),
 		pace: func(n int) error { return r.pace.wait(ctx, n) },
 		most: r.pace.chunk,
-		open: func() (io.ReadCloser, error) { return open(ctx, l.Blob) },
+		open: func() (verified, error) { return open(ctx, l.Blob) },
 		moved: func(n int64) {
 			r.o.tell(Event{Kind: Moved, Path: l.path, Digest: l.Digest, Bytes: n})
 		},
@@ -75,12 +85,12 @@ func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64
 // read there, is no reason not to send.
 func (r registryTarget) send(ctx context.Context, l layer, body *uploadBody) error {
 	if r.mountFrom != "" {
-		err := r.repo.Mount(ctx, l.oci(), r.mountFrom, func() (io.ReadCloser, error) { return body, nil })
+		err := r.repo.Mount(ctx, ociDescriptor(l.descriptor), r.mountFrom, func() (io.ReadCloser, error) { return body, nil })
 		if code := status(err); code < 400 || code >= 500 || code == http.StatusTooManyRequests || body.read() {
 			return err
 		}
 	}
-	return r.repo.Blobs().Push(ctx, l.oci(), body)
+	return r.repo.Blobs().Push(ctx, ociDescriptor(l.descriptor), body)
 }
 
 // uploadBody is the body of a PUT, opened when it is first read. net/http may
@@ -91,11 +101,11 @@ type uploadBody struct {
 	answer time.Duration
 	pace   func(n int) error // waits until n bytes may go
 	most   func(n int) int   // how many of n may be read at once
-	open   func() (io.ReadCloser, error)
+	open   func() (verified, error)
 	moved  func(int64)
 
 	mu      sync.Mutex
-	content io.ReadCloser
+	content verified
 	closed  bool
 	opened  bool
 	err     error // of the content, not its end
@@ -144,7 +154,7 @@ func (b *uploadBody) Close() error {
 		return nil
 	}
 	b.closed = true
-	if b.content == nil {
+	if b.content.ReadCloser == nil {
 		return nil
 	}
 	return b.content.Close()
@@ -163,7 +173,7 @@ func (b *uploadBody) read() bool {
 }
 
 // putDocument puts a manifest under its digest.
-func (r registryTarget) putDocument(ctx context.Context, d descriptor, data []byte) error {
+func (r registryTarget) PutDocument(ctx context.Context, d descriptor, data []byte) error {
 	return explain("put manifest "+d.Digest.String(), r.ref, r.putManifest(ctx, d, data, d.Digest.String()))
 }
 
@@ -172,17 +182,22 @@ func (r registryTarget) putManifest(ctx context.Context, d descriptor, data []by
 		ctx, dog, cancel := newWatchdog(ctx, r.stall)
 		defer cancel()
 		dog.allow(r.answerWithin(d.Size, lookRate))
-		return stalled(ctx, r.repo.Manifests().PushReference(ctx, d.oci(), bytes.NewReader(data), reference))
+		return stalled(ctx, r.repo.Manifests().PushReference(ctx, ociDescriptor(d), bytes.NewReader(data), reference))
 	})
 }
 
-// begin has nothing to prepare.
-func (r registryTarget) begin(*packed, bool) error { return nil }
+// putTagged puts a manifest under a tag of its own.
+func (r registryTarget) putTagged(ctx context.Context, d descriptor, data []byte, tag string) error {
+	return explain("checkpoint "+tag, r.ref, r.putManifest(ctx, d, data, tag))
+}
+
+// Begin has nothing to prepare.
+func (r registryTarget) Begin(contents, bool) error { return nil }
 
 // publish puts the root under its digest, then names it. A tag that names it already is left alone: some registries refuse to set a tag twice.
 // No registry compares and sets: what the last tag names is asked before any is set, and again just before it moves.
-func (r registryTarget) publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
-	if err := r.putDocument(ctx, d, data); err != nil {
+func (r registryTarget) Publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
+	if err := r.PutDocument(ctx, d, data); err != nil {
 		return err
 	}
 	last := tags[len(tags)-1]
@@ -217,7 +232,7 @@ func (r registryTarget) publish(ctx context.Context, d descriptor, data []byte, 
 
 // named is what a tag names, the zero digest if it is not there.
 func (r registryTarget) named(ctx context.Context, tag string) (snapshot.Digest, error) {
-	now, err := r.resolve(ctx, Reference{Kind: Registry, Name: r.ref.Name, Tag: tag})
+	now, err := r.Resolve(ctx, Reference{Kind: Registry, Name: r.ref.Name, Tag: tag})
 	if errors.Is(err, ErrNotFound) {
 		return snapshot.Digest{}, nil
 	}
@@ -271,11 +286,14 @@ func (e errTag) Error() string { return e.text }
 func (e errTag) Unwrap() error { return e.error }
 
 // close has nothing to undo: what is at the registry stays.
-func (r registryTarget) close(context.Context) error { return nil }
+func (r registryTarget) Close(context.Context) error { return nil }
 
 // missesContent tells answers to a manifest by which a registry may mean that
 // something below it is not there: by name in distribution, in other words elsewhere.
 func missesContent(err error) bool {
+	if errors.As(err, new(errTag)) {
+		return false
+	}
 	switch status(err) {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity:
 		return true
@@ -294,4 +312,61 @@ func (r registryTarget) removeTag(ctx context.Context, tag string, d descriptor)
 		}
 	}
 	return nil
+}
+
+// tagGrace is how long an interrupted writer waits for the answer to a tag that it was about to move.
+const tagGrace = 300 * time.Millisecond
+
+// outlive returns a context that ends a while after ctx has.
+func outlive(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(while, func() { cancel(context.Cause(ctx)) })
+	})
+	return longer, func() { stop(); cancel(nil) }
+}
+
+// pace holds all uploads of one push together to so many bytes a second.
+type pace struct {
+	rate int64 // bytes a second; 0: no limit
+
+	mu   sync.Mutex
+	next time.Time // when what was let through so far is due
+}
+
+// burst is what may go at once after a pause, in time.
+const burst = 100 * time.Millisecond
+
+// chunk bounds one read, so that a slow pace is not mistaken for a stall.
+func (p *pace) chunk(n int) int {
+	if p == nil || p.rate <= 0 {
+		return n
+	}
+	return int(min(int64(n), max(p.rate/4, 512)))
+}
+
+// wait lets n bytes through, when it is their turn.
+func (p *pace) wait(ctx context.Context, n int) error {
+	if p == nil || p.rate <= 0 || n <= 0 {
+		return nil
+	}
+	p.mu.Lock()
+	now := time.Now()
+	if earliest := now.Add(-burst); p.next.Before(earliest) {
+		p.next = earliest
+	}
+	p.next = p.next.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
+	pause := p.next.Sub(now)
+	p.mu.Unlock()
+	if pause <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

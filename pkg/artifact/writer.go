@@ -28,7 +28,7 @@ const frontierMisses = 2
 
 // writer writes one artifact to one place.
 type writer struct {
-	t         target
+	t         destination
 	ref       Reference
 	p         *packed
 	o         *PushOptions
@@ -52,11 +52,11 @@ type writer struct {
 	checkpoints             checkpoints
 }
 
-func newWriter(t target, ref Reference, p *packed, o *PushOptions) (*writer, error) {
+func newWriter(t destination, ref Reference, p *packed, o *PushOptions) (*writer, error) {
 	w := &writer{
 		t: t, ref: ref, p: p, o: o,
-		root: descriptor{typeIndex, snapshot.BlobOf(p.root)},
-		core: descriptor{typeManifest, snapshot.BlobOf(p.core)},
+		root: describe(typeIndex, snapshot.BlobOf(p.root)),
+		core: describe(typeManifest, snapshot.BlobOf(p.core)),
 		sent: map[snapshot.Digest]struct{}{},
 	}
 	var err error
@@ -98,7 +98,7 @@ func (w *writer) stillBelieved(ctx context.Context) error {
 	if w.previous.Size == 0 || w.asksAll() {
 		return nil
 	}
-	there, err := w.t.has(ctx, w.previous)
+	there, err := w.t.Has(ctx, w.previous)
 	if err == nil && !there {
 		err = errBelief
 	}
@@ -110,9 +110,8 @@ func (w *writer) publish(ctx context.Context) error {
 	if w.immutable == "" {
 		tags = tags[1:]
 	}
-	if err := w.t.publish(ctx, w.root, w.p.root, &w.expected, tags...); err != nil {
-		var tag errTag
-		if missesContent(err) && !errors.As(err, &tag) && !w.asksAll() {
+	if err := w.t.Publish(ctx, w.root, w.p.root, &w.expected, tags...); err != nil {
+		if missesContent(err) && !w.asksAll() {
 			return fmt.Errorf("%w: %w", errBelief, err)
 		}
 		return fmt.Errorf("root: %w", err)
@@ -218,7 +217,7 @@ func (w *writer) hasShard(ctx context.Context, s *shard) (bool, error) {
 		if _, same := w.sameShards[s.Digest]; same {
 			return true, nil
 		}
-		return w.t.has(ctx, s.descriptor)
+		return w.t.Has(ctx, s.descriptor)
 	}
 	_, same := w.sameShards[s.Digest]
 	return same, nil
@@ -249,7 +248,7 @@ func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
 // all of that is asked for and sent, once.
 func (w *writer) document(ctx context.Context, d descriptor, data []byte, below []layer) error {
 	if w.ref.Kind != Registry || w.o.Recheck {
-		there, err := w.t.has(ctx, d)
+		there, err := w.t.Has(ctx, d)
 		if err != nil || there && w.ref.Kind != Registry {
 			return err
 		}
@@ -258,12 +257,12 @@ func (w *writer) document(ctx context.Context, d descriptor, data []byte, below 
 			w.refilled.Add(d.Size)
 		}
 	}
-	err := w.t.putDocument(ctx, d, data)
+	err := w.t.PutDocument(ctx, d, data)
 	if err != nil && w.ref.Kind == Registry && missesContent(err) {
 		if healing := w.heal(ctx, below); healing != nil {
 			return errors.Join(err, healing)
 		}
-		err = w.t.putDocument(ctx, d, data)
+		err = w.t.PutDocument(ctx, d, data)
 	}
 	if err == nil {
 		w.o.tell(Event{Kind: Done, Digest: d.Digest, Bytes: d.Size})
@@ -277,7 +276,7 @@ func (w *writer) heal(ctx context.Context, below []layer) error {
 	g.SetLimit(w.o.workers())
 	for _, l := range append([]layer{{descriptor: emptyConfigDescriptor()}}, below...) {
 		g.Go(func() error {
-			there, err := w.t.has(ctx, l.descriptor)
+			there, err := w.t.Has(ctx, l.descriptor)
 			if there || err != nil {
 				return err
 			}
@@ -304,7 +303,7 @@ func (w *writer) there(ctx context.Context, l layer, t *tally) (bool, error) {
 	_, there := w.knownBlobs[l.Digest]
 	if there = there && mode != askAll; !there && mode != askNone {
 		var err error
-		if there, err = w.t.has(ctx, l.descriptor); err != nil {
+		if there, err = w.t.Has(ctx, l.descriptor); err != nil {
 			return false, err
 		}
 		t.asked.Add(1)
@@ -320,7 +319,7 @@ func (w *writer) there(ctx context.Context, l layer, t *tally) (bool, error) {
 
 func (w *writer) send(ctx context.Context, l layer) error {
 	w.o.tell(Event{Kind: Started, Path: l.path, Digest: l.Digest, Bytes: l.Size})
-	sent, err := w.t.put(ctx, l, w.p.open)
+	sent, err := w.t.Put(ctx, l, w.p.open)
 	if err != nil {
 		return err
 	}
@@ -360,7 +359,7 @@ func (w *writer) writeCore(ctx context.Context) error {
 				return nil
 			}
 			if _, known := w.knownBlobs[l.Digest]; known || w.mode.Load() != askNone {
-				there, err := w.t.has(each, l.descriptor)
+				there, err := w.t.Has(each, l.descriptor)
 				if err != nil {
 					return err
 				}
@@ -388,14 +387,14 @@ func (w *writer) ensureImmutable(ctx context.Context) error {
 	}
 	ref := w.ref
 	ref.Tag = w.immutable
-	now, err := w.t.resolve(ctx, ref)
+	now, err := w.t.Resolve(ctx, ref)
 	if now == w.root.Digest && err == nil {
 		return nil
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return w.t.publish(ctx, w.root, w.p.root, nil, w.immutable)
+	return w.t.Publish(ctx, w.root, w.p.root, nil, w.immutable)
 }
 
 // plan tells how much there is to write, or to find there.

@@ -55,7 +55,7 @@ func parseLayoutIndex(data []byte) (*layoutIndex, error) {
 		}
 		e := layoutEntry{raw: raw, tag: j.Annotations[annotationTag]}
 		if d, err := snapshot.ParseDigest(j.Digest); err == nil { // others may use other algorithms
-			e.descriptor = descriptor{j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}}
+			e.descriptor = describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size})
 		}
 		x.entries = append(x.entries, e)
 	}
@@ -86,7 +86,7 @@ func (x *layoutIndex) set(tag string, d descriptor) {
 
 // tags are the entries whose name is a tag. Other tools write whole references there, and
 // somebody hostile anything: such an entry stays, but is neither listed nor found.
-func (x *layoutIndex) tags() []Tag {
+func (x *layoutIndex) Tags() []Tag {
 	var ts []Tag
 	for _, e := range x.entries {
 		if validTag(e.tag) && !e.Digest.IsZero() {

@@ -1,0 +1,173 @@
+package artifact
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// errBusy says that a layout is being written to.
+var errBusy = errors.New("somebody is writing to it; try again when that has ended")
+
+func removeFromLayout(ctx context.Context, ref Reference, tags []Tag) (r Removed, err error) {
+	if err := checkMarker(ref.Name); err != nil {
+		return r, err
+	}
+	unlock, err := lockLayout(ctx, ref.Name) // new pushes wait for us
+	if err != nil {
+		return r, err
+	}
+	defer unlock()
+	stem := filepath.Join(ref.Name, durable.TempPrefix)
+	removeLeft(stem)
+	if left, err := filepath.Glob(globEscape(stem) + "*"); err != nil || len(left) > 0 {
+		return r, errors.Join(err, fmt.Errorf("layout %s: %w", ref.Name, errBusy))
+	}
+	data, err := readSmall(filepath.Join(ref.Name, indexFile), maxLayoutIndex)
+	if err != nil {
+		return r, err
+	}
+	x, err := parseLayoutIndex(data)
+	if err != nil {
+		return r, err
+	}
+	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool {
+		i := slices.IndexFunc(tags, func(t Tag) bool { return e.tag != "" && t.Name == e.tag })
+		if i < 0 {
+			return false
+		}
+		if tags[i].Digest != e.Digest {
+			r.Kept = append(r.Kept, e.tag)
+			return false
+		}
+		r.Tags = append(r.Tags, e.tag)
+		return true
+	})
+	// What stays is found before anything goes: a document that cannot be read ends it here.
+	reached, err := reach(ctx, ref.Name, x)
+	if err != nil {
+		return Removed{}, fmt.Errorf("layout %s: %w; nothing was removed", ref.Name, err)
+	}
+	if data, err = x.encode(); err != nil {
+		return Removed{}, err
+	}
+	if err := durable.WriteFile(filepath.Join(ref.Name, indexFile), data, 0o644); err != nil {
+		return Removed{}, err
+	}
+	// Killed from here on, unreachable files are left to the next call.
+	r.Files, r.Bytes, err = sweep(ctx, ref.Name, reached)
+	return r, err
+}
+
+// reach marks every blob below the entries of an index.json, whoever wrote
+// them: documents are followed by the fields that image-spec gives them.
+func reach(ctx context.Context, dir string, x *layoutIndex) (map[snapshot.Digest]struct{}, error) {
+	reached := map[snapshot.Digest]struct{}{}
+	var next []descriptor
+	for _, e := range x.entries {
+		if e.Digest.IsZero() {
+			return nil, fmt.Errorf("index.json has an entry whose digest is no sha256")
+		}
+		next = append(next, e.descriptor)
+	}
+	for len(next) > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		d := next[0]
+		next = next[1:]
+		if _, seen := reached[d.Digest]; seen {
+			continue
+		}
+		reached[d.Digest] = struct{}{}
+		if !isDocument(d.mediaType) {
+			continue
+		}
+		data, err := readSmall(blobPath(dir, d.Digest), maxForeign)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // lost already: what is below it cannot be told, and nothing can use it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Digest, err)
+		}
+		below, err := successors(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Digest, err)
+		}
+		next = append(next, below...)
+	}
+	return reached, nil
+}
+
+// maxForeign bounds documents of other tools, as these do themselves (4 MiB), with room.
+const maxForeign = 16 << 20
+
+// isDocument tells what refers to other blobs, of OCI and of Docker.
+func isDocument(mediaType string) bool {
+	return strings.Contains(mediaType, "manifest") || strings.Contains(mediaType, "index")
+}
+
+// successors are all descriptors in a manifest or index of any tool's.
+func successors(data []byte) ([]descriptor, error) {
+	var j struct {
+		Config    *jsonDescriptor  `json:"config"`
+		Subject   *jsonDescriptor  `json:"subject"`
+		Layers    []jsonDescriptor `json:"layers"`
+		Blobs     []jsonDescriptor `json:"blobs"`
+		Manifests []jsonDescriptor `json:"manifests"`
+	}
+	if err := json.Unmarshal(data, &j); err != nil {
+		return nil, err
+	}
+	all := slices.Concat(j.Layers, j.Blobs, j.Manifests)
+	for _, d := range []*jsonDescriptor{j.Config, j.Subject} {
+		if d != nil {
+			all = append(all, *d)
+		}
+	}
+	out := make([]descriptor, 0, len(all))
+	for _, d := range all {
+		digest, err := snapshot.ParseDigest(d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, describe(d.MediaType, snapshot.Blob{Digest: digest, Size: d.Size}))
+	}
+	return out, nil
+}
+
+// sweep deletes the blobs that were not reached. Other files are left alone.
+func sweep(ctx context.Context, layout string, reached map[snapshot.Digest]struct{}) (files int, bytes int64, err error) {
+	dir := filepath.Join(layout, blobsDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return files, bytes, err
+		}
+		d, err := snapshot.ParseDigest("sha256:" + e.Name())
+		if _, kept := reached[d]; kept || err != nil {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return files, bytes, err
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return files, bytes, err
+		}
+		files, bytes = files+1, bytes+info.Size()
+	}
+	return files, bytes, durable.SyncDir(dir)
+}

@@ -1,0 +1,103 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Event is progress on one blob or manifest.
+type Event struct {
+	Kind   EventKind
+	Path   string // first path of the blob, "" for manifests
+	Digest snapshot.Digest
+	Bytes  int64 // Started: size; Moved: bytes since the last event; Done, Skipped: size; Planned: of all blobs
+	Files  int   // Planned: number of all blobs
+}
+
+// EventKind of an Event.
+type EventKind uint8
+
+const (
+	Started EventKind = iota
+	Moved
+	Done
+	Skipped // it was there
+	Tagged  // Path is the tag
+	Planned // what is to be done or skipped in all, told before the first blob
+)
+
+// ErrNotFound marks a reference (repository, tag, digest) that is not there.
+var ErrNotFound = errors.New("not found")
+
+// ErrNotOurs marks an OCI artifact that is not a snapshot of mmoci, or one of a later version (then it wraps snapshot.ErrNewer, too).
+var ErrNotOurs = errors.New("not an mmoci snapshot")
+
+// ErrReference marks a reference that cannot be parsed or used so (usage, exit code 2).
+var ErrReference = errors.New("reference")
+
+// ErrMoved marks a tag that somebody else moved between the moment a command
+// read it and the moment the command was about to move it. Nothing was tagged.
+var ErrMoved = errors.New("the tag was moved meanwhile")
+
+// InterruptedTagging is the error of a writer that was interrupted while it named a snapshot.
+type InterruptedTagging struct {
+	What string // which tags are set, or may be
+	Err  error  // the interruption
+}
+
+func (e *InterruptedTagging) Error() string { return e.Err.Error() + "; " + e.What }
+
+// Unwrap returns the interruption.
+func (e *InterruptedTagging) Unwrap() error { return e.Err }
+
+// checkMoved compares what a tag names with what it is expected to name before it is
+// moved to a root. That it names the root already is what is wanted.
+func checkMoved(tag string, now, root snapshot.Digest, expected *snapshot.Digest) error {
+	if expected == nil || now == *expected || now == root {
+		return nil
+	}
+	name := func(d snapshot.Digest) string {
+		if d.IsZero() {
+			return "nothing"
+		}
+		return d.String()
+	}
+	return fmt.Errorf("%w: %s named %s when this command looked, and names %s now; nothing was tagged, the same command begins with what is there now",
+		ErrMoved, tag, name(*expected), name(now))
+}
+
+// CarriedFile is a file that an artifact carries for hosts that have nothing
+// (SPEC section 3, "mmoci/").
+type CarriedFile struct {
+	Path string
+	snapshot.Blob
+}
+
+// contents is what a writer is told of an artifact before the first blob comes.
+type contents struct {
+	root  descriptor
+	blobs iter.Seq[snapshot.Blob] // documents too
+	// runnable are the files that an oci-archive also names by their paths.
+	runnable []CarriedFile
+}
+
+// layer is a blob of the artifact with the first path that has it, "" if none.
+type layer struct {
+	descriptor
+	path string
+}
+
+// name is what errors call it.
+func (l layer) name() string {
+	if l.path != "" {
+		return l.path
+	}
+	return l.Digest.String()
+}
+
+// An opener opens a blob; what it yields ends in a verified EOF or an error.
+type opener func(ctx context.Context, b snapshot.Blob) (verified, error)

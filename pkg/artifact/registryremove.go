@@ -1,0 +1,110 @@
+package artifact
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+func removeFromRegistry(ctx context.Context, ref Reference, tags []Tag, o *RegistryOptions) (Removed, error) {
+	p, err := openRegistry(ref, o)
+	if err != nil {
+		return Removed{}, err
+	}
+	t := registryTarget{p, ""}
+	var r Removed
+	for _, tag := range tags {
+		if err := interrupted(ctx); err != nil {
+			return r, err
+		}
+		if err := t.removeOne(ctx, tag, tags, &r); err != nil {
+			return r, fmt.Errorf("tag %s: %w", tag.Name, err)
+		}
+	}
+	return r, nil
+}
+
+// removeOne deletes a tag; where the registry deletes manifests only, the
+// manifest, if no tag that stays names it by now.
+func (r registryTarget) removeOne(ctx context.Context, t Tag, going []Tag, out *Removed) error {
+	now, err := r.named(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	if now.IsZero() { // by itself, or with another tag of its root
+		out.Tags = append(out.Tags, t.Name)
+		return nil
+	}
+	if now != t.Digest {
+		out.Kept = append(out.Kept, t.Name)
+		return nil
+	}
+	code, err := r.deleteReference(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	if !isGone(code) {
+		stays, err := r.stillNames(ctx, t.Digest, going)
+		if err != nil {
+			return err
+		}
+		if stays {
+			out.Kept = append(out.Kept, t.Name)
+			return nil
+		}
+		if code, err = r.deleteReference(ctx, t.Digest.String()); err != nil {
+			return err
+		}
+	}
+	if isGone(code) {
+		out.Tags = append(out.Tags, t.Name)
+		return nil
+	}
+	out.Refused = append(out.Refused, t.Name)
+	out.Reason = fmt.Errorf("the registry answers %d to DELETE: allow it there, or let its own retention rules remove these tags", code)
+	return nil
+}
+
+func isGone(status int) bool { return status/100 == 2 || status == http.StatusNotFound }
+
+func (r *registryPlace) deleteReference(ctx context.Context, reference string) (status int, err error) {
+	err = r.retry(ctx, func(ctx context.Context) (err error) {
+		status, err = r.delete(ctx, reference)
+		return err
+	})
+	return status, err
+}
+
+// stillNames asks whether any tag that is not going names a root now. An immutable tag has its root's
+// digest in its name, and names no other; so aliases are asked for, and the immutable tags of this root.
+func (r registryTarget) stillNames(ctx context.Context, root snapshot.Digest, going []Tag) (bool, error) {
+	names, err := r.TagNames(ctx)
+	if err != nil {
+		return false, err
+	}
+	var found atomic.Bool
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(r.o.workers())
+	for _, name := range names {
+		mine := slices.ContainsFunc(going, func(t Tag) bool { return t.Name == name && t.Digest == root })
+		if mine || !tagDate(name).IsZero() && !strings.HasSuffix(name, root.Hex()[:12]) {
+			continue
+		}
+		g.Go(func() error {
+			now, err := r.named(each, name)
+			if now == root {
+				found.Store(true)
+			}
+			return err
+		})
+	}
+	err = g.Wait()
+	return found.Load(), err
+}
