@@ -24,7 +24,7 @@ func readBlob(ctx context.Context, from snapshot.Blobs, what string, b snapshot.
 	r := snapshot.NewReader(c.R, b)
 	defer r.Close()
 	buf := bytes.NewBuffer(make([]byte, 0, min(b.Size, 1<<20)+bytes.MinRead))
-	if _, err := buf.ReadFrom(whileReader{ctx, r}); err != nil {
+	if _, err := buf.ReadFrom(while(ctx, r)); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", what, b.Digest, err)
 	}
 	if c.Verified != nil {
@@ -67,7 +67,9 @@ func interrupted(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// whileReader reads as long as ctx lasts.
+// while returns a reader that reads as long as ctx lasts.
+func while(ctx context.Context, r io.Reader) io.Reader { return whileReader{ctx, r} }
+
 type whileReader struct {
 	ctx context.Context
 	io.Reader

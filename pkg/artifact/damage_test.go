@@ -88,7 +88,7 @@ func TestFlippedByteInLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	for kind, d := range blobsByKind(t, p) {
-		name := filepath.Join(ref.Name, blobsDir, d.Hex())
+		name := filepath.Join(ref.Name, layoutBlobs, d.Hex())
 		good, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -151,7 +151,7 @@ func TestRecheckHealsLayout(t *testing.T) {
 	mustPush(t, ref, s, PushOptions{})
 	kinds := blobsByKind(t, p)
 	for _, d := range kinds {
-		name := filepath.Join(ref.Name, blobsDir, d.Hex())
+		name := filepath.Join(ref.Name, layoutBlobs, d.Hex())
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -264,24 +264,17 @@ func TestForeignArtifacts(t *testing.T) {
 		var d snapshot.Digest
 		for _, doc := range docs {
 			d = snapshot.Sum([]byte(doc))
-			if err := os.MkdirAll(filepath.Join(dir, blobsDir), 0o755); err != nil {
+			if err := os.MkdirAll(filepath.Join(dir, layoutBlobs), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			writeFile(t, filepath.Join(dir, blobsDir, d.Hex()), []byte(doc))
+			writeFile(t, filepath.Join(dir, layoutBlobs, d.Hex()), []byte(doc))
 		}
 		var root struct{ MediaType string }
 		last := docs[len(docs)-1]
 		if err := json.Unmarshal([]byte(last), &root); err != nil {
 			t.Fatal(err)
 		}
-		writeFile(t, filepath.Join(dir, layoutFile), []byte(layoutMarker))
-		x := layoutIndex{}
-		x.set("noble", describe(root.MediaType, snapshot.BlobOf([]byte(last))))
-		data, err := x.encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		writeFile(t, filepath.Join(dir, indexFile), data)
+		writeIndex(t, dir, "noble", root.MediaType, []byte(last))
 		return "oci:" + dir + ":noble"
 	}
 	image := `{"schemaVersion":2,"mediaType":"` + typeManifest + `","config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`
@@ -345,7 +338,7 @@ func TestSharedBlob(t *testing.T) {
 	twice := p.shards[0].encode()
 	twice = bytes.Replace(twice, []byte(typeDeb), []byte(typeOctets), 1) // another shard over the same blobs
 	root := encodeIndex([]descriptor{
-		{typeManifest, snapshot.BlobOf(p.core)}, p.shards[0].descriptor, {typeManifest, snapshot.BlobOf(twice)},
+		describe(typeManifest, snapshot.BlobOf(p.core)), p.shards[0].descriptor, describe(typeManifest, snapshot.BlobOf(twice)),
 	})
 	var top layer
 	for _, l := range p.tops {
@@ -362,20 +355,13 @@ func TestSharedBlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	docs := [][]byte{p.core, p.shards[0].encode(), twice, root, p.config, text}
-	if err := os.MkdirAll(filepath.Join(dir, blobsDir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, layoutBlobs), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range docs {
-		writeFile(t, filepath.Join(dir, blobsDir, snapshot.Sum(d).Hex()), d)
+		writeFile(t, filepath.Join(dir, layoutBlobs, snapshot.Sum(d).Hex()), d)
 	}
-	x := layoutIndex{}
-	x.set("latest", describe(typeIndex, snapshot.BlobOf(root)))
-	index, err := x.encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, filepath.Join(dir, layoutFile), []byte(layoutMarker))
-	writeFile(t, filepath.Join(dir, indexFile), index)
+	writeIndex(t, dir, "latest", typeIndex, root)
 	if _, err := ReadGraph(t.Context(), ref, Options{}); !errors.Is(err, snapshot.ErrIntegrity) || !strings.Contains(err.Error(), "two manifests") {
 		t.Error(err)
 	}

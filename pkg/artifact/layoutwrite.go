@@ -143,7 +143,7 @@ func (w *layoutWriter) Has(ctx context.Context, d descriptor) (bool, error) {
 	}
 	r := snapshot.NewReader(c.R, d.Blob)
 	defer r.Close()
-	_, err = io.Copy(io.Discard, whileReader{ctx, r})
+	_, err = io.Copy(io.Discard, while(ctx, r))
 	if errors.Is(err, snapshot.ErrIntegrity) {
 		return false, nil
 	}
@@ -185,7 +185,7 @@ func (w *layoutWriter) writeTemporary(ctx context.Context, name string, size int
 		}
 		return errors.Join(err, f.Close())
 	}
-	n, err := io.Copy(fdWriter(fd), whileReader{ctx, r})
+	n, err := io.Copy(fdWriter(fd), while(ctx, r))
 	if err == nil && n != size {
 		err = integrity("%d bytes, want %d", n, size)
 	}

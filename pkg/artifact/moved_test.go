@@ -57,47 +57,9 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-// What other workers complete after a sync has failed gets no name either.
-func TestCompleteAfterFailedSync(t *testing.T) {
-	t.Parallel()
-	ref := layoutRef(t)
-	failed := false
-	w, err := newLayoutWriter(t.Context(), ref.Name, LayoutOptions{Sync: func(fd int) error {
-		if failed {
-			return unix.Syncfs(fd)
-		}
-		failed = true
-		return syscall.EIO
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := func(text string) error {
-		d := describe(typeManifest, snapshot.BlobOf([]byte(text)))
-		return w.PutDocument(t.Context(), d, []byte(text))
-	}
-	if err := put("before"); err != nil {
-		t.Error(err)
-	}
-	for range 2 {
-		if err := w.commit(); !errors.Is(err, syscall.EIO) {
-			t.Error(err)
-		}
-	}
-	if err := put("after"); !errors.Is(err, syscall.EIO) {
-		t.Error(err)
-	}
-	if err := w.Close(t.Context()); !errors.Is(err, syscall.EIO) {
-		t.Error(err)
-	}
-	if named := blobsIn(t, ref); len(named) > 0 {
-		t.Errorf("%d have names", len(named))
-	}
-}
-
-func blobsIn(t *testing.T, layout Reference) []os.DirEntry {
+func blobsIn(t *testing.T, ref Reference) []os.DirEntry {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(layout.Name, blobsDir))
+	entries, err := os.ReadDir(filepath.Join(ref.Name, layoutBlobs))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -255,10 +255,10 @@ func (p *packed) packShards(files []layer) error {
 // verifiedFile reads a snapshot's file, from the file itself where it was hashed before.
 func verifiedFile(f *snapshot.File) verified {
 	if file, ok := f.Seeker.(*os.File); ok {
-		return verified{struct {
+		return verified{file: file, ReadCloser: struct {
 			io.Reader
 			io.Closer
-		}{file, f}, file}
+		}{file, f}}
 	}
 	return verified{ReadCloser: f}
 }

@@ -110,7 +110,7 @@ func copyPart(ctx context.Context, name string, r io.Reader) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), whileReader{ctx, r})
+	_, err = io.Copy(io.MultiWriter(f, h), while(ctx, r))
 	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Sync(), f.Close())
 }
 
@@ -161,7 +161,7 @@ func openPart(ctx context.Context, name, want string) (*part, error) {
 		return nil, err
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, whileReader{ctx, f}); err != nil {
+	if _, err := io.Copy(h, while(ctx, f)); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("part %s: %w", name, err)
 	}

@@ -38,7 +38,7 @@ func TestRequestsOfFirstPush(t *testing.T) {
 	if counts["POST upload"] != blobs || counts["PUT upload"] != blobs {
 		t.Errorf("%d blobs: %v", blobs, counts)
 	}
-	const constant = 2*defaultConcurrency + 10
+	const constant = 2*workers + 10
 	if n := total(counts); n > 2*blobs+p.Shards()+constant {
 		t.Errorf("%d blobs, %d shards: %d requests %v", blobs, p.Shards(), n, counts)
 	}
@@ -77,7 +77,7 @@ func TestRequestsOfLaterPushes(t *testing.T) {
 	if n := counts["PUT manifest"]; n > 2+1+3 {
 		t.Errorf("%d of %d shards: %d manifests put", p.Shards(), p.Shards(), n)
 	}
-	if n := total(counts); n > 2*4+6+sampleSize+2*defaultConcurrency+30 {
+	if n := total(counts); n > 2*4+6+sampleSize+2*workers+30 {
 		t.Errorf("after a change: %d requests %v", n, counts)
 	}
 	if err := snapshottest.Equal(t.Context(), s, reopen(t, ref)); err != nil {
@@ -258,7 +258,7 @@ func TestResume(t *testing.T) {
 		ref := f.ref(t, "noble")
 		ctx, cancel := context.WithCancel(t.Context())
 		f.answer(func(_ http.ResponseWriter, _ *http.Request, n int) bool {
-			if n == at+2*defaultConcurrency {
+			if n == at+2*workers {
 				cancel()
 			}
 			return false
@@ -270,10 +270,10 @@ func TestResume(t *testing.T) {
 		first := f.counts()["PUT upload"]
 		mustPush(t, ref, s, PushOptions{})
 		counts := f.counts()
-		if again := first + counts["PUT upload"] - blobs; again > defaultConcurrency {
+		if again := first + counts["PUT upload"] - blobs; again > workers {
 			t.Errorf("at %d: %d blobs sent twice", at, again)
 		}
-		if asked := counts["HEAD blob"]; asked > first+3*MaxLayers+2*defaultConcurrency {
+		if asked := counts["HEAD blob"]; asked > first+3*MaxLayers+2*workers {
 			t.Errorf("at %d: %d were sent, %d asked for", at, first, asked)
 		}
 		if err := snapshottest.Equal(t.Context(), s, reopen(t, ref)); err != nil {
@@ -347,7 +347,7 @@ func TestImmutableTags(t *testing.T) {
 func TestRefusedTargets(t *testing.T) {
 	t.Parallel()
 	s := takeOf(t, synthFiles(1))
-	for _, r := range []string{"registry.example.org/a:" + strings.Repeat("t", maxAlias+1), "oci:x@" + someDigest, "registry.example.org/a@" + someDigest} {
+	for _, r := range []string{"registry.example.org/a:" + strings.Repeat("t", maxAlias+1), "oci:x@" + snapshot.Sum(nil).String(), "registry.example.org/a@" + snapshot.Sum(nil).String()} {
 		if _, err := Push(t.Context(), mustParse(t, r), s, PushOptions{}); !errors.Is(err, ErrReference) {
 			t.Errorf("%s: %v", r, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,8 +17,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"example.org/mmoci/pkg/snapshot"
 )
 
 // storage is where a registry sends those who ask for a blob. It keeps what it was asked.
@@ -251,44 +248,8 @@ func TestDowngrade(t *testing.T) {
 	}
 	// Once more: a loop ends.
 	x.send("blob", func(r *http.Request) string { return x.server.URL + r.URL.Path })
-	if err := x.read(t); !errors.Is(err, errRedirect) {
+	if err := x.read(t); err == nil || !strings.Contains(err.Error(), "redirect refused") {
 		t.Errorf("loop: %v", err)
-	}
-	digest := snapshot.Sum(nil).String()
-	request := func(method, u string) *http.Request {
-		r, err := http.NewRequestWithContext(t.Context(), method, u, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	for _, c := range []struct {
-		plain    bool
-		method   string
-		from, to string
-		ok       bool
-	}{
-		{true, "GET", "https://r.example.org/v2/a/b/blobs/" + digest, "http://s.example.org/x", true},
-		{false, "GET", "https://r.example.org/v2/a/b/blobs/" + digest, "http://s.example.org/x", false},
-		{false, "GET", "https://r.example.org/v2/a/b/blobs/" + digest, "http://127.0.0.1:80/x", true},
-		{false, "GET", "https://r.example.org/v2/a/b/blobs/" + digest, "http://127.0.0.1.example.org/x", false},
-		{false, "GET", "https://r.example.org/v2/a/b/blobs/" + digest, "https://s.example.org/x", true},
-		{false, "GET", "http://127.0.0.1/v2/a/b/manifests/x", "http://s.example.org/x", true}, // no downgrade
-		{true, "HEAD", "https://r.example.org/v2/a/b/blobs/" + digest, "http://s.example.org/x", false},
-		{true, "POST", "https://r.example.org/v2/a/b/blobs/uploads/", "http://s.example.org/x", false},
-		{true, "GET", "https://r.example.org/v2/a/b/manifests/" + digest, "http://s.example.org/x", false},
-		{true, "GET", "https://r.example.org/v2/a/b/tags/list", "http://s.example.org/x", false},
-		{true, "GET", "https://r.example.org/token?x=/v2/a/blobs/" + digest, "http://s.example.org/x", false},
-		{true, "GET", "https://r.example.org/v2/a/blobs/latest", "http://s.example.org/x", false},
-	} {
-		err := redirect(c.plain)(request(c.method, c.to), []*http.Request{request(c.method, c.from)})
-		if (err == nil) != c.ok {
-			t.Errorf("%s %s to %s, plain %t: %v", c.method, c.from, c.to, c.plain, err)
-		}
-	}
-	// In between, too.
-	if err := redirect(true)(request("GET", "http://s.example.org/"), []*http.Request{request("GET", "http://127.0.0.1/v2/a/manifests/x"), request("GET", "https://s.example.org/")}); err == nil {
-		t.Error("http, https, http is followed")
 	}
 }
 

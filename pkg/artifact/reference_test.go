@@ -1,15 +1,9 @@
 package artifact
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"unicode"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -118,57 +112,6 @@ func TestRefusedReference(t *testing.T) {
 	upper := "registry.example.org/a@" + strings.ToUpper(someDigest[:10]) + someDigest[10:]
 	if _, err := ParseReference(upper); !errors.Is(err, ErrReference) {
 		t.Errorf("%s: %v", upper, err)
-	}
-}
-
-// A reference that was not parsed reaches no place with a tag that is none, and a
-// layout lists no such name, though it keeps the entry.
-func TestTagNames(t *testing.T) {
-	t.Parallel()
-	ref := layoutRef(t)
-	s := takeOf(t, synthFiles(1))
-	mustPush(t, ref, s, PushOptions{})
-	bad := []string{"../../x", "a b", "a\x1b[31m", "a\"}],", "-a", "a/b:c", strings.Repeat("a", maxTag+1)}
-	for _, tag := range bad {
-		for _, r := range []Reference{{Kind: Layout, Name: ref.Name, Tag: tag}, {Kind: Registry, Name: "127.0.0.1:1/m", Tag: tag}, {Kind: Archive, Name: ref.Name + ".tar", Tag: tag}} {
-			_, err := Open(t.Context(), r, Options{})
-			_, resolving := Resolve(t.Context(), r, Options{})
-			_, pushing := Push(t.Context(), r, s, PushOptions{})
-			for _, err := range []error{err, resolving, pushing} {
-				if !errors.Is(err, ErrReference) || strings.ContainsFunc(err.Error(), unicode.IsControl) {
-					t.Errorf("%q: %q", tag, err)
-				}
-			}
-		}
-	}
-	index := filepath.Join(ref.Name, indexFile)
-	data, err := os.ReadFile(index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tag := range bad {
-		name, err := json.Marshal(tag)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := bytes.Index(data, []byte(`{"mediaType":"`+typeIndex+`","digest"`))
-		entry, _, _ := bytes.Cut(data[at:], []byte(`"annotations"`))
-		entry = append(append(append(bytes.Clone(entry), `"annotations":{"`+annotationTag+`":`...), name...), `}},`...)
-		data = slices.Concat(data[:at], entry, data[at:])
-	}
-	writeFile(t, index, data)
-	tags, err := Tags(t.Context(), ref, Options{})
-	if err != nil || len(tags) != 2 { // the alias and the immutable one
-		t.Errorf("%v, %v", tags, err)
-	}
-	if _, err := Open(t.Context(), Reference{Kind: Layout, Name: ref.Name, Tag: "absent"}, Options{}); err == nil || strings.ContainsFunc(err.Error(), unicode.IsControl) || strings.Contains(err.Error(), "../") {
-		t.Errorf("%q", err)
-	}
-	next := ref
-	next.Tag = "next"
-	mustPush(t, next, s, PushOptions{})
-	if now, err := os.ReadFile(index); err != nil || !bytes.Contains(now, []byte(`"../../x"`)) || bytes.Count(now, []byte(annotationTag)) < len(bad)+3 {
-		t.Errorf("%s, %v", now, err)
 	}
 }
 

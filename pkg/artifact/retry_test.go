@@ -96,7 +96,7 @@ func TestPermanentErrors(t *testing.T) {
 		tries int64 // 0: any number
 	}{
 		401: {"docker login", 1}, 404: {"repository site/mirror not found", 1}, 403: {"may not do that", 1}, 405: {"does not allow", 1}, 413: {"client_max_body_size", 1},
-		429: {"limits the rate", maxThrottled + 1}, 500: {"HTTP 500", maxTries}, 501: {"HTTP 501", 1},
+		429: {"limits the rate", throttled + 1}, 500: {"HTTP 500", tries}, 501: {"HTTP 501", 1},
 	} {
 		f := newFakeRegistry(t)
 		var posts atomic.Int64
@@ -138,21 +138,6 @@ func TestRetryAfterTooLong(t *testing.T) {
 	}
 }
 
-func TestRetryAfterForms(t *testing.T) {
-	t.Parallel()
-	for v, want := range map[string]time.Duration{"3": 3 * time.Second, "0.5": time.Second / 2, "10.3ms": 10300 * time.Microsecond, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
-		got, ok := retryAfter(&http.Response{Header: http.Header{"Retry-After": {v}}})
-		if !ok || got != want {
-			t.Errorf("%s: %s, %t", v, got, ok)
-		}
-	}
-	for _, v := range []string{"", "soon", "-3", "1e300"} {
-		if got, ok := retryAfter(&http.Response{Header: http.Header{"Retry-After": {v}}}); ok {
-			t.Errorf("%s: %s", v, got)
-		}
-	}
-}
-
 // A host that never answered is not tried again, one that did is.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
@@ -164,7 +149,7 @@ func TestUnreachable(t *testing.T) {
 	if err == nil || errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
-	if took := time.Since(begin); took > firstBackoff {
+	if took := time.Since(begin); took > time.Second/4 {
 		t.Errorf("tried again, for %s", took)
 	}
 }
@@ -354,31 +339,11 @@ func TestSilentRegistry(t *testing.T) {
 		if !errors.Is(err, errStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "after 2 tries; "+ref.host()+" takes connections and is silent") {
 			t.Errorf("%s: %v", what, err)
 		}
-		if n := asked.Load(); n != maxStalled {
+		if n := asked.Load(); n != 2 {
 			t.Errorf("%s: asked %d times", what, n)
 		}
 		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("%s: took %s", what, took)
-		}
-	}
-}
-
-// How long an answer is waited for goes with what the registry has to do for it.
-func TestAnswerWithin(t *testing.T) {
-	t.Parallel()
-	r := &registryPlace{stall: stallTimeout, answer: answerTimeout}
-	for _, c := range []struct {
-		size, rate int64
-		want       time.Duration
-	}{
-		{1000, storeRate, time.Minute},
-		{400 << 20, storeRate, time.Minute + 100*time.Second},
-		{40 << 30, storeRate, answerTimeout},
-		{60 << 10, lookRate, 2 * time.Minute}, // a shard of 400 layers
-		{1 << 20, lookRate, answerTimeout},
-	} {
-		if got := r.answerWithin(c.size, c.rate); got != c.want {
-			t.Errorf("%d bytes: %s, want %s", c.size, got, c.want)
 		}
 	}
 }

@@ -255,7 +255,7 @@ func TestLayoutInPlace(t *testing.T) {
 }
 
 func blobFile(ref Reference, d snapshot.Digest) string {
-	return filepath.Join(ref.Name, blobsDir, d.Hex())
+	return filepath.Join(ref.Name, layoutBlobs, d.Hex())
 }
 
 func drain(r io.Reader) error {

@@ -17,6 +17,17 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
+// Names in a layout, as image-spec has them, and what a registry is asked at most, as package remote has it.
+const (
+	layoutBlobs   = "blobs/sha256"
+	layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
+	refName       = "org.opencontainers.image.ref.name"
+
+	workers   = 8  // at once
+	tries     = 6  // of one request
+	throttled = 30 // answers 429 to one request, which do not count as tries
+)
+
 var synthDate = time.Date(2026, 11, 21, 9, 13, 40, 0, time.UTC)
 
 // noise is size bytes that only depend on the name.
@@ -157,4 +168,13 @@ func countBlobs(p *Packed) (n int) {
 		n++
 	}
 	return n
+}
+
+// writeIndex makes a directory a layout with one tag.
+func writeIndex(t *testing.T, dir, tag, mediaType string, root []byte) {
+	t.Helper()
+	b := snapshot.BlobOf(root)
+	writeFile(t, filepath.Join(dir, "oci-layout"), []byte(layoutVersion))
+	writeFile(t, filepath.Join(dir, "index.json"), fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":%d,"annotations":{%q:%q}}]}`,
+		mediaType, b.Digest, b.Size, refName, tag))
 }

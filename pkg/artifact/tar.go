@@ -36,12 +36,9 @@ type seekerAt interface {
 type extent struct{ offset, size int64 }
 
 // openArchive reads all headers of an oci-archive once.
-func openArchive(ctx context.Context, name string) (place, error) {
+func openArchive(ctx context.Context, name string) (filePlace, error) {
 	t, err := openTar(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return filePlace{t}, nil
+	return filePlace{t}, err
 }
 
 func openTar(ctx context.Context, name string) (*tarStore, error) {

@@ -32,7 +32,7 @@ const (
 // the same. The old archive, if there is one, is replaced as a whole at the end,
 // with whatever else it held: an archive carries one snapshot under one tag.
 type tarWriter struct {
-	place // the archive that is there, or none
+	filePlace // the archive that is there, or none
 
 	name    string
 	file    *os.File
@@ -46,36 +46,29 @@ type tarWriter struct {
 	written map[snapshot.Digest]struct{}
 }
 
-// noPlace is an archive that is not there yet.
-type noPlace struct{ name string }
+// noArchive is an archive that is not there yet.
+type noArchive struct{ name string }
 
-func (n noPlace) gone() error { return fmt.Errorf("oci-archive %s: %w", n.name, ErrNotFound) }
-func (n noPlace) Open(context.Context, snapshot.Blob) (*snapshot.Content, error) {
-	return nil, n.gone()
+func (n noArchive) index() ([]byte, error) {
+	return nil, fmt.Errorf("oci-archive %s: %w", n.name, ErrNotFound)
 }
-func (n noPlace) Root(context.Context, Reference) (descriptor, []byte, error) {
-	return descriptor{}, nil, n.gone()
+func (n noArchive) size(snapshot.Digest) (int64, error) { return 0, snapshot.ErrNotExist }
+func (n noArchive) Open(context.Context, snapshot.Blob) (*snapshot.Content, error) {
+	return nil, snapshot.ErrNotExist
 }
-func (n noPlace) Resolve(context.Context, Reference) (snapshot.Digest, error) {
-	return snapshot.Digest{}, n.gone()
-}
-func (n noPlace) Document(context.Context, descriptor) ([]byte, error) { return nil, n.gone() }
-func (n noPlace) Has(context.Context, descriptor) (bool, error)        { return false, nil }
-func (n noPlace) TagNames(context.Context) ([]string, error)           { return nil, n.gone() }
-func (n noPlace) Tags(context.Context) ([]Tag, error)                  { return nil, n.gone() }
 
 // newTarWriter opens the old archive for reading. Nothing is written before the first put.
 func newTarWriter(ctx context.Context, name, tag string) (*tarWriter, error) {
 	old, err := openArchive(ctx, name)
 	if errors.Is(err, ErrNotFound) {
-		old, err = noPlace{name}, nil
+		old, err = filePlace{noArchive{name}}, nil
 	} else if err != nil {
 		err = fmt.Errorf("%w; it is replaced only if it is an oci-archive", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &tarWriter{place: old, name: name, tag: tag, written: map[snapshot.Digest]struct{}{}}, nil
+	return &tarWriter{filePlace: old, name: name, tag: tag, written: map[snapshot.Digest]struct{}{}}, nil
 }
 
 // has is false for everything: the new archive begins empty.
@@ -88,7 +81,7 @@ func (w *tarWriter) Begin(c contents, _ bool) error {
 	w.top, w.carried = c.root, c.runnable
 	blobs := slices.SortedFunc(c.blobs, func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	blobs = slices.Compact(blobs)
-	index, err := w.index()
+	index, err := w.newIndex()
 	if err != nil {
 		return err
 	}
@@ -108,8 +101,8 @@ func tarSpan(size int64) int64 {
 	return tarBlock + (size+tarBlock-1)/tarBlock*tarBlock
 }
 
-// index is the archive's index.json.
-func (w *tarWriter) index() ([]byte, error) {
+// newIndex is the archive's index.json.
+func (w *tarWriter) newIndex() ([]byte, error) {
 	x := layoutIndex{}
 	x.set(w.tag, w.top)
 	return x.encode()
@@ -181,7 +174,7 @@ func (w *tarWriter) write(ctx context.Context, b snapshot.Blob, name string, r i
 	if !ok || e.size != b.Size {
 		return fmt.Errorf("%s is not of this archive", name)
 	}
-	n, err := io.Copy(io.NewOffsetWriter(w.file, e.offset), io.LimitReader(whileReader{ctx, r}, e.size))
+	n, err := io.Copy(io.NewOffsetWriter(w.file, e.offset), io.LimitReader(while(ctx, r), e.size))
 	if err == nil {
 		err = expectEOF(r)
 	}
@@ -263,7 +256,7 @@ func (w *tarWriter) unmoved(ctx context.Context, d descriptor, expected *snapsho
 }
 
 func (w *tarWriter) writeHeaders() error {
-	index, err := w.index()
+	index, err := w.newIndex()
 	if err != nil {
 		return err
 	}
