@@ -23,7 +23,10 @@ var rules = map[string][]string{
 	"pkg/resolve":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/resolve/query":    {"net/http", "os", module + "pkg/archive", module + "pkg/resolve", module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/snapshot":         {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal"},
-	"pkg/artifact":         {module + "pkg/deb", "github.com/ProtonMail/go-crypto", "pault.ag", module + "internal"},
+	"pkg/artifact":         {"net/http", oras, imageSpec, module + "pkg/deb", module + "pkg/archive", module + "internal"},
+	"pkg/artifact/oci":     {"net/http", oras, imageSpec, module + "pkg/artifact", module + "pkg/deb", module + "pkg/archive", module + "internal"},
+	"pkg/artifact/layout":  {"net/http", oras, imageSpec, module + "pkg/artifact/remote", module + "pkg/deb", module + "pkg/archive", module + "internal"},
+	"pkg/artifact/remote":  {module + "pkg/artifact/layout", module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"internal/durable":     {module},
 	"internal/config":      {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/upstream":    {module},
@@ -47,7 +50,7 @@ var rules = map[string][]string{
 
 // except are packages that a rule of a package does not mean.
 var except = map[string][]string{
-	"pkg/artifact": {module + "internal/durable"},
+	"pkg/artifact/layout": {module + "internal/durable"},
 }
 
 const (
@@ -58,7 +61,7 @@ const (
 
 // onlyHere are imports that one package alone may have.
 var onlyHere = map[string]string{
-	oras: "pkg/artifact",
+	oras: "pkg/artifact/remote",
 }
 
 func TestImports(t *testing.T) {

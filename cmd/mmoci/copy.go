@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/site"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/layout"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -189,7 +190,7 @@ func (a *app) split(ctx context.Context, file string, part int64) error {
 		a.log("%s: its parts are there", file)
 		return nil
 	}
-	parts, err := artifact.Split(ctx, file, part)
+	parts, err := layout.Split(ctx, file, part)
 	if err != nil {
 		return err
 	}

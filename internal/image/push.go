@@ -7,14 +7,15 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 )
 
 // Push puts an index with its images into a registry, under HOST/REPO:TAG, and
 // gives the reference by digest. Credentials are those of docker and podman;
 // plain HTTP is spoken on loopback only.
 func Push(ctx context.Context, ref string, idx v1.ImageIndex) (string, error) {
-	to, err := artifact.ParseReference(ref)
+	to, err := oci.ParseReference(ref)
 	if err != nil {
 		return "", fmt.Errorf("push: %w", err)
 	}
@@ -22,7 +23,7 @@ func Push(ctx context.Context, ref string, idx v1.ImageIndex) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("push %s: %w", ref, err)
 	}
-	if err := artifact.PushImage(ctx, to, blobs, documents, &artifact.RegistryOptions{}); err != nil {
+	if err := remote.PushImage(ctx, to, blobs, documents, &remote.Options{}); err != nil {
 		return "", fmt.Errorf("push: %w", err)
 	}
 	d, err := idx.Digest()
@@ -30,7 +31,7 @@ func Push(ctx context.Context, ref string, idx v1.ImageIndex) (string, error) {
 }
 
 // parts are the blobs of an index's images, and the documents: manifests, and last the index.
-func parts(idx v1.ImageIndex) (blobs, documents []artifact.ImagePart, err error) {
+func parts(idx v1.ImageIndex) (blobs, documents []remote.ImagePart, err error) {
 	im, err := idx.IndexManifest()
 	if err != nil {
 		return nil, nil, err
@@ -48,22 +49,22 @@ func parts(idx v1.ImageIndex) (blobs, documents []artifact.ImagePart, err error)
 		if err != nil {
 			return nil, nil, err
 		}
-		blobs = append(blobs, artifact.ImagePart{MediaType: string(m.Config.MediaType), Data: config})
+		blobs = append(blobs, remote.ImagePart{MediaType: string(m.Config.MediaType), Data: config})
 		for _, l := range m.Layers {
 			data, err := compressed(img, l)
 			if err != nil {
 				return nil, nil, err
 			}
-			blobs = append(blobs, artifact.ImagePart{MediaType: string(l.MediaType), Data: data})
+			blobs = append(blobs, remote.ImagePart{MediaType: string(l.MediaType), Data: data})
 		}
 		raw, err := img.RawManifest()
 		if err != nil {
 			return nil, nil, err
 		}
-		documents = append(documents, artifact.ImagePart{MediaType: string(m.MediaType), Data: raw})
+		documents = append(documents, remote.ImagePart{MediaType: string(m.MediaType), Data: raw})
 	}
 	raw, err := idx.RawManifest()
-	return blobs, append(documents, artifact.ImagePart{MediaType: string(im.MediaType), Data: raw}), err
+	return blobs, append(documents, remote.ImagePart{MediaType: string(im.MediaType), Data: raw}), err
 }
 
 // compressed is a layer as it is stored.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -17,13 +19,13 @@ type checkpoints struct {
 	mu       sync.Mutex
 	interval time.Duration
 	last     time.Time
-	done     []descriptor
+	done     []oci.Descriptor
 	tags     []checkpointTagged
 }
 
 type checkpointTagged struct {
 	tag  string
-	root descriptor
+	root oci.Descriptor
 }
 
 func (c *checkpoints) begin(interval time.Duration) {
@@ -35,7 +37,7 @@ func (c *checkpoints) begin(interval time.Duration) {
 
 // checkpoint notes a shard that is there, and puts an index of all so far
 // under NAME-ckpt-HEX12-N when it is time. Registries only.
-func (w *writer) checkpoint(ctx context.Context, d descriptor) error {
+func (w *writer) checkpoint(ctx context.Context, d oci.Descriptor) error {
 	if w.t.registry == nil {
 		return nil
 	}
@@ -46,13 +48,13 @@ func (w *writer) checkpoint(ctx context.Context, d descriptor) error {
 	if time.Since(c.last) < c.interval {
 		return nil
 	}
-	data := encodeIndex(c.done)
-	root := describe(typeIndex, snapshot.BlobOf(data))
+	data := oci.EncodeIndex(c.done)
+	root := oci.Describe(oci.TypeIndex, snapshot.BlobOf(data))
 	tag := checkpointTag(w.ref.Tag, w.root.Digest, len(c.tags))
-	if err := w.t.registry.putTagged(ctx, root, data, tag); err != nil {
+	if err := w.t.registry.PutTagged(ctx, root, data, tag); err != nil {
 		return err
 	}
-	w.o.tell(Event{Kind: Tagged, Path: tag, Digest: root.Digest, Bytes: root.Size})
+	w.o.tell(oci.Event{Kind: oci.Tagged, Path: tag, Digest: root.Digest, Bytes: root.Size})
 	c.tags = append(c.tags, checkpointTagged{tag, root})
 	c.last = time.Now()
 	return nil
@@ -70,13 +72,13 @@ func (w *writer) removeCheckpoints(ctx context.Context) {
 		tags = append(tags, w.leftCheckpoints(ctx, r)...)
 	}
 	for _, t := range tags {
-		if err := r.removeTag(ctx, t.tag, t.root); err != nil {
+		if err := r.RemoveTag(ctx, t.tag, t.root); err != nil {
 			return
 		}
 	}
 }
 
-func (w *writer) leftCheckpoints(ctx context.Context, r *registryTarget) (left []checkpointTagged) {
+func (w *writer) leftCheckpoints(ctx context.Context, r *remote.Target) (left []checkpointTagged) {
 	names, err := r.TagNames(ctx)
 	if err != nil {
 		return nil
@@ -85,8 +87,8 @@ func (w *writer) leftCheckpoints(ctx context.Context, r *registryTarget) (left [
 		if !strings.HasPrefix(name, checkpointStem(w.ref.Tag, w.root.Digest)) {
 			continue
 		}
-		if d, err := r.Resolve(ctx, Reference{Kind: Registry, Name: w.ref.Name, Tag: name}); err == nil {
-			left = append(left, checkpointTagged{name, describe(typeIndex, snapshot.Blob{Digest: d})})
+		if d, err := r.Resolve(ctx, oci.Reference{Kind: oci.Registry, Name: w.ref.Name, Tag: name}); err == nil {
+			left = append(left, checkpointTagged{name, oci.Describe(oci.TypeIndex, snapshot.Blob{Digest: d})})
 		}
 	}
 	return left

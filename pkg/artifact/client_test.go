@@ -3,6 +3,7 @@ package artifact
 import (
 	"encoding/base64"
 	"encoding/pem"
+	"example.org/mmoci/pkg/artifact/oci"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +15,7 @@ import (
 )
 
 // secureRegistry is the fake behind TLS and, if user is not "", basic or bearer authentication.
-func secureRegistry(t *testing.T, user string, bearer bool) (server *httptest.Server, ref Reference, refused *atomic.Int64) {
+func secureRegistry(t *testing.T, user string, bearer bool) (server *httptest.Server, ref oci.Reference, refused *atomic.Int64) {
 	t.Helper()
 	f := newFakeRegistry(t)
 	refused = &atomic.Int64{}
@@ -61,7 +62,7 @@ func TestCertificates(t *testing.T) {
 	mustPush(t, ref, s, PushOptions{Options: Options{CAFile: ca}})
 
 	certs := filepath.Join(dir, "certs.d")
-	caFile(t, server, filepath.Join(certs, ref.host(), "ca.crt"))
+	caFile(t, server, filepath.Join(certs, ref.Host(), "ca.crt"))
 	if _, err := Open(t.Context(), ref, Options{tuning: tuning{certDirs: []string{certs}}}); err != nil {
 		t.Error(err)
 	}
@@ -116,15 +117,15 @@ func TestCredentials(t *testing.T) {
 			t.Setenv("XDG_RUNTIME_DIR", dir)
 			t.Setenv("REGISTRY_AUTH_FILE", "")
 			if c.docker != "" {
-				writeFile(t, filepath.Join(dir, "config.json"), []byte(strings.ReplaceAll(c.docker, "HOST", ref.host())))
+				writeFile(t, filepath.Join(dir, "config.json"), []byte(strings.ReplaceAll(c.docker, "HOST", ref.Host())))
 			}
 			if c.auth != "" {
 				t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(dir, "auth.json"))
-				writeFile(t, filepath.Join(dir, "auth.json"), []byte(strings.ReplaceAll(c.auth, "HOST", ref.host())))
+				writeFile(t, filepath.Join(dir, "auth.json"), []byte(strings.ReplaceAll(c.auth, "HOST", ref.Host())))
 			}
 			o := Options{CAFile: caFile(t, server, filepath.Join(dir, "ca.pem")), Anonymous: c.anonymous, Concurrency: 1}
 			_, err := Push(t.Context(), ref, takeOf(t, synthFiles(20)), PushOptions{Options: o})
-			if says := strings.ReplaceAll(c.says, "HOST", ref.host()); says != "" {
+			if says := strings.ReplaceAll(c.says, "HOST", ref.Host()); says != "" {
 				if err == nil || !strings.Contains(err.Error(), says) {
 					t.Errorf("%v; want %q", err, says)
 				}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -15,7 +17,7 @@ type Copied = Pushed
 // verified, and only what dst lacks. dst's tag is set last, after its immutable tag. The
 // signature is not verified. Within one repository or layout nothing but tags is
 // written (and the outcome counts no blobs); between repositories of one registry blobs are mounted.
-func Copy(ctx context.Context, src, dst Reference, o PushOptions) (Copied, error) {
+func Copy(ctx context.Context, src, dst oci.Reference, o PushOptions) (Copied, error) {
 	if err := CheckCopy(src, dst, false, o.Recheck); err != nil {
 		return Copied{}, err
 	}
@@ -31,32 +33,32 @@ func Copy(ctx context.Context, src, dst Reference, o PushOptions) (Copied, error
 }
 
 // CheckCopy refuses what [Copy] and, for a delta, [CopySince] would refuse before anything is read.
-func CheckCopy(src, dst Reference, delta, recheck bool) error {
+func CheckCopy(src, dst oci.Reference, delta, recheck bool) error {
 	switch {
-	case delta && dst.Kind == Registry:
-		return fmt.Errorf("%w %s: a delta goes to an oci-archive or a layout; a registry takes what it lacks by itself", ErrReference, dst)
+	case delta && dst.Kind == oci.Registry:
+		return fmt.Errorf("%w %s: a delta goes to an oci-archive or a layout; a registry takes what it lacks by itself", oci.ErrReference, dst)
 	case onePlace(src, dst) && recheck:
-		return fmt.Errorf("%w %s: within one place there is nothing to put again what is lost from; copy it from another, or push it again", ErrReference, dst)
+		return fmt.Errorf("%w %s: within one place there is nothing to put again what is lost from; copy it from another, or push it again", oci.ErrReference, dst)
 	}
 	return checkTarget(dst)
 }
 
 // onePlace tells references to one repository or layout.
-func onePlace(src, dst Reference) bool {
-	return src.Kind == dst.Kind && src.Name == dst.Name && src.Kind != Archive
+func onePlace(src, dst oci.Reference) bool {
+	return src.Kind == dst.Kind && src.Name == dst.Name && src.Kind != oci.Archive
 }
 
 // copyFrom opens the target before it reads what is to be named or completed there: from
 // then on a layout is not collected.
-func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions) (copied Copied, err error) {
-	if dst.Kind == Layout {
+func copyFrom(ctx context.Context, from place, src, dst oci.Reference, o PushOptions) (copied Copied, err error) {
+	if dst.Kind == oci.Layout {
 		if _, err := from.Resolve(ctx, src); err != nil { // before a layout is made for nothing
 			return Copied{}, lost(src, err)
 		}
 	}
 	mountFrom := ""
-	if src.Kind == Registry && dst.Kind == Registry && src.host() == dst.host() {
-		mountFrom = src.repository()
+	if src.Kind == oci.Registry && dst.Kind == oci.Registry && src.Host() == dst.Host() {
+		mountFrom = src.Repository()
 	}
 	t, err := openTarget(ctx, dst, mountFrom, &o)
 	if err != nil {
@@ -86,9 +88,9 @@ func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions
 }
 
 // retag names what is there: root and core are read and validated, the rest is where it was.
-func retag(ctx context.Context, target target, from place, src, dst Reference, o PushOptions) (Copied, error) {
+func retag(ctx context.Context, target target, from place, src, dst oci.Reference, o PushOptions) (Copied, error) {
 	now, err := target.Resolve(ctx, dst)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
 		return Copied{}, err
 	}
 	expected := now
@@ -99,14 +101,14 @@ func retag(ctx context.Context, target target, from place, src, dst Reference, o
 	if err != nil {
 		return Copied{}, err
 	}
-	if err := checkMoved(dst.Tag, now, t.root.Digest, &expected); err != nil {
+	if err := oci.CheckMoved(dst.Tag, now, t.root.Digest, &expected); err != nil {
 		return Copied{}, fmt.Errorf("%s: %w", dst, err)
 	}
 	config, err := t.stated(ctx, from)
 	if err != nil {
 		return Copied{}, err
 	}
-	date, _, err := parseConfig(config)
+	date, _, err := oci.ParseConfig(config)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -119,11 +121,95 @@ func retag(ctx context.Context, target target, from place, src, dst Reference, o
 	if copied.Immutable == "" {
 		tags = tags[1:]
 	}
-	if err := target.Publish(ctx, describe(typeIndex, snapshot.BlobOf(t.rootData)), t.rootData, &expected, tags...); err != nil {
+	if err := target.Publish(ctx, oci.Describe(oci.TypeIndex, snapshot.BlobOf(t.rootData)), t.rootData, &expected, tags...); err != nil {
 		return Copied{}, err
 	}
 	for _, tag := range tags {
-		o.tell(Event{Kind: Tagged, Path: tag, Digest: t.root.Digest, Bytes: t.root.Size})
+		o.tell(oci.Event{Kind: oci.Tagged, Path: tag, Digest: t.root.Digest, Bytes: t.root.Size})
 	}
 	return copied, nil
+}
+
+// nameCarried has an oci-archive name what the artifact carries, if the caller
+// vouches for its root: whoever unpacks the archive runs these names as root,
+// before anything could look at a signature.
+func (p *packed) nameCarried(ctx context.Context, dst oci.Reference, o *Options) error {
+	if dst.Kind != oci.Archive || o.Vouched.IsZero() || o.Vouched != snapshot.Sum(p.root) {
+		return nil
+	}
+	var tops []oci.Descriptor
+	for _, l := range p.tops {
+		tops = append(tops, l.Descriptor)
+	}
+	t, err := tableOf(ctx, p.open, tops)
+	if err != nil {
+		return err
+	}
+	p.carried = carriedIn(t)
+	return nil
+}
+
+// Watched is blobs whose bytes are told of as they come (Moved, by digest);
+// those of files that were hashed before need not be read, and are not told of.
+func Watched(blobs snapshot.Blobs, tell func(oci.Event)) snapshot.Blobs {
+	return watchedBlobs{blobs, tell}
+}
+
+type watchedBlobs struct {
+	rest snapshot.Blobs
+	tell func(oci.Event)
+}
+
+// Open implements snapshot.Blobs.
+func (w watchedBlobs) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	c, err := w.rest.Open(ctx, b)
+	return w.watch(c, b), err
+}
+
+// OpenAt is for [snapshot.OpenAt]: what is had from elsewhere does not move.
+func (w watchedBlobs) OpenAt(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	c, err := snapshot.OpenAt(ctx, w.rest, b, offset)
+	return w.watch(c, b), err
+}
+
+func (w watchedBlobs) watch(c *snapshot.Content, b snapshot.Blob) *snapshot.Content {
+	if c == nil || c.File != nil {
+		return c
+	}
+	watched := *c
+	watched.R = watchedReader{c.R, b.Digest, w.tell}
+	return &watched
+}
+
+type watchedReader struct {
+	io.ReadCloser
+	digest snapshot.Digest
+	tell   func(oci.Event)
+}
+
+func (r watchedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if n > 0 {
+		r.tell(oci.Event{Kind: oci.Moved, Digest: r.digest, Bytes: int64(n)})
+	}
+	return n, err
+}
+
+// tellingPlace is a place whose blobs are [Watched].
+type tellingPlace struct {
+	place
+	blobs snapshot.Blobs
+}
+
+func (t tellingPlace) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	return t.blobs.Open(ctx, b)
+}
+
+// telling is the place that a copy reads from, telling of its bytes where the
+// target does not: registries tell of what they are sent.
+func telling(from place, src, dst oci.Reference, o *Options) place {
+	if o.Progress == nil || src.Kind != oci.Registry || dst.Kind == oci.Registry {
+		return from
+	}
+	return tellingPlace{from, Watched(from, o.Progress)}
 }

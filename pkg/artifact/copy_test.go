@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -19,7 +20,7 @@ func TestRetag(t *testing.T) {
 	t.Parallel()
 	s := takeOf(t, synthFiles(500))
 	f := newFakeRegistry(t)
-	for _, src := range []Reference{f.ref(t, "noble"), layoutRef(t)} {
+	for _, src := range []oci.Reference{f.ref(t, "noble"), layoutRef(t)} {
 		pushed := mustPush(t, src, s, PushOptions{})
 		f.counts()
 		dst := src
@@ -55,11 +56,11 @@ func TestCopyOfAnotherDate(t *testing.T) {
 	mustPush(t, src, &lie, PushOptions{})
 	within := src
 	within.Tag = "production"
-	for _, dst := range []Reference{within, beside} {
+	for _, dst := range []oci.Reference{within, beside} {
 		if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, snapshot.ErrIntegrity) {
 			t.Errorf("%s: %v", dst, err)
 		}
-		if _, err := Resolve(t.Context(), dst, Options{}); !errors.Is(err, ErrNotFound) {
+		if _, err := Resolve(t.Context(), dst, Options{}); !errors.Is(err, oci.ErrNotFound) {
 			t.Errorf("%s is tagged: %v", dst, err)
 		}
 	}
@@ -95,7 +96,7 @@ func TestMount(t *testing.T) {
 			return true
 		})
 		dst := src
-		dst.Name = src.host() + "/other/mirror"
+		dst.Name = src.Host() + "/other/mirror"
 		copied, err := Copy(t.Context(), src, dst, PushOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -180,20 +181,20 @@ func TestCopyTells(t *testing.T) {
 	src := f.ref(t, "noble")
 	mustPush(t, src, s, PushOptions{})
 	other := newFakeRegistry(t).ref(t, "noble")
-	for _, dst := range []Reference{layoutRef(t), other} {
+	for _, dst := range []oci.Reference{layoutRef(t), other} {
 		var mu sync.Mutex
-		var planned Event
+		var planned oci.Event
 		var moved int64
 		var done int
-		o := Options{Progress: func(e Event) {
+		o := Options{Progress: func(e oci.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case e.Kind == Planned:
+			case e.Kind == oci.Planned:
 				planned, moved = e, 0
-			case e.Kind == Moved:
+			case e.Kind == oci.Moved:
 				moved += e.Bytes
-			case e.Kind == Started:
+			case e.Kind == oci.Started:
 				done++
 			}
 		}}
@@ -201,9 +202,9 @@ func TestCopyTells(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		moved += int64(len(emptyConfig)) // is in memory
-		if dst.Kind == Registry {
-			moved -= int64(len(emptyConfig))
+		moved += int64(len(oci.EmptyConfig)) // is in memory
+		if dst.Kind == oci.Registry {
+			moved -= int64(len(oci.EmptyConfig))
 		}
 		if moved != copied.Bytes || moved != planned.Bytes || done != planned.Files || done == 0 {
 			t.Errorf("%s: told of %d bytes and %d files, planned %+v, copied %+v", dst, moved, done, planned, copied)

@@ -14,12 +14,14 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // readEverything reads all that a reference leads to, as verify does.
-func readEverything(ctx context.Context, ref Reference) error {
-	o := Options{tuning: tuning{timing: Timing{Backoff: 1}}}
+func readEverything(ctx context.Context, ref oci.Reference) error {
+	o := Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}
 	s, err := openSnapshot(ctx, ref, o)
 	if err != nil {
 		return err
@@ -55,16 +57,16 @@ func readEverything(ctx context.Context, ref Reference) error {
 func blobsByKind(t *testing.T, p *Packed) map[string]snapshot.Digest {
 	t.Helper()
 	kinds := map[string]snapshot.Digest{
-		"root": p.Root(), "core": snapshot.Sum(p.core), "shard": p.shards[0].Digest, "empty config": emptyConfigDescriptor().Digest,
+		"root": p.Root(), "core": snapshot.Sum(p.core), "shard": p.shards[0].Digest, "empty config": oci.EmptyConfigDescriptor().Digest,
 		"config": p.tops[0].Digest, "statement": p.tops[1].Digest, "table": p.tops[2].Digest, "lock": p.tops[3].Digest, "release": p.tops[4].Digest,
 	}
 	for _, l := range p.shards[0].layers {
 		switch {
-		case strings.HasSuffix(l.path, "Packages.gz"):
+		case strings.HasSuffix(l.Path, "Packages.gz"):
 			kinds["index"] = l.Digest
-		case strings.Contains(l.path, "/big/"):
+		case strings.Contains(l.Path, "/big/"):
 			kinds["long file"] = l.Digest
-		case strings.Contains(l.path, "/src0001/"):
+		case strings.Contains(l.Path, "/src0001/"):
 			kinds["file"] = l.Digest
 		}
 	}
@@ -132,7 +134,7 @@ func writeFile(t *testing.T, name string, data []byte) {
 func namesBlob(err error, p *Packed, d snapshot.Digest) bool {
 	text := fmt.Sprint(err)
 	for l := range p.layers() {
-		if l.Digest == d && l.path != "" && strings.Contains(text, l.path) {
+		if l.Digest == d && l.Path != "" && strings.Contains(text, l.Path) {
 			return true
 		}
 	}
@@ -229,7 +231,7 @@ func TestLyingRegistry(t *testing.T) {
 	}
 	f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, snapshot.Sum(p.core).Hex()) {
-			f.relay(w, r, func(h http.Header, b []byte) []byte { h.Set("Content-Type", typeIndex); return b })
+			f.relay(w, r, func(h http.Header, b []byte) []byte { h.Set("Content-Type", oci.TypeIndex); return b })
 			return true
 		}
 		return false
@@ -277,15 +279,15 @@ func TestForeignArtifacts(t *testing.T) {
 		writeIndex(t, dir, "noble", root.MediaType, []byte(last))
 		return "oci:" + dir + ":noble"
 	}
-	image := `{"schemaVersion":2,"mediaType":"` + typeManifest + `","config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`
+	image := `{"schemaVersion":2,"mediaType":"` + oci.TypeManifest + `","config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`
 	over := func(core, extra string) string {
 		b := snapshot.BlobOf([]byte(core))
-		return fmt.Sprintf(`{"schemaVersion":2,"mediaType":"%s","manifests":[{"mediaType":"%s","digest":"%s","size":%d%s}]}`, typeIndex, typeManifest, b.Digest, b.Size, extra)
+		return fmt.Sprintf(`{"schemaVersion":2,"mediaType":"%s","manifests":[{"mediaType":"%s","digest":"%s","size":%d%s}]}`, oci.TypeIndex, oci.TypeManifest, b.Digest, b.Size, extra)
 	}
-	next := `{"schemaVersion":2,"mediaType":"` + typeManifest + `","config":{"mediaType":"` + typeConfigStem + `2+json"},"layers":[]}`
+	next := `{"schemaVersion":2,"mediaType":"` + oci.TypeManifest + `","config":{"mediaType":"` + oci.TypeConfigStem + `2+json"},"layers":[]}`
 	later := func(version, config string) string {
 		b := snapshot.BlobOf([]byte(config))
-		return fmt.Sprintf(`{"config":{"mediaType":"%s%s+json","digest":"%s","size":%d}}`, typeConfigStem, version, b.Digest, b.Size)
+		return fmt.Sprintf(`{"config":{"mediaType":"%s%s+json","digest":"%s","size":%d}}`, oci.TypeConfigStem, version, b.Digest, b.Size)
 	}
 	needs := `{"date":"2026-11-21T09:13:40Z","encoder":1,"needs":"1.4"}`
 	shout := `{"needs":"1.4\n\u001b[31m"}`
@@ -296,19 +298,19 @@ func TestForeignArtifacts(t *testing.T) {
 		is   error
 		says string
 	}{
-		"image":           {[]string{image}, ErrNotOurs, "a container image"},
-		"index of images": {[]string{image, over(image, `,"platform":{"os":"linux","architecture":"arm64"}`)}, ErrNotOurs, "a container image"},
-		"next version":    {[]string{next, over(next, "")}, ErrNotOurs, "needs a newer mmoci"},
+		"image":           {[]string{image}, oci.ErrNotOurs, "a container image"},
+		"index of images": {[]string{image, over(image, `,"platform":{"os":"linux","architecture":"arm64"}`)}, oci.ErrNotOurs, "a container image"},
+		"next version":    {[]string{next, over(next, "")}, oci.ErrNotOurs, "needs a newer mmoci"},
 		"next, needs":     {[]string{needs, later("2", needs), over(later("2", needs), "")}, snapshot.ErrNewer, `snapshot format "2" needs mmoci >= 1.4`},
 		"after next":      {[]string{needs, later("3", needs), over(later("3", needs), `,"annotations":{}`)}, snapshot.ErrNewer, `snapshot format "3" needs mmoci >= 1.4`},
 		"needs no number": {[]string{shout, later("2", shout), over(later("2", shout), "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
 		"needs is gone":   {[]string{later("2", needs), over(later("2", needs), "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
 		"negative config": {[]string{negative, over(negative, "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
-		"next, extended":  {[]string{next, over(next, `,"annotations":{}`)}, ErrNotOurs, "needs a newer mmoci"},
+		"next, extended":  {[]string{next, over(next, `,"annotations":{}`)}, oci.ErrNotOurs, "needs a newer mmoci"},
 		"ours, annotated": {[]string{ours, over(ours, `,"annotations":{}`)}, snapshot.ErrIntegrity, "annotations"},
 		"child missing":   {[]string{over(image, "")}, snapshot.ErrNotExist, snapshot.Sum([]byte(image)).Hex()},
-		"no children":     {[]string{`{"schemaVersion":2,"mediaType":"` + typeIndex + `","manifests":[]}`}, ErrNotOurs, "an image index"},
-		"nested":          {[]string{image, over(image, ""), over(over(image, ""), "")}, ErrNotOurs, "an image index"},
+		"no children":     {[]string{`{"schemaVersion":2,"mediaType":"` + oci.TypeIndex + `","manifests":[]}`}, oci.ErrNotOurs, "an image index"},
+		"nested":          {[]string{image, over(image, ""), over(over(image, ""), "")}, oci.ErrNotOurs, "an image index"},
 	} {
 		_, err := Open(t.Context(), mustParse(t, put(t, t.TempDir(), c.docs...)), Options{})
 		if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
@@ -320,8 +322,8 @@ func TestForeignArtifacts(t *testing.T) {
 // A digest that stands in two shards is refused where all shards are read.
 func TestSharedBlob(t *testing.T) {
 	t.Parallel()
-	a := shard{layers: []layer{{descriptor: describe(typeOctets, snapshot.BlobOf([]byte("a")))}}}
-	b := shard{layers: []layer{{descriptor: describe(typeOctets, snapshot.BlobOf([]byte("b")))}}}
+	a := shard{layers: []oci.Layer{{Descriptor: oci.Describe(oci.TypeOctets, snapshot.BlobOf([]byte("a")))}}}
+	b := shard{layers: []oci.Layer{{Descriptor: oci.Describe(oci.TypeOctets, snapshot.BlobOf([]byte("b")))}}}
 	if err := (&packed{shards: []shard{a, b}}).checkDistinct(); err != nil {
 		t.Error(err)
 	}
@@ -336,13 +338,13 @@ func TestSharedBlob(t *testing.T) {
 	ref := mustParse(t, "oci:"+dir)
 	p := tiny(t)
 	twice := p.shards[0].encode()
-	twice = bytes.Replace(twice, []byte(typeDeb), []byte(typeOctets), 1) // another shard over the same blobs
-	root := encodeIndex([]descriptor{
-		describe(typeManifest, snapshot.BlobOf(p.core)), p.shards[0].descriptor, describe(typeManifest, snapshot.BlobOf(twice)),
+	twice = bytes.Replace(twice, []byte(oci.TypeDeb), []byte(oci.TypeOctets), 1) // another shard over the same blobs
+	root := oci.EncodeIndex([]oci.Descriptor{
+		oci.Describe(oci.TypeManifest, snapshot.BlobOf(p.core)), p.shards[0].Descriptor, oci.Describe(oci.TypeManifest, snapshot.BlobOf(twice)),
 	})
-	var top layer
+	var top oci.Layer
 	for _, l := range p.tops {
-		if strings.HasPrefix(l.mediaType, "application/vnd.mmoci.statement") {
+		if strings.HasPrefix(l.MediaType, "application/vnd.mmoci.statement") {
 			top = l
 		}
 	}
@@ -361,7 +363,7 @@ func TestSharedBlob(t *testing.T) {
 	for _, d := range docs {
 		writeFile(t, filepath.Join(dir, layoutBlobs, snapshot.Sum(d).Hex()), d)
 	}
-	writeIndex(t, dir, "latest", typeIndex, root)
+	writeIndex(t, dir, "latest", oci.TypeIndex, root)
 	if _, err := ReadGraph(t.Context(), ref, Options{}); !errors.Is(err, snapshot.ErrIntegrity) || !strings.Contains(err.Error(), "two manifests") {
 		t.Error(err)
 	}

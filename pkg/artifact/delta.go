@@ -7,13 +7,14 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // CopySince copies of the artifact src only what old lacks, root, core and
 // what that holds always, to an oci-archive or a layout: a delta. [Copy] of that to a place
 // which holds old gives the whole artifact there, under the digest it always had.
-func CopySince(ctx context.Context, src, old, dst Reference, o PushOptions) (Copied, error) {
+func CopySince(ctx context.Context, src, old, dst oci.Reference, o PushOptions) (Copied, error) {
 	if err := CheckCopy(src, dst, true, o.Recheck); err != nil {
 		return Copied{}, err
 	}
@@ -51,7 +52,7 @@ type deltaTarget struct {
 	omit map[snapshot.Digest]struct{}
 }
 
-func (t deltaTarget) Has(ctx context.Context, d descriptor) (bool, error) {
+func (t deltaTarget) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 	if _, out := t.omit[d.Digest]; out {
 		return true, nil
 	}
@@ -74,7 +75,7 @@ func (c completed) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content
 	return content, err
 }
 
-func (c completed) Document(ctx context.Context, d descriptor) ([]byte, error) {
+func (c completed) Document(ctx context.Context, d oci.Descriptor) ([]byte, error) {
 	data, err := c.place.Document(ctx, d)
 	if errors.Is(err, snapshot.ErrNotExist) {
 		if rest, err := c.rest.Document(ctx, d); err == nil {
@@ -84,13 +85,13 @@ func (c completed) Document(ctx context.Context, d descriptor) ([]byte, error) {
 	return data, err
 }
 
-func (c completed) Has(ctx context.Context, d descriptor) (bool, error) {
+func (c completed) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 	there, err := c.place.Has(ctx, d)
 	if there || err != nil {
 		return there, err
 	}
 	there, err = c.rest.Has(ctx, d)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, oci.ErrNotFound) {
 		err = nil
 	}
 	return there, err
@@ -98,12 +99,12 @@ func (c completed) Has(ctx context.Context, d descriptor) (bool, error) {
 
 // completedBy lets a delta read what it left out from the target of a copy,
 // where that is a place already.
-func completedBy(ctx context.Context, from place, src, dst Reference, o *Options) (place, error) {
-	if src.Kind == Registry {
+func completedBy(ctx context.Context, from place, src, dst oci.Reference, o *Options) (place, error) {
+	if src.Kind == oci.Registry {
 		return from, nil
 	}
 	rest, err := openPlace(ctx, dst, o)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, oci.ErrNotFound) {
 		return from, nil
 	}
 	return completed{from, rest}, err
@@ -114,7 +115,7 @@ const namedMissing = 5 // missing files that an error names
 // whole tells whether src has every file of its table; if not, each must be at
 // dst, or the error names what is missing before anything is written. A
 // registry is asked when it is written to.
-func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
+func whole(ctx context.Context, from place, src, dst oci.Reference) (bool, error) {
 	c, ok := from.(completed)
 	if !ok {
 		return true, nil
@@ -123,7 +124,7 @@ func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	table, err := tableOf(ctx, verifiedFrom(from), t.core.layers)
+	table, err := tableOf(ctx, oci.VerifiedFrom(from), t.core.Layers)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", src, err)
 	}
@@ -133,7 +134,7 @@ func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
 		if row.Size == 0 {
 			continue
 		}
-		d := describe(typeOctets, row.Blob())
+		d := oci.Describe(oci.TypeOctets, row.Blob())
 		there, err := c.place.Has(ctx, d)
 		if err != nil {
 			return false, err
@@ -141,7 +142,7 @@ func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
 		if there {
 			continue
 		}
-		if complete = false; dst.Kind == Registry {
+		if complete = false; dst.Kind == oci.Registry {
 			return false, nil
 		}
 		if there, err = c.Has(ctx, d); err != nil {
@@ -158,7 +159,7 @@ func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
 		return complete, nil
 	}
 	return false, fmt.Errorf("%w: %d files are neither in %s nor in %s: %s%s (a delta completes a place that holds the snapshot before it)",
-		ErrNotFound, missing, src, dst, strings.Join(names, ", "), more(missing-len(names)))
+		oci.ErrNotFound, missing, src, dst, strings.Join(names, ", "), more(missing-len(names)))
 }
 
 func more(n int) string {
@@ -169,17 +170,17 @@ func more(n int) string {
 }
 
 // tableOf reads the table among a core's layers.
-func tableOf(ctx context.Context, open opener, layers []descriptor) (*snapshot.Table, error) {
-	i := slices.IndexFunc(layers, func(d descriptor) bool { return d.mediaType == typeTable })
+func tableOf(ctx context.Context, open oci.Opener, layers []oci.Descriptor) (*snapshot.Table, error) {
+	i := slices.IndexFunc(layers, func(d oci.Descriptor) bool { return d.MediaType == oci.TypeTable })
 	if i < 0 {
-		return nil, integrity("core has no table")
+		return nil, oci.Integrity("core has no table")
 	}
 	r, err := open(ctx, layers[i].Blob)
 	if err != nil {
 		return nil, fmt.Errorf("table: %w", err)
 	}
 	defer r.Close()
-	data, err := readLimited(r, MaxTable)
+	data, err := oci.ReadLimited(r, oci.MaxTable)
 	if err != nil {
 		return nil, fmt.Errorf("table: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -47,16 +48,16 @@ func TestSpecExamples(t *testing.T) {
 func TestParseDocuments(t *testing.T) {
 	t.Parallel()
 	p := tiny(t)
-	if _, err := parseRoot(p.root); err != nil {
+	if _, err := oci.ParseRoot(p.root); err != nil {
 		t.Error(err)
 	}
-	if _, err := parseCore(p.core); err != nil {
+	if _, err := oci.ParseCore(p.core); err != nil {
 		t.Error(err)
 	}
-	if _, err := parseShard(p.shards[0].encode()); err != nil {
+	if _, err := oci.ParseShard(p.shards[0].encode()); err != nil {
 		t.Error(err)
 	}
-	date, encoder, err := parseConfig(p.config)
+	date, encoder, err := oci.ParseConfig(p.config)
 	if err != nil || !date.Equal(synthDate) || encoder != 1 {
 		t.Error(date, encoder, err)
 	}
@@ -78,7 +79,7 @@ var hostile = []struct{ doc, old, new string }{
 	{"root", `"size":`, `"data":"","size":`},
 	{"root", `"size":`, `"platform":{},"size":`},
 	{"root", `"size":`, `"annotations":{},"size":`},
-	{"root", `"size":`, `"artifactType":"` + typeShard + `","size":`},
+	{"root", `"size":`, `"artifactType":"` + oci.TypeShard + `","size":`},
 	{"root", `"size":`, `"size":0`},
 	{"root", `"size":`, `"size":-`},
 	{"root", `"size":`, `"size":9999999`},
@@ -86,27 +87,27 @@ var hostile = []struct{ doc, old, new string }{
 	{"root", `sha256:`, `sha512:`},
 	{"root", `sha256:`, `sha256:A`},
 	{"root", `sha256:`, `SHA256:`},
-	{"root", typeIndex, "application/vnd.docker.distribution.manifest.list.v2+json"},
-	{"root", typeManifest, typeIndex},
+	{"root", oci.TypeIndex, "application/vnd.docker.distribution.manifest.list.v2+json"},
+	{"root", oci.TypeManifest, oci.TypeIndex},
 	{"root", `]}`, `]}]`},
 	{"root", `]}`, `]} `},
 	{"root", `]}`, `],"manifests":[]}`},
 	{"root", `]}`, `]}{}`},
 	{"root", `]}`, ``},
-	{"core", typeConfig, "application/vnd.oci.image.config.v1+json"},
-	{"core", typeConfig, typeConfigStem + "2+json"},
-	{"core", `"config":`, `"artifactType":"` + typeShard + `","config":`},
+	{"core", oci.TypeConfig, "application/vnd.oci.image.config.v1+json"},
+	{"core", oci.TypeConfig, oci.TypeConfigStem + "2+json"},
+	{"core", `"config":`, `"artifactType":"` + oci.TypeShard + `","config":`},
 	{"core", `"config":`, `"manifests":[],"config":`},
-	{"core", typeStatement, typeTable},
-	{"core", typeTable, typeLock},
-	{"core", typeRelease, typeOctets},
+	{"core", oci.TypeStatement, oci.TypeTable},
+	{"core", oci.TypeTable, oci.TypeLock},
+	{"core", oci.TypeRelease, oci.TypeOctets},
 	{"core", `"layers":`, `"layers":[],"layers":`},
-	{"core", `"layers":[`, `"layers":[{"mediaType":"` + typeStatement + `","digest":"` + helloDigest + `","size":5},`},
+	{"core", `"layers":[`, `"layers":[{"mediaType":"` + oci.TypeStatement + `","digest":"` + helloDigest + `","size":5},`},
 	{"core", `"layers":[{`, `"layers":[{"extra":1,`},
-	{"shard", typeShard, "application/vnd.mmoci.shard.v2"},
-	{"shard", typeEmpty, typeOctets},
+	{"shard", oci.TypeShard, "application/vnd.mmoci.shard.v2"},
+	{"shard", oci.TypeEmpty, oci.TypeOctets},
 	{"shard", `"size":2}`, `"size":3}`},
-	{"shard", typeDeb, "application/vnd.oci.image.layer.v1.tar"},
+	{"shard", oci.TypeDeb, "application/vnd.oci.image.layer.v1.tar"},
 	{"shard", `"layers":[`, `"layers":null,"x":[`},
 	{"shard", `"config":`, `"subject":{},"config":`},
 	{"config", `"encoder":1`, `"encoder":0`},
@@ -125,10 +126,10 @@ func TestHostileDocuments(t *testing.T) {
 	p := tiny(t)
 	docs := map[string][]byte{"root": p.root, "core": p.core, "shard": p.shards[0].encode(), "config": p.config}
 	parse := map[string]func([]byte) error{
-		"root":   func(b []byte) error { _, err := parseRoot(b); return err },
-		"core":   func(b []byte) error { _, err := parseCore(b); return err },
-		"shard":  func(b []byte) error { _, err := parseShard(b); return err },
-		"config": func(b []byte) error { _, _, err := parseConfig(b); return err },
+		"root":   func(b []byte) error { _, err := oci.ParseRoot(b); return err },
+		"core":   func(b []byte) error { _, err := oci.ParseCore(b); return err },
+		"shard":  func(b []byte) error { _, err := oci.ParseShard(b); return err },
+		"config": func(b []byte) error { _, _, err := oci.ParseConfig(b); return err },
 	}
 	for _, h := range hostile {
 		data := docs[h.doc]
@@ -142,7 +143,7 @@ func TestHostileDocuments(t *testing.T) {
 		}
 	}
 	for name, data := range docs {
-		if err := parse[name](append(bytes.Repeat([]byte(" "), MaxDocument), data...)); !errors.Is(err, snapshot.ErrIntegrity) {
+		if err := parse[name](append(bytes.Repeat([]byte(" "), oci.MaxDocument), data...)); !errors.Is(err, snapshot.ErrIntegrity) {
 			t.Errorf("%s of more than a MiB: %v", name, err)
 		}
 	}
@@ -150,34 +151,34 @@ func TestHostileDocuments(t *testing.T) {
 
 func TestCounts(t *testing.T) {
 	t.Parallel()
-	layers := func(n int) []descriptor {
-		var ds []descriptor
+	layers := func(n int) []oci.Descriptor {
+		var ds []oci.Descriptor
 		for i := range n {
-			ds = append(ds, describe(typeOctets, snapshot.BlobOf(fmt.Append(nil, i))))
+			ds = append(ds, oci.Describe(oci.TypeOctets, snapshot.BlobOf(fmt.Append(nil, i))))
 		}
 		return ds
 	}
-	for n, good := range map[int]bool{0: false, 1: true, MaxLayers: true, MaxLayers + 1: false} {
-		m := manifest{artifactType: typeShard, config: emptyConfigDescriptor(), layers: layers(n)}
-		if _, err := parseShard(m.encode()); (err == nil) != good {
+	for n, good := range map[int]bool{0: false, 1: true, oci.MaxLayers: true, oci.MaxLayers + 1: false} {
+		m := oci.Manifest{ArtifactType: oci.TypeShard, Config: oci.EmptyConfigDescriptor(), Layers: layers(n)}
+		if _, err := oci.ParseShard(m.Encode()); (err == nil) != good {
 			t.Errorf("%d layers: %v", n, err)
 		}
 	}
-	twice := manifest{artifactType: typeShard, config: emptyConfigDescriptor(), layers: append(layers(2), layers(1)...)}
-	if _, err := parseShard(twice.encode()); !errors.Is(err, snapshot.ErrIntegrity) {
+	twice := oci.Manifest{ArtifactType: oci.TypeShard, Config: oci.EmptyConfigDescriptor(), Layers: append(layers(2), layers(1)...)}
+	if _, err := oci.ParseShard(twice.Encode()); !errors.Is(err, snapshot.ErrIntegrity) {
 		t.Errorf("a digest twice: %v", err)
 	}
-	core, err := parseCore(tiny(t).core)
+	core, err := oci.ParseCore(tiny(t).core)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range 3 {
-		few := manifest{config: core.config, layers: core.layers[:n]}
-		if _, err := parseCore(few.encode()); !errors.Is(err, snapshot.ErrIntegrity) {
+		few := oci.Manifest{Config: core.Config, Layers: core.Layers[:n]}
+		if _, err := oci.ParseCore(few.Encode()); !errors.Is(err, snapshot.ErrIntegrity) {
 			t.Errorf("a core of %d layers: %v", n, err)
 		}
 	}
-	if _, err := parseRoot(encodeIndex(nil)); !errors.Is(err, snapshot.ErrIntegrity) {
+	if _, err := oci.ParseRoot(oci.EncodeIndex(nil)); !errors.Is(err, snapshot.ErrIntegrity) {
 		t.Errorf("empty root: %v", err)
 	}
 }
@@ -186,27 +187,27 @@ func TestCounts(t *testing.T) {
 func TestLook(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ mediaType, root, core, want string }{
-		{typeManifest, `{"mediaType":"` + typeManifest + `","config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`, "", "a container image"},
+		{oci.TypeManifest, `{"mediaType":"` + oci.TypeManifest + `","config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`, "", "a container image"},
 		{"application/vnd.docker.distribution.manifest.v2+json", `{"config":{"mediaType":"application/vnd.docker.container.image.v1+json"},"layers":[]}`, "", "a container image"},
-		{typeManifest, `{"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json"},"layers":[]}`, "", "a Helm chart"},
-		{typeManifest, `{"artifactType":"a/b","config":{"mediaType":"` + typeEmpty + `"},"layers":[]}`, "", `an artifact of type "a/b"`},
+		{oci.TypeManifest, `{"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json"},"layers":[]}`, "", "a Helm chart"},
+		{oci.TypeManifest, `{"artifactType":"a/b","config":{"mediaType":"` + oci.TypeEmpty + `"},"layers":[]}`, "", `an artifact of type "a/b"`},
 		{"application/vnd.docker.distribution.manifest.list.v2+json", `{"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json","manifests":[]}`, "", "an image index"},
-		{typeIndex, `{"manifests":[]}`, `{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`, "an image index over a container image"},
-		{typeIndex, `{"manifests":[]}`, `{"manifests":[]}`, "an image index over"},
-		{typeIndex, `{"manifests":[]}`, `{"config":{"mediaType":"` + typeConfigStem + `7+json"},"layers":[]}`, `snapshot format "7" needs a newer mmoci`},
+		{oci.TypeIndex, `{"manifests":[]}`, `{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`, "an image index over a container image"},
+		{oci.TypeIndex, `{"manifests":[]}`, `{"manifests":[]}`, "an image index over"},
+		{oci.TypeIndex, `{"manifests":[]}`, `{"config":{"mediaType":"` + oci.TypeConfigStem + `7+json"},"layers":[]}`, `snapshot format "7" needs a newer mmoci`},
 		{"text/html", `<html>`, "", "no JSON"},
 	} {
 		err := lookRoot(c.mediaType, []byte(c.root))
 		if err == nil && c.core != "" {
 			err = lookCore([]byte(c.core), "")
 		}
-		if !errors.Is(err, ErrNotOurs) || !strings.Contains(fmt.Sprint(err), c.want) {
+		if !errors.Is(err, oci.ErrNotOurs) || !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s: %v, want %q", c.root, err, c.want)
 		}
 	}
 	for mediaType, root := range map[string]string{
-		typeIndex:    `{"manifests":[],"layers":[]}`,
-		typeManifest: `{"mediaType":"` + typeIndex + `","manifests":[]}`,
+		oci.TypeIndex:    `{"manifests":[],"layers":[]}`,
+		oci.TypeManifest: `{"mediaType":"` + oci.TypeIndex + `","manifests":[]}`,
 	} {
 		if err := lookRoot(mediaType, []byte(root)); !errors.Is(err, snapshot.ErrIntegrity) {
 			t.Errorf("%s as %s: %v", root, mediaType, err)
@@ -235,32 +236,32 @@ func fuzzDocument(f *testing.F, seed func(*Packed) []byte, parse func([]byte) ([
 
 func FuzzRoot(f *testing.F) {
 	fuzzDocument(f, func(p *Packed) []byte { return p.root }, func(b []byte) ([]byte, error) {
-		ds, err := parseRoot(b)
-		return encodeIndex(ds), err
+		ds, err := oci.ParseRoot(b)
+		return oci.EncodeIndex(ds), err
 	})
 }
 
-func encodeParsed(parse func([]byte) (*manifest, error)) func([]byte) ([]byte, error) {
+func encodeParsed(parse func([]byte) (*oci.Manifest, error)) func([]byte) ([]byte, error) {
 	return func(b []byte) ([]byte, error) {
 		m, err := parse(b)
 		if err != nil {
 			return nil, err
 		}
-		return m.encode(), nil
+		return m.Encode(), nil
 	}
 }
 
 func FuzzCore(f *testing.F) {
-	fuzzDocument(f, func(p *Packed) []byte { return p.core }, encodeParsed(parseCore))
+	fuzzDocument(f, func(p *Packed) []byte { return p.core }, encodeParsed(oci.ParseCore))
 }
 
 func FuzzShard(f *testing.F) {
-	fuzzDocument(f, func(p *Packed) []byte { return p.shards[0].encode() }, encodeParsed(parseShard))
+	fuzzDocument(f, func(p *Packed) []byte { return p.shards[0].encode() }, encodeParsed(oci.ParseShard))
 }
 
 func FuzzConfig(f *testing.F) {
 	fuzzDocument(f, func(p *Packed) []byte { return p.config }, func(b []byte) ([]byte, error) {
-		date, encoder, err := parseConfig(b)
-		return encodeConfig(date, encoder), err
+		date, encoder, err := oci.ParseConfig(b)
+		return oci.EncodeConfig(date, encoder), err
 	})
 }

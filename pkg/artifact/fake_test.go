@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact/oci"
 )
 
 // fakeRegistry is go-containerregistry's registry made strict: manifests need
@@ -47,7 +48,7 @@ func newFakeRegistry(t testing.TB) *fakeRegistry {
 	return f
 }
 
-func (f *fakeRegistry) ref(t testing.TB, tag string) Reference {
+func (f *fakeRegistry) ref(t testing.TB, tag string) oci.Reference {
 	t.Helper()
 	return mustParse(t, strings.TrimPrefix(f.server.URL, "http://")+"/site/mirror:"+tag)
 }
@@ -144,7 +145,7 @@ func (f *fakeRegistry) putManifest(w http.ResponseWriter, r *http.Request) {
 		m.Layers = append(m.Layers, struct{ Digest string }{m.Config.Digest})
 	}
 	for _, l := range m.Layers {
-		if f.lenient && m.Config.MediaType != typeEmpty {
+		if f.lenient && m.Config.MediaType != oci.TypeEmpty {
 			break
 		}
 		if !f.has(l.Digest) {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -40,13 +42,13 @@ func faults() map[string]struct {
 
 // oneByOne lets one transfer run at a time, so that the n-th request is the same one each time.
 func oneByOne() Options {
-	return Options{Concurrency: 1, Anonymous: true, tuning: tuning{timing: Timing{Backoff: time.Microsecond}}}
+	return Options{Concurrency: 1, Anonymous: true, tuning: tuning{timing: remote.Timing{Backoff: time.Microsecond}}}
 }
 
 // faultedSite is a strict registry with an old snapshot, to be replaced by a next one.
 type faultedSite struct {
 	registry  *testarchive.Registry
-	ref       Reference
+	ref       oci.Reference
 	o         Options
 	old, next *snapshot.Snapshot
 }
@@ -159,7 +161,7 @@ func (e everyRequest) at(ctx context.Context, s *faultedSite, at int) (ended boo
 
 // clear holds an error to what people and scripts need of it.
 func (e everyRequest) clear(err error) error {
-	for _, other := range []error{ErrNotFound, snapshot.ErrIntegrity, snapshot.ErrNotExist, ErrReference} {
+	for _, other := range []error{oci.ErrNotFound, snapshot.ErrIntegrity, snapshot.ErrNotExist, oci.ErrReference} {
 		if errors.Is(err, other) {
 			return fmt.Errorf("not of exit code 1: %w", err)
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
 
@@ -15,10 +17,10 @@ func TestCopyUnderImmutableName(t *testing.T) {
 	s := takeOf(t, synthFiles(3))
 	src := layoutRef(t)
 	long := src
-	long.Tag = strings.Repeat("t", maxAlias)
+	long.Tag = strings.Repeat("t", oci.MaxAlias)
 	pushed := mustPush(t, src, s, PushOptions{})
 	f := newFakeRegistry(t)
-	for _, dst := range []Reference{f.ref(t, "x"), layoutRef(t), src} {
+	for _, dst := range []oci.Reference{f.ref(t, "x"), layoutRef(t), src} {
 		for _, tag := range []string{pushed.Immutable, mustPush(t, long, s, PushOptions{}).Immutable} {
 			dst.Tag = tag
 			copied, err := Copy(t.Context(), src, dst, PushOptions{})
@@ -38,13 +40,13 @@ func TestCopyUnderImmutableName(t *testing.T) {
 			t.Error(err)
 		}
 		for _, name := range names {
-			if immutableStem(immutableStem(name)) != "" {
+			if oci.ImmutableStem(oci.ImmutableStem(name)) != "" {
 				t.Errorf("%s: tag %s", dst, name)
 			}
 		}
 		for _, tag := range []string{"noble-20261121T091340Z-0123456789ab", strings.Replace(pushed.Immutable, "2026", "2025", 1)} {
 			dst.Tag = tag
-			if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, ErrReference) || !strings.Contains(err.Error(), pushed.Immutable) {
+			if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, oci.ErrReference) || !strings.Contains(err.Error(), pushed.Immutable) {
 				t.Errorf("%s: %v", dst, err)
 			}
 		}
@@ -76,7 +78,7 @@ func TestBlobBeingLinked(t *testing.T) {
 			`{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry","detail":"sha256:0"}]}`))
 		return true
 	})
-	pushed := mustPush(t, ref, s, PushOptions{Options: Options{tuning: tuning{timing: Timing{Backoff: 1}}}})
+	pushed := mustPush(t, ref, s, PushOptions{Options: Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}})
 	f.answer(nil)
 	if heads := f.counts()["HEAD blob"]; heads > pushed.Blobs {
 		t.Errorf("%d blobs were asked for", heads)

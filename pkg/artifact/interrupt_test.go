@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -128,7 +130,7 @@ type interruptedWriter struct {
 func (w *interruptedWriter) at(t *testing.T, n int) int {
 	t.Helper()
 	var f *fakeRegistry
-	var ref Reference
+	var ref oci.Reference
 	switch w.kind {
 	case "layout":
 		ref = layoutRef(t)
@@ -139,7 +141,7 @@ func (w *interruptedWriter) at(t *testing.T, n int) int {
 		ref = f.ref(t, "noble")
 		defer f.server.Close()
 	}
-	if ref.Kind != Registry {
+	if ref.Kind != oci.Registry {
 		defer os.RemoveAll(ref.Name)
 	}
 	before := mustPush(t, ref, w.old, PushOptions{}).Root
@@ -150,7 +152,7 @@ func (w *interruptedWriter) at(t *testing.T, n int) int {
 	}
 	i := interruptAt(t, n)
 	defer i.cancel(nil)
-	o := Options{Progress: func(Event) { i.happens() }, tuning: tuning{timing: Timing{Backoff: 1}, checkpoint: time.Nanosecond}}
+	o := Options{Progress: func(oci.Event) { i.happens() }, tuning: tuning{timing: remote.Timing{Backoff: 1}, checkpoint: time.Nanosecond}}
 	if f != nil {
 		f.answer(func(http.ResponseWriter, *http.Request, int) bool { i.happens(); return false })
 	}

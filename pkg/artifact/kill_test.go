@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -35,7 +37,7 @@ func TestKilledAtEveryRequest(t *testing.T) {
 			}
 			return false
 		})
-		_, err := Push(ctx, ref, next, PushOptions{Options: Options{tuning: tuning{timing: Timing{Backoff: 1}}}})
+		_, err := Push(ctx, ref, next, PushOptions{Options: Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}})
 		cancel()
 		f.answer(nil)
 		if err == nil {
@@ -96,14 +98,14 @@ func TestKilledAtEveryEvent(t *testing.T) {
 	old, next := takeOf(t, synthFiles(4)), takeOf(t, changedFiles(synthFiles(6)))
 	for _, kind := range []string{"oci:", "oci-archive:"} {
 		dir := filepath.Join(t.TempDir(), "there")
-		refIn := func(dir string) Reference { return mustParse(t, kind+filepath.Join(dir, "x")+":noble") }
+		refIn := func(dir string) oci.Reference { return mustParse(t, kind+filepath.Join(dir, "x")+":noble") }
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		mustPush(t, refIn(dir), old, PushOptions{})
 		var mu sync.Mutex
 		var copies []string
-		mustPush(t, refIn(dir), next, PushOptions{Options: Options{Progress: func(Event) {
+		mustPush(t, refIn(dir), next, PushOptions{Options: Options{Progress: func(oci.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			to := filepath.Join(t.TempDir(), "copy")
@@ -181,11 +183,11 @@ func TestBrokenSource(t *testing.T) {
 						return b.Open(ctx, blob)
 					})
 				})
-				_, err := Push(t.Context(), ref, bad, PushOptions{Options: Options{tuning: tuning{timing: Timing{Backoff: 1}}}})
+				_, err := Push(t.Context(), ref, bad, PushOptions{Options: Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}})
 				if !errors.Is(err, want) {
 					t.Fatalf("%s: %d %s: %v", kind, at, how, err)
 				}
-				if _, err := Resolve(t.Context(), ref, Options{}); !errors.Is(err, ErrNotFound) {
+				if _, err := Resolve(t.Context(), ref, Options{}); !errors.Is(err, oci.ErrNotFound) {
 					t.Fatalf("%s: %d %s: the tag is set, %v", kind, at, how, err)
 				}
 				if kind == "layout" {
@@ -213,7 +215,7 @@ func broken(b snapshot.Blobs, blob snapshot.Blob, how string, down error) (*snap
 		return nil, err
 	}
 	var data []byte
-	if data, err = readLimited(c.R, blob.Size); err != nil {
+	if data, err = oci.ReadLimited(c.R, blob.Size); err != nil {
 		return nil, err
 	}
 	switch how {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -48,11 +49,11 @@ func (w *writer) learn(ctx context.Context, previous snapshot.Digest) error {
 // readPrevious reads the previous root, and of its shards those that the new
 // root does not have. What cannot be read or is not ours teaches nothing.
 func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error {
-	d, data, err := w.t.Root(ctx, Reference{Kind: w.ref.Kind, Name: w.ref.Name, Digest: digest})
+	d, data, err := w.t.Root(ctx, oci.Reference{Kind: w.ref.Kind, Name: w.ref.Name, Digest: digest})
 	if err != nil {
 		return w.forgive(ctx, err)
 	}
-	children, err := parseRoot(data)
+	children, err := oci.ParseRoot(data)
 	if err != nil {
 		return nil
 	}
@@ -61,7 +62,7 @@ func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error
 		keep[s.Digest] = struct{}{}
 	}
 	same, blobs := map[snapshot.Digest]struct{}{}, map[snapshot.Digest]struct{}{}
-	blobs[emptyConfigDescriptor().Digest] = struct{}{}
+	blobs[oci.EmptyConfigDescriptor().Digest] = struct{}{}
 	var mu sync.Mutex
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(w.o.workers())
@@ -77,7 +78,7 @@ func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			for _, l := range append(m.layers, m.config) {
+			for _, l := range append(m.Layers, m.Config) {
 				blobs[l.Digest] = struct{}{}
 			}
 			return nil
@@ -90,15 +91,15 @@ func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error
 	return nil
 }
 
-func (w *writer) previousManifest(ctx context.Context, d descriptor, core bool) (*manifest, error) {
+func (w *writer) previousManifest(ctx context.Context, d oci.Descriptor, core bool) (*oci.Manifest, error) {
 	data, err := w.t.Document(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	if core {
-		return parseCore(data)
+		return oci.ParseCore(data)
 	}
-	return parseShard(data)
+	return oci.ParseShard(data)
 }
 
 // forgive lets a push go on without a previous snapshot when that is broken, gone or foreign.
@@ -106,7 +107,7 @@ func (w *writer) forgive(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	for _, harmless := range []error{snapshot.ErrIntegrity, snapshot.ErrNotExist, ErrNotFound, ErrNotOurs} {
+	for _, harmless := range []error{snapshot.ErrIntegrity, snapshot.ErrNotExist, oci.ErrNotFound, oci.ErrNotOurs} {
 		if errors.Is(err, harmless) {
 			return nil
 		}
@@ -115,7 +116,7 @@ func (w *writer) forgive(ctx context.Context, err error) error {
 }
 
 // believed ranges over what belief would skip.
-func (w *writer) believed(yield func(layer) bool) {
+func (w *writer) believed(yield func(oci.Layer) bool) {
 	for _, s := range w.p.shards {
 		_, same := w.sameShards[s.Digest]
 		for _, l := range s.layers {
@@ -128,7 +129,7 @@ func (w *writer) believed(yield func(layer) bool) {
 }
 
 // sample picks evenly from what would be skipped, other ones for each root.
-func (w *writer) sample() []layer {
+func (w *writer) sample() []oci.Layer {
 	n := 0
 	for range w.believed {
 		n++
@@ -143,7 +144,7 @@ func (w *writer) sample() []layer {
 		picks[i] = (offset + i*n/size) % n
 	}
 	slices.Sort(picks)
-	sample := make([]layer, 0, size)
+	sample := make([]oci.Layer, 0, size)
 	i := 0
 	for l := range w.believed {
 		if len(picks) > 0 && i == picks[0] {
@@ -156,8 +157,8 @@ func (w *writer) sample() []layer {
 }
 
 // firstUnknown are the first blobs that a push without belief would send.
-func (w *writer) firstUnknown(n int) []layer {
-	var first []layer
+func (w *writer) firstUnknown(n int) []oci.Layer {
+	var first []oci.Layer
 	for _, s := range w.p.shards {
 		if _, same := w.sameShards[s.Digest]; same {
 			continue
@@ -174,23 +175,23 @@ func (w *writer) firstUnknown(n int) []layer {
 	return first
 }
 
-func (w *writer) allThere(ctx context.Context, layers []layer) (bool, error) {
+func (w *writer) allThere(ctx context.Context, layers []oci.Layer) (bool, error) {
 	n, err := w.countThere(ctx, layers)
 	return n == len(layers), err
 }
 
-func (w *writer) someThere(ctx context.Context, layers []layer) (bool, error) {
+func (w *writer) someThere(ctx context.Context, layers []oci.Layer) (bool, error) {
 	n, err := w.countThere(ctx, layers)
 	return n > 0, err
 }
 
-func (w *writer) countThere(ctx context.Context, layers []layer) (n int, err error) {
+func (w *writer) countThere(ctx context.Context, layers []oci.Layer) (n int, err error) {
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(w.o.workers())
 	for _, l := range layers {
 		g.Go(func() error {
-			there, err := w.t.Has(ctx, l.descriptor)
+			there, err := w.t.Has(ctx, l.Descriptor)
 			if there {
 				mu.Lock()
 				n++

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -26,19 +27,19 @@ type looks struct {
 func lookRoot(mediaType string, data []byte) error {
 	var l looks
 	if err := json.Unmarshal(data, &l); err != nil {
-		return fmt.Errorf("%w: no JSON document (%s)", ErrNotOurs, describeType(mediaType))
+		return fmt.Errorf("%w: no JSON document (%s)", oci.ErrNotOurs, describeType(mediaType))
 	}
 	if len(l.Manifests) > 0 && (len(l.Layers) > 0 || l.Config != nil) {
-		return integrity("root has both manifests and layers")
+		return oci.Integrity("root has both manifests and layers")
 	}
-	if l.Manifests == nil || l.MediaType != "" && l.MediaType != typeIndex {
-		return fmt.Errorf("%w: %s", ErrNotOurs, l.describe(mediaType))
+	if l.Manifests == nil || l.MediaType != "" && l.MediaType != oci.TypeIndex {
+		return fmt.Errorf("%w: %s", oci.ErrNotOurs, l.describe(mediaType))
 	}
-	if mediaType != "" && mediaType != typeIndex {
-		if l.MediaType == typeIndex {
-			return integrity("root says mediaType %q, the place says %q", l.MediaType, mediaType)
+	if mediaType != "" && mediaType != oci.TypeIndex {
+		if l.MediaType == oci.TypeIndex {
+			return oci.Integrity("root says mediaType %q, the place says %q", l.MediaType, mediaType)
 		}
-		return fmt.Errorf("%w: %s", ErrNotOurs, describeType(mediaType))
+		return fmt.Errorf("%w: %s", oci.ErrNotOurs, describeType(mediaType))
 	}
 	return nil
 }
@@ -49,20 +50,20 @@ func lookRoot(mediaType string, data []byte) error {
 func lookCore(data []byte, needs string) error {
 	var l looks
 	if err := json.Unmarshal(data, &l); err != nil {
-		return fmt.Errorf("%w: an image index", ErrNotOurs)
+		return fmt.Errorf("%w: an image index", oci.ErrNotOurs)
 	}
 	if l.Config == nil {
-		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.describe(""))
+		return fmt.Errorf("%w: an image index over %s", oci.ErrNotOurs, l.describe(""))
 	}
-	version, ok := strings.CutPrefix(l.Config.MediaType, typeConfigStem)
+	version, ok := strings.CutPrefix(l.Config.MediaType, oci.TypeConfigStem)
 	if !ok {
-		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.describe(""))
+		return fmt.Errorf("%w: an image index over %s", oci.ErrNotOurs, l.describe(""))
 	}
 	if len(l.Manifests) > 0 {
-		return integrity("core has both manifests and layers")
+		return oci.Integrity("core has both manifests and layers")
 	}
 	if version = strings.TrimSuffix(version, "+json"); version != "1" {
-		return fmt.Errorf("%w of format 1: %w", ErrNotOurs, snapshot.Newer(fmt.Sprintf("snapshot format %.20q", version), needs))
+		return fmt.Errorf("%w of format 1: %w", oci.ErrNotOurs, snapshot.Newer(fmt.Sprintf("snapshot format %.20q", version), needs))
 	}
 	return nil
 }
@@ -71,16 +72,16 @@ func lookCore(data []byte, needs string) error {
 // cannot be told. Nothing is believed of it; it goes into an error.
 func readNeeds(ctx context.Context, p place, core []byte) string {
 	var l struct {
-		Config jsonDescriptor `json:"config"`
+		Config oci.JSONDescriptor `json:"config"`
 	}
-	if json.Unmarshal(core, &l) != nil || l.Config.MediaType == typeConfig || !strings.HasPrefix(l.Config.MediaType, typeConfigStem) {
+	if json.Unmarshal(core, &l) != nil || l.Config.MediaType == oci.TypeConfig || !strings.HasPrefix(l.Config.MediaType, oci.TypeConfigStem) {
 		return ""
 	}
 	d, err := snapshot.ParseDigest(l.Config.Digest)
 	if err != nil || l.Config.Size < 1 {
 		return ""
 	}
-	data, err := readBlob(ctx, p, "config", snapshot.Blob{Digest: d, Size: l.Config.Size}, maxConfig)
+	data, err := oci.ReadBlob(ctx, p, "config", snapshot.Blob{Digest: d, Size: l.Config.Size}, oci.MaxConfig)
 	if err != nil {
 		return ""
 	}
@@ -115,9 +116,9 @@ func (l *looks) describe(mediaType string) string {
 
 func describeType(mediaType string) string {
 	switch mediaType {
-	case typeIndex, "application/vnd.docker.distribution.manifest.list.v2+json":
+	case oci.TypeIndex, "application/vnd.docker.distribution.manifest.list.v2+json":
 		return "an image index"
-	case typeManifest, "application/vnd.docker.distribution.manifest.v2+json":
+	case oci.TypeManifest, "application/vnd.docker.distribution.manifest.v2+json":
 		return "an image manifest"
 	case "":
 		return "a document without media type"
@@ -126,17 +127,17 @@ func describeType(mediaType string) string {
 }
 
 // firstChild reads the first descriptor of an index of whatever kind.
-func firstChild(data []byte) (descriptor, error) {
+func firstChild(data []byte) (oci.Descriptor, error) {
 	var x struct {
-		Manifests []jsonDescriptor `json:"manifests"`
+		Manifests []oci.JSONDescriptor `json:"manifests"`
 	}
 	if err := json.Unmarshal(data, &x); err != nil {
-		return descriptor{}, err
+		return oci.Descriptor{}, err
 	}
 	if len(x.Manifests) == 0 {
-		return descriptor{}, fmt.Errorf("no manifests")
+		return oci.Descriptor{}, fmt.Errorf("no manifests")
 	}
 	j := x.Manifests[0]
 	d, err := snapshot.ParseDigest(j.Digest)
-	return describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}), err
+	return oci.Describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}), err
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -19,7 +20,7 @@ import (
 //
 // Errors: ErrNotFound if the place, tag or digest is not there; ErrNotOurs for
 // foreign artifacts and newer versions; snapshot.ErrIntegrity for a broken one.
-func Open(ctx context.Context, ref Reference, o Options) (*snapshot.Sealed, error) {
+func Open(ctx context.Context, ref oci.Reference, o Options) (*snapshot.Sealed, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
@@ -38,15 +39,15 @@ func Open(ctx context.Context, ref Reference, o Options) (*snapshot.Sealed, erro
 
 // top is an artifact's root and core, validated.
 type top struct {
-	root     descriptor
+	root     oci.Descriptor
 	rootData []byte
-	children []descriptor // core, shards
-	core     *manifest
+	children []oci.Descriptor // core, shards
+	core     *oci.Manifest
 	coreData []byte
 }
 
 // readTop reads and validates root and core, after finding out whether they are ours.
-func readTop(ctx context.Context, p place, ref Reference) (*top, error) {
+func readTop(ctx context.Context, p place, ref oci.Reference) (*top, error) {
 	d, data, err := p.Root(ctx, ref)
 	if err != nil {
 		return nil, lost(ref, err)
@@ -59,21 +60,21 @@ func readTop(ctx context.Context, p place, ref Reference) (*top, error) {
 }
 
 // lost words a root that a tag names and nobody has.
-func lost(ref Reference, err error) error {
-	if errors.Is(err, ErrNotFound) {
+func lost(ref oci.Reference, err error) error {
+	if errors.Is(err, oci.ErrNotFound) {
 		return err
 	}
 	if errors.Is(err, snapshot.ErrNotExist) {
-		return fmt.Errorf("%s: %w: %w", ref, err, ErrNotFound)
+		return fmt.Errorf("%s: %w: %w", ref, err, oci.ErrNotFound)
 	}
 	return fmt.Errorf("%s: %w", ref, err)
 }
 
-func parseTop(ctx context.Context, p place, d descriptor, data []byte) (*top, error) {
-	if err := lookRoot(d.mediaType, data); err != nil {
+func parseTop(ctx context.Context, p place, d oci.Descriptor, data []byte) (*top, error) {
+	if err := lookRoot(d.MediaType, data); err != nil {
 		return nil, err
 	}
-	children, strict := parseRoot(data)
+	children, strict := oci.ParseRoot(data)
 	if strict != nil {
 		// Not ours, or ours and broken: its first child tells.
 		first, err := firstChild(data)
@@ -81,13 +82,13 @@ func parseTop(ctx context.Context, p place, d descriptor, data []byte) (*top, er
 			return nil, strict
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: an image index without a usable first manifest", ErrNotOurs)
+			return nil, fmt.Errorf("%w: an image index without a usable first manifest", oci.ErrNotOurs)
 		}
-		children = []descriptor{first}
+		children = []oci.Descriptor{first}
 	}
 	core, err := p.Document(ctx, children[0])
 	if err != nil && strict != nil {
-		return nil, fmt.Errorf("%w: an image index (%w)", ErrNotOurs, err)
+		return nil, fmt.Errorf("%w: an image index (%w)", oci.ErrNotOurs, err)
 	} else if err != nil {
 		return nil, fmt.Errorf("core: %w", err)
 	}
@@ -97,63 +98,63 @@ func parseTop(ctx context.Context, p place, d descriptor, data []byte) (*top, er
 	if strict != nil {
 		return nil, strict
 	}
-	m, err := parseCore(core)
+	m, err := oci.ParseCore(core)
 	if err != nil {
 		return nil, err
 	}
-	d.mediaType = typeIndex
+	d.MediaType = oci.TypeIndex
 	return &top{d, data, children, m, core}, nil
 }
 
 // seal reads what the core holds.
 func (t *top) seal(ctx context.Context, p place) (*snapshot.Sealed, error) {
 	s := &snapshot.Sealed{
-		Root: t.root.Digest, Signed: t.core.layers[0].mediaType == typeSignedStatement, Lock: t.core.layers[2].Blob, Blobs: p,
+		Root: t.root.Digest, Signed: t.core.Layers[0].MediaType == oci.TypeSignedStatement, Lock: t.core.Layers[2].Blob, Blobs: p,
 	}
 	g, each := errgroup.WithContext(ctx)
 	for i, part := range []struct {
 		what  string
 		limit int64
 		into  *[]byte
-	}{{"statement", MaxStatement, &s.Statement}, {"table", MaxTable, &s.Table}} {
+	}{{"statement", oci.MaxStatement, &s.Statement}, {"table", oci.MaxTable, &s.Table}} {
 		g.Go(func() (err error) {
-			*part.into, err = readBlob(each, p, part.what, t.core.layers[i].Blob, part.limit)
+			*part.into, err = oci.ReadBlob(each, p, part.what, t.core.Layers[i].Blob, part.limit)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	for _, l := range t.core.layers[3:] {
+	for _, l := range t.core.Layers[3:] {
 		s.Release = append(s.Release, l.Blob)
 	}
 	config, err := t.config(ctx, p, s.Statement)
 	if err != nil {
 		return nil, err
 	}
-	s.Date, s.Encoder, err = parseConfig(config)
+	s.Date, s.Encoder, err = oci.ParseConfig(config)
 	return s, err
 }
 
 // config is the core's config. The statement determines it, so it is asked for only if
 // it is not what the statement makes expect; either way its digest decides.
 func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, error) {
-	if c := expectedConfig(statement); snapshot.BlobOf(c) == t.core.config.Blob {
+	if c := expectedConfig(statement); snapshot.BlobOf(c) == t.core.Config.Blob {
 		return c, nil
 	}
-	return readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
+	return oci.ReadBlob(ctx, p, "config", t.core.Config.Blob, oci.MaxConfig)
 }
 
 // stated is the config, made of the statement: the date in it is what copies go by, and no
 // reader would open a snapshot in which the two contradict each other.
 func (t *top) stated(ctx context.Context, p place) ([]byte, error) {
-	statement, err := readBlob(ctx, p, "statement", t.core.layers[0].Blob, MaxStatement)
+	statement, err := oci.ReadBlob(ctx, p, "statement", t.core.Layers[0].Blob, oci.MaxStatement)
 	if err != nil {
 		return nil, err
 	}
 	config := expectedConfig(statement)
-	if snapshot.BlobOf(config) != t.core.config.Blob {
-		return nil, integrity("config is not that of the statement")
+	if snapshot.BlobOf(config) != t.core.Config.Blob {
+		return nil, oci.Integrity("config is not that of the statement")
 	}
 	return config, nil
 }
@@ -174,12 +175,12 @@ func expectedConfig(statement []byte) []byte {
 			encoder, _ = strconv.Atoi(string(value))
 		}
 	}
-	return encodeConfig(date, encoder)
+	return oci.EncodeConfig(date, encoder)
 }
 
 // ReadDate returns the root that a reference names with the date input in its config, which
 // nobody vouches for: it is the place's word. The statement is not read.
-func ReadDate(ctx context.Context, ref Reference, o Options) (root snapshot.Digest, date time.Time, err error) {
+func ReadDate(ctx context.Context, ref oci.Reference, o Options) (root snapshot.Digest, date time.Time, err error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return root, date, err
@@ -188,9 +189,9 @@ func ReadDate(ctx context.Context, ref Reference, o Options) (root snapshot.Dige
 	if err != nil {
 		return root, date, err
 	}
-	config, err := readBlob(ctx, p, "config", t.core.config.Blob, maxConfig)
+	config, err := oci.ReadBlob(ctx, p, "config", t.core.Config.Blob, oci.MaxConfig)
 	if err == nil {
-		date, _, err = parseConfig(config)
+		date, _, err = oci.ParseConfig(config)
 	}
 	if err != nil {
 		return root, date, fmt.Errorf("%s: %w", ref, err)
@@ -201,7 +202,7 @@ func ReadDate(ctx context.Context, ref Reference, o Options) (root snapshot.Dige
 // Resolve returns the digest that a reference names now. It asks one question
 // of the registry, and reads one file of a layout. Only a registry's answer to a
 // reference by digest means that it is there.
-func Resolve(ctx context.Context, ref Reference, o Options) (snapshot.Digest, error) {
+func Resolve(ctx context.Context, ref oci.Reference, o Options) (snapshot.Digest, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return snapshot.Digest{}, err
@@ -216,7 +217,7 @@ type Graph struct {
 }
 
 // ReadGraph reads root, core, config and every shard and validates them.
-func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
+func ReadGraph(ctx context.Context, ref oci.Reference, o Options) (*Graph, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
@@ -226,7 +227,7 @@ func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
 		return nil, err
 	}
 	// What was validated was made of the statement; the place may hold another.
-	if _, err := readBlob(ctx, p, "config", snapshot.BlobOf(a.config), maxConfig); err != nil {
+	if _, err := oci.ReadBlob(ctx, p, "config", snapshot.BlobOf(a.config), oci.MaxConfig); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	g := &Graph{Manifests: []snapshot.Blob{snapshot.BlobOf(a.root), snapshot.BlobOf(a.core)}}
@@ -240,24 +241,24 @@ func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
 }
 
 // readArtifact reads all documents of an artifact and validates them.
-func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*packed, error) {
+func readArtifact(ctx context.Context, p place, ref oci.Reference, o *Options) (*packed, error) {
 	t, err := readTop(ctx, p, ref)
 	if err != nil {
 		return nil, err
 	}
 	a := &packed{
 		root: t.rootData, core: t.coreData, shards: make([]shard, len(t.children)-1),
-		memory: map[snapshot.Digest][]byte{}, source: verifiedFrom(p),
+		memory: map[snapshot.Digest][]byte{}, source: oci.VerifiedFrom(p),
 	}
-	a.keep(typeEmpty, []byte(emptyConfig))
+	a.keep(oci.TypeEmpty, []byte(oci.EmptyConfig))
 	if a.config, err = t.stated(ctx, p); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
-	if a.date, _, err = parseConfig(a.config); err != nil {
+	if a.date, _, err = oci.ParseConfig(a.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
-	for _, d := range append([]descriptor{t.core.config}, t.core.layers...) {
-		a.tops = append(a.tops, layer{descriptor: d})
+	for _, d := range append([]oci.Descriptor{t.core.Config}, t.core.Layers...) {
+		a.tops = append(a.tops, oci.Layer{Descriptor: d})
 	}
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(o.workers())
@@ -277,18 +278,18 @@ func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*pac
 	return a, nil
 }
 
-func readShard(ctx context.Context, p place, d descriptor) (shard, error) {
+func readShard(ctx context.Context, p place, d oci.Descriptor) (shard, error) {
 	data, err := p.Document(ctx, d)
 	if err != nil {
 		return shard{}, fmt.Errorf("shard: %w", err)
 	}
-	m, err := parseShard(data)
+	m, err := oci.ParseShard(data)
 	if err != nil {
 		return shard{}, fmt.Errorf("%s: %w", d.Digest, err)
 	}
-	s := shard{descriptor: d, layers: make([]layer, len(m.layers))}
-	for i, l := range m.layers {
-		s.layers[i].descriptor = l
+	s := shard{Descriptor: d, layers: make([]oci.Layer, len(m.Layers))}
+	for i, l := range m.Layers {
+		s.layers[i].Descriptor = l
 	}
 	return s, nil
 }
@@ -297,8 +298,8 @@ func readShard(ctx context.Context, p place, d descriptor) (shard, error) {
 func (p *packed) checkDistinct() error {
 	seen := map[snapshot.Digest]struct{}{}
 	for l := range p.layers() {
-		if _, twice := seen[l.Digest]; twice && l.mediaType != typeEmpty {
-			return integrity("blob %s stands in two manifests", l.Digest)
+		if _, twice := seen[l.Digest]; twice && l.MediaType != oci.TypeEmpty {
+			return oci.Integrity("blob %s stands in two manifests", l.Digest)
 		}
 		seen[l.Digest] = struct{}{}
 	}
@@ -307,21 +308,21 @@ func (p *packed) checkDistinct() error {
 
 // Missing asks the place for every blob of the graph without reading it, and
 // returns those that are not there or have another size, manifests first, in the graph's order.
-func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapshot.Blob, error) {
+func Missing(ctx context.Context, ref oci.Reference, g *Graph, o Options) ([]snapshot.Blob, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]descriptor, 0, len(g.Manifests)+len(g.Files))
+	all := make([]oci.Descriptor, 0, len(g.Manifests)+len(g.Files))
 	for i, b := range g.Manifests {
-		mediaType := typeManifest
+		mediaType := oci.TypeManifest
 		if i == 0 {
-			mediaType = typeIndex
+			mediaType = oci.TypeIndex
 		}
-		all = append(all, describe(mediaType, b))
+		all = append(all, oci.Describe(mediaType, b))
 	}
 	for _, b := range g.Files {
-		all = append(all, describe(typeOctets, b))
+		all = append(all, oci.Describe(oci.TypeOctets, b))
 	}
 	there := make([]bool, len(all))
 	group, each := errgroup.WithContext(ctx)

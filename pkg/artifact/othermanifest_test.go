@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -27,7 +28,7 @@ func TestOtherManifest(t *testing.T) {
 			if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, snapshot.Sum(p.core).String()) {
 				return false
 			}
-			w.Header().Set("Content-Type", typeManifest)
+			w.Header().Set("Content-Type", oci.TypeManifest)
 			_, _ = w.Write(data)
 			return true
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -26,36 +27,36 @@ type packed struct {
 	root   []byte
 	core   []byte
 	config []byte
-	tops   []layer // what is below the core: config, statement, table, lock, signature files
+	tops   []oci.Layer // what is below the core: config, statement, table, lock, signature files
 	shards []shard
 	memory map[snapshot.Digest][]byte // blobs that are at hand
 	// carried are files that an oci-archive also names by their paths.
-	carried []CarriedFile
+	carried []oci.CarriedFile
 	// omit are blobs and shards that a delta leaves out; nil: none.
 	omit   map[snapshot.Digest]struct{}
-	source opener // all others; ends in a verified EOF or an error
+	source oci.Opener // all others; ends in a verified EOF or an error
 }
 
 // shard is the descriptor of a shard and what it holds.
 type shard struct {
-	descriptor
-	layers []layer
+	oci.Descriptor
+	layers []oci.Layer
 }
 
 // sending is the order in which a shard's blobs are sent: the largest first, so
 // that none of them is still under way when all others are done.
-func (s *shard) sending() []layer {
+func (s *shard) sending() []oci.Layer {
 	order := slices.Clone(s.layers)
-	slices.SortStableFunc(order, func(a, b layer) int { return cmp.Compare(b.Size, a.Size) })
+	slices.SortStableFunc(order, func(a, b oci.Layer) int { return cmp.Compare(b.Size, a.Size) })
 	return order
 }
 
 func (s *shard) encode() []byte {
-	m := manifest{artifactType: typeShard, config: emptyConfigDescriptor(), layers: make([]descriptor, len(s.layers))}
+	m := oci.Manifest{ArtifactType: oci.TypeShard, Config: oci.EmptyConfigDescriptor(), Layers: make([]oci.Descriptor, len(s.layers))}
 	for i, l := range s.layers {
-		m.layers[i] = l.descriptor
+		m.Layers[i] = l.Descriptor
 	}
-	return m.encode()
+	return m.Encode()
 }
 
 // Root is the digest of the root.
@@ -68,14 +69,14 @@ func (p *Packed) Shards() int { return len(p.shards) }
 func (p *Packed) Size() int { return len(p.root) }
 
 // layers ranges over all distinct blobs: core first, then shards in order.
-func (p *packed) layers() func(yield func(layer) bool) {
-	return func(yield func(layer) bool) {
+func (p *packed) layers() func(yield func(oci.Layer) bool) {
+	return func(yield func(oci.Layer) bool) {
 		for _, l := range p.tops {
 			if !yield(l) {
 				return
 			}
 		}
-		if len(p.shards) > 0 && !yield(layer{descriptor: emptyConfigDescriptor()}) {
+		if len(p.shards) > 0 && !yield(oci.Layer{Descriptor: oci.EmptyConfigDescriptor()}) {
 			return
 		}
 		for _, s := range p.shards {
@@ -89,12 +90,12 @@ func (p *packed) layers() func(yield func(layer) bool) {
 }
 
 // contents describes what is to be written, without what a delta leaves out.
-func (p *packed) contents() contents {
+func (p *packed) contents() oci.Contents {
 	documents := []snapshot.Blob{snapshot.BlobOf(p.root), snapshot.BlobOf(p.core)}
 	for _, s := range p.shards {
 		documents = append(documents, s.Blob)
 	}
-	return contents{root: describe(typeIndex, documents[0]), runnable: p.runnable(), blobs: func(yield func(snapshot.Blob) bool) {
+	return oci.Contents{Root: oci.Describe(oci.TypeIndex, documents[0]), Runnable: p.runnable(), Blobs: func(yield func(snapshot.Blob) bool) {
 		for _, b := range documents {
 			if _, out := p.omit[b.Digest]; !out && !yield(b) {
 				return
@@ -109,9 +110,9 @@ func (p *packed) contents() contents {
 }
 
 // open yields a blob's verified bytes, from memory if they are there.
-func (p *packed) open(ctx context.Context, b snapshot.Blob) (verified, error) {
+func (p *packed) open(ctx context.Context, b snapshot.Blob) (oci.Verified, error) {
 	if data, ok := p.memory[b.Digest]; ok {
-		return inMemory(data), nil
+		return oci.InMemory(data), nil
 	}
 	return p.source(ctx, b)
 }
@@ -121,12 +122,12 @@ func (p *packed) open(ctx context.Context, b snapshot.Blob) (verified, error) {
 func Pack(s *snapshot.Snapshot) (*Packed, error) {
 	p := &Packed{packed{
 		date:   s.Statement.Date,
-		config: encodeConfig(s.Statement.Date, s.Statement.Encoder),
+		config: oci.EncodeConfig(s.Statement.Date, s.Statement.Encoder),
 		memory: map[snapshot.Digest][]byte{},
-		source: func(ctx context.Context, b snapshot.Blob) (verified, error) {
+		source: func(ctx context.Context, b snapshot.Blob) (oci.Verified, error) {
 			f, err := s.OpenBlob(ctx, b)
 			if err != nil {
-				return verified{}, err
+				return oci.Verified{}, err
 			}
 			return verifiedFile(f), nil
 		},
@@ -146,8 +147,8 @@ func Pack(s *snapshot.Snapshot) (*Packed, error) {
 }
 
 // keep puts bytes at hand and describes them.
-func (p *packed) keep(mediaType string, data []byte) descriptor {
-	d := describe(mediaType, snapshot.BlobOf(data))
+func (p *packed) keep(mediaType string, data []byte) oci.Descriptor {
+	d := oci.Describe(mediaType, snapshot.BlobOf(data))
 	p.memory[d.Digest] = data
 	return d
 }
@@ -155,47 +156,47 @@ func (p *packed) keep(mediaType string, data []byte) descriptor {
 // packCore makes the core manifest: statement, table, lock, then the
 // statement's signature files, distinct, in order of their first path.
 func (p *packed) packCore(s *snapshot.Snapshot) error {
-	p.keep(typeEmpty, []byte(emptyConfig))
-	statement := typeStatement
+	p.keep(oci.TypeEmpty, []byte(oci.EmptyConfig))
+	statement := oci.TypeStatement
 	if s.Signed {
-		statement = typeSignedStatement
+		statement = oci.TypeSignedStatement
 	}
-	p.tops = []layer{
-		{descriptor: p.keep(typeConfig, p.config)},
-		{descriptor: p.keep(statement, s.StatementBytes)},
-		{descriptor: p.keep(typeTable, s.Table.Bytes())},
-		{descriptor: describe(typeLock, s.Statement.Lock)},
+	p.tops = []oci.Layer{
+		{Descriptor: p.keep(oci.TypeConfig, p.config)},
+		{Descriptor: p.keep(statement, s.StatementBytes)},
+		{Descriptor: p.keep(oci.TypeTable, s.Table.Bytes())},
+		{Descriptor: oci.Describe(oci.TypeLock, s.Statement.Lock)},
 	}
 	if got := p.tops[2].Blob; got != s.Statement.Table {
 		return fmt.Errorf("table: the statement binds %s, the snapshot has %s", s.Statement.Table.Digest, got.Digest)
 	}
 	p.tops = append(p.tops, signatureFiles(s.Statement)...)
-	m := manifest{config: p.tops[0].descriptor}
+	m := oci.Manifest{Config: p.tops[0].Descriptor}
 	for i, l := range p.tops[1:] {
-		if most := coreLimit(i, l.mediaType); l.Size <= 0 || l.Size > most {
-			return fmt.Errorf("%s (%s) has %d bytes, want 1 to %d", l.name(), l.mediaType, l.Size, most)
+		if most := oci.CoreLimit(i, l.MediaType); l.Size <= 0 || l.Size > most {
+			return fmt.Errorf("%s (%s) has %d bytes, want 1 to %d", l.Name(), l.MediaType, l.Size, most)
 		}
-		m.layers = append(m.layers, l.descriptor)
+		m.Layers = append(m.Layers, l.Descriptor)
 	}
-	if len(m.layers) > MaxLayers {
-		return fmt.Errorf("%d distinct blobs, the limit is %d: take fewer suites into one snapshot", len(m.layers), MaxLayers)
+	if len(m.Layers) > oci.MaxLayers {
+		return fmt.Errorf("%d distinct blobs, the limit is %d: take fewer suites into one snapshot", len(m.Layers), oci.MaxLayers)
 	}
-	p.core = m.encode()
+	p.core = m.Encode()
 	return nil
 }
 
-func signatureFiles(st *snapshot.Statement) []layer {
-	var files []layer
+func signatureFiles(st *snapshot.Statement) []oci.Layer {
+	var files []oci.Layer
 	for _, a := range st.Archives {
 		for _, suite := range a.Suites {
 			for _, f := range suite.Files {
-				files = append(files, layer{descriptor: describe(typeRelease, f.Blob), path: f.Path})
+				files = append(files, oci.Layer{Descriptor: oci.Describe(oci.TypeRelease, f.Blob), Path: f.Path})
 			}
 		}
 	}
-	slices.SortFunc(files, func(a, b layer) int { return cmp.Compare(a.path, b.path) })
+	slices.SortFunc(files, func(a, b oci.Layer) int { return cmp.Compare(a.Path, b.Path) })
 	seen := make(map[snapshot.Digest]struct{}, len(files))
-	return slices.DeleteFunc(files, func(l layer) bool {
+	return slices.DeleteFunc(files, func(l oci.Layer) bool {
 		_, twice := seen[l.Digest]
 		seen[l.Digest] = struct{}{}
 		return twice
@@ -203,12 +204,12 @@ func signatureFiles(st *snapshot.Statement) []layer {
 }
 
 // shardFiles lists the files that are in neither the core nor empty, each digest at its first path.
-func (p *packed) shardFiles(t *snapshot.Table) ([]layer, error) {
+func (p *packed) shardFiles(t *snapshot.Table) ([]oci.Layer, error) {
 	sizes := make(map[snapshot.Digest]int64, t.Len())
 	for _, l := range p.tops {
 		sizes[l.Digest] = l.Size
 	}
-	files := make([]layer, 0, t.Len())
+	files := make([]oci.Layer, 0, t.Len())
 	for row := range t.Rows() {
 		if row.Size == 0 {
 			continue
@@ -220,47 +221,47 @@ func (p *packed) shardFiles(t *snapshot.Table) ([]layer, error) {
 			continue
 		}
 		sizes[row.Digest] = row.Size
-		mediaType := typeOctets
+		mediaType := oci.TypeOctets
 		if strings.HasSuffix(row.Path, ".deb") {
-			mediaType = typeDeb
+			mediaType = oci.TypeDeb
 		}
-		files = append(files, layer{descriptor: describe(mediaType, snapshot.Blob{Digest: row.Digest, Size: row.Size}), path: row.Path})
+		files = append(files, oci.Layer{Descriptor: oci.Describe(mediaType, snapshot.Blob{Digest: row.Digest, Size: row.Size}), Path: row.Path})
 	}
 	return files, nil
 }
 
-func (p *packed) packShards(files []layer) error {
+func (p *packed) packShards(files []oci.Layer) error {
 	paths := make([]string, len(files))
 	for i, f := range files {
-		paths[i] = f.path
+		paths[i] = f.Path
 	}
-	root := []descriptor{describe(typeManifest, snapshot.BlobOf(p.core))}
+	root := []oci.Descriptor{oci.Describe(oci.TypeManifest, snapshot.BlobOf(p.core))}
 	start := 0
 	for _, end := range cutShards(paths) {
 		s := shard{layers: files[start:end:end]}
 		data := s.encode()
-		s.descriptor = describe(typeManifest, snapshot.BlobOf(data))
+		s.Descriptor = oci.Describe(oci.TypeManifest, snapshot.BlobOf(data))
 		p.shards = append(p.shards, s)
-		root = append(root, s.descriptor)
+		root = append(root, s.Descriptor)
 		start = end
 	}
-	p.root = encodeIndex(root)
-	if len(p.root) > MaxDocument {
+	p.root = oci.EncodeIndex(root)
+	if len(p.root) > oci.MaxDocument {
 		return fmt.Errorf("root of %d bytes over %d shards, the limit is %d: split the archives over several snapshots",
-			len(p.root), len(p.shards), MaxDocument)
+			len(p.root), len(p.shards), oci.MaxDocument)
 	}
 	return nil
 }
 
 // verifiedFile reads a snapshot's file, from the file itself where it was hashed before.
-func verifiedFile(f *snapshot.File) verified {
+func verifiedFile(f *snapshot.File) oci.Verified {
 	if file, ok := f.Seeker.(*os.File); ok {
-		return verified{file: file, ReadCloser: struct {
+		return oci.Verified{File: file, ReadCloser: struct {
 			io.Reader
 			io.Closer
 		}{file, f}}
 	}
-	return verified{ReadCloser: f}
+	return oci.Verified{ReadCloser: f}
 }
 
 // A priority decides where a range is cut: the highest wins, the first of equals.
@@ -282,7 +283,7 @@ func cutShards(paths []string) (ends []int) {
 		}
 	}
 	walkCuts(dirs, 0, len(paths), func(lo, hi int) {
-		if hi-lo <= MaxLayers {
+		if hi-lo <= oci.MaxLayers {
 			ends = append(ends, hi)
 			return
 		}
@@ -309,7 +310,7 @@ func walkCuts(cuts []priority, lo, hi int, emit func(lo, hi int)) {
 	for len(stack) > 0 {
 		s := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		if s.node < 0 || s.hi-s.lo <= MaxLayers {
+		if s.node < 0 || s.hi-s.lo <= oci.MaxLayers {
 			if s.hi > s.lo {
 				emit(s.lo, s.hi)
 			}
@@ -340,4 +341,22 @@ func cartesian(cuts []priority) (left, right []int, root int) {
 		return left, right, -1
 	}
 	return left, right, spine[0]
+}
+
+// carriedIn lists what a table says is carried. Its names are of SPEC section 3
+// and no others: [snapshot.OpenTable] and [snapshot.Take] see to that.
+func carriedIn(t *snapshot.Table) []oci.CarriedFile {
+	var out []oci.CarriedFile
+	for row := range t.Under(snapshot.CarriedDir) {
+		out = append(out, oci.CarriedFile{Path: row.Path, Blob: row.Blob()})
+	}
+	return out
+}
+
+// runnable are the carried files that an oci-archive names: those whose blobs a delta does not leave out.
+func (p *packed) runnable() []oci.CarriedFile {
+	return slices.DeleteFunc(slices.Clone(p.carried), func(c oci.CarriedFile) bool {
+		_, out := p.omit[c.Digest]
+		return out
+	})
 }

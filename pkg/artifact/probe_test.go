@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact/oci"
 )
 
 // Each weakness of a registry is found, and nothing else is said to be wrong.
@@ -27,7 +28,7 @@ func TestProbeFindsEachWeakness(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := testarchive.NewRegistry(t, c.o)
-			ref, err := ParseReference(r.Host() + "/site/mirror:noble")
+			ref, err := oci.ParseReference(r.Host() + "/site/mirror:noble")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +62,7 @@ func TestProbeFindsEachWeakness(t *testing.T) {
 func TestProbeReadsOnly(t *testing.T) {
 	t.Parallel()
 	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
-	ref, err := ParseReference(r.Host() + "/site/mirror:noble")
+	ref, err := oci.ParseReference(r.Host() + "/site/mirror:noble")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,21 +5,22 @@ import (
 	"errors"
 	"fmt"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // Pushed is the outcome of a push.
 type Pushed struct {
 	Root      snapshot.Digest
-	Reference Reference // with tag and digest
-	Immutable string    // the immutable tag; "" in an oci-archive, which has one tag only
-	Changed   bool      // false: the tag named this root already
-	Blobs     int       // distinct blobs, manifests not counted
+	Reference oci.Reference // with tag and digest
+	Immutable string        // the immutable tag; "" in an oci-archive, which has one tag only
+	Changed   bool          // false: the tag named this root already
+	Blobs     int           // distinct blobs, manifests not counted
 	Uploaded  int
 	Bytes     int64 // uploaded
 	Reused    int64 // bytes that were there
 	// Runnable are the files that an oci-archive names for hosts to run.
-	Runnable []CarriedFile
+	Runnable []oci.CarriedFile
 	// Manifests are those below the root that were looked for and not there, or
 	// damaged, Refilled their bytes. At a registry they are looked for with Recheck only.
 	Manifests int
@@ -42,7 +43,7 @@ type PushOptions struct {
 // Push writes s to ref, in the order of SPEC section 10: a push that dies
 // anywhere leaves the old tags whole, and a rerun resumes. ref must have no digest.
 // An oci-archive is replaced as a whole; in a layout everything else survives.
-func Push(ctx context.Context, ref Reference, s *snapshot.Snapshot, o PushOptions) (Pushed, error) {
+func Push(ctx context.Context, ref oci.Reference, s *snapshot.Snapshot, o PushOptions) (Pushed, error) {
 	if err := checkTarget(ref); err != nil {
 		return Pushed{}, err
 	}
@@ -54,7 +55,7 @@ func Push(ctx context.Context, ref Reference, s *snapshot.Snapshot, o PushOption
 }
 
 // Push is [Push] of a snapshot that was packed before.
-func (p *Packed) Push(ctx context.Context, ref Reference, o PushOptions) (Pushed, error) {
+func (p *Packed) Push(ctx context.Context, ref oci.Reference, o PushOptions) (Pushed, error) {
 	if err := checkTarget(ref); err != nil {
 		return Pushed{}, err
 	}
@@ -62,7 +63,7 @@ func (p *Packed) Push(ctx context.Context, ref Reference, o PushOptions) (Pushed
 }
 
 // pushTo writes p.
-func (p *packed) pushTo(ctx context.Context, ref Reference, o PushOptions) (pushed Pushed, err error) {
+func (p *packed) pushTo(ctx context.Context, ref oci.Reference, o PushOptions) (pushed Pushed, err error) {
 	t, err := openTarget(ctx, ref, "", &o)
 	if err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
@@ -72,7 +73,7 @@ func (p *packed) pushTo(ctx context.Context, ref Reference, o PushOptions) (push
 }
 
 // closed closes a target. After another error, what goes wrong then is no news.
-func closed(ctx context.Context, t target, ref Reference, err error) error {
+func closed(ctx context.Context, t target, ref oci.Reference, err error) error {
 	if closing := t.Close(ctx); err == nil && closing != nil {
 		return fmt.Errorf("%s: %w", ref, closing)
 	}
@@ -80,47 +81,22 @@ func closed(ctx context.Context, t target, ref Reference, err error) error {
 }
 
 // checkTarget refuses what can be refused before anything is read.
-func checkTarget(ref Reference) error {
+func checkTarget(ref oci.Reference) error {
 	if !ref.Digest.IsZero() {
-		return fmt.Errorf("%w %s: a digest cannot be written to; name a tag", ErrReference, ref)
+		return fmt.Errorf("%w %s: a digest cannot be written to; name a tag", oci.ErrReference, ref)
 	}
-	if err := ref.checkTag(); err != nil {
+	if err := ref.CheckTag(); err != nil {
 		return err
 	}
-	if len(ref.Tag) > maxAlias && immutableStem(ref.Tag) == "" {
-		return fmt.Errorf("%w %s: the tag has %d characters; %d leave room for the immutable tag's date", ErrReference, ref, len(ref.Tag), maxAlias)
+	if len(ref.Tag) > oci.MaxAlias && oci.ImmutableStem(ref.Tag) == "" {
+		return fmt.Errorf("%w %s: the tag has %d characters; %d leave room for the immutable tag's date", oci.ErrReference, ref, len(ref.Tag), oci.MaxAlias)
 	}
 	return nil
 }
 
-// destination is an opened target.
-type destination struct {
-	target
-	registry *registryTarget // the same, if it is at a registry, where a long push sets checkpoints; else nil
-}
-
-// openTarget opens a place for writing. From then on a layout is not collected, so what is
-// there when it is asked for stays. mountFrom is a repository of the same registry that has the blobs, "" if none.
-func openTarget(ctx context.Context, ref Reference, mountFrom string, o *PushOptions) (destination, error) {
-	var d destination
-	var err error
-	switch ref.Kind {
-	case Layout:
-		d.target, err = newLayoutWriter(ctx, ref.Name, o.tuning.layout)
-	case Archive:
-		d.target, err = newTarWriter(ctx, ref.Name, ref.Tag)
-	case Registry:
-		d.registry, err = openRegistryTarget(ref, mountFrom, o.registry())
-		d.target = d.registry
-	default:
-		err = fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
-	}
-	return d, err
-}
-
 // write is the order of SPEC section 10. If it dies before publish, the tags name
 // what they named; in publish, the immutable tag may be there without the alias.
-func write(ctx context.Context, t destination, ref Reference, p *packed, o *PushOptions) (Pushed, error) {
+func write(ctx context.Context, t destination, ref oci.Reference, p *packed, o *PushOptions) (Pushed, error) {
 	if p.omit != nil {
 		t.target = deltaTarget{t.target, p.omit}
 	}
@@ -132,14 +108,14 @@ func write(ctx context.Context, t destination, ref Reference, p *packed, o *Push
 		return Pushed{}, err
 	}
 	previous, err := t.Resolve(ctx, ref)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
 		return Pushed{}, err
 	}
 	w.expected = previous
 	if o.Expect != nil {
 		w.expected = *o.Expect
 	}
-	if err := checkMoved(ref.Tag, previous, w.root.Digest, &w.expected); err != nil {
+	if err := oci.CheckMoved(ref.Tag, previous, w.root.Digest, &w.expected); err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
 	if previous == w.root.Digest && !o.Recheck {

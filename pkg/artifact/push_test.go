@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -84,7 +85,7 @@ func TestRequestsOfLaterPushes(t *testing.T) {
 		t.Error(err)
 	}
 	old, err := openSnapshot(t.Context(), mustParse(t, "oci:x"), Options{})
-	if !errors.Is(err, ErrNotFound) {
+	if !errors.Is(err, oci.ErrNotFound) {
 		t.Error(old, err)
 	}
 	immutable := ref
@@ -273,7 +274,7 @@ func TestResume(t *testing.T) {
 		if again := first + counts["PUT upload"] - blobs; again > workers {
 			t.Errorf("at %d: %d blobs sent twice", at, again)
 		}
-		if asked := counts["HEAD blob"]; asked > first+3*MaxLayers+2*workers {
+		if asked := counts["HEAD blob"]; asked > first+3*oci.MaxLayers+2*workers {
 			t.Errorf("at %d: %d were sent, %d asked for", at, first, asked)
 		}
 		if err := snapshottest.Equal(t.Context(), s, reopen(t, ref)); err != nil {
@@ -347,8 +348,8 @@ func TestImmutableTags(t *testing.T) {
 func TestRefusedTargets(t *testing.T) {
 	t.Parallel()
 	s := takeOf(t, synthFiles(1))
-	for _, r := range []string{"registry.example.org/a:" + strings.Repeat("t", maxAlias+1), "oci:x@" + snapshot.Sum(nil).String(), "registry.example.org/a@" + snapshot.Sum(nil).String()} {
-		if _, err := Push(t.Context(), mustParse(t, r), s, PushOptions{}); !errors.Is(err, ErrReference) {
+	for _, r := range []string{"registry.example.org/a:" + strings.Repeat("t", oci.MaxAlias+1), "oci:x@" + snapshot.Sum(nil).String(), "registry.example.org/a@" + snapshot.Sum(nil).String()} {
+		if _, err := Push(t.Context(), mustParse(t, r), s, PushOptions{}); !errors.Is(err, oci.ErrReference) {
 			t.Errorf("%s: %v", r, err)
 		}
 	}
@@ -366,11 +367,11 @@ func TestNotFound(t *testing.T) {
 			other, digest := ref, ref
 			other.Tag = "jammy"
 			digest.Digest = snapshot.Sum([]byte("nothing"))
-			for _, r := range []Reference{other, digest} {
-				if _, err := Open(t.Context(), r, Options{}); !errors.Is(err, ErrNotFound) {
+			for _, r := range []oci.Reference{other, digest} {
+				if _, err := Open(t.Context(), r, Options{}); !errors.Is(err, oci.ErrNotFound) {
 					t.Errorf("%s, filled %t: open %s: %v", kind, filled, r, err)
 				}
-				if _, err := Resolve(t.Context(), r, Options{}); !errors.Is(err, ErrNotFound) {
+				if _, err := Resolve(t.Context(), r, Options{}); !errors.Is(err, oci.ErrNotFound) {
 					t.Errorf("%s, filled %t: resolve %s: %v", kind, filled, r, err)
 				}
 			}
@@ -383,19 +384,19 @@ func TestProgress(t *testing.T) {
 	t.Parallel()
 	for kind, ref := range everyKind(t) {
 		var mu sync.Mutex
-		sum := map[EventKind]int64{}
-		count := map[EventKind]int{}
-		o := PushOptions{Options: Options{Progress: func(e Event) {
+		sum := map[oci.EventKind]int64{}
+		count := map[oci.EventKind]int{}
+		o := PushOptions{Options: Options{Progress: func(e oci.Event) {
 			mu.Lock()
 			defer mu.Unlock()
-			if e.Path == "" && e.Kind == Done {
+			if e.Path == "" && e.Kind == oci.Done {
 				return // a manifest, or a blob of the core
 			}
 			sum[e.Kind] += e.Bytes
 			count[e.Kind]++
 		}}}
 		pushed := mustPush(t, ref, takeOf(t, synthFiles(20)), o)
-		if count[Started] != pushed.Uploaded || sum[Started] != pushed.Bytes || count[Tagged] == 0 {
+		if count[oci.Started] != pushed.Uploaded || sum[oci.Started] != pushed.Bytes || count[oci.Tagged] == 0 {
 			t.Errorf("%s: %v %v, pushed %+v", kind, count, sum, pushed)
 		}
 	}
@@ -427,19 +428,19 @@ func TestImmutableTagIsRestored(t *testing.T) {
 func TestTagDate(t *testing.T) {
 	t.Parallel()
 	d := snapshot.Sum(nil)
-	tag := immutableTag("noble", synthDate.In(time.FixedZone("x", 3600)), d)
-	if tag != "noble-20261121T091340Z-"+d.Hex()[:12] || !tagDate(tag).Equal(synthDate) {
-		t.Errorf("%s, %s", tag, tagDate(tag))
+	tag := oci.ImmutableTag("noble", synthDate.In(time.FixedZone("x", 3600)), d)
+	if tag != "noble-20261121T091340Z-"+d.Hex()[:12] || !oci.TagDate(tag).Equal(synthDate) {
+		t.Errorf("%s, %s", tag, oci.TagDate(tag))
 	}
 	for _, other := range []string{"noble", "noble-20261121T091340Z", "noble-20261321T091340Z-" + d.Hex()[:12], checkpointTag("noble", d, 3)} {
-		if !tagDate(other).IsZero() {
-			t.Errorf("%s has date %s", other, tagDate(other))
+		if !oci.TagDate(other).IsZero() {
+			t.Errorf("%s has date %s", other, oci.TagDate(other))
 		}
 	}
-	if longest := immutableTag(strings.Repeat("t", maxAlias), synthDate, d); !validTag(longest) || len(longest) != maxTag {
+	if longest := oci.ImmutableTag(strings.Repeat("t", oci.MaxAlias), synthDate, d); !oci.ValidTag(longest) || len(longest) != oci.MaxTag {
 		t.Errorf("%d characters", len(longest))
 	}
-	if longest := checkpointTag(strings.Repeat("t", maxAlias), d, 99_999); !validTag(longest) {
+	if longest := checkpointTag(strings.Repeat("t", oci.MaxAlias), d, 99_999); !oci.ValidTag(longest) {
 		t.Errorf("%d characters", len(longest))
 	}
 }

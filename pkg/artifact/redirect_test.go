@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"fmt"
 	"io"
 	"net/http"
@@ -69,7 +71,7 @@ func (s *storage) host() string { _, host, _ := strings.Cut(s.URL, "://"); retur
 type redirected struct {
 	server *httptest.Server
 	fake   *fakeRegistry
-	ref    Reference
+	ref    oci.Reference
 	o      Options
 	certs  string
 	files  map[string][]byte
@@ -118,9 +120,9 @@ func newRedirected(t *testing.T, bearer bool) *redirected {
 	x.certs = filepath.Join(dir, "certs.d")
 	auth := filepath.Join(dir, "auth.json")
 	encoded := base64.StdEncoding.EncodeToString([]byte("hugo:secret"))
-	writeFile(t, auth, []byte(`{"auths":{"`+x.ref.host()+`":{"auth":"`+encoded+`"}}}`))
+	writeFile(t, auth, []byte(`{"auths":{"`+x.ref.Host()+`":{"auth":"`+encoded+`"}}}`))
 	t.Setenv("REGISTRY_AUTH_FILE", auth)
-	x.o = Options{CAFile: caFile(t, x.server, filepath.Join(dir, "ca.pem")), Concurrency: 1, tuning: tuning{certDirs: []string{x.certs}, timing: Timing{Backoff: time.Microsecond}}}
+	x.o = Options{CAFile: caFile(t, x.server, filepath.Join(dir, "ca.pem")), Concurrency: 1, tuning: tuning{certDirs: []string{x.certs}, timing: remote.Timing{Backoff: time.Microsecond}}}
 	mustPush(t, x.ref, takeOf(t, x.files), PushOptions{Options: x.o})
 	return x
 }
@@ -191,14 +193,14 @@ func TestRedirectCredentials(t *testing.T) {
 		plain.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusTemporaryRedirect)
 		})
-		if err := x.read(t); err == nil || status(err) != http.StatusUnauthorized {
+		if err := x.read(t); err == nil || remote.Status(err) != http.StatusUnauthorized {
 			t.Errorf("there and back, bearer %t: %v", bearer, err)
 		}
 		// A place that wants credentials does not get these, nor does it choose who gets them.
 		secure.denies = plain.URL
 		plain.asked()
 		x.send("blob", func(r *http.Request) string { return secure.URL + r.URL.Path })
-		if err := x.read(t); err == nil || status(err) != http.StatusUnauthorized {
+		if err := x.read(t); err == nil || remote.Status(err) != http.StatusUnauthorized {
 			t.Errorf("a challenge from elsewhere: %v", err)
 		}
 		for _, r := range slices.Concat(secure.asked(), plain.asked()) {
@@ -271,7 +273,7 @@ func TestHostsCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := filepath.Join(x.certs, x.ref.host(), "client")
+	own := filepath.Join(x.certs, x.ref.Host(), "client")
 	caFile(t, x.server, own+".cert")
 	writeFile(t, own+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 	if err := x.read(t); err != nil {
@@ -288,7 +290,7 @@ func TestHostsCertificates(t *testing.T) {
 	}
 	// One of its own is shown there.
 	for _, name := range []string{"client.cert", "client.key"} {
-		writeFile(t, filepath.Join(x.certs, secure.host(), name), mustRead(t, filepath.Join(x.certs, x.ref.host(), name)))
+		writeFile(t, filepath.Join(x.certs, secure.host(), name), mustRead(t, filepath.Join(x.certs, x.ref.Host(), name)))
 	}
 	if err := x.read(t); err != nil || shown() < 100 {
 		t.Errorf("a client certificate of its own was not shown: %v", err)
@@ -342,13 +344,13 @@ func TestThrottledIsTold(t *testing.T) {
 			told = append(told, fmt.Sprintf(format, args...))
 		}
 		_, err := Open(t.Context(), ref, o)
-		if err == nil || status(err) != code || !strings.Contains(err.Error(), "asks to wait again and again: 3s in all") {
+		if err == nil || remote.Status(err) != code || !strings.Contains(err.Error(), "asks to wait again and again: 3s in all") {
 			t.Errorf("%d: %v", code, err)
 		}
 		if n := total(f.counts()); n != 3 {
 			t.Errorf("%d: %d requests", code, n)
 		}
-		want := fmt.Sprintf("%s answered %d %s; going on in 1s", ref.host(), code, http.StatusText(code))
+		want := fmt.Sprintf("%s answered %d %s; going on in 1s", ref.Host(), code, http.StatusText(code))
 		if len(told) != 2 || told[0] != want {
 			t.Errorf("told %q, want %q", told, want)
 		}

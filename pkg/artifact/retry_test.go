@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
 
 // quick makes waits short; the bounds stay.
 func quick() Options {
-	return Options{tuning: tuning{timing: Timing{Backoff: time.Microsecond, Stall: 20 * time.Second}}}
+	return Options{tuning: tuning{timing: remote.Timing{Backoff: time.Microsecond, Stall: 20 * time.Second}}}
 }
 
 // Every request of a push and of opening fails once, in each way that passes.
@@ -130,7 +132,7 @@ func TestRetryAfterTooLong(t *testing.T) {
 		return true
 	})
 	_, err := Open(t.Context(), f.ref(t, "noble"), quick())
-	if err == nil || status(err) != 429 {
+	if err == nil || remote.Status(err) != 429 {
 		t.Error(err)
 	}
 	if n := total(f.counts()); n != 1 {
@@ -146,7 +148,7 @@ func TestUnreachable(t *testing.T) {
 	f.server.Close()
 	begin := time.Now()
 	_, err := Open(t.Context(), ref, Options{})
-	if err == nil || errors.Is(err, ErrNotFound) {
+	if err == nil || errors.Is(err, oci.ErrNotFound) {
 		t.Error(err)
 	}
 	if took := time.Since(begin); took > time.Second/4 {
@@ -283,7 +285,7 @@ func TestStalledForEver(t *testing.T) {
 	o := quick()
 	o.tuning.timing.Stall = 20 * time.Millisecond
 	_, err := Push(t.Context(), ref, s, PushOptions{Options: o})
-	if !errors.Is(err, errStalled) {
+	if !errors.Is(err, remote.ErrStalled) {
 		t.Error(err)
 	}
 }
@@ -336,7 +338,7 @@ func TestSilentRegistry(t *testing.T) {
 		asked := silent(c.when)
 		began := time.Now()
 		err := c.do()
-		if !errors.Is(err, errStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "after 2 tries; "+ref.host()+" takes connections and is silent") {
+		if !errors.Is(err, remote.ErrStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "after 2 tries; "+ref.Host()+" takes connections and is silent") {
 			t.Errorf("%s: %v", what, err)
 		}
 		if n := asked.Load(); n != 2 {

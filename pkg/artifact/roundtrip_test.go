@@ -11,14 +11,16 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ggcr "github.com/google/go-containerregistry/pkg/v1/layout"
 
+	"example.org/mmoci/pkg/artifact/layout"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
 
 // everyKind gives a reference of each kind, all of them empty.
-func everyKind(t *testing.T) map[string]Reference {
+func everyKind(t *testing.T) map[string]oci.Reference {
 	t.Helper()
-	return map[string]Reference{
+	return map[string]oci.Reference{
 		"layout":   layoutRef(t),
 		"archive":  archiveRef(t),
 		"registry": newFakeRegistry(t).ref(t, "noble"),
@@ -58,7 +60,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // testGraph compares what is there with what was packed.
-func testGraph(t *testing.T, ref Reference, p *Packed) {
+func testGraph(t *testing.T, ref oci.Reference, p *Packed) {
 	t.Helper()
 	g, err := ReadGraph(t.Context(), ref, Options{})
 	if err != nil {
@@ -115,7 +117,7 @@ func TestPinned(t *testing.T) {
 	pushed := mustPush(t, ref, takeOf(t, synthFiles(3)), PushOptions{})
 	byDigest := pushed.Reference
 	byDigest.Tag = ""
-	for r, pinned := range map[Reference]bool{ref: false, pushed.Reference: true, byDigest: true} {
+	for r, pinned := range map[oci.Reference]bool{ref: false, pushed.Reference: true, byDigest: true} {
 		sealed, err := Open(t.Context(), r, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -215,7 +217,7 @@ func TestLayoutInPlace(t *testing.T) {
 	ref := layoutRef(t)
 	s := takeOf(t, synthFiles(3))
 	mustPush(t, ref, s, PushOptions{})
-	sealed, err := Open(t.Context(), ref, Options{tuning: tuning{layout: LayoutOptions{Settle: -1}}})
+	sealed, err := Open(t.Context(), ref, Options{tuning: tuning{layout: layout.Options{Settle: -1}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +256,7 @@ func TestLayoutInPlace(t *testing.T) {
 	}
 }
 
-func blobFile(ref Reference, d snapshot.Digest) string {
+func blobFile(ref oci.Reference, d snapshot.Digest) string {
 	return filepath.Join(ref.Name, layoutBlobs, d.Hex())
 }
 

@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"crypto/sha256"
+	"example.org/mmoci/pkg/artifact/oci"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,7 +16,7 @@ import (
 
 // cutNaively is SPEC section 7, word for word.
 func cutNaively(paths []string) [][]string {
-	if len(paths) <= MaxLayers {
+	if len(paths) <= oci.MaxLayers {
 		return [][]string{paths}
 	}
 	best, bestHash := 0, [32]byte{}

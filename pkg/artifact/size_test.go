@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -61,9 +62,9 @@ func binaries(r *rand.Rand) int {
 func shardsOf(t testing.TB, rows []snapshot.Row) *packed {
 	t.Helper()
 	p := &packed{core: []byte("{}")}
-	layers := make([]layer, len(rows))
+	layers := make([]oci.Layer, len(rows))
 	for i, r := range rows {
-		layers[i] = layer{descriptor: describe(typeDeb, r.Blob()), path: r.Path}
+		layers[i] = oci.Layer{Descriptor: oci.Describe(oci.TypeDeb, r.Blob()), Path: r.Path}
 	}
 	if err := p.packShards(layers); err != nil {
 		t.Fatal(err)

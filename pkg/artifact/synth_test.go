@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -116,16 +117,16 @@ func takeOf(t testing.TB, files map[string][]byte) *snapshot.Snapshot {
 	return s
 }
 
-func mustParse(t testing.TB, s string) Reference {
+func mustParse(t testing.TB, s string) oci.Reference {
 	t.Helper()
-	r, err := ParseReference(s)
+	r, err := oci.ParseReference(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func mustPush(t testing.TB, ref Reference, s *snapshot.Snapshot, o PushOptions) Pushed {
+func mustPush(t testing.TB, ref oci.Reference, s *snapshot.Snapshot, o PushOptions) Pushed {
 	t.Helper()
 	p, err := Push(t.Context(), ref, s, o)
 	if err != nil {
@@ -135,7 +136,7 @@ func mustPush(t testing.TB, ref Reference, s *snapshot.Snapshot, o PushOptions) 
 }
 
 // reopen opens and unseals.
-func reopen(t testing.TB, ref Reference) *snapshot.Snapshot {
+func reopen(t testing.TB, ref oci.Reference) *snapshot.Snapshot {
 	t.Helper()
 	s, err := openSnapshot(t.Context(), ref, Options{})
 	if err != nil {
@@ -144,7 +145,7 @@ func reopen(t testing.TB, ref Reference) *snapshot.Snapshot {
 	return s
 }
 
-func openSnapshot(ctx context.Context, ref Reference, o Options) (*snapshot.Snapshot, error) {
+func openSnapshot(ctx context.Context, ref oci.Reference, o Options) (*snapshot.Snapshot, error) {
 	sealed, err := Open(ctx, ref, o)
 	if err != nil {
 		return nil, err
@@ -152,12 +153,12 @@ func openSnapshot(ctx context.Context, ref Reference, o Options) (*snapshot.Snap
 	return sealed.Unseal(nil)
 }
 
-func layoutRef(t testing.TB) Reference {
+func layoutRef(t testing.TB) oci.Reference {
 	t.Helper()
 	return mustParse(t, "oci:"+filepath.Join(t.TempDir(), "layout")+":noble")
 }
 
-func archiveRef(t testing.TB) Reference {
+func archiveRef(t testing.TB) oci.Reference {
 	t.Helper()
 	return mustParse(t, "oci-archive:"+filepath.Join(t.TempDir(), "snapshot.tar")+":noble")
 }

@@ -7,23 +7,26 @@ import (
 	"slices"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/layout"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // beside is the immutable tag that is set beside ref's tag for a root of that date; "" where there is none: in an
 // oci-archive, which has one tag, and where ref's tag is that of this very root. The
 // immutable tag of another root is refused: it would say what is not true.
-func beside(ref Reference, date time.Time, root snapshot.Digest) (string, error) {
-	if stem := immutableStem(ref.Tag); stem != "" {
-		if own := immutableTag(stem, date, root); ref.Tag != own {
-			return "", fmt.Errorf("%w %s: the tag is the immutable one of another snapshot; this one's would be %s", ErrReference, ref, own)
+func beside(ref oci.Reference, date time.Time, root snapshot.Digest) (string, error) {
+	if stem := oci.ImmutableStem(ref.Tag); stem != "" {
+		if own := oci.ImmutableTag(stem, date, root); ref.Tag != own {
+			return "", fmt.Errorf("%w %s: the tag is the immutable one of another snapshot; this one's would be %s", oci.ErrReference, ref, own)
 		}
 		return "", nil
 	}
-	if ref.Kind == Archive {
+	if ref.Kind == oci.Archive {
 		return "", nil
 	}
-	return immutableTag(ref.Tag, date, root), nil
+	return oci.ImmutableTag(ref.Tag, date, root), nil
 }
 
 // checkpointTag is NAME-ckpt-HEX12-N.
@@ -36,7 +39,7 @@ func checkpointStem(name string, root snapshot.Digest) string {
 }
 
 // TagNames lists the names of tags, sorted; what each names is not asked for, which of a registry is a question a tag.
-func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
+func TagNames(ctx context.Context, ref oci.Reference, o Options) ([]string, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
@@ -49,7 +52,7 @@ func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
 }
 
 // Tags lists them: those without a date by name, then the immutable ones, newest first. A tag that vanishes meanwhile is left out.
-func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
+func Tags(ctx context.Context, ref oci.Reference, o Options) ([]oci.Tag, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
@@ -58,11 +61,27 @@ func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tags of %s: %w", ref.Name, err)
 	}
-	slices.SortFunc(tags, func(a, b Tag) int {
+	slices.SortFunc(tags, func(a, b oci.Tag) int {
 		if a.Date.IsZero() != b.Date.IsZero() {
 			return a.Date.Compare(b.Date)
 		}
 		return cmp.Or(b.Date.Compare(a.Date), cmp.Compare(a.Name, b.Name))
 	})
 	return tags, nil
+}
+
+// Remove takes tags away, as far as each still names the digest that it was seen with. Tags that name the same root and are not in the list
+// stay, and so does everything that any remaining tag reaches: where only the root can be deleted, every other tag
+// is asked again before. A registry that allows
+// no DELETE is no error: the outcome says so. A layout is collected: what no entry of
+// its index.json reaches is deleted, what a killed push left included; while somebody else writes to
+// it, or holds something that cannot be read through, nothing is.
+func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, o Options) (oci.Removed, error) {
+	switch ref.Kind {
+	case oci.Layout:
+		return layout.Remove(ctx, ref, tags)
+	case oci.Registry:
+		return remote.Remove(ctx, ref, tags, o.registry())
+	}
+	return oci.Removed{}, fmt.Errorf("%w %s: an oci-archive has one tag; delete the file", oci.ErrReference, ref)
 }

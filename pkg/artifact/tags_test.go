@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"example.org/mmoci/pkg/artifact/oci"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,14 +20,14 @@ func TestTagNames(t *testing.T) {
 	ref := layoutRef(t)
 	s := takeOf(t, synthFiles(1))
 	mustPush(t, ref, s, PushOptions{})
-	bad := []string{"../../x", "a b", "a\x1b[31m", "a\"}],", "-a", "a/b:c", strings.Repeat("a", maxTag+1)}
+	bad := []string{"../../x", "a b", "a\x1b[31m", "a\"}],", "-a", "a/b:c", strings.Repeat("a", oci.MaxTag+1)}
 	for _, tag := range bad {
-		for _, r := range []Reference{{Kind: Layout, Name: ref.Name, Tag: tag}, {Kind: Registry, Name: "127.0.0.1:1/m", Tag: tag}, {Kind: Archive, Name: ref.Name + ".tar", Tag: tag}} {
+		for _, r := range []oci.Reference{{Kind: oci.Layout, Name: ref.Name, Tag: tag}, {Kind: oci.Registry, Name: "127.0.0.1:1/m", Tag: tag}, {Kind: oci.Archive, Name: ref.Name + ".tar", Tag: tag}} {
 			_, err := Open(t.Context(), r, Options{})
 			_, resolving := Resolve(t.Context(), r, Options{})
 			_, pushing := Push(t.Context(), r, s, PushOptions{})
 			for _, err := range []error{err, resolving, pushing} {
-				if !errors.Is(err, ErrReference) || strings.ContainsFunc(err.Error(), unicode.IsControl) {
+				if !errors.Is(err, oci.ErrReference) || strings.ContainsFunc(err.Error(), unicode.IsControl) {
 					t.Errorf("%q: %q", tag, err)
 				}
 			}
@@ -42,7 +43,7 @@ func TestTagNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := bytes.Index(data, []byte(`{"mediaType":"`+typeIndex+`","digest"`))
+		at := bytes.Index(data, []byte(`{"mediaType":"`+oci.TypeIndex+`","digest"`))
 		entry, _, _ := bytes.Cut(data[at:], []byte(`"annotations"`))
 		entry = append(append(append(bytes.Clone(entry), `"annotations":{"`+refName+`":`...), name...), `}},`...)
 		data = slices.Concat(data[:at], entry, data[at:])
@@ -52,7 +53,7 @@ func TestTagNames(t *testing.T) {
 	if err != nil || len(tags) != 2 { // the alias and the immutable one
 		t.Errorf("%v, %v", tags, err)
 	}
-	if _, err := Open(t.Context(), Reference{Kind: Layout, Name: ref.Name, Tag: "absent"}, Options{}); err == nil || strings.ContainsFunc(err.Error(), unicode.IsControl) || strings.Contains(err.Error(), "../") {
+	if _, err := Open(t.Context(), oci.Reference{Kind: oci.Layout, Name: ref.Name, Tag: "absent"}, Options{}); err == nil || strings.ContainsFunc(err.Error(), unicode.IsControl) || strings.Contains(err.Error(), "../") {
 		t.Errorf("%q", err)
 	}
 	next := ref

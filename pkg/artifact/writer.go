@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -29,15 +31,15 @@ const frontierMisses = 2
 // writer writes one artifact to one place.
 type writer struct {
 	t         destination
-	ref       Reference
+	ref       oci.Reference
 	p         *packed
 	o         *PushOptions
-	root      descriptor
-	core      descriptor
+	root      oci.Descriptor
+	core      oci.Descriptor
 	immutable string
 
 	expected   snapshot.Digest // what the tag must name when it moves
-	previous   descriptor      // the root whose graph is believed; zero: none
+	previous   oci.Descriptor  // the root whose graph is believed; zero: none
 	knownBlobs map[snapshot.Digest]struct{}
 	sameShards map[snapshot.Digest]struct{}
 	mode       atomic.Int32
@@ -52,18 +54,18 @@ type writer struct {
 	checkpoints             checkpoints
 }
 
-func newWriter(t destination, ref Reference, p *packed, o *PushOptions) (*writer, error) {
+func newWriter(t destination, ref oci.Reference, p *packed, o *PushOptions) (*writer, error) {
 	w := &writer{
 		t: t, ref: ref, p: p, o: o,
-		root: describe(typeIndex, snapshot.BlobOf(p.root)),
-		core: describe(typeManifest, snapshot.BlobOf(p.core)),
+		root: oci.Describe(oci.TypeIndex, snapshot.BlobOf(p.root)),
+		core: oci.Describe(oci.TypeManifest, snapshot.BlobOf(p.core)),
 		sent: map[snapshot.Digest]struct{}{},
 	}
 	var err error
 	if w.immutable, err = beside(ref, p.date, w.root.Digest); err != nil {
 		return nil, err
 	}
-	if o.Recheck || ref.Kind != Registry { // a file system answers for nothing
+	if o.Recheck || ref.Kind != oci.Registry { // a file system answers for nothing
 		w.mode.Store(askAll)
 	}
 	w.checkpoints.begin(o.tuning.checkpoint)
@@ -74,7 +76,7 @@ func (w *writer) asksAll() bool { return w.mode.Load() == askAll }
 
 func (w *writer) askAll() {
 	w.mode.Store(askAll)
-	w.previous = descriptor{}
+	w.previous = oci.Descriptor{}
 	w.reused.Store(0)
 }
 
@@ -83,7 +85,7 @@ func (w *writer) askAll() {
 // before the next one begins, and last before a tag moves.
 func (w *writer) everything(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{w.writeShards, w.writeCore, w.stillBelieved, w.publish} {
-		if err := interrupted(ctx); err != nil {
+		if err := oci.Interrupted(ctx); err != nil {
 			return err
 		}
 		if err := step(ctx); err != nil {
@@ -111,13 +113,13 @@ func (w *writer) publish(ctx context.Context) error {
 		tags = tags[1:]
 	}
 	if err := w.t.Publish(ctx, w.root, w.p.root, &w.expected, tags...); err != nil {
-		if missesContent(err) && !w.asksAll() {
+		if remote.LacksContent(err) && !w.asksAll() {
 			return fmt.Errorf("%w: %w", errBelief, err)
 		}
 		return fmt.Errorf("root: %w", err)
 	}
 	for _, tag := range tags {
-		w.o.tell(Event{Kind: Tagged, Path: tag, Digest: w.root.Digest, Bytes: w.root.Size})
+		w.o.tell(oci.Event{Kind: oci.Tagged, Path: tag, Digest: w.root.Digest, Bytes: w.root.Size})
 	}
 	return nil
 }
@@ -128,7 +130,7 @@ func (w *writer) writeShards(ctx context.Context) error {
 	if len(w.p.shards) == 0 {
 		return nil
 	}
-	if err := w.blob(ctx, layer{descriptor: emptyConfigDescriptor()}, &tally{}); err != nil {
+	if err := w.blob(ctx, oci.Layer{Descriptor: oci.EmptyConfigDescriptor()}, &tally{}); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -165,7 +167,7 @@ func (w *writer) writeShard(ctx context.Context, g *errgroup.Group, s *shard) er
 	t.pending.Store(1) // this loop's
 	for batch := range slices.Chunk(s.sending(), w.batch()) {
 		if ctx.Err() != nil {
-			return interrupted(ctx)
+			return oci.Interrupted(ctx)
 		}
 		t.pending.Add(int32(len(batch)))
 		g.Go(func() error { return w.writeBatch(ctx, g, s, batch, t) })
@@ -176,14 +178,14 @@ func (w *writer) writeShard(ctx context.Context, g *errgroup.Group, s *shard) er
 // batch is how many blobs one worker asks for: a file system answers in less time
 // than it takes to hand a blob to another worker.
 func (w *writer) batch() int {
-	if w.ref.Kind == Registry {
+	if w.ref.Kind == oci.Registry {
 		return 1
 	}
 	return 64
 }
 
 // writeBatch asks for blobs one after another. What is to be sent another worker sends, if one is free.
-func (w *writer) writeBatch(ctx context.Context, g *errgroup.Group, s *shard, batch []layer, t *tally) error {
+func (w *writer) writeBatch(ctx context.Context, g *errgroup.Group, s *shard, batch []oci.Layer, t *tally) error {
 	for _, l := range batch {
 		there, err := w.there(ctx, l, t)
 		if err != nil {
@@ -217,7 +219,7 @@ func (w *writer) hasShard(ctx context.Context, s *shard) (bool, error) {
 		if _, same := w.sameShards[s.Digest]; same {
 			return true, nil
 		}
-		return w.t.Has(ctx, s.descriptor)
+		return w.t.Has(ctx, s.Descriptor)
 	}
 	_, same := w.sameShards[s.Digest]
 	return same, nil
@@ -225,7 +227,7 @@ func (w *writer) hasShard(ctx context.Context, s *shard) (bool, error) {
 
 // finishShard puts the shard when the last of its blobs calls.
 func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
-	if err := interrupted(ctx); err != nil {
+	if err := oci.Interrupted(ctx); err != nil {
 		return err
 	}
 	if t.pending.Add(-1) > 0 {
@@ -238,18 +240,18 @@ func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
 			w.mode.CompareAndSwap(askFrontier, askNone)
 		}
 	}
-	if err := w.document(ctx, s.descriptor, s.encode(), s.layers); err != nil {
-		return fmt.Errorf("shard at %s: %w", s.layers[0].name(), err)
+	if err := w.document(ctx, s.Descriptor, s.encode(), s.layers); err != nil {
+		return fmt.Errorf("shard at %s: %w", s.layers[0].Name(), err)
 	}
-	return w.checkpoint(ctx, s.descriptor)
+	return w.checkpoint(ctx, s.Descriptor)
 }
 
 // document puts a manifest. Refuses the place because something below is missing,
 // all of that is asked for and sent, once.
-func (w *writer) document(ctx context.Context, d descriptor, data []byte, below []layer) error {
-	if w.ref.Kind != Registry || w.o.Recheck {
+func (w *writer) document(ctx context.Context, d oci.Descriptor, data []byte, below []oci.Layer) error {
+	if w.ref.Kind != oci.Registry || w.o.Recheck {
 		there, err := w.t.Has(ctx, d)
-		if err != nil || there && w.ref.Kind != Registry {
+		if err != nil || there && w.ref.Kind != oci.Registry {
 			return err
 		}
 		if !there {
@@ -258,25 +260,25 @@ func (w *writer) document(ctx context.Context, d descriptor, data []byte, below 
 		}
 	}
 	err := w.t.PutDocument(ctx, d, data)
-	if err != nil && w.ref.Kind == Registry && missesContent(err) {
+	if err != nil && w.ref.Kind == oci.Registry && remote.LacksContent(err) {
 		if healing := w.heal(ctx, below); healing != nil {
 			return errors.Join(err, healing)
 		}
 		err = w.t.PutDocument(ctx, d, data)
 	}
 	if err == nil {
-		w.o.tell(Event{Kind: Done, Digest: d.Digest, Bytes: d.Size})
+		w.o.tell(oci.Event{Kind: oci.Done, Digest: d.Digest, Bytes: d.Size})
 	}
 	return err
 }
 
 // heal asks for each blob of a manifest and sends what is not there.
-func (w *writer) heal(ctx context.Context, below []layer) error {
+func (w *writer) heal(ctx context.Context, below []oci.Layer) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(w.o.workers())
-	for _, l := range append([]layer{{descriptor: emptyConfigDescriptor()}}, below...) {
+	for _, l := range append([]oci.Layer{{Descriptor: oci.EmptyConfigDescriptor()}}, below...) {
 		g.Go(func() error {
-			there, err := w.t.Has(ctx, l.descriptor)
+			there, err := w.t.Has(ctx, l.Descriptor)
 			if there || err != nil {
 				return err
 			}
@@ -287,7 +289,7 @@ func (w *writer) heal(ctx context.Context, below []layer) error {
 }
 
 // blob sends a blob unless it is there.
-func (w *writer) blob(ctx context.Context, l layer, t *tally) error {
+func (w *writer) blob(ctx context.Context, l oci.Layer, t *tally) error {
 	if there, err := w.there(ctx, l, t); there || err != nil {
 		return err
 	}
@@ -295,7 +297,7 @@ func (w *writer) blob(ctx context.Context, l layer, t *tally) error {
 }
 
 // there tells whether a blob need not be sent, and accounts for it then.
-func (w *writer) there(ctx context.Context, l layer, t *tally) (bool, error) {
+func (w *writer) there(ctx context.Context, l oci.Layer, t *tally) (bool, error) {
 	if w.wasSent(l.Digest) {
 		return true, nil
 	}
@@ -303,7 +305,7 @@ func (w *writer) there(ctx context.Context, l layer, t *tally) (bool, error) {
 	_, there := w.knownBlobs[l.Digest]
 	if there = there && mode != askAll; !there && mode != askNone {
 		var err error
-		if there, err = w.t.Has(ctx, l.descriptor); err != nil {
+		if there, err = w.t.Has(ctx, l.Descriptor); err != nil {
 			return false, err
 		}
 		t.asked.Add(1)
@@ -317,8 +319,8 @@ func (w *writer) there(ctx context.Context, l layer, t *tally) (bool, error) {
 	return there, nil
 }
 
-func (w *writer) send(ctx context.Context, l layer) error {
-	w.o.tell(Event{Kind: Started, Path: l.path, Digest: l.Digest, Bytes: l.Size})
+func (w *writer) send(ctx context.Context, l oci.Layer) error {
+	w.o.tell(oci.Event{Kind: oci.Started, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 	sent, err := w.t.Put(ctx, l, w.p.open)
 	if err != nil {
 		return err
@@ -332,7 +334,7 @@ func (w *writer) send(ctx context.Context, l layer) error {
 	}
 	w.uploaded.Add(1)
 	w.bytes.Add(sent)
-	w.o.tell(Event{Kind: Done, Path: l.path, Digest: l.Digest, Bytes: l.Size})
+	w.o.tell(oci.Event{Kind: oci.Done, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 	return nil
 }
 
@@ -343,9 +345,9 @@ func (w *writer) wasSent(d snapshot.Digest) bool {
 	return sent
 }
 
-func (w *writer) skip(l layer) {
+func (w *writer) skip(l oci.Layer) {
 	w.reused.Add(l.Size)
-	w.o.tell(Event{Kind: Skipped, Path: l.path, Digest: l.Digest, Bytes: l.Size})
+	w.o.tell(oci.Event{Kind: oci.Skipped, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 }
 
 // writeCore writes the core's blobs and the core. They are asked for even if they
@@ -359,7 +361,7 @@ func (w *writer) writeCore(ctx context.Context) error {
 				return nil
 			}
 			if _, known := w.knownBlobs[l.Digest]; known || w.mode.Load() != askNone {
-				there, err := w.t.Has(each, l.descriptor)
+				there, err := w.t.Has(each, l.Descriptor)
 				if err != nil {
 					return err
 				}
@@ -391,7 +393,7 @@ func (w *writer) ensureImmutable(ctx context.Context) error {
 	if now == w.root.Digest && err == nil {
 		return nil
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
 		return err
 	}
 	return w.t.Publish(ctx, w.root, w.p.root, nil, w.immutable)
@@ -399,7 +401,7 @@ func (w *writer) ensureImmutable(ctx context.Context) error {
 
 // plan tells how much there is to write, or to find there.
 func (w *writer) plan() {
-	e := Event{Kind: Planned}
+	e := oci.Event{Kind: oci.Planned}
 	for l := range w.p.layers() {
 		e.Files, e.Bytes = e.Files+1, e.Bytes+l.Size
 	}
@@ -420,7 +422,7 @@ func (w *writer) pushed(changed bool) Pushed {
 		Manifests: int(w.manifests.Load()), Refilled: w.refilled.Load(),
 	}
 	r.Reference.Digest = w.root.Digest
-	if w.ref.Kind == Archive {
+	if w.ref.Kind == oci.Archive {
 		r.Runnable = w.p.runnable()
 	}
 	for range w.p.layers() {

@@ -1,4 +1,7 @@
-package artifact
+// Package oci holds what every place of an artifact shares: references, tags,
+// descriptors and documents with their canonical encoding and strict parsers, and
+// blobs that are verified while they are read. It knows no place.
+package oci
 
 import (
 	"context"
@@ -54,9 +57,9 @@ func (e *InterruptedTagging) Error() string { return e.Err.Error() + "; " + e.Wh
 // Unwrap returns the interruption.
 func (e *InterruptedTagging) Unwrap() error { return e.Err }
 
-// checkMoved compares what a tag names with what it is expected to name before it is
+// CheckMoved compares what a tag names with what it is expected to name before it is
 // moved to a root. That it names the root already is what is wanted.
-func checkMoved(tag string, now, root snapshot.Digest, expected *snapshot.Digest) error {
+func CheckMoved(tag string, now, root snapshot.Digest, expected *snapshot.Digest) error {
 	if expected == nil || now == *expected || now == root {
 		return nil
 	}
@@ -77,27 +80,27 @@ type CarriedFile struct {
 	snapshot.Blob
 }
 
-// contents is what a writer is told of an artifact before the first blob comes.
-type contents struct {
-	root  descriptor
-	blobs iter.Seq[snapshot.Blob] // documents too
+// Contents is what a writer is told of an artifact before the first blob comes.
+type Contents struct {
+	Root  Descriptor
+	Blobs iter.Seq[snapshot.Blob] // documents too
 	// runnable are the files that an oci-archive also names by their paths.
-	runnable []CarriedFile
+	Runnable []CarriedFile
 }
 
-// layer is a blob of the artifact with the first path that has it, "" if none.
-type layer struct {
-	descriptor
-	path string
+// Layer is a blob of the artifact with the first path that has it, "" if none.
+type Layer struct {
+	Descriptor
+	Path string
 }
 
-// name is what errors call it.
-func (l layer) name() string {
-	if l.path != "" {
-		return l.path
+// Name is what errors call it.
+func (l Layer) Name() string {
+	if l.Path != "" {
+		return l.Path
 	}
 	return l.Digest.String()
 }
 
 // An opener opens a blob; what it yields ends in a verified EOF or an error.
-type opener func(ctx context.Context, b snapshot.Blob) (verified, error)
+type Opener func(ctx context.Context, b snapshot.Blob) (Verified, error)

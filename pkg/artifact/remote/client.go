@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	oras "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
@@ -36,8 +37,8 @@ type client struct {
 }
 
 // newClient reads certificates and credentials. Nothing is connected yet.
-func newClient(ref Reference, o *RegistryOptions) (*client, error) {
-	host := ref.host()
+func newClient(ref oci.Reference, o *Options) (*client, error) {
+	host := ref.Host()
 	dirs := o.CertDirs
 	if dirs == nil {
 		dirs = []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
@@ -68,8 +69,8 @@ func newClient(ref Reference, o *RegistryOptions) (*client, error) {
 }
 
 // apiHost is the host that a registry answers at, which for docker.io has another name.
-func apiHost(ref Reference) string {
-	return oras.Reference{Registry: ref.host()}.Host()
+func apiHost(ref oci.Reference) string {
+	return oras.Reference{Registry: ref.Host()}.Host()
 }
 
 // isLoopback tells hosts that plain HTTP cannot leave the machine to.
@@ -126,7 +127,7 @@ func hostTLS(host, caFile string, dirs []string) (config *tls.Config, caFiles []
 
 // addCA adds a root to the system's.
 func addCA(config *tls.Config, name string) error {
-	pem, err := readSmall(name, maxCertFile)
+	pem, err := oci.ReadFile(name, maxCertFile)
 	if err != nil {
 		return fmt.Errorf("CA file: %w", err)
 	}
@@ -153,7 +154,7 @@ func addClientCert(config *tls.Config, name string) error {
 // hostCredential looks for the user's credentials where containers-auth.json(5)
 // says, then in docker's configuration with its helpers. podman's files may hold
 // an entry for a repository or the path above it; the longest wins.
-func hostCredential(ref Reference, o *RegistryOptions) (auth.CredentialFunc, error) {
+func hostCredential(ref oci.Reference, o *Options) (auth.CredentialFunc, error) {
 	if o.Anonymous {
 		return nil, nil
 	}
@@ -172,7 +173,7 @@ func hostCredential(ref Reference, o *RegistryOptions) (auth.CredentialFunc, err
 	if err != nil {
 		return nil, fmt.Errorf("docker credentials: %w", err)
 	}
-	host := ref.host()
+	host := ref.Host()
 	return func(ctx context.Context, asked string) (auth.Credential, error) {
 		if asked != host { // docker.io is asked for under another name
 			return credentials.Credential(docker)(ctx, asked)
@@ -225,8 +226,8 @@ type Endpoint struct {
 	CAFiles   []string          // PEM, believed beside the system's
 }
 
-// endpointOf tells how the registry of a reference is reached. Nothing is connected.
-func endpointOf(ref Reference, o *RegistryOptions) (Endpoint, error) {
+// EndpointOf tells how the registry of a reference is reached. Nothing is connected.
+func EndpointOf(ref oci.Reference, o *Options) (Endpoint, error) {
 	c, err := o.Connections.client(ref, o)
 	if err != nil {
 		return Endpoint{}, err
@@ -235,7 +236,7 @@ func endpointOf(ref Reference, o *RegistryOptions) (Endpoint, error) {
 	if c.plainHTTP {
 		scheme = "http"
 	}
-	return Endpoint{scheme + "://" + ref.host() + "/v2/", c.follow.Client.Transport, c.caFiles}, nil
+	return Endpoint{scheme + "://" + ref.Host() + "/v2/", c.follow.Client.Transport, c.caFiles}, nil
 }
 
 // connectionsFor is how long connections and credentials are used again. A
@@ -262,13 +263,13 @@ type sharedClient struct {
 }
 
 // client is a client made before, or a new one.
-func (c *Connections) client(ref Reference, o *RegistryOptions) (*client, error) {
+func (c *Connections) client(ref oci.Reference, o *Options) (*client, error) {
 	if c == nil {
 		return newClient(ref, o)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := connectionKey{ref.host(), ref.repository(), o.CAFile, o.PlainHTTP, o.Anonymous}
+	key := connectionKey{ref.Host(), ref.Repository(), o.CAFile, o.PlainHTTP, o.Anonymous}
 	old, ok := c.clients[key]
 	if ok && time.Since(old.made) < connectionsFor {
 		return old.client, nil

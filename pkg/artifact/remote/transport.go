@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"crypto/tls"

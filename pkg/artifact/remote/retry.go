@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"context"
@@ -34,8 +34,8 @@ const (
 	lookRate      = 1 << 10          // bytes a second of a manifest: some registries look for each layer, 150 bytes
 )
 
-// errStalled is the cause of a cancelled transfer: the registry was silent.
-var errStalled = errors.New("stalled")
+// ErrStalled is the cause of a cancelled transfer: the registry was silent.
+var ErrStalled = errors.New("stalled")
 
 // sourceError is an error in what was to be uploaded: asking the registry again does not help.
 type sourceError struct{ error }
@@ -128,7 +128,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // retry runs try until it succeeds, its error is not of a kind that passes, or
 // the bounds are reached. try begins anew each time: it opens what it sends itself.
-func (r *registryPlace) retry(ctx context.Context, try func(context.Context) error) error {
+func (r *Repository) retry(ctx context.Context, try func(context.Context) error) error {
 	backoff, asked := r.backoff, time.Duration(0)
 	for tries, throttled, silent := 1, 0, 0; ; tries++ {
 		if err := r.gate.wait(ctx); err != nil {
@@ -136,13 +136,13 @@ func (r *registryPlace) retry(ctx context.Context, try func(context.Context) err
 		}
 		h := &hint{}
 		err := try(context.WithValue(ctx, hintKey{}, h))
-		if err == nil || status(err) != 0 {
+		if err == nil || Status(err) != 0 {
 			r.reached.Store(true)
 		}
 		if err == nil || ctx.Err() != nil || !passes(err, r.reached.Load()) {
 			return err
 		}
-		if errors.Is(err, errStalled) {
+		if errors.Is(err, ErrStalled) {
 			if silent++; silent >= maxStalled {
 				return fmt.Errorf("%w, after %d tries", err, tries)
 			}
@@ -154,7 +154,7 @@ func (r *registryPlace) retry(ctx context.Context, try func(context.Context) err
 			}
 			pause = h.after
 		}
-		limited := status(err) == http.StatusTooManyRequests
+		limited := Status(err) == http.StatusTooManyRequests
 		if h.set || limited {
 			if asked += pause; asked > r.asked {
 				return fmt.Errorf("%w (the registry asks to wait again and again: %s in all)", err, asked.Round(time.Second))
@@ -169,7 +169,7 @@ func (r *registryPlace) retry(ctx context.Context, try func(context.Context) err
 			first = r.gate.close(pause)
 		}
 		if (h.set || limited) && first && pause >= toldAfter && r.o.Log != nil && tries < maxTries {
-			r.o.Log("%s answered %d %s; going on in %s", r.ref.host(), status(err), http.StatusText(status(err)), pause.Round(time.Second))
+			r.o.Log("%s answered %d %s; going on in %s", r.ref.Host(), Status(err), http.StatusText(Status(err)), pause.Round(time.Second))
 		}
 		if tries >= maxTries {
 			return fmt.Errorf("%w, after %d tries", err, tries)
@@ -181,8 +181,8 @@ func (r *registryPlace) retry(ctx context.Context, try func(context.Context) err
 	}
 }
 
-// status is the HTTP status of an error, 0 if it is none.
-func status(err error) int {
+// Status is the HTTP status of an error, 0 if it is none.
+func Status(err error) int {
 	var e *errcode.ErrorResponse
 	if errors.As(err, &e) {
 		return e.StatusCode
@@ -232,7 +232,7 @@ func beingLinked(answer *errcode.ErrorResponse) bool {
 // passesOnNetwork believes every failure of a transfer to pass but those that
 // say who the other side is, or that there is none.
 func passesOnNetwork(err error, reached bool) bool {
-	if errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, ErrStalled) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
 	if errors.Is(err, errRedirect) {
@@ -259,7 +259,7 @@ func passesOnNetwork(err error, reached bool) bool {
 
 // answerWithin is how long the registry may take to answer once it has all of
 // size bytes that it handles so many of a second.
-func (r *registryPlace) answerWithin(size, rate int64) time.Duration {
+func (r *Repository) answerWithin(size, rate int64) time.Duration {
 	return min(r.answer, r.stall+time.Duration(size/rate)*time.Second)
 }
 
@@ -282,7 +282,7 @@ func newWatchdog(ctx context.Context, period time.Duration) (context.Context, *w
 		if w.moved.Load() {
 			what = "byte"
 		}
-		cancel(fmt.Errorf("%w: no %s for %s", errStalled, what, time.Duration(w.limit.Load())))
+		cancel(fmt.Errorf("%w: no %s for %s", ErrStalled, what, time.Duration(w.limit.Load())))
 	})
 	return ctx, w, func() { w.timer.Stop(); cancel(context.Canceled) }
 }
@@ -306,7 +306,7 @@ func (w *watchdog) pause() { w.timer.Stop() }
 
 // stalled puts the watchdog's reason for an error that it caused.
 func stalled(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errStalled) {
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrStalled) {
 		return cause
 	}
 	return err

@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"crypto/tls"
@@ -13,6 +13,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,7 +23,7 @@ func responseError(resp *http.Response) error {
 	var body struct {
 		Errors errcode.Errors `json:"errors"`
 	}
-	if data, err := readLimited(resp.Body, maxErrorBody); err == nil && json.Unmarshal(data, &body) == nil {
+	if data, err := oci.ReadLimited(resp.Body, maxErrorBody); err == nil && json.Unmarshal(data, &body) == nil {
 		e.Errors = body.Errors
 	}
 	return e
@@ -30,21 +31,21 @@ func responseError(resp *http.Response) error {
 
 // explain says what was being done, to what, what the registry answered and
 // what to do next. A thing that is not there becomes ErrNotFound.
-func explain(doing string, ref Reference, err error) error {
+func explain(doing string, ref oci.Reference, err error) error {
 	if err == nil || errors.Is(err, snapshot.ErrIntegrity) || errors.As(err, new(sourceError)) {
 		return err
 	}
 	wrap := func(advice string) error { return fmt.Errorf("%s: %w: %s", doing, brief(err), advice) }
-	switch status(err) {
+	switch Status(err) {
 	case http.StatusUnauthorized:
-		return wrap("not logged in, or not known there; `docker login " + ref.host() + "` or `podman login " + ref.host() + "`")
+		return wrap("not logged in, or not known there; `docker login " + ref.Host() + "` or `podman login " + ref.Host() + "`")
 	case http.StatusForbidden:
-		return wrap("these credentials may not do that in " + ref.repository())
+		return wrap("these credentials may not do that in " + ref.Repository())
 	case http.StatusNotFound:
-		return fmt.Errorf("%s: %w: %w", doing, brief(err), ErrNotFound)
+		return fmt.Errorf("%s: %w: %w", doing, brief(err), oci.ErrNotFound)
 	case http.StatusBadRequest:
-		if isLoopback(ref.host()) && !answeredAsRegistry(err) {
-			return wrap("is it HTTPS that is spoken there? On loopback --ca-file, or a certificate in /etc/docker/certs.d/" + ref.host() + ", makes it the choice")
+		if isLoopback(ref.Host()) && !answeredAsRegistry(err) {
+			return wrap("is it HTTPS that is spoken there? On loopback --ca-file, or a certificate in /etc/docker/certs.d/" + ref.Host() + ", makes it the choice")
 		}
 	case http.StatusMethodNotAllowed:
 		return wrap("the registry does not allow this, or not for such a manifest")
@@ -62,7 +63,7 @@ func answeredAsRegistry(err error) bool {
 	return errors.As(err, &e) && len(e.Errors) > 0
 }
 
-func explainNetwork(doing string, ref Reference, err error) error {
+func explainNetwork(doing string, ref oci.Reference, err error) error {
 	var record tls.RecordHeaderError
 	var unknown x509.UnknownAuthorityError
 	var request *url.Error
@@ -70,14 +71,14 @@ func explainNetwork(doing string, ref Reference, err error) error {
 		err = briefError{strings.Replace(err.Error(), request.Error(), request.Err.Error(), 1), err}
 	}
 	switch {
-	case errors.Is(err, errStalled):
-		return fmt.Errorf("%s: %w; %s takes connections and is silent: try later, or look at what is between", doing, err, ref.host())
+	case errors.Is(err, ErrStalled):
+		return fmt.Errorf("%s: %w; %s takes connections and is silent: try later, or look at what is between", doing, err, ref.Host())
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
-		return fmt.Errorf("%s: %w; `docker login %s` or `podman login %s`", doing, err, ref.host(), ref.host())
+		return fmt.Errorf("%s: %w; `docker login %s` or `podman login %s`", doing, err, ref.Host(), ref.Host())
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return fmt.Errorf("%s: %s does not speak HTTPS; --plain-http if that is meant: %w", doing, ref.host(), err)
+		return fmt.Errorf("%s: %s does not speak HTTPS; --plain-http if that is meant: %w", doing, ref.Host(), err)
 	case errors.As(err, &unknown):
-		host := ref.host()
+		host := ref.Host()
 		if request != nil { // a redirect, or where tokens come from
 			if u, bad := url.Parse(request.URL); bad == nil && u.Host != "" && hostPort(u) != hostPort(&url.URL{Scheme: "https", Host: apiHost(ref)}) {
 				return fmt.Errorf("%s: %s: %w; what is given for %s does not count there: give the CA in /etc/docker/certs.d/%s/ca.crt", doing, u.Host, err, host, u.Host)

@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"bytes"
@@ -16,54 +16,55 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// registryTarget is a repository that is written to.
-type registryTarget struct {
-	*registryPlace
+// Target is a repository that is written to.
+type Target struct {
+	*Repository
 	// mountFrom is another repository of the registry that has the blobs: it is
 	// asked to take them from there, and sent them if it does not.
 	mountFrom string
 }
 
-// openRegistryTarget opens a repository for writing.
-func openRegistryTarget(ref Reference, mountFrom string, o *RegistryOptions) (*registryTarget, error) {
-	r, err := openRegistry(ref, o)
+// OpenTarget opens a repository for writing.
+func OpenTarget(ref oci.Reference, mountFrom string, o *Options) (*Target, error) {
+	r, err := Open(ref, o)
 	if err != nil {
 		return nil, err
 	}
 	r.actions = []string{auth.ActionPull, auth.ActionPush}
-	return &registryTarget{r, mountFrom}, nil
+	return &Target{r, mountFrom}, nil
 }
 
-func ociDescriptor(d descriptor) ocispec.Descriptor {
-	return ocispec.Descriptor{MediaType: d.mediaType, Digest: digest.Digest(d.Digest.String()), Size: d.Size}
+func ociDescriptor(d oci.Descriptor) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: d.MediaType, Digest: digest.Digest(d.Digest.String()), Size: d.Size}
 }
 
 // put uploads a blob by two requests (POST, PUT). Each try opens the content
 // anew, once the registry wants it. What is read is verified before its last bytes are
 // sent, and the registry verifies the digest again. Nothing is sent if it could be mounted.
-func (r registryTarget) Put(ctx context.Context, l layer, open opener) (sent int64, err error) {
+func (r Target) Put(ctx context.Context, l oci.Layer, open oci.Opener) (sent int64, err error) {
 	err = r.retry(ctx, func(ctx context.Context) error {
 		sent, err = r.upload(ctx, l, open)
 		return err
 	})
-	if status(err) == http.StatusNotFound {
-		return 0, fmt.Errorf("upload %s: %w: repository %s %w, and the registry does not create it", l.name(), brief(err), r.ref.repository(), ErrNotFound)
+	if Status(err) == http.StatusNotFound {
+		return 0, fmt.Errorf("upload %s: %w: repository %s %w, and the registry does not create it", l.Name(), brief(err), r.ref.Repository(), oci.ErrNotFound)
 	}
-	return sent, explain("upload "+l.name(), r.ref, err)
+	return sent, explain("upload "+l.Name(), r.ref, err)
 }
 
-func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64, error) {
+func (r Target) upload(ctx context.Context, l oci.Layer, open oci.Opener) (int64, error) {
 	ctx, dog, cancel := newWatchdog(ctx, r.stall)
 	body := &uploadBody{
 		dog: dog, answer: r.answerWithin(l.Size, storeRate),
 		pace: func(n int) error { return r.pace.wait(ctx, n) },
 		most: r.pace.chunk,
-		open: func() (verified, error) { return open(ctx, l.Blob) },
+		open: func() (oci.Verified, error) { return open(ctx, l.Blob) },
 		moved: func(n int64) {
-			r.o.tell(Event{Kind: Moved, Path: l.path, Digest: l.Digest, Bytes: n})
+			r.o.tell(oci.Event{Kind: oci.Moved, Path: l.Path, Digest: l.Digest, Bytes: n})
 		},
 	}
 	err := r.send(ctx, l, body)
@@ -72,7 +73,7 @@ func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64
 	if closing := body.Close(); err == nil {
 		err = closing
 	}
-	if broken := body.broken(); broken != nil && !errors.Is(err, errStalled) {
+	if broken := body.broken(); broken != nil && !errors.Is(err, ErrStalled) {
 		return 0, sourceError{broken}
 	}
 	if err != nil || !body.read() {
@@ -83,14 +84,14 @@ func (r registryTarget) upload(ctx context.Context, l layer, open opener) (int64
 
 // send mounts or sends a blob. A registry that refuses to mount, or the right to
 // read there, is no reason not to send.
-func (r registryTarget) send(ctx context.Context, l layer, body *uploadBody) error {
+func (r Target) send(ctx context.Context, l oci.Layer, body *uploadBody) error {
 	if r.mountFrom != "" {
-		err := r.repo.Mount(ctx, ociDescriptor(l.descriptor), r.mountFrom, func() (io.ReadCloser, error) { return body, nil })
-		if code := status(err); code < 400 || code >= 500 || code == http.StatusTooManyRequests || body.read() {
+		err := r.repo.Mount(ctx, ociDescriptor(l.Descriptor), r.mountFrom, func() (io.ReadCloser, error) { return body, nil })
+		if code := Status(err); code < 400 || code >= 500 || code == http.StatusTooManyRequests || body.read() {
 			return err
 		}
 	}
-	return r.repo.Blobs().Push(ctx, ociDescriptor(l.descriptor), body)
+	return r.repo.Blobs().Push(ctx, ociDescriptor(l.Descriptor), body)
 }
 
 // uploadBody is the body of a PUT, opened when it is first read. net/http may
@@ -101,11 +102,11 @@ type uploadBody struct {
 	answer time.Duration
 	pace   func(n int) error // waits until n bytes may go
 	most   func(n int) int   // how many of n may be read at once
-	open   func() (verified, error)
+	open   func() (oci.Verified, error)
 	moved  func(int64)
 
 	mu      sync.Mutex
-	content verified
+	content oci.Verified
 	closed  bool
 	opened  bool
 	err     error // of the content, not its end
@@ -173,11 +174,11 @@ func (b *uploadBody) read() bool {
 }
 
 // putDocument puts a manifest under its digest.
-func (r registryTarget) PutDocument(ctx context.Context, d descriptor, data []byte) error {
+func (r Target) PutDocument(ctx context.Context, d oci.Descriptor, data []byte) error {
 	return explain("put manifest "+d.Digest.String(), r.ref, r.putManifest(ctx, d, data, d.Digest.String()))
 }
 
-func (r registryTarget) putManifest(ctx context.Context, d descriptor, data []byte, reference string) error {
+func (r Target) putManifest(ctx context.Context, d oci.Descriptor, data []byte, reference string) error {
 	return r.retry(ctx, func(ctx context.Context) error {
 		ctx, dog, cancel := newWatchdog(ctx, r.stall)
 		defer cancel()
@@ -186,17 +187,17 @@ func (r registryTarget) putManifest(ctx context.Context, d descriptor, data []by
 	})
 }
 
-// putTagged puts a manifest under a tag of its own.
-func (r registryTarget) putTagged(ctx context.Context, d descriptor, data []byte, tag string) error {
+// PutTagged puts a manifest under a tag of its own.
+func (r Target) PutTagged(ctx context.Context, d oci.Descriptor, data []byte, tag string) error {
 	return explain("checkpoint "+tag, r.ref, r.putManifest(ctx, d, data, tag))
 }
 
 // Begin has nothing to prepare.
-func (r registryTarget) Begin(contents, bool) error { return nil }
+func (r Target) Begin(oci.Contents, bool) error { return nil }
 
 // publish puts the root under its digest, then names it. A tag that names it already is left alone: some registries refuse to set a tag twice.
 // No registry compares and sets: what the last tag names is asked before any is set, and again just before it moves.
-func (r registryTarget) Publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
+func (r Target) Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
 	if err := r.PutDocument(ctx, d, data); err != nil {
 		return err
 	}
@@ -204,7 +205,7 @@ func (r registryTarget) Publish(ctx context.Context, d descriptor, data []byte, 
 	if expected != nil && len(tags) > 1 {
 		now, err := r.named(ctx, last)
 		if err == nil {
-			err = checkMoved(last, now, d.Digest, expected)
+			err = oci.CheckMoved(last, now, d.Digest, expected)
 		}
 		if err != nil {
 			return err
@@ -216,12 +217,12 @@ func (r registryTarget) Publish(ctx context.Context, d descriptor, data []byte, 
 		if put {
 			asked = append(asked, tag)
 		}
-		if ended := interrupted(ctx); err != nil && ended != nil && len(asked) > 0 {
+		if ended := oci.Interrupted(ctx); err != nil && ended != nil && len(asked) > 0 {
 			what := strings.Join(asked, " and ") + " may be set"
 			if tag != last || !put {
 				what += ", " + last + " was not moved"
 			}
-			return &InterruptedTagging{what, ended}
+			return &oci.InterruptedTagging{What: what, Err: ended}
 		}
 		if err != nil {
 			return err
@@ -231,9 +232,9 @@ func (r registryTarget) Publish(ctx context.Context, d descriptor, data []byte, 
 }
 
 // named is what a tag names, the zero digest if it is not there.
-func (r registryTarget) named(ctx context.Context, tag string) (snapshot.Digest, error) {
-	now, err := r.Resolve(ctx, Reference{Kind: Registry, Name: r.ref.Name, Tag: tag})
-	if errors.Is(err, ErrNotFound) {
+func (r Target) named(ctx context.Context, tag string) (snapshot.Digest, error) {
+	now, err := r.Resolve(ctx, oci.Reference{Kind: oci.Registry, Name: r.ref.Name, Tag: tag})
+	if errors.Is(err, oci.ErrNotFound) {
 		return snapshot.Digest{}, nil
 	}
 	return now, err
@@ -241,17 +242,17 @@ func (r registryTarget) named(ctx context.Context, tag string) (snapshot.Digest,
 
 // setTag lets a tag name d; asked tells that the registry was asked to. Once asked, it may have done so whatever becomes of
 // its answer; an interrupted push waits a moment for that, so that it can say what is true.
-func (r registryTarget) setTag(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tag string, last bool) (asked bool, err error) {
+func (r Target) setTag(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tag string, last bool) (asked bool, err error) {
 	now, err := r.named(ctx, tag)
 	if err != nil || now == d.Digest {
 		return false, err
 	}
 	if last {
-		if err := checkMoved(tag, now, d.Digest, expected); err != nil {
+		if err := oci.CheckMoved(tag, now, d.Digest, expected); err != nil {
 			return false, err
 		}
 	}
-	if err := interrupted(ctx); err != nil {
+	if err := oci.Interrupted(ctx); err != nil {
 		return false, err
 	}
 	asking, done := outlive(ctx, tagGrace)
@@ -262,11 +263,11 @@ func (r registryTarget) setTag(ctx context.Context, d descriptor, data []byte, e
 	if last {
 		return true, nil
 	}
-	return true, interrupted(ctx)
+	return true, oci.Interrupted(ctx)
 }
 
-func (r registryTarget) explainTag(tag string, moving bool, d descriptor, err error) error {
-	switch status(err) {
+func (r Target) explainTag(tag string, moving bool, d oci.Descriptor, err error) error {
+	switch Status(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusPreconditionFailed, http.StatusUnprocessableEntity:
 		if moving {
 			return errTag{"tag " + tag + " exists and the registry does not let it be moved: " + brief(err).Error() +
@@ -286,15 +287,15 @@ func (e errTag) Error() string { return e.text }
 func (e errTag) Unwrap() error { return e.error }
 
 // close has nothing to undo: what is at the registry stays.
-func (r registryTarget) Close(context.Context) error { return nil }
+func (r Target) Close(context.Context) error { return nil }
 
-// missesContent tells answers to a manifest by which a registry may mean that
+// LacksContent tells answers to a manifest by which a registry may mean that
 // something below it is not there: by name in distribution, in other words elsewhere.
-func missesContent(err error) bool {
+func LacksContent(err error) bool {
 	if errors.As(err, new(errTag)) {
 		return false
 	}
-	switch status(err) {
+	switch Status(err) {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity:
 		return true
 	}
@@ -302,9 +303,9 @@ func missesContent(err error) bool {
 	return errors.As(err, &e) && e.Code == errcode.ErrorCodeManifestBlobUnknown
 }
 
-// removeTag deletes a tag, or where tags cannot be deleted the manifest it names
+// RemoveTag deletes a tag, or where tags cannot be deleted the manifest it names
 // (of which nothing else is made: checkpoints). Where DELETE is forbidden it stays.
-func (r registryTarget) removeTag(ctx context.Context, tag string, d descriptor) error {
+func (r Target) RemoveTag(ctx context.Context, tag string, d oci.Descriptor) error {
 	for _, reference := range []string{tag, d.Digest.String()} {
 		resp, err := r.delete(ctx, reference)
 		if err != nil || resp == http.StatusAccepted || resp == http.StatusOK || resp == http.StatusNotFound {
@@ -369,4 +370,46 @@ func (p *pace) wait(ctx context.Context, n int) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// ImagePart is a blob or document of an OCI image that is no snapshot.
+type ImagePart struct {
+	MediaType string
+	Data      []byte
+}
+
+func (p ImagePart) descriptor() oci.Descriptor {
+	return oci.Describe(p.MediaType, snapshot.BlobOf(p.Data))
+}
+
+// PushImage puts an image into a registry: blobs that are not there, then the
+// documents, each after what it names; the last one is the root, and gets ref's tag.
+func PushImage(ctx context.Context, ref oci.Reference, blobs, documents []ImagePart, o *Options) error {
+	if ref.Kind != oci.Registry || ref.Tag == "" || len(documents) == 0 {
+		return fmt.Errorf("%s: %w: an image is pushed to HOST/REPO:TAG", ref, oci.ErrReference)
+	}
+	t, err := OpenTarget(ref, "", o)
+	if err != nil {
+		return err
+	}
+	for _, b := range blobs {
+		d := b.descriptor()
+		if there, err := t.Has(ctx, d); err != nil || there {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		open := func(context.Context, snapshot.Blob) (oci.Verified, error) { return oci.InMemory(b.Data), nil }
+		if _, err := t.Put(ctx, oci.Layer{Descriptor: d}, open); err != nil {
+			return err
+		}
+	}
+	root := documents[len(documents)-1]
+	for _, doc := range documents[:len(documents)-1] {
+		if err := t.PutDocument(ctx, doc.descriptor(), doc.Data); err != nil {
+			return err
+		}
+	}
+	return t.Publish(ctx, root.descriptor(), root.Data, nil, ref.Tag)
 }

@@ -1,4 +1,7 @@
-package artifact
+// Package layout reads and writes OCI layouts: as a directory, in place, and as
+// an oci-archive, a tar with the same files. What it writes is durable and verified before
+// it has its final name.
+package layout
 
 import (
 	"context"
@@ -8,12 +11,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -23,8 +29,8 @@ const (
 	blobsDir   = "blobs/sha256"
 )
 
-// LayoutOptions are for tests: the zero value is what everybody else uses.
-type LayoutOptions struct {
+// Options are for tests: the zero value is what everybody else uses.
+type Options struct {
 	Settle time.Duration      // age that a file must have before its hash is remembered; negative: none
 	Sync   func(fd int) error // in place of syncfs
 }
@@ -35,27 +41,27 @@ type layout struct {
 	hashed *hashedFiles
 }
 
-// openLayout opens a layout for reading. Nothing is kept open.
-func openLayout(dir string, o LayoutOptions) filePlace { return filePlace{newLayout(dir, o)} }
+// Open opens a layout for reading. Nothing is kept open.
+func Open(dir string, o Options) Place { return Place{newLayout(dir, o)} }
 
-func newLayout(dir string, o LayoutOptions) *layout { return &layout{dir, newHashedFiles(o.Settle)} }
+func newLayout(dir string, o Options) *layout { return &layout{dir, newHashedFiles(o.Settle)} }
 
 func (l *layout) index() ([]byte, error) {
 	if err := checkMarker(l.dir); err != nil {
 		return nil, err
 	}
-	data, err := readSmall(filepath.Join(l.dir, indexFile), maxLayoutIndex)
+	data, err := oci.ReadFile(filepath.Join(l.dir, indexFile), maxLayoutIndex)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("layout %w: %s has no index.json", ErrNotFound, l.dir)
+		return nil, fmt.Errorf("layout %w: %s has no index.json", oci.ErrNotFound, l.dir)
 	}
 	return data, err
 }
 
 // checkMarker reads oci-layout.
 func checkMarker(dir string) error {
-	data, err := readSmall(filepath.Join(dir, layoutFile), maxConfig)
+	data, err := oci.ReadFile(filepath.Join(dir, layoutFile), oci.MaxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("layout %w: %s has no file oci-layout", ErrNotFound, dir)
+		return fmt.Errorf("layout %w: %s has no file oci-layout", oci.ErrNotFound, dir)
 	} else if err != nil {
 		return err
 	}
@@ -91,7 +97,7 @@ func (l *layout) size(d snapshot.Digest) (int64, error) {
 
 // Open opens a blob's file in place.
 func (l *layout) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-	f, info, err := openRegular(blobPath(l.dir, b.Digest))
+	f, info, err := oci.OpenRegular(blobPath(l.dir, b.Digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("blob %s in %s: %w", b.Digest, l.dir, snapshot.ErrNotExist)
 	} else if err != nil {
@@ -99,7 +105,7 @@ func (l *layout) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, er
 	}
 	if info.Size() != b.Size {
 		f.Close()
-		return nil, integrity("blob %s in %s has %d bytes, want %d", b.Digest, l.dir, info.Size(), b.Size)
+		return nil, oci.Integrity("blob %s in %s has %d bytes, want %d", b.Digest, l.dir, info.Size(), b.Size)
 	}
 	c := &snapshot.Content{R: f}
 	id := identify(info)
@@ -172,4 +178,109 @@ func (h *hashedFiles) add(d snapshot.Digest, id fileIdentity) {
 		}
 	}
 	h.files[d] = id
+}
+
+// fileStore is a layout, as a directory or within a tar.
+type fileStore interface {
+	snapshot.Blobs
+	// index reads index.json; an error wraps ErrNotFound if there is no layout.
+	index() ([]byte, error)
+	// size of a blob's file; snapshot.ErrNotExist if there is none.
+	size(d snapshot.Digest) (int64, error)
+}
+
+// Place reads artifacts of a layout or oci-archive.
+type Place struct{ fileStore }
+
+func (p Place) layoutIndex() (*layoutIndex, error) {
+	data, err := p.index()
+	if err != nil {
+		return nil, err
+	}
+	return parseLayoutIndex(data)
+}
+
+// find names the document of a reference. The media type is index.json's, "" for a digest that stands in no entry.
+func (p Place) find(ref oci.Reference) (oci.Descriptor, error) {
+	x, err := p.layoutIndex()
+	if err != nil {
+		return oci.Descriptor{}, fmt.Errorf("%s: %w", ref, err)
+	}
+	if ref.Digest.IsZero() {
+		d, ok := x.find(ref.Tag)
+		if !ok {
+			return oci.Descriptor{}, fmt.Errorf("%s: tag %w (%s)", ref, oci.ErrNotFound, x.listTags())
+		}
+		return d, nil
+	}
+	for _, e := range x.entries {
+		if e.Digest == ref.Digest {
+			return e.Descriptor, nil
+		}
+	}
+	size, err := p.size(ref.Digest)
+	if errors.Is(err, snapshot.ErrNotExist) {
+		return oci.Descriptor{}, fmt.Errorf("%s: digest %w", ref, oci.ErrNotFound)
+	}
+	return oci.Describe("", snapshot.Blob{Digest: ref.Digest, Size: size}), err
+}
+
+func (x *layoutIndex) listTags() string {
+	const most = 8
+	var names []string
+	for _, t := range x.Tags() {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	switch {
+	case len(names) == 0:
+		return "there are none"
+	case len(names) > most:
+		return fmt.Sprintf("there are %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return "there are " + strings.Join(names, ", ")
+}
+
+func (p Place) Resolve(_ context.Context, ref oci.Reference) (snapshot.Digest, error) {
+	d, err := p.find(ref)
+	return d.Digest, err
+}
+
+func (p Place) Root(ctx context.Context, ref oci.Reference) (oci.Descriptor, []byte, error) {
+	d, err := p.find(ref)
+	if err != nil {
+		return d, nil, err
+	}
+	data, err := oci.ReadBlob(ctx, p, "root", d.Blob, oci.MaxDocument)
+	return d, data, err
+}
+
+func (p Place) Document(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+	return oci.ReadBlob(ctx, p, "manifest", d.Blob, oci.MaxDocument)
+}
+
+func (p Place) Has(_ context.Context, d oci.Descriptor) (bool, error) {
+	size, err := p.size(d.Digest)
+	if errors.Is(err, snapshot.ErrNotExist) {
+		return false, nil
+	}
+	return size == d.Size, err
+}
+
+func (p Place) TagNames(ctx context.Context) ([]string, error) {
+	tags, err := p.Tags(ctx)
+	var names []string
+	for _, t := range tags {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+func (p Place) Tags(context.Context) ([]oci.Tag, error) {
+	x, err := p.layoutIndex()
+	if err != nil {
+		return nil, err
+	}
+	return x.Tags(), nil
 }

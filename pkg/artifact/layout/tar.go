@@ -1,4 +1,4 @@
-package artifact
+package layout
 
 import (
 	"archive/tar"
@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -35,16 +36,16 @@ type seekerAt interface {
 // extent is where an entry's bytes are.
 type extent struct{ offset, size int64 }
 
-// openArchive reads all headers of an oci-archive once.
-func openArchive(ctx context.Context, name string) (filePlace, error) {
+// OpenArchive reads all headers of an oci-archive once.
+func OpenArchive(ctx context.Context, name string) (Place, error) {
 	t, err := openTar(ctx, name)
-	return filePlace{t}, err
+	return Place{t}, err
 }
 
 func openTar(ctx context.Context, name string) (*tarStore, error) {
 	f, err := openWhole(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("oci-archive %s: %w", name, ErrNotFound)
+		return nil, fmt.Errorf("oci-archive %s: %w", name, oci.ErrNotFound)
 	} else if err != nil {
 		return nil, fmt.Errorf("oci-archive %s: %w", name, err)
 	}
@@ -60,7 +61,7 @@ func openTar(ctx context.Context, name string) (*tarStore, error) {
 
 // openWhole opens a file, or the parts that it was split into.
 func openWhole(ctx context.Context, name string) (seekerAt, error) {
-	f, _, err := openRegular(name)
+	f, _, err := oci.OpenRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if parts, err := openParts(ctx, name); !errors.Is(err, fs.ErrNotExist) {
 			return parts, err
@@ -108,7 +109,7 @@ func (t *tarStore) note(h *tar.Header, r io.Reader) error {
 		if t.small[name] != nil {
 			return fmt.Errorf("%s twice", name)
 		}
-		data, err := readLimited(r, maxLayoutIndex)
+		data, err := oci.ReadLimited(r, maxLayoutIndex)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -133,14 +134,14 @@ func (t *tarStore) note(h *tar.Header, r io.Reader) error {
 func (t *tarStore) index() ([]byte, error) {
 	marker, ok := t.small[layoutFile]
 	if !ok {
-		return nil, fmt.Errorf("layout %w: no oci-layout in the archive", ErrNotFound)
+		return nil, fmt.Errorf("layout %w: no oci-layout in the archive", oci.ErrNotFound)
 	}
 	if err := parseMarker(marker); err != nil {
 		return nil, err
 	}
 	data, ok := t.small[indexFile]
 	if !ok {
-		return nil, fmt.Errorf("layout %w: no index.json in the archive", ErrNotFound)
+		return nil, fmt.Errorf("layout %w: no index.json in the archive", oci.ErrNotFound)
 	}
 	return data, nil
 }
@@ -160,7 +161,7 @@ func (t *tarStore) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, 
 		return nil, fmt.Errorf("blob %s in %s: %w", b.Digest, t.name, snapshot.ErrNotExist)
 	}
 	if e.size != b.Size {
-		return nil, integrity("blob %s in %s has %d bytes, want %d", b.Digest, t.name, e.size, b.Size)
+		return nil, oci.Integrity("blob %s in %s has %d bytes, want %d", b.Digest, t.name, e.size, b.Size)
 	}
 	return &snapshot.Content{R: section{io.NewSectionReader(t.f, e.offset, e.size)}}, nil
 }

@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,16 +23,16 @@ const (
 )
 
 // Open reads a blob; broken and stalled connections are resumed where they broke.
-func (r *registryPlace) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+func (r *Repository) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
 	return r.OpenAt(ctx, b, 0)
 }
 
 // OpenAt reads a blob from an offset on, by a Range request.
-func (r *registryPlace) OpenAt(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+func (r *Repository) OpenAt(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	d := &download{place: r, ctx: ctx, blob: b, offset: offset}
 	if err := r.retry(ctx, d.connect); err != nil {
 		err = explain("read blob "+b.Digest.String(), r.ref, err)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, oci.ErrNotFound) {
 			err = fmt.Errorf("%w: %w", err, snapshot.ErrNotExist)
 		}
 		return nil, err
@@ -41,7 +42,7 @@ func (r *registryPlace) OpenAt(ctx context.Context, b snapshot.Blob, offset int6
 
 // download is a blob on its way. Not safe for concurrent use but for Close.
 type download struct {
-	place  *registryPlace
+	place  *Repository
 	ctx    context.Context // of Open: it bounds the whole transfer
 	blob   snapshot.Blob
 	offset int64
@@ -118,7 +119,7 @@ func (d *download) accept(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusOK:
 		if resp.ContentLength >= 0 && resp.ContentLength != d.blob.Size {
-			return integrity("blob %s has %d bytes at the registry, want %d", d.blob.Digest, resp.ContentLength, d.blob.Size)
+			return oci.Integrity("blob %s has %d bytes at the registry, want %d", d.blob.Digest, resp.ContentLength, d.blob.Size)
 		}
 		_, err := io.CopyN(io.Discard, resp.Body, d.offset)
 		if err == io.EOF {
@@ -161,7 +162,7 @@ func (d *download) Read(p []byte) (int, error) {
 		if d.ctx.Err() != nil {
 			return 0, d.ctx.Err()
 		}
-		if errors.Is(err, errStalled) {
+		if errors.Is(err, ErrStalled) {
 			d.silent++
 		}
 		if d.tries++; d.tries >= maxTries || d.silent >= maxStalled || d.isClosed() {

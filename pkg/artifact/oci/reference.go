@@ -1,12 +1,14 @@
-package artifact
+package oci
 
 import (
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -23,9 +25,9 @@ const (
 const (
 	layoutPrefix  = "oci:"
 	archivePrefix = "oci-archive:"
-	defaultTag    = "latest"
+	DefaultTag    = "latest"
 
-	maxTag  = 128 // distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
+	MaxTag  = 128 // distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
 	maxName = 255 // host and repository together: many clients' limit
 )
 
@@ -71,7 +73,7 @@ func ParseReference(s string) (Reference, error) {
 		return Reference{}, fmt.Errorf("%w %q: %w", ErrReference, s, err)
 	}
 	if r.Tag == "" && r.Digest.IsZero() {
-		r.Tag = defaultTag
+		r.Tag = DefaultTag
 	}
 	return r, nil
 }
@@ -96,7 +98,7 @@ func cutDigest(s string) (rest string, d snapshot.Digest, err error) {
 // setFile reads DIR[:TAG].
 func (r *Reference) setFile(s string) error {
 	r.Name = s
-	if i := strings.LastIndexByte(s, ':'); i >= 0 && validTag(s[i+1:]) {
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && ValidTag(s[i+1:]) {
 		r.Name, r.Tag = s[:i], s[i+1:]
 	}
 	if r.Name == "" {
@@ -116,7 +118,7 @@ func (r *Reference) setRegistry(s string) error {
 		return bareWord(s)
 	}
 	if i := strings.LastIndexByte(repo, ':'); i >= 0 {
-		if !validTag(repo[i+1:]) {
+		if !ValidTag(repo[i+1:]) {
 			return noTag(repo[i+1:])
 		}
 		repo, r.Tag = repo[:i], repo[i+1:]
@@ -166,8 +168,8 @@ func isPackageName(s string) bool {
 
 func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 
-func validTag(s string) bool {
-	if s == "" || len(s) > maxTag {
+func ValidTag(s string) bool {
+	if s == "" || len(s) > MaxTag {
 		return false
 	}
 	for i := range len(s) {
@@ -181,12 +183,12 @@ func validTag(s string) bool {
 }
 
 func noTag(s string) error {
-	return fmt.Errorf("tag %.200q: want up to %d of letters, digits, . _ -, the first not . or -", s, maxTag)
+	return fmt.Errorf("tag %.200q: want up to %d of letters, digits, . _ -, the first not . or -", s, MaxTag)
 }
 
-// checkTag refuses a tag that no parser gave: it becomes part of URLs and documents.
-func (r Reference) checkTag() error {
-	if r.Tag != "" && !validTag(r.Tag) {
+// CheckTag refuses a tag that no parser gave: it becomes part of URLs and documents.
+func (r Reference) CheckTag() error {
+	if r.Tag != "" && !ValidTag(r.Tag) {
 		return fmt.Errorf("%w %s: %w", ErrReference, r.Name, noTag(r.Tag))
 	}
 	return nil
@@ -268,7 +270,7 @@ func (r Reference) String() string {
 	if r.Tag != "" {
 		b.WriteByte(':')
 		b.WriteString(r.Tag)
-	} else if i := strings.LastIndexByte(r.Name, ':'); r.Kind != Registry && i >= 0 && validTag(r.Name[i+1:]) {
+	} else if i := strings.LastIndexByte(r.Name, ':'); r.Kind != Registry && i >= 0 && ValidTag(r.Name[i+1:]) {
 		b.WriteByte('/') // so that the end of the name is not read as a tag
 	}
 	if !r.Digest.IsZero() {
@@ -278,6 +280,59 @@ func (r Reference) String() string {
 	return b.String()
 }
 
-// host and repository split the name of a registry's reference.
-func (r Reference) host() string       { h, _, _ := strings.Cut(r.Name, "/"); return h }
-func (r Reference) repository() string { _, p, _ := strings.Cut(r.Name, "/"); return p }
+// Host and repository split the name of a registry's reference.
+func (r Reference) Host() string       { h, _, _ := strings.Cut(r.Name, "/"); return h }
+func (r Reference) Repository() string { _, p, _ := strings.Cut(r.Name, "/"); return p }
+
+// Tag is a tag of a repository or layout.
+type Tag struct {
+	Name   string
+	Digest snapshot.Digest
+	Date   time.Time // of an immutable tag's name, else zero
+}
+
+const tagTime = "20060102T150405Z"
+
+// ImmutableTag is NAME-20060102T150405Z-HEX12: date input and root.
+func ImmutableTag(name string, date time.Time, root snapshot.Digest) string {
+	return name + "-" + date.UTC().Format(tagTime) + "-" + root.Hex()[:12]
+}
+
+// ImmutableStem is the NAME of an immutable tag, "" of any other tag.
+func ImmutableStem(tag string) string {
+	if TagDate(tag).IsZero() {
+		return ""
+	}
+	return tag[:len(tag)-immutableEnd]
+}
+
+// MaxAlias leaves room for what immutable and checkpoint tags append.
+const MaxAlias = MaxTag - immutableEnd
+
+const immutableEnd = len("-" + tagTime + "-0123456789ab")
+
+// TagDate is the date in an immutable tag's name, zero for any other tag.
+func TagDate(name string) time.Time {
+	m := regexp.MustCompile(`-([0-9]{8}T[0-9]{6}Z)-[0-9a-f]{12}$`).FindStringSubmatch(name)
+	if m == nil {
+		return time.Time{}
+	}
+	t, err := time.Parse(tagTime, m[1])
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// Removed is the outcome of Remove.
+type Removed struct {
+	Tags []string // that are gone
+	// Kept are tags that stay because somebody moved a tag meanwhile: theirs, or one to the snapshot that they name.
+	Kept []string
+	// Refused are the tags that the registry does not let go, in whose place stands why.
+	Refused []string
+	Reason  error
+	// Files and Bytes are what a layout shrank by; a registry frees by its own collection.
+	Files int
+	Bytes int64
+}

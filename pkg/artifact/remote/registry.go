@@ -1,4 +1,7 @@
-package artifact
+// Package remote reads and writes a repository at an OCI registry: requests that
+// are tried again, resumed downloads, uploads, tags, credentials and certificates. It is the
+// only user of oras-go.
+package remote
 
 import (
 	"cmp"
@@ -17,6 +20,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -25,15 +29,15 @@ const (
 	maxErrorBody = 64 << 10
 )
 
-// RegistryOptions say how a registry is reached. The zero value works.
-type RegistryOptions struct {
+// Options say how a registry is reached. The zero value works.
+type Options struct {
 	PlainHTTP   bool                             // also beyond loopback
 	CAFile      string                           // PEM, added to the system's and CertDirs
 	CertDirs    []string                         // hold DIR/HOST/*.crt, *.cert and *.key; nil: those of docker and podman
 	Anonymous   bool                             // no docker/podman credentials
 	Concurrency int                              // transfers at once; 0 means 8
 	Rate        int64                            // bytes a second of all uploads together; 0: no limit
-	Progress    func(Event)                      // nil: nobody is told; called concurrently
+	Progress    func(oci.Event)                  // nil: nobody is told; called concurrently
 	Log         func(format string, args ...any) // told why a transfer waits; nil: nobody; called concurrently
 	Connections *Connections                     // nil: not shared with other calls
 	Timing      Timing
@@ -48,23 +52,23 @@ type Timing struct {
 	Slow    time.Duration // below slowestRate before a connection is exchanged
 }
 
-const defaultConcurrency = 8
+const DefaultConcurrency = 8
 
-func (o *RegistryOptions) workers() int { return cmp.Or(max(o.Concurrency, 0), defaultConcurrency) }
+func (o *Options) workers() int { return cmp.Or(max(o.Concurrency, 0), DefaultConcurrency) }
 
-func (o *RegistryOptions) tell(e Event) {
+func (o *Options) tell(e oci.Event) {
 	if o.Progress != nil {
 		o.Progress(e)
 	}
 }
 
-// registryPlace is an OCI repository at a registry. oras-go's remote and auth
+// Repository is an OCI repository at a registry. oras-go's remote and auth
 // packages speak to it; its retries do not (they neither rewind bodies nor wait as long as they are asked to).
-type registryPlace struct {
-	ref     Reference
+type Repository struct {
+	ref     oci.Reference
 	client  *client
 	repo    *remote.Repository
-	o       *RegistryOptions
+	o       *Options
 	gate    gate
 	actions []string // asked of the token server: one token serves all of a push
 	reached atomic.Bool
@@ -76,19 +80,19 @@ type registryPlace struct {
 	pace    *pace // of uploads
 }
 
-func openRegistry(ref Reference, o *RegistryOptions) (*registryPlace, error) {
+func Open(ref oci.Reference, o *Options) (*Repository, error) {
 	c, err := o.Connections.client(ref, o)
 	if err != nil {
 		return nil, err
 	}
-	r := &registryPlace{
+	r := &Repository{
 		ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, pace: &pace{rate: o.Rate},
 		backoff: cmp.Or(o.Timing.Backoff, firstBackoff), asked: cmp.Or(o.Timing.Asked, maxAsked),
 		stall: cmp.Or(o.Timing.Stall, stallTimeout), answer: cmp.Or(o.Timing.Answer, answerTimeout), slow: cmp.Or(o.Timing.Slow, slowAfter),
 	}
 	r.repo = &remote.Repository{
 		Client:           c.follow,
-		Reference:        oras.Reference{Registry: ref.host(), Repository: ref.repository()},
+		Reference:        oras.Reference{Registry: ref.Host(), Repository: ref.Repository()},
 		PlainHTTP:        c.plainHTTP,
 		MaxMetadataBytes: 4 << 20,
 		TagListMaxPages:  maxTagPages,
@@ -98,16 +102,16 @@ func openRegistry(ref Reference, o *RegistryOptions) (*registryPlace, error) {
 }
 
 // url of something below the repository.
-func (r *registryPlace) url(kind, reference string) string {
+func (r *Repository) url(kind, reference string) string {
 	scheme := "https"
 	if r.client.plainHTTP {
 		scheme = "http"
 	}
-	return scheme + "://" + r.repo.Reference.Host() + "/v2/" + r.ref.repository() + "/" + kind + "/" + reference
+	return scheme + "://" + r.repo.Reference.Host() + "/v2/" + r.ref.Repository() + "/" + kind + "/" + reference
 }
 
 // request sends one request without body.
-func (r *registryPlace) request(ctx context.Context, c *auth.Client, method, kind, reference string, header ...string) (*http.Response, error) {
+func (r *Repository) request(ctx context.Context, c *auth.Client, method, kind, reference string, header ...string) (*http.Response, error) {
 	ctx = auth.AppendRepositoryScope(ctx, r.repo.Reference, r.actions...)
 	req, err := http.NewRequestWithContext(ctx, method, r.url(kind, reference), nil)
 	if err != nil {
@@ -120,13 +124,13 @@ func (r *registryPlace) request(ctx context.Context, c *auth.Client, method, kin
 }
 
 // root reads a document by tag or digest in one request.
-func (r *registryPlace) Root(ctx context.Context, ref Reference) (d descriptor, data []byte, err error) {
+func (r *Repository) Root(ctx context.Context, ref oci.Reference) (d oci.Descriptor, data []byte, err error) {
 	name := ref.Tag
 	if !ref.Digest.IsZero() {
 		name = ref.Digest.String()
 	}
 	err = r.retry(ctx, func(ctx context.Context) error {
-		d.mediaType, data, err = r.getDocument(ctx, name)
+		d.MediaType, data, err = r.getDocument(ctx, name)
 		return err
 	})
 	if err != nil {
@@ -134,16 +138,16 @@ func (r *registryPlace) Root(ctx context.Context, ref Reference) (d descriptor, 
 	}
 	d.Blob = snapshot.BlobOf(data)
 	if !ref.Digest.IsZero() && d.Digest != ref.Digest {
-		return d, nil, integrity("%s: the registry answered with %s", ref, d.Digest)
+		return d, nil, oci.Integrity("%s: the registry answered with %s", ref, d.Digest)
 	}
 	return d, data, nil
 }
 
 // accepted are the documents that root asks for; the foreign ones so that they can be named.
-const accepted = typeIndex + ", " + typeManifest +
+const accepted = oci.TypeIndex + ", " + oci.TypeManifest +
 	", application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
 
-func (r *registryPlace) getDocument(ctx context.Context, name string) (mediaType string, data []byte, err error) {
+func (r *Repository) getDocument(ctx context.Context, name string) (mediaType string, data []byte, err error) {
 	ctx, dog, done := newWatchdog(ctx, r.stall)
 	defer done()
 	defer func() { err = stalled(ctx, err) }()
@@ -155,14 +159,14 @@ func (r *registryPlace) getDocument(ctx context.Context, name string) (mediaType
 	if resp.StatusCode != http.StatusOK {
 		return "", nil, responseError(resp)
 	}
-	if resp.ContentLength > MaxDocument {
-		return "", nil, integrity("manifest %s of %d bytes, the limit is %d", name, resp.ContentLength, MaxDocument)
+	if resp.ContentLength > oci.MaxDocument {
+		return "", nil, oci.Integrity("manifest %s of %d bytes, the limit is %d", name, resp.ContentLength, oci.MaxDocument)
 	}
 	mediaType, _, err = mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
-		return "", nil, integrity("manifest %s: Content-Type %.100q", name, resp.Header.Get("Content-Type"))
+		return "", nil, oci.Integrity("manifest %s: Content-Type %.100q", name, resp.Header.Get("Content-Type"))
 	}
-	data, err = readLimited(progressReader{resp.Body, dog.progress}, MaxDocument)
+	data, err = oci.ReadLimited(progressReader{resp.Body, dog.progress}, oci.MaxDocument)
 	if err != nil && len(data) == 0 && resp.ContentLength < 0 {
 		return "", nil, fmt.Errorf("manifest %s: %w", name, err)
 	}
@@ -171,7 +175,7 @@ func (r *registryPlace) getDocument(ctx context.Context, name string) (mediaType
 	}
 	// By tag nothing else tells a document that was damaged at the registry from another snapshot.
 	if told, bad := snapshot.ParseDigest(resp.Header.Get("Docker-Content-Digest")); bad == nil && told != snapshot.Sum(data) {
-		return "", nil, integrity("manifest %s: the registry calls it %s and answered with %s", name, told, snapshot.Sum(data))
+		return "", nil, oci.Integrity("manifest %s: the registry calls it %s and answered with %s", name, told, snapshot.Sum(data))
 	}
 	return mediaType, data, nil
 }
@@ -190,7 +194,7 @@ func (p progressReader) Read(b []byte) (int, error) {
 }
 
 // resolve asks by HEAD; a registry that does not tell the digest then is read.
-func (r *registryPlace) Resolve(ctx context.Context, ref Reference) (d snapshot.Digest, err error) {
+func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (d snapshot.Digest, err error) {
 	name := ref.Tag
 	if !ref.Digest.IsZero() {
 		name = ref.Digest.String()
@@ -225,13 +229,13 @@ func (r *registryPlace) Resolve(ctx context.Context, ref Reference) (d snapshot.
 		err = fmt.Errorf("Docker-Content-Digest %s", d)
 	}
 	if err != nil {
-		return d, integrity("%s: %v", ref, err)
+		return d, oci.Integrity("%s: %v", ref, err)
 	}
 	return d, nil
 }
 
 // document reads a manifest by digest.
-func (r *registryPlace) Document(ctx context.Context, d descriptor) (data []byte, err error) {
+func (r *Repository) Document(ctx context.Context, d oci.Descriptor) (data []byte, err error) {
 	mediaType := ""
 	err = r.retry(ctx, func(ctx context.Context) error {
 		mediaType, data, err = r.getDocument(ctx, d.Digest.String())
@@ -239,27 +243,27 @@ func (r *registryPlace) Document(ctx context.Context, d descriptor) (data []byte
 	})
 	if err != nil {
 		err = explain("read manifest "+d.Digest.String(), r.ref, err)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, oci.ErrNotFound) {
 			err = fmt.Errorf("%w: %w", err, snapshot.ErrNotExist)
 		}
 		return nil, err
 	}
 	if int64(len(data)) != d.Size {
-		return nil, integrity("manifest %s has %d bytes, want %d", d.Digest, len(data), d.Size)
+		return nil, oci.Integrity("manifest %s has %d bytes, want %d", d.Digest, len(data), d.Size)
 	}
 	if got := snapshot.Sum(data); got != d.Digest {
-		return nil, integrity("manifest %s: the registry answered with %s", d.Digest, got)
+		return nil, oci.Integrity("manifest %s: the registry answered with %s", d.Digest, got)
 	}
-	if mediaType != d.mediaType {
-		return nil, integrity("manifest %s: Content-Type %q, its descriptor says %q", d.Digest, mediaType, d.mediaType)
+	if mediaType != d.MediaType {
+		return nil, oci.Integrity("manifest %s: Content-Type %q, its descriptor says %q", d.Digest, mediaType, d.MediaType)
 	}
 	return data, nil
 }
 
 // has asks by HEAD. A redirect is a yes: what it leads to may not answer HEAD.
-func (r *registryPlace) Has(ctx context.Context, d descriptor) (there bool, err error) {
+func (r *Repository) Has(ctx context.Context, d oci.Descriptor) (there bool, err error) {
 	kind := "blobs"
-	if d.isManifest() {
+	if d.IsManifest() {
 		kind = "manifests"
 	}
 	err = r.retry(ctx, func(ctx context.Context) error {
@@ -289,28 +293,28 @@ func (r *registryPlace) Has(ctx context.Context, d descriptor) (there bool, err 
 }
 
 // tags lists the tags and asks what each names.
-func (r *registryPlace) Tags(ctx context.Context) ([]Tag, error) {
+func (r *Repository) Tags(ctx context.Context) ([]oci.Tag, error) {
 	names, err := r.TagNames(ctx)
 	if err != nil {
 		return nil, err
 	}
-	tags := make([]Tag, len(names))
+	tags := make([]oci.Tag, len(names))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.o.workers())
 	for i, name := range names {
 		g.Go(func() error {
-			d, err := r.Resolve(ctx, Reference{Kind: Registry, Name: r.ref.Name, Tag: name})
-			if errors.Is(err, ErrNotFound) {
+			d, err := r.Resolve(ctx, oci.Reference{Kind: oci.Registry, Name: r.ref.Name, Tag: name})
+			if errors.Is(err, oci.ErrNotFound) {
 				return nil
 			}
-			tags[i] = Tag{Name: name, Digest: d, Date: tagDate(name)}
+			tags[i] = oci.Tag{Name: name, Digest: d, Date: oci.TagDate(name)}
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(tags, func(t Tag) bool { return t.Name == "" }), nil
+	return slices.DeleteFunc(tags, func(t oci.Tag) bool { return t.Name == "" }), nil
 }
 
 // maxTags and maxTagBytes bound what a registry may list: pages can go on for ever.
@@ -319,7 +323,7 @@ const (
 	maxTagBytes = 8 << 20
 )
 
-func (r *registryPlace) TagNames(ctx context.Context) ([]string, error) {
+func (r *Repository) TagNames(ctx context.Context) ([]string, error) {
 	var names []string
 	bytes := 0
 	err := r.retry(ctx, func(ctx context.Context) error {
@@ -341,11 +345,11 @@ func (r *registryPlace) TagNames(ctx context.Context) ([]string, error) {
 		return nil, explain("list tags", r.ref, err)
 	}
 	slices.Sort(names)
-	return slices.DeleteFunc(slices.Compact(names), func(s string) bool { return !validTag(s) }), nil
+	return slices.DeleteFunc(slices.Compact(names), func(s string) bool { return !oci.ValidTag(s) }), nil
 }
 
 // delete sends one DELETE for a manifest or tag and returns the status.
-func (r *registryPlace) delete(ctx context.Context, reference string) (int, error) {
+func (r *Repository) delete(ctx context.Context, reference string) (int, error) {
 	ctx, _, done := newWatchdog(ctx, r.stall)
 	defer done()
 	ctx = auth.AppendRepositoryScope(ctx, r.repo.Reference, auth.ActionPull, auth.ActionDelete)

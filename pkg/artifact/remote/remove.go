@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"context"
@@ -10,18 +10,19 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func removeFromRegistry(ctx context.Context, ref Reference, tags []Tag, o *RegistryOptions) (Removed, error) {
-	p, err := openRegistry(ref, o)
+func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, o *Options) (oci.Removed, error) {
+	p, err := Open(ref, o)
 	if err != nil {
-		return Removed{}, err
+		return oci.Removed{}, err
 	}
-	t := registryTarget{p, ""}
-	var r Removed
+	t := Target{p, ""}
+	var r oci.Removed
 	for _, tag := range tags {
-		if err := interrupted(ctx); err != nil {
+		if err := oci.Interrupted(ctx); err != nil {
 			return r, err
 		}
 		if err := t.removeOne(ctx, tag, tags, &r); err != nil {
@@ -33,7 +34,7 @@ func removeFromRegistry(ctx context.Context, ref Reference, tags []Tag, o *Regis
 
 // removeOne deletes a tag; where the registry deletes manifests only, the
 // manifest, if no tag that stays names it by now.
-func (r registryTarget) removeOne(ctx context.Context, t Tag, going []Tag, out *Removed) error {
+func (r Target) removeOne(ctx context.Context, t oci.Tag, going []oci.Tag, out *oci.Removed) error {
 	now, err := r.named(ctx, t.Name)
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func (r registryTarget) removeOne(ctx context.Context, t Tag, going []Tag, out *
 
 func isGone(status int) bool { return status/100 == 2 || status == http.StatusNotFound }
 
-func (r *registryPlace) deleteReference(ctx context.Context, reference string) (status int, err error) {
+func (r *Repository) deleteReference(ctx context.Context, reference string) (status int, err error) {
 	err = r.retry(ctx, func(ctx context.Context) (err error) {
 		status, err = r.delete(ctx, reference)
 		return err
@@ -84,7 +85,7 @@ func (r *registryPlace) deleteReference(ctx context.Context, reference string) (
 
 // stillNames asks whether any tag that is not going names a root now. An immutable tag has its root's
 // digest in its name, and names no other; so aliases are asked for, and the immutable tags of this root.
-func (r registryTarget) stillNames(ctx context.Context, root snapshot.Digest, going []Tag) (bool, error) {
+func (r Target) stillNames(ctx context.Context, root snapshot.Digest, going []oci.Tag) (bool, error) {
 	names, err := r.TagNames(ctx)
 	if err != nil {
 		return false, err
@@ -93,8 +94,8 @@ func (r registryTarget) stillNames(ctx context.Context, root snapshot.Digest, go
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(r.o.workers())
 	for _, name := range names {
-		mine := slices.ContainsFunc(going, func(t Tag) bool { return t.Name == name && t.Digest == root })
-		if mine || !tagDate(name).IsZero() && !strings.HasSuffix(name, root.Hex()[:12]) {
+		mine := slices.ContainsFunc(going, func(t oci.Tag) bool { return t.Name == name && t.Digest == root })
+		if mine || !oci.TagDate(name).IsZero() && !strings.HasSuffix(name, root.Hex()[:12]) {
 			continue
 		}
 		g.Go(func() error {

@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -33,7 +34,7 @@ func TestRetryAfterForms(t *testing.T) {
 // How long an answer is waited for goes with what the registry has to do for it.
 func TestAnswerWithin(t *testing.T) {
 	t.Parallel()
-	r := &registryPlace{stall: stallTimeout, answer: answerTimeout}
+	r := &Repository{stall: stallTimeout, answer: answerTimeout}
 	for _, c := range []struct {
 		size, rate int64
 		want       time.Duration
@@ -93,14 +94,14 @@ func TestConnectionsAreShared(t *testing.T) {
 			opened.Add(1)
 		}
 	}})
-	ref, err := ParseReference(r.Host() + "/site/mirror:noble")
+	ref, err := oci.ParseReference(r.Host() + "/site/mirror:noble")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := func(o *RegistryOptions) int64 {
+	ask := func(o *Options) int64 {
 		before := opened.Load()
 		for range 5 {
-			p, err := openRegistry(ref, o)
+			p, err := Open(ref, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,18 +111,18 @@ func TestConnectionsAreShared(t *testing.T) {
 		}
 		return opened.Load() - before
 	}
-	if n := ask(&RegistryOptions{Connections: &Connections{}}); n != 1 {
+	if n := ask(&Options{Connections: &Connections{}}); n != 1 {
 		t.Errorf("shared: %d connections", n)
 	}
-	if n := ask(&RegistryOptions{}); n != 5 {
+	if n := ask(&Options{}); n != 5 {
 		t.Errorf("not shared: %d connections", n)
 	}
 	c := &Connections{}
-	a, err := c.client(ref, &RegistryOptions{})
+	a, err := c.client(ref, &Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := c.client(ref, &RegistryOptions{Anonymous: true}); err != nil || a == b {
+	if b, err := c.client(ref, &Options{Anonymous: true}); err != nil || a == b {
 		t.Errorf("credentials and none share a client: %v", err)
 	}
 }

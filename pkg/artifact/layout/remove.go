@@ -1,4 +1,4 @@
-package artifact
+package layout
 
 import (
 	"context"
@@ -12,13 +12,14 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // errBusy says that a layout is being written to.
 var errBusy = errors.New("somebody is writing to it; try again when that has ended")
 
-func removeFromLayout(ctx context.Context, ref Reference, tags []Tag) (r Removed, err error) {
+func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag) (r oci.Removed, err error) {
 	if err := checkMarker(ref.Name); err != nil {
 		return r, err
 	}
@@ -32,7 +33,7 @@ func removeFromLayout(ctx context.Context, ref Reference, tags []Tag) (r Removed
 	if left, err := filepath.Glob(globEscape(stem) + "*"); err != nil || len(left) > 0 {
 		return r, errors.Join(err, fmt.Errorf("layout %s: %w", ref.Name, errBusy))
 	}
-	data, err := readSmall(filepath.Join(ref.Name, indexFile), maxLayoutIndex)
+	data, err := oci.ReadFile(filepath.Join(ref.Name, indexFile), maxLayoutIndex)
 	if err != nil {
 		return r, err
 	}
@@ -41,7 +42,7 @@ func removeFromLayout(ctx context.Context, ref Reference, tags []Tag) (r Removed
 		return r, err
 	}
 	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool {
-		i := slices.IndexFunc(tags, func(t Tag) bool { return e.tag != "" && t.Name == e.tag })
+		i := slices.IndexFunc(tags, func(t oci.Tag) bool { return e.tag != "" && t.Name == e.tag })
 		if i < 0 {
 			return false
 		}
@@ -55,13 +56,13 @@ func removeFromLayout(ctx context.Context, ref Reference, tags []Tag) (r Removed
 	// What stays is found before anything goes: a document that cannot be read ends it here.
 	reached, err := reach(ctx, ref.Name, x)
 	if err != nil {
-		return Removed{}, fmt.Errorf("layout %s: %w; nothing was removed", ref.Name, err)
+		return oci.Removed{}, fmt.Errorf("layout %s: %w; nothing was removed", ref.Name, err)
 	}
 	if data, err = x.encode(); err != nil {
-		return Removed{}, err
+		return oci.Removed{}, err
 	}
 	if err := durable.WriteFile(filepath.Join(ref.Name, indexFile), data, 0o644); err != nil {
-		return Removed{}, err
+		return oci.Removed{}, err
 	}
 	// Killed from here on, unreachable files are left to the next call.
 	r.Files, r.Bytes, err = sweep(ctx, ref.Name, reached)
@@ -72,12 +73,12 @@ func removeFromLayout(ctx context.Context, ref Reference, tags []Tag) (r Removed
 // them: documents are followed by the fields that image-spec gives them.
 func reach(ctx context.Context, dir string, x *layoutIndex) (map[snapshot.Digest]struct{}, error) {
 	reached := map[snapshot.Digest]struct{}{}
-	var next []descriptor
+	var next []oci.Descriptor
 	for _, e := range x.entries {
 		if e.Digest.IsZero() {
 			return nil, fmt.Errorf("index.json has an entry whose digest is no sha256")
 		}
-		next = append(next, e.descriptor)
+		next = append(next, e.Descriptor)
 	}
 	for len(next) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -89,10 +90,10 @@ func reach(ctx context.Context, dir string, x *layoutIndex) (map[snapshot.Digest
 			continue
 		}
 		reached[d.Digest] = struct{}{}
-		if !isDocument(d.mediaType) {
+		if !isDocument(d.MediaType) {
 			continue
 		}
-		data, err := readSmall(blobPath(dir, d.Digest), maxForeign)
+		data, err := oci.ReadFile(blobPath(dir, d.Digest), maxForeign)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // lost already: what is below it cannot be told, and nothing can use it
 		}
@@ -117,30 +118,30 @@ func isDocument(mediaType string) bool {
 }
 
 // successors are all descriptors in a manifest or index of any tool's.
-func successors(data []byte) ([]descriptor, error) {
+func successors(data []byte) ([]oci.Descriptor, error) {
 	var j struct {
-		Config    *jsonDescriptor  `json:"config"`
-		Subject   *jsonDescriptor  `json:"subject"`
-		Layers    []jsonDescriptor `json:"layers"`
-		Blobs     []jsonDescriptor `json:"blobs"`
-		Manifests []jsonDescriptor `json:"manifests"`
+		Config    *oci.JSONDescriptor  `json:"config"`
+		Subject   *oci.JSONDescriptor  `json:"subject"`
+		Layers    []oci.JSONDescriptor `json:"layers"`
+		Blobs     []oci.JSONDescriptor `json:"blobs"`
+		Manifests []oci.JSONDescriptor `json:"manifests"`
 	}
 	if err := json.Unmarshal(data, &j); err != nil {
 		return nil, err
 	}
 	all := slices.Concat(j.Layers, j.Blobs, j.Manifests)
-	for _, d := range []*jsonDescriptor{j.Config, j.Subject} {
+	for _, d := range []*oci.JSONDescriptor{j.Config, j.Subject} {
 		if d != nil {
 			all = append(all, *d)
 		}
 	}
-	out := make([]descriptor, 0, len(all))
+	out := make([]oci.Descriptor, 0, len(all))
 	for _, d := range all {
 		digest, err := snapshot.ParseDigest(d.Digest)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, describe(d.MediaType, snapshot.Blob{Digest: digest, Size: d.Size}))
+		out = append(out, oci.Describe(d.MediaType, snapshot.Blob{Digest: digest, Size: d.Size}))
 	}
 	return out, nil
 }

@@ -1,4 +1,4 @@
-package artifact
+package layout
 
 import (
 	"bufio"
@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/pkg/artifact/oci"
 )
 
 // partsEnding names the list of the parts that an oci-archive was split into:
@@ -44,7 +45,7 @@ func Split(ctx context.Context, file string, size int64) (parts []string, err er
 	}
 	n := int((st.Size() + size - 1) / size)
 	if n > maxParts {
-		return nil, fmt.Errorf("%w: %d parts of %d bytes are more than %d; make them larger", ErrReference, n, size, maxParts)
+		return nil, fmt.Errorf("%w: %d parts of %d bytes are more than %d; make them larger", oci.ErrReference, n, size, maxParts)
 	}
 	// What an earlier split left must not be taken for a part of this one.
 	old, err := filepath.Glob(globEscape(file) + ".[0-9][0-9][0-9]")
@@ -67,7 +68,7 @@ func Split(ctx context.Context, file string, size int64) (parts []string, err er
 	if err := durable.TryLock(f); err != nil {
 		return nil, fmt.Errorf("lock of %s: %w", file, err)
 	}
-	if err := interrupted(ctx); err != nil {
+	if err := oci.Interrupted(ctx); err != nil {
 		return nil, err // the whole file is there still
 	}
 	if err := os.Rename(file, aside); err != nil {
@@ -93,7 +94,7 @@ func Split(ctx context.Context, file string, size int64) (parts []string, err er
 		}
 		lines[i] = fmt.Sprintf("%s  %s\n", sum, filepath.Base(parts[i]))
 	}
-	if err := interrupted(ctx); err != nil {
+	if err := oci.Interrupted(ctx); err != nil {
 		return parts, err
 	}
 	if err := durable.WriteFile(file+partsEnding, []byte(strings.Join(lines, "")), 0o644); err != nil {
@@ -110,14 +111,14 @@ func copyPart(ctx context.Context, name string, r io.Reader) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), while(ctx, r))
+	_, err = io.Copy(io.MultiWriter(f, h), oci.WithContext(ctx, r))
 	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Sync(), f.Close())
 }
 
 // openParts opens the oci-archive that file was split from; fs.ErrNotExist if
 // there is no list. Every part is hashed first: all that are wrong are named.
 func openParts(ctx context.Context, file string) (seekerAt, error) {
-	data, err := readSmall(file+partsEnding, maxPartSum)
+	data, err := oci.ReadFile(file+partsEnding, maxPartSum)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func openParts(ctx context.Context, file string) (seekerAt, error) {
 			return nil, fmt.Errorf("%s: line %.100q is not part %03d", file+partsEnding, lines.Text(), len(all.parts)+1)
 		}
 		p, err := openPart(ctx, filepath.Join(filepath.Dir(file), m[2]), m[1])
-		if ended := interrupted(ctx); ended != nil {
+		if ended := oci.Interrupted(ctx); ended != nil {
 			all.Close()
 			return nil, ended
 		}
@@ -153,21 +154,21 @@ func openParts(ctx context.Context, file string) (seekerAt, error) {
 }
 
 func openPart(ctx context.Context, name, want string) (*part, error) {
-	f, info, err := openRegular(name)
+	f, info, err := oci.OpenRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("part %s %w", name, ErrNotFound)
+		return nil, fmt.Errorf("part %s %w", name, oci.ErrNotFound)
 	}
 	if err != nil {
 		return nil, err
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, while(ctx, f)); err != nil {
+	if _, err := io.Copy(h, oci.WithContext(ctx, f)); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("part %s: %w", name, err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
 		f.Close()
-		return nil, integrity("part %s is damaged, or another part has its name: sha256 %s, want %s", name, got, want)
+		return nil, oci.Integrity("part %s is damaged, or another part has its name: sha256 %s, want %s", name, got, want)
 	}
 	return &part{f: f, size: info.Size()}, nil
 }

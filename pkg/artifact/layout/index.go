@@ -1,4 +1,4 @@
-package artifact
+package layout
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -25,7 +26,7 @@ type layoutIndex struct {
 // layoutEntry is one descriptor of index.json; raw keeps what we do not know.
 type layoutEntry struct {
 	raw json.RawMessage
-	descriptor
+	oci.Descriptor
 	tag string
 }
 
@@ -47,7 +48,7 @@ func parseLayoutIndex(data []byte) (*layoutIndex, error) {
 	}
 	for i, raw := range raws {
 		var j struct {
-			jsonDescriptor
+			oci.JSONDescriptor
 			Annotations map[string]string `json:"annotations"`
 		}
 		if err := json.Unmarshal(raw, &j); err != nil {
@@ -55,7 +56,7 @@ func parseLayoutIndex(data []byte) (*layoutIndex, error) {
 		}
 		e := layoutEntry{raw: raw, tag: j.Annotations[annotationTag]}
 		if d, err := snapshot.ParseDigest(j.Digest); err == nil { // others may use other algorithms
-			e.descriptor = describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size})
+			e.Descriptor = oci.Describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size})
 		}
 		x.entries = append(x.entries, e)
 	}
@@ -64,21 +65,21 @@ func parseLayoutIndex(data []byte) (*layoutIndex, error) {
 
 // find returns the entry a reference names. A tag that is not there
 // is the only entry, if that has no name and "latest" is asked for: some copiers lose the tag.
-func (x *layoutIndex) find(tag string) (descriptor, bool) {
+func (x *layoutIndex) find(tag string) (oci.Descriptor, bool) {
 	for _, e := range x.entries {
 		if e.tag == tag && !e.Digest.IsZero() {
-			return e.descriptor, true
+			return e.Descriptor, true
 		}
 	}
-	if tag == defaultTag && len(x.entries) == 1 && x.entries[0].tag == "" && !x.entries[0].Digest.IsZero() {
-		return x.entries[0].descriptor, true
+	if tag == oci.DefaultTag && len(x.entries) == 1 && x.entries[0].tag == "" && !x.entries[0].Digest.IsZero() {
+		return x.entries[0].Descriptor, true
 	}
-	return descriptor{}, false
+	return oci.Descriptor{}, false
 }
 
 // set moves a tag.
-func (x *layoutIndex) set(tag string, d descriptor) {
-	raw := appendDescriptor(nil, d)
+func (x *layoutIndex) set(tag string, d oci.Descriptor) {
+	raw := oci.AppendDescriptor(nil, d)
 	raw = append(raw[:len(raw)-1], `,"annotations":{"`+annotationTag+`":"`+tag+`"}}`...)
 	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool { return e.tag == tag })
 	x.entries = append(x.entries, layoutEntry{raw, d, tag})
@@ -86,11 +87,11 @@ func (x *layoutIndex) set(tag string, d descriptor) {
 
 // tags are the entries whose name is a tag. Other tools write whole references there, and
 // somebody hostile anything: such an entry stays, but is neither listed nor found.
-func (x *layoutIndex) Tags() []Tag {
-	var ts []Tag
+func (x *layoutIndex) Tags() []oci.Tag {
+	var ts []oci.Tag
 	for _, e := range x.entries {
-		if validTag(e.tag) && !e.Digest.IsZero() {
-			ts = append(ts, Tag{Name: e.tag, Digest: e.Digest, Date: tagDate(e.tag)})
+		if oci.ValidTag(e.tag) && !e.Digest.IsZero() {
+			ts = append(ts, oci.Tag{Name: e.tag, Digest: e.Digest, Date: oci.TagDate(e.tag)})
 		}
 	}
 	return ts
@@ -98,7 +99,7 @@ func (x *layoutIndex) Tags() []Tag {
 
 func (x *layoutIndex) encode() ([]byte, error) {
 	var b bytes.Buffer
-	b.WriteString(`{"schemaVersion":2,"mediaType":"` + typeIndex + `","manifests":[`)
+	b.WriteString(`{"schemaVersion":2,"mediaType":"` + oci.TypeIndex + `","manifests":[`)
 	for i, e := range x.entries {
 		if i > 0 {
 			b.WriteByte(',')

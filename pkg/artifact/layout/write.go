@@ -1,4 +1,4 @@
-package artifact
+package layout
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -23,11 +24,11 @@ const (
 	batchAge   = 2 * time.Second // a batch is not kept open longer
 )
 
-// layoutWriter writes into a layout. Blobs get temporary names, in a directory of
+// Writer writes into a layout. Blobs get temporary names, in a directory of
 // this push; a batch of them is synced by one call and then renamed, in the order
 // of completion, so a final name holds verified, durable bytes, and a manifest's name comes after those of its blobs.
-type layoutWriter struct {
-	filePlace
+type Writer struct {
+	Place
 	layout  *layout
 	recheck bool // has reads and hashes what is there
 
@@ -42,12 +43,12 @@ type layoutWriter struct {
 	failed   error // of any commit: from then on nothing gets a name
 }
 
-func newLayoutWriter(ctx context.Context, dir string, o LayoutOptions) (*layoutWriter, error) {
+func NewWriter(ctx context.Context, dir string, o Options) (*Writer, error) {
 	if err := prepareLayout(dir); err != nil {
 		return nil, err
 	}
 	l := newLayout(dir, o)
-	w := &layoutWriter{filePlace: filePlace{l}, layout: l}
+	w := &Writer{Place: Place{l}, layout: l}
 	if err := w.open(ctx, o.Sync); err != nil {
 		return nil, errors.Join(err, w.Close(ctx))
 	}
@@ -57,7 +58,7 @@ func newLayoutWriter(ctx context.Context, dir string, o LayoutOptions) (*layoutW
 // prepareLayout makes an empty or absent directory a layout; any other that is none is refused.
 func prepareLayout(dir string) error {
 	err := checkMarker(dir)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
 		return err
 	}
 	if err != nil {
@@ -87,7 +88,7 @@ func prepareLayout(dir string) error {
 }
 
 // open cleans up after killed pushes and makes this one's directory, under the lock.
-func (w *layoutWriter) open(ctx context.Context, sync func(fd int) error) error {
+func (w *Writer) open(ctx context.Context, sync func(fd int) error) error {
 	unlock, err := lockLayout(ctx, w.layout.dir)
 	if err != nil {
 		return err
@@ -123,7 +124,7 @@ func removeLeft(stem string) {
 }
 
 // has asks the file system; with recheck the file is hashed, and a wrong one is not there.
-func (w *layoutWriter) Has(ctx context.Context, d descriptor) (bool, error) {
+func (w *Writer) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 	var st unix.Stat_t // by the open directory: this is asked for every blob
 	err := unix.Fstatat(int(w.blobs.Fd()), d.Digest.Hex(), &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err == unix.ENOENT {
@@ -143,7 +144,7 @@ func (w *layoutWriter) Has(ctx context.Context, d descriptor) (bool, error) {
 	}
 	r := snapshot.NewReader(c.R, d.Blob)
 	defer r.Close()
-	_, err = io.Copy(io.Discard, while(ctx, r))
+	_, err = io.Copy(io.Discard, oci.WithContext(ctx, r))
 	if errors.Is(err, snapshot.ErrIntegrity) {
 		return false, nil
 	}
@@ -151,43 +152,43 @@ func (w *layoutWriter) Has(ctx context.Context, d descriptor) (bool, error) {
 }
 
 // put writes a blob to a temporary name and leaves it to the next batch.
-func (w *layoutWriter) Put(ctx context.Context, l layer, open opener) (int64, error) {
+func (w *Writer) Put(ctx context.Context, l oci.Layer, open oci.Opener) (int64, error) {
 	r, err := open(ctx, l.Blob)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", l.name(), err)
+		return 0, fmt.Errorf("%s: %w", l.Name(), err)
 	}
 	name := l.Digest.Hex()
 	err = w.writeTemporary(ctx, name, l.Size, r)
 	if err = errors.Join(err, r.Close()); err != nil {
-		return 0, fmt.Errorf("%s: %w", l.name(), err)
+		return 0, fmt.Errorf("%s: %w", l.Name(), err)
 	}
 	return l.Size, w.complete(name)
 }
 
-func (w *layoutWriter) PutDocument(ctx context.Context, d descriptor, data []byte) error {
-	if err := w.writeTemporary(ctx, d.Digest.Hex(), d.Size, inMemory(data)); err != nil {
+func (w *Writer) PutDocument(ctx context.Context, d oci.Descriptor, data []byte) error {
+	if err := w.writeTemporary(ctx, d.Digest.Hex(), d.Size, oci.InMemory(data)); err != nil {
 		return fmt.Errorf("%s: %w", d.Digest, err)
 	}
 	return w.complete(d.Digest.Hex())
 }
 
 // writeTemporary takes four system calls for a small blob: os.File would add those of the poller.
-func (w *layoutWriter) writeTemporary(ctx context.Context, name string, size int64, r verified) (err error) {
+func (w *Writer) writeTemporary(ctx context.Context, name string, size int64, r oci.Verified) (err error) {
 	fd, err := unix.Openat(int(w.tmp.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return fmt.Errorf("temporary file: %w", err)
 	}
-	if r.file != nil {
+	if r.File != nil {
 		f := os.NewFile(uintptr(fd), name)
-		n, err := copyFile(ctx, f, r.file) // by copy_file_range or a reflink
+		n, err := copyFile(ctx, f, r.File) // by copy_file_range or a reflink
 		if err == nil && n != size {
-			err = integrity("%d bytes, want %d", n, size)
+			err = oci.Integrity("%d bytes, want %d", n, size)
 		}
 		return errors.Join(err, f.Close())
 	}
-	n, err := io.Copy(fdWriter(fd), while(ctx, r))
+	n, err := io.Copy(fdWriter(fd), oci.WithContext(ctx, r))
 	if err == nil && n != size {
-		err = integrity("%d bytes, want %d", n, size)
+		err = oci.Integrity("%d bytes, want %d", n, size)
 	}
 	return errors.Join(err, unix.Close(fd))
 }
@@ -209,7 +210,7 @@ func (fd fdWriter) Write(p []byte) (n int, err error) {
 }
 
 // complete adds a finished temporary file to the batch.
-func (w *layoutWriter) complete(name string) error {
+func (w *Writer) complete(name string) error {
 	w.mu.Lock()
 	w.pending = append(w.pending, name)
 	full := len(w.pending) >= batchFiles
@@ -229,7 +230,7 @@ func (w *layoutWriter) complete(name string) error {
 //
 // After a failed sync nothing that has no name yet gets one: whose bytes were lost
 // is not known, and the kernel tells of it once, so that the next sync would succeed.
-func (w *layoutWriter) commit() error {
+func (w *Writer) commit() error {
 	w.commitMu.Lock()
 	defer w.commitMu.Unlock()
 	err := w.commitLocked()
@@ -241,7 +242,7 @@ func (w *layoutWriter) commit() error {
 	return w.failed
 }
 
-func (w *layoutWriter) commitLocked() error {
+func (w *Writer) commitLocked() error {
 	w.mu.Lock()
 	batch := w.pending
 	if w.failed != nil {
@@ -268,13 +269,13 @@ func (w *layoutWriter) commitLocked() error {
 }
 
 // begin has nothing to prepare.
-func (w *layoutWriter) Begin(_ contents, recheck bool) error {
+func (w *Writer) Begin(_ oci.Contents, recheck bool) error {
 	w.recheck = recheck
 	return nil
 }
 
 // publish commits everything, syncs the names, and only then moves the tags, both in one index.json.
-func (w *layoutWriter) Publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
+func (w *Writer) Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
 	there, err := w.Has(ctx, d)
 	if err != nil {
 		return err
@@ -294,14 +295,14 @@ func (w *layoutWriter) Publish(ctx context.Context, d descriptor, data []byte, e
 }
 
 // setTags moves the tags under the lock, if the last one names what is expected.
-func (w *layoutWriter) setTags(ctx context.Context, d descriptor, expected *snapshot.Digest, tags []string) error {
+func (w *Writer) setTags(ctx context.Context, d oci.Descriptor, expected *snapshot.Digest, tags []string) error {
 	unlock, err := lockLayout(ctx, w.layout.dir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	x := &layoutIndex{}
-	data, err := readSmall(filepath.Join(w.layout.dir, indexFile), maxLayoutIndex)
+	data, err := oci.ReadFile(filepath.Join(w.layout.dir, indexFile), maxLayoutIndex)
 	if err == nil {
 		x, err = parseLayoutIndex(data)
 	} else if errors.Is(err, fs.ErrNotExist) {
@@ -311,10 +312,10 @@ func (w *layoutWriter) setTags(ctx context.Context, d descriptor, expected *snap
 		return err
 	}
 	now, _ := x.find(tags[len(tags)-1])
-	if err := checkMoved(tags[len(tags)-1], now.Digest, d.Digest, expected); err != nil {
+	if err := oci.CheckMoved(tags[len(tags)-1], now.Digest, d.Digest, expected); err != nil {
 		return err
 	}
-	if err := interrupted(ctx); err != nil {
+	if err := oci.Interrupted(ctx); err != nil {
 		return err
 	}
 	for _, tag := range tags {
@@ -329,8 +330,8 @@ func (w *layoutWriter) setTags(ctx context.Context, d descriptor, expected *snap
 // close keeps what is complete, so that a rerun need not fetch it again, and removes the rest.
 // An interrupted writer does not wait for another sync, which takes minutes on a slow stick: that
 // costs the rerun two seconds' work.
-func (w *layoutWriter) Close(ctx context.Context) error {
-	ended := interrupted(ctx)
+func (w *Writer) Close(ctx context.Context) error {
+	ended := oci.Interrupted(ctx)
 	w.mu.Lock()
 	if ended != nil && w.failed == nil {
 		w.failed = ended
@@ -361,7 +362,7 @@ const copyPiece = 4 << 20
 // copyFile copies from file to file, within the kernel where it can, as long as ctx lasts.
 func copyFile(ctx context.Context, to, from *os.File) (n int64, err error) {
 	for {
-		if err := interrupted(ctx); err != nil {
+		if err := oci.Interrupted(ctx); err != nil {
 			return n, err
 		}
 		m, err := io.CopyN(to, from, copyPiece)

@@ -1,4 +1,4 @@
-package artifact
+package remote
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,12 +23,12 @@ type Finding struct {
 // probeTag is what the probe's manifests are tagged with, and removed by.
 const probeTag = "mmoci-doctor"
 
-// probe tries what mmoci asks of a registry: reach and credentials, its clock,
+// Probe tries what mmoci asks of a registry: reach and credentials, its clock,
 // and if write is set, in the repository of ref and under the tag
 // mmoci-doctor, uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag
 // and DELETE. It stops where going on makes no sense. ctx ends it; nothing else is an error.
-func probe(ctx context.Context, ref Reference, now time.Time, write bool, o *RegistryOptions) []Finding {
-	r, err := openRegistry(ref, o)
+func Probe(ctx context.Context, ref oci.Reference, now time.Time, write bool, o *Options) []Finding {
+	r, err := Open(ref, o)
 	if err != nil {
 		return []Finding{{What: "reference", Text: err.Error(), Remedy: "correct the reference or the CA files"}}
 	}
@@ -46,10 +47,10 @@ func probe(ctx context.Context, ref Reference, now time.Time, write bool, o *Reg
 }
 
 type prober struct {
-	r     *registryPlace
+	r     *Repository
 	now   time.Time
 	found []Finding
-	tags  []Tag // that were set
+	tags  []oci.Tag // that were set
 }
 
 func (p *prober) say(what string, ok bool, text, remedy string) bool {
@@ -66,12 +67,12 @@ const maxSkew = 10 * time.Second
 
 // reach asks for the tag; that it is not there is an answer too.
 func (p *prober) reach(ctx context.Context) bool {
-	_, err := p.r.Resolve(ctx, Reference{Kind: Registry, Name: p.r.ref.Name, Tag: p.r.ref.Tag})
+	_, err := p.r.Resolve(ctx, oci.Reference{Kind: oci.Registry, Name: p.r.ref.Name, Tag: p.r.ref.Tag})
 	switch {
 	case err == nil:
-		p.say("registry", true, p.r.ref.host()+" is there, and the tag "+p.r.ref.Tag, "")
-	case errors.Is(err, ErrNotFound):
-		p.say("registry", true, p.r.ref.host()+" is there; no tag "+p.r.ref.Tag+" yet", "")
+		p.say("registry", true, p.r.ref.Host()+" is there, and the tag "+p.r.ref.Tag, "")
+	case errors.Is(err, oci.ErrNotFound):
+		p.say("registry", true, p.r.ref.Host()+" is there; no tag "+p.r.ref.Tag+" yet", "")
 	default:
 		return p.say("registry", false, err.Error(), "see the message; --plain-http, --ca-file, docker login or no_proxy may be what is missing")
 	}
@@ -92,17 +93,17 @@ func (p *prober) reach(ctx context.Context) bool {
 func probeBlob() []byte { return []byte("mmoci doctor looks what this registry can do\n") }
 
 // put sends a blob from memory.
-func (p *prober) put(ctx context.Context, mediaType string, data []byte) (descriptor, error) {
-	d := describe(mediaType, snapshot.BlobOf(data))
-	t := registryTarget{p.r, ""}
-	_, err := t.Put(ctx, layer{descriptor: d}, func(context.Context, snapshot.Blob) (verified, error) { return inMemory(data), nil })
+func (p *prober) put(ctx context.Context, mediaType string, data []byte) (oci.Descriptor, error) {
+	d := oci.Describe(mediaType, snapshot.BlobOf(data))
+	t := Target{p.r, ""}
+	_, err := t.Put(ctx, oci.Layer{Descriptor: d}, func(context.Context, snapshot.Blob) (oci.Verified, error) { return oci.InMemory(data), nil })
 	return d, err
 }
 
 func (p *prober) upload(ctx context.Context) bool {
-	_, err := p.put(ctx, typeEmpty, []byte(emptyConfig))
+	_, err := p.put(ctx, oci.TypeEmpty, []byte(oci.EmptyConfig))
 	if err == nil {
-		_, err = p.put(ctx, typeOctets, probeBlob())
+		_, err = p.put(ctx, oci.TypeOctets, probeBlob())
 	}
 	if err != nil {
 		return p.say("upload", false, err.Error(), "give these credentials the right to push")
@@ -111,31 +112,31 @@ func (p *prober) upload(ctx context.Context) bool {
 }
 
 // manifest makes a shard of n times the probe's blob.
-func (p *prober) manifest(n int) (descriptor, []byte) {
-	m := manifest{artifactType: typeShard, config: emptyConfigDescriptor()}
-	m.layers = slices.Repeat([]descriptor{describe(typeOctets, snapshot.BlobOf(probeBlob()))}, n)
-	data := m.encode()
-	return describe(typeManifest, snapshot.BlobOf(data)), data
+func (p *prober) manifest(n int) (oci.Descriptor, []byte) {
+	m := oci.Manifest{ArtifactType: oci.TypeShard, Config: oci.EmptyConfigDescriptor()}
+	m.Layers = slices.Repeat([]oci.Descriptor{oci.Describe(oci.TypeOctets, snapshot.BlobOf(probeBlob()))}, n)
+	data := m.Encode()
+	return oci.Describe(oci.TypeManifest, snapshot.BlobOf(data)), data
 }
 
-func (p *prober) tag(ctx context.Context, tag string, d descriptor, data []byte) error {
-	err := registryTarget{p.r, ""}.putManifest(ctx, d, data, tag)
+func (p *prober) tag(ctx context.Context, tag string, d oci.Descriptor, data []byte) error {
+	err := Target{p.r, ""}.putManifest(ctx, d, data, tag)
 	if err == nil {
-		p.tags = append(p.tags, Tag{Name: tag, Digest: d.Digest})
+		p.tags = append(p.tags, oci.Tag{Name: tag, Digest: d.Digest})
 	}
 	return err
 }
 
 func (p *prober) limits(ctx context.Context) {
-	d, data := p.manifest(MaxLayers)
+	d, data := p.manifest(oci.MaxLayers)
 	if err := p.tag(ctx, probeTag, d, data); err != nil {
-		p.say("layers", false, fmt.Sprintf("a manifest of %d layers: %v", MaxLayers, brief(err)), "raise the registry's limits; the format needs 400 layers a manifest")
+		p.say("layers", false, fmt.Sprintf("a manifest of %d layers: %v", oci.MaxLayers, brief(err)), "raise the registry's limits; the format needs 400 layers a manifest")
 		return
 	}
-	p.say("layers", true, fmt.Sprintf("manifests of %d layers are taken", MaxLayers), "")
-	n := (MaxDocument - 200) / len(appendDescriptor(nil, d))
-	index := encodeIndex(slices.Repeat([]descriptor{d}, n-n/100))
-	err := p.tag(ctx, probeTag+"-root", describe(typeIndex, snapshot.BlobOf(index)), index)
+	p.say("layers", true, fmt.Sprintf("manifests of %d layers are taken", oci.MaxLayers), "")
+	n := (oci.MaxDocument - 200) / len(oci.AppendDescriptor(nil, d))
+	index := oci.EncodeIndex(slices.Repeat([]oci.Descriptor{d}, n-n/100))
+	err := p.tag(ctx, probeTag+"-root", oci.Describe(oci.TypeIndex, snapshot.BlobOf(index)), index)
 	text := fmt.Sprintf("an index of %d bytes is taken", len(index))
 	if err != nil {
 		text = fmt.Sprintf("an index of %d bytes: %v", len(index), brief(err))

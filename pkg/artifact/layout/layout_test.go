@@ -1,4 +1,4 @@
-package artifact
+package layout
 
 import (
 	"archive/tar"
@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -35,8 +36,8 @@ func TestTarHeader(t *testing.T) {
 // Some copiers lose the tag: the only entry, if it has no name, is the latest.
 func TestLostTag(t *testing.T) {
 	t.Parallel()
-	d := describe(typeIndex, snapshot.BlobOf([]byte("x")))
-	unnamed := layoutEntry{descriptor: d}
+	d := oci.Describe(oci.TypeIndex, snapshot.BlobOf([]byte("x")))
+	unnamed := layoutEntry{Descriptor: d}
 	for _, c := range []struct {
 		entries []layoutEntry
 		tag     string
@@ -45,8 +46,8 @@ func TestLostTag(t *testing.T) {
 		{[]layoutEntry{unnamed}, "latest", true},
 		{[]layoutEntry{unnamed}, "noble", false},
 		{[]layoutEntry{unnamed, unnamed}, "latest", false},
-		{[]layoutEntry{{descriptor: d, tag: "noble"}}, "latest", false},
-		{[]layoutEntry{{descriptor: d, tag: "noble"}, unnamed}, "noble", true},
+		{[]layoutEntry{{Descriptor: d, tag: "noble"}}, "latest", false},
+		{[]layoutEntry{{Descriptor: d, tag: "noble"}, unnamed}, "noble", true},
 		{[]layoutEntry{{}}, "latest", false},
 	} {
 		if _, found := (&layoutIndex{entries: c.entries}).find(c.tag); found != c.found {
@@ -123,18 +124,18 @@ func FuzzLayoutIndex(f *testing.F) {
 func TestBatchByAge(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "layout")
-	w, err := newLayoutWriter(t.Context(), dir, LayoutOptions{})
+	w, err := NewWriter(t.Context(), dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close(t.Context())
 	data := []byte("x")
 	b := snapshot.BlobOf(data)
-	if err := w.PutDocument(t.Context(), describe(typeManifest, b), data); err != nil {
+	if err := w.PutDocument(t.Context(), oci.Describe(oci.TypeManifest, b), data); err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; ; i++ {
-		if there, err := w.Has(t.Context(), describe(typeManifest, b)); err != nil || there {
+		if there, err := w.Has(t.Context(), oci.Describe(oci.TypeManifest, b)); err != nil || there {
 			break
 		}
 		if i > 3000 {
@@ -149,7 +150,7 @@ func TestCompleteAfterFailedSync(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "layout")
 	failed := false
-	w, err := newLayoutWriter(t.Context(), dir, LayoutOptions{Sync: func(fd int) error {
+	w, err := NewWriter(t.Context(), dir, Options{Sync: func(fd int) error {
 		if failed {
 			return unix.Syncfs(fd)
 		}
@@ -160,7 +161,7 @@ func TestCompleteAfterFailedSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	put := func(text string) error {
-		d := describe(typeManifest, snapshot.BlobOf([]byte(text)))
+		d := oci.Describe(oci.TypeManifest, snapshot.BlobOf([]byte(text)))
 		return w.PutDocument(t.Context(), d, []byte(text))
 	}
 	if err := put("before"); err != nil {

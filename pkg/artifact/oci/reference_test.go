@@ -1,4 +1,4 @@
-package artifact
+package oci
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ func TestParseReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	long := strings.Repeat("t", maxTag)
+	long := strings.Repeat("t", MaxTag)
 	for in, want := range map[string]Reference{
 		"registry.example.org/site/mirror":                   {Registry, "registry.example.org/site/mirror", "latest", snapshot.Digest{}},
 		"registry.example.org/site/mirror:noble":             {Registry, "registry.example.org/site/mirror", "noble", snapshot.Digest{}},

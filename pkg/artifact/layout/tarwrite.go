@@ -1,4 +1,4 @@
-package artifact
+package layout
 
 import (
 	"archive/tar"
@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -27,20 +28,20 @@ const (
 	maxUstarSize = 1<<33 - 1
 )
 
-// tarWriter writes an oci-archive aside. All sizes are known beforehand, hence
+// ArchiveWriter writes an oci-archive aside. All sizes are known beforehand, hence
 // all offsets: blobs are written side by side, in any order, and the result is
 // the same. The old archive, if there is one, is replaced as a whole at the end,
 // with whatever else it held: an archive carries one snapshot under one tag.
-type tarWriter struct {
-	filePlace // the archive that is there, or none
+type ArchiveWriter struct {
+	Place // the archive that is there, or none
 
 	name    string
 	file    *os.File
 	entries map[snapshot.Digest]extent
 	total   int64
 	tag     string
-	top     descriptor
-	carried []CarriedFile
+	top     oci.Descriptor
+	carried []oci.CarriedFile
 
 	mu      sync.Mutex
 	written map[snapshot.Digest]struct{}
@@ -50,36 +51,36 @@ type tarWriter struct {
 type noArchive struct{ name string }
 
 func (n noArchive) index() ([]byte, error) {
-	return nil, fmt.Errorf("oci-archive %s: %w", n.name, ErrNotFound)
+	return nil, fmt.Errorf("oci-archive %s: %w", n.name, oci.ErrNotFound)
 }
 func (n noArchive) size(snapshot.Digest) (int64, error) { return 0, snapshot.ErrNotExist }
 func (n noArchive) Open(context.Context, snapshot.Blob) (*snapshot.Content, error) {
 	return nil, snapshot.ErrNotExist
 }
 
-// newTarWriter opens the old archive for reading. Nothing is written before the first put.
-func newTarWriter(ctx context.Context, name, tag string) (*tarWriter, error) {
-	old, err := openArchive(ctx, name)
-	if errors.Is(err, ErrNotFound) {
-		old, err = filePlace{noArchive{name}}, nil
+// NewArchiveWriter opens the old archive for reading. Nothing is written before the first put.
+func NewArchiveWriter(ctx context.Context, name, tag string) (*ArchiveWriter, error) {
+	old, err := OpenArchive(ctx, name)
+	if errors.Is(err, oci.ErrNotFound) {
+		old, err = Place{noArchive{name}}, nil
 	} else if err != nil {
 		err = fmt.Errorf("%w; it is replaced only if it is an oci-archive", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &tarWriter{filePlace: old, name: name, tag: tag, written: map[snapshot.Digest]struct{}{}}, nil
+	return &ArchiveWriter{Place: old, name: name, tag: tag, written: map[snapshot.Digest]struct{}{}}, nil
 }
 
 // has is false for everything: the new archive begins empty.
-func (w *tarWriter) Has(context.Context, descriptor) (bool, error) { return false, nil }
+func (w *ArchiveWriter) Has(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
 // begin lays out the archive: oci-layout, index.json, blobs by digest, and for
 // hosts that have nothing but tar the names of the files that the snapshot
 // carries for them: hard links to their blobs, which are executable then.
-func (w *tarWriter) Begin(c contents, _ bool) error {
-	w.top, w.carried = c.root, c.runnable
-	blobs := slices.SortedFunc(c.blobs, func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+func (w *ArchiveWriter) Begin(c oci.Contents, _ bool) error {
+	w.top, w.carried = c.Root, c.Runnable
+	blobs := slices.SortedFunc(c.Blobs, func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	blobs = slices.Compact(blobs)
 	index, err := w.newIndex()
 	if err != nil {
@@ -102,14 +103,14 @@ func tarSpan(size int64) int64 {
 }
 
 // newIndex is the archive's index.json.
-func (w *tarWriter) newIndex() ([]byte, error) {
+func (w *ArchiveWriter) newIndex() ([]byte, error) {
 	x := layoutIndex{}
 	x.set(w.tag, w.top)
 	return x.encode()
 }
 
 // create creates the temporary file.
-func (w *tarWriter) create() error {
+func (w *ArchiveWriter) create() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file != nil {
@@ -157,29 +158,29 @@ func globEscape(s string) string {
 }
 
 // put writes a blob's entry.
-func (w *tarWriter) Put(ctx context.Context, l layer, open opener) (int64, error) {
+func (w *ArchiveWriter) Put(ctx context.Context, l oci.Layer, open oci.Opener) (int64, error) {
 	if err := w.create(); err != nil {
 		return 0, err
 	}
 	r, err := open(ctx, l.Blob)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", l.name(), err)
+		return 0, fmt.Errorf("%s: %w", l.Name(), err)
 	}
 	defer r.Close()
-	return l.Size, w.write(ctx, l.Blob, l.name(), r)
+	return l.Size, w.write(ctx, l.Blob, l.Name(), r)
 }
 
-func (w *tarWriter) write(ctx context.Context, b snapshot.Blob, name string, r io.Reader) error {
+func (w *ArchiveWriter) write(ctx context.Context, b snapshot.Blob, name string, r io.Reader) error {
 	e, ok := w.entries[b.Digest]
 	if !ok || e.size != b.Size {
 		return fmt.Errorf("%s is not of this archive", name)
 	}
-	n, err := io.Copy(io.NewOffsetWriter(w.file, e.offset), io.LimitReader(while(ctx, r), e.size))
+	n, err := io.Copy(io.NewOffsetWriter(w.file, e.offset), io.LimitReader(oci.WithContext(ctx, r), e.size))
 	if err == nil {
 		err = expectEOF(r)
 	}
 	if err == nil && n != e.size {
-		err = integrity("%d bytes, want %d", n, e.size)
+		err = oci.Integrity("%d bytes, want %d", n, e.size)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -194,7 +195,7 @@ func (w *tarWriter) write(ctx context.Context, b snapshot.Blob, name string, r i
 func expectEOF(r io.Reader) error {
 	n, err := io.ReadFull(r, make([]byte, 1))
 	if n > 0 {
-		return integrity("more bytes than declared")
+		return oci.Integrity("more bytes than declared")
 	}
 	if err == io.EOF {
 		return nil
@@ -202,7 +203,7 @@ func expectEOF(r io.Reader) error {
 	return err
 }
 
-func (w *tarWriter) PutDocument(ctx context.Context, d descriptor, data []byte) error {
+func (w *ArchiveWriter) PutDocument(ctx context.Context, d oci.Descriptor, data []byte) error {
 	if err := w.create(); err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func (w *tarWriter) PutDocument(ctx context.Context, d descriptor, data []byte) 
 // publish writes the headers and gives the file its name. Dies it before the
 // rename, the old archive is untouched and the next push removes the rest.
 // Only the last tag is written: an archive has one, so that copiers need not be told which.
-func (w *tarWriter) Publish(ctx context.Context, d descriptor, data []byte, expected *snapshot.Digest, _ ...string) error {
+func (w *ArchiveWriter) Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, _ ...string) error {
 	if err := w.PutDocument(ctx, d, data); err != nil {
 		return err
 	}
@@ -228,7 +229,7 @@ func (w *tarWriter) Publish(ctx context.Context, d descriptor, data []byte, expe
 	if err := w.unmoved(ctx, d, expected); err != nil {
 		return err
 	}
-	if err := interrupted(ctx); err != nil {
+	if err := oci.Interrupted(ctx); err != nil {
 		return err
 	}
 	if err := os.Rename(w.file.Name(), w.name); err != nil {
@@ -240,22 +241,22 @@ func (w *tarWriter) Publish(ctx context.Context, d descriptor, data []byte, expe
 }
 
 // unmoved looks at the archive that is there once more.
-func (w *tarWriter) unmoved(ctx context.Context, d descriptor, expected *snapshot.Digest) error {
+func (w *ArchiveWriter) unmoved(ctx context.Context, d oci.Descriptor, expected *snapshot.Digest) error {
 	if expected == nil {
 		return nil
 	}
 	var now snapshot.Digest
-	there, err := openArchive(ctx, w.name)
+	there, err := OpenArchive(ctx, w.name)
 	if err == nil {
-		now, err = there.Resolve(ctx, Reference{Kind: Archive, Name: w.name, Tag: w.tag})
+		now, err = there.Resolve(ctx, oci.Reference{Kind: oci.Archive, Name: w.name, Tag: w.tag})
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
 		return err
 	}
-	return checkMoved(w.tag, now, d.Digest, expected)
+	return oci.CheckMoved(w.tag, now, d.Digest, expected)
 }
 
-func (w *tarWriter) writeHeaders() error {
+func (w *ArchiveWriter) writeHeaders() error {
 	index, err := w.newIndex()
 	if err != nil {
 		return err
@@ -310,8 +311,8 @@ func (w *tarWriter) writeHeaders() error {
 	return nil
 }
 
-func (w *tarWriter) carries(d snapshot.Digest) bool {
-	return slices.ContainsFunc(w.carried, func(c CarriedFile) bool { return c.Digest == d })
+func (w *ArchiveWriter) carries(d snapshot.Digest) bool {
+	return slices.ContainsFunc(w.carried, func(c oci.CarriedFile) bool { return c.Digest == d })
 }
 
 // tarHeader is one block: owner 0, time 0.
@@ -335,7 +336,7 @@ func headerBlock(h tar.Header) ([]byte, error) {
 }
 
 // close removes what was not published.
-func (w *tarWriter) Close(context.Context) error {
+func (w *ArchiveWriter) Close(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file == nil {
