@@ -272,8 +272,8 @@ func (c *checker) leftOver(req resolve.Request) {
 	for i := range req.Roots {
 		asked[reasonLine(resolve.Reason{Root: &req.Roots[i]})] = true
 	}
-	for _, prefix := range req.Whole {
-		asked[reasonLine(resolve.Reason{Whole: prefix})] = true
+	for _, prefix := range req.AllOf {
+		asked[reasonLine(resolve.Reason{AllOf: prefix})] = true
 	}
 	for _, a := range c.lock.Archives {
 		for _, p := range a.Packages {

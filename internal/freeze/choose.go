@@ -91,7 +91,7 @@ func question(f Options, fas []*upstreamArchive) (*resolve.Request, error) {
 		switch {
 		case fa.Verbatim, fa.None:
 		case fa.All, fa.Debs != "" && len(fa.Packages) == 0 && len(fa.own.Packages) > 0:
-			req.Whole = append(req.Whole, fa.Prefix)
+			req.AllOf = append(req.AllOf, fa.Prefix)
 		}
 		if err := addRoots(f, &req, fa.Prefix, fa.Packages); err != nil {
 			return nil, err

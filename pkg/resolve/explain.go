@@ -9,9 +9,41 @@ import (
 
 // Limits of messages.
 const (
-	maxSeen  = 5  // versions or names listed
-	maxChain = 12 // links of a chain
+	maxSeen     = 5  // versions or names listed
+	maxVersions = 20 // versions listed for a root that is not there
+	maxChain    = 12 // links of a chain
+	maxDistance = 2  // letters that differ in a near name
 )
+
+// rejectionKind is why an option was not taken.
+type rejectionKind uint8
+
+const (
+	rejectedBad      rejectionKind = iota // something it needs cannot be had
+	rejectedFault                         // its relations cannot be read
+	rejectedSlot                          // another version was chosen
+	rejectedHold                          // the host holds another version
+	rejectedConflict                      // a conflict with something chosen
+	rejectedSteps                         // the search was given up
+)
+
+// rejection is an option that was not taken.
+type rejection struct {
+	v       *version
+	kind    rejectionKind
+	by      *version   // rejectedSlot, rejectedConflict
+	because *failure   // rejectedBad
+	causes  []*version // chosen versions that had a part in it
+}
+
+// failure is a target or a clause that nothing could satisfy.
+type failure struct {
+	target  *target
+	owner   *version
+	clause  *clause
+	text    string // if neither says it
+	rejects []rejection
+}
 
 // explain makes sentences of a failure, from what was asked for to what is missing.
 func (s *session) explain(f *failure) []string {
@@ -19,7 +51,7 @@ func (s *session) explain(f *failure) []string {
 	for range maxChain {
 		last := f.deepest()
 		if f.owner == nil && last != nil {
-			f = last // the goal itself says nothing new
+			f = last // the target itself says nothing new
 			continue
 		}
 		line := s.subject(f)
@@ -46,7 +78,7 @@ func (f *failure) deepest() *failure {
 func (s *session) subject(f *failure) string {
 	switch {
 	case f.owner == nil:
-		return f.goal.text
+		return f.target.text
 	case f.clause == nil:
 		return f.text
 	}
@@ -55,8 +87,8 @@ func (s *session) subject(f *failure) string {
 
 // title is a package with the archive it comes from.
 func (s *session) title(v *version) string {
-	p := s.relations(v).pkg
-	if v.id < 0 {
+	p := s.control(v).pkg
+	if v == v.slot.installed {
 		return fmt.Sprintf("%s (installed, %s)", p.Name, p.Version)
 	}
 	return fmt.Sprintf("%s (archive %s)", p.Name, p.Archive)
@@ -83,16 +115,16 @@ func (s *session) rejected(r *rejection) string {
 	if r.kind == rejectedSteps {
 		return "given up after too many attempts"
 	}
-	who := fmt.Sprintf("%s %s", r.v.slot.name, r.v.version)
+	who := fmt.Sprintf("%s %s", r.v.slot.name, r.v.pkg.Version)
 	switch r.kind {
 	case rejectedFault:
-		return fmt.Sprintf("%s cannot be read: %v", who, s.relations(r.v).fault)
+		return fmt.Sprintf("%s cannot be read: %v", who, s.control(r.v).fault)
 	case rejectedHold:
-		return fmt.Sprintf("%s is held at %s", r.v.slot.name, r.v.slot.installed.version)
+		return fmt.Sprintf("%s is held at %s", r.v.slot.name, r.v.slot.installed.pkg.Version)
 	case rejectedSlot:
-		return fmt.Sprintf("%s is chosen instead of %s", r.by.version, who)
-	case rejectedEnemy:
-		return fmt.Sprintf("%s conflicts with %s %s", who, r.by.slot.name, r.by.version)
+		return fmt.Sprintf("%s is chosen instead of %s", r.by.pkg.Version, who)
+	case rejectedConflict:
+		return fmt.Sprintf("%s conflicts with %s %s", who, r.by.slot.name, r.by.pkg.Version)
 	}
 	return who + " cannot be installed"
 }
@@ -103,10 +135,9 @@ func (s *session) seen(name string) string {
 	for _, p := range s.u.Versions(name) {
 		parts = append(parts, fmt.Sprintf("%s in %s/%s", p.Version, p.Archive, p.Suite))
 	}
-	for _, id := range s.u.table.provided(name) {
-		parts = append(parts, fmt.Sprintf("%s (provided by %s %s)", providedVersion(s.u.candidate(id), name), s.u.name(id), s.u.version(id)))
+	for _, p := range s.u.providing(name) {
+		parts = append(parts, fmt.Sprintf("%s (provided by %s %s)", providedVersion(newControl(p), name), p.Name, p.Version))
 	}
-	slices.SortStableFunc(parts, func(a, b string) int { return 0 })
 	parts = slices.Compact(parts)
 	if len(parts) > maxSeen {
 		parts = append(parts[:maxSeen:maxSeen], fmt.Sprintf("and %d more", len(parts)-maxSeen))
@@ -118,7 +149,7 @@ func (s *session) seen(name string) string {
 }
 
 // providedVersion is the version under which a package provides a name.
-func providedVersion(c *candidate, name string) string {
+func providedVersion(c *control, name string) string {
 	for _, p := range c.provides {
 		if p.Name == name {
 			return cmp.Or(p.Version, "no version")
@@ -134,8 +165,8 @@ func (u *Universe) near(name string) []string {
 		score int
 	}
 	var all []scored
-	for candidate, n := range u.table.number {
-		if len(u.table.real.of(n)) == 0 {
+	for candidate, n := range u.names {
+		if len(n.packages) == 0 {
 			continue
 		}
 		score := distance(name, candidate, maxDistance)
@@ -153,9 +184,6 @@ func (u *Universe) near(name string) []string {
 	}
 	return names
 }
-
-// maxDistance is how many letters may differ in a near name.
-const maxDistance = 2
 
 // distance is the Levenshtein distance of two names, or more than limit.
 func distance(a, b string, limit int) int {
@@ -179,4 +207,37 @@ func distance(a, b string, limit int) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// notFound tells that a root selects nothing, and what there is instead.
+func (u *Universe) notFound(r *Root, h *Host) string {
+	text := r.Query.String()
+	where := "the archives"
+	if r.Archive != "" {
+		where = "archive " + r.Archive
+	}
+	name := r.Query.PackageName()
+	if name == "" {
+		return fmt.Sprintf("%s: selects nothing in %s", text, where)
+	}
+	var seen []string
+	if h != nil {
+		if v := h.Installed(name, ""); v != "" {
+			seen = append(seen, v+" installed, which is not downgraded")
+		}
+	}
+	for _, p := range u.Versions(name) {
+		seen = append(seen, fmt.Sprintf("%s (%s) in %s/%s", p.Version, p.Architecture, p.Archive, p.Suite))
+	}
+	switch {
+	case len(seen) > maxVersions:
+		seen = append(seen[:maxVersions:maxVersions], fmt.Sprintf("and %d more", len(seen)-maxVersions))
+		fallthrough
+	case len(seen) > 0:
+		return fmt.Sprintf("%s: not in %s; seen: %s", text, where, strings.Join(seen, ", "))
+	}
+	if near := u.near(name); len(near) > 0 {
+		return fmt.Sprintf("%s: not in %s; seen: none; near: %s", text, where, strings.Join(near, ", "))
+	}
+	return fmt.Sprintf("%s: not in %s; seen: none", text, where)
 }

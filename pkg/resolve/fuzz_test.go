@@ -40,16 +40,21 @@ func FuzzUniverse(f *testing.F) {
 			return
 		}
 		pkgs := u.Matches(everything, "")
-		if len(pkgs) != len(u.records) {
-			t.Fatalf("%d packages of %d records", len(pkgs), len(u.records))
+		if len(pkgs) != len(u.packages) {
+			t.Fatalf("%d packages of %d", len(pkgs), len(u.packages))
 		}
 		for _, p := range pkgs {
 			if want, err := archive.ParsePackageFile(p.Stanza); err != nil || p.PackageFile != want {
 				t.Fatalf("%+v, read as %+v, %v", p.PackageFile, want, err)
 			}
 		}
-		everyMemberIsClosed(t, u, Request{Whole: []string{"a"}, Architectures: []string{"amd64"}, Recommends: true})
-		res, err := u.Resolve(Request{Roots: []Root{{Query: everything}}, Architectures: []string{"amd64"}})
+		req := Request{AllOf: []string{"a"}, Architectures: []string{"amd64"}, Recommends: true}
+		res, err := u.Resolve(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed(t, u, req, res)
+		res, err = u.Resolve(Request{Roots: []Root{{Query: everything}}, Architectures: []string{"amd64"}})
 		if err != nil && !errors.Is(err, ErrUnsatisfied) {
 			t.Fatal(err)
 		}

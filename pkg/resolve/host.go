@@ -16,11 +16,9 @@ import (
 const MaxStatus = 512 << 20
 
 // Host is the dpkg status of a machine. Immutable; safe for concurrent use.
-type Host struct{ host }
-
-type host struct {
-	installed []*candidate // ordered by name and architecture
-	held      map[*candidate]bool
+type Host struct {
+	installed []*control // ordered by name and architecture
+	held      map[*control]bool
 	notes     []string
 }
 
@@ -38,7 +36,7 @@ func ParseStatus(data []byte) (*Host, error) {
 	if len(data) > MaxStatus {
 		return nil, fmt.Errorf("dpkg status: %d bytes, over the limit of %d", len(data), MaxStatus)
 	}
-	h := &Host{host{held: map[*candidate]bool{}}}
+	h := &Host{held: map[*control]bool{}}
 	sc := deb.NewScanner(data)
 	for {
 		s, err := sc.Next()
@@ -52,7 +50,7 @@ func ParseStatus(data []byte) (*Host, error) {
 			return nil, fmt.Errorf("dpkg status: line %d: %w", sc.Line(), err)
 		}
 	}
-	slices.SortStableFunc(h.installed, func(a, b *candidate) int {
+	slices.SortStableFunc(h.installed, func(a, b *control) int {
 		return cmp.Or(cmp.Compare(a.pkg.Name, b.pkg.Name), cmp.Compare(a.pkg.Architecture, b.pkg.Architecture))
 	})
 	for i := 1; i < len(h.installed); i++ {
@@ -70,7 +68,7 @@ func (h *Host) Notes() []string { return h.notes }
 // Installed tells the version of a package that is installed and configured,
 // "" if none is. Architecture "" means the first in alphabetical order.
 func (h *Host) Installed(name, arch string) string {
-	i, _ := slices.BinarySearchFunc(h.installed, name, func(c *candidate, name string) int {
+	i, _ := slices.BinarySearchFunc(h.installed, name, func(c *control, name string) int {
 		return cmp.Compare(c.pkg.Name, name)
 	})
 	for ; i < len(h.installed) && h.installed[i].pkg.Name == name; i++ {
@@ -109,7 +107,7 @@ func (h *Host) addInstalled(s deb.Stanza, name, version, arch string, held bool)
 		return fmt.Errorf("package %s: version %.80q: %w", name, version, err)
 	}
 	source, _ := s.Source()
-	c := newCandidate(&Package{Index: noArchive, Stanza: s, PackageFile: archive.PackageFile{
+	c := newControl(&Package{Index: noArchive, Stanza: s, PackageFile: archive.PackageFile{
 		Name: name, Version: version, Architecture: arch, Source: source}})
 	if c.fault != nil {
 		return errors.Join(fmt.Errorf("package %s", name), c.fault)
@@ -123,7 +121,7 @@ func (h *Host) addInstalled(s deb.Stanza, name, version, arch string, held bool)
 func (h *Host) Foreign(arch string) []string { return h.architectures([]string{arch})[1:] }
 
 // architectures are the given ones and after them all others of the host.
-func (h *host) architectures(given []string) []string {
+func (h *Host) architectures(given []string) []string {
 	all := slices.Clone(given)
 	for _, c := range h.installed {
 		if a := c.pkg.Architecture; a != "all" && !slices.Contains(all, a) {

@@ -94,6 +94,14 @@ func TestHost(t *testing.T) {
 	}
 }
 
+// A status that dpkg never writes, one name as "all" and as native, is survived.
+func TestHostNameTwice(t *testing.T) {
+	t.Parallel()
+	h := status(t, "b 1 all; Depends: c", "b 1; Depends: d, e")
+	res, err := newUniverse(t, index("a 1; Depends: b")).Resolve(Request{Roots: asked(t, "a"), Architectures: []string{"amd64"}, Host: h})
+	answers(t, res, err, "a")
+}
+
 func TestParseStatus(t *testing.T) {
 	t.Parallel()
 	h := status(t, "b 2; Status: install ok unpacked", "a 1:1-1", "c 3 all", "d 1; Status: install ok triggers-pending")

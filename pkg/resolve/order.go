@@ -34,7 +34,7 @@ func Order(pkgs []*Package) [][]*Package {
 
 // ordering is the graph of a set of packages.
 type ordering struct {
-	nodes  []*candidate
+	nodes  []*control
 	byName map[string][]int // by name and provided name
 	needs  [][]int          // dependencies
 	pre    [][]int          // Pre-Depends among them
@@ -48,7 +48,7 @@ func newOrdering(pkgs []*Package) *ordering {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Architecture, b.Architecture), comparePackages(a, b))
 	})
 	for i, p := range slices.Compact(sorted) {
-		c := newCandidate(p)
+		c := newControl(p)
 		o.nodes = append(o.nodes, c)
 		o.byName[p.Name] = append(o.byName[p.Name], i)
 		for _, r := range c.provides {
@@ -69,7 +69,7 @@ func (o *ordering) link(i int) {
 	c := o.nodes[i]
 	for k := range c.clauses {
 		n, ok := o.provider(c, &c.clauses[k])
-		if !ok || n == i || c.clauses[k].soft() {
+		if !ok || n == i || c.clauses[k].optional() {
 			continue
 		}
 		o.needs[i] = append(o.needs[i], n)
@@ -90,7 +90,7 @@ func (o *ordering) link(i int) {
 
 // provider is the first package of the set that satisfies a clause. Packages
 // of architecture "all" count as of the dependant's, and it as of theirs.
-func (o *ordering) provider(c *candidate, cl *clause) (int, bool) {
+func (o *ordering) provider(c *control, cl *clause) (int, bool) {
 	for i := range cl.alternatives {
 		r := &cl.alternatives[i]
 		for _, n := range o.byName[r.Name] {

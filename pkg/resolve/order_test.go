@@ -62,7 +62,7 @@ func TestOrderOfAll(t *testing.T) {
 			count++
 		}
 		for _, p := range g {
-			for _, c := range newCandidate(p).clauses {
+			for _, c := range newControl(p).clauses {
 				if !done[c.alternatives[0].Name] {
 					t.Fatalf("%s comes before %s", p.Name, c.alternatives[0].Name)
 				}

@@ -1,6 +1,16 @@
 package resolve
 
-import "example.org/mmoci/pkg/resolve/query"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/pkg/resolve/query"
+)
+
+// ErrUnsatisfied marks a package or dependency that the archives cannot give.
+var ErrUnsatisfied = errors.New("unsatisfied")
 
 // Root is one thing asked for.
 type Root struct {
@@ -9,14 +19,14 @@ type Root struct {
 	Origin  string // where it was asked for, for messages: "mmoci.yaml:12", "--package"
 }
 
-// Request is the question.
+// Request says what to compute.
 //
-// Without Host it is the question of a mirror: each architecture is closed by
+// Without Host the closure is for a mirror: each architecture is closed by
 // itself, as the native one of machines of its own, and roots that cannot be
 // installed together (two mail servers, two versions) are closed in groups that
-// can, and all of it is taken. With a Host, be it an empty one, it is the question
-// of one machine: the first architecture is native, the others foreign, and
-// everything must be installable together with what is there.
+// can. With a Host, be it an empty one, the closure is for one machine: the
+// first architecture is native, the others foreign, and everything must be
+// installable together with what is there.
 //
 // Phased-Update-Percentage is ignored, as apt does for a package that is not
 // installed yet.
@@ -28,18 +38,18 @@ type Request struct {
 	Host *Host
 	// Pins fixes name:arch to a version (a lock), or to several with blanks between them.
 	Pins map[string]string
-	// Whole takes every package of these archives (packages: all), all versions,
+	// AllOf takes every package of these archives (packages: all), all versions,
 	// and what they depend on where it can be had; what cannot is in the Notes.
-	Whole []string
+	AllOf []string
 	// NoClosure takes the roots alone.
 	NoClosure bool
 }
 
-// Result is the answer, ordered by name, version, architecture.
+// Result is a closure, ordered by name, version, architecture.
 type Result struct {
 	Packages []Chosen
 	// Notes are remarks for people: roots that were closed in groups, a
-	// dependency of a whole archive that nothing satisfies. Deterministic.
+	// dependency of AllOf that nothing satisfies. Deterministic.
 	Notes []string
 }
 
@@ -47,4 +57,88 @@ type Result struct {
 type Chosen struct {
 	*Package
 	Reason Reason
+}
+
+// Reason tells why a package was chosen.
+type Reason struct {
+	Root   *Root    // asked for directly, or
+	Parent *Package // because this one
+	Field  string   // "Depends", "Pre-Depends", "Recommends"
+	Clause string   // needs this: "libc6 (>= 2.36)"
+	AllOf  string   // or all of this archive was asked for
+}
+
+// String is "asked for: docker-ce" or "docker.io Depends: containerd (>= 1.4~)".
+// It holds no file positions.
+func (r Reason) String() string {
+	switch {
+	case r.Root != nil:
+		return "asked for: " + r.Root.Query.String()
+	case r.AllOf != "":
+		return "asked for: all of " + r.AllOf
+	case r.Parent == nil:
+		return ""
+	}
+	return r.Parent.Name + " " + r.Field + ": " + r.Clause
+}
+
+// Unsatisfied is the answer when there is none. It wraps ErrUnsatisfied. A root
+// that selects several packages is in it once for each that cannot be had.
+type Unsatisfied struct {
+	Roots []RootFailure
+}
+
+// RootFailure is one root that cannot be had, and why.
+type RootFailure struct {
+	Root  *Root
+	Chain []string // from what was asked for to what is missing, one sentence each
+}
+
+// Error has a summary in its first line, and below it for each root the chain
+// from what was asked for to what is missing.
+func (e *Unsatisfied) Error() string {
+	var b strings.Builder
+	if len(e.Roots) == 1 && len(e.Roots[0].Chain) == 1 {
+		fmt.Fprintf(&b, "%v: %s%s", ErrUnsatisfied, e.Roots[0].Chain[0], e.Roots[0].origin())
+		return b.String()
+	}
+	if len(e.Roots) == 1 {
+		chain := e.Roots[0].Chain
+		fmt.Fprintf(&b, "%v: %s%s: %s", ErrUnsatisfied, e.Roots[0].name(), e.Roots[0].origin(), chain[len(chain)-1])
+	} else {
+		var names []string
+		for i := range e.Roots {
+			if n := e.Roots[i].name(); !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+		fmt.Fprintf(&b, "%v: %d of what was asked for: %s", ErrUnsatisfied, len(e.Roots), strings.Join(names, "; "))
+	}
+	for i := range e.Roots {
+		r := &e.Roots[i]
+		if len(e.Roots) > 1 {
+			fmt.Fprintf(&b, "\n  %s%s", r.name(), r.origin())
+		}
+		for _, line := range r.Chain {
+			fmt.Fprintf(&b, "\n    %s", line)
+		}
+	}
+	return b.String()
+}
+
+// Unwrap gives ErrUnsatisfied.
+func (e *Unsatisfied) Unwrap() error { return ErrUnsatisfied }
+
+func (r *RootFailure) name() string {
+	if r.Root == nil {
+		return "all of it together"
+	}
+	return r.Root.Query.String()
+}
+
+func (r *RootFailure) origin() string {
+	if r.Root == nil || r.Root.Origin == "" {
+		return ""
+	}
+	return " (" + r.Root.Origin + ")"
 }

@@ -160,7 +160,7 @@ func TestArchives(t *testing.T) {
 }
 
 // Equal packages of two archives are taken from the first, unless asked for from the other.
-func TestTwins(t *testing.T) {
+func TestDuplicates(t *testing.T) {
 	t.Parallel()
 	first := Index{Archive: "first", Suite: "s", Path: "1", Data: stanzas("a 1", "b 1; Depends: a")}
 	second := Index{Archive: "second", Suite: "s", Path: "2", Data: stanzas("a 1")}
@@ -255,12 +255,12 @@ func TestRecommends(t *testing.T) {
 	}
 }
 
-func TestWholeAndNoClosure(t *testing.T) {
+func TestAllOfAndNoClosure(t *testing.T) {
 	t.Parallel()
 	own := Index{Archive: "own", Suite: "own", Path: "own", Data: stanzas("a 1; Depends: b", "a 2; Depends: c", "z 1; Conflicts: a; Depends: missing")}
 	debian := Index{Archive: "debian", Suite: "s", Path: "debian", Data: stanzas("b 1; Depends: d", "c 1", "d 1", "e 1")}
 	u := newUniverse(t, own, debian)
-	res, err := u.Resolve(Request{Whole: []string{"own"}, Architectures: []string{"amd64"}})
+	res, err := u.Resolve(Request{AllOf: []string{"own"}, Architectures: []string{"amd64"}})
 	if err != nil || list(packages(res)) != "a a=2 b c d z" {
 		t.Fatalf("%v, %v", res, err)
 	}
@@ -270,7 +270,7 @@ func TestWholeAndNoClosure(t *testing.T) {
 	if got := res.Packages[0].Reason.String(); got != "asked for: all of own" {
 		t.Errorf("reason %q", got)
 	}
-	res, err = u.Resolve(Request{Whole: []string{"own"}, Architectures: []string{"amd64"}, NoClosure: true})
+	res, err = u.Resolve(Request{AllOf: []string{"own"}, Architectures: []string{"amd64"}, NoClosure: true})
 	if err != nil || list(packages(res)) != "a a=2 z" {
 		t.Fatalf("%v, %v", res, err)
 	}

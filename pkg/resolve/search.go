@@ -1,77 +1,71 @@
 package resolve
 
-import (
-	"slices"
-)
+import "slices"
 
 // MaxSteps bounds how many versions one search tries beyond those there are.
-// The largest closures of a release need some thousands; what needs more is a
-// knot that nobody wants.
+// The largest closures of a release need some thousands.
 const MaxSteps = 50_000
 
-// search finds versions for a list of goals: depth first in the order of the
-// stanzas, as apt marks packages, going back where that fails. When a choice
-// fails, the choices that had a part in it are known (its causes), and the
-// search returns to the last of these (conflict-directed backjumping); a
-// version that fails without any is never tried again.
+// search finds versions for a list of targets. It goes depth first in the order
+// of the stanzas, as apt marks packages, and backtracks where that fails: it
+// records which choices caused a failure and returns to the last of them
+// (conflict-directed backjumping). A version that fails without such a cause is
+// never tried again.
 //
-// With a host, what is installed is in its slot from the begin, undecided.
-// Once all goals are reached, whatever was broken by that is a goal again,
-// until nothing is.
+// With a host, every installed version is in its slot from the start,
+// undecided. Once all targets are reached, the dependencies that the choices
+// broke on the host become tasks, until none is broken.
 type search struct {
 	*session
-	goals  []goal
-	frames []*frame
-	trail  []placed
-	steps  int
-	marked []*version // found bad
+	targets []target
+	frames  []*frame
+	trail   []placed
+	steps   int
+	marked  []*version // found bad
 }
 
-// goal is something asked for: one of these versions, the first that works.
-type goal struct {
+// target is something asked for: one of these versions, the first that works.
+type target struct {
 	options []*version
 	reason  Reason
 	text    string // for messages
 }
 
-// newSearch prepares a search for goals; reset must follow.
-func (s *session) newSearch(goals []goal) *search {
-	x := &search{session: s, goals: goals}
-	if s.host != nil {
-		if s.wounds == nil {
-			s.wounds = newWounds(s)
-		}
+// newSearch prepares a search for targets; reset must follow.
+func (s *session) newSearch(targets []target) *search {
+	x := &search{session: s, targets: targets}
+	if s.host != nil && s.broken == nil {
+		s.broken = newBrokenDependencies(s)
 	}
 	return x
 }
 
 // agenda is what is still to be looked at: an immutable list.
 type agenda struct {
-	goal   int      // this goal, if owner is nil and expand is not set
-	expand bool     // the clauses of the version chosen for goal
+	target int      // this target, if owner is nil and expand is not set
+	expand bool     // the clauses of the version chosen for target
 	owner  *version // the clauses of owner from clause on
 	clause int
 	rest   *agenda
 }
 
-// open is a thing to be done: a goal, a clause of owner or a wound of owner.
-type open struct {
-	owner   *version
-	clause  *clause
-	goal    *goal
-	options []*version
-	// unsettled, if not nil, are the options with what is known of their order.
-	unsettled *choices
-	soft      bool
-	causes    []*version // chosen versions that made it necessary, owner aside
-	reason    Reason     // if neither clause nor goal tells it
-	text      string     // likewise, for messages
-	rest      *agenda
+// task is something to choose a version for: a target, a clause of owner or,
+// with neither, an upgrade of owner.
+type task struct {
+	owner    *version
+	clause   *clause
+	target   *target
+	options  []*version
+	optional bool
+	causes   []*version // chosen versions that made it necessary, owner aside
+	reason   Reason     // if neither clause nor target tells it
+	text     string     // likewise, for messages
+	rest     *agenda
 }
 
 // frame is a choice that was made.
 type frame struct {
-	open
+	task
 	next   int // option to try next
 	trail  int // length of the trail before the choice
 	chosen *version
@@ -87,26 +81,26 @@ type placed struct {
 	decided bool
 }
 
-// run reaches all goals, or tells why that cannot be.
+// run reaches all targets, or tells why that cannot be.
 func (x *search) run() *failure {
 	var at *agenda
-	for i := len(x.goals) - 1; i >= 0; i-- {
-		at = &agenda{goal: i, expand: true, rest: at}
+	for i := len(x.targets) - 1; i >= 0; i-- {
+		at = &agenda{target: i, expand: true, rest: at}
 	}
-	for i := len(x.goals) - 1; i >= 0; i-- {
-		at = &agenda{goal: i, rest: at}
+	for i := len(x.targets) - 1; i >= 0; i-- {
+		at = &agenda{target: i, rest: at}
 	}
 	for {
 		todo, found := x.advance(at)
 		if !found {
-			if todo, found = x.wound(); !found {
+			if todo, found = x.nextBroken(); !found {
 				return nil
 			}
 		}
-		f := &frame{open: todo, trail: len(x.trail), failed: slices.Clone(todo.causes)}
+		f := &frame{task: todo, trail: len(x.trail), failed: slices.Clone(todo.causes)}
 		x.frames = append(x.frames, f)
 		for !x.try(f) {
-			if f.soft {
+			if f.optional {
 				x.frames = x.frames[:len(x.frames)-1]
 				f.agenda = f.rest
 				break
@@ -120,37 +114,36 @@ func (x *search) run() *failure {
 	}
 }
 
-// spent tells that the search has gone on for too long.
-func (x *search) spent() bool { return x.steps > MaxSteps+len(x.u.records) }
+// exhausted tells that the search has gone on for too long.
+func (x *search) exhausted() bool { return x.steps > MaxSteps+len(x.u.packages) }
 
-// advance finds the next thing on the agenda that is not done.
-func (x *search) advance(at *agenda) (open, bool) {
+// advance finds the next task on the agenda.
+func (x *search) advance(at *agenda) (task, bool) {
 	for at != nil {
 		owner := at.owner
 		switch {
 		case owner == nil && !at.expand:
-			g := &x.goals[at.goal]
+			g := &x.targets[at.target]
 			if !reached(g.options) {
-				return open{goal: g, options: g.options, rest: at.rest}, true
+				return task{target: g, options: g.options, rest: at.rest}, true
 			}
 			at = at.rest
 			continue
 		case owner == nil:
-			owner = x.chosenFor(&x.goals[at.goal])
+			owner = x.chosenFor(&x.targets[at.target])
 		}
-		clauses := x.relations(owner).clauses
+		clauses := x.control(owner).clauses
 		for k := at.clause; k < len(clauses); k++ {
-			soft := clauses[k].soft()
-			if soft && !x.recommends || reached(x.options(owner, k)) {
+			optional := clauses[k].optional()
+			if optional && !x.recommends || reached(x.choices(owner, k)) {
 				continue
 			}
-			choices := x.choices(owner, k)
-			return open{owner: owner, clause: &clauses[k], options: choices.versions, unsettled: choices, soft: soft,
+			return task{owner: owner, clause: &clauses[k], options: x.choices(owner, k), optional: optional,
 				rest: &agenda{owner: owner, clause: k + 1, rest: at.rest}}, true
 		}
 		at = at.rest
 	}
-	return open{}, false
+	return task{}, false
 }
 
 // reached tells whether one of the versions is in its slot.
@@ -163,7 +156,7 @@ func reached(options []*version) bool {
 	return false
 }
 
-func (x *search) chosenFor(g *goal) *version {
+func (x *search) chosenFor(g *target) *version {
 	for _, o := range g.options {
 		if o.slot.current == o {
 			return o
@@ -180,15 +173,12 @@ func (x *search) try(f *frame) bool {
 		f.chosen = nil
 	}
 	for f.next < len(f.options) {
-		if f.unsettled != nil {
-			x.settle(f.unsettled, f.next)
-		}
 		v := f.options[f.next]
 		f.next++
-		if x.steps++; x.spent() {
+		if x.steps++; x.exhausted() {
 			return false
 		}
-		if r := x.obstacle(v); r != nil {
+		if r := x.refusal(v); r != nil {
 			f.blame(r.causes)
 			f.reject = append(f.reject, *r)
 			continue
@@ -197,11 +187,11 @@ func (x *search) try(f *frame) bool {
 		f.chosen, v.level = v, len(x.frames)-1
 		f.agenda = &agenda{owner: v, rest: f.rest}
 		switch {
-		case f.goal != nil:
+		case f.target != nil:
 			f.agenda = f.rest
-			v.reason = f.goal.reason
+			v.reason = f.target.reason
 		case f.clause != nil:
-			v.reason = Reason{Parent: x.relations(f.owner).pkg, Field: f.clause.field, Clause: f.clause.String()}
+			v.reason = Reason{Parent: x.control(f.owner).pkg, Field: f.clause.field, Clause: f.clause.String()}
 		default:
 			v.reason = f.reason
 		}
@@ -210,12 +200,74 @@ func (x *search) try(f *frame) bool {
 	return false
 }
 
+// refusal tells why v cannot be chosen now; nil if it can be tried.
+func (x *search) refusal(v *version) *rejection {
+	if r := x.blocked(v); r != nil {
+		return r
+	}
+	for _, o := range x.conflicts(v) {
+		if o.slot.decided && o.slot.current == o {
+			return &rejection{v: v, kind: rejectedConflict, by: o, causes: []*version{o}}
+		}
+	}
+	return x.unsatisfiable(v)
+}
+
+// blocked is the cheap part of refusal: what is known of v without looking at
+// other versions.
+func (x *search) blocked(v *version) *rejection {
+	sl := v.slot
+	switch {
+	case v.bad != nil:
+		return &rejection{v: v, kind: rejectedBad, because: v.bad}
+	case x.control(v).fault != nil:
+		return &rejection{v: v, kind: rejectedFault}
+	case sl.decided && sl.current != v:
+		return &rejection{v: v, kind: rejectedSlot, by: sl.current, causes: []*version{sl.current}}
+	case sl.held && v != sl.installed:
+		return &rejection{v: v, kind: rejectedHold}
+	case len(v.excludedBy) > 0:
+		return &rejection{v: v, kind: rejectedConflict, by: v.excludedBy[0], causes: v.excludedBy[:1]}
+	}
+	return nil
+}
+
+// unsatisfiable looks one step ahead, as apt does before it marks a package: at
+// a clause of v for which nothing can be chosen any more.
+func (x *search) unsatisfiable(v *version) *rejection {
+	clauses := x.control(v).clauses
+	for k := range clauses {
+		options := x.choices(v, k)
+		if clauses[k].optional() || slices.ContainsFunc(options, func(o *version) bool {
+			return o.slot.current == o || o == v || x.blocked(o) == nil
+		}) {
+			continue
+		}
+		why := &failure{owner: v, clause: &clauses[k]}
+		r := &rejection{v: v, kind: rejectedBad, because: why}
+		for _, o := range options {
+			blocked := x.blocked(o)
+			why.rejects = append(why.rejects, *blocked)
+			for _, c := range blocked.causes {
+				if c != v && !slices.Contains(r.causes, c) {
+					r.causes = append(r.causes, c)
+				}
+			}
+		}
+		if len(r.causes) == 0 {
+			x.mark(v, why)
+		}
+		return r
+	}
+	return nil
+}
+
 // place puts v into its slot.
 func (x *search) place(v *version) {
 	x.trail = append(x.trail, placed{v, v.slot.current, v.slot.decided})
 	v.slot.current, v.slot.decided = v, true
-	for _, e := range x.enemies(v) {
-		e.bans = append(e.bans, v)
+	for _, o := range x.conflicts(v) {
+		o.excludedBy = append(o.excludedBy, v)
 	}
 }
 
@@ -225,8 +277,8 @@ func (x *search) undo(length int) {
 		p := x.trail[len(x.trail)-1]
 		x.trail = x.trail[:len(x.trail)-1]
 		p.v.slot.current, p.v.slot.decided = p.before, p.decided
-		for _, e := range x.enemies(p.v) {
-			e.bans = e.bans[:len(e.bans)-1]
+		for _, o := range x.conflicts(p.v) {
+			o.excludedBy = o.excludedBy[:len(o.excludedBy)-1]
 		}
 	}
 }
@@ -241,9 +293,9 @@ func (f *frame) blame(causes []*version) {
 }
 
 // backjump goes back to the last choice that had a part in the failure of f;
-// there is none (nil) if the goals cannot be reached.
+// there is none (nil) if the targets cannot be reached.
 func (x *search) backjump(f *frame) (*frame, *failure) {
-	why := &failure{owner: f.owner, clause: f.clause, goal: f.goal, text: f.text, rejects: f.reject}
+	why := &failure{owner: f.owner, clause: f.clause, target: f.target, text: f.text, rejects: f.reject}
 	if f.owner != nil {
 		f.blame([]*version{f.owner})
 	}
@@ -260,7 +312,7 @@ func (x *search) backjump(f *frame) (*frame, *failure) {
 		x.frames = x.frames[:len(x.frames)-1]
 	}
 	switch {
-	case x.spent():
+	case x.exhausted():
 		why.rejects = []rejection{{kind: rejectedSteps}}
 		return nil, why
 	case level < 0:
@@ -285,13 +337,13 @@ func (x *search) mark(v *version, why *failure) {
 }
 
 // reset leaves the session as it was before the search, but for what it has
-// learned. What several goals taught may be true of these goals only.
+// learned. What several targets taught may be true of these targets only.
 func (x *search) reset() {
 	for _, p := range x.trail {
 		p.v.level = -1
 	}
 	x.undo(0)
-	if len(x.goals) > 1 {
+	if len(x.targets) > 1 {
 		for _, v := range x.marked {
 			v.bad = nil
 		}

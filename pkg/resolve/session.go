@@ -2,13 +2,14 @@ package resolve
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 
 	"example.org/mmoci/pkg/deb"
 )
 
-// session is what one question knows of the packages on one machine: slots and
+// session is what one request knows of the packages on one machine: slots and
 // versions, made as they are visited. Not safe for concurrent use.
 type session struct {
 	machine
@@ -17,12 +18,11 @@ type session struct {
 	pins       map[string]string
 	recommends bool
 
-	slots  map[slotKey]*slot
-	hosts  map[string][]*candidate // installed packages by name and provided name
-	found  []*version              // scratch
-	asked  map[*version]bool       // roots, see prefer
-	twins  map[*version][]twin     // likewise
-	wounds *wounds                 // made by the first search on a host
+	slots      map[slotKey]*slot
+	hosts      map[string][]*control    // installed packages by name and provided name
+	asked      map[*version]bool        // see prefer
+	duplicates map[*version][]duplicate // see prefer
+	broken     *brokenDependencies      // made by the first search on a host
 }
 
 type slotKey struct{ name, arch string }
@@ -30,6 +30,7 @@ type slotKey struct{ name, arch string }
 // slot is a place that one version of a package can take on the machine.
 type slot struct {
 	name, arch string
+	rank       int        // of the name
 	versions   []*version // on offer and not older than what is installed; apt's candidate first
 	installed  *version
 	held       bool
@@ -41,31 +42,35 @@ type slot struct {
 // version is a package that could be in a slot.
 type version struct {
 	slot      *slot
-	id        int32 // record in the universe; -1: installed
-	version   string
-	arch      string
+	pkg       *Package
 	pin       int
-	candidate bool       // what apt would take for the name
-	parsed    *candidate // by relations()
+	candidate bool // what apt would take for the name
 
-	choices []*choices // by clause, see session.choices
-	rivals  []*version // see session.enemies
-	rivalry bool       // rivals are known
+	parsed    *control     // see session.control
+	choices   [][]*version // by clause, see session.choices
+	conflicts []*version   // see session.conflicts
+	compared  bool         // conflicts are known
 
-	bans  []*version // chosen versions that must not be with this one
-	level int        // frame that chose it, or -1
-	bad   *failure   // cannot be installed on this machine at all
+	excludedBy []*version // chosen versions that conflict with this one
+	level      int        // of the frame that chose it, or -1
+	bad        *failure   // why it cannot be installed on this machine at all
+	reason     Reason
+}
 
-	reason Reason
+// duplicate is a package equal to a version's that a root wants from its own
+// archive.
+type duplicate struct {
+	pkg  *Package
+	root *Root
 }
 
 func newSession(u *Universe, req *Request, arches []string) *session {
 	s := &session{u: u, host: req.Host, pins: req.Pins, recommends: req.Recommends,
 		machine: machine{native: arches[0], arches: arches}, slots: map[slotKey]*slot{},
-		asked: map[*version]bool{}, twins: map[*version][]twin{}}
+		asked: map[*version]bool{}, duplicates: map[*version][]duplicate{}}
 	if s.host != nil {
 		s.arches = s.host.architectures(arches)
-		s.hosts = map[string][]*candidate{}
+		s.hosts = map[string][]*control{}
 		for _, c := range s.host.installed {
 			s.hosts[c.pkg.Name] = append(s.hosts[c.pkg.Name], c)
 			for _, p := range c.provides {
@@ -78,10 +83,10 @@ func newSession(u *Universe, req *Request, arches []string) *session {
 	return s
 }
 
-// relations parses the version's package at its first use.
-func (s *session) relations(v *version) *candidate {
+// control parses the version's package at its first use.
+func (s *session) control(v *version) *control {
 	if v.parsed == nil {
-		v.parsed = s.u.candidate(v.id)
+		v.parsed = newControl(v.pkg)
 	}
 	return v.parsed
 }
@@ -95,54 +100,55 @@ func (s *session) slot(name, arch string) *slot {
 	sl := &slot{name: name, arch: arch}
 	s.slots[key] = sl
 	for _, c := range s.hosts[name] {
-		if c.pkg.Name == name && s.archOf(c) == arch {
-			sl.installed = &version{slot: sl, id: -1, version: c.pkg.Version, arch: c.pkg.Architecture, parsed: c, level: -1}
+		if c.pkg.Name == name && s.archOf(c.pkg) == arch {
+			sl.installed = &version{slot: sl, pkg: c.pkg, parsed: c, level: -1}
 			sl.current = sl.installed
 			sl.held = s.host.held[c]
 		}
 	}
-	for _, id := range s.u.table.named(name) {
-		s.offer(sl, id)
+	if n := s.u.names[name]; n != nil {
+		sl.rank = n.rank
+		for _, p := range n.packages {
+			s.offer(sl, p)
+		}
 	}
-	slices.SortStableFunc(sl.versions, func(a, b *version) int {
-		return cmp.Or(cmp.Compare(b.pin, a.pin), deb.Compare(b.version, a.version), cmp.Compare(a.id, b.id))
-	})
+	slices.SortStableFunc(sl.versions, func(a, b *version) int { return cmp.Compare(b.pin, a.pin) })
 	if len(sl.versions) > 0 {
 		sl.versions[0].candidate = true
 	}
 	return sl
 }
 
-// offer adds a record to its slot, if it can be there. Equal packages of
+// offer adds a package to its slot, if it can be there. Equal packages of
 // several suites are one version, of the first suite and with the best pin.
-func (s *session) offer(sl *slot, id int32) {
-	arch := s.u.archOf(id)
-	if arch != sl.arch && (arch != "all" || sl.arch != s.native) {
+func (s *session) offer(sl *slot, p *Package) {
+	if s.archOf(p) != sl.arch || s.u.pin(p) < 0 || !s.pinned(sl, p) {
 		return
 	}
-	v, pin := s.u.version(id), s.u.pin(id)
-	if pin < 0 || !s.pinned(sl, arch, v) {
-		return
-	}
-	if sl.installed != nil && deb.Compare(v, sl.installed.version) <= 0 {
+	if sl.installed != nil && deb.Compare(p.Version, sl.installed.pkg.Version) <= 0 {
 		return
 	}
 	for _, known := range sl.versions {
-		if known.version == v && known.arch == arch {
-			known.pin = max(known.pin, pin)
+		if known.is(p) {
+			known.pin = max(known.pin, s.u.pin(p))
 			return
 		}
 	}
-	sl.versions = append(sl.versions, &version{slot: sl, id: id, version: v, arch: arch, pin: pin, level: -1})
+	sl.versions = append(sl.versions, &version{slot: sl, pkg: p, pin: s.u.pin(p), level: -1})
 }
 
-// pinned tells whether the lock lets a version be in the slot.
-func (s *session) pinned(sl *slot, arch, v string) bool {
+// is tells whether p, a package of the slot's name, is the version's or equal to it.
+func (v *version) is(p *Package) bool {
+	return v.pkg.Version == p.Version && v.pkg.Architecture == p.Architecture
+}
+
+// pinned tells whether the lock lets a package be in the slot.
+func (s *session) pinned(sl *slot, p *Package) bool {
 	if len(s.pins) == 0 {
 		return true
 	}
-	if want, ok := s.pins[sl.name+":"+arch]; ok {
-		return slices.Contains(strings.Fields(want), v)
+	if want, ok := s.pins[sl.name+":"+p.Architecture]; ok {
+		return slices.Contains(strings.Fields(want), p.Version)
 	}
 	_, other := s.pins[sl.name+":"+sl.arch]
 	if !other && sl.arch == s.native {
@@ -151,21 +157,173 @@ func (s *session) pinned(sl *slot, arch, v string) bool {
 	return !other
 }
 
-// versionOf is the version that stands for a record, nil if it has no place.
-func (s *session) versionOf(id int32) *version {
-	arch := s.u.archOf(id)
-	at := arch
-	if arch == "all" {
-		at = s.native
-	}
-	if !slices.Contains(s.arches, at) {
+// versionOf is the version that stands for a package, nil if it has no place.
+func (s *session) versionOf(p *Package) *version {
+	arch := s.archOf(p)
+	if !slices.Contains(s.arches, arch) {
 		return nil
 	}
-	v := s.u.version(id)
-	for _, known := range s.slot(s.u.name(id), at).versions {
-		if known.id == id || known.version == v && known.arch == arch {
+	for _, known := range s.slot(p.Name, arch).versions {
+		if known.is(p) {
 			return known
 		}
 	}
 	return nil
+}
+
+// prefer lets the version's package be the one of the archive it was asked
+// from, if several archives have it. Asked for from several, it is taken from
+// each.
+func (s *session) prefer(v *version, p *Package, r *Root) {
+	if r.Archive == "" {
+		return
+	}
+	if p.Archive != v.pkg.Archive {
+		if s.asked[v] {
+			s.duplicates[v] = append(s.duplicates[v], duplicate{p, r})
+		} else {
+			v.pkg, v.parsed = p, nil
+		}
+	}
+	s.asked[v] = true
+}
+
+// named yields the versions that a relation may mean: those of its name, then
+// those that provide it. One may be yielded twice.
+func (s *session) named(r *deb.Relation) iter.Seq[*version] {
+	return func(yield func(*version) bool) {
+		for _, arch := range s.arches {
+			sl := s.slot(r.Name, arch)
+			if sl.installed != nil && !yield(sl.installed) {
+				return
+			}
+			for _, v := range sl.versions {
+				if r.Satisfied(v.pkg.Version) && !yield(v) {
+					return
+				}
+			}
+		}
+		for _, c := range s.hosts[r.Name] {
+			if sl := s.slot(c.pkg.Name, s.archOf(c.pkg)); sl.installed != nil && !yield(sl.installed) {
+				return
+			}
+		}
+		for _, p := range s.u.providing(r.Name) {
+			if v := s.versionOf(p); v != nil && !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// meets tells whether v satisfies a relation of a package of architecture from.
+func (s *session) meets(v *version, r *deb.Relation, from string) bool {
+	c := s.control(v)
+	return c.fault == nil && s.satisfies(c, r, from)
+}
+
+// choices are the versions that satisfy clause k of v, in the order in which
+// they are tried: for each alternative apt's candidates, upgrades of what is
+// installed first, and when all that fails, other versions.
+func (s *session) choices(v *version, k int) []*version {
+	c := s.control(v)
+	if v.choices == nil {
+		v.choices = make([][]*version, len(c.clauses))
+	}
+	if v.choices[k] != nil {
+		return v.choices[k]
+	}
+	var present, upgrades, fresh, rest, found []*version
+	for i := range c.clauses[k].alternatives {
+		r := &c.clauses[k].alternatives[i]
+		found = found[:0]
+		for o := range s.named(r) {
+			if s.meets(o, r, v.slot.arch) && !slices.Contains(found, o) {
+				found = append(found, o)
+			}
+		}
+		s.sortByPreference(found, r.Name)
+		for _, o := range found {
+			kind := &fresh
+			switch {
+			case o == o.slot.installed:
+				kind = &present
+			case !o.candidate:
+				kind = &rest
+			case o.slot.installed != nil:
+				kind = &upgrades
+			}
+			if !slices.Contains(*kind, o) {
+				*kind = append(*kind, o)
+			}
+		}
+	}
+	all := make([]*version, 0, len(present)+len(upgrades)+len(fresh)+len(rest))
+	v.choices[k] = append(append(append(append(all, present...), upgrades...), fresh...), rest...)
+	return v.choices[k]
+}
+
+// sortByPreference orders the versions that could satisfy one alternative as
+// apt does: the package of that name before those that provide it, essential
+// ones, the native architecture, higher priority, the name of higher rank.
+func (s *session) sortByPreference(vs []*version, name string) {
+	if len(vs) < 2 {
+		return
+	}
+	first := func(x bool) int {
+		if x {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(vs, func(a, b *version) int {
+		x, y := s.control(a), s.control(b)
+		return cmp.Or(
+			cmp.Compare(first(a.slot.name == name), first(b.slot.name == name)),
+			cmp.Compare(first(x.essential), first(y.essential)),
+			cmp.Compare(first(x.important), first(y.important)),
+			cmp.Compare(slices.Index(s.arches, a.slot.arch), slices.Index(s.arches, b.slot.arch)),
+			cmp.Compare(x.priority, y.priority),
+			cmp.Compare(b.slot.rank, a.slot.rank),
+			strings.Compare(b.slot.name, a.slot.name),
+		)
+	})
+}
+
+// conflicts are the versions that must not be installed together with v: what
+// it Conflicts with or Breaks, and its own name in another architecture unless
+// both are Multi-Arch: same in one version. A package does not conflict with
+// itself by what it provides (deb-control(5)).
+func (s *session) conflicts(v *version) []*version {
+	if v.compared {
+		return v.conflicts
+	}
+	v.compared = true
+	c := s.control(v)
+	for i := range c.against {
+		for j := range c.against[i].alternatives {
+			r := &c.against[i].alternatives[j]
+			for o := range s.named(r) {
+				if oc := s.control(o); oc.fault == nil && o.slot.name != v.slot.name && s.excludes(oc, r) && !slices.Contains(v.conflicts, o) {
+					v.conflicts = append(v.conflicts, o)
+				}
+			}
+		}
+	}
+	for _, arch := range s.arches {
+		if arch == v.slot.arch {
+			continue
+		}
+		other := s.slot(v.slot.name, arch)
+		versions := other.versions
+		if other.installed != nil {
+			versions = append([]*version{other.installed}, versions...)
+		}
+		for _, o := range versions {
+			if c.multi != multiSame || s.control(o).multi != multiSame || o.pkg.Version != v.pkg.Version {
+				v.conflicts = append(v.conflicts, o)
+			}
+		}
+	}
+	return v.conflicts
 }

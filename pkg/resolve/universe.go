@@ -1,14 +1,17 @@
 package resolve
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
+	"slices"
 	"strings"
-	"sync/atomic"
-	"unsafe"
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // Limits of a universe.
@@ -19,6 +22,15 @@ const (
 	MaxProvides = 16 << 20 // names provided by all packages
 )
 
+// Limits of what is reported of bad indices.
+const (
+	maxSkipped    = 100 // malformed stanzas of an index that are described; the rest is counted
+	maxDuplicates = 10  // contradictory packages
+)
+
+// typicalStanza is a guess at the length of a stanza, in bytes.
+const typicalStanza = 750
+
 // DefaultPin is the apt priority of an Index that names none.
 const DefaultPin = 500
 
@@ -27,7 +39,7 @@ type Index struct {
 	Archive      string // prefix
 	Suite        string
 	Component    string
-	Architecture string // of the index; its stanzas are of it or "all"
+	Architecture string // of the index; stanzas of others but "all" are passed over, as apt does
 	Path         string // relative to the archive, for messages
 	Data         []byte // not copied; must not change
 	// Pin is the apt priority of the suite (apt_preferences(5)): 500, 100
@@ -35,7 +47,7 @@ type Index struct {
 	// DefaultPin, a negative one makes the index invisible to closures.
 	Pin int
 	// Keep, if not nil, tells which pool files are at hand: others are not
-	// candidates. It is called by several goroutines.
+	// candidates.
 	Keep func(f archive.PackageFile) bool
 }
 
@@ -45,173 +57,298 @@ type Package struct {
 	Archive, Suite, Component string
 	Index                     int // which Index it came from
 	Stanza                    deb.Stanza
+
+	order int // in its universe
 }
 
-// Universe is all candidates. Immutable; safe for concurrent use.
-type Universe struct{ universe }
-
-type universe struct {
+// Universe is every package that may be chosen. Immutable; safe for concurrent
+// use.
+type Universe struct {
 	indices  []Index
-	records  []record
-	arches   []string
-	table    nameTable
+	packages []Package // in the order of the indices
+	names    map[string]*name
 	skipped  []string
-	mentions mentions
-
-	// What was asked for is kept: packages and their relations, each made once.
-	packages []atomic.Pointer[Package]
-	parsed   []atomic.Pointer[candidate]
 }
 
-// record is a stanza, found but not parsed. It holds no pointer: tens of
-// thousands of them cost the garbage collector nothing.
-type record struct {
-	offset, length uint32 // of the stanza in its index
-	// The values, by their offset in the stanza.
-	nameOffset, version, provides uint32
-	provideLength                 uint32
-	relations, relationsLength    uint32 // from the first field of mentionFields to the last
-	index                         uint16
-	arch                          uint16 // in arches
-	nameLength, versionLength     uint8
-	multi                         multiArch
-	plain                         bool // fields.plain
+// name is a name that a package has, provides or mentions in a relation.
+type name struct {
+	// rank counts the names in the order in which apt reads them. Where nothing
+	// else decides between two providers, apt takes the one of higher rank. That
+	// means nothing, but a closure that differs from apt's raises questions.
+	rank      int
+	packages  []*Package // that have the name: newest first, then in the order of the indices
+	providers []*Package // that provide the name, in the order of the indices
 }
 
-// NewUniverse scans the indices (in parallel). A stanza that is malformed is
-// left out and named in Skipped; an index without one good stanza though it is not empty is an error.
-// One name, version and architecture with two SHA256 within one archive, or over two, is an error naming both.
+// NewUniverse reads the indices. A malformed stanza is left out and named in
+// Skipped; an index that has malformed stanzas only is an error. Two different
+// files under one name, version and architecture are an error naming both.
 func NewUniverse(indices []Index) (*Universe, error) {
 	if len(indices) >= MaxIndices {
 		return nil, fmt.Errorf("%d indices, over the limit of %d", len(indices), MaxIndices)
 	}
-	u := &Universe{universe{indices: indices}}
-	if err := u.scan(); err != nil {
+	total := 0
+	for i := range indices {
+		total += len(indices[i].Data)
+	}
+	u := &Universe{indices: indices, packages: make([]Package, 0, min(total/typicalStanza, MaxStanzas))}
+	var errs []error
+	for i := range indices {
+		if err := u.read(i); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if err := u.readNames(); err != nil {
 		return nil, err
 	}
-	if len(u.records) > MaxStanzas {
-		return nil, fmt.Errorf("%d stanzas, over the limit of %d", len(u.records), MaxStanzas)
-	}
-	var err error
-	if u.table, err = newNameTable(u); err != nil {
-		return nil, err
-	}
-	u.packages = make([]atomic.Pointer[Package], len(u.records))
-	u.parsed = make([]atomic.Pointer[candidate], len(u.records))
-	if err := u.refuseTwins(); err != nil {
-		return nil, err
-	}
-	return u, nil
+	return u, u.refuseDuplicates()
 }
 
-// Skipped are the malformed stanzas, as one line each with archive, path, line and reason.
-func (u *Universe) Skipped() []string { return u.skipped }
-
-// refuseTwins finds packages that claim to be the same and are not.
-func (u *Universe) refuseTwins() error {
-	var errs []error
-	for ids := range u.table.groups() {
-		for i := 1; i < len(ids) && len(errs) < maxTwins; i++ {
-			a, b := ids[i-1], ids[i]
-			if u.version(a) == u.version(b) && u.records[a].arch == u.records[b].arch && !u.sameFile(a, b) {
-				errs = append(errs, fmt.Errorf("%s %s %s: %s and %s have different files under one version",
-					u.name(a), u.version(a), u.archOf(a), u.place(a), u.place(b)))
+// read adds the packages of an index.
+func (u *Universe) read(i int) error {
+	in := &u.indices[i]
+	if int64(len(in.Data)) > MaxIndex { // an int of 32 bits does not hold it
+		return fmt.Errorf("index %s of archive %s: %d bytes, over the limit of %d", in.Path, in.Archive, len(in.Data), int64(MaxIndex))
+	}
+	before, bad := len(u.packages), 0
+	var first error
+	sc := deb.NewScanner(in.Data)
+	for {
+		s, err := sc.Next()
+		if err == io.EOF {
+			break
+		}
+		line := sc.Line()
+		var f archive.PackageFile
+		if err == nil {
+			f, err = archive.ParsePackageFile(s)
+		} else if e, ok := errors.AsType[*deb.StanzaError](err); ok {
+			line, err = e.Line, withoutLine(e)
+		}
+		switch {
+		case err != nil:
+			if first == nil {
+				first = err
 			}
+			if bad++; bad <= maxSkipped {
+				u.skipped = append(u.skipped, fmt.Sprintf("archive %s: %s line %d: %v", in.Archive, in.Path, line, err))
+			}
+		case in.Architecture != "" && f.Architecture != in.Architecture && f.Architecture != "all":
+		case in.Keep != nil && !in.Keep(f):
+		case len(u.packages) == MaxStanzas:
+			return fmt.Errorf("index %s of archive %s: over the limit of %d stanzas", in.Path, in.Archive, MaxStanzas)
+		default:
+			u.packages = append(u.packages, Package{PackageFile: f, Archive: in.Archive, Suite: in.Suite, Component: in.Component, Index: i, Stanza: s, order: len(u.packages)})
+		}
+	}
+	if bad > maxSkipped {
+		u.skipped = append(u.skipped, fmt.Sprintf("archive %s: %s: %d malformed stanzas in all", in.Archive, in.Path, bad))
+	}
+	if bad > 0 && len(u.packages) == before {
+		return fmt.Errorf("index %s of archive %s: no good stanza: %w", in.Path, in.Archive, first)
+	}
+	return nil
+}
+
+// withoutLine is the error without the line, which Skipped writes itself.
+func withoutLine(e *deb.StanzaError) error {
+	if e.Package != "" {
+		return fmt.Errorf("package %q: %w", e.Package, e.Err)
+	}
+	return e.Err
+}
+
+// relationFields are the fields in which apt reads names, in its order.
+var relationFields = []string{fieldPreDepends, fieldDepends, fieldConflicts, fieldBreaks, fieldRecommends, "Suggests", "Replaces", "Enhances", "Provides"}
+
+// readNames fills the table of names in the order in which apt reads them: of
+// each stanza the package's, then those in its relations.
+func (u *Universe) readNames() error {
+	u.names = make(map[string]*name, 2*len(u.packages))
+	values, provides := make([]string, len(relationFields)), 0
+	for i := range u.packages {
+		p := &u.packages[i]
+		n := u.nameOf(p.Name)
+		n.packages = append(n.packages, p)
+		p.Stanza.Values(values, relationFields...)
+		for k, value := range values {
+			provided := k == len(relationFields)-1
+			for word, qualified := range relationNames(value) {
+				if provided {
+					n := u.nameOf(word)
+					n.providers = append(n.providers, p)
+					provides++
+				} else if !qualified { // to apt, "perl:any" is another name
+					u.nameOf(word)
+				}
+			}
+		}
+		if provides > MaxProvides {
+			return fmt.Errorf("provided names, over the limit of %d", MaxProvides)
+		}
+	}
+	for _, n := range u.names {
+		if len(n.packages) > 1 {
+			slices.SortStableFunc(n.packages, func(a, b *Package) int { return deb.Compare(b.Version, a.Version) })
+		}
+	}
+	return nil
+}
+
+// nameOf is the entry of a name, made at its first mention.
+func (u *Universe) nameOf(word string) *name {
+	n := u.names[word]
+	if n == nil {
+		n = &name{rank: len(u.names)}
+		u.names[word] = n
+	}
+	return n
+}
+
+// relationNames yields the names in a relation field and whether each is
+// qualified with an architecture. It reads less strictly than
+// deb.ParseRelations, which has the last word on each package.
+func relationNames(field string) iter.Seq2[string, bool] {
+	return func(yield func(string, bool) bool) {
+		for field != "" {
+			part := field
+			if end := strings.IndexAny(field, ",|"); end >= 0 {
+				part, field = field[:end], field[end+1:]
+			} else {
+				field = ""
+			}
+			part = strings.TrimLeft(part, " \t\r\n")
+			qualified := false
+			if end := strings.IndexAny(part, " \t\r\n(:[<"); end >= 0 {
+				part, qualified = part[:end], part[end] == ':'
+			}
+			if part != "" && !yield(part, qualified) {
+				return
+			}
+		}
+	}
+}
+
+// refuseDuplicates finds packages that claim to be the same and are not.
+func (u *Universe) refuseDuplicates() error {
+	type key struct{ version, arch string }
+	var errs []error
+	for i := range u.packages {
+		p := &u.packages[i]
+		same := u.named(p.Name)
+		if len(same) == 1 || same[0] != p { // each name once
+			continue
+		}
+		seen := map[key]*Package{}
+		for _, p := range same {
+			k := key{p.Version, p.Architecture}
+			if o := seen[k]; o != nil && !sameFile(o, p) && len(errs) < maxDuplicates {
+				errs = append(errs, fmt.Errorf("%s %s %s: %s and %s have different files under one version",
+					p.Name, p.Version, p.Architecture, u.place(o), u.place(p)))
+			}
+			seen[k] = p
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// maxTwins bounds how many contradictions are reported.
-const maxTwins = 10
-
-// sameFile compares what both stanzas say of their file: the strongest digest
-// that both have, else the size.
-func (u *universe) sameFile(a, b int32) bool {
-	var x, y [3]string
-	fields := []string{"SHA256", "SHA512", "Size"}
-	u.stanza(a).Values(x[:], fields...)
-	u.stanza(b).Values(y[:], fields...)
-	for i := range fields {
-		if x[i] != "" && y[i] != "" {
-			return strings.EqualFold(x[i], y[i])
-		}
+// sameFile compares what two stanzas say of their file: a digest that both
+// have, else the size.
+func sameFile(a, b *Package) bool {
+	switch {
+	case a.SHA256 != "" && b.SHA256 != "":
+		return a.SHA256 == b.SHA256
+	case a.SHA512 != "" && b.SHA512 != "":
+		return a.SHA512 == b.SHA512
 	}
-	return false
+	return a.Size == b.Size
 }
 
 // place is where a stanza stands, for messages.
-func (u *universe) place(id int32) string {
-	in := &u.indices[u.records[id].index]
-	return fmt.Sprintf("archive %s (%s)", in.Archive, in.Path)
+func (u *Universe) place(p *Package) string {
+	return fmt.Sprintf("archive %s (%s)", p.Archive, u.indices[p.Index].Path)
 }
 
-func (u *universe) stanza(id int32) deb.Stanza {
-	r := &u.records[id]
-	return deb.Stanza(u.indices[r.index].Data[r.offset : r.offset+r.length : r.offset+r.length])
+// pin is the apt priority of a package's suite.
+func (u *Universe) pin(p *Package) int { return cmp.Or(u.indices[p.Index].Pin, DefaultPin) }
+
+// Skipped returns the malformed stanzas, one line each with archive, path,
+// line and reason.
+func (u *Universe) Skipped() []string { return u.skipped }
+
+// Versions returns the packages of a name, newest first. They must not be
+// changed.
+func (u *Universe) Versions(name string) []*Package { return slices.Clone(u.named(name)) }
+
+// Matches returns the packages that a query selects, without closure: every
+// version, ordered by name, version, architecture and index. archive "" means
+// any.
+func (u *Universe) Matches(q *query.Query, archive string) []*Package {
+	all := u.selected(q, archive)
+	slices.SortStableFunc(all, comparePackages)
+	return all
 }
 
-// name, version and provides are views of the index.
-func (u *universe) name(id int32) string {
-	r := &u.records[id]
-	return u.view(r, r.nameOffset, uint32(r.nameLength))
-}
-
-func (u *universe) version(id int32) string {
-	r := &u.records[id]
-	return u.view(r, r.version, uint32(r.versionLength))
-}
-
-func (u *universe) provides(id int32) string {
-	r := &u.records[id]
-	return u.view(r, r.provides, r.provideLength)
-}
-
-func (u *universe) archOf(id int32) string { return u.arches[u.records[id].arch] }
-
-// view is a part of a stanza as a string.
-func (u *universe) view(r *record, offset, length uint32) string {
-	start := r.offset + offset
-	return view(u.indices[r.index].Data[start : start+length])
-}
-
-// view is a part of an index as a string that shares its memory, which its
-// owner promised not to change.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-// pin is the apt priority of the record's suite.
-func (u *universe) pin(id int32) int {
-	if p := u.indices[u.records[id].index].Pin; p != 0 {
-		return p
+// comparePackages orders by name, version, architecture and index.
+func comparePackages(a, b *Package) int {
+	if c := strings.Compare(a.Name, b.Name); c != 0 {
+		return c // cmp.Or would compare the versions all the same, of each pair of a release
 	}
-	return DefaultPin
+	return cmp.Or(deb.Compare(a.Version, b.Version),
+		cmp.Compare(a.Architecture, b.Architecture), cmp.Compare(a.Index, b.Index))
 }
 
-// pkg is the Package of a record, the same pointer each time.
-func (u *universe) pkg(id int32) *Package {
-	if p := u.packages[id].Load(); p != nil {
-		return p
+// named returns the packages of a name, newest first.
+func (u *Universe) named(name string) []*Package {
+	if n := u.names[name]; n != nil {
+		return n.packages
 	}
-	s := u.stanza(id)
-	in := u.records[id].index
-	p := &Package{PackageFile: u.file(id), Archive: u.indices[in].Archive, Suite: u.indices[in].Suite,
-		Component: u.indices[in].Component, Index: int(in), Stanza: s}
-	if !u.packages[id].CompareAndSwap(nil, p) {
-		p = u.packages[id].Load()
-	}
-	return p
+	return nil
 }
 
-// file is what a record's stanza says of its file.
-func (u *universe) file(id int32) archive.PackageFile {
-	s := u.stanza(id)
-	if u.records[id].plain {
-		f := pickFields(s)
-		return f.file()
+// providing returns the packages that provide a name.
+func (u *Universe) providing(name string) []*Package {
+	if n := u.names[name]; n != nil {
+		return n.providers
 	}
-	f, err := archive.ParsePackageFile(s)
-	if err != nil {
-		panic("resolve: stanza that was good is not: " + err.Error())
+	return nil
+}
+
+// selected returns what a query selects, in the order of the indices.
+func (u *Universe) selected(q *query.Query, archive string) []*Package {
+	var found []*Package
+	take := func(p *Package) {
+		if (archive == "" || p.Archive == archive) && matches(q, p) {
+			found = append(found, p)
+		}
 	}
-	return f
+	if likely, some := u.likely(q); some {
+		for _, p := range likely {
+			take(p)
+		}
+		return found
+	}
+	for i := range u.packages {
+		take(&u.packages[i])
+	}
+	return found
+}
+
+// likely returns the packages among which all matches of a query are, in the
+// order of the indices, if the query tells names.
+func (u *Universe) likely(q *query.Query) (all []*Package, some bool) {
+	names, some := q.Names()
+	for _, name := range names {
+		all = slices.Concat(all, u.named(name), u.providing(name))
+	}
+	slices.SortFunc(all, func(a, b *Package) int { return cmp.Compare(a.order, b.order) })
+	return slices.Compact(all), some
+}
+
+// matches tells whether a query selects a package.
+func matches(q *query.Query, p *Package) bool {
+	return q.Match(&query.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Stanza: p.Stanza})
 }

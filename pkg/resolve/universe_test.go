@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"example.org/mmoci/pkg/archive"
-	"example.org/mmoci/pkg/deb"
 )
 
 func TestUniverseSkips(t *testing.T) {
@@ -56,12 +55,12 @@ func TestUniverseSkips(t *testing.T) {
 	}
 }
 
-// The lines of what is skipped are right behind the cuts between chunks too.
+// The lines of what is skipped are right far into an index too.
 func TestUniverseLines(t *testing.T) {
 	t.Parallel()
 	var data []byte
 	var want []string
-	for i := 0; len(data) < 3*scanChunk; i++ {
+	for i := 0; len(data) < 6<<20; i++ {
 		if i%40_000 == 20_000/8 {
 			line := bytes.Count(data, []byte("\n")) + 2
 			data = append(data, "Package: x\nbroken\n\n"...)
@@ -85,7 +84,7 @@ func TestUniverseLines(t *testing.T) {
 	}
 }
 
-func TestUniverseTwins(t *testing.T) {
+func TestUniverseDuplicates(t *testing.T) {
 	t.Parallel()
 	one := Index{Archive: "one", Path: "1", Data: stanzas("a 1")}
 	other := Index{Archive: "other", Path: "2", Data: bytes.Replace(stanzas("a 1"), []byte("SHA256: "), []byte("SHA256: 00"), 1)}
@@ -131,22 +130,20 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// Whatever the scan takes without archive.ParsePackageFile, that takes too.
-func TestPlainIsStricter(t *testing.T) {
+// The rank of a name is where apt reads it first: the package, then its
+// relations in apt's order of fields; a qualified name is another name.
+func TestNameRank(t *testing.T) {
 	t.Parallel()
-	for _, value := range []string{"1", "1.0-1", "1:1", "12:1", "1-", "1:", ":1", "a", "1~rc1", "1_2", "1 2", "0:0", "99999999999:1", "1.0-1-1", "1:1:1", "1:-", "-1"} {
-		s := deb.Stanza(strings.Replace(string(stanzas("a 1")), "Version: 1", "Version: "+value, 1))
-		f := pickFields(s)
-		if file, err := archive.ParsePackageFile(s); f.plain() && (err != nil || file != f.file()) {
-			t.Errorf("version %q: %+v, %v; read as %+v", value, file, err, f.file())
+	u := newUniverse(t,
+		index("a 1; Depends: late:any, one (>= 1) | two; pre-depends: zero; Description: never", "b 1; Suggests: s_t, four\n [x]; Breaks: three<y>"),
+		index("late 1; Provides: five(= 1)", "never 1; Homepage: six", "one 1"))
+	for i, name := range []string{"a", "zero", "one", "two", "b", "three", "s_t", "four", "late", "five", "never"} {
+		if n := u.names[name]; n == nil || n.rank != i {
+			t.Errorf("%s: %+v, want rank %d", name, n, i)
 		}
 	}
-	for _, source := range []string{"gcc-12", "gcc-12 (12.2.0-13)", "gcc-12(1)"} {
-		s := deb.Stanza(stanzas("libstdc++6 12.2.0-14+deb12u1; Source: " + source))
-		f := pickFields(s)
-		if want, err := archive.ParsePackageFile(s); !f.plain() || err != nil || f.file() != want {
-			t.Errorf("source %s: plain %v, %+v; %+v, %v", source, f.plain(), f.file(), want, err)
-		}
+	if u.names["six"] != nil {
+		t.Error("six is a name")
 	}
 }
 
