@@ -40,8 +40,6 @@ type lane struct {
 	source Source
 	turn   chan struct{} // holds one element while nobody asks
 
-	caughtUp snapshot.Digest // the root in force when catchUp was done; of who has the turn
-
 	mu      sync.Mutex
 	started uint64          // questions asked so far
 	refused snapshot.Digest // the root that the tag names and that is not followed

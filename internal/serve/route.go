@@ -62,11 +62,6 @@ func (ex *exchange) moving(p string) {
 		ex.s.recheck(ex.r.Context())
 		v = ex.s.view.Load()
 		h, row, ok = v.find(p, prefix, ex.s.now())
-		if !ok {
-			ex.s.catchUp(ex.r.Context(), prefix, p)
-			v = ex.s.view.Load()
-			h, row, ok = v.find(p, prefix, ex.s.now())
-		}
 	}
 	if !ok {
 		if !ex.plain(v.inForce(prefix), p, false) {
