@@ -15,7 +15,7 @@ import (
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
-	"example.org/mmoci/internal/serve"
+	"example.org/mmoci/internal/sources"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -183,8 +183,9 @@ func archivesFor(all []described, trust prove.Trust, q sourcing) ([]host.Archive
 			if err != nil {
 				return nil, err
 			}
-			if sources := serve.Sources(d.statement, d.table, ar.Prefix, q.url, q.upstream); len(sources) > 0 {
-				out = append(out, host.Archive{Prefix: ar.Prefix, Key: key, Sources: sources})
+			o := sources.Options{Base: q.url, Upstream: q.upstream, Comment: ar.Prefix + ", by mmoci host sources; mmoci host undo removes it"}
+			if stanzas := sources.Of(d.statement, d.table, ar.Prefix, o); len(stanzas) > 0 {
+				out = append(out, host.Archive{Prefix: ar.Prefix, Key: key, Sources: stanzas})
 			}
 		}
 	}

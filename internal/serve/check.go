@@ -15,6 +15,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // CheckOptions of [Check]; the zero value works.
@@ -109,7 +111,7 @@ func (c *checker) get(ctx context.Context, u string) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRelease))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, snapshot.MaxRelease))
 	if resp.StatusCode != http.StatusOK {
 		first, _, _ := strings.Cut(string(body), "\n")
 		return nil, fmt.Errorf("%s: %s (%s)", req.URL.Redacted(), resp.Status, first)

@@ -88,12 +88,12 @@ func TestConditions(t *testing.T) {
 		}
 		for _, c := range cases {
 			t.Run(fmt.Sprintf("%s, verified %t", c.name, verified), func(t *testing.T) {
-				get := request(t, base, "GET", "/"+debPath, c.header...)
+				get := ask(t, base, "GET", "/"+debPath, c.header...)
 				checkAnswer(t, get, c.status, data, c.part, d)
-				head := request(t, base, "HEAD", "/"+debPath, c.header...)
+				head := ask(t, base, "HEAD", "/"+debPath, c.header...)
 				want := get
 				if c.status == 206 { // a Range is for GET only
-					want = request(t, base, "GET", "/"+debPath)
+					want = ask(t, base, "GET", "/"+debPath)
 				}
 				if c.status == 416 {
 					return
@@ -154,7 +154,7 @@ func TestPaths(t *testing.T) {
 	s.files = map[string][]byte{"docker/dists/bookworm/main/i18n/Translation-de.gz": {}}
 	sn := s.take(t, m)
 	_, base := run(t, Options{Sources: []Source{newTag(sn)}}, false)
-	name := newHeld(sn).name
+	name := newServed(sn).name
 	packages := snapshot.Sum(m.blobs[mustFind(t, sn, "docker/dists/bookworm/main/binary-amd64/Packages.gz").Digest])
 	cases := []struct {
 		target string
@@ -194,7 +194,7 @@ func TestPaths(t *testing.T) {
 		{"/" + strings.Repeat("a/", 4000), 404},
 	}
 	for _, c := range cases {
-		a := request(t, base, "GET", c.target)
+		a := ask(t, base, "GET", c.target)
 		if a.status != c.status || a.err != nil {
 			t.Errorf("%.200s: %d %s", c.target, a.status, a.phrase)
 		}
@@ -202,7 +202,7 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%.200s: no body", c.target)
 		}
 	}
-	if a := request(t, base, "POST", "/"+debPath); a.status != 405 || a.header.Get("Allow") != "GET, HEAD" {
+	if a := ask(t, base, "POST", "/"+debPath); a.status != 405 || a.header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %d", a.status)
 	}
 }
@@ -220,15 +220,15 @@ func TestReasonInStatusLine(t *testing.T) {
 	t.Parallel()
 	sn := oneDeb([]byte("the deb")).take(t, newMemoryBlobs())
 	_, base := run(t, Options{Sources: []Source{newTag(sn)}}, false)
-	a := request(t, base, "GET", "/docker/pool/x/gone_1.0_amd64.deb")
-	want := "gone_1.0_amd64.deb is not in snapshot " + newHeld(sn).name
+	a := ask(t, base, "GET", "/docker/pool/x/gone_1.0_amd64.deb")
+	want := "gone_1.0_amd64.deb is not in snapshot " + newServed(sn).name
 	if a.status != 404 || a.phrase != want || string(a.body) != want+"\n" {
 		t.Errorf("%d %q, body %q", a.status, a.phrase, a.body)
 	}
-	if a := request(t, base, "GET", "/docker/pool/%c3%a4_1.0_amd64.deb"); a.phrase != "??_1.0_amd64.deb is not in snapshot "+newHeld(sn).name {
+	if a := ask(t, base, "GET", "/docker/pool/%c3%a4_1.0_amd64.deb"); a.phrase != "??_1.0_amd64.deb is not in snapshot "+newServed(sn).name {
 		t.Errorf("phrase %q", a.phrase)
 	}
-	if a := request(t, base, "GET", "/"+debPath); a.phrase != "OK" {
+	if a := ask(t, base, "GET", "/"+debPath); a.phrase != "OK" {
 		t.Errorf("phrase %q", a.phrase)
 	}
 }
@@ -256,7 +256,7 @@ func TestKeepAliveAndPipelining(t *testing.T) {
 		a := readAnswer(t, r, "GET")
 		got = append(got, fmt.Sprint(a.status, " ", a.phrase, " ", len(a.body) > 0))
 	}
-	name := newHeld(sn).name
+	name := newServed(sn).name
 	want := []string{
 		"404 a_1_all.deb is not in snapshot " + name + " true", "200 OK true",
 		"404 b_1_all.deb is not in snapshot " + name + " true", "200 OK true",
@@ -300,7 +300,7 @@ func TestNothingWrongIsCompleted(t *testing.T) {
 					if rng != "" {
 						header = []string{"Range", rng}
 					}
-					a := request(t, base, "GET", "/"+debPath, header...)
+					a := ask(t, base, "GET", "/"+debPath, header...)
 					if a.err != nil {
 						return // broken off
 					}
@@ -337,7 +337,7 @@ func TestReplicasAnswerAlike(t *testing.T) {
 	}
 	for _, target := range targets {
 		for _, header := range [][]string{nil, {"Range", "bytes=3-"}, {"If-None-Match", "*"}} {
-			x, y := request(t, a, "GET", target, header...), request(t, b, "GET", target, header...)
+			x, y := ask(t, a, "GET", target, header...), ask(t, b, "GET", target, header...)
 			if x.status != y.status || x.phrase != y.phrase || !bytes.Equal(x.body, y.body) || !equalHeaders(x.header, y.header) {
 				t.Errorf("%s %q: %d %s %v, %d %s %v", target, header, x.status, x.phrase, x.header, y.status, y.phrase, y.header)
 			}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -65,7 +66,7 @@ func TestNewcomersAreRefused(t *testing.T) {
 			g := newTag(good)
 			o := Options{Sources: []Source{g}, StateDir: dir, Now: newClock().now}
 			s, base := run(t, o, false)
-			follow := func() { s.ask(t.Context(), 0, s.lanes[0].asked(), false) }
+			follow := func() { s.ask(t.Context(), 0, s.followers[0].asked(), false) }
 			g.move(bad)
 			for range 3 {
 				follow()
@@ -77,11 +78,11 @@ func TestNewcomersAreRefused(t *testing.T) {
 				}
 			}
 			inForce(s, good)
-			a := request(t, base, "GET", "/metrics")
+			a := ask(t, base, "GET", "/metrics")
 			if want := `mmoci_snapshots_refused_total{reason="` + c.reason + `",reference="` + g.name + `"} 1` + "\n"; !strings.Contains(string(a.body), want) {
 				t.Errorf("not counted as %s, once", c.reason)
 			}
-			ready := request(t, base, "GET", "/readyz")
+			ready := ask(t, base, "GET", "/readyz")
 			if ready.status != 200 || !strings.Contains(string(ready.body), "what the tag names now is not followed: ") {
 				t.Errorf("readyz: %d %s", ready.status, ready.body)
 			}
@@ -105,7 +106,7 @@ func TestNewcomersAreRefused(t *testing.T) {
 			g.move(honest)
 			follow()
 			inForce(s, honest)
-			if ready := request(t, base, "GET", "/readyz"); ready.status != 200 || strings.Contains(string(ready.body), "not followed") {
+			if ready := ask(t, base, "GET", "/readyz"); ready.status != 200 || strings.Contains(string(ready.body), "not followed") {
 				t.Errorf("readyz afterwards: %d %s", ready.status, ready.body)
 			}
 		})
@@ -161,11 +162,11 @@ func TestAheadOfTheClock(t *testing.T) {
 		t.Errorf("a day ahead: %v", err)
 	}
 	g.move(early)
-	if err := s.check(t.Context(), 0); !errors.Is(err, errFuture) || !strings.Contains(err.Error(), "docker bookworm is of 2024-11-12T09:13:40Z") {
+	if err := s.check(t.Context(), 0); !errors.Is(err, dates.ErrFuture) || !strings.Contains(err.Error(), "docker bookworm is of 2024-11-12T09:13:40Z") {
 		t.Errorf("two days ahead: %v", err)
 	}
 	c.advance(24*time.Hour - time.Second)
-	if err := s.check(t.Context(), 0); !errors.Is(err, errFuture) {
+	if err := s.check(t.Context(), 0); !errors.Is(err, dates.ErrFuture) {
 		t.Errorf("a day and a second ahead: %v", err)
 	}
 	c.advance(time.Second)
@@ -266,7 +267,7 @@ func TestSiteKeysAreReadAnew(t *testing.T) {
 		ReadSiteKeys: func() (*pgp.Keyring, error) { return files, nil },
 	}, false)
 	told := func(by pgp.Signer) bool {
-		return strings.Contains(string(request(t, base, "GET", "/setup/docker.sources").body), "# "+by.Public().Fingerprints()[0]+"\n")
+		return strings.Contains(string(ask(t, base, "GET", "/setup/docker.sources").body), "# "+by.Public().Fingerprints()[0]+"\n")
 	}
 	g.move(next)
 	if err := s.check(t.Context(), 0); !isRefusal(err) {
@@ -311,14 +312,14 @@ func TestStateOfBefore(t *testing.T) {
 	old, good := spec{date: day(4), upstream: day(2)}.take(t, m), spec{date: day(5), upstream: day(3)}.take(t, m)
 	g := newTag(good)
 	o := Options{Sources: []Source{g}, StateDir: dir, Now: c.now}
-	file := filepath.Join(dir, marksFile)
+	file := filepath.Join(dir, dates.StateFile)
 	state := `{"version":1,"suites":{"docker bookworm":"2099-12-31T00:00:00Z","upstream/docker bookworm":"2024-11-03T09:13:40Z"},"roots":{"` +
 		g.name + `":"` + old.Root.String() + `"}}`
 	if err := os.WriteFile(file, []byte(state), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	g.move(old)
-	if _, err := New(t.Context(), o); !errors.Is(err, errRolledBack) {
+	if _, err := New(t.Context(), o); !errors.Is(err, dates.ErrRolledBack) {
 		t.Errorf("an honest mark was forgotten too: %v", err)
 	}
 	g.move(good)
@@ -329,8 +330,8 @@ func TestStateOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var at markData
-	if err := json.Unmarshal(data, &at); err != nil || at.Version != marksVersion || !at.Suites["docker bookworm"].Equal(day(5)) || len(at.Roots) != 1 {
+	var at dates.State
+	if err := json.Unmarshal(data, &at); err != nil || at.Version != dates.Version || !at.Suites["docker bookworm"].Equal(day(5)) || len(at.Roots) != 1 {
 		t.Errorf("state: %v\n%s", err, data)
 	}
 }
@@ -349,7 +350,7 @@ func TestReleaseOfAnIndex(t *testing.T) {
 	if h := s.view.Load().current[0]; h == nil {
 		t.Error("not in force")
 	}
-	if a := request(t, base, "GET", "/docker/dists/bookworm/main/binary-amd64/Release"); a.status != 200 || string(a.body) != string(text) {
+	if a := ask(t, base, "GET", "/docker/dists/bookworm/main/binary-amd64/Release"); a.status != 200 || string(a.body) != string(text) {
 		t.Errorf("answer %d %s", a.status, a.body)
 	}
 	for _, name := range []string{"InRelease", "Release.gpg"} { // signed, it would be a suite's

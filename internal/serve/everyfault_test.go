@@ -167,11 +167,11 @@ func (f *faulty) without(c fault) {
 			f.eventually(target)
 		}
 	}
-	if a := request(f.t, f.base, "GET", small); !c.comes && (a.status < 500 || len(a.body) == 0 || a.phrase == http.StatusText(a.status)) {
+	if a := ask(f.t, f.base, "GET", small); !c.comes && (a.status < 500 || len(a.body) == 0 || a.phrase == http.StatusText(a.status)) {
 		f.t.Errorf("%s: %d %s, %q", small, a.status, a.phrase, a.body)
 	}
 	for _, part := range []string{"bytes=10-19", "bytes=100-2999999", "bytes=3000000-"} {
-		a := request(f.t, f.base, "GET", large, "Range", part)
+		a := ask(f.t, f.base, "GET", large, "Range", part)
 		var from, to int
 		want := f.files[large]
 		switch {
@@ -210,13 +210,13 @@ func (f *faulty) prompt(target string) bool {
 
 // follow asks for the tag as Run does.
 func (f *faulty) follow(t *testing.T) {
-	f.server.ask(t.Context(), 0, f.server.lanes[0].asked(), false)
+	f.server.ask(t.Context(), 0, f.server.followers[0].asked(), false)
 }
 
 // says looks at what /readyz tells, and that it sends nobody away.
 func (f *faulty) says(wants []string) {
 	f.t.Helper()
-	a := request(f.t, f.base, "GET", "/readyz")
+	a := ask(f.t, f.base, "GET", "/readyz")
 	if a.status != 200 {
 		f.t.Errorf("readyz: %d %s", a.status, a.body)
 	}

@@ -69,7 +69,7 @@ func (f *faulty) start(o Options, bound int64) {
 	f.t.Cleanup(func() { kept.Close() }) // after the server has ended
 	f.store, o.Store, o.StateDir = kept, kept.Stats, f.state
 	o.Patience = 300 * time.Millisecond
-	o.Hot = -1           // the store is to be seen
+	o.smallFiles = -1    // the store is to be seen
 	o.Follow = time.Hour // tests ask
 	o.Sources = []Source{&places.Source{Ref: f.ref, Through: kept.Through, Keep: filepath.Join(f.state, "snapshots"), Fallback: f.fallback}}
 	f.server, f.base = run(f.t, o, false)
@@ -78,7 +78,7 @@ func (f *faulty) start(o Options, bound int64) {
 // get is right bytes and nil, or no complete answer but an error's.
 func (f *faulty) get(target string) (ok bool) {
 	f.t.Helper()
-	a := request(f.t, f.base, "GET", target)
+	a := ask(f.t, f.base, "GET", target)
 	switch {
 	case a.status == 200 && a.err == nil:
 		if want := f.files[target]; want != nil && !bytes.Equal(a.body, want) {
@@ -108,7 +108,7 @@ func (f *faulty) eventually(target string) {
 // told looks whether /readyz and the metrics say that the registry is away.
 func (f *faulty) told(away bool) {
 	f.t.Helper()
-	ready := request(f.t, f.base, "GET", "/readyz")
+	ready := ask(f.t, f.base, "GET", "/readyz")
 	if ready.status != 200 {
 		f.t.Errorf("readyz: %d %s", ready.status, ready.body)
 	}
@@ -131,7 +131,7 @@ func TestRegistryGone(t *testing.T) {
 	first.eventually("/docker/pool/p/held-large_1_amd64.deb")
 	first.eventually("/docker/dists/bookworm/Release")
 	f.registry.Close()
-	first.server.ask(ctx, 0, first.server.lanes[0].asked(), false)
+	first.server.ask(ctx, 0, first.server.followers[0].asked(), false)
 	if !first.get("/docker/pool/p/held-large_1_amd64.deb") || first.get("/docker/pool/p/large_1_amd64.deb") {
 		t.Error("while running: not what is held, or what is not")
 	}
@@ -145,7 +145,7 @@ func TestRegistryGone(t *testing.T) {
 		t.Error("after a restart: not what is held, or what is not")
 	}
 	again.told(true)
-	if a := request(t, again.base, "GET", "/snapshot/20200101T000000Z-0123456789ab/docker/dists/bookworm/Release"); a.status != 502 || len(a.body) == 0 {
+	if a := ask(t, again.base, "GET", "/snapshot/20200101T000000Z-0123456789ab/docker/dists/bookworm/Release"); a.status != 502 || len(a.body) == 0 {
 		t.Errorf("an ID that nobody can be asked for: %d %s", a.status, a.body)
 	}
 }
@@ -156,14 +156,14 @@ func TestUnknownID(t *testing.T) {
 	f := newFaulty(t)
 	f.start(Options{}, 0)
 	for _, id := range []string{"20200101T000000Z-0123456789ab", "noble-20200101T000000Z-0123456789ab", "sha256:" + strings.Repeat("1", 64)} {
-		if a := request(t, f.base, "GET", "/snapshot/"+id+"/docker/dists/bookworm/Release"); a.status != 404 || !strings.Contains(a.phrase, "no snapshot") {
+		if a := ask(t, f.base, "GET", "/snapshot/"+id+"/docker/dists/bookworm/Release"); a.status != 404 || !strings.Contains(a.phrase, "no snapshot") {
 			t.Errorf("%s: %d %s", id, a.status, a.phrase)
 		}
 	}
-	if a := request(t, f.base, "GET", "/snapshot/sha256:"+strings.Repeat("0", 64)+"/docker/dists/bookworm/Release"); a.status != 404 || !strings.Contains(a.phrase, "is not a digest") {
+	if a := ask(t, f.base, "GET", "/snapshot/sha256:"+strings.Repeat("0", 64)+"/docker/dists/bookworm/Release"); a.status != 404 || !strings.Contains(a.phrase, "is not a digest") {
 		t.Errorf("a placeholder: %d %s", a.status, a.phrase)
 	}
-	if a := request(t, f.base, "GET", "/snapshot/"+f.server.view.Load().current[0].name+"/docker/dists/bookworm/Release"); a.status != 200 {
+	if a := ask(t, f.base, "GET", "/snapshot/"+f.server.view.Load().current[0].name+"/docker/dists/bookworm/Release"); a.status != 200 {
 		t.Errorf("the one in force: %d %s", a.status, a.phrase)
 	}
 }

@@ -8,108 +8,74 @@ import (
 	"sync"
 	"time"
 
+	"example.org/mmoci/internal/serve/dates"
+	"example.org/mmoci/internal/serve/web"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-var (
-	// errRolledBack marks a snapshot that would show clients an older Date at a moving URL (law 8).
-	errRolledBack = errors.New("tag moved back")
-	// errFuture marks a snapshot that would bar everything honest after it.
-	errFuture = errors.New("dated in the future")
-	// errPrefixTwice marks two sources with an archive of one prefix.
-	errPrefixTwice = errors.New("prefix served twice")
-)
+// errPrefixTwice marks two sources with an archive of one prefix.
+var errPrefixTwice = errors.New("prefix served twice")
 
 const (
-	// resolveTimeout bounds the question which root a tag names.
+	// resolveTimeout bounds resolving a tag.
 	resolveTimeout = 10 * time.Second
 	// openTimeout bounds opening a snapshot, its table of some MB included.
 	openTimeout = 3 * time.Minute
-	// missWait is how long a miss waits for the tag to be asked for.
+	// missWait is how long a request for a file that is not here waits for the tag to be resolved.
 	missWait = 10 * time.Second
-	// missTokens and missRate bound how often misses alone make us ask: a
-	// burst, and so many a second. An answer that was worth it costs nothing.
+	// missTokens and missRate bound how often such requests alone resolve tags: a
+	// burst, and so many a second. One that finds a new snapshot costs nothing.
 	missTokens = 20
 	missRate   = 2
-	// missPause is how long misses do not ask after an error.
+	// missPause is how long such requests do not resolve after an error.
 	missPause = 5 * time.Second
+	// keysAgain is after how long a statement that did not verify is verified again.
+	keysAgain = time.Minute
 )
 
-// lane follows one source.
-type lane struct {
+// follower follows the tag of one source. Safe for concurrent use.
+type follower struct {
 	source Source
-	turn   chan struct{} // holds one element while nobody asks
+	turn   chan struct{} // holds one element while nobody resolves
 
 	mu      sync.Mutex
-	started uint64          // questions asked so far
-	refused snapshot.Digest // the root that the tag names and that is not followed
-	refusal *refusal        // why; nil: what the tag named last is in force
-	failing bool            // the last question ended in an error
-	tokens  float64
-	filled  time.Time // when tokens was last brought up to date
-	pause   time.Time // misses wait until then
+	started uint64          // times that the tag was resolved so far
+	refused snapshot.Digest // the root that the tag names and that is not served
+	refusal *dates.Refusal  // why; nil: what the tag named last is served
+	failing bool            // the tag could not be resolved, or its snapshot not read, the last time
+	tokens  float64         // of misses
+	filled  time.Time       // when tokens was last brought up to date
+	pause   time.Time       // misses wait until then
 }
 
-func newLane(src Source) *lane {
-	l := &lane{source: src, turn: make(chan struct{}, 1), tokens: missTokens}
-	l.turn <- struct{}{}
-	return l
+func newFollower(src Source) *follower {
+	f := &follower{source: src, turn: make(chan struct{}, 1), tokens: missTokens}
+	f.turn <- struct{}{}
+	return f
 }
 
-// first opens what a source names when the server starts. If that is refused,
-// or the tag cannot be asked for, the snapshot that was served last is
-// opened instead, if it is still to be had.
+// first serves what a source names when the server starts. If that is refused, or
+// the tag cannot be resolved, the snapshot that was served last is opened
+// instead, if the source still has it.
 func (s *Server) first(ctx context.Context, i int) error {
 	err := s.check(ctx, i)
 	if err == nil || errors.Is(err, errPrefixTwice) {
 		return err
 	}
-	root, ok := s.marks.root(s.lanes[i].source.Name())
+	root, ok := s.dates.Root(s.followers[i].source.Name())
 	if !ok {
 		return err
 	}
-	s.log.Warn("serving the snapshot served last", "reference", s.lanes[i].source.Name(), "root", root.String(), "because", err)
+	s.o.Log.Warn("serving the snapshot served last", "reference", s.followers[i].source.Name(), "root", root.String(), "because", err)
 	if last := s.adopt(ctx, i, root, PrefetchNone); last != nil {
 		return fmt.Errorf("%w; snapshot served last: %v", err, last)
 	}
-	s.tell(i, err)
+	s.report(i, err)
 	return nil
 }
 
-// Run follows the tags, and the rules file, until ctx ends. ListenAndServe does
-// it too; a second call only waits.
-func (s *Server) Run(ctx context.Context) error {
-	if !s.following.CompareAndSwap(false, true) {
-		<-ctx.Done()
-		return nil
-	}
-	defer s.following.Store(false)
-	var wg sync.WaitGroup
-	for i := range s.lanes {
-		wg.Go(func() { s.follow(ctx, i) })
-	}
-	wg.Go(func() { s.rules.watch(ctx) })
-	wg.Wait()
-	return nil
-}
-
-// Reload reads rules, certificate and credentials again and asks for every tag,
-// as happens by itself now and then. What is bad leaves what was; answers under way go on.
-func (s *Server) Reload(ctx context.Context) {
-	s.log.Info("reloading")
-	select {
-	case s.rules.look <- struct{}{}:
-	default: // it will look anyway
-	}
-	s.certs.lookNow()
-	s.guard.lookNow()
-	var wg sync.WaitGroup
-	for i, l := range s.lanes {
-		wg.Go(func() { s.ask(ctx, i, l.asked(), false) })
-	}
-	wg.Wait()
-}
-
+// follow resolves the tag of source i again and again, until ctx ends.
 func (s *Server) follow(ctx context.Context, i int) {
 	tick := time.NewTicker(s.o.Follow)
 	defer tick.Stop()
@@ -118,7 +84,7 @@ func (s *Server) follow(ctx context.Context, i int) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.ask(ctx, i, s.lanes[i].asked(), false)
+			s.ask(ctx, i, s.followers[i].asked(), false)
 			s.forget()
 		}
 	}
@@ -126,28 +92,28 @@ func (s *Server) follow(ctx context.Context, i int) {
 
 // forget drops snapshots whose grace is over.
 func (s *Server) forget() {
-	s.adoptMu.Lock()
-	defer s.adoptMu.Unlock()
+	s.switching.Lock()
+	defer s.switching.Unlock()
 	v := s.view.Load()
-	if next := v.expired(s.now()); next != v {
+	if next := v.expired(s.o.Now()); next != v {
 		s.view.Store(next)
 	}
 }
 
-// recheck asks every source, because a by-hash name or pool file was not
-// found, and returns when each answered a question that was put after the call.
+// recheck resolves the tag of every source, because a by-hash name or pool file
+// was not found. It returns when each was resolved after the call, or missWait is over.
 func (s *Server) recheck(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, missWait)
 	defer cancel()
-	asked := make([]uint64, len(s.lanes))
-	for i, l := range s.lanes {
-		asked[i] = l.asked()
+	asked := make([]uint64, len(s.followers))
+	for i, f := range s.followers {
+		asked[i] = f.asked()
 	}
-	for i, l := range s.lanes {
-		if !l.take(s.now()) {
+	for i, f := range s.followers {
+		if !f.mayAsk(s.o.Now()) {
 			continue
 		}
-		// The question goes on when its time is over for this request: the next one may need the answer.
+		// It goes on when this request waits no longer: the next one may need the answer.
 		done := make(chan struct{})
 		go func() { defer close(done); s.ask(ctx, i, asked[i], true) }()
 		select {
@@ -157,113 +123,113 @@ func (s *Server) recheck(ctx context.Context) {
 	}
 }
 
-// await waits for the turn to ask; false if ctx ended before.
-func (l *lane) await(ctx context.Context) (leave func(), ok bool) {
-	select {
-	case <-l.turn:
-		return func() { l.turn <- struct{}{} }, true
-	case <-ctx.Done():
-		return nil, false
-	}
-}
-
-// ask puts the question to source i, unless somebody put it after seen was
-// read: of any number of callers that wait, one asks. A miss pays if it was in vain.
+// ask resolves the tag of source i, unless somebody did since seen was read: of
+// any number of callers that wait, one does. A miss pays if it was in vain.
 func (s *Server) ask(ctx context.Context, i int, seen uint64, miss bool) {
-	l := s.lanes[i]
-	leave, ok := l.await(ctx)
-	if !ok {
+	f := s.followers[i]
+	select {
+	case <-f.turn:
+	case <-ctx.Done():
 		return
 	}
-	defer leave()
-	if !l.ask(seen) {
+	defer func() { f.turn <- struct{}{} }()
+	if !f.begin(seen) {
 		return
 	}
 	before := s.view.Load().current[i]
-	// Detached from the request that asked: others wait for the answer too.
+	// Not bound to the request that asked: others wait for the answer too.
 	err := s.check(context.WithoutCancel(ctx), i)
-	l.answered(s.now(), miss && before == s.view.Load().current[i], err)
-	s.tell(i, err)
+	f.answered(s.o.Now(), miss && before == s.view.Load().current[i], err)
+	s.report(i, err)
 }
 
-// tell logs a change between going well and failing, not each failure.
-func (s *Server) tell(i int, err error) {
-	l := s.lanes[i]
-	l.mu.Lock()
-	was := l.failing
-	l.failing = err != nil && !isRefusal(err)
-	now := l.failing
-	l.mu.Unlock()
-	name := l.source.Name()
+// report logs a change between going well and failing, not each failure.
+func (s *Server) report(i int, err error) {
+	f := s.followers[i]
+	f.mu.Lock()
+	was := f.failing
+	f.failing = err != nil && !isRefusal(err)
+	now := f.failing
+	f.mu.Unlock()
+	name := f.source.Name()
 	if now {
 		s.metrics.followErrors.WithLabelValues(name).Inc()
 	}
 	switch {
 	case now && !was:
-		s.log.Error("tag not followed", "reference", name, "error", err)
+		s.o.Log.Error("tag not followed", "reference", name, "error", err)
 	case was && !now:
-		s.log.Info("tag followed again", "reference", name)
+		s.o.Log.Info("tag followed again", "reference", name)
 	}
 }
 
 // check resolves the tag of source i and switches if it moved.
 func (s *Server) check(ctx context.Context, i int) error {
-	l := s.lanes[i]
+	f := s.followers[i]
 	rctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	root, err := l.source.Resolve(rctx)
+	root, err := f.source.Resolve(rctx)
 	cancel()
 	if err != nil {
 		return err
 	}
 	if h := s.view.Load().current[i]; h != nil && h.Root == root {
-		l.refuse(root, nil)
+		f.refuse(root, nil)
 		return nil
 	}
-	if r := l.refusedFor(root, s.now()); r != nil {
+	if r := f.refusedFor(root, s.o.Now()); r != nil {
 		return r
 	}
 	err = s.adopt(ctx, i, root, s.o.Prefetch)
-	r, refused := errors.AsType[*refusal](err)
+	r, refused := errors.AsType[*dates.Refusal](err)
 	if err == nil || refused {
-		l.refuse(root, r)
+		f.refuse(root, r)
 	}
 	if refused {
-		s.metrics.refused.WithLabelValues(l.source.Name(), r.reason).Inc()
-		s.log.Error("snapshot not followed", "reference", l.source.Name(), "root", root.String(), "reason", r.reason, "error", err)
+		s.metrics.refused.WithLabelValues(f.source.Name(), r.Reason).Inc()
+		s.o.Log.Error("snapshot not followed", "reference", f.source.Name(), "root", root.String(), "reason", r.Reason, "error", err)
 	}
 	return err
 }
 
-// refuse notes why the root that the tag names is not followed; nil: it is.
-func (l *lane) refuse(root snapshot.Digest, r *refusal) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.refused, l.refusal = root, r
+// refuse notes why the root that the tag names is not served; nil: it is.
+func (f *follower) refuse(root snapshot.Digest, r *dates.Refusal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refused, f.refusal = root, r
 }
 
-// refusedFor is why a root was not followed before and would not be now.
-func (l *lane) refusedFor(root snapshot.Digest, now time.Time) *refusal {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.refusal == nil || l.refused != root || (!l.refusal.until.IsZero() && !now.Before(l.refusal.until)) {
+// refusedFor is why a root was refused before and would be again now; nil: it is to be looked at.
+func (f *follower) refusedFor(root snapshot.Digest, now time.Time) *dates.Refusal {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refusal == nil || f.refused != root || (!f.refusal.Until.IsZero() && !now.Before(f.refusal.Until)) {
 		return nil
 	}
-	return l.refusal
+	return f.refusal
 }
 
-// adopt opens a root aside and switches to it whole. The marks are on disk
-// before the first answer from it: killed in between, a restart refuses
-// nothing but what is older.
+// adopt opens a root and switches to it whole. The Dates are on disk before the
+// first answer from it: killed in between, a restart refuses nothing but what is older.
 func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first Prefetch) error {
-	octx, cancel := context.WithTimeout(ctx, openTimeout)
-	sn, err := s.lanes[i].source.Open(octx, root.String())
+	f := s.followers[i]
+	name := f.source.Name()
+	opening, cancel := context.WithTimeout(ctx, openTimeout)
+	sn, err := f.source.Open(opening, root.String())
 	cancel()
 	if err != nil {
 		return err
 	}
-	h := newHeld(sn)
-	octx, cancel = context.WithTimeout(ctx, openTimeout)
-	dates, err := s.vet(octx, s.lanes[i], h)
+	h := newServed(sn)
+	newcomer := dates.Newcomer{Reference: name, Snapshot: sn}
+	if err := s.verify(f, h); err != nil {
+		r := &dates.Refusal{Reason: "signature", Err: err}
+		if s.o.ReadSiteKeys != nil {
+			r.Until = s.o.Now().Add(keysAgain) // the key may be put there after the snapshot
+		}
+		return r
+	}
+	checking, cancel := context.WithTimeout(ctx, openTimeout)
+	err = s.dates.Check(checking, newcomer)
 	cancel()
 	if err != nil {
 		return err
@@ -271,23 +237,57 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first P
 	if err := s.prefetch(ctx, h, first); err != nil {
 		return err
 	}
-	s.adoptMu.Lock()
-	defer s.adoptMu.Unlock()
+	s.switching.Lock()
+	defer s.switching.Unlock()
 	v := s.view.Load()
 	if prefix, other, found := v.conflict(i, h); found {
-		return fmt.Errorf("%w: %q by %s and %s", errPrefixTwice, prefix, s.lanes[other].source.Name(), s.lanes[i].source.Name())
+		return fmt.Errorf("%w: %q by %s and %s", errPrefixTwice, prefix, s.followers[other].source.Name(), name)
 	}
-	if err := s.marks.advance(step{s.lanes[i].source.Name(), root, h.Statement.Date, dates}); err != nil {
+	if err := s.dates.Advance(newcomer); err != nil {
 		return err
 	}
-	now := s.now()
+	now := s.o.Now()
 	s.view.Store(v.with(i, h, now, now.Add(s.o.Grace)))
-	s.log.Info("current snapshot", "reference", s.lanes[i].source.Name(), "snapshot", h.name, "root", root.String(), "files", h.Table.Len())
+	s.o.Log.Info("current snapshot", "reference", name, "snapshot", h.name, "root", root.String(), "files", h.Table.Len())
 	return nil
 }
 
+// verify verifies the statement under the site's key, where one is configured.
+// A reference by digest is a pin and needs no signature, but must not have a foreign one.
+func (s *Server) verify(f *follower, h *served) error {
+	ring := s.siteRing.Load()
+	if ring == nil || (!h.Signed && f.source.Pinned()) {
+		return nil
+	}
+	if !h.Signed {
+		return errors.New("the statement is not signed, but trust names the site's key")
+	}
+	_, _, err := pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: ring})
+	if err != nil && s.o.ReadSiteKeys != nil {
+		// The files that trust names may hold another key by now: a rotation writes them.
+		now, unread := s.o.ReadSiteKeys()
+		if unread != nil {
+			return fmt.Errorf("statement: %w (the site's keys cannot be read anew: %w)", err, unread)
+		}
+		if _, _, err = pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: now}); err == nil {
+			s.siteRing.Store(now)
+			if armor, aerr := now.Armor(); aerr == nil && len(s.o.SiteKey) > 0 {
+				s.siteKey.Store(&web.Key{Armor: armor, Fingerprints: now.Fingerprints()}) // hosts set up from here on need the new one
+			}
+			s.o.Log.Info("site's keys read anew", "fingerprints", now.Fingerprints())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("statement: %w", err)
+	}
+	return nil
+}
+
+// isRefusal tells whether an error is about a snapshot itself, not about reading it.
+func isRefusal(err error) bool { _, ok := errors.AsType[*dates.Refusal](err); return ok }
+
 // prefetch reads files before they are asked for; a store below keeps them.
-func (s *Server) prefetch(ctx context.Context, h *held, what Prefetch) error {
+func (s *Server) prefetch(ctx context.Context, h *served, what Prefetch) error {
 	if what == PrefetchNone {
 		return nil
 	}
@@ -295,15 +295,15 @@ func (s *Server) prefetch(ctx context.Context, h *held, what Prefetch) error {
 		if row.Size == 0 || (what == PrefetchIndices && lasting(row.Path)) {
 			continue
 		}
-		if err := h.bring(ctx, row.Blob()); err != nil {
+		if err := h.fetch(ctx, row.Blob()); err != nil {
 			return fmt.Errorf("prefetch %s: %w", row.Path, err)
 		}
 	}
 	return nil
 }
 
-// bring reads a file, so that a store below has it.
-func (h *held) bring(ctx context.Context, b snapshot.Blob) error {
+// fetch reads a file, so that a store below has it.
+func (h *served) fetch(ctx context.Context, b snapshot.Blob) error {
 	f, err := h.OpenBlob(ctx, b)
 	if err != nil {
 		return err
@@ -316,48 +316,49 @@ func (h *held) bring(ctx context.Context, b snapshot.Blob) error {
 }
 
 // state tells whether the last question ended in an error, and why what the tag names is not followed (nil: it is).
-func (l *lane) state() (failing bool, why *refusal) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.failing, l.refusal
+func (f *follower) health() (failing bool, why *dates.Refusal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failing, f.refusal
 }
 
-func (l *lane) asked() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.started
+// asked counts how often the tag was resolved so far.
+func (f *follower) asked() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.started
 }
 
-// ask counts a question, or tells that one was put since seen.
-func (l *lane) ask(seen uint64) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.started != seen {
+// begin counts that the tag is resolved; false if it was since seen.
+func (f *follower) begin(seen uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.started != seen {
 		return false
 	}
-	l.started++
+	f.started++
 	return true
 }
 
-// take tells whether a miss may ask now.
-func (l *lane) take(now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.filled.IsZero() {
-		l.tokens = min(missTokens, l.tokens+now.Sub(l.filled).Seconds()*missRate)
+// mayAsk tells whether a miss may resolve the tag now.
+func (f *follower) mayAsk(now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.filled.IsZero() {
+		f.tokens = min(missTokens, f.tokens+now.Sub(f.filled).Seconds()*missRate)
 	}
-	l.filled = now
-	return l.tokens >= 1 && !now.Before(l.pause)
+	f.filled = now
+	return f.tokens >= 1 && !now.Before(f.pause)
 }
 
-// answered takes a token for a miss's question that was in vain.
-func (l *lane) answered(now time.Time, vain bool, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// answered ends what begin began, and takes a token for a miss that was in vain.
+func (f *follower) answered(now time.Time, vain bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if vain {
-		l.tokens--
+		f.tokens--
 	}
 	if err != nil && !isRefusal(err) {
-		l.pause = now.Add(missPause)
+		f.pause = now.Add(missPause)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -50,7 +51,7 @@ func TestTagMoves(t *testing.T) {
 	second := spec{date: day(2), debs: map[string][]byte{"docker/pool/new_1_amd64.deb": []byte("new")}}.take(t, m)
 	g, c := newTag(first), newClock()
 	s, base := run(t, Options{Sources: []Source{g}, Now: c.now, Grace: time.Hour}, false)
-	status := func(target string) int { return request(t, base, "GET", target).status }
+	status := func(target string) int { return ask(t, base, "GET", target).status }
 
 	g.move(second)
 	// Nothing but a by-hash name or a pool file makes the server ask.
@@ -70,7 +71,7 @@ func TestTagMoves(t *testing.T) {
 			t.Errorf("%s: %d", target, got)
 		}
 	}
-	if a := request(t, base, "GET", "/docker/dists/bookworm/Release"); !strings.Contains(string(a.body), "release 2024-11-02") {
+	if a := ask(t, base, "GET", "/docker/dists/bookworm/Release"); !strings.Contains(string(a.body), "release 2024-11-02") {
 		t.Errorf("Release of the snapshot before: %s", a.body)
 	}
 	c.advance(time.Hour + time.Second)
@@ -84,7 +85,7 @@ func TestTagMoves(t *testing.T) {
 		t.Errorf("%d snapshots kept after grace", n)
 	}
 	// By its ID it stays.
-	if got := status("/snapshot/" + newHeld(first).name + "/docker/pool/old_1_amd64.deb"); got != 200 {
+	if got := status("/snapshot/" + newServed(first).name + "/docker/pool/old_1_amd64.deb"); got != 200 {
 		t.Errorf("by ID: %d", got)
 	}
 }
@@ -108,7 +109,7 @@ func TestTagMovedBack(t *testing.T) {
 			}
 			g.move(c.take(t, m))
 			for range 3 {
-				if err := s.check(t.Context(), 0); !errors.Is(err, errRolledBack) {
+				if err := s.check(t.Context(), 0); !errors.Is(err, dates.ErrRolledBack) {
 					t.Fatalf("error %v", err)
 				}
 			}
@@ -120,7 +121,7 @@ func TestTagMovedBack(t *testing.T) {
 			}
 			// The same date with another selection: a client that asks by date would keep what it has.
 			g.move(spec{date: day(5), upstream: day(3), debs: debsUpTo(3)}.take(t, m))
-			if err := s.check(t.Context(), 0); !errors.Is(err, errRolledBack) || s.view.Load().current[0].Root != first.Root {
+			if err := s.check(t.Context(), 0); !errors.Is(err, dates.ErrRolledBack) || s.view.Load().current[0].Root != first.Root {
 				t.Errorf("same date: %v", err)
 			}
 			// A second later is no step back, though upstream's Date stays.
@@ -168,13 +169,13 @@ func TestDatesOutliveTheProcess(t *testing.T) {
 		t.Fatalf("moved back: %v", err)
 	}
 	// It is gone: better nothing than a step back.
-	if _, err := start(newTag(older)); !errors.Is(err, errRolledBack) || !strings.Contains(err.Error(), "docker bookworm") {
+	if _, err := start(newTag(older)); !errors.Is(err, dates.ErrRolledBack) || !strings.Contains(err.Error(), "docker bookworm") {
 		t.Errorf("moved back and gone: %v", err)
 	}
 	if s, err := start(newTag(newer)); err != nil || s.view.Load().current[0].Root != newer.Root {
 		t.Errorf("the newer one: %v", err)
 	}
-	file := filepath.Join(dir, marksFile)
+	file := filepath.Join(dir, dates.StateFile)
 	for _, bad := range []string{"", "{", `{"version":3,"suites":{},"roots":{}}`, `{"version":1}`, "null"} {
 		if err := os.WriteFile(file, []byte(bad), 0o644); err != nil {
 			t.Fatal(err)
@@ -206,7 +207,7 @@ func TestStateIsShared(t *testing.T) {
 	if err := sa.check(t.Context(), 0); err != nil {
 		t.Error(err)
 	}
-	if err := sb.check(t.Context(), 0); !errors.Is(err, errRolledBack) {
+	if err := sb.check(t.Context(), 0); !errors.Is(err, dates.ErrRolledBack) {
 		t.Errorf("the other process went to an older Date: %v", err)
 	}
 }
@@ -220,7 +221,7 @@ func TestSourcesAreAUnion(t *testing.T) {
 	two.name = "registry.example.org/site/debian:bookworm"
 	s, base := run(t, Options{Sources: []Source{one, two}}, false)
 	for _, target := range []string{"/docker/pool/p/p0_1_amd64.deb", "/debian/pool/d_1_all.deb", "/upstream/debian/pool/d_1_all.deb"} {
-		if a := request(t, base, "GET", target); a.status != 200 {
+		if a := ask(t, base, "GET", target); a.status != 200 {
 			t.Errorf("%s: %d", target, a.status)
 		}
 	}
@@ -242,22 +243,22 @@ func TestRegistryAway(t *testing.T) {
 		t.Error("started without a snapshot")
 	}
 	s, base := run(t, Options{Sources: []Source{g}, Wait: true}, false)
-	ready := func() int { return request(t, base, "GET", "/readyz").status }
-	if a := request(t, base, "GET", "/readyz"); a.status != 503 || len(a.body) == 0 {
+	ready := func() int { return ask(t, base, "GET", "/readyz").status }
+	if a := ask(t, base, "GET", "/readyz"); a.status != 503 || len(a.body) == 0 {
 		t.Errorf("readyz %d %q", a.status, a.body)
 	}
-	if a := request(t, base, "GET", "/healthz"); a.status != 200 {
+	if a := ask(t, base, "GET", "/healthz"); a.status != 200 {
 		t.Errorf("healthz %d", a.status)
 	}
 	g.fail(nil)
-	s.ask(t.Context(), 0, s.lanes[0].asked(), false)
+	s.ask(t.Context(), 0, s.followers[0].asked(), false)
 	if got := ready(); got != 200 {
 		t.Errorf("readyz %d", got)
 	}
 	// Away again: what is held is served.
 	g.fail(errors.New("connection refused"))
-	s.ask(t.Context(), 0, s.lanes[0].asked(), false)
-	if a := request(t, base, "GET", "/docker/pool/p/p0_1_amd64.deb"); a.status != 200 || ready() != 200 {
+	s.ask(t.Context(), 0, s.followers[0].asked(), false)
+	if a := ask(t, base, "GET", "/docker/pool/p/p0_1_amd64.deb"); a.status != 200 || ready() != 200 {
 		t.Errorf("away: %d, ready %d", a.status, ready())
 	}
 	if got := counted(t, s, "mmoci_follow_errors_total"); got != 1 {
@@ -402,13 +403,13 @@ func TestIDNamesOneSnapshot(t *testing.T) {
 	m := newMemoryBlobs()
 	first, second := spec{date: day(1), debs: debsUpTo(1)}.take(t, m), spec{date: day(2), debs: debsUpTo(2)}.take(t, m)
 	g := newTag(second)
-	g.held[newHeld(first).name] = second
+	g.held[newServed(first).name] = second
 	_, base := run(t, Options{Sources: []Source{g}}, false)
-	target := "/snapshot/" + newHeld(first).name + "/docker/dists/bookworm/Release"
-	if a := request(t, base, "GET", target); a.status != 404 {
+	target := "/snapshot/" + newServed(first).name + "/docker/dists/bookworm/Release"
+	if a := ask(t, base, "GET", target); a.status != 404 {
 		t.Errorf("moved tag: %d %s", a.status, a.body)
 	}
-	fixed := request(t, base, "GET", "/snapshot/"+newHeld(second).name+"/docker/dists/bookworm/Release")
+	fixed := ask(t, base, "GET", "/snapshot/"+newServed(second).name+"/docker/dists/bookworm/Release")
 	if fixed.status != 200 || !strings.Contains(fixed.header.Get("Cache-Control"), "immutable") {
 		t.Errorf("%d %s", fixed.status, fixed.header.Get("Cache-Control"))
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/serve/listen"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -140,7 +140,7 @@ func TestPlainIndexInLittleMemory(t *testing.T) {
 }
 
 // A file that is not what it was when it was verified is neither sent nor kept in memory.
-func TestHotHashesFirst(t *testing.T) {
+func TestSmallFilesAreHashedFirst(t *testing.T) {
 	t.Parallel()
 	m := newMemoryBlobs()
 	data := bytesOf("deb", 5000)
@@ -161,17 +161,17 @@ func TestHotHashesFirst(t *testing.T) {
 	})
 	s, base := run(t, Options{Sources: []Source{newTag(sn)}}, false)
 	for range 2 {
-		if a := request(t, base, "GET", "/"+debPath); a.status != 502 {
+		if a := ask(t, base, "GET", "/"+debPath); a.status != 502 {
 			t.Errorf("%d, %d bytes", a.status, len(a.body))
 		}
 	}
-	if got := s.hot.get(snapshot.BlobOf(data)); got != nil {
+	if got := s.small.get(snapshot.BlobOf(data)); got != nil {
 		t.Error("kept")
 	}
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if a := request(t, base, "GET", "/"+debPath); a.status != 200 || !bytes.Equal(a.body, data) {
+	if a := ask(t, base, "GET", "/"+debPath); a.status != 200 || !bytes.Equal(a.body, data) {
 		t.Errorf("the right bytes: %d", a.status)
 	}
 }
@@ -184,37 +184,37 @@ func TestOldTablesAreBounded(t *testing.T) {
 	var ids []string
 	for i := range 10 {
 		sn := spec{date: day(1 + i), debs: debsUpTo(10)}.take(t, m)
-		sns, ids = append(sns, sn), append(ids, newHeld(sn).name)
+		sns, ids = append(sns, sn), append(ids, newServed(sn).name)
 	}
 	g := newTag(sns...)
 	s, err := New(t.Context(), Options{Sources: []Source{g}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := newHeld(sns[0]).size()
-	s.shelf.maxBytes = 4*one + one/2
+	one := newServed(sns[0]).size()
+	s.cache.maxBytes = 4*one + one/2
 	for _, id := range ids[:9] {
 		if _, err := s.openID(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		s.shelf.mu.Lock()
-		if size := s.shelf.size(); size > s.shelf.maxBytes || size < one {
+		s.cache.mu.Lock()
+		if size := s.cache.size(); size > s.cache.maxBytes || size < one {
 			t.Errorf("%d bytes on the shelf", size)
 		}
-		s.shelf.mu.Unlock()
+		s.cache.mu.Unlock()
 	}
-	s.shelf.maxBytes = one / 2
+	s.cache.maxBytes = one / 2
 	if h, err := s.openID(t.Context(), ids[0]); err != nil || h.Root != sns[0].Root {
 		t.Errorf("larger than the shelf: %v", err)
 	}
-	s.shelf.mu.Lock()
-	if n := len(s.shelf.books); n != 0 {
+	s.cache.mu.Lock()
+	if n := len(s.cache.entries); n != 0 {
 		t.Errorf("%d books stay", n)
 	}
-	s.shelf.mu.Unlock()
-	var previous []*held
+	s.cache.mu.Unlock()
+	var previous []*served
 	for _, sn := range sns {
-		previous = append(previous, newHeld(sn))
+		previous = append(previous, newServed(sn))
 	}
 	for max, want := range map[int64]int{0: 1, 3*one + one/2: 3, 100 * one: 10} {
 		if got := bounded(previous, max); len(got) != want {
@@ -243,7 +243,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 		return c, err == nil && string(b) == "HTTP/1.1 200 OK"
 	}
 	var conns []net.Conn
-	for i := range maxPerClient {
+	for i := range listen.MaxPerClient {
 		c, ok := from("127.0.0.1")
 		if !ok {
 			t.Fatalf("connection %d was closed", i+1)
@@ -259,43 +259,11 @@ func TestConnectionsOfOneClient(t *testing.T) {
 	if _, ok := from("127.0.0.2"); !ok {
 		t.Error("another client was turned away")
 	}
-	for i := range maxPerClient + 1 {
+	for i := range listen.MaxPerClient + 1 {
 		if _, ok := from("127.0.0.3"); !ok {
 			t.Fatalf("a trusted proxy was turned away at %d", i+1)
 		}
 	}
 	conns[0].Close()
 	eventually(t, func() bool { _, ok := from("127.0.0.1"); return ok })
-}
-
-func TestClientKeys(t *testing.T) {
-	t.Parallel()
-	c := newClients(1, prefixes("192.0.2.0/24"))
-	for _, p := range []struct {
-		a, b string
-		one  bool
-	}{
-		{"198.51.100.1", "198.51.100.1", true}, {"198.51.100.1", "198.51.100.2", false}, {"::ffff:198.51.100.1", "198.51.100.1", true},
-		{"2001:db8::1", "2001:db8::ffff:1", true}, {"2001:db8::1", "2001:db8:0:1::1", false}, {"192.0.2.1", "192.0.2.1", false}, {"::ffff:192.0.2.1", "192.0.2.1", false},
-	} {
-		addr := func(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(s), 1)) }
-		release, ok := c.take(addr(p.a))
-		if !ok {
-			t.Fatalf("%s: not free", p.a)
-		}
-		second, ok := c.take(addr(p.b))
-		if ok == p.one {
-			t.Errorf("%s and %s: one client %v", p.a, p.b, !ok)
-		}
-		if ok {
-			second()
-		}
-		release()
-		if len(c.by) != 0 {
-			t.Errorf("still counted: %v", c.by)
-		}
-	}
-	if _, ok := c.take(&net.UnixAddr{}); !ok || len(c.by) != 0 {
-		t.Error("a unix socket is bounded")
-	}
 }

@@ -124,7 +124,7 @@ func TestOptionErrors(t *testing.T) {
 
 func TestClient(t *testing.T) {
 	t.Parallel()
-	s := &Server{server{o: Options{TrustedProxies: prefixes("127.0.0.0/8", "10.0.0.0/8")}}}
+	s := &Server{o: Options{TrustedProxies: prefixes("127.0.0.0/8", "10.0.0.0/8")}}
 	for _, c := range []struct{ remote, forwarded, want string }{
 		{"192.0.2.1:99", "198.51.100.7", "192.0.2.1"},
 		{"127.0.0.1:99", "", "127.0.0.1"},
@@ -138,7 +138,7 @@ func TestClient(t *testing.T) {
 		if c.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", c.forwarded)
 		}
-		if got := (&exchange{s: s, r: r}).client(); got != c.want {
+		if got := (&request{s: s, r: r}).client(); got != c.want {
 			t.Errorf("%v: %s", c, got)
 		}
 	}

@@ -38,7 +38,7 @@ func TestLastModified(t *testing.T) {
 	}
 	at := func(path string, header ...string) (int, string) {
 		t.Helper()
-		a := request(t, base, "GET", path, header...)
+		a := ask(t, base, "GET", path, header...)
 		return a.status, a.header.Get("Last-Modified")
 	}
 	pool := map[string]string{}
@@ -73,7 +73,7 @@ func TestLastModified(t *testing.T) {
 			}
 		}
 		// A snapshot that stays has its own date.
-		if status, got := at("/snapshot/" + newHeld(first).name + "/docker/dists/bookworm/InRelease"); status != 200 || got != day(1).Format(http.TimeFormat) {
+		if status, got := at("/snapshot/" + newServed(first).name + "/docker/dists/bookworm/InRelease"); status != 200 || got != day(1).Format(http.TimeFormat) {
 			t.Errorf("day %d: of the first snapshot: %d, of %s", n, status, got)
 		}
 	}
@@ -82,7 +82,7 @@ func TestLastModified(t *testing.T) {
 // In the directory of a flat suite everything but packages may change.
 func TestLastModifiedOfFlat(t *testing.T) {
 	t.Parallel()
-	h := newHeld(&snapshot.Snapshot{Statement: &snapshot.Statement{Date: day(3), Archives: []snapshot.Archive{
+	h := newServed(&snapshot.Snapshot{Statement: &snapshot.Statement{Date: day(3), Archives: []snapshot.Archive{
 		{Prefix: "flat", Suites: []snapshot.Suite{{Name: "./"}}},
 		{Prefix: "deep", Suites: []snapshot.Suite{{Name: "deb/x/"}}},
 	}}})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -38,30 +39,30 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	base, first, second := pageServer(t, Options{
-		Now: c.now, SiteKey: siteKey(t),
+		Now: c.now, SiteKey: testKey(t),
 		Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, version: << 28, reason: '<b>too old</b>'}\n"),
 	})
 	for target, wants := range map[string][]string{
-		"/": {newHeld(second).name, second.Root.String(), "28 d 0 h old", "cat &gt;/etc/apt/sources.list.d/mmoci-docker.sources &lt;&lt;'END-OF-SOURCES'\n",
+		"/": {newServed(second).name, second.Root.String(), "28 d 0 h old", "cat &gt;/etc/apt/sources.list.d/mmoci-docker.sources &lt;&lt;'END-OF-SOURCES'\n",
 			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
-		"/?q=docker":                             {"1 package with", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
-		"/?q=":                                   {"<h1>3 packages</h1>", ">docker-ce<", `href="./#setup"`},
-		"/?q=DOCKER":                             {"<h1>1 package with “DOCKER” in its name</h1>", ">docker-ce<"},
-		"/?q=%3Cimg":                             {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},
-		"/?q=turned":                             {">turned\ufffdgnp.exe<", "turned%E2%80%AEgnp.exe"},
-		"/?q=%22%3E%3Cscript%3E":                 {"0 packages", `value="&#34;&gt;&lt;script&gt;"`},
-		"/docker/":                               {`href="./dists/"`, `href="./pool/"`, `href="../mmoci/page.css"`},
-		"/docker/pool/x/":                        {"&lt;img src=x", `href="../../../mmoci/page.css"`},
-		"/upstream/docker/":                      {`href="./dists/"`, `href="./pool/"`},
-		"/upstream/docker/dists/bookworm/":       {"InRelease"},
-		"/upstream/docker/pool/":                 {`href="./stable/"`},
-		"/mmoci/changes":                         {newHeld(first).name, newHeld(second).name, "gone", ">26<", ">27~x"},
-		"/snapshot/" + newHeld(first).name + "/": {first.Root.String(), "http://site.example.org/snapshot/" + newHeld(first).name + "/docker\n", `href="./docker/"`},
-		"/snapshot/" + newHeld(first).name + "/docker/": {`href="./pool/"`, `href="../../../mmoci/page.css"`},
+		"/?q=docker":                       {"1 package with", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
+		"/?q=":                             {"<h1>3 packages</h1>", ">docker-ce<", `href="./#setup"`},
+		"/?q=DOCKER":                       {"<h1>1 package with “DOCKER” in its name</h1>", ">docker-ce<"},
+		"/?q=%3Cimg":                       {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},
+		"/?q=turned":                       {">turned\ufffdgnp.exe<", "turned%E2%80%AEgnp.exe"},
+		"/?q=%22%3E%3Cscript%3E":           {"0 packages", `value="&#34;&gt;&lt;script&gt;"`},
+		"/docker/":                         {`href="./dists/"`, `href="./pool/"`, `href="../mmoci/page.css"`},
+		"/docker/pool/x/":                  {"&lt;img src=x", `href="../../../mmoci/page.css"`},
+		"/upstream/docker/":                {`href="./dists/"`, `href="./pool/"`},
+		"/upstream/docker/dists/bookworm/": {"InRelease"},
+		"/upstream/docker/pool/":           {`href="./stable/"`},
+		"/mmoci/changes":                   {newServed(first).name, newServed(second).name, "gone", ">26<", ">27~x"},
+		"/snapshot/" + newServed(first).name + "/":        {first.Root.String(), "http://site.example.org/snapshot/" + newServed(first).name + "/docker\n", `href="./docker/"`},
+		"/snapshot/" + newServed(first).name + "/docker/": {`href="./pool/"`, `href="../../../mmoci/page.css"`},
 		"/snapshot/": {"http://site.example.org/snapshot/ID/PREFIX"},
 	} {
-		a := request(t, base, "GET", target)
-		if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" || a.header.Get("Content-Security-Policy") != securityPolicy {
+		a := ask(t, base, "GET", target)
+		if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" || a.header.Get("Content-Security-Policy") != web.SecurityPolicy {
 			t.Errorf("%s: %d %v", target, a.status, a.header)
 		}
 		for _, want := range wants {
@@ -75,16 +76,16 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
-	if a := request(t, base, "GET", "/mmoci/page.css"); a.status != 200 || a.header.Get("Content-Type") != "text/css; charset=utf-8" {
+	if a := ask(t, base, "GET", "/mmoci/page.css"); a.status != 200 || a.header.Get("Content-Type") != "text/css; charset=utf-8" {
 		t.Errorf("style sheet: %d %v", a.status, a.header)
 	}
-	for target, want := range map[string]string{"/docker": "./docker/", "/docker/dists/bookworm": "./bookworm/", "/snapshot/" + newHeld(first).name: "./" + newHeld(first).name + "/"} {
-		if a := request(t, base, "GET", target); a.status != 301 || a.header.Get("Location") != want {
+	for target, want := range map[string]string{"/docker": "./docker/", "/docker/dists/bookworm": "./bookworm/", "/snapshot/" + newServed(first).name: "./" + newServed(first).name + "/"} {
+		if a := ask(t, base, "GET", target); a.status != 301 || a.header.Get("Location") != want {
 			t.Errorf("%s: %d to %q", target, a.status, a.header.Get("Location"))
 		}
 	}
 	for _, target := range []string{"/docker/none/", "/none/", "/upstream/", "/docker/dists/bookworm/Release/"} {
-		if a := request(t, base, "GET", target); a.status != 404 {
+		if a := ask(t, base, "GET", target); a.status != 404 {
 			t.Errorf("%s: %d", target, a.status)
 		}
 	}
@@ -104,7 +105,7 @@ func TestUpstreamListings(t *testing.T) {
 	second := newTag(own)
 	second.name = "registry.example.org/site/other:noble"
 	_, base := run(t, Options{Sources: []Source{newTag(site), second}}, false)
-	id := newHeld(site).name
+	id := newServed(site).name
 	name := regexp.MustCompile(`<td class="name"><a href="\./([^"]*)">`)
 	for dir, want := range map[string]string{
 		"docker/":                                  "dists/ pool/",
@@ -123,24 +124,24 @@ func TestUpstreamListings(t *testing.T) {
 			places = append(places, "/snapshot/"+id+"/upstream/")
 		}
 		for _, place := range places {
-			a := request(t, base, "GET", place+dir)
+			a := ask(t, base, "GET", place+dir)
 			var got []string
 			for _, found := range name.FindAllSubmatch(a.body, -1) {
 				got = append(got, string(found[1]))
-				if a := request(t, base, "GET", place+dir+string(found[1])); a.status != 200 {
+				if a := ask(t, base, "GET", place+dir+string(found[1])); a.status != 200 {
 					t.Errorf("%s%s%s: listed, and %d", place, dir, found[1], a.status)
 				}
 			}
 			if strings.Join(got, " ") != want {
 				t.Errorf("%s%s: %q, want %q (%d)", place, dir, got, want, a.status)
 			}
-			if a := request(t, base, "GET", strings.TrimSuffix(place+dir, "/")); a.status != 301 {
+			if a := ask(t, base, "GET", strings.TrimSuffix(place+dir, "/")); a.status != 301 {
 				t.Errorf("%s%s without its slash: %d", place, dir, a.status)
 			}
 		}
 	}
 	for _, none := range []string{"/upstream/docker/dists/bookworm/site/", "/upstream/docker/dists/bookworm/site", "/upstream/none/"} {
-		if a := request(t, base, "GET", none); a.status != 404 {
+		if a := ask(t, base, "GET", none); a.status != 404 {
 			t.Errorf("%s: %d", none, a.status)
 		}
 	}
@@ -150,10 +151,10 @@ func TestUpstreamListings(t *testing.T) {
 func TestFrontPageBelowPath(t *testing.T) {
 	t.Parallel()
 	base, _, _ := pageServer(t, Options{BaseURL: "https://site.example.org/apt/mirror"})
-	if a := request(t, base, "GET", "/apt/mirror"); a.status != 301 || a.header.Get("Location") != "./mirror/" {
+	if a := ask(t, base, "GET", "/apt/mirror"); a.status != 301 || a.header.Get("Location") != "./mirror/" {
 		t.Errorf("%d to %q", a.status, a.header.Get("Location"))
 	}
-	if a := request(t, base, "GET", "/apt/mirror/"); a.status != 200 || !bytes.Contains(a.body, []byte(`href="./docker/"`)) {
+	if a := ask(t, base, "GET", "/apt/mirror/"); a.status != 200 || !bytes.Contains(a.body, []byte(`href="./docker/"`)) {
 		t.Errorf("%d\n%s", a.status, a.body)
 	}
 }
@@ -174,7 +175,7 @@ func TestLinks(t *testing.T) {
 				continue
 			}
 			seen[at] = true
-			a := request(t, base, "GET", at)
+			a := ask(t, base, "GET", at)
 			if a.status != 200 {
 				t.Errorf("%s: %d %s", at, a.status, a.phrase)
 			}
@@ -218,26 +219,26 @@ func TestSourcesText(t *testing.T) {
 		"Types": "deb deb-src", "URIs": "http://site.example.org/docker", "Suites": "bookworm", "Components": "contrib main",
 		"Architectures": "amd64 arm64", "Languages": "de", "Targets": "Contents-deb Packages Sources Translations", "Signed-By": "/etc/apt/keyrings/docker.asc",
 	}
-	got := fieldsOf(request(t, base, "GET", "/setup/docker.sources").body)
+	got := fieldsOf(ask(t, base, "GET", "/setup/docker.sources").body)
 	for name, value := range want {
 		if got[name] != value {
 			t.Errorf("%s: %q, want %q", name, got[name], value)
 		}
 	}
 	at := "/snapshot/" + sn.Root.String()
-	if got := fieldsOf(request(t, base, "GET", at+"/setup/docker-upstream.sources").body); got["URIs"] != "http://site.example.org"+at+"/upstream/docker" {
+	if got := fieldsOf(ask(t, base, "GET", at+"/setup/docker-upstream.sources").body); got["URIs"] != "http://site.example.org"+at+"/upstream/docker" {
 		t.Errorf("URIs: %s", got["URIs"])
 	}
 	for _, target := range []string{"/setup/none.sources", "/setup/docker", "/setup/../docker.sources", "/setup/site.asc"} {
-		if a := request(t, base, "GET", target); a.status != http.StatusNotFound {
+		if a := ask(t, base, "GET", target); a.status != http.StatusNotFound {
 			t.Errorf("%s: %d", target, a.status)
 		}
 	}
-	list := strings.Fields(string(request(t, base, "GET", "/setup/").body))
-	if len(list) != 1+len(recipeNames) || list[0] != "http://site.example.org/setup/docker.sources" {
+	list := strings.Fields(string(ask(t, base, "GET", "/setup/").body))
+	if len(list) != 1+len(web.Recipes()) || list[0] != "http://site.example.org/setup/docker.sources" {
 		t.Errorf("list %q", list)
 	}
-	evil := request(t, base, "GET", "/setup/docker.sources", "X-Forwarded-Proto", "https")
+	evil := ask(t, base, "GET", "/setup/docker.sources", "X-Forwarded-Proto", "https")
 	if !bytes.Contains(evil.body, []byte("URIs: http://site")) {
 		t.Errorf("a client that is no proxy chose the scheme: %s", evil.body)
 	}
@@ -256,8 +257,8 @@ func fieldsOf(text []byte) map[string]string {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	base, _, second := pageServer(t, Options{})
-	request(t, base, "GET", "/docker/pool/none_1_all.deb")
-	a := request(t, base, "GET", "/metrics")
+	ask(t, base, "GET", "/docker/pool/none_1_all.deb")
+	a := ask(t, base, "GET", "/metrics")
 	for _, want := range []string{
 		`mmoci_requests_total{method="GET",status="404"} 1`, "mmoci_snapshot_age_seconds{", "mmoci_sent_bytes_total", "go_goroutines",
 		`mmoci_snapshot_ready{reference="registry.example.org/site/mirror:noble"} 1`,
@@ -266,7 +267,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, a.body)
 		}
 	}
-	statement := request(t, base, "GET", "/mmoci/statement")
+	statement := ask(t, base, "GET", "/mmoci/statement")
 	if !bytes.Equal(statement.body, second.StatementBytes) {
 		t.Errorf("statement: %s", statement.body)
 	}
@@ -278,7 +279,7 @@ func TestSourcesLeaveOutUnusedSuites(t *testing.T) {
 	m := newMemoryBlobs()
 	sn := spec{date: day(1), unused: "bookworm-updates"}.take(t, m)
 	_, base := run(t, Options{Sources: []Source{newTag(sn)}}, false)
-	text := string(request(t, base, "GET", "/setup/docker-upstream.sources").body)
+	text := string(ask(t, base, "GET", "/setup/docker-upstream.sources").body)
 	if got := fieldsOf([]byte(text)); got["Suites"] != "bookworm" || got["Components"] != "main" || strings.Count(text, "URIs:") != 1 {
 		t.Errorf("sources:\n%s", text)
 	}
@@ -307,7 +308,7 @@ func TestMetricsOfValidity(t *testing.T) {
 	m := newMemoryBlobs()
 	sn := spec{date: day(1), release: release, keys: []string{fingerprint}, signer: signer}.take(t, m)
 	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Keyrings: map[string]*pgp.Keyring{"": ring, "docker": ring}}, false)
-	a := request(t, base, "GET", "/metrics")
+	a := ask(t, base, "GET", "/metrics")
 	for _, want := range []string{
 		fmt.Sprintf("mmoci_release_valid_until_seconds{archive=\"docker\",suite=\"bookworm\"} %v\n", float64(day(8).Unix())),
 		fmt.Sprintf("mmoci_key_expires_seconds{archive=\"\",fingerprint=%q} +Inf\n", fingerprint),

@@ -25,10 +25,10 @@ const (
 // errTooLarge marks an index that is not unpacked.
 var errTooLarge = errors.New("too large to be unpacked")
 
-// plain answers with an index under its uncompressed name, which a Release
-// lists and no snapshot stores, unpacked from its .gz while it is sent: apt never asks for it,
-// debootstrap asks for nothing else. It tells whether it answered.
-func (ex *exchange) plain(h *held, p string, fixed bool) bool {
+// plainIndex answers with an index under its uncompressed name, which a Release
+// lists and no snapshot stores, unpacked from its .gz while it is sent: apt never
+// asks for it, debootstrap asks for nothing else. It tells whether it answered.
+func (req *request) plainIndex(h *served, p string, fixed bool) bool {
 	base := path.Base(p)
 	if h == nil || (base != "Packages" && base != "Sources") || !strings.Contains(p, "/dists/") {
 		return false
@@ -37,40 +37,41 @@ func (ex *exchange) plain(h *held, p string, fixed bool) bool {
 	if !ok || row.Size > maxPlain {
 		return false
 	}
-	ctx, cancel := ex.patient()
+	ctx, cancel := req.patient()
 	defer cancel()
-	// What must be fetched is waited for before others are kept waiting.
-	if err := h.bring(ctx, row.Blob()); err != nil {
-		ex.unavailable(content{}, err)
+	// It is fetched before a turn is taken, which others wait for.
+	if err := h.fetch(ctx, row.Blob()); err != nil {
+		req.unavailable(content{}, err)
 		return true
 	}
-	blob, err := ex.unpacked(ctx, h, row.Blob())
+	blob, err := req.unpacked(ctx, h, row.Blob())
 	switch {
 	case errors.Is(err, errTooLarge):
-		ex.fail(http.StatusNotFound, base+" is too large to be unpacked here; take "+base+".gz")
+		req.fail(http.StatusNotFound, base+" is too large to be unpacked here; take "+base+".gz")
 		return true
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
 		return false
-	case ex.r.Context().Err() != nil:
+	case req.r.Context().Err() != nil:
 		return true // the client went away
 	case err != nil:
-		ex.unavailable(content{}, err)
+		req.unavailable(content{}, err)
 		return true
 	}
-	ex.snapshot = h.name
-	ex.content(content{blob: blob, modified: h.Statement.Date, name: p, cache: cacheControl(p, fixed), from: h, packed: row.Blob()})
+	req.snapshot = h.name
+	req.answer(content{blob: blob, modified: h.Statement.Date, name: p, cache: cacheControl(p, fixed), from: h, packed: row.Blob()})
 	return true
 }
 
-// unpacked is what a .gz holds. It is unpacked once for that, and nothing of it kept.
-func (ex *exchange) unpacked(ctx context.Context, h *held, packed snapshot.Blob) (snapshot.Blob, error) {
-	if b, ok := ex.s.indices.get(packed.Digest); ok {
+// unpacked is the blob that a .gz holds. It is unpacked once to know it, and nothing of it is kept.
+func (req *request) unpacked(ctx context.Context, h *served, packed snapshot.Blob) (snapshot.Blob, error) {
+	if b, ok := req.s.unpacked.get(packed.Digest); ok {
 		return b, nil
 	}
-	if !ex.turn() {
+	done, ok := req.turn()
+	if !ok {
 		return snapshot.Blob{}, context.Canceled
 	}
-	defer ex.leave()
+	defer done()
 	r, err := openUnpacked(ctx, h, packed)
 	if err != nil {
 		return snapshot.Blob{}, err
@@ -85,12 +86,12 @@ func (ex *exchange) unpacked(ctx context.Context, h *held, packed snapshot.Blob)
 		return snapshot.Blob{}, err
 	}
 	b := snapshot.Blob{Digest: snapshot.Digest(sum.Sum(nil)), Size: n}
-	ex.s.indices.put(packed.Digest, b)
+	req.s.unpacked.put(packed.Digest, b)
 	return b, nil
 }
 
-// openUnpacked opens the content of a .gz, whose own bytes are verified as they are read.
-func openUnpacked(ctx context.Context, h *held, packed snapshot.Blob) (io.ReadCloser, error) {
+// openUnpacked opens the content of a .gz, whose own bytes are verified while they are read.
+func openUnpacked(ctx context.Context, h *served, packed snapshot.Blob) (io.ReadCloser, error) {
 	f, err := h.OpenBlob(ctx, packed)
 	if err != nil {
 		return nil, err
@@ -106,7 +107,7 @@ func openUnpacked(ctx context.Context, h *held, packed snapshot.Blob) (io.ReadCl
 	}{z, f}, nil
 }
 
-// unpackedIndices remembers what .gz files unpack to. Safe for concurrent use.
+// unpackedIndices remembers the blobs that .gz files unpack to. Safe for concurrent use.
 type unpackedIndices struct {
 	mu sync.Mutex
 	by map[snapshot.Digest]snapshot.Blob

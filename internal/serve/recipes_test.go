@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"example.org/mmoci/internal/serve/web"
 )
 
-func siteKey(t *testing.T) []byte {
+func testKey(t *testing.T) []byte {
 	t.Helper()
 	armor, err := upstreamsKey().Public().Armor()
 	if err != nil {
@@ -25,11 +27,11 @@ func siteKey(t *testing.T) []byte {
 // ask the server for something to believe, or write a file that its distribution has.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
-	base, _, _ := pageServer(t, Options{SiteKey: siteKey(t), Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, reason: 'it''s: \"old\"'}\n")})
-	sources := string(request(t, base, "GET", "/setup/docker.sources").body)
-	list := string(request(t, base, "GET", "/setup/").body)
-	for _, name := range recipeNames {
-		a := request(t, base, "GET", "/setup/"+name)
+	base, _, _ := pageServer(t, Options{SiteKey: testKey(t), Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, reason: 'it''s: \"old\"'}\n")})
+	sources := string(ask(t, base, "GET", "/setup/docker.sources").body)
+	list := string(ask(t, base, "GET", "/setup/").body)
+	for _, name := range web.Recipes() {
+		a := ask(t, base, "GET", "/setup/"+name)
 		if a.status != 200 || a.header.Get("Content-Type") != plainText {
 			t.Errorf("%s: %d %v", name, a.status, a.header)
 		}
@@ -57,14 +59,14 @@ func TestRecipes(t *testing.T) {
 			}
 		}
 	}
-	cloud := readCloudConfig(t, request(t, base, "GET", "/setup/cloud-init.yaml").body)
+	cloud := readCloudConfig(t, ask(t, base, "GET", "/setup/cloud-init.yaml").body)
 	if len(cloud.WriteFiles) != 2 || cloud.WriteFiles[0].Path != "/etc/apt/sources.list.d/mmoci-docker.sources" || cloud.WriteFiles[0].Content != sources {
 		t.Errorf("cloud-init writes %+v, want\n%s", cloud.WriteFiles, sources)
 	}
 	if !strings.Contains(cloud.WriteFiles[1].Content, "Pin-Priority: -1") {
 		t.Errorf("preferences: %+v", cloud.WriteFiles[1])
 	}
-	maas := string(request(t, base, "GET", "/setup/maas.sh").body)
+	maas := string(ask(t, base, "GET", "/setup/maas.sh").body)
 	if want := "name=docker url=http://site.example.org/docker \\\n\tdistributions=bookworm components=main arches=amd64 "; !strings.Contains(maas, want) {
 		t.Errorf("maas.sh:\n%s", maas)
 	}
@@ -74,7 +76,7 @@ func TestRecipes(t *testing.T) {
 			LateCommands []string `yaml:"late-commands"`
 		} `yaml:"autoinstall"`
 	}
-	if err := yaml.Unmarshal(request(t, base, "GET", "/setup/autoinstall.yaml").body, &install); err != nil || len(install.Autoinstall.LateCommands) != 4 {
+	if err := yaml.Unmarshal(ask(t, base, "GET", "/setup/autoinstall.yaml").body, &install); err != nil || len(install.Autoinstall.LateCommands) != 4 {
 		t.Fatalf("%v %q", err, install)
 	}
 	dir := t.TempDir()
@@ -94,7 +96,7 @@ func TestRecipes(t *testing.T) {
 	}
 	runs("autoinstall", strings.ReplaceAll(install.Autoinstall.LateCommands[1], "/target/etc/apt/sources.list.d/", dir+"/"))
 	written("autoinstall", "mmoci-docker.sources", sources)
-	docker := string(request(t, base, "GET", "/setup/Dockerfile").body)
+	docker := string(ask(t, base, "GET", "/setup/Dockerfile").body)
 	_, command, _ := strings.Cut(docker, "\nRUN printf")
 	command, _, _ = strings.Cut(command, "\nRUN ")
 	runs("Dockerfile", strings.ReplaceAll("printf"+command, "/etc/apt/sources.list.d/", dir+"/docker-"))
@@ -106,10 +108,10 @@ func TestRecipes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "bin", "mmdebstrap"), []byte(fake), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	runs("mmdebstrap", string(request(t, base, "GET", "/setup/mmdebstrap.sh").body))
+	runs("mmdebstrap", string(ask(t, base, "GET", "/setup/mmdebstrap.sh").body))
 	written("mmdebstrap", "debstrapped", sources)
-	ansible := string(request(t, base, "GET", "/setup/ansible.yaml").body)
-	if want := "      dest: \"/etc/apt/sources.list.d/mmoci-docker.sources\"\n      mode: \"0644\"\n      content: !unsafe |\n" + indent(8, sources) + "\n"; !strings.Contains(ansible, want) {
+	ansible := string(ask(t, base, "GET", "/setup/ansible.yaml").body)
+	if want := "      dest: \"/etc/apt/sources.list.d/mmoci-docker.sources\"\n      mode: \"0644\"\n      content: !unsafe |\n" + strings.TrimSuffix(strings.ReplaceAll("\n"+sources, "\n", "\n        "), "\n        ")[1:] + "\n"; !strings.Contains(ansible, want) {
 		t.Errorf("ansible.yaml:\n%s", ansible)
 	}
 }
@@ -118,8 +120,8 @@ func TestRecipes(t *testing.T) {
 func TestRecipesWithoutKey(t *testing.T) {
 	t.Parallel()
 	base, _, _ := pageServer(t, Options{})
-	for _, name := range recipeNames {
-		if a := request(t, base, "GET", "/setup/"+name); a.status != 200 || !strings.Contains(string(a.body), "# The server was not told the site's key") {
+	for _, name := range web.Recipes() {
+		if a := ask(t, base, "GET", "/setup/"+name); a.status != 200 || !strings.Contains(string(a.body), "# The server was not told the site's key") {
 			t.Errorf("%s:\n%s", name, a.body)
 		}
 	}
@@ -170,20 +172,4 @@ func readCloudConfig(t *testing.T, data []byte) cloudConfig {
 		t.Errorf("%+v", c)
 	}
 	return c
-}
-
-func TestQuoting(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{"http://h:8000/a_b": "http://h:8000/a_b", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$(x)": "'$(x)'", "a\nb": "'a\nb'"} {
-		if got := quoteShell(in); got != want {
-			t.Errorf("%q: %s", in, got)
-		}
-	}
-	for _, in := range []string{`a"b`, "a: b", "<&>", "a\nb", "{{"} {
-		q, err := quoteYAML(in)
-		var out string
-		if err != nil || yaml.Unmarshal([]byte(q), &out) != nil || out != in {
-			t.Errorf("%q: %s, %q", in, q, out)
-		}
-	}
 }

@@ -3,131 +3,160 @@ package serve
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 
+	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// route answers a decoded path without its first slash. Content is found by
-// looking the path up in a snapshot's table and nowhere else: there is no
-// file system behind a path, so no spelling can climb out of one.
-func (ex *exchange) route(p string) {
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	req := s.begin(w, r)
+	defer req.end()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		req.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
+		return
+	}
+	p := s.relative(r.URL.Path)
+	if !s.authorized(r, p) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="mmoci", charset="UTF-8"`)
+		req.fail(http.StatusUnauthorized, "credentials needed; see auth.conf(5) of apt")
+		return
+	}
+	// apt asks for the files of a flat archive "./" by PREFIX/./InRelease.
+	req.route(strings.ReplaceAll(p, "/./", "/"))
+}
+
+// relative takes the base path and the first slash off. A path is decoded
+// once, by net/http; from here on there is one spelling of each.
+func (s *Server) relative(path string) string {
+	if rest, ok := strings.CutPrefix(path, s.basePath+"/"); ok {
+		return rest
+	}
+	if s.basePath != "" && path == s.basePath {
+		return ""
+	}
+	return strings.TrimPrefix(path, "/")
+}
+
+// route answers a decoded path without its first slash. Files are found in the
+// table of a snapshot and nowhere else: there is no file system behind a path,
+// so no spelling leads out of one.
+func (req *request) route(p string) {
 	head, rest, more := strings.Cut(p, "/")
-	switch head {
-	case "":
-		if more { // an empty part
-			ex.fail(http.StatusNotFound, "not a canonical path")
-			return
-		}
-		ex.frontPage()
-	case "healthz":
-		ex.health(more)
-	case "readyz":
-		ex.ready(more)
-	case "metrics":
-		ex.metricsText(more)
-	case "setup":
-		ex.setup(place{base: ex.base()}, rest)
-	case snapshot.Bootstrap:
-		ex.carriedFile(snapshot.Bootstrap)
-	case "mmoci":
-		ex.documents(rest)
-	case "snapshot":
-		ex.fixed(rest)
+	switch {
+	case head == "" && more: // an empty part
+		req.fail(http.StatusNotFound, "not a canonical path")
+	case head == "":
+		req.frontPage()
+	case more && (head == "healthz" || head == "readyz" || head == "metrics"):
+		req.fail(http.StatusNotFound, "nothing here")
+	case head == "healthz":
+		req.healthz()
+	case head == "readyz":
+		req.readyz()
+	case head == "metrics":
+		req.status = http.StatusOK
+		req.s.metrics.handler.ServeHTTP(req.w, req.r)
+	case head == "setup":
+		req.setup(req.currentView(), rest)
+	case head == snapshot.Bootstrap:
+		req.bundledFile(snapshot.Bootstrap)
+	case head == "mmoci":
+		req.documents(rest)
+	case head == "snapshot":
+		req.fixed(rest)
 	default:
-		ex.moving(p)
+		req.moving(p)
 	}
 }
 
-// place is where a snapshot is served: the base of its URLs, and the snapshot
-// itself when that is fixed by the path.
-type place struct {
-	base  string // without final slash
-	fixed *held
-}
-
-// moving answers from the snapshots in force: /PREFIX/.., /upstream/PREFIX/..
-func (ex *exchange) moving(p string) {
+// moving answers from the current snapshots: /PREFIX/.., /upstream/PREFIX/..
+func (req *request) moving(p string) {
 	prefix, ok := prefixOf(p)
 	if !ok {
-		ex.fail(http.StatusNotFound, "not a canonical path")
+		req.fail(http.StatusNotFound, "not a canonical path")
 		return
 	}
-	ex.archive = prefix
-	v := ex.s.view.Load()
-	h, row, ok := v.find(p, prefix, ex.s.now())
+	req.archive = prefix
+	v := req.s.view.Load()
+	h, row, ok := v.find(p, prefix, req.s.o.Now())
 	if !ok && lasting(p) && v.known(prefix) {
 		// A replica may be ahead, and its client came here for the rest.
-		ex.s.recheck(ex.r.Context())
-		v = ex.s.view.Load()
-		h, row, ok = v.find(p, prefix, ex.s.now())
+		req.s.recheck(req.r.Context())
+		v = req.s.view.Load()
+		h, row, ok = v.find(p, prefix, req.s.o.Now())
 	}
-	if !ok {
-		if !ex.plain(v.inForce(prefix), p, false) {
-			ex.missing(v.inForce(prefix), prefix, p)
-		}
-		return
+	if ok {
+		req.file(h, row, p, false)
+	} else if h = v.of(prefix); !req.plainIndex(h, p, false) {
+		req.missing(h, prefix, p)
 	}
-	ex.file(h, row, p, false)
 }
 
-// fixed answers /snapshot/ID/...
-func (ex *exchange) fixed(rest string) {
+// fixed answers /snapshot/ID/.. from one snapshot.
+func (req *request) fixed(rest string) {
 	id, p, slash := strings.Cut(rest, "/")
 	if id == "" {
-		ex.snapshotList()
+		req.snapshotList()
 		return
 	}
-	ctx, cancel := ex.patient()
-	h, err := ex.s.openID(ctx, id)
+	ctx, cancel := req.patient()
+	h, err := req.s.openID(ctx, id)
 	cancel()
 	if err != nil {
-		ex.snapshotError(id, err)
+		req.snapshotError(id, err)
 		return
 	}
-	if after, ok := strings.CutPrefix(p, "setup/"); ok {
-		ex.setup(place{base: ex.base() + "/snapshot/" + id, fixed: h}, after)
+	if name, ok := strings.CutPrefix(p, "setup/"); ok {
+		req.setup(req.fixedView(id, h), name)
 		return
 	}
 	if name, ok := strings.CutPrefix(p, "mmoci/"); ok {
-		ex.document(h, name, cacheForEver)
+		req.document(h, name, cacheForever)
+		return
+	}
+	if p == "" && !slash {
+		req.toDirectory(id)
 		return
 	}
 	if p == "" {
-		if !slash {
-			ex.toDirectory(id)
-			return
-		}
-		ex.snapshotPage(id, h)
+		req.snapshot = h.name
+		v := req.fixedView(id, h)
+		req.html(func() ([]byte, error) { return req.s.pages.Snapshot(v) })
 		return
 	}
 	prefix, ok := prefixOf(p)
 	if !ok {
-		ex.fail(http.StatusNotFound, "not a canonical path")
+		req.fail(http.StatusNotFound, "not a canonical path")
 		return
 	}
-	ex.archive = prefix
-	row, ok := h.Table.Resolve(h.Statement, p)
-	if !ok {
-		if !ex.plain(h, p, true) {
-			ex.missing(h, prefix, p)
-		}
-		return
+	req.archive = prefix
+	if row, ok := h.Table.Resolve(h.Statement, p); ok {
+		req.file(h, row, p, true)
+	} else if !req.plainIndex(h, p, true) {
+		req.missing(h, prefix, p)
 	}
-	ex.file(h, row, p, true)
 }
 
-// file answers with a file of a snapshot if the policy lets it.
-func (ex *exchange) file(h *held, row snapshot.Row, p string, fixed bool) {
-	ex.snapshot = h.name
+// file answers with a file of a snapshot if the policy allows it. A denial has
+// the rule's reason in the status line, which apt prints.
+func (req *request) file(h *served, row snapshot.Row, p string, fixed bool) {
+	req.snapshot = h.name
 	if pkg, ok := packageOf(row); ok {
-		ex.pkg = pkg
-		if !ex.permitted(pkg) {
+		req.pkg = pkg
+		d := req.s.decide(pkg, req.archive)
+		req.rule = d.Rule
+		if !d.Allow {
+			req.s.metrics.denied.WithLabelValues(req.archive).Inc()
+			req.fail(http.StatusForbidden, d.Reason)
 			return
 		}
 	}
-	ex.content(content{
+	req.answer(content{
 		blob:     row.Blob(),
 		modified: h.modified(row),
 		name:     row.Path,
@@ -136,38 +165,42 @@ func (ex *exchange) file(h *held, row snapshot.Row, p string, fixed bool) {
 	})
 }
 
-// missing answers 404 in words that apt prints after the number.
-func (ex *exchange) missing(h *held, prefix, p string) {
-	if h == nil || h.archive(prefix) == nil {
-		ex.noArchive(prefix)
-		return
+// missing answers for a path that is no file: a directory, or 404 in words that apt prints after the number.
+func (req *request) missing(h *served, prefix, p string) {
+	switch {
+	case h == nil || h.archive(prefix) == nil:
+		req.noArchive(prefix)
+	case strings.HasSuffix(p, "/"):
+		req.directory(h, p)
+	case web.IsDirectory(h.Snapshot, p):
+		req.toDirectory(p)
+	default:
+		req.snapshot = h.name
+		req.fail(http.StatusNotFound, fmt.Sprintf("%s is not in snapshot %s", path.Base(p), h.name))
 	}
-	if strings.HasSuffix(p, "/") {
-		ex.directory(h, p)
-		return
-	}
-	if isDirectory(h, p) {
-		ex.toDirectory(p)
-		return
-	}
-	ex.snapshot = h.name
-	ex.fail(http.StatusNotFound, fmt.Sprintf("%s is not in snapshot %s", path.Base(p), h.name))
 }
 
-// noArchive answers for an archive that is not here: not found, or not yet, if a
-// reference has no snapshot; that one is asked for again.
-func (ex *exchange) noArchive(prefix string) {
-	for i, h := range ex.s.view.Load().current {
+// noArchive answers for an archive that is not here: 404, or 503 while a
+// reference has no snapshot, so that the client asks again.
+func (req *request) noArchive(prefix string) {
+	for i, h := range req.s.view.Load().current {
 		if h == nil {
-			ex.broken(http.StatusServiceUnavailable, "no snapshot to answer from yet", fmt.Errorf("%s: no snapshot yet", ex.s.lanes[i].source.Name()))
+			req.broken(http.StatusServiceUnavailable, "no snapshot to answer from yet", fmt.Errorf("%s: no snapshot yet", req.s.followers[i].source.Name()))
 			return
 		}
 	}
-	ex.fail(http.StatusNotFound, fmt.Sprintf("no archive %.100q here", prefix))
+	req.fail(http.StatusNotFound, fmt.Sprintf("no archive %.100q here", prefix))
 }
 
-// prefixOf is the prefix of the archive that a path is of; false for a path
-// that is not canonical (but for a final slash) or names no archive.
+// toDirectory sends people to the path with a slash, where relative links hold.
+func (req *request) toDirectory(p string) {
+	last := p[strings.LastIndexByte(p, '/')+1:]
+	req.w.Header().Set("Location", "./"+url.PathEscape(last)+"/")
+	req.fail(http.StatusMovedPermanently, "a directory")
+}
+
+// prefixOf returns the prefix of the archive of a path; false for a path that is
+// not canonical (but for a final slash) or names no archive.
 func prefixOf(p string) (string, bool) {
 	if snapshot.ValidPath(strings.TrimSuffix(p, "/")) != nil {
 		return "", false
@@ -177,10 +210,9 @@ func prefixOf(p string) (string, bool) {
 	return prefix, snapshot.ValidPrefix(prefix) == nil
 }
 
-// lasting tells whether what a path names does not change from snapshot to
-// snapshot: a by-hash name, a pool file. Only these may be answered from the
-// snapshot before; an index by its plain name must be of the same snapshot as
-// the Release.
+// lasting tells whether the file of a path is the same in every snapshot that has
+// it: a by-hash name, a pool file. Only these may be answered from the snapshot
+// before; an index by its plain name must be of the same snapshot as the Release.
 func lasting(p string) bool {
 	if strings.HasSuffix(p, "/") {
 		return false
@@ -193,7 +225,7 @@ func lasting(p string) bool {
 	return !flatIndex(path.Base(p))
 }
 
-// flatIndex tells the names that a flat archive has beside its pool files.
+// flatIndex tells whether a name is one that a flat archive has beside its pool files.
 func flatIndex(name string) bool {
 	switch stem, _, _ := strings.Cut(name, "."); stem {
 	case "InRelease", "Release", "Packages", "Sources", "Index":
@@ -203,8 +235,8 @@ func flatIndex(name string) bool {
 	}
 }
 
-// packageOf is the package that policy decides on: what the table says of a
-// binary package; of any other pool file the source package its name tells.
+// packageOf returns the package that policy decides on: of a binary package what
+// the table says, of any other pool file the source package in its name.
 func packageOf(row snapshot.Row) (snapshot.Package, bool) {
 	if row.Name != "" {
 		return row.Package, true
@@ -227,16 +259,15 @@ func packageOf(row snapshot.Row) (snapshot.Package, bool) {
 	return snapshot.Package{Name: source, Version: version, Architecture: "source", Source: source}, true
 }
 
-const cacheForEver = "public, max-age=31536000, immutable"
+const cacheForever = "public, max-age=31536000, immutable"
 
-// cacheControl lets caches keep what can never differ, and has them ask for
-// everything else: also for pool files, so that a package that is denied now
-// is not handed out by a cache.
+// cacheControl lets caches keep what can never differ. They must ask for
+// everything else, for pool files too, so that none hands out a package that is denied now.
 func cacheControl(p string, fixed bool) string {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(p, "upstream/"), "/")
 	index := strings.HasPrefix(rest, "dists/") && !strings.HasSuffix(rest, ".deb")
 	if strings.Contains(rest, "/by-hash/") || (fixed && index) {
-		return cacheForEver
+		return cacheForever
 	}
 	return "no-cache"
 }

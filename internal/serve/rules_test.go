@@ -37,7 +37,7 @@ func TestDeniedHoweverSpelled(t *testing.T) {
 	s := spec{date: day(1), debs: map[string][]byte{deb: bytesOf("g", 3000), "docker/pool/stable/o/other_1_all.deb": []byte("o")}}
 	s.files = map[string][]byte{"docker/pool/stable/g/gcc-12/gcc-12_12.2.0-14~deb12u1.dsc": []byte("dsc")}
 	sn := s.take(t, m)
-	name := newHeld(sn).name
+	name := newServed(sn).name
 	spellings := []string{
 		"/" + deb,
 		"/" + strings.NewReplacer("+", "%2b", "~", "%7e").Replace(deb),
@@ -75,7 +75,7 @@ func TestDeniedHoweverSpelled(t *testing.T) {
 			for _, target := range spellings {
 				for _, header := range [][]string{nil, {"Range", "bytes=1-2"}, {"If-None-Match", "*"}} {
 					for _, method := range []string{"GET", "HEAD"} {
-						a := request(t, base, method, target, header...)
+						a := ask(t, base, method, target, header...)
 						if a.status != 403 || !strings.HasPrefix(a.phrase, "Denied by rule ") || !strings.HasSuffix(a.phrase, ": "+want) {
 							t.Errorf("%s %s %v: %d %s", method, target, header, a.status, a.phrase)
 						}
@@ -86,17 +86,17 @@ func TestDeniedHoweverSpelled(t *testing.T) {
 				}
 			}
 			for _, target := range refused {
-				if a := request(t, base, "GET", target); a.status != 404 {
+				if a := ask(t, base, "GET", target); a.status != 404 {
 					t.Errorf("%s: %d %s", target, a.status, a.phrase)
 				}
 			}
 			for _, target := range []string{"/docker/pool/stable/o/other_1_all.deb", "/docker/dists/bookworm/Release", "/docker/dists/bookworm/main/binary-amd64/Packages.gz", "/upstream/docker/dists/bookworm/InRelease"} {
-				if a := request(t, base, "GET", target); a.status != 200 {
+				if a := ask(t, base, "GET", target); a.status != 200 {
 					t.Errorf("%s: %d %s", target, a.status, a.phrase)
 				}
 			}
 			want403 := kind == "source" || kind == "archive" || kind == "default" || kind == "version"
-			a := request(t, base, "GET", "/docker/pool/stable/g/gcc-12/gcc-12_12.2.0-14~deb12u1.dsc")
+			a := ask(t, base, "GET", "/docker/pool/stable/g/gcc-12/gcc-12_12.2.0-14~deb12u1.dsc")
 			if (a.status == 403) != want403 {
 				t.Errorf("source package: %d", a.status)
 			}
@@ -112,7 +112,7 @@ func TestLogOnly(t *testing.T) {
 	access := slog.New(slog.NewJSONHandler(log, nil))
 	o := Options{Sources: []Source{newTag(sn)}, Policy: writeRules(t, "rules:\n- {name: no-docker, deny: docker-ce, reason: none}\n"), PolicyLogOnly: true, Access: access}
 	s, base := run(t, o, false)
-	if a := request(t, base, "GET", "/"+debPath); a.status != 200 {
+	if a := ask(t, base, "GET", "/"+debPath); a.status != 200 {
 		t.Errorf("status %d", a.status)
 	}
 	if got := counted(t, s, "mmoci_would_deny_total"); got != 1 {
@@ -181,19 +181,15 @@ func TestReload(t *testing.T) {
 			if err := put(dir, allow, 0); err != nil {
 				t.Fatal(err)
 			}
-			s, base := run(t, Options{Sources: []Source{newTag(sn)}, Policy: filepath.Join(dir, "policy.yaml")}, true)
-			status := func() int { return request(t, base, "GET", "/"+debPath).status }
+			s, base := run(t, Options{Sources: []Source{newTag(sn)}, Policy: filepath.Join(dir, "policy.yaml"), look: 10 * time.Millisecond}, true)
+			status := func() int { return ask(t, base, "GET", "/"+debPath).status }
 			if got := status(); got != 200 {
 				t.Fatalf("at first %d", got)
 			}
-			// The watch begins a moment after the server.
-			eventually(t, func() bool {
-				if err := put(dir, deny, int(time.Now().UnixNano())); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(2 * settle)
-				return status() == 403
-			})
+			if err := put(dir, deny, 1); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() bool { return status() == 403 })
 			if err := put(dir, "rules: [", 2); err != nil {
 				t.Fatal(err)
 			}
@@ -220,7 +216,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	data := bytesOf("deb", 30_000)
 	sn := oneDeb(data).take(t, m)
 	file := writeRules(t, "default: allow\n")
-	s, base := run(t, Options{Sources: []Source{newTag(sn)}, Policy: file}, false)
+	s, base := run(t, Options{Sources: []Source{newTag(sn)}, Policy: file, look: 10 * time.Millisecond}, false)
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	var allowed, denied atomic.Int64
@@ -252,7 +248,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		if err := errors.Join(os.WriteFile(file+".new", []byte(texts[n%len(texts)]), 0o644), os.Rename(file+".new", file)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(settle + 10*time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
 	stop()
 	wg.Wait()
@@ -277,7 +273,7 @@ func TestAccessLog(t *testing.T) {
 		ended <- s.ListenAndServe(ctx, []string{"127.0.0.1:0"}, func(a []string) { addr <- a[0] })
 	}()
 	base := "http://" + <-addr
-	request(t, base, "GET", "/"+debPath, "Range", "bytes=0-99", "User-Agent", "Debian APT-HTTP/1.3 (2.6.1)")
+	ask(t, base, "GET", "/"+debPath, "Range", "bytes=0-99", "User-Agent", "Debian APT-HTTP/1.3 (2.6.1)")
 	cancel()
 	if err := <-ended; err != nil { // drained: everything is logged
 		t.Fatal(err)
@@ -289,7 +285,7 @@ func TestAccessLog(t *testing.T) {
 	for key, want := range map[string]any{
 		"client": "127.0.0.1", "method": "GET", "path": "/" + debPath, "archive": "docker", "package": "docker-ce",
 		"version": "27.3.1-1~debian.12~bookworm", "architecture": "amd64", "source": "docker-ce", "status": 206.0, "bytes": 100.0,
-		"rule": "ok", "from": "", "agent": "Debian APT-HTTP/1.3 (2.6.1)", "snapshot": newHeld(sn).name,
+		"rule": "ok", "from": "", "agent": "Debian APT-HTTP/1.3 (2.6.1)", "snapshot": newServed(sn).name,
 	} {
 		if got[key] != want {
 			t.Errorf("%s is %v, want %v", key, got[key], want)

@@ -49,7 +49,7 @@ func TestCredentials(t *testing.T) {
 		if c.authorization != "" {
 			header = []string{"Authorization", c.authorization}
 		}
-		a := request(t, base, "GET", c.target, header...)
+		a := ask(t, base, "GET", c.target, header...)
 		if a.status != c.status || (a.status == 401) != strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s %q: %d", c.target, c.authorization, a.status)
 		}
@@ -58,17 +58,15 @@ func TestCredentials(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.guard.mu.Lock()
-		s.guard.reload()
-		s.guard.mu.Unlock()
+		s.lookAtFiles()
 	}
 	reload("token-2\n")
-	if request(t, base, "GET", "/"+debPath, "Authorization", "Bearer token-1").status != 401 ||
-		request(t, base, "GET", "/"+debPath, "Authorization", "Bearer token-2").status != 200 {
+	if ask(t, base, "GET", "/"+debPath, "Authorization", "Bearer token-1").status != 401 ||
+		ask(t, base, "GET", "/"+debPath, "Authorization", "Bearer token-2").status != 200 {
 		t.Error("not reloaded")
 	}
 	reload("\n")
-	if request(t, base, "GET", "/"+debPath, "Authorization", "Bearer token-2").status != 200 {
+	if ask(t, base, "GET", "/"+debPath, "Authorization", "Bearer token-2").status != 200 {
 		t.Error("an empty file was taken")
 	}
 	if _, err := New(t.Context(), Options{Sources: []Source{newTag(sn)}, Credentials: file}); err == nil {
@@ -95,7 +93,7 @@ func TestTLS(t *testing.T) {
 		return c
 	}
 	c := dialTLS("one.example.org")
-	if a := exchangeOn(t, c, "GET", "/docker/pool/x_1_all.deb"); a.phrase != "x_1_all.deb is not in snapshot "+newHeld(sn).name {
+	if a := exchangeOn(t, c, "GET", "/docker/pool/x_1_all.deb"); a.phrase != "x_1_all.deb is not in snapshot "+newServed(sn).name {
 		t.Errorf("phrase %q", a.phrase)
 	}
 	if a := exchangeOn(t, c, "GET", "/"+debPath); a.status != 200 || len(a.body) != bigSize || a.err != nil {
@@ -105,9 +103,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("%s", a.body)
 	}
 	writeCertificate(t, cert, key, "two.example.org")
-	s.certs.mu.Lock()
-	s.certs.reload()
-	s.certs.mu.Unlock()
+	s.lookAtFiles()
 	dialTLS("two.example.org")
 	if _, err := New(t.Context(), Options{Sources: []Source{newTag(sn)}, TLSCert: cert}); err == nil {
 		t.Error("a certificate without key")

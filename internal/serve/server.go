@@ -1,3 +1,10 @@
+// Package serve hands snapshots over HTTP to apt. It verifies nothing that it
+// cannot and says so: its clients verify. What it sends is at least what its
+// digest says.
+//
+// A request is routed (route.go) to a file of a snapshot (snapshots.go), or to
+// a page, and answered (answer.go). Beside that one goroutine a reference
+// follows its tag (follow.go) and replaces the view that requests are answered from.
 package serve
 
 import (
@@ -7,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -16,8 +22,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"example.org/mmoci/internal/policy"
+	"example.org/mmoci/internal/serve/dates"
+	"example.org/mmoci/internal/serve/listen"
+	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
@@ -75,8 +86,6 @@ type Options struct {
 	// until its answer is broken off, while the store goes on; 0 means 1 min.
 	Slow time.Duration
 	Now  func() time.Time // nil: time.Now
-	// Hot bounds the memory for small files asked for lately, in bytes; 0 means 4 MiB, less none.
-	Hot int64
 
 	// Wait makes New succeed although a source cannot be opened yet: Run goes
 	// on trying, and /readyz says so meanwhile.
@@ -101,48 +110,49 @@ type Options struct {
 	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for.
 	TrustedProxies []netip.Prefix
 
-	replaceState func(name string, data []byte, mode os.FileMode) error // nil: durable.WriteFile; tests fill disks with it
+	// For tests.
+	look         time.Duration                                          // how often files are looked at; 0: lookEvery
+	smallFiles   int                                                    // bytes of small files kept in memory; 0: maxSmallFiles, less: none
+	replaceState func(name string, data []byte, mode os.FileMode) error // writes the state; nil: durable.WriteFile
 }
 
 const (
-	defaultFollow = 15 * time.Second
-	defaultGrace  = time.Hour
-
+	defaultFollow   = 15 * time.Second
+	defaultGrace    = time.Hour
 	defaultPatience = 15 * time.Second
 	defaultSlow     = time.Minute
+	// lookEvery is how often rules, certificate and credentials are looked at.
+	lookEvery = 2 * time.Second
 )
 
 // Server is an http.Handler. Safe for concurrent use.
-type Server struct{ server }
-
-type server struct {
+type Server struct {
 	o         Options
-	log       *slog.Logger
-	now       func() time.Time
 	basePath  string // "" or "/apt"
-	lanes     []*lane
+	followers []*follower
 	view      atomic.Pointer[view]
-	adoptMu   sync.Mutex // one switch at a time: view and marks move together
-	marks     *marks
-	shelf     *shelf
-	rules     *rules
+	switching sync.Mutex // one change of view at a time: it and dates move together
+	dates     *dates.Served
+	cache     *snapshotCache
+	policy    *watched[*policy.Policy]   // nil: everything is allowed
 	certs     *watched[*tls.Certificate] // nil: plain HTTP
 	guard     *watched[credentials]      // nil: open to all
 	metrics   *metrics
-	pages     *pages
-	siteKey   atomic.Pointer[toldKey]     // what hosts are told of Options.SiteKey
-	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys as they were read last; nil: none is configured
+	pages     *web.Pages
+	making    chan struct{}               // a place for each page that is made now
 	sending   *semaphore.Weighted         // bytes of pages on their way
-	indices   unpackedIndices
+	siteKey   atomic.Pointer[web.Key]     // what hosts are told of Options.SiteKey
+	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys as they were read last; nil: none is configured
+	unpacked  unpackedIndices
+	small     smallFileCache
 	buffers   sync.Pool // *[]byte of copyBuffer
-	hot       *hot
 	draining  atomic.Bool
 	following atomic.Bool
-	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended for a registry's slowness; 0: never
+	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
 }
 
-// New opens every source's snapshot; it fails if one can neither be opened and put in
-// force, nor the one that was served last (but see Options.Wait), or if two
+// New opens the snapshot of every source; it fails if one can neither be opened
+// and served, nor the one that was served last (but see Options.Wait), or if two
 // sources have an archive of the same prefix.
 func New(ctx context.Context, o Options) (*Server, error) {
 	if len(o.Sources) == 0 {
@@ -156,55 +166,54 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	o.Grace = cmp.Or(o.Grace, defaultGrace)
 	o.Patience = cmp.Or(o.Patience, defaultPatience)
 	o.Slow = cmp.Or(o.Slow, defaultSlow)
-	s := &Server{server{o: o, log: o.Log, now: o.Now, basePath: base, metrics: newMetrics()}}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+	o.look = cmp.Or(o.look, lookEvery)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if s.now == nil {
-		s.now = time.Now
+	if o.Now == nil {
+		o.Now = time.Now
 	}
-	s.siteRing.Store(o.Keyrings[""])
-	s.sending = newSending()
-	s.hot = newHot(cmp.Or(o.Hot, defaultHot))
+	s := &Server{
+		o: o, basePath: base, metrics: newMetrics(), cache: newSnapshotCache(o.Sources),
+		making: make(chan struct{}, maxPages), sending: semaphore.NewWeighted(maxPageBytes),
+		small: smallFileCache{max: cmp.Or(o.smallFiles, maxSmallFiles)},
+	}
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
-	if s.pages, err = newPages(); err != nil {
+	if s.pages, err = web.New(); err != nil {
 		return nil, err
 	}
-	s.siteKey.Store(&toldKey{})
+	s.siteRing.Store(o.Keyrings[""])
+	s.siteKey.Store(&web.Key{})
 	if len(o.SiteKey) > 0 {
 		ring, err := pgp.ReadKeyring(o.SiteKey)
 		if err != nil {
 			return nil, fmt.Errorf("serve: site's key: %w", err)
 		}
-		s.siteKey.Store(&toldKey{o.SiteKey, ring.Fingerprints()})
+		s.siteKey.Store(&web.Key{Armor: o.SiteKey, Fingerprints: ring.Fingerprints()})
 	}
-	s.shelf = newShelf(o.Sources)
-	if s.marks, err = openMarks(o.StateDir, s.log, s.now, o.replaceState); err != nil {
+	if s.dates, err = dates.Open(dates.Options{Dir: o.StateDir, Log: o.Log, Now: o.Now, Replace: o.replaceState}); err != nil {
 		return nil, err
 	}
-	if s.rules, err = openRules(o.Policy, o.PolicyLogOnly, s.log, s.metrics); err != nil {
-		return nil, err
-	}
-	if err := s.openSecrets(); err != nil {
+	if err := s.openFiles(); err != nil {
 		return nil, err
 	}
 	for _, src := range o.Sources {
-		s.lanes = append(s.lanes, newLane(src))
+		s.followers = append(s.followers, newFollower(src))
 	}
-	s.view.Store(newView(make([]*held, len(s.lanes)), make([][]*held, len(s.lanes))))
-	for i, l := range s.lanes {
+	s.view.Store(newView(make([]*served, len(s.followers)), make([][]*served, len(s.followers))))
+	for i, f := range s.followers {
 		if err := s.first(ctx, i); err != nil {
 			if !o.Wait || errors.Is(err, errPrefixTwice) {
-				return nil, fmt.Errorf("serve %s: %w", l.source.Name(), err)
+				return nil, fmt.Errorf("serve %s: %w", f.source.Name(), err)
 			}
-			s.log.Warn("not ready", "reference", l.source.Name(), "error", err)
+			s.o.Log.Warn("not ready", "reference", f.source.Name(), "error", err)
 		}
 	}
 	s.metrics.observe(s)
 	return s, nil
 }
 
-// parseBase gives the path that requests may carry in front, without final slash.
+// parseBase returns the path that requests may have in front, without final slash.
 func parseBase(base string) (string, error) {
 	if base == "" {
 		return "", nil
@@ -216,33 +225,62 @@ func parseBase(base string) (string, error) {
 	return strings.TrimSuffix(u.Path, "/"), nil
 }
 
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ex := s.begin(w, r)
-	defer ex.end()
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		ex.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
-		return
+// ListenAndServe listens on each address (host:port, unix:PATH), calls ready with the addresses once all are open, and
+// serves and follows until ctx ends, then drains: answers under way are finished, for at most 25 s.
+func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func([]string)) error {
+	o := listen.Options{
+		Handler: s, Exempt: s.o.TrustedProxies, Log: s.o.Log, TurnedAway: s.metrics.turnedAway.Inc,
+		Draining: func() { s.draining.Store(true) }, // /readyz says so to those who ask on a connection they have
 	}
-	path := s.relative(r.URL.Path)
-	if !s.welcome(r, path) {
-		w.Header().Set("WWW-Authenticate", `Basic realm="mmoci", charset="UTF-8"`)
-		ex.fail(http.StatusUnauthorized, "credentials needed; see auth.conf(5) of apt")
-		return
+	if s.certs != nil {
+		o.TLS = &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			NextProtos:     []string{"http/1.1"}, // what apt speaks; it has a reason phrase, too
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certs.get(), nil },
+		}
 	}
-	// apt asks for the files of a flat archive "./" by PREFIX/./InRelease.
-	ex.route(strings.ReplaceAll(path, "/./", "/"))
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return listen.Serve(gctx, addrs, ready, o) })
+	g.Go(func() error { return s.Run(gctx) })
+	return g.Wait()
 }
 
-// relative takes the base path and the first slash off. A path is decoded
-// once, by net/http; from here on there is one spelling of each.
-func (s *Server) relative(path string) string {
-	if rest, ok := strings.CutPrefix(path, s.basePath+"/"); ok {
-		return rest
+// Run follows the tags, and the files that may change, until ctx ends.
+// ListenAndServe does it too; a second call only waits.
+func (s *Server) Run(ctx context.Context) error {
+	if !s.following.CompareAndSwap(false, true) {
+		<-ctx.Done()
+		return nil
 	}
-	if s.basePath != "" && path == s.basePath {
-		return ""
+	defer s.following.Store(false)
+	var wg sync.WaitGroup
+	for i := range s.followers {
+		wg.Go(func() { s.follow(ctx, i) })
 	}
-	return strings.TrimPrefix(path, "/")
+	wg.Go(func() {
+		tick := time.NewTicker(s.o.look)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				s.lookAtFiles()
+			}
+		}
+	})
+	wg.Wait()
+	return nil
+}
+
+// Reload reads rules, certificate and credentials again and resolves every tag,
+// as happens by itself now and then. A bad file leaves what was; answers under way go on.
+func (s *Server) Reload(ctx context.Context) {
+	s.o.Log.Info("reloading")
+	s.lookAtFiles()
+	var wg sync.WaitGroup
+	for i, f := range s.followers {
+		wg.Go(func() { s.ask(ctx, i, f.asked(), false) })
+	}
+	wg.Wait()
 }

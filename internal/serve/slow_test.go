@@ -25,7 +25,7 @@ func TestSlowRegistry(t *testing.T) {
 	f.registry.Fault(always(testarchive.Broken{Rate: 1 << 10, Burst: first}))
 	for i := range 2 {
 		start := time.Now()
-		a := request(t, f.base, "GET", large)
+		a := ask(t, f.base, "GET", large)
 		if a.status != 200 || a.err == nil || len(a.body) < first/2 || !bytes.HasPrefix(f.files[large], a.body) {
 			t.Errorf("%d: %d, %d bytes, %v", i, a.status, len(a.body), a.err)
 		}
@@ -33,7 +33,7 @@ func TestSlowRegistry(t *testing.T) {
 			t.Errorf("%d: held for %s", i, took)
 		}
 		// The rest of it, which is not there yet.
-		if a := request(t, f.base, "GET", large, "Range", "bytes=2000000-"); a.status != 504 || len(a.body) == 0 {
+		if a := ask(t, f.base, "GET", large, "Range", "bytes=2000000-"); a.status != 504 || len(a.body) == 0 {
 			t.Errorf("%d: the rest: %d, %d bytes", i, a.status, len(a.body))
 		}
 		start = time.Now()
@@ -50,12 +50,12 @@ func TestSlowRegistry(t *testing.T) {
 func TestPaced(t *testing.T) {
 	t.Parallel()
 	data := bytesOf("paced", 300_000)
-	got, err := io.ReadAll(&paced{r: iotest.HalfReader(bytes.NewReader(data)), slow: time.Nanosecond})
+	got, err := io.ReadAll(&pacedReader{r: iotest.HalfReader(bytes.NewReader(data)), slow: time.Nanosecond})
 	if err != nil || !bytes.Equal(got, data) {
 		t.Errorf("a fast source: %d bytes, %v", len(got), err)
 	}
 	drips := readerFunc(func(p []byte) (int, error) { time.Sleep(20 * time.Millisecond); return copy(p, "x"), nil })
-	got, err = io.ReadAll(&paced{r: drips, slow: 100 * time.Millisecond})
+	got, err = io.ReadAll(&pacedReader{r: drips, slow: 100 * time.Millisecond})
 	if !errors.Is(err, os.ErrDeadlineExceeded) || len(got) == 0 {
 		t.Errorf("a slow source: %d bytes, %v", len(got), err)
 	}
@@ -87,20 +87,20 @@ func TestMuteRegistry(t *testing.T) {
 	done := make(chan bool)
 	for range 3 * maxPages {
 		go func() {
-			request(t, base, "GET", "/snapshot/")
-			request(t, base, "GET", "/mmoci/changes")
+			ask(t, base, "GET", "/snapshot/")
+			ask(t, base, "GET", "/mmoci/changes")
 			done <- true
 		}()
 	}
 	start := time.Now()
-	if a := request(t, base, "GET", "/docker/"); a.status != 200 || time.Since(start) > 2*time.Second {
+	if a := ask(t, base, "GET", "/docker/"); a.status != 200 || time.Since(start) > 2*time.Second {
 		t.Errorf("a page of what is here: %d after %s", a.status, time.Since(start))
 	}
-	a := request(t, base, "GET", "/snapshot/20200101T000000Z-0123456789ab/docker/dists/bookworm/Release")
+	a := ask(t, base, "GET", "/snapshot/20200101T000000Z-0123456789ab/docker/dists/bookworm/Release")
 	if a.status != 504 || len(a.body) == 0 || a.header.Get("Retry-After") == "" || time.Since(start) > tooLong {
 		t.Errorf("an ID: %d after %s", a.status, time.Since(start))
 	}
-	if a := request(t, base, "GET", "/snapshot/"); a.status < 500 {
+	if a := ask(t, base, "GET", "/snapshot/"); a.status < 500 {
 		t.Errorf("list of snapshots: %d", a.status)
 	}
 	for range 3 * maxPages {
@@ -136,7 +136,7 @@ func TestNotReady(t *testing.T) {
 	g.fail(errors.New("connection refused"))
 	_, base := run(t, Options{Sources: []Source{g}, Wait: true}, false)
 	for _, target := range []string{"/docker/dists/bookworm/InRelease", "/docker/pool/x_1_all.deb", "/upstream/docker/dists/bookworm/InRelease", "/setup/docker.sources", "/mmoci/statement"} {
-		if a := request(t, base, "GET", target); a.status != 503 || len(a.body) == 0 || a.header.Get("Retry-After") == "" {
+		if a := ask(t, base, "GET", target); a.status != 503 || len(a.body) == 0 || a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: %d %s", target, a.status, a.phrase)
 		}
 	}

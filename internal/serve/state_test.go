@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -20,7 +21,7 @@ func TestStateCannotBeWritten(t *testing.T) {
 	if _, err := New(t.Context(), Options{Sources: []Source{g}, StateDir: dir}); err != nil {
 		t.Fatal(err)
 	}
-	before, err := os.ReadFile(filepath.Join(dir, marksFile))
+	before, err := os.ReadFile(filepath.Join(dir, dates.StateFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestStateCannotBeWritten(t *testing.T) {
 			t.Errorf("tag at %s: not what was served last", c.now.Statement.Date)
 		}
 	}
-	if after, err := os.ReadFile(filepath.Join(dir, marksFile)); err != nil || !bytes.Equal(after, before) {
+	if after, err := os.ReadFile(filepath.Join(dir, dates.StateFile)); err != nil || !bytes.Equal(after, before) {
 		t.Errorf("state: %v\n%s", err, after)
 	}
 	if _, err := New(t.Context(), Options{Sources: []Source{g}, StateDir: t.TempDir(), replaceState: full}); err == nil {

@@ -248,7 +248,7 @@ func (g *tag) move(sn *snapshot.Snapshot) {
 	defer g.mu.Unlock()
 	g.now = sn
 	g.held[sn.Root.String()] = sn
-	g.held[newHeld(sn).name] = sn
+	g.held[newServed(sn).name] = sn
 }
 
 func (g *tag) fail(err error) {
@@ -324,8 +324,8 @@ type answer struct {
 	err    error // of reading the body
 }
 
-// request asks without the client's own ideas about paths: the target goes out as it is written.
-func request(t testing.TB, base, method, target string, header ...string) answer {
+// ask asks without the client's own ideas about paths: the target goes out as it is written.
+func ask(t testing.TB, base, method, target string, header ...string) answer {
 	t.Helper()
 	c, err := net.Dial("tcp", base[len("http://"):])
 	if err != nil {

@@ -37,7 +37,7 @@ func TestThroughStore(t *testing.T) {
 		return bytes.NewReader(d), nil
 	}
 	for _, rng := range []string{"bytes=0-", "bytes=5-10", "bytes=2000000-"} {
-		if a := request(t, base, "GET", "/"+debPath, "Range", rng); a.err == nil && a.status != 502 {
+		if a := ask(t, base, "GET", "/"+debPath, "Range", rng); a.err == nil && a.status != 502 {
 			t.Errorf("wrong bytes, %s: %d, %d bytes", rng, a.status, len(a.body))
 		}
 	}
@@ -49,7 +49,7 @@ func TestThroughStore(t *testing.T) {
 			if i%3 == 0 {
 				header, want, status = []string{"Range", "bytes=1000-2999999"}, data[1000:3000000], 206
 			}
-			if a := request(t, base, "GET", "/"+debPath, header...); a.err != nil || a.status != status || !bytes.Equal(a.body, want) {
+			if a := ask(t, base, "GET", "/"+debPath, header...); a.err != nil || a.status != status || !bytes.Equal(a.body, want) {
 				t.Errorf("%d, %d bytes, %v", a.status, len(a.body), a.err)
 			}
 		})
@@ -59,14 +59,14 @@ func TestThroughStore(t *testing.T) {
 		t.Errorf("fetched %d times", m.opened)
 	}
 	m.fault = func(snapshot.Blob, []byte) (io.Reader, error) { return nil, errors.New("connection refused") }
-	if a := request(t, base, "GET", "/"+debPath); a.status != 200 || !bytes.Equal(a.body, data) {
+	if a := ask(t, base, "GET", "/"+debPath); a.status != 200 || !bytes.Equal(a.body, data) {
 		t.Errorf("registry away, held: %d", a.status)
 	}
 	// The access log tells who gave the bytes.
 	for _, want := range []string{`"from":"registry.example.org/site/mirror"`, `"from":"store"`} {
 		eventually(t, func() bool { return strings.Contains(log.String(), want) })
 	}
-	a := request(t, base, "GET", "/docker/dists/bookworm/main/binary-amd64/Packages.gz")
+	a := ask(t, base, "GET", "/docker/dists/bookworm/main/binary-amd64/Packages.gz")
 	if a.status != 502 || len(a.body) == 0 || a.header.Get("Retry-After") == "" {
 		t.Errorf("registry away, not held: %d %q", a.status, a.body)
 	}

@@ -10,11 +10,9 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Conditions hold on equality only (law 9). A later date is no sign of a newer
-// file: a client may have taken the URL's file from another server. So
-// http.ServeContent, which compares, is not used.
-
-// validators are what a client may name a file by.
+// validators are what a client may name a file by. Conditions hold on equality
+// only: a later date is no sign of a newer file, for the client may have the file of this URL from
+// another server. So http.ServeContent, which compares, is not used.
 type validators struct {
 	etag     string // the digest, quoted
 	modified string // in the form of the header
@@ -24,10 +22,10 @@ func validatorsOf(d snapshot.Digest, modified time.Time) validators {
 	return validators{`"` + d.String() + `"`, modified.UTC().Format(http.TimeFormat)}
 }
 
-// modified is the Last-Modified of a file. What another snapshot may have under
-// the same name has the snapshot's date, so that it grows along a tag for every client that
-// compares; a pool file is what its name says and has a constant of its digest.
-func (h *held) modified(row snapshot.Row) time.Time {
+// modified is the Last-Modified of a file. A file that another snapshot may have
+// with other content has the snapshot's date, which grows along a tag, for clients
+// that compare; a pool file has a constant of its digest.
+func (h *served) modified(row snapshot.Row) time.Time {
 	if h.changes(row) {
 		return h.Statement.Date
 	}
@@ -35,8 +33,8 @@ func (h *held) modified(row snapshot.Row) time.Time {
 }
 
 // changes tells whether a file is anything but a pool file: below dists/, of a
-// flat suite, or carried for hosts to run. A .deb is none of these wherever it lies.
-func (h *held) changes(row snapshot.Row) bool {
+// flat suite, or a program for hosts. A .deb is a pool file wherever it lies.
+func (h *served) changes(row snapshot.Row) bool {
 	if row.IsPackage() {
 		return false
 	}
@@ -118,7 +116,7 @@ func hasTag(list, tag string, strong bool) bool {
 // section is a part of a file.
 type section struct{ start, length int64 }
 
-// kinds of a Range header
+// rangeKind is what a Range header asks for.
 type rangeKind uint8
 
 const (

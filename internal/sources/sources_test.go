@@ -1,4 +1,4 @@
-package serve
+package sources
 
 import (
 	"slices"
@@ -7,8 +7,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// TestCarriedWords: file names of a snapshot go into .sources as words, or not at all.
-func TestCarriedWords(t *testing.T) {
+// TestWords: file names of a snapshot go into .sources as words, or not at all.
+func TestWords(t *testing.T) {
 	var rows []snapshot.Row
 	for _, name := range []string{
 		"main/binary-amd64/Packages.gz", "updates/main/binary-arm64/Packages.gz", "main/i18n/Translation-sr@latin.gz",
@@ -20,7 +20,7 @@ func TestCarriedWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := carriedOf(table, "debian", "bookworm")
+	got := contentsOf(table, "debian", "bookworm")
 	for _, c := range []struct {
 		what      string
 		got, want []string

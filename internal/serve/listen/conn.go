@@ -1,4 +1,4 @@
-package serve
+package listen
 
 import (
 	"bytes"
@@ -6,13 +6,14 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 )
 
 // apt prints the reason phrase of an error's status line and never its body,
-// and net/http writes a phrase of its own. So the connection exchanges the
-// phrase in passing: net/http goes on owning the connection, with everything
-// that keep-alive, pipelining and draining need.
+// and net/http writes a phrase of its own. So the connection replaces the phrase
+// as it is written. net/http still owns the connection, with everything that
+// keep-alive, pipelining and draining need.
 
 // maxReason bounds a reason phrase, in bytes.
 const maxReason = 200
@@ -34,12 +35,18 @@ func withStatusLine(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// setReason sets the phrase of the answer to r. Without our listener below
-// (tests, other servers) the standard phrase stays.
-func setReason(r *http.Request, reason string) {
+// SetReason sets the phrase of the answer to r. On a connection that [Serve] did
+// not accept the standard phrase stays.
+func SetReason(r *http.Request, reason string) {
 	if l, ok := r.Context().Value(statusLineKey{}).(*statusLine); ok {
 		l.reason = phrase(reason)
 	}
+}
+
+// Secure tells whether a request came over TLS.
+func Secure(r *http.Request) bool {
+	l, ok := r.Context().Value(statusLineKey{}).(*statusLine)
+	return r.TLS != nil || ok && l.tls
 }
 
 // phrase keeps printable ASCII: nothing else may stand in a status line.
@@ -62,10 +69,10 @@ var statusStart = []byte("HTTP/1.")
 // statusDigits is where the phrase begins in "HTTP/1.1 404 Not Found".
 const statusDigits = len("HTTP/1.1 404 ")
 
-// exchanged is p with the phrase in its status line, if p begins with one and
+// replaced returns p with the phrase in its status line, if p begins with one and
 // a phrase is set. net/http flushes at the end of each answer, so that a
 // status line always begins a write.
-func (l *statusLine) exchanged(p []byte) ([]byte, bool) {
+func (l *statusLine) replaced(p []byte) ([]byte, bool) {
 	if l.reason == "" || !bytes.HasPrefix(p, statusStart) || len(p) < statusDigits {
 		return p, false
 	}
@@ -80,9 +87,9 @@ func (l *statusLine) exchanged(p []byte) ([]byte, bool) {
 }
 
 func (l *statusLine) write(c net.Conn, p []byte) (int, error) {
-	q, exchanged := l.exchanged(p)
+	q, replaced := l.replaced(p)
 	n, err := c.Write(q)
-	if !exchanged {
+	if !replaced {
 		return n, err
 	}
 	if n == len(q) {
@@ -145,4 +152,58 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 	_, secret := c.(*tls.Conn)
 	return &otherConn{Conn: c, line: statusLine{tls: secret}, release: release}, nil
+}
+
+// clients counts the connections of each client. Safe for concurrent use.
+type clients struct {
+	max    int
+	exempt []netip.Prefix
+
+	mu sync.Mutex
+	by map[netip.Prefix]int
+}
+
+func newClients(limit int, exempt []netip.Prefix) *clients {
+	return &clients{max: limit, exempt: exempt, by: map[netip.Prefix]int{}}
+}
+
+// take counts a connection from an address until it is released; false if the client has too many.
+func (c *clients) take(from net.Addr) (release func(), ok bool) {
+	key, bounded := c.key(from)
+	if !bounded {
+		return func() {}, true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by[key] >= c.max {
+		return nil, false
+	}
+	c.by[key]++
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.by[key]--; c.by[key] == 0 {
+			delete(c.by, key)
+		}
+	}, true
+}
+
+// key is the client that a connection is counted for; false if it is not counted: of a unix socket, of a trusted proxy.
+func (c *clients) key(from net.Addr) (netip.Prefix, bool) {
+	tcp, ok := from.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
+	for _, p := range c.exempt {
+		if p.Contains(addr) {
+			return netip.Prefix{}, false
+		}
+	}
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	key, err := addr.Prefix(bits)
+	return key, err == nil
 }

@@ -1,4 +1,7 @@
-package serve
+// Package listen accepts the connections of a server: TCP, TLS and unix sockets,
+// so many at once and of one client. It puts words of the server's own into the
+// status line, where apt shows them.
+package listen
 
 import (
 	"context"
@@ -9,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -22,11 +26,25 @@ const (
 	drainTimeout   = 25 * time.Second // for answers under way when the server ends: kubelet kills after 30 s
 	maxHeader      = 16 << 10         // bytes of a request's header
 	maxConnections = 4096             // of all clients
+	// MaxPerClient bounds the connections of one client, so that others find room: an
+	// address, of IPv6 a network of /64. A trusted proxy speaks for many and has no bound.
+	MaxPerClient = 512
 )
 
-// ListenAndServe listens on each address (host:port, unix:PATH), calls ready with the addresses once all are open, and
-// serves and follows until ctx ends, then drains: answers under way are finished, for at most 25 s.
-func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func([]string)) error {
+// Options of [Serve].
+type Options struct {
+	Handler    http.Handler
+	TLS        *tls.Config    // of TCP addresses; nil: plain HTTP
+	Exempt     []netip.Prefix // clients that may have any number of connections
+	TurnedAway func()         // called for each connection that a client may not have
+	Draining   func()         // called when the end begins
+	Log        *slog.Logger
+}
+
+// Serve listens on each address (host:port, unix:PATH), calls ready with the
+// addresses once all are open, and serves until ctx ends. Then answers under way
+// are finished, for at most 25 s.
+func Serve(ctx context.Context, addrs []string, ready func([]string), o Options) error {
 	listeners, names, err := listenAll(ctx, addrs)
 	if err != nil {
 		return err
@@ -34,48 +52,42 @@ func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func(
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	hs := &http.Server{
-		Handler:           s,
+		Handler:           o.Handler,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       withStatusLine,
 		BaseContext:       func(net.Listener) context.Context { return serving },
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
-	free, clients := make(chan struct{}, maxConnections), newClients(maxPerClient, s.o.TrustedProxies)
+	free, clients := make(chan struct{}, maxConnections), newClients(MaxPerClient, o.Exempt)
 	g, gctx := errgroup.WithContext(ctx) // ends with ctx, or when a listener fails
 	for _, l := range listeners {
-		if s.certs != nil && l.Addr().Network() == "tcp" {
-			l = tls.NewListener(l, s.tlsConfig())
+		if o.TLS != nil && l.Addr().Network() == "tcp" {
+			l = tls.NewListener(l, o.TLS)
 		}
 		g.Go(func() error {
-			if err := hs.Serve(&listener{l, free, clients, s.metrics.turnedAway.Inc}); !errors.Is(err, http.ErrServerClosed) {
+			if err := hs.Serve(&listener{l, free, clients, o.TurnedAway}); !errors.Is(err, http.ErrServerClosed) {
 				return err
 			}
 			return nil
 		})
 	}
-	g.Go(func() error { return s.Run(gctx) })
 	g.Go(func() error {
 		<-gctx.Done()
-		s.drain(serving, hs)
+		o.Draining()
+		ending, cancel := context.WithTimeout(serving, drainTimeout)
+		defer cancel()
+		if err := hs.Shutdown(ending); err != nil {
+			o.Log.Warn("answers broken off at the end", "error", err)
+			hs.Close()
+		}
 		return nil
 	})
 	if ready != nil {
 		ready(names)
 	}
 	return g.Wait()
-}
-
-// drain lets answers under way finish. /readyz says no meanwhile, for those who ask on a connection they have.
-func (s *Server) drain(ctx context.Context, hs *http.Server) {
-	s.draining.Store(true)
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	if err := hs.Shutdown(ctx); err != nil {
-		s.log.Warn("answers broken off at the end", "error", err)
-		hs.Close()
-	}
 }
 
 func listenAll(ctx context.Context, addrs []string) ([]net.Listener, []string, error) {
@@ -118,7 +130,7 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	return lc.Listen(ctx, "unix", path)
 }
 
-// stale tells whether path is a socket that nobody listens on: left by a server that was killed.
+// stale tells whether path is a socket that a killed server left: nobody listens on it.
 func stale(path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != fs.ModeSocket {

@@ -1,0 +1,401 @@
+package serve
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const (
+	copyBuffer = 64 << 10
+	// slowestClient is the rate below which a client is given up, in bytes a second; only for files that the kernel sends in one go.
+	slowestClient = 8 << 10
+	// slowestSource is the rate below which a file comes too slowly from a registry, in bytes a second.
+	slowestSource = 2 << 10
+	// maxSmall and maxSmallFiles bound the files that are kept in memory, each and together, in bytes.
+	maxSmall      = copyBuffer
+	maxSmallFiles = 4 << 20
+)
+
+// content is a file to answer with.
+type content struct {
+	blob     snapshot.Blob
+	modified time.Time
+	name     string  // its ending gives the type
+	cache    string  // Cache-Control
+	from     *served // nil: bytes
+	bytes    []byte
+	packed   snapshot.Blob // if its digest is set: the .gz of which blob is the content
+}
+
+// answer sends a file, a part of it, or that the client has it already. Status,
+// headers but Date, and body are a function of the file, its path and the request.
+func (req *request) answer(c content) {
+	v := validatorsOf(c.blob.Digest, c.modified)
+	h := req.w.Header()
+	h["Etag"] = []string{v.etag}
+	h["Last-Modified"] = []string{v.modified}
+	h["Cache-Control"] = []string{c.cache}
+	h["Accept-Ranges"] = acceptRanges
+	if v.failed(req.r.Header) {
+		req.fail(http.StatusPreconditionFailed, "another file is here")
+		return
+	}
+	if v.unchanged(req.r.Header) {
+		req.status = http.StatusNotModified
+		req.w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	part, kind := section{0, c.blob.Size}, wholeFile
+	if rng := req.r.Header.Get("Range"); rng != "" && req.r.Method == http.MethodGet && v.ranged(req.r.Header) {
+		if p, k := parseRange(rng, c.blob.Size); k != wholeFile {
+			part, kind = p, k
+		}
+	}
+	if kind == unsatisfiable {
+		h["Content-Range"] = []string{fmt.Sprintf("bytes */%d", c.blob.Size)}
+		req.fail(http.StatusRequestedRangeNotSatisfiable, "range begins behind the end of the file")
+		return
+	}
+	h["Content-Type"] = []string{contentType(c.name)}
+	h["X-Content-Type-Options"] = nosniff
+	h["Content-Length"] = []string{strconv.FormatInt(part.length, 10)}
+	status := http.StatusOK
+	if kind == partOfFile {
+		status = http.StatusPartialContent
+		h["Content-Range"] = []string{fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, c.blob.Size)}
+	}
+	req.body(c, status, part)
+}
+
+// body sends the part of the file. Nothing is sent before the first bytes are at
+// hand, so that a file that cannot be read is answered with an error status.
+func (req *request) body(c content, status int, part section) {
+	if req.r.Method == http.MethodHead || part.length == 0 { // an empty file has no blob
+		req.header(status)
+		return
+	}
+	if c.from != nil && c.bytes == nil {
+		if c.bytes = req.s.small.get(c.blob); c.bytes != nil {
+			req.from = "memory"
+		}
+	}
+	if c.bytes != nil {
+		req.header(status)
+		n, err := req.w.Write(c.bytes[part.start : part.start+part.length])
+		req.sent(int64(n), part.length, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(req.r.Context())
+	defer cancel()
+	req.patience = time.AfterFunc(req.s.o.Patience, func() { req.impatient.Store(true); cancel() })
+	defer req.patience.Stop()
+	if !c.packed.Digest.IsZero() {
+		src, err := openUnpacked(ctx, c.from, c.packed)
+		if err != nil {
+			req.unavailable(c, err)
+			return
+		}
+		r := snapshot.NewReader(src, c.blob)
+		defer r.Close()
+		req.pass(c, status, &pacedReader{r: r, slow: req.s.o.Slow}, part)
+		return
+	}
+	f, err := c.from.OpenBlob(ctx, c.blob)
+	if err != nil {
+		req.unavailable(c, err)
+		return
+	}
+	defer f.Close()
+	req.from = f.From
+	if f.Seeker != nil {
+		req.send(c, status, f.Seeker, part)
+		return
+	}
+	req.pass(c, status, &pacedReader{r: f, slow: req.s.o.Slow}, part)
+}
+
+func (req *request) header(status int) {
+	if req.patience != nil {
+		req.patience.Stop()
+	}
+	req.status = status
+	req.w.WriteHeader(status)
+}
+
+// send sends from a file that is verified: by the kernel (sendfile), unless the
+// part is so small that the calls for it would cost more.
+func (req *request) send(c content, status int, src io.ReadSeeker, part section) {
+	if at, ok := src.(io.ReaderAt); ok && part.length <= copyBuffer {
+		req.sendSmall(c, status, at, part)
+		return
+	}
+	if part.start > 0 {
+		if _, err := src.Seek(part.start, io.SeekStart); err != nil {
+			req.broken(http.StatusBadGateway, "file not readable here", err)
+			return
+		}
+	}
+	req.extend(idleWrite + time.Duration(part.length/slowestClient)*time.Second)
+	req.header(status)
+	n, err := io.CopyN(req.w, src, part.length)
+	req.sent(n, part.length, err)
+}
+
+// sendSmall sends by a buffer, and keeps a small file in memory.
+func (req *request) sendSmall(c content, status int, src io.ReaderAt, part section) {
+	buf := req.s.buffers.Get().(*[]byte)
+	defer req.s.buffers.Put(buf)
+	p := (*buf)[:part.length]
+	if n, err := src.ReadAt(p, part.start); n < len(p) {
+		req.broken(http.StatusBadGateway, "file not readable here", err)
+		return
+	}
+	if part.length == c.blob.Size && !req.s.small.put(c.blob, p) {
+		req.unavailable(c, fmt.Errorf("%s: not what it was when it was verified: %w", c.blob.Digest, snapshot.ErrIntegrity))
+		return
+	}
+	req.header(status)
+	n, err := req.w.Write(p)
+	req.sent(int64(n), part.length, err)
+}
+
+// pass sends from a reader that verifies while it is read and withholds the end
+// until all is right. The end of a part is withheld here, until the rest of the
+// file was read too.
+func (req *request) pass(c content, status int, src io.Reader, part section) {
+	buf := req.s.buffers.Get().(*[]byte)
+	defer req.s.buffers.Put(buf)
+	if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(src, part.start)}, *buf); err != nil {
+		req.unavailable(c, err)
+		return
+	}
+	var kept []byte
+	direct := part.length
+	if part.start+part.length < c.blob.Size {
+		kept = make([]byte, min(part.length, snapshot.HoldBack))
+		direct -= int64(len(kept))
+	}
+	if direct > 0 && !req.stream(c, status, io.LimitReader(src, direct), direct, *buf) {
+		return
+	}
+	if kept == nil {
+		// The reader's own end: nothing may follow, and it must be a good one.
+		if _, err := io.CopyBuffer(io.Discard, onlyReader{src}, *buf); err != nil {
+			req.abort(err)
+		}
+		return
+	}
+	if _, err := io.ReadFull(src, kept); err != nil {
+		req.unavailable(c, err)
+		return
+	}
+	if _, err := io.CopyBuffer(io.Discard, onlyReader{src}, *buf); err != nil {
+		req.unavailable(c, err)
+		return
+	}
+	if req.status == 0 {
+		req.header(status)
+	}
+	// The rest of the file may have taken longer than a client may.
+	req.extend(idleWrite)
+	n, err := req.w.Write(kept)
+	req.sent(int64(n), int64(len(kept)), err)
+}
+
+// stream copies want bytes, and tells whether the answer goes on. The first buffer
+// is filled before the header goes out, so that a fault in a file that is not much
+// longer than what the reader withholds is still answered with an error status.
+func (req *request) stream(c content, status int, src io.Reader, want int64, buf []byte) bool {
+	for got := int64(0); got < want; {
+		n, err := readSome(src, buf, got == 0)
+		if n > 0 && (err == nil || err == io.EOF || got > 0) {
+			if req.status == 0 {
+				req.header(status)
+			}
+			req.extend(idleWrite)
+			w, werr := req.w.Write(buf[:n])
+			req.sent(int64(w), int64(n), werr)
+			got += int64(n)
+		}
+		if err == io.EOF && got < want {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil && err != io.EOF {
+			req.unavailable(c, err)
+			return false
+		}
+	}
+	return true
+}
+
+// readSome reads once, or as much as there is room for.
+func readSome(src io.Reader, buf []byte, full bool) (int, error) {
+	if !full {
+		return src.Read(buf)
+	}
+	n, err := io.ReadFull(src, buf)
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF // of the source; the caller knows how much it wanted
+	}
+	return n, err
+}
+
+// sent counts what was sent, and breaks the answer off if that is not everything:
+// the client must not take it for complete.
+func (req *request) sent(n, want int64, err error) {
+	req.bytes += n
+	if err != nil || n != want {
+		req.abort(cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+}
+
+// abort breaks the answer off, and the connection with it.
+func (req *request) abort(cause error) {
+	req.cause = cause
+	if !errors.Is(cause, context.Canceled) && errors.Is(cause, snapshot.ErrIntegrity) {
+		req.s.metrics.corrupt.Inc()
+		req.s.o.Log.Error("answer broken off", "path", req.r.URL.Path, "error", cause)
+	}
+	req.s.metrics.aborted.Inc()
+	panic(http.ErrAbortHandler)
+}
+
+// unavailable ends an answer whose file cannot be read: with an error status if
+// nothing was sent yet, else by breaking it off.
+func (req *request) unavailable(c content, err error) {
+	late := req.impatient.Load() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+	if late {
+		req.s.noteLate()
+	}
+	if req.status != 0 {
+		req.abort(err)
+	}
+	h := req.w.Header()
+	for _, name := range []string{"Etag", "Last-Modified", "Accept-Ranges", "Content-Range"} {
+		h.Del(name)
+	}
+	switch {
+	case late:
+		req.broken(http.StatusGatewayTimeout, "the registry does not answer", err)
+	case errors.Is(err, snapshot.ErrIntegrity):
+		req.s.metrics.corrupt.Inc()
+		req.broken(http.StatusBadGateway, "the file at hand is not what its digest says", err)
+	case errors.Is(err, snapshot.ErrNotExist):
+		req.broken(http.StatusBadGateway, "the registry has lost this file", err)
+	default:
+		req.broken(http.StatusBadGateway, "the file cannot be read now", err)
+	}
+}
+
+// onlyReader hides every other method, so that the buffer given is used.
+type onlyReader struct{ io.Reader }
+
+var (
+	acceptRanges = []string{"bytes"}
+	nosniff      = []string{"nosniff"}
+)
+
+// contentType depends on the ending of a name alone, and is never a type that a browser runs.
+func contentType(name string) string {
+	base := name[strings.LastIndexByte(name, '/')+1:]
+	switch {
+	case strings.HasSuffix(base, ".deb"), strings.HasSuffix(base, ".udeb"):
+		return "application/vnd.debian.binary-package"
+	case strings.HasSuffix(base, ".gz"):
+		return "application/gzip"
+	case strings.HasSuffix(base, ".xz"):
+		return "application/x-xz"
+	case strings.HasSuffix(base, ".css"):
+		return "text/css; charset=utf-8"
+	case strings.HasSuffix(base, ".gpg"):
+		return "application/pgp-signature"
+	case base == "statement", base == "lock", base == "InRelease", base == "Release", base == "Packages", base == "Sources", strings.HasSuffix(base, ".dsc"):
+		return "text/plain; charset=utf-8"
+	default:
+		return "application/octet-stream"
+	}
+}
+
+// pacedReader reads a file while it is fetched. If it comes too slowly for too long,
+// Read returns an error that wraps os.ErrDeadlineExceeded, so that no client is
+// held for hours: it asks again for the rest, of which the store, which goes on
+// fetching, has more by then. Only the time spent in reading counts, not a slow client's.
+type pacedReader struct {
+	r      io.Reader
+	slow   time.Duration // Options.Slow
+	waited time.Duration
+	got    int64 // while waited
+}
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	start := time.Now()
+	n, err := p.r.Read(b)
+	p.waited += time.Since(start)
+	p.got += int64(n)
+	if p.waited < p.slow || err != nil {
+		return n, err
+	}
+	if p.got < int64(p.waited.Seconds()*slowestSource) {
+		return n, fmt.Errorf("%d bytes in %s: %w", p.got, p.waited.Round(time.Second), os.ErrDeadlineExceeded)
+	}
+	p.waited, p.got = 0, 0
+	return n, nil
+}
+
+// smallFileCache keeps small files in memory, by digest: most of the cost of
+// sending one is opening it. Each is hashed before it is kept, so its bytes are
+// right whatever becomes of the file that they came from. Safe for concurrent use.
+type smallFileCache struct {
+	max int // bytes; maxSmallFiles but in tests
+
+	mu   sync.Mutex
+	size int
+	by   map[snapshot.Digest][]byte
+}
+
+// get returns the content of a blob, not to be changed; nil if it is not here.
+func (c *smallFileCache) get(b snapshot.Blob) []byte {
+	if b.Size > maxSmall {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if data := c.by[b.Digest]; int64(len(data)) == b.Size { // else a table lies about the size
+		return data
+	}
+	return nil
+}
+
+// put keeps a copy of data, and tells whether it is the content of the blob at
+// all: the file was verified once, and this copy is sent for long. A full cache is emptied.
+func (c *smallFileCache) put(b snapshot.Blob, data []byte) bool {
+	if len(data) > c.max {
+		return true
+	}
+	if snapshot.BlobOf(data) != b {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by[b.Digest] != nil {
+		return true
+	}
+	if c.by == nil || c.size+len(data) > c.max {
+		c.by, c.size = map[snapshot.Digest][]byte{}, 0
+	}
+	c.by[b.Digest] = bytes.Clone(data)
+	c.size += len(data)
+	return true
+}

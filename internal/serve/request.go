@@ -1,0 +1,192 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"example.org/mmoci/internal/serve/listen"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// idleWrite is how long a client may take to accept the next piece of an answer.
+const idleWrite = time.Minute
+
+const plainText = "text/plain; charset=utf-8"
+
+// request is one request with its answer, and what the access log will say of it.
+type request struct {
+	s     *Server
+	w     http.ResponseWriter
+	r     *http.Request
+	start time.Time
+
+	status   int
+	bytes    int64 // of the body, sent
+	archive  string
+	snapshot string
+	pkg      snapshot.Package
+	rule     string
+	from     string // where the bytes of the body come from
+	cause    error  // why the answer was broken off, or is an error
+
+	patience  *time.Timer // runs until the header goes out
+	impatient atomic.Bool // it ran out
+}
+
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) *request {
+	req := &request{s: s, w: w, r: r, start: time.Now()}
+	req.extend(idleWrite)
+	return req
+}
+
+// extend gives the client until then to accept what is written next.
+func (req *request) extend(d time.Duration) {
+	// An error only says that the writer is none of net/http's (tests).
+	_ = http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(d))
+}
+
+// end records the request, also one that was broken off by a panic.
+func (req *request) end() {
+	took := time.Since(req.start)
+	req.s.metrics.request(req, took)
+	if req.s.o.Access == nil {
+		return
+	}
+	attrs := [...]slog.Attr{
+		slog.String("client", req.client()),
+		slog.String("method", req.r.Method),
+		slog.String("path", req.r.URL.Path),
+		slog.String("snapshot", req.snapshot),
+		slog.String("archive", req.archive),
+		slog.String("package", req.pkg.Name),
+		slog.String("version", req.pkg.Version),
+		slog.String("architecture", req.pkg.Architecture),
+		slog.String("source", req.pkg.Source),
+		slog.Int("status", req.status),
+		slog.Int64("bytes", req.bytes),
+		slog.String("from", req.from),
+		slog.String("rule", req.rule),
+		slog.Float64("seconds", took.Seconds()),
+		slog.String("agent", req.r.UserAgent()),
+		{}, // error
+	}
+	n := len(attrs) - 1
+	if req.cause != nil {
+		attrs[n] = slog.String("error", req.cause.Error())
+		n++
+	}
+	req.s.o.Access.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs[:n]...)
+}
+
+// client is the address of the client: the peer, or the one that a trusted proxy names.
+func (req *request) client() string {
+	host, _, err := net.SplitHostPort(req.r.RemoteAddr)
+	if err != nil {
+		host = req.r.RemoteAddr // a unix socket has none
+	}
+	if !req.trustedPeer(host) {
+		return host
+	}
+	hops := strings.Split(strings.Join(req.r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop := strings.TrimSpace(hops[i])
+		if _, err := netip.ParseAddr(hop); err != nil {
+			break
+		}
+		host = hop
+		if !req.trustedPeer(hop) {
+			break
+		}
+	}
+	return host
+}
+
+func (req *request) trustedPeer(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	for _, p := range req.s.o.TrustedProxies {
+		if p.Contains(addr.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// base is the URL that clients reach this server at, without final slash.
+func (req *request) base() string {
+	if b := req.s.o.BaseURL; b != "" {
+		return strings.TrimSuffix(b, "/")
+	}
+	scheme := "http"
+	if listen.Secure(req.r) {
+		scheme = "https"
+	}
+	peer, _, _ := net.SplitHostPort(req.r.RemoteAddr)
+	if p := req.r.Header.Get("X-Forwarded-Proto"); (p == "http" || p == "https") && req.trustedPeer(peer) {
+		scheme = p
+	}
+	return scheme + "://" + plainHost(req.r.Host)
+}
+
+// plainHost returns a Host header if it has only letters of a host and port: the
+// text goes into a file that apt reads.
+func plainHost(host string) string {
+	for _, c := range []byte(host) {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte(".-_:[]", c) >= 0) {
+			return "localhost"
+		}
+	}
+	if host == "" {
+		return "localhost"
+	}
+	return host
+}
+
+// patient is the request's context, with an end for what must be read from a
+// registry before there is an answer.
+func (req *request) patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(req.r.Context(), req.s.o.Patience)
+}
+
+// fail answers with an error. The reason is in the status line, which apt prints,
+// and in the body, without which apt does not ask an unavailable server again.
+func (req *request) fail(status int, reason string) {
+	listen.SetReason(req.r, reason)
+	h := req.w.Header()
+	h.Set("Cache-Control", "no-cache")
+	req.text(status, plainText, []byte(reason+"\n"))
+}
+
+// broken answers with an error of a registry or a disk behind this server; the client may ask again.
+func (req *request) broken(status int, reason string, cause error) {
+	req.cause = cause
+	req.s.o.Log.Error("not served", "path", req.r.URL.Path, "status", status, "error", cause)
+	req.w.Header().Set("Retry-After", "5")
+	req.fail(status, reason)
+}
+
+// text answers with a small body.
+func (req *request) text(status int, contentType string, body []byte) {
+	h := req.w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	req.status = status
+	req.w.WriteHeader(status)
+	if req.r.Method == http.MethodHead {
+		return
+	}
+	n, err := req.w.Write(body)
+	req.bytes += int64(n)
+	req.cause = cmp.Or(req.cause, err)
+}

@@ -1,0 +1,422 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"example.org/mmoci/internal/serve/dates"
+	"example.org/mmoci/internal/serve/web"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const (
+	// nameTime and nameHex make the DATE-HEX12 of a snapshot: its date input
+	// and the first digits of its root.
+	nameTime = "20060102T150405Z"
+	nameHex  = 12
+
+	// maxPrevious and maxPreviousBytes bound the earlier snapshots of one source that are kept for
+	// grace, whatever the tag does: their tables are in memory. The last one is kept whatever its size.
+	maxPrevious      = 32
+	maxPreviousBytes = 128 << 20
+
+	maxCached      = 16               // snapshots kept that were asked for by ID; each has its table in memory
+	maxCachedBytes = 128 << 20        // of these tables, with what else a snapshot says of itself
+	maxAbsent      = 256              // IDs remembered not to be there
+	absentFor      = 10 * time.Second // and for how long
+	maxOpening     = 4                // snapshots being opened at once
+	maxAsked       = 64               // and waiting for that
+	maxOpenTime    = time.Minute      // for opening one
+)
+
+// immutableName is DATE-HEX12, alone or behind the name of a tag.
+var immutableName = regexp.MustCompile(`^(?:[A-Za-z0-9_][A-Za-z0-9._-]*-)?([0-9]{8}T[0-9]{6}Z)-([0-9a-f]{12})$`)
+
+var (
+	// errNotFixed marks an ID that could name different snapshots at different times.
+	errNotFixed = errors.New("not a digest, DATE-HEX12 or immutable tag")
+	// errBusy marks an ID that is not looked for, because so many others are.
+	errBusy = errors.New("many other snapshots are being opened now")
+)
+
+// served is an opened snapshot, ready to be answered from. Immutable.
+type served struct {
+	*snapshot.Snapshot
+	name  string    // DATE-HEX12
+	until time.Time // end of grace; zero while it is current
+	valid *validity // shared by the copies
+}
+
+func newServed(sn *snapshot.Snapshot) *served {
+	return &served{
+		Snapshot: sn,
+		name:     sn.Statement.Date.UTC().Format(nameTime) + "-" + sn.Root.Hex()[:nameHex],
+		valid:    &validity{until: map[suiteID]time.Time{}},
+	}
+}
+
+// archive is the archive of a prefix; nil if the snapshot has none.
+func (h *served) archive(prefix string) *snapshot.Archive { return h.Statement.Archive(prefix) }
+
+// page is the snapshot as pages take it.
+func (h *served) page() web.Snapshot {
+	return web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Expires: h.expires}
+}
+
+// retired is the same snapshot with an end of its grace.
+func (h *served) retired(until time.Time) *served {
+	r := *h
+	r.until = until
+	return &r
+}
+
+// size is the memory that a snapshot takes, about, in bytes.
+func (h *served) size() int64 { return int64(len(h.Table.Bytes()) + len(h.StatementBytes)) }
+
+// is tells whether id names exactly this snapshot.
+func (h *served) is(id string) bool {
+	if d, err := snapshot.ParseDigest(id); err == nil {
+		return d == h.Root
+	}
+	m := immutableName.FindStringSubmatch(id)
+	return m != nil && m[1]+"-"+m[2] == h.name
+}
+
+// suiteID names a suite of an archive.
+type suiteID struct{ prefix, suite string }
+
+// validity is what was read so far of how long upstream's Releases are valid. Safe for concurrent use.
+type validity struct {
+	mu    sync.Mutex
+	until map[suiteID]time.Time // zero: for ever
+}
+
+// validities reads how long upstream's Release of each suite is valid, and
+// returns the ends that there are. Each is read once; what cannot be read now is left for the next time.
+func (h *served) validities(ctx context.Context) map[suiteID]time.Time {
+	ends := map[suiteID]time.Time{}
+	for i := range h.Statement.Archives {
+		a := &h.Statement.Archives[i]
+		for j := range a.Suites {
+			id := suiteID{a.Prefix, a.Suites[j].Name}
+			h.valid.mu.Lock()
+			end, known := h.valid.until[id]
+			h.valid.mu.Unlock()
+			if !known && ctx.Err() == nil {
+				var err error
+				if end, err = h.readValidUntil(ctx, &a.Suites[j]); err == nil {
+					h.valid.mu.Lock()
+					h.valid.until[id] = end
+					h.valid.mu.Unlock()
+				}
+			}
+			if !end.IsZero() {
+				ends[id] = end
+			}
+		}
+	}
+	return ends
+}
+
+// readValidUntil reads the Valid-Until of upstream's Release of a suite; zero: it has none.
+func (h *served) readValidUntil(ctx context.Context, suite *snapshot.Suite) (time.Time, error) {
+	for _, role := range []snapshot.Role{snapshot.UpstreamInRelease, snapshot.InRelease, snapshot.UpstreamRelease, snapshot.Release} {
+		f := suite.File(role)
+		if f == nil {
+			continue
+		}
+		data, err := h.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
+		if err != nil {
+			return time.Time{}, err
+		}
+		r, err := dates.OpenRelease(role, data)
+		if err != nil {
+			return time.Time{}, err
+		}
+		return r.ValidUntil, nil
+	}
+	return time.Time{}, nil
+}
+
+// expires tells whether upstream's Release of a suite has a Valid-Until. What could not be read yet counts as one that has.
+func (h *served) expires(prefix, suite string) bool {
+	h.valid.mu.Lock()
+	defer h.valid.mu.Unlock()
+	end, known := h.valid.until[suiteID{prefix, suite}]
+	return !known || !end.IsZero()
+}
+
+// view is what the moving URLs are answered from at one instant: the current
+// snapshot of each source and those before it. Immutable, replaced whole: a
+// request looks at one view only.
+type view struct {
+	current  []*served // by source; nil: not opened yet
+	previous [][]*served
+	byPrefix map[string]*served
+}
+
+func newView(current []*served, previous [][]*served) *view {
+	v := &view{current: current, previous: previous, byPrefix: map[string]*served{}}
+	for _, h := range current {
+		if h == nil {
+			continue
+		}
+		for _, a := range h.Statement.Archives {
+			v.byPrefix[a.Prefix] = h
+		}
+	}
+	return v
+}
+
+// of is the current snapshot that has an archive.
+func (v *view) of(prefix string) *served { return v.byPrefix[prefix] }
+
+// known tells whether an archive of this prefix is served, or was within grace.
+// A request for another one is no reason to ask a registry.
+func (v *view) known(prefix string) bool {
+	if v.byPrefix[prefix] != nil {
+		return true
+	}
+	for _, hs := range v.previous {
+		for _, h := range hs {
+			if h.archive(prefix) != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// find looks a path up in the current snapshot, and a lasting one in those before it.
+func (v *view) find(p, prefix string, now time.Time) (*served, snapshot.Row, bool) {
+	if h := v.byPrefix[prefix]; h != nil {
+		if row, ok := h.Table.Resolve(h.Statement, p); ok {
+			return h, row, true
+		}
+	}
+	if !lasting(p) {
+		return nil, snapshot.Row{}, false
+	}
+	for _, hs := range v.previous {
+		for _, h := range hs {
+			if h.archive(prefix) == nil || now.After(h.until) {
+				continue
+			}
+			if row, ok := h.Table.Resolve(h.Statement, p); ok {
+				return h, row, true
+			}
+		}
+	}
+	return nil, snapshot.Row{}, false
+}
+
+// with is the view after source i switched to h; the snapshot that it replaces has grace until then.
+func (v *view) with(i int, h *served, now, until time.Time) *view {
+	current, previous := slices.Clone(v.current), slices.Clone(v.previous)
+	var old []*served
+	if v.current[i] != nil {
+		old = append(old, v.current[i].retired(until))
+	}
+	for _, p := range v.previous[i] {
+		if !now.After(p.until) && p.Root != h.Root {
+			old = append(old, p)
+		}
+	}
+	current[i], previous[i] = h, bounded(old, maxPreviousBytes)
+	return newView(current, previous)
+}
+
+// expired is the view without snapshots whose grace is over; v itself if there are none.
+func (v *view) expired(now time.Time) *view {
+	previous, changed := make([][]*served, len(v.previous)), false
+	for i, hs := range v.previous {
+		for _, h := range hs {
+			if now.After(h.until) {
+				changed = true
+				continue
+			}
+			previous[i] = append(previous[i], h)
+		}
+	}
+	if !changed {
+		return v
+	}
+	return newView(v.current, previous)
+}
+
+// conflict finds a prefix of h that another source than i has already.
+func (v *view) conflict(i int, h *served) (prefix string, other int, found bool) {
+	for j, c := range v.current {
+		if j == i || c == nil {
+			continue
+		}
+		for _, a := range h.Statement.Archives {
+			if c.archive(a.Prefix) != nil && (!found || strings.Compare(a.Prefix, prefix) < 0) {
+				prefix, other, found = a.Prefix, j, true
+			}
+		}
+	}
+	return prefix, other, found
+}
+
+// bounded returns the first of earlier snapshots, the latest coming first, as far as they may be kept.
+func bounded(previous []*served, maxBytes int64) []*served {
+	var size int64
+	for i, h := range previous {
+		if size += h.size(); i > 0 && (i == maxPrevious || size > maxBytes) {
+			return previous[:i:i]
+		}
+	}
+	return previous
+}
+
+// openID opens the snapshot of an ID that names one for ever. The date and root in
+// a name are compared with the snapshot that was opened: a tag may be moved.
+func (s *Server) openID(ctx context.Context, id string) (*served, error) {
+	if _, err := snapshot.ParseDigest(id); err != nil && !immutableName.MatchString(id) {
+		return nil, errNotFixed
+	}
+	v := s.view.Load()
+	for i, h := range v.current {
+		for _, h := range append([]*served{h}, v.previous[i]...) {
+			if h != nil && h.is(id) {
+				return h, nil
+			}
+		}
+	}
+	return s.cache.open(ctx, id, s.o.Now())
+}
+
+// snapshotCache keeps the snapshots that were asked for by ID, the most recently
+// used ones. Safe for concurrent use.
+type snapshotCache struct {
+	sources  []Source
+	maxBytes int64 // maxCachedBytes
+	opening  chan struct{}
+
+	mu      sync.Mutex
+	uses    uint64
+	asked   int // entries being opened
+	entries map[string]*entry
+	absent  map[string]time.Time
+}
+
+// entry is a snapshot in the cache, or one that is being opened.
+type entry struct {
+	done chan struct{} // closed when h or err is set
+	h    *served
+	err  error
+	used uint64
+}
+
+func newSnapshotCache(sources []Source) *snapshotCache {
+	return &snapshotCache{
+		sources: sources, maxBytes: maxCachedBytes, opening: make(chan struct{}, maxOpening),
+		entries: map[string]*entry{}, absent: map[string]time.Time{},
+	}
+}
+
+func (s *snapshotCache) open(ctx context.Context, id string, now time.Time) (*served, error) {
+	s.mu.Lock()
+	if until, ok := s.absent[id]; ok && now.Before(until) {
+		s.mu.Unlock()
+		return nil, snapshot.ErrNotExist
+	}
+	s.uses++
+	b := s.entries[id]
+	if b == nil && s.asked == maxAsked {
+		s.mu.Unlock()
+		return nil, errBusy
+	}
+	if b == nil {
+		s.asked++
+		b = &entry{done: make(chan struct{})}
+		s.entries[id] = b
+		// Not bound to the request: others may wait for the same snapshot.
+		go s.fetch(context.WithoutCancel(ctx), id, b, now)
+	}
+	b.used = s.uses
+	s.mu.Unlock()
+	select {
+	case <-b.done:
+		return b.h, b.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// fetch opens a snapshot from the first source that has it.
+func (s *snapshotCache) fetch(ctx context.Context, id string, b *entry, now time.Time) {
+	s.opening <- struct{}{}
+	defer func() { <-s.opening }()
+	ctx, cancel := context.WithTimeout(ctx, maxOpenTime)
+	defer cancel()
+	h, err := s.find(ctx, id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked--
+	b.h, b.err = h, err
+	close(b.done)
+	if err == nil {
+		s.evict()
+		return
+	}
+	delete(s.entries, id)
+	if errors.Is(err, snapshot.ErrNotExist) {
+		if len(s.absent) >= maxAbsent {
+			clear(s.absent)
+		}
+		s.absent[id] = now.Add(absentFor)
+	}
+}
+
+func (s *snapshotCache) find(ctx context.Context, id string) (*served, error) {
+	err := error(snapshot.ErrNotExist)
+	for _, src := range s.sources {
+		sn, openErr := src.Open(ctx, id)
+		switch {
+		case openErr == nil:
+			h := newServed(sn)
+			if h.is(id) {
+				return h, nil
+			}
+			err = fmt.Errorf("%s: %s names %s: %w", src.Name(), id, h.name, snapshot.ErrNotExist)
+		case !errors.Is(openErr, snapshot.ErrNotExist):
+			err = fmt.Errorf("%s: %w", src.Name(), openErr)
+		}
+	}
+	return nil, err
+}
+
+// size is the memory of the snapshots in the cache. The caller holds mu.
+func (s *snapshotCache) size() (sum int64) {
+	for _, b := range s.entries {
+		if b.h != nil {
+			sum += b.h.size()
+		}
+	}
+	return sum
+}
+
+// evict drops the least recently used snapshots; requests that read them go on.
+// One that is larger than the whole cache does not stay. The caller holds mu.
+func (s *snapshotCache) evict() {
+	for len(s.entries) > maxCached || s.size() > s.maxBytes {
+		oldest, least := "", uint64(0)
+		for id, b := range s.entries {
+			if b.h != nil && (oldest == "" || b.used < least) {
+				oldest, least = id, b.used
+			}
+		}
+		if oldest == "" {
+			return
+		}
+		delete(s.entries, oldest)
+	}
+}

@@ -1,0 +1,203 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	text "text/template"
+
+	"example.org/mmoci/internal/sources"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Setup lists the texts below /setup/ for hosts, one URL a line.
+func (v View) Setup() string {
+	var b strings.Builder
+	add := func(name string) { fmt.Fprintf(&b, "%s/setup/%s\n", v.Base, name) }
+	for _, a := range v.archives() {
+		add(a.Prefix + ".sources")
+		if a.Class == snapshot.Upstream && a.Mode == snapshot.Curated {
+			add(a.Prefix + "-upstream.sources")
+		}
+	}
+	if len(v.Key.Armor) > 0 {
+		add("site.asc")
+	}
+	if v.Policy != nil {
+		add("policy.pref")
+	}
+	for _, name := range Recipes() {
+		add(name)
+	}
+	return b.String()
+}
+
+// Sources is the .sources file of an archive, or of upstream's view of it.
+func (v View) Sources(prefix string, upstream bool) string {
+	return archive.Format(v.sources(prefix, upstream))
+}
+
+func (v View) sources(prefix string, upstream bool) []archive.Source {
+	s, a := v.Find(prefix)
+	if a == nil {
+		return nil
+	}
+	o := sources.Options{Base: v.Base, Upstream: upstream, Comment: fmt.Sprintf("%s of snapshot %s", prefix, s.Name)}
+	sites := a.Mode == snapshot.Curated && !upstream // signed by the site's key
+	switch {
+	case sites && len(v.Key.Armor) > 0:
+		o.SignedByKey = v.Key.Armor
+		o.Comment += "\nThe site's key; compare its fingerprint with what mmoci key show says at the site:\n" + strings.Join(v.Key.Fingerprints, "\n")
+	case sites:
+		o.SignedBy = "/etc/apt/keyrings/site.asc"
+		o.Comment += "\nPut the site's public key there:"
+	default:
+		o.SignedBy = "/etc/apt/keyrings/" + prefix + ".asc"
+		o.Comment += "\nPut upstream's public key there, or name the keyring that the host has:"
+		if len(a.UpstreamKeys) > 0 {
+			o.Comment += "\nfingerprint " + strings.Join(a.UpstreamKeys, ", ")
+		}
+	}
+	if v.Fixed && !sites { // upstream's validity cannot be renewed for a snapshot that stays
+		o.CheckValidUntil = func(suite string) bool { return !s.Expires(prefix, suite) }
+	}
+	return sources.Of(s.Statement, s.Table, prefix, o)
+}
+
+// Preferences are what the policy denies of the packages, as apt preferences.
+func (v View) Preferences() string {
+	return v.Policy.Preferences(func(yield func(string, snapshot.Package) bool) {
+		for _, s := range v.Snapshots {
+			for row := range s.Table.Rows() {
+				if row.IsPackage() && !yield(row.Archive(), row.Package) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// Recipes are the names of the recipes, below /setup/. Each tells hosts of one
+// kind of the server. Sources and key are in it, so that hosts that are made by
+// a recipe that somebody read, and whose fingerprint was compared, believe nothing else that the server says.
+func Recipes() []string {
+	return []string{"cloud-init.yaml", "autoinstall.yaml", "maas.sh", "Dockerfile", "mmdebstrap.sh", "ansible.yaml"}
+}
+
+// maxEmbedded bounds the preferences that a recipe takes in, in bytes.
+const maxEmbedded = 256 << 10
+
+// endMark ends a text in a shell script. No line of a .sources text can be it.
+const endMark = "END-OF-SOURCES"
+
+// recipeFile is a file that a host gets.
+type recipeFile struct{ What, Path, Text string }
+
+type recipeArchive struct {
+	Prefix, Sources string
+	Stanzas         []archive.Source
+}
+
+// Recipe makes a recipe.
+func (p *Pages) Recipe(v View, name string) ([]byte, error) {
+	data := struct {
+		Base       string
+		Trust      string // comment lines: whose signature hosts will believe, and what to compare
+		FirstSuite string
+		Files      []recipeFile
+		Archives   []recipeArchive
+	}{Base: v.Base, Trust: v.trustComment()}
+	for _, a := range v.archives() {
+		stanzas := v.sources(a.Prefix, false)
+		if len(stanzas) == 0 {
+			continue
+		}
+		if suite := stanzas[0].Suites[0]; data.FirstSuite == "" && isShellWord(suite) {
+			data.FirstSuite = suite
+		}
+		list := archive.Format(stanzas)
+		data.Archives = append(data.Archives, recipeArchive{a.Prefix, list, stanzas})
+		data.Files = append(data.Files, recipeFile{"Source of " + a.Prefix, "/" + sources.File(a.Prefix), list})
+	}
+	if v.Policy != nil && !v.LogOnly {
+		denied := v.Preferences()
+		if len(denied) > maxEmbedded {
+			denied = "# What this server denies is too much to stand here; mmoci host sources --policy takes it.\n"
+		}
+		if denied != "" {
+			data.Files = append(data.Files, recipeFile{"What the site's rules deny", "/etc/apt/preferences.d/mmoci.pref", denied})
+		}
+	}
+	var b bytes.Buffer
+	err := p.recipes.ExecuteTemplate(&b, name, data)
+	return b.Bytes(), err
+}
+
+// trustComment tells the reader of a recipe, who has it from whoever answered,
+// which fingerprint to compare with another source.
+func (v View) trustComment() string {
+	if len(v.Key.Fingerprints) == 0 {
+		return "# The server was not told the site's key (trust: in its mmoci.yaml): put it on the hosts where the sources name it.\n"
+	}
+	return "# The site's key is in here. Before hosts believe it, compare its fingerprint with what mmoci key show says at the site:\n# " +
+		strings.Join(v.Key.Fingerprints, "\n# ") + "\n"
+}
+
+func newRecipes() (*text.Template, error) {
+	return text.New("").Funcs(text.FuncMap{
+		"quote": quoteYAML, "sh": quoteShell, "indent": indent, "join": strings.Join, "lines": quotedLines,
+		"end_mark": func() string { return endMark },
+		"ordinal": func(i int) string {
+			if i == 0 {
+				return ""
+			}
+			return fmt.Sprint("-", i+1)
+		},
+	}).ParseFS(files, "recipes/*")
+}
+
+// quoteYAML writes a string as JSON does, which YAML reads alike.
+func quoteYAML(s string) (string, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(s)
+	return strings.TrimSuffix(b.String(), "\n"), err
+}
+
+// quoteShell quotes a word for a POSIX shell, if it needs that.
+func quoteShell(s string) string {
+	if isShellWord(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// isShellWord tells words that mean themselves.
+func isShellWord(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%_+=:,./-") == ""
+}
+
+// indent puts n spaces before each line that has something, without a final line end.
+func indent(n int, text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if line != "\n" {
+			b.WriteString(strings.Repeat(" ", n))
+		}
+		b.WriteString(line)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// quotedLines are the lines of a text as words of a shell, all of them in quotes:
+// a line that begins with # would be a comment to a Dockerfile.
+func quotedLines(text string) []string {
+	var words []string
+	for line := range strings.Lines(text) {
+		words = append(words, "'"+strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "'", `'\''`)+"'")
+	}
+	return words
+}

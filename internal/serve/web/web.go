@@ -1,0 +1,132 @@
+// Package web makes what people and installers read of a server: pages,
+// directory listings, search, changes, apt sources and recipes. Every text is a
+// function of a View and a path.
+package web
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"html/template"
+	"slices"
+	"strings"
+	text "text/template"
+	"time"
+	"unicode"
+
+	"example.org/mmoci/internal/policy"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+//go:embed page/page.html page/page.css recipes
+var files embed.FS
+
+// SecurityPolicy lets a page load its one style sheet, and nothing else.
+const SecurityPolicy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// MaxQuery bounds what is searched for, in bytes.
+const MaxQuery = 100
+
+const (
+	maxListed = 2000 // rows of a directory, of changes, of a list of snapshots
+	maxFound  = 200  // rows of a search
+)
+
+// ErrNoDirectory marks a path below which a snapshot has nothing.
+var ErrNoDirectory = errors.New("no such directory")
+
+// View is a server at one instant.
+type View struct {
+	// Snapshots are what is served below Base: the current ones, or the one that Base names.
+	Snapshots []Snapshot
+	Base      string // URL that clients reach, without final slash
+	Fixed     bool   // Base names its snapshot
+	Root      string // relative URL of the front page, with final slash
+	Policy    *policy.Policy
+	LogOnly   bool // the policy is recorded and not enforced
+	Key       Key
+	Now       time.Time
+}
+
+// Snapshot is a snapshot that is served.
+type Snapshot struct {
+	*snapshot.Snapshot
+	Name string // DATE-HEX12
+	// Expires tells whether upstream's Release of a suite has a Valid-Until. It is asked in a fixed View.
+	Expires func(prefix, suite string) bool
+}
+
+// Key is the site's public key; zero: the server does not know it.
+type Key struct {
+	Armor        []byte
+	Fingerprints []string
+}
+
+// Find returns the snapshot that has an archive, and the archive; nil if there is none.
+func (v View) Find(prefix string) (Snapshot, *snapshot.Archive) {
+	for _, s := range v.Snapshots {
+		if a := s.Statement.Archive(prefix); a != nil {
+			return s, a
+		}
+	}
+	return Snapshot{}, nil
+}
+
+// archives are the archives of all snapshots, by prefix.
+func (v View) archives() []*snapshot.Archive {
+	var all []*snapshot.Archive
+	for _, s := range v.Snapshots {
+		for i := range s.Statement.Archives {
+			all = append(all, &s.Statement.Archives[i])
+		}
+	}
+	slices.SortFunc(all, func(a, b *snapshot.Archive) int { return strings.Compare(a.Prefix, b.Prefix) })
+	return all
+}
+
+// Pages makes pages. They need no script, and their links hold wherever a proxy
+// puts the server. Safe for concurrent use.
+type Pages struct {
+	CSS     []byte // the style sheet that each links to
+	pages   *template.Template
+	recipes *text.Template
+}
+
+// New reads the templates.
+func New() (*Pages, error) {
+	pages, err := template.ParseFS(files, "page/page.html")
+	if err != nil {
+		return nil, err
+	}
+	css, err := files.ReadFile("page/page.css")
+	if err != nil {
+		return nil, err
+	}
+	recipes, err := newRecipes()
+	return &Pages{css, pages, recipes}, err
+}
+
+// shell is what every page has.
+type shell struct{ Title, Query, Root string }
+
+func (v View) shell(title string) shell { return shell{Title: title + " · mmoci", Root: v.Root} }
+
+// html executes a template.
+func (p *Pages) html(name string, data any) ([]byte, error) {
+	var b bytes.Buffer
+	if err := p.pages.ExecuteTemplate(&b, name, data); err != nil {
+		return nil, err
+	}
+	return bytes.Map(visible, b.Bytes()), nil
+}
+
+// visible replaces characters that are there and cannot be seen: control characters, and the
+// format characters of which some turn the direction of writing, so that a name reads as another.
+func visible(r rune) rune {
+	if r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Cf) {
+		return unicode.ReplacementChar
+	}
+	return r
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
