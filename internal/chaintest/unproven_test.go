@@ -64,7 +64,7 @@ func TestUnprovenIndices(t *testing.T) {
 			s := d.Seal(forge.Unsigned).WithBlobs(func(b snapshot.Blobs) snapshot.Blobs {
 				return snapshot.BlobsFunc(func(ctx context.Context, blob snapshot.Blob) (*snapshot.Content, error) {
 					if blob.Digest != row.Digest {
-						return b.Open(ctx, blob)
+						return b.Open(ctx, blob, 0)
 					}
 					read = true
 					if tc.size == 1<<10 {
@@ -117,7 +117,7 @@ func TestUnprovenIndexVerified(t *testing.T) {
 			if blob.Digest == row.Digest {
 				return &snapshot.Content{R: io.NopCloser(io.LimitReader(same('x'), row.Size))}, nil
 			}
-			return b.Open(ctx, blob)
+			return b.Open(ctx, blob, 0)
 		})
 	})
 	trust := prove.Trust{Upstream: map[string]*pgp.Keyring{"docker": world.Ring(t, testarchive.DockerKey())}, Now: world.Now}

@@ -16,12 +16,12 @@ type resumedBlobs struct {
 }
 
 // Open implements snapshot.Blobs, for the one blob that the part is of.
-func (p resumedBlobs) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+func (p resumedBlobs) Open(ctx context.Context, b snapshot.Blob, _ int64) (*snapshot.Content, error) {
 	had := io.NewSectionReader(p.part, 0, p.size)
 	if p.size == b.Size {
 		return &snapshot.Content{R: io.NopCloser(had)}, nil
 	}
-	c, err := snapshot.OpenAt(ctx, p.rest, b, p.size)
+	c, err := p.rest.Open(ctx, b, p.size)
 	if err != nil {
 		return nil, err
 	}

@@ -189,7 +189,7 @@ func TestResumedBlobs(t *testing.T) {
 	rest := snapshot.BlobsFunc(func(context.Context, snapshot.Blob) (*snapshot.Content, error) {
 		return &snapshot.Content{R: seekable{got}}, nil
 	})
-	c, err := resumedBlobs{rest, bytes.NewReader(d.deb[:100_000]), 100_000}.Open(t.Context(), blob)
+	c, err := resumedBlobs{rest, bytes.NewReader(d.deb[:100_000]), 100_000}.Open(t.Context(), blob, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

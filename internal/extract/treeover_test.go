@@ -382,7 +382,7 @@ func killedAfter(s *snapshot.Snapshot, n int) *snapshot.Snapshot {
 		return snapshot.BlobsFunc(func(ctx context.Context, want snapshot.Blob) (*snapshot.Content, error) {
 			select {
 			case <-left:
-				return b.Open(ctx, want)
+				return b.Open(ctx, want, 0)
 			default:
 				return nil, errCable
 			}

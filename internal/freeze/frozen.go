@@ -121,7 +121,7 @@ func (o *origins) add(d snapshot.Digest, from origin) {
 }
 
 // Open makes origins a [snapshot.Blobs].
-func (o *origins) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	o.mu.RLock()
 	from, ok := o.m[b.Digest]
 	o.mu.RUnlock()
@@ -130,17 +130,18 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content,
 	}
 	r, err := from.open(ctx)
 	if errors.Is(err, upstream.ErrNotFound) && o.held != nil {
-		if c, err := o.held.Blobs().Open(ctx, b); err == nil {
+		if c, err := o.held.Blobs().Open(ctx, b, offset); err == nil {
 			return c, nil
 		}
 	}
 	if err != nil {
 		return nil, mark(err)
 	}
-	if d, ok := r.(distrustable); ok && d.Elsewhere() {
-		return &snapshot.Content{R: &watchedOrigin{distrustable: d, blob: b, hash: sha256.New()}}, nil
+	c := &snapshot.Content{R: originReader{r}}
+	if d, ok := r.(distrustable); ok && d.Elsewhere() && offset == 0 {
+		c.R = &watchedOrigin{distrustable: d, blob: b, hash: sha256.New()}
 	}
-	return &snapshot.Content{R: originReader{r}}, nil
+	return c.At(offset)
 }
 
 // originReader marks the errors of an upstream while it is read.

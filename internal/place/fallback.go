@@ -60,31 +60,36 @@ func NewFallback(archives []config.Archive, log outcome.Log) (*Fallback, error) 
 	return f, nil
 }
 
-// behind are a snapshot's blobs, its pool files from upstream where place fails.
-func (f *Fallback) behind(place snapshot.Blobs, s *snapshot.Snapshot) snapshot.Blobs {
-	return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-		var placeErr error
-		if !f.isDistrusted(b.Digest) {
-			c, release, err := openWithin(ctx, fallbackAfter, place, b)
-			if err == nil {
-				return f.watched(ctx, c, b, release), nil
-			}
-			placeErr = err
+// fallenBack are a snapshot's blobs, its pool files from upstream where the place fails.
+type fallenBack struct {
+	*Fallback
+	place snapshot.Blobs
+	s     *snapshot.Snapshot
+}
+
+// Open implements snapshot.Blobs.
+func (f fallenBack) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	var placeErr error
+	if !f.isDistrusted(b.Digest) {
+		c, release, err := openWithin(ctx, fallbackAfter, f.place, b, offset)
+		if err == nil {
+			return f.watched(ctx, c, b, offset, release), nil
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		c, err := f.open(ctx, s, b)
-		switch {
-		case err == nil:
-			return c, nil
-		case placeErr == nil: // distrusted, and nobody else has it: better than nothing
-			return place.Open(ctx, b)
-		case errors.Is(err, errNoUpstream):
-			return nil, placeErr
-		}
-		return nil, fmt.Errorf("%w; upstream: %w", placeErr, err)
-	})
+		placeErr = err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c, err := f.open(ctx, f.s, b)
+	switch {
+	case err == nil:
+		return c.At(offset)
+	case placeErr == nil: // distrusted, and nobody else has it: better than nothing
+		return f.place.Open(ctx, b, offset)
+	case errors.Is(err, errNoUpstream):
+		return nil, placeErr
+	}
+	return nil, fmt.Errorf("%w; upstream: %w", placeErr, err)
 }
 
 // errNoUpstream marks what may not be had upstream.
@@ -125,10 +130,10 @@ func poolFile(s *snapshot.Snapshot, b snapshot.Blob) (prefix, name string, ok bo
 
 // openWithin opens a blob, and gives up on a place that does not answer in time.
 // The context, which content lives in, ends with release.
-func openWithin(ctx context.Context, limit time.Duration, place snapshot.Blobs, b snapshot.Blob) (c *snapshot.Content, release func(), err error) {
+func openWithin(ctx context.Context, limit time.Duration, place snapshot.Blobs, b snapshot.Blob, offset int64) (c *snapshot.Content, release func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := time.AfterFunc(limit, func() { cancel(fmt.Errorf("%w: no answer in %s", errSlow, limit)) })
-	c, err = place.Open(ctx, b)
+	c, err = place.Open(ctx, b, offset)
 	t.Stop()
 	if err != nil {
 		err = patienceError(ctx, err)
@@ -169,12 +174,12 @@ func (t *timedOpen) Close() error {
 }
 
 // watched has a blob asked for upstream for a while if what the place gave of it was not right.
-func (f *Fallback) watched(ctx context.Context, c *snapshot.Content, b snapshot.Blob, release func()) *snapshot.Content {
+func (f *Fallback) watched(ctx context.Context, c *snapshot.Content, b snapshot.Blob, offset int64, release func()) *snapshot.Content {
 	if c.File != nil { // hashed before
 		context.AfterFunc(ctx, release)
 		return c
 	}
-	t := &timedOpen{ReadCloser: c.R, ctx: ctx, left: b.Size, release: release, wrong: func() { f.distrust(b.Digest) }}
+	t := &timedOpen{ReadCloser: c.R, ctx: ctx, left: b.Size - offset, right: offset > 0, release: release, wrong: func() { f.distrust(b.Digest) }}
 	out := *c
 	out.R, out.Verified = t, func() {
 		t.right = true

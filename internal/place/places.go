@@ -178,13 +178,7 @@ func (p *places) content(ctx context.Context, s *mirror, b snapshot.Blob, offset
 		s.blobs = blobs
 		p.mu.Unlock()
 	}
-	var c *snapshot.Content
-	var err error
-	if offset == 0 {
-		c, err = blobs.Open(ctx, b)
-	} else {
-		c, err = snapshot.OpenAt(ctx, blobs, b, offset)
-	}
+	c, err := blobs.Open(ctx, b, offset)
 	if err == nil {
 		place := s.ref
 		place.Digest = snapshot.Digest{}
@@ -194,18 +188,13 @@ func (p *places) content(ctx context.Context, s *mirror, b snapshot.Blob, offset
 }
 
 // Open opens a blob at the first place that has it. What it yields goes on at
-// the next place where one breaks or is slow.
-func (p *places) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-	return p.open(&placesReader{p: p, ctx: ctx, blob: b, left: p.from(), hash: sha256.New()})
-}
-
-// OpenAt opens a blob from an offset on. As only the caller can tell whether the bytes
-// before it are right, a wrong end is no place's fault then.
-func (p *places) OpenAt(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
-	return p.open(&placesReader{p: p, ctx: ctx, blob: b, left: p.from(), offset: offset})
-}
-
-func (p *places) open(r *placesReader) (*snapshot.Content, error) {
+// the next place where one breaks or is slow. As only the caller can tell whether the
+// bytes before an offset are right, wrong ones are no place's fault then.
+func (p *places) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	r := &placesReader{p: p, ctx: ctx, blob: b, left: p.from(), offset: offset}
+	if offset == 0 {
+		r.hash = sha256.New()
+	}
 	c, err := r.next(nil)
 	if err != nil {
 		return nil, err

@@ -174,7 +174,7 @@ func TestPlacesFromOffset(t *testing.T) {
 		})}
 	}
 	p := &places{rate: slowRate, window: slowWindow, list: []*mirror{at(0, 150_000), at(1, 0)}}
-	c, err := snapshot.OpenAt(t.Context(), p, blob, 100_000)
+	c, err := p.Open(t.Context(), blob, 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func (s *Source) Open(ctx context.Context, id string) (*snapshot.Snapshot, error
 	if len(s.Mirrors) == 0 {
 		place := s.Ref
 		place.Tag, place.Digest = "", snapshot.Digest{}
-		sealed.Blobs = namedBlobs(sealed.Blobs, place.String())
+		sealed.Blobs = named{sealed.Blobs, place.String()}
 	}
 	sn, err := sealed.Unseal(nil)
 	if err != nil || (s.Through == nil && s.Fallback == nil) {
@@ -77,7 +77,7 @@ func (s *Source) Open(ctx context.Context, id string) (*snapshot.Snapshot, error
 	}
 	return sn.WithBlobs(func(blobs snapshot.Blobs) snapshot.Blobs {
 		if s.Fallback != nil {
-			blobs = s.Fallback.behind(blobs, sn)
+			blobs = fallenBack{s.Fallback, blobs, sn}
 		}
 		if s.Through != nil {
 			blobs = s.Through(blobs)
@@ -86,15 +86,19 @@ func (s *Source) Open(ctx context.Context, id string) (*snapshot.Snapshot, error
 	}), nil
 }
 
-// namedBlobs are blobs that say where they come from.
-func namedBlobs(blobs snapshot.Blobs, from string) snapshot.Blobs {
-	return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-		c, err := blobs.Open(ctx, b)
-		if err == nil {
-			c.From = from
-		}
-		return c, err
-	})
+// named are blobs that say where they come from.
+type named struct {
+	blobs snapshot.Blobs
+	from  string
+}
+
+// Open implements snapshot.Blobs.
+func (n named) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	c, err := n.blobs.Open(ctx, b, offset)
+	if err == nil {
+		c.From = n.from
+	}
+	return c, err
 }
 
 // kept is a snapshot whose documents were kept; nil if it is not there. Its
@@ -107,26 +111,36 @@ func (s *Source) kept(ref artifact.Reference) *snapshot.Sealed {
 	if err != nil {
 		return nil
 	}
-	sealed.Pinned = true
-	var mu sync.Mutex
-	var opened snapshot.Blobs
-	sealed.Blobs = snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-		mu.Lock()
-		blobs := opened
-		mu.Unlock()
-		if blobs == nil {
-			again, err := OpenAnywhere(ctx, ref, s.Mirrors, s.Options, s.Log)
-			if err != nil {
-				return nil, err
-			}
-			blobs = again.Blobs
-			mu.Lock()
-			opened = blobs
-			mu.Unlock()
-		}
-		return blobs.Open(ctx, b)
-	})
+	sealed.Pinned, sealed.Blobs = true, &lateBlobs{source: s, ref: ref}
 	return sealed
+}
+
+// lateBlobs opens its snapshot when the first blob is asked for.
+type lateBlobs struct {
+	source *Source
+	ref    artifact.Reference
+
+	mu     sync.Mutex
+	opened snapshot.Blobs
+}
+
+// Open implements snapshot.Blobs.
+func (l *lateBlobs) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	l.mu.Lock()
+	blobs := l.opened
+	l.mu.Unlock()
+	if blobs == nil {
+		s := l.source
+		sealed, err := OpenAnywhere(ctx, l.ref, s.Mirrors, s.Options, s.Log)
+		if err != nil {
+			return nil, err
+		}
+		blobs = sealed.Blobs
+		l.mu.Lock()
+		l.opened = blobs
+		l.mu.Unlock()
+	}
+	return blobs.Open(ctx, b, offset)
 }
 
 // absent says in the words of the waist that a reference is not there.

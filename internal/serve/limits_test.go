@@ -153,7 +153,7 @@ func TestSmallFilesAreHashedFirst(t *testing.T) {
 	sn = sn.WithBlobs(func(rest snapshot.Blobs) snapshot.Blobs {
 		return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
 			if b.Size != 5000 {
-				return rest.Open(ctx, b)
+				return rest.Open(ctx, b, 0)
 			}
 			f, err := os.Open(file)
 			return &snapshot.Content{R: f, File: f}, err

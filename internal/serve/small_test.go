@@ -54,7 +54,7 @@ func TestSmallFilesAnswerAlike(t *testing.T) {
 			if b.Size == int64(len(data)) {
 				opened++
 			}
-			return files.Open(ctx, b)
+			return files.Open(ctx, b, 0)
 		})
 	})
 	_, base := run(t, Options{Sources: []Source{newTag(sn)}}, false)

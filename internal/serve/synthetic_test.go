@@ -53,7 +53,7 @@ func (m *memoryBlobs) put(data []byte) snapshot.Blob {
 	return b
 }
 
-func (m *memoryBlobs) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+func (m *memoryBlobs) Open(_ context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.opened++
@@ -68,7 +68,7 @@ func (m *memoryBlobs) Open(_ context.Context, b snapshot.Blob) (*snapshot.Conten
 			return nil, err
 		}
 	}
-	return &snapshot.Content{R: io.NopCloser(r)}, nil
+	return (&snapshot.Content{R: io.NopCloser(r)}).At(offset)
 }
 
 // fileBlobs serves blobs as files that are verified already.

@@ -75,7 +75,7 @@ func TestThroughStore(t *testing.T) {
 // named are blobs that say where they come from.
 func named(b snapshot.Blobs, from string) snapshot.Blobs {
 	return snapshot.BlobsFunc(func(ctx context.Context, blob snapshot.Blob) (*snapshot.Content, error) {
-		c, err := b.Open(ctx, blob)
+		c, err := b.Open(ctx, blob, 0)
 		if err == nil {
 			c.From = from
 		}

@@ -19,7 +19,7 @@ func (j *job) content(ctx context.Context, next snapshot.Blobs) *snapshot.Conten
 	j.users++
 	return &snapshot.Content{From: j.from, R: &follower{
 		j: j, gone: ctx.Done(),
-		direct: func() (*snapshot.Content, error) { return next.Open(ctx, j.e.blob) },
+		direct: func(offset int64) (*snapshot.Content, error) { return next.Open(ctx, j.e.blob, offset) },
 	}}
 }
 
@@ -28,7 +28,7 @@ func (j *job) content(ctx context.Context, next snapshot.Blobs) *snapshot.Conten
 type follower struct {
 	j      *job
 	gone   <-chan struct{}
-	direct func() (*snapshot.Content, error)
+	direct func(offset int64) (*snapshot.Content, error)
 	off    int64
 	own    io.ReadCloser // opened by direct
 	closed bool
@@ -69,14 +69,10 @@ func (f *follower) Read(p []byte) (int, error) {
 	}
 }
 
-// alone opens the blob from behind and skips what was read already.
+// alone opens the blob from behind, after what was read already.
 func (f *follower) alone() error {
-	c, err := f.direct()
+	c, err := f.direct(f.off)
 	if err != nil {
-		return err
-	}
-	if err := skip(c.R, f.off); err != nil {
-		c.R.Close()
 		return err
 	}
 	f.own = c.R
@@ -93,13 +89,4 @@ func (f *follower) Close() error {
 		return f.own.Close()
 	}
 	return nil
-}
-
-// skip reads n bytes away.
-func skip(r io.Reader, n int64) error {
-	got, err := io.CopyN(io.Discard, r, n)
-	if err == io.EOF && got < n {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

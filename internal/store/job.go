@@ -134,7 +134,7 @@ func (j *job) fill(ctx context.Context, next snapshot.Blobs) error {
 	defer cancel(nil)
 	stall := time.AfterFunc(stallAfter, func() { cancel(fmt.Errorf("nothing came for %s: %w", stallAfter, os.ErrDeadlineExceeded)) })
 	defer stall.Stop()
-	c, err := next.Open(ctx, j.e.blob)
+	c, err := next.Open(ctx, j.e.blob, 0)
 	if err != nil {
 		return causeOf(ctx, err)
 	}

@@ -41,7 +41,7 @@ func TestFailedSync(t *testing.T) {
 		}
 		return bytes.NewReader(d), nil
 	})
-	c, err := through.Open(t.Context(), writing) // its file was created before the sync
+	c, err := through.Open(t.Context(), writing, 0) // its file was created before the sync
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func (b *behind) put(seed string, n int) snapshot.Blob {
 	return blob
 }
 
-func (b *behind) Open(_ context.Context, blob snapshot.Blob) (*snapshot.Content, error) {
+func (b *behind) Open(_ context.Context, blob snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.opened[blob.Digest]++
@@ -56,7 +56,7 @@ func (b *behind) Open(_ context.Context, blob snapshot.Blob) (*snapshot.Content,
 			return nil, err
 		}
 	}
-	return &snapshot.Content{R: io.NopCloser(r)}, nil
+	return (&snapshot.Content{R: io.NopCloser(r)}).At(offset)
 }
 
 func (b *behind) times(blob snapshot.Blob) int {
@@ -104,7 +104,7 @@ func holdSync(t *testing.T, s *Store) (release func()) {
 
 // read reads a blob as a snapshot does, verified, and tells whether it came as a hashed file.
 func read(blobs snapshot.Blobs, b snapshot.Blob) (data []byte, file bool, err error) {
-	c, err := blobs.Open(context.Background(), b)
+	c, err := blobs.Open(context.Background(), b, 0)
 	if err != nil {
 		return nil, false, err
 	}
@@ -186,7 +186,7 @@ func TestStreamsWhileFetching(t *testing.T) {
 	pr, pw := io.Pipe()
 	next.fault = func([]byte) (io.Reader, error) { return pr, nil }
 	go pw.Write(data[:2*streamFrom])
-	c, err := s.Through(next).Open(t.Context(), blob)
+	c, err := s.Through(next).Open(t.Context(), blob, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -431,7 +431,7 @@ func TestBound(t *testing.T) {
 	if err := s.flush(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := through.Open(t.Context(), reading)
+	c, err := through.Open(t.Context(), reading, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -658,11 +658,11 @@ func TestReaderGoesAway(t *testing.T) {
 	pr, pw := io.Pipe()
 	next.fault = func([]byte) (io.Reader, error) { return pr, nil }
 	ctx, cancel := context.WithCancel(t.Context())
-	gone, err := s.Through(next).Open(ctx, blob)
+	gone, err := s.Through(next).Open(ctx, blob, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stays, err := s.Through(next).Open(t.Context(), blob)
+	stays, err := s.Through(next).Open(t.Context(), blob, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

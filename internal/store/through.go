@@ -18,9 +18,21 @@ import (
 // batch it is not, for the disk may lose it yet, and of a large blob that is just being
 // fetched the readers get what there is as it comes: both are hashed as they are read.
 func (s *Store) Through(next snapshot.Blobs) snapshot.Blobs {
-	return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-		return s.open(ctx, b, next)
-	})
+	return through{&s.store, next}
+}
+
+type through struct {
+	s    *store
+	next snapshot.Blobs
+}
+
+// Open implements snapshot.Blobs. What is kept is kept whole, so that an offset saves nothing.
+func (t through) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	c, err := t.s.open(ctx, b, t.next)
+	if err != nil {
+		return nil, err
+	}
+	return c.At(offset)
 }
 
 // maxTries bounds how often a file may vanish between being stored and being opened.
@@ -60,7 +72,7 @@ func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 		from = j.from
 		j.mu.Unlock()
 	}
-	c, err := next.Open(ctx, b)
+	c, err := next.Open(ctx, b, 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.Passed++

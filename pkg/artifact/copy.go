@@ -161,24 +161,14 @@ type watchedBlobs struct {
 }
 
 // Open implements snapshot.Blobs.
-func (w watchedBlobs) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-	c, err := w.rest.Open(ctx, b)
-	return w.watch(c, b), err
-}
-
-// OpenAt is for [snapshot.OpenAt]: what is had from elsewhere does not move.
-func (w watchedBlobs) OpenAt(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
-	c, err := snapshot.OpenAt(ctx, w.rest, b, offset)
-	return w.watch(c, b), err
-}
-
-func (w watchedBlobs) watch(c *snapshot.Content, b snapshot.Blob) *snapshot.Content {
-	if c == nil || c.File != nil {
-		return c
+func (w watchedBlobs) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	c, err := w.rest.Open(ctx, b, offset)
+	if err != nil || c.File != nil {
+		return c, err
 	}
 	watched := *c
 	watched.R = watchedReader{c.R, b.Digest, w.tell}
-	return &watched
+	return &watched, nil
 }
 
 type watchedReader struct {
@@ -201,8 +191,8 @@ type tellingPlace struct {
 	blobs snapshot.Blobs
 }
 
-func (t tellingPlace) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-	return t.blobs.Open(ctx, b)
+func (t tellingPlace) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	return t.blobs.Open(ctx, b, offset)
 }
 
 // telling is the place that a copy reads from, telling of its bytes where the

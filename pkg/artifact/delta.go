@@ -65,10 +65,10 @@ type completed struct {
 	rest place
 }
 
-func (c completed) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-	content, err := c.place.Open(ctx, b)
+func (c completed) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	content, err := c.place.Open(ctx, b, offset)
 	if errors.Is(err, snapshot.ErrNotExist) {
-		if rest, err := c.rest.Open(ctx, b); err == nil {
+		if rest, err := c.rest.Open(ctx, b, offset); err == nil {
 			return rest, nil
 		}
 	}

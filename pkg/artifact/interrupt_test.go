@@ -65,7 +65,7 @@ func (i *interruption) watched(s *snapshot.Snapshot) *snapshot.Snapshot {
 	return s.WithBlobs(func(rest snapshot.Blobs) snapshot.Blobs {
 		return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
 			i.happens()
-			c, err := rest.Open(ctx, b)
+			c, err := rest.Open(ctx, b, 0)
 			if err == nil {
 				c.R = happening{c.R, i}
 			}

@@ -180,7 +180,7 @@ func TestBrokenSource(t *testing.T) {
 						if now {
 							return broken(b, blob, how, upstreamDown)
 						}
-						return b.Open(ctx, blob)
+						return b.Open(ctx, blob, 0)
 					})
 				})
 				_, err := Push(t.Context(), ref, bad, PushOptions{Options: Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}})
@@ -210,7 +210,7 @@ func TestBrokenSource(t *testing.T) {
 }
 
 func broken(b snapshot.Blobs, blob snapshot.Blob, how string, down error) (*snapshot.Content, error) {
-	c, err := b.Open(context.Background(), blob)
+	c, err := b.Open(context.Background(), blob, 0)
 	if err != nil {
 		return nil, err
 	}

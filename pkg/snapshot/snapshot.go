@@ -73,7 +73,7 @@ func (s *Snapshot) open(ctx context.Context, row Row) (*File, error) {
 	if s.blobs == nil {
 		return nil, fmt.Errorf("blob %s: %w", b.Digest, ErrNotExist)
 	}
-	c, err := s.blobs.Open(ctx, b)
+	c, err := s.blobs.Open(ctx, b, 0)
 	if err != nil {
 		return nil, fmt.Errorf("blob %s: %w", b.Digest, err)
 	}

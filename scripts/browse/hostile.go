@@ -93,10 +93,10 @@ func (m blobs) put(data []byte) snapshot.Blob {
 }
 
 // Open implements snapshot.Blobs.
-func (m blobs) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+func (m blobs) Open(_ context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	data, ok := m[b.Digest]
 	if !ok {
 		return nil, snapshot.ErrNotExist
 	}
-	return &snapshot.Content{R: io.NopCloser(bytes.NewReader(data))}, nil
+	return (&snapshot.Content{R: io.NopCloser(bytes.NewReader(data))}).At(offset)
 }

@@ -96,7 +96,7 @@ func (l *layout) size(d snapshot.Digest) (int64, error) {
 }
 
 // Open opens a blob's file in place.
-func (l *layout) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+func (l *layout) Open(_ context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	f, info, err := oci.OpenRegular(blobPath(l.dir, b.Digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("blob %s in %s: %w", b.Digest, l.dir, snapshot.ErrNotExist)
@@ -108,6 +108,9 @@ func (l *layout) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, er
 		return nil, oci.Integrity("blob %s in %s has %d bytes, want %d", b.Digest, l.dir, info.Size(), b.Size)
 	}
 	c := &snapshot.Content{R: f}
+	if offset > 0 {
+		return c.At(offset)
+	}
 	id := identify(info)
 	if l.hashed.right(b.Digest, id) {
 		c.File = f

@@ -79,7 +79,7 @@ func FuzzTar(f *testing.F) {
 			return
 		}
 		for d, e := range store.blobs {
-			c, err := store.Open(t.Context(), snapshot.Blob{Digest: d, Size: e.size})
+			c, err := store.Open(t.Context(), snapshot.Blob{Digest: d, Size: e.size}, 0)
 			if err != nil {
 				t.Fatal(err)
 			}

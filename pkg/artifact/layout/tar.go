@@ -155,7 +155,7 @@ func (t *tarStore) size(d snapshot.Digest) (int64, error) {
 }
 
 // Open reads a blob at its place in the tar.
-func (t *tarStore) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+func (t *tarStore) Open(_ context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	e, ok := t.blobs[b.Digest]
 	if !ok {
 		return nil, fmt.Errorf("blob %s in %s: %w", b.Digest, t.name, snapshot.ErrNotExist)
@@ -163,7 +163,7 @@ func (t *tarStore) Open(_ context.Context, b snapshot.Blob) (*snapshot.Content, 
 	if e.size != b.Size {
 		return nil, oci.Integrity("blob %s in %s has %d bytes, want %d", b.Digest, t.name, e.size, b.Size)
 	}
-	return &snapshot.Content{R: section{io.NewSectionReader(t.f, e.offset, e.size)}}, nil
+	return &snapshot.Content{R: section{io.NewSectionReader(t.f, e.offset+offset, e.size-offset)}}, nil
 }
 
 // section is an entry of the tar; the file stays open for others.

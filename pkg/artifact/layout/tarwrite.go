@@ -54,7 +54,7 @@ func (n noArchive) index() ([]byte, error) {
 	return nil, fmt.Errorf("oci-archive %s: %w", n.name, oci.ErrNotFound)
 }
 func (n noArchive) size(snapshot.Digest) (int64, error) { return 0, snapshot.ErrNotExist }
-func (n noArchive) Open(context.Context, snapshot.Blob) (*snapshot.Content, error) {
+func (n noArchive) Open(context.Context, snapshot.Blob, int64) (*snapshot.Content, error) {
 	return nil, snapshot.ErrNotExist
 }
 

@@ -138,7 +138,7 @@ func (w *Writer) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 	if !w.recheck {
 		return true, nil
 	}
-	c, err := w.Open(ctx, d.Blob)
+	c, err := w.Open(ctx, d.Blob, 0)
 	if err != nil {
 		return false, err
 	}

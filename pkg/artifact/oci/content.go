@@ -17,7 +17,7 @@ func ReadBlob(ctx context.Context, from snapshot.Blobs, what string, b snapshot.
 	if b.Size > limit {
 		return nil, Integrity("%s %s of %d bytes, the limit is %d", what, b.Digest, b.Size, limit)
 	}
-	c, err := from.Open(ctx, b)
+	c, err := from.Open(ctx, b, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", what, b.Digest, err)
 	}
@@ -47,7 +47,7 @@ func InMemory(data []byte) Verified {
 // VerifiedFrom makes an opener of a place's blobs.
 func VerifiedFrom(from snapshot.Blobs) Opener {
 	return func(ctx context.Context, b snapshot.Blob) (Verified, error) {
-		c, err := from.Open(ctx, b)
+		c, err := from.Open(ctx, b, 0)
 		if err != nil {
 			return Verified{}, err
 		}

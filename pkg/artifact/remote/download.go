@@ -22,13 +22,9 @@ const (
 	slowestRate = 2 << 10 // bytes a second
 )
 
-// Open reads a blob; broken and stalled connections are resumed where they broke.
-func (r *Repository) Open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-	return r.OpenAt(ctx, b, 0)
-}
-
-// OpenAt reads a blob from an offset on, by a Range request.
-func (r *Repository) OpenAt(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+// Open reads a blob, from an offset on by a Range request; broken and stalled
+// connections are resumed where they broke.
+func (r *Repository) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	d := &download{place: r, ctx: ctx, blob: b, offset: offset}
 	if err := r.retry(ctx, d.connect); err != nil {
 		err = explain("read blob "+b.Digest.String(), r.ref, err)

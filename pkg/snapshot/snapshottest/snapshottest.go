@@ -318,7 +318,7 @@ func testLost(t *testing.T, s *snapshot.Snapshot, want map[string][]byte) {
 // change it in place. Nothing is said to be verified.
 func Lying(b snapshot.Blobs, lie func([]byte) []byte) snapshot.Blobs {
 	return snapshot.BlobsFunc(func(ctx context.Context, blob snapshot.Blob) (*snapshot.Content, error) {
-		c, err := b.Open(ctx, blob)
+		c, err := b.Open(ctx, blob, 0)
 		if err != nil {
 			return nil, err
 		}
