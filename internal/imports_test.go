@@ -17,7 +17,8 @@ const module = "example.org/mmoci/"
 // rules say what a package must never import directly, by prefix of the import
 // path. They are what keeps one waist between Debian and OCI.
 var rules = map[string][]string{
-	"pkg/deb":              {"net/http", "os", module},
+	"pkg/xz":               {"net/http", "os", module},
+	"pkg/deb":              {"net/http", "os", module + "pkg/archive", module + "pkg/resolve", module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/archive/pgp":      {"net/http", "os", module},
 	"pkg/archive":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/resolve":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},

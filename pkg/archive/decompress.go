@@ -9,9 +9,9 @@ import (
 	"math"
 	"path"
 
+	"example.org/mmoci/pkg/xz"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz" // reads only, and a third faster than the one that writes, too
 	"github.com/ulikunitz/xz/lzma"
 )
 
@@ -57,11 +57,8 @@ func decompress(ending string, data []byte, limit int64) ([]byte, error) {
 		r, err = gzip.NewReader(bytes.NewReader(data))
 	case ".bz2":
 		r = bzip2.NewReader(bytes.NewReader(data))
-	case ".xz": // most of a push without much new is this
-		if err := surveyXZ(data, limit); err != nil {
-			return nil, err
-		}
-		r, err = xz.NewReader(bytes.NewReader(data), MaxDictionary)
+	case ".xz":
+		r = xz.NewReader(bytes.NewReader(data), xz.Options{MaxDictionary: MaxDictionary, Output: max(limit, 0) + 1})
 	case ".lzma":
 		r, err = lzma.ReaderConfig{DictCap: MaxDictionary}.NewReader(bytes.NewReader(data))
 	case ".zst":

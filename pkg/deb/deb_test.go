@@ -157,22 +157,6 @@ func (c *countingSeeker) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestControlReadsNoFurther(t *testing.T) {
-	t.Parallel()
-	for _, ending := range endings {
-		file := debOf(t, ending)
-		end := bytes.Index(file, []byte("data.tar"))
-		r := bytes.NewReader(file)
-		s, err := Control(r)
-		if err != nil || string(s) != testControl {
-			t.Errorf("%s: %q, %v", ending, s, err)
-		}
-		if read := len(file) - r.Len(); read > end {
-			t.Errorf("%s: %d bytes read, control.tar ends at %d", ending, read, end)
-		}
-	}
-}
-
 func TestTruncation(t *testing.T) {
 	t.Parallel()
 	for _, ending := range endings {
@@ -181,9 +165,6 @@ func TestTruncation(t *testing.T) {
 			d, err := ReadDeb(bytes.NewReader(file[:n]))
 			if !errors.Is(err, ErrMalformed) || d != nil {
 				t.Fatalf("%s: cut at %d of %d: %v", ending, n, len(file), err)
-			}
-			if s, err := Control(bytes.NewReader(file[:n])); err == nil && string(s) != testControl {
-				t.Fatalf("%s: cut at %d of %d: control %q", ending, n, len(file), s)
 			}
 		}
 	}
@@ -322,38 +303,35 @@ func TestControlTar(t *testing.T) {
 	other := "Package: evil\nVersion: 1\n"
 	sparse := &tar.Header{Name: "./control", Typeflag: tar.TypeReg, Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": "x"}}
 	for _, c := range []struct {
-		name    string
-		tar     []byte
-		want    string // of ReadDeb
-		control string // of Control: its error, or ""
+		name string
+		tar  []byte
+		want string // part of the error, or ""
 	}{
-		{"no dot", tarOf(t, file("control"), testControl), "", ""},
-		{"pax records", tarOf(t, sparse, testControl), "", ""},
-		{"not first", tarOf(t, file("./postinst"), "#!/bin/sh\n", file("./control"), testControl), "", ""},
-		{"empty lines around", tarOf(t, file("./control"), "\n"+testControl+"\n\n"), "", ""},
-		{"none", tarOf(t, file("./md5sums"), ""), "no control file", "no control file"},
-		{"in a directory", tarOf(t, file("./x/control"), testControl), "named", "named"},
-		{"twice", tarOf(t, file("./control"), testControl, file("./control"), other), "second control file", ""},
-		{"twice, other spelling", tarOf(t, file("./control"), testControl, file("control"), other), "second control file", ""},
-		{"twice, odd spelling", tarOf(t, file("./control"), testControl, file(".//control"), other), "named", ""},
-		{"absolute", tarOf(t, file("/control"), other), "named", "named"},
-		{"climbing", tarOf(t, file("./x/../control"), other), "named", "named"},
-		{"symlink", tarOf(t, &tar.Header{Name: "./control", Typeflag: tar.TypeSymlink, Linkname: "/etc/shadow"}, ""), "regular", "regular"},
-		{"hardlink", tarOf(t, &tar.Header{Name: "./control", Typeflag: tar.TypeLink, Linkname: "md5sums"}, ""), "regular", "regular"},
-		{"directory", tarOf(t, &tar.Header{Name: "./control/", Typeflag: tar.TypeDir}, ""), "no regular file", "no regular file"},
-		{"empty file", tarOf(t, file("./control"), "\n"), "empty", "empty"},
-		{"two stanzas", tarOf(t, file("./control"), testControl+"\n"+other), "second stanza", "second stanza"},
-		{"duplicate field", tarOf(t, file("./control"), testControl+"package: evil\n"), "twice", "twice"},
-		{"NUL", tarOf(t, file("./control"), testControl+"X: \x00\n"), "NUL", "NUL"},
-		{"at the limit", tarOf(t, file("./control"), long(MaxControl)), "", ""},
-		{"over the limit", tarOf(t, file("./control"), long(MaxControl+1)), "over", "over"},
-		{"no tar", []byte(strings.Repeat("x", 1024)), "tar", "tar"},
+		{"no dot", tarOf(t, file("control"), testControl), ""},
+		{"pax records", tarOf(t, sparse, testControl), ""},
+		{"not first", tarOf(t, file("./postinst"), "#!/bin/sh\n", file("./control"), testControl), ""},
+		{"empty lines around", tarOf(t, file("./control"), "\n"+testControl+"\n\n"), ""},
+		{"none", tarOf(t, file("./md5sums"), ""), "no control file"},
+		{"in a directory", tarOf(t, file("./x/control"), testControl), "named"},
+		{"twice", tarOf(t, file("./control"), testControl, file("./control"), other), "second control file"},
+		{"twice, other spelling", tarOf(t, file("./control"), testControl, file("control"), other), "second control file"},
+		{"twice, odd spelling", tarOf(t, file("./control"), testControl, file(".//control"), other), "named"},
+		{"absolute", tarOf(t, file("/control"), other), "named"},
+		{"climbing", tarOf(t, file("./x/../control"), other), "named"},
+		{"symlink", tarOf(t, &tar.Header{Name: "./control", Typeflag: tar.TypeSymlink, Linkname: "/etc/shadow"}, ""), "regular"},
+		{"hardlink", tarOf(t, &tar.Header{Name: "./control", Typeflag: tar.TypeLink, Linkname: "md5sums"}, ""), "regular"},
+		{"directory", tarOf(t, &tar.Header{Name: "./control/", Typeflag: tar.TypeDir}, ""), "no regular file"},
+		{"empty file", tarOf(t, file("./control"), "\n"), "empty"},
+		{"two stanzas", tarOf(t, file("./control"), testControl+"\n"+other), "second stanza"},
+		{"duplicate field", tarOf(t, file("./control"), testControl+"package: evil\n"), "twice"},
+		{"NUL", tarOf(t, file("./control"), testControl+"X: \x00\n"), "NUL"},
+		{"at the limit", tarOf(t, file("./control"), long(MaxControl)), ""},
+		{"over the limit", tarOf(t, file("./control"), long(MaxControl+1)), "over"},
+		{"no tar", []byte(strings.Repeat("x", 1024)), "tar"},
 	} {
 		deb := ar(binary20, arMember{"control.tar", c.tar}, arMember{"data.tar", []byte("x")})
 		_, err := ReadDeb(bytes.NewReader(deb))
 		checkError(t, c.name, err, c.want)
-		_, err = Control(bytes.NewReader(deb))
-		checkError(t, c.name+", Control", err, c.control)
 	}
 }
 
@@ -382,15 +360,14 @@ func FuzzDeb(f *testing.F) {
 	f.Add(ar(binary20, control, control))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		d, err := ReadDeb(bytes.NewReader(file))
-		s, errControl := Control(bytes.NewReader(file))
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) || d != nil {
 				t.Fatalf("error %v with %v", err, d)
 			}
 			return
 		}
-		if errControl != nil || !bytes.Equal(s, d.Control) || d.Size != int64(len(file)) {
-			t.Fatalf("Control: %q, %v; ReadDeb: %+v", s, errControl, d)
+		if d.Size != int64(len(file)) {
+			t.Fatalf("%+v of a file of %d bytes", d, len(file))
 		}
 		for _, m := range d.Members {
 			if m.Offset < 0 || m.Size < 0 || m.Offset+m.Size > d.Size {
@@ -409,7 +386,7 @@ func FuzzControlTar(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, content []byte, kind uint8) {
 		ending := endings[int(kind)%len(endings)]
-		s, err := readMember(bytes.NewReader(content), ending, readControlAll)
+		s, err := readMember(bytes.NewReader(content), ending)
 		if (err == nil) != (s != nil) {
 			t.Fatalf("%q, %v", s, err)
 		}

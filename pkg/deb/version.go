@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 )
 
@@ -112,19 +111,6 @@ func parseEpoch(s string) (uint32, error) {
 		return 0, errEpochBig
 	}
 	return uint32(n), nil
-}
-
-// String gives the version back in its canonical spelling: without an epoch of
-// zero, unless the upstream part holds a colon and needs one.
-func (v Version) String() string {
-	s := v.Upstream
-	if v.Revision != "" {
-		s += "-" + v.Revision
-	}
-	if v.Epoch != 0 || strings.IndexByte(s, ':') >= 0 {
-		s = strconv.FormatUint(uint64(v.Epoch), 10) + ":" + s
-	}
-	return s
 }
 
 // Compare orders two parsed versions like the function Compare.

@@ -36,11 +36,12 @@ func (p *parity) quarrels(n int) []quarrel {
 	var all []string
 	for _, c := range p.first.Matches(q, "") {
 		all = append(all, c.Name)
-		_ = deb.EachRelation(c.Stanza.Get("Conflicts"), p.arch, func(_ int, r deb.Relation) {
+		conflicts, _ := deb.ParseRelations(c.Stanza.Get("Conflicts"), p.arch)
+		for _, r := range slices.Concat(conflicts...) {
 			if r.Op == deb.Any && r.Name != c.Name && len(p.first.Versions(r.Name)) > 0 {
 				pairs = append(pairs, [2]string{c.Name, r.Name})
 			}
-		})
+		}
 	}
 	var out []quarrel
 	for range 50 * n {

@@ -1,4 +1,4 @@
-package deb
+package xz
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	decoder "github.com/mikelolasagasti/xz"
-	"github.com/ulikunitz/xz"
+	encoder "github.com/ulikunitz/xz"
 )
 
 // blocksXZ is "line N of a small file\n" for N from 1 to 300, in blocks whose
@@ -25,13 +25,40 @@ import (
 //go:embed testdata/blocks.xz
 var blocksXZ []byte
 
-func TestXZ(t *testing.T) {
+// maxWindow is the largest dictionary in most of these tests.
+const maxWindow = 32 << 20
+
+// newReader reads as dpkg does.
+func newReader(r io.Reader, most int64) *Reader {
+	return NewReader(r, Options{MaxDictionary: most, Shrink: true, Single: true})
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pack compresses with another library.
+func pack(t testing.TB, s string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := encoder.NewWriter(&b)
+	check(t, err)
+	_, err = io.WriteString(w, s)
+	check(t, err)
+	check(t, w.Close())
+	return b.Bytes()
+}
+
+func TestReader(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("The .xz file format. ", 20_000)
-	for _, check := range []byte{xz.CRC32, xz.CRC64, xz.SHA256} {
+	for _, check := range []byte{encoder.CRC32, encoder.CRC64, encoder.SHA256} {
 		for _, block := range []int64{0, 1000, 100_000} { // several blocks
 			var b bytes.Buffer
-			w, err := xz.WriterConfig{DictCap: 1 << 20, BlockSize: block, CheckSum: check}.NewWriter(&b)
+			w, err := encoder.WriterConfig{DictCap: 1 << 20, BlockSize: block, CheckSum: check}.NewWriter(&b)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -39,7 +66,7 @@ func TestXZ(t *testing.T) {
 			if err := w.Close(); err != nil {
 				t.Fatal(err)
 			}
-			got, err := io.ReadAll(newXZReader(&b, 1<<20))
+			got, err := io.ReadAll(newReader(&b, 1<<20))
 			if err != nil || string(got) != text {
 				t.Errorf("check %d, blocks of %d: %d bytes, %v", check, block, len(got), err)
 			}
@@ -49,12 +76,12 @@ func TestXZ(t *testing.T) {
 
 // A control.tar of a few KiB declares 8 MiB of dictionary, as every dpkg-deb writes
 // it; no more is taken than the data can refer back.
-func TestXZSmallDictionary(t *testing.T) {
+func TestSmallDictionary(t *testing.T) {
 	random := make([]byte, 40_000)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
 	text := slices.Concat(random, make([]byte, 100_000), random) // a reference nearly as far as it is long
 	var b bytes.Buffer
-	w, err := xz.WriterConfig{DictCap: 8 << 20}.NewWriter(&b)
+	w, err := encoder.WriterConfig{DictCap: 8 << 20}.NewWriter(&b)
 	check(t, err)
 	_, err = w.Write(text)
 	check(t, err)
@@ -64,7 +91,7 @@ func TestXZSmallDictionary(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	got, err := io.ReadAll(newXZReader(bytes.NewReader(b.Bytes()), maxWindow))
+	got, err := io.ReadAll(newReader(bytes.NewReader(b.Bytes()), maxWindow))
 	runtime.ReadMemStats(&after)
 	if err != nil || !bytes.Equal(got, text) {
 		t.Errorf("%d bytes, %v", len(got), err)
@@ -74,13 +101,13 @@ func TestXZSmallDictionary(t *testing.T) {
 	}
 }
 
-func TestXZBlockSizes(t *testing.T) {
+func TestBlockSizes(t *testing.T) {
 	t.Parallel()
 	var want strings.Builder
 	for i := range 300 {
 		fmt.Fprintf(&want, "line %d of a small file\n", i+1)
 	}
-	got, err := io.ReadAll(newXZReader(bytes.NewReader(blocksXZ), maxWindow))
+	got, err := io.ReadAll(newReader(bytes.NewReader(blocksXZ), maxWindow))
 	if err != nil || string(got) != want.String() {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
@@ -92,15 +119,15 @@ func TestXZBlockSizes(t *testing.T) {
 	}
 	head[2] ^= 1
 	binary.LittleEndian.PutUint32(head[len(head)-4:], crc32.ChecksumIEEE(head[:len(head)-4]))
-	if _, err := io.ReadAll(newXZReader(bytes.NewReader(bad), maxWindow)); !errors.Is(err, decoder.ErrData) {
+	if _, err := io.ReadAll(newReader(bytes.NewReader(bad), maxWindow)); !errors.Is(err, decoder.ErrData) {
 		t.Errorf("wrong packed size: %v", err)
 	}
 }
 
-func TestXZDamage(t *testing.T) {
+func TestDamage(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	w, err := xz.WriterConfig{DictCap: 1 << 12, BlockSize: 100}.NewWriter(&b)
+	w, err := encoder.WriterConfig{DictCap: 1 << 12, BlockSize: 100}.NewWriter(&b)
 	check(t, err)
 	text := strings.Repeat("0123456789abcdef", 20)
 	_, err = io.WriteString(w, text)
@@ -108,37 +135,37 @@ func TestXZDamage(t *testing.T) {
 	check(t, w.Close())
 	whole := b.Bytes()
 	for i := range whole {
-		if _, err := io.ReadAll(newXZReader(bytes.NewReader(whole[:i]), maxWindow)); err == nil {
+		if _, err := io.ReadAll(newReader(bytes.NewReader(whole[:i]), maxWindow)); err == nil {
 			t.Errorf("cut at %d: no error", i)
 		}
 		for bit := range 8 {
 			bad := bytes.Clone(whole)
 			bad[i] ^= 1 << bit
-			if got, err := io.ReadAll(newXZReader(bytes.NewReader(bad), maxWindow)); err == nil && string(got) != text {
+			if got, err := io.ReadAll(newReader(bytes.NewReader(bad), maxWindow)); err == nil && string(got) != text {
 				// A chunk's packed size may lie upwards: the library stops where its output is whole.
 				t.Errorf("bit %d of byte %d flipped: %d bytes, no error", bit, i, len(got))
 			}
 		}
 	}
 	for _, behind := range []string{"\x00", "\x00\x00\x00\x00", string(whole)} {
-		if _, err := io.ReadAll(newXZReader(strings.NewReader(string(whole)+behind), maxWindow)); err == nil || len(behind) > 1 && err != errXZBehind {
+		if _, err := io.ReadAll(newReader(strings.NewReader(string(whole)+behind), maxWindow)); err == nil || len(behind) > 1 && err != errBehind {
 			t.Errorf("%d bytes behind: %v", len(behind), err)
 		}
 	}
 }
 
-func FuzzXZ(f *testing.F) {
+func FuzzReader(f *testing.F) {
 	for _, s := range []string{"", "hello\n", strings.Repeat("abc", 5000)} {
-		f.Add(pack(f, ".xz", []byte(s)))
+		f.Add(pack(f, s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const most = 1 << 20
-		got, err := io.ReadAll(io.LimitReader(newXZReader(bytes.NewReader(data), most), most))
+		got, err := io.ReadAll(io.LimitReader(newReader(bytes.NewReader(data), most), most))
 		if err != nil || len(got) == most || declaresMuch(data) {
 			return
 		}
 		// Another reader, which is stricter about bytes that tell nothing, never reads other bytes.
-		r, err := xz.ReaderConfig{SingleStream: true}.NewReader(bytes.NewReader(data))
+		r, err := encoder.ReaderConfig{SingleStream: true}.NewReader(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
@@ -153,7 +180,7 @@ func FuzzXZ(f *testing.F) {
 // dictionary for some byte that may be a block's.
 func declaresMuch(data []byte) bool {
 	for i := 0; i+2 < len(data); i++ {
-		if data[i] == xzFilterLZMA2 && data[i+1] == 1 && data[i+2] > 24 {
+		if data[i] == filterLZMA2 && data[i+1] == 1 && data[i+2] > 24 {
 			return true
 		}
 	}

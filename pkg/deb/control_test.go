@@ -133,7 +133,7 @@ func TestControlReader(t *testing.T) {
 		{"cut in the content", rawTar(control)[:tarBlock+50], "unexpected EOF"},
 		{"cut in the padding", rawTar(control)[:tarBlock+len(testControl)+1], "unexpected EOF"},
 	} {
-		s, err := readControlAll(bytes.NewReader(c.tar))
+		s, err := readControl(bytes.NewReader(c.tar))
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v; want %q", c.name, err, c.want)
 		}
@@ -152,7 +152,7 @@ func TestControlReaderAgrees(t *testing.T) {
 		if format == tar.FormatPAX {
 			h.PAXRecords = map[string]string{"comment": "x"}
 		}
-		s, err := readControlAll(bytes.NewReader(tarOf(t, h, testControl, file("./md5sums"), "x")))
+		s, err := readControl(bytes.NewReader(tarOf(t, h, testControl, file("./md5sums"), "x")))
 		if err != nil || string(s) != testControl {
 			t.Errorf("%s: %q, %v", format, s, err)
 		}

@@ -1,10 +1,23 @@
+// Package deb holds the values of Debian packaging: versions, relations,
+// stanzas and the reader of .deb files.
+//
+// Every reader here takes bytes from someone who may be hostile. A limit is a
+// named constant, a limit exceeded is an error, and nothing that an input
+// declares (a size, a count) is ever allocated before it was seen.
 package deb
 
 import (
+	"archive/tar"
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 	"strings"
+
+	"example.org/mmoci/pkg/xz"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -24,18 +37,6 @@ type Deb struct {
 	Size    int64    // of the file, bytes
 }
 
-// Control reads the control stanza of a .deb and nothing behind it (deb(5)):
-// up to the control file in control.tar. The end of that tar, and with it the
-// checksum of its compression, is not seen; ReadDeb looks at the whole file.
-func Control(r io.Reader) (Stanza, error) {
-	d := debReader{src: &source{r: r}}
-	s, err := d.readControl(readControlFirst)
-	if err != nil {
-		return nil, d.wrap(err)
-	}
-	return s, nil
-}
-
 // ReadDeb reads a .deb to its end: the control stanza, and the framing of all
 // members by deb(5), without decompressing data.tar. debian-binary comes first
 // with format 2.x, then control.tar, then data.tar, each once, with members
@@ -46,7 +47,7 @@ func Control(r io.Reader) (Stanza, error) {
 // in the padding of its last member.
 func ReadDeb(r io.Reader) (*Deb, error) {
 	d := debReader{src: &source{r: r}}
-	control, err := d.readControl(readControlAll)
+	control, err := d.readControlTar()
 	if err != nil {
 		return nil, d.wrap(err)
 	}
@@ -95,8 +96,8 @@ func (d *debReader) wrap(err error) error {
 	return fmt.Errorf("%w: %w", ErrMalformed, err)
 }
 
-// readControl reads debian-binary and control.tar, the latter by read.
-func (d *debReader) readControl(read func(r io.Reader) (Stanza, error)) (Stanza, error) {
+// readControlTar reads debian-binary and control.tar.
+func (d *debReader) readControlTar() (Stanza, error) {
 	d.ar = arReader{r: d.src}
 	if err := d.ar.magic(); err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ func (d *debReader) readControl(read func(r io.Reader) (Stanza, error)) (Stanza,
 	if err != nil {
 		return nil, err
 	}
-	s, err := readMember(&d.ar, strings.TrimPrefix(m.Name, "control.tar"), read)
+	s, err := readMember(&d.ar, strings.TrimPrefix(m.Name, "control.tar"))
 	if err != nil {
 		return nil, fmt.Errorf("member %s: %w", m.Name, err)
 	}
@@ -222,4 +223,155 @@ func isNumber(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// MaxDataTar bounds data.tar, decompressed, as far as [DataFile] reads it. The
+// largest of Debian's are debug symbols of some gigabytes.
+const MaxDataTar = 8 << 30
+
+// ErrNoFile tells that data.tar has none of the files that were asked for.
+var ErrNoFile = errors.New("no such file in data.tar")
+
+var errDataLong = fmt.Errorf("over %d bytes decompressed", int64(MaxDataTar))
+
+// DataFile reads the first regular file of data.tar whose path is one of names
+// (such as "usr/share/doc/hello/changelog.gz"), up to most bytes, and nothing
+// behind it. Links are not followed. ErrNoFile if there is none; ErrMalformed
+// if it is longer or r no .deb, also where data.tar is compressed by bzip2 or lzma.
+func DataFile(r io.Reader, most int64, names ...string) ([]byte, error) {
+	d := debReader{src: &source{r: r}}
+	data, err := d.dataFile(most, names)
+	if err != nil && !errors.Is(err, ErrNoFile) {
+		return nil, d.wrap(err)
+	}
+	return data, err
+}
+
+func (d *debReader) dataFile(most int64, names []string) ([]byte, error) {
+	d.ar = arReader{r: d.src}
+	if err := d.ar.magic(); err != nil {
+		return nil, err
+	}
+	if err := d.readFormat(); err != nil {
+		return nil, err
+	}
+	if _, err := d.member("control.tar"); err != nil {
+		return nil, err
+	}
+	m, err := d.member("data.tar")
+	if err != nil {
+		return nil, err
+	}
+	ending := strings.TrimPrefix(m.Name, "data.tar")
+	if !knownCompression("control.tar", ending) {
+		return nil, fmt.Errorf("member %s: compression is not read", m.Name)
+	}
+	data, err := readCompressed(&d.ar, ending, limit{MaxDataTar, errDataLong}, func(r io.Reader) ([]byte, error) { return tarFile(r, most, names) })
+	if err != nil {
+		return nil, fmt.Errorf("member %s: %w", m.Name, err)
+	}
+	return data, nil
+}
+
+// tarFile reads the first regular file of these names.
+func tarFile(r io.Reader, most int64, names []string) ([]byte, error) {
+	tr := tar.NewReader(r)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil, ErrNoFile
+		}
+		if err != nil {
+			return nil, err
+		}
+		if h.Typeflag != tar.TypeReg || isSparse(h) || !slices.Contains(names, strings.TrimPrefix(path.Clean("/"+h.Name), "/")) {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(tr, most+1))
+		if err != nil {
+			return nil, err
+		}
+		if int64(len(data)) > most {
+			return nil, fmt.Errorf("%s: over %d bytes", h.Name, most)
+		}
+		return data, nil
+	}
+}
+
+// isSparse finds pax's way of writing a sparse file, whose type is regular.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// maxWindow bounds the window that decompressing control.tar may take, bytes.
+// zstd -19, which dpkg uses, wants 8 MiB and --ultra -20 this; xz gets by with
+// less than it declares as long as the output is not larger.
+const maxWindow = 32 << 20
+
+// readMember decompresses r, a control.tar, by the ending of its name and reads
+// it.
+func readMember(r io.Reader, ending string) (Stanza, error) {
+	return readCompressed(r, ending, limit{MaxControlTar, errTarLong}, readControl)
+}
+
+// limit is how many bytes may come out of a decompressor, and the error when there are more.
+type limit struct {
+	bytes int64
+	err   error
+}
+
+// readCompressed decompresses r in bounded memory and has read take it.
+func readCompressed[T any](r io.Reader, ending string, l limit, read func(r io.Reader) (T, error)) (T, error) {
+	var out io.Reader
+	var none T
+	switch ending {
+	case ".gz":
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return none, truncated(err)
+		}
+		out = z
+	case ".xz":
+		out = xz.NewReader(r, xz.Options{MaxDictionary: maxWindow, Shrink: true, Single: true})
+	case ".zst":
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(uint64(l.bytes)))
+		if err != nil {
+			return none, truncated(err)
+		}
+		defer z.Close()
+		out = z
+	default:
+		out = r
+	}
+	return read(&limitedReader{r: out, left: l.bytes, long: l.err})
+}
+
+// limitedReader gives up to left bytes and then long rather than an end.
+type limitedReader struct {
+	r    io.Reader
+	left int64
+	long error
+}
+
+func (l *limitedReader) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p[:min(int64(len(p)), l.left+1)])
+	if int64(n) > l.left {
+		return int(l.left), l.long
+	}
+	l.left -= int64(n)
+	return n, err
+}
+
+// truncated tells the end of input inside a header by its right name.
+func truncated(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
