@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"regexp"
@@ -34,6 +35,7 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"unnamed":         of(unnamed),
 		"multi":           of(multi),
 		"sha512":          of(onlySHA512),
+		"sha512stanza":    of(stanzaSHA512),
 		"phased":          of(phased),
 		"malformed":       of(malformed),
 		"huge":            of(huge),
@@ -167,6 +169,19 @@ func multi() testarchive.Archive {
 			pkg("tool", "1.0", "amd64", "main", "data"), pkg("tool", "1.0", "arm64", "main", "data"), pkg("data", "1.0", "all", "main", ""),
 		},
 	}}}
+}
+
+// stanzaSHA512 has a stanza with SHA512 alone.
+func stanzaSHA512() testarchive.Archive {
+	a := mini()
+	a.Suites[0].EditIndex = func(path string, data []byte) []byte {
+		if !strings.HasPrefix(path, "main/binary-amd64/") {
+			return data
+		}
+		i := bytes.LastIndex(data, []byte("\nSHA256: "))
+		return append(bytes.Clone(data[:i]), "\nSHA512: "+strings.Repeat("0", 128)+"\n\n"...)
+	}
+	return a
 }
 
 // onlySHA512 lists SHA512 alone, in the Release and in the stanzas.

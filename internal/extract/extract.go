@@ -72,7 +72,7 @@ func Choose(ctx context.Context, e Extracting) (*Selection, error) {
 	for _, c := range res.Packages {
 		s.pkgs = append(s.pkgs, c.Package)
 	}
-	if s.files, err = debFiles(e.Snapshot, s.pkgs); err != nil {
+	if s.files, err = debFiles(s.pkgs); err != nil {
 		return nil, err
 	}
 	for _, b := range s.files {
@@ -182,13 +182,11 @@ func pinnedQuery(q string) string {
 	return name + " (= " + version + ")"
 }
 
-// debFiles names the output file of each package with the digest that the
-// stanza says. Where that says SHA512 only, the table's digest finds the
-// bytes, and checkControl holds them against the stanza.
-func debFiles(s *snapshot.Snapshot, pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
+// debFiles names the output file of each package with the digest that the stanza says.
+func debFiles(pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
 	files := map[string]snapshot.Blob{}
 	for _, p := range pkgs {
-		d, err := debDigest(s, p)
+		d, err := prove.ListedDigest(p.SHA256)
 		if err != nil {
 			return nil, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 		}
@@ -199,18 +197,6 @@ func debFiles(s *snapshot.Snapshot, pkgs []*resolve.Package) (map[string]snapsho
 		files[name] = snapshot.Blob{Digest: d, Size: p.Size}
 	}
 	return files, nil
-}
-
-func debDigest(s *snapshot.Snapshot, p *resolve.Package) (snapshot.Digest, error) {
-	if p.SHA256 != "" {
-		return prove.ListedDigest(p.SHA256)
-	}
-	name := p.Archive + "/" + p.Filename
-	row, ok := s.Table.Find(name)
-	if !ok || row.Size != p.Size {
-		return snapshot.Digest{}, fmt.Errorf("%w: %s, of %d bytes, is in the index, but not in the snapshot", outcome.ErrIntegrity, name, p.Size)
-	}
-	return row.Digest, nil
 }
 
 // debName is the file name of a package as apt-get download writes it: the

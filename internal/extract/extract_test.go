@@ -74,7 +74,7 @@ func fetching(t testing.TB, s *snapshot.Snapshot, debs ...signedDeb) *Selection 
 		sel.pkgs = append(sel.pkgs, d.p)
 	}
 	var err error
-	if sel.files, err = debFiles(sel.e.Snapshot, sel.pkgs); err != nil {
+	if sel.files, err = debFiles(sel.pkgs); err != nil {
 		t.Fatal(err)
 	}
 	return sel

@@ -1,8 +1,6 @@
 package extract
 
 import (
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -32,11 +30,6 @@ func checkControl(pkgs []*resolve.Package) vetting {
 		defer f.Close()
 		p := byName[name]
 		what := strings.Join([]string{p.Name, p.Version, p.Architecture}, " ")
-		if p.SHA256 == "" {
-			if err := checkSHA512(p.SHA512, open); err != nil {
-				return fmt.Errorf("package %s: %w", what, err)
-			}
-		}
 		d, err := deb.ReadDeb(f)
 		if errors.Is(err, deb.ErrMalformed) {
 			err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
@@ -50,22 +43,4 @@ func checkControl(pkgs []*resolve.Package) vetting {
 		}
 		return nil
 	}
-}
-
-// checkSHA512 holds a file against a stanza that has no SHA256: the digest it
-// was found by is the table's, which nobody signed.
-func checkSHA512(want string, open func() (io.ReadCloser, error)) error {
-	f, err := open()
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	h := sha512.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return fmt.Errorf("%w: SHA512 is %s, its stanza says %s", outcome.ErrIntegrity, got, want)
-	}
-	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -156,7 +155,6 @@ func (b *builder) verbatim(fa *upstreamArchive, s *upstreamSuite) (snapshot.Suit
 	out := snapshot.Suite{Name: s.name, Files: b.signatures(s.signed, base, s.release.Date, false)}
 	for _, ix := range s.indices {
 		b.keep(base+ix.path, ix.stored)
-		b.alias(base+ix.path, ix.sha512, snapshot.Blob{Digest: ix.digest, Size: int64(len(ix.stored))})
 		if err := b.verbatimPool(fa, ix); err != nil {
 			return out, err
 		}
@@ -172,23 +170,10 @@ func (b *builder) verbatim(fa *upstreamArchive, s *upstreamSuite) (snapshot.Suit
 
 func (b *builder) extra(fa *upstreamArchive, s *upstreamSuite, base string, x extraFile) {
 	b.rows = append(b.rows, snapshot.Row{Path: base + x.path, Size: x.blob.Size, Digest: x.blob.Digest})
-	if x.data != nil {
-		b.small = append(b.small, x.data)
-		b.alias(base+x.path, x.sha512, x.blob)
-		return
-	}
 	if f, ok := s.release.File(x.path); ok && x.blob.Size > 0 {
 		b.origins.add(x.blob.Digest, origin{base + x.path, func(ctx context.Context) (io.ReadCloser, error) {
 			return openListed(ctx, fa, s, f)
 		}})
-	}
-}
-
-// alias adds the by-hash/SHA512 name that apt asks for where the Release lists
-// no weaker digest; by-hash/SHA256 is derived by the reader.
-func (b *builder) alias(p, sha512 string, blob snapshot.Blob) {
-	if sha512 != "" {
-		b.rows = append(b.rows, snapshot.Row{Path: path.Dir(p) + "/by-hash/SHA512/" + sha512, Size: blob.Size, Digest: blob.Digest})
 	}
 }
 
@@ -313,7 +298,6 @@ func (b *builder) provenance(fa *upstreamArchive, s *upstreamSuite, picked []res
 		used := ix.used || slices.ContainsFunc(picked, func(c resolve.Chosen) bool { return c.Index == ix.number })
 		if used {
 			b.keep(base+ix.path, ix.stored)
-			b.alias(base+ix.path, ix.sha512, snapshot.Blob{Digest: ix.digest, Size: int64(len(ix.stored))})
 		}
 	}
 	return b.signatures(s.signed, base, s.release.Date, true)
@@ -355,7 +339,7 @@ func (b *builder) poolFiles(fa *upstreamArchive, picked []resolve.Chosen) error 
 
 // pool adds one pool file; where it is read from is only remembered.
 func (b *builder) pool(fa *upstreamArchive, f archive.PackageFile) error {
-	d, err := prove.ListedDigest(fa.sums.sha256(f))
+	d, err := prove.ListedDigest(f.SHA256)
 	if err != nil {
 		return fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}

@@ -106,9 +106,9 @@ func (c *checker) archive(ctx context.Context, a config.LockArchive) error {
 	g.SetLimit(parallel.Workers)
 	for _, p := range a.Packages {
 		c.Wanted++
-		found := find(c.u, a.Prefix, p, nil)
+		found := find(c.u, a.Prefix, p)
 		if found == nil {
-			c.miss("%s", missingPackage(c.u, a.Prefix, p, nil))
+			c.miss("%s", missingPackage(c.u, a.Prefix, p))
 			continue
 		}
 		c.found = append(c.found, resolve.Chosen{Package: found})

@@ -2,7 +2,6 @@ package freeze
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,35 +32,23 @@ type selection struct {
 
 // choose computes the closure of what the curated archives ask for, over all
 // archives; nil if none is curated. A lock takes the place of the closure as far as it goes.
-func choose(ctx context.Context, f Options, fas []*upstreamArchive) (*selection, error) {
-	m := newSums(f, fas)
-	if err := m.verbatim(ctx, fas); err != nil {
-		return nil, err
-	}
+func choose(f Options, fas []*upstreamArchive) (*selection, error) {
 	req, err := question(f, fas)
 	if req == nil || err != nil {
 		return nil, err
 	}
-	chosen, err := chooseCurated(ctx, f, fas, *req, m)
-	if err != nil {
-		return nil, err
-	}
-	return chosen, m.chosen(ctx, chosen.packages)
-}
-
-func chooseCurated(ctx context.Context, f Options, fas []*upstreamArchive, req resolve.Request, m *sums) (*selection, error) {
 	if f.Lock != nil {
-		return chooseLocked(ctx, f, fas, req, m)
+		return chooseLocked(f, fas, *req)
 	}
 	u, err := universe(f, resolveIndices(fas))
 	if err != nil {
 		return nil, err
 	}
-	res, err := u.Resolve(req)
+	res, err := u.Resolve(*req)
 	if err != nil {
 		return nil, unsatisfied(err, u)
 	}
-	return &selection{packages: res.Packages, skipped: u.Skipped(), notes: res.Notes, newer: newer(u, req, res.Packages)}, nil
+	return &selection{packages: res.Packages, skipped: u.Skipped(), notes: res.Notes, newer: newer(u, *req, res.Packages)}, nil
 }
 
 // CheckPlan refuses what cannot be asked for, before the network is asked anything.

@@ -48,7 +48,7 @@ func readAndChoose(ctx context.Context, f Options) (*Draft, error) {
 	if u.Wanted, u.Given, err = wantedDate(f, fas); err != nil {
 		return nil, err
 	}
-	chosen, err := choose(ctx, f, fas)
+	chosen, err := choose(f, fas)
 	if err != nil {
 		return nil, err
 	}

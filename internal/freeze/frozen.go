@@ -29,7 +29,6 @@ type upstreamArchive struct {
 	suites  []*upstreamSuite
 	own     debdir.Dir                         // class site; else empty
 	sources map[string]map[string][]deb.Stanza // chosen ones, by suite and component
-	sums    *sums                              // of pool files without a SHA256
 }
 
 // upstreamSuite is a suite of it.
@@ -57,7 +56,6 @@ type upstreamIndex struct {
 	path            string // as taken, with the ending of its compression, relative to the suite
 	stored          []byte // as upstream has it
 	digest          snapshot.Digest
-	sha512          string // set if the Release lists no SHA256
 	data            []byte // decompressed
 	used            bool   // something was chosen from it that is no package: sources
 	number          int    // among the resolver's indices; -1: not one of them
@@ -65,10 +63,8 @@ type upstreamIndex struct {
 
 // extraFile is a listed file that is carried unread.
 type extraFile struct {
-	path   string
-	blob   snapshot.Blob
-	sha512 string
-	data   []byte // only if the Release lists no SHA256, so that it had to be read
+	path string
+	blob snapshot.Blob
 }
 
 // base is the suite's directory in the snapshot, with a final slash.

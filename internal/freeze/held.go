@@ -128,7 +128,7 @@ func openHeld(ctx context.Context, s *upstreamSuite, prefix string, f archive.Re
 		if !ok {
 			continue
 		}
-		blob, err := prove.BlobOf(f, row)
+		blob, err := prove.BlobOf(f)
 		if err != nil || blob != row.Blob() {
 			continue // the curated index of the same name
 		}

@@ -12,6 +12,7 @@ import (
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -37,16 +38,37 @@ func (r *reader) index(ctx context.Context, fa *upstreamArchive, fs *upstreamSui
 		if err != nil {
 			return nil, fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, f.Path, err)
 		}
-		ix := &upstreamIndex{component: w.component, arch: w.arch, path: f.Path, stored: stored, digest: snapshot.Sum(stored), data: data}
-		if f.SHA256 == "" {
-			ix.sha512 = f.SHA512
+		if err := checkSHA256(path.Join(fs.dir, f.Path), data); err != nil {
+			return nil, err
 		}
-		return ix, nil
+		return &upstreamIndex{component: w.component, arch: w.arch, path: f.Path, stored: stored, digest: snapshot.Sum(stored), data: data}, nil
 	}
 	if fs.held != nil {
 		return r.heldIndex(fa, fs, w), nil
 	}
 	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions xz, gz, plain: %w", errMoved, w.path, upstream.ErrNotFound)
+}
+
+// checkSHA256 refuses a Packages index with a stanza that has SHA512 alone. An
+// index that does not say "512:" anywhere, as Debian's, is not scanned.
+func checkSHA256(name string, index []byte) error {
+	if !bytes.Contains(index, []byte("512:")) {
+		return nil
+	}
+	sc := deb.NewScanner(index)
+	for {
+		st, err := sc.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			_, err = archive.ParsePackageFile(st)
+		}
+		if errors.Is(err, archive.ErrSHA512Alone) {
+			return fmt.Errorf("%w: %s:%d: package %s %s has SHA512 alone; every stanza needs a SHA256, by which its file is found",
+				outcome.ErrUsage, name, sc.Line(), st.Get("Package"), st.Get("Version"))
+		}
+	}
 }
 
 // fetchListed reads a listed file whole and verifies it by size and strongest digest.

@@ -1,7 +1,6 @@
 package freeze
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,7 +20,7 @@ func lockKey(prefix, name, version, arch, sha256 string) string {
 // chooseLocked takes exactly the packages of the lock, with its reasons, if
 // they have all that is asked for. Where they have not, the rest is resolved
 // with the lock's versions pinned, unless only the lock is wanted.
-func chooseLocked(ctx context.Context, f Options, fas []*upstreamArchive, req resolve.Request, m *sums) (*selection, error) {
+func chooseLocked(f Options, fas []*upstreamArchive, req resolve.Request) (*selection, error) {
 	indices := resolveIndices(fas)
 	wanted := map[string]string{} // lockKey to reason
 	for _, a := range f.Lock.Archives {
@@ -33,14 +32,11 @@ func chooseLocked(ctx context.Context, f Options, fas []*upstreamArchive, req re
 	if err != nil {
 		return nil, err
 	}
-	if err := m.locked(ctx, all); err != nil {
-		return nil, err
-	}
-	if err := vanished(f, all, fas, m); err != nil {
+	if err := vanished(f, all, fas); err != nil {
 		return nil, err
 	}
 	only := onlyLocked(indices, fas, func(prefix string, p archive.PackageFile) bool {
-		_, ok := wanted[lockKey(prefix, p.Name, p.Version, p.Architecture, m.sha256(p))]
+		_, ok := wanted[lockKey(prefix, p.Name, p.Version, p.Architecture, p.SHA256)]
 		return ok
 	})
 	u, err := resolve.NewUniverse(only)
@@ -48,12 +44,12 @@ func chooseLocked(ctx context.Context, f Options, fas []*upstreamArchive, req re
 		return nil, err
 	}
 	if _, err := u.Resolve(req); err != nil {
-		return beyondLock(f, all, req, wanted, m, err)
+		return beyondLock(f, all, req, wanted, err)
 	}
 	out := &selection{skipped: all.Skipped(), reasons: wanted}
 	for _, a := range f.Lock.Archives {
 		for _, p := range a.Packages {
-			if found := find(all, a.Prefix, p, m); found != nil {
+			if found := find(all, a.Prefix, p); found != nil {
 				out.packages = append(out.packages, resolve.Chosen{Package: found})
 			}
 		}
@@ -81,16 +77,11 @@ func onlyLocked(indices []resolve.Index, fas []*upstreamArchive, locked func(pre
 }
 
 // find is a package of the lock among the candidates, in the lock's suite or, if
-// it has moved, in another one of the archive; nil if it is not there any more. Without sums, one whose stanza has no SHA256 is taken
-// for the lock's.
-func find(u *resolve.Universe, prefix string, p config.LockPackage, m *sums) *resolve.Package {
+// it has moved, in another one of the archive; nil if it is not there any more.
+func find(u *resolve.Universe, prefix string, p config.LockPackage) *resolve.Package {
 	var elsewhere *resolve.Package
 	for _, c := range u.Versions(p.Name) {
-		digest := m.sha256(c.PackageFile)
-		if digest == "" && m == nil {
-			digest = p.Digest // it has SHA512 alone, and nothing is to be read
-		}
-		if lockKey(c.Archive, c.Name, c.Version, c.Architecture, digest) != lockKey(prefix, p.Name, p.Version, p.Architecture, p.Digest) {
+		if lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256) != lockKey(prefix, p.Name, p.Version, p.Architecture, p.Digest) {
 			continue
 		}
 		if c.Suite == p.Suite {
@@ -103,15 +94,15 @@ func find(u *resolve.Universe, prefix string, p config.LockPackage, m *sums) *re
 
 // vanished names every package of the lock that the archives do not have any
 // more, with the versions there are.
-func vanished(f Options, u *resolve.Universe, fas []*upstreamArchive, m *sums) error {
+func vanished(f Options, u *resolve.Universe, fas []*upstreamArchive) error {
 	var gone []string
 	for _, a := range f.Lock.Archives {
 		if !slices.ContainsFunc(fas, func(fa *upstreamArchive) bool { return fa.Prefix == a.Prefix }) {
 			return fmt.Errorf("%w: the lock has an archive %s, the configuration has not", outcome.ErrUsage, a.Prefix)
 		}
 		for _, p := range a.Packages {
-			if find(u, a.Prefix, p, m) == nil {
-				gone = append(gone, missingPackage(u, a.Prefix, p, m))
+			if find(u, a.Prefix, p) == nil {
+				gone = append(gone, missingPackage(u, a.Prefix, p))
 			}
 		}
 	}
@@ -123,14 +114,14 @@ func vanished(f Options, u *resolve.Universe, fas []*upstreamArchive, m *sums) e
 }
 
 // missingPackage says what there is in place of a package of the lock.
-func missingPackage(u *resolve.Universe, prefix string, p config.LockPackage, m *sums) string {
+func missingPackage(u *resolve.Universe, prefix string, p config.LockPackage) string {
 	var there []string
 	for _, c := range u.Versions(p.Name) {
 		if c.Archive != prefix || c.Architecture != p.Architecture {
 			continue
 		}
 		v := c.Version
-		if digest := "sha256:" + m.sha256(c.PackageFile); v == p.Version && digest != p.Digest {
+		if digest := "sha256:" + c.SHA256; v == p.Version && digest != p.Digest {
 			v += " with other bytes (" + digest + ", the lock has " + p.Digest + ")"
 		}
 		if !slices.Contains(there, v) {
@@ -144,7 +135,7 @@ func missingPackage(u *resolve.Universe, prefix string, p config.LockPackage, m 
 }
 
 // beyondLock resolves what the lock alone cannot give, or refuses to.
-func beyondLock(f Options, u *resolve.Universe, req resolve.Request, wanted map[string]string, m *sums, why error) (*selection, error) {
+func beyondLock(f Options, u *resolve.Universe, req resolve.Request, wanted map[string]string, why error) (*selection, error) {
 	if f.Locked {
 		var un *resolve.Unsatisfied
 		if errors.As(why, &un) {
@@ -161,13 +152,13 @@ func beyondLock(f Options, u *resolve.Universe, req resolve.Request, wanted map[
 	have := map[*resolve.Package]bool{}
 	for _, c := range res.Packages {
 		have[c.Package] = true
-		if _, ok := wanted[lockKey(c.Archive, c.Name, c.Version, c.Architecture, m.sha256(c.PackageFile))]; !ok {
+		if _, ok := wanted[lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256)]; !ok {
 			f.Log.Printf("not in the lock: %s %s %s %s (%s)", c.Archive, c.Name, c.Version, c.Architecture, c.Reason)
 		}
 	}
 	for _, a := range f.Lock.Archives {
 		for _, p := range a.Packages {
-			if found := find(u, a.Prefix, p, m); found != nil && !have[found] {
+			if found := find(u, a.Prefix, p); found != nil && !have[found] {
 				out.packages = append(out.packages, resolve.Chosen{Package: found})
 			}
 		}

@@ -69,6 +69,9 @@ func (r *reader) archive(ctx context.Context, cfg *config.Archive) (*upstreamArc
 func (r *reader) suite(ctx context.Context, fa *upstreamArchive, name string) (*upstreamSuite, error) {
 	for try := 1; ; try++ {
 		fs, err := r.readSuite(ctx, fa, name, try > Rereads)
+		if errors.Is(err, archive.ErrSHA512Alone) {
+			return nil, fmt.Errorf("%w: every file needs a SHA256, by which it is found: %v", outcome.ErrUsage, err)
+		}
 		if err == nil || !errors.Is(err, errMoved) || try > Rereads {
 			return fs, err
 		}

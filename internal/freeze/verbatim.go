@@ -121,14 +121,6 @@ func (r *reader) extra(ctx context.Context, fa *upstreamArchive, fs *upstreamSui
 		x.blob.Digest = snapshot.Sum(nil)
 		return x, nil
 	}
-	if f.SHA256 == "" {
-		data, err := fetchListed(ctx, fa, fs, f)
-		if err != nil {
-			return x, err
-		}
-		x.data, x.blob.Digest, x.sha512 = data, snapshot.Sum(data), f.SHA512
-		return x, nil
-	}
 	var err error
 	if x.blob.Digest, err = prove.ListedDigest(f.SHA256); err != nil {
 		return x, fmt.Errorf("index %s: %w", f.Path, err)

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"example.org/mmoci/internal/outcome"
@@ -39,8 +38,6 @@ type Chain struct {
 	// asApt has InRelease alone read where there is one, as apt does: for who takes
 	// packages and hands on no Release. Otherwise every form must verify.
 	AsApt bool
-
-	strongly sync.Map // digest to the SHA512 that its bytes were seen to have
 }
 
 // Suite is a suite whose Release was verified as far as trust reaches.
@@ -230,7 +227,7 @@ func (c *Chain) indices(p *Suite) ([]Index, error) {
 		}
 		ix := Index{suite: p, component: component, arch: arch, path: f.Path}
 		var err error
-		if ix.blob, err = BlobOf(f, row); err != nil {
+		if ix.blob, err = BlobOf(f); err != nil {
 			return nil, err
 		}
 		if row.Digest != ix.blob.Digest || row.Size != f.Size {
@@ -266,13 +263,8 @@ func PlainName(p string) string {
 	return p
 }
 
-// BlobOf is the blob that a Release lists. Where it lists SHA512 only, the
-// table's digest finds the bytes, and somebody must hold them against the
-// Release: read for an index, strong for what is not read.
-func BlobOf(f archive.ReleaseFile, row snapshot.Row) (snapshot.Blob, error) {
-	if f.SHA256 == "" {
-		return snapshot.Blob{Digest: row.Digest, Size: f.Size}, nil
-	}
+// BlobOf is the blob that a Release lists.
+func BlobOf(f archive.ReleaseFile) (snapshot.Blob, error) {
 	d, err := ListedDigest(f.SHA256)
 	return snapshot.Blob{Digest: d, Size: f.Size}, err
 }
@@ -393,10 +385,8 @@ func Matches(f archive.ReleaseFile, data []byte) error {
 		}
 		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
 	}
-	if f.SHA256 != "" {
-		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
-			return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
-		}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
+		return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
 	}
 	if f.SHA512 != "" {
 		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {

@@ -145,7 +145,7 @@ func (c *Chain) resolveIndex(ctx context.Context, ix Index) (resolve.Index, erro
 	if ix.suite.partial() {
 		out.Keep = func(f archive.PackageFile) bool {
 			row, ok := c.Snapshot.Table.Find(prefix + "/" + f.Filename)
-			return ok && (f.SHA256 == "" || row.Digest.Hex() == f.SHA256)
+			return ok && row.Digest.Hex() == f.SHA256
 		}
 	}
 	return out, nil

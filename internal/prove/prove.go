@@ -2,11 +2,7 @@ package prove
 
 import (
 	"context"
-	"crypto/sha512"
-	"encoding/hex"
 	"fmt"
-	"io"
-	"path"
 	"strings"
 
 	"example.org/mmoci/internal/debdir"
@@ -72,7 +68,7 @@ func (c *Chain) listedFiles(ctx context.Context, p *Suite, visit Visitor) error 
 		if !ok {
 			continue
 		}
-		blob, err := BlobOf(f, row)
+		blob, err := BlobOf(f)
 		if err != nil {
 			return err
 		}
@@ -80,48 +76,9 @@ func (c *Chain) listedFiles(ctx context.Context, p *Suite, visit Visitor) error 
 			return fmt.Errorf("%w: %s is %s (%d bytes) in the table, its Release lists %s (%d bytes)",
 				outcome.ErrIntegrity, row.Path, row.Digest, row.Size, blob.Digest, blob.Size)
 		}
-		if _, _, read := IndexName(f.Path); f.SHA256 == "" && !read { // an index is held against it when it is read
-			if err := c.strong(ctx, "its Release lists", f.SHA512, row.Path, blob); err != nil {
-				return err
-			}
-		}
 		visit.add(p, row.Path, blob, snapshot.Package{})
-		c.alias(p, f, row, visit)
 	}
 	return nil
-}
-
-// strong holds a file that is signed by SHA512 only against it: the digest it
-// was found by is the table's, which upstream did not sign. says tells where the SHA512 stands.
-func (c *Chain) strong(ctx context.Context, says, want, name string, b snapshot.Blob) error {
-	if was, ok := c.strongly.Load(b.Digest); ok && was == want {
-		return nil // both views name the same pool files
-	}
-	file, err := c.Snapshot.OpenBlob(ctx, b)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	defer file.Close()
-	h := sha512.New()
-	if _, err := io.Copy(h, file.Reader); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return fmt.Errorf("%w: %s: SHA512 is %s, %s %s", outcome.ErrIntegrity, name, got, says, want)
-	}
-	c.strongly.Store(b.Digest, want)
-	return nil
-}
-
-// alias adds the by-hash name that apt asks for where SHA512 alone is listed.
-func (c *Chain) alias(p *Suite, f archive.ReleaseFile, row snapshot.Row, visit Visitor) {
-	if f.SHA512 == "" || f.SHA256 != "" {
-		return
-	}
-	name := path.Dir(row.Path) + "/by-hash/SHA512/" + f.SHA512
-	if found, ok := c.Snapshot.Table.Find(name); ok && found.Digest == row.Digest {
-		visit.add(p, name, row.Blob(), snapshot.Package{})
-	}
 }
 
 // poolFiles visits the stanzas of an index and the pool files that it names.
@@ -140,7 +97,7 @@ func (c *Chain) poolFilesIn(ctx context.Context, ix Index, data []byte, visit Vi
 	name := ix.suite.Base + ix.path
 	partial := ix.suite.partial()
 	for st, err := range deb.Stanzas(data) {
-		var rows []listedFile
+		var rows []snapshot.Row
 		if err == nil {
 			rows, err = stanzaFiles(st, ix.arch == "source")
 		}
@@ -154,7 +111,7 @@ func (c *Chain) poolFilesIn(ctx context.Context, ix Index, data []byte, visit Vi
 			visit.stanza(ix, st)
 		}
 		for _, r := range rows {
-			if err := c.poolFile(ctx, ix.suite, r, visit); err != nil {
+			if err := c.poolFile(ix.suite, r, visit); err != nil {
 				return err
 			}
 		}
@@ -165,7 +122,7 @@ func (c *Chain) poolFilesIn(ctx context.Context, ix Index, data []byte, visit Vi
 // partial tells that the indices of a suite name more than the snapshot holds.
 func (p *Suite) partial() bool { return strings.HasPrefix(p.Base, "upstream/") }
 
-func (c *Chain) poolFile(ctx context.Context, p *Suite, r listedFile, visit Visitor) error {
+func (c *Chain) poolFile(p *Suite, r snapshot.Row, visit Visitor) error {
 	name := p.archive.Prefix + "/" + r.Path
 	row, ok := c.Snapshot.Table.Find(name)
 	switch {
@@ -173,12 +130,6 @@ func (c *Chain) poolFile(ctx context.Context, p *Suite, r listedFile, visit Visi
 		return nil
 	case !ok:
 		return fmt.Errorf("%w: %s is in the index, but not in the snapshot", outcome.ErrIntegrity, name)
-	}
-	if r.sha512 != "" {
-		r.Digest = row.Digest // finds the bytes, which must be those of the stanza
-		if err := c.strong(ctx, "its stanza says", r.sha512, name, row.Blob()); err != nil {
-			return err
-		}
 	}
 	switch {
 	case row.Digest != r.Digest || row.Size != r.Size:
@@ -192,32 +143,19 @@ func (c *Chain) poolFile(ctx context.Context, p *Suite, r listedFile, visit Visi
 	return nil
 }
 
-// listedFile is a pool file as a stanza has it, its path relative to the archive.
-type listedFile struct {
-	snapshot.Row
-	sha512 string // set if the stanza has no SHA256, so that Row has no Digest
-}
-
-// stanzaFiles lists the pool files of a stanza.
-func stanzaFiles(st deb.Stanza, source bool) ([]listedFile, error) {
+// stanzaFiles lists the pool files of a stanza, their paths relative to the archive.
+func stanzaFiles(st deb.Stanza, source bool) ([]snapshot.Row, error) {
 	if source {
-		rows, err := debdir.SourceRows(st)
-		out := make([]listedFile, len(rows))
-		for i, r := range rows {
-			out[i].Row = r
-		}
-		return out, err
+		return debdir.SourceRows(st)
 	}
 	f, err := archive.ParsePackageFile(st)
 	if err != nil {
 		return nil, err
 	}
-	r := listedFile{Row: snapshot.Row{Path: f.Filename, Size: f.Size}}
-	if f.SHA256 == "" {
-		r.sha512 = f.SHA512
-	} else if r.Digest, err = ListedDigest(f.SHA256); err != nil {
+	d, err := ListedDigest(f.SHA256)
+	if err != nil {
 		return nil, fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}
-	r.Package = snapshot.Package{Name: f.Name, Version: f.Version, Architecture: f.Architecture, Source: f.Source}
-	return []listedFile{r}, nil
+	pkg := snapshot.Package{Name: f.Name, Version: f.Version, Architecture: f.Architecture, Source: f.Source}
+	return []snapshot.Row{{Path: f.Filename, Size: f.Size, Digest: d, Package: pkg}}, nil
 }

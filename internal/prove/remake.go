@@ -209,7 +209,7 @@ func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, pa
 	if !ok || !here {
 		return plain, packed, all, fmt.Errorf("%w: index %s is listed, but not in the snapshot", outcome.ErrIntegrity, name)
 	}
-	blob, err := BlobOf(f, row)
+	blob, err := BlobOf(f)
 	if err != nil {
 		return plain, packed, all, wrong(err)
 	}

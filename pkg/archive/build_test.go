@@ -287,7 +287,7 @@ func TestSiteStanza(t *testing.T) {
 		{control, "x.deb\nTrusted: yes", 1, hashA, "not clean"},
 		{control, "x.deb", 0, hashA, "size"},
 		{control, "x.deb", -1, hashA, "size"},
-		{control, "x.deb", 1, "", "neither"},
+		{control, "x.deb", 1, "", "no SHA256"},
 		{"", "x.deb", 1, hashA, "package name"},
 		{"Package: a\n\nPackage: b\n", "x.deb", 1, hashA, "second stanza"},
 		{"Package: a\npackage: b\n", "x.deb", 1, hashA, "twice"},

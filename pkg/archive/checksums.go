@@ -86,10 +86,16 @@ func (l *fileLists) merged() ([]ReleaseFile, error) {
 	case !l.strong && l.weak:
 		return nil, errors.New("lists its files by MD5 or SHA1 only, which are too weak")
 	case !l.strong:
-		return nil, errors.New("lists no file: neither a SHA256 nor a SHA512 field")
+		return nil, errors.New("lists no file: no SHA256 field")
 	}
 	byPath := func(a, b ReleaseFile) int { return cmp.Compare(a.Path, b.Path) }
-	return slices.SortedFunc(maps.Values(l.files), byPath), nil
+	files := slices.SortedFunc(maps.Values(l.files), byPath)
+	for _, f := range files {
+		if f.SHA256 == "" {
+			return nil, fmt.Errorf("%s has no SHA256: %w", f.Path, ErrSHA512Alone)
+		}
+	}
+	return files, nil
 }
 
 // isDigest tells whether s is lower-case hex of n bytes; "" is none and passes.

@@ -14,21 +14,25 @@ type PackageFile struct {
 	Name, Version, Architecture, Source string
 	Filename                            string // relative to the archive root, cleaned ("./x.deb" is "x.deb"), validated like ReleaseFile.Path
 	Size                                int64
-	SHA256, SHA512                      string // lower-case hex, or ""
+	SHA256                              string // lower-case hex
 }
 
 // MaxPoolFile bounds the size that a stanza may claim for its file, in bytes.
 // It serves to tell nonsense; nothing is ever allocated by it.
 const MaxPoolFile = 1 << 40
 
+// ErrSHA512Alone marks a Release or stanza that names a file by SHA512 without
+// SHA256. A file is found by its SHA256, so such archives are not taken.
+var ErrSHA512Alone = errors.New("SHA512 alone is listed")
+
 // maxName bounds package names, versions and architectures, in bytes; they
 // become parts of file names.
 const maxName = 255
 
 // ParsePackageFile reads and validates these fields of a stanza. Source is
-// without version and falls back to Name. A stanza that has a Filename but
-// only weak digests is refused with an error wrapping ErrIntegrity. The strings
-// are views of the stanza, as [deb.Stanza] says.
+// without version and falls back to Name. A stanza that has a Filename but no
+// SHA256 is refused with an error wrapping ErrIntegrity, and ErrSHA512Alone
+// where it has SHA512. The strings are views of the stanza, as [deb.Stanza] says.
 func ParsePackageFile(s deb.Stanza) (PackageFile, error) {
 	var v [8]string
 	s.Values(v[:], "Package", "Version", "Architecture", "Source", "Filename", "Size", "SHA256", "SHA512")
@@ -39,12 +43,11 @@ func ParsePackageFile(s deb.Stanza) (PackageFile, error) {
 		Architecture: v[2],
 		Source:       cmp.Or(strings.TrimSpace(source), v[0]),
 		SHA256:       strings.ToLower(v[6]),
-		SHA512:       strings.ToLower(v[7]),
 	}
 	if err := f.validateNames(); err != nil {
 		return PackageFile{}, err
 	}
-	if err := f.readFile(v[4], v[5]); err != nil {
+	if err := f.readFile(v[4], v[5], v[7]); err != nil {
 		return PackageFile{}, fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}
 	return f, nil
@@ -70,7 +73,7 @@ func (f PackageFile) validateNames() error {
 }
 
 // readFile takes what the stanza says of the file itself.
-func (f *PackageFile) readFile(filename, size string) (err error) {
+func (f *PackageFile) readFile(filename, size, sha512 string) (err error) {
 	if filename == "" {
 		return errors.New("no Filename")
 	}
@@ -85,10 +88,10 @@ func (f *PackageFile) readFile(filename, size string) (err error) {
 		return fmt.Errorf("size %d: not between 1 and %d", f.Size, int64(MaxPoolFile))
 	case !isDigest(f.SHA256, 32):
 		return fmt.Errorf("SHA256 %.80q", f.SHA256)
-	case !isDigest(f.SHA512, 64):
-		return fmt.Errorf("SHA512 %.140q", f.SHA512)
-	case f.SHA256 == "" && f.SHA512 == "":
-		return fmt.Errorf("%w: neither SHA256 nor SHA512", ErrIntegrity)
+	case f.SHA256 == "" && sha512 != "":
+		return fmt.Errorf("%w: no SHA256: %w", ErrIntegrity, ErrSHA512Alone)
+	case f.SHA256 == "":
+		return fmt.Errorf("%w: no SHA256", ErrIntegrity)
 	}
 	return nil
 }
@@ -104,6 +107,5 @@ func Less(a, b PackageFile) int {
 		cmp.Compare(a.Version, b.Version),
 		cmp.Compare(a.Filename, b.Filename),
 		cmp.Compare(a.SHA256, b.SHA256),
-		cmp.Compare(a.SHA512, b.SHA512),
 	)
 }

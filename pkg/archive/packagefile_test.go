@@ -70,7 +70,7 @@ func TestParsePackageFile(t *testing.T) {
 		{[]string{"Filename", "./x.deb"}, with(func(f *PackageFile) { f.Filename = "x.deb" })},
 		{[]string{"Filename", "pool//a/./x.deb"}, with(func(f *PackageFile) { f.Filename = "pool/a/x.deb" })},
 		{[]string{"SHA256", strings.ToUpper(hashA)}, good},
-		{[]string{"SHA256", "-", "SHA512", hash512}, with(func(f *PackageFile) { f.SHA256, f.SHA512 = "", hash512 })},
+		{[]string{"SHA512", hash512}, good},
 		{[]string{"Version", "v1.2.3"}, with(func(f *PackageFile) { f.Version = "v1.2.3" })},
 		{[]string{"Package", "Docker_X"}, with(func(f *PackageFile) { f.Name, f.Source = "Docker_X", "Docker_X" })},
 	} {
@@ -123,8 +123,7 @@ func TestHostilePackageFile(t *testing.T) {
 		{"Size", "9223372036854775807", "size"},
 		{"SHA256", "zz", "SHA256"},
 		{"SHA256", hashA + "00", "SHA256"},
-		{"SHA512", hashA, "SHA512"},
-		{"SHA256", "-", "neither SHA256 nor SHA512"},
+		{"SHA256", "-", "no SHA256"},
 	} {
 		f, err := ParsePackageFile(stanza(tc.field, tc.value))
 		if err == nil || !strings.Contains(err.Error(), tc.want) || f != (PackageFile{}) {
@@ -133,6 +132,9 @@ func TestHostilePackageFile(t *testing.T) {
 	}
 	if _, err := ParsePackageFile(stanza("SHA256", "-", "MD5sum", "d41d8cd98f00b204e9800998ecf8427e")); !errors.Is(err, ErrIntegrity) {
 		t.Errorf("weak digests: %v", err)
+	}
+	if _, err := ParsePackageFile(stanza("SHA256", "-", "SHA512", hash512)); !errors.Is(err, ErrIntegrity) || !errors.Is(err, ErrSHA512Alone) {
+		t.Errorf("SHA512 alone: %v", err)
 	}
 }
 
@@ -193,7 +195,7 @@ func FuzzPackageFile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if ValidPath(p.Filename) != nil || p.Size <= 0 || p.SHA256 == "" && p.SHA512 == "" ||
+		if ValidPath(p.Filename) != nil || p.Size <= 0 || len(p.SHA256) != 64 ||
 			ValidPath(p.Name) != nil || ValidPath(p.Source) != nil || ValidPath(p.Architecture) != nil || ValidPath(p.Version) != nil {
 			t.Fatalf("%+v", p)
 		}

@@ -37,7 +37,7 @@ type Field struct{ Name, Value string }
 type ReleaseFile struct {
 	Path   string // relative to the directory of the Release; validated: no "..", not absolute, no NUL, no empty part
 	Size   int64
-	SHA256 string // 64 lower-case hex, or ""
+	SHA256 string // 64 lower-case hex
 	SHA512 string // 128 lower-case hex, or ""
 }
 

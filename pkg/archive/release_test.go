@@ -41,7 +41,6 @@ SHA256:
  ` + hashA + ` 0 main/b
 SHA512:
  ` + hash512 + ` 1 main/a
- ` + hash512 + ` 7 main/c
 `
 	r, err := OpenRelease([]byte(text), nil, pgp.Trust{})
 	wantErr(t, err, "")
@@ -52,11 +51,11 @@ SHA512:
 		!slices.Equal(r.Architectures, []string{"all", "amd64", "arm64"}) || !slices.Equal(r.Components, []string{"main", "contrib"}) {
 		t.Errorf("%+v", r)
 	}
-	want := []ReleaseFile{{"main/a", 1, hashB, hash512}, {"main/b", 0, hashA, ""}, {"main/c", 7, "", hash512}}
+	want := []ReleaseFile{{"main/a", 1, hashB, hash512}, {"main/b", 0, hashA, ""}}
 	if !slices.Equal(r.Files, want) {
 		t.Errorf("files %+v", r.Files)
 	}
-	if f, ok := r.File("main/c"); !ok || f != want[2] {
+	if f, ok := r.File("main/a"); !ok || f != want[0] {
 		t.Errorf("%+v", f)
 	}
 	if _, ok := r.File("only/in/md5"); ok {
@@ -105,6 +104,8 @@ func TestHostileRelease(t *testing.T) {
 		{"conflicting sizes", list(hashA+" 0 a", hashA+" 1 a"), "listed twice"},
 		{"conflict after cleaning", list(hashA+" 0 a", hashB+" 0 ./a"), "listed twice"},
 		{"lists disagree about a size", list(hashA+" 0 a") + "SHA512:\n " + hash512 + " 1 a\n", "listed twice"},
+		{"SHA512 alone", "SHA512:\n " + hash512 + " 1 a\n", "a has no SHA256: SHA512 alone is listed"},
+		{"SHA512 alone of one file", list(hashA+" 0 a") + "SHA512:\n " + hash512 + " 0 a\n " + hash512 + " 1 b\n", "b has no SHA256: SHA512 alone is listed"},
 		{"bad date", "Date: soon\n" + list(hashA+" 0 a"), "unknown form"},
 		{"bad Valid-Until", "Valid-Until: Sat, 42 Jul 2026 09:13:40 UTC\n" + list(hashA+" 0 a"), "unknown form"},
 		{"line of 2 MB", "Origin: " + strings.Repeat("x", 2<<20) + "\n" + list(hashA+" 0 a"), "line over"},
@@ -246,7 +247,7 @@ func FuzzRelease(f *testing.F) {
 		}
 		last := ""
 		for _, file := range r.Files {
-			if err := ValidPath(file.Path); err != nil || file.Path <= last || file.Size < 0 || file.SHA256 == "" && file.SHA512 == "" {
+			if err := ValidPath(file.Path); err != nil || file.Path <= last || file.Size < 0 || file.SHA256 == "" {
 				t.Fatalf("%+v after %q: %v", file, last, err)
 			}
 			last = file.Path
@@ -267,9 +268,7 @@ func rewrite(r *Release) string {
 	}
 	fmt.Fprintf(&b, "Suite: %s\nSHA256:\n", r.Suite)
 	for _, f := range r.Files {
-		if f.SHA256 != "" {
-			fmt.Fprintf(&b, " %s %d %s\n", f.SHA256, f.Size, f.Path)
-		}
+		fmt.Fprintf(&b, " %s %d %s\n", f.SHA256, f.Size, f.Path)
 	}
 	b.WriteString("SHA512:\n")
 	for _, f := range r.Files {

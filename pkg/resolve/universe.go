@@ -245,7 +245,7 @@ func (u *Universe) refuseDuplicates() error {
 		seen := map[key]*Package{}
 		for _, p := range same {
 			k := key{p.Version, p.Architecture}
-			if o := seen[k]; o != nil && !sameFile(o, p) && len(errs) < maxDuplicates {
+			if o := seen[k]; o != nil && o.SHA256 != p.SHA256 && len(errs) < maxDuplicates {
 				errs = append(errs, fmt.Errorf("%s %s %s: %s and %s have different files under one version",
 					p.Name, p.Version, p.Architecture, u.place(o), u.place(p)))
 			}
@@ -253,18 +253,6 @@ func (u *Universe) refuseDuplicates() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// sameFile compares what two stanzas say of their file: a digest that both
-// have, else the size.
-func sameFile(a, b *Package) bool {
-	switch {
-	case a.SHA256 != "" && b.SHA256 != "":
-		return a.SHA256 == b.SHA256
-	case a.SHA512 != "" && b.SHA512 != "":
-		return a.SHA512 == b.SHA512
-	}
-	return a.Size == b.Size
 }
 
 // place is where a stanza stands, for messages.

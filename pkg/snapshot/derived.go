@@ -1,11 +1,17 @@
 package snapshot
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 const (
 	byHashPart = "/by-hash/SHA256/"
+	bySHA512   = "/by-hash/SHA512/"
 	distsPart  = "dists"
 )
+
+var errSHA512 = errors.New("by-hash/SHA512 is never listed: files are found by SHA256")
 
 // Resolve finds the row that answers a served path: listed ones and the
 // derived ones of SPEC section 3 (by-hash/SHA256, upstream view). The row has its

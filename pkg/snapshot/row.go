@@ -43,6 +43,9 @@ func (r Row) check() error {
 	if err := ValidPath(r.Path); err != nil {
 		return err
 	}
+	if strings.Contains(r.Path, bySHA512) {
+		return fmt.Errorf("file %s: %w", r.Path, errSHA512)
+	}
 	if err := r.Blob().check(); err != nil {
 		return fmt.Errorf("file %s: %w", r.Path, err)
 	}

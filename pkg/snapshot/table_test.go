@@ -255,6 +255,7 @@ func TestOpenTableRefuses(t *testing.T) {
 		"empty field":            tableOf(1, deb+"\x0f\x00"),
 		"control in field":       tableOf(1, deb+"\x0f\x01\n"),
 		"field not UTF-8":        tableOf(1, deb+"\x0f\x01\xff"),
+		"by-hash of SHA512":      tableOf(1, "\x00\x12d/by-hash/SHA512/a\x00\x00"),
 		"escaped version":        tableOf(1, "\x00\x0fd/n_1%3a2_a.deb\x00\x1b\x031:2"),
 	} {
 		if _, err := OpenTable(data); !errors.Is(err, ErrIntegrity) {

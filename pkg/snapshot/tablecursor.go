@@ -120,6 +120,9 @@ func (c *cursor) validateRow() error {
 	if err := checkPath(c.path(), from); err != nil {
 		return err
 	}
+	if bytes.Contains(c.path(), []byte(bySHA512)) {
+		return errSHA512
+	}
 	if err := c.tail(); err != nil {
 		return err
 	}

@@ -300,69 +300,6 @@ alike() {
 }
 check "both answer alike, headers too" alike
 
-# --- an archive whose Release and stanzas list SHA512 alone
-
-# listed FILE..: the lines of a Release.
-listed() { for f; do printf ' %s %s %s\n' "$(sha512sum <"$f" | cut -d' ' -f1)" "$(wc -c <"$f")" "$f"; done; }
-
-sha512_upstream() {
-	mkdir -p -m 700 gpg
-	gpg="gpg --homedir $work/gpg --batch --passphrase= --pinentry-mode loopback"
-	$gpg --quick-generate-key 'Strong <strong@example.org>' rsa3072 sign never
-	$gpg --armor --export >strong.asc
-	mkdir -p "up/dists/strong/main/binary-$arch" up/pool/s
-	cp "debs/alpha_1.0_$arch.deb" "debs/large_1.0_$arch.deb" up/pool/s/
-	cd up
-	for f in pool/s/*.deb; do
-		dpkg-deb -f "$f"
-		printf 'Filename: %s\nSize: %s\nSHA512: %s\n\n' "$f" "$(wc -c <"$f")" "$(sha512sum <"$f" | cut -d' ' -f1)"
-	done >"dists/strong/main/binary-$arch/Packages"
-	xz -k "dists/strong/main/binary-$arch/Packages"
-	cd dists/strong
-	{
-		printf 'Origin: Strong\nSuite: strong\nCodename: strong\nDate: %s\n' "$(LC_ALL=C date -u -d "@$day" '+%a, %d %b %Y %H:%M:%S UTC')"
-		printf 'Architectures: %s\nComponents: main\nAcquire-By-Hash: yes\nSHA512:\n' "$arch"
-		listed main/binary-*/*
-	} >Release
-	$gpg --clearsign -o InRelease Release
-}
-
-sha512_alone() {
-	(sha512_upstream)
-	nginx_start strong "$work/up"
-	{
-		printf 'sign: {key: keys/site.asc}\ntrust: [keys/site.pub.asc]\narchives:\n'
-		for mode in curated verbatim; do
-			echo "- {prefix: $mode, mode: $mode, url: $nginx, suites: [strong], components: [main], architectures: [$arch], signed-by: strong.asc"
-			[ $mode = verbatim ] && echo "  }" || echo "  , packages: [alpha, large]}"
-		done
-	} >strong.yaml
-	"$mmoci" -q push -f strong.yaml "$registry/site/strong:noble"
-	serve_start strong-serve -f strong.yaml "$registry/site/strong:noble"
-	id=$(curl -sf "$serve/readyz" | sed -n 's/^ready: .*: //p')
-	mkdir -p /etc/apt/keyrings
-	n=0
-	for at in "" "/snapshot/$id"; do
-		for p in curated curated-upstream verbatim; do
-			n=$((n + 1))
-			apt_own "strong$n"
-			curl -sf "$serve$at/setup/$p.sources" | sed "s,^Signed-By: /etc/apt/keyrings/.*,Signed-By: $work/strong.asc," >"strong$n/sources/strong.sources"
-			own apt-get -q update >update.txt 2>&1
-			updated update.txt
-			own apt-get -q -y --download-only install alpha large
-			for f in alpha large; do cmp "strong$n/archives/${f}_1.0_$arch.deb" "debs/${f}_1.0_$arch.deb"; done
-		done
-		for p in curated upstream/curated verbatim upstream/verbatim; do
-			curl -sf "$serve$at/$p/pool/s/alpha_1.0_$arch.deb" | cmp - "debs/alpha_1.0_$arch.deb"
-			curl -sf "$serve$at/$p/pool/s/" | grep -F "alpha_1.0_$arch.deb"
-		done
-	done
-	same "clients" $n 6
-	# What apt asked for by hash, it asked for by the stronger one.
-	grep -F "/upstream/curated/dists/strong/main/binary-$arch/by-hash/SHA512/" strong-serve.access | grep -F '"status":200'
-}
-check "an archive of SHA512 alone: apt takes it from /PREFIX, /upstream/PREFIX and /snapshot/ID" sha512_alone
-
 # --- the registry and the store's disk misbehave
 
 # tells METRIC TEXT: /readyz says the text, and the metric is above 0.
