@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/mmoci/internal/serve/condition"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -42,47 +43,47 @@ type content struct {
 // answer sends a file, a part of it, or that the client has it already. Status,
 // headers but Date, and body are a function of the file, its path and the request.
 func (req *request) answer(c content) {
-	v := validatorsOf(c.blob.Digest, c.modified)
+	v := condition.New(c.blob.Digest, c.modified)
 	h := req.w.Header()
-	h["Etag"] = []string{v.etag}
-	h["Last-Modified"] = []string{v.modified}
+	h["Etag"] = []string{v.Etag}
+	h["Last-Modified"] = []string{v.Modified}
 	h["Cache-Control"] = []string{c.cache}
 	h["Accept-Ranges"] = acceptRanges
-	if v.failed(req.r.Header) {
+	if v.Failed(req.r.Header) {
 		req.fail(http.StatusPreconditionFailed, "another file is here")
 		return
 	}
-	if v.unchanged(req.r.Header) {
+	if v.Unchanged(req.r.Header) {
 		req.status = http.StatusNotModified
 		req.w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	part, kind := section{0, c.blob.Size}, wholeFile
-	if rng := req.r.Header.Get("Range"); rng != "" && req.r.Method == http.MethodGet && v.ranged(req.r.Header) {
-		if p, k := parseRange(rng, c.blob.Size); k != wholeFile {
+	part, kind := condition.Section{Length: c.blob.Size}, condition.WholeFile
+	if rng := req.r.Header.Get("Range"); rng != "" && req.r.Method == http.MethodGet && v.Ranged(req.r.Header) {
+		if p, k := condition.ParseRange(rng, c.blob.Size); k != condition.WholeFile {
 			part, kind = p, k
 		}
 	}
-	if kind == unsatisfiable {
+	if kind == condition.Unsatisfiable {
 		h["Content-Range"] = []string{fmt.Sprintf("bytes */%d", c.blob.Size)}
 		req.fail(http.StatusRequestedRangeNotSatisfiable, "range begins behind the end of the file")
 		return
 	}
 	h["Content-Type"] = []string{contentType(c.name)}
 	h["X-Content-Type-Options"] = nosniff
-	h["Content-Length"] = []string{strconv.FormatInt(part.length, 10)}
+	h["Content-Length"] = []string{strconv.FormatInt(part.Length, 10)}
 	status := http.StatusOK
-	if kind == partOfFile {
+	if kind == condition.PartOfFile {
 		status = http.StatusPartialContent
-		h["Content-Range"] = []string{fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, c.blob.Size)}
+		h["Content-Range"] = []string{fmt.Sprintf("bytes %d-%d/%d", part.Start, part.Start+part.Length-1, c.blob.Size)}
 	}
 	req.body(c, status, part)
 }
 
 // body sends the part of the file. Nothing is sent before the first bytes are at
 // hand, so that a file that cannot be read is answered with an error status.
-func (req *request) body(c content, status int, part section) {
-	if req.r.Method == http.MethodHead || part.length == 0 { // an empty file has no blob
+func (req *request) body(c content, status int, part condition.Section) {
+	if req.r.Method == http.MethodHead || part.Length == 0 { // an empty file has no blob
 		req.header(status)
 		return
 	}
@@ -93,8 +94,8 @@ func (req *request) body(c content, status int, part section) {
 	}
 	if c.bytes != nil {
 		req.header(status)
-		n, err := req.w.Write(c.bytes[part.start : part.start+part.length])
-		req.sent(int64(n), part.length, err)
+		n, err := req.w.Write(c.bytes[part.Start : part.Start+part.Length])
+		req.sent(int64(n), part.Length, err)
 		return
 	}
 	ctx, cancel := context.WithCancel(req.r.Context())
@@ -136,55 +137,55 @@ func (req *request) header(status int) {
 
 // send sends from a file that is verified: by the kernel (sendfile), unless the
 // part is so small that the calls for it would cost more.
-func (req *request) send(c content, status int, src io.ReadSeeker, part section) {
-	if at, ok := src.(io.ReaderAt); ok && part.length <= copyBuffer {
+func (req *request) send(c content, status int, src io.ReadSeeker, part condition.Section) {
+	if at, ok := src.(io.ReaderAt); ok && part.Length <= copyBuffer {
 		req.sendSmall(c, status, at, part)
 		return
 	}
-	if part.start > 0 {
-		if _, err := src.Seek(part.start, io.SeekStart); err != nil {
+	if part.Start > 0 {
+		if _, err := src.Seek(part.Start, io.SeekStart); err != nil {
 			req.broken(http.StatusBadGateway, "file not readable here", err)
 			return
 		}
 	}
-	req.extend(idleWrite + time.Duration(part.length/slowestClient)*time.Second)
+	req.extend(idleWrite + time.Duration(part.Length/slowestClient)*time.Second)
 	req.header(status)
-	n, err := io.CopyN(req.w, src, part.length)
-	req.sent(n, part.length, err)
+	n, err := io.CopyN(req.w, src, part.Length)
+	req.sent(n, part.Length, err)
 }
 
 // sendSmall sends by a buffer, and keeps a small file in memory.
-func (req *request) sendSmall(c content, status int, src io.ReaderAt, part section) {
+func (req *request) sendSmall(c content, status int, src io.ReaderAt, part condition.Section) {
 	buf := req.s.buffers.Get().(*[]byte)
 	defer req.s.buffers.Put(buf)
-	p := (*buf)[:part.length]
-	if n, err := src.ReadAt(p, part.start); n < len(p) {
+	p := (*buf)[:part.Length]
+	if n, err := src.ReadAt(p, part.Start); n < len(p) {
 		req.broken(http.StatusBadGateway, "file not readable here", err)
 		return
 	}
-	if part.length == c.blob.Size && !req.s.small.put(c.blob, p) {
+	if part.Length == c.blob.Size && !req.s.small.put(c.blob, p) {
 		req.unavailable(c, fmt.Errorf("%s: not what it was when it was verified: %w", c.blob.Digest, snapshot.ErrIntegrity))
 		return
 	}
 	req.header(status)
 	n, err := req.w.Write(p)
-	req.sent(int64(n), part.length, err)
+	req.sent(int64(n), part.Length, err)
 }
 
 // pass sends from a reader that verifies while it is read and withholds the end
 // until all is right. The end of a part is withheld here, until the rest of the
 // file was read too.
-func (req *request) pass(c content, status int, src io.Reader, part section) {
+func (req *request) pass(c content, status int, src io.Reader, part condition.Section) {
 	buf := req.s.buffers.Get().(*[]byte)
 	defer req.s.buffers.Put(buf)
-	if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(src, part.start)}, *buf); err != nil {
+	if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(src, part.Start)}, *buf); err != nil {
 		req.unavailable(c, err)
 		return
 	}
 	var kept []byte
-	direct := part.length
-	if part.start+part.length < c.blob.Size {
-		kept = make([]byte, min(part.length, snapshot.HoldBack))
+	direct := part.Length
+	if part.Start+part.Length < c.blob.Size {
+		kept = make([]byte, min(part.Length, snapshot.HoldBack))
 		direct -= int64(len(kept))
 	}
 	if direct > 0 && !req.stream(c, status, io.LimitReader(src, direct), direct, *buf) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/serve/condition"
 	"example.org/mmoci/internal/testarchive"
 )
 
@@ -187,11 +188,11 @@ func (f *faulty) without(c fault) {
 
 func parsePart(t *testing.T, header string, size int) (from, to int) {
 	t.Helper()
-	p, kind := parseRange(header, int64(size))
-	if kind != partOfFile {
+	p, kind := condition.ParseRange(header, int64(size))
+	if kind != condition.PartOfFile {
 		t.Fatal(header)
 	}
-	return int(p.start), int(p.start + p.length)
+	return int(p.Start), int(p.Start + p.Length)
 }
 
 // tooLong is what no answer may take: less than apt would wait for.

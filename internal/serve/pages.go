@@ -86,7 +86,7 @@ func (req *request) root() string {
 // currentView is what pages are made of: the current snapshots.
 func (req *request) currentView() web.View {
 	v := web.View{
-		Base: req.base(), Root: req.root(), Policy: req.s.policy.get(), LogOnly: req.s.o.PolicyLogOnly, Key: *req.s.siteKey.Load(), Now: req.s.o.Now(),
+		Base: req.base(), Root: req.root(), Policy: req.s.policy.Get(), LogOnly: req.s.o.PolicyLogOnly, Key: *req.s.siteKey.Load(), Now: req.s.o.Now(),
 	}
 	for _, h := range req.s.view.Load().current {
 		if h != nil {

@@ -28,6 +28,7 @@ import (
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/internal/serve/listen"
+	"example.org/mmoci/internal/serve/watch"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -134,9 +135,9 @@ type Server struct {
 	switching sync.Mutex // one change of view at a time: it and dates move together
 	dates     *dates.Served
 	cache     *snapshotCache
-	policy    *watched[*policy.Policy]   // nil: everything is allowed
-	certs     *watched[*tls.Certificate] // nil: plain HTTP
-	guard     *watched[credentials]      // nil: open to all
+	policy    *watch.File[*policy.Policy]   // nil: everything is allowed
+	certs     *watch.File[*tls.Certificate] // nil: plain HTTP
+	guard     *watch.File[credentials]      // nil: open to all
 	metrics   *metrics
 	pages     *web.Pages
 	making    chan struct{}               // a place for each page that is made now
@@ -236,7 +237,7 @@ func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func(
 		o.TLS = &tls.Config{
 			MinVersion:     tls.VersionTLS12,
 			NextProtos:     []string{"http/1.1"}, // what apt speaks; it has a reason phrase, too
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certs.get(), nil },
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certs.Get(), nil },
 		}
 	}
 	g, gctx := errgroup.WithContext(ctx)

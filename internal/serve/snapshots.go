@@ -88,6 +88,33 @@ func (h *served) is(id string) bool {
 	return m != nil && m[1]+"-"+m[2] == h.name
 }
 
+// modified is the Last-Modified of a file. A file that another snapshot may have
+// with other content has the snapshot's date, which grows along a tag, for clients
+// that compare; a pool file has a constant of its digest.
+func (h *served) modified(row snapshot.Row) time.Time {
+	if h.changes(row) {
+		return h.Statement.Date
+	}
+	return snapshot.ModTime(row.Digest)
+}
+
+// changes tells whether a file is anything but a pool file: below dists/, of a
+// flat suite, or a program for hosts. A .deb is a pool file wherever it lies.
+func (h *served) changes(row snapshot.Row) bool {
+	if row.IsPackage() {
+		return false
+	}
+	p := strings.TrimPrefix(row.Path, "upstream/")
+	prefix, rest, _ := strings.Cut(p, "/")
+	a := h.archive(prefix)
+	if a == nil || strings.HasPrefix(rest, "dists/") {
+		return true
+	}
+	return slices.ContainsFunc(a.Suites, func(s snapshot.Suite) bool {
+		return snapshot.IsFlat(s.Name) && strings.HasPrefix(p, snapshot.SuiteDir(prefix, s.Name)+"/")
+	})
+}
+
 // suiteID names a suite of an archive.
 type suiteID struct{ prefix, suite string }
 
