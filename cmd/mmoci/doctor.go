@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/serve"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/site"
 	"example.org/mmoci/pkg/artifact"
@@ -95,7 +95,7 @@ tests of charts. It proves no signature: apt does.`,
 			if timeout <= 0 {
 				return fmt.Errorf("%w: --timeout %s", outcome.ErrUsage, timeout)
 			}
-			found, err := serve.Check(cmd.Context(), args[0], serve.CheckOptions{Timeout: timeout, CAFile: caFile})
+			found, err := host.Check(cmd.Context(), args[0], host.CheckOptions{Timeout: timeout, CAFile: caFile})
 			for _, line := range found {
 				fmt.Fprintln(a.stdout, oneLine(line))
 			}

@@ -1,4 +1,4 @@
-package serve
+package host
 
 import (
 	"bufio"
@@ -34,7 +34,7 @@ func Check(ctx context.Context, base string, o CheckOptions) ([]string, error) {
 		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 	}
-	c, err := newChecker(base, o)
+	c, err := newProber(base, o)
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +43,10 @@ func Check(ctx context.Context, base string, o CheckOptions) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	told := strings.Split(strings.TrimSpace(string(ready)), "\n")
+	lines := strings.Split(strings.TrimSpace(string(ready)), "\n")
 	list, err := c.get(ctx, c.base+"/setup/")
 	if err != nil {
-		return told, err
+		return lines, err
 	}
 	asked := 0
 	for _, u := range strings.Fields(string(list)) {
@@ -56,27 +56,27 @@ func Check(ctx context.Context, base string, o CheckOptions) ([]string, error) {
 		}
 		text, err := c.get(ctx, c.base+"/setup/"+name)
 		if err != nil {
-			return told, err
+			return lines, err
 		}
 		release, err := c.release(ctx, text)
 		if err != nil {
-			return told, fmt.Errorf("%s: %w", name, err)
+			return lines, fmt.Errorf("%s: %w", name, err)
 		}
-		told = append(told, name+": "+release)
+		lines = append(lines, name+": "+release)
 		asked++
 	}
 	if asked == 0 {
-		return told, errors.New("no archive is served")
+		return lines, errors.New("no archive is served")
 	}
-	return told, nil
+	return lines, nil
 }
 
-type checker struct {
+type prober struct {
 	client *http.Client
 	base   string // without final slash
 }
 
-func newChecker(base string, o CheckOptions) (*checker, error) {
+func newProber(base string, o CheckOptions) (*prober, error) {
 	t := &http.Transport{Proxy: nil} // probes ask the server, not a proxy
 	if path, ok := strings.CutPrefix(base, "unix:"); ok {
 		var d net.Dialer
@@ -97,11 +97,11 @@ func newChecker(base string, o CheckOptions) (*checker, error) {
 			return nil, fmt.Errorf("%s: no certificate in it", o.CAFile)
 		}
 	}
-	return &checker{&http.Client{Transport: t}, strings.TrimSuffix(base, "/")}, nil
+	return &prober{&http.Client{Transport: t}, strings.TrimSuffix(base, "/")}, nil
 }
 
 // get reads a small answer; any but 200 is an error.
-func (c *checker) get(ctx context.Context, u string) ([]byte, error) {
+func (c *prober) get(ctx context.Context, u string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (c *checker) get(ctx context.Context, u string) ([]byte, error) {
 
 // release asks for the signature file of the first suite of a .sources text,
 // and gives its path and size.
-func (c *checker) release(ctx context.Context, sources []byte) (string, error) {
+func (c *prober) release(ctx context.Context, sources []byte) (string, error) {
 	var uri, suite string
 	for sc := bufio.NewScanner(bytes.NewReader(sources)); sc.Scan(); {
 		if v, ok := strings.CutPrefix(sc.Text(), "URIs: "); ok && uri == "" {
@@ -142,7 +142,7 @@ func (c *checker) release(ctx context.Context, sources []byte) (string, error) {
 	if flat, ok := strings.CutSuffix(suite, "/"); ok {
 		dir = flat
 	}
-	// The text names the URL for hosts; what is checked is where we are told to ask.
+	// The text names the URL for hosts; what is checked is where we are lines to ask.
 	from, _ := url.Parse(c.base)
 	path := strings.TrimSuffix(strings.TrimPrefix(u.Path, from.Path), "/") + "/" + strings.TrimPrefix(strings.TrimPrefix(dir, "."), "/")
 	path = strings.TrimSuffix(path, "/")
