@@ -45,13 +45,15 @@ var rules = map[string][]string{
 	"internal/store":       {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/policy":      {"net/http"},
 	"internal/serve":       {oras, imageSpec, module + "pkg/resolve", module + "pkg/artifact"},
-	"internal/host":        {oras, imageSpec, module + "pkg/artifact"},
+	"internal/host":        {oras, imageSpec, module + "internal/serve", module + "pkg/artifact"},
 	"internal/testarchive": {module + "pkg/archive", module + "pkg/deb"},
 
-	"internal/serve/web":    {"net/http", "os", "log/slog", module + "internal/serve", module + "internal/store", module + "pkg/artifact"},
-	"internal/serve/dates":  {"net/http", module + "internal/serve", module + "pkg/artifact"},
-	"internal/serve/listen": {module},
-	"internal/sources":      {"net/http", "os", module + "internal", module + "pkg/artifact"},
+	"internal/serve/condition": {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
+	"internal/serve/watch":     {"net/http", module},
+	"internal/serve/web":       {"net/http", "os", "log/slog", module + "internal/serve", module + "internal/store", module + "pkg/artifact"},
+	"internal/serve/dates":     {"net/http", module + "internal/serve", module + "pkg/artifact"},
+	"internal/serve/listen":    {module},
+	"internal/sources":         {"net/http", "os", module + "internal", module + "pkg/artifact"},
 }
 
 // except are packages that a rule of a package does not mean.

@@ -6,17 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/host"
-	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/prove"
-	"example.org/mmoci/internal/sources"
-	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -69,12 +64,6 @@ Written again with the same, nothing changes. "mmoci host undo" takes back exact
 	return cmd
 }
 
-// described is what a snapshot consists of, and how that is believed.
-type described struct {
-	statement *snapshot.Statement
-	table     *snapshot.Table
-}
-
 func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcing, args []string) error {
 	h, err := a.hostAt(q.root)
 	if err != nil {
@@ -88,66 +77,51 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcing, args []st
 	if err != nil {
 		return err
 	}
-	var all []described
+	var all []host.Described
 	if len(args) > 0 && strings.Contains(args[0], "://") {
 		if q.url == "" {
 			q.url = args[0]
 		}
-		all, err = describedBy(cmd.Context(), strings.TrimSuffix(args[0], "/"), trust, q.upstream)
+		all, err = host.Describe(cmd.Context(), strings.TrimSuffix(args[0], "/"), trust, q.upstream)
 	} else {
 		var s *snapshot.Snapshot
 		if s, trust, err = a.open(cmd, p, &placeFlags{}, args); err == nil {
-			all = []described{{s.Statement, s.Table}}
+			all = []host.Described{{Statement: s.Statement, Table: s.Table}}
 		}
 	}
 	if err != nil {
-		return err
+		return keyRemedy(err)
 	}
 	if q.url == "" {
 		q.url = "http://" + defaultListen
 	}
 	q.url = strings.TrimSuffix(q.url, "/")
 	apt := host.Apt{Mirror: q.url, KeyFiles: q.keyFiles, Alone: q.alone}
-	if apt.Archives, err = archivesFor(all, trust, q); err != nil {
-		return err
+	if apt.Archives, err = host.Archives(all, trust, host.Wanted{Mirror: q.url, Prefixes: q.prefixes, Upstream: q.upstream}); err != nil {
+		return keyRemedy(err)
 	}
 	if q.policy {
-		if apt.Policy, err = a.policyOf(cmd.Context(), q.url, all, trust); err != nil {
-			return err
+		var others int
+		if apt.Policy, others, err = host.Policy(cmd.Context(), q.url, all, trust); err != nil {
+			return keyRemedy(err)
+		}
+		if others > 0 {
+			a.log("policy: %s that the snapshot does not have left out", count(others, "denied version"))
 		}
 	}
 	return a.reportFiles(h.UseMirror(apt))
 }
 
-// policyOf asks a mirror which versions it denies. Nobody signed the answer, so
-// it counts for packages of the verified snapshot alone: the mirror can keep
-// from a host what it serves itself, and nothing that comes from elsewhere.
-func (a *app) policyOf(ctx context.Context, mirrorURL string, all []described, trust prove.Trust) ([]byte, error) {
-	has := map[host.Denied]bool{}
-	for _, d := range all {
-		if d.statement.How.Kind == pgp.Unverified && !trust.Unsigned {
-			return nil, fmt.Errorf("%w: --policy needs a snapshot that is verified as a whole, by the site's key (--keyring FILE or trust: in mmoci.yaml)", outcome.ErrUsage)
-		}
-		for row := range d.table.Rows() {
-			if row.IsPackage() {
-				has[host.Denied{Package: row.Name, Version: row.Version}] = true
-				has[host.Denied{Package: row.Name + ":" + row.Architecture, Version: row.Version}] = true
-			}
-		}
+// keyRemedy says by which flag the key is given that is missing.
+func keyRemedy(err error) error {
+	missing, ok := errors.AsType[*host.MissingKeyError](err)
+	switch {
+	case !ok:
+		return err
+	case missing.Prefix != "":
+		return fmt.Errorf("%w (--keyring %s=FILE)", err, missing.Prefix)
 	}
-	text, err := host.Fetch(ctx, mirrorURL+"/setup/policy.pref")
-	if err != nil {
-		return nil, err
-	}
-	denied, err := host.ParsePolicy(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", mirrorURL, err)
-	}
-	kept := slices.DeleteFunc(slices.Clone(denied), func(d host.Denied) bool { return !has[d] })
-	if n := len(denied) - len(kept); n > 0 {
-		a.log("policy: %s that the snapshot does not have left out", count(n, "denied version"))
-	}
-	return host.FormatPolicy(kept), nil
+	return fmt.Errorf("%w (--keyring FILE or trust: in mmoci.yaml; --upstream needs none)", err)
 }
 
 // reportFiles prints the paths that changed.
@@ -159,111 +133,6 @@ func (a *app) reportFiles(changed []string, err error) error {
 		a.log("nothing to do")
 	}
 	return err
-}
-
-// archivesFor are the archives asked for with the key that each is verified by.
-func archivesFor(all []described, trust prove.Trust, q sourcing) ([]host.Archive, error) {
-	var out []host.Archive
-	found := map[string]bool{}
-	for _, d := range all {
-		for i := range d.statement.Archives {
-			ar := &d.statement.Archives[i]
-			if len(q.prefixes) > 0 && !slices.Contains(q.prefixes, ar.Prefix) || q.upstream && ar.Class != snapshot.Upstream {
-				continue
-			}
-			found[ar.Prefix] = true
-			ring, whose := trust.Site, "the site's key (--keyring FILE)"
-			if q.upstream || ar.Mode == snapshot.Verbatim {
-				ring, whose = trust.Upstream[ar.Prefix], "upstream's key (--keyring "+ar.Prefix+"=FILE)"
-			}
-			if ring == nil {
-				return nil, fmt.Errorf("%w: archive %s: apt needs %s", outcome.ErrUsage, ar.Prefix, whose)
-			}
-			key, err := ring.Armor()
-			if err != nil {
-				return nil, err
-			}
-			o := sources.Options{Base: q.url, Upstream: q.upstream, Comment: ar.Prefix + ", by mmoci host sources; mmoci host undo removes it"}
-			if stanzas := sources.Of(d.statement, d.table, ar.Prefix, o); len(stanzas) > 0 {
-				out = append(out, host.Archive{Prefix: ar.Prefix, Key: key, Sources: stanzas})
-			}
-		}
-	}
-	for _, prefix := range q.prefixes {
-		if !found[prefix] {
-			return nil, fmt.Errorf("%w: no archive %s there", outcome.ErrNotFound, prefix)
-		}
-	}
-	return out, nil
-}
-
-// describedBy reads what the mirror at base serves. Several references that
-// are served as one have a statement each, which are asked for by prefix.
-func describedBy(ctx context.Context, base string, trust prove.Trust, upstream bool) ([]described, error) {
-	d, err := describedAt(ctx, base, "", trust, upstream)
-	if !errors.Is(err, host.ErrAbsent) {
-		return []described{d}, err
-	}
-	list, err := host.Fetch(ctx, base+"/setup/")
-	if err != nil {
-		return nil, err
-	}
-	var out []described
-	seen := map[snapshot.Digest]bool{}
-	for line := range strings.Lines(string(list)) {
-		prefix, ok := strings.CutSuffix(strings.TrimSpace(line[strings.LastIndex(line, "/")+1:]), ".sources")
-		if !ok || strings.HasSuffix(prefix, "-upstream") {
-			continue
-		}
-		if err := snapshot.ValidPrefix(prefix); err != nil {
-			return nil, fmt.Errorf("%s/setup/: %w", base, err)
-		}
-		d, err := describedAt(ctx, base, "?prefix="+prefix, trust, upstream)
-		if err != nil {
-			return nil, err
-		}
-		if id := snapshot.Sum(d.table.Bytes()); !seen[id] {
-			seen[id] = true
-			out = append(out, d)
-		}
-	}
-	return out, nil
-}
-
-// describedAt reads a statement and the table that it binds. Not verified it is
-// enough for upstream's view: a lie about which suites there are makes apt fail,
-// and what they hold apt verifies by upstream's key.
-func describedAt(ctx context.Context, base, query string, trust prove.Trust, upstream bool) (d described, err error) {
-	data, err := host.Fetch(ctx, base+"/mmoci/statement"+query)
-	if err != nil {
-		return d, err
-	}
-	text, how := data, pgp.How{}
-	if strings.HasPrefix(string(data), "-----BEGIN PGP SIGNED MESSAGE-----") {
-		if text, how, err = pgp.VerifyClearsigned(data, pgp.Trust{Keyring: trust.Site}); err != nil {
-			return d, fmt.Errorf("statement of %s: %w", base, err)
-		}
-	}
-	if how.Kind == pgp.Unverified && !upstream && !trust.Unsigned {
-		return d, fmt.Errorf("%w: the statement of %s cannot be verified: name the site's key (--keyring FILE or trust: in mmoci.yaml), or take --upstream", outcome.ErrUsage, base)
-	}
-	if d.statement, err = snapshot.ParseStatement(text, how); err != nil {
-		return d, err
-	}
-	if how.Kind == pgp.Signed {
-		if err := trust.Current(d.statement); err != nil {
-			return d, fmt.Errorf("statement of %s: %w", base, err)
-		}
-	}
-	table, err := host.Fetch(ctx, base+"/mmoci/table"+query)
-	if err != nil {
-		return d, err
-	}
-	if snapshot.BlobOf(table) != d.statement.Table {
-		return d, fmt.Errorf("%w: %s: the table is not the one of the statement; if the mirror has just moved on, try again", outcome.ErrIntegrity, base)
-	}
-	d.table, err = snapshot.OpenTable(table)
-	return d, err
 }
 
 // hostAt is this host or a root directory, ready to be changed.

@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"path"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/internal/extract"
 	"example.org/mmoci/internal/host"
@@ -16,10 +13,6 @@ import (
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 )
-
-// debsDir is where install keeps its .debs until dpkg has them: a directory a
-// set, so that a rerun resumes and another set is not in the way.
-const debsDir = "var/cache/mmoci"
 
 // installing is what install was asked.
 type installing struct {
@@ -74,17 +67,15 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	if err != nil && !q.dryRun {
 		return err
 	}
-	if !q.dryRun {
-		unlock, err := h.Lock()
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		if err := h.Settle(cmd.Context()); err != nil {
-			return err
+	if q.dryRun {
+		err = h.Settled()
+	} else {
+		var end func()
+		if end, err = h.Begin(cmd.Context()); err == nil {
+			defer end()
 		}
 	}
-	if err := h.Settled(); err != nil {
+	if err != nil {
 		return err
 	}
 	status, err := a.hostStatus("", h)
@@ -118,13 +109,13 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 		if q.dryRun || q.dir != "" {
 			return nil
 		}
-		return clearDebs(h) // of a run that was killed after dpkg was done
+		return h.ClearDebs() // of a run that was killed after dpkg was done
 	}
 	var stanzas []deb.Stanza
 	for _, c := range chosen.Chosen.Packages {
 		stanzas = append(stanzas, c.Stanza)
 	}
-	if err := h.Bears(stanzas); err != nil {
+	if err := h.Conflicts(stanzas); err != nil {
 		return fmt.Errorf("%w: %w", resolve.ErrUnsatisfied, err)
 	}
 	return a.handOver(cmd.Context(), h, chosen, status, q)
@@ -142,23 +133,11 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *extract.Select
 		}
 		return nil
 	}
-	if err := roomFor(h.Path("usr"), chosen, status); err != nil {
-		return err
-	}
-	dir, own := q.dir, q.dir == ""
-	if own {
-		var err error
-		if dir, err = h.MakeDir(path.Join(debsDir, chosen.ID().Hex()[:12])); err != nil {
-			return err
-		}
-	}
-	got, err := chosen.Fetch(ctx, dir)
-	a.bar.end() // the rest of the screen is dpkg's
-	if err != nil {
-		return err
-	}
-	a.detail("%s fetched to %s, %s were there", size(got.Bytes-got.Reused), dir, size(got.Reused))
-	changes, err := h.Install(ctx, batches(chosen, got))
+	changes, err := h.InstallSelection(ctx, chosen, status, q.dir, func(dir string, got *extract.Extracted) {
+		a.bar.end() // the rest of the screen is dpkg's
+		a.detail("%s fetched to %s, %s were there", size(got.Bytes-got.Reused), dir, size(got.Reused))
+	})
+	a.bar.end()
 	for _, c := range changes {
 		fmt.Fprintln(a.stdout, c)
 	}
@@ -166,50 +145,5 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *extract.Select
 		return err
 	}
 	a.log("%d packages are installed and configured", len(changes))
-	if !own {
-		return nil
-	}
-	return clearDebs(h)
-}
-
-// clearDebs removes what was fetched for dpkg; the lock says that nobody else is in there.
-func clearDebs(h *host.Host) error { return h.RemoveDir(debsDir) }
-
-// batches are the calls of dpkg with the files they take.
-func batches(chosen *extract.Selection, got *extract.Extracted) [][]host.File {
-	paths := map[*resolve.Package]string{}
-	for i, g := range chosen.Groups() {
-		for j, p := range g {
-			paths[p] = got.Groups[i][j]
-		}
-	}
-	var out [][]host.File
-	for _, b := range chosen.Batches() {
-		var files []host.File
-		for _, p := range b {
-			files = append(files, host.File{Package: host.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture}, Path: paths[p]})
-		}
-		out = append(out, files)
-	}
-	return out
-}
-
-// roomFor refuses before the first byte what the disk cannot hold when it is
-// unpacked. Upgrades are left out of the count: they take the place of what is there.
-func roomFor(dir string, chosen *extract.Selection, status *resolve.Host) error {
-	var need int64
-	for _, c := range chosen.Chosen.Packages {
-		kib, err := strconv.ParseInt(c.Stanza.Get("Installed-Size"), 10, 64)
-		if err == nil && kib > 0 && kib < 1<<40 && status.Installed(c.Name, c.Architecture) == "" {
-			need += kib << 10
-		}
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return nil // not there yet, or no answer; dpkg will tell
-	}
-	if free := int64(st.Bavail) * int64(st.Bsize); need > free {
-		return fmt.Errorf("%s: the packages take %s when they are installed and %s are free: %w", dir, size(need), size(free), unix.ENOSPC)
-	}
 	return nil
 }

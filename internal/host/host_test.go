@@ -108,7 +108,7 @@ func TestOutcome(t *testing.T) {
 	before := map[string]state{"a:amd64": {"1", "installed"}, "b:all": {"1", "half-configured"}, "hurt:all": {"1", "installed"}, "worse:amd64": {"1", "installed"}, "lost:amd64": {"1", "unpacked"}}
 	after := map[string]state{"a:amd64": {"2", "installed"}, "b:all": {"1", "installed"}, "c:amd64": {"1", "triggers-pending"},
 		"hurt:all": {"1", "unpacked"}, "worse:amd64": {"1", "half-configured"}, "lost:amd64": {"1", "unpacked"}, "d:amd64": {"1", "half-installed"}}
-	done, missing := outcome([][]File{{f("a", "2", "amd64"), f("b", "1", "all")}, {f("c", "1", "amd64"), f("d", "1", "amd64"), f("e", "1", "all")}}, before, after)
+	done, missing := results([][]File{{f("a", "2", "amd64"), f("b", "1", "all")}, {f("c", "1", "amd64"), f("d", "1", "amd64"), f("e", "1", "all")}}, before, after)
 	var said []string
 	for _, c := range done {
 		said = append(said, c.String())
@@ -124,8 +124,8 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
-// TestBears: what is half-way on the host is reckoned with as dpkg does.
-func TestBears(t *testing.T) {
+// TestConflicts: packages that are half-way on the host count as they do for dpkg.
+func TestConflicts(t *testing.T) {
 	t.Parallel()
 	const half = "Package: half\nStatus: install ok %s\nVersion: 2\nArchitecture: amd64\n%s\n"
 	for _, c := range []struct{ word, fields, chosen, says string }{
@@ -145,12 +145,12 @@ func TestBears(t *testing.T) {
 	} {
 		root := t.TempDir()
 		write(t, root, "var/lib/dpkg/status", fmt.Sprintf(half, c.word, c.fields))
-		err := (&Host{Root: root}).Bears([]deb.Stanza{deb.Stanza(c.chosen)})
-		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, ErrBetween) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "half 2 is "+c.word)) {
+		err := (&Host{Root: root}).Conflicts([]deb.Stanza{deb.Stanza(c.chosen)})
+		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, ErrHalfInstalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "half 2 is "+c.word)) {
 			t.Errorf("%s %q, %q: %v, want %q", c.word, c.fields, c.chosen, err, c.says)
 		}
 	}
-	if err := (&Host{Root: t.TempDir()}).Bears(nil); err == nil {
+	if err := (&Host{Root: t.TempDir()}).Conflicts(nil); err == nil {
 		t.Error("a host without a status bears anything")
 	}
 }

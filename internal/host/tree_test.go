@@ -41,10 +41,10 @@ func TestRootIsTheWorld(t *testing.T) {
 	link(t, outside, root, "var/cache")
 	link(t, outside, root, "var/lib/dpkg")
 	h := &Host{Root: root}
-	if dir, err := h.MakeDir("var/cache/mmoci/new"); err == nil {
+	if dir, err := h.makeDir("var/cache/mmoci/new"); err == nil {
 		t.Errorf("made %s", dir)
 	}
-	if err := h.RemoveDir("var/cache/mmoci"); err == nil {
+	if err := h.ClearDebs(); err == nil {
 		t.Error("removed")
 	}
 	if _, err := h.ReadStatus(); err == nil {
