@@ -29,6 +29,7 @@ var rules = map[string][]string{
 	"pkg/artifact/layout":  {"net/http", oras, imageSpec, module + "pkg/artifact/remote", module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"pkg/artifact/remote":  {module + "pkg/artifact/layout", module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"internal/durable":     {module},
+	"internal/transfer":    {module},
 	"internal/config":      {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/upstream":    {module},
 	"internal/outcome":     {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
@@ -59,6 +60,8 @@ var rules = map[string][]string{
 // except are packages that a rule of a package does not mean.
 var except = map[string][]string{
 	"pkg/artifact/layout": {module + "internal/durable"},
+	"pkg/artifact/remote": {module + "internal/transfer"},
+	"internal/upstream":   {module + "internal/transfer", module + "internal/durable"},
 }
 
 const (

@@ -17,6 +17,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/archive"
 )
 
@@ -30,7 +31,7 @@ func FromApt(files map[string][]byte, lists, pkgs []string) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		found, err := archive.ParseSources(name, w.withoutDiscs(name, normalise(files[name])))
 		if err != nil {
-			return nil, &usageError{msg: redact(oneLine(err.Error())), err: err}
+			return nil, &usageError{msg: transfer.Redact(oneLine(err.Error())), err: err}
 		}
 		for _, s := range found {
 			sources = append(sources, aptSource{s, name})
@@ -107,7 +108,7 @@ type aptArchive struct {
 func (w *aptWriter) add(s aptSource) {
 	a, err := w.archive(s)
 	if err != nil {
-		w.left = append(w.left, redact(fmt.Sprintf("%s %s (%s): %v", s.URI, strings.Join(s.Suites, " "), s.file, err)))
+		w.left = append(w.left, transfer.Redact(fmt.Sprintf("%s %s (%s): %v", s.URI, strings.Join(s.Suites, " "), s.file, err)))
 		return
 	}
 	for _, b := range w.archives {
@@ -133,7 +134,7 @@ func (w *aptWriter) addSource(s aptSource) {
 			return
 		}
 	}
-	w.left = append(w.left, redact(fmt.Sprintf("%s %s (%s): sources alone, without packages", s.URI, strings.Join(s.Suites, " "), s.file)))
+	w.left = append(w.left, transfer.Redact(fmt.Sprintf("%s %s (%s): sources alone, without packages", s.URI, strings.Join(s.Suites, " "), s.file)))
 }
 
 // archive turns a source into an archive without prefix and packages; what

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.org/mmoci/internal/transfer"
 )
 
 // MaxLock is the limit of a lock, in bytes (SPEC section 11).
@@ -141,7 +143,7 @@ func lines[T any](entries []T, fields func(f []string, e T) []string) []string {
 func publicURL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {
-		return redact(s)
+		return transfer.Redact(s)
 	}
 	u.User = nil
 	return u.String()

@@ -3,7 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
-	"regexp"
+
+	"example.org/mmoci/internal/transfer"
 )
 
 // ErrUsage marks configuration that cannot be used (exit code 2).
@@ -29,12 +30,5 @@ func (e *usageError) Unwrap() error        { return e.err }
 // usage makes an [ErrUsage] at a position. What is formatted is redacted.
 func usage(at Position, format string, args ...any) error {
 	msg := fmt.Errorf(format, args...)
-	return &usageError{at, redact(msg.Error()), errors.Unwrap(msg)}
+	return &usageError{at, transfer.Redact(msg.Error()), errors.Unwrap(msg)}
 }
-
-// userinfo matches the credentials of a URL. A password may hold any
-// character that people forget to escape, so the last @ before a blank or quote counts.
-var userinfo = regexp.MustCompile(`(?i)(https?:/*|:/+)[^\s"']*@`)
-
-// redact removes the credentials of every URL in s.
-func redact(s string) string { return userinfo.ReplaceAllString(s, "${1}***@") }

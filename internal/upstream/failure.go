@@ -9,31 +9,19 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"syscall"
-	"time"
+
+	"example.org/mmoci/internal/transfer"
 )
-
-// transient marks a failure that may pass.
-type transient struct {
-	err   error
-	after time.Duration // Retry-After, 0: not said
-}
-
-func (t *transient) Error() string { return t.err.Error() }
-func (t *transient) Unwrap() error { return t.err }
-
-// errStalled is the cause of a context that ends because the server was silent.
-var errStalled = errors.New("stalled")
 
 // asTransient makes an error of a body passing, unless it says what is final.
 func asTransient(err error) error {
-	var t *transient
+	var t *transfer.Failure
 	if errors.As(err, &t) || errors.Is(err, ErrChanged) {
 		return err
 	}
-	return &transient{err: plain(err)}
+	return &transfer.Failure{Err: plain(err)}
 }
 
 // classify turns an error of a request into one that may pass, or a final one, both said shortly.
@@ -55,7 +43,7 @@ func classify(err error) error {
 	if errors.As(err, &alert) || errors.As(err, &record) {
 		return fmt.Errorf("no TLS connection: %w; does the server want a client-cert:, or plain http?", plain(err))
 	}
-	return &transient{err: fmt.Errorf("unreachable: %w", plain(err))}
+	return &transfer.Failure{Err: fmt.Errorf("unreachable: %w", plain(err))}
 }
 
 // elsewhere says of a failure whose cause is err, an authority that is not trusted, that it
@@ -92,13 +80,13 @@ func (c *client) atProxy(err, failure error) error {
 	if bad != nil || proxy == nil {
 		return failure
 	}
-	return &transient{err: fmt.Errorf("%w %s %w", errProxy, proxy.Host, failure)}
+	return &transfer.Failure{Err: fmt.Errorf("%w %s %w", errProxy, proxy.Host, failure)}
 }
 
 // plain removes what net/http and net put around an error: the URL stands in the message already.
 func plain(err error) error {
 	switch {
-	case errors.Is(err, errStalled):
+	case errors.Is(err, transfer.ErrStalled):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
 		return errors.New("connection closed in the middle")
@@ -115,7 +103,7 @@ func plain(err error) error {
 	if errors.As(err, &ue) {
 		err = ue.Err
 	}
-	return errors.New(redact(strings.Join(strings.Fields(err.Error()), " ")))
+	return errors.New(transfer.Redact(strings.Join(strings.Fields(err.Error()), " ")))
 }
 
 // remedy says what to do about a failure that did not pass, "" where there is
@@ -127,7 +115,7 @@ func (u *Upstream) remedy(err error) string {
 	switch {
 	case errors.Is(err, errProxy):
 		return "; correct http_proxy or https_proxy, or exempt the host in no_proxy"
-	case errors.Is(err, errStalled):
+	case errors.Is(err, transfer.ErrStalled):
 		return "; the server is silent, try later or give a second url:"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "; correct the address, or set a proxy (http_proxy, https_proxy)"
@@ -141,7 +129,7 @@ type refusedError struct{ msg string }
 func (e *refusedError) Error() string { return e.msg }
 
 func refusal(format string, args ...any) error {
-	return &refusedError{redact(fmt.Sprintf(format, args...))}
+	return &refusedError{transfer.Redact(fmt.Sprintf(format, args...))}
 }
 
 // joined is the error of all places. It is ErrNotFound only if each of them is.
@@ -172,9 +160,3 @@ func (e *placesError) Error() string {
 }
 
 func (e *placesError) Unwrap() []error { return e.real }
-
-// userinfo matches the credentials of a URL.
-var userinfo = regexp.MustCompile(`(?i)(https?:/*|:/+)[^\s"']*@`)
-
-// redact removes the credentials of every URL in s.
-func redact(s string) string { return userinfo.ReplaceAllString(s, "${1}***@") }

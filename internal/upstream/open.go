@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"path"
 	"strings"
+
+	"example.org/mmoci/internal/transfer"
 )
 
 // Open starts reading a path (relative, slash-separated, unescaped). A broken
@@ -49,7 +52,7 @@ func (u *Upstream) openAt(ctx context.Context, i int, path string, size int64) (
 	if err != nil {
 		return nil, err
 	}
-	t := &transfer{u: u, ctx: ctx, path: name, want: size, at: i}
+	t := &reader{u: u, ctx: ctx, path: name, want: size, at: i, attempts: u.attempts()}
 	if err := t.start(); err != nil {
 		return nil, err
 	}
@@ -183,3 +186,30 @@ func readAll(r io.Reader, size, limit int64) ([]byte, error) {
 
 // describe is the URL of a path at a place, for people.
 func (u *Upstream) describe(i int, path string) string { return u.places[i].String() + "/" + path }
+
+// Fetch reads one small file by its whole URL, which may have a query (a key
+// server's); more than limit bytes is an error. o.URLs does not count. It asks as an Upstream asks:
+// retries, proxies, credentials.
+func Fetch(ctx context.Context, o Options, rawURL string, limit int64) ([]byte, error) {
+	v, err := url.Parse(rawURL)
+	if err != nil || v.Scheme != "http" && v.Scheme != "https" || v.Hostname() == "" {
+		return nil, fmt.Errorf("%s: not a URL of http or https", transfer.Redact(rawURL))
+	}
+	query := v.RawQuery
+	dir, file := "", strings.TrimPrefix(v.Path, "/")
+	if i := strings.LastIndexByte(file, '/'); i >= 0 {
+		dir, file = "/"+file[:i], file[i+1:]
+	}
+	if file == "" {
+		return nil, fmt.Errorf("%s: names a directory, not a file", transfer.Redact(rawURL))
+	}
+	base := *v
+	base.Path, base.RawPath, base.RawQuery, base.Fragment = dir, "", "", ""
+	o.URLs = []string{base.String()}
+	u, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	u.places[0].(*site).query = query
+	return u.Get(ctx, file, limit, nil)
+}

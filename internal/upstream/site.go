@@ -2,16 +2,15 @@ package upstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"path"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
+
+	"example.org/mmoci/internal/transfer"
 )
 
 // site is a place on a web server.
@@ -50,22 +49,13 @@ func escape(p string) string {
 
 // begin implements place.
 func (s *site) begin(ctx context.Context, path string, from resume) (*answer, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watch{cancel: cancel, limit: s.c.stall}
-	w.timer = time.AfterFunc(w.limit, func() {
-		what := "answer"
-		if w.answered.Load() {
-			what = "byte"
-		}
-		cancel(fmt.Errorf("%w: no %s for %s", errStalled, what, w.limit))
-	})
+	ctx, w := transfer.NewWatch(ctx, s.c.stall)
 	a, err := s.request(ctx, path, from, w)
-	w.timer.Stop()
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = &transfer.Failure{Err: cause}
+	}
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = &transient{err: cause}
-		}
-		cancel(nil)
+		w.Stop()
 		return nil, err
 	}
 	return a, nil
@@ -78,7 +68,7 @@ func moves(path string) bool {
 	return !strings.Contains(path, "/pool/") && !strings.Contains(path, "/by-hash/")
 }
 
-func (s *site) request(ctx context.Context, path string, from resume, w *watch) (*answer, error) {
+func (s *site) request(ctx context.Context, path string, from resume, w *transfer.Watch) (*answer, error) {
 	r := &http.Request{Method: http.MethodGet, URL: s.url(path), Host: s.base.Host, Header: http.Header{
 		"User-Agent":      {"mmoci"},
 		"Accept-Encoding": {"identity"},
@@ -105,8 +95,7 @@ func (s *site) request(ctx context.Context, path string, from resume, w *watch) 
 		resp.Body.Close()
 		return nil, err
 	}
-	w.answered.Store(true)
-	a.body = &watched{w, ctx, resp.Body}
+	a.body = w.Body(resp.Body)
 	return a, nil
 }
 
@@ -129,7 +118,7 @@ func (s *site) read(resp *http.Response, path string, from resume) (*answer, err
 	if resp.StatusCode == http.StatusOK {
 		return a, nil
 	}
-	start, size, err := contentRange(resp.Header.Get("Content-Range"))
+	start, _, size, err := transfer.ContentRange(resp.Header)
 	if err != nil || start != from.offset {
 		return nil, refusal("answered with another range than asked for (Content-Range %.80q)", resp.Header.Get("Content-Range"))
 	}
@@ -151,29 +140,6 @@ func encoded(resp *http.Response, name string) error {
 	return refusal("answered with Content-Encoding %.40q though asked for the plain bytes; the server or a proxy before it must be told not to compress", e)
 }
 
-// contentRange reads "bytes A-B/SIZE"; size is -1 for "*".
-func contentRange(s string) (start, size int64, err error) {
-	unit, rest, _ := strings.Cut(s, " ")
-	span, total, ok := strings.Cut(rest, "/")
-	first, last, ok2 := strings.Cut(span, "-")
-	if !strings.EqualFold(unit, "bytes") || !ok || !ok2 {
-		return 0, 0, errors.New("no range")
-	}
-	start, err1 := strconv.ParseInt(first, 10, 64)
-	end, err2 := strconv.ParseInt(last, 10, 64)
-	size, err3 := int64(-1), error(nil)
-	if total != "*" {
-		size, err3 = strconv.ParseInt(total, 10, 64)
-	}
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return 0, 0, err
-	}
-	if start < 0 || end < start || size >= 0 && end != size-1 {
-		return 0, 0, errors.New("not the rest of the file")
-	}
-	return start, size, nil
-}
-
 // status turns any other status into an error.
 func (s *site) status(resp *http.Response, from resume) error {
 	said := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
@@ -190,7 +156,8 @@ func (s *site) status(resp *http.Response, from resume) error {
 		}
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 599:
-		return &transient{fmt.Errorf("answered %s", said), retryAfter(resp.Header)}
+		after, asked := transfer.RetryAfter(resp.Header)
+		return &transfer.Failure{Err: fmt.Errorf("answered %s", said), After: after, Asked: asked}
 	}
 	return refusal("answered %s", strings.TrimSpace(said))
 }
@@ -209,56 +176,4 @@ func (c *client) denied(resp *http.Response, said string) error {
 		return refusal("answered %s: give credentials for %s in auth: or /etc/apt/auth.conf.d/ (machine %s login USER password PASSWORD), or a client-cert:", said, host, host)
 	}
 	return refusal("answered %s: does the path exist, and may this host read it? Credentials for %s go into auth: or /etc/apt/auth.conf.d/", said, host)
-}
-
-// retryAfter reads Retry-After: seconds, or a date, which is taken relative
-// to the server's own clock where it says its time.
-func retryAfter(h http.Header) time.Duration {
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	at, err := http.ParseTime(v)
-	if err != nil {
-		return 0
-	}
-	now, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		now = time.Now()
-	}
-	return max(0, at.Sub(now))
-}
-
-// watch ends a request when the server is silent for too long.
-type watch struct {
-	timer    *time.Timer
-	limit    time.Duration
-	cancel   context.CancelCauseFunc
-	answered atomic.Bool // it is bytes that are waited for
-}
-
-// watched is a body under watch. The time that passes between two Reads is the
-// caller's and does not count.
-type watched struct {
-	*watch
-	ctx  context.Context
-	body io.ReadCloser
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	w.timer.Reset(w.limit)
-	n, err := w.body.Read(p)
-	w.timer.Stop()
-	if err != nil && err != io.EOF {
-		if cause := context.Cause(w.ctx); cause != nil {
-			err = cause
-		}
-	}
-	return n, err
-}
-
-func (w *watched) Close() error {
-	w.timer.Stop()
-	w.cancel(nil)
-	return w.body.Close()
 }

@@ -1,9 +1,13 @@
+// Package upstream opens paths of an upstream: over HTTP(S) with by-hash,
+// resume, retries, proxies, CAs and credentials, or in a directory. It verifies
+// nothing and says so: its callers do.
 package upstream
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -11,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.org/mmoci/internal/transfer"
 )
 
 // ErrNotFound marks a path that the upstream does not have (404, 410, no such file).
@@ -31,6 +37,9 @@ const (
 	// there is another URL: each costs StallAfter.
 	maxSilent          = 3
 	maxSilentElsewhere = 2
+	// firstPause is before the second attempt, doubled each time up to longestPause.
+	firstPause   = 500 * time.Millisecond
+	longestPause = 30 * time.Second
 	// downFor is how long a URL that could not be reached is asked after the others.
 	downFor = time.Minute
 	// MaxRetryAfter bounds what a server may ask for by Retry-After; who asks for more is left at once.
@@ -70,7 +79,7 @@ type Upstream struct {
 
 	mu         sync.Mutex
 	byHash     map[byHashDir]byHashState
-	distrusted map[int]bool // places, see transfer.Distrust
+	distrusted map[int]bool // places, see reader.Distrust
 	wrong      map[wrongFile]bool
 }
 
@@ -79,7 +88,7 @@ type place interface {
 	// String is the URL without credentials, without a final slash.
 	String() string
 	// begin starts reading a file at an offset, one attempt. Errors of a kind
-	// that may pass are [*transient].
+	// that may pass are a [*transfer.Failure].
 	begin(ctx context.Context, path string, from resume) (*answer, error)
 }
 
@@ -92,18 +101,12 @@ type resume struct {
 
 // answer is a file that a place began to send.
 type answer struct {
-	body           bodyReader
+	body           io.ReadCloser
 	start          int64 // offset of the first byte
 	size           int64 // of the whole file, -1 if not said
 	framed         bool  // the end of body is known to be the end of the file
 	etag, modified string
 	validator      string
-}
-
-// bodyReader is a body that knows how to wait no longer than it should.
-type bodyReader interface {
-	Read(p []byte) (int, error)
-	Close() error
 }
 
 // Served is what one URL gave.
@@ -154,7 +157,7 @@ func (u *Upstream) defaults() {
 		u.stall = StallAfter
 	}
 	if u.sleep == nil {
-		u.sleep = sleep
+		u.sleep = transfer.Sleep
 	}
 	if u.log == nil {
 		u.log = func(string, ...any) {}
@@ -167,7 +170,7 @@ func newPlace(s string, client func() (*client, error)) (place, error) {
 	}
 	v, err := url.Parse(s)
 	if err != nil {
-		return nil, fmt.Errorf("upstream %s: not a URL", redact(s))
+		return nil, fmt.Errorf("upstream %s: not a URL", transfer.Redact(s))
 	}
 	switch v.Scheme {
 	case "file":
@@ -177,10 +180,10 @@ func newPlace(s string, client func() (*client, error)) (place, error) {
 		return newDir(v.Path)
 	case "http", "https":
 	default:
-		return nil, fmt.Errorf("upstream %s: scheme %q; known are http, https, file and plain directories", redact(s), v.Scheme)
+		return nil, fmt.Errorf("upstream %s: scheme %q; known are http, https, file and plain directories", transfer.Redact(s), v.Scheme)
 	}
 	if v.Hostname() == "" || v.RawQuery != "" || v.Fragment != "" {
-		return nil, fmt.Errorf("upstream %s: needs a host, and can have no query and no fragment", redact(s))
+		return nil, fmt.Errorf("upstream %s: needs a host, and can have no query and no fragment", transfer.Redact(s))
 	}
 	c, err := client()
 	if err != nil {
@@ -200,15 +203,4 @@ func (u *Upstream) Served() []Served {
 		out[i] = Served{p.String(), int(u.served[i].files.Load()), u.served[i].bytes.Load()}
 	}
 	return out
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

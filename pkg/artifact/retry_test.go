@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
@@ -285,7 +286,7 @@ func TestStalledForEver(t *testing.T) {
 	o := quick()
 	o.tuning.timing.Stall = 20 * time.Millisecond
 	_, err := Push(t.Context(), ref, s, PushOptions{Options: o})
-	if !errors.Is(err, remote.ErrStalled) {
+	if !errors.Is(err, transfer.ErrStalled) {
 		t.Error(err)
 	}
 }
@@ -338,7 +339,7 @@ func TestSilentRegistry(t *testing.T) {
 		asked := silent(c.when)
 		began := time.Now()
 		err := c.do()
-		if !errors.Is(err, remote.ErrStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "after 2 tries; "+ref.Host()+" takes connections and is silent") {
+		if !errors.Is(err, transfer.ErrStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "(2 attempts); "+ref.Host()+" takes connections and is silent") {
 			t.Errorf("%s: %v", what, err)
 		}
 		if n := asked.Load(); n != 2 {

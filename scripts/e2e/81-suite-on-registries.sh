@@ -12,7 +12,7 @@ scripts='TestScripts/(select|trust|verify)'
 suite() {
 	export MMOCI_TEST_REGISTRY="http://$registry"
 	cd "$E2E_TOP"
-	"${GO:-go}" test -count=1 -v -run "$artifact" ./pkg/artifact
+	"${GO:-go}" test -count=1 -v -run "$artifact" ./pkg/artifact ./pkg/artifact/remote
 	"${GO:-go}" test -count=1 -v -run "$mirror" ./internal/chaintest
 	"${GO:-go}" test -count=1 -v -run "$scripts" ./cmd/mmoci
 }

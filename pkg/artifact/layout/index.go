@@ -85,7 +85,7 @@ func (x *layoutIndex) set(tag string, d oci.Descriptor) {
 	x.entries = append(x.entries, layoutEntry{raw, d, tag})
 }
 
-// tags are the entries whose name is a tag. Other tools write whole references there, and
+// Tags are the entries whose name is a tag. Other tools write whole references there, and
 // somebody hostile anything: such an entry stays, but is neither listed nor found.
 func (x *layoutIndex) Tags() []oci.Tag {
 	var ts []oci.Tag

@@ -72,10 +72,10 @@ func NewArchiveWriter(ctx context.Context, name, tag string) (*ArchiveWriter, er
 	return &ArchiveWriter{Place: old, name: name, tag: tag, written: map[snapshot.Digest]struct{}{}}, nil
 }
 
-// has is false for everything: the new archive begins empty.
+// Has is false for everything: the new archive begins empty.
 func (w *ArchiveWriter) Has(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
-// begin lays out the archive: oci-layout, index.json, blobs by digest, and for
+// Begin lays out the archive: oci-layout, index.json, blobs by digest, and for
 // hosts that have nothing but tar the names of the files that the snapshot
 // carries for them: hard links to their blobs, which are executable then.
 func (w *ArchiveWriter) Begin(c oci.Contents, _ bool) error {
@@ -157,7 +157,7 @@ func globEscape(s string) string {
 	return string(b)
 }
 
-// put writes a blob's entry.
+// Put writes a blob's entry.
 func (w *ArchiveWriter) Put(ctx context.Context, l oci.Layer, open oci.Opener) (int64, error) {
 	if err := w.create(); err != nil {
 		return 0, err
@@ -210,7 +210,7 @@ func (w *ArchiveWriter) PutDocument(ctx context.Context, d oci.Descriptor, data 
 	return w.write(ctx, d.Blob, d.Digest.String(), bytes.NewReader(data))
 }
 
-// publish writes the headers and gives the file its name. Dies it before the
+// Publish writes the headers and gives the file its name. Dies it before the
 // rename, the old archive is untouched and the next push removes the rest.
 // Only the last tag is written: an archive has one, so that copiers need not be told which.
 func (w *ArchiveWriter) Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, _ ...string) error {
@@ -335,7 +335,7 @@ func headerBlock(h tar.Header) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// close removes what was not published.
+// Close removes what was not published.
 func (w *ArchiveWriter) Close(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -123,7 +123,7 @@ func removeLeft(stem string) {
 	}
 }
 
-// has asks the file system; with recheck the file is hashed, and a wrong one is not there.
+// Has asks the file system; with recheck the file is hashed, and a wrong one is not there.
 func (w *Writer) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 	var st unix.Stat_t // by the open directory: this is asked for every blob
 	err := unix.Fstatat(int(w.blobs.Fd()), d.Digest.Hex(), &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -151,7 +151,7 @@ func (w *Writer) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 	return err == nil, err
 }
 
-// put writes a blob to a temporary name and leaves it to the next batch.
+// Put writes a blob to a temporary name and leaves it to the next batch.
 func (w *Writer) Put(ctx context.Context, l oci.Layer, open oci.Opener) (int64, error) {
 	r, err := open(ctx, l.Blob)
 	if err != nil {
@@ -268,13 +268,13 @@ func (w *Writer) commitLocked() error {
 	return nil
 }
 
-// begin has nothing to prepare.
+// Begin has nothing to prepare.
 func (w *Writer) Begin(_ oci.Contents, recheck bool) error {
 	w.recheck = recheck
 	return nil
 }
 
-// publish commits everything, syncs the names, and only then moves the tags, both in one index.json.
+// Publish commits everything, syncs the names, and only then moves the tags, both in one index.json.
 func (w *Writer) Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
 	there, err := w.Has(ctx, d)
 	if err != nil {
@@ -327,7 +327,7 @@ func (w *Writer) setTags(ctx context.Context, d oci.Descriptor, expected *snapsh
 	return durable.WriteFile(filepath.Join(w.layout.dir, indexFile), data, 0o644)
 }
 
-// close keeps what is complete, so that a rerun need not fetch it again, and removes the rest.
+// Close keeps what is complete, so that a rerun need not fetch it again, and removes the rest.
 // An interrupted writer does not wait for another sync, which takes minutes on a slow stick: that
 // costs the rerun two seconds' work.
 func (w *Writer) Close(ctx context.Context) error {

@@ -102,5 +102,5 @@ func (l Layer) Name() string {
 	return l.Digest.String()
 }
 
-// An opener opens a blob; what it yields ends in a verified EOF or an error.
+// An Opener opens a blob; what it yields ends in a verified EOF or an error.
 type Opener func(ctx context.Context, b snapshot.Blob) (Verified, error)

@@ -17,10 +17,11 @@ import (
 	"sync"
 	"time"
 
-	"example.org/mmoci/pkg/artifact/oci"
 	oras "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
+
+	"example.org/mmoci/pkg/artifact/oci"
 )
 
 const (

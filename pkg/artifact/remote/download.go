@@ -7,10 +7,10 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -25,7 +25,7 @@ const (
 // Open reads a blob, from an offset on by a Range request; broken and stalled
 // connections are resumed where they broke.
 func (r *Repository) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
-	d := &download{place: r, ctx: ctx, blob: b, offset: offset}
+	d := &download{place: r, ctx: ctx, blob: b, offset: offset, attempts: transfer.Attempts{Limits: r.limits}}
 	if err := r.retry(ctx, d.connect); err != nil {
 		err = explain("read blob "+b.Digest.String(), r.ref, err)
 		if errors.Is(err, oci.ErrNotFound) {
@@ -38,23 +38,19 @@ func (r *Repository) Open(ctx context.Context, b snapshot.Blob, offset int64) (*
 
 // download is a blob on its way. Not safe for concurrent use but for Close.
 type download struct {
-	place  *Repository
-	ctx    context.Context // of Open: it bounds the whole transfer
-	blob   snapshot.Blob
-	offset int64
-	tries  int // without a byte, and of these
-	silent int // those that ended in silence
+	place    *Repository
+	ctx      context.Context // of Open: it bounds the whole transfer
+	blob     snapshot.Blob
+	offset   int64
+	attempts transfer.Attempts // since the last byte
 	// noRange is set after an answer that was not the range asked for.
 	noRange bool
 	ranges  bool          // the registry says that it knows Range
 	waited  time.Duration // for what came over this connection, as far as it is judged together
 	came    int64
 
-	mu     sync.Mutex // body and cancel, which Close may take away
+	mu     sync.Mutex // of body, which Close may take away
 	body   io.ReadCloser
-	dog    *watchdog
-	cancel context.CancelFunc
-	conn   context.Context
 	closed bool
 }
 
@@ -77,11 +73,11 @@ func (d *download) Seek(offset int64, whence int) (int64, error) {
 
 // connect asks for the rest of the blob.
 func (d *download) connect(ctx context.Context) (err error) {
-	ctx, dog, cancel := newWatchdog(ctx, d.place.stall)
+	ctx, watch := transfer.NewWatch(ctx, d.place.stall)
 	defer func() {
 		if err != nil {
-			err = stalled(ctx, err)
-			cancel()
+			err = watch.Reason(err)
+			watch.Stop()
 		}
 	}()
 	var header []string
@@ -102,8 +98,7 @@ func (d *download) connect(ctx context.Context) (err error) {
 		resp.Body.Close()
 		return io.ErrClosedPipe
 	}
-	dog.pause() // until somebody reads
-	d.body, d.dog, d.cancel, d.conn = resp.Body, dog, cancel, ctx
+	d.body = watch.Body(resp.Body)
 	return nil
 }
 
@@ -123,10 +118,10 @@ func (d *download) accept(resp *http.Response) error {
 		}
 		return err
 	case http.StatusPartialContent:
-		want := fmt.Sprintf("bytes %d-%d/", d.offset, d.blob.Size-1)
-		if got := resp.Header.Get("Content-Range"); !strings.HasPrefix(got, want) || resp.ContentLength >= 0 && resp.ContentLength != rest {
+		start, end, _, err := transfer.ContentRange(resp.Header)
+		if err != nil || start != d.offset || end != d.blob.Size-1 || resp.ContentLength >= 0 && resp.ContentLength != rest {
 			d.noRange = true
-			return fmt.Errorf("blob %s: Content-Range %.100q, asked for %q: %w", d.blob.Digest, got, want, io.ErrUnexpectedEOF)
+			return fmt.Errorf("blob %s: Content-Range %.100q, asked for all from byte %d: %w", d.blob.Digest, resp.Header.Get("Content-Range"), d.offset, io.ErrUnexpectedEOF)
 		}
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
@@ -143,7 +138,7 @@ func (d *download) Read(p []byte) (int, error) {
 		n, err := d.read(p)
 		d.offset += int64(n)
 		if n > 0 {
-			d.tries, d.silent = 0, 0
+			d.attempts.Progress()
 			if d.tooSlow(n, time.Since(start)) {
 				d.drop() // the next call connects again
 			}
@@ -158,13 +153,17 @@ func (d *download) Read(p []byte) (int, error) {
 		if d.ctx.Err() != nil {
 			return 0, d.ctx.Err()
 		}
-		if errors.Is(err, ErrStalled) {
-			d.silent++
-		}
-		if d.tries++; d.tries >= maxTries || d.silent >= maxStalled || d.isClosed() {
-			return 0, explain(fmt.Sprintf("blob %s at byte %d", d.blob.Digest, d.offset), d.place.ref, err)
-		}
 		d.drop()
+		pause, gaveUp := d.attempts.Failed(&transfer.Failure{Err: err})
+		if gaveUp == nil && d.isClosed() {
+			gaveUp = err
+		}
+		if gaveUp != nil {
+			return 0, explain(fmt.Sprintf("blob %s at byte %d", d.blob.Digest, d.offset), d.place.ref, gaveUp)
+		}
+		if err := transfer.Sleep(d.ctx, pause); err != nil {
+			return 0, err
+		}
 		if err := d.place.retry(d.ctx, d.connect); err != nil {
 			return 0, explain("read blob "+d.blob.Digest.String(), d.place.ref, err)
 		}
@@ -186,18 +185,12 @@ func (d *download) tooSlow(n int, took time.Duration) bool {
 
 func (d *download) read(p []byte) (int, error) {
 	d.mu.Lock()
-	body, dog, conn := d.body, d.dog, d.conn
+	body := d.body
 	d.mu.Unlock()
 	if body == nil {
 		return 0, io.ErrClosedPipe
 	}
-	dog.progress()
-	n, err := body.Read(p)
-	dog.pause()
-	if err != nil && err != io.EOF {
-		err = stalled(conn, err)
-	}
-	return n, err
+	return body.Read(p)
 }
 
 func (d *download) isClosed() bool {
@@ -211,7 +204,6 @@ func (d *download) drop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.body != nil {
-		d.cancel()
 		d.body.Close()
 		d.body = nil
 	}

@@ -13,6 +13,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -71,7 +72,7 @@ func explainNetwork(doing string, ref oci.Reference, err error) error {
 		err = briefError{strings.Replace(err.Error(), request.Error(), request.Err.Error(), 1), err}
 	}
 	switch {
-	case errors.Is(err, ErrStalled):
+	case errors.Is(err, transfer.ErrStalled):
 		return fmt.Errorf("%s: %w; %s takes connections and is silent: try later, or look at what is between", doing, err, ref.Host())
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return fmt.Errorf("%s: %w; `docker login %s` or `podman login %s`", doing, err, ref.Host(), ref.Host())

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -76,8 +77,8 @@ func (p *prober) reach(ctx context.Context) bool {
 	default:
 		return p.say("registry", false, err.Error(), "see the message; --plain-http, --ca-file, docker login or no_proxy may be what is missing")
 	}
-	ctx, _, done := newWatchdog(ctx, p.r.stall)
-	defer done()
+	ctx, watch := transfer.NewWatch(ctx, p.r.stall)
+	defer watch.Stop()
 	resp, err := p.r.request(ctx, p.r.client.follow, http.MethodHead, "manifests", p.r.ref.Tag, "Accept", accepted)
 	if err != nil {
 		return true
@@ -145,12 +146,12 @@ func (p *prober) limits(ctx context.Context) {
 }
 
 func (p *prober) ranges(ctx context.Context) {
-	ctx, _, done := newWatchdog(ctx, p.r.stall)
-	defer done()
+	ctx, watch := transfer.NewWatch(ctx, p.r.stall)
+	defer watch.Stop()
 	blob := snapshot.BlobOf(probeBlob())
 	resp, err := p.r.request(ctx, p.r.client.follow, http.MethodGet, "blobs", blob.Digest.String(), "Range", "bytes=6-")
 	if err != nil {
-		p.say("range", false, stalled(ctx, err).Error(), "see the message")
+		p.say("range", false, watch.Reason(err).Error(), "see the message")
 		return
 	}
 	resp.Body.Close()

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -72,11 +72,10 @@ type Repository struct {
 	gate    gate
 	actions []string // asked of the token server: one token serves all of a push
 	reached atomic.Bool
-	backoff time.Duration
+	limits  transfer.Limits
 	stall   time.Duration
 	answer  time.Duration
 	slow    time.Duration
-	asked   time.Duration
 	pace    *pace // of uploads
 }
 
@@ -87,8 +86,12 @@ func Open(ref oci.Reference, o *Options) (*Repository, error) {
 	}
 	r := &Repository{
 		ref: ref, client: c, o: o, actions: []string{auth.ActionPull}, pace: &pace{rate: o.Rate},
-		backoff: cmp.Or(o.Timing.Backoff, firstBackoff), asked: cmp.Or(o.Timing.Asked, maxAsked),
 		stall: cmp.Or(o.Timing.Stall, stallTimeout), answer: cmp.Or(o.Timing.Answer, answerTimeout), slow: cmp.Or(o.Timing.Slow, slowAfter),
+	}
+	backoff := cmp.Or(o.Timing.Backoff, firstBackoff)
+	r.limits = transfer.Limits{
+		Attempts: maxTries, Silent: maxStalled, Throttled: maxThrottled, Backoff: backoff, MaxBackoff: backoffGrowth * backoff,
+		MaxAfter: maxRetryAfter, MaxAsked: cmp.Or(o.Timing.Asked, maxAsked),
 	}
 	r.repo = &remote.Repository{
 		Client:           c.follow,
@@ -123,7 +126,7 @@ func (r *Repository) request(ctx context.Context, c *auth.Client, method, kind, 
 	return c.Do(req)
 }
 
-// root reads a document by tag or digest in one request.
+// Root reads a document by tag or digest in one request.
 func (r *Repository) Root(ctx context.Context, ref oci.Reference) (d oci.Descriptor, data []byte, err error) {
 	name := ref.Tag
 	if !ref.Digest.IsZero() {
@@ -148,9 +151,9 @@ const accepted = oci.TypeIndex + ", " + oci.TypeManifest +
 	", application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
 
 func (r *Repository) getDocument(ctx context.Context, name string) (mediaType string, data []byte, err error) {
-	ctx, dog, done := newWatchdog(ctx, r.stall)
-	defer done()
-	defer func() { err = stalled(ctx, err) }()
+	ctx, watch := transfer.NewWatch(ctx, r.stall)
+	defer watch.Stop()
+	defer func() { err = watch.Reason(err) }()
 	resp, err := r.request(ctx, r.client.follow, http.MethodGet, "manifests", name, "Accept", accepted)
 	if err != nil {
 		return "", nil, err
@@ -166,7 +169,7 @@ func (r *Repository) getDocument(ctx context.Context, name string) (mediaType st
 	if err != nil {
 		return "", nil, oci.Integrity("manifest %s: Content-Type %.100q", name, resp.Header.Get("Content-Type"))
 	}
-	data, err = oci.ReadLimited(progressReader{resp.Body, dog.progress}, oci.MaxDocument)
+	data, err = oci.ReadLimited(watch.Body(resp.Body), oci.MaxDocument)
 	if err != nil && len(data) == 0 && resp.ContentLength < 0 {
 		return "", nil, fmt.Errorf("manifest %s: %w", name, err)
 	}
@@ -180,20 +183,7 @@ func (r *Repository) getDocument(ctx context.Context, name string) (mediaType st
 	return mediaType, data, nil
 }
 
-type progressReader struct {
-	io.Reader
-	progress func()
-}
-
-func (p progressReader) Read(b []byte) (int, error) {
-	n, err := p.Reader.Read(b)
-	if n > 0 {
-		p.progress()
-	}
-	return n, err
-}
-
-// resolve asks by HEAD; a registry that does not tell the digest then is read.
+// Resolve asks by HEAD; a registry that does not tell the digest then is read.
 func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (d snapshot.Digest, err error) {
 	name := ref.Tag
 	if !ref.Digest.IsZero() {
@@ -201,11 +191,11 @@ func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (d snapshot
 	}
 	told := ""
 	err = r.retry(ctx, func(ctx context.Context) error {
-		ctx, _, done := newWatchdog(ctx, r.stall)
-		defer done()
+		ctx, watch := transfer.NewWatch(ctx, r.stall)
+		defer watch.Stop()
 		resp, err := r.request(ctx, r.client.follow, http.MethodHead, "manifests", name, "Accept", accepted)
 		if err != nil {
-			return stalled(ctx, err)
+			return watch.Reason(err)
 		}
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
@@ -234,7 +224,7 @@ func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (d snapshot
 	return d, nil
 }
 
-// document reads a manifest by digest.
+// Document reads a manifest by digest.
 func (r *Repository) Document(ctx context.Context, d oci.Descriptor) (data []byte, err error) {
 	mediaType := ""
 	err = r.retry(ctx, func(ctx context.Context) error {
@@ -260,18 +250,18 @@ func (r *Repository) Document(ctx context.Context, d oci.Descriptor) (data []byt
 	return data, nil
 }
 
-// has asks by HEAD. A redirect is a yes: what it leads to may not answer HEAD.
+// Has asks by HEAD. A redirect is a yes: what it leads to may not answer HEAD.
 func (r *Repository) Has(ctx context.Context, d oci.Descriptor) (there bool, err error) {
 	kind := "blobs"
 	if d.IsManifest() {
 		kind = "manifests"
 	}
 	err = r.retry(ctx, func(ctx context.Context) error {
-		ctx, _, done := newWatchdog(ctx, r.stall)
-		defer done()
+		ctx, watch := transfer.NewWatch(ctx, r.stall)
+		defer watch.Stop()
 		resp, err := r.request(ctx, r.client.stay, http.MethodHead, kind, d.Digest.String(), "Accept", accepted)
 		if err != nil {
-			return stalled(ctx, err)
+			return watch.Reason(err)
 		}
 		resp.Body.Close()
 		switch code := resp.StatusCode; {
@@ -292,7 +282,7 @@ func (r *Repository) Has(ctx context.Context, d oci.Descriptor) (there bool, err
 	return there, nil
 }
 
-// tags lists the tags and asks what each names.
+// Tags lists the tags and asks what each names.
 func (r *Repository) Tags(ctx context.Context) ([]oci.Tag, error) {
 	names, err := r.TagNames(ctx)
 	if err != nil {
@@ -327,11 +317,11 @@ func (r *Repository) TagNames(ctx context.Context) ([]string, error) {
 	var names []string
 	bytes := 0
 	err := r.retry(ctx, func(ctx context.Context) error {
-		ctx, dog, done := newWatchdog(ctx, r.stall)
-		defer done()
+		ctx, watch := transfer.NewWatch(ctx, r.stall)
+		defer watch.Stop()
 		names, bytes = nil, 0
-		return stalled(ctx, r.repo.Tags(ctx, "", func(page []string) error {
-			dog.allow(r.stall)
+		return watch.Reason(r.repo.Tags(ctx, "", func(page []string) error {
+			watch.Allow(r.stall)
 			for _, name := range page {
 				bytes += len(name)
 			}
@@ -350,12 +340,12 @@ func (r *Repository) TagNames(ctx context.Context) ([]string, error) {
 
 // delete sends one DELETE for a manifest or tag and returns the status.
 func (r *Repository) delete(ctx context.Context, reference string) (int, error) {
-	ctx, _, done := newWatchdog(ctx, r.stall)
-	defer done()
+	ctx, watch := transfer.NewWatch(ctx, r.stall)
+	defer watch.Stop()
 	ctx = auth.AppendRepositoryScope(ctx, r.repo.Reference, auth.ActionPull, auth.ActionDelete)
 	resp, err := r.request(ctx, r.client.follow, http.MethodDelete, "manifests", reference)
 	if err != nil {
-		return 0, stalled(ctx, err)
+		return 0, watch.Reason(err)
 	}
 	resp.Body.Close()
 	return resp.StatusCode, nil

@@ -16,21 +16,6 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func TestRetryAfterForms(t *testing.T) {
-	t.Parallel()
-	for v, want := range map[string]time.Duration{"3": 3 * time.Second, "0.5": time.Second / 2, "10.3ms": 10300 * time.Microsecond, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
-		got, ok := retryAfter(&http.Response{Header: http.Header{"Retry-After": {v}}})
-		if !ok || got != want {
-			t.Errorf("%s: %s, %t", v, got, ok)
-		}
-	}
-	for _, v := range []string{"", "soon", "-3", "1e300"} {
-		if got, ok := retryAfter(&http.Response{Header: http.Header{"Retry-After": {v}}}); ok {
-			t.Errorf("%s: %s", v, got)
-		}
-	}
-}
-
 // How long an answer is waited for goes with what the registry has to do for it.
 func TestAnswerWithin(t *testing.T) {
 	t.Parallel()

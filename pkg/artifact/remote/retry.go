@@ -4,26 +4,25 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"example.org/mmoci/internal/transfer"
 )
 
 const (
 	maxTries      = 6                // of one request or blob
 	maxThrottled  = 30               // answers 429 to one request or blob, which do not count as tries
 	firstBackoff  = time.Second / 4  // doubled each time
-	backoffGrowth = 64               // at most so many times the first, 16 s, without Retry-After
+	backoffGrowth = 64               // at most so many times the first, 16 s, where nothing is asked for
 	maxRetryAfter = 5 * time.Minute  // a longer Retry-After is an error, not a wait
 	maxAsked      = 10 * time.Minute // all that one request or blob waits because the registry asks for it
 	toldAfter     = time.Second      // such a wait that is shorter is not spoken of
@@ -33,9 +32,6 @@ const (
 	storeRate     = 4 << 20          // bytes a second at which a registry is believed to hash and store a blob
 	lookRate      = 1 << 10          // bytes a second of a manifest: some registries look for each layer, 150 bytes
 )
-
-// ErrStalled is the cause of a cancelled transfer: the registry was silent.
-var ErrStalled = errors.New("stalled")
 
 // sourceError is an error in what was to be uploaded: asking the registry again does not help.
 type sourceError struct{ error }
@@ -60,31 +56,13 @@ func (t hintTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	if h, ok := r.Context().Value(hintKey{}).(*hint); ok {
-		if after, ok := retryAfter(resp); ok {
+		if after, ok := transfer.RetryAfter(resp.Header); ok {
 			h.mu.Lock()
 			h.after, h.set = after, true
 			h.mu.Unlock()
 		}
 	}
 	return resp, err
-}
-
-// retryAfter reads seconds (with a fraction or unit, as one registry writes them) or a date (RFC 9110 10.2.3).
-func retryAfter(resp *http.Response) (time.Duration, bool) {
-	v := resp.Header.Get("Retry-After")
-	if v == "" {
-		return 0, false
-	}
-	if s, err := strconv.ParseFloat(v, 64); err == nil && s >= 0 && s < 1e6 {
-		return time.Duration(s * float64(time.Second)), true
-	}
-	if d, err := time.ParseDuration(v); err == nil && d >= 0 {
-		return d, true
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return max(0, time.Until(at)), true
-	}
-	return 0, false
 }
 
 // gate holds all workers back while the registry wants to be left alone.
@@ -109,28 +87,14 @@ func (g *gate) wait(ctx context.Context) error {
 	g.mu.Lock()
 	d := time.Until(g.until)
 	g.mu.Unlock()
-	return sleep(ctx, d)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return transfer.Sleep(ctx, d)
 }
 
 // retry runs try until it succeeds, its error is not of a kind that passes, or
-// the bounds are reached. try begins anew each time: it opens what it sends itself.
+// the limits are reached. try begins anew each time: it opens what it sends itself.
 func (r *Repository) retry(ctx context.Context, try func(context.Context) error) error {
-	backoff, asked := r.backoff, time.Duration(0)
-	for tries, throttled, silent := 1, 0, 0; ; tries++ {
+	attempts := transfer.Attempts{Limits: r.limits}
+	for {
 		if err := r.gate.wait(ctx); err != nil {
 			return err
 		}
@@ -142,40 +106,16 @@ func (r *Repository) retry(ctx context.Context, try func(context.Context) error)
 		if err == nil || ctx.Err() != nil || !passes(err, r.reached.Load()) {
 			return err
 		}
-		if errors.Is(err, ErrStalled) {
-			if silent++; silent >= maxStalled {
-				return fmt.Errorf("%w, after %d tries", err, tries)
-			}
+		f := &transfer.Failure{Err: err, After: h.after, Asked: h.set, Throttled: Status(err) == http.StatusTooManyRequests}
+		pause, err := attempts.Failed(f)
+		if err != nil {
+			return err
 		}
-		pause := backoff
-		if h.set {
-			if h.after > maxRetryAfter {
-				return fmt.Errorf("%w (the registry asks to wait %s)", err, h.after)
-			}
-			pause = h.after
+		first := !f.Throttled || r.gate.close(pause)
+		if (f.Asked || f.Throttled) && first && pause >= toldAfter && r.o.Log != nil {
+			r.o.Log("%s answered %d %s; going on in %s", r.ref.Host(), Status(f), http.StatusText(Status(f)), pause.Round(time.Second))
 		}
-		limited := Status(err) == http.StatusTooManyRequests
-		if h.set || limited {
-			if asked += pause; asked > r.asked {
-				return fmt.Errorf("%w (the registry asks to wait again and again: %s in all)", err, asked.Round(time.Second))
-			}
-		}
-		first := true
-		if limited {
-			if throttled++; throttled > maxThrottled {
-				return fmt.Errorf("%w, %d times", err, throttled)
-			}
-			tries--
-			first = r.gate.close(pause)
-		}
-		if (h.set || limited) && first && pause >= toldAfter && r.o.Log != nil && tries < maxTries {
-			r.o.Log("%s answered %d %s; going on in %s", r.ref.Host(), Status(err), http.StatusText(Status(err)), pause.Round(time.Second))
-		}
-		if tries >= maxTries {
-			return fmt.Errorf("%w, after %d tries", err, tries)
-		}
-		backoff = min(2*backoff, backoffGrowth*r.backoff)
-		if err := sleep(ctx, pause); err != nil {
+		if err := transfer.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -232,14 +172,14 @@ func beingLinked(answer *errcode.ErrorResponse) bool {
 // passesOnNetwork believes every failure of a transfer to pass but those that
 // say who the other side is, or that there is none.
 func passesOnNetwork(err error, reached bool) bool {
-	if errors.Is(err, ErrStalled) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, transfer.ErrStalled) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
 	if errors.Is(err, errRedirect) {
 		return false
 	}
-	var transfer *url.Error
-	if !errors.As(err, &transfer) {
+	var request *url.Error
+	if !errors.As(err, &request) {
 		return false
 	}
 	var (
@@ -261,53 +201,4 @@ func passesOnNetwork(err error, reached bool) bool {
 // size bytes that it handles so many of a second.
 func (r *Repository) answerWithin(size, rate int64) time.Duration {
 	return min(r.answer, r.stall+time.Duration(size/rate)*time.Second)
-}
-
-// watchdog cancels a transfer that makes no progress.
-type watchdog struct {
-	timer  *time.Timer
-	period time.Duration
-	limit  atomic.Int64 // nanoseconds that run now
-	moved  atomic.Bool  // it is bytes that are waited for, not an answer
-}
-
-// newWatchdog derives a context that ends, with errStalled as cause, when
-// there is no answer within a period, or progress is not called for so long.
-func newWatchdog(ctx context.Context, period time.Duration) (context.Context, *watchdog, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{period: period}
-	w.limit.Store(int64(period))
-	w.timer = time.AfterFunc(period, func() {
-		what := "answer"
-		if w.moved.Load() {
-			what = "byte"
-		}
-		cancel(fmt.Errorf("%w: no %s for %s", ErrStalled, what, time.Duration(w.limit.Load())))
-	})
-	return ctx, w, func() { w.timer.Stop(); cancel(context.Canceled) }
-}
-
-// progress begins a new period.
-func (w *watchdog) progress() {
-	w.limit.Store(int64(w.period))
-	w.moved.Store(true)
-	w.timer.Reset(w.period)
-}
-
-// allow gives the other side d to answer.
-func (w *watchdog) allow(d time.Duration) {
-	w.limit.Store(int64(d))
-	w.moved.Store(false)
-	w.timer.Reset(d)
-}
-
-// pause stops the watch: it is not the other side that is waited for.
-func (w *watchdog) pause() { w.timer.Stop() }
-
-// stalled puts the watchdog's reason for an error that it caused.
-func stalled(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrStalled) {
-		return cause
-	}
-	return err
 }

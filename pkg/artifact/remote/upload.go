@@ -16,6 +16,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -42,7 +43,7 @@ func ociDescriptor(d oci.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.MediaType, Digest: digest.Digest(d.Digest.String()), Size: d.Size}
 }
 
-// put uploads a blob by two requests (POST, PUT). Each try opens the content
+// Put uploads a blob by two requests (POST, PUT). Each try opens the content
 // anew, once the registry wants it. What is read is verified before its last bytes are
 // sent, and the registry verifies the digest again. Nothing is sent if it could be mounted.
 func (r Target) Put(ctx context.Context, l oci.Layer, open oci.Opener) (sent int64, err error) {
@@ -57,9 +58,9 @@ func (r Target) Put(ctx context.Context, l oci.Layer, open oci.Opener) (sent int
 }
 
 func (r Target) upload(ctx context.Context, l oci.Layer, open oci.Opener) (int64, error) {
-	ctx, dog, cancel := newWatchdog(ctx, r.stall)
+	ctx, watch := transfer.NewWatch(ctx, r.stall)
 	body := &uploadBody{
-		dog: dog, answer: r.answerWithin(l.Size, storeRate),
+		watch: watch, answer: r.answerWithin(l.Size, storeRate),
 		pace: func(n int) error { return r.pace.wait(ctx, n) },
 		most: r.pace.chunk,
 		open: func() (oci.Verified, error) { return open(ctx, l.Blob) },
@@ -68,12 +69,12 @@ func (r Target) upload(ctx context.Context, l oci.Layer, open oci.Opener) (int64
 		},
 	}
 	err := r.send(ctx, l, body)
-	err = stalled(ctx, err)
-	cancel()
+	err = watch.Reason(err)
+	watch.Stop()
 	if closing := body.Close(); err == nil {
 		err = closing
 	}
-	if broken := body.broken(); broken != nil && !errors.Is(err, ErrStalled) {
+	if broken := body.broken(); broken != nil && !errors.Is(err, transfer.ErrStalled) {
 		return 0, sourceError{broken}
 	}
 	if err != nil || !body.read() {
@@ -97,7 +98,7 @@ func (r Target) send(ctx context.Context, l oci.Layer, body *uploadBody) error {
 // uploadBody is the body of a PUT, opened when it is first read. net/http may
 // still read it for a moment after the answer came; Close waits for that.
 type uploadBody struct {
-	dog *watchdog
+	watch *transfer.Watch
 	// answer is how long the registry may take for its answer after the last byte.
 	answer time.Duration
 	pace   func(n int) error // waits until n bytes may go
@@ -122,7 +123,7 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	b.dog.pause() // the content has its own
+	b.watch.Pause() // the content has its own
 	if !b.opened {
 		b.opened = true
 		if b.content, b.err = b.open(); b.err != nil {
@@ -135,11 +136,11 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == io.EOF:
-		b.dog.allow(b.answer)
+		b.watch.Allow(b.answer)
 	case err != nil:
 		b.err = err
 	default:
-		b.dog.progress()
+		b.watch.Progress()
 	}
 	if n > 0 {
 		b.moved(int64(n))
@@ -173,17 +174,17 @@ func (b *uploadBody) read() bool {
 	return b.opened
 }
 
-// putDocument puts a manifest under its digest.
+// PutDocument puts a manifest under its digest.
 func (r Target) PutDocument(ctx context.Context, d oci.Descriptor, data []byte) error {
 	return explain("put manifest "+d.Digest.String(), r.ref, r.putManifest(ctx, d, data, d.Digest.String()))
 }
 
 func (r Target) putManifest(ctx context.Context, d oci.Descriptor, data []byte, reference string) error {
 	return r.retry(ctx, func(ctx context.Context) error {
-		ctx, dog, cancel := newWatchdog(ctx, r.stall)
-		defer cancel()
-		dog.allow(r.answerWithin(d.Size, lookRate))
-		return stalled(ctx, r.repo.Manifests().PushReference(ctx, ociDescriptor(d), bytes.NewReader(data), reference))
+		ctx, watch := transfer.NewWatch(ctx, r.stall)
+		defer watch.Stop()
+		watch.Allow(r.answerWithin(d.Size, lookRate))
+		return watch.Reason(r.repo.Manifests().PushReference(ctx, ociDescriptor(d), bytes.NewReader(data), reference))
 	})
 }
 
@@ -195,7 +196,7 @@ func (r Target) PutTagged(ctx context.Context, d oci.Descriptor, data []byte, ta
 // Begin has nothing to prepare.
 func (r Target) Begin(oci.Contents, bool) error { return nil }
 
-// publish puts the root under its digest, then names it. A tag that names it already is left alone: some registries refuse to set a tag twice.
+// Publish puts the root under its digest, then names it. A tag that names it already is left alone: some registries refuse to set a tag twice.
 // No registry compares and sets: what the last tag names is asked before any is set, and again just before it moves.
 func (r Target) Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
 	if err := r.PutDocument(ctx, d, data); err != nil {
@@ -286,7 +287,7 @@ type errTag struct {
 func (e errTag) Error() string { return e.text }
 func (e errTag) Unwrap() error { return e.error }
 
-// close has nothing to undo: what is at the registry stays.
+// Close has nothing to undo: what is at the registry stays.
 func (r Target) Close(context.Context) error { return nil }
 
 // LacksContent tells answers to a manifest by which a registry may mean that

@@ -1,32 +1,35 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
+
+	"example.org/mmoci/internal/transfer"
 )
 
-// transfer is a file being read, over as many requests and places as it takes. It is the io.ReadCloser of Open.
-type transfer struct {
+// reader reads a file, over as many requests and places as it takes. It is the io.ReadCloser of Open.
+type reader struct {
 	u    *Upstream
 	ctx  context.Context // of Open: a reader has no other way to hear of its end
 	path string
 	want int64 // expected size, -1: not known
 	at   int   // place that sends now
 
-	cur      *answer // nil between two requests
-	first    *answer // the first answer of this place: others must be of the same file
-	off      int64   // given to the caller so far
-	failures int     // since the last progress
-	silent   int     // those of them that ended in silence
-	mark     int64   // off when failures was last 0
-	err      error   // how it ended
+	cur      *answer           // nil between two requests
+	first    *answer           // the first answer of this place: others must be of the same file
+	off      int64             // given to the caller so far
+	attempts transfer.Attempts // at this place, since the last progress
+	mark     int64             // off at the last progress
+	err      error             // how it ended
 }
 
 // start makes the first request at the current place.
-func (t *transfer) start() error {
+func (t *reader) start() error {
 	for {
 		err := t.attempt()
 		if err == nil {
@@ -39,7 +42,7 @@ func (t *transfer) start() error {
 }
 
 // attempt makes one request, from where the last one broke off.
-func (t *transfer) attempt() error {
+func (t *reader) attempt() error {
 	from := resume{offset: t.off}
 	if t.first != nil {
 		from.validator = t.first.validator
@@ -64,7 +67,7 @@ func (t *transfer) attempt() error {
 }
 
 // accept tells whether an answer is of the file that is wanted.
-func (t *transfer) accept(a *answer) error {
+func (t *reader) accept(a *answer) error {
 	switch {
 	case t.want >= 0 && a.size >= 0 && a.size != t.want:
 		return fmt.Errorf("%w: %d bytes, expected %d", ErrChanged, a.size, t.want)
@@ -83,7 +86,7 @@ func (t *transfer) accept(a *answer) error {
 func differ(a, b string) bool { return a != "" && b != "" && a != b }
 
 // skip reads over what the caller has already, where the server ignores Range.
-func (t *transfer) skip() error {
+func (t *reader) skip() error {
 	n, err := io.CopyN(io.Discard, t.cur.body, t.off-t.cur.start)
 	t.u.served[t.at].bytes.Add(n)
 	if err == nil {
@@ -96,7 +99,7 @@ func (t *transfer) skip() error {
 	return asTransient(err)
 }
 
-func (t *transfer) drop() {
+func (t *reader) drop() {
 	if t.cur != nil {
 		t.cur.body.Close()
 		t.cur = nil
@@ -105,52 +108,45 @@ func (t *transfer) drop() {
 
 // again decides what follows a failed attempt: nil after a pause means
 // another attempt, at this place or the next.
-func (t *transfer) again(cause error) error {
+func (t *reader) again(cause error) error {
 	t.drop()
 	if err := context.Cause(t.ctx); err != nil {
 		return err
 	}
 	if t.off-t.mark >= progress {
-		t.failures, t.silent, t.mark = 0, 0, t.off
+		t.attempts.Progress()
+		t.mark = t.off
 	}
-	var passing *transient
+	var passing *transfer.Failure
 	if !errors.As(cause, &passing) {
 		return t.failed(cause)
 	}
-	t.failures++
-	if errors.Is(cause, errStalled) {
-		t.silent++
+	if t.isDown() {
+		t.attempts.Attempts = 1
 	}
-	if t.failures > t.u.retries || t.silent >= t.u.maxSilent() || t.isDown() {
+	pause, err := t.attempts.Failed(passing)
+	if err != nil {
 		t.setDown(true)
-		if t.failures > 1 {
-			cause = fmt.Errorf("%w (%d attempts)", cause, t.failures)
-		}
-		return t.failed(fmt.Errorf("%w%s", cause, t.u.remedy(cause)))
+		return t.failed(fmt.Errorf("%w%s", err, t.u.remedy(err)))
 	}
-	if passing.after > MaxRetryAfter {
-		t.setDown(true)
-		return t.failed(fmt.Errorf("%w; it asks to wait %s, longer than %s%s", cause, passing.after, MaxRetryAfter, t.u.remedy(cause)))
-	}
-	pause := max(backoff(t.failures), passing.after)
 	t.u.log("%s: %v; trying again in %s", t.u.describe(t.at, t.path), cause, pause)
 	return t.u.sleep(t.ctx, pause)
 }
 
 // failed ends the attempts at this place.
-func (t *transfer) failed(cause error) error {
+func (t *reader) failed(cause error) error {
 	return fmt.Errorf("%s: %w", t.u.describe(t.at, t.path), cause)
 }
 
 // A place that could not be reached in all attempts gets one from then on, and
 // is asked after the others for a while, until it answers again: with hundreds of files nobody
 // wants to wait for each. Only where there is another place.
-func (t *transfer) isDown() bool {
+func (t *reader) isDown() bool {
 	s, ok := t.u.places[t.at].(*site)
 	return ok && len(t.u.places) > 1 && s.down.Load() != 0
 }
 
-func (t *transfer) setDown(down bool) {
+func (t *reader) setDown(down bool) {
 	s, ok := t.u.places[t.at].(*site)
 	switch {
 	case !ok:
@@ -161,16 +157,18 @@ func (t *transfer) setDown(down bool) {
 	}
 }
 
-// maxSilent is how many attempts at one place may end in silence.
-func (u *Upstream) maxSilent() int {
+// attempts begins to count those at one place. There is no jitter: a site has
+// one pusher, and what happens should be the same each time.
+func (u *Upstream) attempts() transfer.Attempts {
+	l := transfer.Limits{Attempts: u.retries + 1, Silent: maxSilent, Backoff: firstPause, MaxBackoff: longestPause, MaxAfter: MaxRetryAfter}
 	if len(u.places) > 1 {
-		return maxSilentElsewhere
+		l.Silent = maxSilentElsewhere
 	}
-	return maxSilent
+	return transfer.Attempts{Limits: l}
 }
 
 // Read implements io.Reader. io.EOF means that the transfer was complete.
-func (t *transfer) Read(p []byte) (int, error) {
+func (t *reader) Read(p []byte) (int, error) {
 	if t.err != nil || len(p) == 0 {
 		return 0, t.err
 	}
@@ -200,7 +198,7 @@ func (t *transfer) Read(p []byte) (int, error) {
 	}
 }
 
-func (t *transfer) size() int64 {
+func (t *reader) size() int64 {
 	if t.want >= 0 {
 		return t.want
 	}
@@ -208,7 +206,7 @@ func (t *transfer) size() int64 {
 }
 
 // complete tells whether the end of the body is the end of the file.
-func (t *transfer) complete() error {
+func (t *reader) complete() error {
 	switch size := t.size(); {
 	case size < 0 || t.off == size:
 		return nil
@@ -220,7 +218,7 @@ func (t *transfer) complete() error {
 
 // resume goes on after a break: here, or at the next places if the size of
 // the file is known.
-func (t *transfer) resume(cause error) error {
+func (t *reader) resume(cause error) error {
 	var errs []error
 	for {
 		err := t.again(cause)
@@ -235,21 +233,21 @@ func (t *transfer) resume(cause error) error {
 			return joined(errs)
 		}
 		t.u.log("%v; going on at %s", err, t.u.places[t.at+1])
-		t.at, t.first, t.failures, t.silent, t.mark = t.at+1, nil, 0, 0, t.off
+		t.at, t.first, t.attempts, t.mark = t.at+1, nil, t.u.attempts(), t.off
 		if cause = t.attempt(); cause == nil {
 			return nil
 		}
 	}
 }
 
-func (t *transfer) end(err error) error {
+func (t *reader) end(err error) error {
 	t.err = err
 	t.drop()
 	return err
 }
 
 // Close implements io.Closer.
-func (t *transfer) Close() error {
+func (t *reader) Close() error {
 	t.drop()
 	if t.err == nil {
 		t.err = errClosed
@@ -259,8 +257,61 @@ func (t *transfer) Close() error {
 
 var errClosed = errors.New("read after close")
 
-// backoff is the pause before attempt n+1: 0.5 s doubled each time, 30 s at
-// most. There is no jitter: a site has one pusher, and what happens should be the same each time.
-func backoff(n int) time.Duration {
-	return min(500*time.Millisecond<<min(n-1, 10), 30*time.Second)
+// Elsewhere tells of a reader of Open that there are other URLs to have its file from.
+func (t *reader) Elsewhere() bool { return len(t.u.places) > 1 }
+
+// Distrust says that a reader of Open gave other bytes than were signed. From
+// then on the URL that they came from is asked after all others. True if the
+// file may be right at another: opened anew, it comes from there. It is true
+// at most once for each file and URL, so whoever repeats comes to an end.
+func (t *reader) Distrust(why error) bool {
+	u := t.u
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.distrusted == nil {
+		u.distrusted, u.wrong = map[int]bool{}, map[wrongFile]bool{}
+	}
+	this := wrongFile{t.at, t.path}
+	if u.wrong[this] {
+		return false
+	}
+	u.distrusted[t.at], u.wrong[this] = true, true
+	u.log("%s: %v; asking other URLs before it", u.describe(t.at, t.path), why)
+	for i := range u.places {
+		if !u.wrong[wrongFile{i, t.path}] {
+			return true
+		}
+	}
+	return false
+}
+
+// wrongFile is a file that a place has in other bytes than were signed.
+type wrongFile struct {
+	place int
+	path  string
+}
+
+// order is that in which the places are asked: last those that gave wrong
+// bytes, before them those that could not be reached lately.
+func (u *Upstream) order() []int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now().UnixNano()
+	rank := func(i int) int {
+		s, ok := u.places[i].(*site)
+		switch {
+		case u.distrusted[i]:
+			return 2
+		case ok && now < s.down.Load():
+			return 1
+		}
+		return 0
+	}
+	order := make([]int, len(u.places))
+	ranks := make([]int, len(u.places))
+	for i := range order {
+		order[i], ranks[i] = i, rank(i)
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(ranks[a], ranks[b]) })
+	return order
 }
