@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/deb"
+	"github.com/klauspost/compress/gzip"
 )
 
 // Curated is what the Release of a curated suite is built from.
@@ -188,3 +190,116 @@ func (c Curated) binaryArchitectures() []string {
 }
 
 func sortedSet(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }
+
+// EncoderGeneration numbers how the files of curated suites are made: the text of the
+// Release and of the plain indices, and which encoder at which level packs them. It rises
+// whenever their bytes would change. Who makes a text again to compare it must know every
+// number since 1.
+//
+//	1: klauspost/compress v1.20.3, gzip, level 6
+const EncoderGeneration = 1
+
+// encoderLevel belongs to EncoderGeneration.
+const encoderLevel = 6
+
+// packedIndex is an index as it is carried, with what its Release says of its plain form.
+type packedIndex struct {
+	size   int64  // plain
+	sha256 string // plain
+	packed []byte
+}
+
+// Of the plain text, which for a release is tens of megabytes, only a few pieces are in memory.
+const (
+	pieceSize = 256 << 10
+	pieces    = 4
+)
+
+// packIndex writes stanzas one after another, an empty line after each, and
+// compresses them meanwhile.
+func packIndex(stanzas []deb.Stanza) (ix packedIndex, err error) {
+	full, free := make(chan []byte, pieces), make(chan []byte, pieces)
+	for range pieces {
+		free <- nil
+	}
+	written := make(chan error, 1)
+	go func() {
+		defer close(full)
+		written <- ix.write(stanzas, full, free)
+	}()
+	ix.packed, err = compressIndex(full, free)
+	if e := <-written; e != nil {
+		return packedIndex{}, e
+	}
+	return ix, err
+}
+
+// write gives out the text in pieces, which come back when they are done with.
+func (ix *packedIndex) write(stanzas []deb.Stanza, full chan<- []byte, free <-chan []byte) error {
+	sum := sha256.New()
+	b := <-free
+	give := func() {
+		sum.Write(b)
+		ix.size += int64(len(b))
+		full <- b
+		b = (<-free)[:0]
+	}
+	for _, s := range stanzas {
+		if len(s) == 0 || bytes.HasPrefix(s, []byte("\n")) || bytes.Contains(s, []byte("\n\n")) {
+			return fmt.Errorf("stanza %.60q: empty, or more than one", s)
+		}
+		if b = s.Append(b); len(b) >= pieceSize {
+			give()
+		}
+	}
+	if len(b) > 0 {
+		give()
+	}
+	ix.sha256 = hex.EncodeToString(sum.Sum(nil))
+	return nil
+}
+
+// compressIndex is what EncoderGeneration is the number of; how the text is cut into pieces does not
+// change its bytes. The header carries no name, no time and "unknown" for the system.
+func compressIndex(full <-chan []byte, free chan<- []byte) ([]byte, error) {
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, encoderLevel)
+	for piece := range full { // to the end, whatever happens: somebody is writing
+		if err == nil {
+			_, err = z.Write(piece)
+		}
+		free <- piece
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	return b.Bytes(), err
+}
+
+// PlainIndex is the text of a curated index: its stanzas in the order of curated
+// indices, an empty line after each. Stanzas that are the same in that order stay in the order given.
+func PlainIndex(stanzas []deb.Stanza, source bool) []byte {
+	type keyed struct {
+		name, version, arch string
+		stanza              deb.Stanza
+	}
+	size := 0
+	keys := make([]keyed, len(stanzas))
+	for i, s := range stanzas {
+		var v [3]string
+		s.Values(v[:], "Package", "Version", "Architecture")
+		if source {
+			v[2] = "" // a Sources index has no such order: the field lists what can be built
+		}
+		keys[i] = keyed{v[0], v[1], v[2], s}
+		size += len(s) + 2
+	}
+	slices.SortStableFunc(keys, func(a, b keyed) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), deb.Compare(a.version, b.version), cmp.Compare(a.arch, b.arch))
+	})
+	text := make([]byte, 0, size)
+	for _, k := range keys {
+		text = k.stanza.Append(text)
+	}
+	return text
+}

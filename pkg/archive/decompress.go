@@ -95,3 +95,26 @@ func readBounded(r io.Reader, room, limit int64) ([]byte, error) {
 	}
 	return b.Bytes(), nil
 }
+
+// errMember marks a file that is not one gzip member and nothing else.
+var errMember = errors.New("not exactly one gzip member")
+
+// GunzipMember decompresses data, which must be one gzip member and nothing behind
+// it. More than limit bytes is an error, found before they are held in memory.
+func GunzipMember(data []byte, limit int64) ([]byte, error) {
+	rest := bytes.NewReader(data) // an io.ByteReader: nothing behind the member is consumed
+	z, err := gzip.NewReader(rest)
+	if err == nil {
+		z.Multistream(false)
+		data, err = readBounded(z, int64(len(data))*expansion, limit)
+	}
+	switch {
+	case errors.Is(err, io.EOF): // never to be taken for the end of anything
+		return nil, fmt.Errorf("%w: %w", errMember, io.ErrUnexpectedEOF)
+	case err != nil:
+		return nil, err
+	case rest.Len() > 0:
+		return nil, fmt.Errorf("%w: %d bytes behind it", errMember, rest.Len())
+	}
+	return data, nil
+}

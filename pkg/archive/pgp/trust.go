@@ -1,13 +1,30 @@
+// Package pgp makes and verifies the OpenPGP signatures of Debian archives:
+// clear-signed text, detached signatures, keyrings and signing keys (RFC 9580,
+// RFC 4880, as gpgv and apt read them). Bytes go in, values come out; it opens
+// no file and no connection.
+//
+// Nothing is taken from a signed text without [How] it was verified.
 package pgp
 
 import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 )
+
+// ErrIntegrity marks bytes that contradict what a signature or digest says of
+// them: a bad, missing or foreign signature, a mismatching index. The program
+// ends with exit code 3 on it.
+var ErrIntegrity = errors.New("integrity")
+
+// ErrExpired marks what is genuine but no longer good: past its Valid-Until or
+// valid-until, older than --max-age, or signed by an expired signature. The
+// program ends with exit code 5 on it.
+var ErrExpired = errors.New("too old")
 
 // timeLayout writes times in messages as a Release writes its Date.
 const timeLayout = "Mon, 02 Jan 2006 15:04:05 UTC"
