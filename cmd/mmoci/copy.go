@@ -81,7 +81,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 				return err
 			}
 		}
-		q := site.Copying{From: src, To: dst, AllowOlder: older, Push: artifact.PushOptions{Options: o, Recheck: repair}}
+		q := site.CopyOptions{From: src, To: dst, AllowOlder: older, Push: artifact.PushOptions{Options: o, Recheck: repair}}
 		if redate.wanted {
 			plan, err := p.plan()
 			if err == nil {
@@ -145,7 +145,7 @@ func (a *app) vouched(cmd *cobra.Command, p *planFlags, src artifact.Reference) 
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
-	c, err := prove.Carries(cmd.Context(), src, trust, a.options())
+	c, err := prove.ReadBundle(cmd.Context(), src, trust, a.options())
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
@@ -171,7 +171,7 @@ func digestsOf(files []artifact.CarriedFile) map[string]string {
 	return out
 }
 
-func (a *app) transfer(cmd *cobra.Command, q site.Copying, since string) (artifact.Copied, error) {
+func (a *app) transfer(cmd *cobra.Command, q site.CopyOptions, since string) (artifact.Copied, error) {
 	bar := a.progress()
 	defer bar.end()
 	q.Push.Progress = bar.event

@@ -39,14 +39,14 @@ does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, 
 		if err != nil {
 			return err
 		}
-		q := site.Examining{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
+		q := site.DoctorOptions{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
 		var found []artifact.Finding
 		if plan != nil && plan.Sign != nil {
 			if q.Signer, err = signer.Signer(plan.Sign, plan.Trust, os.Getenv); err != nil {
 				found = append(found, artifact.Finding{What: "signing key", Text: err.Error(), Remedy: "mmoci key new makes one"})
 			}
 		}
-		return a.findings(append(found, site.Examine(cmd.Context(), q)...), asJSON)
+		return a.findings(append(found, site.Doctor(cmd.Context(), q)...), asJSON)
 	}
 	return cmd
 }

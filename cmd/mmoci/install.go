@@ -98,7 +98,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	if arch == "" {
 		return fmt.Errorf("%w: no dpkg in PATH to install with; mmoci pull --extract leaves the .debs to other means", outcome.ErrUsage)
 	}
-	chosen, err := extract.Choose(cmd.Context(), extract.Extracting{
+	chosen, err := extract.Choose(cmd.Context(), extract.Options{
 		Snapshot: s, Trust: trust, Queries: q.packages, Architecture: arch, Recommends: q.recommends, Host: status, Log: a.log, Progress: bar.event,
 	})
 	if err != nil {
@@ -133,7 +133,7 @@ func (a *app) handOver(ctx context.Context, h *host.Host, chosen *extract.Select
 		}
 		return nil
 	}
-	changes, err := h.InstallSelection(ctx, chosen, status, q.dir, func(dir string, got *extract.Extracted) {
+	changes, err := h.InstallSelection(ctx, chosen, status, q.dir, func(dir string, got *extract.Result) {
 		a.bar.end() // the rest of the screen is dpkg's
 		a.detail("%s fetched to %s, %s were there", size(got.Bytes-got.Reused), dir, size(got.Reused))
 	})

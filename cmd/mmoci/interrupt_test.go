@@ -168,7 +168,7 @@ func (w *worksite) root(ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = prove.Verify(w.t.Context(), prove.Verifying{Ref: parsed, Snapshot: s, Trust: trust, Hash: true, Options: o})
+	_, err = prove.Verify(w.t.Context(), prove.Options{Ref: parsed, Snapshot: s, Trust: trust, Hash: true, Artifact: o})
 	return s.Root.String(), err
 }
 

@@ -108,7 +108,7 @@ func (m *mortal) verify() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = prove.Verify(m.t.Context(), prove.Verifying{Ref: ref, Snapshot: s, Trust: trust, Hash: true, Options: o})
+	_, err = prove.Verify(m.t.Context(), prove.Options{Ref: ref, Snapshot: s, Trust: trust, Hash: true, Artifact: o})
 	return s.Root.String(), err
 }
 

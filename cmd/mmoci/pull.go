@@ -66,7 +66,7 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 			return a.extract(cmd, s, trust, packages, x)
 		}
 		start := time.Now()
-		res, err := extract.Pull(cmd.Context(), extract.Pulling{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log, Progress: bar.event})
+		res, err := extract.Tree(cmd.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log, Progress: bar.event})
 		bar.end()
 		if err != nil {
 			return err
@@ -205,7 +205,7 @@ func (x *extractFlags) flags(f *pflag.FlagSet) {
 }
 
 func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trust, queries []string, x extractFlags) error {
-	q := extract.Extracting{
+	q := extract.Options{
 		Snapshot: s, Trust: trust, Queries: queries, Dir: x.dir, Architecture: x.arch,
 		Recommends: x.recommends, Log: a.log, Progress: a.bar.event,
 	}
@@ -226,7 +226,7 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trus
 		return err
 	}
 	start := time.Now()
-	res, err := extract.Extract(cmd.Context(), q)
+	res, err := extract.Run(cmd.Context(), q)
 	a.bar.end()
 	if err != nil {
 		return err

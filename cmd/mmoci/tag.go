@@ -108,7 +108,7 @@ snapshot that is not newer than the one that TAG names is refused. --redate push
 		if err != nil {
 			return err
 		}
-		q := site.Promoting{From: ref, To: args[last], AllowOlder: older, Options: a.options()}
+		q := site.PromoteOptions{From: ref, To: args[last], AllowOlder: older, Options: a.options()}
 		if q.Redate, err = a.redating(&p, plan, redate); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (r *redateFlags) flags(f *pflag.FlagSet) {
 }
 
 // redating is nil unless it is wanted.
-func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*site.Redating, error) {
+func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*site.RedateOptions, error) {
 	if !r.wanted {
 		return nil, nil
 	}
@@ -147,7 +147,7 @@ func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*site.Re
 	if err != nil {
 		return nil, err
 	}
-	return &site.Redating{Signer: signer, Site: trust.Site, Now: time.Now()}, nil
+	return &site.RedateOptions{Signer: signer, Site: trust.Site, Now: time.Now()}, nil
 }
 
 func (a *app) tagRollback() *cobra.Command {
@@ -177,7 +177,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 		if err != nil {
 			return err
 		}
-		q := site.RollingBack{Ref: ref, To: to, Site: trust.Site, Now: time.Now(), Push: artifact.PushOptions{Options: a.options()}}
+		q := site.RollbackOptions{Ref: ref, To: to, Site: trust.Site, Now: time.Now(), Push: artifact.PushOptions{Options: a.options()}}
 		if q.Date, _, err = parseDate(date); err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 
 func (a *app) tagPrune() *cobra.Command {
 	var p planFlags
-	var k site.Keeping
+	var k site.Retention
 	var dry, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "prune [REF] --keep-last N ..",
@@ -227,7 +227,7 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 		if k.Last+k.Daily+k.Weekly+k.Monthly == 0 && !cmd.Flags().Changed("min-age") {
 			k.MinAge = 0 // what nobody asked for is no rule by itself
 		}
-		out, err := site.Prune(cmd.Context(), site.Pruning{Ref: ref, Keep: k, DryRun: dry, Now: time.Now(), Options: a.options()})
+		out, err := site.Prune(cmd.Context(), site.PruneOptions{Ref: ref, Keep: k, DryRun: dry, Now: time.Now(), Options: a.options()})
 		if err != nil {
 			return err
 		}
@@ -236,7 +236,7 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 	return cmd
 }
 
-func (a *app) pruned(out *site.Pruned, registry, dry, asJSON bool) error {
+func (a *app) pruned(out *site.PruneResult, registry, dry, asJSON bool) error {
 	switch {
 	case dry:
 		a.log("dry run: %s would stay, %s go", count(len(out.Keep), "snapshot"), count(len(out.Remove), "tag"))

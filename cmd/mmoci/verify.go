@@ -39,14 +39,14 @@ func (a *app) verify() *cobra.Command {
 		if err != nil {
 			return prove.Incomplete(cmd.Context(), ref, err, a.options())
 		}
-		q := prove.Verifying{Snapshot: s, Ref: ref, Trust: trust, Hash: !remote, Options: a.options(), Log: a.log}
+		q := prove.Options{Snapshot: s, Ref: ref, Trust: trust, Hash: !remote, Artifact: a.options(), Log: a.log}
 		report, err := prove.Verify(cmd.Context(), q)
 		bar.end()
 		if report == nil {
 			return err
 		}
 		if err == nil && remote {
-			err = prove.Remote(cmd.Context(), q.Ref, s, report, q.Options)
+			err = prove.Remote(cmd.Context(), q.Ref, s, report, q.Artifact)
 		}
 		if list {
 			report.List()

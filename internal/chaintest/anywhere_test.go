@@ -57,7 +57,7 @@ func TestOpenAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := extract.Extract(t.Context(), extract.Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: testarchive.MemoryDir(t), Architecture: "amd64"})
+	res, err := extract.Run(t.Context(), extract.Options{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: testarchive.MemoryDir(t), Architecture: "amd64"})
 	if err != nil || len(res.Groups) == 0 {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func TestCarry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: c.trust, Hash: true, Ref: ref})
+		r, err := prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: c.trust, Hash: true, Ref: ref})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,7 @@ func verifiedBy(t *testing.T, d *forge.Draft, m forge.Making, trust prove.Trust,
 	if err != nil {
 		return nil, err
 	}
-	return prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: trust, Hash: hash, Ref: ref})
+	return prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: trust, Hash: hash, Ref: ref})
 }
 
 // TestVerifyRefuses changes one thing each that the site itself signs: the
@@ -254,7 +254,7 @@ func TestBelieve(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := prove.Open(t.Context(), c.ref, c.trust, artifact.Options{})
 			if err == nil {
-				_, err = extract.Extract(t.Context(), extract.Extracting{Snapshot: s, Trust: c.trust, Queries: []string{"docker-ce"},
+				_, err = extract.Run(t.Context(), extract.Options{Snapshot: s, Trust: c.trust, Queries: []string{"docker-ce"},
 					Dir: filepath.Join(testarchive.MemoryDir(t), "out"), Architecture: "amd64"})
 			}
 			refused(t, err, c.exit, c.message)
@@ -273,9 +273,9 @@ func TestCrossing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = extract.Extract(t.Context(), extract.Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: filepath.Join(testarchive.MemoryDir(t), "out"), Architecture: "amd64"})
+	_, err = extract.Run(t.Context(), extract.Options{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: filepath.Join(testarchive.MemoryDir(t), "out"), Architecture: "amd64"})
 	refused(t, err, 3, "comes from prefix debian, for which no key is given: --keyring debian=FILE")
-	_, err = extract.Pull(t.Context(), extract.Pulling{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")})
+	_, err = extract.Tree(t.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")})
 	refused(t, err, 3, "archive debian: no key given for this prefix: --keyring debian=FILE")
 }
 
@@ -326,7 +326,7 @@ func TestSHA512Only(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = extract.Pull(t.Context(), extract.Pulling{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")})
+			_, err = extract.Tree(t.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")})
 			if c.failure == "" {
 				refused(t, err, 0, "")
 			} else {
@@ -354,10 +354,10 @@ func TestUpstreamStanzasSkipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: trust, Hash: true, Ref: ref}); err != nil {
+	if _, err := prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: trust, Hash: true, Ref: ref}); err != nil {
 		t.Error(err)
 	}
-	if _, err := extract.Pull(t.Context(), extract.Pulling{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")}); err != nil {
+	if _, err := extract.Tree(t.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")}); err != nil {
 		t.Error(err)
 	}
 }
@@ -372,7 +372,7 @@ func TestVerifyEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r, err := prove.Verify(ctx, prove.Verifying{Snapshot: s, Trust: trust, Hash: true, Ref: ref}); err == nil || exitOf(err) == 3 {
+	if r, err := prove.Verify(ctx, prove.Options{Snapshot: s, Trust: trust, Hash: true, Ref: ref}); err == nil || exitOf(err) == 3 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

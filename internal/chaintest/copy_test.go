@@ -30,7 +30,7 @@ func TestCopyKeepsDates(t *testing.T) {
 		ref.Tag = pushed[day].Immutable
 		return ref
 	}
-	redating := &site.Redating{Signer: d.pushing.Signer, Site: world.Ring(t, testarchive.SiteKey()), Now: world.Now.AddDate(0, 2, 0)}
+	redating := &site.RedateOptions{Signer: d.pushing.Signer, Site: world.Ring(t, testarchive.SiteKey()), Now: world.Now.AddDate(0, 2, 0)}
 	here := d.pushing.Ref
 	here.Tag = "prod"
 	dir := t.TempDir()
@@ -39,21 +39,21 @@ func TestCopyKeepsDates(t *testing.T) {
 		{Kind: artifact.Layout, Name: filepath.Join(dir, "layout"), Tag: "prod"},
 		{Kind: artifact.Archive, Name: filepath.Join(dir, "x.tar"), Tag: "prod"},
 	} {
-		run := func(day int, c site.Copying) (artifact.Copied, error) {
+		run := func(day int, c site.CopyOptions) (artifact.Copied, error) {
 			c.From, c.To, c.Push.Options = at(day), to, o
 			return site.Copy(t.Context(), c)
 		}
-		if _, err := run(1, site.Copying{}); err != nil {
+		if _, err := run(1, site.CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if again, err := run(1, site.Copying{}); err != nil || again.Changed {
+		if again, err := run(1, site.CopyOptions{}); err != nil || again.Changed {
 			t.Errorf("%s: again: %+v, %v", to, again, err)
 		}
-		_, err := run(0, site.Copying{})
+		_, err := run(0, site.CopyOptions{})
 		if !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), snapshot.FormatDate(pushed[0].Date)) || !strings.Contains(err.Error(), snapshot.FormatDate(pushed[1].Date)) {
 			t.Errorf("%s: older: %v", to, err)
 		}
-		redated, err := run(0, site.Copying{Redate: redating})
+		redated, err := run(0, site.CopyOptions{Redate: redating})
 		if err != nil || !redated.Changed {
 			t.Fatalf("%s: redated: %+v, %v", to, redated, err)
 		}
@@ -63,16 +63,16 @@ func TestCopyKeepsDates(t *testing.T) {
 		if s, err := place.OpenUnverified(t.Context(), to, o); err != nil || !s.Statement.Date.Equal(pushed[1].Date.Add(time.Second)) {
 			t.Errorf("%s: %v, %v", to, s.Statement.Date, err)
 		}
-		if again, err := run(0, site.Copying{Redate: redating}); err != nil || again.Changed || again.Root != redated.Root {
+		if again, err := run(0, site.CopyOptions{Redate: redating}); err != nil || again.Changed || again.Root != redated.Root {
 			t.Errorf("%s: redated again: %+v, %v", to, again, err)
 		}
-		if _, err := run(1, site.Copying{Redate: &site.Redating{Signer: redating.Signer, Now: redating.Now}}); !errors.Is(err, outcome.ErrUsage) {
+		if _, err := run(1, site.CopyOptions{Redate: &site.RedateOptions{Signer: redating.Signer, Now: redating.Now}}); !errors.Is(err, outcome.ErrUsage) {
 			t.Errorf("%s: without a key to believe: %v", to, err)
 		}
-		if _, err := run(0, site.Copying{AllowOlder: true}); err != nil {
+		if _, err := run(0, site.CopyOptions{AllowOlder: true}); err != nil {
 			t.Errorf("%s: insisted: %v", to, err)
 		}
-		if _, err := run(2, site.Copying{}); err != nil {
+		if _, err := run(2, site.CopyOptions{}); err != nil {
 			t.Errorf("%s: newer: %v", to, err)
 		}
 	}
@@ -87,7 +87,7 @@ func TestCopyOverUnverified(t *testing.T) {
 	o := artifact.Options{Anonymous: true}
 	from := d.pushing.Ref
 	from.Tag = pushed[0].Immutable
-	redating := &site.Redating{Signer: d.pushing.Signer, Site: world.Ring(t, testarchive.SiteKey()), Now: world.Now.AddDate(0, 2, 0)}
+	redating := &site.RedateOptions{Signer: d.pushing.Signer, Site: world.Ring(t, testarchive.SiteKey()), Now: world.Now.AddDate(0, 2, 0)}
 	for tag, date := range map[string]time.Time{"far": world.Now.AddDate(9, 0, 0), "same": pushed[0].Date} {
 		evil := d.pushing
 		evil.Signer = world.SignerOf(t, testarchive.DockerKey())
@@ -96,13 +96,13 @@ func TestCopyOverUnverified(t *testing.T) {
 		if _, err := push.Push(t.Context(), evil); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := site.Promote(t.Context(), site.Promoting{From: from, To: tag, Options: o}); !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), snapshot.FormatDate(date)) {
+		if _, err := site.Promote(t.Context(), site.PromoteOptions{From: from, To: tag, Options: o}); !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), snapshot.FormatDate(date)) {
 			t.Errorf("%s: %v", tag, err)
 		}
-		if _, err := site.Promote(t.Context(), site.Promoting{From: from, To: tag, Options: o, Redate: redating}); !errors.Is(err, archive.ErrIntegrity) {
+		if _, err := site.Promote(t.Context(), site.PromoteOptions{From: from, To: tag, Options: o, Redate: redating}); !errors.Is(err, archive.ErrIntegrity) {
 			t.Errorf("%s: redated: %v", tag, err)
 		}
-		if _, err := site.Promote(t.Context(), site.Promoting{From: from, To: tag, Options: o, AllowOlder: true}); err != nil {
+		if _, err := site.Promote(t.Context(), site.PromoteOptions{From: from, To: tag, Options: o, AllowOlder: true}); err != nil {
 			t.Errorf("%s: insisted: %v", tag, err)
 		}
 	}

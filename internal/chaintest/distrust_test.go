@@ -116,7 +116,7 @@ func TestWrongURL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: trust, Hash: true, Ref: ref}); err != nil {
+			if _, err := prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: trust, Hash: true, Ref: ref}); err != nil {
 				t.Error(err)
 			}
 		})

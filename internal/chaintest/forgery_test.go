@@ -54,15 +54,15 @@ func tryAll(t *testing.T, ref artifact.Reference, trust prove.Trust) [3]attempt 
 	var out [3]attempt
 	for i, op := range []func(*snapshot.Snapshot, string) error{
 		func(s *snapshot.Snapshot, _ string) error {
-			_, err := prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: trust, Hash: true, Ref: ref})
+			_, err := prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: trust, Hash: true, Ref: ref})
 			return err
 		},
 		func(s *snapshot.Snapshot, dir string) error {
-			_, err := extract.Extract(t.Context(), extract.Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: dir, Architecture: "amd64"})
+			_, err := extract.Run(t.Context(), extract.Options{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: dir, Architecture: "amd64"})
 			return err
 		},
 		func(s *snapshot.Snapshot, dir string) error {
-			_, err := extract.Pull(t.Context(), extract.Pulling{Snapshot: s, Trust: trust, Dir: dir})
+			_, err := extract.Tree(t.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: dir})
 			return err
 		},
 	} {

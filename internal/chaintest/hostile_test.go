@@ -169,7 +169,7 @@ func TestHostileDocuments(t *testing.T) {
 					refused(t, err, h.exit, h.message)
 					return
 				}
-				r, err := prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: world.SiteTrust(t), Hash: true, Ref: ref})
+				r, err := prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: world.SiteTrust(t), Hash: true, Ref: ref})
 				refused(t, err, h.exit, "")
 				if !strings.Contains(strings.Join(r.Failures, "\n"), h.message) {
 					t.Errorf("failures %q; want %s", r.Failures, h.message)
@@ -247,8 +247,8 @@ func TestHostileArchives(t *testing.T) {
 					errs = [2]error{err, err}
 					return
 				}
-				_, errs[0] = extract.Extract(t.Context(), extract.Extracting{Snapshot: s, Trust: trust, Queries: []string{"top"}, Dir: dirs[0], Architecture: "amd64"})
-				_, errs[1] = extract.Pull(t.Context(), extract.Pulling{Snapshot: s, Trust: trust, Dir: dirs[1]})
+				_, errs[0] = extract.Run(t.Context(), extract.Options{Snapshot: s, Trust: trust, Queries: []string{"top"}, Dir: dirs[0], Architecture: "amd64"})
+				_, errs[1] = extract.Tree(t.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: dirs[1]})
 			})
 			for i, err := range errs {
 				if exitOf(err) == 3 && len(debsIn(t, dirs[i])) > 0 {

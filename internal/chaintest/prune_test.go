@@ -53,7 +53,7 @@ func (d *daily) verify(ref artifact.Reference) error {
 	}
 	trust := world.SiteTrust(d.t)
 	trust.Now = trust.Now.AddDate(0, 2, 0)
-	_, err = prove.Verify(d.t.Context(), prove.Verifying{Ref: ref, Snapshot: s, Trust: trust, Hash: true, Options: artifact.Options{Anonymous: true}})
+	_, err = prove.Verify(d.t.Context(), prove.Options{Ref: ref, Snapshot: s, Trust: trust, Hash: true, Artifact: artifact.Options{Anonymous: true}})
 	return err
 }
 
@@ -78,7 +78,7 @@ func TestPruneKeepsWhatItSays(t *testing.T) {
 			if grown := pushed[days-1].Uploaded; grown > 12 { // gamma, new11, an index, its upstream, signatures and the rest of the core
 				t.Errorf("the last day uploaded %d files", grown)
 			}
-			q := site.Pruning{Ref: d.pushing.Ref, Keep: site.Keeping{Last: last}, DryRun: true, Now: world.Now, Options: artifact.Options{Anonymous: true}}
+			q := site.PruneOptions{Ref: d.pushing.Ref, Keep: site.Retention{Last: last}, DryRun: true, Now: world.Now, Options: artifact.Options{Anonymous: true}}
 			dry, err := site.Prune(t.Context(), q)
 			if err != nil {
 				t.Fatal(err)
@@ -144,7 +144,7 @@ func TestRollback(t *testing.T) {
 	t.Parallel()
 	d := newDaily(t, testarchive.RegistryOptions{})
 	pushed := d.month(4)
-	q := site.RollingBack{
+	q := site.RollbackOptions{
 		Now: world.Now,
 		Ref: d.pushing.Ref, To: pushed[1].Immutable, Signer: d.pushing.Signer, Site: world.Ring(t, testarchive.SiteKey()),
 		Push: artifact.PushOptions{Options: artifact.Options{Anonymous: true}},
@@ -204,7 +204,7 @@ func TestPromoteUploadsNothing(t *testing.T) {
 	d.pushing.Ref.Tag = "one"
 	first, _, _ := d.push()
 	d.registry.Requests()
-	p := site.Promoting{From: d.pushing.Ref, To: "prod", Options: artifact.Options{Anonymous: true}}
+	p := site.PromoteOptions{From: d.pushing.Ref, To: "prod", Options: artifact.Options{Anonymous: true}}
 	got, err := site.Promote(t.Context(), p)
 	if err != nil || got.Root != first.Root || !got.Changed {
 		t.Fatalf("%+v, %v", got, err)
@@ -222,7 +222,7 @@ func TestPromoteUploadsNothing(t *testing.T) {
 	d.pushing.Ref.Tag = "two"
 	d.push()
 	// A registry that lets no tag move says so, and what was is left.
-	if _, err := site.Promote(t.Context(), site.Promoting{From: d.pushing.Ref, To: "prod", Options: p.Options}); err == nil {
+	if _, err := site.Promote(t.Context(), site.PromoteOptions{From: d.pushing.Ref, To: "prod", Options: p.Options}); err == nil {
 		t.Error("an immutable tag was moved")
 	}
 	d.pushing.Ref.Tag = "prod"
@@ -249,7 +249,7 @@ func TestPruneBesidePromote(t *testing.T) {
 		promote := func() {
 			from := d.pushing.Ref
 			from.Tag = promoted
-			if _, err := site.Promote(t.Context(), site.Promoting{From: from, To: "prod", Options: o}); err != nil {
+			if _, err := site.Promote(t.Context(), site.PromoteOptions{From: from, To: "prod", Options: o}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -263,7 +263,7 @@ func TestPruneBesidePromote(t *testing.T) {
 			}
 			return testarchive.Broken{Status: http.StatusMethodNotAllowed}
 		})
-		got, err := site.Prune(t.Context(), site.Pruning{Ref: d.pushing.Ref, Keep: site.Keeping{Last: 1}, Now: world.Now, Options: o})
+		got, err := site.Prune(t.Context(), site.PruneOptions{Ref: d.pushing.Ref, Keep: site.Retention{Last: 1}, Now: world.Now, Options: o})
 		d.registry.Fault(nil)
 		if err != nil || !slices.Equal(got.Removed.Kept, []string{promoted}) || len(got.Tags) != 3 {
 			t.Errorf("kept %q, gone %q, %v", got.Removed.Kept, got.Tags, err)
@@ -288,14 +288,16 @@ func TestPruneBesidePromote(t *testing.T) {
 		var promoting, pruning error
 		// A prune at whatever moment of the promotion: between its reads it is busy, or the snapshot is gone before.
 		o := artifact.Options{Progress: func(artifact.Event) {
-			_, err := site.Prune(t.Context(), site.Pruning{Ref: d.pushing.Ref, Keep: site.Keeping{Last: 1}, Now: world.Now})
+			_, err := site.Prune(t.Context(), site.PruneOptions{Ref: d.pushing.Ref, Keep: site.Retention{Last: 1}, Now: world.Now})
 			if err == nil {
 				t.Error("pruned while somebody writes")
 			}
 		}}
-		wg.Go(func() { _, promoting = site.Promote(t.Context(), site.Promoting{From: from, To: "prod", Options: o}) })
 		wg.Go(func() {
-			_, pruning = site.Prune(t.Context(), site.Pruning{Ref: d.pushing.Ref, Keep: site.Keeping{Last: 1}, Now: world.Now})
+			_, promoting = site.Promote(t.Context(), site.PromoteOptions{From: from, To: "prod", Options: o})
+		})
+		wg.Go(func() {
+			_, pruning = site.Prune(t.Context(), site.PruneOptions{Ref: d.pushing.Ref, Keep: site.Retention{Last: 1}, Now: world.Now})
 		})
 		wg.Wait()
 		to := from

@@ -102,7 +102,7 @@ func TestVerbatimSignatureFiles(t *testing.T) {
 			}
 			s.Root = res.Root
 			trust := prove.Trust{Upstream: map[string]*pgp.Keyring{"docker": world.Ring(t, testarchive.DockerKey())}, Now: world.Now.AddDate(0, 1, 0)}
-			if _, err := prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: trust}); err != nil {
+			if _, err := prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: trust}); err != nil {
 				t.Errorf("verify: %v", err)
 			}
 		})
@@ -144,7 +144,7 @@ func TestVerbatimReleaseUnsigned(t *testing.T) {
 				t.Fatal(err)
 			}
 			sealed.Root = packed.Root()
-			_, err = prove.Verify(t.Context(), prove.Verifying{Snapshot: sealed, Trust: world.UpstreamTrust(t)})
+			_, err = prove.Verify(t.Context(), prove.Options{Snapshot: sealed, Trust: world.UpstreamTrust(t)})
 			switch {
 			case c.says == "" && err != nil:
 				t.Errorf("got %v", err)

@@ -79,7 +79,7 @@ func TestUnprovenIndices(t *testing.T) {
 			}
 			var err error
 			took := allocated(func() {
-				_, err = extract.Extract(t.Context(), extract.Extracting{
+				_, err = extract.Run(t.Context(), extract.Options{
 					Snapshot: s, Trust: world.UpstreamTrust(t), Queries: []string{query}, Dir: filepath.Join(testarchive.MemoryDir(t), "out"), Architecture: "amd64",
 				})
 			})
@@ -122,7 +122,7 @@ func TestUnprovenIndexVerified(t *testing.T) {
 	})
 	trust := prove.Trust{Upstream: map[string]*pgp.Keyring{"docker": world.Ring(t, testarchive.DockerKey())}, Now: world.Now}
 	var err error
-	took := allocated(func() { _, err = prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: trust}) })
+	took := allocated(func() { _, err = prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: trust}) })
 	if err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("verified: %v", err)
 	}

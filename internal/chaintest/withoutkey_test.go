@@ -78,10 +78,10 @@ func TestHostileArchivesWithoutKey(t *testing.T) {
 					errs = [4]error{err, err, err, err}
 					return
 				}
-				_, errs[0] = extract.Extract(t.Context(), extract.Extracting{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: dirs[0], Architecture: "amd64"})
-				_, errs[1] = extract.Extract(t.Context(), extract.Extracting{Snapshot: s, Trust: trust, Queries: []string{"top"}, Dir: dirs[1], Architecture: "amd64"})
-				_, errs[2] = extract.Pull(t.Context(), extract.Pulling{Snapshot: s, Trust: trust, Dir: dirs[2]})
-				_, errs[3] = prove.Verify(t.Context(), prove.Verifying{Snapshot: s, Trust: trust, Hash: true, Ref: ref})
+				_, errs[0] = extract.Run(t.Context(), extract.Options{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: dirs[0], Architecture: "amd64"})
+				_, errs[1] = extract.Run(t.Context(), extract.Options{Snapshot: s, Trust: trust, Queries: []string{"top"}, Dir: dirs[1], Architecture: "amd64"})
+				_, errs[2] = extract.Tree(t.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: dirs[2]})
+				_, errs[3] = prove.Verify(t.Context(), prove.Options{Snapshot: s, Trust: trust, Hash: true, Ref: ref})
 			})
 			if (errs[0] == nil) != (len(debsIn(t, dirs[0])) > 0) {
 				t.Errorf("%s: docker-ce, which needs nothing of it: %v, %d .debs", h.Why, errs[0], len(debsIn(t, dirs[0])))

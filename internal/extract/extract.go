@@ -19,8 +19,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Extracting is the question to Extract.
-type Extracting struct {
+// Options is the question to Extract.
+type Options struct {
 	Snapshot *snapshot.Snapshot
 	Trust    prove.Trust
 	Queries  []string // package queries: docker-ce, docker-ce=VERSION
@@ -34,8 +34,8 @@ type Extracting struct {
 	Progress func(artifact.Event)
 }
 
-// Extracted is the answer.
-type Extracted struct {
+// Result is the answer.
+type Result struct {
 	// Groups are files in the order in which dpkg -i takes them, a group a call.
 	Groups [][]string
 	Chosen *resolve.Result
@@ -47,14 +47,14 @@ type Extracted struct {
 type Selection struct {
 	Chosen *resolve.Result
 	Bytes  int64 // of all files
-	e      Extracting
+	e      Options
 	pkgs   []*resolve.Package
 	files  map[string]snapshot.Blob
 }
 
-// Extract writes exactly the .debs that the queries need, verified through the
+// Run writes exactly the .debs that the queries need, verified through the
 // chain, into a directory. A rerun resumes; what is not ours there is refused.
-func Extract(ctx context.Context, e Extracting) (*Extracted, error) {
+func Run(ctx context.Context, e Options) (*Result, error) {
 	s, err := Choose(ctx, e)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func Extract(ctx context.Context, e Extracting) (*Extracted, error) {
 }
 
 // Choose is the first half of [Extract]: no package is fetched.
-func Choose(ctx context.Context, e Extracting) (*Selection, error) {
+func Choose(ctx context.Context, e Options) (*Selection, error) {
 	res, err := Select(ctx, e)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (s *Selection) ID() snapshot.Digest {
 func (s *Selection) Groups() [][]*resolve.Package { return resolve.Order(s.pkgs) }
 
 // Fetch is the second half of [Extract], into a directory of choice.
-func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
+func (s *Selection) Fetch(ctx context.Context, dir string) (*Result, error) {
 	out, err := openDir(ctx, dir, s.files)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
 	if err := out.fetch(ctx, s.e.Snapshot, checkControl(s.pkgs)); err != nil {
 		return nil, err
 	}
-	x := &Extracted{Chosen: s.Chosen, Bytes: out.total, Reused: out.reused}
+	x := &Result{Chosen: s.Chosen, Bytes: out.total, Reused: out.reused}
 	for _, group := range s.Groups() {
 		var names []string
 		for _, p := range group {
@@ -118,12 +118,12 @@ func (s *Selection) Fetch(ctx context.Context, dir string) (*Extracted, error) {
 
 // Select resolves the queries over the proven indices of a snapshot, without
 // fetching any package.
-func Select(ctx context.Context, e Extracting) (*resolve.Result, error) {
+func Select(ctx context.Context, e Options) (*resolve.Result, error) {
 	e.Log = e.Log.During(ctx)
 	return parallel.Until(ctx, func() (*resolve.Result, error) { return choosePackages(ctx, e) })
 }
 
-func choosePackages(ctx context.Context, e Extracting) (*resolve.Result, error) {
+func choosePackages(ctx context.Context, e Options) (*resolve.Result, error) {
 	c := &prove.Chain{Snapshot: e.Snapshot, Trust: e.Trust, AsApt: true}
 	archs := []string{e.Architecture}
 	if e.Host != nil {

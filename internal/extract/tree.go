@@ -13,8 +13,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Pulling is the question to Pull.
-type Pulling struct {
+// TreeOptions is the question to Pull.
+type TreeOptions struct {
 	Snapshot *snapshot.Snapshot
 	Trust    prove.Trust
 	Dir      string
@@ -23,8 +23,8 @@ type Pulling struct {
 	Progress func(artifact.Event)
 }
 
-// Pulled is the answer.
-type Pulled struct {
+// TreeResult is the answer.
+type TreeResult struct {
 	Files  int
 	Bytes  int64
 	Reused int64
@@ -34,11 +34,11 @@ type Pulled struct {
 	Replaced, Left, Removed int
 }
 
-// Pull writes the apt tree of a snapshot (PREFIX/dists, PREFIX/pool) as files,
+// Tree writes the apt tree of a snapshot (PREFIX/dists, PREFIX/pool) as files,
 // every one of them proved through the chain. Dir may hold a tree that an
 // earlier Pull wrote, also of another snapshot, which becomes this one: clients
 // that read it meanwhile find the old tree or the new one, suite by suite.
-func Pull(ctx context.Context, p Pulling) (*Pulled, error) {
+func Tree(ctx context.Context, p TreeOptions) (*TreeResult, error) {
 	c := &prove.Chain{Snapshot: p.Snapshot, Trust: p.Trust}
 	tree := newAptTree(p.Snapshot, p.Trust.Believed(p.Snapshot))
 	for _, a := range p.Snapshot.Statement.Archives {
@@ -59,7 +59,7 @@ func Pull(ctx context.Context, p Pulling) (*Pulled, error) {
 	if err := out.fetch(ctx, p.Snapshot, nil); err != nil {
 		return nil, err
 	}
-	return &Pulled{
+	return &TreeResult{
 		Files: len(tree.want), Bytes: out.total, Reused: out.reused,
 		Replaced: out.replaced(), Left: len(out.leaving()), Removed: out.removed,
 	}, nil

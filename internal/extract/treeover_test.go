@@ -91,9 +91,9 @@ func treeOf(t *testing.T, dir string) map[string]treeFile {
 	return out
 }
 
-func pulled(t *testing.T, s *snapshot.Snapshot, dir string) *Pulled {
+func pulled(t *testing.T, s *snapshot.Snapshot, dir string) *TreeResult {
 	t.Helper()
-	p, err := Pull(t.Context(), Pulling{Snapshot: s, Trust: world.SiteTrust(t), Dir: dir})
+	p, err := Tree(t.Context(), TreeOptions{Snapshot: s, Trust: world.SiteTrust(t), Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestTimesByUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := testarchive.MemoryDir(t)
-	if _, err := Pull(t.Context(), Pulling{Snapshot: s, Trust: trust, Dir: dir}); err != nil {
+	if _, err := Tree(t.Context(), TreeOptions{Snapshot: s, Trust: trust, Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
 	name := "security/dists/bookworm-security/InRelease"
@@ -257,7 +257,7 @@ func TestPullOverRefuses(t *testing.T) {
 			t.Fatal(c.what, err)
 		}
 		before := treeOf(t, dir)
-		_, err = Pull(t.Context(), Pulling{Snapshot: days[1], Trust: world.SiteTrust(t), Dir: dir})
+		_, err = Tree(t.Context(), TreeOptions{Snapshot: days[1], Trust: world.SiteTrust(t), Dir: dir})
 		if !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "nothing was changed") {
 			t.Errorf("%s: %v", c.what, err)
 		}
@@ -291,7 +291,7 @@ func TestRecordCannotReachOut(t *testing.T) {
 	for _, bad := range []string{"../beside", "/etc/passwd", "docker/../../beside", "docker//x", ".", ""} {
 		write("beside", secret)
 		write("tree/.mmoci/files", append(bytes.Clone(record), line(bad, secret)...))
-		if _, err := Pull(t.Context(), Pulling{Snapshot: s, Trust: world.SiteTrust(t), Dir: dir}); !errors.Is(err, outcome.ErrRefused) {
+		if _, err := Tree(t.Context(), TreeOptions{Snapshot: s, Trust: world.SiteTrust(t), Dir: dir}); !errors.Is(err, outcome.ErrRefused) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -338,7 +338,7 @@ func TestPullHeals(t *testing.T) {
 		}
 		// Killed half way, and again: it is still known what is whose.
 		for reads := 0; ; reads += 3 {
-			_, err := Pull(t.Context(), Pulling{Snapshot: killedAfter(days[next], reads), Trust: world.SiteTrust(t), Dir: dir})
+			_, err := Tree(t.Context(), TreeOptions{Snapshot: killedAfter(days[next], reads), Trust: world.SiteTrust(t), Dir: dir})
 			if err == nil {
 				break
 			}
@@ -367,7 +367,7 @@ func TestPullHeals(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(mine), 0o755), os.WriteFile(mine, []byte("mine"), 0o644), os.Chtimes(mine, mtime, mtime)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Pull(t.Context(), Pulling{Snapshot: days[0], Trust: world.SiteTrust(t), Dir: dir}); !errors.Is(err, outcome.ErrRefused) {
+	if _, err := Tree(t.Context(), TreeOptions{Snapshot: days[0], Trust: world.SiteTrust(t), Dir: dir}); !errors.Is(err, outcome.ErrRefused) {
 		t.Error(err)
 	}
 }

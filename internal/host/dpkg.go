@@ -406,7 +406,7 @@ const debsDir = "var/cache/mmoci"
 // InstallSelection fetches what was chosen for this host and hands it to dpkg.
 // dir keeps the .debs; "" is a directory of the host's, which is removed when dpkg has them.
 // fetched is called in between. It returns what came true, also with an error.
-func (h *Host) InstallSelection(ctx context.Context, chosen *extract.Selection, status *resolve.Host, dir string, fetched func(dir string, got *extract.Extracted)) ([]Change, error) {
+func (h *Host) InstallSelection(ctx context.Context, chosen *extract.Selection, status *resolve.Host, dir string, fetched func(dir string, got *extract.Result)) ([]Change, error) {
 	if err := h.roomFor(chosen, status); err != nil {
 		return nil, err
 	}

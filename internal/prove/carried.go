@@ -9,26 +9,26 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Carrying is what a snapshot carries for hosts that have nothing, and whether it may run there.
-type Carrying struct {
+// Bundle is what a snapshot carries for hosts that have nothing, and whether it may run there.
+type Bundle struct {
 	Files  int             // that it carries
 	Root   snapshot.Digest // of the snapshot, if its statement is believed: see [artifact.Options.Vouched]
 	Reason error           // why it is not
 }
 
-// Carries looks at the snapshot at ref, and at what it carries. Nothing but its
+// ReadBundle looks at the snapshot at ref, and at what it carries. Nothing but its
 // statement vouches for that, so trust must believe the statement itself: an
 // upstream's key is not enough.
-func Carries(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Options) (Carrying, error) {
+func ReadBundle(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Options) (Bundle, error) {
 	sealed, err := artifact.Open(ctx, ref, o)
 	if err != nil {
-		return Carrying{}, err
+		return Bundle{}, err
 	}
 	looked, err := sealed.Unseal(nil)
 	if err != nil {
-		return Carrying{}, fmt.Errorf("%s: %w", ref, err)
+		return Bundle{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	var c Carrying
+	var c Bundle
 	for range looked.Table.Under(snapshot.CarriedDir) {
 		c.Files++
 	}

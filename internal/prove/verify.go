@@ -23,24 +23,24 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Verifying is the question to Verify.
-type Verifying struct {
+// Options is the question to Verify.
+type Options struct {
 	Snapshot *snapshot.Snapshot
 	Trust    Trust
 	// Hash reads and hashes every file; without it the chain alone is verified.
 	Hash bool
 	// Ref is where the snapshot came from; if set, every manifest of its graph is read from there.
-	Ref     artifact.Reference
-	Options artifact.Options
-	Log     outcome.Log
+	Ref      artifact.Reference
+	Artifact artifact.Options
+	Log      outcome.Log
 }
 
 // Verify proves a snapshot offline: signatures, chain, and (with Hash) every
 // byte. It returns a report and, if anything failed, an error wrapping ErrIntegrity.
 // A snapshot of an encoder generation that this program does not know is no such
 // failure, but nothing can be said of it: there is no report then.
-func Verify(ctx context.Context, q Verifying) (*Report, error) {
-	v := &verifier{Verifying: q, chain: &Chain{Snapshot: q.Snapshot, Trust: q.Trust}, want: map[string]*wanted{}, hashed: map[snapshot.Digest]bool{}}
+func Verify(ctx context.Context, q Options) (*Report, error) {
+	v := &verifier{Options: q, chain: &Chain{Snapshot: q.Snapshot, Trust: q.Trust}, want: map[string]*wanted{}, hashed: map[snapshot.Digest]bool{}}
 	st := q.Snapshot.Statement
 	if st.Encoder > archive.EncoderGeneration {
 		return nil, fmt.Errorf("the curated archives of %s are of encoder generation %d, and this mmoci can make those up to %d again: verify it with a newer mmoci",
@@ -79,7 +79,7 @@ func Verify(ctx context.Context, q Verifying) (*Report, error) {
 }
 
 type verifier struct {
-	Verifying
+	Options
 	chain  *Chain
 	report *Report
 	want   map[string]*wanted // every path that the chain names
@@ -236,7 +236,7 @@ func (v *verifier) graph(ctx context.Context) error {
 	if v.Ref.Name == "" {
 		return nil
 	}
-	g, err := artifact.ReadGraph(ctx, v.pinned(), v.Options)
+	g, err := artifact.ReadGraph(ctx, v.pinned(), v.Artifact)
 	switch {
 	case errors.Is(err, outcome.ErrIntegrity), errors.Is(err, snapshot.ErrNotExist):
 		v.fail("artifact: %s", err)

@@ -33,7 +33,7 @@ type handshake struct {
 }
 
 // registryCA tells by which CA the registry is believed.
-func (q Examining) registryCA(ctx context.Context) []artifact.Finding {
+func (q DoctorOptions) registryCA(ctx context.Context) []artifact.Finding {
 	e, err := artifact.EndpointOf(q.Ref, q.Options)
 	if err != nil {
 		return nil // the probe says it
@@ -45,7 +45,7 @@ func (q Examining) registryCA(ctx context.Context) []artifact.Finding {
 }
 
 // upstreamCAs tells by which CA each server of an archive is believed; nothing where plain http is meant.
-func (q Examining) upstreamCAs(ctx context.Context, a *config.Archive, up *upstream.Upstream) []artifact.Finding {
+func (q DoctorOptions) upstreamCAs(ctx context.Context, a *config.Archive, up *upstream.Upstream) []artifact.Finding {
 	var out []artifact.Finding
 	seen := map[string]bool{}
 	for _, e := range up.Endpoints() {

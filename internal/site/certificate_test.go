@@ -101,11 +101,11 @@ func TestDoctorNamesTheCA(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			q := Examining{
+			q := DoctorOptions{
 				Ref: ref, Now: now, Env: func(string) string { return "" }, Options: artifact.Options{CAFile: c.file, Anonymous: true},
 				Plan: &config.Plan{Archives: []config.Archive{{Prefix: "docker", URLs: []string{s.URL}, CAFile: c.file, Suites: []string{"bookworm"}, SignedBy: dockerKey(t)}}},
 			}
-			found := Examine(t.Context(), q)
+			found := Doctor(t.Context(), q)
 			for what, give := range map[string]string{"CA": "--ca-file FILE", "archive docker, CA": "ca: FILE"} {
 				f := findingOf(found, what)
 				if f == nil {
@@ -147,11 +147,11 @@ func TestDoctorWithoutCAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := Examining{
+	q := DoctorOptions{
 		Ref: ref, Now: time.Now(), Env: func(string) string { return "" }, Options: artifact.Options{Anonymous: true},
 		Plan: &config.Plan{Archives: []config.Archive{{Prefix: "docker", URLs: []string{plain.URL}, Suites: []string{"bookworm"}, SignedBy: dockerKey(t)}}},
 	}
-	found := Examine(t.Context(), q)
+	found := Doctor(t.Context(), q)
 	if f := findingOf(found, "CA"); f == nil || !f.OK || !strings.Contains(f.Text, "plain HTTP") {
 		t.Errorf("registry: %+v", f)
 	}

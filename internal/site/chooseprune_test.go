@@ -28,16 +28,16 @@ func TestChoosePruned(t *testing.T) {
 	const finished = 1 // the checkpoint of a push that has ended goes in any case
 	for _, c := range []struct {
 		name string
-		keep Keeping
+		keep Retention
 		want []byte
 	}{
-		{"last", Keeping{Last: 2}, []byte{5, 4, 1}},
-		{"daily", Keeping{Daily: 3}, []byte{5, 4, 3, 1}},
-		{"weekly", Keeping{Weekly: 2}, []byte{5, 4, 1}}, // 2026-04-05 is a Sunday
-		{"monthly", Keeping{Monthly: 2}, []byte{5, 1}},
-		{"young", Keeping{MinAge: 6 * 24 * time.Hour}, []byte{5, 4, 3, 1}},
-		{"what another tag names", Keeping{Last: 1}, []byte{5, 1}},
-		{"together", Keeping{Last: 1, Daily: 2, Monthly: 9}, []byte{5, 4, 1}},
+		{"last", Retention{Last: 2}, []byte{5, 4, 1}},
+		{"daily", Retention{Daily: 3}, []byte{5, 4, 3, 1}},
+		{"weekly", Retention{Weekly: 2}, []byte{5, 4, 1}}, // 2026-04-05 is a Sunday
+		{"monthly", Retention{Monthly: 2}, []byte{5, 1}},
+		{"young", Retention{MinAge: 6 * 24 * time.Hour}, []byte{5, 4, 3, 1}},
+		{"what another tag names", Retention{Last: 1}, []byte{5, 1}},
+		{"together", Retention{Last: 1, Daily: 2, Monthly: 9}, []byte{5, 4, 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +70,7 @@ func TestPruneDoubledTags(t *testing.T) {
 		end := "-" + date.Format("20060102T150405Z") + "-" + d.Hex()[:12]
 		tags = append(tags, artifact.Tag{Name: "day" + end, Digest: d, Date: date}, artifact.Tag{Name: "day" + end + end, Digest: d, Date: date})
 	}
-	got := choosePruned(tags, "day", Keeping{Last: 2}, time.Date(2026, 1, 13, 12, 0, 0, 0, time.UTC))
+	got := choosePruned(tags, "day", Retention{Last: 2}, time.Date(2026, 1, 13, 12, 0, 0, 0, time.UTC))
 	if len(got.Keep) != 2 || len(got.Remove) != 4 {
 		t.Errorf("keeps %v, removes %v", got.Keep, got.Remove)
 	}

@@ -13,20 +13,20 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Copying is the question to Copy.
-type Copying struct {
+// CopyOptions is the question to Copy.
+type CopyOptions struct {
 	From, To artifact.Reference
 	// Since is a snapshot that To's place has; what it holds is left out. Nil: nothing is.
 	Since *artifact.Reference
 	// AllowOlder moves a tag to a snapshot that is not newer, though clients ignore what is older than what they have.
 	AllowOlder bool
 	// Redate, if not nil, makes a snapshot that is not newer into one that is, as Rollback does.
-	Redate *Redating
+	Redate *RedateOptions
 	Push   artifact.PushOptions
 }
 
-// Redating is what it takes to sign a snapshot anew.
-type Redating struct {
+// RedateOptions is what it takes to sign a snapshot anew.
+type RedateOptions struct {
 	Signer pgp.Signer
 	Site   *pgp.Keyring // that signed both the snapshot and the one that is replaced
 	Now    time.Time
@@ -38,7 +38,7 @@ type Redating struct {
 //
 // The replaced snapshot's date is what its place says: it leads to a refusal, or to nothing. With
 // Redate both snapshots must be signed by the site.
-func Copy(ctx context.Context, c Copying) (artifact.Copied, error) {
+func Copy(ctx context.Context, c CopyOptions) (artifact.Copied, error) {
 	if err := artifact.CheckCopy(c.From, c.To, c.Since != nil, c.Push.Recheck); err != nil {
 		return artifact.Copied{}, err
 	}
@@ -79,32 +79,32 @@ func Copy(ctx context.Context, c Copying) (artifact.Copied, error) {
 }
 
 // redated pushes From's content under the date after that of the snapshot that To names.
-func (c Copying) redated(ctx context.Context) (artifact.Copied, error) {
+func (c CopyOptions) redated(ctx context.Context) (artifact.Copied, error) {
 	if c.Since != nil {
 		return artifact.Copied{}, fmt.Errorf("%w: what is signed anew is no delta: --redate and --since do not go together", outcome.ErrUsage)
 	}
-	q := RollingBack{Ref: c.To, Signer: c.Redate.Signer, Site: c.Redate.Site, Now: c.Redate.Now, Push: c.Push}
+	q := RollbackOptions{Ref: c.To, Signer: c.Redate.Signer, Site: c.Redate.Site, Now: c.Redate.Now, Push: c.Push}
 	if err := q.validate(); err != nil {
 		return artifact.Copied{}, err
 	}
 	return q.onto(ctx, c.From)
 }
 
-// Promoting is the question to Promote.
-type Promoting struct {
+// PromoteOptions is the question to Promote.
+type PromoteOptions struct {
 	From       artifact.Reference // tag or digest
 	To         string             // tag of the same place
 	AllowOlder bool
-	Redate     *Redating // nil: nothing but tags is written
+	Redate     *RedateOptions // nil: nothing but tags is written
 	Options    artifact.Options
 }
 
 // Promote is [Copy] to another tag of the same place.
-func Promote(ctx context.Context, p Promoting) (artifact.Copied, error) {
+func Promote(ctx context.Context, p PromoteOptions) (artifact.Copied, error) {
 	if ref, err := artifact.ParseReference("registry.example.org/x:" + p.To); err != nil || ref.Tag != p.To {
 		return artifact.Copied{}, fmt.Errorf("%w: %q is no tag", outcome.ErrUsage, p.To)
 	}
-	return Copy(ctx, Copying{
+	return Copy(ctx, CopyOptions{
 		From: p.From, To: artifact.Reference{Kind: p.From.Kind, Name: p.From.Name, Tag: p.To},
 		AllowOlder: p.AllowOlder, Redate: p.Redate, Push: artifact.PushOptions{Options: p.Options},
 	})

@@ -19,8 +19,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Examining is the question to Examine.
-type Examining struct {
+// DoctorOptions is the question to Examine.
+type DoctorOptions struct {
 	Plan    *config.Plan // nil: the reference alone
 	Ref     artifact.Reference
 	Signer  pgp.Signer // nil: none is configured
@@ -30,9 +30,9 @@ type Examining struct {
 	Options artifact.Options
 }
 
-// Examine looks at all that a push and its readers depend on, and says of each
+// Doctor looks at all that a push and its readers depend on, and says of each
 // how it is and, where it is not well, what to do.
-func Examine(ctx context.Context, q Examining) []artifact.Finding {
+func Doctor(ctx context.Context, q DoctorOptions) []artifact.Finding {
 	found := append(q.proxy(), q.keys()...)
 	switch q.Ref.Kind {
 	case artifact.Registry:
@@ -53,7 +53,7 @@ func Examine(ctx context.Context, q Examining) []artifact.Finding {
 
 // proxy says whether loopback goes through a proxy: apt would ask it for the
 // packages of a serve on the same host.
-func (q Examining) proxy() []artifact.Finding {
+func (q DoctorOptions) proxy() []artifact.Finding {
 	for _, name := range []string{"http_proxy", "HTTP_PROXY"} {
 		if q.Env(name) == "" {
 			continue
@@ -72,7 +72,7 @@ func (q Examining) proxy() []artifact.Finding {
 // KeySoon is how long before a key's end it is spoken of: hosts want to get the next one first.
 const KeySoon = 60 * 24 * time.Hour
 
-func (q Examining) keys() []artifact.Finding {
+func (q DoctorOptions) keys() []artifact.Finding {
 	var out []artifact.Finding
 	look := func(what string, ring *pgp.Keyring) {
 		for _, fp := range ring.Fingerprints() {
@@ -117,7 +117,7 @@ func knowsOne(ring, keys *pgp.Keyring) bool {
 }
 
 // directory looks at where a layout or archive lies.
-func (q Examining) directory() artifact.Finding {
+func (q DoctorOptions) directory() artifact.Finding {
 	dir := q.Ref.Name
 	if q.Ref.Kind == artifact.Archive {
 		dir = filepath.Dir(dir)
@@ -137,7 +137,7 @@ func (q Examining) directory() artifact.Finding {
 }
 
 // upstream reads and verifies the signature files of an archive.
-func (q Examining) upstream(ctx context.Context, a *config.Archive) []artifact.Finding {
+func (q DoctorOptions) upstream(ctx context.Context, a *config.Archive) []artifact.Finding {
 	what := "archive " + a.Prefix
 	up, suites, err := freeze.Probe(ctx, a, q.Now, nil)
 	if err != nil {

@@ -15,30 +15,30 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Keeping says which of the snapshots of one name stay. Counts are of the
+// Retention says which of the snapshots of one name stay. Counts are of the
 // newest: Last snapshots, and the last one each of as many days, ISO weeks and
 // months (UTC, by the date input in the immutable tag). What several rules keep is kept once.
-type Keeping struct {
+type Retention struct {
 	Last, Daily, Weekly, Monthly int
 	MinAge                       time.Duration // younger ones stay in any case
 }
 
-func (k Keeping) empty() bool { return k.Last+k.Daily+k.Weekly+k.Monthly == 0 && k.MinAge == 0 }
+func (k Retention) empty() bool { return k.Last+k.Daily+k.Weekly+k.Monthly == 0 && k.MinAge == 0 }
 
 // MinAge is what young snapshots are left alone for if nobody says otherwise: somebody may be about to name them.
 const MinAge = time.Hour
 
-// Pruning is the question to Prune.
-type Pruning struct {
+// PruneOptions is the question to Prune.
+type PruneOptions struct {
 	Ref     artifact.Reference // its tag is the name whose snapshots are meant
-	Keep    Keeping
+	Keep    Retention
 	DryRun  bool
 	Now     time.Time
 	Options artifact.Options
 }
 
-// Pruned is the answer.
-type Pruned struct {
+// PruneResult is the answer.
+type PruneResult struct {
 	Keep   []PrunedTag // newest first
 	Remove []PrunedTag
 	artifact.Removed
@@ -53,7 +53,7 @@ type PrunedTag struct {
 // Prune removes immutable tags NAME-DATE-HEX12 that no rule keeps, and the
 // checkpoints of finished pushes. Aliases are never removed, nor is a tag whose
 // root any other tag that stays names: nothing that a kept tag reaches is lost.
-func Prune(ctx context.Context, p Pruning) (*Pruned, error) {
+func Prune(ctx context.Context, p PruneOptions) (*PruneResult, error) {
 	if p.Keep.empty() {
 		return nil, fmt.Errorf("%w: say what to keep: --keep-last, --keep-daily, --keep-weekly, --keep-monthly or --min-age", outcome.ErrUsage)
 	}
@@ -77,7 +77,7 @@ func Prune(ctx context.Context, p Pruning) (*Pruned, error) {
 }
 
 // choosePruned decides by the tags alone.
-func choosePruned(tags []artifact.Tag, name string, k Keeping, now time.Time) *Pruned {
+func choosePruned(tags []artifact.Tag, name string, k Retention, now time.Time) *PruneResult {
 	var mine, doubled []artifact.Tag
 	held := map[snapshot.Digest]string{} // root to a tag that stays
 	for _, t := range tags {
@@ -91,7 +91,7 @@ func choosePruned(tags []artifact.Tag, name string, k Keeping, now time.Time) *P
 		}
 	}
 	slices.SortFunc(mine, func(a, b artifact.Tag) int { return cmp.Or(b.Date.Compare(a.Date), cmp.Compare(a.Name, b.Name)) })
-	out, done := &Pruned{}, map[string]bool{}
+	out, done := &PruneResult{}, map[string]bool{}
 	kept := k.reasons(mine, now)
 	for i, t := range mine {
 		done[t.Name[len(t.Name)-12:]] = true
@@ -139,7 +139,7 @@ var checkpointName = regexp.MustCompile(`^(.+)-ckpt-([0-9a-f]{12})-[0-9]+$`)
 func isCheckpoint(tag string) bool { return checkpointName.MatchString(tag) }
 
 // reasons tells for each snapshot, newest first, which rule keeps it; "" if none.
-func (k Keeping) reasons(newest []artifact.Tag, now time.Time) []string {
+func (k Retention) reasons(newest []artifact.Tag, now time.Time) []string {
 	why := make([]string, len(newest))
 	keep := func(i int, reason string) {
 		if why[i] == "" {

@@ -16,8 +16,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// RollingBack is the question to Rollback.
-type RollingBack struct {
+// RollbackOptions is the question to Rollback.
+type RollbackOptions struct {
 	Ref    artifact.Reference // the tag that moves
 	To     string             // the snapshot to go back to: a tag, the DATE-HEX12 of one, or a digest
 	Signer pgp.Signer
@@ -32,7 +32,7 @@ type RollingBack struct {
 // provenance are the old ones, byte for byte; Releases, statement and lock say the new date.
 //
 // Only the site's own signatures can be made anew: a verbatim archive that has moved on is refused.
-func Rollback(ctx context.Context, q RollingBack) (artifact.Pushed, error) {
+func Rollback(ctx context.Context, q RollbackOptions) (artifact.Pushed, error) {
 	if err := q.validate(); err != nil {
 		return artifact.Pushed{}, err
 	}
@@ -44,7 +44,7 @@ func Rollback(ctx context.Context, q RollingBack) (artifact.Pushed, error) {
 }
 
 // validate refuses what can be refused before anything is read.
-func (q RollingBack) validate() error {
+func (q RollbackOptions) validate() error {
 	if q.Signer == nil {
 		return fmt.Errorf("%w: what gets another date is signed anew: give --sign-key FILE or sign: in mmoci.yaml", outcome.ErrUsage)
 	}
@@ -58,7 +58,7 @@ func (q RollingBack) validate() error {
 }
 
 // onto pushes what from names over what q.Ref names.
-func (q RollingBack) onto(ctx context.Context, from artifact.Reference) (artifact.Pushed, error) {
+func (q RollbackOptions) onto(ctx context.Context, from artifact.Reference) (artifact.Pushed, error) {
 	now, err := q.open(ctx, q.Ref)
 	if err != nil {
 		return artifact.Pushed{}, fmt.Errorf("snapshot to be replaced: %w", err)
@@ -88,7 +88,7 @@ func (q RollingBack) onto(ctx context.Context, from artifact.Reference) (artifac
 
 // open opens one of the two snapshots, believed by the site's signature alone;
 // how old it is does not matter, that is the point.
-func (q RollingBack) open(ctx context.Context, ref artifact.Reference) (*snapshot.Snapshot, error) {
+func (q RollbackOptions) open(ctx context.Context, ref artifact.Reference) (*snapshot.Snapshot, error) {
 	sealed, err := artifact.Open(ctx, ref, q.Push.Options)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (q RollingBack) open(ctx context.Context, ref artifact.Reference) (*snapsho
 }
 
 // date is the new date input, and refuses what apt would not take.
-func (q RollingBack) date(now, old *snapshot.Statement) (time.Time, error) {
+func (q RollbackOptions) date(now, old *snapshot.Statement) (time.Time, error) {
 	date := q.Date
 	if date.IsZero() {
 		date = freeze.NextDate(now.Date)
