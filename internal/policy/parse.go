@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"example.org/mmoci/pkg/deb"
 )
 
 // Limits of a rules file.
@@ -34,14 +37,15 @@ const (
 //	  archive: docker
 //	  reason: asked for by platform
 //
-// Each rule has either deny or allow, package names or globs (path.Match), and a reason; version (conditions that must all
-// hold; one without operator means "="), architecture, source and archive (globs) narrow it. The first rule that matches decides.
-// Errors begin with name and line.
+// Each rule has either deny or allow with package names or globs (path.Match), and
+// a reason. version (conditions that must all hold; one without operator means
+// "="), architecture, source and archive (globs) narrow it. The first rule that
+// matches decides. Errors begin with name and line.
 func Parse(name string, data []byte) (*Policy, error) {
 	if len(data) > MaxBytes {
 		return nil, fmt.Errorf("%s: more than %d bytes", name, MaxBytes)
 	}
-	// The library takes a NUL for an end; what stands behind it would be rules that nobody obeys.
+	// The library reads a NUL as the end; rules behind it would have no effect.
 	if i := bytes.IndexByte(data, 0); i >= 0 {
 		return nil, fmt.Errorf("%s:%d: a NUL byte", name, 1+bytes.Count(data[:i], []byte("\n")))
 	}
@@ -206,4 +210,96 @@ func (d decoder) rule(n ast.Node, name string) (rule, error) {
 		return rule{}, d.errorf(n, "%s: no reason; it is what people will read", r.name)
 	}
 	return r, nil
+}
+
+// text reads a single value as it is written.
+func (d decoder) text(n ast.Node) (string, error) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, nil
+	case *ast.NullNode, nil:
+		return "", d.errorf(n, "no value")
+	case *ast.LiteralNode:
+		return n.Value.Value, nil
+	case ast.ScalarNode:
+		return n.GetToken().Value, nil
+	}
+	return "", d.errorf(n, "not a single value")
+}
+
+// words reads a line for people. It goes into a status line and a log.
+func (d decoder) words(n ast.Node) (string, error) {
+	s, err := d.text(n)
+	if err != nil {
+		return "", err
+	}
+	s = strings.TrimSpace(s)
+	switch {
+	case s == "":
+		return "", d.errorf(n, "no words")
+	case len(s) > maxText:
+		return "", d.errorf(n, "more than %d bytes", maxText)
+	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return "", d.errorf(n, "more than one line, or a control character")
+	}
+	return s, nil
+}
+
+// list reads one value or several.
+func (d decoder) list(n ast.Node) ([]ast.Node, error) {
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok {
+		return []ast.Node{n}, nil
+	}
+	if len(seq.Values) == 0 {
+		return nil, d.errorf(n, "an empty list matches nothing")
+	}
+	return seq.Values, nil
+}
+
+func (d decoder) globs(n ast.Node) ([]glob, error) {
+	items, err := d.list(n)
+	if err != nil {
+		return nil, err
+	}
+	var globs []glob
+	for _, item := range items {
+		s, err := d.words(item)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := path.Match(s, ""); err != nil {
+			return nil, d.errorf(item, "%q: %w", s, err)
+		}
+		globs = append(globs, newGlob(s))
+	}
+	return globs, nil
+}
+
+// versions reads conditions like ">= 1.0, << 2", written as in Depends without the name.
+func (d decoder) versions(n ast.Node) ([]deb.Relation, error) {
+	items, err := d.list(n)
+	if err != nil {
+		return nil, err
+	}
+	var all []deb.Relation
+	for _, item := range items {
+		s, err := d.words(item)
+		if err != nil {
+			return nil, err
+		}
+		for condition := range strings.SplitSeq(s, ",") {
+			condition = strings.Trim(strings.TrimSpace(condition), "()")
+			groups, err := deb.ParseRelations("x ("+condition+")", "")
+			if err != nil || len(groups) != 1 || len(groups[0]) != 1 || groups[0][0].Op == deb.Any {
+				return nil, d.errorf(item, "%q is no condition on a version, like \"<< 1.2-3\"", condition)
+			}
+			rel := groups[0][0]
+			if _, err := deb.ParseVersion(rel.Version); err != nil {
+				return nil, d.errorf(item, "version: %w", err)
+			}
+			all = append(all, rel)
+		}
+	}
+	return all, nil
 }

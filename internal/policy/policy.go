@@ -1,18 +1,24 @@
+// Package policy decides which packages a site hands out: rules in, a decision
+// with its reason out, and the same decisions as pins for apt, so that hosts
+// choose what they can get. It never changes a byte of a snapshot.
 package policy
 
 import (
+	"path"
+	"strings"
+
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Policy is a list of rules and what holds when none of them does. Immutable;
+// Policy is a list of rules, and the decision where none of them matches. Immutable;
 // safe for concurrent use. The nil Policy allows everything.
 type Policy struct {
 	allow bool // when no rule matches
 	rules []rule
 }
 
-// Decision is what a policy says of one package.
+// Decision is what a policy says of a package.
 type Decision struct {
 	Allow bool
 	// Rule is the name of the first rule that matched, "default" if none did, "" without a policy.
@@ -34,8 +40,8 @@ type rule struct {
 	archives      []glob
 }
 
-// Decide returns the decision of the first rule that matches. A package that is
-// not a binary one (a source package's file) has Architecture "source".
+// Decide returns the decision of the first rule that matches. A file of a source
+// package has Architecture "source".
 func (p *Policy) Decide(pkg snapshot.Package, archive string) Decision {
 	if p == nil {
 		return Decision{Allow: true}
@@ -73,4 +79,58 @@ func allVersions(relations []deb.Relation, version string) bool {
 		}
 	}
 	return true
+}
+
+// glob is a pattern of path.Match. Most are plain names, which need no matching.
+type glob struct {
+	pattern string
+	kind    globKind
+	begin   string // what comes before the first special character of a pattern
+}
+
+type globKind uint8
+
+const (
+	plain globKind = iota
+	everything
+	pattern
+)
+
+// special are the characters that path.Match reads as more than themselves.
+const special = `*?[\`
+
+// newGlob takes a pattern that path.Match understands.
+func newGlob(s string) glob {
+	switch {
+	case s == "*":
+		return glob{pattern: s, kind: everything}
+	case strings.ContainsAny(s, special):
+		return glob{pattern: s, kind: pattern, begin: s[:strings.IndexAny(s, special)]}
+	}
+	return glob{pattern: s}
+}
+
+// match tells whether all of s matches. There is no slash in a name.
+func (g glob) match(s string) bool {
+	switch g.kind {
+	case everything:
+		return true
+	case plain:
+		return g.pattern == s
+	}
+	if !strings.HasPrefix(s, g.begin) {
+		return false
+	}
+	ok, err := path.Match(g.pattern, s)
+	return ok && err == nil
+}
+
+// anyGlob tells whether one of the globs matches, or there are none.
+func anyGlob(globs []glob, s string) bool {
+	for _, g := range globs {
+		if g.match(s) {
+			return true
+		}
+	}
+	return len(globs) == 0
 }

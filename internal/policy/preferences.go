@@ -10,14 +10,17 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Preferences are the denials among packages (archive and package) as apt
-// preferences (apt_preferences(5)): with Pin-Priority -1 apt goes around what it would not get. They are made of the packages
-// that are there, so they are exact for every kind of rule, and to be made again with each snapshot:
-// each denied version is named. (A pin of all versions would also hold those that a later
-// snapshot has and the rules allow, on a host that has not fetched the file again.)
-// A version that is denied in one archive and allowed in another is not
-// pinned: to apt it is one version. Each stanza has Package (NAME or NAME:ARCHITECTURE), Pin
-// and Pin-Priority, after an Explanation; internal/host takes nothing else of a server.
+// Preferences returns the denials among packages (archive and package) as apt
+// preferences (apt_preferences(5)): apt chooses no version of Pin-Priority -1.
+//
+// Each denied version of the packages at hand is named, so the pins are exact for
+// every kind of rule, and must be made again with each snapshot. A pin of all
+// versions would also deny those of a later snapshot that the rules allow, on a
+// host that has not fetched the file again. A version that is denied in one archive and
+// allowed in another is not pinned: to apt it is one version.
+//
+// Each stanza has Package (NAME or NAME:ARCHITECTURE), Pin and Pin-Priority, after
+// an Explanation; internal/host accepts nothing else from a server.
 func (p *Policy) Preferences(packages iter.Seq2[string, snapshot.Package]) string {
 	all := p.collect(packages)
 	var b strings.Builder
@@ -27,7 +30,7 @@ func (p *Policy) Preferences(packages iter.Seq2[string, snapshot.Package]) strin
 	return b.String()
 }
 
-// versions is what is there of a package name: version, to architecture, to verdict.
+// versions are those of a package name: version, to architecture, to verdict.
 type versions map[string]map[string]verdict
 
 type verdict struct {
@@ -60,7 +63,7 @@ func (p *Policy) collect(packages iter.Seq2[string, snapshot.Package]) map[strin
 	return all
 }
 
-// write writes the stanzas of one name: one of each version, or of each architecture that is denied it.
+// write writes the stanzas of one name: one for each version that is denied, or for each architecture of it.
 func (vs versions) write(b *strings.Builder, name string) {
 	for _, version := range slices.Sorted(maps.Keys(vs)) {
 		archs := vs[version]
@@ -76,7 +79,7 @@ func (vs versions) write(b *strings.Builder, name string) {
 	}
 }
 
-// uniform tells the reason for which a version is denied on every architecture, if it is one.
+// uniform returns the reason why a version is denied on every architecture, if there is one such reason.
 func uniform(archs map[string]verdict) (why string, ok bool) {
 	for _, v := range archs {
 		if v.allowed || (why != "" && v.why != why) {
@@ -87,7 +90,7 @@ func uniform(archs map[string]verdict) (why string, ok bool) {
 	return why, why != ""
 }
 
-// qualified names a package of one architecture; to apt, one for all is of the native.
+// qualified names a package of one architecture; to apt, "all" is the native one.
 func qualified(name, arch string) string {
 	if arch == "all" {
 		return name

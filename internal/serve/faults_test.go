@@ -265,7 +265,7 @@ func TestStoreTooSmall(t *testing.T) {
 	for target := range f.files {
 		f.eventually(target)
 	}
-	if st := f.store.Stats(); st.Passed == 0 || st.Held > 1000 {
+	if st := f.store.Stats(); st.Passed == 0 || st.Cached > 1000 {
 		t.Errorf("stats %+v", st)
 	}
 }

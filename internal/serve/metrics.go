@@ -150,7 +150,7 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	count("passed_total", "Blobs handed through without being kept.", st.Passed)
 	count("corrupt_total", "Stored files that were not what their name says.", st.Corrupt)
 	count("evicted_total", "Blobs removed to keep the bound.", st.Evicted)
-	report(prometheus.GaugeValue, "held_bytes", "Bytes on disk, as far as known; 0 without a bound.", float64(st.Held))
+	report(prometheus.GaugeValue, "held_bytes", "Bytes on disk, as far as known; 0 without a bound.", float64(st.Cached))
 	report(prometheus.GaugeValue, "read_only", "1 if the store's directory could not be written when the server started: nothing is kept.", oneIf(st.ReadOnly))
 	report(prometheus.GaugeValue, "refusing", "1 if the disk took no more the last time: full, read-only, broken.", oneIf(st.Refusing != nil))
 	report(prometheus.GaugeValue, "fetch_failing", "1 if the last file that was not held could not be had from a registry.", oneIf(st.Failing))

@@ -249,11 +249,11 @@ func (s *soak) watch(ctx context.Context, kept *store.Store, dir string, interva
 		p := sampled{int(m.HeapAlloc >> 20), resident(s.t), runtime.NumGoroutine(), len(open)}
 		samples = append(samples, p)
 		st, disk := kept.Stats(), onDisk(s.t, dir)
-		if disk > soakStore || st.Held > soakStore {
-			s.t.Errorf("the store has %d bytes on disk and counts %d, its bound is %d", disk, st.Held, soakStore)
+		if disk > soakStore || st.Cached > soakStore {
+			s.t.Errorf("the store has %d bytes on disk and counts %d, its bound is %d", disk, st.Cached, soakStore)
 		}
 		fmt.Printf("heap %d MiB, resident %d MiB, %d goroutines, %d descriptors; %d answers, %d failed, %d wrong, %d moves; store: %d bytes on disk of %d, %d counted, %d fetched, %d evicted, %d failed\n",
-			p.heap, p.resident, p.goroutines, p.descriptors, s.good.Load(), s.failed.Load(), s.wrong.Load(), s.moved.Load(), disk, soakStore, st.Held, st.Fetched, st.Evicted, st.Failed)
+			p.heap, p.resident, p.goroutines, p.descriptors, s.good.Load(), s.failed.Load(), s.wrong.Load(), s.moved.Load(), disk, soakStore, st.Cached, st.Fetched, st.Evicted, st.Failed)
 	})
 	return samples
 }

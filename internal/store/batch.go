@@ -25,7 +25,7 @@ type pending struct {
 	mark durable.Mark // of before it was created
 }
 
-// keep makes a verified temporary file known. From here on it is held, though not yet under its final name.
+// keep makes a verified temporary file known: from here on it is cached, though not yet under its final name.
 func (s *store) keep(e *entry, f *os.File, mark durable.Mark) error {
 	id, err := identify(f)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *store) keep(e *entry, f *os.File, mark durable.Mark) error {
 	return nil
 }
 
-// flushing flushes a batch when it is due, until the store is closed.
+// flushing flushes each batch when it is due, until the store is closed.
 func (s *store) flushing() {
 	due := time.NewTimer(batchTime)
 	due.Stop()
@@ -94,7 +94,7 @@ func (s *store) flush() error {
 	return err
 }
 
-// taken is what waits for a batch, and waits no more.
+// taken takes the files that wait for a batch.
 func (s *store) taken() []pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()

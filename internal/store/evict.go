@@ -96,7 +96,7 @@ func (s *store) scan() ([]stored, error) {
 	return files, err
 }
 
-// ignoreGone: another process evicts, too.
+// ignoreGone drops the error of a file that another process evicted.
 func ignoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

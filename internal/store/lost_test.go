@@ -81,7 +81,7 @@ func TestFailedSync(t *testing.T) {
 		t.Errorf("log: %s", log.String())
 	}
 	st := s.Stats()
-	if st.Lost != 3 || !errors.Is(st.Refusing, syscall.EIO) || st.Held != durable.Size {
+	if st.Lost != 3 || !errors.Is(st.Refusing, syscall.EIO) || st.Cached != durable.Size {
 		t.Errorf("%+v", st)
 	}
 

@@ -1,3 +1,6 @@
+// Package store is a verified, content-addressed directory: what is in it
+// under its final name has been hashed. It has a size bound, survives kills
+// and power cuts, and may be shared by several processes.
 package store
 
 import (
@@ -55,13 +58,13 @@ type store struct {
 	max int64
 	own *os.File // own directory under tmp, locked; nil: the store cannot be written
 
-	slots  chan struct{} // of fetches
-	ended  context.Context
-	end    context.CancelFunc
-	jobs   sync.WaitGroup
-	filled chan struct{}                       // a batch began, or is full
-	write  func(*os.File, []byte) (int, error) // Options.Write
-	flying sync.WaitGroup
+	slots   chan struct{} // of fetches
+	ended   context.Context
+	end     context.CancelFunc
+	jobs    sync.WaitGroup
+	filled  chan struct{}                       // a batch began, or is full
+	write   func(*os.File, []byte) (int, error) // Options.Write
+	flusher sync.WaitGroup
 
 	durable *durable.Syncer    // of dir; nil as own
 	sync    func(fd int) error // what durable calls: unix.Syncfs; slow, tests but one do without. Under mu
@@ -84,20 +87,20 @@ type store struct {
 // Stats counts since the store was opened.
 type Stats struct {
 	Hits     int64 // opened from disk
-	Fetched  int64 // blobs read from behind and kept
+	Fetched  int64 // blobs fetched and kept
 	Bytes    int64 // of these
 	Failed   int64 // fetches that brought an error or wrong bytes
-	Passed   int64 // handed through without being kept
+	Passed   int64 // passed through without being kept
 	Corrupt  int64 // files on disk that were not what their name says
 	Evicted  int64
-	Held     int64 // bytes on disk, as far as known; 0 without a bound
-	ReadOnly bool  // since it was opened: what is not held is handed through
+	Cached   int64 // bytes on disk, as far as known; 0 without a bound
+	ReadOnly bool  // since it was opened: blobs that it does not have are passed through
 	Lost     int64 // of the blobs kept, those that a failed sync lost before they were durable
-	Refusing error // the disk took no more the last time, and why: full, read-only, broken; nil: it did
-	Failing  bool  // the last blob that was not held could not be had from behind
+	Refusing error // why the disk took no more the last time: full, read-only, broken; nil: it did
+	Failing  bool  // the last blob that the store did not have could not be fetched
 }
 
-// entry is what this process knows of a blob that was asked for.
+// entry is what this process knows of a blob that was read.
 type entry struct {
 	blob    snapshot.Blob
 	path    string   // where it is, if verified
@@ -109,8 +112,8 @@ type entry struct {
 	job     *job      // fetching or verifying now
 }
 
-// Open opens or makes the store in dir. What other processes, ended meanwhile,
-// left half done is removed. A directory that cannot be written is served from.
+// Open opens or makes the store in dir. Files that ended processes left half done
+// are removed. A directory that cannot be written is read from.
 func Open(dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -136,13 +139,13 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.ended, s.end = context.WithCancel(context.Background())
 	if s.own != nil {
-		s.flying.Go(s.flushing)
+		s.flusher.Go(s.flushing)
 	}
 	return s, nil
 }
 
-// prepare makes the directories, or finds that they are there and cannot be
-// written: no permission, read-only, full.
+// prepare makes the directories. The store is read-only if they are there and
+// cannot be written: no permission, read-only file system, full.
 func (s *store) prepare() error {
 	err := s.makeDirs()
 	if err == nil {
@@ -177,12 +180,12 @@ func (s *Store) Stats() Stats {
 	defer s.mu.Unlock()
 	st := s.stats
 	if s.max > 0 {
-		st.Held = s.total
+		st.Cached = s.total
 	}
 	return st
 }
 
-// Close ends fetches under way, flushes what is pending and releases the
+// Close ends fetches under way, makes pending files durable and releases the
 // directory. Contents that are open stay readable.
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -194,7 +197,7 @@ func (s *Store) Close() error {
 	}
 	s.end()
 	s.jobs.Wait()
-	s.flying.Wait()
+	s.flusher.Wait()
 	if s.own == nil {
 		return nil
 	}
@@ -215,4 +218,43 @@ func (s *store) entry(b snapshot.Blob) *entry {
 		s.entries[b.Digest] = e
 	}
 	return e
+}
+
+// identity says that a file was not touched since it was hashed.
+type identity struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime unix.Timespec
+}
+
+func identify(f *os.File) (identity, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return identity{}, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	return identity{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}, nil
+}
+
+// renamed tells whether j is the same content after a rename, which changes ctime only.
+func (i identity) renamed(j identity) bool {
+	i.ctime, j.ctime = unix.Timespec{}, unix.Timespec{}
+	return i == j
+}
+
+// removeLeft removes the directories of processes that ended without doing so.
+func removeLeft(tmp, own string) error {
+	dirs, err := os.ReadDir(tmp)
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		dir := filepath.Join(tmp, d.Name())
+		if dir == own {
+			continue
+		}
+		if err := durable.RemoveUnlocked(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }

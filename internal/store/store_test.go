@@ -456,7 +456,7 @@ func TestBound(t *testing.T) {
 	if data, err := io.ReadAll(c.R); err != nil || snapshot.BlobOf(data) != reading {
 		t.Errorf("what is being read: %v", err)
 	}
-	if st := s.Stats(); st.Evicted == 0 || st.Held > bound {
+	if st := s.Stats(); st.Evicted == 0 || st.Cached > bound {
 		t.Errorf("%+v", st)
 	}
 	// Larger than all there is: handed through.
@@ -497,8 +497,8 @@ func TestBoundDuringFlush(t *testing.T) {
 	for i := range 9 {
 		mustRead(t, through, next.put(fmt.Sprint("meanwhile", i), each))
 	}
-	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Held != sum {
-		t.Errorf("%d bytes on disk, counted as %d", sum, st.Held)
+	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Cached != sum {
+		t.Errorf("%d bytes on disk, counted as %d", sum, st.Cached)
 	}
 	close(end)
 	flush.Wait()
@@ -507,7 +507,7 @@ func TestBoundDuringFlush(t *testing.T) {
 	if mustRead(t, through, after); next.times(after) != 1 {
 		t.Error("not kept, though all but the newest may be evicted")
 	}
-	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Held != sum || st.Evicted == 0 {
+	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Cached != sum || st.Evicted == 0 {
 		t.Errorf("%d bytes on disk, %+v", sum, st)
 	}
 }
@@ -547,8 +547,8 @@ func TestBoundAfterDamageInBatch(t *testing.T) {
 	if _, err := os.Stat(final(dir, blob)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("never evicted: %v", err)
 	}
-	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Held != sum {
-		t.Errorf("%d bytes on disk, counted as %d", sum, st.Held)
+	if sum, st := sizeOf(t, dir), s.Stats(); sum > bound || st.Cached != sum {
+		t.Errorf("%d bytes on disk, counted as %d", sum, st.Cached)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // job brings one blob into the store: it verifies the file that is there, or
-// fetches it. Any number of readers wait for it or follow it.
+// fetches it. Any number of readers wait for it, or read while it writes.
 type job struct {
 	s       *store
 	e       *entry
@@ -38,7 +38,7 @@ func newJob(s *store, e *entry) *job {
 
 // run ends with the blob verified and known to the entry, or with an error.
 func (j *job) run(ctx context.Context, next snapshot.Blobs) {
-	err := j.verifyHeld()
+	err := j.verifyCached()
 	if errors.Is(err, fs.ErrNotExist) {
 		err = j.fetch(ctx, next)
 	}
@@ -52,13 +52,13 @@ func (j *job) run(ctx context.Context, next snapshot.Blobs) {
 	}
 }
 
-// settled ends a job. A blob that could not be had is forgotten.
+// settled ends a job. A blob that could not be fetched is forgotten.
 func (s *store) settled(j *job, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := j.e
 	switch {
-	case errors.Is(err, errNotKept): // its readers go on from behind by themselves
+	case errors.Is(err, errNotKept): // its readers go on from next by themselves
 	case err != nil:
 		s.stats.Failed++
 		s.stats.Failing = true
@@ -73,10 +73,10 @@ func (s *store) settled(j *job, err error) {
 	close(j.done)
 }
 
-// verifyHeld hashes the file that has the blob's name, before a byte of it is
-// handed out: by another process, before a power cut, or damaged, it is all the same. A
-// wrong one is removed. fs.ErrNotExist if there is none (any more).
-func (j *job) verifyHeld() error {
+// verifyCached hashes the file that has the blob's name, before a byte of it is
+// read: it may be of another process or of before a power cut, or damaged. A wrong one is
+// removed. fs.ErrNotExist if there is none (any more).
+func (j *job) verifyCached() error {
 	path := j.s.final(j.e.blob.Digest)
 	f, err := os.Open(path)
 	if err != nil {
@@ -110,7 +110,7 @@ func (j *job) discard(path string, cause error) error {
 	return fs.ErrNotExist
 }
 
-// fetch reads the blob from behind into a temporary file.
+// fetch reads the blob from next into a temporary file.
 func (j *job) fetch(ctx context.Context, next snapshot.Blobs) error {
 	select {
 	case j.s.slots <- struct{}{}:
@@ -180,8 +180,8 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// create makes a temporary file. No two have one name: one that was given up
-// may still wait for its batch.
+// create makes a temporary file, under a name that no other had: a file that was
+// replaced may still wait for its batch.
 func (s *store) create(d snapshot.Digest) (*os.File, error) {
 	s.mu.Lock()
 	s.names++
@@ -192,7 +192,7 @@ func (s *store) create(d snapshot.Digest) (*os.File, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
-	// The directory was deleted under us.
+	// Somebody removed the directory.
 	if err := os.MkdirAll(s.own.Name(), 0o755); err != nil {
 		return nil, err
 	}
@@ -227,4 +227,87 @@ func (j *job) leave() {
 	if j.users--; j.users == 0 {
 		j.file.Close()
 	}
+}
+
+// content reads the blob while the job writes it; nil if the job has ended. It does
+// not set File: nothing is verified yet, and the caller does that.
+func (j *job) content(ctx context.Context, next snapshot.Blobs) *snapshot.Content {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.ended {
+		return nil
+	}
+	j.users++
+	return &snapshot.Content{From: j.from, R: &jobReader{
+		j: j, gone: ctx.Done(),
+		direct: func(offset int64) (*snapshot.Content, error) { return next.Open(ctx, j.e.blob, offset) },
+	}}
+}
+
+// jobReader reads a file while a job writes it. When the job cannot go on writing,
+// it reads the rest from next.
+type jobReader struct {
+	j      *job
+	gone   <-chan struct{}
+	direct func(offset int64) (*snapshot.Content, error)
+	off    int64
+	own    io.ReadCloser // opened by direct
+	closed bool
+}
+
+func (f *jobReader) Read(p []byte) (int, error) {
+	if f.own != nil {
+		return f.own.Read(p)
+	}
+	for {
+		f.j.mu.Lock()
+		there, ended, grown := f.j.written-f.off, f.j.ended, f.j.grown
+		f.j.mu.Unlock()
+		switch {
+		case there > 0:
+			n, err := f.j.file.ReadAt(p[:min(int64(len(p)), there)], f.off)
+			f.off += int64(n)
+			if n > 0 {
+				err = nil
+			}
+			return n, err
+		case !ended:
+			select {
+			case <-grown:
+			case <-f.gone:
+				return 0, context.Canceled
+			}
+		case f.j.err == nil:
+			return 0, io.EOF
+		case !errors.Is(f.j.err, errNotKept):
+			return 0, f.j.err
+		default:
+			if err := f.alone(); err != nil {
+				return 0, err
+			}
+			return f.own.Read(p)
+		}
+	}
+}
+
+// alone opens the rest of the blob from next.
+func (f *jobReader) alone() error {
+	c, err := f.direct(f.off)
+	if err != nil {
+		return err
+	}
+	f.own = c.R
+	return nil
+}
+
+func (f *jobReader) Close() error {
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	f.j.leave()
+	if f.own != nil {
+		return f.own.Close()
+	}
+	return nil
 }

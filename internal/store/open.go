@@ -11,12 +11,13 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Through reads blobs from the store, and what it has not from next, keeping
-// it: a blob is fetched once however many ask for it at the same time. What
-// cannot be kept (disk full, larger than the bound) is handed through. What is held is a
-// file that was hashed and is durable, so Content.File is set; of one that waits for its
-// batch it is not, for the disk may lose it yet, and of a large blob that is just being
-// fetched the readers get what there is as it comes: both are hashed as they are read.
+// Through reads blobs from the store, and those that it does not have from next,
+// keeping them: a blob is fetched once however many ask for it at the same time.
+// One that cannot be kept (disk full, larger than the bound) is passed through.
+//
+// Content.File is set for a file that was hashed and is durable. It is not set for
+// one that waits for its batch, which the disk may still lose, nor for a large blob
+// that is being fetched, which its readers get as it comes: both are hashed while they are read.
 func (s *Store) Through(next snapshot.Blobs) snapshot.Blobs {
 	return through{&s.store, next}
 }
@@ -26,7 +27,7 @@ type through struct {
 	next snapshot.Blobs
 }
 
-// Open implements snapshot.Blobs. What is kept is kept whole, so that an offset saves nothing.
+// Open implements snapshot.Blobs. Blobs are kept whole, so an offset saves nothing.
 func (t through) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	c, err := t.s.open(ctx, b, t.next)
 	if err != nil {
@@ -41,7 +42,7 @@ const maxTries = 3
 func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (*snapshot.Content, error) {
 	from := "" // the place, if it was read for this reader
 	for range maxTries {
-		if c := s.held(b); c != nil {
+		if c := s.cached(b); c != nil {
 			c.From = cmp.Or(from, "store")
 			return c, nil
 		}
@@ -76,15 +77,15 @@ func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.Passed++
-	if ctx.Err() == nil { // else the reader went away, which tells nothing
+	if ctx.Err() == nil { // else the reader went away, which says nothing of next
 		s.stats.Failing = err != nil
 	}
 	return c, err
 }
 
-// held opens a file that this process has verified, if it is still the same
+// cached opens a file that this process has verified, if it is still the same
 // and no sync failed before it was durable.
-func (s *store) held(b snapshot.Blob) *snapshot.Content {
+func (s *store) cached(b snapshot.Blob) *snapshot.Content {
 	for {
 		s.mu.Lock()
 		e := s.entries[b.Digest]
@@ -96,14 +97,14 @@ func (s *store) held(b snapshot.Blob) *snapshot.Content {
 		e.used = time.Now()
 		path := e.path
 		s.mu.Unlock()
-		if c, again := s.openHeld(e, path); !again {
+		if c, again := s.openCached(e, path); !again {
 			return c
 		}
 	}
 }
 
-// openHeld opens the file of an entry. again: its batch renamed it meanwhile.
-func (s *store) openHeld(e *entry, path string) (c *snapshot.Content, again bool) {
+// openCached opens the file of an entry. again: its batch renamed it meanwhile.
+func (s *store) openCached(e *entry, path string) (c *snapshot.Content, again bool) {
 	f, err := os.Open(path)
 	var id identity
 	if err == nil {
@@ -113,7 +114,7 @@ func (s *store) openHeld(e *entry, path string) (c *snapshot.Content, again bool
 	defer s.mu.Unlock()
 	if err == nil && id == e.id {
 		s.stats.Hits++
-		c := &snapshot.Content{R: &heldFile{File: f, release: sync.OnceFunc(func() { s.release(e) })}}
+		c := &snapshot.Content{R: &cachedFile{File: f, release: sync.OnceFunc(func() { s.release(e) })}}
 		if !e.waiting {
 			c.File = f
 		}
@@ -140,19 +141,19 @@ func (s *store) release(e *entry) {
 	e.refs--
 }
 
-// heldFile is a file that is not evicted while it is open.
-type heldFile struct {
+// cachedFile is a file that is not evicted while it is open.
+type cachedFile struct {
 	*os.File
 	release func()
 }
 
-func (h *heldFile) Close() error {
+func (h *cachedFile) Close() error {
 	defer h.release()
 	return h.File.Close()
 }
 
-// join returns the job that will have the blob in the store, started now if
-// there is none; nil if nothing can be kept. there: another one has just ended well.
+// join returns the job that brings the blob into the store, and starts one if
+// there is none; nil if the blob cannot be kept. there: it has been brought meanwhile.
 func (s *store) join(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (j *job, there bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +172,7 @@ func (s *store) join(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 	}
 	if e.job == nil {
 		e.job = newJob(s, e)
-		// Detached: others may join, and what was begun is worth finishing.
+		// Not bound to this reader: others may join, and a fetch that was begun is worth finishing.
 		jctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		stop := context.AfterFunc(s.ended, cancel)
 		j := e.job
