@@ -393,7 +393,7 @@ func thefts() []theft {
 		}},
 		{name: "a file that is not listed", do: func(th *thief) {
 			dir, _ := th.suite()
-			th.d.Put(dir+pick(th, "main/binary-all/Packages.zst", "by-hash/SHA256/"+strings.Repeat("a", 64), "main/binary-amd64/by-hash/SHA512/"+strings.Repeat("b", 128), "x", "InRelease.xz"), []byte(th.evil))
+			th.d.Put(dir+pick(th, "main/binary-all/Packages.zst", "by-hash/SHA256/"+strings.Repeat("a", 64), "main/binary-amd64/by-hash/SHA1/"+strings.Repeat("b", 40), "x", "InRelease.xz"), []byte(th.evil))
 		}},
 		{name: "a listed file that is not carried", do: func(th *thief) {
 			dir, _ := th.suite()
