@@ -42,7 +42,7 @@ does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, 
 		q := site.DoctorOptions{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
 		var found []artifact.Finding
 		if plan != nil && plan.Sign != nil {
-			if q.Signer, err = signer.Signer(plan.Sign, plan.Trust, os.Getenv); err != nil {
+			if q.Signer, err = signer.Signer(plan.Sign, plan.Trust, os.Getenv, a.terminal); err != nil {
 				found = append(found, artifact.Finding{What: "signing key", Text: err.Error(), Remedy: "mmoci key new makes one"})
 			}
 		}
@@ -53,9 +53,16 @@ does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, 
 
 func (a *app) findings(found []artifact.Finding, asJSON bool) error {
 	var unwell error
-	for _, f := range found {
-		if !f.OK {
-			unwell = errUnwell
+	for i, f := range found {
+		if f.OK {
+			continue
+		}
+		unwell = errUnwell
+		switch f.What { // of the registry's there are flags, too
+		case "registry":
+			found[i].Remedy += " (--plain-http, --ca-file)"
+		case "CA":
+			found[i].Remedy += " (or --ca-file FILE)"
 		}
 	}
 	if asJSON {

@@ -231,7 +231,7 @@ func (a *app) signer(plan *config.Plan, file string) (pgp.Signer, error) {
 	case plan != nil:
 		sign = plan.Sign
 	}
-	s, err := signer.Signer(sign, trust, os.Getenv)
+	s, err := signer.Signer(sign, trust, os.Getenv, a.terminal)
 	if s != nil {
 		a.warnOfKeys(s.Public())
 	}

@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
-	code, text := exitCode(ctx, err), err.Error()
+	code, text := exitCode(ctx, err), withRemedy(err)
 	if code == exitInterrupted {
 		text = interruption(cmd.CommandPath(), err)
 	}

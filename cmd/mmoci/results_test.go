@@ -103,6 +103,28 @@ func TestEveryResult(t *testing.T) {
 	walk((&app{}).root())
 }
 
+// TestBudgets holds the number of commands and of modules that the program asks for itself. A new one takes the
+// place of an old one, or the budget is raised with a reason. scripts/e2e/63-release.sh holds the size of the program.
+func TestBudgets(t *testing.T) {
+	const maxCommands, maxModules = 21, 24
+	if n := len((&app{}).root().Commands()); n > maxCommands {
+		t.Errorf("%d top-level commands, more than %d", n, maxCommands)
+	}
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := 0
+	for line := range strings.Lines(string(mod)) {
+		if strings.HasPrefix(line, "\t") && !strings.Contains(line, "// indirect") {
+			direct++
+		}
+	}
+	if direct == 0 || direct > maxModules {
+		t.Errorf("%d direct modules, budget %d", direct, maxModules)
+	}
+}
+
 // TestDocumented: the README names every command, and no page names a flag that there is not.
 func TestDocumented(t *testing.T) {
 	pages, err := filepath.Glob("../../artifacts/docs/*.md")

@@ -241,7 +241,7 @@ func TestBelieve(t *testing.T) {
 		{"by the site's key, in time", signed, early, 0, ""},
 		{"by the site's key, past valid-until", signed, world.SiteTrust(t), 5, "valid until 2026-01-13T06:00:00Z"},
 		{"the same, pinned", pinned, world.SiteTrust(t), 0, ""},
-		{"older than --max-age", signed, aged, 5, "more than the 1m0s that --max-age allows"},
+		{"older than --max-age", signed, aged, 5, "more than the 1m0s that are allowed"},
 		{"upstream older than --max-age", signed, agedUpstream, 5, "archive docker: too old: of 2026-01-09T14:30:00Z"},
 		{"no key", signed, prove.Trust{Now: early.Now}, 2, "nothing to verify it by"},
 		{"no key, unsigned", unsigned, prove.Trust{Now: early.Now}, 2, "nothing to verify it by"},
@@ -274,9 +274,9 @@ func TestCrossing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = extract.Run(t.Context(), extract.Options{Snapshot: s, Trust: trust, Queries: []string{"docker-ce"}, Dir: filepath.Join(testarchive.MemoryDir(t), "out"), Architecture: "amd64"})
-	refused(t, err, 3, "comes from prefix debian, for which no key is given: --keyring debian=FILE")
+	refused(t, err, 3, "comes from prefix debian, for which no key is given; give upstream's key [debian]")
 	_, err = extract.Tree(t.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: filepath.Join(testarchive.MemoryDir(t), "tree")})
-	refused(t, err, 3, "archive debian: no key given for this prefix: --keyring debian=FILE")
+	refused(t, err, 3, "archive debian: no key given for this prefix; give upstream's key [debian]")
 }
 
 // TestSHA512Only: a Release or a stanza that names a file by SHA512 alone is

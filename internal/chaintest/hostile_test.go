@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/extract"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
@@ -185,12 +186,20 @@ func TestHostileDocuments(t *testing.T) {
 // refused checks exit code and message, and that the message is one line.
 func refused(t *testing.T, err error, exit int, message string) {
 	t.Helper()
-	if got := exitOf(err); got != exit || err != nil && !strings.Contains(err.Error(), message) {
+	if got := exitOf(err); got != exit || err != nil && !strings.Contains(worded(err), message) {
 		t.Errorf("exit %d: %v; want exit %d: %s", got, err, exit, message)
 	}
 	if err != nil && (strings.Contains(err.Error(), "\n") || len(err.Error()) > 1500) {
 		t.Errorf("not one clear line (%d bytes): %.300q", len(err.Error()), err.Error())
 	}
+}
+
+// worded is the text of an error, with its remedy.
+func worded(err error) string {
+	if r, args := outcome.RemedyOf(err); r != "" {
+		return fmt.Sprintf("%v; %s %v", err, r, args)
+	}
+	return err.Error()
 }
 
 func allocated(f func()) uint64 {

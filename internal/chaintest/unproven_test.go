@@ -36,7 +36,7 @@ func TestUnprovenIndices(t *testing.T) {
 		{"asked for, of 4 GiB", 4 << 30, "", true, 4, "no key is given for prefix zz-huge", false},
 		{"asked for, under the bound when packed", 1 << 10, fmt.Sprintf(" %s %d main/binary-amd64/Packages\n", strings.Repeat("1", 64), int64(4)<<30), true, 4, "no key is given for prefix zz-huge", false},
 		{"asked for, unpacked size not said", 1 << 10, "-", true, 4, "no key is given for prefix zz-huge", false},
-		{"asked for", 1 << 10, "", true, 3, "comes from prefix zz-huge, for which no key is given: --keyring zz-huge=FILE", true},
+		{"asked for", 1 << 10, "", true, 3, "comes from prefix zz-huge, for which no key is given; give upstream's key [zz-huge]", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := world.Draft(t, world.Good())

@@ -31,7 +31,7 @@ func (s *source) aptly(at Position, data []byte) error {
 		do  string
 	}{
 		{"dependencyFollowSuggests", c.Suggests, "name the packages in the list"},
-		{"dependencyFollowRecommends", c.Recommends, "it holds for a whole snapshot here: remove it and use --recommends"},
+		{"dependencyFollowRecommends", c.Recommends, "it holds for a whole snapshot here: remove it and ask for Recommends when you push"},
 		{"dependencyFollowAllVariants", c.AllVariants, "name the packages in the list"},
 		{"dependencyFollowSource", c.Source, "remove it and set downloadSourcePackages"},
 	} {

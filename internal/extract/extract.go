@@ -151,7 +151,7 @@ func choosePackages(ctx context.Context, e Options) (*resolve.Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Origin: "--extract"})
+		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Origin: "asked for"})
 	}
 	res, err := u.Resolve(req)
 	if errors.Is(err, resolve.ErrUnsatisfied) {
@@ -169,7 +169,7 @@ func leftOut(err error, foreign []snapshot.Archive) error {
 	if len(names) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w (no key is given for prefix %s: what it has was left out; --keyring PREFIX=FILE)", err, strings.Join(names, ", "))
+	return outcome.GiveUpstreamKey.For(fmt.Errorf("%w (no key is given for prefix %s: what it has was left out)", err, strings.Join(names, ", ")), "PREFIX")
 }
 
 // pinnedQuery reads apt's NAME=VERSION as a query; a version never holds a

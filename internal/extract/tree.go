@@ -44,7 +44,7 @@ func Tree(ctx context.Context, p TreeOptions) (*TreeResult, error) {
 	for _, a := range p.Snapshot.Statement.Archives {
 		v, err := c.BestView(a)
 		if err != nil {
-			return nil, fmt.Errorf("%w: archive %s: %w: --keyring %s=FILE", outcome.ErrIntegrity, a.Prefix, err, a.Prefix)
+			return nil, outcome.GiveUpstreamKey.For(fmt.Errorf("%w: archive %s: %w", outcome.ErrIntegrity, a.Prefix, err), a.Prefix)
 		}
 		if err := c.Walk(ctx, a, v, prove.Visitor{File: tree.add}); err != nil {
 			return nil, err

@@ -111,7 +111,7 @@ func readArchives(ctx context.Context, f Options) ([]*upstreamArchive, error) {
 func wantedDate(f Options, fas []*upstreamArchive) (date time.Time, given bool, err error) {
 	if f.Lock != nil && !f.Lock.Date.IsZero() {
 		if !f.Date.IsZero() && !f.Date.Equal(f.Lock.Date) {
-			return date, true, fmt.Errorf("%w: --date %s differs from the lock's %s", outcome.ErrUsage, snapshot.FormatDate(f.Date), snapshot.FormatDate(f.Lock.Date))
+			return date, true, fmt.Errorf("%w: the date %s differs from the lock's %s", outcome.ErrUsage, snapshot.FormatDate(f.Date), snapshot.FormatDate(f.Lock.Date))
 		}
 		return f.Lock.Date, true, nil
 	}
@@ -129,7 +129,7 @@ func wantedDate(f Options, fas []*upstreamArchive) (date time.Time, given bool, 
 		}
 	}
 	if date.IsZero() && f.Replaces.IsZero() {
-		return date, false, fmt.Errorf("%w: archives of debs: alone have no date of their own; give one: --date 2026-11-21T00:00:00Z", outcome.ErrUsage)
+		return date, false, outcome.GiveDate.For(fmt.Errorf("%w: archives of debs: alone have no date of their own; give one", outcome.ErrUsage))
 	}
 	return date, false, nil
 }

@@ -139,7 +139,7 @@ func beyondLock(f Options, u *resolve.Universe, req resolve.Request, wanted map[
 	if f.Locked {
 		var un *resolve.Unsatisfied
 		if errors.As(why, &un) {
-			return nil, fmt.Errorf("%w: the lock does not have all that is asked for (mmoci lock --update takes it up):\n%v", outcome.ErrRefused, why)
+			return nil, outcome.UpdateLock.For(fmt.Errorf("%w: the lock does not have all that is asked for:\n%v", outcome.ErrRefused, why))
 		}
 		return nil, why
 	}

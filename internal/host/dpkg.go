@@ -338,7 +338,7 @@ func (h *Host) dpkg(ctx context.Context, args ...string) error {
 	}
 	program, err := exec.LookPath("dpkg")
 	if err != nil {
-		return fmt.Errorf("%w: %w; mmoci pull --extract leaves the .debs to other means", ErrDpkg, err)
+		return fmt.Errorf("%w: %w", ErrDpkg, err)
 	}
 	all := []string{"--force-confdef", "--force-confold"}
 	if h.Root != "" {

@@ -50,7 +50,7 @@ const statusFile = "var/lib/dpkg/status"
 // Writable refuses a change that cannot succeed, before anything is fetched for it.
 func (h *Host) Writable() error {
 	if h.Root == "" && h.UID != 0 {
-		return fmt.Errorf("%w to change this host: run it as root (sudo mmoci ..), or for a directory (--root DIR)", ErrNotRoot)
+		return fmt.Errorf("%w to change this host", ErrNotRoot)
 	}
 	if err := unix.Access(h.Path(""), unix.X_OK); err != nil {
 		return fmt.Errorf("root directory %s: %w", h.Path(""), err)

@@ -41,7 +41,7 @@ func read(t *testing.T, root, name string) string {
 
 func TestWritable(t *testing.T) {
 	t.Parallel()
-	if err := (&Host{UID: 1000}).Writable(); !errors.Is(err, ErrNotRoot) || !strings.Contains(err.Error(), "sudo") {
+	if err := (&Host{UID: 1000}).Writable(); !errors.Is(err, ErrNotRoot) {
 		t.Errorf("as a user: %v", err)
 	}
 	if err := (&Host{UID: 0}).Writable(); err != nil {

@@ -55,5 +55,5 @@ func Drift(want, got *config.Lock) error {
 	if len(diff) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: the lock and the upstreams differ in %d lines; first: %s (mmoci lock --update takes them over)", outcome.ErrRefused, len(diff), diff[0])
+	return outcome.UpdateLock.For(fmt.Errorf("%w: the lock and the upstreams differ in %d lines; first: %s", outcome.ErrRefused, len(diff), diff[0]))
 }

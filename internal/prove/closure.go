@@ -60,8 +60,8 @@ func (c *Chain) Crosses(ctx context.Context, foreign []snapshot.Archive, archs [
 	}
 	for _, p := range res.Packages {
 		if unproven[p.Archive] {
-			return fmt.Errorf("%w: %s %s is needed (%s) and comes from prefix %s, for which no key is given: --keyring %s=FILE",
-				outcome.ErrIntegrity, p.Name, p.Version, p.Reason, p.Archive, p.Archive)
+			return outcome.GiveUpstreamKey.For(fmt.Errorf("%w: %s %s is needed (%s) and comes from prefix %s, for which no key is given",
+				outcome.ErrIntegrity, p.Name, p.Version, p.Reason, p.Archive), p.Archive)
 		}
 	}
 	return nil

@@ -23,10 +23,10 @@ func Remote(ctx context.Context, ref artifact.Reference, s *snapshot.Snapshot, r
 		return err
 	}
 	for _, b := range missing {
-		r.Failures = append(r.Failures, fmt.Sprintf("blob %s (%d bytes) is missing (mmoci push --repair heals it)", b.Digest, b.Size))
+		r.Failures = append(r.Failures, fmt.Sprintf("blob %s (%d bytes) is missing", b.Digest, b.Size))
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%w: %d blobs are missing; first: %s", outcome.ErrIntegrity, len(missing), missing[0].Digest)
+		return outcome.Repair.For(fmt.Errorf("%w: %d blobs are missing; first: %s", outcome.ErrIntegrity, len(missing), missing[0].Digest))
 	}
 	return nil
 }
@@ -40,5 +40,5 @@ func Incomplete(ctx context.Context, ref artifact.Reference, err error, o artifa
 	if _, absent := artifact.Resolve(ctx, ref, o); absent != nil {
 		return err
 	}
-	return fmt.Errorf("%w: the snapshot is there in part only: %w (mmoci push --repair heals it)", outcome.ErrIntegrity, err)
+	return outcome.Repair.For(fmt.Errorf("%w: the snapshot is there in part only: %w", outcome.ErrIntegrity, err))
 }

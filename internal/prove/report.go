@@ -128,7 +128,7 @@ func (r *Report) Release(path string) (ReleaseReport, bool) {
 func (r *Report) RequireUpstream() error {
 	for _, a := range r.Archives {
 		if a.State == NotProved || a.State == Failed {
-			return fmt.Errorf("%w: archive %s is %s: %s (--keyring %s=FILE)", outcome.ErrIntegrity, a.Prefix, a.State, a.Reason, a.Prefix)
+			return outcome.GiveUpstreamKey.For(fmt.Errorf("%w: archive %s is %s: %s", outcome.ErrIntegrity, a.Prefix, a.State, a.Reason), a.Prefix)
 		}
 	}
 	return nil

@@ -116,7 +116,11 @@ func Open(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Optio
 func (t Trust) Believe(ref artifact.Reference, sealed *snapshot.Sealed) (*snapshot.Snapshot, error) {
 	s, err := sealed.Unseal(t.Site)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w%s", ref, err, t.mistaken(sealed))
+		err = fmt.Errorf("%s: %w", ref, err)
+		if key, prefix := t.mistaken(sealed); key != "" {
+			err = outcome.GiveUpstreamKey.For(fmt.Errorf("%w (%s is upstream's key of prefix %s)", err, key, prefix), prefix)
+		}
+		return nil, err
 	}
 	if err := t.admits(ref, s, sealed.Pinned); err != nil {
 		return nil, err
@@ -128,9 +132,7 @@ func (t Trust) Believe(ref artifact.Reference, sealed *snapshot.Sealed) (*snapsh
 func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool) error {
 	st := s.Statement
 	if !t.Believed(s) && !t.anyUpstream(st) {
-		return fmt.Errorf("%w: %s: nothing to verify it by: name the site's key (--keyring FILE or trust: in mmoci.yaml), "+
-			"an upstream's (--keyring PREFIX=FILE; prefixes: %s), or pin it by digest (%s@%s)",
-			outcome.ErrUsage, ref, strings.Join(prefixes(st), ", "), ref, s.Root)
+		return outcome.GiveAKey.For(fmt.Errorf("%w: %s: nothing to verify it by", outcome.ErrUsage, ref), strings.Join(prefixes(st), ", "), ref, s.Root)
 	}
 	for _, prefix := range t.Named {
 		if st.Archive(prefix) == nil {
@@ -181,26 +183,26 @@ func (t Trust) valid(st *snapshot.Statement) error {
 // fresh holds a date against MaxAge.
 func (t Trust) fresh(date time.Time) error {
 	if age := t.Now.Sub(date); t.MaxAge > 0 && age > t.MaxAge {
-		return fmt.Errorf("%w: of %s, %s old, more than the %s that --max-age allows", outcome.ErrExpired, snapshot.FormatDate(date), age.Truncate(time.Second), t.MaxAge)
+		return fmt.Errorf("%w: of %s, %s old, more than the %s that are allowed", outcome.ErrExpired, snapshot.FormatDate(date), age.Truncate(time.Second), t.MaxAge)
 	}
 	return nil
 }
 
-// mistaken explains a refused statement where the keys that were given as the
-// site's are upstream's.
-func (t Trust) mistaken(sealed *snapshot.Sealed) string {
+// mistaken explains a refused statement: it returns a key that was given as the
+// site's and is upstream's of a prefix; "" if none is.
+func (t Trust) mistaken(sealed *snapshot.Sealed) (key, prefix string) {
 	s, err := sealed.Unseal(nil)
 	if err != nil || t.Site == nil {
-		return ""
+		return "", ""
 	}
 	for _, a := range s.Statement.Archives {
 		for _, k := range a.UpstreamKeys {
 			if slices.Contains(t.Site.Fingerprints(), k) {
-				return fmt.Sprintf(" (%s is upstream's key of prefix %s: --keyring %s=FILE)", k, a.Prefix, a.Prefix)
+				return k, a.Prefix
 			}
 		}
 	}
-	return ""
+	return "", ""
 }
 
 func (t Trust) anyUpstream(st *snapshot.Statement) bool {

@@ -93,7 +93,7 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 	held := old.snapshot
 	if p.Held != nil {
 		if held, err = place.OpenUnverified(ctx, *p.Held, p.Artifact.Options); err != nil {
-			return nil, fmt.Errorf("--held: %w", err)
+			return nil, fmt.Errorf("snapshot that holds what the lock names: %w", err)
 		}
 	}
 	p.Signer = signer.ReuseSignatures(ctx, p.Signer, old.snapshot)
@@ -183,7 +183,7 @@ func (p Pushing) same(u *freeze.Draft, old *replaced) (*dated, error) {
 	case renew && (!u.Given || p.DateAuto || u.Wanted.After(old.date)):
 		return nil, nil
 	case renew:
-		p.Log.Printf("the snapshot is valid until %s only, and its date is given: a later one renews it (--date auto)", snapshot.FormatDate(old.date.Add(p.Plan.ValidFor)))
+		p.Log.Printf("the snapshot is valid until %s only, and its date is given: a later one renews it", snapshot.FormatDate(old.date.Add(p.Plan.ValidFor)))
 	case !u.Wanted.Equal(old.date) && u.Given:
 		p.Log.Printf("the content is that of the snapshot of %s, whose date stays", snapshot.FormatDate(old.date))
 	}
@@ -198,7 +198,7 @@ func (p Pushing) next(u *freeze.Draft, old *replaced) (*dated, error) {
 	}
 	if old.snapshot != nil && !date.After(old.date) {
 		if u.Given && !p.DateAuto {
-			return nil, fmt.Errorf("%w (--date auto takes it)", freeze.After(date, old.date))
+			return nil, outcome.ChooseDate.For(freeze.After(date, old.date))
 		}
 		date = freeze.NextDate(old.date)
 	}
@@ -213,9 +213,8 @@ func (p Pushing) next(u *freeze.Draft, old *replaced) (*dated, error) {
 		return nil, err
 	}
 	if old.doubt != nil && !p.ReplaceUnverified && d.packed.Root() != old.root {
-		return nil, fmt.Errorf("snapshot to be replaced: %w (what would be pushed is another one, of %s; if it is the same but for its date, "+
-			"the tag NAME-DATE-HEX that names %s tells that for --date; --replace-unverified with --date replaces it and takes nothing from it)",
-			old.doubt, snapshot.FormatDate(date), old.root)
+		return nil, outcome.ReplaceOrSameDate.For(fmt.Errorf("snapshot to be replaced: %w (what would be pushed is another one, of %s)",
+			old.doubt, snapshot.FormatDate(date)), old.root)
 	}
 	return d, nil
 }
@@ -274,8 +273,8 @@ func (p Pushing) affordable(res *PushResult) error {
 	}
 	p.Log.Printf("whole archives: the snapshot has %d files, %.1f MB", res.Files, float64(res.Bytes)/1e6)
 	if res.Bytes > large && !p.Yes && !p.DryRun {
-		return fmt.Errorf("%w: %.1f GB in %d files are more than %d GB; say --yes to push them (or take less: drop:, components, mode: curated)",
-			outcome.ErrRefused, float64(res.Bytes)/1e9, res.Files, int64(large)>>30)
+		return outcome.PushWhole.For(fmt.Errorf("%w: %.1f GB in %d files are more than %d GB",
+			outcome.ErrRefused, float64(res.Bytes)/1e9, res.Files, int64(large)>>30))
 	}
 	return nil
 }
@@ -286,10 +285,10 @@ func (p Pushing) validate() error {
 		return fmt.Errorf("%w: %s: a push cannot go to a digest; give a tag", outcome.ErrUsage, p.Ref)
 	}
 	if p.Locked && p.Lock == nil {
-		return fmt.Errorf("%w: --locked needs --lock FILE", outcome.ErrUsage)
+		return outcome.GiveLock.For(fmt.Errorf("%w: exactly the lock is asked for, and there is none", outcome.ErrUsage))
 	}
 	if p.ReplaceUnverified && p.Date.IsZero() {
-		return fmt.Errorf("%w: --replace-unverified takes no date from what it replaces: give one, later than any that clients have seen (--date)", outcome.ErrUsage)
+		return outcome.GiveDate.For(fmt.Errorf("%w: nothing is taken from a snapshot that nobody vouches for, its date neither: give one, later than any that clients have seen", outcome.ErrUsage))
 	}
 	if err := freeze.NotAhead(p.Date, p.Now); err != nil {
 		return err
@@ -298,11 +297,11 @@ func (p Pushing) validate() error {
 		return err
 	}
 	if p.Plan.AsksNothing() && p.Lock == nil && !p.AllowEmpty {
-		return fmt.Errorf("%w: nothing is asked for, so the snapshot would hold no package: name some in packages: at the top, or say --allow-empty", outcome.ErrUsage)
+		return outcome.AllowEmpty.For(fmt.Errorf("%w: nothing is asked for, so the snapshot would hold no package", outcome.ErrUsage))
 	}
 	curated := slices.ContainsFunc(p.Plan.Archives, func(a config.Archive) bool { return !a.Verbatim })
 	if curated && p.Signer == nil && !p.Unsigned {
-		return fmt.Errorf("%w: curated archives are signed by the site: give --sign-key FILE or sign: in mmoci.yaml (mmoci key new -o FILE makes one), or --insecure-unsigned", outcome.ErrUsage)
+		return outcome.PushUnsigned.For(fmt.Errorf("%w: curated archives are signed by the site", outcome.ErrUsage))
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func (p Pushing) previous(ctx context.Context) (*replaced, error) {
 	case p.Artifact.Recheck && IsDamage(err):
 		p.Log.Printf("the snapshot to be replaced is damaged: %s", err)
 	default:
-		return nil, fmt.Errorf("snapshot to be replaced: %w%s", err, p.remedy(err))
+		return nil, remedyOf(err).For(fmt.Errorf("snapshot to be replaced: %w", err))
 	}
 	return &replaced{root: old.root, doubt: err}, nil
 }
@@ -84,18 +84,15 @@ func IsDamage(err error) bool {
 // doubtful tells errors that say something of what is there, and not of the way to it.
 func doubtful(err error) bool { return IsDamage(err) || errors.Is(err, artifact.ErrNotOurs) }
 
-// remedy says what to do about a snapshot that nobody vouches for.
-func (p Pushing) remedy(err error) string {
-	const insist = "--replace-unverified with --date replaces it and takes nothing from it"
+// remedyOf is what helps against a snapshot that nobody vouches for.
+func remedyOf(err error) outcome.Remedy {
 	switch {
-	case errors.Is(err, artifact.ErrNotOurs):
-		return " (" + insist + ")"
 	case errors.Is(err, errNotTheSite):
-		return " (if it was pushed under an earlier key of the site, add that key's public half to trust: in mmoci.yaml; else somebody else put it there: " + insist + ")"
-	case errors.Is(err, errNoSignature):
-		return " (" + insist + ")"
+		return outcome.EarlierKey
+	case errors.Is(err, artifact.ErrNotOurs), errors.Is(err, errNoSignature):
+		return outcome.Replace
 	}
-	return " (--repair puts the same snapshot again; " + insist + ")"
+	return outcome.RepairOrReplace
 }
 
 var (
@@ -170,8 +167,8 @@ func (p Pushing) notOlder(old *replaced, now *snapshot.Statement) error {
 	for key, d := range freeze.UpstreamDates(now) {
 		_, suite, _ := strings.Cut(key, "/")
 		if d.Before(old.releases[key]) && !slices.Contains(p.AllowOlder, suite) && !slices.Contains(p.AllowOlder, key) {
-			return fmt.Errorf("%w: upstream's %s is of %s, in the snapshot to be replaced it is of %s (--allow-older %s insists)",
-				outcome.ErrRefused, key, snapshot.FormatDate(d), snapshot.FormatDate(old.releases[key]), suite)
+			return outcome.AllowOlderSuite.For(fmt.Errorf("%w: upstream's %s is of %s, in the snapshot to be replaced it is of %s",
+				outcome.ErrRefused, key, snapshot.FormatDate(d), snapshot.FormatDate(old.releases[key])), suite)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 
@@ -49,18 +50,18 @@ func ReadKeyFile(file string) ([]byte, error) {
 
 // Signer loads the site's signing key as the plan says; nil if it says
 // unsigned. trust are the site's public key files, by which a signing command is verified.
-func Signer(s *config.Sign, trust []string, env func(string) string) (pgp.Signer, error) {
+func Signer(s *config.Sign, trust []string, env func(string) string, stderr io.Writer) (pgp.Signer, error) {
 	if s == nil {
 		return nil, nil
 	}
 	if len(s.Command) > 0 {
-		return newCommand(s, trust)
+		return newCommand(s, trust, stderr)
 	}
 	data, err := os.ReadFile(s.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: signing key: %w (make one with: mmoci key new -o %s)", outcome.ErrUsage, err, s.Key)
 	}
-	signer, err := pgp.ReadSigner(data, func() ([]byte, error) { return passphrase(s, env) })
+	signer, err := pgp.ReadSigner(data, func() ([]byte, error) { return passphrase(s, env, stderr) })
 	if err != nil {
 		return nil, fmt.Errorf("%w: signing key %s: %w", outcome.ErrUsage, s.Key, err)
 	}
@@ -70,7 +71,7 @@ func Signer(s *config.Sign, trust []string, env func(string) string) (pgp.Signer
 // passphrase gets the signing key's passphrase: from the file, the command, or
 // the environment (RELEASE_SIGN_KEY_PASSPHRASE is mini-mirror's name for it).
 // Never from the argument vector, which every user of the machine can read.
-func passphrase(s *config.Sign, env func(string) string) ([]byte, error) {
+func passphrase(s *config.Sign, env func(string) string, stderr io.Writer) ([]byte, error) {
 	switch {
 	case s.PassphraseFile != "":
 		data, err := os.ReadFile(s.PassphraseFile)
@@ -80,7 +81,7 @@ func passphrase(s *config.Sign, env func(string) string) ([]byte, error) {
 		return bytes.TrimRight(data, "\r\n"), nil
 	case len(s.PassphraseCmd) > 0:
 		cmd := exec.Command(s.PassphraseCmd[0], s.PassphraseCmd[1:]...)
-		cmd.Stderr = os.Stderr
+		cmd.Stderr = stderr
 		out, err := cmd.Output()
 		if err != nil {
 			return nil, fmt.Errorf("passphrase command %s: %w", s.PassphraseCmd[0], err)

@@ -131,8 +131,8 @@ func (k *NetworkKeys) fetch(ctx context.Context, o upstream.Options, prefix, url
 		log.Printf("archive %s: key %s from %s is seen for the first time; %s pins it from now on.%s", prefix, strings.Join(unknown, " "), keys[0].URL, k.file, clear)
 		k.fresh[prefix] = keys
 	case slices.ContainsFunc(unknown, func(fpr string) bool { return !k.accepted(fpr) }):
-		return nil, fmt.Errorf("%w: the key at %s is %s, before it was %s, says %s (compare it with what its owner says; --accept-key %s takes it)",
-			outcome.ErrIntegrity, url, strings.Join(unknown, " "), strings.Join(known, " "), where, strings.Join(unknown, " --accept-key "))
+		return nil, outcome.AcceptKey.For(fmt.Errorf("%w: the key at %s is %s, before it was %s, says %s",
+			outcome.ErrIntegrity, url, strings.Join(unknown, " "), strings.Join(known, " "), where), unknown)
 	default:
 		k.fresh[prefix] = keys
 	}

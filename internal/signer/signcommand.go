@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"time"
@@ -30,7 +31,7 @@ const maxSigned = snapshot.MaxRelease + 1<<20
 type Command struct {
 	Command []string
 	Keys    *pgp.Keyring
-	Stderr  *os.File
+	Stderr  io.Writer // nil: what it says there is lost
 }
 
 // Public implements archive.Signer.
@@ -152,7 +153,7 @@ func (r *reusing) Detach(text []byte, t time.Time) ([]byte, error) {
 }
 
 // newCommand makes the signer of sign: command:, whose public half is the site's trust.
-func newCommand(s *config.Sign, trust []string) (pgp.Signer, error) {
+func newCommand(s *config.Sign, trust []string, stderr io.Writer) (pgp.Signer, error) {
 	if len(trust) == 0 {
 		return nil, fmt.Errorf("%w: what sign: command: signs must be verified: the public half is not under trust: in mmoci.yaml", outcome.ErrUsage)
 	}
@@ -160,5 +161,5 @@ func newCommand(s *config.Sign, trust []string) (pgp.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Command{Command: s.Command, Keys: ring, Stderr: os.Stderr}, nil
+	return Command{Command: s.Command, Keys: ring, Stderr: stderr}, nil
 }

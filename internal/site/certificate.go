@@ -40,7 +40,7 @@ func (q DoctorOptions) registryCA(ctx context.Context) []artifact.Finding {
 	}
 	host := hostOf(e.URL)
 	return handshake{
-		"CA", e.URL, e.Transport, e.CAFiles, "--ca-file FILE, or FILE as /etc/docker/certs.d/" + host + "/ca.crt", q.Env, q.Now,
+		"CA", e.URL, e.Transport, e.CAFiles, "FILE as /etc/docker/certs.d/" + host + "/ca.crt", q.Env, q.Now,
 	}.look(ctx)
 }
 

@@ -106,7 +106,7 @@ func TestDoctorNamesTheCA(t *testing.T) {
 				Plan: &config.Plan{Archives: []config.Archive{{Prefix: "docker", URLs: []string{s.URL}, CAFile: c.file, Suites: []string{"bookworm"}, SignedBy: dockerKey(t)}}},
 			}
 			found := Doctor(t.Context(), q)
-			for what, give := range map[string]string{"CA": "--ca-file FILE", "archive docker, CA": "ca: FILE"} {
+			for what, give := range map[string]string{"CA": "FILE as /etc/docker/certs.d/", "archive docker, CA": "ca: FILE"} {
 				f := findingOf(found, what)
 				if f == nil {
 					t.Fatalf("no line %q in %+v", what, found)

@@ -58,7 +58,7 @@ func Copy(ctx context.Context, c CopyOptions) (artifact.Copied, error) {
 	case err != nil && (c.Push.Recheck || c.AllowOlder) && push.IsDamage(err):
 		// What it was cannot be told: putting the same again is what it takes, or somebody insists.
 		if now, err = artifact.Resolve(ctx, c.To, o); err == nil && now != root && !c.AllowOlder {
-			err = fmt.Errorf("%w: it is damaged, and another snapshot (--allow-older insists)", outcome.ErrRefused)
+			err = outcome.AllowOlder.For(fmt.Errorf("%w: it is damaged, and another snapshot", outcome.ErrRefused))
 		}
 	}
 	if err != nil {
@@ -67,8 +67,8 @@ func Copy(ctx context.Context, c CopyOptions) (artifact.Copied, error) {
 	c.Push.Expect = &now
 	if now != root && !date.After(replaced) && !c.AllowOlder {
 		if c.Redate == nil {
-			return artifact.Copied{}, fmt.Errorf("%w: %s is of %s, %s names another snapshot, of %s: clients take a later one only (--redate makes one of this content, of curated archives; --allow-older insists)",
-				outcome.ErrRefused, c.From, snapshot.FormatDate(date), c.To, snapshot.FormatDate(replaced))
+			return artifact.Copied{}, outcome.Redate.For(fmt.Errorf("%w: %s is of %s, %s names another snapshot, of %s: clients take a later one only",
+				outcome.ErrRefused, c.From, snapshot.FormatDate(date), c.To, snapshot.FormatDate(replaced)))
 		}
 		return c.redated(ctx)
 	}
@@ -81,7 +81,7 @@ func Copy(ctx context.Context, c CopyOptions) (artifact.Copied, error) {
 // redated pushes From's content under the date after that of the snapshot that To names.
 func (c CopyOptions) redated(ctx context.Context) (artifact.Copied, error) {
 	if c.Since != nil {
-		return artifact.Copied{}, fmt.Errorf("%w: what is signed anew is no delta: --redate and --since do not go together", outcome.ErrUsage)
+		return artifact.Copied{}, fmt.Errorf("%w: what is signed anew is no delta", outcome.ErrUsage)
 	}
 	q := RollbackOptions{Ref: c.To, Signer: c.Redate.Signer, Site: c.Redate.Site, Now: c.Redate.Now, Push: c.Push}
 	if err := q.validate(); err != nil {

@@ -55,7 +55,7 @@ type PrunedTag struct {
 // root any other tag that stays names: nothing that a kept tag reaches is lost.
 func Prune(ctx context.Context, p PruneOptions) (*PruneResult, error) {
 	if p.Keep.empty() {
-		return nil, fmt.Errorf("%w: say what to keep: --keep-last, --keep-daily, --keep-weekly, --keep-monthly or --min-age", outcome.ErrUsage)
+		return nil, outcome.KeepSome.For(fmt.Errorf("%w: say what to keep", outcome.ErrUsage))
 	}
 	if p.Ref.Tag == "" || !p.Ref.Digest.IsZero() {
 		return nil, fmt.Errorf("%w: %s: give the tag whose snapshots are to be pruned", outcome.ErrUsage, p.Ref)

@@ -46,13 +46,13 @@ func Rollback(ctx context.Context, q RollbackOptions) (artifact.Pushed, error) {
 // validate refuses what can be refused before anything is read.
 func (q RollbackOptions) validate() error {
 	if q.Signer == nil {
-		return fmt.Errorf("%w: what gets another date is signed anew: give --sign-key FILE or sign: in mmoci.yaml", outcome.ErrUsage)
+		return outcome.GiveSigningKey.For(fmt.Errorf("%w: what gets another date is signed anew", outcome.ErrUsage))
 	}
 	if !q.Ref.Digest.IsZero() {
 		return fmt.Errorf("%w: %s: a digest cannot be written to; give a tag", outcome.ErrUsage, q.Ref)
 	}
 	if q.Site == nil {
-		return fmt.Errorf("%w: what is signed anew must be known to be the site's: name its key (trust: in mmoci.yaml, or --keyring FILE)", outcome.ErrUsage)
+		return outcome.GiveSiteKey.For(fmt.Errorf("%w: what is signed anew must be known to be the site's", outcome.ErrUsage))
 	}
 	return nil
 }

@@ -62,7 +62,10 @@ var (
 	ErrNotFound  = oci.ErrNotFound
 	ErrNotOurs   = oci.ErrNotOurs
 	ErrReference = oci.ErrReference
+	ErrPackage   = oci.ErrPackage
 	ErrMoved     = oci.ErrMoved
+	ErrPlainHTTP = remote.ErrPlainHTTP
+	ErrUnknownCA = remote.ErrUnknownCA
 )
 
 // ParseReference reads a reference; see [oci.ParseReference].

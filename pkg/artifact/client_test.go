@@ -3,6 +3,7 @@ package artifact
 import (
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"example.org/mmoci/pkg/artifact/oci"
 	"fmt"
 	"net/http"
@@ -83,7 +84,7 @@ func TestPlainHTTP(t *testing.T) {
 	ref := f.ref(t, "noble")
 	ca := t.TempDir() + "/ca.pem"
 	server, _, _ := secureRegistry(t, "", false)
-	if _, err := Open(t.Context(), ref, Options{CAFile: caFile(t, server, ca)}); err == nil || !strings.Contains(err.Error(), "--plain-http") {
+	if _, err := Open(t.Context(), ref, Options{CAFile: caFile(t, server, ca)}); err == nil || !errors.Is(err, ErrPlainHTTP) {
 		t.Errorf("HTTPS to a server of HTTP: %v", err)
 	}
 }
@@ -146,7 +147,7 @@ func TestPlainToTLS(t *testing.T) {
 	t.Parallel()
 	_, ref, _ := secureRegistry(t, "", false)
 	_, err := Open(t.Context(), ref, Options{Anonymous: true, tuning: tuning{certDirs: []string{}}})
-	if err == nil || !strings.Contains(err.Error(), "is it HTTPS that is spoken there? On loopback --ca-file") {
+	if err == nil || !strings.Contains(err.Error(), "is it HTTPS that is spoken there? On loopback a CA") {
 		t.Errorf("got %v", err)
 	}
 }

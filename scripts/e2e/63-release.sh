@@ -11,8 +11,10 @@ built() {
 	same "outside of /usr" "" "$(dpkg-deb -c "$deb" | awk '$6 != "./" && $6 !~ /^\.\/usr\// { print $6 }')"
 	same "maintainer scripts" "control" "$(dpkg-deb --ctrl-tarfile "$deb" | tar t | sed 's,^\./,,' | grep . | tr '\n' ' ' | sed 's/ $//')"
 	dpkg-deb -I "$deb"
+	bytes=$(wc -c <"dist/mmoci-$arch") # the budget of the program
+	[ "$bytes" -le 22000000 ] || { echo "the program has $bytes bytes, more than 22,000,000"; return 1; }
 }
-check "the release script builds program and .deb: all of root's, all below /usr, no script" built
+check "the release script builds program and .deb: all of root's, all below /usr, no script; the program is within its budget" built
 
 "$mmoci" key new -o site.asc >&2
 printf 'ref: oci:layout:own\nsign: {key: site.asc}\ntrust: [site.pub.asc]\narchives:\n- {prefix: own, mode: curated, debs: ./dist}\n' >mmoci.yaml

@@ -42,6 +42,9 @@ var ErrNotOurs = errors.New("not an mmoci snapshot")
 // ErrReference marks a reference that cannot be parsed or used so (usage, exit code 2).
 var ErrReference = errors.New("reference")
 
+// ErrPackage marks a reference that looks like the name of a package.
+var ErrPackage = errors.New("a package")
+
 // ErrMoved marks a tag that somebody else moved between the moment a command
 // read it and the moment the command was about to move it. Nothing was tagged.
 var ErrMoved = errors.New("the tag was moved meanwhile")

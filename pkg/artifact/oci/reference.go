@@ -146,7 +146,7 @@ func bareWord(s string) error {
 	case s == "":
 		return fmt.Errorf("empty; want HOST/REPO:TAG, oci:DIR or oci-archive:FILE")
 	case isPackageName(name):
-		return fmt.Errorf("%s is a package, not a reference; did you mean --extract %s?", s, s)
+		return fmt.Errorf("%s is %w, not a reference", s, ErrPackage)
 	case checkHost(s) == nil:
 		return fmt.Errorf("a host without a repository; want %s/REPO:TAG", s)
 	}

@@ -63,7 +63,7 @@ func TestRefusedReference(t *testing.T) {
 	t.Parallel()
 	for in, hint := range map[string]string{
 		"":                                    "want HOST/REPO:TAG",
-		"docker-ce":                           "docker-ce is a package, not a reference; did you mean --extract docker-ce?",
+		"docker-ce":                           "docker-ce is a package, not a reference",
 		"docker-ce=5:27.0-1":                  "is a package",
 		"containerd.io":                       "is a package",
 		"g++":                                 "is a package",

@@ -46,7 +46,7 @@ func explain(doing string, ref oci.Reference, err error) error {
 		return fmt.Errorf("%s: %w: %w", doing, brief(err), oci.ErrNotFound)
 	case http.StatusBadRequest:
 		if isLoopback(ref.Host()) && !answeredAsRegistry(err) {
-			return wrap("is it HTTPS that is spoken there? On loopback --ca-file, or a certificate in /etc/docker/certs.d/" + ref.Host() + ", makes it the choice")
+			return wrap("is it HTTPS that is spoken there? On loopback a CA that is given, or a certificate in /etc/docker/certs.d/" + ref.Host() + ", makes it the choice")
 		}
 	case http.StatusMethodNotAllowed:
 		return wrap("the registry does not allow this, or not for such a manifest")
@@ -77,7 +77,7 @@ func explainNetwork(doing string, ref oci.Reference, err error) error {
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return fmt.Errorf("%s: %w; `docker login %s` or `podman login %s`", doing, err, ref.Host(), ref.Host())
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return fmt.Errorf("%s: %s does not speak HTTPS; --plain-http if that is meant: %w", doing, ref.Host(), err)
+		return fmt.Errorf("%s: %s does not speak HTTPS: %w; %w", doing, ref.Host(), err, ErrPlainHTTP)
 	case errors.As(err, &unknown):
 		host := ref.Host()
 		if request != nil { // a redirect, or where tokens come from
@@ -85,7 +85,7 @@ func explainNetwork(doing string, ref oci.Reference, err error) error {
 				return fmt.Errorf("%s: %s: %w; what is given for %s does not count there: give the CA in /etc/docker/certs.d/%s/ca.crt", doing, u.Host, err, host, u.Host)
 			}
 		}
-		return fmt.Errorf("%s: %w; give the CA by --ca-file or in /etc/docker/certs.d/%s/ca.crt", doing, err, host)
+		return fmt.Errorf("%s: %w; %w: give it in /etc/docker/certs.d/%s/ca.crt", doing, err, ErrUnknownCA, host)
 	}
 	return fmt.Errorf("%s: %w", doing, brief(err))
 }

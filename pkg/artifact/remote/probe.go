@@ -75,7 +75,7 @@ func (p *prober) reach(ctx context.Context) bool {
 	case errors.Is(err, oci.ErrNotFound):
 		p.say("registry", true, p.r.ref.Host()+" is there; no tag "+p.r.ref.Tag+" yet", "")
 	default:
-		return p.say("registry", false, err.Error(), "see the message; --plain-http, --ca-file, docker login or no_proxy may be what is missing")
+		return p.say("registry", false, err.Error(), "see the message; permission for plain HTTP, a CA, docker login or no_proxy may be what is missing")
 	}
 	ctx, watch := transfer.NewWatch(ctx, p.r.stall)
 	defer watch.Stop()

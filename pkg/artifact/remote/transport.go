@@ -90,6 +90,12 @@ func (h *hostTransports) other(host string) (*http.Transport, error) {
 	return h.made[host], nil
 }
 
+// ErrPlainHTTP marks what needs [Options].PlainHTTP.
+var ErrPlainHTTP = errors.New("plain HTTP is spoken on loopback alone, unless it is allowed")
+
+// ErrUnknownCA marks a certificate of the registry whose CA was not given: not in [Options].CAFile either.
+var ErrUnknownCA = errors.New("its CA is not known here")
+
 // errRedirect marks a redirect that is not followed.
 var errRedirect = errors.New("redirect refused")
 
@@ -111,7 +117,7 @@ func redirect(plainHTTP bool) func(r *http.Request, via []*http.Request) error {
 		case secure && !isBlobGet(via[0]):
 			return fmt.Errorf("%w: from https to http://%.200s, which is followed for the GET of a blob alone", errRedirect, r.URL.Host)
 		case secure && !plainHTTP && !isLoopback(r.URL.Host):
-			return fmt.Errorf("%w: from https to http://%.200s; plain HTTP is spoken on loopback alone, unless it is allowed (--plain-http)", errRedirect, r.URL.Host)
+			return fmt.Errorf("%w: from https to http://%.200s; %w", errRedirect, r.URL.Host, ErrPlainHTTP)
 		}
 		r.URL.User = nil
 		if hostPort(r.URL) != hostPort(via[0].URL) || r.URL.Scheme != via[0].URL.Scheme {
