@@ -191,10 +191,10 @@ func (c Curated) binaryArchitectures() []string {
 
 func sortedSet(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }
 
-// EncoderGeneration numbers how the files of curated suites are made: the text of the
-// Release and of the plain indices, and which encoder at which level packs them. It rises
-// whenever their bytes would change. Who makes a text again to compare it must know every
-// number since 1.
+// EncoderGeneration numbers how the files of curated suites are made: the text of
+// the Release and of the plain indices, and which encoder at which level packs
+// them. It rises whenever their bytes would change. A reader that makes a text
+// again to compare it must know every number since 1.
 //
 //	1: klauspost/compress v1.20.3, gzip, level 6
 const EncoderGeneration = 1
@@ -209,7 +209,8 @@ type packedIndex struct {
 	packed []byte
 }
 
-// Of the plain text, which for a release is tens of megabytes, only a few pieces are in memory.
+// The plain text of a release is tens of megabytes; only a few pieces of it are
+// in memory at a time.
 const (
 	pieceSize = 256 << 10
 	pieces    = 4
@@ -234,7 +235,7 @@ func packIndex(stanzas []deb.Stanza) (ix packedIndex, err error) {
 	return ix, err
 }
 
-// write gives out the text in pieces, which come back when they are done with.
+// write sends the text in pieces to full; they come back by free for reuse.
 func (ix *packedIndex) write(stanzas []deb.Stanza, full chan<- []byte, free <-chan []byte) error {
 	sum := sha256.New()
 	b := <-free

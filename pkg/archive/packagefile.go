@@ -143,7 +143,7 @@ func SiteStanza(control deb.Stanza, filename string, size int64, sha256 string) 
 	return s, nil
 }
 
-// isFileField tells of fields that describe the file a stanza stands for, or
+// isFileField recognises fields that describe the file a stanza stands for, or
 // its state on a host.
 func isFileField(name string) bool {
 	switch strings.ToLower(name) {

@@ -41,7 +41,8 @@ func ValidPath(p string) error {
 	return nil
 }
 
-// isControl tells of C0, DEL and C1: what a terminal, a log or a C string may trip over.
+// isControl recognises C0, DEL and C1, which a terminal, a log or a C string may
+// misread.
 func isControl(r rune) bool { return r < 0x20 || 0x7f <= r && r < 0xa0 }
 
 // cleanPath makes "./x.deb" and "pool//x.deb" what they mean, and refuses what

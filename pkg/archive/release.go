@@ -1,6 +1,6 @@
-// Package archive reads, verifies and builds the metadata of Debian
-// archives: Release, indices, pool files, .sources; signatures are those of package pgp. Bytes go in,
-// values come out; it opens no file and no connection.
+// Package archive reads, verifies and builds the metadata of Debian archives:
+// Release, indices, pool files, .sources. Signatures are made and verified by
+// package pgp. Bytes go in, values come out; it opens no file and no connection.
 //
 // Nothing parsed from a signed file exists without [pgp.How] it was verified.
 package archive
@@ -347,7 +347,7 @@ func (l *fileLists) merged() ([]ReleaseFile, error) {
 	return files, nil
 }
 
-// isDigest tells whether s is lower-case hex of n bytes; "" is none and passes.
+// isDigest tells whether s is lower-case hex of n bytes, or "".
 func isDigest(s string, n int) bool {
 	if s == "" {
 		return true

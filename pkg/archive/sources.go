@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Source is one archive as apt is told of it (sources.list(5)).
+// Source is one source of apt's configuration (sources.list(5)).
 type Source struct {
 	Types  []string // deb, deb-src
 	URI    string

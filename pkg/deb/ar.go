@@ -99,13 +99,13 @@ func (a *arReader) Read(p []byte) (int, error) {
 	case err == io.EOF && a.left > 0:
 		err = io.ErrUnexpectedEOF
 	case err == io.EOF:
-		err = nil // of the file; the next call tells it of the member
+		err = nil // the file ends here; the next call returns io.EOF for the member
 	}
 	return n, err
 }
 
-// skip goes to the end of the current member, padding included, whose value
-// nobody looks at.
+// skip goes to the end of the current member and its padding, which may have
+// any value.
 func (a *arReader) skip() error {
 	a.seek()
 	if _, err := io.Copy(io.Discard, a); err != nil {
@@ -119,8 +119,8 @@ func (a *arReader) skip() error {
 	return nil
 }
 
-// seek goes to the last byte of the current member, where the reader underneath
-// can: that one is read, and tells that the file reaches so far.
+// seek goes to the last byte of the current member if the underlying reader can
+// seek. Reading that byte proves that the file is long enough.
 func (a *arReader) seek() {
 	s, ok := a.r.(io.Seeker)
 	if !ok || a.left <= minSeek {

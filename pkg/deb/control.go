@@ -24,8 +24,8 @@ var (
 	errTarLong     = fmt.Errorf("over %d bytes decompressed", MaxControlTar)
 )
 
-// readControl reads a tar to its end, and what is behind its end so that a
-// checksum there is verified; it must have exactly one control file.
+// readControl reads the control file of a tar, which must have exactly one. It
+// reads r to its end, so that the checksum of the compression is verified.
 func readControl(r io.Reader) (Stanza, error) {
 	t := &controlReader{r: r}
 	text, err := nextControl(t)
@@ -90,11 +90,11 @@ var (
 	errTarRecords = errors.New("tar: PAX records that are none")
 )
 
-// controlReader reads the entries of a control.tar one after the other. There are plain files in it
-// and the directory "./" that they lie in, and nothing else: a link, a sparse file, or a record that
-// gives an entry another name or size than its header says would let two programs see two
-// control files. PAX records that say none of that are passed over, as dpkg does. As an io.Reader it gives the
-// content of the current file.
+// controlReader reads the entries of a control.tar one after the other. It takes
+// plain files and the directory "./" that they are in: a link, a sparse file, or
+// a record that gives an entry another name or size than its header could let
+// two programs see two control files. Other PAX records are passed over, as dpkg
+// does. Read returns the content of the current file.
 type controlReader struct {
 	r    io.Reader
 	left int64 // of the current file
@@ -199,7 +199,7 @@ func (t *controlReader) Read(p []byte) (int, error) {
 	if err == io.EOF && t.left > 0 {
 		err = io.ErrUnexpectedEOF
 	} else if err == io.EOF {
-		err = nil // of the tar; the next call tells it of the file
+		err = nil // the tar ends here; the next call returns io.EOF for the file
 	}
 	return n, err
 }

@@ -40,9 +40,10 @@ type Deb struct {
 // ReadDeb reads a .deb to its end: the control stanza, and the framing of all
 // members by deb(5), without decompressing data.tar. debian-binary comes first
 // with format 2.x, then control.tar, then data.tar, each once, with members
-// whose name begins with "_" between them, and anything else only behind.
-// What nobody looks at is gone over by Seek if r is an io.Seeker.
-// Unlike dpkg it refuses a second control file in control.tar (a later one
+// whose name begins with "_" between them; any other member must follow them.
+// Content that need not be read is skipped by Seek if r is an io.Seeker.
+//
+// Unlike dpkg, ReadDeb refuses a second control file in control.tar (a later one
 // replaces the earlier when dpkg unpacks), trailing bytes, and a file that ends
 // in the padding of its last member.
 func ReadDeb(r io.Reader) (*Deb, error) {
@@ -235,9 +236,10 @@ var ErrNoFile = errors.New("no such file in data.tar")
 var errDataLong = fmt.Errorf("over %d bytes decompressed", int64(MaxDataTar))
 
 // DataFile reads the first regular file of data.tar whose path is one of names
-// (such as "usr/share/doc/hello/changelog.gz"), up to most bytes, and nothing
-// behind it. Links are not followed. ErrNoFile if there is none; ErrMalformed
-// if it is longer or r no .deb, also where data.tar is compressed by bzip2 or lzma.
+// (such as "usr/share/doc/hello/changelog.gz") and nothing after it. Links are
+// not followed. The error is ErrNoFile if there is no such file, ErrMalformed if
+// it is longer than most bytes, r is no .deb or data.tar is compressed by bzip2
+// or lzma.
 func DataFile(r io.Reader, most int64, names ...string) ([]byte, error) {
 	d := debReader{src: &source{r: r}}
 	data, err := d.dataFile(most, names)

@@ -54,8 +54,8 @@ func (e *StanzaError) Unwrap() error { return e.Err }
 
 // Stanzas yields each stanza of an index that is wholly in memory, or a
 // *StanzaError with line number for one that is malformed (duplicate field,
-// line without colon, NUL, a line over the limit); the reading goes on behind
-// it. The stanzas are views of data. A Scanner tells byte offsets too.
+// line without colon, NUL, a line over the limit), and goes on with the next.
+// The stanzas are views of data. A Scanner tells byte offsets too.
 func Stanzas(data []byte) iter.Seq2[Stanza, error] {
 	return func(yield func(Stanza, error) bool) {
 		sc := NewScanner(data)
@@ -98,14 +98,14 @@ type fieldName struct {
 // NewScanner scans data, which it neither copies nor modifies.
 func NewScanner(data []byte) *Scanner { return &Scanner{data: data, nul: -1} }
 
-// Offset is the byte offset of the stanza, or fault, that Next gave last.
+// Offset is the byte offset of the stanza that Next returned or refused last.
 func (sc *Scanner) Offset() int { return sc.offset }
 
 // Line is the number, from 1, of that stanza's first line.
 func (sc *Scanner) Line() int { return sc.first }
 
-// Next gives the next stanza, a *StanzaError for a malformed one (after which
-// Next goes on behind it), or io.EOF.
+// Next returns the next stanza, a *StanzaError for a malformed one (the next
+// call goes on with the stanza after it), or io.EOF.
 func (sc *Scanner) Next() (Stanza, error) {
 	sc.fields, sc.seen, sc.fault = sc.fields[:0], [16]uint64{}, nil
 	inside := false

@@ -126,8 +126,8 @@ func (v Version) Compare(w Version) int {
 
 // Compare orders two version strings by deb-version(7): -1, 0 or +1. It does
 // not allocate. Strings that do not parse are compared by the same algorithm:
-// an epoch that is none belongs to the upstream part. Equal does not mean the
-// same spelling: 1.0, 0:1.0, 1.00 and 1.0-0 are equal.
+// an epoch that is not a number belongs to the upstream part. Equal does not
+// mean the same spelling: 1.0, 0:1.0, 1.00 and 1.0-0 are equal.
 func Compare(a, b string) int {
 	if a == b {
 		return 0

@@ -88,8 +88,8 @@ func (o *ordering) link(i int) {
 	}
 }
 
-// provider is the first package of the set that satisfies a clause. Packages
-// of architecture "all" count as of the dependant's, and it as of theirs.
+// provider is the first package of the set that satisfies a clause. A package
+// of architecture "all" takes the architecture of the other side.
 func (o *ordering) provider(c *control, cl *clause) (int, bool) {
 	for i := range cl.alternatives {
 		r := &cl.alternatives[i]

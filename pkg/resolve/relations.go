@@ -27,7 +27,7 @@ type clause struct {
 	alternatives []deb.Relation
 }
 
-// optional tells of a clause that need not hold.
+// optional tells whether the clause need not hold.
 func (c *clause) optional() bool { return c.field == fieldRecommends }
 
 // String is the clause as a control file has it.

@@ -82,8 +82,8 @@ func (r Reason) String() string {
 	return r.Parent.Name + " " + r.Field + ": " + r.Clause
 }
 
-// Unsatisfied is the answer when there is none. It wraps ErrUnsatisfied. A root
-// that selects several packages is in it once for each that cannot be had.
+// Unsatisfied lists the roots that have no closure. It wraps ErrUnsatisfied. A
+// root that selects several packages is in it once for each that cannot be had.
 type Unsatisfied struct {
 	Roots []RootFailure
 }

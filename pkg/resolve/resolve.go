@@ -59,7 +59,7 @@ type answer struct {
 	chosen  []*Package
 	reasons map[*Package]Reason
 	known   map[*Root]bool       // those that select something
-	missing map[*Root][][]string // chains of those that fail: one each package that they select
+	missing map[*Root][][]string // those that fail: a chain for each package that they select
 	common  []commonFailure
 	joint   *RootFailure
 	notes   []string
@@ -67,7 +67,7 @@ type answer struct {
 }
 
 // commonFailure is a root of architecture "all" that fails on one of several
-// machines. That is none if there is another on which it does not.
+// machines. It counts only if it fails on all of them.
 type commonFailure struct {
 	pkg   *Package
 	root  *Root
@@ -159,7 +159,7 @@ func (a *answer) close(s *session, targets []target) *failure {
 	return nil
 }
 
-// result is the answer, or the reasons why there is none.
+// result returns the closure, or why there is none.
 func (a *answer) result() (*Result, error) {
 	for _, f := range a.common {
 		if _, elsewhere := a.reasons[f.pkg]; elsewhere {

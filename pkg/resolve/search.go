@@ -292,8 +292,8 @@ func (f *frame) blame(causes []*version) {
 	}
 }
 
-// backjump goes back to the last choice that had a part in the failure of f;
-// there is none (nil) if the targets cannot be reached.
+// backjump goes back to the last choice that had a part in the failure of f and
+// returns its frame, or nil and the failure if the targets cannot be reached.
 func (x *search) backjump(f *frame) (*frame, *failure) {
 	why := &failure{owner: f.owner, clause: f.clause, target: f.target, text: f.text, rejects: f.reject}
 	if f.owner != nil {

@@ -50,7 +50,7 @@ func VerifyClearsigned(data []byte, t Trust) (text []byte, how How, err error) {
 
 // VerifyDetached is the same for a text with a detached, ASCII-armoured
 // signature (Release and Release.gpg). Trust.Digest is the digest of text.
-// A nil sig is none: fine with a digest or no trust, an error with a keyring.
+// sig may be nil, which is an error if the trust has a keyring.
 func VerifyDetached(text, sig []byte, t Trust) (How, error) {
 	if len(text) > MaxReleaseSize || len(sig) > MaxReleaseSize {
 		return How{}, fmt.Errorf("%w: signed text: %w", ErrIntegrity, errReleaseSize)

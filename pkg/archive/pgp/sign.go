@@ -298,7 +298,7 @@ func compareBool(a, b bool) int {
 	}
 }
 
-// deterministic tells of keys that sign the same text with the same bytes.
+// deterministic tells whether a key signs the same text with the same bytes.
 func deterministic(k *packet.PublicKey) bool {
 	if k.PubKeyAlgo == packet.PubKeyAlgoEdDSA {
 		curve, err := k.Curve()

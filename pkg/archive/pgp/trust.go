@@ -67,19 +67,19 @@ type How struct {
 type Trust struct {
 	Keyring *Keyring // one good signature by one of these keys suffices, unless a bad one stands beside it (SPEC section 12)
 	Digest  string   // "sha256:<hex>" of the whole file (InRelease), believed as given
-	// Now has keys and signatures judged by this moment as well, as apt judges them: one that
-	// has expired by then does not count. Zero: by the time of the signature alone, so
-	// that what verified once verifies for ever.
+	// Now, if not zero, refuses keys and signatures that have expired by then, as
+	// apt does. If it is zero, only the time of the signature counts, so that what
+	// verified once verifies for ever.
 	Now time.Time
 }
 
-// signatureSlack is how much older than its text's Date a signature may be: clocks
-// and zones differ, and whoever signs may take the Date of a later moment.
+// signatureSlack is how much older than its text's Date a signature may be:
+// clocks and zones differ, and a signer may choose a later Date.
 const signatureSlack = 24 * time.Hour
 
-// CheckDated refuses a signature that is older than the date of the text that it
-// is over, less a day: nobody has signed that text then. It is what remains of a key that
-// expired or was stolen, for verification judges a key by the time that the signature says.
+// CheckDated refuses a signature that is more than a day older than the date of
+// its text. Verification judges a key by the time in the signature; without this
+// check, an expired or stolen key could sign today's text with an old time.
 func (h How) CheckDated(date time.Time) error {
 	if h.Kind != Signed || date.IsZero() || !h.Time.Before(date.Add(-signatureSlack)) {
 		return nil
@@ -102,7 +102,7 @@ func (t Trust) checkPin(data []byte) error {
 	return nil
 }
 
-// judge believes signed text as far as t allows. file is what a pin is the
+// judge tells how signed text is verified under t. file is what a pin is the
 // digest of, message what the signatures were made over.
 func (t Trust) judge(file, message []byte, blocks [][]byte) (How, error) {
 	if err := t.checkPin(file); err != nil {

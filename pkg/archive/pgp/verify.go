@@ -36,9 +36,10 @@ func policy(at time.Time) *packet.Config {
 	}
 }
 
-// verifySignatures tries every signature of blocks over message; one good one
-// by a key of the keyring suffices, unless another spoils it. Of several the newest is told. The error
-// says of each why it does not count; it is ErrExpired if one would, but for its age.
+// verifySignatures tries every signature of blocks over message. One good
+// signature by a key of the keyring suffices, unless another spoils it; of several
+// the newest is returned. The error says why each does not count; it is
+// ErrExpired if one fails by its age alone.
 func verifySignatures(message []byte, blocks [][]byte, t Trust) (How, error) {
 	ring := t.Keyring
 	sigs, err := readSignatures(blocks)
@@ -238,8 +239,8 @@ func (s signature) how(k *publicKey, key *packet.PublicKey) How {
 // sqv): not MD5, SHA1, RIPEMD-160, SHA224.
 var strongHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512, crypto.SHA3_256, crypto.SHA3_512}
 
-// acceptable tells whether a signature is of a sort that counts, whoever made it. Of
-// other versions than 4 and 6 go-crypto reads none.
+// acceptable tells whether a signature is of a kind that counts, whatever key
+// made it. go-crypto reads versions 4 and 6 only.
 func (s signature) acceptable() error {
 	switch {
 	case s.SigType != packet.SigTypeBinary && s.SigType != packet.SigTypeText:
