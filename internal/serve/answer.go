@@ -20,7 +20,7 @@ import (
 
 const (
 	copyBuffer = 64 << 10
-	// slowestClient is the rate below which a client is given up, in bytes a second; only for files that the kernel sends in one go.
+	// slowestClient is the rate below which a client is given up, in bytes a second, while the kernel sends a file in one go.
 	slowestClient = 8 << 10
 	// slowestSource is the rate below which a file comes too slowly from a registry, in bytes a second.
 	slowestSource = 2 << 10
@@ -105,17 +105,17 @@ func (req *request) body(c content, status int, part condition.Section) {
 	if !c.packed.Digest.IsZero() {
 		src, err := openUnpacked(ctx, c.from, c.packed)
 		if err != nil {
-			req.unavailable(c, err)
+			req.unavailable(err)
 			return
 		}
 		r := snapshot.NewReader(src, c.blob)
 		defer r.Close()
-		req.pass(c, status, &pacedReader{r: r, slow: req.s.o.Slow}, part)
+		req.pass(status, &pacedReader{r: r, slow: req.s.o.Slow}, c.blob.Size, part)
 		return
 	}
 	f, err := c.from.OpenBlob(ctx, c.blob)
 	if err != nil {
-		req.unavailable(c, err)
+		req.unavailable(err)
 		return
 	}
 	defer f.Close()
@@ -124,9 +124,10 @@ func (req *request) body(c content, status int, part condition.Section) {
 		req.send(c, status, f.Seeker, part)
 		return
 	}
-	req.pass(c, status, &pacedReader{r: f, slow: req.s.o.Slow}, part)
+	req.pass(status, &pacedReader{r: f, slow: req.s.o.Slow}, c.blob.Size, part)
 }
 
+// header sends the header; from here on an error breaks the answer off.
 func (req *request) header(status int) {
 	if req.patience != nil {
 		req.patience.Stop()
@@ -164,7 +165,7 @@ func (req *request) sendSmall(c content, status int, src io.ReaderAt, part condi
 		return
 	}
 	if part.Length == c.blob.Size && !req.s.small.put(c.blob, p) {
-		req.unavailable(c, fmt.Errorf("%s: not what it was when it was verified: %w", c.blob.Digest, snapshot.ErrIntegrity))
+		req.unavailable(fmt.Errorf("%s: not what it was when it was verified: %w", c.blob.Digest, snapshot.ErrIntegrity))
 		return
 	}
 	req.header(status)
@@ -175,35 +176,35 @@ func (req *request) sendSmall(c content, status int, src io.ReaderAt, part condi
 // pass sends from a reader that verifies while it is read and withholds the end
 // until all is right. The end of a part is withheld here, until the rest of the
 // file was read too.
-func (req *request) pass(c content, status int, src io.Reader, part condition.Section) {
+func (req *request) pass(status int, src io.Reader, size int64, part condition.Section) {
 	buf := req.s.buffers.Get().(*[]byte)
 	defer req.s.buffers.Put(buf)
-	if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(src, part.Start)}, *buf); err != nil {
-		req.unavailable(c, err)
+	if _, err := io.CopyN(io.Discard, src, part.Start); err != nil { // what comes before the part
+		req.unavailable(err)
 		return
 	}
 	var kept []byte
 	direct := part.Length
-	if part.Start+part.Length < c.blob.Size {
+	if part.Start+part.Length < size {
 		kept = make([]byte, min(part.Length, snapshot.HoldBack))
 		direct -= int64(len(kept))
 	}
-	if direct > 0 && !req.stream(c, status, io.LimitReader(src, direct), direct, *buf) {
+	if direct > 0 && !req.stream(status, io.LimitReader(src, direct), direct, *buf) {
 		return
 	}
 	if kept == nil {
-		// The reader's own end: nothing may follow, and it must be a good one.
-		if _, err := io.CopyBuffer(io.Discard, onlyReader{src}, *buf); err != nil {
+		// The reader's own end: nothing may follow, and everything must have been right.
+		if _, err := io.Copy(io.Discard, src); err != nil {
 			req.abort(err)
 		}
 		return
 	}
 	if _, err := io.ReadFull(src, kept); err != nil {
-		req.unavailable(c, err)
+		req.unavailable(err)
 		return
 	}
-	if _, err := io.CopyBuffer(io.Discard, onlyReader{src}, *buf); err != nil {
-		req.unavailable(c, err)
+	if _, err := io.Copy(io.Discard, src); err != nil {
+		req.unavailable(err)
 		return
 	}
 	if req.status == 0 {
@@ -218,7 +219,7 @@ func (req *request) pass(c content, status int, src io.Reader, part condition.Se
 // stream copies want bytes, and tells whether the answer goes on. The first buffer
 // is filled before the header goes out, so that a fault in a file that is not much
 // longer than what the reader withholds is still answered with an error status.
-func (req *request) stream(c content, status int, src io.Reader, want int64, buf []byte) bool {
+func (req *request) stream(status int, src io.Reader, want int64, buf []byte) bool {
 	for got := int64(0); got < want; {
 		n, err := readSome(src, buf, got == 0)
 		if n > 0 && (err == nil || err == io.EOF || got > 0) {
@@ -234,7 +235,7 @@ func (req *request) stream(c content, status int, src io.Reader, want int64, buf
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil && err != io.EOF {
-			req.unavailable(c, err)
+			req.unavailable(err)
 			return false
 		}
 	}
@@ -275,7 +276,7 @@ func (req *request) abort(cause error) {
 
 // unavailable ends an answer whose file cannot be read: with an error status if
 // nothing was sent yet, else by breaking it off.
-func (req *request) unavailable(c content, err error) {
+func (req *request) unavailable(err error) {
 	late := req.impatient.Load() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 	if late {
 		req.s.noteLate()
@@ -299,9 +300,6 @@ func (req *request) unavailable(c content, err error) {
 		req.broken(http.StatusBadGateway, "the file cannot be read now", err)
 	}
 }
-
-// onlyReader hides every other method, so that the buffer given is used.
-type onlyReader struct{ io.Reader }
 
 var (
 	acceptRanges = []string{"bytes"}

@@ -46,7 +46,7 @@ const (
 	halfOfSmall = sizeOfSmall / 2
 
 	notFollowed  = "the tag cannot be followed now"
-	notFetched   = "the last file that was not held could not be had"
+	notFetched   = "the last file that the store did not have could not be fetched"
 	notKept      = "the store's disk takes no more"
 	tooLate      = "a client was sent away"
 	followGauge  = "mmoci_snapshot_follow_failing"

@@ -166,8 +166,8 @@ func (s *Server) report(i int, err error) {
 // check resolves the tag of source i and switches if it moved.
 func (s *Server) check(ctx context.Context, i int) error {
 	f := s.followers[i]
-	rctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	root, err := f.source.Resolve(rctx)
+	resolving, cancel := context.WithTimeout(ctx, resolveTimeout)
+	root, err := f.source.Resolve(resolving)
 	cancel()
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (f *follower) refuse(root snapshot.Digest, r *dates.Refusal) {
 	f.refused, f.refusal = root, r
 }
 
-// refusedFor is why a root was refused before and would be again now; nil: it is to be looked at.
+// refusedFor returns why a root was refused, if it would be refused again now.
 func (f *follower) refusedFor(root snapshot.Digest, now time.Time) *dates.Refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -315,7 +315,7 @@ func (h *served) fetch(ctx context.Context, b snapshot.Blob) error {
 	return err
 }
 
-// state tells whether the last question ended in an error, and why what the tag names is not followed (nil: it is).
+// health tells whether the tag could not be resolved the last time, and why what it names is not served; nil: it is.
 func (f *follower) health() (failing bool, why *dates.Refusal) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -329,7 +329,7 @@ func (f *follower) asked() uint64 {
 	return f.started
 }
 
-// begin counts that the tag is resolved; false if it was since seen.
+// begin counts that the tag is resolved now; false if it was since seen was read.
 func (f *follower) begin(seen uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -60,7 +60,7 @@ func newMetrics() *metrics {
 		aborted:      one("aborted_total", "Answers broken off before their end."),
 		corrupt:      one("corrupt_total", "Files that were not what their digest says."),
 		late:         one("late_total", "Answers that ended because the registry did not answer in time, or too slowly."),
-		followErrors: vec("follow_errors_total", "Failed questions for the root a tag names.", "reference"),
+		followErrors: vec("follow_errors_total", "Failed attempts to resolve a tag and open its snapshot.", "reference"),
 		refused: vec("snapshots_refused_total", "Snapshots that a tag named and that were not followed: an older Date, a date in the future, "+
 			"a statement that does not verify, or one that contradicts its Releases.", "reference", "reason"),
 		reloads: vec("policy_reloads_total", "Rules read anew, by result.", "result"),
@@ -101,7 +101,7 @@ func (c snapshotCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
 	ready := snapshotDesc("ready", "1 if the reference has a snapshot to answer from.")
-	failing := snapshotDesc("follow_failing", "1 if the tag cannot be asked for now.")
+	failing := snapshotDesc("follow_failing", "1 if the tag cannot be resolved now.")
 	for i, f := range c.s.followers {
 		gauge := func(d *prometheus.Desc, v float64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, f.source.Name())
@@ -147,13 +147,13 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	count("fetched_bytes_total", "Bytes of the blobs fetched and kept.", st.Bytes)
 	count("failed_total", "Fetches that ended in an error or in wrong bytes.", st.Failed)
 	count("lost_total", "Blobs kept that a failed sync lost before they were durable; they are fetched anew.", st.Lost)
-	count("passed_total", "Blobs handed through without being kept.", st.Passed)
+	count("passed_total", "Blobs passed through without being kept.", st.Passed)
 	count("corrupt_total", "Stored files that were not what their name says.", st.Corrupt)
 	count("evicted_total", "Blobs removed to keep the bound.", st.Evicted)
 	report(prometheus.GaugeValue, "held_bytes", "Bytes on disk, as far as known; 0 without a bound.", float64(st.Cached))
 	report(prometheus.GaugeValue, "read_only", "1 if the store's directory could not be written when the server started: nothing is kept.", oneIf(st.ReadOnly))
 	report(prometheus.GaugeValue, "refusing", "1 if the disk took no more the last time: full, read-only, broken.", oneIf(st.Refusing != nil))
-	report(prometheus.GaugeValue, "fetch_failing", "1 if the last file that was not held could not be had from a registry.", oneIf(st.Failing))
+	report(prometheus.GaugeValue, "fetch_failing", "1 if the last file that the store did not have could not be fetched.", oneIf(st.Failing))
 }
 
 // releaseWait bounds how long metrics wait for upstream's Release files; those

@@ -41,7 +41,7 @@ func (req *request) plainIndex(h *served, p string, fixed bool) bool {
 	defer cancel()
 	// It is fetched before a turn is taken, which others wait for.
 	if err := h.fetch(ctx, row.Blob()); err != nil {
-		req.unavailable(content{}, err)
+		req.unavailable(err)
 		return true
 	}
 	blob, err := req.unpacked(ctx, h, row.Blob())
@@ -54,7 +54,7 @@ func (req *request) plainIndex(h *served, p string, fixed bool) bool {
 	case req.r.Context().Err() != nil:
 		return true // the client went away
 	case err != nil:
-		req.unavailable(content{}, err)
+		req.unavailable(err)
 		return true
 	}
 	req.snapshot = h.name

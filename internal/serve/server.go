@@ -39,7 +39,7 @@ import (
 type Source interface {
 	// Name is the reference, for people and logs.
 	Name() string
-	// Resolve tells which root the tag names now. Cheap: asked often.
+	// Resolve returns the root that the tag names now. It is called often.
 	Resolve(ctx context.Context) (snapshot.Digest, error)
 	// Open opens the snapshot of an ID (an immutable tag, DATE-HEX12, a
 	// digest; "" for the followed tag). ErrNotExist if there is none.
@@ -50,8 +50,8 @@ type Source interface {
 	Pinned() bool
 }
 
-// Prefetch says what is read, and so kept by a store below, before a new
-// snapshot is answered from.
+// Prefetch says which files of a new snapshot are read, and so kept by a store
+// below, before it is served.
 type Prefetch string
 
 const (
@@ -63,39 +63,38 @@ const (
 // Options of a server; the zero value but for Sources works.
 type Options struct {
 	Sources  []Source // several are a union of their prefixes
-	StateDir string   // law 8 across restarts; "": within the process only
+	StateDir string   // keeps the Dates that were served across restarts; "": within the process only
 	Log      *slog.Logger
 	Access   *slog.Logger // one record a request; nil: none
 	SiteKey  []byte       // armoured public key, put into the .sources texts and recipes; nil: a path is named
-	// Keyrings are the public keys by the prefix of the archive that they sign,
-	// "" for the site's, so that metrics tell when they expire; nil: not told. Where there is
-	// a site's, no snapshot is put in force whose statement it does not verify.
+	// Keyrings are public keys, whose expiry is in the metrics, by the prefix of the
+	// archive that they sign; "" is the site's. With the site's, no snapshot is served
+	// whose statement it does not verify.
 	Keyrings map[string]*pgp.Keyring
-	// ReadSiteKeys reads the site's keys anew where a statement does not verify by those
-	// at hand, so that a rotation needs no restart; nil: those of Keyrings count for good.
-	// Called by one goroutine a source.
+	// ReadSiteKeys reads the site's keys anew when a statement does not verify by those
+	// at hand, so that a rotation needs no restart; nil: those of Keyrings are used for good.
+	// It is called by one goroutine a source.
 	ReadSiteKeys func() (*pgp.Keyring, error)
-	// Follow is how often the tag is asked for; 0 means 15 s.
+	// Follow is how often the tag is resolved; 0 means 15 s.
 	Follow time.Duration
-	// Grace is how long the previous snapshot goes on being answered from; 0 means 1 h.
+	// Grace is how long lasting files of the previous snapshot are still served; 0 means 1 h.
 	Grace time.Duration
-	// Patience is how long a client waits for the first byte of a file that must
-	// be fetched, until it gets a 504 and may ask again, while the store goes on
-	// fetching; 0 means 15 s, half of what apt waits for.
+	// Patience is how long a client waits for the first byte of a file that must be
+	// fetched. Then it gets a 504 and may ask again; the store goes on fetching. 0
+	// means 15 s, half of what apt waits for.
 	Patience time.Duration
-	// Slow is how long a file may come from behind at less than 2 KiB a second
-	// until its answer is broken off, while the store goes on; 0 means 1 min.
+	// Slow is how long a file may come from a registry at less than 2 KiB a second.
+	// Then its answer is broken off; the store goes on fetching. 0 means 1 min.
 	Slow time.Duration
 	Now  func() time.Time // nil: time.Now
 
 	// Wait makes New succeed although a source cannot be opened yet: Run goes
 	// on trying, and /readyz says so meanwhile.
-	Wait bool
-	// Prefetch happens before a switch, so that what clients will ask for first is at hand.
+	Wait     bool
 	Prefetch Prefetch
 	// Policy is the path of a rules file (package policy), read again when it
-	// changes; "": everything is allowed. PolicyLogOnly records what would have
-	// been denied and allows it.
+	// changes; "": everything is allowed. With PolicyLogOnly denials are recorded and
+	// not enforced.
 	Policy        string
 	PolicyLogOnly bool
 	// BaseURL is how clients reach the server ("https://site.example.org/apt");
@@ -103,12 +102,12 @@ type Options struct {
 	BaseURL string
 	// TLSCert and TLSKey are PEM files; with them TCP addresses speak HTTPS.
 	// Credentials is a file of lines USER:PASSWORD (basic) or TOKEN (bearer);
-	// with it everything but /healthz and /readyz asks for one of them. All
-	// three are read again when they change; bad ones leave those before.
+	// with it everything but /healthz and /readyz asks for one of them. All three
+	// are read again when they change; a bad file leaves the value as it was.
 	TLSCert, TLSKey, Credentials string
-	// Store tells the counts of the store that the sources read through, for metrics; nil: none.
+	// Store returns the counts of the store that the sources read through, for metrics; nil: none.
 	Store func() store.Stats
-	// TrustedProxies may say in X-Forwarded-For and X-Forwarded-Proto whom they speak for.
+	// TrustedProxies are the peers whose X-Forwarded-For and X-Forwarded-Proto are believed.
 	TrustedProxies []netip.Prefix
 
 	// For tests.
@@ -142,8 +141,8 @@ type Server struct {
 	pages     *web.Pages
 	making    chan struct{}               // a place for each page that is made now
 	sending   *semaphore.Weighted         // bytes of pages on their way
-	siteKey   atomic.Pointer[web.Key]     // what hosts are told of Options.SiteKey
-	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys as they were read last; nil: none is configured
+	siteKey   atomic.Pointer[web.Key]     // the site's key for hosts
+	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
 	unpacked  unpackedIndices
 	small     smallFileCache
 	buffers   sync.Pool // *[]byte of copyBuffer

@@ -16,8 +16,8 @@ func (req *request) healthz() {
 	req.text(http.StatusOK, plainText, []byte("ok\n"))
 }
 
-// readyz says whether every reference has a snapshot to answer from. Clients may
-// come although a tag cannot be resolved now: the snapshot at hand is served.
+// readyz says whether every reference has a snapshot to answer from. A server whose
+// tag cannot be resolved now is ready: it serves the snapshot at hand.
 func (req *request) readyz() {
 	var b bytes.Buffer
 	status := http.StatusOK
@@ -50,27 +50,27 @@ func (req *request) readyz() {
 	req.text(status, plainText, b.Bytes())
 }
 
-// troubles are what is wrong with the store and the registry behind it. Clients may
-// come all the same.
+// troubles are what is wrong with the store and the registry behind it. The server
+// is ready all the same.
 func (s *Server) troubles() []string {
-	var said []string
+	var list []string
 	if at := s.lateAt.Load(); at != 0 && s.o.Now().Sub(time.Unix(0, at)) < lately {
-		said = append(said, "a client was sent away, because a file did not come from the registry in time")
+		list = append(list, "a client was sent away, because a file did not come from the registry in time")
 	}
 	if s.o.Store == nil {
-		return said
+		return list
 	}
 	st := s.o.Store()
 	switch {
 	case st.ReadOnly:
-		said = append(said, "the store could not be written at the start; files that are not held are handed through and not kept")
+		list = append(list, "the store could not be written at the start; files that it does not have are passed through and not kept")
 	case st.Refusing != nil:
-		said = append(said, fmt.Sprintf("the store's disk takes no more (%v); files that are not held are handed through and not kept", st.Refusing))
+		list = append(list, fmt.Sprintf("the store's disk takes no more (%v); files that it does not have are passed through and not kept", st.Refusing))
 	}
 	if st.Failing {
-		said = append(said, "the last file that was not held could not be had; the log says why")
+		list = append(list, "the last file that the store did not have could not be fetched; the log says why")
 	}
-	return said
+	return list
 }
 
 // noteLate notes that an answer ended because a registry was too slow.

@@ -429,7 +429,7 @@ damaged() {
 	rm -rf damaged.state/store/blobs
 	stop $faulty
 	retried large damaged
-	tells mmoci_store_fetch_failing "could not be had"
+	tells mmoci_store_fetch_failing "could not be fetched"
 	tells mmoci_snapshot_follow_failing "cannot be followed now"
 }
 check "a store that is corrupted, then deleted: fetched anew, or apt asks again" damaged

@@ -60,7 +60,7 @@ func (p *Pages) Front(v View, references []Reference, troubles []string) ([]byte
 		case r.Refusal != nil:
 			d.Health = fmt.Sprintf("what the tag names now is not followed: %v", r.Refusal)
 		case r.Failing && r.Snapshot != nil:
-			d.Health = "the tag cannot be followed now; what is held is served"
+			d.Health = "the tag cannot be followed now; the last snapshot is served"
 		}
 		data.References = append(data.References, d)
 	}
