@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"example.org/mmoci/internal/config"
@@ -138,7 +136,7 @@ func ParseDsc(name string, data []byte) (OwnSource, error) {
 	fmt.Fprintf(&b, "Checksums-Sha256:\n %x %d %s\n %s\n", sha256.Sum256(data), len(data), name, control.Get("Checksums-Sha256"))
 	src.Stanza = deb.Stanza(b.String())
 	var err error
-	src.Rows, err = SourceRows(src.Stanza)
+	src.Rows, err = snapshot.SourceRows(src.Stanza)
 	return src, err
 }
 
@@ -154,37 +152,4 @@ func sameFile(file string, want snapshot.Blob) error {
 		return fmt.Errorf("%s is not the file that it names: %v", file, err)
 	}
 	return nil
-}
-
-// SourceRows reads Directory and Checksums-Sha256 of a source stanza
-// (deb-src-control, dsc(5)): "digest size name" a line.
-func SourceRows(st deb.Stanza) ([]snapshot.Row, error) {
-	sums := st.Get("Checksums-Sha256")
-	if sums == "" {
-		return nil, errors.New("no Checksums-Sha256")
-	}
-	var out []snapshot.Row
-	for line := range strings.Lines(sums) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 {
-			continue
-		}
-		if len(fields) != 3 {
-			return nil, fmt.Errorf("Checksums-Sha256: %q is not digest, size and name", strings.TrimSpace(line))
-		}
-		d, err := snapshot.ParseDigest("sha256:" + fields[0])
-		if err != nil {
-			return nil, err
-		}
-		size, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil || size < 0 {
-			return nil, fmt.Errorf("Checksums-Sha256: size %q", fields[1])
-		}
-		p := path.Join(st.Get("Directory"), fields[2])
-		if err := archive.ValidPath(p); err != nil || strings.Contains(fields[2], "/") {
-			return nil, fmt.Errorf("file name %q climbs out of its directory", fields[2])
-		}
-		out = append(out, snapshot.Row{Path: p, Size: size, Digest: d})
-	}
-	return out, nil
 }

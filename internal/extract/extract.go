@@ -186,7 +186,7 @@ func pinnedQuery(q string) string {
 func debFiles(pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
 	files := map[string]snapshot.Blob{}
 	for _, p := range pkgs {
-		d, err := prove.ListedDigest(p.SHA256)
+		d, err := snapshot.ListedDigest(p.SHA256)
 		if err != nil {
 			return nil, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 		}

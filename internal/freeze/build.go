@@ -15,7 +15,6 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
@@ -339,7 +338,7 @@ func (b *builder) poolFiles(fa *upstreamArchive, picked []resolve.Chosen) error 
 
 // pool adds one pool file; where it is read from is only remembered.
 func (b *builder) pool(fa *upstreamArchive, f archive.PackageFile) error {
-	d, err := prove.ListedDigest(f.SHA256)
+	d, err := snapshot.ListedDigest(f.SHA256)
 	if err != nil {
 		return fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}

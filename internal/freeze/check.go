@@ -13,7 +13,6 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/parallel"
-	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/resolve"
@@ -199,7 +198,7 @@ func (c *checker) parts(fa *upstreamArchive, a config.LockArchive) {
 		}
 	}
 	for _, ix := range a.Indices {
-		component, arch, _ := prove.IndexName(ix.Path)
+		component, arch, _ := archive.IndexName(ix.Path)
 		add(was, ix.Suite, component, arch)
 	}
 	for _, r := range a.Releases {

@@ -11,7 +11,6 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
@@ -183,7 +182,7 @@ func resolveIndices(fas []*upstreamArchive) []resolve.Index {
 				ix.number = len(out)
 				out = append(out, resolve.Index{
 					Archive: fa.Prefix, Suite: s.name, Component: ix.component, Architecture: ix.arch,
-					Path: s.dir + "/" + ix.path, Data: candidates(fa, ix), Pin: prove.Pin(s.release),
+					Path: s.dir + "/" + ix.path, Data: candidates(fa, ix), Pin: s.release.Pin(),
 				})
 			}
 		}

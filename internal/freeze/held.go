@@ -78,7 +78,7 @@ func openAll(data map[snapshot.Role][]byte, trust pgp.Trust, unsigned bool) (*ar
 	case signed == nil:
 		return plain, nil
 	case plain != nil:
-		err = prove.SameRelease(in, text)
+		err = archive.SameRelease(in, text)
 	}
 	return signed, err
 }
@@ -128,7 +128,7 @@ func openHeld(ctx context.Context, s *upstreamSuite, prefix string, f archive.Re
 		if !ok {
 			continue
 		}
-		blob, err := prove.BlobOf(f)
+		blob, err := snapshot.ListedBlob(f)
 		if err != nil || blob != row.Blob() {
 			continue // the curated index of the same name
 		}
@@ -145,7 +145,7 @@ func (r *reader) heldIndex(fa *upstreamArchive, fs *upstreamSuite, w wantedIndex
 			continue
 		}
 		for _, ix := range a.Indices {
-			if ix.Suite != fs.name || prove.PlainName(ix.Path) != w.path {
+			if ix.Suite != fs.name || archive.PlainName(ix.Path) != w.path {
 				continue
 			}
 			if d, err := snapshot.ParseDigest(ix.Digest); err == nil {

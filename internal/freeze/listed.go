@@ -9,7 +9,6 @@ import (
 	"path"
 
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
@@ -19,7 +18,7 @@ import (
 // index reads one index in the most preferred compression that upstream has.
 // nil without error: listed as empty, or (arch "all") not there at all.
 func (r *reader) index(ctx context.Context, fa *upstreamArchive, fs *upstreamSuite, w wantedIndex) (*upstreamIndex, error) {
-	files := prove.Listed(fs.release, w.path)
+	files := fs.release.Compressions(w.path)
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%w: index %s is not listed in the Release", outcome.ErrNotFound, w.path)
 	}
@@ -34,7 +33,7 @@ func (r *reader) index(ctx context.Context, fa *upstreamArchive, fs *upstreamSui
 		if err != nil {
 			return nil, err
 		}
-		data, err := prove.Unpack(fs.release, f, stored, prove.MaxIndex)
+		data, err := fs.release.Unpack(f, stored, archive.MaxIndex)
 		if err != nil {
 			return nil, fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, f.Path, err)
 		}
@@ -75,7 +74,7 @@ func checkSHA256(name string, index []byte) error {
 func fetchListed(ctx context.Context, fa *upstreamArchive, fs *upstreamSuite, f archive.ReleaseFile) ([]byte, error) {
 	name := path.Join(fs.dir, f.Path)
 	verify := func(data []byte) error {
-		if err := prove.Matches(f, data); err != nil {
+		if err := f.Matches(data); err != nil {
 			return fmt.Errorf("%w: %s %w: %w", outcome.ErrIntegrity, name, errMoved, err)
 		}
 		return nil

@@ -174,7 +174,7 @@ func (r *reader) release(ctx context.Context, fa *upstreamArchive, name string, 
 func indexedComponents(rel *archive.Release) []string {
 	var out []string
 	for _, f := range rel.Files {
-		if c, _, ok := prove.IndexName(f.Path); ok && c != "" && !slices.Contains(out, c) {
+		if c, _, ok := archive.IndexName(f.Path); ok && c != "" && !slices.Contains(out, c) {
 			out = append(out, c)
 		}
 	}
@@ -231,7 +231,7 @@ func wantedIndices(fa *upstreamArchive, fs *upstreamSuite) ([]wantedIndex, error
 		found := false
 		for _, a := range archs {
 			w := wantedIndex{c, a, c + "/binary-" + a + "/Packages"}
-			if len(prove.Listed(fs.release, w.path)) > 0 {
+			if len(fs.release.Compressions(w.path)) > 0 {
 				out, found = append(out, w), true
 			} else if a != "all" && !slices.Contains(fs.release.Architectures, a) {
 				return nil, fmt.Errorf("%w: architecture %s; it has %s", outcome.ErrNotFound, a, strings.Join(fs.release.Architectures, " "))
@@ -242,7 +242,7 @@ func wantedIndices(fa *upstreamArchive, fs *upstreamSuite) ([]wantedIndex, error
 		}
 		if fa.WithSources {
 			w := wantedIndex{c, "source", c + "/source/Sources"}
-			if len(prove.Listed(fs.release, w.path)) == 0 {
+			if len(fs.release.Compressions(w.path)) == 0 {
 				return nil, fmt.Errorf("%w: with-sources: component %s has no %s", outcome.ErrNotFound, c, w.path)
 			}
 			out = append(out, w)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -26,7 +25,7 @@ func (r *reader) beside(ctx context.Context, fa *upstreamArchive, fs *upstreamSu
 		}
 		return err
 	}
-	text, err := fa.up.Get(ctx, at("Release"), snapshot.MaxRelease, func(data []byte) error { return judge(prove.SameRelease(in, data)) })
+	text, err := fa.up.Get(ctx, at("Release"), snapshot.MaxRelease, func(data []byte) error { return judge(archive.SameRelease(in, data)) })
 	if errors.Is(err, upstream.ErrNotFound) {
 		return nil
 	}

@@ -7,10 +7,10 @@ import (
 	"io"
 	"slices"
 
-	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // sourceFiles adds every file that a Sources index names (.dsc, tarballs).
@@ -28,7 +28,7 @@ func (b *builder) sourceFiles(fa *upstreamArchive, data []byte) error {
 
 // sourcePool adds the files of one source package of upstream's.
 func (b *builder) sourcePool(fa *upstreamArchive, st deb.Stanza) error {
-	rows, err := debdir.SourceRows(st)
+	rows, err := snapshot.SourceRows(st)
 	if err != nil {
 		return fmt.Errorf("source %s: %w", st.Get("Package"), err)
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/snapshot"
@@ -58,7 +57,7 @@ func targetOf(p string) (t target, ok bool) {
 func (r *reader) extras(ctx context.Context, fa *upstreamArchive, fs *upstreamSuite) error {
 	taken := map[string]bool{}
 	dropped := map[string]bool{}
-	for _, e := range prove.Endings {
+	for _, e := range archive.IndexEndings {
 		for _, f := range fs.release.Files {
 			stem, ok := strings.CutSuffix(f.Path, e)
 			if !ok || e == "" && hasEnding(f.Path) || taken[stem] {
@@ -122,7 +121,7 @@ func (r *reader) extra(ctx context.Context, fa *upstreamArchive, fs *upstreamSui
 		return x, nil
 	}
 	var err error
-	if x.blob.Digest, err = prove.ListedDigest(f.SHA256); err != nil {
+	if x.blob.Digest, err = snapshot.ListedDigest(f.SHA256); err != nil {
 		return x, fmt.Errorf("index %s: %w", f.Path, err)
 	}
 	rc, err := openListed(ctx, fa, fs, f)

@@ -1,14 +1,9 @@
 package prove
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/hex"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -130,7 +125,7 @@ func (c *Chain) release(ctx context.Context, p *Suite, v view) error {
 			return fmt.Errorf("Release: %w", err)
 		}
 		if in != nil {
-			if err := SameRelease(in, text); err != nil {
+			if err := archive.SameRelease(in, text); err != nil {
 				return err
 			}
 		} else {
@@ -145,19 +140,6 @@ func (c *Chain) release(ctx context.Context, p *Suite, v view) error {
 
 func isInRelease(f snapshot.SuiteFile) bool {
 	return f.Role == snapshot.InRelease || f.Role == snapshot.UpstreamInRelease
-}
-
-// SameRelease holds that InRelease signs the very text of Release: otherwise
-// two clients could be shown two archives.
-func SameRelease(in, text []byte) error {
-	signed, _, err := pgp.VerifyClearsigned(in, pgp.Trust{})
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(bytes.TrimRight(signed, "\n"), bytes.TrimRight(text, "\n")) {
-		return fmt.Errorf("%w: InRelease and Release differ", outcome.ErrIntegrity)
-	}
-	return nil
 }
 
 // applied is what one signature file is believed by.
@@ -208,16 +190,12 @@ type Index struct {
 	blob            snapshot.Blob
 }
 
-// A Packages or Sources index by its listed path: COMPONENT/binary-ARCH/Packages,
-// COMPONENT/source/Sources, and in flat archives the bare name.
-var indexPath = regexp.MustCompile(`^(?:(.+)/binary-([^/]+)/Packages|(.+)/source/Sources|Packages|Sources)$`)
-
 // indices lists the indices of a suite that are carried, in the compression
 // that is carried. The table tells which files are here, the Release what they must be.
 func (c *Chain) indices(p *Suite) ([]Index, error) {
 	var out []Index
 	for _, f := range p.Release.Files {
-		component, arch, ok := IndexName(f.Path)
+		component, arch, ok := archive.IndexName(f.Path)
 		if !ok {
 			continue
 		}
@@ -227,7 +205,7 @@ func (c *Chain) indices(p *Suite) ([]Index, error) {
 		}
 		ix := Index{suite: p, component: component, arch: arch, path: f.Path}
 		var err error
-		if ix.blob, err = BlobOf(f); err != nil {
+		if ix.blob, err = snapshot.ListedBlob(f); err != nil {
 			return nil, err
 		}
 		if row.Digest != ix.blob.Digest || row.Size != f.Size {
@@ -237,46 +215,6 @@ func (c *Chain) indices(p *Suite) ([]Index, error) {
 		out = append(out, ix)
 	}
 	return out, nil
-}
-
-// IndexName takes the path of a Packages or Sources index apart; arch is
-// "source" for the latter. Those of udebs are not carried, hence not read.
-func IndexName(p string) (component, arch string, ok bool) {
-	plain := PlainName(p)
-	m := indexPath.FindStringSubmatch(plain)
-	if m == nil || path.Base(m[1]) == "debian-installer" {
-		return "", "", false
-	}
-	if arch = m[2]; path.Base(plain) == "Sources" {
-		arch = "source"
-	}
-	return m[1] + m[3], arch, true
-}
-
-// PlainName is an index's path without the ending of its compression.
-func PlainName(p string) string {
-	for _, e := range Endings {
-		if stem, ok := strings.CutSuffix(p, e); ok && e != "" {
-			return stem
-		}
-	}
-	return p
-}
-
-// BlobOf is the blob that a Release lists.
-func BlobOf(f archive.ReleaseFile) (snapshot.Blob, error) {
-	d, err := ListedDigest(f.SHA256)
-	return snapshot.Blob{Digest: d, Size: f.Size}, err
-}
-
-// ListedDigest reads the SHA256 field of a Release or stanza, whose form was
-// validated when that was read. A placeholder is an integrity error.
-func ListedDigest(hex string) (snapshot.Digest, error) {
-	d, err := snapshot.ParseDigest("sha256:" + hex)
-	if err != nil {
-		return d, fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
-	}
-	return d, nil
 }
 
 // readBlob reads a small blob, at another place where one gave wrong bytes.
@@ -291,7 +229,7 @@ func (c *Chain) readBlob(ctx context.Context, b snapshot.Blob, limit int64) (dat
 // read reads an index, verified and decompressed.
 func (c *Chain) read(ctx context.Context, ix Index) ([]byte, error) {
 	name := ix.suite.Base + ix.path
-	limit := int64(MaxIndex)
+	limit := int64(archive.MaxIndex)
 	if _, err := c.BestView(ix.suite.archive); err != nil { // its size is anybody's word
 		limit = maxUnproven
 	}
@@ -300,10 +238,10 @@ func (c *Chain) read(ctx context.Context, ix Index) ([]byte, error) {
 		return nil, fmt.Errorf("index %s: %w", name, err)
 	}
 	f, _ := ix.suite.Release.File(ix.path)
-	if err := Matches(f, stored); err != nil {
+	if err := f.Matches(stored); err != nil {
 		return nil, fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, name, err)
 	}
-	data, err := Unpack(ix.suite.Release, f, stored, limit)
+	data, err := ix.suite.Release.Unpack(f, stored, limit)
 	if err != nil {
 		return nil, fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, name, err)
 	}
@@ -344,67 +282,10 @@ func (c *Chain) BestView(a snapshot.Archive) (view, error) {
 	return Served, errNoKey
 }
 
-// MaxIndex bounds a decompressed index whose plain size is not listed. The
-// largest real one, Contents-source, is 816 MB; Packages are under 100 MB.
-const MaxIndex = 1 << 30
-
 // maxUnproven bounds what is read of indices that nothing given can prove, in
 // bytes: one of them; and in a closure, where they only tell which key is missing, all of
 // them with their Releases, as they are stored and as they are unpacked. A whole release has under 100 MB.
 const maxUnproven = 256 << 20
-
-// Endings in order of preference: the first that upstream really has is taken.
-var Endings = []string{".xz", ".gz", ""}
-
-// Unpack decompresses a listed index and holds the plain bytes, too, against
-// what the Release says of them: apt does, and would refuse what we carry. More
-// than limit bytes are an error before they are held in memory.
-func Unpack(rel *archive.Release, f archive.ReleaseFile, stored []byte, limit int64) ([]byte, error) {
-	plain, ok := rel.File(PlainName(f.Path))
-	if !ok {
-		return archive.Decompress(f.Path, stored, limit)
-	}
-	if plain.Size > limit {
-		return nil, fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, limit)
-	}
-	data, err := archive.Decompress(f.Path, stored, plain.Size)
-	if err != nil {
-		return nil, err
-	}
-	if err := Matches(plain, data); err != nil {
-		return nil, fmt.Errorf("decompressed: %w", err)
-	}
-	return data, nil
-}
-
-// Matches compares bytes with what a Release says of them.
-func Matches(f archive.ReleaseFile, data []byte) error {
-	if int64(len(data)) != f.Size {
-		if int64(len(data)) > f.Size {
-			return fmt.Errorf("longer than the %d bytes listed", f.Size)
-		}
-		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
-	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
-		return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
-	}
-	if f.SHA512 != "" {
-		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {
-			return fmt.Errorf("SHA512 is %x, listed is %s", sum, f.SHA512)
-		}
-	}
-	return nil
-}
-
-func Listed(rel *archive.Release, plain string) []archive.ReleaseFile {
-	var out []archive.ReleaseFile
-	for _, e := range Endings {
-		if f, ok := rel.File(plain + e); ok {
-			out = append(out, f)
-		}
-	}
-	return out
-}
 
 // CheckSuite holds a Release against the directory that it was found in; one
 // that names no suite passes where somebody said so.

@@ -80,7 +80,7 @@ func (c *Chain) declared(ctx context.Context, a snapshot.Archive, archs []string
 	}
 	ixs, err := c.indicesOf(ctx, a, archs)
 	for _, ix := range ixs {
-		plain, ok := ix.suite.Release.File(PlainName(ix.path))
+		plain, ok := ix.suite.Release.File(archive.PlainName(ix.path))
 		if !ok || ix.blob.Size > most || plain.Size > most {
 			return most + 1, nil
 		}
@@ -140,7 +140,7 @@ func (c *Chain) resolveIndex(ctx context.Context, ix Index) (resolve.Index, erro
 	prefix := ix.suite.archive.Prefix
 	out := resolve.Index{
 		Archive: prefix, Suite: ix.suite.Name, Component: ix.component, Architecture: ix.arch,
-		Path: ix.suite.Base + ix.path, Data: data, Pin: Pin(ix.suite.Release),
+		Path: ix.suite.Base + ix.path, Data: data, Pin: ix.suite.Release.Pin(),
 	}
 	if ix.suite.partial() {
 		out.Keep = func(f archive.PackageFile) bool {
@@ -185,17 +185,6 @@ func (c *Chain) Lacks(ctx context.Context, arch string, read []resolve.Index) er
 
 // namesNothing tells an index that is empty when it is decompressed.
 func (c *Chain) namesNothing(ix Index) bool {
-	plain, ok := ix.suite.Release.File(PlainName(ix.path))
+	plain, ok := ix.suite.Release.File(archive.PlainName(ix.path))
 	return ok && plain.Size == 0
-}
-
-// Pin is apt's default priority of a suite (apt_preferences(5)).
-func Pin(r *archive.Release) int {
-	switch {
-	case r.NotAutomatic && r.ButAutomaticUpgrades:
-		return 100
-	case r.NotAutomatic:
-		return 1
-	}
-	return 500
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
@@ -68,7 +67,7 @@ func (c *Chain) listedFiles(ctx context.Context, p *Suite, visit Visitor) error 
 		if !ok {
 			continue
 		}
-		blob, err := BlobOf(f)
+		blob, err := snapshot.ListedBlob(f)
 		if err != nil {
 			return err
 		}
@@ -146,13 +145,13 @@ func (c *Chain) poolFile(p *Suite, r snapshot.Row, visit Visitor) error {
 // stanzaFiles lists the pool files of a stanza, their paths relative to the archive.
 func stanzaFiles(st deb.Stanza, source bool) ([]snapshot.Row, error) {
 	if source {
-		return debdir.SourceRows(st)
+		return snapshot.SourceRows(st)
 	}
 	f, err := archive.ParsePackageFile(st)
 	if err != nil {
 		return nil, err
 	}
-	d, err := ListedDigest(f.SHA256)
+	d, err := snapshot.ListedDigest(f.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}

@@ -169,14 +169,14 @@ func (m *remade) subset(c archive.Curated) error {
 	up := m.up.Release
 	sources := slices.Contains(c.Architectures, "source")
 	if c.Flat {
-		if sources && len(Listed(up, "Sources")) == 0 {
+		if sources && len(up.Compressions("Sources")) == 0 {
 			return errors.New("it has sources, upstream's Release lists none")
 		}
 		return nil
 	}
 	components, archs := slices.Clone(up.Components), slices.Clone(up.Architectures)
 	for _, f := range up.Files {
-		if component, arch, ok := IndexName(f.Path); ok { // the fields may spell them otherwise
+		if component, arch, ok := archive.IndexName(f.Path); ok { // the fields may spell them otherwise
 			components, archs = append(components, component), append(archs, arch)
 		}
 	}
@@ -184,7 +184,7 @@ func (m *remade) subset(c archive.Curated) error {
 		if !slices.Contains(components, component) {
 			return fmt.Errorf("component %s is none of upstream's (%s)", component, strings.Join(up.Components, " "))
 		}
-		if sources && len(Listed(up, component+"/source/Sources")) == 0 {
+		if sources && len(up.Compressions(component+"/source/Sources")) == 0 {
 			return fmt.Errorf("component %s has sources, upstream's Release lists none", component)
 		}
 	}
@@ -209,7 +209,7 @@ func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, pa
 	if !ok || !here {
 		return plain, packed, all, fmt.Errorf("%w: index %s is listed, but not in the snapshot", outcome.ErrIntegrity, name)
 	}
-	blob, err := BlobOf(f)
+	blob, err := snapshot.ListedBlob(f)
 	if err != nil {
 		return plain, packed, all, wrong(err)
 	}
@@ -220,7 +220,7 @@ func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, pa
 	if err != nil {
 		return plain, packed, all, fmt.Errorf("index %s: %w", name, err)
 	}
-	limit := int64(MaxIndex)
+	limit := int64(archive.MaxIndex)
 	if p, ok := m.p.Release.File(ca.Path()); ok {
 		limit = min(limit, p.Size)
 	}

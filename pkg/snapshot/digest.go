@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
 )
 
 // ErrIntegrity marks bytes that are not what their digest or their signature
@@ -88,6 +89,39 @@ type Blob struct {
 
 // BlobOf is digest and size of b.
 func BlobOf(b []byte) Blob { return Blob{Digest: Sum(b), Size: int64(len(b))} }
+
+// ListedDigest reads the SHA256 field of a Release or stanza, whose form was
+// validated when that was read. A placeholder is an integrity error.
+func ListedDigest(hex string) (Digest, error) {
+	d, err := ParseDigest(digestScheme + hex)
+	if err != nil {
+		return d, fmt.Errorf("%w: %w", ErrIntegrity, err)
+	}
+	return d, nil
+}
+
+// ListedBlob is the blob that a Release lists.
+func ListedBlob(f archive.ReleaseFile) (Blob, error) {
+	d, err := ListedDigest(f.SHA256)
+	return Blob{Digest: d, Size: f.Size}, err
+}
+
+// SourceRows are the files of a source stanza, their paths relative to the archive.
+func SourceRows(st deb.Stanza) ([]Row, error) {
+	files, err := archive.SourceFiles(st)
+	if err != nil {
+		return nil, err
+	}
+	var out []Row
+	for _, f := range files {
+		b, err := ListedBlob(f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Row{Path: f.Path, Size: b.Size, Digest: b.Digest})
+	}
+	return out, nil
+}
 
 // String is "sha256:<hex> SIZE", as in a statement.
 func (b Blob) String() string { return fmt.Sprintf("%s %d", b.Digest, b.Size) }
