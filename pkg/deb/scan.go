@@ -82,10 +82,7 @@ type Scanner struct {
 	offset int // where the last stanza began
 	first  int // its first line
 
-	// Of the stanza being read: its fields, and a Bloom filter over their
-	// hashes, which spares most fields the comparison with all before them.
-	fields []fieldName
-	seen   [16]uint64
+	fields []fieldName // of the stanza being read
 	fault  *StanzaError
 }
 
@@ -107,7 +104,7 @@ func (sc *Scanner) Line() int { return sc.first }
 // Next returns the next stanza, a *StanzaError for a malformed one (the next
 // call goes on with the stanza after it), or io.EOF.
 func (sc *Scanner) Next() (Stanza, error) {
-	sc.fields, sc.seen, sc.fault = sc.fields[:0], [16]uint64{}, nil
+	sc.fields, sc.fault = sc.fields[:0], nil
 	inside := false
 	data := sc.data
 	for sc.pos < len(data) {
@@ -203,12 +200,10 @@ func (sc *Scanner) check(start, end int) {
 		sc.fail(sc.line, "", errFieldsMany)
 		return
 	}
-	word, bit := &sc.seen[hash>>60], uint64(1)<<(hash>>54&63)
-	if *word&bit != 0 && sc.known(hash, line[:n]) {
+	if sc.known(hash, line[:n]) {
 		sc.fail(sc.line, view(line[:n]), errDuplicate)
 		return
 	}
-	*word |= bit
 	sc.fields = append(sc.fields, fieldName{hash, start, start + n})
 }
 
@@ -234,7 +229,7 @@ func hashName(line []byte) (hash uint64, n int) {
 		hash = (hash ^ uint64(lower(c))) * 1099511628211
 		n++
 	}
-	return hash * 0x9e3779b97f4a7c15, n // the filter takes the high bits
+	return hash, n
 }
 
 // blankLine tells whether a line, its newline left out, separates stanzas.
