@@ -187,7 +187,7 @@ func TestPreviousCountsUnderTheSitesKeys(t *testing.T) {
 	d.pushing.AllowOlder = []string{"bookworm"}
 	p := d.pushing
 	p.Signer = world.SignerOf(t, testarchive.NewKey("of next year"))
-	if _, err := push.Push(t.Context(), p); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "add that key's public half to trust:") {
+	if _, err := push.Push(t.Context(), p); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(worded(err), string(outcome.EarlierKey)) {
 		t.Errorf("another key: %v", err)
 	}
 	p.Site = world.Ring(t, testarchive.SiteKey())
