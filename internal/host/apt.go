@@ -2,18 +2,19 @@ package host
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 
 	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/sources"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // Where apt looks (apt.conf(5), sources.list(5), apt_preferences(5)).
@@ -24,17 +25,17 @@ const (
 	prefFile   = "etc/apt/preferences.d/mmoci.pref"
 )
 
-// Archive is one archive that apt is to use.
+// Archive is an archive that apt is to use.
 type Archive struct {
 	Prefix  string
 	Sources []archive.Source
 	Key     []byte // armoured; of the site, or of upstream
 }
 
-// Apt is what apt is to be told.
+// Apt is the configuration of apt for a mirror.
 type Apt struct {
 	Archives []Archive
-	Mirror   string // URL of the mirror, which proxies are passed by for
+	Mirror   string // URL of the mirror, which apt reaches without a proxy
 	KeyFiles bool   // keys as files in /etc/apt/keyrings, else inline
 	Policy   []byte // apt preferences; nil: none
 	// Alone moves all other sources aside: a host without the internet cannot update with them.
@@ -46,18 +47,18 @@ type Apt struct {
 func (h *Host) UseMirror(a Apt) ([]string, error) {
 	files := map[string][]byte{}
 	for _, ar := range a.Archives {
-		sources := append([]archive.Source{}, ar.Sources...)
+		stanzas := slices.Clone(ar.Sources)
 		keyName := path.Join(keysDir, "mmoci-"+ar.Prefix+".asc")
-		for i := range sources {
-			sources[i].SignedBy, sources[i].SignedByKey = "", ar.Key
+		for i := range stanzas {
+			stanzas[i].SignedBy, stanzas[i].SignedByKey = "", ar.Key
 			if a.KeyFiles {
-				sources[i].SignedBy, sources[i].SignedByKey = "/"+keyName, nil
+				stanzas[i].SignedBy, stanzas[i].SignedByKey = "/"+keyName, nil
 			}
 		}
 		if a.KeyFiles {
 			files[keyName] = ar.Key
 		}
-		files[path.Join(sourcesDir, "mmoci-"+ar.Prefix+".sources")] = []byte(archive.Format(sources))
+		files[sources.File(ar.Prefix)] = []byte(archive.Format(stanzas))
 	}
 	conf, err := direct(a.Mirror)
 	if err != nil {
@@ -76,7 +77,7 @@ func (h *Host) UseMirror(a Apt) ([]string, error) {
 	return h.Put(files, aside)
 }
 
-// direct is the exception from whatever proxy apt is told of elsewhere.
+// direct is the exception from the proxies that apt is configured with elsewhere.
 func direct(mirror string) ([]byte, error) {
 	u, err := url.Parse(mirror)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsAny(u.Hostname(), `"; `) {
@@ -85,7 +86,7 @@ func direct(mirror string) ([]byte, error) {
 	return fmt.Appendf(nil, "// Written by mmoci host sources; mmoci host undo removes it.\nAcquire::%s::Proxy::%s \"DIRECT\";\n", u.Scheme, u.Hostname()), nil
 }
 
-// otherSources are all source lists of apt's but ours.
+// otherSources are the source lists of apt that are not ours.
 func (h *Host) otherSources(ours map[string][]byte) ([]string, error) {
 	t, err := h.files()
 	if err != nil {
@@ -111,15 +112,15 @@ func (h *Host) otherSources(ours map[string][]byte) ([]string, error) {
 	return out, nil
 }
 
-// manifestFile records what host sources wrote, so that host undo can take
-// exactly that back. It lies beside the state of serve, not in it: that belongs to
-// a user without rights, who must not tell root what to remove.
+// manifestFile records what was written, so that exactly that can be undone. It is
+// not in the state directory of the server, which belongs to a user without rights:
+// root must not remove what that user names.
 const manifestFile = "var/lib/mmoci-host/files"
 
 // manifest is that record. Its lines are
 //
 //	file SHA256 PATH     written by us, with these bytes
-//	moved PATH           of somebody else's, now at PATH + disabledEnding
+//	moved PATH           not ours, now at PATH + disabledEnding
 //
 // after the first. Paths have no first slash.
 type manifest struct {
@@ -133,7 +134,7 @@ const (
 	disabledEnding = ".mmoci.disabled"
 )
 
-// ErrForeign marks a file that is there and that we did not write.
+// ErrForeign marks a file in the way that was not written by us.
 var ErrForeign = errors.New("refused")
 
 func (h *Host) readManifest() (*manifest, error) {
@@ -171,27 +172,13 @@ func (h *Host) readManifest() (*manifest, error) {
 func (h *Host) writeManifest(m *manifest) error {
 	var b strings.Builder
 	fmt.Fprintln(&b, manifestHead)
-	for _, name := range sorted(m.files) {
+	for _, name := range slices.Sorted(maps.Keys(m.files)) {
 		fmt.Fprintf(&b, "file %s %s\n", m.files[name], name)
 	}
 	for _, name := range m.moved {
 		fmt.Fprintf(&b, "moved %s\n", name)
 	}
 	return h.replace(manifestFile, []byte(b.String()))
-}
-
-func sorted[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-func sum(data []byte) string {
-	s := sha256.Sum256(data)
-	return hex.EncodeToString(s[:])
 }
 
 // replace writes a file aside and gives it its name: apt sees the old bytes or the new ones.
@@ -206,12 +193,11 @@ func (h *Host) replace(name string, data []byte) error {
 	return durable.WriteFileIn(t, name, data, 0o644) // apt ignores the name that it has at first
 }
 
-// Put makes the host have exactly these files of ours, and moves those of
-// others aside that are named. What an earlier call
-// wrote and this one does not is removed. It returns the paths that changed.
+// Put writes files, moves the named files of others aside, and removes what an
+// earlier call wrote and this one does not. It returns the paths that changed.
 //
-// The manifest is written first: killed anywhere, undo and a rerun know all
-// that was touched. A file that is there and is not ours is refused before anything changes.
+// The manifest is written first: killed anywhere, [Host.Undo] and a rerun know all
+// that was touched. A file in the way that is not ours is refused before anything changes.
 func (h *Host) Put(files map[string][]byte, aside []string) (changed []string, err error) {
 	old, err := h.readManifest()
 	if err != nil {
@@ -231,7 +217,7 @@ func (h *Host) Put(files map[string][]byte, aside []string) (changed []string, e
 		}
 	}
 	for name, data := range files {
-		now.files[name] = sum(data)
+		now.files[name] = snapshot.Sum(data).Hex()
 		there, err := t.ReadFile(name)
 		if _, ours := old.files[name]; err == nil && !ours && !bytes.Equal(there, data) {
 			return nil, fmt.Errorf("%w: %s is there and not of mmoci's making; move it away", ErrForeign, h.Path(name))
@@ -239,9 +225,7 @@ func (h *Host) Put(files map[string][]byte, aside []string) (changed []string, e
 	}
 	both := &manifest{files: map[string]string{}, moved: now.moved}
 	for _, m := range []*manifest{old, now} {
-		for name, s := range m.files {
-			both.files[name] = s
-		}
+		maps.Copy(both.files, m.files)
 	}
 	if err := h.writeManifest(both); err != nil {
 		return nil, err
@@ -257,7 +241,7 @@ func (h *Host) apply(files map[string][]byte, aside []string, old, now *manifest
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range sorted(files) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if there, err := t.ReadFile(name); err == nil && bytes.Equal(there, files[name]) {
 			continue
 		}
@@ -272,7 +256,7 @@ func (h *Host) apply(files map[string][]byte, aside []string, old, now *manifest
 		}
 		changed = append(changed, name)
 	}
-	for _, name := range sorted(old.files) {
+	for _, name := range slices.Sorted(maps.Keys(old.files)) {
 		if _, stays := now.files[name]; stays {
 			continue
 		}
@@ -284,8 +268,8 @@ func (h *Host) apply(files map[string][]byte, aside []string, old, now *manifest
 	return changed, nil
 }
 
-// Undo takes back what [Host.Put] did, and nothing else: a file that was
-// changed since stays, and is named in kept. It returns the paths that changed.
+// Undo undoes what [Host.Put] did, and nothing else: a file that was changed since
+// stays, and is named in kept. It returns the paths that changed.
 func (h *Host) Undo() (changed, kept []string, err error) {
 	m, err := h.readManifest()
 	if err != nil {
@@ -295,14 +279,14 @@ func (h *Host) Undo() (changed, kept []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, name := range sorted(m.files) {
+	for _, name := range slices.Sorted(maps.Keys(m.files)) {
 		data, err := t.ReadFile(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
 			return changed, kept, err
-		case sum(data) != m.files[name]:
+		case snapshot.Sum(data).Hex() != m.files[name]:
 			kept = append(kept, name)
 			continue
 		}

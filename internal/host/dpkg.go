@@ -20,10 +20,10 @@ import (
 	"example.org/mmoci/pkg/resolve"
 )
 
-// Package is one that dpkg knows of.
+// Package is a package that dpkg knows.
 type Package struct{ Name, Version, Architecture string }
 
-// spec is how dpkg is told of it; without the architecture where it has none of its own.
+// spec names the package to dpkg; without the architecture if that is "all".
 func (p Package) spec() string {
 	if p.Architecture == "all" {
 		return p.Name
@@ -31,16 +31,16 @@ func (p Package) spec() string {
 	return p.Name + ":" + p.Architecture
 }
 
-// state is what dpkg says of a package: version, and the third word of Status
+// state is what dpkg's status says of a package: version, and the third word of Status
 // ("installed", "unpacked", "half-configured"; dpkg(1), package states).
 type state struct{ version, word string }
 
-// configured tells a package that works, if only its triggers are still to run.
+// configured tells whether the package works, though its triggers may still have to run.
 func (s state) configured() bool {
 	return s.word == "installed" || s.word == "triggers-pending" || s.word == "triggers-awaited"
 }
 
-// broken tells a package that is there, and waits to be configured.
+// broken tells whether the package is unpacked and not configured.
 func (s state) broken() bool { return s.word == "unpacked" || s.word == "half-configured" }
 
 // key names a package in a status.
@@ -187,7 +187,7 @@ type File struct {
 	Path string
 }
 
-// Change is what became of a package.
+// Change is a package that was installed, upgraded or configured.
 type Change struct {
 	Package
 	Old string // version before, "" if it was not installed
@@ -279,7 +279,7 @@ func (h *Host) configure(ctx context.Context, files []File) error {
 	return h.dpkg(ctx, args...)
 }
 
-// takeBack removes packages that were unpacked only, of those that the host did not have.
+// takeBack removes the packages that were only unpacked and that the host did not have before.
 func (h *Host) takeBack(ctx context.Context, files []File, before map[string]state) error {
 	now, err := h.status()
 	if err != nil {
@@ -298,7 +298,7 @@ func (h *Host) takeBack(ctx context.Context, files []File, before map[string]sta
 	return h.dpkg(ctx, args...)
 }
 
-// deconfigured are packages that worked before and do not now.
+// deconfigured are the packages that worked before and do not now.
 func deconfigured(before, after map[string]state) []string {
 	var out []string
 	for key, was := range before {
@@ -311,7 +311,7 @@ func deconfigured(before, after map[string]state) []string {
 	return out
 }
 
-// results tells what came true of what was asked for.
+// results are the packages that were installed as asked, and those that were not.
 func results(batches [][]File, before, after map[string]state) (done []Change, missing []string) {
 	for _, b := range batches {
 		for _, f := range b {
@@ -347,7 +347,7 @@ func (h *Host) dpkg(ctx context.Context, args ...string) error {
 	cmd := exec.Command(program, append(all, args...)...)
 	cmd.Env = environment(os.Environ())
 	cmd.Stdout, cmd.Stderr = h.Out, h.Out
-	// Out of the terminal's reach: who interrupts mmoci must not leave packages half-installed.
+	// Out of the terminal's reach: an interrupt of mmoci must not leave packages half-installed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w %s: %w", ErrDpkg, args[0], err)

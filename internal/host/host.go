@@ -28,13 +28,13 @@ var (
 type Host struct {
 	Root string    // directory, absolute; "" is "/"
 	Out  io.Writer // what dpkg and maintainer scripts say; nil: nowhere
-	UID  int       // who asks (os.Geteuid)
+	UID  int       // of the caller (os.Geteuid)
 
 	opened *os.Root // Root, once it was needed
 }
 
-// Path is a file of the host, named without its first slash, for messages and
-// for other programs; what this package reads and writes goes by files.
+// Path returns the path of a file of the host, named without its first slash, for
+// messages and other programs. This package itself reads and writes through files.
 func (h *Host) Path(name string) string {
 	if h.Root == "" {
 		return "/" + name
@@ -58,9 +58,9 @@ func (h *Host) Writable() error {
 	return nil
 }
 
-// Lock takes the lock that apt and its like take before they look at the
-// status (/var/lib/dpkg/lock-frontend), so that nothing changes between
-// resolving and dpkg's last call. ErrBusy if another has it.
+// Lock takes the lock that package managers take before they read the status
+// (/var/lib/dpkg/lock-frontend), so that nothing changes between resolving and
+// dpkg's last call. ErrBusy if another one has it.
 func (h *Host) Lock() (unlock func(), err error) {
 	t, err := h.files()
 	if err != nil {
@@ -77,7 +77,7 @@ func (h *Host) Lock() (unlock func(), err error) {
 		f.Close()
 		return nil, err
 	}
-	// A dpkg whose caller was killed works on, with this lock alone.
+	// A dpkg whose caller was killed goes on, with this lock alone.
 	inner, err := t.OpenFile("var/lib/dpkg/lock", os.O_RDWR|os.O_CREATE, 0o640)
 	if err == nil {
 		err = take(inner)
@@ -90,7 +90,7 @@ func (h *Host) Lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// How long a lock that is held is asked for again: one second, in which a killed one is dead.
+// A lock of others is tried for one second: a killed process has ended by then.
 const (
 	lockTries = 20
 	lockPause = 50 * time.Millisecond
@@ -124,9 +124,9 @@ type tree interface {
 	Rename(from, to string) error
 }
 
-// files is where the host's files are. Below a root directory nothing is read
-// or written by way of a link that leads out of it: such a directory may be
-// another system's, whose links mean its own files and not ours.
+// files gives access to the host's files. Below a root directory no link that
+// leads out of it is followed: the directory may be another system's, whose links
+// mean its own files and not ours.
 func (h *Host) files() (tree, error) {
 	if h.Root == "" {
 		return here{}, nil
@@ -141,7 +141,7 @@ func (h *Host) files() (tree, error) {
 	return h.opened, nil
 }
 
-// here is this machine, where a link means what it says.
+// here is this machine, where every link may be followed.
 type here struct{}
 
 func (here) OpenFile(name string, flag int, perm fs.FileMode) (*os.File, error) {

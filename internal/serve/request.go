@@ -138,15 +138,10 @@ func (req *request) base() string {
 	return scheme + "://" + plainHost(req.r.Host)
 }
 
-// plainHost returns a Host header if it has only letters of a host and port: the
+// plainHost returns a Host header if it consists of what hosts and ports have: the
 // text goes into a file that apt reads.
 func plainHost(host string) string {
-	for _, c := range []byte(host) {
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte(".-_:[]", c) >= 0) {
-			return "localhost"
-		}
-	}
-	if host == "" {
+	if host == "" || strings.Trim(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]") != "" {
 		return "localhost"
 	}
 	return host
