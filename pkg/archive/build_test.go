@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
+	"github.com/klauspost/compress/gzip"
 )
 
 // curated is a small suite of class upstream.
@@ -297,6 +299,117 @@ func TestSiteStanza(t *testing.T) {
 		s, err := SiteStanza(deb.Stanza(tc.control), tc.filename, tc.size, tc.digest)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || s != nil {
 			t.Errorf("%+v: %q, %v", tc, s, err)
+		}
+	}
+}
+
+// An index of several pieces has the bytes of one that is compressed at once.
+func TestPackIndexInPieces(t *testing.T) {
+	var stanzas []deb.Stanza
+	var plain []byte
+	for i := 0; len(plain) < 5*pieceSize/2; i++ {
+		s := deb.Stanza(fmt.Sprintf("Package: p%d\nVersion: %x", i, sha256.Sum256([]byte{byte(i), byte(i >> 8)})))
+		if i == 100 {
+			s = append(s, "\nDescription: "...)
+			s = append(s, bytes.Repeat([]byte("x"), 3*pieceSize/2)...)
+		}
+		stanzas = append(stanzas, s)
+		plain = append(append(plain, s...), "\n\n"...)
+	}
+	var want bytes.Buffer
+	z, err := gzip.NewWriterLevel(&want, encoderLevel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := z.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{len(stanzas), 100, 1, 0} {
+		got, err := packIndex(stanzas[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := Decompress("x.gz", got.packed, int64(len(plain)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasPrefix(plain, text) || int64(len(text)) != got.size || got.sha256 != fmt.Sprintf("%x", sha256.Sum256(text)) {
+			t.Errorf("%d stanzas: %d bytes of %d, %s", n, len(text), got.size, got.sha256)
+		}
+		if n == len(stanzas) && !bytes.Equal(got.packed, want.Bytes()) {
+			t.Errorf("%d bytes in pieces, %d at once, or others", len(got.packed), want.Len())
+		}
+	}
+	if _, err := packIndex(append(stanzas, deb.Stanza("Package: a\n\nPackage: b"))); err == nil {
+		t.Error("two stanzas pass as one")
+	}
+}
+
+// TestPlainIndex: the text made again is the one that Build packs, whatever the order its stanzas come in.
+func TestPlainIndex(t *testing.T) {
+	t.Parallel()
+	c := curated(t)
+	files, _, err := Build(c)
+	wantErr(t, err, "")
+	for _, f := range files {
+		plain, err := GunzipMember(f.Data, 1<<20)
+		wantErr(t, err, "")
+		var stanzas []deb.Stanza
+		for s, err := range deb.Stanzas(plain) {
+			wantErr(t, err, "")
+			stanzas = append(stanzas, s)
+		}
+		for range 2 {
+			if again := PlainIndex(stanzas, strings.Contains(f.Path, "Sources")); !bytes.Equal(again, plain) {
+				t.Errorf("%s: made again\n%s\nis\n%s", f.Path, again, plain)
+			}
+			slices.Reverse(stanzas)
+		}
+	}
+	in := "Package: b\nVersion: 10\nArchitecture: all\n\nPackage: a\nVersion: 2\nArchitecture: i386\n\nPackage: b\nVersion: 9\nArchitecture: amd64\n\nPackage: a\nVersion: 2\nArchitecture: amd64"
+	var stanzas []deb.Stanza
+	for s := range deb.Stanzas([]byte(in)) {
+		stanzas = append(stanzas, s)
+	}
+	want := "Package: a\nVersion: 2\nArchitecture: amd64\n\nPackage: a\nVersion: 2\nArchitecture: i386\n\nPackage: b\nVersion: 9\nArchitecture: amd64\n\nPackage: b\nVersion: 10\nArchitecture: all\n\n"
+	if got := PlainIndex(stanzas, false); string(got) != want {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestGunzipMember(t *testing.T) {
+	t.Parallel()
+	pack := func(s string) []byte {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, err := z.Write([]byte(s))
+		wantErr(t, errors.Join(err, z.Close()), "")
+		return b.Bytes()
+	}
+	long := strings.Repeat("x", 100_000)
+	for _, c := range []struct {
+		name  string
+		data  []byte
+		limit int64
+		want  string
+	}{
+		{"one", pack("x"), 10, ""},
+		{"empty", pack(""), 0, ""},
+		{"as long as the limit", pack(long), 100_000, ""},
+		{"longer", pack(long), 99_999, "longer than expected"},
+		{"two members", slices.Concat(pack("x"), pack("y")), 10, "bytes behind it"},
+		{"an empty one behind", slices.Concat(pack("x"), pack("")), 10, "bytes behind it"},
+		{"a byte behind", append(pack("x"), 0), 10, "1 bytes behind it"},
+		{"nothing", nil, 10, "not exactly one gzip member"},
+		{"cut short", pack(long)[:50], 1 << 20, "unexpected EOF"},
+		{"no gzip", []byte("Package: x\n\nPackage: y\n"), 100, "header"},
+	} {
+		got, err := GunzipMember(c.data, c.limit)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || err != nil && got != nil {
+			t.Errorf("%s: %.20q, %v; want %q", c.name, got, err, c.want)
 		}
 	}
 }
