@@ -77,7 +77,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		}
 		o := a.options()
 		if dst.Kind == artifact.Archive {
-			if o.Vouched, err = a.vouched(cmd, &p, src); err != nil {
+			if o.Vouched, err = a.vouchedRoot(cmd, &p, src); err != nil {
 				return err
 			}
 		}
@@ -95,10 +95,10 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		if err != nil {
 			return err
 		}
-		a.runnable(res.Runnable)
+		a.reportRunnable(res.Runnable)
 		switch {
 		case !res.Changed && res.Uploaded+res.Manifests > 0:
-			a.log("changed: false; %s", putAgain(res))
+			a.log("changed: false; %s", repaired(res))
 		case !res.Changed:
 			a.log("changed: false; the tag named it already")
 		default:
@@ -134,9 +134,9 @@ type copyJSON struct {
 	Runnable map[string]string `json:"runnable,omitempty"`
 }
 
-// vouched tells the root whose programs an oci-archive may name for hosts to
+// vouchedRoot tells the root whose programs an oci-archive may name for hosts to
 // run; zero, with the reason on stderr, if nothing vouches for what src bundles.
-func (a *app) vouched(cmd *cobra.Command, p *planFlags, src artifact.Reference) (snapshot.Digest, error) {
+func (a *app) vouchedRoot(cmd *cobra.Command, p *planFlags, src artifact.Reference) (snapshot.Digest, error) {
 	plan, err := p.plan()
 	if err != nil {
 		return snapshot.Digest{}, err
@@ -155,9 +155,9 @@ func (a *app) vouched(cmd *cobra.Command, p *planFlags, src artifact.Reference) 
 	return c.Root, nil
 }
 
-// runnable says what an oci-archive names for hosts to run. The digest of the
+// reportRunnable says what an oci-archive names for hosts to run. The digest of the
 // script is what somebody types there.
-func (a *app) runnable(files []artifact.CarriedFile) {
+func (a *app) reportRunnable(files []artifact.CarriedFile) {
 	for _, f := range files {
 		a.log("%s %s", f.Path, f.Digest)
 	}

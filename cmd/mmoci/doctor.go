@@ -11,7 +11,6 @@ import (
 
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/site"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -42,16 +41,16 @@ does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, 
 		q := site.DoctorOptions{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
 		var found []artifact.Finding
 		if plan != nil && plan.Sign != nil {
-			if q.Signer, err = signer.Signer(plan.Sign, plan.Trust, os.Getenv, a.terminal); err != nil {
+			if q.Signer, err = a.loadKey(plan.Sign, plan.Trust); err != nil {
 				found = append(found, artifact.Finding{What: "signing key", Text: err.Error(), Remedy: "mmoci key new makes one"})
 			}
 		}
-		return a.findings(append(found, site.Doctor(cmd.Context(), q)...), asJSON)
+		return a.printFindings(append(found, site.Doctor(cmd.Context(), q)...), asJSON)
 	}
 	return cmd
 }
 
-func (a *app) findings(found []artifact.Finding, asJSON bool) error {
+func (a *app) printFindings(found []artifact.Finding, asJSON bool) error {
 	var unwell error
 	for i, f := range found {
 		if f.OK {

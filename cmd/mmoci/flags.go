@@ -18,21 +18,21 @@ import (
 	"example.org/mmoci/pkg/artifact"
 )
 
-// reach is how registries are reached.
-type reach struct {
+// registryFlags say how registries are reached.
+type registryFlags struct {
 	plainHTTP bool
 	caFile    string
 	workers   int
 }
 
-func (r *reach) flags(f *pflag.FlagSet) {
+func (r *registryFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&r.plainHTTP, "plain-http", false, "reach the registry over http beyond loopback too")
 	f.StringVar(&r.caFile, "ca-file", "", "PEM file of a CA to trust for the registry")
 	f.IntVar(&r.workers, "workers", 0, "transfers at once (default 8)")
 }
 
 func (a *app) options() artifact.Options {
-	return artifact.Options{PlainHTTP: a.reach.plainHTTP, CAFile: a.reach.caFile, Concurrency: a.reach.workers, Log: a.log}
+	return artifact.Options{PlainHTTP: a.registry.plainHTTP, CAFile: a.registry.caFile, Concurrency: a.registry.workers, Log: a.log}
 }
 
 // planFlags are -f and what readers take from the configuration.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,8 +25,8 @@ func (a *app) host() *cobra.Command {
 	return cmd
 }
 
-// sourcing is what host sources was asked.
-type sourcing struct {
+// sourcesOptions are the flags of host sources.
+type sourcesOptions struct {
 	root, url          string
 	prefixes           []string
 	upstream, keyFiles bool
@@ -36,7 +35,7 @@ type sourcing struct {
 
 func (a *app) hostSources() *cobra.Command {
 	var p planFlags
-	var q sourcing
+	var q sourcesOptions
 	cmd := &cobra.Command{
 		Use:   "sources [REF | URL]",
 		Short: "Write apt's .sources, keys and the proxy exception for a mirror",
@@ -64,7 +63,7 @@ Written again with the same, nothing changes. "mmoci host undo" takes back exact
 	return cmd
 }
 
-func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcing, args []string) error {
+func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcesOptions, args []string) error {
 	h, err := a.hostAt(q.root)
 	if err != nil {
 		return err
@@ -90,7 +89,7 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcing, args []st
 		}
 	}
 	if err != nil {
-		return keyRemedy(err)
+		return err
 	}
 	if q.url == "" {
 		q.url = "http://" + defaultListen
@@ -98,30 +97,18 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcing, args []st
 	q.url = strings.TrimSuffix(q.url, "/")
 	apt := host.Apt{Mirror: q.url, KeyFiles: q.keyFiles, Alone: q.alone}
 	if apt.Archives, err = host.Archives(all, trust, host.Wanted{Mirror: q.url, Prefixes: q.prefixes, Upstream: q.upstream}); err != nil {
-		return keyRemedy(err)
+		return err
 	}
 	if q.policy {
 		var others int
 		if apt.Policy, others, err = host.Policy(cmd.Context(), q.url, all, trust); err != nil {
-			return keyRemedy(err)
+			return err
 		}
 		if others > 0 {
 			a.log("policy: %s that the snapshot does not have left out", count(others, "denied version"))
 		}
 	}
 	return a.reportFiles(h.UseMirror(apt))
-}
-
-// keyRemedy says by which flag the key is given that is missing.
-func keyRemedy(err error) error {
-	missing, ok := errors.AsType[*host.MissingKeyError](err)
-	switch {
-	case !ok:
-		return err
-	case missing.Prefix != "":
-		return fmt.Errorf("%w (--keyring %s=FILE)", err, missing.Prefix)
-	}
-	return fmt.Errorf("%w (--keyring FILE or trust: in mmoci.yaml; --upstream needs none)", err)
 }
 
 // reportFiles prints the paths that changed.

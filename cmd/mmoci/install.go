@@ -14,19 +14,19 @@ import (
 	"example.org/mmoci/pkg/resolve"
 )
 
-// installing is what install was asked.
-type installing struct {
+// installOptions are the flags of install.
+type installOptions struct {
 	refs, packages []string
 	dir, root      string
 	recommends     bool
 	dryRun         bool
 }
 
-// install is pull --extract --install under its other name.
+// install extracts packages and hands them to dpkg.
 func (a *app) install() *cobra.Command {
 	var p planFlags
 	var places placeFlags
-	var q installing
+	var q installOptions
 	var ref string
 	cmd := &cobra.Command{
 		Use:   "install PKG[=VERSION]..",
@@ -62,7 +62,7 @@ run "dpkg --configure -a", and the same command again. While it works, apt and d
 	return cmd
 }
 
-func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q installing) error {
+func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q installOptions) error {
 	h, err := a.hostAt(q.root)
 	if err != nil && !q.dryRun {
 		return err
@@ -118,11 +118,11 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	if err := h.Conflicts(stanzas); err != nil {
 		return fmt.Errorf("%w: %w", resolve.ErrUnsatisfied, err)
 	}
-	return a.handOver(cmd.Context(), h, chosen, status, q)
+	return a.fetchAndInstall(cmd.Context(), h, chosen, status, q)
 }
 
-// handOver fetches what was chosen and gives it to dpkg.
-func (a *app) handOver(ctx context.Context, h *host.Host, chosen *extract.Selection, status *resolve.Host, q installing) error {
+// fetchAndInstall fetches what was chosen and gives it to dpkg.
+func (a *app) fetchAndInstall(ctx context.Context, h *host.Host, chosen *extract.Selection, status *resolve.Host, q installOptions) error {
 	a.log("%d packages, %s to fetch", len(chosen.Chosen.Packages), size(chosen.Bytes))
 	if q.dryRun {
 		a.bar.end()

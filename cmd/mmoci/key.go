@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,10 +54,6 @@ func (a *app) initPlan() *cobra.Command {
 	return cmd
 }
 
-// keyCreated back-dates new keys, so that signatures made at any upstream's
-// Date are not older than their key and hosts with slow clocks accept them.
-var keyCreated = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-
 func (a *app) key() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
@@ -103,93 +96,37 @@ it to every host. When all have it, --finish leaves the new key alone; the old s
 	cmd.Flags().BoolVar(&finish, "finish", false, "retire all but the newest key")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		file := args[0]
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("%w: %w", outcome.ErrUsage, err)
+		public := signer.PublicFile(file)
+		if finish {
+			retired, err := signer.FinishRotation(cmd.Context(), file)
+			if err != nil {
+				return err
+			}
+			a.log("%s signs with the new key alone; the old secret half is in %s", file, retired)
+		} else {
+			if err := signer.Rotate(cmd.Context(), file, user, newPassphrase()); err != nil {
+				return err
+			}
+			a.log("%s signs with the old and the new key; give %s to every host, then: mmoci key rotate --finish %s", file, public, file)
 		}
-		rotated, err := nextKeys(data, user, finish)
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		if err := cmd.Context().Err(); err != nil {
-			return err // what follows is written as a whole
-		}
-		return a.writeRotated(file, rotated)
+		return a.showKeys([]string{public})
 	}
 	return cmd
 }
 
-func nextKeys(file []byte, user string, finish bool) (*signer.Rotated, error) {
-	if finish {
-		return signer.FinishRotation(file)
-	}
-	added, _, err := pgp.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
-	if err != nil {
-		return nil, err
-	}
-	return signer.RotateKey(file, added)
-}
-
-// writeRotated writes the retired keys first and the public halves last: died
-// in between, nothing is lost and nothing signs that hosts cannot know of, and a rerun completes.
-func (a *app) writeRotated(file string, r *signer.Rotated) error {
-	retired := file + ".retired"
-	if r.Retired != nil {
-		there, err := os.ReadFile(retired)
-		if same := err == nil && bytes.Equal(there, r.Retired); !same && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%w: %s is there; a key is never overwritten", outcome.ErrUsage, retired)
-		}
-		if err := durable.WriteFile(retired, r.Retired, 0o600); err != nil {
-			return err
-		}
-	}
-	public := publicName(file)
-	if err := durable.WriteFile(file, r.Secret, 0o600); err != nil {
-		return err
-	}
-	if err := durable.WriteFile(public, r.Public, 0o644); err != nil {
-		return err
-	}
-	if r.Retired != nil {
-		a.log("%s signs with the new key alone; the old secret half is in %s", file, retired)
-	} else {
-		a.log("%s signs with the old and the new key; give %s to every host, then: mmoci key rotate --finish %s", file, public, file)
-	}
-	return a.showKeys([]string{public})
-}
-
-// publicName is where the public half of a key file goes.
-func publicName(file string) string { return strings.TrimSuffix(file, ".asc") + ".pub.asc" }
+// newPassphrase is what a new key is locked with.
+func newPassphrase() []byte { return []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")) }
 
 func (a *app) newKey(out, user string) error {
 	if out == "" {
 		return fmt.Errorf("%w: say where to: -o FILE", outcome.ErrUsage)
 	}
-	public := publicName(out)
-	for _, f := range []string{out, public} {
-		if _, err := os.Lstat(f); !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%w: %s is there; a key is never overwritten", outcome.ErrUsage, f)
-		}
-	}
-	private, pub, err := pgp.NewKey(user, keyCreated, []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")))
+	fingerprint, err := signer.NewKeyFile(out, user, newPassphrase())
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		return err
-	}
-	if err := durable.WriteFile(out, private, 0o600); err != nil {
-		return err
-	}
-	if err := durable.WriteFile(public, pub, 0o644); err != nil {
-		return err
-	}
-	ring, err := pgp.ReadKeyring(pub)
-	if err != nil {
-		return err
-	}
-	a.log("secret half: %s, keep it in CI; public half: %s, give it to every host", out, public)
-	fmt.Fprintln(a.stdout, ring.Fingerprints()[0])
+	a.log("secret half: %s, keep it in CI; public half: %s, give it to every host", out, signer.PublicFile(out))
+	fmt.Fprintln(a.stdout, fingerprint)
 	return nil
 }
 
@@ -197,8 +134,8 @@ func (a *app) showKeys(files []string) error {
 	ring, err := signer.ReadKeyrings(files...)
 	if err != nil {
 		for _, f := range files {
-			if _, none := os.Stat(publicName(f)); none == nil {
-				return fmt.Errorf("%w (the public half is in %s)", err, publicName(f))
+			if _, none := os.Stat(signer.PublicFile(f)); none == nil {
+				return fmt.Errorf("%w (the public half is in %s)", err, signer.PublicFile(f))
 			}
 		}
 		return err
@@ -231,11 +168,16 @@ func (a *app) signer(plan *config.Plan, file string) (pgp.Signer, error) {
 	case plan != nil:
 		sign = plan.Sign
 	}
-	s, err := signer.Signer(sign, trust, os.Getenv, a.terminal)
+	s, err := a.loadKey(sign, trust)
 	if s != nil {
 		a.warnOfKeys(s.Public())
 	}
 	return s, err
+}
+
+// loadKey loads a signing key, or the command that signs.
+func (a *app) loadKey(sign *config.Sign, trust []string) (pgp.Signer, error) {
+	return signer.Signer(sign, trust, os.Getenv, a.terminal)
 }
 
 // warnOfKeys speaks of keys whose signatures apt refuses, or soon will.

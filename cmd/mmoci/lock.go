@@ -19,7 +19,7 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// lockFlags are what lock was asked.
+// lockFlags are the flags of lock.
 type lockFlags struct {
 	planFlags
 	archiveFlags
@@ -103,7 +103,7 @@ func lockBeside(plan *config.Plan) string {
 	return filepath.Join(filepath.Dir(plan.File), "mmoci.lock")
 }
 
-// What a lock that was checked can lack, as exit codes.
+// Exit codes of lock --check.
 const (
 	exitLockDiffers = 10 // lock and configuration differ
 	exitLockMissing = 11 // upstream lacks something of it
@@ -119,7 +119,7 @@ type lockError struct {
 func (e *lockError) Error() string { return e.text }
 
 // checkLock prints how the lock differs from the configuration, what upstream
-// lacks of it, and what another archive has newer, which is no fault of the lock.
+// lacks of it, and what another archive has newer, which does not fail the check.
 func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err error) {
 	if q.Lock, err = o.existing(q.Plan); err != nil {
 		return err
@@ -167,7 +167,7 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err
 }
 
 // holding opens the snapshot that may hold what a lock names. The configured
-// one is a convenience: without it the upstreams of today have to do.
+// one may be missing: then today's upstreams are all there is.
 func (a *app) holding(cmd *cobra.Command, held string, plan *config.Plan) (*snapshot.Snapshot, error) {
 	var ref artifact.Reference
 	var err error

@@ -26,7 +26,7 @@ func (a *app) ls() *cobra.Command {
 	p.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := a.look(cmd, &p, args)
+		s, err := a.openUnverified(cmd, &p, args)
 		if err != nil {
 			return err
 		}
@@ -46,8 +46,8 @@ func (a *app) ls() *cobra.Command {
 	return cmd
 }
 
-// look opens a snapshot for what only looks; nothing of it is believed.
-func (a *app) look(cmd *cobra.Command, p *planFlags, args []string) (*snapshot.Snapshot, error) {
+// openUnverified opens a snapshot for what only looks; nothing of it is believed.
+func (a *app) openUnverified(cmd *cobra.Command, p *planFlags, args []string) (*snapshot.Snapshot, error) {
 	plan, err := p.plan()
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (a *app) why() *cobra.Command {
 		if ref != "" {
 			refs = []string{ref}
 		}
-		s, err := a.look(cmd, &p, refs)
+		s, err := a.openUnverified(cmd, &p, refs)
 		if err != nil {
 			return err
 		}

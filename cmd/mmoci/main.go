@@ -34,9 +34,9 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // who asks a second time need not wait for what is being ended in order
-	// A reader of our output that went away is told as any other failure to write; and install must not die of it half-way.
-	// (To be notified and not to ignore it: what is ignored stays so in dpkg and maintainer scripts.)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	// A reader that closed our output is a failure to write like any other, and must not kill install half-way.
+	// SIGPIPE is caught and not ignored: dpkg and maintainer scripts would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -59,15 +59,15 @@ const (
 	exitInterrupted = 130
 )
 
-// app is what every command shares: where to write, and the common flags.
+// app is what every command shares: where it writes, and the common flags.
 type app struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer // of results and told
-	terminal       io.Writer // stderr for what means its control characters: dpkg, the line of progress
+	stdout, stderr io.Writer // results and safeWriter
+	terminal       io.Writer // stderr as it is, for dpkg and the line of progress, which use control characters
 	quiet, verbose bool
 	events         bool      // stderr carries JSON lines
-	bar            *progress // nil: no transfer is told of
-	reach          reach
+	bar            *progress // nil: no transfer is shown
+	registry       registryFlags
 }
 
 // errFlags marks a command line that cobra could not read.
@@ -76,7 +76,7 @@ var errFlags = errors.New("usage")
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := &results{w: stdout}
-	a := &app{stdin: stdin, stdout: out, stderr: told{stderr}, terminal: stderr}
+	a := &app{stdin: stdin, stdout: out, stderr: safeWriter{stderr}, terminal: stderr}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -101,8 +101,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return code
 }
 
-// interruption is what an interrupted command says: what has become of tags, where it is
-// about tags, and whether there is anything to go on from.
+// interruption is the message of an interrupted command: what it tagged, if it tags, and
+// whether the same command goes on from there.
 func interruption(command string, err error) string {
 	text := "interrupted"
 	var tagging *artifact.InterruptedTagging
@@ -143,12 +143,12 @@ func exitCode(ctx context.Context, err error) int {
 	case is(archive.ErrExpired):
 		return exitExpired
 	case is(fs.ErrNotExist):
-		return exitUsage // somebody named it; of what is at a place or upstream the cases above tell
+		return exitUsage // a file that somebody named; what is missing at a place or upstream is ErrNotFound
 	}
 	return exitFailed
 }
 
-// message is a text for people. Lines behind the first are indented, so that none looks like one of ours.
+// message indents all lines of a text but the first, so that none of them looks like a line of ours.
 func message(text string) string {
 	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
 }
@@ -177,7 +177,7 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 	f := root.PersistentFlags()
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on stderr")
-	a.reach.flags(f)
+	a.registry.flags(f)
 	for _, group := range []struct {
 		title    string
 		commands []*cobra.Command
@@ -210,7 +210,7 @@ var replacedFlags = map[string]string{
 	"mmoci serve --mirror":    "--via",
 }
 
-// helpOn is "mmoci help COMMAND"; of a command that there is not it is a usage error.
+// helpOn is "mmoci help COMMAND"; an unknown COMMAND is a usage error.
 func (a *app) helpOn(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",

@@ -44,7 +44,7 @@ func (a *app) printJSON(v any) error {
 // direction of writing, become escapes of JSON's form, which stay what they
 // are within JSON. All else is left as it is, also bytes that are no UTF-8 but may be of a file name.
 //
-// It stands in one place, before standard output and standard error, so that no message can be without it.
+// results and safeWriter apply it to all that is written, so no message can bypass it.
 func printable(p []byte) []byte {
 	clean := 0
 	for clean < len(p) && (0x20 <= p[clean] && p[clean] < 0x7f || p[clean] == '\n' || p[clean] == '\t') {
@@ -69,7 +69,7 @@ func printable(p []byte) []byte {
 	return out
 }
 
-// controls tells what a terminal obeys instead of showing.
+// controls reports whether a terminal obeys a character instead of showing it.
 func controls(r rune) bool {
 	isControl := r < 0x20 || 0x7f <= r && r <= 0x9f // C0, DEL and C1
 	isDirection := r == 0x061c || r == 0x200e || r == 0x200f || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069
@@ -77,11 +77,11 @@ func controls(r rune) bool {
 	return isControl || isDirection || isLine
 }
 
-// told is standard error for what this program says itself. What dpkg says, and
-// the line of progress, go past it: they mean their control characters.
-type told struct{ w io.Writer }
+// safeWriter makes what this program writes to standard error printable. dpkg and the line of
+// progress write past it, because they need their control characters.
+type safeWriter struct{ w io.Writer }
 
-func (t told) Write(p []byte) (int, error) {
+func (t safeWriter) Write(p []byte) (int, error) {
 	if _, err := t.w.Write(printable(p)); err != nil {
 		return 0, err
 	}
@@ -92,9 +92,9 @@ func (t told) Write(p []byte) (int, error) {
 // answered, into one, so that no part of it looks like a line of ours.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// results is standard output, where a command's result goes, printable. It remembers the
-// first failure to write, so that no command ends with exit code 0 whose result
-// was lost, whatever of its writes it looked at. Safe for concurrent use.
+// results is standard output, where the result of a command goes, printable. It remembers the
+// first failed write, so that a command whose result was lost does not end with
+// exit code 0, even if it ignored the error. Safe for concurrent use.
 type results struct {
 	w io.Writer
 
@@ -114,7 +114,7 @@ func (r *results) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lost is the first failure, nil if all was written.
+// lost returns the first error, nil if all was written.
 func (r *results) lost() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,7 +144,7 @@ func newLineWriter(w io.Writer) *lineWriter {
 	return l
 }
 
-// Write takes whole lines; that they cannot be written is nobody's to hear.
+// Write takes whole lines. It does not report that they could not be written.
 func (l *lineWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -64,7 +64,7 @@ func FuzzPrintable(f *testing.F) {
 	})
 }
 
-// TestOnlyWay: the program's own standard output and error are reached through results and told alone.
+// TestOnlyWay: the program's own standard output and error are reached through results and safeWriter alone.
 func TestOnlyWay(t *testing.T) {
 	entries, err := os.ReadDir(".")
 	if err != nil {
@@ -73,7 +73,7 @@ func TestOnlyWay(t *testing.T) {
 	around := regexp.MustCompile(`os\.Std(out|err)|fmt\.Print|\bprintln\(|\.terminal\b`)
 	allowed := map[string]string{
 		"main.go":     "hands them to run",
-		"run.go":      "wraps them",
+		"key.go":      "lets the commands that sign and give passphrases speak",
 		"progress.go": "rewrites its line",
 		"host.go":     "lets dpkg speak",
 	}

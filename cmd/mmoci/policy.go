@@ -65,17 +65,17 @@ The snapshot is --ref, else ref: of the configuration. Ends with 1 if one is den
 		if ref != "" {
 			refs = []string{ref}
 		}
-		s, err := a.look(cmd, &p, refs)
+		s, err := a.openUnverified(cmd, &p, refs)
 		if err != nil {
 			return err
 		}
-		return a.judge(rules, s, args)
+		return a.testRules(rules, s, args)
 	}
 	return cmd
 }
 
-// judge prints what the rules say of each package asked for.
-func (a *app) judge(rules *policy.Policy, s *snapshot.Snapshot, wanted []string) error {
+// testRules prints what the rules say of each package asked for.
+func (a *app) testRules(rules *policy.Policy, s *snapshot.Snapshot, wanted []string) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 	denied := false
 	for _, want := range wanted {

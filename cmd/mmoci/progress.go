@@ -18,33 +18,33 @@ import (
 const (
 	rateWindow    = 10 * time.Second // the rate is that of so long
 	slowAfter     = 5 * time.Second  // a file that takes longer is named
-	leftAfter     = 2 * time.Second  // before, nothing is said of the time left
+	leftAfter     = 2 * time.Second  // before, the time left is not shown
 	terminalEvery = 200 * time.Millisecond
 	linesEvery    = 10 * time.Second
 	eventsEvery   = time.Second
-	tickEvery     = time.Second // a server that is silent makes no events, and is what one wants to hear of
+	tickEvery     = time.Second // a silent server makes no events, and must be shown
 )
 
-// progress tells how far a transfer is: one line that is rewritten on a
-// terminal, a line every ten seconds otherwise, or JSON lines. It speaks too
-// while nothing moves. Safe for concurrent use.
+// progress shows how far a transfer is: one line that is rewritten on a
+// terminal, a line every ten seconds otherwise, or JSON lines. It also shows
+// it while nothing moves. Safe for concurrent use.
 type progress struct {
-	mu       sync.Mutex
-	w        io.Writer
-	terminal bool
-	width    int // of the terminal, characters
-	quiet    bool
-	events   bool // JSON lines
-	now      func() time.Time
-	said     time.Time
-	shown    bool // a line stands on the terminal
-	ended    bool
-	ticker   *time.Ticker // nil: none
-	stop     chan struct{}
+	mu        sync.Mutex
+	w         io.Writer
+	terminal  bool
+	width     int // of the terminal, characters
+	quiet     bool
+	events    bool // JSON lines
+	now       func() time.Time
+	lastShown time.Time
+	shown     bool // a line stands on the terminal
+	ended     bool
+	ticker    *time.Ticker // nil: none
+	stop      chan struct{}
 
 	plan    artifact.Event // all there is
 	done    int            // files that were transferred
-	there   int            // files that were found there
+	skipped int            // files that were found there
 	bytes   int64          // moved
 	reused  int64          // bytes of the files that were there
 	running map[snapshot.Digest]*running
@@ -64,7 +64,7 @@ type sample struct {
 	bytes int64
 }
 
-// progress begins to tell; the caller ends it. What the app logs meanwhile stands above the line.
+// progress starts to show a transfer; the caller ends it. What the app logs meanwhile stands above the line.
 func (a *app) progress() *progress {
 	p := a.newProgress()
 	a.bar = p
@@ -93,19 +93,19 @@ func (a *app) newProgress() *progress {
 			p.width = width
 		}
 	}
-	p.said = p.now()
-	p.samples = []sample{{p.said, 0}}
+	p.lastShown = p.now()
+	p.samples = []sample{{p.lastShown, 0}}
 	return p
 }
 
-// event is told of every blob; it may be called concurrently.
+// event takes an event of a blob; it may be called concurrently.
 func (p *progress) event(e artifact.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	switch e.Kind {
 	case artifact.Planned:
-		p.plan, p.bytes = e, 0 // what was read to know the plan is no part of it
+		p.plan, p.bytes = e, 0 // what was read to make the plan does not count
 		p.samples = []sample{{now, 0}}
 	case artifact.Started:
 		if r := p.running[e.Digest]; r != nil {
@@ -121,14 +121,14 @@ func (p *progress) event(e artifact.Event) {
 	case artifact.Done:
 		if r := p.running[e.Digest]; r != nil { // else a manifest
 			p.done++
-			p.bytes += e.Bytes - r.moved // places that are files tell of no bytes on the way
+			p.bytes += e.Bytes - r.moved // layouts and archives send no Moved events
 			r.moved = 0
 			if r.files--; r.files == 0 {
 				delete(p.running, e.Digest)
 			}
 		}
 	case artifact.Skipped:
-		p.there++
+		p.skipped++
 		p.reused += e.Bytes
 		delete(p.running, e.Digest)
 	}
@@ -142,13 +142,13 @@ func (p *progress) tick() {
 	p.due(p.now())
 }
 
-// due says how far it is when it is time to. Before anything moved there is nothing to say.
+// due shows how far it is when it is time to. Before anything moved there is nothing to show.
 func (p *progress) due(now time.Time) {
-	if p.quiet || p.ended || now.Sub(p.said) < p.every() || p.plan.Files == 0 && p.bytes == 0 && len(p.running) == 0 {
+	if p.quiet || p.ended || now.Sub(p.lastShown) < p.every() || p.plan.Files == 0 && p.bytes == 0 && len(p.running) == 0 {
 		return
 	}
-	p.said = now
-	p.say(p.state(now))
+	p.lastShown = now
+	p.show(p.state(now))
 }
 
 func (p *progress) every() time.Duration {
@@ -179,7 +179,7 @@ type progressJSON struct {
 // state is how far it is.
 func (p *progress) state(now time.Time) progressJSON {
 	s := progressJSON{
-		Event: "progress", Files: p.done, Bytes: p.bytes, Reused: p.there, ReusedBytes: p.reused,
+		Event: "progress", Files: p.done, Bytes: p.bytes, Reused: p.skipped, ReusedBytes: p.reused,
 		AllFiles: p.plan.Files, AllBytes: p.plan.Bytes, Rate: p.rate(now),
 	}
 	if left := p.plan.Bytes - p.bytes - p.reused; left > 0 && s.Rate > 0 && now.Sub(p.samples[0].at) >= leftAfter {
@@ -208,7 +208,7 @@ func (p *progress) rate(now time.Time) int64 {
 	return int64(float64(p.bytes-first.bytes) / took)
 }
 
-func (p *progress) say(s progressJSON) {
+func (p *progress) show(s progressJSON) {
 	if p.events {
 		_ = json.NewEncoder(p.w).Encode(s)
 		return
@@ -221,7 +221,7 @@ func (p *progress) say(s progressJSON) {
 	fmt.Fprintf(p.w, "\r\x1b[K%.*s", p.width-1, s.String())
 }
 
-// above writes what is to stand above the line of a terminal.
+// above calls write with the line of the terminal cleared.
 func (p *progress) above(write func()) {
 	if p == nil {
 		write()
@@ -242,7 +242,7 @@ func (p *progress) clear() {
 
 // String is the line for people.
 func (s progressJSON) String() string {
-	text := size(s.Bytes) // of indices, before it is known what is to be transferred
+	text := size(s.Bytes) // before the plan is known: indices
 	if s.AllFiles > 0 {
 		text = fmt.Sprintf("%d of %d files, %s of %s", s.Files+s.Reused, s.AllFiles, size(s.Bytes+s.ReusedBytes), size(s.AllBytes))
 	}
@@ -271,7 +271,7 @@ func left(seconds float64) string {
 	}
 }
 
-// end clears the line of a terminal; nothing is said afterwards. It may be called again.
+// end clears the line of a terminal; nothing is shown afterwards. It may be called again.
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

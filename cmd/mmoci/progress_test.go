@@ -30,7 +30,7 @@ func TestProgressLines(t *testing.T) {
 		clock := time.Unix(0, 0)
 		a := &app{stderr: &out, terminal: &out, quiet: how == "quiet", events: how == "events"}
 		p := a.newProgress()
-		p.terminal, p.now, p.said, p.samples = how == "terminal", func() time.Time { return clock }, clock, []sample{{clock, 0}}
+		p.terminal, p.now, p.lastShown, p.samples = how == "terminal", func() time.Time { return clock }, clock, []sample{{clock, 0}}
 		p.width = 68
 		digest := func(i int) snapshot.Digest { return snapshot.Sum(fmt.Append(nil, i)) }
 		p.event(artifact.Event{Kind: artifact.Planned, Files: 100, Bytes: 100e6})
@@ -69,7 +69,7 @@ func TestProgressWhileNothingMoves(t *testing.T) {
 	var out bytes.Buffer
 	clock := time.Unix(0, 0)
 	p := (&app{stderr: &out, terminal: &out}).newProgress()
-	p.now, p.said, p.samples = func() time.Time { return clock }, clock, []sample{{clock, 0}}
+	p.now, p.lastShown, p.samples = func() time.Time { return clock }, clock, []sample{{clock, 0}}
 	wait := func(d time.Duration) {
 		clock = clock.Add(d)
 		p.tick()
@@ -109,7 +109,7 @@ func TestProgressLeavesRoomForTheLog(t *testing.T) {
 	a.bar = a.newProgress()
 	a.bar.terminal = true
 	a.bar.event(artifact.Event{Kind: artifact.Planned, Files: 1, Bytes: 10})
-	a.bar.said = time.Time{}
+	a.bar.lastShown = time.Time{}
 	a.bar.tick()
 	a.log("mirror %s is skipped", "registry.example.org/site/mirror")
 	a.log("and another line")

@@ -128,7 +128,7 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 	if err != nil {
 		return nil, prove.Trust{}, err
 	}
-	// The place is asked while the keyrings are read. What is wrong with these is said first: then nobody waits for it.
+	// The place is asked while the keyrings are read. An error of these is returned without waiting for the place.
 	type opening struct {
 		*snapshot.Sealed
 		err error
@@ -158,18 +158,18 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 		return nil, trust, err
 	}
 	date := s.Statement.Date
-	a.detail("%s: %s, snapshot of %s, %s", ref, s.Root, date.Format(time.RFC3339), believed(s))
+	a.detail("%s: %s, snapshot of %s, %s", ref, s.Root, date.Format(time.RFC3339), howVerified(s))
 	if date.After(trust.Now) {
 		a.log("the clock of this host is at %s, the snapshot is of %s: apt will refuse it until the clock is set", trust.Now.UTC().Format(time.RFC3339), date.Format(time.RFC3339))
 	}
 	return s, trust, nil
 }
 
-// memory is where the statements seen are remembered; nil where there is no
-// place for it. One that others can write is an error: what was seen would be their word.
+// memory returns where the statements seen are remembered; nil if there is no
+// place for it. A place that others can write is an error, because they could change it.
 func (a *app) memory() (*prove.Memory, error) {
 	dir, err := memoryDir("statements")
-	if errors.Is(err, errOthers) {
+	if errors.Is(err, errForeign) {
 		return nil, err
 	}
 	if err != nil {
@@ -179,7 +179,7 @@ func (a *app) memory() (*prove.Memory, error) {
 	return &prove.Memory{Dir: dir, Log: a.detail}, nil
 }
 
-func believed(s *snapshot.Snapshot) string {
+func howVerified(s *snapshot.Snapshot) string {
 	how := s.Statement.How
 	switch {
 	case how.Signer != "":

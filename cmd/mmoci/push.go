@@ -75,7 +75,7 @@ func (a *app) push() *cobra.Command {
 		if q.Date, q.DateAuto, err = parseDate(o.date); err != nil {
 			return err
 		}
-		lock, err := a.obey(&q, o.lock)
+		lock, err := a.lockFor(&q, o.lock)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (a *app) push() *cobra.Command {
 				return err
 			}
 		}
-		if q.State, err = memoryDir("pushed"); errors.Is(err, errOthers) {
+		if q.State, err = memoryDir("pushed"); errors.Is(err, errForeign) {
 			return err
 		} else if err != nil {
 			a.detail("that nothing changed will not be noticed early: %s", err)
@@ -110,10 +110,10 @@ func (a *app) push() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a.pushed(res, plan, time.Since(start), q.DryRun)
-		a.runnable(res.Runnable)
+		a.reportPush(res, plan, time.Since(start), q.DryRun)
+		a.reportRunnable(res.Runnable)
 		if q.DateAuto && q.Lock != nil && !q.DryRun && !res.Date.Equal(q.Lock.Date) {
-			if err := a.dateLock(lock, res.Date); err != nil {
+			if err := a.recordDate(lock, res.Date); err != nil {
 				return err
 			}
 		}
@@ -134,9 +134,9 @@ func (a *app) push() *cobra.Command {
 	return cmd
 }
 
-// obey takes the lock that a push goes by: the one that --lock names, else the
+// lockFor reads the lock that a push obeys: the one that --lock names, else the
 // configuration's, else with --locked the one beside the configuration.
-func (a *app) obey(q *push.Pushing, named string) (file string, err error) {
+func (a *app) lockFor(q *push.Pushing, named string) (file string, err error) {
 	beside := lockBeside(q.Plan)
 	switch _, missing := os.Stat(beside); {
 	case named != "":
@@ -153,8 +153,8 @@ func (a *app) obey(q *push.Pushing, named string) (file string, err error) {
 	return file, err
 }
 
-// dateLock records in a lock the date that its push got.
-func (a *app) dateLock(file string, date time.Time) error {
+// recordDate records in a lock the date that its push got.
+func (a *app) recordDate(file string, date time.Time) error {
 	st, err := os.Stat(file)
 	if err != nil {
 		return err
@@ -190,8 +190,8 @@ type pushJSON struct {
 	ReusedBytes   int64  `json:"reusedBytes"`
 }
 
-// newer says which packages another archive has newer.
-func (a *app) newer(list []freeze.Newer, plan *config.Plan) {
+// reportNewer says which packages another archive has newer.
+func (a *app) reportNewer(list []freeze.Newer, plan *config.Plan) {
 	for i, n := range list {
 		if i == maxNotes && !a.verbose {
 			a.log("%d more that another archive has newer (-v says them)", len(list)-i)
@@ -201,8 +201,8 @@ func (a *app) newer(list []freeze.Newer, plan *config.Plan) {
 	}
 }
 
-func (a *app) pushed(res *push.PushResult, plan *config.Plan, took time.Duration, dry bool) {
-	a.newer(res.Newer, plan)
+func (a *app) reportPush(res *push.PushResult, plan *config.Plan, took time.Duration, dry bool) {
+	a.reportNewer(res.Newer, plan)
 	if res.Frozen == nil {
 		a.log("snapshot of %s: %s, %s, %s", res.Date.Format(time.RFC3339), count(sumOf(res.Packages), "package"), count(res.Files, "file"), size(res.Bytes))
 		a.log("changed: false; upstream's Releases and the configuration are those of the last push (%.2f s)", took.Seconds())
@@ -238,7 +238,7 @@ func (a *app) pushed(res *push.PushResult, plan *config.Plan, took time.Duration
 		a.log("the root would be %s: %s of %s, %s; a push to a registry takes about %d requests", res.Root,
 			size(int64(res.RootSize)), size(artifact.MaxDocument), count(res.Shards, "shard"), requests(res))
 	case !res.Changed && res.Uploaded+res.Manifests > 0:
-		a.log("changed: false; %s (%.1f s)", putAgain(res.Pushed), took.Seconds())
+		a.log("changed: false; %s (%.1f s)", repaired(res.Pushed), took.Seconds())
 	case !res.Changed:
 		a.log("changed: false; the tag named it already (%.1f s)", took.Seconds())
 	default:
@@ -255,8 +255,8 @@ func sumOf(counts map[string]int) (n int) {
 	return n
 }
 
-// putAgain says what a repair of a snapshot found missing or damaged.
-func putAgain(p artifact.Pushed) string {
+// repaired says what a repair put again.
+func repaired(p artifact.Pushed) string {
 	s := fmt.Sprintf("put again what was lost: %s, %s", count(p.Uploaded, "file"), size(p.Bytes))
 	if p.Manifests > 0 {
 		s += fmt.Sprintf(", and %s, %s", count(p.Manifests, "manifest"), size(p.Refilled))

@@ -66,6 +66,12 @@ func withRemedy(err error) string {
 			words = r.words
 		}
 	}
+	if missing, ok := errors.AsType[*host.MissingKeyError](err); ok {
+		words = "--keyring FILE or trust: in mmoci.yaml; --upstream needs none"
+		if missing.Prefix != "" {
+			words = fmt.Sprintf("--keyring %s=FILE", missing.Prefix)
+		}
+	}
 	if words == "" && errors.Is(err, host.ErrDpkg) && errors.Is(err, exec.ErrNotFound) {
 		words = "mmoci pull --extract leaves the .debs to other means"
 	}

@@ -13,9 +13,9 @@ import (
 	"example.org/mmoci/internal/signer"
 )
 
-// Where root keeps what has to outlive a command. The server's directory belongs
-// to the server's user, who is nobody: what root believes must not be his to
-// change, nor may root write through names that he makes.
+// Where root keeps what outlives a command. The server's directory belongs to the
+// server's user, nobody, who must not be able to change what root believes, nor
+// make names that root writes through.
 const (
 	serverState = "/var/lib/mmoci"
 	hostState   = "/var/lib/mmoci-host"
@@ -48,7 +48,7 @@ func memoryDir(name string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("state directory: %w", err)
 	}
-	// Once more, now that all of it is there: its names may have been others' until now.
+	// Again, now that all of it is there: somebody else may have made it meanwhile.
 	if base := os.Getenv("XDG_STATE_HOME"); base != "" {
 		err = ownState(os.Geteuid(), filepath.Clean(base), dir)
 	}
@@ -71,12 +71,11 @@ func userState(root string) (string, error) {
 	return filepath.Join(home, ".local/state/mmoci"), nil
 }
 
-// errOthers marks a file or directory that is taken without having been named,
-// and that somebody else can write. A configuration decides which keys are
-// trusted and which commands run, a state directory what is believed of earlier
-// runs; whoever can put one where we happen to stand decides for us. Git calls
-// this safe.directory.
-var errOthers = fmt.Errorf("%w: refused", outcome.ErrUsage)
+// errForeign marks a file or directory that nobody named and that somebody else
+// can write. A configuration decides which keys are trusted and which commands
+// run, a state directory what is believed of earlier runs; whoever can put one
+// into the working directory would decide for us. Git calls this safe.directory.
+var errForeign = fmt.Errorf("%w: refused", outcome.ErrUsage)
 
 // ownedBy refuses a file or directory that others than uid or root own or may write.
 func ownedBy(uid int, name string) error {
@@ -87,15 +86,15 @@ func ownedBy(uid int, name string) error {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	switch {
 	case ok && int(st.Uid) != uid && st.Uid != 0:
-		return fmt.Errorf("%w: %s belongs to user %d, and this runs as user %d", errOthers, name, st.Uid, uid)
+		return fmt.Errorf("%w: %s belongs to user %d, and this runs as user %d", errForeign, name, st.Uid, uid)
 	case fi.Mode().Perm()&0o002 != 0:
-		return fmt.Errorf("%w: anybody can write %s", errOthers, name)
+		return fmt.Errorf("%w: anybody can write %s", errForeign, name)
 	}
 	return nil
 }
 
-// ownConfig refuses the configuration of the working directory where others
-// put it there, or may.
+// ownConfig refuses the configuration of the working directory if others put it
+// there, or can.
 func ownConfig(uid int, file string) error {
 	if filepath.IsAbs(file) { // that of /etc
 		return nil
@@ -106,7 +105,7 @@ func ownConfig(uid int, file string) error {
 	return nil
 }
 
-// ownedHere is ownedBy of the working directory and of a file in it.
+// ownedHere is ownedBy for the working directory and for a file in it.
 func ownedHere(uid int, file string) error {
 	for _, name := range []string{".", file} {
 		if err := ownedBy(uid, name); err != nil {
@@ -122,7 +121,7 @@ func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []st
 	file := plan.KeyPinsPath()
 	fetched := slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" })
 	if fetched && p.file == "" && filepath.Dir(file) == "." {
-		if err := ownedHere(os.Geteuid(), file); errors.Is(err, errOthers) {
+		if err := ownedHere(os.Geteuid(), file); errors.Is(err, errForeign) {
 			return nil, fmt.Errorf("%w: the %s of this directory pins keys from the network; go to a directory of your own, or name the configuration beside it by -f", err, file)
 		}
 	}
@@ -133,11 +132,11 @@ func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []st
 // where others own or may write base or what is there of it below.
 func ownState(uid int, base, dir string) error {
 	for ; ; dir = filepath.Dir(dir) {
-		if err := ownedBy(uid, dir); errors.Is(err, errOthers) {
+		if err := ownedBy(uid, dir); errors.Is(err, errForeign) {
 			return fmt.Errorf("%w: unset XDG_STATE_HOME, or let it name a directory of your own", err)
 		}
 		if dir == base || dir == filepath.Dir(dir) {
-			return nil // what is not there yet, or cannot be looked at, is for whoever makes it
+			return nil // what is missing or unreadable fails when it is made
 		}
 	}
 }

@@ -20,7 +20,7 @@ func TestOthersFiles(t *testing.T) {
 	}
 	refused := func(what string, err error, want bool) {
 		t.Helper()
-		if errors.Is(err, errOthers) != want || want && !errors.Is(err, outcome.ErrUsage) {
+		if errors.Is(err, errForeign) != want || want && !errors.Is(err, outcome.ErrUsage) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

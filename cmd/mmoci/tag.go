@@ -231,12 +231,12 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 		if err != nil {
 			return err
 		}
-		return a.pruned(out, ref.Kind == artifact.Registry, dry, asJSON)
+		return a.reportPrune(out, ref.Kind == artifact.Registry, dry, asJSON)
 	}
 	return cmd
 }
 
-func (a *app) pruned(out *site.PruneResult, registry, dry, asJSON bool) error {
+func (a *app) reportPrune(out *site.PruneResult, registry, dry, asJSON bool) error {
 	switch {
 	case dry:
 		a.log("dry run: %s would stay, %s go", count(len(out.Keep), "snapshot"), count(len(out.Remove), "tag"))
