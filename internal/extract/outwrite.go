@@ -17,7 +17,6 @@ import (
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
-	"example.org/mmoci/internal/place"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -101,7 +100,7 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 	}
 	temp, from := partOf(name), o.parts[name]
 	o.tell(artifact.Started, name, o.want[name].Size-from)
-	err := place.Again(func() error {
+	err := snapshot.Again(func() error {
 		err := o.transfer(ctx, s, name, from)
 		if from > 0 && errors.Is(err, outcome.ErrIntegrity) {
 			from = 0

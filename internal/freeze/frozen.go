@@ -2,7 +2,6 @@ package freeze
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -134,10 +133,15 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*sna
 		return nil, mark(err)
 	}
 	c := &snapshot.Content{R: originReader{r}}
-	if d, ok := r.(distrustable); ok && d.Elsewhere() && offset == 0 {
-		c.R = &watchedOrigin{distrustable: d, blob: b, hash: sha256.New()}
+	if d, ok := r.(distrustable); ok && offset == 0 {
+		c.Wrong = d.Distrust
 	}
 	return c.At(offset)
+}
+
+// distrustable is a file of an upstream that may have it at several URLs.
+type distrustable interface {
+	Distrust(why error) bool
 }
 
 // originReader marks the errors of an upstream while it is read.

@@ -143,15 +143,14 @@ func openWithin(ctx context.Context, limit time.Duration, place snapshot.Blobs, 
 	return c, func() { cancel(nil) }, nil
 }
 
-// timedOpen is what a place gave, until it is known whether it was right.
+// timedOpen is what a place gives, and tells if it breaks off. Who closes early
+// went away; that says nothing.
 type timedOpen struct {
 	io.ReadCloser
 	ctx     context.Context
 	left    int64
-	right   bool
-	failed  bool
 	release func()
-	wrong   func()
+	failed  func()
 }
 
 // Read implements io.Reader.
@@ -159,16 +158,13 @@ func (t *timedOpen) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
 	t.left -= int64(n)
 	if err != nil && (err != io.EOF || t.left > 0) && t.ctx.Err() == nil {
-		t.failed = true
+		t.failed()
 	}
 	return n, err
 }
 
-// Close implements io.Closer. Who closes early went away; that says nothing.
+// Close implements io.Closer.
 func (t *timedOpen) Close() error {
-	if t.failed || (t.left <= 0 && !t.right) {
-		t.wrong()
-	}
 	defer t.release()
 	return t.ReadCloser.Close()
 }
@@ -179,13 +175,11 @@ func (f *Fallback) watched(ctx context.Context, c *snapshot.Content, b snapshot.
 		context.AfterFunc(ctx, release)
 		return c
 	}
-	t := &timedOpen{ReadCloser: c.R, ctx: ctx, left: b.Size - offset, right: offset > 0, release: release, wrong: func() { f.distrust(b.Digest) }}
+	t := &timedOpen{ReadCloser: c.R, ctx: ctx, left: b.Size - offset, release: release, failed: func() { f.distrust(b.Digest) }}
 	out := *c
-	out.R, out.Verified = t, func() {
-		t.right = true
-		if c.Verified != nil {
-			c.Verified()
-		}
+	out.R, out.Wrong = t, func(why error) bool {
+		t.failed()
+		return c.Wrong != nil && c.Wrong(why)
 	}
 	return &out
 }

@@ -2,7 +2,6 @@ package place
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,20 +22,6 @@ const (
 	// command ends before, a server gives it another chance.
 	skippedFor = 10 * time.Minute
 )
-
-// ErrElsewhere marks a blob that one of several places gave wrongly: read anew,
-// it comes from another.
-var ErrElsewhere = errors.New("to be read at another place")
-
-// Again repeats what read a blob from a place that gave wrong bytes. It ends:
-// each time one place fewer is tried.
-func Again(read func() error) error {
-	err := read()
-	for errors.Is(err, ErrElsewhere) {
-		err = read()
-	}
-	return err
-}
 
 // places are where one snapshot's blobs are, tried in order: mirrors, and at
 // last the origin. Safe for concurrent use.
@@ -192,9 +177,6 @@ func (p *places) content(ctx context.Context, s *mirror, b snapshot.Blob, offset
 // bytes before an offset are right, wrong ones are no place's fault then.
 func (p *places) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	r := &placesReader{p: p, ctx: ctx, blob: b, left: p.from(), offset: offset}
-	if offset == 0 {
-		r.hash = sha256.New()
-	}
 	c, err := r.next(nil)
 	if err != nil {
 		return nil, err
@@ -203,6 +185,9 @@ func (p *places) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snap
 		return c, nil // hashed before
 	}
 	out := &snapshot.Content{R: r, From: c.From}
+	if offset == 0 {
+		out.Wrong = r.wrong
+	}
 	if c.Verified != nil {
 		out.Verified = func() {
 			if len(r.used) == 1 { // else these were not the bytes of that file

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"time"
 
-	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -23,7 +21,6 @@ type placesReader struct {
 
 	r      io.ReadCloser
 	cancel context.CancelCauseFunc
-	hash   hash.Hash // nil where the first bytes were had from elsewhere
 	offset int64
 	spent  time.Duration // waited for the bytes of the present window
 	moved  int64
@@ -81,19 +78,16 @@ func (r *placesReader) watch(cancel context.CancelCauseFunc) (stop func()) {
 	return func() { t.Stop() }
 }
 
-// Read implements io.Reader. A wrong end is errElsewhere as long as there is another place.
+// Read implements io.Reader. It goes on at the next place where one fails.
 func (r *placesReader) Read(b []byte) (int, error) {
 	for {
 		if r.offset == r.blob.Size {
-			return 0, r.end()
+			return 0, io.EOF // bytes behind the end would be nobody's: they are not read
 		}
 		b = b[:min(int64(len(b)), r.blob.Size-r.offset)]
 		n, err := r.read(b)
 		if n > 0 {
 			r.offset += int64(n)
-			if r.hash != nil {
-				r.hash.Write(b[:n])
-			}
 			return n, r.pace(n)
 		}
 		if err == nil {
@@ -138,21 +132,16 @@ func (r *placesReader) pace(n int) error {
 	return err
 }
 
-// end holds what came against the digest, to know whose fault it is. Where
-// several places gave a part of it, all are suspect but the last one, which is
-// then asked alone.
-func (r *placesReader) end() error {
-	if r.hash == nil || snapshot.Digest(r.hash.Sum(nil)) == r.blob.Digest {
-		return io.EOF // bytes behind the end would be nobody's: they are not read
-	}
-	err := fmt.Errorf("%w: blob %s: wrong bytes", outcome.ErrIntegrity, r.blob.Digest)
+// wrong distrusts all places that gave a part of what is not the blob. The last
+// of several places is not found out by that: it is asked alone then.
+func (r *placesReader) wrong(why error) bool {
 	if len(r.used) == 1 && len(r.left) == 1 {
-		return err
+		return false
 	}
 	for _, s := range r.used {
-		r.p.skip(s, err)
+		r.p.skip(s, why)
 	}
-	return fmt.Errorf("%w: %w", ErrElsewhere, err)
+	return true
 }
 
 func (r *placesReader) release() {

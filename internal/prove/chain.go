@@ -10,7 +10,6 @@ import (
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
-	"example.org/mmoci/internal/place"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
@@ -94,7 +93,7 @@ func (c *Chain) release(ctx context.Context, p *Suite, v view) error {
 		files = files[i : i+1]
 	}
 	read, err := parallel.InOrder(files, func(f snapshot.SuiteFile) ([]byte, error) {
-		b, err := c.readBlob(ctx, f.Blob, snapshot.MaxRelease)
+		b, err := c.Snapshot.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
@@ -217,15 +216,6 @@ func (c *Chain) indices(p *Suite) ([]Index, error) {
 	return out, nil
 }
 
-// readBlob reads a small blob, at another place where one gave wrong bytes.
-func (c *Chain) readBlob(ctx context.Context, b snapshot.Blob, limit int64) (data []byte, err error) {
-	err = place.Again(func() error {
-		data, err = c.Snapshot.ReadBlob(ctx, b, limit)
-		return err
-	})
-	return data, err
-}
-
 // read reads an index, verified and decompressed.
 func (c *Chain) read(ctx context.Context, ix Index) ([]byte, error) {
 	name := ix.suite.Base + ix.path
@@ -233,7 +223,7 @@ func (c *Chain) read(ctx context.Context, ix Index) ([]byte, error) {
 	if _, err := c.BestView(ix.suite.archive); err != nil { // its size is anybody's word
 		limit = maxUnproven
 	}
-	stored, err := c.readBlob(ctx, ix.blob, limit)
+	stored, err := c.Snapshot.ReadBlob(ctx, ix.blob, limit)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", name, err)
 	}

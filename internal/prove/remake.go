@@ -216,7 +216,7 @@ func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, pa
 	if row.Blob() != blob {
 		return plain, packed, all, fmt.Errorf("%w: %s is %s in the table, its Release lists %s", outcome.ErrIntegrity, row.Path, row.Blob(), blob)
 	}
-	stored, err := m.v.chain.readBlob(ctx, blob, blob.Size)
+	stored, err := m.v.Snapshot.ReadBlob(ctx, blob, blob.Size)
 	if err != nil {
 		return plain, packed, all, fmt.Errorf("index %s: %w", name, err)
 	}
@@ -321,7 +321,7 @@ func (m *remade) siteStanza(ctx context.Context, st deb.Stanza, source bool) (de
 	}
 	of := files[0]
 	if source {
-		data, err := m.v.chain.readBlob(ctx, of.Blob(), min(of.Size, debdir.MaxDsc))
+		data, err := m.v.Snapshot.ReadBlob(ctx, of.Blob(), min(of.Size, debdir.MaxDsc))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", of.Path, err)
 		}

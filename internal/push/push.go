@@ -251,7 +251,7 @@ func (p Pushing) write(ctx context.Context, d *dated) (*PushResult, error) {
 		return res, nil
 	}
 	frozen.Forget()
-	err := place.Again(func() (err error) { // an upstream of several URLs may have given wrong bytes
+	err := snapshot.Again(func() (err error) { // an upstream of several URLs may have given wrong bytes
 		res.Pushed, err = packed.Push(ctx, p.Ref, p.Artifact)
 		return err
 	})

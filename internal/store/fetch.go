@@ -138,11 +138,11 @@ func (j *job) fill(ctx context.Context, next snapshot.Blobs) error {
 	if err != nil {
 		return causeOf(ctx, err)
 	}
-	src := c.R
-	if src == nil {
-		src = c.File
+	if c.R == nil {
+		c.R = c.File
 	}
-	r := snapshot.NewReader(src, j.e.blob)
+	src := c.R
+	r := c.Reader(j.e.blob)
 	defer r.Close()
 	// A read that ignores the context is woken by closing what it reads from.
 	defer context.AfterFunc(ctx, func() { src.Close() })()
@@ -159,9 +159,6 @@ func (j *job) fill(ctx context.Context, next snapshot.Blobs) error {
 		close(j.streams)
 	}
 	_, err = r.WriteTo(&growing{j: j, stall: stall})
-	if err == nil && c.Verified != nil {
-		c.Verified()
-	}
 	if err == nil {
 		err = j.s.keep(j.e, f, mark)
 	}

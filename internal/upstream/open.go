@@ -21,7 +21,7 @@ import (
 // The URLs are tried in order: the next one when one does not have the path, has it in another size, or
 // cannot be reached after all retries. The error is [ErrNotFound] only if each of them said so.
 //
-// The reader has methods Elsewhere and Distrust, for whoever finds that the bytes are not those that were signed.
+// The reader has a method Distrust, for whoever finds that the bytes are not those that were signed.
 func (u *Upstream) Open(ctx context.Context, path string, size int64) (io.ReadCloser, error) {
 	return u.open(ctx, path, size, func(i int) (io.ReadCloser, error) { return u.openAt(ctx, i, path, size) })
 }

@@ -257,15 +257,15 @@ func (t *reader) Close() error {
 
 var errClosed = errors.New("read after close")
 
-// Elsewhere tells of a reader of Open that there are other URLs to have its file from.
-func (t *reader) Elsewhere() bool { return len(t.u.places) > 1 }
-
 // Distrust says that a reader of Open gave other bytes than were signed. From
 // then on the URL that they came from is asked after all others. True if the
 // file may be right at another: opened anew, it comes from there. It is true
 // at most once for each file and URL, so whoever repeats comes to an end.
 func (t *reader) Distrust(why error) bool {
 	u := t.u
+	if len(u.places) == 1 {
+		return false
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.distrusted == nil {

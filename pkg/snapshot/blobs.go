@@ -3,6 +3,7 @@ package snapshot
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,8 +28,18 @@ type Content struct {
 	// Verified, if not nil, is called once when the bytes read from R were
 	// found to be right, so that the next Open can set File. Nil where an offset was asked for.
 	Verified func()
+	// Wrong, if not nil, is called once when the bytes read from R were found to be
+	// other ones than the blob's. It reports whether the next Open may give the right ones.
+	Wrong func(why error) bool
 	// From is where the bytes come from, for logs: a store, a place, an upstream. "" if nobody said.
 	From string
+}
+
+// Reader verifies the content while it is read, and tells Verified or Wrong what it found.
+func (c *Content) Reader(b Blob) *Reader {
+	r := NewReader(c.R, b)
+	r.onRight, r.onWrong = c.Verified, c.Wrong
+	return r
 }
 
 // At is content that was opened at its beginning, from an offset on. Where R
@@ -51,6 +62,20 @@ func (c *Content) At(offset int64) (*Content, error) {
 		return nil, err
 	}
 	return &Content{R: c.R, From: c.From}, nil
+}
+
+// errElsewhere marks wrong bytes of a blob that the next Open may give rightly.
+var errElsewhere = errors.New("to be read at another place")
+
+// Again calls read, which reads blobs of a snapshot, and calls it anew as long as it
+// fails by wrong bytes of one place and there is another place to read from. It ends:
+// each time one place fewer is tried. [Snapshot.ReadBlob] does so by itself.
+func Again(read func() error) error {
+	err := read()
+	for errors.Is(err, errElsewhere) {
+		err = read()
+	}
+	return err
 }
 
 // BlobsFunc is a Blobs that opens each blob at its beginning.

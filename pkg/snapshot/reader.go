@@ -27,9 +27,10 @@ const maxIdleReads = 100
 type Reader struct {
 	src     io.ReadCloser
 	blob    Blob
-	name    string    // for errors, "" if only the digest is known
-	hash    hash.Hash // nil if the content needs no hashing
-	onRight func()    // called once when the content was found to be right
+	name    string           // for errors, "" if only the digest is known
+	hash    hash.Hash        // nil if the content needs no hashing
+	onRight func()           // called once when the content was found to be right
+	onWrong func(error) bool // called once when it was found to be wrong; true: it may be right elsewhere
 
 	free int64  // bytes that may be given out before the end was seen
 	read int64  // bytes read from src
@@ -166,7 +167,7 @@ func (r *Reader) pull(p []byte) (int, error) {
 			if r.read == r.blob.Size {
 				return n, nil // finish sees the end once more
 			}
-			return n, r.fail(fmt.Errorf("%d bytes instead of %d: %w", r.read, r.blob.Size, ErrIntegrity))
+			return n, r.wrong(fmt.Errorf("%d bytes instead of %d: %w", r.read, r.blob.Size, ErrIntegrity))
 		}
 		if err != nil {
 			return n, r.fail(err)
@@ -196,7 +197,7 @@ func (r *Reader) finish() error {
 	}
 	if r.hash != nil {
 		if got := Digest(r.hash.Sum(nil)); got != r.blob.Digest {
-			return r.fail(fmt.Errorf("%d bytes are %s: %w", r.read, got, ErrIntegrity))
+			return r.wrong(fmt.Errorf("%d bytes are %s: %w", r.read, got, ErrIntegrity))
 		}
 	}
 	r.end, r.held = true, r.buf[:tail]
@@ -213,7 +214,7 @@ func (r *Reader) expectEnd() error {
 		n, err := r.src.Read(more[:])
 		switch {
 		case n > 0:
-			return r.fail(fmt.Errorf("more than %d bytes instead of %d: %w", r.read, r.blob.Size, ErrIntegrity))
+			return r.wrong(fmt.Errorf("more than %d bytes instead of %d: %w", r.read, r.blob.Size, ErrIntegrity))
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -221,6 +222,14 @@ func (r *Reader) expectEnd() error {
 		}
 	}
 	return r.fail(io.ErrNoProgress)
+}
+
+// wrong fails the reader by content that is not the blob's.
+func (r *Reader) wrong(err error) error {
+	if r.onWrong != nil && r.onWrong(err) {
+		err = fmt.Errorf("%w: %w", errElsewhere, err)
+	}
+	return r.fail(err)
 }
 
 // fail makes err sticky, with name and digest. A source's error that wraps

@@ -88,9 +88,7 @@ func inMemory(row Row, data []byte) *File {
 // fromContent believes a hashed file if it has the right size, and verifies everything else.
 func fromContent(row Row, c *Content) (*File, error) {
 	if c.File == nil {
-		r := NewReader(c.R, row.Blob())
-		r.onRight = c.Verified
-		return &File{Row: row, Reader: r, From: c.From}, nil
+		return &File{Row: row, Reader: c.Reader(row.Blob()), From: c.From}, nil
 	}
 	var src io.ReadCloser = c.File
 	if c.R != nil {
@@ -110,22 +108,27 @@ func fromContent(row Row, c *Content) (*File, error) {
 // declared size is not believed.
 const firstRead = 256 << 10
 
-// ReadBlob reads a whole, small blob, verified; more than limit bytes is an error.
-func (s *Snapshot) ReadBlob(ctx context.Context, b Blob, limit int64) ([]byte, error) {
+// ReadBlob reads a whole, small blob, verified, and again where a place gave wrong
+// bytes and there is another; more than limit bytes is an error.
+func (s *Snapshot) ReadBlob(ctx context.Context, b Blob, limit int64) (data []byte, err error) {
 	if b.Size > limit {
 		return nil, fmt.Errorf("blob %s: %d bytes, more than %d", b.Digest, b.Size, limit)
 	}
-	f, err := s.OpenBlob(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var buf bytes.Buffer
-	buf.Grow(int(min(b.Size, firstRead)))
-	if _, err := f.WriteTo(&buf); err != nil {
-		return nil, err
-	}
-	return buf.Bytes(), nil
+	err = Again(func() error {
+		f, err := s.OpenBlob(ctx, b)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		var buf bytes.Buffer
+		buf.Grow(int(min(b.Size, firstRead)))
+		if _, err := f.WriteTo(&buf); err != nil {
+			return err
+		}
+		data = buf.Bytes()
+		return nil
+	})
+	return data, err
 }
 
 // ReadLock reads the lock, verified by the statement's digest. A lock of a

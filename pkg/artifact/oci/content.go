@@ -21,14 +21,11 @@ func ReadBlob(ctx context.Context, from snapshot.Blobs, what string, b snapshot.
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", what, b.Digest, err)
 	}
-	r := snapshot.NewReader(c.R, b)
+	r := c.Reader(b)
 	defer r.Close()
 	buf := bytes.NewBuffer(make([]byte, 0, min(b.Size, 1<<20)+bytes.MinRead))
 	if _, err := buf.ReadFrom(WithContext(ctx, r)); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", what, b.Digest, err)
-	}
-	if c.Verified != nil {
-		c.Verified()
 	}
 	return buf.Bytes(), nil
 }
