@@ -209,72 +209,41 @@ type packedIndex struct {
 	packed []byte
 }
 
-// The plain text of a release is tens of megabytes; only a few pieces of it are
-// in memory at a time.
-const (
-	pieceSize = 256 << 10
-	pieces    = 4
-)
+// pieceSize is how much plain text is gathered before it is hashed and packed.
+const pieceSize = 256 << 10
 
 // packIndex writes stanzas one after another, an empty line after each, and
-// compresses them meanwhile.
+// compresses them as EncoderGeneration says; how the text is cut into pieces
+// does not change the bytes. The gzip header has no name, no time and "unknown"
+// for the system.
 func packIndex(stanzas []deb.Stanza) (ix packedIndex, err error) {
-	full, free := make(chan []byte, pieces), make(chan []byte, pieces)
-	for range pieces {
-		free <- nil
-	}
-	written := make(chan error, 1)
-	go func() {
-		defer close(full)
-		written <- ix.write(stanzas, full, free)
-	}()
-	ix.packed, err = compressIndex(full, free)
-	if e := <-written; e != nil {
-		return packedIndex{}, e
-	}
-	return ix, err
-}
-
-// write sends the text in pieces to full; they come back by free for reuse.
-func (ix *packedIndex) write(stanzas []deb.Stanza, full chan<- []byte, free <-chan []byte) error {
 	sum := sha256.New()
-	b := <-free
-	give := func() {
-		sum.Write(b)
-		ix.size += int64(len(b))
-		full <- b
-		b = (<-free)[:0]
+	var packed bytes.Buffer
+	z, err := gzip.NewWriterLevel(&packed, encoderLevel)
+	if err != nil {
+		return ix, err
 	}
-	for _, s := range stanzas {
+	var piece []byte
+	for i, s := range stanzas {
 		if len(s) == 0 || bytes.HasPrefix(s, []byte("\n")) || bytes.Contains(s, []byte("\n\n")) {
-			return fmt.Errorf("stanza %.60q: empty, or more than one", s)
+			return ix, fmt.Errorf("stanza %.60q: empty, or more than one", s)
 		}
-		if b = s.Append(b); len(b) >= pieceSize {
-			give()
+		piece = s.Append(piece)
+		if len(piece) < pieceSize && i+1 < len(stanzas) {
+			continue
 		}
-	}
-	if len(b) > 0 {
-		give()
-	}
-	ix.sha256 = hex.EncodeToString(sum.Sum(nil))
-	return nil
-}
-
-// compressIndex is what EncoderGeneration is the number of; how the text is cut into pieces does not
-// change its bytes. The header carries no name, no time and "unknown" for the system.
-func compressIndex(full <-chan []byte, free chan<- []byte) ([]byte, error) {
-	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, encoderLevel)
-	for piece := range full { // to the end, whatever happens: somebody is writing
-		if err == nil {
-			_, err = z.Write(piece)
+		sum.Write(piece)
+		if _, err := z.Write(piece); err != nil {
+			return ix, err
 		}
-		free <- piece
+		ix.size += int64(len(piece))
+		piece = piece[:0]
 	}
-	if err == nil {
-		err = z.Close()
+	if err := z.Close(); err != nil {
+		return ix, err
 	}
-	return b.Bytes(), err
+	ix.sha256, ix.packed = hex.EncodeToString(sum.Sum(nil)), packed.Bytes()
+	return ix, nil
 }
 
 // PlainIndex is the text of a curated index: its stanzas in the order of curated
