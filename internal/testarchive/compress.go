@@ -2,7 +2,10 @@ package testarchive
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"io"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -11,9 +14,24 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
+// compressed are what Compress made, by compression and SHA256 of what it compressed: tests build
+// the same packages over and over, and half of their time was spent here.
+var compressed sync.Map
+
 // Compress packs data as xz, gz, zst, or none. The bytes depend on the module
-// versions in go.mod, not on the Go release.
+// versions in go.mod, not on the Go release. Safe for concurrent use.
 func Compress(t testing.TB, name string, data []byte) []byte {
+	t.Helper()
+	key := fmt.Sprintf("%s %x", name, sha256.Sum256(data))
+	if made, ok := compressed.Load(key); ok {
+		return bytes.Clone(made.([]byte))
+	}
+	made := compress(t, name, data)
+	compressed.Store(key, bytes.Clone(made))
+	return made
+}
+
+func compress(t testing.TB, name string, data []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	var w io.WriteCloser
