@@ -80,11 +80,11 @@ type Options struct {
 	Anonymous   bool   // no docker/podman credentials
 	Rate        int64  // bytes a second of all uploads to a registry together; 0: no limit
 	// Progress, if not nil, is told of every blob; called concurrently.
-	Progress func(oci.Event)
+	Progress func(Event)
 	// Log, if not nil, is told at once why a transfer waits; called concurrently.
 	Log func(format string, args ...any)
 	// Connections, if not nil, are shared with other calls that have the same.
-	Connections *remote.Connections
+	Connections *Connections
 	// Vouched is the root of an artifact whose statement the caller has verified: a
 	// copy of it to an oci-archive names what it carries for hosts to run by its
 	// paths. Of any other root, and of none (zero), a copy makes no such name.
@@ -97,7 +97,7 @@ func (o *Options) workers() int {
 	return cmp.Or(max(o.Concurrency, 0), remote.DefaultConcurrency)
 }
 
-func (o *Options) tell(e oci.Event) {
+func (o *Options) tell(e Event) {
 	if o.Progress != nil {
 		o.Progress(e)
 	}
@@ -126,9 +126,9 @@ type place interface {
 	// Root reads the document that ref names, with the media type that the
 	// place gives it. The bytes are those of the digest it returns, and at most
 	// MaxDocument. ErrNotFound if the place or the tag is not there.
-	Root(ctx context.Context, ref oci.Reference) (oci.Descriptor, []byte, error)
+	Root(ctx context.Context, ref Reference) (oci.Descriptor, []byte, error)
 	// Resolve is Root's digest, at the price of one question.
-	Resolve(ctx context.Context, ref oci.Reference) (snapshot.Digest, error)
+	Resolve(ctx context.Context, ref Reference) (snapshot.Digest, error)
 	// Document reads a manifest and verifies it.
 	Document(ctx context.Context, d oci.Descriptor) ([]byte, error)
 	// Has tells whether a blob or manifest is there with that size.
@@ -136,23 +136,23 @@ type place interface {
 	// TagNames lists the names of all tags, sorted.
 	TagNames(ctx context.Context) ([]string, error)
 	// Tags lists all tags with what each names, in any order.
-	Tags(ctx context.Context) ([]oci.Tag, error)
+	Tags(ctx context.Context) ([]Tag, error)
 }
 
 // openPlace opens the place of a reference for reading.
-func openPlace(ctx context.Context, ref oci.Reference, o *Options) (place, error) {
+func openPlace(ctx context.Context, ref Reference, o *Options) (place, error) {
 	if err := ref.CheckTag(); err != nil {
 		return nil, err
 	}
 	switch ref.Kind {
-	case oci.Layout:
+	case Layout:
 		return layout.Open(ref.Name, o.tuning.layout), nil
-	case oci.Archive:
+	case Archive:
 		return layout.OpenArchive(ctx, ref.Name)
-	case oci.Registry:
+	case Registry:
 		return remote.Open(ref, o.registry())
 	}
-	return nil, fmt.Errorf("%w: kind %d", oci.ErrReference, ref.Kind)
+	return nil, fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
 }
 
 // target is a place that one artifact is written to. What it writes ends with the context's
@@ -176,12 +176,12 @@ type target interface {
 }
 
 // EndpointOf tells how the registry of a reference is reached. Nothing is connected.
-func EndpointOf(ref oci.Reference, o Options) (remote.Endpoint, error) {
+func EndpointOf(ref Reference, o Options) (Endpoint, error) {
 	return remote.EndpointOf(ref, o.registry())
 }
 
 // Probe tries what mmoci asks of a registry, as [remote.Probe] says.
-func Probe(ctx context.Context, ref oci.Reference, now time.Time, write bool, o Options) []remote.Finding {
+func Probe(ctx context.Context, ref Reference, now time.Time, write bool, o Options) []Finding {
 	return remote.Probe(ctx, ref, now, write, o.registry())
 }
 
@@ -193,19 +193,19 @@ type destination struct {
 
 // openTarget opens a place for writing. From then on a layout is not collected, so what is
 // there when it is asked for stays. mountFrom is a repository of the same registry that has the blobs, "" if none.
-func openTarget(ctx context.Context, ref oci.Reference, mountFrom string, o *PushOptions) (destination, error) {
+func openTarget(ctx context.Context, ref Reference, mountFrom string, o *PushOptions) (destination, error) {
 	var d destination
 	var err error
 	switch ref.Kind {
-	case oci.Layout:
+	case Layout:
 		d.target, err = layout.NewWriter(ctx, ref.Name, o.tuning.layout)
-	case oci.Archive:
+	case Archive:
 		d.target, err = layout.NewArchiveWriter(ctx, ref.Name, ref.Tag)
-	case oci.Registry:
+	case Registry:
 		d.registry, err = remote.OpenTarget(ref, mountFrom, o.registry())
 		d.target = d.registry
 	default:
-		err = fmt.Errorf("%w: kind %d", oci.ErrReference, ref.Kind)
+		err = fmt.Errorf("%w: kind %d", ErrReference, ref.Kind)
 	}
 	return d, err
 }

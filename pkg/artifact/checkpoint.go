@@ -54,7 +54,7 @@ func (w *writer) checkpoint(ctx context.Context, d oci.Descriptor) error {
 	if err := w.t.registry.PutTagged(ctx, root, data, tag); err != nil {
 		return err
 	}
-	w.o.tell(oci.Event{Kind: oci.Tagged, Path: tag, Digest: root.Digest, Bytes: root.Size})
+	w.o.tell(Event{Kind: Tagged, Path: tag, Digest: root.Digest, Bytes: root.Size})
 	c.tags = append(c.tags, checkpointTagged{tag, root})
 	c.last = time.Now()
 	return nil
@@ -87,7 +87,7 @@ func (w *writer) leftCheckpoints(ctx context.Context, r *remote.Target) (left []
 		if !strings.HasPrefix(name, checkpointStem(w.ref.Tag, w.root.Digest)) {
 			continue
 		}
-		if d, err := r.Resolve(ctx, oci.Reference{Kind: oci.Registry, Name: w.ref.Name, Tag: name}); err == nil {
+		if d, err := r.Resolve(ctx, Reference{Kind: Registry, Name: w.ref.Name, Tag: name}); err == nil {
 			left = append(left, checkpointTagged{name, oci.Describe(oci.TypeIndex, snapshot.Blob{Digest: d})})
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
-	"example.org/mmoci/pkg/artifact/oci"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +15,7 @@ import (
 )
 
 // secureRegistry is the fake behind TLS and, if user is not "", basic or bearer authentication.
-func secureRegistry(t *testing.T, user string, bearer bool) (server *httptest.Server, ref oci.Reference, refused *atomic.Int64) {
+func secureRegistry(t *testing.T, user string, bearer bool) (server *httptest.Server, ref Reference, refused *atomic.Int64) {
 	t.Helper()
 	f := newFakeRegistry(t)
 	refused = &atomic.Int64{}

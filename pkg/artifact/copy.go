@@ -17,7 +17,7 @@ type Copied = Pushed
 // verified, and only what dst lacks. dst's tag is set last, after its immutable tag. The
 // signature is not verified. Within one repository or layout nothing but tags is
 // written (and the outcome counts no blobs); between repositories of one registry blobs are mounted.
-func Copy(ctx context.Context, src, dst oci.Reference, o PushOptions) (Copied, error) {
+func Copy(ctx context.Context, src, dst Reference, o PushOptions) (Copied, error) {
 	if err := CheckCopy(src, dst, false, o.Recheck); err != nil {
 		return Copied{}, err
 	}
@@ -33,31 +33,31 @@ func Copy(ctx context.Context, src, dst oci.Reference, o PushOptions) (Copied, e
 }
 
 // CheckCopy refuses what [Copy] and, for a delta, [CopySince] would refuse before anything is read.
-func CheckCopy(src, dst oci.Reference, delta, recheck bool) error {
+func CheckCopy(src, dst Reference, delta, recheck bool) error {
 	switch {
-	case delta && dst.Kind == oci.Registry:
-		return fmt.Errorf("%w %s: a delta goes to an oci-archive or a layout; a registry takes what it lacks by itself", oci.ErrReference, dst)
+	case delta && dst.Kind == Registry:
+		return fmt.Errorf("%w %s: a delta goes to an oci-archive or a layout; a registry takes what it lacks by itself", ErrReference, dst)
 	case onePlace(src, dst) && recheck:
-		return fmt.Errorf("%w %s: within one place there is nothing to put again what is lost from; copy it from another, or push it again", oci.ErrReference, dst)
+		return fmt.Errorf("%w %s: within one place there is nothing to put again what is lost from; copy it from another, or push it again", ErrReference, dst)
 	}
 	return checkTarget(dst)
 }
 
 // onePlace tells references to one repository or layout.
-func onePlace(src, dst oci.Reference) bool {
-	return src.Kind == dst.Kind && src.Name == dst.Name && src.Kind != oci.Archive
+func onePlace(src, dst Reference) bool {
+	return src.Kind == dst.Kind && src.Name == dst.Name && src.Kind != Archive
 }
 
 // copyFrom opens the target before it reads what is to be named or completed there: from
 // then on a layout is not collected.
-func copyFrom(ctx context.Context, from place, src, dst oci.Reference, o PushOptions) (copied Copied, err error) {
-	if dst.Kind == oci.Layout {
+func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions) (copied Copied, err error) {
+	if dst.Kind == Layout {
 		if _, err := from.Resolve(ctx, src); err != nil { // before a layout is made for nothing
 			return Copied{}, lost(src, err)
 		}
 	}
 	mountFrom := ""
-	if src.Kind == oci.Registry && dst.Kind == oci.Registry && src.Host() == dst.Host() {
+	if src.Kind == Registry && dst.Kind == Registry && src.Host() == dst.Host() {
 		mountFrom = src.Repository()
 	}
 	t, err := openTarget(ctx, dst, mountFrom, &o)
@@ -88,9 +88,9 @@ func copyFrom(ctx context.Context, from place, src, dst oci.Reference, o PushOpt
 }
 
 // retag names what is there: root and core are read and validated, the rest is where it was.
-func retag(ctx context.Context, target target, from place, src, dst oci.Reference, o PushOptions) (Copied, error) {
+func retag(ctx context.Context, target target, from place, src, dst Reference, o PushOptions) (Copied, error) {
 	now, err := target.Resolve(ctx, dst)
-	if err != nil && !errors.Is(err, oci.ErrNotFound) {
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Copied{}, err
 	}
 	expected := now
@@ -125,7 +125,7 @@ func retag(ctx context.Context, target target, from place, src, dst oci.Referenc
 		return Copied{}, err
 	}
 	for _, tag := range tags {
-		o.tell(oci.Event{Kind: oci.Tagged, Path: tag, Digest: t.root.Digest, Bytes: t.root.Size})
+		o.tell(Event{Kind: Tagged, Path: tag, Digest: t.root.Digest, Bytes: t.root.Size})
 	}
 	return copied, nil
 }
@@ -133,8 +133,8 @@ func retag(ctx context.Context, target target, from place, src, dst oci.Referenc
 // nameCarried has an oci-archive name what the artifact carries, if the caller
 // vouches for its root: whoever unpacks the archive runs these names as root,
 // before anything could look at a signature.
-func (p *packed) nameCarried(ctx context.Context, dst oci.Reference, o *Options) error {
-	if dst.Kind != oci.Archive || o.Vouched.IsZero() || o.Vouched != snapshot.Sum(p.root) {
+func (p *packed) nameCarried(ctx context.Context, dst Reference, o *Options) error {
+	if dst.Kind != Archive || o.Vouched.IsZero() || o.Vouched != snapshot.Sum(p.root) {
 		return nil
 	}
 	var tops []oci.Descriptor
@@ -151,13 +151,13 @@ func (p *packed) nameCarried(ctx context.Context, dst oci.Reference, o *Options)
 
 // Watched is blobs whose bytes are told of as they come (Moved, by digest);
 // those of files that were hashed before need not be read, and are not told of.
-func Watched(blobs snapshot.Blobs, tell func(oci.Event)) snapshot.Blobs {
+func Watched(blobs snapshot.Blobs, tell func(Event)) snapshot.Blobs {
 	return watchedBlobs{blobs, tell}
 }
 
 type watchedBlobs struct {
 	rest snapshot.Blobs
-	tell func(oci.Event)
+	tell func(Event)
 }
 
 // Open implements snapshot.Blobs.
@@ -174,13 +174,13 @@ func (w watchedBlobs) Open(ctx context.Context, b snapshot.Blob, offset int64) (
 type watchedReader struct {
 	io.ReadCloser
 	digest snapshot.Digest
-	tell   func(oci.Event)
+	tell   func(Event)
 }
 
 func (r watchedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	if n > 0 {
-		r.tell(oci.Event{Kind: oci.Moved, Digest: r.digest, Bytes: int64(n)})
+		r.tell(Event{Kind: Moved, Digest: r.digest, Bytes: int64(n)})
 	}
 	return n, err
 }
@@ -197,8 +197,8 @@ func (t tellingPlace) Open(ctx context.Context, b snapshot.Blob, offset int64) (
 
 // telling is the place that a copy reads from, telling of its bytes where the
 // target does not: registries tell of what they are sent.
-func telling(from place, src, dst oci.Reference, o *Options) place {
-	if o.Progress == nil || src.Kind != oci.Registry || dst.Kind == oci.Registry {
+func telling(from place, src, dst Reference, o *Options) place {
+	if o.Progress == nil || src.Kind != Registry || dst.Kind == Registry {
 		return from
 	}
 	return tellingPlace{from, Watched(from, o.Progress)}

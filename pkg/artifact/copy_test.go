@@ -20,7 +20,7 @@ func TestRetag(t *testing.T) {
 	t.Parallel()
 	s := takeOf(t, synthFiles(500))
 	f := newFakeRegistry(t)
-	for _, src := range []oci.Reference{f.ref(t, "noble"), layoutRef(t)} {
+	for _, src := range []Reference{f.ref(t, "noble"), layoutRef(t)} {
 		pushed := mustPush(t, src, s, PushOptions{})
 		f.counts()
 		dst := src
@@ -56,11 +56,11 @@ func TestCopyOfAnotherDate(t *testing.T) {
 	mustPush(t, src, &lie, PushOptions{})
 	within := src
 	within.Tag = "production"
-	for _, dst := range []oci.Reference{within, beside} {
+	for _, dst := range []Reference{within, beside} {
 		if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, snapshot.ErrIntegrity) {
 			t.Errorf("%s: %v", dst, err)
 		}
-		if _, err := Resolve(t.Context(), dst, Options{}); !errors.Is(err, oci.ErrNotFound) {
+		if _, err := Resolve(t.Context(), dst, Options{}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s is tagged: %v", dst, err)
 		}
 	}
@@ -181,20 +181,20 @@ func TestCopyTells(t *testing.T) {
 	src := f.ref(t, "noble")
 	mustPush(t, src, s, PushOptions{})
 	other := newFakeRegistry(t).ref(t, "noble")
-	for _, dst := range []oci.Reference{layoutRef(t), other} {
+	for _, dst := range []Reference{layoutRef(t), other} {
 		var mu sync.Mutex
-		var planned oci.Event
+		var planned Event
 		var moved int64
 		var done int
-		o := Options{Progress: func(e oci.Event) {
+		o := Options{Progress: func(e Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case e.Kind == oci.Planned:
+			case e.Kind == Planned:
 				planned, moved = e, 0
-			case e.Kind == oci.Moved:
+			case e.Kind == Moved:
 				moved += e.Bytes
-			case e.Kind == oci.Started:
+			case e.Kind == Started:
 				done++
 			}
 		}}
@@ -203,7 +203,7 @@ func TestCopyTells(t *testing.T) {
 			t.Fatal(err)
 		}
 		moved += int64(len(oci.EmptyConfig)) // is in memory
-		if dst.Kind == oci.Registry {
+		if dst.Kind == Registry {
 			moved -= int64(len(oci.EmptyConfig))
 		}
 		if moved != copied.Bytes || moved != planned.Bytes || done != planned.Files || done == 0 {

@@ -20,7 +20,7 @@ import (
 )
 
 // readEverything reads all that a reference leads to, as verify does.
-func readEverything(ctx context.Context, ref oci.Reference) error {
+func readEverything(ctx context.Context, ref Reference) error {
 	o := Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}
 	s, err := openSnapshot(ctx, ref, o)
 	if err != nil {
@@ -298,19 +298,19 @@ func TestForeignArtifacts(t *testing.T) {
 		is   error
 		says string
 	}{
-		"image":           {[]string{image}, oci.ErrNotOurs, "a container image"},
-		"index of images": {[]string{image, over(image, `,"platform":{"os":"linux","architecture":"arm64"}`)}, oci.ErrNotOurs, "a container image"},
-		"next version":    {[]string{next, over(next, "")}, oci.ErrNotOurs, "needs a newer mmoci"},
+		"image":           {[]string{image}, ErrNotOurs, "a container image"},
+		"index of images": {[]string{image, over(image, `,"platform":{"os":"linux","architecture":"arm64"}`)}, ErrNotOurs, "a container image"},
+		"next version":    {[]string{next, over(next, "")}, ErrNotOurs, "needs a newer mmoci"},
 		"next, needs":     {[]string{needs, later("2", needs), over(later("2", needs), "")}, snapshot.ErrNewer, `snapshot format "2" needs mmoci >= 1.4`},
 		"after next":      {[]string{needs, later("3", needs), over(later("3", needs), `,"annotations":{}`)}, snapshot.ErrNewer, `snapshot format "3" needs mmoci >= 1.4`},
 		"needs no number": {[]string{shout, later("2", shout), over(later("2", shout), "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
 		"needs is gone":   {[]string{later("2", needs), over(later("2", needs), "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
 		"negative config": {[]string{negative, over(negative, "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
-		"next, extended":  {[]string{next, over(next, `,"annotations":{}`)}, oci.ErrNotOurs, "needs a newer mmoci"},
+		"next, extended":  {[]string{next, over(next, `,"annotations":{}`)}, ErrNotOurs, "needs a newer mmoci"},
 		"ours, annotated": {[]string{ours, over(ours, `,"annotations":{}`)}, snapshot.ErrIntegrity, "annotations"},
 		"child missing":   {[]string{over(image, "")}, snapshot.ErrNotExist, snapshot.Sum([]byte(image)).Hex()},
-		"no children":     {[]string{`{"schemaVersion":2,"mediaType":"` + oci.TypeIndex + `","manifests":[]}`}, oci.ErrNotOurs, "an image index"},
-		"nested":          {[]string{image, over(image, ""), over(over(image, ""), "")}, oci.ErrNotOurs, "an image index"},
+		"no children":     {[]string{`{"schemaVersion":2,"mediaType":"` + oci.TypeIndex + `","manifests":[]}`}, ErrNotOurs, "an image index"},
+		"nested":          {[]string{image, over(image, ""), over(over(image, ""), "")}, ErrNotOurs, "an image index"},
 	} {
 		_, err := Open(t.Context(), mustParse(t, put(t, t.TempDir(), c.docs...)), Options{})
 		if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {

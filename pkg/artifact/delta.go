@@ -14,7 +14,7 @@ import (
 // CopySince copies of the artifact src only what old lacks, root, core and
 // what that holds always, to an oci-archive or a layout: a delta. [Copy] of that to a place
 // which holds old gives the whole artifact there, under the digest it always had.
-func CopySince(ctx context.Context, src, old, dst oci.Reference, o PushOptions) (Copied, error) {
+func CopySince(ctx context.Context, src, old, dst Reference, o PushOptions) (Copied, error) {
 	if err := CheckCopy(src, dst, true, o.Recheck); err != nil {
 		return Copied{}, err
 	}
@@ -91,7 +91,7 @@ func (c completed) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 		return there, err
 	}
 	there, err = c.rest.Has(ctx, d)
-	if errors.Is(err, oci.ErrNotFound) {
+	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
 	return there, err
@@ -99,12 +99,12 @@ func (c completed) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 
 // completedBy lets a delta read what it left out from the target of a copy,
 // where that is a place already.
-func completedBy(ctx context.Context, from place, src, dst oci.Reference, o *Options) (place, error) {
-	if src.Kind == oci.Registry {
+func completedBy(ctx context.Context, from place, src, dst Reference, o *Options) (place, error) {
+	if src.Kind == Registry {
 		return from, nil
 	}
 	rest, err := openPlace(ctx, dst, o)
-	if errors.Is(err, oci.ErrNotFound) {
+	if errors.Is(err, ErrNotFound) {
 		return from, nil
 	}
 	return completed{from, rest}, err
@@ -115,7 +115,7 @@ const namedMissing = 5 // missing files that an error names
 // whole tells whether src has every file of its table; if not, each must be at
 // dst, or the error names what is missing before anything is written. A
 // registry is asked when it is written to.
-func whole(ctx context.Context, from place, src, dst oci.Reference) (bool, error) {
+func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
 	c, ok := from.(completed)
 	if !ok {
 		return true, nil
@@ -142,7 +142,7 @@ func whole(ctx context.Context, from place, src, dst oci.Reference) (bool, error
 		if there {
 			continue
 		}
-		if complete = false; dst.Kind == oci.Registry {
+		if complete = false; dst.Kind == Registry {
 			return false, nil
 		}
 		if there, err = c.Has(ctx, d); err != nil {
@@ -159,7 +159,7 @@ func whole(ctx context.Context, from place, src, dst oci.Reference) (bool, error
 		return complete, nil
 	}
 	return false, fmt.Errorf("%w: %d files are neither in %s nor in %s: %s%s (a delta completes a place that holds the snapshot before it)",
-		oci.ErrNotFound, missing, src, dst, strings.Join(names, ", "), more(missing-len(names)))
+		ErrNotFound, missing, src, dst, strings.Join(names, ", "), more(missing-len(names)))
 }
 
 func more(n int) string {
@@ -180,7 +180,7 @@ func tableOf(ctx context.Context, open oci.Opener, layers []oci.Descriptor) (*sn
 		return nil, fmt.Errorf("table: %w", err)
 	}
 	defer r.Close()
-	data, err := oci.ReadLimited(r, oci.MaxTable)
+	data, err := oci.ReadLimited(r, MaxTable)
 	if err != nil {
 		return nil, fmt.Errorf("table: %w", err)
 	}

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"example.org/mmoci/pkg/artifact/layout"
-	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -76,9 +75,9 @@ func TestDelta(t *testing.T) {
 	}
 
 	f := newFakeRegistry(t)
-	for _, dst := range []oci.Reference{layoutRef(t), archiveRef(t), f.ref(t, "noble")} {
+	for _, dst := range []Reference{layoutRef(t), archiveRef(t), f.ref(t, "noble")} {
 		mustPush(t, dst, old, PushOptions{})
-		for _, from := range []oci.Reference{delta, deltaLayout} {
+		for _, from := range []Reference{delta, deltaLayout} {
 			copied, err := Copy(t.Context(), from, dst, PushOptions{})
 			if err != nil || copied.Root != want {
 				t.Fatalf("%s: %+v, %v", dst, copied, err)
@@ -92,13 +91,13 @@ func TestDelta(t *testing.T) {
 	// A place that does not hold the old one: what is missing is named, nothing is written.
 	empty := layoutRef(t)
 	_, err = Copy(t.Context(), delta, empty, PushOptions{})
-	if !errors.Is(err, oci.ErrNotFound) || !strings.Contains(err.Error(), "pool/") {
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "pool/") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Resolve(t.Context(), empty, Options{}); !errors.Is(err, oci.ErrNotFound) {
+	if _, err := Resolve(t.Context(), empty, Options{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a tag was written: %v", err)
 	}
-	if _, err := CopySince(t.Context(), after, before, f.ref(t, "delta"), PushOptions{}); !errors.Is(err, oci.ErrReference) {
+	if _, err := CopySince(t.Context(), after, before, f.ref(t, "delta"), PushOptions{}); !errors.Is(err, ErrReference) {
 		t.Errorf("a delta in a registry: %v", err)
 	}
 }
@@ -114,7 +113,7 @@ func TestParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	split := func(size int64) oci.Reference {
+	split := func(size int64) Reference {
 		ref := archiveRef(t)
 		if err := os.WriteFile(ref.Name, bytesBefore, 0o644); err != nil {
 			t.Fatal(err)
@@ -159,12 +158,12 @@ func TestParts(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), ".002") {
 			t.Errorf("%s: %v", what, err)
 		}
-		if what == "damaged" && !errors.Is(err, snapshot.ErrIntegrity) || what == "missing" && !errors.Is(err, oci.ErrNotFound) {
+		if what == "damaged" && !errors.Is(err, snapshot.ErrIntegrity) || what == "missing" && !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	ref := split(20_000)
-	if _, err := layout.Split(t.Context(), ref.Name+".001", 1); !errors.Is(err, oci.ErrReference) {
+	if _, err := layout.Split(t.Context(), ref.Name+".001", 1); !errors.Is(err, ErrReference) {
 		t.Errorf("too many parts: %v", err)
 	}
 }
@@ -208,7 +207,7 @@ func TestCarriedInTar(t *testing.T) {
 		t.Error("pushed and copied differ")
 	}
 	for _, c := range []struct {
-		ref  oci.Reference
+		ref  Reference
 		want int
 	}{{pushed, 2}, {delta, 0}, {unnamed, 0}, {other, 0}} {
 		links, modes := 0, map[string]int64{}

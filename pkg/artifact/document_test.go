@@ -143,7 +143,7 @@ func TestHostileDocuments(t *testing.T) {
 		}
 	}
 	for name, data := range docs {
-		if err := parse[name](append(bytes.Repeat([]byte(" "), oci.MaxDocument), data...)); !errors.Is(err, snapshot.ErrIntegrity) {
+		if err := parse[name](append(bytes.Repeat([]byte(" "), MaxDocument), data...)); !errors.Is(err, snapshot.ErrIntegrity) {
 			t.Errorf("%s of more than a MiB: %v", name, err)
 		}
 	}
@@ -201,7 +201,7 @@ func TestLook(t *testing.T) {
 		if err == nil && c.core != "" {
 			err = lookCore([]byte(c.core), "")
 		}
-		if !errors.Is(err, oci.ErrNotOurs) || !strings.Contains(fmt.Sprint(err), c.want) {
+		if !errors.Is(err, ErrNotOurs) || !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s: %v, want %q", c.root, err, c.want)
 		}
 	}

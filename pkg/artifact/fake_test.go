@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/artifact/oci"
@@ -48,7 +50,7 @@ func newFakeRegistry(t testing.TB) *fakeRegistry {
 	return f
 }
 
-func (f *fakeRegistry) ref(t testing.TB, tag string) oci.Reference {
+func (f *fakeRegistry) ref(t testing.TB, tag string) Reference {
 	t.Helper()
 	return mustParse(t, strings.TrimPrefix(f.server.URL, "http://")+"/site/mirror:"+tag)
 }
@@ -155,6 +157,14 @@ func (f *fakeRegistry) putManifest(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(data))
 	f.inner.ServeHTTP(w, r)
+}
+
+// statusOf is the HTTP status of an error, 0 if it is none.
+func statusOf(err error) int {
+	if e := new(errcode.ErrorResponse); errors.As(err, &e) {
+		return e.StatusCode
+	}
+	return 0
 }
 
 // counts returns and resets the counters.

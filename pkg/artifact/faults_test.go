@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
-	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -48,7 +47,7 @@ func oneByOne() Options {
 // faultedSite is a strict registry with an old snapshot, to be replaced by a next one.
 type faultedSite struct {
 	registry  *testarchive.Registry
-	ref       oci.Reference
+	ref       Reference
 	o         Options
 	old, next *snapshot.Snapshot
 }
@@ -161,7 +160,7 @@ func (e everyRequest) at(ctx context.Context, s *faultedSite, at int) (ended boo
 
 // clear holds an error to what people and scripts need of it.
 func (e everyRequest) clear(err error) error {
-	for _, other := range []error{oci.ErrNotFound, snapshot.ErrIntegrity, snapshot.ErrNotExist, oci.ErrReference} {
+	for _, other := range []error{ErrNotFound, snapshot.ErrIntegrity, snapshot.ErrNotExist, ErrReference} {
 		if errors.Is(err, other) {
 			return fmt.Errorf("not of exit code 1: %w", err)
 		}

@@ -20,7 +20,7 @@ func TestCopyUnderImmutableName(t *testing.T) {
 	long.Tag = strings.Repeat("t", oci.MaxAlias)
 	pushed := mustPush(t, src, s, PushOptions{})
 	f := newFakeRegistry(t)
-	for _, dst := range []oci.Reference{f.ref(t, "x"), layoutRef(t), src} {
+	for _, dst := range []Reference{f.ref(t, "x"), layoutRef(t), src} {
 		for _, tag := range []string{pushed.Immutable, mustPush(t, long, s, PushOptions{}).Immutable} {
 			dst.Tag = tag
 			copied, err := Copy(t.Context(), src, dst, PushOptions{})
@@ -46,7 +46,7 @@ func TestCopyUnderImmutableName(t *testing.T) {
 		}
 		for _, tag := range []string{"noble-20261121T091340Z-0123456789ab", strings.Replace(pushed.Immutable, "2026", "2025", 1)} {
 			dst.Tag = tag
-			if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, oci.ErrReference) || !strings.Contains(err.Error(), pushed.Immutable) {
+			if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, ErrReference) || !strings.Contains(err.Error(), pushed.Immutable) {
 				t.Errorf("%s: %v", dst, err)
 			}
 		}

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -130,7 +129,7 @@ type interruptedWriter struct {
 func (w *interruptedWriter) at(t *testing.T, n int) int {
 	t.Helper()
 	var f *fakeRegistry
-	var ref oci.Reference
+	var ref Reference
 	switch w.kind {
 	case "layout":
 		ref = layoutRef(t)
@@ -141,7 +140,7 @@ func (w *interruptedWriter) at(t *testing.T, n int) int {
 		ref = f.ref(t, "noble")
 		defer f.server.Close()
 	}
-	if ref.Kind != oci.Registry {
+	if ref.Kind != Registry {
 		defer os.RemoveAll(ref.Name)
 	}
 	before := mustPush(t, ref, w.old, PushOptions{}).Root
@@ -152,7 +151,7 @@ func (w *interruptedWriter) at(t *testing.T, n int) int {
 	}
 	i := interruptAt(t, n)
 	defer i.cancel(nil)
-	o := Options{Progress: func(oci.Event) { i.happens() }, tuning: tuning{timing: remote.Timing{Backoff: 1}, checkpoint: time.Nanosecond}}
+	o := Options{Progress: func(Event) { i.happens() }, tuning: tuning{timing: remote.Timing{Backoff: 1}, checkpoint: time.Nanosecond}}
 	if f != nil {
 		f.answer(func(http.ResponseWriter, *http.Request, int) bool { i.happens(); return false })
 	}

@@ -98,14 +98,14 @@ func TestKilledAtEveryEvent(t *testing.T) {
 	old, next := takeOf(t, synthFiles(4)), takeOf(t, changedFiles(synthFiles(6)))
 	for _, kind := range []string{"oci:", "oci-archive:"} {
 		dir := filepath.Join(t.TempDir(), "there")
-		refIn := func(dir string) oci.Reference { return mustParse(t, kind+filepath.Join(dir, "x")+":noble") }
+		refIn := func(dir string) Reference { return mustParse(t, kind+filepath.Join(dir, "x")+":noble") }
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		mustPush(t, refIn(dir), old, PushOptions{})
 		var mu sync.Mutex
 		var copies []string
-		mustPush(t, refIn(dir), next, PushOptions{Options: Options{Progress: func(oci.Event) {
+		mustPush(t, refIn(dir), next, PushOptions{Options: Options{Progress: func(Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			to := filepath.Join(t.TempDir(), "copy")
@@ -187,7 +187,7 @@ func TestBrokenSource(t *testing.T) {
 				if !errors.Is(err, want) {
 					t.Fatalf("%s: %d %s: %v", kind, at, how, err)
 				}
-				if _, err := Resolve(t.Context(), ref, Options{}); !errors.Is(err, oci.ErrNotFound) {
+				if _, err := Resolve(t.Context(), ref, Options{}); !errors.Is(err, ErrNotFound) {
 					t.Fatalf("%s: %d %s: the tag is set, %v", kind, at, how, err)
 				}
 				if kind == "layout" {

@@ -49,7 +49,7 @@ func (w *writer) learn(ctx context.Context, previous snapshot.Digest) error {
 // readPrevious reads the previous root, and of its shards those that the new
 // root does not have. What cannot be read or is not ours teaches nothing.
 func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error {
-	d, data, err := w.t.Root(ctx, oci.Reference{Kind: w.ref.Kind, Name: w.ref.Name, Digest: digest})
+	d, data, err := w.t.Root(ctx, Reference{Kind: w.ref.Kind, Name: w.ref.Name, Digest: digest})
 	if err != nil {
 		return w.forgive(ctx, err)
 	}
@@ -107,7 +107,7 @@ func (w *writer) forgive(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	for _, harmless := range []error{snapshot.ErrIntegrity, snapshot.ErrNotExist, oci.ErrNotFound, oci.ErrNotOurs} {
+	for _, harmless := range []error{snapshot.ErrIntegrity, snapshot.ErrNotExist, ErrNotFound, ErrNotOurs} {
 		if errors.Is(err, harmless) {
 			return nil
 		}

@@ -27,19 +27,19 @@ type looks struct {
 func lookRoot(mediaType string, data []byte) error {
 	var l looks
 	if err := json.Unmarshal(data, &l); err != nil {
-		return fmt.Errorf("%w: no JSON document (%s)", oci.ErrNotOurs, describeType(mediaType))
+		return fmt.Errorf("%w: no JSON document (%s)", ErrNotOurs, describeType(mediaType))
 	}
 	if len(l.Manifests) > 0 && (len(l.Layers) > 0 || l.Config != nil) {
 		return oci.Integrity("root has both manifests and layers")
 	}
 	if l.Manifests == nil || l.MediaType != "" && l.MediaType != oci.TypeIndex {
-		return fmt.Errorf("%w: %s", oci.ErrNotOurs, l.describe(mediaType))
+		return fmt.Errorf("%w: %s", ErrNotOurs, l.describe(mediaType))
 	}
 	if mediaType != "" && mediaType != oci.TypeIndex {
 		if l.MediaType == oci.TypeIndex {
 			return oci.Integrity("root says mediaType %q, the place says %q", l.MediaType, mediaType)
 		}
-		return fmt.Errorf("%w: %s", oci.ErrNotOurs, describeType(mediaType))
+		return fmt.Errorf("%w: %s", ErrNotOurs, describeType(mediaType))
 	}
 	return nil
 }
@@ -50,20 +50,20 @@ func lookRoot(mediaType string, data []byte) error {
 func lookCore(data []byte, needs string) error {
 	var l looks
 	if err := json.Unmarshal(data, &l); err != nil {
-		return fmt.Errorf("%w: an image index", oci.ErrNotOurs)
+		return fmt.Errorf("%w: an image index", ErrNotOurs)
 	}
 	if l.Config == nil {
-		return fmt.Errorf("%w: an image index over %s", oci.ErrNotOurs, l.describe(""))
+		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.describe(""))
 	}
 	version, ok := strings.CutPrefix(l.Config.MediaType, oci.TypeConfigStem)
 	if !ok {
-		return fmt.Errorf("%w: an image index over %s", oci.ErrNotOurs, l.describe(""))
+		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.describe(""))
 	}
 	if len(l.Manifests) > 0 {
 		return oci.Integrity("core has both manifests and layers")
 	}
 	if version = strings.TrimSuffix(version, "+json"); version != "1" {
-		return fmt.Errorf("%w of format 1: %w", oci.ErrNotOurs, snapshot.Newer(fmt.Sprintf("snapshot format %.20q", version), needs))
+		return fmt.Errorf("%w of format 1: %w", ErrNotOurs, snapshot.Newer(fmt.Sprintf("snapshot format %.20q", version), needs))
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/pkg/artifact/layout"
-	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -48,7 +47,7 @@ func TestFailedSync(t *testing.T) {
 		if now := len(blobsIn(t, ref)); now != named {
 			t.Errorf("sync %d failed: %d blobs had names before, %d afterwards", fail, named, now)
 		}
-		if _, err := Resolve(t.Context(), ref, Options{}); !errors.Is(err, oci.ErrNotFound) {
+		if _, err := Resolve(t.Context(), ref, Options{}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("sync %d failed: tagged, %v", fail, err)
 		}
 		checkNoLeftovers(t, ref.Name)
@@ -59,7 +58,7 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-func blobsIn(t *testing.T, ref oci.Reference) []os.DirEntry {
+func blobsIn(t *testing.T, ref Reference) []os.DirEntry {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(ref.Name, layoutBlobs))
 	if err != nil {
@@ -77,20 +76,20 @@ func TestMovedMeanwhile(t *testing.T) {
 		var pushed snapshot.Digest
 		overtake := sync.OnceFunc(func() { pushed = mustPush(t, ref, newer, PushOptions{}).Root })
 		before := mustPush(t, ref, first, PushOptions{}).Root
-		o := Options{Progress: func(oci.Event) { overtake() }}
+		o := Options{Progress: func(Event) { overtake() }}
 		_, err := Push(t.Context(), ref, older, PushOptions{Options: o})
-		if !errors.Is(err, oci.ErrMoved) || !strings.Contains(err.Error(), pushed.String()) {
+		if !errors.Is(err, ErrMoved) || !strings.Contains(err.Error(), pushed.String()) {
 			t.Errorf("%s: %v", kind, err)
 		}
 		if now := reopen(t, ref).Root; now != pushed {
 			t.Errorf("%s: the tag names %s", kind, now)
 		}
 		for _, expect := range []snapshot.Digest{before, {}} {
-			if _, err := Push(t.Context(), ref, older, PushOptions{Expect: &expect}); !errors.Is(err, oci.ErrMoved) {
+			if _, err := Push(t.Context(), ref, older, PushOptions{Expect: &expect}); !errors.Is(err, ErrMoved) {
 				t.Errorf("%s: %v", kind, err)
 			}
 		}
-		if ref.Kind != oci.Archive { // an archive has one tag
+		if ref.Kind != Archive { // an archive has one tag
 			tags, err := TagNames(t.Context(), ref, Options{})
 			if err != nil || len(tags) != 3 {
 				t.Errorf("%s: tags %q, %v", kind, tags, err)
@@ -106,13 +105,13 @@ func TestMovedBeforeRetag(t *testing.T) {
 	t.Parallel()
 	one, other := takeOf(t, synthFiles(2)), takeOf(t, synthFiles(3))
 	f := newFakeRegistry(t)
-	for _, dst := range []oci.Reference{f.ref(t, "production"), layoutRef(t)} {
+	for _, dst := range []Reference{f.ref(t, "production"), layoutRef(t)} {
 		src := dst
 		src.Tag = "testing"
 		mustPush(t, src, one, PushOptions{})
 		now := mustPush(t, dst, other, PushOptions{}).Root
 		for _, expect := range []snapshot.Digest{{}, {1}} {
-			if _, err := Copy(t.Context(), src, dst, PushOptions{Expect: &expect}); !errors.Is(err, oci.ErrMoved) {
+			if _, err := Copy(t.Context(), src, dst, PushOptions{Expect: &expect}); !errors.Is(err, ErrMoved) {
 				t.Error(err)
 			}
 		}
@@ -133,7 +132,7 @@ func TestMovedBeforeRetag(t *testing.T) {
 		}
 		return false
 	})
-	if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, oci.ErrMoved) {
+	if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, ErrMoved) {
 		t.Error(err)
 	}
 	if now := reopen(t, dst).Root; now != reopen(t, theirs).Root {

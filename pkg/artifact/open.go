@@ -20,7 +20,7 @@ import (
 //
 // Errors: ErrNotFound if the place, tag or digest is not there; ErrNotOurs for
 // foreign artifacts and newer versions; snapshot.ErrIntegrity for a broken one.
-func Open(ctx context.Context, ref oci.Reference, o Options) (*snapshot.Sealed, error) {
+func Open(ctx context.Context, ref Reference, o Options) (*snapshot.Sealed, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ type top struct {
 }
 
 // readTop reads and validates root and core, after finding out whether they are ours.
-func readTop(ctx context.Context, p place, ref oci.Reference) (*top, error) {
+func readTop(ctx context.Context, p place, ref Reference) (*top, error) {
 	d, data, err := p.Root(ctx, ref)
 	if err != nil {
 		return nil, lost(ref, err)
@@ -60,12 +60,12 @@ func readTop(ctx context.Context, p place, ref oci.Reference) (*top, error) {
 }
 
 // lost words a root that a tag names and nobody has.
-func lost(ref oci.Reference, err error) error {
-	if errors.Is(err, oci.ErrNotFound) {
+func lost(ref Reference, err error) error {
+	if errors.Is(err, ErrNotFound) {
 		return err
 	}
 	if errors.Is(err, snapshot.ErrNotExist) {
-		return fmt.Errorf("%s: %w: %w", ref, err, oci.ErrNotFound)
+		return fmt.Errorf("%s: %w: %w", ref, err, ErrNotFound)
 	}
 	return fmt.Errorf("%s: %w", ref, err)
 }
@@ -82,13 +82,13 @@ func parseTop(ctx context.Context, p place, d oci.Descriptor, data []byte) (*top
 			return nil, strict
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: an image index without a usable first manifest", oci.ErrNotOurs)
+			return nil, fmt.Errorf("%w: an image index without a usable first manifest", ErrNotOurs)
 		}
 		children = []oci.Descriptor{first}
 	}
 	core, err := p.Document(ctx, children[0])
 	if err != nil && strict != nil {
-		return nil, fmt.Errorf("%w: an image index (%w)", oci.ErrNotOurs, err)
+		return nil, fmt.Errorf("%w: an image index (%w)", ErrNotOurs, err)
 	} else if err != nil {
 		return nil, fmt.Errorf("core: %w", err)
 	}
@@ -116,7 +116,7 @@ func (t *top) seal(ctx context.Context, p place) (*snapshot.Sealed, error) {
 		what  string
 		limit int64
 		into  *[]byte
-	}{{"statement", oci.MaxStatement, &s.Statement}, {"table", oci.MaxTable, &s.Table}} {
+	}{{"statement", MaxStatement, &s.Statement}, {"table", MaxTable, &s.Table}} {
 		g.Go(func() (err error) {
 			*part.into, err = oci.ReadBlob(each, p, part.what, t.core.Layers[i].Blob, part.limit)
 			return err
@@ -148,7 +148,7 @@ func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, er
 // stated is the config, made of the statement: the date in it is what copies go by, and no
 // reader would open a snapshot in which the two contradict each other.
 func (t *top) stated(ctx context.Context, p place) ([]byte, error) {
-	statement, err := oci.ReadBlob(ctx, p, "statement", t.core.Layers[0].Blob, oci.MaxStatement)
+	statement, err := oci.ReadBlob(ctx, p, "statement", t.core.Layers[0].Blob, MaxStatement)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func expectedConfig(statement []byte) []byte {
 
 // ReadDate returns the root that a reference names with the date input in its config, which
 // nobody vouches for: it is the place's word. The statement is not read.
-func ReadDate(ctx context.Context, ref oci.Reference, o Options) (root snapshot.Digest, date time.Time, err error) {
+func ReadDate(ctx context.Context, ref Reference, o Options) (root snapshot.Digest, date time.Time, err error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return root, date, err
@@ -202,7 +202,7 @@ func ReadDate(ctx context.Context, ref oci.Reference, o Options) (root snapshot.
 // Resolve returns the digest that a reference names now. It asks one question
 // of the registry, and reads one file of a layout. Only a registry's answer to a
 // reference by digest means that it is there.
-func Resolve(ctx context.Context, ref oci.Reference, o Options) (snapshot.Digest, error) {
+func Resolve(ctx context.Context, ref Reference, o Options) (snapshot.Digest, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return snapshot.Digest{}, err
@@ -217,7 +217,7 @@ type Graph struct {
 }
 
 // ReadGraph reads root, core, config and every shard and validates them.
-func ReadGraph(ctx context.Context, ref oci.Reference, o Options) (*Graph, error) {
+func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ func ReadGraph(ctx context.Context, ref oci.Reference, o Options) (*Graph, error
 }
 
 // readArtifact reads all documents of an artifact and validates them.
-func readArtifact(ctx context.Context, p place, ref oci.Reference, o *Options) (*packed, error) {
+func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*packed, error) {
 	t, err := readTop(ctx, p, ref)
 	if err != nil {
 		return nil, err
@@ -308,7 +308,7 @@ func (p *packed) checkDistinct() error {
 
 // Missing asks the place for every blob of the graph without reading it, and
 // returns those that are not there or have another size, manifests first, in the graph's order.
-func Missing(ctx context.Context, ref oci.Reference, g *Graph, o Options) ([]snapshot.Blob, error) {
+func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapshot.Blob, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err

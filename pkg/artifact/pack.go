@@ -31,7 +31,7 @@ type packed struct {
 	shards []shard
 	memory map[snapshot.Digest][]byte // blobs that are at hand
 	// carried are files that an oci-archive also names by their paths.
-	carried []oci.CarriedFile
+	carried []CarriedFile
 	// omit are blobs and shards that a delta leaves out; nil: none.
 	omit   map[snapshot.Digest]struct{}
 	source oci.Opener // all others; ends in a verified EOF or an error
@@ -246,9 +246,9 @@ func (p *packed) packShards(files []oci.Layer) error {
 		start = end
 	}
 	p.root = oci.EncodeIndex(root)
-	if len(p.root) > oci.MaxDocument {
+	if len(p.root) > MaxDocument {
 		return fmt.Errorf("root of %d bytes over %d shards, the limit is %d: split the archives over several snapshots",
-			len(p.root), len(p.shards), oci.MaxDocument)
+			len(p.root), len(p.shards), MaxDocument)
 	}
 	return nil
 }
@@ -345,17 +345,17 @@ func cartesian(cuts []priority) (left, right []int, root int) {
 
 // carriedIn lists what a table says is carried. Its names are of SPEC section 3
 // and no others: [snapshot.OpenTable] and [snapshot.Take] see to that.
-func carriedIn(t *snapshot.Table) []oci.CarriedFile {
-	var out []oci.CarriedFile
+func carriedIn(t *snapshot.Table) []CarriedFile {
+	var out []CarriedFile
 	for row := range t.Under(snapshot.CarriedDir) {
-		out = append(out, oci.CarriedFile{Path: row.Path, Blob: row.Blob()})
+		out = append(out, CarriedFile{Path: row.Path, Blob: row.Blob()})
 	}
 	return out
 }
 
 // runnable are the carried files that an oci-archive names: those whose blobs a delta does not leave out.
-func (p *packed) runnable() []oci.CarriedFile {
-	return slices.DeleteFunc(slices.Clone(p.carried), func(c oci.CarriedFile) bool {
+func (p *packed) runnable() []CarriedFile {
+	return slices.DeleteFunc(slices.Clone(p.carried), func(c CarriedFile) bool {
 		_, out := p.omit[c.Digest]
 		return out
 	})

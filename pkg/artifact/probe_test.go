@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
-	"example.org/mmoci/pkg/artifact/oci"
 )
 
 // Each weakness of a registry is found, and nothing else is said to be wrong.
@@ -28,7 +27,7 @@ func TestProbeFindsEachWeakness(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := testarchive.NewRegistry(t, c.o)
-			ref, err := oci.ParseReference(r.Host() + "/site/mirror:noble")
+			ref, err := ParseReference(r.Host() + "/site/mirror:noble")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +61,7 @@ func TestProbeFindsEachWeakness(t *testing.T) {
 func TestProbeReadsOnly(t *testing.T) {
 	t.Parallel()
 	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
-	ref, err := oci.ParseReference(r.Host() + "/site/mirror:noble")
+	ref, err := ParseReference(r.Host() + "/site/mirror:noble")
 	if err != nil {
 		t.Fatal(err)
 	}

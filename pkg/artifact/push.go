@@ -12,15 +12,15 @@ import (
 // Pushed is the outcome of a push.
 type Pushed struct {
 	Root      snapshot.Digest
-	Reference oci.Reference // with tag and digest
-	Immutable string        // the immutable tag; "" in an oci-archive, which has one tag only
-	Changed   bool          // false: the tag named this root already
-	Blobs     int           // distinct blobs, manifests not counted
+	Reference Reference // with tag and digest
+	Immutable string    // the immutable tag; "" in an oci-archive, which has one tag only
+	Changed   bool      // false: the tag named this root already
+	Blobs     int       // distinct blobs, manifests not counted
 	Uploaded  int
 	Bytes     int64 // uploaded
 	Reused    int64 // bytes that were there
 	// Runnable are the files that an oci-archive names for hosts to run.
-	Runnable []oci.CarriedFile
+	Runnable []CarriedFile
 	// Manifests are those below the root that were looked for and not there, or
 	// damaged, Refilled their bytes. At a registry they are looked for with Recheck only.
 	Manifests int
@@ -43,7 +43,7 @@ type PushOptions struct {
 // Push writes s to ref, in the order of SPEC section 10: a push that dies
 // anywhere leaves the old tags whole, and a rerun resumes. ref must have no digest.
 // An oci-archive is replaced as a whole; in a layout everything else survives.
-func Push(ctx context.Context, ref oci.Reference, s *snapshot.Snapshot, o PushOptions) (Pushed, error) {
+func Push(ctx context.Context, ref Reference, s *snapshot.Snapshot, o PushOptions) (Pushed, error) {
 	if err := checkTarget(ref); err != nil {
 		return Pushed{}, err
 	}
@@ -55,7 +55,7 @@ func Push(ctx context.Context, ref oci.Reference, s *snapshot.Snapshot, o PushOp
 }
 
 // Push is [Push] of a snapshot that was packed before.
-func (p *Packed) Push(ctx context.Context, ref oci.Reference, o PushOptions) (Pushed, error) {
+func (p *Packed) Push(ctx context.Context, ref Reference, o PushOptions) (Pushed, error) {
 	if err := checkTarget(ref); err != nil {
 		return Pushed{}, err
 	}
@@ -63,7 +63,7 @@ func (p *Packed) Push(ctx context.Context, ref oci.Reference, o PushOptions) (Pu
 }
 
 // pushTo writes p.
-func (p *packed) pushTo(ctx context.Context, ref oci.Reference, o PushOptions) (pushed Pushed, err error) {
+func (p *packed) pushTo(ctx context.Context, ref Reference, o PushOptions) (pushed Pushed, err error) {
 	t, err := openTarget(ctx, ref, "", &o)
 	if err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
@@ -73,7 +73,7 @@ func (p *packed) pushTo(ctx context.Context, ref oci.Reference, o PushOptions) (
 }
 
 // closed closes a target. After another error, what goes wrong then is no news.
-func closed(ctx context.Context, t target, ref oci.Reference, err error) error {
+func closed(ctx context.Context, t target, ref Reference, err error) error {
 	if closing := t.Close(ctx); err == nil && closing != nil {
 		return fmt.Errorf("%s: %w", ref, closing)
 	}
@@ -81,22 +81,22 @@ func closed(ctx context.Context, t target, ref oci.Reference, err error) error {
 }
 
 // checkTarget refuses what can be refused before anything is read.
-func checkTarget(ref oci.Reference) error {
+func checkTarget(ref Reference) error {
 	if !ref.Digest.IsZero() {
-		return fmt.Errorf("%w %s: a digest cannot be written to; name a tag", oci.ErrReference, ref)
+		return fmt.Errorf("%w %s: a digest cannot be written to; name a tag", ErrReference, ref)
 	}
 	if err := ref.CheckTag(); err != nil {
 		return err
 	}
 	if len(ref.Tag) > oci.MaxAlias && oci.ImmutableStem(ref.Tag) == "" {
-		return fmt.Errorf("%w %s: the tag has %d characters; %d leave room for the immutable tag's date", oci.ErrReference, ref, len(ref.Tag), oci.MaxAlias)
+		return fmt.Errorf("%w %s: the tag has %d characters; %d leave room for the immutable tag's date", ErrReference, ref, len(ref.Tag), oci.MaxAlias)
 	}
 	return nil
 }
 
 // write is the order of SPEC section 10. If it dies before publish, the tags name
 // what they named; in publish, the immutable tag may be there without the alias.
-func write(ctx context.Context, t destination, ref oci.Reference, p *packed, o *PushOptions) (Pushed, error) {
+func write(ctx context.Context, t destination, ref Reference, p *packed, o *PushOptions) (Pushed, error) {
 	if p.omit != nil {
 		t.target = deltaTarget{t.target, p.omit}
 	}
@@ -108,7 +108,7 @@ func write(ctx context.Context, t destination, ref oci.Reference, p *packed, o *
 		return Pushed{}, err
 	}
 	previous, err := t.Resolve(ctx, ref)
-	if err != nil && !errors.Is(err, oci.ErrNotFound) {
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Pushed{}, err
 	}
 	w.expected = previous

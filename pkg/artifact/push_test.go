@@ -85,7 +85,7 @@ func TestRequestsOfLaterPushes(t *testing.T) {
 		t.Error(err)
 	}
 	old, err := openSnapshot(t.Context(), mustParse(t, "oci:x"), Options{})
-	if !errors.Is(err, oci.ErrNotFound) {
+	if !errors.Is(err, ErrNotFound) {
 		t.Error(old, err)
 	}
 	immutable := ref
@@ -349,7 +349,7 @@ func TestRefusedTargets(t *testing.T) {
 	t.Parallel()
 	s := takeOf(t, synthFiles(1))
 	for _, r := range []string{"registry.example.org/a:" + strings.Repeat("t", oci.MaxAlias+1), "oci:x@" + snapshot.Sum(nil).String(), "registry.example.org/a@" + snapshot.Sum(nil).String()} {
-		if _, err := Push(t.Context(), mustParse(t, r), s, PushOptions{}); !errors.Is(err, oci.ErrReference) {
+		if _, err := Push(t.Context(), mustParse(t, r), s, PushOptions{}); !errors.Is(err, ErrReference) {
 			t.Errorf("%s: %v", r, err)
 		}
 	}
@@ -367,11 +367,11 @@ func TestNotFound(t *testing.T) {
 			other, digest := ref, ref
 			other.Tag = "jammy"
 			digest.Digest = snapshot.Sum([]byte("nothing"))
-			for _, r := range []oci.Reference{other, digest} {
-				if _, err := Open(t.Context(), r, Options{}); !errors.Is(err, oci.ErrNotFound) {
+			for _, r := range []Reference{other, digest} {
+				if _, err := Open(t.Context(), r, Options{}); !errors.Is(err, ErrNotFound) {
 					t.Errorf("%s, filled %t: open %s: %v", kind, filled, r, err)
 				}
-				if _, err := Resolve(t.Context(), r, Options{}); !errors.Is(err, oci.ErrNotFound) {
+				if _, err := Resolve(t.Context(), r, Options{}); !errors.Is(err, ErrNotFound) {
 					t.Errorf("%s, filled %t: resolve %s: %v", kind, filled, r, err)
 				}
 			}
@@ -386,10 +386,10 @@ func TestProgress(t *testing.T) {
 		var mu sync.Mutex
 		sum := map[oci.EventKind]int64{}
 		count := map[oci.EventKind]int{}
-		o := PushOptions{Options: Options{Progress: func(e oci.Event) {
+		o := PushOptions{Options: Options{Progress: func(e Event) {
 			mu.Lock()
 			defer mu.Unlock()
-			if e.Path == "" && e.Kind == oci.Done {
+			if e.Path == "" && e.Kind == Done {
 				return // a manifest, or a blob of the core
 			}
 			sum[e.Kind] += e.Bytes

@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"example.org/mmoci/pkg/artifact/oci"
-	"example.org/mmoci/pkg/artifact/remote"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"example.org/mmoci/pkg/artifact/remote"
 )
 
 // storage is where a registry sends those who ask for a blob. It keeps what it was asked.
@@ -71,7 +71,7 @@ func (s *storage) host() string { _, host, _ := strings.Cut(s.URL, "://"); retur
 type redirected struct {
 	server *httptest.Server
 	fake   *fakeRegistry
-	ref    oci.Reference
+	ref    Reference
 	o      Options
 	certs  string
 	files  map[string][]byte
@@ -193,14 +193,14 @@ func TestRedirectCredentials(t *testing.T) {
 		plain.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusTemporaryRedirect)
 		})
-		if err := x.read(t); err == nil || remote.Status(err) != http.StatusUnauthorized {
+		if err := x.read(t); err == nil || statusOf(err) != http.StatusUnauthorized {
 			t.Errorf("there and back, bearer %t: %v", bearer, err)
 		}
 		// A place that wants credentials does not get these, nor does it choose who gets them.
 		secure.denies = plain.URL
 		plain.asked()
 		x.send("blob", func(r *http.Request) string { return secure.URL + r.URL.Path })
-		if err := x.read(t); err == nil || remote.Status(err) != http.StatusUnauthorized {
+		if err := x.read(t); err == nil || statusOf(err) != http.StatusUnauthorized {
 			t.Errorf("a challenge from elsewhere: %v", err)
 		}
 		for _, r := range slices.Concat(secure.asked(), plain.asked()) {
@@ -344,7 +344,7 @@ func TestThrottledIsTold(t *testing.T) {
 			told = append(told, fmt.Sprintf(format, args...))
 		}
 		_, err := Open(t.Context(), ref, o)
-		if err == nil || remote.Status(err) != code || !strings.Contains(err.Error(), "asks to wait again and again: 3s in all") {
+		if err == nil || statusOf(err) != code || !strings.Contains(err.Error(), "asks to wait again and again: 3s in all") {
 			t.Errorf("%d: %v", code, err)
 		}
 		if n := total(f.counts()); n != 3 {

@@ -13,7 +13,6 @@ import (
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/transfer"
-	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -133,7 +132,7 @@ func TestRetryAfterTooLong(t *testing.T) {
 		return true
 	})
 	_, err := Open(t.Context(), f.ref(t, "noble"), quick())
-	if err == nil || remote.Status(err) != 429 {
+	if err == nil || statusOf(err) != 429 {
 		t.Error(err)
 	}
 	if n := total(f.counts()); n != 1 {
@@ -149,7 +148,7 @@ func TestUnreachable(t *testing.T) {
 	f.server.Close()
 	begin := time.Now()
 	_, err := Open(t.Context(), ref, Options{})
-	if err == nil || errors.Is(err, oci.ErrNotFound) {
+	if err == nil || errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
 	if took := time.Since(begin); took > time.Second/4 {

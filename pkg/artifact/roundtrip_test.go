@@ -18,9 +18,9 @@ import (
 )
 
 // everyKind gives a reference of each kind, all of them empty.
-func everyKind(t *testing.T) map[string]oci.Reference {
+func everyKind(t *testing.T) map[string]Reference {
 	t.Helper()
-	return map[string]oci.Reference{
+	return map[string]Reference{
 		"layout":   layoutRef(t),
 		"archive":  archiveRef(t),
 		"registry": newFakeRegistry(t).ref(t, "noble"),
@@ -60,7 +60,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // testGraph compares what is there with what was packed.
-func testGraph(t *testing.T, ref oci.Reference, p *Packed) {
+func testGraph(t *testing.T, ref Reference, p *Packed) {
 	t.Helper()
 	g, err := ReadGraph(t.Context(), ref, Options{})
 	if err != nil {
@@ -256,7 +256,7 @@ func TestLayoutInPlace(t *testing.T) {
 	}
 }
 
-func blobFile(ref oci.Reference, d snapshot.Digest) string {
+func blobFile(ref Reference, d snapshot.Digest) string {
 	return filepath.Join(ref.Name, layoutBlobs, d.Hex())
 }
 

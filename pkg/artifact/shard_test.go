@@ -3,7 +3,6 @@ package artifact
 import (
 	"bytes"
 	"crypto/sha256"
-	"example.org/mmoci/pkg/artifact/oci"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"sort"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/pkg/artifact/oci"
 )
 
 // cutNaively is SPEC section 7, word for word.

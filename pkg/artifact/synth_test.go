@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -117,16 +116,16 @@ func takeOf(t testing.TB, files map[string][]byte) *snapshot.Snapshot {
 	return s
 }
 
-func mustParse(t testing.TB, s string) oci.Reference {
+func mustParse(t testing.TB, s string) Reference {
 	t.Helper()
-	r, err := oci.ParseReference(s)
+	r, err := ParseReference(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func mustPush(t testing.TB, ref oci.Reference, s *snapshot.Snapshot, o PushOptions) Pushed {
+func mustPush(t testing.TB, ref Reference, s *snapshot.Snapshot, o PushOptions) Pushed {
 	t.Helper()
 	p, err := Push(t.Context(), ref, s, o)
 	if err != nil {
@@ -136,7 +135,7 @@ func mustPush(t testing.TB, ref oci.Reference, s *snapshot.Snapshot, o PushOptio
 }
 
 // reopen opens and unseals.
-func reopen(t testing.TB, ref oci.Reference) *snapshot.Snapshot {
+func reopen(t testing.TB, ref Reference) *snapshot.Snapshot {
 	t.Helper()
 	s, err := openSnapshot(t.Context(), ref, Options{})
 	if err != nil {
@@ -145,7 +144,7 @@ func reopen(t testing.TB, ref oci.Reference) *snapshot.Snapshot {
 	return s
 }
 
-func openSnapshot(ctx context.Context, ref oci.Reference, o Options) (*snapshot.Snapshot, error) {
+func openSnapshot(ctx context.Context, ref Reference, o Options) (*snapshot.Snapshot, error) {
 	sealed, err := Open(ctx, ref, o)
 	if err != nil {
 		return nil, err
@@ -153,12 +152,12 @@ func openSnapshot(ctx context.Context, ref oci.Reference, o Options) (*snapshot.
 	return sealed.Unseal(nil)
 }
 
-func layoutRef(t testing.TB) oci.Reference {
+func layoutRef(t testing.TB) Reference {
 	t.Helper()
 	return mustParse(t, "oci:"+filepath.Join(t.TempDir(), "layout")+":noble")
 }
 
-func archiveRef(t testing.TB) oci.Reference {
+func archiveRef(t testing.TB) Reference {
 	t.Helper()
 	return mustParse(t, "oci-archive:"+filepath.Join(t.TempDir(), "snapshot.tar")+":noble")
 }

@@ -16,14 +16,14 @@ import (
 // beside is the immutable tag that is set beside ref's tag for a root of that date; "" where there is none: in an
 // oci-archive, which has one tag, and where ref's tag is that of this very root. The
 // immutable tag of another root is refused: it would say what is not true.
-func beside(ref oci.Reference, date time.Time, root snapshot.Digest) (string, error) {
+func beside(ref Reference, date time.Time, root snapshot.Digest) (string, error) {
 	if stem := oci.ImmutableStem(ref.Tag); stem != "" {
 		if own := oci.ImmutableTag(stem, date, root); ref.Tag != own {
-			return "", fmt.Errorf("%w %s: the tag is the immutable one of another snapshot; this one's would be %s", oci.ErrReference, ref, own)
+			return "", fmt.Errorf("%w %s: the tag is the immutable one of another snapshot; this one's would be %s", ErrReference, ref, own)
 		}
 		return "", nil
 	}
-	if ref.Kind == oci.Archive {
+	if ref.Kind == Archive {
 		return "", nil
 	}
 	return oci.ImmutableTag(ref.Tag, date, root), nil
@@ -39,7 +39,7 @@ func checkpointStem(name string, root snapshot.Digest) string {
 }
 
 // TagNames lists the names of tags, sorted; what each names is not asked for, which of a registry is a question a tag.
-func TagNames(ctx context.Context, ref oci.Reference, o Options) ([]string, error) {
+func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func TagNames(ctx context.Context, ref oci.Reference, o Options) ([]string, erro
 }
 
 // Tags lists them: those without a date by name, then the immutable ones, newest first. A tag that vanishes meanwhile is left out.
-func Tags(ctx context.Context, ref oci.Reference, o Options) ([]oci.Tag, error) {
+func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func Tags(ctx context.Context, ref oci.Reference, o Options) ([]oci.Tag, error) 
 	if err != nil {
 		return nil, fmt.Errorf("tags of %s: %w", ref.Name, err)
 	}
-	slices.SortFunc(tags, func(a, b oci.Tag) int {
+	slices.SortFunc(tags, func(a, b Tag) int {
 		if a.Date.IsZero() != b.Date.IsZero() {
 			return a.Date.Compare(b.Date)
 		}
@@ -76,12 +76,12 @@ func Tags(ctx context.Context, ref oci.Reference, o Options) ([]oci.Tag, error) 
 // no DELETE is no error: the outcome says so. A layout is collected: what no entry of
 // its index.json reaches is deleted, what a killed push left included; while somebody else writes to
 // it, or holds something that cannot be read through, nothing is.
-func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, o Options) (oci.Removed, error) {
+func Remove(ctx context.Context, ref Reference, tags []Tag, o Options) (Removed, error) {
 	switch ref.Kind {
-	case oci.Layout:
+	case Layout:
 		return layout.Remove(ctx, ref, tags)
-	case oci.Registry:
+	case Registry:
 		return remote.Remove(ctx, ref, tags, o.registry())
 	}
-	return oci.Removed{}, fmt.Errorf("%w %s: an oci-archive has one tag; delete the file", oci.ErrReference, ref)
+	return Removed{}, fmt.Errorf("%w %s: an oci-archive has one tag; delete the file", ErrReference, ref)
 }

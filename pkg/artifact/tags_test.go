@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"example.org/mmoci/pkg/artifact/oci"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"unicode"
+
+	"example.org/mmoci/pkg/artifact/oci"
 )
 
 // A reference that was not parsed reaches no place with a tag that is none, and a
@@ -22,12 +23,12 @@ func TestTagNames(t *testing.T) {
 	mustPush(t, ref, s, PushOptions{})
 	bad := []string{"../../x", "a b", "a\x1b[31m", "a\"}],", "-a", "a/b:c", strings.Repeat("a", oci.MaxTag+1)}
 	for _, tag := range bad {
-		for _, r := range []oci.Reference{{Kind: oci.Layout, Name: ref.Name, Tag: tag}, {Kind: oci.Registry, Name: "127.0.0.1:1/m", Tag: tag}, {Kind: oci.Archive, Name: ref.Name + ".tar", Tag: tag}} {
+		for _, r := range []Reference{{Kind: Layout, Name: ref.Name, Tag: tag}, {Kind: Registry, Name: "127.0.0.1:1/m", Tag: tag}, {Kind: Archive, Name: ref.Name + ".tar", Tag: tag}} {
 			_, err := Open(t.Context(), r, Options{})
 			_, resolving := Resolve(t.Context(), r, Options{})
 			_, pushing := Push(t.Context(), r, s, PushOptions{})
 			for _, err := range []error{err, resolving, pushing} {
-				if !errors.Is(err, oci.ErrReference) || strings.ContainsFunc(err.Error(), unicode.IsControl) {
+				if !errors.Is(err, ErrReference) || strings.ContainsFunc(err.Error(), unicode.IsControl) {
 					t.Errorf("%q: %q", tag, err)
 				}
 			}
@@ -53,7 +54,7 @@ func TestTagNames(t *testing.T) {
 	if err != nil || len(tags) != 2 { // the alias and the immutable one
 		t.Errorf("%v, %v", tags, err)
 	}
-	if _, err := Open(t.Context(), oci.Reference{Kind: oci.Layout, Name: ref.Name, Tag: "absent"}, Options{}); err == nil || strings.ContainsFunc(err.Error(), unicode.IsControl) || strings.Contains(err.Error(), "../") {
+	if _, err := Open(t.Context(), Reference{Kind: Layout, Name: ref.Name, Tag: "absent"}, Options{}); err == nil || strings.ContainsFunc(err.Error(), unicode.IsControl) || strings.Contains(err.Error(), "../") {
 		t.Errorf("%q", err)
 	}
 	next := ref

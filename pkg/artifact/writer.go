@@ -31,7 +31,7 @@ const frontierMisses = 2
 // writer writes one artifact to one place.
 type writer struct {
 	t         destination
-	ref       oci.Reference
+	ref       Reference
 	p         *packed
 	o         *PushOptions
 	root      oci.Descriptor
@@ -54,7 +54,7 @@ type writer struct {
 	checkpoints             checkpoints
 }
 
-func newWriter(t destination, ref oci.Reference, p *packed, o *PushOptions) (*writer, error) {
+func newWriter(t destination, ref Reference, p *packed, o *PushOptions) (*writer, error) {
 	w := &writer{
 		t: t, ref: ref, p: p, o: o,
 		root: oci.Describe(oci.TypeIndex, snapshot.BlobOf(p.root)),
@@ -65,7 +65,7 @@ func newWriter(t destination, ref oci.Reference, p *packed, o *PushOptions) (*wr
 	if w.immutable, err = beside(ref, p.date, w.root.Digest); err != nil {
 		return nil, err
 	}
-	if o.Recheck || ref.Kind != oci.Registry { // a file system answers for nothing
+	if o.Recheck || ref.Kind != Registry { // a file system answers for nothing
 		w.mode.Store(askAll)
 	}
 	w.checkpoints.begin(o.tuning.checkpoint)
@@ -119,7 +119,7 @@ func (w *writer) publish(ctx context.Context) error {
 		return fmt.Errorf("root: %w", err)
 	}
 	for _, tag := range tags {
-		w.o.tell(oci.Event{Kind: oci.Tagged, Path: tag, Digest: w.root.Digest, Bytes: w.root.Size})
+		w.o.tell(Event{Kind: Tagged, Path: tag, Digest: w.root.Digest, Bytes: w.root.Size})
 	}
 	return nil
 }
@@ -178,7 +178,7 @@ func (w *writer) writeShard(ctx context.Context, g *errgroup.Group, s *shard) er
 // batch is how many blobs one worker asks for: a file system answers in less time
 // than it takes to hand a blob to another worker.
 func (w *writer) batch() int {
-	if w.ref.Kind == oci.Registry {
+	if w.ref.Kind == Registry {
 		return 1
 	}
 	return 64
@@ -249,9 +249,9 @@ func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
 // document puts a manifest. Refuses the place because something below is missing,
 // all of that is asked for and sent, once.
 func (w *writer) document(ctx context.Context, d oci.Descriptor, data []byte, below []oci.Layer) error {
-	if w.ref.Kind != oci.Registry || w.o.Recheck {
+	if w.ref.Kind != Registry || w.o.Recheck {
 		there, err := w.t.Has(ctx, d)
-		if err != nil || there && w.ref.Kind != oci.Registry {
+		if err != nil || there && w.ref.Kind != Registry {
 			return err
 		}
 		if !there {
@@ -260,14 +260,14 @@ func (w *writer) document(ctx context.Context, d oci.Descriptor, data []byte, be
 		}
 	}
 	err := w.t.PutDocument(ctx, d, data)
-	if err != nil && w.ref.Kind == oci.Registry && remote.LacksContent(err) {
+	if err != nil && w.ref.Kind == Registry && remote.LacksContent(err) {
 		if healing := w.heal(ctx, below); healing != nil {
 			return errors.Join(err, healing)
 		}
 		err = w.t.PutDocument(ctx, d, data)
 	}
 	if err == nil {
-		w.o.tell(oci.Event{Kind: oci.Done, Digest: d.Digest, Bytes: d.Size})
+		w.o.tell(Event{Kind: Done, Digest: d.Digest, Bytes: d.Size})
 	}
 	return err
 }
@@ -320,7 +320,7 @@ func (w *writer) there(ctx context.Context, l oci.Layer, t *tally) (bool, error)
 }
 
 func (w *writer) send(ctx context.Context, l oci.Layer) error {
-	w.o.tell(oci.Event{Kind: oci.Started, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
+	w.o.tell(Event{Kind: Started, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 	sent, err := w.t.Put(ctx, l, w.p.open)
 	if err != nil {
 		return err
@@ -334,7 +334,7 @@ func (w *writer) send(ctx context.Context, l oci.Layer) error {
 	}
 	w.uploaded.Add(1)
 	w.bytes.Add(sent)
-	w.o.tell(oci.Event{Kind: oci.Done, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
+	w.o.tell(Event{Kind: Done, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 	return nil
 }
 
@@ -347,7 +347,7 @@ func (w *writer) wasSent(d snapshot.Digest) bool {
 
 func (w *writer) skip(l oci.Layer) {
 	w.reused.Add(l.Size)
-	w.o.tell(oci.Event{Kind: oci.Skipped, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
+	w.o.tell(Event{Kind: Skipped, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 }
 
 // writeCore writes the core's blobs and the core. They are asked for even if they
@@ -393,7 +393,7 @@ func (w *writer) ensureImmutable(ctx context.Context) error {
 	if now == w.root.Digest && err == nil {
 		return nil
 	}
-	if err != nil && !errors.Is(err, oci.ErrNotFound) {
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	return w.t.Publish(ctx, w.root, w.p.root, nil, w.immutable)
@@ -401,7 +401,7 @@ func (w *writer) ensureImmutable(ctx context.Context) error {
 
 // plan tells how much there is to write, or to find there.
 func (w *writer) plan() {
-	e := oci.Event{Kind: oci.Planned}
+	e := Event{Kind: Planned}
 	for l := range w.p.layers() {
 		e.Files, e.Bytes = e.Files+1, e.Bytes+l.Size
 	}
@@ -422,7 +422,7 @@ func (w *writer) pushed(changed bool) Pushed {
 		Manifests: int(w.manifests.Load()), Refilled: w.refilled.Load(),
 	}
 	r.Reference.Digest = w.root.Digest
-	if w.ref.Kind == oci.Archive {
+	if w.ref.Kind == Archive {
 		r.Runnable = w.p.runnable()
 	}
 	for range w.p.layers() {

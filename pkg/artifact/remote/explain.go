@@ -37,7 +37,7 @@ func explain(doing string, ref oci.Reference, err error) error {
 		return err
 	}
 	wrap := func(advice string) error { return fmt.Errorf("%s: %w: %s", doing, brief(err), advice) }
-	switch Status(err) {
+	switch status(err) {
 	case http.StatusUnauthorized:
 		return wrap("not logged in, or not known there; `docker login " + ref.Host() + "` or `podman login " + ref.Host() + "`")
 	case http.StatusForbidden:

@@ -100,20 +100,20 @@ func (r *Repository) retry(ctx context.Context, try func(context.Context) error)
 		}
 		h := &hint{}
 		err := try(context.WithValue(ctx, hintKey{}, h))
-		if err == nil || Status(err) != 0 {
+		if err == nil || status(err) != 0 {
 			r.reached.Store(true)
 		}
 		if err == nil || ctx.Err() != nil || !passes(err, r.reached.Load()) {
 			return err
 		}
-		f := &transfer.Failure{Err: err, After: h.after, Asked: h.set, Throttled: Status(err) == http.StatusTooManyRequests}
+		f := &transfer.Failure{Err: err, After: h.after, Asked: h.set, Throttled: status(err) == http.StatusTooManyRequests}
 		pause, err := attempts.Failed(f)
 		if err != nil {
 			return err
 		}
 		first := !f.Throttled || r.gate.close(pause)
 		if (f.Asked || f.Throttled) && first && pause >= toldAfter && r.o.Log != nil {
-			r.o.Log("%s answered %d %s; going on in %s", r.ref.Host(), Status(f), http.StatusText(Status(f)), pause.Round(time.Second))
+			r.o.Log("%s answered %d %s; going on in %s", r.ref.Host(), status(f), http.StatusText(status(f)), pause.Round(time.Second))
 		}
 		if err := transfer.Sleep(ctx, pause); err != nil {
 			return err
@@ -121,8 +121,8 @@ func (r *Repository) retry(ctx context.Context, try func(context.Context) error)
 	}
 }
 
-// Status is the HTTP status of an error, 0 if it is none.
-func Status(err error) int {
+// status is the HTTP status of an error, 0 if it is none.
+func status(err error) int {
 	var e *errcode.ErrorResponse
 	if errors.As(err, &e) {
 		return e.StatusCode

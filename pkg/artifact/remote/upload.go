@@ -51,7 +51,7 @@ func (r Target) Put(ctx context.Context, l oci.Layer, open oci.Opener) (sent int
 		sent, err = r.upload(ctx, l, open)
 		return err
 	})
-	if Status(err) == http.StatusNotFound {
+	if status(err) == http.StatusNotFound {
 		return 0, fmt.Errorf("upload %s: %w: repository %s %w, and the registry does not create it", l.Name(), brief(err), r.ref.Repository(), oci.ErrNotFound)
 	}
 	return sent, explain("upload "+l.Name(), r.ref, err)
@@ -88,7 +88,7 @@ func (r Target) upload(ctx context.Context, l oci.Layer, open oci.Opener) (int64
 func (r Target) send(ctx context.Context, l oci.Layer, body *uploadBody) error {
 	if r.mountFrom != "" {
 		err := r.repo.Mount(ctx, ociDescriptor(l.Descriptor), r.mountFrom, func() (io.ReadCloser, error) { return body, nil })
-		if code := Status(err); code < 400 || code >= 500 || code == http.StatusTooManyRequests || body.read() {
+		if code := status(err); code < 400 || code >= 500 || code == http.StatusTooManyRequests || body.read() {
 			return err
 		}
 	}
@@ -268,7 +268,7 @@ func (r Target) setTag(ctx context.Context, d oci.Descriptor, data []byte, expec
 }
 
 func (r Target) explainTag(tag string, moving bool, d oci.Descriptor, err error) error {
-	switch Status(err) {
+	switch status(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusPreconditionFailed, http.StatusUnprocessableEntity:
 		if moving {
 			return errTag{"tag " + tag + " exists and the registry does not let it be moved: " + brief(err).Error() +
@@ -296,7 +296,7 @@ func LacksContent(err error) bool {
 	if errors.As(err, new(errTag)) {
 		return false
 	}
-	switch Status(err) {
+	switch status(err) {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity:
 		return true
 	}
