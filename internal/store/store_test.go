@@ -166,6 +166,12 @@ func TestFetchedOnce(t *testing.T) {
 			if err := s.flush(); err != nil {
 				t.Fatal(err)
 			}
+			for range 1000 { // where the batch was due by its age, another flush names it
+				if _, err := os.Stat(final(dir, blob)); err == nil {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
 			if !mustRead(t, through, blob) || next.times(blob) != 1 {
 				t.Error("after the batch: fetched again, or not as a file")
 			}

@@ -2,7 +2,9 @@ package transfer
 
 import (
 	"errors"
+	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -64,3 +66,16 @@ var userinfo = regexp.MustCompile(`(?i)(https?:/*|:/+)[^\s"']*@`)
 
 // Redact removes the credentials of every URL in a text.
 func Redact(s string) string { return userinfo.ReplaceAllString(s, "${1}***@") }
+
+// HostPort is the host of a URL and its port, also where that is the scheme's
+// own. Credentials and certificates are compared by it.
+func HostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "80"
+		if u.Scheme == "https" {
+			port = "443"
+		}
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}

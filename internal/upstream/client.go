@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
+
+	"example.org/mmoci/internal/transfer"
 )
 
 // Tuning of the connections of one upstream. How many requests run at once is
@@ -104,13 +106,13 @@ type splitTransport struct {
 }
 
 func (s *splitTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme == "https" && s.own[hostPort(r.URL)] {
+	if r.URL.Scheme == "https" && s.own[transfer.HostPort(r.URL)] {
 		return s.ours.RoundTrip(r)
 	}
 	return s.others.RoundTrip(r)
 }
 
-// Endpoint is how a URL of an upstream is reached: for who looks at its certificate.
+// Endpoint is how a URL of an upstream is reached, for callers that look at its certificate.
 type Endpoint struct {
 	URL       string            // without credentials
 	Transport http.RoundTripper // as the upstream uses it: proxies, client certificate
@@ -139,7 +141,7 @@ func (c *client) at(v *url.URL) *site {
 		c.users[origin(&base)] = base.User
 		base.User = nil
 	}
-	c.own[hostPort(&base)] = true
+	c.own[transfer.HostPort(&base)] = true
 	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.EscapedPath(), "/")
 	return &site{c: c, base: base}
 }
@@ -177,22 +179,7 @@ func (c *client) authorize(r *http.Request) {
 }
 
 // origin is scheme, host and port: what credentials in a URL are for.
-func origin(u *url.URL) string { return u.Scheme + "://" + hostPort(u) }
-
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = defaultPort(u.Scheme)
-	}
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
-}
-
-func defaultPort(scheme string) string {
-	if scheme == "https" {
-		return "443"
-	}
-	return "80"
-}
+func origin(u *url.URL) string { return u.Scheme + "://" + transfer.HostPort(u) }
 
 // readRoots is the system's certificates and those of the file.
 func readRoots(file string) (*x509.CertPool, error) {

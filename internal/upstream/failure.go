@@ -55,7 +55,7 @@ func (c *client) elsewhere(err, failure error) error {
 		return failure
 	}
 	u, bad := url.Parse(request.URL)
-	if bad != nil || c.own[hostPort(u)] {
+	if bad != nil || c.own[transfer.HostPort(u)] {
 		return failure
 	}
 	return refusal("redirected to https://%s, whose certificate is not trusted: %v; ca: counts for the hosts of url: alone; give the address that serves the files", u.Host, cert.Err)

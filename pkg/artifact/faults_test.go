@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -220,4 +221,42 @@ func (s *faultedSite) pull(ctx context.Context, broken func() *atomic.Int64) (in
 	hit := broken()
 	err := s.is(ctx, s.next, s.o)
 	return hit.Load(), err
+}
+
+// distribution v2 answers a manifest whose blob somebody else puts at this moment that the blob's digest is invalid and the
+// blob unknown: that passes. A blob that is not there is sent, and asked for once only.
+func TestBlobBeingLinked(t *testing.T) {
+	t.Parallel()
+	s := takeOf(t, synthFiles(6))
+	f := newFakeRegistry(t)
+	ref := f.ref(t, "noble")
+	seen := map[string]int{}
+	f.answer(func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		if r.Method != http.MethodPut || kindOf(r) != "manifest" {
+			return false
+		}
+		f.mu.Lock()
+		seen[r.URL.Path]++
+		n := seen[r.URL.Path]
+		f.mu.Unlock()
+		if n > 2 {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content"},` +
+			`{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry","detail":"sha256:0"}]}`))
+		return true
+	})
+	pushed := mustPush(t, ref, s, PushOptions{Options: Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}})
+	f.answer(nil)
+	if heads := f.counts()["HEAD blob"]; heads > pushed.Blobs {
+		t.Errorf("%d blobs were asked for", heads)
+	}
+	if len(seen) < 5 {
+		t.Errorf("only %d manifests were refused", len(seen))
+	}
+	if err := snapshottest.Equal(t.Context(), s, reopen(t, ref)); err != nil {
+		t.Error(err)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
 
 // A reference that was not parsed reaches no place with a tag that is none, and a
@@ -62,5 +63,47 @@ func TestTagNames(t *testing.T) {
 	mustPush(t, next, s, PushOptions{})
 	if now, err := os.ReadFile(index); err != nil || !bytes.Contains(now, []byte(`"../../x"`)) || bytes.Count(now, []byte(refName)) < len(bad)+3 {
 		t.Errorf("%s, %v", now, err)
+	}
+}
+
+// A copy under an immutable name sets that tag alone; the name of another snapshot's is refused.
+func TestCopyUnderImmutableName(t *testing.T) {
+	t.Parallel()
+	s := takeOf(t, synthFiles(3))
+	src := layoutRef(t)
+	long := src
+	long.Tag = strings.Repeat("t", oci.MaxAlias)
+	pushed := mustPush(t, src, s, PushOptions{})
+	f := newFakeRegistry(t)
+	for _, dst := range []Reference{f.ref(t, "x"), layoutRef(t), src} {
+		for _, tag := range []string{pushed.Immutable, mustPush(t, long, s, PushOptions{}).Immutable} {
+			dst.Tag = tag
+			copied, err := Copy(t.Context(), src, dst, PushOptions{})
+			if err != nil || copied.Immutable != "" {
+				t.Errorf("%s: also tagged %q, %v", dst, copied.Immutable, err)
+			}
+			again, err := Copy(t.Context(), src, dst, PushOptions{})
+			if err != nil || again.Changed {
+				t.Errorf("%s: %+v, %v", dst, again, err)
+			}
+			if err := snapshottest.Equal(t.Context(), s, reopen(t, dst)); err != nil {
+				t.Error(err)
+			}
+		}
+		names, err := TagNames(t.Context(), dst, Options{})
+		if err != nil {
+			t.Error(err)
+		}
+		for _, name := range names {
+			if oci.ImmutableStem(oci.ImmutableStem(name)) != "" {
+				t.Errorf("%s: tag %s", dst, name)
+			}
+		}
+		for _, tag := range []string{"noble-20261121T091340Z-0123456789ab", strings.Replace(pushed.Immutable, "2026", "2025", 1)} {
+			dst.Tag = tag
+			if _, err := Copy(t.Context(), src, dst, PushOptions{}); !errors.Is(err, ErrReference) || !strings.Contains(err.Error(), pushed.Immutable) {
+				t.Errorf("%s: %v", dst, err)
+			}
+		}
 	}
 }

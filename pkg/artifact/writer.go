@@ -246,8 +246,8 @@ func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
 	return w.checkpoint(ctx, s.Descriptor)
 }
 
-// document puts a manifest. Refuses the place because something below is missing,
-// all of that is asked for and sent, once.
+// document puts a manifest. If the place refuses it because something below is
+// missing, all of that is asked for and sent, once.
 func (w *writer) document(ctx context.Context, d oci.Descriptor, data []byte, below []oci.Layer) error {
 	if w.ref.Kind != Registry || w.o.Recheck {
 		there, err := w.t.Has(ctx, d)

@@ -192,7 +192,8 @@ type fileStore interface {
 	size(d snapshot.Digest) (int64, error)
 }
 
-// Place reads artifacts of a layout or oci-archive.
+// Place reads artifacts of a layout or oci-archive. Its methods are those that
+// package artifact asks of every place.
 type Place struct{ fileStore }
 
 func (p Place) layoutIndex() (*layoutIndex, error) {

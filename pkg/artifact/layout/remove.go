@@ -19,6 +19,9 @@ import (
 // errBusy says that a layout is being written to.
 var errBusy = errors.New("somebody is writing to it; try again when that has ended")
 
+// Remove takes tags out of index.json, as far as each still names the digest that
+// it was seen with, and deletes every blob that no entry reaches any more. While somebody
+// writes to the layout, or a document cannot be read through, nothing is removed.
 func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag) (r oci.Removed, err error) {
 	if err := checkMarker(ref.Name); err != nil {
 		return r, err

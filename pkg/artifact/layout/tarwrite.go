@@ -203,6 +203,7 @@ func expectEOF(r io.Reader) error {
 	return err
 }
 
+// PutDocument writes a manifest's entry.
 func (w *ArchiveWriter) PutDocument(ctx context.Context, d oci.Descriptor, data []byte) error {
 	if err := w.create(); err != nil {
 		return err
@@ -210,8 +211,8 @@ func (w *ArchiveWriter) PutDocument(ctx context.Context, d oci.Descriptor, data 
 	return w.write(ctx, d.Blob, d.Digest.String(), bytes.NewReader(data))
 }
 
-// Publish writes the headers and gives the file its name. Dies it before the
-// rename, the old archive is untouched and the next push removes the rest.
+// Publish writes the headers and gives the file its name. If the process dies
+// before the rename, the old archive is untouched, and the next push removes the temporary file.
 // Only the last tag is written: an archive has one, so that copiers need not be told which.
 func (w *ArchiveWriter) Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, _ ...string) error {
 	if err := w.PutDocument(ctx, d, data); err != nil {

@@ -24,13 +24,13 @@ const (
 	batchAge   = 2 * time.Second // a batch is not kept open longer
 )
 
-// Writer writes into a layout. Blobs get temporary names, in a directory of
-// this push; a batch of them is synced by one call and then renamed, in the order
-// of completion, so a final name holds verified, durable bytes, and a manifest's name comes after those of its blobs.
+// Writer writes into a layout. Blobs get temporary names in a directory of this
+// push. A batch of them is made durable by one sync and then renamed, in the order of
+// completion: a final name holds verified, durable bytes, and a manifest gets its name after its blobs.
 type Writer struct {
 	Place
 	layout  *layout
-	recheck bool // has reads and hashes what is there
+	recheck bool // Has reads and hashes what is there
 
 	disk  *durable.Syncer
 	tmp   *os.File // locked as long as it is in use
@@ -43,6 +43,8 @@ type Writer struct {
 	failed   error // of any commit: from then on nothing gets a name
 }
 
+// NewWriter opens a layout for writing, and makes one of an empty or absent
+// directory. Close must be called.
 func NewWriter(ctx context.Context, dir string, o Options) (*Writer, error) {
 	if err := prepareLayout(dir); err != nil {
 		return nil, err
@@ -165,6 +167,7 @@ func (w *Writer) Put(ctx context.Context, l oci.Layer, open oci.Opener) (int64, 
 	return l.Size, w.complete(name)
 }
 
+// PutDocument writes a manifest as Put writes a blob.
 func (w *Writer) PutDocument(ctx context.Context, d oci.Descriptor, data []byte) error {
 	if err := w.writeTemporary(ctx, d.Digest.Hex(), d.Size, oci.InMemory(data)); err != nil {
 		return fmt.Errorf("%s: %w", d.Digest, err)
@@ -225,11 +228,10 @@ func (w *Writer) complete(name string) error {
 	return err
 }
 
-// commit makes the batch durable and gives it its names. Dies it in between,
-// what is renamed is right and the rest is written again by the rerun.
+// commit makes the batch durable and gives it its names. If the process dies in
+// between, what is renamed is right, and the rest is written again by the next push.
 //
-// After a failed sync nothing that has no name yet gets one: whose bytes were lost
-// is not known, and the kernel tells of it once, so that the next sync would succeed.
+// After a failed sync nothing that has no name yet gets one (package durable).
 func (w *Writer) commit() error {
 	w.commitMu.Lock()
 	defer w.commitMu.Unlock()

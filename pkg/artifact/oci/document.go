@@ -106,7 +106,7 @@ func EncodeConfig(date time.Time, encoder int) []byte {
 	return fmt.Appendf(nil, `{"date":"%s","encoder":%d}`, date.UTC().Format(time.RFC3339), encoder)
 }
 
-// The forms that encoding/json reads. What was read is encoded again and
+// JSONDescriptor, and what follows it, are the forms that encoding/json reads. What was read is encoded again and
 // compared, so white space, order, duplicate keys, other spellings of a key or a
 // number and nulls are all refused by one comparison.
 type JSONDescriptor struct {
@@ -147,6 +147,7 @@ func decodeStrict(data []byte, v any) error {
 	return nil
 }
 
+// Integrity returns an error that wraps [snapshot.ErrIntegrity].
 func Integrity(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{snapshot.ErrIntegrity}, args...)...)
 }
@@ -234,6 +235,7 @@ func ParseShard(data []byte) (*Manifest, error) {
 // maxFile only guards sums of sizes against overflow.
 const maxFile = 1 << 46
 
+// EmptyConfigDescriptor describes [EmptyConfig].
 func EmptyConfigDescriptor() Descriptor {
 	return Describe(TypeEmpty, snapshot.Blob{Digest: snapshot.Sum([]byte(EmptyConfig)), Size: int64(len(EmptyConfig))})
 }

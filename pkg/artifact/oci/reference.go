@@ -168,6 +168,7 @@ func isPackageName(s string) bool {
 
 func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 
+// ValidTag tells whether s is a tag by the distribution-spec.
 func ValidTag(s string) bool {
 	if s == "" || len(s) > MaxTag {
 		return false
@@ -280,7 +281,7 @@ func (r Reference) String() string {
 	return b.String()
 }
 
-// Host and repository split the name of a registry's reference.
+// Host is the first part of the name of a registry's reference, Repository the rest.
 func (r Reference) Host() string       { h, _, _ := strings.Cut(r.Name, "/"); return h }
 func (r Reference) Repository() string { _, p, _ := strings.Cut(r.Name, "/"); return p }
 

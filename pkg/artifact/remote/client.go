@@ -220,7 +220,7 @@ func podmanAuthFiles() []string {
 	return slices.Clip(names)
 }
 
-// Endpoint is how a registry is reached: for who looks at its certificate.
+// Endpoint is how a registry is reached, for callers that look at its certificate.
 type Endpoint struct {
 	URL       string            // of its API; http:// where that is spoken
 	Transport http.RoundTripper // as readers and writers use it: proxies, client certificates
@@ -245,8 +245,8 @@ func EndpointOf(ref oci.Reference, o *Options) (Endpoint, error) {
 const connectionsFor = 10 * time.Minute
 
 // Connections lets calls share what they have opened to a registry: idle
-// connections, and tokens. For who asks again and again: a server that follows
-// a tag. The zero value works. Safe for concurrent use.
+// connections, and tokens. It is for callers that ask again and again, such as a
+// server that follows a tag. The zero value works. Safe for concurrent use.
 type Connections struct {
 	mu      sync.Mutex
 	clients map[connectionKey]sharedClient

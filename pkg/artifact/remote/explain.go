@@ -81,7 +81,7 @@ func explainNetwork(doing string, ref oci.Reference, err error) error {
 	case errors.As(err, &unknown):
 		host := ref.Host()
 		if request != nil { // a redirect, or where tokens come from
-			if u, bad := url.Parse(request.URL); bad == nil && u.Host != "" && hostPort(u) != hostPort(&url.URL{Scheme: "https", Host: apiHost(ref)}) {
+			if u, bad := url.Parse(request.URL); bad == nil && u.Host != "" && transfer.HostPort(u) != transfer.HostPort(&url.URL{Scheme: "https", Host: apiHost(ref)}) {
 				return fmt.Errorf("%s: %s: %w; what is given for %s does not count there: give the CA in /etc/docker/certs.d/%s/ca.crt", doing, u.Host, err, host, u.Host)
 			}
 		}

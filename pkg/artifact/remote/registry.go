@@ -52,6 +52,7 @@ type Timing struct {
 	Slow    time.Duration // below slowestRate before a connection is exchanged
 }
 
+// DefaultConcurrency is how many transfers run at once if nobody says.
 const DefaultConcurrency = 8
 
 func (o *Options) workers() int { return cmp.Or(max(o.Concurrency, 0), DefaultConcurrency) }
@@ -79,6 +80,7 @@ type Repository struct {
 	pace    *pace // of uploads
 }
 
+// Open opens a repository for reading. It reads certificates and credentials; nothing is connected.
 func Open(ref oci.Reference, o *Options) (*Repository, error) {
 	c, err := o.Connections.client(ref, o)
 	if err != nil {
@@ -313,6 +315,7 @@ const (
 	maxTagBytes = 8 << 20
 )
 
+// TagNames lists the names of all tags, sorted. What is no tag is left out.
 func (r *Repository) TagNames(ctx context.Context) ([]string, error) {
 	var names []string
 	bytes := 0

@@ -14,6 +14,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
+// Remove deletes tags, as far as each still names the digest that it was seen with.
+// A registry that allows no DELETE is no error: the outcome says so.
 func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, o *Options) (oci.Removed, error) {
 	p, err := Open(ref, o)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -62,7 +63,7 @@ func newHostTransports(registry string, config *tls.Config, dirs []string, idle 
 
 // RoundTrip implements http.RoundTripper.
 func (h *hostTransports) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" || hostPort(r.URL) == hostPort(&url.URL{Scheme: "https", Host: h.registry}) {
+	if r.URL.Scheme != "https" || transfer.HostPort(r.URL) == transfer.HostPort(&url.URL{Scheme: "https", Host: h.registry}) {
 		return h.ours.RoundTrip(r)
 	}
 	t, err := h.other(r.URL.Host)
@@ -120,7 +121,7 @@ func redirect(plainHTTP bool) func(r *http.Request, via []*http.Request) error {
 			return fmt.Errorf("%w: from https to http://%.200s; %w", errRedirect, r.URL.Host, ErrPlainHTTP)
 		}
 		r.URL.User = nil
-		if hostPort(r.URL) != hostPort(via[0].URL) || r.URL.Scheme != via[0].URL.Scheme {
+		if transfer.HostPort(r.URL) != transfer.HostPort(via[0].URL) || r.URL.Scheme != via[0].URL.Scheme {
 			for _, name := range []string{"Authorization", "Cookie", "Referer"} {
 				r.Header.Del(name)
 			}
@@ -134,16 +135,4 @@ func isBlobGet(r *http.Request) bool {
 	before, digest, _ := strings.Cut(r.URL.Path, "/blobs/")
 	_, err := snapshot.ParseDigest(digest)
 	return r.Method == http.MethodGet && strings.HasPrefix(before, "/v2/") && err == nil
-}
-
-// hostPort is the host of a URL and its port, also where that is the scheme's own.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = "80"
-		if u.Scheme == "https" {
-			port = "443"
-		}
-	}
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
