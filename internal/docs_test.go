@@ -1,6 +1,7 @@
 package internal
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -44,6 +45,51 @@ func TestLinks(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join("..", filepath.Dir(page), m[1])); err != nil {
 				t.Errorf("%s links to %s: %v", page, m[1], err)
+			}
+		}
+	}
+}
+
+// TestArchitecture: ARCHITECTURE.md has a line for every package, and the files, tests and functions that it names are there.
+func TestArchitecture(t *testing.T) {
+	data, err := os.ReadFile("../artifacts/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	tests := map[string]bool{}
+	for _, top := range []string{"cmd", "pkg", "internal", "scripts", "artifacts"} {
+		err := filepath.WalkDir(filepath.Join("..", top), func(file string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") {
+				return err
+			}
+			dir := filepath.ToSlash(strings.TrimPrefix(filepath.Dir(file), "../"))
+			if !strings.HasSuffix(file, "_test.go") {
+				if !strings.Contains(text, "`"+dir+"`") {
+					t.Errorf("no line for %s", dir)
+					text += "`" + dir + "`" // said once
+				}
+				return nil
+			}
+			source, err := os.ReadFile(file)
+			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w*)\(`).FindAllStringSubmatch(string(source), -1) {
+				tests[m[1]] = true
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(string(data), -1) {
+		switch name := m[1]; {
+		case regexp.MustCompile(`^(Test|Fuzz|Example)\w+$`).MatchString(name):
+			if !tests[name] {
+				t.Errorf("there is no test %s", name)
+			}
+		case regexp.MustCompile(`^(cmd|pkg|internal|scripts|artifacts|testdata)(/[\w.-]+)+$`).MatchString(name):
+			if _, err := os.Stat(filepath.Join("..", name)); err != nil {
+				t.Errorf("names %s: %v", name, err)
 			}
 		}
 	}
