@@ -32,13 +32,12 @@ func (req *request) turn() (done func(), ok bool) {
 }
 
 // page answers with something that is made for this client and may be large.
-func (req *request) page(contentType string, make func() ([]byte, error)) {
+func (req *request) page(contentType string, build func() ([]byte, error)) {
 	done, ok := req.turn()
 	if !ok {
 		return
 	}
-	body, err := make()
-	done()
+	body, err := func() ([]byte, error) { defer done(); return build() }()
 	switch {
 	case errors.Is(err, web.ErrNoDirectory):
 		req.fail(http.StatusNotFound, err.Error())
@@ -62,9 +61,9 @@ func (req *request) page(contentType string, make func() ([]byte, error)) {
 }
 
 // html answers with a page for people.
-func (req *request) html(make func() ([]byte, error)) {
+func (req *request) html(build func() ([]byte, error)) {
 	req.page("text/html; charset=utf-8", func() ([]byte, error) {
-		body, err := make()
+		body, err := build()
 		if err == nil {
 			h := req.w.Header()
 			h.Set("Cache-Control", "no-cache")
