@@ -52,7 +52,7 @@ func newcomers(prefix string) map[string]struct {
 }
 
 // Law 8 is about the Dates that clients will read. Whatever a refused newcomer
-// is, the last good snapshot stays in force, also at the start, and an honest one follows.
+// is, the last good snapshot stays the current one, also at the start, and an honest one follows.
 func TestNewcomersAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range newcomers("docker") {
@@ -71,13 +71,13 @@ func TestNewcomersAreRefused(t *testing.T) {
 			for range 3 {
 				follow()
 			}
-			inForce := func(s *Server, want *snapshot.Snapshot) {
+			isCurrent := func(s *Server, want *snapshot.Snapshot) {
 				t.Helper()
 				if h := s.view.Load().current[0]; h == nil || h.Root != want.Root {
-					t.Errorf("in force: %v", h)
+					t.Errorf("current: %v", h)
 				}
 			}
-			inForce(s, good)
+			isCurrent(s, good)
 			a := ask(t, base, "GET", "/metrics")
 			if want := `mmoci_snapshots_refused_total{reason="` + c.reason + `",reference="` + g.name + `"} 1` + "\n"; !strings.Contains(string(a.body), want) {
 				t.Errorf("not counted as %s, once", c.reason)
@@ -90,7 +90,7 @@ func TestNewcomersAreRefused(t *testing.T) {
 			if err != nil {
 				t.Fatalf("at the start: %v", err)
 			}
-			inForce(again, good)
+			isCurrent(again, good)
 			// With nothing to go back to there is nothing to serve.
 			alone := o
 			alone.StateDir = t.TempDir()
@@ -105,7 +105,7 @@ func TestNewcomersAreRefused(t *testing.T) {
 			}
 			g.move(honest)
 			follow()
-			inForce(s, honest)
+			isCurrent(s, honest)
 			if ready := ask(t, base, "GET", "/readyz"); ready.status != 200 || strings.Contains(string(ready.body), "not followed") {
 				t.Errorf("readyz afterwards: %d %s", ready.status, ready.body)
 			}
@@ -173,7 +173,7 @@ func TestAheadOfTheClock(t *testing.T) {
 	if err := s.check(t.Context(), 0); err != nil || s.view.Load().current[0].Root != early.Root {
 		t.Errorf("a day later: %v", err)
 	}
-	// A clock that went back does not take away what was in force.
+	// A clock that went back does not take away the current snapshot.
 	c.at.Store(day(1).UnixNano())
 	if s, err := New(t.Context(), Options{Sources: []Source{g}, Now: c.now, StateDir: dir}); err != nil || s.view.Load().current[0].Root != early.Root {
 		t.Errorf("the clock went back: %v", err)
@@ -266,7 +266,7 @@ func TestSiteKeysAreReadAnew(t *testing.T) {
 		Sources: []Source{g}, Keyrings: map[string]*pgp.Keyring{"": old.Public()}, SiteKey: armor, Now: c.now,
 		ReadSiteKeys: func() (*pgp.Keyring, error) { return files, nil },
 	}, false)
-	told := func(by pgp.Signer) bool {
+	published := func(by pgp.Signer) bool {
 		return strings.Contains(string(ask(t, base, "GET", "/setup/docker.sources").body), "# "+by.Public().Fingerprints()[0]+"\n")
 	}
 	g.move(next)
@@ -278,14 +278,14 @@ func TestSiteKeysAreReadAnew(t *testing.T) {
 	if err := s.check(t.Context(), 0); !isRefusal(err) || s.view.Load().current[0].Root != good.Root {
 		t.Errorf("by a stranger: %v", err)
 	}
-	if !told(old) || told(rotated) {
+	if !published(old) || published(rotated) {
 		t.Error("hosts are told of another key than the one that signs what is served")
 	}
 	g.move(next)
 	if err := s.check(t.Context(), 0); err != nil || s.view.Load().current[0].Root != next.Root {
 		t.Errorf("by the new key: %v", err)
 	}
-	if told(old) || !told(rotated) {
+	if published(old) || !published(rotated) {
 		t.Error("hosts are told of the old key")
 	}
 	// The key may come after the snapshot that it signed, whose root stays.
@@ -320,7 +320,7 @@ func TestStateOfBefore(t *testing.T) {
 	}
 	g.move(old)
 	if _, err := New(t.Context(), o); !errors.Is(err, dates.ErrRolledBack) {
-		t.Errorf("an honest mark was forgotten too: %v", err)
+		t.Errorf("an honest date was forgotten too: %v", err)
 	}
 	g.move(good)
 	if _, err := New(t.Context(), o); err != nil {
@@ -348,7 +348,7 @@ func TestReleaseOfAnIndex(t *testing.T) {
 	}}.take(t, m))
 	s, base := run(t, Options{Sources: []Source{g}, StateDir: t.TempDir(), Now: newClock().now}, false)
 	if h := s.view.Load().current[0]; h == nil {
-		t.Error("not in force")
+		t.Error("not served")
 	}
 	if a := ask(t, base, "GET", "/docker/dists/bookworm/main/binary-amd64/Release"); a.status != 200 || string(a.body) != string(text) {
 		t.Errorf("answer %d %s", a.status, a.body)

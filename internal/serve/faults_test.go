@@ -105,8 +105,8 @@ func (f *faulty) eventually(target string) {
 	}
 }
 
-// told looks whether /readyz and the metrics say that the registry is away.
-func (f *faulty) told(away bool) {
+// reported looks whether /readyz and the metrics say that the registry is away.
+func (f *faulty) reported(away bool) {
 	f.t.Helper()
 	ready := ask(f.t, f.base, "GET", "/readyz")
 	if ready.status != 200 {
@@ -135,7 +135,7 @@ func TestRegistryGone(t *testing.T) {
 	if !first.get("/docker/pool/p/held-large_1_amd64.deb") || first.get("/docker/pool/p/large_1_amd64.deb") {
 		t.Error("while running: not what is held, or what is not")
 	}
-	first.told(true)
+	first.reported(true)
 	if err := first.store.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestRegistryGone(t *testing.T) {
 	if !again.get("/docker/pool/p/held-large_1_amd64.deb") || !again.get("/docker/dists/bookworm/Release") || again.get("/docker/pool/p/large_1_amd64.deb") {
 		t.Error("after a restart: not what is held, or what is not")
 	}
-	again.told(true)
+	again.reported(true)
 	if a := ask(t, again.base, "GET", "/snapshot/20200101T000000Z-0123456789ab/docker/dists/bookworm/Release"); a.status != 502 || len(a.body) == 0 {
 		t.Errorf("an ID that nobody can be asked for: %d %s", a.status, a.body)
 	}
@@ -164,7 +164,7 @@ func TestUnknownID(t *testing.T) {
 		t.Errorf("a placeholder: %d %s", a.status, a.phrase)
 	}
 	if a := ask(t, f.base, "GET", "/snapshot/"+f.server.view.Load().current[0].name+"/docker/dists/bookworm/Release"); a.status != 200 {
-		t.Errorf("the one in force: %d %s", a.status, a.phrase)
+		t.Errorf("the current one: %d %s", a.status, a.phrase)
 	}
 }
 

@@ -63,7 +63,7 @@ func TestTagMoves(t *testing.T) {
 		t.Errorf("by-hash of the new snapshot: %d", got)
 	}
 	if got := s.view.Load().current[0].Root; got != second.Root {
-		t.Errorf("in force: %s", got)
+		t.Errorf("current: %s", got)
 	}
 	// What clients of the snapshot before still need is answered, in grace.
 	for _, target := range []string{byHash(t, first), "/docker/pool/old_1_amd64.deb", "/upstream/docker/pool/old_1_amd64.deb", "/docker/pool/new_1_amd64.deb"} {
@@ -114,7 +114,7 @@ func TestTagMovedBack(t *testing.T) {
 				}
 			}
 			if got := s.view.Load().current[0].Root; got != first.Root {
-				t.Errorf("in force: %s", got)
+				t.Errorf("current: %s", got)
 			}
 			if got := counted(t, s, "mmoci_snapshots_refused_total"); got != 1 {
 				t.Errorf("counted %v times", got)
@@ -190,7 +190,7 @@ func TestDatesOutliveTheProcess(t *testing.T) {
 	}
 }
 
-// Two processes with one state directory see each other's marks.
+// Two processes with one state directory see the Dates that the other served.
 func TestStateIsShared(t *testing.T) {
 	t.Parallel()
 	m := newMemoryBlobs()

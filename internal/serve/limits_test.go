@@ -199,17 +199,17 @@ func TestOldTablesAreBounded(t *testing.T) {
 		}
 		s.cache.mu.Lock()
 		if size := s.cache.size(); size > s.cache.maxBytes || size < one {
-			t.Errorf("%d bytes on the shelf", size)
+			t.Errorf("%d bytes in the cache", size)
 		}
 		s.cache.mu.Unlock()
 	}
 	s.cache.maxBytes = one / 2
 	if h, err := s.openID(t.Context(), ids[0]); err != nil || h.Root != sns[0].Root {
-		t.Errorf("larger than the shelf: %v", err)
+		t.Errorf("larger than the cache: %v", err)
 	}
 	s.cache.mu.Lock()
 	if n := len(s.cache.entries); n != 0 {
-		t.Errorf("%d books stay", n)
+		t.Errorf("%d entries stay", n)
 	}
 	s.cache.mu.Unlock()
 	var previous []*served
