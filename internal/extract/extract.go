@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/resolve/query"
 	"example.org/mmoci/pkg/snapshot"
@@ -203,4 +205,88 @@ func debFiles(pkgs []*resolve.Package) (map[string]snapshot.Blob, error) {
 // epoch's colon escaped, so that names are unique over versions.
 func debName(name, version, arch string) string {
 	return name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_" + arch + ".deb"
+}
+
+// Batches joins the groups of [Selection.Groups] to as few calls of dpkg as
+// Pre-Depends allow: what a package Pre-Depends on was configured by an earlier
+// call. Each call unpacks its packages in order and then configures them, so a
+// plain dependency may be in the same one.
+func (s *Selection) Batches() [][]*resolve.Package {
+	var out [][]*resolve.Package
+	fresh := map[string]bool{} // names that the batch under construction gives
+	for _, group := range s.Groups() {
+		for _, p := range group {
+			if len(out) == 0 || preDependsOn(p, fresh) {
+				out, fresh = append(out, nil), map[string]bool{}
+			}
+			out[len(out)-1] = append(out[len(out)-1], p)
+			for _, name := range gives(p) {
+				fresh[name] = true
+			}
+		}
+	}
+	return out
+}
+
+// preDependsOn tells whether anything in Pre-Depends may be met by one of the
+// names. Too often a yes costs a call of dpkg, a wrong no would make it fail.
+func preDependsOn(p *resolve.Package, names map[string]bool) bool {
+	for _, name := range related(p, "Pre-Depends") {
+		if names[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// gives are the names that a package can meet a relation by.
+func gives(p *resolve.Package) []string { return append(related(p, "Provides"), p.Name) }
+
+// related are the names in a relation field; none of one that cannot be read,
+// which the resolver does not choose.
+func related(p *resolve.Package, field string) []string {
+	clauses, err := deb.ParseRelations(p.Stanza.Get(field), p.Architecture)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, alternatives := range clauses {
+		for _, r := range alternatives {
+			out = append(out, r.Name)
+		}
+	}
+	return out
+}
+
+// vetting looks at a verified file before it gets its final name.
+type vetting func(name string, open func() (io.ReadCloser, error)) error
+
+// checkControl holds a fetched .deb against its stanza: its bytes are what the
+// index says, but the index may say them of another package, or of no .deb at all.
+func checkControl(pkgs []*resolve.Package) vetting {
+	byName := map[string]*resolve.Package{}
+	for _, p := range pkgs {
+		byName[debName(p.Name, p.Version, p.Architecture)] = p
+	}
+	return func(name string, open func() (io.ReadCloser, error)) error {
+		f, err := open()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		p := byName[name]
+		what := strings.Join([]string{p.Name, p.Version, p.Architecture}, " ")
+		d, err := deb.ReadDeb(f)
+		if errors.Is(err, deb.ErrMalformed) {
+			err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+		}
+		if err != nil {
+			return fmt.Errorf("package %s: %w", what, err)
+		}
+		got := []string{d.Control.Get("Package"), d.Control.Get("Version"), d.Control.Get("Architecture")}
+		if want := []string{p.Name, p.Version, p.Architecture}; !slices.Equal(got, want) {
+			return fmt.Errorf("%w: package %s: its control file names %s", outcome.ErrIntegrity, what, strings.Join(got, " "))
+		}
+		return nil
+	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/pkg/archive"
@@ -320,4 +321,189 @@ func signature(h pgp.How, ring *pgp.Keyring, now time.Time) Signature {
 		s.KeyValidUntil = &info.Expires
 	}
 	return s
+}
+
+// lock holds the lock against statement and table: its date, archives, Releases,
+// indices and packages. Its reasons are the site's word.
+func (v *verifier) lock(ctx context.Context) {
+	text, err := v.Snapshot.ReadLock(ctx)
+	if err != nil {
+		v.fail("%s", err)
+		return
+	}
+	l, err := config.ParseLock("lock", text)
+	if err != nil {
+		v.fail("lock: %s", err)
+		return
+	}
+	st := v.Snapshot.Statement
+	if string(l.Encode()) != string(text) {
+		v.fail("lock: not in canonical form")
+	}
+	if !l.Date.Equal(st.Date) {
+		v.fail("lock: its date is %s, the statement's %s", snapshot.FormatDate(l.Date), snapshot.FormatDate(st.Date))
+	}
+	locked := map[string]*config.LockArchive{}
+	for i := range l.Archives {
+		locked[l.Archives[i].Prefix] = &l.Archives[i]
+	}
+	for i := range st.Archives {
+		a := &st.Archives[i]
+		la := locked[a.Prefix]
+		if la == nil {
+			v.fail("lock: has no archive %s", a.Prefix)
+			continue
+		}
+		delete(locked, a.Prefix)
+		v.lockArchive(a, la)
+	}
+	for _, prefix := range slices.Sorted(maps.Keys(locked)) {
+		v.fail("lock: archive %s is not in the statement", prefix)
+	}
+}
+
+func (v *verifier) lockArchive(a *snapshot.Archive, la *config.LockArchive) {
+	if la.Mode != string(a.Mode) || la.Class != string(a.Class) {
+		v.fail("lock: archive %s is %s %s, in the statement %s %s", a.Prefix, la.Mode, la.Class, a.Mode, a.Class)
+	}
+	v.lockReleases(a, la)
+	if a.Mode == snapshot.Curated {
+		v.lockPackages(a, la)
+	}
+}
+
+// lockReleases compares what the lock pins of upstream with the files that are here.
+func (v *verifier) lockReleases(a *snapshot.Archive, la *config.LockArchive) {
+	here := map[string]bool{}
+	for _, s := range a.Suites {
+		for _, f := range s.Files {
+			if a.Mode == snapshot.Verbatim || f.Role.IsUpstream() {
+				here[f.Digest.String()+" "+snapshot.FormatDate(f.Date)] = true
+			}
+		}
+	}
+	for _, r := range la.Releases {
+		if !here[r.Digest+" "+snapshot.FormatDate(r.Date)] {
+			v.fail("lock: archive %s: Release %s of suite %s, %s, is not in the snapshot", a.Prefix, r.Digest, r.Suite, snapshot.FormatDate(r.Date))
+		}
+	}
+	for _, ix := range la.Indices {
+		dir := snapshot.SuiteDir(a.Prefix, ix.Suite)
+		if a.Mode == snapshot.Curated {
+			dir = "upstream/" + dir
+		}
+		row, ok := v.Snapshot.Table.Find(dir + "/" + ix.Path)
+		if ok && row.Digest.String() != ix.Digest {
+			v.fail("lock: index %s is %s, in the snapshot %s", row.Path, ix.Digest, row.Digest)
+		}
+	}
+}
+
+func (v *verifier) lockPackages(a *snapshot.Archive, la *config.LockArchive) {
+	locked := map[string]bool{}
+	for _, p := range la.Packages {
+		locked[fmt.Sprintf("%s %s %s %s %d", p.Name, p.Version, p.Architecture, p.Digest, p.Size)] = true
+	}
+	for row := range v.Snapshot.Table.Under(a.Prefix + "/") {
+		if !row.IsPackage() {
+			continue
+		}
+		key := fmt.Sprintf("%s %s %s %s %d", row.Name, row.Version, row.Architecture, row.Digest, row.Size)
+		if !locked[key] {
+			v.fail("lock: archive %s has no line for %s", a.Prefix, key)
+		}
+		delete(locked, key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(locked)) {
+		v.fail("lock: archive %s: %s is not in the snapshot", a.Prefix, key)
+	}
+}
+
+// reason is an error's text without the mark of its sort.
+func reason(err error) string {
+	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), outcome.ErrIntegrity.Error()+": "), outcome.ErrExpired.Error()+": ")
+}
+
+// Remote asks the place for every blob of the artifact s without reading any,
+// and adds what is missing to the report.
+func Remote(ctx context.Context, ref artifact.Reference, s *snapshot.Snapshot, r *Report, o artifact.Options) error {
+	ref.Digest = s.Root // a tag may have moved meanwhile
+	g, err := artifact.ReadGraph(ctx, ref, o)
+	if err != nil {
+		return err
+	}
+	missing, err := artifact.Missing(ctx, ref, g, o)
+	if err != nil {
+		return err
+	}
+	for _, b := range missing {
+		r.Failures = append(r.Failures, fmt.Sprintf("blob %s (%d bytes) is missing", b.Digest, b.Size))
+	}
+	if len(missing) > 0 {
+		return outcome.Repair.For(fmt.Errorf("%w: %d blobs are missing; first: %s", outcome.ErrIntegrity, len(missing), missing[0].Digest))
+	}
+	return nil
+}
+
+// Incomplete words an error of opening ref: a snapshot of which a part was lost
+// contradicts itself (ErrIntegrity); one that is not there at all stays not found.
+func Incomplete(ctx context.Context, ref artifact.Reference, err error, o artifact.Options) error {
+	if !errors.Is(err, snapshot.ErrNotExist) {
+		return err
+	}
+	if _, absent := artifact.Resolve(ctx, ref, o); absent != nil {
+		return err
+	}
+	return outcome.Repair.For(fmt.Errorf("%w: the snapshot is there in part only: %w", outcome.ErrIntegrity, err))
+}
+
+// Bundle is what a snapshot carries for hosts that have nothing, and whether it may run there.
+type Bundle struct {
+	Files  int             // that it carries
+	Root   snapshot.Digest // of the snapshot, if its statement is believed: see [artifact.Options.Vouched]
+	Reason error           // why it is not
+}
+
+// ReadBundle looks at the snapshot at ref, and at what it carries. Nothing but its
+// statement vouches for that, so trust must believe the statement itself: an
+// upstream's key is not enough.
+func ReadBundle(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Options) (Bundle, error) {
+	sealed, err := artifact.Open(ctx, ref, o)
+	if err != nil {
+		return Bundle{}, err
+	}
+	looked, err := sealed.Unseal(nil)
+	if err != nil {
+		return Bundle{}, fmt.Errorf("%s: %w", ref, err)
+	}
+	var c Bundle
+	for range looked.Table.Under(snapshot.CarriedDir) {
+		c.Files++
+	}
+	s, err := t.Believe(ref, sealed)
+	switch {
+	case err != nil:
+		c.Reason = err
+	case !t.Believed(s):
+		c.Reason = fmt.Errorf("%s: nothing to verify its statement by", ref)
+	default:
+		c.Root = sealed.Root
+	}
+	return c, nil
+}
+
+// carries reports what is carried: programs, for which only the statement
+// vouches. Where it is not believed they are nobody's.
+func (v *verifier) carries() {
+	r := ArchiveReport{Prefix: strings.TrimSuffix(snapshot.CarriedDir, "/"), Mode: "bundled", Class: string(snapshot.Site), State: SiteOwn}
+	if !v.Trust.Believed(v.Snapshot) {
+		r.State, r.Reason = NotProved, "programs that the site vouches for, and the statement is not verified: do not run them"
+	}
+	for row := range v.Snapshot.Table.Under(snapshot.CarriedDir) {
+		v.want[row.Path] = &wanted{Blob: row.Blob()}
+		r.Packages++
+	}
+	if r.Packages > 0 {
+		v.report.Archives = append(v.report.Archives, r)
+	}
 }

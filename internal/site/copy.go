@@ -1,13 +1,18 @@
 package site
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/push"
+	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -108,4 +113,119 @@ func Promote(ctx context.Context, p PromoteOptions) (artifact.Copied, error) {
 		From: p.From, To: artifact.Reference{Kind: p.From.Kind, Name: p.From.Name, Tag: p.To},
 		AllowOlder: p.AllowOlder, Redate: p.Redate, Push: artifact.PushOptions{Options: p.Options},
 	})
+}
+
+// RollbackOptions is the question to Rollback.
+type RollbackOptions struct {
+	Ref    artifact.Reference // the tag that moves
+	To     string             // the snapshot to go back to: a tag, the DATE-HEX12 of one, or a digest
+	Signer pgp.Signer
+	Site   *pgp.Keyring // that signed both snapshots
+	Date   time.Time    // date input; zero: a second after the snapshot that is replaced
+	Now    time.Time
+	Push   artifact.PushOptions
+}
+
+// Rollback pushes an older snapshot's selection again under a newer date:
+// apt takes no Release that is older than the one it has. Indices, packages and
+// provenance are the old ones, byte for byte; Releases, statement and lock say the new date.
+//
+// Only the site's own signatures can be made anew: a verbatim archive that has moved on is refused.
+func Rollback(ctx context.Context, q RollbackOptions) (artifact.Pushed, error) {
+	if err := q.validate(); err != nil {
+		return artifact.Pushed{}, err
+	}
+	from, err := (&place.Source{Ref: q.Ref, Options: q.Push.Options}).Reference(ctx, q.To)
+	if err != nil {
+		return artifact.Pushed{}, err
+	}
+	return q.onto(ctx, from)
+}
+
+// validate refuses what can be refused before anything is read.
+func (q RollbackOptions) validate() error {
+	if q.Signer == nil {
+		return outcome.GiveSigningKey.For(fmt.Errorf("%w: what gets another date is signed anew", outcome.ErrUsage))
+	}
+	if !q.Ref.Digest.IsZero() {
+		return fmt.Errorf("%w: %s: a digest cannot be written to; give a tag", outcome.ErrUsage, q.Ref)
+	}
+	if q.Site == nil {
+		return outcome.GiveSiteKey.For(fmt.Errorf("%w: what is signed anew must be known to be the site's", outcome.ErrUsage))
+	}
+	return nil
+}
+
+// onto pushes what from names over what q.Ref names.
+func (q RollbackOptions) onto(ctx context.Context, from artifact.Reference) (artifact.Pushed, error) {
+	now, err := q.open(ctx, q.Ref)
+	if err != nil {
+		return artifact.Pushed{}, fmt.Errorf("snapshot to be replaced: %w", err)
+	}
+	old, err := q.open(ctx, from)
+	if err != nil {
+		return artifact.Pushed{}, err
+	}
+	signer := signer.ReuseSignatures(ctx, q.Signer, now)
+	s, err := parallel.Until(ctx, func() (*snapshot.Snapshot, error) {
+		s, err := freeze.Redate(ctx, old, now.Statement.Date, signer)
+		if err != nil || bytes.Equal(s.StatementBytes, now.StatementBytes) { // it is there already
+			return s, err
+		}
+		date, err := q.date(now.Statement, old.Statement)
+		if err != nil {
+			return nil, err
+		}
+		return freeze.Redate(ctx, old, date, signer)
+	})
+	if err != nil {
+		return artifact.Pushed{}, fmt.Errorf("%s: %w", from, err)
+	}
+	q.Push.Expect = &now.Root
+	return artifact.Push(ctx, q.Ref, s, q.Push)
+}
+
+// open opens one of the two snapshots, believed by the site's signature alone;
+// how old it is does not matter, that is the point.
+func (q RollbackOptions) open(ctx context.Context, ref artifact.Reference) (*snapshot.Snapshot, error) {
+	sealed, err := artifact.Open(ctx, ref, q.Push.Options)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sealed.Unseal(q.Site)
+	if err == nil && s.Statement.How.Kind != pgp.Signed {
+		err = fmt.Errorf("%w: it is not signed by the site", outcome.ErrIntegrity)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return s, nil
+}
+
+// date is the new date input, and refuses what apt would not take.
+func (q RollbackOptions) date(now, old *snapshot.Statement) (time.Time, error) {
+	date := q.Date
+	if date.IsZero() {
+		date = freeze.NextDate(now.Date)
+	}
+	if err := freeze.After(date, now.Date); err != nil {
+		return date, err
+	}
+	if err := freeze.NotAhead(date, q.Now); err != nil {
+		return date, err
+	}
+	dates, then := freeze.UpstreamDates(now), freeze.UpstreamDates(old)
+	for _, a := range old.Archives {
+		for _, s := range a.Suites {
+			key := a.Prefix + "/" + s.Name
+			if was, is := then[key], dates[key]; a.Mode == snapshot.Verbatim && was.Before(is) {
+				err := fmt.Errorf("%w: %s is verbatim, of %s now and of %s then: apt ignores an InRelease that goes back, and only upstream can sign another", outcome.ErrRefused, key, snapshot.FormatDate(is), snapshot.FormatDate(was))
+				if q.To != "" {
+					err = fmt.Errorf("%w (clients can be pointed at /snapshot/%s)", err, q.To)
+				}
+				return date, err
+			}
+		}
+	}
+	return date, nil
 }

@@ -1,12 +1,24 @@
 package site
 
 import (
+	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+
+	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -55,4 +67,274 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 		return cmp.Or(cmp.Compare(a.Prefix, b.Prefix), cmp.Compare(a.Name, b.Name), deb.Compare(a.Version, b.Version), cmp.Compare(a.Architecture, b.Architecture))
 	})
 	return out, nil
+}
+
+// Change is what happened to one package between two snapshots.
+type Change struct {
+	Archive      string `json:"archive"`
+	Name         string `json:"name"`
+	Architecture string `json:"architecture"`
+	Source       string `json:"source,omitempty"`
+	Old          string `json:"old,omitempty"` // version; "": added
+	New          string `json:"new,omitempty"` // version; "": removed
+	// Kind is added, removed, upgraded, downgraded, or rebuilt (one version, other bytes).
+	Kind string `json:"kind"`
+	// Security says that the new version comes from a security archive.
+	Security bool  `json:"security,omitempty"`
+	Bytes    int64 `json:"bytes"` // of the new file
+	// Changelog are the entries of the new version down to the old one; see [Changelogs].
+	Changelog string `json:"changelog,omitempty"`
+
+	blob snapshot.Blob // of the new file
+}
+
+// Changes lists what differs between two snapshots, in order of archive, name
+// and architecture. An archive is one of security updates if a Release of it
+// says so, in Label, Suite or Codename, as Debian's and Ubuntu's do.
+func Changes(ctx context.Context, old, new *snapshot.Snapshot) ([]Change, error) {
+	security := map[string]bool{}
+	for _, a := range new.Statement.Archives {
+		is, err := isSecurity(ctx, new, a)
+		if err != nil {
+			return nil, fmt.Errorf("archive %s: %w", a.Prefix, err)
+		}
+		security[a.Prefix] = is
+	}
+	out := []Change{}
+	for c := range snapshot.Diff(old.Table, new.Table) {
+		source := c.New.Source
+		if source == "" {
+			source = c.Old.Source
+		}
+		out = append(out, Change{
+			Archive: c.Archive, Name: c.Name, Architecture: c.Architecture, Source: source,
+			Old: c.Old.Version, New: c.New.Version, Kind: kindOf(c),
+			Security: security[c.Archive] && c.New.Version != "", Bytes: c.New.Size, blob: c.New.Blob(),
+		})
+	}
+	return out, nil
+}
+
+func kindOf(c snapshot.Change) string {
+	switch {
+	case c.Old.Path == "":
+		return "added"
+	case c.New.Path == "":
+		return "removed"
+	}
+	switch n := deb.Compare(c.Old.Version, c.New.Version); {
+	case n < 0:
+		return "upgraded"
+	case n > 0:
+		return "downgraded"
+	}
+	return "rebuilt"
+}
+
+// isSecurity reads the Releases of an archive. They are looked at, not believed.
+func isSecurity(ctx context.Context, s *snapshot.Snapshot, a snapshot.Archive) (bool, error) {
+	for _, suite := range a.Suites {
+		if strings.HasSuffix(suite.Name, "-security") || strings.HasSuffix(suite.Name, "/updates") {
+			return true, nil
+		}
+		for _, f := range suite.Files {
+			if f.Role != snapshot.Release && f.Role != snapshot.InRelease {
+				continue
+			}
+			data, err := s.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
+			if err != nil {
+				return false, err
+			}
+			label, err := labelOf(data, f.Role)
+			if err != nil {
+				return false, fmt.Errorf("%s: %w", f.Path, err)
+			}
+			if strings.HasSuffix(label, "-Security") {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+func labelOf(data []byte, role snapshot.Role) (string, error) {
+	open := func() (*archive.Release, error) { return archive.OpenInRelease(data, pgp.Trust{}) }
+	if role == snapshot.Release {
+		open = func() (*archive.Release, error) { return archive.OpenRelease(data, nil, pgp.Trust{}) }
+	}
+	rel, err := open()
+	if err != nil {
+		return "", err
+	}
+	return rel.Label, nil
+}
+
+// String is one line: "+ name arch version", "- ..", "~ name arch old -> new", with "security" at the end. A changelog follows, indented.
+func (c Change) String() string {
+	if c.Changelog != "" {
+		return c.line() + "\n" + strings.TrimRight(indented(c.Changelog, "    "), "\n")
+	}
+	return c.line()
+}
+
+func (c Change) line() string {
+	end := " (" + c.Archive + ")"
+	if c.Security {
+		end = " (" + c.Archive + ", security)"
+	}
+	switch c.Kind {
+	case "added":
+		return fmt.Sprintf("+ %s %s %s%s", c.Name, c.Architecture, c.New, end)
+	case "removed":
+		return fmt.Sprintf("- %s %s %s%s", c.Name, c.Architecture, c.Old, end)
+	}
+	return fmt.Sprintf("~ %s %s %s -> %s%s", c.Name, c.Architecture, c.Old, c.New, end)
+}
+
+// Markdown is a table of changes for people, security updates first in bold type, and their changelogs.
+func Markdown(changes []Change) string {
+	var b strings.Builder
+	security := 0
+	for _, c := range changes {
+		if c.Security {
+			security++
+		}
+	}
+	fmt.Fprintf(&b, "%d packages differ, %d of them from a security archive.\n", len(changes), security)
+	if len(changes) == 0 {
+		return b.String()
+	}
+	b.WriteString("\n| package | architecture | old | new | archive | |\n|---|---|---|---|---|---|\n")
+	for _, first := range []bool{true, false} {
+		for _, c := range changes {
+			if c.Security != first {
+				continue
+			}
+			what := c.Kind
+			if c.Security {
+				what = "**security**, " + c.Kind
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", cell(c.Name), c.Architecture, cell(c.Old), cell(c.New), c.Archive, what)
+		}
+	}
+	for _, c := range changes {
+		if c.Changelog != "" { // indented code, in which nothing is markup
+			fmt.Fprintf(&b, "\n### %s %s -> %s\n\n%s", cell(c.Source), cell(c.Old), cell(c.New), indented(c.Changelog, "    "))
+		}
+	}
+	return b.String()
+}
+
+// cell keeps a name or version from ending a table cell or starting markup.
+func cell(s string) string {
+	return strings.NewReplacer("|", "\\|", "*", "\\*", "_", "\\_", "<", "&lt;", "`", "\\`").Replace(s)
+}
+
+const (
+	// maxChangelog bounds a changelog.Debian.gz and its text; the largest in Debian have a few megabytes.
+	maxChangelog = 32 << 20
+	// maxChangelogLines is how much of one source is shown; the rest is counted.
+	maxChangelogLines = 200
+)
+
+// Changelogs fills Changelog of what was upgraded, out of the new .debs: the
+// entries down to the old version, once for the packages of one source. It
+// reads each of these .debs from its place. One without a changelog of its own, or
+// in which it cannot be read, is none of it; only the place's and bytes' errors are errors.
+func Changelogs(ctx context.Context, changes []Change, new *snapshot.Snapshot) error {
+	seen := map[[4]string]bool{}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel.Workers)
+	for i := range changes {
+		c := &changes[i]
+		key := [4]string{c.Archive, cmp.Or(c.Source, c.Name), c.Old, c.New}
+		if c.Kind != "upgraded" || seen[key] {
+			continue
+		}
+		seen[key] = true
+		g.Go(func() (err error) {
+			c.Changelog, err = changelog(ctx, c, new)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// changelog reads the entries of one package's changelog that are newer than its old version.
+func changelog(ctx context.Context, c *Change, s *snapshot.Snapshot) (string, error) {
+	f, err := s.OpenBlob(ctx, c.blob)
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, err)
+	}
+	defer f.Close()
+	doc := "usr/share/doc/" + c.Name + "/"
+	data, err := deb.DataFile(f, maxChangelog, doc+"changelog.Debian.gz", doc+"changelog.gz")
+	if err != nil && !errors.Is(err, deb.ErrNoFile) && !errors.Is(err, deb.ErrMalformed) {
+		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, err)
+	}
+	// To the end: only there it is known that these are the bytes of the digest.
+	if _, wrong := io.Copy(io.Discard, f); wrong != nil {
+		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, wrong)
+	}
+	if err != nil {
+		return "", nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return "", nil
+	}
+	text, err := io.ReadAll(io.LimitReader(z, maxChangelog))
+	if err != nil {
+		return "", nil
+	}
+	return newerEntries(string(text), c.Old), nil
+}
+
+// changelogEntry is the first line of an entry (deb-changelog(5)).
+var changelogEntry = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+.-]* \(([^() \t]+)\)( +[-+.0-9A-Za-z]+)+;`)
+
+// newerEntries are the entries from the top down to the first one that is not newer than a version.
+func newerEntries(text, old string) string {
+	var lines []string
+	left := 0
+	for line := range strings.Lines(text) {
+		if m := changelogEntry.FindStringSubmatch(line); m != nil && deb.Compare(m[1], old) <= 0 {
+			break
+		}
+		if len(lines) == maxChangelogLines {
+			left++
+			continue
+		}
+		lines = append(lines, printable(strings.TrimRightFunc(line, unicode.IsSpace)))
+	}
+	out := strings.Trim(strings.Join(lines, "\n"), "\n")
+	if left > 0 {
+		out += fmt.Sprintf("\n(%d lines more)", left)
+	}
+	return out
+}
+
+// printable takes from a line what could steer a terminal: nobody vouches for what a package says of itself.
+func printable(line string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r) || r == unicode.ReplacementChar || unicode.In(r, unicode.Bidi_Control):
+			return -1
+		}
+		return r
+	}, line)
+}
+
+// indented puts so much before each line that is not empty.
+func indented(text, by string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text + "\n") {
+		if line != "\n" {
+			b.WriteString(by)
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
