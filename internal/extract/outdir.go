@@ -114,7 +114,7 @@ func (o *outDir) open() (err error) {
 	// A killed run may be dying still, and a program that is being started holds
 	// a copy of every descriptor until it runs: both end within an instant.
 	for range lockTries {
-		if err = unix.Flock(int(o.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+		if err = durable.TryLock(o.lock); !errors.Is(err, durable.ErrLocked) {
 			return nil // a file system without locks has none to wait for
 		}
 		time.Sleep(lockPause)

@@ -35,8 +35,8 @@ const (
 	MaxLayers    = 400     // distinct digests of a core or shard
 	MaxStatement = 1 << 20
 	MaxTable     = 256 << 20
-	MaxLock      = snapshot.MaxLock
-	MaxRelease   = snapshot.MaxRelease
+	maxLock      = snapshot.MaxLock
+	maxRelease   = snapshot.MaxRelease
 	MaxConfig    = 1 << 10
 )
 
@@ -205,9 +205,9 @@ func CoreLimit(i int, mediaType string) int64 {
 	case i == 1 && mediaType == TypeTable:
 		return MaxTable
 	case i == 2 && mediaType == TypeLock:
-		return MaxLock
+		return maxLock
 	case i > 2 && mediaType == TypeRelease:
-		return MaxRelease
+		return maxRelease
 	}
 	return 0
 }
