@@ -16,7 +16,7 @@ import (
 // sampleSize is how many of the believed blobs are asked for at each push.
 const sampleSize = 16
 
-// learn finds out what need not be sent to a registry (DESIGN "Known blobs"):
+// learn finds out what need not be sent to a registry:
 // the graph of the root that the tag names now is believed, after a sample of what would be
 // skipped was asked for. Then the first unknown blobs are asked for: if one is there, an
 // earlier push was interrupted, and its frontier is looked for.
@@ -28,18 +28,19 @@ func (w *writer) learn(ctx context.Context, previous snapshot.Digest) error {
 		if err := w.readPrevious(ctx, previous); err != nil {
 			return err
 		}
-		there, err := w.allThere(ctx, w.sample())
+		sample := w.sample()
+		there, err := w.countThere(ctx, sample)
 		if err != nil {
 			return err
 		}
-		if !there {
+		if there < len(sample) {
 			w.askAll()
 			return nil
 		}
 	}
 	first := w.firstUnknown(2 * w.o.workers())
-	some, err := w.someThere(ctx, first)
-	if some {
+	there, err := w.countThere(ctx, first)
+	if there > 0 {
 		w.resumed = true
 		w.mode.Store(askFrontier)
 	}
@@ -175,16 +176,7 @@ func (w *writer) firstUnknown(n int) []oci.Layer {
 	return first
 }
 
-func (w *writer) allThere(ctx context.Context, layers []oci.Layer) (bool, error) {
-	n, err := w.countThere(ctx, layers)
-	return n == len(layers), err
-}
-
-func (w *writer) someThere(ctx context.Context, layers []oci.Layer) (bool, error) {
-	n, err := w.countThere(ctx, layers)
-	return n > 0, err
-}
-
+// countThere asks for each blob, and returns how many are there.
 func (w *writer) countThere(ctx context.Context, layers []oci.Layer) (n int, err error) {
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)

@@ -58,9 +58,6 @@ func VerifiedFrom(from snapshot.Blobs) Opener {
 // Interrupted is why ctx has ended, nil while it lasts. Whoever writes returns it
 // instead of nil: a writer that stopped because of ctx has not done its work.
 func Interrupted(ctx context.Context) error {
-	if ctx.Err() == nil {
-		return nil
-	}
 	return context.Cause(ctx)
 }
 
