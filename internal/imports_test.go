@@ -35,6 +35,7 @@ var rules = map[string][]string{
 	"internal/outcome":     {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
 	"internal/parallel":    {module},
 	"internal/debdir":      {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
+	"internal/bundle":      {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/signer":      {oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
 	"internal/place":       {oras, imageSpec, module + "internal/serve"},
 	"internal/prove":       {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},

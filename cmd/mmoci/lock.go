@@ -201,7 +201,7 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) err
 	}
 	if len(o.add) > 0 {
 		q.Lock = old
-		if q.Held, err = a.holding(cmd, o.held, q.Plan); err != nil {
+		if q.Previous, err = a.holding(cmd, o.held, q.Plan); err != nil {
 			return err
 		}
 		for _, text := range o.add {

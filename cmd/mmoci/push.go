@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/bundle"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/freeze"
@@ -58,10 +59,10 @@ func (a *app) push() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := bundle(plan, o.bundleFrom); err != nil {
+		if err := findBundled(plan, o.bundleFrom); err != nil {
 			return err
 		}
-		q := push.Pushing{
+		q := push.Options{
 			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, ReplaceUnverified: o.replace, Yes: o.yes, AllowEmpty: o.allowEmpty,
 			DryRun: o.plan, Now: time.Now(), Log: a.log,
 			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.repair},
@@ -87,7 +88,7 @@ func (a *app) push() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q.Held = &held
+			q.Previous = &held
 		}
 		if q.Signer, err = a.signer(plan, ""); err != nil {
 			return err
@@ -105,7 +106,7 @@ func (a *app) push() *cobra.Command {
 		bar := a.progress()
 		q.Artifact.Progress = bar.event
 		start := time.Now()
-		res, err := push.Push(cmd.Context(), q)
+		res, err := push.Run(cmd.Context(), q)
 		bar.end()
 		if err != nil {
 			return err
@@ -136,7 +137,7 @@ func (a *app) push() *cobra.Command {
 
 // lockFor reads the lock that a push obeys: the one that --lock names, else the
 // configuration's, else with --locked the one beside the configuration.
-func (a *app) lockFor(q *push.Pushing, named string) (file string, err error) {
+func (a *app) lockFor(q *push.Options, named string) (file string, err error) {
 	beside := lockBeside(q.Plan)
 	switch _, missing := os.Stat(beside); {
 	case named != "":
@@ -201,7 +202,7 @@ func (a *app) reportNewer(list []freeze.Newer, plan *config.Plan) {
 	}
 }
 
-func (a *app) reportPush(res *push.PushResult, plan *config.Plan, took time.Duration, dry bool) {
+func (a *app) reportPush(res *push.Result, plan *config.Plan, took time.Duration, dry bool) {
 	a.reportNewer(res.Newer, plan)
 	if res.Frozen == nil {
 		a.log("snapshot of %s: %s, %s, %s", res.Date.Format(time.RFC3339), count(sumOf(res.Packages), "package"), count(res.Files, "file"), size(res.Bytes))
@@ -266,13 +267,13 @@ func repaired(p artifact.Pushed) string {
 
 // requests estimates what a push asks of a registry: two for each new blob, one
 // for each shard that may be new, and what every push costs.
-func requests(res *push.PushResult) int {
+func requests(res *push.Result) int {
 	const constant = 40 // tags, the previous root, samples, the core and its blobs
 	return constant + 2*len(res.New) + min(res.Shards, len(res.New))
 }
 
-// bundle finds the programs that a plan bundles.
-func bundle(plan *config.Plan, from string) error {
+// findBundled finds the programs that a plan bundles.
+func findBundled(plan *config.Plan, from string) error {
 	if len(plan.Bundle) == 0 {
 		if from != "" {
 			return fmt.Errorf("%w: --bundle-from without bundle: in mmoci.yaml", outcome.ErrUsage)
@@ -287,6 +288,6 @@ func bundle(plan *config.Plan, from string) error {
 	if from != "" {
 		dirs = []string{from}
 	}
-	plan.Bundled, err = freeze.FindBundled(plan.Bundle, dirs, self)
+	plan.Bundled, err = bundle.Find(plan.Bundle, dirs, self)
 	return err
 }

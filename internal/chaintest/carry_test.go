@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/internal/bundle"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
@@ -55,14 +56,14 @@ func TestFindBundled(t *testing.T) {
 		}
 	}
 	self := filepath.Join(dir, "self")
-	got, err := freeze.FindBundled([]string{"s390x", "amd64", "amd64"}, []string{filepath.Join(dir, "nowhere"), dir}, self)
+	got, err := bundle.Find([]string{"s390x", "amd64", "amd64"}, []string{filepath.Join(dir, "nowhere"), dir}, self)
 	if err != nil || len(got) != 3 || got[0].Name != snapshot.Bootstrap || got[1].File != filepath.Join(dir, "mmoci-amd64") || got[2].File != self {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for arch, says := range map[string]string{
 		"arm64": "EM_X86_64", "riscv64": "not static", "ppc64el": "no program", "armhf": "no mmoci-armhf", "sparc": "no architecture",
 	} {
-		if _, err := freeze.FindBundled([]string{arch}, []string{dir}, self); !errors.Is(err, outcome.ErrUsage) || !strings.Contains(err.Error(), says) {
+		if _, err := bundle.Find([]string{arch}, []string{dir}, self); !errors.Is(err, outcome.ErrUsage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", arch, err)
 		}
 	}
@@ -85,7 +86,7 @@ func TestCarry(t *testing.T) {
 		Architectures: []string{"amd64"}, SignedBy: filepath.Join(dir, "docker.asc"), All: true,
 	}}}
 	var err error
-	if plan.Bundled, err = freeze.FindBundled([]string{"amd64"}, []string{dir}, ""); err != nil {
+	if plan.Bundled, err = bundle.Find([]string{"amd64"}, []string{dir}, ""); err != nil {
 		t.Fatal(err)
 	}
 	frozen, err := freeze.Run(t.Context(), freeze.Options{Plan: plan, Signer: world.SignerOf(t, testarchive.SiteKey()), Date: world.Date, Now: world.Now})

@@ -93,7 +93,7 @@ func TestCopyOverUnverified(t *testing.T) {
 		evil.Signer = world.SignerOf(t, testarchive.DockerKey())
 		evil.Ref.Tag = tag
 		evil.Date, evil.Now = date, date.AddDate(0, 2, 0)
-		if _, err := push.Push(t.Context(), evil); err != nil {
+		if _, err := push.Run(t.Context(), evil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := site.Promote(t.Context(), site.PromoteOptions{From: from, To: tag, Options: o}); !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), snapshot.FormatDate(date)) {

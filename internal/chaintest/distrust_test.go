@@ -92,7 +92,7 @@ func TestWrongURL(t *testing.T) {
 				Suites: []string{"bookworm"}, Components: []string{"stable"}, Architectures: []string{"amd64"}}}}
 			var mu sync.Mutex
 			var log strings.Builder
-			_, err = push.Push(t.Context(), push.Pushing{Plan: plan, Now: world.Now, Ref: ref, Log: func(f string, args ...any) {
+			_, err = push.Run(t.Context(), push.Options{Plan: plan, Now: world.Now, Ref: ref, Log: func(f string, args ...any) {
 				mu.Lock()
 				defer mu.Unlock()
 				fmt.Fprintf(&log, f+"\n", args...)

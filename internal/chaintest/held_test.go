@@ -75,10 +75,10 @@ func TestHeldIsBelievedInNothing(t *testing.T) {
 			p.Lock = parsedLock(t, first.Frozen.Snapshot)
 			c.edit(t, draft)
 			held := forge.Write(t, draft.Seal(forge.Unsigned), testarchive.MemoryDir(t), "held")
-			p.Held = &held
+			p.Previous = &held
 			p.Ref.Tag = "elsewhere"
 			d.up.Replace(built(t, c.detached, day.AddDate(0, 0, 1)))
-			res, err := push.Push(t.Context(), p)
+			res, err := push.Run(t.Context(), p)
 			switch {
 			case c.refused && !errors.Is(err, outcome.ErrIntegrity):
 				t.Errorf("got %v", err)

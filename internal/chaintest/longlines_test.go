@@ -125,7 +125,7 @@ func TestLongLinesOfUpstream(t *testing.T) {
 			}
 			var err error
 			took := allocated(func() {
-				_, err = push.Push(t.Context(), push.Pushing{
+				_, err = push.Run(t.Context(), push.Options{
 					Plan: &config.Plan{Archives: []config.Archive{{
 						Prefix: "toy", URLs: []string{up.URL}, Suites: []string{"toy"}, Components: []string{"main"},
 						Architectures: []string{"amd64"}, SignedBy: keyring, Packages: []config.Query{{Text: "top"}},

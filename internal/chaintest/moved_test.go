@@ -54,8 +54,8 @@ func writeKey(t *testing.T, dir string) string {
 	return filepath.Join(dir, "docker.asc")
 }
 
-func (m *mover) push(t *testing.T) (*push.PushResult, error) {
-	return push.Push(t.Context(), push.Pushing{
+func (m *mover) push(t *testing.T) (*push.Result, error) {
+	return push.Run(t.Context(), push.Options{
 		Plan: m.plan, Ref: m.ref, Signer: world.SignerOf(t, testarchive.SiteKey()), Now: world.Now.AddDate(0, 1, 0),
 		Log: func(format string, args ...any) { fmt.Fprintf(&m.said, format+"\n", args...) },
 	})

@@ -38,7 +38,7 @@ func TestNewerFormat(t *testing.T) {
 			_, err := artifact.Copy(t.Context(), ref, other, artifact.PushOptions{})
 			return err
 		},
-		"push over it": func() error { _, err := push.Push(t.Context(), d.pushing); return err },
+		"push over it": func() error { _, err := push.Run(t.Context(), d.pushing); return err },
 		"serve": func() error {
 			s := &place.Source{Ref: ref}
 			_, err := s.Open(t.Context(), "")

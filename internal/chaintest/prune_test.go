@@ -24,12 +24,12 @@ import (
 
 // month pushes 30 days with churn to the daily site's place: each day another
 // version of gamma, and one package more.
-func (d *daily) month(days int) []*push.PushResult {
+func (d *daily) month(days int) []*push.Result {
 	d.t.Helper()
 	d.pushing.Plan.Archives = d.pushing.Plan.Archives[:1]
 	d.pushing.Plan.Archives[0].Packages, d.pushing.Plan.Archives[0].All = nil, true
 	d.pushing.Now = world.Now.AddDate(0, 2, 0)
-	var out []*push.PushResult
+	var out []*push.Result
 	for day := range days {
 		a := dailyArchive()
 		s := a.Suite(d.t, "bookworm")
@@ -117,7 +117,7 @@ func TestPruneKeepsWhatItSays(t *testing.T) {
 }
 
 // wholeOf counts the distinct blobs and manifests of some snapshots.
-func wholeOf(t testing.TB, ref artifact.Reference, pushed []*push.PushResult) int {
+func wholeOf(t testing.TB, ref artifact.Reference, pushed []*push.Result) int {
 	seen := map[snapshot.Digest]bool{}
 	for _, p := range pushed {
 		ref.Tag = p.Immutable

@@ -57,7 +57,7 @@ func pushHostile(t *testing.T, h testarchive.Hostile) (artifact.Reference, error
 		t.Fatal(err)
 	}
 	ref := artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(dir, "mirror"), Tag: "latest"}
-	_, err := push.Push(t.Context(), push.Pushing{
+	_, err := push.Run(t.Context(), push.Options{
 		Plan: &config.Plan{Archives: []config.Archive{{
 			Prefix: "toy", URLs: []string{filepath.Join(dir, "up")}, Suites: []string{"toy"}, Components: []string{"main"},
 			Architectures: []string{"amd64"}, SignedBy: key, Packages: []config.Query{{Text: "top"}}, CheckValidUntil: true,

@@ -132,15 +132,15 @@ func TestPreviousIsNotBelieved(t *testing.T) {
 			case "no artifact of ours":
 				want, why = artifact.ErrNotOurs, ""
 			}
-			for _, how := range []func(p *push.Pushing){
-				func(*push.Pushing) {},
-				func(p *push.Pushing) { p.DateAuto = true },
-				func(p *push.Pushing) { p.Date = typed },
-				func(p *push.Pushing) { p.Artifact.Recheck = true },
+			for _, how := range []func(p *push.Options){
+				func(*push.Options) {},
+				func(p *push.Options) { p.DateAuto = true },
+				func(p *push.Options) { p.Date = typed },
+				func(p *push.Options) { p.Artifact.Recheck = true },
 			} {
 				p := d.pushing
 				how(&p)
-				if _, err := push.Push(t.Context(), p); !errors.Is(err, want) || !strings.Contains(err.Error(), why) || !strings.Contains(worded(err), "replace it") {
+				if _, err := push.Run(t.Context(), p); !errors.Is(err, want) || !strings.Contains(err.Error(), why) || !strings.Contains(worded(err), "replace it") {
 					t.Errorf("got %v", err)
 				}
 			}
@@ -148,19 +148,19 @@ func TestPreviousIsNotBelieved(t *testing.T) {
 			p.ReplaceUnverified = true
 			for _, auto := range []bool{false, true} {
 				p.DateAuto = auto
-				if _, err := push.Push(t.Context(), p); !errors.Is(err, outcome.ErrUsage) {
+				if _, err := push.Run(t.Context(), p); !errors.Is(err, outcome.ErrUsage) {
 					t.Errorf("without a date: %v", err)
 				}
 			}
 			p.DateAuto, p.Date = false, year(2099)
-			if _, err := push.Push(t.Context(), p); !errors.Is(err, outcome.ErrRefused) {
+			if _, err := push.Run(t.Context(), p); !errors.Is(err, outcome.ErrRefused) {
 				t.Errorf("dated 2099: %v", err)
 			}
 			if named() != forged {
 				t.Fatal("the tag has moved")
 			}
 			p.Date = typed
-			res, err := push.Push(t.Context(), p)
+			res, err := push.Run(t.Context(), p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -168,7 +168,7 @@ func TestPreviousIsNotBelieved(t *testing.T) {
 				t.Errorf("pushed %s of %s, the tag names %s", res.Root, snapshot.FormatDate(res.Date), named())
 			}
 			// And from there on everything counts again.
-			if _, err := push.Push(t.Context(), d.pushing); err != nil {
+			if _, err := push.Run(t.Context(), d.pushing); err != nil {
 				t.Errorf("the day after: %v", err)
 			}
 		})
@@ -181,17 +181,17 @@ func TestPreviousCountsUnderTheSitesKeys(t *testing.T) {
 	d := newLocalDaily(t)
 	d.push()
 	d.nextDay(t, -time.Hour)
-	if _, err := push.Push(t.Context(), d.pushing); !errors.Is(err, outcome.ErrRefused) || !strings.Contains(worded(err), "allow an older suite [bookworm]") {
+	if _, err := push.Run(t.Context(), d.pushing); !errors.Is(err, outcome.ErrRefused) || !strings.Contains(worded(err), "allow an older suite [bookworm]") {
 		t.Errorf("upstream went back: %v", err)
 	}
 	d.pushing.AllowOlder = []string{"bookworm"}
 	p := d.pushing
 	p.Signer = world.SignerOf(t, testarchive.NewKey("of next year"))
-	if _, err := push.Push(t.Context(), p); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(worded(err), string(outcome.EarlierKey)) {
+	if _, err := push.Run(t.Context(), p); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(worded(err), string(outcome.EarlierKey)) {
 		t.Errorf("another key: %v", err)
 	}
 	p.Site = world.Ring(t, testarchive.SiteKey())
-	if _, err := push.Push(t.Context(), p); err != nil {
+	if _, err := push.Run(t.Context(), p); err != nil {
 		t.Errorf("the old key is known: %v", err)
 	}
 }
@@ -245,7 +245,7 @@ func TestPreviousWithoutAnyKeyOfTheSite(t *testing.T) {
 			c.edit(t, draft)
 			forge.Write(t, draft.Seal(forge.Unsigned), d.pushing.Ref.Name, d.pushing.Ref.Tag)
 			d.nextDay(t, time.Hour)
-			_, err := push.Push(t.Context(), d.pushing)
+			_, err := push.Run(t.Context(), d.pushing)
 			if !errors.Is(err, c.want) || err != nil && !strings.Contains(worded(err), c.text) {
 				t.Errorf("got %v, want %v %q", err, c.want, c.text)
 			}
@@ -259,25 +259,25 @@ func TestDatesIncreaseAlongATag(t *testing.T) {
 	day := testarchive.DefaultDate()
 	for _, c := range []struct {
 		name   string
-		change func(t testing.TB, p *push.Pushing, d *daily)
+		change func(t testing.TB, p *push.Options, d *daily)
 		want   time.Time // of the snapshot; zero: refused
 	}{
-		{"nothing", func(testing.TB, *push.Pushing, *daily) {}, day},
-		{"nothing, with a date", func(_ testing.TB, p *push.Pushing, _ *daily) { p.Date = day.Add(time.Hour) }, day},
-		{"the selection", func(_ testing.TB, p *push.Pushing, _ *daily) { p.Plan.Archives[0].Packages[0].Text = "gamma" }, day.Add(time.Second)},
-		{"the key", func(t testing.TB, p *push.Pushing, _ *daily) {
+		{"nothing", func(testing.TB, *push.Options, *daily) {}, day},
+		{"nothing, with a date", func(_ testing.TB, p *push.Options, _ *daily) { p.Date = day.Add(time.Hour) }, day},
+		{"the selection", func(_ testing.TB, p *push.Options, _ *daily) { p.Plan.Archives[0].Packages[0].Text = "gamma" }, day.Add(time.Second)},
+		{"the key", func(t testing.TB, p *push.Options, _ *daily) {
 			p.Site, p.Signer = p.Signer.Public(), world.SignerOf(t, testarchive.NewKey("another"))
 		}, day.Add(time.Second)},
-		{"the label", func(_ testing.TB, p *push.Pushing, _ *daily) { p.Plan.Archives[0].Label = "ours" }, day.Add(time.Second)},
-		{"upstream, a second later", func(t testing.TB, _ *push.Pushing, d *daily) { d.nextDay(t, time.Second) }, day.Add(time.Second)},
-		{"upstream, a day later", func(t testing.TB, _ *push.Pushing, d *daily) { d.nextDay(t, 24*time.Hour) }, day.Add(24 * time.Hour)},
-		{"the selection, with the same date", func(_ testing.TB, p *push.Pushing, _ *daily) {
+		{"the label", func(_ testing.TB, p *push.Options, _ *daily) { p.Plan.Archives[0].Label = "ours" }, day.Add(time.Second)},
+		{"upstream, a second later", func(t testing.TB, _ *push.Options, d *daily) { d.nextDay(t, time.Second) }, day.Add(time.Second)},
+		{"upstream, a day later", func(t testing.TB, _ *push.Options, d *daily) { d.nextDay(t, 24*time.Hour) }, day.Add(24 * time.Hour)},
+		{"the selection, with the same date", func(_ testing.TB, p *push.Options, _ *daily) {
 			p.Plan.Archives[0].Packages[0].Text, p.Date = "gamma", day
 		}, time.Time{}},
-		{"the selection, with an earlier date", func(_ testing.TB, p *push.Pushing, _ *daily) {
+		{"the selection, with an earlier date", func(_ testing.TB, p *push.Options, _ *daily) {
 			p.Plan.Archives[0].Packages[0].Text, p.Date = "gamma", day.Add(-time.Second)
 		}, time.Time{}},
-		{"the selection, with a lock of the same date", func(t testing.TB, p *push.Pushing, _ *daily) {
+		{"the selection, with a lock of the same date", func(t testing.TB, p *push.Options, _ *daily) {
 			p.Plan.Archives[0].Packages[0].Text = "gamma"
 			lock, err := lock.Make(t.Context(), freezingOf(*p), nil)
 			if err != nil {
@@ -285,7 +285,7 @@ func TestDatesIncreaseAlongATag(t *testing.T) {
 			}
 			p.Lock = lock
 		}, time.Time{}},
-		{"the same, and auto", func(t testing.TB, p *push.Pushing, _ *daily) {
+		{"the same, and auto", func(t testing.TB, p *push.Options, _ *daily) {
 			p.Plan.Archives[0].Packages[0].Text = "gamma"
 			lock, err := lock.Make(t.Context(), freezingOf(*p), nil)
 			if err != nil {
@@ -303,7 +303,7 @@ func TestDatesIncreaseAlongATag(t *testing.T) {
 			}
 			p := d.pushing
 			c.change(t, &p, d)
-			res, err := push.Push(t.Context(), p)
+			res, err := push.Run(t.Context(), p)
 			if c.want.IsZero() {
 				if !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), "smallest that clients take is "+snapshot.FormatDate(day.Add(time.Second))) {
 					t.Errorf("got %v", err)
@@ -326,7 +326,7 @@ func TestOwnDebsNeedADateOnce(t *testing.T) {
 	d := newLocalDaily(t)
 	d.pushing.Plan.Archives = d.pushing.Plan.Archives[1:]
 	d.pushing.Plan.Archives[0].All = true
-	if _, err := push.Push(t.Context(), d.pushing); !errors.Is(err, outcome.ErrUsage) {
+	if _, err := push.Run(t.Context(), d.pushing); !errors.Is(err, outcome.ErrUsage) {
 		t.Fatalf("got %v", err)
 	}
 	d.pushing.Date = world.Date
@@ -417,7 +417,7 @@ func TestPushExpectsWhatItRead(t *testing.T) {
 		}
 		return testarchive.Broken{}
 	})
-	if _, err := push.Push(t.Context(), d.pushing); !errors.Is(err, artifact.ErrMoved) {
+	if _, err := push.Run(t.Context(), d.pushing); !errors.Is(err, artifact.ErrMoved) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -488,12 +488,12 @@ func TestPreviousUnnamed(t *testing.T) {
 		t.Error("the next day changed nothing")
 	}
 	unnamed(testarchive.DefaultDate().Add(-time.Hour))
-	if _, err := push.Push(t.Context(), d.pushing); !errors.Is(err, outcome.ErrRefused) || !strings.Contains(worded(err), "allow an older suite") {
+	if _, err := push.Run(t.Context(), d.pushing); !errors.Is(err, outcome.ErrRefused) || !strings.Contains(worded(err), "allow an older suite") {
 		t.Errorf("an older day: %v", err)
 	}
 }
 
 // freezingOf is what a push freezes.
-func freezingOf(p push.Pushing) freeze.Options {
+func freezingOf(p push.Options) freeze.Options {
 	return freeze.Options{Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Keys: p.Keys, Now: p.Now, Log: p.Log}
 }

@@ -78,7 +78,7 @@ func TestPushJudgesSignaturesByTheirTime(t *testing.T) {
 				}
 				p.Lock = lock
 			}
-			_, err := push.Push(t.Context(), p)
+			_, err := push.Run(t.Context(), p)
 			if !errors.Is(err, c.want) || err != nil && !strings.Contains(err.Error(), c.text) || errors.Is(err, outcome.ErrIntegrity) && c.want == outcome.ErrExpired {
 				t.Errorf("got %v, want %v %q", err, c.want, c.text)
 			}

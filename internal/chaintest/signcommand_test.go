@@ -92,7 +92,7 @@ func TestSigningCommandIsVerified(t *testing.T) {
 	for _, how := range []string{"another key", "another text", "failure", "noise"} {
 		d := newDaily(t, testarchive.RegistryOptions{})
 		d.pushing.Signer = commandSigning(t, how)
-		if _, err := push.Push(t.Context(), d.pushing); err == nil || !strings.Contains(err.Error(), "signing command") {
+		if _, err := push.Run(t.Context(), d.pushing); err == nil || !strings.Contains(err.Error(), "signing command") {
 			t.Errorf("%s: %v", how, err)
 		}
 		if log := d.registry.Requests(); log.Count("PUT", "") > 0 {

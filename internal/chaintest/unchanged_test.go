@@ -20,7 +20,7 @@ type daily struct {
 	up       *testarchive.Server
 	registry *testarchive.Registry
 	own      string // the own .deb
-	pushing  push.Pushing
+	pushing  push.Options
 }
 
 func dailyArchive() testarchive.Archive {
@@ -53,7 +53,7 @@ func newDaily(t testing.TB, o testarchive.RegistryOptions) *daily {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.pushing = push.Pushing{
+	d.pushing = push.Options{
 		Ref: ref, Signer: world.SignerOf(t, testarchive.SiteKey()), State: filepath.Join(dir, "state"), Now: world.Now,
 		Artifact: artifact.PushOptions{Options: artifact.Options{Anonymous: true}},
 		Plan: &config.Plan{Archives: []config.Archive{{
@@ -69,11 +69,11 @@ func (d *daily) deb(version string) []byte {
 }
 
 // push pushes and tells what was asked of upstream and registry.
-func (d *daily) push() (res *push.PushResult, up []string, registry testarchive.RegistryRequests) {
+func (d *daily) push() (res *push.Result, up []string, registry testarchive.RegistryRequests) {
 	d.t.Helper()
 	d.up.Requests()
 	d.registry.Requests()
-	res, err := push.Push(d.t.Context(), d.pushing)
+	res, err := push.Run(d.t.Context(), d.pushing)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestUnchangedVerifiesAgain(t *testing.T) {
 	if err := os.WriteFile(d.pushing.Plan.Archives[0].SignedBy, testarchive.DebianKey().Public(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := push.Push(t.Context(), d.pushing); err == nil || !strings.Contains(err.Error(), "InRelease") {
+	if _, err := push.Run(t.Context(), d.pushing); err == nil || !strings.Contains(err.Error(), "InRelease") {
 		t.Errorf("got %v", err)
 	}
 }

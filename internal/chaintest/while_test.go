@@ -37,7 +37,7 @@ func TestComputingIsLeftBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		_, err := push.Push(ctx, d.pushing)
+		_, err := push.Run(ctx, d.pushing)
 		ended <- err
 	}()
 	<-slow.asked

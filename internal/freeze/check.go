@@ -38,17 +38,17 @@ type Checked struct {
 func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	lock := f.Lock
 	f.Lock = nil // read what is there now
-	fas, err := readArchives(ctx, f)
+	archives, err := readArchives(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	indices := resolveIndices(fas)
+	indices, _ := resolveIndices(archives)
 	u, err := universe(f, indices)
 	if err != nil {
 		return nil, err
 	}
 	c := &checker{u: u, lock: lock, archives: map[string]*upstreamArchive{}, Checked: Checked{Missing: []string{}, Differs: []string{}, Newer: []Newer{}}}
-	for _, fa := range fas {
+	for _, fa := range archives {
 		c.archives[fa.Prefix] = fa
 	}
 	for _, a := range lock.Archives {
@@ -60,11 +60,11 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 		}
 	}
 	c.Available = c.Wanted - len(c.Missing)
-	req, err := question(f, fas)
+	req, err := request(f, archives)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.configuration(fas, indices, req); err != nil {
+	if err := c.configuration(archives, indices, req); err != nil {
 		return nil, err
 	}
 	if req != nil {
@@ -125,7 +125,7 @@ func (c *checker) release(fa *upstreamArchive, want config.LockRelease) {
 		if s.name != want.Suite {
 			continue
 		}
-		if got := digestOf(s); got != want.Digest {
+		if got := s.digest(); got != want.Digest {
 			c.miss("%s %s: Release of %s: there is that of %s", fa.Prefix, want.Suite, snapshot.FormatDate(want.Date), snapshot.FormatDate(s.release.Date))
 		}
 		return
@@ -150,7 +150,7 @@ func (c *checker) file(ctx context.Context, fa *upstreamArchive, p *resolve.Pack
 }
 
 // configuration compares the lock with what is configured.
-func (c *checker) configuration(fas []*upstreamArchive, indices []resolve.Index, req *resolve.Request) error {
+func (c *checker) configuration(archives []*upstreamArchive, indices []resolve.Index, req *resolve.Request) error {
 	locked := map[string]bool{}
 	for _, a := range c.lock.Archives {
 		locked[a.Prefix] = true
@@ -159,13 +159,13 @@ func (c *checker) configuration(fas []*upstreamArchive, indices []resolve.Index,
 			c.differ("archive %s: in the lock, not in the configuration", a.Prefix)
 			continue
 		}
-		if mode, class := (&begunArchive{upstreamArchive: fa}).modeAndClass(); a.Mode != string(mode) || a.Class != string(class) {
+		if mode, class := fa.modeAndClass(); a.Mode != string(mode) || a.Class != string(class) {
 			c.differ("archive %s: %s, class %s in the lock; %s, class %s in the configuration", a.Prefix, a.Mode, a.Class, mode, class)
 			continue
 		}
 		c.parts(fa, a)
 	}
-	for _, fa := range fas {
+	for _, fa := range archives {
 		if !locked[fa.Prefix] {
 			c.differ("archive %s: in the configuration, not in the lock", fa.Prefix)
 		}
@@ -173,7 +173,7 @@ func (c *checker) configuration(fas []*upstreamArchive, indices []resolve.Index,
 	if req == nil {
 		return nil
 	}
-	if err := c.askedFor(fas, indices, *req); err != nil {
+	if err := c.askedFor(archives, indices, *req); err != nil {
 		return err
 	}
 	c.leftOver(*req)
@@ -205,6 +205,9 @@ func (c *checker) parts(fa *upstreamArchive, a config.LockArchive) {
 		add(was, r.Suite, "", "")
 	}
 	for _, s := range fa.suites {
+		if s.release == nil {
+			continue
+		}
 		add(is, s.name, "", "")
 		for _, ix := range s.indices {
 			add(is, s.name, ix.component, ix.arch)
@@ -233,7 +236,7 @@ func (c *checker) parts(fa *upstreamArchive, a config.LockArchive) {
 
 // askedFor names what is asked for and cannot be had of the lock alone. Where
 // the lock names it, and upstream has it no more, that is said already.
-func (c *checker) askedFor(fas []*upstreamArchive, indices []resolve.Index, req resolve.Request) error {
+func (c *checker) askedFor(archives []*upstreamArchive, indices []resolve.Index, req resolve.Request) error {
 	key := func(prefix string, p archive.PackageFile) string {
 		return lockKey(prefix, p.Name, p.Version, p.Architecture, "")
 	}
@@ -241,7 +244,7 @@ func (c *checker) askedFor(fas []*upstreamArchive, indices []resolve.Index, req 
 	for _, p := range c.found {
 		kept[key(p.Archive, p.PackageFile)] = true
 	}
-	u, err := resolve.NewUniverse(onlyLocked(indices, fas, func(prefix string, p archive.PackageFile) bool { return kept[key(prefix, p)] }))
+	u, err := resolve.NewUniverse(onlyLocked(indices, archives, func(prefix string, p archive.PackageFile) bool { return kept[key(prefix, p)] }))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package freeze
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,43 +12,91 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/resolve/query"
-	"example.org/mmoci/pkg/snapshot"
 )
 
-// selection is what was chosen of the curated archives.
+// selection is what was chosen of the curated archives. Its packages and
+// sources are views of the indices.
 type selection struct {
-	packages []resolve.Chosen
-	skipped  []string // malformed stanzas, named
-	notes    []string
+	packages map[string][]resolve.Chosen                // by prefix
+	sources  map[*upstreamSuite]map[string][]deb.Stanza // by component
+	used     map[*upstreamIndex]bool                    // something was chosen from
+	reasons  map[string]string                          // of a lock, by lockKey: see reason
+	skipped  []string                                   // malformed stanzas, named
+	notes    []string                                   // remarks for people
 	newer    []Newer
-	// reasons of the packages by lockKey, where a lock gives them: a closure
-	// that is taken from a lock must not depend on how it is found again.
-	reasons map[string]string
+}
+
+// closure is a set of packages with the reasons that a lock gives for them.
+type closure struct {
+	packages []resolve.Chosen
+	notes    []string
+	reasons  map[string]string // by lockKey; nil without a lock
 }
 
 // choose computes the closure of what the curated archives ask for, over all
-// archives; nil if none is curated. A lock takes the place of the closure as far as it goes.
-func choose(f Options, fas []*upstreamArchive) (*selection, error) {
-	req, err := question(f, fas)
-	if req == nil || err != nil {
-		return nil, err
-	}
-	if f.Lock != nil {
-		return chooseLocked(f, fas, *req)
-	}
-	u, err := universe(f, resolveIndices(fas))
+// archives; it is empty if none is curated. A lock takes the place of the
+// closure as far as it goes.
+func choose(f Options, archives []*upstreamArchive) (*selection, error) {
+	req, err := request(f, archives)
 	if err != nil {
 		return nil, err
 	}
-	res, err := u.Resolve(*req)
+	if req == nil {
+		return &selection{}, nil
+	}
+	indices, from := resolveIndices(archives)
+	u, err := universe(f, indices)
+	if err != nil {
+		return nil, err
+	}
+	var chosen *closure
+	if f.Lock == nil {
+		chosen, err = resolveAll(u, *req)
+	} else {
+		chosen, err = chooseLocked(f, archives, indices, u, *req)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sel := &selection{
+		packages: map[string][]resolve.Chosen{}, sources: map[*upstreamSuite]map[string][]deb.Stanza{}, used: map[*upstreamIndex]bool{},
+		reasons: chosen.reasons, skipped: u.Skipped(), notes: chosen.notes, newer: newer(u, *req, chosen.packages),
+	}
+	for _, a := range archives {
+		if a.Verbatim {
+			continue // it is taken whole
+		}
+		n := 0
+		for _, c := range chosen.packages {
+			if c.Archive == a.Prefix {
+				n++
+			}
+		}
+		packages := make([]resolve.Chosen, 0, n) // a whole release has tens of thousands
+		for _, c := range chosen.packages {
+			if c.Archive == a.Prefix {
+				packages = append(packages, c)
+				sel.used[from[c.Index]] = true
+			}
+		}
+		sel.packages[a.Prefix] = packages
+		if a.WithSources {
+			sel.chooseSources(a)
+		}
+	}
+	return sel, nil
+}
+
+// resolveAll is the closure without a lock.
+func resolveAll(u *resolve.Universe, req resolve.Request) (*closure, error) {
+	res, err := u.Resolve(req)
 	if err != nil {
 		return nil, unsatisfied(err, u)
 	}
-	return &selection{packages: res.Packages, skipped: u.Skipped(), notes: res.Notes, newer: newer(u, *req, res.Packages)}, nil
+	return &closure{packages: res.Packages, notes: res.Notes}, nil
 }
 
 // CheckPlan refuses what cannot be asked for, before the network is asked anything.
@@ -67,19 +116,19 @@ func CheckPlan(plan *config.Plan, add []config.Query) error {
 	return nil
 }
 
-// question puts the wishes of all archives together; nil if nothing is curated.
-func question(f Options, fas []*upstreamArchive) (*resolve.Request, error) {
+// request puts the wishes of all archives together; nil if nothing is curated.
+func request(f Options, archives []*upstreamArchive) (*resolve.Request, error) {
 	req := resolve.Request{Recommends: f.Plan.Recommends}
 	curated := false
-	for _, fa := range fas {
-		curated = curated || !fa.Verbatim
-		addArchitectures(&req, fa)
+	for _, a := range archives {
+		curated = curated || !a.Verbatim
+		addArchitectures(&req, a)
 		switch {
-		case fa.Verbatim, fa.None:
-		case fa.All, fa.Debs != "" && len(fa.Packages) == 0 && len(fa.own.Packages) > 0:
-			req.AllOf = append(req.AllOf, fa.Prefix)
+		case a.Verbatim, a.None:
+		case a.All, a.Debs != "" && len(a.Packages) == 0 && len(a.own.Packages) > 0:
+			req.AllOf = append(req.AllOf, a.Prefix)
 		}
-		if err := addRoots(f, &req, fa.Prefix, fa.Packages); err != nil {
+		if err := addRoots(f, &req, a.Prefix, a.Packages); err != nil {
 			return nil, err
 		}
 	}
@@ -116,7 +165,7 @@ func universe(f Options, indices []resolve.Index) (*resolve.Universe, error) {
 // maxSkippedSaid bounds how many malformed stanzas are named one by one.
 const maxSkippedSaid = 20
 
-// unsatisfied adds to a failed question that the answer may have been left out as malformed.
+// unsatisfied adds to a failed closure that a package may have been left out as malformed.
 func unsatisfied(err error, u *resolve.Universe) error {
 	if n := len(u.Skipped()); n > 0 && errors.Is(err, resolve.ErrUnsatisfied) {
 		return fmt.Errorf("%w\n%d malformed stanzas were left out, the first: %s", err, n, u.Skipped()[0])
@@ -130,16 +179,16 @@ const unnamed = "amd64"
 
 // addArchitectures collects the architectures over all archives; the first
 // named one is native.
-func addArchitectures(req *resolve.Request, fa *upstreamArchive) {
-	archs := fa.Architectures
-	for _, sf := range fa.own.Packages {
+func addArchitectures(req *resolve.Request, a *upstreamArchive) {
+	archs := a.Architectures
+	for _, sf := range a.own.Packages {
 		if sf.Architecture != "all" {
 			archs = append(slices.Clone(archs), sf.Architecture)
 		}
 	}
-	for _, a := range archs {
-		if !slices.Contains(req.Architectures, a) {
-			req.Architectures = append(req.Architectures, a)
+	for _, arch := range archs {
+		if !slices.Contains(req.Architectures, arch) {
+			req.Architectures = append(req.Architectures, arch)
 		}
 	}
 }
@@ -159,47 +208,37 @@ func addRoots(f Options, req *resolve.Request, archive string, queries []config.
 	return nil
 }
 
-func pins(l *config.Lock) map[string]string {
-	m := map[string]string{}
-	for _, a := range l.Archives {
-		for _, p := range a.Packages {
-			key := p.Name + ":" + p.Architecture
-			m[key] = strings.TrimSpace(m[key] + " " + p.Version)
-		}
-	}
-	return m
-}
-
-// resolveIndices hands the Packages indices to the resolver.
-func resolveIndices(fas []*upstreamArchive) []resolve.Index {
-	var out []resolve.Index
-	for _, fa := range fas {
-		for _, s := range fa.suites {
+// resolveIndices are the Packages indices for the resolver, and for each the
+// index of upstream's that it comes from; nil for own packages.
+func resolveIndices(archives []*upstreamArchive) (out []resolve.Index, from []*upstreamIndex) {
+	for _, a := range archives {
+		for _, s := range a.suites {
 			for _, ix := range s.indices {
-				if ix.number = -1; ix.arch == "source" || ix.data == nil {
+				if ix.arch == "source" || ix.data == nil {
 					continue
 				}
-				ix.number = len(out)
+				from = append(from, ix)
 				out = append(out, resolve.Index{
-					Archive: fa.Prefix, Suite: s.name, Component: ix.component, Architecture: ix.arch,
-					Path: s.dir + "/" + ix.path, Data: candidates(fa, ix), Pin: s.release.Pin(),
+					Archive: a.Prefix, Suite: s.name, Component: ix.component, Architecture: ix.arch,
+					Path: s.dir + "/" + ix.path, Data: candidates(a.source, ix), Pin: s.release.Pin(),
 				})
 			}
 		}
-		if len(fa.own.Packages) > 0 {
+		if len(a.own.Packages) > 0 {
+			from = append(from, nil)
 			out = append(out, resolve.Index{
-				Archive: fa.Prefix, Suite: fa.Prefix, Component: "main", Path: fa.Debs, Data: joinStanzas(fa.own.Packages), Pin: 500,
+				Archive: a.Prefix, Suite: a.Prefix, Component: debdir.SiteComponent, Path: a.Debs, Data: joinStanzas(a.own.Packages), Pin: 500,
 			})
 		}
 	}
-	return out
+	return out, from
 }
 
 // candidates is an index without what the archive's configuration leaves out:
 // with "phased: no" the versions that upstream holds back from some hosts.
-func candidates(fa *upstreamArchive, ix *upstreamIndex) []byte {
+func candidates(src *source, ix *upstreamIndex) []byte {
 	const field = "Phased-Update-Percentage"
-	if !fa.SkipPhased || !bytes.Contains(ix.data, []byte(field)) {
+	if !src.SkipPhased || !bytes.Contains(ix.data, []byte(field)) {
 		return ix.data
 	}
 	var out []byte
@@ -227,47 +266,88 @@ func joinStanzas(files []debdir.OwnPackage) []byte {
 	return b.Bytes()
 }
 
-// stanzasOf collects the chosen stanzas of one suite by component and
-// architecture, in the order of a curated index.
-func stanzasOf(fa *upstreamArchive, suite string, chosen []*resolve.Package) map[archive.ComponentArch][]deb.Stanza {
-	out := map[archive.ComponentArch][]deb.Stanza{}
-	every := curatedArchitectures(fa)
-	for _, p := range chosen {
-		if p.Archive != fa.Prefix || p.Suite != suite {
-			continue
+// chooseSources finds the sources of the chosen packages in the archive's own
+// Sources indices. One that is not there is noted, not refused: archives do not
+// have all of theirs.
+func (sel *selection) chooseSources(a *upstreamArchive) {
+	type sourceID struct{ name, version string }
+	wanted := map[sourceID]string{} // to a package that wants it
+	for _, c := range sel.packages[a.Prefix] {
+		name, version := c.Stanza.Source()
+		id := sourceID{name, version}
+		if _, ok := wanted[id]; !ok {
+			wanted[id] = c.Name
 		}
-		archs := []string{p.Architecture}
-		switch {
-		case snapshot.IsFlat(suite):
-			archs = []string{""}
-		case p.Architecture == "all":
-			archs = every
-		}
-		for _, a := range archs {
-			if a == "source" {
+	}
+	for _, s := range a.suites {
+		taken := map[string][]deb.Stanza{}
+		for _, ix := range s.indices {
+			if ix.arch != "source" {
 				continue
 			}
-			key := archive.ComponentArch{Component: p.Component, Architecture: a}
-			out[key] = append(out[key], p.Stanza)
+			for st, err := range deb.Stanzas(ix.data) {
+				id := sourceID{st.Get("Package"), st.Get("Version")}
+				if _, ok := wanted[id]; err != nil || !ok {
+					continue
+				}
+				delete(wanted, id)
+				sel.used[ix] = true
+				taken[ix.component] = append(taken[ix.component], st)
+			}
 		}
+		for _, stanzas := range taken {
+			slices.SortFunc(stanzas, func(x, y deb.Stanza) int {
+				return cmp.Or(cmp.Compare(x.Get("Package"), y.Get("Package")), deb.Compare(x.Get("Version"), y.Get("Version")), cmp.Compare(string(x), string(y)))
+			})
+		}
+		sel.sources[s] = taken
 	}
-	return out
+	for id, of := range wanted {
+		sel.notes = append(sel.notes, fmt.Sprintf("archive %s: source %s %s (of %s) is not in its Sources indices", a.Prefix, id.name, id.version, of))
+	}
+	slices.Sort(sel.notes)
 }
 
-// curatedArchitectures are those that a curated archive has indices of, sorted; "source" among them if it has sources.
-func curatedArchitectures(fa *upstreamArchive) []string {
-	out := slices.Clone(fa.Architectures)
-	for _, sf := range fa.own.Packages {
-		if sf.Architecture != "all" {
-			out = append(out, sf.Architecture)
+// reason is why a package is in the snapshot: as the lock says where it names
+// the package, for a closure that is taken from a lock must not depend on how it
+// is found again; else as it was found.
+func (sel *selection) reason(c resolve.Chosen) string {
+	if len(sel.reasons) > 0 {
+		if r, ok := sel.reasons[lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256)]; ok {
+			return r
 		}
 	}
-	if len(out) == 0 {
-		out = []string{unnamed}
+	return c.Reason.String()
+}
+
+// Newer is a package asked of one archive, of which another archive has a newer
+// version that apt would choose.
+type Newer struct {
+	Query   string `json:"query"` // as it was asked, in canonical form
+	Archive string `json:"archive"`
+	Name    string `json:"name"`
+	Version string `json:"version"` // what the archive gave
+	In      string `json:"in"`      // the other archive
+	Newer   string `json:"newer"`   // what it has
+}
+
+// Say is the remark for people; list is where packages are asked of all archives.
+func (n Newer) Say(list string) string {
+	return fmt.Sprintf("%s: %s %s is taken, for it is asked of %s; %s has %s, newer; %s takes it", n.Archive, n.Name, n.Version, n.Archive, n.In, n.Newer, list)
+}
+
+// newer tells which roots of one archive have a newer version in another.
+func newer(u *resolve.Universe, req resolve.Request, chosen []resolve.Chosen) []Newer {
+	var out []Newer
+	for _, n := range u.Newer(req, chosen) {
+		// Copies: a package is a view of a whole index.
+		out = append(out, Newer{
+			Query: n.Root.Query.String(), Archive: n.Root.Archive, Name: strings.Clone(n.Taken.Name),
+			Version: strings.Clone(n.Taken.Version), In: n.Newer.Archive, Newer: strings.Clone(n.Newer.Version),
+		})
 	}
-	if fa.WithSources || len(fa.own.Sources) > 0 {
-		out = append(out, "source")
-	}
-	slices.Sort(out)
+	slices.SortStableFunc(out, func(a, b Newer) int {
+		return strings.Compare(a.Archive+" "+a.Name+" "+a.Query, b.Archive+" "+b.Name+" "+b.Query)
+	})
 	return slices.Compact(out)
 }

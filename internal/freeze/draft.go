@@ -1,107 +1,96 @@
 package freeze
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // Draft is a snapshot but for its date: all that upstreams, configuration and
 // selection decide. Whether something changed is told by giving it the date of the
-// snapshot that it would replace; so the date comes last.
+// snapshot that it would replace; so the date comes last. Immutable.
 type Draft struct {
-	F        Options
-	archives []snapshot.Archive // suites that the site signs have no files but provenance
-	releases []unsignedRelease
-	files    collected
-	Lock     []byte // canonical
-	Out      Frozen // all but the snapshot
-	Wanted   time.Time
-	Given    bool // wanted was asked for, by --date or a lock
+	Wanted time.Time
+	Given  bool     // Wanted was asked for, by --date or a lock
+	Notes  []string // remarks for people
+	Newer  []Newer  // what another archive has newer than the one that was asked
+
+	*content
+	signer   pgp.Signer
+	validFor time.Duration
+	skipped  []string
+	read     []readUpstream
 }
 
-// unsignedRelease is the Release of a curated suite, of the date [undatedRelease].
-type unsignedRelease struct {
-	prefix, suite string
-	base          string // its directory in the snapshot, with final slash
-	text          []byte
+// Frozen is a snapshot whose blobs come from the upstreams when they are opened.
+type Frozen struct {
+	Snapshot *snapshot.Snapshot
+	Skipped  []string // malformed stanzas, named
+	Dropped  []string // optional targets left out, by prefix and name
+	Notes    []string // remarks for people
+	Newer    []Newer  // what another archive has newer than the one that was asked
+
+	read    []readUpstream
+	origins *origins
 }
 
-// Gather reads the archives of a plan, chooses, and collects what was chosen.
-func Gather(ctx context.Context, f Options) (*Draft, error) {
-	f.Log = f.Log.During(ctx)
-	return parallel.Until(ctx, func() (*Draft, error) { return readAndChoose(ctx, f) })
+// Lock is the lock of the draft under a date.
+func (d *Draft) Lock(date time.Time) *config.Lock {
+	return &config.Lock{Date: date, Archives: d.lock.Archives}
 }
 
-func readAndChoose(ctx context.Context, f Options) (*Draft, error) {
-	fas, err := readArchives(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	u := &Draft{F: f}
-	if u.Wanted, u.Given, err = wantedDate(f, fas); err != nil {
-		return nil, err
-	}
-	chosen, err := choose(f, fas)
-	if err != nil {
-		return nil, err
-	}
-	if chosen == nil {
-		chosen = &selection{}
-	}
-	u.Out = Frozen{Skipped: chosen.skipped, Newer: chosen.newer, archives: fas, origins: newOrigins(f.Held)}
-	b := &builder{f: f, chosen: chosen, notes: chosen.notes, origins: u.Out.origins, lock: &config.Lock{Date: undatedRelease}}
-	if err := b.collect(fas); err != nil {
-		return nil, err
-	}
-	if err := b.carry(); err != nil {
-		return nil, err
-	}
-	u.archives, u.releases, u.files, u.Lock = b.archives, b.unsigned, b.collected, b.lockText
-	u.Out.Dropped, u.Out.Notes = b.dropped, b.notes
-	return u, nil
+// LockBlob is the lock's blob under a date.
+func (d *Draft) LockBlob(date time.Time) snapshot.Blob { return snapshot.BlobOf(d.lockAt(date)) }
+
+func (d *Draft) lockAt(date time.Time) []byte {
+	text := bytes.Clone(d.lockText)
+	config.PutLockDate(text, date)
+	return text
 }
 
-// At gives the snapshot its date: what is signed by the site, and the lock. It
-// uses the memory of an earlier call, whose snapshot must not be used any more.
-func (u *Draft) At(date time.Time) (*Frozen, error) {
-	config.PutLockDate(u.Lock, date)
+// At gives the draft its date: what is signed by the site, and the lock.
+func (d *Draft) At(date time.Time) (*Frozen, error) {
 	in := snapshot.Frozen{
-		Date: date, Encoder: archive.EncoderGeneration, Archives: slices.Clone(u.archives),
-		Lock: u.Lock, Blobs: u.Out.origins, Signer: u.F.Signer,
+		Date: date, Encoder: archive.EncoderGeneration, Archives: slices.Clone(d.archives),
+		Lock: d.lockAt(date), Blobs: d.origins, Signer: d.signer,
 	}
-	if u.F.Plan.ValidFor > 0 {
-		in.ValidUntil = date.Add(u.F.Plan.ValidFor)
+	if d.validFor > 0 {
+		in.ValidUntil = date.Add(d.validFor)
 	}
-	var err error
-	files := u.files
-	for _, r := range u.releases {
+	made := files{slices.Clip(d.files.rows), slices.Clip(d.files.small)}
+	for _, r := range d.releases {
 		text, err := redateRelease(r.text, date, in.ValidUntil)
 		if err != nil {
 			return nil, fmt.Errorf("archive %s, suite %s: %w", r.prefix, r.suite, err)
 		}
-		signed, err := signRelease(u.F.Signer, text, date)
+		signed, err := signRelease(d.signer, text, date)
 		if err != nil {
 			return nil, fmt.Errorf("archive %s, suite %s: %w", r.prefix, r.suite, err)
 		}
-		addFiles(in.Archives, r, files.signatures(signed, r.base, date, false))
+		addFiles(in.Archives, r, made.signatures(signed, r.base, date, false))
 	}
-	in.Files, in.Small = files.rows, files.small
-	out := u.Out
-	if out.Snapshot, err = snapshot.Take(in); err != nil {
+	in.Files, in.Small = made.rows, made.small
+	s, err := snapshot.Take(in)
+	if err != nil {
 		return nil, err
 	}
-	return &out, nil
+	return &Frozen{Snapshot: s, Skipped: d.skipped, Dropped: d.dropped, Notes: d.Notes, Newer: d.Newer, read: d.read, origins: d.origins}, nil
 }
 
 // addFiles adds signature files to a suite, leaving the slices it has as they are.
-func addFiles(archives []snapshot.Archive, r unsignedRelease, more []snapshot.SuiteFile) {
+func addFiles(archives []snapshot.Archive, r undatedRelease, more []snapshot.SuiteFile) {
 	for i := range archives {
 		if archives[i].Prefix != r.prefix {
 			continue
@@ -116,8 +105,229 @@ func addFiles(archives []snapshot.Archive, r unsignedRelease, more []snapshot.Su
 	}
 }
 
-// LockAt is the lock's blob under a date.
-func (u *Draft) LockAt(date time.Time) snapshot.Blob {
-	config.PutLockDate(u.Lock, date)
-	return snapshot.BlobOf(u.Lock)
+// signRelease makes the signature files of a curated suite. All of them date from
+// the date input, so that equal input gives equal bytes.
+func signRelease(signer pgp.Signer, release []byte, date time.Time) ([]signedFile, error) {
+	out := []signedFile{{"Release", snapshot.Release, release}}
+	if signer == nil {
+		return out, nil
+	}
+	in, err := signer.Clearsign(release, date)
+	if err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	sig, err := signer.Detach(release, date)
+	if err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	return append(out, signedFile{"InRelease", snapshot.InRelease, in}, signedFile{"Release.gpg", snapshot.ReleaseGPG, sig}), nil
+}
+
+// Redate freezes an old snapshot's files under another date.
+func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer pgp.Signer) (*snapshot.Snapshot, error) {
+	st := old.Statement
+	text, err := old.ReadLock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := config.ParseLock("lock", text)
+	if err != nil {
+		return nil, err
+	}
+	lock.Date = date
+	in := snapshot.Frozen{Date: date, Encoder: st.Encoder, Lock: lock.Encode(), Blobs: old.Blobs(), Signer: signer}
+	if !st.ValidUntil.IsZero() {
+		in.ValidUntil = date.Add(st.ValidUntil.Sub(st.Date))
+	}
+	replaced := map[string]bool{} // paths that are made anew
+	for _, a := range st.Archives {
+		a.Suites = slices.Clone(a.Suites)
+		for i, s := range a.Suites {
+			if a.Mode == snapshot.Verbatim {
+				continue
+			}
+			if a.Suites[i], err = redateSuite(ctx, old, s, &in, replaced); err != nil {
+				return nil, fmt.Errorf("archive %s, suite %s: %w", a.Prefix, s.Name, err)
+			}
+		}
+		in.Archives = append(in.Archives, a)
+	}
+	for row := range old.Table.Rows() {
+		if !replaced[row.Path] {
+			in.Files = append(in.Files, row)
+		}
+	}
+	return snapshot.Take(in)
+}
+
+// redateSuite makes the signature files of one curated suite anew.
+func redateSuite(ctx context.Context, old *snapshot.Snapshot, s snapshot.Suite, in *snapshot.Frozen, replaced map[string]bool) (snapshot.Suite, error) {
+	out := snapshot.Suite{Name: s.Name}
+	i := slices.IndexFunc(s.Files, func(f snapshot.SuiteFile) bool { return f.Role == snapshot.Release })
+	if i < 0 {
+		return out, fmt.Errorf("%w: it has no Release", outcome.ErrIntegrity)
+	}
+	text, err := old.ReadBlob(ctx, s.Files[i].Blob, snapshot.MaxRelease)
+	if err != nil {
+		return out, err
+	}
+	if text, err = redateRelease(text, in.Date, in.ValidUntil); err != nil {
+		return out, err
+	}
+	var made files
+	signed, err := signRelease(in.Signer, text, in.Date)
+	if err != nil {
+		return out, err
+	}
+	for _, f := range s.Files {
+		if f.Role.IsUpstream() {
+			out.Files = append(out.Files, f)
+		} else {
+			replaced[f.Path] = true
+		}
+	}
+	base := strings.TrimSuffix(s.Files[i].Path, "Release")
+	out.Files = append(out.Files, made.signatures(signed, base, in.Date, false)...)
+	for _, f := range out.Files {
+		replaced[f.Path] = replaced[f.Path] || !f.Role.IsUpstream()
+	}
+	in.Files, in.Small = append(in.Files, made.rows...), append(in.Small, made.small...)
+	slices.SortFunc(out.Files, func(x, y snapshot.SuiteFile) int { return strings.Compare(x.Path, y.Path) })
+	return out, nil
+}
+
+var (
+	releaseDate  = regexp.MustCompile(`(?m)^Date: .*$`)
+	releaseUntil = regexp.MustCompile(`(?m)^Valid-Until: .*$`)
+)
+
+// redateRelease changes Date and Valid-Until of a Release that this program wrote.
+func redateRelease(text []byte, date, until time.Time) ([]byte, error) {
+	const layout = "Mon, 02 Jan 2006 15:04:05 UTC"
+	if len(releaseDate.FindAll(text, 2)) != 1 || !bytes.HasSuffix(text, []byte("\n")) {
+		return nil, fmt.Errorf("%w: its Release has not one Date", outcome.ErrIntegrity)
+	}
+	text = releaseDate.ReplaceAllLiteral(text, []byte("Date: "+date.UTC().Format(layout)))
+	return releaseUntil.ReplaceAllLiteral(text, []byte("Valid-Until: "+until.UTC().Format(layout))), nil
+}
+
+// Dates along a tag strictly increase, to the second: whoever follows a tag by
+// Last-Modified, as apt behind a plain web server does, sees each change. And a
+// date is never far ahead: whoever has seen one refuses everything older.
+
+// maxAhead is how far a date may be ahead of this host's clock: what zones and
+// clocks that are set wrongly make of "now".
+const maxAhead = 24 * time.Hour
+
+// NextDate is the smallest date that clients of a snapshot of this date take.
+func NextDate(replaced time.Time) time.Time { return replaced.Add(time.Second) }
+
+// NotAhead refuses a date of more than [maxAhead] after now.
+func NotAhead(date, now time.Time) error {
+	if date.Sub(now) <= maxAhead {
+		return nil
+	}
+	return fmt.Errorf("%w: date %s is more than a day after now, %s: every client that sees it would refuse what is pushed until then (set this host's clock, or give an earlier date)",
+		outcome.ErrRefused, snapshot.FormatDate(date), snapshot.FormatDate(now))
+}
+
+// After refuses a date that is not later than the one that is replaced.
+func After(date, replaced time.Time) error {
+	if date.After(replaced) {
+		return nil
+	}
+	return fmt.Errorf("%w: date %s is not after that of the snapshot to be replaced, %s, and the content is another; the smallest that clients take is %s",
+		outcome.ErrRefused, snapshot.FormatDate(date), snapshot.FormatDate(replaced), snapshot.FormatDate(NextDate(replaced)))
+}
+
+// RunsOut tells whether a snapshot of this date has had half of its time or more.
+func RunsOut(p *config.Plan, date, now time.Time) bool {
+	return p.ValidFor > 0 && now.Sub(date) >= p.ValidFor/2
+}
+
+// UpstreamDates maps PREFIX/SUITE to the Date of upstream's Release, as a
+// statement that is believed says.
+func UpstreamDates(st *snapshot.Statement) map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, a := range st.Archives {
+		for _, s := range a.Suites {
+			for _, f := range s.Files {
+				if a.Mode == snapshot.Verbatim || f.Role.IsUpstream() && f.Role != snapshot.UpstreamReleaseGPG {
+					out[a.Prefix+"/"+s.Name] = f.Date
+				}
+			}
+		}
+	}
+	return out
+}
+
+// UpstreamsFault tells errors that may come of an upstream that moves.
+func UpstreamsFault(err error) bool {
+	return errors.Is(err, outcome.ErrIntegrity) || errors.Is(err, upstream.ErrChanged) || errors.Is(err, upstream.ErrNotFound)
+}
+
+// Moved asks the signature files of all suites again and names the first suite
+// that has changed since it was frozen; "" if none has.
+func (f *Frozen) Moved(ctx context.Context) (string, error) {
+	for _, a := range f.read {
+		for _, s := range a.suites {
+			if s.previous != nil {
+				continue
+			}
+			moved, err := s.hasMoved(ctx)
+			if err != nil {
+				return "", err
+			}
+			if moved {
+				return fmt.Sprintf("archive %s, suite %s", a.Prefix, s.name), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// Missing completes the error of a file that is gone for good: it names all
+// that are. Mismatches speak for themselves.
+func (f *Frozen) Missing(ctx context.Context, cause error) error {
+	if errors.Is(cause, outcome.ErrIntegrity) || !errors.Is(cause, upstream.ErrNotFound) {
+		return cause
+	}
+	gone := f.origins.gone(ctx)
+	if len(gone) < 2 {
+		return cause
+	}
+	return fmt.Errorf("%d files are listed and not there upstream: %w\n%s", len(gone), cause, strings.Join(gone, "\n"))
+}
+
+// Signatures has a digest over the signature files of each suite of an upstream, by PREFIX SUITE.
+func (f *Frozen) Signatures() map[string]string {
+	out := map[string]string{}
+	for _, a := range f.read {
+		for _, s := range a.suites {
+			out[a.Prefix+" "+s.name] = s.signatures()
+		}
+	}
+	return out
+}
+
+// ServedBy is what one URL of an archive gave, signature files and indices included.
+type ServedBy struct {
+	Prefix string
+	upstream.Served
+	Others int // URLs that the archive has besides
+}
+
+// Served tells which URL gave how much, in order of archive and preference.
+func (f *Frozen) Served() []ServedBy {
+	var out []ServedBy
+	for _, a := range f.read {
+		if a.up == nil {
+			continue
+		}
+		all := a.up.Served()
+		for _, s := range all {
+			out = append(out, ServedBy{a.Prefix, s, len(all) - 1})
+		}
+	}
+	return out
 }

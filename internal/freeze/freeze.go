@@ -1,3 +1,11 @@
+// Package freeze makes a snapshot of what a plan asks of its upstreams.
+//
+// Data goes one way. Each stage takes immutable values and returns the next:
+//
+//	readArchives  plan and upstreams -> verified archives  upstream.go, index.go, previous.go
+//	choose        archives           -> selection          choose.go, locked.go
+//	collect       selection          -> Draft              collect.go, origins.go
+//	Draft.At      a date             -> Frozen             draft.go
 package freeze
 
 import (
@@ -12,12 +20,13 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Options is the question to Freeze.
+// Options say what is frozen. Plan and Now are required.
 type Options struct {
 	Plan   *config.Plan
 	Signer pgp.Signer // nil: unsigned
@@ -28,60 +37,58 @@ type Options struct {
 	Lock     *config.Lock   // pins versions; nil: none
 	Locked   bool           // nothing but the lock
 	Add      []config.Query // asked for beside the plan, of any archive
-	// Held is a snapshot that may hold what upstream has no more: the signed
-	// indices that the lock names, and their pool files. It is believed in nothing
-	// but what its files prove. nil: none.
-	Held *snapshot.Snapshot
-	Keys *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
-	Now  time.Time
-	Log  outcome.Log
+	// Previous is a snapshot that may hold what upstream no longer has: the signed
+	// indices that the lock names, and their pool files. It is not trusted: what
+	// is taken from it must verify under upstream's key. nil: none.
+	Previous *snapshot.Snapshot
+	Keys     *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
+	Now      time.Time
+	Log      outcome.Log
 }
 
-// Frozen is the answer: a snapshot whose blobs come from the upstreams when they are opened.
-type Frozen struct {
-	Snapshot *snapshot.Snapshot
-	Skipped  []string // malformed stanzas, named
-	Dropped  []string // optional targets left out, by prefix and name
-	Notes    []string // remarks for people
-	Newer    []Newer  // what another archive has newer than the one that was asked
-
-	archives []*upstreamArchive
-	origins  *origins
-}
-
-// Run reads the archives of a plan, chooses, and freezes what was chosen
-// under the date that is wanted. Everything that becomes part of the root digest is
-// decided by f.
+// Run freezes what the plan asks for under the date that is wanted. Everything
+// that becomes part of the root digest is decided by f.
 func Run(ctx context.Context, f Options) (*Frozen, error) {
-	u, err := Gather(ctx, f)
+	d, err := Gather(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	if err := NotAhead(u.Wanted, f.Now); err != nil {
+	if err := NotAhead(d.Wanted, f.Now); err != nil {
 		return nil, err
 	}
-	return u.At(u.Wanted)
+	return d.At(d.Wanted)
 }
 
-// Lock is the lock of the snapshot.
-func (f *Frozen) Lock(ctx context.Context) (*config.Lock, error) {
-	text, err := f.Snapshot.ReadLock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return config.ParseLock("lock", text)
-}
-
-// Forget drops what only the choice needed: of a whole release that is more
-// than all the rest, and a push lasts.
-func (f *Frozen) Forget() {
-	for _, fa := range f.archives {
-		for _, s := range fa.suites {
-			for _, ix := range s.indices {
-				ix.data = nil
-			}
+// Gather reads the archives of the plan, chooses, and collects what was chosen.
+// The snapshot's date comes last: see [Draft].
+func Gather(ctx context.Context, f Options) (*Draft, error) {
+	f.Log = f.Log.During(ctx)
+	return parallel.Until(ctx, func() (*Draft, error) {
+		archives, err := readArchives(ctx, f)
+		if err != nil {
+			return nil, err
 		}
-	}
+		wanted, given, err := wantedDate(f, archives)
+		if err != nil {
+			return nil, err
+		}
+		sel, err := choose(f, archives)
+		if err != nil {
+			return nil, err
+		}
+		c, err := collect(f.Plan, f.Previous, archives, sel)
+		if err != nil {
+			return nil, err
+		}
+		d := &Draft{
+			Wanted: wanted, Given: given, Notes: sel.notes, Newer: sel.newer,
+			content: c, signer: f.Signer, validFor: f.Plan.ValidFor, skipped: sel.skipped,
+		}
+		for _, a := range archives {
+			d.read = append(d.read, a.read())
+		}
+		return d, nil
+	})
 }
 
 // readArchives reads all archives of the plan side by side, in order of
@@ -89,26 +96,36 @@ func (f *Frozen) Forget() {
 func readArchives(ctx context.Context, f Options) ([]*upstreamArchive, error) {
 	cfgs := slices.Clone(f.Plan.Archives)
 	slices.SortStableFunc(cfgs, func(a, b config.Archive) int { return strings.Compare(a.Prefix, b.Prefix) })
-	fas := make([]*upstreamArchive, len(cfgs))
-	r := &reader{Options: f}
+	archives := make([]*upstreamArchive, len(cfgs))
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range cfgs {
 		g.Go(func() (err error) {
 			if cfgs[i].Debs != "" {
-				fas[i], err = ownArchive(ctx, &cfgs[i])
+				archives[i], err = readDebs(ctx, &cfgs[i])
 			} else {
-				fas[i], err = r.archive(ctx, &cfgs[i])
+				archives[i], err = readArchive(ctx, f, &cfgs[i])
 			}
 			return err
 		})
 	}
-	return fas, g.Wait()
+	return archives, g.Wait()
 }
 
-// wantedDate is the date input that was given, by the configuration's user or
-// by a lock, else now where the snapshot is valid for a time, else the newest Date
-// of the upstreams; zero if nothing has one.
-func wantedDate(f Options, fas []*upstreamArchive) (date time.Time, given bool, err error) {
+// readDebs reads an archive of own packages: one suite, named by the prefix, that no upstream signs.
+func readDebs(ctx context.Context, cfg *config.Archive) (*upstreamArchive, error) {
+	own, err := debdir.ReadDir(ctx, cfg.Debs)
+	if err != nil {
+		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
+	}
+	src := &source{Archive: cfg}
+	suite := &upstreamSuite{suiteRelease: suiteRelease{src: src, name: cfg.Prefix, dir: suiteDir(cfg.Prefix)}}
+	return &upstreamArchive{source: src, suites: []*upstreamSuite{suite}, own: *own}, nil
+}
+
+// wantedDate is the date input that was given, by --date or a lock, else now
+// where the snapshot is valid for a time, else the newest Date of the
+// upstreams; zero if nothing has one.
+func wantedDate(f Options, archives []*upstreamArchive) (date time.Time, given bool, err error) {
 	if f.Lock != nil && !f.Lock.Date.IsZero() {
 		if !f.Date.IsZero() && !f.Date.Equal(f.Lock.Date) {
 			return date, true, fmt.Errorf("%w: the date %s differs from the lock's %s", outcome.ErrUsage, snapshot.FormatDate(f.Date), snapshot.FormatDate(f.Lock.Date))
@@ -121,9 +138,9 @@ func wantedDate(f Options, fas []*upstreamArchive) (date time.Time, given bool, 
 	if f.Plan.ValidFor > 0 {
 		return f.Now.UTC().Truncate(time.Second), false, nil
 	}
-	for _, fa := range fas {
-		for _, s := range fa.suites {
-			if s.release.Date.After(date) {
+	for _, a := range archives {
+		for _, s := range a.suites {
+			if s.release != nil && s.release.Date.After(date) {
 				date = s.release.Date
 			}
 		}
@@ -132,13 +149,4 @@ func wantedDate(f Options, fas []*upstreamArchive) (date time.Time, given bool, 
 		return date, false, outcome.GiveDate.For(fmt.Errorf("%w: archives of debs: alone have no date of their own; give one", outcome.ErrUsage))
 	}
 	return date, false, nil
-}
-
-// ownArchive is the archive of a directory of own packages.
-func ownArchive(ctx context.Context, cfg *config.Archive) (*upstreamArchive, error) {
-	own, err := debdir.ReadDir(ctx, cfg.Debs)
-	if err != nil {
-		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
-	}
-	return &upstreamArchive{Archive: cfg, own: *own}, nil
 }

@@ -17,53 +17,88 @@ func lockKey(prefix, name, version, arch, sha256 string) string {
 	return strings.Join([]string{prefix, name, version, arch, strings.TrimPrefix(sha256, "sha256:")}, " ")
 }
 
+// pins fixes each package of the lock to its versions there.
+func pins(l *config.Lock) map[string]string {
+	m := map[string]string{}
+	for _, a := range l.Archives {
+		for _, p := range a.Packages {
+			key := p.Name + ":" + p.Architecture
+			m[key] = strings.TrimSpace(m[key] + " " + p.Version)
+		}
+	}
+	return m
+}
+
 // chooseLocked takes exactly the packages of the lock, with its reasons, if
 // they have all that is asked for. Where they have not, the rest is resolved
 // with the lock's versions pinned, unless only the lock is wanted.
-func chooseLocked(f Options, fas []*upstreamArchive, req resolve.Request) (*selection, error) {
-	indices := resolveIndices(fas)
-	wanted := map[string]string{} // lockKey to reason
+func chooseLocked(f Options, archives []*upstreamArchive, indices []resolve.Index, all *resolve.Universe, req resolve.Request) (*closure, error) {
+	reasons := map[string]string{} // by lockKey
 	for _, a := range f.Lock.Archives {
 		for _, p := range a.Packages {
-			wanted[lockKey(a.Prefix, p.Name, p.Version, p.Architecture, p.Digest)] = p.Reason
+			reasons[lockKey(a.Prefix, p.Name, p.Version, p.Architecture, p.Digest)] = p.Reason
 		}
 	}
-	all, err := universe(f, indices)
-	if err != nil {
+	if err := vanished(f, all, archives); err != nil {
 		return nil, err
 	}
-	if err := vanished(f, all, fas); err != nil {
-		return nil, err
-	}
-	only := onlyLocked(indices, fas, func(prefix string, p archive.PackageFile) bool {
-		_, ok := wanted[lockKey(prefix, p.Name, p.Version, p.Architecture, p.SHA256)]
+	isLocked := func(prefix string, p archive.PackageFile) bool {
+		_, ok := reasons[lockKey(prefix, p.Name, p.Version, p.Architecture, p.SHA256)]
 		return ok
-	})
-	u, err := resolve.NewUniverse(only)
+	}
+	only, err := resolve.NewUniverse(onlyLocked(indices, archives, isLocked))
 	if err != nil {
 		return nil, err
 	}
-	if _, err := u.Resolve(req); err != nil {
-		return beyondLock(f, all, req, wanted, err)
+	out := &closure{reasons: reasons}
+	if _, err := only.Resolve(req); err != nil {
+		if out.packages, out.notes, err = beyondLock(f, all, req, isLocked, err); err != nil {
+			return nil, err
+		}
 	}
-	out := &selection{skipped: all.Skipped(), reasons: wanted}
+	have := map[*resolve.Package]bool{}
+	for _, c := range out.packages {
+		have[c.Package] = true
+	}
 	for _, a := range f.Lock.Archives {
 		for _, p := range a.Packages {
-			if found := find(all, a.Prefix, p); found != nil {
+			if found := find(all, a.Prefix, p); found != nil && !have[found] {
 				out.packages = append(out.packages, resolve.Chosen{Package: found})
 			}
 		}
 	}
 	slices.SortStableFunc(out.packages, func(x, y resolve.Chosen) int { return archive.Less(x.PackageFile, y.PackageFile) })
-	out.newer = newer(all, req, out.packages)
 	return out, nil
 }
 
+// beyondLock resolves what the lock alone cannot give, or refuses to. why is
+// what the lock alone lacks.
+func beyondLock(f Options, u *resolve.Universe, req resolve.Request, isLocked func(string, archive.PackageFile) bool, why error) ([]resolve.Chosen, []string, error) {
+	if f.Locked {
+		var un *resolve.Unsatisfied
+		if errors.As(why, &un) {
+			why = outcome.UpdateLock.For(fmt.Errorf("%w: the lock does not have all that is asked for:\n%v", outcome.ErrRefused, why))
+		}
+		return nil, nil, why
+	}
+	req.Pins = pins(f.Lock)
+	res, err := u.Resolve(req)
+	if err != nil {
+		return nil, nil, unsatisfied(err, u)
+	}
+	for _, c := range res.Packages {
+		if !isLocked(c.Archive, c.PackageFile) {
+			f.Log.Printf("not in the lock: %s %s %s %s (%s)", c.Archive, c.Name, c.Version, c.Architecture, c.Reason)
+		}
+	}
+	return res.Packages, res.Notes, nil
+}
+
 // onlyLocked narrows the curated archives to the lock's packages. Verbatim ones are here whole.
-func onlyLocked(indices []resolve.Index, fas []*upstreamArchive, locked func(prefix string, p archive.PackageFile) bool) []resolve.Index {
+func onlyLocked(indices []resolve.Index, archives []*upstreamArchive, locked func(prefix string, p archive.PackageFile) bool) []resolve.Index {
 	verbatim := map[string]bool{}
-	for _, fa := range fas {
-		verbatim[fa.Prefix] = fa.Verbatim
+	for _, a := range archives {
+		verbatim[a.Prefix] = a.Verbatim
 	}
 	out := slices.Clone(indices)
 	for i := range out {
@@ -94,10 +129,10 @@ func find(u *resolve.Universe, prefix string, p config.LockPackage) *resolve.Pac
 
 // vanished names every package of the lock that the archives do not have any
 // more, with the versions there are.
-func vanished(f Options, u *resolve.Universe, fas []*upstreamArchive) error {
+func vanished(f Options, u *resolve.Universe, archives []*upstreamArchive) error {
 	var gone []string
 	for _, a := range f.Lock.Archives {
-		if !slices.ContainsFunc(fas, func(fa *upstreamArchive) bool { return fa.Prefix == a.Prefix }) {
+		if !slices.ContainsFunc(archives, func(read *upstreamArchive) bool { return read.Prefix == a.Prefix }) {
 			return fmt.Errorf("%w: the lock has an archive %s, the configuration has not", outcome.ErrUsage, a.Prefix)
 		}
 		for _, p := range a.Packages {
@@ -132,38 +167,4 @@ func missingPackage(u *resolve.Universe, prefix string, p config.LockPackage) st
 		there = []string{"no version"}
 	}
 	return fmt.Sprintf("%s %s %s %s: there is %s", prefix, p.Name, p.Version, p.Architecture, strings.Join(there, ", "))
-}
-
-// beyondLock resolves what the lock alone cannot give, or refuses to.
-func beyondLock(f Options, u *resolve.Universe, req resolve.Request, wanted map[string]string, why error) (*selection, error) {
-	if f.Locked {
-		var un *resolve.Unsatisfied
-		if errors.As(why, &un) {
-			return nil, outcome.UpdateLock.For(fmt.Errorf("%w: the lock does not have all that is asked for:\n%v", outcome.ErrRefused, why))
-		}
-		return nil, why
-	}
-	req.Pins = pins(f.Lock)
-	res, err := u.Resolve(req)
-	if err != nil {
-		return nil, unsatisfied(err, u)
-	}
-	out := &selection{packages: res.Packages, skipped: u.Skipped(), notes: res.Notes, reasons: wanted}
-	have := map[*resolve.Package]bool{}
-	for _, c := range res.Packages {
-		have[c.Package] = true
-		if _, ok := wanted[lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256)]; !ok {
-			f.Log.Printf("not in the lock: %s %s %s %s (%s)", c.Archive, c.Name, c.Version, c.Architecture, c.Reason)
-		}
-	}
-	for _, a := range f.Lock.Archives {
-		for _, p := range a.Packages {
-			if found := find(u, a.Prefix, p); found != nil && !have[found] {
-				out.packages = append(out.packages, resolve.Chosen{Package: found})
-			}
-		}
-	}
-	slices.SortStableFunc(out.packages, func(x, y resolve.Chosen) int { return archive.Less(x.PackageFile, y.PackageFile) })
-	out.newer = newer(u, req, out.packages)
-	return out, nil
 }

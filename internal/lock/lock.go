@@ -1,11 +1,12 @@
+// Package lock makes locks, compares them, and explains them.
 package lock
 
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/freeze"
@@ -30,83 +31,138 @@ func Make(ctx context.Context, f freeze.Options, old *config.Lock) (*config.Lock
 	if old != nil {
 		f.Replaces = old.Date
 	}
-	u, err := freeze.Gather(ctx, f)
+	draft, err := freeze.Gather(ctx, f)
 	if err != nil {
 		return nil, err
 	}
 	if err := f.Keys.Keep(); err != nil {
 		return nil, err
 	}
-	for _, n := range u.Out.Notes {
+	for _, n := range draft.Notes {
 		f.Log.Printf("%s", n)
 	}
-	for _, n := range u.Out.Newer {
+	for _, n := range draft.Newer {
 		f.Log.Printf("%s", n.Say(f.Plan.CommonList))
 	}
-	date, err := lockDate(u, old)
-	if err != nil {
-		return nil, err
-	}
-	config.PutLockDate(u.Lock, date)
-	return config.ParseLock("lock", u.Lock)
-}
-
-// lockDate is the date of a lock that replaces another, which may be nil.
-func lockDate(u *freeze.Draft, old *config.Lock) (time.Time, error) {
-	date := u.Wanted
+	date := draft.Wanted
 	if old != nil {
-		same := u.LockAt(old.Date) == snapshot.BlobOf(old.Encode())
+		same := draft.LockBlob(old.Date) == snapshot.BlobOf(old.Encode())
 		switch {
-		case same && (date.Equal(old.Date) || !u.Given && !freeze.RunsOut(u.F.Plan, old.Date, u.F.Now)):
+		case same && (date.Equal(old.Date) || !draft.Given && !freeze.RunsOut(f.Plan, old.Date, f.Now)):
 			date = old.Date
 		case date.After(old.Date):
-		case u.Given:
-			return date, fmt.Errorf("%w: date %s is not after the lock's, %s; the smallest is %s", outcome.ErrRefused, snapshot.FormatDate(date), snapshot.FormatDate(old.Date), snapshot.FormatDate(freeze.NextDate(old.Date)))
+		case draft.Given:
+			return nil, fmt.Errorf("%w: date %s is not after the lock's, %s; the smallest is %s", outcome.ErrRefused, snapshot.FormatDate(date), snapshot.FormatDate(old.Date), snapshot.FormatDate(freeze.NextDate(old.Date)))
 		default:
 			date = freeze.NextDate(old.Date)
 		}
 	}
-	return date, freeze.NotAhead(date, u.F.Now)
+	return draft.Lock(date), freeze.NotAhead(date, f.Now)
 }
 
-// Changes says for people what differs between two locks, a line each:
-// a version that changed, what came (+), what went (-).
+// pinned is what a lock pins of one package, or of one Release of a verbatim archive.
+type pinned struct{ prefix, name, arch string }
+
+// version is one of its versions: as it is shown, and with all that must be the same.
+type version struct{ shown, exact string }
+
+// pins is what a lock pins: packages of curated archives, Releases and the
+// presence of indices of verbatim ones. (A curated archive's indices may change
+// daily without changing a chosen package.)
+func pins(l *config.Lock) map[pinned][]version {
+	out := map[pinned][]version{}
+	add := func(k pinned, v version) { out[k] = append(out[k], v) }
+	for _, a := range l.Archives {
+		for _, p := range a.Packages {
+			add(pinned{a.Prefix, p.Name, p.Architecture}, version{p.Version, p.Suite + " " + p.Digest})
+		}
+		if a.Mode != "verbatim" {
+			continue
+		}
+		for _, r := range a.Releases {
+			add(pinned{a.Prefix, "Release of " + r.Suite, "all"}, version{snapshot.FormatDate(r.Date), r.Digest})
+		}
+		for _, ix := range a.Indices { // its digest is the Release's affair
+			add(pinned{a.Prefix, ix.Suite + "/" + ix.Path, "index"}, version{})
+		}
+	}
+	for _, versions := range out {
+		slices.SortFunc(versions, func(x, y version) int { return strings.Compare(x.shown+" "+x.exact, y.shown+" "+y.exact) })
+	}
+	return out
+}
+
+// Changes says for people what differs between two locks, a line each: a
+// version that changed, what came (+), what went (-). Reasons are left aside;
+// they say why, not what.
 func Changes(old, now *config.Lock) []string {
-	type place struct{ prefix, name, arch string }
-	was, is := map[place][]string{}, map[place][]string{}
-	fill := func(l *config.Lock, m map[place][]string) {
-		for _, a := range l.Archives {
-			for _, p := range a.Packages {
-				k := place{a.Prefix, p.Name, p.Architecture}
-				m[k] = append(m[k], p.Version)
-			}
-			for _, r := range a.Releases {
-				if a.Mode == "verbatim" {
-					k := place{a.Prefix, "Release of " + r.Suite, "all"}
-					m[k] = append(m[k], snapshot.FormatDate(r.Date))
-				}
-			}
-		}
-	}
-	fill(old, was)
-	fill(now, is)
+	was, is := pins(old), pins(now)
+	keys := maps.Clone(was)
+	maps.Copy(keys, is)
 	var out []string
-	for k, versions := range is {
-		slices.Sort(versions)
-		before := was[k]
-		slices.Sort(before)
+	for k := range keys {
+		before, after := was[k], is[k]
+		line := k.prefix + " " + k.name + " " + k.arch
 		switch {
+		case slices.Equal(before, after):
 		case before == nil:
-			out = append(out, fmt.Sprintf("+ %s %s %s %s", k.prefix, k.name, k.arch, strings.Join(versions, " ")))
-		case !slices.Equal(before, versions):
-			out = append(out, fmt.Sprintf("  %s %s %s %s -> %s", k.prefix, k.name, k.arch, strings.Join(before, " "), strings.Join(versions, " ")))
-		}
-	}
-	for k, versions := range was {
-		if is[k] == nil {
-			out = append(out, fmt.Sprintf("- %s %s %s %s", k.prefix, k.name, k.arch, strings.Join(versions, " ")))
+			out = append(out, "+ "+line+shown(after))
+		case after == nil:
+			out = append(out, "- "+line+shown(before))
+		case shown(before) == shown(after):
+			out = append(out, "  "+line+shown(after)+" (of another suite, or with other bytes)")
+		default:
+			out = append(out, "  "+line+shown(before)+" ->"+shown(after))
 		}
 	}
 	slices.SortFunc(out, func(a, b string) int { return strings.Compare(a[2:]+a[:2], b[2:]+b[:2]) })
 	return out
+}
+
+// shown is the versions, each after a space.
+func shown(versions []version) (s string) {
+	for _, v := range versions {
+		if v.shown != "" {
+			s += " " + v.shown
+		}
+	}
+	return s
+}
+
+// Drift refuses a lock that differs from what came out, and names the first difference.
+func Drift(want, got *config.Lock) error {
+	changes := Changes(want, got)
+	if len(changes) == 0 {
+		return nil
+	}
+	return outcome.UpdateLock.For(fmt.Errorf("%w: the lock and the upstreams differ in %d lines; first: %s", outcome.ErrRefused, len(changes), strings.TrimSpace(changes[0])))
+}
+
+// Why follows the reasons of a lock from a package down to what was asked for,
+// one line a step. An unknown package is ErrNotFound.
+func Why(l *config.Lock, name string) ([]string, error) {
+	byName := map[string]config.LockPackage{}
+	for _, a := range l.Archives {
+		for _, p := range a.Packages {
+			byName[p.Name] = p
+		}
+	}
+	if _, ok := byName[name]; !ok {
+		return nil, fmt.Errorf("%w: package %s is not in the snapshot's lock (%d packages are)", outcome.ErrNotFound, name, len(byName))
+	}
+	var steps []string
+	for seen := map[string]bool{}; name != "" && !seen[name]; {
+		seen[name] = true
+		p, ok := byName[name]
+		if !ok {
+			break
+		}
+		steps = append(steps, fmt.Sprintf("%s %s %s: %s", p.Name, p.Version, p.Architecture, p.Reason))
+		parent, _, dep := strings.Cut(p.Reason, " ")
+		if !dep || strings.HasSuffix(parent, ":") || strings.HasPrefix(p.Reason, "asked for") {
+			break
+		}
+		name = parent
+	}
+	return steps, nil
 }

@@ -1,3 +1,5 @@
+// Package push is the verb: read what the tag names now, freeze what the plan
+// asks for, give it a date, pack it, and put it there.
 package push
 
 import (
@@ -20,8 +22,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Pushing is the question to Push.
-type Pushing struct {
+// Options say what is pushed where. Plan, Ref and Now are required.
+type Options struct {
 	Plan   *config.Plan
 	Ref    artifact.Reference
 	Signer pgp.Signer
@@ -32,9 +34,9 @@ type Pushing struct {
 	DateAuto bool         // as late as the replaced snapshot demands, whatever the lock says
 	Lock     *config.Lock
 	Locked   bool // refuse to push anything but the lock
-	// Held is a snapshot that may hold what the lock names and upstream has lost;
-	// nil: the one that is replaced.
-	Held *artifact.Reference
+	// Previous is a snapshot that may hold what the lock names and upstream has
+	// lost; nil: the one that is replaced.
+	Previous *artifact.Reference
 	// AllowOlder names suites ("SUITE" or "PREFIX/SUITE") whose upstream Date may go back.
 	AllowOlder []string
 	// ReplaceUnverified goes on where nothing vouches for the snapshot that is
@@ -44,16 +46,16 @@ type Pushing struct {
 	Yes               bool                // push whole archives of more than 10 GB
 	AllowEmpty        bool                // push curated archives that ask for no package
 	DryRun            bool
-	// State is the directory where it is noted what came of which input, so that
-	// a push without change is answered early; "" notes nothing.
+	// State is the directory of notes on what was pushed, by which a push without
+	// change is answered early; "" keeps none.
 	State    string
 	Now      time.Time
 	Artifact artifact.PushOptions
 	Log      outcome.Log
 }
 
-// PushResult is the outcome.
-type PushResult struct {
+// Result is what was pushed.
+type Result struct {
 	artifact.Pushed
 	Frozen *freeze.Frozen // nil: nothing changed, and that was known before anything was read but signature files
 	Date   time.Time
@@ -70,42 +72,63 @@ type PushResult struct {
 	Shards, RootSize int
 }
 
-// Push reads the archives of the plan, chooses, and pushes the snapshot. With
+// Run reads the archives of the plan, chooses, and pushes the snapshot. With
 // DryRun it stops before anything is written, the root digest known.
 //
 // If upstream moves while its pool files are read, so that one is gone or
 // another, all is read anew; that ends in an error after a few times.
-func Push(ctx context.Context, p Pushing) (*PushResult, error) {
-	if err := p.validate(); err != nil {
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	p.Log = p.Log.During(ctx)
-	if res := p.unchanged(ctx); res != nil {
+	o.Log = o.Log.During(ctx)
+	if res := o.unchanged(ctx); res != nil {
 		return res, nil
 	}
-	old, err := p.previous(ctx)
+	old, err := o.previous(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if old.doubt != nil {
-		p.Artifact.Recheck = true // what it lists need not be there
+	f := freeze.Options{
+		Plan: o.Plan, Signer: signer.ReuseSignatures(ctx, o.Signer, old.snapshot), Date: o.Date, Replaces: old.date,
+		Lock: o.Lock, Locked: o.Locked, Previous: old.snapshot, Keys: o.Keys, Now: o.Now, Log: o.Log,
 	}
-	held := old.snapshot
-	if p.Held != nil {
-		if held, err = place.OpenUnverified(ctx, *p.Held, p.Artifact.Options); err != nil {
+	if o.Previous != nil {
+		if f.Previous, err = place.OpenUnverified(ctx, *o.Previous, o.Artifact.Options); err != nil {
 			return nil, fmt.Errorf("snapshot that holds what the lock names: %w", err)
 		}
 	}
-	p.Signer = signer.ReuseSignatures(ctx, p.Signer, old.snapshot)
-	p.Artifact.Expect = &old.root
 	for try := 1; ; try++ {
-		d, err := p.freeze(ctx, old, held)
+		draft, err := freeze.Gather(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		res, err := p.write(ctx, d)
-		if err == nil || try > freeze.Rereads || !freeze.UpstreamsFault(err) {
-			return res, err
+		if !o.DryRun {
+			if err := o.Keys.Keep(); err != nil {
+				return nil, err
+			}
+		}
+		d, err := parallel.Until(ctx, func() (*dated, error) { return o.date(draft, old) })
+		if err != nil {
+			return nil, err
+		}
+		res := d.result()
+		if err := o.affordable(res); err != nil {
+			return nil, err
+		}
+		if o.DryRun {
+			res.Root, res.Reference = d.packed.Root(), o.Ref
+			res.Reference.Digest = d.packed.Root()
+			return res, nil
+		}
+		if res.Pushed, err = o.put(ctx, d.packed, old); err == nil {
+			if old.doubt == nil {
+				o.note(res)
+			}
+			return res, nil
+		}
+		if try > freeze.Rereads || !freeze.UpstreamsFault(err) {
+			return nil, err
 		}
 		moved, err2 := d.frozen.Moved(ctx)
 		if err2 != nil {
@@ -114,13 +137,20 @@ func Push(ctx context.Context, p Pushing) (*PushResult, error) {
 		if moved == "" {
 			return nil, d.frozen.Missing(ctx, err)
 		}
-		p.Log.Printf("%s: changed while it was read (%s); reading it anew", moved, err)
+		o.Log.Printf("%s: changed while it was read (%s); reading it anew", moved, err)
 	}
 }
 
-// freezing is the left half of a push.
-func (p Pushing) freezing() freeze.Options {
-	return freeze.Options{Plan: p.Plan, Signer: p.Signer, Date: p.Date, Lock: p.Lock, Locked: p.Locked, Keys: p.Keys, Now: p.Now, Log: p.Log}
+// put pushes what was packed over what the tag named.
+func (o Options) put(ctx context.Context, packed *artifact.Packed, old *replaced) (pushed artifact.Pushed, err error) {
+	to := o.Artifact
+	to.Expect = &old.root
+	to.Recheck = to.Recheck || old.doubt != nil // what it lists need not be there
+	err = snapshot.Again(func() (err error) {   // an upstream of several URLs may have given wrong bytes
+		pushed, err = packed.Push(ctx, o.Ref, to)
+		return err
+	})
+	return pushed, err
 }
 
 // dated is a snapshot with its date, packed and counted.
@@ -133,86 +163,71 @@ type dated struct {
 	packages map[string]int
 }
 
-// freeze freezes what the plan asks for and holds it against what it replaces.
-func (p Pushing) freeze(ctx context.Context, old *replaced, held *snapshot.Snapshot) (*dated, error) {
-	f := p.freezing()
-	f.Held, f.Replaces = held, old.date
-	u, err := freeze.Gather(ctx, f)
-	if err != nil {
-		return nil, err
+func (d *dated) result() *Result {
+	return &Result{
+		Frozen: d.frozen, Date: d.frozen.Snapshot.Statement.Date, Newer: d.frozen.Newer, New: d.new, Files: d.files, Bytes: d.bytes,
+		Packages: d.packages, Shards: d.packed.Shards(), RootSize: d.packed.Size(),
 	}
-	if !p.DryRun {
-		if err := p.Keys.Keep(); err != nil {
-			return nil, err
-		}
+}
+
+// date gives the draft its date: that of the replaced snapshot if it is the same
+// but for that, else a later one.
+func (o Options) date(draft *freeze.Draft, old *replaced) (*dated, error) {
+	d, err := o.same(draft, old)
+	if d == nil && err == nil {
+		d, err = o.next(draft, old)
 	}
-	d, err := parallel.Until(ctx, func() (*dated, error) {
-		d, err := p.same(u, old)
-		if d == nil && err == nil {
-			d, err = p.next(u, old)
-		}
-		return d, err
-	})
-	if err != nil {
-		return nil, err
+	if err == nil && o.Locked {
+		err = lock.Drift(o.Lock, draft.Lock(d.frozen.Snapshot.Statement.Date))
 	}
-	if p.Locked {
-		now, err := d.frozen.Lock(ctx)
-		if err == nil {
-			err = lock.Drift(p.Lock, now)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return d, nil
+	return d, err
 }
 
 // same is the snapshot that is replaced, if what was gathered is nothing else:
 // under its date it has its root. Nil if it is another, or if its validity is to be renewed.
-func (p Pushing) same(u *freeze.Draft, old *replaced) (*dated, error) {
-	if old.snapshot == nil || u.LockAt(old.date) != old.snapshot.Statement.Lock {
+func (o Options) same(draft *freeze.Draft, old *replaced) (*dated, error) {
+	if old.snapshot == nil || draft.LockBlob(old.date) != old.snapshot.Statement.Lock {
 		return nil, nil
 	}
-	d, err := pack(u, old.date, old)
+	d, err := pack(draft, old.date, old)
 	if err != nil || d.packed.Root() != old.root {
 		return nil, err
 	}
-	renew := freeze.RunsOut(p.Plan, old.date, p.Now)
+	renew := freeze.RunsOut(o.Plan, old.date, o.Now)
 	switch {
-	case renew && (!u.Given || p.DateAuto || u.Wanted.After(old.date)):
+	case renew && (!draft.Given || o.DateAuto || draft.Wanted.After(old.date)):
 		return nil, nil
 	case renew:
-		p.Log.Printf("the snapshot is valid until %s only, and its date is given: a later one renews it", snapshot.FormatDate(old.date.Add(p.Plan.ValidFor)))
-	case !u.Wanted.Equal(old.date) && u.Given:
-		p.Log.Printf("the content is that of the snapshot of %s, whose date stays", snapshot.FormatDate(old.date))
+		o.Log.Printf("the snapshot is valid until %s only, and its date is given: a later one renews it", snapshot.FormatDate(old.date.Add(o.Plan.ValidFor)))
+	case !draft.Wanted.Equal(old.date) && draft.Given:
+		o.Log.Printf("the content is that of the snapshot of %s, whose date stays", snapshot.FormatDate(old.date))
 	}
 	return d, nil
 }
 
 // next is the snapshot under its own date, which is later than the replaced one's.
-func (p Pushing) next(u *freeze.Draft, old *replaced) (*dated, error) {
-	date := u.Wanted
-	if p.DateAuto && p.Plan.ValidFor > 0 {
-		date = p.Now.UTC().Truncate(time.Second)
+func (o Options) next(draft *freeze.Draft, old *replaced) (*dated, error) {
+	date := draft.Wanted
+	if o.DateAuto && o.Plan.ValidFor > 0 {
+		date = o.Now.UTC().Truncate(time.Second)
 	}
 	if old.snapshot != nil && !date.After(old.date) {
-		if u.Given && !p.DateAuto {
+		if draft.Given && !o.DateAuto {
 			return nil, outcome.ChooseDate.For(freeze.After(date, old.date))
 		}
 		date = freeze.NextDate(old.date)
 	}
-	if err := freeze.NotAhead(date, p.Now); err != nil {
+	if err := freeze.NotAhead(date, o.Now); err != nil {
 		return nil, err
 	}
-	d, err := pack(u, date, old)
+	d, err := pack(draft, date, old)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.notOlder(old, d.frozen.Snapshot.Statement); err != nil {
+	if err := o.notOlder(old, d.frozen.Snapshot.Statement); err != nil {
 		return nil, err
 	}
-	if old.doubt != nil && !p.ReplaceUnverified && d.packed.Root() != old.root {
+	if old.doubt != nil && !o.ReplaceUnverified && d.packed.Root() != old.root {
 		return nil, outcome.ReplaceOrSameDate.For(fmt.Errorf("snapshot to be replaced: %w (what would be pushed is another one, of %s)",
 			old.doubt, snapshot.FormatDate(date)), old.root)
 	}
@@ -220,8 +235,8 @@ func (p Pushing) next(u *freeze.Draft, old *replaced) (*dated, error) {
 }
 
 // pack gives what was gathered a date, packs it, and counts what the replaced snapshot does not have.
-func pack(u *freeze.Draft, date time.Time, old *replaced) (*dated, error) {
-	frozen, err := u.At(date)
+func pack(draft *freeze.Draft, date time.Time, old *replaced) (*dated, error) {
+	frozen, err := draft.At(date)
 	if err != nil {
 		return nil, err
 	}
@@ -235,44 +250,17 @@ func pack(u *freeze.Draft, date time.Time, old *replaced) (*dated, error) {
 	return d, err
 }
 
-// write pushes, or only tells what it would push.
-func (p Pushing) write(ctx context.Context, d *dated) (*PushResult, error) {
-	frozen, packed := d.frozen, d.packed
-	res := &PushResult{
-		Frozen: frozen, Date: frozen.Snapshot.Statement.Date, Newer: frozen.Newer, New: d.new, Files: d.files, Bytes: d.bytes, Packages: d.packages,
-	}
-	if err := p.affordable(res); err != nil {
-		return nil, err
-	}
-	res.Shards, res.RootSize = packed.Shards(), packed.Size()
-	if p.DryRun {
-		res.Root, res.Reference = packed.Root(), p.Ref
-		res.Reference.Digest = packed.Root()
-		return res, nil
-	}
-	frozen.Forget()
-	err := snapshot.Again(func() (err error) { // an upstream of several URLs may have given wrong bytes
-		res.Pushed, err = packed.Push(ctx, p.Ref, p.Artifact)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.note(res)
-	return res, nil
-}
-
 // large is how many bytes a verbatim archive may have before somebody must say yes to it.
 const large = 10 << 30
 
 // affordable says what a plan with whole archives will hold, before it is read.
-func (p Pushing) affordable(res *PushResult) error {
-	whole := slices.ContainsFunc(p.Plan.Archives, func(a config.Archive) bool { return a.Verbatim || a.All })
+func (o Options) affordable(res *Result) error {
+	whole := slices.ContainsFunc(o.Plan.Archives, func(a config.Archive) bool { return a.Verbatim || a.All })
 	if !whole {
 		return nil
 	}
-	p.Log.Printf("whole archives: the snapshot has %d files, %.1f MB", res.Files, float64(res.Bytes)/1e6)
-	if res.Bytes > large && !p.Yes && !p.DryRun {
+	o.Log.Printf("whole archives: the snapshot has %d files, %.1f MB", res.Files, float64(res.Bytes)/1e6)
+	if res.Bytes > large && !o.Yes && !o.DryRun {
 		return outcome.PushWhole.For(fmt.Errorf("%w: %.1f GB in %d files are more than %d GB",
 			outcome.ErrRefused, float64(res.Bytes)/1e9, res.Files, int64(large)>>30))
 	}
@@ -280,27 +268,27 @@ func (p Pushing) affordable(res *PushResult) error {
 }
 
 // validate refuses what can be refused before the network is asked anything.
-func (p Pushing) validate() error {
-	if !p.Ref.Digest.IsZero() {
-		return fmt.Errorf("%w: %s: a push cannot go to a digest; give a tag", outcome.ErrUsage, p.Ref)
+func (o Options) validate() error {
+	if !o.Ref.Digest.IsZero() {
+		return fmt.Errorf("%w: %s: a push cannot go to a digest; give a tag", outcome.ErrUsage, o.Ref)
 	}
-	if p.Locked && p.Lock == nil {
+	if o.Locked && o.Lock == nil {
 		return outcome.GiveLock.For(fmt.Errorf("%w: exactly the lock is asked for, and there is none", outcome.ErrUsage))
 	}
-	if p.ReplaceUnverified && p.Date.IsZero() {
+	if o.ReplaceUnverified && o.Date.IsZero() {
 		return outcome.GiveDate.For(fmt.Errorf("%w: nothing is taken from a snapshot that nobody vouches for, its date neither: give one, later than any that clients have seen", outcome.ErrUsage))
 	}
-	if err := freeze.NotAhead(p.Date, p.Now); err != nil {
+	if err := freeze.NotAhead(o.Date, o.Now); err != nil {
 		return err
 	}
-	if err := freeze.CheckPlan(p.Plan, nil); err != nil {
+	if err := freeze.CheckPlan(o.Plan, nil); err != nil {
 		return err
 	}
-	if p.Plan.AsksNothing() && p.Lock == nil && !p.AllowEmpty {
+	if o.Plan.AsksNothing() && o.Lock == nil && !o.AllowEmpty {
 		return outcome.AllowEmpty.For(fmt.Errorf("%w: nothing is asked for, so the snapshot would hold no package", outcome.ErrUsage))
 	}
-	curated := slices.ContainsFunc(p.Plan.Archives, func(a config.Archive) bool { return !a.Verbatim })
-	if curated && p.Signer == nil && !p.Unsigned {
+	curated := slices.ContainsFunc(o.Plan.Archives, func(a config.Archive) bool { return !a.Verbatim })
+	if curated && o.Signer == nil && !o.Unsigned {
 		return outcome.PushUnsigned.For(fmt.Errorf("%w: curated archives are signed by the site", outcome.ErrUsage))
 	}
 	return nil

@@ -45,17 +45,17 @@ type pushedNote struct {
 }
 
 // noteFile is where the note of a reference is kept.
-func (p Pushing) noteFile() string {
-	return filepath.Join(p.State, snapshot.Sum([]byte(prove.RememberedName(p.Ref))).Hex()+".json")
+func (o Options) noteFile() string {
+	return filepath.Join(o.State, snapshot.Sum([]byte(prove.RememberedName(o.Ref))).Hex()+".json")
 }
 
 // notable tells whether notes are made and believed for this push: not where
 // somebody wants it looked at anew.
-func (p Pushing) notable() bool {
-	if p.State == "" || p.Held != nil || p.DryRun || p.Locked || p.Artifact.Recheck {
+func (o Options) notable() bool {
+	if o.State == "" || o.Previous != nil || o.DryRun || o.Locked || o.Artifact.Recheck {
 		return false
 	}
-	for _, a := range p.Plan.Archives {
+	for _, a := range o.Plan.Archives {
 		if a.SignedByURL != "" {
 			return false // the key may have changed
 		}
@@ -64,11 +64,11 @@ func (p Pushing) notable() bool {
 }
 
 // unchanged is the answer to a push that has nothing to do, nil if there may be something.
-func (p Pushing) unchanged(ctx context.Context) *PushResult {
-	if !p.notable() {
+func (o Options) unchanged(ctx context.Context) *Result {
+	if !o.notable() {
 		return nil
 	}
-	data, err := os.ReadFile(p.noteFile())
+	data, err := os.ReadFile(o.noteFile())
 	if err != nil {
 		return nil
 	}
@@ -76,30 +76,30 @@ func (p Pushing) unchanged(ctx context.Context) *PushResult {
 	if err := json.Unmarshal(data, &note); err != nil {
 		return nil
 	}
-	if input, err := p.input(); err != nil || input != note.Input || freeze.RunsOut(p.Plan, note.Date, p.Now) {
+	if input, err := o.input(); err != nil || input != note.Input || freeze.RunsOut(o.Plan, note.Date, o.Now) {
 		return nil
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.stillNamed(ctx, p.Ref.Tag, note.Root) })
+	g.Go(func() error { return o.stillNamed(ctx, o.Ref.Tag, note.Root) })
 	if note.Tag != "" {
-		g.Go(func() error { return p.stillNamed(ctx, note.Tag, note.Root) })
+		g.Go(func() error { return o.stillNamed(ctx, note.Tag, note.Root) })
 	}
-	g.Go(func() error { return p.sameReleases(ctx, note.Releases) })
+	g.Go(func() error { return o.sameReleases(ctx, note.Releases) })
 	if g.Wait() != nil {
 		return nil // the whole way finds out what it is
 	}
-	res := &PushResult{Packages: note.Packages, Files: note.Files, Bytes: note.Bytes, Date: note.Date, Newer: note.Newer}
-	res.Root, res.Reference, res.Immutable, res.Blobs, res.Reused = note.Root, p.Ref, note.Tag, note.Blobs, note.Reused
+	res := &Result{Packages: note.Packages, Files: note.Files, Bytes: note.Bytes, Date: note.Date, Newer: note.Newer}
+	res.Root, res.Reference, res.Immutable, res.Blobs, res.Reused = note.Root, o.Ref, note.Tag, note.Blobs, note.Reused
 	res.Reference.Digest = note.Root
 	return res
 }
 
 var errChangedInput = errors.New("changed")
 
-func (p Pushing) stillNamed(ctx context.Context, tag string, root snapshot.Digest) error {
-	ref := p.Ref
+func (o Options) stillNamed(ctx context.Context, tag string, root snapshot.Digest) error {
+	ref := o.Ref
 	ref.Tag = tag
-	now, err := artifact.Resolve(ctx, ref, p.Artifact.Options)
+	now, err := artifact.Resolve(ctx, ref, o.Artifact.Options)
 	if err == nil && now != root {
 		err = errChangedInput
 	}
@@ -108,15 +108,15 @@ func (p Pushing) stillNamed(ctx context.Context, tag string, root snapshot.Diges
 
 // sameReleases reads and verifies the signature files of all upstreams and
 // compares them with those of the note.
-func (p Pushing) sameReleases(ctx context.Context, want map[string]string) error {
+func (o Options) sameReleases(ctx context.Context, want map[string]string) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for i := range p.Plan.Archives {
-		a := &p.Plan.Archives[i]
+	for i := range o.Plan.Archives {
+		a := &o.Plan.Archives[i]
 		if a.Debs != "" {
 			continue // part of the input
 		}
 		g.Go(func() error {
-			_, suites, err := freeze.Probe(ctx, a, p.Now, p.Log)
+			_, suites, err := freeze.Probe(ctx, a, o.Now, o.Log)
 			if err != nil {
 				return err
 			}
@@ -135,11 +135,11 @@ func (p Pushing) sameReleases(ctx context.Context, want map[string]string) error
 }
 
 // note writes down what came of this push. Where it cannot, the next one is slower, that is all.
-func (p Pushing) note(res *PushResult) {
-	if !p.notable() || res.Frozen == nil {
+func (o Options) note(res *Result) {
+	if !o.notable() || res.Frozen == nil {
 		return
 	}
-	input, err := p.input()
+	input, err := o.input()
 	if err != nil {
 		return
 	}
@@ -149,36 +149,36 @@ func (p Pushing) note(res *PushResult) {
 	}
 	data, err := json.Marshal(n)
 	if err == nil {
-		err = os.MkdirAll(p.State, 0o700)
+		err = os.MkdirAll(o.State, 0o700)
 	}
 	if err == nil {
-		err = durable.WriteFile(p.noteFile(), data, 0o600)
+		err = durable.WriteFile(o.noteFile(), data, 0o600)
 	}
 	if err != nil {
-		p.Log.Printf("that nothing changed will not be noticed early: %v", err)
+		o.Log.Printf("that nothing changed will not be noticed early: %v", err)
 	}
 }
 
 // input is a digest over what is configured: the plan, the keys, own .debs as
 // far as the file system tells them apart, and this program.
-func (p Pushing) input() (snapshot.Digest, error) {
+func (o Options) input() (snapshot.Digest, error) {
 	var b strings.Builder
-	plan, err := json.Marshal(p.Plan)
+	plan, err := json.Marshal(o.Plan)
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
-	fmt.Fprintf(&b, "plan %s\nencoder %d\ndate %s %t\nunsigned %t\n", plan, archive.EncoderGeneration, snapshot.FormatDate(p.Date), p.DateAuto, p.Unsigned)
-	if p.Lock != nil {
-		fmt.Fprintf(&b, "lock %s\n", snapshot.Sum(p.Lock.Encode()))
+	fmt.Fprintf(&b, "plan %s\nencoder %d\ndate %s %t\nunsigned %t\n", plan, archive.EncoderGeneration, snapshot.FormatDate(o.Date), o.DateAuto, o.Unsigned)
+	if o.Lock != nil {
+		fmt.Fprintf(&b, "lock %s\n", snapshot.Sum(o.Lock.Encode()))
 	}
-	if p.Signer != nil {
-		key, err := p.Signer.Public().Armor()
+	if o.Signer != nil {
+		key, err := o.Signer.Public().Armor()
 		if err != nil {
 			return snapshot.Digest{}, err
 		}
 		fmt.Fprintf(&b, "signer %s\n", snapshot.Sum(key))
 	}
-	for _, a := range p.Plan.Archives {
+	for _, a := range o.Plan.Archives {
 		if a.SignedBy != "" {
 			data, err := signer.ReadKeyFile(a.SignedBy)
 			if err != nil {

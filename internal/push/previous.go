@@ -33,27 +33,27 @@ type replaced struct {
 // previous reads the snapshot that a push will replace and finds out how far it is
 // to be believed. One that nobody vouches for stops the push, unless somebody has said that it
 // may be replaced all the same, or the very same is to be put again.
-func (p Pushing) previous(ctx context.Context) (*replaced, error) {
+func (o Options) previous(ctx context.Context) (*replaced, error) {
 	old := &replaced{}
-	sealed, err := artifact.Open(ctx, p.Ref, p.Artifact.Options)
+	sealed, err := artifact.Open(ctx, o.Ref, o.Artifact.Options)
 	if err == nil {
 		old.root = sealed.Root
-		err = p.believe(ctx, old, sealed)
-	} else if old.root, err = p.named(ctx, err); err == nil {
+		err = o.believe(ctx, old, sealed)
+	} else if old.root, err = o.named(ctx, err); err == nil {
 		return old, nil
 	}
 	switch {
 	case err == nil:
-		if p.ReplaceUnverified {
-			p.Log.Printf("the snapshot to be replaced is verified, so its dates count")
+		if o.ReplaceUnverified {
+			o.Log.Printf("the snapshot to be replaced is verified, so its dates count")
 		}
 		return old, nil
 	case !doubtful(err):
 		return nil, fmt.Errorf("snapshot to be replaced: %w", err)
-	case p.ReplaceUnverified:
-		p.Log.Printf("the snapshot to be replaced is not believed in anything: %s", err)
-	case p.Artifact.Recheck && IsDamage(err):
-		p.Log.Printf("the snapshot to be replaced is damaged: %s", err)
+	case o.ReplaceUnverified:
+		o.Log.Printf("the snapshot to be replaced is not believed in anything: %s", err)
+	case o.Artifact.Recheck && IsDamage(err):
+		o.Log.Printf("the snapshot to be replaced is damaged: %s", err)
 	default:
 		return nil, remedyOf(err).For(fmt.Errorf("snapshot to be replaced: %w", err))
 	}
@@ -61,8 +61,8 @@ func (p Pushing) previous(ctx context.Context) (*replaced, error) {
 }
 
 // named tells what the tag names where the snapshot cannot be opened; no error if that is nothing.
-func (p Pushing) named(ctx context.Context, why error) (snapshot.Digest, error) {
-	root, err := artifact.Resolve(ctx, p.Ref, p.Artifact.Options)
+func (o Options) named(ctx context.Context, why error) (snapshot.Digest, error) {
+	root, err := artifact.Resolve(ctx, o.Ref, o.Artifact.Options)
 	switch {
 	case errors.Is(err, artifact.ErrNotFound) && errors.Is(why, artifact.ErrNotFound):
 		return root, nil
@@ -71,7 +71,7 @@ func (p Pushing) named(ctx context.Context, why error) (snapshot.Digest, error) 
 	case err != nil:
 		return root, err
 	case errors.Is(why, artifact.ErrNotFound): // the tag is there, the root is not
-		return root, fmt.Errorf("%s: root %s: %w", p.Ref, root, snapshot.ErrNotExist)
+		return root, fmt.Errorf("%s: root %s: %w", o.Ref, root, snapshot.ErrNotExist)
 	}
 	return root, why
 }
@@ -104,22 +104,22 @@ var (
 
 // believe finds what vouches for a snapshot: the site's signature where the site
 // has a key, else the signatures of the upstreams.
-func (p Pushing) believe(ctx context.Context, old *replaced, sealed *snapshot.Sealed) error {
-	site := p.Site
-	if p.Signer != nil {
-		site = pgp.JoinKeyrings(p.Signer.Public(), p.Site)
+func (o Options) believe(ctx context.Context, old *replaced, sealed *snapshot.Sealed) error {
+	site := o.Site
+	if o.Signer != nil {
+		site = pgp.JoinKeyrings(o.Signer.Public(), o.Site)
 	}
 	s, err := sealed.Unseal(site)
 	switch {
 	case site == nil && err == nil:
-		return p.believeUpstreams(ctx, old, s)
+		return o.believeUpstreams(ctx, old, s)
 	case site == nil:
 		return err
 	case err != nil:
 		if _, bare := sealed.Unseal(nil); bare == nil { // it is whole, but for who signed it
 			err = fmt.Errorf("%w: %w", errNotTheSite, err)
 		}
-		return fmt.Errorf("%s: %w", p.Ref, err)
+		return fmt.Errorf("%s: %w", o.Ref, err)
 	}
 	old.snapshot, old.date, old.releases = s, s.Statement.Date, freeze.UpstreamDates(s.Statement)
 	return nil
@@ -128,14 +128,14 @@ func (p Pushing) believe(ctx context.Context, old *replaced, sealed *snapshot.Se
 // believeUpstreams believes a snapshot that the site did not sign as far as
 // upstream's Releases in it verify, each under the key of its prefix. Its own date is
 // nobody's word; it counts where it cannot keep anybody from anything: up to now.
-func (p Pushing) believeUpstreams(ctx context.Context, old *replaced, s *snapshot.Snapshot) error {
-	trust := prove.Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: p.Now}
-	for i := range p.Plan.Archives {
-		cfg := &p.Plan.Archives[i]
+func (o Options) believeUpstreams(ctx context.Context, old *replaced, s *snapshot.Snapshot) error {
+	trust := prove.Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: o.Now}
+	for i := range o.Plan.Archives {
+		cfg := &o.Plan.Archives[i]
 		if cfg.Debs != "" {
 			continue
 		}
-		keyring, _, err := signer.UpstreamKeyring(ctx, cfg, p.Keys, p.Log)
+		keyring, _, err := signer.UpstreamKeyring(ctx, cfg, o.Keys, o.Log)
 		if err != nil {
 			return fmt.Errorf("archive %s: %w", cfg.Prefix, err)
 		}
@@ -155,18 +155,18 @@ func (p Pushing) believeUpstreams(ctx context.Context, old *replaced, s *snapsho
 			releases[a.Prefix+"/"+suite.Name] = suite.Release.Date
 		}
 	}
-	if date := s.Statement.Date; date.After(p.Now) {
-		return fmt.Errorf("%w of %s, which is after now, %s: %w", errNoSignature, snapshot.FormatDate(date), snapshot.FormatDate(p.Now), outcome.ErrIntegrity)
+	if date := s.Statement.Date; date.After(o.Now) {
+		return fmt.Errorf("%w of %s, which is after now, %s: %w", errNoSignature, snapshot.FormatDate(date), snapshot.FormatDate(o.Now), outcome.ErrIntegrity)
 	}
 	old.snapshot, old.date, old.releases = s, s.Statement.Date, releases
 	return nil
 }
 
 // notOlder refuses upstream's Releases that are older than in the snapshot to be replaced.
-func (p Pushing) notOlder(old *replaced, now *snapshot.Statement) error {
+func (o Options) notOlder(old *replaced, now *snapshot.Statement) error {
 	for key, d := range freeze.UpstreamDates(now) {
 		_, suite, _ := strings.Cut(key, "/")
-		if d.Before(old.releases[key]) && !slices.Contains(p.AllowOlder, suite) && !slices.Contains(p.AllowOlder, key) {
+		if d.Before(old.releases[key]) && !slices.Contains(o.AllowOlder, suite) && !slices.Contains(o.AllowOlder, key) {
 			return outcome.AllowOlderSuite.For(fmt.Errorf("%w: upstream's %s is of %s, in the snapshot to be replaced it is of %s",
 				outcome.ErrRefused, key, snapshot.FormatDate(d), snapshot.FormatDate(old.releases[key])), suite)
 		}

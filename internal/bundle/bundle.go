@@ -1,12 +1,12 @@
-package freeze
+// Package bundle finds the programs that a snapshot carries for hosts that have
+// nothing: static builds of mmoci by architecture, and the script that fetches one.
+package bundle
 
 import (
 	"bytes"
-	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,7 +19,7 @@ import (
 	"example.org/mmoci/scripts"
 )
 
-// maxProgram bounds a program that is carried.
+// maxProgram bounds a bundled program, in bytes.
 const maxProgram = 256 << 20
 
 // machine is the ELF machine of an architecture by Debian's name.
@@ -30,10 +30,10 @@ func machine(arch string) elf.Machine {
 	}[arch]
 }
 
-// FindBundled finds what "bundle:" asks for: in dirs a file mmoci-ARCH, else
-// self if it is of that architecture; and bootstrap.sh, which is part of this
-// program. A program must be static: the hosts that it is for may have no libc.
-func FindBundled(archs, dirs []string, self string) ([]config.Bundled, error) {
+// Find finds the programs for archs: a file mmoci-ARCH in dirs, else self if it
+// is of that architecture. The script comes first. A program must be static: the
+// hosts that it is for may have no libc.
+func Find(archs, dirs []string, self string) ([]config.Bundled, error) {
 	if len(archs) == 0 {
 		return nil, nil
 	}
@@ -48,13 +48,13 @@ func FindBundled(archs, dirs []string, self string) ([]config.Bundled, error) {
 		}
 		out = append(out, c)
 	}
-	script := snapshot.BlobOf(bootstrap(out))
+	script := snapshot.BlobOf(Script(out))
 	return append([]config.Bundled{{Name: snapshot.Bootstrap, Digest: script.Digest.String(), Size: script.Size}}, out...), nil
 }
 
-// bootstrap is the script that is carried with programs. It knows their digests,
-// so that who vouches for the script, by a digest that somebody typed, vouches for them.
-func bootstrap(programs []config.Bundled) []byte {
+// Script is the script that fetches one of the programs. It contains their
+// digests, so whoever trusts the script by its digest can trust them.
+func Script(programs []config.Bundled) []byte {
 	var known []string
 	for _, c := range programs {
 		if c.File != "" {
@@ -78,7 +78,7 @@ func findProgram(arch string, dirs []string, self string) (config.Bundled, error
 	return c, nil
 }
 
-// readProgram hashes a program after a look at what it is.
+// readProgram hashes a program and checks its machine and that it is static.
 func readProgram(arch, name string) (config.Bundled, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -101,22 +101,4 @@ func readProgram(arch, name string) (config.Bundled, error) {
 	}
 	b := snapshot.BlobOf(data)
 	return config.Bundled{Name: arch, File: name, Digest: b.Digest.String(), Size: b.Size}, nil
-}
-
-// carry adds what is carried for hosts that have nothing.
-func (b *builder) carry() error {
-	for _, c := range b.f.Plan.Bundled {
-		d, err := snapshot.ParseDigest(c.Digest)
-		if err != nil {
-			return err
-		}
-		row := snapshot.Row{Path: snapshot.CarriedDir + c.Name, Size: c.Size, Digest: d}
-		b.rows = append(b.rows, row)
-		if c.File == "" {
-			b.small = append(b.small, bootstrap(b.f.Plan.Bundled))
-			continue
-		}
-		b.origins.add(d, origin{row.Path, func(context.Context) (io.ReadCloser, error) { return os.Open(c.File) }})
-	}
-	return nil
 }

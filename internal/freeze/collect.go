@@ -1,0 +1,387 @@
+package freeze
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/bundle"
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/debdir"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// content is all that a snapshot holds but what follows from its date.
+type content struct {
+	archives []snapshot.Archive // suites that the site signs have no files but provenance
+	releases []undatedRelease   // of these suites
+	files    files
+	origins  *origins
+	lock     *config.Lock // its date is undated
+	lockText []byte       // canonical
+	dropped  []string     // optional targets left out, by prefix and name
+}
+
+// files are files of a snapshot, the small ones with their bytes.
+type files struct {
+	rows  []snapshot.Row
+	small [][]byte
+}
+
+// undatedRelease is the Release of a curated suite, of the date [undated].
+type undatedRelease struct {
+	prefix, suite string
+	base          string // its directory in the snapshot, with final slash
+	text          []byte
+}
+
+// undated is the date of a lock and a curated Release before their own is known.
+var undated = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// builtSuite is what [archive.Build] makes of a curated suite.
+type builtSuite struct {
+	files   []archive.BuiltFile
+	release []byte
+}
+
+// collect makes the content of the archives and of what was chosen from them,
+// in order of prefix. The indices of curated suites are compressed while pool
+// files and lock are listed.
+func collect(plan *config.Plan, previous *snapshot.Snapshot, archives []*upstreamArchive, sel *selection) (*content, error) {
+	var curated []archive.Curated // of all curated suites in order
+	for _, a := range archives {
+		for _, s := range a.suites {
+			if a.Verbatim {
+				continue
+			}
+			in, err := curatedSuite(plan, a, s, sel)
+			if err != nil {
+				return nil, fmt.Errorf("archive %s: suite %s: %w", a.Prefix, s.name, err)
+			}
+			curated = append(curated, in)
+		}
+	}
+	var built []builtSuite
+	var buildErr error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		built, buildErr = parallel.InOrder(curated, func(in archive.Curated) (builtSuite, error) {
+			files, release, err := archive.Build(in)
+			if err != nil {
+				return builtSuite{}, fmt.Errorf("archive %s: suite %s: %w", in.Prefix, in.Suite, err)
+			}
+			return builtSuite{files, release}, nil
+		})
+	}()
+	c := &content{origins: &origins{previous: previous, m: map[snapshot.Digest]origin{}}, lock: &config.Lock{Date: undated}}
+	var poolErr error
+	for _, a := range archives {
+		if err := c.pool(a, sel); err != nil {
+			poolErr = cmp.Or(poolErr, fmt.Errorf("archive %s: %w", a.Prefix, err))
+		}
+		c.lock.Archives = append(c.lock.Archives, lockArchive(a, sel))
+	}
+	c.lockText = c.lock.Encode()
+	<-done
+	if err := cmp.Or(poolErr, buildErr); err != nil {
+		return nil, err
+	}
+	for _, a := range archives {
+		mode, class := a.modeAndClass()
+		out := snapshot.Archive{Prefix: a.Prefix, Mode: mode, Class: class, Format: "deb"}
+		if a.keyring != nil {
+			out.UpstreamKeys = a.keyring.Fingerprints()
+		}
+		for _, s := range a.suites {
+			if a.Verbatim {
+				out.Suites = append(out.Suites, c.verbatim(s))
+			} else {
+				out.Suites = append(out.Suites, c.curated(s, built[0], sel))
+				built = built[1:]
+			}
+		}
+		c.archives = append(c.archives, out)
+	}
+	return c, c.bundled(plan.Bundled)
+}
+
+func (src *source) modeAndClass() (snapshot.Mode, snapshot.Class) {
+	switch {
+	case src.Verbatim:
+		return snapshot.Verbatim, snapshot.Upstream
+	case src.Debs != "":
+		return snapshot.Curated, snapshot.Site
+	}
+	return snapshot.Curated, snapshot.Upstream
+}
+
+// curatedSuite is what a curated suite is built from: stanzas of the selection.
+func curatedSuite(plan *config.Plan, a *upstreamArchive, s *upstreamSuite, sel *selection) (archive.Curated, error) {
+	in := archive.Curated{
+		Upstream: s.release, Prefix: a.Prefix, Suite: s.name, Date: undated, Flat: snapshot.IsFlat(s.name),
+		Components: slices.Sorted(slices.Values(a.Components)), Architectures: curatedArchitectures(a),
+		Origin: a.Origin, Label: a.Label, Stanzas: map[archive.ComponentArch][]deb.Stanza{},
+	}
+	if a.Debs != "" {
+		in.Components = []string{debdir.SiteComponent}
+	}
+	if plan.ValidFor > 0 {
+		in.ValidUntil = undated.Add(plan.ValidFor)
+	}
+	if a.Codename != "" && s.release != nil {
+		renamed := *s.release
+		renamed.Codename = a.Codename
+		if err := renamed.CheckSuite(s.name); err != nil {
+			return in, fmt.Errorf("%w: codename: %s: apt finds neither it nor the Suite %s under dists/%s", outcome.ErrUsage, a.Codename, s.release.Suite, s.name)
+		}
+		in.Upstream = &renamed
+	}
+	add := func(component, arch string, st ...deb.Stanza) {
+		key := archive.ComponentArch{Component: component, Architecture: arch}
+		in.Stanzas[key] = append(in.Stanzas[key], st...)
+	}
+	for _, c := range sel.packages[a.Prefix] {
+		switch {
+		case c.Suite != s.name:
+		case in.Flat:
+			add(c.Component, "", c.Stanza)
+		case c.Architecture == "all":
+			for _, arch := range in.Architectures {
+				if arch != "source" {
+					add(c.Component, arch, c.Stanza)
+				}
+			}
+		case c.Architecture != "source":
+			add(c.Component, c.Architecture, c.Stanza)
+		}
+	}
+	for _, src := range a.own.Sources {
+		add(debdir.SiteComponent, "source", src.Stanza)
+	}
+	for component, stanzas := range sel.sources[s] {
+		add(component, "source", stanzas...)
+	}
+	return in, nil
+}
+
+// curatedArchitectures are those that a curated archive has indices of, sorted; "source" among them if it has sources.
+func curatedArchitectures(a *upstreamArchive) []string {
+	out := slices.Clone(a.Architectures)
+	for _, sf := range a.own.Packages {
+		if sf.Architecture != "all" {
+			out = append(out, sf.Architecture)
+		}
+	}
+	if len(out) == 0 {
+		out = []string{unnamed}
+	}
+	if a.WithSources || len(a.own.Sources) > 0 {
+		out = append(out, "source")
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// verbatim adds a suite byte for byte: signatures, indices, optional targets.
+func (c *content) verbatim(s *upstreamSuite) snapshot.Suite {
+	base := s.base(s.src.Prefix)
+	out := snapshot.Suite{Name: s.name, Files: c.files.signatures(s.signed, base, s.release.Date, false)}
+	for _, ix := range s.indices {
+		c.files.keep(base+ix.path, ix.stored)
+	}
+	rel := s.suiteRelease // a copy: the indices are not kept
+	for _, x := range s.extra {
+		c.files.rows = append(c.files.rows, snapshot.Row{Path: base + x.path, Size: x.blob.Size, Digest: x.blob.Digest})
+		if f, ok := s.release.File(x.path); ok && x.blob.Size > 0 {
+			c.origins.add(x.blob.Digest, base+x.path, func(ctx context.Context) (io.ReadCloser, error) { return rel.open(ctx, f) })
+		}
+	}
+	for _, d := range s.dropped {
+		c.dropped = append(c.dropped, s.src.Prefix+" "+s.name+" "+d)
+	}
+	return out
+}
+
+// curated adds a suite of chosen packages: its indices and, as provenance,
+// upstream's signature files and the indices that the chosen stanzas came from,
+// so that anyone can prove them with upstream's key. Its Release waits for the date.
+func (c *content) curated(s *upstreamSuite, built builtSuite, sel *selection) snapshot.Suite {
+	base := s.base(s.src.Prefix)
+	for _, f := range built.files {
+		c.files.keep(base+f.Path, f.Data)
+	}
+	c.releases = append(c.releases, undatedRelease{prefix: s.src.Prefix, suite: s.name, base: base, text: built.release})
+	out := snapshot.Suite{Name: s.name}
+	if s.release == nil {
+		return out
+	}
+	base = s.base("upstream/" + s.src.Prefix)
+	for _, ix := range s.indices {
+		if sel.used[ix] {
+			c.files.keep(base+ix.path, ix.stored)
+		}
+	}
+	out.Files = c.files.signatures(s.signed, base, s.release.Date, true)
+	return out
+}
+
+// signatures adds signature files as rows and returns their lines of the statement.
+func (f *files) signatures(signed []signedFile, base string, date time.Time, upstream bool) []snapshot.SuiteFile {
+	var out []snapshot.SuiteFile
+	for _, s := range signed {
+		role := s.role
+		if upstream {
+			role = "upstream-" + role
+		}
+		f.keep(base+s.name, s.data)
+		out = append(out, snapshot.SuiteFile{
+			Role: role, Blob: snapshot.Blob{Digest: snapshot.Sum(s.data), Size: int64(len(s.data))}, Date: date, Path: base + s.name,
+		})
+	}
+	slices.SortFunc(out, func(x, y snapshot.SuiteFile) int { return strings.Compare(x.Path, y.Path) })
+	return out
+}
+
+// keep adds a file whose bytes are at hand.
+func (f *files) keep(p string, data []byte) {
+	f.rows = append(f.rows, snapshot.Row{Path: p, Size: int64(len(data)), Digest: snapshot.Sum(data)})
+	f.small = append(f.small, data)
+}
+
+// pool adds the pool files of an archive: of a verbatim one all that its
+// indices name, else those of the chosen packages and sources.
+func (c *content) pool(a *upstreamArchive, sel *selection) error {
+	if a.Verbatim {
+		for _, s := range a.suites {
+			for _, ix := range s.indices {
+				if err := c.verbatimPool(a, ix); err != nil {
+					return fmt.Errorf("suite %s: %w", s.name, err)
+				}
+			}
+		}
+		return nil
+	}
+	c.files.rows = slices.Grow(c.files.rows, len(sel.packages[a.Prefix]))
+	for _, p := range sel.packages[a.Prefix] {
+		if err := c.poolFile(a, p.PackageFile); err != nil {
+			return err
+		}
+	}
+	for _, s := range a.suites {
+		for _, stanzas := range sel.sources[s] {
+			for _, st := range stanzas {
+				if err := c.sourceFiles(a.source, st); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, src := range a.own.Sources {
+		for i, r := range src.Rows {
+			r.Path = a.Prefix + "/" + r.Path
+			c.files.rows = append(c.files.rows, r)
+			c.origins.add(r.Digest, r.Path, localFile(src.Files[i]))
+		}
+	}
+	return nil
+}
+
+// verbatimPool adds every pool file that an index of a verbatim suite names.
+func (c *content) verbatimPool(a *upstreamArchive, ix *upstreamIndex) error {
+	for st, err := range deb.Stanzas(ix.data) {
+		var f archive.PackageFile
+		switch {
+		case err == nil && ix.arch == "source":
+			err = c.sourceFiles(a.source, st)
+		case err == nil:
+			if f, err = archive.ParsePackageFile(st); err == nil {
+				err = c.poolFile(a, f)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("index %s: %w (a verbatim archive cannot leave a stanza out)", ix.path, err)
+		}
+	}
+	return nil
+}
+
+// poolFile adds one pool file; where it is read from is only remembered.
+func (c *content) poolFile(a *upstreamArchive, f archive.PackageFile) error {
+	d, err := snapshot.ListedDigest(f.SHA256)
+	if err != nil {
+		return fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
+	}
+	row := snapshot.Row{Path: a.Prefix + "/" + f.Filename, Size: f.Size, Digest: d}
+	row.Package = snapshot.Package{Name: f.Name, Version: f.Version, Architecture: f.Architecture, Source: f.Source}
+	c.files.rows = append(c.files.rows, row)
+	if a.Debs != "" {
+		c.origins.add(d, row.Path, localFile(a.own.File(f.SHA256)))
+	} else { // by the name in row.Path: f is a view of an index, which is not kept
+		c.origins.add(d, row.Path, upstreamFile(a.up, row.Path[len(a.Prefix)+1:], f.Size))
+	}
+	return nil
+}
+
+// sourceFiles adds the files of one source package of upstream's.
+func (c *content) sourceFiles(src *source, st deb.Stanza) error {
+	rows, err := snapshot.SourceRows(st)
+	if err != nil {
+		return fmt.Errorf("source %s: %w", st.Get("Package"), err)
+	}
+	for _, r := range rows {
+		r.Path = src.Prefix + "/" + r.Path
+		c.files.rows = append(c.files.rows, r)
+		c.origins.add(r.Digest, r.Path, upstreamFile(src.up, r.Path[len(src.Prefix)+1:], r.Size))
+	}
+	return nil
+}
+
+// bundled adds the programs for hosts that have nothing, and their script.
+func (c *content) bundled(programs []config.Bundled) error {
+	for _, p := range programs {
+		d, err := snapshot.ParseDigest(p.Digest)
+		if err != nil {
+			return err
+		}
+		row := snapshot.Row{Path: snapshot.CarriedDir + p.Name, Size: p.Size, Digest: d}
+		c.files.rows = append(c.files.rows, row)
+		if p.File == "" {
+			c.files.small = append(c.files.small, bundle.Script(programs))
+		} else {
+			c.origins.add(d, row.Path, localFile(p.File))
+		}
+	}
+	return nil
+}
+
+// lockArchive is an archive's share of the lock.
+func lockArchive(a *upstreamArchive, sel *selection) config.LockArchive {
+	mode, class := a.modeAndClass()
+	l := config.LockArchive{Prefix: a.Prefix, Mode: string(mode), Class: string(class), KeyURLs: a.urlKeys}
+	for _, s := range a.suites {
+		if s.release == nil {
+			continue
+		}
+		l.Releases = append(l.Releases, config.LockRelease{Suite: s.name, Digest: s.digest(), Date: s.release.Date})
+		for _, ix := range s.indices {
+			l.Indices = append(l.Indices, config.LockIndex{Suite: s.name, Path: ix.path, Digest: ix.digest.String()})
+		}
+	}
+	l.Packages = make([]config.LockPackage, 0, len(sel.packages[a.Prefix]))
+	for _, c := range sel.packages[a.Prefix] {
+		l.Packages = append(l.Packages, config.LockPackage{
+			Suite: c.Suite, Component: c.Component, Name: c.Name, Version: c.Version, Architecture: c.Architecture,
+			Digest: "sha256:" + c.SHA256, Size: c.Size, Reason: sel.reason(c),
+		})
+	}
+	return l
+}

@@ -1,0 +1,356 @@
+package freeze
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/upstream"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// upstreamIndex is a Packages or Sources index that was read.
+type upstreamIndex struct {
+	component, arch string
+	path            string // as taken, with the ending of its compression, relative to the suite
+	stored          []byte // as upstream has it
+	digest          snapshot.Digest
+	data            []byte // decompressed
+}
+
+// extraFile is a listed file that is carried unread.
+type extraFile struct {
+	path string
+	blob snapshot.Blob
+}
+
+// readIndices reads the indices of a suite that are asked for, and finds the
+// optional targets of a verbatim one. A suite whose Release the lock names
+// otherwise than upstream has it now is read from the previous snapshot.
+func readIndices(ctx context.Context, f Options, now *suiteRelease) (*upstreamSuite, error) {
+	s, err := lockedSuite(ctx, f, now)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	wanted, err := s.wantedIndices()
+	if err != nil {
+		return nil, err
+	}
+	indices := make([]*upstreamIndex, len(wanted))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel.Workers)
+	for i, w := range wanted {
+		g.Go(func() (err error) {
+			indices[i], err = s.index(gctx, f, w)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	suite := &upstreamSuite{suiteRelease: *s, indices: slices.DeleteFunc(indices, func(ix *upstreamIndex) bool { return ix == nil })}
+	if !s.src.Verbatim {
+		return suite, nil
+	}
+	suite.extra, suite.dropped, err = s.extras(ctx)
+	if s.unlike != "" {
+		suite.dropped = append(suite.dropped, s.unlike)
+		slices.Sort(suite.dropped)
+	}
+	return suite, err
+}
+
+// wantedIndex is an index to be read, its path without compression ending.
+type wantedIndex struct{ component, arch, path string }
+
+// wantedIndices lists the Packages (and Sources) indices of the chosen
+// components and architectures; one that the suite does not have is said here,
+// before anything is fetched.
+func (s *suiteRelease) wantedIndices() ([]wantedIndex, error) {
+	if snapshot.IsFlat(s.name) {
+		out := []wantedIndex{{"", "", "Packages"}}
+		if s.src.WithSources {
+			out = append(out, wantedIndex{"", "source", "Sources"})
+		}
+		return out, nil
+	}
+	var out []wantedIndex
+	for _, c := range slices.Sorted(slices.Values(s.src.Components)) {
+		archs := slices.Sorted(slices.Values(s.src.Architectures))
+		if slices.Contains(s.release.Architectures, "all") && !s.release.NoSupportForAll {
+			archs = append(archs, "all")
+		}
+		found := false
+		for _, a := range archs {
+			w := wantedIndex{c, a, c + "/binary-" + a + "/Packages"}
+			if len(s.release.Compressions(w.path)) > 0 {
+				out, found = append(out, w), true
+			} else if a != "all" && !slices.Contains(s.release.Architectures, a) {
+				return nil, fmt.Errorf("%w: architecture %s; it has %s", outcome.ErrNotFound, a, strings.Join(s.release.Architectures, " "))
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("%w: component %s; it has %s", outcome.ErrNotFound, c, strings.Join(indexedComponents(s.release), " "))
+		}
+		if s.src.WithSources {
+			w := wantedIndex{c, "source", c + "/source/Sources"}
+			if len(s.release.Compressions(w.path)) == 0 {
+				return nil, fmt.Errorf("%w: with-sources: component %s has no %s", outcome.ErrNotFound, c, w.path)
+			}
+			out = append(out, w)
+		}
+	}
+	return out, nil
+}
+
+// indexedComponents are the components that a Release has indices of. Its field
+// may spell them otherwise ("updates/main" for main).
+func indexedComponents(rel *archive.Release) []string {
+	var out []string
+	for _, f := range rel.Files {
+		if c, _, ok := archive.IndexName(f.Path); ok && c != "" && !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// index reads one index in the most preferred compression that upstream has.
+// nil without error: listed as empty, or (arch "all") not there at all.
+func (s *suiteRelease) index(ctx context.Context, f Options, w wantedIndex) (*upstreamIndex, error) {
+	files := s.release.Compressions(w.path)
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%w: index %s is not listed in the Release", outcome.ErrNotFound, w.path)
+	}
+	for _, file := range files {
+		if file.Size == 0 {
+			return nil, nil
+		}
+		stored, err := s.fetch(ctx, file)
+		if errors.Is(err, upstream.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		data, err := s.release.Unpack(file, stored, archive.MaxIndex)
+		if err != nil {
+			return nil, fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, file.Path, err)
+		}
+		if err := checkSHA256(path.Join(s.dir, file.Path), data); err != nil {
+			return nil, err
+		}
+		return &upstreamIndex{component: w.component, arch: w.arch, path: file.Path, stored: stored, digest: snapshot.Sum(stored), data: data}, nil
+	}
+	if s.previous != nil {
+		return lockedIndex(f.Lock, s, w), nil
+	}
+	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions xz, gz, plain: %w", errMoved, w.path, upstream.ErrNotFound)
+}
+
+// checkSHA256 refuses a Packages index with a stanza that has SHA512 alone. An
+// index that does not say "512:" anywhere, as Debian's, is not scanned.
+func checkSHA256(name string, index []byte) error {
+	if !bytes.Contains(index, []byte("512:")) {
+		return nil
+	}
+	sc := deb.NewScanner(index)
+	for {
+		st, err := sc.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			_, err = archive.ParsePackageFile(st)
+		}
+		if errors.Is(err, archive.ErrSHA512Alone) {
+			return fmt.Errorf("%w: %s:%d: package %s %s has SHA512 alone; every stanza needs a SHA256, by which its file is found",
+				outcome.ErrUsage, name, sc.Line(), st.Get("Package"), st.Get("Version"))
+		}
+	}
+}
+
+// fetch reads a listed file whole and verifies it by size and digests.
+func (s *suiteRelease) fetch(ctx context.Context, f archive.ReleaseFile) ([]byte, error) {
+	name := path.Join(s.dir, f.Path)
+	verify := func(data []byte) error {
+		if err := f.Matches(data); err != nil {
+			return fmt.Errorf("%w: %s %w: %w", outcome.ErrIntegrity, name, errMoved, err)
+		}
+		return nil
+	}
+	if s.previous == nil {
+		algorithm, hash := s.byHash(f)
+		data, err := s.src.up.GetIndex(ctx, name, algorithm, hash, f.Size, verify)
+		return data, s.mismatch(f, err)
+	}
+	rc, err := s.openPrevious(ctx, f)
+	if err != nil {
+		return nil, s.mismatch(f, err)
+	}
+	defer rc.Close()
+	data, err := io.ReadAll(io.LimitReader(rc, f.Size+1))
+	if err != nil {
+		return nil, s.mismatch(f, err)
+	}
+	return data, verify(data)
+}
+
+// open opens a listed file; its reader verifies it.
+func (s *suiteRelease) open(ctx context.Context, f archive.ReleaseFile) (io.ReadCloser, error) {
+	name := path.Join(s.dir, f.Path)
+	algorithm, hash := s.byHash(f)
+	switch {
+	case s.previous != nil:
+		return s.openPrevious(ctx, f)
+	case algorithm != "":
+		return s.src.up.OpenIndex(ctx, name, algorithm, hash, f.Size)
+	}
+	return s.src.up.Open(ctx, name, f.Size)
+}
+
+// byHash tells by which digest a listed file is asked for; "" by none.
+func (s *suiteRelease) byHash(f archive.ReleaseFile) (algorithm, hash string) {
+	switch {
+	case !s.release.AcquireByHash:
+		return "", ""
+	case f.SHA512 != "":
+		return "SHA512", f.SHA512
+	}
+	return "SHA256", f.SHA256
+}
+
+// mismatch marks a file that upstream has otherwise than its Release lists it:
+// a failure of integrity, unless the Release has changed meanwhile.
+func (s *suiteRelease) mismatch(f archive.ReleaseFile, err error) error {
+	if err == nil {
+		return nil
+	}
+	name := path.Join(s.dir, f.Path)
+	if errors.Is(err, upstream.ErrChanged) {
+		return fmt.Errorf("%w: %s %w: %w", outcome.ErrIntegrity, name, errMoved, err)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// target is what a listed file of a suite is to apt, told by its path.
+type target struct {
+	name string // as it is dropped by name, one of config.Targets; "" if it never is
+	arch string // "" if for all
+	lang string
+}
+
+// targetOf classifies a listed path without its component. The names follow
+// apt's Acquire::IndexTargets (apt.conf(5)) in lower case; ok is false for what
+// is never carried: pdiff indices, udebs, installer images.
+func targetOf(p string) (t target, ok bool) {
+	dir, base := path.Split(p)
+	stem := strings.TrimSuffix(strings.TrimSuffix(base, ".xz"), ".gz")
+	switch {
+	case strings.Contains(p, ".diff/"), strings.HasPrefix(p, "debian-installer/"), strings.HasPrefix(p, "installer-"),
+		strings.HasPrefix(stem, "Contents-udeb-"), strings.HasSuffix(base, ".bz2"), strings.HasSuffix(base, ".lzma"), strings.HasSuffix(base, ".zst"):
+		return target{}, false
+	case stem == "Packages", stem == "Sources":
+		return target{}, false // read, not carried unread
+	case base == "Release" && dir == "source/":
+		return target{"", "source", ""}, true
+	case base == "Release" && strings.HasPrefix(dir, "binary-"): // apt has no use for it; debmirror insists on it
+		return target{"", strings.TrimSuffix(strings.TrimPrefix(dir, "binary-"), "/"), ""}, true
+	case dir == "i18n/":
+		lang, is := strings.CutPrefix(stem, "Translation-")
+		return target{"translation", "", lang}, is
+	case dir == "" && strings.HasPrefix(stem, "Contents-"):
+		return target{"contents", strings.TrimPrefix(stem, "Contents-"), ""}, true
+	case dir == "dep11/" && strings.HasPrefix(stem, "Components-"):
+		return target{"dep11", strings.TrimSuffix(strings.TrimPrefix(stem, "Components-"), ".yml"), ""}, true
+	case dir == "dep11/" && strings.HasPrefix(stem, "icons-"):
+		return target{"dep11", "", ""}, true
+	case dir == "cnf/" && strings.HasPrefix(stem, "Commands-"):
+		return target{"cnf", strings.TrimPrefix(stem, "Commands-"), ""}, true
+	}
+	return target{"other", "", ""}, false
+}
+
+// extras finds the optional targets of the chosen components, architectures
+// and languages that upstream really has: apt-get update fails for one that is
+// listed and absent, so a verbatim archive carries them all unless dropped by name.
+func (s *suiteRelease) extras(ctx context.Context) (extra []extraFile, dropped []string, err error) {
+	taken := map[string]bool{}
+	for _, ending := range archive.IndexEndings {
+		for _, f := range s.release.Files {
+			stem, ok := strings.CutSuffix(f.Path, ending)
+			if !ok || ending == "" && archive.PlainName(f.Path) != f.Path || taken[stem] {
+				continue
+			}
+			t, ok := s.src.wantTarget(f.Path)
+			if !ok {
+				continue
+			}
+			if slices.Contains(s.src.Drop, t.name) {
+				dropped = append(dropped, t.name)
+				continue
+			}
+			x, err := s.extra(ctx, f)
+			if errors.Is(err, upstream.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			taken[stem] = true
+			extra = append(extra, x)
+		}
+	}
+	slices.Sort(dropped)
+	slices.SortFunc(extra, func(a, b extraFile) int { return strings.Compare(a.path, b.path) })
+	return extra, slices.Compact(dropped), nil
+}
+
+// extra asks upstream for one listed file. Its digest is known from the
+// Release, so that its bytes need not be read before they are pushed.
+func (s *suiteRelease) extra(ctx context.Context, f archive.ReleaseFile) (extraFile, error) {
+	blob, err := snapshot.ListedBlob(f)
+	if err != nil {
+		return extraFile{}, fmt.Errorf("index %s: %w", f.Path, err)
+	}
+	if f.Size == 0 {
+		blob.Digest = snapshot.Sum(nil)
+		return extraFile{f.Path, blob}, nil
+	}
+	rc, err := s.open(ctx, f)
+	if err != nil {
+		return extraFile{}, s.mismatch(f, err)
+	}
+	return extraFile{f.Path, blob}, rc.Close()
+}
+
+// wantTarget tells whether the archive's configuration asks for a listed file.
+func (src *source) wantTarget(p string) (target, bool) {
+	for _, c := range src.Components {
+		rest, ok := strings.CutPrefix(p, c+"/")
+		if !ok {
+			continue
+		}
+		t, ok := targetOf(rest)
+		isCarried := t.arch == "" || t.arch == "all" || slices.Contains(src.Architectures, t.arch) || t.arch == "source" && src.WithSources
+		if !ok || !isCarried {
+			return t, false
+		}
+		if t.lang != "" && len(src.Languages) > 0 && !slices.Contains(src.Languages, t.lang) {
+			return t, false
+		}
+		return t, true
+	}
+	return target{}, false
+}

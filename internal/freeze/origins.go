@@ -1,0 +1,135 @@
+package freeze
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/upstream"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// origins knows from where each blob of a snapshot can be read. It is the left
+// end of the stream that a push drains; nothing is copied, and no index is held.
+type origins struct {
+	previous *snapshot.Snapshot // asked for what upstream has no more; nil: nothing
+	m        map[snapshot.Digest]origin
+}
+
+type origin struct {
+	name string // for messages: prefix and path
+	open func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// add keeps the first origin of a blob.
+func (o *origins) add(d snapshot.Digest, name string, open func(ctx context.Context) (io.ReadCloser, error)) {
+	if _, ok := o.m[d]; !ok {
+		o.m[d] = origin{name, open}
+	}
+}
+
+// Open makes origins a [snapshot.Blobs].
+func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	from, ok := o.m[b.Digest]
+	if !ok {
+		return nil, fmt.Errorf("blob %s: %w", b.Digest, snapshot.ErrNotExist)
+	}
+	r, err := from.open(ctx)
+	if errors.Is(err, upstream.ErrNotFound) && o.previous != nil {
+		if c, err := o.previous.Blobs().Open(ctx, b, offset); err == nil {
+			return c, nil
+		}
+	}
+	if err != nil {
+		return nil, mark(err)
+	}
+	c := &snapshot.Content{R: originReader{r}}
+	if d, ok := r.(distrustable); ok && offset == 0 {
+		c.Wrong = d.Distrust
+	}
+	return c.At(offset)
+}
+
+// distrustable is a file of an upstream that may have it at several URLs.
+type distrustable interface {
+	Distrust(why error) bool
+}
+
+// originReader marks the errors of an upstream while it is read.
+type originReader struct{ io.ReadCloser }
+
+func (r originReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = mark(err)
+	}
+	return n, err
+}
+
+// mark makes another size than is listed a mismatch like other bytes. The
+// snapshot's reader names the file.
+func mark(err error) error {
+	if errors.Is(err, upstream.ErrChanged) {
+		return fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+	}
+	return err
+}
+
+// upstreamFile opens a pool file at an upstream.
+func upstreamFile(up *upstream.Upstream, name string, size int64) func(context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) { return up.Open(ctx, name, size) }
+}
+
+// localFile opens a file on disk when it is pushed. If it is another by then,
+// its digest tells.
+func localFile(file string) func(context.Context) (io.ReadCloser, error) {
+	return func(context.Context) (io.ReadCloser, error) {
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s went away while it was pushed: %w", file, err)
+		}
+		return f, err
+	}
+}
+
+// maxProbes bounds how many files are asked for to name all that are gone.
+const maxProbes = 10_000
+
+// gone asks for the beginning of every file and names those that are not there.
+func (o *origins) gone(ctx context.Context) []string {
+	if len(o.m) > maxProbes {
+		return nil
+	}
+	var mu sync.Mutex
+	var names []string
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel.Workers)
+	for _, from := range o.m {
+		g.Go(func() error {
+			r, err := from.open(ctx)
+			if err == nil {
+				return r.Close()
+			}
+			if errors.Is(err, upstream.ErrNotFound) {
+				mu.Lock()
+				defer mu.Unlock()
+				names = append(names, from.name)
+			}
+			return nil
+		})
+	}
+	if g.Wait() != nil {
+		return nil
+	}
+	slices.Sort(names)
+	return names
+}
