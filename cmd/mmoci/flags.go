@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/artifact"
@@ -174,7 +175,7 @@ func (f *archiveFlags) base(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 
 func (f *archiveFlags) single() (*config.Plan, error) {
 	a := config.Archive{
-		Position: config.Position{File: "flags"}, Prefix: f.prefix, Verbatim: f.verbatim, Suites: f.suites,
+		Position: document.Position{File: "flags"}, Prefix: f.prefix, Verbatim: f.verbatim, Suites: f.suites,
 		Components: f.components, Architectures: f.archs, SignedBy: f.keyring, CheckValidUntil: true,
 	}
 	if f.url != "" {
@@ -187,7 +188,7 @@ func (f *archiveFlags) single() (*config.Plan, error) {
 		a.All, f.packages = true, nil
 	}
 	for _, q := range f.packages {
-		a.Packages = append(a.Packages, config.Query{Text: q, Position: config.Position{File: "--package"}})
+		a.Packages = append(a.Packages, config.Query{Text: q, Position: document.Position{File: "--package"}})
 	}
 	plan := &config.Plan{Archives: []config.Archive{a}}
 	return plan, plan.Validate()

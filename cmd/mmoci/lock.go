@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/lock"
@@ -205,7 +206,7 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) err
 			return err
 		}
 		for _, text := range o.add {
-			q.Add = append(q.Add, config.Query{Text: text, Position: config.Position{File: "--add"}})
+			q.Add = append(q.Add, config.Query{Text: text, Position: document.Position{File: "--add"}})
 		}
 	}
 	l, err := lock.Make(cmd.Context(), q, old)

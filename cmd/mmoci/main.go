@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
@@ -136,7 +136,7 @@ func exitCode(ctx context.Context, err error) int {
 		return lock.code
 	case is(outcome.ErrIntegrity):
 		return exitIntegrity
-	case is(errFlags, outcome.ErrUsage, config.ErrUsage, artifact.ErrReference, query.ErrInvalid):
+	case is(errFlags, outcome.ErrUsage, document.ErrUsage, artifact.ErrReference, query.ErrInvalid):
 		return exitUsage
 	case is(outcome.ErrNotFound, artifact.ErrNotFound, resolve.ErrUnsatisfied):
 		return exitNotFound

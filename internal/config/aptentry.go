@@ -4,13 +4,14 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/pkg/archive"
 )
 
 // fromApt notes that an entry of archives: takes url, suites, components,
 // architectures and signed-by from a file of apt's.
-func (d *archiveDoc) fromApt(n node) error {
-	s, err := n.text()
+func (d *archiveDoc) fromApt(n document.Node) error {
+	s, err := n.Text()
 	if err != nil {
 		return err
 	}
@@ -25,15 +26,15 @@ func (d *archiveDoc) takeApt() error {
 		return nil
 	}
 	if len(d.a.Suites) > 0 || d.mirrorURL != "" {
-		return d.aptAt.errorf("suites: and mirror: cannot stand beside it; the suites are those of apt's file")
+		return d.aptAt.Errorf("suites: and mirror: cannot stand beside it; the suites are those of apt's file")
 	}
-	data, err := readFile(d.apt, MaxYAML)
+	data, err := document.ReadFile(d.apt, document.MaxYAML)
 	if err != nil {
-		return d.aptAt.errorf("%w", err)
+		return d.aptAt.Errorf("%w", err)
 	}
-	sources, err := archive.ParseSources(d.apt, normalise(data))
+	sources, err := archive.ParseSources(d.apt, document.Normalise(data))
 	if err != nil {
-		return d.aptAt.errorf("%w", err)
+		return d.aptAt.Errorf("%w", err)
 	}
 	taken, wanted := 0, d.urls
 	for _, s := range sources {
@@ -46,7 +47,7 @@ func (d *archiveDoc) takeApt() error {
 		taken++
 	}
 	if taken == 0 {
-		return d.aptAt.errorf("%s has no source of type deb%s", d.apt, map[bool]string{true: " with this url:"}[len(wanted) > 0])
+		return d.aptAt.Errorf("%s has no source of type deb%s", d.apt, map[bool]string{true: " with this url:"}[len(wanted) > 0])
 	}
 	return nil
 }
@@ -56,13 +57,13 @@ func (d *archiveDoc) takeSource(s archive.Source, first bool) error {
 	a := d.a
 	if first && len(a.Architectures) == 0 {
 		if a.Architectures = s.Architectures; len(s.Architectures) == 0 {
-			return d.aptAt.errorf("%s names no architectures, for apt takes the host's; write architectures: [amd64] beside it", d.apt)
+			return d.aptAt.Errorf("%s names no architectures, for apt takes the host's; write architectures: [amd64] beside it", d.apt)
 		}
 	}
 	w := &aptWriter{arch: a.Architectures[0]}
 	x, err := w.archive(aptSource{s, d.apt})
 	if err != nil {
-		return d.aptAt.errorf("%w", err)
+		return d.aptAt.Errorf("%w", err)
 	}
 	if first {
 		d.urls, a.CheckValidUntil = x.URLs, a.CheckValidUntil && x.CheckValidUntil
@@ -71,11 +72,11 @@ func (d *archiveDoc) takeSource(s archive.Source, first bool) error {
 		}
 		d.aptComponents = x.Components
 	} else if !slices.Equal(d.urls, x.URLs) || !slices.Equal(d.aptComponents, x.Components) {
-		return d.aptAt.errorf("%s has several archives, %s and %s; choose one by url:", d.apt, d.urls[0], x.URLs[0])
+		return d.aptAt.Errorf("%s has several archives, %s and %s; choose one by url:", d.apt, d.urls[0], x.URLs[0])
 	}
 	if a.SignedBy == "" && a.SignedByURL == "" {
 		if !strings.HasPrefix(s.SignedBy, "/") || strings.ContainsAny(s.SignedBy, " \n") {
-			return d.aptAt.errorf("%s names no one keyring file; write signed-by: beside it", d.apt)
+			return d.aptAt.Errorf("%s names no one keyring file; write signed-by: beside it", d.apt)
 		}
 		a.SignedBy = s.SignedBy
 	}

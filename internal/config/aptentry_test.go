@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"example.org/mmoci/internal/config/document"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -96,7 +97,7 @@ func TestFromAptEntryErrors(t *testing.T) {
 		"  from-apt: [a, b]\n":                                          "from-apt",
 	} {
 		_, err := parsePlan(filepath.Join(dir, "f"), []byte(entry(lines)))
-		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f:5: ") {
+		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f:5: ") {
 			t.Errorf("%q: got %v, want %q at line 5", lines, err, want)
 		}
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"example.org/mmoci/internal/config/document"
 	"fmt"
 )
 
@@ -18,11 +19,11 @@ type aptlyConf struct {
 
 // aptly takes an aptly.conf (nil: none) into the source. What cannot be
 // honoured is refused, for it would be dropped silently.
-func (s *source) aptly(at Position, data []byte) error {
+func (s *source) aptly(at document.Position, data []byte) error {
 	c := aptlyConf{}
 	if data != nil {
 		if err := json.Unmarshal(data, &c); err != nil {
-			return usage(at, "aptly configuration: not JSON of the expected form")
+			return document.Errorf(at, "aptly configuration: not JSON of the expected form")
 		}
 	}
 	for _, x := range []struct {
@@ -36,7 +37,7 @@ func (s *source) aptly(at Position, data []byte) error {
 		{"dependencyFollowSource", c.Source, "remove it and set downloadSourcePackages"},
 	} {
 		if x.set {
-			return usage(at, "aptly configuration: %s is not supported; %s", x.key, x.do)
+			return document.Errorf(at, "aptly configuration: %s is not supported; %s", x.key, x.do)
 		}
 	}
 	s.withSources = c.DownloadSourcePackages
@@ -47,7 +48,7 @@ func (s *source) aptly(at Position, data []byte) error {
 			if a == "source" {
 				s.withSources = true
 			} else if err := validArchitecture(a); err != nil {
-				return usage(at, "aptly configuration: architectures: %q %w", fmt.Sprintf("%.40s", a), err)
+				return document.Errorf(at, "aptly configuration: architectures: %q %w", fmt.Sprintf("%.40s", a), err)
 			} else {
 				s.architectures = append(s.architectures, a)
 			}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"strconv"
 	"strings"
@@ -85,7 +86,7 @@ func withoutDoubles(list []string) []string {
 
 // comment is one line of a comment.
 func comment(s string) string {
-	return "# " + oneLine(strings.Map(func(r rune) rune {
+	return "# " + document.OneLine(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == utf8.RuneError {
 			return ' '
 		}

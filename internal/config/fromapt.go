@@ -17,6 +17,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/archive"
 )
@@ -29,9 +30,9 @@ func FromApt(files map[string][]byte, lists, pkgs []string) ([]byte, error) {
 	w := &aptWriter{}
 	var sources []aptSource
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		found, err := archive.ParseSources(name, w.withoutDiscs(name, normalise(files[name])))
+		found, err := archive.ParseSources(name, w.withoutDiscs(name, document.Normalise(files[name])))
 		if err != nil {
-			return nil, &usageError{msg: transfer.Redact(oneLine(err.Error())), err: err}
+			return nil, document.Errorf(document.Position{}, "%s", document.OneLine(err.Error()))
 		}
 		for _, s := range found {
 			sources = append(sources, aptSource{s, name})
@@ -39,12 +40,12 @@ func FromApt(files map[string][]byte, lists, pkgs []string) ([]byte, error) {
 	}
 	for _, p := range pkgs {
 		if !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl) {
-			return nil, &usageError{msg: fmt.Sprintf("package %q: holds a control character", p)}
+			return nil, document.Errorf(document.Position{}, "package %q: holds a control character", p)
 		}
 		switch p = strings.TrimSpace(p); p {
 		case "":
 		case all, "none":
-			return nil, &usageError{msg: fmt.Sprintf("%q is said of one archive; write packages: %s there", p, p)}
+			return nil, document.Errorf(document.Position{}, "%q is said of one archive; write packages: %s there", p, p)
 		default:
 			w.packages = append(w.packages, p)
 		}
@@ -61,7 +62,7 @@ func FromApt(files map[string][]byte, lists, pkgs []string) ([]byte, error) {
 		}
 	}
 	if len(w.archives) == 0 {
-		return nil, &usageError{msg: "no source of apt's that can be read here; write an mmoci.yaml by hand" + w.reasons()}
+		return nil, document.Errorf(document.Position{}, "no source of apt's that can be read here; write an mmoci.yaml by hand%s", w.reasons())
 	}
 	return w.yaml(), nil
 }
@@ -266,7 +267,7 @@ func hostArch(lists []string) string {
 		}
 	}
 	if len(count) > 0 {
-		return slices.MaxFunc(sortedKeys(count), func(a, b string) int { return cmp.Compare(count[a], count[b]) })
+		return slices.MaxFunc(document.SortedKeys(count), func(a, b string) int { return cmp.Compare(count[a], count[b]) })
 	}
 	return cmp.Or(map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el"}[runtime.GOARCH], runtime.GOARCH)
 }
@@ -288,7 +289,7 @@ func FromSystem(root string, pkgs []string) ([]byte, error) {
 		names = append(names, found...)
 	}
 	for _, name := range names {
-		data, err := readFile(name, maxAptFile)
+		data, err := document.ReadFile(name, maxAptFile)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"example.org/mmoci/internal/config/document"
 	"reflect"
 	"runtime"
 	"slices"
@@ -157,7 +158,7 @@ func TestFromAptErrors(t *testing.T) {
 		if says == "left" {
 			says = `ftp://h/d s (x.list): scheme "ftp"`
 		}
-		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), says) {
+		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %v, want %s", text, err, says)
 		}
 	}
@@ -182,7 +183,7 @@ func FuzzFromApt(f *testing.F) {
 		for _, name := range []string{"f.list", "f.sources"} {
 			text, err := FromApt(map[string][]byte{name: []byte(sources)}, nil, []string{pkg})
 			if err != nil {
-				if !errors.Is(err, ErrUsage) {
+				if !errors.Is(err, document.ErrUsage) {
 					t.Errorf("%q", err)
 				}
 				continue

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -33,7 +34,7 @@ func (p *Plan) KeyPinsPath() string {
 // lines PREFIX FINGERPRINT URL, "#" begins a comment. No file is no pin.
 // It returns the text as well, for [SetKeyPins].
 func ReadKeyPins(file string) (map[string][]LockKey, []byte, error) {
-	text, err := readFile(file, maxKeyPins)
+	text, err := document.ReadFile(file, maxKeyPins)
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[string][]LockKey{}, nil, nil
 	}
@@ -49,19 +50,19 @@ func parseKeyPins(file string, text []byte) (map[string][]LockKey, error) {
 	n := 0
 	for line := range bytes.Lines(text) {
 		n++
-		at := Position{file, n}
+		at := document.At(file, n)
 		f := pinFields(line)
 		switch {
 		case len(f) == 0:
 			continue
 		case len(f) != 3:
-			return nil, usage(at, "%d fields, should be 3: PREFIX FINGERPRINT URL", len(f))
+			return nil, document.Errorf(at, "%d fields, should be 3: PREFIX FINGERPRINT URL", len(f))
 		}
 		if err := snapshot.ValidPrefix(f[0]); err != nil {
-			return nil, usage(at, "%w", err)
+			return nil, document.Errorf(at, "%w", err)
 		}
 		if len(f[1]) != 40 || strings.Trim(f[1], "0123456789ABCDEF") != "" {
-			return nil, usage(at, "fingerprint %.80q: not 40 upper-case hexadecimal digits", f[1])
+			return nil, document.Errorf(at, "fingerprint %.80q: not 40 upper-case hexadecimal digits", f[1])
 		}
 		pins[f[0]] = append(pins[f[0]], LockKey{Fingerprint: f[1], URL: f[2]})
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"strings"
 	"unicode"
@@ -13,7 +14,7 @@ const all = "all"
 // readList reads a list of packages: one query a line, "#" begins a comment,
 // blank lines and blanks around a query do not count.
 func readList(name string) ([]Query, error) {
-	data, err := readFile(name, MaxList)
+	data, err := document.ReadFile(name, document.MaxList)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +24,7 @@ func readList(name string) ([]Query, error) {
 // parseList reads the text of a list, normalised.
 func parseList(name string, data []byte) ([]Query, error) {
 	if !utf8.Valid(data) {
-		return nil, usage(Position{name, 1}, "not UTF-8 text")
+		return nil, document.Errorf(document.At(name, 1), "not UTF-8 text")
 	}
 	var out []Query
 	line := 0
@@ -34,9 +35,9 @@ func parseList(name string, data []byte) ([]Query, error) {
 			continue
 		}
 		if strings.ContainsFunc(q, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
-			return nil, usage(Position{name, line}, "holds a control character")
+			return nil, document.Errorf(document.At(name, line), "holds a control character")
 		}
-		out = append(out, Query{q, Position{name, line}})
+		out = append(out, Query{q, document.At(name, line)})
 	}
 	return out, nil
 }
@@ -69,14 +70,14 @@ func withoutComment(line string) string {
 // empty list is an error: what is meant must be written.
 func wholeOrList(name string, qs []Query) (whole bool, err error) {
 	if len(qs) == 0 {
-		return false, usage(Position{name, 1}, "no package in the list; name at least one, or write the line %q to take the whole component", all)
+		return false, document.Errorf(document.At(name, 1), "no package in the list; name at least one, or write the line %q to take the whole component", all)
 	}
 	for _, q := range qs {
 		if q.Text != all {
 			continue
 		}
 		if len(qs) > 1 {
-			return false, usage(q.Position, "%q stands beside other packages; it takes everything, so keep it alone or remove it", all)
+			return false, document.Errorf(q.Position, "%q stands beside other packages; it takes everything, so keep it alone or remove it", all)
 		}
 		return true, nil
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"example.org/mmoci/internal/config/document"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,9 +32,9 @@ func Find() string {
 // errors (ErrUsage) with file, line and what to write instead. Lists that it names are read;
 // keys, directories and upstreams are not looked at.
 func Load(path string) (*Plan, error) {
-	data, err := readFile(path, MaxYAML)
+	data, err := document.ReadFile(path, document.MaxYAML)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, usage(Position{File: path}, "%w; \"mmoci init\" makes one", fs.ErrNotExist)
+		return nil, document.Errorf(document.Position{File: path}, "%w; \"mmoci init\" makes one", fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, err
@@ -43,15 +44,15 @@ func Load(path string) (*Plan, error) {
 
 // parsePlan reads and validates the text of an mmoci.yaml.
 func parsePlan(path string, data []byte) (*Plan, error) {
-	docs, err := parseYAML(path, data)
+	docs, err := document.Parse(path, data)
 	if err != nil {
 		return nil, err
 	}
 	if len(docs) == 0 {
-		return nil, usage(Position{path, 1}, "empty; it needs at least ref: and archives:")
+		return nil, document.Errorf(document.At(path, 1), "empty; it needs at least ref: and archives:")
 	}
 	if len(docs) > 1 {
-		return nil, docs[1].errorf("a second document begins here; one file is one plan")
+		return nil, docs[1].Errorf("a second document begins here; one file is one plan")
 	}
 	l := &loader{dir: filepath.Dir(path), plan: &Plan{File: path, CommonList: "`packages:` at the top"}}
 	if err := l.top(docs[0]); err != nil {
@@ -70,16 +71,16 @@ type loader struct {
 	plan *Plan
 }
 
-func (l *loader) top(n node) error {
+func (l *loader) top(n document.Node) error {
 	p := l.plan
-	return n.mapping(fields{
+	return n.Mapping(document.Fields{
 		"ref":           setText(&p.Ref),
 		"lock":          l.setFile(&p.Lock),
 		"sign":          l.sign,
 		"trust":         l.setFiles(&p.Trust),
 		"archives":      l.archives,
 		"packages":      l.packages,
-		"packages-from": func(n node) error { return l.lists(n, &p.Packages) },
+		"packages-from": func(n document.Node) error { return l.lists(n, &p.Packages) },
 		"serve":         l.serve,
 		"bundle":        setTexts(&p.Bundle),
 		"recommends":    setFlag(&p.Recommends),
@@ -87,13 +88,13 @@ func (l *loader) top(n node) error {
 	})
 }
 
-func (l *loader) sign(n node) error {
+func (l *loader) sign(n document.Node) error {
 	s := &Sign{}
 	l.plan.Sign = s
-	if v, ok := n.scalar(); ok {
-		return n.errorf("is a single value; write sign: {key: %s}", oneLine(v))
+	if v, ok := n.Scalar(); ok {
+		return n.Errorf("is a single value; write sign: {key: %s}", document.OneLine(v))
 	}
-	err := n.mapping(fields{
+	err := n.Mapping(document.Fields{
 		"key":                l.setFile(&s.Key),
 		"passphrase-file":    l.setFile(&s.PassphraseFile),
 		"passphrase-command": setCommand(&s.PassphraseCmd),
@@ -103,7 +104,7 @@ func (l *loader) sign(n node) error {
 		return err
 	}
 	if err := s.validate(); err != nil {
-		return n.errorf("%w", err)
+		return n.Errorf("%w", err)
 	}
 	return nil
 }
@@ -122,22 +123,22 @@ func (s *Sign) validate() error {
 	return nil
 }
 
-func (l *loader) serve(n node) error {
+func (l *loader) serve(n document.Node) error {
 	s := &l.plan.Serve
-	return n.mapping(fields{
+	return n.Mapping(document.Fields{
 		"listen": setOneOrMore(&s.Listen),
 		"policy": l.setFile(&s.Policy),
 		"state":  l.setFile(&s.State),
 	})
 }
 
-func (l *loader) archives(n node) error {
-	items, err := n.items()
+func (l *loader) archives(n document.Node) error {
+	items, err := n.Items()
 	if err != nil {
 		return err
 	}
 	for _, item := range items {
-		item.key = ""
+		item.Key = ""
 		a, err := l.archive(item)
 		if err != nil {
 			return err
@@ -155,29 +156,29 @@ func (l *loader) file(p string) string {
 	return filepath.Join(l.dir, p)
 }
 
-func (l *loader) setFile(dst *string) func(node) error {
-	return func(n node) error {
-		s, err := n.text()
+func (l *loader) setFile(dst *string) func(document.Node) error {
+	return func(n document.Node) error {
+		s, err := n.Text()
 		if err != nil {
 			return err
 		}
 		if isURL(s) {
-			return n.errorf("is a URL, should be a file: %s", s)
+			return n.Errorf("is a URL, should be a file: %s", s)
 		}
 		*dst = l.file(s)
 		return nil
 	}
 }
 
-func (l *loader) setFiles(dst *[]string) func(node) error {
-	return func(n node) error {
+func (l *loader) setFiles(dst *[]string) func(document.Node) error {
+	return func(n document.Node) error {
 		list, err := oneOrMore(n)
 		if err != nil {
 			return err
 		}
 		for _, s := range list {
 			if isURL(s) {
-				return n.errorf("is a URL, should be a file: %s", s)
+				return n.Errorf("is a URL, should be a file: %s", s)
 			}
 			*dst = append(*dst, l.file(s))
 		}
@@ -185,60 +186,60 @@ func (l *loader) setFiles(dst *[]string) func(node) error {
 	}
 }
 
-func setText(dst *string) func(node) error {
-	return func(n node) (err error) {
-		*dst, err = n.text()
+func setText(dst *string) func(document.Node) error {
+	return func(n document.Node) (err error) {
+		*dst, err = n.Text()
 		return err
 	}
 }
 
-func setTexts(dst *[]string) func(node) error {
-	return func(n node) (err error) {
-		*dst, err = n.texts()
+func setTexts(dst *[]string) func(document.Node) error {
+	return func(n document.Node) (err error) {
+		*dst, err = n.Texts()
 		return err
 	}
 }
 
-func setFlag(dst *bool) func(node) error {
-	return func(n node) (err error) {
-		*dst, err = n.flag()
+func setFlag(dst *bool) func(document.Node) error {
+	return func(n document.Node) (err error) {
+		*dst, err = n.Flag()
 		return err
 	}
 }
 
-func setOneOrMore(dst *[]string) func(node) error {
-	return func(n node) (err error) {
+func setOneOrMore(dst *[]string) func(document.Node) error {
+	return func(n document.Node) (err error) {
 		*dst, err = oneOrMore(n)
 		return err
 	}
 }
 
 // oneOrMore reads a value or a list of values.
-func oneOrMore(n node) ([]string, error) {
-	if _, ok := n.scalar(); !ok {
-		return n.texts()
+func oneOrMore(n document.Node) ([]string, error) {
+	if _, ok := n.Scalar(); !ok {
+		return n.Texts()
 	}
-	s, err := n.text()
+	s, err := n.Text()
 	return []string{s}, err
 }
 
 // setCommand reads a command: a list of program and arguments. No shell runs it.
-func setCommand(dst *[]string) func(node) error {
-	return func(n node) error {
-		if s, ok := n.scalar(); ok {
+func setCommand(dst *[]string) func(document.Node) error {
+	return func(n document.Node) error {
+		if s, ok := n.Scalar(); ok {
 			if strings.ContainsAny(strings.TrimSpace(s), " \t\n") {
-				return n.errorf("is one text; write program and arguments as a list: [PROGRAM, ARGUMENT, ...]; no shell reads it")
+				return n.Errorf("is one text; write program and arguments as a list: [PROGRAM, ARGUMENT, ...]; no shell reads it")
 			}
-			s, err := n.text()
+			s, err := n.Text()
 			*dst = []string{s}
 			return err
 		}
-		items, err := n.items()
+		items, err := n.Items()
 		if err != nil {
 			return err
 		}
 		for _, item := range items {
-			s, err := item.text()
+			s, err := item.Text()
 			if err != nil {
 				return err
 			}
@@ -249,9 +250,9 @@ func setCommand(dst *[]string) func(node) error {
 }
 
 // setDuration reads a time span of at least a second, in whole seconds.
-func setDuration(dst *time.Duration) func(node) error {
-	return func(n node) error {
-		s, err := n.text()
+func setDuration(dst *time.Duration) func(document.Node) error {
+	return func(n document.Node) error {
+		s, err := n.Text()
 		if err != nil {
 			return err
 		}
@@ -260,7 +261,7 @@ func setDuration(dst *time.Duration) func(node) error {
 			err = errors.New("should be whole seconds, at least one")
 		}
 		if err != nil {
-			return n.errorf("is %q, %w", s, err)
+			return n.Errorf("is %q, %w", s, err)
 		}
 		*dst = d
 		return nil

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"example.org/mmoci/internal/config/document"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -89,7 +90,7 @@ func TestLoad(t *testing.T) {
 	})
 	file := filepath.Join(dir, "site", "mmoci.yaml")
 	in := func(p string) string { return filepath.Join(dir, "site", p) }
-	at := func(line int) Position { return Position{file, line} }
+	at := func(line int) document.Position { return document.At(file, line) }
 	got, err := Load(file)
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +107,7 @@ func TestLoad(t *testing.T) {
 				SignedBy: in("keys/docker.asc"), CheckValidUntil: true,
 				Packages: []Query{
 					{"docker-ce", at(12)}, {"containerd.io (>= 1.6)", at(12)},
-					{"iptables", Position{list, 3}}, {`Name (~ "#x")`, Position{list, 4}}, {"tini (= 0.19)#1", Position{list, 5}},
+					{"iptables", document.At(list, 3)}, {`Name (~ "#x")`, document.At(list, 4)}, {"tini (= 0.19)#1", document.At(list, 5)},
 				},
 			},
 			{
@@ -271,7 +272,7 @@ func TestLoadErrors(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			if !errors.Is(err, ErrUsage) {
+			if !errors.Is(err, document.ErrUsage) {
 				t.Errorf("%v is no ErrUsage", err)
 			}
 			if msg := strings.ReplaceAll(err.Error(), dir+"/f", "f"); !strings.Contains(msg, tt.says) || strings.HasPrefix(tt.says, "f:") && !strings.HasPrefix(msg, tt.says) {
@@ -297,7 +298,7 @@ func TestLoadTop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Query{{"tini", Position{filepath.Join(dir, "list"), 1}}, {"web (>= 1)", Position{filepath.Join(dir, "f"), 2}}}
+	want := []Query{{"tini", document.At(filepath.Join(dir, "list"), 1)}, {"web (>= 1)", document.At(filepath.Join(dir, "f"), 2)}}
 	if !reflect.DeepEqual(p.Packages, want) || !p.Archives[0].None || p.AsksNothing() {
 		t.Errorf("asks for %v of all, archives %+v", p.Packages, p.Archives)
 	}
@@ -309,15 +310,15 @@ func TestLoadTop(t *testing.T) {
 func TestLoadNoFile(t *testing.T) {
 	t.Parallel()
 	_, err := Load(filepath.Join(t.TempDir(), "mmoci.yaml"))
-	if !errors.Is(err, ErrUsage) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "mmoci init") {
+	if !errors.Is(err, document.ErrUsage) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "mmoci init") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestLoadTooLarge(t *testing.T) {
 	t.Parallel()
-	dir := lay(t, map[string]string{"f": strings.Repeat("#", MaxYAML+1)})
-	if _, err := Load(filepath.Join(dir, "f")); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "larger than") {
+	dir := lay(t, map[string]string{"f": strings.Repeat("#", document.MaxYAML+1)})
+	if _, err := Load(filepath.Join(dir, "f")); !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -329,7 +330,7 @@ func TestCRLF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := parsePlan("f", normalise([]byte("\ufeff"+strings.ReplaceAll(base, "\n", "\r\n"))))
+	b, err := parsePlan("f", document.Normalise([]byte("\ufeff"+strings.ReplaceAll(base, "\n", "\r\n"))))
 	if err != nil || !reflect.DeepEqual(a, b) {
 		t.Errorf("%+v, %v", b, err)
 	}
@@ -359,7 +360,7 @@ func TestValidateFlags(t *testing.T) {
 	t.Parallel()
 	good := Archive{
 		Prefix: "docker", URLs: []string{"https://h/"}, Suites: []string{"s"}, Components: []string{"c"}, Architectures: []string{"amd64"},
-		Packages: []Query{{Text: "docker-ce", Position: Position{File: "--package"}}},
+		Packages: []Query{{Text: "docker-ce", Position: document.Position{File: "--package"}}},
 	}
 	if err := (&Plan{Archives: []Archive{good}}).Validate(); err != nil {
 		t.Error(err)
@@ -377,7 +378,7 @@ func TestValidateFlags(t *testing.T) {
 		a := good
 		spoil(&a)
 		err := (&Plan{Archives: []Archive{a}}).Validate()
-		if !errors.Is(err, ErrUsage) || !strings.HasPrefix(err.Error(), says) {
+		if !errors.Is(err, document.ErrUsage) || !strings.HasPrefix(err.Error(), says) {
 			t.Errorf("got %v, want %s", err, says)
 		}
 	}
@@ -408,7 +409,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		p, err := parsePlan("f", data)
 		if err != nil {
-			if !errors.Is(err, ErrUsage) || strings.Contains(err.Error(), "\n") {
+			if !errors.Is(err, document.ErrUsage) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%q", err)
 			}
 			return

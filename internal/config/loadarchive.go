@@ -1,17 +1,18 @@
 package config
 
 import (
+	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"slices"
 	"strings"
 )
 
 // archive reads one entry of archives:.
-func (l *loader) archive(n node) (*Archive, error) {
-	a := &Archive{Position: n.at(), CheckValidUntil: true}
+func (l *loader) archive(n document.Node) (*Archive, error) {
+	a := &Archive{Position: n.At(), CheckValidUntil: true}
 	d := &archiveDoc{loader: l, a: a}
 	phased := true
-	err := n.mapping(fields{
+	err := n.Mapping(document.Fields{
 		"prefix":            setText(&a.Prefix),
 		"mode":              d.mode,
 		"url":               d.url,
@@ -53,16 +54,16 @@ type archiveDoc struct {
 	urls      []string
 	mirrorURL string
 	how       string // strategy
-	howAt     node
-	selection *node // packages:
+	howAt     document.Node
+	selection *document.Node // packages:
 
 	apt           string // from-apt: a file
-	aptAt         node
+	aptAt         document.Node
 	aptComponents []string
 }
 
-func (d *archiveDoc) mode(n node) error {
-	s, err := n.text()
+func (d *archiveDoc) mode(n document.Node) error {
+	s, err := n.Text()
 	if err != nil {
 		return err
 	}
@@ -72,12 +73,12 @@ func (d *archiveDoc) mode(n node) error {
 	case "verbatim":
 		d.a.Verbatim = true
 	default:
-		return n.errorf("is %q, should be curated (a selection, signed by the site) or verbatim (all of it, under upstream's signature)", s)
+		return n.Errorf("is %q, should be curated (a selection, signed by the site) or verbatim (all of it, under upstream's signature)", s)
 	}
 	return nil
 }
 
-func (d *archiveDoc) url(n node) error {
+func (d *archiveDoc) url(n document.Node) error {
 	list, err := oneOrMore(n)
 	if err != nil {
 		return err
@@ -88,8 +89,8 @@ func (d *archiveDoc) url(n node) error {
 	return nil
 }
 
-func (d *archiveDoc) mirror(n node) error {
-	s, err := n.text()
+func (d *archiveDoc) mirror(n document.Node) error {
+	s, err := n.Text()
 	d.mirrorURL = d.location(s)
 	return err
 }
@@ -102,8 +103,8 @@ func (d *archiveDoc) location(s string) string {
 	return d.file(s)
 }
 
-func (d *archiveDoc) strategy(n node) (err error) {
-	d.how, err = n.text()
+func (d *archiveDoc) strategy(n document.Node) (err error) {
+	d.how, err = n.Text()
 	d.howAt = n
 	return err
 }
@@ -112,10 +113,10 @@ func (d *archiveDoc) strategy(n node) (err error) {
 func (d *archiveDoc) resolveURLs() error {
 	known := []string{"mirror", "mirror-first", "upstream", "upstream-first"}
 	if d.how != "" && !slices.Contains(known, d.how) {
-		return d.howAt.errorf("is %q, should be one of %s", d.how, strings.Join(known, ", "))
+		return d.howAt.Errorf("is %q, should be one of %s", d.how, strings.Join(known, ", "))
 	}
 	if d.how != "" && (d.mirrorURL == "" || len(d.urls) == 0) {
-		return d.howAt.errorf("chooses between mirror: and url:, which must both be given; for a fallback without it write url: [FIRST, SECOND]")
+		return d.howAt.Errorf("chooses between mirror: and url:, which must both be given; for a fallback without it write url: [FIRST, SECOND]")
 	}
 	switch {
 	case d.how == "mirror":
@@ -130,8 +131,8 @@ func (d *archiveDoc) resolveURLs() error {
 	return nil
 }
 
-func (d *archiveDoc) signedBy(n node) error {
-	s, err := n.text()
+func (d *archiveDoc) signedBy(n document.Node) error {
+	s, err := n.Text()
 	if err != nil {
 		return err
 	}
@@ -143,52 +144,52 @@ func (d *archiveDoc) signedBy(n node) error {
 	return nil
 }
 
-func (d *archiveDoc) packages(n node) error {
+func (d *archiveDoc) packages(n document.Node) error {
 	d.selection = &n
-	if n.isNull() {
-		return n.errorf("has no value; write none (only what the closure draws), all, or a list of packages")
+	if n.IsNull() {
+		return n.Errorf("has no value; write none (only what the closure draws), all, or a list of packages")
 	}
-	if s, ok := n.scalar(); ok {
+	if s, ok := n.Scalar(); ok {
 		switch strings.TrimSpace(s) {
 		case "none":
 			d.a.None = true
 		case "all":
 			d.a.All = true
 		default:
-			return n.errorf("is %q, should be none, all or a list; write packages: [%s]", oneLine(s), oneLine(s))
+			return n.Errorf("is %q, should be none, all or a list; write packages: [%s]", document.OneLine(s), document.OneLine(s))
 		}
 		return nil
 	}
-	items, err := n.items()
+	items, err := n.Items()
 	if err != nil {
 		return fmt.Errorf("%w (or packages: none, only what the closure draws, or all)", err)
 	}
 	for _, item := range items {
-		s, err := item.text()
+		s, err := item.Text()
 		if err != nil {
 			return err
 		}
 		if s == "all" || s == "none" {
-			return item.errorf("%q stands in a list; write packages: %s", s, s)
+			return item.Errorf("%q stands in a list; write packages: %s", s, s)
 		}
-		d.a.Packages = append(d.a.Packages, Query{s, item.at()})
+		d.a.Packages = append(d.a.Packages, Query{s, item.At()})
 	}
 	return nil
 }
 
-func (d *archiveDoc) packagesFrom(n node) error {
+func (d *archiveDoc) packagesFrom(n document.Node) error {
 	return d.lists(n, &d.a.Packages)
 }
 
 // finish says what is missing, with what to write; everything else is Validate's.
-func (d *archiveDoc) finish(n node) error {
+func (d *archiveDoc) finish(n document.Node) error {
 	a := d.a
 	if a.Prefix == "" {
-		return n.errorf("archive without prefix:; write prefix: NAME, the directory that it is served under")
+		return n.Errorf("archive without prefix:; write prefix: NAME, the directory that it is served under")
 	}
 	name := "archive " + a.Prefix
 	if !d.hasMode {
-		return n.errorf("%s: no mode:; write mode: curated (a selection, signed by the site) or mode: verbatim (all of it, under upstream's signature)", name)
+		return n.Errorf("%s: no mode:; write mode: curated (a selection, signed by the site) or mode: verbatim (all of it, under upstream's signature)", name)
 	}
 	if err := d.takeApt(); err != nil {
 		return err
@@ -197,7 +198,7 @@ func (d *archiveDoc) finish(n node) error {
 		return err
 	}
 	if len(a.Packages) > 0 && (a.None || a.All) {
-		return d.selection.errorf("says none or all, but packages-from: names packages; keep one of them")
+		return d.selection.Errorf("says none or all, but packages-from: names packages; keep one of them")
 	}
 	if a.Debs != "" && d.selection == nil && len(a.Packages) == 0 {
 		// Who puts his own .debs into a directory means all of them.

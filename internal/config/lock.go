@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/transfer"
 )
 
@@ -97,7 +98,7 @@ func (a *LockArchive) encode(b *bytes.Buffer, comments bool) {
 		lines(a.Indices, func(f []string, x LockIndex) []string { return append(f, "index", a.Prefix, x.Suite, x.Path, x.Digest) }),
 		lines(a.Packages, func(f []string, p LockPackage) []string {
 			f = append(f, "package", a.Prefix, p.Suite, cmp.Or(p.Component, noComponent), p.Name, p.Version, p.Architecture, p.Digest, strconv.FormatInt(p.Size, 10))
-			if reason := oneLine(p.Reason); reason != "" {
+			if reason := document.OneLine(p.Reason); reason != "" {
 				f = append(f, reason)
 			}
 			return f

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -154,11 +155,11 @@ func TestLockErrors(t *testing.T) {
 		{head + "\xff\n", `l:1: not UTF-8`},
 	} {
 		_, err := ParseLock("l", []byte(tt.text))
-		if !errors.Is(err, ErrUsage) || !strings.HasPrefix(err.Error(), strings.Replace(tt.says, "l:0", "l", 1)) || strings.Contains(err.Error(), "hunter2") {
+		if !errors.Is(err, document.ErrUsage) || !strings.HasPrefix(err.Error(), strings.Replace(tt.says, "l:0", "l", 1)) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q:\ngot  %v\nwant %s", strings.TrimPrefix(tt.text, head), err, tt.says)
 		}
 	}
-	if _, err := ParseLock("l", make([]byte, MaxLock+1)); !errors.Is(err, ErrUsage) {
+	if _, err := ParseLock("l", make([]byte, MaxLock+1)); !errors.Is(err, document.ErrUsage) {
 		t.Errorf("no limit: %v", err)
 	}
 }
@@ -171,7 +172,7 @@ func FuzzLock(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l, err := ParseLock("l", data)
 		if err != nil {
-			if !errors.Is(err, ErrUsage) || strings.Contains(err.Error(), "\n") {
+			if !errors.Is(err, document.ErrUsage) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%q", err)
 			}
 			return

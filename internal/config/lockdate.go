@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"slices"
 	"time"
@@ -23,5 +24,5 @@ func SetLockDate(name string, text []byte, date time.Time) ([]byte, error) {
 		}
 		at += len(line)
 	}
-	return nil, usage(Position{File: name}, "%s", fmt.Sprintf("no date; write a line \"date %s\" below the first", date.UTC().Format(lockTime)))
+	return nil, document.Errorf(document.Position{File: name}, "%s", fmt.Sprintf("no date; write a line \"date %s\" below the first", date.UTC().Format(lockTime)))
 }

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -18,13 +19,13 @@ import (
 // Errors are [ErrUsage] with name and line. What it returns is in canonical order.
 func ParseLock(name string, data []byte) (*Lock, error) {
 	if len(data) > MaxLock {
-		return nil, usage(Position{File: name}, "larger than %d bytes", MaxLock)
+		return nil, document.Errorf(document.Position{File: name}, "larger than %d bytes", MaxLock)
 	}
 	if !utf8.Valid(data) {
-		return nil, usage(Position{name, 1}, "not UTF-8 text")
+		return nil, document.Errorf(document.At(name, 1), "not UTF-8 text")
 	}
 	p := &lockParser{name: name, l: &Lock{}, archives: map[string]*LockArchive{}, seen: map[string]int{}}
-	text := string(normalise(data))
+	text := string(document.Normalise(data))
 	if err := p.each(text, true, p.head); err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ type lockParser struct {
 }
 
 func (p *lockParser) errorf(format string, args ...any) error {
-	return usage(Position{p.name, p.line}, format, args...)
+	return document.Errorf(document.At(p.name, p.line), format, args...)
 }
 
 // each calls f for each line with its fields; a "#" field begins a comment,
@@ -124,7 +125,7 @@ func (p *lockParser) head(key string, f []string) error {
 		return nil
 	}
 	known := []string{"archive", "date", "index", "key-url", "package", "release"}
-	if s := nearest(key, known); s != "" {
+	if s := document.Nearest(key, known); s != "" {
 		return p.errorf("unknown word %q; did you mean %q?", key, s)
 	}
 	return p.errorf("unknown word %q; lines begin with %s", fmt.Sprintf("%.40s", key), strings.Join(known, ", "))
@@ -263,9 +264,9 @@ func (p *lockParser) date(s string) (time.Time, error) {
 // finish puts everything into canonical order.
 func (p *lockParser) finish() (*Lock, error) {
 	if p.l.Date.IsZero() {
-		return nil, usage(Position{p.name, 1}, "no date; add a line: date 2026-11-21T09:13:40Z")
+		return nil, document.Errorf(document.At(p.name, 1), "no date; add a line: date 2026-11-21T09:13:40Z")
 	}
-	for _, prefix := range sortedKeys(p.archives) {
+	for _, prefix := range document.SortedKeys(p.archives) {
 		a := p.archives[prefix]
 		slices.SortFunc(a.KeyURLs, func(x, y LockKey) int {
 			return cmp.Or(cmp.Compare(x.Fingerprint, y.Fingerprint), cmp.Compare(x.URL, y.URL))

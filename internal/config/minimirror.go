@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ const miniMirrorSchema = "nc/MiniMirrorSource/v1"
 // wrapped as a Deckhand document. The plan is that of the equivalent tree of
 // [LoadSources]; "packages: all" asks for the whole of the components.
 func LoadMiniMirrorYAML(path string) (*Plan, error) {
-	data, err := readFile(path, MaxYAML)
+	data, err := document.ReadFile(path, document.MaxYAML)
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +25,7 @@ func LoadMiniMirrorYAML(path string) (*Plan, error) {
 }
 
 func parseMiniMirror(path string, data []byte) (*Plan, error) {
-	docs, err := parseYAML(path, data)
+	docs, err := document.Parse(path, data)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func parseMiniMirror(path string, data []byte) (*Plan, error) {
 		found = append(found, sources...)
 	}
 	if len(found) == 0 {
-		return nil, usage(Position{path, 1}, "no source; documents have name, url, key_url, components and subrepos, bare or under data: of schema %s", miniMirrorSchema)
+		return nil, document.Errorf(document.At(path, 1), "no source; documents have name, url, key_url, components and subrepos, bare or under data: of schema %s", miniMirrorSchema)
 	}
 	p, err := planOf(path, found, nil)
 	if err == nil {
@@ -55,53 +56,53 @@ func parseMiniMirror(path string, data []byte) (*Plan, error) {
 
 // unwrap takes the source out of a Deckhand document. A site's documents of
 // other schemas are not ours.
-func unwrap(d node) (n node, ours bool, err error) {
-	pairs, err := d.pairs()
+func unwrap(d document.Node) (n document.Node, ours bool, err error) {
+	pairs, err := d.Pairs()
 	if err != nil {
 		return d, false, err
 	}
-	isWrapped := slices.ContainsFunc(pairs, func(p pair) bool { return p.key == "schema" })
+	isWrapped := slices.ContainsFunc(pairs, func(p document.Pair) bool { return p.Key == "schema" })
 	if !isWrapped {
 		return d, true, nil
 	}
-	parts := map[string]node{}
+	parts := map[string]document.Node{}
 	for _, p := range pairs {
-		parts[p.key] = p.node
+		parts[p.Key] = p.Node
 	}
-	schema, err := parts["schema"].text()
+	schema, err := parts["schema"].Text()
 	if err != nil || schema != miniMirrorSchema {
 		return d, false, err
 	}
 	data, ok := parts["data"]
 	if !ok {
-		return d, false, d.errorf("a document of schema %s without data:", schema)
+		return d, false, d.Errorf("a document of schema %s without data:", schema)
 	}
 	if metadata, ok := parts["metadata"]; ok {
 		err = rendered(metadata)
 	}
-	return node{d.file, "", data.n}, true, err
+	return document.Node{File: d.File, N: data.N}, true, err
 }
 
 // rendered refuses a document that Deckhand has yet to work on: what it says is not what is meant.
-func rendered(metadata node) error {
-	pairs, err := metadata.pairs()
+func rendered(metadata document.Node) error {
+	pairs, err := metadata.Pairs()
 	if err != nil {
 		return err
 	}
 	for _, p := range pairs {
-		if p.key == "substitutions" {
-			return p.errorf("is for Deckhand; render the documents first")
+		if p.Key == "substitutions" {
+			return p.Errorf("is for Deckhand; render the documents first")
 		}
-		if p.key != "layeringDefinition" {
+		if p.Key != "layeringDefinition" {
 			continue
 		}
-		layering, err := p.pairs()
+		layering, err := p.Pairs()
 		if err != nil {
 			return err
 		}
 		for _, l := range layering {
-			if v, _ := l.scalar(); l.key == "parentSelector" || l.key == "actions" || l.key == "abstract" && v != "false" {
-				return l.errorf("is for Deckhand; render the documents first")
+			if v, _ := l.Scalar(); l.Key == "parentSelector" || l.Key == "actions" || l.Key == "abstract" && v != "false" {
+				return l.Errorf("is for Deckhand; render the documents first")
 			}
 		}
 	}
@@ -109,29 +110,29 @@ func rendered(metadata node) error {
 }
 
 // miniMirrorDoc reads one document: a source for each of its subrepos.
-func miniMirrorDoc(n node) ([]source, error) {
-	n.key = ""
-	base := source{at: n.at()}
+func miniMirrorDoc(n document.Node) ([]source, error) {
+	n.Key = ""
+	base := source{at: n.At()}
 	var codename, codename2, conf string
-	var confAt Position
-	var subrepos []node
-	err := n.mapping(fields{
+	var confAt document.Position
+	var subrepos []document.Node
+	err := n.Mapping(document.Fields{
 		"name":      setText(&base.prefix),
 		"url":       setText(&base.url),
 		"key_url":   setText(&base.key),
 		"codename":  setText(&codename),
 		"code_name": setText(&codename2),
 		"label":     setText(&base.label),
-		"aptly_config": func(n node) error {
-			s, ok := n.scalar()
+		"aptly_config": func(n document.Node) error {
+			s, ok := n.Scalar()
 			if !ok {
-				return n.wrongType("the JSON text of an aptly.conf")
+				return n.WrongType("the JSON text of an aptly.conf")
 			}
-			conf, confAt = s, n.at()
+			conf, confAt = s, n.At()
 			return nil
 		},
 		"components": setTexts(&base.components),
-		"subrepos":   func(n node) (err error) { subrepos, err = n.items(); return err },
+		"subrepos":   func(n document.Node) (err error) { subrepos, err = n.Items(); return err },
 	})
 	if err != nil {
 		return nil, err
@@ -140,14 +141,14 @@ func miniMirrorDoc(n node) ([]source, error) {
 		{"name", base.prefix}, {"url", base.url}, {"key_url", base.key}, {"subrepos", strings.Repeat("x", len(subrepos))},
 	} {
 		if x.value == "" {
-			return nil, n.errorf("source %s: no %s:", base.prefix, x.key)
+			return nil, n.Errorf("source %s: no %s:", base.prefix, x.key)
 		}
 	}
 	if codename != "" && codename2 != "" && codename != codename2 {
-		return nil, n.errorf("source %s: codename and code_name differ; keep one", base.prefix)
+		return nil, n.Errorf("source %s: codename and code_name differ; keep one", base.prefix)
 	}
 	base.codename = cmp.Or(codename, codename2)
-	base.key = relativeTo(n.file, base.key)
+	base.key = relativeTo(n.File, base.key)
 	if err := base.aptly(confAt, optional(conf)); err != nil {
 		return nil, err
 	}
@@ -162,24 +163,24 @@ func optional(s string) []byte {
 }
 
 // subrepos makes a source of each entry of subrepos:.
-func (s *source) subrepos(nodes []node) ([]source, error) {
+func (s *source) subrepos(nodes []document.Node) ([]source, error) {
 	var out []source
 	for _, n := range nodes {
-		n.key = ""
+		n.Key = ""
 		sub := *s
-		sub.at = n.at()
-		var packages *node
-		err := n.mapping(fields{
+		sub.at = n.At()
+		var packages *document.Node
+		err := n.Mapping(document.Fields{
 			"distribution": setText(&sub.suite),
-			"packages":     func(n node) error { packages = &n; return nil },
+			"packages":     func(n document.Node) error { packages = &n; return nil },
 		})
 		switch {
 		case err != nil:
 			return nil, err
 		case sub.suite == "":
-			return nil, n.errorf("subrepo of %s: no distribution:", s.prefix)
+			return nil, n.Errorf("subrepo of %s: no distribution:", s.prefix)
 		case packages == nil:
-			return nil, n.errorf("subrepo %s of %s: no packages:; name them, or write packages: all to take the whole component", sub.suite, s.prefix)
+			return nil, n.Errorf("subrepo %s of %s: no packages:; name them, or write packages: all to take the whole component", sub.suite, s.prefix)
 		}
 		if err := sub.takePackages(*packages); err != nil {
 			return nil, err
@@ -189,42 +190,42 @@ func (s *source) subrepos(nodes []node) ([]source, error) {
 	return out, nil
 }
 
-func (s *source) takePackages(n node) error {
-	if v, ok := n.scalar(); ok && strings.TrimSpace(v) == all {
+func (s *source) takePackages(n document.Node) error {
+	if v, ok := n.Scalar(); ok && strings.TrimSpace(v) == all {
 		s.whole = true
 		return nil
 	}
-	items, err := n.items()
+	items, err := n.Items()
 	if err != nil {
 		return fmt.Errorf("%w (packages: all takes the whole component)", err)
 	}
 	for _, item := range items {
-		q, err := item.miniMirrorPackage()
+		q, err := miniMirrorPackage(item)
 		if err != nil {
 			return err
 		}
-		s.packages = append(s.packages, Query{q, item.at()})
+		s.packages = append(s.packages, Query{q, item.At()})
 	}
 	return nil
 }
 
 // miniMirrorPackage is the query of a package: "NAME", "NAME (= VERSION)", or the exact
 // NAME_VERSION_ARCH where the version carries the architecture, as in the mini-mirror's own example.
-func (n node) miniMirrorPackage() (string, error) {
-	n.key = ""
+func miniMirrorPackage(n document.Node) (string, error) {
+	n.Key = ""
 	var name, version string
-	if err := n.mapping(fields{"name": setText(&name), "version": setText(&version)}); err != nil {
+	if err := n.Mapping(document.Fields{"name": setText(&name), "version": setText(&version)}); err != nil {
 		return "", err
 	}
 	switch {
 	case name == "":
-		return "", n.errorf("package without name:")
+		return "", n.Errorf("package without name:")
 	case version == "":
 		return name, nil
 	case strings.ContainsAny(name, " ()|,!{}_"):
-		return "", n.errorf("package %s: a query cannot have a version: beside it", name)
+		return "", n.Errorf("package %s: a query cannot have a version: beside it", name)
 	case strings.ContainsAny(version, " ()|,!{}"):
-		return "", n.errorf("package %s: version %q is no exact version; write the condition into name: %s (%s)", name, version, name, version)
+		return "", n.Errorf("package %s: version %q is no exact version; write the condition into name: %s (%s)", name, version, name, version)
 	case strings.Contains(version, "_"):
 		return name + "_" + version, nil
 	}

@@ -1,22 +1,12 @@
+// Package config turns mmoci.yaml, the lock and every foreign input (a
+// sources/ tree, mini-mirror YAML, apt sources) into one [Plan]. Bad input is
+// an error with file and line; nothing is read from a network.
 package config
 
 import (
-	"fmt"
+	"example.org/mmoci/internal/config/document"
 	"time"
 )
-
-// Position is a place in an input, for messages: "mmoci.yaml:12", "--package".
-type Position struct {
-	File string
-	Line int // 0: not a file
-}
-
-func (p Position) String() string {
-	if p.Line == 0 {
-		return p.File
-	}
-	return fmt.Sprintf("%s:%d", p.File, p.Line)
-}
 
 // Plan is everything that a command may need to know, its paths made
 // absolute or relative to the working directory, its values validated.
@@ -60,7 +50,7 @@ type Sign struct {
 
 // Archive is one archive to be frozen.
 type Archive struct {
-	Position      Position
+	Position      document.Position
 	Prefix        string
 	Verbatim      bool
 	URLs          []string // in order of preference; a directory is a file path. Empty for debs
@@ -95,7 +85,7 @@ type Archive struct {
 // Query is a package query where it was written.
 type Query struct {
 	Text string
-	Position
+	document.Position
 }
 
 // Serve is the serve: section.

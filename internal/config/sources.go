@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"example.org/mmoci/internal/config/document"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,7 +45,7 @@ func LoadSources(dir string) (*Plan, error) {
 		found = append(found, sources...)
 	}
 	if len(found) == 0 {
-		return nil, usage(Position{File: dir}, "no sources; lay it out as PREFIX/NAME/source.txt and PREFIX/NAME/packages.txt")
+		return nil, document.Errorf(document.Position{File: dir}, "no sources; lay it out as PREFIX/NAME/source.txt and PREFIX/NAME/packages.txt")
 	}
 	p, err := planOf(dir, found, common)
 	if err == nil {
@@ -63,21 +64,21 @@ func commonList(name string) ([]Query, error) {
 	}
 	qs, err := readList(name)
 	if err == nil && len(qs) == 0 {
-		err = usage(Position{name, 1}, "no package in the list; name at least one, or remove it")
+		err = document.Errorf(document.At(name, 1), "no package in the list; name at least one, or remove it")
 	}
 	return withoutRepeats(qs), err
 }
 
 func loadPrefix(dir, prefix string, common bool) ([]source, error) {
 	if _, err := os.Stat(filepath.Join(dir, "source.txt")); err == nil {
-		return nil, usage(Position{File: filepath.Join(dir, "source.txt")}, "one directory too high; move it to %s", filepath.Join(dir, "NAME", "source.txt"))
+		return nil, document.Errorf(document.Position{File: filepath.Join(dir, "source.txt")}, "one directory too high; move it to %s", filepath.Join(dir, "NAME", "source.txt"))
 	}
 	names, err := subdirs(dir)
 	if err != nil {
 		return nil, err
 	}
 	if len(names) == 0 {
-		return nil, usage(Position{File: dir}, "no source below it; make %s, or remove the directory", filepath.Join(dir, "NAME", "source.txt"))
+		return nil, document.Errorf(document.Position{File: dir}, "no source below it; make %s, or remove the directory", filepath.Join(dir, "NAME", "source.txt"))
 	}
 	var out []source
 	for _, name := range names {
@@ -99,7 +100,7 @@ func subdirs(dir string) ([]string, error) {
 		if errors.As(err, &pe) {
 			err = pe.Err
 		}
-		return nil, usage(Position{File: dir}, "%w", err)
+		return nil, document.Errorf(document.Position{File: dir}, "%w", err)
 	}
 	var out []string
 	for _, e := range entries {
@@ -112,7 +113,7 @@ func subdirs(dir string) ([]string, error) {
 
 // source is one PREFIX/NAME of a tree, or one subrepo of the YAML form.
 type source struct {
-	at              Position
+	at              document.Position
 	prefix          string
 	url, key        string
 	suite           string
@@ -142,14 +143,14 @@ func loadSource(dir string, common bool) (*source, error) {
 		}
 	}
 	conf := filepath.Join(dir, "aptly.conf")
-	data, err := readFile(conf, MaxYAML)
+	data, err := document.ReadFile(conf, document.MaxYAML)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, s.aptly(Position{File: conf}, nil)
+		return s, s.aptly(document.Position{File: conf}, nil)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s, s.aptly(Position{conf, 1}, data)
+	return s, s.aptly(document.At(conf, 1), data)
 }
 
 // choose tells the list from the wish for everything.
@@ -162,7 +163,7 @@ func (s *source) choose(list string) (err error) {
 
 // readSourceLine reads source.txt; blank lines and comments do not count.
 func readSourceLine(name string) (*source, error) {
-	data, err := readFile(name, MaxYAML)
+	data, err := document.ReadFile(name, document.MaxYAML)
 	if err != nil {
 		return nil, err
 	}
@@ -176,14 +177,14 @@ func parseSourceLine(name string, data []byte) (*source, error) {
 		return nil, err
 	}
 	if len(text) == 0 {
-		return nil, usage(Position{name, 1}, "empty; write one line: %s", form)
+		return nil, document.Errorf(document.At(name, 1), "empty; write one line: %s", form)
 	}
 	if len(text) > 1 {
-		return nil, usage(text[1].Position, "a second line; one source.txt is one line, %s: make another NAME directory", form)
+		return nil, document.Errorf(text[1].Position, "a second line; one source.txt is one line, %s: make another NAME directory", form)
 	}
 	at, f := text[0].Position, strings.Fields(text[0].Text)
 	if len(f) < 3 || len(f) < 4 && !IsFlat(f[2]) {
-		return nil, usage(at, "%d fields, should be %s", len(f), form)
+		return nil, document.Errorf(at, "%d fields, should be %s", len(f), form)
 	}
 	s := &source{at: at, url: f[0], key: relativeTo(name, f[1]), suite: f[2]}
 	if len(f) > 3 {
@@ -270,11 +271,11 @@ func (s *source) join(a *Archive) error {
 		{"architectures", strings.Join(a.Architectures, " "), strings.Join(b.Architectures, " ")},
 	} {
 		if x.was != x.is {
-			return usage(s.at, "%s %q, but under the same prefix %s has %q; give one of them another prefix", x.what, x.is, a.Position, x.was)
+			return document.Errorf(s.at, "%s %q, but under the same prefix %s has %q; give one of them another prefix", x.what, x.is, a.Position, x.was)
 		}
 	}
 	if a.All != b.All {
-		return usage(s.at, "of the sources of prefix %s this one and %s differ in whether everything is asked for; give one of them another prefix", a.Prefix, a.Position)
+		return document.Errorf(s.at, "of the sources of prefix %s this one and %s differ in whether everything is asked for; give one of them another prefix", a.Prefix, a.Position)
 	}
 	add(&a.Suites, b.Suites)
 	add(&a.Components, b.Components)

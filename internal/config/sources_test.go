@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"example.org/mmoci/internal/config/document"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -14,7 +15,7 @@ func placeless(p *Plan) *Plan {
 	q.File, q.CommonList = "", ""
 	q.Archives = nil
 	for _, a := range p.Archives {
-		a.Position = Position{}
+		a.Position = document.Position{}
 		var qs []Query
 		for _, x := range a.Packages {
 			qs = append(qs, Query{Text: x.Text})
@@ -44,7 +45,7 @@ func TestLoadSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(p string, line int) Position { return Position{filepath.Join(dir, p), line} }
+	at := func(p string, line int) document.Position { return document.At(filepath.Join(dir, p), line) }
 	want := &Plan{File: dir, CommonList: filepath.Join(dir, "packages.txt"), Archives: []Archive{
 		{
 			Position: at("docker/docker/source.txt", 1), Prefix: "docker", URLs: []string{"https://download.docker.com/linux/ubuntu"},
@@ -127,7 +128,7 @@ func TestLoadSourcesErrors(t *testing.T) {
 		{"aptly.conf architecture", map[string]string{"p/n/source.txt": line, "p/n/packages.txt": "a", "p/n/aptly.conf": `{"architectures": ["x_y"]}`}, `architectures: "x_y" is no architecture`},
 	} {
 		_, err := LoadSources(lay(t, tt.files))
-		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
+		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s:\ngot  %v\nwant %s", tt.name, err, tt.says)
 		}
 	}
@@ -267,7 +268,7 @@ func TestMiniMirrorErrors(t *testing.T) {
 		{wrap + "data: {nam: p}\n", `unknown key "nam"; did you mean "name"?`},
 	} {
 		_, err := parseMiniMirror("f", []byte(tt.yaml))
-		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
+		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q:\ngot  %v\nwant %s", tt.yaml, err, tt.says)
 		}
 	}
@@ -280,7 +281,7 @@ func FuzzMiniMirror(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := parseMiniMirror("f", data)
 		if err != nil {
-			if !errors.Is(err, ErrUsage) {
+			if !errors.Is(err, document.ErrUsage) {
 				t.Errorf("%q", err)
 			}
 			return
@@ -297,7 +298,7 @@ func FuzzList(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		data = normalise(data)
+		data = document.Normalise(data)
 		qs, err := parseList("f", data)
 		if err != nil {
 			return

@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,28 +23,28 @@ func Targets() []string { return []string{"cnf", "contents", "dep11", "translati
 // valid, not reserved, not twice; each archive complete. A plan without archives is
 // valid: pull and serve need none.
 func (p *Plan) Validate() error {
-	at := Position{File: p.File}
+	at := document.Position{File: p.File}
 	if p.Sign != nil {
 		if err := p.Sign.validate(); err != nil {
-			return usage(at, "sign: %w", err)
+			return document.Errorf(at, "sign: %w", err)
 		}
 	}
 	if p.ValidFor < 0 {
-		return usage(at, "valid-for: is negative")
+		return document.Errorf(at, "valid-for: is negative")
 	}
 	for _, l := range p.Serve.Listen {
 		if err := validListen(l); err != nil {
-			return usage(at, "serve: listen: %w", err)
+			return document.Errorf(at, "serve: listen: %w", err)
 		}
 	}
 	seen := map[string]*Archive{}
 	for i := range p.Archives {
 		a := &p.Archives[i]
 		if err := a.validate(); err != nil {
-			return usage(a.Position, "%w", err)
+			return document.Errorf(a.Position, "%w", err)
 		}
 		if first := seen[a.Prefix]; first != nil {
-			return usage(a.Position, "%s has the prefix of %s; give one of them another prefix", a.describe(), first.describe())
+			return document.Errorf(a.Position, "%s has the prefix of %s; give one of them another prefix", a.describe(), first.describe())
 		}
 		seen[a.Prefix] = a
 	}
@@ -285,7 +286,7 @@ func (a *Archive) validMode() error {
 		if slices.Contains(Targets(), s) {
 			return nil
 		}
-		if near := nearest(s, Targets()); near != "" {
+		if near := document.Nearest(s, Targets()); near != "" {
 			return fmt.Errorf("is no optional target; did you mean %s?", near)
 		}
 		return fmt.Errorf("is no optional target; known are %s", strings.Join(Targets(), ", "))

@@ -2,37 +2,38 @@ package config
 
 import (
 	"errors"
+	"example.org/mmoci/internal/config/document"
 	"slices"
 	"strings"
 )
 
 // packages reads the list at the top, which asks over all archives.
-func (l *loader) packages(n node) error {
-	if n.isNull() {
-		return n.errorf("has no value; give it a list of packages, or leave the key out")
+func (l *loader) packages(n document.Node) error {
+	if n.IsNull() {
+		return n.Errorf("has no value; give it a list of packages, or leave the key out")
 	}
-	if s, ok := n.scalar(); ok {
-		return n.errorf("is %q, should be a list: at the top stand packages that any archive may give; all and none are said of one archive", oneLine(s))
+	if s, ok := n.Scalar(); ok {
+		return n.Errorf("is %q, should be a list: at the top stand packages that any archive may give; all and none are said of one archive", document.OneLine(s))
 	}
-	items, err := n.items()
+	items, err := n.Items()
 	if err != nil {
 		return err
 	}
 	for _, item := range items {
-		s, err := item.text()
+		s, err := item.Text()
 		if err != nil {
 			return err
 		}
 		if s == all || s == "none" {
-			return item.errorf("%q is said of one archive; write packages: %s there", s, s)
+			return item.Errorf("%q is said of one archive; write packages: %s there", s, s)
 		}
-		l.plan.Packages = append(l.plan.Packages, Query{s, item.at()})
+		l.plan.Packages = append(l.plan.Packages, Query{s, item.At()})
 	}
 	return nil
 }
 
 // lists reads the lists of packages that packages-from: names.
-func (l *loader) lists(n node, to *[]Query) error {
+func (l *loader) lists(n document.Node, to *[]Query) error {
 	files, err := oneOrMore(n)
 	if err != nil {
 		return err
@@ -43,7 +44,7 @@ func (l *loader) lists(n node, to *[]Query) error {
 			return err
 		}
 		if len(qs) == 0 {
-			return usage(Position{l.file(f), 1}, "no package in the list; name packages, or write packages: all or none in %s", l.plan.File)
+			return document.Errorf(document.At(l.file(f), 1), "no package in the list; name packages, or write packages: all or none in %s", l.plan.File)
 		}
 		*to = append(*to, qs...)
 	}
@@ -68,9 +69,9 @@ func (p *Plan) validPackages() error {
 	for _, q := range p.Packages {
 		switch strings.TrimSpace(q.Text) {
 		case "":
-			return usage(q.Position, "packages: an empty query")
+			return document.Errorf(q.Position, "packages: an empty query")
 		case all, "none":
-			return usage(q.Position, "%q is said of one archive, not of a list that any archive may give", q.Text)
+			return document.Errorf(q.Position, "%q is said of one archive, not of a list that any archive may give", q.Text)
 		}
 	}
 	if !slices.ContainsFunc(p.Archives, func(a Archive) bool { return !a.Verbatim }) {
@@ -78,7 +79,7 @@ func (p *Plan) validPackages() error {
 		if len(p.Archives) == 0 {
 			err = errors.New("no archives: that could give them")
 		}
-		return usage(p.Packages[0].Position, "packages at the top: %w", err)
+		return document.Errorf(p.Packages[0].Position, "packages at the top: %w", err)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
@@ -57,13 +57,13 @@ func ReadDir(ctx context.Context, dir string) (*Dir, error) {
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %w", config.ErrUsage, err)
+		err = fmt.Errorf("%w: %w", document.ErrUsage, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("debs: %w", err)
 	}
 	if len(own.Packages) == 0 && len(own.Sources) == 0 {
-		return nil, fmt.Errorf("%w: no .deb under %s", config.ErrUsage, dir)
+		return nil, fmt.Errorf("%w: no .deb under %s", document.ErrUsage, dir)
 	}
 	slices.SortFunc(own.Packages, func(a, b OwnPackage) int { return archive.Less(a.PackageFile, b.PackageFile) })
 	slices.SortFunc(own.Sources, compareSources)
@@ -85,7 +85,7 @@ func (d *Dir) addDeb(p string) error {
 		if was.digest == sf.digest {
 			return nil
 		}
-		return fmt.Errorf("%w: %s %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
+		return fmt.Errorf("%w: %s %s %s stands twice with other bytes: %s is %s, %s is %s", document.ErrUsage,
 			sf.Name, sf.Version, sf.Architecture, was.File, was.digest, sf.File, sf.digest)
 	}
 	d.names.add(sf.Name+" "+sf.Architecture, len(d.Packages))
@@ -122,7 +122,7 @@ func readDeb(p string) (OwnPackage, error) {
 	h := sha256.New()
 	d, err := deb.ReadDeb(io.TeeReader(f, h))
 	if errors.Is(err, deb.ErrMalformed) {
-		return OwnPackage{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+		return OwnPackage{}, fmt.Errorf("%w: %s: %w", document.ErrUsage, p, err)
 	}
 	if err != nil {
 		return OwnPackage{}, fmt.Errorf("%s: %w", p, err)
@@ -133,7 +133,7 @@ func readDeb(p string) (OwnPackage, error) {
 		sf.PackageFile, err = archive.ParsePackageFile(sf.Stanza)
 	}
 	if err != nil {
-		return OwnPackage{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+		return OwnPackage{}, fmt.Errorf("%w: %s: %w", document.ErrUsage, p, err)
 	}
 	return sf, nil
 }

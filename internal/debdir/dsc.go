@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
@@ -47,7 +47,7 @@ func (d *Dir) addDsc(p string) error {
 		if was.Rows[0].Digest == src.Rows[0].Digest {
 			return nil
 		}
-		return fmt.Errorf("%w: source %s %s stands twice with other bytes: %s is %s, %s is %s", config.ErrUsage,
+		return fmt.Errorf("%w: source %s %s stands twice with other bytes: %s is %s, %s is %s", document.ErrUsage,
 			src.name, src.version, was.Files[0], was.Rows[0].Digest, p, src.Rows[0].Digest)
 	}
 	d.names.add(src.name, len(d.Sources))
@@ -64,13 +64,13 @@ func readDsc(p string) (OwnSource, error) {
 	}
 	src, err := ParseDsc(filepath.Base(p), data)
 	if err != nil {
-		return OwnSource{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+		return OwnSource{}, fmt.Errorf("%w: %s: %w", document.ErrUsage, p, err)
 	}
 	src.Files = append(src.Files, p)
 	for _, r := range src.Rows[1:] {
 		file := filepath.Join(filepath.Dir(p), filepath.Base(r.Path))
 		if err := sameFile(file, r.Blob()); err != nil {
-			return OwnSource{}, fmt.Errorf("%w: %s: %w", config.ErrUsage, p, err)
+			return OwnSource{}, fmt.Errorf("%w: %s: %w", document.ErrUsage, p, err)
 		}
 		src.Files = append(src.Files, file)
 	}
@@ -85,7 +85,7 @@ func readSmall(file string, limit int64) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("%w: %s: more than %d bytes", config.ErrUsage, file, limit)
+		err = fmt.Errorf("%w: %s: more than %d bytes", document.ErrUsage, file, limit)
 	}
 	return data, err
 }

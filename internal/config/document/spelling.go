@@ -1,4 +1,4 @@
-package config
+package document
 
 import (
 	"slices"
@@ -20,8 +20,8 @@ func foreign(word string) string {
 	}[word]
 }
 
-// nearest is the known word that was probably meant, "" if none is near.
-func nearest(word string, known []string) string {
+// Nearest is the known word that was probably meant, "" if none is near.
+func Nearest(word string, known []string) string {
 	w := strings.ReplaceAll(strings.ToLower(word), "_", "-")
 	if slices.Contains(known, w) {
 		return w
