@@ -27,7 +27,7 @@ type CheckOptions struct {
 
 // Check asks a server, at the URL that its clients use (or unix:PATH), for
 // /readyz and for one signature file of each archive that /setup/ lists. It
-// tells a line for each thing that is well; the first that is not is the error.
+// returns a line for each thing that is well, and the first that is not as the error.
 func Check(ctx context.Context, base string, o CheckOptions) ([]string, error) {
 	if o.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -77,7 +77,7 @@ type prober struct {
 }
 
 func newProber(base string, o CheckOptions) (*prober, error) {
-	t := &http.Transport{Proxy: nil} // probes ask the server, not a proxy
+	t := &http.Transport{Proxy: nil} // the server itself is asked, not a proxy
 	if path, ok := strings.CutPrefix(base, "unix:"); ok {
 		var d net.Dialer
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
@@ -122,8 +122,8 @@ func (c *prober) get(ctx context.Context, u string) ([]byte, error) {
 	return body, nil
 }
 
-// release asks for the signature file of the first suite of a .sources text,
-// and gives its path and size.
+// release reads the signature file of the first suite of a .sources text, and
+// returns its path and size.
 func (c *prober) release(ctx context.Context, sources []byte) (string, error) {
 	var uri, suite string
 	for sc := bufio.NewScanner(bytes.NewReader(sources)); sc.Scan(); {
@@ -142,7 +142,7 @@ func (c *prober) release(ctx context.Context, sources []byte) (string, error) {
 	if flat, ok := strings.CutSuffix(suite, "/"); ok {
 		dir = flat
 	}
-	// The text names the URL for hosts; what is checked is where we are lines to ask.
+	// The text has the URL for hosts; checked is the one that the caller named.
 	from, _ := url.Parse(c.base)
 	path := strings.TrimSuffix(strings.TrimPrefix(u.Path, from.Path), "/") + "/" + strings.TrimPrefix(strings.TrimPrefix(dir, "."), "/")
 	path = strings.TrimSuffix(path, "/")

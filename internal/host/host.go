@@ -1,5 +1,5 @@
 // Package host changes a host: it runs dpkg, writes .sources and keys, and
-// waits for a mirror. Everything else in mmoci leaves the machine as it is.
+// decides what the host believes of a mirror. Everything else in mmoci leaves the machine as it is.
 package host
 
 import (
