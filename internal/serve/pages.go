@@ -82,12 +82,12 @@ func (req *request) root() string {
 	return "./"
 }
 
-// currentView is what pages are made of: the current snapshots.
-func (req *request) currentView() web.View {
+// currentView is what pages of the current snapshots of a view are made of.
+func (req *request) currentView(current *view) web.View {
 	v := web.View{
 		Base: req.base(), Root: req.root(), Policy: req.s.policy.Get(), LogOnly: req.s.o.PolicyLogOnly, Key: *req.s.siteKey.Load(), Now: req.s.o.Now(),
 	}
-	for _, h := range req.s.view.Load().current {
+	for _, h := range current.current {
 		if h != nil {
 			v.Snapshots = append(v.Snapshots, h.page())
 		}
@@ -101,8 +101,8 @@ func (req *request) fixedView(id string, h *served) web.View {
 	ctx, cancel := req.patient()
 	defer cancel()
 	h.validities(ctx)
-	v := req.currentView()
-	v.Base, v.Fixed, v.Snapshots = v.Base+"/snapshot/"+id, true, []web.Snapshot{h.page()}
+	v := req.currentView(newView([]*served{h}, nil))
+	v.Base, v.Fixed = v.Base+"/snapshot/"+id, true
 	return v
 }
 
@@ -113,12 +113,13 @@ func (req *request) frontPage() {
 		return
 	}
 	req.html(func() ([]byte, error) {
-		v := req.currentView()
+		current := req.s.view.Load()
+		v := req.currentView(current)
 		if asked := req.r.URL.Query(); asked.Has("q") && len(asked.Get("q")) <= web.MaxQuery {
 			return req.s.pages.Search(v, asked.Get("q"))
 		}
 		var references []web.Reference
-		for i, h := range req.s.view.Load().current {
+		for i, h := range current.current {
 			f := req.s.followers[i]
 			failing, refusal := f.health()
 			r := web.Reference{Name: f.source.Name(), Failing: failing}
@@ -152,7 +153,7 @@ func (req *request) snapshotList() {
 	ctx, cancel := req.patient()
 	defer cancel()
 	var lists [][]web.Listed
-	current := req.s.view.Load().current
+	v := req.s.view.Load()
 	for i, f := range req.s.followers {
 		ids, err := f.source.IDs(ctx)
 		if err != nil {
@@ -161,11 +162,11 @@ func (req *request) snapshotList() {
 		}
 		var list []web.Listed
 		for _, id := range ids {
-			list = append(list, web.Listed{ID: id, Current: current[i] != nil && current[i].is(id)})
+			list = append(list, web.Listed{ID: id, Current: v.current[i] != nil && v.current[i].is(id)})
 		}
 		lists = append(lists, list)
 	}
-	req.html(func() ([]byte, error) { return req.s.pages.List(req.currentView(), lists) })
+	req.html(func() ([]byte, error) { return req.s.pages.List(req.currentView(v), lists) })
 }
 
 // changes compares the current snapshots with those before them.
@@ -184,7 +185,7 @@ func (req *request) changes() {
 		}
 		changes = append(changes, c)
 	}
-	req.html(func() ([]byte, error) { return req.s.pages.Changes(req.currentView(), changes) })
+	req.html(func() ([]byte, error) { return req.s.pages.Changes(req.currentView(v), changes) })
 }
 
 // before is the snapshot before the current one of source i: one that is still

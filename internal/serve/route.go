@@ -62,7 +62,7 @@ func (req *request) route(p string) {
 		req.status = http.StatusOK
 		req.s.metrics.handler.ServeHTTP(req.w, req.r)
 	case head == "setup":
-		req.setup(req.currentView(), rest)
+		req.setup(req.currentView(req.s.view.Load()), rest)
 	case head == snapshot.Bootstrap:
 		req.bundledFile(snapshot.Bootstrap)
 	case head == "mmoci":
