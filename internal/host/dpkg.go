@@ -204,7 +204,7 @@ func (c Change) String() string {
 	return fmt.Sprintf("upgraded %s %s %s (was %s)", c.Name, c.Version, c.Architecture, c.Old)
 }
 
-// Install hands batches of .debs to dpkg: each is unpacked in its order, then
+// install hands batches of .debs to dpkg: each is unpacked in its order, then
 // configured as a whole, so that a Pre-Depends between two batches is met.
 // Packages that dpkg deconfigured meanwhile (auto-deconfigure, as under apt)
 // are configured again at the end.
@@ -215,7 +215,7 @@ func (c Change) String() string {
 //
 // It returns what dpkg's status says came true, also with an error. A call that
 // has begun is not broken off when ctx ends; the next is not made.
-func (h *Host) Install(ctx context.Context, batches [][]File) ([]Change, error) {
+func (h *Host) install(ctx context.Context, batches [][]File) ([]Change, error) {
 	before, err := h.status()
 	if err != nil {
 		return nil, err
@@ -385,7 +385,7 @@ func (h *Host) Architecture(ctx context.Context) string {
 // Begin takes the host's lock and lets a dpkg that was interrupted finish, so
 // that its status is true and stays so until end.
 func (h *Host) Begin(ctx context.Context) (end func(), err error) {
-	unlock, err := h.Lock()
+	unlock, err := h.lock()
 	if err != nil {
 		return nil, err
 	}
@@ -436,7 +436,7 @@ func (h *Host) InstallSelection(ctx context.Context, chosen *extract.Selection, 
 		}
 		batches = append(batches, files)
 	}
-	changes, err := h.Install(ctx, batches)
+	changes, err := h.install(ctx, batches)
 	if err == nil && own {
 		err = h.ClearDebs()
 	}

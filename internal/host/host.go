@@ -24,7 +24,7 @@ var (
 )
 
 // Host is a machine, or the root directory of one. The zero value is this
-// machine. Not safe for concurrent use; [Host.Lock] keeps other programs out.
+// machine. Not safe for concurrent use; [Host.Begin] keeps other programs out.
 type Host struct {
 	Root string    // directory, absolute; "" is "/"
 	Out  io.Writer // what dpkg and maintainer scripts say; nil: nowhere
@@ -58,10 +58,10 @@ func (h *Host) Writable() error {
 	return nil
 }
 
-// Lock takes the lock that package managers take before they read the status
+// lock takes the lock that package managers take before they read the status
 // (/var/lib/dpkg/lock-frontend), so that nothing changes between resolving and
 // dpkg's last call. ErrBusy if another one has it.
-func (h *Host) Lock() (unlock func(), err error) {
+func (h *Host) lock() (unlock func(), err error) {
 	t, err := h.files()
 	if err != nil {
 		return nil, err

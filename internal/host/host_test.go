@@ -59,14 +59,14 @@ func TestWritable(t *testing.T) {
 func TestLock(t *testing.T) {
 	root := t.TempDir()
 	if dir := os.Getenv("MMOCI_TEST_LOCK"); dir != "" {
-		if _, err := (&Host{Root: dir}).Lock(); !errors.Is(err, ErrBusy) {
+		if _, err := (&Host{Root: dir}).lock(); !errors.Is(err, ErrBusy) {
 			t.Fatalf("second: %v", err)
 		}
 		return
 	}
 	write(t, root, "var/lib/dpkg/status", "")
 	h := &Host{Root: root}
-	unlock, err := h.Lock()
+	unlock, err := h.lock()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestLock(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-	if _, err := (&Host{Root: t.TempDir()}).Lock(); err == nil {
+	if _, err := (&Host{Root: t.TempDir()}).lock(); err == nil {
 		t.Error("a root without dpkg was locked")
 	}
 }

@@ -28,8 +28,8 @@ const (
 	fetchTimeout  = 5 * time.Minute
 )
 
-// ErrAbsent marks a document that a mirror answers 404 for.
-var ErrAbsent = errors.New("not there")
+// errAbsent marks a document that a mirror answers 404 for.
+var errAbsent = errors.New("not there")
 
 // client reaches a mirror of the site: never by a proxy, which is for servers beyond it.
 func client() *http.Client {
@@ -43,8 +43,8 @@ func client() *http.Client {
 	}
 }
 
-// Fetch reads a document of a mirror whole. Nothing is verified.
-func Fetch(ctx context.Context, url string) ([]byte, error) {
+// fetch reads a document of a mirror whole. Nothing is verified.
+func fetch(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func Fetch(ctx context.Context, url string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", url, err)
 	case resp.StatusCode == http.StatusNotFound:
-		return nil, fmt.Errorf("%s: %w", url, ErrAbsent)
+		return nil, fmt.Errorf("%s: %w", url, errAbsent)
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("%s: %s: %.200s", url, resp.Status, data)
 	case len(data) > maxAnswer:
@@ -73,7 +73,7 @@ func Fetch(ctx context.Context, url string) ([]byte, error) {
 func Wait(ctx context.Context, mirror string, every time.Duration) error {
 	url := strings.TrimSuffix(mirror, "/") + "/readyz"
 	for {
-		_, err := Fetch(ctx, url)
+		_, err := fetch(ctx, url)
 		if err == nil {
 			return nil
 		}
@@ -113,10 +113,10 @@ type Described struct {
 // references has a statement for each, and is asked for them by prefix.
 func Describe(ctx context.Context, base string, trust prove.Trust, upstream bool) ([]Described, error) {
 	d, err := describe(ctx, base, "", trust, upstream)
-	if !errors.Is(err, ErrAbsent) {
+	if !errors.Is(err, errAbsent) {
 		return []Described{d}, err
 	}
-	list, err := Fetch(ctx, base+"/setup/")
+	list, err := fetch(ctx, base+"/setup/")
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func Describe(ctx context.Context, base string, trust prove.Trust, upstream bool
 
 // describe reads a statement and the table that it binds.
 func describe(ctx context.Context, base, query string, trust prove.Trust, upstream bool) (d Described, err error) {
-	text, err := Fetch(ctx, base+"/mmoci/statement"+query)
+	text, err := fetch(ctx, base+"/mmoci/statement"+query)
 	if err != nil {
 		return d, err
 	}
@@ -165,7 +165,7 @@ func describe(ctx context.Context, base, query string, trust prove.Trust, upstre
 			return d, fmt.Errorf("statement of %s: %w", base, err)
 		}
 	}
-	table, err := Fetch(ctx, base+"/mmoci/table"+query)
+	table, err := fetch(ctx, base+"/mmoci/table"+query)
 	if err != nil {
 		return d, err
 	}
@@ -235,7 +235,7 @@ func Policy(ctx context.Context, mirror string, all []Described, trust prove.Tru
 			}
 		}
 	}
-	text, err := Fetch(ctx, mirror+"/setup/policy.pref")
+	text, err := fetch(ctx, mirror+"/setup/policy.pref")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -244,7 +244,7 @@ func Policy(ctx context.Context, mirror string, all []Described, trust prove.Tru
 		return nil, 0, fmt.Errorf("%s: %w", mirror, err)
 	}
 	kept := slices.DeleteFunc(slices.Clone(denied), func(d Denied) bool { return !has[d] })
-	return FormatPolicy(kept), len(denied) - len(kept), nil
+	return formatPolicy(kept), len(denied) - len(kept), nil
 }
 
 // maxPolicy bounds the preferences of a mirror, in bytes.
@@ -312,8 +312,8 @@ func isPackage(s string) bool {
 	return name != "" && only(name, nameLetters) && only(arch, nameLetters) && qualified == (arch != "")
 }
 
-// FormatPolicy writes apt preferences that keep apt from denied versions.
-func FormatPolicy(denied []Denied) []byte {
+// formatPolicy writes apt preferences that keep apt from denied versions.
+func formatPolicy(denied []Denied) []byte {
 	var b strings.Builder
 	for i, d := range denied {
 		if i > 0 {

@@ -16,7 +16,7 @@ func TestPolicy(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatal(got, err)
 	}
-	if again, err := ParsePolicy(FormatPolicy(want)); err != nil || !slices.Equal(again, want) {
+	if again, err := ParsePolicy(formatPolicy(want)); err != nil || !slices.Equal(again, want) {
 		t.Error(again, err)
 	}
 	for _, empty := range []string{"", "\n", "# nothing is denied\n"} {

@@ -50,7 +50,7 @@ func TestRootIsTheWorld(t *testing.T) {
 	if _, err := h.ReadStatus(); err == nil {
 		t.Error("a status from outside was read")
 	}
-	if unlock, err := h.Lock(); err == nil {
+	if unlock, err := h.lock(); err == nil {
 		unlock()
 		t.Error("a lock outside was taken")
 	}
