@@ -18,9 +18,9 @@ var ErrLocked = errors.New("locked by another process")
 const lockPause = 10 * time.Millisecond
 
 // Lock takes the lock of a file, or of a directory, and waits for it as long as
-// ctx lasts; the error wraps ctx's cause then. A file that is not there is created with
-// the permissions of mode, but for mode 0. The lock is kept until unlock is called or the process ends, and says
-// nothing to those who do not ask for it.
+// ctx lasts; the error wraps ctx's cause then. A file that is not there is created
+// with the permissions of mode, but for mode 0. The lock is kept until unlock is
+// called or the process ends, and says nothing to those who do not ask for it.
 func Lock(ctx context.Context, name string, mode os.FileMode) (unlock func(), err error) {
 	flags := os.O_RDWR // NFS locks only what is open for writing
 	if mode != 0 {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// RetryAfter reads the Retry-After of an answer (RFC 9110 section 10.2.3):
-// seconds, with a fraction or unit as some registries write them, or a date, which is taken
-// relative to the server's own clock where the answer has a Date. ok is false if there is none that can be read.
+// RetryAfter reads the Retry-After of an answer (RFC 9110 section 10.2.3): seconds, with a
+// fraction or unit as some registries write them, or a date, which is taken relative to the
+// server's own clock where the answer has a Date. ok is false if there is none that can be read.
 func RetryAfter(h http.Header) (after time.Duration, ok bool) {
 	v := strings.TrimSpace(h.Get("Retry-After"))
 	if s, err := strconv.ParseFloat(v, 64); err == nil {

@@ -72,7 +72,8 @@ func (t *reader) accept(a *answer) error {
 	case t.want >= 0 && a.size >= 0 && a.size != t.want:
 		return fmt.Errorf("%w: %d bytes, expected %d", ErrChanged, a.size, t.want)
 	case t.first == nil && t.off > 0 && a.size < 0:
-		// Another place goes on with what this one began: its size is all that tells that it is the same file.
+		// Another place goes on with what this one began: its
+		// size is all that tells that it is the same file.
 		return errors.New("does not say the size of the file, so it cannot go on with what another began")
 	case t.first == nil:
 		return nil

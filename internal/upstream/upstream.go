@@ -44,8 +44,8 @@ const (
 	downFor = time.Minute
 	// MaxRetryAfter bounds what a server may ask for by Retry-After; who asks for more is left at once.
 	MaxRetryAfter = 2 * time.Minute
-	// progress is how many bytes make a broken transfer count as a new one, so
-	// that a long file over a bad line comes to its end and a server that sends crumbs does not go on for ever.
+	// progress is how many bytes make a broken transfer count as a new one, so that a long file
+	// over a bad line comes to its end and a server that sends crumbs does not go on for ever.
 	progress = 1 << 20
 )
 

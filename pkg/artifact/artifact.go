@@ -171,7 +171,8 @@ type target interface {
 	// The last tag must name what is expected until the moment when it moves, or d already: else
 	// ErrMoved. Nil: whatever it names; the zero digest: nothing.
 	Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tags ...string) error
-	// Close ends writing; what was put stays, but for what an interrupted writer would have to wait for.
+	// Close ends writing; what was put stays, but for
+	// what an interrupted writer would have to wait for.
 	Close(ctx context.Context) error
 }
 
@@ -191,8 +192,9 @@ type destination struct {
 	registry *remote.Target // the same, if it is at a registry, where a long push sets checkpoints; else nil
 }
 
-// openTarget opens a place for writing. From then on a layout is not collected, so what is
-// there when it is asked for stays. mountFrom is a repository of the same registry that has the blobs, "" if none.
+// openTarget opens a place for writing. From then on a layout is not
+// collected, so what is there when it is asked for stays. mountFrom is
+// a repository of the same registry that has the blobs, "" if none.
 func openTarget(ctx context.Context, ref Reference, mountFrom string, o *PushOptions) (destination, error) {
 	var d destination
 	var err error

@@ -16,10 +16,9 @@ import (
 // sampleSize is how many of the believed blobs are asked for at each push.
 const sampleSize = 16
 
-// learn finds out what need not be sent to a registry:
-// the graph of the root that the tag names now is believed, after a sample of what would be
-// skipped was asked for. Then the first unknown blobs are asked for: if one is there, an
-// earlier push was interrupted, and its frontier is looked for.
+// learn finds out what need not be sent to a registry: the graph of the root that the tag names now
+// is believed, after a sample of what would be skipped was asked for. Then the first unknown blobs
+// are asked for: if one is there, an earlier push was interrupted, and its frontier is looked for.
 func (w *writer) learn(ctx context.Context, previous snapshot.Digest) error {
 	if w.asksAll() {
 		return nil

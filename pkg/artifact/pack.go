@@ -117,8 +117,9 @@ func (p *packed) open(ctx context.Context, b snapshot.Blob) (oci.Verified, error
 	return p.source(ctx, b)
 }
 
-// Pack computes the artifact's documents without writing anything: the root
-// digest is known before a blob is fetched. Deterministic. An error says which limit of SPEC section 11 the snapshot exceeds.
+// Pack computes the artifact's documents without writing anything:
+// the root digest is known before a blob is fetched. Deterministic.
+// An error says which limit of SPEC section 11 the snapshot exceeds.
 func Pack(s *snapshot.Snapshot) (*Packed, error) {
 	p := &Packed{packed{
 		date:   s.Statement.Date,
@@ -353,7 +354,8 @@ func carriedIn(t *snapshot.Table) []CarriedFile {
 	return out
 }
 
-// runnable are the carried files that an oci-archive names: those whose blobs a delta does not leave out.
+// runnable are the carried files that an oci-archive
+// names: those whose blobs a delta does not leave out.
 func (p *packed) runnable() []CarriedFile {
 	return slices.DeleteFunc(slices.Clone(p.carried), func(c CarriedFile) bool {
 		_, out := p.omit[c.Digest]

@@ -13,9 +13,9 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// beside is the immutable tag that is set beside ref's tag for a root of that date; "" where there is none: in an
-// oci-archive, which has one tag, and where ref's tag is that of this very root. The
-// immutable tag of another root is refused: it would say what is not true.
+// beside is the immutable tag that is set beside ref's tag for a root of that date; "" where
+// there is none: in an oci-archive, which has one tag, and where ref's tag is that of this
+// very root. The immutable tag of another root is refused: it would say what is not true.
 func beside(ref Reference, date time.Time, root snapshot.Digest) (string, error) {
 	if stem := oci.ImmutableStem(ref.Tag); stem != "" {
 		if own := oci.ImmutableTag(stem, date, root); ref.Tag != own {
@@ -38,7 +38,8 @@ func checkpointStem(name string, root snapshot.Digest) string {
 	return name + "-ckpt-" + root.Hex()[:12] + "-"
 }
 
-// TagNames lists the names of tags, sorted; what each names is not asked for, which of a registry is a question a tag.
+// TagNames lists the names of tags, sorted; what each names
+// is not asked for, which of a registry is a question a tag.
 func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
@@ -51,7 +52,8 @@ func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
 	return names, nil
 }
 
-// Tags lists them: those without a date by name, then the immutable ones, newest first. A tag that vanishes meanwhile is left out.
+// Tags lists them: those without a date by name, then the immutable
+// ones, newest first. A tag that vanishes meanwhile is left out.
 func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 	p, err := openPlace(ctx, ref, &o)
 	if err != nil {
@@ -70,12 +72,12 @@ func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 	return tags, nil
 }
 
-// Remove takes tags away, as far as each still names the digest that it was seen with. Tags that name the same root and are not in the list
-// stay, and so does everything that any remaining tag reaches: where only the root can be deleted, every other tag
-// is asked again before. A registry that allows
-// no DELETE is no error: the outcome says so. A layout is collected: what no entry of
-// its index.json reaches is deleted, what a killed push left included; while somebody else writes to
-// it, or holds something that cannot be read through, nothing is.
+// Remove takes tags away, as far as each still names the digest that it was seen with. Tags that
+// name the same root and are not in the list stay, and so does everything that any remaining tag
+// reaches: where only the root can be deleted, every other tag is asked again before. A registry
+// that allows no DELETE is no error: the outcome says so. A layout is collected: what no entry
+// of its index.json reaches is deleted, what a killed push left included; while somebody else
+// writes to it, or holds something that cannot be read through, nothing is.
 func Remove(ctx context.Context, ref Reference, tags []Tag, o Options) (Removed, error) {
 	switch ref.Kind {
 	case Layout:

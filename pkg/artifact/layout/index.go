@@ -17,7 +17,8 @@ const (
 	maxLayoutIndex = 16 << 20 // bytes of index.json
 )
 
-// layoutIndex is the index.json of a layout: image-spec's, so that other tools' entries live beside ours and survive.
+// layoutIndex is the index.json of a layout: image-spec's,
+// so that other tools' entries live beside ours and survive.
 type layoutIndex struct {
 	rest    map[string]json.RawMessage // keys other than manifests, kept as they are
 	entries []layoutEntry
@@ -63,8 +64,8 @@ func parseLayoutIndex(data []byte) (*layoutIndex, error) {
 	return x, nil
 }
 
-// find returns the entry a reference names. A tag that is not there
-// is the only entry, if that has no name and "latest" is asked for: some copiers lose the tag.
+// find returns the entry a reference names. A tag that is not there is the only
+// entry, if that has no name and "latest" is asked for: some copiers lose the tag.
 func (x *layoutIndex) find(tag string) (oci.Descriptor, bool) {
 	for _, e := range x.entries {
 		if e.tag == tag && !e.Digest.IsZero() {

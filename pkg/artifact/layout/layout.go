@@ -204,7 +204,8 @@ func (p Place) layoutIndex() (*layoutIndex, error) {
 	return parseLayoutIndex(data)
 }
 
-// find names the document of a reference. The media type is index.json's, "" for a digest that stands in no entry.
+// find names the document of a reference. The media type is
+// index.json's, "" for a digest that stands in no entry.
 func (p Place) find(ref oci.Reference) (oci.Descriptor, error) {
 	x, err := p.layoutIndex()
 	if err != nil {

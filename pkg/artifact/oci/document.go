@@ -106,9 +106,9 @@ func EncodeConfig(date time.Time, encoder int) []byte {
 	return fmt.Appendf(nil, `{"date":"%s","encoder":%d}`, date.UTC().Format(time.RFC3339), encoder)
 }
 
-// JSONDescriptor, and what follows it, are the forms that encoding/json reads. What was read is encoded again and
-// compared, so white space, order, duplicate keys, other spellings of a key or a
-// number and nulls are all refused by one comparison.
+// JSONDescriptor, and what follows it, are the forms that encoding/json reads. What
+// was read is encoded again and compared, so white space, order, duplicate keys,
+// other spellings of a key or a number and nulls are all refused by one comparison.
 type JSONDescriptor struct {
 	MediaType string `json:"mediaType"`
 	Digest    string `json:"digest"`

@@ -36,7 +36,8 @@ const (
 // ErrNotFound marks a reference (repository, tag, digest) that is not there.
 var ErrNotFound = errors.New("not found")
 
-// ErrNotOurs marks an OCI artifact that is not a snapshot of mmoci, or one of a later version (then it wraps snapshot.ErrNewer, too).
+// ErrNotOurs marks an OCI artifact that is not a snapshot of mmoci,
+// or one of a later version (then it wraps snapshot.ErrNewer, too).
 var ErrNotOurs = errors.New("not an mmoci snapshot")
 
 // ErrReference marks a reference that cannot be parsed or used so (usage, exit code 2).

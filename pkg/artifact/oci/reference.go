@@ -328,7 +328,8 @@ func TagDate(name string) time.Time {
 // Removed is the outcome of Remove.
 type Removed struct {
 	Tags []string // that are gone
-	// Kept are tags that stay because somebody moved a tag meanwhile: theirs, or one to the snapshot that they name.
+	// Kept are tags that stay because somebody moved a tag
+	// meanwhile: theirs, or one to the snapshot that they name.
 	Kept []string
 	// Refused are the tags that the registry does not let go, in whose place stands why.
 	Refused []string

@@ -86,9 +86,9 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// hostTLS is the system's roots, CAFile, and DIR/HOST/*.crt with client
-// certificates *.cert and *.key (docker's and containers-certs.d(5)). caFiles are those with
-// roots; own tells whether something was given for this host, which makes HTTPS the choice even on loopback.
+// hostTLS is the system's roots, CAFile, and DIR/HOST/*.crt with client certificates *.cert
+// and *.key (docker's and containers-certs.d(5)). caFiles are those with roots; own tells
+// whether something was given for this host, which makes HTTPS the choice even on loopback.
 // Without own roots the system's are read by the first handshake, and by none over plain HTTP.
 func hostTLS(host, caFile string, dirs []string) (config *tls.Config, caFiles []string, own bool, err error) {
 	config = &tls.Config{MinVersion: tls.VersionTLS12}

@@ -63,8 +63,8 @@ func (o *Options) tell(e oci.Event) {
 	}
 }
 
-// Repository is an OCI repository at a registry. oras-go's remote and auth
-// packages speak to it; its retries do not (they neither rewind bodies nor wait as long as they are asked to).
+// Repository is an OCI repository at a registry. oras-go's remote and auth packages speak to
+// it; its retries do not (they neither rewind bodies nor wait as long as they are asked to).
 type Repository struct {
 	ref     oci.Reference
 	client  *client

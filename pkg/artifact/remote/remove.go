@@ -85,8 +85,9 @@ func (r *Repository) deleteReference(ctx context.Context, reference string) (sta
 	return status, err
 }
 
-// stillNames asks whether any tag that is not going names a root now. An immutable tag has its root's
-// digest in its name, and names no other; so aliases are asked for, and the immutable tags of this root.
+// stillNames asks whether any tag that is not going names a root now.
+// An immutable tag has its root's digest in its name, and names no
+// other; so aliases are asked for, and the immutable tags of this root.
 func (r Target) stillNames(ctx context.Context, root snapshot.Digest, going []oci.Tag) (bool, error) {
 	names, err := r.TagNames(ctx)
 	if err != nil {

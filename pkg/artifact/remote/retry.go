@@ -159,9 +159,10 @@ func passes(err error, reached bool) bool {
 	}
 }
 
-// beingLinked tells the answer of distribution v2, on a file system, to a manifest whose blob somebody else
-// puts at this moment: the file that links the blob to the repository is written in place, so for an instant it is empty, and
-// no digest. A blob that is not there at all has no such file, and gets the second code alone.
+// beingLinked tells the answer of distribution v2, on a file system, to a manifest
+// whose blob somebody else puts at this moment: the file that links the blob to the
+// repository is written in place, so for an instant it is empty, and no digest. A
+// blob that is not there at all has no such file, and gets the second code alone.
 func beingLinked(answer *errcode.ErrorResponse) bool {
 	has := func(code string) bool {
 		return slices.ContainsFunc(answer.Errors, func(e errcode.Error) bool { return e.Code == code })

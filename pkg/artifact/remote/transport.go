@@ -24,9 +24,9 @@ const (
 	maxRedirects = 10
 )
 
-// hostTransports sends each request with the certificates of its host: an authority or a client
-// certificate that was given for one counts for no other, be it where a registry redirects to, or where its tokens come
-// from. Safe for concurrent use.
+// hostTransports sends each request with the certificates of its host: an authority
+// or a client certificate that was given for one counts for no other, be it where a
+// registry redirects to, or where its tokens come from. Safe for concurrent use.
 type hostTransports struct {
 	registry string          // HOST or HOST:PORT
 	ours     *http.Transport // to the registry: CAFile and DIR/HOST
@@ -38,7 +38,8 @@ type hostTransports struct {
 	made map[string]*http.Transport // to hosts that have a directory of their own
 }
 
-// newHostTransports makes those for a registry, for which config is, keeping so many idle connections of each host.
+// newHostTransports makes those for a registry, for which
+// config is, keeping so many idle connections of each host.
 func newHostTransports(registry string, config *tls.Config, dirs []string, idle int) *hostTransports {
 	h := &hostTransports{registry: registry, dirs: dirs, made: map[string]*http.Transport{}}
 	// Each is made anew: a clone would share the other's pool of HTTP/2 connections.
@@ -94,15 +95,17 @@ func (h *hostTransports) other(host string) (*http.Transport, error) {
 // ErrPlainHTTP marks what needs [Options].PlainHTTP.
 var ErrPlainHTTP = errors.New("plain HTTP is spoken on loopback alone, unless it is allowed")
 
-// ErrUnknownCA marks a certificate of the registry whose CA was not given: not in [Options].CAFile either.
+// ErrUnknownCA marks a certificate of the registry whose
+// CA was not given: not in [Options].CAFile either.
 var ErrUnknownCA = errors.New("its CA is not known here")
 
 // errRedirect marks a redirect that is not followed.
 var errRedirect = errors.New("redirect refused")
 
-// redirect tells whether a redirect is followed. From https to http it is only for
-// the GET of a blob by digest, whose bytes are verified whoever sends them, to where plain HTTP may be spoken.
-// Authorization is dropped by the caller ([auth.Client]) as soon as scheme, host or port is another.
+// redirect tells whether a redirect is followed. From https to http it is
+// only for the GET of a blob by digest, whose bytes are verified whoever
+// sends them, to where plain HTTP may be spoken. Authorization is dropped
+// by the caller ([auth.Client]) as soon as scheme, host or port is another.
 func redirect(plainHTTP bool) func(r *http.Request, via []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
 		secure := false

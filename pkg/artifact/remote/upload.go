@@ -196,8 +196,9 @@ func (r Target) PutTagged(ctx context.Context, d oci.Descriptor, data []byte, ta
 // Begin has nothing to prepare.
 func (r Target) Begin(oci.Contents, bool) error { return nil }
 
-// Publish puts the root under its digest, then names it. A tag that names it already is left alone: some registries refuse to set a tag twice.
-// No registry compares and sets: what the last tag names is asked before any is set, and again just before it moves.
+// Publish puts the root under its digest, then names it. A tag that names it already is
+// left alone: some registries refuse to set a tag twice. No registry compares and sets:
+// what the last tag names is asked before any is set, and again just before it moves.
 func (r Target) Publish(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
 	if err := r.PutDocument(ctx, d, data); err != nil {
 		return err
@@ -241,8 +242,9 @@ func (r Target) named(ctx context.Context, tag string) (snapshot.Digest, error) 
 	return now, err
 }
 
-// setTag lets a tag name d; asked tells that the registry was asked to. Once asked, it may have done so whatever becomes of
-// its answer; an interrupted push waits a moment for that, so that it can say what is true.
+// setTag lets a tag name d; asked tells that the registry was asked to. Once
+// asked, it may have done so whatever becomes of its answer; an interrupted
+// push waits a moment for that, so that it can say what is true.
 func (r Target) setTag(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tag string, last bool) (asked bool, err error) {
 	now, err := r.named(ctx, tag)
 	if err != nil || now == d.Digest {
