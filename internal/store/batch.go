@@ -26,7 +26,7 @@ type pending struct {
 }
 
 // keep makes a verified temporary file known: from here on it is cached, though not yet under its final name.
-func (s *store) keep(e *entry, f *os.File, mark durable.Mark) error {
+func (s *Store) keep(e *entry, f *os.File, mark durable.Mark) error {
 	id, err := identify(f)
 	if err != nil {
 		return errors.Join(errNotKept, err)
@@ -49,7 +49,7 @@ func (s *store) keep(e *entry, f *os.File, mark durable.Mark) error {
 }
 
 // flushing flushes each batch when it is due, until the store is closed.
-func (s *store) flushing() {
+func (s *Store) flushing() {
 	due := time.NewTimer(batchTime)
 	due.Stop()
 	for {
@@ -75,7 +75,7 @@ func (s *store) flushing() {
 // before, the files are gone with the process; killed between, some have
 // their names and are whole. After a failed sync none of them gets its name: what
 // they hold is not known any more (package durable), they are fetched anew.
-func (s *store) flush() error {
+func (s *Store) flush() error {
 	batch := s.taken()
 	if len(batch) == 0 {
 		return nil
@@ -95,7 +95,7 @@ func (s *store) flush() error {
 }
 
 // taken takes the files that wait for a batch.
-func (s *store) taken() []pending {
+func (s *Store) taken() []pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	batch := s.pending
@@ -106,7 +106,7 @@ func (s *store) taken() []pending {
 // name renames a file to its final name. The rename changes its ctime and
 // nothing else; whoever opens it meanwhile waits for the new identity. A file
 // that gets no name is removed: it would be on disk and in no count.
-func (s *store) name(p pending) {
+func (s *Store) name(p pending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, to := p.e, s.final(p.e.blob.Digest)
@@ -145,7 +145,7 @@ func (s *store) name(p pending) {
 }
 
 // drop removes a temporary file that gets no name. The caller holds mu.
-func (s *store) drop(p pending) {
+func (s *Store) drop(p pending) {
 	os.Remove(p.path)
 	s.total -= p.size
 }

@@ -27,7 +27,7 @@ var (
 )
 
 // reserve makes room for a blob that will be written.
-func (s *store) reserve(size int64) error {
+func (s *Store) reserve(size int64) error {
 	s.mu.Lock()
 	switch {
 	case s.own == nil:
@@ -47,13 +47,13 @@ func (s *store) reserve(size int64) error {
 }
 
 // take counts a blob that will be written. The caller holds mu.
-func (s *store) take(size int64) {
+func (s *Store) take(size int64) {
 	s.flight += size
 	s.total += size
 	s.added += size
 }
 
-func (s *store) unreserve(size int64) {
+func (s *Store) unreserve(size int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flight -= size
@@ -61,7 +61,7 @@ func (s *store) unreserve(size int64) {
 }
 
 // refuse stops writing for a while, after the disk took no more.
-func (s *store) refuse(why error) {
+func (s *Store) refuse(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused, s.stats.Refusing = time.Now(), why
@@ -75,7 +75,7 @@ type stored struct {
 }
 
 // scan lists the files under their final names.
-func (s *store) scan() ([]stored, error) {
+func (s *Store) scan() ([]stored, error) {
 	var files []stored
 	root := filepath.Join(s.dir, blobsDir)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -106,7 +106,7 @@ func ignoreGone(err error) error {
 
 // evict reads the directory and removes what was not used for longest, until
 // there is room for size bytes, which it takes. Files that are open, being verified or waiting for their batch stay.
-func (s *store) evict(size int64) error {
+func (s *Store) evict(size int64) error {
 	unlock, err := s.lock()
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (s *store) evict(size int64) error {
 }
 
 // remove removes a file unless it is in use. The caller holds mu.
-func (s *store) remove(f stored) {
+func (s *Store) remove(f stored) {
 	e := s.entries[f.digest]
 	if e != nil && (e.refs > 0 || e.job != nil || e.waiting) {
 		return
@@ -164,6 +164,6 @@ func (s *store) remove(f stored) {
 }
 
 // lock keeps other processes from evicting at the same time.
-func (s *store) lock() (func(), error) {
+func (s *Store) lock() (func(), error) {
 	return durable.Lock(context.Background(), filepath.Join(s.dir, lockFile), 0o644)
 }

@@ -17,7 +17,7 @@ import (
 // job brings one blob into the store: it verifies the file that is there, or
 // fetches it. Any number of readers wait for it, or read while it writes.
 type job struct {
-	s       *store
+	s       *Store
 	e       *entry
 	done    chan struct{} // closed at the end, when err is set
 	streams chan struct{} // closed when bytes of a large blob begin to come
@@ -32,7 +32,7 @@ type job struct {
 	ended   bool
 }
 
-func newJob(s *store, e *entry) *job {
+func newJob(s *Store, e *entry) *job {
 	return &job{s: s, e: e, done: make(chan struct{}), streams: make(chan struct{}), grown: make(chan struct{})}
 }
 
@@ -53,7 +53,7 @@ func (j *job) run(ctx context.Context, next snapshot.Blobs) {
 }
 
 // settled ends a job. A blob that could not be fetched is forgotten.
-func (s *store) settled(j *job, err error) {
+func (s *Store) settled(j *job, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := j.e
@@ -179,7 +179,7 @@ func causeOf(ctx context.Context, err error) error {
 
 // create makes a temporary file, under a name that no other had: a file that was
 // replaced may still wait for its batch.
-func (s *store) create(d snapshot.Digest) (*os.File, error) {
+func (s *Store) create(d snapshot.Digest) (*os.File, error) {
 	s.mu.Lock()
 	s.names++
 	name := filepath.Join(s.own.Name(), fmt.Sprintf("%s.%d", d.Hex(), s.names))

@@ -19,11 +19,11 @@ import (
 // one that waits for its batch, which the disk may still lose, nor for a large blob
 // that is being fetched, which its readers get as it comes: both are hashed while they are read.
 func (s *Store) Through(next snapshot.Blobs) snapshot.Blobs {
-	return through{&s.store, next}
+	return through{s, next}
 }
 
 type through struct {
-	s    *store
+	s    *Store
 	next snapshot.Blobs
 }
 
@@ -39,7 +39,7 @@ func (t through) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snap
 // maxTries bounds how often a file may vanish between being stored and being opened.
 const maxTries = 3
 
-func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (*snapshot.Content, error) {
+func (s *Store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (*snapshot.Content, error) {
 	from := "" // the place, if it was read for this reader
 	for range maxTries {
 		if c := s.cached(b); c != nil {
@@ -85,7 +85,7 @@ func (s *store) open(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) 
 
 // cached opens a file that this process has verified, if it is still the same
 // and no sync failed before it was durable.
-func (s *store) cached(b snapshot.Blob) *snapshot.Content {
+func (s *Store) cached(b snapshot.Blob) *snapshot.Content {
 	for {
 		s.mu.Lock()
 		e := s.entries[b.Digest]
@@ -104,7 +104,7 @@ func (s *store) cached(b snapshot.Blob) *snapshot.Content {
 }
 
 // openCached opens the file of an entry. again: its batch renamed it meanwhile.
-func (s *store) openCached(e *entry, path string) (c *snapshot.Content, again bool) {
+func (s *Store) openCached(e *entry, path string) (c *snapshot.Content, again bool) {
 	f, err := os.Open(path)
 	var id identity
 	if err == nil {
@@ -133,9 +133,9 @@ func (s *store) openCached(e *entry, path string) (c *snapshot.Content, again bo
 
 // lost tells whether the file of an entry is not to be believed: a sync failed
 // while it waited for its batch. The caller holds mu.
-func (s *store) lost(e *entry) bool { return e.waiting && s.durable.Lost(e.mark) }
+func (s *Store) lost(e *entry) bool { return e.waiting && s.durable.Lost(e.mark) }
 
-func (s *store) release(e *entry) {
+func (s *Store) release(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.refs--
@@ -154,7 +154,7 @@ func (h *cachedFile) Close() error {
 
 // join returns the job that brings the blob into the store, and starts one if
 // there is none; nil if the blob cannot be kept. there: it has been brought meanwhile.
-func (s *store) join(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (j *job, there bool) {
+func (s *Store) join(ctx context.Context, b snapshot.Blob, next snapshot.Blobs) (j *job, there bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || (s.max > 0 && b.Size > s.max) {

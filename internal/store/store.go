@@ -50,9 +50,7 @@ type Options struct {
 }
 
 // Store is an open store. Safe for concurrent use, by several processes too.
-type Store struct{ store }
-
-type store struct {
+type Store struct {
 	o   Options
 	dir string
 	max int64
@@ -67,7 +65,7 @@ type store struct {
 	flusher sync.WaitGroup
 
 	durable *durable.Syncer    // of dir; nil as own
-	sync    func(fd int) error // what durable calls: unix.Syncfs; slow, tests but one do without. Under mu
+	sync    func(fd int) error // unix.Syncfs, which durable calls; tests replace it, for it is slow. Guarded by mu
 
 	naming sync.Mutex // held while files get their final names, and while these are listed and counted; before mu
 
@@ -76,7 +74,7 @@ type store struct {
 	pending []pending // verified, under their temporary names
 	refused time.Time
 	names   uint64 // temporary names given so far
-	flight  int64  // bytes reserved for what is being fetched
+	flight  int64  // bytes reserved for blobs that are being fetched
 	waiting int64  // bytes of the files that wait for their batch, the batch being flushed included
 	total   int64  // bytes on disk as far as known, reserved ones included
 	added   int64  // bytes since the directory was last read
@@ -89,13 +87,13 @@ type Stats struct {
 	Hits     int64 // opened from disk
 	Fetched  int64 // blobs fetched and kept
 	Bytes    int64 // of these
+	Lost     int64 // of these, blobs that a failed sync lost before they were durable
 	Failed   int64 // fetches that brought an error or wrong bytes
 	Passed   int64 // passed through without being kept
 	Corrupt  int64 // files on disk that were not what their name says
 	Evicted  int64
 	Cached   int64 // bytes on disk, as far as known; 0 without a bound
 	ReadOnly bool  // since it was opened: blobs that it does not have are passed through
-	Lost     int64 // of the blobs kept, those that a failed sync lost before they were durable
 	Refusing error // why the disk took no more the last time: full, read-only, broken; nil: it did
 	Failing  bool  // the last blob that the store did not have could not be fetched
 }
@@ -118,10 +116,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{store{
+	s := &Store{
 		o: o, dir: dir, max: o.MaxBytes, slots: make(chan struct{}, maxFetches),
 		filled: make(chan struct{}, 1), entries: map[snapshot.Digest]*entry{}, write: (*os.File).Write, sync: unix.Syncfs,
-	}}
+	}
 	if o.Write != nil {
 		s.write = o.Write
 	}
@@ -146,7 +144,7 @@ func Open(dir string, o Options) (*Store, error) {
 
 // prepare makes the directories. The store is read-only if they are there and
 // cannot be written: no permission, read-only file system, full.
-func (s *store) prepare() error {
+func (s *Store) prepare() error {
 	err := s.makeDirs()
 	if err == nil {
 		s.own, err = durable.MkdirTemp(filepath.Join(s.dir, tmpDir), fmt.Sprintf("%d-", os.Getpid()))
@@ -170,7 +168,7 @@ func (s *store) prepare() error {
 	return nil
 }
 
-func (s *store) makeDirs() error {
+func (s *Store) makeDirs() error {
 	return errors.Join(os.MkdirAll(filepath.Join(s.dir, blobsDir), 0o755), os.MkdirAll(filepath.Join(s.dir, tmpDir), 0o755))
 }
 
@@ -205,13 +203,13 @@ func (s *Store) Close() error {
 	return errors.Join(err, os.RemoveAll(s.own.Name()), s.own.Close(), s.durable.Close())
 }
 
-func (s *store) final(d snapshot.Digest) string {
+func (s *Store) final(d snapshot.Digest) string {
 	hex := d.Hex()
 	return filepath.Join(s.dir, blobsDir, hex[:2], hex)
 }
 
 // entry finds or makes the entry of a blob. The caller holds mu.
-func (s *store) entry(b snapshot.Blob) *entry {
+func (s *Store) entry(b snapshot.Blob) *entry {
 	e := s.entries[b.Digest]
 	if e == nil {
 		e = &entry{blob: b}
