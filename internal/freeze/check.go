@@ -47,142 +47,104 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{u: u, lock: lock, archives: map[string]*upstreamArchive{}, Checked: Checked{Missing: []string{}, Differs: []string{}, Newer: []Newer{}}}
-	for _, fa := range archives {
-		c.archives[fa.Prefix] = fa
-	}
-	for _, a := range lock.Archives {
-		if c.archives[a.Prefix] == nil {
-			continue // differs, see configuration
-		}
-		if err := c.archive(ctx, a); err != nil {
-			return nil, err
-		}
-	}
-	c.Available = c.Wanted - len(c.Missing)
 	req, err := request(f, archives)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.configuration(archives, indices, req); err != nil {
+	c := &Checked{Missing: []string{}, Differs: []string{}, Newer: []Newer{}}
+	var found []resolve.Chosen // of the lock
+	for _, locked := range lock.Archives {
+		i := slices.IndexFunc(archives, func(a *upstreamArchive) bool { return a.Prefix == locked.Prefix })
+		if i < 0 {
+			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the lock, not in the configuration", locked.Prefix))
+			continue
+		}
+		c.Wanted += len(locked.Packages)
+		if locked.Mode == "verbatim" {
+			c.Wanted += len(locked.Releases)
+		}
+		have, missing, err := available(ctx, u, archives[i], locked)
+		if err != nil {
+			return nil, err
+		}
+		found, c.Missing = append(found, have...), append(c.Missing, missing...)
+		c.Differs = append(c.Differs, differences(archives[i], locked)...)
+	}
+	for _, a := range archives {
+		if !slices.ContainsFunc(lock.Archives, func(locked config.LockArchive) bool { return locked.Prefix == a.Prefix }) {
+			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the configuration, not in the lock", a.Prefix))
+		}
+	}
+	c.Available = c.Wanted - len(c.Missing)
+	if req == nil {
+		return c, nil
+	}
+	lacking, err := notInLock(lock, archives, indices, found, len(c.Missing) > 0, *req)
+	if err != nil {
 		return nil, err
 	}
-	if req != nil {
-		c.Newer = append(c.Newer, newer(u, *req, c.found)...)
+	c.Differs = append(append(c.Differs, lacking...), leftOver(lock, *req)...)
+	c.Newer = append(c.Newer, newer(u, *req, found)...)
+	return c, nil
+}
+
+// available tells which packages of a lock an archive has, and names what it lacks.
+func available(ctx context.Context, u *resolve.Universe, a *upstreamArchive, locked config.LockArchive) (found []resolve.Chosen, missing []string, err error) {
+	var mu sync.Mutex
+	miss := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		missing = append(missing, fmt.Sprintf(format, args...))
 	}
-	return &c.Checked, nil
-}
-
-type checker struct {
-	u        *resolve.Universe
-	lock     *config.Lock
-	archives map[string]*upstreamArchive
-	found    []resolve.Chosen // of the lock
-	mu       sync.Mutex
-	Checked
-}
-
-func (c *checker) miss(format string, args ...any) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.Missing = append(c.Missing, fmt.Sprintf(format, args...))
-}
-
-func (c *checker) differ(format string, args ...any) {
-	c.Differs = append(c.Differs, fmt.Sprintf(format, args...))
-}
-
-func (c *checker) archive(ctx context.Context, a config.LockArchive) error {
-	fa := c.archives[a.Prefix]
-	before := len(c.Missing)
-	if a.Mode == "verbatim" {
-		for _, r := range a.Releases {
-			c.Wanted++
-			c.release(fa, r)
+	for _, want := range locked.Releases {
+		i := slices.IndexFunc(a.suites, func(s *upstreamSuite) bool { return s.name == want.Suite })
+		switch {
+		case locked.Mode != "verbatim":
+		case i < 0:
+			miss("%s %s: the configuration does not have this suite", a.Prefix, want.Suite)
+		case a.suites[i].digest() != want.Digest:
+			miss("%s %s: Release of %s: there is that of %s", a.Prefix, want.Suite, snapshot.FormatDate(want.Date), snapshot.FormatDate(a.suites[i].release.Date))
 		}
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel.Workers)
-	for _, p := range a.Packages {
-		c.Wanted++
-		found := find(c.u, a.Prefix, p)
-		if found == nil {
-			c.miss("%s", missingPackage(c.u, a.Prefix, p))
+	for _, want := range locked.Packages {
+		p := find(u, a.Prefix, want)
+		if p == nil {
+			miss("%s", missingPackage(u, a.Prefix, want))
 			continue
 		}
-		c.found = append(c.found, resolve.Chosen{Package: found})
-		g.Go(func() error { return c.file(gctx, fa, found) })
+		found = append(found, resolve.Chosen{Package: p})
+		if a.up == nil {
+			continue // own .debs were read
+		}
+		g.Go(func() error { // is it there, in the size that is listed?
+			r, err := a.up.Open(ctx, p.Filename, p.Size)
+			switch {
+			case err == nil:
+				return r.Close()
+			case errors.Is(err, upstream.ErrNotFound), errors.Is(err, upstream.ErrChanged):
+				miss("%s %s %s %s: listed, but %s", a.Prefix, p.Name, p.Version, p.Architecture, err)
+				return nil
+			}
+			return err
+		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	slices.Sort(c.Missing[before:])
-	return nil
+	err = g.Wait()
+	slices.Sort(missing)
+	return found, missing, err
 }
 
-func (c *checker) release(fa *upstreamArchive, want config.LockRelease) {
-	for _, s := range fa.suites {
-		if s.name != want.Suite {
-			continue
-		}
-		if got := s.digest(); got != want.Digest {
-			c.miss("%s %s: Release of %s: there is that of %s", fa.Prefix, want.Suite, snapshot.FormatDate(want.Date), snapshot.FormatDate(s.release.Date))
-		}
-		return
+// differences compares suites, components and architectures by the indices that
+// the lock names and those that were read now. Which of them upstream has is not the configuration's affair.
+func differences(a *upstreamArchive, locked config.LockArchive) (out []string) {
+	differ := func(format string, args ...any) {
+		out = append(out, "archive "+a.Prefix+": "+fmt.Sprintf(format, args...))
 	}
-	c.miss("%s %s: the configuration does not have this suite", fa.Prefix, want.Suite)
-}
-
-// file asks whether a listed pool file is there in its size.
-func (c *checker) file(ctx context.Context, fa *upstreamArchive, p *resolve.Package) error {
-	if fa.up == nil {
-		return nil // own .debs were read
+	if mode, class := a.modeAndClass(); locked.Mode != string(mode) || locked.Class != string(class) {
+		differ("%s, class %s in the lock; %s, class %s in the configuration", locked.Mode, locked.Class, mode, class)
+		return out
 	}
-	r, err := fa.up.Open(ctx, p.Filename, p.Size)
-	switch {
-	case err == nil:
-		return r.Close()
-	case errors.Is(err, upstream.ErrNotFound), errors.Is(err, upstream.ErrChanged):
-		c.miss("%s %s %s %s: listed, but %s", fa.Prefix, p.Name, p.Version, p.Architecture, err)
-		return nil
-	}
-	return err
-}
-
-// configuration compares the lock with what is configured.
-func (c *checker) configuration(archives []*upstreamArchive, indices []resolve.Index, req *resolve.Request) error {
-	locked := map[string]bool{}
-	for _, a := range c.lock.Archives {
-		locked[a.Prefix] = true
-		fa := c.archives[a.Prefix]
-		if fa == nil {
-			c.differ("archive %s: in the lock, not in the configuration", a.Prefix)
-			continue
-		}
-		if mode, class := fa.modeAndClass(); a.Mode != string(mode) || a.Class != string(class) {
-			c.differ("archive %s: %s, class %s in the lock; %s, class %s in the configuration", a.Prefix, a.Mode, a.Class, mode, class)
-			continue
-		}
-		c.parts(fa, a)
-	}
-	for _, fa := range archives {
-		if !locked[fa.Prefix] {
-			c.differ("archive %s: in the configuration, not in the lock", fa.Prefix)
-		}
-	}
-	if req == nil {
-		return nil
-	}
-	if err := c.askedFor(archives, indices, *req); err != nil {
-		return err
-	}
-	c.leftOver(*req)
-	return nil
-}
-
-// parts compares suites, components and architectures by the indices that the
-// lock names and those that were read now. Which of them upstream has is not the configuration's affair.
-func (c *checker) parts(fa *upstreamArchive, a config.LockArchive) {
 	was, is := map[string]bool{}, map[string]bool{}
 	add := func(to map[string]bool, suite, component, arch string) {
 		to["suite "+suite] = true
@@ -197,14 +159,14 @@ func (c *checker) parts(fa *upstreamArchive, a config.LockArchive) {
 			to["architecture "+arch] = true
 		}
 	}
-	for _, ix := range a.Indices {
+	for _, ix := range locked.Indices {
 		component, arch, _ := archive.IndexName(ix.Path)
 		add(was, ix.Suite, component, arch)
 	}
-	for _, r := range a.Releases {
+	for _, r := range locked.Releases {
 		add(was, r.Suite, "", "")
 	}
-	for _, s := range fa.suites {
+	for _, s := range a.suites {
 		if s.release == nil {
 			continue
 		}
@@ -215,61 +177,61 @@ func (c *checker) parts(fa *upstreamArchive, a config.LockArchive) {
 	}
 	for _, part := range slices.Sorted(maps.Keys(is)) {
 		if !was[part] {
-			c.differ("archive %s: %s: in the configuration, not in the lock", a.Prefix, part)
+			differ("%s: in the configuration, not in the lock", part)
 		}
 	}
 	for _, part := range slices.Sorted(maps.Keys(was)) {
 		if !is[part] {
-			c.differ("archive %s: %s: in the lock, not in the configuration", a.Prefix, part)
+			differ("%s: in the lock, not in the configuration", part)
 		}
 	}
 	have := map[string]bool{}
-	for _, p := range a.Packages {
+	for _, p := range locked.Packages {
 		have[p.Name+" "+p.Version+" "+p.Architecture] = true
 	}
-	for _, f := range fa.own.Packages {
-		if name := f.Name + " " + f.Version + " " + f.Architecture; fa.All && !have[name] {
-			c.differ("archive %s: %s: among its .debs, not in the lock", a.Prefix, name)
+	for _, own := range a.own.Packages {
+		if name := own.Name + " " + own.Version + " " + own.Architecture; a.All && !have[name] {
+			differ("%s: among its .debs, not in the lock", name)
 		}
 	}
+	return out
 }
 
-// askedFor names what is asked for and cannot be had of the lock alone. Where
+// notInLock names what is asked for and cannot be had of the lock alone. Where
 // the lock names it, and upstream has it no more, that is said already.
-func (c *checker) askedFor(archives []*upstreamArchive, indices []resolve.Index, req resolve.Request) error {
+func notInLock(lock *config.Lock, archives []*upstreamArchive, indices []resolve.Index, found []resolve.Chosen, missing bool, req resolve.Request) (out []string, err error) {
 	key := func(prefix string, p archive.PackageFile) string {
 		return lockKey(prefix, p.Name, p.Version, p.Architecture, "")
 	}
 	kept := map[string]bool{}
-	for _, p := range c.found {
+	for _, p := range found {
 		kept[key(p.Archive, p.PackageFile)] = true
 	}
 	u, err := resolve.NewUniverse(onlyLocked(indices, archives, func(prefix string, p archive.PackageFile) bool { return kept[key(prefix, p)] }))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = u.Resolve(req)
 	var un *resolve.Unsatisfied
 	if !errors.As(err, &un) {
-		return err
+		return nil, err
 	}
 	named := map[string]bool{}
-	for _, a := range c.lock.Archives {
+	for _, a := range lock.Archives {
 		for _, p := range a.Packages {
 			named[p.Reason] = true
 		}
 	}
 	for _, f := range un.Roots {
-		if f.Root == nil || len(c.Missing) > 0 && named[reasonLine(resolve.Reason{Root: f.Root})] {
-			continue
+		if f.Root != nil && !(missing && named[reasonLine(resolve.Reason{Root: f.Root})]) {
+			out = append(out, "asked for, not to be had of the lock: "+strings.Join(f.Chain, "; "))
 		}
-		c.differ("asked for, not to be had of the lock: %s", strings.Join(f.Chain, "; "))
 	}
-	return nil
+	return out, nil
 }
 
 // leftOver names what the lock has because it was asked for, and is not any more.
-func (c *checker) leftOver(req resolve.Request) {
+func leftOver(lock *config.Lock, req resolve.Request) (out []string) {
 	asked := map[string]bool{}
 	for i := range req.Roots {
 		asked[reasonLine(resolve.Reason{Root: &req.Roots[i]})] = true
@@ -277,13 +239,14 @@ func (c *checker) leftOver(req resolve.Request) {
 	for _, prefix := range req.AllOf {
 		asked[reasonLine(resolve.Reason{AllOf: prefix})] = true
 	}
-	for _, a := range c.lock.Archives {
+	for _, a := range lock.Archives {
 		for _, p := range a.Packages {
 			if strings.HasPrefix(p.Reason, "asked for: ") && !asked[p.Reason] {
-				c.differ("in the lock, not asked for any more: %s %s %s %s (%s)", a.Prefix, p.Name, p.Version, p.Architecture, p.Reason)
+				out = append(out, fmt.Sprintf("in the lock, not asked for any more: %s %s %s %s (%s)", a.Prefix, p.Name, p.Version, p.Architecture, p.Reason))
 			}
 		}
 	}
+	return out
 }
 
 // reasonLine is a reason as it stands in a lock: one line, one blank between words.

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -24,7 +23,6 @@ type selection struct {
 	sources  map[*upstreamSuite]map[string][]deb.Stanza // by component
 	used     map[*upstreamIndex]bool                    // something was chosen from
 	reasons  map[string]string                          // of a lock, by lockKey: see reason
-	skipped  []string                                   // malformed stanzas, named
 	notes    []string                                   // remarks for people
 	newer    []Newer
 }
@@ -63,7 +61,7 @@ func choose(f Options, archives []*upstreamArchive) (*selection, error) {
 	}
 	sel := &selection{
 		packages: map[string][]resolve.Chosen{}, sources: map[*upstreamSuite]map[string][]deb.Stanza{}, used: map[*upstreamIndex]bool{},
-		reasons: chosen.reasons, skipped: u.Skipped(), notes: chosen.notes, newer: newer(u, *req, chosen.packages),
+		reasons: chosen.reasons, notes: chosen.notes, newer: newer(u, *req, chosen.packages),
 	}
 	for _, a := range archives {
 		if a.Verbatim {
@@ -122,7 +120,11 @@ func request(f Options, archives []*upstreamArchive) (*resolve.Request, error) {
 	curated := false
 	for _, a := range archives {
 		curated = curated || !a.Verbatim
-		addArchitectures(&req, a)
+		for _, arch := range a.architectures() { // over all archives; the first is native
+			if !slices.Contains(req.Architectures, arch) {
+				req.Architectures = append(req.Architectures, arch)
+			}
+		}
 		switch {
 		case a.Verbatim, a.None:
 		case a.All, a.Debs != "" && len(a.Packages) == 0 && len(a.own.Packages) > 0:
@@ -177,20 +179,20 @@ func unsatisfied(err error, u *resolve.Universe) error {
 // apt asks for the index of its own.
 const unnamed = "amd64"
 
-// addArchitectures collects the architectures over all archives; the first
-// named one is native.
-func addArchitectures(req *resolve.Request, a *upstreamArchive) {
-	archs := a.Architectures
-	for _, sf := range a.own.Packages {
-		if sf.Architecture != "all" {
-			archs = append(slices.Clone(archs), sf.Architecture)
+// architectures are those of the configuration and of own packages, each once,
+// in this order.
+func (a *upstreamArchive) architectures() (out []string) {
+	for _, arch := range a.Architectures {
+		if !slices.Contains(out, arch) {
+			out = append(out, arch)
 		}
 	}
-	for _, arch := range archs {
-		if !slices.Contains(req.Architectures, arch) {
-			req.Architectures = append(req.Architectures, arch)
+	for _, p := range a.own.Packages {
+		if p.Architecture != "all" && !slices.Contains(out, p.Architecture) {
+			out = append(out, p.Architecture)
 		}
 	}
+	return out
 }
 
 // addRoots adds what is asked of one archive or, archive being "", of any.
@@ -242,19 +244,12 @@ func candidates(src *source, ix *upstreamIndex) []byte {
 		return ix.data
 	}
 	var out []byte
-	sc := deb.NewScanner(ix.data)
-	for {
-		st, err := sc.Next()
-		if err == io.EOF {
-			return out
-		}
-		if err != nil {
-			continue
-		}
-		if p := st.Get(field); p == "" || p == "100" {
+	for st, err := range deb.Stanzas(ix.data) {
+		if p := st.Get(field); err == nil && (p == "" || p == "100") {
 			out = st.Append(out)
 		}
 	}
+	return out
 }
 
 func joinStanzas(files []debdir.OwnPackage) []byte {

@@ -175,12 +175,7 @@ func curatedSuite(plan *config.Plan, a *upstreamArchive, s *upstreamSuite, sel *
 
 // curatedArchitectures are those that a curated archive has indices of, sorted; "source" among them if it has sources.
 func curatedArchitectures(a *upstreamArchive) []string {
-	out := slices.Clone(a.Architectures)
-	for _, sf := range a.own.Packages {
-		if sf.Architecture != "all" {
-			out = append(out, sf.Architecture)
-		}
-	}
+	out := a.architectures()
 	if len(out) == 0 {
 		out = []string{unnamed}
 	}

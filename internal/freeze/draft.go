@@ -30,19 +30,17 @@ type Draft struct {
 	*content
 	signer   pgp.Signer
 	validFor time.Duration
-	skipped  []string
-	read     []readUpstream
+	read     []*suiteRelease // that it was read by
 }
 
 // Frozen is a snapshot whose blobs come from the upstreams when they are opened.
 type Frozen struct {
 	Snapshot *snapshot.Snapshot
-	Skipped  []string // malformed stanzas, named
 	Dropped  []string // optional targets left out, by prefix and name
 	Notes    []string // remarks for people
 	Newer    []Newer  // what another archive has newer than the one that was asked
 
-	read    []readUpstream
+	read    []*suiteRelease
 	origins *origins
 }
 
@@ -86,7 +84,7 @@ func (d *Draft) At(date time.Time) (*Frozen, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Frozen{Snapshot: s, Skipped: d.skipped, Dropped: d.dropped, Notes: d.Notes, Newer: d.Newer, read: d.read, origins: d.origins}, nil
+	return &Frozen{Snapshot: s, Dropped: d.dropped, Notes: d.Notes, Newer: d.Newer, read: d.read, origins: d.origins}, nil
 }
 
 // addFiles adds signature files to a suite, leaving the slices it has as they are.
@@ -130,12 +128,11 @@ func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer 
 	if err != nil {
 		return nil, err
 	}
-	lock, err := config.ParseLock("lock", text)
+	lock, err := config.SetLockDate("lock", text, date)
 	if err != nil {
 		return nil, err
 	}
-	lock.Date = date
-	in := snapshot.Frozen{Date: date, Encoder: st.Encoder, Lock: lock.Encode(), Blobs: old.Blobs(), Signer: signer}
+	in := snapshot.Frozen{Date: date, Encoder: st.Encoder, Lock: lock, Blobs: old.Blobs(), Signer: signer}
 	if !st.ValidUntil.IsZero() {
 		in.ValidUntil = date.Add(st.ValidUntil.Sub(st.Date))
 	}
@@ -269,18 +266,16 @@ func UpstreamsFault(err error) bool {
 // Moved asks the signature files of all suites again and names the first suite
 // that has changed since it was frozen; "" if none has.
 func (f *Frozen) Moved(ctx context.Context) (string, error) {
-	for _, a := range f.read {
-		for _, s := range a.suites {
-			if s.previous != nil {
-				continue
-			}
-			moved, err := s.hasMoved(ctx)
-			if err != nil {
-				return "", err
-			}
-			if moved {
-				return fmt.Sprintf("archive %s, suite %s", a.Prefix, s.name), nil
-			}
+	for _, s := range f.read {
+		if s.previous != nil {
+			continue
+		}
+		moved, err := s.hasMoved(ctx)
+		if err != nil {
+			return "", err
+		}
+		if moved {
+			return fmt.Sprintf("archive %s, suite %s", s.src.Prefix, s.name), nil
 		}
 	}
 	return "", nil
@@ -302,10 +297,8 @@ func (f *Frozen) Missing(ctx context.Context, cause error) error {
 // Signatures has a digest over the signature files of each suite of an upstream, by PREFIX SUITE.
 func (f *Frozen) Signatures() map[string]string {
 	out := map[string]string{}
-	for _, a := range f.read {
-		for _, s := range a.suites {
-			out[a.Prefix+" "+s.name] = s.signatures()
-		}
+	for _, s := range f.read {
+		out[s.src.Prefix+" "+s.name] = s.signatures()
 	}
 	return out
 }
@@ -320,13 +313,13 @@ type ServedBy struct {
 // Served tells which URL gave how much, in order of archive and preference.
 func (f *Frozen) Served() []ServedBy {
 	var out []ServedBy
-	for _, a := range f.read {
-		if a.up == nil {
+	for i, s := range f.read {
+		if i > 0 && s.src == f.read[i-1].src {
 			continue
 		}
-		all := a.up.Served()
-		for _, s := range all {
-			out = append(out, ServedBy{a.Prefix, s, len(all) - 1})
+		all := s.src.up.Served()
+		for _, served := range all {
+			out = append(out, ServedBy{s.src.Prefix, served, len(all) - 1})
 		}
 	}
 	return out

@@ -82,10 +82,16 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 		}
 		d := &Draft{
 			Wanted: wanted, Given: given, Notes: sel.notes, Newer: sel.newer,
-			content: c, signer: f.Signer, validFor: f.Plan.ValidFor, skipped: sel.skipped,
+			content: c, signer: f.Signer, validFor: f.Plan.ValidFor,
 		}
 		for _, a := range archives {
-			d.read = append(d.read, a.read())
+			for _, s := range a.suites {
+				if rel := s.suiteRelease; a.up != nil {
+					// Without the indices, which only the choice needs: of a whole
+					// release they are more than all the rest, and a push lasts.
+					d.read = append(d.read, &rel)
+				}
+			}
 		}
 		return d, nil
 	})

@@ -288,27 +288,6 @@ func beside(ctx context.Context, src *source, at func(string) string, in []byte,
 	return nil, "Release, Release.gpg (not of one text with InRelease: " + mismatch.Error() + ")", nil
 }
 
-// readUpstream is what a snapshot remembers of an archive that it was frozen
-// from: whom to ask, and by which Releases it was read. It holds no index.
-type readUpstream struct {
-	*source
-	suites []*suiteRelease
-}
-
-// read leaves out the indices, which only the choice needs: of a whole release
-// they are more than all the rest, and a push lasts.
-func (a *upstreamArchive) read() readUpstream {
-	r := readUpstream{source: a.source}
-	if a.up == nil {
-		return r
-	}
-	for _, s := range a.suites {
-		rel := s.suiteRelease
-		r.suites = append(r.suites, &rel)
-	}
-	return r
-}
-
 // signatures is a digest over the signature files of a suite.
 func (s *suiteRelease) signatures() string {
 	var all []byte

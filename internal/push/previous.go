@@ -17,9 +17,9 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// replaced is the snapshot that a push replaces: what the place says that the
-// tag names. Whoever can write to the place has chosen it, so nothing of it counts
-// but what a signature vouches for.
+// replaced is the snapshot that a push replaces: what the tag names now. Whoever
+// can write to the registry has chosen it, so nothing of it counts but what a
+// signature vouches for.
 type replaced struct {
 	root snapshot.Digest // what the tag names; zero: nothing
 	// snapshot is nil if there is none, or nothing vouches for it. Then date and
@@ -30,17 +30,18 @@ type replaced struct {
 	doubt    error
 }
 
-// previous reads the snapshot that a push will replace and finds out how far it is
-// to be believed. One that nobody vouches for stops the push, unless somebody has said that it
-// may be replaced all the same, or the very same is to be put again.
+// previous reads the snapshot that a push will replace, as far as it can be
+// trusted. One that nobody vouches for stops the push, unless ReplaceUnverified
+// is set or the very same snapshot is put again.
 func (o Options) previous(ctx context.Context) (*replaced, error) {
-	old := &replaced{}
+	var old *replaced
+	var root snapshot.Digest
 	sealed, err := artifact.Open(ctx, o.Ref, o.Artifact.Options)
 	if err == nil {
-		old.root = sealed.Root
-		err = o.believe(ctx, old, sealed)
-	} else if old.root, err = o.named(ctx, err); err == nil {
-		return old, nil
+		root = sealed.Root
+		old, err = o.believe(ctx, sealed)
+	} else if root, err = o.named(ctx, err); err == nil {
+		return &replaced{root: root}, nil
 	}
 	switch {
 	case err == nil:
@@ -57,10 +58,11 @@ func (o Options) previous(ctx context.Context) (*replaced, error) {
 	default:
 		return nil, remedyOf(err).For(fmt.Errorf("snapshot to be replaced: %w", err))
 	}
-	return &replaced{root: old.root, doubt: err}, nil
+	return &replaced{root: root, doubt: err}, nil
 }
 
-// named tells what the tag names where the snapshot cannot be opened; no error if that is nothing.
+// named tells what the tag names where the snapshot cannot be opened for the
+// reason why. It is no error if the tag names nothing.
 func (o Options) named(ctx context.Context, why error) (snapshot.Digest, error) {
 	root, err := artifact.Resolve(ctx, o.Ref, o.Artifact.Options)
 	switch {
@@ -81,7 +83,7 @@ func IsDamage(err error) bool {
 	return errors.Is(err, outcome.ErrIntegrity) || errors.Is(err, snapshot.ErrNotExist)
 }
 
-// doubtful tells errors that say something of what is there, and not of the way to it.
+// doubtful tells errors of the snapshot from errors of the way to it.
 func doubtful(err error) bool { return IsDamage(err) || errors.Is(err, artifact.ErrNotOurs) }
 
 // remedyOf is what helps against a snapshot that nobody vouches for.
@@ -104,7 +106,7 @@ var (
 
 // believe finds what vouches for a snapshot: the site's signature where the site
 // has a key, else the signatures of the upstreams.
-func (o Options) believe(ctx context.Context, old *replaced, sealed *snapshot.Sealed) error {
+func (o Options) believe(ctx context.Context, sealed *snapshot.Sealed) (*replaced, error) {
 	site := o.Site
 	if o.Signer != nil {
 		site = pgp.JoinKeyrings(o.Signer.Public(), o.Site)
@@ -112,23 +114,22 @@ func (o Options) believe(ctx context.Context, old *replaced, sealed *snapshot.Se
 	s, err := sealed.Unseal(site)
 	switch {
 	case site == nil && err == nil:
-		return o.believeUpstreams(ctx, old, s)
+		return o.believeUpstreams(ctx, sealed.Root, s)
 	case site == nil:
-		return err
+		return nil, err
 	case err != nil:
 		if _, bare := sealed.Unseal(nil); bare == nil { // it is whole, but for who signed it
 			err = fmt.Errorf("%w: %w", errNotTheSite, err)
 		}
-		return fmt.Errorf("%s: %w", o.Ref, err)
+		return nil, fmt.Errorf("%s: %w", o.Ref, err)
 	}
-	old.snapshot, old.date, old.releases = s, s.Statement.Date, freeze.UpstreamDates(s.Statement)
-	return nil
+	return &replaced{root: sealed.Root, snapshot: s, date: s.Statement.Date, releases: freeze.UpstreamDates(s.Statement)}, nil
 }
 
-// believeUpstreams believes a snapshot that the site did not sign as far as
-// upstream's Releases in it verify, each under the key of its prefix. Its own date is
-// nobody's word; it counts where it cannot keep anybody from anything: up to now.
-func (o Options) believeUpstreams(ctx context.Context, old *replaced, s *snapshot.Snapshot) error {
+// believeUpstreams trusts a snapshot that the site did not sign as far as
+// upstream's Releases in it verify, each under the key of its prefix. Nobody
+// vouches for its own date; a date up to now does no harm, so it counts.
+func (o Options) believeUpstreams(ctx context.Context, root snapshot.Digest, s *snapshot.Snapshot) (*replaced, error) {
 	trust := prove.Trust{Upstream: map[string]*pgp.Keyring{}, ExpiredOK: map[string]bool{}, UnnamedOK: map[string]bool{}, Now: o.Now}
 	for i := range o.Plan.Archives {
 		cfg := &o.Plan.Archives[i]
@@ -137,7 +138,7 @@ func (o Options) believeUpstreams(ctx context.Context, old *replaced, s *snapsho
 		}
 		keyring, _, err := signer.UpstreamKeyring(ctx, cfg, o.Keys, o.Log)
 		if err != nil {
-			return fmt.Errorf("archive %s: %w", cfg.Prefix, err)
+			return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
 		}
 		trust.Upstream[cfg.Prefix], trust.ExpiredOK[cfg.Prefix], trust.UnnamedOK[cfg.Prefix] = keyring, true, cfg.UnnamedRelease
 	}
@@ -149,17 +150,16 @@ func (o Options) believeUpstreams(ctx context.Context, old *replaced, s *snapsho
 		}
 		suites, err := c.Suites(ctx, a, prove.Upstreams)
 		if err != nil {
-			return fmt.Errorf("%w upstream's Release does not verify: %w", errNoSignature, err)
+			return nil, fmt.Errorf("%w upstream's Release does not verify: %w", errNoSignature, err)
 		}
 		for _, suite := range suites {
 			releases[a.Prefix+"/"+suite.Name] = suite.Release.Date
 		}
 	}
 	if date := s.Statement.Date; date.After(o.Now) {
-		return fmt.Errorf("%w of %s, which is after now, %s: %w", errNoSignature, snapshot.FormatDate(date), snapshot.FormatDate(o.Now), outcome.ErrIntegrity)
+		return nil, fmt.Errorf("%w of %s, which is after now, %s: %w", errNoSignature, snapshot.FormatDate(date), snapshot.FormatDate(o.Now), outcome.ErrIntegrity)
 	}
-	old.snapshot, old.date, old.releases = s, s.Statement.Date, releases
-	return nil
+	return &replaced{root: root, snapshot: s, date: s.Statement.Date, releases: releases}, nil
 }
 
 // notOlder refuses upstream's Releases that are older than in the snapshot to be replaced.

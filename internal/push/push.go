@@ -112,7 +112,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		res := d.result()
+		res := &d.Result
 		if err := o.affordable(res); err != nil {
 			return nil, err
 		}
@@ -130,12 +130,12 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		if try > freeze.Rereads || !freeze.UpstreamsFault(err) {
 			return nil, err
 		}
-		moved, err2 := d.frozen.Moved(ctx)
+		moved, err2 := d.Frozen.Moved(ctx)
 		if err2 != nil {
 			return nil, fmt.Errorf("%w (then, whether upstream changed meanwhile: %w)", err, err2)
 		}
 		if moved == "" {
-			return nil, d.frozen.Missing(ctx, err)
+			return nil, d.Frozen.Missing(ctx, err)
 		}
 		o.Log.Printf("%s: changed while it was read (%s); reading it anew", moved, err)
 	}
@@ -153,21 +153,10 @@ func (o Options) put(ctx context.Context, packed *artifact.Packed, old *replaced
 	return pushed, err
 }
 
-// dated is a snapshot with its date, packed and counted.
+// dated is a snapshot with its date, packed: the result but for what a push adds.
 type dated struct {
-	frozen   *freeze.Frozen
-	packed   *artifact.Packed
-	new      []snapshot.Row // that the replaced snapshot does not have
-	files    int
-	bytes    int64
-	packages map[string]int
-}
-
-func (d *dated) result() *Result {
-	return &Result{
-		Frozen: d.frozen, Date: d.frozen.Snapshot.Statement.Date, Newer: d.frozen.Newer, New: d.new, Files: d.files, Bytes: d.bytes,
-		Packages: d.packages, Shards: d.packed.Shards(), RootSize: d.packed.Size(),
-	}
+	Result
+	packed *artifact.Packed
 }
 
 // date gives the draft its date: that of the replaced snapshot if it is the same
@@ -178,7 +167,7 @@ func (o Options) date(draft *freeze.Draft, old *replaced) (*dated, error) {
 		d, err = o.next(draft, old)
 	}
 	if err == nil && o.Locked {
-		err = lock.Drift(o.Lock, draft.Lock(d.frozen.Snapshot.Statement.Date))
+		err = lock.Drift(o.Lock, draft.Lock(d.Date))
 	}
 	return d, err
 }
@@ -224,7 +213,7 @@ func (o Options) next(draft *freeze.Draft, old *replaced) (*dated, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.notOlder(old, d.frozen.Snapshot.Statement); err != nil {
+	if err := o.notOlder(old, d.Frozen.Snapshot.Statement); err != nil {
 		return nil, err
 	}
 	if old.doubt != nil && !o.ReplaceUnverified && d.packed.Root() != old.root {
@@ -234,19 +223,23 @@ func (o Options) next(draft *freeze.Draft, old *replaced) (*dated, error) {
 	return d, nil
 }
 
-// pack gives what was gathered a date, packs it, and counts what the replaced snapshot does not have.
+// pack gives the draft a date, packs it, and counts what the replaced snapshot does not have.
 func pack(draft *freeze.Draft, date time.Time, old *replaced) (*dated, error) {
 	frozen, err := draft.At(date)
 	if err != nil {
 		return nil, err
 	}
-	d := &dated{frozen: frozen}
+	s := frozen.Snapshot
+	d := &dated{Result: Result{Frozen: frozen, Date: s.Statement.Date, Newer: frozen.Newer}}
 	var wg sync.WaitGroup
-	wg.Go(func() { d.new = newFiles(frozen.Snapshot, old.snapshot) })
-	wg.Go(func() { d.files, d.bytes = sum(frozen.Snapshot.Table) })
-	wg.Go(func() { d.packages = countPackages(frozen.Snapshot.Table) })
-	d.packed, err = artifact.Pack(frozen.Snapshot)
+	wg.Go(func() { d.New = newFiles(s, old.snapshot) })
+	wg.Go(func() { d.Files, d.Bytes = sum(s.Table) })
+	wg.Go(func() { d.Packages = countPackages(s.Table) })
+	d.packed, err = artifact.Pack(s)
 	wg.Wait()
+	if err == nil {
+		d.Shards, d.RootSize = d.packed.Shards(), d.packed.Size()
+	}
 	return d, err
 }
 
