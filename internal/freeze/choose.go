@@ -63,25 +63,15 @@ func choose(f Options, archives []*upstreamArchive) (*selection, error) {
 		packages: map[string][]resolve.Chosen{}, sources: map[*upstreamSuite]map[string][]deb.Stanza{}, used: map[*upstreamIndex]bool{},
 		reasons: chosen.reasons, notes: chosen.notes, newer: newer(u, *req, chosen.packages),
 	}
+	for _, c := range chosen.packages {
+		sel.packages[c.Archive] = append(sel.packages[c.Archive], c)
+		sel.used[from[c.Index]] = true
+	}
 	for _, a := range archives {
-		if a.Verbatim {
-			continue // it is taken whole
-		}
-		n := 0
-		for _, c := range chosen.packages {
-			if c.Archive == a.Prefix {
-				n++
-			}
-		}
-		packages := make([]resolve.Chosen, 0, n) // a whole release has tens of thousands
-		for _, c := range chosen.packages {
-			if c.Archive == a.Prefix {
-				packages = append(packages, c)
-				sel.used[from[c.Index]] = true
-			}
-		}
-		sel.packages[a.Prefix] = packages
-		if a.WithSources {
+		switch {
+		case a.Verbatim:
+			delete(sel.packages, a.Prefix) // it is taken whole
+		case a.WithSources:
 			sel.chooseSources(a)
 		}
 	}

@@ -69,11 +69,7 @@ func (d *Draft) At(date time.Time) (*Frozen, error) {
 	}
 	made := files{slices.Clip(d.files.rows), slices.Clip(d.files.small)}
 	for _, r := range d.releases {
-		text, err := redateRelease(r.text, date, in.ValidUntil)
-		if err != nil {
-			return nil, fmt.Errorf("archive %s, suite %s: %w", r.prefix, r.suite, err)
-		}
-		signed, err := signRelease(d.signer, text, date)
+		signed, err := signRelease(d.signer, r.text, date, in.ValidUntil)
 		if err != nil {
 			return nil, fmt.Errorf("archive %s, suite %s: %w", r.prefix, r.suite, err)
 		}
@@ -103,9 +99,13 @@ func addFiles(archives []snapshot.Archive, r undatedRelease, more []snapshot.Sui
 	}
 }
 
-// signRelease makes the signature files of a curated suite. All of them date from
-// the date input, so that equal input gives equal bytes.
-func signRelease(signer pgp.Signer, release []byte, date time.Time) ([]signedFile, error) {
+// signRelease gives a curated Release its date and makes the signature files of
+// its suite. All of them date from the date input, so that equal input gives equal bytes.
+func signRelease(signer pgp.Signer, text []byte, date, until time.Time) ([]signedFile, error) {
+	release, err := redateRelease(text, date, until)
+	if err != nil {
+		return nil, err
+	}
 	out := []signedFile{{"Release", snapshot.Release, release}}
 	if signer == nil {
 		return out, nil
@@ -121,7 +121,8 @@ func signRelease(signer pgp.Signer, release []byte, date time.Time) ([]signedFil
 	return append(out, signedFile{"InRelease", snapshot.InRelease, in}, signedFile{"Release.gpg", snapshot.ReleaseGPG, sig}), nil
 }
 
-// Redate freezes an old snapshot's files under another date.
+// Redate is an old snapshot under another date: statement, lock and curated
+// Releases are made again, everything else is as it was.
 func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer pgp.Signer) (*snapshot.Snapshot, error) {
 	st := old.Statement
 	text, err := old.ReadLock(ctx)
@@ -136,19 +137,35 @@ func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer 
 	if !st.ValidUntil.IsZero() {
 		in.ValidUntil = date.Add(st.ValidUntil.Sub(st.Date))
 	}
-	replaced := map[string]bool{} // paths that are made anew
+	var made files
+	replaced := map[string]bool{} // paths of the site's signature files
 	for _, a := range st.Archives {
 		a.Suites = slices.Clone(a.Suites)
 		for i, s := range a.Suites {
 			if a.Mode == snapshot.Verbatim {
 				continue
 			}
-			if a.Suites[i], err = redateSuite(ctx, old, s, &in, replaced); err != nil {
+			signed, base, err := redateSuite(ctx, old, s, in)
+			if err != nil {
 				return nil, fmt.Errorf("archive %s, suite %s: %w", a.Prefix, s.Name, err)
 			}
+			out := made.signatures(signed, base, date, false)
+			for _, f := range s.Files {
+				if f.Role.IsUpstream() {
+					out = append(out, f)
+				} else {
+					replaced[f.Path] = true
+				}
+			}
+			slices.SortFunc(out, func(x, y snapshot.SuiteFile) int { return strings.Compare(x.Path, y.Path) })
+			a.Suites[i] = snapshot.Suite{Name: s.Name, Files: out}
 		}
 		in.Archives = append(in.Archives, a)
 	}
+	for _, r := range made.rows {
+		replaced[r.Path] = true
+	}
+	in.Files, in.Small = made.rows, made.small
 	for row := range old.Table.Rows() {
 		if !replaced[row.Path] {
 			in.Files = append(in.Files, row)
@@ -157,40 +174,17 @@ func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer 
 	return snapshot.Take(in)
 }
 
-// redateSuite makes the signature files of one curated suite anew.
-func redateSuite(ctx context.Context, old *snapshot.Snapshot, s snapshot.Suite, in *snapshot.Frozen, replaced map[string]bool) (snapshot.Suite, error) {
-	out := snapshot.Suite{Name: s.Name}
+// redateSuite makes the signature files of one curated suite again, in the directory base.
+func redateSuite(ctx context.Context, old *snapshot.Snapshot, s snapshot.Suite, in snapshot.Frozen) (signed []signedFile, base string, err error) {
 	i := slices.IndexFunc(s.Files, func(f snapshot.SuiteFile) bool { return f.Role == snapshot.Release })
 	if i < 0 {
-		return out, fmt.Errorf("%w: it has no Release", outcome.ErrIntegrity)
+		return nil, "", fmt.Errorf("%w: it has no Release", outcome.ErrIntegrity)
 	}
 	text, err := old.ReadBlob(ctx, s.Files[i].Blob, snapshot.MaxRelease)
-	if err != nil {
-		return out, err
+	if err == nil {
+		signed, err = signRelease(in.Signer, text, in.Date, in.ValidUntil)
 	}
-	if text, err = redateRelease(text, in.Date, in.ValidUntil); err != nil {
-		return out, err
-	}
-	var made files
-	signed, err := signRelease(in.Signer, text, in.Date)
-	if err != nil {
-		return out, err
-	}
-	for _, f := range s.Files {
-		if f.Role.IsUpstream() {
-			out.Files = append(out.Files, f)
-		} else {
-			replaced[f.Path] = true
-		}
-	}
-	base := strings.TrimSuffix(s.Files[i].Path, "Release")
-	out.Files = append(out.Files, made.signatures(signed, base, in.Date, false)...)
-	for _, f := range out.Files {
-		replaced[f.Path] = replaced[f.Path] || !f.Role.IsUpstream()
-	}
-	in.Files, in.Small = append(in.Files, made.rows...), append(in.Small, made.small...)
-	slices.SortFunc(out.Files, func(x, y snapshot.SuiteFile) int { return strings.Compare(x.Path, y.Path) })
-	return out, nil
+	return signed, strings.TrimSuffix(s.Files[i].Path, "Release"), err
 }
 
 var (
@@ -208,9 +202,9 @@ func redateRelease(text []byte, date, until time.Time) ([]byte, error) {
 	return releaseUntil.ReplaceAllLiteral(text, []byte("Valid-Until: "+until.UTC().Format(layout))), nil
 }
 
-// Dates along a tag strictly increase, to the second: whoever follows a tag by
-// Last-Modified, as apt behind a plain web server does, sees each change. And a
-// date is never far ahead: whoever has seen one refuses everything older.
+// Dates along a tag strictly increase, to the second, so that clients that
+// compare Last-Modified, as apt behind a plain web server does, see each change.
+// And a date is never far ahead, for a client that has seen one refuses everything older.
 
 // maxAhead is how far a date may be ahead of this host's clock: what zones and
 // clocks that are set wrongly make of "now".
@@ -242,8 +236,7 @@ func RunsOut(p *config.Plan, date, now time.Time) bool {
 	return p.ValidFor > 0 && now.Sub(date) >= p.ValidFor/2
 }
 
-// UpstreamDates maps PREFIX/SUITE to the Date of upstream's Release, as a
-// statement that is believed says.
+// UpstreamDates maps PREFIX/SUITE to the Date of upstream's Release as the statement says.
 func UpstreamDates(st *snapshot.Statement) map[string]time.Time {
 	out := map[string]time.Time{}
 	for _, a := range st.Archives {

@@ -49,7 +49,7 @@ func lockedSuite(ctx context.Context, f Options, now *suiteRelease) (*suiteRelea
 	var err error
 	unsigned := src.Verbatim && !slices.ContainsFunc(now.signed, func(f signedFile) bool { return f.role == snapshot.ReleaseGPG })
 	if s.release, err = openAll(data, pgp.Trust{Keyring: src.keyring}, unsigned); err != nil {
-		return nil, fmt.Errorf("held in the snapshot to be replaced: %w", err)
+		return nil, fmt.Errorf("in the snapshot to be replaced: %w", err)
 	}
 	f.Log.Printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", src.Prefix, s.name, snapshot.FormatDate(s.release.Date))
 	return &s, prove.CheckSuite(s.release, s.name, src.UnnamedRelease)

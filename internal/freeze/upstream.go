@@ -138,8 +138,8 @@ func readArchive(ctx context.Context, f Options, cfg *config.Archive) (*upstream
 	return &upstreamArchive{source: src, suites: suites}, g.Wait()
 }
 
-// readSuite reads a suite, anew if it changed under our hands: only a mismatch
-// under an unchanged InRelease is an integrity failure.
+// readSuite reads a suite, and reads it again if upstream changed it meanwhile:
+// only a mismatch under an unchanged InRelease is an integrity failure.
 func readSuite(ctx context.Context, f Options, src *source, name string) (*upstreamSuite, error) {
 	for try := 1; ; try++ {
 		var suite *upstreamSuite
