@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"example.org/mmoci/internal/bundle"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/debdir"
@@ -70,18 +72,17 @@ func collect(plan *config.Plan, previous *snapshot.Snapshot, archives []*upstrea
 		}
 	}
 	var built []builtSuite
-	var buildErr error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		built, buildErr = parallel.InOrder(curated, func(in archive.Curated) (builtSuite, error) {
+	var building errgroup.Group
+	building.Go(func() (err error) {
+		built, err = parallel.InOrder(curated, func(in archive.Curated) (builtSuite, error) {
 			files, release, err := archive.Build(in)
 			if err != nil {
 				return builtSuite{}, fmt.Errorf("archive %s: suite %s: %w", in.Prefix, in.Suite, err)
 			}
 			return builtSuite{files, release}, nil
 		})
-	}()
+		return err
+	})
 	c := &content{origins: &origins{previous: previous, m: map[snapshot.Digest]origin{}}, lock: &config.Lock{Date: undated}}
 	var poolErr error
 	for _, a := range archives {
@@ -91,8 +92,7 @@ func collect(plan *config.Plan, previous *snapshot.Snapshot, archives []*upstrea
 		c.lock.Archives = append(c.lock.Archives, lockArchive(a, sel))
 	}
 	c.lockText = c.lock.Encode()
-	<-done
-	if err := cmp.Or(poolErr, buildErr); err != nil {
+	if err := cmp.Or(poolErr, building.Wait()); err != nil {
 		return nil, err
 	}
 	for _, a := range archives {

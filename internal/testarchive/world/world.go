@@ -92,7 +92,7 @@ func SignerOf(t testing.TB, k *testarchive.Key) pgp.Signer {
 // Freeze freezes a world, signed by the site.
 func Freeze(t testing.TB, u Upstreams) *snapshot.Snapshot {
 	t.Helper()
-	dir := t.TempDir()
+	dir := testarchive.MemoryDir(t)
 	write := func(name string, a testarchive.Archive, k *testarchive.Key) (url, key string) {
 		a.Build(t).Write(t, filepath.Join(dir, name))
 		key = filepath.Join(dir, name+".asc")

@@ -1,4 +1,4 @@
-package chaintest
+package bundle_test
 
 import (
 	"bytes"
@@ -41,7 +41,7 @@ func program(t testing.TB, m elf.Machine, kind elf.ProgType) []byte {
 	return b.Bytes()
 }
 
-func TestFindBundled(t *testing.T) {
+func TestFind(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, data := range map[string][]byte{
