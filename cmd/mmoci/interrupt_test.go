@@ -20,6 +20,7 @@ import (
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -83,7 +84,7 @@ type worksite struct {
 	t        *testing.T
 	dir      string
 	up       *testarchive.Server
-	registry *testarchive.Registry
+	registry *testregistry.Registry
 	ref      string // what a push or copy writes to
 	before   string // the root that ref names, "" for none
 }
@@ -383,7 +384,7 @@ func sameTree(want, got string) error {
 
 // newWorksite makes the layout once; each worksite is a copy.
 func newWorksite(t *testing.T, template string) *worksite {
-	w := &worksite{t: t, dir: t.TempDir(), registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{})}
+	w := &worksite{t: t, dir: t.TempDir(), registry: testregistry.New(t, testregistry.Options{})}
 	w.must(writeKeys(w.path("keys")))
 	w.up = testarchive.Serve(t, mortalArchive(2).Build(t))
 	w.plan()
@@ -449,7 +450,7 @@ func (v verb) at(t *testing.T, template string, n int, after time.Duration) (thi
 	ctx := newSignalled(t, n, after)
 	defer ctx.cancel(nil)
 	w.up.Fault(func(string, int) testarchive.Broken { ctx.happens(); return testarchive.Broken{} })
-	w.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { ctx.happens(); return testarchive.Broken{} })
+	w.registry.Fault(func(testregistry.Request, int) testarchive.Broken { ctx.happens(); return testarchive.Broken{} })
 	start := time.Now()
 	code, said := w.mmoci(ctx, args...)
 	ended := time.Now()
@@ -505,7 +506,7 @@ const obeyed = 500 * time.Millisecond
 // Every command is in the list above, or is known to write nothing that an interruption could leave in part.
 func TestEveryVerbIsInterrupted(t *testing.T) {
 	listed := map[string]bool{}
-	w := &worksite{t: t, up: &testarchive.Server{}, registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{})}
+	w := &worksite{t: t, up: &testarchive.Server{}, registry: testregistry.New(t, testregistry.Options{})}
 	for _, v := range verbs() {
 		args := v.args(w)
 		name := args[0]

@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -23,14 +24,14 @@ type mortal struct {
 	t        *testing.T
 	dir      string
 	up       *testarchive.Server
-	registry *testarchive.Registry
+	registry *testregistry.Registry
 	ref      string
 }
 
 // newMortal has pushed the first of two days; upstream shows the second.
 func newMortal(t *testing.T, layout bool) *mortal {
 	t.Helper()
-	m := &mortal{t: t, dir: t.TempDir(), registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{})}
+	m := &mortal{t: t, dir: t.TempDir(), registry: testregistry.New(t, testregistry.Options{})}
 	if err := writeKeys(filepath.Join(m.dir, "keys")); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,7 @@ func TestKilledProcess(t *testing.T) {
 				}
 				m.registry.Requests()
 				k := &killer{left: at}
-				m.registry.Fault(func(r testarchive.RegistryRequest, _ int) testarchive.Broken { return k.hit(r.Method + " " + r.Kind) })
+				m.registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken { return k.hit(r.Method + " " + r.Kind) })
 				m.up.Fault(func(p string, _ int) testarchive.Broken { return k.hit("read " + strings.SplitN(p, "/", 2)[0]) })
 				err = m.push(k.started)
 				m.registry.Fault(nil)
@@ -212,7 +213,7 @@ func (m *mortal) after(old string, clean int, what string) {
 }
 
 // uploaded counts the blobs that the registry took.
-func uploaded(log testarchive.RegistryRequests) int {
+func uploaded(log testregistry.Requests) int {
 	n := 0
 	for _, r := range log {
 		if r.Method == "PUT" && r.Kind == "upload" && r.Status == 201 {

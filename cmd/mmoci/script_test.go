@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 )
 
 func TestMain(m *testing.M) {
@@ -149,7 +150,7 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: registry VAR")
 	}
-	r := testarchive.NewRegistry(&scriptTB{ts: ts}, testarchive.RegistryOptions{})
+	r := testregistry.New(&scriptTB{ts: ts}, testregistry.Options{})
 	ts.Setenv(args[0], strings.TrimPrefix(r.URL, "http://"))
 }
 

@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -19,8 +20,8 @@ import (
 func TestOpenAnywhere(t *testing.T) {
 	t.Parallel()
 	now, old := world.Freeze(t, world.Good()), world.Freeze(t, world.Older(t))
-	repo := func(s *snapshot.Snapshot) (*testarchive.Registry, artifact.Reference) {
-		r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	repo := func(s *snapshot.Snapshot) (*testregistry.Registry, artifact.Reference) {
+		r := testregistry.New(t, testregistry.Options{})
 		ref, err := artifact.ParseReference(r.Host() + "/site:noble")
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/site"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -22,7 +23,7 @@ import (
 // refused, naming both dates; Redate gives its content the next date, once.
 func TestCopyKeepsDates(t *testing.T) {
 	t.Parallel()
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	pushed := d.month(3)
 	o := artifact.Options{Anonymous: true}
 	at := func(day int) artifact.Reference {
@@ -82,7 +83,7 @@ func TestCopyKeepsDates(t *testing.T) {
 // whoever insists passes a date of its own, also one that is far or the same.
 func TestCopyOverUnverified(t *testing.T) {
 	t.Parallel()
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	pushed := d.month(1)
 	o := artifact.Options{Anonymous: true}
 	from := d.pushing.Ref

@@ -11,6 +11,7 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -26,7 +27,7 @@ func TestNewerFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(testarchive.MemoryDir(t), "other"), Tag: "day"}
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	d.pushing.Ref = ref
 	for what, do := range map[string]func() error{
 		"open": func() error {

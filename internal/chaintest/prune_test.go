@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/site"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -62,7 +63,7 @@ func TestPruneKeepsWhatItSays(t *testing.T) {
 	for _, kind := range []string{"registry", "layout", "registry without DELETE"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			d := newDaily(t, testarchive.RegistryOptions{NoDelete: kind == "registry without DELETE"})
+			d := newDaily(t, testregistry.Options{NoDelete: kind == "registry without DELETE"})
 			if kind == "layout" {
 				ref, err := artifact.ParseReference("oci:" + filepath.Join(t.TempDir(), "layout") + ":day")
 				if err != nil {
@@ -142,7 +143,7 @@ func countFiles(t testing.TB, dir string) int {
 
 func TestRollback(t *testing.T) {
 	t.Parallel()
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	pushed := d.month(4)
 	q := site.RollbackOptions{
 		Now: world.Now,
@@ -200,7 +201,7 @@ func TestRollback(t *testing.T) {
 
 func TestPromoteUploadsNothing(t *testing.T) {
 	t.Parallel()
-	d := newDaily(t, testarchive.RegistryOptions{ImmutableTags: true})
+	d := newDaily(t, testregistry.Options{ImmutableTags: true})
 	d.pushing.Ref.Tag = "one"
 	first, _, _ := d.push()
 	d.registry.Requests()
@@ -242,7 +243,7 @@ func TestPruneBesidePromote(t *testing.T) {
 	t.Parallel()
 	t.Run("registry", func(t *testing.T) {
 		t.Parallel()
-		d := newDaily(t, testarchive.RegistryOptions{})
+		d := newDaily(t, testregistry.Options{})
 		pushed := d.month(5)
 		promoted := pushed[1].Immutable
 		o := artifact.Options{Anonymous: true}
@@ -254,7 +255,7 @@ func TestPruneBesidePromote(t *testing.T) {
 			}
 		}
 		var once atomic.Bool
-		d.registry.Fault(func(r testarchive.RegistryRequest, _ int) testarchive.Broken {
+		d.registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken {
 			if r.Method != http.MethodDelete || strings.HasPrefix(r.Ref, "sha256:") {
 				return testarchive.Broken{}
 			}
@@ -279,7 +280,7 @@ func TestPruneBesidePromote(t *testing.T) {
 	})
 	t.Run("layout", func(t *testing.T) {
 		t.Parallel()
-		d := newDaily(t, testarchive.RegistryOptions{})
+		d := newDaily(t, testregistry.Options{})
 		d.pushing.Ref = artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(t.TempDir(), "layout"), Tag: "day"}
 		pushed := d.month(4)
 		from := d.pushing.Ref

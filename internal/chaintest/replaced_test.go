@@ -19,6 +19,7 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -26,7 +27,7 @@ import (
 // newLocalDaily is the daily site pushing to a layout.
 func newLocalDaily(t testing.TB) *daily {
 	t.Helper()
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	d.pushing.State = ""
 	d.pushing.Ref = artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(testarchive.MemoryDir(t), "mirror"), Tag: "day"}
 	return d

@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 )
 
 // TestMain lets the test binary be a signing command, too: one that puts the
@@ -63,7 +64,7 @@ func commandSigning(t testing.TB, how string) signer.Command {
 // Equal bytes keep their signature, so that a push without change changes nothing.
 func TestSigningCommandKeepsSignatures(t *testing.T) {
 	t.Parallel()
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	d.pushing.Signer = commandSigning(t, "clock")
 	d.pushing.State = "" // the whole way each time
 	first, _, _ := d.push()
@@ -90,7 +91,7 @@ func TestSigningCommandKeepsSignatures(t *testing.T) {
 func TestSigningCommandIsVerified(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"another key", "another text", "failure", "noise"} {
-		d := newDaily(t, testarchive.RegistryOptions{})
+		d := newDaily(t, testregistry.Options{})
 		d.pushing.Signer = commandSigning(t, how)
 		if _, err := push.Run(t.Context(), d.pushing); err == nil || !strings.Contains(err.Error(), "signing command") {
 			t.Errorf("%s: %v", how, err)

@@ -11,6 +11,7 @@ import (
 	"example.org/mmoci/internal/push"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -18,7 +19,7 @@ import (
 type daily struct {
 	t        testing.TB
 	up       *testarchive.Server
-	registry *testarchive.Registry
+	registry *testregistry.Registry
 	own      string // the own .deb
 	pushing  push.Options
 }
@@ -35,9 +36,9 @@ func dailyArchive() testarchive.Archive {
 	}
 }
 
-func newDaily(t testing.TB, o testarchive.RegistryOptions) *daily {
+func newDaily(t testing.TB, o testregistry.Options) *daily {
 	t.Helper()
-	d := &daily{t: t, up: testarchive.Serve(t, dailyArchive().Build(t)), registry: testarchive.NewRegistry(t, o)}
+	d := &daily{t: t, up: testarchive.Serve(t, dailyArchive().Build(t)), registry: testregistry.New(t, o)}
 	dir := t.TempDir()
 	key := filepath.Join(dir, "docker.asc")
 	d.own = filepath.Join(dir, "debs/own.deb")
@@ -69,7 +70,7 @@ func (d *daily) deb(version string) []byte {
 }
 
 // push pushes and tells what was asked of upstream and registry.
-func (d *daily) push() (res *push.Result, up []string, registry testarchive.RegistryRequests) {
+func (d *daily) push() (res *push.Result, up []string, registry testregistry.Requests) {
 	d.t.Helper()
 	d.up.Requests()
 	d.registry.Requests()
@@ -82,7 +83,7 @@ func (d *daily) push() (res *push.Result, up []string, registry testarchive.Regi
 
 func TestUnchangedCostsItsReleases(t *testing.T) {
 	t.Parallel()
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	first, _, _ := d.push()
 	if !first.Changed {
 		t.Fatal("the first push changed nothing")
@@ -153,7 +154,7 @@ func TestUnchangedIsNotBelievedAfterAChange(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := newDaily(t, testarchive.RegistryOptions{})
+			d := newDaily(t, testregistry.Options{})
 			d.pushing.DateAuto = true
 			first, _, _ := d.push()
 			c.change(t, d)
@@ -171,7 +172,7 @@ func TestUnchangedIsNotBelievedAfterAChange(t *testing.T) {
 // An upstream whose Release is refused now is refused, though it is the one of the last push.
 func TestUnchangedVerifiesAgain(t *testing.T) {
 	t.Parallel()
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	d.push()
 	if err := os.WriteFile(d.pushing.Plan.Archives[0].SignedBy, testarchive.DebianKey().Public(), 0o600); err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/push"
-	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/archive/pgp"
 )
 
@@ -30,7 +30,7 @@ func (s slowSigner) Clearsign(text []byte, t time.Time) ([]byte, error) {
 // A phase of a push that looks at no context is left behind when that ends: the push ends within half a second.
 func TestComputingIsLeftBehind(t *testing.T) {
 	t.Parallel()
-	d := newDaily(t, testarchive.RegistryOptions{})
+	d := newDaily(t, testregistry.Options{})
 	slow := slowSigner{d.pushing.Signer, make(chan struct{}, 1), make(chan struct{})}
 	defer close(slow.resume)
 	d.pushing.Signer = slow

@@ -7,9 +7,9 @@ import (
 
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/prove"
-	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -18,7 +18,7 @@ func TestWrongBytesFromRegistry(t *testing.T) {
 	t.Parallel()
 	f := newForger(t)
 	layout, _ := f.written(t, forgery{}, f.good(), forge.Kept)
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{NoDelete: true})
+	r := testregistry.New(t, testregistry.Options{NoDelete: true})
 	ref, err := artifact.ParseReference(r.Host() + "/site/mirror:latest")
 	if err != nil {
 		t.Fatal(err)

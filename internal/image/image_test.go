@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -163,7 +164,7 @@ func TestWritten(t *testing.T) {
 // Pushed to a strict registry, index and images are there byte for byte, under
 // the tag and the digest that Push tells; again is the same.
 func TestPush(t *testing.T) {
-	registry := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	registry := testregistry.New(t, testregistry.Options{})
 	var images []v1.Image
 	for _, arch := range []string{"amd64", "arm64"} {
 		images = append(images, build(t, MMOCI(arch, "v1", []byte("program for "+arch), at())))
@@ -204,13 +205,13 @@ func TestPush(t *testing.T) {
 			t.Errorf("pushed to %q", bad)
 		}
 	}
-	registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return testarchive.Broken{Status: 403} })
+	registry.Fault(func(testregistry.Request, int) testarchive.Broken { return testarchive.Broken{Status: 403} })
 	if _, err := Push(t.Context(), ref, idx); err == nil {
 		t.Error("a registry that refuses is no error")
 	}
 }
 
-func holds(r *testarchive.Registry, digest string) bool {
+func holds(r *testregistry.Registry, digest string) bool {
 	_, blob := r.Blob("site/mmoci", digest)
 	_, _, manifest := r.Manifest("site/mmoci", digest)
 	return blob || manifest

@@ -15,26 +15,27 @@ import (
 
 	"example.org/mmoci/internal/serve/condition"
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 )
 
 // fault is a registry or a store that does not do its part.
 type fault struct {
 	name     string
-	registry func(r testarchive.RegistryRequest, n int) testarchive.Broken // nil: well
-	stopped  bool                                                          // the registry is gone
-	disk     func(*testing.T, *faulty)                                     // what happens to the store
-	lost     bool                                                          // what was held is so no more
-	comes    bool                                                          // what is not held comes nevertheless
-	ready    []string                                                      // said by /readyz, one of each line's; nil: that all is well
-	counts   []string                                                      // metrics of which one of each line's is above 0
+	registry func(r testregistry.Request, n int) testarchive.Broken // nil: well
+	stopped  bool                                                   // the registry is gone
+	disk     func(*testing.T, *faulty)                              // what happens to the store
+	lost     bool                                                   // what was held is so no more
+	comes    bool                                                   // what is not held comes nevertheless
+	ready    []string                                               // said by /readyz, one of each line's; nil: that all is well
+	counts   []string                                               // metrics of which one of each line's is above 0
 }
 
-func always(b testarchive.Broken) func(testarchive.RegistryRequest, int) testarchive.Broken {
-	return func(testarchive.RegistryRequest, int) testarchive.Broken { return b }
+func always(b testarchive.Broken) func(testregistry.Request, int) testarchive.Broken {
+	return func(testregistry.Request, int) testarchive.Broken { return b }
 }
 
 // halves gives the first half of a blob, and afterwards nothing more of it.
-func halves(r testarchive.RegistryRequest, n int) testarchive.Broken {
+func halves(r testregistry.Request, n int) testarchive.Broken {
 	if r.Kind != "blob" && r.Kind != "storage" {
 		return testarchive.Broken{}
 	}

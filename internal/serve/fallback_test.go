@@ -14,6 +14,7 @@ import (
 	"example.org/mmoci/internal/config"
 	places "example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 )
 
 // beyond is the upstream of a faulty server's archive.
@@ -78,7 +79,7 @@ func TestFallbackToUpstream(t *testing.T) {
 			if asked := up.said(); len(asked) > 0 {
 				t.Errorf("upstream was asked beside a registry that is well: %v", asked)
 			}
-			f.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return c.registry })
+			f.registry.Fault(func(testregistry.Request, int) testarchive.Broken { return c.registry })
 			for _, target := range []string{small, large} {
 				if !c.served {
 					if f.get(target) { // get holds what is completed against the bytes

@@ -15,6 +15,7 @@ import (
 	places "example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -22,7 +23,7 @@ import (
 // made to misbehave: everything but apt is the real thing.
 type faulty struct {
 	t        *testing.T
-	registry *testarchive.Registry
+	registry *testregistry.Registry
 	ref      artifact.Reference
 	state    string
 	files    map[string][]byte // by target
@@ -37,7 +38,7 @@ const faultRepo = "site/mirror"
 
 func newFaulty(t *testing.T) *faulty {
 	t.Helper()
-	f := &faulty{t: t, registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{}), state: t.TempDir(), full: &atomic.Bool{}, files: map[string][]byte{}}
+	f := &faulty{t: t, registry: testregistry.New(t, testregistry.Options{}), state: t.TempDir(), full: &atomic.Bool{}, files: map[string][]byte{}}
 	debs := map[string][]byte{}
 	for _, name := range []string{"held-small", "small"} {
 		debs["docker/pool/p/"+name+"_1_amd64.deb"] = bytesOf(name, sizeOfSmall)
@@ -195,7 +196,7 @@ func TestStoreFaults(t *testing.T) {
 				settled(t, filepath.Join(f.state, "store", "tmp"))
 				do(t, filepath.Join(f.state, "store"))
 				if away {
-					f.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return testarchive.Broken{Status: 503} })
+					f.registry.Fault(func(testregistry.Request, int) testarchive.Broken { return testarchive.Broken{Status: 503} })
 				}
 				for target := range f.files {
 					if f.get(target) && away {

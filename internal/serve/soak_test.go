@@ -24,6 +24,7 @@ import (
 	places "example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -37,7 +38,7 @@ const (
 type soak struct {
 	t        *testing.T
 	base     string
-	registry *testarchive.Registry
+	registry *testregistry.Registry
 	roots    []string          // digests, of equal Date: the tag may go to any
 	names    []string          // DATE-HEX12
 	files    map[string][]byte // pool files that every snapshot has, by path
@@ -98,7 +99,7 @@ func TestSoak(t *testing.T) {
 }
 
 func newSoak(t *testing.T) *soak {
-	s := &soak{t: t, registry: testarchive.NewRegistry(t, testarchive.RegistryOptions{}), files: map[string][]byte{}, client: &http.Client{Timeout: time.Minute}}
+	s := &soak{t: t, registry: testregistry.New(t, testregistry.Options{}), files: map[string][]byte{}, client: &http.Client{Timeout: time.Minute}}
 	common := map[string][]byte{}
 	for i := range 40 {
 		common[fmt.Sprintf("docker/pool/c/c%d_1_amd64.deb", i)] = bytesOf(fmt.Sprint("common", i), 50_000+i*10_000)
@@ -215,7 +216,7 @@ func (s *soak) misbehave(ctx context.Context) {
 	faults := []testarchive.Broken{{Status: 500}, {Reset: true}, {Flip: true}, {CutAfter: 5000}, {Stall: time.Second}, {Status: 429, RetryAfter: "1"}}
 	s.every(ctx, 7*time.Second, func(n int) {
 		broken := faults[n%len(faults)]
-		s.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken {
+		s.registry.Fault(func(testregistry.Request, int) testarchive.Broken {
 			if rand.IntN(4) == 0 {
 				return broken
 			}

@@ -156,11 +156,11 @@ func (f Files) Flip(t testing.TB, path string) Files {
 		t.Fatalf("testarchive: nothing to flip in %s", path)
 	}
 	c := f.Clone()
-	c[path] = flipped(b, len(b)/2)
+	c[path] = Flipped(b, len(b)/2)
 	return c
 }
 
-func flipped(b []byte, at int) []byte {
+func Flipped(b []byte, at int) []byte {
 	c := slices.Clone(b)
 	c[at] ^= 1
 	return c

@@ -210,7 +210,7 @@ func (b *builder) store(name string, data []byte) {
 	if b.suite.SHA512 {
 		b.files[root+dir+"SHA512/"+sha512Hex(data)] = data
 	} else {
-		b.files[root+dir+"SHA256/"+sha256Hex(data)] = data
+		b.files[root+dir+"SHA256/"+Sha256Hex(data)] = data
 	}
 }
 
@@ -252,7 +252,7 @@ func (b *builder) sources(component string) []byte {
 		seen[src] = true
 		dsc := []byte("Source: " + src + "\n")
 		fmt.Fprintf(&out, "Package: %s\nBinary: %s\nVersion: %s\nFormat: 3.0 (native)\nDirectory: pool/%s/%s\nChecksums-Sha256:\n %s %d %s_%s.dsc\n\n",
-			src, p.Name, p.Version, component, src, sha256Hex(dsc), len(dsc), src, withoutEpoch(p.Version))
+			src, p.Name, p.Version, component, src, Sha256Hex(dsc), len(dsc), src, withoutEpoch(p.Version))
 	}
 	return out.Bytes()
 }
@@ -334,7 +334,7 @@ func (b *builder) lists(out *bytes.Buffer) {
 	if b.suite.SHA512 {
 		list("SHA512", sha512Hex)
 	} else {
-		list("SHA256", sha256Hex)
+		list("SHA256", Sha256Hex)
 	}
 }
 
@@ -353,7 +353,7 @@ func md5Hex(b []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-func sha256Hex(b []byte) string {
+func Sha256Hex(b []byte) string {
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:])
 }

@@ -112,7 +112,7 @@ func (p Package) stanza(s Suite, filename string, deb []byte) string {
 	case s.SHA512:
 		fmt.Fprintf(&out, "SHA512: %s\n", sha512Hex(deb))
 	case !p.NoSHA256:
-		fmt.Fprintf(&out, "SHA256: %s\n", sha256Hex(deb))
+		fmt.Fprintf(&out, "SHA256: %s\n", Sha256Hex(deb))
 	}
 	return out.String()
 }

@@ -141,7 +141,7 @@ func exchange(t testing.TB, f Files, path string, with func([]byte) []byte) {
 	}
 }
 
-func flip(b []byte) []byte { return flipped(b, len(b)/2) }
+func flip(b []byte) []byte { return Flipped(b, len(b)/2) }
 
 // Paths in toy.
 const (

@@ -129,13 +129,13 @@ func packed(compression string, data []byte) func(testing.TB) Files {
 		s.Compressions = []string{compression}
 		good := a.Build(t)[toyPackages+"."+compression]
 		s.EditRelease = func(text []byte) []byte {
-			old := fmt.Sprintf(" %s %8d main/binary-amd64/Packages.%s", sha256Hex(good), len(good), compression)
-			return replaced(t, text, old, fmt.Sprintf(" %s %8d main/binary-amd64/Packages.%s", sha256Hex(data), len(data), compression))
+			old := fmt.Sprintf(" %s %8d main/binary-amd64/Packages.%s", Sha256Hex(good), len(good), compression)
+			return replaced(t, text, old, fmt.Sprintf(" %s %8d main/binary-amd64/Packages.%s", Sha256Hex(data), len(data), compression))
 		}
 		f := a.Build(t)
 		f[toyPackages+"."+compression] = data
-		delete(f, "dists/toy/main/binary-amd64/by-hash/SHA256/"+sha256Hex(good))
-		f["dists/toy/main/binary-amd64/by-hash/SHA256/"+sha256Hex(data)] = data
+		delete(f, "dists/toy/main/binary-amd64/by-hash/SHA256/"+Sha256Hex(good))
+		f["dists/toy/main/binary-amd64/by-hash/SHA256/"+Sha256Hex(data)] = data
 		return f
 	}
 }
@@ -189,7 +189,7 @@ func hostilePools() []Hostile {
 			Files: edited(func(t testing.TB, f Files) { exchange(t, f, toyLeaf, flip) })}),
 		at(Hostile{Name: "deb-last-bit", Why: "the last bit of the .deb is another", Want: Integrity, Names: toyTop,
 			Files: edited(func(t testing.TB, f Files) {
-				exchange(t, f, toyTop, func(b []byte) []byte { return flipped(b, len(b)-1) })
+				exchange(t, f, toyTop, func(b []byte) []byte { return Flipped(b, len(b)-1) })
 			})}),
 		at(Hostile{Name: "deb-truncated", Why: "the .deb ends early", Want: Integrity, Names: toyLeaf,
 			Files: edited(func(t testing.TB, f Files) { exchange(t, f, toyLeaf, func(b []byte) []byte { return b[:len(b)-1] }) })}),
@@ -219,7 +219,7 @@ func otherControl(t testing.TB) Files {
 	evil := simple("evil", "1.0-1", "amd64", "").Deb(t)
 	leaf := a.Suites[0].Packages[0].Deb(t)
 	a.Suites[0].EditIndex = func(_ string, data []byte) []byte {
-		data = replaced(t, data, sha256Hex(leaf), sha256Hex(evil))
+		data = replaced(t, data, Sha256Hex(leaf), Sha256Hex(evil))
 		data = replaced(t, data, md5Hex(leaf), md5Hex(evil))
 		return replaced(t, data, fmt.Sprintf("\nSize: %d\n", len(leaf)), fmt.Sprintf("\nSize: %d\n", len(evil)))
 	}

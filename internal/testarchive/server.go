@@ -91,17 +91,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if fault != nil {
 		b = fault(path, n)
 	}
-	sw := &faultWriter{ResponseWriter: w, broken: b, gone: r.Context().Done()}
+	sw := &FaultWriter{ResponseWriter: w, Broken: b, Gone: r.Context().Done()}
 	defer func() {
 		s.mu.Lock()
-		s.requests = append(s.requests, fmt.Sprintf("%s %s %d", r.Method, path, sw.status))
+		s.requests = append(s.requests, fmt.Sprintf("%s %s %d", r.Method, path, sw.Status))
 		s.mu.Unlock()
-		if sw.abort {
+		if sw.Abort {
 			panic(http.ErrAbortHandler)
 		}
 	}()
 	if b.Reset {
-		sw.abort = true
+		sw.Abort = true
 		return
 	}
 	if b.Body != nil {
@@ -115,8 +115,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer sends the file, or the fault's status in its place.
-func (s *Server) answer(w *faultWriter, r *http.Request, path string, data []byte, modified time.Time) {
-	b := w.broken
+func (s *Server) answer(w *FaultWriter, r *http.Request, path string, data []byte, modified time.Time) {
+	b := w.Broken
 	if b.Status != 0 {
 		if b.RetryAfter != "" {
 			w.Header().Set("Retry-After", b.RetryAfter)
@@ -131,48 +131,48 @@ func (s *Server) answer(w *faultWriter, r *http.Request, path string, data []byt
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	// A flipped bit is the line's, not the server's: the ETag stays.
-	w.Header().Set("ETag", `"`+sha256Hex(data)[:16]+`"`)
+	w.Header().Set("ETag", `"`+Sha256Hex(data)[:16]+`"`)
 	if b.Flip && len(data) > 0 {
-		data = flipped(data, len(data)/2)
+		data = Flipped(data, len(data)/2)
 	}
 	http.ServeContent(w, r, path, modified, bytes.NewReader(data))
 }
 
-// faultWriter cuts and stalls a body and remembers the status.
-type faultWriter struct {
+// FaultWriter cuts and stalls a body and remembers the status.
+type FaultWriter struct {
 	http.ResponseWriter
-	broken Broken
-	status int
+	Broken Broken
+	Status int
 	sent   int
-	abort  bool
-	gone   <-chan struct{} // closed when the client went away
+	Abort  bool
+	Gone   <-chan struct{} // closed when the client went away
 }
 
-func (w *faultWriter) WriteHeader(status int) {
-	w.status = status
+func (w *FaultWriter) WriteHeader(status int) {
+	w.Status = status
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *faultWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
+func (w *FaultWriter) Write(p []byte) (int, error) {
+	if w.Status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if w.sent == 0 && w.broken.Stall > 0 {
+	if w.sent == 0 && w.Broken.Stall > 0 {
 		// The header goes out at once, the body late.
 		_ = http.NewResponseController(w.ResponseWriter).Flush()
 		select {
-		case <-time.After(w.broken.Stall):
-		case <-w.gone:
+		case <-time.After(w.Broken.Stall):
+		case <-w.Gone:
 		}
 	}
-	if cut := w.broken.CutAfter; cut > 0 && w.sent+len(p) > cut {
+	if cut := w.Broken.CutAfter; cut > 0 && w.sent+len(p) > cut {
 		n, _ := w.ResponseWriter.Write(p[:cut-w.sent])
 		w.sent += n
 		_ = http.NewResponseController(w.ResponseWriter).Flush()
-		w.abort = true
+		w.Abort = true
 		return n, errCut
 	}
-	if w.broken.Rate > 0 {
+	if w.Broken.Rate > 0 {
 		return w.drip(p)
 	}
 	n, err := w.ResponseWriter.Write(p)
@@ -181,18 +181,18 @@ func (w *faultWriter) Write(p []byte) (int, error) {
 }
 
 // drip sends at the rate asked for, ten times a second, until the client goes away.
-func (w *faultWriter) drip(p []byte) (written int, err error) {
+func (w *FaultWriter) drip(p []byte) (written int, err error) {
 	tick := time.NewTicker(time.Second / 10)
 	defer tick.Stop()
 	for len(p) > 0 && err == nil {
-		size := max(w.broken.Burst-w.sent, 0)
+		size := max(w.Broken.Burst-w.sent, 0)
 		if size == 0 {
 			select {
 			case <-tick.C:
-			case <-w.gone:
+			case <-w.Gone:
 				return written, errCut
 			}
-			size = max(w.broken.Rate/10, 1)
+			size = max(w.Broken.Rate/10, 1)
 		}
 		var n int
 		n, err = w.ResponseWriter.Write(p[:min(size, len(p))])

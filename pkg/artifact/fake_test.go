@@ -18,7 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
-	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact/oci"
 )
 
@@ -41,7 +41,7 @@ type fakeRegistry struct {
 func newFakeRegistry(t testing.TB) *fakeRegistry {
 	t.Helper()
 	f := &fakeRegistry{
-		real:     testarchive.RealRegistry(t),
+		real:     testregistry.RealRegistry(t),
 		inner:    registry.New(registry.Logger(log.New(io.Discard, "", 0))),
 		requests: map[string]int{}, blobs: map[string]bool{},
 	}

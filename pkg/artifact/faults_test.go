@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -47,7 +48,7 @@ func oneByOne() Options {
 
 // faultedSite is a strict registry with an old snapshot, to be replaced by a next one.
 type faultedSite struct {
-	registry  *testarchive.Registry
+	registry  *testregistry.Registry
 	ref       Reference
 	o         Options
 	old, next *snapshot.Snapshot
@@ -55,7 +56,7 @@ type faultedSite struct {
 
 func newFaultedSite(t *testing.T, o Options) *faultedSite {
 	t.Helper()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	r := testregistry.New(t, testregistry.Options{})
 	s := &faultedSite{
 		registry: r, ref: mustParse(t, r.Host()+"/site/mirror:noble"), o: o,
 		old: takeOf(t, synthFiles(2)), next: takeOf(t, changedFiles(synthFiles(3))),
@@ -68,7 +69,7 @@ func newFaultedSite(t *testing.T, o Options) *faultedSite {
 func (s *faultedSite) breakAt(at, many int, b testarchive.Broken) (hit *atomic.Int64) {
 	hit = &atomic.Int64{}
 	var n atomic.Int64
-	s.registry.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken {
+	s.registry.Fault(func(testregistry.Request, int) testarchive.Broken {
 		if i := int(n.Add(1)) - 1; i < at || i >= at+many {
 			return testarchive.Broken{}
 		}

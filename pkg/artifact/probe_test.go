@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 )
 
 // Each weakness of a registry is found, and nothing else is said to be wrong.
@@ -13,20 +13,20 @@ func TestProbeFindsEachWeakness(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
-		o    testarchive.RegistryOptions
+		o    testregistry.Options
 		want string // what is not well; "" nothing
 	}{
-		{"none", testarchive.RegistryOptions{}, ""},
-		{"no DELETE", testarchive.RegistryOptions{NoDelete: true}, "delete"},
-		{"immutable tags", testarchive.RegistryOptions{ImmutableTags: true}, "moving tags"},
-		{"no Range", testarchive.RegistryOptions{NoRange: true}, "range"},
-		{"few layers", testarchive.RegistryOptions{MaxLayers: 128}, "layers"},
-		{"small manifests", testarchive.RegistryOptions{MaxManifest: 512 << 10}, "root size"},
-		{"credentials", testarchive.RegistryOptions{Basic: true}, "registry"},
+		{"none", testregistry.Options{}, ""},
+		{"no DELETE", testregistry.Options{NoDelete: true}, "delete"},
+		{"immutable tags", testregistry.Options{ImmutableTags: true}, "moving tags"},
+		{"no Range", testregistry.Options{NoRange: true}, "range"},
+		{"few layers", testregistry.Options{MaxLayers: 128}, "layers"},
+		{"small manifests", testregistry.Options{MaxManifest: 512 << 10}, "root size"},
+		{"credentials", testregistry.Options{Basic: true}, "registry"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := testarchive.NewRegistry(t, c.o)
+			r := testregistry.New(t, c.o)
 			ref, err := ParseReference(r.Host() + "/site/mirror:noble")
 			if err != nil {
 				t.Fatal(err)
@@ -60,7 +60,7 @@ func TestProbeFindsEachWeakness(t *testing.T) {
 // A clock that is wrong is found; without write nothing is written.
 func TestProbeReadsOnly(t *testing.T) {
 	t.Parallel()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	r := testregistry.New(t, testregistry.Options{})
 	ref, err := ParseReference(r.Host() + "/site/mirror:noble")
 	if err != nil {
 		t.Fatal(err)

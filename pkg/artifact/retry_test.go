@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
@@ -238,7 +239,7 @@ func TestSlowConnection(t *testing.T) {
 	t.Parallel()
 	files := synthFiles(1)
 	const path, burst = "own/pool/main/b/big/big_1_amd64.deb", 50_000
-	f := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	f := testregistry.New(t, testregistry.Options{})
 	ref := mustParse(t, f.Host()+"/site/mirror:noble")
 	mustPush(t, ref, takeOf(t, files), PushOptions{})
 	o := quick()
@@ -247,7 +248,7 @@ func TestSlowConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Fault(func(r testarchive.RegistryRequest, n int) testarchive.Broken {
+	f.Fault(func(r testregistry.Request, n int) testarchive.Broken {
 		if r.Kind == "blob" && n == 1 {
 			return testarchive.Broken{Rate: 200, Burst: burst}
 		}

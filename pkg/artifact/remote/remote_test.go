@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -74,7 +74,7 @@ func TestPace(t *testing.T) {
 func TestConnectionsAreShared(t *testing.T) {
 	t.Parallel()
 	var opened atomic.Int64
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{ConnState: func(_ net.Conn, s http.ConnState) {
+	r := testregistry.New(t, testregistry.Options{ConnState: func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			opened.Add(1)
 		}

@@ -1,4 +1,4 @@
-package testarchive_test
+package testregistry_test
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"example.org/mmoci/internal/testarchive"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,9 +18,12 @@ import (
 	"oras.land/oras-go/v2/content/memory"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
 )
 
-func orasRepo(t *testing.T, r *testarchive.Registry, repo string, credential bool) *remote.Repository {
+func orasRepo(t *testing.T, r *testregistry.Registry, repo string, credential bool) *remote.Repository {
 	t.Helper()
 	p, err := remote.NewRepository(r.Host() + "/" + repo)
 	if err != nil {
@@ -71,7 +73,7 @@ func pushed(t *testing.T, target oras.Target, tag string) ocispec.Descriptor {
 
 func TestRegistryTakesAndGives(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]testarchive.RegistryOptions{
+	for name, o := range map[string]testregistry.Options{
 		"plain":    {},
 		"basic":    {Basic: true},
 		"bearer":   {Bearer: true},
@@ -81,7 +83,7 @@ func TestRegistryTakesAndGives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := testarchive.NewRegistry(t, o)
+			r := testregistry.New(t, o)
 			p := orasRepo(t, r, "site/mirror", true)
 			if o.Every429 > 0 {
 				p.Client.(*auth.Client).Client = &http.Client{Transport: again{}}
@@ -143,7 +145,7 @@ func do(t *testing.T, method, url, contentType string, body []byte) (int, string
 	return resp.StatusCode, string(b), resp.Header
 }
 
-func putBlob(t *testing.T, r *testarchive.Registry, repo string, data []byte) (int, string) {
+func putBlob(t *testing.T, r *testregistry.Registry, repo string, data []byte) (int, string) {
 	t.Helper()
 	status, text, h := do(t, "POST", r.URL+"/v2/"+repo+"/blobs/uploads/", "", nil)
 	if status != http.StatusAccepted {
@@ -170,7 +172,7 @@ func slicesRepeat(s string, n int) []string {
 
 func TestRegistryRefuses(t *testing.T) {
 	t.Parallel()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{MaxManifest: 200_000, ImmutableTags: true, Repositories: []string{"a", "b"}})
+	r := testregistry.New(t, testregistry.Options{MaxManifest: 200_000, ImmutableTags: true, Repositories: []string{"a", "b"}})
 	blob := []byte("layer")
 	d := string(digest.FromBytes(blob))
 	if status, text := putBlob(t, r, "a", blob); status != http.StatusCreated {
@@ -227,7 +229,7 @@ func TestRegistryRefuses(t *testing.T) {
 
 func TestRegistryCollect(t *testing.T) {
 	t.Parallel()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	r := testregistry.New(t, testregistry.Options{})
 	p := orasRepo(t, r, "x", false)
 	pushed(t, p, "keep")
 	loose := r.PutBlob("x", []byte("loose"))
@@ -250,7 +252,7 @@ func TestRegistryCollect(t *testing.T) {
 
 func TestRegistryDelete(t *testing.T) {
 	t.Parallel()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	r := testregistry.New(t, testregistry.Options{})
 	root := pushed(t, orasRepo(t, r, "x", false), "t1")
 	r.SetTag("x", "t2", string(root.Digest))
 	if status, _, _ := do(t, "DELETE", r.URL+"/v2/x/manifests/t1", "", nil); status != 202 || len(r.Tags("x")) != 1 {
@@ -262,7 +264,7 @@ func TestRegistryDelete(t *testing.T) {
 	if status, _, _ := do(t, "DELETE", r.URL+"/v2/x/blobs/"+r.Blobs("x")[0], "", nil); status != 202 || len(r.Blobs("x")) != 2 {
 		t.Errorf("blob: %d", status)
 	}
-	no := testarchive.NewRegistry(t, testarchive.RegistryOptions{NoDelete: true})
+	no := testregistry.New(t, testregistry.Options{NoDelete: true})
 	pushed(t, orasRepo(t, no, "x", false), "t")
 	if status, text, _ := do(t, "DELETE", no.URL+"/v2/x/manifests/t", "", nil); status != 405 || !strings.Contains(text, "UNSUPPORTED") {
 		t.Errorf("no delete: %d %s", status, text)
@@ -272,7 +274,7 @@ func TestRegistryDelete(t *testing.T) {
 func TestRegistryMount(t *testing.T) {
 	t.Parallel()
 	for mounts, want := range map[bool]int{true: 201, false: 202} {
-		r := testarchive.NewRegistry(t, testarchive.RegistryOptions{Mounts: mounts})
+		r := testregistry.New(t, testregistry.Options{Mounts: mounts})
 		d := r.PutBlob("a", []byte("blob"))
 		status, _, _ := do(t, "POST", r.URL+"/v2/b/blobs/uploads/?mount="+d+"&from=a", "", nil)
 		if _, ok := r.Blob("b", d); status != want || ok != mounts {
@@ -283,7 +285,7 @@ func TestRegistryMount(t *testing.T) {
 
 func TestRegistryUploadInParts(t *testing.T) {
 	t.Parallel()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	r := testregistry.New(t, testregistry.Options{})
 	_, _, h := do(t, "POST", r.URL+"/v2/a/blobs/uploads/", "", nil)
 	at := r.URL + h.Get("Location")
 	patch := func(rng, body string) int {
@@ -316,11 +318,11 @@ func TestRegistryUploadInParts(t *testing.T) {
 
 func TestRegistryFaults(t *testing.T) {
 	t.Parallel()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	r := testregistry.New(t, testregistry.Options{})
 	d := r.PutBlob("a", []byte("0123456789"))
 	url := r.URL + "/v2/a/blobs/" + d
 	faults := []testarchive.Broken{{Status: 503, RetryAfter: "7"}, {Reset: true}, {Flip: true}, {CutAfter: 4}, {}}
-	r.Fault(func(req testarchive.RegistryRequest, n int) testarchive.Broken {
+	r.Fault(func(req testregistry.Request, n int) testarchive.Broken {
 		if req.Kind != "blob" || req.Ref != d {
 			t.Errorf("asked about %+v", req)
 		}
@@ -350,7 +352,7 @@ func TestRegistryFaults(t *testing.T) {
 
 	// Lost: the blob is stored, the answer is not sent.
 	_, _, h := do(t, "POST", r.URL+"/v2/a/blobs/uploads/", "", nil)
-	r.Fault(func(testarchive.RegistryRequest, int) testarchive.Broken { return testarchive.Broken{Lost: true} })
+	r.Fault(func(testregistry.Request, int) testarchive.Broken { return testarchive.Broken{Lost: true} })
 	dl := string(digest.FromString("lost"))
 	if status, _, _ := do(t, "PUT", r.URL+h.Get("Location")+"&digest="+dl, "", []byte("lost")); status != 0 {
 		t.Errorf("answered %d", status)
@@ -362,8 +364,8 @@ func TestRegistryFaults(t *testing.T) {
 
 func TestRegistryAuthRefuses(t *testing.T) {
 	t.Parallel()
-	for _, o := range []testarchive.RegistryOptions{{Basic: true}, {Bearer: true}} {
-		r := testarchive.NewRegistry(t, o)
+	for _, o := range []testregistry.Options{{Basic: true}, {Bearer: true}} {
+		r := testregistry.New(t, o)
 		p := orasRepo(t, r, "x", false)
 		if _, err := p.Resolve(t.Context(), "latest"); err == nil {
 			t.Errorf("%+v: no credentials were wanted", o)
@@ -376,7 +378,7 @@ func TestRegistryAuthRefuses(t *testing.T) {
 
 func TestRegistryTagPages(t *testing.T) {
 	t.Parallel()
-	r := testarchive.NewRegistry(t, testarchive.RegistryOptions{})
+	r := testregistry.New(t, testregistry.Options{})
 	for _, tag := range []string{"c", "a", "b", "e", "d"} {
 		r.SetTag("x", tag, "sha256:"+strings.Repeat("0", 64))
 	}

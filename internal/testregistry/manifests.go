@@ -1,4 +1,4 @@
-package testarchive
+package testregistry
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+
+	"example.org/mmoci/internal/testarchive"
 )
 
 // The two documents this registry knows.
@@ -56,7 +58,7 @@ func (p *repository) resolve(ref string) (m manifest, digest string, ok bool) {
 }
 
 // manifest answers GET, HEAD, PUT and DELETE of a manifest by tag or digest.
-func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, e Request) error {
 	if !validTag.MatchString(e.Ref) && !validDigest.MatchString(e.Ref) {
 		return refuse(http.StatusBadRequest, "TAG_INVALID", "%q", e.Ref)
 	}
@@ -72,7 +74,7 @@ func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, e Registry
 	}
 }
 
-func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, e Request) error {
 	r.mu.Lock()
 	p := r.repo(e.Repo, false)
 	var m manifest
@@ -89,8 +91,8 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, e Regis
 		return refuse(http.StatusNotFound, "MANIFEST_UNKNOWN", "%s is a %s, which Accept does not name", e.Ref, m.mediaType)
 	}
 	data := m.data
-	if fw, ok := w.(*faultWriter); ok && fw.broken.Flip && len(data) > 0 {
-		data = flipped(data, len(data)/2)
+	if fw, ok := w.(*testarchive.FaultWriter); ok && fw.Broken.Flip && len(data) > 0 {
+		data = testarchive.Flipped(data, len(data)/2)
 	}
 	w.Header().Set("Content-Type", m.mediaType)
 	w.Header().Set("Docker-Content-Digest", digest)
@@ -117,7 +119,7 @@ func accepts(h http.Header, mediaType string) bool {
 	return false
 }
 
-func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, e Request) error {
 	data, err := io.ReadAll(io.LimitReader(req.Body, int64(r.o.MaxManifest)+1))
 	if err != nil {
 		return err
@@ -217,7 +219,7 @@ func (p *repository) complete(d document) error {
 }
 
 // deleteManifest removes a tag, or a manifest with its tags.
-func (r *Registry) deleteManifest(w http.ResponseWriter, e RegistryRequest) error {
+func (r *Registry) deleteManifest(w http.ResponseWriter, e Request) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.repo(e.Repo, false)

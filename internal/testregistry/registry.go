@@ -1,4 +1,6 @@
-package testarchive
+// Package testregistry is a strict OCI registry in memory for tests, which tells what it was
+// asked and fails in named ways; or a real one, where a test is told of it.
+package testregistry
 
 import (
 	"cmp"
@@ -9,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"example.org/mmoci/internal/testarchive"
 )
 
 // What registries in the wild refuse; see RegistryOptions.
@@ -17,9 +21,9 @@ const (
 	defaultMaxLayers   = 500
 )
 
-// RegistryOptions of a strict registry. The zero value is one that allows
+// Options of a strict registry. The zero value is one that allows
 // DELETE and Range, wants no credentials and has no bad moments.
-type RegistryOptions struct {
+type Options struct {
 	// ConnState, if not nil, is told of every connection, as that of net/http.Server.
 	ConnState     func(net.Conn, http.ConnState)
 	MaxManifest   int      // bytes; 0: 4 MiB. More is 413
@@ -46,17 +50,17 @@ type RegistryOptions struct {
 // after Collect. Safe for concurrent use.
 type Registry struct {
 	*httptest.Server
-	o    RegistryOptions
+	o    Options
 	real http.Handler // answers in its place; nil: nobody
 
 	mu      sync.Mutex
 	repos   map[string]*repository
 	uploads map[string]*upload
 	tokens  map[string]string // token to scope
-	log     RegistryRequests
+	log     Requests
 	seen    map[string]int
 	serial  int
-	fault   func(r RegistryRequest, n int) Broken
+	fault   func(r Request, n int) testarchive.Broken
 }
 
 // repository is the content of one OCI repository. Blobs and manifests are by digest.
@@ -71,8 +75,8 @@ type manifest struct {
 	data      []byte
 }
 
-// RegistryRequest is one request as it was answered.
-type RegistryRequest struct {
+// Request is one request as it was answered.
+type Request struct {
 	Method string
 	Kind   string // ping, blob, upload, manifest, tags, referrers, token, storage, other
 	Repo   string
@@ -80,11 +84,11 @@ type RegistryRequest struct {
 	Status int    // 0: the connection was closed
 }
 
-// RegistryRequests is a log in the order of the answers.
-type RegistryRequests []RegistryRequest
+// Requests is a log in the order of the answers.
+type Requests []Request
 
 // Count tells how many requests have this method and kind; "" is any.
-func (rs RegistryRequests) Count(method, kind string) int {
+func (rs Requests) Count(method, kind string) int {
 	n := 0
 	for _, r := range rs {
 		if (method == "" || r.Method == method) && (kind == "" || r.Kind == kind) {
@@ -94,10 +98,10 @@ func (rs RegistryRequests) Count(method, kind string) int {
 	return n
 }
 
-// NewRegistry starts a registry that ends with the test. Without options, and where the
+// New starts a registry that ends with the test. Without options, and where the
 // environment names one ([RealRegistryVariable]), it hands on what it is asked: log
 // and faults are as ever, but nothing is in memory for the methods that reach into it.
-func NewRegistry(t testing.TB, o RegistryOptions) *Registry {
+func New(t testing.TB, o Options) *Registry {
 	t.Helper()
 	var real http.Handler
 	if reflect.ValueOf(o).IsZero() {
@@ -140,7 +144,7 @@ func (r *Registry) Host() string {
 }
 
 // Requests is the log since the last call.
-func (r *Registry) Requests() RegistryRequests {
+func (r *Registry) Requests() Requests {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.log
@@ -152,7 +156,7 @@ func (r *Registry) Requests() RegistryRequests {
 // to misbehave. n counts the requests of that method and URL path, from 1. nil
 // ends the misbehaviour. The function is called under no lock of the registry's,
 // perhaps concurrently.
-func (r *Registry) Fault(f func(req RegistryRequest, n int) Broken) {
+func (r *Registry) Fault(f func(req Request, n int) testarchive.Broken) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fault = f

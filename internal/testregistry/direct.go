@@ -1,10 +1,12 @@
-package testarchive
+package testregistry
 
 import (
 	"encoding/json"
 	"maps"
 	"slices"
 	"testing"
+
+	"example.org/mmoci/internal/testarchive"
 )
 
 // The methods in this file reach around the HTTP interface and its checks, for
@@ -50,7 +52,7 @@ func (r *Registry) FlipBlob(t testing.TB, repo, digest string) {
 	if !ok {
 		t.Fatalf("testarchive: no blob %s in %s", digest, repo)
 	}
-	r.SetBlob(repo, digest, flipped(b, len(b)/2))
+	r.SetBlob(repo, digest, testarchive.Flipped(b, len(b)/2))
 }
 
 // Manifest returns a manifest by digest or tag.
@@ -96,7 +98,7 @@ func (r *Registry) FlipManifest(t testing.TB, repo, digest string) {
 	if !ok {
 		t.Fatalf("testarchive: no manifest %s in %s", digest, repo)
 	}
-	r.SetManifest(repo, digest, typ, flipped(b, len(b)/2))
+	r.SetManifest(repo, digest, typ, testarchive.Flipped(b, len(b)/2))
 }
 
 // SetTag moves a tag; digest "" removes it.

@@ -1,4 +1,4 @@
-package testarchive
+package testregistry
 
 import (
 	"cmp"
@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+
+	"example.org/mmoci/internal/testarchive"
 )
 
 // refused is an answer that says no, in the form of the distribution-spec's error codes.
@@ -35,37 +37,37 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	n, fault := r.seen[key], r.fault
 	r.mu.Unlock()
 
-	var b Broken
+	var b testarchive.Broken
 	if fault != nil {
 		b = fault(entry, n)
 	}
 	if busy && reflect.ValueOf(b).IsZero() {
-		b = Broken{Status: http.StatusTooManyRequests, RetryAfter: r.o.RetryAfter}
+		b = testarchive.Broken{Status: http.StatusTooManyRequests, RetryAfter: r.o.RetryAfter}
 	}
-	fw := &faultWriter{ResponseWriter: w, broken: b, gone: req.Context().Done()}
+	fw := &testarchive.FaultWriter{ResponseWriter: w, Broken: b, Gone: req.Context().Done()}
 	defer func() {
-		entry.Status = fw.status
+		entry.Status = fw.Status
 		if b.Reset || b.Lost {
 			entry.Status = 0
 		}
 		r.mu.Lock()
 		r.log = append(r.log, entry)
 		r.mu.Unlock()
-		if fw.abort {
+		if fw.Abort {
 			panic(http.ErrAbortHandler)
 		}
 	}()
 	switch {
 	case b.Reset:
-		fw.abort = true
+		fw.Abort = true
 	case b.Status != 0:
 		if b.RetryAfter != "" {
 			fw.Header().Set("Retry-After", b.RetryAfter)
 		}
 		writeError(fw, &refused{b.Status, statusCode(b.Status), "as the test wishes"})
 	case b.Lost:
-		fw.abort = true
-		r.handle(&faultWriter{ResponseWriter: discard{http.Header{}}}, req, entry)
+		fw.Abort = true
+		r.handle(&testarchive.FaultWriter{ResponseWriter: discard{http.Header{}}}, req, entry)
 	default:
 		r.handle(fw, req, entry)
 	}
@@ -98,8 +100,8 @@ var route = regexp.MustCompile(`^/v2/(.+?)/(blobs/uploads|blobs|manifests|tags|r
 var validRepo = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 
 // classify finds out what a request is about.
-func classify(req *http.Request) RegistryRequest {
-	e := RegistryRequest{Method: req.Method, Kind: "other"}
+func classify(req *http.Request) Request {
+	e := Request{Method: req.Method, Kind: "other"}
 	switch p := req.URL.Path; {
 	case p == "/v2/" || p == "/v2":
 		e.Kind = "ping"
@@ -119,7 +121,7 @@ func classify(req *http.Request) RegistryRequest {
 	return e
 }
 
-func (r *Registry) handle(w http.ResponseWriter, req *http.Request, e RegistryRequest) {
+func (r *Registry) handle(w http.ResponseWriter, req *http.Request, e Request) {
 	if e.Kind == "token" {
 		r.token(w, req)
 		return
@@ -137,7 +139,7 @@ func (r *Registry) handle(w http.ResponseWriter, req *http.Request, e RegistryRe
 	}
 }
 
-func (r *Registry) dispatch(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) dispatch(w http.ResponseWriter, req *http.Request, e Request) error {
 	if r.real != nil {
 		r.real.ServeHTTP(w, req)
 		return nil
@@ -187,7 +189,7 @@ func writeError(w http.ResponseWriter, err error) {
 }
 
 // action is what a token's scope must allow.
-func action(e RegistryRequest) string {
+func action(e Request) string {
 	switch e.Method {
 	case http.MethodGet, http.MethodHead:
 		return "pull"
@@ -198,7 +200,7 @@ func action(e RegistryRequest) string {
 	}
 }
 
-func (r *Registry) authorized(req *http.Request, e RegistryRequest) bool {
+func (r *Registry) authorized(req *http.Request, e Request) bool {
 	if !r.o.Basic && !r.o.Bearer {
 		return true
 	}
@@ -216,7 +218,7 @@ func (r *Registry) authorized(req *http.Request, e RegistryRequest) bool {
 }
 
 // allows reads a scope, "repository:NAME:ACTION,ACTION" one or more.
-func allows(scope string, e RegistryRequest) bool {
+func allows(scope string, e Request) bool {
 	if e.Repo == "" {
 		return true
 	}
@@ -236,7 +238,7 @@ func (r *Registry) basic(req *http.Request) bool {
 	return ok && user == r.o.User && password == r.o.Password
 }
 
-func (r *Registry) challenge(w http.ResponseWriter, e RegistryRequest) {
+func (r *Registry) challenge(w http.ResponseWriter, e Request) {
 	if r.o.Basic {
 		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 	} else {
@@ -272,7 +274,7 @@ func (r *Registry) token(w http.ResponseWriter, req *http.Request) {
 }
 
 // tags lists tags in order, in pages if n is given.
-func (r *Registry) tags(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) tags(w http.ResponseWriter, req *http.Request, e Request) error {
 	if e.Ref != "list" || req.Method != http.MethodGet {
 		return refuse(http.StatusNotFound, "NOT_FOUND", "%s", req.URL.Path)
 	}

@@ -1,4 +1,4 @@
-package testarchive
+package testregistry
 
 import (
 	"crypto/rand"

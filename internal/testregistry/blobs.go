@@ -1,4 +1,4 @@
-package testarchive
+package testregistry
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.org/mmoci/internal/testarchive"
 )
 
 // upload is an open upload session.
@@ -21,12 +23,12 @@ type upload struct {
 // validDigest is the only kind of digest this registry knows.
 var validDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
-func digestOf(data []byte) string { return "sha256:" + sha256Hex(data) }
+func digestOf(data []byte) string { return "sha256:" + testarchive.Sha256Hex(data) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // blob answers GET, HEAD and DELETE of a blob.
-func (r *Registry) blob(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) blob(w http.ResponseWriter, req *http.Request, e Request) error {
 	if !validDigest.MatchString(e.Ref) {
 		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "%s", e.Ref)
 	}
@@ -63,7 +65,7 @@ func (r *Registry) blob(w http.ResponseWriter, req *http.Request, e RegistryRequ
 
 // storage is where redirected blobs lie; a store of that kind refuses a
 // request that carries the registry's credentials.
-func (r *Registry) storage(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) storage(w http.ResponseWriter, req *http.Request, e Request) error {
 	if req.Header.Get("Authorization") != "" {
 		return refuse(http.StatusBadRequest, "DENIED", "credentials of the registry were sent to the storage")
 	}
@@ -79,8 +81,8 @@ func (r *Registry) sendBlob(w http.ResponseWriter, req *http.Request, digest str
 	w.Header().Set("Docker-Content-Digest", digest)
 	w.Header().Set("ETag", `"`+digest+`"`)
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if fw, ok := w.(*faultWriter); ok && fw.broken.Flip && len(data) > 0 {
-		data = flipped(data, len(data)/2)
+	if fw, ok := w.(*testarchive.FaultWriter); ok && fw.Broken.Flip && len(data) > 0 {
+		data = testarchive.Flipped(data, len(data)/2)
 	}
 	if !r.o.NoRange {
 		http.ServeContent(w, req, "", time.Time{}, bytes.NewReader(data))
@@ -95,7 +97,7 @@ func (r *Registry) sendBlob(w http.ResponseWriter, req *http.Request, digest str
 
 // upload answers the requests of an upload: POST opens, PATCH appends, PUT
 // ends, GET tells how far it is, DELETE gives up.
-func (r *Registry) upload(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) upload(w http.ResponseWriter, req *http.Request, e Request) error {
 	if req.Method == http.MethodPost && e.Ref == "" {
 		return r.openUpload(w, req, e)
 	}
@@ -135,14 +137,14 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, e RegistryRe
 }
 
 // progress tells where to go on.
-func (u *upload) progress(w http.ResponseWriter, e RegistryRequest, status int) {
+func (u *upload) progress(w http.ResponseWriter, e Request, status int) {
 	w.Header().Set("Location", "/v2/"+e.Repo+"/blobs/uploads/"+e.Ref+"?_state=a%2Fb")
 	w.Header().Set("Docker-Upload-Uuid", e.Ref)
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(0, len(u.data)-1)))
 	w.WriteHeader(status)
 }
 
-func (r *Registry) openUpload(w http.ResponseWriter, req *http.Request, e RegistryRequest) error {
+func (r *Registry) openUpload(w http.ResponseWriter, req *http.Request, e Request) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.repo(e.Repo, true)
@@ -166,7 +168,7 @@ func (r *Registry) openUpload(w http.ResponseWriter, req *http.Request, e Regist
 }
 
 // endUpload stores what came, if its digest is the one that was said. Called with the lock held.
-func (r *Registry) endUpload(w http.ResponseWriter, req *http.Request, e RegistryRequest, data []byte) error {
+func (r *Registry) endUpload(w http.ResponseWriter, req *http.Request, e Request, data []byte) error {
 	digest := req.URL.Query().Get("digest")
 	switch {
 	case !validDigest.MatchString(digest):
