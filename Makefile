@@ -27,7 +27,8 @@ fuzz: ## every fuzz target for FUZZTIME each (default 30s)
 e2e: ## real apt, registries, copiers and chroots
 	scripts/e2e.sh
 
-e2e-long: ## the same with large samples: E2E_LONG=1
+e2e-long: ## the same, and the Go tests before it, with large samples: E2E_LONG=1
+	E2E_LONG=1 scripts/test.sh -timeout 2h
 	E2E_LONG=1 scripts/e2e.sh
 
 bench: build ## figures, and ratios against peers

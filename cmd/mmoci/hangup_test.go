@@ -35,7 +35,7 @@ func TestHangup(t *testing.T) {
 	on := func(day int) testarchive.Archive {
 		return testarchive.Archive{Keys: []*testarchive.Key{testarchive.DockerKey()}, Suites: []testarchive.Suite{{
 			Dir: "bookworm", Date: testarchive.DefaultDate().AddDate(0, 0, day), Packages: []testarchive.Package{
-				{Name: "large", Version: "1", Architecture: "amd64", Size: 8 << 20},
+				{Name: "large", Version: "1", Architecture: "amd64", Size: 8 << 20, Compression: "none"},
 				{Name: "small", Version: fmt.Sprint(day), Architecture: "amd64", Size: 1000},
 			},
 		}}}

@@ -384,16 +384,16 @@ func sameTree(want, got string) error {
 
 // newWorksite makes the layout once; each worksite is a copy.
 func newWorksite(t *testing.T, template string) *worksite {
-	w := &worksite{t: t, dir: t.TempDir(), registry: testregistry.New(t, testregistry.Options{})}
+	w := &worksite{t: t, dir: testarchive.MemoryDir(t), registry: testregistry.New(t, testregistry.Options{})}
 	w.must(writeKeys(w.path("keys")))
-	w.up = testarchive.Serve(t, mortalArchive(2).Build(t))
+	w.up = testarchive.Serve(t, mortalFiles(t, 2))
 	w.plan()
 	if template != "" {
 		w.must(os.CopyFS(w.path(siteLayout), os.DirFS(filepath.Join(template, siteLayout))))
 		return w
 	}
 	for day, tag := range []string{"before", "before", "day"} {
-		w.up.Replace(mortalArchive(day).Build(t))
+		w.up.Replace(mortalFiles(t, day))
 		w.well("push", "-f", w.path("mmoci.yaml"), w.layout(tag))
 	}
 	return w

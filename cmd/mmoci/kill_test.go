@@ -31,11 +31,11 @@ type mortal struct {
 // newMortal has pushed the first of two days; upstream shows the second.
 func newMortal(t *testing.T, layout bool) *mortal {
 	t.Helper()
-	m := &mortal{t: t, dir: t.TempDir(), registry: testregistry.New(t, testregistry.Options{})}
+	m := &mortal{t: t, dir: testarchive.MemoryDir(t), registry: testregistry.New(t, testregistry.Options{})}
 	if err := writeKeys(filepath.Join(m.dir, "keys")); err != nil {
 		t.Fatal(err)
 	}
-	m.up = testarchive.Serve(t, mortalArchive(0).Build(t))
+	m.up = testarchive.Serve(t, mortalFiles(t, 0))
 	m.ref = m.registry.Host() + "/site/mirror:day"
 	if layout {
 		m.ref = "oci:" + filepath.Join(m.dir, "layout") + ":day"
@@ -59,9 +59,21 @@ archives:
 	if err := m.push(nil); err != nil {
 		t.Fatal(err)
 	}
-	m.up.Replace(mortalArchive(1).Build(t))
+	m.up.Replace(mortalFiles(t, 1))
 	return m
 }
+
+// mortalFiles are the files of mortalArchive, which are built once.
+func mortalFiles(t *testing.T, day int) testarchive.Files {
+	t.Helper()
+	built, ok := mortals.Load(day)
+	if !ok {
+		built, _ = mortals.LoadOrStore(day, mortalArchive(day).Build(t))
+	}
+	return built.(testarchive.Files).Clone()
+}
+
+var mortals sync.Map
 
 func mortalArchive(day int) testarchive.Archive {
 	s := testarchive.Suite{Dir: "bookworm", ByHash: true, Date: testarchive.DefaultDate().AddDate(0, 0, day)}

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,9 +69,18 @@ func writeKeys(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	for name, data := range keyFiles() {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var keyFiles = sync.OnceValue(func() map[string][]byte {
 	soon := testarchive.NewExpiringKey("ends soon", time.Now().AddDate(0, 0, 30))
 	ended := testarchive.NewExpiredKey("has ended")
-	for name, data := range map[string][]byte{
+	return map[string][]byte{
 		"soon.asc":     soon.Private(),
 		"soon.pub.asc": soon.Public(),
 		"ended.asc":    ended.Private(),
@@ -79,13 +89,8 @@ func writeKeys(dir string) error {
 		"docker.asc":   testarchive.DockerKey().Public(),
 		"debian.asc":   testarchive.DebianKey().Public(),
 		"both.asc":     append(testarchive.DebianKey().Public(), testarchive.DockerKey().Public()...),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			return err
-		}
 	}
-	return nil
-}
+})
 
 // archive KIND DIR: lays out a synthetic archive, one of archiveKinds, in place of what is there.
 func cmdArchive(ts *testscript.TestScript, neg bool, args []string) {

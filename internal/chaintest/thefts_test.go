@@ -93,7 +93,7 @@ const evilDeb = "pool/evil_99_amd64.deb"
 
 func newTheftWorld(t *testing.T) *theftWorld {
 	t.Helper()
-	dir := t.TempDir()
+	dir := testarchive.MemoryDir(t)
 	w := &theftWorld{theirs: map[string]map[string]bool{}, trust: world.UpstreamTrust(t)}
 	w.trust.Site, w.trust.Named = world.SiteTrust(t).Site, nil
 	plan := &config.Plan{}

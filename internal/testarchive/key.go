@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +22,17 @@ type Key struct{ entity *openpgp.Entity }
 
 // NewKey makes a key deterministically from its name, so that digests of tests are stable.
 // The name is the user ID too; it must not hold any of "()<>".
-func NewKey(name string) *Key { return newKey(name, time.Time{}) }
+// Each is made once.
+func NewKey(name string) *Key {
+	made, ok := keys.Load(name)
+	if !ok {
+		made, _ = keys.LoadOrStore(name, newKey(name, time.Time{}))
+	}
+	return made.(*Key)
+}
+
+// keys are what NewKey made, by name.
+var keys sync.Map
 
 // NewExpiringKey makes a key that expires at that time.
 func NewExpiringKey(name string, expires time.Time) *Key { return newKey(name, expires) }

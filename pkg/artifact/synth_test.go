@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -154,12 +155,12 @@ func openSnapshot(ctx context.Context, ref Reference, o Options) (*snapshot.Snap
 
 func layoutRef(t testing.TB) Reference {
 	t.Helper()
-	return mustParse(t, "oci:"+filepath.Join(t.TempDir(), "layout")+":noble")
+	return mustParse(t, "oci:"+filepath.Join(testarchive.MemoryDir(t), "layout")+":noble")
 }
 
 func archiveRef(t testing.TB) Reference {
 	t.Helper()
-	return mustParse(t, "oci-archive:"+filepath.Join(t.TempDir(), "snapshot.tar")+":noble")
+	return mustParse(t, "oci-archive:"+filepath.Join(testarchive.MemoryDir(t), "snapshot.tar")+":noble")
 }
 
 // countBlobs counts the distinct blobs of an artifact, manifests not among them.

@@ -90,6 +90,13 @@ func (d *Draft) Clone() *Draft {
 	return &c
 }
 
+// For is a copy that reports its failures to t.
+func (d *Draft) For(t testing.TB) *Draft {
+	c := d.Clone()
+	c.t = t
+	return c
+}
+
 // Archive finds an archive, to be changed in place.
 func (d *Draft) Archive(prefix string) *snapshot.Archive {
 	d.t.Helper()

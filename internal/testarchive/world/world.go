@@ -3,6 +3,8 @@ package world
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,10 +122,23 @@ func Freeze(t testing.TB, u Upstreams) *snapshot.Snapshot {
 	return frozen.Snapshot
 }
 
-// Draft takes a frozen world apart.
+// Draft takes a frozen world apart. The good one is frozen once for all tests of a package.
 func Draft(t testing.TB, u Upstreams) *forge.Draft {
 	t.Helper()
-	return forge.Open(t, Freeze(t, u))
+	if !reflect.DeepEqual(u, Good()) {
+		return forge.Open(t, Freeze(t, u))
+	}
+	good.Lock()
+	defer good.Unlock()
+	if good.draft == nil {
+		good.draft = forge.Open(t, Freeze(t, u))
+	}
+	return good.draft.For(t)
+}
+
+var good struct {
+	sync.Mutex
+	draft *forge.Draft
 }
 
 // SiteTrust and upstreamTrust are the two roots of trust of the world's readers.
