@@ -59,16 +59,12 @@ func readIndices(ctx context.Context, f Options, now *suiteRelease) (*upstreamSu
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	suite := &upstreamSuite{suiteRelease: *s, indices: slices.DeleteFunc(indices, func(ix *upstreamIndex) bool { return ix == nil })}
+	indices = slices.DeleteFunc(indices, func(ix *upstreamIndex) bool { return ix == nil })
 	if !s.src.Verbatim {
-		return suite, nil
+		return &upstreamSuite{suiteRelease: *s, indices: indices}, nil
 	}
-	suite.extra, suite.dropped, err = s.extras(ctx)
-	if s.unlike != "" {
-		suite.dropped = append(suite.dropped, s.unlike)
-		slices.Sort(suite.dropped)
-	}
-	return suite, err
+	extra, dropped, err := s.extras(ctx)
+	return &upstreamSuite{suiteRelease: *s, indices: indices, extra: extra, dropped: dropped}, err
 }
 
 // wantedIndex is an index to be read, its path without compression ending.
@@ -286,6 +282,9 @@ func targetOf(p string) (t target, ok bool) {
 // and languages that upstream really has: apt-get update fails for one that is
 // listed and absent, so a verbatim archive carries them all unless dropped by name.
 func (s *suiteRelease) extras(ctx context.Context) (extra []extraFile, dropped []string, err error) {
+	if s.unlike != "" {
+		dropped = append(dropped, s.unlike)
+	}
 	taken := map[string]bool{}
 	for _, ending := range archive.IndexEndings {
 		for _, f := range s.release.Files {
