@@ -12,6 +12,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/site"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/artifact/layout"
 	"example.org/mmoci/pkg/snapshot"
@@ -102,7 +103,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		case !res.Changed:
 			a.log("changed: false; the tag named it already")
 		default:
-			a.log("changed: true; copied %d files, %s; %s were there", res.Uploaded, size(res.Bytes), size(res.Reused))
+			a.log("changed: true; copied %d files, %s; %s were there", res.Uploaded, terminal.Size(res.Bytes), terminal.Size(res.Reused))
 		}
 		if part > 0 {
 			if err := a.split(cmd.Context(), dst.Name, part); err != nil {
@@ -150,7 +151,7 @@ func (a *app) vouchedRoot(cmd *cobra.Command, p *planFlags, src artifact.Referen
 		return snapshot.Digest{}, err
 	}
 	if c.Files > 0 && c.Reason != nil {
-		a.log("the snapshot bundles %s for hosts to run: left out below mmoci/, for nothing vouches for them (%s)", count(c.Files, "file"), c.Reason)
+		a.log("the snapshot bundles %s for hosts to run: left out below mmoci/, for nothing vouches for them (%s)", terminal.Count(c.Files, "file"), c.Reason)
 	}
 	return c.Root, nil
 }
@@ -173,8 +174,8 @@ func digestsOf(files []artifact.CarriedFile) map[string]string {
 
 func (a *app) transfer(cmd *cobra.Command, q site.CopyOptions, since string) (artifact.Copied, error) {
 	bar := a.progress()
-	defer bar.end()
-	q.Push.Progress = bar.event
+	defer bar.End()
+	q.Push.Progress = bar.Event
 	if since != "" {
 		old, err := artifact.ParseReference(since)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/site"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -83,7 +84,7 @@ func (a *app) printFindings(found []artifact.Finding, asJSON bool) error {
 		if !f.OK {
 			state, text = "no", f.Text+": "+f.Remedy
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", state, oneLine(f.What), oneLine(text))
+		fmt.Fprintf(w, "%s\t%s\t%s\n", state, terminal.OneLine(f.What), terminal.OneLine(text))
 	}
 	return errors.Join(w.Flush(), unwell)
 }
@@ -103,7 +104,7 @@ tests of charts. It proves no signature: apt does.`,
 			}
 			found, err := host.Check(cmd.Context(), args[0], host.CheckOptions{Timeout: timeout, CAFile: caFile})
 			for _, line := range found {
-				fmt.Fprintln(a.stdout, oneLine(line))
+				fmt.Fprintln(a.stdout, terminal.OneLine(line))
 			}
 			return err
 		},

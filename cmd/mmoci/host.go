@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/host"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -105,7 +106,7 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcesOptions, arg
 			return err
 		}
 		if others > 0 {
-			a.log("policy: %s that the snapshot does not have left out", count(others, "denied version"))
+			a.log("policy: %s that the snapshot does not have left out", terminal.Count(others, "denied version"))
 		}
 	}
 	return a.reportFiles(h.UseMirror(apt))

@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/extract"
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 )
@@ -86,7 +87,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 		return fmt.Errorf("%w: %s is not there: no dpkg to install with; mmoci pull --extract leaves the .debs to other means", outcome.ErrUsage, h.StatusFile())
 	}
 	bar := a.progress()
-	defer bar.end()
+	defer bar.End()
 	s, trust, err := a.open(cmd, p, places, q.refs)
 	if err != nil {
 		return err
@@ -99,7 +100,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 		return fmt.Errorf("%w: no dpkg in PATH to install with; mmoci pull --extract leaves the .debs to other means", outcome.ErrUsage)
 	}
 	chosen, err := extract.Choose(cmd.Context(), extract.Options{
-		Snapshot: s, Trust: trust, Queries: q.packages, Architecture: arch, Recommends: q.recommends, Host: status, Log: a.log, Progress: bar.event,
+		Snapshot: s, Trust: trust, Queries: q.packages, Architecture: arch, Recommends: q.recommends, Host: status, Log: a.log, Progress: bar.Event,
 	})
 	if err != nil {
 		return err
@@ -123,9 +124,9 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 
 // fetchAndInstall fetches what was chosen and gives it to dpkg.
 func (a *app) fetchAndInstall(ctx context.Context, h *host.Host, chosen *extract.Selection, status *resolve.Host, q installOptions) error {
-	a.log("%d packages, %s to fetch", len(chosen.Chosen.Packages), size(chosen.Bytes))
+	a.log("%d packages, %s to fetch", len(chosen.Chosen.Packages), terminal.Size(chosen.Bytes))
 	if q.dryRun {
-		a.bar.end()
+		a.bar.End()
 		for _, g := range chosen.Groups() {
 			for _, p := range g {
 				fmt.Fprintf(a.stdout, "would install %s %s %s\n", p.Name, p.Version, p.Architecture)
@@ -134,10 +135,10 @@ func (a *app) fetchAndInstall(ctx context.Context, h *host.Host, chosen *extract
 		return nil
 	}
 	changes, err := h.InstallSelection(ctx, chosen, status, q.dir, func(dir string, got *extract.Result) {
-		a.bar.end() // the rest of the screen is dpkg's
-		a.detail("%s fetched to %s, %s were there", size(got.Bytes-got.Reused), dir, size(got.Reused))
+		a.bar.End() // the rest of the screen is dpkg's
+		a.detail("%s fetched to %s, %s were there", terminal.Size(got.Bytes-got.Reused), dir, terminal.Size(got.Reused))
 	})
-	a.bar.end()
+	a.bar.End()
 	for _, c := range changes {
 		fmt.Fprintln(a.stdout, c)
 	}

@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/lock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/place"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -151,7 +152,7 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err
 	e := &lockError{}
 	if n := len(res.Differs); n > 0 {
 		e.code = exitLockDiffers
-		e.text = fmt.Sprintf("%s and the configuration differ in %s (mmoci lock --update takes the configuration's)", o.file, count(n, "point"))
+		e.text = fmt.Sprintf("%s and the configuration differ in %s (mmoci lock --update takes the configuration's)", o.file, terminal.Count(n, "point"))
 	}
 	if n := len(res.Missing); n > 0 {
 		if e.code == 0 {

@@ -19,6 +19,7 @@ import (
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
@@ -65,8 +66,8 @@ type app struct {
 	stdout, stderr io.Writer // results and safeWriter
 	terminal       io.Writer // stderr as it is, for dpkg and the line of progress, which use control characters
 	quiet, verbose bool
-	events         bool      // stderr carries JSON lines
-	bar            *progress // nil: no transfer is shown
+	events         bool               // stderr carries JSON lines
+	bar            *terminal.Progress // nil: no transfer is shown
 	registry       registryFlags
 }
 
@@ -75,8 +76,8 @@ var errFlags = errors.New("usage")
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	out := &results{w: stdout}
-	a := &app{stdin: stdin, stdout: out, stderr: safeWriter{stderr}, terminal: stderr}
+	out := terminal.NewResults(stdout)
+	a := &app{stdin: stdin, stdout: out, stderr: terminal.NewSafeWriter(stderr), terminal: stderr}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		err = out.lost()
+		err = out.Lost()
 	}
 	if err == nil {
 		return 0
@@ -254,19 +255,33 @@ func (a *app) log(format string, args ...any) {
 	case a.events:
 		a.say("log", fmt.Sprintf(format, args...), 0)
 	default:
-		a.bar.above(func() { fmt.Fprintln(a.stderr, message(fmt.Sprintf(format, args...))) })
+		a.bar.Above(func() { fmt.Fprintln(a.stderr, message(fmt.Sprintf(format, args...))) })
 	}
 }
 
 // say writes a JSON line to stderr.
 func (a *app) say(event, text string, exit int) {
-	a.bar.above(func() {
+	a.bar.Above(func() {
 		_ = json.NewEncoder(a.stderr).Encode(struct {
 			Event string `json:"event"`
 			Text  string `json:"text"`
 			Exit  int    `json:"exit,omitempty"`
 		}{event, text, exit})
 	})
+}
+
+// printJSON prints one document to stdout.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// progress starts to show a transfer; the caller ends it. What is logged meanwhile stands above its line.
+func (a *app) progress() *terminal.Progress {
+	a.bar = terminal.Start(a.terminal, a.quiet, a.events)
+	return a.bar
 }
 
 // detail is log under -v only.

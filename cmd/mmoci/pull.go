@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -54,7 +55,7 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 			return fmt.Errorf("%w: say where to: -o DIR, or what: --extract PKG", outcome.ErrUsage)
 		}
 		bar := a.progress()
-		defer bar.end()
+		defer bar.End()
 		if len(packages) > 0 {
 			x.own = ownArchitecture(cmd.Context())
 		}
@@ -66,15 +67,15 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 			return a.extract(cmd, s, trust, packages, x)
 		}
 		start := time.Now()
-		res, err := extract.Tree(cmd.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log, Progress: bar.event})
-		bar.end()
+		res, err := extract.Tree(cmd.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.log, Progress: bar.Event})
+		bar.End()
 		if err != nil {
 			return err
 		}
 		if asJSON {
 			return a.printJSON(pullJSON{Snapshot: s.Root.String(), Directory: x.dir, Files: res.Files, Bytes: res.Bytes, ReusedBytes: res.Reused})
 		}
-		a.log("%d files, %s (%s were there) in %s, %.1f s", res.Files, size(res.Bytes), size(res.Reused), x.dir, time.Since(start).Seconds())
+		a.log("%d files, %s (%s were there) in %s, %.1f s", res.Files, terminal.Size(res.Bytes), terminal.Size(res.Reused), x.dir, time.Since(start).Seconds())
 		if res.Replaced+res.Left+res.Removed > 0 {
 			a.log("of the tree that was there %d files were replaced, %d that this snapshot lacks stay until the next one, %d that the last one lacked were removed", res.Replaced, res.Left, res.Removed)
 		}
@@ -151,7 +152,7 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 		return nil, trust, err
 	}
 	if a.bar != nil {
-		sealed.Blobs = artifact.Watched(sealed.Blobs, a.bar.event)
+		sealed.Blobs = artifact.Watched(sealed.Blobs, a.bar.Event)
 	}
 	s, err := trust.Believe(ref, sealed)
 	if err != nil {
@@ -207,7 +208,7 @@ func (x *extractFlags) flags(f *pflag.FlagSet) {
 func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trust, queries []string, x extractFlags) error {
 	q := extract.Options{
 		Snapshot: s, Trust: trust, Queries: queries, Dir: x.dir, Architecture: x.arch,
-		Recommends: x.recommends, Log: a.log, Progress: a.bar.event,
+		Recommends: x.recommends, Log: a.log, Progress: a.bar.Event,
 	}
 	if q.Dir == "" {
 		q.Dir = "mmoci-debs"
@@ -227,7 +228,7 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trus
 	}
 	start := time.Now()
 	res, err := extract.Run(cmd.Context(), q)
-	a.bar.end()
+	a.bar.End()
 	if err != nil {
 		return err
 	}
@@ -236,7 +237,7 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trus
 			Snapshot: s.Root.String(), Directory: q.Dir, Files: len(res.Chosen.Packages), Bytes: res.Bytes, ReusedBytes: res.Reused, Calls: res.Groups,
 		})
 	}
-	a.log("%d packages, %s (%s were there) in %s, %.1f s", len(res.Chosen.Packages), size(res.Bytes), size(res.Reused), q.Dir, time.Since(start).Seconds())
+	a.log("%d packages, %s (%s were there) in %s, %.1f s", len(res.Chosen.Packages), terminal.Size(res.Bytes), terminal.Size(res.Reused), q.Dir, time.Since(start).Seconds())
 	for _, g := range res.Groups {
 		fmt.Fprintln(a.stdout, strings.Join(g, " "))
 	}

@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/push"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -104,10 +105,10 @@ func (a *app) push() *cobra.Command {
 			a.detail("that nothing changed will not be noticed early: %s", err)
 		}
 		bar := a.progress()
-		q.Artifact.Progress = bar.event
+		q.Artifact.Progress = bar.Event
 		start := time.Now()
 		res, err := push.Run(cmd.Context(), q)
-		bar.end()
+		bar.End()
 		if err != nil {
 			return err
 		}
@@ -205,7 +206,7 @@ func (a *app) reportNewer(list []freeze.Newer, plan *config.Plan) {
 func (a *app) reportPush(res *push.Result, plan *config.Plan, took time.Duration, dry bool) {
 	a.reportNewer(res.Newer, plan)
 	if res.Frozen == nil {
-		a.log("snapshot of %s: %s, %s, %s", res.Date.Format(time.RFC3339), count(sumOf(res.Packages), "package"), count(res.Files, "file"), size(res.Bytes))
+		a.log("snapshot of %s: %s, %s, %s", res.Date.Format(time.RFC3339), terminal.Count(sumOf(res.Packages), "package"), terminal.Count(res.Files, "file"), terminal.Size(res.Bytes))
 		a.log("changed: false; upstream's Releases and the configuration are those of the last push (%.2f s)", took.Seconds())
 		return
 	}
@@ -221,30 +222,30 @@ func (a *app) reportPush(res *push.Result, plan *config.Plan, took time.Duration
 	}
 	st := res.Frozen.Snapshot.Statement
 	for _, ar := range st.Archives {
-		a.log("%s: %s, %s, %s, %s", ar.Prefix, ar.Mode, ar.Class, count(len(ar.Suites), "suite"), count(res.Packages[ar.Prefix], "package"))
+		a.log("%s: %s, %s, %s, %s", ar.Prefix, ar.Mode, ar.Class, terminal.Count(len(ar.Suites), "suite"), terminal.Count(res.Packages[ar.Prefix], "package"))
 	}
 	for _, s := range res.Frozen.Served() {
 		if s.Others > 0 || a.verbose {
-			a.log("%s: %s, %s from %s", s.Prefix, count(s.Files, "file"), size(s.Bytes), s.URL)
+			a.log("%s: %s, %s from %s", s.Prefix, terminal.Count(s.Files, "file"), terminal.Size(s.Bytes), s.URL)
 		}
 	}
-	a.log("snapshot of %s: %s, %s, %s", st.Date.Format(time.RFC3339), count(sumOf(res.Packages), "package"), count(res.Files, "file"), size(res.Bytes))
+	a.log("snapshot of %s: %s, %s, %s", st.Date.Format(time.RFC3339), terminal.Count(sumOf(res.Packages), "package"), terminal.Count(res.Files, "file"), terminal.Size(res.Bytes))
 	switch {
 	case dry:
 		var bytes int64
 		for _, r := range res.New {
 			bytes += r.Size
 		}
-		a.log("plan: nothing was written; %s, %s, would be new there", count(len(res.New), "file"), size(bytes))
+		a.log("plan: nothing was written; %s, %s, would be new there", terminal.Count(len(res.New), "file"), terminal.Size(bytes))
 		a.log("the root would be %s: %s of %s, %s; a push to a registry takes about %d requests", res.Root,
-			size(int64(res.RootSize)), size(artifact.MaxDocument), count(res.Shards, "shard"), requests(res))
+			terminal.Size(int64(res.RootSize)), terminal.Size(artifact.MaxDocument), terminal.Count(res.Shards, "shard"), requests(res))
 	case !res.Changed && res.Uploaded+res.Manifests > 0:
 		a.log("changed: false; %s (%.1f s)", repaired(res.Pushed), took.Seconds())
 	case !res.Changed:
 		a.log("changed: false; the tag named it already (%.1f s)", took.Seconds())
 	default:
 		a.log("changed: true; uploaded %d files, %s; reused %s; %.1f s; also tagged %s",
-			res.Uploaded, size(res.Pushed.Bytes), size(res.Reused), took.Seconds(), res.Immutable)
+			res.Uploaded, terminal.Size(res.Pushed.Bytes), terminal.Size(res.Reused), took.Seconds(), res.Immutable)
 	}
 }
 
@@ -258,9 +259,9 @@ func sumOf(counts map[string]int) (n int) {
 
 // repaired says what a repair put again.
 func repaired(p artifact.Pushed) string {
-	s := fmt.Sprintf("put again what was lost: %s, %s", count(p.Uploaded, "file"), size(p.Bytes))
+	s := fmt.Sprintf("put again what was lost: %s, %s", terminal.Count(p.Uploaded, "file"), terminal.Size(p.Bytes))
 	if p.Manifests > 0 {
-		s += fmt.Sprintf(", and %s, %s", count(p.Manifests, "manifest"), size(p.Refilled))
+		s += fmt.Sprintf(", and %s, %s", terminal.Count(p.Manifests, "manifest"), terminal.Size(p.Refilled))
 	}
 	return s
 }

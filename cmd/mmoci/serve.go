@@ -19,6 +19,7 @@ import (
 	"example.org/mmoci/internal/serve"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/store"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -86,7 +87,7 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 		}
 		o.Log = slog.New(slog.NewTextHandler(a.stderr, nil))
 		if !a.quiet {
-			access := newLineWriter(a.stdout)
+			access := terminal.NewLineWriter(a.stdout)
 			defer access.Close()
 			o.Access = slog.New(slog.NewJSONHandler(access, nil))
 		}

@@ -12,6 +12,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/site"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -188,7 +189,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 		if err != nil {
 			return err
 		}
-		a.log("changed: %t; uploaded %d files, %s; also tagged %s", done.Changed, done.Uploaded, size(done.Bytes), done.Immutable)
+		a.log("changed: %t; uploaded %d files, %s; also tagged %s", done.Changed, done.Uploaded, terminal.Size(done.Bytes), done.Immutable)
 		fmt.Fprintln(a.stdout, done.Reference)
 		return nil
 	}
@@ -239,19 +240,19 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 func (a *app) reportPrune(out *site.PruneResult, registry, dry, asJSON bool) error {
 	switch {
 	case dry:
-		a.log("dry run: %s would stay, %s go", count(len(out.Keep), "snapshot"), count(len(out.Remove), "tag"))
+		a.log("dry run: %s would stay, %s go", terminal.Count(len(out.Keep), "snapshot"), terminal.Count(len(out.Remove), "tag"))
 	case len(out.Refused) > 0:
-		a.log("not removed: %s: %s", count(len(out.Refused), "tag"), out.Reason)
+		a.log("not removed: %s: %s", terminal.Count(len(out.Refused), "tag"), out.Reason)
 	}
 	if !dry {
-		freed := count(out.Files, "file") + ", " + size(out.Bytes) + " freed"
+		freed := terminal.Count(out.Files, "file") + ", " + terminal.Size(out.Bytes) + " freed"
 		if registry {
 			freed = "the registry frees their space by its own garbage collection"
 		}
 		if len(out.Removed.Kept) > 0 {
 			a.log("left alone: %s; tags were moved meanwhile", strings.Join(out.Removed.Kept, ", "))
 		}
-		a.log("%s kept, %s gone; %s", count(len(out.Keep), "snapshot"), count(len(out.Tags), "tag"), freed)
+		a.log("%s kept, %s gone; %s", terminal.Count(len(out.Keep), "snapshot"), terminal.Count(len(out.Tags), "tag"), freed)
 	}
 	if asJSON {
 		j := struct {

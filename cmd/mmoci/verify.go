@@ -9,6 +9,7 @@ import (
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/terminal"
 )
 
 func (a *app) verify() *cobra.Command {
@@ -34,14 +35,14 @@ func (a *app) verify() *cobra.Command {
 			return err
 		}
 		bar := a.progress()
-		defer bar.end()
+		defer bar.End()
 		s, trust, err := a.open(cmd, &p, &placeFlags{}, args)
 		if err != nil {
 			return prove.Incomplete(cmd.Context(), ref, err, a.options())
 		}
 		q := prove.Options{Snapshot: s, Ref: ref, Trust: trust, Hash: !remote, Artifact: a.options(), Log: a.log}
 		report, err := prove.Verify(cmd.Context(), q)
-		bar.end()
+		bar.End()
 		if report == nil {
 			return err
 		}
@@ -73,7 +74,7 @@ func (a *app) printReport(r *prove.Report) {
 	for _, ar := range r.Archives {
 		fmt.Fprintf(w, "%s: %s", ar.Prefix, ar.State)
 		if ar.Reason != "" {
-			fmt.Fprintf(w, " (%s)", oneLine(ar.Reason))
+			fmt.Fprintf(w, " (%s)", terminal.OneLine(ar.Reason))
 		}
 		fmt.Fprintf(w, "; %s, %s, %d packages\n", ar.Mode, ar.Class, ar.Packages)
 		for _, s := range ar.Suites {
@@ -95,13 +96,13 @@ func (a *app) printReport(r *prove.Report) {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", f.Path, f.Digest, f.Size, strings.Join(by, "; "))
 	}
 	for _, f := range r.Failures {
-		fmt.Fprintf(w, "FAILED %s\n", oneLine(f))
+		fmt.Fprintf(w, "FAILED %s\n", terminal.OneLine(f))
 	}
 	how := "hashed"
 	if !r.Hashed {
 		how = "asked for"
 	}
-	fmt.Fprintf(w, "%d files, %s %s\n", r.Files, size(r.Bytes), how)
+	fmt.Fprintf(w, "%d files, %s %s\n", r.Files, terminal.Size(r.Bytes), how)
 }
 
 func (a *app) printRelease(name string, r prove.ReleaseReport) {

@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"cmp"
@@ -25,10 +25,10 @@ const (
 	tickEvery     = time.Second // a silent server makes no events, and must be shown
 )
 
-// progress shows how far a transfer is: one line that is rewritten on a
+// Progress shows how far a transfer is: one line that is rewritten on a
 // terminal, a line every ten seconds otherwise, or JSON lines. It also shows
 // it while nothing moves. Safe for concurrent use.
-type progress struct {
+type Progress struct {
 	mu        sync.Mutex
 	w         io.Writer
 	terminal  bool
@@ -64,10 +64,23 @@ type sample struct {
 	bytes int64
 }
 
-// progress starts to show a transfer; the caller ends it. What the app logs meanwhile stands above the line.
-func (a *app) progress() *progress {
-	p := a.newProgress()
-	a.bar = p
+// newProgress returns a progress that is shown on w: as JSON lines where events is set, not at all where quiet is.
+func newProgress(w io.Writer, quiet, events bool) *Progress {
+	p := &Progress{w: w, quiet: quiet, events: events, width: 80, now: time.Now, running: map[snapshot.Digest]*running{}}
+	if f, ok := w.(*os.File); ok && !events {
+		p.terminal = term.IsTerminal(int(f.Fd()))
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			p.width = width
+		}
+	}
+	p.lastShown = p.now()
+	p.samples = []sample{{p.lastShown, 0}}
+	return p
+}
+
+// Start shows a transfer until the caller ends it.
+func Start(w io.Writer, quiet, events bool) *Progress {
+	p := newProgress(w, quiet, events)
 	if p.quiet {
 		return p
 	}
@@ -85,21 +98,8 @@ func (a *app) progress() *progress {
 	return p
 }
 
-func (a *app) newProgress() *progress {
-	p := &progress{w: a.terminal, quiet: a.quiet, events: a.events, width: 80, now: time.Now, running: map[snapshot.Digest]*running{}}
-	if f, ok := a.terminal.(*os.File); ok && !a.events {
-		p.terminal = term.IsTerminal(int(f.Fd()))
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			p.width = width
-		}
-	}
-	p.lastShown = p.now()
-	p.samples = []sample{{p.lastShown, 0}}
-	return p
-}
-
-// event takes an event of a blob; it may be called concurrently.
-func (p *progress) event(e artifact.Event) {
+// Event takes an event of a blob; it may be called concurrently.
+func (p *Progress) Event(e artifact.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -136,14 +136,14 @@ func (p *progress) event(e artifact.Event) {
 }
 
 // tick is called now and then, whether anything happens or not.
-func (p *progress) tick() {
+func (p *Progress) tick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.due(p.now())
 }
 
 // due shows how far it is when it is time to. Before anything moved there is nothing to show.
-func (p *progress) due(now time.Time) {
+func (p *Progress) due(now time.Time) {
 	if p.quiet || p.ended || now.Sub(p.lastShown) < p.every() || p.plan.Files == 0 && p.bytes == 0 && len(p.running) == 0 {
 		return
 	}
@@ -151,7 +151,7 @@ func (p *progress) due(now time.Time) {
 	p.show(p.state(now))
 }
 
-func (p *progress) every() time.Duration {
+func (p *Progress) every() time.Duration {
 	switch {
 	case p.events:
 		return eventsEvery
@@ -177,7 +177,7 @@ type progressJSON struct {
 }
 
 // state is how far it is.
-func (p *progress) state(now time.Time) progressJSON {
+func (p *Progress) state(now time.Time) progressJSON {
 	s := progressJSON{
 		Event: "progress", Files: p.done, Bytes: p.bytes, Reused: p.skipped, ReusedBytes: p.reused,
 		AllFiles: p.plan.Files, AllBytes: p.plan.Bytes, Rate: p.rate(now),
@@ -195,7 +195,7 @@ func (p *progress) state(now time.Time) progressJSON {
 }
 
 // rate is bytes a second over the last rateWindow.
-func (p *progress) rate(now time.Time) int64 {
+func (p *Progress) rate(now time.Time) int64 {
 	p.samples = append(p.samples, sample{now, p.bytes})
 	for len(p.samples) > 2 && now.Sub(p.samples[1].at) >= rateWindow {
 		p.samples = p.samples[1:]
@@ -208,7 +208,7 @@ func (p *progress) rate(now time.Time) int64 {
 	return int64(float64(p.bytes-first.bytes) / took)
 }
 
-func (p *progress) show(s progressJSON) {
+func (p *Progress) show(s progressJSON) {
 	if p.events {
 		_ = json.NewEncoder(p.w).Encode(s)
 		return
@@ -221,8 +221,8 @@ func (p *progress) show(s progressJSON) {
 	fmt.Fprintf(p.w, "\r\x1b[K%.*s", p.width-1, s.String())
 }
 
-// above calls write with the line of the terminal cleared.
-func (p *progress) above(write func()) {
+// Above calls write with the line of the terminal cleared.
+func (p *Progress) Above(write func()) {
 	if p == nil {
 		write()
 		return
@@ -233,7 +233,7 @@ func (p *progress) above(write func()) {
 	write()
 }
 
-func (p *progress) clear() {
+func (p *Progress) clear() {
 	if p.shown {
 		p.shown = false
 		fmt.Fprint(p.w, "\r\x1b[K")
@@ -242,14 +242,14 @@ func (p *progress) clear() {
 
 // String is the line for people.
 func (s progressJSON) String() string {
-	text := size(s.Bytes) // before the plan is known: indices
+	text := Size(s.Bytes) // before the plan is known: indices
 	if s.AllFiles > 0 {
-		text = fmt.Sprintf("%d of %d files, %s of %s", s.Files+s.Reused, s.AllFiles, size(s.Bytes+s.ReusedBytes), size(s.AllBytes))
+		text = fmt.Sprintf("%d of %d files, %s of %s", s.Files+s.Reused, s.AllFiles, Size(s.Bytes+s.ReusedBytes), Size(s.AllBytes))
 	}
 	if s.Reused > 0 {
-		text += fmt.Sprintf(" (%s were there)", size(s.ReusedBytes))
+		text += fmt.Sprintf(" (%s were there)", Size(s.ReusedBytes))
 	}
-	text += fmt.Sprintf(", %s/s", size(s.Rate))
+	text += fmt.Sprintf(", %s/s", Size(s.Rate))
 	if s.SecondsLeft > 0 {
 		text += ", " + left(s.SecondsLeft) + " left"
 	}
@@ -271,8 +271,8 @@ func left(seconds float64) string {
 	}
 }
 
-// end clears the line of a terminal; nothing is shown afterwards. It may be called again.
-func (p *progress) end() {
+// End clears the line of a terminal; nothing is shown afterwards. It may be called again.
+func (p *Progress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clear()

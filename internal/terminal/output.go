@@ -1,7 +1,8 @@
-package main
+// Package terminal makes what a program says fit for people and terminals: printable text,
+// sizes and counts, the progress of a transfer.
+package terminal
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -9,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// size prints bytes for people, in decimal units as disks and networks count.
-func size(n int64) string {
+// Size prints bytes for people, in decimal units as disks and networks count.
+func Size(n int64) string {
 	switch {
 	case n >= 1e9:
 		return fmt.Sprintf("%.2f GB", float64(n)/1e9)
@@ -22,20 +23,12 @@ func size(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// count is a number with its noun: 1 suite, 2 suites.
-func count(n int, noun string) string {
+// Count is a number with its noun: 1 suite, 2 suites.
+func Count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// printJSON prints one document to stdout.
-func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
 }
 
 // printable makes text that came from outside (what a registry, an upstream or
@@ -44,7 +37,7 @@ func (a *app) printJSON(v any) error {
 // direction of writing, become escapes of JSON's form, which stay what they
 // are within JSON. All else is left as it is, also bytes that are no UTF-8 but may be of a file name.
 //
-// results and safeWriter apply it to all that is written, so no message can bypass it.
+// Results and safeWriter apply it to all that is written, so no message can bypass it.
 func printable(p []byte) []byte {
 	clean := 0
 	for clean < len(p) && (0x20 <= p[clean] && p[clean] < 0x7f || p[clean] == '\n' || p[clean] == '\t') {
@@ -59,7 +52,7 @@ func printable(p []byte) []byte {
 		switch {
 		case r == utf8.RuneError && n == 1 && 0x80 <= rest[0] && rest[0] <= 0x9f:
 			out = fmt.Appendf(out, `\u%04x`, rest[0]) // a control character of terminals of eight bits
-		case r == '\n' || r == '\t' || !controls(r):
+		case r == '\n' || r == '\t' || !IsControl(r):
 			out = append(out, rest[:n]...)
 		default:
 			out = fmt.Appendf(out, `\u%04x`, r)
@@ -69,8 +62,8 @@ func printable(p []byte) []byte {
 	return out
 }
 
-// controls reports whether a terminal obeys a character instead of showing it.
-func controls(r rune) bool {
+// IsControl reports whether a terminal obeys a character instead of showing it.
+func IsControl(r rune) bool {
 	isControl := r < 0x20 || 0x7f <= r && r <= 0x9f // C0, DEL and C1
 	isDirection := r == 0x061c || r == 0x200e || r == 0x200f || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069
 	isLine := r == 0x2028 || r == 0x2029
@@ -81,6 +74,9 @@ func controls(r rune) bool {
 // progress write past it, because they need their control characters.
 type safeWriter struct{ w io.Writer }
 
+// NewSafeWriter returns a writer to w.
+func NewSafeWriter(w io.Writer) io.Writer { return safeWriter{w} }
+
 func (t safeWriter) Write(p []byte) (int, error) {
 	if _, err := t.w.Write(printable(p)); err != nil {
 		return 0, err
@@ -88,21 +84,24 @@ func (t safeWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// oneLine puts a text of several lines, such as an error with what a registry
+// OneLine puts a text of several lines, such as an error with what a registry
 // answered, into one, so that no part of it looks like a line of ours.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// results is standard output, where the result of a command goes, printable. It remembers the
+// Results is standard output, where the result of a command goes, printable. It remembers the
 // first failed write, so that a command whose result was lost does not end with
 // exit code 0, even if it ignored the error. Safe for concurrent use.
-type results struct {
+type Results struct {
 	w io.Writer
 
 	mu  sync.Mutex
 	err error
 }
 
-func (r *results) Write(p []byte) (int, error) {
+// NewResults returns Results that are written to w.
+func NewResults(w io.Writer) *Results { return &Results{w: w} }
+
+func (r *Results) Write(p []byte) (int, error) {
 	if _, err := r.w.Write(printable(p)); err != nil {
 		r.mu.Lock()
 		if r.err == nil {
@@ -114,8 +113,8 @@ func (r *results) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lost returns the first error, nil if all was written.
-func (r *results) lost() error {
+// Lost returns the first error, nil if all was written.
+func (r *Results) Lost() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
@@ -124,10 +123,10 @@ func (r *results) lost() error {
 // maxUnwritten bounds the lines that wait to be written, in bytes; then requests wait for them.
 const maxUnwritten = 1 << 20
 
-// lineWriter writes what it is given soon, in another goroutine: at once while
+// LineWriter writes what it is given soon, in another goroutine: at once while
 // little happens, and many lines by one call while much does. Nothing is
 // held back by a clock. Safe for concurrent use.
-type lineWriter struct {
+type LineWriter struct {
 	w io.Writer
 
 	mu      sync.Mutex
@@ -137,15 +136,15 @@ type lineWriter struct {
 	ended   chan struct{}
 }
 
-func newLineWriter(w io.Writer) *lineWriter {
-	l := &lineWriter{w: w, ended: make(chan struct{})}
+func NewLineWriter(w io.Writer) *LineWriter {
+	l := &LineWriter{w: w, ended: make(chan struct{})}
 	l.changed.L = &l.mu
 	go l.run()
 	return l
 }
 
 // Write takes whole lines. It does not report that they could not be written.
-func (l *lineWriter) Write(p []byte) (int, error) {
+func (l *LineWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.waiting) > maxUnwritten {
@@ -160,7 +159,7 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (l *lineWriter) run() {
+func (l *LineWriter) run() {
 	defer close(l.ended)
 	var writing []byte
 	l.mu.Lock()
@@ -181,7 +180,7 @@ func (l *lineWriter) run() {
 }
 
 // Close writes what waits.
-func (l *lineWriter) Close() error {
+func (l *LineWriter) Close() error {
 	l.mu.Lock()
 	l.closed = true
 	l.changed.Broadcast()

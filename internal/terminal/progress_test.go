@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -28,28 +28,27 @@ func TestProgressLines(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		clock := time.Unix(0, 0)
-		a := &app{stderr: &out, terminal: &out, quiet: how == "quiet", events: how == "events"}
-		p := a.newProgress()
+		p := newProgress(&out, how == "quiet", how == "events")
 		p.terminal, p.now, p.lastShown, p.samples = how == "terminal", func() time.Time { return clock }, clock, []sample{{clock, 0}}
 		p.width = 68
 		digest := func(i int) snapshot.Digest { return snapshot.Sum(fmt.Append(nil, i)) }
-		p.event(artifact.Event{Kind: artifact.Planned, Files: 100, Bytes: 100e6})
+		p.Event(artifact.Event{Kind: artifact.Planned, Files: 100, Bytes: 100e6})
 		for i := range 30 {
-			p.event(artifact.Event{Kind: artifact.Skipped, Digest: digest(i), Bytes: 1e6})
+			p.Event(artifact.Event{Kind: artifact.Skipped, Digest: digest(i), Bytes: 1e6})
 		}
-		p.event(artifact.Event{Kind: artifact.Started, Digest: digest(99), Path: "pool/slow.deb", Bytes: 1e6})
-		p.event(artifact.Event{Kind: artifact.Moved, Digest: digest(99), Bytes: 300_000})
+		p.Event(artifact.Event{Kind: artifact.Started, Digest: digest(99), Path: "pool/slow.deb", Bytes: 1e6})
+		p.Event(artifact.Event{Kind: artifact.Moved, Digest: digest(99), Bytes: 300_000})
 		clock = clock.Add(10 * time.Second)
 		for i := 30; i < 59; i++ {
-			p.event(artifact.Event{Kind: artifact.Started, Digest: digest(i), Path: fmt.Sprint("pool/", i), Bytes: 1e6})
-			p.event(artifact.Event{Kind: artifact.Moved, Digest: digest(i), Bytes: 1e6})
-			p.event(artifact.Event{Kind: artifact.Done, Digest: digest(i), Bytes: 1e6})
+			p.Event(artifact.Event{Kind: artifact.Started, Digest: digest(i), Path: fmt.Sprint("pool/", i), Bytes: 1e6})
+			p.Event(artifact.Event{Kind: artifact.Moved, Digest: digest(i), Bytes: 1e6})
+			p.Event(artifact.Event{Kind: artifact.Done, Digest: digest(i), Bytes: 1e6})
 		}
-		p.event(artifact.Event{Kind: artifact.Done, Bytes: 5000}) // a manifest
+		p.Event(artifact.Event{Kind: artifact.Done, Bytes: 5000}) // a manifest
 		clock = clock.Add(10 * time.Second)
-		p.event(artifact.Event{Kind: artifact.Started, Digest: digest(59), Path: "pool/file", Bytes: 1e6})
-		p.event(artifact.Event{Kind: artifact.Done, Digest: digest(59), Bytes: 1e6}) // a layout tells of no bytes on the way
-		p.end()
+		p.Event(artifact.Event{Kind: artifact.Started, Digest: digest(59), Path: "pool/file", Bytes: 1e6})
+		p.Event(artifact.Event{Kind: artifact.Done, Digest: digest(59), Bytes: 1e6}) // a layout tells of no bytes on the way
+		p.End()
 		got := out.String()
 		for _, w := range want {
 			if !strings.Contains(got, w) {
@@ -68,7 +67,7 @@ func TestProgressWhileNothingMoves(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	clock := time.Unix(0, 0)
-	p := (&app{stderr: &out, terminal: &out}).newProgress()
+	p := newProgress(&out, false, false)
 	p.now, p.lastShown, p.samples = func() time.Time { return clock }, clock, []sample{{clock, 0}}
 	wait := func(d time.Duration) {
 		clock = clock.Add(d)
@@ -78,20 +77,20 @@ func TestProgressWhileNothingMoves(t *testing.T) {
 	if out.Len() > 0 {
 		t.Errorf("before anything moved: %q", out.String())
 	}
-	p.event(artifact.Event{Kind: artifact.Moved, Digest: snapshot.Sum(nil), Bytes: 2e6}) // of an index
+	p.Event(artifact.Event{Kind: artifact.Moved, Digest: snapshot.Sum(nil), Bytes: 2e6}) // of an index
 	wait(5 * time.Second)
-	p.event(artifact.Event{Kind: artifact.Planned, Files: 2, Bytes: 30e6})
+	p.Event(artifact.Event{Kind: artifact.Planned, Files: 2, Bytes: 30e6})
 	same := snapshot.Sum([]byte("two files of these bytes"))
-	p.event(artifact.Event{Kind: artifact.Started, Digest: same, Path: "debian/pool/a.deb", Bytes: 1e6})
-	p.event(artifact.Event{Kind: artifact.Started, Digest: same, Path: "debian/pool/b.deb", Bytes: 1e6})
-	p.event(artifact.Event{Kind: artifact.Done, Digest: same, Path: "debian/pool/a.deb", Bytes: 1e6})
+	p.Event(artifact.Event{Kind: artifact.Started, Digest: same, Path: "debian/pool/a.deb", Bytes: 1e6})
+	p.Event(artifact.Event{Kind: artifact.Started, Digest: same, Path: "debian/pool/b.deb", Bytes: 1e6})
+	p.Event(artifact.Event{Kind: artifact.Done, Digest: same, Path: "debian/pool/a.deb", Bytes: 1e6})
 	for range 30 {
 		wait(time.Second)
 	}
-	p.event(artifact.Event{Kind: artifact.Done, Digest: same, Path: "debian/pool/b.deb", Bytes: 1e6})
-	p.end()
+	p.Event(artifact.Event{Kind: artifact.Done, Digest: same, Path: "debian/pool/b.deb", Bytes: 1e6})
+	p.End()
 	wait(time.Minute)
-	p.end()
+	p.End()
 	want := "2.0 MB, 33.3 kB/s\n" + // since the beginning, a minute before
 		"1 of 2 files, 1.0 MB of 30.0 MB, 200.0 kB/s, 2 min left\n" +
 		"1 of 2 files, 1.0 MB of 30.0 MB, 0 bytes/s; for 15 s: debian/pool/a.deb\n" +
@@ -101,18 +100,17 @@ func TestProgressWhileNothingMoves(t *testing.T) {
 	}
 }
 
-// What is logged while the line stands on a terminal gets a line of its own.
+// What is written while the line stands on a terminal gets a line of its own.
 func TestProgressLeavesRoomForTheLog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	a := &app{stderr: &out, terminal: &out}
-	a.bar = a.newProgress()
-	a.bar.terminal = true
-	a.bar.event(artifact.Event{Kind: artifact.Planned, Files: 1, Bytes: 10})
-	a.bar.lastShown = time.Time{}
-	a.bar.tick()
-	a.log("mirror %s is skipped", "registry.example.org/site/mirror")
-	a.log("and another line")
+	p := newProgress(&out, false, false)
+	p.terminal = true
+	p.Event(artifact.Event{Kind: artifact.Planned, Files: 1, Bytes: 10})
+	p.lastShown = time.Time{}
+	p.tick()
+	p.Above(func() { fmt.Fprintln(&out, "mirror registry.example.org/site/mirror is skipped") })
+	p.Above(func() { fmt.Fprintln(&out, "and another line") })
 	want := "\r\x1b[K0 of 1 files, 0 bytes of 10 bytes, 0 bytes/s\r\x1b[Kmirror registry.example.org/site/mirror is skipped\nand another line\n"
 	if out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
