@@ -40,9 +40,9 @@ type files struct {
 
 // undatedRelease is the Release of a curated suite, of the date [undated].
 type undatedRelease struct {
-	prefix, suite string
-	base          string // its directory in the snapshot, with final slash
-	text          []byte
+	archive, suite int    // among those of the content
+	base           string // its directory in the snapshot, with final slash
+	text           []byte
 }
 
 // undated is the date of a lock and a curated Release before their own is known.
@@ -105,7 +105,8 @@ func collect(plan *config.Plan, previous *snapshot.Snapshot, archives []*upstrea
 			if a.Verbatim {
 				out.Suites = append(out.Suites, c.verbatim(s))
 			} else {
-				out.Suites = append(out.Suites, c.curated(s, built[0], sel))
+				c.releases = append(c.releases, undatedRelease{len(c.archives), len(out.Suites), s.base(a.Prefix), built[0].release})
+				out.Suites = append(out.Suites, c.curated(s, built[0].files, sel))
 				built = built[1:]
 			}
 		}
@@ -209,12 +210,11 @@ func (c *content) verbatim(s *upstreamSuite) snapshot.Suite {
 // curated adds a suite of chosen packages: its indices and, as provenance,
 // upstream's signature files and the indices that the chosen stanzas came from,
 // so that anyone can prove them with upstream's key. Its Release waits for the date.
-func (c *content) curated(s *upstreamSuite, built builtSuite, sel *selection) snapshot.Suite {
+func (c *content) curated(s *upstreamSuite, built []archive.BuiltFile, sel *selection) snapshot.Suite {
 	base := s.base(s.src.Prefix)
-	for _, f := range built.files {
+	for _, f := range built {
 		c.files.keep(base+f.Path, f.Data)
 	}
-	c.releases = append(c.releases, undatedRelease{prefix: s.src.Prefix, suite: s.name, base: base, text: built.release})
 	out := snapshot.Suite{Name: s.name}
 	if s.release == nil {
 		return out

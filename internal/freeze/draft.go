@@ -68,12 +68,17 @@ func (d *Draft) At(date time.Time) (*Frozen, error) {
 		in.ValidUntil = date.Add(d.validFor)
 	}
 	made := files{slices.Clip(d.files.rows), slices.Clip(d.files.small)}
+	for i := range in.Archives {
+		in.Archives[i].Suites = slices.Clone(in.Archives[i].Suites)
+	}
 	for _, r := range d.releases {
+		a := in.Archives[r.archive]
+		suite := &a.Suites[r.suite]
 		signed, err := signRelease(d.signer, r.text, date, in.ValidUntil)
 		if err != nil {
-			return nil, fmt.Errorf("archive %s, suite %s: %w", r.prefix, r.suite, err)
+			return nil, fmt.Errorf("archive %s, suite %s: %w", a.Prefix, suite.Name, err)
 		}
-		addFiles(in.Archives, r, made.signatures(signed, r.base, date, false))
+		suite.Files = slices.Concat(suite.Files, made.signatures(signed, r.base, date, false))
 	}
 	in.Files, in.Small = made.rows, made.small
 	s, err := snapshot.Take(in)
@@ -81,22 +86,6 @@ func (d *Draft) At(date time.Time) (*Frozen, error) {
 		return nil, err
 	}
 	return &Frozen{Snapshot: s, Dropped: d.dropped, Notes: d.Notes, Newer: d.Newer, read: d.read, origins: d.origins}, nil
-}
-
-// addFiles adds signature files to a suite, leaving the slices it has as they are.
-func addFiles(archives []snapshot.Archive, r undatedRelease, more []snapshot.SuiteFile) {
-	for i := range archives {
-		if archives[i].Prefix != r.prefix {
-			continue
-		}
-		suites := slices.Clone(archives[i].Suites)
-		for j := range suites {
-			if suites[j].Name == r.suite {
-				suites[j].Files = slices.Concat(suites[j].Files, more)
-			}
-		}
-		archives[i].Suites = suites
-	}
 }
 
 // signRelease gives a curated Release its date and makes the signature files of
