@@ -16,7 +16,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
 # Vet has run, whole. Many tests wait, for clocks and networks, more than they work.
-$GO test -vet=off -parallel 6 "$@" -json ./... >"$log" || status=$?
+$GO test -vet=off -parallel 4 "$@" -json ./... >"$log" || status=$?
 
 # failures prints what failed tests and packages, and failed builds, printed.
 failures() {

@@ -145,7 +145,7 @@ func eventually(t *testing.T, ok func() bool) {
 		select {
 		case <-t.Context().Done():
 			t.Fatal("never")
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,11 +61,23 @@ func newFaultedSite(t *testing.T, o Options) *faultedSite {
 	r := testregistry.New(t, testregistry.Options{})
 	s := &faultedSite{
 		registry: r, ref: mustParse(t, r.Host()+"/site/mirror:noble"), o: o,
-		old: takeOf(t, synthFiles(2)), next: takeOf(t, changedFiles(synthFiles(3))),
 	}
+	s.old, s.next = faultedDays()
 	mustPush(t, s.ref, s.old, PushOptions{Options: oneByOne()})
 	return s
 }
+
+// faultedDays are the snapshots of all faulted sites: what the tag names, and what is pushed.
+var faultedDays = sync.OnceValues(func() (old, next *snapshot.Snapshot) {
+	take := func(files map[string][]byte) *snapshot.Snapshot {
+		s, err := snapshot.Take(frozenOf(synthRows(files), blobsOf(files)))
+		if err != nil {
+			panic(err)
+		}
+		return s
+	}
+	return take(synthFiles(2)), take(changedFiles(synthFiles(3)))
+})
 
 // breakAt lets requests go wrong: from the at-th on, so many; hit counts them.
 func (s *faultedSite) breakAt(at, many int, b testarchive.Broken) (hit *atomic.Int64) {
@@ -115,28 +129,38 @@ type everyRequest struct {
 	run    func(*faultedSite, context.Context, func() *atomic.Int64) (hit int64, err error)
 }
 
-// all goes on until no request is left to go wrong, and tells how many there were.
+// all goes on until no request is left to go wrong, and tells how many there were at least. It takes every third request,
+// from one that SEED chooses; with E2E_LONG=1 every one.
 func (e everyRequest) all(t *testing.T) int {
 	o := oneByOne()
 	if e.broken.Stall > 0 {
 		o.tuning.timing.Stall, o.tuning.timing.Answer = patience, patience
 	}
-	for first := 0; ; first += lanes {
+	seed := uint64(time.Now().UnixNano())
+	if s, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	every := 3
+	if os.Getenv("E2E_LONG") != "" {
+		every = 1
+	}
+	t.Logf("SEED=%d", seed)
+	for first := int(seed % uint64(every)); ; first += lanes * every {
 		var ends [lanes]bool
 		var wait sync.WaitGroup
 		for i := range lanes {
-			s := newFaultedSite(t, o)
+			s, at := newFaultedSite(t, o), first+i*every
 			wait.Go(func() {
 				defer s.registry.CloseClientConnections()
 				var err error
-				if ends[i], err = e.at(t.Context(), s, first+i); err != nil {
-					t.Errorf("request %d: %v", first+i, err)
+				if ends[i], err = e.at(t.Context(), s, at); err != nil {
+					t.Errorf("request %d: %v", at, err)
 				}
 			})
 		}
 		wait.Wait()
 		if i := slices.Index(ends[:], true); i >= 0 {
-			return first + i
+			return first + (i-1)*every + 1
 		}
 	}
 }

@@ -313,7 +313,7 @@ func TestSilentRegistry(t *testing.T) {
 		return asked
 	}
 	o := quick()
-	o.tuning.timing.Stall, o.tuning.timing.Answer = 50*time.Millisecond, 60*time.Millisecond
+	o.tuning.timing.Stall, o.tuning.timing.Answer = 150*time.Millisecond, 180*time.Millisecond
 	o.Concurrency = 1
 	always := func(*http.Request) bool { return true }
 	puts := func(kind string) func(r *http.Request) bool {
@@ -330,11 +330,11 @@ func TestSilentRegistry(t *testing.T) {
 		do   func() error
 		says string
 	}{
-		"open":     {always, func() error { _, err := Open(t.Context(), ref, o); return err }, "stalled: no answer for 50ms"},
-		"resolve":  {always, func() error { _, err := Resolve(t.Context(), ref, o); return err }, "stalled: no answer for 50ms"},
-		"tags":     {always, func() error { _, err := Tags(t.Context(), ref, o); return err }, "stalled: no answer for 50ms"},
-		"blob":     {puts("upload"), push, "stalled: no answer for 50ms"},
-		"manifest": {puts("manifest"), push, "stalled: no answer for 60ms"},
+		"open":     {always, func() error { _, err := Open(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
+		"resolve":  {always, func() error { _, err := Resolve(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
+		"tags":     {always, func() error { _, err := Tags(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
+		"blob":     {puts("upload"), push, "stalled: no answer for 150ms"},
+		"manifest": {puts("manifest"), push, "stalled: no answer for 180ms"},
 	} {
 		asked := silent(c.when)
 		began := time.Now()

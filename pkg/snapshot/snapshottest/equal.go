@@ -32,15 +32,16 @@ func Equal(ctx context.Context, a, b *snapshot.Snapshot) error {
 		return fmt.Errorf("table: %d rows in %d bytes and %d rows in %d bytes differ",
 			a.Table.Len(), len(a.Table.Bytes()), b.Table.Len(), len(b.Table.Bytes()))
 	}
+	buffers := new([2][snapshot.HoldBack]byte)
 	for r := range a.Table.Rows() {
-		if err := equalFile(ctx, a, b, r.Path); err != nil {
+		if err := equalFile(ctx, a, b, r.Path, buffers); err != nil {
 			return fmt.Errorf("file %s: %w", r.Path, err)
 		}
 	}
 	return nil
 }
 
-func equalFile(ctx context.Context, a, b *snapshot.Snapshot, path string) (err error) {
+func equalFile(ctx context.Context, a, b *snapshot.Snapshot, path string, buffers *[2][snapshot.HoldBack]byte) (err error) {
 	fa, err := a.Open(ctx, path)
 	if err != nil {
 		return err
@@ -51,11 +52,11 @@ func equalFile(ctx context.Context, a, b *snapshot.Snapshot, path string) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, fb.Close()) }()
-	return equalBytes(fa, fb)
+	return equalBytes(fa, fb, buffers[0][:], buffers[1][:])
 }
 
-func equalBytes(a, b io.Reader) error {
-	p, q := make([]byte, snapshot.HoldBack), make([]byte, snapshot.HoldBack)
+// equalBytes compares a and b, reading into p and q.
+func equalBytes(a, b io.Reader, p, q []byte) error {
 	for at := int64(0); ; {
 		n, errA := io.ReadFull(a, p)
 		if errA != nil && !isEnd(errA) {
