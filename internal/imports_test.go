@@ -32,6 +32,7 @@ var rules = map[string][]string{
 	"internal/transfer":        {module},
 	"internal/config":          {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/config/document": {"net/http", oras, imageSpec, ggcr, module + "pkg"},
+	"internal/state":           {"net/http", oras, imageSpec, ggcr, module + "pkg"},
 	"internal/upstream":        {module},
 	"internal/outcome":         {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
 	"internal/parallel":        {module},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/state"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -62,8 +65,8 @@ func (p *planFlags) plan() (*config.Plan, error) {
 		if file = config.Find(); file == "" {
 			return nil, nil
 		}
-		if err := ownConfig(os.Geteuid(), file); err != nil {
-			return nil, err
+		if err := state.OwnedHere(os.Geteuid(), file); err != nil {
+			return nil, fmt.Errorf("%w: the mmoci.yaml of this directory is not taken without being named; -f %s takes it, if you know whose it is", err, file)
 		}
 	}
 	return config.Load(file)
@@ -258,4 +261,17 @@ func sizeOf(flag, s string) (int64, error) {
 		return 0, fmt.Errorf("%w: %s: is %q, %w", outcome.ErrUsage, flag, s, err)
 	}
 	return n, nil
+}
+
+// networkKeys opens the pins of keys that come from the network. Those of the working directory that nobody
+// named are refused where others put them there, or may: they decide which key passes, and count more than a lock's.
+func networkKeys(p *planFlags, plan *config.Plan, lock *config.Lock, accept []string) (*signer.NetworkKeys, error) {
+	file := plan.KeyPinsPath()
+	fetched := slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" })
+	if fetched && p.file == "" && filepath.Dir(file) == "." {
+		if err := state.OwnedHere(os.Geteuid(), file); errors.Is(err, state.ErrForeign) {
+			return nil, fmt.Errorf("%w: the %s of this directory pins keys from the network; go to a directory of your own, or name the configuration beside it by -f", err, file)
+		}
+	}
+	return signer.OpenNetworkKeys(file, lock, accept)
 }

@@ -79,7 +79,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	if err != nil {
 		return err
 	}
-	status, err := a.hostStatus("", h)
+	status, err := host.Packages("", h, a.log)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -18,9 +15,9 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
-	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -169,8 +166,8 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 // memory returns where the statements seen are remembered; nil if there is no
 // place for it. A place that others can write is an error, because they could change it.
 func (a *app) memory() (*prove.Memory, error) {
-	dir, err := memoryDir("statements")
-	if errors.Is(err, errForeign) {
+	dir, err := state.HostDir("statements")
+	if errors.Is(err, state.ErrForeign) {
 		return nil, err
 	}
 	if err != nil {
@@ -223,7 +220,7 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trus
 		a.log("host status: none (this host is of %s, the packages are for %s; --host-status FILE names theirs)", own, q.Architecture)
 	}
 	var err error
-	if q.Host, err = a.hostStatus(x.status, h); err != nil {
+	if q.Host, err = host.Packages(x.status, h, a.log); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -244,46 +241,9 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trus
 	return nil
 }
 
-// hostStatus reads what a machine has; nil for none. Not named, it is that of h.
-func (a *app) hostStatus(name string, h *host.Host) (*resolve.Host, error) {
-	if name == "none" {
-		return nil, nil
-	}
-	file, read := name, func() ([]byte, error) { return os.ReadFile(name) }
-	if name == "" {
-		file, read = h.StatusFile(), h.ReadStatus
-	}
-	data, err := read()
-	if errors.Is(err, os.ErrNotExist) && name == "" {
-		a.log("host status: none (%s is not there)", file)
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: host status: %w", outcome.ErrUsage, err)
-	}
-	a.log("host status: %s; what it has is left out", file)
-	parsed, err := resolve.ParseStatus(data)
-	if err != nil {
-		return nil, fmt.Errorf("%w: host status %s: %w", outcome.ErrUsage, file, err)
-	}
-	for _, note := range parsed.Notes() {
-		a.log("host status: %s", note)
-	}
-	return parsed, nil
-}
-
 // ownArchitecture asks dpkg for the architecture of this machine, while something else goes on.
 func ownArchitecture(ctx context.Context) <-chan string {
 	own := make(chan string, 1)
-	go func() { own <- cmp.Or((&host.Host{}).Architecture(ctx), debArch()) }()
+	go func() { own <- host.OwnArchitecture(ctx) }()
 	return own
-}
-
-// debArch is Debian's name of the architecture this binary runs on.
-func debArch() string {
-	names := map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el", "mips64le": "mips64el"}
-	if n, ok := names[runtime.GOARCH]; ok {
-		return n
-	}
-	return runtime.GOARCH
 }

@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/push"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -99,7 +100,7 @@ func (a *app) push() *cobra.Command {
 				return err
 			}
 		}
-		if q.State, err = memoryDir("pushed"); errors.Is(err, errForeign) {
+		if q.State, err = state.HostDir("pushed"); errors.Is(err, state.ErrForeign) {
 			return err
 		} else if err != nil {
 			a.detail("that nothing changed will not be noticed early: %s", err)

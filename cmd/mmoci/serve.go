@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/serve"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -150,11 +151,15 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	if o.PolicyLogOnly && o.Policy == "" {
 		return o, fmt.Errorf("%w: --policy-log-only without a policy", outcome.ErrUsage)
 	}
-	var err error
-	if o.StateDir, err = stateDir(sf.state, plan); err != nil {
-		return o, err
+	named := sf.state
+	if named == "" && plan != nil {
+		named = plan.Serve.State
 	}
-	if o.Keyrings, err = keyrings(plan); err != nil {
+	var err error
+	if o.StateDir, err = state.ServerDir(named); err != nil {
+		return o, fmt.Errorf("%w (--state DIR names another)", err)
+	}
+	if o.Keyrings, err = signer.Keyrings(plan); err != nil {
 		return o, err
 	}
 	if site := o.Keyrings[""]; site != nil {
@@ -172,31 +177,6 @@ func addresses(flags []string, plan *config.Plan) []string {
 		return plan.Serve.Listen
 	}
 	return []string{defaultListen}
-}
-
-// keyrings are the public keys that the configuration names: the site's, for
-// the .sources texts, under "", and those of upstreams by their prefix as far
-// as they can be read here; serve relies on none of them.
-func keyrings(plan *config.Plan) (map[string]*pgp.Keyring, error) {
-	rings := map[string]*pgp.Keyring{}
-	if plan == nil {
-		return rings, nil
-	}
-	var err error
-	if len(plan.Trust) > 0 {
-		if rings[""], err = signer.ReadKeyrings(plan.Trust...); err != nil {
-			return nil, err
-		}
-	}
-	for _, a := range plan.Archives {
-		if a.SignedBy == "" {
-			continue
-		}
-		if ring, err := signer.ReadKeyrings(a.SignedBy); err == nil {
-			rings[a.Prefix] = ring
-		}
-	}
-	return rings, nil
 }
 
 // sources opens what is served: the REFs given, else the configuration's. A

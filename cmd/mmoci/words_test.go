@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"example.org/mmoci/internal/terminal"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/internal/terminal"
 )
 
 // TestOnlyWay: the program's own standard output and error are reached through package terminal alone.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/internal/extract"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 )
@@ -382,6 +385,11 @@ func (h *Host) Architecture(ctx context.Context) string {
 	return strings.TrimSpace(string(out))
 }
 
+// OwnArchitecture is this machine's: as dpkg says, else that of this program.
+func OwnArchitecture(ctx context.Context) string {
+	return cmp.Or((&Host{}).Architecture(ctx), debArch())
+}
+
 // Begin takes the host's lock and lets a dpkg that was interrupted finish, so
 // that its status is true and stays so until end.
 func (h *Host) Begin(ctx context.Context) (end func(), err error) {
@@ -482,4 +490,42 @@ func (h *Host) roomFor(chosen *extract.Selection, status *resolve.Host) error {
 			h.Path("usr"), float64(need)/1e6, float64(free)/1e6, unix.ENOSPC)
 	}
 	return nil
+}
+
+// Packages reads what a machine has from a dpkg status file; nil for the name "none". Not
+// named, it is that of h; log says which one is read.
+func Packages(name string, h *Host, log outcome.Log) (*resolve.Host, error) {
+	if name == "none" {
+		return nil, nil
+	}
+	file, read := name, func() ([]byte, error) { return os.ReadFile(name) }
+	if name == "" {
+		file, read = h.StatusFile(), h.ReadStatus
+	}
+	data, err := read()
+	if errors.Is(err, os.ErrNotExist) && name == "" {
+		log.Printf("host status: none (%s is not there)", file)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: host status: %w", outcome.ErrUsage, err)
+	}
+	log.Printf("host status: %s; what it has is left out", file)
+	parsed, err := resolve.ParseStatus(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: host status %s: %w", outcome.ErrUsage, file, err)
+	}
+	for _, note := range parsed.Notes() {
+		log.Printf("host status: %s", note)
+	}
+	return parsed, nil
+}
+
+// debArch is Debian's name of the architecture this binary runs on.
+func debArch() string {
+	names := map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el", "mips64le": "mips64el"}
+	if n, ok := names[runtime.GOARCH]; ok {
+		return n
+	}
+	return runtime.GOARCH
 }

@@ -246,3 +246,28 @@ func newCommand(s *config.Sign, trust []string, stderr io.Writer) (pgp.Signer, e
 	}
 	return Command{Command: s.Command, Keys: ring, Stderr: stderr}, nil
 }
+
+// Keyrings are the public keys that the configuration names: the site's, for
+// the .sources texts, under "", and those of upstreams by their prefix as far
+// as they can be read here; whoever serves relies on none of them. plan may be nil.
+func Keyrings(plan *config.Plan) (map[string]*pgp.Keyring, error) {
+	rings := map[string]*pgp.Keyring{}
+	if plan == nil {
+		return rings, nil
+	}
+	var err error
+	if len(plan.Trust) > 0 {
+		if rings[""], err = ReadKeyrings(plan.Trust...); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range plan.Archives {
+		if a.SignedBy == "" {
+			continue
+		}
+		if ring, err := ReadKeyrings(a.SignedBy); err == nil {
+			rings[a.Prefix] = ring
+		}
+	}
+	return rings, nil
+}

@@ -1,4 +1,4 @@
-package main
+package state
 
 import (
 	"errors"
@@ -20,56 +20,56 @@ func TestOthersFiles(t *testing.T) {
 	}
 	refused := func(what string, err error, want bool) {
 		t.Helper()
-		if errors.Is(err, errForeign) != want || want && !errors.Is(err, outcome.ErrUsage) {
+		if errors.Is(err, ErrForeign) != want || want && !errors.Is(err, outcome.ErrUsage) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	refused("one's own", ownConfig(uid, "mmoci.yaml"), false)
+	refused("one's own", OwnedHere(uid, "mmoci.yaml"), false)
 	if uid == 0 {
-		refused("root's", ownConfig(other, "mmoci.yaml"), false)
+		refused("root's", OwnedHere(other, "mmoci.yaml"), false)
 		for _, name := range []string{"mmoci.yaml", "."} {
 			if err := os.Lchown(name, other, -1); err != nil {
 				t.Fatal(err)
 			}
-			refused(name+" given away", ownConfig(uid, "mmoci.yaml"), true)
+			refused(name+" given away", OwnedHere(uid, "mmoci.yaml"), true)
 			if err := os.Lchown(name, uid, -1); err != nil {
 				t.Fatal(err)
 			}
 		}
 	} else {
-		refused("another's", ownConfig(other, "mmoci.yaml"), true)
+		refused("another's", OwnedHere(other, "mmoci.yaml"), true)
 	}
 	for _, name := range []string{"mmoci.yaml", "."} {
 		for _, mode := range []os.FileMode{0o777, 0o777 | os.ModeSticky, 0o702} {
 			if err := os.Chmod(name, mode); err != nil {
 				t.Fatal(err)
 			}
-			refused(name+" for anybody", ownConfig(uid, "mmoci.yaml"), true)
+			refused(name+" for anybody", OwnedHere(uid, "mmoci.yaml"), true)
 		}
 		if err := os.Chmod(name, 0o775); err != nil {
 			t.Fatal(err)
 		}
 	}
-	refused("again", ownConfig(uid, "mmoci.yaml"), false)
-	refused("that of the system", ownConfig(other, "/etc/mmoci/mmoci.yaml"), false)
+	refused("again", OwnedHere(uid, "mmoci.yaml"), false)
+	refused("that of the system", OwnedHere(other, "/etc/mmoci/mmoci.yaml"), false)
 
 	base := filepath.Join(dir, "state")
-	state := filepath.Join(base, "mmoci", "statements")
-	refused("nothing there yet", ownState(uid, base, state), false)
-	if err := os.MkdirAll(state, 0o700); err != nil {
+	kept := filepath.Join(base, "mmoci", "statements")
+	refused("nothing there yet", ownState(uid, base, kept), false)
+	if err := os.MkdirAll(kept, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	refused("one's own state", ownState(uid, base, state), false)
-	for _, name := range []string{base, filepath.Dir(state), state} {
+	refused("one's own state", ownState(uid, base, kept), false)
+	for _, name := range []string{base, filepath.Dir(kept), kept} {
 		if err := os.Chmod(name, 0o777); err != nil {
 			t.Fatal(err)
 		}
-		refused(name+" for anybody", ownState(uid, base, state), true)
+		refused(name+" for anybody", ownState(uid, base, kept), true)
 		if err := os.Chmod(name, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if uid != 0 {
-		refused("another's state", ownState(other, base, state), true)
+		refused("another's state", ownState(other, base, kept), true)
 	}
 }
