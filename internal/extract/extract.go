@@ -1,3 +1,10 @@
+// Package extract writes what a snapshot proves to a disk: the .debs that queries
+// need (Run), or the whole tree of its archives (Tree).
+//
+// Both ways are the same five steps: choose the files through the chain, survey the
+// directory before anything changes, write what is missing under temporary names,
+// sync, give the final names. A final name exists only after its bytes were verified
+// and are on the disk, and a run that was interrupted is gone on with by the next one.
 package extract
 
 import (
@@ -21,7 +28,7 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Options is the question to Extract.
+// Options says which packages Run writes, and for which machine.
 type Options struct {
 	Snapshot *snapshot.Snapshot
 	Trust    prove.Trust
@@ -32,11 +39,11 @@ type Options struct {
 	Recommends   bool
 	Host         *resolve.Host // nil: an empty one
 	Log          outcome.Log
-	// Progress, if not nil, is told of every file ([artifact.Watched] tells of the bytes on the way); called concurrently.
+	// Progress, if not nil, is called for every file, concurrently. [artifact.Watched] reports the bytes on the way.
 	Progress func(artifact.Event)
 }
 
-// Result is the answer.
+// Result is what Run wrote.
 type Result struct {
 	// Groups are files in the order in which dpkg -i takes them, a group a call.
 	Groups [][]string
@@ -45,32 +52,34 @@ type Result struct {
 	Reused int64 // of those that were there and verified
 }
 
-// Selection is what the queries need, resolved and not yet fetched.
+// Selection is the packages that the queries need, before any is fetched.
 type Selection struct {
 	Chosen *resolve.Result
 	Bytes  int64 // of all files
-	e      Options
+	o      Options
 	pkgs   []*resolve.Package
 	files  map[string]snapshot.Blob
 }
 
 // Run writes exactly the .debs that the queries need, verified through the
-// chain, into a directory. A rerun resumes; what is not ours there is refused.
-func Run(ctx context.Context, e Options) (*Result, error) {
-	s, err := Choose(ctx, e)
+// chain, into a directory. A rerun resumes. Files that an earlier run did not write
+// are refused and stay untouched.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	s, err := Choose(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return s.Fetch(ctx, e.Dir)
+	return s.Fetch(ctx, o.Dir)
 }
 
-// Choose is the first half of [Extract]: no package is fetched.
-func Choose(ctx context.Context, e Options) (*Selection, error) {
-	res, err := Select(ctx, e)
+// Choose resolves the queries over the proven indices of the snapshot. It fetches no package.
+func Choose(ctx context.Context, o Options) (*Selection, error) {
+	o.Log = o.Log.During(ctx)
+	res, err := parallel.Until(ctx, func() (*resolve.Result, error) { return choosePackages(ctx, o) })
 	if err != nil {
 		return nil, err
 	}
-	s := &Selection{Chosen: res, e: e}
+	s := &Selection{Chosen: res, o: o}
 	for _, c := range res.Packages {
 		s.pkgs = append(s.pkgs, c.Package)
 	}
@@ -83,7 +92,7 @@ func Choose(ctx context.Context, e Options) (*Selection, error) {
 	return s, nil
 }
 
-// ID names the set of files: the same for the same set only.
+// ID is a digest of the set of files, for who wants to know whether two selections are the same.
 func (s *Selection) ID() snapshot.Digest {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(s.files)) {
@@ -96,40 +105,35 @@ func (s *Selection) ID() snapshot.Digest {
 // first, a loop in one group.
 func (s *Selection) Groups() [][]*resolve.Package { return resolve.Order(s.pkgs) }
 
-// Fetch is the second half of [Extract], into a directory of choice.
+// Fetch writes the selected .debs into dir.
 func (s *Selection) Fetch(ctx context.Context, dir string) (*Result, error) {
 	out, err := openDir(ctx, dir, s.files)
 	if err != nil {
 		return nil, err
 	}
 	defer out.close()
-	out.events = s.e.Progress
-	if err := out.fetch(ctx, s.e.Snapshot, checkControl(s.pkgs)); err != nil {
+	out.events = s.o.Progress
+	if err := out.fetch(ctx, s.o.Snapshot, checkControl(s.pkgs)); err != nil {
 		return nil, err
 	}
-	x := &Result{Chosen: s.Chosen, Bytes: out.total, Reused: out.reused}
+	res := &Result{Chosen: s.Chosen, Bytes: out.total, Reused: out.reused}
 	for _, group := range s.Groups() {
 		var names []string
 		for _, p := range group {
 			names = append(names, out.path(debName(p.Name, p.Version, p.Architecture)))
 		}
-		x.Groups = append(x.Groups, names)
+		res.Groups = append(res.Groups, names)
 	}
-	return x, nil
+	return res, nil
 }
 
-// Select resolves the queries over the proven indices of a snapshot, without
-// fetching any package.
-func Select(ctx context.Context, e Options) (*resolve.Result, error) {
-	e.Log = e.Log.During(ctx)
-	return parallel.Until(ctx, func() (*resolve.Result, error) { return choosePackages(ctx, e) })
-}
-
-func choosePackages(ctx context.Context, e Options) (*resolve.Result, error) {
-	c := &prove.Chain{Snapshot: e.Snapshot, Trust: e.Trust, AsApt: true}
-	archs := []string{e.Architecture}
-	if e.Host != nil {
-		archs = append(archs, e.Host.Foreign(e.Architecture)...) // partners of Multi-Arch: same go up together
+// choosePackages reads the indices that can be proved and resolves the queries. Where that
+// fails for want of a package, the error says whether a missing key or architecture is why.
+func choosePackages(ctx context.Context, o Options) (*resolve.Result, error) {
+	c := &prove.Chain{Snapshot: o.Snapshot, Trust: o.Trust, AsApt: true}
+	archs := []string{o.Architecture}
+	if o.Host != nil {
+		archs = append(archs, o.Host.Foreign(o.Architecture)...) // partners of Multi-Arch: same go up together
 	}
 	proven, foreign := c.Provable()
 	indices, err := c.Universe(ctx, proven, archs)
@@ -141,14 +145,14 @@ func choosePackages(ctx context.Context, e Options) (*resolve.Result, error) {
 		return nil, err
 	}
 	for _, s := range u.Skipped() {
-		e.Log.Printf("skipped: %s", s)
+		o.Log.Printf("skipped: %s", s)
 	}
-	req := resolve.Request{Architectures: []string{e.Architecture}, Recommends: e.Recommends, Host: e.Host}
+	req := resolve.Request{Architectures: []string{o.Architecture}, Recommends: o.Recommends, Host: o.Host}
 	if req.Host == nil {
-		// No host at all would be a mirror's question; this is one machine, and it has nothing.
+		// Without a host the resolver would choose for a mirror. This is one machine, with nothing installed.
 		req.Host = &resolve.Host{}
 	}
-	for _, q := range e.Queries {
+	for _, q := range o.Queries {
 		parsed, err := query.Parse(pinnedQuery(q))
 		if err != nil {
 			return nil, err
@@ -157,12 +161,12 @@ func choosePackages(ctx context.Context, e Options) (*resolve.Result, error) {
 	}
 	res, err := u.Resolve(req)
 	if errors.Is(err, resolve.ErrUnsatisfied) {
-		err = cmp.Or(c.Crosses(ctx, foreign, archs, indices, req), c.Lacks(ctx, e.Architecture, indices), leftOut(err, foreign))
+		err = cmp.Or(c.Crosses(ctx, foreign, archs, indices, req), c.Lacks(ctx, o.Architecture, indices), leftOut(err, foreign))
 	}
 	return res, err
 }
 
-// leftOut adds to a failed question which archives had no say in it.
+// leftOut adds to an error the archives that were not looked at because no key proves them.
 func leftOut(err error, foreign []snapshot.Archive) error {
 	var names []string
 	for _, a := range foreign {
@@ -174,8 +178,8 @@ func leftOut(err error, foreign []snapshot.Archive) error {
 	return outcome.GiveUpstreamKey.For(fmt.Errorf("%w (no key is given for prefix %s: what it has was left out)", err, strings.Join(names, ", ")), "PREFIX")
 }
 
-// pinnedQuery reads apt's NAME=VERSION as a query; a version never holds a
-// blank or parenthesis, so that other queries pass unchanged.
+// pinnedQuery turns apt's NAME=VERSION into a query. Other queries hold a blank or
+// a parenthesis, which no version does, and pass unchanged.
 func pinnedQuery(q string) string {
 	name, version, ok := strings.Cut(q, "=")
 	if !ok || strings.ContainsAny(q, "()|,! ") {
@@ -207,10 +211,9 @@ func debName(name, version, arch string) string {
 	return name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_" + arch + ".deb"
 }
 
-// Batches joins the groups of [Selection.Groups] to as few calls of dpkg as
-// Pre-Depends allow: what a package Pre-Depends on was configured by an earlier
-// call. Each call unpacks its packages in order and then configures them, so a
-// plain dependency may be in the same one.
+// Batches joins [Selection.Groups] to as few calls of dpkg as Pre-Depends allow: what
+// a package Pre-Depends on must have been configured by an earlier call. Each call unpacks
+// its packages in order and then configures them, so plain dependencies may share one.
 func (s *Selection) Batches() [][]*resolve.Package {
 	var out [][]*resolve.Package
 	fresh := map[string]bool{} // names that the batch under construction gives
@@ -228,8 +231,8 @@ func (s *Selection) Batches() [][]*resolve.Package {
 	return out
 }
 
-// preDependsOn tells whether anything in Pre-Depends may be met by one of the
-// names. Too often a yes costs a call of dpkg, a wrong no would make it fail.
+// preDependsOn tells whether one of the names may meet a Pre-Depends of p. A wrong yes
+// costs one more call of dpkg; a wrong no would make a call fail.
 func preDependsOn(p *resolve.Package, names map[string]bool) bool {
 	for _, name := range related(p, "Pre-Depends") {
 		if names[name] {
@@ -242,8 +245,8 @@ func preDependsOn(p *resolve.Package, names map[string]bool) bool {
 // gives are the names that a package can meet a relation by.
 func gives(p *resolve.Package) []string { return append(related(p, "Provides"), p.Name) }
 
-// related are the names in a relation field; none of one that cannot be read,
-// which the resolver does not choose.
+// related returns the names in a relation field. The resolver chooses no package
+// with a field that cannot be read.
 func related(p *resolve.Package, field string) []string {
 	clauses, err := deb.ParseRelations(p.Stanza.Get(field), p.Architecture)
 	if err != nil {
@@ -258,11 +261,11 @@ func related(p *resolve.Package, field string) []string {
 	return out
 }
 
-// vetting looks at a verified file before it gets its final name.
+// vetting examines a verified file before it gets its final name.
 type vetting func(name string, open func() (io.ReadCloser, error)) error
 
-// checkControl holds a fetched .deb against its stanza: its bytes are what the
-// index says, but the index may say them of another package, or of no .deb at all.
+// checkControl compares the control file of a fetched .deb with its stanza. Its bytes are
+// those that the index lists, but the index may list them for another package, or they are no .deb.
 func checkControl(pkgs []*resolve.Package) vetting {
 	byName := map[string]*resolve.Package{}
 	for _, p := range pkgs {

@@ -69,7 +69,7 @@ func (seekable) Close() error { return nil }
 // fetching is a selection of the given .debs.
 func fetching(t testing.TB, s *snapshot.Snapshot, debs ...signedDeb) *Selection {
 	t.Helper()
-	sel := &Selection{e: Options{Snapshot: s}, Chosen: &resolve.Result{}}
+	sel := &Selection{o: Options{Snapshot: s}, Chosen: &resolve.Result{}}
 	for _, d := range debs {
 		sel.pkgs = append(sel.pkgs, d.p)
 	}

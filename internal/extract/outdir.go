@@ -20,16 +20,15 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// tempMark begins the names of files that are being written. They are never
-// what a user asked for; a rerun goes on with those that a killed run left.
+// tempMark begins the names of files that are being written. A rerun goes on with
+// those that a killed run left.
 const tempMark = ".mmoci-tmp-"
 
 // partOf is the temporary name of a file while it is being written.
 func partOf(name string) string { return path.Join(path.Dir(name), tempMark+path.Base(name)) }
 
-// outDir is an output directory under construction: of loose files, or of an
-// apt tree. A final name appears only after its bytes were verified and synced;
-// what was there and is not ours is refused.
+// outDir is a directory that is being written: with .debs, or with an apt tree. A
+// final name appears only after its bytes were verified and synced.
 type outDir struct {
 	dir    string
 	lock   *os.File // the directory, locked against a second run
@@ -38,37 +37,35 @@ type outDir struct {
 	root   *os.Root
 	want   map[string]snapshot.Blob // by path, slash-separated
 	tree   *aptTree                 // nil: loose files, nothing is replaced
-	have   map[string]bool          // files, and by-hash names, that are there with the right bytes
+	have   map[string]bool          // files and by-hash names that are there with the right bytes
 	parts  map[string]int64         // bytes that a run which ended early left of a file, unverified
 	total  int64
 	reused int64
-	events func(artifact.Event) // nil: nobody wants to know
+	events func(artifact.Event) // may be nil
 
-	// Of a tree that was there, all empty otherwise.
-	vouched  []recorded          // what of it an earlier pull wrote
-	standing map[string]standing // those of vouched that are not as this snapshot has them
-	aged     []string            // right, but with a time that earlier versions made of their digest
-	spare    []string            // directories that this snapshot has no file in, parents first
+	// The tree that was there; all empty if there was none.
+	vouched  []recorded          // its files that an earlier run wrote
+	standing map[string]standing // those of vouched that this snapshot lacks or has in other bytes
+	aged     []string            // right files with a time that early versions made of the digest
+	spare    []string            // directories without a file of this snapshot, parents first
 	removed  int
 
 	mu      sync.Mutex
 	made    []string // directories of this run, parents first
-	pending []string // verified, with a temporary name until the next commit
-	held    []string // the same until publish
+	pending []string // verified, under temporary names until the next commit
+	held    []string // verified, under temporary names until publish
 	timer   *time.Timer
 	failed  error // of a commit: the run is over
 	written []string
 }
 
-// openDir opens or makes dir for exactly the files of want. Anything else in
-// there is an error and stays untouched. Errors that can be known before
-// anything is fetched are found here: a foreign file, no permission, no room.
+// openDir opens or makes dir for exactly the files of want. It finds all errors that can
+// be known before anything is fetched: a file that no run wrote, no permission, no room.
 func openDir(ctx context.Context, dir string, want map[string]snapshot.Blob) (*outDir, error) {
 	return prepare(ctx, &outDir{dir: dir, want: want})
 }
 
-// openTree is openDir for an apt tree, which may take the place of another one
-// that was pulled into the same directory.
+// openTree is openDir for an apt tree, which may replace the tree of an earlier run.
 func openTree(ctx context.Context, dir string, tree *aptTree) (*outDir, error) {
 	return prepare(ctx, &outDir{dir: dir, want: tree.want, tree: tree})
 }
@@ -98,8 +95,8 @@ func prepare(ctx context.Context, o *outDir) (_ *outDir, err error) {
 	return o, o.room()
 }
 
-// open opens the directory and keeps a second run out of it: each would take
-// the other's temporary files for leftovers.
+// open opens the directory and locks it: two runs would take each other's
+// temporary files for leftovers.
 func (o *outDir) open() (err error) {
 	if o.root, err = os.OpenRoot(o.dir); err != nil {
 		return err
@@ -111,18 +108,18 @@ func (o *outDir) open() (err error) {
 		return err
 	}
 	o.mark = o.disk.Mark()
-	// A killed run may be dying still, and a program that is being started holds
-	// a copy of every descriptor until it runs: both end within an instant.
+	// The lock may be held for a moment longer by a killed run that is still exiting, or by a
+	// program that is being started, which has a copy of every descriptor until it runs.
 	for range lockTries {
 		if err = durable.TryLock(o.lock); !errors.Is(err, durable.ErrLocked) {
-			return nil // a file system without locks has none to wait for
+			return nil // locked, or a file system without locks
 		}
 		time.Sleep(lockPause)
 	}
 	return fmt.Errorf("%w: another mmoci is writing to %s", outcome.ErrRefused, o.dir)
 }
 
-// How long a lock that is held is asked for again: one second.
+// A lock that is held is tried for one second.
 const (
 	lockTries = 20
 	lockPause = 50 * time.Millisecond
@@ -143,8 +140,7 @@ func (o *outDir) close() {
 // path is the name of a file for people and dpkg.
 func (o *outDir) path(name string) string { return filepath.Join(o.dir, filepath.FromSlash(name)) }
 
-// room says before anything is fetched if the directory cannot be written to
-// or the disk cannot hold it.
+// room returns an error if the directory cannot be written to or the disk is too full.
 func (o *outDir) room() error {
 	need := o.total - o.reused
 	for _, n := range o.parts {
@@ -163,7 +159,7 @@ func (o *outDir) room() error {
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(o.dir, &st); err != nil {
-		return nil // not every file system tells; writing will
+		return nil // the file system does not say; writing will
 	}
 	if free := int64(st.Bavail) * int64(st.Bsize); need > free {
 		return fmt.Errorf("%s: %d bytes are needed and %d are free: %w", o.dir, need, free, unix.ENOSPC)
@@ -171,7 +167,7 @@ func (o *outDir) room() error {
 	return nil
 }
 
-// mkdir makes the directories above a file and notes which are new.
+// mkdir makes a directory with its parents, and notes which are new.
 func (o *outDir) mkdir(dir string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -191,15 +187,15 @@ func (o *outDir) mkdir(dir string) error {
 	return nil
 }
 
-// tell tells of one file.
+// tell reports one file.
 func (o *outDir) tell(kind artifact.EventKind, name string, size int64) {
 	if o.events != nil {
 		o.events(artifact.Event{Kind: kind, Path: name, Digest: o.want[name].Digest, Bytes: size})
 	}
 }
 
-// planned tells how much there is to write, and what of it is there; the part
-// that an earlier run left of a file is no work for this one.
+// planned reports how much there is to write, without the parts that an earlier run
+// left, and the files that are there.
 func (o *outDir) planned() {
 	if o.events == nil {
 		return

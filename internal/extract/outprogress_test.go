@@ -75,7 +75,7 @@ func TestFetchTellsHowFarItIs(t *testing.T) {
 		s := memoryBlobs(debs, func(_ snapshot.Blob, data []byte) io.Reader { return bytes.NewReader(data) })
 		s = s.WithBlobs(func(b snapshot.Blobs) snapshot.Blobs { return artifact.Watched(b, n.event) })
 		f := fetching(t, s, debs...)
-		f.e.Progress = n.event
+		f.o.Progress = n.event
 		if _, err := f.Fetch(t.Context(), dir); err != nil {
 			t.Fatal(err)
 		}

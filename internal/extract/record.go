@@ -18,15 +18,14 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// The directory DIR/.mmoci of a tree that was pulled. Its file "statement" is
-// the statement of the snapshot that the tree holds, for people and their
-// monitoring; its file "files" is the record of what Pull wrote.
+// Tree writes two files into DIR/.mmoci. "statement" is the statement of the
+// snapshot that the tree holds, for people and their monitoring. "files" is the
+// record of the files that Tree wrote.
 //
-// The record is read back and believed for one thing only: a file with this
-// path that has exactly this digest may be replaced or removed. So whoever can
-// write a record can have those files of DIR removed whose bytes he knows (and
-// could remove them himself); no other file, nothing outside of DIR, nothing
-// through a symlink. No byte, date or name is taken from it.
+// The record is believed for one thing only: a file with this path and exactly this
+// digest may be replaced or removed. So whoever can write a record can make Tree
+// remove files of DIR whose bytes he knows, which he could remove himself; no other file,
+// nothing outside of DIR, nothing through a symlink. No byte, date or name is taken from it.
 const (
 	recordDir     = ".mmoci"
 	recordFile    = recordDir + "/files"
@@ -36,11 +35,11 @@ const (
 	maxRecord = 512 << 20
 )
 
-// recorded is one line of the record: a file that Pull wrote, or is about to.
+// recorded is one line of the record: a file that Tree wrote, or is about to write.
 type recorded struct {
 	path string
 	blob snapshot.Blob
-	// left: the last pull that was finished lacked it; one of another snapshot removes it.
+	// left: the snapshot of the last finished run lacks it; a run with another snapshot removes it.
 	left bool
 }
 
@@ -107,8 +106,8 @@ func parseRecorded(line string) (f recorded, err error) {
 	return f, snapshot.ValidPath(f.path)
 }
 
-// readRecord reads what the record says of the paths that are on disk; others
-// are not kept. none: there is no record. above hears of the directories of every file that it names.
+// readRecord returns the lines of the record whose paths are on disk, by path; none means that
+// there is no record. It calls above for each directory above any file that the record names.
 func (o *outDir) readRecord(onDisk func(path string) bool, above func(dir string)) (said map[string][]recorded, none bool, err error) {
 	info, err := o.root.Lstat(recordFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -143,8 +142,8 @@ func (o *outDir) badRecord(err error) error {
 	return fmt.Errorf("%w: %s, which says what may be replaced, cannot be read: %w; give an empty directory, nothing was changed", outcome.ErrRefused, o.path(recordFile), err)
 }
 
-// note replaces a file in .mmoci in one step, if it holds anything else, and
-// tells whether it did. Its name is durable after the next sync.
+// note replaces a file in .mmoci in one step, unless it holds these bytes already, and
+// tells whether it did. The new file is durable after the next sync.
 func (o *outDir) note(name string, data []byte) (changed bool, err error) {
 	if info, err := o.root.Lstat(name); err == nil && info.Mode().IsRegular() && info.Size() == int64(len(data)) {
 		if was, err := o.root.ReadFile(name); err == nil && bytes.Equal(was, data) {
@@ -170,8 +169,8 @@ func (o *outDir) note(name string, data []byte) (changed bool, err error) {
 	return true, nil
 }
 
-// create makes a new file, in place of whatever has the name: what is there may
-// have another name too, under which it has to stay as it is.
+// create makes a new file and removes what had the name. It does not write to that:
+// it may be a hard link whose other name must keep its bytes.
 func (o *outDir) create(name string) (*os.File, error) {
 	if err := o.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -14,9 +14,9 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// survey looks at what is there, before anything is changed: files that verify
-// are kept, temporary ones of a killed run gone on with or removed, those of a
-// tree that an earlier pull wrote noted as what may be replaced, everything else refused.
+// survey examines what the directory holds before anything is changed. It keeps files
+// that verify, keeps or removes temporary files of a killed run, notes the files of an earlier
+// Tree as replaceable, and refuses everything else.
 func (o *outDir) survey(ctx context.Context) error {
 	there, err := o.list()
 	if err != nil {
@@ -55,10 +55,10 @@ type listing struct {
 	files     map[string]fs.FileInfo // plain ones
 	names     []string               // of files, in order
 	leftovers []string               // temporary names
-	dirs      []string               // those that nothing wanted is in, parents first
+	dirs      []string               // without any wanted file below, parents first
 }
 
-// list lists the directory. What cannot be ours whatever is in it, is refused at once.
+// list lists the directory. It refuses what no earlier run can have written, whatever its bytes.
 func (o *outDir) list() (*listing, error) {
 	above := map[string]bool{".": true}
 	raise := func(name string) {
@@ -120,9 +120,8 @@ func (o *outDir) wanted(name string) (snapshot.Blob, bool) {
 	return b, ok
 }
 
-// ours reads what the record says of the files that are there, and which
-// directories it knows. legacy: there is none, so that a tree may have been
-// written before there were records.
+// ours returns the record's lines of the files that are there, and the directories that it
+// knows. legacy means that there is no record: an early version may have written the tree.
 func (o *outDir) ours(there *listing) (said map[string][]recorded, legacy bool, known map[string]bool, err error) {
 	known = map[string]bool{}
 	if o.tree == nil {
@@ -142,7 +141,7 @@ func (o *outDir) ours(there *listing) (said map[string][]recorded, legacy bool, 
 	return said, legacy, known, err
 }
 
-// look hashes a file that is there and says what it is: right, replaceable, or an error.
+// look hashes a file that is there and notes it as right or replaceable, or refuses it.
 func (o *outDir) look(ctx context.Context, name string, info fs.FileInfo, said []recorded, legacy bool) error {
 	has, err := o.hash(ctx, name)
 	if err != nil {
@@ -165,7 +164,7 @@ func (o *outDir) look(ctx context.Context, name string, info fs.FileInfo, said [
 		if _, listed := o.want[name]; listed {
 			o.reused += blob.Size
 		}
-		// The time that versions without a record gave it: a client may have a later one of older bytes.
+		// Versions without a record gave it this time; a client may have older bytes with a later time.
 		if o.dated(name) && info.ModTime().Equal(snapshot.ModTime(has.Digest)) && o.tree.dists[name].date.After(info.ModTime()) {
 			o.aged = append(o.aged, name)
 		}
@@ -204,7 +203,7 @@ func (o *outDir) hash(ctx context.Context, name string) (b snapshot.Blob, err er
 	}
 }
 
-// leftover keeps what can be the beginning of a file that is still missing.
+// leftover keeps a temporary file that may be the beginning of a missing file, and removes any other.
 func (o *outDir) leftover(p string) error {
 	name := path.Join(path.Dir(p), strings.TrimPrefix(path.Base(p), tempMark))
 	blob, wanted := o.want[name]
@@ -219,8 +218,8 @@ func (o *outDir) leftover(p string) error {
 	return nil
 }
 
-// namesOf is how many names a file has. One with a second name must not be written
-// to: a killed run may have given it its by-hash name already.
+// namesOf counts the hard links of a file. A file with two must not be written to: a
+// killed run may have given it its by-hash name already.
 func namesOf(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Nlink)

@@ -21,35 +21,35 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// TreeOptions is the question to Pull.
+// TreeOptions says where Tree writes a snapshot.
 type TreeOptions struct {
 	Snapshot *snapshot.Snapshot
 	Trust    prove.Trust
 	Dir      string
 	Log      outcome.Log
-	// Progress, if not nil, is told of every file ([artifact.Watched] tells of the bytes on the way); called concurrently.
+	// Progress, if not nil, is called for every file, concurrently. [artifact.Watched] reports the bytes on the way.
 	Progress func(artifact.Event)
 }
 
-// TreeResult is the answer.
+// TreeResult is what Tree wrote.
 type TreeResult struct {
 	Files  int
 	Bytes  int64
 	Reused int64
-	// What became of the tree that was there before: files that were replaced,
-	// files that this snapshot lacks and that stay until the next one, and those
-	// that the one before lacked and that are gone now.
+	// What became of the tree that was there before: files replaced by others, files that
+	// this snapshot lacks and that stay until the next snapshot, and files removed
+	// because the snapshot before this one lacked them already.
 	Replaced, Left, Removed int
 }
 
 // Tree writes the apt tree of a snapshot (PREFIX/dists, PREFIX/pool) as files,
-// every one of them proved through the chain. Dir may hold a tree that an
-// earlier Pull wrote, also of another snapshot, which becomes this one: clients
-// that read it meanwhile find the old tree or the new one, suite by suite.
-func Tree(ctx context.Context, p TreeOptions) (*TreeResult, error) {
-	c := &prove.Chain{Snapshot: p.Snapshot, Trust: p.Trust}
-	tree := newAptTree(p.Snapshot, p.Trust.Believed(p.Snapshot))
-	for _, a := range p.Snapshot.Statement.Archives {
+// each proved through the chain. Dir may hold the tree of another snapshot that an
+// earlier Tree wrote. It becomes this one: clients that read it meanwhile
+// find the old tree or the new one, suite by suite.
+func Tree(ctx context.Context, o TreeOptions) (*TreeResult, error) {
+	c := &prove.Chain{Snapshot: o.Snapshot, Trust: o.Trust}
+	tree := newAptTree(o.Snapshot, o.Trust.Believed(o.Snapshot))
+	for _, a := range o.Snapshot.Statement.Archives {
 		v, err := c.BestView(a)
 		if err != nil {
 			return nil, outcome.GiveUpstreamKey.For(fmt.Errorf("%w: archive %s: %w", outcome.ErrIntegrity, a.Prefix, err), a.Prefix)
@@ -58,13 +58,13 @@ func Tree(ctx context.Context, p TreeOptions) (*TreeResult, error) {
 			return nil, err
 		}
 	}
-	out, err := openTree(ctx, p.Dir, tree)
+	out, err := openTree(ctx, o.Dir, tree)
 	if err != nil {
 		return nil, err
 	}
 	defer out.close()
-	out.events = p.Progress
-	if err := out.fetch(ctx, p.Snapshot, nil); err != nil {
+	out.events = o.Progress
+	if err := out.fetch(ctx, o.Snapshot, nil); err != nil {
 		return nil, err
 	}
 	return &TreeResult{
@@ -73,24 +73,23 @@ func Tree(ctx context.Context, p TreeOptions) (*TreeResult, error) {
 	}, nil
 }
 
-// aptTree is the tree of one snapshot: what is to be written, and what of it
-// names what else.
+// aptTree is the files of one snapshot, with what decides the order in which they get their names.
 type aptTree struct {
-	date      time.Time // the statement's; zero if nobody vouches for that
+	date      time.Time // the statement's; zero if the statement is not believed
 	statement []byte
 	want      map[string]snapshot.Blob // by path
-	dists     map[string]distsFile     // those of want that change under their name from snapshot to snapshot
-	links     map[string]string        // by-hash name to the path in want whose bytes it names
+	dists     map[string]distsFile     // the files of want that other snapshots have under the same name in other bytes
+	links     map[string]string        // by-hash name to its path in want
 }
 
 // distsFile is a file that a suite's Release lists, or a signature file.
 type distsFile struct {
 	suite string // directory of its Release
 	step  step
-	date  time.Time // when a client is to take it for changed
+	date  time.Time // of its last change, as web servers tell clients
 }
 
-// step orders the files of a suite: what names others gets its own name after them.
+// step orders the files of a suite: a file that lists others gets its name after them.
 type step uint8
 
 const (
@@ -111,9 +110,9 @@ func newAptTree(s *snapshot.Snapshot, believed bool) *aptTree {
 	return t
 }
 
-// add takes a file that the chain proves. What neither is a signature file nor
-// is listed by its Release was named by a stanza: a pool file. Under upstream's
-// key alone the date is that of its Release: the statement's is the registry's word.
+// add takes a file that the chain proves. A file that is neither a signature file nor
+// listed by its Release is a pool file. Without a believed statement, whose date
+// would be the registry's word, the date is that of the Release.
 func (t *aptTree) add(p *prove.Suite, row snapshot.Row) {
 	name := row.Path
 	t.want[name] = row.Blob()
@@ -147,29 +146,29 @@ func (t *aptTree) blob(name string) (snapshot.Blob, bool) {
 	return b, ok
 }
 
-// What a pull does over a tree that is there, in this order:
+// Tree writes over a tree that is there in this order:
 //
-//	remove   what the pull of the snapshot before found lacking and left
-//	record   that the files of this snapshot are ours, with those that are there
-//	write    new pool files under their names; all that changes under its name under temporary ones
+//	remove   files that the snapshot before this one lacked already (begin)
+//	record   the files that are there and those of this snapshot as ours (begin)
+//	write    new pool files under their names; files that replace others under temporary names
 //	sync
-//	name     by-hash names, pool files that changed, then suite by suite: indices, Release.gpg, Release, InRelease
+//	name     by-hash names, changed pool files, then suite by suite: indices, Release.gpg, Release, InRelease (publish)
 //	sync
-//	record   the files of this snapshot, and what it lacks as left
+//	record   the files of this snapshot; files that it lacks as "left" (finish)
 //
-// Killed anywhere, each file is the one of before or the one of this snapshot,
-// the record names both, and any later pull goes on from there.
+// After a kill at any point each file is the old one or the new one, the record names
+// both, and the next run goes on from there.
 
-// standing is a file of ours that is there, with bytes that this snapshot does not have at its path.
+// standing is a file that an earlier run wrote and whose bytes this snapshot does not have at its path.
 type standing struct {
 	recorded
 	mtime time.Time
 }
 
-// mtime is when a file says that it was changed. Web servers give it out as
-// Last-Modified, and clients ask for what is newer than theirs: so what changes
-// under its name has the snapshot's date, and never a time that is not after
-// the one of the file that it replaces. To the second, as HTTP has it.
+// mtime is the modification time that a file gets. Web servers send it as Last-Modified,
+// and clients ask for what is newer than theirs. So a file that changes under its
+// name gets the snapshot's date, and always a later time than the file that it replaces,
+// in whole seconds as in HTTP.
 func (o *outDir) mtime(name string) time.Time {
 	t := snapshot.ModTime(o.want[name].Digest)
 	if o.dated(name) {
@@ -190,13 +189,13 @@ func (o *outDir) dated(name string) bool {
 	return ok
 }
 
-// late tells whether a file gets its name only when all others are there.
+// late tells whether a file gets its name only after all others are written.
 func (o *outDir) late(name string) bool {
 	_, replaces := o.standing[name]
 	return o.dated(name) || replaces
 }
 
-// leaving are the files of ours that this snapshot has no use for, without those that are removed already.
+// leaving returns the files of an earlier run that this snapshot lacks and that are not removed yet.
 func (o *outDir) leaving() []recorded {
 	var out []recorded
 	for name, f := range o.standing {
@@ -207,14 +206,14 @@ func (o *outDir) leaving() []recorded {
 	return out
 }
 
-// due tells whether the time of a file that is leaving is up: the pull before
-// found it lacking in its snapshot, and now there is another one. The same
-// snapshot again removes nothing, however soon it comes.
+// due tells whether a leaving file is to be removed now. It is if two snapshots in a row lack
+// it: the last run marked it as left, and this run writes another snapshot. Writing
+// the same snapshot again removes nothing.
 func (o *outDir) due(f recorded) bool {
 	return f.left && len(o.have) < len(o.want)+len(o.tree.links)
 }
 
-// replaced is how many files other bytes have taken the place of.
+// replaced counts the files that got other bytes.
 func (o *outDir) replaced() (n int) {
 	for name := range o.standing {
 		if _, wanted := o.want[name]; wanted {
@@ -224,7 +223,7 @@ func (o *outDir) replaced() (n int) {
 	return n
 }
 
-// begin removes what its time is up for, and records what is about to be written, before any of it is.
+// begin removes the files that are due, then records what is about to be written.
 func (o *outDir) begin() error {
 	if o.tree == nil {
 		return nil
@@ -268,8 +267,8 @@ func (t *aptTree) files() []recorded {
 	return out
 }
 
-// publish gives their names to all files that wait for it. Everything is
-// verified, and nothing but a failing disk can come in between.
+// publish gives all files that wait their names. Everything is verified by now: only
+// a failing disk can stop it.
 func (o *outDir) publish(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -325,8 +324,8 @@ func (o *outDir) finish() error {
 	return err
 }
 
-// linkByHash gives the files that indices are now, or will be in an instant, their by-hash names,
-// which clients of the day before and after may ask for at the same time.
+// linkByHash gives the new indices their by-hash names before their own names: clients
+// of the old Release and of the new one may ask at the same time.
 func (o *outDir) linkByHash() error {
 	var copies []string
 	for _, name := range slices.Sorted(maps.Keys(o.tree.links)) {
@@ -343,7 +342,7 @@ func (o *outDir) linkByHash() error {
 		if o.root.Link(from, name) == nil {
 			continue
 		}
-		// Not every file system knows a second name of a file.
+		// Not every file system has hard links.
 		if err := o.copy(from, partOf(name), name); err != nil {
 			return err
 		}
@@ -363,7 +362,7 @@ func (o *outDir) linkByHash() error {
 	return nil
 }
 
-// copy copies a file to what is to be called name, which says what its bytes must be.
+// copy copies a file and verifies the copy, which will be called name.
 func (o *outDir) copy(from, to, name string) error {
 	b, _ := o.tree.blob(name)
 	r, err := o.root.Open(from)
@@ -390,7 +389,7 @@ func (o *outDir) copy(from, to, name string) error {
 	return err
 }
 
-// forget takes back what begin wrote: the record is again one of what was there.
+// forget undoes what begin recorded: the record lists again what was there before.
 func (o *outDir) forget() {
 	if o.tree == nil {
 		return

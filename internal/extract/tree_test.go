@@ -579,7 +579,7 @@ func TestFailedSync(t *testing.T) {
 			t.Fatal(err)
 		}
 		out.disk = failing(t, dir, n)
-		err = out.fetch(t.Context(), sel.e.Snapshot, nil)
+		err = out.fetch(t.Context(), sel.o.Snapshot, nil)
 		out.close()
 		failed = err != nil
 		left := names(t, dir)
@@ -690,7 +690,7 @@ func TestLostWithTheBatch(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	err = out.fetch(t.Context(), sel.e.Snapshot, nil)
+	err = out.fetch(t.Context(), sel.o.Snapshot, nil)
 	if !errors.Is(err, syscall.ENOSPC) || n != 1 {
 		t.Errorf("%v after %d syncs", err, n)
 	}

@@ -21,18 +21,16 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// A batch of files shares one syncfs before they get their names: a sync of
-// each would cost more than the transfer. A killed run loses what the last
-// batch held at most.
+// A batch of files shares one syncfs before they get their names: to sync each file
+// would cost more than the transfer. A killed run loses at most the last batch.
 const (
 	batchFiles = 1000
 	batchAge   = 2 * time.Second
 )
 
-// fetch writes the files that are missing, several at once. vet, if not nil,
-// looks at each file, at a new one before it gets its final name. On an
-// integrity failure nothing of this run stays, and after a failed sync nothing
-// that it was to make durable.
+// fetch writes the files that are missing, several at once. vet, if not nil, examines each
+// file, a new one before it gets its final name. After an integrity failure nothing
+// of this run stays. After a failed sync nothing stays that it should have made durable.
 func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) error {
 	if err := o.begin(); err != nil {
 		return fmt.Errorf("output directory: %w", err)
@@ -79,20 +77,20 @@ func (o *outDir) fetch(ctx context.Context, s *snapshot.Snapshot, vet vetting) e
 	return err
 }
 
-// isFull tells that a disk is full: then parts of files are in the way of everybody.
+// isFull tells whether the disk is full. Then parts of files only take space from others.
 func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// order is that of fetching: the largest first, so that none of them is still
-// under way when all others are done.
+// order is the order of fetching: the largest file first, so that the run does not
+// end with waiting for it.
 func (o *outDir) order() []string {
 	names := slices.Sorted(maps.Keys(o.want))
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(o.want[b].Size, o.want[a].Size) })
 	return names
 }
 
-// write fetches one blob into a temporary file and leaves it, verified, to the
-// next batch. It goes on where an earlier run stopped; if that gives wrong bytes, and where one of
-// several places gave wrong ones, it begins anew. What came before a failure of the way stays, for a rerun.
+// write fetches one blob into a temporary file and adds it, verified, to the batch. It
+// goes on where an earlier run stopped, and begins anew if that, or one of several places,
+// gave wrong bytes. After any other failure the part stays for a rerun.
 func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, vet vetting) error {
 	dir := path.Dir(name)
 	if err := o.mkdir(dir); err != nil {
@@ -125,8 +123,8 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 	return o.done(name)
 }
 
-// transfer streams a blob into its temporary file, of which the first from bytes
-// are taken for those of the blob; no error means that all its bytes are right.
+// transfer streams a blob into its temporary file, which holds the first from bytes
+// already. They are verified with the rest: without an error all bytes are right.
 func (o *outDir) transfer(ctx context.Context, s *snapshot.Snapshot, name string, from int64) error {
 	var w *os.File
 	var err error
@@ -139,7 +137,7 @@ func (o *outDir) transfer(ctx context.Context, s *snapshot.Snapshot, name string
 		return err
 	}
 	if from > 0 {
-		// What is read of the part is written in its place again: the file is what was hashed.
+		// The bytes of the part are read, hashed and written in their place again.
 		s = s.WithBlobs(func(rest snapshot.Blobs) snapshot.Blobs { return resumedBlobs{rest, w, from} })
 	}
 	r, err := s.OpenBlob(ctx, o.want[name])
@@ -151,7 +149,7 @@ func (o *outDir) transfer(ctx context.Context, s *snapshot.Snapshot, name string
 	return errors.Join(err, w.Close())
 }
 
-// done puts a verified file into the batch, and commits a full batch.
+// done adds a verified file to the batch, and commits a full batch.
 func (o *outDir) done(name string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -175,10 +173,10 @@ func (o *outDir) done(name string) error {
 	return o.failed
 }
 
-// commit makes the batch durable, then gives the files their names: after a
-// power cut in between there are temporary names, never a half file under a
-// final one. After an error nothing may be committed any more: a second sync
-// would say that all is well, of bytes that never reached the disk.
+// commit makes the batch durable, then gives the files their names. A power cut in
+// between leaves temporary names, never a half file under a final name. After an error
+// nothing may be committed any more: a second sync would succeed for bytes that never
+// reached the disk.
 func (o *outDir) commit() error {
 	if len(o.pending) == 0 {
 		return nil
@@ -242,7 +240,7 @@ func (o *outDir) dropParts() {
 }
 
 // resumedBlobs reads the first bytes of a blob from a file that an earlier run
-// left, and asks elsewhere for the rest only. Like every Blobs it verifies nothing.
+// left, and the rest from other Blobs. It verifies nothing.
 type resumedBlobs struct {
 	rest snapshot.Blobs
 	part io.ReaderAt
@@ -262,7 +260,7 @@ func (p resumedBlobs) Open(ctx context.Context, b snapshot.Blob, _ int64) (*snap
 	return &snapshot.Content{R: joined{io.MultiReader(had, c.R), c.R}, From: c.From}, nil
 }
 
-// joined is two readers in turn, the second of which is to be closed.
+// joined reads two readers in turn and closes the second.
 type joined struct {
 	io.Reader
 	io.Closer

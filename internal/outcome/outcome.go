@@ -1,3 +1,4 @@
+// Package outcome names the ways in which a command can end, and how it is told on the way.
 package outcome
 
 import (

@@ -1,3 +1,4 @@
+// Package parallel runs several transfers at once, within one bound for all use cases.
 package parallel
 
 import (
@@ -10,9 +11,8 @@ import (
 // the latency of a registry, few enough to be a polite client.
 const Workers = 8
 
-// InOrder calls f for each item, several at once, and keeps the order of items:
-// of the answers, and of the errors, of which the first item's is told. What one
-// of them finds wrong is found wrong whichever is done first.
+// InOrder calls f for each item, several at once. It returns the answers in the order of
+// the items, or the error of the first item that has one, whichever is done first.
 func InOrder[T, R any](items []T, f func(T) (R, error)) ([]R, error) {
 	out, errs := make([]R, len(items)), make([]error, len(items))
 	var g errgroup.Group
@@ -32,10 +32,9 @@ func InOrder[T, R any](items []T, f func(T) (R, error)) ([]R, error) {
 	return out, nil
 }
 
-// Until runs what mostly computes, and leaves it behind as soon as ctx ends: a choice over a whole
-// release takes seconds and looks at no context. What is left behind must write nothing that lasts.
-//
-// It says nothing either: see [Log.during].
+// Until runs compute, which looks at no context, and returns as soon as ctx ends: a choice over a
+// whole release takes seconds. What is left behind must write nothing that lasts, and log
+// nothing (outcome.Log.During).
 func Until[T any](ctx context.Context, compute func() (T, error)) (T, error) {
 	type answer struct {
 		value T

@@ -18,16 +18,15 @@ import (
 const (
 	// fallbackAfter is how long a place may take to open a pool file before upstream is asked.
 	fallbackAfter = 8 * time.Second
-	// A file that came wrong or broke off is asked for upstream for so long, without asking the place again.
+	// distrustedFor is how long a file that came wrong or broke off is read from upstream only.
 	distrustedFor = time.Minute
 	// maxDistrusted bounds how many are remembered.
 	maxDistrusted = 1024
 )
 
-// Fallback are the upstreams of a site's archives, for pool files that the
-// snapshot lists and its place cannot give. Nothing else is ever asked for
-// there: the path and the digest are the table's, so an upstream that has another file
-// by now gives bytes that are not completed. Safe for concurrent use.
+// Fallback reads pool files that the snapshot lists and its place cannot give from the
+// upstreams of the site's archives. Path and digest are the table's, so a file
+// that upstream has replaced meanwhile does not verify. Safe for concurrent use.
 type Fallback struct {
 	upstreams map[string]*upstream.Upstream // by prefix
 	log       outcome.Log
@@ -36,12 +35,12 @@ type Fallback struct {
 	distrusted map[snapshot.Digest]time.Time // until when the place is not asked
 }
 
-// UpstreamOptions says how the upstream of an archive is asked.
+// UpstreamOptions are the options by which the upstream of an archive is opened.
 func UpstreamOptions(a *config.Archive, log outcome.Log) upstream.Options {
 	return upstream.Options{URLs: a.URLs, CAFile: a.CAFile, ClientCert: a.ClientCert, AuthFile: a.AuthFile, Log: log}
 }
 
-// NewFallback knows the upstreams of the archives that have one. ErrUsage if none has.
+// NewFallback opens the upstreams of the archives that have one. ErrUsage if none has.
 func NewFallback(archives []config.Archive, log outcome.Log) (*Fallback, error) {
 	f := &Fallback{upstreams: map[string]*upstream.Upstream{}, log: log, distrusted: map[snapshot.Digest]time.Time{}}
 	for i := range archives {
@@ -60,7 +59,7 @@ func NewFallback(archives []config.Archive, log outcome.Log) (*Fallback, error) 
 	return f, nil
 }
 
-// fallenBack are a snapshot's blobs, its pool files from upstream where the place fails.
+// fallenBack reads a snapshot's blobs from its place, and pool files from upstream where that fails.
 type fallenBack struct {
 	*Fallback
 	place snapshot.Blobs
@@ -84,7 +83,7 @@ func (f fallenBack) Open(ctx context.Context, b snapshot.Blob, offset int64) (*s
 	switch {
 	case err == nil:
 		return c.At(offset)
-	case placeErr == nil: // distrusted, and nobody else has it: better than nothing
+	case placeErr == nil: // the place is distrusted, but the only one left
 		return f.place.Open(ctx, b, offset)
 	case errors.Is(err, errNoUpstream):
 		return nil, placeErr
@@ -92,7 +91,7 @@ func (f fallenBack) Open(ctx context.Context, b snapshot.Blob, offset int64) (*s
 	return nil, fmt.Errorf("%w; upstream: %w", placeErr, err)
 }
 
-// errNoUpstream marks what may not be had upstream.
+// errNoUpstream marks a blob that no upstream has.
 var errNoUpstream = errors.New("not a pool file of an archive with an upstream")
 
 // open opens a pool file at its archive's upstream.
@@ -110,8 +109,8 @@ func (f *Fallback) open(ctx context.Context, s *snapshot.Snapshot, b snapshot.Bl
 	return &snapshot.Content{R: r, From: up.String()}, nil
 }
 
-// poolFile finds the pool file of class upstream that is this blob. A snapshot is searched
-// only when its place failed, and once a file.
+// poolFile finds the pool file of class upstream that is this blob. It searches the
+// whole table: it is called only after the place failed.
 func poolFile(s *snapshot.Snapshot, b snapshot.Blob) (prefix, name string, ok bool) {
 	for row := range s.Table.Rows() {
 		if row.Digest != b.Digest {
@@ -128,8 +127,8 @@ func poolFile(s *snapshot.Snapshot, b snapshot.Blob) (prefix, name string, ok bo
 	return "", "", false
 }
 
-// openWithin opens a blob, and gives up on a place that does not answer in time.
-// The context, which content lives in, ends with release.
+// openWithin opens a blob, and fails if the place does not answer in time. The caller
+// calls release when it has closed the content.
 func openWithin(ctx context.Context, limit time.Duration, place snapshot.Blobs, b snapshot.Blob, offset int64) (c *snapshot.Content, release func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := time.AfterFunc(limit, func() { cancel(fmt.Errorf("%w: no answer in %s", errSlow, limit)) })
@@ -143,8 +142,8 @@ func openWithin(ctx context.Context, limit time.Duration, place snapshot.Blobs, 
 	return c, func() { cancel(nil) }, nil
 }
 
-// timedOpen is what a place gives, and tells if it breaks off. Who closes early
-// went away; that says nothing.
+// timedOpen reads from a place and calls failed if that breaks off. A reader that is
+// closed early has not failed.
 type timedOpen struct {
 	io.ReadCloser
 	ctx     context.Context
@@ -169,7 +168,7 @@ func (t *timedOpen) Close() error {
 	return t.ReadCloser.Close()
 }
 
-// watched has a blob asked for upstream for a while if what the place gave of it was not right.
+// watched distrusts the place for this blob if its bytes are wrong or break off.
 func (f *Fallback) watched(ctx context.Context, c *snapshot.Content, b snapshot.Blob, offset int64, release func()) *snapshot.Content {
 	if c.File != nil { // hashed before
 		context.AfterFunc(ctx, release)

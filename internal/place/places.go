@@ -1,3 +1,6 @@
+// Package place knows where the blobs of a snapshot come from: mirrors, the place that
+// a reference names, and upstream. The next one is asked where one lacks a blob, fails,
+// is slow or gave wrong bytes.
 package place
 
 import (
@@ -14,13 +17,13 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// A place that is not the last one to try is left if it is slower than this
-// for so long. The time counts that a reader waits for bytes, nothing else.
+// A place other than the last is left if it is slower than slowRate for slowWindow. Only
+// the time that a reader waits for bytes counts.
 const (
 	slowRate   = 32 << 10 // bytes a second
 	slowWindow = 8 * time.Second
-	// skippedFor is how long a place is not tried that was found wanting; a
-	// command ends before, a server gives it another chance.
+	// skippedFor is how long a place is not tried after it failed. A command ends
+	// before; a server tries it again.
 	skippedFor = 10 * time.Minute
 )
 
@@ -89,7 +92,7 @@ func (p *places) seal(ctx context.Context, pinned bool) (*snapshot.Sealed, error
 	return nil, failures
 }
 
-// everywhere is why none of several places would do, each naming itself, in one line.
+// everywhere is the errors of all places, in one line.
 type everywhere []error
 
 func (e everywhere) Error() string {
@@ -102,10 +105,10 @@ func (e everywhere) Error() string {
 
 func (e everywhere) Unwrap() []error { return e }
 
-// errSlow is why a place was left that did not answer in time.
+// errSlow marks a place that was left because it was too slow.
 var errSlow = errors.New("too slow")
 
-// patience bounds the time that a place may take to open; the last place has any.
+// patience bounds the time that a place may take to open. The last place has no bound.
 func (p *places) patience(ctx context.Context, s *mirror) (context.Context, context.CancelFunc) {
 	if s == p.list[len(p.list)-1] {
 		return ctx, func() {}
@@ -113,7 +116,7 @@ func (p *places) patience(ctx context.Context, s *mirror) (context.Context, cont
 	return context.WithTimeoutCause(ctx, p.window, fmt.Errorf("%w: no answer in %s", errSlow, p.window))
 }
 
-// patienceError tells the place's slowness from an error of its own.
+// patienceError returns the slowness of a place in place of the cancelled request's error.
 func patienceError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errSlow) {
 		return cause
@@ -121,7 +124,7 @@ func patienceError(ctx context.Context, err error) error {
 	return err
 }
 
-// skip takes a place out of the order, and says so.
+// skip leaves a place out for skippedFor, and logs that.
 func (p *places) skip(s *mirror, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -149,7 +152,7 @@ func (p *places) from() []*mirror {
 	return out
 }
 
-// content opens a blob at a place from an offset on; the place is opened itself when it is needed first.
+// content opens a blob at a place from an offset on. It opens the place before its first blob.
 func (p *places) content(ctx context.Context, s *mirror, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	p.mu.Lock()
 	blobs := s.blobs
@@ -199,14 +202,14 @@ func (p *places) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snap
 	return out, nil
 }
 
-// placesReader reads a blob from one place after the other; what was read is
-// kept when the place changes. Not safe for concurrent use.
+// placesReader reads a blob from one place after the other. It goes on at the byte where
+// the place before stopped. Not safe for concurrent use.
 type placesReader struct {
 	p    *places
 	ctx  context.Context
 	blob snapshot.Blob
-	left []*mirror // still to be tried, the present one first
-	used []*mirror // gave bytes
+	left []*mirror // to be tried, the present one first
+	used []*mirror // that gave bytes
 
 	r      io.ReadCloser
 	cancel context.CancelCauseFunc
@@ -215,8 +218,8 @@ type placesReader struct {
 	moved  int64
 }
 
-// next opens the blob at the next place, at the present offset. why is what
-// was wrong with the present one, nil at the beginning.
+// next opens the blob at the next place, at the present offset. why is the error of the
+// present place, nil at the beginning.
 func (r *placesReader) next(why error) (*snapshot.Content, error) {
 	for {
 		if why != nil {
@@ -258,7 +261,7 @@ func (r *placesReader) connect() (*snapshot.Content, error) {
 	return c, nil
 }
 
-// watch leaves a place that gives nothing for the whole window, unless it is the last.
+// watch cancels a place that gives nothing for the whole window, unless it is the last.
 func (r *placesReader) watch(cancel context.CancelCauseFunc) (stop func()) {
 	if len(r.left) == 1 {
 		return func() {}
@@ -271,7 +274,7 @@ func (r *placesReader) watch(cancel context.CancelCauseFunc) (stop func()) {
 func (r *placesReader) Read(b []byte) (int, error) {
 	for {
 		if r.offset == r.blob.Size {
-			return 0, io.EOF // bytes behind the end would be nobody's: they are not read
+			return 0, io.EOF // what a place sends behind the end is not read
 		}
 		b = b[:min(int64(len(b)), r.blob.Size-r.offset)]
 		n, err := r.read(b)
@@ -306,7 +309,7 @@ func (r *placesReader) read(b []byte) (int, error) {
 	return n, err
 }
 
-// pace leaves a place that trickles.
+// pace leaves a place that is too slow.
 func (r *placesReader) pace(n int) error {
 	r.moved += int64(n)
 	if r.spent < r.p.window || len(r.left) == 1 {
@@ -321,8 +324,8 @@ func (r *placesReader) pace(n int) error {
 	return err
 }
 
-// wrong distrusts all places that gave a part of what is not the blob. The last
-// of several places is not found out by that: it is asked alone then.
+// wrong skips all places that gave a part of the wrong bytes, and tells whether another
+// place can be read from. The last place is never skipped: it is then read alone.
 func (r *placesReader) wrong(why error) bool {
 	if len(r.used) == 1 && len(r.left) == 1 {
 		return false

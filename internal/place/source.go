@@ -22,20 +22,19 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Source is a followed reference, as internal/serve asks for its snapshots.
-// Safe for concurrent use.
+// Source opens the snapshots of one reference for a server. Safe for concurrent use.
 type Source struct {
 	Ref     artifact.Reference
 	Options artifact.Options
-	// Mirrors are tried before Ref's own place, by digest ([OpenAnywhere]); Log hears of those that are skipped.
+	// Mirrors are tried before Ref's own place, by digest ([OpenAnywhere]). Log is told of those that are skipped.
 	Mirrors []artifact.Reference
 	Log     outcome.Log
-	// Through, if not nil, puts a store before the place's blobs.
+	// Through, if not nil, wraps the blobs in a store.
 	Through func(snapshot.Blobs) snapshot.Blobs
-	// Keep, if not "", is a directory for what opened snapshots say of
-	// themselves: with Through, they are opened again while the place is away.
+	// Keep, if not "", is a directory for statement and table of opened snapshots. With
+	// Through, those snapshots can be opened again while the place is away.
 	Keep string
-	// Fallback, if not nil, is asked for pool files that the place cannot give.
+	// Fallback, if not nil, gives pool files that the place cannot give.
 	Fallback *Fallback
 
 	tags tagList
@@ -52,7 +51,7 @@ func (s *Source) Resolve(ctx context.Context) (snapshot.Digest, error) {
 	return artifact.Resolve(ctx, s.Ref, s.Options)
 }
 
-// A snapshot ID as it stands at the end of an immutable tag.
+// DateHex matches the end of an immutable tag: date and 12 hex digits of the root.
 var DateHex = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}$`)
 
 // Open opens the snapshot of an ID: "" for the reference itself, a digest, a
@@ -109,8 +108,8 @@ func (n named) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapsh
 	return c, err
 }
 
-// kept is a snapshot whose documents were kept; nil if it is not there. Its
-// place is opened when a blob is asked for that is not in the store.
+// kept opens a snapshot whose statement and table were kept; nil if they were not. Its
+// place is opened before the first blob that is not in the store.
 func (s *Source) kept(ref artifact.Reference) *snapshot.Sealed {
 	if s.Keep == "" || ref.Digest.IsZero() {
 		return nil
@@ -123,7 +122,7 @@ func (s *Source) kept(ref artifact.Reference) *snapshot.Sealed {
 	return sealed
 }
 
-// lateBlobs opens its snapshot when the first blob is asked for.
+// lateBlobs opens its snapshot before the first blob.
 type lateBlobs struct {
 	source *Source
 	ref    artifact.Reference
@@ -151,7 +150,7 @@ func (l *lateBlobs) Open(ctx context.Context, b snapshot.Blob, offset int64) (*s
 	return blobs.Open(ctx, b, offset)
 }
 
-// absent says in the words of the waist that a reference is not there.
+// absent adds snapshot.ErrNotExist to an error of a reference that is not there.
 func absent(err error) error {
 	if errors.Is(err, artifact.ErrNotFound) {
 		return fmt.Errorf("%w: %w", err, snapshot.ErrNotExist)
@@ -202,7 +201,7 @@ func (s *Source) IDs(ctx context.Context) ([]string, error) {
 	return slices.Compact(ids), nil
 }
 
-// OpenUnverified opens a snapshot for what only looks or hands on: ls, serve.
+// OpenUnverified opens a snapshot without trust, for those who only list it or pass it on.
 func OpenUnverified(ctx context.Context, ref artifact.Reference, o artifact.Options) (*snapshot.Snapshot, error) {
 	sealed, err := artifact.Open(ctx, ref, o)
 	if err != nil {
@@ -212,24 +211,24 @@ func OpenUnverified(ctx context.Context, ref artifact.Reference, o artifact.Opti
 }
 
 const (
-	// tagsKept is how long the names of a place's tags are good for: anybody may
-	// ask a server for snapshots that are not there, and a list may have many pages.
+	// tagsKept is how long a list of tags is reused: anybody may ask a server for
+	// snapshots that are not there, and a list may have many pages.
 	tagsKept = 5 * time.Second
-	// tagsTime bounds asking for them.
+	// tagsTime bounds one request for the list.
 	tagsTime = time.Minute
 )
 
-// tagList are the names of a place's tags as it told them lately. Safe for concurrent use.
+// tagList is the last list of a place's tags. Safe for concurrent use.
 type tagList struct {
 	mu     sync.Mutex
-	asking chan struct{} // closed when the question that is under way is answered; nil: none is
-	asked  time.Time     // when the answer was there
+	asking chan struct{} // closed when the request under way ends; nil: there is none
+	asked  time.Time     // when the last request ended
 	names  []string
 	err    error
 }
 
-// tagNames are the names of tags as they were tagsKept ago at most. Of any
-// number of callers one asks, and it asks on when that one goes away.
+// tagNames are the names of tags, at most tagsKept old. Callers share one request,
+// which goes on when the first of them goes away.
 func (s *Source) tagNames(ctx context.Context) ([]string, error) {
 	l := &s.tags
 	for {

@@ -16,8 +16,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// view says through which signature an archive is read: the one it is served
-// with, or upstream's own that travels along as provenance.
+// view says through which signature an archive is read: the one that it is served
+// with, or upstream's own, which a curated archive carries as provenance.
 type view uint8
 
 const (
@@ -25,17 +25,17 @@ const (
 	Upstreams
 )
 
-// Chain walks statement -> InRelease -> index -> stanza of one snapshot. It
-// never takes a digest from the table: that only says which files are here.
+// Chain walks statement -> InRelease -> index -> stanza of one snapshot. It takes no
+// digest from the table, which only says which files are here.
 type Chain struct {
 	Snapshot *snapshot.Snapshot
 	Trust    Trust
-	// asApt has InRelease alone read where there is one, as apt does: for who takes
-	// packages and hands on no Release. Otherwise every form must verify.
+	// AsApt reads InRelease alone where there is one, as apt does. It is for those who take
+	// packages and pass on no Release. Otherwise InRelease, Release and Release.gpg must all verify.
 	AsApt bool
 }
 
-// Suite is a suite whose Release was verified as far as trust reaches.
+// Suite is a suite whose Release was verified by what Trust has for it.
 type Suite struct {
 	archive snapshot.Archive
 	Name    string // as under dists/; flat: with final "/"
@@ -45,9 +45,8 @@ type Suite struct {
 	files   []snapshot.SuiteFile // its signature files
 }
 
-// suite opens a suite's signature files. The trust that is applied:
-// a site's key or an upstream's verifies the signature; a statement that is
-// believed pins the files by digest.
+// suite opens and verifies the signature files of a suite: by the site's key or upstream's, or
+// by their digests in a statement that is believed.
 func (c *Chain) suite(ctx context.Context, a snapshot.Archive, s snapshot.Suite, v view) (*Suite, error) {
 	files := pickFiles(a, s, v)
 	if len(files) == 0 {
@@ -61,8 +60,8 @@ func (c *Chain) suite(ctx context.Context, a snapshot.Archive, s snapshot.Suite,
 	return p, nil
 }
 
-// pickFiles gives a suite's signature files for a view; a verbatim archive is
-// served with upstream's own.
+// pickFiles returns the signature files of a suite in a view. A verbatim archive has
+// upstream's own in both.
 func pickFiles(a snapshot.Archive, s snapshot.Suite, v view) []snapshot.SuiteFile {
 	var out []snapshot.SuiteFile
 	for _, f := range s.Files {
@@ -74,7 +73,7 @@ func pickFiles(a snapshot.Archive, s snapshot.Suite, v view) []snapshot.SuiteFil
 	return out
 }
 
-// suiteName tells a suite by the directory that its files are in.
+// suiteName is the name of the suite whose files are in a directory.
 func suiteName(base, prefix string, v view) string {
 	rest := strings.TrimPrefix(strings.TrimPrefix(base, "upstream/"), prefix+"/")
 	if name, ok := strings.CutPrefix(rest, "dists/"); ok {
@@ -86,8 +85,8 @@ func suiteName(base, prefix string, v view) string {
 	return rest
 }
 
-// release reads and verifies InRelease, Release and Release.gpg: each that is
-// read must verify, and all must say the same.
+// release reads InRelease, Release and Release.gpg. Each that is read must verify, and all
+// must have the same text.
 func (c *Chain) release(ctx context.Context, p *Suite, v view) error {
 	files := p.files
 	if i := slices.IndexFunc(files, isInRelease); i >= 0 && c.AsApt {
@@ -114,8 +113,8 @@ func (c *Chain) release(ctx context.Context, p *Suite, v view) error {
 		}
 	}
 	if p.text = text; text != nil {
-		// A key that is demanded is demanded of this form too: Release.gpg must be there, unless
-		// upstream itself has none, which says nothing that InRelease does not say.
+		// A key that must have signed InRelease must have signed Release too, by Release.gpg. A
+		// verbatim archive may lack it if upstream does: InRelease has the same text.
 		trust := c.applied(p.archive, v, text)
 		if in != nil && sig == nil && p.archive.Mode == snapshot.Verbatim {
 			trust = pgp.Trust{}
@@ -142,7 +141,7 @@ func isInRelease(f snapshot.SuiteFile) bool {
 	return f.Role == snapshot.InRelease || f.Role == snapshot.UpstreamInRelease
 }
 
-// applied is what one signature file is believed by.
+// applied is the trust by which one signature file is verified.
 func (c *Chain) applied(a snapshot.Archive, v view, data []byte) pgp.Trust {
 	byUpstream := v == Upstreams || a.Mode == snapshot.Verbatim
 	pin := pgp.Trust{Digest: snapshot.Sum(data).String()}
@@ -159,7 +158,7 @@ func (c *Chain) applied(a snapshot.Archive, v view, data []byte) pgp.Trust {
 
 // releaseHolds compares a Release with what the statement and the path say of it.
 func (c *Chain) releaseHolds(p *Suite, v view) error {
-	// A statement that is believed names the file, so the suite's name is its word.
+	// If the statement is believed, it says which suite the file belongs to.
 	if err := CheckSuite(p.Release, p.Name, !c.relies(p) || c.Trust.UnnamedOK[p.archive.Prefix]); err != nil {
 		return err
 	}
@@ -169,7 +168,7 @@ func (c *Chain) releaseHolds(p *Suite, v view) error {
 		}
 	}
 	if !c.relies(p) {
-		return nil // the statement's freshness counts; a report says what apt would
+		return nil // the date of the statement counts
 	}
 	if err := p.Release.CheckDate(c.Trust.Now, !c.Trust.ExpiredOK[p.archive.Prefix]); err != nil {
 		return fmt.Errorf("%w (check-valid-until: no for this archive, or a reference by digest, accepts it)", err)
@@ -177,7 +176,7 @@ func (c *Chain) releaseHolds(p *Suite, v view) error {
 	return nil
 }
 
-// relies tells whether upstream's signature is all that a suite is believed by.
+// relies tells whether a suite is believed by upstream's signature alone.
 func (c *Chain) relies(p *Suite) bool {
 	return p.Release.How.Kind == pgp.Signed && !c.Trust.Believed(c.Snapshot)
 }
@@ -190,8 +189,8 @@ type Index struct {
 	blob            snapshot.Blob
 }
 
-// indices lists the indices of a suite that are carried, in the compression
-// that is carried. The table tells which files are here, the Release what they must be.
+// indices lists the indices of a suite that the snapshot has, in the compression that it
+// has. The table says which are here, the Release what they must be.
 func (c *Chain) indices(p *Suite) ([]Index, error) {
 	var out []Index
 	for _, f := range p.Release.Files {
@@ -221,7 +220,7 @@ func (c *Chain) indices(p *Suite) ([]Index, error) {
 func (c *Chain) read(ctx context.Context, ix Index) ([]byte, error) {
 	name := ix.suite.Base + ix.path
 	limit := int64(archive.MaxIndex)
-	if _, err := c.BestView(ix.suite.archive); err != nil { // its size is anybody's word
+	if _, err := c.BestView(ix.suite.archive); err != nil { // nobody vouches for its size
 		limit = maxUnproven
 	}
 	stored, err := c.Snapshot.ReadBlob(ctx, ix.blob, limit)
@@ -239,8 +238,8 @@ func (c *Chain) read(ctx context.Context, ix Index) ([]byte, error) {
 	return data, nil
 }
 
-// Suites opens all suites of an archive in one view. Where upstream's key is all
-// that is relied on, its newest Date stands for the age of the archive.
+// Suites opens all suites of an archive in one view. Where only upstream's key is
+// relied on, the newest Date of its Releases is the age of the archive.
 func (c *Chain) Suites(ctx context.Context, a snapshot.Archive, v view) ([]*Suite, error) {
 	out, err := parallel.InOrder(a.Suites, func(s snapshot.Suite) (*Suite, error) { return c.suite(ctx, a, s, v) })
 	if err != nil {
@@ -261,8 +260,8 @@ func (c *Chain) Suites(ctx context.Context, a snapshot.Archive, v view) ([]*Suit
 	return out, nil
 }
 
-// BestView is how an archive can be relied on: through the statement, or
-// through upstream's own signature; errNoKey if through neither.
+// BestView is the view in which an archive can be proved: as served if the statement
+// is believed, or by upstream's key. The error is errNoKey if by neither.
 func (c *Chain) BestView(a snapshot.Archive) (view, error) {
 	if c.Trust.Believed(c.Snapshot) {
 		return Served, nil
@@ -273,13 +272,13 @@ func (c *Chain) BestView(a snapshot.Archive) (view, error) {
 	return Served, errNoKey
 }
 
-// maxUnproven bounds what is read of indices that nothing given can prove, in
-// bytes: one of them; and in a closure, where they only tell which key is missing, all of
-// them with their Releases, as they are stored and as they are unpacked. A whole release has under 100 MB.
+// maxUnproven bounds, in bytes, what is read of indices that no given key can prove: of one
+// index, and of all indices and Releases together, stored and unpacked, that are read
+// only to name the missing key. A whole release has under 100 MB.
 const maxUnproven = 256 << 20
 
-// CheckSuite holds a Release against the directory that it was found in; one
-// that names no suite passes where somebody said so.
+// CheckSuite compares the suite that a Release names with the directory that it was
+// found in. With unnamed, a Release that names none passes.
 func CheckSuite(rel *archive.Release, name string, unnamed bool) error {
 	if unnamed && rel.Unnamed() {
 		return nil
@@ -291,7 +290,7 @@ func CheckSuite(rel *archive.Release, name string, unnamed bool) error {
 	return err
 }
 
-// Visitor takes what a walk down the chain proves. Both may be nil.
+// Visitor is called with what a walk down the chain proves. Either function may be nil.
 type Visitor struct {
 	// file is a file as the table should have it: under its name in the snapshot, with its
 	// digest as signed, and the package that its stanza says it is.
@@ -300,8 +299,8 @@ type Visitor struct {
 	stanza func(ix Index, st deb.Stanza)
 }
 
-// Walk goes down the chain of one archive in one view: signature files, files
-// that a Release lists, stanzas, pool files.
+// Walk visits everything that the chain of an archive proves in one view: signature
+// files, files that a Release lists, stanzas, pool files.
 func (c *Chain) Walk(ctx context.Context, a snapshot.Archive, v view, visit Visitor) error {
 	suites, err := c.Suites(ctx, a, v)
 	if err != nil {
@@ -340,7 +339,7 @@ func (v Visitor) add(p *Suite, name string, b snapshot.Blob, pkg snapshot.Packag
 	}
 }
 
-// listedFiles adds every file that a Release lists and the snapshot carries.
+// listedFiles visits every file that a Release lists and the snapshot has.
 func (c *Chain) listedFiles(ctx context.Context, p *Suite, visit Visitor) error {
 	for _, f := range p.Release.Files {
 		row, ok := c.Snapshot.Table.Find(p.Base + f.Path)
@@ -360,9 +359,9 @@ func (c *Chain) listedFiles(ctx context.Context, p *Suite, visit Visitor) error 
 	return nil
 }
 
-// poolFiles visits the stanzas of an index and the pool files that it names.
-// In upstream's view of a curated archive, whose indices name far more than is
-// here, those that are here: a stanza that cannot be read names none of them.
+// poolFiles visits the stanzas of an index and the pool files that they name. Upstream's
+// indices of a curated archive name far more than is here: of those it visits the files
+// that are here, and skips stanzas that cannot be read.
 func (c *Chain) poolFiles(ctx context.Context, ix Index, visit Visitor) error {
 	data, err := c.read(ctx, ix)
 	if err != nil {
@@ -371,7 +370,7 @@ func (c *Chain) poolFiles(ctx context.Context, ix Index, visit Visitor) error {
 	return c.poolFilesIn(ctx, ix, data, visit)
 }
 
-// poolFilesIn is poolFiles of an index that was read.
+// poolFilesIn is poolFiles with the bytes of the index.
 func (c *Chain) poolFilesIn(ctx context.Context, ix Index, data []byte, visit Visitor) error {
 	name := ix.suite.Base + ix.path
 	partial := ix.suite.partial()

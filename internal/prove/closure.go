@@ -13,8 +13,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Provable parts the archives into those that a given key, or the statement,
-// can prove, and those that nothing can.
+// Provable splits the archives into those that a given key or the statement can prove,
+// and the others.
 func (c *Chain) Provable() (proven, foreign []snapshot.Archive) {
 	for _, a := range c.Snapshot.Statement.Archives {
 		if _, err := c.BestView(a); err != nil {
@@ -26,10 +26,10 @@ func (c *Chain) Provable() (proven, foreign []snapshot.Archive) {
 	return proven, foreign
 }
 
-// Crosses tells, of a closure that the proven indices alone do not meet,
-// whether it needs packages of an archive that nothing given can prove, and
-// which key is missing; nil if that is not what is wrong. Only now, and within
-// maxUnproven, are the indices of such an archive read; nothing is taken from them but a name for the message.
+// Crosses explains a request that the proven indices do not meet: it returns an error
+// that names the missing key if the request needs packages of an archive that no given key
+// can prove, else nil. It reads the indices of those archives, within maxUnproven bytes, and
+// takes nothing from them but names for the message.
 func (c *Chain) Crosses(ctx context.Context, foreign []snapshot.Archive, archs []string, proven []resolve.Index, req resolve.Request) error {
 	unproven := map[string]bool{}
 	indices := slices.Clone(proven)
@@ -37,7 +37,7 @@ func (c *Chain) Crosses(ctx context.Context, foreign []snapshot.Archive, archs [
 	for _, a := range foreign {
 		size, err := c.declared(ctx, a, archs, left)
 		if err != nil || size > left {
-			continue // it is not for us to say what is wrong with it
+			continue // not the error that the caller asks about
 		}
 		left -= size
 		read, err := c.archive(ctx, a, archs)
@@ -67,8 +67,8 @@ func (c *Chain) Crosses(ctx context.Context, foreign []snapshot.Archive, archs [
 	return nil
 }
 
-// declared is how many bytes the Releases and indices of an archive are said to
-// have, stored and unpacked; more than most where it is more, or an unpacked size is not said.
+// declared is the listed size in bytes of an archive's Releases and indices, stored and
+// unpacked. It is more than most if an unpacked size is not listed.
 func (c *Chain) declared(ctx context.Context, a snapshot.Archive, archs []string, most int64) (size int64, err error) {
 	for _, s := range a.Suites {
 		for _, f := range s.Files {
@@ -104,9 +104,9 @@ func (c *Chain) archive(ctx context.Context, a snapshot.Archive, archs []string)
 	return parallel.InOrder(ixs, func(ix Index) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
 }
 
-// indicesOf are the indices of architectures in the best view of one archive that name anything.
+// indicesOf are the indices of architectures in the best view of one archive, without empty ones.
 func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []string) ([]Index, error) {
-	v, _ := c.BestView(a) // without a key it is looked at all the same, by who knows that
+	v, _ := c.BestView(a) // Crosses reads archives without a key, too
 	suites, err := c.Suites(ctx, a, v)
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []strin
 		}
 		for _, ix := range found {
 			if c.namesNothing(ix) {
-				continue // need not be fetched to know that
+				continue // its listed size says so
 			}
 			if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" {
 				ixs = append(ixs, ix)
@@ -129,9 +129,9 @@ func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []strin
 	return ixs, nil
 }
 
-// resolveIndex reads an index for the resolver. Upstream's indices of a curated
-// archive name far more than is here: of them, the packages whose files are. Only
-// there the table is asked; what it leaves out, a registry could leave out anyway.
+// resolveIndex reads an index for the resolver. Of upstream's indices of a curated
+// archive it keeps the packages whose files the table lists. A registry could leave files
+// out of the table, as it could leave out the files.
 func (c *Chain) resolveIndex(ctx context.Context, ix Index) (resolve.Index, error) {
 	data, err := c.read(ctx, ix)
 	if err != nil {
@@ -151,8 +151,8 @@ func (c *Chain) resolveIndex(ctx context.Context, ix Index) (resolve.Index, erro
 	return out, nil
 }
 
-// Lacks says that a snapshot has nothing for an architecture, and what it has;
-// nil if there are indices of it: then its absence is not what is wrong.
+// Lacks explains a request that could not be met: it returns an error that names the
+// snapshot's architectures if it has no index for arch, else nil.
 func (c *Chain) Lacks(ctx context.Context, arch string, read []resolve.Index) error {
 	if slices.ContainsFunc(read, func(ix resolve.Index) bool { return ix.Architecture == arch || ix.Architecture == "" }) {
 		return nil
@@ -162,7 +162,7 @@ func (c *Chain) Lacks(ctx context.Context, arch string, read []resolve.Index) er
 		v, _ := c.BestView(a)
 		suites, err := c.Suites(ctx, a, v)
 		if err != nil {
-			return nil // said when they were read
+			return nil // reported when they were read
 		}
 		for _, p := range suites {
 			found, err := c.indices(p)
@@ -183,7 +183,7 @@ func (c *Chain) Lacks(ctx context.Context, arch string, read []resolve.Index) er
 	return fmt.Errorf("%w: architecture %s: the snapshot has packages for %s", outcome.ErrNotFound, arch, strings.Join(has, ", "))
 }
 
-// namesNothing tells an index that is empty when it is decompressed.
+// namesNothing tells whether an index is listed as empty.
 func (c *Chain) namesNothing(ix Index) bool {
 	plain, ok := ix.suite.Release.File(archive.PlainName(ix.path))
 	return ok && plain.Size == 0

@@ -22,12 +22,11 @@ import (
 )
 
 // The files of a curated suite are a function of its stanzas, upstream's Release and the
-// statement. So verify does not judge what a curated Release lists: it makes plain indices
-// and Release again and compares them byte for byte. What is not among the files that were
-// made again (an index in another compression, of another component or architecture, a
-// translation, whatever else) has no place in the snapshot, see verifier.rows.
+// statement. So Verify makes plain indices and Release again and compares them byte for
+// byte. Any other file (an index in another compression, of another component or
+// architecture, a translation) has no place in the snapshot: verifier.rows refuses it.
 
-// remakeArchive makes the suites of a curated archive again, of class upstream from
+// remakeArchive makes the suites of a curated archive again: of class upstream from
 // stanzas that are proved to be upstream's, of class site from its packages.
 func (v *verifier) remakeArchive(ctx context.Context, a snapshot.Archive, r *ArchiveReport) error {
 	suites, err := v.chain.Suites(ctx, a, Served)
@@ -58,12 +57,12 @@ func (v *verifier) remakeArchive(ctx context.Context, a snapshot.Archive, r *Arc
 	return nil
 }
 
-// remade is a curated suite while it is made again.
+// remade is a curated suite that is being made again.
 type remade struct {
 	v       *verifier
 	p, up   *Suite // up is upstream's, nil for class site
 	stanzas map[stanzaID]stanza
-	differs error // the first index that is not the one made again: a stanza that is not upstream's says more
+	differs error // the first index that is not the one made again; a stanza that is not upstream's is reported before it
 }
 
 // stanza is what is kept of a stanza until it is proved.
@@ -72,15 +71,15 @@ type stanza struct {
 	text  deb.Stanza // of class site only
 }
 
-// stanzaID names a stanza by its bytes and by the kind of index that it stands in: a
-// stanza of one component is none of another, nor is a package's one of a source.
+// stanzaID is a stanza by its bytes and the kind of index that it stands in: the same bytes
+// in another component, or among sources, are another stanza.
 type stanzaID struct {
 	component string
 	source    bool
 	sum       snapshot.Digest
 }
 
-// suite makes the suite again. What is right is added to what the chain names.
+// suite makes the suite again and adds its files to those that the chain names.
 func (m *remade) suite(ctx context.Context) error {
 	for _, f := range m.p.files {
 		m.v.add(m.p, snapshot.Row{Path: f.Path, Size: f.Size, Digest: f.Digest})
@@ -123,9 +122,9 @@ func (m *remade) suite(ctx context.Context) error {
 	return nil
 }
 
-// input is what the Release is made again from. Of the Release itself it takes only
-// what the site may choose: its names, and which of upstream's components and
-// architectures it has, with or without sources.
+// input is the input from which the Release is made again. From the Release itself it
+// takes only what the site may choose: names, and which of upstream's components and
+// architectures there are, with or without sources.
 func (m *remade) input() (archive.Curated, error) {
 	rel, st := m.p.Release, m.v.Snapshot.Statement
 	c := archive.Curated{
@@ -163,8 +162,8 @@ func (m *remade) hasSources(c archive.Curated) bool {
 	return false
 }
 
-// subset holds components, architectures and sources against upstream's Release. In a
-// flat archive, whose one index is for all architectures, upstream's field says nothing.
+// subset requires that upstream's Release has the components, architectures and sources. A
+// flat archive has one index for all architectures, so that they are not compared.
 func (m *remade) subset(c archive.Curated) error {
 	up := m.up.Release
 	sources := slices.Contains(c.Architectures, "source")
@@ -196,9 +195,9 @@ func (m *remade) subset(c archive.Curated) error {
 	return nil
 }
 
-// index makes one plain index again from the stanzas that are in it, and notes them as
-// what is to be proved. It returns what the Release lists of the index, and a digest
-// of its packages for all architectures, which all indices of a component have in common.
+// index makes one plain index again from its stanzas, which it notes to be proved. It returns
+// what the Release must list of the index, and a digest of its packages for all
+// architectures, which must be the same in all indices of a component.
 func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, packed archive.ReleaseFile, all snapshot.Digest, err error) {
 	name := m.p.Base + ca.Path()
 	wrong := func(err error) error {
@@ -261,8 +260,8 @@ func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, pa
 	return archive.Describe(ca.Path(), data), archive.Describe(f.Path, stored), snapshot.Sum(archive.PlainIndex(forAll, false)), nil
 }
 
-// proveStanzas finds every stanza, byte for byte, in an index of the same suite and
-// component under upstream's signature.
+// proveStanzas requires that every stanza stands, byte for byte, in an index of the same suite
+// and component under upstream's signature.
 func (m *remade) proveStanzas(ctx context.Context) error {
 	left := make(map[stanzaID]bool, len(m.stanzas))
 	for id := range m.stanzas {
@@ -290,8 +289,8 @@ func (m *remade) proveStanzas(ctx context.Context) error {
 	return fmt.Errorf("%w: %d stanzas are in no index of upstream's; first: %s", outcome.ErrIntegrity, len(left), names[0])
 }
 
-// remakeStanzas makes the stanzas of the site's own packages again from the packages,
-// each of which is read once; without Hash nothing is read, which the report says.
+// remakeStanzas makes the stanzas of the site's own packages again from the packages, each
+// of which is read once. Without Hash it reads nothing, which the report says.
 func (m *remade) remakeStanzas(ctx context.Context) error {
 	if !m.v.Hash {
 		return nil

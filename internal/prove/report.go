@@ -10,17 +10,17 @@ import (
 	"example.org/mmoci/pkg/archive/pgp"
 )
 
-// State is how far an archive was proved.
+// State says how far an archive was proved.
 type State string
 
 const (
 	Proved    State = "proved"     // down from upstream's key
-	NotProved State = "not proved" // no key of upstream's given; the site vouches
+	NotProved State = "not proved" // no key of upstream was given; the site vouches
 	SiteOwn   State = "site"       // made by the site, which vouches
 	Failed    State = "failed"
 )
 
-// Report is the answer; its JSON form is what verify --json prints.
+// Report is what Verify found. Its JSON form is what verify --json prints.
 type Report struct {
 	Root      string          `json:"root"`
 	Date      time.Time       `json:"date"`
@@ -43,7 +43,7 @@ type Signature struct {
 	Key           string     `json:"key,omitempty"` // fingerprint of the primary key
 	Time          *time.Time `json:"time,omitempty"`
 	KeyValidUntil *time.Time `json:"keyValidUntil,omitempty"` // absent: for ever
-	// AptRefuses is why apt would not take it today, though the proof stands:
+	// AptRefuses is why apt would not accept it today, though it is proved:
 	// the key has expired or was revoked since, or the Release is past its Valid-Until.
 	AptRefuses string `json:"aptRefuses,omitempty"`
 }
@@ -59,12 +59,12 @@ type ArchiveReport struct {
 	Suites   []SuiteReport `json:"suites,omitempty"`
 }
 
-// SuiteReport is a suite as it is served, and as upstream signed it where that is not the same.
+// SuiteReport is a suite as it is served and, of a curated archive, as upstream signed it.
 type SuiteReport struct {
 	Name     string         `json:"name"`
 	Served   ReleaseReport  `json:"served"`
 	Upstream *ReleaseReport `json:"upstream,omitempty"`
-	// Renamed are the names that a curated Release has otherwise than upstream's, which is the site's choice: "Label \"A\" (upstream's: \"B\")".
+	// Renamed are the names in a curated Release that the site chose to change: "Label \"A\" (upstream's: \"B\")".
 	Renamed []string `json:"renamed,omitempty"`
 }
 

@@ -20,19 +20,19 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Trust is what a reader relies on. It is per prefix: a site's key vouches for
-// the whole snapshot, an upstream's key for its prefix only.
+// Trust is what a reader relies on. The site's key vouches for the whole snapshot,
+// an upstream's key for its prefix only.
 type Trust struct {
 	Site     *pgp.Keyring            // trust:, --keyring FILE
 	Upstream map[string]*pgp.Keyring // signed-by, --keyring PREFIX=FILE
 	// Unsigned believes a statement that nobody signed (--insecure-unsigned).
 	Unsigned bool
-	// ExpiredOK are prefixes whose Valid-Until is not held against them (check-valid-until: no).
+	// ExpiredOK are prefixes whose Releases may be past their Valid-Until (check-valid-until: no).
 	ExpiredOK map[string]bool
 	// UnnamedOK are prefixes whose Release need name neither Suite nor Codename (unnamed-release: yes).
 	UnnamedOK map[string]bool
-	// MaxAge refuses what is older: the date of a statement that is believed, else
-	// the newest Date of an archive that upstream's key is relied on for. Zero: any age.
+	// MaxAge refuses an older snapshot, by the date of a statement that is believed, or an older
+	// archive, by its newest Date, where only upstream's key is relied on. Zero: any age.
 	MaxAge time.Duration
 	Memory *Memory // statements seen; nil: none is remembered
 	Now    time.Time
@@ -82,8 +82,8 @@ func NewTrust(plan *config.Plan, keyrings []string, now time.Time) (Trust, error
 	return t, err
 }
 
-// fromPlan adds the signed-by keys of a plan for prefixes that no flag named.
-// A file that is not here is no error: a site's hosts seldom carry upstream's keys.
+// fromPlan adds the signed-by keys of a plan for prefixes that no flag named. A missing
+// file is no error: the hosts of a site seldom have upstream's keys.
 func (t *Trust) fromPlan(plan *config.Plan) error {
 	if plan == nil {
 		return nil
@@ -104,9 +104,9 @@ func (t *Trust) fromPlan(plan *config.Plan) error {
 	return nil
 }
 
-// Open opens a snapshot and believes of it what trust allows. What comes back
-// with a statement that is Unverified can be proved per archive by upstream's
-// keys only; with no key at all that is ErrUsage.
+// Open opens a snapshot and verifies its statement by the site's key or its digest. If
+// neither is given the statement is Unverified, and archives can be proved by upstream's
+// keys only; without any key that is ErrUsage.
 func Open(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Options) (*snapshot.Snapshot, error) {
 	sealed, err := artifact.Open(ctx, ref, o)
 	if err != nil {
@@ -115,7 +115,7 @@ func Open(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Optio
 	return t.Believe(ref, sealed)
 }
 
-// Believe is the second half of [Open], of a snapshot that was read from ref.
+// Believe verifies the statement of a snapshot that was read from ref, as [Open] does.
 func (t Trust) Believe(ref artifact.Reference, sealed *snapshot.Sealed) (*snapshot.Snapshot, error) {
 	s, err := sealed.Unseal(t.Site)
 	if err != nil {
@@ -148,7 +148,7 @@ func (t Trust) admits(ref artifact.Reference, s *snapshot.Snapshot, pinned bool)
 		}
 	}
 	if !t.Believed(s) {
-		return nil // its dates are nobody's word; each archive's own Date counts
+		return nil // each archive's own Date counts
 	}
 	if st.How.Kind == pgp.Signed && !pinned {
 		if err := t.valid(st); err != nil {
@@ -183,7 +183,7 @@ func (t Trust) valid(st *snapshot.Statement) error {
 	return nil
 }
 
-// fresh holds a date against MaxAge.
+// fresh compares a date with MaxAge.
 func (t Trust) fresh(date time.Time) error {
 	if age := t.Now.Sub(date); t.MaxAge > 0 && age > t.MaxAge {
 		return fmt.Errorf("%w: of %s, %s old, more than the %s that are allowed", outcome.ErrExpired, snapshot.FormatDate(date), age.Truncate(time.Second), t.MaxAge)
@@ -228,20 +228,20 @@ func (t Trust) Believed(s *snapshot.Snapshot) bool {
 // errNoKey marks an archive that nothing given can prove.
 var errNoKey = errors.New("no key given for this prefix")
 
-// Memory is the last statement of the site's seen at each reference by tag, so
-// that a registry cannot go back to an older one (rollback). Nil remembers nothing.
-// Safe for use by several processes.
+// Memory remembers the last statement of the site that was seen at each tag, so that a
+// registry cannot go back to an older one. Nil remembers nothing. Safe for use by
+// several processes.
 type Memory struct {
 	Dir string      // made when it is needed
-	Log outcome.Log // hears that nothing can be remembered
+	Log outcome.Log // is told if nothing can be remembered
 }
 
 // memoryLine is what is kept of a statement, one file a reference.
 const memoryLine = "mmoci-seen-v1\n%s\nstatement %s %s\n"
 
-// Note refuses a snapshot whose statement is older than the last one seen at
-// ref, and remembers it otherwise. The statement must have been verified.
-// Where the directory cannot be written it says so in the log and refuses nothing.
+// Note refuses a snapshot whose statement is older than the last one seen at ref, and
+// else remembers it. The statement must have been verified. If the directory cannot be
+// written, Note logs that and refuses nothing.
 func (m *Memory) Note(ref artifact.Reference, s *snapshot.Snapshot) error {
 	if m == nil {
 		return nil
@@ -266,7 +266,7 @@ func (m *Memory) Note(ref artifact.Reference, s *snapshot.Snapshot) error {
 	if now.Equal(date) && root == s.Root.String() {
 		return nil
 	}
-	// It is durable on return: else a power cut would let a registry go back.
+	// Durable on return: else a registry could go back after a power cut.
 	if err := durable.WriteFile(file, fmt.Appendf(nil, memoryLine, name, snapshot.FormatDate(now), s.Root), 0o600); err != nil {
 		m.Log.Printf("statements seen are not remembered: %s", err)
 	}
@@ -291,8 +291,8 @@ func (m *Memory) lock() (unlock func(), err error) {
 	return durable.Lock(context.Background(), filepath.Join(m.Dir, "lock"), 0o600)
 }
 
-// recall reads what was seen; the zero time if nothing was. A file that cannot
-// be read is no licence to go back.
+// recall reads the last statement seen; the zero time if there is none. A file that
+// cannot be read is an error, not "none".
 func recall(file string) (date time.Time, root string, err error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,3 +1,8 @@
+// Package prove says what of a snapshot is proved, and by whom.
+//
+// Trust holds the keys that a reader relies on. Chain walks from the statement, or from
+// an upstream's key, over Releases and indices to stanzas and pool files, for those
+// who take packages. Verify does so for everybody else, and reports.
 package prove
 
 import (
@@ -24,22 +29,22 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Options is the question to Verify.
+// Options says what Verify verifies, and by which keys.
 type Options struct {
 	Snapshot *snapshot.Snapshot
 	Trust    Trust
-	// Hash reads and hashes every file; without it the chain alone is verified.
+	// Hash reads and hashes every file. Without it only the chain is verified.
 	Hash bool
-	// Ref is where the snapshot came from; if set, every manifest of its graph is read from there.
+	// Ref is where the snapshot came from. If it is set, every manifest of its graph is read from there.
 	Ref      artifact.Reference
 	Artifact artifact.Options
 	Log      outcome.Log
 }
 
-// Verify proves a snapshot offline: signatures, chain, and (with Hash) every
-// byte. It returns a report and, if anything failed, an error wrapping ErrIntegrity.
-// A snapshot of an encoder generation that this program does not know is no such
-// failure, but nothing can be said of it: there is no report then.
+// Verify proves a snapshot offline: signatures, chain, and with Hash every byte. It
+// returns a report and, if anything failed, an error wrapping ErrIntegrity, or
+// ErrExpired if archives are only too old. There is no report, and another error, for
+// a snapshot that only a newer program can verify.
 func Verify(ctx context.Context, q Options) (*Report, error) {
 	v := &verifier{Options: q, chain: &Chain{Snapshot: q.Snapshot, Trust: q.Trust}, want: map[string]*wanted{}, hashed: map[snapshot.Digest]bool{}}
 	st := q.Snapshot.Statement
@@ -57,7 +62,7 @@ func Verify(ctx context.Context, q Options) (*Report, error) {
 			return nil, err
 		}
 	}
-	v.carries()
+	v.bundle()
 	v.rows()
 	v.lock(ctx)
 	if err := v.graph(ctx); err != nil {
@@ -88,17 +93,17 @@ type verifier struct {
 	expired int // failures of archives that are only too old
 
 	mu     sync.Mutex
-	hashed map[snapshot.Digest]bool // what was read to its verified end while stanzas were made again
+	hashed map[snapshot.Digest]bool // files that were read and verified while stanzas were made again
 }
 
-// read notes that a blob was read to its verified end. Safe for concurrent use.
+// read notes that a file was read and verified. Safe for concurrent use.
 func (v *verifier) read(d snapshot.Digest) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.hashed[d] = true
 }
 
-// wanted is a file with the suites whose signatures name it.
+// wanted is a file that the chain names, with the suites whose Releases do.
 type wanted struct {
 	snapshot.Blob
 	pkg snapshot.Package // that its stanza says it is
@@ -109,7 +114,7 @@ func (v *verifier) fail(format string, args ...any) {
 	v.report.Failures = append(v.report.Failures, fmt.Sprintf(format, args...))
 }
 
-// failFile fails the archive of a file, too.
+// failFile notes a failure of a file and of its archive.
 func (v *verifier) failFile(path, why string) {
 	v.fail("%s: %s", path, why)
 	prefix := snapshot.Row{Path: path}.Archive()
@@ -120,8 +125,7 @@ func (v *verifier) failFile(path, why string) {
 	}
 }
 
-// archive verifies one archive: the chain it is served with, then the proof
-// from upstream's key.
+// archive verifies one archive and says how far it is proved.
 func (v *verifier) archive(ctx context.Context, a snapshot.Archive) ArchiveReport {
 	r := ArchiveReport{Prefix: a.Prefix, Mode: string(a.Mode), Class: string(a.Class)}
 	r.State, r.Reason = Proved, ""
@@ -148,8 +152,8 @@ func (v *verifier) archive(ctx context.Context, a snapshot.Archive) ArchiveRepor
 	return r
 }
 
-// prove proves what clients are given of an archive: verbatim, every file that its
-// Releases and indices name; curated, that it is what is made again of its proven stanzas.
+// prove verifies what clients are given of an archive. Of a verbatim one, every file that its
+// Releases and indices name; a curated one is made again of its proven stanzas and compared.
 func (v *verifier) prove(ctx context.Context, a snapshot.Archive, r *ArchiveReport) error {
 	if a.Class == snapshot.Site && v.Trust.Upstream[a.Prefix] != nil {
 		return fmt.Errorf("%w: a key of upstream's is given for it, but the statement calls it the site's own", outcome.ErrIntegrity)
@@ -187,14 +191,12 @@ func (v *verifier) add(p *Suite, row snapshot.Row) {
 	}
 }
 
-// stanzaSum is the digest of a stanza without the line ends behind it, which
-// belong to the index.
+// stanzaSum is the digest of a stanza without trailing line ends, which belong to the index.
 func stanzaSum(st deb.Stanza) snapshot.Digest {
 	return sha256.Sum256([]byte(strings.TrimRight(string(st), "\n")))
 }
 
-// rows holds the table against the chain: a row that no signed index names has
-// no place in a snapshot.
+// rows compares the table with the chain. A row that no signed index names is a failure.
 func (v *verifier) rows() {
 	failed := map[string]bool{}
 	for _, a := range v.report.Archives {
@@ -223,8 +225,8 @@ func title(p snapshot.Package) string {
 	return fmt.Sprintf("%s %s %s of source %s", p.Name, p.Version, p.Architecture, p.Source)
 }
 
-// graph holds the artifact against the snapshot: its documents follow from it,
-// so there is one right root, and nothing can hide below it. Then it reads each of them.
+// graph packs the snapshot and compares the root: all documents follow from the snapshot,
+// so that nothing can hide below a right root. Then it reads each document.
 func (v *verifier) graph(ctx context.Context) error {
 	packed, err := artifact.Pack(v.Snapshot)
 	if err != nil {
@@ -323,8 +325,8 @@ func signature(h pgp.How, ring *pgp.Keyring, now time.Time) Signature {
 	return s
 }
 
-// lock holds the lock against statement and table: its date, archives, Releases,
-// indices and packages. Its reasons are the site's word.
+// lock compares the lock with statement and table: its date, archives, Releases,
+// indices and packages. Nothing can prove the reasons in it.
 func (v *verifier) lock(ctx context.Context) {
 	text, err := v.Snapshot.ReadLock(ctx)
 	if err != nil {
@@ -419,7 +421,7 @@ func (v *verifier) lockPackages(a *snapshot.Archive, la *config.LockArchive) {
 	}
 }
 
-// reason is an error's text without the mark of its sort.
+// reason is an error's text without its kind.
 func reason(err error) string {
 	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), outcome.ErrIntegrity.Error()+": "), outcome.ErrExpired.Error()+": ")
 }
@@ -457,16 +459,15 @@ func Incomplete(ctx context.Context, ref artifact.Reference, err error, o artifa
 	return outcome.Repair.For(fmt.Errorf("%w: the snapshot is there in part only: %w", outcome.ErrIntegrity, err))
 }
 
-// Bundle is what a snapshot carries for hosts that have nothing, and whether it may run there.
+// Bundle says what a snapshot bundles for hosts that have nothing: programs, .sources, keys.
 type Bundle struct {
-	Files  int             // that it carries
-	Root   snapshot.Digest // of the snapshot, if its statement is believed: see [artifact.Options.Vouched]
-	Reason error           // why it is not
+	Files  int             // how many files are bundled
+	Root   snapshot.Digest // of the snapshot, if its statement is believed; [artifact.Options.Vouched] takes it
+	Reason error           // why the statement is not believed
 }
 
-// ReadBundle looks at the snapshot at ref, and at what it carries. Nothing but its
-// statement vouches for that, so trust must believe the statement itself: an
-// upstream's key is not enough.
+// ReadBundle counts the bundled files of the snapshot at ref. Only the statement vouches
+// for them, so trust must believe the statement: an upstream's key is not enough.
 func ReadBundle(ctx context.Context, ref artifact.Reference, t Trust, o artifact.Options) (Bundle, error) {
 	sealed, err := artifact.Open(ctx, ref, o)
 	if err != nil {
@@ -492,9 +493,8 @@ func ReadBundle(ctx context.Context, ref artifact.Reference, t Trust, o artifact
 	return c, nil
 }
 
-// carries reports what is carried: programs, for which only the statement
-// vouches. Where it is not believed they are nobody's.
-func (v *verifier) carries() {
+// bundle reports the bundled files. Only the statement vouches for them.
+func (v *verifier) bundle() {
 	r := ArchiveReport{Prefix: strings.TrimSuffix(snapshot.CarriedDir, "/"), Mode: "bundled", Class: string(snapshot.Site), State: SiteOwn}
 	if !v.Trust.Believed(v.Snapshot) {
 		r.State, r.Reason = NotProved, "programs that the site vouches for, and the statement is not verified: do not run them"

@@ -1,3 +1,5 @@
+// Package signer holds the keys of a site and of its upstreams: key files and
+// passphrases, signing by a command, rotation, and keys that come from the network.
 package signer
 
 import (

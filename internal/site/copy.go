@@ -18,30 +18,30 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// CopyOptions is the question to Copy.
+// CopyOptions says what Copy copies.
 type CopyOptions struct {
 	From, To artifact.Reference
-	// Since is a snapshot that To's place has; what it holds is left out. Nil: nothing is.
+	// Since, if not nil, is a snapshot that To's place has; its content is left out.
 	Since *artifact.Reference
-	// AllowOlder moves a tag to a snapshot that is not newer, though clients ignore what is older than what they have.
+	// AllowOlder moves a tag to a snapshot that is not newer, though clients ignore older ones.
 	AllowOlder bool
-	// Redate, if not nil, makes a snapshot that is not newer into one that is, as Rollback does.
+	// Redate, if not nil, signs a snapshot that is not newer under a newer date, as Rollback does.
 	Redate *RedateOptions
 	Push   artifact.PushOptions
 }
 
-// RedateOptions is what it takes to sign a snapshot anew.
+// RedateOptions says how to sign a snapshot anew.
 type RedateOptions struct {
 	Signer pgp.Signer
 	Site   *pgp.Keyring // that signed both the snapshot and the one that is replaced
 	Now    time.Time
 }
 
-// Copy lets To name the snapshot that From names, and copies what To's place lacks of it;
-// within one place only tags are written. Dates along a tag strictly increase: another snapshot
-// that is not newer than the one To names is refused.
+// Copy makes To name the snapshot that From names, and copies what To's place lacks of it.
+// Within one place it writes only tags. Dates along a tag strictly increase: Copy refuses
+// another snapshot that is not newer than the one that To names.
 //
-// The replaced snapshot's date is what its place says: it leads to a refusal, or to nothing. With
+// The date of the replaced snapshot is not verified: all it can do is cause a refusal. With
 // Redate both snapshots must be signed by the site.
 func Copy(ctx context.Context, c CopyOptions) (artifact.Copied, error) {
 	if err := artifact.CheckCopy(c.From, c.To, c.Since != nil, c.Push.Recheck); err != nil {
@@ -61,7 +61,7 @@ func Copy(ctx context.Context, c CopyOptions) (artifact.Copied, error) {
 		}
 		replaced = time.Time{}
 	case err != nil && (c.Push.Recheck || c.AllowOlder) && push.IsDamage(err):
-		// What it was cannot be told: putting the same again is what it takes, or somebody insists.
+		// Its date cannot be read. Writing the same snapshot again mends it; another one needs AllowOlder.
 		if now, err = artifact.Resolve(ctx, c.To, o); err == nil && now != root && !c.AllowOlder {
 			err = outcome.AllowOlder.For(fmt.Errorf("%w: it is damaged, and another snapshot", outcome.ErrRefused))
 		}
@@ -95,7 +95,7 @@ func (c CopyOptions) redated(ctx context.Context) (artifact.Copied, error) {
 	return q.onto(ctx, c.From)
 }
 
-// PromoteOptions is the question to Promote.
+// PromoteOptions says which tag Promote moves where.
 type PromoteOptions struct {
 	From       artifact.Reference // tag or digest
 	To         string             // tag of the same place
@@ -115,7 +115,7 @@ func Promote(ctx context.Context, p PromoteOptions) (artifact.Copied, error) {
 	})
 }
 
-// RollbackOptions is the question to Rollback.
+// RollbackOptions says which tag Rollback moves back, and to which snapshot.
 type RollbackOptions struct {
 	Ref    artifact.Reference // the tag that moves
 	To     string             // the snapshot to go back to: a tag, the DATE-HEX12 of one, or a digest
@@ -126,11 +126,11 @@ type RollbackOptions struct {
 	Push   artifact.PushOptions
 }
 
-// Rollback pushes an older snapshot's selection again under a newer date:
-// apt takes no Release that is older than the one it has. Indices, packages and
-// provenance are the old ones, byte for byte; Releases, statement and lock say the new date.
+// Rollback pushes the content of an older snapshot again under a newer date, because apt
+// accepts no Release that is older than the one it has. Indices, packages and provenance
+// are the old ones, byte for byte; Releases, statement and lock have the new date.
 //
-// Only the site's own signatures can be made anew: a verbatim archive that has moved on is refused.
+// Only the site's own Releases can be signed anew: a verbatim archive with newer Releases is refused.
 func Rollback(ctx context.Context, q RollbackOptions) (artifact.Pushed, error) {
 	if err := q.validate(); err != nil {
 		return artifact.Pushed{}, err
@@ -156,7 +156,7 @@ func (q RollbackOptions) validate() error {
 	return nil
 }
 
-// onto pushes what from names over what q.Ref names.
+// onto pushes the snapshot that from names over the one that q.Ref names.
 func (q RollbackOptions) onto(ctx context.Context, from artifact.Reference) (artifact.Pushed, error) {
 	now, err := q.open(ctx, q.Ref)
 	if err != nil {
@@ -185,8 +185,7 @@ func (q RollbackOptions) onto(ctx context.Context, from artifact.Reference) (art
 	return artifact.Push(ctx, q.Ref, s, q.Push)
 }
 
-// open opens one of the two snapshots, believed by the site's signature alone;
-// how old it is does not matter, that is the point.
+// open opens one of the two snapshots, which the site must have signed, at any age.
 func (q RollbackOptions) open(ctx context.Context, ref artifact.Reference) (*snapshot.Snapshot, error) {
 	sealed, err := artifact.Open(ctx, ref, q.Push.Options)
 	if err != nil {
@@ -202,7 +201,7 @@ func (q RollbackOptions) open(ctx context.Context, ref artifact.Reference) (*sna
 	return s, nil
 }
 
-// date is the new date input, and refuses what apt would not take.
+// date is the new date input. It refuses a date that apt would not accept.
 func (q RollbackOptions) date(now, old *snapshot.Statement) (time.Time, error) {
 	date := q.Date
 	if date.IsZero() {

@@ -36,8 +36,8 @@ type DoctorOptions struct {
 	Options artifact.Options
 }
 
-// Doctor looks at all that a push and its readers depend on, and says of each
-// how it is and, where it is not well, what to do.
+// Doctor examines all that a push and its readers depend on: proxy, keys, the registry or
+// directory, and the upstreams of the plan. A finding that is not OK has a remedy.
 func Doctor(ctx context.Context, q DoctorOptions) []artifact.Finding {
 	found := append(q.proxy(), q.keys()...)
 	switch q.Ref.Kind {
@@ -57,8 +57,8 @@ func Doctor(ctx context.Context, q DoctorOptions) []artifact.Finding {
 	return found
 }
 
-// proxy says whether loopback goes through a proxy: apt would ask it for the
-// packages of a serve on the same host.
+// proxy finds whether requests to loopback go through a proxy: apt would ask the proxy for
+// packages that mmoci serves on the same host.
 func (q DoctorOptions) proxy() []artifact.Finding {
 	for _, name := range []string{"http_proxy", "HTTP_PROXY"} {
 		if q.Env(name) == "" {
@@ -75,7 +75,7 @@ func (q DoctorOptions) proxy() []artifact.Finding {
 	return nil
 }
 
-// KeySoon is how long before a key's end it is spoken of: hosts want to get the next one first.
+// KeySoon is how long before a key expires Doctor says so: hosts need the next one before.
 const KeySoon = 60 * 24 * time.Hour
 
 func (q DoctorOptions) keys() []artifact.Finding {
@@ -170,8 +170,8 @@ func (q DoctorOptions) upstream(ctx context.Context, a *config.Archive) []artifa
 	return out
 }
 
-// CertificateSoon is how long before its end a certificate is spoken of: what
-// renews itself has done so by then.
+// CertificateSoon is how long before a certificate ends Doctor says so. Those that are
+// renewed automatically have been by then.
 const CertificateSoon = 7 * 24 * time.Hour
 
 // handshake looks at the certificate of one server.

@@ -1,3 +1,5 @@
+// Package site is what an operator does to the snapshots of a site beside pushing
+// them: list and compare, copy and promote, roll back, prune, and look for what is wrong.
 package site
 
 import (
@@ -131,7 +133,7 @@ func kindOf(c snapshot.Change) string {
 	return "rebuilt"
 }
 
-// isSecurity reads the Releases of an archive. They are looked at, not believed.
+// isSecurity reads the Releases of an archive without verifying them.
 func isSecurity(ctx context.Context, s *snapshot.Snapshot, a snapshot.Archive) (bool, error) {
 	for _, suite := range a.Suites {
 		if strings.HasSuffix(suite.Name, "-security") || strings.HasSuffix(suite.Name, "/updates") {
@@ -237,10 +239,9 @@ const (
 	maxChangelogLines = 200
 )
 
-// Changelogs fills Changelog of what was upgraded, out of the new .debs: the
-// entries down to the old version, once for the packages of one source. It
-// reads each of these .debs from its place. One without a changelog of its own, or
-// in which it cannot be read, is none of it; only the place's and bytes' errors are errors.
+// Changelogs fills in Changelog of upgraded packages from the new .debs: the entries down
+// to the old version, once for all packages of one source. A .deb without a readable
+// changelog has none; only failures to read the .deb itself are errors.
 func Changelogs(ctx context.Context, changes []Change, new *snapshot.Snapshot) error {
 	seen := map[[4]string]bool{}
 	g, ctx := errgroup.WithContext(ctx)
@@ -272,7 +273,7 @@ func changelog(ctx context.Context, c *Change, s *snapshot.Snapshot) (string, er
 	if err != nil && !errors.Is(err, deb.ErrNoFile) && !errors.Is(err, deb.ErrMalformed) {
 		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, err)
 	}
-	// To the end: only there it is known that these are the bytes of the digest.
+	// The bytes are verified only at their end.
 	if _, wrong := io.Copy(io.Discard, f); wrong != nil {
 		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, wrong)
 	}
@@ -314,7 +315,7 @@ func newerEntries(text, old string) string {
 	return out
 }
 
-// printable takes from a line what could steer a terminal: nobody vouches for what a package says of itself.
+// printable removes what could control a terminal: a changelog is not to be trusted.
 func printable(line string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -327,7 +328,7 @@ func printable(line string) string {
 	}, line)
 }
 
-// indented puts so much before each line that is not empty.
+// indented puts by before each line that is not empty.
 func indented(text, by string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text + "\n") {

@@ -15,9 +15,9 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Retention says which of the snapshots of one name stay. Counts are of the
-// newest: Last snapshots, and the last one each of as many days, ISO weeks and
-// months (UTC, by the date input in the immutable tag). What several rules keep is kept once.
+// Retention says which snapshots of one name stay: the newest Last ones, and the last one of
+// each of the newest Daily days, Weekly ISO weeks and Monthly months (UTC, by the date
+// in the immutable tag). One that several rules keep counts for each of them.
 type Retention struct {
 	Last, Daily, Weekly, Monthly int
 	MinAge                       time.Duration // younger ones stay in any case
@@ -25,10 +25,10 @@ type Retention struct {
 
 func (k Retention) empty() bool { return k.Last+k.Daily+k.Weekly+k.Monthly == 0 && k.MinAge == 0 }
 
-// MinAge is what young snapshots are left alone for if nobody says otherwise: somebody may be about to name them.
+// MinAge is the usual Retention.MinAge: somebody may be about to name a young snapshot by a tag.
 const MinAge = time.Hour
 
-// PruneOptions is the question to Prune.
+// PruneOptions says what Prune removes.
 type PruneOptions struct {
 	Ref     artifact.Reference // its tag is the name whose snapshots are meant
 	Keep    Retention
@@ -37,7 +37,7 @@ type PruneOptions struct {
 	Options artifact.Options
 }
 
-// PruneResult is the answer.
+// PruneResult is what Prune kept and removed.
 type PruneResult struct {
 	Keep   []PrunedTag // newest first
 	Remove []PrunedTag
