@@ -181,8 +181,8 @@ func (c *Chain) relies(p *Suite) bool {
 	return p.Release.How.Kind == pgp.Signed && !c.Trust.Believed(c.Snapshot)
 }
 
-// Index is a Packages or Sources index whose digest the Release lists.
-type Index struct {
+// suiteIndex is a Packages or Sources index whose digest the Release lists.
+type suiteIndex struct {
 	suite           *Suite
 	component, arch string // arch "source" for Sources
 	path            string // relative to the suite, with ending
@@ -191,8 +191,8 @@ type Index struct {
 
 // indices lists the indices of a suite that the snapshot has, in the compression that it
 // has. The table says which are here, the Release what they must be.
-func (c *Chain) indices(p *Suite) ([]Index, error) {
-	var out []Index
+func (c *Chain) indices(p *Suite) ([]suiteIndex, error) {
+	var out []suiteIndex
 	for _, f := range p.Release.Files {
 		component, arch, ok := archive.IndexName(f.Path)
 		if !ok {
@@ -202,7 +202,7 @@ func (c *Chain) indices(p *Suite) ([]Index, error) {
 		if !ok || f.Size == 0 {
 			continue
 		}
-		ix := Index{suite: p, component: component, arch: arch, path: f.Path}
+		ix := suiteIndex{suite: p, component: component, arch: arch, path: f.Path}
 		var err error
 		if ix.blob, err = snapshot.ListedBlob(f); err != nil {
 			return nil, err
@@ -217,7 +217,7 @@ func (c *Chain) indices(p *Suite) ([]Index, error) {
 }
 
 // read reads an index, verified and decompressed.
-func (c *Chain) read(ctx context.Context, ix Index) ([]byte, error) {
+func (c *Chain) read(ctx context.Context, ix suiteIndex) ([]byte, error) {
 	name := ix.suite.Base + ix.path
 	limit := int64(archive.MaxIndex)
 	if _, err := c.BestView(ix.suite.archive); err != nil { // nobody vouches for its size
@@ -296,7 +296,7 @@ type Visitor struct {
 	// digest as signed, and the package that its stanza says it is.
 	File func(p *Suite, row snapshot.Row)
 	// stanza is one of an index that was read.
-	stanza func(ix Index, st deb.Stanza)
+	stanza func(ix suiteIndex, st deb.Stanza)
 }
 
 // Walk visits everything that the chain of an archive proves in one view: signature
@@ -362,7 +362,7 @@ func (c *Chain) listedFiles(ctx context.Context, p *Suite, visit Visitor) error 
 // poolFiles visits the stanzas of an index and the pool files that they name. Upstream's
 // indices of a curated archive name far more than is here: of those it visits the files
 // that are here, and skips stanzas that cannot be read.
-func (c *Chain) poolFiles(ctx context.Context, ix Index, visit Visitor) error {
+func (c *Chain) poolFiles(ctx context.Context, ix suiteIndex, visit Visitor) error {
 	data, err := c.read(ctx, ix)
 	if err != nil {
 		return err
@@ -371,7 +371,7 @@ func (c *Chain) poolFiles(ctx context.Context, ix Index, visit Visitor) error {
 }
 
 // poolFilesIn is poolFiles with the bytes of the index.
-func (c *Chain) poolFilesIn(ctx context.Context, ix Index, data []byte, visit Visitor) error {
+func (c *Chain) poolFilesIn(ctx context.Context, ix suiteIndex, data []byte, visit Visitor) error {
 	name := ix.suite.Base + ix.path
 	partial := ix.suite.partial()
 	for st, err := range deb.Stanzas(data) {

@@ -101,17 +101,17 @@ func (c *Chain) archive(ctx context.Context, a snapshot.Archive, archs []string)
 	if err != nil {
 		return nil, err
 	}
-	return parallel.InOrder(ixs, func(ix Index) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
+	return parallel.InOrder(ixs, func(ix suiteIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
 }
 
 // indicesOf are the indices of architectures in the best view of one archive, without empty ones.
-func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []string) ([]Index, error) {
+func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []string) ([]suiteIndex, error) {
 	v, _ := c.BestView(a) // Crosses reads archives without a key, too
 	suites, err := c.Suites(ctx, a, v)
 	if err != nil {
 		return nil, err
 	}
-	var ixs []Index
+	var ixs []suiteIndex
 	for _, p := range suites {
 		found, err := c.indices(p)
 		if err != nil {
@@ -132,7 +132,7 @@ func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []strin
 // resolveIndex reads an index for the resolver. Of upstream's indices of a curated
 // archive it keeps the packages whose files the table lists. A registry could leave files
 // out of the table, as it could leave out the files.
-func (c *Chain) resolveIndex(ctx context.Context, ix Index) (resolve.Index, error) {
+func (c *Chain) resolveIndex(ctx context.Context, ix suiteIndex) (resolve.Index, error) {
 	data, err := c.read(ctx, ix)
 	if err != nil {
 		return resolve.Index{}, err
@@ -184,7 +184,7 @@ func (c *Chain) Lacks(ctx context.Context, arch string, read []resolve.Index) er
 }
 
 // namesNothing tells whether an index is listed as empty.
-func (c *Chain) namesNothing(ix Index) bool {
+func (c *Chain) namesNothing(ix suiteIndex) bool {
 	plain, ok := ix.suite.Release.File(archive.PlainName(ix.path))
 	return ok && plain.Size == 0
 }

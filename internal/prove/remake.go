@@ -227,9 +227,9 @@ func (m *remade) index(ctx context.Context, ca archive.ComponentArch) (plain, pa
 	if err != nil {
 		return plain, packed, all, wrong(err)
 	}
-	ix := Index{suite: m.p, component: ca.Component, arch: ca.Architecture, path: f.Path, blob: blob}
+	ix := suiteIndex{suite: m.p, component: ca.Component, arch: ca.Architecture, path: f.Path, blob: blob}
 	var stanzas, forAll []deb.Stanza
-	err = m.v.chain.poolFilesIn(ctx, ix, data, Visitor{File: m.v.add, stanza: func(_ Index, st deb.Stanza) {
+	err = m.v.chain.poolFilesIn(ctx, ix, data, Visitor{File: m.v.add, stanza: func(_ suiteIndex, st deb.Stanza) {
 		stanzas = append(stanzas, st)
 	}})
 	if err != nil {
@@ -274,7 +274,7 @@ func (m *remade) proveStanzas(ctx context.Context) error {
 			}
 			m.v.add(p, row)
 		},
-		stanza: func(ix Index, st deb.Stanza) {
+		stanza: func(ix suiteIndex, st deb.Stanza) {
 			delete(left, stanzaID{ix.component, ix.arch == "source", stanzaSum(st)})
 		},
 	})

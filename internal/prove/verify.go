@@ -168,7 +168,7 @@ func (v *verifier) prove(ctx context.Context, a snapshot.Archive, r *ArchiveRepo
 	for _, p := range suites {
 		r.Suites = append(r.Suites, SuiteReport{Name: p.Name, Served: v.release(p, v.Trust.Upstream[a.Prefix])})
 		stanzas := map[snapshot.Digest]bool{}
-		err := v.chain.walkSuite(ctx, p, Visitor{File: v.add, stanza: func(_ Index, st deb.Stanza) { stanzas[stanzaSum(st)] = true }})
+		err := v.chain.walkSuite(ctx, p, Visitor{File: v.add, stanza: func(_ suiteIndex, st deb.Stanza) { stanzas[stanzaSum(st)] = true }})
 		r.Packages += len(stanzas)
 		if err != nil {
 			return err

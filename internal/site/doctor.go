@@ -25,7 +25,7 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// DoctorOptions is the question to Examine.
+// DoctorOptions says what Doctor looks at.
 type DoctorOptions struct {
 	Plan    *config.Plan // nil: the reference alone
 	Ref     artifact.Reference
