@@ -152,7 +152,7 @@ func (s *suiteRelease) index(ctx context.Context, f Options, w wantedIndex) (*up
 	if s.previous != nil {
 		return lockedIndex(f.Lock, s, w), nil
 	}
-	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions xz, gz, plain: %w", errMoved, w.path, upstream.ErrNotFound)
+	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions that are read: %w", errMoved, w.path, upstream.ErrNotFound)
 }
 
 // checkSHA256 refuses a Packages index with a stanza that has SHA512 alone. An
@@ -252,7 +252,7 @@ type target struct {
 // is never carried: pdiff indices, udebs, installer images.
 func targetOf(p string) (t target, ok bool) {
 	dir, base := path.Split(p)
-	stem := strings.TrimSuffix(strings.TrimSuffix(base, ".xz"), ".gz")
+	stem := archive.PlainName(base)
 	switch {
 	case strings.Contains(p, ".diff/"), strings.HasPrefix(p, "debian-installer/"), strings.HasPrefix(p, "installer-"),
 		strings.HasPrefix(stem, "Contents-udeb-"), strings.HasSuffix(base, ".bz2"), strings.HasSuffix(base, ".lzma"), strings.HasSuffix(base, ".zst"):

@@ -32,6 +32,9 @@ func newBuild(work string, all []mutation) (*build, error) {
 	b := &build{work: work, number: filepath.Join(work, "number"), switched: map[int]bool{}, programs: map[string]bool{}}
 	texts, over := map[string]string{}, map[string]string{}
 	for i, m := range all {
+		if m.file == "" {
+			continue // try tells
+		}
 		text, ok := texts[m.file]
 		if !ok {
 			data, err := os.ReadFile(m.file)
@@ -118,7 +121,7 @@ func writeOverlay(name string, over map[string]string) (string, error) {
 // try turns one edit on and runs its tests.
 func (b *build) try(i int, m mutation) (verdict string, red bool) {
 	text, err := os.ReadFile(m.file)
-	if err != nil {
+	if err != nil && m.file != "" {
 		return err.Error(), false
 	}
 	edited, err := m.apply(string(text))

@@ -2,17 +2,57 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
-// mutation is one edit: lines of a file, without regard to indentation, and
+// mutation is one edit: lines of a declaration, without regard to indentation, and
 // what stands in their place.
 type mutation struct {
-	name, file, pkg, run string
-	old, new             []string
+	name      string
+	dir, decl string // the package, and the function, Type.method, type, variable or constant in it
+	pkg, run  string // the tests that must turn red
+	old, new  []string
+
+	file        string // where the declaration is
+	first, last int    // its lines there, from 0, last exclusive
 }
 
-// parse reads the list: "= NAME", "@ FILE PACKAGE TESTS", "- old line"...,
+// readLists reads the lists below a directory: PACKAGE.txt holds the edits of a package.
+func readLists(dir string) ([]mutation, error) {
+	var all []mutation
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		of, err := filepath.Rel(dir, strings.TrimSuffix(name, ".txt"))
+		if err != nil {
+			return err
+		}
+		found := parse(string(text))
+		for i := range found {
+			found[i].dir = of
+		}
+		if err := locate(of, found); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, found...)
+		return nil
+	})
+	return all, err
+}
+
+// parse reads a list: "= NAME", "@ DECLARATION PACKAGE TESTS", "- old line"...,
 // "+ new line"...; anything else is comment.
 func parse(text string) []mutation {
 	var all []mutation
@@ -33,7 +73,7 @@ func parse(text string) []mutation {
 		switch line[:2] {
 		case "@ ":
 			f := strings.Fields(rest)
-			m.file, m.pkg, m.run = f[0], f[1], f[2]
+			m.decl, m.pkg, m.run = f[0], f[1], f[2]
 		case "- ":
 			m.old = append(m.old, strings.TrimSpace(rest))
 		case "+ ":
@@ -43,12 +83,77 @@ func parse(text string) []mutation {
 	return all
 }
 
+// locate finds the declarations of a package's edits. One that is not there has no file.
+func locate(dir string, all []mutation) error {
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, name, nil, 0)
+		if err != nil {
+			return err
+		}
+		for _, d := range f.Decls {
+			for _, declared := range declares(d) {
+				for i := range all {
+					if all[i].decl == declared {
+						all[i].file, all[i].first, all[i].last = name, set.Position(d.Pos()).Line-1, set.Position(d.End()).Line
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// declares names what a declaration declares.
+func declares(d ast.Decl) []string {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Recv == nil {
+			return []string{d.Name.Name}
+		}
+		t := d.Recv.List[0].Type
+		if star, ok := t.(*ast.StarExpr); ok {
+			t = star.X
+		}
+		if generic, ok := t.(*ast.IndexExpr); ok {
+			t = generic.X
+		}
+		if id, ok := t.(*ast.Ident); ok {
+			return []string{id.Name + "." + d.Name.Name}
+		}
+	case *ast.GenDecl:
+		var names []string
+		for _, spec := range d.Specs {
+			switch spec := spec.(type) {
+			case *ast.TypeSpec:
+				names = append(names, spec.Name.Name)
+			case *ast.ValueSpec:
+				for _, n := range spec.Names {
+					names = append(names, n.Name)
+				}
+			}
+		}
+		return names
+	}
+	return nil
+}
+
 // find gives the number, from 0, of the line where the old lines stand; they
-// must stand there exactly once.
+// must stand in the declaration exactly once.
 func (m mutation) find(text string) (int, error) {
+	if m.file == "" {
+		return 0, fmt.Errorf("STALE: %s has no %s", m.dir, m.decl)
+	}
 	lines := strings.Split(text, "\n")
 	at := -1
-	for i := 0; i+len(m.old) <= len(lines); i++ {
+	for i := m.first; i+len(m.old) <= m.last; i++ {
 		match := true
 		for j, o := range m.old {
 			match = match && strings.TrimSpace(lines[i+j]) == o

@@ -1,6 +1,12 @@
 // Command mutate takes single checks out of the code, one at a time, and holds
 // that a named test turns red each time. See scripts/mutate.sh.
 //
+// edits/PACKAGE.txt holds the edits of a package: "= NAME", "@ DECLARATION PACKAGE TESTS",
+// "- old line".., "+ new line"..; the old lines must stand in the declaration once. Where two
+// checks do the same (the digest of an index, packed and unpacked; the filters of xz), so that
+// neither alone can be seen to be missing, they are not in the lists; nor is what the canonical
+// form of a statement or document implies.
+//
 // Nothing is changed on disk (go's -overlay). Most edits are built into one
 // test program a package, switched on by their number, so that hundreds of them
 // cost few builds; those that do not fit that are built each by itself.
@@ -10,7 +16,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 )
 
@@ -24,17 +29,17 @@ func main() {
 	}
 }
 
-func run(list, only string, applyOnly bool) error {
-	data, err := os.ReadFile(list)
-	if err != nil {
-		return err
-	}
+func run(lists, only string, applyOnly bool) error {
 	wanted, err := regexp.Compile(only)
 	if err != nil {
 		return err
 	}
+	listed, err := readLists(lists)
+	if err != nil {
+		return err
+	}
 	var all []mutation
-	for _, m := range parse(string(data)) {
+	for _, m := range listed {
 		if wanted.MatchString(m.name) {
 			all = append(all, m)
 		}
@@ -57,7 +62,7 @@ func run(list, only string, applyOnly bool) error {
 		if ok {
 			red++
 		}
-		fmt.Printf("%-46s %-28s %s\n", m.name, filepath.Base(m.file), verdict)
+		fmt.Printf("%-46s %-28s %s\n", m.name, m.decl, verdict)
 	}
 	fmt.Printf("%d of %d turned a test red\n", red, len(all))
 	if red != len(all) || red == 0 {
@@ -71,12 +76,12 @@ func fit(all []mutation) error {
 	bad := 0
 	for _, m := range all {
 		text, err := os.ReadFile(m.file)
-		if err == nil {
+		if err == nil || m.file == "" {
 			_, err = m.find(string(text))
 		}
 		if err != nil {
 			bad++
-			fmt.Printf("%-46s %-28s %s\n", m.name, filepath.Base(m.file), err)
+			fmt.Printf("%-46s %-28s %s\n", m.name, m.decl, err)
 		}
 	}
 	if bad > 0 || len(all) == 0 {
