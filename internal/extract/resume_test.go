@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -169,6 +170,7 @@ func TestResumeAfterFailure(t *testing.T) {
 			}
 			close(half)
 			<-said
+			time.Sleep(100 * time.Millisecond) // the full disk is told first
 			return 0, context.Canceled
 		})
 	})
