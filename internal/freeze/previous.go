@@ -72,7 +72,7 @@ func openAll(data map[snapshot.Role][]byte, trust pgp.Trust, unsigned bool) (*ar
 			trust = pgp.Trust{}
 		}
 		if plain, err = archive.OpenRelease(text, data[snapshot.ReleaseGPG], trust); err != nil {
-			return nil, fmt.Errorf("Release: %w", err)
+			return nil, fmt.Errorf("file Release: %w", err)
 		}
 	}
 	switch {
