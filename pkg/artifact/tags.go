@@ -84,6 +84,8 @@ func Remove(ctx context.Context, ref Reference, tags []Tag, o Options) (Removed,
 		return layout.Remove(ctx, ref, tags)
 	case Registry:
 		return remote.Remove(ctx, ref, tags, o.registry())
+	case Archive:
+		return Removed{}, fmt.Errorf("%w %s: an oci-archive has one tag; delete the file", ErrReference, ref)
 	}
-	return Removed{}, fmt.Errorf("%w %s: an oci-archive has one tag; delete the file", ErrReference, ref)
+	return Removed{}, fmt.Errorf("%w %s: no tag can be removed there", ErrReference, ref)
 }
