@@ -69,16 +69,15 @@ func run(ctx context.Context, args []string, commands io.Reader) error {
 			return fmt.Errorf("%s: %w", line, err)
 		}
 	}
-	// One more round trip, so that the events of the last command are here.
-	if _, err := b.eval(ctx, "1"); err != nil {
-		return err
-	}
+	// One more round trip, so that the events of the last command are here. A page that
+	// goes away by itself makes it fail; what it did is told all the same.
+	_, err = b.eval(ctx, "1")
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.noted) > 0 {
 		return fmt.Errorf("the pages did more than show text:\n%s", strings.Join(b.noted, "\n"))
 	}
-	return lines.Err()
+	return errors.Join(err, lines.Err())
 }
 
 // do does one line.
