@@ -201,7 +201,7 @@ func (m mutation) switched(lines []string, on string) ([]string, bool) {
 		head := word + " " + init + "(" + on + " && (" + newCond + ")) || (!(" + on + ") && (" + cond + "))" + end
 		return append([]string{head}, lines[1:]...), true
 	}
-	if last > 0 || strings.Contains(first, ":=") || strings.HasSuffix(first, ",") || strings.HasSuffix(first, "{") || strings.HasSuffix(first, ":") || len(m.new) != 1 {
+	if last > 0 || strings.Contains(first, ":=") || strings.HasSuffix(first, ",") || strings.HasSuffix(first, "{") || strings.HasSuffix(first, ":") || strings.HasSuffix(first, "||") || len(m.new) != 1 {
 		return nil, false
 	}
 	if strings.HasPrefix(first, "return ") {
