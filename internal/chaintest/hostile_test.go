@@ -89,7 +89,7 @@ func hostileDocuments() []struct {
 		{"config with an unknown key", func(d *forge.Documents) { sub(&d.Config, `"encoder":1`, `"encoder":1,"os":"linux"`) }, 3, `unknown field "os"`},
 		{"config of another date", func(d *forge.Documents) { sub(&d.Config, "2026-01-13", "2026-01-14") }, 3, "config: date 2026-01-14"},
 		{"config of another encoder", func(d *forge.Documents) { sub(&d.Config, `"encoder":1`, `"encoder":2`) }, 3, "config: encoder 2, statement 1"},
-		{"a later format", later, 1, `snapshot format "2" needs mmoci >= 1.4`},
+		{"a later format", later, 1, `snapshot format "3" needs mmoci >= 1.4`},
 		{"a file that nothing names", func(d *forge.Documents) {
 			sub(&d.Shard, `"layers":[`, `"layers":[{"mediaType":"application/octet-stream","digest":"`+snapshot.Sum([]byte("x")).String()+`","size":1},`)
 		}, 3, "what the snapshot packs to"},
@@ -106,8 +106,8 @@ func resize(doc []byte, size string) []byte {
 // later makes the documents such as a later mmoci will write for a statement with lines that this one does not know.
 func later(d *forge.Documents) {
 	core := string(d.Core)
-	core = strings.Replace(core, "snapshot.config.v1", "snapshot.config.v2", 1)
-	d.Core = []byte(strings.Replace(core, "mmoci.statement.v1", "mmoci.statement.v2", 1))
+	core = strings.Replace(core, "snapshot.config.v1", "snapshot.config.v3", 1)
+	d.Core = []byte(strings.Replace(core, "mmoci.statement.v1", "mmoci.statement.v3", 1))
 	d.Config = []byte(strings.Replace(string(d.Config), `}`, `,"needs":"1.4"}`, 1))
 }
 

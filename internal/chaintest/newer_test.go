@@ -50,7 +50,7 @@ func TestNewerFormat(t *testing.T) {
 		if !errors.Is(err, snapshot.ErrNewer) {
 			t.Errorf("%s: %v", what, err)
 		}
-		refused(t, err, 1, `snapshot format "2" needs mmoci >= 1.4`)
+		refused(t, err, 1, `snapshot format "3" needs mmoci >= 1.4`)
 	}
 	if is, err := artifact.Resolve(t.Context(), ref, artifact.Options{}); err != nil || is != was {
 		t.Errorf("the tag names %s, %v; it named %s", is, err, was)

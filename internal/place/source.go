@@ -276,6 +276,7 @@ type keptHeader struct {
 	Signed    bool      `json:"signed"`
 	Date      time.Time `json:"date"`
 	Encoder   int       `json:"encoder"`
+	Needs     string    `json:"needs,omitempty"`
 	Release   []keptRef `json:"release"`
 	Statement int       `json:"statement"`
 	Table     int       `json:"table"`
@@ -304,7 +305,7 @@ func keepSnapshot(dir string, s *snapshot.Sealed) error {
 	}
 	body := slices.Concat(s.Statement, s.Table)
 	h := keptHeader{
-		Signed: s.Signed, Date: s.Date, Encoder: s.Encoder, Lock: refTo(s.Lock),
+		Signed: s.Signed, Date: s.Date, Encoder: s.Encoder, Needs: s.Needs, Lock: refTo(s.Lock),
 		Statement: len(s.Statement), Table: len(s.Table), Sum: snapshot.Sum(body).String(),
 	}
 	for _, b := range s.Release {
@@ -366,7 +367,7 @@ func readKept(dir string, root snapshot.Digest) (*snapshot.Sealed, error) {
 		return nil, fmt.Errorf("%s: damaged: %w", name, fs.ErrNotExist)
 	}
 	s := &snapshot.Sealed{
-		Root: root, Signed: h.Signed, Date: h.Date, Encoder: h.Encoder,
+		Root: root, Signed: h.Signed, Date: h.Date, Encoder: h.Encoder, Needs: h.Needs,
 		Statement: body[:h.Statement], Table: body[h.Statement:],
 	}
 	for _, r := range h.Release {

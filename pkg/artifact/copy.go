@@ -108,12 +108,12 @@ func retag(ctx context.Context, target target, from place, src, dst Reference, o
 	if err != nil {
 		return Copied{}, err
 	}
-	date, _, err := oci.ParseConfig(config)
+	stated, err := oci.ParseConfig(config)
 	if err != nil {
 		return Copied{}, err
 	}
 	copied := Copied{Root: t.root.Digest, Reference: dst, Changed: now != t.root.Digest}
-	if copied.Immutable, err = beside(dst, date, t.root.Digest); err != nil {
+	if copied.Immutable, err = beside(dst, stated.Date, t.root.Digest); err != nil {
 		return Copied{}, err
 	}
 	copied.Reference.Digest = t.root.Digest

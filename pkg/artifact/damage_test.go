@@ -284,14 +284,14 @@ func TestForeignArtifacts(t *testing.T) {
 		b := snapshot.BlobOf([]byte(core))
 		return fmt.Sprintf(`{"schemaVersion":2,"mediaType":"%s","manifests":[{"mediaType":"%s","digest":"%s","size":%d%s}]}`, oci.TypeIndex, oci.TypeManifest, b.Digest, b.Size, extra)
 	}
-	next := `{"schemaVersion":2,"mediaType":"` + oci.TypeManifest + `","config":{"mediaType":"` + oci.TypeConfigStem + `2+json"},"layers":[]}`
+	next := `{"schemaVersion":2,"mediaType":"` + oci.TypeManifest + `","config":{"mediaType":"` + oci.TypeConfigStem + `3+json"},"layers":[]}`
 	later := func(version, config string) string {
 		b := snapshot.BlobOf([]byte(config))
 		return fmt.Sprintf(`{"config":{"mediaType":"%s%s+json","digest":"%s","size":%d}}`, oci.TypeConfigStem, version, b.Digest, b.Size)
 	}
 	needs := `{"date":"2026-11-21T09:13:40Z","encoder":1,"needs":"1.4"}`
 	shout := `{"needs":"1.4\n\u001b[31m"}`
-	negative := strings.Replace(later("2", needs), `"size":`, `"size":-`, 1)
+	negative := strings.Replace(later("3", needs), `"size":`, `"size":-`, 1)
 	ours := string(tiny(t).core)
 	for name, c := range map[string]struct {
 		docs []string
@@ -301,11 +301,11 @@ func TestForeignArtifacts(t *testing.T) {
 		"image":           {[]string{image}, ErrNotOurs, "a container image"},
 		"index of images": {[]string{image, over(image, `,"platform":{"os":"linux","architecture":"arm64"}`)}, ErrNotOurs, "a container image"},
 		"next version":    {[]string{next, over(next, "")}, ErrNotOurs, "needs a newer mmoci"},
-		"next, needs":     {[]string{needs, later("2", needs), over(later("2", needs), "")}, snapshot.ErrNewer, `snapshot format "2" needs mmoci >= 1.4`},
+		"next, needs":     {[]string{needs, later("3", needs), over(later("3", needs), "")}, snapshot.ErrNewer, `snapshot format "3" needs mmoci >= 1.4`},
 		"after next":      {[]string{needs, later("3", needs), over(later("3", needs), `,"annotations":{}`)}, snapshot.ErrNewer, `snapshot format "3" needs mmoci >= 1.4`},
-		"needs no number": {[]string{shout, later("2", shout), over(later("2", shout), "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
-		"needs is gone":   {[]string{later("2", needs), over(later("2", needs), "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
-		"negative config": {[]string{negative, over(negative, "")}, snapshot.ErrNewer, `snapshot format "2" needs a newer mmoci`},
+		"needs no number": {[]string{shout, later("3", shout), over(later("3", shout), "")}, snapshot.ErrNewer, `snapshot format "3" needs a newer mmoci`},
+		"needs is gone":   {[]string{later("3", needs), over(later("3", needs), "")}, snapshot.ErrNewer, `snapshot format "3" needs a newer mmoci`},
+		"negative config": {[]string{negative, over(negative, "")}, snapshot.ErrNewer, `snapshot format "3" needs a newer mmoci`},
 		"next, extended":  {[]string{next, over(next, `,"annotations":{}`)}, ErrNotOurs, "needs a newer mmoci"},
 		"ours, annotated": {[]string{ours, over(ours, `,"annotations":{}`)}, snapshot.ErrIntegrity, "annotations"},
 		"child missing":   {[]string{over(image, "")}, snapshot.ErrNotExist, snapshot.Sum([]byte(image)).Hex()},

@@ -57,9 +57,9 @@ func TestParseDocuments(t *testing.T) {
 	if _, err := oci.ParseShard(p.shards[0].encode()); err != nil {
 		t.Error(err)
 	}
-	date, encoder, err := oci.ParseConfig(p.config)
-	if err != nil || !date.Equal(synthDate) || encoder != 1 {
-		t.Error(date, encoder, err)
+	config, err := oci.ParseConfig(p.config)
+	if err != nil || !config.Date.Equal(synthDate) || config.Encoder != 1 || config.Needs != "" {
+		t.Error(config, err)
 	}
 }
 
@@ -129,7 +129,7 @@ func TestHostileDocuments(t *testing.T) {
 		"root":   func(b []byte) error { _, err := oci.ParseRoot(b); return err },
 		"core":   func(b []byte) error { _, err := oci.ParseCore(b); return err },
 		"shard":  func(b []byte) error { _, err := oci.ParseShard(b); return err },
-		"config": func(b []byte) error { _, _, err := oci.ParseConfig(b); return err },
+		"config": func(b []byte) error { _, err := oci.ParseConfig(b); return err },
 	}
 	for _, h := range hostile {
 		data := docs[h.doc]
@@ -261,7 +261,7 @@ func FuzzShard(f *testing.F) {
 
 func FuzzConfig(f *testing.F) {
 	fuzzDocument(f, func(p *Packed) []byte { return p.config }, func(b []byte) ([]byte, error) {
-		date, encoder, err := oci.ParseConfig(b)
-		return oci.EncodeConfig(date, encoder), err
+		c, err := oci.ParseConfig(b)
+		return c.Encode(), err
 	})
 }

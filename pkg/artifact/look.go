@@ -62,8 +62,8 @@ func lookCore(data []byte, needs string) error {
 	if len(l.Manifests) > 0 {
 		return oci.Integrity("core has both manifests and layers")
 	}
-	if version = strings.TrimSuffix(version, "+json"); version != "1" {
-		return fmt.Errorf("%w of format 1: %w", ErrNotOurs, snapshot.Newer(fmt.Sprintf("snapshot format %.20q", version), needs))
+	if version = strings.TrimSuffix(version, "+json"); version != "1" && version != "2" {
+		return fmt.Errorf("%w of a format up to 2: %w", ErrNotOurs, snapshot.Newer(fmt.Sprintf("snapshot format %.20q", version), needs))
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ func readNeeds(ctx context.Context, p place, core []byte) string {
 	var l struct {
 		Config oci.JSONDescriptor `json:"config"`
 	}
-	if json.Unmarshal(core, &l) != nil || l.Config.MediaType == oci.TypeConfig || !strings.HasPrefix(l.Config.MediaType, oci.TypeConfigStem) {
+	if json.Unmarshal(core, &l) != nil || l.Config.MediaType == oci.TypeConfig || l.Config.MediaType == oci.TypeConfig2 || !strings.HasPrefix(l.Config.MediaType, oci.TypeConfigStem) {
 		return ""
 	}
 	d, err := snapshot.ParseDigest(l.Config.Digest)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -109,7 +110,7 @@ func parseTop(ctx context.Context, p place, d oci.Descriptor, data []byte) (*top
 // seal reads what the core holds.
 func (t *top) seal(ctx context.Context, p place) (*snapshot.Sealed, error) {
 	s := &snapshot.Sealed{
-		Root: t.root.Digest, Signed: t.core.Layers[0].MediaType == oci.TypeSignedStatement, Lock: t.core.Layers[2].Blob, Blobs: p,
+		Root: t.root.Digest, Signed: strings.HasSuffix(t.core.Layers[0].MediaType, "+pgp"), Lock: t.core.Layers[2].Blob, Blobs: p,
 	}
 	g, each := errgroup.WithContext(ctx)
 	for i, part := range []struct {
@@ -128,12 +129,24 @@ func (t *top) seal(ctx context.Context, p place) (*snapshot.Sealed, error) {
 	for _, l := range t.core.Layers[3:] {
 		s.Release = append(s.Release, l.Blob)
 	}
-	config, err := t.config(ctx, p, s.Statement)
+	data, err := t.config(ctx, p, s.Statement)
 	if err != nil {
 		return nil, err
 	}
-	s.Date, s.Encoder, err = oci.ParseConfig(config)
+	config, err := oci.ParseConfig(data)
+	if err == nil {
+		err = t.checkType(config)
+	}
+	s.Date, s.Encoder, s.Needs = config.Date, config.Encoder, config.Needs
 	return s, err
+}
+
+// checkType holds the version in the core's media types against that in its config.
+func (t *top) checkType(c oci.Config) error {
+	if mediaType, _ := c.Types(false); t.core.Config.MediaType != mediaType {
+		return oci.Integrity("config of media type %q should be of %q", t.core.Config.MediaType, mediaType)
+	}
+	return nil
 }
 
 // config is the core's config. The statement determines it, so it is asked for only if
@@ -156,26 +169,32 @@ func (t *top) stated(ctx context.Context, p place) ([]byte, error) {
 	if snapshot.BlobOf(config) != t.core.Config.Blob {
 		return nil, oci.Integrity("config is not that of the statement")
 	}
-	return config, nil
+	c, err := oci.ParseConfig(config)
+	if err == nil {
+		err = t.checkType(c)
+	}
+	return config, err
 }
 
 // expectedConfig makes the config of the date and encoder lines of a statement, signed or not.
 func expectedConfig(statement []byte) []byte {
-	_, rest, _ := bytes.Cut(statement, []byte("mmoci-statement-v1\n"))
-	var date time.Time
-	encoder := 0
-	for range 3 { // date, perhaps valid-until, encoder
+	_, rest, _ := bytes.Cut(statement, []byte("mmoci-statement-v"))
+	_, rest, _ = bytes.Cut(rest, []byte("\n"))
+	var c oci.Config
+	for range 4 { // perhaps needs, date, perhaps valid-until, encoder; what stands in other places is not read
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte("\n"))
 		key, value, _ := bytes.Cut(line, []byte(" "))
 		switch string(key) {
+		case "needs":
+			c.Needs = string(value)
 		case "date":
-			date, _ = time.Parse(time.RFC3339, string(value))
+			c.Date, _ = time.Parse(time.RFC3339, string(value))
 		case "encoder":
-			encoder, _ = strconv.Atoi(string(value))
+			c.Encoder, _ = strconv.Atoi(string(value))
 		}
 	}
-	return oci.EncodeConfig(date, encoder)
+	return c.Encode()
 }
 
 // ReadDate returns the root that a reference names with the date input in its config, which
@@ -189,14 +208,15 @@ func ReadDate(ctx context.Context, ref Reference, o Options) (root snapshot.Dige
 	if err != nil {
 		return root, date, err
 	}
-	config, err := oci.ReadBlob(ctx, p, "config", t.core.Config.Blob, oci.MaxConfig)
-	if err == nil {
-		date, _, err = oci.ParseConfig(config)
-	}
+	data, err := oci.ReadBlob(ctx, p, "config", t.core.Config.Blob, oci.MaxConfig)
 	if err != nil {
 		return root, date, fmt.Errorf("%s: %w", ref, err)
 	}
-	return t.root.Digest, date, nil
+	config, err := oci.ParseConfig(data)
+	if err != nil {
+		return root, date, fmt.Errorf("%s: %w", ref, err)
+	}
+	return t.root.Digest, config.Date, nil
 }
 
 // Resolve returns the digest that a reference names now. It asks one question
@@ -254,9 +274,11 @@ func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*pac
 	if a.config, err = t.stated(ctx, p); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
-	if a.date, _, err = oci.ParseConfig(a.config); err != nil {
+	config, err := oci.ParseConfig(a.config)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
+	a.date = config.Date
 	for _, d := range append([]oci.Descriptor{t.core.Config}, t.core.Layers...) {
 		a.tops = append(a.tops, oci.Layer{Descriptor: d})
 	}

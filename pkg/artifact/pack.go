@@ -123,7 +123,7 @@ func (p *packed) open(ctx context.Context, b snapshot.Blob) (oci.Verified, error
 func Pack(s *snapshot.Snapshot) (*Packed, error) {
 	p := &Packed{packed{
 		date:   s.Statement.Date,
-		config: oci.EncodeConfig(s.Statement.Date, s.Statement.Encoder),
+		config: oci.ConfigOf(s.Statement).Encode(),
 		memory: map[snapshot.Digest][]byte{},
 		source: func(ctx context.Context, b snapshot.Blob) (oci.Verified, error) {
 			f, err := s.OpenBlob(ctx, b)
@@ -158,12 +158,9 @@ func (p *packed) keep(mediaType string, data []byte) oci.Descriptor {
 // statement's signature files, distinct, in order of their first path.
 func (p *packed) packCore(s *snapshot.Snapshot) error {
 	p.keep(oci.TypeEmpty, []byte(oci.EmptyConfig))
-	statement := oci.TypeStatement
-	if s.Signed {
-		statement = oci.TypeSignedStatement
-	}
+	config, statement := oci.ConfigOf(s.Statement).Types(s.Signed)
 	p.tops = []oci.Layer{
-		{Descriptor: p.keep(oci.TypeConfig, p.config)},
+		{Descriptor: p.keep(config, p.config)},
 		{Descriptor: p.keep(statement, s.StatementBytes)},
 		{Descriptor: p.keep(oci.TypeTable, s.Table.Bytes())},
 		{Descriptor: oci.Describe(oci.TypeLock, s.Statement.Lock)},

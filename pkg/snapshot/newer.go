@@ -43,6 +43,9 @@ var knownWords = map[string]bool{
 	"archive": true, "upstream-key": true, "suite": true, "file": true,
 }
 
+// laterWords are those that version 2 adds.
+var laterWords = map[string]bool{"image": true, "referrer": true}
+
 // laterVersion tells whether a statement is of a later version than this program writes,
 // and gives that and what follows the first line.
 func laterVersion(text string) (version, rest string, later bool) {
@@ -51,9 +54,8 @@ func laterVersion(text string) (version, rest string, later bool) {
 	return version, rest, ok && isRelease(version) && version[0] != '0' && version != "1" && !strings.Contains(version, ".")
 }
 
-// refuseLater says of a statement of a later version, whose first line was cut off, which
-// mmoci it needs. This program knows no line of version 2 beyond those of version 1, and passes
-// over none: each could restrict what may be believed.
+// refuseLater says of a statement of a later version than 1, whose first line was cut off, which mmoci it needs, if this
+// program does not know all of its words. It passes over no line: each could restrict what may be believed.
 func refuseLater(version, rest string) error {
 	first, rest, ended := strings.Cut(rest, "\n")
 	needs, ok := strings.CutPrefix(first, "needs ")
@@ -63,13 +65,17 @@ func refuseLater(version, rest string) error {
 	if version != "2" {
 		return Newer("statement of version "+version, needs)
 	}
-	line := 2
+	line, later := 2, false
 	for text := range strings.Lines(rest) {
 		line++
 		word, _, _ := strings.Cut(strings.TrimSuffix(text, "\n"), " ")
-		if !knownWords[word] {
+		if !knownWords[word] && !laterWords[word] {
 			return Newer(fmt.Sprintf("statement line %d, %.80q,", line, word), needs)
 		}
+		later = later || laterWords[word]
 	}
-	return fmt.Errorf("statement of version 2 without a line that version 1 lacks: %w", ErrIntegrity)
+	if !later {
+		return fmt.Errorf("statement of version 2 without a line that version 1 lacks: %w", ErrIntegrity)
+	}
+	return nil
 }

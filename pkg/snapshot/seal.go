@@ -16,6 +16,7 @@ type Sealed struct {
 	Signed    bool      // by its media type
 	Date      time.Time // of the config, must equal the statement's
 	Encoder   int       // of the config, likewise
+	Needs     string    // of the config, likewise
 	Table     []byte
 	Lock      Blob   // the core's, must be the statement's; it is read by who asks for it
 	Release   []Blob // the core's other layers, must be exactly the statement's signature files
@@ -49,6 +50,9 @@ func (s *Sealed) Unseal(keyring *pgp.Keyring) (*Snapshot, error) {
 		return nil, err
 	}
 	if err := st.checkSuiteRows(table); err != nil {
+		return nil, fmt.Errorf("%w: %w", err, ErrIntegrity)
+	}
+	if err := st.checkImageRows(table); err != nil {
 		return nil, fmt.Errorf("%w: %w", err, ErrIntegrity)
 	}
 	return &Snapshot{
@@ -103,6 +107,9 @@ func (s *Sealed) bind(st *Statement) error {
 	}
 	if s.Encoder != st.Encoder {
 		return fmt.Errorf("config: encoder %d, statement %d", s.Encoder, st.Encoder)
+	}
+	if s.Needs != st.Needs {
+		return fmt.Errorf("config: needs %.40q, statement %.40q", s.Needs, st.Needs)
 	}
 	if got := BlobOf(s.Table); got != st.Table {
 		return fmt.Errorf("table: %s, statement %s", got, st.Table)

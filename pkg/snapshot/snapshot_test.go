@@ -122,8 +122,59 @@ func take(t testing.TB, f Frozen) *Snapshot {
 func seal(s *Snapshot) *Sealed {
 	return &Sealed{
 		Root: Sum([]byte("root")), Statement: s.StatementBytes, Signed: s.Signed,
-		Date: s.Statement.Date, Encoder: s.Statement.Encoder, Table: s.Table.Bytes(), Lock: s.Statement.Lock,
+		Date: s.Statement.Date, Encoder: s.Statement.Encoder, Needs: s.Statement.Needs, Table: s.Table.Bytes(), Lock: s.Statement.Lock,
 		Release: s.Statement.ReleaseBlobs(), Blobs: s.Blobs(),
+	}
+}
+
+// Images are files of the snapshot that the statement names: their rows and the statement must fit.
+func TestImagesOfSnapshot(t *testing.T) {
+	t.Parallel()
+	document, layer := []byte("an image's manifest"), []byte("an image's layer")
+	row := func(data []byte) Row {
+		return Row{Path: ImageBlobPath(Sum(data)), Size: int64(len(data)), Digest: Sum(data)}
+	}
+	world := func() world {
+		w := newWorld(nil)
+		for _, data := range [][]byte{document, layer} {
+			w.files[ImageBlobPath(Sum(data))] = data
+			w.frozen.Files = append(w.frozen.Files, row(data))
+			w.frozen.Small = append(w.frozen.Small, data)
+		}
+		w.frozen.Images = []Image{{Name: "registry.example.org/app:1", Blob: BlobOf(document)}}
+		return w
+	}
+	w := world()
+	s := take(t, w.frozen)
+	if s.Statement.Needs != "0.2" || !bytes.HasPrefix(s.StatementBytes, []byte("mmoci-statement-v2\nneeds 0.2\ndate ")) {
+		t.Errorf("%.60q", s.StatementBytes)
+	}
+	snapshottest.Test(t, s, w.files)
+	opened, err := seal(s).Unseal(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := snapshottest.Equal(t.Context(), s, opened); err != nil {
+		t.Error(err)
+	}
+	other := seal(s)
+	other.Needs = ""
+	if _, err := other.Unseal(nil); !errors.Is(err, ErrIntegrity) {
+		t.Errorf("a config that does not say what is needed: %v", err)
+	}
+	for name, edit := range map[string]func(f *Frozen){
+		"no row":          func(f *Frozen) { f.Images[0].Blob = BlobOf([]byte("elsewhere")) },
+		"other size":      func(f *Frozen) { f.Images[0].Size++ },
+		"no referrer":     func(f *Frozen) { f.Images[0].Referrers = []Blob{BlobOf([]byte("elsewhere"))} },
+		"no image":        func(f *Frozen) { f.Images = nil },
+		"other name":      func(f *Frozen) { f.Files[len(f.Files)-1].Path = "v2/blobs/sha256/" + Sum(document).Hex()[1:] + "0" },
+		"other directory": func(f *Frozen) { f.Files[len(f.Files)-1].Path = "v2/" + Sum(layer).Hex() },
+	} {
+		f := world().frozen
+		edit(&f)
+		if _, err := Take(f); err == nil {
+			t.Errorf("%s: taken", name)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -16,8 +17,16 @@ type Statement struct {
 	Encoder    int       // encoder generation that made the curated indices, from 1
 	Table      Blob
 	Lock       Blob
+	Needs      string    // the lowest version of mmoci that knows all of it; "": any, and the format is version 1
+	Images     []Image   // in order of name
 	Archives   []Archive // in order of prefix
 }
+
+// imagesNeed is the version of mmoci that came with images, the only thing that takes version 2 of the format.
+const imagesNeed = "0.2"
+
+// later tells whether the statement says something that version 1 of the format cannot say (SPEC section 13).
+func (st *Statement) later() bool { return len(st.Images) > 0 }
 
 // Mode of an archive.
 type Mode string
@@ -153,6 +162,16 @@ func (st *Statement) ReleaseBlobs() []Blob {
 // sorted is a deep copy in canonical order, dates in UTC.
 func (st Statement) sorted() Statement {
 	st.Date, st.ValidUntil = st.Date.UTC(), st.ValidUntil.UTC()
+	if st.Needs == "" && st.later() {
+		st.Needs = imagesNeed
+	}
+	st.Images = slices.Clone(st.Images)
+	for i := range st.Images {
+		referrers := slices.Clone(st.Images[i].Referrers)
+		slices.SortFunc(referrers, func(a, b Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+		st.Images[i].Referrers = referrers
+	}
+	slices.SortFunc(st.Images, func(a, b Image) int { return cmp.Compare(a.Name, b.Name) })
 	st.Archives = slices.Clone(st.Archives)
 	for i := range st.Archives {
 		a := &st.Archives[i]

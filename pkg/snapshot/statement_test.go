@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,10 +52,75 @@ func fullStatement() *Statement {
 	}
 }
 
+// withImages has what takes version 2 of the format.
+func withImages() *Statement {
+	st := fullStatement()
+	st.Needs = "0.2"
+	blob := func(s string) Blob { return BlobOf([]byte(s)) }
+	st.Images = []Image{
+		{Name: "[2001:db8::1]:5000/a:1", Blob: blob("a")},
+		{Name: "registry.example.org/site/app:v1.2", Blob: blob("app"), Referrers: []Blob{blob("signature"), blob("sbom")}},
+		{Name: "registry.example.org:5000/b_c/d--e:latest", Blob: blob("a")},
+	}
+	slices.SortFunc(st.Images[1].Referrers, func(a, b Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	return st
+}
+
+// What breaks a rule of SPEC section 4 about images is refused, in memory and as text.
+func TestImagesOfStatement(t *testing.T) {
+	t.Parallel()
+	blob := BlobOf([]byte("x"))
+	for name, edit := range map[string]func(st *Statement){
+		"no host":           func(st *Statement) { st.Images[0].Name = "pause:3.10" },
+		"no tag":            func(st *Statement) { st.Images[0].Name = "registry.example.org/pause" },
+		"by digest":         func(st *Statement) { st.Images[0].Name = "registry.example.org/pause@" + blob.Digest.String() },
+		"upper case":        func(st *Statement) { st.Images[0].Name = "registry.example.org/Pause:1" },
+		"climbing":          func(st *Statement) { st.Images[0].Name = "registry.example.org/../pause:1" },
+		"twice":             func(st *Statement) { st.Images = append(st.Images, st.Images[2]) },
+		"order":             func(st *Statement) { slices.Reverse(st.Images) },
+		"same in a place":   func(st *Statement) { st.Images[2].Name = "registry.example.org:5000/site/app:v1.2" },
+		"empty":             func(st *Statement) { st.Images[0].Size = 0 },
+		"large":             func(st *Statement) { st.Images[0].Size = MaxImageDocument + 1 },
+		"referrers' order":  func(st *Statement) { slices.Reverse(st.Images[1].Referrers) },
+		"too many":          func(st *Statement) { st.Images[1].Referrers = make([]Blob, 65) },
+		"no need":           func(st *Statement) { st.Needs = "" },
+		"need of no image":  func(st *Statement) { st.Images = nil },
+		"need of no number": func(st *Statement) { st.Needs = "v1" },
+	} {
+		st := withImages()
+		edit(st)
+		if text, err := st.Encode(); err == nil {
+			t.Errorf("%s: encoded as %.300s", name, text)
+		}
+		if got, err := ParseStatement(st.text(), pgp.How{}); got != nil || !errors.Is(err, ErrIntegrity) {
+			t.Errorf("%s: parsed as %v, %v", name, got, err)
+		}
+	}
+	good, err := withImages().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := "image registry.example.org/z:1 " + blob.String() + "\n"
+	for name, text := range map[string]string{
+		"after archives":      string(good) + line,
+		"referrer first":      strings.Replace(string(good), "image [", "referrer "+blob.String()+"\nimage [", 1),
+		"in version 1":        strings.Replace(strings.Replace(string(good), "-v2", "-v1", 1), "needs 0.2\n", "", 1),
+		"four fields":         strings.Replace(string(good), "image [", "image x [", 1),
+		"size in other bytes": strings.Replace(string(good), " 1\nimage reg", " 01\nimage reg", 1),
+	} {
+		if text == string(good) {
+			t.Errorf("%s: nothing was edited", name)
+		}
+		if st, err := ParseStatement([]byte(text), pgp.How{}); st != nil || !errors.Is(err, ErrIntegrity) {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+	}
+}
+
 func TestStatementRoundTrip(t *testing.T) {
 	t.Parallel()
 	small := &Statement{Date: testDate, Encoder: 2, Table: BlobOf([]byte("t")), Lock: BlobOf([]byte("l"))}
-	for _, st := range []*Statement{fullStatement(), small} {
+	for _, st := range []*Statement{fullStatement(), small, withImages()} {
 		text, err := st.Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -294,6 +360,9 @@ func FuzzParseStatement(f *testing.F) {
 	// Each new input is made smaller for up to a minute otherwise, byte by byte and pair by pair, and little else is done.
 	if err := flag.Set("test.fuzzminimizetime", "100x"); err != nil {
 		f.Fatal(err)
+	}
+	if text, err := withImages().Encode(); err == nil {
+		f.Add(text)
 	}
 	good, err := fullStatement().Encode()
 	if err != nil {

@@ -19,7 +19,10 @@ func (st *Statement) check() error {
 	if line, err := st.checkHead(); err != nil {
 		return fmt.Errorf("statement line %d: %w", line, err)
 	}
-	line := st.headLines()
+	line, err := st.checkImages(st.headLines())
+	if err != nil {
+		return fmt.Errorf("statement line %d: %w", line, err)
+	}
 	sizes := map[Digest]int64{}
 	for i, a := range st.Archives {
 		line++
@@ -40,26 +43,39 @@ func (st *Statement) check() error {
 	return nil
 }
 
-// headLines is the number of lines before the first archive.
+// headLines is the number of lines that are there once, before the first image or archive.
 func (st *Statement) headLines() int {
-	if st.ValidUntil.IsZero() {
-		return 5
+	lines := 5
+	if !st.ValidUntil.IsZero() {
+		lines++
 	}
-	return 6
+	if st.Needs != "" {
+		lines++
+	}
+	return lines
 }
 
 // checkHead returns the number of the wrong line with the error.
 func (st *Statement) checkHead() (int, error) {
-	last := st.headLines()
+	last, date := st.headLines(), 2
+	if st.Needs != "" {
+		date = 3
+		if !isRelease(st.Needs) {
+			return 2, fmt.Errorf("needs %.40q: no version of mmoci", st.Needs)
+		}
+	}
+	if (st.Needs != "") != st.later() {
+		return 1, errors.New("version 2 of the format is for statements with images, and for those alone")
+	}
 	if err := checkDate(st.Date); err != nil {
-		return 2, err
+		return date, err
 	}
 	if !st.ValidUntil.IsZero() {
 		if err := checkDate(st.ValidUntil); err != nil {
-			return 3, err
+			return date + 1, err
 		}
 		if !st.ValidUntil.After(st.Date) {
-			return 3, errors.New("valid-until is not after the date")
+			return date + 1, errors.New("valid-until is not after the date")
 		}
 	}
 	if st.Encoder < 1 {

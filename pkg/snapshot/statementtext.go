@@ -16,6 +16,7 @@ const MaxStatement = 1 << 20
 
 const (
 	statementMagic = statementStem + "1"
+	laterMagic     = statementStem + "2"
 	// dateLayout is RFC 3339 in UTC to the second.
 	dateLayout = "2006-01-02T15:04:05Z"
 	// maxWords is the number of fields of the longest line.
@@ -42,7 +43,12 @@ func (st *Statement) text() []byte {
 		b.WriteString(strings.Join(fields, " "))
 		b.WriteByte('\n')
 	}
-	line(statementMagic)
+	if st.Needs != "" {
+		line(laterMagic)
+		line("needs", st.Needs)
+	} else {
+		line(statementMagic)
+	}
 	line("date", FormatDate(st.Date))
 	if !st.ValidUntil.IsZero() {
 		line("valid-until", FormatDate(st.ValidUntil))
@@ -50,6 +56,12 @@ func (st *Statement) text() []byte {
 	line("encoder", strconv.Itoa(st.Encoder))
 	line("table", st.Table.String())
 	line("lock", st.Lock.String())
+	for _, m := range st.Images {
+		line("image", m.Name, m.Blob.String())
+		for _, r := range m.Referrers {
+			line("referrer", r.String())
+		}
+	}
 	for _, a := range st.Archives {
 		line("archive", a.Prefix, string(a.Mode), string(a.Class), a.Format)
 		for _, k := range a.UpstreamKeys {
@@ -76,7 +88,9 @@ func ParseStatement(text []byte, how pgp.How) (*Statement, error) {
 		return nil, fmt.Errorf("statement: %d bytes, more than %d: %w", len(text), MaxStatement, ErrIntegrity)
 	}
 	if version, rest, later := laterVersion(string(text)); later {
-		return nil, refuseLater(version, rest)
+		if err := refuseLater(version, rest); err != nil {
+			return nil, err
+		}
 	}
 	p := statementParser{rest: string(text)}
 	if err := p.parse(); err != nil {
@@ -114,11 +128,21 @@ func (p *statementParser) parse() error {
 	if err := p.advance(); err != nil {
 		return err
 	}
-	if len(p.words) != 1 || p.words[0] != statementMagic {
+	if len(p.words) != 1 || p.words[0] != statementMagic && p.words[0] != laterMagic {
 		return fmt.Errorf("not %q", statementMagic)
 	}
+	later := p.words[0] == laterMagic
 	if err := p.advance(); err != nil {
 		return err
+	}
+	if later {
+		if len(p.words) != 2 || p.words[0] != "needs" {
+			return errors.New("not \"needs\" and a version of mmoci")
+		}
+		p.st.Needs = p.words[1]
+		if err := p.advance(); err != nil {
+			return err
+		}
 	}
 	if err := p.head(); err != nil {
 		return err
@@ -195,14 +219,17 @@ func (p *statementParser) head() (err error) {
 	return err
 }
 
-// body reads one line of an archive.
+// body reads one line of an image or archive.
 func (p *statementParser) body() error {
 	word, f := p.words[0], p.words[1:]
-	counts := map[string]int{"archive": 4, "upstream-key": 1, "suite": 1, "file": 5}
+	counts := map[string]int{"archive": 4, "upstream-key": 1, "suite": 1, "file": 5, "image": 3, "referrer": 2}
 	if n, known := counts[word]; !known {
 		return fmt.Errorf("%.80q has no place here", word)
 	} else if len(f) != n {
 		return fmt.Errorf("%s: %d fields instead of %d", word, len(f), n)
+	}
+	if word == "image" || word == "referrer" {
+		return p.image(word, f)
 	}
 	if word == "archive" {
 		a := Archive{Prefix: f[0], Mode: Mode(f[1]), Class: Class(f[2]), Format: f[3]}
@@ -229,6 +256,24 @@ func (p *statementParser) body() error {
 	s := &a.Suites[len(a.Suites)-1]
 	s.Files = append(s.Files, file)
 	return err
+}
+
+// image reads a line of an image. One that stands after an archive is not in canonical form.
+func (p *statementParser) image(word string, f []string) error {
+	blob, err := parseBlob(f[len(f)-2], f[len(f)-1])
+	if err != nil {
+		return err
+	}
+	if word == "image" {
+		p.st.Images = append(p.st.Images, Image{Name: f[0], Blob: blob})
+		return nil
+	}
+	if len(p.st.Images) == 0 {
+		return errors.New("referrer before any image")
+	}
+	m := &p.st.Images[len(p.st.Images)-1]
+	m.Referrers = append(m.Referrers, blob)
+	return nil
 }
 
 func parseSuiteFile(f []string) (SuiteFile, error) {

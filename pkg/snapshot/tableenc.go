@@ -32,6 +32,11 @@ func NewTable(rows []Row) (*Table, error) {
 				return nil, fmt.Errorf("file %.200q: %w", r.Path, err)
 			}
 		}
+		if IsImageBlob(r.Path) {
+			if err := validImageBlob(r.Path, r.Digest); err != nil {
+				return nil, fmt.Errorf("file %.200q: %w", r.Path, err)
+			}
+		}
 	}
 	rows, err := sortRows(rows)
 	if err != nil {
@@ -195,6 +200,11 @@ func (t *Table) validate() error {
 	}
 	for row := range t.Under(CarriedDir) {
 		if err := validCarried(row.Path); err != nil {
+			return fmt.Errorf("file %.200q: %w", row.Path, err)
+		}
+	}
+	for row := range t.Under(ImageDir) {
+		if err := validImageBlob(row.Path, row.Digest); err != nil {
 			return fmt.Errorf("file %.200q: %w", row.Path, err)
 		}
 	}

@@ -15,6 +15,7 @@ type Frozen struct {
 	Date       time.Time // the date input, whole seconds
 	ValidUntil time.Time // zero: none
 	Encoder    int       // encoder generation, from 1
+	Images     []Image   // in any order, as are their referrers; the blobs of all of them are among Files
 	Archives   []Archive // in any order, as are suites and files in them
 	Files      []Row     // every file, signature files included
 	Lock       []byte    // canonical
@@ -40,7 +41,7 @@ func Take(f Frozen) (*Snapshot, error) {
 	}
 	st := Statement{
 		Date: f.Date, ValidUntil: f.ValidUntil, Encoder: f.Encoder,
-		Table: BlobOf(table.Bytes()), Lock: BlobOf(f.Lock), Archives: f.Archives,
+		Table: BlobOf(table.Bytes()), Lock: BlobOf(f.Lock), Images: f.Images, Archives: f.Archives,
 	}.sorted()
 	text, err := st.Encode()
 	if err != nil {
@@ -90,6 +91,9 @@ func (st *Statement) checkFiles(t *Table, small memory) error {
 	if err := st.checkSuiteRows(t); err != nil {
 		return err
 	}
+	if err := st.checkImageRows(t); err != nil {
+		return err
+	}
 	sizes := make(map[Digest]int64, t.Len())
 	for r := range t.Rows() {
 		if err := st.checkPlace(r.Path); err != nil {
@@ -126,6 +130,9 @@ func (st *Statement) checkSuiteRows(t *Table) error {
 func (st *Statement) checkPlace(path string) error {
 	if IsCarried(path) {
 		return validCarried(path)
+	}
+	if IsImageBlob(path) {
+		return nil // the table has seen to its name
 	}
 	if i := strings.LastIndex(path, byHashPart); i >= 0 && st.hasByHash(path[:i]) {
 		if _, ok := parseHex(path[i+len(byHashPart):]); ok {

@@ -21,12 +21,16 @@ const (
 	TypeConfig          = TypeConfigStem + "1+json"
 	TypeStatement       = "application/vnd.mmoci.statement.v1"
 	TypeSignedStatement = "application/vnd.mmoci.statement.v1+pgp"
-	TypeTable           = "application/vnd.mmoci.table.v1"
-	TypeLock            = "application/vnd.mmoci.lock.v1"
-	TypeRelease         = "application/vnd.mmoci.release.v1"
-	TypeShard           = "application/vnd.mmoci.shard.v1"
-	TypeDeb             = "application/vnd.debian.binary-package"
-	TypeOctets          = "application/octet-stream"
+	// Those of version 2 of the format (section 13).
+	TypeConfig2          = TypeConfigStem + "2+json"
+	TypeStatement2       = "application/vnd.mmoci.statement.v2"
+	TypeSignedStatement2 = "application/vnd.mmoci.statement.v2+pgp"
+	TypeTable            = "application/vnd.mmoci.table.v1"
+	TypeLock             = "application/vnd.mmoci.lock.v1"
+	TypeRelease          = "application/vnd.mmoci.release.v1"
+	TypeShard            = "application/vnd.mmoci.shard.v1"
+	TypeDeb              = "application/vnd.debian.binary-package"
+	TypeOctets           = "application/octet-stream"
 )
 
 // Limits of SPEC section 11.
@@ -101,9 +105,36 @@ func AppendDescriptor(b []byte, d Descriptor) []byte {
 	return append(b, '}')
 }
 
-// EncodeConfig is the core's config.
-func EncodeConfig(date time.Time, encoder int) []byte {
-	return fmt.Appendf(nil, `{"date":"%s","encoder":%d}`, date.UTC().Format(time.RFC3339), encoder)
+// Config is the core's config, which repeats what the statement says.
+type Config struct {
+	Date    time.Time // the date input, UTC
+	Encoder int
+	Needs   string // the lowest version of mmoci that knows all of the snapshot; "": version 1 of the format
+}
+
+// ConfigOf is the config of a snapshot with that statement.
+func ConfigOf(st *snapshot.Statement) Config { return Config{st.Date, st.Encoder, st.Needs} }
+
+// Types are the media types of a config and of a statement in the version of the format that c has.
+func (c Config) Types(signed bool) (config, statement string) {
+	switch {
+	case c.Needs == "" && signed:
+		return TypeConfig, TypeSignedStatement
+	case c.Needs == "":
+		return TypeConfig, TypeStatement
+	case signed:
+		return TypeConfig2, TypeSignedStatement2
+	}
+	return TypeConfig2, TypeStatement2
+}
+
+// Encode writes the canonical bytes. Needs is a version of numbers and dots.
+func (c Config) Encode() []byte {
+	b := fmt.Appendf(nil, `{"date":"%s","encoder":%d`, c.Date.UTC().Format(time.RFC3339), c.Encoder)
+	if c.Needs != "" {
+		b = fmt.Appendf(b, `,"needs":%q`, c.Needs)
+	}
+	return append(b, '}')
 }
 
 // JSONDescriptor, and what follows it, are the forms that encoding/json reads. What
@@ -132,6 +163,7 @@ type jsonIndex struct {
 type jsonConfig struct {
 	Date    string `json:"date"`
 	Encoder int    `json:"encoder"`
+	Needs   string `json:"needs"`
 }
 
 // decodeStrict refuses unknown keys and anything after the value.
@@ -188,11 +220,14 @@ func ParseCore(data []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.ArtifactType != "" || m.Config.MediaType != TypeConfig {
+	if m.ArtifactType != "" || m.Config.MediaType != TypeConfig && m.Config.MediaType != TypeConfig2 {
 		return nil, Integrity("core: config of media type %q", m.Config.MediaType)
 	}
 	if len(m.Layers) < 3 {
 		return nil, Integrity("core with %d layers, want statement, table, lock and signature files", len(m.Layers))
+	}
+	if statement := m.Layers[0].MediaType; (m.Config.MediaType == TypeConfig2) != (statement == TypeStatement2 || statement == TypeSignedStatement2) {
+		return nil, Integrity("core: config of media type %q, statement of %q", m.Config.MediaType, statement)
 	}
 	return m, nil
 }
@@ -200,7 +235,7 @@ func ParseCore(data []byte) (*Manifest, error) {
 // CoreLimit is the most a layer of the core may have; 0: not allowed there.
 func CoreLimit(i int, mediaType string) int64 {
 	switch {
-	case i == 0 && (mediaType == TypeStatement || mediaType == TypeSignedStatement):
+	case i == 0 && (mediaType == TypeStatement || mediaType == TypeSignedStatement || mediaType == TypeStatement2 || mediaType == TypeSignedStatement2):
 		return MaxStatement
 	case i == 1 && mediaType == TypeTable:
 		return MaxTable
@@ -296,22 +331,23 @@ func descriptors(js []JSONDescriptor, limit func(i int, mediaType string) int64)
 }
 
 // ParseConfig reads the core's config.
-func ParseConfig(data []byte) (date time.Time, encoder int, err error) {
+func ParseConfig(data []byte) (Config, error) {
 	var j jsonConfig
 	if err := decodeStrict(data, &j); err != nil {
-		return date, 0, Integrity("config: %v", err)
+		return Config{}, Integrity("config: %v", err)
 	}
-	if date, err = time.Parse(time.RFC3339, j.Date); err != nil {
-		return date, 0, Integrity("config: %v", err)
+	date, err := time.Parse(time.RFC3339, j.Date)
+	if err != nil {
+		return Config{}, Integrity("config: %v", err)
 	}
 	if j.Encoder < 1 {
-		return date, 0, Integrity("config: encoder %d", j.Encoder)
+		return Config{}, Integrity("config: encoder %d", j.Encoder)
 	}
-	date = date.UTC()
-	if !bytes.Equal(EncodeConfig(date, j.Encoder), data) {
-		return date, 0, Integrity("config is not in canonical form")
+	c := Config{date.UTC(), j.Encoder, j.Needs}
+	if !bytes.Equal(c.Encode(), data) {
+		return Config{}, Integrity("config is not in canonical form")
 	}
-	return date, j.Encoder, nil
+	return c, nil
 }
 
 // IsManifest tells documents from blobs: registries keep them apart.
