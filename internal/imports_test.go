@@ -43,6 +43,7 @@ var rules = map[string][]string{
 	"internal/prove":           {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/place", module + "internal/serve"},
 	"internal/freeze":          {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/extract":         {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},
+	"internal/image":           {"net/http", oras, imageSpec, ggcr, module + "internal/serve"},
 	"internal/lock":            {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/push":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},
 	"internal/site":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +16,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/push"
 	"example.org/mmoci/internal/signer"
@@ -30,7 +34,7 @@ func (a *app) push() *cobra.Command {
 		repair, replace, unsigned, json bool
 		rate                            string
 		allowOlder, acceptKeys          []string
-		bundleFrom                      string
+		bundleFrom, serverImage         string
 	}
 	cmd := &cobra.Command{
 		Use:   "push [REF]",
@@ -53,6 +57,7 @@ func (a *app) push() *cobra.Command {
 	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
 	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
 	f.StringVar(&o.bundleFrom, "bundle-from", "", "`DIR` of the programs for bundle:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
+	f.StringVar(&o.serverImage, "server-image", "", "then push to `REF` a container image that serves this snapshot, made of this program and those of bundle:; with --ca-file it has that CA")
 	f.StringVar(&o.rate, "rate", "", "upload at most so many bytes a second together, such as 5M")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -100,6 +105,12 @@ func (a *app) push() *cobra.Command {
 				return err
 			}
 		}
+		var server *image.ServerOptions
+		if o.serverImage != "" {
+			if server, err = a.serverImage(o.serverImage, &q); err != nil {
+				return err
+			}
+		}
 		if q.State, err = state.HostDir("pushed"); errors.Is(err, state.ErrForeign) {
 			return err
 		} else if err != nil {
@@ -125,16 +136,101 @@ func (a *app) push() *cobra.Command {
 				fmt.Fprintf(a.stdout, "%s %d %s\n", r.Digest, r.Size, r.Path)
 			}
 		}
-		if o.json {
-			return a.printJSON(pushJSON{
+		if !o.json {
+			fmt.Fprintln(a.stdout, res.Reference) // also where there will be no server image
+		}
+		var served string
+		var failed error
+		if server != nil && !o.plan {
+			server.Mirror.Ref, server.Mirror.Date = res.Reference, res.Date
+			if ref, err := image.PushServer(cmd.Context(), *server); err != nil {
+				failed = fmt.Errorf("the snapshot is pushed, its server image is not (the same command makes it): %w", err)
+			} else {
+				served = ref.String()
+			}
+		}
+		switch {
+		case o.json:
+			err := a.printJSON(pushJSON{
 				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Changed: res.Changed,
 				Packages: sumOf(res.Packages), Files: res.Files, Bytes: res.Bytes, Uploaded: res.Uploaded, UploadedBytes: res.Pushed.Bytes, ReusedBytes: res.Reused,
+				ServerImage: served,
 			})
+			if failed == nil {
+				failed = err
+			}
+		case served != "":
+			fmt.Fprintln(a.stdout, served)
 		}
-		fmt.Fprintln(a.stdout, res.Reference)
-		return nil
+		return failed
 	}
 	return cmd
+}
+
+// serverImage checks what a push is told of a server image, before anything is
+// pushed. What it gives lacks the snapshot.
+func (a *app) serverImage(to string, q *push.Options) (*image.ServerOptions, error) {
+	usage := func(format string, args ...any) (*image.ServerOptions, error) {
+		return nil, fmt.Errorf("%w: --server-image: %w", outcome.ErrUsage, fmt.Errorf(format, args...))
+	}
+	ref, err := artifact.ParseReference(to)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("--server-image: %w", err)
+	case ref.Kind != artifact.Registry || ref.Tag == "" || !ref.Digest.IsZero():
+		return usage("%s is not HOST/REPO:TAG; it is pushed to a registry (mmoci copy takes it on from there)", to)
+	case q.Ref.Kind != artifact.Registry:
+		return usage("no container reaches %s, a file of this host; push the snapshot to a registry", q.Ref)
+	case ref.Name == q.Ref.Name && ref.Tag == q.Ref.Tag:
+		return usage("%s is the snapshot's own reference; give the image another name", to)
+	}
+	o := &image.ServerOptions{To: ref, Version: version(), Artifact: q.Artifact.Options}
+	o.Mirror.PlainHTTP = q.Artifact.PlainHTTP
+	keys := q.Site
+	if keys == nil && q.Signer != nil {
+		keys = q.Signer.Public()
+	}
+	if keys != nil {
+		if o.Mirror.Keys, err = keys.Armor(); err != nil {
+			return nil, err
+		}
+	}
+	end, err := artifact.EndpointOf(q.Ref, q.Artifact.Options)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range end.CAFiles {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return usage("%w", err)
+		}
+		o.Mirror.CA = append(append(o.Mirror.CA, bytes.TrimSpace(pem)...), '\n')
+	}
+	switch plain := strings.HasPrefix(end.URL, "http:"); {
+	case plain && !q.Artifact.PlainHTTP:
+		a.log("server image: %s is loopback, and a container has its own: run it with the host's network", q.Ref.Host())
+	case !plain && len(o.Mirror.CA) == 0:
+		a.log("server image: it will have no CA certificates for %s: mount /etc/ssl/certs into it, or give --ca-file", q.Ref.Host())
+	}
+	o.Programs, err = serverPrograms(q.Plan.Bundled)
+	return o, err
+}
+
+// serverPrograms are those that are bundled, and this one if none of its architecture is.
+func serverPrograms(bundled []config.Bundled) ([]config.Bundled, error) {
+	programs := slices.DeleteFunc(slices.Clone(bundled), func(b config.Bundled) bool { return b.File == "" })
+	file, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	self, err := bundle.Program(file)
+	if slices.ContainsFunc(programs, func(b config.Bundled) bool { return b.Name == self.Name }) {
+		return programs, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: --server-image: this program cannot be put into an image: %w", outcome.ErrUsage, err)
+	}
+	return append([]config.Bundled{self}, programs...), nil
 }
 
 // lockFor reads the lock that a push obeys: the one that --lock names, else the
@@ -191,6 +287,7 @@ type pushJSON struct {
 	Uploaded      int    `json:"uploaded"`
 	UploadedBytes int64  `json:"uploadedBytes"`
 	ReusedBytes   int64  `json:"reusedBytes"`
+	ServerImage   string `json:"serverImage,omitempty"`
 }
 
 // reportNewer says which packages another archive has newer.

@@ -23,11 +23,13 @@ import (
 const maxProgram = 256 << 20
 
 // machine is the ELF machine of an architecture by Debian's name.
-func machine(arch string) elf.Machine {
+func machine(arch string) elf.Machine { return machines()[arch] }
+
+func machines() map[string]elf.Machine {
 	return map[string]elf.Machine{
 		"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "armhf": elf.EM_ARM, "i386": elf.EM_386,
 		"loong64": elf.EM_LOONGARCH, "ppc64el": elf.EM_PPC64, "riscv64": elf.EM_RISCV, "s390x": elf.EM_S390,
-	}[arch]
+	}
 }
 
 // Find finds the programs for archs: a file mmoci-ARCH in dirs, else self if it
@@ -50,6 +52,25 @@ func Find(archs, dirs []string, self string) ([]config.Bundled, error) {
 	}
 	script := snapshot.BlobOf(Script(out))
 	return append([]config.Bundled{{Name: snapshot.Bootstrap, Digest: script.Digest.String(), Size: script.Size}}, out...), nil
+}
+
+// Program is a static program of whatever architecture, under the name of
+// that. The name is known even where the error is that the program will not do.
+func Program(file string) (config.Bundled, error) {
+	f, err := elf.Open(file)
+	if err != nil {
+		return config.Bundled{}, err
+	}
+	is := f.Machine
+	f.Close()
+	for arch, m := range machines() {
+		if m == is {
+			b, err := readProgram(arch, file)
+			b.Name = arch
+			return b, err
+		}
+	}
+	return config.Bundled{}, fmt.Errorf("%s is for %v, which mmoci is not built for", file, is)
 }
 
 // Script is the script that fetches one of the programs. It contains their

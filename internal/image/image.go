@@ -4,18 +4,25 @@ import (
 	"archive/tar"
 	"bytes"
 	"cmp"
+	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Media types of image-spec 1.1 (manifest.md, image-index.md, layer.md, config.md).
+const (
+	typeIndex    = "application/vnd.oci.image.index.v1+json"
+	typeManifest = "application/vnd.oci.image.manifest.v1+json"
+	typeConfig   = "application/vnd.oci.image.config.v1+json"
+	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
 // File is a file or directory of an image.
@@ -24,6 +31,7 @@ type File struct {
 	Mode int64  // permissions
 	UID  int    // and GID
 	Dir  bool
+	Link string // target of a symbolic link, "" if it is none
 	Data []byte
 }
 
@@ -31,44 +39,145 @@ type File struct {
 type Spec struct {
 	Architecture string // as Go and OCI call it: amd64
 	Variant      string
-	Files        []File // in any order; parents that are missing are made, of root's
-	Entrypoint   []string
-	Command      []string
-	Environment  []string
-	User         string
-	Labels       map[string]string
-	Created      time.Time // of the image and its files
+	// Layers are the files by layer, lowest first, in any order within one;
+	// parents that are missing are made, of root's. What changes often belongs above what does not.
+	Layers      [][]File
+	Entrypoint  []string
+	Command     []string
+	Environment []string
+	Ports       []string // that it listens on: 8000/tcp
+	User        string
+	Labels      map[string]string
+	Created     time.Time // of the image and its files
 }
 
-// Build makes an image with one layer. Equal specs make equal digests.
-func Build(s Spec) (v1.Image, error) {
+// Part is a blob or document of an image.
+type Part = remote.ImagePart
+
+func digestOf(p Part) snapshot.Digest { return snapshot.Sum(p.Data) }
+
+// Image is an image of one architecture. It is not changed once it is made.
+type Image struct {
+	Architecture, Variant string
+	Config                Part
+	Layers                []Part // lowest first
+	Manifest              Part
+}
+
+// Digest is that of the manifest.
+func (i *Image) Digest() snapshot.Digest { return digestOf(i.Manifest) }
+
+// descriptor is how documents name a part (image-spec, descriptor.md).
+type descriptor struct {
+	MediaType string            `json:"mediaType"`
+	Digest    string            `json:"digest"`
+	Size      int               `json:"size"`
+	Platform  *platform         `json:"platform,omitempty"`
+	Notes     map[string]string `json:"annotations,omitempty"`
+}
+
+func describe(p Part) descriptor {
+	return descriptor{MediaType: p.MediaType, Digest: digestOf(p).String(), Size: len(p.Data)}
+}
+
+type platform struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+// configuration is what image-spec's config.md has of fields that we set.
+type configuration struct {
+	Created string `json:"created"`
+	platform
+	Config struct {
+		User         string              `json:"User,omitempty"`
+		ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
+		Env          []string            `json:"Env,omitempty"`
+		Entrypoint   []string            `json:"Entrypoint,omitempty"`
+		Cmd          []string            `json:"Cmd,omitempty"`
+		WorkingDir   string              `json:"WorkingDir"`
+		Labels       map[string]string   `json:"Labels,omitempty"`
+	} `json:"config"`
+	RootFS struct {
+		Type    string   `json:"type"`
+		DiffIDs []string `json:"diff_ids"`
+	} `json:"rootfs"`
+	History []history `json:"history"`
+}
+
+type history struct {
+	Created   string `json:"created"`
+	CreatedBy string `json:"created_by"`
+}
+
+// Build makes an image. Equal specs make equal digests.
+func Build(s Spec) (*Image, error) {
 	if s.Created.IsZero() {
 		return nil, errors.New("image: no time of creation")
 	}
-	data, err := layer(s.Files, s.Created)
+	img := &Image{Architecture: s.Architecture, Variant: s.Variant}
+	created := s.Created.UTC().Format(time.RFC3339)
+	c := configuration{Created: created, platform: platform{s.Architecture, "linux", s.Variant}}
+	c.Config.User, c.Config.Env, c.Config.Entrypoint, c.Config.Cmd = s.User, s.Environment, s.Entrypoint, s.Command
+	c.Config.WorkingDir, c.Config.Labels, c.RootFS.Type = "/", s.Labels, "layers"
+	for _, p := range s.Ports {
+		if c.Config.ExposedPorts == nil {
+			c.Config.ExposedPorts = map[string]struct{}{}
+		}
+		c.Config.ExposedPorts[p] = struct{}{}
+	}
+	for _, files := range s.Layers {
+		data, err := layer(files, s.Created)
+		if err != nil {
+			return nil, fmt.Errorf("image: %w", err)
+		}
+		compressed, err := compress(data)
+		if err != nil {
+			return nil, fmt.Errorf("image: %w", err)
+		}
+		img.Layers = append(img.Layers, Part{MediaType: typeLayer, Data: compressed})
+		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, snapshot.Sum(data).String())
+		c.History = append(c.History, history{created, "mmoci"})
+	}
+	m := struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Config        descriptor   `json:"config"`
+		Layers        []descriptor `json:"layers"`
+	}{SchemaVersion: 2, MediaType: typeManifest}
+	var err error
+	if img.Config, err = document(typeConfig, c); err != nil {
+		return nil, err
+	}
+	m.Config = describe(img.Config)
+	for _, l := range img.Layers {
+		m.Layers = append(m.Layers, describe(l))
+	}
+	img.Manifest, err = document(typeManifest, m)
+	return img, err
+}
+
+func document(mediaType string, v any) (Part, error) {
+	data, err := json.Marshal(v)
 	if err != nil {
-		return nil, fmt.Errorf("image: %w", err)
+		return Part{}, fmt.Errorf("image: %w", err)
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }, tarball.WithMediaType(types.OCILayer))
-	if err != nil {
-		return nil, fmt.Errorf("image: layer: %w", err)
+	if len(data) > oci.MaxDocument {
+		return Part{}, fmt.Errorf("image: document of %d bytes, more than %d", len(data), oci.MaxDocument)
 	}
-	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	img, err = mutate.Append(img, mutate.Addendum{Layer: l, History: v1.History{Created: v1.Time{Time: s.Created.UTC()}, CreatedBy: "mmoci"}, MediaType: types.OCILayer})
-	if err != nil {
-		return nil, fmt.Errorf("image: %w", err)
+	return Part{MediaType: mediaType, Data: data}, nil
+}
+
+// compress packs a layer. The header has neither name nor time.
+func compress(data []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(data); err != nil {
+		return nil, err
 	}
-	cf, err := img.ConfigFile()
-	if err != nil {
-		return nil, fmt.Errorf("image: %w", err)
-	}
-	cf = cf.DeepCopy()
-	cf.OS, cf.Architecture, cf.Variant = "linux", s.Architecture, s.Variant
-	cf.Created = v1.Time{Time: s.Created.UTC()}
-	cf.Config = v1.Config{
-		Entrypoint: s.Entrypoint, Cmd: s.Command, Env: s.Environment, User: s.User, WorkingDir: "/", Labels: s.Labels,
-	}
-	return mutate.ConfigFile(img, cf)
+	err := w.Close()
+	return b.Bytes(), err
 }
 
 // layer is the tar of the files, sorted, each directory before what is in it.
@@ -102,8 +211,11 @@ func layer(files []File, at time.Time) ([]byte, error) {
 	w := tar.NewWriter(&b)
 	for _, f := range sorted {
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: f.Mode, Uid: f.UID, Gid: f.UID, Size: int64(len(f.Data)), ModTime: at.UTC().Truncate(time.Second)}
-		if f.Dir {
+		switch {
+		case f.Dir:
 			h.Typeflag, h.Name = tar.TypeDir, f.Path+"/"
+		case f.Link != "":
+			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, f.Link, 0o777
 		}
 		if err := w.WriteHeader(h); err != nil {
 			return nil, err
@@ -118,20 +230,41 @@ func layer(files []File, at time.Time) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Index joins images of several architectures, in the order given.
-func Index(images ...v1.Image) (v1.ImageIndex, error) {
-	idx := emptyIndex()
-	for _, img := range images {
-		cf, err := img.ConfigFile()
-		if err != nil {
-			return nil, err
-		}
-		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{
-			Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture, Variant: cf.Variant},
-		}})
-	}
-	return idx, nil
+// Index is images of several architectures as one.
+type Index struct {
+	Images   []*Image
+	Document Part
 }
 
-// emptyIndex is an index that nothing was appended to yet.
-func emptyIndex() v1.ImageIndex { return mutate.IndexMediaType(empty.Index, types.OCIImageIndex) }
+// Digest is that of the document.
+func (i *Index) Digest() snapshot.Digest { return digestOf(i.Document) }
+
+// NewIndex joins images of several architectures, in the order given.
+func NewIndex(images ...*Image) (*Index, error) {
+	var entries []descriptor
+	for _, img := range images {
+		d := describe(img.Manifest)
+		d.Platform = &platform{img.Architecture, "linux", img.Variant}
+		entries = append(entries, d)
+	}
+	doc, err := index(entries)
+	return &Index{images, doc}, err
+}
+
+// index is an image index (image-spec, image-index.md).
+func index(entries []descriptor) (Part, error) {
+	return document(typeIndex, struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Manifests     []descriptor `json:"manifests"`
+	}{2, typeIndex, entries})
+}
+
+// parts are the blobs of the images, and the documents: manifests, and last the index.
+func (i *Index) parts() (blobs, documents []Part) {
+	for _, img := range i.Images {
+		blobs = append(append(blobs, img.Config), img.Layers...)
+		documents = append(documents, img.Manifest)
+	}
+	return blobs, append(documents, i.Document)
+}

@@ -10,7 +10,7 @@ const User = 65532
 func MMOCI(architecture, version string, program []byte, created time.Time) Spec {
 	return Spec{
 		Architecture: architecture,
-		Files: []File{
+		Layers: [][]File{{
 			{Path: "usr/bin/mmoci", Mode: 0o755, Data: program},
 			{Path: "etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0:root:/:/sbin/nologin\nmmoci:x:65532:65532:mmoci:/var/lib/mmoci:/sbin/nologin\n")},
 			{Path: "etc/group", Mode: 0o644, Data: []byte("root:x:0:\nmmoci:x:65532:\n")},
@@ -18,10 +18,11 @@ func MMOCI(architecture, version string, program []byte, created time.Time) Spec
 			{Path: "etc/ssl/certs", Mode: 0o755, Dir: true},
 			{Path: "tmp", Mode: 0o1777, Dir: true},
 			{Path: "var/lib/mmoci", Mode: 0o750, Dir: true, UID: User},
-		},
+		}},
 		Entrypoint:  []string{"/usr/bin/mmoci"},
 		Command:     []string{"serve", "--listen", "0.0.0.0:8000"},
 		Environment: []string{"PATH=/usr/bin", "HOME=/var/lib/mmoci", "XDG_STATE_HOME=/var/lib"},
+		Ports:       []string{"8000/tcp"},
 		User:        "65532:65532",
 		Labels: map[string]string{
 			"org.opencontainers.image.title":   "mmoci",

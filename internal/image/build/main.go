@@ -15,11 +15,9 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/pkg/artifact"
 )
 
 func main() {
@@ -47,14 +45,13 @@ func build(ctx context.Context, out string, archs []string, tag, push string) (s
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return "", err
 	}
-	created := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // nothing of the day goes in
-	var images []v1.Image
+	var images []*image.Image
 	for _, arch := range archs {
 		program, err := compile(out, arch)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", arch, err)
 		}
-		img, err := image.Build(image.MMOCI(arch, version, program, created))
+		img, err := image.Build(image.MMOCI(arch, version, program, image.Epoch()))
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", arch, err)
 		}
@@ -63,7 +60,7 @@ func build(ctx context.Context, out string, archs []string, tag, push string) (s
 		}
 		images = append(images, img)
 	}
-	idx, err := image.Index(images...)
+	idx, err := image.NewIndex(images...)
 	if err != nil {
 		return "", err
 	}
@@ -75,10 +72,10 @@ func build(ctx context.Context, out string, archs []string, tag, push string) (s
 		return "", err
 	}
 	if push != "" {
-		return image.Push(ctx, push, idx)
+		ref, err := image.Push(ctx, push, idx, artifact.Options{})
+		return ref.String(), err
 	}
-	d, err := idx.Digest()
-	return d.String(), err
+	return idx.Digest().String(), nil
 }
 
 // compile makes the static program of an architecture; equal sources and toolchain make equal bytes.
