@@ -74,17 +74,20 @@ type loader struct {
 func (l *loader) top(n document.Node) error {
 	p := l.plan
 	return n.Mapping(document.Fields{
-		"ref":           setText(&p.Ref),
-		"lock":          l.setFile(&p.Lock),
-		"sign":          l.sign,
-		"trust":         l.setFiles(&p.Trust),
-		"archives":      l.archives,
-		"packages":      l.packages,
-		"packages-from": func(n document.Node) error { return l.lists(n, &p.Packages) },
-		"serve":         l.serve,
-		"bundle":        setTexts(&p.Bundle),
-		"recommends":    setFlag(&p.Recommends),
-		"valid-for":     setDuration(&p.ValidFor),
+		"ref":             setText(&p.Ref),
+		"lock":            l.setFile(&p.Lock),
+		"sign":            l.sign,
+		"trust":           l.setFiles(&p.Trust),
+		"archives":        l.archives,
+		"packages":        l.packages,
+		"packages-from":   func(n document.Node) error { return l.lists(n, &p.Packages) },
+		"images":          l.images,
+		"images-to":       setText(&p.ImagesTo),
+		"image-platforms": setTexts(&p.ImagePlatforms),
+		"serve":           l.serve,
+		"bundle":          setTexts(&p.Bundle),
+		"recommends":      setFlag(&p.Recommends),
+		"valid-for":       setDuration(&p.ValidFor),
 	})
 }
 

@@ -28,7 +28,22 @@ const noComponent = "-"
 // Lock is a selection resolved to exact versions and digests (SPEC section 6).
 type Lock struct {
 	Date     time.Time
+	Images   []LockImage // in order of name
 	Archives []LockArchive
+}
+
+// LockImage is a container image. Digest and Size are of its manifest or image index as it travels, Source is
+// the digest of what its reference named, which differs where platforms were left out.
+type LockImage struct {
+	Name, Digest, Source string
+	Size                 int64
+	Referrers            []LockReferrer // in order of digest
+}
+
+// LockReferrer is a manifest about an image, such as a signature.
+type LockReferrer struct {
+	Digest string
+	Size   int64
 }
 
 // LockArchive is an archive's share of a lock.
@@ -75,6 +90,19 @@ func (l *Lock) encode(comments bool) []byte {
 		b.WriteString("# What \"mmoci lock\" resolved. Lines may be edited, reordered and commented; push --lock takes exactly these versions.\n")
 	}
 	b.WriteString("date " + l.Date.UTC().Format(lockTime) + "\n")
+	if comments && len(l.Images) > 0 {
+		fmt.Fprintf(&b, "\n# %d container images\n", len(l.Images))
+	}
+	images := slices.Clone(l.Images)
+	slices.SortStableFunc(images, func(a, b LockImage) int { return cmp.Compare(a.Name, b.Name) })
+	for _, m := range images {
+		fmt.Fprintf(&b, "image %s %s %d %s\n", m.Name, m.Digest, m.Size, m.Source)
+		for _, r := range lines(m.Referrers, func(f []string, r LockReferrer) []string {
+			return append(f, "referrer", m.Name, r.Digest, strconv.FormatInt(r.Size, 10))
+		}) {
+			b.WriteString(r + "\n")
+		}
+	}
 	archives := slices.Clone(l.Archives)
 	slices.SortStableFunc(archives, func(a, b LockArchive) int { return cmp.Compare(a.Prefix, b.Prefix) })
 	for _, a := range archives {

@@ -111,6 +111,42 @@ func TestLockOrder(t *testing.T) {
 	}
 }
 
+// Images stand before the archives, each followed by what refers to it.
+func TestLockImages(t *testing.T) {
+	t.Parallel()
+	images := "image registry.example.org/a:1 " + digestA + " 500 " + digestB + "\n" +
+		"referrer registry.example.org/a:1 " + digestA + " 7\n" +
+		"referrer registry.example.org/a:1 " + digestB + " 8\n" +
+		"image registry.example.org:5000/b/c:latest " + digestB + " 1 " + digestB + "\n"
+	want := strings.Replace(canonical, "archive docker", images+"archive docker", 1)
+	for name, text := range map[string][]byte{"canonical": []byte(want), "shuffled": shuffled(want)} {
+		l, err := ParseLock("lock", text)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if len(l.Images) != 2 || len(l.Images[0].Referrers) != 2 || l.Images[1].Source != digestB || string(l.Encode()) != want {
+			t.Errorf("%s: %+v\n%s", name, l.Images, l.Encode())
+		}
+		if again, err := ParseLock("lock", l.Format()); err != nil || string(again.Encode()) != want {
+			t.Errorf("%s: for people: %v\n%s", name, err, l.Format())
+		}
+	}
+	const head = "mmoci-lock-v1\ndate 2026-11-21T09:13:40Z\n"
+	for _, tt := range []struct{ text, says string }{
+		{"image a " + digestA + " 5 " + digestB, `l:3: image "a", should be HOST/REPO:TAG`},
+		{"image registry.example.org/a:1 " + digestA + " 5", `l:3: 3 fields, should be 4: NAME DIGEST SIZE SOURCE`},
+		{"image registry.example.org/a:1 " + digestA + " 0 " + digestB, `l:3: size "0"`},
+		{"image registry.example.org/a:1 " + digestA + " 4194305 " + digestB, `l:3: size "4194305"`},
+		{"image registry.example.org/a:1 " + digestA + " 5 sha256:1", `l:3: digest "sha256:1"`},
+		{"referrer registry.example.org/a:1 " + digestA + " 5", `l:3: no image registry.example.org/a:1 for its referrer`},
+		{"image registry.example.org/a:1 " + digestA + " 5 " + digestB + "\nimage registry.example.org/a:1 " + digestA + " 5 " + digestB, `l:4: image registry.example.org/a:1 stands twice, first in line 3`},
+	} {
+		if _, err := ParseLock("l", []byte(head+tt.text+"\n")); !errors.Is(err, document.ErrUsage) || !strings.HasPrefix(err.Error(), tt.says) {
+			t.Errorf("%s:\ngot  %v\nwant %s", tt.text, err, tt.says)
+		}
+	}
+}
+
 func TestLockErrors(t *testing.T) {
 	t.Parallel()
 	const head = "mmoci-lock-v1\ndate 2026-11-21T09:13:40Z\narchive d curated upstream\narchive v verbatim upstream\n"

@@ -121,14 +121,50 @@ func (p *lockParser) head(key string, f []string) error {
 			return err
 		}
 		return p.archive(f[0], f[1], f[2])
-	case "key-url", "release", "index", "package":
+	case "image":
+		return p.image(f)
+	case "key-url", "release", "index", "package", "referrer":
 		return nil
 	}
-	known := []string{"archive", "date", "index", "key-url", "package", "release"}
+	known := []string{"archive", "date", "image", "index", "key-url", "package", "referrer", "release"}
 	if s := document.Nearest(key, known); s != "" {
 		return p.errorf("unknown word %q; did you mean %q?", key, s)
 	}
 	return p.errorf("unknown word %q; lines begin with %s", fmt.Sprintf("%.40s", key), strings.Join(known, ", "))
+}
+
+func (p *lockParser) image(f []string) error {
+	if err := p.want(f, "NAME DIGEST SIZE SOURCE"); err != nil {
+		return err
+	}
+	if err := validImageName(f[0]); err != nil {
+		return p.errorf("image %q, should be HOST/REPO:TAG", fmt.Sprintf("%.200s", f[0]))
+	}
+	size, err := p.size(f[2])
+	p.l.Images = append(p.l.Images, LockImage{Name: f[0], Digest: f[1], Size: size, Source: f[3]})
+	return first(err, p.digest(f[1]), p.digest(f[3]), p.once("image", f[0]))
+}
+
+func (p *lockParser) referrer(f []string) error {
+	if err := p.want(f, "NAME DIGEST SIZE"); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(p.l.Images, func(m LockImage) bool { return m.Name == f[0] })
+	if i < 0 {
+		return p.errorf("no image %s for its referrer; add its line, or remove this one", fmt.Sprintf("%.200s", f[0]))
+	}
+	size, err := p.size(f[2])
+	p.l.Images[i].Referrers = append(p.l.Images[i].Referrers, LockReferrer{f[1], size})
+	return first(err, p.digest(f[1]), p.once("referrer", f[0], f[1]))
+}
+
+// size reads the bytes of a manifest.
+func (p *lockParser) size(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 || n > snapshot.MaxImageDocument || strconv.FormatInt(n, 10) != s {
+		return 0, p.errorf("size %q, should be a number of bytes up to %d", s, snapshot.MaxImageDocument)
+	}
+	return n, nil
 }
 
 func (p *lockParser) archive(prefix, mode, class string) error {
@@ -150,8 +186,11 @@ func (p *lockParser) archive(prefix, mode, class string) error {
 
 // entry takes the lines that belong to an archive.
 func (p *lockParser) entry(key string, f []string) error {
-	if key == "date" || key == "archive" {
+	switch key {
+	case "date", "archive", "image":
 		return nil
+	case "referrer":
+		return p.referrer(f)
 	}
 	if len(f) == 0 {
 		return p.errorf("%s without a prefix", key)
@@ -265,6 +304,10 @@ func (p *lockParser) date(s string) (time.Time, error) {
 func (p *lockParser) finish() (*Lock, error) {
 	if p.l.Date.IsZero() {
 		return nil, document.Errorf(document.At(p.name, 1), "no date; add a line: date 2026-11-21T09:13:40Z")
+	}
+	slices.SortFunc(p.l.Images, func(x, y LockImage) int { return cmp.Compare(x.Name, y.Name) })
+	for _, m := range p.l.Images {
+		slices.SortFunc(m.Referrers, func(x, y LockReferrer) int { return cmp.Compare(x.Digest, y.Digest) })
 	}
 	for _, prefix := range document.SortedKeys(p.archives) {
 		a := p.archives[prefix]

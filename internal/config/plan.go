@@ -22,7 +22,12 @@ type Plan struct {
 	// CommonList is where such a list is written, for messages.
 	CommonList string
 	Archives   []Archive
-	Serve      Serve
+	// Images are container images that travel with the snapshots, ImagesTo the repository
+	// below which they are put at a registry; "": REF's own, and "/images".
+	Images         []Image  `json:",omitempty"`
+	ImagesTo       string   `json:",omitempty"`
+	ImagePlatforms []string `json:",omitempty"` // of images that name none
+	Serve          Serve
 	// Bundle are architectures whose static mmoci goes into the snapshot, with bootstrap.sh.
 	Bundle []string
 	// Bundled are the files of Bundle, found by the program.

@@ -37,6 +37,9 @@ func (p *Plan) Validate() error {
 			return document.Errorf(at, "serve: listen: %w", err)
 		}
 	}
+	if err := p.nameImages(); err != nil {
+		return err
+	}
 	seen := map[string]*Archive{}
 	for i := range p.Archives {
 		a := &p.Archives[i]

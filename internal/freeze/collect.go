@@ -23,6 +23,7 @@ import (
 
 // content is all that a snapshot holds but what follows from its date.
 type content struct {
+	images   []snapshot.Image
 	archives []snapshot.Archive // suites that the site signs have no files but provenance
 	releases []undatedRelease   // of these suites
 	files    files
@@ -57,7 +58,8 @@ type builtSuite struct {
 // collect makes the content of the archives and of what was chosen from them,
 // in order of prefix. The indices of curated suites are compressed while pool
 // files and lock are listed.
-func collect(plan *config.Plan, previous *snapshot.Snapshot, archives []*upstreamArchive, sel *selection) (*content, error) {
+func collect(f Options, archives []*upstreamArchive, sel *selection) (*content, error) {
+	plan := f.Plan
 	var curated []archive.Curated // of all curated suites in order
 	for _, a := range archives {
 		for _, s := range a.suites {
@@ -83,7 +85,10 @@ func collect(plan *config.Plan, previous *snapshot.Snapshot, archives []*upstrea
 		})
 		return err
 	})
-	c := &content{origins: &origins{previous: previous, m: map[snapshot.Digest]origin{}}, lock: &config.Lock{Date: undated}}
+	c := &content{origins: &origins{previous: f.Previous, m: map[snapshot.Digest]origin{}}, lock: &config.Lock{Date: undated}}
+	if err := c.carry(f.Images); err != nil {
+		return nil, err
+	}
 	var poolErr error
 	for _, a := range archives {
 		if err := c.pool(a, sel); err != nil {
@@ -113,6 +118,37 @@ func collect(plan *config.Plan, previous *snapshot.Snapshot, archives []*upstrea
 		c.archives = append(c.archives, out)
 	}
 	return c, c.bundled(plan.Bundled)
+}
+
+// carry adds the images that travel with the snapshot.
+func (c *content) carry(images *Images) error {
+	if images == nil {
+		return nil
+	}
+	c.lock.Images = images.Locked
+	c.files.rows = append(c.files.rows, images.Rows...)
+	c.origins.images = images.Blobs
+	for _, l := range images.Locked {
+		m := snapshot.Image{Name: l.Name}
+		var err error
+		if m.Blob, err = lockedBlob(l.Digest, l.Size); err != nil {
+			return fmt.Errorf("image %s: %w", l.Name, err)
+		}
+		for _, r := range l.Referrers {
+			b, err := lockedBlob(r.Digest, r.Size)
+			if err != nil {
+				return fmt.Errorf("image %s: referrer: %w", l.Name, err)
+			}
+			m.Referrers = append(m.Referrers, b)
+		}
+		c.images = append(c.images, m)
+	}
+	return nil
+}
+
+func lockedBlob(digest string, size int64) (snapshot.Blob, error) {
+	d, err := snapshot.ParseDigest(digest)
+	return snapshot.Blob{Digest: d, Size: size}, err
 }
 
 func (src *source) modeAndClass() (snapshot.Mode, snapshot.Class) {

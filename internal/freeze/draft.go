@@ -46,7 +46,7 @@ type Frozen struct {
 
 // Lock is the lock of the draft under a date.
 func (d *Draft) Lock(date time.Time) *config.Lock {
-	return &config.Lock{Date: date, Archives: d.lock.Archives}
+	return &config.Lock{Date: date, Images: d.lock.Images, Archives: d.lock.Archives}
 }
 
 // LockBlob is the lock's blob under a date.
@@ -61,7 +61,7 @@ func (d *Draft) lockAt(date time.Time) []byte {
 // At gives the draft its date: what is signed by the site, and the lock.
 func (d *Draft) At(date time.Time) (*Frozen, error) {
 	in := snapshot.Frozen{
-		Date: date, Encoder: archive.EncoderGeneration, Archives: slices.Clone(d.archives),
+		Date: date, Encoder: archive.EncoderGeneration, Images: d.images, Archives: slices.Clone(d.archives),
 		Lock: d.lockAt(date), Blobs: d.origins, Signer: d.signer,
 	}
 	if d.validFor > 0 {
@@ -122,7 +122,7 @@ func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer 
 	if err != nil {
 		return nil, err
 	}
-	in := snapshot.Frozen{Date: date, Encoder: st.Encoder, Lock: lock, Blobs: old.Blobs(), Signer: signer}
+	in := snapshot.Frozen{Date: date, Encoder: st.Encoder, Images: st.Images, Lock: lock, Blobs: old.Blobs(), Signer: signer}
 	if !st.ValidUntil.IsZero() {
 		in.ValidUntil = date.Add(st.ValidUntil.Sub(st.Date))
 	}

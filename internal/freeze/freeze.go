@@ -41,9 +41,18 @@ type Options struct {
 	// indices that the lock names, and their pool files. It is not trusted: what
 	// is taken from it must verify under upstream's key. nil: none.
 	Previous *snapshot.Snapshot
-	Keys     *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
-	Now      time.Time
-	Log      outcome.Log
+	// Images are container images that travel with the snapshot; nil: none.
+	Images *Images
+	Keys   *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
+	Now    time.Time
+	Log    outcome.Log
+}
+
+// Images are container images that travel with a snapshot, read by whoever gives them.
+type Images struct {
+	Locked []config.LockImage // in order of name
+	Rows   []snapshot.Row     // every document, config and layer, once
+	Blobs  snapshot.Blobs     // what opens these
 }
 
 // Run freezes what the plan asks for under the date that is wanted. Everything
@@ -76,7 +85,7 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 		if err != nil {
 			return nil, err
 		}
-		c, err := collect(f.Plan, f.Previous, archives, sel)
+		c, err := collect(f, archives, sel)
 		if err != nil {
 			return nil, err
 		}

@@ -22,6 +22,7 @@ import (
 // end of the stream that a push drains; nothing is copied, and no index is held.
 type origins struct {
 	previous *snapshot.Snapshot // asked for what upstream has no more; nil: nothing
+	images   snapshot.Blobs     // those of container images; nil: none
 	m        map[snapshot.Digest]origin
 }
 
@@ -40,6 +41,9 @@ func (o *origins) add(d snapshot.Digest, name string, open func(ctx context.Cont
 // Open makes origins a [snapshot.Blobs].
 func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	from, ok := o.m[b.Digest]
+	if !ok && o.images != nil {
+		return o.images.Open(ctx, b, offset)
+	}
 	if !ok {
 		return nil, fmt.Errorf("blob %s: %w", b.Digest, snapshot.ErrNotExist)
 	}

@@ -72,6 +72,13 @@ type version struct{ shown, exact string }
 func pins(l *config.Lock) map[pinned][]version {
 	out := map[pinned][]version{}
 	add := func(k pinned, v version) { out[k] = append(out[k], v) }
+	for _, m := range l.Images {
+		exact := m.Digest
+		for _, r := range m.Referrers {
+			exact += " " + r.Digest
+		}
+		add(pinned{"image", m.Name, ""}, version{m.Digest, exact})
+	}
 	for _, a := range l.Archives {
 		for _, p := range a.Packages {
 			add(pinned{a.Prefix, p.Name, p.Architecture}, version{p.Version, p.Suite + " " + p.Digest})
@@ -102,7 +109,7 @@ func Changes(old, now *config.Lock) []string {
 	var out []string
 	for k := range keys {
 		before, after := was[k], is[k]
-		line := k.prefix + " " + k.name + " " + k.arch
+		line := strings.TrimSuffix(k.prefix+" "+k.name+" "+k.arch, " ")
 		switch {
 		case slices.Equal(before, after):
 		case before == nil:
@@ -110,7 +117,7 @@ func Changes(old, now *config.Lock) []string {
 		case after == nil:
 			out = append(out, "- "+line+shown(before))
 		case shown(before) == shown(after):
-			out = append(out, "  "+line+shown(after)+" (of another suite, or with other bytes)")
+			out = append(out, "  "+line+shown(after)+" (of another suite, or with other bytes or referrers)")
 		default:
 			out = append(out, "  "+line+shown(before)+" ->"+shown(after))
 		}

@@ -49,16 +49,16 @@ func validImageBlob[T string | []byte](path T, d Digest) error {
 var imageName = regexp.MustCompile(`^((?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?)/` +
 	`([a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*):([A-Za-z0-9_][A-Za-z0-9._-]{0,127})$`)
 
-// maxImageName bounds host, repository and tag together.
-const maxImageName = 255 + 1 + 128
+// maxImageName bounds host and repository together, as many clients do; a tag has up to 128 more.
+const maxImageName = 255
 
 // CutImageName divides HOST/REPO:TAG; ok is false if name is nothing like that.
 func CutImageName(name string) (host, repository, tag string, ok bool) {
-	if len(name) > maxImageName {
+	if len(name) > maxImageName+1+128 {
 		return "", "", "", false
 	}
 	m := imageName.FindStringSubmatch(name)
-	if m == nil {
+	if m == nil || len(m[1])+1+len(m[2]) > maxImageName {
 		return "", "", "", false
 	}
 	return m[1], m[2], m[3], true
