@@ -164,9 +164,7 @@ func (r *Registry) dispatch(w http.ResponseWriter, req *http.Request, e Request)
 		return r.tags(w, req, e)
 	case "referrers":
 		if r.o.Referrers {
-			w.Header().Set("Content-Type", indexType)
-			_, err := fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":%q,"manifests":[]}`, indexType)
-			return err
+			return r.referrers(w, e)
 		}
 	}
 	return refuse(http.StatusNotFound, "NOT_FOUND", "%s", req.URL.Path)

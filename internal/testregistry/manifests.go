@@ -12,10 +12,12 @@ import (
 	"example.org/mmoci/internal/testarchive"
 )
 
-// The two documents this registry knows.
+// The documents this registry knows: OCI's, and Docker's, which mean the same.
 const (
-	manifestType = "application/vnd.oci.image.manifest.v1+json"
-	indexType    = "application/vnd.oci.image.index.v1+json"
+	manifestType       = "application/vnd.oci.image.manifest.v1+json"
+	indexType          = "application/vnd.oci.image.index.v1+json"
+	dockerManifestType = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerListType     = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
 // validTag is the grammar of tags.
@@ -28,6 +30,8 @@ type document struct {
 	Config        *descriptor  `json:"config"`
 	Layers        []descriptor `json:"layers"`
 	Manifests     []descriptor `json:"manifests"`
+	Subject       *descriptor  `json:"subject"`
+	ArtifactType  string       `json:"artifactType"`
 }
 
 type descriptor struct {
@@ -151,6 +155,9 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, e Reque
 		p.tags[e.Ref] = digest
 	}
 	p.manifests[digest] = manifest{d.MediaType, data}
+	if r.o.Referrers && d.Subject != nil {
+		w.Header().Set("OCI-Subject", d.Subject.Digest)
+	}
 	created(w, "/v2/"+e.Repo+"/manifests/"+digest, digest)
 	return nil
 }
@@ -172,11 +179,11 @@ func (r *Registry) readDocument(data []byte, typ string) (document, error) {
 		return invalid("schemaVersion %d, mediaType %q, Content-Type %q", d.SchemaVersion, d.MediaType, typ)
 	}
 	switch typ {
-	case manifestType:
+	case manifestType, dockerManifestType:
 		if d.Config == nil || len(d.Layers) == 0 || d.Manifests != nil {
 			return invalid("an image manifest has config and layers, and no manifests")
 		}
-	case indexType:
+	case indexType, dockerListType:
 		if d.Config != nil || d.Layers != nil {
 			return invalid("an image index has neither config nor layers")
 		}
@@ -216,6 +223,32 @@ func (p *repository) complete(d document) error {
 		}
 	}
 	return nil
+}
+
+// referrers lists the manifests whose subject is a digest (distribution-spec, "Listing Referrers").
+func (r *Registry) referrers(w http.ResponseWriter, e Request) error {
+	type referrer struct {
+		descriptor
+		ArtifactType string `json:"artifactType,omitempty"`
+	}
+	list := struct {
+		SchemaVersion int        `json:"schemaVersion"`
+		MediaType     string     `json:"mediaType"`
+		Manifests     []referrer `json:"manifests"`
+	}{2, indexType, []referrer{}}
+	r.mu.Lock()
+	if p := r.repo(e.Repo, false); p != nil {
+		for _, digest := range sortedKeys(p.manifests) {
+			m := p.manifests[digest]
+			var d document
+			if json.Unmarshal(m.data, &d) == nil && d.Subject != nil && d.Subject.Digest == e.Ref {
+				list.Manifests = append(list.Manifests, referrer{descriptor{m.mediaType, digest, int64(len(m.data))}, d.ArtifactType})
+			}
+		}
+	}
+	r.mu.Unlock()
+	w.Header().Set("Content-Type", indexType)
+	return json.NewEncoder(w).Encode(list)
 }
 
 // deleteManifest removes a tag, or a manifest with its tags.

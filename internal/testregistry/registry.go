@@ -40,7 +40,7 @@ type Options struct {
 	Password      string   // "": "secret"
 	Repositories  []string // only these exist; nil: a push creates
 	TLS           bool     // HTTPS with a certificate of httptest's
-	Referrers     bool     // the referrers API answers an empty list; else 404
+	Referrers     bool     // there is a referrers API; else 404
 }
 
 // Registry is an OCI registry in memory that is stricter than real ones: blobs

@@ -133,6 +133,8 @@ type place interface {
 	Document(ctx context.Context, d oci.Descriptor) ([]byte, error)
 	// Has tells whether a blob or manifest is there with that size.
 	Has(ctx context.Context, d oci.Descriptor) (bool, error)
+	// Referrers lists the manifests that say that they refer to another, in any order.
+	Referrers(ctx context.Context, subject oci.Descriptor) ([]oci.Descriptor, error)
 	// TagNames lists the names of all tags, sorted.
 	TagNames(ctx context.Context) ([]string, error)
 	// Tags lists all tags with what each names, in any order.

@@ -88,6 +88,9 @@ func checkTarget(ref Reference) error {
 	if err := ref.CheckTag(); err != nil {
 		return err
 	}
+	if !oci.ValidTag(ref.Tag) {
+		return fmt.Errorf("%w %s: %s is the name of an image; a snapshot is named by a tag", ErrReference, ref, ref.Tag)
+	}
 	if len(ref.Tag) > oci.MaxAlias && oci.ImmutableStem(ref.Tag) == "" {
 		return fmt.Errorf("%w %s: the tag has %d characters; %d leave room for the immutable tag's date", ErrReference, ref, len(ref.Tag), oci.MaxAlias)
 	}

@@ -22,7 +22,7 @@ func TestTagNames(t *testing.T) {
 	ref := layoutRef(t)
 	s := takeOf(t, synthFiles(1))
 	mustPush(t, ref, s, PushOptions{})
-	bad := []string{"../../x", "a b", "a\x1b[31m", "a\"}],", "-a", "a/b:c", strings.Repeat("a", oci.MaxTag+1)}
+	bad := []string{"../../x", "a b", "a\x1b[31m", "a\"}],", "-a", "a//b:c", "A:b", strings.Repeat("a", oci.MaxTag+1)}
 	for _, tag := range bad {
 		for _, r := range []Reference{{Kind: Layout, Name: ref.Name, Tag: tag}, {Kind: Registry, Name: "127.0.0.1:1/m", Tag: tag}, {Kind: Archive, Name: ref.Name + ".tar", Tag: tag}} {
 			_, err := Open(t.Context(), r, Options{})

@@ -13,6 +13,7 @@ import (
 
 const (
 	annotationTag  = "org.opencontainers.image.ref.name"
+	annotationName = "io.containerd.image.name" // HOST/REPO:TAG: what engines call the image
 	layoutMarker   = `{"imageLayoutVersion":"1.0.0"}`
 	maxLayoutIndex = 16 << 20 // bytes of index.json
 )
@@ -28,7 +29,8 @@ type layoutIndex struct {
 type layoutEntry struct {
 	raw json.RawMessage
 	oci.Descriptor
-	tag string
+	tag  string
+	name string // of annotationName
 }
 
 // parseLayoutIndex reads index.json with leniency: it belongs to all tools.
@@ -55,7 +57,7 @@ func parseLayoutIndex(data []byte) (*layoutIndex, error) {
 		if err := json.Unmarshal(raw, &j); err != nil {
 			return nil, fmt.Errorf("index.json: entry %d: %w", i, err)
 		}
-		e := layoutEntry{raw: raw, tag: j.Annotations[annotationTag]}
+		e := layoutEntry{raw: raw, tag: j.Annotations[annotationTag], name: j.Annotations[annotationName]}
 		if d, err := snapshot.ParseDigest(j.Digest); err == nil { // others may use other algorithms
 			e.Descriptor = oci.Describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size})
 		}
@@ -64,12 +66,17 @@ func parseLayoutIndex(data []byte) (*layoutIndex, error) {
 	return x, nil
 }
 
-// find returns the entry a reference names. A tag that is not there is the only
-// entry, if that has no name and "latest" is asked for: some copiers lose the tag.
+// find returns the entry a reference names, by its tag or by what engines call it. A tag that is not
+// there is the only entry, if that has no name and "latest" is asked for: some copiers lose the tag.
 func (x *layoutIndex) find(tag string) (oci.Descriptor, bool) {
-	for _, e := range x.entries {
-		if e.tag == tag && !e.Digest.IsZero() {
-			return e.Descriptor, true
+	for _, named := range []func(layoutEntry) string{
+		func(e layoutEntry) string { return e.tag },
+		func(e layoutEntry) string { return e.name },
+	} {
+		for _, e := range x.entries {
+			if named(e) == tag && !e.Digest.IsZero() {
+				return e.Descriptor, true
+			}
 		}
 	}
 	if tag == oci.DefaultTag && len(x.entries) == 1 && x.entries[0].tag == "" && !x.entries[0].Digest.IsZero() {
@@ -83,15 +90,15 @@ func (x *layoutIndex) set(tag string, d oci.Descriptor) {
 	raw := oci.AppendDescriptor(nil, d)
 	raw = append(raw[:len(raw)-1], `,"annotations":{"`+annotationTag+`":"`+tag+`"}}`...)
 	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool { return e.tag == tag })
-	x.entries = append(x.entries, layoutEntry{raw, d, tag})
+	x.entries = append(x.entries, layoutEntry{raw, d, tag, ""})
 }
 
-// Tags are the entries whose name is a tag. Other tools write whole references there, and
-// somebody hostile anything: such an entry stays, but is neither listed nor found.
+// Tags are the entries whose name is a tag, or REPO:TAG as images are called. Other tools write whole
+// references there, and somebody hostile anything: such an entry stays, but is neither listed nor found.
 func (x *layoutIndex) Tags() []oci.Tag {
 	var ts []oci.Tag
 	for _, e := range x.entries {
-		if oci.ValidTag(e.tag) && !e.Digest.IsZero() {
+		if (oci.ValidTag(e.tag) || oci.ValidImageName(e.tag)) && !e.Digest.IsZero() {
 			ts = append(ts, oci.Tag{Name: e.tag, Digest: e.Digest, Date: oci.TagDate(e.tag)})
 		}
 	}

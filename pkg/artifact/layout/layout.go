@@ -256,12 +256,53 @@ func (p Place) Root(ctx context.Context, ref oci.Reference) (oci.Descriptor, []b
 	if err != nil {
 		return d, nil, err
 	}
-	data, err := oci.ReadBlob(ctx, p, "root", d.Blob, oci.MaxDocument)
+	data, err := oci.ReadBlob(ctx, p, "root", d.Blob, oci.MaxImageDocument)
 	return d, data, err
 }
 
 func (p Place) Document(ctx context.Context, d oci.Descriptor) ([]byte, error) {
-	return oci.ReadBlob(ctx, p, "manifest", d.Blob, oci.MaxDocument)
+	return oci.ReadBlob(ctx, p, "manifest", d.Blob, oci.MaxImageDocument)
+}
+
+// maxUnnamed is how many entries without a name are looked at for what they refer to.
+const maxUnnamed = 1000
+
+// Referrers finds the manifests that refer to another: on the list under the tag that a registry without
+// an API for them has (regctl keeps it in layouts, too), and among the entries that have no name (oras).
+func (p Place) Referrers(ctx context.Context, subject oci.Descriptor) ([]oci.Descriptor, error) {
+	x, err := p.layoutIndex()
+	if err != nil {
+		return nil, err
+	}
+	var found []oci.Descriptor
+	unnamed := 0
+	for _, e := range x.entries {
+		listed := e.tag == "sha256-"+subject.Digest.Hex()
+		if e.tag == "" {
+			unnamed++
+		}
+		if !e.IsManifest() || !listed && (e.tag != "" || e.Digest == subject.Digest || unnamed > maxUnnamed) {
+			continue
+		}
+		data, err := p.Document(ctx, e.Descriptor)
+		if errors.Is(err, snapshot.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		doc, err := oci.ParseImageDocument(data)
+		if err != nil {
+			continue // no business of this image
+		}
+		if listed {
+			for _, m := range doc.Manifests {
+				found = append(found, m.Descriptor)
+			}
+		} else if doc.Subject.Digest == subject.Digest {
+			found = append(found, e.Descriptor)
+		}
+	}
+	return found, nil
 }
 
 func (p Place) Has(_ context.Context, d oci.Descriptor) (bool, error) {

@@ -352,5 +352,9 @@ func ParseConfig(data []byte) (Config, error) {
 
 // IsManifest tells documents from blobs: registries keep them apart.
 func (d Descriptor) IsManifest() bool {
-	return d.MediaType == TypeManifest || d.MediaType == TypeIndex
+	switch d.MediaType {
+	case TypeManifest, TypeIndex, TypeDockerManifest, TypeDockerList:
+		return true
+	}
+	return false
 }

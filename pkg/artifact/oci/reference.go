@@ -18,8 +18,8 @@ type Kind uint8
 
 const (
 	Registry Kind = iota // HOST/REPO[:TAG][@DIGEST]
-	Layout               // oci:DIR[:TAG][@DIGEST]
-	Archive              // oci-archive:FILE[:TAG][@DIGEST]
+	Layout               // oci:DIR[:TAG][@DIGEST], oci:DIR:REPO:TAG[@DIGEST]
+	Archive              // oci-archive:FILE[:TAG][@DIGEST], oci-archive:FILE:REPO:TAG[@DIGEST]
 )
 
 const (
@@ -35,19 +35,25 @@ const (
 type Reference struct {
 	Kind   Kind
 	Name   string          // HOST/REPO, DIR or FILE
-	Tag    string          // "latest" if none was given and no digest
+	Tag    string          // "latest" if none was given and no digest; REPO:TAG of an image in a layout or oci-archive
 	Digest snapshot.Digest // the zero value: none was given
 }
 
-// ParseReference reads the three forms
+// ParseReference reads the forms
 //
 //	HOST/REPO[:TAG][@DIGEST]
 //	oci:DIR[:TAG][@DIGEST]
+//	oci:DIR:REPO:TAG[@DIGEST]
 //	oci-archive:FILE[:TAG][@DIGEST]
+//	oci-archive:FILE:REPO:TAG[@DIGEST]
 //
 // HOST has a dot or a port, or is localhost; there is no default registry. It
-// may be an IPv6 address in brackets. What follows the last colon of DIR or FILE is
-// a tag if it can be one, so a directory "a:b" is written "oci:a:b/" or "oci:a:b:latest".
+// may be an IPv6 address in brackets.
+//
+// After the first colon of DIR or FILE behind which nothing but REPO:TAG stands, that names an image, as
+// skopeo spells it: "oci:a:b:c" is the image b:c in the directory a. Else what follows the last colon is a tag, if
+// it can be one. So a directory with a colon in its name is written with a slash at its end: "oci:a:b/" or "oci:a:b/:tag".
+//
 // DIGEST is sha256 in lower case, and not 64 zeros. A bare word that looks like a package name
 // ("docker-ce") is refused and told so; so is an upper-case repository. The
 // file system is not consulted. Every error wraps ErrReference.
@@ -85,7 +91,7 @@ func cutDigest(s string) (rest string, d snapshot.Digest, err error) {
 		return s, d, nil
 	}
 	algorithm, _, ok := strings.Cut(s[i+1:], ":")
-	if !ok || !strings.HasPrefix(strings.ToLower(algorithm), "sha") {
+	if !ok || !strings.HasPrefix(strings.ToLower(algorithm), "sha") || strings.Contains(s[i:], "/") {
 		return s, d, nil // an @ of a file name; a repository with one is refused later
 	}
 	d, err = snapshot.ParseDigest(s[i+1:])
@@ -95,17 +101,33 @@ func cutDigest(s string) (rest string, d snapshot.Digest, err error) {
 	return s[:i], d, nil
 }
 
-// setFile reads DIR[:TAG].
+// setFile reads DIR, DIR:TAG or DIR:REPO:TAG.
 func (r *Reference) setFile(s string) error {
-	r.Name = s
-	if i := strings.LastIndexByte(s, ':'); i >= 0 && ValidTag(s[i+1:]) {
-		r.Name, r.Tag = s[:i], s[i+1:]
-	}
+	r.Name, r.Tag = cutName(s)
 	if r.Name == "" {
 		return fmt.Errorf("no file name after %q", [...]string{Layout: layoutPrefix, Archive: archivePrefix}[r.Kind])
 	}
 	r.Name = filepath.Clean(r.Name)
 	return nil
+}
+
+// cutName splits the tag, or the REPO:TAG of an image, off the name of a directory or file.
+func cutName(s string) (name, tag string) {
+	for i := range len(s) {
+		if s[i] == ':' && ValidImageName(s[i+1:]) {
+			return s[:i], s[i+1:]
+		}
+	}
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && ValidTag(s[i+1:]) {
+		return s[:i], s[i+1:]
+	}
+	return s, ""
+}
+
+// ValidImageName tells whether s is REPO:TAG, the name that an image has in a layout.
+func ValidImageName(s string) bool {
+	i := strings.LastIndexByte(s, ':')
+	return i > 0 && len(s) <= maxName+1+MaxTag && ValidTag(s[i+1:]) && checkRepository(s[:i]) == nil
 }
 
 // setRegistry reads HOST/REPO[:TAG].
@@ -189,7 +211,7 @@ func noTag(s string) error {
 
 // CheckTag refuses a tag that no parser gave: it becomes part of URLs and documents.
 func (r Reference) CheckTag() error {
-	if r.Tag != "" && !ValidTag(r.Tag) {
+	if r.Tag != "" && !ValidTag(r.Tag) && (r.Kind == Registry || !ValidImageName(r.Tag)) {
 		return fmt.Errorf("%w %s: %w", ErrReference, r.Name, noTag(r.Tag))
 	}
 	return nil
@@ -268,12 +290,17 @@ func (r Reference) String() string {
 		b.WriteString(archivePrefix)
 	}
 	b.WriteString(r.Name)
+	rest := r.Name
 	if r.Tag != "" {
-		b.WriteByte(':')
-		b.WriteString(r.Tag)
-	} else if i := strings.LastIndexByte(r.Name, ':'); r.Kind != Registry && i >= 0 && ValidTag(r.Name[i+1:]) {
-		b.WriteByte('/') // so that the end of the name is not read as a tag
+		rest += ":" + r.Tag
 	}
+	if r.Kind != Registry {
+		same, digest, err := cutDigest(rest)
+		if name, tag := cutName(same); name != r.Name || tag != r.Tag || err != nil || !digest.IsZero() {
+			b.WriteByte('/') // so that the end of the name is not read as a tag, a part of one, or a digest
+		}
+	}
+	b.WriteString(rest[len(r.Name):])
 	if !r.Digest.IsZero() {
 		b.WriteByte('@')
 		b.WriteString(r.Digest.String())

@@ -35,7 +35,15 @@ func TestParseReference(t *testing.T) {
 		"oci:/srv/layout/:noble":                             {Layout, "/srv/layout", "noble", snapshot.Digest{}},
 		"oci:a:b":                                            {Layout, "a", "b", snapshot.Digest{}},
 		"oci:a:b/":                                           {Layout, "a:b", "latest", snapshot.Digest{}},
-		"oci:a:b:c":                                          {Layout, "a:b", "c", snapshot.Digest{}},
+		"oci:a:b:c":                                          {Layout, "a", "b:c", snapshot.Digest{}},
+		"oci:a:b/:c":                                         {Layout, "a:b", "c", snapshot.Digest{}},
+		"oci:a:b:c/":                                         {Layout, "a:b:c", "latest", snapshot.Digest{}},
+		"oci:a:b:c:d":                                        {Layout, "a:b", "c:d", snapshot.Digest{}},
+		"oci:a:b/:c:d":                                       {Layout, "a:b", "c:d", snapshot.Digest{}},
+		"oci:/srv/layout:library/nginx:1.29":                 {Layout, "/srv/layout", "library/nginx:1.29", snapshot.Digest{}},
+		"oci:a:B:c":                                          {Layout, "a:B", "c", snapshot.Digest{}},
+		"oci:dir:app:1@" + someDigest:                        {Layout, "dir", "app:1", digest},
+		"oci-archive:s.tar:a/b:c":                            {Archive, "s.tar", "a/b:c", snapshot.Digest{}},
 		"oci:x:y/z":                                          {Layout, "x:y/z", "latest", snapshot.Digest{}},
 		"oci:name with space:noble":                          {Layout, "name with space", "noble", snapshot.Digest{}},
 		"oci:mail@example.org":                               {Layout, "mail@example.org", "latest", snapshot.Digest{}},
@@ -96,6 +104,7 @@ func TestRefusedReference(t *testing.T) {
 		"oci:":                                "no file name",
 		"oci-archive:":                        "no file name",
 		"oci::tag":                            "no file name",
+		"oci::app:1":                          "no file name",
 		"oci:a\x00b":                          "control character",
 		"registry.example.org/a\n":            "control character",
 		"bad_host.example.org/a":              "character",
@@ -129,7 +138,7 @@ func TestPlaceholder(t *testing.T) {
 func long256() string { return strings.Repeat("a", 256) }
 
 func FuzzParseReference(f *testing.F) {
-	for _, s := range []string{"registry.example.org:5000/a/b:c@" + someDigest, "oci:a:b/", "oci:a:b/@" + someDigest, "[::1]:5/a", "docker-ce", "oci-archive:x:y", "oci:d@" + snapshot.Digest{}.String()} {
+	for _, s := range []string{"registry.example.org:5000/a/b:c@" + someDigest, "oci:a:b/", "oci:a:b/@" + someDigest, "[::1]:5/a", "docker-ce", "oci-archive:x:y", "oci:a:b:c", "oci:a:b/:c", "oci:a:b/:c:d@" + someDigest, "oci:a::b:c", "oci-archive:s.tar:a/b:c", "oci:/:a:b", "oci:d@" + snapshot.Digest{}.String()} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

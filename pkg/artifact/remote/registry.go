@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 	oras "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
@@ -95,15 +96,20 @@ func Open(ref oci.Reference, o *Options) (*Repository, error) {
 		Attempts: maxTries, Silent: maxStalled, Throttled: maxThrottled, Backoff: backoff, MaxBackoff: backoffGrowth * backoff,
 		MaxAfter: maxRetryAfter, MaxAsked: cmp.Or(o.Timing.Asked, maxAsked),
 	}
-	r.repo = &remote.Repository{
-		Client:           c.follow,
-		Reference:        oras.Reference{Registry: ref.Host(), Repository: ref.Repository()},
-		PlainHTTP:        c.plainHTTP,
-		MaxMetadataBytes: 4 << 20,
+	r.repo = r.newRepository()
+	return r, nil
+}
+
+// newRepository is one that does not know yet whether the registry lists referrers.
+func (r *Repository) newRepository() *remote.Repository {
+	return &remote.Repository{
+		Client:           r.client.follow,
+		Reference:        oras.Reference{Registry: r.ref.Host(), Repository: r.ref.Repository()},
+		PlainHTTP:        r.client.plainHTTP,
+		MaxMetadataBytes: oci.MaxImageDocument,
 		TagListMaxPages:  maxTagPages,
 		SkipReferrersGC:  true,
 	}
-	return r, r.repo.SetReferrersCapability(true) // no subject is ever pushed: nothing to index
 }
 
 // url of something below the repository.
@@ -135,7 +141,7 @@ func (r *Repository) Root(ctx context.Context, ref oci.Reference) (d oci.Descrip
 		name = ref.Digest.String()
 	}
 	err = r.retry(ctx, func(ctx context.Context) error {
-		d.MediaType, data, err = r.getDocument(ctx, name)
+		d.MediaType, data, err = r.getDocument(ctx, name, oci.MaxImageDocument)
 		return err
 	})
 	if err != nil {
@@ -148,11 +154,11 @@ func (r *Repository) Root(ctx context.Context, ref oci.Reference) (d oci.Descrip
 	return d, data, nil
 }
 
-// accepted are the documents that root asks for; the foreign ones so that they can be named.
-const accepted = oci.TypeIndex + ", " + oci.TypeManifest +
-	", application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+// accepted are the documents that root asks for; those of schema 1 so that they can be named.
+const accepted = oci.TypeIndex + ", " + oci.TypeManifest + ", " + oci.TypeDockerList + ", " + oci.TypeDockerManifest +
+	", application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json"
 
-func (r *Repository) getDocument(ctx context.Context, name string) (mediaType string, data []byte, err error) {
+func (r *Repository) getDocument(ctx context.Context, name string, limit int64) (mediaType string, data []byte, err error) {
 	ctx, watch := transfer.NewWatch(ctx, r.stall)
 	defer watch.Stop()
 	defer func() { err = watch.Reason(err) }()
@@ -164,14 +170,14 @@ func (r *Repository) getDocument(ctx context.Context, name string) (mediaType st
 	if resp.StatusCode != http.StatusOK {
 		return "", nil, responseError(resp)
 	}
-	if resp.ContentLength > oci.MaxDocument {
-		return "", nil, oci.Integrity("manifest %s of %d bytes, the limit is %d", name, resp.ContentLength, oci.MaxDocument)
+	if resp.ContentLength > limit {
+		return "", nil, oci.Integrity("manifest %s of %d bytes, the limit is %d", name, resp.ContentLength, limit)
 	}
 	mediaType, _, err = mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
 		return "", nil, oci.Integrity("manifest %s: Content-Type %.100q", name, resp.Header.Get("Content-Type"))
 	}
-	data, err = oci.ReadLimited(watch.Body(resp.Body), oci.MaxDocument)
+	data, err = oci.ReadLimited(watch.Body(resp.Body), limit)
 	if err != nil && len(data) == 0 && resp.ContentLength < 0 {
 		return "", nil, fmt.Errorf("manifest %s: %w", name, err)
 	}
@@ -226,11 +232,19 @@ func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (d snapshot
 	return d, nil
 }
 
+// documentLimit is how much is read of a document: what snapshots may have, if it claims no more.
+func documentLimit(d oci.Descriptor) int64 {
+	if d.Size <= oci.MaxDocument {
+		return oci.MaxDocument
+	}
+	return oci.MaxImageDocument
+}
+
 // Document reads a manifest by digest.
 func (r *Repository) Document(ctx context.Context, d oci.Descriptor) (data []byte, err error) {
 	mediaType := ""
 	err = r.retry(ctx, func(ctx context.Context) error {
-		mediaType, data, err = r.getDocument(ctx, d.Digest.String())
+		mediaType, data, err = r.getDocument(ctx, d.Digest.String(), documentLimit(d))
 		return err
 	})
 	if err != nil {
@@ -250,6 +264,36 @@ func (r *Repository) Document(ctx context.Context, d oci.Descriptor) (data []byt
 		return nil, oci.Integrity("manifest %s: Content-Type %q, its descriptor says %q", d.Digest, mediaType, d.MediaType)
 	}
 	return data, nil
+}
+
+// maxReferrerPages bounds the list of what refers to a manifest.
+const maxReferrerPages = 16
+
+// Referrers lists the manifests that say that they refer to another: by the referrers API,
+// and where the registry has none by the tag that stands in for it.
+func (r *Repository) Referrers(ctx context.Context, subject oci.Descriptor) (found []oci.Descriptor, err error) {
+	lister := r.newRepository()
+	lister.ReferrerListMaxPages = maxReferrerPages
+	err = r.retry(ctx, func(ctx context.Context) error {
+		ctx, watch := transfer.NewWatch(ctx, r.stall)
+		defer watch.Stop()
+		found = nil
+		return watch.Reason(lister.Referrers(ctx, ociDescriptor(subject), "", func(page []ocispec.Descriptor) error {
+			for _, d := range page {
+				digest, err := snapshot.ParseDigest(string(d.Digest))
+				if err != nil {
+					return oci.Integrity("referrer of %s: %v", subject.Digest, err)
+				}
+				found = append(found, oci.Describe(d.MediaType, snapshot.Blob{Digest: digest, Size: d.Size}))
+			}
+			watch.Allow(r.stall)
+			return nil
+		}))
+	})
+	if status(err) == http.StatusNotFound {
+		return nil, nil
+	}
+	return found, explain("referrers of "+subject.Digest.String(), r.ref, err)
 }
 
 // Has asks by HEAD. A redirect is a yes: what it leads to may not answer HEAD.

@@ -29,7 +29,8 @@ type Target struct {
 	mountFrom string
 }
 
-// OpenTarget opens a repository for writing.
+// OpenTarget opens a repository for writing. A manifest with a subject is
+// also put on the list of its subject's referrers, where the registry does not do that by itself.
 func OpenTarget(ref oci.Reference, mountFrom string, o *Options) (*Target, error) {
 	r, err := Open(ref, o)
 	if err != nil {
