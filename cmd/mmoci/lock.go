@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/lock"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/passenger"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
@@ -79,6 +80,9 @@ func (a *app) lock() *cobra.Command {
 		if q.Keys, err = networkKeys(&o.planFlags, plan, nil, o.accept); err != nil {
 			return err
 		}
+		if q.Images, err = a.passengers(cmd, q); err != nil {
+			return err
+		}
 		l, err := lock.Make(cmd.Context(), q, nil)
 		if err != nil {
 			return err
@@ -133,6 +137,12 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err
 	if err != nil {
 		return err
 	}
+	images, err := passenger.Check(cmd.Context(), passenger.Options{Plan: q.Plan, Lock: q.Lock, Artifact: a.options()})
+	if err != nil {
+		return err
+	}
+	res.Wanted, res.Available = res.Wanted+images.Wanted, res.Available+images.Wanted-len(images.Missing)
+	res.Missing, res.Differs = append(res.Missing, images.Missing...), append(res.Differs, images.Differs...)
 	if o.json {
 		if err := a.printJSON(res); err != nil {
 			return err
@@ -166,6 +176,11 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err
 		return nil
 	}
 	return e
+}
+
+// passengers reads the images of the plan, as the lock pins them.
+func (a *app) passengers(cmd *cobra.Command, q freeze.Options) (*freeze.Images, error) {
+	return passenger.Read(cmd.Context(), passenger.Options{Plan: q.Plan, Lock: q.Lock, Previous: q.Previous, Artifact: a.options(), Log: a.log})
 }
 
 // holding opens the snapshot that may hold what a lock names. The configured
@@ -209,6 +224,9 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) err
 		for _, text := range o.add {
 			q.Add = append(q.Add, config.Query{Text: text, Position: document.Position{File: "--add"}})
 		}
+	}
+	if q.Images, err = a.passengers(cmd, q); err != nil {
+		return err
 	}
 	l, err := lock.Make(cmd.Context(), q, old)
 	if err != nil {

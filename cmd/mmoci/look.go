@@ -20,7 +20,7 @@ func (a *app) ls() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "ls [REF]",
-		Short: "List the packages of a snapshot",
+		Short: "List the packages and images of a snapshot",
 		Args:  cobra.MaximumNArgs(1),
 	}
 	p.flags(cmd.Flags())
@@ -39,6 +39,9 @@ func (a *app) ls() *cobra.Command {
 		}
 		w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 		for _, l := range list {
+			if l.Image {
+				l.Architecture = "image"
+			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, l.Version, l.Architecture, l.Prefix, l.Component, l.Digest)
 		}
 		return w.Flush()

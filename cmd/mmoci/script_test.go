@@ -20,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testregistry"
 )
@@ -60,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"lost":     cmdLost,
 			"left":     cmdLeft,
 			"liar":     cmdLiar,
+			"image":    cmdImage,
 		},
 	})
 }
@@ -457,4 +459,28 @@ func cmdLiar(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 	ts.Defer(s.Close)
 	ts.Setenv(args[0], s.URL)
+}
+
+// image DIR TAG SEED [ARCHITECTURE..]: makes an OCI layout of one container image, an image index of the
+// platforms linux/ARCHITECTURE, amd64 if none is given. Another SEED gives another image.
+func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: image DIR TAG SEED [ARCHITECTURE..]")
+	}
+	archs := args[3:]
+	if len(archs) == 0 {
+		archs = []string{"amd64"}
+	}
+	var images []*image.Image
+	for _, arch := range archs {
+		m, err := image.Build(image.Spec{Architecture: arch, Created: time.Unix(1_700_000_000, 0), Layers: [][]image.File{
+			{{Path: "base", Mode: 0o644, Data: []byte("the same in all images")}},
+			{{Path: "app", Mode: 0o755, Data: []byte(strings.Repeat(args[2]+arch, 1000))}},
+		}})
+		ts.Check(err)
+		images = append(images, m)
+	}
+	index, err := image.NewIndex(images...)
+	ts.Check(err)
+	ts.Check(image.WriteLayout(ts.MkAbs(args[0]), args[1], index))
 }

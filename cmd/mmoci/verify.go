@@ -87,6 +87,20 @@ func (a *app) printReport(r *prove.Report) {
 			}
 		}
 	}
+	for _, m := range r.Images {
+		fmt.Fprintf(w, "image %s: %s", m.Name, m.State)
+		if m.Reason != "" {
+			fmt.Fprintf(w, " (%s)", terminal.OneLine(m.Reason))
+		}
+		fmt.Fprintf(w, "; %s, %d files, %s", m.Digest, m.Files, terminal.Size(m.Bytes))
+		if len(m.Platforms) > 0 {
+			fmt.Fprintf(w, ", %s", strings.Join(m.Platforms, " "))
+		}
+		if m.Referrers > 0 {
+			fmt.Fprintf(w, ", %d referrers", m.Referrers)
+		}
+		fmt.Fprintln(w)
+	}
 	for _, f := range r.Listing {
 		var by []string
 		for _, name := range f.Releases {

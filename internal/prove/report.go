@@ -26,6 +26,7 @@ type Report struct {
 	Date      time.Time       `json:"date"`
 	Statement Signature       `json:"statement"`
 	Archives  []ArchiveReport `json:"archives"`
+	Images    []ImageReport   `json:"images,omitempty"`
 	Files     int             `json:"files"` // distinct, hashed if Hash was asked for
 	Bytes     int64           `json:"bytes"`
 	Hashed    bool            `json:"hashed"`

@@ -63,6 +63,7 @@ func Verify(ctx context.Context, q Options) (*Report, error) {
 		}
 	}
 	v.bundle()
+	v.images(ctx)
 	v.rows()
 	v.lock(ctx)
 	if err := v.graph(ctx); err != nil {
@@ -207,6 +208,8 @@ func (v *verifier) rows() {
 			continue
 		}
 		switch w := v.want[row.Path]; {
+		case w == nil && snapshot.IsImageBlob(row.Path):
+			v.failFile(row.Path, "no image has it")
 		case w == nil:
 			v.failFile(row.Path, "no signed index names it")
 		case w.Blob != row.Blob():
@@ -345,6 +348,7 @@ func (v *verifier) lock(ctx context.Context) {
 	if !l.Date.Equal(st.Date) {
 		v.fail("lock: its date is %s, the statement's %s", snapshot.FormatDate(l.Date), snapshot.FormatDate(st.Date))
 	}
+	v.lockImages(l)
 	locked := map[string]*config.LockArchive{}
 	for i := range l.Archives {
 		locked[l.Archives[i].Prefix] = &l.Archives[i]

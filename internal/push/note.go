@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/prove"
@@ -34,6 +36,7 @@ import (
 type pushedNote struct {
 	Input    snapshot.Digest   // of everything configured
 	Releases map[string]string // PREFIX SUITE to a digest over the signature files
+	Images   []config.LockImage
 	Root     snapshot.Digest
 	Tag      string // immutable
 	Date     time.Time
@@ -65,7 +68,7 @@ func (o Options) notable() bool {
 }
 
 // unchanged is the result of a push that has nothing to do; nil if there may be something.
-func (o Options) unchanged(ctx context.Context) *Result {
+func (o Options) unchanged(ctx context.Context, images *freeze.Images) *Result {
 	if !o.notable() {
 		return nil
 	}
@@ -75,6 +78,9 @@ func (o Options) unchanged(ctx context.Context) *Result {
 	}
 	var note pushedNote
 	if err := json.Unmarshal(data, &note); err != nil {
+		return nil
+	}
+	if !reflect.DeepEqual(lockedImages(images), note.Images) {
 		return nil
 	}
 	if input, err := o.input(); err != nil || input != note.Input || freeze.RunsOut(o.Plan, note.Date, o.Now) {
@@ -136,7 +142,7 @@ func (o Options) sameReleases(ctx context.Context, want map[string]string) error
 }
 
 // note writes down what came of this push. Where it cannot, the next one is slower, that is all.
-func (o Options) note(res *Result) {
+func (o Options) note(res *Result, images *freeze.Images) {
 	if !o.notable() || res.Frozen == nil {
 		return
 	}
@@ -145,7 +151,7 @@ func (o Options) note(res *Result) {
 		return
 	}
 	n := pushedNote{
-		Input: input, Releases: res.Frozen.Signatures(), Root: res.Root, Tag: res.Immutable, Date: res.Date,
+		Input: input, Releases: res.Frozen.Signatures(), Images: lockedImages(images), Root: res.Root, Tag: res.Immutable, Date: res.Date,
 		Packages: res.Packages, Files: res.Files, Bytes: res.Bytes, Blobs: res.Blobs, Reused: res.Reused + res.Pushed.Bytes, Newer: res.Newer,
 	}
 	data, err := json.Marshal(n)
@@ -158,6 +164,13 @@ func (o Options) note(res *Result) {
 	if err != nil {
 		o.Log.Printf("that nothing changed will not be noticed early: %v", err)
 	}
+}
+
+func lockedImages(images *freeze.Images) []config.LockImage {
+	if images == nil {
+		return nil
+	}
+	return images.Locked
 }
 
 // input is a digest over what is configured: the plan, the keys, own .debs as

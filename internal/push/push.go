@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/lock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/passenger"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -82,9 +83,13 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	o.Log = o.Log.During(ctx)
-	if res := o.unchanged(ctx); res != nil {
-		return res, nil
+	images, err := o.images(ctx, nil)
+	if err == nil {
+		if res := o.unchanged(ctx, images); res != nil {
+			return res, nil
+		}
 	}
+	lost := err // the snapshot that is replaced may have it
 	old, err := o.previous(ctx)
 	if err != nil {
 		return nil, err
@@ -98,6 +103,12 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			return nil, fmt.Errorf("snapshot that holds what the lock names: %w", err)
 		}
 	}
+	if lost != nil {
+		if images, err = o.images(ctx, f.Previous); err != nil {
+			return nil, err
+		}
+	}
+	f.Images = images
 	for try := 1; ; try++ {
 		draft, err := freeze.Gather(ctx, f)
 		if err != nil {
@@ -123,7 +134,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		}
 		if res.Pushed, err = o.put(ctx, d.packed, old); err == nil {
 			if old.doubt == nil {
-				o.note(res)
+				o.note(res, images)
 			}
 			return res, nil
 		}
@@ -139,6 +150,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		}
 		o.Log.Printf("%s: changed while it was read (%s); reading it anew", moved, err)
 	}
+}
+
+// images reads those of the plan. What a lock names and its place has lost may be in previous.
+func (o Options) images(ctx context.Context, previous *snapshot.Snapshot) (*freeze.Images, error) {
+	return passenger.Read(ctx, passenger.Options{Plan: o.Plan, Lock: o.Lock, Previous: previous, Artifact: o.Artifact.Options, Log: o.Log})
 }
 
 // put pushes what was packed over what the tag named.

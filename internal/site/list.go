@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,7 +26,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Listed is a package of a snapshot; its JSON form is what ls --json prints.
+// Listed is a package of a snapshot, or a container image; its JSON form is what ls --json prints.
+// An image has its tag as version and no architecture, prefix or source; Size is that of its manifest.
 type Listed struct {
 	Name         string `json:"name"`
 	Version      string `json:"version"`
@@ -36,10 +38,11 @@ type Listed struct {
 	Digest       string `json:"digest"`
 	Size         int64  `json:"size"`
 	Path         string `json:"path"`
+	Image        bool   `json:"image,omitempty"`
 }
 
 // List lists the packages of a snapshot in order of prefix, name, version and
-// architecture. It reads the table and the lock, which are hints: what it prints is not proved.
+// architecture, then the images. It reads the table and the lock, which are hints: what it prints is not proved.
 func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 	lock, err := s.ReadLock(ctx)
 	if err != nil {
@@ -59,7 +62,7 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 			continue
 		}
 		prefix, rest, _ := strings.Cut(r.Path, "/")
-		l := Listed{r.Name, r.Version, r.Architecture, prefix, component[prefix+" "+r.Digest.String()], r.Source, r.Digest.String(), r.Size, r.Path}
+		l := Listed{r.Name, r.Version, r.Architecture, prefix, component[prefix+" "+r.Digest.String()], r.Source, r.Digest.String(), r.Size, r.Path, false}
 		if parts := strings.Split(rest, "/"); l.Component == "" && len(parts) > 2 && parts[0] == "pool" {
 			l.Component = parts[1] // Debian's layout: pool/COMPONENT/...
 		}
@@ -68,18 +71,23 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 	slices.SortStableFunc(out, func(a, b Listed) int {
 		return cmp.Or(cmp.Compare(a.Prefix, b.Prefix), cmp.Compare(a.Name, b.Name), deb.Compare(a.Version, b.Version), cmp.Compare(a.Architecture, b.Architecture))
 	})
+	for _, m := range s.Statement.Images {
+		i := strings.LastIndexByte(m.Name, ':')
+		out = append(out, Listed{Name: m.Name[:i], Version: m.Name[i+1:], Digest: m.Digest.String(), Size: m.Size, Path: snapshot.ImageBlobPath(m.Digest), Image: true})
+	}
 	return out, nil
 }
 
-// Change is what happened to one package between two snapshots.
+// Change is what happened to one package or container image between two snapshots.
 type Change struct {
-	Archive      string `json:"archive"`
+	Archive      string `json:"archive"` // "" for an image
+	Image        bool   `json:"image,omitempty"`
 	Name         string `json:"name"`
 	Architecture string `json:"architecture"`
 	Source       string `json:"source,omitempty"`
-	Old          string `json:"old,omitempty"` // version; "": added
-	New          string `json:"new,omitempty"` // version; "": removed
-	// Kind is added, removed, upgraded, downgraded, or rebuilt (one version, other bytes).
+	Old          string `json:"old,omitempty"` // version, of an image digest; "": added
+	New          string `json:"new,omitempty"` // the same; "": removed
+	// Kind is added, removed, upgraded, downgraded, or rebuilt (one version, other bytes); of an image added, removed or changed.
 	Kind string `json:"kind"`
 	// Security says that the new version comes from a security archive.
 	Security bool  `json:"security,omitempty"`
@@ -114,7 +122,38 @@ func Changes(ctx context.Context, old, new *snapshot.Snapshot) ([]Change, error)
 			Security: security[c.Archive] && c.New.Version != "", Bytes: c.New.Size, blob: c.New.Blob(),
 		})
 	}
-	return out, nil
+	return append(out, imageChanges(old.Statement.Images, new.Statement.Images)...), nil
+}
+
+// imageChanges lists the images that differ, in order of name. One whose referrers alone differ has not changed.
+func imageChanges(old, new []snapshot.Image) []Change {
+	changes := map[string]*Change{}
+	at := func(name string) *Change {
+		if changes[name] == nil {
+			changes[name] = &Change{Image: true, Name: name, Kind: "changed"}
+		}
+		return changes[name]
+	}
+	for _, m := range old {
+		at(m.Name).Old = m.Digest.String()
+	}
+	for _, m := range new {
+		at(m.Name).New, at(m.Name).Bytes = m.Digest.String(), m.Size
+	}
+	var out []Change
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
+		c := changes[name]
+		switch {
+		case c.Old == c.New:
+			continue
+		case c.Old == "":
+			c.Kind = "added"
+		case c.New == "":
+			c.Kind = "removed"
+		}
+		out = append(out, *c)
+	}
+	return out
 }
 
 func kindOf(c snapshot.Change) string {
@@ -181,28 +220,39 @@ func (c Change) String() string {
 
 func (c Change) line() string {
 	end := " (" + c.Archive + ")"
+	if c.Image {
+		end = " (image)"
+	}
 	if c.Security {
 		end = " (" + c.Archive + ", security)"
 	}
+	name := strings.TrimSuffix(c.Name+" "+c.Architecture, " ") // an image has no architecture
 	switch c.Kind {
 	case "added":
-		return fmt.Sprintf("+ %s %s %s%s", c.Name, c.Architecture, c.New, end)
+		return fmt.Sprintf("+ %s %s%s", name, c.New, end)
 	case "removed":
-		return fmt.Sprintf("- %s %s %s%s", c.Name, c.Architecture, c.Old, end)
+		return fmt.Sprintf("- %s %s%s", name, c.Old, end)
 	}
-	return fmt.Sprintf("~ %s %s %s -> %s%s", c.Name, c.Architecture, c.Old, c.New, end)
+	return fmt.Sprintf("~ %s %s -> %s%s", name, c.Old, c.New, end)
 }
 
 // Markdown is a table of changes for people, security updates first in bold type, and their changelogs.
 func Markdown(changes []Change) string {
 	var b strings.Builder
-	security := 0
+	security, images := 0, 0
 	for _, c := range changes {
 		if c.Security {
 			security++
 		}
+		if c.Image {
+			images++
+		}
 	}
-	fmt.Fprintf(&b, "%d packages differ, %d of them from a security archive.\n", len(changes), security)
+	fmt.Fprintf(&b, "%d packages differ, %d of them from a security archive", len(changes)-images, security)
+	if images > 0 {
+		fmt.Fprintf(&b, "; %d images differ", images)
+	}
+	b.WriteString(".\n")
 	if len(changes) == 0 {
 		return b.String()
 	}
@@ -213,6 +263,9 @@ func Markdown(changes []Change) string {
 				continue
 			}
 			what := c.Kind
+			if c.Image {
+				what = "image, " + c.Kind
+			}
 			if c.Security {
 				what = "**security**, " + c.Kind
 			}

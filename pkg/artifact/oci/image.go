@@ -468,3 +468,12 @@ func (w *imageWalk) sized(d Descriptor) error {
 	w.sizes[d.Digest] = d.Size
 	return nil
 }
+
+// ImageIn walks an image that travels with a snapshot, or what refers to one; root is of its statement.
+// Each document is verified by its digest. Safe for concurrent use.
+func ImageIn(ctx context.Context, s *snapshot.Snapshot, root snapshot.Blob) (*ImageGraph, error) {
+	read := func(ctx context.Context, d Descriptor) ([]byte, error) {
+		return s.ReadBlob(ctx, d.Blob, MaxImageDocument)
+	}
+	return WalkImage(ctx, read, Descriptor{Blob: root})
+}
