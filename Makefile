@@ -43,7 +43,10 @@ soak: ## the server for SOAK_MINUTES (default 20) under load and faults: nothing
 image: ## the container image in dist/: OCI layout and docker-archives, without docker (PUSH=HOST/REPO:TAG pushes it, too)
 	$(GO) run ./internal/image/build $(if $(PUSH),-push $(PUSH))
 
+image-ci: ## the same with a shell and CA certificates, for CI runners: of busybox-static and ca-certificates, from the host's apt
+	$(GO) run ./internal/image/build -ci $(if $(PUSH),-push $(PUSH))
+
 clean: ## what make made
 	rm -rf bin demo dist
 
-.PHONY: help build demo test race lint fuzz e2e e2e-long bench soak image release clean
+.PHONY: help build demo test race lint fuzz e2e e2e-long bench soak image image-ci release clean

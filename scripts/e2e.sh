@@ -52,6 +52,7 @@ missing_packages() {
 		openssl openssl
 		python3 python3
 		python3-yaml /usr/lib/python3/dist-packages/yaml
+		runc runc
 		skopeo skopeo
 		umoci umoci
 		util-linux setpriv

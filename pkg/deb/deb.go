@@ -241,39 +241,83 @@ var errDataLong = fmt.Errorf("over %d bytes decompressed", int64(MaxDataTar))
 // it is longer than most bytes, r is no .deb or data.tar is compressed by bzip2
 // or lzma.
 func DataFile(r io.Reader, most int64, names ...string) ([]byte, error) {
+	return fromData(r, func(r io.Reader) ([]byte, error) { return tarFile(r, most, names) })
+}
+
+// DataFiles reads all regular files of data.tar that want wants, by path
+// ("usr/bin/hello"); of two of the same path the last. Links are not followed. The
+// error is ErrMalformed if they have more than most bytes together, and else as
+// that of [DataFile]; none at all is no error.
+func DataFiles(r io.Reader, most int64, want func(path string) bool) (map[string][]byte, error) {
+	return fromData(r, func(r io.Reader) (map[string][]byte, error) { return tarFiles(r, most, want) })
+}
+
+// fromData reads data.tar by read.
+func fromData[T any](r io.Reader, read func(io.Reader) (T, error)) (T, error) {
 	d := debReader{src: &source{r: r}}
-	data, err := d.dataFile(most, names)
+	data, err := inData(&d, read)
 	if err != nil && !errors.Is(err, ErrNoFile) {
-		return nil, d.wrap(err)
+		var none T
+		return none, d.wrap(err)
 	}
 	return data, err
 }
 
-func (d *debReader) dataFile(most int64, names []string) ([]byte, error) {
+func inData[T any](d *debReader, read func(io.Reader) (T, error)) (data T, err error) {
 	d.ar = arReader{r: d.src}
 	if err := d.ar.magic(); err != nil {
-		return nil, err
+		return data, err
 	}
 	if err := d.readFormat(); err != nil {
-		return nil, err
+		return data, err
 	}
 	if _, err := d.member("control.tar"); err != nil {
-		return nil, err
+		return data, err
 	}
 	m, err := d.member("data.tar")
 	if err != nil {
-		return nil, err
+		return data, err
 	}
 	ending := strings.TrimPrefix(m.Name, "data.tar")
 	if !knownCompression("control.tar", ending) {
-		return nil, fmt.Errorf("member %s: compression is not read", m.Name)
+		return data, fmt.Errorf("member %s: compression is not read", m.Name)
 	}
-	data, err := readCompressed(&d.ar, ending, limit{MaxDataTar, errDataLong}, func(r io.Reader) ([]byte, error) { return tarFile(r, most, names) })
+	data, err = readCompressed(&d.ar, ending, limit{MaxDataTar, errDataLong}, read)
 	if err != nil {
-		return nil, fmt.Errorf("member %s: %w", m.Name, err)
+		return data, fmt.Errorf("member %s: %w", m.Name, err)
 	}
 	return data, nil
 }
+
+// tarFiles reads the regular files that are wanted.
+func tarFiles(r io.Reader, most int64, want func(path string) bool) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	tr := tar.NewReader(r)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return files, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		name := dataPath(h)
+		if h.Typeflag != tar.TypeReg || isSparse(h) || !want(name) {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(tr, most+1))
+		if err != nil {
+			return nil, err
+		}
+		if most -= int64(len(data)); most < 0 {
+			return nil, fmt.Errorf("%s: over the bytes that are read", h.Name)
+		}
+		files[name] = data
+	}
+}
+
+// dataPath is the path of an entry, from the root without first slash.
+func dataPath(h *tar.Header) string { return strings.TrimPrefix(path.Clean("/"+h.Name), "/") }
 
 // tarFile reads the first regular file of these names.
 func tarFile(r io.Reader, most int64, names []string) ([]byte, error) {
@@ -286,7 +330,7 @@ func tarFile(r io.Reader, most int64, names []string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if h.Typeflag != tar.TypeReg || isSparse(h) || !slices.Contains(names, strings.TrimPrefix(path.Clean("/"+h.Name), "/")) {
+		if h.Typeflag != tar.TypeReg || isSparse(h) || !slices.Contains(names, dataPath(h)) {
 			continue
 		}
 		data, err := io.ReadAll(io.LimitReader(tr, most+1))

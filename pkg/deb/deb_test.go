@@ -359,6 +359,18 @@ func FuzzDeb(f *testing.F) {
 	f.Add(ar(binary20, arMember{"_x", []byte("odd")}, control, arMember{"data.tar", nil}, arMember{"_gpgorigin", nil}))
 	f.Add(ar(binary20, control, control))
 	f.Fuzz(func(t *testing.T, file []byte) {
+		const most = 1 << 10
+		files, err := DataFiles(bytes.NewReader(file), most, func(string) bool { return true })
+		if err != nil && (!errors.Is(err, ErrMalformed) || files != nil) {
+			t.Fatalf("error %v with %v", err, files)
+		}
+		total := 0
+		for _, data := range files {
+			total += len(data)
+		}
+		if total > most {
+			t.Fatalf("%d bytes of files, more than %d", total, most)
+		}
 		d, err := ReadDeb(bytes.NewReader(file))
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) || d != nil {

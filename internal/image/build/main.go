@@ -1,7 +1,9 @@
 // Build makes mmoci's container image with the Go toolchain alone: an OCI
 // layout of all architectures, a docker-archive of each, and with -push the image in a registry.
+// With -ci the image is one for CI runners, which has a shell and CA certificates,
+// of .debs that the host's apt downloads; its name gets the suffix -ci.
 //
-//	go run ./internal/image/build [-o dist] [-arch amd64,arm64] [-tag mmoci:devel] [-push HOST/REPO:TAG]
+//	go run ./internal/image/build [-o dist] [-arch amd64,arm64] [-tag mmoci:devel] [-push HOST/REPO:TAG] [-ci [-debs DIR]]
 package main
 
 import (
@@ -13,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -21,14 +24,25 @@ import (
 )
 
 func main() {
-	out := flag.String("o", "dist", "`DIR` to write into: image/ (OCI layout), mmoci-ARCH.tar (docker-archive)")
-	archs := flag.String("arch", "amd64,arm64", "architectures")
-	tag := flag.String("tag", "mmoci:devel", "NAME:TAG of the image")
-	push := flag.String("push", "", "`HOST/REPO:TAG` in a registry to push to; empty: nowhere")
+	var o options
+	flag.StringVar(&o.out, "o", "dist", "`DIR` to write into: image/ (OCI layout), mmoci-ARCH.tar (docker-archive)")
+	archs := flag.String("arch", "", "architectures (default amd64,arm64; with -ci that of this host)")
+	flag.StringVar(&o.tag, "tag", "mmoci:devel", "NAME:TAG of the image")
+	flag.StringVar(&o.push, "push", "", "`HOST/REPO:TAG` in a registry to push to; empty: nowhere")
+	flag.BoolVar(&o.ci, "ci", false, "an image for CI runners: with a shell and CA certificates; tags get the suffix -ci")
+	flag.StringVar(&o.debs, "debs", "", "`DIR` of busybox-static and ca-certificates; what is missing there apt downloads (default: both, anew)")
 	flag.Parse()
+	switch {
+	case *archs != "":
+		o.archs = strings.Split(*archs, ",")
+	case o.ci:
+		o.archs = []string{runtime.GOARCH}
+	default:
+		o.archs = []string{"amd64", "arm64"}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	said, err := build(ctx, *out, strings.Split(*archs, ","), *tag, *push)
+	said, err := build(ctx, o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
@@ -36,26 +50,54 @@ func main() {
 	fmt.Println(said)
 }
 
+type options struct {
+	out, tag, push, debs string
+	archs                []string
+	ci                   bool
+}
+
 // build writes everything and gives the digest of the index, or where it was pushed, by digest.
-func build(ctx context.Context, out string, archs []string, tag, push string) (string, error) {
-	_, version, ok := strings.Cut(tag, ":")
-	if !ok {
-		return "", fmt.Errorf("-tag %q is not NAME:TAG", tag)
+func build(ctx context.Context, o options) (string, error) {
+	suffix := ""
+	if o.ci {
+		suffix = "-ci"
+		o.tag += suffix
+		if o.push != "" {
+			o.push += suffix
+		}
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	_, version, ok := strings.Cut(o.tag, ":")
+	if !ok {
+		return "", fmt.Errorf("-tag %q is not NAME:TAG", o.tag)
+	}
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return "", err
 	}
+	if o.ci && o.debs == "" {
+		dir, err := os.MkdirTemp("", "mmoci-image-")
+		if err != nil {
+			return "", err
+		}
+		defer os.RemoveAll(dir)
+		o.debs = dir
+	}
 	var images []*image.Image
-	for _, arch := range archs {
-		program, err := compile(out, arch)
+	for _, arch := range o.archs {
+		program, err := compile(o.out, arch)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", arch, err)
 		}
-		img, err := image.Build(image.MMOCI(arch, version, program, image.Epoch()))
+		spec := image.MMOCI(arch, version, program, image.Epoch())
+		if o.ci {
+			if spec, err = withShell(spec, o.debs); err != nil {
+				return "", fmt.Errorf("%s: %w", arch, err)
+			}
+		}
+		img, err := image.Build(spec)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", arch, err)
 		}
-		if err := image.WriteDockerArchive(filepath.Join(out, "mmoci-"+arch+".tar"), tag, img); err != nil {
+		if err := image.WriteDockerArchive(filepath.Join(o.out, "mmoci"+suffix+"-"+arch+".tar"), o.tag, img); err != nil {
 			return "", err
 		}
 		images = append(images, img)
@@ -64,15 +106,15 @@ func build(ctx context.Context, out string, archs []string, tag, push string) (s
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(out, "image")
+	dir := filepath.Join(o.out, "image"+suffix)
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
 	if err := image.WriteLayout(dir, version, idx); err != nil {
 		return "", err
 	}
-	if push != "" {
-		ref, err := image.Push(ctx, push, idx, artifact.Options{})
+	if o.push != "" {
+		ref, err := image.Push(ctx, o.push, idx, artifact.Options{})
 		return ref.String(), err
 	}
 	return idx.Digest().String(), nil
