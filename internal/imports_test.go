@@ -54,6 +54,9 @@ var rules = map[string][]string{
 	"internal/host":            {oras, imageSpec, module + "internal/serve", module + "pkg/artifact"},
 	"internal/testarchive":     {module + "pkg/archive", module + "pkg/deb"},
 
+	// What reads foreign files knows nothing but files.
+	"internal/config/aptlyconf": {"net/http", "os", oras, imageSpec, ggcr, module + "pkg"},
+
 	"internal/serve/condition": {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
 	"internal/serve/watch":     {"net/http", module},
 	"internal/serve/web":       {"net/http", "os", "log/slog", module + "internal/serve", module + "internal/store", module + "pkg/artifact"},

@@ -135,8 +135,10 @@ func (f *archiveFlags) plan(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 	}
 	if f.signKey != "" {
 		plan.Sign = &config.Sign{Key: f.signKey}
-	} else if v := os.Getenv("RELEASE_SIGN_KEY_PATH"); v != "" && plan.Sign == nil {
-		plan.Sign = &config.Sign{Key: v}
+	} else if plan.Sign == nil {
+		if plan.Sign, err = releaseKey(); err != nil {
+			return nil, err
+		}
 	}
 	plan.Recommends = plan.Recommends || f.recommends
 	for i := range plan.Archives {
@@ -145,6 +147,25 @@ func (f *archiveFlags) plan(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 		}
 	}
 	return plan, nil
+}
+
+// releaseKey is the signing key that the mini-mirror's environment names, for which its documentation has two names;
+// nil if it names none.
+func releaseKey() (*config.Sign, error) {
+	file, prose := os.Getenv("RELEASE_SIGN_KEY_PATH"), os.Getenv("RELEASE_SIGN_KEY")
+	name := "RELEASE_SIGN_KEY_PATH"
+	if file == "" {
+		file, name = prose, "RELEASE_SIGN_KEY"
+	}
+	switch {
+	case file == "":
+		return nil, nil
+	case strings.Contains(file, "\n") || strings.Contains(file, "-----BEGIN"):
+		return nil, fmt.Errorf("%w: %s holds a key; write the key into a file and its name into %s", outcome.ErrUsage, name, name)
+	case prose != "" && prose != file:
+		return nil, fmt.Errorf("%w: RELEASE_SIGN_KEY_PATH names %s and RELEASE_SIGN_KEY %s; unset one of them", outcome.ErrUsage, file, prose)
+	}
+	return &config.Sign{Key: file}, nil
 }
 
 func (f *archiveFlags) base(cmd *cobra.Command, p *planFlags) (*config.Plan, error) {
@@ -167,7 +188,7 @@ func (f *archiveFlags) base(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 	case single:
 		return f.single()
 	case sources != "":
-		return config.LoadSources(sources)
+		return config.LoadSources(sources, config.SourcesOptions{AptlyConf: os.Getenv("APTLY_CONFIG_PATH"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
 	}
 	plan, err := p.plan()
 	if err == nil && plan == nil {

@@ -1,58 +1,65 @@
 package config
 
 import (
-	"encoding/json"
+	"errors"
+	"io/fs"
+
+	"example.org/mmoci/internal/config/aptlyconf"
 	"example.org/mmoci/internal/config/document"
-	"fmt"
 )
 
-// aptlyConf is what of an aptly.conf changes which packages are chosen. The
-// rest says how aptly works (where, how fast, signed or not) and has no meaning here.
-type aptlyConf struct {
-	Architectures          []string `json:"architectures"`
-	DownloadSourcePackages bool     `json:"downloadSourcePackages"`
-	Suggests               bool     `json:"dependencyFollowSuggests"`
-	Recommends             bool     `json:"dependencyFollowRecommends"`
-	AllVariants            bool     `json:"dependencyFollowAllVariants"`
-	Source                 bool     `json:"dependencyFollowSource"`
+// SourcesOptions say how a sources/ tree, or its YAML form, is read.
+type SourcesOptions struct {
+	// AptlyConf is the aptly.conf of every source that has none of its own; "": none.
+	AptlyConf string
+	// AptlyConfFrom is who named AptlyConf, for messages.
+	AptlyConfFrom string
 }
 
-// aptly takes an aptly.conf (nil: none) into the source. What cannot be
-// honoured is refused, for it would be dropped silently.
-func (s *source) aptly(at document.Position, data []byte) error {
-	c := aptlyConf{}
-	if data != nil {
-		if err := json.Unmarshal(data, &c); err != nil {
-			return document.Errorf(at, "aptly configuration: not JSON of the expected form")
+// aptlyDefault reads the aptly.conf of sources without their own.
+func (o SourcesOptions) aptlyDefault() (aptlyconf.Conf, error) {
+	if o.AptlyConf == "" {
+		return aptlyconf.Conf{}, nil
+	}
+	c, there, err := readAptly(o.AptlyConf)
+	if err == nil && !there {
+		err = document.Errorf(document.Position{File: o.AptlyConf}, "%w; it is the aptly.conf that %s names: correct it, or unset it", fs.ErrNotExist, o.AptlyConfFrom)
+	}
+	return c, err
+}
+
+// readAptly reads an aptly.conf, if it is there.
+func readAptly(file string) (c aptlyconf.Conf, there bool, err error) {
+	data, err := document.ReadFile(file, document.MaxYAML)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, false, nil
+	}
+	if err == nil {
+		c, err = aptlyconf.Parse(document.At(file, 1), data, validArchitecture)
+	}
+	return c, true, err
+}
+
+// obey takes an aptly.conf into the source. Without a word of it the architecture is that of the mini-mirror's own aptly.conf.
+func (s *source) obey(c aptlyconf.Conf) {
+	s.withSources, s.recommends, s.architectures = c.Sources, c.Recommends, c.Architectures
+	if s.architectures == nil {
+		s.architectures = []string{"amd64"}
+	}
+}
+
+// recommended tells whether the sources follow Recommends, which here holds for a whole snapshot: all of them or none.
+func recommended(sources []source) (bool, error) {
+	var with, without *source
+	for i := range sources {
+		if s := &sources[i]; s.recommends != (document.Position{}) {
+			with = s
+		} else {
+			without = s
 		}
 	}
-	for _, x := range []struct {
-		key string
-		set bool
-		do  string
-	}{
-		{"dependencyFollowSuggests", c.Suggests, "name the packages in the list"},
-		{"dependencyFollowRecommends", c.Recommends, "it holds for a whole snapshot here: remove it and ask for Recommends when you push"},
-		{"dependencyFollowAllVariants", c.AllVariants, "name the packages in the list"},
-		{"dependencyFollowSource", c.Source, "remove it and set downloadSourcePackages"},
-	} {
-		if x.set {
-			return document.Errorf(at, "aptly configuration: %s is not supported; %s", x.key, x.do)
-		}
+	if with != nil && without != nil {
+		return false, document.Errorf(with.recommends, "aptly configuration: dependencyFollowRecommends holds for a whole snapshot here, and the source of %s does not ask for it; set it for all sources, or for none", without.at)
 	}
-	s.withSources = c.DownloadSourcePackages
-	s.architectures = []string{"amd64"}
-	if len(c.Architectures) > 0 {
-		s.architectures = nil
-		for _, a := range c.Architectures {
-			if a == "source" {
-				s.withSources = true
-			} else if err := validArchitecture(a); err != nil {
-				return document.Errorf(at, "aptly configuration: architectures: %q %w", fmt.Sprintf("%.40s", a), err)
-			} else {
-				s.architectures = append(s.architectures, a)
-			}
-		}
-	}
-	return nil
+	return with != nil, nil
 }

@@ -168,7 +168,7 @@ func (w *aptWriter) archive(s aptSource) (*aptArchive, error) {
 	a.key(s)
 	probe := a.Archive
 	probe.Prefix, probe.None = "x", true
-	if err := probe.validate(); err != nil {
+	if err := errors.Join(probe.validate()...); err != nil {
 		return nil, err
 	}
 	return a, nil

@@ -21,12 +21,13 @@ func readList(name string) ([]Query, error) {
 	return parseList(name, data)
 }
 
-// parseList reads the text of a list, normalised.
+// parseList reads the text of a list, normalised. With an error come the lines that could be read.
 func parseList(name string, data []byte) ([]Query, error) {
 	if !utf8.Valid(data) {
 		return nil, document.Errorf(document.At(name, 1), "not UTF-8 text")
 	}
 	var out []Query
+	var faults document.Faults
 	line := 0
 	for text := range strings.Lines(string(data)) {
 		line++
@@ -35,11 +36,12 @@ func parseList(name string, data []byte) ([]Query, error) {
 			continue
 		}
 		if strings.ContainsFunc(q, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
-			return nil, document.Errorf(document.At(name, line), "holds a control character")
+			faults.Add(document.Errorf(document.At(name, line), "holds a control character"))
+			continue
 		}
 		out = append(out, Query{q, document.At(name, line)})
 	}
-	return out, nil
+	return out, faults.Err()
 }
 
 // withoutComment cuts a line at "#" that begins it or follows a blank, unless

@@ -140,15 +140,17 @@ func (l *loader) archives(n document.Node) error {
 	if err != nil {
 		return err
 	}
+	var faults document.Faults
 	for _, item := range items {
 		item.Key = ""
 		a, err := l.archive(item)
 		if err != nil {
-			return err
+			faults.Add(err)
+			continue
 		}
 		l.plan.Archives = append(l.plan.Archives, *a)
 	}
-	return nil
+	return faults.Err()
 }
 
 // file makes a path relative to the file it was written in.

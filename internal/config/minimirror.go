@@ -2,10 +2,13 @@ package config
 
 import (
 	"cmp"
-	"example.org/mmoci/internal/config/document"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"example.org/mmoci/internal/config/aptlyconf"
+	"example.org/mmoci/internal/config/document"
 )
 
 // miniMirrorSchema is the schema of a Deckhand document that holds a source of the mini-mirror under data:.
@@ -16,42 +19,44 @@ const miniMirrorSchema = "nc/MiniMirrorSource/v1"
 // components and subrepos of distribution and packages (name, version), bare or
 // wrapped as a Deckhand document. The plan is that of the equivalent tree of
 // [LoadSources]; "packages: all" asks for the whole of the components.
-func LoadMiniMirrorYAML(path string) (*Plan, error) {
+// All that is wrong with it is told in one error.
+func LoadMiniMirrorYAML(path string, o SourcesOptions) (*Plan, error) {
 	data, err := document.ReadFile(path, document.MaxYAML)
 	if err != nil {
 		return nil, err
 	}
-	return parseMiniMirror(path, data)
+	return parseMiniMirror(path, data, o)
 }
 
-func parseMiniMirror(path string, data []byte) (*Plan, error) {
+func parseMiniMirror(path string, data []byte, o SourcesOptions) (*Plan, error) {
 	docs, err := document.Parse(path, data)
 	if err != nil {
 		return nil, err
 	}
-	var found []source
+	m := miniMirror{}
+	m.conf, err = o.aptlyDefault()
+	m.faults.Add(err)
 	for _, d := range docs {
-		d, ours, err := unwrap(d)
-		if err != nil {
-			return nil, err
+		if d, ours, err := unwrap(d); err != nil {
+			m.faults.Add(err)
+		} else if ours {
+			m.document(d)
 		}
-		if !ours {
-			continue
+	}
+	if len(m.found) == 0 {
+		if m.faults.Err() == nil {
+			m.faults.Add(document.Errorf(document.At(path, 1), "no source; documents have name, url, key_url, components and subrepos, bare or under data: of schema %s", miniMirrorSchema))
 		}
-		sources, err := miniMirrorDoc(d)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, sources...)
+		return nil, m.faults.Err()
 	}
-	if len(found) == 0 {
-		return nil, document.Errorf(document.At(path, 1), "no source; documents have name, url, key_url, components and subrepos, bare or under data: of schema %s", miniMirrorSchema)
-	}
-	p, err := planOf(path, found, nil)
-	if err == nil {
-		p.CommonList = "`packages:` at the top of an mmoci.yaml in place of it"
-	}
-	return p, err
+	return planOf(&Plan{File: path, CommonList: "`packages:` at the top of an mmoci.yaml in place of it"}, m.found, &m.faults)
+}
+
+// miniMirror is what is read of the mini-mirror's YAML.
+type miniMirror struct {
+	conf   aptlyconf.Conf // of sources without their own
+	found  []source
+	faults document.Faults
 }
 
 // unwrap takes the source out of a Deckhand document. A site's documents of
@@ -109,14 +114,14 @@ func rendered(metadata document.Node) error {
 	return nil
 }
 
-// miniMirrorDoc reads one document: a source for each of its subrepos.
-func miniMirrorDoc(n document.Node) ([]source, error) {
+// document reads one document: a source for each of its subrepos.
+func (m *miniMirror) document(n document.Node) {
 	n.Key = ""
 	base := source{at: n.At()}
-	var codename, codename2, conf string
-	var confAt document.Position
+	base.obey(m.conf)
+	var codename, codename2 string
 	var subrepos []document.Node
-	err := n.Mapping(document.Fields{
+	fields := document.Fields{
 		"name":      setText(&base.prefix),
 		"url":       setText(&base.url),
 		"key_url":   setText(&base.key),
@@ -126,68 +131,72 @@ func miniMirrorDoc(n document.Node) ([]source, error) {
 		"aptly_config": func(n document.Node) error {
 			s, ok := n.Scalar()
 			if !ok {
-				return n.WrongType("the JSON text of an aptly.conf")
+				return n.WrongType("the text of an aptly.conf")
 			}
-			conf, confAt = s, n.At()
-			return nil
+			c, err := aptlyconf.Parse(n.TextAt(), []byte(s), validArchitecture)
+			base.obey(c)
+			return err
 		},
 		"components": setTexts(&base.components),
 		"subrepos":   func(n document.Node) (err error) { subrepos, err = n.Items(); return err },
-	})
-	if err != nil {
-		return nil, err
 	}
-	for _, x := range []struct{ key, value string }{
-		{"name", base.prefix}, {"url", base.url}, {"key_url", base.key}, {"subrepos", strings.Repeat("x", len(subrepos))},
-	} {
-		if x.value == "" {
-			return nil, n.Errorf("source %s: no %s:", base.prefix, x.key)
-		}
+	err := n.Mapping(fields)
+	m.faults.Add(err)
+	for _, key := range n.Lacks(fields, "name", "url", "key_url", "subrepos") {
+		err = n.Errorf("%s: no %s:", base.named(), key)
+		m.faults.Add(err)
 	}
 	if codename != "" && codename2 != "" && codename != codename2 {
-		return nil, n.Errorf("source %s: codename and code_name differ; keep one", base.prefix)
+		m.faults.Add(n.Errorf("%s: codename and code_name differ; keep one", base.named()))
 	}
 	base.codename = cmp.Or(codename, codename2)
 	base.key = relativeTo(n.File, base.key)
-	if err := base.aptly(confAt, optional(conf)); err != nil {
-		return nil, err
+	sources := m.subrepos(base, subrepos)
+	if err == nil {
+		m.found = append(m.found, sources...)
+		return
 	}
-	return base.subrepos(subrepos)
+	for _, s := range sources {
+		m.faults.Add(validQueries(s.packages))
+	}
 }
 
-func optional(s string) []byte {
-	if s == "" {
-		return nil
-	}
-	return []byte(s)
-}
+// named is the source, for messages.
+func (s *source) named() string { return strings.TrimSpace("source " + s.prefix) }
 
 // subrepos makes a source of each entry of subrepos:.
-func (s *source) subrepos(nodes []document.Node) ([]source, error) {
-	var out []source
+func (m *miniMirror) subrepos(base source, nodes []document.Node) (out []source) {
 	for _, n := range nodes {
 		n.Key = ""
-		sub := *s
+		sub := base
 		sub.at = n.At()
 		var packages *document.Node
-		err := n.Mapping(document.Fields{
+		fields := document.Fields{
 			"distribution": setText(&sub.suite),
 			"packages":     func(n document.Node) error { packages = &n; return nil },
-		})
-		switch {
-		case err != nil:
-			return nil, err
-		case sub.suite == "":
-			return nil, n.Errorf("subrepo of %s: no distribution:", s.prefix)
-		case packages == nil:
-			return nil, n.Errorf("subrepo %s of %s: no packages:; name them, or write packages: all to take the whole component", sub.suite, s.prefix)
 		}
-		if err := sub.takePackages(*packages); err != nil {
-			return nil, err
+		err := n.Mapping(fields)
+		m.faults.Add(err)
+		for _, key := range n.Lacks(fields, "distribution", "packages") {
+			if key == "packages" {
+				err = n.Errorf("subrepo %s of the %s: no packages:; name them, or write packages: all to take the whole component", sub.suite, base.named())
+			} else {
+				err = n.Errorf("subrepo of the %s: no distribution:", base.named())
+			}
+			m.faults.Add(err)
 		}
-		out = append(out, sub)
+		if packages != nil {
+			listErr := sub.takePackages(*packages)
+			sub.unread = listErr != nil
+			m.faults.Add(listErr)
+		}
+		if err == nil {
+			out = append(out, sub)
+		} else {
+			m.faults.Add(validQueries(sub.packages))
+		}
 	}
-	return out, nil
+	return out
 }
 
 func (s *source) takePackages(n document.Node) error {
@@ -199,14 +208,16 @@ func (s *source) takePackages(n document.Node) error {
 	if err != nil {
 		return fmt.Errorf("%w (packages: all takes the whole component)", err)
 	}
+	var faults document.Faults
 	for _, item := range items {
 		q, err := miniMirrorPackage(item)
 		if err != nil {
-			return err
+			faults.Add(err)
+			continue
 		}
 		s.packages = append(s.packages, Query{q, item.At()})
 	}
-	return nil
+	return faults.Err()
 }
 
 // miniMirrorPackage is the query of a package: "NAME", "NAME (= VERSION)", or the exact
@@ -214,12 +225,13 @@ func (s *source) takePackages(n document.Node) error {
 func miniMirrorPackage(n document.Node) (string, error) {
 	n.Key = ""
 	var name, version string
-	if err := n.Mapping(document.Fields{"name": setText(&name), "version": setText(&version)}); err != nil {
-		return "", err
-	}
+	fields := document.Fields{"name": setText(&name), "version": setText(&version)}
+	err := n.Mapping(fields)
 	switch {
-	case name == "":
-		return "", n.Errorf("package without name:")
+	case len(n.Lacks(fields, "name")) > 0:
+		return "", errors.Join(err, n.Errorf("package without name:"))
+	case err != nil:
+		return "", err
 	case version == "":
 		return name, nil
 	case strings.ContainsAny(name, " ()|,!{}_"):

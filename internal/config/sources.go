@@ -2,12 +2,15 @@ package config
 
 import (
 	"errors"
-	"example.org/mmoci/internal/config/document"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"example.org/mmoci/internal/config/aptlyconf"
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
 // LoadSources reads a mini-mirror sources/ tree:
@@ -23,35 +26,43 @@ import (
 // A file in place of the directory is read by [LoadMiniMirrorYAML].
 //
 // The architecture is amd64, as in the mini-mirror's own aptly.conf, unless an
-// aptly.conf beside source.txt says otherwise. Nothing else of the environment is read.
-func LoadSources(dir string) (*Plan, error) {
+// aptly.conf beside source.txt says otherwise, or else that of the options. Nothing else of the environment is read.
+//
+// All that is wrong with the tree is told in one error.
+func LoadSources(dir string, o SourcesOptions) (*Plan, error) {
 	if fi, err := os.Stat(dir); err == nil && !fi.IsDir() {
-		return LoadMiniMirrorYAML(dir)
+		return LoadMiniMirrorYAML(dir, o)
 	}
 	prefixes, err := subdirs(dir)
 	if err != nil {
 		return nil, err
 	}
+	t := tree{}
+	t.conf, err = o.aptlyDefault()
+	t.faults.Add(err)
 	common, err := commonList(filepath.Join(dir, packagesName))
-	if err != nil {
-		return nil, err
-	}
-	var found []source
+	t.faults.Add(err)
+	t.common, t.commonUnread = len(common) > 0 || err != nil, err != nil
 	for _, prefix := range prefixes {
-		sources, err := loadPrefix(filepath.Join(dir, prefix), prefix, len(common) > 0)
-		if err != nil {
-			return nil, err
+		t.prefix(filepath.Join(dir, prefix), prefix)
+	}
+	if len(t.found) == 0 {
+		if t.faults.Err() == nil {
+			t.faults.Add(document.Errorf(document.Position{File: dir}, "no sources; lay it out as PREFIX/NAME/source.txt and PREFIX/NAME/packages.txt"))
 		}
-		found = append(found, sources...)
+		return nil, t.faults.Err()
 	}
-	if len(found) == 0 {
-		return nil, document.Errorf(document.Position{File: dir}, "no sources; lay it out as PREFIX/NAME/source.txt and PREFIX/NAME/packages.txt")
-	}
-	p, err := planOf(dir, found, common)
-	if err == nil {
-		p.CommonList = filepath.Join(dir, packagesName)
-	}
-	return p, err
+	return planOf(&Plan{File: dir, CommonList: filepath.Join(dir, packagesName), Packages: common}, t.found, &t.faults)
+}
+
+// tree is what is read of a sources/ tree.
+type tree struct {
+	conf   aptlyconf.Conf // of sources without their own
+	common bool           // there is a list for all sources
+	// commonUnread: it could not be read, which is told already.
+	commonUnread bool
+	found        []source
+	faults       document.Faults
 }
 
 // packagesName is the list of packages of a source, and of a whole tree.
@@ -69,27 +80,20 @@ func commonList(name string) ([]Query, error) {
 	return withoutRepeats(qs), err
 }
 
-func loadPrefix(dir, prefix string, common bool) ([]source, error) {
+// prefix reads the sources of a prefix.
+func (t *tree) prefix(dir, prefix string) {
 	if _, err := os.Stat(filepath.Join(dir, "source.txt")); err == nil {
-		return nil, document.Errorf(document.Position{File: filepath.Join(dir, "source.txt")}, "one directory too high; move it to %s", filepath.Join(dir, "NAME", "source.txt"))
+		t.faults.Add(document.Errorf(document.Position{File: filepath.Join(dir, "source.txt")}, "one directory too high; move it to %s", filepath.Join(dir, "NAME", "source.txt")))
+		return
 	}
 	names, err := subdirs(dir)
-	if err != nil {
-		return nil, err
+	if err == nil && len(names) == 0 {
+		err = document.Errorf(document.Position{File: dir}, "no source below it; make %s, or remove the directory", filepath.Join(dir, "NAME", "source.txt"))
 	}
-	if len(names) == 0 {
-		return nil, document.Errorf(document.Position{File: dir}, "no source below it; make %s, or remove the directory", filepath.Join(dir, "NAME", "source.txt"))
-	}
-	var out []source
+	t.faults.Add(err)
 	for _, name := range names {
-		s, err := loadSource(filepath.Join(dir, name), common)
-		if err != nil {
-			return nil, err
-		}
-		s.prefix = prefix
-		out = append(out, *s)
+		t.source(filepath.Join(dir, name), prefix)
 	}
-	return out, nil
 }
 
 // subdirs are the directories in dir by name, hidden ones left out.
@@ -120,37 +124,43 @@ type source struct {
 	components      []string
 	architectures   []string
 	withSources     bool
+	recommends      document.Position // where it asks for Recommends
 	whole           bool
 	packages        []Query
+	unread          bool // its list could not be read, which is told already
 	label, codename string
 }
 
-// loadSource reads one source. Where the tree has a common list it needs none of its own.
-func loadSource(dir string, common bool) (*source, error) {
+// source reads one source. Where the tree has a common list it needs none of its own.
+func (t *tree) source(dir, prefix string) {
 	s, err := readSourceLine(filepath.Join(dir, "source.txt"))
-	if err != nil {
-		return nil, err
+	t.faults.Add(err)
+	if s == nil {
+		s = &source{}
 	}
+	s.prefix = prefix
 	list := filepath.Join(dir, packagesName)
-	s.packages, err = readList(list)
-	switch {
-	case common && errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, err
-	default:
-		if err := s.choose(list); err != nil {
-			return nil, err
-		}
+	qs, listErr := readList(list)
+	s.packages = qs
+	if listErr == nil {
+		listErr = s.choose(list)
+	} else if t.common && errors.Is(listErr, fs.ErrNotExist) {
+		listErr = nil
+		s.unread = t.commonUnread
 	}
-	conf := filepath.Join(dir, "aptly.conf")
-	data, err := document.ReadFile(conf, document.MaxYAML)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, s.aptly(document.Position{File: conf}, nil)
+	s.unread = s.unread || listErr != nil
+	t.faults.Add(listErr)
+	conf, there, confErr := readAptly(filepath.Join(dir, "aptly.conf"))
+	t.faults.Add(confErr)
+	if !there {
+		conf = t.conf
 	}
-	if err != nil {
-		return nil, err
+	s.obey(conf)
+	if err == nil {
+		t.found = append(t.found, *s)
+	} else {
+		t.faults.Add(validQueries(s.packages))
 	}
-	return s, s.aptly(document.At(conf, 1), data)
 }
 
 // choose tells the list from the wish for everything.
@@ -179,12 +189,19 @@ func parseSourceLine(name string, data []byte) (*source, error) {
 	if len(text) == 0 {
 		return nil, document.Errorf(document.At(name, 1), "empty; write one line: %s", form)
 	}
-	if len(text) > 1 {
-		return nil, document.Errorf(text[1].Position, "a second line; one source.txt is one line, %s: make another NAME directory", form)
-	}
+	var faults document.Faults
 	at, f := text[0].Position, strings.Fields(text[0].Text)
 	if len(f) < 3 || len(f) < 4 && !IsFlat(f[2]) {
-		return nil, document.Errorf(at, "%d fields, should be %s", len(f), form)
+		faults.Add(document.Errorf(at, "%d fields, should be %s", len(f), form))
+	}
+	if len(f) > 0 && strings.HasPrefix(f[0], "ppa:") {
+		faults.Add(document.Errorf(at, "%s is aptly's short form of an archive; write its address, http://HOST/OWNER/NAME/ubuntu", f[0]))
+	}
+	if len(text) > 1 {
+		faults.Add(document.Errorf(text[1].Position, "a second line; one source.txt is one line, %s: make another NAME directory", form))
+	}
+	if err := faults.Err(); err != nil {
+		return nil, err
 	}
 	s := &source{at: at, url: f[0], key: relativeTo(name, f[1]), suite: f[2]}
 	if len(f) > 3 {
@@ -207,30 +224,55 @@ func relativeTo(name, key string) string {
 	return filepath.Join(filepath.Dir(name), key)
 }
 
-// planOf joins the sources of each prefix to one archive. The order of the
-// input does not matter: two spellings of one wish give one plan.
-func planOf(file string, sources []source, common []Query) (*Plan, error) {
+// planOf joins the sources of each prefix to one archive of p. The order of the
+// input does not matter: two spellings of one wish give one plan. Faults are those of the sources so far.
+func planOf(p *Plan, sources []source, faults *document.Faults) (*Plan, error) {
 	slices.SortStableFunc(sources, func(a, b source) int {
 		return cmpStrings(a.prefix, b.prefix, a.suite, b.suite)
 	})
-	p := &Plan{File: file, Packages: common}
+	unread := map[string]bool{} // prefixes
 	for i := range sources {
 		s := &sources[i]
+		if s.unread {
+			unread[s.prefix] = true
+		}
 		if n := len(p.Archives); n > 0 && p.Archives[n-1].Prefix == s.prefix {
-			if err := s.join(&p.Archives[n-1]); err != nil {
-				return nil, err
-			}
+			faults.Add(s.join(&p.Archives[n-1], unread[s.prefix]))
 			continue
 		}
 		p.Archives = append(p.Archives, s.archive())
 	}
+	var err error
+	p.Recommends, err = recommended(sources)
+	faults.Add(err)
+	faults.Add(validQueries(p.Packages))
 	for i := range p.Archives {
 		a := &p.Archives[i]
 		slices.Sort(a.Components)
 		slices.Sort(a.Architectures)
+		faults.Add(validQueries(a.Packages))
+		if unread[a.Prefix] {
+			// What it asks for is unknown; the rest of it is looked at.
+			a.Packages, a.None, a.All = nil, true, false
+		}
 	}
 	p.drawTheRest()
-	return p, p.Validate()
+	faults.Add(p.Validate())
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// validQueries tells which of the queries cannot be read.
+func validQueries(queries []Query) error {
+	var faults document.Faults
+	for _, q := range queries {
+		if _, err := query.Parse(q.Text); err != nil {
+			faults.Add(document.Errorf(q.Position, "%w", err))
+		}
+	}
+	return faults.Err()
 }
 
 func cmpStrings(pairs ...string) int {
@@ -261,9 +303,11 @@ func (s *source) archive() Archive {
 }
 
 // join adds a source to the archive of its prefix. What cannot be one archive
-// is refused with both places: nothing is served under a prefix by the luck of an order.
-func (s *source) join(a *Archive) error {
+// is refused with both places: nothing is served under a prefix by the luck of an order. What is
+// asked for is not compared where a list is unread.
+func (s *source) join(a *Archive, unread bool) error {
 	b := s.archive()
+	var faults document.Faults
 	for _, x := range []struct{ what, was, is string }{
 		{"URL", a.URLs[0], b.URLs[0]},
 		{"key", a.SignedBy + a.SignedByURL, b.SignedBy + b.SignedByURL},
@@ -271,11 +315,14 @@ func (s *source) join(a *Archive) error {
 		{"architectures", strings.Join(a.Architectures, " "), strings.Join(b.Architectures, " ")},
 	} {
 		if x.was != x.is {
-			return document.Errorf(s.at, "%s %q, but under the same prefix %s has %q; give one of them another prefix", x.what, x.is, a.Position, x.was)
+			faults.Add(document.Errorf(s.at, "%s %q, but under the same prefix %s has %q; give one of them another prefix", x.what, x.is, a.Position, x.was))
 		}
 	}
-	if a.All != b.All {
-		return document.Errorf(s.at, "of the sources of prefix %s this one and %s differ in whether everything is asked for; give one of them another prefix", a.Prefix, a.Position)
+	if a.All != b.All && !unread {
+		faults.Add(document.Errorf(s.at, "of the sources of prefix %s this one and %s differ in whether everything is asked for; give one of them another prefix", a.Prefix, a.Position))
+	}
+	if err := faults.Err(); err != nil {
+		return err
 	}
 	add(&a.Suites, b.Suites)
 	add(&a.Components, b.Components)

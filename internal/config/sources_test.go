@@ -5,6 +5,7 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,7 +42,7 @@ func TestLoadSources(t *testing.T) {
 		".git/x/source.txt":                  "not ours",
 		"README":                             "not a source",
 	})
-	got, err := LoadSources(dir)
+	got, err := LoadSources(dir, SourcesOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func TestLoadSourcesCommon(t *testing.T) {
 		"other/x/source.txt":        "http://h/other key.asc x main\n",
 		"other/x/packages.txt":      "own\n",
 	})
-	p, err := LoadSources(dir)
+	p, err := LoadSources(dir, SourcesOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +92,149 @@ func TestLoadSourcesCommon(t *testing.T) {
 	}
 	if d, o := p.Archives[0], p.Archives[1]; !d.None || len(d.Suites) != 2 || o.None || len(o.Packages) != 1 {
 		t.Errorf("archives %+v", p.Archives)
+	}
+}
+
+// faultsOf are the faults of an error without the directory, in their order.
+func faultsOf(err error, dir string) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(strings.ReplaceAll(err.Error(), dir+"/", ""), "\n")
+}
+
+// TestAllFaults: a tree, and its YAML form, tell all their faults at once, each with its place.
+func TestAllFaults(t *testing.T) {
+	t.Parallel()
+	dir := lay(t, map[string]string{
+		"Up/n/source.txt":       "http://h/d key.asc s c\n",
+		"Up/n/packages.txt":     "a (>= 1\nb\n)\n",
+		"broken/n/source.txt":   "http://h/d key.asc\nppa:a/b\n",
+		"broken/n/packages.txt": "a (>= 1\n",
+		"both/a/source.txt":     "http://h/d key.asc s c\n",
+		"both/a/packages.txt":   "# none\n",
+		"both/a/aptly.conf":     "{\n\"architectures\": [\"arm64\"],\n\"arch\": 1\n}",
+		"both/b/source.txt":     "http://other/d other.asc s2 c\n",
+		"both/b/packages.txt":   "x\nall\n",
+		"ftp/n/source.txt":      "ftp://h/d key.asc dists/s c\n",
+		"high/source.txt":       "x",
+		"none/README":           "x",
+		"missing/n/source.txt":  "ppa:o/n key.asc s c\n",
+		"conf":                  "downloadSourcePackages: true\n",
+	})
+	_, err := LoadSources(dir, SourcesOptions{AptlyConf: filepath.Join(dir, "conf"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
+	got := faultsOf(err, dir)
+	for _, want := range []string{
+		`conf:1: aptly configuration: unknown key "downloadSourcePackages"; did you mean "download_sourcepackages"?`,
+		`both/a/packages.txt:1: no package in the list`,
+		`both/a/aptly.conf:3: aptly configuration: unknown key "arch"; did you mean "architectures"?`,
+		`both/b/packages.txt:2: "all" stands beside other packages`,
+		`both/b/source.txt:1: URL "http://other/d", but under the same prefix both/a/source.txt:1 has "http://h/d"`,
+		`both/b/source.txt:1: key "both/b/other.asc", but under`,
+		`both/b/source.txt:1: architectures "amd64", but under`,
+		`broken/n/source.txt:1: 2 fields, should be URL KEY SUITE COMPONENT...`,
+		`broken/n/source.txt:2: a second line`,
+		`broken/n/packages.txt:1: query: column `,
+		`ftp/n/packages.txt: no such file`,
+		`ftp/n/source.txt:1: archive ftp: url: ftp://h/d: scheme "ftp"`,
+		`ftp/n/source.txt:1: archive ftp: suites: "dists/s" begins with dists/; write s`,
+		`high/source.txt: one directory too high; move it to high/NAME/source.txt`,
+		`missing/n/source.txt:1: ppa:o/n is aptly's short form of an archive; write its address`,
+		`missing/n/packages.txt: no such file`,
+		`none: no source below it; make none/NAME/source.txt`,
+		`Up/n/source.txt:1: prefix "Up": not of the form [a-z0-9][a-z0-9.+-]*; write up`,
+		`Up/n/packages.txt:1: query: column `,
+		`Up/n/packages.txt:3: query: column `,
+	} {
+		if !slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, want) }) {
+			t.Errorf("not told: %s", want)
+		}
+	}
+	told := 0
+	for _, s := range got {
+		if !strings.HasPrefix(s, " ") { // the picture of a query
+			told++
+		}
+	}
+	if told != 20 || !errors.Is(err, document.ErrUsage) {
+		t.Errorf("%d faults:\n%v", told, err)
+	}
+
+	_, err = parseMiniMirror("f", []byte(`---
+nam: one
+url: http://h/d
+components: [main, main]
+aptly_config: |
+  {
+    "architectures": [],
+    "depVerbose": 1
+  }
+subrepos:
+- distribution: s
+  packages:
+  - {name: a, version: ">= 2"}
+  - {nam: b}
+  - {name: "c (>= 1"}
+- {distribution: t}
+---
+name: two
+url: /d
+key_url: k
+components: [main]
+subrepos:
+- {distribution: s, packages: [{name: "c (>= 1"}]}
+- {distribution: dists/s, packages: [{name: c}], x: 1}
+`), SourcesOptions{AptlyConf: filepath.Join(dir, "gone"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
+	got = faultsOf(err, dir)
+	for i, want := range []string{
+		`gone: file does not exist; it is the aptly.conf that APTLY_CONFIG_PATH names`,
+		`f:2: unknown key "nam"; did you mean "name"?`,
+		`f:2: source: no key_url:`,
+		`f:4: components: main stands twice in the list`,
+		`f:7: aptly configuration: architectures is empty`,
+		`f:8: aptly configuration: unknown key "depVerbose"`,
+		`f:13: package a: version ">= 2" is no exact version`,
+		`f:14: unknown key "nam"; did you mean "name"?`,
+		`f:15: query: column `,
+		"  ", "  ",
+		`f:16: subrepo t of the source: no packages:`,
+		`f:23: query: column `,
+		"  ", "  ",
+		`f:24: unknown key "x"`,
+	} {
+		if i >= len(got) || !strings.HasPrefix(got[i], want) {
+			t.Fatalf("fault %d is not %s:\n%v", i, want, err)
+		}
+	}
+	if len(got) != 16 {
+		t.Errorf("%d lines:\n%v", len(got), err)
+	}
+}
+
+// TestAptlyDefault: the named aptly.conf holds for sources without their own.
+func TestAptlyDefault(t *testing.T) {
+	t.Parallel()
+	dir := lay(t, map[string]string{
+		"sources/own/n/source.txt":   "http://h/own key.asc s c\n",
+		"sources/own/n/packages.txt": "a\n",
+		"sources/own/n/aptly.conf":   `{"architectures": ["amd64"], "dependencyFollowRecommends": true}`,
+		"sources/new/n/source.txt":   "http://h/new key.asc s c\n",
+		"sources/new/n/packages.txt": "a\n",
+		"aptly.conf":                 `{"architectures": ["arm64", "source"], "dependencyFollowRecommends": true}`,
+		"f.yaml":                     "name: p\nurl: /d\nkey_url: k\ncomponents: [main]\nsubrepos: [{distribution: s, packages: all}]\n",
+	})
+	o := SourcesOptions{AptlyConf: filepath.Join(dir, "aptly.conf"), AptlyConfFrom: "APTLY_CONFIG_PATH"}
+	p, err := LoadSources(filepath.Join(dir, "sources"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, own := p.Archives[0], p.Archives[1]
+	if fresh.Architectures[0] != "arm64" || !fresh.WithSources || own.Architectures[0] != "amd64" || own.WithSources || !p.Recommends {
+		t.Errorf("%+v", p)
+	}
+	p, err = LoadSources(filepath.Join(dir, "f.yaml"), o)
+	if err != nil || p.Archives[0].Architectures[0] != "arm64" || !p.Recommends {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 
@@ -122,19 +266,21 @@ func TestLoadSourcesErrors(t *testing.T) {
 			"p/a/source.txt": line, "p/a/packages.txt": "a",
 			"p/b/source.txt": "http://u:hunter2@h/d ../a/key.asc s2 c", "p/b/packages.txt": "all",
 		}, `/p/b/source.txt:1: of the sources of prefix p this one and `},
-		{"aptly.conf recommends", map[string]string{"p/n/source.txt": line, "p/n/packages.txt": "a", "p/n/aptly.conf": `{"dependencyFollowRecommends": true}`},
-			`/p/n/aptly.conf:1: aptly configuration: dependencyFollowRecommends is not supported; it holds for a whole snapshot`},
+		{"aptly.conf recommends", map[string]string{
+			"p/n/source.txt": line, "p/n/packages.txt": "a", "p/n/aptly.conf": `{"dependencyFollowRecommends": true}`,
+			"q/n/source.txt": line, "q/n/packages.txt": "a",
+		}, `/p/n/aptly.conf:1: aptly configuration: dependencyFollowRecommends holds for a whole snapshot here, and the source of `},
 		{"aptly.conf no JSON", map[string]string{"p/n/source.txt": line, "p/n/packages.txt": "a", "p/n/aptly.conf": `x`}, `/p/n/aptly.conf:1: aptly configuration: not JSON`},
 		{"aptly.conf architecture", map[string]string{"p/n/source.txt": line, "p/n/packages.txt": "a", "p/n/aptly.conf": `{"architectures": ["x_y"]}`}, `architectures: "x_y" is no architecture`},
 	} {
-		_, err := LoadSources(lay(t, tt.files))
+		_, err := LoadSources(lay(t, tt.files), SourcesOptions{})
 		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s:\ngot  %v\nwant %s", tt.name, err, tt.says)
 		}
 	}
 }
 
-const miniMirror = `---
+const miniMirrorText = `---
 name: docker
 url: https://download.docker.com/linux/ubuntu
 key_url: https://download.docker.com/linux/ubuntu/gpg
@@ -188,13 +334,13 @@ func miniMirrorTree(t *testing.T, base string) string {
 // TestMiniMirrorYAML holds A7: bare or wrapped, the YAML form is the tree.
 func TestMiniMirrorYAML(t *testing.T) {
 	t.Parallel()
-	dir := lay(t, map[string]string{"bare.yaml": miniMirror, "wrapped.yaml": deckhand(miniMirror)})
-	tree, err := LoadSources(miniMirrorTree(t, dir))
+	dir := lay(t, map[string]string{"bare.yaml": miniMirrorText, "wrapped.yaml": deckhand(miniMirrorText)})
+	tree, err := LoadSources(miniMirrorTree(t, dir), SourcesOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"bare.yaml", "wrapped.yaml"} {
-		p, err := LoadSources(filepath.Join(dir, name))
+		p, err := LoadSources(filepath.Join(dir, name), SourcesOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +373,7 @@ func deckhand(bare string) string {
 func TestMiniMirrorOverrides(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"codename", "code_name"} {
-		p, err := parseMiniMirror("f", []byte("name: p\nurl: /d\nkey_url: k\nlabel: Ours\n"+key+": bionic\ncomponents: [main]\nsubrepos:\n- distribution: s\n  packages: all\n"))
+		p, err := parseMiniMirror("f", []byte("name: p\nurl: /d\nkey_url: k\nlabel: Ours\n"+key+": bionic\ncomponents: [main]\nsubrepos:\n- distribution: s\n  packages: all\n"), SourcesOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,8 +395,8 @@ func TestMiniMirrorErrors(t *testing.T) {
 		{strings.Replace(head, "name: p\n", "", 1) + "subrepos: [{distribution: s, packages: all}]\n", `: no name:`},
 		{strings.Replace(head, "key_url: k\n", "", 1) + "subrepos: [{distribution: s, packages: all}]\n", `f:1: source p: no key_url:`},
 		{head + "subrepos: []\n", `f:5: subrepos: is an empty list`},
-		{head + "subrepos:\n- packages: all\n", `f:6: subrepo of p: no distribution:`},
-		{head + "subrepos:\n- distribution: s\n", `f:6: subrepo s of p: no packages:; name them, or write packages: all`},
+		{head + "subrepos:\n- packages: all\n", `f:6: subrepo of the source p: no distribution:`},
+		{head + "subrepos:\n- distribution: s\n", `f:6: subrepo s of the source p: no packages:; name them, or write packages: all`},
 		{head + "subrepos:\n- distribution: s\n  packages:\n", `f:7: packages: has no value; give it a list`},
 		{head + "subrepos:\n- distribution: s\n  packages: []\n", `packages: all takes the whole component`},
 		{head + "subrepos:\n- distribution: s\n  packages: [docker-ce]\n", `f:7: is a single value, should be keys with values`},
@@ -259,7 +405,7 @@ func TestMiniMirrorErrors(t *testing.T) {
 		{head + "subrepos:\n- distribution: s\n  packages: [{version: 2}]\n", `f:7: package without name:`},
 		{head + "subrepos:\n- distribution: s\n  packages: [{name: a, vesion: 2}]\n", `f:7: unknown key "vesion"; did you mean "version"?`},
 		{head + "codename: a\ncode_name: b\nsubrepos: [{distribution: s, packages: all}]\n", `codename and code_name differ`},
-		{head + "aptly_config: {}\nsubrepos: [{distribution: s, packages: all}]\n", `f:5: aptly_config: is keys with values, should be the JSON text`},
+		{head + "aptly_config: {}\nsubrepos: [{distribution: s, packages: all}]\n", `f:5: aptly_config: is keys with values, should be the text of an aptly.conf`},
 		{head + "aptly_config: '{\"dependencyFollowSuggests\": true}'\nsubrepos: [{distribution: s, packages: all}]\n", `f:5: aptly configuration: dependencyFollowSuggests is not supported`},
 		{wrap, `f:1: a document of schema nc/MiniMirrorSource/v1 without data:`},
 		{wrap + "metadata: {substitutions: [x]}\ndata: {name: p}\n", `f:2: substitutions: is for Deckhand; render the documents first`},
@@ -267,7 +413,7 @@ func TestMiniMirrorErrors(t *testing.T) {
 		{wrap + "metadata: {layeringDefinition: {abstract: true}}\ndata: {name: p}\n", `abstract: is for Deckhand`},
 		{wrap + "data: {nam: p}\n", `unknown key "nam"; did you mean "name"?`},
 	} {
-		_, err := parseMiniMirror("f", []byte(tt.yaml))
+		_, err := parseMiniMirror("f", []byte(tt.yaml), SourcesOptions{})
 		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q:\ngot  %v\nwant %s", tt.yaml, err, tt.says)
 		}
@@ -276,10 +422,10 @@ func TestMiniMirrorErrors(t *testing.T) {
 
 // FuzzMiniMirror is FuzzLoad for the mini-mirror's YAML.
 func FuzzMiniMirror(f *testing.F) {
-	f.Add([]byte(miniMirror))
-	f.Add([]byte(deckhand(miniMirror)))
+	f.Add([]byte(miniMirrorText))
+	f.Add([]byte(deckhand(miniMirrorText)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := parseMiniMirror("f", data)
+		p, err := parseMiniMirror("f", data, SourcesOptions{})
 		if err != nil {
 			if !errors.Is(err, document.ErrUsage) {
 				t.Errorf("%q", err)

@@ -21,20 +21,21 @@ func Targets() []string { return []string{"cnf", "contents", "dep11", "translati
 
 // Validate holds for a plan from flags what Load holds for a file: prefixes
 // valid, not reserved, not twice; each archive complete. A plan without archives is
-// valid: pull and serve need none.
+// valid: pull and serve need none. All that is wrong is told in one error.
 func (p *Plan) Validate() error {
 	at := document.Position{File: p.File}
+	var faults document.Faults
 	if p.Sign != nil {
 		if err := p.Sign.validate(); err != nil {
-			return document.Errorf(at, "sign: %w", err)
+			faults.Add(document.Errorf(at, "sign: %w", err))
 		}
 	}
 	if p.ValidFor < 0 {
-		return document.Errorf(at, "valid-for: is negative")
+		faults.Add(document.Errorf(at, "valid-for: is negative"))
 	}
 	for _, l := range p.Serve.Listen {
 		if err := validListen(l); err != nil {
-			return document.Errorf(at, "serve: listen: %w", err)
+			faults.Add(document.Errorf(at, "serve: listen: %w", err))
 		}
 	}
 	if err := p.nameImages(); err != nil {
@@ -43,15 +44,16 @@ func (p *Plan) Validate() error {
 	seen := map[string]*Archive{}
 	for i := range p.Archives {
 		a := &p.Archives[i]
-		if err := a.validate(); err != nil {
-			return document.Errorf(a.Position, "%w", err)
+		for _, err := range a.validate() {
+			faults.Add(document.Errorf(a.Position, "%w", err))
 		}
-		if first := seen[a.Prefix]; first != nil {
-			return document.Errorf(a.Position, "%s has the prefix of %s; give one of them another prefix", a.describe(), first.describe())
+		if first := seen[a.Prefix]; first != nil && a.Prefix != "" {
+			faults.Add(document.Errorf(a.Position, "%s has the prefix of %s; give one of them another prefix", a.describe(), first.describe()))
 		}
 		seen[a.Prefix] = a
 	}
-	return p.validPackages()
+	faults.Add(p.validPackages())
+	return faults.Err()
 }
 
 func validListen(s string) error {
@@ -65,20 +67,30 @@ func validListen(s string) error {
 	return nil
 }
 
-func (a *Archive) validate() error {
+// validate tells what is wrong with an archive.
+func (a *Archive) validate() (faults []error) {
 	if err := validPrefix(a.Prefix); err != nil {
-		return err
+		faults = append(faults, err)
 	}
-	steps := []func() error{a.validPlace, a.validSelection}
+	steps := []func() error{a.validPlace}
 	if a.Debs == "" {
-		steps = []func() error{a.validPlace, a.validURLs, a.validSuites, a.validArchitectures, a.validMode, a.validSelection}
+		steps = append(steps, a.validURLs, a.validSuites, a.validArchitectures)
 	}
+	steps = append(steps, func() error {
+		// What is chosen depends on the mode.
+		if a.Debs == "" {
+			if err := a.validMode(); err != nil {
+				return err
+			}
+		}
+		return a.validSelection()
+	})
 	for _, step := range steps {
 		if err := step(); err != nil {
-			return fmt.Errorf("archive %s: %w", a.Prefix, err)
+			faults = append(faults, fmt.Errorf("archive %s: %w", a.Prefix, err))
 		}
 	}
-	return nil
+	return faults
 }
 
 func validPrefix(p string) error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/deb"
@@ -87,7 +88,7 @@ func resolveAll(u *resolve.Universe, req resolve.Request) (*closure, error) {
 	return &closure{packages: res.Packages, notes: res.Notes}, nil
 }
 
-// CheckPlan refuses what cannot be asked for, before the network is asked anything.
+// CheckPlan refuses what cannot be asked for, all of it at once, before the network is asked anything.
 func CheckPlan(plan *config.Plan, add []config.Query) error {
 	if len(plan.Archives) == 0 {
 		return fmt.Errorf("%w: no archives: there is nothing to read", outcome.ErrUsage)
@@ -96,12 +97,13 @@ func CheckPlan(plan *config.Plan, add []config.Query) error {
 	for _, a := range plan.Archives {
 		queries = append(slices.Clip(queries), a.Packages...)
 	}
+	var faults document.Faults
 	for _, q := range queries {
 		if _, err := query.Parse(q.Text); err != nil {
-			return fmt.Errorf("%s: %w", q.Position, err)
+			faults.Add(document.Errorf(q.Position, "%w", err))
 		}
 	}
-	return nil
+	return faults.Err()
 }
 
 // request puts the wishes of all archives together; nil if nothing is curated.

@@ -130,7 +130,7 @@ func (n Node) Errorf(format string, args ...any) error {
 type Fields map[string]func(Node) error
 
 // Mapping hands the value of each key to its function, in the order of the
-// file. Unknown and repeated keys and null values are errors, and come first.
+// file. Unknown and repeated keys are errors. All that is wrong is told, in that order.
 func (n Node) Mapping(known Fields) error {
 	pairs, err := n.Pairs()
 	if err != nil {
@@ -139,24 +139,51 @@ func (n Node) Mapping(known Fields) error {
 	if len(pairs) == 0 {
 		return n.Errorf("empty; it knows the keys %s", strings.Join(SortedKeys(known), ", "))
 	}
+	var faults Faults
 	for _, p := range pairs {
 		if known[p.Key] == nil {
-			return p.unknown(SortedKeys(known))
+			faults.Add(p.unknown(SortedKeys(known)))
+			continue
 		}
+		faults.Add(known[p.Key](p.Node))
 	}
-	for _, p := range pairs {
-		if err := known[p.Key](p.Node); err != nil {
-			return err
-		}
-	}
-	return nil
+	return faults.Err()
 }
 
+// Lacks are those of the wanted keys that a mapping has not, and that none of its unknown keys was probably meant for.
+func (n Node) Lacks(known Fields, wanted ...string) []string {
+	pairs, err := n.Pairs()
+	if err != nil {
+		return nil
+	}
+	there := map[string]bool{}
+	for _, p := range pairs {
+		there[p.Key] = true
+		if known[p.Key] == nil {
+			there[Nearest(p.Key, SortedKeys(known))] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(wanted), func(key string) bool { return there[key] })
+}
+
+// TextAt is where the text of a scalar begins: for a block (| or >) the line after its sign.
+func (n Node) TextAt() Position {
+	at := n.At()
+	if _, ok := n.N.(*ast.LiteralNode); ok {
+		at.Line++
+	}
+	return at
+}
+
+// Pair is a key with its value.
 type Pair struct {
 	Key string
 	Node
 	keyAt Position
 }
+
+// KeyAt is where the key stands.
+func (p Pair) KeyAt() Position { return p.keyAt }
 
 func (p Pair) unknown(known []string) error {
 	key := fmt.Sprintf("%.60s", OneLine(p.Key))
@@ -178,24 +205,28 @@ func (n Node) Pairs() ([]Pair, error) {
 		return nil, n.WrongType("keys with values")
 	}
 	var out []Pair
+	var faults Faults
 	lines := map[string]int{}
 	for _, v := range values {
 		k := Node{File: n.File, N: v.Key}
 		if _, ok := v.Key.(*ast.MergeKeyNode); ok {
-			return nil, k.Errorf("merge keys (<<) are not understood here; write the keys out")
+			faults.Add(k.Errorf("merge keys (<<) are not understood here; write the keys out"))
+			continue
 		}
 		key, ok := k.Scalar()
 		if !ok {
-			return nil, k.Errorf("a key must be a plain word")
+			faults.Add(k.Errorf("a key must be a plain word"))
+			continue
 		}
 		at := k.At()
 		if first, twice := lines[key]; twice {
-			return nil, Errorf(at, "key %q stands twice, first in line %d; keep one", fmt.Sprintf("%.60s", OneLine(key)), first)
+			faults.Add(Errorf(at, "key %q stands twice, first in line %d; keep one", fmt.Sprintf("%.60s", OneLine(key)), first))
+			continue
 		}
 		lines[key] = at.Line
 		out = append(out, Pair{key, Node{n.File, key, v.Value}, at})
 	}
-	return out, nil
+	return out, faults.Err()
 }
 
 // Scalar is the text of a scalar that is not null, as it was written.
@@ -217,6 +248,13 @@ func (n Node) IsNull() bool {
 	return ok || n.N == nil
 }
 
+// IsEmptyList tells a list without items.
+func (n Node) IsEmptyList() bool {
+	s, ok := n.N.(*ast.SequenceNode)
+	return ok && len(s.Values) == 0
+}
+
+// WrongType says what a value is, and what it should be.
 func (n Node) WrongType(want string) error {
 	var is string
 	switch n.N.(type) {
@@ -278,15 +316,15 @@ func (n Node) Texts() ([]string, error) {
 		return nil, err
 	}
 	out := make([]string, len(items))
+	var faults Faults
 	for i, item := range items {
 		if out[i], err = item.Text(); err != nil {
-			return nil, err
-		}
-		if slices.Contains(out[:i], out[i]) {
-			return nil, item.Errorf("%s stands twice in the list", out[i])
+			faults.Add(err)
+		} else if slices.Contains(out[:i], out[i]) {
+			faults.Add(item.Errorf("%s stands twice in the list", out[i]))
 		}
 	}
-	return out, nil
+	return out, faults.Err()
 }
 
 // Flag is the value of a yes or no.
