@@ -13,6 +13,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/passenger"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -64,12 +65,52 @@ func goldenPlans(t *testing.T, dir string) map[string]*config.Plan {
 		Architectures: []string{"amd64"}, SignedBy: key("real.gpg", testarchive.RealKeyring(t)), CheckValidUntil: true,
 		Packages: []config.Query{{Text: "samba-ad-provision"}},
 	}
+	app := "oci:" + plainImage(t, filepath.Join(dir, "app"))
 	return map[string]*config.Plan{
+		"images": {Archives: []config.Archive{site}, Images: []config.Image{
+			{From: app, Name: "registry.example.org/app:v1"},
+			{From: app, Name: "registry.example.org/arm:v1", Platforms: []string{"linux/arm64"}},
+		}},
 		"curated":  {Archives: []config.Archive{docker, debian}},
 		"verbatim": {Archives: []config.Archive{verbatim}},
 		"mixed":    {Archives: []config.Archive{docker, verbatim, site}},
 		"real":     {Archives: []config.Archive{real}},
 	}
+}
+
+// plainImage makes a layout of an image index over two platforms, whose bytes no encoder has to do with.
+func plainImage(t *testing.T, dir string) string {
+	t.Helper()
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	if err := os.MkdirAll(blobs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put := func(file, data string) {
+		if err := os.WriteFile(file, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blob := func(mediaType, data, more string) string {
+		put(filepath.Join(blobs, snapshot.Sum([]byte(data)).Hex()), data)
+		return fmt.Sprintf(`{"mediaType":%q,"digest":"%s","size":%d%s}`, mediaType, snapshot.Sum([]byte(data)), len(data), more)
+	}
+	const (
+		manifest = "application/vnd.oci.image.manifest.v1+json"
+		index    = "application/vnd.oci.image.index.v1+json"
+	)
+	var entries []string
+	for _, arch := range []string{"amd64", "arm64"} {
+		config := fmt.Sprintf(`{"architecture":%q,"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`, arch)
+		m := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s,%s]}`, manifest,
+			blob("application/vnd.oci.image.config.v1+json", config, ""),
+			blob("application/vnd.oci.image.layer.v1.tar", "base\n", ""), blob("application/vnd.oci.image.layer.v1.tar", arch+"\n", ""))
+		entries = append(entries, blob(manifest, m, fmt.Sprintf(`,"platform":{"architecture":%q,"os":"linux"}`, arch)))
+	}
+	root := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, index, strings.Join(entries, ","))
+	top := blob(index, root, `,"annotations":{"org.opencontainers.image.ref.name":"v1"}`)
+	put(filepath.Join(dir, "oci-layout"), `{"imageLayoutVersion":"1.0.0"}`)
+	put(filepath.Join(dir, "index.json"), `{"schemaVersion":2,"manifests":[`+top+`]}`)
+	return dir + ":v1"
 }
 
 // freezeRoot freezes a plan, signed or not, and packs it.
@@ -85,6 +126,13 @@ func freezeRoot(t *testing.T, plan *config.Plan, signed bool) snapshot.Digest {
 			t.Fatal(err)
 		}
 		f.Signer = signer
+	}
+	if len(plan.Images) > 0 {
+		f.Date = goldenNow // own packages and images have no date of their own
+	}
+	var err error
+	if f.Images, err = passenger.Read(t.Context(), passenger.Options{Plan: plan}); err != nil {
+		t.Fatal(err)
 	}
 	frozen, err := freeze.Run(t.Context(), f)
 	if err != nil {

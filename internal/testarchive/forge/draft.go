@@ -29,6 +29,7 @@ type Draft struct {
 	Date     time.Time
 	Valid    time.Time // valid-until
 	Encoder  int
+	Images   []snapshot.Image
 	Archives []snapshot.Archive
 	Rows     map[string]snapshot.Row
 	Lock     []byte
@@ -51,7 +52,7 @@ func Open(t testing.TB, s *snapshot.Snapshot) *Draft {
 		t.Fatalf("forge: %v", err)
 	}
 	d := &Draft{
-		t: t, Date: st.Date, Valid: st.ValidUntil, Encoder: st.Encoder, Lock: lock, original: s.StatementBytes, signed: s.Signed,
+		t: t, Date: st.Date, Valid: st.ValidUntil, Encoder: st.Encoder, Images: st.Images, Lock: lock, original: s.StatementBytes, signed: s.Signed,
 		Rows: map[string]snapshot.Row{}, blobs: map[snapshot.Digest][]byte{},
 	}
 	for _, a := range st.Archives {
@@ -82,7 +83,7 @@ func cloneArchive(a snapshot.Archive) snapshot.Archive {
 // Clone is a copy that can be changed without changing d.
 func (d *Draft) Clone() *Draft {
 	c := *d
-	c.Archives = nil
+	c.Archives, c.Images = nil, slices.Clone(d.Images)
 	for _, a := range d.Archives {
 		c.Archives = append(c.Archives, cloneArchive(a))
 	}
@@ -137,6 +138,15 @@ func (d *Draft) Put(path string, data []byte) {
 			}
 		}
 	}
+}
+
+// Lie lets the place answer with other bytes for a file, whose row stays.
+func (d *Draft) Lie(path string, data []byte) {
+	d.t.Helper()
+	if _, ok := d.Rows[path]; !ok {
+		d.t.Fatalf("forge: no file %s", path)
+	}
+	d.blobs[d.Rows[path].Digest] = data
 }
 
 // Remove drops the rows below a path, or the row that it is.

@@ -38,10 +38,13 @@ func (d *Draft) Seal(m Making) *snapshot.Snapshot {
 		d.t.Fatalf("forge: %v", err)
 	}
 	st := snapshot.Statement{
-		Date: c.Date, ValidUntil: c.Valid, Encoder: c.Encoder, Archives: c.Archives,
+		Date: c.Date, ValidUntil: c.Valid, Encoder: c.Encoder, Images: c.Images, Archives: c.Archives,
 		Table: snapshot.BlobOf(table.Bytes()), Lock: snapshot.BlobOf(c.Lock),
 	}
 	slices.SortFunc(st.Archives, func(a, b snapshot.Archive) int { return cmp.Compare(a.Prefix, b.Prefix) })
+	if len(c.Images) > 0 {
+		st.Needs = needed
+	}
 	c.blobs[st.Lock.Digest] = c.Lock
 	s := &snapshot.Snapshot{Statement: &st, StatementBytes: encode(&st), Table: table}
 	switch m {
@@ -105,11 +108,19 @@ func (d *Draft) resign(dir string, key *testarchive.Key, kept bool) {
 	d.SetRelease(dir, text, key)
 }
 
+// needed is the version of mmoci that a statement with images asks for (SPEC section 13).
+const needed = "0.2"
+
 // encode writes a statement by SPEC section 4, whatever it says.
 func encode(st *snapshot.Statement) []byte {
 	var b strings.Builder
 	line := func(words ...any) { b.WriteString(strings.TrimSuffix(fmt.Sprintln(words...), "\n") + "\n") }
-	line("mmoci-statement-v1")
+	if st.Needs == "" {
+		line("mmoci-statement-v1")
+	} else {
+		line("mmoci-statement-v2")
+		line("needs", st.Needs)
+	}
 	line("date", stamp(st.Date))
 	if !st.ValidUntil.IsZero() {
 		line("valid-until", stamp(st.ValidUntil))
@@ -117,6 +128,12 @@ func encode(st *snapshot.Statement) []byte {
 	line("encoder", st.Encoder)
 	line("table", st.Table)
 	line("lock", st.Lock)
+	for _, m := range st.Images {
+		line("image", m.Name, m.Blob)
+		for _, r := range m.Referrers {
+			line("referrer", r)
+		}
+	}
 	for _, a := range st.Archives {
 		line("archive", a.Prefix, a.Mode, a.Class, a.Format)
 		for _, k := range a.UpstreamKeys {
