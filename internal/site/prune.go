@@ -3,11 +3,15 @@ package site
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/place"
@@ -30,11 +34,13 @@ const MinAge = time.Hour
 
 // PruneOptions says what Prune removes.
 type PruneOptions struct {
-	Ref     artifact.Reference // its tag is the name whose snapshots are meant
-	Keep    Retention
-	DryRun  bool
-	Now     time.Time
-	Options artifact.Options
+	Ref    artifact.Reference // its tag is the name whose snapshots are meant
+	Keep   Retention
+	DryRun bool
+	Now    time.Time
+	// ImagesTo is below which repository a registry has the images of the snapshots, as artifact.PushOptions says.
+	ImagesTo string
+	Options  artifact.Options
 }
 
 // PruneResult is what Prune kept and removed.
@@ -52,7 +58,8 @@ type PrunedTag struct {
 
 // Prune removes immutable tags NAME-DATE-HEX12 that no rule keeps, and the
 // checkpoints of finished pushes. Aliases are never removed, nor is a tag whose
-// root any other tag that stays names: nothing that a kept tag reaches is lost.
+// root any other tag that stays names: nothing that a kept tag reaches is lost. The names of images go with
+// the last snapshot that has them.
 func Prune(ctx context.Context, p PruneOptions) (*PruneResult, error) {
 	if p.Keep.empty() {
 		return nil, outcome.KeepSome.For(fmt.Errorf("%w: say what to keep", outcome.ErrUsage))
@@ -72,8 +79,71 @@ func Prune(ctx context.Context, p PruneOptions) (*PruneResult, error) {
 	for _, t := range out.Remove {
 		going = append(going, t.Tag)
 	}
-	out.Removed, err = artifact.Remove(ctx, p.Ref, going, p.Options)
+	images, err := p.images(ctx, tags, going)
+	if err != nil {
+		return nil, err
+	}
+	out.Removed, err = artifact.Remove(ctx, p.Ref, going, images, p.Options)
 	return out, err
+}
+
+// statements is how many snapshots are asked at once which images they name.
+const statements = 16
+
+// images are those of the snapshots that go and, if there are any, of all that stay in the place, under whatever
+// name. Their statements are not verified: a name is removed only where it names what the snapshot that goes says,
+// and no other says so. What cannot be read of a snapshot that goes leaves names behind; of one that stays it ends the prune.
+func (p PruneOptions) images(ctx context.Context, all, going []artifact.Tag) (artifact.GoingImages, error) {
+	goes := map[string]bool{}
+	for _, t := range going {
+		goes[t.Name] = true
+	}
+	stays := map[snapshot.Digest]bool{} // root to whether a tag that stays names it
+	for _, t := range all {
+		if !t.Digest.IsZero() && !strings.Contains(t.Name, ":") && !isCheckpoint(t.Name) {
+			stays[t.Digest] = stays[t.Digest] || !goes[t.Name]
+		}
+	}
+	if p.Options.Connections == nil {
+		p.Options.Connections = &artifact.Connections{}
+	}
+	out := artifact.GoingImages{To: p.ImagesTo}
+	var err error
+	if out.Going, err = p.stated(ctx, stays, false); err != nil || len(out.Going) == 0 {
+		return out, err
+	}
+	out.Kept, err = p.stated(ctx, stays, true)
+	return out, err
+}
+
+// stated are the images that the statements of those snapshots name which stay, or which do not.
+func (p PruneOptions) stated(ctx context.Context, stays map[snapshot.Digest]bool, which bool) (all []snapshot.Image, err error) {
+	var mu sync.Mutex
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(statements)
+	for root, stay := range stays {
+		if stay != which || each.Err() != nil {
+			continue
+		}
+		g.Go(func() error {
+			images, err := artifact.StatedImages(each, artifact.Reference{Kind: p.Ref.Kind, Name: p.Ref.Name, Digest: root}, p.Options)
+			switch {
+			case each.Err() != nil:
+				return context.Cause(each)
+			case err == nil:
+			case !stay, errors.Is(err, artifact.ErrNotFound), errors.Is(err, snapshot.ErrNotExist), errors.Is(err, artifact.ErrNotOurs) && !errors.Is(err, snapshot.ErrNewer):
+				return nil // it names none, or nobody can tell any more
+			default:
+				return fmt.Errorf("images of a snapshot that stays: %w; nothing was removed", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, images...)
+			return nil
+		})
+	}
+	err = g.Wait()
+	return all, err
 }
 
 // choosePruned decides by the tags alone.

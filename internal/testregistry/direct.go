@@ -160,14 +160,14 @@ func (r *Registry) Collect() (manifests, blobs int) {
 	defer r.mu.Unlock()
 	clear(r.uploads)
 	for _, p := range r.repos {
-		m, b := p.collect()
+		m, b := p.collect(r.o.Referrers)
 		manifests += m
 		blobs += b
 	}
 	return manifests, blobs
 }
 
-func (p *repository) collect() (manifests, blobs int) {
+func (p *repository) collect(referrers bool) (manifests, blobs int) {
 	kept := map[string]bool{}
 	var keep func(digest string)
 	keep = func(digest string) {
@@ -185,6 +185,16 @@ func (p *repository) collect() (manifests, blobs int) {
 	}
 	for _, digest := range p.tags {
 		keep(digest)
+	}
+	for again := referrers; again; { // where they are listed, what refers to something stays with it
+		again = false
+		for digest, m := range p.manifests {
+			var d document
+			if !kept[digest] && json.Unmarshal(m.data, &d) == nil && d.Subject != nil && kept[d.Subject.Digest] {
+				keep(digest)
+				again = true
+			}
+		}
 	}
 	before, had := len(p.manifests), len(p.blobs)
 	maps.DeleteFunc(p.manifests, func(d string, _ manifest) bool { return !kept[d] })

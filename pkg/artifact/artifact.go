@@ -192,6 +192,7 @@ func Probe(ctx context.Context, ref Reference, now time.Time, write bool, o Opti
 type destination struct {
 	target
 	registry *remote.Target // the same, if it is at a registry, where a long push sets checkpoints; else nil
+	layout   *layout.Writer // the same, if it is a layout, whose index.json names images; else nil
 }
 
 // openTarget opens a place for writing. From then on a layout is not
@@ -202,7 +203,8 @@ func openTarget(ctx context.Context, ref Reference, mountFrom string, o *PushOpt
 	var err error
 	switch ref.Kind {
 	case Layout:
-		d.target, err = layout.NewWriter(ctx, ref.Name, o.tuning.layout)
+		d.layout, err = layout.NewWriter(ctx, ref.Name, o.tuning.layout)
+		d.target = d.layout
 	case Archive:
 		d.target, err = layout.NewArchiveWriter(ctx, ref.Name, ref.Tag)
 	case Registry:

@@ -88,7 +88,7 @@ func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions
 }
 
 // retag names what is there: root and core are read and validated, the rest is where it was.
-func retag(ctx context.Context, target target, from place, src, dst Reference, o PushOptions) (Copied, error) {
+func retag(ctx context.Context, target destination, from place, src, dst Reference, o PushOptions) (Copied, error) {
 	now, err := target.Resolve(ctx, dst)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Copied{}, err
@@ -104,7 +104,7 @@ func retag(ctx context.Context, target target, from place, src, dst Reference, o
 	if err := oci.CheckMoved(dst.Tag, now, t.root.Digest, &expected); err != nil {
 		return Copied{}, fmt.Errorf("%s: %w", dst, err)
 	}
-	config, err := t.stated(ctx, from)
+	config, images, err := t.stated(ctx, from)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -117,6 +117,10 @@ func retag(ctx context.Context, target target, from place, src, dst Reference, o
 		return Copied{}, err
 	}
 	copied.Reference.Digest = t.root.Digest
+	namer := imageNamer{ref: dst, images: images, open: oci.VerifiedFrom(from), o: &o}
+	if err := nameImages(ctx, target, &namer, nil); err != nil {
+		return Copied{}, err
+	}
 	tags := []string{copied.Immutable, dst.Tag}
 	if copied.Immutable == "" {
 		tags = tags[1:]

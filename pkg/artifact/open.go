@@ -160,20 +160,25 @@ func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, er
 
 // stated is the config, made of the statement: the date in it is what copies go by, and no
 // reader would open a snapshot in which the two contradict each other.
-func (t *top) stated(ctx context.Context, p place) ([]byte, error) {
+//
+// The images are those that the statement names.
+func (t *top) stated(ctx context.Context, p place) (config []byte, images []snapshot.Image, err error) {
 	statement, err := oci.ReadBlob(ctx, p, "statement", t.core.Layers[0].Blob, MaxStatement)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	config := expectedConfig(statement)
+	config = expectedConfig(statement)
 	if snapshot.BlobOf(config) != t.core.Config.Blob {
-		return nil, oci.Integrity("config is not that of the statement")
+		return nil, nil, oci.Integrity("config is not that of the statement")
 	}
 	c, err := oci.ParseConfig(config)
 	if err == nil {
 		err = t.checkType(c)
 	}
-	return config, err
+	if err == nil && c.Needs != "" { // version 1 has none
+		images, err = statedImages(statement)
+	}
+	return config, images, err
 }
 
 // expectedConfig makes the config of the date and encoder lines of a statement, signed or not.
@@ -271,7 +276,7 @@ func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*pac
 		memory: map[snapshot.Digest][]byte{}, source: oci.VerifiedFrom(p),
 	}
 	a.keep(oci.TypeEmpty, []byte(oci.EmptyConfig))
-	if a.config, err = t.stated(ctx, p); err != nil {
+	if a.config, a.images, err = t.stated(ctx, p); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	config, err := oci.ParseConfig(a.config)

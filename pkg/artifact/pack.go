@@ -30,6 +30,8 @@ type packed struct {
 	tops   []oci.Layer // what is below the core: config, statement, table, lock, signature files
 	shards []shard
 	memory map[snapshot.Digest][]byte // blobs that are at hand
+	// images are those that the statement names.
+	images []snapshot.Image
 	// carried are files that an oci-archive also names by their paths.
 	carried []CarriedFile
 	// omit are blobs and shards that a delta leaves out; nil: none.
@@ -124,6 +126,7 @@ func Pack(s *snapshot.Snapshot) (*Packed, error) {
 	p := &Packed{packed{
 		date:   s.Statement.Date,
 		config: oci.ConfigOf(s.Statement).Encode(),
+		images: s.Statement.Images,
 		memory: map[snapshot.Digest][]byte{},
 		source: func(ctx context.Context, b snapshot.Blob) (oci.Verified, error) {
 			f, err := s.OpenBlob(ctx, b)
@@ -201,12 +204,14 @@ func signatureFiles(st *snapshot.Statement) []oci.Layer {
 	})
 }
 
-// shardFiles lists the files that are in neither the core nor empty, each digest at its first path.
+// shardFiles lists the files that are in neither the core nor empty, each digest at its first path. A file
+// that is the OCI empty config, as what refers to images may have, is there as the config of every shard.
 func (p *packed) shardFiles(t *snapshot.Table) ([]oci.Layer, error) {
 	sizes := make(map[snapshot.Digest]int64, t.Len())
 	for _, l := range p.tops {
 		sizes[l.Digest] = l.Size
 	}
+	sizes[oci.EmptyConfigDescriptor().Digest] = oci.EmptyConfigDescriptor().Size
 	files := make([]oci.Layer, 0, t.Len())
 	for row := range t.Rows() {
 		if row.Size == 0 {

@@ -38,6 +38,9 @@ type PushOptions struct {
 	// nothing; the push ends in ErrMoved if it names something else. Nil: what it
 	// names when the push opens the place.
 	Expect *snapshot.Digest
+	// ImagesTo is HOST/REPO, below which a registry gets the snapshot's images as REPO:TAG;
+	// "": images/ below the snapshot's own repository.
+	ImagesTo string
 }
 
 // Push writes s to ref, in the order of SPEC section 10: a push that dies
@@ -103,12 +106,18 @@ func write(ctx context.Context, t destination, ref Reference, p *packed, o *Push
 	if p.omit != nil {
 		t.target = deltaTarget{t.target, p.omit}
 	}
-	if err := t.Begin(p.contents(), o.Recheck); err != nil {
-		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
-	}
 	w, err := newWriter(t, ref, p, o)
 	if err != nil {
 		return Pushed{}, err
+	}
+	contents := p.contents()
+	if ref.Kind == Archive {
+		if contents.Images, err = w.namer.entries(ctx, p.omit); err != nil {
+			return Pushed{}, fmt.Errorf("%s: %w", ref, err)
+		}
+	}
+	if err := t.Begin(contents, o.Recheck); err != nil {
+		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
 	previous, err := t.Resolve(ctx, ref)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -122,6 +131,9 @@ func write(ctx context.Context, t destination, ref Reference, p *packed, o *Push
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
 	if previous == w.root.Digest && !o.Recheck {
+		if err := w.nameImages(ctx); err != nil {
+			return Pushed{}, err
+		}
 		if err := w.ensureImmutable(ctx); err != nil {
 			return Pushed{}, err
 		}

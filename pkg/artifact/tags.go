@@ -78,12 +78,23 @@ func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 // that allows no DELETE is no error: the outcome says so. A layout is collected: what no entry
 // of its index.json reaches is deleted, what a killed push left included; while somebody else
 // writes to it, or holds something that cannot be read through, nothing is.
-func Remove(ctx context.Context, ref Reference, tags []Tag, o Options) (Removed, error) {
+//
+// The names of images go before the snapshots that say which they are: after an interruption a rerun finds them.
+func Remove(ctx context.Context, ref Reference, tags []Tag, images GoingImages, o Options) (Removed, error) {
 	switch ref.Kind {
 	case Layout:
-		return layout.Remove(ctx, ref, tags)
+		return layout.Remove(ctx, ref, tags, images.fromLayout())
 	case Registry:
-		return remote.Remove(ctx, ref, tags, o.registry())
+		named, err := images.removeFromRegistry(ctx, ref, &o)
+		if err != nil {
+			return named, fmt.Errorf("names of images: %w", err)
+		}
+		r, err := remote.Remove(ctx, ref, tags, o.registry())
+		r.Tags, r.Refused = append(r.Tags, named.Tags...), append(r.Refused, named.Refused...)
+		if r.Reason == nil {
+			r.Reason = named.Reason
+		}
+		return r, err
 	case Archive:
 		return Removed{}, fmt.Errorf("%w %s: an oci-archive has one tag; delete the file", ErrReference, ref)
 	}

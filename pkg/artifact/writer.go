@@ -37,6 +37,7 @@ type writer struct {
 	root      oci.Descriptor
 	core      oci.Descriptor
 	immutable string
+	namer     imageNamer
 
 	expected   snapshot.Digest // what the tag must name when it moves
 	previous   oci.Descriptor  // the root whose graph is believed; zero: none
@@ -69,6 +70,7 @@ func newWriter(t destination, ref Reference, p *packed, o *PushOptions) (*writer
 		w.mode.Store(askAll)
 	}
 	w.checkpoints.begin(o.tuning.checkpoint)
+	w.namer = imageNamer{ref: ref, images: p.images, open: p.open, o: o, sent: w.sentImage}
 	return w, nil
 }
 
@@ -80,11 +82,11 @@ func (w *writer) askAll() {
 	w.reused.Store(0)
 }
 
-// everything writes shards, core, root and tags, in this order. An interrupted
+// everything writes shards, core, the names of images, root and tags, in this order. An interrupted
 // step may have nothing to tell, because nothing of it failed: the context is asked
 // before the next one begins, and last before a tag moves.
 func (w *writer) everything(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{w.writeShards, w.writeCore, w.stillBelieved, w.publish} {
+	for _, step := range []func(context.Context) error{w.writeShards, w.writeCore, w.nameImages, w.stillBelieved, w.publish} {
 		if err := oci.Interrupted(ctx); err != nil {
 			return err
 		}
@@ -93,6 +95,19 @@ func (w *writer) everything(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// nameImages names the images of the snapshot in the place.
+func (w *writer) nameImages(ctx context.Context) error {
+	return nameImages(ctx, w.t, &w.namer, w.p.omit)
+}
+
+// sentImage accounts for a blob of an image that is put a second time, under the image's name.
+func (w *writer) sentImage(l oci.Layer, bytes int64) {
+	if bytes > 0 {
+		w.uploaded.Add(1)
+		w.bytes.Add(bytes)
+	}
 }
 
 // stillBelieved asks whether the root that was believed is still there.

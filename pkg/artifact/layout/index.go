@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
@@ -91,6 +92,39 @@ func (x *layoutIndex) set(tag string, d oci.Descriptor) {
 	raw = append(raw[:len(raw)-1], `,"annotations":{"`+annotationTag+`":"`+tag+`"}}`...)
 	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool { return e.tag == tag })
 	x.entries = append(x.entries, layoutEntry{raw, d, tag, ""})
+}
+
+// setImages names images: an entry of the same name is replaced, one without a name is there
+// once. It tells whether that changed anything.
+func (x *layoutIndex) setImages(images []oci.NamedImage) (changed bool) {
+	for _, m := range images {
+		if slices.ContainsFunc(x.entries, func(e layoutEntry) bool {
+			return e.Descriptor == m.Descriptor && e.tag == m.Tag && e.name == m.Name
+		}) {
+			continue
+		}
+		changed = true
+		if m.Tag != "" {
+			x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool { return e.tag == m.Tag })
+		}
+		x.entries = append(x.entries, imageEntry(m))
+	}
+	return changed
+}
+
+// imageEntry needs no escaping: names are of SPEC section 4's grammar, media types those of documents.
+func imageEntry(m oci.NamedImage) layoutEntry {
+	raw := oci.AppendDescriptor(nil, m.Descriptor)
+	var annotations []string
+	for _, a := range [][2]string{{annotationName, m.Name}, {annotationTag, m.Tag}} {
+		if a[1] != "" {
+			annotations = append(annotations, `"`+a[0]+`":"`+a[1]+`"`)
+		}
+	}
+	if len(annotations) > 0 {
+		raw = append(raw[:len(raw)-1], `,"annotations":{`+strings.Join(annotations, ",")+`}}`...)
+	}
+	return layoutEntry{raw, m.Descriptor, m.Tag, m.Name}
 }
 
 // Tags are the entries whose name is a tag, or REPO:TAG as images are called. Other tools write whole

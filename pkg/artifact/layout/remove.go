@@ -21,8 +21,9 @@ var errBusy = errors.New("somebody is writing to it; try again when that has end
 
 // Remove takes tags out of index.json, as far as each still names the digest that
 // it was seen with, and deletes every blob that no entry reaches any more. While somebody
-// writes to the layout, or a document cannot be read through, nothing is removed.
-func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag) (r oci.Removed, err error) {
+// writes to the layout, or a document cannot be read through, nothing is removed. Entries of
+// images go with them, if each has the name and digest that is given.
+func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, images []oci.NamedImage) (r oci.Removed, err error) {
 	if err := checkMarker(ref.Name); err != nil {
 		return r, err
 	}
@@ -45,6 +46,12 @@ func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag) (r oci.Remov
 		return r, err
 	}
 	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool {
+		if slices.ContainsFunc(images, func(m oci.NamedImage) bool { return m.Tag == e.tag && m.Digest == e.Digest }) {
+			if e.tag != "" {
+				r.Tags = append(r.Tags, e.tag)
+			}
+			return true
+		}
 		i := slices.IndexFunc(tags, func(t oci.Tag) bool { return e.tag != "" && t.Name == e.tag })
 		if i < 0 {
 			return false

@@ -42,6 +42,7 @@ type ArchiveWriter struct {
 	tag     string
 	top     oci.Descriptor
 	carried []oci.CarriedFile
+	images  []oci.NamedImage
 
 	mu      sync.Mutex
 	written map[snapshot.Digest]struct{}
@@ -79,7 +80,7 @@ func (w *ArchiveWriter) Has(context.Context, oci.Descriptor) (bool, error) { ret
 // hosts that have nothing but tar the names of the files that the snapshot
 // carries for them: hard links to their blobs, which are executable then.
 func (w *ArchiveWriter) Begin(c oci.Contents, _ bool) error {
-	w.top, w.carried = c.Root, c.Runnable
+	w.top, w.carried, w.images = c.Root, c.Runnable, c.Images
 	blobs := slices.SortedFunc(c.Blobs, func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	blobs = slices.Compact(blobs)
 	index, err := w.newIndex()
@@ -105,7 +106,8 @@ func tarSpan(size int64) int64 {
 // newIndex is the archive's index.json.
 func (w *ArchiveWriter) newIndex() ([]byte, error) {
 	x := layoutIndex{}
-	x.set(w.tag, w.top)
+	x.set(w.tag, w.top) // the first: what reads one entry only takes the snapshot
+	x.setImages(w.images)
 	return x.encode()
 }
 

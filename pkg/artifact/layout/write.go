@@ -296,6 +296,62 @@ func (w *Writer) Publish(ctx context.Context, d oci.Descriptor, data []byte, exp
 	return w.setTags(ctx, d, expected, tags)
 }
 
+// NameImages makes index.json name images whose blobs are there or were put: all of it, or nothing.
+// Names that stand there already cost nothing but a look.
+func (w *Writer) NameImages(ctx context.Context, images []oci.NamedImage) error {
+	for _, durably := range []bool{false, true} {
+		changed, err := w.nameImages(ctx, images, durably)
+		if err != nil || !changed {
+			return err
+		}
+		if durably {
+			break
+		}
+		if err := w.commit(); err != nil {
+			return err
+		}
+		if err := w.disk.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nameImages tells whether index.json lacks names, and writes them if what they name is durable.
+func (w *Writer) nameImages(ctx context.Context, images []oci.NamedImage, durably bool) (changed bool, err error) {
+	unlock, err := lockLayout(ctx, w.layout.dir)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	x, err := readIndex(w.layout.dir)
+	if err != nil {
+		return false, err
+	}
+	if changed = x.setImages(images); !changed || !durably {
+		return changed, nil
+	}
+	if err := oci.Interrupted(ctx); err != nil {
+		return false, err
+	}
+	data, err := x.encode()
+	if err != nil {
+		return false, err
+	}
+	return true, durable.WriteFile(filepath.Join(w.layout.dir, indexFile), data, 0o644)
+}
+
+// readIndex reads the index.json of a layout that is written to; none is an empty one.
+func readIndex(dir string) (*layoutIndex, error) {
+	data, err := oci.ReadFile(filepath.Join(dir, indexFile), maxLayoutIndex)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &layoutIndex{}, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return parseLayoutIndex(data)
+}
+
 // setTags moves the tags under the lock, if the last one names what is expected.
 func (w *Writer) setTags(ctx context.Context, d oci.Descriptor, expected *snapshot.Digest, tags []string) error {
 	unlock, err := lockLayout(ctx, w.layout.dir)
@@ -303,13 +359,7 @@ func (w *Writer) setTags(ctx context.Context, d oci.Descriptor, expected *snapsh
 		return err
 	}
 	defer unlock()
-	x := &layoutIndex{}
-	data, err := oci.ReadFile(filepath.Join(w.layout.dir, indexFile), maxLayoutIndex)
-	if err == nil {
-		x, err = parseLayoutIndex(data)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
+	x, err := readIndex(w.layout.dir)
 	if err != nil {
 		return err
 	}
@@ -323,7 +373,8 @@ func (w *Writer) setTags(ctx context.Context, d oci.Descriptor, expected *snapsh
 	for _, tag := range tags {
 		x.set(tag, d)
 	}
-	if data, err = x.encode(); err != nil {
+	data, err := x.encode()
+	if err != nil {
 		return err
 	}
 	return durable.WriteFile(filepath.Join(w.layout.dir, indexFile), data, 0o644)

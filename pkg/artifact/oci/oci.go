@@ -90,6 +90,15 @@ type Contents struct {
 	Blobs iter.Seq[snapshot.Blob] // documents too
 	// runnable are the files that an oci-archive also names by their paths.
 	Runnable []CarriedFile
+	// Images are the entries of images that an oci-archive's index.json has.
+	Images []NamedImage
+}
+
+// NamedImage is an entry for an image, or for what refers to one, in an index.json.
+type NamedImage struct {
+	Descriptor
+	Tag  string // REPO:TAG, or a tag; "": the entry has no name
+	Name string // HOST/REPO:TAG, which engines take; "": nobody says
 }
 
 // Layer is a blob of the artifact with the first path that has it, "" if none.

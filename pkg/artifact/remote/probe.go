@@ -96,7 +96,7 @@ func probeBlob() []byte { return []byte("mmoci doctor looks what this registry c
 // put sends a blob from memory.
 func (p *prober) put(ctx context.Context, mediaType string, data []byte) (oci.Descriptor, error) {
 	d := oci.Describe(mediaType, snapshot.BlobOf(data))
-	t := Target{p.r, ""}
+	t := Target{Repository: p.r}
 	_, err := t.Put(ctx, oci.Layer{Descriptor: d}, func(context.Context, snapshot.Blob) (oci.Verified, error) { return oci.InMemory(data), nil })
 	return d, err
 }
@@ -121,7 +121,7 @@ func (p *prober) manifest(n int) (oci.Descriptor, []byte) {
 }
 
 func (p *prober) tag(ctx context.Context, tag string, d oci.Descriptor, data []byte) error {
-	err := Target{p.r, ""}.putManifest(ctx, d, data, tag)
+	err := Target{Repository: p.r}.putManifest(ctx, d, data, tag)
 	if err == nil {
 		p.tags = append(p.tags, oci.Tag{Name: tag, Digest: d.Digest})
 	}

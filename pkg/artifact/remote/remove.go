@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,11 +18,20 @@ import (
 // Remove deletes tags, as far as each still names the digest that it was seen with.
 // A registry that allows no DELETE is no error: the outcome says so.
 func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, o *Options) (oci.Removed, error) {
+	return remove(ctx, ref, tags, false, o)
+}
+
+// RemoveImages is [Remove] in a repository of a snapshot's images, whose tags TAG-HEX12 name one image each.
+func RemoveImages(ctx context.Context, ref oci.Reference, tags []oci.Tag, o *Options) (oci.Removed, error) {
+	return remove(ctx, ref, tags, true, o)
+}
+
+func remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, images bool, o *Options) (oci.Removed, error) {
 	p, err := Open(ref, o)
 	if err != nil {
 		return oci.Removed{}, err
 	}
-	t := Target{p, ""}
+	t := Target{Repository: p, images: images}
 	var r oci.Removed
 	for _, tag := range tags {
 		if err := oci.Interrupted(ctx); err != nil {
@@ -98,7 +108,7 @@ func (r Target) stillNames(ctx context.Context, root snapshot.Digest, going []oc
 	g.SetLimit(r.o.workers())
 	for _, name := range names {
 		mine := slices.ContainsFunc(going, func(t oci.Tag) bool { return t.Name == name && t.Digest == root })
-		if mine || !oci.TagDate(name).IsZero() && !strings.HasSuffix(name, root.Hex()[:12]) {
+		if mine || r.namesOneOnly(name) && !strings.HasSuffix(name, root.Hex()[:12]) {
 			continue
 		}
 		g.Go(func() error {
@@ -112,3 +122,10 @@ func (r Target) stillNames(ctx context.Context, root snapshot.Digest, going []oc
 	err = g.Wait()
 	return found.Load(), err
 }
+
+// namesOneOnly tells tags that end in the digits of the only thing they name.
+func (r Target) namesOneOnly(tag string) bool {
+	return !oci.TagDate(tag).IsZero() || r.images && oneImage.MatchString(tag)
+}
+
+var oneImage = regexp.MustCompile(`-[0-9a-f]{12}$`)

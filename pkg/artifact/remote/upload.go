@@ -27,6 +27,7 @@ type Target struct {
 	// mountFrom is another repository of the registry that has the blobs: it is
 	// asked to take them from there, and sent them if it does not.
 	mountFrom string
+	images    bool // the repository is one of a snapshot's images
 }
 
 // OpenTarget opens a repository for writing. A manifest with a subject is
@@ -37,7 +38,7 @@ func OpenTarget(ref oci.Reference, mountFrom string, o *Options) (*Target, error
 		return nil, err
 	}
 	r.actions = []string{auth.ActionPull, auth.ActionPush}
-	return &Target{r, mountFrom}, nil
+	return &Target{Repository: r, mountFrom: mountFrom}, nil
 }
 
 func ociDescriptor(d oci.Descriptor) ocispec.Descriptor {
@@ -204,6 +205,11 @@ func (r Target) Publish(ctx context.Context, d oci.Descriptor, data []byte, expe
 	if err := r.PutDocument(ctx, d, data); err != nil {
 		return err
 	}
+	return r.Name(ctx, d, data, expected, tags...)
+}
+
+// Name is Publish of a document that was put before.
+func (r Target) Name(ctx context.Context, d oci.Descriptor, data []byte, expected *snapshot.Digest, tags ...string) error {
 	last := tags[len(tags)-1]
 	if expected != nil && len(tags) > 1 {
 		now, err := r.named(ctx, last)
@@ -305,6 +311,15 @@ func LacksContent(err error) bool {
 	}
 	var e errcode.Error
 	return errors.As(err, &e) && e.Code == errcode.ErrorCodeManifestBlobUnknown
+}
+
+// Refuses tells answers by which a registry says that one may not do that there, or that nobody may.
+func Refuses(err error) bool {
+	switch status(err) {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return true
+	}
+	return false
 }
 
 // RemoveTag deletes a tag, or where tags cannot be deleted the manifest it names

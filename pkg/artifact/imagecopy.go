@@ -1,0 +1,218 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// CopyImage copies a container image, or other OCI content that is no snapshot, with all its documents, blobs and
+// what refers to it, bytes unchanged and verified; dst's tag moves last. It does not replace a
+// snapshot by an image. Between repositories of one registry blobs are mounted.
+//
+// Errors are those of [ReadImage], and of [Copy].
+func CopyImage(ctx context.Context, src, dst Reference, o PushOptions) (copied Copied, err error) {
+	if !dst.Digest.IsZero() {
+		return Copied{}, fmt.Errorf("%w %s: a digest cannot be written to; name a tag", ErrReference, dst)
+	}
+	if err := dst.CheckTag(); err != nil {
+		return Copied{}, err
+	}
+	im, err := ReadImage(ctx, src, ImageOptions{Options: o.Options})
+	if err != nil {
+		return Copied{}, fmt.Errorf("copy of %w", err)
+	}
+	mountFrom := ""
+	if src.Kind == Registry && dst.Kind == Registry && src.Host() == dst.Host() && src.Name != dst.Name {
+		mountFrom = src.Repository()
+	}
+	t, err := openTarget(ctx, dst, mountFrom, &o)
+	if err != nil {
+		return Copied{}, fmt.Errorf("%s: %w", dst, err)
+	}
+	defer func() { err = closed(ctx, t, dst, err) }()
+	now, err := t.Resolve(ctx, dst)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Copied{}, err
+	}
+	if !now.IsZero() && now != im.Root.Digest {
+		if _, data, err := t.Root(ctx, dst); err == nil && isSnapshot(ctx, t, data) {
+			return Copied{}, fmt.Errorf("%w %s: it names a snapshot, %s is an image; give the image another tag", ErrReference, dst, src)
+		}
+	}
+	copied = Copied{Root: im.Root.Digest, Reference: dst, Changed: now != im.Root.Digest, Blobs: len(im.Blobs)}
+	copied.Reference.Digest = im.Root.Digest
+	if err := im.writeTo(ctx, t, dst, now, &o, &copied); err != nil {
+		return Copied{}, fmt.Errorf("copy of %s: %w", src, err)
+	}
+	return copied, nil
+}
+
+// writeTo puts everything below the root and what refers to it, then names the root.
+func (im *Image) writeTo(ctx context.Context, t destination, dst Reference, now snapshot.Digest, o *PushOptions, copied *Copied) error {
+	var names []oci.NamedImage // of referrers
+	tags := map[snapshot.Digest]string{}
+	for _, r := range im.Referrers {
+		d := im.document(r.Digest)
+		if ending := cosignEnding(d.Document); ending != "" {
+			tags[r.Digest] = digestTag(im.Root.Digest, ending)
+		}
+		names = append(names, oci.NamedImage{Descriptor: d.Descriptor, Tag: tags[r.Digest]})
+	}
+	contents := oci.Contents{Root: im.Root, Images: names, Blobs: func(yield func(snapshot.Blob) bool) {
+		for _, d := range im.Parts() {
+			if !yield(d.Blob) {
+				return
+			}
+		}
+	}}
+	if err := t.Begin(contents, o.Recheck); err != nil {
+		return err
+	}
+	if err := im.putBlobs(ctx, t, o, copied); err != nil {
+		return err
+	}
+	for _, d := range im.Documents {
+		if d.Digest == im.Root.Digest && dst.Kind != Registry {
+			continue // Publish puts it
+		}
+		if err := oci.Interrupted(ctx); err != nil {
+			return err
+		}
+		there := false
+		if dst.Kind == Layout {
+			var err error
+			if there, err = t.Has(ctx, d.Descriptor); err != nil {
+				return err
+			}
+		}
+		if !there {
+			if err := t.PutDocument(ctx, d.Descriptor, d.Data); err != nil {
+				return err
+			}
+		}
+	}
+	switch dst.Kind {
+	case Registry:
+		for _, r := range im.Referrers {
+			if tag := tags[r.Digest]; tag != "" {
+				d := im.document(r.Digest)
+				if err := t.registry.Name(ctx, d.Descriptor, d.Data, nil, tag); err != nil {
+					return err
+				}
+			}
+		}
+	case Layout:
+		if err := t.layout.NameImages(ctx, names); err != nil {
+			return err
+		}
+	}
+	expected := now
+	if o.Expect != nil {
+		expected = *o.Expect
+	}
+	root := im.document(im.Root.Digest)
+	if err := t.Publish(ctx, root.Descriptor, root.Data, &expected, dst.Tag); err != nil {
+		return err
+	}
+	o.tell(Event{Kind: Tagged, Path: dst.Tag, Digest: im.Root.Digest, Bytes: im.Root.Size})
+	return nil
+}
+
+func (im *Image) document(d snapshot.Digest) ImagePart {
+	return im.Documents[slices.IndexFunc(im.Documents, func(p ImagePart) bool { return p.Digest == d })]
+}
+
+// putBlobs puts configs and layers that are not there.
+func (im *Image) putBlobs(ctx context.Context, t destination, o *PushOptions, copied *Copied) error {
+	e := Event{Kind: Planned, Files: len(im.Blobs)}
+	for _, d := range im.Blobs {
+		e.Bytes += d.Size
+	}
+	o.tell(e)
+	sent := make([]int64, len(im.Blobs))
+	open := oci.VerifiedFrom(im)
+	if o.Progress != nil && t.registry == nil {
+		open = oci.VerifiedFrom(Watched(im, o.Progress))
+	}
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(o.workers())
+	for i, d := range im.Blobs {
+		if each.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			there, err := t.Has(each, d)
+			if err != nil {
+				return err
+			}
+			if !there {
+				o.tell(Event{Kind: Started, Path: d.Digest.String(), Digest: d.Digest, Bytes: d.Size})
+				if sent[i], err = t.Put(each, oci.Layer{Descriptor: d}, open); err != nil {
+					return err
+				}
+			}
+			kind := oci.Done
+			if sent[i] == 0 {
+				kind = oci.Skipped
+			}
+			o.tell(Event{Kind: kind, Path: d.Digest.String(), Digest: d.Digest, Bytes: d.Size})
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, d := range im.Blobs {
+		copied.Bytes += sent[i]
+		if sent[i] > 0 {
+			copied.Uploaded++
+		} else {
+			copied.Reused += d.Size
+		}
+	}
+	return oci.Interrupted(ctx)
+}
+
+// Verify reads and hashes everything of an image, or with remote only asks the place for each of its
+// parts. The error names what is not there, or is not what its digest says.
+func (im *Image) Verify(ctx context.Context, remote bool, o Options) error {
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(o.workers())
+	for _, d := range im.Parts() {
+		if each.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if remote {
+				there, err := im.place.Has(each, d)
+				if _, cut := im.documents[d.Digest]; err == nil && !there && !cut {
+					err = fmt.Errorf("%s: %w", d.Digest, snapshot.ErrNotExist)
+				}
+				return err
+			}
+			return hash(each, im, d.Blob)
+		})
+	}
+	return g.Wait()
+}
+
+func hash(ctx context.Context, from snapshot.Blobs, b snapshot.Blob) error {
+	c, err := from.Open(ctx, b, 0)
+	if err != nil {
+		return err
+	}
+	r := c.Reader(b)
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, oci.WithContext(ctx, r)); err != nil {
+		return fmt.Errorf("%s: %w", b.Digest, err)
+	}
+	return nil
+}

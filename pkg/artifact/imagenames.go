@@ -1,0 +1,509 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// The images of a snapshot are files of it. Beside that a place calls them by name, so that engines and copiers
+// find them: entries REPO:TAG of index.json, and tags in repositories below the snapshot's. These
+// names follow the statement, and are set before the snapshot's own tags move; nobody believes them.
+
+// statedImages reads the images that a statement names, signed or not, without verifying it.
+func statedImages(statement []byte) (images []snapshot.Image, err error) {
+	for line := range bytes.Lines(statement) {
+		f := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
+		var b snapshot.Blob
+		switch {
+		case f[0] == "image" && len(f) == 4:
+			if _, _, _, ok := snapshot.CutImageName(f[1]); !ok {
+				return nil, oci.Integrity("statement: image %.200q", f[1])
+			}
+			if b, err = statedBlob(f[2], f[3]); err == nil {
+				images = append(images, snapshot.Image{Name: f[1], Blob: b})
+			}
+		case f[0] == "referrer" && len(f) == 3 && len(images) > 0:
+			last := &images[len(images)-1]
+			if b, err = statedBlob(f[1], f[2]); err == nil {
+				last.Referrers = append(last.Referrers, b)
+			}
+		}
+		if err != nil {
+			return nil, oci.Integrity("statement: %s: %v", f[0], err)
+		}
+	}
+	return images, nil
+}
+
+func statedBlob(digest, size string) (snapshot.Blob, error) {
+	d, err := snapshot.ParseDigest(digest)
+	if err != nil {
+		return snapshot.Blob{}, err
+	}
+	n, err := strconv.ParseInt(size, 10, 64)
+	if err == nil && (n < 1 || n > oci.MaxImageDocument) {
+		err = fmt.Errorf("%d bytes", n)
+	}
+	return snapshot.Blob{Digest: d, Size: n}, err
+}
+
+// StatedImages returns the images that the statement of a snapshot names. Nothing is verified but
+// digests: whoever wrote to the place may have written these names.
+func StatedImages(ctx context.Context, ref Reference, o Options) ([]snapshot.Image, error) {
+	p, err := openPlace(ctx, ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	return imagesAt(ctx, p, ref)
+}
+
+func imagesAt(ctx context.Context, p place, ref Reference) ([]snapshot.Image, error) {
+	t, err := readTop(ctx, p, ref)
+	if err != nil || t.core.Config.MediaType == oci.TypeConfig { // version 1, which has none
+		return nil, err
+	}
+	statement, err := oci.ReadBlob(ctx, p, "statement", t.core.Layers[0].Blob, MaxStatement)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return statedImages(statement)
+}
+
+// imageTag is the tag that only ever names one image, beside TAG: TAG-HEX12, of which TAG is cut where it is too
+// long. It keeps the image where a registry collects what no tag names, when TAG has moved on.
+func imageTag(tag string, d snapshot.Digest) string {
+	return tag[:min(len(tag), oci.MaxTag-len("-0123456789ab"))] + "-" + d.Hex()[:12]
+}
+
+// imageReference is where a registry has an image of a snapshot: below to, or if that is "" below the
+// snapshot's own repository as images/REPO:TAG.
+func imageReference(ref Reference, to, short string) (Reference, error) {
+	if to == "" {
+		to = ref.Name + "/images"
+	}
+	at, err := ParseReference(to + "/" + short)
+	if err == nil && (at.Kind != Registry || !at.Digest.IsZero()) {
+		err = fmt.Errorf("%w: no repository of a registry", ErrReference)
+	}
+	if err != nil {
+		return Reference{}, fmt.Errorf("image %s below %s: %w", short, to, err)
+	}
+	return at, nil
+}
+
+// checkShort refuses two images that a place would call by one name.
+func checkShort(images []snapshot.Image) error {
+	names := map[string]string{}
+	for _, m := range images {
+		if other, taken := names[m.Short()]; taken {
+			return fmt.Errorf("images %s and %s are both %s in a place", other, m.Name, m.Short())
+		}
+		names[m.Short()] = m.Name
+	}
+	return nil
+}
+
+// imageNamer names the images of one snapshot in the place of ref.
+type imageNamer struct {
+	ref    Reference
+	images []snapshot.Image
+	open   oci.Opener // of the snapshot's blobs
+	o      *PushOptions
+	sent   func(oci.Layer, int64) // told of what was sent for it; nil: nobody
+}
+
+// walk reads the documents of an image, or of what refers to it.
+func (n *imageNamer) walk(ctx context.Context, root snapshot.Blob) (*ImageGraph, error) {
+	return oci.WalkImage(ctx, func(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+		return readOpened(ctx, n.open, d.Blob)
+	}, oci.Describe("", root))
+}
+
+func readOpened(ctx context.Context, open oci.Opener, b snapshot.Blob) ([]byte, error) {
+	r, err := open(ctx, b)
+	if err != nil {
+		return nil, fmt.Errorf("document %s: %w", b.Digest, err)
+	}
+	defer r.Close()
+	data, err := oci.ReadLimited(oci.WithContext(ctx, r), oci.MaxImageDocument)
+	if err != nil {
+		return nil, fmt.Errorf("document %s: %w", b.Digest, err)
+	}
+	return data, nil
+}
+
+// document reads one document, for its media type.
+func (n *imageNamer) document(ctx context.Context, b snapshot.Blob) (oci.Descriptor, *oci.ImageDocument, error) {
+	data, err := readOpened(ctx, n.open, b)
+	if err != nil {
+		return oci.Descriptor{}, nil, err
+	}
+	doc, err := oci.ParseImageDocument(data)
+	if err != nil {
+		return oci.Descriptor{}, nil, fmt.Errorf("%s: %w", b.Digest, err)
+	}
+	return oci.Describe(doc.MediaType, b), doc, nil
+}
+
+// entries are those of an index.json: one for each image under its name, and one for each referrer, without a name
+// or under cosign's tag. Images whose manifest is in omit are left out: a delta does not have them.
+func (n *imageNamer) entries(ctx context.Context, omit map[snapshot.Digest]struct{}) ([]oci.NamedImage, error) {
+	if err := checkShort(n.images); err != nil {
+		return nil, err
+	}
+	var out []oci.NamedImage
+	for _, m := range n.images {
+		if _, out := omit[m.Digest]; out {
+			continue
+		}
+		d, _, err := n.document(ctx, m.Blob)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", m.Name, err)
+		}
+		out = append(out, oci.NamedImage{Descriptor: d, Tag: m.Short(), Name: m.Name})
+		for _, r := range m.Referrers {
+			if _, out := omit[r.Digest]; out {
+				continue
+			}
+			d, doc, err := n.document(ctx, r)
+			if err != nil {
+				return nil, fmt.Errorf("image %s: %w", m.Name, err)
+			}
+			tag := ""
+			if ending := cosignEnding(doc); ending != "" {
+				tag = digestTag(m.Digest, ending)
+			}
+			out = append(out, oci.NamedImage{Descriptor: d, Tag: tag})
+		}
+	}
+	return out, nil
+}
+
+// inRegistry puts each image into its repository, as far as its tag does not name it there already, which is
+// one question an image. Dying in it leaves the images before the one under way named, which harms nobody.
+func (n *imageNamer) inRegistry(ctx context.Context) error {
+	if err := checkShort(n.images); err != nil {
+		return err
+	}
+	there := make([]bool, len(n.images))
+	targets := make([]*remote.Target, len(n.images))
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(n.o.workers())
+	for i, m := range n.images {
+		at, err := imageReference(n.ref, n.o.ImagesTo, m.Short())
+		if err != nil {
+			return err
+		}
+		mountFrom := ""
+		if at.Host() == n.ref.Host() {
+			mountFrom = n.ref.Repository()
+		}
+		if targets[i], err = remote.OpenTarget(at, mountFrom, n.o.registry()); err != nil {
+			return fmt.Errorf("image %s: %w", m.Name, err)
+		}
+		g.Go(func() error {
+			now, err := targets[i].Resolve(each, at)
+			if errors.Is(err, ErrNotFound) {
+				err = nil
+			}
+			there[i] = err == nil && now == m.Digest && !n.o.Recheck
+			return n.refused(m, at, err)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, m := range n.images {
+		if there[i] {
+			continue
+		}
+		if err := oci.Interrupted(ctx); err != nil {
+			return err
+		}
+		at, err := imageReference(n.ref, n.o.ImagesTo, m.Short())
+		if err == nil {
+			err = n.refused(m, at, n.putImage(ctx, targets[i], at.Tag, m))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused says what to do if a registry does not take an image.
+func (n *imageNamer) refused(m snapshot.Image, at Reference, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case remote.Refuses(err):
+		return fmt.Errorf("image %s as %s: %w; nothing was tagged: allow repositories below %s to be made, or name another one for the images (images-to: in mmoci.yaml)",
+			m.Name, at, err, strings.TrimSuffix(at.Name, "/"+strings.TrimPrefix(at.Name, n.base()+"/")))
+	}
+	return fmt.Errorf("image %s as %s: %w", m.Name, at, err)
+}
+
+// base is the repository below which the images are.
+func (n *imageNamer) base() string {
+	if n.o.ImagesTo != "" {
+		return n.o.ImagesTo
+	}
+	return n.ref.Name + "/images"
+}
+
+// putImage puts all of an image, then what refers to it, and names it last.
+func (n *imageNamer) putImage(ctx context.Context, t *remote.Target, tag string, m snapshot.Image) error {
+	image, err := n.walk(ctx, m.Blob)
+	if err != nil {
+		return err
+	}
+	var referrers []*ImageGraph
+	for _, r := range m.Referrers {
+		graph, err := n.walk(ctx, r)
+		if err != nil {
+			return err
+		}
+		referrers = append(referrers, graph)
+	}
+	if err := putGraph(ctx, t, image, n.open, n.o.workers(), n.sent); err != nil {
+		return err
+	}
+	if err := putReferrers(ctx, t, m.Digest, referrers, n.open, n.o.workers(), n.sent); err != nil {
+		return err
+	}
+	root := image.Root()
+	return t.Name(ctx, root.Descriptor, root.Data, nil, imageTag(tag, m.Digest), tag)
+}
+
+// putGraph puts the blobs of an image that are not there, and its documents, each after what it names.
+func putGraph(ctx context.Context, t target, graph *ImageGraph, open oci.Opener, workers int, sent func(oci.Layer, int64)) error {
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for _, d := range graph.Blobs {
+		if each.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			l := oci.Layer{Descriptor: d}
+			there, err := t.Has(each, d)
+			if err != nil {
+				return err
+			}
+			n := int64(0)
+			if !there {
+				if n, err = t.Put(each, l, open); err != nil {
+					return err
+				}
+			}
+			if sent != nil {
+				sent(l, n)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, d := range graph.Documents {
+		if err := oci.Interrupted(ctx); err != nil {
+			return err
+		}
+		if err := t.PutDocument(ctx, d.Descriptor, d.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putReferrers puts what refers to an image: by its subject, which the registry lists, or under cosign's tag.
+func putReferrers(ctx context.Context, t *remote.Target, image snapshot.Digest, referrers []*ImageGraph, open oci.Opener, workers int, sent func(oci.Layer, int64)) error {
+	for _, r := range referrers {
+		if err := putGraph(ctx, t, r, open, workers, sent); err != nil {
+			return err
+		}
+		root := r.Root()
+		if ending := cosignEnding(root.Document); ending != "" {
+			if err := t.Name(ctx, root.Descriptor, root.Data, nil, digestTag(image, ending)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// nameImages is the step of every writer before the snapshot's tags move. An
+// oci-archive has its entries already: it is laid out beforehand.
+func nameImages(ctx context.Context, t destination, n *imageNamer, omit map[snapshot.Digest]struct{}) error {
+	if len(n.images) == 0 {
+		return nil
+	}
+	switch n.ref.Kind {
+	case Registry:
+		return n.inRegistry(ctx)
+	case Layout:
+		entries, err := n.entries(ctx, omit)
+		if err != nil {
+			return err
+		}
+		return t.layout.NameImages(ctx, entries)
+	}
+	return nil
+}
+
+// GoingImages says whose names go with snapshots that are removed.
+type GoingImages struct {
+	Going []snapshot.Image // of the snapshots that are removed
+	Kept  []snapshot.Image // of all that stay in the place: no name that they need is removed
+	To    string           // below which repository they are, as [PushOptions].ImagesTo says
+}
+
+// remaining are the names that go: those of images which no kept snapshot has under that name. A name that a
+// kept snapshot has for another image stays, too, whatever it names now; loose tells of each whether it is not that.
+type goingName struct {
+	snapshot.Image
+	loose bool
+}
+
+func (g GoingImages) names() []goingName {
+	type key struct {
+		short  string
+		digest snapshot.Digest
+	}
+	kept, short := map[key]bool{}, map[string]bool{}
+	for _, m := range g.Kept {
+		kept[key{m.Short(), m.Digest}], short[m.Short()] = true, true
+	}
+	var out []goingName
+	for _, m := range g.Going {
+		if k := (key{m.Short(), m.Digest}); !kept[k] {
+			kept[k] = true // once
+			out = append(out, goingName{m, !short[m.Short()]})
+		}
+	}
+	return out
+}
+
+// fromLayout are the entries of index.json that go, by name and digest.
+func (g GoingImages) fromLayout() []oci.NamedImage {
+	var out []oci.NamedImage
+	digests := map[snapshot.Digest]bool{}
+	for _, m := range g.Kept {
+		digests[m.Digest] = true
+		for _, r := range m.Referrers {
+			digests[r.Digest] = true
+		}
+	}
+	for _, m := range g.names() {
+		if m.loose {
+			out = append(out, oci.NamedImage{Descriptor: oci.Describe("", m.Blob), Tag: m.Short()})
+		}
+		if digests[m.Digest] {
+			continue
+		}
+		for _, r := range m.Referrers {
+			if digests[r.Digest] {
+				continue
+			}
+			out = append(out, oci.NamedImage{Descriptor: oci.Describe("", r)})
+			for _, ending := range cosignEndings {
+				out = append(out, oci.NamedImage{Descriptor: oci.Describe("", r), Tag: digestTag(m.Digest, ending)})
+			}
+		}
+	}
+	return out
+}
+
+// removeFromRegistry removes the tags of images that no kept snapshot names, in their repositories. A manifest that is
+// part of a kept image keeps its tags: where a registry can delete manifests only, they would take it with them.
+func (g GoingImages) removeFromRegistry(ctx context.Context, ref Reference, o *Options) (Removed, error) {
+	names := g.names()
+	if len(names) == 0 {
+		return Removed{}, nil
+	}
+	parts, err := g.partsOfKept(ctx, ref, o)
+	if err != nil {
+		return Removed{}, err
+	}
+	var order []string
+	tags := map[string][]Tag{}
+	for _, m := range names {
+		if parts[m.Digest] {
+			continue
+		}
+		at, err := imageReference(ref, g.To, m.Short())
+		if err != nil {
+			return Removed{}, err
+		}
+		if tags[at.Name] == nil {
+			order = append(order, at.Name)
+		}
+		going := []Tag{{Name: imageTag(at.Tag, m.Digest), Digest: m.Digest}}
+		if m.loose {
+			going = append(going, Tag{Name: at.Tag, Digest: m.Digest})
+		}
+		for _, r := range m.Referrers {
+			for _, ending := range cosignEndings {
+				going = append(going, Tag{Name: digestTag(m.Digest, ending), Digest: r.Digest})
+			}
+		}
+		tags[at.Name] = append(tags[at.Name], going...)
+	}
+	removed := make([]Removed, len(order))
+	group, each := errgroup.WithContext(ctx)
+	group.SetLimit(o.workers())
+	for i, name := range order {
+		group.Go(func() (err error) {
+			removed[i], err = remote.RemoveImages(each, Reference{Kind: Registry, Name: name}, tags[name], o.registry())
+			return err
+		})
+	}
+	err = group.Wait()
+	var all Removed
+	for i, r := range removed {
+		for _, t := range r.Tags {
+			all.Tags = append(all.Tags, order[i]+":"+t)
+		}
+		for _, t := range r.Refused {
+			all.Refused = append(all.Refused, order[i]+":"+t)
+		}
+		if r.Reason != nil {
+			all.Reason = r.Reason
+		}
+	}
+	return all, err
+}
+
+// partsOfKept are the documents that kept images consist of, read of the snapshots' own blobs.
+func (g GoingImages) partsOfKept(ctx context.Context, ref Reference, o *Options) (map[snapshot.Digest]bool, error) {
+	p, err := openPlace(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	parts := map[snapshot.Digest]bool{}
+	for _, m := range g.Kept {
+		for _, b := range append([]snapshot.Blob{m.Blob}, m.Referrers...) {
+			if parts[b.Digest] {
+				continue
+			}
+			n := imageNamer{open: oci.VerifiedFrom(p)}
+			graph, err := n.walk(ctx, b)
+			if err != nil {
+				return nil, fmt.Errorf("image %s of a snapshot that stays: %w; nothing was removed", m.Name, err)
+			}
+			for _, d := range graph.Documents {
+				parts[d.Digest] = true
+			}
+		}
+	}
+	return parts, nil
+}

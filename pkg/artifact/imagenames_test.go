@@ -1,0 +1,440 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/snapshottest"
+)
+
+// takeWith is a snapshot of files and images, days after the first date.
+func takeWith(t testing.TB, files map[string][]byte, days int, images map[string]*Image) *snapshot.Snapshot {
+	t.Helper()
+	plain := blobsOf(files)
+	f := frozenOf(synthRows(files), snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+		c, err := plain.Open(ctx, b, 0)
+		for _, im := range images {
+			if errors.Is(err, snapshot.ErrNotExist) {
+				c, err = im.Open(ctx, b, 0)
+			}
+		}
+		return c, err
+	}))
+	f.Date = f.Date.AddDate(0, 0, days)
+	f.Archives[0].Suites[0].Files[0].Date = f.Date
+	rows := map[string]snapshot.Row{}
+	for name, im := range images {
+		f.Images = append(f.Images, snapshot.Image{Name: name, Blob: im.Root.Blob, Referrers: im.Referrers})
+		for _, d := range im.Parts() {
+			path := snapshot.ImageBlobPath(d.Digest)
+			rows[path] = snapshot.Row{Path: path, Digest: d.Digest, Size: d.Size}
+		}
+	}
+	f.Files = append(f.Files, slices.Collect(maps.Values(rows))...)
+	slices.SortFunc(f.Files, func(a, b snapshot.Row) int { return strings.Compare(a.Path, b.Path) })
+	s, err := snapshot.Take(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// source is a registry with images that other programs made: one for two platforms that a list of referrers, and
+// cosign, say something about, and one of Docker's kind.
+func source(t testing.TB, seed int) map[string]*Image {
+	t.Helper()
+	r := testregistry.New(t, testregistry.Options{Referrers: true})
+	app, pause := mustParse(t, r.Host()+"/library/app:1"), mustParse(t, r.Host()+"/pause:3")
+	pushed(t, r, app, indexOf(t, false, amd64, arm64, v1.Platform{OS: "linux", Architecture: fmt.Sprint("mips", seed)}))
+	pushed(t, r, pause, imageOf(t, amd64, true, "pause"))
+	root := mustReadImage(t, app, ImageOptions{}).Root
+	refersTo(t, r, "library/app", "", "application/vnd.example.sbom", root.Blob, "text/plain", "sbom")
+	refersTo(t, r, "library/app", digestTag(root.Digest, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "signature")
+	return map[string]*Image{
+		"registry.example.org/library/app:1": mustReadImage(t, app, ImageOptions{}),
+		"docker.io/pause:3":                  mustReadImage(t, pause, ImageOptions{}),
+	}
+}
+
+// placesOf gives a reference of each kind, all of them empty. Of the registry the memory can be looked at.
+func placesOf(t testing.TB, o testregistry.Options) (map[string]Reference, *testregistry.Registry) {
+	t.Helper()
+	r := testregistry.New(t, o)
+	return map[string]Reference{"layout": layoutRef(t), "archive": archiveRef(t), "registry": mustParse(t, r.Host()+"/site/mirror:noble")}, r
+}
+
+// nameAt is what an image is called in the place of a snapshot.
+func nameAt(t testing.TB, ref Reference, name string) Reference {
+	t.Helper()
+	short := snapshot.Image{Name: name}.Short()
+	if ref.Kind == Registry {
+		return mustParse(t, ref.Name+"/images/"+short)
+	}
+	return Reference{Kind: ref.Kind, Name: ref.Name, Tag: short}
+}
+
+// imagesAre tells whether a place has the images under their names, every byte of them and of what refers to them.
+func imagesAre(t testing.TB, ref Reference, images map[string]*Image) {
+	t.Helper()
+	for name, want := range images {
+		at := nameAt(t, ref, name)
+		if again := mustParse(t, at.String()); again != at {
+			t.Errorf("%s is read as %v", at, again)
+		}
+		im, err := ReadImage(t.Context(), at, ImageOptions{})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		hashAll(t, im)
+		key := func(d oci.Descriptor) string { return d.Digest.String() }
+		if im.Root != want.Root || !slices.Equal(im.Referrers, want.Referrers) || len(setOf(im.Parts(), key)) != len(setOf(want.Parts(), key)) {
+			t.Errorf("%s: root %v, referrers %v; want %v, %v", at, im.Root, im.Referrers, want.Root, want.Referrers)
+		}
+	}
+}
+
+func setOf[T any](all []T, key func(T) string) map[string]bool {
+	out := map[string]bool{}
+	for _, x := range all {
+		out[key(x)] = true
+	}
+	return out
+}
+
+// A snapshot with images has one root digest in every kind of place and after every copy, and
+// its images are found there by their names, with what refers to them.
+func TestImagesInPlaces(t *testing.T) {
+	t.Parallel()
+	images := source(t, 0)
+	s := takeWith(t, synthFiles(30), 0, images)
+	for _, o := range []testregistry.Options{{Referrers: true, Mounts: true}, {}} {
+		places, _ := placesOf(t, o)
+		var root snapshot.Digest
+		for kind, ref := range places {
+			pushed := mustPush(t, ref, s, PushOptions{})
+			if root.IsZero() {
+				root = pushed.Root
+			}
+			if pushed.Root != root {
+				t.Errorf("%s: root %s, want %s", kind, pushed.Root, root)
+			}
+			imagesAre(t, ref, images)
+			if again := mustPush(t, ref, s, PushOptions{}); again.Changed || again.Uploaded != 0 {
+				t.Errorf("%s: pushed again: %+v", kind, again)
+			}
+		}
+		for from, src := range places {
+			targets, _ := placesOf(t, o)
+			for to, dst := range targets {
+				copied, err := Copy(t.Context(), src, dst, PushOptions{})
+				if err != nil || copied.Root != root {
+					t.Errorf("%s to %s: %s, %v", from, to, copied.Root, err)
+					continue
+				}
+				imagesAre(t, dst, images)
+				if err := snapshottest.Equal(t.Context(), s, reopen(t, dst)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}
+
+// Another program reads the layout, and finds the images by what engines call them.
+func TestImagesForOthers(t *testing.T) {
+	t.Parallel()
+	images := source(t, 0)
+	ref := layoutRef(t)
+	mustPush(t, ref, takeWith(t, synthFiles(3), 0, images), PushOptions{})
+	at, err := ggcr.FromPath(ref.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := at.ImageIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, m := range list.Manifests {
+		found[m.Annotations["io.containerd.image.name"]] = m.Digest.String() + " " + m.Annotations[refName]
+		if m.MediaType.IsImage() {
+			if _, err := at.Image(m.Digest); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for name, im := range images {
+		if want := im.Root.Digest.String() + " " + (snapshot.Image{Name: name}).Short(); found[name] != want {
+			t.Errorf("%s: %s, want %s", name, found[name], want)
+		}
+		if whole := mustReadImage(t, mustParse(t, "oci:"+ref.Name+":"+name), ImageOptions{}); whole.Root != im.Root {
+			t.Errorf("%s by its whole name: %s", name, whole.Root.Digest)
+		}
+	}
+}
+
+// In a registry blobs are mounted, what is there costs one question an image, and an image stays when its name moves on.
+func TestImagesInRegistry(t *testing.T) {
+	t.Parallel()
+	places, r := placesOf(t, testregistry.Options{Mounts: true, Referrers: true})
+	ref := places["registry"]
+	files := synthFiles(3)
+	images := source(t, 0)
+	mustPush(t, ref, takeWith(t, files, 0, images), PushOptions{})
+	for _, q := range r.Requests() {
+		if strings.HasPrefix(q.Repo, "site/mirror/images/") && q.Method == http.MethodPut && q.Kind == "upload" {
+			t.Errorf("sent instead of mounted: %+v", q)
+		}
+	}
+	later := takeWith(t, files, 1, images)
+	mustPush(t, ref, later, PushOptions{})
+	asked := 0
+	for _, q := range r.Requests() {
+		if strings.HasPrefix(q.Repo, "site/mirror/images/") {
+			asked++
+		}
+	}
+	if asked != len(images) {
+		t.Errorf("%d requests about %d images that are there", asked, len(images))
+	}
+	moved := source(t, 1)
+	mustPush(t, ref, takeWith(t, files, 2, moved), PushOptions{})
+	r.Collect()
+	imagesAre(t, ref, moved)
+	const app = "registry.example.org/library/app:1"
+	old := nameAt(t, ref, app)
+	old.Tag = imageTag("1", images[app].Root.Digest)
+	if im := mustReadImage(t, old, ImageOptions{}); im.Root != images[app].Root {
+		t.Errorf("%s: %s", old, im.Root.Digest)
+	}
+	// A promotion names the images of what it promotes.
+	if _, err := Copy(t.Context(), Reference{Kind: Registry, Name: ref.Name, Digest: mustPushed(t, ref, later)}, mustParse(t, ref.Name+":prod"), PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	imagesAre(t, ref, images)
+}
+
+// mustPushed is the root of a snapshot that is there.
+func mustPushed(t testing.TB, ref Reference, s *snapshot.Snapshot) snapshot.Digest {
+	t.Helper()
+	p, err := Pack(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Resolve(t.Context(), Reference{Kind: ref.Kind, Name: ref.Name, Digest: p.Root()}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return p.Root()
+}
+
+// Where no repository may be made below the snapshot's, nothing is tagged, and the error says what to do.
+func TestImagesRefused(t *testing.T) {
+	t.Parallel()
+	places, r := placesOf(t, testregistry.Options{Repositories: []string{"site/mirror", "elsewhere/library/app", "elsewhere/pause"}})
+	ref := places["registry"]
+	images := source(t, 0)
+	s := takeWith(t, synthFiles(3), 0, images)
+	_, err := Push(t.Context(), ref, s, PushOptions{})
+	if err == nil || !strings.Contains(err.Error(), "images-to") || !strings.Contains(err.Error(), "site/mirror/images") {
+		t.Errorf("%v", err)
+	}
+	if tags := r.Tags("site/mirror"); len(tags) != 0 {
+		t.Errorf("tagged: %v", tags)
+	}
+	mustPush(t, ref, s, PushOptions{ImagesTo: r.Host() + "/elsewhere"})
+	for name, im := range images {
+		at := mustParse(t, r.Host()+"/elsewhere/"+snapshot.Image{Name: name}.Short())
+		if got := mustReadImage(t, at, ImageOptions{}); got.Root != im.Root {
+			t.Errorf("%s: %s", at, got.Root.Digest)
+		}
+	}
+	if _, err := Push(t.Context(), ref, s, PushOptions{ImagesTo: "oci:dir"}); !errors.Is(err, ErrReference) {
+		t.Errorf("images-to a layout: %v", err)
+	}
+}
+
+// A push that dies among the images leaves the snapshot's tags where they were, and the same push ends it.
+func TestImagesInterrupted(t *testing.T) {
+	t.Parallel()
+	places, r := placesOf(t, testregistry.Options{Referrers: true})
+	ref := places["registry"]
+	images := source(t, 0)
+	mustPush(t, ref, takeOf(t, synthFiles(3)), PushOptions{})
+	was := r.Tags("site/mirror")
+	s := takeWith(t, synthFiles(3), 1, images)
+	for n := 1; ; n++ {
+		left := n
+		r.Fault(func(q testregistry.Request, _ int) testarchive.Broken {
+			if strings.HasPrefix(q.Repo, "site/mirror/images/") && q.Method != http.MethodHead {
+				if left--; left < 0 {
+					return testarchive.Broken{Status: http.StatusForbidden}
+				}
+			}
+			return testarchive.Broken{}
+		})
+		_, err := Push(t.Context(), ref, s, PushOptions{Options: Options{Concurrency: 1}})
+		if err == nil {
+			if n < 10 {
+				t.Errorf("done after %d requests", n)
+			}
+			break
+		}
+		if now := r.Tags("site/mirror"); !maps.Equal(now, was) {
+			t.Fatalf("died at request %d: %v, tags %v", n, err, now)
+		}
+	}
+	r.Fault(nil)
+	imagesAre(t, ref, images)
+}
+
+// With the snapshots that name them images go, and no name that another snapshot needs.
+func TestRemoveImages(t *testing.T) {
+	t.Parallel()
+	for what, o := range map[string]testregistry.Options{"registry": {Referrers: true}, "layout": {}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			places, r := placesOf(t, o)
+			ref := places[what]
+			files := synthFiles(3)
+			days := []map[string]*Image{source(t, 0), source(t, 1), source(t, 2)}
+			var tags []Tag
+			for day, images := range days {
+				p := mustPush(t, ref, takeWith(t, files, day, images), PushOptions{})
+				tags = append(tags, Tag{Name: p.Immutable, Digest: p.Root})
+			}
+			stated := func(day int) []snapshot.Image {
+				images, err := StatedImages(t.Context(), Reference{Kind: ref.Kind, Name: ref.Name, Tag: tags[day].Name}, Options{})
+				if err != nil || len(images) != 2 {
+					t.Fatalf("day %d: %v, %v", day, images, err)
+				}
+				return images
+			}
+			const app = "registry.example.org/library/app:1"
+			going := GoingImages{Going: slices.Concat(stated(0), stated(1)), Kept: stated(2)}
+			if _, err := Remove(t.Context(), ref, tags[:2], going, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			imagesAre(t, ref, days[2])
+			old := nameAt(t, ref, app)
+			old.Tag, old.Digest = "", days[0][app].Root.Digest
+			if what == "registry" {
+				r.Collect()
+				if got := slices.Sorted(maps.Keys(r.Tags("site/mirror/images/library/app"))); len(got) != 3 || got[0] != "1" {
+					t.Errorf("left: %v", got)
+				}
+				imagesAre(t, ref, days[2])
+			}
+			if _, err := ReadImage(t.Context(), old, ImageOptions{}); !errors.Is(err, ErrNotFound) {
+				t.Errorf("the image of the first day: %v", err)
+			}
+			// The last one goes with its snapshot, and takes its name with it; entries of others stay.
+			last := []Tag{tags[2], {Name: "noble", Digest: tags[2].Digest}}
+			if what == "layout" {
+				copyOf := nameAt(t, ref, "registry.example.org/mine:1")
+				if _, err := CopyImage(t.Context(), nameAt(t, ref, "docker.io/pause:3"), copyOf, PushOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				defer mustReadImage(t, copyOf, ImageOptions{})
+			}
+			if _, err := Remove(t.Context(), ref, last, GoingImages{Going: stated(2)}, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if what == "registry" {
+				if left := r.Tags("site/mirror/images/library/app"); len(left) != 0 {
+					t.Errorf("left: %v", left)
+				}
+			}
+			if _, err := ReadImage(t.Context(), nameAt(t, ref, app), ImageOptions{}); !errors.Is(err, ErrNotFound) {
+				t.Errorf("the image of the last day: %v", err)
+			}
+		})
+	}
+}
+
+// Two days' images under one name, of which a kept snapshot has one and another name's snapshot the other: both stay.
+func TestImageNamesThatAreNeeded(t *testing.T) {
+	t.Parallel()
+	image := func(name, content string) snapshot.Image {
+		return snapshot.Image{Name: name, Blob: snapshot.BlobOf([]byte(content))}
+	}
+	g := GoingImages{
+		Going: []snapshot.Image{image("a.example.org/x:1", "old"), image("b.example.org/x:1", "kept"), image("a.example.org/y:1", "y"), image("a.example.org/y:1", "y")},
+		Kept:  []snapshot.Image{image("a.example.org/x:1", "kept")},
+	}
+	var got []string
+	for _, n := range g.names() {
+		got = append(got, fmt.Sprint(n.Short(), " ", n.loose))
+	}
+	if want := []string{"x:1 false", "y:1 true"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// The statement of somebody else is read for names, too: what is none is refused.
+func TestStatedImages(t *testing.T) {
+	t.Parallel()
+	digest := snapshot.Sum(nil).String()
+	for line, ok := range map[string]bool{
+		"image registry.example.org/app:1 " + digest + " 7":             true,
+		"image registry.example.org/app:1 " + digest + " 0":             false,
+		"image registry.example.org/app:1 " + digest + " 4194305":       false,
+		"image registry.example.org/../app:1 " + digest + " 7":          false,
+		"image app:1 " + digest + " 7":                                  false,
+		"image registry.example.org/app:1 sha256:00 7":                  false,
+		"image registry.example.org/app:1\x1b[31m " + digest + " 7":     false,
+		"image registry.example.org/app:1 " + digest + " 9999999999999": false,
+	} {
+		images, err := statedImages([]byte("mmoci-statement-v2\n" + line + "\nreferrer " + digest + " 9\n"))
+		if ok != (err == nil) || ok && (len(images) != 1 || len(images[0].Referrers) != 1) {
+			t.Errorf("%q: %v, %v", line, images, err)
+		}
+		if err != nil && !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}
+
+// A delta carries what is new of the images, and completes a place that has the rest.
+func TestImagesInDelta(t *testing.T) {
+	t.Parallel()
+	dir := testarchive.MemoryDir(t)
+	first, second := source(t, 0), source(t, 1)
+	files := synthFiles(3)
+	from, site := mustParse(t, "oci:"+filepath.Join(dir, "from")+":noble"), mustParse(t, "oci:"+filepath.Join(dir, "site")+":noble")
+	mustPush(t, from, takeWith(t, files, 0, first), PushOptions{})
+	if _, err := Copy(t.Context(), from, site, PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	old := mustParse(t, "oci:"+filepath.Join(dir, "from")+":old")
+	if _, err := Copy(t.Context(), from, old, PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	mustPush(t, from, takeWith(t, files, 1, second), PushOptions{})
+	delta := mustParse(t, "oci-archive:"+filepath.Join(dir, "delta.tar")+":noble")
+	if _, err := CopySince(t.Context(), from, old, delta, PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Copy(t.Context(), delta, site, PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	imagesAre(t, site, second)
+}
