@@ -36,11 +36,15 @@ const (
 //	- allow: "*"
 //	  archive: docker
 //	  reason: asked for by platform
+//	- deny: "*"                 # of these container images:
+//	  image: ["registry.example.org/legacy/*", "*:latest"]
+//	  reason: not maintained
 //
 // Each rule has either deny or allow with package names or globs (path.Match), and
 // a reason. version (conditions that must all hold; one without operator means
-// "="), architecture, source and archive (globs) narrow it. The first rule that
-// matches decides. Errors begin with name and line.
+// "="), architecture, source and archive (globs) narrow it. A rule with image is about container
+// images, by HOST/REPO:TAG or HOST/REPO, where a * also matches slashes; a rule without it is about
+// packages. The first rule that matches decides. Errors begin with name and line.
 func Parse(name string, data []byte) (*Policy, error) {
 	if len(data) > MaxBytes {
 		return nil, fmt.Errorf("%s: more than %d bytes", name, MaxBytes)
@@ -192,20 +196,29 @@ func (d decoder) rule(n ast.Node, name string) (rule, error) {
 	globs := func(into *[]glob) func(ast.Node) error {
 		return func(n ast.Node) (err error) { *into, err = d.globs(n); return err }
 	}
+	narrows := false // by what an image does not have
+	narrow := func(set func(ast.Node) error) func(ast.Node) error {
+		return func(n ast.Node) error { narrows = true; return set(n) }
+	}
 	words := func(into *string) func(ast.Node) error {
 		return func(n ast.Node) (err error) { *into, err = d.words(n); return err }
 	}
 	err := d.fields(n, name, map[string]func(ast.Node) error{
 		"allow": names(true), "deny": names(false),
 		"name": words(&r.name), "reason": words(&r.reason),
-		"architecture": globs(&r.architectures), "source": globs(&r.sources), "archive": globs(&r.archives),
-		"version": func(n ast.Node) (err error) { r.versions, err = d.versions(n); return err },
+		"architecture": narrow(globs(&r.architectures)), "source": narrow(globs(&r.sources)), "archive": narrow(globs(&r.archives)),
+		"version": narrow(func(n ast.Node) (err error) { r.versions, err = d.versions(n); return err }),
+		"image":   func(n ast.Node) (err error) { r.images, err = d.images(n); return err },
 	})
 	switch {
 	case err != nil:
 		return rule{}, err
 	case verbs != 1:
 		return rule{}, d.errorf(n, "%s: neither allow nor deny, or both", r.name)
+	case len(r.images) > 0 && narrows:
+		return rule{}, d.errorf(n, "%s: image: beside version, architecture, source or archive, which an image does not have; write two rules", r.name)
+	case len(r.images) > 0 && (len(r.packages) != 1 || r.packages[0].kind != everything):
+		return rule{}, d.errorf(n, "%s: package names beside image:; write \"*\" there, or two rules", r.name)
 	case r.reason == "":
 		return rule{}, d.errorf(n, "%s: no reason; it is what people will read", r.name)
 	}
@@ -274,6 +287,15 @@ func (d decoder) globs(n ast.Node) ([]glob, error) {
 		globs = append(globs, newGlob(s))
 	}
 	return globs, nil
+}
+
+// images reads globs of image names, in which a * matches slashes too.
+func (d decoder) images(n ast.Node) ([]glob, error) {
+	globs, err := d.globs(n)
+	for i, g := range globs {
+		globs[i] = newGlob(strings.ReplaceAll(g.pattern, "/", slashAs))
+	}
+	return globs, err
 }
 
 // versions reads conditions like ">= 1.0, << 2", written as in Depends without the name.

@@ -1,4 +1,4 @@
-// Package policy decides which packages a site hands out: rules in, a decision
+// Package policy decides which packages and container images a site hands out: rules in, a decision
 // with its reason out, and the same decisions as pins for apt, so that hosts
 // choose what they can get. It never changes a byte of a snapshot.
 package policy
@@ -27,7 +27,8 @@ type Decision struct {
 	Reason string
 }
 
-// rule matches a package when each of its lists that is not empty has a match.
+// rule matches a package when each of its lists that is not empty has a match. One
+// with images matches images, and no package.
 type rule struct {
 	name   string
 	allow  bool
@@ -38,16 +39,27 @@ type rule struct {
 	architectures []glob
 	sources       []glob
 	archives      []glob
+	images        []glob // of names with slashAs in the place of slashes
 }
 
 // Decide returns the decision of the first rule that matches. A file of a source
 // package has Architecture "source".
 func (p *Policy) Decide(pkg snapshot.Package, archive string) Decision {
+	return p.first(func(r *rule) bool { return r.matches(pkg, archive) })
+}
+
+// DecideImage returns the decision of the first rule that matches a container image
+// by its name, HOST/REPO:TAG. Rules without image: say nothing of images; the default does.
+func (p *Policy) DecideImage(name string) Decision {
+	return p.first(func(r *rule) bool { return r.matchesImage(name) })
+}
+
+func (p *Policy) first(matches func(*rule) bool) Decision {
 	if p == nil {
 		return Decision{Allow: true}
 	}
 	for i := range p.rules {
-		if r := &p.rules[i]; r.matches(pkg, archive) {
+		if r := &p.rules[i]; matches(r) {
 			return Decision{Allow: r.allow, Rule: r.name, Reason: r.reason}
 		}
 	}
@@ -68,8 +80,26 @@ func (p *Policy) Rules() int {
 const defaultRule = "default"
 
 func (r *rule) matches(pkg snapshot.Package, archive string) bool {
-	return anyGlob(r.packages, pkg.Name) && anyGlob(r.sources, pkg.Source) && anyGlob(r.archives, archive) &&
+	return len(r.images) == 0 && anyGlob(r.packages, pkg.Name) && anyGlob(r.sources, pkg.Source) && anyGlob(r.archives, archive) &&
 		anyGlob(r.architectures, pkg.Architecture) && allVersions(r.versions, pkg.Version)
+}
+
+// slashAs stands for a slash where images are matched, so that a * of path.Match
+// reaches over it. No pattern and no name has it: it is a control character.
+const slashAs = "\x01"
+
+// matchesImage tells whether the rule is about an image: by its name, or by its
+// name without the tag.
+func (r *rule) matchesImage(name string) bool {
+	if len(r.images) == 0 {
+		return false
+	}
+	name = strings.ReplaceAll(name, "/", slashAs)
+	if anyGlob(r.images, name) {
+		return true
+	}
+	i := strings.LastIndexByte(name, ':')
+	return i > strings.LastIndex(name, slashAs) && anyGlob(r.images, name[:i])
 }
 
 func allVersions(relations []deb.Relation, version string) bool {

@@ -109,11 +109,61 @@ func TestParseErrors(t *testing.T) {
 		"rules:\n- {deny: x, reason: y, name: n}\n- {deny: x, reason: y, name: n}": `p.yaml:3: a second rule is called "n"`,
 		"rules:\n- {deny: x, reason: y, name: default}":                            `p.yaml:2: a second rule is called "default"`,
 		"rules:\n- {deny: {a: b}, reason: y}":                                      "p.yaml:2: not a single value",
+		"rules:\n- {deny: docker, image: 'a/*', reason: y}":                        "p.yaml:2: rule 1: package names beside image:",
+		"rules:\n- {deny: '*', image: 'a/*', archive: a, reason: y}":               "p.yaml:2: rule 1: image: beside version, architecture",
+		"rules:\n- {deny: '*', image: [], reason: y}":                              "p.yaml:2: an empty list",
+		"rules:\n- {image: 'a/*', reason: y}":                                      "p.yaml:2: rule 1: neither allow nor deny",
 	} {
 		_, err := Parse("p.yaml", []byte(text))
 		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// Rules about images decide on images alone, and the others on packages alone.
+func TestDecideImage(t *testing.T) {
+	t.Parallel()
+	p := parse(t, `rules:
+- {deny: "*", reason: no packages at all}
+- {allow: "*", image: registry.example.org/legacy/kept, reason: needed}
+- {name: no-legacy, deny: "*", image: "registry.example.org/legacy/*", reason: not maintained}
+- {name: no-latest, deny: "*", image: "*:latest", reason: say which}
+- {deny: "*", image: ["registry.example.org:5000/x:[12]", "other.example/?pp"], reason: old}
+`)
+	for name, want := range map[string]string{
+		"registry.example.org/legacy/kept:1":      "",
+		"registry.example.org/legacy/kept:2":      "",
+		"registry.example.org/legacy/a/b:1":       "no-legacy",
+		"registry.example.org/legacyx:1":          "",
+		"registry.example.org/app:latest":         "no-latest",
+		"registry.example.org/app/latest:1":       "",
+		"registry.example.org:5000/x:1":           "rule 5",
+		"registry.example.org:5000/x:3":           "",
+		"registry.example.org/x:1":                "",
+		"other.example/app:7":                     "rule 5",
+		"other.example/a/pp:7":                    "",
+		"mirror.example/registry.example.org/x:1": "",
+	} {
+		d := p.DecideImage(name)
+		if rule := d.Rule; d.Allow != (want == "") || !d.Allow && rule != want {
+			t.Errorf("%s: %+v, want %q", name, d, want)
+		}
+	}
+	if d := p.Decide(snapshot.Package{Name: "a", Version: "1", Architecture: "all", Source: "a"}, "debian"); d.Rule != "rule 1" {
+		t.Errorf("package: %+v", d)
+	}
+	only := parse(t, "default: deny\nrules:\n- {allow: '*', image: '*/pause', reason: kubelet needs it}\n- {allow: bash, reason: shell}\n")
+	for name, want := range map[string]bool{"registry.example.org/pause:3.9": true, "registry.example.org/app:1": false} {
+		if d := only.DecideImage(name); d.Allow != want || !want && (d.Rule != "default" || d.Reason == "") {
+			t.Errorf("allow list: %s: %+v", name, d)
+		}
+	}
+	if d := only.Decide(snapshot.Package{Name: "pause", Version: "1", Architecture: "all", Source: "a"}, "debian"); d.Allow {
+		t.Errorf("allow list: package: %+v", d)
+	}
+	if d := (*Policy)(nil).DecideImage("a/b:1"); !d.Allow || d.Rule != "" {
+		t.Errorf("no policy: %+v", d)
 	}
 }
 
@@ -201,6 +251,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(rulesText))
 	f.Add([]byte("default: deny"))
 	f.Add([]byte("rules:\n- &a {deny: x, reason: y}\n- *a"))
+	f.Add([]byte("rules:\n- {deny: '*', image: ['*/app:[0-9]', 'a/b'], reason: y}"))
 	f.Add([]byte("rules: !!seq [{deny: 1, reason: 2}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse("p", data)
@@ -213,6 +264,9 @@ func FuzzParse(f *testing.F) {
 		d := p.Decide(snapshot.Package{Name: "x", Version: "1", Architecture: "all", Source: "x"}, "a")
 		if d.Rule == "" || (!d.Allow && d.Reason == "") {
 			t.Errorf("%+v", d)
+		}
+		if d := p.DecideImage("registry.example.org/app:1"); d.Rule == "" || (!d.Allow && d.Reason == "") {
+			t.Errorf("image: %+v", d)
 		}
 	})
 }

@@ -224,13 +224,17 @@ func (p *packed) shardFiles(t *snapshot.Table) ([]oci.Layer, error) {
 			continue
 		}
 		sizes[row.Digest] = row.Size
-		mediaType := oci.TypeOctets
-		if strings.HasSuffix(row.Path, ".deb") {
-			mediaType = oci.TypeDeb
-		}
-		files = append(files, oci.Layer{Descriptor: oci.Describe(mediaType, snapshot.Blob{Digest: row.Digest, Size: row.Size}), Path: row.Path})
+		files = append(files, oci.Layer{Descriptor: oci.Describe(fileType(row.Path), snapshot.Blob{Digest: row.Digest, Size: row.Size}), Path: row.Path})
 	}
 	return files, nil
+}
+
+// fileType is the media type of a file in a shard.
+func fileType(path string) string {
+	if strings.HasSuffix(path, ".deb") {
+		return oci.TypeDeb
+	}
+	return oci.TypeOctets
 }
 
 func (p *packed) packShards(files []oci.Layer) error {
