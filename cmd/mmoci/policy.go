@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -33,10 +34,10 @@ func (a *app) policyTest() *cobra.Command {
 	var p planFlags
 	var file, ref string
 	cmd := &cobra.Command{
-		Use:   "test PKG[=VERSION]..",
-		Short: "Tell what the rules say of packages in a snapshot",
+		Use:   "test PKG[=VERSION]|HOST/REPO[:TAG]..",
+		Short: "Tell what the rules say of packages and container images in a snapshot",
 		Long: `Prints a line for each file of the packages: allow or deny, archive, name, version, architecture, rule, reason.
-The snapshot is --ref, else ref: of the configuration. Ends with 1 if one is denied.`,
+What has a slash is a container image: its line has - for archive, version and architecture. The snapshot is --ref, else ref: of the configuration. Ends with 1 if one is denied.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	p.flags(cmd.Flags())
@@ -79,6 +80,14 @@ func (a *app) testRules(rules *policy.Policy, s *snapshot.Snapshot, wanted []str
 	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 	denied := false
 	for _, want := range wanted {
+		if strings.Contains(want, "/") {
+			bad, err := testImage(w, rules, s.Statement, want)
+			if err != nil {
+				return errors.Join(w.Flush(), err)
+			}
+			denied = denied || bad
+			continue
+		}
 		name, version, exact := strings.Cut(want, "=")
 		found := false
 		for row := range s.Table.Rows() {
@@ -86,11 +95,9 @@ func (a *app) testRules(rules *policy.Policy, s *snapshot.Snapshot, wanted []str
 				continue
 			}
 			found = true
-			d, verdict := rules.Decide(row.Package, row.Archive()), "allow"
-			if !d.Allow {
-				denied, verdict = true, "deny"
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", verdict, row.Archive(), row.Name, row.Version, row.Architecture, d.Rule, d.Reason)
+			d := rules.Decide(row.Package, row.Archive())
+			denied = denied || !d.Allow
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", verdict(d), row.Archive(), row.Name, row.Version, row.Architecture, d.Rule, d.Reason)
 		}
 		if !found {
 			return errors.Join(w.Flush(), fmt.Errorf("package %s: %w in the snapshot", want, artifact.ErrNotFound))
@@ -103,4 +110,29 @@ func (a *app) testRules(rules *policy.Policy, s *snapshot.Snapshot, wanted []str
 		return errDenied
 	}
 	return nil
+}
+
+func verdict(d policy.Decision) string {
+	if d.Allow {
+		return "allow"
+	}
+	return "deny"
+}
+
+// testImage prints what the rules say of the images called HOST/REPO:TAG or HOST/REPO, and tells whether one is denied.
+func testImage(w io.Writer, rules *policy.Policy, st *snapshot.Statement, want string) (denied bool, err error) {
+	found := false
+	for _, m := range st.Images {
+		if m.Name != want && m.Name[:strings.LastIndexByte(m.Name, ':')] != want {
+			continue
+		}
+		found = true
+		d := rules.DecideImage(m.Name)
+		denied = denied || !d.Allow
+		fmt.Fprintf(w, "%s\t-\t%s\t-\t-\t%s\t%s\n", verdict(d), m.Name, d.Rule, d.Reason)
+	}
+	if !found {
+		return false, fmt.Errorf("image %s: %w in the snapshot", want, artifact.ErrNotFound)
+	}
+	return denied, nil
 }

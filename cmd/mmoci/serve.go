@@ -53,6 +53,7 @@ func (sf *serveFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&sf.prefetch, "prefetch", "none", "`WHAT` of a new snapshot is fetched before it is switched to: none, indices, all")
 	f.StringVar(&sf.o.Policy, "policy", "", "rules `FILE`, read again when it changes")
 	f.BoolVar(&sf.o.PolicyLogOnly, "policy-log-only", false, "record what the rules would deny, and allow it")
+	f.BoolVar(&sf.o.Registry, "registry", false, "answer for container images and snapshots as a read-only OCI registry, too, at /v2/")
 	f.StringVar(&sf.o.BaseURL, "base-url", "", "how clients reach this server, such as https://site.example.org/apt (default: their Host header)")
 	f.StringSliceVar(&sf.trustedProxies, "trusted-proxy", nil, "address or `CIDR` whose X-Forwarded-For is believed (repeatable)")
 	f.StringVar(&sf.o.TLSCert, "tls-cert", "", "PEM `FILE`; with --tls-key, HTTPS is spoken; both are read again when they change")
@@ -67,6 +68,8 @@ func (a *app) serve() *cobra.Command {
 		Short: "Serve snapshots to apt over HTTP, following their tags",
 		Long: `Serves /PREFIX/dists and /PREFIX/pool of the snapshot that the tag names now, /snapshot/ID/PREFIX/.. of others,
 /upstream/PREFIX/.. under upstream's own signature, and /setup/ to point hosts here. Several REFs are a union.
+With --registry it is a read-only OCI registry for the container images of the snapshots, by REPO:TAG or HOST/REPO:TAG,
+and for the snapshots themselves, by their repository and tag; those of a layout or oci-archive are called mirror.
 It verifies every byte against its digest, and each new statement under trust: of the configuration, if there is one;
 no other signature: its clients do that.
 SIGTERM lets answers under way finish. SIGHUP has rules, certificate and credentials read again and the tags asked for
@@ -148,6 +151,7 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	if plan != nil && o.Policy == "" {
 		o.Policy = plan.Serve.Policy
 	}
+	o.Registry = o.Registry || plan != nil && plan.Serve.Registry
 	if o.PolicyLogOnly && o.Policy == "" {
 		return o, fmt.Errorf("%w: --policy-log-only without a policy", outcome.ErrUsage)
 	}

@@ -132,6 +132,8 @@ func (l *loader) serve(n document.Node) error {
 		"listen": setOneOrMore(&s.Listen),
 		"policy": l.setFile(&s.Policy),
 		"state":  l.setFile(&s.State),
+
+		"registry": setFlag(&s.Registry),
 	})
 }
 

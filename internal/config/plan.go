@@ -98,4 +98,6 @@ type Serve struct {
 	Listen []string
 	Policy string
 	State  string
+	// Registry: images and snapshots are answered for at /v2/, too.
+	Registry bool
 }

@@ -70,14 +70,24 @@ func (s *Server) reportFiles(err error, files ...string) {
 // decide is the policy's decision; the reason of a denial is in words for the
 // status line. Rules that are only recorded deny nothing.
 func (s *Server) decide(pkg snapshot.Package, archive string) policy.Decision {
-	d := s.policy.Get().Decide(pkg, archive)
+	d := s.enforced(s.policy.Get().Decide(pkg, archive))
+	if strings.HasSuffix(d.Rule, logOnly) {
+		s.metrics.logOnly.WithLabelValues(archive).Inc()
+	}
+	return d
+}
+
+// logOnly ends the rule of a denial that is only recorded.
+const logOnly = " (log only)"
+
+// enforced is a decision as it is enforced.
+func (s *Server) enforced(d policy.Decision) policy.Decision {
 	if d.Allow {
 		return d
 	}
 	d.Reason = "Denied by rule " + d.Rule + ": " + d.Reason
 	if s.o.PolicyLogOnly {
-		s.metrics.logOnly.WithLabelValues(archive).Inc()
-		return policy.Decision{Allow: true, Rule: d.Rule + " (log only)", Reason: d.Reason}
+		return policy.Decision{Allow: true, Rule: d.Rule + logOnly, Reason: d.Reason}
 	}
 	return d
 }

@@ -34,6 +34,7 @@ type content struct {
 	blob     snapshot.Blob
 	modified time.Time
 	name     string  // its ending gives the type
+	typ      string  // the type; "": that of name
 	cache    string  // Cache-Control
 	from     *served // nil: bytes
 	bytes    []byte
@@ -69,7 +70,10 @@ func (req *request) answer(c content) {
 		req.fail(http.StatusRequestedRangeNotSatisfiable, "range begins behind the end of the file")
 		return
 	}
-	h["Content-Type"] = []string{contentType(c.name)}
+	if c.typ == "" {
+		c.typ = contentType(c.name)
+	}
+	h["Content-Type"] = []string{c.typ}
 	h["X-Content-Type-Options"] = nosniff
 	h["Content-Length"] = []string{strconv.FormatInt(part.Length, 10)}
 	status := http.StatusOK
@@ -93,6 +97,9 @@ func (req *request) body(c content, status int, part condition.Section) {
 		}
 	}
 	if c.bytes != nil {
+		if part.Length > copyBuffer {
+			req.extend(idleWrite + time.Duration(part.Length/slowestClient)*time.Second)
+		}
 		req.header(status)
 		n, err := req.w.Write(c.bytes[part.Start : part.Start+part.Length])
 		req.sent(int64(n), part.Length, err)
@@ -285,7 +292,7 @@ func (req *request) unavailable(err error) {
 		req.abort(err)
 	}
 	h := req.w.Header()
-	for _, name := range []string{"Etag", "Last-Modified", "Accept-Ranges", "Content-Range"} {
+	for _, name := range []string{"Etag", "Last-Modified", "Accept-Ranges", "Content-Range", digestHeader} {
 		h.Del(name)
 	}
 	switch {

@@ -219,7 +219,7 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first P
 	if err != nil {
 		return err
 	}
-	h := newServed(sn)
+	h := s.hold(i, sn)
 	newcomer := dates.Newcomer{Reference: name, Snapshot: sn}
 	if err := s.verify(f, h); err != nil {
 		r := &dates.Refusal{Reason: "signature", Err: err}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/listen"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -34,8 +35,9 @@ type request struct {
 	snapshot string
 	pkg      snapshot.Package
 	rule     string
-	from     string // where the bytes of the body come from
-	cause    error  // why the answer was broken off, or is an error
+	v2       *registryRequest // nil: not below /v2/
+	from     string           // where the bytes of the body come from
+	cause    error            // why the answer was broken off, or is an error
 
 	patience  *time.Timer // runs until the header goes out
 	impatient atomic.Bool // it ran out
@@ -76,9 +78,13 @@ func (req *request) end() {
 		slog.String("rule", req.rule),
 		slog.Float64("seconds", took.Seconds()),
 		slog.String("agent", req.r.UserAgent()),
+		{}, {}, {}, // of /v2/
 		{}, // error
 	}
-	n := len(attrs) - 1
+	n := len(attrs) - 4
+	if req.v2 != nil {
+		n += copy(attrs[n:], req.v2.attrs())
+	}
 	if req.cause != nil {
 		attrs[n] = slog.String("error", req.cause.Error())
 		n++
@@ -159,6 +165,10 @@ func (req *request) fail(status int, reason string) {
 	listen.SetReason(req.r, reason)
 	h := req.w.Header()
 	h.Set("Cache-Control", "no-cache")
+	if req.v2 != nil {
+		req.text(status, "application/json", registry.ErrorBody(status, req.v2.code, reason))
+		return
+	}
 	req.text(status, plainText, []byte(reason+"\n"))
 }
 

@@ -15,15 +15,26 @@ import (
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := s.begin(w, r)
 	defer req.end()
+	p := s.relative(r.URL.Path)
+	if s.registry != nil && (p == "v2" || strings.HasPrefix(p, "v2/")) {
+		req.beginRegistry()
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		req.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
 		return
 	}
-	p := s.relative(r.URL.Path)
 	if !s.authorized(r, p) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="mmoci", charset="UTF-8"`)
-		req.fail(http.StatusUnauthorized, "credentials needed; see auth.conf(5) of apt")
+		where := "see auth.conf(5) of apt"
+		if req.v2 != nil {
+			where = "log in to this registry"
+		}
+		req.fail(http.StatusUnauthorized, "credentials needed; "+where)
+		return
+	}
+	if req.v2 != nil {
+		req.fromRegistry(strings.TrimPrefix(p, "v2"))
 		return
 	}
 	// apt asks for the files of a flat archive "./" by PREFIX/./InRelease.

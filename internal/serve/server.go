@@ -2,8 +2,8 @@
 // cannot and says so: its clients verify. What it sends is at least what its
 // digest says.
 //
-// A request is routed (route.go) to a file of a snapshot (snapshots.go), or to
-// a page, and answered (answer.go). Beside that one goroutine a reference
+// A request is routed (route.go) to a file of a snapshot (snapshots.go), to a page, or to
+// what package registry finds (registry.go), and answered (answer.go). Beside that one goroutine a reference
 // follows its tag (follow.go) and replaces the view that requests are answered from.
 package serve
 
@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"example.org/mmoci/internal/policy"
+	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/internal/serve/listen"
 	"example.org/mmoci/internal/serve/watch"
@@ -97,6 +98,9 @@ type Options struct {
 	// not enforced.
 	Policy        string
 	PolicyLogOnly bool
+	// Registry has /v2/ answer for the container images of the snapshots, and for the
+	// snapshots themselves, as a read-only OCI registry (package registry).
+	Registry bool
 	// BaseURL is how clients reach the server ("https://site.example.org/apt");
 	// its path is taken off requests that have it. "": the Host header tells.
 	BaseURL string
@@ -134,6 +138,7 @@ type Server struct {
 	switching sync.Mutex // one change of view at a time: it and dates move together
 	dates     *dates.Served
 	cache     *snapshotCache
+	registry  *registry.Registry            // nil: /v2/ is not answered
 	policy    *watch.File[*policy.Policy]   // nil: everything is allowed
 	certs     *watch.File[*tls.Certificate] // nil: plain HTTP
 	guard     *watch.File[credentials]      // nil: open to all
@@ -174,10 +179,14 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		o: o, basePath: base, metrics: newMetrics(), cache: newSnapshotCache(o.Sources),
+		o: o, basePath: base, metrics: newMetrics(),
 		making: make(chan struct{}, maxPages), sending: semaphore.NewWeighted(maxPageBytes),
 		small: smallFileCache{max: cmp.Or(o.smallFiles, maxSmallFiles)},
 	}
+	if o.Registry {
+		s.registry = registry.New()
+	}
+	s.cache = newSnapshotCache(o.Sources, s.hold)
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if s.pages, err = web.New(); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/snapshot"
@@ -51,6 +52,8 @@ type served struct {
 	name  string    // DATE-HEX12
 	until time.Time // end of grace; zero while it is current
 	valid *validity // shared by the copies
+
+	registry *registry.Held // shared by the copies; nil: /v2/ is not answered
 }
 
 func newServed(sn *snapshot.Snapshot) *served {
@@ -59,6 +62,15 @@ func newServed(sn *snapshot.Snapshot) *served {
 		name:     sn.Statement.Date.UTC().Format(nameTime) + "-" + sn.Root.Hex()[:nameHex],
 		valid:    &validity{until: map[suiteID]time.Time{}},
 	}
+}
+
+// hold is a snapshot of source i, ready to be answered from.
+func (s *Server) hold(i int, sn *snapshot.Snapshot) *served {
+	h := newServed(sn)
+	if s.registry != nil {
+		h.registry = s.registry.Hold(sn, registry.HomeOf(s.o.Sources[i].Name()))
+	}
+	return h
 }
 
 // archive is the archive of a prefix; nil if the snapshot has none.
@@ -77,7 +89,13 @@ func (h *served) retired(until time.Time) *served {
 }
 
 // size is the memory that a snapshot takes, about, in bytes.
-func (h *served) size() int64 { return int64(len(h.Table.Bytes()) + len(h.StatementBytes)) }
+func (h *served) size() int64 {
+	n := int64(len(h.Table.Bytes()) + len(h.StatementBytes))
+	if h.registry != nil {
+		n += registry.Memory(h.Snapshot)
+	}
+	return n
+}
 
 // is tells whether id names exactly this snapshot.
 func (h *served) is(id string) bool {
@@ -324,6 +342,7 @@ func (s *Server) openID(ctx context.Context, id string) (*served, error) {
 // used ones. Safe for concurrent use.
 type snapshotCache struct {
 	sources  []Source
+	hold     func(i int, sn *snapshot.Snapshot) *served
 	maxBytes int64 // maxCachedBytes
 	opening  chan struct{}
 
@@ -342,9 +361,9 @@ type entry struct {
 	used uint64
 }
 
-func newSnapshotCache(sources []Source) *snapshotCache {
+func newSnapshotCache(sources []Source, hold func(int, *snapshot.Snapshot) *served) *snapshotCache {
 	return &snapshotCache{
-		sources: sources, maxBytes: maxCachedBytes, opening: make(chan struct{}, maxOpening),
+		sources: sources, hold: hold, maxBytes: maxCachedBytes, opening: make(chan struct{}, maxOpening),
 		entries: map[string]*entry{}, absent: map[string]time.Time{},
 	}
 }
@@ -405,11 +424,11 @@ func (s *snapshotCache) fetch(ctx context.Context, id string, b *entry, now time
 
 func (s *snapshotCache) find(ctx context.Context, id string) (*served, error) {
 	err := error(snapshot.ErrNotExist)
-	for _, src := range s.sources {
+	for i, src := range s.sources {
 		sn, openErr := src.Open(ctx, id)
 		switch {
 		case openErr == nil:
-			h := newServed(sn)
+			h := s.hold(i, sn)
 			if h.is(id) {
 				return h, nil
 			}
@@ -419,6 +438,19 @@ func (s *snapshotCache) find(ctx context.Context, id string) (*served, error) {
 		}
 	}
 	return nil, err
+}
+
+// held are the snapshots in the cache, in any order.
+func (s *snapshotCache) held() []*served {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var hs []*served
+	for _, b := range s.entries {
+		if b.h != nil {
+			hs = append(hs, b.h)
+		}
+	}
+	return hs
 }
 
 // size is the memory of the snapshots in the cache. The caller holds mu.

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -101,7 +102,9 @@ type spec struct {
 	keys     []string // fingerprints that it is signed with
 	unused   string   // a suite that nothing was drawn from: its InRelease alone
 	signer   pgp.Signer
-	claimed  time.Time // what Release and upstream's say of their date if the statement lies; zero: what it says
+	images   []snapshot.Image // their blobs are among files; see carry
+	packed   bool             // its root is that of the artifact's documents, and not any
+	claimed  time.Time        // what Release and upstream's say of their date if the statement lies; zero: what it says
 }
 
 // releaseText is a Release that lists the files.
@@ -208,12 +211,19 @@ func (s spec) take(t testing.TB, m *memoryBlobs) *snapshot.Snapshot {
 		a.Suites = append(a.Suites, suite)
 	}
 	sn, err := snapshot.Take(snapshot.Frozen{
-		Date: s.date, Encoder: 1, Archives: []snapshot.Archive{a}, Files: rows, Lock: []byte("mmoci-lock-v1\n"), Blobs: m, Signer: s.signer,
+		Date: s.date, Encoder: 1, Archives: []snapshot.Archive{a}, Images: s.images, Files: rows, Lock: []byte("mmoci-lock-v1\n"), Blobs: m, Signer: s.signer,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sn.Root = snapshot.Sum(sn.StatementBytes)
+	if s.packed {
+		p, err := artifact.Pack(sn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sn.Root = p.Root()
+	}
 	return sn
 }
 

@@ -1,0 +1,124 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// graph is what belongs to an image and its referrers. Immutable.
+type graph struct {
+	parts     map[snapshot.Digest]string // the media type of a document; "" of a config or layer
+	referrers []referrer
+}
+
+// referrer is a document about another one.
+type referrer struct {
+	subject snapshot.Digest
+	descriptor
+}
+
+// descriptor is an entry of the index that a list of referrers is.
+type descriptor struct {
+	MediaType    string            `json:"mediaType"`
+	Digest       string            `json:"digest"`
+	Size         int64             `json:"size"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+}
+
+// graphOf reads the documents of an image, once.
+func (h *Held) graphOf(ctx context.Context, m image) (*graph, error) {
+	if g := h.knownGraph(m.Name); g != nil {
+		return g, nil
+	}
+	var g *graph
+	err := h.inTurn(ctx, func() (err error) {
+		if g = h.knownGraph(m.Name); g != nil {
+			return nil
+		}
+		if g, err = h.readGraph(ctx, m); err != nil {
+			return fmt.Errorf("image %s: %w", m.Name, err)
+		}
+		h.keepGraph(m.Name, g)
+		return nil
+	})
+	return g, err
+}
+
+func (h *Held) knownGraph(name string) *graph {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.graphs[name]
+}
+
+func (h *Held) keepGraph(name string, g *graph) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.parts += len(g.parts) + len(g.referrers); h.parts > MaxParts {
+		clear(h.graphs)
+		h.parts = len(g.parts) + len(g.referrers)
+	}
+	h.graphs[name] = g
+}
+
+func (h *Held) readGraph(ctx context.Context, m image) (*graph, error) {
+	left := int64(MaxImage)
+	read := func(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+		if left -= d.Size; left < 0 {
+			return nil, fmt.Errorf("%w: its manifests have more than %d bytes together", oci.ErrImage, MaxImage)
+		}
+		return h.ReadBlob(ctx, d.Blob, oci.MaxImageDocument)
+	}
+	g := &graph{parts: map[snapshot.Digest]string{}}
+	walk := func(root snapshot.Blob) (*oci.ImageGraph, error) {
+		found, err := oci.WalkImage(ctx, read, oci.Descriptor{Blob: root})
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range found.Documents {
+			g.parts[d.Digest] = d.MediaType
+		}
+		for _, b := range found.Blobs {
+			if _, document := g.parts[b.Digest]; !document {
+				g.parts[b.Digest] = ""
+			}
+		}
+		return found, nil
+	}
+	if _, err := walk(m.Blob); err != nil {
+		return nil, err
+	}
+	for _, b := range m.Referrers {
+		found, err := walk(b)
+		if err != nil {
+			return nil, fmt.Errorf("referrer %s: %w", b.Digest, err)
+		}
+		g.referrers = append(g.referrers, referrerOf(found.Root()))
+	}
+	return g, nil
+}
+
+// referrerOf describes a document in a list of referrers (distribution-spec, "Listing Referrers").
+func referrerOf(d oci.ImagePart) referrer {
+	r := referrer{subject: d.Document.Subject.Digest, descriptor: descriptor{
+		MediaType: d.MediaType, Digest: d.Digest.String(), Size: d.Size, ArtifactType: d.Document.ArtifactType,
+	}}
+	if r.ArtifactType == "" && !d.Document.IsIndex() {
+		r.ArtifactType = d.Document.Config.MediaType
+	}
+	var said struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if json.Unmarshal(d.Data, &said) == nil && len(d.Data) <= maxAnnotated {
+		r.Annotations = said.Annotations
+	}
+	return r
+}
+
+// maxAnnotated is the largest document, in bytes, whose annotations stand in a list of referrers, so that the list of
+// the most that an image may have stays below what clients read.
+const maxAnnotated = 32 << 10
