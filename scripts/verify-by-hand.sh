@@ -320,7 +320,11 @@ say "root $root${pin:+, as pinned}"
 
 # 2 Core and shards: which blobs are here.
 document "$(jq -r '.manifests[0].digest' "$work/root")" "$work/core"
-[ "$(jq -r .config.mediaType "$work/core")" = application/vnd.mmoci.snapshot.config.v1+json ] || fail "not a snapshot of format 1"
+case $(jq -r .config.mediaType "$work/core") in
+application/vnd.mmoci.snapshot.config.v1+json) format=1 ;;
+application/vnd.mmoci.snapshot.config.v2+json) format=2 ;;
+*) fail "not a snapshot of format 1 or 2" ;;
+esac
 jq -r '.layers[].digest' "$work/core" | sed 's/^sha256://' >"$work/layers"
 sed -n '4,$p' "$work/layers" >"$work/unsorted"
 for d in $(jq -r '.manifests[1:][].digest' "$work/root"); do
@@ -348,8 +352,10 @@ case $(jq -r '.layers[0].mediaType' "$work/core") in
 	say "statement: not signed"
 	cp "$work/signed" "$work/statement" ;;
 esac
-[ "$(head -n1 "$work/statement")" = mmoci-statement-v1 ] || fail "not a statement"
-say "  $(sed -n 2p "$work/statement")"
+[ "$(head -n1 "$work/statement")" = mmoci-statement-v$format ] || fail "not a statement of format $format"
+[ -z "$(awk 'NR > 1 { print $1 }' "$work/statement" | grep -vxE 'needs|date|valid-until|encoder|table|lock|image|referrer|archive|upstream-key|suite|file')" ] ||
+	fail "the statement has a line that this script does not know"
+say "  $(grep -m 1 '^date ' "$work/statement")"
 n=2
 for what in table lock; do
 	[ "$(awk -v w=$what '$1 == w { print $2; exit }' "$work/statement")" = "sha256:$(sed -n ${n}p "$work/layers")" ] || fail "$what is not the statement's"
@@ -419,7 +425,30 @@ while read -r prefix mode class suite; do
 done <"$work/suites"
 [ "$proved" -gt 0 ] || fail "no key fits any archive"
 
-# 5 Nothing else is below the root.
+# 5 The images, from the statement's lines down to the last layer. Only the site says which there are.
+if [ -n "$site$pin" ]; then
+	awk '$1 == "image" || $1 == "referrer" { sub(/^sha256:/, "", $(NF - 1)); print $(NF - 1) }' "$work/statement" | sort -u >"$work/documents"
+	while [ -s "$work/documents" ]; do
+		: >"$work/below"
+		while read -r d; do
+			fetch "sha256:$d" "$work/document"
+			echo "$d" >>"$work/named"
+			jq -e '[.. | objects | .urls? // empty] == [] and (has("manifests") != has("layers"))' "$work/document" >/dev/null || fail "sha256:$d is no document of an image, or names something elsewhere"
+			jq -r '.manifests[]?.digest' "$work/document" | sed 's/^sha256://' >>"$work/below"
+			jq -r '.config.digest?, .layers[]?.digest | strings' "$work/document" | sed 's/^sha256://' >"$work/parts"
+			while read -r b; do
+				echo "$b" >>"$work/named"
+				grep -qx "$b" "$work/hashed" && continue
+				fetch "sha256:$b" "$work/part"
+				echo "$b" >>"$work/hashed"
+			done <"$work/parts"
+		done <"$work/documents"
+		sort -u "$work/below" >"$work/documents"
+	done
+	awk '$1 == "image" { print "image " $2 ": " $3 ", every byte" }' "$work/statement"
+fi
+
+# 6 Nothing else is below the root.
 if [ -n "$site$pin" ]; then
 	sort -u "$work/named" | comm -13 - "$work/here" >"$work/extra"
 	[ ! -s "$work/extra" ] || fail "$(wc -l <"$work/extra") blobs are named by nothing; first: sha256:$(head -n1 "$work/extra")"
