@@ -402,6 +402,7 @@ func cmdServing(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("mmoci serve: %v", err)
 	}
 	ts.Setenv(args[0], at)
+	ts.Setenv(args[0]+"_HOST", strings.TrimPrefix(at, "http://"))
 }
 
 // absolute makes the paths of references and files absolute: serve runs in

@@ -80,7 +80,8 @@ func (s *Site) holders(name, ns string) []found {
 				continue
 			}
 			for i := range h.images {
-				if m := &h.images[i]; named(name, ns, m.host, m.repository) {
+				m := &h.images[i]
+				if named(name, ns, m.host, m.repository) || named(name, ns, h.home.Host, h.home.Repository+belowSnapshot+m.repository) {
 					all = append(all, found{h, m, opens})
 				}
 			}
@@ -103,6 +104,9 @@ func named(name, ns, host, repository string) bool {
 	rest, ok := strings.CutPrefix(name, host+"/")
 	return ok && host != "" && (rest == repository || rest == library(host, repository))
 }
+
+// belowSnapshot is where a place has the images of a snapshot, below its repository (SPEC section 10).
+const belowSnapshot = "/images/"
 
 // dockerHub is how engines call Docker Hub in names of images. There, NAME is library/NAME.
 const dockerHub = "docker.io"

@@ -196,7 +196,8 @@ func TestRegistryImages(t *testing.T) {
 	for n, want := range map[string]manifested{
 		"site/app:1.0": index, "registry.example.org/site/app:1.0": index, "site/app@" + digestOf(t, index): index, "site/app@" + digestOf(t, arm64): arm64,
 		"site/app@" + digestOf(t, signature): signature,
-		"pause:3.9":                          single, "pause@" + digestOf(t, single): single,
+		"site/mirror/images/pause:3.9":       single, "registry.example.org/site/mirror/images/site/app:1.0": index,
+		"pause:3.9": single, "pause@" + digestOf(t, single): single,
 		"docker.io/busybox:1": busybox, "busybox:1": busybox, "library/busybox:1": busybox, "docker.io/library/busybox:1": busybox,
 	} {
 		i := strings.IndexAny(n, ":@")
