@@ -26,6 +26,7 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"docker-detached": of(dockerDetached),
 		"mini":            of(mini),
 		"mini-old":        of(miniOld),
+		"mini-readme":     of(miniReadme),
 		"mini-more":       of(miniMore),
 		"mini-other":      of(miniOther),
 		"mini-security":   of(miniSecurity),
@@ -86,6 +87,17 @@ func mini() testarchive.Archive {
 			pkg("unwanted", "1.0", "amd64", "main", ""),
 		},
 	}}}
+}
+
+// miniReadme is mini with the suite and the component of the mini-mirror's own documentation.
+func miniReadme() testarchive.Archive {
+	a := mini()
+	s := &a.Suites[0]
+	s.Dir, s.Components = "dist", []string{"components"}
+	for i := range s.Packages {
+		s.Packages[i].Component = "components"
+	}
+	return a
 }
 
 // miniOld has package3 in an older version only.

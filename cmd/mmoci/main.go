@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/foreign"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive"
@@ -94,12 +96,37 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if code == exitInterrupted {
 		text = interruption(cmd.CommandPath(), err)
 	}
+	for _, f := range foreign.Rewritten(err) {
+		text += "\n" + leaveRewritten(f)
+	}
 	if a.events {
 		a.say("error", text, code)
 	} else {
 		fmt.Fprintf(a.stderr, "mmoci: %s\n", message(text))
 	}
 	return code
+}
+
+// leaveRewritten writes what a refused input would be in the words of mmoci beside it, over nothing that is there, and
+// says where it is: at the latest in what it returns.
+func leaveRewritten(f foreign.File) string {
+	out, err := os.OpenFile(f.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err == nil {
+		if _, err = out.Write(f.Data); err == nil {
+			err = out.Close()
+		} else {
+			out.Close()
+		}
+		if err != nil {
+			os.Remove(f.Name)
+		}
+	} else if was, readErr := os.ReadFile(f.Name); readErr == nil && bytes.Equal(was, f.Data) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Sprintf("%s could not be written: %v; it would be %s:\n%s", f.Name, err, f.Use, f.Data)
+	}
+	return fmt.Sprintf("%s has it rewritten: %s", f.Name, f.Use)
 }
 
 // interruption is the message of an interrupted command: what it tagged, if it tags, and

@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"lost":     cmdLost,
 			"left":     cmdLeft,
 			"liar":     cmdLiar,
+			"seed":     cmdSeed,
 			"image":    cmdImage,
 		},
 	})

@@ -1,11 +1,13 @@
 package config
 
 import (
-	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/foreign"
 )
 
 // all is the line of a list, and the value of packages:, that asks for everything.
@@ -16,6 +18,9 @@ const all = "all"
 func readList(name string) ([]Query, error) {
 	data, err := document.ReadFile(name, document.MaxList)
 	if err != nil {
+		return nil, err
+	}
+	if err := foreign.List(name, data); err != nil {
 		return nil, err
 	}
 	return parseList(name, data)

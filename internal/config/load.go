@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/foreign"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,6 +38,9 @@ func Load(path string) (*Plan, error) {
 		return nil, document.Errorf(document.Position{File: path}, "%w; \"mmoci init\" makes one", fs.ErrNotExist)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := foreign.YAML(path, data); err != nil {
 		return nil, err
 	}
 	return parsePlan(path, data)

@@ -9,6 +9,7 @@ import (
 
 	"example.org/mmoci/internal/config/aptlyconf"
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/foreign"
 )
 
 // miniMirrorSchema is the schema of a Deckhand document that holds a source of the mini-mirror under data:.
@@ -23,6 +24,9 @@ const miniMirrorSchema = "nc/MiniMirrorSource/v1"
 func LoadMiniMirrorYAML(path string, o SourcesOptions) (*Plan, error) {
 	data, err := document.ReadFile(path, document.MaxYAML)
 	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(foreign.List(path, data), foreign.YAML(path, data)); err != nil {
 		return nil, err
 	}
 	return parseMiniMirror(path, data, o)

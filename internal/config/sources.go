@@ -10,6 +10,7 @@ import (
 
 	"example.org/mmoci/internal/config/aptlyconf"
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/foreign"
 	"example.org/mmoci/pkg/resolve/query"
 )
 
@@ -32,6 +33,9 @@ import (
 func LoadSources(dir string, o SourcesOptions) (*Plan, error) {
 	if fi, err := os.Stat(dir); err == nil && !fi.IsDir() {
 		return LoadMiniMirrorYAML(dir, o)
+	}
+	if err := foreign.Dir(dir); err != nil {
+		return nil, err
 	}
 	prefixes, err := subdirs(dir)
 	if err != nil {
