@@ -26,10 +26,14 @@ func (a *app) copy() *cobra.Command {
 	var redate redateFlags
 	cmd := &cobra.Command{
 		Use:   "copy SRC DST",
-		Short: "Copy a snapshot between registries, layouts and oci-archives, bytes unchanged",
+		Short: "Copy a snapshot or image between registries, layouts and oci-archives, bytes unchanged",
 		Long: `Copies what DST lacks; every byte is verified on the way, the tag is set last, and a rerun resumes. Dates along a tag strictly increase, so that
 all clients see each change: another snapshot that is not newer than the one that DST's tag names is refused; --redate pushes its content, of
-curated archives, under the next date, signed anew.
+curated archives, under the next date, signed anew. The images of a snapshot get their names in DST, too: in a registry as /images/REPO:TAG
+below DST, or where images-to: says for this repository.
+
+A container image, or other OCI content, is copied with all its documents, layers and what refers to it (signatures, SBOMs). In a layout or
+oci-archive it may be called REPO:TAG: mmoci copy registry.example.org/app:1 oci:DIR:app:1
 
 --since OLD writes a delta to an oci-archive or a layout: only what OLD lacks. Copied to a place that holds OLD it gives the whole
 snapshot there, under its own digest; copied elsewhere, what is missing is named.
@@ -78,11 +82,14 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		}
 		o := a.options()
 		if dst.Kind == artifact.Archive {
-			if o.Vouched, err = a.vouchedRoot(cmd, &p, src); err != nil {
+			if o.Vouched, err = a.vouchedRoot(cmd, &p, src); err != nil && !site.IsForeign(err) {
 				return err
 			}
 		}
 		q := site.CopyOptions{From: src, To: dst, AllowOlder: older, Push: artifact.PushOptions{Options: o, Recheck: repair}}
+		if q.Push.ImagesTo, err = p.imagesTo(dst); err != nil {
+			return err
+		}
 		if redate.wanted {
 			plan, err := p.plan()
 			if err == nil {

@@ -516,7 +516,7 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 		listed[name] = true
 	}
 	readers := []string{
-		"serve", "verify", "ls", "why", "diff", "doctor", "man", "check", "tag list", "key show", "policy test", "host wait",
+		"serve", "verify", "ls", "why", "diff", "doctor", "man", "check", "tag list", "tag digest", "key show", "policy test", "host wait",
 		// Each writes one small file, as a whole, and asks nobody before.
 		"init", "key new", "host sources", "host undo",
 		"help", "completion",

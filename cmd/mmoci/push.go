@@ -80,6 +80,7 @@ func (a *app) push() *cobra.Command {
 		if q.Ref, err = reference(args, plan); err != nil {
 			return err
 		}
+		q.Artifact.ImagesTo = imagesTo(plan, q.Ref)
 		if q.Date, q.DateAuto, err = parseDate(o.date); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 const insist = "--replace-unverified with --date replaces it and takes nothing from it"
@@ -45,6 +47,8 @@ var remediesOf = []struct {
 }{
 	{artifact.ErrPlainHTTP, "--plain-http allows it"},
 	{artifact.ErrUnknownCA, "--ca-file FILE does so for one command"},
+	{snapshot.ErrNewer, ""}, // its own words
+	{artifact.ErrNotOurs, "this command reads snapshots; mmoci copy, verify and tag take images, too"},
 	{artifact.ErrPackage, "did you mean mmoci pull --extract?"},
 	{host.ErrNotRoot, "run it as root (sudo mmoci ..), or for a directory (--root DIR)"},
 }
@@ -62,8 +66,9 @@ func withRemedy(err error) string {
 		words = fmt.Sprintf(remedies[r], args...)
 	}
 	for _, r := range remediesOf {
-		if words == "" && errors.Is(err, r.err) {
-			words = r.words
+		if errors.Is(err, r.err) {
+			words = cmp.Or(words, r.words)
+			break
 		}
 	}
 	if missing, ok := errors.AsType[*host.MissingKeyError](err); ok {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -19,11 +20,11 @@ import (
 func (a *app) tag() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tag",
-		Short: "Look at the snapshots of a place, name them, go back, clean up",
+		Short: "Look at the snapshots and images of a place, name them, go back, clean up",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.tagList(), a.tagPromote(), a.tagRollback(), a.tagPrune())
+	cmd.AddCommand(a.tagDigest(), a.tagList(), a.tagPromote(), a.tagRollback(), a.tagPrune())
 	return cmd
 }
 
@@ -35,6 +36,49 @@ func (p *planFlags) place(args []string) (*config.Plan, artifact.Reference, erro
 	}
 	ref, err := reference(args, plan)
 	return plan, ref, err
+}
+
+// imagesTo is below which repository the images of a snapshot in ref's place are: where the configuration
+// says, if it is about that repository or names none.
+func imagesTo(plan *config.Plan, ref artifact.Reference) string {
+	if plan == nil || plan.Ref == "" {
+		return cmp.Or(plan, &config.Plan{}).ImagesTo
+	}
+	if own, err := artifact.ParseReference(plan.Ref); err == nil && own.Kind == ref.Kind && own.Name == ref.Name {
+		return plan.ImagesTo
+	}
+	return ""
+}
+
+func (p *planFlags) imagesTo(ref artifact.Reference) (string, error) {
+	plan, err := p.plan()
+	if err != nil {
+		return "", err
+	}
+	return imagesTo(plan, ref), nil
+}
+
+func (a *app) tagDigest() *cobra.Command {
+	var p planFlags
+	cmd := &cobra.Command{
+		Use:   "digest [REF]",
+		Short: "Print the digest that a reference names, of a snapshot, an image or anything else",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	p.flags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		_, ref, err := p.place(args)
+		if err != nil {
+			return err
+		}
+		digest, err := artifact.Resolve(cmd.Context(), ref, a.options())
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout, digest)
+		return nil
+	}
+	return cmd
 }
 
 // tagJSON is a tag in tag list --json and tag prune --json.
@@ -94,8 +138,8 @@ func (a *app) tagPromote() *cobra.Command {
 	var redate redateFlags
 	cmd := &cobra.Command{
 		Use:   "promote [REF] TAG",
-		Short: "Let TAG name the snapshot of REF too; nothing but tags is written",
-		Long: `Lets TAG, of the same place, name the snapshot of REF too. Dates along a tag strictly increase, so that all clients see each change: another
+		Short: "Let TAG name the snapshot or image of REF too; nothing but tags is written",
+		Long: `Lets TAG, of the same place, name the snapshot or container image of REF too. Dates along a tag strictly increase, so that all clients see each change: another
 snapshot that is not newer than the one that TAG names is refused. --redate pushes its content, of curated archives, under the next date, signed anew.`,
 		Args: cobra.RangeArgs(1, 2),
 	}
@@ -109,7 +153,7 @@ snapshot that is not newer than the one that TAG names is refused. --redate push
 		if err != nil {
 			return err
 		}
-		q := site.PromoteOptions{From: ref, To: args[last], AllowOlder: older, Options: a.options()}
+		q := site.PromoteOptions{From: ref, To: args[last], AllowOlder: older, ImagesTo: imagesTo(plan, ref), Options: a.options()}
 		if q.Redate, err = a.redating(&p, plan, redate); err != nil {
 			return err
 		}
@@ -117,7 +161,11 @@ snapshot that is not newer than the one that TAG names is refused. --redate push
 		if err != nil {
 			return err
 		}
-		a.log("changed: %t; also tagged %s", done.Changed, done.Immutable)
+		also := ""
+		if done.Immutable != "" {
+			also = "; also tagged " + done.Immutable
+		}
+		a.log("changed: %t%s", done.Changed, also)
 		fmt.Fprintln(a.stdout, done.Reference)
 		return nil
 	}
@@ -178,7 +226,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 		if err != nil {
 			return err
 		}
-		q := site.RollbackOptions{Ref: ref, To: to, Site: trust.Site, Now: time.Now(), Push: artifact.PushOptions{Options: a.options()}}
+		q := site.RollbackOptions{Ref: ref, To: to, Site: trust.Site, Now: time.Now(), Push: artifact.PushOptions{Options: a.options(), ImagesTo: imagesTo(plan, ref)}}
 		if q.Date, _, err = parseDate(date); err != nil {
 			return err
 		}
@@ -204,7 +252,8 @@ func (a *app) tagPrune() *cobra.Command {
 		Use:   "prune [REF] --keep-last N ..",
 		Short: "Remove the immutable tags of a name that no rule keeps; a layout shrinks",
 		Long: `Removes the tags NAME-DATE-HEX12 of the reference's NAME that no rule keeps, and the checkpoints of pushes that have ended.
-What any remaining tag reaches stays. A layout is collected; a registry frees space by its own garbage collection.`,
+What any remaining tag reaches stays. The names of images that no
+remaining snapshot has go, too. A layout is collected; a registry frees space by its own garbage collection.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
@@ -218,7 +267,7 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 	f.BoolVar(&dry, "dry-run", false, "only tell what would go")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		_, ref, err := p.place(args)
+		plan, ref, err := p.place(args)
 		if err != nil {
 			return err
 		}
@@ -228,7 +277,7 @@ What any remaining tag reaches stays. A layout is collected; a registry frees sp
 		if k.Last+k.Daily+k.Weekly+k.Monthly == 0 && !cmd.Flags().Changed("min-age") {
 			k.MinAge = 0 // what nobody asked for is no rule by itself
 		}
-		out, err := site.Prune(cmd.Context(), site.PruneOptions{Ref: ref, Keep: k, DryRun: dry, Now: time.Now(), Options: a.options()})
+		out, err := site.Prune(cmd.Context(), site.PruneOptions{Ref: ref, Keep: k, DryRun: dry, Now: time.Now(), ImagesTo: imagesTo(plan, ref), Options: a.options()})
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +10,9 @@ import (
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/site"
 	"example.org/mmoci/internal/terminal"
+	"example.org/mmoci/pkg/artifact"
 )
 
 func (a *app) verify() *cobra.Command {
@@ -18,7 +21,7 @@ func (a *app) verify() *cobra.Command {
 	var remote, asJSON, list bool
 	cmd := &cobra.Command{
 		Use:   "verify [REF]",
-		Short: "Prove a snapshot: signatures, chain, every byte",
+		Short: "Prove a snapshot: signatures, chain, every byte; of an image, every byte",
 		Args:  cobra.MaximumNArgs(1),
 	}
 	p.trustFlags(cmd.Flags())
@@ -37,6 +40,10 @@ func (a *app) verify() *cobra.Command {
 		bar := a.progress()
 		defer bar.End()
 		s, trust, err := a.open(cmd, &p, &placeFlags{}, args)
+		if site.IsForeign(err) && require == "" && !list {
+			bar.End()
+			return a.verifyImage(cmd.Context(), ref, remote, asJSON)
+		}
 		if err != nil {
 			return prove.Incomplete(cmd.Context(), ref, err, a.options())
 		}
@@ -65,6 +72,28 @@ func (a *app) verify() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// verifyImage verifies what is no snapshot: its bytes, for nothing says whose they are.
+func (a *app) verifyImage(ctx context.Context, ref artifact.Reference, remote, asJSON bool) error {
+	r, err := site.VerifyImage(ctx, ref, remote, a.options())
+	if err != nil {
+		return err
+	}
+	a.log("%s is a container image: its bytes are those of its digest; no signature of mmoci's says whose they are", ref)
+	if asJSON {
+		return a.printJSON(r)
+	}
+	how := "hashed"
+	if !r.Hashed {
+		how = "asked for"
+	}
+	fmt.Fprintf(a.stdout, "%s\n", r.Digest)
+	for _, d := range r.Referrers {
+		fmt.Fprintf(a.stdout, "referrer %s\n", d)
+	}
+	fmt.Fprintf(a.stdout, "%d files, %s %s\n", r.Files, terminal.Size(r.Bytes), how)
+	return nil
 }
 
 func (a *app) printReport(r *prove.Report) {

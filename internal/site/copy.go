@@ -43,18 +43,29 @@ type RedateOptions struct {
 //
 // The date of the replaced snapshot is not verified: all it can do is cause a refusal. With
 // Redate both snapshots must be signed by the site.
+//
+// A container image, or other content that is no snapshot, is copied as [artifact.CopyImage] says.
 func Copy(ctx context.Context, c CopyOptions) (artifact.Copied, error) {
-	if err := artifact.CheckCopy(c.From, c.To, c.Since != nil, c.Push.Recheck); err != nil {
-		return artifact.Copied{}, err
+	unfit := artifact.CheckCopy(c.From, c.To, c.Since != nil, c.Push.Recheck)
+	if unfit != nil && !artifact.NamesImage(c.To) {
+		return artifact.Copied{}, unfit
 	}
 	o := c.Push.Options
 	root, date, err := artifact.ReadDate(ctx, c.From, o)
+	if IsForeign(err) {
+		return c.image(ctx)
+	}
+	if err == nil {
+		err = unfit
+	}
 	if err != nil {
 		return artifact.Copied{}, err
 	}
 	c.From.Digest = root // the tag may move meanwhile
 	now, replaced, err := artifact.ReadDate(ctx, c.To, o)
 	switch {
+	case IsForeign(err):
+		return artifact.Copied{}, fmt.Errorf("%w: %s names a container image, or something else that is no snapshot; give the snapshot another tag", outcome.ErrUsage, c.To)
 	case errors.Is(err, artifact.ErrNotFound): // the tag, or what it names
 		if now, err = artifact.Resolve(ctx, c.To, o); errors.Is(err, artifact.ErrNotFound) {
 			now, err = snapshot.Digest{}, nil
@@ -98,20 +109,22 @@ func (c CopyOptions) redated(ctx context.Context) (artifact.Copied, error) {
 // PromoteOptions says which tag Promote moves where.
 type PromoteOptions struct {
 	From       artifact.Reference // tag or digest
-	To         string             // tag of the same place
+	To         string             // tag of the same place; of an image in a layout, REPO:TAG may be
 	AllowOlder bool
 	Redate     *RedateOptions // nil: nothing but tags is written
+	ImagesTo   string         // as artifact.PushOptions says
 	Options    artifact.Options
 }
 
 // Promote is [Copy] to another tag of the same place.
 func Promote(ctx context.Context, p PromoteOptions) (artifact.Copied, error) {
-	if ref, err := artifact.ParseReference("registry.example.org/x:" + p.To); err != nil || ref.Tag != p.To {
+	to := artifact.Reference{Kind: p.From.Kind, Name: p.From.Name, Tag: p.To}
+	if ref, err := artifact.ParseReference("registry.example.org/x:" + p.To); (err != nil || ref.Tag != p.To) && !artifact.NamesImage(to) {
 		return artifact.Copied{}, fmt.Errorf("%w: %q is no tag", outcome.ErrUsage, p.To)
 	}
 	return Copy(ctx, CopyOptions{
-		From: p.From, To: artifact.Reference{Kind: p.From.Kind, Name: p.From.Name, Tag: p.To},
-		AllowOlder: p.AllowOlder, Redate: p.Redate, Push: artifact.PushOptions{Options: p.Options},
+		From: p.From, To: to,
+		AllowOlder: p.AllowOlder, Redate: p.Redate, Push: artifact.PushOptions{Options: p.Options, ImagesTo: p.ImagesTo},
 	})
 }
 
@@ -160,11 +173,11 @@ func (q RollbackOptions) validate() error {
 func (q RollbackOptions) onto(ctx context.Context, from artifact.Reference) (artifact.Pushed, error) {
 	now, err := q.open(ctx, q.Ref)
 	if err != nil {
-		return artifact.Pushed{}, fmt.Errorf("snapshot to be replaced: %w", err)
+		return artifact.Pushed{}, noDate(q.Ref, fmt.Errorf("snapshot to be replaced: %w", err))
 	}
 	old, err := q.open(ctx, from)
 	if err != nil {
-		return artifact.Pushed{}, err
+		return artifact.Pushed{}, noDate(from, err)
 	}
 	signer := signer.ReuseSignatures(ctx, q.Signer, now)
 	s, err := parallel.Until(ctx, func() (*snapshot.Snapshot, error) {

@@ -13,6 +13,9 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
+// NamesImage tells whether a reference names an image in a layout or oci-archive, REPO:TAG. No snapshot is called so.
+func NamesImage(ref Reference) bool { return ref.Kind != Registry && oci.ValidImageName(ref.Tag) }
+
 // CopyImage copies a container image, or other OCI content that is no snapshot, with all its documents, blobs and
 // what refers to it, bytes unchanged and verified; dst's tag moves last. It does not replace a
 // snapshot by an image. Between repositories of one registry blobs are mounted.
