@@ -52,6 +52,7 @@ var rules = map[string][]string{
 	"internal/policy":          {"net/http"},
 	"internal/registry":        {"os", oras, imageSpec, ggcr, module + "pkg/deb", module + "pkg/resolve", module + "internal/serve", module + "internal/store"},
 	"internal/serve":           {oras, imageSpec, module + "pkg/resolve", module + "pkg/artifact"},
+	"internal/engine":          {"net/http", oras, imageSpec, ggcr, module + "internal/serve", module + "internal/host"},
 	"internal/host":            {oras, imageSpec, module + "internal/serve", module + "pkg/artifact"},
 	"internal/testarchive":     {module + "pkg/archive", module + "pkg/deb"},
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/engine"
 	"example.org/mmoci/internal/host"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -18,11 +22,11 @@ import (
 func (a *app) host() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "host",
-		Short: "Point this host's apt at a mirror, wait for it, take that back",
+		Short: "Point this host at a mirror and its images, take that back",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.hostSources(), a.hostUndo(), a.hostWait())
+	cmd.AddCommand(a.hostSources(), a.hostImages(), a.hostPut(), a.hostUndo(), a.hostWait())
 	return cmd
 }
 
@@ -112,6 +116,94 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcesOptions, arg
 	return a.reportFiles(h.UseMirror(apt))
 }
 
+// imagesOptions are the flags of host images.
+type imagesOptions struct {
+	engine.Options
+	kind, hosts string
+	replace     bool
+}
+
+func (a *app) hostImages() *cobra.Command {
+	var p planFlags
+	var places placeFlags
+	var q imagesOptions
+	cmd := &cobra.Command{
+		Use:   "images [REF] [--] [HOST/REPO:TAG..]",
+		Short: "Put the container images of a snapshot into this host's container engine",
+		Long: `Verifies the statement of the snapshot at REF by the site's key (or the digest in REF), and hands each image that it names, or those
+that are named here, to docker ("docker load"), containerd ("ctr images import") or podman ("podman load"): what of it runs on this
+machine, as a tar that is verified while it is streamed. Of wrong bytes the engine takes no image (exit code 3). An image that is there
+already is left as it is, and the same command goes on where an earlier one ended. The images that are there afterwards are printed.
+
+A name that another image has, which mmoci did not put there, is refused before anything changes. "mmoci host undo" takes out exactly
+what was put there; an image that a container uses stays, and is named.
+
+With --hosts URL, containerd and podman ask the registry at URL ("mmoci serve --registry") first for images of the hosts
+that the snapshot's images are named by: files below /etc/containerd/certs.d and /etc/containers/registries.conf.d, which host undo removes.`,
+		Args: cobra.ArbitraryArgs,
+	}
+	f := cmd.Flags()
+	p.trustFlags(f)
+	places.flags(f)
+	f.StringVar(&q.kind, "engine", "auto", "docker, containerd, podman or auto: the first of these that answers")
+	f.StringVar(&q.Namespace, "namespace", engine.KubernetesNamespace, "containerd's `NAMESPACE`; kubelet sees no other than k8s.io")
+	durationVar(f, &q.Wait, "wait", "how long to wait for an engine that is starting")
+	f.BoolVar(&q.replace, "replace", false, "take names that other images have; those are not brought back")
+	f.StringVar(&q.hosts, "hosts", "", "let containerd and podman ask the registry at `URL` first")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.runImages(cmd, &p, &places, q, args)
+	}
+	return cmd
+}
+
+func (a *app) runImages(cmd *cobra.Command, p *planFlags, places *placeFlags, q imagesOptions, args []string) error {
+	h, err := a.hostAt("")
+	if err != nil && q.hosts != "" {
+		return err
+	}
+	refs, names := args, []string(nil)
+	if at := cmd.ArgsLenAtDash(); at >= 0 {
+		refs, names = args[:at], args[at:]
+	} else if len(args) > 1 {
+		refs, names = args[:1], args[1:]
+	}
+	s, _, err := a.open(cmd, p, places, refs)
+	if err != nil {
+		return err
+	}
+	images, err := engine.Wanted(s, names)
+	if err != nil {
+		return err
+	}
+	if len(images) == 0 {
+		a.log("the snapshot has no container images")
+		return nil
+	}
+	if q.kind != "auto" {
+		q.Kind = engine.Kind(q.kind)
+	}
+	e, err := engine.Find(cmd.Context(), q.Options)
+	if err != nil {
+		return err
+	}
+	dir, err := state.HostDir("images")
+	if err != nil {
+		return err
+	}
+	there, err := engine.Import(cmd.Context(), engine.ImportOptions{Snapshot: s, Names: names, Engine: e, State: dir, Replace: q.replace, Log: a.log})
+	for _, name := range there {
+		fmt.Fprintln(a.stdout, name)
+	}
+	if err != nil || q.hosts == "" {
+		return err
+	}
+	changed, err := h.UseRegistry(q.hosts, images)
+	for _, name := range changed {
+		a.log("wrote /%s", name)
+	}
+	return err
+}
+
 // reportFiles prints the paths that changed.
 func (a *app) reportFiles(changed []string, err error) error {
 	for _, name := range changed {
@@ -139,20 +231,75 @@ func (a *app) hostUndo() *cobra.Command {
 	var root string
 	cmd := &cobra.Command{
 		Use:   "undo",
-		Short: "Remove exactly what host sources wrote, bring back what it moved aside",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Short: "Take back exactly what the other host commands wrote, moved aside and put into an engine",
+		Long: `Removes the files that host sources, host put and host images --hosts wrote, brings back what was moved aside, ends and disables units
+among them, and takes the images that host images imported out of the engine. What was changed since, and an image that a container uses, stays and is
+named; run again, it removes the rest. With --root it is files alone. Packages, copied snapshots and mmoci itself stay.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runUndo(cmd.Context(), root) },
+	}
+	cmd.Flags().StringVar(&root, "root", "", "root file system `DIR` to change")
+	return cmd
+}
+
+func (a *app) runUndo(ctx context.Context, root string) error {
+	h, err := a.hostAt(root)
+	if err != nil {
+		return err
+	}
+	changed, kept, err := h.Undo()
+	for _, name := range kept {
+		a.log("kept, for it was changed since: /%s", name)
+	}
+	var images []string
+	if root == "" && err == nil { // the pod that uses an image goes first
+		var dir string
+		if dir, err = state.HostDir("images"); err == nil {
+			images, kept, err = engine.Undo(ctx, dir)
+		}
+		for _, why := range kept {
+			a.log("kept: %s", why)
+		}
+	}
+	for _, name := range images {
+		fmt.Fprintln(a.stdout, name)
+	}
+	if len(images) > 0 && len(changed) == 0 {
+		return err
+	}
+	return a.reportFiles(changed, err)
+}
+
+func (a *app) hostPut() *cobra.Command {
+	var replace bool
+	var root string
+	cmd := &cobra.Command{
+		Use:   "put PATH=FILE..",
+		Short: "Write files of this host, so that host undo takes them back",
+		Long: `Writes each FILE to PATH, where it differs, and removes what an earlier call wrote and this one does not name. A file that is there and not of
+mmoci's making is refused. A unit of systemd's that is removed is ended and disabled first. bootstrap.sh puts the unit or the
+static pod of the mirror so.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			h, err := a.hostAt(root)
 			if err != nil {
 				return err
 			}
-			changed, kept, err := h.Undo()
-			for _, name := range kept {
-				a.log("kept, for it was changed since: /%s", name)
+			files := map[string][]byte{}
+			for _, arg := range args {
+				to, from, ok := strings.Cut(arg, "=")
+				to = strings.TrimPrefix(filepath.Clean(to), "/")
+				if !ok || !fs.ValidPath(to) || to == "." {
+					return fmt.Errorf("%w: %q is not PATH=FILE", outcome.ErrUsage, arg)
+				}
+				if files[to], err = os.ReadFile(from); err != nil {
+					return err
+				}
 			}
-			return a.reportFiles(changed, err)
+			return a.reportFiles(h.PutService(files, replace))
 		},
 	}
+	cmd.Flags().BoolVar(&replace, "replace", false, "write over files that mmoci did not make; those are not brought back")
 	cmd.Flags().StringVar(&root, "root", "", "root file system `DIR` to change")
 	return cmd
 }

@@ -15,8 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 func write(t *testing.T, root, name, text string) {
@@ -174,7 +176,7 @@ func TestPutKilled(t *testing.T) {
 			root := t.TempDir()
 			h := &Host{Root: root}
 			write(t, root, "etc/apt/sources.list", "theirs")
-			if _, err := h.Put(files, []string{"etc/apt/sources.list"}); err != nil {
+			if _, err := h.put(sourceFiles, files, []string{"etc/apt/sources.list"}, false); err != nil {
 				t.Fatal(err)
 			}
 			// As if killed before this file.
@@ -182,7 +184,7 @@ func TestPutKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			if rerun {
-				if changed, err := h.Put(files, nil); err != nil || !slices.Equal(changed, []string{name}) {
+				if changed, err := h.put(sourceFiles, files, nil, false); err != nil || !slices.Equal(changed, []string{name}) {
 					t.Errorf("%s: rerun: %q, %v", name, changed, err)
 				}
 			}
@@ -205,12 +207,12 @@ func TestManifestDamaged(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "x\n", manifestHead + "\nfile abc ../../etc/passwd\n", manifestHead + "\nfile abc /etc/passwd\n", manifestHead + "\nmoved ../x\n", manifestHead + "\nnothing\n"} {
 		root := t.TempDir()
-		write(t, root, manifestFile, text)
+		write(t, root, string(sourceFiles), text)
 		h := &Host{Root: root}
 		if _, _, err := h.Undo(); err == nil {
 			t.Errorf("undo by %q", text)
 		}
-		if _, err := h.Put(map[string][]byte{"etc/x": nil}, nil); err == nil {
+		if _, err := h.put(sourceFiles, map[string][]byte{"etc/x": nil}, nil, false); err == nil {
 			t.Errorf("put over %q", text)
 		}
 	}
@@ -266,7 +268,7 @@ func TestUndoOfWhatWasNotMoved(t *testing.T) {
 	t.Parallel()
 	h := &Host{Root: t.TempDir()}
 	const list = "etc/apt/sources.list"
-	if err := errors.Join(h.replace(list, []byte("deb x\n")), h.writeManifest(&manifest{moved: []string{list}})); err != nil {
+	if err := errors.Join(h.replace(list, []byte("deb x\n")), h.writeManifest(sourceFiles, &manifest{moved: []string{list}})); err != nil {
 		t.Fatal(err)
 	}
 	changed, kept, err := h.Undo()
@@ -275,5 +277,67 @@ func TestUndoOfWhatWasNotMoved(t *testing.T) {
 	}
 	if got := read(t, h.Root, list); got != "deb x\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestPutService: the unit gives way to the pod, what others wrote stays, and undo takes back what is left.
+func TestPutService(t *testing.T) {
+	t.Parallel()
+	const unit, pod, key = "etc/systemd/system/mmoci-mirror.service", "etc/kubernetes/manifests/mmoci.yaml", "etc/mmoci/site.asc"
+	h := &Host{Root: t.TempDir()}
+	write(t, h.Root, key, "key")
+	put := func(replace bool, name, text string) ([]string, error) {
+		return h.PutService(map[string][]byte{key: []byte("key"), name: []byte(text)}, replace)
+	}
+	if changed, err := put(false, unit, "u"); err != nil || !slices.Equal(changed, []string{unit}) {
+		t.Fatal(changed, err)
+	}
+	if changed, err := put(false, unit, "u"); err != nil || len(changed) > 0 {
+		t.Error(changed, err)
+	}
+	write(t, h.Root, pod, "somebody's")
+	if _, err := put(false, pod, "p"); !errors.Is(err, ErrForeign) || read(t, h.Root, pod) != "somebody's" {
+		t.Error(err)
+	}
+	if changed, err := put(true, pod, "p"); err != nil || !slices.Equal(changed, []string{pod, unit}) || read(t, h.Root, pod) != "p" {
+		t.Error(changed, err)
+	}
+	if _, err := h.UseMirror(Apt{Mirror: "http://127.0.0.1:8000"}); err != nil {
+		t.Fatal(err)
+	}
+	changed, kept, err := h.Undo()
+	if err != nil || len(kept) > 0 || !slices.Equal(changed, []string{pod, confFile}) || read(t, h.Root, key) != "key" {
+		t.Errorf("%q, %q, %v", changed, kept, err)
+	}
+}
+
+func TestUseRegistry(t *testing.T) {
+	t.Parallel()
+	h := &Host{Root: t.TempDir()}
+	images := []snapshot.Image{{Name: "docker.io/library/nginx:1"}, {Name: "registry.example.org/a:1"}, {Name: "registry.example.org:5000/b/c:2"}}
+	for _, bad := range []string{"127.0.0.1:8000", "http://x/sub", "ftp://x", "http://u:p@x", "http://x\"y"} {
+		if _, err := h.UseRegistry(bad, images); !errors.Is(err, outcome.ErrUsage) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	changed, err := h.UseRegistry("http://127.0.0.1:8000/", images)
+	if err != nil || len(changed) != 4 {
+		t.Fatal(changed, err)
+	}
+	if got, want := read(t, h.Root, certsDir+"/docker.io/hosts.toml"), "server = \"https://registry-1.docker.io\"\n\n[host.\"http://127.0.0.1:8000\"]\n  capabilities = [\"pull\", \"resolve\"]\n"; !strings.HasSuffix(got, want) {
+		t.Error(got)
+	}
+	if got, want := read(t, h.Root, registriesFile), "\n[[registry]]\nprefix = \"registry.example.org:5000\"\nlocation = \"registry.example.org:5000\"\n[[registry.mirror]]\nlocation = \"127.0.0.1:8000\"\ninsecure = true\n"; !strings.Contains(got, want) {
+		t.Error(got)
+	}
+	// One host fewer: its file goes, and with it its directory; then the rest.
+	if changed, err = h.UseRegistry("http://127.0.0.1:8000/", images[1:]); err != nil || len(changed) != 2 {
+		t.Error(changed, err)
+	}
+	if _, kept, err := h.Undo(); err != nil || len(kept) > 0 {
+		t.Error(kept, err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(h.Root, certsDir)); len(left) > 0 {
+		t.Error(left)
 	}
 }
