@@ -518,7 +518,9 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 	readers := []string{
 		"serve", "verify", "ls", "why", "diff", "doctor", "man", "check", "tag list", "tag digest", "key show", "policy test", "host wait",
 		// Each writes one small file, as a whole, and asks nobody before.
-		"init", "key new", "host sources", "host undo",
+		"init", "key new", "host sources", "host put", "host undo",
+		// An image at a time, which the engine takes whole or not at all (TestImportInterrupted of internal/engine).
+		"host images",
 		"help", "completion",
 	}
 	a := &app{}

@@ -140,7 +140,7 @@ func interruption(command string, err error) string {
 		if errors.As(err, &tagging) {
 			text = "interrupted; " + tagging.What + "; the same command goes on from here"
 		}
-	case "mmoci pull", "mmoci install", "mmoci tag prune", "mmoci lock", "mmoci key rotate":
+	case "mmoci pull", "mmoci install", "mmoci host images", "mmoci tag prune", "mmoci lock", "mmoci key rotate":
 		text += "; the same command goes on from here"
 	}
 	return text

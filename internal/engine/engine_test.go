@@ -281,6 +281,47 @@ func TestImportOfWrongBytes(t *testing.T) {
 	}
 }
 
+// TestImportInterrupted: ended at whatever blob, the engine has whole images or none, and a rerun completes it.
+func TestImportInterrupted(t *testing.T) {
+	h := newHost(t)
+	s := snapshotOf(t, "one", world.SiteTrust(t))
+	for left := 1; ; left++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		opened := 0
+		ending := s.WithBlobs(func(b snapshot.Blobs) snapshot.Blobs {
+			return snapshot.BlobsFunc(func(ctx context.Context, blob snapshot.Blob) (*snapshot.Content, error) {
+				if opened++; opened == left {
+					cancel()
+				}
+				return b.Open(ctx, blob, 0)
+			})
+		})
+		o := ImportOptions{Snapshot: ending, Engine: &Engine{Kind: Docker}, State: h.state, Platform: "linux/amd64"}
+		names, err := Import(ctx, o)
+		cancel()
+		if err == nil {
+			if left < 8 || !slices.Equal(names, []string{app, tool}) {
+				t.Errorf("%d blobs, %q", left, names)
+			}
+			break
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("at blob %d: %v", left, err)
+		}
+		for _, name := range h.images() {
+			if name != app && name != tool {
+				t.Errorf("at blob %d: %q", left, h.images())
+			}
+		}
+		if _, err := h.take(s); err != nil || !slices.Equal(h.images(), []string{app, tool}) {
+			t.Errorf("after blob %d: %q, %v", left, h.images(), err)
+		}
+		if _, kept, err := Undo(t.Context(), h.state); err != nil || len(kept) > 0 || len(h.images()) > 0 {
+			t.Errorf("after blob %d: %q, %q, %v", left, h.images(), kept, err)
+		}
+	}
+}
+
 // liar flips the byte of one blob.
 type liar struct {
 	snapshot.Blobs
