@@ -3,6 +3,7 @@ package artifacts
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"example.org/mmoci/internal/config"
@@ -16,6 +17,17 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(plan.Archives) != 4 || len(plan.Packages) != 4 || plan.Serve.Policy != "policy.yaml" || len(plan.Serve.Listen) != 1 || plan.Sign == nil {
+		t.Errorf("plan %+v", plan)
+	}
+}
+
+// The configuration of the sample site repository; cmd/mmoci's script "samples" runs its jobs.
+func TestSite(t *testing.T) {
+	plan, err := config.Load("samples/site/mmoci.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Archives) != 3 || plan.Sign != nil || len(plan.Trust) != 1 || filepath.Base(plan.Lock) != "mmoci.lock" || plan.Ref != "registry.example.org/site/mirror:main" {
 		t.Errorf("plan %+v", plan)
 	}
 }

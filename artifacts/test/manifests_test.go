@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
@@ -39,6 +40,8 @@ func decode(t *testing.T, name string, data []byte) []any {
 			v = &corev1.PersistentVolumeClaim{}
 		case "apps/v1 Deployment":
 			v = &appsv1.Deployment{}
+		case "batch/v1 CronJob":
+			v = &batchv1.CronJob{}
 		case "networking.k8s.io/v1 Ingress":
 			v = &networkingv1.Ingress{}
 		default:
@@ -113,6 +116,23 @@ func TestStaticPod(t *testing.T) {
 	}
 	if len(pod.Spec.Containers[0].EnvFrom) > 0 {
 		t.Error("environment from elsewhere")
+	}
+}
+
+func TestCronJob(t *testing.T) {
+	const name = "push-cronjob.yaml"
+	data, err := os.ReadFile("../samples/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := decode(t, name, data)
+	if len(docs) != 1 {
+		t.Fatalf("%d documents", len(docs))
+	}
+	job := docs[0].(*batchv1.CronJob).Spec
+	hardened(t, name, &job.JobTemplate.Spec.Template.Spec)
+	if job.ConcurrencyPolicy != batchv1.ForbidConcurrent || len(strings.Fields(job.Schedule)) != 5 || job.JobTemplate.Spec.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
+		t.Errorf("job %+v", job)
 	}
 }
 

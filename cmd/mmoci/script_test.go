@@ -62,6 +62,9 @@ func TestScripts(t *testing.T) {
 			"left":     cmdLeft,
 			"liar":     cmdLiar,
 			"seed":     cmdSeed,
+			"sample":   cmdSample,
+			"job":      cmdJob,
+			"envkey":   cmdEnvKey,
 			"image":    cmdImage,
 		},
 	})

@@ -19,9 +19,15 @@ unpack() {
 	rm -rf "$2" "$2.layout"
 	skopeo copy -q --src-tls-verify=false --override-arch "$arch" "docker://$1" "oci:$work/$2.layout:x"
 	umoci unpack --image "$work/$2.layout:x" "$work/$2"
-	jq --arg net "/run/netns/$space" '.process.terminal = false | .process.noNewPrivileges = true | del(.process.capabilities)
-		| (.linux.namespaces[] | select(.type == "network")).path = $net' "$2/config.json" >"$2/new.json"
-	mv "$2/new.json" "$2/config.json"
+	edit "$2" --arg net "/run/netns/$space" '.process.terminal = false | .process.noNewPrivileges = true | del(.process.capabilities)
+		| (.linux.namespaces[] | select(.type == "network")).path = $net'
+}
+# edit NAME FILTER ARGUMENT..: changes a bundle's configuration by jq.
+edit() {
+	_bundle=$1
+	shift
+	jq "$@" "$_bundle/config.json" >"$_bundle/new.json"
+	mv "$_bundle/new.json" "$_bundle/config.json"
 }
 # runs NAME ID: the bundle, in the foreground.
 runs() { exec runc run --bundle "$work/$1" "mmoci-84-$2-$$"; }
@@ -66,7 +72,7 @@ mirrors() {
 	jq -e 'select(.package == "hello" and .status == 200)' server.access
 	# As whom, and what else the image can be asked.
 	same "user" 65532 "$(stat -c %u "/proc/$(runc state "mmoci-84-serve-$$" | jq .pid)")"
-	jq '.process.args = ["/usr/bin/mmoci", "verify"]' server/config.json >server/new.json && mv server/new.json server/config.json
+	edit server '.process.args = ["/usr/bin/mmoci", "verify"]'
 	(runs server verify) | grep '^own: '
 }
 check "a runtime runs it as nobody: apt updates and downloads from it, and it verifies its snapshot" mirrors
@@ -86,8 +92,7 @@ ci() {
 	mkdir -p job.workspace
 	cp mmoci.yaml site.asc site.pub.asc job.workspace && cp -R debs job.workspace
 	printf 'set -eu\nmmoci --version\ntest "$(id -u)" = 0\nmmoci push --plan | sort | head -n 1\nenv | grep ^HOME=/root\n' >job.workspace/script
-	jq --arg dir "$work/job.workspace" '.process.args = ["sh", "-c", "cd /builds && sh -eu script"] | .mounts += [{destination: "/builds", type: "bind", source: $dir, options: ["bind", "rw"]}]' \
-		job/config.json >job/new.json && mv job/new.json job/config.json
+	edit job --arg dir "$work/job.workspace" '.process.args = ["sh", "-c", "cd /builds && sh -eu script"] | .mounts += [{destination: "/builds", type: "bind", source: $dir, options: ["bind", "rw"]}]'
 	(runs job job) >job.out
 	cat job.out
 	head -n 1 job.out | grep '^mmoci '
@@ -100,3 +105,64 @@ ci() {
 	openssl crl2pkcs7 -nocrl -certfile job/rootfs/etc/ssl/certs/ca-certificates.crt | openssl pkcs7 -print_certs -noout | grep -c ^subject
 }
 check "the image for CI runners has a shell, which runs mmoci, and the CAs of the host's distribution" ci
+
+# --- the samples that use them
+
+# lines JOB: what a job of the site repository's .gitlab-ci.yml runs.
+lines() {
+	python3 -c 'import sys, yaml; print("\n".join(yaml.safe_load(open("workspace/.gitlab-ci.yml"))[sys.argv[1]]["script"]))' "$1"
+}
+# gitlab JOB: runs it in the image for CI runners, in a workspace that anybody may write, as that runner makes it.
+gitlab() {
+	chmod -R a+rwX workspace
+	edit job --arg dir "$work/workspace" --arg lines "$(lines "$1")" '.process.args = ["sh", "-e", "-c", $lines] | .process.cwd = "/builds"
+		| .process.env += ["CI_MERGE_REQUEST_TARGET_BRANCH_NAME=main", "CI_COMMIT_REF_NAME=main", "MMOCI_SIGN_KEY=/builds/.site.asc", "REGISTRY_AUTH=/builds/.auth"]
+		| (.mounts[] | select(.destination == "/builds")).source = $dir'
+	(runs job "$1")
+}
+site_repository() {
+	cp -R "$E2E_TOP/artifacts/samples/site" workspace
+	sed -i "/^packages:/,\$d; s,^ref: [^/]*,ref: $registry," workspace/mmoci.yaml
+	printf 'archives:\n- {prefix: own, mode: curated, debs: ./debs}\n' >>workspace/mmoci.yaml
+	cp -R debs workspace && cp site.pub.asc workspace/keys && cp site.asc workspace/.site.asc && echo '{}' >workspace/.auth
+	rm -f workspace/debs/hello_* # there is no libc here
+	"$mmoci" lock --date 2026-01-01 -f workspace/mmoci.yaml -o workspace/mmoci.lock
+	gitlab propose
+	grep 'The first snapshot' workspace/diff.md
+	refused 4 main "$mmoci" ls "$registry/site/mirror:main"
+	gitlab publish | tee published
+	"$mmoci" ls "$registry/site/mirror:main" | grep '^alpha '
+	# The next version.
+	sed -i 's/^Version: 1/Version: 2/' tree/DEBIAN/control && dpkg-deb --root-owner-group -b tree workspace/debs/alpha.deb
+	refused 1 'mmoci lock --update' gitlab propose
+	"$mmoci" lock --update --date 2026-01-02 -f workspace/mmoci.yaml
+	gitlab propose
+	grep -F '| alpha | all | 1 | 2 |' workspace/diff.md
+	gitlab publish
+	"$mmoci" ls "$registry/site/mirror:main" | grep '^alpha  *2 '
+}
+check "the jobs of the sample site repository run in that image: proposed without a key, published after the merge" site_repository
+
+build_sh() {
+	# An upstream: what this site itself signs.
+	"$mmoci" pull --insecure-unsigned -o upstream "$registry/site/mirror:main"
+	mkdir -p sources/mini/own
+	echo "$work/upstream/own $work/site.pub.asc own main" >sources/mini/own/source.txt
+	echo 'alpha (>= 2)' >sources/mini/own/packages.txt
+	built() {
+		env PATH="${mmoci%/*}:$PATH" MIRROR_SOURCE_DIR="$work/sources" RELEASE_SIGN_KEY_PATH="$work/site.asc" DISTRO=ubuntu "$@"
+	}
+	built REGISTRY_URI="$registry/old/" "$E2E_TOP/artifacts/samples/build.sh" --plan
+	refused 4 '' "$mmoci" ls "$registry/old/mini-mirror:latest-ubuntu"
+	built REGISTRY_URI="$registry/old/" "$E2E_TOP/artifacts/samples/build.sh" | tee built.refs
+	grep "^$registry/old/mini-mirror:latest-ubuntu@" built.refs
+	grep "^$registry/old/mini-mirror-server:latest-ubuntu@" built.refs
+	built REGISTRY_URI="$registry/old" IMAGE=mirror VERSION=2 SERVER_IMAGE=server "$E2E_TOP/artifacts/samples/build.sh" | grep "^$registry/old/server:2-ubuntu@"
+	unpack "$registry/old/mini-mirror-server:latest-ubuntu" old
+	edit old '.process.args |= map(sub(":8000$"; ":8001")) | .process.args += ["--follow=1s"]'
+	runs old old >old.access 2>old.log &
+	echo $! >>pids
+	eventually inside "$mmoci" check http://127.0.0.1:8001
+	inside curl -sf http://127.0.0.1:8001/mini/dists/own/InRelease | grep '^Origin:'
+}
+check "the mini-mirror's build script makes a snapshot of its sources/ tree, and the image that serves it" build_sh

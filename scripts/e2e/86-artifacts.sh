@@ -43,13 +43,32 @@ chart_configuration() {
 }
 check "the chart's flags are the program's" chart_configuration
 
+# The CronJob's command, with its mounts where they are here, as it is typed there.
+daily() {
+	mkdir -p daily/debs daily/tree/DEBIAN
+	"$mmoci" key new -o daily/site.asc
+	printf 'Package: alpha\nVersion: 1\nArchitecture: all\nMaintainer: Site <site@example.org>\nDescription: a\n' >daily/tree/DEBIAN/control
+	dpkg-deb --root-owner-group -b daily/tree daily/debs/alpha.deb
+	printf 'ref: oci:layout:a\nsign: {key: site.asc}\narchives:\n- {prefix: own, mode: curated, debs: ./debs}\n' >daily/mmoci.yaml
+	python3 -c 'import yaml; c, = yaml.safe_load(open("'"$E2E_TOP"'/artifacts/samples/push-cronjob.yaml"))["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]; print(*c["command"], *c["args"])' |
+		sed "s,^mmoci ,,; s,/site/,$work/daily/," >daily/args
+	# shellcheck disable=SC2046 # words
+	HOME=$work/daily "$mmoci" $(cat daily/args) --date 2026-01-01
+	# shellcheck disable=SC2046 # words
+	"$mmoci" $(sed -n "s,^ExecStart=/usr/bin/mmoci ,,; s,/etc/mmoci/,$work/daily/,p" "$E2E_TOP/artifacts/samples/mmoci-push.service") --date 2026-01-01 2>&1 | grep 'changed: false'
+}
+check "the commands of the CronJob and of the unit for the daily push are the program's" daily
+
 unit() {
 	# The program is not installed where the unit says; that is all that may be wrong.
-	systemd-analyze verify --man=no "$E2E_TOP/artifacts/mmoci.service" 2>&1 | grep -v 'not executable: No such file' | grep -F mmoci.service && return 1
-	systemd-analyze security --offline=true --threshold=15 "$E2E_TOP/artifacts/mmoci.service" | tail -n 1
+	for u in mmoci.service samples/mmoci-push.service samples/mmoci-push.timer; do
+		systemd-analyze verify --man=no "$E2E_TOP/artifacts/$u" 2>&1 | grep -v 'not executable: No such file' | grep -F "${u##*/}" && return 1
+		case $u in *.service) systemd-analyze security --offline=true --threshold=15 "$E2E_TOP/artifacts/$u" | tail -n 1 ;; esac
+	done
+	systemd-analyze calendar "$(sed -n 's/^OnCalendar=//p' "$E2E_TOP/artifacts/samples/mmoci-push.timer")"
 }
 if command -v systemd-analyze >/dev/null; then
-	check "systemd-analyze finds nothing wrong with the unit, and little exposed" unit
+	check "systemd-analyze finds nothing wrong with the units, and little exposed" unit
 fi
 
 # --- the container image
