@@ -10,8 +10,9 @@
 #	docker run -p 8000:8000 registry.example.org/site/mini-mirror-server:latest-ubuntu
 #
 # The reference is REGISTRY_URI IMAGE:VERSION-DISTRO, put together as there; without REGISTRY_URI it is an OCI
-# layout in this directory, and no image is made. The image is IMAGE-server, or what SERVER_IMAGE names (none: none). The rest of the environment, HTTP_PROXY, HTTPS_PROXY and NO_PROXY included, is read by mmoci
-# itself. Arguments are for mmoci push: ./build.sh --plan
+# layout in this directory, and no image is made. The image is IMAGE-server, or what SERVER_IMAGE says (none: no image).
+# The rest of the environment, HTTP_PROXY, HTTPS_PROXY and NO_PROXY included, is read by mmoci itself. Arguments are
+# for mmoci push: ./build.sh --plan
 set -eu
 IMAGE=${IMAGE:-mini-mirror}
 VERSION=${VERSION:-latest}
