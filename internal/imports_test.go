@@ -48,6 +48,7 @@ var rules = map[string][]string{
 	"internal/lock":            {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/push":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},
 	"internal/site":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},
+	"internal/changes":         {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/serve"},
 	"internal/store":           {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/policy":          {"net/http"},
 	"internal/registry":        {"os", oras, imageSpec, ggcr, module + "pkg/deb", module + "pkg/resolve", module + "internal/serve", module + "internal/store"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"fmt"
 	"regexp"
@@ -31,6 +32,9 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"mini-other":      of(miniOther),
 		"mini-security":   of(miniSecurity),
 		"mini-backports":  of(miniBackports),
+		"lib":             of(lib),
+		"lib-security":    of(libSecurity),
+		"lib-fixed":       of(libFixed),
 		"flat":            of(flatArchive),
 		"flat-path":       of(flatPath),
 		"unnamed":         of(unnamed),
@@ -149,6 +153,56 @@ func miniBackports() testarchive.Archive {
 			pkg("package9", "9.0", "amd64", "main", ""),
 		},
 	}}}
+}
+
+// lib is a release with two packages of one source, x-tools and libx1.
+func lib() testarchive.Archive {
+	tools, libx := pkg("x-tools", "1.0-1", "amd64", "main", "libx1"), pkg("libx1", "1.0-1", "amd64", "main", "")
+	tools.Source, libx.Source = "x", "x"
+	return testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "stable", Origin: "Lib", Label: "Lib", Packages: []testarchive.Package{tools, libx, pkg("plain", "1.0", "amd64", "main", "")},
+	}}}
+}
+
+// libSecurity is the security archive of lib before it has anything for x.
+func libSecurity() testarchive.Archive {
+	return testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "stable-security", Origin: "Lib", Label: "Lib-Security", Packages: []testarchive.Package{pkg("unrelated", "1.0", "amd64", "main", "")},
+	}}}
+}
+
+const libChangelog = `x (1.0-1+deb1u2) stable-security; urgency=high
+
+  * Fix a use after free (CVE-2026-10001).
+  * CVE-2026-9999: do not trust the length of a line.
+
+ -- Test <test@example.org>  Thu, 01 Jan 2026 00:00:00 +0000
+
+x (1.0-1) unstable; urgency=medium
+
+  * New upstream release, fixes CVE-2019-0001.
+
+ -- Test <test@example.org>  Wed, 31 Dec 2025 00:00:00 +0000
+`
+
+// libFixed is libSecurity a day later, with an update of x. As in Debian, only one of its packages has the changelog.
+func libFixed() testarchive.Archive {
+	a := libSecurity()
+	s := &a.Suites[0]
+	s.Date = testarchive.DefaultDate().AddDate(0, 0, 1)
+	for _, p := range lib().Suites[0].Packages[:2] {
+		p.Version = "1.0-1+deb1u2"
+		p.Content = map[string]string{"usr/share/doc/" + p.Name + "/copyright": "as it was\n"}
+		if p.Name == "x-tools" {
+			var b bytes.Buffer
+			z := gzip.NewWriter(&b)
+			z.Write([]byte(libChangelog))
+			z.Close()
+			p.Content["usr/share/doc/x-tools/changelog.Debian.gz"] = b.String()
+		}
+		s.Packages = append(s.Packages, p)
+	}
+	return a
 }
 
 func flatArchive() testarchive.Archive { return flatIn("./") }

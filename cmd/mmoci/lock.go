@@ -111,18 +111,18 @@ func lockBeside(plan *config.Plan) string {
 
 // Exit codes of lock --check.
 const (
-	exitLockDiffers = 10 // lock and configuration differ
+	exitDiffers     = 10 // lock and configuration differ; also two snapshots, of diff --exit-code
 	exitLockMissing = 11 // upstream lacks something of it
 	exitLockBoth    = 12
 )
 
-// lockError is a lock that does not hold.
-type lockError struct {
+// differError is the result of a comparison that has an exit code of its own.
+type differError struct {
 	text string
 	code int
 }
 
-func (e *lockError) Error() string { return e.text }
+func (e *differError) Error() string { return e.text }
 
 // checkLock prints how the lock differs from the configuration, what upstream
 // lacks of it, and what another archive has newer, which does not fail the check.
@@ -159,9 +159,9 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err
 		}
 		fmt.Fprintf(a.stdout, "wanted %d, available %d\n", res.Wanted, res.Available)
 	}
-	e := &lockError{}
+	e := &differError{}
 	if n := len(res.Differs); n > 0 {
-		e.code = exitLockDiffers
+		e.code = exitDiffers
 		e.text = fmt.Sprintf("%s and the configuration differ in %s (mmoci lock --update takes the configuration's)", o.file, terminal.Count(n, "point"))
 	}
 	if n := len(res.Missing); n > 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/changes"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/lock"
 	"example.org/mmoci/internal/outcome"
@@ -99,18 +100,20 @@ func (a *app) why() *cobra.Command {
 }
 
 func (a *app) diff() *cobra.Command {
-	var asJSON, markdown, changelogs bool
+	var asJSON, markdown, changelogs, exitCode bool
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "Tell which packages two snapshots differ in, security updates marked",
-		Long: `Tells which packages were added, removed and changed, those of a security archive marked. Of what was upgraded, the changelog
-between the two versions is printed too: read from the new .debs where NEW is on this host (oci:, oci-archive:), and out of a registry
-with --changelogs, which then gives each of these .debs.`,
+		Long: `Tells how many packages differ, and then which were added (+), removed (-) and changed (~), those of one source together and
+security updates first. Versions are compared over all archives of a snapshot: a fix that comes from another archive is an upgrade.
+Of what was upgraded, the changelog between the two versions is printed too, and the CVE numbers in it: read from the new .debs where
+NEW is on this host (oci:, oci-archive:), and out of a registry with --changelogs, which then gives each of these .debs.`,
 		Args: cobra.ExactArgs(2),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&markdown, "markdown", false, "print a table for a merge request or a mail")
 	cmd.Flags().BoolVar(&changelogs, "changelogs", false, "read changelogs from the new .debs (default: true unless they are in a registry)")
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "end with exit code 10 if the snapshots differ")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if asJSON && markdown {
 			return fmt.Errorf("%w: --json or --markdown, not both", outcome.ErrUsage)
@@ -128,26 +131,27 @@ with --changelogs, which then gives each of these .debs.`,
 				return err
 			}
 		}
-		changes, err := site.Changes(cmd.Context(), s[0], s[1])
+		list, err := changes.Between(cmd.Context(), s[0], s[1])
 		if err != nil {
 			return err
 		}
 		if changelogs {
-			if err := site.Changelogs(cmd.Context(), changes, s[1]); err != nil {
+			if err := changes.Changelogs(cmd.Context(), list, s[1]); err != nil {
 				return fmt.Errorf("changelogs: %w (--changelogs=false does without)", err)
 			}
 		}
 		switch {
 		case asJSON:
-			return a.printJSON(changes)
+			err = a.printJSON(list)
 		case markdown:
-			_, err = fmt.Fprint(a.stdout, site.Markdown(changes))
-			return err
+			_, err = fmt.Fprint(a.stdout, changes.Markdown(list))
+		default:
+			_, err = fmt.Fprint(a.stdout, changes.Text(list))
 		}
-		for _, c := range changes {
-			fmt.Fprintln(a.stdout, c)
+		if err == nil && exitCode && len(list) > 0 {
+			err = &differError{"the snapshots differ: " + changes.Totals(list), exitDiffers}
 		}
-		return nil
+		return err
 	}
 	return cmd
 }

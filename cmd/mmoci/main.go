@@ -156,12 +156,12 @@ func exitCode(ctx context.Context, err error) int {
 		}
 		return false
 	}
-	var lock *lockError
+	var differs *differError
 	switch {
 	case ctx.Err() != nil && is(context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &lock):
-		return lock.code
+	case errors.As(err, &differs):
+		return differs.code
 	case is(outcome.ErrIntegrity):
 		return exitIntegrity
 	case is(errFlags, outcome.ErrUsage, document.ErrUsage, artifact.ErrReference, query.ErrInvalid):

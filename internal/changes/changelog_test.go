@@ -1,4 +1,4 @@
-package site
+package changes
 
 import (
 	"bytes"
@@ -83,7 +83,7 @@ func TestChangelogs(t *testing.T) {
 			t.Errorf("%s: %q, want %q", changes[i].Name, changes[i].Changelog, want)
 		}
 	}
-	if text := changes[2].String(); !strings.Contains(text, "\n    hello (1:2.0-2)") || strings.HasSuffix(text, "\n") {
+	if text := Text(changes[2:3]); !strings.Contains(text, "\n    hello (1:2.0-2)") || strings.HasSuffix(text, "\n\n") {
 		t.Errorf("%q", text)
 	}
 	if text := Markdown(changes); strings.Count(text, "\n### hello 1:") != 2 || !strings.Contains(text, "\n      * New upstream release") {
@@ -103,8 +103,8 @@ func TestChangelogIsCut(t *testing.T) {
 	for i := range 100 {
 		fmt.Fprintf(&b, "hello (%d) unstable; urgency=low\n\n  * Change.\n\n", 200-i)
 	}
-	got := newerEntries(b.String(), "1")
-	if n := strings.Count(got, "\n"); n != maxChangelogLines-1 || !strings.HasSuffix(got, "\n(200 lines more)") {
+	got := cut(newerEntries(b.String(), "1"))
+	if n := strings.Count(got, "\n"); n != maxChangelogLines-1 || !strings.HasSuffix(got, "\n(199 lines more)") {
 		t.Errorf("%d lines: ...%s", n, got[len(got)-40:])
 	}
 }
