@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/bundle"
+	"example.org/mmoci/internal/changes"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/freeze"
@@ -48,7 +50,7 @@ func (a *app) push() *cobra.Command {
 	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE` (default: lock: of the configuration)")
 	f.BoolVar(&o.locked, "locked", false, "push exactly the lock: that of --lock, else mmoci.lock beside the configuration")
 	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds what the lock names and upstream has lost (default: the one that is replaced)")
-	f.BoolVar(&o.plan, "plan", false, "stop before anything is written, and print each file that would be downloaded and uploaded")
+	f.BoolVar(&o.plan, "plan", false, "stop before anything is written, and print which packages would be added (+), removed (-) and changed (~), and each file that would be downloaded and uploaded")
 	f.BoolVar(&o.yes, "yes", false, "push whole archives of more than 10 GB without asking back")
 	f.BoolVar(&o.allowEmpty, "allow-empty", false, "push curated archives that ask for no package")
 	f.BoolVar(&o.repair, "repair", false, "ask the registry for every blob, and put again what it lost")
@@ -132,7 +134,15 @@ func (a *app) push() *cobra.Command {
 				return err
 			}
 		}
+		var list []changes.Change // nil: not known
+		if o.plan || o.json {
+			list = a.changesOf(cmd.Context(), res)
+		}
 		if o.plan {
+			a.reportPlan(res, q.Ref, list)
+		}
+		if o.plan && !o.json {
+			fmt.Fprint(a.stdout, changes.Lines(list))
 			for _, r := range res.New {
 				fmt.Fprintf(a.stdout, "%s %d %s\n", r.Digest, r.Size, r.Path)
 			}
@@ -152,11 +162,18 @@ func (a *app) push() *cobra.Command {
 		}
 		switch {
 		case o.json:
-			err := a.printJSON(pushJSON{
-				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Changed: res.Changed,
+			result := pushJSON{
+				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Date: res.Date, Changed: res.Changed,
 				Packages: sumOf(res.Packages), Files: res.Files, Bytes: res.Bytes, Uploaded: res.Uploaded, UploadedBytes: res.Pushed.Bytes, ReusedBytes: res.Reused,
-				ServerImage: served,
-			})
+				ServerImage: served, Changes: list,
+			}
+			if !res.Previous.IsZero() {
+				result.Previous = res.Previous.String()
+			}
+			if o.plan {
+				result.plan(res)
+			}
+			err := a.printJSON(result)
 			if failed == nil {
 				failed = err
 			}
@@ -276,19 +293,77 @@ func (a *app) recordDate(file string, date time.Time) error {
 // maxNotes is how many remarks on a selection are said without -v.
 const maxNotes = 20
 
-// pushJSON is what push --json prints.
+// pushJSON is what push --json prints. With --plan nothing has changed or was uploaded, and Would says what would be.
 type pushJSON struct {
-	Reference     string `json:"reference"`
-	Digest        string `json:"digest"`
-	Tag           string `json:"tag,omitempty"`
-	Changed       bool   `json:"changed"`
-	Packages      int    `json:"packages"`
-	Files         int    `json:"files"`
-	Bytes         int64  `json:"bytes"`
-	Uploaded      int    `json:"uploaded"`
-	UploadedBytes int64  `json:"uploadedBytes"`
-	ReusedBytes   int64  `json:"reusedBytes"`
-	ServerImage   string `json:"serverImage,omitempty"`
+	Reference     string    `json:"reference"`
+	Digest        string    `json:"digest"`
+	Tag           string    `json:"tag,omitempty"`
+	Date          time.Time `json:"date"`
+	Previous      string    `json:"previous,omitempty"` // the root that the tag named before
+	Changed       bool      `json:"changed"`
+	Packages      int       `json:"packages"`
+	Files         int       `json:"files"`
+	Bytes         int64     `json:"bytes"`
+	Uploaded      int       `json:"uploaded"`
+	UploadedBytes int64     `json:"uploadedBytes"`
+	ReusedBytes   int64     `json:"reusedBytes"`
+	ServerImage   string    `json:"serverImage,omitempty"`
+	// Changes are the packages in which this snapshot differs from the previous one; null if nobody vouches for that.
+	Changes []changes.Change `json:"changes"`
+	Would   *planJSON        `json:"would,omitempty"`
+}
+
+// planJSON is what a push would do.
+type planJSON struct {
+	Change      bool       `json:"change"` // the tag would name another snapshot
+	Upload      int        `json:"upload"` // files that the previous snapshot does not have
+	UploadBytes int64      `json:"uploadBytes"`
+	Files       []fileJSON `json:"files"`
+}
+
+type fileJSON struct {
+	Path   string `json:"path"`
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+func (p *pushJSON) plan(res *push.Result) {
+	p.Would = &planJSON{Change: res.Root != res.Previous, Upload: len(res.New), Files: []fileJSON{}}
+	for _, r := range res.New {
+		p.Would.UploadBytes += r.Size
+		p.Would.Files = append(p.Would.Files, fileJSON{r.Path, r.Digest.String(), r.Size})
+	}
+}
+
+// changesOf are the packages in which a push differs from what the tag named before; nil if that cannot be told.
+func (a *app) changesOf(ctx context.Context, res *push.Result) []changes.Change {
+	switch {
+	case res.Frozen == nil || res.Root == res.Previous:
+		return []changes.Change{}
+	case res.Replaced == nil && !res.Previous.IsZero():
+		return nil
+	}
+	list, err := changes.Between(ctx, res.Replaced, res.Frozen.Snapshot)
+	if err != nil {
+		a.log("which packages differ cannot be told: %s", err)
+	}
+	return list
+}
+
+// reportPlan says what a push would change at its reference.
+func (a *app) reportPlan(res *push.Result, ref artifact.Reference, list []changes.Change) {
+	switch {
+	case res.Previous.IsZero():
+		a.log("plan: %s names nothing yet; %s would be there", ref, terminal.Count(sumOf(res.Packages), "package"))
+	case res.Root == res.Previous:
+		a.log("plan: nothing would change; %s names this snapshot already", ref)
+	case list == nil:
+		a.log("plan: %s would name another snapshot; nobody vouches for the one it names, so no packages are compared", ref)
+	case len(list) == 0:
+		a.log("plan: %s would name another snapshot, of the same packages", ref)
+	default:
+		a.log("plan: %s would change: %s", ref, changes.Totals(list))
+	}
 }
 
 // reportNewer says which packages another archive has newer.

@@ -95,7 +95,7 @@ func (o Options) unchanged(ctx context.Context, images *freeze.Images) *Result {
 	if g.Wait() != nil {
 		return nil // the whole way finds out what it is
 	}
-	res := &Result{Packages: note.Packages, Files: note.Files, Bytes: note.Bytes, Date: note.Date, Newer: note.Newer}
+	res := &Result{Packages: note.Packages, Files: note.Files, Bytes: note.Bytes, Date: note.Date, Newer: note.Newer, Previous: note.Root}
 	res.Root, res.Reference, res.Immutable, res.Blobs, res.Reused = note.Root, o.Ref, note.Tag, note.Blobs, note.Reused
 	res.Reference.Digest = note.Root
 	return res

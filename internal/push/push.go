@@ -66,6 +66,10 @@ type Result struct {
 	// Files and Bytes are those of the whole snapshot, each distinct file once.
 	Files int
 	Bytes int64
+	// Previous is the root that the tag named before; zero: nothing. Replaced is its snapshot, nil if there is none, if
+	// nobody vouches for it, or if Frozen is nil.
+	Previous snapshot.Digest
+	Replaced *snapshot.Snapshot
 	// New are the files that the replaced snapshot does not have, in order of path.
 	New []snapshot.Row
 	// Shards is how many manifests hold the files, RootSize the bytes of the
@@ -246,7 +250,7 @@ func pack(draft *freeze.Draft, date time.Time, old *replaced) (*dated, error) {
 		return nil, err
 	}
 	s := frozen.Snapshot
-	d := &dated{Result: Result{Frozen: frozen, Date: s.Statement.Date, Newer: frozen.Newer}}
+	d := &dated{Result: Result{Frozen: frozen, Date: s.Statement.Date, Newer: frozen.Newer, Previous: old.root, Replaced: old.snapshot}}
 	var wg sync.WaitGroup
 	wg.Go(func() { d.New = newFiles(s, old.snapshot) })
 	wg.Go(func() { d.Files, d.Bytes = sum(s.Table) })
