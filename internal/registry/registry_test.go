@@ -138,6 +138,26 @@ func TestDocumentsAreReadOnce(t *testing.T) {
 		}
 	}
 	wg.Wait()
+	h := New().Hold(s, HomeOf("oci:stick:noble"))
+	made := make(chan *artifact.Documents, 20)
+	<-h.turn // so that all of them wait
+	for range cap(made) {
+		wg.Go(func() {
+			d, err := h.documents(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			made <- d
+		})
+	}
+	time.Sleep(50 * time.Millisecond)
+	h.turn <- struct{}{}
+	wg.Wait()
+	for first := <-made; len(made) > 0; {
+		if <-made != first {
+			t.Error("packed more than once")
+		}
+	}
 	if n := b.opened.Load(); n != 1 {
 		t.Errorf("%d blobs were opened", n)
 	}

@@ -314,6 +314,30 @@ func TestRegistrySnapshots(t *testing.T) {
 	}
 }
 
+// An older snapshot of one repository is none of another that is served beside it.
+func TestRegistryRepositoriesApart(t *testing.T) {
+	t.Parallel()
+	m := newMemoryBlobs()
+	one, old, two := spec{date: day(1)}, spec{date: day(1), prefix: "other"}, spec{date: day(2), prefix: "other"}
+	one.packed, old.packed, two.packed = true, true, true
+	first, older := newTag(one.take(t, m)), old.take(t, m)
+	second := newTag(older, two.take(t, m))
+	second.name = "registry.example.org/other:noble"
+	_, base := run(t, Options{Sources: []Source{first, second}, Registry: true}, false)
+	for _, id := range []string{newServed(older).name, older.Root.String()} {
+		for repository, want := range map[string]int{"other": 200, "site/mirror": 404} {
+			if a := ask(t, base, "HEAD", "/v2/"+repository+"/manifests/"+id); a.status != want {
+				t.Errorf("%s of %s: %d", id, repository, a.status)
+			}
+		}
+	}
+	for repository, want := range map[string]int{"other": 200, "site/mirror": 404} {
+		if a := ask(t, base, "HEAD", "/v2/"+repository+"/blobs/"+older.Statement.Table.Digest.String()); a.status != want {
+			t.Errorf("its table, of %s: %d", repository, a.status)
+		}
+	}
+}
+
 // What comes from a layout or an archive is called mirror; one that is named by digest is listed by its DATE-HEX12.
 func TestRegistryHomes(t *testing.T) {
 	t.Parallel()
