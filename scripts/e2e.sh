@@ -96,6 +96,7 @@ mkdir -p .tools
 tool registry github.com/distribution/distribution/v3/cmd/registry v3.1.2
 tool crane github.com/google/go-containerregistry/cmd/crane v0.22.1
 tool regctl github.com/regclient/regclient/cmd/regctl v0.11.7
+tool oras oras.land/oras/cmd/oras v1.3.6
 [ "${1:-}" != --tools ] || exit 0
 
 CGO_ENABLED=0 GOFLAGS=${GOFLAGS:--buildvcs=false} $GO build -trimpath -o bin/mmoci ./cmd/mmoci
