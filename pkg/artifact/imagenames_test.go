@@ -389,6 +389,51 @@ func TestImageNamesThatAreNeeded(t *testing.T) {
 	}
 }
 
+// A name stays where a kept snapshot has it, whatever image it names by then, and so does a manifest that is part of a kept image.
+func TestRemoveImagesThatAreNeeded(t *testing.T) {
+	t.Parallel()
+	places, r := placesOf(t, testregistry.Options{Referrers: true})
+	ref := places["registry"]
+	src := testregistry.New(t, testregistry.Options{})
+	at := mustParse(t, src.Host()+"/app:1")
+	x := indexOf(t, false, amd64, arm64)
+	pushed(t, src, at, x)
+	whole := mustReadImage(t, at, ImageOptions{})
+	at.Tag, at.Digest = "", whole.Documents[0].Digest
+	part := mustReadImage(t, at, ImageOptions{})
+	const app, alone = "registry.example.org/app:1", "registry.example.org/app:part"
+	mustPush(t, ref, takeWith(t, synthFiles(3), 0, map[string]*Image{app: whole}), PushOptions{})
+	kept, err := StatedImages(t.Context(), ref, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := mustPush(t, ref, takeWith(t, synthFiles(3), 1, map[string]*Image{app: part, alone: part}), PushOptions{})
+	going, err := StatedImages(t.Context(), ref, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := r.Tags("site/mirror/images/app")
+	if _, err := Remove(t.Context(), ref, []Tag{{Name: last.Immutable, Digest: last.Root}}, GoingImages{Going: going, Kept: kept}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if now := r.Tags("site/mirror/images/app"); !maps.Equal(now, before) {
+		t.Errorf("%v, want %v", now, before)
+	}
+	// Another image under that name goes, and leaves the name alone.
+	other := source(t, 0)["docker.io/pause:3"]
+	last = mustPush(t, ref, takeWith(t, synthFiles(3), 2, map[string]*Image{app: other}), PushOptions{})
+	if going, err = StatedImages(t.Context(), ref, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Remove(t.Context(), ref, []Tag{{Name: last.Immutable, Digest: last.Root}}, GoingImages{Going: going, Kept: kept}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	now := r.Tags("site/mirror/images/app")
+	if _, left := now[imageTag("1", other.Root.Digest)]; left || now["1"] == "" {
+		t.Errorf("%v", now)
+	}
+}
+
 // The statement of somebody else is read for names, too: what is none is refused.
 func TestStatedImages(t *testing.T) {
 	t.Parallel()

@@ -198,6 +198,7 @@ func TestCutImage(t *testing.T) {
 	pushed(t, r, ref, x)
 	root := digestOf(t, x)
 	signature := refersTo(t, r, "app", "", "application/vnd.example.signature", snapshot.Blob{Digest: root, Size: 1}, "text/plain", "of the whole")
+	refersTo(t, r, "app", digestTag(root, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "of the whole, too")
 	want := []Platform{{OS: "linux", Architecture: "arm64"}}
 	im := mustReadImage(t, ref, ImageOptions{Platforms: want})
 	if im.Source != root || im.Root.Digest == root || len(im.Documents) != 2 || len(im.Blobs) != 3 || len(im.Referrers) != 0 {
@@ -211,7 +212,7 @@ func TestCutImage(t *testing.T) {
 	if im = mustReadImage(t, ref, ImageOptions{Platforms: want}); !slices.Equal(im.Referrers, []snapshot.Blob{about}) {
 		t.Errorf("referrers of what was cut: %v", im.Referrers)
 	}
-	if im = mustReadImage(t, ref, ImageOptions{}); len(im.Referrers) != 2 || im.Root.Digest != root {
+	if im = mustReadImage(t, ref, ImageOptions{}); len(im.Referrers) != 3 || im.Root.Digest != root {
 		t.Errorf("whole: %v, want %v and %v", im.Referrers, signature, about)
 	}
 	if im = mustReadImage(t, ref, ImageOptions{WithoutReferrers: true}); len(im.Referrers) != 0 {
@@ -260,6 +261,22 @@ func TestImageReferrers(t *testing.T) {
 	}
 	if _, err := ReadImage(t.Context(), ref, ImageOptions{}); !errors.Is(err, ErrImage) || !strings.Contains(err.Error(), "refer") {
 		t.Errorf("%d referrers: %v", maxReferrers+1, err)
+	}
+}
+
+// What refers to an image is bounded, by what it says of its size.
+func TestLargeReferrer(t *testing.T) {
+	t.Parallel()
+	r := testregistry.New(t, testregistry.Options{Referrers: true})
+	ref := mustParse(t, r.Host()+"/app:1")
+	pushed(t, r, ref, imageOf(t, amd64, false, "x"))
+	root := mustReadImage(t, ref, ImageOptions{}).Root
+	small := snapshot.BlobOf([]byte("{}"))
+	doc := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[{"mediaType":"text/plain","digest":%q,"size":%d}],"subject":{"mediaType":%q,"digest":%q,"size":%d}}`,
+		oci.TypeManifest, oci.TypeEmpty, small.Digest, snapshot.Sum([]byte("large")), maxReferrerBytes, oci.TypeManifest, root.Digest, root.Size)
+	r.PutManifest("app", "", oci.TypeManifest, doc)
+	if _, err := ReadImage(t.Context(), ref, ImageOptions{}); !errors.Is(err, ErrImage) {
+		t.Errorf("%v", err)
 	}
 }
 
