@@ -54,6 +54,7 @@ missing_packages() {
 		python3-yaml /usr/lib/python3/dist-packages/yaml
 		runc runc
 		skopeo skopeo
+		tinyproxy-bin tinyproxy
 		umoci umoci
 		util-linux setpriv
 		wget wget

@@ -1,0 +1,1 @@
+docker pull registry.example.org/fedora
