@@ -62,10 +62,13 @@ func TestScripts(t *testing.T) {
 			"left":     cmdLeft,
 			"liar":     cmdLiar,
 			"seed":     cmdSeed,
-			"sample":   cmdSample,
-			"job":      cmdJob,
-			"envkey":   cmdEnvKey,
-			"image":    cmdImage,
+			"proxy":    cmdProxy,
+
+			"tlsregistry": cmdTLSRegistry,
+			"sample":      cmdSample,
+			"job":         cmdJob,
+			"envkey":      cmdEnvKey,
+			"image":       cmdImage,
 		},
 	})
 }
