@@ -36,6 +36,7 @@ missing_packages() {
 		debmirror debmirror
 		debootstrap debootstrap
 		docker-registry docker-registry
+		docker.io dockerd
 		dose-distcheck dose-debcheck
 		dose-extra dose-ceve
 		e2fsprogs mkfs.ext4
