@@ -36,10 +36,16 @@ func (h *Held) graphOf(ctx context.Context, m image) (*graph, error) {
 		return g, nil
 	}
 	var g *graph
-	err := h.inTurn(ctx, func() (err error) {
+	err := h.turnOf(m.Name).take(ctx, func() (err error) {
 		if g = h.knownGraph(m.Name); g != nil {
 			return nil
 		}
+		select {
+		case h.registry.reading <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-h.registry.reading }()
 		if g, err = h.readGraph(ctx, m); err != nil {
 			return fmt.Errorf("image %s: %w", m.Name, err)
 		}
@@ -47,6 +53,16 @@ func (h *Held) graphOf(ctx context.Context, m image) (*graph, error) {
 		return nil
 	})
 	return g, err
+}
+
+// turnOf is the turn of who reads an image: another one may come meanwhile.
+func (h *Held) turnOf(name string) turn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.turns[name] == nil {
+		h.turns[name] = newTurn()
+	}
+	return h.turns[name]
 }
 
 func (h *Held) knownGraph(name string) *graph {

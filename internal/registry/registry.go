@@ -21,8 +21,10 @@ const (
 	DefaultRepository = "mirror"
 	DefaultTag        = oci.DefaultTag
 
-	// MaxImage bounds the documents of one image that are read to know its parts, in bytes.
-	MaxImage = 16 << 20
+	// MaxImage bounds the documents of one image that are read to know its parts, in bytes,
+	// and maxReading is of how many images they are read at once.
+	MaxImage   = 16 << 20
+	maxReading = 4
 	// MaxParts bounds the parts of images that are remembered for one snapshot; each takes about 100 bytes.
 	MaxParts = 100_000
 	// MaxPage is how many names a list gives at once, whoever asks for more.
@@ -31,14 +33,33 @@ const (
 
 // Registry makes what answers are made of. Safe for concurrent use.
 type Registry struct {
-	packing chan struct{} // holds one element while nobody packs: that takes much memory for a moment
+	packing turn          // that takes much memory for a moment
+	reading chan struct{} // has an element for each image that is read
+}
+
+// turn is taken by one at a time.
+type turn chan struct{}
+
+func newTurn() turn {
+	t := make(turn, 1)
+	t <- struct{}{}
+	return t
+}
+
+// take calls what makes something, when it is its turn. It waits no longer than ctx lasts.
+func (t turn) take(ctx context.Context, make func() error) error {
+	select {
+	case <-t:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { t <- struct{}{} }()
+	return make()
 }
 
 // New makes a registry.
 func New() *Registry {
-	r := &Registry{packing: make(chan struct{}, 1)}
-	r.packing <- struct{}{}
-	return r
+	return &Registry{packing: newTurn(), reading: make(chan struct{}, maxReading)}
 }
 
 // Home is where clients find a snapshot.
@@ -68,11 +89,12 @@ type Held struct {
 	home     Home
 	images   []image
 
-	turn chan struct{} // holds one element while nobody makes what follows
+	making turn // of docs and index
 
 	mu     sync.Mutex
 	docs   *artifact.Documents
 	index  *snapshot.DigestIndex
+	turns  map[string]turn   // of graphs
 	graphs map[string]*graph // by the name of the image
 	parts  int               // of graphs
 }
@@ -85,8 +107,7 @@ type image struct {
 
 // Hold returns a snapshot as it is answered from.
 func (r *Registry) Hold(s *snapshot.Snapshot, home Home) *Held {
-	h := &Held{Snapshot: s, registry: r, home: home, turn: make(chan struct{}, 1), graphs: map[string]*graph{}}
-	h.turn <- struct{}{}
+	h := &Held{Snapshot: s, registry: r, home: home, making: newTurn(), turns: map[string]turn{}, graphs: map[string]*graph{}}
 	for i := range s.Statement.Images {
 		m := &s.Statement.Images[i]
 		if host, repository, tag, ok := snapshot.CutImageName(m.Name); ok { // always: the statement's reader saw to it
@@ -130,37 +151,22 @@ func (h *Held) dateTag() string {
 	return strings.TrimPrefix(oci.ImmutableTag("", h.Statement.Date, h.Root), "-")
 }
 
-// inTurn calls what makes something to be remembered, one at a time. It waits no longer than ctx lasts.
-func (h *Held) inTurn(ctx context.Context, make func() error) error {
-	select {
-	case <-h.turn:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { h.turn <- struct{}{} }()
-	return make()
-}
-
 // documents are the snapshot's own documents.
 func (h *Held) documents(ctx context.Context) (*artifact.Documents, error) {
 	if d := h.knownDocuments(); d != nil {
 		return d, nil
 	}
-	err := h.inTurn(ctx, func() error {
+	err := h.making.take(ctx, func() error {
 		if h.knownDocuments() != nil {
 			return nil
 		}
-		select {
-		case <-h.registry.packing:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		defer func() { h.registry.packing <- struct{}{} }()
-		d, err := artifact.DocumentsOf(h.Snapshot)
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.docs = d
-		return err
+		return h.registry.packing.take(ctx, func() error {
+			d, err := artifact.DocumentsOf(h.Snapshot)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.docs = d
+			return err
+		})
 	})
 	return h.knownDocuments(), err
 }
@@ -176,7 +182,7 @@ func (h *Held) byDigest(ctx context.Context) (*snapshot.DigestIndex, error) {
 	if x := h.knownIndex(); x != nil {
 		return x, nil
 	}
-	err := h.inTurn(ctx, func() error {
+	err := h.making.take(ctx, func() error {
 		if h.knownIndex() == nil {
 			x := h.Table.IndexDigests()
 			h.mu.Lock()

@@ -140,7 +140,7 @@ func TestDocumentsAreReadOnce(t *testing.T) {
 	wg.Wait()
 	h := New().Hold(s, HomeOf("oci:stick:noble"))
 	made := make(chan *artifact.Documents, 20)
-	<-h.turn // so that all of them wait
+	<-h.making // so that all of them wait
 	for range cap(made) {
 		wg.Go(func() {
 			d, err := h.documents(t.Context())
@@ -151,7 +151,7 @@ func TestDocumentsAreReadOnce(t *testing.T) {
 		})
 	}
 	time.Sleep(50 * time.Millisecond)
-	h.turn <- struct{}{}
+	h.making <- struct{}{}
 	wg.Wait()
 	for first := <-made; len(made) > 0; {
 		if <-made != first {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -814,13 +815,23 @@ func TestRegistryPatience(t *testing.T) {
 		}
 		return m.Open(ctx, b, 0)
 	})
-	_, base := run(t, Options{Sources: []Source{newTag(sn.WithBlobs(func(snapshot.Blobs) snapshot.Blobs { return stuck }))}, Registry: true, Patience: 300 * time.Millisecond}, false)
-	if a := ask(t, base, "GET", "/v2/app/manifests/1"); a.status != 504 || a.header.Get("Retry-After") == "" {
-		t.Errorf("%d %s", a.status, a.body)
+	_, base := run(t, Options{Sources: []Source{newTag(sn.WithBlobs(func(snapshot.Blobs) snapshot.Blobs { return stuck }))}, Registry: true, Patience: 2 * time.Second}, false)
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for range 8 {
+		wg.Go(func() {
+			if a := ask(t, base, "GET", "/v2/app/manifests/1"); a.status != 504 || a.header.Get("Retry-After") == "" {
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		})
 	}
-	if a := ask(t, base, "GET", "/v2/app/manifests/2"); a.status != 200 {
-		t.Errorf("another image: %d", a.status)
+	time.Sleep(100 * time.Millisecond)
+	for _, target := range []string{"/v2/app/manifests/2", "/v2/site/mirror/manifests/noble", "/v2/site/mirror/blobs/" + sn.Statement.Table.Digest.String()} {
+		if a := ask(t, base, "GET", target); a.status != 200 || time.Since(begin) > 1500*time.Millisecond {
+			t.Errorf("%s meanwhile: %d after %s", target, a.status, time.Since(begin))
+		}
 	}
+	wg.Wait()
 }
 
 // Without the switch, nothing is below /v2/; while there is no snapshot, the client is to ask again.
