@@ -53,6 +53,8 @@ type served struct {
 	until time.Time // end of grace; zero while it is current
 	valid *validity // shared by the copies
 
+	reference string // that its source follows, if that is at a registry; else ""
+
 	registry *registry.Held // shared by the copies; nil: /v2/ is not answered
 }
 
@@ -67,8 +69,13 @@ func newServed(sn *snapshot.Snapshot) *served {
 // hold is a snapshot of source i, ready to be answered from.
 func (s *Server) hold(i int, sn *snapshot.Snapshot) *served {
 	h := newServed(sn)
+	name := s.o.Sources[i].Name()
+	home := registry.HomeOf(name)
+	if home.Host != "" {
+		h.reference = name
+	}
 	if s.registry != nil {
-		h.registry = s.registry.Hold(sn, registry.HomeOf(s.o.Sources[i].Name()))
+		h.registry = s.registry.Hold(sn, home)
 	}
 	return h
 }
@@ -78,7 +85,7 @@ func (h *served) archive(prefix string) *snapshot.Archive { return h.Statement.A
 
 // page is the snapshot as pages take it.
 func (h *served) page() web.Snapshot {
-	return web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Expires: h.expires}
+	return web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Registry: h.reference, Expires: h.expires}
 }
 
 // retired is the same snapshot with an end of its grace.

@@ -19,7 +19,7 @@ check "mmdebstrap, by the recipe of /setup/" by_mmdebstrap
 # The others are read by parsers of other hands.
 parsed() {
 	mkdir -p recipes
-	for r in cloud-init.yaml autoinstall.yaml ansible.yaml maas.sh mmdebstrap.sh Dockerfile debian.sources; do curl -sf "$serve/setup/$r" -o "recipes/$r"; done
+	for r in cloud-init.yaml autoinstall.yaml ansible.yaml maas.sh mmdebstrap.sh Dockerfile promenade.yaml divingbell.yaml armada.yaml debian.sources; do curl -sf "$serve/setup/$r" -o "recipes/$r"; done
 	sh -n recipes/maas.sh
 	sh -n recipes/mmdebstrap.sh
 	for r in recipes/*.* recipes/Dockerfile; do
@@ -80,3 +80,37 @@ maas_told() {
 	grep -q '^key=-----BEGIN PGP PUBLIC KEY BLOCK-----' told
 }
 check "the recipe for MAAS gives it each archive with its key" maas_told
+
+# What Promenade and Divingbell make of their templates, typed as their scripts type it (up.sh; _apt.sh.tpl): a list of
+# one-line sources, a key for all of them, and apt-get install NAME=VERSION.
+airship() {
+	python3 - <<-'END'
+		import yaml
+		def put(name, lines, keys, packages):
+		    open(name + ".list", "w").write("".join(l + "\n" for l in lines))
+		    open(name + ".asc", "w").write(keys[0])
+		    open(name + ".packages", "w").write("".join(p + "\n" for p in packages))
+		common = yaml.safe_load(open("recipes/promenade.yaml"))["data"]["packages"]["common"]
+		put("promenade", common["repositories"], common["keys"], common["required"].values())
+		apt = yaml.safe_load(open("recipes/divingbell.yaml"))["conf"]["apt"]
+		put("divingbell", ["deb %s %s %s" % (r["url"], d, " ".join(r["components"])) for r in apt["repositories"] for d in r["distributions"]],
+		    [r["gpgkey"] for r in apt["repositories"]], [p["name"] + "=" + p["version"] for p in apt["packages"]])
+	END
+	grep '^docker.io=' promenade.packages
+	for who in promenade divingbell; do
+		apt_own $who
+		mkdir -p $who.keys
+		cp $who.asc $who.keys/site.asc
+		cp $who.list $who/sources/site.list
+		echo "Dir::Etc::trustedparts \"$work/$who.keys\"; Dir::Etc::trusted \"/dev/null\";" >>"$apt_conf"
+		own apt-get -q update 2>&1 | tee $who.err
+		updated $who.err
+		# shellcheck disable=SC2046 # a list of packages
+		own apt-get -q -s install --no-install-recommends $(cat $who.packages) >$who.out
+	done
+	# Each package of the snapshot is listed, once, and each of them would be installed.
+	"$mmoci" ls "oci:$shared/layout:site" | awk '{ print $1 }' | sort -u >names
+	sed 's/=.*//' divingbell.packages | sort | cmp - names
+	same "installed" "$(sort divingbell.packages)" "$(sed -n 's/^Inst \([^ ]*\) (\([^ ]*\) .*/\1=\2/p' divingbell.out | sort)"
+}
+check "apt takes what the templates for Promenade and Divingbell say, and would install each package in its version" airship

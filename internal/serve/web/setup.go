@@ -83,7 +83,7 @@ func (v View) Preferences() string {
 // kind of the server. Sources and key are in it, so that hosts that are made by
 // a recipe that somebody read, and whose fingerprint was compared, believe nothing else that the server says.
 func Recipes() []string {
-	return []string{"cloud-init.yaml", "autoinstall.yaml", "maas.sh", "Dockerfile", "mmdebstrap.sh", "ansible.yaml"}
+	return []string{"cloud-init.yaml", "autoinstall.yaml", "maas.sh", "Dockerfile", "mmdebstrap.sh", "ansible.yaml", "promenade.yaml", "divingbell.yaml", "armada.yaml"}
 }
 
 // maxEmbedded bounds the preferences that a recipe takes in, in bytes.
@@ -102,13 +102,7 @@ type recipeArchive struct {
 
 // Recipe makes a recipe.
 func (p *Pages) Recipe(v View, name string) ([]byte, error) {
-	data := struct {
-		Base       string
-		Trust      string // comment lines: whose signature hosts will believe, and what to compare
-		FirstSuite string
-		Files      []recipeFile
-		Archives   []recipeArchive
-	}{Base: v.Base, Trust: v.trustComment()}
+	data := &recipe{Base: v.Base, Trust: v.trustComment(), view: v}
 	for _, a := range v.archives() {
 		stanzas := v.sources(a.Prefix, false)
 		if len(stanzas) == 0 {
@@ -147,7 +141,7 @@ func (v View) trustComment() string {
 
 func newRecipes() (*text.Template, error) {
 	return text.New("").Funcs(text.FuncMap{
-		"quote": quoteYAML, "sh": quoteShell, "indent": indent, "join": strings.Join, "lines": quotedLines,
+		"quote": quoteYAML, "sh": quoteShell, "indent": indent, "join": strings.Join, "lines": quotedLines, "one_line": oneLine,
 		"end_mark": func() string { return endMark },
 		"ordinal": func(i int) string {
 			if i == 0 {

@@ -51,7 +51,8 @@ type View struct {
 // Snapshot is a snapshot that is served.
 type Snapshot struct {
 	*snapshot.Snapshot
-	Name string // DATE-HEX12
+	Name     string // DATE-HEX12
+	Registry string // reference at a registry that the server was told; "": it is somewhere else
 	// Expires tells whether upstream's Release of a suite has a Valid-Until. It is asked in a fixed View.
 	Expires func(prefix, suite string) bool
 }
