@@ -285,6 +285,54 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
+// TestLoadAllFaults: an mmoci.yaml and the lists that it names tell all that is wrong with them at once.
+func TestLoadAllFaults(t *testing.T) {
+	t.Parallel()
+	dir := lay(t, map[string]string{"f": `reff: h/r
+valid-for: 14
+packages: [a, all]
+packages-from: [one, two]
+archives:
+- {prefix: a, mode: both, url: /d}
+- {prefix: b, mode: curated, url: ftp://h/d, suites: [dists/s], components: [main], architectures: [any], signed-by: k, packages: [x, none]}
+`, "one": "ab 1.0\n", "two": "# none\n"})
+	_, err := Load(filepath.Join(dir, "f"))
+	got := faultsOf(err, dir)
+	for i, want := range []string{
+		`f:1: unknown key "reff"; did you mean "ref"?`,
+		`f:2: valid-for: is "14"`,
+		`f:3: packages: "all" is said of one archive`,
+		`f:6: mode: is "both"`,
+		`f:7: packages: "none" stands in a list`,
+		`one:1: a name and a version without an operator`,
+		`two:1: no package in the list`,
+	} {
+		if i >= len(got) || !strings.HasPrefix(got[i], want) {
+			t.Fatalf("fault %d is not %s:\n%v", i, want, err)
+		}
+	}
+	if len(got) != 7 {
+		t.Errorf("%d faults: %v", len(got), err)
+	}
+	dir = lay(t, map[string]string{"f": `archives:
+- {prefix: b, mode: curated, url: ftp://h/d, suites: [dists/s], components: [main], architectures: [any], signed-by: k}
+- {prefix: b, mode: verbatim, url: /d, suites: [s], components: [main], architectures: [amd64], signed-by: k, packages: none}
+`})
+	_, err = Load(filepath.Join(dir, "f"))
+	got = faultsOf(err, dir)
+	for i, want := range []string{
+		`f:2: archive b: url: ftp://h/d: scheme "ftp"`, `f:2: archive b: suites: "dists/s" begins with dists/`, `f:2: archive b: architectures: "any" is a wildcard`,
+		`f:2: archive b: no packages:`, `f:3: archive b: packages: a verbatim archive is taken whole`, `f:3: archive b (f:3) has the prefix of archive b (f:2)`,
+	} {
+		if i >= len(got) || !strings.HasPrefix(got[i], want) {
+			t.Fatalf("fault %d is not %s:\n%v", i, want, err)
+		}
+	}
+	if len(got) != 6 {
+		t.Errorf("%d faults: %v", len(got), err)
+	}
+}
+
 // TestLoadTop holds that a list at the top asks over all archives, and that
 // an archive beside it need not say what it gives.
 func TestLoadTop(t *testing.T) {

@@ -164,17 +164,16 @@ func (d *archiveDoc) packages(n document.Node) error {
 	if err != nil {
 		return fmt.Errorf("%w (or packages: none, only what the closure draws, or all)", err)
 	}
+	var faults document.Faults
 	for _, item := range items {
 		s, err := item.Text()
-		if err != nil {
-			return err
+		if err == nil && (s == "all" || s == "none") {
+			err = item.Errorf("%q stands in a list; write packages: %s", s, s)
 		}
-		if s == "all" || s == "none" {
-			return item.Errorf("%q stands in a list; write packages: %s", s, s)
-		}
+		faults.Add(err)
 		d.a.Packages = append(d.a.Packages, Query{s, item.At()})
 	}
-	return nil
+	return faults.Err()
 }
 
 func (d *archiveDoc) packagesFrom(n document.Node) error {

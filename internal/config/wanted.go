@@ -19,17 +19,16 @@ func (l *loader) packages(n document.Node) error {
 	if err != nil {
 		return err
 	}
+	var faults document.Faults
 	for _, item := range items {
 		s, err := item.Text()
-		if err != nil {
-			return err
+		if err == nil && (s == all || s == "none") {
+			err = item.Errorf("%q is said of one archive; write packages: %s there", s, s)
 		}
-		if s == all || s == "none" {
-			return item.Errorf("%q is said of one archive; write packages: %s there", s, s)
-		}
+		faults.Add(err)
 		l.plan.Packages = append(l.plan.Packages, Query{s, item.At()})
 	}
-	return nil
+	return faults.Err()
 }
 
 // lists reads the lists of packages that packages-from: names.
@@ -38,17 +37,16 @@ func (l *loader) lists(n document.Node, to *[]Query) error {
 	if err != nil {
 		return err
 	}
+	var faults document.Faults
 	for _, f := range files {
 		qs, err := readList(l.file(f))
-		if err != nil {
-			return err
+		if err == nil && len(qs) == 0 {
+			err = document.Errorf(document.At(l.file(f), 1), "no package in the list; name packages, or write packages: all or none in %s", l.plan.File)
 		}
-		if len(qs) == 0 {
-			return document.Errorf(document.At(l.file(f), 1), "no package in the list; name packages, or write packages: all or none in %s", l.plan.File)
-		}
+		faults.Add(err)
 		*to = append(*to, qs...)
 	}
-	return nil
+	return faults.Err()
 }
 
 // drawTheRest lets archives that say nothing of packages give what the list at
