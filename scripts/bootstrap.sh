@@ -8,9 +8,10 @@
 #
 # The fragment for genesis and join scripts: source its variables, run it as
 # root. Without deploy_with_mirror it does nothing, and the distribution's apt
-# stays as it is. With it: mmoci installs the packages (a container runtime),
-# serves the mirror on this host from then on, and apt is pointed there. It may
-# be run again at any time.
+# stays as it is. With it: mmoci installs the packages (a container runtime), puts
+# the images that the snapshot carries into it, serves the mirror on this host from
+# then on, and apt is pointed there. It may be run again at any time;
+# "mmoci host undo" takes back all but packages, the copied snapshot and mmoci.
 #
 #   deploy_with_mirror  yes: do it
 #   MMOCI_REF           the snapshot (default: the OCI layout that this script lies in). One that is a file or
@@ -27,13 +28,19 @@
 #   MMOCI_FLAGS         more flags for mmoci install and serve, such as --plain-http, without blanks in their values
 #   MMOCI_SERVE         unit: a systemd unit; pod: a static pod; no (default: unit where systemd runs, else no)
 #   MMOCI_LISTEN        address to serve at (default: 127.0.0.1:8000)
-#   MMOCI_IMAGE, MMOCI_MANIFESTS  of the static pod: image, directory (default: /etc/kubernetes/manifests)
+#   MMOCI_IMAGES        images to import: yes: all; no; or their names (default: all, if a container engine answers)
+#   MMOCI_ENGINE        docker, containerd or podman (default: the first of these that answers)
+#   MMOCI_REGISTRY      yes: the mirror is a registry of these images, too, and containerd and podman ask it first
+#   MMOCI_IMAGE, MMOCI_MANIFESTS  of the static pod: image (default: the one called ../mmoci that was imported),
+#                       directory (default: /etc/kubernetes/manifests)
 #   MMOCI_ALONE         yes: move all other apt sources aside
 set -eu
 umask 022 # the mirror is served by a user who is nobody
 
 say() { printf 'bootstrap.sh: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
+began=$(date +%s)
+took() { say "$1: $(($(date +%s) - began)) s"; began=$(date +%s); } # STEP, which ends here
 yes() { case $1 in '' | 0 | no | false | No | False) return 1 ;; esac; }
 
 if ! yes "${deploy_with_mirror:-}"; then
@@ -56,7 +63,8 @@ programs=''
 ref=${MMOCI_REF:-}
 if [ -z "$ref" ] && [ -f "$here/../oci-layout" ]; then
 	layout=$(CDPATH='' cd -- "$here/.." && pwd)
-	tag=$(sed -n 's/.*"org.opencontainers.image.ref.name": *"\([^"]*\)".*/\1/p' "$layout/index.json" | head -n 1)
+	# A container image has its whole name beside; the other entry is the snapshot.
+	tag=$(tr '{' '\n' <"$layout/index.json" | grep -v '"io.containerd.image.name"' | sed -n 's/.*"org.opencontainers.image.ref.name": *"\([^"]*\)".*/\1/p' | head -n 1)
 	ref=oci:$layout:$tag
 fi
 [ -n "$ref" ] || die "no snapshot: give MMOCI_REF"
@@ -82,8 +90,8 @@ for m in ${MMOCI_VIA:-}; do via="$via --via $(absolute "$m")"; done
 cd / # a mmoci.yaml that lies beside the stick's files must not be taken for the host's
 
 # 2. The program.
-temp=
-trap '[ -z "$temp" ] || rm -f "$temp"' EXIT
+temp='' temp2=''
+trap 'rm -f ${temp:+"$temp"} ${temp2:+"$temp2"}' EXIT
 sum=${MMOCI_SHA256:-}
 for p in $programs; do
 	case $p in "$arch:"*) sum=${sum:-${p#*:}} ;; esac
@@ -147,24 +155,56 @@ case $new in '' | /usr/bin/mmoci | /usr/local/bin/mmoci) ;; *)
 	;;
 esac
 if [ -x /usr/local/bin/mmoci ]; then mmoci=/usr/local/bin/mmoci; else mmoci=${bin:-$new}; fi
-if [ -n "$key" ]; then
-	mkdir -p /etc/mmoci
-	cmp -s "$key" /etc/mmoci/site.asc || cp "$key" /etc/mmoci/site.asc
-fi
+"$mmoci" host --help | grep -q '^  put ' || die "$mmoci is older than this script: nothing was changed (give MMOCI_KEY, the site's key, by which another is believed)"
+[ -z "$key" ] || "$mmoci" host put --replace --keep "/etc/mmoci/site.asc=$key" >/dev/null
+took "mmoci is $mmoci"
 
 # 3. The packages.
 # shellcheck disable=SC2086 # lists
 "$mmoci" install --ref "$ref" $flags $via "$@" $packages
+took "packages ($packages)"
 
-# 4. The mirror on this host.
+# 4. The images.
+near=$listen # the address as this host reaches it
+case $listen in 0.0.0.0:* | '[::]:'* | :*) near=127.0.0.1:${listen##*:} ;; esac
+url=http://$near
+answers() { docker version || ctr version || podman info; }
+images=
+if [ -z "${MMOCI_IMAGES:-}" ] || yes "$MMOCI_IMAGES"; then
+	wait=0s
+	if [ -d /run/systemd/system ]; then # policy-rc.d may have kept it from being started
+		for s in docker containerd; do
+			if [ -e /lib/systemd/system/$s.service ]; then
+				systemctl start $s.service
+				wait=30s
+				break
+			fi
+		done
+	fi
+	names=
+	case ${MMOCI_IMAGES:-yes} in 1 | yes | true | Yes | True) ;; *) names=$MMOCI_IMAGES ;; esac
+	hosts=
+	if yes "${MMOCI_REGISTRY:-}"; then hosts="--hosts $url"; fi
+	status=0
+	# shellcheck disable=SC2086 # lists
+	images=$("$mmoci" host images --engine "${MMOCI_ENGINE:-auto}" --wait $wait $hosts $flags $via "$@" "$ref" $names) || status=$?
+	if [ $status != 0 ]; then
+		[ -z "${MMOCI_IMAGES:-}" ] || exit $status
+		case $key$ref in
+		/* | *@sha256:*) if answers >/dev/null 2>&1; then exit $status; fi ;;
+		*) [ $status = 2 ] || exit $status ;; # upstream's keys vouch for packages alone
+		esac
+		say "the images of the snapshot were not imported; once that is mended, run this again"
+	fi
+	took "images ($(printf '%s' "$images" | grep -c . || :))"
+fi
+
+# 5. The mirror on this host.
 serve=${MMOCI_SERVE:-}
 if [ -z "$serve" ]; then
 	if [ -d /run/systemd/system ]; then serve=unit; else serve=no; fi
 fi
 case $serve in unit | pod) ;; no) exit 0 ;; *) die "MMOCI_SERVE is $serve; it is unit, pod or no" ;; esac
-near=$listen # the address as this host reaches it
-case $listen in 0.0.0.0:* | '[::]:'* | :*) near=127.0.0.1:${listen##*:} ;; esac
-url=http://$near
 served=$ref
 case $ref in
 oci:*:* | oci-archive:*:*) # a stick is gone tomorrow, and root's directories are closed to the server
@@ -176,16 +216,15 @@ oci:*:* | oci-archive:*:*) # a stick is gone tomorrow, and root's directories ar
 oci:* | oci-archive:*) die "$ref has no tag to serve: give MMOCI_REF=$ref:TAG" ;;
 *) flags="$flags --store-size ${MMOCI_STORE_SIZE:-20G}" ;;
 esac
-put() { # FILE: standard input, if it differs; 1 if it does not. Kubelet and systemd overlook names with a first dot.
-	aside=$(dirname "$1")/.mmoci-tmp
-	mkdir -p "$(dirname "$1")"
-	cat >"$aside"
-	if cmp -s "$aside" "$1"; then rm "$aside"; return 1; fi
-	mv "$aside" "$1"
+temp2=$(mktemp)
+if yes "${MMOCI_REGISTRY:-}"; then flags="$flags --registry"; fi
+put() { # FILE: standard input, and the key that it is verified by; prints it if it changed. What is not needed any more is removed.
+	cat >"$temp2"
+	"$mmoci" host put --replace ${key:+"/etc/mmoci/site.asc=$key"} "$1=$temp2" | grep -Fx "$1" || :
 }
 case $serve in
 unit)
-	if put /etc/systemd/system/mmoci-mirror.service <<-END; then systemctl daemon-reload; systemctl restart mmoci-mirror.service; fi
+	changed=$(put /etc/systemd/system/mmoci-mirror.service <<-END
 		[Unit]
 		Description=apt mirror of the site (mmoci)
 		Wants=network-online.target
@@ -204,15 +243,18 @@ unit)
 		[Install]
 		WantedBy=multi-user.target
 	END
+	)
+	if [ -n "$changed" ]; then systemctl daemon-reload; systemctl restart mmoci-mirror.service; fi
 	systemctl enable --now mmoci-mirror.service
 	;;
 pod)
-	[ -n "${MMOCI_IMAGE:-}" ] || die "MMOCI_SERVE=pod needs MMOCI_IMAGE"
+	image=${MMOCI_IMAGE:-$(printf '%s\n' "$images" | sed -n '/\/mmoci:[^/]*$/p' | head -n 1)}
+	[ -n "$image" ] || die "MMOCI_SERVE=pod needs MMOCI_IMAGE: no image called mmoci was imported"
 	args=
 	for a in serve $flags $via --listen "$listen" --state /var/lib/mmoci --wait -q "$served"; do args="$args${args:+, }\"$a\""; done
 	mkdir -p /etc/mmoci /etc/ssl/certs /var/lib/mmoci /var/lib/mmoci-mirror
 	chown 65532:65532 /var/lib/mmoci # the image's user
-	put "${MMOCI_MANIFESTS:-/etc/kubernetes/manifests}/mmoci.yaml" <<-END || true
+	put "${MMOCI_MANIFESTS:-/etc/kubernetes/manifests}/mmoci.yaml" >/dev/null <<-END
 		apiVersion: v1
 		kind: Pod
 		metadata: {name: mmoci, namespace: kube-system, labels: {app.kubernetes.io/name: mmoci}}
@@ -224,7 +266,7 @@ pod)
 		  securityContext: {runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, seccompProfile: {type: RuntimeDefault}}
 		  containers:
 		  - name: mmoci
-		    image: "$MMOCI_IMAGE"
+		    image: "$image"
 		    imagePullPolicy: IfNotPresent
 		    args: [$args]
 		    env:
@@ -248,8 +290,10 @@ pod)
 	;;
 esac
 
-# 5. apt.
 "$mmoci" host wait "$url" --timeout 5m
+took "mirror ($serve, $url)"
+
+# 6. apt.
 alone=
 if yes "${MMOCI_ALONE:-}"; then alone=--alone; fi
 if [ -n "$key" ]; then
@@ -257,3 +301,4 @@ if [ -n "$key" ]; then
 else
 	"$mmoci" host sources "$url" "$@" $alone --upstream
 fi
+took "apt"

@@ -31,6 +31,8 @@ missing_packages() {
 		busybox-static busybox
 		ca-certificates /etc/ssl/certs/ca-certificates.crt
 		chromium chromium
+		containerd containerd
+		crun crun
 		curl curl
 		debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 		debmirror debmirror
@@ -51,6 +53,7 @@ missing_packages() {
 		mmdebstrap mmdebstrap
 		nginx-light nginx
 		openssl openssl
+		podman podman
 		python3 python3
 		python3-yaml /usr/lib/python3/dist-packages/yaml
 		runc runc

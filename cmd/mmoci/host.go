@@ -271,12 +271,12 @@ func (a *app) runUndo(ctx context.Context, root string) error {
 }
 
 func (a *app) hostPut() *cobra.Command {
-	var replace bool
+	var replace, keep bool
 	var root string
 	cmd := &cobra.Command{
 		Use:   "put PATH=FILE..",
 		Short: "Write files of this host, so that host undo takes them back",
-		Long: `Writes each FILE to PATH, where it differs, and removes what an earlier call wrote and this one does not name. A file that is there and not of
+		Long: `Writes each FILE to PATH, where it differs, and removes what an earlier call wrote and this one does not name (but with --keep). A file that is there and not of
 mmoci's making is refused. A unit of systemd's that is removed is ended and disabled first. bootstrap.sh puts the unit or the
 static pod of the mirror so.`,
 		Args: cobra.MinimumNArgs(1),
@@ -296,10 +296,11 @@ static pod of the mirror so.`,
 					return err
 				}
 			}
-			return a.reportFiles(h.PutService(files, replace))
+			return a.reportFiles(h.PutService(files, replace, keep))
 		},
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, "write over files that mmoci did not make; those are not brought back")
+	cmd.Flags().BoolVar(&keep, "keep", false, "let stay what earlier calls wrote")
 	cmd.Flags().StringVar(&root, "root", "", "root file system `DIR` to change")
 	return cmd
 }

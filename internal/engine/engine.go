@@ -134,7 +134,7 @@ func (e *Engine) command(ctx context.Context, args ...string) *exec.Cmd {
 	program := string(e.Kind)
 	if e.Kind == Containerd {
 		program = "ctr"
-		args = append([]string{"-n", e.Namespace}, args...)
+		args = append([]string{"--connect-timeout", "2s", "-n", e.Namespace}, args...) // else 10 s where no daemon is
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // podman gives its locks back

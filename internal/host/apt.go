@@ -70,7 +70,7 @@ func (h *Host) UseMirror(a Apt) ([]string, error) {
 			return nil, err
 		}
 	}
-	return h.put(sourceFiles, files, aside, false)
+	return h.put(sourceFiles, files, aside, putOptions{})
 }
 
 // direct is the exception from the proxies that apt is configured with elsewhere.

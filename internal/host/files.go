@@ -107,13 +107,16 @@ func (h *Host) replace(name string, data []byte) error {
 	return durable.WriteFileIn(t, name, data, 0o644) // apt ignores the name that it has at first
 }
 
+// putOptions of put; the zero value refuses what is not ours, and keeps to the files that are named.
+type putOptions struct{ replace, keep bool }
+
 // put writes the files of a set, moves the named files of others aside, and removes what an
 // earlier call for the set wrote and this one does not. It returns the paths that changed.
 //
 // The manifest is written first: killed anywhere, [Host.Undo] and a rerun know all
-// that was touched. A file in the way that is not ours is refused before anything changes, unless replace is set; one
-// that is as it should be already stays somebody else's.
-func (h *Host) put(of set, files map[string][]byte, aside []string, replace bool) (changed []string, err error) {
+// that was touched. A file in the way that is not ours is refused before anything changes, unless o.replace is set; one
+// that is as it should be already stays somebody else's. With o.keep nothing that an earlier call wrote is removed.
+func (h *Host) put(of set, files map[string][]byte, aside []string, o putOptions) (changed []string, err error) {
 	old, err := h.readManifest(of)
 	if err != nil {
 		return nil, err
@@ -123,6 +126,9 @@ func (h *Host) put(of set, files map[string][]byte, aside []string, replace bool
 		return nil, err
 	}
 	now := &manifest{files: map[string]string{}, moved: slices.Clone(old.moved)}
+	if o.keep {
+		maps.Copy(now.files, old.files)
+	}
 	for _, name := range aside {
 		if _, err := t.Lstat(name + disabledEnding); err == nil {
 			return nil, fmt.Errorf("%w: %s is there, and so is %s of an earlier run", ErrForeign, h.Path(name), h.Path(name)+disabledEnding)
@@ -138,7 +144,7 @@ func (h *Host) put(of set, files map[string][]byte, aside []string, replace bool
 			continue
 		}
 		now.files[name] = snapshot.Sum(data).Hex()
-		if err == nil && !ours && !replace {
+		if err == nil && !ours && !o.replace {
 			return nil, fmt.Errorf("%w: %s is there and not of mmoci's making; move it away", ErrForeign, h.Path(name))
 		}
 	}
@@ -225,8 +231,10 @@ func (h *Host) systemctl(args ...string) error {
 // PutService writes the files by which the mirror runs on this host, a unit of systemd's or a static pod, and what they
 // need beside: as one set, so that what an earlier call wrote and this one does not is removed. It returns the paths that
 // changed. A file in the way that is not ours is refused with [ErrForeign] before anything changes, unless replace is set.
-func (h *Host) PutService(files map[string][]byte, replace bool) (changed []string, err error) {
-	return h.put(serviceFiles, files, nil, replace)
+//
+// With keep what earlier calls wrote stays.
+func (h *Host) PutService(files map[string][]byte, replace, keep bool) (changed []string, err error) {
+	return h.put(serviceFiles, files, nil, putOptions{replace: replace, keep: keep})
 }
 
 // Undo undoes what [Host.UseMirror], [Host.UseRegistry] and [Host.PutService] did, and nothing else: a file that was

@@ -176,7 +176,7 @@ func TestPutKilled(t *testing.T) {
 			root := t.TempDir()
 			h := &Host{Root: root}
 			write(t, root, "etc/apt/sources.list", "theirs")
-			if _, err := h.put(sourceFiles, files, []string{"etc/apt/sources.list"}, false); err != nil {
+			if _, err := h.put(sourceFiles, files, []string{"etc/apt/sources.list"}, putOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			// As if killed before this file.
@@ -184,7 +184,7 @@ func TestPutKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			if rerun {
-				if changed, err := h.put(sourceFiles, files, nil, false); err != nil || !slices.Equal(changed, []string{name}) {
+				if changed, err := h.put(sourceFiles, files, nil, putOptions{}); err != nil || !slices.Equal(changed, []string{name}) {
 					t.Errorf("%s: rerun: %q, %v", name, changed, err)
 				}
 			}
@@ -212,7 +212,7 @@ func TestManifestDamaged(t *testing.T) {
 		if _, _, err := h.Undo(); err == nil {
 			t.Errorf("undo by %q", text)
 		}
-		if _, err := h.put(sourceFiles, map[string][]byte{"etc/x": nil}, nil, false); err == nil {
+		if _, err := h.put(sourceFiles, map[string][]byte{"etc/x": nil}, nil, putOptions{}); err == nil {
 			t.Errorf("put over %q", text)
 		}
 	}
@@ -287,7 +287,7 @@ func TestPutService(t *testing.T) {
 	h := &Host{Root: t.TempDir()}
 	write(t, h.Root, key, "key")
 	put := func(replace bool, name, text string) ([]string, error) {
-		return h.PutService(map[string][]byte{key: []byte("key"), name: []byte(text)}, replace)
+		return h.PutService(map[string][]byte{key: []byte("key"), name: []byte(text)}, replace, false)
 	}
 	if changed, err := put(false, unit, "u"); err != nil || !slices.Equal(changed, []string{unit}) {
 		t.Fatal(changed, err)
@@ -295,11 +295,14 @@ func TestPutService(t *testing.T) {
 	if changed, err := put(false, unit, "u"); err != nil || len(changed) > 0 {
 		t.Error(changed, err)
 	}
+	if changed, err := h.PutService(map[string][]byte{"etc/mmoci/other": []byte("o")}, false, true); err != nil || len(changed) != 1 || read(t, h.Root, unit) != "u" {
+		t.Error(changed, err)
+	}
 	write(t, h.Root, pod, "somebody's")
 	if _, err := put(false, pod, "p"); !errors.Is(err, ErrForeign) || read(t, h.Root, pod) != "somebody's" {
 		t.Error(err)
 	}
-	if changed, err := put(true, pod, "p"); err != nil || !slices.Equal(changed, []string{pod, unit}) || read(t, h.Root, pod) != "p" {
+	if changed, err := put(true, pod, "p"); err != nil || !slices.Equal(changed, []string{pod, "etc/mmoci/other", unit}) || read(t, h.Root, pod) != "p" {
 		t.Error(changed, err)
 	}
 	if _, err := h.UseMirror(Apt{Mirror: "http://127.0.0.1:8000"}); err != nil {

@@ -40,7 +40,7 @@ func (h *Host) UseRegistry(base string, images []snapshot.Image) ([]string, erro
 		fmt.Fprintf(&conf, "\n[[registry]]\nprefix = \"%s\"\nlocation = \"%s\"\n[[registry.mirror]]\nlocation = \"%s\"\ninsecure = %t\n", host, host, u.Host, u.Scheme == "http")
 	}
 	files[registriesFile] = []byte(conf.String())
-	return h.put(registryFiles, files, nil, false)
+	return h.put(registryFiles, files, nil, putOptions{})
 }
 
 const writtenByImages = "# Written by mmoci host images; mmoci host undo removes it.\n"

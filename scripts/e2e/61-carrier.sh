@@ -137,11 +137,13 @@ by_pod() {
 	alone apt-get -q update 2>&1 | tee update.err
 	updated update.err
 	alone apt-get -q -y --no-install-recommends -d install docker.io
+	cp "$root/etc/kubernetes/manifests/mmoci.yaml" pod.yaml
 	alone mmoci host undo
 	grep mirror.example.org "$root/etc/apt/sources.list"
+	! [ -e "$root/etc/kubernetes/manifests/mmoci.yaml" ]
 }
 check "bootstrap.sh under busybox: the static pod serves, apt knows localhost alone, host undo brings the old sources back" by_pod
-manifest() { (cd "$E2E_TOP/artifacts/test" && STATIC_POD=$root/etc/kubernetes/manifests/mmoci.yaml GOFLAGS='' $GO test -count=1 -run TestStaticPod ./...); }
+manifest() { (cd "$E2E_TOP/artifacts/test" && STATIC_POD=$work/pod.yaml GOFLAGS='' $GO test -count=1 -run TestStaticPod ./...); }
 check "its manifest decodes strictly with the types of Kubernetes, and is hardened" manifest
 
 # --- sticks for years: the host keeps the last snapshots, and root keeps out of the server's directory
