@@ -444,7 +444,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// FuzzLoad holds that no text brings Load down, that what is refused is ErrUsage on one line, and what is taken is valid.
+// FuzzLoad holds that no text brings Load down, that what is refused is ErrUsage, each fault on one line, and what is taken is valid.
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(strings.Replace(example, "  packages-from: lists/base.txt\n", "", 1)))
 	f.Add([]byte(base))
@@ -457,8 +457,13 @@ func FuzzLoad(f *testing.F) {
 		}
 		p, err := parsePlan("f", data)
 		if err != nil {
-			if !errors.Is(err, document.ErrUsage) || strings.Contains(err.Error(), "\n") {
+			if !errors.Is(err, document.ErrUsage) {
 				t.Errorf("%q", err)
+			}
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				if !strings.HasPrefix(line, "f:") {
+					t.Errorf("a fault on two lines: %q", err)
+				}
 			}
 			return
 		}

@@ -405,7 +405,7 @@ func (g GoingImages) fromLayout() []oci.NamedImage {
 	}
 	for _, m := range g.names() {
 		if m.loose {
-			out = append(out, oci.NamedImage{Descriptor: oci.Describe("", m.Blob), Tag: m.Short()})
+			out = append(out, oci.NamedImage{Descriptor: oci.Describe("", m.Blob), Tag: m.Short(), Name: m.Name})
 		}
 		if digests[m.Digest] {
 			continue

@@ -354,6 +354,12 @@ func TestRemoveImages(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer mustReadImage(t, copyOf, ImageOptions{})
+				// Of the same name as one that goes, but no entry of ours.
+				named := nameAt(t, ref, "docker.io/pause:3")
+				if _, err := CopyImage(t.Context(), nameAt(t, ref, "registry.example.org/mine:1"), named, PushOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				defer mustReadImage(t, named, ImageOptions{})
 			}
 			if _, err := Remove(t.Context(), ref, last, GoingImages{Going: stated(2)}, Options{}); err != nil {
 				t.Fatal(err)

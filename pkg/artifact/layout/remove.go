@@ -22,7 +22,7 @@ var errBusy = errors.New("somebody is writing to it; try again when that has end
 // Remove takes tags out of index.json, as far as each still names the digest that
 // it was seen with, and deletes every blob that no entry reaches any more. While somebody
 // writes to the layout, or a document cannot be read through, nothing is removed. Entries of
-// images go with them, if each has the name and digest that is given.
+// images go with them, if each has the names and the digest that are given: others' entries of the same image stay.
 func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, images []oci.NamedImage) (r oci.Removed, err error) {
 	if err := checkMarker(ref.Name); err != nil {
 		return r, err
@@ -46,7 +46,7 @@ func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, images []oci
 		return r, err
 	}
 	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool {
-		if slices.ContainsFunc(images, func(m oci.NamedImage) bool { return m.Tag == e.tag && m.Digest == e.Digest }) {
+		if slices.ContainsFunc(images, func(m oci.NamedImage) bool { return m.Tag == e.tag && m.Name == e.name && m.Digest == e.Digest }) {
 			if e.tag != "" {
 				r.Tags = append(r.Tags, e.tag)
 			}
