@@ -58,8 +58,11 @@ func Find(archs, dirs []string, self string) ([]config.Bundled, error) {
 // that. The name is known even where the error is that the program will not do.
 func Program(file string) (config.Bundled, error) {
 	f, err := elf.Open(file)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return config.Bundled{}, err
+	case err != nil:
+		return config.Bundled{}, fmt.Errorf("%s is no program: %w", file, err)
 	}
 	is := f.Machine
 	f.Close()

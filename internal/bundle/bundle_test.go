@@ -69,6 +69,37 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestProgram: a program tells its architecture itself, also where it will not do.
+func TestProgram(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		data []byte
+		arch string
+		says string
+	}{
+		"static":  {program(t, elf.EM_S390, elf.PT_LOAD), "s390x", ""},
+		"dynamic": {program(t, elf.EM_AARCH64, elf.PT_INTERP), "arm64", "not static"},
+		"strange": {program(t, elf.EM_SPARCV9, elf.PT_LOAD), "", "not built for"},
+		"script":  {[]byte("#!/bin/sh\n"), "", "no program"},
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, c.data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		got, err := bundle.Program(file)
+		if got.Name != c.arch || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if c.says == "" && (got.File != file || got.Digest != snapshot.Sum(c.data).String()) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if _, err := bundle.Program(filepath.Join(dir, "gone")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a program that is not there: %v", err)
+	}
+}
+
 // TestCarry: what is carried is bound by the statement, named by verify, and
 // nobody's where the statement is not believed.
 func TestCarry(t *testing.T) {
