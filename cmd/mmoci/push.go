@@ -24,6 +24,7 @@ import (
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/terminal"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -204,12 +205,8 @@ func (a *app) serverImage(to string, q *push.Options) (*image.ServerOptions, err
 	}
 	o := &image.ServerOptions{To: ref, Version: version(), Artifact: q.Artifact.Options}
 	o.Mirror.PlainHTTP = q.Artifact.PlainHTTP
-	keys := q.Site
-	if keys == nil && q.Signer != nil {
-		keys = q.Signer.Public()
-	}
-	if keys != nil {
-		if o.Mirror.Keys, err = keys.Armor(); err != nil {
+	if q.Signer != nil { // else nothing is signed that a key could verify
+		if o.Mirror.Keys, err = pgp.JoinKeyrings(q.Site, q.Signer.Public()).Armor(); err != nil {
 			return nil, err
 		}
 	}

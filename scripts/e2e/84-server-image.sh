@@ -74,8 +74,28 @@ mirrors() {
 	same "user" 65532 "$(stat -c %u "/proc/$(runc state "mmoci-84-serve-$$" | jq .pid)")"
 	edit server '.process.args = ["/usr/bin/mmoci", "verify"]'
 	(runs server verify) | grep '^own: '
+	runc kill "mmoci-84-serve-$$" TERM
+	wait "$pid"
 }
 check "a runtime runs it as nobody: apt updates and downloads from it, and it verifies its snapshot" mirrors
+
+docker_runs() {
+	# In the same namespace; by nsenter, for ip netns exec hides the control groups.
+	start dockerd nsenter --net=/run/netns/$space dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs --data-root "$work/docker" \
+		--exec-root "$work/docker.run" --pidfile "$work/docker.pid" -H "unix://$work/docker.sock"
+	echo "$work/docker.run/netns/default" >>mounts
+	DOCKER_HOST=unix://$work/docker.sock
+	export DOCKER_HOST
+	eventually docker info
+	docker run -d --network host --name mirror "$(tail -n 1 references)"
+	eventually inside "$mmoci" check http://127.0.0.1:8000
+	inside curl -sf http://127.0.0.1:8000/own/pool/main/a/alpha/alpha_1_all.deb -o alpha.deb || docker logs mirror
+	cmp alpha.deb debs/alpha.deb
+	same user 65532:65532 "$(docker inspect -f '{{.Config.User}}' mirror)"
+	docker rm -f mirror
+	stop "$pid"
+}
+check "docker run of that reference is a mirror" docker_runs
 
 # --- the image for CI runners
 
