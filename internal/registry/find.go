@@ -68,8 +68,12 @@ func (f found) String() string {
 	return fmt.Sprintf("snapshot %s (%s)", f.dateTag(), f.Root)
 }
 
-// holders are all that a name stands for, current ones first. ns is the host that a client says it means, "" if it does not say.
-func (s *Site) holders(name, ns string) []found {
+// holders are all that a name stands for, current ones first; none is an error. ns is the host that a client says it
+// means, "" if it does not say.
+func (s *Site) holders(name, ns string) ([]found, error) {
+	if _, _, _, ok := snapshot.CutImageName(strings.ToLower(ns) + "/a:t"); ns != "" && !ok {
+		return nil, &Error{Status: http.StatusBadRequest, Code: "NAME_INVALID", Message: "no host in the parameter ns"}
+	}
 	var all []found
 	add := func(hs []*Held, images, opens bool) {
 		for _, h := range hs {
@@ -90,7 +94,13 @@ func (s *Site) holders(name, ns string) []found {
 	add(s.Current, true, false)
 	add(s.Earlier, true, true)
 	add(s.Opened, false, true)
-	return all
+	if all != nil {
+		return all, nil
+	}
+	if ns != "" {
+		name = ns + "/" + name
+	}
+	return nil, &Error{Status: http.StatusNotFound, Code: "NAME_UNKNOWN", Message: fmt.Sprintf("no image or snapshot is called %s here", name)}
 }
 
 // named tells whether a name of a path stands for HOST/REPO.
@@ -148,12 +158,9 @@ type Answer struct {
 // Find finds what a path names. ns and filter are the parameters ns and artifactType of the query. What is not
 // there, or is denied, is an [*Error]; any other error says that it could not be read.
 func (s *Site) Find(ctx context.Context, p Path, ns, filter string) (*Answer, error) {
-	if ns != "" && len(ns) > maxHost {
-		return nil, &Error{Status: http.StatusBadRequest, Code: "NAME_INVALID", Message: "no host in the parameter ns"}
-	}
-	holders := s.holders(p.Name, ns)
-	if len(holders) == 0 {
-		return nil, unknownName(p.Name, ns)
+	holders, err := s.holders(p.Name, ns)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case p.Kind == Blob:
@@ -164,16 +171,6 @@ func (s *Site) Find(ctx context.Context, p Path, ns, filter string) (*Answer, er
 		return s.byTag(ctx, p, holders)
 	}
 	return s.document(ctx, p, holders)
-}
-
-// maxHost bounds a host that a client names.
-const maxHost = 255
-
-func unknownName(name, ns string) *Error {
-	if ns != "" {
-		name = ns + "/" + name
-	}
-	return &Error{Status: http.StatusNotFound, Code: "NAME_UNKNOWN", Message: fmt.Sprintf("no image or snapshot is called %s here", name)}
 }
 
 // byTag answers with the document that a tag names.

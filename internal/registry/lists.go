@@ -24,10 +24,9 @@ func Welcome() *Answer { return &Answer{Body: []byte("{}\n"), MediaType: typeJSO
 // ListTags answers with the tags of a name (distribution-spec, "Listing Tags"). self is the path that was asked for.
 // Listed are the current snapshots and their images; older snapshots are answered and not listed.
 func (s *Site) ListTags(p Path, self string, query url.Values) (*Answer, error) {
-	ns := query.Get("ns")
-	holders := s.holders(p.Name, ns)
-	if len(holders) == 0 {
-		return nil, unknownName(p.Name, ns)
+	holders, err := s.holders(p.Name, query.Get("ns"))
+	if err != nil {
+		return nil, err
 	}
 	var tags []string
 	for _, f := range holders {
