@@ -55,7 +55,7 @@ daily() {
 	# shellcheck disable=SC2046 # words
 	HOME=$work/daily "$mmoci" $(cat daily/args) --date 2026-01-01
 	# shellcheck disable=SC2046 # words
-	"$mmoci" $(sed -n "s,^ExecStart=/usr/bin/mmoci ,,; s,/etc/mmoci/,$work/daily/,p" "$E2E_TOP/artifacts/samples/mmoci-push.service") --date 2026-01-01 2>&1 | grep 'changed: false'
+	"$mmoci" $(sed -n "/^ExecStart=/{s,^ExecStart=/usr/bin/mmoci ,,;s,/etc/mmoci/,$work/daily/,p}" "$E2E_TOP/artifacts/samples/mmoci-push.service") --date 2026-01-01 2>&1 | grep 'changed: false'
 }
 check "the commands of the CronJob and of the unit for the daily push are the program's" daily
 
