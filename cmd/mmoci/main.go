@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
-	code, text := exitCode(ctx, err), withRemedy(err)
+	code, text := exitCode(ctx, err), withRemedy(err, cmd.CommandPath())
 	if code == exitInterrupted {
 		text = interruption(cmd.CommandPath(), err)
 	}

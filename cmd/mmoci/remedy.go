@@ -49,13 +49,13 @@ var remediesOf = []struct {
 	{artifact.ErrUnknownCA, "--ca-file FILE does so for one command"},
 	{snapshot.ErrNewer, ""}, // its own words
 	{artifact.ErrNotOurs, "this command reads snapshots; mmoci copy, verify and tag take images, too"},
-	{artifact.ErrPackage, "did you mean mmoci pull --extract?"},
+	{artifact.ErrPackage, "want HOST/REPO:TAG, oci:DIR or oci-archive:FILE"},
 	{host.ErrNotRoot, "run it as root (sudo mmoci ..), or for a directory (--root DIR)"},
 }
 
-// withRemedy is the text of an error with what helps against it. It is the
+// withRemedy is the text of an error of a command with what helps against it. It is the
 // one place that names flags for errors of libraries.
-func withRemedy(err error) string {
+func withRemedy(err error, command string) string {
 	text, words := err.Error(), ""
 	if r, args := outcome.RemedyOf(err); r != "" {
 		for i, arg := range args {
@@ -76,6 +76,9 @@ func withRemedy(err error) string {
 		if missing.Prefix != "" {
 			words = fmt.Sprintf("--keyring %s=FILE", missing.Prefix)
 		}
+	}
+	if errors.Is(err, artifact.ErrPackage) && command == "mmoci pull" {
+		words = "did you mean mmoci pull --extract?"
 	}
 	if words == "" && errors.Is(err, host.ErrDpkg) && errors.Is(err, exec.ErrNotFound) {
 		words = "mmoci pull --extract leaves the .debs to other means"

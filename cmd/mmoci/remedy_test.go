@@ -35,7 +35,7 @@ func TestRemedies(t *testing.T) {
 		}
 	}
 	err = fmt.Errorf("archive x: %w", outcome.AcceptKey.For(errors.New("another key"), []string{"A", "B"}))
-	if got, want := withRemedy(err), "archive x: another key; compare it with what its owner says; --accept-key A --accept-key B takes it"; got != want {
+	if got, want := withRemedy(err, "mmoci push"), "archive x: another key; compare it with what its owner says; --accept-key A --accept-key B takes it"; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }

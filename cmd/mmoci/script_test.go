@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -69,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"job":         cmdJob,
 			"envkey":      cmdEnvKey,
 			"image":       cmdImage,
+			"mute":        cmdMute,
 		},
 	})
 }
@@ -227,6 +229,17 @@ func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// mute VAR: sets VAR to HOST:PORT of a server that accepts connections and never says a word.
+func cmdMute(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mute VAR")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv(args[0], l.Addr().String())
 }
 
 // get URL [STATUS] [FILE]: fetches; the body goes to FILE, status and headers

@@ -85,6 +85,11 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 		if err != nil {
 			return err
 		}
+		for _, addr := range addresses(sf.listen, plan) {
+			if err := config.CheckListen(addr); err != nil {
+				return fmt.Errorf("%w: --listen: %w", outcome.ErrUsage, err)
+			}
+		}
 		o, err := sf.options(plan)
 		if err != nil {
 			return err

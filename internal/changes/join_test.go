@@ -84,7 +84,7 @@ func TestPairs(t *testing.T) {
 func TestTotals(t *testing.T) {
 	t.Parallel()
 	for want, list := range map[string][]Change{
-		"nothing differs": nil,
+		"0 packages differ": nil,
 		"1 package of 1 source differs: 1 added; 0 from a security archive": {{Name: "a", Source: "a", Kind: "added"}},
 		"1 image differs": {{Image: true, Name: "r/a:1", Kind: "added"}},
 		"3 packages of 2 sources differ: 2 upgraded, 1 removed; 1 from a security archive; their changelogs name CVE-2025-9999, CVE-2025-10000; 2 images differ": {

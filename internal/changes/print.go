@@ -83,7 +83,7 @@ func Totals(changes []Change) string {
 		}
 	}
 	if len(changes) == 0 {
-		return "nothing differs"
+		return "0 packages differ"
 	}
 	var parts []string
 	if packages > 0 {

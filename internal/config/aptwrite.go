@@ -20,7 +20,7 @@ func (w *aptWriter) reasons() string {
 func (w *aptWriter) yaml() []byte {
 	var b bytes.Buffer
 	b.WriteString(`# What "mmoci push" reads, chooses and signs. Paths are relative to this file.
-ref: ` + quote("registry.example.org/site/mirror:"+w.tag()) + ` # where to push; change it
+ref: ` + quote("registry.invalid/site/mirror:"+w.tag()) + ` # where to push: put your registry here
 sign: {key: keys/site.asc}         # mmoci key new -o keys/site.asc
 trust: [keys/site.pub.asc]         # whose snapshots pull and verify believe
 # What is wanted, of whichever archive apt would take it from: the best pin, then the highest version.

@@ -54,7 +54,7 @@ Components: main
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
-	if p.Ref != "registry.example.org/site/mirror:latest" {
+	if p.Ref != "registry.invalid/site/mirror:latest" {
 		t.Errorf("ref %s", p.Ref)
 	}
 	if got := textsOf(p.Packages); !slices.Equal(got, []string{"docker-ce (>= 5:20)", "libc6", "unknown"}) {
@@ -141,7 +141,7 @@ func TestFromAptSuites(t *testing.T) {
 	if len(p.Packages) > 0 || !p.AsksNothing() || !strings.Contains(string(text), "# packages: [NAME,") {
 		t.Errorf("nothing was asked for:\n%s", text)
 	}
-	if a := p.Archives; len(a) != 1 || strings.Join(a[0].Suites, " ") != "noble noble-updates" || !a[0].WithSources || a[0].Prefix != "ubuntu" || p.Ref != "registry.example.org/site/mirror:noble" {
+	if a := p.Archives; len(a) != 1 || strings.Join(a[0].Suites, " ") != "noble noble-updates" || !a[0].WithSources || a[0].Prefix != "ubuntu" || p.Ref != "registry.invalid/site/mirror:noble" {
 		t.Errorf("%+v", p)
 	}
 }

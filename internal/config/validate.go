@@ -34,7 +34,7 @@ func (p *Plan) Validate() error {
 		faults.Add(document.Errorf(at, "valid-for: is negative"))
 	}
 	for _, l := range p.Serve.Listen {
-		if err := validListen(l); err != nil {
+		if err := CheckListen(l); err != nil {
 			faults.Add(document.Errorf(at, "serve: listen: %w", err))
 		}
 	}
@@ -56,7 +56,17 @@ func (p *Plan) Validate() error {
 	return faults.Err()
 }
 
-func validListen(s string) error {
+// CheckListen tells what is wrong with an address to listen at: it is HOST:PORT, :PORT or unix:PATH.
+func CheckListen(s string) error {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if path == "" {
+			return fmt.Errorf("%q has no path", s)
+		}
+		return nil
+	}
+	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
+		return fmt.Errorf("%q is not of the form HOST:PORT or :PORT; 127.0.0.1:%s is for this host alone, :%s for all", s, s, s)
+	}
 	_, port, err := net.SplitHostPort(s)
 	if err != nil {
 		return fmt.Errorf("%q is not of the form HOST:PORT or :PORT", s)

@@ -148,6 +148,8 @@ func readSuite(ctx context.Context, f Options, src *source, name string) (*upstr
 			suite, err = readIndices(ctx, f, rel)
 		}
 		switch {
+		case ctx.Err() != nil: // what is cut off does not fit, and has not changed
+			return nil, context.Cause(ctx)
 		case errors.Is(err, archive.ErrSHA512Alone):
 			return nil, fmt.Errorf("%w: every file needs a SHA256, by which it is found: %v", outcome.ErrUsage, err)
 		case err == nil || !errors.Is(err, errMoved) || try > Rereads:

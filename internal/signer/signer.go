@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"time"
@@ -63,6 +64,9 @@ func Signer(s *config.Sign, trust []string, env func(string) string, stderr io.W
 		return newCommand(s, trust, stderr)
 	}
 	data, err := os.ReadFile(s.Key)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: signing key: %w", outcome.ErrUsage, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: signing key: %w (make one with: mmoci key new -o %s)", outcome.ErrUsage, err, s.Key)
 	}
@@ -98,7 +102,7 @@ func passphrase(s *config.Sign, env func(string) string, stderr io.Writer) ([]by
 			return []byte(v), nil
 		}
 	}
-	return nil, errors.New("the key is locked: set MMOCI_SIGN_PASSPHRASE or sign.passphrase-file")
+	return nil, errors.New("the key is locked: set MMOCI_SIGN_PASSPHRASE, or passphrase-file: or passphrase-command: of sign:")
 }
 
 // commandTimeout bounds one signature: somebody may have to touch a token.

@@ -14,6 +14,7 @@ import (
 type Limits struct {
 	Attempts int // in a row that fail, the first included
 	Silent   int // of these, attempts that end in ErrStalled
+	Refused  int // of these, attempts that end in a [Failure] that is Refused; 0: as any other
 	// Throttled is how many answers 429 do not count as attempts. They are waited for
 	// exactly as long as the server asks. 0: they count as any other.
 	Throttled  int
@@ -29,6 +30,7 @@ type Failure struct {
 	After     time.Duration // as Retry-After says
 	Asked     bool          // there is a Retry-After
 	Throttled bool          // the status is 429
+	Refused   bool          // nobody listens there, or no way leads there: that seldom passes
 }
 
 func (f *Failure) Error() string { return f.Err.Error() }
@@ -39,8 +41,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 // Attempts counts those at one request or file. Not safe for concurrent use.
 type Attempts struct {
 	Limits
-	failures, silent, throttled, pauses int
-	asked                               time.Duration
+	failures, silent, refused, throttled, pauses int
+	asked                                        time.Duration
 }
 
 // Failed counts a failure. It returns the pause before the next attempt, or an
@@ -49,6 +51,11 @@ func (a *Attempts) Failed(f *Failure) (time.Duration, error) {
 	a.failures++
 	if errors.Is(f.Err, ErrStalled) {
 		if a.silent++; a.silent >= a.Silent {
+			return 0, a.gaveUp(f)
+		}
+	}
+	if f.Refused && a.Refused > 0 {
+		if a.refused++; a.refused >= a.Refused {
 			return 0, a.gaveUp(f)
 		}
 	}

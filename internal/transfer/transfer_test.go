@@ -16,11 +16,12 @@ import (
 func TestAttempts(t *testing.T) {
 	t.Parallel()
 	limits := Limits{
-		Attempts: 3, Silent: 2, Throttled: 4, Backoff: time.Second, MaxBackoff: 3 * time.Second,
+		Attempts: 3, Silent: 2, Refused: 2, Throttled: 4, Backoff: time.Second, MaxBackoff: 3 * time.Second,
 		MaxAfter: time.Minute, MaxAsked: 90 * time.Second,
 	}
 	broken := &Failure{Err: errors.New("broken")}
 	silent := &Failure{Err: fmt.Errorf("%w: no byte", ErrStalled)}
+	refused := &Failure{Err: errors.New("refused"), Refused: true}
 	busy := &Failure{Err: errors.New("busy"), After: 2 * time.Second, Asked: true}
 	throttled := &Failure{Err: errors.New("throttled"), Asked: true, Throttled: true}
 	for name, c := range map[string]struct {
@@ -30,6 +31,7 @@ func TestAttempts(t *testing.T) {
 	}{
 		"broken":         {[]*Failure{broken, broken, broken}, "1s 2s", "broken (3 attempts)"},
 		"silent":         {[]*Failure{silent, silent}, "1s", "stalled: no byte (2 attempts)"},
+		"refused":        {[]*Failure{refused, refused}, "1s", "refused (2 attempts)"},
 		"busy":           {[]*Failure{busy, busy, busy}, "2s 2s", "busy (3 attempts)"},
 		"throttled":      {[]*Failure{throttled, throttled, throttled, throttled, throttled}, "0s 0s 0s 0s", "throttled (5 times)"},
 		"longest pause":  {[]*Failure{throttled, throttled, broken}, "0s 0s 3s", ""},

@@ -32,6 +32,7 @@ const (
 type client struct {
 	http  *http.Client
 	stall time.Duration
+	log   func(format string, args ...any)
 	auth  *credentials
 	proxy func(*url.URL) (*url.URL, error)
 	own   map[string]bool          // hosts of the places: they may see the client certificate
@@ -40,7 +41,7 @@ type client struct {
 }
 
 func newClient(o Options, stall time.Duration) (*client, error) {
-	c := &client{stall: stall, proxy: httpproxy.FromEnvironment().ProxyFunc(), own: map[string]bool{}, users: map[string]*url.Userinfo{}, ca: o.CAFile}
+	c := &client{stall: stall, log: o.Log, proxy: httpproxy.FromEnvironment().ProxyFunc(), own: map[string]bool{}, users: map[string]*url.Userinfo{}, ca: o.CAFile}
 	var err error
 	if c.auth, err = readCredentials(o.AuthFile, os.Getenv); err != nil {
 		return nil, err

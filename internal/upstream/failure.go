@@ -43,7 +43,12 @@ func classify(err error) error {
 	if errors.As(err, &alert) || errors.As(err, &record) {
 		return fmt.Errorf("no TLS connection: %w; does the server want a client-cert:, or plain http?", plain(err))
 	}
-	return &transfer.Failure{Err: fmt.Errorf("unreachable: %w", plain(err))}
+	return &transfer.Failure{Err: fmt.Errorf("unreachable: %w", plain(err)), Refused: noWay(err)}
+}
+
+// noWay tells errors of a host where nobody listens, or where no way leads.
+func noWay(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }
 
 // elsewhere says of a failure whose cause is err, an authority that is not trusted, that it
@@ -80,7 +85,7 @@ func (c *client) atProxy(err, failure error) error {
 	if bad != nil || proxy == nil {
 		return failure
 	}
-	return &transfer.Failure{Err: fmt.Errorf("%w %s %w", errProxy, proxy.Host, failure)}
+	return &transfer.Failure{Err: fmt.Errorf("%w %s %w", errProxy, proxy.Host, failure), Refused: noWay(err)}
 }
 
 // plain removes what net/http and net put around an error: the URL stands in the message already.
@@ -117,7 +122,7 @@ func (u *Upstream) remedy(err error) string {
 		return "; correct http_proxy or https_proxy, or exempt the host in no_proxy"
 	case errors.Is(err, transfer.ErrStalled):
 		return "; the server is silent, try later or give a second url:"
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+	case noWay(err):
 		return "; correct the address, or set a proxy (http_proxy, https_proxy)"
 	}
 	return "; try later, or give a second url:"

@@ -125,12 +125,20 @@ func (t *reader) again(cause error) error {
 	if t.isDown() {
 		t.attempts.Attempts = 1
 	}
+	s, _ := t.u.places[t.at].(*site)
+	if t.attempts.Refused = 0; s != nil && !s.answered.Load() {
+		t.attempts.Refused = maxRefused
+	}
 	pause, err := t.attempts.Failed(passing)
 	if err != nil {
 		t.setDown(true)
 		return t.failed(fmt.Errorf("%w%s", err, t.u.remedy(err)))
 	}
-	t.u.log("%s: %v; trying again in %s", t.u.describe(t.at, t.path), cause, pause)
+	if s == nil || !passing.Refused {
+		t.u.log("%s: %v; trying again in %s", t.u.describe(t.at, t.path), cause, pause)
+	} else if !s.saidRefused.Swap(true) { // once for all files and attempts
+		t.u.log("%s: %v; trying again", s, cause)
+	}
 	return t.u.sleep(t.ctx, pause)
 }
 

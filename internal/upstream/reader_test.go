@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -336,6 +338,10 @@ func TestStalledForEver(t *testing.T) {
 	inBubble(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, func(t *testing.T, o Options) {
 		o.Stall = time.Minute
 		start := time.Now()
+		var said []string
+		o.Log = func(format string, args ...any) {
+			said = append(said, time.Since(start).String()+" "+fmt.Sprintf(format, args...))
+		}
 		u, err := New(o)
 		if err != nil {
 			t.Fatal(err)
@@ -347,7 +353,55 @@ func TestStalledForEver(t *testing.T) {
 		if took, want := time.Since(start), 3*time.Minute+1500*time.Millisecond; took != want {
 			t.Errorf("took %s, want %s", took, want)
 		}
+		if want := "10s http://archive.example.org/d: no answer for 10s; waiting up to 1m0s"; len(said) != 3 || said[0] != want {
+			t.Errorf("said %q, first should be %q", said, want)
+		}
 	})
+}
+
+// TestRefused holds that a host that never answered and where nobody listens is given up soon, and spoken of once,
+// however many files are asked for; one that answered before gets all attempts.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	var up atomic.Bool
+	s := newScript(t, map[string]string{"/d/f": body})
+	var p pauses
+	var mu sync.Mutex
+	var said []string
+	u, err := New(Options{URLs: []string{s.URL + "/d"}, Sleep: p.sleep, AuthFile: os.DevNull,
+		Log: func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			said = append(said, fmt.Sprintf(format, args...))
+		},
+		dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if up.Load() {
+				return net.Dial(network, addr)
+			}
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_, err := read(u, "f", -1)
+		if err == nil || !strings.Contains(err.Error(), "/d/f: unreachable: connection refused (3 attempts); correct the address") {
+			t.Error(err)
+		}
+	}
+	if want := s.URL + "/d: unreachable: connection refused; trying again"; len(said) != 1 || said[0] != want || len(p.all()) != 6 {
+		t.Errorf("said %q after pauses of %v, want once %q", said, p.all(), want)
+	}
+	up.Store(true)
+	if got, err := read(u, "f", -1); err != nil || got != body {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	up.Store(false)
+	s.CloseClientConnections()
+	if _, err := read(u, "f", -1); err == nil || !strings.Contains(err.Error(), "(6 attempts)") || len(said) != 2 {
+		t.Errorf("%v; said %q", err, said)
+	}
 }
 
 // TestSilentPlace holds that a silent URL is left for the next after a minute,

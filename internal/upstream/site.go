@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"example.org/mmoci/internal/transfer"
 )
@@ -19,6 +20,10 @@ type site struct {
 	base  url.URL      // without credentials and final slash
 	query string       // of Fetch
 	down  atomic.Int64 // could not be reached lately: until when it is asked last, Unix time in nanoseconds
+
+	answered    atomic.Bool // it sent a header at least once
+	saidRefused atomic.Bool // and what was said of it since it last answered
+	saidSilent  atomic.Bool
 }
 
 func (s *site) String() string { return s.base.String() }
@@ -47,10 +52,20 @@ func escape(p string) string {
 	return b.String()
 }
 
+// silentShare is the part of the time that a server may be silent after which that is said.
+const silentShare = 6
+
 // begin implements place.
 func (s *site) begin(ctx context.Context, path string, from resume) (*answer, error) {
 	ctx, w := transfer.NewWatch(ctx, s.c.stall)
+	patience := s.c.stall / silentShare
+	notice := time.AfterFunc(patience, func() {
+		if !s.saidSilent.Swap(true) { // once for all files
+			s.c.log("%s: no answer for %s; waiting up to %s", s, patience, s.c.stall)
+		}
+	})
 	a, err := s.request(ctx, path, from, w)
+	notice.Stop()
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = &transfer.Failure{Err: cause}
 	}
@@ -88,6 +103,9 @@ func (s *site) request(ctx context.Context, path string, from resume, w *transfe
 	if err != nil {
 		return nil, s.c.atProxy(err, s.c.elsewhere(err, classify(err)))
 	}
+	s.answered.Store(true)
+	s.saidRefused.Store(false)
+	s.saidSilent.Store(false)
 	a, err := s.read(resp, path, from)
 	if err != nil {
 		// A short body is read, so that the connection can be used again.

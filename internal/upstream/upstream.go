@@ -37,6 +37,9 @@ const (
 	// there is another URL: each costs StallAfter.
 	maxSilent          = 3
 	maxSilentElsewhere = 2
+	// maxRefused is how many attempts may be refused a connection by a host that has not answered before: one that
+	// restarts is back by then, a wrong address never. One that has answered gets all attempts.
+	maxRefused = 3
 	// firstPause is before the second attempt, doubled each time up to longestPause.
 	firstPause   = 500 * time.Millisecond
 	longestPause = 30 * time.Second
@@ -134,6 +137,7 @@ func New(o Options) (*Upstream, error) {
 	for _, s := range o.URLs {
 		p, err := newPlace(s, func() (_ *client, err error) {
 			if c == nil {
+				o.Log = u.log
 				c, err = newClient(o, u.stall)
 			}
 			return c, err

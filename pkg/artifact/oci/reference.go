@@ -54,12 +54,15 @@ type Reference struct {
 // skopeo spells it: "oci:a:b:c" is the image b:c in the directory a. Else what follows the last colon is a tag, if
 // it can be one. So a directory with a colon in its name is written with a slash at its end: "oci:a:b/" or "oci:a:b/:tag".
 //
-// DIGEST is sha256 in lower case, and not 64 zeros. A bare word that looks like a package name
+// DIGEST is sha256 in lower case, and not 64 zeros; a HOST below .invalid is a placeholder like these. A bare word that looks like a package name
 // ("docker-ce") is refused and told so; so is an upper-case repository. The
 // file system is not consulted. Every error wraps ErrReference.
 func ParseReference(s string) (Reference, error) {
 	if i := strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }); i >= 0 {
 		return Reference{}, fmt.Errorf("%w %q: control character", ErrReference, s)
+	}
+	if strings.HasSuffix(s, "@") {
+		return Reference{}, fmt.Errorf("%w %q: no digest behind the @ (is a variable empty?); a directory of that name is written with a slash at its end", ErrReference, s)
 	}
 	rest, digest, err := cutDigest(s)
 	if err != nil {
@@ -135,6 +138,9 @@ func (r *Reference) setRegistry(s string) error {
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
 		return fmt.Errorf("a reference has no %q; write %q", scheme+"://", strings.TrimSuffix(rest, "/"))
 	}
+	if isPath(s) {
+		return fmt.Errorf("a path; write oci:%s for an OCI layout there, oci-archive:%s for a file", s, s)
+	}
 	host, repo, ok := strings.Cut(s, "/")
 	if !ok {
 		return bareWord(s)
@@ -151,6 +157,9 @@ func (r *Reference) setRegistry(s string) error {
 	if err := checkHost(host); err != nil {
 		return err
 	}
+	if isPlaceholder(host) {
+		return fmt.Errorf("%s is a placeholder; name your registry", host)
+	}
 	if err := checkRepository(repo); err != nil {
 		return err
 	}
@@ -159,6 +168,18 @@ func (r *Reference) setRegistry(s string) error {
 		return fmt.Errorf("host and repository have %d characters, the limit is %d", len(r.Name), maxName)
 	}
 	return nil
+}
+
+// isPath tells names that only a file can have.
+func isPath(s string) bool {
+	first, _, _ := strings.Cut(s, "/")
+	return first == "." || first == ".." || first == "~" || first == "" && s != ""
+}
+
+// isPlaceholder tells hosts that nobody can have (RFC 6761 section 6.4): a configuration that was written to be filled in has one.
+func isPlaceholder(host string) bool {
+	name, _, _ := strings.Cut(strings.ToLower(host), ":")
+	return strings.HasSuffix(name, ".invalid")
 }
 
 // bareWord says what a word without a slash may have been meant to be.
