@@ -122,9 +122,12 @@ type imageNamer struct {
 	sent   func(oci.Layer, int64) // told of what was sent for it; nil: nobody
 }
 
-// walk reads the documents of an image, or of what refers to it.
-func (n *imageNamer) walk(ctx context.Context, root snapshot.Blob) (*ImageGraph, error) {
+// walk reads the documents of an image, or of what refers to it, as far as the budget of the image goes.
+func (n *imageNamer) walk(ctx context.Context, root snapshot.Blob, b *budget) (*ImageGraph, error) {
 	return oci.WalkImage(ctx, func(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+		if err := b.take(d); err != nil {
+			return nil, err
+		}
 		return readOpened(ctx, n.open, d.Blob)
 	}, oci.Describe("", root))
 }
@@ -263,13 +266,14 @@ func (n *imageNamer) base() string {
 
 // putImage puts all of an image, then what refers to it, and names it last.
 func (n *imageNamer) putImage(ctx context.Context, t *remote.Target, tag string, m snapshot.Image) error {
-	image, err := n.walk(ctx, m.Blob)
+	b := &budget{}
+	image, err := n.walk(ctx, m.Blob, b)
 	if err != nil {
 		return err
 	}
 	var referrers []*ImageGraph
 	for _, r := range m.Referrers {
-		graph, err := n.walk(ctx, r)
+		graph, err := n.walk(ctx, r, b)
 		if err != nil {
 			return err
 		}
@@ -496,7 +500,7 @@ func (g GoingImages) partsOfKept(ctx context.Context, ref Reference, o *Options)
 				continue
 			}
 			n := imageNamer{open: oci.VerifiedFrom(p)}
-			graph, err := n.walk(ctx, b)
+			graph, err := n.walk(ctx, b, &budget{})
 			if err != nil {
 				return nil, fmt.Errorf("image %s of a snapshot that stays: %w; nothing was removed", m.Name, err)
 			}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,6 +34,34 @@ const (
 	maxReferrers     = 64        // of one image
 	maxReferrerBytes = 256 << 20 // of all of them, with what they consist of
 )
+
+// maxDocumentBytes is how much the documents of one image, with those of what refers to it, have together: they are
+// held in memory. Real ones have a few kilobytes each.
+const maxDocumentBytes = 64 << 20
+
+// budget bounds the documents of one image. The zero value is all of it. Safe for concurrent use.
+type budget struct{ used atomic.Int64 }
+
+// take is asked before a document is read.
+func (b *budget) take(d oci.Descriptor) error {
+	if b.used.Add(max(d.Size, 0)) > maxDocumentBytes {
+		return fmt.Errorf("%w: its manifests have more than %d bytes together", ErrImage, maxDocumentBytes)
+	}
+	return nil
+}
+
+// budgeted is a place out of which no more documents are read than the budget allows.
+type budgeted struct {
+	place
+	budget *budget
+}
+
+func (b budgeted) Document(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+	if err := b.budget.take(d); err != nil {
+		return nil, err
+	}
+	return b.place.Document(ctx, d)
+}
 
 // ImageOptions say what [ReadImage] reads.
 type ImageOptions struct {
@@ -59,6 +88,7 @@ type Image struct {
 
 	place     place
 	documents map[snapshot.Digest][]byte
+	blobs     map[snapshot.Digest]bool // which are among Blobs
 }
 
 // Open implements snapshot.Blobs.
@@ -109,7 +139,8 @@ func readImage(ctx context.Context, p place, ref Reference, o *ImageOptions) (*I
 	if isSnapshot(ctx, p, data) {
 		return nil, fmt.Errorf("%w %s: it is a snapshot of mmoci, not a container image", ErrReference, ref)
 	}
-	im := &Image{Source: d.Digest, place: p, documents: map[snapshot.Digest][]byte{}}
+	im := &Image{Source: d.Digest, place: p, documents: map[snapshot.Digest][]byte{}, blobs: map[snapshot.Digest]bool{}}
+	p = budgeted{p, &budget{}}
 	cut, err := oci.CutPlatforms(data, o.Platforms)
 	if err != nil {
 		return nil, err
@@ -179,7 +210,8 @@ func (im *Image) add(g *ImageGraph) {
 		}
 	}
 	for _, b := range g.Blobs {
-		if !slices.ContainsFunc(im.Blobs, func(o oci.Descriptor) bool { return o.Digest == b.Digest }) {
+		if !im.blobs[b.Digest] {
+			im.blobs[b.Digest] = true
 			im.Blobs = append(im.Blobs, b)
 		}
 	}

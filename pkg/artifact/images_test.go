@@ -280,6 +280,25 @@ func TestLargeReferrer(t *testing.T) {
 	}
 }
 
+// An image whose documents are many and large is refused before they fill the memory.
+func TestImageOfManyBytes(t *testing.T) {
+	t.Parallel()
+	r := testregistry.New(t, testregistry.Options{})
+	config := snapshot.BlobOf([]byte("{}"))
+	var list []string
+	for i := range maxDocumentBytes/(3<<20) + 1 {
+		doc := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[],"annotations":{"x":"%d%s"}}`,
+			oci.TypeManifest, oci.TypeEmpty, config.Digest, i, strings.Repeat("x", 3<<20))
+		b := snapshot.BlobOf(doc)
+		r.PutManifest("app", "", oci.TypeManifest, doc)
+		list = append(list, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, oci.TypeManifest, b.Digest, b.Size))
+	}
+	r.PutManifest("app", "1", oci.TypeIndex, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, oci.TypeIndex, strings.Join(list, ",")))
+	if _, err := ReadImage(t.Context(), mustParse(t, r.Host()+"/app:1"), ImageOptions{}); !errors.Is(err, ErrImage) || !strings.Contains(err.Error(), "together") {
+		t.Errorf("%v", err)
+	}
+}
+
 // What cannot be carried, is not there or lies is refused in one line that says which it is.
 func TestRefusedImages(t *testing.T) {
 	t.Parallel()
