@@ -117,7 +117,7 @@ on_full_disk() {
 	on_host docker run --rm --network none $busybox | grep -x hello
 }
 check "docker's disk is full: one clear line, exit 1; with room the rerun completes" on_full_disk
-stop "$pid"
+host_gone
 
 # --- podman: the static pod
 

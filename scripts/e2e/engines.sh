@@ -67,20 +67,24 @@ bare_host() {
 	cat >"$root/usr/sbin/systemctl.e2e" <<-'END'
 		#!/bin/sh
 		echo "$*" >>/systemctl.log
+		alive() { [ -e "$1" ] && readlink "/proc/$(cat "$1")/exe" >/dev/null; } # a zombie is not
 		case "$*" in
 		"start docker.service")
-			[ ! -e /dockerd.pid ] || ! kill -0 "$(cat /dockerd.pid)" 2>/dev/null || exit 0
+			! alive /dockerd.pid || exit 0
 			for storage in overlay2 vfs; do # vfs, which copies the tree of each layer, where there is no overlay
-				dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=$storage >/dockerd.log 2>&1 &
+				setsid dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=$storage >/dockerd.log 2>&1 &
 				echo $! >/dockerd.pid
-				while kill -0 "$(cat /dockerd.pid)" 2>/dev/null; do
+				while alive /dockerd.pid; do
 					[ ! -S /run/docker.sock ] || exit 0
 					sleep 0.2
 				done
 			done
 			exit 1 ;;
 		"restart mmoci-mirror.service" | "enable --now mmoci-mirror.service")
-			[ ! -e /serve.pid ] || ! kill -0 "$(cat /serve.pid)" 2>/dev/null || case $1 in restart) kill "$(cat /serve.pid)" ;; *) exit 0 ;; esac
+			if alive /serve.pid; then
+				[ "$1" = restart ] || exit 0
+				kill "$(cat /serve.pid)"
+			fi
 			# shellcheck disable=SC2046 # words
 			set -- $(sed -n 's/^ExecStart=//p' /etc/systemd/system/mmoci-mirror.service)
 			mkdir -p /var/lib/mmoci
@@ -93,7 +97,14 @@ bare_host() {
 	chmod 755 "$root/usr/sbin/systemctl.e2e"
 	mkdir -p "$root/usr/local/bin"
 	ln -sf /usr/sbin/systemctl.e2e "$root/usr/local/bin/systemctl"
-	start "holder-$1" unshare -n -m -p -f --kill-child sh -eu -c '
+	host_up
+	on_host tar -C /media/stick -xf /media/stick.tar
+}
+
+# host_up: $root is a running host.
+host_up() {
+	rm -f "$root/held"
+	start "holder" unshare -n -m -p -f --kill-child sh -eu -c '
 		mount --make-rprivate /
 		mount --bind "$1" "$1"
 		ip link set lo up
@@ -106,11 +117,16 @@ bare_host() {
 		mount -t tmpfs tmpfs "$1/run"
 		mkdir -p "$1/run/systemd/system"
 		: >"$1/held"
-		exec sleep 3600' holder "$root"
+		while sleep 1; do :; done' holder "$root"
 	eventually test -e "$root/held"
 	holder=$(cat "/proc/$pid/task/$pid/children")
 	holder=${holder% }
-	on_host tar -C /media/stick -xf /media/stick.tar
+}
+
+# host_gone: ends the last bare_host with all that runs on it.
+host_gone() {
+	kill -9 "$pid" # unshare takes no other signal; its child dies with it
+	wait "$pid" 2>/dev/null || :
 }
 
 # on_host COMMAND..: on the last bare_host, with a proxy that is dead.
