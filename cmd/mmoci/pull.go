@@ -157,6 +157,9 @@ func (a *app) open(cmd *cobra.Command, p *planFlags, places *placeFlags, args []
 	}
 	date := s.Statement.Date
 	a.detail("%s: %s, snapshot of %s, %s", ref, s.Root, date.Format(time.RFC3339), howVerified(s))
+	if s.Statement.How.Kind == 0 {
+		a.log("%s", setUnproved(s, trust))
+	}
 	if date.After(trust.Now) {
 		a.log("the clock of this host is at %s, the snapshot is of %s: apt will refuse it until the clock is set", trust.Now.UTC().Format(time.RFC3339), date.Format(time.RFC3339))
 	}
@@ -175,6 +178,21 @@ func (a *app) memory() (*prove.Memory, error) {
 		return nil, nil
 	}
 	return &prove.Memory{Dir: dir, Log: a.detail}, nil
+}
+
+// setUnproved says what is not proved of a snapshot that neither the site's key nor a digest vouches for.
+func setUnproved(s *snapshot.Snapshot, trust prove.Trust) string {
+	text := "the set is not proved: neither the site's key (trust: in mmoci.yaml, or --keyring FILE) nor a digest vouches for it, so the place may leave packages or archives out, or give older ones"
+	var keys []string
+	for _, ar := range s.Statement.Archives {
+		if trust.Upstream[ar.Prefix] != nil {
+			keys = append(keys, ar.Prefix)
+		}
+	}
+	if len(keys) == 0 {
+		return text + "; nor is anything in it"
+	}
+	return text + "; each file of " + strings.Join(keys, ", ") + " is proved by upstream's key"
 }
 
 func howVerified(s *snapshot.Snapshot) string {

@@ -56,6 +56,7 @@ func TestLibrariesNameNoFlag(t *testing.T) {
 		"internal/config/lock.go":     "the head of a lock, which is part of the format",
 		"internal/serve/web/setup.go": "a recipe for a host, which calls mmoci",
 		"internal/image/mmoci.go":     "the command of the container image",
+		"internal/image/server.go":    "the command of the container image",
 		"internal/host/dpkg.go":       "dpkg's own --root",
 	}
 	for _, top := range []string{"pkg", "internal"} {
