@@ -37,7 +37,7 @@ const (
 
 // maxDocumentBytes is how much the documents of one image, with those of what refers to it, have together: they are
 // held in memory. Real ones have a few kilobytes each.
-const maxDocumentBytes = 64 << 20
+const maxDocumentBytes = 16 << 20
 
 // budget bounds the documents of one image. The zero value is all of it. Safe for concurrent use.
 type budget struct{ used atomic.Int64 }
