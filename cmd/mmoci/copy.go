@@ -99,7 +99,11 @@ host the digest of the script, typed from there, vouches for it, and the script 
 				return err
 			}
 		}
-		res, err := a.transfer(cmd, q, since)
+		var again *healed
+		if repair {
+			again = new(healed)
+		}
+		res, err := a.transfer(cmd, q, since, again)
 		if err != nil {
 			return err
 		}
@@ -110,7 +114,10 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		case !res.Changed:
 			a.log("changed: false; the tag named it already")
 		default:
-			a.log("changed: true; copied %d files, %s; %s were there", res.Uploaded, terminal.Size(res.Bytes), terminal.Size(res.Reused))
+			a.log("changed: true; copied %s, %s; reused %s", terminal.Count(res.Uploaded, "file"), terminal.Size(res.Bytes), terminal.Size(res.Reused))
+		}
+		if repair {
+			a.reportRepair(again, res)
 		}
 		if part > 0 {
 			if err := a.split(cmd.Context(), dst.Name, part); err != nil {
@@ -179,10 +186,13 @@ func digestsOf(files []artifact.CarriedFile) map[string]string {
 	return out
 }
 
-func (a *app) transfer(cmd *cobra.Command, q site.CopyOptions, since string) (artifact.Copied, error) {
+func (a *app) transfer(cmd *cobra.Command, q site.CopyOptions, since string, again *healed) (artifact.Copied, error) {
 	bar := a.progress()
 	defer bar.End()
 	q.Push.Progress = bar.Event
+	if again != nil {
+		q.Push.Progress = again.watch(bar.Event)
+	}
 	if since != "" {
 		old, err := artifact.ParseReference(since)
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +28,7 @@ import (
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 func (a *app) push() *cobra.Command {
@@ -122,6 +125,10 @@ func (a *app) push() *cobra.Command {
 		}
 		bar := a.progress()
 		q.Artifact.Progress = bar.Event
+		var again healed
+		if o.repair {
+			q.Artifact.Progress = again.watch(bar.Event)
+		}
 		start := time.Now()
 		res, err := push.Run(cmd.Context(), q)
 		bar.End()
@@ -129,6 +136,9 @@ func (a *app) push() *cobra.Command {
 			return err
 		}
 		a.reportPush(res, plan, time.Since(start), q.DryRun)
+		if o.repair && !q.DryRun {
+			a.reportRepair(&again, res.Pushed)
+		}
 		a.reportRunnable(res.Runnable)
 		if q.DateAuto && q.Lock != nil && !q.DryRun && !res.Date.Equal(q.Lock.Date) {
 			if err := a.recordDate(lock, res.Date); err != nil {
@@ -426,6 +436,52 @@ func sumOf(counts map[string]int) (n int) {
 		n += c
 	}
 	return n
+}
+
+// healed collects the files that a repair put again. Safe for concurrent use.
+type healed struct {
+	mu      sync.Mutex
+	started map[snapshot.Digest]bool
+	files   []string
+}
+
+// watch passes events on and looks at them: what was begun and done is a file that was put.
+func (h *healed) watch(next func(artifact.Event)) func(artifact.Event) {
+	h.started = map[snapshot.Digest]bool{}
+	return func(e artifact.Event) {
+		next(e)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		switch {
+		case e.Kind == artifact.Started:
+			h.started[e.Digest] = true
+		case e.Kind == artifact.Done && h.started[e.Digest]:
+			h.files = append(h.files, cmp.Or(e.Path, e.Digest.String()))
+		}
+	}
+}
+
+// maxHealed is how many files of a repair are named without -v.
+const maxHealed = 20
+
+// reportRepair says what a repair put again, by name, or that nothing was lost. Where the snapshot is another one than
+// before, new files cannot be told from lost ones.
+func (a *app) reportRepair(h *healed, p artifact.Pushed) {
+	if p.Changed {
+		a.log("repair: %s of this snapshot were asked for, each; what was not there was put, new or lost", terminal.Count(p.Blobs, "file"))
+		return
+	}
+	slices.Sort(h.files)
+	for i, name := range h.files {
+		if i == maxHealed && !a.verbose {
+			a.log("put again: %d files more (-v names them)", len(h.files)-i)
+			break
+		}
+		a.log("put again: %s", name)
+	}
+	if len(h.files)+p.Manifests == 0 {
+		a.log("nothing was lost: %s were asked for, each, and are there", terminal.Count(p.Blobs, "file"))
+	}
 }
 
 // repaired says what a repair put again.
