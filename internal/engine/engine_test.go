@@ -140,7 +140,7 @@ func snapshotOf(t *testing.T, seed string, trust prove.Trust) *snapshot.Snapshot
 		Archives: []config.Archive{{Prefix: "own", Debs: dir}},
 		Images: []config.Image{
 			{From: layout(t, seed, "amd64", "arm64"), Name: app},
-			{From: layout(t, "tool", "amd64"), Name: tool},
+			{From: layout(t, "tool"+seed, "amd64"), Name: tool},
 			{From: layout(t, "arm", "arm64"), Name: arm},
 		},
 	}

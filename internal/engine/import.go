@@ -106,12 +106,15 @@ func Import(ctx context.Context, o ImportOptions) (names []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		p := step{cut: c}
+		p := step{cut: c, by: o.Engine.Kind}
 		if p.there, err = o.Engine.has(ctx, im.Name); err != nil {
 			return nil, err
 		}
-		p.ours = slices.IndexFunc(record, func(i imported) bool { return i.of(o.Engine, im.Name) && i.IDs.meets(p.there) })
-		if len(p.there) > 0 && !p.done() && p.ours < 0 && !o.Replace {
+		if i := slices.IndexFunc(record, func(i imported) bool { return i.of(o.Engine, im.Name) && i.IDs.meets(p.there) }); i >= 0 {
+			ours := record[i]
+			p.ours = &ours
+		}
+		if len(p.there) > 0 && !p.done() && p.ours == nil && !o.Replace {
 			return nil, fmt.Errorf("%w: %s has another %s, %s, which mmoci did not put there", ErrForeign, o.Engine, im.Name, p.there[0])
 		}
 		plan = append(plan, p)
@@ -132,22 +135,25 @@ func Import(ctx context.Context, o ImportOptions) (names []string, err error) {
 // step is an image to be imported.
 type step struct {
 	cut   *cut
-	there ids // what the engine has by its name
-	ours  int // the record of that; -1: none
+	there ids       // what the engine has by its name
+	ours  *imported // the record of that; nil: it is somebody else's, or not there
+	by    Kind
 }
 
-// done tells whether the engine has the image itself.
-func (p step) done() bool { return p.cut.ids().meets(p.there) }
+// done tells whether the engine has the image itself. containerd knows it by its root alone, and
+// another index with the same manifest is another image.
+func (p step) done() bool {
+	if p.by == Containerd {
+		return slices.Contains(p.there, p.cut.root.Digest)
+	}
+	return p.cut.ids().meets(p.there)
+}
 
 // put imports one image, and removes what it replaces if mmoci had put that there. It returns the record as it is then.
 func (o *ImportOptions) put(ctx context.Context, p step, record []imported) ([]imported, error) {
 	start := time.Now()
 	name := p.cut.image.Name
-	var old *imported
-	if p.ours >= 0 {
-		o := record[p.ours]
-		old = &o
-	}
+	old := p.ours
 	record = slices.DeleteFunc(slices.Clone(record), func(i imported) bool { return i.of(o.Engine, name) })
 	if old != nil && o.Engine.Kind != Containerd {
 		old.Name = p.there[0].String() // once the name is gone
@@ -164,11 +170,10 @@ func (o *ImportOptions) put(ctx context.Context, p step, record []imported) ([]i
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", name, err)
 	}
-	there, err := o.Engine.has(ctx, name)
-	if err != nil {
+	if p.there, err = o.Engine.has(ctx, name); err != nil {
 		return nil, err
 	}
-	if !p.cut.ids().meets(there) {
+	if !p.done() {
 		return nil, fmt.Errorf("image %s: %s took it, and does not have it whole", name, o.Engine)
 	}
 	o.Log.Printf("%s takes %s: %s in %.1f s", o.Engine, name, terminal.Size(p.cut.size()), time.Since(start).Seconds())
