@@ -16,6 +16,7 @@ import (
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testregistry"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -488,4 +489,35 @@ func TestImagesInDelta(t *testing.T) {
 		t.Fatal(err)
 	}
 	imagesAre(t, site, second)
+}
+
+// FuzzStatedImages: whatever a statement says, what is read of it are names and sizes that a place can have, and
+// of a statement that is valid the very images that it names.
+func FuzzStatedImages(f *testing.F) {
+	f.Add([]byte("mmoci-statement-v2\nimage registry.example.org/app:1 " + snapshot.Sum(nil).String() + " 7\nreferrer " + snapshot.Sum(nil).String() + " 9\n"))
+	f.Add(takeWith(f, synthFiles(1), 0, source(f, 0)).StatementBytes)
+	f.Add([]byte("referrer x\nimage\nimage a b c\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		images, err := statedImages(text)
+		if err != nil && !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Fatal(err)
+		}
+		for _, m := range images {
+			if _, _, _, ok := snapshot.CutImageName(m.Name); !ok || m.Size < 1 || m.Digest.IsZero() {
+				t.Fatalf("%+v", m)
+			}
+			if ref, err := imageReference(Reference{Kind: Registry, Name: "registry.example.org/site"}, "", m.Short()); err == nil && ref.Kind != Registry {
+				t.Fatalf("%s: %v", m.Name, ref)
+			}
+		}
+		st, invalid := snapshot.ParseStatement(text, pgp.How{})
+		if invalid != nil {
+			return
+		}
+		if err != nil || !slices.EqualFunc(images, st.Images, func(a, b snapshot.Image) bool {
+			return a.Name == b.Name && a.Blob == b.Blob && slices.Equal(a.Referrers, b.Referrers)
+		}) {
+			t.Fatalf("%v, %v; want %v", images, err, st.Images)
+		}
+	})
 }
