@@ -495,7 +495,14 @@ func TestImagesInDelta(t *testing.T) {
 // of a statement that is valid the very images that it names.
 func FuzzStatedImages(f *testing.F) {
 	f.Add([]byte("mmoci-statement-v2\nimage registry.example.org/app:1 " + snapshot.Sum(nil).String() + " 7\nreferrer " + snapshot.Sum(nil).String() + " 9\n"))
-	f.Add(takeWith(f, synthFiles(1), 0, source(f, 0)).StatementBytes)
+	st := *takeOf(f, synthFiles(1)).Statement
+	st.Needs = "0.2"
+	st.Images = []snapshot.Image{{Name: "registry.example.org/app:1", Blob: snapshot.BlobOf([]byte("image")), Referrers: []snapshot.Blob{snapshot.BlobOf([]byte("referrer"))}}}
+	text, err := st.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
 	f.Add([]byte("referrer x\nimage\nimage a b c\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		images, err := statedImages(text)
