@@ -262,7 +262,7 @@ func (d *durationFlag) String() string {
 func (d *durationFlag) Type() string { return "duration" }
 
 func (d *durationFlag) Set(s string) error {
-	v, err := config.ParseDuration(s)
+	v, err := document.ParseDuration(s)
 	*d = durationFlag(v)
 	return err
 }
@@ -277,7 +277,7 @@ func sizeOf(flag, s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	n, err := config.ParseSize(s)
+	n, err := document.ParseSize(s)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s: is %q, %w", outcome.ErrUsage, flag, s, err)
 	}

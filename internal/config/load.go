@@ -267,7 +267,7 @@ func setDuration(dst *time.Duration) func(document.Node) error {
 		if err != nil {
 			return err
 		}
-		d, err := ParseDuration(s)
+		d, err := document.ParseDuration(s)
 		if err == nil && (d < time.Second || d%time.Second != 0) {
 			err = errors.New("should be whole seconds, at least one")
 		}

@@ -118,7 +118,7 @@ func (a *LockArchive) encode(b *bytes.Buffer, comments bool) {
 	fmt.Fprintf(b, "archive %s %s %s\n", a.Prefix, a.Mode, a.Class)
 	for _, group := range [][]string{
 		lines(a.KeyURLs, func(f []string, k LockKey) []string {
-			return append(f, "key-url", a.Prefix, k.Fingerprint, publicURL(k.URL))
+			return append(f, "key-url", a.Prefix, k.Fingerprint, PublicURL(k.URL))
 		}),
 		lines(a.Releases, func(f []string, r LockRelease) []string {
 			return append(f, "release", a.Prefix, r.Suite, r.Digest, r.Date.UTC().Format(lockTime))
@@ -168,8 +168,8 @@ func lines[T any](entries []T, fields func(f []string, e T) []string) []string {
 	return slices.Compact(out)
 }
 
-// publicURL is a URL without credentials: a lock travels with the snapshot.
-func publicURL(s string) string {
+// PublicURL is a URL without credentials: a lock travels with the snapshot.
+func PublicURL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {
 		return transfer.Redact(s)

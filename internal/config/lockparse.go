@@ -225,7 +225,7 @@ func (p *lockParser) keyURL(a *LockArchive, f []string) error {
 	if u.User != nil {
 		return p.errorf("the URL of a key holds credentials; remove them, a lock is public")
 	}
-	k.URL = publicURL(k.URL)
+	k.URL = PublicURL(k.URL)
 	a.KeyURLs = append(a.KeyURLs, k)
 	return p.once("key-url", a.Prefix, k.Fingerprint, k.URL)
 }

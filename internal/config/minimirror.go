@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"example.org/mmoci/internal/config/aptlyconf"
@@ -41,7 +40,7 @@ func parseMiniMirror(path string, data []byte, o SourcesOptions) (*Plan, error) 
 	m.conf, err = o.aptlyDefault()
 	m.faults.Add(err)
 	for _, d := range docs {
-		if d, ours, err := unwrap(d); err != nil {
+		if d, ours, err := d.Deckhand(miniMirrorSchema); err != nil {
 			m.faults.Add(err)
 		} else if ours {
 			m.document(d)
@@ -61,61 +60,6 @@ type miniMirror struct {
 	conf   aptlyconf.Conf // of sources without their own
 	found  []source
 	faults document.Faults
-}
-
-// unwrap takes the source out of a Deckhand document. A site's documents of
-// other schemas are not ours.
-func unwrap(d document.Node) (n document.Node, ours bool, err error) {
-	pairs, err := d.Pairs()
-	if err != nil {
-		return d, false, err
-	}
-	isWrapped := slices.ContainsFunc(pairs, func(p document.Pair) bool { return p.Key == "schema" })
-	if !isWrapped {
-		return d, true, nil
-	}
-	parts := map[string]document.Node{}
-	for _, p := range pairs {
-		parts[p.Key] = p.Node
-	}
-	schema, err := parts["schema"].Text()
-	if err != nil || schema != miniMirrorSchema {
-		return d, false, err
-	}
-	data, ok := parts["data"]
-	if !ok {
-		return d, false, d.Errorf("a document of schema %s without data:", schema)
-	}
-	if metadata, ok := parts["metadata"]; ok {
-		err = rendered(metadata)
-	}
-	return document.Node{File: d.File, N: data.N}, true, err
-}
-
-// rendered refuses a document that Deckhand has yet to work on: what it says is not what is meant.
-func rendered(metadata document.Node) error {
-	pairs, err := metadata.Pairs()
-	if err != nil {
-		return err
-	}
-	for _, p := range pairs {
-		if p.Key == "substitutions" {
-			return p.Errorf("is for Deckhand; render the documents first")
-		}
-		if p.Key != "layeringDefinition" {
-			continue
-		}
-		layering, err := p.Pairs()
-		if err != nil {
-			return err
-		}
-		for _, l := range layering {
-			if v, _ := l.Scalar(); l.Key == "parentSelector" || l.Key == "actions" || l.Key == "abstract" && v != "false" {
-				return l.Errorf("is for Deckhand; render the documents first")
-			}
-		}
-	}
-	return nil
 }
 
 // document reads one document: a source for each of its subrepos.

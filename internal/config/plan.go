@@ -5,6 +5,7 @@ package config
 
 import (
 	"example.org/mmoci/internal/config/document"
+	"path/filepath"
 	"time"
 )
 
@@ -100,4 +101,16 @@ type Serve struct {
 	State  string
 	// Registry: images and snapshots are answered for at /v2/, too.
 	Registry bool
+}
+
+// KeyPinsFile is the name of the file of pinned keys, beside the configuration.
+const KeyPinsFile = "mmoci.keys"
+
+// KeyPinsPath is where the pins of keys from the network are kept: beside the
+// configuration, or beside a tree of sources; in the working directory if there is neither.
+func (p *Plan) KeyPinsPath() string {
+	if p.File == "" {
+		return KeyPinsFile
+	}
+	return filepath.Join(filepath.Dir(filepath.Clean(p.File)), KeyPinsFile)
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/keypins"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/place"
@@ -72,7 +73,7 @@ func OpenNetworkKeys(file string, lock *config.Lock, accept []string) (*NetworkK
 		}
 	}
 	var err error
-	k.pins, _, err = config.ReadKeyPins(file)
+	k.pins, _, err = keypins.Read(file)
 	return k, err
 }
 
@@ -165,7 +166,7 @@ func (k *NetworkKeys) Keep() error {
 		return nil
 	}
 	// Read again: somebody else may have pinned other keys meanwhile.
-	now, text, err := config.ReadKeyPins(k.file)
+	now, text, err := keypins.Read(k.file)
 	if err != nil {
 		return err
 	}
@@ -174,9 +175,9 @@ func (k *NetworkKeys) Keep() error {
 		if is := fingerprints(now[prefix]); !slices.Equal(is, fingerprints(k.pins[prefix])) && !slices.Equal(is, fingerprints(k.fresh[prefix])) {
 			return fmt.Errorf("%w: archive %s: %s was changed meanwhile, and pins another key than was fetched; run the same command again", outcome.ErrRefused, prefix, k.file)
 		}
-		text = config.SetKeyPins(text, prefix, k.fresh[prefix])
+		text = keypins.Set(text, prefix, k.fresh[prefix])
 		for _, key := range k.fresh[prefix] {
-			lines += "\n" + config.KeyPinLine(prefix, key)
+			lines += "\n" + keypins.Line(prefix, key)
 		}
 	}
 	if err := durable.WriteFile(k.file, text, 0o644); err != nil {
