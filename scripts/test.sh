@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the format check, vet and every Go test, and prints what failed and how
-# many tests were skipped. Arguments go to go test.
+# Runs the format check, vet and every Go test. Prints each package as it ends, then what failed and how many tests
+# were skipped. Arguments go to go test.
 set -eu
 cd "$(dirname "$0")/.."
 GO=${GO:-go}
@@ -10,13 +10,25 @@ if [ -n "$unformatted" ]; then
 	printf 'gofmt would change:\n%s\n' "$unformatted" >&2
 	exit 1
 fi
+echo 'go vet, then the tests'
 $GO vet ./...
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-status=0
+trap 'rm -f "$log" "$log.status"' EXIT
+packages=$($GO list ./... | wc -l)
+# progress prints the line of each package that has ended, with how many of all these are.
+progress() {
+	n=0
+	grep --line-buffered -E '"Action":"output","Package":"[^"]*","Output":"(ok|FAIL|\?) *\\t' | while IFS= read -r line; do
+		n=$((n + 1))
+		printf '%s/%s  %s\n' "$n" "$packages" "$(printf '%s\n' "$line" | sed -E 's/.*"Output":"([^"]*)\\n".*/\1/; s/\\t/  /g')"
+	done
+}
 # Vet has run, whole. Many tests wait, for clocks and networks, more than they work.
-$GO test -vet=off -parallel 4 "$@" -json ./... >"$log" || status=$?
+{
+	$GO test -vet=off -parallel 4 "$@" -json ./... || echo $? >"$log.status"
+} | tee "$log" | progress
+status=$(cat "$log.status" 2>/dev/null || echo 0)
 
 # failures prints what failed tests and packages, and failed builds, printed.
 failures() {
@@ -33,6 +45,5 @@ failures() {
 }
 [ "$status" = 0 ] || failures
 count() { grep -c "\"Action\":\"$1\".*\"Test\":" "$log" || true; }
-grep -E '"Action":"output","Package":"[^"]*","Output":"(ok|FAIL)' "$log" | sed -E 's/.*"Output":"([^"]*)\\n".*/\1/; s/\\t/  /g'
 echo "go test: $(count pass) passed, $(count fail) failed, $(count skip) skipped"
 exit "$status"

@@ -73,10 +73,13 @@ func Run(ctx context.Context, f Options) (*Frozen, error) {
 func Gather(ctx context.Context, f Options) (*Draft, error) {
 	f.Log = f.Log.During(ctx)
 	return parallel.Until(ctx, func() (*Draft, error) {
+		f.Log.Printf("reading %s: Releases and indices", prefixesOf(f.Plan))
+		start := time.Now()
 		archives, err := readArchives(ctx, f)
 		if err != nil {
 			return nil, err
 		}
+		f.Log.Printf("read in %.1f s; choosing packages", time.Since(start).Seconds())
 		wanted, given, err := wantedDate(f, archives)
 		if err != nil {
 			return nil, err
@@ -104,6 +107,15 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 		}
 		return d, nil
 	})
+}
+
+// prefixesOf names the archives of a plan.
+func prefixesOf(plan *config.Plan) string {
+	var names []string
+	for _, a := range plan.Archives {
+		names = append(names, a.Prefix)
+	}
+	return strings.Join(names, ", ")
 }
 
 // readArchives reads all archives of the plan side by side, in order of
