@@ -89,7 +89,7 @@ docker_runs() {
 	eventually docker info
 	docker run -d --network host --name mirror "$(tail -n 1 references)"
 	eventually inside "$mmoci" check http://127.0.0.1:8000
-	inside curl -sf http://127.0.0.1:8000/own/pool/main/a/alpha/alpha_1_all.deb -o alpha.deb || docker logs mirror
+	inside curl -sf http://127.0.0.1:8000/own/pool/main/alpha/alpha_1_all.deb -o alpha.deb || docker logs mirror
 	cmp alpha.deb debs/alpha.deb
 	same user 65532:65532 "$(docker inspect -f '{{.Config.User}}' mirror)"
 	docker rm -f mirror
