@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -438,8 +439,12 @@ func (g GoingImages) removeFromRegistry(ctx context.Context, ref Reference, o *O
 	if err != nil {
 		return Removed{}, err
 	}
+	p, err := openPlace(ctx, ref, o)
+	if err != nil {
+		return Removed{}, err
+	}
 	var order []string
-	tags := map[string][]Tag{}
+	tags, referrers := map[string][]Tag{}, map[string][]snapshot.Blob{}
 	for _, m := range names {
 		if parts[m.Digest] {
 			continue
@@ -461,13 +466,17 @@ func (g GoingImages) removeFromRegistry(ctx context.Context, ref Reference, o *O
 			}
 		}
 		tags[at.Name] = append(tags[at.Name], going...)
+		referrers[at.Name] = append(referrers[at.Name], m.Referrers...)
 	}
 	removed := make([]Removed, len(order))
 	group, each := errgroup.WithContext(ctx)
 	group.SetLimit(o.workers())
 	for i, name := range order {
 		group.Go(func() (err error) {
-			removed[i], err = remote.RemoveImages(each, Reference{Kind: Registry, Name: name}, tags[name], o.registry())
+			lists, err := listsOf(each, p, name, referrers[name], parts, o)
+			if err == nil {
+				removed[i], err = remote.RemoveImages(each, Reference{Kind: Registry, Name: name}, append(tags[name], lists...), o.registry())
+			}
 			return err
 		})
 	}
@@ -485,6 +494,34 @@ func (g GoingImages) removeFromRegistry(ctx context.Context, ref Reference, o *O
 		}
 	}
 	return all, err
+}
+
+// listsOf are the tags sha256-HEX under which a registry without a referrers API lists
+// what refers to the manifests of images that go.
+func listsOf(ctx context.Context, p place, repository string, referrers []snapshot.Blob, kept map[snapshot.Digest]bool, o *Options) ([]Tag, error) {
+	var lists []Tag
+	n := imageNamer{open: oci.VerifiedFrom(p)}
+	for _, r := range referrers {
+		_, doc, err := n.document(ctx, r)
+		if ended := oci.Interrupted(ctx); ended != nil {
+			return nil, ended
+		}
+		if err != nil || doc.Subject.Digest.IsZero() || kept[doc.Subject.Digest] {
+			continue // lost, or no list has it, or one that stays
+		}
+		at := Reference{Kind: Registry, Name: repository, Tag: digestTag(doc.Subject.Digest, "")}
+		if slices.ContainsFunc(lists, func(t Tag) bool { return t.Name == at.Tag }) {
+			continue
+		}
+		d, err := Resolve(ctx, at, *o)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		lists = append(lists, Tag{Name: at.Tag, Digest: d})
+	}
+	return lists, nil
 }
 
 // partsOfKept are the documents that kept images consist of, read of the snapshots' own blobs.
