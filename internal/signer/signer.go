@@ -102,7 +102,7 @@ func passphrase(s *config.Sign, env func(string) string, stderr io.Writer) ([]by
 			return []byte(v), nil
 		}
 	}
-	return nil, errors.New("the key is locked: set MMOCI_SIGN_PASSPHRASE, or passphrase-file: or passphrase-command: of sign:")
+	return nil, errors.New("the key is locked: set MMOCI_SIGN_PASSPHRASE, or under sign: give passphrase-file: or passphrase-command: (a file, or a program that prints it)")
 }
 
 // commandTimeout bounds one signature: somebody may have to touch a token.
