@@ -168,34 +168,46 @@ took "packages ($packages)"
 near=$listen # the address as this host reaches it
 case $listen in 0.0.0.0:* | '[::]:'* | :*) near=127.0.0.1:${listen##*:} ;; esac
 url=http://$near
-answers() { docker version || ctr version || podman info; }
+answers() { { docker version || ctr --connect-timeout 2s version || podman info; } >/dev/null 2>&1; }
+temp2=$(mktemp)
 images=
 if [ -z "${MMOCI_IMAGES:-}" ] || yes "$MMOCI_IMAGES"; then
-	wait=0s
-	if [ -d /run/systemd/system ]; then # policy-rc.d may have kept it from being started
-		for s in docker containerd; do
-			if [ -e /lib/systemd/system/$s.service ]; then
-				systemctl start $s.service
-				wait=30s
-				break
-			fi
-		done
-	fi
 	names=
 	case ${MMOCI_IMAGES:-yes} in 1 | yes | true | Yes | True) ;; *) names=$MMOCI_IMAGES ;; esac
 	hosts=
 	if yes "${MMOCI_REGISTRY:-}"; then hosts="--hosts $url"; fi
-	status=0
-	# shellcheck disable=SC2086 # lists
-	images=$("$mmoci" host images --engine "${MMOCI_ENGINE:-auto}" --wait $wait $hosts $flags $via "$@" "$ref" $names) || status=$?
-	if [ $status != 0 ]; then
-		[ -z "${MMOCI_IMAGES:-}" ] || exit $status
-		case $key$ref in
-		/* | *@sha256:*) if answers >/dev/null 2>&1; then exit $status; fi ;;
-		*) [ $status = 2 ] || exit $status ;; # upstream's keys vouch for packages alone
-		esac
-		say "the images of the snapshot were not imported; once that is mended, run this again"
+	import() { # REF, then what it is believed by
+		# shellcheck disable=SC2086 # lists
+		images=$("$mmoci" host images --engine "${MMOCI_ENGINE:-auto}" --wait $wait $hosts $flags $via "$@" $names)
+	}
+	wait=0s status=0
+	if answers; then
+		import "$ref" "$@" || status=$?
+	else # there may be no images, and no engine is needed
+		import "$ref" "$@" 2>"$temp2" || status=$?
+		if [ $status != 1 ] || ! [ -d /run/systemd/system ]; then
+			cat "$temp2" >&2
+		else # policy-rc.d kept the engine from being started
+			for s in docker containerd; do
+				if [ -e /lib/systemd/system/$s.service ]; then
+					systemctl start $s.service || say "$s.service does not start"
+					wait=30s
+					break
+				fi
+			done
+			status=0
+			import "$ref" "$@" || status=$?
+		fi
 	fi
+	case $status in
+	0) ;;
+	1 | 2) # without an engine, or a key: upstream's vouch for packages alone
+		[ -z "${MMOCI_IMAGES:-}" ] || exit $status
+		[ $status = 2 ] || ! answers || exit $status
+		say "the images of the snapshot were not imported; once that is mended, run this again"
+		;;
+	*) exit $status ;;
+	esac
 	took "images ($(printf '%s' "$images" | grep -c . || :))"
 fi
 
@@ -216,7 +228,6 @@ oci:*:* | oci-archive:*:*) # a stick is gone tomorrow, and root's directories ar
 oci:* | oci-archive:*) die "$ref has no tag to serve: give MMOCI_REF=$ref:TAG" ;;
 *) flags="$flags --store-size ${MMOCI_STORE_SIZE:-20G}" ;;
 esac
-temp2=$(mktemp)
 if yes "${MMOCI_REGISTRY:-}"; then flags="$flags --registry"; fi
 put() { # FILE: standard input, and the key that it is verified by; prints it if it changed. What is not needed any more is removed.
 	cat >"$temp2"
