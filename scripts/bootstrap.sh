@@ -203,7 +203,7 @@ if [ -z "${MMOCI_IMAGES:-}" ] || yes "$MMOCI_IMAGES"; then
 	0) ;;
 	1 | 2) # without an engine, or a key: upstream's vouch for packages alone
 		[ -z "${MMOCI_IMAGES:-}" ] || exit $status
-		[ $status = 2 ] || ! answers || exit $status
+		if [ $status = 2 ]; then [ -z "$key" ] || exit $status; elif answers; then exit $status; fi
 		say "the images of the snapshot were not imported; once that is mended, run this again"
 		;;
 	*) exit $status ;;

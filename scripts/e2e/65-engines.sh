@@ -105,6 +105,18 @@ undone() {
 }
 check "host undo takes back what was done, and no more" undone
 
+# Upstream's keys vouch for packages, and for no image.
+by_upstreams_keys() {
+	k=/usr/share/keyrings/debian-archive-keyring.gpg
+	on_host env deploy_with_mirror=yes MMOCI_KEYRINGS="debian=$k debian-security=$k" sh /media/stick/mmoci/bootstrap.sh 2>said.txt
+	cat said.txt
+	grep 'nothing vouches for the container images' said.txt
+	grep 'bootstrap.sh: the images of the snapshot were not imported' said.txt
+	same "in docker" "registry.example.org/other:1" "$(imported docker)"
+	on_host mmoci host undo
+}
+check "with upstream's keys alone the packages come, and the images stay on the stick" by_upstreams_keys
+
 # The disk of docker is full: one line, and a rerun completes.
 on_full_disk() {
 	on_host sh -c 'kill $(cat /dockerd.pid); while [ -e /run/docker.pid ]; do sleep 0.1; done; mount -t tmpfs -o size=16m tmpfs /var/lib/docker'
