@@ -20,7 +20,7 @@ to_docker() {
 	healthy
 }
 check "one command from the stick to docker run, without a network" to_docker
-cat steps.docker
+cat steps.docker || :
 check "it takes at most 30 s" within 30 "$(cat took.docker)"
 
 to_docker_again() {
@@ -148,7 +148,7 @@ to_pod() {
 	updated update.err
 }
 check "one command from the stick to a static pod that is ready and serves apt, its image from the stick" to_pod
-cat steps.pod
+cat steps.pod || :
 check "it takes at most 60 s" within 60 "$(cat took.pod)"
 
 by_podman() {
