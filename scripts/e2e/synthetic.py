@@ -62,4 +62,5 @@ def main():
                 f.write(deb(name, version, architecture, size))
 
 
-main()
+if __name__ == "__main__":
+    main()
