@@ -73,14 +73,19 @@ type part struct {
 // join lists all content once, and opens each blob where it was found.
 func join(read []*passenger) (*freeze.Images, error) {
 	out, from := &freeze.Images{}, sources{}
+	sizes := map[snapshot.Digest]int64{}
 	for _, p := range read {
 		out.Locked = append(out.Locked, p.locked)
 		for _, part := range p.parts {
 			for _, d := range part.all {
-				if _, there := from[d.Digest]; there {
+				if at, there := from[d.Digest]; there {
+					if size := sizes[d.Digest]; size != d.Size {
+						return nil, fmt.Errorf("image %s: %w: %s has %d bytes here and %d in image %s", p.locked.Name, snapshot.ErrIntegrity, d.Digest, d.Size, size, at.image)
+					}
 					continue
 				}
-				from[d.Digest] = part.blobs
+				sizes[d.Digest] = d.Size
+				from[d.Digest] = source{part.blobs, p.locked.Name}
 				out.Rows = append(out.Rows, snapshot.Row{Path: snapshot.ImageBlobPath(d.Digest), Size: d.Size, Digest: d.Digest})
 			}
 		}
@@ -90,15 +95,29 @@ func join(read []*passenger) (*freeze.Images, error) {
 }
 
 // sources opens each blob where it was found first.
-type sources map[snapshot.Digest]snapshot.Blobs
+type sources map[snapshot.Digest]source
 
-// Open implements snapshot.Blobs.
+// source is where a blob was found, and of which image.
+type source struct {
+	blobs snapshot.Blobs
+	image string
+}
+
+// Open implements snapshot.Blobs. Errors, and those of reading, name the image.
 func (s sources) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	from, ok := s[b.Digest]
 	if !ok {
 		return nil, fmt.Errorf("blob %s: %w", b.Digest, snapshot.ErrNotExist)
 	}
-	return from.Open(ctx, b, offset)
+	c, err := from.blobs.Open(ctx, b, offset)
+	if err == nil {
+		c.Of = "image " + from.image
+		return c, nil
+	}
+	if errors.Is(err, snapshot.ErrNotExist) && !errors.Is(err, artifact.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", artifact.ErrNotFound, err)
+	}
+	return nil, fmt.Errorf("image %s: %w", from.image, err)
 }
 
 // read reads one image of the plan.

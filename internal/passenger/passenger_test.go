@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
@@ -25,6 +26,7 @@ import (
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -280,5 +282,47 @@ func TestCheck(t *testing.T) {
 	want := []string{"image registry.example.org/other:v1: in the configuration, not in the lock", "image registry.example.org/app:v1: in the lock, not in the configuration"}
 	if c, err := Check(t.Context(), Options{Plan: other, Lock: lock}); err != nil || !slices.Equal(c.Differs, want) {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestErrorsNameTheImage: what its bytes betray is told of the image, as what its documents betray is.
+func TestErrorsNameTheImage(t *testing.T) {
+	t.Parallel()
+	data := []byte("bytes of a layer")
+	blob := snapshot.BlobOf(data)
+	other := snapshot.Blob{Digest: blob.Digest, Size: blob.Size + 1}
+	lost := snapshot.BlobOf([]byte("not there"))
+	flipped := snapshot.BlobsFunc(func(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+		if b != blob {
+			return nil, snapshot.ErrNotExist
+		}
+		wrong := bytes.Clone(data)
+		wrong[0] ^= 1
+		return &snapshot.Content{R: io.NopCloser(bytes.NewReader(wrong))}, nil
+	})
+	one := func(name string, blobs ...snapshot.Blob) *passenger {
+		p := &passenger{locked: config.LockImage{Name: name}}
+		for _, b := range blobs {
+			p.parts = append(p.parts, part{[]oci.Descriptor{oci.Describe("", b)}, flipped})
+		}
+		return p
+	}
+	const name = "registry.example.org/app:v1"
+	images, err := join([]*passenger{one(name, blob, lost)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := images.Blobs.Open(t.Context(), lost, 0); !errors.Is(err, artifact.ErrNotFound) || !strings.Contains(err.Error(), name) {
+		t.Errorf("a blob that is not there: %v", err)
+	}
+	c, err := images.Blobs.Open(t.Context(), blob, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(c.Reader(blob)); !errors.Is(err, snapshot.ErrIntegrity) || !strings.Contains(err.Error(), name) {
+		t.Errorf("a blob of other bytes: %v", err)
+	}
+	if _, err := join([]*passenger{one(name, blob), one("registry.example.org/b:v1", other)}); !errors.Is(err, snapshot.ErrIntegrity) || !strings.Contains(err.Error(), name) {
+		t.Errorf("a digest of two sizes: %v", err)
 	}
 }

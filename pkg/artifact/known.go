@@ -61,8 +61,8 @@ func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error
 	for _, s := range w.p.shards {
 		keep[s.Digest] = struct{}{}
 	}
-	same, blobs := map[snapshot.Digest]struct{}{}, map[snapshot.Digest]struct{}{}
-	blobs[oci.EmptyConfigDescriptor().Digest] = struct{}{}
+	same, blobs := map[snapshot.Digest]struct{}{}, map[snapshot.Blob]struct{}{}
+	blobs[oci.EmptyConfigDescriptor().Blob] = struct{}{}
 	var mu sync.Mutex
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(w.o.workers())
@@ -79,7 +79,7 @@ func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error
 			mu.Lock()
 			defer mu.Unlock()
 			for _, l := range append(m.Layers, m.Config) {
-				blobs[l.Digest] = struct{}{}
+				blobs[l.Blob] = struct{}{}
 			}
 			return nil
 		})
@@ -120,7 +120,7 @@ func (w *writer) believed(yield func(oci.Layer) bool) {
 	for _, s := range w.p.shards {
 		_, same := w.sameShards[s.Digest]
 		for _, l := range s.layers {
-			_, known := w.knownBlobs[l.Digest]
+			_, known := w.knownBlobs[l.Blob]
 			if (same || known) && !yield(l) {
 				return
 			}
@@ -164,7 +164,7 @@ func (w *writer) firstUnknown(n int) []oci.Layer {
 			continue
 		}
 		for _, l := range s.sending() {
-			if _, known := w.knownBlobs[l.Digest]; known {
+			if _, known := w.knownBlobs[l.Blob]; known {
 				continue
 			}
 			if first = append(first, l); len(first) == n {

@@ -41,7 +41,7 @@ type writer struct {
 
 	expected   snapshot.Digest // what the tag must name when it moves
 	previous   oci.Descriptor  // the root whose graph is believed; zero: none
-	knownBlobs map[snapshot.Digest]struct{}
+	knownBlobs map[snapshot.Blob]struct{} // with their sizes: a registry takes any for a blob that it has
 	sameShards map[snapshot.Digest]struct{}
 	mode       atomic.Int32
 	misses     atomic.Int32
@@ -317,7 +317,7 @@ func (w *writer) there(ctx context.Context, l oci.Layer, t *tally) (bool, error)
 		return true, nil
 	}
 	mode := w.mode.Load()
-	_, there := w.knownBlobs[l.Digest]
+	_, there := w.knownBlobs[l.Blob]
 	if there = there && mode != askAll; !there && mode != askNone {
 		var err error
 		if there, err = w.t.Has(ctx, l.Descriptor); err != nil {
@@ -375,7 +375,7 @@ func (w *writer) writeCore(ctx context.Context) error {
 			if w.wasSent(l.Digest) {
 				return nil
 			}
-			if _, known := w.knownBlobs[l.Digest]; known || w.mode.Load() != askNone {
+			if _, known := w.knownBlobs[l.Blob]; known || w.mode.Load() != askNone {
 				there, err := w.t.Has(each, l.Descriptor)
 				if err != nil {
 					return err

@@ -33,12 +33,14 @@ type Content struct {
 	Wrong func(why error) bool
 	// From is where the bytes come from, for logs: a store, a place, an upstream. "" if nobody said.
 	From string
+	// Of is what the blob is part of, for errors: a container image. "" if nobody said.
+	Of string
 }
 
 // Reader verifies the content while it is read, and tells Verified or Wrong what it found.
 func (c *Content) Reader(b Blob) *Reader {
 	r := NewReader(c.R, b)
-	r.onRight, r.onWrong = c.Verified, c.Wrong
+	r.onRight, r.onWrong, r.of = c.Verified, c.Wrong, c.Of
 	return r
 }
 
@@ -61,7 +63,7 @@ func (c *Content) At(offset int64) (*Content, error) {
 		c.R.Close()
 		return nil, err
 	}
-	return &Content{R: c.R, From: c.From}, nil
+	return &Content{R: c.R, From: c.From, Of: c.Of}, nil
 }
 
 // errElsewhere marks wrong bytes of a blob that the next Open may give rightly.

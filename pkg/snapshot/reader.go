@@ -28,6 +28,7 @@ type Reader struct {
 	src     io.ReadCloser
 	blob    Blob
 	name    string           // for errors, "" if only the digest is known
+	of      string           // what it is part of, for errors; "" if nobody said
 	hash    hash.Hash        // nil if the content needs no hashing
 	onRight func()           // called once when the content was found to be right
 	onWrong func(error) bool // called once when it was found to be wrong; true: it may be right elsewhere
@@ -237,6 +238,9 @@ func (r *Reader) wrong(err error) error {
 func (r *Reader) fail(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%v: %w", err, io.ErrUnexpectedEOF)
+	}
+	if r.of != "" {
+		err = fmt.Errorf("%s: %w", r.of, err)
 	}
 	if r.name == "" {
 		r.err = fmt.Errorf("blob %s: %w", r.blob.Digest, err)

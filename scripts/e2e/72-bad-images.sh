@@ -3,7 +3,8 @@
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
-# A good image, of umoci's making, with a hundred kilobytes that do not compress; all others are made of it.
+# A good image, of umoci's making, with a hundred kilobytes that do not compress; all others are made of it; beside
+# shares no layer with them.
 umoci init --layout images
 umoci new --image images:good
 head -c 100000 /dev/urandom >app
@@ -19,14 +20,14 @@ nobody=127.0.0.1:$(free_port)
 
 "$mmoci" key new -o site.asc >&2
 "$E2E_TOP/scripts/e2e/synthetic.py" debs "$arch" 1 20 2000
-# wants IMAGE [MORE]: mmoci.yaml with it, and one that is good.
+# wants IMAGE [MORE]: mmoci.yaml with it, and a good one beside.
 wants() {
 	cat >mmoci.yaml <<-YAML
 		sign: {key: $work/site.asc}
 		trust: [$work/site.pub.asc]
 		archives: [{prefix: own, mode: curated, debs: $work/debs}]
 		images:
-		- {image: "oci:$work/images:good", as: "registry.example.org/good:1"}
+		- {image: "oci:$work/images:beside", as: "registry.example.org/beside:1"}
 		- {image: "$1", as: "registry.example.org/app:1"${2:+, $2}}
 	YAML
 }
@@ -87,7 +88,7 @@ check "not there: a layout" bad 4 "not found" "oci:$work/nowhere:good"
 check "not there: a tag of a registry" bad 4 "not found" "$registry/site/app:1"
 check "not there: a digest of a registry" bad 4 "not found" "$registry/site/app@sha256:$(printf '7%.0s' $(seq 64))"
 check "not there: a registry" bad 1 "connection refused" "$nobody/app:1"
-check "not there: a layer in a layout" bad 4 "not found" "oci:$work/images:lost"
+check "not there: a layer in a layout" later 4 "not found" "oci:$work/images:lost"
 check "not there: a layer at a registry" later 4 "not found" "$liar/plain:lost"
 check "a platform that it lacks" bad 4 "platform linux/s390x not found; the image has linux/amd64, linux/arm64" "oci:$work/images:two" "platforms: [linux/s390x]"
 for where in layout registry; do
@@ -116,16 +117,16 @@ check "a page in place of a registry" bad 3 "answered with" "$liar/page:good"
 
 # --- of 200 platforms one is taken; the good ones go through
 
-cut() {
+one_of_many() {
 	wants "$liar/plain:platforms" "platforms: [linux/amd64]"
 	push "$registry/site/cut:noble"
-	skopeo inspect --raw --tls-verify=false "docker://$registry/site/cut/images/app:1" >cut.json
-	jq -e '[.manifests[].platform.architecture] == ["amd64"]' cut.json
+	skopeo inspect --raw --tls-verify=false "docker://$registry/site/cut/images/app:1" >one.json
+	jq -e '[.manifests[].platform.architecture] == ["amd64"]' one.json
 	crane validate --insecure --remote "$registry/site/cut/images/app:1"
-	"$mmoci" lock -q -f mmoci.yaml --date $date -o cut.lock
-	grep "^image registry.example.org/app:1 sha256:$(sha256sum <cut.json | cut -d' ' -f1) " cut.lock
+	"$mmoci" lock -q -f mmoci.yaml --date $date -o one.lock
+	grep "^image registry.example.org/app:1 sha256:$(sha256sum <one.json | cut -d' ' -f1) " one.lock
 }
-check "of an index of 200 platforms one is taken, under an index of its own that the lock names" cut
+check "of an index of 200 platforms one is taken, under an index of its own that the lock names" one_of_many
 completes() {
 	wants "$liar/plain:good"
 	push oci:layout:noble
@@ -183,6 +184,8 @@ push "$registry/site/big:noble" >big.ref
 
 # full COMMAND..: there is no room for the image; with more room the same command completes.
 full() {
+	rm -rf "${small:?}"/*
+	mount -o remount,size=4M "$small"
 	wants "oci:$work/images:big"
 	refused 1 "no space left on device" "$@"
 	one_line
@@ -193,9 +196,7 @@ full() {
 	"$@"
 	"$mmoci" verify -q "$at" --keyring site.pub.asc
 	whole "$small"
-	same "root digest" "$(sed 's/.*@//' big.ref)" "$("$mmoci" digest "$at")"
-	rm -rf "${small:?}"/*
-	mount -o remount,size=4M "$small"
+	same "root digest" "$(sed 's/.*@//' big.ref)" "$("$mmoci" tag digest "$at")"
 }
 at=oci:$small/layout:noble
 check "full disk: push to a layout" full push "$at"

@@ -68,6 +68,7 @@ def forge(top):
     lying = l.blob(good["layers"][0]["mediaType"], other, "sha256:" + hashlib.sha256(first + b"lie").hexdigest())
     alone = l.blob(good["layers"][0]["mediaType"], first + b"alone")  # no other image has it
     IMAGES = {
+        "beside": l.document(manifest(layers=[l.blob(good["layers"][0]["mediaType"], first + b"beside")])),
         "alone": l.document(manifest(layers=[alone])),
         "two": index("amd64", "arm64"),
         "platforms": index(*(["amd64"] + [f"cpu{i}" for i in range(199)])),

@@ -1,0 +1,156 @@
+# 83-slow-line.sh: a line of 50 ms round trip and 20 Mbit/s whose connections are reset now and then (scripts/e2e/slowline):
+# pull --extract from a registry against apt-get from nginx with the same archives, and push against oras.
+#
+# A sample by default, of containerd and what it needs and of small .debs, 3 pairs in turn; E2E_LONG=1: docker.io with what it needs,
+# all of its .debs, 7 pairs. A program that gives up is started again, as its user would, until it is done.
+#
+#	MMOCI_SEED=N  of the resets
+#
+# What the line itself needs for the bytes is the floor of every figure: it is printed beside.
+set -eu
+. "$E2E_TOP/scripts/e2e/lib.sh"
+
+seed=${MMOCI_SEED:-$$}
+pairs=3 want=containerd largest=300k
+[ -z "${E2E_LONG:-}" ] || { pairs=7 want=docker.io largest=1G; }
+echo "   seed $seed; 50 ms, 20 Mbit/s"
+
+site
+(cd "$E2E_TOP" && CGO_ENABLED=0 "${GO:-go}" build -o "$work/slowline" ./scripts/e2e/slowline)
+registry_start v3 registry "$work/storage"
+"$mmoci" copy -q "oci:$shared/layout:docker" "$registry/site/mirror:docker" >&2
+nginx_start upstream "$up"
+
+# line SEED BYTES TARGET: $line is the address at which the target is far away, $pid the line's; BYTES is the mean between resets, 0: none.
+line() {
+	: >line.events
+	start line ./slowline -seed "$1" -reset "$2" -log "$work/line.events" "$3"
+	eventually grep -q : line.log
+	line=$(cat line.log)
+}
+# timed COMMAND..: $took, in ms; again until it ends well, at most ten times.
+timed() {
+	_began=$(date +%s%N)
+	tries=1
+	until "$@" >>timed.log 2>&1; do
+		tries=$((tries + 1))
+		[ $tries -le 10 ] || { tail -n 3 timed.log; return 1; }
+	done
+	took=$((($(date +%s%N) - _began) / 1000000))
+}
+# resets and floor: how many there were, and what the line needs for the bytes of one direction (4: up, 5: down), in ms.
+resets() { grep -c ' reset ' line.events || :; }
+carried() {
+	stop "$pid"
+	awk -v f="$1" '$2 == "closed" { s += $f } END { printf "%d", s / 2500 }' line.events
+}
+median() { sort -n "$1" | awk '{ v[NR] = $1 } END { printf "%.3f", NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+# --- round trips
+
+# What lies before the first .deb's request: the line notes of each request how many round trips do, handshakes among them.
+trips() {
+	line "$seed" 0 "$registry"
+	"$mmoci" pull -q "$line/site/mirror:docker" --keyring "$sitekey" --extract tini --host-status none -o tini
+	stop "$pid"
+	for d in tini/*.deb; do sha256sum <"$d" | cut -d' ' -f1; done >debs.sums
+	n=$(awk 'NR == FNR { deb[$1]; next } $2 == "request" { d = $6; sub(/.*sha256:/, "", d); if (d in deb) { print $4 - 1; exit } }' debs.sums line.events)
+	echo "   $n round trips before the first .deb is asked for; bar 8" >>figures
+	[ "$n" -le 8 ]
+}
+: >figures
+check "round trips before the first .deb's first byte is asked for: at most 8" trips
+cat figures
+
+# --- pull --extract against apt
+
+ours() { "$mmoci" pull -q "$line/site/mirror:docker" --keyring "$sitekey" --extract "$want" --host-status none -o debs; }
+# apt-get update says that it went well when nothing came, unless it is told.
+apts() {
+	own apt-get -q -o APT::Update::Error-Mode=any update &&
+		own apt-get -q -y --no-install-recommends --download-only install "$want"
+}
+pull_ours() {
+	line "$1" 10000000 "$registry"
+	rm -rf debs
+	timed ours
+	our=$took
+	echo "     mmoci $took ms, $tries tries, $(resets) resets, floor $(carried 5) ms" >>figures
+}
+pull_apt() {
+	line "$1" 10000000 "${nginx#http://}"
+	rm -rf apt
+	apt_own apt
+	sed "s,file:$up,http://$line," "$up/.apt/sources.list" >apt/sources/far.list
+	timed apts
+	their=$took
+	echo "     apt-get $took ms, $tries tries, $(resets) resets, floor $(carried 5) ms" >>figures
+}
+in_turn() { # OURS THEIRS
+	: >ratios
+	i=1
+	while [ $i -le $pairs ]; do
+		if [ $((i % 2)) = 1 ]; then
+			"$1" $((seed + i))
+			"$2" $((seed + i))
+		else
+			"$2" $((seed + i))
+			"$1" $((seed + i))
+		fi
+		awk -v a="$our" -v b="$their" 'BEGIN { printf "%.3f\n", a / b }' >>ratios
+		i=$((i + 1))
+	done
+}
+pulls() {
+	in_turn pull_ours pull_apt
+	packages debs >ours.txt
+	packages apt/archives >apts.txt
+	cmp ours.txt apts.txt
+	echo "   pull --extract $want, $(wc -l <ours.txt) packages: $(median ratios) of apt-get's time ($(tr '\n' ' ' <ratios)); bar 0.7" >>figures
+	awk -v m="$(median ratios)" 'BEGIN { exit !(m <= 0.7) }'
+}
+: >figures
+check "pull --extract $want: at most 0.7 of apt-get's time, the same packages" pulls
+cat figures
+
+# --- push against oras
+
+mkdir pool
+cut -f6 "$up/closure.tsv" | while read -r f; do find "$up/$f" -size "-$largest" -exec cp {} pool/ \; ; done
+{ sign_part && printf 'archives: [{prefix: own, mode: curated, debs: %s}]\n' "$work/pool"; } >own.yaml
+# An empty registry for each.
+again=0
+empty() {
+	again=$((again + 1))
+	registry_start "empty$again" registry "$work/empty$again.d"
+	emptied=$pid
+	line "$1" 40000000 "$registry"
+}
+full() {
+	stop "$emptied"
+	rm -rf "empty$again.d"
+}
+push() { "$mmoci" push -q -f own.yaml --date 2026-01-01 "$line/site/mirror:own"; }
+oras_push() { (cd pool && oras push --plain-http --concurrency 8 "$line/site/mirror:own" $(printf '%s:application/vnd.debian.binary-package ' *.deb)); }
+push_ours() {
+	empty "$1"
+	timed push
+	our=$took
+	echo "     mmoci $took ms, $tries tries, $(resets) resets, floor $(carried 4) ms" >>figures
+	full
+}
+push_oras() {
+	empty "$1"
+	timed oras_push
+	their=$took
+	echo "     oras $took ms, $tries tries, $(resets) resets, floor $(carried 4) ms" >>figures
+	full
+}
+pushes() {
+	in_turn push_ours push_oras
+	echo "   push of $(find pool -type f | wc -l) .debs, $(du -sb pool | cut -f1) bytes: $(median ratios) of oras' time ($(tr '\n' ' ' <ratios)); bar 1.0" >>figures
+	awk -v m="$(median ratios)" 'BEGIN { exit !(m <= 1.0) }'
+}
+: >figures
+check "push of the .debs: at most the time of oras, 8 at once as well" pushes
+cat figures
