@@ -36,7 +36,9 @@ func (r *registryFlags) flags(f *pflag.FlagSet) {
 }
 
 func (a *app) options() artifact.Options {
-	return artifact.Options{PlainHTTP: a.registry.plainHTTP, CAFile: a.registry.caFile, Concurrency: a.registry.workers, Log: a.log}
+	return artifact.Options{
+		PlainHTTP: a.registry.plainHTTP, CAFile: a.registry.caFile, Concurrency: a.registry.workers, Log: a.log, Connections: &a.connections,
+	}
 }
 
 // planFlags are -f and what readers take from the configuration.

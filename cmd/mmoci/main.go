@@ -71,6 +71,7 @@ type app struct {
 	events         bool               // stderr carries JSON lines
 	bar            *terminal.Progress // nil: no transfer is shown
 	registry       registryFlags
+	connections    artifact.Connections // to registries, of all that one command does
 }
 
 // errFlags marks a command line that cobra could not read.

@@ -319,11 +319,14 @@ func TestSilentRegistry(t *testing.T) {
 	puts := func(kind string) func(r *http.Request) bool {
 		return func(r *http.Request) bool { return r.Method == http.MethodPut && kindOf(r) == kind }
 	}
+	large := func(r *http.Request) bool { return puts("manifest")(r) && r.ContentLength > 1<<10 } // is looked through for longer
 	next := ref
 	next.Tag = "next"
-	push := func() error {
-		_, err := Push(t.Context(), next, takeOf(t, synthFiles(2)), PushOptions{Options: o})
-		return err
+	push := func(day int) func() error {
+		return func() error {
+			_, err := Push(t.Context(), next, takeOf(t, synthFiles(day)), PushOptions{Options: o})
+			return err
+		}
 	}
 	for what, c := range map[string]struct {
 		when func(*http.Request) bool
@@ -333,8 +336,8 @@ func TestSilentRegistry(t *testing.T) {
 		"open":     {always, func() error { _, err := Open(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
 		"resolve":  {always, func() error { _, err := Resolve(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
 		"tags":     {always, func() error { _, err := Tags(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
-		"blob":     {puts("upload"), push, "stalled: no answer for 150ms"},
-		"manifest": {puts("manifest"), push, "stalled: no answer for 180ms"},
+		"blob":     {puts("upload"), push(2), "stalled: no answer for 150ms"},
+		"manifest": {large, push(3), "stalled: no answer for 180ms"},
 	} {
 		asked := silent(c.when)
 		began := time.Now()

@@ -39,13 +39,14 @@ type writer struct {
 	immutable string
 	namer     imageNamer
 
-	expected   snapshot.Digest // what the tag must name when it moves
-	previous   oci.Descriptor  // the root whose graph is believed; zero: none
+	expected   snapshot.Digest            // what the tag must name when it moves
+	previous   oci.Descriptor             // the root whose graph is believed; zero: none
 	knownBlobs map[snapshot.Blob]struct{} // with their sizes: a registry takes any for a blob that it has
 	sameShards map[snapshot.Digest]struct{}
 	mode       atomic.Int32
 	misses     atomic.Int32
 	resumed    bool
+	configured chan struct{} // closed when the config of all shards is there
 
 	sentMu sync.Mutex
 	sent   map[snapshot.Digest]struct{} // by this push: not asked for again
@@ -82,11 +83,11 @@ func (w *writer) askAll() {
 	w.reused.Store(0)
 }
 
-// everything writes shards, core, the names of images, root and tags, in this order. An interrupted
+// everything writes shards and the core's blobs, the core, the names of images, root and tags, in this order. An interrupted
 // step may have nothing to tell, because nothing of it failed: the context is asked
 // before the next one begins, and last before a tag moves.
 func (w *writer) everything(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{w.writeShards, w.writeCore, w.nameImages, w.stillBelieved, w.publish} {
+	for _, step := range []func(context.Context) error{w.writeBelow, w.nameImages, w.stillBelieved, w.publish} {
 		if err := oci.Interrupted(ctx); err != nil {
 			return err
 		}
@@ -139,17 +140,35 @@ func (w *writer) publish(ctx context.Context) error {
 	return nil
 }
 
-// writeShards writes the blobs of all shards, in their order, and each shard as
-// soon as its last blob is there.
-func (w *writer) writeShards(ctx context.Context) error {
-	if len(w.p.shards) == 0 {
-		return nil
-	}
-	if err := w.blob(ctx, oci.Layer{Descriptor: oci.EmptyConfigDescriptor()}, &tally{}); err != nil {
-		return err
-	}
+// writeBelow writes the blobs of all shards, in their order, and each shard as soon as its last blob is there; before them
+// the core, which needs no shard, likewise. Nothing waits for what it does not need: over a long line each step costs a round trip.
+func (w *writer) writeBelow(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(w.o.workers())
+	w.configured = make(chan struct{})
+	g.Go(func() error {
+		if len(w.p.shards) == 0 {
+			return nil
+		}
+		err := w.blob(ctx, oci.Layer{Descriptor: oci.EmptyConfigDescriptor()}, &tally{})
+		if err == nil {
+			close(w.configured)
+		}
+		return err
+	})
+	var pending atomic.Int32 // of the core's blobs
+	pending.Store(int32(len(w.p.tops)))
+	for _, l := range w.p.tops {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if err := w.writeTop(ctx, l); err != nil || pending.Add(-1) > 0 {
+				return err
+			}
+			return w.writeCore(ctx)
+		})
+	}
 	for i := range w.p.shards {
 		if ctx.Err() != nil {
 			break
@@ -160,6 +179,25 @@ func (w *writer) writeShards(ctx context.Context) error {
 		}
 	}
 	return g.Wait()
+}
+
+// writeTop sends a blob of the core. It is asked for even if it is believed to be there: some
+// registries take a manifest with this config type without looking.
+func (w *writer) writeTop(ctx context.Context, l oci.Layer) error {
+	if w.wasSent(l.Digest) {
+		return nil
+	}
+	if _, known := w.knownBlobs[l.Blob]; known || w.mode.Load() != askNone {
+		there, err := w.t.Has(ctx, l.Descriptor)
+		if err != nil {
+			return err
+		}
+		if there {
+			w.skip(l)
+			return nil
+		}
+	}
+	return w.send(ctx, l)
 }
 
 // tally counts what was asked of a shard's blobs, and what of it was there.
@@ -247,6 +285,11 @@ func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
 	}
 	if t.pending.Add(-1) > 0 {
 		return nil
+	}
+	select {
+	case <-w.configured:
+	case <-ctx.Done():
+		return oci.Interrupted(ctx)
 	}
 	if t.asked.Load() > 0 {
 		if t.hits.Load() > 0 {
@@ -365,30 +408,9 @@ func (w *writer) skip(l oci.Layer) {
 	w.o.tell(Event{Kind: Skipped, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 }
 
-// writeCore writes the core's blobs and the core. They are asked for even if they
-// are believed to be there: some registries take a manifest with this config type without looking.
+// writeCore writes the core, whose blobs are there.
 func (w *writer) writeCore(ctx context.Context) error {
-	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(w.o.workers())
-	for _, l := range w.p.tops {
-		g.Go(func() error {
-			if w.wasSent(l.Digest) {
-				return nil
-			}
-			if _, known := w.knownBlobs[l.Blob]; known || w.mode.Load() != askNone {
-				there, err := w.t.Has(each, l.Descriptor)
-				if err != nil {
-					return err
-				}
-				if there {
-					w.skip(l)
-					return nil
-				}
-			}
-			return w.send(each, l)
-		})
-	}
-	if err := g.Wait(); err != nil {
+	if err := oci.Interrupted(ctx); err != nil {
 		return err
 	}
 	if err := w.document(ctx, w.core, w.p.core, w.p.tops); err != nil {
