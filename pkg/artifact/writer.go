@@ -140,8 +140,9 @@ func (w *writer) publish(ctx context.Context) error {
 	return nil
 }
 
-// writeBelow writes the blobs of all shards, in their order, and each shard as soon as its last blob is there; before them
-// the core, which needs no shard, likewise. Nothing waits for what it does not need: over a long line each step costs a round trip.
+// writeBelow writes the blobs of all shards, in their order, and each shard as soon as its last blob is there; then the core
+// likewise, which does not wait for the last shards: over a long line each step that waits costs a round trip. It is not among
+// the first, because a registry collects after an hour what no tag reaches, and a push may take longer.
 func (w *writer) writeBelow(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(w.o.workers())
@@ -156,6 +157,15 @@ func (w *writer) writeBelow(ctx context.Context) error {
 		}
 		return err
 	})
+	for i := range w.p.shards {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := w.writeShard(ctx, g, &w.p.shards[i]); err != nil {
+			g.Go(func() error { return err })
+			break
+		}
+	}
 	var pending atomic.Int32 // of the core's blobs
 	pending.Store(int32(len(w.p.tops)))
 	for _, l := range w.p.tops {
@@ -168,15 +178,6 @@ func (w *writer) writeBelow(ctx context.Context) error {
 			}
 			return w.writeCore(ctx)
 		})
-	}
-	for i := range w.p.shards {
-		if ctx.Err() != nil {
-			break
-		}
-		if err := w.writeShard(ctx, g, &w.p.shards[i]); err != nil {
-			g.Go(func() error { return err })
-			break
-		}
 	}
 	return g.Wait()
 }
