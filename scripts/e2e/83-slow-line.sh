@@ -12,7 +12,7 @@ set -eu
 
 seed=${MMOCI_SEED:-$$}
 pairs=3 want=containerd largest=300k
-[ -z "${E2E_LONG:-}" ] || { pairs=7 want=docker.io largest=1G; }
+[ -z "${E2E_LONG:-}" ] || { pairs=7 want=docker.io largest=999999k; }
 echo "   seed $seed; 50 ms, 20 Mbit/s"
 
 site
