@@ -163,10 +163,16 @@ func (e *Engine) finish(cmd *exec.Cmd, verb string) (string, error) {
 // maxWords bounds what of an engine's message is repeated, in bytes.
 const maxWords = 400
 
-// lastWords is the last line that an engine said: its error.
+// lastWords is the last line that an engine said: its error. podman tries the formats that it
+// knows, and says of each why not: then it is the line about the one that was sent.
 func lastWords(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	last := strings.TrimSpace(lines[len(lines)-1])
+	for _, line := range lines {
+		if why, ok := strings.CutPrefix(strings.TrimSpace(line), "* oci-archive: "); ok {
+			last = why
+		}
+	}
 	for _, prefix := range []string{"Error response from daemon: ", "Error: ", "ctr: "} {
 		last = strings.TrimPrefix(last, prefix)
 	}

@@ -424,8 +424,9 @@ func TestWords(t *testing.T) {
 	for said, want := range map[string]string{
 		"":            "",
 		"a\nError: b": "b",
-		"Error response from daemon: no space left\n": "no space left",
-		"ctr: " + strings.Repeat("x", 999):            strings.Repeat("x", maxWords) + "..",
+		"Error: payload does not match:\n * oci: x\n * oci-archive: writing blob: no space\n * dir: y": "writing blob: no space",
+		"Error response from daemon: no space left\n":                                                  "no space left",
+		"ctr: " + strings.Repeat("x", 999):                                                             strings.Repeat("x", maxWords) + "..",
 	} {
 		if got := lastWords(said); got != want {
 			t.Errorf("%q: %q", said, got)
