@@ -58,8 +58,8 @@ func Groups(changes []Change) []Group {
 // kinds are the kinds of changes of packages, in the order in which they are counted.
 var kinds = []string{"upgraded", "added", "removed", "downgraded", "rebuilt", "moved"}
 
-// maxCVEs is how many CVE numbers the totals name.
-const maxCVEs = 20
+// maxCVEs is how many CVE numbers the totals name; more are counted there, and named with their source.
+const maxCVEs = 8
 
 // Totals is one line: how many packages of how many sources differ and how, how many are security updates, and the CVE
 // numbers that their changelogs name.
@@ -102,11 +102,11 @@ func Totals(changes []Change) string {
 	}
 	slices.SortFunc(cves, compareCVEs)
 	if cves = slices.Compact(cves); len(cves) > 0 {
-		named := "their changelogs name " + strings.Join(cves[:min(len(cves), maxCVEs)], ", ")
-		if more := len(cves) - maxCVEs; more > 0 {
-			named += fmt.Sprintf(" and %d CVEs more", more)
+		named := strings.Join(cves, ", ")
+		if len(cves) > maxCVEs {
+			named = terminal.Count(len(cves), "CVE")
 		}
-		parts = append(parts, named)
+		parts = append(parts, "their changelogs name "+named)
 	}
 	switch {
 	case images == 1:
