@@ -114,7 +114,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		case !res.Changed:
 			a.log("changed: false; the tag named it already")
 		default:
-			a.log("changed: true; copied %s, %s; reused %s", terminal.Count(res.Uploaded, "file"), terminal.Size(res.Bytes), terminal.Size(res.Reused))
+			a.log("changed: true; copied %s in %s, reused %s", terminal.Size(res.Bytes), terminal.Count(res.Uploaded, "blob"), terminal.Size(res.Reused))
 		}
 		if repair {
 			a.reportRepair(again, res)

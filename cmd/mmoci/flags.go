@@ -124,7 +124,7 @@ func (f *archiveFlags) flags(s *pflag.FlagSet) {
 	s.StringVar(&f.keyring, "keyring", "", "upstream's keyring `FILE`, or a URL (pinned by fingerprint in mmoci.keys)")
 	s.StringArrayVar(&f.packages, "package", nil, "package `QUERY` (repeatable), or all")
 	s.BoolVar(&f.verbatim, "verbatim", false, "keep the archive under upstream's own signature")
-	s.BoolVar(&f.withSources, "with-sources", false, "carry the source packages of what is chosen")
+	s.BoolVar(&f.withSources, "with-sources", false, "take the source packages of what is chosen, too")
 	s.BoolVar(&f.recommends, "recommends", false, "take Recommends into the closure")
 	s.StringVar(&f.signKey, "sign-key", "", "the site's signing key `FILE`")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -113,7 +114,8 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcesOptions, arg
 			a.log("policy: %s that the snapshot does not have left out", terminal.Count(others, "denied version"))
 		}
 	}
-	return a.reportFiles(h.UseMirror(apt))
+	changed, err := h.UseMirror(apt)
+	return a.reportFiles(q.root, changed, err)
 }
 
 // imagesOptions are the flags of host images.
@@ -204,10 +206,13 @@ func (a *app) runImages(cmd *cobra.Command, p *planFlags, places *placeFlags, q 
 	return err
 }
 
+// below is the path of a file of a root directory, as whoever named that root reaches it; "" is this host's.
+func below(root, name string) string { return filepath.Join(cmp.Or(root, "/"), name) }
+
 // reportFiles prints the paths that changed.
-func (a *app) reportFiles(changed []string, err error) error {
+func (a *app) reportFiles(root string, changed []string, err error) error {
 	for _, name := range changed {
-		fmt.Fprintln(a.stdout, "/"+name)
+		fmt.Fprintln(a.stdout, below(root, name))
 	}
 	if err == nil && len(changed) == 0 {
 		a.log("nothing to do")
@@ -249,7 +254,7 @@ func (a *app) runUndo(ctx context.Context, root string) error {
 	}
 	changed, kept, err := h.Undo()
 	for _, name := range kept {
-		a.log("kept, for it was changed since: /%s", name)
+		a.log("kept, for it was changed since: %s", below(root, name))
 	}
 	var images []string
 	if root == "" && err == nil { // the pod that uses an image goes first
@@ -267,7 +272,7 @@ func (a *app) runUndo(ctx context.Context, root string) error {
 	if len(images) > 0 && len(changed) == 0 {
 		return err
 	}
-	return a.reportFiles(changed, err)
+	return a.reportFiles(root, changed, err)
 }
 
 func (a *app) hostPut() *cobra.Command {
@@ -296,7 +301,8 @@ static pod of the mirror so.`,
 					return err
 				}
 			}
-			return a.reportFiles(h.PutService(files, replace, keep))
+			changed, err := h.PutService(files, replace, keep)
+			return a.reportFiles(root, changed, err)
 		},
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, "write over files that mmoci did not make; those are not brought back")

@@ -124,7 +124,7 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 
 // fetchAndInstall fetches what was chosen and gives it to dpkg.
 func (a *app) fetchAndInstall(ctx context.Context, h *host.Host, chosen *extract.Selection, status *resolve.Host, q installOptions) error {
-	a.log("%d packages, %s to fetch", len(chosen.Chosen.Packages), terminal.Size(chosen.Bytes))
+	a.log("%s, %s to fetch", terminal.Count(len(chosen.Chosen.Packages), "package"), terminal.Size(chosen.Bytes))
 	if q.dryRun {
 		a.bar.End()
 		for _, g := range chosen.Groups() {
@@ -136,7 +136,7 @@ func (a *app) fetchAndInstall(ctx context.Context, h *host.Host, chosen *extract
 	}
 	changes, err := h.InstallSelection(ctx, chosen, status, q.dir, func(dir string, got *extract.Result) {
 		a.bar.End() // the rest of the screen is dpkg's
-		a.detail("%s fetched to %s, %s were there", terminal.Size(got.Bytes-got.Reused), dir, terminal.Size(got.Reused))
+		a.detail("fetched to %s: %s%s", dir, terminal.Size(got.Bytes), reused(got.Reused))
 	})
 	a.bar.End()
 	for _, c := range changes {
@@ -145,6 +145,10 @@ func (a *app) fetchAndInstall(ctx context.Context, h *host.Host, chosen *extract
 	if err != nil {
 		return err
 	}
-	a.log("%d packages are installed and configured", len(changes))
+	if len(changes) == 1 {
+		a.log("1 package is installed and configured")
+	} else {
+		a.log("%d packages are installed and configured", len(changes))
+	}
 	return nil
 }

@@ -72,9 +72,9 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 		if asJSON {
 			return a.printJSON(pullJSON{Snapshot: s.Root.String(), Directory: x.dir, Files: res.Files, Bytes: res.Bytes, ReusedBytes: res.Reused})
 		}
-		a.log("%d files, %s (%s were there) in %s, %.1f s", res.Files, terminal.Size(res.Bytes), terminal.Size(res.Reused), x.dir, time.Since(start).Seconds())
+		a.log("%s, %s%s in %s, %.1f s", terminal.Count(res.Files, "file"), terminal.Size(res.Bytes), reused(res.Reused), x.dir, time.Since(start).Seconds())
 		if res.Replaced+res.Left+res.Removed > 0 {
-			a.log("of the tree that was there %d files were replaced, %d that this snapshot lacks stay until the next one, %d that the last one lacked were removed", res.Replaced, res.Left, res.Removed)
+			a.log("files of the tree that was there: %d were replaced, %d that this snapshot lacks stay until the next one, %d that the last one lacked were removed", res.Replaced, res.Left, res.Removed)
 		}
 		fmt.Fprintln(a.stdout, x.dir)
 		return nil
@@ -252,7 +252,7 @@ func (a *app) extract(cmd *cobra.Command, s *snapshot.Snapshot, trust prove.Trus
 			Snapshot: s.Root.String(), Directory: q.Dir, Files: len(res.Chosen.Packages), Bytes: res.Bytes, ReusedBytes: res.Reused, Calls: res.Groups,
 		})
 	}
-	a.log("%d packages, %s (%s were there) in %s, %.1f s", len(res.Chosen.Packages), terminal.Size(res.Bytes), terminal.Size(res.Reused), q.Dir, time.Since(start).Seconds())
+	a.log("%s, %s%s in %s, %.1f s", terminal.Count(len(res.Chosen.Packages), "package"), terminal.Size(res.Bytes), reused(res.Reused), q.Dir, time.Since(start).Seconds())
 	for _, g := range res.Groups {
 		fmt.Fprintln(a.stdout, strings.Join(g, " "))
 	}

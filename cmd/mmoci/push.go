@@ -403,7 +403,7 @@ func (a *app) reportPush(res *push.Result, plan *config.Plan, took time.Duration
 	}
 	st := res.Frozen.Snapshot.Statement
 	for _, ar := range st.Archives {
-		a.log("%s: %s, %s, %s, %s", ar.Prefix, ar.Mode, ar.Class, terminal.Count(len(ar.Suites), "suite"), terminal.Count(res.Packages[ar.Prefix], "package"))
+		a.log("%s: %s of %s, %s", ar.Prefix, terminal.Count(res.Packages[ar.Prefix], "package"), terminal.Count(len(ar.Suites), "suite"), kindOf(ar.Mode, ar.Class))
 	}
 	for _, s := range res.Frozen.Served() {
 		if s.Others > 0 || a.verbose {
@@ -425,9 +425,28 @@ func (a *app) reportPush(res *push.Result, plan *config.Plan, took time.Duration
 	case !res.Changed:
 		a.log("changed: false; the tag named it already (%.1f s)", took.Seconds())
 	default:
-		a.log("changed: true; uploaded %d files, %s; reused %s; %.1f s; also tagged %s",
-			res.Uploaded, terminal.Size(res.Pushed.Bytes), terminal.Size(res.Reused), took.Seconds(), res.Immutable)
+		a.log("changed: true; uploaded %s in %s, reused %s; %.1f s; also tagged %s",
+			terminal.Size(res.Pushed.Bytes), terminal.Count(res.Uploaded, "blob"), terminal.Size(res.Reused), took.Seconds(), res.Immutable)
 	}
+}
+
+// kindOf says what an archive of a snapshot is, for people.
+func kindOf(mode snapshot.Mode, class snapshot.Class) string {
+	switch {
+	case mode == snapshot.Verbatim:
+		return "verbatim"
+	case class == snapshot.Site:
+		return "the site's own"
+	}
+	return "curated from upstream"
+}
+
+// reused says how much of what was fetched was there already; "" for nothing.
+func reused(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return " (" + terminal.Size(bytes) + " of it were there)"
 }
 
 // sumOf adds up counts by prefix.

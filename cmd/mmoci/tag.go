@@ -237,7 +237,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 		if err != nil {
 			return err
 		}
-		a.log("changed: %t; uploaded %d files, %s; also tagged %s", done.Changed, done.Uploaded, terminal.Size(done.Bytes), done.Immutable)
+		a.log("changed: %t; uploaded %s in %s; also tagged %s", done.Changed, terminal.Size(done.Bytes), terminal.Count(done.Uploaded, "blob"), done.Immutable)
 		fmt.Fprintln(a.stdout, done.Reference)
 		return nil
 	}

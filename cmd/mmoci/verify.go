@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/site"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 func (a *app) verify() *cobra.Command {
@@ -26,7 +27,7 @@ func (a *app) verify() *cobra.Command {
 	}
 	p.trustFlags(cmd.Flags())
 	cmd.Flags().StringVar(&require, "require", "", "`upstream`: every archive proved down from upstream's key, or made by the site")
-	cmd.Flags().BoolVar(&remote, "remote", false, "ask the place for every blob instead of reading it")
+	cmd.Flags().BoolVar(&remote, "remote", false, "ask the registry or layout for every blob instead of reading it")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	cmd.Flags().BoolVar(&list, "report", false, "list every file: by which key, signed when, key valid until when")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -92,7 +93,7 @@ func (a *app) verifyImage(ctx context.Context, ref artifact.Reference, remote, a
 	for _, d := range r.Referrers {
 		fmt.Fprintf(a.stdout, "referrer %s\n", d)
 	}
-	fmt.Fprintf(a.stdout, "%d files, %s %s\n", r.Files, terminal.Size(r.Bytes), how)
+	fmt.Fprintf(a.stdout, "%s, %s %s\n", terminal.Count(r.Files, "blob"), terminal.Size(r.Bytes), how)
 	return nil
 }
 
@@ -105,7 +106,7 @@ func (a *app) printReport(r *prove.Report) {
 		if ar.Reason != "" {
 			fmt.Fprintf(w, " (%s)", terminal.OneLine(ar.Reason))
 		}
-		fmt.Fprintf(w, "; %s, %s, %d packages\n", ar.Mode, ar.Class, ar.Packages)
+		fmt.Fprintf(w, "; %s, %s\n", terminal.Count(ar.Packages, "package"), kindOf(snapshot.Mode(ar.Mode), snapshot.Class(ar.Class)))
 		for _, s := range ar.Suites {
 			a.printRelease(s.Name, s.Served)
 			if s.Upstream != nil {
@@ -121,12 +122,12 @@ func (a *app) printReport(r *prove.Report) {
 		if m.Reason != "" {
 			fmt.Fprintf(w, " (%s)", terminal.OneLine(m.Reason))
 		}
-		fmt.Fprintf(w, "; %s, %d files, %s", m.Digest, m.Files, terminal.Size(m.Bytes))
+		fmt.Fprintf(w, "; %s, %s, %s", m.Digest, terminal.Count(m.Files, "file"), terminal.Size(m.Bytes))
 		if len(m.Platforms) > 0 {
 			fmt.Fprintf(w, ", %s", strings.Join(m.Platforms, " "))
 		}
 		if m.Referrers > 0 {
-			fmt.Fprintf(w, ", %d referrers", m.Referrers)
+			fmt.Fprintf(w, ", %s", terminal.Count(m.Referrers, "referrer"))
 		}
 		fmt.Fprintln(w)
 	}
@@ -145,7 +146,7 @@ func (a *app) printReport(r *prove.Report) {
 	if !r.Hashed {
 		how = "asked for"
 	}
-	fmt.Fprintf(w, "%d files, %s %s\n", r.Files, terminal.Size(r.Bytes), how)
+	fmt.Fprintf(w, "%s, %s %s\n", terminal.Count(r.Files, "blob"), terminal.Size(r.Bytes), how)
 }
 
 func (a *app) printRelease(name string, r prove.ReleaseReport) {

@@ -206,7 +206,7 @@ func TestLoadErrors(t *testing.T) {
 		{"no architectures", without("architectures"), `f:2: archive docker: no architectures:; write architectures: [amd64]`},
 		{"no packages", without("packages"), `f:2: archive docker: no packages:; write packages: with a list, none`},
 		{"wrong mode", with("curated", "mirror"), `f:3: mode: is "mirror", should be curated (`},
-		{"packages null", with("[docker-ce]", ""), `f:8: packages: has no value; write none (only what the closure draws), all, or a list`},
+		{"packages null", with("[docker-ce]", ""), `f:8: packages: has no value; write none (only what others need of it), all, or a list`},
 		{"packages empty", with("[docker-ce]", "[]"), `f:8: packages: is an empty list; name at least one, or leave the key out (or packages: none`},
 		{"packages a word", with("[docker-ce]", "docker-ce"), `f:8: packages: is "docker-ce", should be none, all or a list; write packages: [docker-ce]`},
 		{"packages all in a list", with("[docker-ce]", "[docker-ce, all]"), `f:8: packages: "all" stands in a list; write packages: all`},

@@ -147,7 +147,7 @@ func (d *archiveDoc) signedBy(n document.Node) error {
 func (d *archiveDoc) packages(n document.Node) error {
 	d.selection = &n
 	if n.IsNull() {
-		return n.Errorf("has no value; write none (only what the closure draws), all, or a list of packages")
+		return n.Errorf("has no value; write none (only what others need of it), all, or a list of packages")
 	}
 	if s, ok := n.Scalar(); ok {
 		switch strings.TrimSpace(s) {
@@ -162,7 +162,7 @@ func (d *archiveDoc) packages(n document.Node) error {
 	}
 	items, err := n.Items()
 	if err != nil {
-		return fmt.Errorf("%w (or packages: none, only what the closure draws, or all)", err)
+		return fmt.Errorf("%w (or packages: none, only what others need of it, or all)", err)
 	}
 	var faults document.Faults
 	for _, item := range items {

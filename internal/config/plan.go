@@ -68,7 +68,7 @@ type Archive struct {
 	Debs          string // directory of own .debs (class site)
 	// Exactly one of these three says what is selected from a curated archive.
 	Packages []Query // the queries, of packages: and packages-from:
-	None     bool    // only what the closure draws
+	None     bool    // only what others need of it
 	All      bool    // packages: all
 
 	CheckValidUntil bool // default true

@@ -297,7 +297,7 @@ func validArchitecture(s string) error {
 func (a *Archive) validMode() error {
 	if !a.Verbatim {
 		if len(a.Drop) > 0 {
-			return errors.New("drop: is for mode verbatim; a curated archive carries no optional targets")
+			return errors.New("drop: is for mode verbatim; a curated archive has no optional targets")
 		}
 		return nil
 	}
@@ -329,7 +329,7 @@ func (a *Archive) validSelection() error {
 	case chosen > 1:
 		return errors.New("packages: two of none, all and a list; keep one")
 	case chosen == 0 && !a.Verbatim:
-		return errors.New("no packages:; write packages: with a list, none (only what the closure draws) or all, or a list of packages at the top, for all archives")
+		return errors.New("no packages:; write packages: with a list, none (only what others need of it) or all, or a list of packages at the top, for all archives")
 	}
 	for _, q := range a.Packages {
 		if strings.TrimSpace(q.Text) == "" {

@@ -50,7 +50,7 @@ type Suite struct {
 func (c *Chain) suite(ctx context.Context, a snapshot.Archive, s snapshot.Suite, v view) (*Suite, error) {
 	files := pickFiles(a, s, v)
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%w: archive %s, suite %s carries no signature file of upstream", outcome.ErrIntegrity, a.Prefix, s.Name)
+		return nil, fmt.Errorf("%w: archive %s, suite %s has no signature file of upstream", outcome.ErrIntegrity, a.Prefix, s.Name)
 	}
 	p := &Suite{archive: a, files: files, Base: path.Dir(files[0].Path) + "/"}
 	p.Name = suiteName(p.Base, a.Prefix, v)

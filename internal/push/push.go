@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/passenger"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -264,7 +265,7 @@ func pack(draft *freeze.Draft, date time.Time, old *replaced) (*dated, error) {
 }
 
 // large is how many bytes a verbatim archive may have before somebody must say yes to it.
-const large = 10 << 30
+const large = 10e9
 
 // affordable says what a plan with whole archives will hold, before it is read.
 func (o Options) affordable(res *Result) error {
@@ -272,10 +273,10 @@ func (o Options) affordable(res *Result) error {
 	if !whole {
 		return nil
 	}
-	o.Log.Printf("whole archives: the snapshot has %d files, %.1f MB", res.Files, float64(res.Bytes)/1e6)
+	o.Log.Printf("whole archives: the snapshot has %s, %s", terminal.Count(res.Files, "file"), terminal.Size(res.Bytes))
 	if res.Bytes > large && !o.Yes && !o.DryRun {
-		return outcome.PushWhole.For(fmt.Errorf("%w: %.1f GB in %d files are more than %d GB",
-			outcome.ErrRefused, float64(res.Bytes)/1e9, res.Files, int64(large)>>30))
+		return outcome.PushWhole.For(fmt.Errorf("%w: %s in %s are more than %s",
+			outcome.ErrRefused, terminal.Size(res.Bytes), terminal.Count(res.Files, "file"), terminal.Size(large)))
 	}
 	return nil
 }

@@ -65,8 +65,8 @@ END
 proved() {
 	"$mmoci" verify -f mmoci.yaml --require upstream >verified.txt
 	cat verified.txt
-	grep -q '^flat: proved; curated, upstream, 3 packages$' verified.txt
-	grep -q '^own: site; curated, site, 3 packages$' verified.txt
+	grep -q '^flat: proved; 3 packages, curated from upstream$' verified.txt
+	grep -q "^own: site; 3 packages, the site's own\$" verified.txt
 }
 check "verify proves the flat archive and makes the site's own again" proved
 check "verify-by-hand.sh says the same" "$E2E_TOP/scripts/verify-by-hand.sh" "$work/layout:day" site.pub.asc flat=flat.asc

@@ -65,7 +65,7 @@ func (p *Pages) Front(v View, references []Reference, troubles []string) ([]byte
 		data.References = append(data.References, d)
 	}
 	if v.Policy != nil {
-		data.Policy = fmt.Sprintf("Rules in force: %d.", v.Policy.Rules())
+		data.Policy = fmt.Sprintf("Rules that are enforced: %d.", v.Policy.Rules())
 		if v.LogOnly {
 			data.Policy = fmt.Sprintf("Rules recorded and not enforced: %d.", v.Policy.Rules())
 		}
