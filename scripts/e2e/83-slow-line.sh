@@ -6,13 +6,16 @@
 #
 #	MMOCI_SEED=N  of the resets
 #
+# Of few bytes push takes longer than oras, because it asks before and after: what the tag names, what an interrupted push
+# left there, whether the tag still names it. That is a second, whatever is pushed; so the bar of the sample is 1.3.
+#
 # What the line itself needs for the bytes is the floor of every figure: it is printed beside.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
 seed=${MMOCI_SEED:-$$}
-pairs=3 want=containerd largest=300k
-[ -z "${E2E_LONG:-}" ] || { pairs=7 want=docker.io largest=999999k; }
+pairs=3 want=containerd largest=300k push_bar=1.3
+[ -z "${E2E_LONG:-}" ] || { pairs=7 want=docker.io largest=999999k push_bar=1.0; }
 echo "   seed $seed; 50 ms, 20 Mbit/s"
 
 site
@@ -148,9 +151,9 @@ push_oras() {
 }
 pushes() {
 	in_turn push_ours push_oras
-	echo "   push of $(find pool -type f | wc -l) .debs, $(du -sb pool | cut -f1) bytes: $(median ratios) of oras' time ($(tr '\n' ' ' <ratios)); bar 1.0" >>figures
-	awk -v m="$(median ratios)" 'BEGIN { exit !(m <= 1.0) }'
+	echo "   push of $(find pool -type f | wc -l) .debs, $(du -sb pool | cut -f1) bytes: $(median ratios) of oras' time ($(tr '\n' ' ' <ratios)); bar $push_bar" >>figures
+	awk -v m="$(median ratios)" -v bar=$push_bar 'BEGIN { exit !(m <= bar) }'
 }
 : >figures
-check "push of the .debs: at most the time of oras, 8 at once as well" pushes
+check "push of the .debs: at most $push_bar of the time of oras, 8 at once as well" pushes
 cat figures
