@@ -444,3 +444,30 @@ func TestTagDate(t *testing.T) {
 		t.Errorf("%d characters", len(longest))
 	}
 }
+
+// TestKnownDigestOfAnotherSize: a registry takes a manifest with any size for a blob that it has,
+// so what the previous snapshot has under a digest counts with its size alone.
+func TestKnownDigestOfAnotherSize(t *testing.T) {
+	t.Parallel()
+	const path = "own/pool/main/s/same/same_1.tar.xz"
+	for kind, ref := range everyKind(t) {
+		files := synthFiles(2)
+		before := mustPush(t, ref, takeOf(t, files), PushOptions{})
+		rows := synthRows(files)
+		for i := range rows {
+			if rows[i].Path == path {
+				rows[i].Size++
+			}
+		}
+		claims, err := snapshot.Take(frozenOf(rows, blobsOf(files)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Push(t.Context(), ref, claims, PushOptions{}); !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if now, err := Resolve(t.Context(), ref, Options{}); err != nil || now != before.Root {
+			t.Errorf("%s: the tag names %s, %v", kind, now, err)
+		}
+	}
+}
