@@ -193,8 +193,9 @@ func (n *imageNamer) entries(ctx context.Context, omit map[snapshot.Digest]struc
 	return out, nil
 }
 
-// inRegistry puts each image into its repository, as far as its tag does not name it there already, which is
-// one question an image. Dying in it leaves the images before the one under way named, which harms nobody.
+// inRegistry puts each image into its repository, as far as its tag does not name it there already, with all that
+// refers to it: one question for an image and for each of its referrers. Dying in it leaves the images before the one
+// under way named, which harms nobody.
 func (n *imageNamer) inRegistry(ctx context.Context) error {
 	if err := checkShort(n.images); err != nil {
 		return err
@@ -221,6 +222,12 @@ func (n *imageNamer) inRegistry(ctx context.Context) error {
 				err = nil
 			}
 			there[i] = err == nil && now == m.Digest && !n.o.Recheck
+			for _, r := range m.Referrers {
+				if err != nil || !there[i] {
+					break
+				}
+				there[i], err = targets[i].Has(each, oci.Describe(oci.TypeManifest, r))
+			}
 			return n.refused(m, at, err)
 		})
 	}

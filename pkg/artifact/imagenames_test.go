@@ -214,8 +214,11 @@ func TestImagesInRegistry(t *testing.T) {
 			asked++
 		}
 	}
-	if asked != len(images) {
-		t.Errorf("%d requests about %d images that are there", asked, len(images))
+	for _, im := range images {
+		asked -= 1 + len(im.Referrers)
+	}
+	if asked != 0 {
+		t.Errorf("%d requests too many about %d images that are there", asked, len(images))
 	}
 	moved := source(t, 1)
 	mustPush(t, ref, takeWith(t, files, 2, moved), PushOptions{})
@@ -232,6 +235,31 @@ func TestImagesInRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	imagesAre(t, ref, images)
+}
+
+// What refers to an image is put there where the image itself is already.
+func TestReferrersOfNamedImages(t *testing.T) {
+	t.Parallel()
+	src := testregistry.New(t, testregistry.Options{Referrers: true})
+	at := mustParse(t, src.Host()+"/app:1")
+	pushed(t, src, at, imageOf(t, amd64, false, "app"))
+	for what, ref := range func() map[string]Reference { p, _ := placesOf(t, testregistry.Options{Referrers: true}); return p }() {
+		if what == "archive" {
+			continue
+		}
+		root := mustReadImage(t, at, ImageOptions{}).Root
+		for day := range 3 {
+			images := map[string]*Image{"registry.example.org/app:1": mustReadImage(t, at, ImageOptions{})}
+			mustPush(t, ref, takeWith(t, synthFiles(3), day, images), PushOptions{})
+			imagesAre(t, ref, images)
+			switch day {
+			case 0:
+				refersTo(t, src, "app", "", "application/vnd.example.sbom", root.Blob, "text/plain", "sbom for "+what)
+			case 1:
+				refersTo(t, src, "app", digestTag(root.Digest, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "signature for "+what)
+			}
+		}
+	}
 }
 
 // mustPushed is the root of a snapshot that is there.

@@ -104,11 +104,7 @@ func (im *Image) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snap
 
 // Parts are all documents and blobs of the image and of what refers to it, each digest once, in no order.
 func (im *Image) Parts() []oci.Descriptor {
-	all := slices.Clone(im.Blobs)
-	for _, d := range im.Documents {
-		all = append(all, d.Descriptor)
-	}
-	return all
+	return oci.AllOf(im.Documents, im.Blobs)
 }
 
 // ReadImage reads the documents of a container image from a registry, layout or oci-archive, and of the manifests

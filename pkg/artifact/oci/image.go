@@ -359,7 +359,7 @@ func cutManifests(data []byte, keep func(i int) bool) ([]byte, error) {
 type ImageGraph struct {
 	// Documents are its manifests and image indices, each once, after those that it names; the root is the last.
 	Documents []ImagePart
-	// Blobs are configs and layers, each once, in the order of the documents.
+	// Blobs are configs and layers, each once, in the order of the documents. One may be a document, too.
 	Blobs []Descriptor
 }
 
@@ -373,10 +373,19 @@ type ImagePart struct {
 // Root is the document that the image is named by.
 func (g *ImageGraph) Root() ImagePart { return g.Documents[len(g.Documents)-1] }
 
-// All yields every blob and document of the image, documents last.
+// All yields every blob and document of the image, each digest once, documents last.
 func (g *ImageGraph) All() []Descriptor {
-	all := slices.Clone(g.Blobs)
-	for _, d := range g.Documents {
+	return AllOf(g.Documents, g.Blobs)
+}
+
+// AllOf joins documents and blobs. What is both, as where a layer has the bytes of a manifest, counts as a document.
+func AllOf(documents []ImagePart, blobs []Descriptor) []Descriptor {
+	is := map[snapshot.Digest]bool{}
+	for _, d := range documents {
+		is[d.Digest] = true
+	}
+	all := slices.DeleteFunc(slices.Clone(blobs), func(d Descriptor) bool { return is[d.Digest] })
+	for _, d := range documents {
 		all = append(all, d.Descriptor)
 	}
 	return all
@@ -386,7 +395,8 @@ func (g *ImageGraph) All() []Descriptor {
 // verified bytes. It opens no config and no layer. Errors are those of read and of
 // [ParseImageDocument]; one that goes beyond a limit of this package wraps [ErrImage].
 func WalkImage(ctx context.Context, read func(ctx context.Context, d Descriptor) ([]byte, error), root Descriptor) (*ImageGraph, error) {
-	w := imageWalk{ctx: ctx, read: read, sizes: map[snapshot.Digest]int64{}, done: map[snapshot.Digest]bool{}}
+	w := imageWalk{ctx: ctx, read: read, sizes: map[snapshot.Digest]int64{},
+		documents: map[snapshot.Digest]bool{}, blobs: map[snapshot.Digest]bool{}}
 	if err := w.document(root, 1); err != nil {
 		return nil, err
 	}
@@ -398,11 +408,13 @@ type imageWalk struct {
 	read  func(context.Context, Descriptor) ([]byte, error)
 	graph ImageGraph
 	sizes map[snapshot.Digest]int64
-	done  map[snapshot.Digest]bool // documents and blobs that are in the graph
+	// documents and blobs are those that are in the graph. A digest may be in both: that it is
+	// somebody's layer does not say that it is no manifest of another.
+	documents, blobs map[snapshot.Digest]bool
 }
 
 func (w *imageWalk) document(d Descriptor, depth int) error {
-	if w.done[d.Digest] {
+	if w.documents[d.Digest] {
 		return w.sized(d)
 	}
 	switch {
@@ -444,7 +456,7 @@ func (w *imageWalk) document(d Descriptor, depth int) error {
 	if err := w.sized(d); err != nil {
 		return err
 	}
-	w.done[d.Digest] = true
+	w.documents[d.Digest] = true
 	w.graph.Documents = append(w.graph.Documents, ImagePart{d, data, doc})
 	return nil
 }
@@ -453,8 +465,8 @@ func (w *imageWalk) blob(d Descriptor) error {
 	if err := w.sized(d); err != nil {
 		return err
 	}
-	if !w.done[d.Digest] {
-		w.done[d.Digest] = true
+	if !w.blobs[d.Digest] {
+		w.blobs[d.Digest] = true
 		w.graph.Blobs = append(w.graph.Blobs, d)
 	}
 	return nil

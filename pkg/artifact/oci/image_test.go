@@ -94,6 +94,25 @@ func TestWalkImage(t *testing.T) {
 	}
 }
 
+// A layer that has the bytes of a manifest does not stand for that manifest, in whatever order they come.
+func TestWalkImageOfBoth(t *testing.T) {
+	t.Parallel()
+	docs := imageDocs{}
+	inner := manifestOf(TypeManifest, "inner config", "inner layer")
+	a := docs.put(TypeManifest, inner)
+	b := docs.put(TypeManifest, manifestOf(TypeManifest, "c", inner))
+	for _, order := range [][]Descriptor{{a, b}, {b, a}} {
+		root := docs.put(TypeIndex, fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[%s,%s]}`, TypeIndex, text(order[0]), text(order[1])))
+		g, err := WalkImage(t.Context(), docs.read, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(g.Documents) != 3 || len(g.Blobs) != 4 || len(g.All()) != 6 {
+			t.Errorf("%d documents, %d blobs, %d in all", len(g.Documents), len(g.Blobs), len(g.All()))
+		}
+	}
+}
+
 func TestWalkImageRefuses(t *testing.T) {
 	t.Parallel()
 	m := manifestOf(TypeManifest, "c", "l")
