@@ -62,6 +62,20 @@ func Between(ctx context.Context, old, now *snapshot.Snapshot) ([]Change, error)
 		}
 		security[a.Prefix] = is
 	}
+	return between(old, now, security), nil
+}
+
+// OfTables is [Between] without reading anything but the snapshots' tables and statements: an archive is one of
+// security updates by the names of its suites alone.
+func OfTables(old, now *snapshot.Snapshot) []Change {
+	security := map[string]bool{}
+	for _, a := range now.Statement.Archives {
+		security[a.Prefix] = slices.ContainsFunc(a.Suites, namedSecurity)
+	}
+	return between(old, now, security)
+}
+
+func between(old, now *snapshot.Snapshot, security map[string]bool) []Change {
 	out := []Change{}
 	for _, p := range packagesOf(old, now) {
 		for _, pair := range p.pairs() {
@@ -75,7 +89,7 @@ func Between(ctx context.Context, old, now *snapshot.Snapshot) ([]Change, error)
 	if old != nil {
 		images = old.Statement.Images
 	}
-	return append(out, imageChanges(images, now.Statement.Images)...), nil
+	return append(out, imageChanges(images, now.Statement.Images)...)
 }
 
 // imageChanges lists the images that differ, in order of name. One whose referrers alone differ has not changed.
@@ -109,10 +123,15 @@ func imageChanges(old, now []snapshot.Image) []Change {
 	return out
 }
 
+// namedSecurity tells suites of security updates by the names that Debian's and Ubuntu's have.
+func namedSecurity(suite snapshot.Suite) bool {
+	return strings.HasSuffix(suite.Name, "-security") || strings.HasSuffix(suite.Name, "/updates")
+}
+
 // isSecurity reads the Releases of an archive without verifying them.
 func isSecurity(ctx context.Context, s *snapshot.Snapshot, a snapshot.Archive) (bool, error) {
 	for _, suite := range a.Suites {
-		if strings.HasSuffix(suite.Name, "-security") || strings.HasSuffix(suite.Name, "/updates") {
+		if namedSecurity(suite) {
 			return true, nil
 		}
 		for _, f := range suite.Files {

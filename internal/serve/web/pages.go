@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/mmoci/internal/changes"
 	"example.org/mmoci/internal/sources"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -289,12 +290,22 @@ type Change struct {
 	Old, New  *Snapshot // Old is nil if it is not at hand
 }
 
-type changedRow struct{ Name, Architecture, Archive, Was, Is string }
+type changedRow struct{ changes.Change }
 
-// Changes tells which packages the last step of each reference changed.
-func (p *Pages) Changes(v View, changes []Change) ([]byte, error) {
+// From is where the new version comes from, and the old one if that is elsewhere.
+func (r changedRow) From() string {
+	if r.OldArchive != "" {
+		return r.OldArchive + " → " + r.Archive
+	}
+	return r.Archive
+}
+
+// Changes tells which packages the last step of each reference changed, those of one source together, security updates
+// first: what diff tells without changelogs.
+func (p *Pages) Changes(v View, steps []Change) ([]byte, error) {
 	type changed struct {
 		Reference, Old, New, None string
+		Totals                    string
 		Rows                      []changedRow
 		More                      bool
 	}
@@ -302,16 +313,19 @@ func (p *Pages) Changes(v View, changes []Change) ([]byte, error) {
 		shell
 		Changes []changed
 	}{shell: v.shell("changes")}
-	for _, c := range changes {
+	for _, c := range steps {
 		d := changed{Reference: c.Reference, None: "No snapshot before this one is at hand."}
 		if c.Old != nil {
 			d.Old, d.New = c.Old.Name, c.New.Name
-			for row := range snapshot.Diff(c.Old.Table, c.New.Table) {
-				if d.More = len(d.Rows) == maxListed; d.More {
-					break
+			list := changes.OfTables(c.Old.Snapshot, c.New.Snapshot)
+			d.Totals = changes.Totals(list)
+			for _, g := range changes.Groups(list) {
+				for _, change := range g.Changes {
+					d.Rows = append(d.Rows, changedRow{change})
 				}
-				d.Rows = append(d.Rows, changedRow{row.Name, row.Architecture, row.Archive, row.Old.Version, row.New.Version})
 			}
+			d.More = len(d.Rows) > maxListed
+			d.Rows = d.Rows[:min(len(d.Rows), maxListed)]
 		}
 		data.Changes = append(data.Changes, d)
 	}
