@@ -105,3 +105,68 @@ func digestsIn(doc []byte) []string {
 	}
 	return out
 }
+
+// WriteUnchecked is Write for a snapshot that no writer of ours would take: its files go into the layout as they are.
+func WriteUnchecked(t testing.TB, s *snapshot.Snapshot, dir, tag string) artifact.Reference {
+	t.Helper()
+	packed, err := artifact.Pack(s)
+	if err != nil {
+		t.Fatalf("forge: %v", err)
+	}
+	c := *s
+	c.Root = packed.Root()
+	docs, err := artifact.DocumentsOf(&c)
+	if err != nil {
+		t.Fatalf("forge: %v", err)
+	}
+	l := layout{t, dir}
+	if err := os.MkdirAll(filepath.Join(dir, "blobs/sha256"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put := func(name string, data []byte) {
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rootData, mediaType, err := docs.Document(c.Root)
+	if err != nil {
+		t.Fatalf("forge: %v", err)
+	}
+	put(l.name(c.Root), rootData)
+	for _, child := range digestsIn(rootData) {
+		d, err := snapshot.ParseDigest(child)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _, err := docs.Document(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(l.name(d), data)
+		for _, name := range digestsIn(data) {
+			if d, err := snapshot.ParseDigest(name); err == nil {
+				if _, data, ok := docs.CoreBlob(d); ok {
+					put(l.name(d), data)
+				}
+			}
+		}
+	}
+	blobs := []snapshot.Blob{s.Statement.Lock}
+	for row := range s.Table.Rows() {
+		blobs = append(blobs, row.Blob())
+	}
+	for _, b := range blobs {
+		if b.Size == 0 {
+			continue
+		}
+		data, err := s.ReadBlob(t.Context(), b, 64<<20)
+		if err != nil {
+			t.Fatalf("forge: %v", err)
+		}
+		put(l.name(b.Digest), data)
+	}
+	put(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`))
+	put(filepath.Join(dir, "index.json"), []byte(`{"schemaVersion":2,"manifests":[{"mediaType":"`+mediaType+`","digest":"`+c.Root.String()+`",`+
+		string(size(rootData))+`,"annotations":{"org.opencontainers.image.ref.name":"`+tag+`"}}]}`))
+	return artifact.Reference{Kind: artifact.Layout, Name: dir, Tag: tag}
+}
