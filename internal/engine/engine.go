@@ -5,6 +5,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -298,6 +299,9 @@ func (e *Engine) remove(ctx context.Context, im imported) error {
 		return fmt.Errorf("container %s of %s uses it", terminal.OneLine(by), e)
 	}
 	if e.Kind != Containerd {
+		if err := e.nameless(ctx, im.Name); err != nil {
+			return err
+		}
 		_, err := e.run(ctx, "image", "rm", im.Name)
 		return err
 	}
@@ -313,6 +317,25 @@ func (e *Engine) remove(ctx context.Context, im imported) error {
 			_, err = e.run(ctx, "images", "rm", "--sync", config)
 			return err
 		}
+	}
+	return nil
+}
+
+// nameless refuses a digest whose image has a name: "rm" would take that with the image, and somebody else gave it.
+func (e *Engine) nameless(ctx context.Context, digest string) error {
+	if _, err := snapshot.ParseDigest(digest); err != nil {
+		return nil // a name, of which only itself is removed
+	}
+	text, err := e.run(ctx, "image", "inspect", "--format", "{{json .RepoTags}}", digest)
+	if err != nil {
+		return err
+	}
+	var names []string
+	if err := json.Unmarshal([]byte(text), &names); err != nil {
+		return fmt.Errorf("%s image inspect: %w", e.Kind, err)
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%s calls it %s by now", e, terminal.OneLine(names[0]))
 	}
 	return nil
 }

@@ -35,9 +35,15 @@ echo "$*" >>calls
 case "$1 $2" in
 "version --format") ;;
 "image inspect")
+	if [ "$4" = "{{json .RepoTags}}" ]; then
+		id=$(grep "^$5 " images) || { echo "Error: No such image: $5" >&2; exit 1; }
+		tags=$(grep " ${id#* }\$" images | cut -d' ' -f1 | grep -v '^sha256:' | sed 's/.*/"&"/' | paste -sd,)
+		echo "[$tags]"; exit
+	fi
 	line=$(grep "^$5 " images) || { echo "Error: No such image: $5" >&2; exit 1; }
 	echo "${line#* }" ;;
-"image rm") grep -v "^$3 " images >images.new; mv images.new images ;;
+"image rm") # by its ID with its only name, as docker does
+	case $3 in sha256:*) [ "$(grep -c " $3\$" images)" -gt 2 ] || grep -v " $3\$" images >images.new ;; *) grep -v "^$3 " images >images.new ;; esac; mv images.new images ;;
 "ps -a") cat containers ;;
 "load ")
 	rm -rf in && mkdir in
@@ -220,6 +226,28 @@ func firstID(t *testing.T, h *host, name string) string {
 		t.Fatal(found, err)
 	}
 	return found[0].String()
+}
+
+// TestNewNameStays: somebody has given a name of their own to an image that mmoci imported, and the next stick replaces it.
+func TestNewNameStays(t *testing.T) {
+	h := newHost(t)
+	if _, err := h.take(snapshotOf(t, "one", world.SiteTrust(t)), app); err != nil {
+		t.Fatal(err)
+	}
+	const mine = "registry.example.org/mine:1"
+	old := firstID(t, h, app)
+	h.write("images", app+" "+old+"\n"+mine+" "+old+"\n")
+	for _, seed := range []string{"two", "three"} {
+		if _, err := h.take(snapshotOf(t, seed, world.SiteTrust(t)), app); err != nil || !slices.Contains(h.images(), mine) {
+			t.Fatalf("%q, %v", h.images(), err)
+		}
+	}
+	if !slices.Equal(h.images(), []string{mine, app, old}) {
+		t.Errorf("%q", h.images())
+	}
+	if _, kept, err := Undo(t.Context(), h.state); err != nil || !slices.Contains(h.images(), mine) || slices.Contains(h.images(), app) || len(kept) != 1 {
+		t.Errorf("%q, %q, %v", h.images(), kept, err)
+	}
 }
 
 // TestImportOfOthers: what somebody else put there stays, before and after, whatever its name.
