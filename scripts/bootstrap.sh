@@ -63,8 +63,8 @@ programs=''
 ref=${MMOCI_REF:-}
 if [ -z "$ref" ] && [ -f "$here/../oci-layout" ]; then
 	layout=$(CDPATH='' cd -- "$here/.." && pwd)
-	# A container image has its whole name beside; the other entry is the snapshot.
-	tag=$(tr '{' '\n' <"$layout/index.json" | grep -v '"io.containerd.image.name"' | sed -n 's/.*"org.opencontainers.image.ref.name": *"\([^"]*\)".*/\1/p' | head -n 1)
+	# A container image has its whole name beside, what refers to one is called sha256-HEX.sig or the like; the other entry is the snapshot.
+	tag=$(tr '{' '\n' <"$layout/index.json" | grep -v -e '"io.containerd.image.name"' -e ': *"sha256-[0-9a-f]\{64\}' | sed -n 's/.*"org.opencontainers.image.ref.name": *"\([^"]*\)".*/\1/p' | head -n 1)
 	ref=oci:$layout:$tag
 fi
 [ -n "$ref" ] || die "no snapshot: give MMOCI_REF"
