@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/bundle"
 	"example.org/mmoci/internal/changes"
@@ -31,117 +32,44 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
+// pushFlags are those of push.
+type pushFlags struct {
+	planFlags
+	archiveFlags
+	date, lock, held                string
+	locked, plan, yes, allowEmpty   bool
+	repair, replace, unsigned, json bool
+	rate                            string
+	allowOlder, acceptKeys          []string
+	bundleFrom, serverImage         string
+}
+
 func (a *app) push() *cobra.Command {
-	var p planFlags
-	var af archiveFlags
-	var o struct {
-		date, lock, held                string
-		locked, plan, yes, allowEmpty   bool
-		repair, replace, unsigned, json bool
-		rate                            string
-		allowOlder, acceptKeys          []string
-		bundleFrom, serverImage         string
-	}
+	var o pushFlags
 	cmd := &cobra.Command{
 		Use:   "push [REF]",
 		Short: "Read upstream archives, verify, choose, pin, and push one snapshot",
 		Args:  cobra.MaximumNArgs(1),
 	}
-	f := cmd.Flags()
-	p.flags(f)
-	af.flags(f)
-	f.StringVar(&o.date, "date", "", "date input: RFC 3339, or auto: as late as the replaced snapshot demands, recorded in the lock (default: the newest Date of the upstreams; now with valid-for)")
-	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE` (default: lock: of the configuration)")
-	f.BoolVar(&o.locked, "locked", false, "push exactly the lock: that of --lock, else mmoci.lock beside the configuration")
-	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds what the lock names and upstream has lost (default: the one that is replaced)")
-	f.BoolVar(&o.plan, "plan", false, "stop before anything is written, and print which packages would be added (+), removed (-) and changed (~), and each file that would be downloaded and uploaded")
-	f.BoolVar(&o.yes, "yes", false, "push whole archives of more than 10 GB without asking back")
-	f.BoolVar(&o.allowEmpty, "allow-empty", false, "push curated archives that ask for no package")
-	f.BoolVar(&o.repair, "repair", false, "ask the registry for every blob, and put again what it lost")
-	f.BoolVar(&o.replace, "replace-unverified", false, "replace a snapshot that nobody vouches for, taking nothing from it; needs --date")
-	f.BoolVar(&o.unsigned, "insecure-unsigned", false, "push curated archives without a site signature")
-	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
-	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
-	f.StringVar(&o.bundleFrom, "bundle-from", "", "`DIR` of the programs for bundle:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
-	f.StringVar(&o.serverImage, "server-image", "", "then push to `REF` a container image that serves this snapshot, made of this program and those of bundle:; with --ca-file it has that CA")
-	f.StringVar(&o.rate, "rate", "", "upload at most so many bytes a second together, such as 5M")
-	f.BoolVar(&o.json, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
+	o.add(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.events = o.json
-		plan, err := af.plan(cmd, &p)
+		q, lockFile, err := a.pushOptions(cmd, &o, args)
 		if err != nil {
 			return err
-		}
-		if err := findBundled(plan, o.bundleFrom); err != nil {
-			return err
-		}
-		q := push.Options{
-			Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, ReplaceUnverified: o.replace, Yes: o.yes, AllowEmpty: o.allowEmpty,
-			DryRun: o.plan, Now: time.Now(), Log: a.log,
-			Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.repair},
-		}
-		if q.Artifact.Rate, err = sizeOf("--rate", o.rate); err != nil {
-			return err
-		}
-		if q.Ref, err = reference(args, plan); err != nil {
-			return err
-		}
-		q.Artifact.ImagesTo = imagesTo(plan, q.Ref)
-		if q.Date, q.DateAuto, err = parseDate(o.date); err != nil {
-			return err
-		}
-		lock, err := a.lockFor(&q, o.lock)
-		if err != nil {
-			return err
-		}
-		if q.Keys, err = networkKeys(&p, plan, q.Lock, o.acceptKeys); err != nil {
-			return err
-		}
-		if o.held != "" {
-			held, err := artifact.ParseReference(o.held)
-			if err != nil {
-				return err
-			}
-			q.Previous = &held
-		}
-		if q.Signer, err = a.signer(plan, ""); err != nil {
-			return err
-		}
-		if len(plan.Trust) > 0 {
-			if q.Site, err = signer.ReadKeyrings(plan.Trust...); err != nil {
-				return err
-			}
 		}
 		var server *image.ServerOptions
 		if o.serverImage != "" {
-			if server, err = a.serverImage(o.serverImage, &q); err != nil {
+			if server, err = a.serverImage(o.serverImage, q); err != nil {
 				return err
 			}
 		}
-		if q.State, err = state.HostDir("pushed"); errors.Is(err, state.ErrForeign) {
-			return err
-		} else if err != nil {
-			a.detail("that nothing changed will not be noticed early: %s", err)
-		}
-		bar := a.progress()
-		q.Artifact.Progress = bar.Event
-		var again healed
-		if o.repair {
-			q.Artifact.Progress = again.watch(bar.Event)
-		}
-		start := time.Now()
-		res, err := push.Run(cmd.Context(), q)
-		bar.End()
+		res, err := a.runPush(cmd.Context(), q)
 		if err != nil {
 			return err
 		}
-		a.reportPush(res, plan, time.Since(start), q.DryRun)
-		if o.repair && !q.DryRun {
-			a.reportRepair(&again, res.Pushed)
-		}
-		a.reportRunnable(res.Runnable)
 		if q.DateAuto && q.Lock != nil && !q.DryRun && !res.Date.Equal(q.Lock.Date) {
-			if err := a.recordDate(lock, res.Date); err != nil {
+			if err := a.recordDate(lockFile, res.Date); err != nil {
 				return err
 			}
 		}
@@ -161,8 +89,7 @@ func (a *app) push() *cobra.Command {
 		if !o.json {
 			fmt.Fprintln(a.stdout, res.Reference) // also where there will be no server image
 		}
-		var served string
-		var failed error
+		served, failed := "", error(nil)
 		if server != nil && !o.plan {
 			server.Mirror.Ref, server.Mirror.Date = res.Reference, res.Date
 			if ref, err := image.PushServer(cmd.Context(), *server); err != nil {
@@ -171,29 +98,128 @@ func (a *app) push() *cobra.Command {
 				served = ref.String()
 			}
 		}
-		switch {
-		case o.json:
-			result := pushJSON{
-				Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Date: res.Date, Changed: res.Changed,
-				Packages: sumOf(res.Packages), Files: res.Files, Bytes: res.Bytes, Uploaded: res.Uploaded, UploadedBytes: res.Pushed.Bytes, ReusedBytes: res.Reused,
-				ServerImage: served, Changes: list,
-			}
-			if !res.Previous.IsZero() {
-				result.Previous = res.Previous.String()
-			}
-			if o.plan {
-				result.plan(res)
-			}
-			err := a.printJSON(result)
-			if failed == nil {
+		if o.json {
+			if err := a.printJSON(resultOf(res, served, list, o.plan)); failed == nil {
 				failed = err
 			}
-		case served != "":
+		} else if served != "" {
 			fmt.Fprintln(a.stdout, served)
 		}
 		return failed
 	}
 	return cmd
+}
+
+func (o *pushFlags) add(f *pflag.FlagSet) {
+	o.planFlags.flags(f)
+	o.archiveFlags.flags(f)
+	f.StringVar(&o.date, "date", "", "date input: RFC 3339, or auto: as late as the replaced snapshot demands, recorded in the lock (default: the newest Date of the upstreams; now with valid-for)")
+	f.StringVar(&o.lock, "lock", "", "pin versions and date by a lock `FILE` (default: lock: of the configuration)")
+	f.BoolVar(&o.locked, "locked", false, "push exactly the lock: that of --lock, else mmoci.lock beside the configuration")
+	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds what the lock names and upstream has lost (default: the one that is replaced)")
+	f.BoolVar(&o.plan, "plan", false, "stop before anything is written, and print which packages would be added (+), removed (-) and changed (~), and each file that would be downloaded and uploaded")
+	f.BoolVar(&o.yes, "yes", false, "push whole archives of more than 10 GB without asking back")
+	f.BoolVar(&o.allowEmpty, "allow-empty", false, "push curated archives that ask for no package")
+	f.BoolVar(&o.repair, "repair", false, "ask the registry for every blob, and put again what it lost")
+	f.BoolVar(&o.replace, "replace-unverified", false, "replace a snapshot that nobody vouches for, taking nothing from it; needs --date")
+	f.BoolVar(&o.unsigned, "insecure-unsigned", false, "push curated archives without a site signature")
+	f.StringArrayVar(&o.allowOlder, "allow-older", nil, "`SUITE` of upstream that may be older than in the replaced snapshot")
+	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
+	f.StringVar(&o.bundleFrom, "bundle-from", "", "`DIR` of the programs for bundle:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
+	f.StringVar(&o.serverImage, "server-image", "", "then push to `REF` a container image that serves this snapshot, made of this program and those of bundle:; with --ca-file it has that CA")
+	f.StringVar(&o.rate, "rate", "", "upload at most so many bytes a second together, such as 5M")
+	f.BoolVar(&o.json, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
+}
+
+// pushOptions are what flags and configuration ask for, and the file of the lock that the push obeys.
+func (a *app) pushOptions(cmd *cobra.Command, o *pushFlags, args []string) (q *push.Options, lockFile string, err error) {
+	plan, err := o.archiveFlags.plan(cmd, &o.planFlags)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := findBundled(plan, o.bundleFrom); err != nil {
+		return nil, "", err
+	}
+	q = &push.Options{
+		Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, ReplaceUnverified: o.replace, Yes: o.yes, AllowEmpty: o.allowEmpty,
+		DryRun: o.plan, Now: time.Now(), Log: a.log,
+		Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.repair},
+	}
+	if q.Artifact.Rate, err = sizeOf("--rate", o.rate); err != nil {
+		return nil, "", err
+	}
+	if q.Ref, err = reference(args, plan); err != nil {
+		return nil, "", err
+	}
+	q.Artifact.ImagesTo = imagesTo(plan, q.Ref)
+	if q.Date, q.DateAuto, err = parseDate(o.date); err != nil {
+		return nil, "", err
+	}
+	if lockFile, err = a.lockFor(q, o.lock); err != nil {
+		return nil, "", err
+	}
+	if q.Keys, err = networkKeys(&o.planFlags, plan, q.Lock, o.acceptKeys); err != nil {
+		return nil, "", err
+	}
+	if o.held != "" {
+		held, err := artifact.ParseReference(o.held)
+		if err != nil {
+			return nil, "", err
+		}
+		q.Previous = &held
+	}
+	if q.Signer, err = a.signer(plan, ""); err != nil {
+		return nil, "", err
+	}
+	if len(plan.Trust) > 0 {
+		if q.Site, err = signer.ReadKeyrings(plan.Trust...); err != nil {
+			return nil, "", err
+		}
+	}
+	if q.State, err = state.HostDir("pushed"); errors.Is(err, state.ErrForeign) {
+		return nil, "", err
+	} else if err != nil {
+		a.detail("that nothing changed will not be noticed early: %s", err)
+	}
+	return q, lockFile, nil
+}
+
+// runPush pushes, and says on the log what came of it.
+func (a *app) runPush(ctx context.Context, q *push.Options) (*push.Result, error) {
+	bar := a.progress()
+	q.Artifact.Progress = bar.Event
+	var again healed
+	if q.Artifact.Recheck {
+		q.Artifact.Progress = again.watch(bar.Event)
+	}
+	start := time.Now()
+	res, err := push.Run(ctx, *q)
+	bar.End()
+	if err != nil {
+		return nil, err
+	}
+	a.reportPush(res, q.Plan, time.Since(start), q.DryRun)
+	if q.Artifact.Recheck && !q.DryRun {
+		a.reportRepair(&again, res.Pushed)
+	}
+	a.reportRunnable(res.Runnable)
+	return res, nil
+}
+
+// resultOf is what push --json prints.
+func resultOf(res *push.Result, served string, list []changes.Change, plan bool) pushJSON {
+	result := pushJSON{
+		Reference: res.Reference.String(), Digest: res.Root.String(), Tag: res.Immutable, Date: res.Date, Changed: res.Changed,
+		Packages: sumOf(res.Packages), Files: res.Files, Bytes: res.Bytes, Uploaded: res.Uploaded, UploadedBytes: res.Pushed.Bytes, ReusedBytes: res.Reused,
+		ServerImage: served, Changes: list,
+	}
+	if !res.Previous.IsZero() {
+		result.Previous = res.Previous.String()
+	}
+	if plan {
+		result.plan(res)
+	}
+	return result
 }
 
 // serverImage checks what a push is told of a server image, before anything is
