@@ -29,7 +29,9 @@ func FuzzChangelog(f *testing.F) {
 			t.Fatalf("%q", cves)
 		}
 		for _, cve := range cves {
-			if !strings.Contains(text, cve) && !strings.ContainsFunc(text, func(r rune) bool { return r == unicode.ReplacementChar || unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control) }) {
+			if !strings.Contains(text, cve) && !strings.ContainsFunc(text, func(r rune) bool {
+				return r == unicode.ReplacementChar || unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control)
+			}) {
 				t.Fatalf("%s is not in the text", cve)
 			}
 		}

@@ -338,8 +338,11 @@ func TestStalledForEver(t *testing.T) {
 	inBubble(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, func(t *testing.T, o Options) {
 		o.Stall = time.Minute
 		start := time.Now()
+		var mu sync.Mutex
 		var said []string
 		o.Log = func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
 			said = append(said, time.Since(start).String()+" "+fmt.Sprintf(format, args...))
 		}
 		u, err := New(o)
@@ -353,6 +356,8 @@ func TestStalledForEver(t *testing.T) {
 		if took, want := time.Since(start), 3*time.Minute+1500*time.Millisecond; took != want {
 			t.Errorf("took %s, want %s", took, want)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if want := "10s http://archive.example.org/d: no answer for 10s; waiting up to 1m0s"; len(said) != 3 || said[0] != want {
 			t.Errorf("said %q, first should be %q", said, want)
 		}

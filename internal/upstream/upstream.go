@@ -59,7 +59,7 @@ type Options struct {
 	ClientCert string                           // PEM with certificate and key, shown to the hosts of URLs only
 	AuthFile   string                           // netrc / apt auth.conf; default: the user's and apt's own
 	Retries    int                              // per request; 0 means 5, less than 0 none
-	Log        func(format string, args ...any) // nil: silent
+	Log        func(format string, args ...any) // nil: silent; called by several goroutines at once
 
 	// Stall replaces StallAfter if it is not 0.
 	Stall time.Duration
