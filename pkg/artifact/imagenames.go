@@ -419,9 +419,8 @@ func (g GoingImages) fromLayout() []oci.NamedImage {
 		if m.loose {
 			out = append(out, oci.NamedImage{Descriptor: oci.Describe("", m.Blob), Tag: m.Short(), Name: m.Name})
 		}
-		if digests[m.Digest] {
-			continue
-		}
+	}
+	for _, m := range g.Going { // an image that stays may have lost one of them
 		for _, r := range m.Referrers {
 			if digests[r.Digest] {
 				continue

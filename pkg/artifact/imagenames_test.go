@@ -1,11 +1,13 @@
 package artifact
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -403,6 +405,100 @@ func TestRemoveImages(t *testing.T) {
 				t.Errorf("the image of the last day: %v", err)
 			}
 		})
+	}
+}
+
+// A name in a layout that somebody else gave to an image stays theirs, with all that refers to it, before and after
+// a snapshot that has an image of that name; the snapshot's is found by its whole name.
+func TestLayoutNamesOfOthers(t *testing.T) {
+	t.Parallel()
+	const app = "registry.example.org/library/app:1"
+	days := []map[string]*Image{source(t, 0), source(t, 1)}
+	for what, mine := range map[string]*Image{"another image": source(t, 2)[app], "the same image": days[0][app]} {
+		ref := layoutRef(t)
+		at := nameAt(t, ref, app)
+		put := func() error {
+			stick := layoutRef(t) // with an image of that name
+			stick.Tag = "day"
+			mustPush(t, stick, takeWith(t, synthFiles(1), 0, map[string]*Image{app: mine}), PushOptions{})
+			_, err := CopyImage(t.Context(), nameAt(t, stick, app), at, PushOptions{})
+			return err
+		}
+		if err := put(); err != nil {
+			t.Fatal(err)
+		}
+		whole := at
+		whole.Tag = app
+		var tags []Tag
+		var going []snapshot.Image
+		for day := range 4 {
+			images := days[day/2] // each twice
+			p := mustPush(t, ref, takeWith(t, synthFiles(3), day, images), PushOptions{})
+			tags = append(tags, Tag{Name: p.Immutable, Digest: p.Root})
+			stated, err := StatedImages(t.Context(), ref, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			going = append(going, stated...)
+			imagesAre(t, ref, map[string]*Image{app: mine})
+			im, err := ReadImage(t.Context(), whole, ImageOptions{})
+			if what == "another image" && (err != nil || im.Root != images[app].Root) {
+				t.Errorf("%s, day %d: %v, %v", what, day, im, err)
+			}
+		}
+		if _, err := Remove(t.Context(), ref, append(tags, Tag{Name: ref.Tag, Digest: tags[3].Digest}), GoingImages{Going: going}, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		imagesAre(t, ref, map[string]*Image{app: mine})
+		if _, err := ReadImage(t.Context(), whole, ImageOptions{}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %s is left: %v", what, app, err)
+		}
+	}
+}
+
+// What referred to an image and was replaced goes with the last snapshot that has it, though the image stays.
+func TestRemoveReplacedReferrer(t *testing.T) {
+	t.Parallel()
+	ref := layoutRef(t)
+	src := testregistry.New(t, testregistry.Options{Referrers: true})
+	at := mustParse(t, src.Host()+"/app:1")
+	pushed(t, src, at, imageOf(t, amd64, false, "app"))
+	root := mustReadImage(t, at, ImageOptions{}).Root
+	var stated [2][]snapshot.Image
+	var signatures [2]snapshot.Blob
+	var old Tag
+	for day := range 2 {
+		signatures[day] = refersTo(t, src, "app", digestTag(root.Digest, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", fmt.Sprint(day))
+		sbom := refersTo(t, src, "app", "", "application/vnd.example.sbom", root.Blob, "text/plain", fmt.Sprint(day))
+		im := mustReadImage(t, at, ImageOptions{})
+		if day == 1 { // as if the registry listed the new one only
+			im.Referrers = slices.DeleteFunc(im.Referrers, func(b snapshot.Blob) bool { return b != sbom && b != signatures[1] })
+		}
+		p := mustPush(t, ref, takeWith(t, synthFiles(3), day, map[string]*Image{"registry.example.org/app:1": im}), PushOptions{})
+		var err error
+		if stated[day], err = StatedImages(t.Context(), ref, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if day == 0 {
+			old = Tag{Name: p.Immutable, Digest: p.Root}
+		}
+	}
+	if _, err := Remove(t.Context(), ref, []Tag{old}, GoingImages{Going: stated[0], Kept: stated[1]}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	index, err := os.ReadFile(filepath.Join(ref.Name, "index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range stated[0][0].Referrers {
+		if bytes.Contains(index, []byte(gone.Digest.String())) {
+			t.Errorf("%s is left", gone.Digest)
+		}
+	}
+	for _, kept := range stated[1][0].Referrers {
+		if !bytes.Contains(index, []byte(kept.Digest.String())) {
+			t.Errorf("%s is gone", kept.Digest)
+		}
 	}
 }
 

@@ -94,19 +94,22 @@ func (x *layoutIndex) set(tag string, d oci.Descriptor) {
 	x.entries = append(x.entries, layoutEntry{raw, d, tag, ""})
 }
 
-// setImages names images: an entry of the same name is replaced, one without a name is there
-// once. It tells whether that changed anything.
+// setImages names images: an entry of the same name is replaced, one without a name is there once. A tag that
+// somebody else gave stays theirs: then the image has its whole name only. It tells whether that changed anything.
 func (x *layoutIndex) setImages(images []oci.NamedImage) (changed bool) {
 	for _, m := range images {
+		if m.Name != "" && slices.ContainsFunc(x.entries, func(e layoutEntry) bool { return e.tag == m.Tag && e.name == "" }) {
+			m.Tag = ""
+		}
 		if slices.ContainsFunc(x.entries, func(e layoutEntry) bool {
 			return e.Descriptor == m.Descriptor && e.tag == m.Tag && e.name == m.Name
 		}) {
 			continue
 		}
 		changed = true
-		if m.Tag != "" {
-			x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool { return e.tag == m.Tag })
-		}
+		x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool {
+			return m.Tag != "" && e.tag == m.Tag || m.Name != "" && e.tag == "" && e.name == m.Name
+		})
 		x.entries = append(x.entries, imageEntry(m))
 	}
 	return changed

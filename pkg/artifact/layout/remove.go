@@ -22,7 +22,8 @@ var errBusy = errors.New("somebody is writing to it; try again when that has end
 // Remove takes tags out of index.json, as far as each still names the digest that
 // it was seen with, and deletes every blob that no entry reaches any more. While somebody
 // writes to the layout, or a document cannot be read through, nothing is removed. Entries of
-// images go with them, if each has the names and the digest that are given: others' entries of the same image stay.
+// images go with them, if each has the names and the digest that are given: others' entries of the same image stay,
+// and with them what refers to it.
 func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, images []oci.NamedImage) (r oci.Removed, err error) {
 	if err := checkMarker(ref.Name); err != nil {
 		return r, err
@@ -45,8 +46,9 @@ func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, images []oci
 	if err != nil {
 		return r, err
 	}
+	others := namedByOthers(ref.Name, x, tags)
 	x.entries = slices.DeleteFunc(x.entries, func(e layoutEntry) bool {
-		if slices.ContainsFunc(images, func(m oci.NamedImage) bool { return m.Tag == e.tag && m.Name == e.name && m.Digest == e.Digest }) {
+		if slices.ContainsFunc(images, func(m oci.NamedImage) bool { return e.isOf(m) }) && (e.name != "" || !others[aboutOf(ref.Name, e)]) {
 			if e.tag != "" {
 				r.Tags = append(r.Tags, e.tag)
 			}
@@ -77,6 +79,55 @@ func Remove(ctx context.Context, ref oci.Reference, tags []oci.Tag, images []oci
 	// Killed from here on, unreachable files are left to the next call.
 	r.Files, r.Bytes, err = sweep(ctx, ref.Name, reached)
 	return r, err
+}
+
+// isOf tells the entry that setImages makes of an image.
+func (e layoutEntry) isOf(m oci.NamedImage) bool {
+	return e.Digest == m.Digest && e.name == m.Name && (e.tag == m.Tag || e.tag == "" && m.Name != "")
+}
+
+// namedByOthers are the digests that entries which stay have by a plain tag, and those of the manifests of an image index
+// among them. What cannot be read has none: [reach] says so.
+func namedByOthers(dir string, x *layoutIndex, going []oci.Tag) map[snapshot.Digest]bool {
+	named := map[snapshot.Digest]bool{}
+	for _, e := range x.entries {
+		if e.tag == "" || e.name != "" || e.Digest.IsZero() ||
+			slices.ContainsFunc(going, func(t oci.Tag) bool { return t.Name == e.tag && t.Digest == e.Digest }) {
+			continue
+		}
+		named[e.Digest] = true
+		if !isDocument(e.MediaType) {
+			continue
+		}
+		var j struct {
+			Manifests []oci.JSONDescriptor `json:"manifests"`
+		}
+		if data, err := oci.ReadFile(blobPath(dir, e.Digest), maxForeign); err != nil || json.Unmarshal(data, &j) != nil {
+			continue
+		}
+		for _, m := range j.Manifests {
+			if d, err := snapshot.ParseDigest(m.Digest); err == nil {
+				named[d] = true
+			}
+		}
+	}
+	return named
+}
+
+// aboutOf is the digest that an entry without a name is about: by cosign's tag, or as the manifest says; zero if none.
+func aboutOf(dir string, e layoutEntry) snapshot.Digest {
+	hex, _, _ := strings.Cut(strings.TrimPrefix(e.tag, "sha256-"), ".")
+	if d, err := snapshot.ParseDigest("sha256:" + hex); err == nil {
+		return d
+	}
+	var j struct {
+		Subject oci.JSONDescriptor `json:"subject"`
+	}
+	if data, err := oci.ReadFile(blobPath(dir, e.Digest), maxForeign); err != nil || json.Unmarshal(data, &j) != nil {
+		return snapshot.Digest{}
+	}
+	d, _ := snapshot.ParseDigest(j.Subject.Digest) // zero if it is none
+	return d
 }
 
 // reach marks every blob below the entries of an index.json, whoever wrote
