@@ -74,11 +74,22 @@ func (h *Held) knownGraph(name string) *graph {
 func (h *Held) keepGraph(name string, g *graph) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.parts += len(g.parts) + len(g.referrers); h.parts > MaxParts {
+	if h.parts += g.size(); h.parts > MaxParts {
 		clear(h.graphs)
-		h.parts = len(g.parts) + len(g.referrers)
+		h.parts = g.size()
 	}
 	h.graphs[name] = g
+}
+
+// size counts what is remembered in parts, of which each takes about 100 bytes: an annotation counts as one and for its text.
+func (g *graph) size() int {
+	n := len(g.parts) + len(g.referrers)
+	for _, r := range g.referrers {
+		for key, value := range r.Annotations {
+			n += 1 + (len(key)+len(value))/100
+		}
+	}
+	return n
 }
 
 func (h *Held) readGraph(ctx context.Context, m image) (*graph, error) {
@@ -129,7 +140,7 @@ func referrerOf(d oci.ImagePart) referrer {
 	var said struct {
 		Annotations map[string]string `json:"annotations"`
 	}
-	if json.Unmarshal(d.Data, &said) == nil && len(d.Data) <= maxAnnotated {
+	if len(d.Data) <= maxAnnotated && json.Unmarshal(d.Data, &said) == nil {
 		r.Annotations = said.Annotations
 	}
 	return r

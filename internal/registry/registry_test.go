@@ -203,6 +203,17 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%d parts of %d images are remembered", h.parts, len(h.graphs))
 		}
 	}
+	// Annotations count, by number and by length.
+	said := map[string]string{"long": strings.Repeat("x", 100*MaxParts/8)}
+	for i := range MaxParts / 8 {
+		said[fmt.Sprint(i)] = ""
+	}
+	for i := range 10 {
+		h.keepGraph(fmt.Sprint(i), &graph{referrers: []referrer{{descriptor: descriptor{Annotations: said}}}})
+		if h.parts > MaxParts || len(h.graphs) > 4 {
+			t.Errorf("annotations: %d parts of %d images are remembered", h.parts, len(h.graphs))
+		}
+	}
 }
 
 // An answer that cannot be read in time ends with the request, and is made by the next one.

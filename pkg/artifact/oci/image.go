@@ -26,6 +26,8 @@ const (
 	MaxImageParts    = 128 // documents below an image index, and documents of one image in all
 	MaxImageLayers   = 512
 	maxImageDepth    = 3 // an image index in an image index, and its manifests
+	// maxImageEntries bounds what is read of one list of a document, of which all but few may be cut.
+	maxImageEntries = 4096
 )
 
 // ErrImage marks a container image that cannot be carried, genuine as it may be:
@@ -100,27 +102,50 @@ type jsonImage struct {
 
 type jsonPart struct {
 	JSONDescriptor
-	URLs []string `json:"urls"`
+	URLs firstURL `json:"urls"`
+}
+
+// firstURL is the first of a list, which may be long.
+type firstURL struct {
+	there bool
+	url   string
+}
+
+// UnmarshalJSON reads a list of strings as far as its first.
+func (f *firstURL) UnmarshalJSON(list []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(list))
+	switch t, err := dec.Token(); {
+	case err != nil || t == nil:
+		return err
+	case t != json.Delim('['):
+		return errors.New("urls is no list")
+	case !dec.More():
+		return nil
+	}
+	f.there = true
+	return dec.Decode(&f.url)
 }
 
 type jsonChild struct {
 	jsonPart
-	Platform    *Platform         `json:"platform"`
-	Annotations map[string]string `json:"annotations"`
+	Platform    *Platform `json:"platform"`
+	Annotations struct {
+		// Describes names, in an image index, the manifest that an attestation of BuildKit is of.
+		Describes string `json:"vnd.docker.reference.digest"`
+	} `json:"annotations"`
 }
-
-// annotationDescribes names, in an image index, the manifest that an attestation of BuildKit is of.
-const annotationDescribes = "vnd.docker.reference.digest"
 
 // ParseImageDocument reads a manifest or image index (image-spec, manifest.md and image-index.md; Docker's schema 2).
 // Keys that it does not know are passed over, but no document has two meanings: one with manifests and layers,
-// a key twice, or a media type that is not its own is refused. Errors wrap
+// a key twice, or a media type that is not its own is refused. It takes little more memory than the document has. Errors wrap
 // snapshot.ErrIntegrity for what contradicts itself, [ErrImage] for what cannot be carried.
 func ParseImageDocument(data []byte) (*ImageDocument, error) {
 	if len(data) > MaxImageDocument {
 		return nil, fmt.Errorf("%w: a document of %d bytes, the limit is %d", ErrImage, len(data), MaxImageDocument)
 	}
-	if err := checkKeys(data); err != nil {
+	if err := checkKeys(data); errors.Is(err, ErrImage) {
+		return nil, err
+	} else if err != nil {
 		return nil, Integrity("image document: %v", err)
 	}
 	var j jsonImage
@@ -180,7 +205,7 @@ func (d *ImageDocument) readManifests(children []jsonChild) error {
 		if c.Platform != nil {
 			m.Platform = *c.Platform
 		}
-		if of, err := snapshot.ParseDigest(c.Annotations[annotationDescribes]); err == nil {
+		if of, err := snapshot.ParseDigest(c.Annotations.Describes); err == nil {
 			m.Describes = of
 		}
 		d.Manifests = append(d.Manifests, m)
@@ -209,12 +234,14 @@ func (d *ImageDocument) readParts(config *jsonPart, layers []jsonPart) (err erro
 func part(j jsonPart) (Descriptor, error) {
 	d, err := snapshot.ParseDigest(j.Digest)
 	switch {
-	case len(j.URLs) > 0:
-		return Descriptor{}, fmt.Errorf("%w: %.100q is a foreign layer, to be fetched from %.200q; build the image anew with its layers in it", ErrImage, j.Digest, j.URLs[0])
+	case j.URLs.there:
+		return Descriptor{}, fmt.Errorf("%w: %.100q is a foreign layer, to be fetched from %.200q; build the image anew with its layers in it", ErrImage, j.Digest, j.URLs.url)
 	case err != nil && strings.HasPrefix(j.Digest, "sha512:"):
 		return Descriptor{}, fmt.Errorf("%w: it has digests of sha512", ErrImage)
 	case err != nil:
 		return Descriptor{}, Integrity("image document: %v", err)
+	case j.Size == 0 && d == snapshot.Sum(nil):
+		return Descriptor{}, fmt.Errorf("%w: a layer of it is empty, 0 bytes", ErrImage)
 	case j.Size <= 0 || j.Size > maxFile:
 		return Descriptor{}, Integrity("image document: %s has %d bytes", d, j.Size)
 	}
@@ -251,12 +278,33 @@ func checkKeys(data []byte) error {
 		if err := dec.Decode(&value); err != nil {
 			return err
 		}
+		if err := checkLength(key, value); err != nil {
+			return err
+		}
 	}
 	if _, err := dec.Token(); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return errors.New("data after the document")
+	}
+	return nil
+}
+
+// checkLength refuses a list that would take much more memory than its text: an entry may be as short as {}.
+func checkLength(key string, value json.RawMessage) error {
+	dec := json.NewDecoder(bytes.NewReader(value))
+	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
+		return err
+	}
+	for n := 0; dec.More(); n++ {
+		if n == maxImageEntries {
+			return fmt.Errorf("%w: its %.80q has more than %d entries", ErrImage, key, maxImageEntries)
+		}
+		var entry json.RawMessage
+		if err := dec.Decode(&entry); err != nil {
+			return err
+		}
 	}
 	return nil
 }

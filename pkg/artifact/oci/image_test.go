@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +114,30 @@ func TestWalkImageOfBoth(t *testing.T) {
 	}
 }
 
+// A document of many short entries does not fill the memory of who reads it.
+func TestImageDocumentMemory(t *testing.T) {
+	config := text(blobOf("application/vnd.oci.image.config.v1+json", "c"))
+	for name, doc := range map[string]string{
+		"manifests":   `{"schemaVersion":2,"manifests":[{}` + strings.Repeat(",{}", MaxImageDocument/3-100) + `]}`,
+		"layers":      `{"schemaVersion":2,"config":` + config + `,"layers":[null` + strings.Repeat(",0", MaxImageDocument/2-200) + `]}`,
+		"fsLayers":    `{"schemaVersion":1,"fsLayers":[0` + strings.Repeat(",0", MaxImageDocument/2-200) + `]}`,
+		"urls":        `{"schemaVersion":2,"config":` + config + `,"layers":[{"urls":[""` + strings.Repeat(`,""`, MaxImageDocument/3-200) + `]}]}`,
+		"annotations": `{"schemaVersion":2,"manifests":[{"annotations":{"":""` + strings.Repeat(`,"":""`, MaxImageDocument/6-100) + `}}]}`,
+	} {
+		data := []byte(doc)
+		if len(data) > MaxImageDocument {
+			t.Fatal(name, len(data))
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := ParseImageDocument(data)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 64<<20 {
+			t.Errorf("%s: %d MiB, %v", name, used>>20, err)
+		}
+	}
+}
+
 func TestWalkImageRefuses(t *testing.T) {
 	t.Parallel()
 	m := manifestOf(TypeManifest, "c", "l")
@@ -142,6 +167,8 @@ func TestWalkImageRefuses(t *testing.T) {
 		say  string
 	}{
 		"schema 1":          {`{"schemaVersion":1,"name":"a","tag":"b","fsLayers":[{"blobSum":"sha256:00"}]}`, ErrImage, "schema 1"},
+		"foreign, later":    {edit(layer, with(blobOf("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "l"), `"urls":[null,"https://example.org/l"]`)), ErrImage, "foreign"},
+		"no bytes":          {edit(layer, text(blobOf("application/vnd.oci.image.layer.v1.tar+gzip", ""))), ErrImage, "0 bytes"},
 		"foreign layer":     {edit(layer, with(blobOf("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "l"), `"urls":["https://example.org/l"]`)), ErrImage, "example.org/l"},
 		"200 platforms":     {index(many...), ErrImage, "200 manifests, the limit is 128"},
 		"deep":              {index(nested), ErrImage, "deep"},
