@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -255,7 +254,7 @@ func (a *app) serverImage(to string, q *push.Options) (*image.ServerOptions, err
 		if err != nil {
 			return usage("%w", err)
 		}
-		o.Mirror.CA = append(append(o.Mirror.CA, bytes.TrimSpace(pem)...), '\n')
+		o.Mirror.CA = append(o.Mirror.CA, image.Certificates(pem)...)
 	}
 	switch plain := strings.HasPrefix(end.URL, "http:"); {
 	case plain && !q.Artifact.PlainHTTP:

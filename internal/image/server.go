@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"slices"
@@ -59,6 +60,21 @@ func Serving(s Spec, m Mirror) Spec {
 	}
 	s.Labels = labels
 	return s
+}
+
+// Certificates are the certificates of a PEM file, and nothing else of it: it may have a private key beside them, and
+// an image is for everybody who may pull it.
+func Certificates(file []byte) []byte {
+	var out []byte
+	for {
+		var b *pem.Block
+		if b, file = pem.Decode(file); b == nil {
+			return out
+		}
+		if b.Type == "CERTIFICATE" {
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: b.Type, Bytes: b.Bytes})...)
+		}
+	}
 }
 
 // ServerOptions say which server image [PushServer] makes, of which programs.

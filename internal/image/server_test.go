@@ -1,6 +1,7 @@
 package image
 
 import (
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,6 +76,21 @@ func unsigned(t *testing.T, base Spec) string {
 	m.Keys = nil
 	files, _ := contents(t, read(t, build(t, Serving(base, m))))
 	return files["etc/mmoci/mmoci.yaml"]
+}
+
+// Of a file of CA certificates no private key gets into an image, nor what stands beside.
+func TestCertificates(t *testing.T) {
+	block := func(kind, text string) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Headers: map[string]string{}, Bytes: []byte(text)}))
+	}
+	one, two := block("CERTIFICATE", "one"), block("CERTIFICATE", "two")
+	file := "# of host.example.org\n" + one + block("PRIVATE KEY", "secret") + "\n" + two + block("EC PRIVATE KEY", "secret") + "rest"
+	if got := string(Certificates([]byte(file))); got != one+two {
+		t.Errorf("%s", got)
+	}
+	if got := Certificates([]byte("none")); len(got) > 0 {
+		t.Errorf("%s", got)
+	}
 }
 
 // TestPushServer: an image of each program, in one index; again nothing is sent,
