@@ -90,8 +90,8 @@ for m in ${MMOCI_VIA:-}; do via="$via --via $(absolute "$m")"; done
 cd / # a mmoci.yaml that lies beside the stick's files must not be taken for the host's
 
 # 2. The program.
-temp='' temp2=''
-trap 'rm -f ${temp:+"$temp"} ${temp2:+"$temp2"}' EXIT
+temp='' temp2='' temp3=''
+trap 'rm -f ${temp:+"$temp"} ${temp2:+"$temp2"} ${temp3:+"$temp3"}' EXIT
 sum=${MMOCI_SHA256:-}
 for p in $programs; do
 	case $p in "$arch:"*) sum=${sum:-${p#*:}} ;; esac
@@ -228,10 +228,25 @@ oci:*:* | oci-archive:*:*) # a stick is gone tomorrow, and root's directories ar
 oci:* | oci-archive:*) die "$ref has no tag to serve: give MMOCI_REF=$ref:TAG" ;;
 *) flags="$flags --store-size ${MMOCI_STORE_SIZE:-20G}" ;;
 esac
-if yes "${MMOCI_REGISTRY:-}"; then flags="$flags --registry"; fi
+config='' temp3=$(mktemp)
+if yes "${MMOCI_REGISTRY:-}"; then
+	flags="$flags --registry"
+	# An engine does not ask who signed what a tag of a registry names, as apt does: the server sees to it. The
+	# site's own configuration, if there is one, says what that trusts; a digest needs no key.
+	case $key$ref in
+	*@sha256:*) ;;
+	/*)
+		if ! [ -e /etc/mmoci/mmoci.yaml ]; then
+			config=/etc/mmoci/mirror.yaml
+			flags="$flags -f $config"
+			printf 'trust: [/etc/mmoci/site.asc]\n' >"$temp3"
+		fi
+		;;
+	esac
+fi
 put() { # FILE: standard input, and the key that it is verified by; prints it if it changed. What is not needed any more is removed.
 	cat >"$temp2"
-	"$mmoci" host put --replace ${key:+"/etc/mmoci/site.asc=$key"} "$1=$temp2" | grep -Fx "$1" || :
+	"$mmoci" host put --replace ${key:+"/etc/mmoci/site.asc=$key"} ${config:+"$config=$temp3"} "$1=$temp2" | grep -Fx "$1" || :
 }
 case $serve in
 unit)

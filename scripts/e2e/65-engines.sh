@@ -37,6 +37,9 @@ check "again: nothing is imported twice, and apt is content" to_docker_again
 on_host sh -c 'containerd >/containerd.log 2>&1 &'
 by_registry() {
 	bootstrapped MMOCI_REGISTRY=yes MMOCI_ENGINE=docker
+	# Engines ask for no signature: the server does.
+	grep -F -- ' -f /etc/mmoci/mirror.yaml ' "$root/etc/systemd/system/mmoci-mirror.service"
+	grep -F 'trust: [/etc/mmoci/site.asc]' "$root/etc/mmoci/mirror.yaml"
 	on_host docker image rm $busybox
 	on_host docker pull -q 127.0.0.1:8000/site/busybox:1
 	on_host docker run --rm --network none 127.0.0.1:8000/site/busybox:1 | grep -x hello
