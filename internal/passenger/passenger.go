@@ -187,6 +187,9 @@ func (o Options) readPinned(ctx context.Context, ref artifact.Reference, platfor
 	image, err := artifact.ReadImage(ctx, ref, artifact.ImageOptions{Options: o.Artifact, Platforms: platforms, WithoutReferrers: true})
 	switch {
 	case err == nil:
+		if now := image.Root.Digest.String(); now != l.Digest {
+			o.Log.Printf("image %s: the lock names %s, and of its source %s the platforms that the configuration asks for are %s", l.Name, l.Digest, l.Source, now)
+		}
 		p.locked.Digest, p.locked.Size = image.Root.Digest.String(), image.Root.Size
 		p.parts = []part{{image.Parts(), image}}
 	case !isGone(err):

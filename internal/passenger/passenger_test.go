@@ -197,6 +197,26 @@ func TestReadPinned(t *testing.T) {
 	}
 }
 
+// A lock whose source was edited, or that was made for other platforms, does not pass without a word: what is read
+// then is not what it names. (Where nothing but the lock counts, package push refuses that.)
+func TestReadOtherSource(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	h.push()
+	lock := &config.Lock{Images: read(t, Options{Plan: h.plan()}).Locked}
+	other := h.push()
+	said := ""
+	log := func(f string, a ...any) { said += fmt.Sprintf(f, a...) }
+	if read(t, Options{Plan: h.plan(), Lock: lock, Log: log}); said != "" {
+		t.Errorf("said %q", said)
+	}
+	lock.Images[0].Source = other.Digest.String()
+	got := read(t, Options{Plan: h.plan(), Lock: lock, Log: log})
+	if !strings.Contains(said, "the lock names "+lock.Images[0].Digest) || got.Locked[0].Digest != other.Digest.String() {
+		t.Errorf("%+v, said %q", got.Locked, said)
+	}
+}
+
 // What its place has lost is taken from the snapshot that has it; without one, the error says what the lock wants.
 func TestReadHeld(t *testing.T) {
 	t.Parallel()
