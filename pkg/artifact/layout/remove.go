@@ -134,6 +134,7 @@ func aboutOf(dir string, e layoutEntry) snapshot.Digest {
 // them: documents are followed by the fields that image-spec gives them.
 func reach(ctx context.Context, dir string, x *layoutIndex) (map[snapshot.Digest]struct{}, error) {
 	reached := map[snapshot.Digest]struct{}{}
+	followed := map[snapshot.Digest]struct{}{} // a manifest may be somebody's layer before it is found to be one
 	var next []oci.Descriptor
 	for _, e := range x.entries {
 		if e.Digest.IsZero() {
@@ -147,13 +148,11 @@ func reach(ctx context.Context, dir string, x *layoutIndex) (map[snapshot.Digest
 		}
 		d := next[0]
 		next = next[1:]
-		if _, seen := reached[d.Digest]; seen {
-			continue
-		}
 		reached[d.Digest] = struct{}{}
-		if !isDocument(d.MediaType) {
+		if _, seen := followed[d.Digest]; seen || !isDocument(d.MediaType) {
 			continue
 		}
+		followed[d.Digest] = struct{}{}
 		data, err := oci.ReadFile(blobPath(dir, d.Digest), maxForeign)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // lost already: what is below it cannot be told, and nothing can use it
