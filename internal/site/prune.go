@@ -80,6 +80,14 @@ func Prune(ctx context.Context, p PruneOptions) (*PruneResult, error) {
 		going = append(going, t.Tag)
 	}
 	images, err := p.images(ctx, tags, going)
+	for err == nil && len(images.Going) > 0 { // a snapshot that was pushed meanwhile may need them
+		var now []artifact.Tag
+		if now, err = artifact.Tags(ctx, p.Ref, p.Options); err != nil || slices.Equal(now, tags) {
+			break
+		}
+		tags = now
+		images, err = p.images(ctx, tags, going)
+	}
 	if err != nil {
 		return nil, err
 	}

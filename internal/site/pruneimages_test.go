@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,40 @@ func snapshotOf(t testing.TB, m memory, date time.Time, contents map[string]stri
 		t.Fatal(err)
 	}
 	return s
+}
+
+// A snapshot that is pushed while prune reads which images are needed keeps the names of its own.
+func TestPruneBesidePush(t *testing.T) {
+	t.Parallel()
+	const app = "registry.example.org/app:1"
+	date := func(day int) time.Time { return time.Date(2025, 11, 20, 0, 0, 0, 0, time.UTC).AddDate(0, 0, day) }
+	r := testregistry.New(t, testregistry.Options{Referrers: true, Mounts: true})
+	ref, err := artifact.ParseReference(r.Host() + "/site/mirror:noble")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := memory{}
+	push := func(day int, content string) {
+		if _, err := artifact.Push(t.Context(), ref, snapshotOf(t, m, date(day), map[string]string{app: content}), artifact.PushOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	push(0, "old")
+	push(1, "new")
+	var pushed atomic.Bool
+	r.Fault(func(q testregistry.Request, _ int) testarchive.Broken {
+		if q.Kind == "blob" && q.Method == "GET" && pushed.CompareAndSwap(false, true) {
+			push(2, "old")
+		}
+		return testarchive.Broken{}
+	})
+	out, err := Prune(t.Context(), PruneOptions{Ref: ref, Keep: Retention{Last: 1}, Now: date(3)})
+	if err != nil || !pushed.Load() || len(out.Keep) != 1 || len(out.Remove) != 1 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if tags := r.Tags("site/mirror/images/app"); len(tags) != 3 {
+		t.Errorf("%v; want the names of the image of days 0 and 2, and of day 1", tags)
+	}
 }
 
 // Many days with an image that changes each day and one that never does: prune takes the images of the days that
