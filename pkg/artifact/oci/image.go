@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -256,9 +257,31 @@ func isImageDocument(mediaType string) bool {
 	return isIndexType(mediaType) || mediaType == TypeManifest || mediaType == TypeDockerManifest
 }
 
-// checkKeys refuses a JSON object that has a key twice, in whatever case: which one counts depends on who reads.
+// checkKeys refuses a JSON object that has a key twice, or in one of its descriptors, in whatever case: which one counts
+// depends on who reads. It refuses, too, what would take much more memory than its text: an entry of a list may be as short as {}.
 func checkKeys(data []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
+	err := eachKey(dec, func(key string, value json.RawMessage) error {
+		descriptors := slices.Contains([]string{fold("config"), fold("subject"), fold("layers"), fold("manifests")}, fold(key))
+		switch {
+		case value[0] == '[':
+			return checkList(key, value, descriptors)
+		case descriptors:
+			return checkDescriptor(value)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errors.New("data after the document")
+	}
+	return nil
+}
+
+// eachKey reads an object with its keys, each once.
+func eachKey(dec *json.Decoder, take func(key string, value json.RawMessage) error) error {
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return errors.Join(errors.New("no JSON object"), err)
 	}
@@ -269,32 +292,41 @@ func checkKeys(data []byte) error {
 			return err
 		}
 		key, _ := t.(string)
-		if fold := strings.ToLower(key); seen[fold] {
+		name := fold(key)
+		if seen[name] {
 			return fmt.Errorf("the key %.80q stands twice", key)
-		} else {
-			seen[fold] = true
+		}
+		if seen[name] = true; len(seen) > maxImageEntries {
+			return fmt.Errorf("%w: an object with more than %d keys", ErrImage, maxImageEntries)
 		}
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
 			return err
 		}
-		if err := checkLength(key, value); err != nil {
+		if err := take(key, value); err != nil {
 			return err
 		}
 	}
-	if _, err := dec.Token(); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return errors.New("data after the document")
-	}
-	return nil
+	_, err := dec.Token()
+	return err
 }
 
-// checkLength refuses a list that would take much more memory than its text: an entry may be as short as {}.
-func checkLength(key string, value json.RawMessage) error {
-	dec := json.NewDecoder(bytes.NewReader(value))
-	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
+// fold makes keys alike that encoding/json takes for each other.
+func fold(key string) string {
+	return strings.Map(func(r rune) rune {
+		for {
+			next := unicode.SimpleFold(r)
+			if next <= r {
+				return next
+			}
+			r = next
+		}
+	}, key)
+}
+
+func checkList(key string, list json.RawMessage, descriptors bool) error {
+	dec := json.NewDecoder(bytes.NewReader(list))
+	if _, err := dec.Token(); err != nil {
 		return err
 	}
 	for n := 0; dec.More(); n++ {
@@ -305,8 +337,22 @@ func checkLength(key string, value json.RawMessage) error {
 		if err := dec.Decode(&entry); err != nil {
 			return err
 		}
+		if !descriptors {
+			continue
+		}
+		if err := checkDescriptor(entry); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// checkDescriptor looks at an object. What is none is left to who reads it.
+func checkDescriptor(value json.RawMessage) error {
+	if value[0] != '{' {
+		return nil
+	}
+	return eachKey(json.NewDecoder(bytes.NewReader(value)), func(string, json.RawMessage) error { return nil })
 }
 
 // CutPlatforms leaves of an image index the manifests of the platforms that are asked for, and the attestations

@@ -114,6 +114,15 @@ func TestWalkImageOfBoth(t *testing.T) {
 	}
 }
 
+// many are so many distinct keys.
+func many(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"%06x":0`, i)
+	}
+	return b.String()
+}
+
 // A document of many short entries does not fill the memory of who reads it.
 func TestImageDocumentMemory(t *testing.T) {
 	config := text(blobOf("application/vnd.oci.image.config.v1+json", "c"))
@@ -122,6 +131,7 @@ func TestImageDocumentMemory(t *testing.T) {
 		"layers":      `{"schemaVersion":2,"config":` + config + `,"layers":[null` + strings.Repeat(",0", MaxImageDocument/2-200) + `]}`,
 		"fsLayers":    `{"schemaVersion":1,"fsLayers":[0` + strings.Repeat(",0", MaxImageDocument/2-200) + `]}`,
 		"urls":        `{"schemaVersion":2,"config":` + config + `,"layers":[{"urls":[""` + strings.Repeat(`,""`, MaxImageDocument/3-200) + `]}]}`,
+		"keys":        `{"schemaVersion":2,"config":` + config + `,"layers":[]` + many(MaxImageDocument/12) + `}`,
 		"annotations": `{"schemaVersion":2,"manifests":[{"annotations":{"":""` + strings.Repeat(`,"":""`, MaxImageDocument/6-100) + `}}]}`,
 	} {
 		data := []byte(doc)
@@ -166,25 +176,28 @@ func TestWalkImageRefuses(t *testing.T) {
 		want error
 		say  string
 	}{
-		"schema 1":          {`{"schemaVersion":1,"name":"a","tag":"b","fsLayers":[{"blobSum":"sha256:00"}]}`, ErrImage, "schema 1"},
-		"foreign, later":    {edit(layer, with(blobOf("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "l"), `"urls":[null,"https://example.org/l"]`)), ErrImage, "foreign"},
-		"no bytes":          {edit(layer, text(blobOf("application/vnd.oci.image.layer.v1.tar+gzip", ""))), ErrImage, "0 bytes"},
-		"foreign layer":     {edit(layer, with(blobOf("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "l"), `"urls":["https://example.org/l"]`)), ErrImage, "example.org/l"},
-		"200 platforms":     {index(many...), ErrImage, "200 manifests, the limit is 128"},
-		"deep":              {index(nested), ErrImage, "deep"},
-		"no manifests":      {index(), ErrImage, "without manifests"},
-		"other child":       {index(text(blobOf("application/vnd.example", "x"))), ErrImage, "media type"},
-		"sha512":            {edit(blobOf("", "l").Digest.String(), "sha512:"+strings.Repeat("0", 128)), ErrImage, "sha512"},
-		"manifests, layers": {edit(`"layers"`, `"manifests":[],"layers"`), snapshot.ErrIntegrity, "manifests and layers"},
-		"two meanings":      {edit(`"layers"`, `"Layers":[],"layers"`), snapshot.ErrIntegrity, "twice"},
-		"other type":        {edit(TypeManifest, TypeIndex), snapshot.ErrIntegrity, "mediaType"},
-		"another than told": {edit(TypeManifest, TypeDockerManifest), snapshot.ErrIntegrity, "its descriptor says"},
-		"empty layer":       {edit(`"size":1}]`, `"size":0}]`), snapshot.ErrIntegrity, "0 bytes"},
-		"two sizes":         {index(text(good), strings.Replace(text(good), `"size":`, `"size":1`, 1)), snapshot.ErrIntegrity, "two sizes"},
-		"no JSON":           {"<html>", snapshot.ErrIntegrity, "no JSON object"},
-		"more behind":       {m + "{}", snapshot.ErrIntegrity, "after the document"},
-		"neither":           {`{"schemaVersion":2}`, snapshot.ErrIntegrity, "neither"},
-		"absent":            {index(text(blobOf(TypeManifest, "x"))), snapshot.ErrNotExist, ""},
+		"schema 1":           {`{"schemaVersion":1,"name":"a","tag":"b","fsLayers":[{"blobSum":"sha256:00"}]}`, ErrImage, "schema 1"},
+		"foreign, later":     {edit(layer, with(blobOf("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "l"), `"urls":[null,"https://example.org/l"]`)), ErrImage, "foreign"},
+		"no bytes":           {edit(layer, text(blobOf("application/vnd.oci.image.layer.v1.tar+gzip", ""))), ErrImage, "0 bytes"},
+		"foreign layer":      {edit(layer, with(blobOf("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "l"), `"urls":["https://example.org/l"]`)), ErrImage, "example.org/l"},
+		"200 platforms":      {index(many...), ErrImage, "200 manifests, the limit is 128"},
+		"deep":               {index(nested), ErrImage, "deep"},
+		"no manifests":       {index(), ErrImage, "without manifests"},
+		"other child":        {index(text(blobOf("application/vnd.example", "x"))), ErrImage, "media type"},
+		"sha512":             {edit(blobOf("", "l").Digest.String(), "sha512:"+strings.Repeat("0", 128)), ErrImage, "sha512"},
+		"manifests, layers":  {edit(`"layers"`, `"manifests":[],"layers"`), snapshot.ErrIntegrity, "manifests and layers"},
+		"two, folded":        {edit(`"layers"`, `"layer\u017f":[],"layers"`), snapshot.ErrIntegrity, "twice"},
+		"two layers in one":  {edit(layer, with(blobOf("a/b", "l"), `"Digest":"`+snapshot.Sum(nil).String()+`"`)), snapshot.ErrIntegrity, "twice"},
+		"two configs in one": {edit(`"config":{`, `"config": {"size":7,`), snapshot.ErrIntegrity, "twice"},
+		"two meanings":       {edit(`"layers"`, `"Layers":[],"layers"`), snapshot.ErrIntegrity, "twice"},
+		"other type":         {edit(TypeManifest, TypeIndex), snapshot.ErrIntegrity, "mediaType"},
+		"another than told":  {edit(TypeManifest, TypeDockerManifest), snapshot.ErrIntegrity, "its descriptor says"},
+		"empty layer":        {edit(`"size":1}]`, `"size":0}]`), snapshot.ErrIntegrity, "0 bytes"},
+		"two sizes":          {index(text(good), strings.Replace(text(good), `"size":`, `"size":1`, 1)), snapshot.ErrIntegrity, "two sizes"},
+		"no JSON":            {"<html>", snapshot.ErrIntegrity, "no JSON object"},
+		"more behind":        {m + "{}", snapshot.ErrIntegrity, "after the document"},
+		"neither":            {`{"schemaVersion":2}`, snapshot.ErrIntegrity, "neither"},
+		"absent":             {index(text(blobOf(TypeManifest, "x"))), snapshot.ErrNotExist, ""},
 	} {
 		mediaType := TypeManifest
 		if strings.Contains(c.doc, `"manifests":[{`) {
