@@ -1,7 +1,9 @@
 package artifact
 
 import (
+	"maps"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"example.org/mmoci/internal/testregistry"
@@ -15,10 +17,10 @@ func TestImagesThatShareContent(t *testing.T) {
 	t.Parallel()
 	files := synthFiles(20)
 	var deb, index []byte
-	for path, data := range files {
-		if filepath.Ext(path) == ".deb" {
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		if data := files[path]; filepath.Ext(path) == ".deb" {
 			deb = data
-		} else {
+		} else if len(data) > 0 {
 			index = data
 		}
 	}
