@@ -30,7 +30,8 @@
 #   MMOCI_LISTEN        address to serve at (default: 127.0.0.1:8000)
 #   MMOCI_IMAGES        images to import: yes: all; no; or their names (default: all, if a container engine answers)
 #   MMOCI_ENGINE        docker, containerd or podman (default: the first of these that answers)
-#   MMOCI_REGISTRY      yes: the mirror is a registry of these images, too, and containerd and podman ask it first
+#   MMOCI_REGISTRY      yes: the mirror is a registry of these images, too, and containerd and podman ask it first;
+#                       with MMOCI_KEY it serves only what that key signed (or as trust: in /etc/mmoci/mmoci.yaml says)
 #   MMOCI_IMAGE, MMOCI_MANIFESTS  of the static pod: image (default: the one called ../mmoci that was imported),
 #                       directory (default: /etc/kubernetes/manifests)
 #   MMOCI_ALONE         yes: move all other apt sources aside
