@@ -1,21 +1,22 @@
 # 83-slow-line.sh: a line of 50 ms round trip and 20 Mbit/s whose connections are reset now and then (scripts/e2e/slowline):
 # pull --extract from a registry against apt-get from nginx with the same archives, and push against oras.
 #
-# A sample by default, of containerd and what it needs and of small .debs, 2 pairs in turn; E2E_LONG=1: docker.io with what it needs,
-# all of its .debs, 7 pairs. A program that gives up is started again, as its user would, until it is done.
+# By default one pair, of containerd and what it needs and of small .debs: both must come through, and the figures are printed. With
+# E2E_LONG=1, on a machine that does nothing else: docker.io with what it needs, all of its .debs, 7 pairs in turn, and the ratios have bars.
+# A program that gives up is started again, as its user would, until it is done.
 #
 #	MMOCI_SEED=N  of the resets
 #
 # Of few bytes push takes longer than oras, because it asks before and after: what the tag names, what an interrupted push
-# left there, whether the tag still names it. That is a second, whatever is pushed; so the bar of the sample is 1.3.
+# left there, whether the tag still names it. That is a second, whatever is pushed.
 #
 # What the line itself needs for the bytes is the floor of every figure: it is printed beside.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
 seed=${MMOCI_SEED:-$$}
-pairs=2 want=containerd largest=300k push_bar=1.3 patience=40
-[ -z "${E2E_LONG:-}" ] || { pairs=7 want=docker.io largest=999999k push_bar=1.0 patience=240; }
+pairs=1 want=containerd largest=300k patience=40
+[ -z "${E2E_LONG:-}" ] || { pairs=7 want=docker.io largest=999999k patience=240; }
 echo "   seed $seed; 50 ms, 20 Mbit/s"
 
 site
@@ -92,6 +93,9 @@ pull_apt() {
 	[ $done = no ] || packages apt/archives >apts.txt
 	echo "     apt-get $took ms, tries: $tries, $(resets) resets, floor $(carried 5) ms" >>figures
 }
+within() { # BAR: the median of the ratios, where figures count
+	[ -z "${E2E_LONG:-}" ] || awk -v m="$(median ratios)" -v bar="$1" 'BEGIN { exit !(m <= bar) }'
+}
 in_turn() { # OURS THEIRS
 	: >ratios
 	i=1
@@ -112,10 +116,10 @@ pulls() {
 	packages debs >ours.txt
 	[ ! -e apts.txt ] || cmp ours.txt apts.txt
 	echo "   pull --extract $want, $(wc -l <ours.txt) packages: $(median ratios) of apt-get's time ($(tr '\n' ' ' <ratios)); bar 0.7" >>figures
-	awk -v m="$(median ratios)" 'BEGIN { exit !(m <= 0.7) }'
+	within 0.7
 }
 : >figures
-check "pull --extract $want: at most 0.7 of apt-get's time, the same packages" pulls
+check "pull --extract $want comes through, the same packages as by apt-get${E2E_LONG:+, in at most 0.7 of its time}" pulls
 cat figures
 
 # --- push against oras
@@ -154,9 +158,9 @@ push_oras() {
 }
 pushes() {
 	in_turn push_ours push_oras
-	echo "   push of $(find pool -type f | wc -l) .debs, $(du -sb pool | cut -f1) bytes: $(median ratios) of oras' time ($(tr '\n' ' ' <ratios)); bar $push_bar" >>figures
-	awk -v m="$(median ratios)" -v bar=$push_bar 'BEGIN { exit !(m <= bar) }'
+	echo "   push of $(find pool -type f | wc -l) .debs, $(du -sb pool | cut -f1) bytes: $(median ratios) of oras' time ($(tr '\n' ' ' <ratios)); bar 1.0" >>figures
+	within 1.0
 }
 : >figures
-check "push of the .debs: at most $push_bar of the time of oras, 8 at once as well" pushes
+check "push of the .debs comes through${E2E_LONG:+, in at most the time of oras, 8 at once as well}" pushes
 cat figures
