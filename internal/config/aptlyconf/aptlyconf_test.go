@@ -18,7 +18,7 @@ func valid(a string) error {
 
 // defaults is what "aptly config show" of 1.5 prints, with an architecture, and endpoints as its manual shows them.
 const defaults = `{
-    "rootDir": "/root/.aptly",
+    "rootDir": "/var/lib/aptly",
     "downloadConcurrency": 4,
     "downloadSpeedLimit": 0,
     "downloadRetries": 0,
