@@ -59,7 +59,8 @@ t=$(now); "$mmoci" pull --extract "$pkg" --host-status none -o debs >order.txt; 
 echo "   $(ls debs | wc -l) files, in the order of demo/order.txt"
 
 step "mmoci serve, and a real apt-get that knows nothing else"
-"$mmoci" serve --listen 127.0.0.1:0 --state state >access.log 2>serve.log &
+: >serve.log # it is read before the server has begun
+"$mmoci" serve --listen 127.0.0.1:0 --state state >access.log 2>>serve.log &
 serve=$!
 trap 'kill $serve 2>/dev/null || true' EXIT INT TERM
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
