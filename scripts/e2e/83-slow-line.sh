@@ -90,7 +90,6 @@ pull_apt() {
 	sed "s,file:$up,http://$line," "$up/.apt/sources.list" >apt/sources/far.list
 	timed apts
 	their=$took
-	[ $done = no ] || packages apt/archives >apts.txt
 	echo "     apt-get $took ms, tries: $tries, $(resets) resets, floor $(carried 5) ms" >>figures
 }
 within() { # BAR: the median of the ratios, where figures count
@@ -111,10 +110,18 @@ in_turn() { # OURS THEIRS
 		i=$((i + 1))
 	done
 }
+# What apt-get chooses, read from nearby: on the line it may give up.
+chosen() {
+	apt_own near
+	sed "s,file:$up,$nginx," "$up/.apt/sources.list" >near/sources/near.list
+	apts
+}
 pulls() {
+	chosen
+	packages near/archives >apts.txt
 	in_turn pull_ours pull_apt
 	packages debs >ours.txt
-	[ ! -e apts.txt ] || cmp ours.txt apts.txt
+	cmp ours.txt apts.txt
 	echo "   pull --extract $want, $(wc -l <ours.txt) packages: $(median ratios) of apt-get's time ($(tr '\n' ' ' <ratios)); bar 0.7" >>figures
 	within 0.7
 }
