@@ -60,6 +60,7 @@ var rules = map[string][]string{
 	// What reads foreign files knows nothing but files.
 	"internal/config/aptlyconf": {"net/http", "os", oras, imageSpec, ggcr, module + "pkg"},
 	"internal/config/keypins":   {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact"},
+	"internal/config/imageplan": {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/config/foreign":   {"net/http", oras, imageSpec, ggcr, module + "pkg"},
 
 	"internal/serve/condition": {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
