@@ -68,6 +68,8 @@ var rules = map[string][]string{
 	"internal/serve/web":       {"net/http", "os", "log/slog", module + "internal/serve", module + "internal/store", module + "pkg/artifact"},
 	"internal/serve/dates":     {"net/http", module + "internal/serve", module + "pkg/artifact"},
 	"internal/serve/listen":    {module},
+	"internal/serve/logs":      {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
+	"internal/serve/metrics":   {"os", "log/slog", module + "internal/serve", module + "pkg"},
 	"internal/sources":         {"net/http", "os", module + "internal", module + "pkg/artifact"},
 }
 

@@ -64,7 +64,7 @@ step "mmoci serve, and a real apt-get that knows nothing else"
 serve=$!
 trap 'kill $serve 2>/dev/null || true' EXIT INT TERM
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-	url=$(sed -n 's/^listening on /http:\/\//p' serve.log); [ -n "$url" ] && break
+	url=$(sed -n 's/.*listening on \([^"]*\)".*/http:\/\/\1/p' serve.log); [ -n "$url" ] && break
 	sleep 0.2
 done
 [ -n "$url" ] || { cat serve.log >&2; die "mmoci serve did not start"; }

@@ -73,9 +73,8 @@ archives:
 	var address string
 	lines := bufio.NewScanner(said)
 	for address == "" && lines.Scan() {
-		address, _ = strings.CutPrefix(lines.Text(), "listening on ")
-		if strings.Contains(address, " ") {
-			address = ""
+		if _, after, ok := strings.Cut(lines.Text(), "listening on "); ok {
+			address, _, _ = strings.Cut(after, "\"")
 		}
 	}
 	go func() { io.Copy(io.Discard, said) }()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -65,10 +66,12 @@ const (
 // app is what every command shares: where it writes, and the common flags.
 type app struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer // results and safeWriter
-	terminal       io.Writer // stderr as it is, for dpkg and the line of progress, which use control characters
+	stdout, stderr io.Writer                     // results and safeWriter
+	terminal       io.Writer                     // stderr as it is, for dpkg and the line of progress, which use control characters
+	shown          struct{ stdout, stderr bool } // on a terminal
 	quiet, verbose bool
 	events         bool               // stderr carries JSON lines
+	server         *slog.Logger       // of serve: stderr carries its records; nil: another command
 	bar            *terminal.Progress // nil: no transfer is shown
 	registry       registryFlags
 	connections    artifact.Connections // to registries, of all that one command does
@@ -81,6 +84,7 @@ var errFlags = errors.New("usage")
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := terminal.NewResults(stdout)
 	a := &app{stdin: stdin, stdout: out, stderr: terminal.NewSafeWriter(stderr), terminal: stderr}
+	a.shown.stdout, a.shown.stderr = terminal.Is(stdout), terminal.Is(stderr)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -100,9 +104,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	for _, f := range foreign.Rewritten(err) {
 		text += "\n" + leaveRewritten(f)
 	}
-	if a.events {
+	switch {
+	case a.server != nil:
+		a.server.Error(text, "exit", code)
+	case a.events:
 		a.say("error", text, code)
-	} else {
+	default:
 		fmt.Fprintf(a.stderr, "mmoci: %s\n", message(text))
 	}
 	return code
@@ -280,6 +287,8 @@ func usageArgs(c *cobra.Command) {
 func (a *app) log(format string, args ...any) {
 	switch {
 	case a.quiet:
+	case a.server != nil: // what a library has to say while it serves is that something is not as it should be
+		a.server.Warn(fmt.Sprintf(format, args...))
 	case a.events:
 		a.say("log", fmt.Sprintf(format, args...), 0)
 	default:

@@ -449,7 +449,7 @@ func listening(r io.Reader) (string, error) {
 		seen.Write(buf[:n])
 		if _, after, ok := strings.Cut(seen.String(), "listening on "); ok && strings.Contains(after, "\n") {
 			go io.Copy(io.Discard, r)
-			addr, _, _ := strings.Cut(after, "\n")
+			addr, _, _ := strings.Cut(after, "\"") // of the record
 			return "http://" + strings.TrimPrefix(addr, "http://"), nil
 		}
 		if err != nil {

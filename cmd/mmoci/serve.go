@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/serve"
+	"example.org/mmoci/internal/serve/listen"
+	"example.org/mmoci/internal/serve/logs"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/store"
@@ -36,6 +37,7 @@ type serveFlags struct {
 	mirrors        []string
 	fallback       bool
 	prefetch       string
+	logFormat      string
 	trustedProxies []string
 	o              serve.Options // what a flag sets as it is
 }
@@ -51,6 +53,7 @@ func (sf *serveFlags) flags(f *pflag.FlagSet) {
 	durationVar(f, &sf.o.Grace, "grace", "how long the previous snapshot is answered from (default 1h)")
 	f.BoolVar(&sf.o.Wait, "wait", false, "start although a reference cannot be opened yet; /readyz says so")
 	f.StringVar(&sf.prefetch, "prefetch", "none", "`WHAT` of a new snapshot is fetched before it is switched to: none, indices, all")
+	f.StringVar(&sf.logFormat, "log-format", "", "`FORMAT` of the records of requests (stdout) and events (stderr): json, text (default: text on a terminal, else json)")
 	f.StringVar(&sf.o.Policy, "policy", "", "rules `FILE`, read again when it changes")
 	f.BoolVar(&sf.o.PolicyLogOnly, "policy-log-only", false, "record what the rules would deny, and allow it")
 	f.BoolVar(&sf.o.Registry, "registry", false, "answer for container images and snapshots as a read-only OCI registry, too, at /v2/")
@@ -72,6 +75,7 @@ With --registry it is a read-only OCI registry for the container images of the s
 and for the snapshots themselves, by their repository and tag; those of a layout or oci-archive are called mirror.
 It verifies every byte against its digest, and each new statement under trust: of the configuration, if there is one;
 no other signature: its clients do that.
+Requests are recorded on stdout, events and errors on stderr, each as a line: JSON, or text on a terminal.
 SIGTERM lets answers under way finish. SIGHUP has rules, certificate and credentials read again and the tags asked for
 at once; it ends nothing, and mmoci.yaml is not read again.`,
 	}
@@ -81,6 +85,10 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 		// From here on none ends the process.
 		signal.Notify(hangups, syscall.SIGHUP)
 		defer signal.Stop(hangups)
+		access, err := a.logs(&sf)
+		if err != nil {
+			return err
+		}
 		plan, err := sf.plan.plan()
 		if err != nil {
 			return err
@@ -94,11 +102,11 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 		if err != nil {
 			return err
 		}
-		o.Log = slog.New(slog.NewTextHandler(a.stderr, nil))
+		o.Log, o.Version = a.server, version()
 		if !a.quiet {
-			access := terminal.NewLineWriter(a.stdout)
-			defer access.Close()
-			o.Access = slog.New(slog.NewJSONHandler(access, nil))
+			lines := terminal.NewLineWriter(a.stdout)
+			defer lines.Close()
+			o.Access = logs.New(lines, access, slog.LevelInfo)
 		}
 		closeStore, err := a.sources(&sf, &o, args, plan)
 		if err != nil {
@@ -124,10 +132,27 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 			}
 		}()
 		return srv.ListenAndServe(cmd.Context(), addresses(sf.listen, plan), func(addrs []string) {
-			a.log("listening on %s", strings.Join(addrs, ", "))
+			o.Log.Info("listening on " + strings.Join(addrs, ", "))
 		})
 	}
 	return cmd
+}
+
+// logs has errors and events be records of the server from here on. It returns the format of those of requests.
+func (a *app) logs(sf *serveFlags) (access logs.Format, err error) {
+	events, err := logs.ParseFormat(sf.logFormat, a.shown.stderr)
+	if err != nil {
+		return "", fmt.Errorf("%w: --log-format %w", outcome.ErrUsage, err)
+	}
+	level := slog.LevelInfo
+	switch {
+	case a.quiet:
+		level = slog.LevelWarn
+	case a.verbose:
+		level = slog.LevelDebug
+	}
+	a.server = logs.New(a.stderr, events, level)
+	return logs.ParseFormat(sf.logFormat, a.shown.stdout)
 }
 
 // options checks what the flags say, and adds the configuration's.
@@ -143,15 +168,9 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	default:
 		return o, fmt.Errorf("%w: --prefetch %q is none of none, indices, all", outcome.ErrUsage, sf.prefetch)
 	}
-	for _, p := range sf.trustedProxies {
-		prefix, err := netip.ParsePrefix(p)
-		if addr, aerr := netip.ParseAddr(p); aerr == nil {
-			prefix, err = addr.Prefix(addr.BitLen())
-		}
-		if err != nil {
-			return o, fmt.Errorf("%w: --trusted-proxy %q is neither an address nor a network", outcome.ErrUsage, p)
-		}
-		o.TrustedProxies = append(o.TrustedProxies, prefix.Masked())
+	var err error
+	if o.TrustedProxies, err = listen.ParseNetworks(sf.trustedProxies); err != nil {
+		return o, fmt.Errorf("%w: --trusted-proxy %w", outcome.ErrUsage, err)
 	}
 	if plan != nil && o.Policy == "" {
 		o.Policy = plan.Serve.Policy
@@ -164,7 +183,6 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	if named == "" && plan != nil {
 		named = plan.Serve.State
 	}
-	var err error
 	if o.StateDir, err = state.ServerDir(named); err != nil {
 		return o, fmt.Errorf("%w (--state DIR names another)", err)
 	}

@@ -51,11 +51,11 @@ func (s *Server) lookAtFiles() {
 
 func (s *Server) reportPolicy(p *policy.Policy, err error) {
 	if err != nil {
-		s.metrics.reloads.WithLabelValues("error").Inc()
+		s.metrics.Reloads.WithLabelValues("error").Inc()
 		s.o.Log.Error("policy not reloaded, the rules stay", "error", strings.ReplaceAll(err.Error(), "\n", " "))
 		return
 	}
-	s.metrics.reloads.WithLabelValues("ok").Inc()
+	s.metrics.Reloads.WithLabelValues("ok").Inc()
 	s.o.Log.Info("policy reloaded", "rules", p.Rules())
 }
 
@@ -72,7 +72,7 @@ func (s *Server) reportFiles(err error, files ...string) {
 func (s *Server) decide(pkg snapshot.Package, archive string) policy.Decision {
 	d := s.enforced(s.policy.Get().Decide(pkg, archive))
 	if strings.HasSuffix(d.Rule, logOnly) {
-		s.metrics.logOnly.WithLabelValues(archive).Inc()
+		s.metrics.WouldDeny(archive, strings.TrimSuffix(d.Rule, logOnly))
 	}
 	return d
 }

@@ -274,10 +274,10 @@ func (req *request) sent(n, want int64, err error) {
 func (req *request) abort(cause error) {
 	req.cause = cause
 	if !errors.Is(cause, context.Canceled) && errors.Is(cause, snapshot.ErrIntegrity) {
-		req.s.metrics.corrupt.Inc()
+		req.s.metrics.Corrupt.Inc()
 		req.s.o.Log.Error("answer broken off", "path", req.r.URL.Path, "error", cause)
 	}
-	req.s.metrics.aborted.Inc()
+	req.s.metrics.Aborted.Inc()
 	panic(http.ErrAbortHandler)
 }
 
@@ -299,7 +299,7 @@ func (req *request) unavailable(err error) {
 	case late:
 		req.broken(http.StatusGatewayTimeout, "the registry does not answer", err)
 	case errors.Is(err, snapshot.ErrIntegrity):
-		req.s.metrics.corrupt.Inc()
+		req.s.metrics.Corrupt.Inc()
 		req.broken(http.StatusBadGateway, "the file at hand is not what its digest says", err)
 	case errors.Is(err, snapshot.ErrNotExist):
 		req.broken(http.StatusBadGateway, "the registry has lost this file", err)

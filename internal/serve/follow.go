@@ -153,7 +153,7 @@ func (s *Server) report(i int, err error) {
 	f.mu.Unlock()
 	name := f.source.Name()
 	if now {
-		s.metrics.followErrors.WithLabelValues(name).Inc()
+		s.metrics.FollowErrors.WithLabelValues(name).Inc()
 	}
 	switch {
 	case now && !was:
@@ -185,7 +185,7 @@ func (s *Server) check(ctx context.Context, i int) error {
 		f.refuse(root, r)
 	}
 	if refused {
-		s.metrics.refused.WithLabelValues(f.source.Name(), r.Reason).Inc()
+		s.metrics.Refused.WithLabelValues(f.source.Name(), r.Reason).Inc()
 		s.o.Log.Error("snapshot not followed", "reference", f.source.Name(), "root", root.String(), "reason", r.Reason, "error", err)
 	}
 	return err

@@ -136,7 +136,7 @@ func TestTagMovedBack(t *testing.T) {
 
 func counted(t *testing.T, s *Server, name string) float64 {
 	t.Helper()
-	families, err := s.metrics.registry.Gather()
+	families, err := s.metrics.Registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -258,14 +258,19 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	base, _, second := pageServer(t, Options{})
 	ask(t, base, "GET", "/docker/pool/none_1_all.deb")
+	ask(t, base, "GET", "/made-up/pool/none_1_all.deb")
 	a := ask(t, base, "GET", "/metrics")
 	for _, want := range []string{
-		`mmoci_requests_total{method="GET",status="404"} 1`, "mmoci_snapshot_age_seconds{", "mmoci_sent_bytes_total", "go_goroutines",
+		`mmoci_requests_total{archive="docker",method="GET",status="404"} 1`, `mmoci_requests_total{archive="",method="GET",status="404"} 1`,
+		"mmoci_build_info{", "mmoci_snapshot_age_seconds{", "mmoci_sent_bytes_total{", "go_goroutines",
 		`mmoci_snapshot_ready{reference="registry.example.org/site/mirror:noble"} 1`,
 	} {
 		if !bytes.Contains(a.body, []byte(want)) {
 			t.Errorf("no %s in\n%s", want, a.body)
 		}
+	}
+	if bytes.Contains(a.body, []byte("made-up")) {
+		t.Errorf("a client made up a label:\n%s", a.body)
 	}
 	statement := ask(t, base, "GET", "/mmoci/statement")
 	if !bytes.Equal(statement.body, second.StatementBytes) {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/registry"
+	"example.org/mmoci/internal/serve/logs"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,14 +22,8 @@ const (
 
 // registryRequest is what is known of a request below /v2/.
 type registryRequest struct {
-	name, reference string // as the path has them
-	image           string // the name of the image that is answered or denied; "" of a snapshot
-	code            string // of an error; "": that of the status
-}
-
-// attrs are what the access log says of it.
-func (v *registryRequest) attrs() []slog.Attr {
-	return []slog.Attr{slog.String("repository", v.name), slog.String("reference", v.reference), slog.String("image", v.image)}
+	logs.Registry
+	code string // of an error; "": that of the status
 }
 
 func (req *request) beginRegistry() {
@@ -44,7 +38,7 @@ func (req *request) fromRegistry(p string) {
 		req.registryError(err)
 		return
 	}
-	req.v2.name, req.v2.reference = path.Name, path.Reference()
+	req.v2.Repository, req.v2.Reference = path.Name, path.Reference()
 	site := req.s.site()
 	a, err := req.find(site, path)
 	if e, ok := errors.AsType[*registry.Error](err); ok && e.Again {
@@ -57,9 +51,9 @@ func (req *request) fromRegistry(p string) {
 		req.registryError(err)
 		return
 	}
-	req.v2.image, req.rule = a.Image, a.Rule
+	req.v2.Image, req.rule = a.Image, a.Rule
 	if strings.HasSuffix(a.Rule, logOnly) {
-		req.s.metrics.logOnly.WithLabelValues(ofRegistry).Inc()
+		req.s.metrics.WouldDeny(ofRegistry, strings.TrimSuffix(a.Rule, logOnly))
 	}
 	h := req.w.Header()
 	for name, value := range a.Header {
@@ -110,9 +104,9 @@ func (req *request) registryError(err error) {
 		req.unavailable(err)
 		return
 	}
-	req.v2.code, req.v2.image, req.rule = e.Code, e.Image, e.Rule
+	req.v2.code, req.v2.Image, req.rule = e.Code, e.Image, e.Rule
 	if e.Status == http.StatusForbidden {
-		req.s.metrics.denied.WithLabelValues(ofRegistry).Inc()
+		req.s.metrics.Denied(ofRegistry, e.Rule)
 	}
 	if e.Status == http.StatusNotFound && strings.HasSuffix(e.Code, "_UNKNOWN") {
 		for i, h := range req.s.view.Load().current {

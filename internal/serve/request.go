@@ -3,10 +3,11 @@ package serve
 import (
 	"cmp"
 	"context"
-	"log/slog"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/listen"
+	"example.org/mmoci/internal/serve/logs"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -58,38 +60,50 @@ func (req *request) extend(d time.Duration) {
 // end records the request, also one that was broken off by a panic.
 func (req *request) end() {
 	took := time.Since(req.start)
-	req.s.metrics.request(req, took)
+	req.s.metrics.Request(req.counted(), req.r.Method, req.status, req.bytes, took)
 	if req.s.o.Access == nil {
 		return
 	}
-	attrs := [...]slog.Attr{
-		slog.String("client", req.client()),
-		slog.String("method", req.r.Method),
-		slog.String("path", req.r.URL.Path),
-		slog.String("snapshot", req.snapshot),
-		slog.String("archive", req.archive),
-		slog.String("package", req.pkg.Name),
-		slog.String("version", req.pkg.Version),
-		slog.String("architecture", req.pkg.Architecture),
-		slog.String("source", req.pkg.Source),
-		slog.Int("status", req.status),
-		slog.Int64("bytes", req.bytes),
-		slog.String("from", req.from),
-		slog.String("rule", req.rule),
-		slog.Float64("seconds", took.Seconds()),
-		slog.String("agent", req.r.UserAgent()),
-		{}, {}, {}, // of /v2/
-		{}, // error
+	record := logs.Request{
+		Client: req.client(), Method: req.r.Method, Path: req.r.URL.Path, Snapshot: req.snapshot, Archive: req.archive, Package: req.pkg,
+		Status: req.status, Bytes: req.bytes, From: req.from, Rule: req.rule, Seconds: took.Seconds(), Agent: req.r.UserAgent(), Err: req.cause,
 	}
-	n := len(attrs) - 4
 	if req.v2 != nil {
-		n += copy(attrs[n:], req.v2.attrs())
+		record.Registry = &req.v2.Registry
 	}
-	if req.cause != nil {
-		attrs[n] = slog.String("error", req.cause.Error())
-		n++
+	record.Log(req.s.o.Access)
+}
+
+// counted is the archive that a request is counted by: of those served now, so that
+// no client makes up labels; "" for none.
+func (req *request) counted() string {
+	switch {
+	case req.v2 != nil:
+		return ofRegistry
+	case req.archive != "" && req.s.view.Load().known(req.archive):
+		return req.archive
 	}
-	req.s.o.Access.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs[:n]...)
+	return ""
+}
+
+// recovered ends a request that a defect of this program ended, and says so in the
+// log: with 500, or by breaking off what was begun. An answer that was broken off on purpose goes on to net/http.
+func (req *request) recovered() {
+	defect := recover()
+	if defect == nil {
+		return
+	}
+	if defect == http.ErrAbortHandler {
+		panic(defect)
+	}
+	req.cause = fmt.Errorf("panic: %v", defect)
+	req.s.metrics.Panics.Inc()
+	req.s.o.Log.Error("a defect of the program ended a request", "path", req.r.URL.Path, "error", req.cause, "stack", string(debug.Stack()))
+	if req.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	clear(req.w.Header())
+	req.fail(http.StatusInternalServerError, "a defect of the server; its log says more")
 }
 
 // client is the address of the client: the peer, or the one that a trusted proxy names.

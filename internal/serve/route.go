@@ -15,6 +15,7 @@ import (
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := s.begin(w, r)
 	defer req.end()
+	defer req.recovered()
 	p := s.relative(r.URL.Path)
 	if s.registry != nil && (p == "v2" || strings.HasPrefix(p, "v2/")) {
 		req.beginRegistry()
@@ -71,7 +72,7 @@ func (req *request) route(p string) {
 		req.readyz()
 	case head == "metrics":
 		req.status = http.StatusOK
-		req.s.metrics.handler.ServeHTTP(req.w, req.r)
+		req.s.metrics.Handler.ServeHTTP(req.w, req.r)
 	case head == "setup":
 		req.setup(req.currentView(req.s.view.Load()), rest)
 	case head == snapshot.Bootstrap:
@@ -162,7 +163,7 @@ func (req *request) file(h *served, row snapshot.Row, p string, fixed bool) {
 		d := req.s.decide(pkg, req.archive)
 		req.rule = d.Rule
 		if !d.Allow {
-			req.s.metrics.denied.WithLabelValues(req.archive).Inc()
+			req.s.metrics.Denied(req.archive, d.Rule)
 			req.fail(http.StatusForbidden, d.Reason)
 			return
 		}

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,8 @@ import (
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/internal/serve/listen"
+	"example.org/mmoci/internal/serve/logs"
+	"example.org/mmoci/internal/serve/metrics"
 	"example.org/mmoci/internal/serve/watch"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/internal/store"
@@ -63,6 +66,7 @@ const (
 
 // Options of a server; the zero value but for Sources works.
 type Options struct {
+	Version  string   // of the program, for metrics
 	Sources  []Source // several are a union of their prefixes
 	StateDir string   // keeps the Dates that were served across restarts; "": within the process only
 	Log      *slog.Logger
@@ -142,7 +146,7 @@ type Server struct {
 	policy    *watch.File[*policy.Policy]   // nil: everything is allowed
 	certs     *watch.File[*tls.Certificate] // nil: plain HTTP
 	guard     *watch.File[credentials]      // nil: open to all
-	metrics   *metrics
+	metrics   *metrics.Metrics
 	pages     *web.Pages
 	making    chan struct{}               // a place for each page that is made now
 	sending   *semaphore.Weighted         // bytes of pages on their way
@@ -179,10 +183,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		o: o, basePath: base, metrics: newMetrics(),
+		o: o, basePath: base,
 		making: make(chan struct{}, maxPages), sending: semaphore.NewWeighted(maxPageBytes),
 		small: smallFileCache{max: cmp.Or(o.smallFiles, maxSmallFiles)},
 	}
+	s.metrics = metrics.New(s.state())
 	if o.Registry {
 		s.registry = registry.New()
 	}
@@ -218,7 +223,6 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			s.o.Log.Warn("not ready", "reference", f.source.Name(), "error", err)
 		}
 	}
-	s.metrics.observe(s)
 	return s, nil
 }
 
@@ -238,7 +242,7 @@ func parseBase(base string) (string, error) {
 // serves and follows until ctx ends, then drains: answers under way are finished, for at most 25 s.
 func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func([]string)) error {
 	o := listen.Options{
-		Handler: s, Exempt: s.o.TrustedProxies, Log: s.o.Log, TurnedAway: s.metrics.turnedAway.Inc,
+		Handler: s, Exempt: s.o.TrustedProxies, Log: s.o.Log, ErrorLog: logs.OfServer(s.o.Log), TurnedAway: s.metrics.TurnedAway.Inc,
 		Draining: func() { s.draining.Store(true) }, // /readyz says so to those who ask on a connection they have
 	}
 	if s.certs != nil {
@@ -254,7 +258,8 @@ func (s *Server) ListenAndServe(ctx context.Context, addrs []string, ready func(
 	return g.Wait()
 }
 
-// Run follows the tags, and the files that may change, until ctx ends.
+// Run follows the tags, and the files that may change, until ctx ends; it returns an
+// error only if it met a defect of the program.
 // ListenAndServe does it too; a second call only waits.
 func (s *Server) Run(ctx context.Context) error {
 	if !s.following.CompareAndSwap(false, true) {
@@ -262,11 +267,23 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	defer s.following.Store(false)
-	var wg sync.WaitGroup
-	for i := range s.followers {
-		wg.Go(func() { s.follow(ctx, i) })
+	g, ctx := errgroup.WithContext(ctx)
+	background := func(what string, work func()) {
+		g.Go(func() (err error) {
+			defer func() {
+				if defect := recover(); defect != nil {
+					err = fmt.Errorf("a defect of the program: %s: panic: %v", what, defect)
+					s.o.Log.Error("a defect of the program ends the server", "in", what, "error", err, "stack", string(debug.Stack()))
+				}
+			}()
+			work()
+			return nil
+		})
 	}
-	wg.Go(func() {
+	for i, f := range s.followers {
+		background("following "+f.source.Name(), func() { s.follow(ctx, i) })
+	}
+	background("reading files again", func() {
 		tick := time.NewTicker(s.o.look)
 		defer tick.Stop()
 		for {
@@ -278,8 +295,7 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}
 	})
-	wg.Wait()
-	return nil
+	return g.Wait()
 }
 
 // Reload reads rules, certificate and credentials again and resolves every tag,

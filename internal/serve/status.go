@@ -57,6 +57,11 @@ func (s *Server) troubles() []string {
 	if at := s.lateAt.Load(); at != 0 && s.o.Now().Sub(time.Unix(0, at)) < lately {
 		list = append(list, "a client was sent away, because a file did not come from the registry in time")
 	}
+	for _, kind := range []string{filePolicy, fileCertificate, fileCredentials} {
+		if err := s.failingFiles()[kind]; err != nil {
+			list = append(list, fmt.Sprintf("the file of the %s cannot be used as it is now, and what was read before is in force; the log says why", kind))
+		}
+	}
 	if s.o.Store == nil {
 		return list
 	}
@@ -75,6 +80,6 @@ func (s *Server) troubles() []string {
 
 // noteLate notes that an answer ended because a registry was too slow.
 func (s *Server) noteLate() {
-	s.metrics.late.Inc()
+	s.metrics.Late.Inc()
 	s.lateAt.Store(s.o.Now().UnixNano())
 }

@@ -64,11 +64,17 @@ type sample struct {
 	bytes int64
 }
 
+// Is reports whether what is written to w is shown on a terminal.
+func Is(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // newProgress returns a progress that is shown on w: as JSON lines where events is set, not at all where quiet is.
 func newProgress(w io.Writer, quiet, events bool) *Progress {
 	p := &Progress{w: w, quiet: quiet, events: events, width: 80, now: time.Now, running: map[snapshot.Digest]*running{}}
 	if f, ok := w.(*os.File); ok && !events {
-		p.terminal = term.IsTerminal(int(f.Fd()))
+		p.terminal = Is(f)
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 			p.width = width
 		}

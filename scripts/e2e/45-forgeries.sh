@@ -101,11 +101,11 @@ served() {
 	"$mmoci" serve --listen 127.0.0.1:0 --state "$work/$1.state" "oci:$f/$2:forged" >"$work/$1.access" 2>"$work/$1.serve" &
 	server=$!
 	echo $server >>"$work/pids"
-	until grep -qs '^listening on ' "$work/$1.serve"; do
+	until grep -qs 'listening on ' "$work/$1.serve"; do
 		kill -0 $server 2>/dev/null || break
 		sleep 0.05
 	done
-	url=http://$(sed -n 's/^listening on //p' "$work/$1.serve")
+	url=http://$(listening "$work/$1.serve")
 	if [ "$url" != http:// ]; then
 		more=$(added "$2")
 		echo "$(outcome "$1-site" "$url" "$3" "$more") $(outcome "$1-upstream" "$url" "$3" "$more")"

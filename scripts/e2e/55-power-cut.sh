@@ -175,8 +175,8 @@ store_cut() {
 		"$mmoci" serve --listen 127.0.0.1:0 --state "$disk/serve" "$registry/site/mirror:day" -f day4.yaml >serve.access 2>serve.log &
 		server=$!
 		echo $server >>pids
-		eventually grep -q '^listening on ' serve.log
-		url=http://$(sed -n 's/^listening on //p' serve.log)
+		eventually grep -q 'listening on ' serve.log
+		url=http://$(listening serve.log)
 		eventually curl -sf "$url/readyz"
 		while read -r f; do curl -sf "$url/${f#tree/}" | cmp - "$f"; done <wanted.txt
 	}

@@ -38,7 +38,7 @@ served() {
 	printf 'ref: 127.0.0.1:9/site/mirror:none\nserve: {listen: "127.0.0.1:0"}\n' >"$root/etc/mmoci/mmoci.yaml"
 	# shellcheck disable=SC2086 # words
 	start unit in_root $command
-	eventually grep -q '^listening on ' "$work/unit.log"
+	eventually grep -q 'listening on ' "$work/unit.log"
 	stop "$pid"
 	in_root apt-get -q -y purge mmoci
 	healthy

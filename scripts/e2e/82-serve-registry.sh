@@ -213,7 +213,7 @@ denied() {
 	refused 1 "not before Monday" crane copy "$at/mirror:noble" "$target/denied:noble"
 	same pause "$(crane digest "$at/pause:3.9")" "$pause"
 	jq -e 'select(.status == 403 and .rule == "no-app" and .image == "registry.example.org/site/app:1" and .repository == "site/app" and .reference == "1")' guarded.access | head -1 | grep -q .
-	curl -sf -u host:secret "http://$at/metrics" | grep '^mmoci_denied_total{archive="v2"} [1-9]'
+	curl -sf -u host:secret "http://$at/metrics" | grep '^mmoci_denied_total{archive="v2",rule="[^"]*"} [1-9]'
 	refused 1 "denied" "$mmoci" policy test --policy policy.yaml --ref oci:stick:noble registry.example.org/site/app pause.example:5000/pause:3.9
 }
 check "a rule denies an image with its reason, without a restart" denied

@@ -268,7 +268,7 @@ check "not one 404 among the answers" no_404 serve.access
 
 serve_start replica -f mmoci.yaml --follow 3s "$registry/site/mirror:noble"
 other=$serve
-serve=http://$(sed -n 's/^listening on \([^,]*\).*/\1/p' serve.log)
+serve=http://$(listening serve.log)
 front=$(free_port)
 mkdir -p front.d
 cat >front.conf <<END

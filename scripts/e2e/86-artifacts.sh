@@ -34,8 +34,8 @@ chart_configuration() {
 		cat "$work/$v/args"
 		# shellcheck disable=SC2046 # words
 		start "chart-$v" "$mmoci" $(cat "$work/$v/args")
-		eventually grep -q '^listening on' "$work/chart-$v.log"
-		url=http://$(sed -n 's/^listening on //p' "$work/chart-$v.log")
+		eventually grep -q 'listening on' "$work/chart-$v.log"
+		url=http://$(listening "$work/chart-$v.log")
 		curl -s "$url/readyz" | grep 'not ready'
 		refused 1 503 "$mmoci" check "$url"
 		stop "$pid"

@@ -175,6 +175,9 @@ registry_start() {
 }
 registry_prefix=
 
+# listening LOG: the first address that a server listens on, from its log of events.
+listening() { sed -n 's/.*"listening on \([^,"]*\).*/\1/p' "$1"; }
+
 # serve_start NAME ARGUMENT..: mmoci serve; $serve is its URL, NAME.access its access log.
 serve_start() {
 	_name=$1
@@ -183,8 +186,8 @@ serve_start() {
 	"$mmoci" serve --listen 127.0.0.1:0 --state "$work/$_name.state" "$@" >"$work/$_name.access" 2>"$work/$_name.log" &
 	pid=$!
 	echo $pid >>"$work/pids"
-	eventually grep -q '^listening on ' "$work/$_name.log" || { cat "$work/$_name.log" >&2; die "mmoci serve did not start"; }
-	serve=http://$(sed -n 's/^listening on //p' "$work/$_name.log")
+	eventually grep -q 'listening on ' "$work/$_name.log" || { cat "$work/$_name.log" >&2; die "mmoci serve did not start"; }
+	serve=http://$(listening "$work/$_name.log")
 }
 
 # --- real packages

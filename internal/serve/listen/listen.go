@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -39,6 +40,23 @@ type Options struct {
 	TurnedAway func()         // called for each connection that a client may not have
 	Draining   func()         // called when the end begins
 	Log        *slog.Logger
+	ErrorLog   *log.Logger // of what net/http says
+}
+
+// ParseNetworks reads addresses and networks (CIDR), such as of trusted proxies.
+func ParseNetworks(texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if addr, aerr := netip.ParseAddr(text); aerr == nil {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a network", text)
+		}
+		list = append(list, prefix.Masked())
+	}
+	return list, nil
 }
 
 // Serve listens on each address (host:port, unix:PATH), calls ready with the
@@ -58,7 +76,7 @@ func Serve(ctx context.Context, addrs []string, ready func([]string), o Options)
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       withStatusLine,
 		BaseContext:       func(net.Listener) context.Context { return serving },
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		ErrorLog:          o.ErrorLog,
 	}
 	free, clients := make(chan struct{}, maxConnections), newClients(MaxPerClient, o.Exempt)
 	g, gctx := errgroup.WithContext(ctx) // ends with ctx, or when a listener fails

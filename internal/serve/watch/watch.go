@@ -19,7 +19,8 @@ type File[T any] struct {
 	parse    func(contents [][]byte) (T, error)
 	report   func(value T, err error)
 
-	value atomic.Pointer[T]
+	value  atomic.Pointer[T]
+	broken atomic.Pointer[error] // why the files as they are now give no value; nil: they are the value
 
 	mu     sync.Mutex
 	last   [][]byte // what was read last, good or bad
@@ -53,6 +54,18 @@ func (w *File[T]) Get() T {
 	return *w.value.Load()
 }
 
+// Failing returns why the files, as they were when they were looked at last, give no value;
+// nil if they are the value, and of a nil File.
+func (w *File[T]) Failing() error {
+	if w == nil {
+		return nil
+	}
+	if err := w.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // Look reads the files again.
 func (w *File[T]) Look() {
 	if w == nil {
@@ -64,22 +77,27 @@ func (w *File[T]) Look() {
 	if err != nil {
 		if w.failed != err.Error() { // not at each look
 			w.failed = err.Error()
+			w.broken.Store(&err)
 			w.report(w.Get(), err)
 		}
 		return
 	}
+	unread := w.failed != ""
 	w.failed = ""
 	same := true
 	for i, data := range contents {
 		same = same && bytes.Equal(data, w.last[i])
 	}
-	if same {
+	if same && !unread {
 		return
 	}
 	w.last = contents
 	value, err := w.parse(contents)
 	if err == nil {
 		w.value.Store(&value)
+		w.broken.Store(nil)
+	} else {
+		w.broken.Store(&err)
 	}
 	w.report(value, err)
 }

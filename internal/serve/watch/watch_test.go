@@ -41,6 +41,11 @@ func TestFile(t *testing.T) {
 		if f.Get() != want || len(errs) != reports {
 			t.Errorf("%q, want %q; %d reports, want %d: %v", f.Get(), want, len(errs), reports, errs)
 		}
+		if now := error(nil); len(errs) > 0 {
+			if now = errs[len(errs)-1]; !errors.Is(f.Failing(), now) {
+				t.Errorf("failing: %v, reported last: %v", f.Failing(), now)
+			}
+		}
 	}
 	check("one", 0)
 	put("two")
@@ -53,9 +58,13 @@ func TestFile(t *testing.T) {
 	check("two", 4)
 	put("six")
 	check("six", 5)
+	os.Remove(name)
+	check("six", 6)
+	put("six") // what it was
+	check("six", 7)
 	var none *File[string]
 	none.Look()
-	if none.Get() != "" {
+	if none.Get() != "" || none.Failing() != nil {
 		t.Error("a nil File has a value")
 	}
 }
