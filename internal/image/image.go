@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -22,7 +21,10 @@ const (
 	typeIndex    = "application/vnd.oci.image.index.v1+json"
 	typeManifest = "application/vnd.oci.image.manifest.v1+json"
 	typeConfig   = "application/vnd.oci.image.config.v1+json"
-	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+	TypeLayer     = "application/vnd.oci.image.layer.v1.tar"
+	TypeGzipLayer = TypeLayer + "+gzip"
+	TypeZstdLayer = TypeLayer + "+zstd"
 )
 
 // File is a file or directory of an image.
@@ -71,13 +73,13 @@ func (i *Image) Digest() snapshot.Digest { return digestOf(i.Manifest) }
 type descriptor struct {
 	MediaType string            `json:"mediaType"`
 	Digest    string            `json:"digest"`
-	Size      int               `json:"size"`
+	Size      int64             `json:"size"`
 	Platform  *platform         `json:"platform,omitempty"`
 	Notes     map[string]string `json:"annotations,omitempty"`
 }
 
 func describe(p Part) descriptor {
-	return descriptor{MediaType: p.MediaType, Digest: digestOf(p).String(), Size: len(p.Data)}
+	return descriptor{MediaType: p.MediaType, Digest: digestOf(p).String(), Size: int64(len(p.Data))}
 }
 
 type platform struct {
@@ -86,46 +88,12 @@ type platform struct {
 	Variant      string `json:"variant,omitempty"`
 }
 
-// configuration is what image-spec's config.md has of fields that we set.
-type configuration struct {
-	Created string `json:"created"`
-	platform
-	Config struct {
-		User         string              `json:"User,omitempty"`
-		ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
-		Env          []string            `json:"Env,omitempty"`
-		Entrypoint   []string            `json:"Entrypoint,omitempty"`
-		Cmd          []string            `json:"Cmd,omitempty"`
-		WorkingDir   string              `json:"WorkingDir"`
-		Labels       map[string]string   `json:"Labels,omitempty"`
-	} `json:"config"`
-	RootFS struct {
-		Type    string   `json:"type"`
-		DiffIDs []string `json:"diff_ids"`
-	} `json:"rootfs"`
-	History []history `json:"history"`
-}
-
-type history struct {
-	Created   string `json:"created"`
-	CreatedBy string `json:"created_by"`
-}
-
 // Build makes an image. Equal specs make equal digests.
 func Build(s Spec) (*Image, error) {
-	if s.Created.IsZero() {
-		return nil, errors.New("image: no time of creation")
-	}
 	img := &Image{Architecture: s.Architecture, Variant: s.Variant}
-	created := s.Created.UTC().Format(time.RFC3339)
-	c := configuration{Created: created, platform: platform{s.Architecture, "linux", s.Variant}}
-	c.Config.User, c.Config.Env, c.Config.Entrypoint, c.Config.Cmd = s.User, s.Environment, s.Entrypoint, s.Command
-	c.Config.WorkingDir, c.Config.Labels, c.RootFS.Type = "/", s.Labels, "layers"
-	for _, p := range s.Ports {
-		if c.Config.ExposedPorts == nil {
-			c.Config.ExposedPorts = map[string]struct{}{}
-		}
-		c.Config.ExposedPorts[p] = struct{}{}
+	c := Contents{
+		Architecture: s.Architecture, Variant: s.Variant, Created: s.Created,
+		Entrypoint: s.Entrypoint, Command: s.Command, Environment: s.Environment, Ports: s.Ports, User: s.User, WorkDir: "/", Labels: s.Labels,
 	}
 	for _, files := range s.Layers {
 		data, err := layer(files, s.Created)
@@ -136,25 +104,12 @@ func Build(s Spec) (*Image, error) {
 		if err != nil {
 			return nil, fmt.Errorf("image: %w", err)
 		}
-		img.Layers = append(img.Layers, Part{MediaType: typeLayer, Data: compressed})
-		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, snapshot.Sum(data).String())
-		c.History = append(c.History, history{created, "mmoci"})
+		part := Part{MediaType: TypeGzipLayer, Data: compressed}
+		img.Layers = append(img.Layers, part)
+		c.Layers = append(c.Layers, Layer{MediaType: part.MediaType, Blob: snapshot.BlobOf(part.Data), DiffID: snapshot.Sum(data), By: "mmoci"})
 	}
-	m := struct {
-		SchemaVersion int          `json:"schemaVersion"`
-		MediaType     string       `json:"mediaType"`
-		Config        descriptor   `json:"config"`
-		Layers        []descriptor `json:"layers"`
-	}{SchemaVersion: 2, MediaType: typeManifest}
 	var err error
-	if img.Config, err = document(typeConfig, c); err != nil {
-		return nil, err
-	}
-	m.Config = describe(img.Config)
-	for _, l := range img.Layers {
-		m.Layers = append(m.Layers, describe(l))
-	}
-	img.Manifest, err = document(typeManifest, m)
+	img.Config, img.Manifest, err = c.Documents()
 	return img, err
 }
 

@@ -99,7 +99,7 @@ func PushServer(ctx context.Context, o ServerOptions) (artifact.Reference, error
 		if snapshot.Sum(program).String() != p.Digest {
 			return o.To, fmt.Errorf("server image: %s was changed while this command ran", p.File)
 		}
-		arch, variant := platformOf(p.Name)
+		arch, variant := Platform(p.Name)
 		s := MMOCI(arch, o.Version, program, Epoch())
 		s.Variant = variant
 		img, err := Build(Serving(s, o.Mirror))
@@ -117,16 +117,3 @@ func PushServer(ctx context.Context, o ServerOptions) (artifact.Reference, error
 
 // Epoch is the time of all files of our images: nothing of the day goes in.
 func Epoch() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
-
-// platformOf is how images call an architecture of Debian's (image-spec, image-index.md: values of GOARCH and GOARM).
-func platformOf(debian string) (architecture, variant string) {
-	switch debian {
-	case "armhf":
-		return "arm", "v7"
-	case "i386":
-		return "386", ""
-	case "ppc64el":
-		return "ppc64le", ""
-	}
-	return debian, ""
-}

@@ -36,7 +36,15 @@ func CopyImage(ctx context.Context, src, dst Reference, o PushOptions) (copied C
 	if src.Kind == Registry && dst.Kind == Registry && src.Host() == dst.Host() && src.Name != dst.Name {
 		mountFrom = src.Repository()
 	}
-	t, err := openTarget(ctx, dst, mountFrom, &o)
+	if copied, err = im.put(ctx, dst, mountFrom, &o); err != nil {
+		return Copied{}, fmt.Errorf("copy of %s: %w", src, err)
+	}
+	return copied, nil
+}
+
+// put writes an image under a tag that names no snapshot.
+func (im *Image) put(ctx context.Context, dst Reference, mountFrom string, o *PushOptions) (put Copied, err error) {
+	t, err := openTarget(ctx, dst, mountFrom, o)
 	if err != nil {
 		return Copied{}, fmt.Errorf("%s: %w", dst, err)
 	}
@@ -47,15 +55,15 @@ func CopyImage(ctx context.Context, src, dst Reference, o PushOptions) (copied C
 	}
 	if !now.IsZero() && now != im.Root.Digest {
 		if _, data, err := t.Root(ctx, dst); err == nil && isSnapshot(ctx, t, data) {
-			return Copied{}, fmt.Errorf("%w %s: it names a snapshot, %s is an image; give the image another tag", ErrReference, dst, src)
+			return Copied{}, fmt.Errorf("%w %s: it names a snapshot; give the image another tag", ErrReference, dst)
 		}
 	}
-	copied = Copied{Root: im.Root.Digest, Reference: dst, Changed: now != im.Root.Digest, Blobs: len(im.Blobs)}
-	copied.Reference.Digest = im.Root.Digest
-	if err := im.writeTo(ctx, t, dst, now, &o, &copied); err != nil {
-		return Copied{}, fmt.Errorf("copy of %s: %w", src, err)
+	put = Copied{Root: im.Root.Digest, Reference: dst, Changed: now != im.Root.Digest, Blobs: len(im.Blobs)}
+	put.Reference.Digest = im.Root.Digest
+	if err := im.writeTo(ctx, t, dst, now, o, &put); err != nil {
+		return Copied{}, err
 	}
-	return copied, nil
+	return put, nil
 }
 
 // writeTo puts everything below the root and what refers to it, then names the root.
@@ -187,6 +195,10 @@ func (im *Image) putBlobs(ctx context.Context, t destination, o *PushOptions, co
 // Verify reads and hashes everything of an image, or with remote only asks the place for each of its
 // parts. The error names what is not there, or is not what its digest says.
 func (im *Image) Verify(ctx context.Context, remote bool, o Options) error {
+	at, ok := im.from.(place)
+	if remote && !ok {
+		return fmt.Errorf("%w: an image that is in no place yet", ErrReference)
+	}
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(o.workers())
 	for _, d := range im.Parts() {
@@ -195,7 +207,7 @@ func (im *Image) Verify(ctx context.Context, remote bool, o Options) error {
 		}
 		g.Go(func() error {
 			if remote {
-				there, err := im.place.Has(each, d)
+				there, err := at.Has(each, d)
 				if _, cut := im.documents[d.Digest]; err == nil && !there && !cut {
 					err = fmt.Errorf("%s: %w", d.Digest, snapshot.ErrNotExist)
 				}

@@ -86,7 +86,7 @@ type Image struct {
 	// They are among Documents. Sorted by digest.
 	Referrers []snapshot.Blob
 
-	place     place
+	from      snapshot.Blobs // of configs and layers
 	documents map[snapshot.Digest][]byte
 	blobs     map[snapshot.Digest]bool // which are among Blobs
 }
@@ -99,7 +99,7 @@ func (im *Image) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snap
 		}
 		return &snapshot.Content{R: io.NopCloser(bytes.NewReader(data[offset:]))}, nil
 	}
-	return im.place.Open(ctx, b, offset)
+	return im.from.Open(ctx, b, offset)
 }
 
 // Parts are all documents and blobs of the image and of what refers to it, each digest once, in no order.
@@ -135,7 +135,7 @@ func readImage(ctx context.Context, p place, ref Reference, o *ImageOptions) (*I
 	if isSnapshot(ctx, p, data) {
 		return nil, fmt.Errorf("%w %s: it is a snapshot of mmoci, not a container image", ErrReference, ref)
 	}
-	im := &Image{Source: d.Digest, place: p, documents: map[snapshot.Digest][]byte{}, blobs: map[snapshot.Digest]bool{}}
+	im := &Image{Source: d.Digest, from: p, documents: map[snapshot.Digest][]byte{}, blobs: map[snapshot.Digest]bool{}}
 	p = budgeted{p, &budget{}}
 	cut, err := oci.CutPlatforms(data, o.Platforms)
 	if err != nil {
