@@ -96,9 +96,11 @@ var (
 // two programs see two control files. Other PAX records are passed over, as dpkg
 // does. Read returns the content of the current file.
 type controlReader struct {
-	r    io.Reader
-	left int64 // of the current file
-	pad  int64 // bytes behind it, up to the next block
+	r     io.Reader
+	left  int64 // of the current file
+	pad   int64 // bytes behind it, up to the next block
+	mode  int64 // of the current file
+	mtime int64
 }
 
 // next goes to the next plain file; io.EOF at the end, which is a block of zeros or the end of r.
@@ -151,6 +153,8 @@ func (t *controlReader) header() (kind byte, name string, size int64, err error)
 		return 0, "", 0, fmt.Errorf("tar: size %.20q", b[124:136])
 	}
 	name = cString(b[:100])
+	t.mode, _ = tarNumber(b[100:108])
+	t.mtime, _ = tarNumber(b[136:148])
 	// GNU's own format has times where ustar has a prefix of the name.
 	if string(b[257:263]) == "ustar\x00" && b[345] != 0 {
 		return 0, "", 0, fmt.Errorf("tar: entry %.100q has a prefix %.100q", name, cString(b[345:500]))

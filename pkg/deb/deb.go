@@ -8,6 +8,7 @@ package deb
 
 import (
 	"archive/tar"
+	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
@@ -188,6 +189,11 @@ func (d *debReader) readRest() error {
 	if _, err := d.member("data.tar"); err != nil {
 		return err
 	}
+	return d.readTail()
+}
+
+// readTail goes over what follows data.tar.
+func (d *debReader) readTail() error {
 	for {
 		m, err := d.next()
 		if err == io.EOF {
@@ -238,8 +244,7 @@ var errDataLong = fmt.Errorf("over %d bytes decompressed", int64(MaxDataTar))
 // DataFile reads the first regular file of data.tar whose path is one of names
 // (such as "usr/share/doc/hello/changelog.gz") and nothing after it. Links are
 // not followed. The error is ErrNoFile if there is no such file, ErrMalformed if
-// it is longer than most bytes, r is no .deb or data.tar is compressed by bzip2
-// or lzma.
+// it is longer than most bytes, r is no .deb or data.tar is compressed by lzma.
 func DataFile(r io.Reader, most int64, names ...string) ([]byte, error) {
 	return fromData(r, func(r io.Reader) ([]byte, error) { return tarFile(r, most, names) })
 }
@@ -278,11 +283,7 @@ func inData[T any](d *debReader, read func(io.Reader) (T, error)) (data T, err e
 	if err != nil {
 		return data, err
 	}
-	ending := strings.TrimPrefix(m.Name, "data.tar")
-	if !knownCompression("control.tar", ending) {
-		return data, fmt.Errorf("member %s: compression is not read", m.Name)
-	}
-	data, err = readCompressed(&d.ar, ending, limit{MaxDataTar, errDataLong}, read)
+	data, err = readCompressed(&d.ar, strings.TrimPrefix(m.Name, "data.tar"), limit{MaxDataTar, errDataLong}, read)
 	if err != nil {
 		return data, fmt.Errorf("member %s: %w", m.Name, err)
 	}
@@ -384,6 +385,10 @@ func readCompressed[T any](r io.Reader, ending string, l limit, read func(r io.R
 		out = z
 	case ".xz":
 		out = xz.NewReader(r, xz.Options{MaxDictionary: maxWindow, Shrink: true, Single: true})
+	case ".bz2":
+		out = bzip2.NewReader(r)
+	case ".lzma":
+		return none, errors.New("compressed by lzma, which is not read")
 	case ".zst":
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(uint64(l.bytes)))

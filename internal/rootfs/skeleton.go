@@ -1,0 +1,33 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"io"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// skeletonTime is the time of the skeleton's entries, 2000-01-01: that of no
+// snapshot, so that the layer is the same everywhere.
+const skeletonTime = 946684800
+
+// WriteSkeleton writes the first layer of an image whose /usr is merged: the
+// symlinks bin, lib, lib32, lib64, libx32 and sbin, and nothing else. Its bytes
+// are always the same. An image whose /usr is not merged has no such layer.
+func WriteSkeleton(w io.Writer) (snapshot.Blob, error) {
+	t := newTarWriter(w)
+	for _, e := range skeleton() {
+		if err := t.entry(&e); err != nil {
+			return snapshot.Blob{}, err
+		}
+	}
+	return t.close()
+}
+
+func skeleton() []Entry {
+	var out []Entry
+	for _, m := range merged {
+		out = append(out, Entry{Path: m, Type: tar.TypeSymlink, Mode: 0o777, Link: "usr/" + m, ModTime: skeletonTime, Made: true})
+	}
+	return out
+}

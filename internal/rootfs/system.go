@@ -1,0 +1,161 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// System is the system layer: what dpkg's result has beside or otherwise than
+// the union of the package layers. Immutable.
+type System struct {
+	Entries []SystemEntry // by path; parents before what is in them
+	open    func(*Note) (io.ReadCloser, error)
+}
+
+// SystemEntry is an entry of the system layer.
+type SystemEntry struct {
+	Entry
+	// Whiteout removes what the layers below have at the path.
+	Whiteout bool
+	// Data is a regular file's content, unless From is set: then it is that of
+	// the entry FromPath of that package.
+	Data     []byte
+	From     *Note
+	FromPath string
+	// Why tells what the entry is for, in a word or two: "database", "parent", ..
+	Why string
+}
+
+// SystemOptions are the choices of [NewSystem]. The zero value is dpkg's result
+// without any script.
+type SystemOptions struct {
+	// Extra are further entries, such as those of fix-ups. They replace what has
+	// their path; parents need not be among them.
+	Extra []SystemEntry
+	// Open opens a package's .deb, verified. It is called by WriteLayer where
+	// dpkg's result has a file that the union of the layers hides.
+	Open func(*Note) (io.ReadCloser, error)
+}
+
+// NewSystem computes the system layer of packages in the order in which dpkg
+// unpacks them, over the layers that they are arranged in.
+func NewSystem(notes []*Note, groups []Group, o SystemOptions) (*System, error) {
+	s := &System{open: o.Open}
+	s.Entries = append(s.Entries, database(notes)...)
+	s.Entries = append(s.Entries, o.Extra...)
+	s.addParents()
+	slices.SortFunc(s.Entries, func(a, b SystemEntry) int { return strings.Compare(a.Path, b.Path) })
+	return s, nil
+}
+
+// addParents adds the directories that entries need.
+func (s *System) addParents() {
+	have := map[string]bool{}
+	for _, e := range s.Entries {
+		have[e.Path] = true
+	}
+	for _, e := range slices.Clone(s.Entries) {
+		for dir := path.Dir(e.Path); dir != "." && !have[dir]; dir = path.Dir(dir) {
+			have[dir] = true
+			s.Entries = append(s.Entries, SystemEntry{Entry: Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}, Why: "parent"})
+		}
+	}
+}
+
+// file is a regular file of root's.
+func file(p string, data []byte, why string) SystemEntry {
+	return SystemEntry{Entry: Entry{Path: p, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, Data: data, Why: why}
+}
+
+// database is dpkg's database over all packages.
+func database(notes []*Note) []SystemEntry {
+	sorted := slices.Clone(notes)
+	slices.SortFunc(sorted, func(a, b *Note) int {
+		return cmp.Or(strings.Compare(strings.ToLower(a.Name()), strings.ToLower(b.Name())), strings.Compare(a.Architecture(), b.Architecture()))
+	})
+	var status []byte
+	for _, n := range sorted {
+		status = deb.Stanza(n.Status).Append(status)
+	}
+	out := []SystemEntry{file(statusPath, status, "database"), file(infoDir+"/format", []byte("1\n"), "database")}
+	return append(out, triggers(notes)...)
+}
+
+// triggers are the files in which dpkg keeps who is interested in what.
+func triggers(notes []*Note) []SystemEntry {
+	var paths bytes.Buffer
+	named := map[string]*bytes.Buffer{}
+	var names []string
+	for _, n := range notes {
+		for _, t := range n.Triggers {
+			kind, ok := strings.CutPrefix(t.Directive, "interest")
+			if !ok {
+				continue
+			}
+			noawait := ""
+			if kind == "-noawait" {
+				noawait = "/noawait"
+			}
+			if t.Name[0] == '/' {
+				fmt.Fprintf(&paths, "%s %s%s\n", t.Name, n.InfoName(), noawait)
+				continue
+			}
+			if named[t.Name] == nil {
+				named[t.Name] = &bytes.Buffer{}
+				names = append(names, t.Name)
+			}
+			fmt.Fprintf(named[t.Name], "%s%s\n", n.InfoName(), noawait)
+		}
+	}
+	var out []SystemEntry
+	if paths.Len() > 0 {
+		out = append(out, file("var/lib/dpkg/triggers/File", paths.Bytes(), "database"))
+	}
+	for _, name := range names {
+		out = append(out, file("var/lib/dpkg/triggers/"+name, named[name].Bytes(), "database"))
+	}
+	return out
+}
+
+// WriteLayer writes the layer; what it made has the time date.
+func (s *System) WriteLayer(w io.Writer, date time.Time) (snapshot.Blob, error) {
+	t := newTarWriter(w)
+	for i := range s.Entries {
+		e := s.Entries[i]
+		if e.Whiteout {
+			e.Entry = Entry{Path: path.Join(path.Dir(e.Path), ".wh."+path.Base(e.Path)), Type: tar.TypeReg, Mode: 0o644, Made: true}
+		}
+		if e.Made {
+			e.ModTime = date.Unix()
+		}
+		if err := t.entry(&e.Entry); err != nil {
+			return snapshot.Blob{}, err
+		}
+		if e.Type != tar.TypeReg || e.Size == 0 {
+			continue
+		}
+		if err := s.content(t, &e); err != nil {
+			return snapshot.Blob{}, fmt.Errorf("system layer: %s: %w", e.Path, err)
+		}
+	}
+	return t.close()
+}
+
+// content writes the content of a regular file.
+func (s *System) content(w io.Writer, e *SystemEntry) error {
+	if e.From == nil {
+		_, err := w.Write(e.Data)
+		return err
+	}
+	return copyFile(w, e.From, s.open, e.FromPath)
+}
