@@ -88,8 +88,9 @@ func (a *app) rotateKey() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate FILE",
 		Short: "Add a new key to FILE: old and new sign, until --finish retires the old one",
-		Long: `Adds a new key to a file of secret keys. From then on both sign what is pushed, and FILE.pub.asc holds both public halves: give
-it to every host. When all have it, --finish leaves the new key alone; the old secret half goes to FILE.retired.`,
+		Long: `Adds a new key to a file of secret keys. From then on all keys in it sign what is pushed, and FILE.pub.asc holds all public
+halves. Push once, so that both sign what the tag names, and give FILE.pub.asc to every host. When all have it, --finish leaves the new key
+alone; the old secret halves are added to FILE.retired. A locked key needs MMOCI_SIGN_PASSPHRASE: the new one gets the same passphrase.`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&user, "user-id", "mmoci site key", "user ID of the new key")
@@ -102,12 +103,12 @@ it to every host. When all have it, --finish leaves the new key alone; the old s
 			if err != nil {
 				return err
 			}
-			a.log("%s signs with the new key alone; the old secret half is in %s", file, retired)
+			a.log("%s signs with the new key alone; the secret halves that it had before are in %s", file, retired)
 		} else {
 			if err := signer.Rotate(cmd.Context(), file, user, newPassphrase()); err != nil {
 				return err
 			}
-			a.log("%s signs with the old and the new key; give %s to every host, then: mmoci key rotate --finish %s", file, public, file)
+			a.log("%s signs with the old and the new key: push, give %s to every host, then: mmoci key rotate --finish %s", file, public, file)
 		}
 		return a.showKeys([]string{public})
 	}

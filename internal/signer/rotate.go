@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -52,15 +53,30 @@ func NewKeyFile(file, user string, passphrase []byte) (fingerprint string, err e
 	return ring.Fingerprints()[0], nil
 }
 
-// Rotate adds a new key to a file of secret keys. Both sign from then on, so that
-// hosts which know either accept what is pushed, until all have the new public half.
+// Rotate adds a new key to a file of secret keys. All of them sign from then on, so that
+// hosts which know any accept what is pushed, until all have the new public half.
+// The new key is locked with passphrase, which has to open the keys that are there if they are locked.
 func Rotate(ctx context.Context, file, user string, passphrase []byte) error {
+	unlock, err := lockKeys(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	old, err := readSecrets(file)
 	if err != nil {
 		return err
 	}
 	if len(secretBlock.FindAll(old, -1)) == 0 {
 		return fmt.Errorf("%s: %w: it holds no armoured secret key", file, outcome.ErrUsage)
+	}
+	// One passphrase opens a file: a push asks for it once.
+	if _, err := pgp.ReadSigner(old, func() ([]byte, error) {
+		if len(passphrase) == 0 {
+			return nil, errors.New("the key is locked, and the new one needs the same passphrase: set MMOCI_SIGN_PASSPHRASE")
+		}
+		return passphrase, nil
+	}); err != nil {
+		return fmt.Errorf("%s: %w: %w", file, outcome.ErrUsage, err)
 	}
 	added, _, err := pgp.NewKey(user, keyCreated, passphrase)
 	if err != nil {
@@ -72,9 +88,23 @@ func Rotate(ctx context.Context, file, user string, passphrase []byte) error {
 	return writeKeys(file, slices.Concat(bytes.TrimRight(old, "\n"), []byte("\n"), added))
 }
 
+// lockKeys keeps two rotations of one file apart: the later one would lose the key of the other.
+func lockKeys(ctx context.Context, file string) (unlock func(), err error) {
+	if unlock, err = durable.Lock(ctx, filepath.Dir(file), 0); err != nil {
+		return nil, fmt.Errorf("%w: %w", outcome.ErrUsage, err)
+	}
+	return unlock, nil
+}
+
 // FinishRotation leaves the newest key of a file, the last one in it. The secret
-// halves of the others go to the file that it returns.
+// halves of the others are added to the file that it returns, which keeps those of
+// earlier rotations.
 func FinishRotation(ctx context.Context, file string) (retired string, err error) {
+	unlock, err := lockKeys(ctx, file)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	old, err := readSecrets(file)
 	if err != nil {
 		return "", err
@@ -83,18 +113,22 @@ func FinishRotation(ctx context.Context, file string) (retired string, err error
 	if len(blocks) < 2 {
 		return "", fmt.Errorf("%s: %w: it holds one key; nothing is being rotated", file, outcome.ErrUsage)
 	}
-	last := len(blocks) - 1
 	retired = file + ".retired"
-	old = slices.Concat(blocks[:last]...)
-	there, err := os.ReadFile(retired)
-	if same := err == nil && bytes.Equal(there, old); !same && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("%w: %s is there; a key is never overwritten", outcome.ErrUsage, retired)
+	kept, err := os.ReadFile(retired)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%w: %w", outcome.ErrUsage, err)
+	}
+	last := len(blocks) - 1
+	for _, b := range blocks[:last] {
+		if !bytes.Contains(kept, bytes.TrimSpace(b)) { // there already if the rotation before died half-way
+			kept = slices.Concat(kept, bytes.TrimRight(b, "\n"), []byte("\n"))
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return "", err // what follows is written as a whole
 	}
 	// First, so that no key is lost if this dies before the next step; a rerun completes it.
-	if err := durable.WriteFile(retired, old, 0o600); err != nil {
+	if err := durable.WriteFile(retired, kept, 0o600); err != nil {
 		return "", err
 	}
 	return retired, writeKeys(file, blocks[last])

@@ -4,6 +4,7 @@ package signer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func passphrase(s *config.Sign, env func(string) string, stderr io.Writer) ([]by
 		return bytes.TrimRight(data, "\r\n"), nil
 	case len(s.PassphraseCmd) > 0:
 		cmd := exec.Command(s.PassphraseCmd[0], s.PassphraseCmd[1:]...)
-		cmd.Stderr = stderr
+		cmd.Stderr, cmd.WaitDelay = stderr, killDelay
 		out, err := cmd.Output()
 		if err != nil {
 			return nil, fmt.Errorf("passphrase command %s: %w", s.PassphraseCmd[0], err)
@@ -108,6 +109,10 @@ func passphrase(s *config.Sign, env func(string) string, stderr io.Writer) ([]by
 // commandTimeout bounds one signature: somebody may have to touch a token.
 const commandTimeout = 5 * time.Minute
 
+// killDelay is how long the output of a command that was ended may stay open: what it
+// had started itself goes on.
+const killDelay = 2 * time.Second
+
 // maxSigned bounds what a signing command may print: the text and its signatures.
 const maxSigned = snapshot.MaxRelease + 1<<20
 
@@ -115,12 +120,14 @@ const maxSigned = snapshot.MaxRelease + 1<<20
 // the text on stdin and prints an ASCII-armoured OpenPGP message: the clear-signed
 // text if MMOCI_SIGN is "clearsign", a detached signature if it is
 // "detach". MMOCI_SIGN_TIME is the wanted signature time in seconds since
-// 1970, for programs that can (gpg --faked-system-time); public is what
-// verifies it, always, before anything is written.
+// 1970, for programs that can (gpg --faked-system-time); Keys are what
+// verify it, always, before anything is written. docs/signing.md of artifacts is
+// the protocol for those who write such a program.
 type Command struct {
 	Command []string
 	Keys    *pgp.Keyring
-	Stderr  io.Writer // nil: what it says there is lost
+	Stderr  io.Writer     // nil: what it says there is lost
+	Timeout time.Duration // for one signature; 0 means five minutes
 }
 
 // Public implements archive.Signer.
@@ -155,22 +162,32 @@ func (c Command) Detach(text []byte, t time.Time) ([]byte, error) {
 }
 
 func (c Command) run(what string, text []byte, t time.Time) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
 	cmd.Env = append(os.Environ(), "MMOCI_SIGN="+what, fmt.Sprintf("MMOCI_SIGN_TIME=%d", t.Unix()))
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), c.Stderr
+	cmd.WaitDelay = killDelay
 	out := &limited{left: maxSigned}
 	cmd.Stdout = out
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("signing command %s: no signature within %s", c.Command[0], c.timeout())
+	case out.left < 0: // and the command died of its closed output
+		return nil, fmt.Errorf("signing command %s: it printed more than %d bytes", c.Command[0], maxSigned)
+	case err != nil:
 		return nil, fmt.Errorf("signing command %s: %w", c.Command[0], err)
 	}
-	return out.Bytes(), nil
+	return out.text.Bytes(), nil
 }
 
-// limited is a buffer that takes so much and no more.
+func (c Command) timeout() time.Duration { return cmp.Or(c.Timeout, commandTimeout) }
+
+// limited is a buffer that takes so much and no more. It is no io.ReaderFrom, as a
+// bytes.Buffer is: that would read past the limit.
 type limited struct {
-	bytes.Buffer
+	text bytes.Buffer
 	left int
 }
 
@@ -178,7 +195,7 @@ func (l *limited) Write(p []byte) (int, error) {
 	if l.left -= len(p); l.left < 0 {
 		return 0, fmt.Errorf("more than %d bytes", maxSigned)
 	}
-	return l.Buffer.Write(p)
+	return l.text.Write(p)
 }
 
 // reusing gives an equal text the signature that it has in the snapshot that is
