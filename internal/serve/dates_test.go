@@ -302,6 +302,15 @@ func TestSiteKeysAreReadAnew(t *testing.T) {
 	if err := s.check(t.Context(), 0); err != nil || s.view.Load().current[0].Root != last.Root {
 		t.Errorf("the key came after the snapshot: %v", err)
 	}
+	// While a rotation goes on, hosts that are set up get the key that will sign alone when it has ended.
+	files = pgp.JoinKeyrings(stranger.Public(), old.Public())
+	g.move(spec{date: day(5), debs: debsUpTo(5), signer: stranger}.take(t, m))
+	if err := s.check(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if !published(stranger) || !published(old) {
+		t.Error("hosts are told of one key of two")
+	}
 }
 
 // A state file of before the Releases were read may hold what a statement

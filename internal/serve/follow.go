@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -262,23 +263,23 @@ func (s *Server) verify(f *follower, h *served) error {
 	if !h.Signed {
 		return errors.New("the statement is not signed, but trust names the site's key")
 	}
-	_, _, err := pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: ring})
-	if err != nil && s.o.ReadSiteKeys != nil {
-		// The files that trust names may hold another key by now: a rotation writes them.
-		now, unread := s.o.ReadSiteKeys()
-		if unread != nil {
-			return fmt.Errorf("statement: %w (the site's keys cannot be read anew: %w)", err, unread)
-		}
-		if _, _, err = pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: now}); err == nil {
-			s.siteRing.Store(now)
-			if armor, aerr := now.Armor(); aerr == nil && len(s.o.SiteKey) > 0 {
-				s.siteKey.Store(&web.Key{Armor: armor, Fingerprints: now.Fingerprints()}) // hosts set up from here on need the new one
-			}
-			s.o.Log.Info("site's keys read anew", "fingerprints", now.Fingerprints())
+	if s.o.ReadSiteKeys != nil {
+		// A rotation writes the files that trust names: they say who is believed, and what new hosts get.
+		now, err := s.o.ReadSiteKeys()
+		if err != nil {
+			s.o.Log.Warn("the site's keys cannot be read anew", "error", err)
+		} else {
+			ring = now
 		}
 	}
-	if err != nil {
+	if _, _, err := pgp.VerifyClearsigned(h.StatementBytes, pgp.Trust{Keyring: ring}); err != nil {
 		return fmt.Errorf("statement: %w", err)
+	}
+	if old := s.siteRing.Swap(ring); !slices.Equal(old.Fingerprints(), ring.Fingerprints()) {
+		if armor, err := ring.Armor(); err == nil && len(s.o.SiteKey) > 0 {
+			s.siteKey.Store(&web.Key{Armor: armor, Fingerprints: ring.Fingerprints()}) // hosts set up from here on need the new one
+		}
+		s.o.Log.Info("site's keys read anew", "fingerprints", ring.Fingerprints())
 	}
 	return nil
 }

@@ -76,8 +76,8 @@ type Options struct {
 	// archive that they sign; "" is the site's. With the site's, no snapshot is served
 	// whose statement it does not verify.
 	Keyrings map[string]*pgp.Keyring
-	// ReadSiteKeys reads the site's keys anew when a statement does not verify by those
-	// at hand, so that a rotation needs no restart; nil: those of Keyrings are used for good.
+	// ReadSiteKeys reads the site's keys anew when a tag has moved, so that a rotation needs
+	// no restart; nil, or while they cannot be read: those at hand are used.
 	// It is called by one goroutine a source.
 	ReadSiteKeys func() (*pgp.Keyring, error)
 	// Follow is how often the tag is resolved; 0 means 15 s.
