@@ -104,8 +104,8 @@ func (l *loader) sign(n document.Node) error {
 	err := n.Mapping(document.Fields{
 		"key":                l.setFile(&s.Key),
 		"passphrase-file":    l.setFile(&s.PassphraseFile),
-		"passphrase-command": setCommand(&s.PassphraseCmd),
-		"command":            setCommand(&s.Command),
+		"passphrase-command": l.setCommand(&s.PassphraseCmd),
+		"command":            l.setCommand(&s.Command),
 	})
 	if err != nil {
 		return err
@@ -234,8 +234,20 @@ func oneOrMore(n document.Node) ([]string, error) {
 	return []string{s}, err
 }
 
-// setCommand reads a command: a list of program and arguments. No shell runs it.
-func setCommand(dst *[]string) func(document.Node) error {
+// setCommand reads a command: a list of program and arguments. No shell runs it. A
+// program with a slash in its name is a path like all others in the file.
+func (l *loader) setCommand(dst *[]string) func(document.Node) error {
+	read := readCommand(dst)
+	return func(n document.Node) error {
+		err := read(n)
+		if c := *dst; len(c) > 0 && strings.Contains(c[0], "/") {
+			c[0] = l.file(c[0])
+		}
+		return err
+	}
+}
+
+func readCommand(dst *[]string) func(document.Node) error {
 	return func(n document.Node) error {
 		if s, ok := n.Scalar(); ok {
 			if strings.ContainsAny(strings.TrimSpace(s), " \t\n") {
