@@ -44,7 +44,9 @@ missing_packages() {
 		e2fsprogs mkfs.ext4
 		faketime faketime
 		gcc gcc
+		gnupg-pkcs11-scd gnupg-pkcs11-scd
 		gpg gpg
+		gpg-agent gpg-agent
 		gpgv gpgv
 		iproute2 ip
 		jq jq
@@ -52,12 +54,14 @@ missing_packages() {
 		lighttpd lighttpd
 		mmdebstrap mmdebstrap
 		nginx-light nginx
+		opensc pkcs11-tool
 		openssl openssl
 		podman podman
 		python3 python3
 		python3-yaml /usr/lib/python3/dist-packages/yaml
 		runc runc
 		skopeo skopeo
+		softhsm2 softhsm2-util
 		tinyproxy-bin tinyproxy
 		umoci umoci
 		util-linux setpriv

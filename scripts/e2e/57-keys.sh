@@ -116,3 +116,44 @@ next_day() {
 	updated_on after 1.4
 }
 check "and the next day goes on from there" next_day
+
+# The second rotation. Whoever is set up by the server while it goes on gets both keys from it.
+second_rotation() {
+	"$mmoci" key rotate site.asc
+	pushed 5
+	updated_on after 1.5
+	curl -sf "$serve/setup/own.sources" >sources.txt
+	apt_own meanwhile
+	cp sources.txt meanwhile/sources/own.sources
+	updated_on meanwhile 1.5
+	cp site.pub.asc after.asc
+	"$mmoci" key rotate --finish site.asc
+	same "secret halves that are kept" 2 "$(grep -c 'BEGIN PGP PRIVATE' site.asc.retired)"
+	pushed 6
+	same "signatures" 1 "$(curl -sf "$serve/own/dists/own/InRelease" | gpg_packets)"
+	updated_on after 1.6
+	updated_on meanwhile 1.6
+	host last site.pub.asc
+	updated_on last 1.6
+	as_host between apt-get -q update >between.txt 2>&1 || :
+	grep -q '^[WE]:.*NO_PUBKEY\|^[WE]:.*not signed\|^[WE]:.*signature' between.txt
+}
+check "a second rotation: apt with the second key, with both, with the third, and set up by the server meanwhile, see each day without a remark" second_rotation
+
+# Two rotations in a row, with no end between: a host with any of the three keys.
+in_a_row() {
+	cp site.pub.asc one.pub.asc
+	"$mmoci" key rotate site.asc
+	cp site.pub.asc two.pub.asc
+	"$mmoci" key rotate site.asc
+	pushed 7
+	same "signatures" 3 "$(curl -sf "$serve/own/dists/own/InRelease" | gpg_packets)"
+	for key in one two site; do
+		host "row-$key" $key.pub.asc
+		updated_on "row-$key" 1.7
+	done
+	"$mmoci" key rotate --finish site.asc
+	pushed 8
+	updated_on row-site 1.8
+}
+check "two rotations in a row: apt with the first, second or third public file sees the next day without a remark" in_a_row
