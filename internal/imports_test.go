@@ -58,6 +58,9 @@ var rules = map[string][]string{
 	"internal/host":            {oras, imageSpec, module + "internal/serve", module + "pkg/artifact"},
 	"internal/testarchive":     {module + "pkg/archive", module + "pkg/deb"},
 
+	"internal/rootfs/sharedlib": {"net/http", "os", oras, imageSpec, ggcr, module},
+	"internal/rootfs/fixup":     {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
+
 	// What reads foreign files knows nothing but files.
 	"internal/config/aptlyconf": {"net/http", "os", oras, imageSpec, ggcr, module + "pkg"},
 	"internal/config/keypins":   {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact"},

@@ -1,0 +1,239 @@
+package fixup
+
+import (
+	"archive/tar"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/mmoci/internal/rootfs/sharedlib"
+)
+
+var (
+	masterPasswd = []byte("root:*:0:0:root:/root:/bin/bash\nnobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n")
+	masterGroup  = []byte("root:*:0:\nshadow:*:42:\nnogroup:*:65534:\n")
+)
+
+func TestUsers(t *testing.T) {
+	f, err := Users(UsersOptions{
+		Passwd: masterPasswd, Group: masterGroup, Shadow: true, Date: time.Unix(86400*20000+5, 0),
+		Add: []User{{Name: "web", UID: 10001, GID: 10001, Shell: "/bin/sh"}, {Name: "job", UID: 10002, GID: 65534, Home: "/srv"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"etc/passwd":  "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\nweb:x:10001:10001::/nonexistent:/bin/sh\njob:x:10002:65534::/srv:/usr/sbin/nologin\n",
+		"etc/group":   "root:x:0:\nshadow:x:42:\nnogroup:x:65534:\nweb:x:10001:\n",
+		"etc/shadow":  "root:*:20000:0:99999:7:::\nnobody:*:20000:0:99999:7:::\nweb:*:20000:0:99999:7:::\njob:*:20000:0:99999:7:::\n",
+		"etc/gshadow": "root:*::\nshadow:*::\nnogroup:*::\nweb:*::\n",
+	}
+	for _, file := range f.Files {
+		if string(file.Data) != want[file.Path] {
+			t.Errorf("%s:\n%s, want\n%s", file.Path, file.Data, want[file.Path])
+		}
+		if secret := strings.HasSuffix(file.Path, "shadow"); secret != (file.GID == 42 && file.Mode == 0o640) {
+			t.Errorf("%s: %o, group %d", file.Path, file.Mode, file.GID)
+		}
+	}
+	if len(f.Files) != 4 {
+		t.Errorf("%d files", len(f.Files))
+	}
+}
+
+func TestUsersRefused(t *testing.T) {
+	for name, o := range map[string]UsersOptions{
+		"taken name":   {Add: []User{{Name: "nobody", UID: 7, GID: 7}}},
+		"taken id":     {Add: []User{{Name: "web", UID: 65534, GID: 7}}},
+		"twice":        {Add: []User{{Name: "web", UID: 7, GID: 7}, {Name: "web", UID: 8, GID: 8}}},
+		"colon":        {Add: []User{{Name: "web:x", UID: 7, GID: 7}}},
+		"line":         {Add: []User{{Name: "web", UID: 7, GID: 7, Home: "/a\nroot:x:0:0"}}},
+		"group's name": {Add: []User{{Name: "shadow", UID: 7, GID: 7}}},
+		"negative":     {Add: []User{{Name: "web", UID: -1, GID: 7}}},
+		"fields":       {Passwd: []byte("root:*:0:0\n")},
+		"no id":        {Group: []byte("root:*:zero:\n")},
+	} {
+		if o.Passwd == nil {
+			o.Passwd = masterPasswd
+		}
+		if o.Group == nil {
+			o.Group = masterGroup
+		}
+		if f, err := Users(o); err == nil {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+}
+
+// TestCertificatesVerify lets OpenSSL find an authority by the links, and verify
+// by the bundle.
+func TestCertificatesVerify(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("no openssl here")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certs := map[string][]byte{}
+	dir := t.TempDir()
+	out := filepath.Join(dir, certificatesOut)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Names in which canonical form matters, and two authorities of one name.
+	names := []pkix.Name{
+		{CommonName: "  Site   Root\tCA ", Organization: []string{"Ünïcode GmbH"}, Country: []string{"DE"}},
+		{CommonName: "SITE ROOT CA", Organization: []string{"Ünïcode gmbh"}, Country: []string{"DE"}},
+		{CommonName: "*.example.org @ plain", SerialNumber: "42", ExtraNames: []pkix.AttributeTypeAndValue{{Type: []int{1, 2, 840, 113549, 1, 9, 1}, Value: "ca@example.org"}}},
+	}
+	leafs := make([][]byte, len(names))
+	for i, n := range names {
+		ca := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 1)), Subject: n, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, SubjectKeyId: []byte{byte(i + 1)}}
+		der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs["site/ca ("+string(rune('a'+i))+").crt"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		leaf := &x509.Certificate{SerialNumber: big.NewInt(100), Subject: pkix.Name{CommonName: "leaf"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
+		if leafs[i], err = x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := Certificates(certs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashed := 0
+	for _, file := range f.Files {
+		p := filepath.Join(dir, file.Path)
+		if file.Target == "" {
+			if err := os.WriteFile(p, file.Data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		target := file.Target
+		if name, ok := strings.CutPrefix(target, "/"+CertificatesDir+"/"); ok {
+			target = filepath.Join(dir, filepath.Base(name))
+			if err := os.WriteFile(target, certs[name], 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			hashed++
+		}
+		if err := os.Symlink(target, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if hashed != len(names) {
+		t.Errorf("%d links by hash", hashed)
+	}
+	for i, der := range leafs {
+		leaf := filepath.Join(dir, "leaf.pem")
+		if err := os.WriteFile(leaf, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, by := range [][]string{{"-CApath", out, "-no-CAfile"}, {"-CAfile", filepath.Join(out, "ca-certificates.crt"), "-no-CApath"}} {
+			args := append(append([]string{"verify"}, by...), "-no-CAstore", leaf)
+			if said, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
+				t.Errorf("leaf %d by %s: %v: %s", i, by[0], err, said)
+			}
+		}
+	}
+	if said, err := exec.Command(openssl, "verify", "-CApath", dir, "-no-CAfile", "-no-CAstore", filepath.Join(dir, "leaf.pem")).CombinedOutput(); err == nil {
+		t.Errorf("openssl verifies without links: %s", said)
+	}
+}
+
+func TestCertificatesRefused(t *testing.T) {
+	for _, name := range []string{"../x.crt", "a\nb.crt", "!a.crt", "#a.crt", "a.pem"} {
+		if f, err := Certificates(map[string][]byte{name: nil}); err == nil {
+			t.Errorf("%q: %+v", name, f)
+		}
+	}
+}
+
+func TestTree(t *testing.T) {
+	tree := &Tree{}
+	tree.Add("usr/lib/a", tar.TypeReg, "")
+	tree.Add("usr/lib/b", tar.TypeLink, "usr/lib/a")
+	tree.Add("lib", tar.TypeSymlink, "usr/lib")
+	tree.Add("usr/lib/up", tar.TypeSymlink, "../../../../usr/lib/a")
+	tree.Add("loop", tar.TypeSymlink, "loop/x")
+	tree.Add("usr/lib/c.conf", tar.TypeReg, "")
+	tree.Add("usr/lib/.d.conf", tar.TypeReg, "")
+	for name, want := range map[string]string{"/lib/a": "usr/lib/a", "lib/b": "usr/lib/a", "/lib/up": "usr/lib/a", "loop": "", "lib/a/x": "", "lib/../lib/./a": ""} {
+		if got, _ := tree.resolve(name); got != want && name != "lib/../lib/./a" {
+			t.Errorf("%s leads to %q, want %q", name, got, want)
+		}
+	}
+	if got := tree.glob("/lib/*.conf"); len(got) != 1 || got[0] != "/lib/c.conf" {
+		t.Errorf("glob: %q", got)
+	}
+}
+
+// FuzzLinkerConf reads any configuration, and includes of itself.
+func FuzzLinkerConf(f *testing.F) {
+	f.Add([]byte("include /etc/ld.so.conf.d/*.conf\n"))
+	f.Add([]byte("include /etc/ld.so.conf /etc/ld.so.conf /etc/ld.so.conf\n/lib\n"))
+	f.Add([]byte(" /lib # x\nhwcap 1 x\ninclude ld.so.conf\n/usr/lib=libc6\n"))
+	f.Fuzz(func(t *testing.T, conf []byte) {
+		tree := &Tree{}
+		tree.Add("etc/ld.so.conf", tar.TypeReg, "")
+		tree.Add("usr/lib/libx.so.1", tar.TypeReg, "")
+		tree.Add("lib", tar.TypeSymlink, "usr/lib")
+		reads := 0
+		got, err := LinkerCache(LinkerOptions{
+			Tree: tree, Architecture: "amd64",
+			Library: func(string) (sharedlib.Library, bool) {
+				return sharedlib.Library{Class: 2, Data: 1, Machine: 62, Soname: "libx.so.1"}, true
+			},
+			Text: func(string) ([]byte, error) {
+				if reads++; reads > maxConf {
+					t.Fatal("the configuration is read without end")
+				}
+				return conf, nil
+			},
+		})
+		if err == nil && !strings.HasPrefix(string(got.Cache), cacheMagic) {
+			t.Error("no cache")
+		}
+	})
+}
+
+// FuzzUsers reads any list, and writes what it reads again.
+func FuzzUsers(f *testing.F) {
+	f.Add(masterPasswd, masterGroup, "web", "/")
+	f.Fuzz(func(t *testing.T, passwd, group []byte, name, home string) {
+		fix, err := Users(UsersOptions{Passwd: passwd, Group: group, Add: []User{{Name: name, UID: 7, GID: 7, Home: home}}})
+		if err != nil {
+			return
+		}
+		if _, err := readList(fix.Files[1].Data, 7); err != nil {
+			t.Errorf("passwd that was made: %v\n%s", err, fix.Files[1].Data)
+		}
+	})
+}
+
+// FuzzCertificates reads any file as a certificate.
+func FuzzCertificates(f *testing.F) {
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		fix, err := Certificates(map[string][]byte{"a/b.crt": data})
+		if err == nil && len(fix.Files) < 3 {
+			t.Errorf("%+v", fix)
+		}
+	})
+}
