@@ -60,7 +60,7 @@ Written again with the same, nothing changes. "mmoci host undo" takes back exact
 	f.StringVar(&q.url, "url", "", "where the mirror is served, as apt reaches it (default: URL, or http://"+defaultListen+")")
 	f.StringArrayVar(&q.prefixes, "prefix", nil, "only these archives (repeatable; default: all)")
 	f.BoolVar(&q.upstream, "upstream", false, "take the archives under upstream's own signature")
-	f.BoolVar(&q.keyFiles, "key-files", false, "put keys in /etc/apt/keyrings instead of into the .sources")
+	f.BoolVar(&q.keyFiles, "key-files", false, "put keys in /etc/apt/keyrings instead of into the .sources (always so where dpkg's status says that the host's apt is older than 2.3.10)")
 	f.BoolVar(&q.alone, "alone", false, "move all other sources aside")
 	f.BoolVar(&q.policy, "policy", false, "pin what the mirror's rules deny, of the versions that the snapshot has")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -11,12 +11,12 @@ import (
 
 	"example.org/mmoci/internal/sources"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
 )
 
 // Where apt looks (apt.conf(5), sources.list(5), apt_preferences(5)).
 const (
 	sourcesDir = "etc/apt/sources.list.d"
-	keysDir    = "etc/apt/keyrings"
 	confFile   = "etc/apt/apt.conf.d/90mmoci"
 	prefFile   = "etc/apt/preferences.d/mmoci.pref"
 )
@@ -32,7 +32,9 @@ type Archive struct {
 type Apt struct {
 	Archives []Archive
 	Mirror   string // URL of the mirror, which apt reaches without a proxy
-	KeyFiles bool   // keys as files in /etc/apt/keyrings, else inline
+	// KeyFiles puts keys into files in /etc/apt/keyrings. It is so anyway where the
+	// host's own apt takes none inline.
+	KeyFiles bool
 	Policy   []byte // apt preferences; nil: none
 	// Alone moves all other sources aside: a host without the internet cannot update with them.
 	Alone bool
@@ -41,10 +43,11 @@ type Apt struct {
 // UseMirror points apt at a mirror. It returns the paths that changed; called
 // again with the same it changes nothing.
 func (h *Host) UseMirror(a Apt) ([]string, error) {
+	a.KeyFiles = a.KeyFiles || h.oldApt()
 	files := map[string][]byte{}
 	for _, ar := range a.Archives {
 		stanzas := slices.Clone(ar.Sources)
-		keyName := path.Join(keysDir, "mmoci-"+ar.Prefix+".asc")
+		keyName := sources.KeyFile(ar.Prefix)
 		for i := range stanzas {
 			stanzas[i].SignedBy, stanzas[i].SignedByKey = "", ar.Key
 			if a.KeyFiles {
@@ -71,6 +74,18 @@ func (h *Host) UseMirror(a Apt) ([]string, error) {
 		}
 	}
 	return h.put(sourceFiles, files, aside, putOptions{})
+}
+
+// oldApt tells whether the apt of the host takes no key inline, by dpkg's status.
+// A host without a status, or without apt in it, has none that could be old; of a status
+// that cannot be read nobody knows, and files suit every apt.
+func (h *Host) oldApt() (old bool) {
+	err := h.eachPackage(func(s deb.Stanza, word string) {
+		if s.Get("Package") == "apt" && word == "installed" && deb.Compare(s.Get("Version"), sources.InlineKeys) < 0 {
+			old = true
+		}
+	})
+	return old || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
 // direct is the exception from the proxies that apt is configured with elsewhere.

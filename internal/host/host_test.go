@@ -344,3 +344,35 @@ func TestUseRegistry(t *testing.T) {
 		t.Error(left)
 	}
 }
+
+// TestOldApt: keys go into files where dpkg's status says that the host's apt takes none inline, and where it cannot be read.
+func TestOldApt(t *testing.T) {
+	t.Parallel()
+	for status, files := range map[string]bool{
+		"":                                     false,
+		"Package: apt\nVersion: 2.2.4\n":       true,
+		"Package: apt\nVersion: 2.0.11\n":      true,
+		"Package: apt\nVersion: 2.3.10\n":      false,
+		"Package: apt\nVersion: 2.6.1\n":       false,
+		"Package: apt-utils\nVersion: 2.2.4\n": false,
+		"no stanza\n":                          true,
+	} {
+		root := t.TempDir()
+		if strings.HasPrefix(status, "Package") {
+			status += "Status: hold ok installed\nArchitecture: amd64\n"
+		}
+		if status != "" {
+			write(t, root, "var/lib/dpkg/status", status)
+		}
+		h := &Host{Root: root}
+		src := archive.Source{URI: "http://127.0.0.1:8000/own", Suites: []string{"own"}, Components: []string{"main"}}
+		if _, err := h.UseMirror(Apt{Mirror: "http://127.0.0.1:8000", Archives: []Archive{{Prefix: "own", Sources: []archive.Source{src}, Key: []byte("-----BEGIN\n")}}}); err != nil {
+			t.Fatal(err)
+		}
+		text := read(t, root, "etc/apt/sources.list.d/mmoci-own.sources")
+		_, err := os.Stat(filepath.Join(root, "etc/apt/keyrings/mmoci-own.asc"))
+		if strings.Contains(text, "Signed-By: /etc/apt/keyrings/mmoci-own.asc\n") != files || (err == nil) != files {
+			t.Errorf("%q: %v\n%s", status, err, text)
+		}
+	}
+}

@@ -86,6 +86,7 @@ func (req *request) root() string {
 func (req *request) currentView(current *view) web.View {
 	v := web.View{
 		Base: req.base(), Root: req.root(), Policy: req.s.policy.Get(), LogOnly: req.s.o.PolicyLogOnly, Key: *req.s.siteKey.Load(), Now: req.s.o.Now(),
+		UpstreamKeys: req.s.upstreamKeys,
 	}
 	for _, h := range current.current {
 		if h != nil {
@@ -223,6 +224,7 @@ func (req *request) before(v *view, i int) *served {
 // address that it was asked at.
 func (req *request) setup(v web.View, name string) {
 	req.w.Header().Set("Cache-Control", "no-cache")
+	name, v.KeyFiles = strings.CutPrefix(name, web.KeyFiles)
 	switch {
 	case name == "":
 		req.text(http.StatusOK, plainText, []byte(v.Setup()))
@@ -237,23 +239,16 @@ func (req *request) setup(v web.View, name string) {
 		req.page(plainText, func() ([]byte, error) { return req.s.pages.Recipe(v, name) })
 		return
 	}
-	prefix, ok := strings.CutSuffix(name, ".sources")
-	if !ok {
+	text, prefix, of := v.Text(name)
+	req.archive, req.snapshot = prefix, of
+	switch {
+	case text != nil:
+		req.text(http.StatusOK, plainText, text)
+	case prefix == "" || of != "":
 		req.fail(http.StatusNotFound, "nothing here; see /setup/")
-		return
-	}
-	s, a := v.Find(prefix)
-	upstream := false
-	if a == nil {
-		prefix, upstream = strings.CutSuffix(prefix, "-upstream")
-		s, a = v.Find(prefix)
-	}
-	if a == nil || (upstream && a.Class != snapshot.Upstream) {
+	default:
 		req.noArchive(prefix)
-		return
 	}
-	req.archive, req.snapshot = prefix, s.Name
-	req.text(http.StatusOK, plainText, []byte(v.Sources(prefix, upstream)))
 }
 
 // documents answers /mmoci/..: what the current snapshots say of themselves. Of

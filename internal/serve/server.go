@@ -72,8 +72,8 @@ type Options struct {
 	Log      *slog.Logger
 	Access   *slog.Logger // one record a request; nil: none
 	SiteKey  []byte       // armoured public key, put into the .sources texts and recipes; nil: a path is named
-	// Keyrings are public keys, whose expiry is in the metrics, by the prefix of the
-	// archive that they sign; "" is the site's. With the site's, no snapshot is served
+	// Keyrings are public keys, whose expiry is in the metrics and which /setup/ hands out, by the
+	// prefix of the archive that they sign; "" is the site's. With the site's, no snapshot is served
 	// whose statement it does not verify.
 	Keyrings map[string]*pgp.Keyring
 	// ReadSiteKeys reads the site's keys anew when a tag has moved, so that a rotation needs
@@ -148,16 +148,18 @@ type Server struct {
 	guard     *watch.File[credentials]      // nil: open to all
 	metrics   *metrics.Metrics
 	pages     *web.Pages
-	making    chan struct{}               // a place for each page that is made now
-	sending   *semaphore.Weighted         // bytes of pages on their way
-	siteKey   atomic.Pointer[web.Key]     // the site's key for hosts
-	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
-	unpacked  unpackedIndices
-	small     smallFileCache
-	buffers   sync.Pool // *[]byte of copyBuffer
-	draining  atomic.Bool
-	following atomic.Bool
-	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
+	making    chan struct{}           // a place for each page that is made now
+	sending   *semaphore.Weighted     // bytes of pages on their way
+	siteKey   atomic.Pointer[web.Key] // the site's key for hosts
+	// upstreamKeys are those that hosts need for what upstream signed, by prefix.
+	upstreamKeys map[string]web.Key
+	siteRing     atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
+	unpacked     unpackedIndices
+	small        smallFileCache
+	buffers      sync.Pool // *[]byte of copyBuffer
+	draining     atomic.Bool
+	following    atomic.Bool
+	lateAt       atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
 }
 
 // New opens the snapshot of every source; it fails if one can neither be opened
@@ -204,6 +206,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			return nil, fmt.Errorf("serve: site's key: %w", err)
 		}
 		s.siteKey.Store(&web.Key{Armor: o.SiteKey, Fingerprints: ring.Fingerprints()})
+	}
+	if s.upstreamKeys, err = web.UpstreamKeys(o.Keyrings); err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
 	}
 	if s.dates, err = dates.Open(dates.Options{Dir: o.StateDir, Log: o.Log, Now: o.Now, Replace: o.replaceState}); err != nil {
 		return nil, err

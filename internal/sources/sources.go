@@ -27,6 +27,40 @@ type Options struct {
 // distribution has one of that name.
 func File(prefix string) string { return "etc/apt/sources.list.d/mmoci-" + prefix + ".sources" }
 
+// KeyFile is the file of a host that has the key of an archive, where its
+// sources cannot have it inline.
+func KeyFile(prefix string) string { return "etc/apt/keyrings/mmoci-" + prefix + ".asc" }
+
+// InlineKeys is the first version of apt that takes a key inline in a .sources
+// file (apt's changelog). To an older one the first line of the key is a word
+// too many, and every one of its commands fails.
+const InlineKeys = "2.3.10"
+
+// oldReleases are the releases of Debian, Devuan and Ubuntu whose apt is older
+// than [InlineKeys].
+var oldReleases = map[string]bool{
+	"wheezy": true, "jessie": true, "stretch": true, "buster": true, "bullseye": true, "oldoldstable": true,
+	"ascii": true, "beowulf": true, "chimaera": true,
+	"trusty": true, "xenial": true, "bionic": true, "disco": true, "eoan": true, "focal": true, "groovy": true, "hirsute": true, "impish": true,
+}
+
+// NeedsKeyFiles tells whether a snapshot is for hosts whose apt is older than
+// [InlineKeys], as far as the names of its suites say so: "bullseye",
+// "bullseye-security", "focal/updates". One suite is enough, since the hosts
+// that use it read the sources of the other archives, too.
+func NeedsKeyFiles(st *snapshot.Statement) bool {
+	for _, a := range st.Archives {
+		for _, suite := range a.Suites {
+			for _, word := range strings.FieldsFunc(suite.Name, func(r rune) bool { return r == '-' || r == '/' || r == '.' || r == '_' }) {
+				if oldReleases[word] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // Of returns the stanzas of an archive; none if the snapshot has no such
 // archive. Suites that have the same components, architectures and languages
 // share a stanza. A suite without an index, as upstream's view of one that

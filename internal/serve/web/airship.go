@@ -16,6 +16,7 @@ type recipe struct {
 	FirstSuite string
 	Files      []recipeFile
 	Archives   []recipeArchive
+	KeyFiles   bool // keys are among Files
 	view       View
 }
 
@@ -35,6 +36,9 @@ func (r *recipe) Keys() (keys []string) {
 	}
 	return keys
 }
+
+// SiteKey is the site's key, armoured; "" if the server does not know it.
+func (r *recipe) SiteKey() string { return string(r.view.Key.Armor) }
 
 // Packages are the packages of the snapshots by name, each in its highest version
 // that the policy allows; none if they are more than a text should list.

@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/changes"
 	"example.org/mmoci/internal/sources"
+	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -34,6 +35,7 @@ type described struct {
 type describedArchive struct {
 	Prefix, Kind, Href, Sources, UpstreamSources string
 	File                                         string // where a host has it
+	Key, KeyFile                                 string // the key beside it; "": in it, or not known
 	EndMark                                      string
 	Suites                                       []describedSuite
 }
@@ -94,7 +96,12 @@ func (v View) describe(s Snapshot, root string) described {
 	}
 	for _, a := range st.Archives {
 		da := describedArchive{
-			Prefix: a.Prefix, Href: root + a.Prefix + "/", Sources: v.Sources(a.Prefix, false), File: "/" + sources.File(a.Prefix), EndMark: endMark,
+			Prefix: a.Prefix, Href: root + a.Prefix + "/", File: "/" + sources.File(a.Prefix), EndMark: endMark,
+		}
+		of := v.sources(a.Prefix, false, true)
+		da.Sources = archive.Format(of.stanzas)
+		if of.keyFile != "" {
+			da.Key, da.KeyFile = string(of.key.Armor), "/"+of.keyFile
 		}
 		switch {
 		case a.Mode == snapshot.Verbatim:
@@ -103,7 +110,7 @@ func (v View) describe(s Snapshot, root string) described {
 			da.Kind = "the site's own packages"
 		default:
 			da.Kind = "curated from upstream, with proof"
-			da.UpstreamSources = v.Sources(a.Prefix, true)
+			da.UpstreamSources = archive.Format(v.sources(a.Prefix, true, false).stanzas)
 		}
 		for _, suite := range a.Suites {
 			if len(suite.Files) > 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	text "text/template"
 
@@ -22,6 +23,16 @@ func (v View) Setup() string {
 			add(a.Prefix + "-upstream.sources")
 		}
 	}
+	for _, a := range v.archives() {
+		if len(v.UpstreamKeys[a.Prefix].Armor) == 0 {
+			continue
+		}
+		if a.Mode == snapshot.Curated {
+			add("keys/" + a.Prefix + "-upstream.asc")
+		} else {
+			add("keys/" + a.Prefix + ".asc")
+		}
+	}
 	if len(v.Key.Armor) > 0 {
 		add("site.asc")
 	}
@@ -34,28 +45,96 @@ func (v View) Setup() string {
 	return b.String()
 }
 
-// Sources is the .sources file of an archive, or of upstream's view of it.
-func (v View) Sources(prefix string, upstream bool) string {
-	return archive.Format(v.sources(prefix, upstream))
+// KeyFiles is the directory below /setup/ of the same texts for hosts whose apt
+// cannot read a key inline ([View.KeyFiles]).
+const KeyFiles = "key-files/"
+
+// Text is the text NAME.sources or keys/NAME.asc below /setup/, where NAME is a
+// prefix, or one and "-upstream" for upstream's view of that archive. prefix and
+// of, the snapshot's name, are for logs; a prefix without text names an archive that is not there,
+// or a key that the server does not know. No prefix: there is no text of such a name.
+func (v View) Text(name string) (text []byte, prefix, of string) {
+	prefix, ok := strings.CutSuffix(name, ".sources")
+	key, isKey := strings.CutPrefix(name, "keys/")
+	if isKey {
+		prefix, ok = strings.CutSuffix(key, ".asc")
+	}
+	if !ok {
+		return nil, "", ""
+	}
+	s, a := v.Find(prefix)
+	upstream := false
+	if a == nil {
+		prefix, upstream = strings.CutSuffix(prefix, "-upstream")
+		s, a = v.Find(prefix)
+	}
+	switch {
+	case a == nil || upstream && a.Class != snapshot.Upstream:
+		return nil, prefix, ""
+	case isKey:
+		return v.key(a, upstream).Armor, prefix, s.Name
+	}
+	return []byte(archive.Format(v.sources(prefix, upstream, false).stanzas)), prefix, s.Name
 }
 
-func (v View) sources(prefix string, upstream bool) []archive.Source {
+// maxInline bounds a key that stands inline in each stanza, in bytes; a keyring of a distribution is more.
+const maxInline = 8 << 10
+
+// key is the key that verifies an archive as it is served; without Armor if the server does not know it.
+func (v View) key(a *snapshot.Archive, upstream bool) Key {
+	if a.Mode == snapshot.Curated && !upstream {
+		return v.Key
+	}
+	return v.UpstreamKeys[a.Prefix]
+}
+
+// archiveSources is what apt is told of an archive.
+type archiveSources struct {
+	stanzas []archive.Source
+	key     Key
+	keyFile string // where the stanzas have the key, without the first slash; "": inline, or the server does not know it
+}
+
+// sources makes the stanzas of an archive. Embedded ones stand in a recipe, which writes the key file itself.
+func (v View) sources(prefix string, upstream, embedded bool) (out archiveSources) {
 	s, a := v.Find(prefix)
 	if a == nil {
-		return nil
+		return out
+	}
+	name := prefix
+	if upstream {
+		name += "-upstream"
 	}
 	o := sources.Options{Base: v.Base, Upstream: upstream, Comment: fmt.Sprintf("%s of snapshot %s", prefix, s.Name)}
 	sites := a.Mode == snapshot.Curated && !upstream // signed by the site's key
+	whose := "Upstream's key"
+	if sites {
+		whose = "The site's key"
+	}
+	out.key = v.key(a, upstream)
+	compare := "; compare its fingerprint with what mmoci key show says at the site:\n" + strings.Join(out.key.Fingerprints, "\n")
+	if !sites {
+		compare = "; compare its fingerprints with what upstream publishes:\n" + strings.Join(out.key.Fingerprints, "\n")
+	}
+	old := v.KeyFiles || slices.ContainsFunc(v.Snapshots, func(s Snapshot) bool { return sources.NeedsKeyFiles(s.Statement) })
 	switch {
-	case sites && len(v.Key.Armor) > 0:
-		o.SignedByKey = v.Key.Armor
-		o.Comment += "\nThe site's key; compare its fingerprint with what mmoci key show says at the site:\n" + strings.Join(v.Key.Fingerprints, "\n")
+	case len(out.key.Armor) > 0 && !old && len(out.key.Armor) <= maxInline:
+		o.SignedByKey = out.key.Armor
+		o.Comment += "\n" + whose + compare
+	case len(out.key.Armor) > 0:
+		out.keyFile = sources.KeyFile(name)
+		o.SignedBy = "/" + out.keyFile
+		if !embedded {
+			o.Comment += fmt.Sprintf("\nPut %s/setup/keys/%s.asc there before apt reads this.", v.Base, name)
+		}
+		o.Comment += "\n" + whose + compare
 	case sites:
 		o.SignedBy = "/etc/apt/keyrings/site.asc"
 		o.Comment += "\nPut the site's public key there:"
 	default:
 		o.SignedBy = "/etc/apt/keyrings/" + prefix + ".asc"
-		o.Comment += "\nPut upstream's public key there, or name the keyring that the host has:"
+		o.Comment += "\nThis server was not told upstream's key (signed-by: in its mmoci.yaml). Put it there, or name the keyring that the host has:\n" +
+			"Debian's is /usr/share/keyrings/debian-archive-keyring.gpg, Ubuntu's /usr/share/keyrings/ubuntu-archive-keyring.gpg."
 		if len(a.UpstreamKeys) > 0 {
 			o.Comment += "\nfingerprint " + strings.Join(a.UpstreamKeys, ", ")
 		}
@@ -63,7 +142,8 @@ func (v View) sources(prefix string, upstream bool) []archive.Source {
 	if v.Fixed && !sites { // upstream's validity cannot be renewed for a snapshot that stays
 		o.CheckValidUntil = func(suite string) bool { return !s.Expires(prefix, suite) }
 	}
-	return sources.Of(s.Statement, s.Table, prefix, o)
+	out.stanzas = sources.Of(s.Statement, s.Table, prefix, o)
+	return out
 }
 
 // Preferences are what the policy denies of the packages, as apt preferences.
@@ -97,6 +177,7 @@ type recipeFile struct{ What, Path, Text string }
 
 type recipeArchive struct {
 	Prefix, Sources string
+	Key, KeyFile    string // the key and its path; "": inline, or the server does not know it
 	Stanzas         []archive.Source
 }
 
@@ -104,7 +185,8 @@ type recipeArchive struct {
 func (p *Pages) Recipe(v View, name string) ([]byte, error) {
 	data := &recipe{Base: v.Base, Trust: v.trustComment(), view: v}
 	for _, a := range v.archives() {
-		stanzas := v.sources(a.Prefix, false)
+		of := v.sources(a.Prefix, false, true)
+		stanzas := of.stanzas
 		if len(stanzas) == 0 {
 			continue
 		}
@@ -112,7 +194,16 @@ func (p *Pages) Recipe(v View, name string) ([]byte, error) {
 			data.FirstSuite = suite
 		}
 		list := archive.Format(stanzas)
-		data.Archives = append(data.Archives, recipeArchive{a.Prefix, list, stanzas})
+		ra := recipeArchive{Prefix: a.Prefix, Sources: list, Stanzas: stanzas}
+		if of.keyFile != "" {
+			data.KeyFiles = true
+			ra.Key, ra.KeyFile = string(of.key.Armor), "/"+of.keyFile
+			data.Files = append(data.Files, recipeFile{"Key of " + a.Prefix, ra.KeyFile, ra.Key})
+			for i := range stanzas { // for the programs that put keys where they want
+				stanzas[i].SignedBy, stanzas[i].SignedByKey = "", of.key.Armor
+			}
+		}
+		data.Archives = append(data.Archives, ra)
 		data.Files = append(data.Files, recipeFile{"Source of " + a.Prefix, "/" + sources.File(a.Prefix), list})
 	}
 	if v.Policy != nil && !v.LogOnly {

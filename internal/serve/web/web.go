@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"embed"
 	"errors"
+	"fmt"
 	"html/template"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"unicode"
 
 	"example.org/mmoci/internal/policy"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -45,7 +47,12 @@ type View struct {
 	Policy    *policy.Policy
 	LogOnly   bool // the policy is recorded and not enforced
 	Key       Key
-	Now       time.Time
+	// UpstreamKeys are those of upstream that the server knows, by prefix.
+	UpstreamKeys map[string]Key
+	// KeyFiles has the sources name keys in files beside them, for hosts whose apt is
+	// older than 2.3.10. It is so anyway where the name of a suite says that there are such hosts.
+	KeyFiles bool
+	Now      time.Time
 }
 
 // Snapshot is a snapshot that is served.
@@ -61,6 +68,22 @@ type Snapshot struct {
 type Key struct {
 	Armor        []byte
 	Fingerprints []string
+}
+
+// UpstreamKeys are the keys of keyrings by prefix; "", the site's, is left out.
+func UpstreamKeys(rings map[string]*pgp.Keyring) (map[string]Key, error) {
+	keys := map[string]Key{}
+	for prefix, ring := range rings {
+		if prefix == "" {
+			continue
+		}
+		armor, err := ring.Armor()
+		if err != nil {
+			return nil, fmt.Errorf("upstream's key of %s: %w", prefix, err)
+		}
+		keys[prefix] = Key{Armor: armor, Fingerprints: ring.Fingerprints()}
+	}
+	return keys, nil
 }
 
 // Find returns the snapshot that has an archive, and the archive; nil if there is none.
