@@ -55,6 +55,11 @@ func (p *planFlags) flags(f *pflag.FlagSet) {
 
 func (p *planFlags) trustFlags(f *pflag.FlagSet) {
 	p.flags(f)
+	p.believeFlags(f)
+}
+
+// believeFlags are what a reader takes for trust.
+func (p *planFlags) believeFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.keyrings, "keyring", nil, "`[PREFIX=]FILE`: the site's keys, or upstream's for a prefix")
 	f.BoolVar(&p.unsigned, "insecure-unsigned", false, "believe a snapshot that nobody signed")
 	durationVar(f, &p.maxAge, "max-age", "refuse a snapshot that is older, such as 7d (default: any age)")

@@ -143,7 +143,7 @@ func interruption(command string, err error) string {
 	text := "interrupted"
 	var tagging *artifact.InterruptedTagging
 	switch command {
-	case "mmoci push", "mmoci copy", "mmoci tag promote", "mmoci tag rollback":
+	case "mmoci push", "mmoci copy", "mmoci tag promote", "mmoci tag rollback", "mmoci image build":
 		text += "; nothing was tagged; the same command goes on from here"
 		if errors.As(err, &tagging) {
 			text = "interrupted; " + tagging.What + "; the same command goes on from here"
@@ -218,7 +218,7 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 		title    string
 		commands []*cobra.Command
 	}{
-		{"In CI:", []*cobra.Command{a.initPlan(), a.key(), a.push(), a.lock(), a.doctor()}},
+		{"In CI:", []*cobra.Command{a.initPlan(), a.key(), a.push(), a.lock(), a.image(), a.doctor()}},
 		{"On a host:", []*cobra.Command{a.pull(), a.install(), a.host()}},
 		{"At a site:", []*cobra.Command{a.serve(), a.check(), a.policy(), a.copy(), a.tag()}},
 		{"Look:", []*cobra.Command{a.verify(), a.ls(), a.why(), a.diff()}},

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/host"
+	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/state"
+	"example.org/mmoci/internal/terminal"
+	"example.org/mmoci/pkg/artifact"
+)
+
+func (a *app) image() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "image",
+		Short: "Build container images of a snapshot's packages",
+	}
+	cmd.AddCommand(a.imageBuild(), a.imageLock())
+	return cmd
+}
+
+// imageFlags say what an image is made of.
+type imageFlags struct {
+	planFlags
+	places        placeFlags
+	image, from   string
+	archs         []string
+	lock          string
+	locked, fresh bool
+}
+
+func (i *imageFlags) flags(f *pflag.FlagSet) {
+	f.StringVarP(&i.image, "file", "f", ".", "the image's plan, `FILE|DIR` (default: image.yaml or container.yaml here)")
+	f.StringVar(&i.planFlags.file, "config", "", "the mmoci.yaml that names snapshot and keys (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+	f.StringVar(&i.from, "from", "", "`REF` of the snapshot (default: from: of the plan, else ref: of mmoci.yaml)")
+	f.StringSliceVar(&i.archs, "arch", nil, "Debian's `ARCHITECTURE`s in the place of the plan's (default: this machine's)")
+	i.planFlags.believeFlags(f)
+	i.places.flags(f)
+}
+
+// options reads the plan, opens the snapshot, and says where both come from.
+func (a *app) imageOptions(cmd *cobra.Command, i *imageFlags) (imagebuild.Options, error) {
+	plan, err := imageplan.Load(i.image)
+	if err != nil {
+		return imagebuild.Options{}, err
+	}
+	o := imagebuild.Options{Plan: plan, Architectures: i.archs, Log: a.log}
+	if len(o.Architectures) == 0 && len(plan.Architectures) == 0 {
+		o.Architectures = []string{host.OwnArchitecture(cmd.Context())}
+	}
+	var from []string
+	switch {
+	case i.from != "":
+		from = []string{i.from}
+	case plan.From != "":
+		ref, err := artifact.ParseReference(plan.From)
+		if err != nil {
+			return o, document.Errorf(document.Position{File: plan.File}, "from: %w", err)
+		}
+		if ref.Kind != artifact.Registry && !filepath.IsAbs(ref.Name) {
+			ref.Name = filepath.Join(plan.Dir, ref.Name)
+		}
+		from = []string{ref.String()}
+	}
+	if o.Snapshot, o.Trust, err = a.open(cmd, &i.planFlags, &i.places, from); err != nil {
+		return o, err
+	}
+	return o, nil
+}
+
+// lockFile is the name of a plan's lock.
+func lockFile(p *imageplan.Plan) string {
+	name := strings.TrimSuffix(filepath.Base(p.File), ".yaml")
+	if p.Name != "" {
+		name = p.Name
+	}
+	return filepath.Join(p.Dir, name+".lock")
+}
+
+func (a *app) imageLock() *cobra.Command {
+	var i imageFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "lock [-f FILE|DIR] [-o LOCK]",
+		Short: "Resolve an image's packages to exact versions and digests",
+		Long: `The lock is written to what -o names, "-" for stdout; by default beside the plan, as NAME.lock of its name:, else image.lock.
+"mmoci image build --lock LOCK" takes exactly these packages.`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	i.flags(f)
+	f.StringVarP(&output, "output", "o", "", "the `LOCK` file, or - for stdout")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o, err := a.imageOptions(cmd, &i)
+		if err != nil {
+			return err
+		}
+		l, err := imagebuild.MakeLock(cmd.Context(), o)
+		if err != nil {
+			return err
+		}
+		if output == "-" {
+			_, err := a.stdout.Write(l.Encode())
+			return err
+		}
+		if output == "" {
+			output = lockFile(o.Plan)
+		}
+		if err := durable.WriteFile(output, l.Encode(), 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout, output)
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) imageBuild() *cobra.Command {
+	var i imageFlags
+	cmd := &cobra.Command{
+		Use:   "build [-f FILE|DIR] [REF|oci:DIR|oci-archive:FILE]",
+		Short: "Build an image and put it into a registry, layout or oci-archive",
+		Long: `An image.yaml says which packages of a snapshot an image is made of, which files of your own lie beside them, and what is run.
+Every package becomes a layer of its own, recomputable from the .deb that its archive signed; on top are a layer with dpkg's database and one with your files.
+The result is an image index, also for one architecture. REF defaults to ref: and tags: of the plan.
+
+With --lock the packages are exactly those of that file; if it is not there it is written, unless --locked forbids that.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	f := cmd.Flags()
+	i.flags(f)
+	f.StringVar(&i.lock, "lock", "", "the `LOCK` file that says exactly which packages (mmoci image lock makes one)")
+	f.BoolVar(&i.locked, "locked", false, "with --lock: it must be there")
+	f.BoolVar(&i.fresh, "no-cache", false, "make every layer anew, and keep none")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if i.locked && i.lock == "" {
+			return fmt.Errorf("%w: --locked is for --lock FILE", outcome.ErrUsage)
+		}
+		bar := a.progress()
+		defer bar.End()
+		o, err := a.imageOptions(cmd, &i)
+		if err != nil {
+			return err
+		}
+		to, err := targets(o.Plan, args)
+		if err != nil {
+			return err
+		}
+		if i.lock != "" {
+			if o.Lock, err = readImageLock(i.lock); errors.Is(err, fs.ErrNotExist) && !i.locked {
+				err = nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if !i.fresh {
+			if o.Cache, err = a.imageCache(); err != nil {
+				return err
+			}
+			defer o.Cache.Close()
+		}
+		start := time.Now()
+		im, err := imagebuild.Build(cmd.Context(), o)
+		if err != nil {
+			return err
+		}
+		defer im.Close()
+		if err := a.putImage(cmd.Context(), im, to, start); err != nil {
+			return err
+		}
+		if i.lock != "" && o.Lock == nil {
+			return durable.WriteFile(i.lock, im.Lock.Encode(), 0o644)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// putImage puts an image under all its tags and prints them.
+func (a *app) putImage(ctx context.Context, im *imagebuild.Image, to []artifact.Reference, start time.Time) error {
+	for _, ref := range to {
+		copied, err := im.Put(ctx, ref, "", artifact.PushOptions{Options: a.transferring()})
+		if err != nil {
+			return err
+		}
+		a.bar.End()
+		for _, arch := range im.Architectures {
+			a.log("%s: %s, %s, %s", arch.Name, terminal.Count(arch.Packages, "package"), terminal.Count(len(arch.Layers), "layer"), terminal.Size(arch.Bytes))
+		}
+		a.log("%s: %s, %s of blobs written, %.1f s", ref, changedWord(copied.Changed), terminal.Size(copied.Bytes), time.Since(start).Seconds())
+		fmt.Fprintln(a.stdout, copied.Reference)
+	}
+	return nil
+}
+
+func changedWord(changed bool) string {
+	if changed {
+		return "new"
+	}
+	return "as it was"
+}
+
+// transferring are the options of a transfer that the line of progress shows.
+func (a *app) transferring() artifact.Options {
+	o := a.options()
+	if a.bar != nil {
+		o.Progress = a.bar.Event
+	}
+	return o
+}
+
+// imageCache is where layers and notes are kept; nil if there is no place for it.
+func (a *app) imageCache() (*imagebuild.Cache, error) {
+	dir, err := state.HostDir("images")
+	if errors.Is(err, state.ErrForeign) {
+		return nil, err
+	}
+	if err != nil {
+		a.detail("layers are not kept: %s", err)
+		return nil, nil
+	}
+	return imagebuild.OpenCache(dir, 0, a.log)
+}
+
+func readImageLock(name string) (*imagebuild.Lock, error) {
+	text, err := document.ReadFile(name, imagebuild.MaxLock)
+	if err != nil {
+		return nil, err
+	}
+	return imagebuild.ParseLock(name, text)
+}
+
+// targets are where an image goes: what is named, else the plan's ref: with each of its tags:.
+func targets(p *imageplan.Plan, args []string) ([]artifact.Reference, error) {
+	if len(args) > 0 {
+		ref, err := artifact.ParseReference(args[0])
+		return []artifact.Reference{ref}, err
+	}
+	if p.Ref == "" {
+		return nil, fmt.Errorf("%w: no place for the image: give one (registry.example.org/site/nginx:1, oci:DIR, oci-archive:FILE) or ref: in %s", outcome.ErrUsage, p.File)
+	}
+	ref, err := artifact.ParseReference(p.Ref)
+	if err != nil {
+		return nil, document.Errorf(document.Position{File: p.File}, "ref: %w", err)
+	}
+	if ref.Kind != artifact.Registry && !filepath.IsAbs(ref.Name) {
+		ref.Name = filepath.Join(p.Dir, ref.Name)
+	}
+	out := []artifact.Reference{ref}
+	for n, tag := range p.Tags {
+		ref.Tag = tag
+		out = append(out[:n], ref)
+	}
+	return out, nil
+}

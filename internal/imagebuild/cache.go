@@ -1,0 +1,152 @@
+package imagebuild
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/store"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Cache keeps between runs what is known of package layers, and the layers that were sent. It is believed: its directory is
+// the user's own. Nothing in it decides a byte of an image but by what the same .deb gave before. Safe for concurrent use, also by several processes.
+// A nil Cache keeps nothing.
+type Cache struct {
+	dir   string
+	store *store.Store
+	log   outcome.Log
+}
+
+// DefaultCacheBytes bounds the layers of a cache.
+const DefaultCacheBytes = 8 << 30
+
+// OpenCache opens or makes a cache. maxBytes bounds its layers; 0: DefaultCacheBytes.
+func OpenCache(dir string, maxBytes int64, log outcome.Log) (*Cache, error) {
+	if maxBytes == 0 {
+		maxBytes = DefaultCacheBytes
+	}
+	s, err := store.Open(filepath.Join(dir, "layers"), store.Options{MaxBytes: maxBytes})
+	if err != nil {
+		return nil, fmt.Errorf("cache of images: %w", err)
+	}
+	c := &Cache{dir: dir, store: s, log: log}
+	for _, sub := range []string{c.notes(), c.temporary()} {
+		if err := os.MkdirAll(sub, 0o755); err != nil {
+			return nil, errors.Join(fmt.Errorf("cache of images: %w", err), s.Close())
+		}
+	}
+	return c, nil
+}
+
+// Close makes what is kept durable.
+func (c *Cache) Close() error {
+	if c == nil {
+		return nil
+	}
+	return c.store.Close()
+}
+
+func (c *Cache) notes() string     { return filepath.Join(c.dir, "notes") }
+func (c *Cache) temporary() string { return temporaryIn(c.dir) }
+
+// packageKey is a digest of all that decides a package layer and its blob.
+func packageKey(d snapshot.Digest, r rootfs.Recipe, compression string) string {
+	return keyOf("package", fmt.Sprintf("recipe %d merged-usr %t", rootfs.RecipeNumber, r.MergedUsr), "exclude "+r.Exclude.String(), encoding(compression), d.String())
+}
+
+// groupKey is the same of a layer of several packages.
+func groupKey(g rootfs.Group, compression string) string {
+	parts := []string{"group"}
+	for _, n := range g.Notes {
+		parts = append(parts, packageKey(n.Deb.Digest, n.Recipe, compression))
+	}
+	return keyOf(parts...)
+}
+
+func keyOf(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		io.WriteString(h, p+"\n")
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (c *Cache) path(key string) string { return filepath.Join(c.notes(), key) }
+
+// The first line of a note, before the text of rootfs: which blob the layer is.
+//
+//	layer MEDIATYPE BLOB-DIGEST SIZE DIFFID
+func layerLine(l image.Layer) string {
+	return fmt.Sprintf("layer %s %s %d %s\n", l.MediaType, l.Digest, l.Size, l.DiffID)
+}
+
+func parseLayerLine(line string) (l image.Layer, err error) {
+	var blob, diffID string
+	if _, err = fmt.Sscanf(line, "layer %s %s %d %s", &l.MediaType, &blob, &l.Size, &diffID); err != nil {
+		return l, err
+	}
+	if l.Digest, err = snapshot.ParseDigest(blob); err == nil {
+		l.DiffID, err = snapshot.ParseDigest(diffID)
+	}
+	if err == nil && (l.Size <= 0 || layerLine(l) != line+"\n") {
+		err = fmt.Errorf("%.200q is no layer", line)
+	}
+	return l, err
+}
+
+// read reads a note; one that is damaged is as good as none.
+func (c *Cache) read(key string) (image.Layer, string, bool) {
+	if c == nil {
+		return image.Layer{}, "", false
+	}
+	data, err := os.ReadFile(c.path(key))
+	if err != nil {
+		return image.Layer{}, "", false
+	}
+	line, rest, _ := strings.Cut(string(data), "\n")
+	l, err := parseLayerLine(line)
+	if err != nil {
+		c.log.Printf("note %s: %v; it is made anew", key, err)
+		return l, "", false
+	}
+	return l, rest, true
+}
+
+func (c *Cache) write(key, text string) {
+	if c == nil {
+		return
+	}
+	// Notes are made again where they are lost, so nothing waits for the disk.
+	name := c.path(key)
+	temp := fmt.Sprintf("%s.%d.tmp", name, os.Getpid())
+	err := os.WriteFile(temp, []byte(text), 0o644)
+	if err == nil {
+		err = os.Rename(temp, name)
+	}
+	if err != nil {
+		os.Remove(temp)
+		c.log.Printf("a note is not kept: %v", err)
+	}
+}
+
+func (c *Cache) findGroup(key string) (image.Layer, bool) {
+	l, rest, ok := c.read(key)
+	return l, ok && rest == ""
+}
+
+func (c *Cache) keepGroup(key string, l image.Layer) { c.write(key, layerLine(l)) }
+
+func (c *Cache) find(key string, b snapshot.Blob, r rootfs.Recipe) (layerMade, bool) {
+	return layerMade{}, false
+}
+
+func (c *Cache) keep(key string, l layerMade) {}

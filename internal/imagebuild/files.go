@@ -1,0 +1,328 @@
+package imagebuild
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Limits of the files of sync:, which are held in memory.
+const (
+	maxSyncFiles = 100_000
+	maxSyncBytes = 256 << 20
+)
+
+// file is a file, directory or symbolic link of sync:.
+type file struct {
+	path string // in the image, as written: symbolic links of packages in it are not followed yet
+	mode int64
+	dir  bool
+	link string
+	data []byte
+	uid  int
+	gid  int
+	at   document.Position
+}
+
+// readFiles reads what sync: names, in the order in which later ones replace earlier ones. Only what lies in the plan's directory is
+// read: a symbolic link that leaves the source is refused.
+func readFiles(p *imageplan.Plan) ([]file, error) {
+	if len(p.Sync) == 0 {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(p.Dir)
+	if err != nil {
+		return nil, document.Errorf(document.Position{File: p.File}, "sync: %w", err)
+	}
+	defer root.Close()
+	r := &fileReader{root: root}
+	var faults document.Faults
+	for _, s := range p.Sync {
+		faults.Add(r.sync(s))
+	}
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	return r.files, nil
+}
+
+type fileReader struct {
+	root  *os.Root
+	files []file
+	bytes int64
+}
+
+func (r *fileReader) sync(s imageplan.Sync) error {
+	src := path.Clean(s.Src)
+	info, err := r.root.Stat(src) // follows links that stay in the directory
+	if err != nil {
+		return document.Errorf(s.At, "sync: %s: %w", s.Src, bare(err))
+	}
+	dest := s.Dest
+	switch {
+	case info.IsDir() && !s.Recursive:
+		return document.Errorf(s.At, "sync: %s is a directory; write recursive: true", s.Src)
+	case info.IsDir():
+		return r.tree(s, src, dest)
+	case s.Into:
+		dest = path.Join(dest, path.Base(src))
+	}
+	if dest == "/" {
+		return document.Errorf(s.At, "sync: dest: / is no file; write dest: /%s", path.Base(src))
+	}
+	return r.take(s, src, dest, info)
+}
+
+// tree takes a directory with all below it. Symbolic links in it become those of the image, if what they point to is in it, too.
+func (r *fileReader) tree(s imageplan.Sync, src, dest string) error {
+	base, err := r.root.OpenRoot(src)
+	if err != nil {
+		return document.Errorf(s.At, "sync: %s: %w", s.Src, bare(err))
+	}
+	defer base.Close()
+	var faults document.Faults
+	err = fs.WalkDir(base.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return document.Errorf(s.At, "sync: %s: %w", path.Join(s.Src, name), bare(err))
+		}
+		if name == "." {
+			return nil // of the image, as it is there
+		}
+		to, from := path.Join(dest, name), path.Join(s.Src, name)
+		info, err := d.Info()
+		switch {
+		case err != nil:
+			err = document.Errorf(s.At, "sync: %s: %w", from, bare(err))
+		case d.Type()&fs.ModeSymlink != 0:
+			err = r.link(s, base, name, to)
+		default:
+			err = r.take(s, path.Join(src, name), to, info)
+		}
+		faults.Add(err)
+		return nil
+	})
+	faults.Add(err)
+	return faults.Err()
+}
+
+func (r *fileReader) link(s imageplan.Sync, base *os.Root, name, to string) error {
+	target, err := base.Readlink(name)
+	if err == nil {
+		_, err = base.Stat(name)
+	}
+	if err != nil || path.IsAbs(target) {
+		return document.Errorf(s.At, "sync: %s is a symbolic link to %.200q, which is not in %s; put the file itself there", path.Join(s.Src, name), target, s.Src)
+	}
+	return r.add(file{path: to, mode: 0o777, link: target, uid: s.UID, gid: s.GID, at: s.At})
+}
+
+// take takes a file or directory.
+func (r *fileReader) take(s imageplan.Sync, src, dest string, info fs.FileInfo) error {
+	f := file{path: dest, dir: info.IsDir(), uid: s.UID, gid: s.GID, at: s.At}
+	switch {
+	case s.Mode >= 0 && f.dir: // who may read may enter
+		f.mode = s.Mode | s.Mode>>2&0o111
+	case s.Mode >= 0:
+		f.mode = s.Mode
+	case f.dir || info.Mode()&0o100 != 0:
+		f.mode = 0o755
+	default:
+		f.mode = 0o644
+	}
+	if f.dir {
+		return r.add(f)
+	}
+	if !info.Mode().IsRegular() {
+		return document.Errorf(s.At, "sync: %s is no regular file", src)
+	}
+	if r.bytes += info.Size(); r.bytes > maxSyncBytes {
+		return document.Errorf(s.At, "sync: all files together have more than %d bytes; put them into a package", maxSyncBytes)
+	}
+	in, err := r.root.Open(src)
+	if err != nil {
+		return document.Errorf(s.At, "sync: %s: %w", src, bare(err))
+	}
+	defer in.Close()
+	f.data, err = io.ReadAll(io.LimitReader(in, info.Size()+1))
+	if err == nil && int64(len(f.data)) != info.Size() {
+		err = errors.New("it changed while it was read")
+	}
+	if err != nil {
+		return document.Errorf(s.At, "sync: %s: %w", src, bare(err))
+	}
+	return r.add(f)
+}
+
+func (r *fileReader) add(f file) error {
+	for _, part := range strings.Split(f.path, "/") {
+		if strings.HasPrefix(part, ".wh.") {
+			return document.Errorf(f.at, "sync: %s: names that begin with .wh. mean in a layer that a file is gone (image-spec, layer.md)", f.path)
+		}
+	}
+	if len(r.files) == maxSyncFiles {
+		return document.Errorf(f.at, "sync: more than %d files; put them into a package", maxSyncFiles)
+	}
+	r.files = append(r.files, f)
+	return nil
+}
+
+// bare is an error of a file without the name, which is told otherwise.
+func bare(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// tree is what the layers below the files layer make together, by path.
+type tree map[string]rootfs.Entry
+
+// newTree joins the packages in dpkg's order, in which a directory stays what the first one made of it, and the system layer.
+func newTree(merged bool, notes []*rootfs.Note, system *rootfs.System) tree {
+	t := tree{}
+	if merged {
+		for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
+			t[name] = rootfs.Entry{Path: name, Type: tar.TypeSymlink, Link: "usr/" + name}
+		}
+	}
+	for _, n := range notes {
+		for _, e := range n.Entries {
+			if _, there := t[e.Path]; !there || e.Type != tar.TypeDir {
+				t[e.Path] = e
+			}
+		}
+	}
+	for _, e := range system.Entries {
+		if e.Whiteout {
+			delete(t, e.Path)
+		} else {
+			t[e.Path] = e.Entry
+		}
+	}
+	return t
+}
+
+// maxLinks is how many symbolic links are followed in one path, as Linux has it.
+const maxLinks = 40
+
+// resolve follows the symbolic links in the directories of an absolute path, and gives it without the leading slash.
+func (t tree) resolve(p string) (string, error) {
+	rest := strings.Split(strings.Trim(path.Clean(p), "/"), "/")
+	at := ""
+	links := 0
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			if at = path.Dir(at); at == "." {
+				at = ""
+			}
+			continue
+		}
+		next := path.Join(at, part)
+		e, there := t[next]
+		if len(rest) == 0 || !there || e.Type == tar.TypeDir {
+			at = next
+			continue
+		}
+		if e.Type != tar.TypeSymlink {
+			return "", fmt.Errorf("%s: /%s is no directory", p, next)
+		}
+		if links++; links > maxLinks {
+			return "", fmt.Errorf("%s: its symbolic links go in a circle", p)
+		}
+		if path.IsAbs(e.Link) {
+			at = ""
+		}
+		rest = append(strings.Split(e.Link, "/"), rest...)
+	}
+	return at, nil
+}
+
+// filesLayer is the layer of sync: and users:. Directories on the way to a file are repeated as they are below, because engines differ in
+// what they make of a directory that a layer does not name.
+func filesLayer(p *imageplan.Plan, files []file, below tree) (*rootfs.System, error) {
+	var faults document.Faults
+	entries := map[string]rootfs.SystemEntry{}
+	put := func(e rootfs.SystemEntry) {
+		entries[e.Path] = e
+		below[e.Path] = e.Entry
+	}
+	accounts, err := addUsers(p.Users, below, entriesOf(files))
+	faults.Add(err)
+	for _, e := range accounts {
+		put(e)
+	}
+	for _, f := range files {
+		name, err := below.resolve(f.path)
+		if err != nil {
+			faults.Add(document.Errorf(f.at, "sync: %w", err))
+			continue
+		}
+		old, there := below[name]
+		e := rootfs.SystemEntry{Entry: rootfs.Entry{Path: name, Type: tar.TypeReg, Mode: f.mode, UID: f.uid, GID: f.gid, Size: int64(len(f.data)), Made: true}, Data: f.data, Why: "sync"}
+		switch {
+		case strings.HasPrefix(name, "var/lib/dpkg/"):
+			faults.Add(document.Errorf(f.at, "sync: %s: dpkg's database is not written by hand", f.path))
+			continue
+		case f.dir && there && old.Type != tar.TypeDir, !f.dir && there && old.Type == tar.TypeDir:
+			faults.Add(document.Errorf(f.at, "sync: /%s is a directory in one of image and source, and none in the other", name))
+			continue
+		case f.dir:
+			e.Type, e.Size = tar.TypeDir, 0
+		case f.link != "":
+			e.Type, e.Link, e.Size = tar.TypeSymlink, f.link, 0
+		default:
+			e.Digest = snapshot.Sum(f.data)
+		}
+		put(e)
+	}
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	for name := range entries {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			if _, there := entries[dir]; there {
+				continue
+			}
+			e, there := below[dir]
+			if !there {
+				e = rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}
+			}
+			entries[dir] = rootfs.SystemEntry{Entry: e, Why: "parent"}
+		}
+	}
+	out := &rootfs.System{}
+	for _, e := range entries {
+		out.Entries = append(out.Entries, e)
+	}
+	slices.SortFunc(out.Entries, func(a, b rootfs.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
+	return out, nil
+}
+
+func entriesOf(files []file) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range files {
+		out[strings.TrimPrefix(f.path, "/")] = true
+	}
+	return out
+}
+
+func addUsers(users []imageplan.User, below tree, own map[string]bool) ([]rootfs.SystemEntry, error) {
+	return nil, nil
+}

@@ -1,0 +1,131 @@
+// Package imagebuild makes container images of the packages of a snapshot: it chooses them, makes a layer of each,
+// the system and files layers above, and puts the image into a registry, layout or oci-archive.
+//
+// Every .deb is proved through the snapshot before a byte of it is unpacked. What goes in, snapshot, plan, files and lock,
+// decides every byte that comes out; the day, the machine and what is kept of earlier runs do not.
+package imagebuild
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Options say what an image is made of, and where to.
+type Options struct {
+	Plan     *imageplan.Plan
+	Snapshot *snapshot.Snapshot
+	Trust    prove.Trust
+	// Architectures are Debian's names of those that are made, in the place of the plan's.
+	Architectures []string
+	// Lock, if not nil, says exactly which packages.
+	Lock *Lock
+	// Cache keeps notes and layers between runs; nil: nothing is kept.
+	Cache *Cache
+	// Workers is how many packages are packed at once; 0: as many as there are processors.
+	Workers int
+	Log     outcome.Log
+}
+
+// Image is an image that was made: its documents, and how its layers are opened.
+type Image struct {
+	Lock          *Lock // what it has
+	Architectures []Architecture
+	Index         image.Part
+	made          *image.Index
+	blobs         *maker
+	config        map[snapshot.Digest][]byte
+}
+
+// Architecture is what was made for one of them.
+type Architecture struct {
+	Name     string // Debian's
+	Packages int
+	Layers   []image.Layer
+	Bytes    int64 // of all layers
+}
+
+// Digest is that of the image index.
+func (im *Image) Digest() snapshot.Digest { return snapshot.Sum(im.Index.Data) }
+
+// Close removes what was made and is not kept.
+func (im *Image) Close() error { return im.blobs.close() }
+
+// Build makes an image. Nothing is put anywhere.
+//
+// Errors: outcome.ErrNotFound for packages that are not in the snapshot, or contradict each other; outcome.ErrIntegrity
+// for a .deb that is not what its archive signed; outcome.ErrUsage for a plan that cannot be honoured.
+func Build(ctx context.Context, o Options) (_ *Image, err error) {
+	lock, chosen, err := choose(ctx, &o)
+	if err != nil {
+		return nil, err
+	}
+	files, err := readFiles(o.Plan)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMaker(&o)
+	if err != nil {
+		return nil, err
+	}
+	im := &Image{Lock: lock, blobs: m, config: map[snapshot.Digest][]byte{}, made: &image.Index{}}
+	defer func() {
+		if err != nil {
+			im.Close()
+		}
+	}()
+	for _, c := range chosen {
+		a, err := buildArchitecture(ctx, &o, m, c, files)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.architecture, err)
+		}
+		im.Architectures = append(im.Architectures, a.Architecture)
+		im.made.Images = append(im.made.Images, a.image)
+		im.config[snapshot.Sum(a.image.Config.Data)] = a.image.Config.Data
+	}
+	im.Index, err = image.IndexOf(annotations(o.Plan, o.date()), im.made.Images...)
+	im.made.Document = im.Index
+	return im, err
+}
+
+// date is that of everything that is made: the snapshot's.
+func (o *Options) date() time.Time { return o.Snapshot.Statement.Date.UTC() }
+
+// annotations are those of the image index, and labels of the config.
+func annotations(p *imageplan.Plan, date time.Time) map[string]string {
+	out := map[string]string{"org.opencontainers.image.created": snapshot.FormatDate(date)}
+	for key, value := range map[string]string{"title": p.Name, "version": p.Version, "authors": p.Author} {
+		if value != "" {
+			out["org.opencontainers.image."+key] = value
+		}
+	}
+	return out
+}
+
+// Put writes an image under a tag, the tag last; what is there already is not sent. mountFrom is as for [artifact.PutImage].
+func (im *Image) Put(ctx context.Context, to artifact.Reference, mountFrom string, o artifact.PushOptions) (artifact.Copied, error) {
+	var documents [][]byte
+	for _, i := range im.made.Images {
+		documents = append(documents, i.Manifest.Data)
+	}
+	made, err := artifact.NewImage(ctx, im.Index.Data, documents, nil, im)
+	if err != nil {
+		return artifact.Copied{}, err
+	}
+	return artifact.PutImage(ctx, made, to, mountFrom, o)
+}
+
+// Open implements snapshot.Blobs.
+func (im *Image) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	if data, ok := im.config[b.Digest]; ok {
+		return inMemory(data[offset:]), nil
+	}
+	return im.blobs.Open(ctx, b, offset)
+}

@@ -1,0 +1,252 @@
+package imagebuild
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// maker makes layers into files of a temporary directory, and opens them. A layer that is known by a note, and whose bytes are
+// asked for after all, is taken from the cache or made again. Safe for concurrent use.
+type maker struct {
+	o    *Options
+	dir  *os.File       // temporary
+	kept snapshot.Blobs // of the cache, then made
+
+	mu    sync.Mutex
+	made  map[snapshot.Digest]string                                   // file names of layers that were made now
+	again map[snapshot.Digest]func(context.Context) (layerMade, error) // how others are made
+}
+
+// layerMade is a layer with its note, nil for one of more than one package.
+type layerMade struct {
+	image.Layer
+	note *rootfs.Note
+}
+
+func newMaker(o *Options) (*maker, error) {
+	m := &maker{o: o, made: map[snapshot.Digest]string{}, again: map[snapshot.Digest]func(context.Context) (layerMade, error){}}
+	in := os.TempDir()
+	if o.Cache != nil {
+		in = o.Cache.temporary()
+	}
+	var err error
+	if m.dir, err = durable.MkdirTemp(in, "image-"); err != nil {
+		return nil, fmt.Errorf("layers: %w", err)
+	}
+	m.kept = snapshot.Blobs(opener(m.open))
+	if o.Cache != nil {
+		m.kept = o.Cache.store.Through(m.kept)
+	}
+	return m, nil
+}
+
+func (m *maker) close() error {
+	return errors.Join(os.RemoveAll(m.dir.Name()), m.dir.Close())
+}
+
+// opener is a snapshot.Blobs that opens blobs at their beginning.
+type opener func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error)
+
+// Open implements snapshot.Blobs.
+func (f opener) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	return snapshot.BlobsFunc(f).Open(ctx, b, offset)
+}
+
+func inMemory(data []byte) *snapshot.Content {
+	return &snapshot.Content{R: io.NopCloser(bytes.NewReader(data))}
+}
+
+// Open opens a layer.
+func (m *maker) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	return m.kept.Open(ctx, b, offset)
+}
+
+// open opens a layer that was made now, and makes one of which only the note was there.
+func (m *maker) open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+	m.mu.Lock()
+	name, again := m.made[b.Digest], m.again[b.Digest]
+	m.mu.Unlock()
+	if name == "" && again != nil {
+		l, err := again(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if l.Blob != b {
+			return nil, fmt.Errorf("%w: layer %s, made again, is %s: its note is of another mmoci", outcome.ErrIntegrity, b.Digest, l.Digest)
+		}
+		m.mu.Lock()
+		name = m.made[b.Digest]
+		m.mu.Unlock()
+	}
+	if name == "" {
+		return nil, fmt.Errorf("layer %s: %w", b.Digest, snapshot.ErrNotExist)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &snapshot.Content{R: f}, nil
+}
+
+// write makes a layer, packed, as a file.
+func (m *maker) write(what string, write func(io.Writer) (snapshot.Blob, error)) (image.Layer, error) {
+	compression := m.o.Plan.Layers.Compression
+	f, err := os.CreateTemp(m.dir.Name(), "layer-")
+	if err != nil {
+		return image.Layer{}, err
+	}
+	blob, tar, err := pack(f, compression, write)
+	if err := cmp.Or(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+		return image.Layer{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, twice := m.made[blob.Digest]; twice {
+		os.Remove(f.Name())
+	} else {
+		m.made[blob.Digest] = f.Name()
+	}
+	return image.Layer{MediaType: mediaType(compression), Blob: blob, DiffID: tar.Digest, By: what}, nil
+}
+
+// openDeb opens a .deb of the snapshot, verified.
+func (m *maker) openDeb(ctx context.Context, b snapshot.Blob) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		f, err := m.o.Snapshot.OpenBlob(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
+	}
+}
+
+// packages makes the layer of each package, or finds its note, several at once: the largest first, so that none is left for the end.
+func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.Recipe) ([]layerMade, error) {
+	out := make([]layerMade, len(pkgs))
+	order := make([]int, len(pkgs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(pkgs[a].Size, pkgs[b].Size) })
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(cmp.Or(m.o.Workers, runtime.GOMAXPROCS(0)))
+	for _, i := range order {
+		if each.Err() != nil {
+			break
+		}
+		g.Go(func() (err error) {
+			out[i], err = m.ofPackage(each, pkgs[i], r)
+			if err != nil {
+				return fmt.Errorf("package %s %s %s: %w", pkgs[i].Name, pkgs[i].Version, pkgs[i].Architecture, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, cmp.Or(context.Cause(ctx), err)
+	}
+	return out, nil
+}
+
+func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Recipe) (layerMade, error) {
+	b, err := blobOf(p)
+	if err != nil {
+		return layerMade{}, err
+	}
+	again := func(ctx context.Context) (layerMade, error) {
+		l, err := m.fromDeb(ctx, b, r)
+		if err != nil {
+			return l, err
+		}
+		return l, sameControl(l.note, p)
+	}
+	key := packageKey(b.Digest, r, m.o.Plan.Layers.Compression)
+	if l, ok := m.o.Cache.find(key, b, r); ok && sameControl(l.note, p) == nil {
+		m.mu.Lock()
+		m.again[l.Digest] = again
+		m.mu.Unlock()
+		return l, nil
+	}
+	l, err := again(ctx)
+	if err == nil {
+		m.o.Cache.keep(key, l)
+	}
+	return l, err
+}
+
+func (m *maker) fromDeb(ctx context.Context, b snapshot.Blob, r rootfs.Recipe) (l layerMade, err error) {
+	l.Layer, err = m.write("", func(w io.Writer) (snapshot.Blob, error) {
+		note, err := rootfs.WriteLayer(w, rootfs.Deb{Blob: b, Open: m.openDeb(ctx, b)}, r)
+		if err != nil {
+			return snapshot.Blob{}, err
+		}
+		l.note = note
+		return note.Layer, nil
+	})
+	if errors.Is(err, deb.ErrMalformed) {
+		err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+	}
+	if err == nil {
+		l.By = "package " + l.note.String()
+	}
+	return l, err
+}
+
+// sameControl compares the control file of a .deb with its stanza: its bytes are those that the index lists, but the
+// index may list them for another package.
+func sameControl(n *rootfs.Note, p *resolve.Package) error {
+	if n.Name() != p.Name || n.Version() != p.Version || n.Architecture() != p.Architecture {
+		return fmt.Errorf("%w: its control file names %s", outcome.ErrIntegrity, n)
+	}
+	return nil
+}
+
+// ofGroup makes the layer of several packages, or finds it.
+func (m *maker) ofGroup(ctx context.Context, g rootfs.Group, one map[*rootfs.Note]layerMade) (image.Layer, error) {
+	if len(g.Notes) == 1 {
+		return one[g.Notes[0]].Layer, nil
+	}
+	again := func(ctx context.Context) (l layerMade, err error) {
+		l.Layer, err = m.write(g.Name, func(w io.Writer) (snapshot.Blob, error) {
+			return rootfs.WriteGroup(w, g, func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() })
+		})
+		return l, err
+	}
+	key := groupKey(g, m.o.Plan.Layers.Compression)
+	if l, ok := m.o.Cache.findGroup(key); ok {
+		l.By = g.Name
+		m.mu.Lock()
+		m.again[l.Digest] = again
+		m.mu.Unlock()
+		return l, nil
+	}
+	l, err := again(ctx)
+	if err != nil {
+		return l.Layer, fmt.Errorf("%s: %w", g.Name, err)
+	}
+	m.o.Cache.keepGroup(key, l.Layer)
+	return l.Layer, nil
+}
+
+// temporaryIn is where a cache in dir has files under way.
+func temporaryIn(dir string) string { return filepath.Join(dir, "tmp") }

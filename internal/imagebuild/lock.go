@@ -1,0 +1,192 @@
+package imagebuild
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Lock says exactly which packages an image has. It is not changed once it was read or made.
+type Lock struct {
+	Snapshot      snapshot.Digest // that it was made from, and its date; what is obeyed are the packages
+	Date          time.Time
+	Queries       []string // that it answers, sorted
+	Architectures []LockedArchitecture
+}
+
+// LockedArchitecture is what a lock says of one architecture.
+type LockedArchitecture struct {
+	Name     string // Debian's
+	Packages []LockedPackage
+}
+
+// LockedPackage is a package of a lock.
+type LockedPackage struct {
+	Name, Version, Architecture string
+	Deb                         snapshot.Blob
+}
+
+const lockHead = "mmoci-image-lock-v1"
+
+// MaxLock is the size limit of a lock, in bytes.
+const MaxLock = 16 << 20
+
+// Encode writes a lock: its lines in a fixed order, so that equal locks have equal bytes.
+func (l *Lock) Encode() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\nsnapshot %s %s\n", lockHead, l.Snapshot, snapshot.FormatDate(l.Date))
+	for _, q := range l.Queries {
+		fmt.Fprintf(&b, "query %s\n", q)
+	}
+	for _, a := range l.Architectures {
+		fmt.Fprintf(&b, "architecture %s\n", a.Name)
+		for _, p := range a.Packages {
+			fmt.Fprintf(&b, "package %s %s %s %s\n", p.Name, p.Version, p.Architecture, p.Deb)
+		}
+	}
+	return b.Bytes()
+}
+
+// ParseLock reads a lock. Errors are of document.ErrUsage, with their line.
+func ParseLock(name string, text []byte) (*Lock, error) {
+	l := &Lock{}
+	lines := strings.Split(string(text), "\n")
+	if len(text) > MaxLock || lines[0] != lockHead {
+		return nil, document.Errorf(document.At(name, 1), "it does not begin with %s; \"mmoci image lock\" makes one", lockHead)
+	}
+	if lines[len(lines)-1] != "" {
+		return nil, document.Errorf(document.At(name, len(lines)), "the last line does not end")
+	}
+	for i, line := range lines[1 : len(lines)-1] {
+		if err := l.line(i, line); err != nil {
+			return nil, document.Errorf(document.At(name, i+2), "%w", err)
+		}
+	}
+	if len(l.Architectures) == 0 {
+		return nil, document.Errorf(document.At(name, len(lines)), "no architecture in it")
+	}
+	if !bytes.Equal(l.Encode(), text) {
+		return nil, document.Errorf(document.At(name, 1), "not as it is written: lines out of order, twice, or with more blanks; \"mmoci image lock\" makes it anew")
+	}
+	return l, nil
+}
+
+func (l *Lock) line(n int, line string) (err error) {
+	key, rest, _ := strings.Cut(line, " ")
+	f := strings.Fields(rest)
+	switch {
+	case n == 0 && key == "snapshot" && len(f) == 2:
+		if l.Snapshot, err = snapshot.ParseDigest(f[0]); err == nil {
+			l.Date, err = time.Parse(time.RFC3339, f[1])
+		}
+		return err
+	case n > 0 && key == "query" && rest != "" && len(l.Architectures) == 0:
+		if n := len(l.Queries); n > 0 && l.Queries[n-1] >= rest {
+			return fmt.Errorf("query %.80q is out of order", rest)
+		}
+		l.Queries = append(l.Queries, rest)
+		return nil
+	case n > 0 && key == "architecture" && len(f) == 1:
+		if l.of(f[0]) != nil {
+			return fmt.Errorf("architecture %.40q stands twice", f[0])
+		}
+		l.Architectures = append(l.Architectures, LockedArchitecture{Name: f[0]})
+		return nil
+	case key == "package" && len(f) == 5 && len(l.Architectures) > 0:
+		p := LockedPackage{Name: f[0], Version: f[1], Architecture: f[2]}
+		if p.Deb.Digest, err = snapshot.ParseDigest(f[3]); err != nil {
+			return err
+		}
+		if p.Deb.Size, err = strconv.ParseInt(f[4], 10, 64); err != nil || p.Deb.Size <= 0 {
+			return fmt.Errorf("%.40q is no size", f[4])
+		}
+		a := &l.Architectures[len(l.Architectures)-1]
+		if n := len(a.Packages); n > 0 && a.Packages[n-1].Name >= p.Name {
+			return fmt.Errorf("package %.80q is out of order", p.Name)
+		}
+		a.Packages = append(a.Packages, p)
+		return nil
+	}
+	return fmt.Errorf("%.80q is no line of a lock, or stands in a wrong place", line)
+}
+
+func (l *Lock) of(arch string) *LockedArchitecture {
+	for i := range l.Architectures {
+		if l.Architectures[i].Name == arch {
+			return &l.Architectures[i]
+		}
+	}
+	return nil
+}
+
+// answers tells why a lock is none for what is asked for.
+func (l *Lock) answers(queries, archs []string) error {
+	if !slices.Equal(l.Queries, queries) {
+		return fmt.Errorf("%w: the lock answers %q, the plan asks for %q; \"mmoci image lock\" makes it anew", outcome.ErrUsage, l.Queries, queries)
+	}
+	for _, a := range archs {
+		if l.of(a) == nil {
+			return fmt.Errorf("%w: the lock has nothing for architecture %s; \"mmoci image lock\" makes it anew", outcome.ErrUsage, a)
+		}
+	}
+	return nil
+}
+
+// queries name each package with its version.
+func (a *LockedArchitecture) queries() []string {
+	var out []string
+	for _, p := range a.Packages {
+		out = append(out, fmt.Sprintf("%s (= %s)", p.Name, p.Version))
+	}
+	return out
+}
+
+// lockedOf is what was chosen, as a lock has it.
+func lockedOf(c chosen) LockedArchitecture {
+	a := LockedArchitecture{Name: c.architecture}
+	for _, p := range c.packages {
+		d, _ := snapshot.ListedDigest(p.SHA256) // was read by extract.Choose
+		a.Packages = append(a.Packages, LockedPackage{p.Name, p.Version, p.Architecture, snapshot.Blob{Digest: d, Size: p.Size}})
+	}
+	slices.SortFunc(a.Packages, func(x, y LockedPackage) int {
+		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Architecture, y.Architecture))
+	})
+	return a
+}
+
+// matches tells why what was chosen is not what is locked.
+func (a *LockedArchitecture) matches(c chosen) error {
+	got := lockedOf(c)
+	have := map[LockedPackage]bool{}
+	for _, p := range got.Packages {
+		have[p] = true
+	}
+	for _, p := range a.Packages {
+		if have[p] {
+			delete(have, p)
+			continue
+		}
+		return fmt.Errorf("the lock names %s %s %s with %s, which is %w in the snapshot", p.Name, p.Version, p.Architecture, p.Deb.Digest, outcome.ErrNotFound)
+	}
+	for _, p := range got.Packages {
+		if have[p] {
+			return fmt.Errorf("%w: package %s %s, which the locked ones need, is not in the lock; \"mmoci image lock\" makes it anew", outcome.ErrNotFound, p.Name, p.Version)
+		}
+	}
+	return nil
+}
+
+// MakeLock resolves a plan to the packages that an image would have.
+func MakeLock(ctx context.Context, o Options) (*Lock, error) {
+	lock, _, err := choose(ctx, &o)
+	return lock, err
+}
