@@ -1,112 +1,275 @@
 #!/bin/sh
-# The demo: a real slice of the host's Debian or Ubuntu becomes one artifact in
-# an OCI layout, docker.io comes out of it verified, and a real apt-get takes
-# it from there. As root apt-get installs in a minimal root that is itself made
-# of the snapshot; otherwise it updates and downloads in a root of its own.
-# Everything is under demo/. PKG names another package than docker.io.
+# demo.sh: a real slice of this machine's Debian or Ubuntu becomes one snapshot, and four sentences say what came of it,
+# each with the commands that check it by hand:
+#
+#	1  three equal numbers: what the distribution signed, what the registry answers, what is on disk
+#	2  docker.io installed while there is no network
+#	3  one flipped byte is named, exit code 3, apt and dpkg untouched
+#	4  the time it took
+#
+# Sentence 2 needs root (it makes a minimal root of the snapshot and changes into it), and network namespaces.
+# What cannot be shown on this machine is left out, and the sentence says so. If a sentence does not hold, the exit code is 1.
+# Needs bin/mmoci (make build) and the base of Debian or Ubuntu. Writes below demo/ alone. PKG names another package than docker.io.
 set -eu
+umask 022
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
-need apt-get dpkg awk
-mmoci=$PWD/bin/mmoci
+LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
+export LC_ALL PATH
+need apt-get apt-cache apt-config dpkg awk od sha256sum timeout
 pkg=${PKG:-docker.io}
 top=$PWD/demo
+mmoci=$PWD/bin/mmoci
+[ -x "$mmoci" ] || die "needs bin/mmoci; make it with: make build"
 mkdir -p "$top"
-rm -rf "$top/debs" "$top/base" "$top/root" "$top/layout" "$top/apt" "$top/state" "$top/mmoci.yaml"
-arch=$(dpkg --print-architecture)
+[ -w "$top" ] || die "demo/ is another user's; remove it"
+cd "$top"
+rm -rf again apt apt.conf bare debs flipped layout mmoci.yaml root state stick.debs ./*.log ./*.txt ./*.sha256 || die "demo/ has files of another user; remove it"
+export XDG_STATE_HOME="$top/state" # what mmoci remembers of this demo is no matter of the user's own
+export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
+
 now() { date +%s; }
 start=$(now)
-step() { printf '\n== %s\n' "$*"; }
-took() { printf '   %s s\n' $(($(now) - t)); }
+times=
+step() { printf '\n== %s\n' "$*"; t=$(now); }
+took() { t=$(($(now) - t)); times="$times${times:+, }$1 $t s"; }
 
-base=
-if [ "$(id -u)" = 0 ]; then
-	# What a minimal root is made of: priority required, and apt.
-	base=$(apt-get indextargets --format '$(FILENAME)' 'Created-By: Packages' | while read -r f; do
-		for g in "$f" "$f".*; do [ -e "$g" ] && /usr/lib/apt/apt-helper cat-file "$g" && break; done
-	done | awk '/^Package:/ { p = $2 } /^Priority: required/ { print p }' | sort -u | tr '\n' ' ')apt
+# logged NAME COMMAND..: the output goes to NAME.log; a failure shows its end.
+logged() {
+	_log=$1.log _status=0
+	shift
+	"$@" >"$_log" 2>&1 || _status=$?
+	[ $_status = 0 ] || { tail -n 20 "$_log" >&2; die "exit code $_status: $*; see demo/$_log"; }
+}
+
+# --- what can be shown here
+
+# With no network: in a namespace of its own, where not even loopback is up.
+offline='' whynot=
+if unshare -n true 2>why.txt; then
+	offline='unshare -n'
+elif unshare -r -n true 2>/dev/null; then
+	offline='unshare -r -n'
+else
+	whynot=$(head -n 1 why.txt)
 fi
 
-step "A real upstream, laid out from this host's apt: $pkg and what it needs${base:+, and a base system}"
-t=$(now)
-# shellcheck disable=SC2086 # base is a list of names
-scripts/real-upstream.sh "$top/upstream" "$pkg" $base
-took
+# A minimal root takes chroot and a device file.
+chroots=
+if [ "$(id -u)" != 0 ]; then
+	noroot="it takes root, to change into a root file system"
+elif ! chroot / true 2>why.txt; then
+	noroot=$(head -n 1 why.txt)
+elif ! { rm -f null && mknod null c 1 3 && : >null; } 2>why.txt; then
+	noroot="there is no making a device file in demo/ ($(head -n 1 why.txt))"
+else
+	chroots=yes
+fi
+rm -f null
+
+# --- the snapshot
+
+step "A real upstream, laid out from this machine's apt: $pkg and what it needs${chroots:+, and a base system}"
+timeout 300 ../scripts/real-upstream.sh ${chroots:+--base} upstream "$pkg" >upstream.txt ||
+	die "no upstream after $(($(now) - t)) s; does apt-get update work on this machine?"
+distribution=$(cat upstream/*/dists/*/*Release | sed -n 's/^Origin: //p' | head -n 1)
+took "fetching from $distribution"
 
 step "The site's signing key and configuration"
-[ -e "$top/keys/site.asc" ] || "$mmoci" key new -o "$top/keys/site.asc"
+[ -e keys/site.asc ] || "$mmoci" key new -o keys/site.asc
 {
 	echo 'ref: oci:layout:demo'
 	echo 'sign: {key: keys/site.asc}'
 	echo 'trust: [keys/site.pub.asc]'
-	cat "$top/upstream/mmoci.yaml"
-} >"$top/mmoci.yaml"
-cd "$top"
+	cat upstream/mmoci.yaml
+} >mmoci.yaml
 
-step "mmoci push: verified under the distribution's key, chosen, signed by the site, packed"
-t=$(now); ref=$("$mmoci" push); echo "   $ref"
+step "mmoci push: verified under $distribution's key, chosen, signed by the site, packed"
+"$mmoci" push >push.txt
+echo "   $(cat push.txt)"
 "$mmoci" ls | sed 's/.*sha256://' | sort >got.txt
 cut -f4 upstream/closure.tsv | sort >wanted.txt
 cmp -s got.txt wanted.txt || die "not the set that apt-get chooses: compare demo/got.txt and demo/wanted.txt"
-echo "   $(wc -l <got.txt) packages, the very set that the distribution's apt-get chooses"
-took
+echo "   $(($(wc -l <got.txt))) packages, the very set that $distribution's apt-get chooses"
+took push
 
-step "mmoci verify: from the distribution's key down to every byte, offline"
-t=$(now); "$mmoci" verify --require upstream; took
+step "mmoci verify: from $distribution's key down to every byte${offline:+, with no network}"
+$offline "$mmoci" verify --require upstream
+took verify
 
-step "mmoci pull --extract $pkg: what it needs, for dpkg, on a host that has nothing"
-t=$(now); "$mmoci" pull --extract "$pkg" --host-status none -o debs >order.txt; took
-echo "   $(ls debs | wc -l) files, in the order of demo/order.txt"
+step "mmoci pull --extract $pkg: what it needs, for dpkg, on a machine that has nothing${offline:+, with no network}"
+$offline "$mmoci" pull --extract "$pkg" --host-status none -o debs >order.txt
+count=$(($(ls debs | wc -l)))
+echo "   $count files, in the order of demo/order.txt"
+took extract
 
-step "mmoci serve, and a real apt-get that knows nothing else"
+# --- a server, for apt and as a registry
+
+step "mmoci serve: a real apt-get that knows nothing else, and a registry for anybody's client"
 : >serve.log # it is read before the server has begun
-"$mmoci" serve --listen 127.0.0.1:0 --state state >access.log 2>>serve.log &
+"$mmoci" serve --registry --listen 127.0.0.1:0 --state state/serve >access.log 2>>serve.log &
 serve=$!
-trap 'kill $serve 2>/dev/null || true' EXIT INT TERM
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-	url=$(sed -n 's/.*listening on \([^"]*\)".*/http:\/\/\1/p' serve.log); [ -n "$url" ] && break
-	sleep 0.2
+trap 'kill $serve 2>/dev/null || :' EXIT
+trap 'exit 130' INT TERM HUP
+url='' n=0
+until [ -n "$url" ]; do
+	{ kill -0 $serve 2>/dev/null && [ $n -lt 300 ]; } || { cat serve.log >&2; die "mmoci serve did not start"; }
+	n=$((n + 1))
+	sleep 0.1
+	url=$(sed -n 's/.*listening on \([^"]*\)".*/http:\/\/\1/p' serve.log)
 done
-[ -n "$url" ] || { cat serve.log >&2; die "mmoci serve did not start"; }
-prefixes=$(sed -n 's/^- prefix: //p' mmoci.yaml)
 
-t=$(now)
-if [ -n "$base" ]; then
-	"$mmoci" pull --extract 'Priority (= required),apt' --host-status none -o base >base.txt
-	../scripts/minroot.sh root base/*.deb
-	sources=root/etc/apt/sources.list.d
-	rm -f root/etc/apt/sources.list
+# fetch URL FILE, and what a person types for it.
+if command -v curl >/dev/null; then
+	client=curl
+	fetch() { curl -fsS --noproxy '*' --max-time 120 -o "$2" "$1"; }
+	typed() { echo "curl -s --noproxy '*' --retry 9 --retry-connrefused $1 | sha256sum"; }
+elif command -v wget >/dev/null; then
+	client=wget
+	fetch() { wget -q --no-proxy --timeout=120 -O "$2" "$1"; }
+	typed() { echo "sleep 2; wget -q --no-proxy -O - $1 | sha256sum"; }
 else
-	mkdir -p apt/lists/partial apt/archives/partial apt/sources apt/parts
-	: >apt/status
-	sources=apt/sources
-	cat >apt.conf <<-END
-		Dir::Etc::sourcelist "/dev/null";
-		Dir::Etc::sourceparts "$top/apt/sources";
-		Dir::Etc::parts "$top/apt/parts";
-		Dir::Etc::preferences "/dev/null";
-		Dir::Etc::preferencesparts "$top/apt/parts";
-		Dir::State "$top/apt";
-		Dir::State::status "$top/apt/status";
-		Dir::Cache "$top/apt";
-		Acquire::Languages "none";
-		Debug::NoLocking "true";
-	END
+	client="apt's downloader, for neither curl nor wget is here"
+	helper='/usr/lib/apt/apt-helper -q -o APT::Sandbox::User=root -o Acquire::http::Proxy::127.0.0.1=DIRECT download-file'
+	fetch() { $helper "$1" "$2" >/dev/null; }
+	typed() { echo "sleep 2; $helper $1 again.deb && sha256sum again.deb"; }
 fi
-for p in $prefixes; do
-	/usr/lib/apt/apt-helper -q -o APT::Sandbox::User=root download-file "$url/setup/$p.sources" "$top/$sources/$p.sources" >/dev/null
+
+mkdir -p apt/lists/partial apt/archives/partial apt/sources apt/parts
+: >apt/status
+cat >apt.conf <<-END
+	Dir::Etc::main "/dev/null";
+	Dir::Etc::sourcelist "/dev/null";
+	Dir::Etc::sourceparts "$top/apt/sources";
+	Dir::Etc::parts "$top/apt/parts";
+	Dir::Etc::preferences "/dev/null";
+	Dir::Etc::preferencesparts "$top/apt/parts";
+	Dir::State "$top/apt";
+	Dir::State::status "$top/apt/status";
+	Dir::Cache "$top/apt";
+	Acquire::Languages "none";
+	Acquire::http::Proxy "DIRECT";
+	APT::Sandbox::User "root";
+	Debug::NoLocking "true";
+END
+for p in $(sed -n 's/^- prefix: //p' mmoci.yaml); do
+	fetch "$url/setup/$p.sources" "apt/sources/$p.sources"
 done
-if [ -n "$base" ]; then
-	in_root() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive chroot root "$@"; }
-	in_root apt-get -q update
-	in_root apt-get -y -q -o Dpkg::Use-Pty=0 --no-install-recommends install "$pkg" | tail -n 3
-	[ -z "$(in_root dpkg --audit)" ] || die "dpkg --audit complains in demo/root"
-	echo "   installed in demo/root: $(in_root dpkg-query -W "$pkg")"
-else
-	APT_CONFIG=$top/apt.conf apt-get -q update
-	APT_CONFIG=$top/apt.conf apt-get -y -q --no-install-recommends --download-only install "$pkg" | tail -n 3
-	echo "   downloaded by apt-get: $(ls apt/archives/*.deb | wc -l) packages"
+logged update env APT_CONFIG="$top/apt.conf" apt-get -q update
+if grep '^[EW]:' update.log >&2; then die "apt-get update complains; see demo/update.log"; fi
+logged download env APT_CONFIG="$top/apt.conf" apt-get -y -q --no-install-recommends --download-only install "$pkg"
+[ $(($(ls apt/archives/*.deb | wc -l))) = "$count" ] || die "apt-get downloads another number of packages than mmoci: compare demo/apt/archives and demo/debs"
+echo "   apt-get updated, and downloaded $count packages"
+
+# Three numbers, each by a program of its own: apt, which verified the distribution's signature; a client of the registry; sha256sum.
+deb=$(awk -F'\t' -v p="$pkg" '$1 == p { print $6 }' upstream/closure.tsv)
+version=$(awk -F'\t' -v p="$pkg" '$1 == p { print $2 }' upstream/closure.tsv)
+file=${deb##*/}
+signed=$(APT_CONFIG=upstream/.apt/own.conf apt-cache show "$pkg=$version" | sed -n 's/^SHA256: //p' | head -n 1)
+fetch "$url/v2/mirror/blobs/sha256:$signed" blob.deb || die "the registry does not give sha256:$signed, which $distribution signed for $pkg"
+fetched=$(sha256 blob.deb)
+disk=$(sha256 "debs/$file")
+rm -f blob.deb
+if [ "$signed" != "$fetched" ] || [ "$signed" != "$disk" ]; then
+	printf '   %s %s\n' "$signed" "signed by $distribution" "$fetched" "fetched by $client" "$disk" "debs/$file" >&2
+	die "three numbers are not equal"
 fi
-took
-echo
-echo "All of it took $(($(now) - start)) s. Look at: demo/mmoci.yaml, demo/layout, demo/debs, demo/access.log"
+if [ -n "$offline" ] && [ "$client" = curl ] && $offline curl -s --noproxy '*' --max-time 5 -o /dev/null "$url/healthz"; then
+	die "$offline does not take the network away"
+fi
+took "serve and apt-get"
+
+# --- a minimal root
+
+if [ -n "$chroots" ]; then
+	step "A minimal root, made of the snapshot"
+	"$mmoci" pull --extract 'Priority (= required),apt' --host-status none -o stick.debs >/dev/null
+	../scripts/minroot.sh root stick.debs/*.deb
+	rm -f root/etc/apt/sources.list
+	base=$(($(chroot root dpkg-query -f '.\n' -W | wc -l)))
+	took "minimal root"
+fi
+
+# --- one byte
+
+step "One byte of $pkg is flipped, in a copy of the layout"
+cp -al layout flipped 2>/dev/null || { rm -rf flipped; cp -a layout flipped; }
+at=$(($(wc -c <"debs/$file") / 2))
+was=$(($(dd if="debs/$file" bs=1 skip=$at count=1 2>/dev/null | od -An -tu1)))
+cp "debs/$file" wrong.deb
+# shellcheck disable=SC2059 # an octal escape
+printf "\\$(printf %o $((was ^ 1)))" | dd of=wrong.deb bs=1 seek=$at conv=notrunc 2>/dev/null
+mv -f wrong.deb "flipped/blobs/sha256/$signed"
+
+# bare: what apt and dpkg know of the minimal root; without one, of a machine that has nothing.
+mkdir -p bare/var/lib/dpkg bare/var/lib/apt bare/var/cache
+if [ -n "$chroots" ]; then
+	cp -a root/var/lib/dpkg root/var/lib/apt bare/var/lib/
+	cp -a root/var/cache/apt bare/var/cache/
+else
+	: >bare/var/lib/dpkg/status
+fi
+known() { find bare -type f ! -name 'lock*' -exec sha256sum {} + | sort -k 2; }
+known >bare.sha256
+for command in "verify oci:flipped:demo" "install --root bare --ref oci:flipped:demo $pkg"; do
+	status=0
+	# shellcheck disable=SC2086 # words
+	"$mmoci" $command >refused.log 2>&1 || status=$?
+	[ $status = 3 ] || { cat refused.log >&2; die "one byte of $pkg is wrong, and mmoci $command ends with $status, not 3"; }
+	grep -F "$file" refused.log | grep -qF "$signed" || { cat refused.log >&2; die "mmoci $command does not name $file"; }
+done
+echo "   $(grep -F "$file" refused.log | tail -n 1)"
+known | cmp - bare.sha256 || die "what apt and dpkg know has changed: compare demo/bare with demo/bare.sha256"
+took "flipped byte"
+
+# --- docker, with no network
+
+if [ -n "$chroots" ]; then
+	step "mmoci install $pkg, in the minimal root${offline:+, with no network}: a static program, the site's key and the layout, as on a stick"
+	mkdir root/stick
+	cp "$mmoci" keys/site.pub.asc root/stick/
+	cp -al layout root/stick/ 2>/dev/null || { rm -rf root/stick/layout; cp -a layout root/stick/; }
+	# shellcheck disable=SC2086 # words
+	logged install $offline env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C chroot root \
+		/stick/mmoci install --ref oci:/stick/layout:demo --keyring /stick/site.pub.asc "$pkg"
+	chroot root dpkg --audit >audit.txt
+	[ ! -s audit.txt ] || { cat audit.txt >&2; die "dpkg --audit complains in demo/root"; }
+	[ "$(chroot root dpkg-query -f '${db:Status-Status} ${Version}' -W "$pkg")" = "installed $version" ] || die "$pkg $version is not installed in demo/root"
+	[ "$pkg" != docker.io ] || echo "   $(chroot root dockerd --version)"
+	took install
+fi
+
+# --- four sentences
+
+try() { printf '   $ %s\n' "$@"; }
+printf '\n== What was shown, and what to type to see for yourself (cd demo)\n\n'
+
+cat <<-END
+	1. Three numbers are equal: the SHA256 that $distribution signed for $pkg, that of the blob which the registry answers, and that of the file on disk.
+	   $signed signed: in $distribution's index, verified by apt-get under $distribution's key
+	   $fetched fetched: by $client, as a blob of $url/v2/mirror/
+	   $disk on disk: debs/$file
+END
+try "(export APT_CONFIG=upstream/.apt/own.conf; apt-get -q update && apt-cache show $pkg=$version | grep SHA256)" \
+	"../bin/mmoci serve --registry --listen 127.0.0.1:8000 --state state/serve >/dev/null 2>&1 & $(typed "http://127.0.0.1:8000/v2/mirror/blobs/sha256:$signed"); kill \$!" \
+	"sha256sum debs/$file"
+
+down=${offline:+, while the network was down: in a network namespace without even loopback}
+if [ -n "$chroots" ]; then
+	echo "2. $pkg $version is installed in root/, which had $base packages and nothing else$down."
+	[ -n "$offline" ] || echo "   Left out: taking the network away. This machine makes no network namespaces ($whynot)."
+	runs=
+	[ "$pkg" != docker.io ] || runs=' && chroot root dockerd --version'
+	try "chroot root dpkg-query -W $pkg$runs" "tail -n 4 install.log"
+else
+	echo "2. The $count packages that $pkg $version needs came out of the layout$down."
+	echo "   Left out: installing them, for $noroot${whynot:+; and taking the network away, for this machine makes no network namespaces ($whynot)}. As root: scripts/demo.sh"
+	try "${offline:+$offline }../bin/mmoci pull --extract $pkg --host-status none -o again >/dev/null && diff -r debs again && echo the same"
+fi
+
+echo "3. One flipped byte, number $((at + 1)) of $pkg in flipped/, is named, with exit code 3; what apt and dpkg know of bare/ is untouched."
+try "cmp -l flipped/blobs/sha256/$signed layout/blobs/sha256/$signed" \
+	"../bin/mmoci install --root bare --ref oci:flipped:demo $pkg; echo exit \$?; sha256sum -c --quiet bare.sha256 && echo untouched"
+
+echo "4. All of it took $(($(now) - start)) s: $times."
+try "time ../scripts/demo.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# real-upstream.sh [--verbatim SUITE]... DIR [PKG...]
+# real-upstream.sh [--base] [--verbatim SUITE]... DIR [PKG...]
 #
 # Lays out a real upstream under DIR from this host's own apt configuration:
 #
@@ -12,7 +12,8 @@
 #   DIR/mmoci.yaml               archives: for mmoci, reading the directories
 #   DIR/keyring-PREFIX.gpg|asc   the keyrings that apt verified with
 #
-# The indices are whole, the pool holds the closure only. --verbatim adds all
+# The indices are whole, the pool holds the closure only. --base adds to PKG what a minimal root is made of:
+# apt, and every package of priority required. --verbatim adds all
 # pool files of SUITE (component main, this architecture), unless they are more than MAX_POOL bytes.
 #
 # Root is not needed; nothing outside DIR is written. apt's own configuration decides where things come from
@@ -24,16 +25,17 @@ umask 022
 
 MAX_POOL=${MAX_POOL:-300000000}
 
-verbatim=
+verbatim='' base=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--verbatim) [ $# -gt 1 ] || die "--verbatim needs a suite"; verbatim="$verbatim $2"; shift 2 ;;
+	--base) base=1; shift ;;
 	-h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; exit 0 ;;
 	-*) die "unknown option $1" ;;
 	*) break ;;
 	esac
 done
-[ $# -ge 1 ] || die "usage: ${0##*/} [--verbatim SUITE]... DIR [PKG...]"
+[ $# -ge 1 ] || die "usage: ${0##*/} [--base] [--verbatim SUITE]... DIR [PKG...]"
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 shift
@@ -202,6 +204,12 @@ apt_conf own <<-END
 END
 own_apt update >"$work/verify.log" 2>&1 || die "what was laid out does not verify: $(grep -m1 '^[EW]:' "$work/verify.log" || tail -n1 "$work/verify.log")"
 if grep -q '^[EW]:' "$work/verify.log"; then die "what was laid out does not verify: $(grep -m1 '^[EW]:' "$work/verify.log")"; fi
+
+if [ -n "$base" ]; then
+	# shellcheck disable=SC2046 # names
+	set -- "$@" $(awk -F'|' '{ print $7 }' "$work/targets.txt" | sort -u | while read -r file; do /usr/lib/apt/apt-helper cat-file "$file"; done |
+		awk '/^Package:/ { p = $2 } /^Priority: required/ { print p } END { print "apt" }' | sort -u)
+fi
 
 # closure.tsv from what apt says it would fetch: 'file:DIR/PREFIX/PATH' FILE SIZE SHA256:HEX
 own_apt -y --no-install-recommends --print-uris install "$@" >"$work/uris.txt" 2>"$work/solve.log" ||

@@ -1,0 +1,200 @@
+# 11-demo.sh: make demo from a clean copy, as root and as an ordinary user: its four sentences hold, what it tells people to
+# type prints what the sentences say, and a demo of which one thing is not true ends with 1.
+set -eu
+. "$E2E_TOP/scripts/e2e/lib.sh"
+
+# copy DIR: what git would clone, as it is here.
+copy() {
+	mkdir -p "$1"
+	(cd "$E2E_TOP" && git -c safe.directory='*' ls-files -z | xargs -0 cp --parents -t "$1")
+}
+
+# sentences FILE: the four are there; the numbers of the first are equal, and that of the file which is really there.
+# $numbers are its three numbers.
+sentences() {
+	sed -n '/^== What was shown/,$p' "$1" >four
+	cat four
+	numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) \(signed\|fetched\|on disk\): .*/\1/p' four)
+	_took=$(sed -n 's/^4\. All of it took \([0-9]*\) s: fetching from Debian .*/\1/p' four)
+	# One chain: a function under "not" goes on after what fails.
+	same "numbers" 3 "$(echo "$numbers" | wc -l)" &&
+		same "different numbers" 1 "$(echo "$numbers" | sort -u | wc -l)" &&
+		same "the file on disk" "$(echo "$numbers" | sort -u)" "$(sha256sum "$demo"/debs/"$pkg"_*.deb | cut -d' ' -f1)" &&
+		same "sentences" "1 2 3 4 " "$(sed -n 's/^\([0-9]\)\. .*/\1/p' four | tr '\n' ' ')" &&
+		grep -q "^1\. Three numbers are equal: the SHA256 that Debian signed for $pkg, " four &&
+		grep -Eq '^3\. One flipped byte, number [0-9]+ of [^ ]+ in flipped/, is named, with exit code 3; what apt and dpkg know of bare/ is untouched\.$' four &&
+		awk '/^[0-9]\. / { if (n && !typed) exit 1; n++; typed = 0 } /^   \$ / { typed++ } END { exit !typed }' four &&
+		[ "$_took" -le 300 ]
+}
+
+# typed FILE N: what sentence N tells people to type, typed in demo/ by $as, with a port of ours.
+typed() {
+	awk -v n="$2" '/^[0-9]\. / { on = $1 == n "." } on && /^   \$ / { print substr($0, 6) }' "$1" | sed "s/127\.0\.0\.1:8000/127.0.0.1:$(free_port)/g" >typed.sh
+	[ -s typed.sh ]
+	cp typed.sh "$demo/typed.sh"
+	(cd "$demo" && $as sh typed.sh) 2>&1 | tee typed.out
+}
+typed_numbers() {
+	typed "$1" 1
+	same "numbers that were typed for" "$(printf '%s\n' "$numbers")" "$(grep -v :// typed.out | grep -Eow '[0-9a-f]{64}')"
+}
+typed_byte() {
+	typed "$1" 3
+	same "bytes that differ" 1 "$(grep -Ec '^ *[0-9]+ +[0-7]+ +[0-7]+$' typed.out)"
+	grep -q "^mmoci: ${pkg}_.*$(echo "$numbers" | head -n 1)" typed.out
+	grep -qx 'exit 3' typed.out
+	grep -qx untouched typed.out
+}
+
+# --- as root
+
+as='' pkg=docker.io
+demo=$work/clone/demo
+whole() {
+	copy "$work/clone"
+	(cd clone && GOFLAGS=-buildvcs=false make demo) >demo.out 2>demo.err || { tail demo.err; return 1; }
+	sentences demo.out
+	grep -Eq '^2\. docker\.io [^ ]+ is installed in root/, which had [0-9]+ packages and nothing else, while the network was down: in a network namespace without even loopback\.$' demo.out
+	not grep 'Left out' demo.out
+}
+check "make demo as root, from a clean copy: four sentences, nothing left out" whole
+numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' demo.out)
+check "what is typed for the first prints the three numbers" typed_numbers demo.out
+typed_docker() {
+	typed demo.out 2
+	same "docker.io" "$(sed -n 's/^2\. docker\.io \([^ ]*\) .*/\1/p' demo.out)" "$(sed -n 's/^docker\.io\t//p' typed.out)"
+	grep '^Docker version ' typed.out
+	chroot "$demo/root" dpkg --audit
+}
+check "what is typed for the second finds docker.io installed, and dockerd runs" typed_docker
+check "what is typed for the third names the byte, exit code 3, untouched" typed_byte demo.out
+inside() {
+	[ ! -e "$XDG_STATE_HOME/mmoci/pushed" ] # what mmoci remembers of the demo is in demo/, too
+	same "files outside of demo/ and bin/" "" "$(cd clone && find . -type f ! -path './demo/*' ! -path './bin/*' | sort | while read -r f; do cmp -s "$f" "$E2E_TOP/$f" || echo "$f"; done)"
+}
+check "nothing is written outside of demo/ and bin/" inside
+
+# One digit of any number, or a sentence that is not there, is seen.
+seen() {
+	for n in 1 2 3; do
+		awk -v n=$n '/^   [0-9a-f]+ (signed|fetched|on disk): / && ++k == n { $0 = "   " (substr($0, 4, 1) == "0" ? 1 : 0) substr($0, 5) } { print }' demo.out >wrong.out
+		not cmp -s demo.out wrong.out
+		not sentences wrong.out
+	done
+	for n in 1 2 3 4; do
+		sed "/^$n\. /d" demo.out >wrong.out
+		not sentences wrong.out
+	done
+}
+check "this test sees one digit that differs, and a sentence that is missing" seen
+
+# --- as an ordinary user, with a small package, on a machine that has neither curl nor wget
+
+copy "$work/user"
+mkdir -p "$work/user/bin" "$work/few"
+cp "$mmoci" "$work/user/bin/"
+chown -R nobody: "$work/user"
+chmod 755 "$work"
+for d in /usr/sbin /usr/bin; do
+	for f in "$d"/*; do case ${f##*/} in curl | wget | wget.* | unshare) ;; *) ln -sf "$f" few/ ;; esac done
+done
+demo=$work/user/demo pkg=hello
+# by_user PATH: the demo by nobody.
+as="setpriv --reuid nobody --regid nogroup --clear-groups env -u XDG_STATE_HOME HOME=/nonexistent"
+by_user() { (cd / && $as PATH="$1" PKG=hello "$work/user/scripts/demo.sh") >user.out 2>user.err; }
+
+ordinary() {
+	by_user "$PATH" || { tail user.err; return 1; }
+	sentences user.out
+	grep -Eq '^2\. The [0-9]+ packages that hello [^ ]+ needs came out of the layout' user.out
+	grep -q '^   Left out: installing them, for it takes root' user.out
+}
+check "the demo by an ordinary user: it says what is left out, and why" ordinary
+numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' user.out)
+check "what is typed for the first prints the three numbers" typed_numbers user.out
+typed_extract() {
+	typed user.out 2
+	grep -qx 'the same' typed.out
+}
+check "what is typed for the second gives the same packages" typed_extract
+check "what is typed for the third names the byte, exit code 3, untouched" typed_byte user.out
+
+# A machine that has the base system alone, and makes no namespaces.
+poor() {
+	printf '#!/bin/sh\necho "unshare: unshare failed: Operation not permitted" >&2\nexit 1\n' >few/unshare
+	chmod 755 few/unshare
+	by_user "$work/few" || { tail user.err; return 1; }
+	sentences user.out
+	grep -q "fetched: by apt's downloader, for neither curl nor wget is here" user.out
+	grep -q '^   Left out: installing them, .*; and taking the network away, for this machine makes no network namespaces (unshare: unshare failed: Operation not permitted)' user.out
+	numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' user.out)
+	as="$as PATH=$work/few" typed_numbers user.out
+}
+check "without curl, wget and namespaces the numbers are there, and what is left out is said" poor
+
+# --- what is not true is not said
+
+# lies NAME TEXT: a demo with few/NAME, or bin/mmoci, in the place of the program ends with 1, says TEXT, and no sentence.
+lies() {
+	not by_user "$work/lies:$PATH"
+	tail -n 4 user.err
+	grep -qF -e "$1" user.err
+	not grep -q '^[1-4]\. ' user.out
+}
+mkdir -p lies
+real=$work/user/bin/mmoci.real
+cp "$mmoci" "$real"
+# mmoci_is: standard input is what mmoci does instead, with the true one as $real.
+mmoci_is() {
+	{ printf '#!/bin/sh\nreal=%s\n' "$real"; cat; } >user/bin/mmoci.new
+	chmod 755 user/bin/mmoci.new
+	mv -f user/bin/mmoci.new user/bin/mmoci
+}
+
+other_bytes() {
+	cat >lies/curl <<-END
+		#!/bin/sh
+		$(command -v curl) "\$@" || exit
+		case "\$*" in *"-o blob.deb"*) printf x >>blob.deb ;; esac
+	END
+	chmod 755 lies/curl
+	lies "three numbers are not equal"
+	rm lies/curl
+}
+check "a registry that answers other bytes: exit code 1, no sentence" other_bytes
+
+other_file() {
+	mmoci_is <<-'END'
+		"$real" "$@" || exit
+		[ "$1" != pull ] || printf x >>"$(ls debs/hello_*.deb)"
+	END
+	lies "three numbers are not equal"
+}
+check "a file on disk with a byte more: exit code 1, no sentence" other_file
+
+believes() {
+	mmoci_is <<-'END'
+		case "$*" in *flipped*) exit 0 ;; esac
+		exec "$real" "$@"
+	END
+	lies "ends with 0, not 3"
+}
+check "a mmoci that believes the flipped byte: exit code 1, no sentence" believes
+
+unnamed() {
+	mmoci_is <<-'END'
+		case "$*" in *flipped*) echo "mmoci: integrity" >&2; exit 3 ;; esac
+		exec "$real" "$@"
+	END
+	lies "does not name hello_"
+}
+check "a mmoci that does not name it: exit code 1, no sentence" unnamed
+
+touches() {
+	mmoci_is <<-'END'
+		case "$*" in *"--root bare"*) echo >>bare/var/lib/dpkg/status ;; esac
+		exec "$real" "$@"
+	END
+	lies "what apt and dpkg know has changed"
+}
+check "a mmoci that touches dpkg's status: exit code 1, no sentence" touches
