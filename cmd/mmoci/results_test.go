@@ -132,7 +132,7 @@ func TestDocumented(t *testing.T) {
 	if err != nil || len(pages) == 0 {
 		t.Fatal(pages, err)
 	}
-	flags := map[string]bool{"--download-only": true, "--default-sig-expire": true} // of apt-get and gpg
+	flags := map[string]bool{"--download-only": true, "--default-sig-expire": true, "--address": true, "--quick-generate-key": true, "--armor": true, "--export": true} // of apt-get, gpg and crane
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
