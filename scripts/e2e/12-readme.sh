@@ -36,7 +36,7 @@ as_user() {
 	tail -n 30 user.err
 	[ -e typed ]
 	grep -E "^127\.0\.0\.1:$registry/site/mirror:stable@sha256:[0-9a-f]{64}$" user.out
-	[ -n "$(ls clone/site/mmoci-debs/docker.io_*.deb)" ]
+	[ -n "$(ls site/mmoci-debs/docker.io_*.deb)" ]
 	not grep -E '^(mmoci: |no +)' user.err
 	curl -sf "http://127.0.0.1:$server/" | grep -q docker.io
 	crane manifest --insecure "127.0.0.1:$registry/site/mirror:stable" | head -c 300
@@ -46,8 +46,8 @@ check "from make build to a mirror that is ready" as_user
 as_root() {
 	cp "$E2E_TOP/bin/mmoci" "$root/usr/local/bin/"
 	mkdir -p "$root/site/keys"
-	cp clone/site/mmoci.yaml "$root/site/"
-	cp clone/site/keys/site.pub.asc "$root/site/keys/"
+	cp site/mmoci.yaml "$root/site/"
+	cp site/keys/site.pub.asc "$root/site/keys/"
 	find "$root/etc/apt" -type f -exec sha256sum {} + | sort >before
 	sed '/^mmoci host undo/d' root.sh >there.sh
 	grep '^mmoci host undo' root.sh >back.sh
