@@ -79,6 +79,10 @@ func Choose(ctx context.Context, o Options) (*Selection, error) {
 	if err != nil {
 		return nil, err
 	}
+	return selectionOf(res, o)
+}
+
+func selectionOf(res *resolve.Result, o Options) (_ *Selection, err error) {
 	s := &Selection{Chosen: res, o: o}
 	for _, c := range res.Packages {
 		s.pkgs = append(s.pkgs, c.Package)
@@ -127,41 +131,78 @@ func (s *Selection) Fetch(ctx context.Context, dir string) (*Result, error) {
 	return res, nil
 }
 
-// choosePackages reads the indices that can be proved and resolves the queries. Where that
-// fails for want of a package, the error says whether a missing key or architecture is why.
+// choosePackages reads the indices that can be proved and resolves the queries.
 func choosePackages(ctx context.Context, o Options) (*resolve.Result, error) {
-	c := &prove.Chain{Snapshot: o.Snapshot, Trust: o.Trust, AsApt: true}
-	archs := []string{o.Architecture}
+	c, err := newChooser(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return c.resolve(ctx, o.Queries)
+}
+
+// Chooser resolves queries over the proven indices of a snapshot, which it has read once. Safe for concurrent use.
+type Chooser struct {
+	o        Options
+	chain    *prove.Chain
+	foreign  []snapshot.Archive // no key proves them
+	archs    []string
+	indices  []resolve.Index
+	universe *resolve.Universe
+}
+
+// NewChooser reads the indices that can be proved. Queries and Dir of the options do not count.
+func NewChooser(ctx context.Context, o Options) (*Chooser, error) {
+	o.Log = o.Log.During(ctx)
+	return parallel.Until(ctx, func() (*Chooser, error) { return newChooser(ctx, o) })
+}
+
+// Choose is [Choose].
+func (c *Chooser) Choose(ctx context.Context, queries []string) (*Selection, error) {
+	res, err := parallel.Until(ctx, func() (*resolve.Result, error) { return c.resolve(ctx, queries) })
+	if err != nil {
+		return nil, err
+	}
+	return selectionOf(res, c.o)
+}
+
+func newChooser(ctx context.Context, o Options) (*Chooser, error) {
+	c := &Chooser{o: o, chain: &prove.Chain{Snapshot: o.Snapshot, Trust: o.Trust, AsApt: true}, archs: []string{o.Architecture}}
 	if o.Host != nil {
-		archs = append(archs, o.Host.Foreign(o.Architecture)...) // partners of Multi-Arch: same go up together
+		c.archs = append(c.archs, o.Host.Foreign(o.Architecture)...) // partners of Multi-Arch: same go up together
 	}
-	proven, foreign := c.Provable()
-	indices, err := c.Universe(ctx, proven, archs)
-	if err != nil {
+	proven, foreign := c.chain.Provable()
+	c.foreign = foreign
+	var err error
+	if c.indices, err = c.chain.Universe(ctx, proven, c.archs); err != nil {
 		return nil, err
 	}
-	u, err := resolve.NewUniverse(indices)
-	if err != nil {
+	if c.universe, err = resolve.NewUniverse(c.indices); err != nil {
 		return nil, err
 	}
-	for _, s := range u.Skipped() {
+	for _, s := range c.universe.Skipped() {
 		o.Log.Printf("skipped: %s", s)
 	}
-	req := resolve.Request{Architectures: []string{o.Architecture}, Recommends: o.Recommends, Host: o.Host}
+	return c, nil
+}
+
+// resolve closes the queries. Where that fails for want of a package, the error says whether a
+// missing key or architecture is why.
+func (c *Chooser) resolve(ctx context.Context, queries []string) (*resolve.Result, error) {
+	req := resolve.Request{Architectures: []string{c.o.Architecture}, Recommends: c.o.Recommends, Host: c.o.Host}
 	if req.Host == nil {
 		// Without a host the resolver would choose for a mirror. This is one machine, with nothing installed.
 		req.Host = &resolve.Host{}
 	}
-	for _, q := range o.Queries {
+	for _, q := range queries {
 		parsed, err := query.Parse(pinnedQuery(q))
 		if err != nil {
 			return nil, err
 		}
 		req.Roots = append(req.Roots, resolve.Root{Query: parsed, Origin: "asked for"})
 	}
-	res, err := u.Resolve(req)
+	res, err := c.universe.Resolve(req)
 	if errors.Is(err, resolve.ErrUnsatisfied) {
-		err = cmp.Or(c.Crosses(ctx, foreign, archs, indices, req), c.Lacks(ctx, o.Architecture, indices), leftOut(err, foreign))
+		err = cmp.Or(c.chain.Crosses(ctx, c.foreign, c.archs, c.indices, req), c.chain.Lacks(ctx, c.o.Architecture, c.indices), leftOut(err, c.foreign))
 	}
 	return res, err
 }
