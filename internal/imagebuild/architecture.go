@@ -41,7 +41,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		notes = append(notes, l.note)
 	}
 	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes)}}
-	withFiles := len(files)+len(o.Plan.Users) > 0
+	withFiles := len(files) > 0
 	most := o.Plan.Layers.Max - 1 // the system layer
 	if c.merged {
 		most--
@@ -65,8 +65,20 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		}
 		b.Layers = append(b.Layers, l)
 	}
+	var helper *rootfs.Note
+	if c.helper != nil {
+		if helper, err = m.helperNote(ctx, c.helper, rootfs.Recipe{MergedUsr: c.merged}); err != nil {
+			return nil, err
+		}
+	}
+	extra, says, err := fixups(o, notes, helper, newTree(c.merged, notes, nil))
+	if err != nil {
+		return nil, err
+	}
+	b.Fixups = says
 	system, err := rootfs.NewSystem(notes, groups, rootfs.SystemOptions{
-		Open: func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },
+		Extra: extra,
+		Open:  func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },
 	})
 	if err != nil {
 		return nil, err
@@ -77,7 +89,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	}
 	b.Layers = append(b.Layers, layer)
 	if withFiles {
-		top, err := filesLayer(o.Plan, files, newTree(c.merged, notes, system))
+		top, err := filesLayer(files, newTree(c.merged, notes, system))
 		if err != nil {
 			return nil, err
 		}

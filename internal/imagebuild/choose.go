@@ -2,6 +2,7 @@ package imagebuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,6 +22,7 @@ const essentialQuery = "Essential (= yes)"
 type chosen struct {
 	architecture string
 	packages     []*resolve.Package
+	helper       *resolve.Package // [helperPackage], if it is not among packages and the snapshot has it
 	merged       bool
 }
 
@@ -71,7 +73,11 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 		locked = o.Lock.of(arch)
 		asked = locked.queries()
 	}
-	sel, err := extract.Choose(ctx, extract.Options{Snapshot: o.Snapshot, Trust: o.Trust, Queries: asked, Architecture: arch, Log: o.Log})
+	from, err := extract.NewChooser(ctx, extract.Options{Snapshot: o.Snapshot, Trust: o.Trust, Architecture: arch, Log: o.Log})
+	if err != nil {
+		return chosen{}, err
+	}
+	sel, err := from.Choose(ctx, asked)
 	if err != nil {
 		return chosen{}, err
 	}
@@ -84,12 +90,40 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 		}
 	}
 	c.merged, _ = rootfs.MergedUsr(stanzas)
+	if c.helper, err = chooseHelper(ctx, from, locked, c.packages); err != nil {
+		return chosen{}, err
+	}
 	if locked != nil {
 		if err := locked.matches(c); err != nil {
 			return chosen{}, err
 		}
 	}
 	return c, nil
+}
+
+// chooseHelper finds the helper: the locked one, or the one that apt would choose; nil where it is needed by nobody or not there.
+func chooseHelper(ctx context.Context, from *extract.Chooser, locked *LockedArchitecture, packages []*resolve.Package) (*resolve.Package, error) {
+	isHelper := func(p *resolve.Package) bool { return p.Name == helperPackage }
+	if slices.ContainsFunc(packages, isHelper) || locked != nil && locked.Helper == (LockedPackage{}) {
+		return nil, nil
+	}
+	query := helperPackage
+	if locked != nil {
+		query = locked.Helper.query()
+	}
+	sel, err := from.Choose(ctx, []string{query})
+	switch {
+	case errors.Is(err, resolve.ErrUnsatisfied) && locked == nil:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	for _, group := range sel.Groups() {
+		if i := slices.IndexFunc(group, isHelper); i >= 0 {
+			return group[i], nil
+		}
+	}
+	return nil, nil
 }
 
 // blobOf is the .deb that a stanza names.

@@ -78,9 +78,6 @@ func (r *fileReader) sync(s imageplan.Sync) error {
 	case s.Into:
 		dest = path.Join(dest, path.Base(src))
 	}
-	if dest == "/" {
-		return document.Errorf(s.At, "sync: dest: / is no file; write dest: /%s", path.Base(src))
-	}
 	return r.take(s, src, dest, info)
 }
 
@@ -189,7 +186,7 @@ func bare(err error) error {
 // tree is what the layers below the files layer make together, by path.
 type tree map[string]rootfs.Entry
 
-// newTree joins the packages in dpkg's order, in which a directory stays what the first one made of it, and the system layer.
+// newTree joins the packages in dpkg's order, in which a directory stays what the first one made of it, and the system layer, if it is not nil.
 func newTree(merged bool, notes []*rootfs.Note, system *rootfs.System) tree {
 	t := tree{}
 	if merged {
@@ -203,6 +200,9 @@ func newTree(merged bool, notes []*rootfs.Note, system *rootfs.System) tree {
 				t[e.Path] = e
 			}
 		}
+	}
+	if system == nil {
+		return t
 	}
 	for _, e := range system.Entries {
 		if e.Whiteout {
@@ -254,19 +254,14 @@ func (t tree) resolve(p string) (string, error) {
 	return at, nil
 }
 
-// filesLayer is the layer of sync: and users:. Directories on the way to a file are repeated as they are below, because engines differ in
+// filesLayer is the layer of sync:. Directories on the way to a file are repeated as they are below, because engines differ in
 // what they make of a directory that a layer does not name.
-func filesLayer(p *imageplan.Plan, files []file, below tree) (*rootfs.System, error) {
+func filesLayer(files []file, below tree) (*rootfs.System, error) {
 	var faults document.Faults
 	entries := map[string]rootfs.SystemEntry{}
 	put := func(e rootfs.SystemEntry) {
 		entries[e.Path] = e
 		below[e.Path] = e.Entry
-	}
-	accounts, err := addUsers(p.Users, below, entriesOf(files))
-	faults.Add(err)
-	for _, e := range accounts {
-		put(e)
 	}
 	for _, f := range files {
 		name, err := below.resolve(f.path)
@@ -313,16 +308,4 @@ func filesLayer(p *imageplan.Plan, files []file, below tree) (*rootfs.System, er
 	}
 	slices.SortFunc(out.Entries, func(a, b rootfs.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
-}
-
-func entriesOf(files []file) map[string]bool {
-	out := map[string]bool{}
-	for _, f := range files {
-		out[strings.TrimPrefix(f.path, "/")] = true
-	}
-	return out
-}
-
-func addUsers(users []imageplan.User, below tree, own map[string]bool) ([]rootfs.SystemEntry, error) {
-	return nil, nil
 }

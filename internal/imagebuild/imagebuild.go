@@ -49,7 +49,8 @@ type Architecture struct {
 	Name     string // Debian's
 	Packages int
 	Layers   []image.Layer
-	Bytes    int64 // of all layers
+	Fixups   []string // what was made in place of scripts, a line each
+	Bytes    int64    // of all layers
 }
 
 // Digest is that of the image index.

@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -27,6 +28,8 @@ type Lock struct {
 type LockedArchitecture struct {
 	Name     string // Debian's
 	Packages []LockedPackage
+	// Helper is the package whose lists of users the image has without the package itself; zero: none.
+	Helper LockedPackage
 }
 
 // LockedPackage is a package of a lock.
@@ -34,6 +37,14 @@ type LockedPackage struct {
 	Name, Version, Architecture string
 	Deb                         snapshot.Blob
 }
+
+// String is NAME VERSION ARCHITECTURE DIGEST SIZE.
+func (p LockedPackage) String() string {
+	return fmt.Sprintf("%s %s %s %s", p.Name, p.Version, p.Architecture, p.Deb)
+}
+
+// query selects the package by name and version.
+func (p LockedPackage) query() string { return fmt.Sprintf("%s (= %s)", p.Name, p.Version) }
 
 const lockHead = "mmoci-image-lock-v1"
 
@@ -50,7 +61,10 @@ func (l *Lock) Encode() []byte {
 	for _, a := range l.Architectures {
 		fmt.Fprintf(&b, "architecture %s\n", a.Name)
 		for _, p := range a.Packages {
-			fmt.Fprintf(&b, "package %s %s %s %s\n", p.Name, p.Version, p.Architecture, p.Deb)
+			fmt.Fprintf(&b, "package %s\n", p)
+		}
+		if a.Helper != (LockedPackage{}) {
+			fmt.Fprintf(&b, "helper %s\n", a.Helper)
 		}
 	}
 	return b.Bytes()
@@ -101,7 +115,7 @@ func (l *Lock) line(n int, line string) (err error) {
 		}
 		l.Architectures = append(l.Architectures, LockedArchitecture{Name: f[0]})
 		return nil
-	case key == "package" && len(f) == 5 && len(l.Architectures) > 0:
+	case (key == "package" || key == "helper") && len(f) == 5 && len(l.Architectures) > 0:
 		p := LockedPackage{Name: f[0], Version: f[1], Architecture: f[2]}
 		if p.Deb.Digest, err = snapshot.ParseDigest(f[3]); err != nil {
 			return err
@@ -110,6 +124,13 @@ func (l *Lock) line(n int, line string) (err error) {
 			return fmt.Errorf("%.40q is no size", f[4])
 		}
 		a := &l.Architectures[len(l.Architectures)-1]
+		if a.Helper != (LockedPackage{}) {
+			return fmt.Errorf("a line behind helper")
+		}
+		if key == "helper" {
+			a.Helper = p
+			return nil
+		}
 		if n := len(a.Packages); n > 0 && a.Packages[n-1].Name >= p.Name {
 			return fmt.Errorf("package %.80q is out of order", p.Name)
 		}
@@ -145,7 +166,7 @@ func (l *Lock) answers(queries, archs []string) error {
 func (a *LockedArchitecture) queries() []string {
 	var out []string
 	for _, p := range a.Packages {
-		out = append(out, fmt.Sprintf("%s (= %s)", p.Name, p.Version))
+		out = append(out, p.query())
 	}
 	return out
 }
@@ -154,13 +175,20 @@ func (a *LockedArchitecture) queries() []string {
 func lockedOf(c chosen) LockedArchitecture {
 	a := LockedArchitecture{Name: c.architecture}
 	for _, p := range c.packages {
-		d, _ := snapshot.ListedDigest(p.SHA256) // was read by extract.Choose
-		a.Packages = append(a.Packages, LockedPackage{p.Name, p.Version, p.Architecture, snapshot.Blob{Digest: d, Size: p.Size}})
+		a.Packages = append(a.Packages, lockedPackage(p))
+	}
+	if c.helper != nil {
+		a.Helper = lockedPackage(c.helper)
 	}
 	slices.SortFunc(a.Packages, func(x, y LockedPackage) int {
 		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Architecture, y.Architecture))
 	})
 	return a
+}
+
+func lockedPackage(p *resolve.Package) LockedPackage {
+	d, _ := snapshot.ListedDigest(p.SHA256) // was read when it was chosen
+	return LockedPackage{p.Name, p.Version, p.Architecture, snapshot.Blob{Digest: d, Size: p.Size}}
 }
 
 // matches tells why what was chosen is not what is locked.
@@ -170,7 +198,8 @@ func (a *LockedArchitecture) matches(c chosen) error {
 	for _, p := range got.Packages {
 		have[p] = true
 	}
-	for _, p := range a.Packages {
+	have[got.Helper] = true
+	for _, p := range append(slices.Clone(a.Packages), a.Helper) {
 		if have[p] {
 			delete(have, p)
 			continue

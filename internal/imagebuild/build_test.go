@@ -1,0 +1,518 @@
+package imagebuild
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
+	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// packages are a small distribution: a program, its library, its data, and the lists of users.
+func packages() []testarchive.Package {
+	return []testarchive.Package{
+		{Name: "libc6", Version: "2.36-9", Architecture: "amd64", Source: "glibc", Fields: [][2]string{{"Multi-Arch", "same"}}, Content: map[string]string{"lib/x86_64-linux-gnu/libc.so.6": "libc", "usr/share/doc/libc6/copyright": "LGPL"}},
+		{Name: "libc6", Version: "2.36-9", Architecture: "arm64", Source: "glibc", Fields: [][2]string{{"Multi-Arch", "same"}}, Content: map[string]string{"lib/aarch64-linux-gnu/libc.so.6": "libc for arm", "usr/share/doc/libc6/copyright": "LGPL"}},
+		{Name: "web", Version: "1.0-1", Architecture: "amd64", Fields: [][2]string{{"Depends", "libc6 (>= 2.30), web-data (= 1.0-1)"}}, Size: 20_000,
+			Content: map[string]string{"usr/sbin/web": "program", "etc/web/web.conf": "default"}, ControlFiles: map[string]string{"conffiles": "/etc/web/web.conf\n", "postinst": "#!/bin/sh\nset -e\nexit 0\n"}},
+		{Name: "web", Version: "1.0-1", Architecture: "arm64", Fields: [][2]string{{"Depends", "libc6 (>= 2.30), web-data (= 1.0-1)"}},
+			Content: map[string]string{"usr/sbin/web": "program for arm", "etc/web/web.conf": "default"}, ControlFiles: map[string]string{"conffiles": "/etc/web/web.conf\n"}},
+		{Name: "web-data", Version: "1.0-1", Architecture: "all", Source: "web", Content: map[string]string{"usr/share/web/index.html": "<p>", "usr/share/doc/web-data/README": "read"}},
+		{Name: "base-passwd", Version: "3.6.1", Architecture: "amd64", Content: map[string]string{"usr/share/base-passwd/passwd.master": "root::0:0:root:/root:/bin/bash\nwww-data:*:33:33:www-data:/var/www:/usr/sbin/nologin\n", "usr/share/base-passwd/group.master": "root:*:0:\nwww-data:*:33:\n"}},
+		{Name: "base-passwd", Version: "3.6.1", Architecture: "arm64", Content: map[string]string{"usr/share/base-passwd/passwd.master": "root::0:0:root:/root:/bin/bash\nwww-data:*:33:33:www-data:/var/www:/usr/sbin/nologin\n", "usr/share/base-passwd/group.master": "root:*:0:\nwww-data:*:33:\n"}},
+	}
+}
+
+// site is a snapshot of the packages, and who trusts its archive.
+func site(t testing.TB, pkgs ...testarchive.Package) (*snapshot.Snapshot, prove.Trust) {
+	t.Helper()
+	archs := []string{"amd64", "arm64"}
+	a := testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{Dir: "bookworm", Date: world.Date.AddDate(0, 0, -1), Architectures: archs, Packages: pkgs}}}
+	dir := testarchive.MemoryDir(t)
+	a.Build(t).Write(t, filepath.Join(dir, "debian"))
+	key := filepath.Join(dir, "debian.asc")
+	if err := os.WriteFile(key, testarchive.DebianKey().Public(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plan := &config.Plan{Archives: []config.Archive{{Prefix: "debian", Suites: []string{"bookworm"}, Components: []string{"main"}, Architectures: archs, URLs: []string{filepath.Join(dir, "debian")}, SignedBy: key, All: true}}}
+	frozen, err := freeze.Run(t.Context(), freeze.Options{Plan: plan, Signer: world.SignerOf(t, testarchive.SiteKey()), Date: world.Date, Now: world.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := prove.Trust{Upstream: map[string]*pgp.Keyring{"debian": world.Ring(t, testarchive.DebianKey())}, Named: []string{"debian"}, Now: world.Now}
+	frozen.Snapshot.Root = snapshot.Sum([]byte(frozen.Snapshot.Statement.Date.String())) // as of one that was read from a place
+	return frozen.Snapshot, trust
+}
+
+// load writes and reads a plan, with files beside it.
+func load(t testing.TB, text string, files map[string]string) *imageplan.Plan {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range files {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(data), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, imageplan.Name)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, err := imageplan.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func options(t testing.TB, text string, files map[string]string, pkgs ...testarchive.Package) Options {
+	t.Helper()
+	if pkgs == nil {
+		pkgs = packages()
+	}
+	s, trust := site(t, pkgs...)
+	return Options{Plan: load(t, text, files), Snapshot: s, Trust: trust}
+}
+
+func mustBuild(t testing.TB, o Options) *Image {
+	t.Helper()
+	im, err := Build(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { im.Close() })
+	return im
+}
+
+const webPlan = `
+name: web
+version: "1"
+arch: [amd64]
+packages: [web]
+users: [{name: app, uid: 10001}]
+sync:
+- {src: web.conf, dest: /etc/web/web.conf, mode: "0640", owner: app}
+- {src: www, dest: /srv/www, recursive: true}
+config: {entrypoint: [/usr/sbin/web], user: app, expose: [80], stop-signal: SIGQUIT, labels: {a: b}, env: {A: b}}
+`
+
+func webFiles() map[string]string {
+	return map[string]string{"web.conf": "ours", "www/index.html": "<h1>", "www/sub/x": "x"}
+}
+
+// read gives an image through a reader of other hands.
+func read(t *testing.T, o Options, im *Image) v1.ImageIndex {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "layout")
+	put(t, im, artifact.Reference{Kind: artifact.Layout, Name: dir, Tag: "v1"})
+	l, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := l.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := l.ImageIndex(top.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var how []validate.Option
+	if o.Plan.Layers.Compression != imageplan.Gzip { // which that reader alone expects
+		how = append(how, validate.Fast)
+	}
+	if err := validate.Index(index, how...); err != nil {
+		t.Error(err)
+	}
+	return index
+}
+
+func put(t *testing.T, im *Image, ref artifact.Reference) artifact.Copied {
+	t.Helper()
+	c, err := im.Put(t.Context(), ref, "", artifact.PushOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// contents are the files of an image, one layer over the other; whiteouts are not among what is tested here.
+func contents(t *testing.T, img v1.Image) (files map[string]string, headers map[string]*tar.Header, perLayer [][]string) {
+	t.Helper()
+	files, headers = map[string]string{}, map[string]*tar.Header{}
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		r, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for tr := tar.NewReader(r); ; {
+			h, err := tr.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, h.Name)
+			files[h.Name], headers[h.Name] = string(data), h
+		}
+		r.Close()
+		perLayer = append(perLayer, names)
+	}
+	return files, headers, perLayer
+}
+
+func imageFor(t *testing.T, index v1.ImageIndex, arch string) v1.Image {
+	t.Helper()
+	m, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range m.Manifests {
+		if d.Platform.Architecture == arch && d.Platform.OS == "linux" {
+			img, err := index.Image(d.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return img
+		}
+	}
+	t.Fatalf("no %s in %+v", arch, m.Manifests)
+	return nil
+}
+
+// An image has a layer for each package, dpkg's database over all, users and files; its config says what the plan says.
+func TestBuild(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	im := mustBuild(t, o)
+	img := imageFor(t, read(t, o, im), "amd64")
+	cf, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cf.Config
+	if c.User != "app" || c.StopSignal != "SIGQUIT" || c.Labels["a"] != "b" || c.Labels["org.opencontainers.image.title"] != "web" || !slices.Equal(c.Env, []string{defaultPath, "A=b"}) || !cf.Created.Equal(o.Snapshot.Statement.Date) {
+		t.Errorf("config %+v", cf)
+	}
+	var by []string
+	for _, h := range cf.History {
+		by = append(by, h.CreatedBy)
+	}
+	if want := []string{"skeleton", "package libc6 2.36-9 amd64", "package web-data 1.0-1 all", "package web 1.0-1 amd64", "system", "files"}; !slices.Equal(by, want) {
+		t.Errorf("layers %q, want %q", by, want)
+	}
+	files, headers, layers := contents(t, img)
+	if files["usr/sbin/web"] != "program" || files["etc/web/web.conf"] != "ours" || files["srv/www/index.html"] != "<h1>" || files["usr/lib/x86_64-linux-gnu/libc.so.6"] != "libc" {
+		t.Errorf("files %q", files)
+	}
+	if h := headers["etc/web/web.conf"]; h.Mode != 0o640 || h.Uid != 10001 || h.Gid != 10001 || !h.ModTime.Equal(o.Snapshot.Statement.Date) {
+		t.Errorf("web.conf: %+v", h)
+	}
+	if h := headers["lib"]; h == nil || h.Linkname != "usr/lib" {
+		t.Errorf("lib: %+v", h)
+	}
+	status := files["var/lib/dpkg/status"]
+	if n := strings.Count(status, "\nStatus: install ok installed\n"); n != 3 || strings.Contains(status, "base-passwd") {
+		t.Errorf("status of %d packages:\n%s", n, status)
+	}
+	if p := files["etc/passwd"]; !strings.Contains(p, "www-data:") || !strings.Contains(p, "app:x:10001:10001:") && !strings.Contains(p, "app:*:10001:10001:") {
+		t.Errorf("passwd:\n%s", p)
+	}
+	if want := []string{"etc/", "etc/web/", "etc/web/web.conf", "srv/", "srv/www/", "srv/www/index.html", "srv/www/sub/", "srv/www/sub/x"}; !slices.Equal(layers[5], want) {
+		t.Errorf("the files layer has %q, want %q", layers[5], want)
+	}
+	if im.Lock.Architectures[0].Helper.Name != "base-passwd" || len(im.Lock.Architectures[0].Packages) != 3 {
+		t.Errorf("lock\n%s", im.Lock.Encode())
+	}
+}
+
+// Registry, layout and oci-archive get one digest; again nothing is sent, and of an image with common packages only the rest.
+func TestPut(t *testing.T) {
+	r := testregistry.New(t, testregistry.Options{})
+	o := options(t, webPlan, webFiles())
+	im := mustBuild(t, o)
+	dir := t.TempDir()
+	for _, ref := range []artifact.Reference{
+		{Kind: artifact.Registry, Name: r.Host() + "/site/web", Tag: "1"},
+		{Kind: artifact.Layout, Name: filepath.Join(dir, "l"), Tag: "1"},
+		{Kind: artifact.Archive, Name: filepath.Join(dir, "a.tar"), Tag: "1"},
+	} {
+		c := put(t, im, ref)
+		if root, err := artifact.Resolve(t.Context(), ref, artifact.Options{}); err != nil || root != im.Digest() || c.Root != root || !c.Changed {
+			t.Errorf("%s: %s, %v; %+v", ref, root, err, c)
+		}
+		read, err := artifact.ReadImage(t.Context(), ref, artifact.ImageOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := read.Verify(t.Context(), false, artifact.Options{}); err != nil {
+			t.Error(err)
+		}
+	}
+	ref := artifact.Reference{Kind: artifact.Registry, Name: r.Host() + "/site/web", Tag: "1"}
+	if c := put(t, mustBuild(t, o), ref); c.Changed || c.Uploaded != 0 {
+		t.Errorf("again: %+v", c)
+	}
+	// Without files of one's own: config and system layer, which has no such user.
+	o.Plan = load(t, "packages: [web]\narch: amd64", nil)
+	ref.Tag = "plain"
+	if c := put(t, mustBuild(t, o), ref); c.Uploaded != 2 {
+		t.Errorf("another image of the same packages: %+v", c)
+	}
+}
+
+// The same snapshot and plan make the same digest, however they are built; what changes is what depends on the change.
+func TestDeterminism(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	want := mustBuild(t, o).Digest()
+	cache, err := OpenCache(t.TempDir(), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	local := time.Local
+	defer func() { time.Local = local }()
+	for _, procs := range []int{1, 8} {
+		was := runtime.GOMAXPROCS(procs)
+		time.Local = time.FixedZone("x", procs*3600)
+		o.Workers, o.Cache = procs, cache
+		if got := mustBuild(t, o).Digest(); got != want {
+			t.Errorf("GOMAXPROCS %d: %s, want %s", procs, got, want)
+		}
+		runtime.GOMAXPROCS(was)
+	}
+	// Modes of a checkout do not count, nor times, nor where it lies.
+	p := load(t, webPlan, webFiles())
+	for name := range webFiles() {
+		if err := errors.Join(os.Chmod(filepath.Join(p.Dir, name), 0o600), os.Chtimes(filepath.Join(p.Dir, name), time.Unix(1, 0), time.Unix(1, 0))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Plan = p
+	if got := mustBuild(t, o).Digest(); got != want {
+		t.Errorf("files of another checkout: %s, want %s", got, want)
+	}
+}
+
+// TestChangeOfAPackage: exactly its layer, the system layer and the config change.
+func TestChangeOfAPackage(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	before := mustBuild(t, o)
+	pkgs := packages()
+	pkgs[0].Version, pkgs[0].Content["lib/x86_64-linux-gnu/libc.so.6"] = "2.36-9+deb12u1", "patched"
+	o.Snapshot, o.Trust = site(t, pkgs...)
+	after := mustBuild(t, o)
+	var changed []string
+	for i, l := range after.Architectures[0].Layers {
+		if l.Digest != before.Architectures[0].Layers[i].Digest {
+			changed = append(changed, l.By)
+		}
+	}
+	if want := []string{"package libc6 2.36-9+deb12u1 amd64", "system"}; !slices.Equal(changed, want) {
+		t.Errorf("changed: %q, want %q", changed, want)
+	}
+}
+
+// Several architectures are one index; none of their programs is run.
+func TestArchitectures(t *testing.T) {
+	o := options(t, strings.Replace(webPlan, "[amd64]", "[amd64, arm64]", 1), webFiles())
+	im := mustBuild(t, o)
+	index := read(t, o, im)
+	files, _, _ := contents(t, imageFor(t, index, "arm64"))
+	if files["usr/sbin/web"] != "program for arm" || files["usr/lib/aarch64-linux-gnu/libc.so.6"] == "" || files["etc/web/web.conf"] != "ours" {
+		t.Errorf("arm64 has %q", files)
+	}
+	if a, b := im.Architectures[0].Layers, im.Architectures[1].Layers; a[2] != b[2] || a[2].By != "package web-data 1.0-1 all" {
+		t.Errorf("packages of all architectures: %+v and %+v", a[2], b[2])
+	}
+	o.Plan = load(t, "packages: [web]\narch: riscv64", nil)
+	if _, err := Build(t.Context(), o); !errors.Is(err, resolve.ErrUnsatisfied) && !errors.Is(err, outcome.ErrNotFound) {
+		t.Errorf("riscv64: %v", err)
+	}
+}
+
+// Compressions differ in blobs, not in diffIDs.
+func TestCompressions(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	gz := mustBuild(t, o)
+	for _, c := range []string{"zstd", "none"} {
+		o.Plan = load(t, webPlan+"layers: {compression: "+c+"}\n", webFiles())
+		im := mustBuild(t, o)
+		img := imageFor(t, read(t, o, im), "amd64")
+		if files, _, _ := contents(t, img); files["usr/sbin/web"] != "program" {
+			t.Errorf("%s: %q", c, files)
+		}
+		for i, l := range im.Architectures[0].Layers {
+			if g := gz.Architectures[0].Layers[i]; g.DiffID != l.DiffID || g.Digest == l.Digest || c == "none" && l.Digest != l.DiffID {
+				t.Errorf("%s: layer %+v, gzip %+v", c, l, g)
+			}
+		}
+	}
+}
+
+// A lock is obeyed, also by another snapshot that has its packages; what it names and is not there is not found.
+func TestLock(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	lock, err := MakeLock(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ParseLock("x.lock", lock.Encode())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, lock.Encode())
+	}
+	want := mustBuild(t, o).Digest()
+	o.Lock = again
+	if got := mustBuild(t, o).Digest(); got != want {
+		t.Errorf("with its lock: %s, want %s", got, want)
+	}
+	// A snapshot with a newer one beside.
+	newer := packages()
+	newer = append(newer, testarchive.Package{Name: "libc6", Version: "2.37-1", Architecture: "amd64", Source: "glibc"})
+	o.Snapshot, o.Trust = site(t, newer...)
+	im := mustBuild(t, o)
+	if p := im.Lock.Architectures[0].Packages[0]; p.Version != "2.36-9" {
+		t.Errorf("the lock is not obeyed: %s", p)
+	}
+	o.Lock = nil
+	if p := mustBuild(t, o).Lock.Architectures[0].Packages[0]; p.Version != "2.37-1" {
+		t.Errorf("without lock: %s", p)
+	}
+	o.Lock = again
+	// One that lacks what it names.
+	o.Snapshot, o.Trust = site(t, slices.Replace(packages(), 0, 1, testarchive.Package{Name: "libc6", Version: "2.37-1", Architecture: "amd64"})...)
+	if _, err := Build(t.Context(), o); !errors.Is(err, resolve.ErrUnsatisfied) && !errors.Is(err, outcome.ErrNotFound) {
+		t.Errorf("without the locked libc6: %v", err)
+	}
+	// The same version with other bytes.
+	other := packages()
+	other[0].Content = map[string]string{"lib/x": "other"}
+	o.Snapshot, o.Trust = site(t, other...)
+	if _, err := Build(t.Context(), o); !errors.Is(err, outcome.ErrNotFound) || !strings.Contains(err.Error(), "libc6 2.36-9 amd64") {
+		t.Errorf("with other bytes of libc6: %v", err)
+	}
+	// Another plan.
+	o = options(t, "packages: [web-data]\narch: amd64", nil)
+	o.Lock = again
+	if _, err := Build(t.Context(), o); !errors.Is(err, outcome.ErrUsage) || !strings.Contains(err.Error(), "mmoci image lock") {
+		t.Errorf("for another plan: %v", err)
+	}
+}
+
+// What sync: cannot take is refused with its place before anything is made.
+func TestSyncErrors(t *testing.T) {
+	for want, c := range map[string]struct {
+		sync string
+		make func(dir string) error
+	}{
+		"sync: none: no such file":                 {sync: "{src: none, dest: /x}"},
+		"sync: www is a directory; write recurs":   {sync: "{src: www, dest: /x}"},
+		"sync: out: path escapes from parent":      {sync: "{src: out, dest: /x}", make: func(dir string) error { return os.Symlink("/etc/passwd", filepath.Join(dir, "out")) }},
+		"sync: www/out is a symbolic link to \"..": {sync: "{src: www, dest: /x, recursive: true}", make: func(dir string) error { return os.Symlink("../web.conf", filepath.Join(dir, "www/out")) }},
+		"sync: www/abs is a symbolic link to \"/":  {sync: "{src: www, dest: /x, recursive: true}", make: func(dir string) error { return os.Symlink("/etc", filepath.Join(dir, "www/abs")) }},
+		"names that begin with .wh.":               {sync: "{src: web.conf, dest: /etc/.wh.passwd}"},
+		"dpkg's database is not written by hand":   {sync: "{src: web.conf, dest: /var/lib/dpkg/status}"},
+		"is a directory in one of image and":       {sync: "{src: web.conf, dest: /etc/web}"},
+		"/usr/sbin/web is no directory":            {sync: "{src: web.conf, dest: /usr/sbin/web/x}"},
+	} {
+		o := options(t, "packages: [web]\narch: amd64\nsync:\n- "+c.sync, webFiles())
+		if c.make != nil {
+			if err := c.make(o.Plan.Dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := Build(t.Context(), o)
+		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "image.yaml:4: ") {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+// A destination below a symbolic link of a package lies where that link leads.
+func TestSyncThroughLinks(t *testing.T) {
+	o := options(t, "packages: [web]\narch: amd64\nsync:\n- {src: www/in, dest: /bin/tool, mode: \"0755\"}\n- {src: www, dest: /opt, recursive: true}", webFiles())
+	if err := errors.Join(os.WriteFile(filepath.Join(o.Plan.Dir, "www/tool"), []byte("tool"), 0o755), os.Symlink("tool", filepath.Join(o.Plan.Dir, "www/in"))); err != nil {
+		t.Fatal(err)
+	}
+	im := mustBuild(t, o)
+	files, headers, _ := contents(t, imageFor(t, read(t, o, im), "amd64"))
+	if files["usr/bin/tool"] != "tool" || headers["usr/bin/tool"].Mode != 0o755 || headers["bin/tool"] != nil {
+		t.Errorf("files %q", files)
+	}
+	if headers["opt/in"].Linkname != "tool" || headers["opt/tool"].Mode != 0o755 || headers["opt/index.html"].Mode != 0o644 {
+		t.Errorf("opt: %+v", headers["opt/in"])
+	}
+}
+
+// A .deb whose bytes are not those that its archive signed is none, and nothing is made of it.
+func TestWrongDeb(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	wrong := func(next snapshot.Blobs) snapshot.Blobs {
+		return opener(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+			c, err := next.Open(ctx, b, 0)
+			if err != nil || b.Size < 20_000 {
+				return c, err
+			}
+			data, err := io.ReadAll(c.R)
+			if err != nil {
+				return nil, err
+			}
+			data[len(data)/2] ^= 1
+			return inMemory(data), nil
+		})
+	}
+	o.Snapshot = o.Snapshot.WithBlobs(wrong)
+	if _, err := Build(t.Context(), o); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "package web 1.0-1 amd64") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzImageLock(f *testing.F) {
+	f.Add([]byte("mmoci-image-lock-v1\nsnapshot sha256:" + strings.Repeat("1", 64) + " 2026-01-13T00:00:00Z\nquery web\narchitecture amd64\npackage web 1.0-1 amd64 sha256:" + strings.Repeat("2", 64) + " 20\nhelper base-passwd 3.6.1 amd64 sha256:" + strings.Repeat("3", 64) + " 7\n"))
+	f.Add([]byte("mmoci-image-lock-v1\narchitecture amd64\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l, err := ParseLock("x", data)
+		if err != nil {
+			if !errors.Is(err, document.ErrUsage) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if string(l.Encode()) != string(data) {
+			t.Fatalf("%q is read as %q", data, l.Encode())
+		}
+	})
+}

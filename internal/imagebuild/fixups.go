@@ -1,0 +1,142 @@
+package imagebuild
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"strings"
+
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/fixup"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// helperPackage has the lists of users that every Debian system begins with. Where it is not among the packages of an image,
+// it is read of the snapshot all the same, and the lock names it.
+const helperPackage = "base-passwd"
+
+// fixups makes what no .deb holds, in place of scripts, with what each says for the account.
+func fixups(o *Options, notes []*rootfs.Note, helper *rootfs.Note, below tree) (extra []rootfs.SystemEntry, says []string, err error) {
+	var fixes []*fixup.Fix
+	users, err := usersFix(o, notes, helper)
+	if err != nil {
+		return nil, nil, err
+	}
+	if users != nil {
+		fixes = append(fixes, users)
+	}
+	if has(notes, "ca-certificates") {
+		certs := map[string][]byte{}
+		for _, n := range notes {
+			for _, k := range n.Kept {
+				if name, ok := strings.CutPrefix(k.Path, fixup.CertificatesDir+"/"); ok && strings.HasSuffix(name, ".crt") {
+					certs[name] = k.Data
+				}
+			}
+		}
+		f, err := fixup.Certificates(certs)
+		if err != nil {
+			return nil, nil, err
+		}
+		fixes = append(fixes, f)
+	}
+	for _, f := range fixes {
+		extra = append(extra, entriesOfFix(f, below)...)
+		says = append(says, f.Says)
+	}
+	return extra, says, nil
+}
+
+func has(notes []*rootfs.Note, name string) bool {
+	for _, n := range notes {
+		if n.Name() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// entriesOfFix are the entries of the system layer that a fix-up makes, symbolic links on the way to them followed.
+func entriesOfFix(f *fixup.Fix, below tree) []rootfs.SystemEntry {
+	var out []rootfs.SystemEntry
+	for _, x := range f.Files {
+		e := rootfs.SystemEntry{Entry: rootfs.Entry{Path: x.Path, Type: tar.TypeReg, Mode: x.Mode, UID: x.UID, GID: x.GID, Size: int64(len(x.Data)), Digest: snapshot.Sum(x.Data), Made: true}, Data: x.Data, Why: f.Name}
+		if x.Target != "" {
+			e.Entry = rootfs.Entry{Path: x.Path, Type: tar.TypeSymlink, Mode: 0o777, Link: x.Target, Made: true}
+			e.Data = nil
+		}
+		if at, err := below.resolve(x.Path); err == nil {
+			e.Path = at
+		}
+		out = append(out, e)
+	}
+	for _, gone := range f.Gone {
+		out = append(out, rootfs.SystemEntry{Entry: rootfs.Entry{Path: gone}, Whiteout: true, Why: f.Name})
+	}
+	return out
+}
+
+// usersFix makes the lists of users; nil if nobody has any to begin with, and none is wanted.
+func usersFix(o *Options, notes []*rootfs.Note, helper *rootfs.Note) (*fixup.Fix, error) {
+	from := notes
+	if helper != nil {
+		from = append([]*rootfs.Note{helper}, notes...)
+	}
+	u := fixup.UsersOptions{Date: o.date(), Shadow: has(notes, "passwd")}
+	for _, n := range from {
+		for _, k := range n.Kept {
+			switch k.Path {
+			case fixup.MasterPasswd:
+				u.Passwd = k.Data
+			case fixup.MasterGroup:
+				u.Group = k.Data
+			}
+		}
+	}
+	if u.Passwd == nil || u.Group == nil {
+		if len(o.Plan.Users) == 0 {
+			return nil, nil
+		}
+		return nil, document.Errorf(o.Plan.Users[0].At, "users: package %s, which has the lists that they are added to, is %w in the snapshot", helperPackage, outcome.ErrNotFound)
+	}
+	for _, p := range o.Plan.Users {
+		u.Add = append(u.Add, fixup.User{Name: p.Name, UID: p.UID, GID: p.GID, Home: p.Home, Shell: p.Shell})
+	}
+	f, err := fixup.Users(u)
+	if err != nil {
+		return nil, userError(o.Plan, err)
+	}
+	return f, nil
+}
+
+func userError(p *imageplan.Plan, err error) error {
+	if len(p.Users) == 0 {
+		return err
+	}
+	return document.Errorf(p.Users[0].At, "users: %w", err)
+}
+
+// helperNote is what is known of a package that is none of the image. Its layer is written nowhere.
+func (m *maker) helperNote(ctx context.Context, p *resolve.Package, r rootfs.Recipe) (*rootfs.Note, error) {
+	b, err := blobOf(p)
+	if err != nil {
+		return nil, err
+	}
+	key := packageKey(b.Digest, r, m.o.Plan.Layers.Compression)
+	if l, ok := m.o.Cache.find(key, b, r); ok && sameControl(l.note, p) == nil {
+		return l.note, nil
+	}
+	l, err := m.fromDeb(ctx, b, r)
+	if err != nil {
+		return nil, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
+	}
+	if err := sameControl(l.note, p); err != nil {
+		return nil, err
+	}
+	m.o.Cache.keep(key, l)
+	return l.note, nil
+}
