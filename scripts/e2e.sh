@@ -48,10 +48,13 @@ missing_packages() {
 		gpg gpg
 		gpg-agent gpg-agent
 		gpgv gpgv
+		groff groff
 		iproute2 ip
 		jq jq
 		libc6-dev /usr/include/stdlib.h
 		lighttpd lighttpd
+		man-db lexgrog
+		mandoc mandoc
 		mmdebstrap mmdebstrap
 		nginx-light nginx
 		opensc pkcs11-tool

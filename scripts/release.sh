@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds dist/: mmoci-ARCH, static, for every architecture; mmoci_VERSION_ARCH.deb
-# of each (binary, completion, manual pages, systemd unit); SHA256SUMS. The same
+# of each (binary, completion, manual pages, systemd unit); SHA256SUMS. The manual
+# pages are made of the Markdown in artifacts/docs/man. The same
 # tree and Go make the same bytes. Needs go and git; dpkg-deb for the .debs.
 #
 #   ARCHS    architectures by Debian's names (default: all)
@@ -37,10 +38,10 @@ build() {
 # package OUT-DIR ARCH DOCS: a binary package (deb(5)).
 package() {
 	root=$(mktemp -d)
-	mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" "$root/usr/lib/systemd/system" \
+	mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/man/man1" "$root/usr/share/man/man5" "$root/usr/share/bash-completion/completions" "$root/usr/lib/systemd/system" \
 		"$root/usr/share/doc/mmoci" "$root/usr/share/lintian/overrides"
 	cp "$1/mmoci-$2" "$root/usr/bin/mmoci"
-	for page in "$3"/*.1; do gzip -9nc "$page" >"$root/usr/share/man/man1/${page##*/}.gz"; done
+	for page in "$3"/man/*; do gzip -9nc "$page" >"$root/usr/share/man/man${page##*.}/${page##*/}.gz"; done
 	cp "$3/completion" "$root/usr/share/bash-completion/completions/mmoci"
 	cp artifacts/mmoci.service "$root/usr/lib/systemd/system/mmoci.service"
 	cp artifacts/SPEC.md "$3/copyright" "$root/usr/share/doc/mmoci/"
@@ -93,7 +94,8 @@ term() {
 # documents DIR: manual pages, completion, and what Debian asks of a package.
 documents() {
 	GOFLAGS='' CGO_ENABLED=0 "$GO" build -trimpath -buildvcs=false -ldflags "-X main.release=$VERSION" -o "$1/mmoci" ./cmd/mmoci # of the machine that builds
-	GOFLAGS='' MANUAL_DIR=$1 "$GO" test -count=1 -vet=off -run '^TestManual$' ./cmd/mmoci >/dev/null
+	mkdir "$1/man"
+	GO=$GO artifacts/docs/man/render.sh "$1/man" "$VERSION" "$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)"
 	"$1/mmoci" completion bash >"$1/completion"
 	terms "$1/mmoci" >"$1/copyright"
 	printf 'mmoci (%s) unstable; urgency=medium\n\n  * Release.\n\n -- mmoci <mmoci@example.org>  %s\n' "$VERSION" \

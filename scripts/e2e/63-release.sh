@@ -16,6 +16,27 @@ built() {
 }
 check "the release script builds program and .deb: all of root's, all below /usr, no script; the program is within its budget" built
 
+# Every page of the Markdown, and no other, is in the .deb; four readers of manual pages find nothing wrong with any.
+pages() {
+	rm -rf unpacked
+	dpkg-deb -x "dist/mmoci_1.0_$arch.deb" unpacked
+	same "pages" "$(cd "$E2E_TOP/artifacts/docs/man" && echo *.md)" "$(find unpacked/usr/share/man -type f | sed 's,.*/,,; s/gz$/md/' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
+	for source in "$E2E_TOP"/artifacts/docs/man/*.md; do
+		page=$(basename "$source" .md)
+		file=unpacked/usr/share/man/man${page##*.}/$page
+		gunzip "$file.gz"
+		mandoc -T lint -W warning "$file" >lint.txt 2>&1 || :
+		groff -ww -man -Tutf8 -z "$file" >>lint.txt 2>&1
+		MANPAGER=cat LC_ALL=C.UTF-8 man -l --warnings "$file" 2>>lint.txt >"$page.txt"
+		[ ! -s lint.txt ] || { cat lint.txt; return 1; }
+		lexgrog "$file" | grep -F ": \"${page%.*} - "
+		grep -q '^EXAMPLES' "$page.txt"
+	done
+	mandb -q -c unpacked/usr/share/man 2>/dev/null
+	man -M unpacked/usr/share/man -k 'push one snapshot' | grep '^mmoci-push (1)'
+}
+check "the .deb has a manual page for each command and for mmoci.yaml: mandoc, groff, man and lexgrog find nothing wrong" pages
+
 "$mmoci" key new -o site.asc >&2
 printf 'ref: oci:layout:own\nsign: {key: site.asc}\ntrust: [site.pub.asc]\narchives:\n- {prefix: own, mode: curated, debs: ./dist}\n' >mmoci.yaml
 served() {
@@ -31,7 +52,8 @@ served() {
 	in_root mmoci --version | grep -w 1.0
 	cmp "$root/usr/bin/mmoci" "dist/mmoci-$arch"
 	grep -q -w 'mmoci install' "$root/usr/share/bash-completion/completions/mmoci" || grep -q __start_mmoci "$root/usr/share/bash-completion/completions/mmoci"
-	zcat "$root/usr/share/man/man1/mmoci-install.1.gz" | grep -q '^\.TH'
+	zcat "$root/usr/share/man/man1/mmoci-install.1.gz" | grep -q '^\.TH "MMOCI-INSTALL" "1" "2026-01-01" "mmoci 1.0"'
+	zcat "$root/usr/share/man/man5/mmoci.yaml.5.gz" | grep -q '^\.TH "MMOCI.YAML" "5"'
 	# What the unit runs is there, and takes these flags.
 	command=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/mmoci.service")
 	mkdir -p "$root/etc/mmoci" "$root/var/lib/mmoci"
