@@ -30,7 +30,7 @@ func (a *app) install() *cobra.Command {
 	var q installOptions
 	var ref string
 	cmd := &cobra.Command{
-		Use:   "install PKG[=VERSION]..",
+		Use:   "install PKG[=VERSION | /SUITE]..",
 		Short: "Extract packages with what they need and hand them to dpkg",
 		Long: `Resolves the packages over the proven indices and this host's dpkg status, fetches exactly the .debs that are missing, verifies
 each down to its control file, and hands them to dpkg: what others Pre-Depend on is configured first, dependency loops go together.

@@ -28,14 +28,15 @@ func (a *app) pull() *cobra.Command {
 	var packages []string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "pull [REF] {-o DIR | --extract PKG[=VERSION][,PKG..]}",
+		Use:   "pull [REF] {-o DIR | --extract PKG[=VERSION | /SUITE][,PKG..]}",
 		Short: "Fetch the apt tree of a snapshot, or exactly the .debs that a package needs",
 		Long: `With -o DIR alone: every file of the snapshot as an apt tree (DIR/PREFIX/dists, DIR/PREFIX/pool), proved through the chain;
 apt reads it as it is (URIs: file:/DIR/PREFIX), or any web server serves it. DIR may hold the tree of an earlier pull: it becomes
 the new one suite by suite, what the new one lacks stays until the one after it, and what changes never looks older than it was.
 
 With --extract: the named packages and what they need that the host does not have, for dpkg. One line is printed per call of
-"dpkg -i", in an order in which they work; a dependency loop shares a line. What the host has is told by its dpkg status.
+"dpkg -i", in an order in which they work; a dependency loop shares a line. What the host has is told by its dpkg status. PKG=VERSION and PKG/SUITE mean what they mean to
+apt-get install; a suite is named by its directory or by the Suite or Codename of its Release.
 
 A rerun resumes: what is there and verifies stays. A directory that holds anything else is refused, and nothing in it changed.`,
 		Args: cobra.MaximumNArgs(1),
@@ -44,7 +45,7 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 	p.trustFlags(f)
 	places.flags(f)
 	x.flags(f)
-	f.StringSliceVar(&packages, "extract", nil, "packages to extract with what they need: `PKG[=VERSION]`,..")
+	f.StringSliceVar(&packages, "extract", nil, "packages to extract with what they need: `PKG[=VERSION | /SUITE]`,..")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.events = asJSON

@@ -213,7 +213,7 @@ func resolveIndices(archives []*upstreamArchive) (out []resolve.Index, from []*u
 				}
 				from = append(from, ix)
 				out = append(out, resolve.Index{
-					Archive: a.Prefix, Suite: s.name, Component: ix.component, Architecture: ix.arch,
+					Archive: a.Prefix, Suite: s.name, Names: []string{s.release.Suite, s.release.Codename}, Component: ix.component, Architecture: ix.arch,
 					Path: s.dir + "/" + ix.path, Data: candidates(a.source, ix), Pin: s.release.Pin(),
 				})
 			}

@@ -139,7 +139,7 @@ func (c *Chain) resolveIndex(ctx context.Context, ix suiteIndex) (resolve.Index,
 	}
 	prefix := ix.suite.archive.Prefix
 	out := resolve.Index{
-		Archive: prefix, Suite: ix.suite.Name, Component: ix.component, Architecture: ix.arch,
+		Archive: prefix, Suite: ix.suite.Name, Names: []string{ix.suite.Release.Suite, ix.suite.Release.Codename}, Component: ix.component, Architecture: ix.arch,
 		Path: ix.suite.Base + ix.path, Data: data, Pin: ix.suite.Release.Pin(),
 	}
 	if ix.suite.partial() {

@@ -209,6 +209,32 @@ func distance(a, b string, limit int) int {
 	return row[len(b)]
 }
 
+// suiteNames lists the suites of an archive, "" meaning any, each with its other
+// names. has tells whether one of them is called name.
+func (u *Universe) suiteNames(name, archive string) (list string, has bool) {
+	var all []string
+	for i, in := range u.indices {
+		if archive != "" && in.Archive != archive {
+			continue
+		}
+		has = has || slices.Contains(u.suites[i], name)
+		text := in.Archive + "/" + in.Suite
+		var others []string
+		for _, other := range u.suites[i][1:] {
+			if other != "" && other != in.Suite && !slices.Contains(others, other) {
+				others = append(others, other)
+			}
+		}
+		if len(others) > 0 {
+			text += " (" + strings.Join(others, ", ") + ")"
+		}
+		if !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return strings.Join(all, ", "), has
+}
+
 // notFound tells that a root selects nothing, and what there is instead.
 func (u *Universe) notFound(r *Root, h *Host) string {
 	text := r.Query.String()
@@ -219,6 +245,11 @@ func (u *Universe) notFound(r *Root, h *Host) string {
 	name := r.Query.PackageName()
 	if name == "" {
 		return fmt.Sprintf("%s: selects nothing in %s", text, where)
+	}
+	if suite := r.Query.Suite(); suite != "" {
+		if there, ok := u.suiteNames(suite, r.Archive); !ok {
+			return fmt.Sprintf("%s: no suite %s in %s; there are %s", text, suite, where, there)
+		}
 	}
 	var seen []string
 	if h != nil {

@@ -60,6 +60,9 @@ func (s *session) dependencyTarget(r *Root) (options []*version, installed bool)
 		want = ""
 	}
 	likely, _ := s.u.likely(r.Query)
+	if r.Query.Suite() != "" {
+		return s.ofSuite(r, likely, want)
+	}
 	for _, arch := range s.arches {
 		if want != "" && want != arch {
 			continue
@@ -69,7 +72,7 @@ func (s *session) dependencyTarget(r *Root) (options []*version, installed bool)
 		}
 		for _, v := range s.slot(name, arch).versions {
 			for _, p := range likely {
-				if p.Name == name && v.is(p) && (r.Archive == "" || p.Archive == r.Archive) && matches(r.Query, p) {
+				if p.Name == name && v.is(p) && (r.Archive == "" || p.Archive == r.Archive) && s.u.matches(r.Query, p) {
 					s.prefer(v, p, r)
 					return []*version{v}, false
 				}
@@ -81,7 +84,7 @@ func (s *session) dependencyTarget(r *Root) (options []*version, installed bool)
 		if v == nil || slices.Contains(options, v) || r.Archive != "" && p.Archive != r.Archive {
 			continue
 		}
-		if v.candidate && (want == "" || v.slot.arch == want) && matches(r.Query, p) {
+		if v.candidate && (want == "" || v.slot.arch == want) && s.u.matches(r.Query, p) {
 			s.prefer(v, p, r)
 			options = append(options, v)
 		}
@@ -93,7 +96,31 @@ func (s *session) dependencyTarget(r *Root) (options []*version, installed bool)
 // isMet tells whether something that is installed is what a dependency query
 // asks for.
 func (s *session) isMet(q *query.Query, name, arch string) bool {
-	return slices.ContainsFunc(s.hosts[name], func(c *control) bool { return s.archOf(c.pkg) == arch && matches(q, c.pkg) })
+	return slices.ContainsFunc(s.hosts[name], func(c *control) bool { return s.archOf(c.pkg) == arch && s.u.matches(q, c.pkg) })
+}
+
+// ofSuite is what NAME/SUITE takes on this machine: the highest version that the
+// suite lists, as apt does whatever the pins are, and never a package that provides the name.
+func (s *session) ofSuite(r *Root, likely []*Package, want string) (options []*version, installed bool) {
+	listed := slices.DeleteFunc(slices.Clone(likely), func(p *Package) bool {
+		return r.Archive != "" && p.Archive != r.Archive || !s.u.matches(r.Query, p)
+	})
+	slices.SortStableFunc(listed, func(a, b *Package) int { return deb.Compare(b.Version, a.Version) })
+	for _, arch := range s.arches {
+		for _, p := range listed {
+			if want != "" && want != arch || s.archOf(p) != arch {
+				continue
+			}
+			if s.isInstalled(p) {
+				return nil, true
+			}
+			if v := s.versionOf(p); v != nil {
+				s.prefer(v, p, r)
+				return []*version{v}, false
+			}
+		}
+	}
+	return nil, false
 }
 
 // Newer is a package that a root takes from its own archive, and the newer

@@ -76,3 +76,59 @@ func TestAptsChoice(t *testing.T) {
 		answers(t, res, err, tt.want)
 	}
 }
+
+// TestSuite is NAME/SUITE, which means what it means to apt-get: the highest version in that suite, by each of its names,
+// whatever the pins are; what it depends on from there, too, where nothing else will do.
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	of := func(archive, suite string, pin int, names []string, lines ...string) Index {
+		return Index{Archive: archive, Suite: suite, Names: names, Component: "main", Path: suite, Pin: pin, Data: stanzas(lines...)}
+	}
+	u := newUniverse(t,
+		of("debian", "bookworm", 500, []string{"stable", "bookworm"}, "web 1; Depends: web-common (= 1)", "web-common 1", "same 1", "only 1", "lib 1", "real 1; Provides: virtual"),
+		of("debian", "bookworm-backports", 100, []string{"stable-backports", "bookworm-backports"},
+			"web 2; Depends: web-common (= 2), lib", "web 3; Depends: web-common (= 3), lib", "web-common 2", "web-common 3", "same 1", "lib 4", "both 2 arm64", "both 2"),
+		of("other", "experimental", -1, []string{"", ""}, "web 9", "hidden 1"),
+	)
+	for _, tt := range []struct{ ask, want string }{
+		{"/web", "web web-common"},
+		{"/web/bookworm-backports", "lib web=3 web-common=3"}, // lib is apt's candidate, and does
+		{"/web/stable-backports", "lib web=3 web-common=3"},
+		{"/web/stable", "web web-common"},
+		{"/web/bookworm", "web web-common"},
+		{"/web/bookworm-backports (<< 3)", "lib web=2 web-common=2"},
+		{"/web:amd64/bookworm-backports", "lib web=3 web-common=3"},
+		{"debian/web/bookworm-backports", "lib web=3 web-common=3"},
+		{"/same/bookworm-backports", "same"},
+		{"/lib/bookworm-backports; /web/bookworm-backports", "lib=4 web=3 web-common=3"},
+		{"/only/bookworm-backports", "!only/bookworm-backports: not in the archives; seen: 1 (amd64) in debian/bookworm"},
+		{"/web/sid", "!web/sid: no suite sid in the archives; there are debian/bookworm (stable), debian/bookworm-backports (stable-backports), other/experimental"},
+		{"other/web/stable", "!web/stable: no suite stable in archive other; there are other/experimental"},
+		{"/virtual/bookworm", "!virtual/bookworm: not in the archives"},
+		{"/hidden/experimental", "!hidden/experimental"}, // a negative pin hides it here as everywhere
+		{"/webb/bookworm", "!near: web"},
+	} {
+		res, err := u.Resolve(Request{Roots: asked(t, tt.ask), Architectures: []string{"amd64"}})
+		if !answers(t, res, err, tt.want) {
+			continue
+		}
+		if tt.ask == "/same/bookworm-backports" && res.Packages[0].Suite != "bookworm-backports" {
+			t.Errorf("%s: taken from %s", tt.ask, res.Packages[0].Suite)
+		}
+	}
+	// On a host: what it has of that suite is had; a newer version is not taken back; a lock says which version.
+	for _, tt := range []struct {
+		installed, ask string
+		pins           map[string]string
+		want           string
+	}{
+		{"web-common 3", "/web/bookworm-backports", nil, "lib web=3"},
+		{"same 1", "/same/bookworm-backports", nil, ""},
+		{"web 2", "/web/bookworm-backports", nil, "lib web=3 web-common=3"},
+		{"web 3", "/web/stable", nil, "!3 installed, which is not downgraded"},
+		{"x 1", "/web/bookworm-backports", map[string]string{"web:amd64": "2", "web-common:amd64": "2", "lib:amd64": "1"}, "lib web=2 web-common=2"},
+	} {
+		res, err := u.Resolve(Request{Roots: asked(t, tt.ask), Architectures: []string{"amd64"}, Host: status(t, tt.installed), Pins: tt.pins})
+		answers(t, res, err, tt.want)
+	}
+}

@@ -58,7 +58,7 @@ type version struct {
 }
 
 // duplicate is a package equal to a version's that a root wants from its own
-// archive.
+// archive or suite.
 type duplicate struct {
 	pkg  *Package
 	root *Root
@@ -171,14 +171,15 @@ func (s *session) versionOf(p *Package) *version {
 	return nil
 }
 
-// prefer lets the version's package be the one of the archive it was asked
-// from, if several archives have it. Asked for from several, it is taken from
+// prefer lets the version's package be the one of the archive or suite it was
+// asked from, if several have it. Asked for from several, it is taken from
 // each.
 func (s *session) prefer(v *version, p *Package, r *Root) {
-	if r.Archive == "" {
+	bySuite := r.Query.Suite() != ""
+	if r.Archive == "" && !bySuite {
 		return
 	}
-	if p.Archive != v.pkg.Archive {
+	if p.Archive != v.pkg.Archive || bySuite && p.Suite != v.pkg.Suite {
 		if s.asked[v] {
 			s.duplicates[v] = append(s.duplicates[v], duplicate{p, r})
 		} else {

@@ -36,8 +36,9 @@ const DefaultPin = 500
 
 // Index is a Packages index, decompressed, as it was verified.
 type Index struct {
-	Archive      string // prefix
-	Suite        string
+	Archive      string   // prefix
+	Suite        string   // directory under dists/
+	Names        []string // other names of the suite: Suite and Codename of its Release
 	Component    string
 	Architecture string // of the index; stanzas of others but "all" are passed over, as apt does
 	Path         string // relative to the archive, for messages
@@ -65,7 +66,8 @@ type Package struct {
 // use.
 type Universe struct {
 	indices  []Index
-	packages []Package // in the order of the indices
+	suites   [][]string // of each index the names of its suite
+	packages []Package  // in the order of the indices
 	names    map[string]*name
 	skipped  []string
 }
@@ -92,6 +94,9 @@ func NewUniverse(indices []Index) (*Universe, error) {
 		total += len(indices[i].Data)
 	}
 	u := &Universe{indices: indices, packages: make([]Package, 0, min(total/typicalStanza, MaxStanzas))}
+	for _, in := range indices {
+		u.suites = append(u.suites, append([]string{in.Suite}, in.Names...))
+	}
 	var errs []error
 	for i := range indices {
 		if err := u.read(i); err != nil {
@@ -309,7 +314,7 @@ func (u *Universe) providing(name string) []*Package {
 func (u *Universe) selected(q *query.Query, archive string) []*Package {
 	var found []*Package
 	take := func(p *Package) {
-		if (archive == "" || p.Archive == archive) && matches(q, p) {
+		if (archive == "" || p.Archive == archive) && u.matches(q, p) {
 			found = append(found, p)
 		}
 	}
@@ -336,7 +341,11 @@ func (u *Universe) likely(q *query.Query) (all []*Package, some bool) {
 	return slices.Compact(all), some
 }
 
-// matches tells whether a query selects a package.
-func matches(q *query.Query, p *Package) bool {
-	return q.Match(&query.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Stanza: p.Stanza})
+// matches tells whether a query selects a package. What is installed is of no suite.
+func (u *Universe) matches(q *query.Query, p *Package) bool {
+	asked := query.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Stanza: p.Stanza}
+	if p.Index != noArchive {
+		asked.Suites = u.suites[p.Index]
+	}
+	return q.Match(&asked)
 }

@@ -10,7 +10,7 @@ func FuzzQuery(f *testing.F) {
 	for _, tt := range queryTests {
 		f.Add(tt.query)
 	}
-	for _, s := range []string{"a | b, c", `Name (~ "a\"b")`, "a:b {c}", "((((", "!!!", "a_b_c_d", "@standard | $Source", "é"} {
+	for _, s := range []string{"a | b, c", `Name (~ "a\"b")`, "a:b {c}", "((((", "!!!", "a_b_c_d", "@standard | $Source", "é", "nginx/bookworm-backports", "nginx:amd64/a_b_c (>= 1)", "a/updates/./ {b}", "a/", "/", "a/b:c", `"a/b c"`} {
 		f.Add(s)
 	}
 	packages := stanzas(f, queryArchive)

@@ -3,6 +3,7 @@ package query
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"example.org/mmoci/pkg/deb"
@@ -31,7 +32,9 @@ type fieldNode struct {
 type dependencyNode struct {
 	name string
 	arch string // "" any
-	cond condition
+	// suite is the suite that must list the package, whose own name it must be; "": any.
+	suite string
+	cond  condition
 }
 
 // exactNode is name_version_arch.
@@ -163,9 +166,9 @@ func (n dependencyNode) match(p *Package) bool {
 		return false
 	}
 	if p.Name == n.name {
-		return n.cond.op == opNone || n.cond.version(p.Version)
+		return (n.suite == "" || slices.Contains(p.Suites, n.suite)) && (n.cond.op == opNone || n.cond.version(p.Version))
 	}
-	return n.provided(p)
+	return n.suite == "" && n.provided(p)
 }
 
 // provided tells whether a package provides what is asked for. An unversioned
@@ -295,10 +298,15 @@ func spell(n node, around level) string {
 	case fieldNode:
 		return n.name + n.cond.String()
 	case dependencyNode:
-		if n.arch != "" {
-			return n.name + n.cond.String() + " {" + n.arch + "}"
+		s := n.name
+		if n.suite != "" {
+			s += "/" + n.suite
 		}
-		return n.name + n.cond.String()
+		s += n.cond.String()
+		if n.arch != "" {
+			s += " {" + n.arch + "}"
+		}
+		return s
 	case exactNode:
 		return quote(n.name + "_" + n.version + "_" + n.arch)
 	case setNode:

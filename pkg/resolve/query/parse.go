@@ -24,6 +24,7 @@ const (
 //	leaf      = FIELD [ condition ]                   a word that begins with "$", or with a capital and has no "_"
 //	          | NAME_VERSION_ARCH                     exactly that package: two or more "_" and no condition
 //	          | NAME [ condition ] [ "{" ARCH "}" ]   the package, or what provides it
+//	          | NAME/SUITE [ condition ] [ "{" ARCH "}" ]   the package itself, as that suite lists it
 //	          | "@essential" | "@required" | "@important" | "@standard"
 //	condition = "(" [ << | < | <= | > | >> | >= | = | % | ~ ] VALUE ")"
 //
@@ -41,6 +42,10 @@ const (
 //
 // A name with a version matches a Provides that has a version (deb-control(5)),
 // never one without. NAME:ARCH is taken for NAME {ARCH}.
+//
+// NAME/SUITE is apt's (apt-get(8), install), not aptly's: the package as it is
+// listed by the suite of that name, which may be its directory under dists/, or
+// the Suite or Codename of its Release.
 //
 // The sets: @essential is Essential: yes; @required, @important and @standard
 // are the packages of that Priority or a higher one, as debootstrap counts.
@@ -211,7 +216,7 @@ func (p *parser) leaf() (node, error) {
 		return p.set(word)
 	case first[0] == '$', 'A' <= first[0] && first[0] <= 'Z' && underscores == 0:
 		return p.field(word)
-	case underscores >= 2 && !p.sign("("):
+	case underscores >= 2 && !p.sign("(") && !strings.Contains(word.text, "/"):
 		return p.exact(word)
 	}
 	return p.dependency(word)
@@ -252,7 +257,11 @@ func (p *parser) exact(word token) (node, error) {
 }
 
 func (p *parser) dependency(word token) (node, error) {
-	name, arch, qualified := strings.Cut(word.text, ":")
+	of, suite, suited := strings.Cut(word.text, "/")
+	name, arch, qualified := strings.Cut(of, ":")
+	if suited && !validSuite(suite) {
+		return nil, errorAt(p.lex.text, word.at, "suite %q; write NAME/SUITE", suite)
+	}
 	if !deb.ValidName(name) || qualified && !deb.ValidArchitecture(arch) {
 		return nil, errorAt(p.lex.text, word.at, "package name %q%s", word.text, nameHint(word.text))
 	}
@@ -260,7 +269,7 @@ func (p *parser) dependency(word token) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := dependencyNode{name: name, arch: arch, cond: cond}
+	d := dependencyNode{name: name, arch: arch, suite: suite, cond: cond}
 	if !p.sign("{") {
 		return d, nil
 	}
@@ -281,6 +290,11 @@ func (p *parser) dependency(word token) (node, error) {
 		return nil, p.unexpected("\"}\"")
 	}
 	return d, p.advance(false)
+}
+
+// validSuite tells whether s may name a suite. A flat one ends in a slash.
+func validSuite(s string) bool {
+	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-+._~/") == ""
 }
 
 // nameHint tells what was probably meant by a word that is no package name.

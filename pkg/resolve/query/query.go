@@ -56,6 +56,7 @@ func printable(s string) string {
 type Package struct {
 	Name, Version, Architecture string
 	Stanza                      deb.Stanza
+	Suites                      []string // the names of the suite that lists it: of its directory, Suite and Codename
 }
 
 // Query is a parsed package query (see Parse). Immutable; safe for concurrent
@@ -78,10 +79,16 @@ func (q *Query) String() string { return spell(q.root, levelOr) }
 func (q *Query) Warnings() []string { return q.warnings }
 
 // Dependency returns name and architecture ("": any) of a query that is a plain
-// dependency, NAME [condition] [{ARCH}]. ok is false for every other query.
+// dependency, NAME[/SUITE] [condition] [{ARCH}]. ok is false for every other query.
 func (q *Query) Dependency() (name, arch string, ok bool) {
 	d, ok := q.root.(dependencyNode)
 	return d.name, d.arch, ok
+}
+
+// Suite returns the suite that a plain dependency asks for, "nginx/bookworm-backports"; "" if it asks for none.
+func (q *Query) Suite() string {
+	d, _ := q.root.(dependencyNode)
+	return d.suite
 }
 
 // PackageName returns the name of the one package that the query is about: a

@@ -47,6 +47,17 @@ var queryTests = []struct{ shows, query, want string }{
 	{"blanks everywhere", "  libc6-dev\t( >=2.36-10 )\n", "libc6-dev=2.36-10"},
 	{"name that is not there", "nosuch", ""},
 
+	// A suite, as apt says it.
+	{"suite by directory", "libc6-dev/bookworm-backports", "libc6-dev=2.36-10"},
+	{"suite by another name", "libc6-dev/stable", "libc6-dev=2.36-9"},
+	{"suite is a whole name", "libc6-dev/bookworm-back", ""},
+	{"suite with a version", "libc6-dev/stable (>= 2.36-10)", ""},
+	{"suite with an architecture", "libc6-dev:amd64/stable", "libc6-dev=2.36-9"},
+	{"suite and an architecture", "libc6-dev/stable {amd64}", "libc6-dev=2.36-9"},
+	{"suite with underscores", "libc6-dev/a_b_c", ""},
+	{"suite takes no provider", "mail-transport-agent/stable", ""},
+	{"suite in an expression", "Name (= tar) | !libc6-dev/stable, Name (= libc6-dev)", "libc6-dev=2.36-10 tar=1.34"},
+
 	// Operators on fields.
 	{"field operator none", "Essential", "dpkg=1.21~rc1 tar=1.34"},
 	{"field operator =", "Section (= mail)", "exim4=4.96 postfix=3.7"},
@@ -148,7 +159,11 @@ func stanzas(t testing.TB, lines []string) []Package {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, Package{words[0], words[1], words[2], s})
+		suites := []string{"bookworm", "stable"}
+		if words[1] == "2.36-10" {
+			suites = []string{"bookworm-backports", "stable-backports"}
+		}
+		all = append(all, Package{Name: words[0], Version: words[1], Architecture: words[2], Stanza: s, Suites: suites})
 	}
 	slices.SortFunc(all, func(a, b Package) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), deb.Compare(a.Version, b.Version))
@@ -370,6 +385,10 @@ func TestQueryErrors(t *testing.T) {
 		{"nginx:amd64 {i386}", 13, "a second architecture"},
 		{"Section {amd64}", 9, "an architecture may follow a package name only; write Section, $Architecture (= ...)"},
 		{"$Nosuch (a)", 1, `no field "$Nosuch"; there are $Source`},
+		{"nginx/", 1, "suite \"\"; write NAME/SUITE"},
+		{"a | nginx/x*", 5, "suite \"x*\""},
+		{"nginx/a:b", 1, "suite \"a:b\""},
+		{"/x", 1, "package name"},
 		{"nginx*", 1, "a name has no wildcards, write Name (% nginx*)"},
 		{"nginx>=1.0", 1, "write nginx (>=1.0)"},
 		{"a, docker-ce=1", 4, "write docker-ce (=1)"},
