@@ -25,8 +25,10 @@ required=$(/usr/lib/apt/apt-helper cat-file "$up/debian/dists/$old/main/binary-$
 "$E2E_TOP/scripts/real-upstream.sh" "$up" hello apt $required >&2
 unset APT_CONFIG
 "$mmoci" key new -o site.asc >&2
-mkdir -p debs
-python3 "$E2E_TOP/scripts/e2e/synthetic.py" debs all 1 1
+mkdir -p debs own/DEBIAN own/usr/share/own
+printf 'Package: own\nVersion: 1\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\nDescription: of the site\n' >own/DEBIAN/control
+echo own >own/usr/share/own/data
+dpkg-deb --build --root-owner-group own debs >&2
 {
 	printf 'sign: {key: %s}\ntrust: [%s]\n' "$work/site.asc" "$work/site.pub.asc"
 	cat "$up/mmoci.yaml"
@@ -152,7 +154,6 @@ by_key_files() {
 	mkdir -p "$root/etc/apt/keyrings"
 	curl -sf "$serve/setup/key-files/own.sources" -o "$root/etc/apt/sources.list.d/own.sources"
 	curl -sf "$serve/setup/keys/own.asc" -o "$root/etc/apt/keyrings/mmoci-own.asc"
-	mkdir -p "$root/usr/share/doc/package000" # which the synthetic package expects
-	update_and_install package000
+	update_and_install own
 }
 check "update and install, of an archive whose name says nothing, from /setup/key-files/" by_key_files
