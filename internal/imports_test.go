@@ -74,6 +74,9 @@ var rules = map[string][]string{
 	"internal/serve/dates":     {"net/http", module + "internal/serve", module + "pkg/artifact"},
 	"internal/serve/listen":    {module},
 	"internal/serve/logs":      {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
+	"internal/serve/memory":    {"net/http", "os", module + "internal", module + "pkg/artifact"},
+	"internal/serve/paths":     {"net/http", "os", module + "internal", module + "pkg/artifact"},
+	"internal/serve/prefetch":  {"net/http", "os", "log/slog", module + "pkg/artifact"},
 	"internal/serve/metrics":   {"os", "log/slog", module + "internal/serve", module + "pkg"},
 	"internal/sources":         {"net/http", "os", module + "internal", module + "pkg/artifact"},
 }

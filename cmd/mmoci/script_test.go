@@ -328,10 +328,12 @@ func cmdLose(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: lose DIR TEXT")
 	}
 	lost := 0
+	text, err := strconv.Unquote(`"` + args[1] + `"`) // \x1f\x8b, say
+	ts.Check(err)
 	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*"))
 	ts.Check(err)
 	for _, name := range names {
-		if strings.HasPrefix(ts.ReadFile(name), args[1]) {
+		if strings.HasPrefix(ts.ReadFile(name), text) {
 			ts.Check(os.Remove(name))
 			lost++
 		}

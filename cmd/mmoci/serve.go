@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/serve"
 	"example.org/mmoci/internal/serve/listen"
 	"example.org/mmoci/internal/serve/logs"
+	"example.org/mmoci/internal/serve/prefetch"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/store"
@@ -52,7 +53,7 @@ func (sf *serveFlags) flags(f *pflag.FlagSet) {
 	durationVar(f, &sf.o.Follow, "follow", "how often a tag is asked for (default 15s)")
 	durationVar(f, &sf.o.Grace, "grace", "how long the previous snapshot is answered from (default 1h)")
 	f.BoolVar(&sf.o.Wait, "wait", false, "start although a reference cannot be opened yet; /readyz says so")
-	f.StringVar(&sf.prefetch, "prefetch", "none", "`WHAT` of a new snapshot is fetched before it is switched to: none, indices, all")
+	f.StringVar(&sf.prefetch, "prefetch", "indices", "`WHAT` of a snapshot is fetched before clients ask for it: none, indices, all")
 	f.StringVar(&sf.logFormat, "log-format", "", "`FORMAT` of the records of requests (stdout) and events (stderr): json, text (default: text on a terminal, else json)")
 	f.StringVar(&sf.o.Policy, "policy", "", "rules `FILE`, read again when it changes")
 	f.BoolVar(&sf.o.PolicyLogOnly, "policy-log-only", false, "record what the rules would deny, and allow it")
@@ -161,14 +162,10 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	if (o.TLSCert == "") != (o.TLSKey == "") {
 		return o, fmt.Errorf("%w: --tls-cert and --tls-key belong together", outcome.ErrUsage)
 	}
-	switch sf.prefetch {
-	case "none", "":
-	case string(serve.PrefetchIndices), string(serve.PrefetchAll):
-		o.Prefetch = serve.Prefetch(sf.prefetch)
-	default:
-		return o, fmt.Errorf("%w: --prefetch %q is none of none, indices, all", outcome.ErrUsage, sf.prefetch)
-	}
 	var err error
+	if o.Prefetch, err = prefetch.Parse(sf.prefetch); err != nil {
+		return o, fmt.Errorf("%w: --prefetch %w", outcome.ErrUsage, err)
+	}
 	if o.TrustedProxies, err = listen.ParseNetworks(sf.trustedProxies); err != nil {
 		return o, fmt.Errorf("%w: --trusted-proxy %w", outcome.ErrUsage, err)
 	}

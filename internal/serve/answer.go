@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"example.org/mmoci/internal/serve/condition"
@@ -24,8 +22,7 @@ const (
 	slowestClient = 8 << 10
 	// slowestSource is the rate below which a file comes too slowly from a registry, in bytes a second.
 	slowestSource = 2 << 10
-	// maxSmall and maxSmallFiles bound the files that are kept in memory, each and together, in bytes.
-	maxSmall      = copyBuffer
+	// maxSmallFiles bounds the files that are kept in memory, in bytes.
 	maxSmallFiles = 4 << 20
 )
 
@@ -92,7 +89,7 @@ func (req *request) body(c content, status int, part condition.Section) {
 		return
 	}
 	if c.from != nil && c.bytes == nil {
-		if c.bytes = req.s.small.get(c.blob); c.bytes != nil {
+		if c.bytes = req.s.small.Get(c.blob); c.bytes != nil {
 			req.from = "memory"
 		}
 	}
@@ -171,7 +168,7 @@ func (req *request) sendSmall(c content, status int, src io.ReaderAt, part condi
 		req.broken(http.StatusBadGateway, "file not readable here", err)
 		return
 	}
-	if part.Length == c.blob.Size && !req.s.small.put(c.blob, p) {
+	if part.Length == c.blob.Size && !req.s.small.Put(c.blob, p) {
 		req.unavailable(fmt.Errorf("%s: not what it was when it was verified: %w", c.blob.Digest, snapshot.ErrIntegrity))
 		return
 	}
@@ -358,50 +355,4 @@ func (p *pacedReader) Read(b []byte) (int, error) {
 	}
 	p.waited, p.got = 0, 0
 	return n, nil
-}
-
-// smallFileCache keeps small files in memory, by digest: most of the cost of
-// sending one is opening it. Each is hashed before it is kept, so its bytes are
-// right whatever becomes of the file that they came from. Safe for concurrent use.
-type smallFileCache struct {
-	max int // bytes; maxSmallFiles but in tests
-
-	mu   sync.Mutex
-	size int
-	by   map[snapshot.Digest][]byte
-}
-
-// get returns the content of a blob, not to be changed; nil if it is not here.
-func (c *smallFileCache) get(b snapshot.Blob) []byte {
-	if b.Size > maxSmall {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if data := c.by[b.Digest]; int64(len(data)) == b.Size { // else a table lies about the size
-		return data
-	}
-	return nil
-}
-
-// put keeps a copy of data, and tells whether it is the content of the blob at
-// all: the file was verified once, and this copy is sent for long. A full cache is emptied.
-func (c *smallFileCache) put(b snapshot.Blob, data []byte) bool {
-	if len(data) > c.max {
-		return true
-	}
-	if snapshot.BlobOf(data) != b {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.by[b.Digest] != nil {
-		return true
-	}
-	if c.by == nil || c.size+len(data) > c.max {
-		c.by, c.size = map[snapshot.Digest][]byte{}, 0
-	}
-	c.by[b.Digest] = bytes.Clone(data)
-	c.size += len(data)
-	return true
 }

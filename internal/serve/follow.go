@@ -1,15 +1,17 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.org/mmoci/internal/serve/dates"
+	"example.org/mmoci/internal/serve/prefetch"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
@@ -33,12 +35,16 @@ const (
 	missPause = 5 * time.Second
 	// keysAgain is after how long a statement that did not verify is verified again.
 	keysAgain = time.Minute
+	// fillEvery is how often files of the first snapshot that could not be fetched are tried again, at least.
+	fillEvery = 5 * time.Second
 )
 
 // follower follows the tag of one source. Safe for concurrent use.
 type follower struct {
 	source Source
 	turn   chan struct{} // holds one element while nobody resolves
+
+	pending atomic.Pointer[served] // a newcomer that is answered from soon: its files are being fetched
 
 	mu      sync.Mutex
 	started uint64          // times that the tag was resolved so far
@@ -69,7 +75,7 @@ func (s *Server) first(ctx context.Context, i int) error {
 		return err
 	}
 	s.o.Log.Warn("serving the snapshot served last", "reference", s.followers[i].source.Name(), "root", root.String(), "because", err)
-	if last := s.adopt(ctx, i, root, PrefetchNone); last != nil {
+	if last := s.adopt(ctx, i, root); last != nil {
 		return fmt.Errorf("%w; snapshot served last: %v", err, last)
 	}
 	s.report(i, err)
@@ -111,8 +117,8 @@ func (s *Server) recheck(ctx context.Context) {
 		asked[i] = f.asked()
 	}
 	for i, f := range s.followers {
-		if !f.mayAsk(s.o.Now()) {
-			continue
+		if f.pending.Load() != nil || !f.mayAsk(s.o.Now()) {
+			continue // a newcomer is known already, or there were too many
 		}
 		// It goes on when this request waits no longer: the next one may need the answer.
 		done := make(chan struct{})
@@ -138,8 +144,13 @@ func (s *Server) ask(ctx context.Context, i int, seen uint64, miss bool) {
 		return
 	}
 	before := s.view.Load().current[i]
-	// Not bound to the request that asked: others wait for the answer too.
-	err := s.check(context.WithoutCancel(ctx), i)
+	if miss {
+		ctx = context.WithoutCancel(ctx) // not bound to the request that asked: others wait for the answer too
+	}
+	err := s.check(ctx, i)
+	if ctx.Err() != nil {
+		return // the server ends
+	}
 	f.answered(s.o.Now(), miss && before == s.view.Load().current[i], err)
 	s.report(i, err)
 }
@@ -180,7 +191,7 @@ func (s *Server) check(ctx context.Context, i int) error {
 	if r := f.refusedFor(root, s.o.Now()); r != nil {
 		return r
 	}
-	err = s.adopt(ctx, i, root, s.o.Prefetch)
+	err = s.adopt(ctx, i, root)
 	r, refused := errors.AsType[*dates.Refusal](err)
 	if err == nil || refused {
 		f.refuse(root, r)
@@ -211,7 +222,7 @@ func (f *follower) refusedFor(root snapshot.Digest, now time.Time) *dates.Refusa
 
 // adopt opens a root and switches to it whole. The Dates are on disk before the
 // first answer from it: killed in between, a restart refuses nothing but what is older.
-func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first Prefetch) error {
+func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest) error {
 	f := s.followers[i]
 	name := f.source.Name()
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
@@ -235,8 +246,12 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first P
 	if err != nil {
 		return err
 	}
-	if err := s.prefetch(ctx, h, first); err != nil {
-		return err
+	if s.view.Load().current[i] != nil {
+		f.pending.Store(h)
+		defer f.pending.Store(nil)
+		if err := prefetch.Fetch(ctx, h.Snapshot, s.o.Prefetch, h.fetched); err != nil {
+			return fmt.Errorf("snapshot %s is not switched to: %w", h.name, err)
+		}
 	}
 	s.switching.Lock()
 	defer s.switching.Unlock()
@@ -248,9 +263,63 @@ func (s *Server) adopt(ctx context.Context, i int, root snapshot.Digest, first P
 		return err
 	}
 	now := s.o.Now()
+	h.since = now
 	s.view.Store(v.with(i, h, now, now.Add(s.o.Grace)))
 	s.o.Log.Info("current snapshot", "reference", name, "snapshot", h.name, "root", root.String(), "files", h.Table.Len())
 	return nil
+}
+
+// settle fetches the indices of the first snapshots, as far as that is a matter of seconds.
+func (s *Server) settle(ctx context.Context) {
+	if s.o.Prefetch == prefetch.None {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.o.settle, settleTime))
+	defer cancel()
+	for _, h := range s.view.Load().current {
+		if h != nil {
+			_ = prefetch.Fetch(ctx, h.Snapshot, prefetch.Indices, h.fetched) // fill goes on
+		}
+	}
+}
+
+// fill fetches the files of the first snapshot of source i, which is answered from before it has them, until ctx ends.
+func (s *Server) fill(ctx context.Context, i int) {
+	current := func() (*snapshot.Snapshot, *prefetch.Progress) {
+		if h := s.view.Load().current[i]; h != nil {
+			return h.Snapshot, h.fetched
+		}
+		return nil, nil
+	}
+	prefetch.Fill(ctx, s.o.Prefetch, min(s.o.Follow, fillEvery), current, func(sn *snapshot.Snapshot, err error) {
+		s.o.Log.Error("not all files of the current snapshot can be fetched; they will be tried again", "root", sn.Root.String(), "error", err)
+	})
+}
+
+// lacking is why the server is not ready to answer from h yet: indices that are not here. tolerated is why it
+// is all the same, because they have been missing for too long. Both "": it has all.
+func (s *Server) lacking(h *served) (why, tolerated string) {
+	if s.o.Prefetch == prefetch.None {
+		return "", ""
+	}
+	why = h.fetched.Lacking()
+	if s.o.Now().Sub(h.since) < s.o.ReadyAfter {
+		return why, ""
+	}
+	return "", why
+}
+
+// pendingFile finds a lasting file in a newcomer that is about to be switched to: a replica is ahead, and its
+// client came here for the rest.
+func (s *Server) pendingFile(p, prefix string) (*served, snapshot.Row, bool) {
+	for _, f := range s.followers {
+		if h := f.pending.Load(); h != nil && h.archive(prefix) != nil {
+			if row, ok := h.Table.Resolve(h.Statement, p); ok {
+				return h, row, true
+			}
+		}
+	}
+	return nil, snapshot.Row{}, false
 }
 
 // verify verifies the statement under the site's key, where one is configured.
@@ -286,35 +355,6 @@ func (s *Server) verify(f *follower, h *served) error {
 
 // isRefusal tells whether an error is about a snapshot itself, not about reading it.
 func isRefusal(err error) bool { _, ok := errors.AsType[*dates.Refusal](err); return ok }
-
-// prefetch reads files before they are asked for; a store below keeps them.
-func (s *Server) prefetch(ctx context.Context, h *served, what Prefetch) error {
-	if what == PrefetchNone {
-		return nil
-	}
-	for row := range h.Table.Rows() {
-		if row.Size == 0 || (what == PrefetchIndices && lasting(row.Path)) {
-			continue
-		}
-		if err := h.fetch(ctx, row.Blob()); err != nil {
-			return fmt.Errorf("prefetch %s: %w", row.Path, err)
-		}
-	}
-	return nil
-}
-
-// fetch reads a file, so that a store below has it.
-func (h *served) fetch(ctx context.Context, b snapshot.Blob) error {
-	f, err := h.OpenBlob(ctx, b)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if f.Seeker == nil {
-		_, err = io.Copy(io.Discard, f)
-	}
-	return err
-}
 
 // health tells whether the tag could not be resolved the last time, and why what it names is not served; nil: it is.
 func (f *follower) health() (failing bool, why *dates.Refusal) {

@@ -165,7 +165,7 @@ func TestSmallFilesAreHashedFirst(t *testing.T) {
 			t.Errorf("%d, %d bytes", a.status, len(a.body))
 		}
 	}
-	if got := s.small.get(snapshot.BlobOf(data)); got != nil {
+	if got := s.small.Get(snapshot.BlobOf(data)); got != nil {
 		t.Error("kept")
 	}
 	if err := os.WriteFile(file, data, 0o644); err != nil {

@@ -3,8 +3,6 @@ package serve
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -141,24 +139,5 @@ func TestClient(t *testing.T) {
 		if got := (&request{s: s, r: r}).client(); got != c.want {
 			t.Errorf("%v: %s", c, got)
 		}
-	}
-}
-
-// Reading ahead ends in an error before clients see anything of it.
-func TestPrefetch(t *testing.T) {
-	t.Parallel()
-	m := newMemoryBlobs()
-	sn := spec{date: day(1), debs: debsUpTo(3)}.take(t, m)
-	const releases = 2 // their Dates are read in any case
-	for prefetch, want := range map[Prefetch]int{PrefetchNone: releases, PrefetchIndices: releases + 4, PrefetchAll: releases + 7} {
-		m.opened = 0
-		if _, err := New(t.Context(), Options{Sources: []Source{newTag(sn)}, Prefetch: prefetch}); err != nil || m.opened != want {
-			t.Errorf("%q: %d opened, %v", prefetch, m.opened, err)
-		}
-	}
-	broken := errors.New("away")
-	m.fault = func(snapshot.Blob, []byte) (io.Reader, error) { return nil, broken }
-	if _, err := New(t.Context(), Options{Sources: []Source{newTag(sn)}, Prefetch: PrefetchIndices}); !errors.Is(err, broken) {
-		t.Errorf("error %v", fmt.Sprint(err))
 	}
 }

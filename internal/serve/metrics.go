@@ -27,7 +27,9 @@ func (s *Server) references() []metrics.Reference {
 		failing, _ := f.health()
 		r := metrics.Reference{Name: f.source.Name(), Failing: failing}
 		if h := v.current[i]; h != nil {
-			r.Ready, r.Date, r.Age = true, h.Statement.Date, s.o.Now().Sub(h.Statement.Date)
+			lacking, _ := s.lacking(h)
+			r.Ready, r.Missing = lacking == "", h.fetched.Missing()
+			r.Present, r.Date, r.Age = true, h.Statement.Date, s.o.Now().Sub(h.Statement.Date)
 			r.Files, r.ValidUntil = h.Table.Len(), h.Statement.ValidUntil
 		}
 		list = append(list, r)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"example.org/mmoci/internal/serve/prefetch"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -40,7 +41,7 @@ func (req *request) plainIndex(h *served, p string, fixed bool) bool {
 	ctx, cancel := req.patient()
 	defer cancel()
 	// It is fetched before a turn is taken, which others wait for.
-	if err := h.fetch(ctx, row.Blob()); err != nil {
+	if err := prefetch.File(ctx, h.Snapshot, row.Blob()); err != nil {
 		req.unavailable(err)
 		return true
 	}

@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/logs"
+	"example.org/mmoci/internal/serve/paths"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -168,7 +169,7 @@ func (s *Server) site() *site {
 	rules := s.policy.Get() // one policy for the whole answer
 	t.DecideImage = func(name string) policy.Decision { return s.enforced(rules.DecideImage(name)) }
 	t.DecideFile = func(_ *registry.Held, row snapshot.Row) policy.Decision {
-		pkg, ok := packageOf(row)
+		pkg, ok := paths.PackageOf(row)
 		if !ok || snapshot.IsCarried(row.Path) {
 			return policy.Decision{Allow: true}
 		}

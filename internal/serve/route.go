@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"example.org/mmoci/internal/serve/paths"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -88,7 +89,7 @@ func (req *request) route(p string) {
 
 // moving answers from the current snapshots: /PREFIX/.., /upstream/PREFIX/..
 func (req *request) moving(p string) {
-	prefix, ok := prefixOf(p)
+	prefix, ok := paths.PrefixOf(p)
 	if !ok {
 		req.fail(http.StatusNotFound, "not a canonical path")
 		return
@@ -96,7 +97,10 @@ func (req *request) moving(p string) {
 	req.archive = prefix
 	v := req.s.view.Load()
 	h, row, ok := v.find(p, prefix, req.s.o.Now())
-	if !ok && lasting(p) && v.known(prefix) {
+	if !ok && paths.Lasting(p) {
+		h, row, ok = req.s.pendingFile(p, prefix)
+	}
+	if !ok && paths.Lasting(p) && v.known(prefix) {
 		// A replica may be ahead, and its client came here for the rest.
 		req.s.recheck(req.r.Context())
 		v = req.s.view.Load()
@@ -141,7 +145,7 @@ func (req *request) fixed(rest string) {
 		req.html(func() ([]byte, error) { return req.s.pages.Snapshot(v) })
 		return
 	}
-	prefix, ok := prefixOf(p)
+	prefix, ok := paths.PrefixOf(p)
 	if !ok {
 		req.fail(http.StatusNotFound, "not a canonical path")
 		return
@@ -158,7 +162,7 @@ func (req *request) fixed(rest string) {
 // the rule's reason in the status line, which apt prints.
 func (req *request) file(h *served, row snapshot.Row, p string, fixed bool) {
 	req.snapshot = h.name
-	if pkg, ok := packageOf(row); ok {
+	if pkg, ok := paths.PackageOf(row); ok {
 		req.pkg = pkg
 		d := req.s.decide(pkg, req.archive)
 		req.rule = d.Rule
@@ -209,66 +213,6 @@ func (req *request) toDirectory(p string) {
 	last := p[strings.LastIndexByte(p, '/')+1:]
 	req.w.Header().Set("Location", "./"+url.PathEscape(last)+"/")
 	req.fail(http.StatusMovedPermanently, "a directory")
-}
-
-// prefixOf returns the prefix of the archive of a path; false for a path that is
-// not canonical (but for a final slash) or names no archive.
-func prefixOf(p string) (string, bool) {
-	if snapshot.ValidPath(strings.TrimSuffix(p, "/")) != nil {
-		return "", false
-	}
-	p = strings.TrimPrefix(p, "upstream/")
-	prefix, _, _ := strings.Cut(p, "/")
-	return prefix, snapshot.ValidPrefix(prefix) == nil
-}
-
-// lasting tells whether the file of a path is the same in every snapshot that has
-// it: a by-hash name, a pool file. Only these may be answered from the snapshot
-// before; an index by its plain name must be of the same snapshot as the Release.
-func lasting(p string) bool {
-	if strings.HasSuffix(p, "/") {
-		return false
-	}
-	p = strings.TrimPrefix(p, "upstream/")
-	_, p, _ = strings.Cut(p, "/")
-	if strings.HasPrefix(p, "dists/") { // some archives have their pool in there
-		return strings.Contains(p, "/by-hash/") || strings.HasSuffix(p, ".deb")
-	}
-	return !flatIndex(path.Base(p))
-}
-
-// flatIndex tells whether a name is one that a flat archive has beside its pool files.
-func flatIndex(name string) bool {
-	switch stem, _, _ := strings.Cut(name, "."); stem {
-	case "InRelease", "Release", "Packages", "Sources", "Index":
-		return true
-	default:
-		return strings.HasPrefix(name, "Translation-") || strings.HasPrefix(name, "Contents-")
-	}
-}
-
-// packageOf returns the package that policy decides on: of a binary package what
-// the table says, of any other pool file the source package in its name.
-func packageOf(row snapshot.Row) (snapshot.Package, bool) {
-	if row.Name != "" {
-		return row.Package, true
-	}
-	p := strings.TrimPrefix(row.Path, "upstream/")
-	_, p, _ = strings.Cut(p, "/")
-	if strings.HasPrefix(p, "dists/") || flatIndex(path.Base(p)) || strings.Contains(p, "by-hash/") {
-		return snapshot.Package{}, false
-	}
-	source, rest, ok := strings.Cut(path.Base(p), "_")
-	if !ok {
-		return snapshot.Package{}, false
-	}
-	version, _ := strings.CutSuffix(rest, ".dsc")
-	if i := strings.Index(version, ".orig"); i >= 0 {
-		version = version[:i]
-	} else if i := strings.Index(version, ".debian.tar"); i >= 0 {
-		version = version[:i]
-	}
-	return snapshot.Package{Name: source, Version: version, Architecture: "source", Source: source}, true
 }
 
 const cacheForever = "public, max-age=31536000, immutable"

@@ -31,7 +31,9 @@ import (
 	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/internal/serve/listen"
 	"example.org/mmoci/internal/serve/logs"
+	"example.org/mmoci/internal/serve/memory"
 	"example.org/mmoci/internal/serve/metrics"
+	"example.org/mmoci/internal/serve/prefetch"
 	"example.org/mmoci/internal/serve/watch"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/internal/store"
@@ -53,16 +55,6 @@ type Source interface {
 	// Pinned tells whether the reference names its snapshot by digest.
 	Pinned() bool
 }
-
-// Prefetch says which files of a new snapshot are read, and so kept by a store
-// below, before it is served.
-type Prefetch string
-
-const (
-	PrefetchNone    Prefetch = ""        // nothing
-	PrefetchIndices Prefetch = "indices" // everything under dists/
-	PrefetchAll     Prefetch = "all"     // pool files too
-)
 
 // Options of a server; the zero value but for Sources works.
 type Options struct {
@@ -95,8 +87,12 @@ type Options struct {
 
 	// Wait makes New succeed although a source cannot be opened yet: Run goes
 	// on trying, and /readyz says so meanwhile.
-	Wait     bool
-	Prefetch Prefetch
+	Wait bool
+	// Prefetch says which files of a snapshot are fetched before clients ask for them. A newcomer is not
+	// switched to before it has them. The first snapshot is answered from at once, but
+	// /readyz says that the server is not ready while indices are missing, for ReadyAfter at most; 0 means 5 min.
+	Prefetch   prefetch.What
+	ReadyAfter time.Duration
 	// Policy is the path of a rules file (package policy), read again when it
 	// changes; "": everything is allowed. With PolicyLogOnly denials are recorded and
 	// not enforced.
@@ -119,6 +115,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 
 	// For tests.
+	settle       time.Duration                                          // how long New fetches indices; 0: settleTime, less: not at all
 	look         time.Duration                                          // how often files are looked at; 0: lookEvery
 	smallFiles   int                                                    // bytes of small files kept in memory; 0: maxSmallFiles, less: none
 	replaceState func(name string, data []byte, mode os.FileMode) error // writes the state; nil: durable.WriteFile
@@ -129,8 +126,12 @@ const (
 	defaultGrace    = time.Hour
 	defaultPatience = 15 * time.Second
 	defaultSlow     = time.Minute
+	defaultReady    = 5 * time.Minute
 	// lookEvery is how often rules, certificate and credentials are looked at.
 	lookEvery = 2 * time.Second
+	// settleTime is how long New fetches indices. Mostly they are in the store or a layout already, and
+	// who waits for the address to be told finds the server ready.
+	settleTime = 2 * time.Second
 )
 
 // Server is an http.Handler. Safe for concurrent use.
@@ -155,7 +156,7 @@ type Server struct {
 	upstreamKeys map[string]web.Key
 	siteRing     atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
 	unpacked     unpackedIndices
-	small        smallFileCache
+	small        memory.Files
 	buffers      sync.Pool // *[]byte of copyBuffer
 	draining     atomic.Bool
 	following    atomic.Bool
@@ -177,6 +178,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	o.Grace = cmp.Or(o.Grace, defaultGrace)
 	o.Patience = cmp.Or(o.Patience, defaultPatience)
 	o.Slow = cmp.Or(o.Slow, defaultSlow)
+	o.ReadyAfter = cmp.Or(o.ReadyAfter, defaultReady)
 	o.look = cmp.Or(o.look, lookEvery)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -187,7 +189,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		o: o, basePath: base,
 		making: make(chan struct{}, maxPages), sending: semaphore.NewWeighted(maxPageBytes),
-		small: smallFileCache{max: cmp.Or(o.smallFiles, maxSmallFiles)},
+		small: memory.Files{Max: cmp.Or(o.smallFiles, maxSmallFiles)},
 	}
 	s.metrics = metrics.New(s.state())
 	if o.Registry {
@@ -228,6 +230,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			s.o.Log.Warn("not ready", "reference", f.source.Name(), "error", err)
 		}
 	}
+	s.settle(ctx)
 	return s, nil
 }
 
@@ -287,6 +290,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	for i, f := range s.followers {
 		background("following "+f.source.Name(), func() { s.follow(ctx, i) })
+		if s.o.Prefetch != prefetch.None {
+			background("fetching for "+f.source.Name(), func() { s.fill(ctx, i) })
+		}
 	}
 	background("reading files again", func() {
 		tick := time.NewTicker(s.o.look)

@@ -9,38 +9,6 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func TestSmallFileCache(t *testing.T) {
-	t.Parallel()
-	c := smallFileCache{max: 10_000}
-	blobs := make([]snapshot.Blob, 5)
-	for i := range blobs {
-		data := bytesOf(fmt.Sprint(i), 3000)
-		blobs[i] = snapshot.BlobOf(data)
-		if !c.put(blobs[i], data) {
-			t.Errorf("%d: refused", i)
-		}
-		data[0] ^= 1 // the caller's buffer is its own
-		if got := c.get(blobs[i]); snapshot.Sum(got) != blobs[i].Digest {
-			t.Errorf("%d: not its bytes", i)
-		}
-		if c.size > c.max || c.size != 3000*len(c.by) {
-			t.Errorf("%d bytes, %d files", c.size, len(c.by))
-		}
-	}
-	if c.get(blobs[0]) != nil {
-		t.Error("a full cache was not emptied")
-	}
-	if c.get(snapshot.Blob{Digest: blobs[4].Digest, Size: 1}) != nil {
-		t.Error("another size is the same file")
-	}
-	if c.put(blobs[1], bytesOf("other", 3000)) || c.get(blobs[1]) != nil {
-		t.Error("other bytes are kept under its digest")
-	}
-	if big := bytesOf("big", 20_000); !c.put(snapshot.BlobOf(big), big) || c.get(snapshot.BlobOf(big)) != nil {
-		t.Error("a file larger than the cache is kept")
-	}
-}
-
 // A small file is read once, and answered alike from memory: parts, conditions, rules.
 func TestSmallFilesAnswerAlike(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,8 @@ import (
 
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
+	"example.org/mmoci/internal/serve/paths"
+	"example.org/mmoci/internal/serve/prefetch"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -53,6 +55,9 @@ type served struct {
 	until time.Time // end of grace; zero while it is current
 	valid *validity // shared by the copies
 
+	since   time.Time          // it is the current one
+	fetched *prefetch.Progress // shared by the copies
+
 	reference string // that its source follows, if that is at a registry; else ""
 
 	registry *registry.Held // shared by the copies; nil: /v2/ is not answered
@@ -63,6 +68,7 @@ func newServed(sn *snapshot.Snapshot) *served {
 		Snapshot: sn,
 		name:     sn.Statement.Date.UTC().Format(nameTime) + "-" + sn.Root.Hex()[:nameHex],
 		valid:    &validity{until: map[suiteID]time.Time{}},
+		fetched:  &prefetch.Progress{},
 	}
 }
 
@@ -252,7 +258,7 @@ func (v *view) find(p, prefix string, now time.Time) (*served, snapshot.Row, boo
 			return h, row, true
 		}
 	}
-	if !lasting(p) {
+	if !paths.Lasting(p) {
 		return nil, snapshot.Row{}, false
 	}
 	for _, hs := range v.previous {

@@ -16,8 +16,8 @@ func (req *request) healthz() {
 	req.text(http.StatusOK, plainText, []byte("ok\n"))
 }
 
-// readyz says whether every reference has a snapshot to answer from. A server whose
-// tag cannot be resolved now is ready: it serves the snapshot at hand.
+// readyz says whether every reference has a snapshot to answer from, and its indices
+// are here, if they are fetched ahead. A server whose tag cannot be resolved now is ready: it serves the snapshot at hand.
 func (req *request) readyz() {
 	var b bytes.Buffer
 	status := http.StatusOK
@@ -28,19 +28,33 @@ func (req *request) readyz() {
 	v := req.s.view.Load()
 	for i, f := range req.s.followers {
 		failing, refusal := f.health()
-		switch h := v.current[i]; {
+		h := v.current[i]
+		var lacking, tolerated string
+		if h != nil {
+			lacking, tolerated = req.s.lacking(h)
+		}
+		switch {
 		case h == nil && refusal != nil:
 			status = http.StatusServiceUnavailable
 			fmt.Fprintf(&b, "not ready: %s: no snapshot yet; what the tag names is not followed: %v\n", f.source.Name(), refusal)
 		case h == nil:
 			status = http.StatusServiceUnavailable
 			fmt.Fprintf(&b, "not ready: %s: no snapshot yet\n", f.source.Name())
+		case lacking != "":
+			status = http.StatusServiceUnavailable
+			fmt.Fprintf(&b, "not ready: %s: %s: %s\n", f.source.Name(), h.name, lacking)
 		case refusal != nil:
 			fmt.Fprintf(&b, "ready: %s: %s; what the tag names now is not followed: %v\n", f.source.Name(), h.name, refusal)
 		case failing:
 			fmt.Fprintf(&b, "ready: %s: %s; the tag cannot be followed now\n", f.source.Name(), h.name)
 		default:
 			fmt.Fprintf(&b, "ready: %s: %s\n", f.source.Name(), h.name)
+		}
+		if tolerated != "" {
+			fmt.Fprintf(&b, "but: %s: %s; they are fetched when clients ask for them\n", h.name, tolerated)
+		}
+		if next := f.pending.Load(); next != nil {
+			fmt.Fprintf(&b, "next: %s: %s, when its files are here\n", f.source.Name(), next.name)
 		}
 	}
 	for _, trouble := range req.s.troubles() {

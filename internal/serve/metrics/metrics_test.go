@@ -20,7 +20,7 @@ func full() *Metrics {
 	m := New(State{
 		Version: "1.2",
 		References: func() []Reference {
-			return []Reference{{Name: "registry.example.org/site/mirror:noble", Ready: true, Date: time.Unix(1, 0), ValidUntil: time.Unix(2, 0)}}
+			return []Reference{{Name: "registry.example.org/site/mirror:noble", Ready: true, Present: true, Date: time.Unix(1, 0), ValidUntil: time.Unix(2, 0)}}
 		},
 		Expiries: func(context.Context) []Expiry {
 			return []Expiry{{Archive: "debian", Suite: "trixie", At: time.Unix(3, 0)}, {Fingerprint: "AB"}, {Archive: "debian", Fingerprint: "CD", At: time.Unix(4, 0)}}

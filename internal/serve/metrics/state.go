@@ -24,7 +24,9 @@ type State struct {
 type Reference struct {
 	Name       string
 	Failing    bool      // its tag cannot be resolved now
-	Ready      bool      // it has a snapshot to answer from; what follows is that snapshot's
+	Ready      bool      // the server is ready, as far as this reference goes
+	Present    bool      // there is a snapshot to answer from; what follows is that snapshot's
+	Missing    int       // indices that are to be fetched ahead and are not here yet
 	Date       time.Time // of the snapshot
 	Age        time.Duration
 	Files      int
@@ -75,11 +77,12 @@ func oneIf(b bool) float64 {
 }
 
 var (
-	readyDesc      = desc("snapshot_ready", "1 if the reference has a snapshot to answer from.", "reference")
-	failingDesc    = desc("snapshot_follow_failing", "1 if the tag cannot be resolved now.", "reference")
+	readyDesc      = desc("snapshot_ready", "1 if the reference has a snapshot to answer from, and the indices that are to be fetched ahead are here or were given up.", "reference")
+	failingDesc    = desc("snapshot_follow_failing", "1 if the tag cannot be resolved now, or its snapshot not be had.", "reference")
 	dateDesc       = desc("snapshot_date_seconds", "Date of the current snapshot, in Unix time.", "reference")
 	ageDesc        = desc("snapshot_age_seconds", "Age of the current snapshot.", "reference")
 	filesDesc      = desc("snapshot_files", "Files of the current snapshot.", "reference")
+	missingDesc    = desc("snapshot_indices_missing", "Indices of the current snapshot that are to be fetched ahead and are not here yet.", "reference")
 	validUntilDesc = desc("snapshot_valid_until_seconds", "End of the statement's validity, in Unix time, if it has one.", "reference")
 
 	untilDesc = desc("release_valid_until_seconds",
@@ -96,7 +99,7 @@ type referenceCollector struct{ references func() []Reference }
 
 // Describe implements prometheus.Collector.
 func (c referenceCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{readyDesc, failingDesc, dateDesc, ageDesc, filesDesc, validUntilDesc} {
+	for _, d := range []*prometheus.Desc{readyDesc, failingDesc, dateDesc, ageDesc, filesDesc, missingDesc, validUntilDesc} {
 		ch <- d
 	}
 }
@@ -106,9 +109,10 @@ func (c referenceCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range c.references() {
 		gauge(ch, failingDesc, oneIf(r.Failing), r.Name)
 		gauge(ch, readyDesc, oneIf(r.Ready), r.Name)
-		if !r.Ready {
+		if !r.Present {
 			continue
 		}
+		gauge(ch, missingDesc, float64(r.Missing), r.Name)
 		gauge(ch, dateDesc, float64(r.Date.Unix()), r.Name)
 		gauge(ch, ageDesc, r.Age.Seconds(), r.Name)
 		gauge(ch, filesDesc, float64(r.Files), r.Name)

@@ -1,0 +1,71 @@
+// Package paths tells from the path of a file in a snapshot what may be done with it:
+// whose archive it is, whether another snapshot may have another file there, and which package
+// the policy is asked about.
+package paths
+
+import (
+	"path"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// PrefixOf returns the prefix of the archive of a path; false for a path that is
+// not canonical (but for a final slash) or names no archive.
+func PrefixOf(p string) (string, bool) {
+	if snapshot.ValidPath(strings.TrimSuffix(p, "/")) != nil {
+		return "", false
+	}
+	p = strings.TrimPrefix(p, "upstream/")
+	prefix, _, _ := strings.Cut(p, "/")
+	return prefix, snapshot.ValidPrefix(prefix) == nil
+}
+
+// Lasting tells whether the file of a path is the same in every snapshot that has
+// it: a by-hash name, a pool file. Only these may be answered from the snapshot
+// before; an index by its plain name must be of the same snapshot as the Release.
+func Lasting(p string) bool {
+	if strings.HasSuffix(p, "/") {
+		return false
+	}
+	p = strings.TrimPrefix(p, "upstream/")
+	_, p, _ = strings.Cut(p, "/")
+	if strings.HasPrefix(p, "dists/") { // some archives have their pool in there
+		return strings.Contains(p, "/by-hash/") || strings.HasSuffix(p, ".deb")
+	}
+	return !flatIndex(path.Base(p))
+}
+
+// flatIndex tells whether a name is one that a flat archive has beside its pool files.
+func flatIndex(name string) bool {
+	switch stem, _, _ := strings.Cut(name, "."); stem {
+	case "InRelease", "Release", "Packages", "Sources", "Index":
+		return true
+	default:
+		return strings.HasPrefix(name, "Translation-") || strings.HasPrefix(name, "Contents-")
+	}
+}
+
+// PackageOf returns the package that policy decides on: of a binary package what
+// the table says, of any other pool file the source package in its name.
+func PackageOf(row snapshot.Row) (snapshot.Package, bool) {
+	if row.Name != "" {
+		return row.Package, true
+	}
+	p := strings.TrimPrefix(row.Path, "upstream/")
+	_, p, _ = strings.Cut(p, "/")
+	if strings.HasPrefix(p, "dists/") || flatIndex(path.Base(p)) || strings.Contains(p, "by-hash/") {
+		return snapshot.Package{}, false
+	}
+	source, rest, ok := strings.Cut(path.Base(p), "_")
+	if !ok {
+		return snapshot.Package{}, false
+	}
+	version, _ := strings.CutSuffix(rest, ".dsc")
+	if i := strings.Index(version, ".orig"); i >= 0 {
+		version = version[:i]
+	} else if i := strings.Index(version, ".debian.tar"); i >= 0 {
+		version = version[:i]
+	}
+	return snapshot.Package{Name: source, Version: version, Architecture: "source", Source: source}, true
+}
