@@ -14,6 +14,7 @@ type Library struct {
 	Class   byte   // EI_CLASS: 1 for 32 bits, 2 for 64
 	Machine uint16 // e_machine
 	Flags   uint32 // e_flags
+	ISA     uint32 // GNU_PROPERTY_X86_ISA_1_NEEDED, 0 if it has none
 }
 
 // mayBeLibrary tells the names that ldconfig looks at: lib*.so*, ld-*.so*, and

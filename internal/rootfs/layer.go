@@ -131,6 +131,9 @@ func (l *layer) add(h *header, content io.Reader) error {
 		}
 		return faulty("data.tar: %q: second entry of that name", name)
 	}
+	if strings.ContainsAny(h.link, "\n\x00") {
+		return faulty("data.tar: %q: a newline in the target of a link", name)
+	}
 	l.listed[name] = true
 	l.note.Names = append(l.note.Names, name)
 	if name == "." {

@@ -12,8 +12,10 @@ import (
 const skeletonTime = 946684800
 
 // WriteSkeleton writes the first layer of an image whose /usr is merged: the
-// symlinks bin, lib, lib32, lib64, libx32 and sbin, and nothing else. Its bytes
-// are always the same. An image whose /usr is not merged has no such layer.
+// symlinks bin, lib, lib32, lib64, libx32 and sbin and the directories below usr
+// that they lead to, and nothing else. A symlink that led nowhere dpkg would
+// replace by a directory, as soon as a package is installed into the image. The
+// layer's bytes are always the same. An image whose /usr is not merged has no such layer.
 func WriteSkeleton(w io.Writer) (snapshot.Blob, error) {
 	t := newTarWriter(w)
 	for _, e := range skeleton() {
@@ -25,7 +27,10 @@ func WriteSkeleton(w io.Writer) (snapshot.Blob, error) {
 }
 
 func skeleton() []Entry {
-	var out []Entry
+	out := []Entry{{Path: "usr", Type: tar.TypeDir, Mode: 0o755, ModTime: skeletonTime, Made: true}}
+	for _, m := range merged {
+		out = append(out, Entry{Path: "usr/" + m, Type: tar.TypeDir, Mode: 0o755, ModTime: skeletonTime, Made: true})
+	}
 	for _, m := range merged {
 		out = append(out, Entry{Path: m, Type: tar.TypeSymlink, Mode: 0o777, Link: "usr/" + m, ModTime: skeletonTime, Made: true})
 	}

@@ -3,15 +3,12 @@ package rootfs
 import (
 	"archive/tar"
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
-	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -27,9 +24,10 @@ type SystemEntry struct {
 	Entry
 	// Whiteout removes what the layers below have at the path.
 	Whiteout bool
-	// Data is a regular file's content, unless From is set: then it is that of
-	// the entry FromPath of that package.
+	// Data is a regular file's content, unless Content or From is set: then it
+	// is what Content opens, or that of the entry FromPath of that package.
 	Data     []byte
+	Content  func() (io.ReadCloser, error)
 	From     *Note
 	FromPath string
 	// Why tells what the entry is for, in a word or two: "database", "parent", ..
@@ -48,28 +46,51 @@ type SystemOptions struct {
 }
 
 // NewSystem computes the system layer of packages in the order in which dpkg
-// unpacks them, over the layers that they are arranged in.
+// unpacks them, over the layers that they are arranged in. All notes must be of
+// one recipe. The error is a [ConflictError] for two packages with one path.
 func NewSystem(notes []*Note, groups []Group, o SystemOptions) (*System, error) {
-	s := &System{open: o.Open}
-	s.Entries = append(s.Entries, database(notes)...)
-	s.Entries = append(s.Entries, o.Extra...)
-	s.addParents()
-	slices.SortFunc(s.Entries, func(a, b SystemEntry) int { return strings.Compare(a.Path, b.Path) })
-	return s, nil
+	if err := sameNotes(notes, groups); err != nil {
+		return nil, err
+	}
+	var r Recipe
+	if len(notes) > 0 {
+		r = notes[0].Recipe
+	}
+	d, err := installed(notes, baseTree(r))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range append(database(notes), o.Extra...) {
+		if e.Whiteout {
+			d.tree.remove(e.Path)
+			continue
+		}
+		d.tree.put(&node{entry: e.Entry, from: e.From, fromPath: e.FromPath, data: e.Data, open: e.Content, why: e.Why})
+	}
+	return &System{Entries: difference(union(groups, baseTree(r)), d.tree), open: o.Open}, nil
 }
 
-// addParents adds the directories that entries need.
-func (s *System) addParents() {
-	have := map[string]bool{}
-	for _, e := range s.Entries {
-		have[e.Path] = true
+// sameNotes tells a caller's mistake: packages that are not those of the layers.
+func sameNotes(notes []*Note, groups []Group) error {
+	left := map[*Note]bool{}
+	for _, n := range notes {
+		if !n.Recipe.Equal(notes[0].Recipe) {
+			return fmt.Errorf("%s is laid out by another recipe than %s", n, notes[0])
+		}
+		left[n] = true
 	}
-	for _, e := range slices.Clone(s.Entries) {
-		for dir := path.Dir(e.Path); dir != "." && !have[dir]; dir = path.Dir(dir) {
-			have[dir] = true
-			s.Entries = append(s.Entries, SystemEntry{Entry: Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}, Why: "parent"})
+	for _, g := range groups {
+		for _, n := range g.Notes {
+			if !left[n] {
+				return fmt.Errorf("%s is in no layer, in two, or not among the packages", n)
+			}
+			delete(left, n)
 		}
 	}
+	for n := range left {
+		return fmt.Errorf("%s is in no layer", n)
+	}
+	return nil
 }
 
 // file is a regular file of root's.
@@ -77,17 +98,19 @@ func file(p string, data []byte, why string) SystemEntry {
 	return SystemEntry{Entry: Entry{Path: p, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, Data: data, Why: why}
 }
 
+// directory is a directory of root's.
+func directory(p, why string) SystemEntry {
+	return SystemEntry{Entry: Entry{Path: p, Type: tar.TypeDir, Mode: 0o755, Made: true}, Why: why}
+}
+
 // database is dpkg's database over all packages.
 func database(notes []*Note) []SystemEntry {
-	sorted := slices.Clone(notes)
-	slices.SortFunc(sorted, func(a, b *Note) int {
-		return cmp.Or(strings.Compare(strings.ToLower(a.Name()), strings.ToLower(b.Name())), strings.Compare(a.Architecture(), b.Architecture()))
-	})
-	var status []byte
-	for _, n := range sorted {
-		status = deb.Stanza(n.Status).Append(status)
+	out := []SystemEntry{
+		file(statusPath, sortedStatus(notes), "database"),
+		file(infoDir+"/format", []byte("1\n"), "database"),
+		directory("var/lib/dpkg/triggers", "database"),
+		directory("var/lib/dpkg/updates", "database"),
 	}
-	out := []SystemEntry{file(statusPath, status, "database"), file(infoDir+"/format", []byte("1\n"), "database")}
 	return append(out, triggers(notes)...)
 }
 
@@ -153,6 +176,15 @@ func (s *System) WriteLayer(w io.Writer, date time.Time) (snapshot.Blob, error) 
 
 // content writes the content of a regular file.
 func (s *System) content(w io.Writer, e *SystemEntry) error {
+	if e.Content != nil {
+		r, err := e.Content()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(w, r)
+		return err
+	}
 	if e.From == nil {
 		_, err := w.Write(e.Data)
 		return err

@@ -1,0 +1,279 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// ConflictError is a path that two packages have, where neither Replaces the
+// other: dpkg unpacks one of them only. It wraps [outcome.ErrNotFound]: there is
+// no tree with both.
+type ConflictError struct {
+	Path          string
+	First, Second *Note // in the order in which dpkg unpacks them
+	Directory     bool  // the first has a directory there
+}
+
+func (e *ConflictError) Error() string {
+	if e.Directory {
+		return fmt.Sprintf("/%s is a directory of %s, and none of %s; neither Replaces the other", e.Path, e.First, e.Second)
+	}
+	return fmt.Sprintf("/%s is in %s and in %s, and neither Replaces the other", e.Path, e.First, e.Second)
+}
+
+func (e *ConflictError) Unwrap() error { return outcome.ErrNotFound }
+
+// dpkg is the model of what dpkg makes of packages that it unpacks one after the
+// other into an empty tree, no script run (dpkg, src/main/archives.c, tarobject).
+type dpkg struct {
+	tree  *tree
+	notes []*Note
+	// owners are the packages that list a name, by the name as packages spell
+	// it: dpkg knows of no symlink between two names.
+	owners   map[string][]*Note
+	lost     map[*Note]map[string]bool // names that a package's list does not have
+	replaces map[*Note][]deb.Relation
+}
+
+// installed is the tree that dpkg makes of packages in this order, with its
+// database as far as package layers have it.
+func installed(notes []*Note, base *tree) (*dpkg, error) {
+	d := &dpkg{tree: base, notes: notes, owners: map[string][]*Note{}, lost: map[*Note]map[string]bool{}, replaces: map[*Note][]deb.Relation{}}
+	for _, n := range notes {
+		clauses, err := deb.ParseRelations(n.Stanza.Get("Replaces"), "")
+		if err != nil {
+			return nil, fmt.Errorf("%s: Replaces: %w", n, err)
+		}
+		for _, c := range clauses {
+			d.replaces[n] = append(d.replaces[n], c...)
+		}
+	}
+	for _, n := range notes {
+		if err := d.unpack(n); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range notes {
+		if lost := d.lost[n]; lost != nil {
+			d.write(infoDir+"/"+n.InfoName()+".list", n.List(lost))
+		}
+	}
+	return d, nil
+}
+
+// write sets a file of dpkg's database.
+func (d *dpkg) write(p string, data []byte) {
+	d.tree.put(&node{entry: Entry{Path: p, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, data: data, why: "database"})
+}
+
+// unpack does what dpkg does with the entries of one package.
+func (d *dpkg) unpack(n *Note) error {
+	entries := make(map[string]*Entry, len(n.Entries))
+	for i := range n.Entries {
+		entries[n.Entries[i].Path] = &n.Entries[i]
+	}
+	said := map[*Note]int{} // as dpkg's replacingfilesandsaid: 1 they lose files to n, 2 n to them
+	taken := map[*Note]bool{}
+	for _, name := range n.Names {
+		if name == "." {
+			continue
+		}
+		e := entries[n.Recipe.place(name)]
+		if e != nil && e.Made {
+			e = nil
+		}
+		if err := d.extract(n, name, e, entries, said, taken); err != nil {
+			return err
+		}
+	}
+	for i := range n.Entries {
+		if e := &n.Entries[i]; e.Made && (!e.isDir() || !d.tree.isDirectory(e.Path)) && e.Path != statusPath {
+			d.place(n, e, e.Path, entries)
+		}
+	}
+	for o := range taken {
+		if d.disappears(o) {
+			return fmt.Errorf("%s takes over every file of %s, which dpkg would make disappear%w", n, o, notFound{})
+		}
+	}
+	return nil
+}
+
+// extract is one entry of a package; e is nil if it is excluded, or a directory
+// that the package has under two names.
+func (d *dpkg) extract(n *Note, name string, e *Entry, entries map[string]*Entry, said map[*Note]int, taken map[*Note]bool) error {
+	others := d.owners[name]
+	at, ok := d.tree.resolve(name)
+	if !ok {
+		return fmt.Errorf("%s: /%s: a symlink on the way to it leads nowhere%w", n, name, notFound{})
+	}
+	old := d.tree.find(at)
+	if e == nil || d.leavesAlone(e, at, old) {
+		d.owners[name] = append(others, n)
+		return nil
+	}
+	keep := false
+	for _, o := range others {
+		if o == n || e.isDir() && old == nil {
+			continue
+		}
+		if said[o] == 0 {
+			switch {
+			case d.doesReplace(n, o):
+				said[o] = 1
+			case d.doesReplace(o, n):
+				said[o] = 2
+			default:
+				return &ConflictError{Path: name, First: o, Second: n, Directory: old != nil && old.entry.isDir()}
+			}
+		}
+		keep = keep || said[o] == 2
+	}
+	if keep {
+		d.lose(n, name)
+		return nil
+	}
+	if !e.isDir() {
+		for _, o := range others {
+			d.lose(o, name)
+			taken[o] = true
+		}
+		others = nil
+	}
+	d.owners[name] = append(others, n)
+	d.place(n, e, at, entries)
+	return nil
+}
+
+// leavesAlone tells where dpkg does nothing because there is a directory.
+func (d *dpkg) leavesAlone(e *Entry, at string, old *node) bool {
+	switch {
+	case old == nil:
+		return false
+	case e.Type == tar.TypeSymlink:
+		return old.entry.isDir() || old.entry.Type == tar.TypeSymlink && old.entry.Link == e.Link && d.tree.isDirectory(at)
+	case e.isDir():
+		return d.tree.isDirectory(at)
+	}
+	return false
+}
+
+// place sets an entry of a package where the system finds its path.
+func (d *dpkg) place(n *Note, e *Entry, at string, entries map[string]*Entry) {
+	d.tree.put(nodeOf(n, e, at, entries))
+}
+
+// nodeOf is the node of a package's entry. Of a hard link it is the file itself.
+func nodeOf(n *Note, e *Entry, at string, entries map[string]*Entry) *node {
+	x := &node{entry: *e, from: n, fromPath: e.Path}
+	if e.Type == tar.TypeLink {
+		if first := entries[e.Link]; first != nil {
+			x.entry, x.fromPath = *first, first.Path
+		}
+	}
+	x.entry.Path = at
+	return x
+}
+
+// doesReplace tells whether a package Replaces another (dpkg, does_replace):
+// by its own name, not by one that it provides.
+func (d *dpkg) doesReplace(n, other *Note) bool {
+	for _, r := range d.replaces[n] {
+		if strings.EqualFold(r.Name, other.Name()) && r.Satisfied(other.Version()) {
+			return true
+		}
+	}
+	return false
+}
+
+// lose takes a name out of a package's list.
+func (d *dpkg) lose(n *Note, name string) {
+	if d.lost[n] == nil {
+		d.lost[n] = map[string]bool{}
+	}
+	d.lost[n][name] = true
+	d.owners[name] = slices.DeleteFunc(slices.Clone(d.owners[name]), func(o *Note) bool { return o == n })
+}
+
+// disappears tells whether a package has no file left of its own (dpkg,
+// pkg_disappear): what remains are directories that other packages have, too.
+func (d *dpkg) disappears(n *Note) bool {
+	for _, name := range n.Names {
+		if name != "." && !d.lost[n][name] && (len(d.owners[name]) < 2 || !d.tree.isDirectory(name)) {
+			return false
+		}
+	}
+	return true
+}
+
+// union is the tree that layers make one above the other.
+func union(groups []Group, base *tree) *tree {
+	for _, g := range groups {
+		for _, e := range g.union() {
+			base.put(e)
+		}
+	}
+	return base
+}
+
+// union are the nodes of a group's layer in their order: each path once,
+// directories where they first occur with the attributes of the last that has them.
+func (g Group) union() []*node {
+	t := newTree()
+	var order []*node
+	for _, n := range g.Notes {
+		entries := make(map[string]*Entry, len(n.Entries))
+		for i := range n.Entries {
+			entries[n.Entries[i].Path] = &n.Entries[i]
+		}
+		for i := range n.Entries {
+			x := nodeOf(n, &n.Entries[i], n.Entries[i].Path, entries)
+			order = append(order, x)
+			t.put(x)
+		}
+	}
+	if len(g.Notes) == 1 {
+		return order
+	}
+	seen := map[string]bool{}
+	var out []*node
+	for _, x := range order {
+		last := t.find(x.entry.Path)
+		if last == nil || seen[x.entry.Path] || !last.entry.isDir() && last != x {
+			continue
+		}
+		seen[x.entry.Path] = true
+		out = append(out, last)
+	}
+	return out
+}
+
+// baseTree is what stands below the packages.
+func baseTree(r Recipe) *tree {
+	t := newTree()
+	if r.MergedUsr {
+		for _, e := range skeleton() {
+			t.put(&node{entry: e})
+		}
+	}
+	return t
+}
+
+// sortedStatus is dpkg's status over packages.
+func sortedStatus(notes []*Note) []byte {
+	sorted := slices.Clone(notes)
+	slices.SortFunc(sorted, func(a, b *Note) int { return strings.Compare(strings.ToLower(a.Name()), strings.ToLower(b.Name())) })
+	var b bytes.Buffer
+	for _, n := range sorted {
+		b.Write(n.Status)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
