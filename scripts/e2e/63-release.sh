@@ -20,7 +20,7 @@ check "the release script builds program and .deb: all of root's, all below /usr
 pages() {
 	rm -rf unpacked
 	dpkg-deb -x "dist/mmoci_1.0_$arch.deb" unpacked
-	same "pages" "$(cd "$E2E_TOP/artifacts/docs/man" && echo *.md)" "$(find unpacked/usr/share/man -type f | sed 's,.*/,,; s/gz$/md/' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
+	same "pages" "$(cd "$E2E_TOP/artifacts/docs/man" && LC_ALL=C ls | grep "[.]md$" | tr '\n' ' ' | sed 's/ $//')" "$(find unpacked/usr/share/man -type f | sed 's,.*/,,; s/gz$/md/' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
 	for source in "$E2E_TOP"/artifacts/docs/man/*.md; do
 		page=$(basename "$source" .md)
 		file=unpacked/usr/share/man/man${page##*.}/$page
