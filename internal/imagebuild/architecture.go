@@ -40,7 +40,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		one[l.note] = l
 		notes = append(notes, l.note)
 	}
-	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes)}}
+	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes}}
 	withFiles := len(files) > 0
 	most := o.Plan.Layers.Max - 1 // the system layer
 	if c.merged {

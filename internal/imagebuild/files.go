@@ -26,6 +26,8 @@ const (
 // file is a file, directory or symbolic link of sync:.
 type file struct {
 	path string // in the image, as written: symbolic links of packages in it are not followed yet
+	src  string // in the plan's directory
+	exec bool   // its owner may execute it
 	mode int64
 	dir  bool
 	link string
@@ -121,18 +123,18 @@ func (r *fileReader) link(s imageplan.Sync, base *os.Root, name, to string) erro
 	if err != nil || path.IsAbs(target) {
 		return document.Errorf(s.At, "sync: %s is a symbolic link to %.200q, which is not in %s; put the file itself there", path.Join(s.Src, name), target, s.Src)
 	}
-	return r.add(file{path: to, mode: 0o777, link: target, uid: s.UID, gid: s.GID, at: s.At})
+	return r.add(file{path: to, src: path.Join(path.Clean(s.Src), name), mode: 0o777, link: target, uid: s.UID, gid: s.GID, at: s.At})
 }
 
 // take takes a file or directory.
 func (r *fileReader) take(s imageplan.Sync, src, dest string, info fs.FileInfo) error {
-	f := file{path: dest, dir: info.IsDir(), uid: s.UID, gid: s.GID, at: s.At}
+	f := file{path: dest, src: src, exec: info.Mode()&0o100 != 0, dir: info.IsDir(), uid: s.UID, gid: s.GID, at: s.At}
 	switch {
 	case s.Mode >= 0 && f.dir: // who may read may enter
 		f.mode = s.Mode | s.Mode>>2&0o111
 	case s.Mode >= 0:
 		f.mode = s.Mode
-	case f.dir || info.Mode()&0o100 != 0:
+	case f.dir || f.exec:
 		f.mode = 0o755
 	default:
 		f.mode = 0o644

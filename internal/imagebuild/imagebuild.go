@@ -14,6 +14,8 @@ import (
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -29,6 +31,10 @@ type Options struct {
 	Lock *Lock
 	// Cache keeps notes and layers between runs; nil: nothing is kept.
 	Cache *Cache
+	// Signer signs what is said of the image; nil: nobody does.
+	Signer pgp.Signer
+	// Dry computes what the image has to be, and writes no layer: they are tars, made when they are opened. It uses no cache.
+	Dry bool
 	// Workers is how many packages are packed at once; 0: as many as there are processors.
 	Workers int
 	Log     outcome.Log
@@ -39,6 +45,7 @@ type Image struct {
 	Lock          *Lock // what it has
 	Architectures []Architecture
 	Index         image.Part
+	companion     *companion
 	made          *image.Index
 	blobs         *maker
 	config        map[snapshot.Digest][]byte
@@ -50,7 +57,8 @@ type Architecture struct {
 	Packages int
 	Layers   []image.Layer
 	Fixups   []string // what was made in place of scripts, a line each
-	Bytes    int64    // of all layers
+	Notes    []*rootfs.Note
+	Bytes    int64 // of all layers
 }
 
 // Digest is that of the image index.
@@ -92,7 +100,11 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 		im.config[snapshot.Sum(a.image.Config.Data)] = a.image.Config.Data
 	}
 	im.Index, err = image.IndexOf(annotations(o.Plan, o.date()), im.made.Images...)
+	if err != nil {
+		return nil, err
+	}
 	im.made.Document = im.Index
+	im.companion, err = newCompanion(&o, im, files)
 	return im, err
 }
 
@@ -116,7 +128,7 @@ func (im *Image) Put(ctx context.Context, to artifact.Reference, mountFrom strin
 	for _, i := range im.made.Images {
 		documents = append(documents, i.Manifest.Data)
 	}
-	made, err := artifact.NewImage(ctx, im.Index.Data, documents, nil, im)
+	made, err := artifact.NewImage(ctx, im.Index.Data, documents, [][]byte{im.companion.manifest.Data}, im)
 	if err != nil {
 		return artifact.Copied{}, err
 	}
@@ -126,6 +138,9 @@ func (im *Image) Put(ctx context.Context, to artifact.Reference, mountFrom strin
 // Open implements snapshot.Blobs.
 func (im *Image) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	if data, ok := im.config[b.Digest]; ok {
+		return inMemory(data[offset:]), nil
+	}
+	if data, ok := im.companion.blobs[b.Digest]; ok {
 		return inMemory(data[offset:]), nil
 	}
 	return im.blobs.Open(ctx, b, offset)

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
@@ -109,7 +110,29 @@ func (m *maker) open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, e
 
 // write makes a layer, packed, as a file.
 func (m *maker) write(what string, write func(io.Writer) (snapshot.Blob, error)) (image.Layer, error) {
-	compression := m.o.Plan.Layers.Compression
+	if m.o.Dry {
+		return m.remember(what, write)
+	}
+	return m.writeFile(what, m.o.Plan.Layers.Compression, write)
+}
+
+// remember computes the tar alone, and how it is written if somebody asks for it.
+func (m *maker) remember(what string, write func(io.Writer) (snapshot.Blob, error)) (image.Layer, error) {
+	blob, _, err := pack(io.Discard, imageplan.Uncompressed, write)
+	l := image.Layer{MediaType: image.TypeLayer, Blob: blob, DiffID: blob.Digest, By: what}
+	if err != nil {
+		return l, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.again[l.Digest] = func(context.Context) (layerMade, error) {
+		l, err := m.writeFile(what, imageplan.Uncompressed, write)
+		return layerMade{Layer: l}, err
+	}
+	return l, nil
+}
+
+func (m *maker) writeFile(what, compression string, write func(io.Writer) (snapshot.Blob, error)) (image.Layer, error) {
 	f, err := os.CreateTemp(m.dir.Name(), "layer-")
 	if err != nil {
 		return image.Layer{}, err

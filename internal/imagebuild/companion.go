@@ -1,0 +1,129 @@
+package imagebuild
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/image"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// What is said of an image, in a manifest that refers to it (SPEC.md, "The image").
+const (
+	TypeCompanion = "application/vnd.mmoci.image.v1"
+
+	TypePlan            = "application/vnd.mmoci.image.plan.v1+yaml"
+	TypeFiles           = "application/vnd.mmoci.image.files.v1.tar"
+	TypeLock            = "application/vnd.mmoci.image.lock.v1"
+	TypeAccount         = "application/vnd.mmoci.image.account.v1"
+	TypeNotes           = "application/vnd.mmoci.image.notes.v1"
+	TypeStatement       = "application/vnd.mmoci.image.statement.v1"
+	TypeSignedStatement = TypeStatement + "+clearsigned"
+)
+
+// companion is that manifest with its blobs.
+type companion struct {
+	manifest image.Part
+	blobs    map[snapshot.Digest][]byte
+}
+
+func newCompanion(o *Options, im *Image, files []file) (*companion, error) {
+	plan := *o.Plan
+	plan.Architectures = nil
+	for _, a := range im.Architectures {
+		plan.Architectures = append(plan.Architectures, a.Name)
+	}
+	a := image.Attachment{ArtifactType: TypeCompanion, Subject: im.Index, Annotations: map[string]string{"org.opencontainers.image.created": snapshot.FormatDate(o.date())}}
+	add := func(title, mediaType string, data []byte) {
+		a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: mediaType, Data: data}, Title: title})
+	}
+	add("image.yaml", TypePlan, plan.Format())
+	if len(files) > 0 {
+		packed, err := packSources(files, o.date())
+		if err != nil {
+			return nil, err
+		}
+		add("files.tar", TypeFiles, packed)
+	}
+	add("image.lock", TypeLock, im.Lock.Encode())
+	add("account.txt", TypeAccount, accountOf(im).Encode())
+	add("notes.txt", TypeNotes, notesOf(im))
+	text := statement(im, o.date(), a.Layers)
+	mediaType := TypeStatement
+	if o.Signer != nil {
+		signed, err := o.Signer.Clearsign(text, o.date())
+		if err != nil {
+			return nil, fmt.Errorf("statement of the image: %w", err)
+		}
+		text, mediaType = signed, TypeSignedStatement
+	}
+	add("statement.txt", mediaType, text)
+	c := &companion{blobs: map[snapshot.Digest][]byte{snapshot.Sum(image.Empty().Data): image.Empty().Data}}
+	for _, l := range a.Layers {
+		c.blobs[snapshot.Sum(l.Data)] = l.Data
+	}
+	var err error
+	c.manifest, err = a.Document()
+	return c, err
+}
+
+const statementHead = "mmoci-image-statement-v1"
+
+// statement is what the site signs: the image, and what belongs to it.
+func statement(im *Image, date time.Time, parts []image.Attached) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\ndate %s\nimage %s\nsnapshot %s\n", statementHead, snapshot.FormatDate(date), snapshot.BlobOf(im.Index.Data), im.Lock.Snapshot)
+	for _, p := range parts {
+		fmt.Fprintf(&b, "part %s %s\n", p.Title, snapshot.BlobOf(p.Data))
+	}
+	return b.Bytes()
+}
+
+// packSources are the files of sync: as they lie beside the plan, as a tar.
+func packSources(files []file, date time.Time) ([]byte, error) {
+	sorted := slices.Clone(files)
+	slices.SortStableFunc(sorted, func(a, b file) int { return cmp.Compare(a.src, b.src) })
+	sorted = slices.CompactFunc(sorted, func(a, b file) bool { return a.src == b.src })
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range sorted {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.src, Mode: 0o644, Size: int64(len(f.data)), ModTime: date}
+		switch {
+		case f.dir:
+			h.Typeflag, h.Name, h.Mode = tar.TypeDir, f.src+"/", 0o755
+		case f.link != "":
+			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, f.link, 0o777
+		case f.exec:
+			h.Mode = 0o755
+		}
+		if err := w.WriteHeader(h); err != nil {
+			return nil, fmt.Errorf("sync: %s: %w", f.src, err)
+		}
+		if _, err := w.Write(f.data); err != nil {
+			return nil, fmt.Errorf("sync: %s: %w", f.src, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// notesOf tells of each layer what it is, in order:
+//
+//	layer ARCHITECTURE DIFFID BLOB-DIGEST SIZE MEDIATYPE WHAT
+func notesOf(im *Image) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "mmoci-image-notes-v1\nencoder %d\n", EncoderGeneration)
+	for _, a := range im.Architectures {
+		for _, l := range a.Layers {
+			fmt.Fprintf(&b, "layer %s %s %s %s %s\n", a.Name, l.DiffID, l.Blob, l.MediaType, l.By)
+		}
+	}
+	return []byte(b.String())
+}
