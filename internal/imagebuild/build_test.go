@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -384,6 +385,83 @@ func TestCompressions(t *testing.T) {
 				t.Errorf("%s: layer %+v, gzip %+v", c, l, g)
 			}
 		}
+	}
+}
+
+// counting counts what is opened of .debs.
+type counting struct {
+	snapshot.Blobs
+	n atomic.Int64
+}
+
+func (c *counting) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	c.n.Add(1)
+	return c.Blobs.Open(ctx, b, offset)
+}
+
+// With all notes at hand no .deb is read; a note that is damaged is made anew; a layer whose bytes are gone is made again.
+func TestCache(t *testing.T) {
+	dir := t.TempDir()
+	o := options(t, webPlan, webFiles())
+	var debs *counting
+	o.Snapshot = o.Snapshot.WithBlobs(func(b snapshot.Blobs) snapshot.Blobs { debs = &counting{Blobs: b}; return debs })
+	index := func() int64 { // what resolving alone opens
+		before := debs.n.Load()
+		if _, err := MakeLock(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		return debs.n.Load() - before
+	}()
+	opened := func() int64 {
+		t.Helper()
+		cache, err := OpenCache(dir, 0, func(format string, args ...any) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cache.Close()
+		o.Cache = cache
+		before := debs.n.Load()
+		im := mustBuild(t, o)
+		n := debs.n.Load() - before - index
+		put(t, im, artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(dir, "layout"), Tag: "v1"})
+		im.Close()
+		return n
+	}
+	if n := opened(); n != 4 {
+		t.Errorf("cold: %d .debs are read, want 4", n)
+	}
+	if n := opened(); n != 0 {
+		t.Errorf("warm: %d .debs are read", n)
+	}
+	notes, err := filepath.Glob(filepath.Join(dir, "notes", "*"))
+	if err != nil || len(notes) != 4 {
+		t.Fatalf("notes %q, %v", notes, err)
+	}
+	data, err := os.ReadFile(notes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range [][]byte{nil, data[:len(data)/2], []byte("layer x y 1 z\n"), append([]byte("x"), data...)} {
+		if err := os.WriteFile(notes[0], bad, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if n := opened(); n != 1 {
+			t.Errorf("with one damaged note: %d .debs are read", n)
+		}
+	}
+	// Another place lacks the layers, and so does the store.
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, "layers")), os.RemoveAll(filepath.Join(dir, "layout"))); err != nil {
+		t.Fatal(err)
+	}
+	if n := opened(); n != 0 {
+		t.Errorf("warm again: %d .debs are read before they are needed", n)
+	}
+	read, err := artifact.ReadImage(t.Context(), artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(dir, "layout"), Tag: "v1"}, artifact.ImageOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := read.Verify(t.Context(), false, artifact.Options{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -145,8 +145,26 @@ func (c *Cache) findGroup(key string) (image.Layer, bool) {
 
 func (c *Cache) keepGroup(key string, l image.Layer) { c.write(key, layerLine(l)) }
 
+// find returns what is known of a package layer: the layer line, and below it the note as rootfs writes it.
 func (c *Cache) find(key string, b snapshot.Blob, r rootfs.Recipe) (layerMade, bool) {
-	return layerMade{}, false
+	l, text, ok := c.read(key)
+	if !ok {
+		return layerMade{}, false
+	}
+	note, err := rootfs.ParseNote([]byte(text))
+	if err == nil && (note.Deb != b || !note.Recipe.Equal(r) || note.Layer.Digest != l.DiffID) {
+		err = errors.New("it is of another layer")
+	}
+	if err != nil {
+		c.log.Printf("note %s: %v; it is made anew", key, err)
+		return layerMade{}, false
+	}
+	l.By = "package " + note.String()
+	return layerMade{l, note}, true
 }
 
-func (c *Cache) keep(key string, l layerMade) {}
+func (c *Cache) keep(key string, l layerMade) {
+	if c != nil {
+		c.write(key, layerLine(l.Layer)+string(l.note.Encode()))
+	}
+}
