@@ -132,7 +132,11 @@ func TestDocumented(t *testing.T) {
 	if err != nil || len(pages) == 0 {
 		t.Fatal(pages, err)
 	}
-	flags := map[string]bool{"--download-only": true, "--default-sig-expire": true, "--address": true, "--quick-generate-key": true, "--armor": true, "--export": true} // of apt-get, gpg and crane
+	flags := map[string]bool{}
+	for _, f := range strings.Fields("--download-only --default-sig-expire --address --quick-generate-key --armor --export " +
+		"--variant --dearmor --method --host --root --dist --section --nosource --progress --diff") { // of apt-get, gpg, crane, debootstrap, debmirror
+		flags[f] = true
+	}
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
