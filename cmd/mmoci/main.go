@@ -22,6 +22,7 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/foreign"
 	"example.org/mmoci/internal/outcome"
+	scratch "example.org/mmoci/internal/rootfs/run"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
@@ -37,6 +38,7 @@ const (
 )
 
 func main() {
+	scratch.Main() // this program starts itself for maintainer scripts
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	// A reader that closed our output is a failure to write like any other, and must not kill install half-way.
