@@ -2,14 +2,11 @@ package run
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +115,3 @@ func TestReal(t *testing.T) {
 	t.Logf("account:\n%s", account.Encode(r.Account))
 }
 
-var _ = bytes.Equal
-var _ = slices.Sort[[]string]
-var _ = strings.Cut
