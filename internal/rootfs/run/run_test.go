@@ -114,4 +114,3 @@ func TestReal(t *testing.T) {
 	}
 	t.Logf("account:\n%s", account.Encode(r.Account))
 }
-
