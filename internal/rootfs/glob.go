@@ -4,14 +4,16 @@ import "errors"
 
 var errGlob = errors.New("malformed glob")
 
-// globMatch tells whether a glob matches a whole path as fnmatch(3) without
-// flags does: * and ? match every byte, [..] one of a set, \ takes the next
-// byte for itself. It takes time in proportion to the product of both lengths.
-func globMatch(glob, path string) (bool, error) {
-	items, err := parseGlob(glob)
-	if err != nil {
-		return false, err
-	}
+// glob is a pattern that matches whole paths as fnmatch(3) without flags does:
+// * and ? match every byte, [..] one of a set, \ takes the next byte for itself.
+type glob struct {
+	text  string
+	items []globItem
+}
+
+// match takes time in proportion to the product of both lengths at most.
+func (g glob) match(path string) bool {
+	items := g.items
 	i, j, star, back := 0, 0, -1, 0
 	for j < len(path) {
 		switch {
@@ -25,13 +27,13 @@ func globMatch(glob, path string) (bool, error) {
 			back++
 			i, j = star+1, back
 		default:
-			return false, nil
+			return false
 		}
 	}
 	for i < len(items) && items[i].star {
 		i++
 	}
-	return i == len(items), nil
+	return i == len(items)
 }
 
 // globItem is a star or a set of bytes.
@@ -42,11 +44,11 @@ type globItem struct {
 
 func (g *globItem) add(c byte) { g.set[c>>5] |= 1 << (c & 31) }
 
-func parseGlob(glob string) ([]globItem, error) {
+func parseGlob(text string) (glob, error) {
 	var items []globItem
-	for i := 0; i < len(glob); i++ {
+	for i := 0; i < len(text); i++ {
 		var it globItem
-		switch glob[i] {
+		switch text[i] {
 		case '*':
 			it.star = true
 		case '?':
@@ -54,22 +56,22 @@ func parseGlob(glob string) ([]globItem, error) {
 				it.set[k] = ^uint32(0)
 			}
 		case '[':
-			n, err := it.class(glob[i+1:])
+			n, err := it.class(text[i+1:])
 			if err != nil {
-				return nil, err
+				return glob{}, err
 			}
 			i += n
 		case '\\':
-			if i++; i == len(glob) {
-				return nil, errGlob
+			if i++; i == len(text) {
+				return glob{}, errGlob
 			}
-			it.add(glob[i])
+			it.add(text[i])
 		default:
-			it.add(glob[i])
+			it.add(text[i])
 		}
 		items = append(items, it)
 	}
-	return items, nil
+	return glob{text, items}, nil
 }
 
 // class reads what follows "[" and returns how many bytes that is.

@@ -69,18 +69,20 @@ func (d Deb) read(take func(deb.Contents) error) error {
 
 // layer is a package layer in the making.
 type layer struct {
-	to      sink
-	deb     Deb
-	note    *Note
-	control controlFiles
-	at      map[string]int    // index in note.Entries by path
-	held    map[string]*Entry // excluded entries of the package, by path: directories until something below them is kept
-	bytes   int               // of paths and link targets
-	sums    bytes.Buffer      // md5sums, if the package has none
-	again   int               // how often the .deb was opened for a hard link
-	buf     []byte
-	listed  map[string]bool // names of data.tar
-	md5     hash.Hash
+	to        sink
+	symlinks  []symlink // of data.tar, in its order
+	deb       Deb
+	note      *Note
+	control   controlFiles
+	at        map[string]int    // index in note.Entries by path
+	held      map[string]*Entry // excluded entries of the package, by path: directories until something below them is kept
+	bytes     int               // of paths and link targets
+	sums      bytes.Buffer      // md5sums, if the package has none
+	keptBytes int               // of the files that the note keeps
+	again     int               // how often the .deb was opened for a hard link
+	buf       []byte
+	md5       hash.Hash
+	md5s      map[string][md5.Size]byte // of regular files, by name, as far as somebody asks for them
 }
 
 // faulty is an error that the package is to blame for.
@@ -95,8 +97,7 @@ func (l *layer) take(c deb.Contents) error {
 		return err
 	}
 	l.note.Stanza = c.Control
-	l.listed = map[string]bool{}
-	l.md5 = md5.New()
+	l.md5, l.md5s = md5.New(), map[string][md5.Size]byte{}
 	t := &dataReader{r: c.Data}
 	for {
 		h, err := t.next()
@@ -110,6 +111,11 @@ func (l *layer) take(c deb.Contents) error {
 			return err
 		}
 	}
+	for _, s := range l.symlinks {
+		if err := l.symlink(s); err != nil {
+			return err
+		}
+	}
 	return l.database()
 }
 
@@ -119,22 +125,19 @@ func (l *layer) add(h *header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if len(l.note.Names) == MaxEntries {
+	if len(l.note.Names)+len(l.symlinks) == MaxEntries {
 		return faulty("data.tar: over %d entries", MaxEntries)
 	}
 	if l.bytes += len(h.name) + len(h.link); l.bytes > MaxPathBytes {
 		return faulty("data.tar: paths of over %d bytes", MaxPathBytes)
 	}
-	if l.listed[name] {
-		if h.kind == tar.TypeDir {
-			return nil // dpkg finds the directory there, and leaves it alone
-		}
-		return faulty("data.tar: %q: second entry of that name", name)
-	}
 	if strings.ContainsAny(h.link, "\n\x00") {
 		return faulty("data.tar: %q: a newline in the target of a link", name)
 	}
-	l.listed[name] = true
+	if h.kind == tar.TypeSymlink && name != "." {
+		l.symlinks = append(l.symlinks, symlink{name, h})
+		return nil
+	}
 	l.note.Names = append(l.note.Names, name)
 	if name == "." {
 		if h.kind != tar.TypeDir {
@@ -142,22 +145,40 @@ func (l *layer) add(h *header, content io.Reader) error {
 		}
 		return nil
 	}
-	e := &Entry{Path: l.note.Recipe.place(name), Type: h.kind, Mode: h.mode, UID: int(h.uid), GID: int(h.gid), ModTime: h.mtime}
+	e := l.entry(name, h)
 	switch h.kind {
 	case tar.TypeChar, tar.TypeBlock:
 		return faulty("data.tar: %q: a device node", name)
-	case tar.TypeSymlink:
-		if h.link == "" || len(h.link) > MaxPath {
-			return faulty("data.tar: %q: symlink to %.200q", name, h.link)
-		}
-		e.Link, e.Mode = h.link, 0o777
-		if e.Path != name && path.Dir(name) == "." {
-			return mergedLink(e, name)
-		}
 	case tar.TypeLink:
 		return l.hardLink(e, name, h.link)
 	case tar.TypeReg:
 		return l.file(e, name, h.size, content)
+	}
+	return l.plain(e)
+}
+
+// entry is an entry of data.tar at its place in the layer.
+func (l *layer) entry(name string, h *header) *Entry {
+	return &Entry{Path: l.note.Recipe.place(name), Type: h.kind, Mode: h.mode, UID: int(h.uid), GID: int(h.gid), ModTime: h.mtime}
+}
+
+// symlink is a symlink of data.tar, for which it is not yet time: dpkg makes them
+// behind everything else, so that nothing of the package goes through one (dpkg,
+// tar_extractor).
+type symlink struct {
+	name string
+	h    *header
+}
+
+func (l *layer) symlink(s symlink) error {
+	if s.h.link == "" || len(s.h.link) > MaxPath {
+		return faulty("data.tar: %q: symlink to %.200q", s.name, s.h.link)
+	}
+	l.note.Names = append(l.note.Names, s.name)
+	e := l.entry(s.name, s.h)
+	e.Link, e.Mode = s.h.link, 0o777
+	if e.Path != s.name && path.Dir(s.name) == "." {
+		return mergedLink(e, s.name)
 	}
 	return l.plain(e)
 }
@@ -191,13 +212,21 @@ func cleanPath(p string) (string, error) {
 // plain lays out an entry without content.
 func (l *layer) plain(e *Entry) error {
 	if l.note.Recipe.Exclude.match(e.Path) {
-		l.held[e.Path] = e
-		return nil
+		return l.hold(e)
 	}
 	if i, ok := l.at[e.Path]; ok && e.isDir() && l.note.Entries[i].isDir() {
 		return nil // lib and usr/lib, or a directory behind what is in it
 	}
 	return l.put(e, nil)
+}
+
+// hold keeps an excluded entry.
+func (l *layer) hold(e *Entry) error {
+	if old := l.held[e.Path]; old != nil && !(old.isDir() && e.isDir()) {
+		return faulty("data.tar: %q: second entry of that path", e.Path)
+	}
+	l.held[e.Path] = e
+	return nil
 }
 
 // put gives an entry to the sink, its parents before it. content is that of a regular file.
@@ -249,24 +278,21 @@ func (l *layer) file(e *Entry, name string, size int64, content io.Reader) error
 	e.Size = size
 	sums := l.sumsOf(name)
 	if l.note.Recipe.Exclude.match(e.Path) {
-		l.held[e.Path] = e
-		if sums == nil {
-			return nil
+		if err := l.hold(e); err != nil || sums == nil {
+			return err
 		}
 		_, err := io.CopyBuffer(sums, onlyReader{content}, l.buf)
 		return l.summed(name, faultyContent(name, err))
 	}
-	keep := l.keeper(e, size)
+	k := l.looker(e)
 	err := l.put(e, func(w io.Writer) error {
-		return l.copy(e, w, content, sums, keep)
+		return l.copy(e, w, content, sums, k)
 	})
 	if err != nil {
 		return err
 	}
-	if err := l.summed(name, nil); err != nil {
-		return err
-	}
-	return l.kept(e, keep)
+	l.looked(e, k)
+	return l.summed(name, nil)
 }
 
 // onlyReader hides that a reader has more methods, so that the buffer is used.
@@ -280,7 +306,7 @@ func faultyContent(name string, err error) error {
 }
 
 // copy writes content, and hashes it on the way.
-func (l *layer) copy(e *Entry, w io.Writer, content io.Reader, sums hash.Hash, keep *bytes.Buffer) error {
+func (l *layer) copy(e *Entry, w io.Writer, content io.Reader, sums hash.Hash, k *look) error {
 	digest := sha256.New()
 	for left := e.Size; left > 0; {
 		n, err := content.Read(l.buf)
@@ -293,9 +319,7 @@ func (l *layer) copy(e *Entry, w io.Writer, content io.Reader, sums hash.Hash, k
 		if sums != nil {
 			sums.Write(p)
 		}
-		if keep != nil && keep.Len() < keepHead {
-			keep.Write(p)
-		}
+		k.Write(p)
 		if _, err := w.Write(p); err != nil {
 			return err
 		}
@@ -304,7 +328,8 @@ func (l *layer) copy(e *Entry, w io.Writer, content io.Reader, sums hash.Hash, k
 	return nil
 }
 
-// sumsOf is the MD5 to be made of a file, nil if nobody asks for it.
+// sumsOf is the MD5 to be made of a file, nil if nobody asks for it: dpkg has one
+// of each conffile in its status, and makes md5sums if the package has none.
 func (l *layer) sumsOf(name string) hash.Hash {
 	if l.control.hasSums && l.control.conffile[name] == 0 {
 		return nil
@@ -313,17 +338,30 @@ func (l *layer) sumsOf(name string) hash.Hash {
 	return l.md5
 }
 
-// summed notes the MD5 of a file where dpkg does.
+// summed notes the MD5 of a file that was read, or met an error.
 func (l *layer) summed(name string, err error) error {
-	if err != nil {
+	if err != nil || l.control.hasSums && l.control.conffile[name] == 0 {
 		return err
 	}
-	if i := l.control.conffile[name]; i > 0 {
-		l.control.conffiles[i-1].MD5 = hex.EncodeToString(l.md5.Sum(nil))
-	} else if !l.control.hasSums {
-		fmt.Fprintf(&l.sums, "%x  %s\n", l.md5.Sum(nil), name)
-	}
+	l.md5s[name] = [md5.Size]byte(l.md5.Sum(nil))
+	l.sum(name)
 	return nil
+}
+
+// sum writes down the MD5 of a name.
+func (l *layer) sum(name string) {
+	sum, ok := l.md5s[name]
+	if i := l.control.conffile[name]; ok && i > 0 {
+		l.control.conffiles[i-1].MD5 = hex.EncodeToString(sum[:])
+	}
+	if ok && !l.control.hasSums {
+		fmt.Fprintf(&l.sums, "%x  %s\n", sum, name)
+	}
+}
+
+// sameInode tells whether two names of one file say the same of it.
+func (e *Entry) sameInode(o *Entry) bool {
+	return e.Mode == o.Mode && e.UID == o.UID && e.GID == o.GID
 }
 
 // maxAgain bounds how often a .deb is opened again.
@@ -337,8 +375,9 @@ func (l *layer) hardLink(e *Entry, name, target string) error {
 		return err
 	}
 	first := l.note.Recipe.place(to)
-	if !l.listed[to] || to == name {
-		return faulty("data.tar: %q: hard link to %q, which is not before it in the package", name, target)
+	if sum, ok := l.md5s[to]; ok {
+		l.md5s[name] = sum // dpkg knows the further names by the sum of the first (tarobject_extract)
+		l.sum(name)
 	}
 	excluded := l.note.Recipe.Exclude.match(e.Path)
 	if held := l.held[first]; held != nil {
@@ -348,24 +387,31 @@ func (l *layer) hardLink(e *Entry, name, target string) error {
 		if held.Type == tar.TypeLink {
 			first = held.Link
 		}
+		if file := l.held[first]; file != nil && !file.sameInode(e) {
+			return faulty("data.tar: %q: hard link with another mode or owner than its file", name)
+		}
 		if excluded {
 			e.Link = first
-			l.held[e.Path] = e
-			return nil
+			return l.hold(e)
 		}
 		return l.firstName(e, held)
 	}
 	i, ok := l.at[first]
-	if !ok || l.note.Entries[i].isDir() {
+	if !ok {
+		return faulty("data.tar: %q: hard link to %q, which is not before it in the package", name, target)
+	}
+	if l.note.Entries[i].isDir() {
 		return faulty("data.tar: %q: hard link to %q, which is no file", name, target)
 	}
 	if l.note.Entries[i].Type == tar.TypeLink {
 		first = l.note.Entries[i].Link
 	}
+	if !l.note.Entries[i].sameInode(e) {
+		return faulty("data.tar: %q: hard link with another mode or owner than its file", name)
+	}
 	e.Link = first
 	if excluded {
-		l.held[e.Path] = e
-		return nil
+		return l.hold(e)
 	}
 	return l.put(e, nil)
 }
@@ -387,8 +433,7 @@ func (l *layer) firstName(e, held *Entry) error {
 	}
 	was := first.Path
 	e.Type, e.Link, e.Size = first.Type, first.Link, first.Size
-	if e.Type == tar.TypeSymlink {
-		e.Mode = 0o777
+	if e.Type != tar.TypeReg {
 		return l.put(e, nil)
 	}
 	err := l.put(e, func(w io.Writer) error {
@@ -410,7 +455,7 @@ func (l *layer) firstName(e, held *Entry) error {
 		})
 	})
 	// From now on this name is the first.
-	l.held[was] = &Entry{Path: was, Type: tar.TypeLink, Link: e.Path}
+	l.held[was] = &Entry{Path: was, Type: tar.TypeLink, Link: e.Path, Mode: e.Mode, UID: e.UID, GID: e.GID}
 	return err
 }
 

@@ -116,7 +116,9 @@ func (d *dpkg) extract(n *Note, name string, e *Entry, entries map[string]*Entry
 	}
 	old := d.tree.find(at)
 	if e == nil || d.leavesAlone(e, at, old) {
-		d.owners[name] = append(others, n)
+		if !slices.Contains(others, n) {
+			d.owners[name] = append(others, n)
+		}
 		return nil
 	}
 	keep := false

@@ -38,7 +38,7 @@ type Note struct {
 	Stanza    deb.Stanza    // the control file of the .deb
 	Status    deb.Stanza    // the stanza in dpkg's status
 	Entries   []Entry       // in the order of the layer
-	Names     []string      // what data.tar has, in its order: paths before merging, excluded ones among them, "." for the root
+	Names     []string      // what data.tar has, in dpkg's order: paths before merging, excluded ones among them, "." for the root
 	Conffiles []Conffile    // in the order of the package's list
 	Scripts   []Script      // in the order of [scriptNames]
 	Triggers  []Trigger     // in the order of the package's triggers file

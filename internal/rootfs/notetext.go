@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"example.org/mmoci/internal/rootfs/sharedlib"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -59,7 +60,7 @@ func (n *Note) Encode() []byte {
 		b = fmt.Appendf(b, "trigger %s %s\n", t.Directive, t.Name)
 	}
 	for _, l := range n.Libraries {
-		b = fmt.Appendf(b, "library %d %d %d %d %s %s\n", l.Class, l.Machine, l.Flags, l.ISA, strconv.QuoteToASCII(l.Soname), l.Path)
+		b = fmt.Appendf(b, "library %s %s\n", strconv.QuoteToASCII(l.String()), l.Path)
 	}
 	for _, k := range n.Kept {
 		b = appendRaw(b, "kept "+k.Path, k.Data)
@@ -336,17 +337,17 @@ func (p *noteParser) part(n *Note) error {
 }
 
 func (p *noteParser) library(n *Note, v string) error {
-	var l Library
-	l.Class = byte(p.number(p.cut(&v), 10, 255))
-	l.Machine = uint16(p.number(p.cut(&v), 10, 65535))
-	l.Flags = uint32(p.number(p.cut(&v), 10, 1<<32-1))
-	l.ISA = uint32(p.number(p.cut(&v), 10, 1<<32-1))
 	quoted, err := strconv.QuotedPrefix(v)
 	if err != nil {
-		return fmt.Errorf("soname %.40q", v)
+		return fmt.Errorf("library %.40q", v)
 	}
-	if l.Soname, err = strconv.Unquote(quoted); err != nil {
-		return fmt.Errorf("soname %.40q", v)
+	text, err := strconv.Unquote(quoted)
+	if err != nil {
+		return fmt.Errorf("library %.40q", v)
+	}
+	var l Library
+	if l.Library, err = sharedlib.Parse(text); err != nil {
+		return err
 	}
 	l.Path = strings.TrimPrefix(v[len(quoted):], " ")
 	n.Libraries = append(n.Libraries, l)

@@ -41,6 +41,7 @@ func (r Recipe) place(path string) string {
 // lists, as with dpkg's own path-exclude. The zero value excludes nothing.
 type Exclude struct {
 	words []string // sorted, each once
+	globs []glob   // those words that are globs, in their order
 }
 
 // The named sets.
@@ -64,15 +65,23 @@ func ParseExclude(words []string) (Exclude, error) {
 			if !strings.ContainsAny(g, "/") || strings.ContainsAny(g, "\n\x00 ") || len(g) > MaxPath {
 				return Exclude{}, fmt.Errorf("exclude %q: neither docs, locales or man nor a glob over paths such as usr/share/icons/*%w", w, usage{})
 			}
-			if _, err := globMatch(g, ""); err != nil {
-				return Exclude{}, fmt.Errorf("exclude %q: %w%w", w, err, usage{})
-			}
 			w = g
 		}
 		out = append(out, w)
 	}
 	slices.Sort(out)
-	return Exclude{words: slices.Compact(out)}, nil
+	x := Exclude{words: slices.Compact(out)}
+	for _, w := range x.words {
+		if !strings.Contains(w, "/") {
+			continue
+		}
+		g, err := parseGlob(w)
+		if err != nil {
+			return Exclude{}, fmt.Errorf("exclude %q: %w%w", w, err, usage{})
+		}
+		x.globs = append(x.globs, g)
+	}
+	return x, nil
 }
 
 // usage marks an error as one of usage without a word of its own.
@@ -103,10 +112,11 @@ func (x Exclude) match(path string) bool {
 			if strings.HasPrefix(path, "usr/share/man/") {
 				return true
 			}
-		default:
-			if ok, _ := globMatch(w, path); ok && (!isCopyright(path) || strings.HasSuffix(w, "copyright")) {
-				return true
-			}
+		}
+	}
+	for _, g := range x.globs {
+		if g.match(path) && (!isCopyright(path) || strings.HasSuffix(g.text, "copyright")) {
+			return true
 		}
 	}
 	return false
