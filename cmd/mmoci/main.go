@@ -23,6 +23,7 @@ import (
 	"example.org/mmoci/internal/config/foreign"
 	"example.org/mmoci/internal/outcome"
 	scratch "example.org/mmoci/internal/rootfs/run"
+	"example.org/mmoci/internal/site"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
@@ -102,6 +103,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	code, text := exitCode(ctx, err), withRemedy(err, cmd.CommandPath())
 	if code == exitInterrupted {
 		text = interruption(cmd.CommandPath(), err)
+	} else if instead := site.Instead(ctx, err, a.options()); instead != "" {
+		text += "; " + instead
 	}
 	for _, f := range foreign.Rewritten(err) {
 		text += "\n" + leaveRewritten(f)

@@ -46,6 +46,7 @@ var remediesOf = []struct {
 	words string
 }{
 	{artifact.ErrPlainHTTP, "--plain-http allows it"},
+	{artifact.ErrUnreachable, "mmoci doctor REF tells what is in the way"},
 	{artifact.ErrUnknownCA, "--ca-file FILE does so for one command"},
 	{snapshot.ErrNewer, ""}, // its own words
 	{artifact.ErrNotOurs, "this command reads snapshots; mmoci copy, verify and tag take images, too"},

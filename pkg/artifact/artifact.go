@@ -66,7 +66,12 @@ var (
 	ErrMoved     = oci.ErrMoved
 	ErrPlainHTTP = remote.ErrPlainHTTP
 	ErrUnknownCA = remote.ErrUnknownCA
+
+	ErrUnreachable = remote.ErrUnreachable
 )
+
+// MissingError is [remote.MissingError].
+type MissingError = remote.MissingError
 
 // ParseReference reads a reference; see [oci.ParseReference].
 func ParseReference(s string) (Reference, error) { return oci.ParseReference(s) }

@@ -31,16 +31,16 @@ func Nearest(word string, known []string) string {
 	}
 	best, at := "", 1+min(len(w)/3, 3)
 	for _, k := range known {
-		if d := distance(w, k); d < at {
+		if d := Distance(w, k); d < at {
 			best, at = k, d
 		}
 	}
 	return best
 }
 
-// distance is the number of letters to insert, delete, exchange or swap with
+// Distance is the number of letters to insert, delete, exchange or swap with
 // their neighbour to make b of a. Long words count as far from everything.
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return max(len(a), len(b))
 	}

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -87,8 +89,20 @@ func explainNetwork(doing string, ref oci.Reference, err error) error {
 		}
 		return fmt.Errorf("%s: %w; %w: give it in /etc/docker/certs.d/%s/ca.crt", doing, err, ErrUnknownCA, host)
 	}
+	var name *net.DNSError
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &name) {
+		return unreachable{fmt.Errorf("%s: %w", doing, brief(err))}
+	}
 	return fmt.Errorf("%s: %w", doing, brief(err))
 }
+
+// ErrUnreachable marks an error of a registry whose name is not known, or where nobody listens.
+var ErrUnreachable = errors.New("registry unreachable")
+
+// unreachable is ErrUnreachable under its own text.
+type unreachable struct{ error }
+
+func (u unreachable) Unwrap() []error { return []error{u.error, ErrUnreachable} }
 
 // brief shortens oras-go's error response: the URL says no more than doing does.
 func brief(err error) error {

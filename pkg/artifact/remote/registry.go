@@ -145,7 +145,7 @@ func (r *Repository) Root(ctx context.Context, ref oci.Reference) (d oci.Descrip
 		return err
 	})
 	if err != nil {
-		return d, nil, explain("read "+ref.String(), r.ref, err)
+		return d, nil, explainReference("read", ref, err)
 	}
 	d.Blob = snapshot.BlobOf(data)
 	if !ref.Digest.IsZero() && d.Digest != ref.Digest {
@@ -213,7 +213,7 @@ func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (d snapshot
 		return nil
 	})
 	if err != nil {
-		return d, explain("resolve "+ref.String(), r.ref, err)
+		return d, explainReference("resolve", ref, err)
 	}
 	if told == "" && ref.Digest.IsZero() {
 		top, _, err := r.Root(ctx, ref)
