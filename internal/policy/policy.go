@@ -5,6 +5,7 @@ package policy
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"example.org/mmoci/pkg/deb"
@@ -67,6 +68,11 @@ func (p *Policy) first(matches func(*rule) bool) Decision {
 		return Decision{Allow: true, Rule: defaultRule}
 	}
 	return Decision{Rule: defaultRule, Reason: "not on this site's list"}
+}
+
+// Restricts tells whether there is anything that the policy may deny.
+func (p *Policy) Restricts() bool {
+	return p != nil && (!p.allow || slices.ContainsFunc(p.rules, func(r rule) bool { return !r.allow }))
 }
 
 // Rules is how many rules there are.

@@ -59,7 +59,7 @@ func (req *request) plainIndex(h *served, p string, fixed bool) bool {
 		return true
 	}
 	req.snapshot = h.name
-	req.answer(content{blob: blob, modified: h.Statement.Date, name: p, cache: cacheControl(p, fixed), from: h, packed: row.Blob()})
+	req.answer(content{blob: blob, modified: h.Statement.Date, name: p, cache: req.cacheControl(h, row, fixed), from: h, packed: row.Blob()})
 	return true
 }
 

@@ -72,7 +72,7 @@ func (req *request) fromRegistry(p string) {
 	case a.ByTag:
 		c.modified = from.Statement.Date
 	case a.Fixed:
-		c.cache = cacheForever
+		c.cache = req.s.access().CacheControl(paths.Forever)
 	}
 	h[digestHeader] = []string{a.Blob.Digest.String()}
 	req.answer(c)

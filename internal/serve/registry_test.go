@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"example.org/mmoci/internal/serve/paths"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -488,9 +489,9 @@ func TestRegistryHeaders(t *testing.T) {
 		"/v2/app/blobs/" + layer:                                     "no-cache", // a rule may come that denies it
 		"/v2/site/mirror/blobs/" + deb:                               "no-cache",
 		"/v2/site/mirror/manifests/noble":                            "no-cache",
-		"/v2/site/mirror/manifests/" + sn.Root.String():              cacheForever,
+		"/v2/site/mirror/manifests/" + sn.Root.String():              paths.Access{}.CacheControl(paths.Forever),
 		"/v2/site/mirror/manifests/" + newServed(sn).name:            "no-cache",
-		"/v2/site/mirror/blobs/" + sn.Statement.Lock.Digest.String(): cacheForever,
+		"/v2/site/mirror/blobs/" + sn.Statement.Lock.Digest.String(): paths.Access{}.CacheControl(paths.Forever),
 	} {
 		if a := ask(t, base, "HEAD", target); a.header.Get("Cache-Control") != want {
 			t.Errorf("%s: %q, want %q", target, a.header.Get("Cache-Control"), want)

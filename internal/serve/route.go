@@ -132,7 +132,7 @@ func (req *request) fixed(rest string) {
 		return
 	}
 	if name, ok := strings.CutPrefix(p, "mmoci/"); ok {
-		req.document(h, name, cacheForever)
+		req.document(h, name, req.s.access().CacheControl(paths.Forever))
 		return
 	}
 	if p == "" && !slash {
@@ -176,7 +176,7 @@ func (req *request) file(h *served, row snapshot.Row, p string, fixed bool) {
 		blob:     row.Blob(),
 		modified: h.modified(row),
 		name:     row.Path,
-		cache:    cacheControl(p, fixed),
+		cache:    req.cacheControl(h, row, fixed),
 		from:     h,
 	})
 }
@@ -215,15 +215,21 @@ func (req *request) toDirectory(p string) {
 	req.fail(http.StatusMovedPermanently, "a directory")
 }
 
-const cacheForever = "public, max-age=31536000, immutable"
+// access is what restricts who gets what, now.
+func (s *Server) access() paths.Access {
+	return paths.Access{Rules: s.policy.Get().Restricts(), Credentials: s.guard != nil}
+}
 
-// cacheControl lets caches keep what can never differ. They must ask for
-// everything else, for pool files too, so that none hands out a package that is denied now.
-func cacheControl(p string, fixed bool) string {
-	_, rest, _ := strings.Cut(strings.TrimPrefix(p, "upstream/"), "/")
-	index := strings.HasPrefix(rest, "dists/") && !strings.HasSuffix(rest, ".deb")
-	if strings.Contains(rest, "/by-hash/") || (fixed && index) {
-		return cacheForever
+// cacheControl is the Cache-Control of a file of h at a path.
+func (req *request) cacheControl(h *served, row snapshot.Row, fixed bool) string {
+	life := paths.Asked
+	switch a := h.archive(row.Archive()); {
+	case !paths.IsPoolFile(row):
+		if fixed || strings.Contains(row.Path, "/by-hash/") || strings.Contains(req.r.URL.Path, "/by-hash/") {
+			life = paths.Forever
+		}
+	case fixed || a != nil && a.Class == snapshot.Upstream:
+		life = paths.UntilRules
 	}
-	return "no-cache"
+	return req.s.access().CacheControl(life)
 }
