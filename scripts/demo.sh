@@ -44,11 +44,12 @@ logged() {
 
 # --- what can be shown here
 
-# With no network: in a namespace of its own, where not even loopback is up.
+# With no network: in a namespace of its own, where not even loopback is up. An ordinary user makes one as root of a user
+# namespace; dpkg could not install in there, where there is one user alone.
 offline='' whynot=
 if unshare -n true 2>why.txt; then
 	offline='unshare -n'
-elif unshare -r -n true 2>/dev/null; then
+elif [ "$(id -u)" != 0 ] && unshare -r -n true 2>/dev/null; then
 	offline='unshare -r -n'
 else
 	whynot=$(head -n 1 why.txt)

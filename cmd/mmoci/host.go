@@ -46,7 +46,7 @@ func (a *app) hostSources() *cobra.Command {
 		Use:   "sources [REF | URL]",
 		Short: "Write apt's .sources, keys and the proxy exception for a mirror",
 		Long: `Reads the statement of the snapshot at REF, or of the one that the mirror at URL serves, verifies it by the site's key, and writes
-/etc/apt/sources.list.d/mmoci-PREFIX.sources for each archive, naming only what is carried, and an exception from apt's proxies for the
+/etc/apt/sources.list.d/mmoci-PREFIX.sources for each archive, naming only what the snapshot has, and an exception from apt's proxies for the
 mirror's address. Nothing that the mirror says is believed: neither key nor text comes from it, and of --policy only which of the snapshot's own
 versions it denies. With --upstream the archives are taken
 under upstream's own signature, by keys given as --keyring PREFIX=FILE; no site key is needed then.

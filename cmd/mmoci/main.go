@@ -278,6 +278,9 @@ func usageArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
+				if strings.Contains(err.Error(), "arg(s)") { // cobra counts them, and does not say which
+					err = fmt.Errorf("%s given; want %s", terminal.Count(len(args), "argument"), strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+				}
 				return fmt.Errorf("%w: %w (%s --help)", errFlags, err, cmd.CommandPath())
 			}
 			return nil

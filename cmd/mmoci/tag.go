@@ -289,7 +289,7 @@ remaining snapshot has go, too. A layout is collected; a registry frees space by
 func (a *app) reportPrune(out *site.PruneResult, registry, dry, asJSON bool) error {
 	switch {
 	case dry:
-		a.log("dry run: %s would stay, %s go", terminal.Count(len(out.Keep), "snapshot"), terminal.Count(len(out.Remove), "tag"))
+		a.log("dry run: %s would stay, %s would go", terminal.Count(len(out.Keep), "snapshot"), terminal.Count(len(out.Remove), "tag"))
 	case len(out.Refused) > 0:
 		a.log("not removed: %s: %s", terminal.Count(len(out.Refused), "tag"), out.Reason)
 	}
