@@ -71,8 +71,10 @@ rm -f null
 # --- the snapshot
 
 step "A real upstream, laid out from this machine's apt: $pkg and what it needs${chroots:+, and a base system}"
-timeout 300 ../scripts/real-upstream.sh ${chroots:+--base} upstream "$pkg" >upstream.txt ||
-	die "no upstream after $(($(now) - t)) s; does apt-get update work on this machine?"
+timeout 300 ../scripts/real-upstream.sh ${chroots:+--base} upstream "$pkg" >upstream.txt || case $? in
+124) die "no upstream after 300 s; does apt-get update work on this machine?" ;;
+*) die "no upstream, for the reason above" ;;
+esac
 distribution=$(cat upstream/*/dists/*/*Release | sed -n 's/^Origin: //p' | head -n 1)
 took "fetching from $distribution"
 

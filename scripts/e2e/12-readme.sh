@@ -38,7 +38,7 @@ as_user() {
 	grep -E "^127\.0\.0\.1:$registry/site/mirror:stable@sha256:[0-9a-f]{64}$" user.out
 	[ -n "$(ls site/mmoci-debs/docker.io_*.deb)" ]
 	not grep -E '^(mmoci: |no +)' user.err
-	curl -sf "http://127.0.0.1:$server/" | grep -q docker.io
+	curl -sf "http://127.0.0.1:$server/debian/dists/bookworm/main/binary-$arch/Packages.gz" | zcat | grep -x 'Package: docker.io'
 	crane manifest --insecure "127.0.0.1:$registry/site/mirror:stable" | head -c 300
 }
 check "from make build to a mirror that is ready" as_user
