@@ -45,7 +45,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	most := o.Plan.Layers.Max - 1 // the system layer
 	if c.merged {
 		most--
-		skeleton, err := m.write("skeleton", rootfs.WriteSkeleton)
+		skeleton, err := m.write(ctx, "skeleton", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return rootfs.WriteSkeleton(w) })
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +83,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	if err != nil {
 		return nil, err
 	}
-	layer, err := m.write("system", func(w io.Writer) (snapshot.Blob, error) { return system.WriteLayer(w, o.date()) })
+	layer, err := m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return system.WriteLayer(w, o.date()) })
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		if err != nil {
 			return nil, err
 		}
-		layer, err := m.write("files", func(w io.Writer) (snapshot.Blob, error) { return top.WriteLayer(w, o.date()) })
+		layer, err := m.write(ctx, "files", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return top.WriteLayer(w, o.date()) })
 		if err != nil {
 			return nil, err
 		}

@@ -40,6 +40,7 @@ func choose(ctx context.Context, o *Options) (*Lock, []chosen, error) {
 		if err := o.Lock.answers(lock.Queries, archs); err != nil {
 			return nil, nil, err
 		}
+		lock.Snapshot = o.Lock.Snapshot
 	}
 	var all []chosen
 	for _, arch := range archs {

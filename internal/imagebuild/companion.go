@@ -6,10 +6,12 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -126,4 +128,51 @@ func notesOf(im *Image) []byte {
 		}
 	}
 	return []byte(b.String())
+}
+
+// Statement is what the site says of an image.
+type Statement struct {
+	Date     time.Time
+	Image    snapshot.Blob   // the image index
+	Snapshot snapshot.Digest // that its packages are of
+	Parts    map[string]snapshot.Blob
+}
+
+// ParseStatement reads the text of a statement. Errors are of outcome.ErrIntegrity.
+func ParseStatement(text []byte) (*Statement, error) {
+	st := &Statement{Parts: map[string]snapshot.Blob{}}
+	lines := strings.Split(string(text), "\n")
+	if len(lines) < 5 || lines[0] != statementHead || lines[len(lines)-1] != "" {
+		return nil, fmt.Errorf("%w: it is no statement of an image: it begins with %s", outcome.ErrIntegrity, statementHead)
+	}
+	var err error
+	for i, line := range lines[1 : len(lines)-1] {
+		f := strings.Split(line, " ")
+		switch {
+		case i == 0 && f[0] == "date" && len(f) == 2:
+			st.Date, err = time.Parse(time.RFC3339, f[1])
+		case i == 1 && f[0] == "image" && len(f) == 3:
+			st.Image, err = parseBlob(f[1], f[2])
+		case i == 2 && f[0] == "snapshot" && len(f) == 2:
+			st.Snapshot, err = snapshot.ParseDigest(f[1])
+		case i > 2 && f[0] == "part" && len(f) == 4 && st.Parts[f[1]] == (snapshot.Blob{}):
+			st.Parts[f[1]], err = parseBlob(f[2], f[3])
+		default:
+			err = fmt.Errorf("%.100q stands in a wrong place, or twice", line)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: statement of the image, line %d: %w", outcome.ErrIntegrity, i+2, err)
+		}
+	}
+	return st, nil
+}
+
+func parseBlob(digest, size string) (b snapshot.Blob, err error) {
+	if b.Digest, err = snapshot.ParseDigest(digest); err != nil {
+		return b, err
+	}
+	if b.Size, err = strconv.ParseInt(size, 10, 64); err == nil && (b.Size < 0 || strconv.FormatInt(b.Size, 10) != size) {
+		err = fmt.Errorf("%.40q is no size", size)
+	}
+	return b, err
 }

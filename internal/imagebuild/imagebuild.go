@@ -61,6 +61,9 @@ type Architecture struct {
 	Bytes    int64 // of all layers
 }
 
+// Config is the config document of an architecture, by its place in Architectures.
+func (im *Image) Config(i int) []byte { return im.made.Images[i].Config.Data }
+
 // Digest is that of the image index.
 func (im *Image) Digest() snapshot.Digest { return snapshot.Sum(im.Index.Data) }
 
@@ -108,8 +111,14 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 	return im, err
 }
 
-// date is that of everything that is made: the snapshot's.
-func (o *Options) date() time.Time { return o.Snapshot.Statement.Date.UTC() }
+// date is that of everything that is made: the snapshot's; with a lock that of its snapshot, so that every snapshot which has the
+// packages makes the same image.
+func (o *Options) date() time.Time {
+	if o.Lock != nil {
+		return o.Lock.Date.UTC()
+	}
+	return o.Snapshot.Statement.Date.UTC()
+}
 
 // annotations are those of the image index, and labels of the config.
 func annotations(p *imageplan.Plan, date time.Time) map[string]string {

@@ -108,36 +108,39 @@ func (m *maker) open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, e
 	return &snapshot.Content{R: f}, nil
 }
 
+// tarWriter writes the tar of a layer, now or later again.
+type tarWriter func(ctx context.Context, w io.Writer) (snapshot.Blob, error)
+
 // write makes a layer, packed, as a file.
-func (m *maker) write(what string, write func(io.Writer) (snapshot.Blob, error)) (image.Layer, error) {
+func (m *maker) write(ctx context.Context, what string, write tarWriter) (image.Layer, error) {
 	if m.o.Dry {
-		return m.remember(what, write)
+		return m.remember(ctx, what, write)
 	}
-	return m.writeFile(what, m.o.Plan.Layers.Compression, write)
+	return m.writeFile(ctx, what, m.o.Plan.Layers.Compression, write)
 }
 
 // remember computes the tar alone, and how it is written if somebody asks for it.
-func (m *maker) remember(what string, write func(io.Writer) (snapshot.Blob, error)) (image.Layer, error) {
-	blob, _, err := pack(io.Discard, imageplan.Uncompressed, write)
+func (m *maker) remember(ctx context.Context, what string, write tarWriter) (image.Layer, error) {
+	blob, _, err := pack(io.Discard, imageplan.Uncompressed, func(w io.Writer) (snapshot.Blob, error) { return write(ctx, w) })
 	l := image.Layer{MediaType: image.TypeLayer, Blob: blob, DiffID: blob.Digest, By: what}
 	if err != nil {
 		return l, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.again[l.Digest] = func(context.Context) (layerMade, error) {
-		l, err := m.writeFile(what, imageplan.Uncompressed, write)
+	m.again[l.Digest] = func(ctx context.Context) (layerMade, error) {
+		l, err := m.writeFile(ctx, what, imageplan.Uncompressed, write)
 		return layerMade{Layer: l}, err
 	}
 	return l, nil
 }
 
-func (m *maker) writeFile(what, compression string, write func(io.Writer) (snapshot.Blob, error)) (image.Layer, error) {
+func (m *maker) writeFile(ctx context.Context, what, compression string, write tarWriter) (image.Layer, error) {
 	f, err := os.CreateTemp(m.dir.Name(), "layer-")
 	if err != nil {
 		return image.Layer{}, err
 	}
-	blob, tar, err := pack(f, compression, write)
+	blob, tar, err := pack(f, compression, func(w io.Writer) (snapshot.Blob, error) { return write(ctx, w) })
 	if err := cmp.Or(err, f.Close()); err != nil {
 		os.Remove(f.Name())
 		return image.Layer{}, err
@@ -218,7 +221,7 @@ func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Reci
 }
 
 func (m *maker) fromDeb(ctx context.Context, b snapshot.Blob, r rootfs.Recipe) (l layerMade, err error) {
-	l.Layer, err = m.write("", func(w io.Writer) (snapshot.Blob, error) {
+	l.Layer, err = m.write(ctx, "", func(ctx context.Context, w io.Writer) (snapshot.Blob, error) {
 		note, err := rootfs.WriteLayer(w, rootfs.Deb{Blob: b, Open: m.openDeb(ctx, b)}, r)
 		if err != nil {
 			return snapshot.Blob{}, err
@@ -250,7 +253,7 @@ func (m *maker) ofGroup(ctx context.Context, g rootfs.Group, one map[*rootfs.Not
 		return one[g.Notes[0]].Layer, nil
 	}
 	again := func(ctx context.Context) (l layerMade, err error) {
-		l.Layer, err = m.write(g.Name, func(w io.Writer) (snapshot.Blob, error) {
+		l.Layer, err = m.write(ctx, g.Name, func(ctx context.Context, w io.Writer) (snapshot.Blob, error) {
 			return rootfs.WriteGroup(w, g, func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() })
 		})
 		return l, err
