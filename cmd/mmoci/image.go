@@ -28,7 +28,7 @@ func (a *app) image() *cobra.Command {
 		Use:   "image",
 		Short: "Build container images of a snapshot's packages",
 	}
-	cmd.AddCommand(a.imageBuild(), a.imageLock())
+	cmd.AddCommand(a.imageBuild(), a.imageLock(), a.imageVerify(), a.imageRebuild(), a.imageScripts())
 	return cmd
 }
 
@@ -39,6 +39,7 @@ type imageFlags struct {
 	image, from   string
 	archs         []string
 	lock          string
+	signKey       string
 	locked, fresh bool
 }
 
@@ -144,6 +145,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 	i.flags(f)
 	f.StringVar(&i.lock, "lock", "", "the `LOCK` file that says exactly which packages (mmoci image lock makes one)")
 	f.BoolVar(&i.locked, "locked", false, "with --lock: it must be there")
+	f.StringVar(&i.signKey, "sign-key", "", "the site's signing key `FILE`, in the place of sign: of mmoci.yaml")
 	f.BoolVar(&i.fresh, "no-cache", false, "make every layer anew, and keep none")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if i.locked && i.lock == "" {
@@ -166,6 +168,13 @@ With --lock the packages are exactly those of that file; if it is not there it i
 			if err != nil {
 				return err
 			}
+		}
+		site, err := i.planFlags.plan()
+		if err != nil {
+			return err
+		}
+		if o.Signer, err = a.signer(site, i.signKey); err != nil {
+			return err
 		}
 		if !i.fresh {
 			if o.Cache, err = a.imageCache(); err != nil {

@@ -71,11 +71,11 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 			return nil, err
 		}
 	}
-	extra, says, err := fixups(o, notes, helper, newTree(c.merged, notes, nil))
+	extra, fixes, err := fixups(o, notes, helper, newTree(c.merged, notes, nil))
 	if err != nil {
 		return nil, err
 	}
-	b.Fixups = says
+	b.Account = accountOf(notes, fixes)
 	system, err := rootfs.NewSystem(notes, groups, rootfs.SystemOptions{
 		Extra: extra,
 		Open:  func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },

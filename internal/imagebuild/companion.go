@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -53,7 +54,9 @@ func newCompanion(o *Options, im *Image, files []file) (*companion, error) {
 		add("files.tar", TypeFiles, packed)
 	}
 	add("image.lock", TypeLock, im.Lock.Encode())
-	add("account.txt", TypeAccount, accountOf(im).Encode())
+	for _, a := range im.Architectures {
+		add(accountPart(a.Name), TypeAccount, account.Encode(a.Account))
+	}
 	add("notes.txt", TypeNotes, notesOf(im))
 	text := statement(im, o.date(), a.Layers)
 	mediaType := TypeStatement

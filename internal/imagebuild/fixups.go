@@ -20,8 +20,7 @@ import (
 const helperPackage = "base-passwd"
 
 // fixups makes what no .deb holds, in place of scripts, with what each says for the account.
-func fixups(o *Options, notes []*rootfs.Note, helper *rootfs.Note, below tree) (extra []rootfs.SystemEntry, says []string, err error) {
-	var fixes []*fixup.Fix
+func fixups(o *Options, notes []*rootfs.Note, helper *rootfs.Note, below tree) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
 	users, err := usersFix(o, notes, helper)
 	if err != nil {
 		return nil, nil, err
@@ -46,9 +45,8 @@ func fixups(o *Options, notes []*rootfs.Note, helper *rootfs.Note, below tree) (
 	}
 	for _, f := range fixes {
 		extra = append(extra, entriesOfFix(f, below)...)
-		says = append(says, f.Says)
 	}
-	return extra, says, nil
+	return extra, fixes, nil
 }
 
 func has(notes []*rootfs.Note, name string) bool {

@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -56,7 +57,7 @@ type Architecture struct {
 	Name     string // Debian's
 	Packages int
 	Layers   []image.Layer
-	Fixups   []string // what was made in place of scripts, a line each
+	Account  []account.Line // what became of each script
 	Notes    []*rootfs.Note
 	Bytes    int64 // of all layers
 }

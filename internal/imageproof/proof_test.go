@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ import (
 	"example.org/mmoci/internal/imagebuild"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
 	"example.org/mmoci/internal/testregistry"
@@ -146,12 +148,13 @@ func TestAccount(t *testing.T) {
 	if im.Signer != "" {
 		t.Errorf("signed by %q", im.Signer)
 	}
-	a := im.Account.Architectures[0]
-	if len(a.Scripts) != 2 || a.Scripts[0].Package != "libc6" || a.Scripts[0].Did != imagebuild.DidNone || a.Scripts[1].Script != "postinst" || a.Scripts[1].Did != imagebuild.DidNotRun || !strings.Contains(a.Scripts[1].Why, "code of its own") {
-		t.Errorf("account %+v", a.Scripts)
+	want := []account.Line{
+		{Package: "libc6", Version: "2.36-9", Script: "-", What: account.None},
+		{Package: "web", Version: "1.0-1", Script: "postinst", What: account.NotRun, Detail: "it has code of its own"},
 	}
-	if len(a.Fixups) != 1 {
-		t.Errorf("fix-ups %q", a.Fixups)
+	got := im.Account["amd64"]
+	if len(got) != 3 || !slices.Equal(got[:2], want) || got[2].What != account.Made {
+		t.Errorf("account %+v", got)
 	}
 }
 
@@ -228,7 +231,7 @@ func TestThefts(t *testing.T) {
 		}
 	})
 	// What is signed is meant as a whole: another plan, lock or account beside the signature is found.
-	for _, part := range []string{"image.yaml", "files.tar", "image.lock", "account.txt", "notes.txt"} {
+	for _, part := range []string{"image.yaml", "files.tar", "image.lock", "account-amd64.txt", "notes.txt"} {
 		t.Run("another "+part, func(t *testing.T) {
 			m := build(t, true, "gzip")
 			im, err := Read(t.Context(), m.ref, Options{})
@@ -347,7 +350,7 @@ func (m *made) put(t *testing.T, im *Image, index []byte, documents [][]byte, bl
 	t.Helper()
 	a := image.Attachment{ArtifactType: imagebuild.TypeCompanion, Subject: image.Part{MediaType: "application/vnd.oci.image.index.v1+json", Data: index}}
 	statement := "mmoci-image-statement-v1\ndate 2026-01-13T00:00:00Z\nimage " + snapshot.BlobOf(index).String() + "\nsnapshot " + im.Lock.Snapshot.String() + "\n"
-	for _, name := range []string{"image.yaml", "files.tar", "image.lock", "account.txt", "notes.txt"} {
+	for _, name := range []string{"image.yaml", "files.tar", "image.lock", "account-amd64.txt", "notes.txt"} {
 		data := im.Parts[name]
 		a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: "text/plain", Data: data}, Title: name})
 		statement += "part " + name + " " + snapshot.BlobOf(data).String() + "\n"

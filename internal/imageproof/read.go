@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/imagebuild"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -40,7 +41,7 @@ type Image struct {
 	// can write to the place.
 	Signer  string
 	Lock    *imagebuild.Lock
-	Account *imagebuild.Account
+	Account map[string][]account.Line // by Debian's name of the architecture
 	Plan    []byte
 	Files   []byte // tar of what sync: names; nil: nothing
 	Parts   map[string][]byte
@@ -141,11 +142,13 @@ func (im *Image) take(ctx context.Context, manifest []byte, o Options) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
 	}
-	account, err := imagebuild.ParseAccount("account.txt", parts["account.txt"])
-	if err != nil {
-		return fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+	accounts := map[string][]account.Line{}
+	for _, a := range lock.Architectures {
+		if accounts[a.Name], err = account.Parse(parts["account-"+a.Name+".txt"]); err != nil {
+			return fmt.Errorf("%w: account of %s: %w", outcome.ErrIntegrity, a.Name, err)
+		}
 	}
-	im.Signer, im.Lock, im.Account, im.Plan, im.Files, im.Parts = signer, lock, account, parts["image.yaml"], parts["files.tar"], parts
+	im.Signer, im.Lock, im.Account, im.Plan, im.Files, im.Parts = signer, lock, accounts, parts["image.yaml"], parts["files.tar"], parts
 	return nil
 }
 

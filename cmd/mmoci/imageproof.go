@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/imageproof"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/terminal"
+	"example.org/mmoci/pkg/artifact"
+)
+
+// proofFlags say by what an image is looked at.
+type proofFlags struct {
+	planFlags
+	places placeFlags
+	from   string
+}
+
+func (p *proofFlags) add(cmd *cobra.Command, snapshot bool) {
+	f := cmd.Flags()
+	f.StringVar(&p.planFlags.file, "config", "", "the mmoci.yaml that names snapshot and keys (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+	p.planFlags.believeFlags(f)
+	if snapshot {
+		f.StringVar(&p.from, "from", "", "`REF` of a snapshot that has the image's packages (default: ref: of mmoci.yaml)")
+		p.places.flags(f)
+	}
+}
+
+// readMade reads an image with what is said of it.
+func (a *app) readMade(cmd *cobra.Command, p *proofFlags, name string) (*imageproof.Image, error) {
+	ref, err := artifact.ParseReference(name)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := p.plan()
+	if err != nil {
+		return nil, err
+	}
+	trust, err := p.trust(plan)
+	if err != nil {
+		return nil, err
+	}
+	im, err := imageproof.Read(cmd.Context(), ref, imageproof.Options{Artifact: a.options(), Site: trust.Site, Log: a.log})
+	if err != nil {
+		return nil, err
+	}
+	if im.Signer == "" {
+		a.log("what is said of the image is not proved: no key of the site is given (trust: in mmoci.yaml, or --keyring FILE)")
+	} else {
+		a.detail("%s: what is said of it is signed by %s", im.Reference, im.Signer)
+	}
+	return im, nil
+}
+
+// proving opens the snapshot that an image is compared with. Where the site signed which one the image was made from, it is that one, if the
+// place still has it; another one that has the packages will do.
+func (a *app) proving(cmd *cobra.Command, p *proofFlags, im *imageproof.Image) (imageproof.VerifyOptions, error) {
+	o := imageproof.VerifyOptions{Log: a.log}
+	var args []string
+	if p.from != "" {
+		args = []string{p.from}
+	}
+	s, trust, err := a.open(cmd, &p.planFlags, &p.places, args)
+	if err != nil {
+		return o, err
+	}
+	o.Snapshot, o.Trust = s, trust
+	return o, nil
+}
+
+func (a *app) imageVerify() *cobra.Command {
+	var p proofFlags
+	cmd := &cobra.Command{
+		Use:   "verify REF",
+		Short: "Prove an image: make each layer again from the signed .debs and compare",
+		Long: `Every package layer is made again from the .deb, which is proved down to the key of its archive, and compared; then the layer with dpkg's database,
+the site's own files and the config, from the plan that the site signed beside the image. All bytes of the image are read.
+A line is printed for each architecture: how many packages are proved, how many layers follow from them, and how many are the site's own files.`,
+		Args: cobra.ExactArgs(1),
+	}
+	p.add(cmd, true)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		im, err := a.readMade(cmd, &p, args[0])
+		if err != nil {
+			return err
+		}
+		o, err := a.proving(cmd, &p, im)
+		if err != nil {
+			return err
+		}
+		proofs, err := im.Verify(cmd.Context(), o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", im.Reference, err)
+		}
+		for _, q := range proofs {
+			fmt.Fprintf(a.stdout, "%s: proved %d, generated %d, files %d\n", q.Architecture, q.Proved, q.Generated, q.Files)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) imageRebuild() *cobra.Command {
+	var p proofFlags
+	cmd := &cobra.Command{
+		Use:   "rebuild REF",
+		Short: "Make an image again from what is said of it and a snapshot, and compare the digests",
+		Args:  cobra.ExactArgs(1),
+	}
+	p.add(cmd, true)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		im, err := a.readMade(cmd, &p, args[0])
+		if err != nil {
+			return err
+		}
+		o, err := a.proving(cmd, &p, im)
+		if err != nil {
+			return err
+		}
+		if err := im.Rebuild(cmd.Context(), o, nil); err != nil {
+			return fmt.Errorf("%s: %w", im.Reference, err)
+		}
+		fmt.Fprintf(a.stdout, "same digest: %s\n", im.Reference)
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) imageScripts() *cobra.Command {
+	var p proofFlags
+	var archs []string
+	cmd := &cobra.Command{
+		Use:   "scripts REF",
+		Short: "Tell what became of each maintainer script of an image's packages",
+		Args:  cobra.ExactArgs(1),
+	}
+	p.add(cmd, false)
+	cmd.Flags().StringSliceVar(&archs, "arch", nil, "only of these of Debian's `ARCHITECTURE`s")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		im, err := a.readMade(cmd, &p, args[0])
+		if err != nil {
+			return err
+		}
+		seen := 0
+		for _, l := range im.Lock.Architectures {
+			if len(archs) > 0 && !slices.Contains(archs, l.Name) {
+				continue
+			}
+			seen++
+			a.log("%s: %s", l.Name, terminal.Count(len(l.Packages), "package"))
+			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "PACKAGE\tVERSION\tSCRIPT\tDID\tWHY")
+			for _, s := range im.Account[l.Name] {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Package, s.Version, s.Script, s.What, s.Detail)
+			}
+			if err := w.Flush(); err != nil {
+				return err
+			}
+		}
+		if seen == 0 {
+			return fmt.Errorf("architecture %s is %w in the image", strings.Join(archs, ", "), outcome.ErrNotFound)
+		}
+		return nil
+	}
+	return cmd
+}
