@@ -9,12 +9,19 @@ release=bookworm updates=bookworm-updates
 versions_in() { /usr/lib/apt/apt-helper cat-file "$up/debian/dists/$1/main/binary-$arch"/Packages* | awk '/^Package:/ { p = $2 } /^Version:/ { print p, $2 }' | LC_ALL=C sort; }
 versions_in $release >release.txt
 versions_in $updates >updates.txt
-name_=$(LC_ALL=C join release.txt updates.txt | awk '$2 != $3 { print $1; exit }')
+name_=
+for n in $(LC_ALL=C join release.txt updates.txt | awk '$2 != $3 { print $1 }' | sort -u); do
+	# Of those the first whose closure apt finds and the pool of this upstream has.
+	upstream_apt -y --no-install-recommends --print-uris install "$n/$updates" >uris 2>uris.err || continue
+	sed -n "s/^'file:\([^']*\)'.*/\1/p" uris | sed 's/%2b/+/g; s/%7e/~/g' | while read -r f; do [ -f "$f" ] || { echo "$f"; break; }; done >absent
+	if [ -s uris ] && ! [ -s absent ]; then
+		name_=$n
+		break
+	fi
+done
 [ -n "$name_" ] || die "no package differs between $release and $updates"
 say "$name_ differs between $release and $updates"
 
-# The release's pool has what the mirror's closure needs; the package itself in both versions is fetched by apt.
-mkdir -p "$work/pool"
 selection "$up" >archives.yaml
 { sign_part; echo "packages: [$name_/$updates]"; cat archives.yaml; } >updates.yaml
 choice() { # SUITE: what apt takes for NAME/SUITE, name and version
@@ -36,7 +43,6 @@ by_other_names() {
 		same "apt's choice for $n" "$(choice $updates)" "$(choice "$n")"
 		sed "s|/$updates]|/$n]|" updates.yaml >other.yaml
 		"$mmoci" lock -f other.yaml -o other.lock
-		grep " $name_ " $updates.lock | cmp - other.names 2>/dev/null || grep "$name_" other.lock >/dev/null
 		"$mmoci" push -f other.yaml oci:layout:other
 		"$mmoci" ls oci:layout:other | awk '{ print $1, $2 }' | LC_ALL=C sort -u | diff $updates.ours -
 	done
