@@ -62,6 +62,7 @@ missing_packages() {
 		podman podman
 		python3 python3
 		python3-yaml /usr/lib/python3/dist-packages/yaml
+		reprepro reprepro
 		runc runc
 		skopeo skopeo
 		softhsm2 softhsm2-util
