@@ -187,7 +187,8 @@ func (l *layer) database() error {
 	files := slices.Clone(c.files)
 	files = append(files, deb.ControlFile{Name: "list", Mode: 0o644, Data: l.note.List(nil)})
 	if !c.hasSums && l.sums.Len() > 0 {
-		files = append(files, deb.ControlFile{Name: "md5sums", Mode: 0o644, Data: l.sums.Bytes()})
+		l.note.Sums = l.sums.Bytes()
+		files = append(files, deb.ControlFile{Name: "md5sums", Mode: 0o644, Data: l.note.Sums})
 	}
 	slices.SortFunc(files, func(a, b deb.ControlFile) int { return strings.Compare(a.Name, b.Name) })
 	for _, f := range files {

@@ -36,7 +36,10 @@ func WriteGroup(w io.Writer, g Group, open func(*Note) (io.ReadCloser, error)) (
 	if len(s.wanted) > 0 {
 		return snapshot.Blob{}, fmt.Errorf("layer %q: %d entries are in no package, which therefore differs from its note", g.Name, len(s.wanted))
 	}
-	status := sortedStatus(g.Notes)
+	status, err := sortedStatus(g.Notes, asUnpacked)
+	if err != nil {
+		return snapshot.Blob{}, err
+	}
 	e := Entry{Path: statusPath, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(status)), ModTime: s.time}
 	if err := t.entry(&e); err != nil {
 		return snapshot.Blob{}, err

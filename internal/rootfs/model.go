@@ -39,13 +39,14 @@ type dpkg struct {
 	// it: dpkg knows of no symlink between two names.
 	owners   map[string][]*Note
 	lost     map[*Note]map[string]bool // names that a package's list does not have
+	kept     map[*Note]map[string]bool // those among them that were there before the package, and were kept
 	replaces map[*Note][]deb.Relation
 }
 
 // installed is the tree that dpkg makes of packages in this order, with its
 // database as far as package layers have it.
 func installed(notes []*Note, base *tree) (*dpkg, error) {
-	d := &dpkg{tree: base, notes: notes, owners: map[string][]*Note{}, lost: map[*Note]map[string]bool{}, replaces: map[*Note][]deb.Relation{}}
+	d := &dpkg{tree: base, notes: notes, owners: map[string][]*Note{}, lost: map[*Note]map[string]bool{}, kept: map[*Note]map[string]bool{}, replaces: map[*Note][]deb.Relation{}}
 	for _, n := range notes {
 		clauses, err := deb.ParseRelations(n.Stanza.Get("Replaces"), "")
 		if err != nil {
@@ -64,8 +65,35 @@ func installed(notes []*Note, base *tree) (*dpkg, error) {
 		if lost := d.lost[n]; lost != nil {
 			d.write(infoDir+"/"+n.InfoName()+".list", n.List(lost))
 		}
+		if kept := d.kept[n]; kept != nil && n.Sums != nil {
+			d.write(infoDir+"/"+n.InfoName()+".md5sums", sumsWithout(n.Sums, kept))
+		}
 	}
 	return d, nil
+}
+
+// sumsWithout are lines of md5sums but for those of some names.
+func sumsWithout(sums []byte, names map[string]bool) []byte {
+	var out []byte
+	for line := range bytes.Lines(sums) {
+		if len(line) < 35 || !names[string(line[34:len(line)-1])] {
+			out = append(out, line...)
+		}
+	}
+	return out
+}
+
+// status is a package's stanza, with its conffiles as they became.
+func (d *dpkg) status(n *Note) (deb.Stanza, error) {
+	kept := d.kept[n]
+	if kept == nil || len(n.Conffiles) == 0 {
+		return n.Status, nil
+	}
+	conffiles := slices.Clone(n.Conffiles)
+	for i := range conffiles {
+		conffiles[i].obsolete = kept[conffiles[i].Path]
+	}
+	return statusStanza(n.Stanza, conffiles)
 }
 
 // write sets a file of dpkg's database.
@@ -140,6 +168,10 @@ func (d *dpkg) extract(n *Note, name string, e *Entry, entries map[string]*Entry
 	}
 	if keep {
 		d.lose(n, name)
+		if d.kept[n] == nil {
+			d.kept[n] = map[string]bool{}
+		}
+		d.kept[n][name] = true
 		return nil
 	}
 	if !e.isDir() {
@@ -268,14 +300,21 @@ func baseTree(r Recipe) *tree {
 	return t
 }
 
-// sortedStatus is dpkg's status over packages.
-func sortedStatus(notes []*Note) []byte {
+// sortedStatus is dpkg's status over packages, each with its stanza.
+func sortedStatus(notes []*Note, stanza func(*Note) (deb.Stanza, error)) ([]byte, error) {
 	sorted := slices.Clone(notes)
 	slices.SortFunc(sorted, func(a, b *Note) int { return strings.Compare(strings.ToLower(a.Name()), strings.ToLower(b.Name())) })
 	var b bytes.Buffer
 	for _, n := range sorted {
-		b.Write(n.Status)
+		s, err := stanza(n)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(s)
 		b.WriteByte('\n')
 	}
-	return b.Bytes()
+	return b.Bytes(), nil
 }
+
+// asUnpacked is the stanza in a package's own layer.
+func asUnpacked(n *Note) (deb.Stanza, error) { return n.Status, nil }

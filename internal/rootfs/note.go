@@ -39,6 +39,7 @@ type Note struct {
 	Status    deb.Stanza    // the stanza in dpkg's status
 	Entries   []Entry       // in the order of the layer
 	Names     []string      // what data.tar has, in dpkg's order: paths before merging, excluded ones among them, "." for the root
+	Sums      []byte        // md5sums that the recipe made; nil if the package has its own
 	Conffiles []Conffile    // in the order of the package's list
 	Scripts   []Script      // in the order of [scriptNames]
 	Triggers  []Trigger     // in the order of the package's triggers file
@@ -71,6 +72,7 @@ type Conffile struct {
 	Path            string // etc/x, as the package names it
 	MD5             string // of its content in hex; "" if data.tar has none
 	RemoveOnUpgrade bool
+	obsolete        bool // another package has the path
 }
 
 // Script is a maintainer script.

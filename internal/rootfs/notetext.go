@@ -39,6 +39,9 @@ func (n *Note) Encode() []byte {
 	b = fmt.Appendf(b, "deb %s %d\nlayer %s %d\n", n.Deb.Digest, n.Deb.Size, n.Layer.Digest, n.Layer.Size)
 	b = appendRaw(b, "control", n.Stanza)
 	b = appendRaw(b, "status", n.Status)
+	if n.Sums != nil {
+		b = appendRaw(b, "md5sums", n.Sums)
+	}
 	for _, c := range n.Conffiles {
 		sum, flag := c.MD5, ""
 		if sum == "" {
@@ -301,6 +304,8 @@ func (p *noteParser) part(n *Note) error {
 		return p.entry(n, word, v)
 	}
 	switch word {
+	case "md5sums":
+		n.Sums = []byte(p.raw(p.number(v, 10, MaxNote)))
 	case "n":
 		n.Names = append(n.Names, v)
 	case "conffile", "conffile!":

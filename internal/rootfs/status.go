@@ -137,10 +137,13 @@ func describeConffiles(conffiles []Conffile) string {
 	var b strings.Builder
 	for _, c := range conffiles {
 		sum := c.MD5
-		if sum == "" {
+		if sum == "" || c.obsolete {
 			sum = "newconffile"
 		}
 		b.WriteString("\n /" + c.Path + " " + sum)
+		if c.obsolete {
+			b.WriteString(" obsolete")
+		}
 		if c.RemoveOnUpgrade {
 			b.WriteString(" remove-on-upgrade")
 		}

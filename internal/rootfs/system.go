@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,11 @@ func NewSystem(notes []*Note, groups []Group, o SystemOptions) (*System, error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range append(database(notes), o.Extra...) {
+	status, err := sortedStatus(notes, d.status)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range append(database(notes, status), o.Extra...) {
 		if e.Whiteout {
 			d.tree.remove(e.Path)
 			continue
@@ -104,9 +109,9 @@ func directory(p, why string) SystemEntry {
 }
 
 // database is dpkg's database over all packages.
-func database(notes []*Note) []SystemEntry {
+func database(notes []*Note, status []byte) []SystemEntry {
 	out := []SystemEntry{
-		file(statusPath, sortedStatus(notes), "database"),
+		file(statusPath, status, "database"),
 		file(infoDir+"/format", []byte("1\n"), "database"),
 		directory("var/lib/dpkg/triggers", "database"),
 		directory("var/lib/dpkg/updates", "database"),
@@ -114,10 +119,14 @@ func database(notes []*Note) []SystemEntry {
 	return append(out, triggers(notes)...)
 }
 
-// triggers are the files in which dpkg keeps who is interested in what.
+// triggers are the files in which dpkg keeps who is interested in what
+// (dpkg, src/main/trigproc.c and lib/dpkg/triglib.c).
 func triggers(notes []*Note) []SystemEntry {
-	var paths bytes.Buffer
-	named := map[string]*bytes.Buffer{}
+	// An interest is a package and its option. Of several in one trigger by one
+	// package the last counts: in place for a path, as a new line for a word.
+	type interest struct{ trigger, who, option string }
+	var paths []interest
+	named := map[string][]interest{}
 	var names []string
 	for _, n := range notes {
 		for _, t := range n.Triggers {
@@ -125,27 +134,39 @@ func triggers(notes []*Note) []SystemEntry {
 			if !ok {
 				continue
 			}
-			noawait := ""
+			x := interest{t.Name, n.InfoName(), ""}
 			if kind == "-noawait" {
-				noawait = "/noawait"
+				x.option = "/noawait"
 			}
+			same := func(o interest) bool { return o.trigger == x.trigger && o.who == x.who }
 			if t.Name[0] == '/' {
-				fmt.Fprintf(&paths, "%s %s%s\n", t.Name, n.InfoName(), noawait)
+				if i := slices.IndexFunc(paths, same); i >= 0 {
+					paths[i] = x
+				} else {
+					paths = append(paths, x)
+				}
 				continue
 			}
 			if named[t.Name] == nil {
-				named[t.Name] = &bytes.Buffer{}
 				names = append(names, t.Name)
 			}
-			fmt.Fprintf(named[t.Name], "%s%s\n", n.InfoName(), noawait)
+			named[t.Name] = append(slices.DeleteFunc(named[t.Name], same), x)
 		}
 	}
 	var out []SystemEntry
-	if paths.Len() > 0 {
-		out = append(out, file("var/lib/dpkg/triggers/File", paths.Bytes(), "database"))
+	if len(paths) > 0 {
+		var b bytes.Buffer
+		for _, x := range paths {
+			fmt.Fprintf(&b, "%s %s%s\n", x.trigger, x.who, x.option)
+		}
+		out = append(out, file("var/lib/dpkg/triggers/File", b.Bytes(), "database"))
 	}
 	for _, name := range names {
-		out = append(out, file("var/lib/dpkg/triggers/"+name, named[name].Bytes(), "database"))
+		var b bytes.Buffer
+		for _, x := range named[name] {
+			fmt.Fprintf(&b, "%s%s\n", x.who, x.option)
+		}
+		out = append(out, file("var/lib/dpkg/triggers/"+name, b.Bytes(), "database"))
 	}
 	return out
 }
