@@ -51,6 +51,7 @@ var rules = map[string][]string{
 	"internal/lock":            {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/push":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},
 	"internal/site":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},
+	"internal/probe":           {"os", oras, imageSpec, ggcr, module + "internal", module + "pkg/deb", module + "pkg/archive"},
 	"internal/changes":         {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/serve"},
 	"internal/store":           {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/policy":          {"net/http"},

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/probe"
 	"example.org/mmoci/internal/site"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
@@ -21,23 +24,31 @@ var errUnwell = errors.New("not all is well; the remedies stand beside")
 
 func (a *app) doctor() *cobra.Command {
 	var p planFlags
-	var write, asJSON bool
+	var write, probing, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor [REF]",
 		Short: "Look at all that a push depends on: registry, CA, keys, clock, proxy, upstreams",
 		Long: `Looks at the registry (CA, reach, credentials, clock), the keys (expiry), the proxy and each upstream (CA, signature), and
 says in one line each how it is and what to do about it. With --write it also tries, under the tag mmoci-doctor, what a push
-does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, DELETE.`,
+does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, DELETE.
+With --probe it does nothing else than push a synthetic snapshot of 100 files under a tag of its own, and remove it: one line
+for each capability of the registry, for artifacts/docs/registries.md.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
 	p.flags(f)
 	f.BoolVar(&write, "write", false, "try pushes, too, under the tag mmoci-doctor")
+	f.BoolVar(&probing, "probe", false, "tell what the registry can do, by a snapshot that is pushed and removed")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		plan, ref, err := p.place(args)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case probing && ref.Kind != artifact.Registry:
+			return fmt.Errorf("%w: --probe is about a registry, and %s is none", outcome.ErrUsage, ref)
+		case probing:
+			return a.probe(cmd.Context(), ref, asJSON)
 		}
 		q := site.DoctorOptions{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
 		var found []artifact.Finding
@@ -49,6 +60,34 @@ does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, 
 		return a.printFindings(append(found, site.Doctor(cmd.Context(), q)...), asJSON)
 	}
 	return cmd
+}
+
+// probe prints what a registry can do, and what the probe left there.
+func (a *app) probe(ctx context.Context, ref artifact.Reference, asJSON bool) error {
+	o := a.options()
+	r, err := probe.Run(ctx, ref, o.Remote())
+	if r == nil {
+		return err
+	}
+	if asJSON {
+		err = errors.Join(err, a.printJSON(r))
+	} else {
+		w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+		for _, row := range r.Rows {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", row.Answer, row.Capability, terminal.OneLine(row.Text))
+		}
+		for _, left := range r.Left {
+			fmt.Fprintf(w, "left\t%s\t%s\n", left, r.Repository)
+		}
+		err = errors.Join(err, w.Flush())
+	}
+	if len(r.Left) > 0 {
+		err = errors.Join(err, fmt.Errorf("the registry does not let the probe remove what it pushed to %s: %s; remove it there, or let its retention rules", r.Repository, strings.Join(r.Left, ", ")))
+	}
+	if lacks := r.Lacks(); err == nil && len(lacks) > 0 {
+		err = fmt.Errorf("%s cannot hold snapshots: %s", r.Repository, strings.Join(lacks, ", "))
+	}
+	return err
 }
 
 func (a *app) printFindings(found []artifact.Finding, asJSON bool) error {

@@ -125,6 +125,9 @@ func (o *Options) registry() *remote.Options {
 	}
 }
 
+// Remote are the options for a registry alone.
+func (o *Options) Remote() *remote.Options { return o.registry() }
+
 // place is where artifacts are read. Safe for concurrent use.
 type place interface {
 	snapshot.Blobs

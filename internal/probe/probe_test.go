@@ -1,0 +1,146 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testregistry"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
+)
+
+func reference(t *testing.T, r *testregistry.Registry) oci.Reference {
+	t.Helper()
+	ref, err := oci.ParseReference(strings.TrimPrefix(r.URL, "http://") + "/site/mirror:noble")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+func answers(r *Result) map[string]Answer {
+	list := map[string]Answer{}
+	for _, row := range r.Rows {
+		list[row.Capability] = row.Answer
+	}
+	return list
+}
+
+// Each capability that a registry lacks makes its row a no, and no other one.
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	all := testregistry.Options{Mounts: true, Referrers: true, MaxManifest: 5 << 20}
+	for name, c := range map[string]struct {
+		change func(*testregistry.Options)
+		no     []string
+		left   bool
+	}{
+		"all":            {func(*testregistry.Options) {}, nil, false},
+		"no mounts":      {func(o *testregistry.Options) { o.Mounts = false }, []string{"mounts"}, false},
+		"no referrers":   {func(o *testregistry.Options) { o.Referrers = false }, []string{"referrers"}, false},
+		"no range":       {func(o *testregistry.Options) { o.NoRange = true }, []string{"range"}, false},
+		"immutable tags": {func(o *testregistry.Options) { o.ImmutableTags = true }, []string{"moving tags"}, false},
+		"small":          {func(o *testregistry.Options) { o.MaxManifest = 1 << 19 }, []string{"index width", "manifest size"}, false},
+		"narrow":         {func(o *testregistry.Options) { o.MaxLayers = 300 }, []string{"manifest width"}, false},
+		"no DELETE": {func(o *testregistry.Options) { o.NoDelete = true },
+			[]string{"deleting tags", "deleting manifests", "deleting blobs"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := all
+			c.change(&o)
+			registry := testregistry.New(t, o)
+			result, err := Run(t.Context(), reference(t, registry), &remote.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]bool{}
+			for _, no := range c.no {
+				want[no] = true
+			}
+			for capability, answer := range answers(result) {
+				if (answer == No) != want[capability] || answer == Unknown {
+					t.Errorf("%s: %s", capability, answer)
+				}
+				delete(want, capability)
+			}
+			if len(want) > 0 {
+				t.Errorf("no rows %v", want)
+			}
+			tags := registry.Tags("site/mirror")
+			if c.left != (len(result.Left) > 0) || c.left != (len(tags) > 0) {
+				t.Errorf("left %v; tags %v", result.Left, tags)
+			}
+		})
+	}
+}
+
+// Whatever ends a probe, it removes what it pushed, and nothing else; what it cannot remove it names.
+func TestInterruptedAnywhere(t *testing.T) {
+	t.Parallel()
+	for n := 1; ; n += 17 {
+		registry := testregistry.New(t, testregistry.Options{Mounts: true, MaxManifest: 5 << 20})
+		ref := reference(t, registry)
+		before, err := remote.Try(ref, &remote.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := before.PutBlob(t.Context(), oci.TypeEmpty, []byte(oci.EmptyConfig)); err != nil {
+			t.Fatal(err)
+		}
+		m := oci.Manifest{ArtifactType: oci.TypeShard, Config: oci.EmptyConfigDescriptor(), Layers: []oci.Descriptor{oci.EmptyConfigDescriptor()}}
+		if _, err := before.PutManifest(t.Context(), oci.TypeManifest, m.Encode(), "noble"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var asked atomic.Int64
+		registry.Fault(func(testregistry.Request, int) testarchive.Broken {
+			if asked.Add(1) == int64(n) {
+				cancel()
+			}
+			return testarchive.Broken{}
+		})
+		result, err := Run(ctx, ref, &remote.Options{})
+		ended := ctx.Err() != nil
+		cancel()
+		if ended && !errors.Is(err, context.Canceled) {
+			t.Errorf("request %d: error %v", n, err)
+		}
+		if result == nil || len(result.Left) > 0 {
+			t.Errorf("request %d: %+v", n, result)
+		}
+		if tags := registry.Tags("site/mirror"); len(tags) != 1 || tags["noble"] == "" {
+			t.Errorf("request %d: tags %v", n, tags)
+		}
+		if !ended {
+			if n < 100 {
+				t.Errorf("%d requests only", n)
+			}
+			return
+		}
+	}
+}
+
+// A registry that fails midway is told of, and cleaned as far as it lets.
+func TestFailsMidway(t *testing.T) {
+	t.Parallel()
+	registry := testregistry.New(t, testregistry.Options{})
+	registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken {
+		if r.Method == "PUT" && r.Kind == "manifest" && strings.HasPrefix(r.Ref, TagPrefix) {
+			return testarchive.Broken{Status: 403}
+		}
+		return testarchive.Broken{}
+	})
+	result, err := Run(t.Context(), reference(t, registry), &remote.Options{})
+	if err == nil || answers(result)["index"] != No || len(result.Lacks()) == 0 || len(result.Left) > 0 {
+		t.Errorf("%v, %+v", err, result)
+	}
+	registry.Close()
+	if _, err := Run(t.Context(), reference(t, registry), &remote.Options{}); err == nil {
+		t.Error("nobody listens: no error")
+	}
+}
