@@ -29,6 +29,7 @@ var rules = map[string][]string{
 	"pkg/artifact/layout":      {"net/http", oras, imageSpec, module + "pkg/artifact/remote", module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"pkg/artifact/remote":      {module + "pkg/artifact/layout", module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"internal/durable":         {module},
+	"internal/spool":           {module},
 	"internal/transfer":        {module},
 	"internal/config":          {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/config/document": {"net/http", oras, imageSpec, ggcr, module + "pkg"},

@@ -85,7 +85,7 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	}
 	c.Differs = append(append(c.Differs, lacking...), leftOver(lock, *req)...)
 	c.Newer = append(c.Newer, newer(u, *req, found)...)
-	return c, nil
+	return c, u.Err()
 }
 
 // available tells which packages of a lock an archive has, and names what it lacks.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -17,8 +18,7 @@ import (
 	"example.org/mmoci/pkg/resolve/query"
 )
 
-// selection is what was chosen of the curated archives. Its packages and
-// sources are views of the indices.
+// selection is what was chosen of the curated archives.
 type selection struct {
 	packages map[string][]resolve.Chosen                // by prefix
 	sources  map[*upstreamSuite]map[string][]deb.Stanza // by component
@@ -73,10 +73,12 @@ func choose(f Options, archives []*upstreamArchive) (*selection, error) {
 		case a.Verbatim:
 			delete(sel.packages, a.Prefix) // it is taken whole
 		case a.WithSources:
-			sel.chooseSources(a)
+			if err := sel.chooseSources(a); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return sel, nil
+	return sel, u.Err()
 }
 
 // resolveAll is the closure without a lock.
@@ -208,13 +210,13 @@ func resolveIndices(archives []*upstreamArchive) (out []resolve.Index, from []*u
 	for _, a := range archives {
 		for _, s := range a.suites {
 			for _, ix := range s.indices {
-				if ix.arch == "source" || ix.data == nil {
+				if ix.arch == "source" || ix.text == nil {
 					continue
 				}
 				from = append(from, ix)
 				out = append(out, resolve.Index{
 					Archive: a.Prefix, Suite: s.name, Names: []string{s.release.Suite, s.release.Codename}, Component: ix.component, Architecture: ix.arch,
-					Path: s.dir + "/" + ix.path, Data: candidates(a.source, ix), Pin: s.release.Pin(),
+					Path: s.dir + "/" + ix.path, Text: ix.text, Pin: s.release.Pin(), SkipPhased: a.SkipPhased, Whole: a.All && !a.Verbatim,
 				})
 			}
 		}
@@ -226,22 +228,6 @@ func resolveIndices(archives []*upstreamArchive) (out []resolve.Index, from []*u
 		}
 	}
 	return out, from
-}
-
-// candidates is an index without what the archive's configuration leaves out:
-// with "phased: no" the versions that upstream holds back from some hosts.
-func candidates(src *source, ix *upstreamIndex) []byte {
-	const field = "Phased-Update-Percentage"
-	if !src.SkipPhased || !bytes.Contains(ix.data, []byte(field)) {
-		return ix.data
-	}
-	var out []byte
-	for st, err := range deb.Stanzas(ix.data) {
-		if p := st.Get(field); err == nil && (p == "" || p == "100") {
-			out = st.Append(out)
-		}
-	}
-	return out
 }
 
 func joinStanzas(files []debdir.OwnPackage) []byte {
@@ -256,8 +242,7 @@ func joinStanzas(files []debdir.OwnPackage) []byte {
 // chooseSources finds the sources of the chosen packages in the archive's own
 // Sources indices. One that is not there is noted, not refused: archives do not
 // have all of theirs.
-func (sel *selection) chooseSources(a *upstreamArchive) {
-	type sourceID struct{ name, version string }
+func (sel *selection) chooseSources(a *upstreamArchive) error {
 	wanted := map[sourceID]string{} // to a package that wants it
 	for _, c := range sel.packages[a.Prefix] {
 		name, version := c.Stanza.Source()
@@ -269,17 +254,16 @@ func (sel *selection) chooseSources(a *upstreamArchive) {
 	for _, s := range a.suites {
 		taken := map[string][]deb.Stanza{}
 		for _, ix := range s.indices {
-			if ix.arch != "source" {
+			if ix.arch != "source" || ix.text == nil {
 				continue
 			}
-			for st, err := range deb.Stanzas(ix.data) {
-				id := sourceID{st.Get("Package"), st.Get("Version")}
-				if _, ok := wanted[id]; err != nil || !ok {
-					continue
-				}
-				delete(wanted, id)
+			found, err := ix.sources(wanted)
+			if err != nil {
+				return fmt.Errorf("archive %s: suite %s: index %s: %w", a.Prefix, s.name, ix.path, err)
+			}
+			if len(found) > 0 {
 				sel.used[ix] = true
-				taken[ix.component] = append(taken[ix.component], st)
+				taken[ix.component] = append(taken[ix.component], found...)
 			}
 		}
 		for _, stanzas := range taken {
@@ -293,6 +277,31 @@ func (sel *selection) chooseSources(a *upstreamArchive) {
 		sel.notes = append(sel.notes, fmt.Sprintf("archive %s: source %s %s (of %s) is not in its Sources indices", a.Prefix, id.name, id.version, of))
 	}
 	slices.Sort(sel.notes)
+	return nil
+}
+
+type sourceID struct{ name, version string }
+
+// sources takes what is wanted out of a Sources index. What it finds is wanted no more.
+func (ix *upstreamIndex) sources(wanted map[sourceID]string) (found []deb.Stanza, err error) {
+	in := deb.NewIndexReader(ix.text.Open())
+	for {
+		st, err := in.Next()
+		if _, malformed := errors.AsType[*deb.StanzaError](err); malformed {
+			continue
+		}
+		if err == io.EOF {
+			return found, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		id := sourceID{st.Get("Package"), st.Get("Version")}
+		if _, ok := wanted[id]; ok {
+			delete(wanted, id)
+			found = append(found, bytes.Clone(st))
+		}
+	}
 }
 
 // reason is why a package is in the snapshot: as the lock says where it names
@@ -327,7 +336,7 @@ func (n Newer) Say(list string) string {
 func newer(u *resolve.Universe, req resolve.Request, chosen []resolve.Chosen) []Newer {
 	var out []Newer
 	for _, n := range u.Newer(req, chosen) {
-		// Copies: a package is a view of a whole index.
+		// Copies: a package's strings are views of its stanza.
 		out = append(out, Newer{
 			Query: n.Root.Query.String(), Archive: n.Root.Archive, Name: strings.Clone(n.Taken.Name),
 			Version: strings.Clone(n.Taken.Version), In: n.Newer.Archive, Newer: strings.Clone(n.Newer.Version),

@@ -228,7 +228,7 @@ func (c *content) verbatim(s *upstreamSuite) snapshot.Suite {
 	base := s.base(s.src.Prefix)
 	out := snapshot.Suite{Name: s.name, Files: c.files.signatures(s.signed, base, s.release.Date, false)}
 	for _, ix := range s.indices {
-		c.files.keep(base+ix.path, ix.stored)
+		c.keepIndex(base, ix)
 	}
 	rel := s.suiteRelease // a copy: the indices are not kept
 	for _, x := range s.extra {
@@ -258,7 +258,7 @@ func (c *content) curated(s *upstreamSuite, built []archive.BuiltFile, sel *sele
 	base = s.base("upstream/" + s.src.Prefix)
 	for _, ix := range s.indices {
 		if sel.used[ix] {
-			c.files.keep(base+ix.path, ix.stored)
+			c.keepIndex(base, ix)
 		}
 	}
 	out.Files = c.files.signatures(s.signed, base, s.release.Date, true)
@@ -286,6 +286,14 @@ func (f *files) signatures(signed []signedFile, base string, date time.Time, ups
 func (f *files) keep(p string, data []byte) {
 	f.rows = append(f.rows, snapshot.Row{Path: p, Size: int64(len(data)), Digest: snapshot.Sum(data)})
 	f.small = append(f.small, data)
+}
+
+// keepIndex adds an index as upstream has it. One that was not read is of no suite that has its file.
+func (c *content) keepIndex(base string, ix *upstreamIndex) {
+	row := snapshot.Row{Path: base + ix.path, Size: ix.stored.Size(), Digest: ix.digest}
+	c.files.rows = append(c.files.rows, row)
+	stored := ix.stored // without the text, which is not needed so long
+	c.origins.add(row.Digest, row.Path, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(stored.Open()), nil })
 }
 
 // pool adds the pool files of an archive: of a verbatim one all that its
@@ -328,9 +336,13 @@ func (c *content) pool(a *upstreamArchive, sel *selection) error {
 
 // verbatimPool adds every pool file that an index of a verbatim suite names.
 func (c *content) verbatimPool(a *upstreamArchive, ix *upstreamIndex) error {
-	for st, err := range deb.Stanzas(ix.data) {
+	in := deb.NewIndexReader(ix.text.Open())
+	for {
+		st, err := in.Next()
 		var f archive.PackageFile
 		switch {
+		case err == io.EOF:
+			return nil
 		case err == nil && ix.arch == "source":
 			err = c.sourceFiles(a.source, st)
 		case err == nil:
@@ -342,7 +354,6 @@ func (c *content) verbatimPool(a *upstreamArchive, ix *upstreamIndex) error {
 			return fmt.Errorf("index %s: %w (a verbatim archive cannot leave a stanza out)", ix.path, err)
 		}
 	}
-	return nil
 }
 
 // poolFile adds one pool file; where it is read from is only remembered.
@@ -352,14 +363,26 @@ func (c *content) poolFile(a *upstreamArchive, f archive.PackageFile) error {
 		return fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
 	}
 	row := snapshot.Row{Path: a.Prefix + "/" + f.Filename, Size: f.Size, Digest: d}
-	row.Package = snapshot.Package{Name: f.Name, Version: f.Version, Architecture: f.Architecture, Source: f.Source}
+	row.Package = ownPackage(f)
 	c.files.rows = append(c.files.rows, row)
 	if a.Debs != "" {
 		c.origins.add(d, row.Path, localFile(a.own.File(f.SHA256)))
-	} else { // by the name in row.Path: f is a view of an index, which is not kept
+	} else { // by the name in row.Path: f is a view of a stanza, which is not kept
 		c.origins.add(d, row.Path, upstreamFile(a.up, row.Path[len(a.Prefix)+1:], f.Size))
 	}
 	return nil
+}
+
+// ownPackage is the package of a file, in a string of its own.
+func ownPackage(f archive.PackageFile) (p snapshot.Package) {
+	all := f.Name + f.Version + f.Architecture + f.Source
+	for _, part := range []struct {
+		to *string
+		n  int
+	}{{&p.Name, len(f.Name)}, {&p.Version, len(f.Version)}, {&p.Architecture, len(f.Architecture)}, {&p.Source, len(f.Source)}} {
+		*part.to, all = all[:part.n], all[part.n:]
+	}
+	return p
 }
 
 // sourceFiles adds the files of one source package of upstream's.

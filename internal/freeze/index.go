@@ -14,6 +14,7 @@ import (
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/spool"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
@@ -24,9 +25,10 @@ import (
 type upstreamIndex struct {
 	component, arch string
 	path            string // as taken, with the ending of its compression, relative to the suite
-	stored          []byte // as upstream has it
 	digest          snapshot.Digest
-	data            []byte // decompressed
+	// Off the heap: the indices of a release are far more than what is chosen from them.
+	stored *spool.Bytes // as upstream has it
+	text   *spool.Bytes // decompressed; both are nil if the index was not read
 }
 
 // extraFile is a listed file that is carried unread.
@@ -140,14 +142,8 @@ func (s *suiteRelease) index(ctx context.Context, f Options, w wantedIndex) (*up
 		if err != nil {
 			return nil, err
 		}
-		data, err := s.release.Unpack(file, stored, archive.MaxIndex)
-		if err != nil {
-			return nil, fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, file.Path, err)
-		}
-		if err := checkSHA256(path.Join(s.dir, file.Path), data); err != nil {
-			return nil, err
-		}
-		return &upstreamIndex{component: w.component, arch: w.arch, path: file.Path, stored: stored, digest: snapshot.Sum(stored), data: data}, nil
+		ix := &upstreamIndex{component: w.component, arch: w.arch, path: file.Path, digest: snapshot.Sum(stored)}
+		return ix, s.unpack(ix, file, stored)
 	}
 	if s.previous != nil {
 		return lockedIndex(f.Lock, s, w), nil
@@ -155,24 +151,60 @@ func (s *suiteRelease) index(ctx context.Context, f Options, w wantedIndex) (*up
 	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions that are read: %w", errMoved, w.path, upstream.ErrNotFound)
 }
 
-// checkSHA256 refuses a Packages index with a stanza that has SHA512 alone. An
-// index that does not say "512:" anywhere, as Debian's, is not scanned.
-func checkSHA256(name string, index []byte) error {
-	if !bytes.Contains(index, []byte("512:")) {
-		return nil
+// unpack gives an index its text, and keeps what upstream has of it.
+func (s *suiteRelease) unpack(ix *upstreamIndex, file archive.ReleaseFile, stored []byte) error {
+	var text spool.Writer
+	var has512 finder
+	err := s.release.UnpackTo(io.MultiWriter(&text, &has512), file, stored, archive.MaxIndex)
+	if err != nil {
+		return fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, file.Path, err)
 	}
-	sc := deb.NewScanner(index)
-	for {
-		st, err := sc.Next()
-		if err == io.EOF {
-			return nil
+	ix.text = text.Done()
+	if has512.found {
+		if err := checkSHA256(path.Join(s.dir, file.Path), ix.text); err != nil {
+			return err
 		}
+	}
+	ix.stored, err = spool.Keep(stored)
+	return err
+}
+
+// finder looks for "512:", the end of a field's name, in what is written to it.
+type finder struct {
+	found bool
+	tail  []byte
+}
+
+func (f *finder) Write(p []byte) (int, error) {
+	const what = "512:"
+	if !f.found {
+		head := append(f.tail, p[:min(len(p), len(what)-1)]...)
+		f.found = bytes.Contains(head, []byte(what)) || bytes.Contains(p, []byte(what))
+		if len(p) >= len(what)-1 {
+			head = p
+		}
+		f.tail = append([]byte(nil), head[max(0, len(head)-len(what)+1):]...)
+	}
+	return len(p), nil
+}
+
+// checkSHA256 refuses a Packages index with a stanza that has SHA512 alone.
+func checkSHA256(name string, text *spool.Bytes) error {
+	in := deb.NewIndexReader(text.Open())
+	for {
+		st, err := in.Next()
 		if err == nil {
 			_, err = archive.ParsePackageFile(st)
 		}
-		if errors.Is(err, archive.ErrSHA512Alone) {
+		_, malformed := errors.AsType[*deb.StanzaError](err)
+		switch {
+		case err == io.EOF:
+			return nil
+		case errors.Is(err, archive.ErrSHA512Alone):
 			return fmt.Errorf("%w: %s:%d: package %s %s has SHA512 alone; every stanza needs a SHA256, by which its file is found",
-				outcome.ErrUsage, name, sc.Line(), st.Get("Package"), st.Get("Version"))
+				outcome.ErrUsage, name, in.Line(), st.Get("Package"), st.Get("Version"))
+		case st == nil && err != nil && !malformed:
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 }

@@ -32,25 +32,75 @@ var errTooLong = errors.New("longer than expected when decompressed")
 // and a file that ends early. Several gzip members, xz streams or zstd frames
 // in a row are one file. Data without such an ending is returned as it is.
 func Decompress(name string, data []byte, limit int64) ([]byte, error) {
-	out, err := decompress(path.Ext(name), data, limit)
-	if errors.Is(err, io.EOF) { // never to be taken for the end of anything
+	var out []byte
+	r, err := decompressor(path.Ext(name), data, limit)
+	switch {
+	case err != nil:
+	case r != nil:
+		defer r.Close()
+		out, err = readBounded(r, int64(len(data))*expansion, limit)
+	case int64(len(data)) > limit:
+		err = tooLong(limit)
+	default:
+		out = data
+	}
+	return out, named(name, err)
+}
+
+// DecompressTo writes to w what Decompress returns. On an error some of it may have been
+// written, no more than one byte over the limit. An error of w is returned as it is.
+func DecompressTo(w io.Writer, name string, data []byte, limit int64) error {
+	r, err := decompressor(path.Ext(name), data, limit)
+	if r == nil && err == nil {
+		r = io.NopCloser(bytes.NewReader(data))
+	}
+	if err != nil {
+		return named(name, err)
+	}
+	defer r.Close()
+	limit = max(0, min(limit, math.MaxInt64-1))
+	bounded := &io.LimitedReader{R: r, N: limit + 1}
+	written := onlyWriter{w: w}
+	n, err := io.CopyBuffer(&written, bounded, make([]byte, pieceSize))
+	switch {
+	case written.err != nil:
+		return written.err
+	case err == nil && n > limit:
+		err = tooLong(limit)
+	}
+	return named(name, err)
+}
+
+// onlyWriter keeps the error of a writer apart from those of what is read.
+type onlyWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (o *onlyWriter) Write(p []byte) (n int, err error) {
+	n, err = o.w.Write(p)
+	o.err = err
+	return n, err
+}
+
+// named adds the name of the file, and lets no error be the end of anything.
+func named(name string, err error) error {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path.Base(name), err)
+		return fmt.Errorf("%s: %w", path.Base(name), err)
 	}
-	return out, nil
+	return nil
 }
 
-func decompress(ending string, data []byte, limit int64) ([]byte, error) {
+// decompressor reads data decompressed, by its ending; nil if that names no compression.
+func decompressor(ending string, data []byte, limit int64) (io.ReadCloser, error) {
 	var r io.Reader
 	var err error
 	switch ending {
 	default:
-		if int64(len(data)) > limit {
-			return nil, tooLong(limit)
-		}
-		return data, nil
+		return nil, nil
 	case ".lz4", ".br", ".Z":
 		return nil, fmt.Errorf("compression %s is not supported", ending)
 	case ".gz":
@@ -69,14 +119,13 @@ func decompress(ending string, data []byte, limit int64) ([]byte, error) {
 		z, err = zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1),
 			zstd.WithDecoderMaxWindow(MaxDictionary), zstd.WithDecoderMaxMemory(MaxDictionary))
 		if err == nil {
-			defer z.Close()
-			r = z
+			return z.IOReadCloser(), nil
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return readBounded(r, int64(len(data))*expansion, limit)
+	return io.NopCloser(r), nil
 }
 
 func tooLong(limit int64) error { return fmt.Errorf("%w: over %d bytes", errTooLong, limit) }

@@ -2,12 +2,16 @@ package archive
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"hash/crc32"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,11 +77,23 @@ func TestDecompress(t *testing.T) {
 			if err != nil || !bytes.Equal(got, text) {
 				t.Errorf("%q, limit %d: %d bytes, %v", ending, limit, len(got), err)
 			}
+			var to bytes.Buffer
+			if err := DecompressTo(&to, "Packages"+ending, packed, limit); err != nil || !bytes.Equal(to.Bytes(), text) {
+				t.Errorf("%q, limit %d: written %d bytes, %v", ending, limit, to.Len(), err)
+			}
 		}
 		for _, limit := range []int64{int64(len(text)) - 1, 1, 0, -1} {
 			if got, err := Decompress("Packages"+ending, packed, limit); !errors.Is(err, errTooLong) || got != nil {
 				t.Errorf("%q, limit %d: %d bytes, %v", ending, limit, len(got), err)
 			}
+			var to bytes.Buffer
+			if err := DecompressTo(&to, "Packages"+ending, packed, limit); !errors.Is(err, errTooLong) || to.Len() > max(0, int(limit))+1 {
+				t.Errorf("%q, limit %d: written %d bytes, %v", ending, limit, to.Len(), err)
+			}
+		}
+		full := errors.New("full")
+		if err := DecompressTo(failing{full}, "Packages"+ending, packed, 1<<20); err != full {
+			t.Errorf("%q to a full disk: %v", ending, err)
 		}
 		if got, err := Decompress("Packages"+ending, pack(t, ending, nil), 0); err != nil || len(got) > 0 {
 			t.Errorf("%q of nothing: %q, %v", ending, got, err)
@@ -88,6 +104,9 @@ func TestDecompress(t *testing.T) {
 		for _, n := range []int{0, 1, 5, len(packed) / 2, len(packed) - 1} {
 			if got, err := Decompress("Packages"+ending, packed[:n], 1<<20); err == nil || errors.Is(err, io.EOF) || got != nil {
 				t.Errorf("%q cut after %d bytes: %d bytes, %v", ending, n, len(got), err)
+			}
+			if err := DecompressTo(io.Discard, "Packages"+ending, packed[:n], 1<<20); err == nil || errors.Is(err, io.EOF) {
+				t.Errorf("%q cut after %d bytes, written: %v", ending, n, err)
 			}
 		}
 		if ending == ".lzma" { // holds one stream only
@@ -114,6 +133,54 @@ func TestDecompress(t *testing.T) {
 	for _, ending := range []string{".gz", ".bz2", ".xz", ".lzma", ".zst"} {
 		if _, err := Decompress("Packages"+ending, []byte("<html>404 not found</html>"), 100); err == nil {
 			t.Errorf("%s of a web page", ending)
+		}
+	}
+}
+
+// failing is a writer that cannot write.
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// What a Release says of the plain bytes holds for what is written, too.
+func TestUnpackTo(t *testing.T) {
+	t.Parallel()
+	text := []byte(strings.Repeat("Package: x\nVersion: 1\n\n", 1000))
+	listed := func(path string, data []byte) ReleaseFile {
+		s256, s512 := sha256.Sum256(data), sha512.Sum512(data)
+		return ReleaseFile{Path: path, Size: int64(len(data)), SHA256: hex.EncodeToString(s256[:]), SHA512: hex.EncodeToString(s512[:])}
+	}
+	right := listed("main/Packages", text)
+	other := append(bytes.Clone(text[1:]), 'X')
+	wrong256, wrong512 := right, right
+	wrong256.SHA256, wrong512.SHA512 = listed("", other).SHA256, listed("", other).SHA512
+	for about, tt := range map[string]struct {
+		plain []ReleaseFile
+		limit int64
+		ok    bool
+	}{
+		"right":             {[]ReleaseFile{right}, 1 << 20, true},
+		"not listed":        {nil, 1 << 20, true},
+		"not listed, limit": {nil, 100, false},
+		"another SHA256":    {[]ReleaseFile{wrong256}, 1 << 20, false},
+		"another SHA512":    {[]ReleaseFile{wrong512}, 1 << 20, false},
+		"longer":            {[]ReleaseFile{listed("main/Packages", text[:100])}, 1 << 20, false},
+		"shorter":           {[]ReleaseFile{listed("main/Packages", append(text[:len(text):len(text)], 'X'))}, 1 << 20, false},
+		"over the limit":    {[]ReleaseFile{right}, 100, false},
+	} {
+		for _, ending := range []string{".xz", ".gz"} {
+			stored := pack(t, ending, text)
+			f := listed("main/Packages"+ending, stored)
+			r := &Release{Files: append(slices.Clone(tt.plain), f)} // in order
+			_, err := r.Unpack(f, stored, tt.limit)
+			var to bytes.Buffer
+			errTo := r.UnpackTo(&to, f, stored, tt.limit)
+			if (err == nil) != tt.ok || (errTo == nil) != tt.ok || tt.ok && !bytes.Equal(to.Bytes(), text) {
+				t.Errorf("%s%s: %v; written %d bytes, %v", about, ending, err, to.Len(), errTo)
+			}
+			if err != nil && errTo != nil && err.Error() != errTo.Error() {
+				t.Errorf("%s%s: %q, written %q", about, ending, err, errTo)
+			}
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"path"
 	"regexp"
 	"strconv"
@@ -84,23 +86,79 @@ func (r *Release) Unpack(f ReleaseFile, stored []byte, limit int64) ([]byte, err
 	return data, nil
 }
 
-// Matches compares bytes with what a Release says of them.
-func (f ReleaseFile) Matches(data []byte) error {
-	if int64(len(data)) != f.Size {
-		if int64(len(data)) > f.Size {
-			return fmt.Errorf("longer than the %d bytes listed", f.Size)
-		}
-		return fmt.Errorf("%d bytes, listed are %d", len(data), f.Size)
+// UnpackTo writes to w what Unpack returns. What it wrote counts only if it returns
+// nil: the digest of the plain bytes is known at their end.
+func (r *Release) UnpackTo(w io.Writer, f ReleaseFile, stored []byte, limit int64) error {
+	plain, ok := r.File(PlainName(f.Path))
+	if !ok {
+		return DecompressTo(w, f.Path, stored, limit)
 	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
-		return fmt.Errorf("SHA256 is %x, listed is %s", sum, f.SHA256)
+	if plain.Size > limit {
+		return fmt.Errorf("%s is listed with %d bytes, more than the limit of %d", plain.Path, plain.Size, limit)
 	}
+	m := plain.matcher()
+	if err := DecompressTo(io.MultiWriter(w, m), f.Path, stored, plain.Size); err != nil {
+		return err
+	}
+	if err := m.matches(); err != nil {
+		return fmt.Errorf("decompressed: %w", err)
+	}
+	return nil
+}
+
+// matcher compares what is written to it with what a Release says of a file.
+type matcher struct {
+	f      ReleaseFile
+	n      int64
+	sha256 hash.Hash
+	sha512 hash.Hash // nil: not listed
+}
+
+func (f ReleaseFile) matcher() *matcher {
+	m := &matcher{f: f, sha256: sha256.New()}
 	if f.SHA512 != "" {
-		if sum := sha512.Sum512(data); hex.EncodeToString(sum[:]) != f.SHA512 {
-			return fmt.Errorf("SHA512 is %x, listed is %s", sum, f.SHA512)
+		m.sha512 = sha512.New()
+	}
+	return m
+}
+
+// Write implements io.Writer; it never fails.
+func (m *matcher) Write(p []byte) (int, error) {
+	m.n += int64(len(p))
+	m.sha256.Write(p)
+	if m.sha512 != nil {
+		m.sha512.Write(p)
+	}
+	return len(p), nil
+}
+
+func (m *matcher) matches() error {
+	switch {
+	case m.n > m.f.Size:
+		return fmt.Errorf("longer than the %d bytes listed", m.f.Size)
+	case m.n < m.f.Size:
+		return fmt.Errorf("%d bytes, listed are %d", m.n, m.f.Size)
+	}
+	if sum := hex.EncodeToString(m.sha256.Sum(nil)); sum != m.f.SHA256 {
+		return fmt.Errorf("SHA256 is %s, listed is %s", sum, m.f.SHA256)
+	}
+	if m.sha512 != nil {
+		if sum := hex.EncodeToString(m.sha512.Sum(nil)); sum != m.f.SHA512 {
+			return fmt.Errorf("SHA512 is %s, listed is %s", sum, m.f.SHA512)
 		}
 	}
 	return nil
+}
+
+// Matches compares bytes with what a Release says of them.
+func (f ReleaseFile) Matches(data []byte) error {
+	m := f.matcher()
+	if int64(len(data)) == f.Size { // else there is no need to
+		m.Write(data)
+	} else {
+		m.n = int64(len(data))
+	}
+	return m.matches()
 }
 
 // SameRelease returns an integrity error unless InRelease signs the very text of

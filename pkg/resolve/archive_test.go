@@ -17,12 +17,12 @@ func closed(t *testing.T, u *Universe, req Request, res *Result) {
 		s := newSession(u, &req, []string{arch})
 		var all []*control
 		for _, c := range res.Packages {
-			if v := s.versionOf(c.Package); v != nil {
+			if v := versionOf(s, c.Package); v != nil {
 				all = append(all, s.control(v))
 			}
 		}
 		for _, c := range res.Packages {
-			if v := s.versionOf(c.Package); v == nil || v.pkg != c.Package || c.Reason.AllOf == "" && len(req.Architectures) > 1 {
+			if v := versionOf(s, c.Package); v == nil || s.pkg(v) != c.Package || c.Reason.AllOf == "" && len(req.Architectures) > 1 {
 				continue // drawn for another machine, perhaps
 			}
 			for _, clause := range newControl(c.Package).clauses {
@@ -36,6 +36,16 @@ func closed(t *testing.T, u *Universe, req Request, res *Result) {
 			}
 		}
 	}
+}
+
+// versionOf is the version that stands for a package, nil if it has no place.
+func versionOf(s *session, p *Package) *version {
+	for i := range s.u.packages {
+		if s.u.look(id(i)) == p {
+			return s.versionOf(id(i))
+		}
+	}
+	return nil
 }
 
 // met tells whether one of some packages meets a clause.

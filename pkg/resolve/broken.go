@@ -114,5 +114,5 @@ func (x *search) conflict(v, o *version) Reason {
 			}
 		}
 	}
-	return Reason{Parent: c.pkg, Field: "Multi-Arch", Clause: fmt.Sprintf("%s:%s (= %s)", o.slot.name, o.slot.arch, v.pkg.Version)}
+	return Reason{Parent: c.pkg, Field: "Multi-Arch", Clause: fmt.Sprintf("%s:%s (= %s)", o.slot.name, o.slot.arch, v.number)}
 }

@@ -115,16 +115,16 @@ func (s *session) rejected(r *rejection) string {
 	if r.kind == rejectedSteps {
 		return "given up after too many attempts"
 	}
-	who := fmt.Sprintf("%s %s", r.v.slot.name, r.v.pkg.Version)
+	who := fmt.Sprintf("%s %s", r.v.slot.name, r.v.number)
 	switch r.kind {
 	case rejectedFault:
 		return fmt.Sprintf("%s cannot be read: %v", who, s.control(r.v).fault)
 	case rejectedHold:
-		return fmt.Sprintf("%s is held at %s", r.v.slot.name, r.v.slot.installed.pkg.Version)
+		return fmt.Sprintf("%s is held at %s", r.v.slot.name, r.v.slot.installed.number)
 	case rejectedSlot:
-		return fmt.Sprintf("%s is chosen instead of %s", r.by.pkg.Version, who)
+		return fmt.Sprintf("%s is chosen instead of %s", r.by.number, who)
 	case rejectedConflict:
-		return fmt.Sprintf("%s conflicts with %s %s", who, r.by.slot.name, r.by.pkg.Version)
+		return fmt.Sprintf("%s conflicts with %s %s", who, r.by.slot.name, r.by.number)
 	}
 	return who + " cannot be installed"
 }
@@ -135,7 +135,7 @@ func (s *session) seen(name string) string {
 	for _, p := range s.u.Versions(name) {
 		parts = append(parts, fmt.Sprintf("%s in %s/%s", p.Version, p.Archive, p.Suite))
 	}
-	for _, p := range s.u.providing(name) {
+	for _, p := range s.u.looked(s.u.providing(name)) {
 		parts = append(parts, fmt.Sprintf("%s (provided by %s %s)", providedVersion(newControl(p), name), p.Name, p.Version))
 	}
 	parts = slices.Compact(parts)
@@ -165,8 +165,8 @@ func (u *Universe) near(name string) []string {
 		score int
 	}
 	var all []scored
-	for candidate, n := range u.names {
-		if len(n.packages) == 0 {
+	for n, candidate := range u.names {
+		if len(u.owners.of(nameID(n))) == 0 {
 			continue
 		}
 		score := distance(name, candidate, maxDistance)
@@ -213,14 +213,14 @@ func distance(a, b string, limit int) int {
 // names. has tells whether one of them is called name.
 func (u *Universe) suiteNames(name, archive string) (list string, has bool) {
 	var all []string
-	for i, in := range u.indices {
+	for _, in := range u.listings {
 		if archive != "" && in.Archive != archive {
 			continue
 		}
-		has = has || slices.Contains(u.suites[i], name)
+		has = has || slices.Contains(in.suites, name)
 		text := in.Archive + "/" + in.Suite
 		var others []string
-		for _, other := range u.suites[i][1:] {
+		for _, other := range in.suites[1:] {
 			if other != "" && other != in.Suite && !slices.Contains(others, other) {
 				others = append(others, other)
 			}

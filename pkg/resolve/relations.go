@@ -112,11 +112,14 @@ type machine struct {
 }
 
 // archOf is the architecture that a package has on the machine.
-func (m *machine) archOf(p *Package) string {
-	if p.Architecture == "all" {
+func (m *machine) archOf(p *Package) string { return m.onMachine(p.Architecture) }
+
+// onMachine is what an architecture is on the machine.
+func (m *machine) onMachine(arch string) string {
+	if arch == "all" {
 		return m.native
 	}
-	return p.Architecture
+	return arch
 }
 
 // satisfies tells whether package c fulfils a dependency of a package whose

@@ -48,6 +48,9 @@ func (u *Universe) Resolve(req Request) (*Result, error) {
 			a.closeOn([]string{arch})
 		}
 	}
+	if err := u.Err(); err != nil {
+		return nil, err
+	}
 	return a.result()
 }
 
@@ -94,7 +97,7 @@ func (a *answer) closeOn(arches []string) {
 	}
 	if a.req.NoClosure {
 		for _, t := range targets {
-			a.add(t.options[0].pkg, t.reason)
+			a.add(s.pkg(t.options[0]), t.reason)
 		}
 	} else if why := a.close(s, targets); why != nil {
 		a.closeEach(s, targets, why)
@@ -119,8 +122,8 @@ func (a *answer) closeEach(s *session, targets []target, together *failure) {
 		}
 		failed = true
 		root, chain := targets[i].reason.Root, s.explain(why)
-		if v := targets[i].options[0]; v.pkg.Architecture == "all" && a.req.Host == nil {
-			a.common = append(a.common, commonFailure{v.pkg, root, s.native, chain})
+		if v := targets[i].options[0]; v.arch == "all" && a.req.Host == nil {
+			a.common = append(a.common, commonFailure{s.pkg(v), root, s.native, chain})
 			continue
 		}
 		a.missing[root] = append(a.missing[root], chain)
@@ -151,7 +154,7 @@ func (a *answer) close(s *session, targets []target) *failure {
 		return why
 	}
 	for _, p := range x.trail {
-		a.add(p.v.pkg, p.v.reason)
+		a.add(s.pkg(p.v), p.v.reason)
 		for _, d := range s.duplicates[p.v] {
 			a.add(d.pkg, Reason{Root: d.root})
 		}
@@ -269,16 +272,18 @@ func blamed(group []target, why *failure) int {
 func (a *answer) closeArchive(s *session, archive string) {
 	taken := map[*version]bool{}
 	var versions []*version
-	for i := range a.u.packages {
-		p := &a.u.packages[i]
-		if p.Archive != archive {
-			continue
-		}
-		if v := s.versionOf(p); v != nil {
-			a.add(p, Reason{AllOf: archive})
-			if !taken[v] {
-				taken[v] = true
-				versions = append(versions, v)
+	for _, l := range a.u.listings {
+		for i := range l.records {
+			if l.Archive != archive {
+				break
+			}
+			p := l.first + id(i)
+			if v := s.versionOf(p); v != nil {
+				a.add(a.u.look(p), Reason{AllOf: archive})
+				if !taken[v] {
+					taken[v] = true
+					versions = append(versions, v)
+				}
 			}
 		}
 	}
@@ -315,13 +320,13 @@ func (a *answer) supply(s *session, v *version, k int, taken map[*version]bool) 
 		problem = "; seen: " + s.seen(c.alternatives[0].Name)
 	} else {
 		x := s.newSearch([]target{{options: options, text: c.String(),
-			reason: Reason{Parent: v.pkg, Field: c.field, Clause: c.String()}}})
+			reason: Reason{Parent: s.pkg(v), Field: c.field, Clause: c.String()}}})
 		defer x.reset()
 		why := x.run()
 		if why == nil {
 			for _, p := range x.trail {
 				taken[p.v] = true
-				a.add(p.v.pkg, p.v.reason)
+				a.add(s.pkg(p.v), p.v.reason)
 			}
 			return
 		}

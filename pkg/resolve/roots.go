@@ -24,7 +24,7 @@ func (s *session) targetsOf(r *Root) (targets []target, known bool) {
 	for _, p := range s.u.selected(r.Query, r.Archive) {
 		v := s.versionOf(p)
 		if v == nil {
-			known = known || s.isInstalled(p)
+			known = known || s.isInstalled(s.u.look(p))
 			continue
 		}
 		b := best[v.slot]
@@ -33,7 +33,7 @@ func (s *session) targetsOf(r *Root) (targets []target, known bool) {
 		}
 		if b == nil || slices.Index(v.slot.versions, v) < slices.Index(v.slot.versions, b) {
 			best[v.slot] = v
-			s.prefer(v, p, r)
+			s.prefer(v, s.u.look(p), r)
 		}
 	}
 	for _, sl := range order {
@@ -59,10 +59,11 @@ func (s *session) dependencyTarget(r *Root) (options []*version, installed bool)
 	if want == "all" {
 		want = ""
 	}
-	likely, _ := s.u.likely(r.Query)
+	ids, _ := s.u.likely(r.Query)
 	if r.Query.Suite() != "" {
-		return s.ofSuite(r, likely, want)
+		return s.ofSuite(r, ids, want)
 	}
+	likely := s.u.looked(ids)
 	for _, arch := range s.arches {
 		if want != "" && want != arch {
 			continue
@@ -72,15 +73,15 @@ func (s *session) dependencyTarget(r *Root) (options []*version, installed bool)
 		}
 		for _, v := range s.slot(name, arch).versions {
 			for _, p := range likely {
-				if p.Name == name && v.is(p) && (r.Archive == "" || p.Archive == r.Archive) && s.u.matches(r.Query, p) {
+				if p.Name == name && v.is(p.Version, p.Architecture) && (r.Archive == "" || p.Archive == r.Archive) && s.u.matches(r.Query, p) {
 					s.prefer(v, p, r)
 					return []*version{v}, false
 				}
 			}
 		}
 	}
-	for _, p := range likely {
-		v := s.versionOf(p)
+	for i, p := range likely {
+		v := s.versionOf(ids[i])
 		if v == nil || slices.Contains(options, v) || r.Archive != "" && p.Archive != r.Archive {
 			continue
 		}
@@ -101,21 +102,21 @@ func (s *session) isMet(q *query.Query, name, arch string) bool {
 
 // ofSuite is what NAME/SUITE takes on this machine: the highest version that the
 // suite lists, as apt does whatever the pins are, and never a package that provides the name.
-func (s *session) ofSuite(r *Root, likely []*Package, want string) (options []*version, installed bool) {
-	listed := slices.DeleteFunc(slices.Clone(likely), func(p *Package) bool {
-		return r.Archive != "" && p.Archive != r.Archive || !s.u.matches(r.Query, p)
+func (s *session) ofSuite(r *Root, likely []id, want string) (options []*version, installed bool) {
+	listed := slices.DeleteFunc(slices.Clone(likely), func(p id) bool {
+		return r.Archive != "" && s.u.listingOf(p).Archive != r.Archive || !s.u.matches(r.Query, s.u.look(p))
 	})
-	slices.SortStableFunc(listed, func(a, b *Package) int { return deb.Compare(b.Version, a.Version) })
+	slices.SortStableFunc(listed, func(a, b id) int { return deb.Compare(s.u.version(b), s.u.version(a)) })
 	for _, arch := range s.arches {
 		for _, p := range listed {
-			if want != "" && want != arch || s.archOf(p) != arch {
+			if want != "" && want != arch || s.onMachine(s.u.architecture(p)) != arch {
 				continue
 			}
-			if s.isInstalled(p) {
+			if s.isInstalled(s.u.look(p)) {
 				return nil, true
 			}
 			if v := s.versionOf(p); v != nil {
-				s.prefer(v, p, r)
+				s.prefer(v, s.u.look(p), r)
 				return []*version{v}, false
 			}
 		}
@@ -137,7 +138,7 @@ type Newer struct {
 // The answer is in the order of the roots, then of the packages' names.
 func (u *Universe) Newer(req Request, chosen []Chosen) []Newer {
 	bound := slices.ContainsFunc(req.Roots, func(r Root) bool { return r.Archive != "" && r.Query != nil })
-	several := slices.ContainsFunc(u.indices, func(x Index) bool { return x.Archive != u.indices[0].Archive })
+	several := slices.ContainsFunc(u.listings, func(l *listing) bool { return l.Archive != u.listings[0].Archive })
 	if !bound || !several {
 		return nil
 	}
@@ -161,7 +162,7 @@ func (u *Universe) Newer(req Request, chosen []Chosen) []Newer {
 		for _, s := range sessions {
 			targets, _ := s.targetsOf(&Root{Query: r.Query})
 			for _, t := range targets {
-				best := t.options[0].pkg
+				best := s.pkg(t.options[0])
 				had := newest(taken[place{r.Archive, best.Name}], s.native)
 				if had != nil && deb.Compare(best.Version, had.Version) > 0 && !u.gives(r.Archive, best) {
 					out = append(out, Newer{r, had, best})
@@ -189,7 +190,7 @@ func newest(of []*Package, arch string) *Package {
 
 // gives tells whether an archive has that version of a package, too.
 func (u *Universe) gives(archive string, p *Package) bool {
-	return slices.ContainsFunc(u.named(p.Name), func(o *Package) bool {
-		return o.Archive == archive && o.Version == p.Version && o.Architecture == p.Architecture
+	return slices.ContainsFunc(u.named(p.Name), func(o id) bool {
+		return u.listingOf(o).Archive == archive && u.version(o) == p.Version && u.architecture(o) == p.Architecture
 	})
 }

@@ -42,7 +42,10 @@ type slot struct {
 // version is a package that could be in a slot.
 type version struct {
 	slot      *slot
-	pkg       *Package
+	of        id
+	number    string   // its Version
+	arch      string   // of its package
+	seen      *Package // see session.pkg
 	pin       int
 	candidate bool // what apt would take for the name
 
@@ -86,9 +89,18 @@ func newSession(u *Universe, req *Request, arches []string) *session {
 // control parses the version's package at its first use.
 func (s *session) control(v *version) *control {
 	if v.parsed == nil {
-		v.parsed = newControl(v.pkg)
+		v.parsed = newControl(s.pkg(v))
 	}
 	return v.parsed
+}
+
+// pkg is the version's package. Most versions are ruled out by their number, and
+// are never looked at.
+func (s *session) pkg(v *version) *Package {
+	if v.seen == nil {
+		v.seen = s.u.look(v.of)
+	}
+	return v.seen
 }
 
 // slot is the place of a name and architecture.
@@ -101,16 +113,14 @@ func (s *session) slot(name, arch string) *slot {
 	s.slots[key] = sl
 	for _, c := range s.hosts[name] {
 		if c.pkg.Name == name && s.archOf(c.pkg) == arch {
-			sl.installed = &version{slot: sl, pkg: c.pkg, parsed: c, level: -1}
+			sl.installed = &version{slot: sl, seen: c.pkg, number: c.pkg.Version, arch: c.pkg.Architecture, parsed: c, level: -1}
 			sl.current = sl.installed
 			sl.held = s.host.held[c]
 		}
 	}
-	if n := s.u.names[name]; n != nil {
-		sl.rank = n.rank
-		for _, p := range n.packages {
-			s.offer(sl, p)
-		}
+	sl.rank = s.u.rank(name)
+	for _, p := range s.u.named(name) {
+		s.offer(sl, p)
 	}
 	slices.SortStableFunc(sl.versions, func(a, b *version) int { return cmp.Compare(b.pin, a.pin) })
 	if len(sl.versions) > 0 {
@@ -121,34 +131,35 @@ func (s *session) slot(name, arch string) *slot {
 
 // offer adds a package to its slot, if it can be there. Equal packages of
 // several suites are one version, of the first suite and with the best pin.
-func (s *session) offer(sl *slot, p *Package) {
-	if s.archOf(p) != sl.arch || s.u.pin(p) < 0 || !s.pinned(sl, p) {
+func (s *session) offer(sl *slot, p id) {
+	arch, number, pin := s.u.architecture(p), s.u.version(p), s.u.pin(p)
+	if s.onMachine(arch) != sl.arch || pin < 0 || !s.pinned(sl, number, arch) {
 		return
 	}
-	if sl.installed != nil && deb.Compare(p.Version, sl.installed.pkg.Version) <= 0 {
+	if sl.installed != nil && deb.Compare(number, sl.installed.number) <= 0 {
 		return
 	}
 	for _, known := range sl.versions {
-		if known.is(p) {
-			known.pin = max(known.pin, s.u.pin(p))
+		if known.is(number, arch) {
+			known.pin = max(known.pin, pin)
 			return
 		}
 	}
-	sl.versions = append(sl.versions, &version{slot: sl, pkg: p, pin: s.u.pin(p), level: -1})
+	sl.versions = append(sl.versions, &version{slot: sl, of: p, number: number, arch: arch, pin: pin, level: -1})
 }
 
-// is tells whether p, a package of the slot's name, is the version's or equal to it.
-func (v *version) is(p *Package) bool {
-	return v.pkg.Version == p.Version && v.pkg.Architecture == p.Architecture
+// is tells whether the version has this number and architecture.
+func (v *version) is(number, arch string) bool {
+	return v.number == number && v.arch == arch
 }
 
-// pinned tells whether the lock lets a package be in the slot.
-func (s *session) pinned(sl *slot, p *Package) bool {
+// pinned tells whether the lock lets a version of an architecture be in the slot.
+func (s *session) pinned(sl *slot, number, arch string) bool {
 	if len(s.pins) == 0 {
 		return true
 	}
-	if want, ok := s.pins[sl.name+":"+p.Architecture]; ok {
-		return slices.Contains(strings.Fields(want), p.Version)
+	if want, ok := s.pins[sl.name+":"+arch]; ok {
+		return slices.Contains(strings.Fields(want), number)
 	}
 	_, other := s.pins[sl.name+":"+sl.arch]
 	if !other && sl.arch == s.native {
@@ -158,13 +169,15 @@ func (s *session) pinned(sl *slot, p *Package) bool {
 }
 
 // versionOf is the version that stands for a package, nil if it has no place.
-func (s *session) versionOf(p *Package) *version {
-	arch := s.archOf(p)
+func (s *session) versionOf(p id) *version {
+	own := s.u.architecture(p)
+	arch := s.onMachine(own)
 	if !slices.Contains(s.arches, arch) {
 		return nil
 	}
-	for _, known := range s.slot(p.Name, arch).versions {
-		if known.is(p) {
+	number := s.u.version(p)
+	for _, known := range s.slot(s.u.names[s.u.record(p).name], arch).versions {
+		if known.is(number, own) {
 			return known
 		}
 	}
@@ -179,11 +192,11 @@ func (s *session) prefer(v *version, p *Package, r *Root) {
 	if r.Archive == "" && !bySuite {
 		return
 	}
-	if p.Archive != v.pkg.Archive || bySuite && p.Suite != v.pkg.Suite {
+	if had := s.pkg(v); p.Archive != had.Archive || bySuite && p.Suite != had.Suite {
 		if s.asked[v] {
 			s.duplicates[v] = append(s.duplicates[v], duplicate{p, r})
 		} else {
-			v.pkg, v.parsed = p, nil
+			v.seen, v.parsed = p, nil
 		}
 	}
 	s.asked[v] = true
@@ -199,7 +212,7 @@ func (s *session) named(r *deb.Relation) iter.Seq[*version] {
 				return
 			}
 			for _, v := range sl.versions {
-				if r.Satisfied(v.pkg.Version) && !yield(v) {
+				if r.Satisfied(v.number) && !yield(v) {
 					return
 				}
 			}
@@ -321,7 +334,7 @@ func (s *session) conflicts(v *version) []*version {
 			versions = append([]*version{other.installed}, versions...)
 		}
 		for _, o := range versions {
-			if c.multi != multiSame || s.control(o).multi != multiSame || o.pkg.Version != v.pkg.Version {
+			if c.multi != multiSame || s.control(o).multi != multiSame || o.number != v.number {
 				v.conflicts = append(v.conflicts, o)
 			}
 		}

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
@@ -28,9 +28,6 @@ const (
 	maxDuplicates = 10  // contradictory packages
 )
 
-// typicalStanza is a guess at the length of a stanza, in bytes.
-const typicalStanza = 750
-
 // DefaultPin is the apt priority of an Index that names none.
 const DefaultPin = 500
 
@@ -42,231 +39,223 @@ type Index struct {
 	Component    string
 	Architecture string // of the index; stanzas of others but "all" are passed over, as apt does
 	Path         string // relative to the archive, for messages
-	Data         []byte // not copied; must not change
+	Data         []byte // the text; not copied; must not change
+	Text         Text   // the text in place of Data
 	// Pin is the apt priority of the suite (apt_preferences(5)): 500, 100
 	// (NotAutomatic and ButAutomaticUpgrades), 1 (NotAutomatic). 0 is taken for
 	// DefaultPin, a negative one makes the index invisible to closures.
 	Pin int
 	// Keep, if not nil, tells which pool files are at hand: others are not
-	// candidates.
+	// candidates. What it is given is valid during the call.
 	Keep func(f archive.PackageFile) bool
+	// SkipPhased leaves out the versions that are held back from some hosts
+	// (Phased-Update-Percentage, as Ubuntu has it).
+	SkipPhased bool
+	// Whole says that most of the packages will be looked at: they are kept as they
+	// are read, which takes less time than to read them again.
+	Whole bool
 }
 
-// Package is one candidate of a universe. Its strings are views of the index.
+// Text is the text of an index that is not held in memory. It must be safe for
+// concurrent use, and must not change.
+type Text interface {
+	io.ReaderAt
+	Size() int64
+	// Open reads the text from the begin; an error that is not io.EOF if it is not
+	// what was verified.
+	Open() io.Reader
+}
+
+// Package is one candidate of a universe.
 type Package struct {
 	archive.PackageFile
 	Archive, Suite, Component string
 	Index                     int // which Index it came from
 	Stanza                    deb.Stanza
-
-	order int // in its universe
 }
 
 // Universe is every package that may be chosen. Immutable; safe for concurrent
 // use.
+//
+// Of each package it holds what a choice asks of every package (see record). The
+// rest is read from the text when the package is looked at, and kept from then
+// on: memory follows what is looked at, not the size of the archives.
 type Universe struct {
-	indices  []Index
-	suites   [][]string // of each index the names of its suite
-	packages []Package  // in the order of the indices
-	names    map[string]*name
+	listings []*listing
+	packages []atomic.Pointer[Package] // by id; nil: not looked at yet
+	byName   map[string]nameID
+	names    []string
+	owners   groups // the packages that have a name: newest first, then in the order of the indices
+	givers   groups // those that provide it, in the order of the indices
 	skipped  []string
+	fault    atomic.Pointer[error]
 }
 
-// name is a name that a package has, provides or mentions in a relation.
-type name struct {
-	// rank counts the names in the order in which apt reads them. Where nothing
-	// else decides between two providers, apt takes the one of higher rank. That
-	// means nothing, but a closure that differs from apt's raises questions.
-	rank      int
-	packages  []*Package // that have the name: newest first, then in the order of the indices
-	providers []*Package // that provide the name, in the order of the indices
-}
+// id numbers the packages of a universe in the order of the indices.
+type id uint32
+
+// nameID numbers the names that packages have, provide or mention in a relation, in
+// the order in which apt reads them. Where nothing else decides between two
+// providers, apt takes the one of the higher number. That means nothing, but a
+// closure that differs from apt's raises questions.
+type nameID uint32
 
 // NewUniverse reads the indices. A malformed stanza is left out and named in
-// Skipped; an index that has malformed stanzas only is an error. Two different
-// files under one name, version and architecture are an error naming both.
+// Skipped; an index that has malformed stanzas only is an error, and so is one that
+// cannot be read to its end. Two different files under one name, version and
+// architecture are an error naming both.
 func NewUniverse(indices []Index) (*Universe, error) {
 	if len(indices) >= MaxIndices {
 		return nil, fmt.Errorf("%d indices, over the limit of %d", len(indices), MaxIndices)
 	}
-	total := 0
-	for i := range indices {
-		total += len(indices[i].Data)
-	}
-	u := &Universe{indices: indices, packages: make([]Package, 0, min(total/typicalStanza, MaxStanzas))}
-	for _, in := range indices {
-		u.suites = append(u.suites, append([]string{in.Suite}, in.Names...))
-	}
+	u := &Universe{listings: readListings(indices)}
 	var errs []error
-	for i := range indices {
-		if err := u.read(i); err != nil {
-			errs = append(errs, err)
+	total, provides := 0, 0
+	for _, l := range u.listings {
+		if l.err == nil && total+len(l.records) > MaxStanzas {
+			l.err = l.named(l.tooMany())
 		}
+		if l.err != nil {
+			errs = append(errs, l.err)
+		}
+		l.first = id(total)
+		total += len(l.records)
+		provides += len(l.provides)
+		u.skipped = append(u.skipped, l.skipped...)
 	}
-	if len(errs) > 0 {
+	switch {
+	case len(errs) > 0:
 		return nil, errors.Join(errs...)
+	case provides > MaxProvides:
+		return nil, fmt.Errorf("provided names, over the limit of %d", MaxProvides)
 	}
-	if err := u.readNames(); err != nil {
-		return nil, err
+	u.packages = make([]atomic.Pointer[Package], total)
+	for _, l := range u.listings {
+		for i := range l.kept {
+			u.packages[l.first+id(i)].Store(l.kept[i])
+		}
+		l.kept = nil
 	}
+	u.joinNames(provides)
 	return u, u.refuseDuplicates()
 }
 
-// read adds the packages of an index.
-func (u *Universe) read(i int) error {
-	in := &u.indices[i]
-	if int64(len(in.Data)) > MaxIndex { // an int of 32 bits does not hold it
-		return fmt.Errorf("index %s of archive %s: %d bytes, over the limit of %d", in.Path, in.Archive, len(in.Data), int64(MaxIndex))
+// joinNames makes one table of the names of all listings, and groups the packages by it.
+func (u *Universe) joinNames(provides int) {
+	for i, l := range u.listings {
+		if i == 0 {
+			u.byName, u.names = l.byName, l.names
+		} else {
+			l.rename(u.join(l.names))
+		}
+		l.byName, l.names = nil, nil
 	}
-	before, bad := len(u.packages), 0
-	var first error
-	sc := deb.NewScanner(in.Data)
-	for {
-		s, err := sc.Next()
-		if err == io.EOF {
-			break
-		}
-		line := sc.Line()
-		var f archive.PackageFile
-		if err == nil {
-			f, err = archive.ParsePackageFile(s)
-		} else if e, ok := errors.AsType[*deb.StanzaError](err); ok {
-			line, err = e.Line, withoutLine(e)
-		}
-		switch {
-		case err != nil:
-			if first == nil {
-				first = err
+	u.owners = newGroups(len(u.names), len(u.packages), func(yield func(nameID, id)) {
+		for _, l := range u.listings {
+			for i := range l.records {
+				yield(l.records[i].name, l.first+id(i))
 			}
-			if bad++; bad <= maxSkipped {
-				u.skipped = append(u.skipped, fmt.Sprintf("archive %s: %s line %d: %v", in.Archive, in.Path, line, err))
-			}
-		case in.Architecture != "" && f.Architecture != in.Architecture && f.Architecture != "all":
-		case in.Keep != nil && !in.Keep(f):
-		case len(u.packages) == MaxStanzas:
-			return fmt.Errorf("index %s of archive %s: over the limit of %d stanzas", in.Path, in.Archive, MaxStanzas)
-		default:
-			u.packages = append(u.packages, Package{PackageFile: f, Archive: in.Archive, Suite: in.Suite, Component: in.Component, Index: i, Stanza: s, order: len(u.packages)})
 		}
+	})
+	u.givers = newGroups(len(u.names), provides, func(yield func(nameID, id)) {
+		for _, l := range u.listings {
+			for _, p := range l.provides {
+				yield(p.name, l.first+p.of)
+			}
+		}
+	})
+	for _, l := range u.listings {
+		l.provides = nil
 	}
-	if bad > maxSkipped {
-		u.skipped = append(u.skipped, fmt.Sprintf("archive %s: %s: %d malformed stanzas in all", in.Archive, in.Path, bad))
-	}
-	if bad > 0 && len(u.packages) == before {
-		return fmt.Errorf("index %s of archive %s: no good stanza: %w", in.Path, in.Archive, first)
-	}
-	return nil
-}
-
-// withoutLine is the error without the line, which Skipped writes itself.
-func withoutLine(e *deb.StanzaError) error {
-	if e.Package != "" {
-		return fmt.Errorf("package %q: %w", e.Package, e.Err)
-	}
-	return e.Err
-}
-
-// relationFields are the fields in which apt reads names, in its order.
-var relationFields = []string{fieldPreDepends, fieldDepends, fieldConflicts, fieldBreaks, fieldRecommends, "Suggests", "Replaces", "Enhances", "Provides"}
-
-// readNames fills the table of names in the order in which apt reads them: of
-// each stanza the package's, then those in its relations.
-func (u *Universe) readNames() error {
-	u.names = make(map[string]*name, 2*len(u.packages))
-	values, provides := make([]string, len(relationFields)), 0
-	for i := range u.packages {
-		p := &u.packages[i]
-		n := u.nameOf(p.Name)
-		n.packages = append(n.packages, p)
-		p.Stanza.Values(values, relationFields...)
-		for k, value := range values {
-			provided := k == len(relationFields)-1
-			for word, qualified := range relationNames(value) {
-				if provided {
-					n := u.nameOf(word)
-					n.providers = append(n.providers, p)
-					provides++
-				} else if !qualified { // to apt, "perl:any" is another name
-					u.nameOf(word)
+	for n := range u.names {
+		if same := u.owners.of(nameID(n)); len(same) > 1 {
+			slices.SortStableFunc(same, func(a, b id) int {
+				x, y := u.version(a), u.version(b)
+				if x == y {
+					return 0
 				}
-			}
-		}
-		if provides > MaxProvides {
-			return fmt.Errorf("provided names, over the limit of %d", MaxProvides)
+				return deb.Compare(y, x)
+			})
 		}
 	}
-	for _, n := range u.names {
-		if len(n.packages) > 1 {
-			slices.SortStableFunc(n.packages, func(a, b *Package) int { return deb.Compare(b.Version, a.Version) })
+}
+
+// join adds names, and returns the numbers that they have.
+func (u *Universe) join(names []string) []nameID {
+	ids := make([]nameID, len(names))
+	for i, name := range names {
+		n, known := u.byName[name]
+		if !known {
+			n = nameID(len(u.names))
+			u.byName[name], u.names = n, append(u.names, name)
 		}
+		ids[i] = n
+	}
+	return ids
+}
+
+// groups are the packages of each name.
+type groups struct {
+	start []uint32 // of each name's in all, and the end of the last
+	all   []id
+}
+
+// newGroups groups n pairs by name; pairs yields them, the same each time.
+func newGroups(names, n int, pairs func(yield func(nameID, id))) groups {
+	g := groups{start: make([]uint32, names+2), all: make([]id, n)}
+	pairs(func(n nameID, _ id) { g.start[n+2]++ })
+	for i := range names {
+		g.start[i+2] += g.start[i+1]
+	}
+	pairs(func(n nameID, p id) { // start[n+1] is where the next of n goes, and at last where n+1 begins
+		g.all[g.start[n+1]] = p
+		g.start[n+1]++
+	})
+	return g
+}
+
+func (g groups) of(n nameID) []id { return g.all[g.start[n]:g.start[n+1]] }
+
+// Err returns the error that was met when a package was read again from its
+// index; what was answered since is not to be relied on.
+func (u *Universe) Err() error {
+	if err := u.fault.Load(); err != nil {
+		return *err
 	}
 	return nil
-}
-
-// nameOf is the entry of a name, made at its first mention.
-func (u *Universe) nameOf(word string) *name {
-	n := u.names[word]
-	if n == nil {
-		n = &name{rank: len(u.names)}
-		u.names[word] = n
-	}
-	return n
-}
-
-// relationNames yields the names in a relation field and whether each is
-// qualified with an architecture. It reads less strictly than
-// deb.ParseRelations, which has the last word on each package.
-func relationNames(field string) iter.Seq2[string, bool] {
-	return func(yield func(string, bool) bool) {
-		for field != "" {
-			part := field
-			if end := strings.IndexAny(field, ",|"); end >= 0 {
-				part, field = field[:end], field[end+1:]
-			} else {
-				field = ""
-			}
-			part = strings.TrimLeft(part, " \t\r\n")
-			qualified := false
-			if end := strings.IndexAny(part, " \t\r\n(:[<"); end >= 0 {
-				part, qualified = part[:end], part[end] == ':'
-			}
-			if part != "" && !yield(part, qualified) {
-				return
-			}
-		}
-	}
 }
 
 // refuseDuplicates finds packages that claim to be the same and are not.
 func (u *Universe) refuseDuplicates() error {
 	type key struct{ version, arch string }
 	var errs []error
-	for i := range u.packages {
-		p := &u.packages[i]
-		same := u.named(p.Name)
-		if len(same) == 1 || same[0] != p { // each name once
-			continue
-		}
-		seen := map[key]*Package{}
-		for _, p := range same {
-			k := key{p.Version, p.Architecture}
-			if o := seen[k]; o != nil && o.SHA256 != p.SHA256 && len(errs) < maxDuplicates {
-				errs = append(errs, fmt.Errorf("%s %s %s: %s and %s have different files under one version",
-					p.Name, p.Version, p.Architecture, u.place(o), u.place(p)))
+	seen := map[key]id{}
+	for _, l := range u.listings {
+		for i := range l.records {
+			p := l.first + id(i)
+			same := u.owners.of(l.records[i].name)
+			if len(same) == 1 || same[0] != p { // each name once
+				continue
 			}
-			seen[k] = p
+			clear(seen)
+			for _, p := range same {
+				k := key{u.version(p), u.architecture(p)}
+				if o, known := seen[k]; known && u.record(o).sha256 != u.record(p).sha256 && len(errs) < maxDuplicates {
+					errs = append(errs, fmt.Errorf("%s %s %s: %s and %s have different files under one version",
+						u.names[u.record(p).name], k.version, k.arch, u.listingOf(o).place(), u.listingOf(p).place()))
+				}
+				seen[k] = p
+			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // place is where a stanza stands, for messages.
-func (u *Universe) place(p *Package) string {
-	return fmt.Sprintf("archive %s (%s)", p.Archive, u.indices[p.Index].Path)
-}
+func (l *listing) place() string { return fmt.Sprintf("archive %s (%s)", l.Archive, l.Path) }
 
 // pin is the apt priority of a package's suite.
-func (u *Universe) pin(p *Package) int { return cmp.Or(u.indices[p.Index].Pin, DefaultPin) }
+func (u *Universe) pin(p id) int { return cmp.Or(u.listingOf(p).Pin, DefaultPin) }
 
 // Skipped returns the malformed stanzas, one line each with archive, path,
 // line and reason.
@@ -274,13 +263,13 @@ func (u *Universe) Skipped() []string { return u.skipped }
 
 // Versions returns the packages of a name, newest first. They must not be
 // changed.
-func (u *Universe) Versions(name string) []*Package { return slices.Clone(u.named(name)) }
+func (u *Universe) Versions(name string) []*Package { return u.looked(u.named(name)) }
 
 // Matches returns the packages that a query selects, without closure: every
 // version, ordered by name, version, architecture and index. archive "" means
 // any.
 func (u *Universe) Matches(q *query.Query, archive string) []*Package {
-	all := u.selected(q, archive)
+	all := u.looked(u.selected(q, archive))
 	slices.SortStableFunc(all, comparePackages)
 	return all
 }
@@ -295,49 +284,60 @@ func comparePackages(a, b *Package) int {
 }
 
 // named returns the packages of a name, newest first.
-func (u *Universe) named(name string) []*Package {
-	if n := u.names[name]; n != nil {
-		return n.packages
+func (u *Universe) named(name string) []id {
+	if n, known := u.byName[name]; known {
+		return u.owners.of(n)
 	}
 	return nil
 }
 
 // providing returns the packages that provide a name.
-func (u *Universe) providing(name string) []*Package {
-	if n := u.names[name]; n != nil {
-		return n.providers
+func (u *Universe) providing(name string) []id {
+	if n, known := u.byName[name]; known {
+		return u.givers.of(n)
 	}
 	return nil
 }
 
+// rank is the number of a name; 0 if it is none.
+func (u *Universe) rank(name string) int { return int(u.byName[name]) }
+
 // selected returns what a query selects, in the order of the indices.
-func (u *Universe) selected(q *query.Query, archive string) []*Package {
-	var found []*Package
-	take := func(p *Package) {
-		if (archive == "" || p.Archive == archive) && u.matches(q, p) {
-			found = append(found, p)
-		}
-	}
+func (u *Universe) selected(q *query.Query, archive string) []id {
+	var found []id
 	if likely, some := u.likely(q); some {
 		for _, p := range likely {
-			take(p)
+			if (archive == "" || u.listingOf(p).Archive == archive) && u.matches(q, u.look(p)) {
+				found = append(found, p)
+			}
 		}
 		return found
 	}
-	for i := range u.packages {
-		take(&u.packages[i])
+	for _, l := range u.listings {
+		if archive != "" && l.Archive != archive {
+			continue
+		}
+		err := l.each(func(i int, st deb.Stanza) {
+			p := l.first + id(i)
+			if q.Match(&query.Package{Name: u.names[l.records[i].name], Version: u.version(p), Architecture: u.architecture(p), Suites: l.suites, Stanza: st}) {
+				found = append(found, p)
+			}
+		})
+		if err != nil {
+			u.fault.CompareAndSwap(nil, &err)
+		}
 	}
 	return found
 }
 
 // likely returns the packages among which all matches of a query are, in the
 // order of the indices, if the query tells names.
-func (u *Universe) likely(q *query.Query) (all []*Package, some bool) {
+func (u *Universe) likely(q *query.Query) (all []id, some bool) {
 	names, some := q.Names()
 	for _, name := range names {
 		all = slices.Concat(all, u.named(name), u.providing(name))
 	}
-	slices.SortFunc(all, func(a, b *Package) int { return cmp.Compare(a.order, b.order) })
+	slices.Sort(all)
 	return slices.Compact(all), some
 }
 
@@ -345,7 +345,7 @@ func (u *Universe) likely(q *query.Query) (all []*Package, some bool) {
 func (u *Universe) matches(q *query.Query, p *Package) bool {
 	asked := query.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Stanza: p.Stanza}
 	if p.Index != noArchive {
-		asked.Suites = u.suites[p.Index]
+		asked.Suites = u.listings[p.Index].suites
 	}
 	return q.Match(&asked)
 }

@@ -138,11 +138,11 @@ func TestNameRank(t *testing.T) {
 		index("a 1; Depends: late:any, one (>= 1) | two; pre-depends: zero; Description: never", "b 1; Suggests: s_t, four\n [x]; Breaks: three<y>"),
 		index("late 1; Provides: five(= 1)", "never 1; Homepage: six", "one 1"))
 	for i, name := range []string{"a", "zero", "one", "two", "b", "three", "s_t", "four", "late", "five", "never"} {
-		if n := u.names[name]; n == nil || n.rank != i {
+		if n, known := u.byName[name]; !known || int(n) != i {
 			t.Errorf("%s: %+v, want rank %d", name, n, i)
 		}
 	}
-	if u.names["six"] != nil {
+	if _, known := u.byName["six"]; known {
 		t.Error("six is a name")
 	}
 }
