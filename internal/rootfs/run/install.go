@@ -79,14 +79,9 @@ func (r *runner) begin() error {
 	}
 	var first []string
 	for _, p := range r.pkgs {
-		if p.helper {
+		// Without helpers, the packages of the image are all there is.
+		if p.helper = p.helper || len(r.o.Helpers) == 0; p.helper {
 			first = append(first, p.file)
-		}
-	}
-	if len(first) == 0 { // the packages of the image are all there is
-		first = files(r.pkgs)
-		for _, p := range r.pkgs {
-			p.helper = true
 		}
 	}
 	if _, err := r.process.do(request{Extract: first}); err != nil {

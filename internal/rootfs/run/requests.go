@@ -3,6 +3,7 @@ package run
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -257,7 +258,7 @@ func hashAll(paths []string) ([][sha256.Size]byte, error) {
 			return nil
 		}()
 	})
-	return sums, errors.Join(errs...)
+	return sums, cmp.Or(errs...)
 }
 
 // each calls f for the numbers below n, on all processors.
@@ -312,7 +313,7 @@ func extractAll(names []string) error {
 			errs[i] = fmt.Errorf("%s: %w", names[i], err)
 		}
 	})
-	return errors.Join(errs...)
+	return cmp.Or(errs...)
 }
 
 func extract(data io.Reader) error {

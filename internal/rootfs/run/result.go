@@ -415,6 +415,8 @@ func (t *tree) edit(p string) func([]byte) ([]byte, error) {
 		}
 	case p == "var/lib/dpkg/diversions":
 		return func(b []byte) ([]byte, error) { return diversions(b, theirs) }
+	case p == "var/cache/debconf/config.dat", p == "var/cache/debconf/templates.dat":
+		return t.debconf
 	case dir == "var/lib/dpkg/triggers/" && file != "Lock" && file != "Unincorp":
 		return func(b []byte) ([]byte, error) {
 			var out []byte
@@ -432,6 +434,16 @@ func (t *tree) edit(p string) func([]byte) ([]byte, error) {
 		}
 	}
 	return nil
+}
+
+// debconf drops questions and templates of packages that are no part of the
+// image. A question's name, and those that own a template, begin with the name of
+// the package that has it (debconf-devel(7)); questions of others' own names stay.
+func (t *tree) debconf(b []byte) ([]byte, error) {
+	return stanzas(b, func(field func(string) string) bool {
+		owner, _, _ := strings.Cut(field("Name"), "/")
+		return !slices.ContainsFunc(t.pkgs, func(p *pkg) bool { return !p.ours && p.Name == owner })
+	}), nil
 }
 
 // stanzas keeps some stanzas of a file, with an empty line behind each.

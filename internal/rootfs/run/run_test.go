@@ -4,11 +4,19 @@ import (
 	"archive/tar"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
@@ -113,4 +121,118 @@ func TestReal(t *testing.T) {
 		t.Logf("cleaned %s: %s", c.Path, c.Why)
 	}
 	t.Logf("account:\n%s", account.Encode(r.Account))
+}
+
+// TestAgainstRoot compares the image of MMOCI_PACKAGES with a root in which
+// another program installed the same packages, MMOCI_ORACLE. What differs must be
+// of one of the kinds below.
+func TestAgainstRoot(t *testing.T) {
+	o := realOptions(t)
+	root := os.Getenv("MMOCI_ORACLE")
+	if root == "" {
+		t.Skip("MMOCI_ORACLE is not set")
+	}
+	r, err := Configure(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := describe(o.Union, r.Entries)
+	theirs := map[string]string{}
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == root {
+			return err
+		}
+		rel, _ := filepath.Rel(root, p)
+		var st unix.Stat_t
+		if err := unix.Lstat(p, &st); err != nil {
+			return err
+		}
+		e := rootfs.Entry{Path: rel, Type: types[st.Mode&unix.S_IFMT], Mode: int64(st.Mode & 0o7777), UID: int(st.Uid), GID: int(st.Gid)}
+		switch e.Type {
+		case tar.TypeSymlink:
+			if e.Link, err = os.Readlink(p); err != nil {
+				return err
+			}
+		case tar.TypeReg:
+			e.Digest = blobOf(t, p).Digest
+		}
+		theirs[rel] = line(&e)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, p := range slices.Sorted(maps.Keys(merge(ours, theirs))) {
+		if ours[p] == theirs[p] {
+			continue
+		}
+		k := kindOf(p)
+		count[k]++
+		if k == "" {
+			t.Errorf("%s\n  ours   %s\n  theirs %s", p, ours[p], theirs[p])
+		}
+	}
+	t.Logf("differences: %v", count)
+}
+
+func merge(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
+}
+
+// describe is a line for each path of the union with the system layer over it.
+func describe(union []rootfs.Entry, system []rootfs.SystemEntry) map[string]string {
+	byPath := map[string]rootfs.Entry{}
+	for _, e := range union {
+		byPath[e.Path] = e
+	}
+	for _, e := range system {
+		if e.Whiteout {
+			maps.DeleteFunc(byPath, func(p string, _ rootfs.Entry) bool { return p == e.Path || strings.HasPrefix(p, e.Path+"/") })
+			continue
+		}
+		byPath[e.Path] = e.Entry
+	}
+	out := map[string]string{}
+	for p, e := range byPath {
+		if e.Type == tar.TypeLink {
+			first := byPath[e.Link]
+			e.Type, e.Digest, e.Link = first.Type, first.Digest, ""
+		}
+		out[p] = line(&e)
+	}
+	return out
+}
+
+func line(e *rootfs.Entry) string {
+	if e.Type == tar.TypeSymlink {
+		return fmt.Sprintf("link %d:%d %s", e.UID, e.GID, e.Link)
+	}
+	return fmt.Sprintf("%c %o %d:%d %s", e.Type, e.Mode, e.UID, e.GID, e.Digest)
+}
+
+// kinds are the differences between an image and the root that mmdebstrap makes
+// of the same packages, as SPEC.md names them.
+var kinds = []struct{ name, pattern string }{
+	{"devices", "^dev/"},
+	{"runtime directories", "^(run|tmp)/"},
+	{"apt's own", "^(etc/apt|var/cache/apt|var/lib/apt|var/log/apt)(/|$)"},
+	{"the machine's name and network", "^etc/(hostname|resolv.conf|hosts)$"},
+	{"mmdebstrap's own", "^(etc/fstab|var/lib/dpkg/arch)$"},
+	{"links of the skeleton", "^lib(32|x32|64)$"},
+}
+
+// kindOf is the kind of a difference, or "".
+func kindOf(p string) string {
+	if why, _ := isCleaned(p); why != "" {
+		return "cleaned"
+	}
+	for _, k := range kinds {
+		if regexp.MustCompile(k.pattern).MatchString(p) {
+			return k.name
+		}
+	}
+	return ""
 }
