@@ -51,6 +51,39 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// TestAddUsers adds to the lists that Users made what Users would have added.
+func TestAddUsers(t *testing.T) {
+	add := []User{{Name: "web", UID: 10001, GID: 10001, Shell: "/bin/sh"}, {Name: "job", UID: 10002, GID: 65534, Home: "/srv"}}
+	for _, shadow := range []bool{false, true} {
+		o := UsersOptions{Passwd: masterPasswd, Group: masterGroup, Shadow: shadow, Date: time.Unix(86400*20000, 0)}
+		before, err := Users(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Add = add
+		want, err := Users(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := map[string][]byte{}
+		for _, f := range before.Files {
+			files[f.Path] = f.Data
+		}
+		got, err := AddUsers(files, o.Date, add)
+		if err != nil || len(got) != len(want.Files) {
+			t.Fatalf("%d files, %v", len(got), err)
+		}
+		for _, f := range want.Files {
+			if string(got[f.Path]) != string(f.Data) {
+				t.Errorf("%s:\n%s, want\n%s", f.Path, got[f.Path], f.Data)
+			}
+		}
+		if got, err := AddUsers(files, o.Date, []User{{Name: "nobody", UID: 7, GID: 7}}); err == nil {
+			t.Errorf("a name that is there: %q", got)
+		}
+	}
+}
+
 func TestUsersRefused(t *testing.T) {
 	for name, o := range map[string]UsersOptions{
 		"taken name":   {Add: []User{{Name: "nobody", UID: 7, GID: 7}}},

@@ -88,6 +88,45 @@ func Users(o UsersOptions) (*Fix, error) {
 	return f, nil
 }
 
+// AddUsers adds users to lists that are there: files by path, etc/passwd and
+// etc/group, and etc/shadow and etc/gshadow if they are there. It returns those
+// that changed.
+func AddUsers(files map[string][]byte, date time.Time, users []User) (map[string][]byte, error) {
+	passwd, err := readList(files["etc/passwd"], 7)
+	if err != nil {
+		return nil, fmt.Errorf("etc/passwd: %w", err)
+	}
+	group, err := readList(files["etc/group"], 4)
+	if err != nil {
+		return nil, fmt.Errorf("etc/group: %w", err)
+	}
+	out := map[string][]byte{}
+	shadow, isShadow := files["etc/shadow"]
+	gshadow, isGShadow := files["etc/gshadow"]
+	users0, groups0 := len(passwd), len(group)
+	for _, u := range users {
+		if passwd, group, err = addUser(passwd, group, u); err != nil {
+			return nil, fmt.Errorf("user %q: %w", u.Name, err)
+		}
+	}
+	if isShadow {
+		for _, p := range passwd[users0:] {
+			shadow = fmt.Appendf(slices.Clip(shadow), "%s:*:%d:0:99999:7:::\n", p[0], date.Unix()/86400)
+			p[1] = "x"
+		}
+		out["etc/shadow"] = shadow
+	}
+	if isGShadow {
+		for _, g := range group[groups0:] {
+			gshadow = fmt.Appendf(slices.Clip(gshadow), "%s:*::\n", g[0])
+			g[1] = "x"
+		}
+		out["etc/gshadow"] = gshadow
+	}
+	out["etc/passwd"], out["etc/group"] = writeList(passwd), writeList(group)
+	return out, nil
+}
+
 // addUser adds a user, and its group if there is none with the number.
 func addUser(passwd, group [][]string, u User) ([][]string, [][]string, error) {
 	uid, gid := strconv.Itoa(u.UID), strconv.Itoa(u.GID)
