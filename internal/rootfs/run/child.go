@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strings"
@@ -42,6 +43,11 @@ func Main() {
 }
 
 func child(stage string) error {
+	// Programs in the root get none of the files of this process, nor those that it
+	// inherited from the machine.
+	if err := unix.CloseRange(fdRequests, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close the machine's files: %w", err)
+	}
 	requests := os.NewFile(fdRequests, "requests")
 	switch stage {
 	case stageMap:
@@ -54,6 +60,11 @@ func child(stage string) error {
 		next := stageServe
 		if mode[0] == stageSweep[1] {
 			next = stageSweep
+		}
+		for _, fd := range []uintptr{fdRequests, fdAnswers} {
+			if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
+				return err
+			}
 		}
 		return unix.Exec("/proc/self/exe", []string{childName, next}, nil)
 	case stageSweep:
