@@ -7,13 +7,16 @@ import (
 	"cmp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -44,6 +47,10 @@ func decode(t *testing.T, name string, data []byte) []any {
 			v = &batchv1.CronJob{}
 		case "networking.k8s.io/v1 Ingress":
 			v = &networkingv1.Ingress{}
+		case "policy/v1 PodDisruptionBudget":
+			v = &policyv1.PodDisruptionBudget{}
+		case "monitoring.coreos.com/v1 ServiceMonitor":
+			v = &monitoringv1.ServiceMonitor{}
 		default:
 			t.Fatalf("%s: %s %s", name, head.APIVersion, head.Kind)
 		}
@@ -147,13 +154,26 @@ func TestChart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		kinds := map[string]int{}
+		kinds, scheme := map[string]int{}, corev1.URISchemeHTTP
+		if strings.HasSuffix(file, "tls.yaml") {
+			scheme = corev1.URISchemeHTTPS
+		}
 		for _, doc := range decode(t, file, append([]byte("\n"), data...)) {
 			switch d := doc.(type) {
 			case *appsv1.Deployment:
 				kinds["deployment"]++
 				hardened(t, file, &d.Spec.Template.Spec)
-				probed(t, file, &d.Spec.Template.Spec.Containers[0])
+				server := &d.Spec.Template.Spec.Containers[0]
+				probed(t, file, server)
+				if server.LivenessProbe.HTTPGet.Scheme != scheme || server.ReadinessProbe.HTTPGet.Scheme != scheme {
+					t.Errorf("%s: probes are not by %s", file, scheme)
+				}
+				if tls := slices.Contains(server.Args, "--tls-key=/etc/mmoci-tls/tls.key"); tls != (scheme == corev1.URISchemeHTTPS) {
+					t.Errorf("%s: %s and %v", file, scheme, server.Args)
+				}
+				if full := strings.HasSuffix(file, "full.yaml"); slices.ContainsFunc(server.Env, func(e corev1.EnvVar) bool { return e.Name == "GOMEMLIMIT" }) != full {
+					t.Errorf("%s: environment %v", file, server.Env)
+				}
 				for k, v := range d.Spec.Selector.MatchLabels {
 					if d.Spec.Template.Labels[k] != v {
 						t.Errorf("%s: selector %s", file, k)
@@ -162,7 +182,8 @@ func TestChart(t *testing.T) {
 			case *corev1.Pod:
 				kinds["test"]++
 				hardened(t, file, &d.Spec)
-				if d.Annotations["helm.sh/hook"] != "test" || d.Spec.Containers[0].Args[0] != "check" {
+				args := d.Spec.Containers[0].Args
+				if d.Annotations["helm.sh/hook"] != "test" || args[0] != "check" || !strings.HasPrefix(args[len(args)-1], strings.ToLower(string(scheme))+"://") {
 					t.Errorf("%s: test %+v", file, d)
 				}
 			case *corev1.Service:
@@ -179,11 +200,72 @@ func TestChart(t *testing.T) {
 				kinds["claim"]++
 			case *networkingv1.Ingress:
 				kinds["ingress"]++
+			case *policyv1.PodDisruptionBudget:
+				kinds["budget"]++
+				if d.Spec.MaxUnavailable == nil || d.Spec.Selector.MatchLabels["app.kubernetes.io/name"] != "mmoci" {
+					t.Errorf("%s: budget %+v", file, d.Spec)
+				}
+			case *monitoringv1.ServiceMonitor:
+				kinds["monitor"]++
+				e := d.Spec.Endpoints
+				if len(e) != 1 || e[0].Port != "http" || e[0].Path != "/metrics" || d.Spec.Selector.MatchLabels["app.kubernetes.io/name"] != "mmoci" || d.Labels["release"] != "prometheus" {
+					t.Errorf("%s: monitor %+v", file, d)
+				} else if tls := e[0].TLSConfig; scheme == corev1.URISchemeHTTPS && (tls == nil || tls.ServerName == nil || tls.CA.Secret == nil) {
+					t.Errorf("%s: the monitor trusts %+v", file, e[0])
+				}
 			}
 		}
-		full := strings.HasSuffix(file, "full.yaml")
+		full, one := strings.HasSuffix(file, "full.yaml"), strings.HasSuffix(file, "tls.yaml")
+		if (kinds["budget"] == 1) == one || (kinds["monitor"] == 1) != one {
+			t.Errorf("%s: %v", file, kinds)
+		}
 		if kinds["deployment"] != 1 || kinds["test"] != 1 || kinds["service"] != 1 || kinds["configmap"] != 2 || (kinds["ingress"] == 1) != full || (kinds["claim"] == 1) != full {
 			t.Errorf("%s: %v", file, kinds)
+		}
+	}
+}
+
+// TestSchema: values.schema.json knows every value of values.yaml, and no other.
+func TestSchema(t *testing.T) {
+	var values map[string]any
+	var schema map[string]any
+	for file, v := range map[string]*map[string]any{"values.yaml": &values, "values.schema.json": &schema} {
+		data, err := os.ReadFile("../chart/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.UnmarshalStrict(data, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameKeys(t, "values", values, schema)
+}
+
+// elsewhere are values that are not the chart's own: of a parent chart, and Kubernetes' objects as they are.
+var elsewhere = []string{"values.global", "values.resources.claims"}
+
+func sameKeys(t *testing.T, at string, values, schema map[string]any) {
+	t.Helper()
+	known, ok := schema["properties"].(map[string]any)
+	if !ok {
+		return // free
+	}
+	if schema["additionalProperties"] != false {
+		t.Errorf("%s: an unknown key is not refused", at)
+	}
+	for key, value := range values {
+		below, ok := known[key].(map[string]any)
+		if !ok {
+			t.Errorf("%s.%s is not in the schema", at, key)
+			continue
+		}
+		if m, ok := value.(map[string]any); ok && len(m) > 0 {
+			sameKeys(t, at+"."+key, m, below)
+		}
+	}
+	for key := range known {
+		if _, ok := values[key]; !ok && !slices.Contains(elsewhere, at+"."+key) {
+			t.Errorf("%s.%s is not in values.yaml", at, key)
 		}
 	}
 }

@@ -14,14 +14,36 @@ mkdir -p "$work/rendered"
 rendered() {
 	"$helm" template site "$E2E_TOP/artifacts/chart" --kube-version 1.31.0 >"$work/rendered/default.yaml"
 	"$helm" template site "$E2E_TOP/artifacts/chart" --kube-version 1.31.0 -f "$E2E_TOP/artifacts/test/full.yaml" >"$work/rendered/full.yaml"
+	"$helm" template site "$E2E_TOP/artifacts/chart" --kube-version 1.31.0 -f "$E2E_TOP/artifacts/test/tls.yaml" >"$work/rendered/tls.yaml"
 }
 check "helm template" rendered
+# wrong VALUE WHERE: values.schema.json refuses it, and says where it stands.
+wrong() { refused 1 "$2" "$helm" template site "$E2E_TOP/artifacts/chart" --kube-version 1.31.0 --set "$1"; }
+schema() {
+	wrong replicas=two /replicas
+	wrong replica=3 "'replica'"
+	wrong image.pullPolicy=Sometimes /image/pullPolicy
+	wrong image.name=x "'name'"
+	wrong references=null "'references'"
+	wrong store.size=20GB /store/size
+	wrong follow=15 /follow
+	wrong prefetch=some /prefetch
+	wrong siteKey=abc /siteKey
+	wrong policy.default=maybe /policy/default
+	wrong tls.ca=ca.crt /tls/secretName
+	wrong 'extraEnv[0].value=x' /extraEnv/0
+	wrong 'extraArgs[0]=-x' /extraArgs/0
+	wrong service.port=0 /service/port
+	wrong ingress.path=apt /ingress/path
+	wrong podDisruptionBudget.maxUnavailable=half /podDisruptionBudget/maxUnavailable
+}
+check "values.schema.json refuses what is wrong, and says where" schema
 decoded() { (cd "$E2E_TOP/artifacts/test" && RENDERED=$work/rendered GOFLAGS='' $GO test -count=1 ./...); }
 check "static pod and rendered charts decode strictly with the types of Kubernetes, and are hardened" decoded
 
 # The server starts with the chart's configuration and flags, without a registry.
 chart_configuration() {
-	for v in default full; do
+	for v in default full tls; do
 		mkdir -p "$work/$v"
 		awk '/^  mmoci.yaml: \|/ { on = 1; next } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/mmoci.yaml"
 		awk '/^  policy.yaml: \|/ { on = 1; next } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/policy.yaml"
@@ -29,15 +51,20 @@ chart_configuration() {
 		awk '/^        args:/ { on = 1; next } on && !/^        - / { exit } on { sub(/^        - /, ""); gsub(/"/, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/args"
 		grep -q -e '--store-size=20G' "$work/$v/args"
 		cp /etc/ssl/certs/ca-certificates.crt "$work/$v/ca.crt"
-		sed -i -e "s,/etc/mmoci-policy/,$work/$v/," -e "s,/etc/mmoci-ca/,$work/$v/," -e "s,/etc/mmoci/,$work/$v/," -e "s,/var/lib/mmoci,$work/$v/state," \
+		sed -i -e "s,/etc/mmoci-policy/,$work/$v/," -e "s,/etc/mmoci-ca/,$work/$v/," -e "s,/etc/mmoci-tls/,$work/$v/," -e "s,/etc/mmoci/,$work/$v/," -e "s,/var/lib/mmoci,$work/$v/state," \
 			-e 's,=:8000,=127.0.0.1:0,' -e 's,registry.example.org,127.0.0.1:1,' "$work/$v/args"
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=mirror -addext subjectAltName=IP:127.0.0.1 \
+			-keyout "$work/$v/tls.key" -out "$work/$v/tls.crt"
+		scheme=http
+		! grep -q -e --tls-cert "$work/$v/args" || scheme=https
 		cat "$work/$v/args"
 		# shellcheck disable=SC2046 # words
 		start "chart-$v" "$mmoci" $(cat "$work/$v/args")
 		eventually grep -q 'listening on' "$work/chart-$v.log"
-		url=http://$(listening "$work/chart-$v.log")
-		curl -s "$url/readyz" | grep 'not ready'
-		refused 1 503 "$mmoci" check "$url"
+		url=$scheme://$(listening "$work/chart-$v.log")
+		curl -s --cacert "$work/$v/tls.crt" "$url/readyz" | grep 'not ready'
+		curl -s --cacert "$work/$v/tls.crt" "$url/metrics" | grep '^mmoci_build_info'
+		refused 1 503 "$mmoci" check --server-ca "$work/$v/tls.crt" "$url"
 		stop "$pid"
 	done
 }

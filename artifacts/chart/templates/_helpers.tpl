@@ -29,6 +29,9 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
+{{- define "mmoci.scheme" -}}
+{{ ternary "https" "http" (not (empty .Values.tls.secretName)) }}
+{{- end }}
 {{- define "mmoci.baseURL" -}}
 {{- if .Values.baseURL }}{{ .Values.baseURL }}
 {{- else if .Values.ingress.enabled }}{{ ternary "https" "http" (not (empty .Values.ingress.tlsSecret)) }}://{{ .Values.ingress.host }}{{ .Values.ingress.path | trimSuffix "/" }}
