@@ -2,8 +2,10 @@
 package artifacts
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"example.org/mmoci/internal/config"
@@ -56,4 +58,45 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s %s: %+v", c.name, c.version, d)
 		}
 	}
+}
+
+// TestMonitoring: every metric that alerts and dashboard ask for is one that the server has, by docs/monitoring.md, which
+// is held to the program by a test of its own; every alert is in alerts_test.yaml.
+func TestMonitoring(t *testing.T) {
+	metric := regexp.MustCompile(`mmoci_[a-z_]+`)
+	known := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(mmoci_[a-z_]+)` \\| ([a-z]+)").FindAllStringSubmatch(read(t, "docs/monitoring.md"), -1) {
+		known[row[1]] = true
+		if row[2] == "histogram" {
+			known[row[1]+"_bucket"] = true
+		}
+	}
+	if len(known) < 20 {
+		t.Fatalf("docs/monitoring.md has %d metrics", len(known))
+	}
+	alerts := read(t, "monitoring/alerts.yaml")
+	for file, text := range map[string]string{"alerts.yaml": alerts, "dashboard.json": read(t, "monitoring/dashboard.json"), "alerts_test.yaml": read(t, "monitoring/alerts_test.yaml")} {
+		for _, name := range metric.FindAllString(text, -1) {
+			if !known[name] {
+				t.Errorf("%s asks for %s, which no server has", file, name)
+			}
+		}
+	}
+	if !json.Valid([]byte(read(t, "monitoring/dashboard.json"))) {
+		t.Error("dashboard.json is no JSON")
+	}
+	for _, m := range regexp.MustCompile(`(?m)^  - alert: (\w+)$`).FindAllStringSubmatch(alerts, -1) {
+		if !regexp.MustCompile(`alertname(=|: )"?` + m[1] + `\b`).MatchString(read(t, "monitoring/alerts_test.yaml")) {
+			t.Errorf("no test expects %s", m[1])
+		}
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }

@@ -60,6 +60,7 @@ missing_packages() {
 		opensc pkcs11-tool
 		openssl openssl
 		podman podman
+		prometheus promtool
 		python3 python3
 		python3-yaml /usr/lib/python3/dist-packages/yaml
 		reprepro reprepro
