@@ -3,6 +3,9 @@ package probe
 import (
 	"context"
 	"errors"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -142,5 +145,33 @@ func TestFailsMidway(t *testing.T) {
 	registry.Close()
 	if _, err := Run(t.Context(), reference(t, registry), &remote.Options{}); err == nil {
 		t.Error("nobody listens: no error")
+	}
+}
+
+// The page with the matrix has each capability, whether it is needed, and what the strict registry answers.
+func TestMatrix(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../artifacts/docs/registries.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := Run(t.Context(), reference(t, testregistry.New(t, testregistry.Options{})), &remote.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z ]+) \| (yes|no) \| .* \| (yes|no) \|$`).FindAllStringSubmatch(string(page), -1) {
+		said = append(said, m[1]+" "+m[2]+" "+m[3])
+	}
+	var is []string
+	for _, row := range result.Rows {
+		needed := No
+		if row.Needed {
+			needed = Yes
+		}
+		is = append(is, row.Capability+" "+string(needed)+" "+string(row.Answer))
+	}
+	if !slices.Equal(said, is) {
+		t.Errorf("the page says\n%s\nit is\n%s", strings.Join(said, "\n"), strings.Join(is, "\n"))
 	}
 }
