@@ -40,6 +40,8 @@ type imageFlags struct {
 	archs         []string
 	lock          string
 	signKey       string
+	scripts       string
+	twice         bool
 	locked, fresh bool
 }
 
@@ -48,6 +50,7 @@ func (i *imageFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&i.planFlags.file, "config", "", "the mmoci.yaml that names snapshot and keys (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
 	f.StringVar(&i.from, "from", "", "`REF` of the snapshot (default: from: of the plan, else ref: of mmoci.yaml)")
 	f.StringSliceVar(&i.archs, "arch", nil, "Debian's `ARCHITECTURE`s in the place of the plan's (default: this machine's)")
+	f.StringVar(&i.scripts, "scripts", "", "run the packages' maintainer scripts (run) or not (none), in the place of the plan's scripts: (default: run for this machine's architecture)")
 	i.planFlags.believeFlags(f)
 	i.places.flags(f)
 }
@@ -58,9 +61,12 @@ func (a *app) imageOptions(cmd *cobra.Command, i *imageFlags) (imagebuild.Option
 	if err != nil {
 		return imagebuild.Options{}, err
 	}
-	o := imagebuild.Options{Plan: plan, Architectures: i.archs, Log: a.log}
+	o := imagebuild.Options{Plan: plan, Architectures: i.archs, Scripts: i.scripts, Twice: i.twice, Native: host.OwnArchitecture(cmd.Context()), Log: a.log}
+	if i.scripts != "" && i.scripts != imageplan.Run && i.scripts != imageplan.None {
+		return o, fmt.Errorf("%w: --scripts is run or none", outcome.ErrUsage)
+	}
 	if len(o.Architectures) == 0 && len(plan.Architectures) == 0 {
-		o.Architectures = []string{host.OwnArchitecture(cmd.Context())}
+		o.Architectures = []string{o.Native}
 	}
 	var from []string
 	switch {
@@ -146,6 +152,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 	f.StringVar(&i.lock, "lock", "", "the `LOCK` file that says exactly which packages (mmoci image lock makes one)")
 	f.BoolVar(&i.locked, "locked", false, "with --lock: it must be there")
 	f.StringVar(&i.signKey, "sign-key", "", "the site's signing key `FILE`, in the place of sign: of mmoci.yaml")
+	f.BoolVar(&i.twice, "twice", false, "run the scripts twice, and refuse what does not come out the same")
 	f.BoolVar(&i.fresh, "no-cache", false, "make every layer anew, and keep none")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if i.locked && i.lock == "" {

@@ -99,6 +99,9 @@ A line is printed for each architecture: how many packages are proved, how many 
 		}
 		for _, q := range proofs {
 			fmt.Fprintf(a.stdout, "%s: proved %d, generated %d, files %d\n", q.Architecture, q.Proved, q.Generated, q.Files)
+			if len(q.Unproved) > 0 {
+				a.log("%s: by the site's statement alone: %s", q.Architecture, strings.Join(q.Unproved, ", "))
+			}
 		}
 		return nil
 	}

@@ -40,7 +40,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		one[l.note] = l
 		notes = append(notes, l.note)
 	}
-	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes}}
+	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes, Scripts: c.scripts}}
 	withFiles := len(files) > 0
 	most := o.Plan.Layers.Max - 1 // the system layer
 	if c.merged {
@@ -65,25 +65,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		}
 		b.Layers = append(b.Layers, l)
 	}
-	var helper *rootfs.Note
-	if c.helper != nil {
-		if helper, err = m.helperNote(ctx, c.helper, rootfs.Recipe{MergedUsr: c.merged}); err != nil {
-			return nil, err
-		}
-	}
-	extra, fixes, err := fixups(o, notes, helper, newTree(c.merged, notes, nil))
-	if err != nil {
-		return nil, err
-	}
-	b.Account = accountOf(notes, fixes)
-	system, err := rootfs.NewSystem(notes, groups, rootfs.SystemOptions{
-		Extra: extra,
-		Open:  func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },
-	})
-	if err != nil {
-		return nil, err
-	}
-	layer, err := m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return system.WriteLayer(w, o.date()) })
+	system, layer, err := m.system(ctx, c, recipe, notes, groups, b)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +78,9 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		layer, err := m.write(ctx, "files", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return top.WriteLayer(w, o.date()) })
 		if err != nil {
 			return nil, err
+		}
+		if b.Layers[len(b.Layers)-1].DiffID.IsZero() {
+			layer = image.Layer{By: "files"} // its directories are repeated of what is not known
 		}
 		b.Layers = append(b.Layers, layer)
 	}

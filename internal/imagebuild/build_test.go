@@ -259,7 +259,7 @@ func TestBuild(t *testing.T) {
 	if want := []string{"etc/", "etc/web/", "etc/web/web.conf", "srv/", "srv/www/", "srv/www/index.html", "srv/www/sub/", "srv/www/sub/x"}; !slices.Equal(layers[5], want) {
 		t.Errorf("the files layer has %q, want %q", layers[5], want)
 	}
-	if im.Lock.Architectures[0].Helper.Name != "base-passwd" || len(im.Lock.Architectures[0].Packages) != 3 {
+	if im.Lock.Architectures[0].Helpers[0].Name != "base-passwd" || len(im.Lock.Architectures[0].Packages) != 3 {
 		t.Errorf("lock\n%s", im.Lock.Encode())
 	}
 }
@@ -583,7 +583,7 @@ func TestWrongDeb(t *testing.T) {
 }
 
 func FuzzImageLock(f *testing.F) {
-	f.Add([]byte("mmoci-image-lock-v1\nsnapshot sha256:" + strings.Repeat("1", 64) + " 2026-01-13T00:00:00Z\nquery web\narchitecture amd64\npackage web 1.0-1 amd64 sha256:" + strings.Repeat("2", 64) + " 20\nhelper base-passwd 3.6.1 amd64 sha256:" + strings.Repeat("3", 64) + " 7\n"))
+	f.Add([]byte("mmoci-image-lock-v1\nsnapshot sha256:" + strings.Repeat("1", 64) + " 2026-01-13T00:00:00Z\nquery web\narchitecture amd64 scripts none\npackage web 1.0-1 amd64 sha256:" + strings.Repeat("2", 64) + " 20\nhelper base-passwd 3.6.1 amd64 sha256:" + strings.Repeat("3", 64) + " 7\n"))
 	f.Add([]byte("mmoci-image-lock-v1\narchitecture amd64\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l, err := ParseLock("x", data)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
@@ -24,6 +25,7 @@ type Cache struct {
 	dir   string
 	store *store.Store
 	log   outcome.Log
+	bad   sync.Once // a note that cannot be read was told
 }
 
 // DefaultCacheBytes bounds the layers of a cache.
@@ -115,7 +117,7 @@ func (c *Cache) read(key string) (image.Layer, string, bool) {
 	line, rest, _ := strings.Cut(string(data), "\n")
 	l, err := parseLayerLine(line)
 	if err != nil {
-		c.log.Printf("note %s: %v; it is made anew", key, err)
+		c.bad.Do(func() { c.log.Printf("note %s: %v; such notes are made anew", key, err) })
 		return l, "", false
 	}
 	return l, rest, true
@@ -156,7 +158,7 @@ func (c *Cache) find(key string, b snapshot.Blob, r rootfs.Recipe) (layerMade, b
 		err = errors.New("it is of another layer")
 	}
 	if err != nil {
-		c.log.Printf("note %s: %v; it is made anew", key, err)
+		c.bad.Do(func() { c.log.Printf("note %s: %v; such notes are made anew", key, err) })
 		return layerMade{}, false
 	}
 	l.By = "package " + note.String()

@@ -1,18 +1,19 @@
 package imagebuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 
+	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/extract"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
-
-	"example.org/mmoci/internal/rootfs"
 )
 
 // essentialQuery selects what every Debian system has.
@@ -22,7 +23,8 @@ const essentialQuery = "Essential (= yes)"
 type chosen struct {
 	architecture string
 	packages     []*resolve.Package
-	helper       *resolve.Package // [helperPackage], if it is not among packages and the snapshot has it
+	scripts      string             // what is done with maintainer scripts
+	helpers      []*resolve.Package // that it is made with, in dpkg's order; where scripts are run some may be among packages, too
 	merged       bool
 }
 
@@ -72,7 +74,11 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 	var locked *LockedArchitecture
 	if o.Lock != nil {
 		locked = o.Lock.of(arch)
-		asked = locked.queries()
+		asked = queriesOf(locked.Packages)
+	}
+	scripts, err := o.scriptsOf(arch, locked)
+	if err != nil {
+		return chosen{}, err
 	}
 	from, err := extract.NewChooser(ctx, extract.Options{Snapshot: o.Snapshot, Trust: o.Trust, Architecture: arch, Log: o.Log})
 	if err != nil {
@@ -82,7 +88,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 	if err != nil {
 		return chosen{}, err
 	}
-	c := chosen{architecture: arch}
+	c := chosen{architecture: arch, scripts: scripts}
 	var stanzas []deb.Stanza
 	for _, group := range sel.Groups() {
 		for _, p := range group {
@@ -91,7 +97,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 		}
 	}
 	c.merged, _ = rootfs.MergedUsr(stanzas)
-	if c.helper, err = chooseHelper(ctx, from, locked, c.packages); err != nil {
+	if c.helpers, err = chooseHelpers(ctx, from, locked, c); err != nil {
 		return chosen{}, err
 	}
 	if locked != nil {
@@ -102,29 +108,56 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 	return c, nil
 }
 
-// chooseHelper finds the helper: the locked one, or the one that apt would choose; nil where it is needed by nobody or not there.
-func chooseHelper(ctx context.Context, from *extract.Chooser, locked *LockedArchitecture, packages []*resolve.Package) (*resolve.Package, error) {
-	isHelper := func(p *resolve.Package) bool { return p.Name == helperPackage }
-	if slices.ContainsFunc(packages, isHelper) || locked != nil && locked.Helper == (LockedPackage{}) {
-		return nil, nil
-	}
-	query := helperPackage
-	if locked != nil {
-		query = locked.Helper.query()
-	}
-	sel, err := from.Choose(ctx, []string{query})
+// scriptsOf decides what is done with maintainer scripts.
+func (o *Options) scriptsOf(arch string, locked *LockedArchitecture) (string, error) {
+	asked := cmp.Or(o.Scripts, o.Plan.Scripts)
 	switch {
-	case errors.Is(err, resolve.ErrUnsatisfied) && locked == nil:
+	case locked != nil && o.Scripts != "" && o.Scripts != locked.Scripts:
+		return "", fmt.Errorf("%w: the lock is for scripts: %s; \"mmoci image lock\" makes it anew", outcome.ErrUsage, locked.Scripts)
+	case locked != nil:
+		return locked.Scripts, nil
+	case asked == "" && arch == o.Native:
+		return imageplan.Run, nil
+	case asked == "":
+		return imageplan.None, nil
+	}
+	return asked, nil
+}
+
+// chooseHelpers finds the helpers: the locked ones, or those that apt would choose.
+func chooseHelpers(ctx context.Context, from *extract.Chooser, locked *LockedArchitecture, c chosen) ([]*resolve.Package, error) {
+	ours := map[string]bool{}
+	for _, p := range c.packages {
+		ours[p.Name] = true
+	}
+	asked := []string{essentialQuery}
+	switch {
+	case locked != nil:
+		asked = queriesOf(locked.Helpers)
+	case c.scripts == imageplan.None:
+		asked = []string{helperPackage}
+	}
+	if len(asked) == 0 {
 		return nil, nil
+	}
+	sel, err := from.Choose(ctx, asked)
+	switch {
+	case errors.Is(err, resolve.ErrUnsatisfied) && locked == nil && c.scripts == imageplan.None:
+		return nil, nil // nobody has any users to begin with
+	case errors.Is(err, resolve.ErrUnsatisfied) && locked == nil:
+		return nil, fmt.Errorf("scripts are run beside what is Essential, which is %w in the snapshot: take it into its packages (%s), or do not run them (scripts: none)", outcome.ErrNotFound, essentialQuery)
 	case err != nil:
 		return nil, err
 	}
+	var out []*resolve.Package
 	for _, group := range sel.Groups() {
-		if i := slices.IndexFunc(group, isHelper); i >= 0 {
-			return group[i], nil
+		for _, p := range group {
+			if c.scripts == imageplan.Run || p.Name == helperPackage && !ours[p.Name] {
+				out = append(out, p)
+			}
 		}
 	}
-	return nil, nil
+	return out, nil
 }
 
 // blobOf is the .deb that a stanza names.

@@ -4,6 +4,9 @@ import (
 	"archive/tar"
 	"context"
 	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 
 	"example.org/mmoci/internal/config/document"
@@ -11,6 +14,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/fixup"
+	"example.org/mmoci/internal/rootfs/sharedlib"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -20,7 +24,7 @@ import (
 const helperPackage = "base-passwd"
 
 // fixups makes what no .deb holds, in place of scripts, with what each says for the account.
-func fixups(o *Options, notes []*rootfs.Note, helper *rootfs.Note, below tree) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
+func fixups(o *Options, arch string, notes []*rootfs.Note, helper *rootfs.Note, below tree) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
 	users, err := usersFix(o, notes, helper)
 	if err != nil {
 		return nil, nil, err
@@ -43,10 +47,60 @@ func fixups(o *Options, notes []*rootfs.Note, helper *rootfs.Note, below tree) (
 		}
 		fixes = append(fixes, f)
 	}
+	linker, err := linkerFix(arch, notes, below)
+	if err != nil {
+		return nil, nil, err
+	}
+	if linker != nil {
+		fixes = append(fixes, linker)
+	}
 	for _, f := range fixes {
 		extra = append(extra, entriesOfFix(f, below)...)
 	}
 	return extra, fixes, nil
+}
+
+// linkerFix makes the dynamic linker's cache; nil where there is no C library, or of an architecture whose cache is not known.
+func linkerFix(arch string, notes []*rootfs.Note, below tree) (*fixup.Fix, error) {
+	if !has(notes, "libc6") || !slices.Contains([]string{"amd64", "arm64", "i386"}, arch) {
+		return nil, nil
+	}
+	var shape fixup.Tree
+	for _, links := range []bool{false, true} { // a hard link comes after its target
+		for _, p := range slices.Sorted(maps.Keys(below)) {
+			if e := below[p]; (e.Type == tar.TypeLink) == links {
+				shape.Add(p, e.Type, e.Link)
+			}
+		}
+	}
+	libraries, texts := map[string]sharedlib.Library{}, map[string][]byte{}
+	for _, n := range notes {
+		for _, l := range n.Libraries {
+			libraries[l.Path] = l.Library
+		}
+		for _, k := range n.Kept {
+			texts[k.Path] = k.Data
+		}
+	}
+	made, err := fixup.LinkerCache(fixup.LinkerOptions{
+		Tree: &shape, Architecture: arch,
+		Library: func(p string) (sharedlib.Library, bool) { l, ok := libraries[p]; return l, ok },
+		Text: func(p string) ([]byte, error) {
+			if data, ok := texts[p]; ok {
+				return data, nil
+			}
+			return nil, fmt.Errorf("/%s: %w", p, fs.ErrNotExist)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := &fixup.Fix{Name: fixup.NameLinker, Gone: made.Stale, Says: "the dynamic linker's cache, in place of ldconfig"}
+	f.Files = append(f.Files, fixup.File{Path: fixup.LinkerPath, Mode: 0o644, Data: made.Cache})
+	for _, l := range made.Links {
+		f.Files = append(f.Files, fixup.File{Path: l.Path, Target: l.Target})
+	}
+	return f, nil
 }
 
 func has(notes []*rootfs.Note, name string) bool {

@@ -28,6 +28,12 @@ type Options struct {
 	Trust    prove.Trust
 	// Architectures are Debian's names of those that are made, in the place of the plan's.
 	Architectures []string
+	// Native is the architecture of this machine, for which scripts are run unless the plan says otherwise.
+	Native string
+	// Scripts is run or none, in the place of the plan's.
+	Scripts string
+	// Twice runs scripts twice, and refuses what is not the same.
+	Twice bool
 	// Lock, if not nil, says exactly which packages.
 	Lock *Lock
 	// Cache keeps notes and layers between runs; nil: nothing is kept.
@@ -35,6 +41,7 @@ type Options struct {
 	// Signer signs what is said of the image; nil: nobody does.
 	Signer pgp.Signer
 	// Dry computes what the image has to be, and writes no layer: they are tars, made when they are opened. It uses no cache.
+	// Where this machine cannot run the scripts that the image was made with, the layers that depend on them have no DiffID.
 	Dry bool
 	// Workers is how many packages are packed at once; 0: as many as there are processors.
 	Workers int
@@ -57,7 +64,9 @@ type Architecture struct {
 	Name     string // Debian's
 	Packages int
 	Layers   []image.Layer
+	Scripts  string         // run or none
 	Account  []account.Line // what became of each script
+	Cleaned  []string       // what scripts made and the image does not have: PATH and the reason
 	Notes    []*rootfs.Note
 	Bytes    int64 // of all layers
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -27,9 +28,11 @@ type Lock struct {
 // LockedArchitecture is what a lock says of one architecture.
 type LockedArchitecture struct {
 	Name     string // Debian's
+	Scripts  string // what was done with maintainer scripts: imageplan.Run or imageplan.None
 	Packages []LockedPackage
-	// Helper is the package whose lists of users the image has without the package itself; zero: none.
-	Helper LockedPackage
+	// Helpers are packages that the image is made with and does not have: where scripts are run, what every Debian system has; else
+	// the one with the lists of users.
+	Helpers []LockedPackage
 }
 
 // LockedPackage is a package of a lock.
@@ -59,12 +62,12 @@ func (l *Lock) Encode() []byte {
 		fmt.Fprintf(&b, "query %s\n", q)
 	}
 	for _, a := range l.Architectures {
-		fmt.Fprintf(&b, "architecture %s\n", a.Name)
+		fmt.Fprintf(&b, "architecture %s scripts %s\n", a.Name, a.Scripts)
 		for _, p := range a.Packages {
 			fmt.Fprintf(&b, "package %s\n", p)
 		}
-		if a.Helper != (LockedPackage{}) {
-			fmt.Fprintf(&b, "helper %s\n", a.Helper)
+		for _, p := range a.Helpers {
+			fmt.Fprintf(&b, "helper %s\n", p)
 		}
 	}
 	return b.Bytes()
@@ -109,11 +112,11 @@ func (l *Lock) line(n int, line string) (err error) {
 		}
 		l.Queries = append(l.Queries, rest)
 		return nil
-	case n > 0 && key == "architecture" && len(f) == 1:
+	case n > 0 && key == "architecture" && len(f) == 3 && f[1] == "scripts" && (f[2] == imageplan.Run || f[2] == imageplan.None):
 		if l.of(f[0]) != nil {
 			return fmt.Errorf("architecture %.40q stands twice", f[0])
 		}
-		l.Architectures = append(l.Architectures, LockedArchitecture{Name: f[0]})
+		l.Architectures = append(l.Architectures, LockedArchitecture{Name: f[0], Scripts: f[2]})
 		return nil
 	case (key == "package" || key == "helper") && len(f) == 5 && len(l.Architectures) > 0:
 		p := LockedPackage{Name: f[0], Version: f[1], Architecture: f[2]}
@@ -124,17 +127,16 @@ func (l *Lock) line(n int, line string) (err error) {
 			return fmt.Errorf("%.40q is no size", f[4])
 		}
 		a := &l.Architectures[len(l.Architectures)-1]
-		if a.Helper != (LockedPackage{}) {
-			return fmt.Errorf("a line behind helper")
-		}
+		list := &a.Packages
 		if key == "helper" {
-			a.Helper = p
-			return nil
+			list = &a.Helpers
+		} else if len(a.Helpers) > 0 {
+			return fmt.Errorf("package %.80q stands behind a helper", p.Name)
 		}
-		if n := len(a.Packages); n > 0 && a.Packages[n-1].Name >= p.Name {
+		if n := len(*list); n > 0 && (*list)[n-1].Name >= p.Name {
 			return fmt.Errorf("package %.80q is out of order", p.Name)
 		}
-		a.Packages = append(a.Packages, p)
+		*list = append(*list, p)
 		return nil
 	}
 	return fmt.Errorf("%.80q is no line of a lock, or stands in a wrong place", line)
@@ -162,10 +164,10 @@ func (l *Lock) answers(queries, archs []string) error {
 	return nil
 }
 
-// queries name each package with its version.
-func (a *LockedArchitecture) queries() []string {
+// queriesOf name each package with its version.
+func queriesOf(packages []LockedPackage) []string {
 	var out []string
-	for _, p := range a.Packages {
+	for _, p := range packages {
 		out = append(out, p.query())
 	}
 	return out
@@ -173,17 +175,18 @@ func (a *LockedArchitecture) queries() []string {
 
 // lockedOf is what was chosen, as a lock has it.
 func lockedOf(c chosen) LockedArchitecture {
-	a := LockedArchitecture{Name: c.architecture}
-	for _, p := range c.packages {
-		a.Packages = append(a.Packages, lockedPackage(p))
+	return LockedArchitecture{Name: c.architecture, Scripts: c.scripts, Packages: lockedPackages(c.packages), Helpers: lockedPackages(c.helpers)}
+}
+
+func lockedPackages(packages []*resolve.Package) []LockedPackage {
+	var out []LockedPackage
+	for _, p := range packages {
+		out = append(out, lockedPackage(p))
 	}
-	if c.helper != nil {
-		a.Helper = lockedPackage(c.helper)
-	}
-	slices.SortFunc(a.Packages, func(x, y LockedPackage) int {
+	slices.SortFunc(out, func(x, y LockedPackage) int {
 		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Architecture, y.Architecture))
 	})
-	return a
+	return out
 }
 
 func lockedPackage(p *resolve.Package) LockedPackage {
@@ -194,19 +197,24 @@ func lockedPackage(p *resolve.Package) LockedPackage {
 // matches tells why what was chosen is not what is locked.
 func (a *LockedArchitecture) matches(c chosen) error {
 	got := lockedOf(c)
+	if err := samePackages(a.Packages, got.Packages); err != nil {
+		return err
+	}
+	return samePackages(a.Helpers, got.Helpers)
+}
+
+func samePackages(locked, got []LockedPackage) error {
 	have := map[LockedPackage]bool{}
-	for _, p := range got.Packages {
+	for _, p := range got {
 		have[p] = true
 	}
-	have[got.Helper] = true
-	for _, p := range append(slices.Clone(a.Packages), a.Helper) {
-		if have[p] {
-			delete(have, p)
-			continue
+	for _, p := range locked {
+		if !have[p] {
+			return fmt.Errorf("the lock names %s %s %s with %s, which is %w in the snapshot", p.Name, p.Version, p.Architecture, p.Deb.Digest, outcome.ErrNotFound)
 		}
-		return fmt.Errorf("the lock names %s %s %s with %s, which is %w in the snapshot", p.Name, p.Version, p.Architecture, p.Deb.Digest, outcome.ErrNotFound)
+		delete(have, p)
 	}
-	for _, p := range got.Packages {
+	for _, p := range got {
 		if have[p] {
 			return fmt.Errorf("%w: package %s %s, which the locked ones need, is not in the lock; \"mmoci image lock\" makes it anew", outcome.ErrNotFound, p.Name, p.Version)
 		}

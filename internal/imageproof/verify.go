@@ -35,7 +35,9 @@ type Proof struct {
 	Architecture string // Debian's
 	Proved       int    // packages whose layers were computed again from the .debs that their archives signed
 	Generated    int    // layers that were computed again from what these packages say: the system layer
-	Files        int    // layers of the site's own files, which only its statement vouches for
+	// Unproved are layers, by name, for which the site's statement alone vouches: this machine cannot run the scripts that made them.
+	Unproved []string
+	Files    int // layers of the site's own files, which only its statement vouches for
 }
 
 // Verify makes the image again from the signed .debs and compares: each layer's tar, each config, and the bytes of each layer.
@@ -88,6 +90,16 @@ func (im *Image) compare(ctx context.Context, want *imagebuild.Image, i, workers
 				return fmt.Errorf("%w: layer %d, %s, is none of the plan's", outcome.ErrIntegrity, n+1, l.Digest)
 			}
 			expected := w.Layers[n]
+			if expected.DiffID.IsZero() {
+				d, err := im.diffID(each, l)
+				if err == nil && d != got.diffIDs[n] {
+					err = fmt.Errorf("%w: it is not the one that its config names", outcome.ErrIntegrity)
+				}
+				if err != nil {
+					return fmt.Errorf("layer of %s: %w", expected.By, err)
+				}
+				return nil
+			}
 			if got.diffIDs[n] != expected.DiffID {
 				return im.differs(each, want, expected, l)
 			}
@@ -107,10 +119,18 @@ func (im *Image) compare(ctx context.Context, want *imagebuild.Image, i, workers
 	if len(got.layers) < len(w.Layers) {
 		return p, fmt.Errorf("%w: the layer of %s is missing", outcome.ErrIntegrity, w.Layers[len(got.layers)].By)
 	}
-	if string(got.config) != string(want.Config(i)) {
+	for _, l := range w.Layers {
+		if l.DiffID.IsZero() {
+			p.Unproved = append(p.Unproved, l.By)
+		}
+	}
+	if p.Unproved == nil && string(got.config) != string(want.Config(i)) {
 		return p, fmt.Errorf("%w: its config (entrypoint, user, environment, ..) is not the one of its plan", outcome.ErrIntegrity)
 	}
 	for _, l := range w.Layers {
+		if l.DiffID.IsZero() {
+			continue
+		}
 		switch l.By {
 		case "system":
 			p.Generated++

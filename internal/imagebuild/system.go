@@ -1,0 +1,167 @@
+package imagebuild
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/fixup"
+	"example.org/mmoci/internal/rootfs/run"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// system makes the system layer: what dpkg, and the scripts of the packages or what is made in their place, leave otherwise than
+// the union of the package layers.
+func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, image.Layer, error) {
+	var s *rootfs.System
+	var err error
+	if c.scripts == imageplan.Run {
+		s, err = m.runScripts(ctx, c, notes, groups, b)
+	} else {
+		s, err = m.withoutScripts(ctx, c, r, notes, groups, b)
+	}
+	if m.o.Dry && errors.Is(err, run.ErrCannot) {
+		m.o.Log.Printf("%s: what scripts made is not computed: %v", c.architecture, err)
+		return &rootfs.System{}, image.Layer{By: "system"}, nil
+	}
+	if err != nil {
+		return nil, image.Layer{}, err
+	}
+	layer, err := m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
+	return s, layer, err
+}
+
+func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, error) {
+	var helper *rootfs.Note
+	for _, p := range c.helpers {
+		var err error
+		if helper, err = m.helperNote(ctx, p, rootfs.Recipe{MergedUsr: r.MergedUsr}); err != nil {
+			return nil, err
+		}
+	}
+	extra, fixes, err := fixups(m.o, c.architecture, notes, helper, newTree(r.MergedUsr, notes, nil))
+	if err != nil {
+		return nil, err
+	}
+	b.Account = accountOf(notes, fixes)
+	return rootfs.NewSystem(notes, groups, rootfs.SystemOptions{
+		Extra: extra,
+		Open:  func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },
+	})
+}
+
+// runScripts has dpkg unpack and configure the packages in a scratch root.
+func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, error) {
+	o := run.Options{Architecture: c.architecture, Date: m.o.date(), Twice: m.o.Twice, Union: union(c.merged, groups)}
+	for _, s := range m.o.Plan.ScriptsFor {
+		if s.What != imageplan.Skip {
+			continue
+		}
+		if !has(notes, s.Package) {
+			return nil, document.Errorf(s.At, "scripts-for: package %s is %w in the image", s.Package, outcome.ErrNotFound)
+		}
+		o.Skip = append(o.Skip, s.Package)
+	}
+	var err error
+	if o.Packages, err = m.toRun(ctx, c.packages); err != nil {
+		return nil, err
+	}
+	if o.Helpers, err = m.toRun(ctx, c.helpers); err != nil {
+		return nil, err
+	}
+	m.o.Log.Printf("%s: running the scripts of %d packages", c.architecture, len(o.Packages))
+	res, err := run.Configure(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("scripts: %w", err)
+	}
+	b.Account = res.Account
+	for _, x := range res.Cleaned {
+		b.Cleaned = append(b.Cleaned, x.Path+" "+x.Why)
+	}
+	s := &rootfs.System{Entries: res.Entries}
+	return s, addUsers(m.o, s)
+}
+
+func (m *maker) toRun(ctx context.Context, packages []*resolve.Package) ([]run.Package, error) {
+	var out []run.Package
+	for _, p := range packages {
+		b, err := blobOf(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, run.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Open: m.openDeb(ctx, b)})
+	}
+	return out, nil
+}
+
+// union is what the layers below the system layer have, from below.
+func union(merged bool, groups []rootfs.Group) []rootfs.Entry {
+	var out []rootfs.Entry
+	if merged {
+		for _, name := range []string{"bin", "lib", "lib32", "lib64", "libx32", "sbin"} {
+			out = append(out, rootfs.Entry{Path: name, Type: tar.TypeSymlink, Mode: 0o777, Link: "usr/" + name})
+		}
+	}
+	for _, g := range groups {
+		for _, n := range g.Notes {
+			out = append(out, n.Entries...)
+		}
+	}
+	return out
+}
+
+// addUsers adds the plan's users to the lists that scripts made.
+func addUsers(o *Options, s *rootfs.System) error {
+	if len(o.Plan.Users) == 0 {
+		return nil
+	}
+	lists := map[string][]byte{}
+	at := map[string]int{}
+	for i, e := range s.Entries {
+		switch e.Path {
+		case "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow":
+			data, err := contentOf(e)
+			if err != nil {
+				return err
+			}
+			lists[e.Path], at[e.Path] = data, i
+		}
+	}
+	if lists["etc/passwd"] == nil || lists["etc/group"] == nil {
+		return document.Errorf(o.Plan.Users[0].At, "users: /etc/passwd and /etc/group, which they are added to, are %w in the image", outcome.ErrNotFound)
+	}
+	var users []fixup.User
+	for _, p := range o.Plan.Users {
+		users = append(users, fixup.User{Name: p.Name, UID: p.UID, GID: p.GID, Home: p.Home, Shell: p.Shell})
+	}
+	changed, err := fixup.AddUsers(lists, o.date(), users)
+	if err != nil {
+		return userError(o.Plan, err)
+	}
+	for name, data := range changed {
+		e := &s.Entries[at[name]]
+		e.Data, e.Content, e.From = data, nil, nil
+		e.Size, e.Digest = int64(len(data)), snapshot.Sum(data)
+	}
+	return nil
+}
+
+func contentOf(e rootfs.SystemEntry) ([]byte, error) {
+	if e.Content == nil {
+		return e.Data, nil
+	}
+	r, err := e.Content()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
