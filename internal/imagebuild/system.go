@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
+	"strings"
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/imageplan"
@@ -86,8 +89,28 @@ func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, 
 	for _, x := range res.Cleaned {
 		b.Cleaned = append(b.Cleaned, x.Path+" "+x.Why)
 	}
-	s := &rootfs.System{Entries: res.Entries}
+	s := &rootfs.System{Entries: withFormat(res.Entries)}
 	return s, addUsers(m.o, s)
+}
+
+// formatPath says how dpkg names the files of its database: that packages of several architectures may be installed
+// together has been told by 1 since dpkg 1.16 (dpkg, infodb-format.c).
+const formatPath = "var/lib/dpkg/info/format"
+
+// withFormat adds the format of the database, which dpkg does not write into a new root.
+func withFormat(entries []rootfs.SystemEntry) []rootfs.SystemEntry {
+	if slices.ContainsFunc(entries, func(e rootfs.SystemEntry) bool { return e.Path == formatPath }) {
+		return entries
+	}
+	data := []byte("1\n")
+	out := append(slices.Clone(entries), rootfs.SystemEntry{
+		Entry: rootfs.Entry{Path: formatPath, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, Data: data, Why: "database",
+	})
+	if dir := path.Dir(formatPath); !slices.ContainsFunc(entries, func(e rootfs.SystemEntry) bool { return e.Path == dir }) {
+		out = append(out, rootfs.SystemEntry{Entry: rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}, Why: "parent"})
+	}
+	slices.SortStableFunc(out, func(a, b rootfs.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
+	return out
 }
 
 func (m *maker) toRun(ctx context.Context, packages []*resolve.Package) ([]run.Package, error) {
