@@ -3,8 +3,11 @@
 #
 #   BENCH_PAIRS=9      pairs of each figure
 #   BENCH_SCALE=1      size of the synthetic archives, as a share of the full one
-#   BENCH_ROWS=        groups to run, by comma: daily disk registry scale closure extract serve; empty: all
+#   BENCH_ROWS=        groups to run, by comma: daily disk registry scale closure memory extract serve; empty: all
 #   BENCH_REAL=        what scripts/real-upstream.sh laid out; empty: it is made (asks this host's apt sources)
+#   BENCH_INDICES=     what scripts/real-indices.sh laid out; likewise
+#
+# A row that reads 0 is an error, and so is one that was not measured.
 #
 # Everything listens on loopback; scratch is in memory (/dev/shm) and below TMPDIR. Peers are Debian's
 # aptly, apt-get, nginx and wrk, distribution's registry (docker-registry, or by go install), and stock oras-go calls.
@@ -15,6 +18,7 @@ cd "$(dirname "$0")/.."
 GO=${GO:-go}
 rows=${BENCH_ROWS:-}
 wants() { case ",$rows," in ,, | *,"$1",*) return 0 ;; esac; return 1; }
+PATH=$PWD/.tools:$PATH # distribution, where scripts/e2e.sh --tools put it
 need "$GO" nginx
 if wants daily || wants disk; then need aptly gpg; fi
 if wants serve; then need wrk; fi
@@ -27,9 +31,14 @@ if [ -z "$real" ] && { wants closure || wants extract; }; then
 	real=$disk/real
 	scripts/real-upstream.sh "$real" docker.io >/dev/null
 fi
+indices=${BENCH_INDICES:-}
+if [ -z "$indices" ] && wants memory; then
+	indices=$disk/indices
+	scripts/real-indices.sh "$indices"
+fi
 CGO_ENABLED=0 $GO build -trimpath -o "$disk/bin/mmoci" ./cmd/mmoci
 CGO_ENABLED=0 $GO build -trimpath -o "$disk/bin/bench" ./scripts/bench
 printf 'Commit %s, %s, %s cores of %s, %s.\n\n' "$(git rev-parse --short HEAD)" "$(uname -sr)" "$(nproc)" \
 	"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$($GO version | cut -d' ' -f3)"
-"$disk/bin/bench" -mmoci "$disk/bin/mmoci" -tmp "$tmp" -disk "$disk" -real "$real" \
+"$disk/bin/bench" -mmoci "$disk/bin/mmoci" -tmp "$tmp" -disk "$disk" -real "$real" -indices "$indices" \
 	-pairs "${BENCH_PAIRS:-9}" -scale "${BENCH_SCALE:-1}" -rows "$rows"

@@ -166,3 +166,45 @@ func someNames(indices []resolve.Index, n int) ([]string, error) {
 	}
 	return out, nil
 }
+
+// memory plans docker.io's closure of whole real releases of two architectures: what
+// a push takes while it reads and chooses, before any file goes over the line.
+func (b *bench) memory(ctx context.Context) error {
+	if b.indices == "" {
+		return fmt.Errorf("needs real indices (-indices)")
+	}
+	top, err := fresh(filepath.Join(b.disk, "memory"))
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(top)
+	if err := b.site(top, top, "oci:layout:bench", "none"); err != nil {
+		return err
+	}
+	for _, of := range []struct {
+		suite, name string
+		most        float64
+	}{{"trixie", "trixie with updates and security", 128}, {"sid", "sid with sources", 160}} {
+		archives, err := os.ReadFile(filepath.Join(b.indices, of.suite+".yaml"))
+		if err != nil {
+			return err
+		}
+		config := filepath.Join(top, of.suite+".yaml")
+		if err := os.WriteFile(config, append([]byte("sign: {key: keys/site.asc}\n"), archives...), 0o644); err != nil {
+			return err
+		}
+		name := "plan of docker.io from " + of.name + ", two architectures"
+		wall := b.table.figure(figure{name: name, unit: seconds})
+		peak := b.table.figure(figure{name: name + ": peak memory", unit: mebi, most: of.most})
+		for range b.pairs {
+			took, _, err := command{dir: top, env: []string{"XDG_STATE_HOME=" + filepath.Join(top, "state")},
+				args: []string{b.mmoci, "push", "-q", "--plan", "-f", config, "oci:layout:bench"}}.run(ctx)
+			if err != nil {
+				return err
+			}
+			wall.alone(inSeconds(took.wall))
+			peak.alone(inMebi(took.peak))
+		}
+	}
+	return nil
+}

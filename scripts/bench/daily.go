@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // daily is the every-day work: a whole archive, curated and signed, then the
@@ -211,8 +210,10 @@ func toEmpty(ctx context.Context, dir string, push func(host string) (command, e
 	if err != nil {
 		return cost{}, 0, err
 	}
-	before := r.requests()
-	took, _, err := c.run(ctx)
-	time.Sleep(50 * time.Millisecond) // the log's last lines
-	return took, float64(r.requests() - before), err
+	var took cost
+	asked, err := r.asked(func() (err error) {
+		took, _, err = c.run(ctx)
+		return err
+	})
+	return took, asked, err
 }

@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&b.tmp, "tmp", "", "scratch directory in memory")
 	f.StringVar(&b.disk, "disk", "", "scratch directory on disk")
 	f.StringVar(&b.real, "real", "", "what real-upstream.sh laid out")
+	f.StringVar(&b.indices, "indices", "", "what real-indices.sh laid out")
 	f.IntVar(&b.pairs, "pairs", 9, "pairs of a figure")
 	f.Float64Var(&b.scale, "scale", 1, "size of the archives, as a share of the full one")
 	f.StringVar(&rows, "rows", "", "groups of rows, by comma; empty: all")
@@ -60,6 +61,7 @@ func run(ctx context.Context, args []string) error {
 type bench struct {
 	mmoci, self     string
 	tmp, disk, real string
+	indices         string
 	pairs           int
 	scale           float64
 	table           table
@@ -78,6 +80,7 @@ func (b *bench) groups() []group {
 		{"registry", b.registry},
 		{"scale", b.scaled},
 		{"closure", b.closure},
+		{"memory", b.memory},
 		{"extract", b.extract},
 		{"serve", b.serve},
 	}
@@ -98,7 +101,7 @@ func (b *bench) run(ctx context.Context, rows string) error {
 		}
 	}
 	fmt.Print(b.table.markdown())
-	return errors.Join(errs...)
+	return errors.Join(append(errs, b.table.faults())...)
 }
 
 // size scales a number of packages.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -135,12 +136,36 @@ func (f *figure) ratio() float64 {
 	return median(r)
 }
 
+// fault tells why a figure measures nothing: nothing that is measured here takes no
+// time, no memory and no request, so what reads 0, or was never read, was not measured.
+func (f *figure) fault() error {
+	none := func(v float64) bool { return !(v > 0) } // not a number, too
+	switch {
+	case len(f.ours) == 0:
+		return fmt.Errorf("row %q: nothing was measured", f.name)
+	case slices.ContainsFunc(f.ours, none):
+		return fmt.Errorf("row %q: reads %v, so it does not measure", f.name, f.ours)
+	case len(f.peer) > 0 && (len(f.peer) != len(f.ours) || slices.ContainsFunc(f.peer, none)):
+		return fmt.Errorf("row %q: its peer (%s) reads %v, so it does not measure", f.name, f.with, f.peer)
+	}
+	return nil
+}
+
+// faults names every figure that measures nothing.
+func (t *table) faults() error {
+	var errs []error
+	for _, f := range t.figures {
+		errs = append(errs, f.fault())
+	}
+	return errors.Join(errs...)
+}
+
 // verdict holds a figure against its bar.
 func (f *figure) verdict() string {
 	ok := true
 	switch {
-	case len(f.ours) == 0:
-		return ""
+	case f.fault() != nil:
+		return "**not measured**"
 	case f.most > 0:
 		ok = median(f.ours) <= f.most
 	case f.bar == 0:
@@ -161,9 +186,6 @@ func (t *table) markdown() string {
 	var b strings.Builder
 	b.WriteString("| what | mmoci | peer | ratio | bar | |\n|---|---|---|---|---|---|\n")
 	for _, f := range t.figures {
-		if len(f.ours) == 0 {
-			continue // it failed, and that was said
-		}
 		peer, ratio, bar := "-", "-", "-"
 		if len(f.peer) > 0 {
 			peer = fmt.Sprintf("%s (%s)", f.unit.show(median(f.peer)), f.with)

@@ -71,8 +71,7 @@ func (b *bench) openLarge(ctx context.Context, r *server, g generated, archive s
 	open := b.table.figure(figure{name: fmt.Sprintf("open %d packages, tag to first byte of a .deb", g.packages), unit: millis, bar: 0.15, with: "reading its Packages.xz"})
 	asked := b.table.figure(figure{name: "open: requests", unit: count, most: 5})
 	m := g.members(0)[g.packages/2]
-	before := r.requests()
-	for range b.pairs {
+	measure := func() error {
 		_, out, err := command{args: []string{b.self, "open", fmt.Sprintf("%s/site/n%d-0:bench", r.host(), g.packages), "bench/" + m.file(),
 			filepath.Join(archive, "dists/bookworm/main/binary-amd64/Packages.xz"), m.name}}.run(ctx)
 		if err != nil {
@@ -83,9 +82,15 @@ func (b *bench) openLarge(ctx context.Context, r *server, g generated, archive s
 			return err
 		}
 		open.pair(ours, theirs)
+		return nil
 	}
-	time.Sleep(50 * time.Millisecond)
-	asked.alone(float64(r.requests()-before) / float64(b.pairs))
+	for range b.pairs {
+		n, err := r.asked(measure)
+		if err != nil {
+			return err
+		}
+		asked.alone(n)
+	}
 	return nil
 }
 

@@ -19,7 +19,7 @@ import (
 type server struct {
 	cmd *exec.Cmd
 	url string
-	dir string
+	log string // file with what it prints
 }
 
 // freePort is a loopback address that was free a moment ago.
@@ -34,8 +34,8 @@ func freePort() (string, error) {
 
 // start runs a server and waits until it answers under probe.
 func start(dir, addr, probe string, args ...string) (*server, error) {
-	s := &server{cmd: exec.Command(args[0], args[1:]...), url: "http://" + addr, dir: dir}
-	log, err := os.Create(filepath.Join(dir, filepath.Base(args[0])+".log"))
+	s := &server{cmd: exec.Command(args[0], args[1:]...), url: "http://" + addr, log: filepath.Join(dir, filepath.Base(args[0])+".log")}
+	log, err := os.Create(s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -159,13 +159,31 @@ func registryProgram() string {
 // host is the address of a server.
 func (s *server) host() string { return strings.TrimPrefix(s.url, "http://") }
 
-// requests counts the lines of the registry's access log.
-func (s *server) requests() int {
-	data, err := os.ReadFile(filepath.Join(s.dir, "registry.log"))
+// requests counts the lines of the registry's access log. There is one by then: start asked it.
+func (s *server) requests() (int, error) {
+	data, err := os.ReadFile(s.log)
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	return strings.Count(string(data), `"HTTP/1.1"`) + strings.Count(string(data), ` HTTP/1.1" `)
+	n := strings.Count(string(data), ` HTTP/1.1" `)
+	if n == 0 {
+		return 0, fmt.Errorf("%s: no request in its access log, though it has answered\n%s", s.log, tail(data))
+	}
+	return n, nil
+}
+
+// asked tells how many requests came while f ran.
+func (s *server) asked(f func() error) (float64, error) {
+	before, err := s.requests()
+	if err == nil {
+		err = f()
+	}
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(50 * time.Millisecond) // the log's last lines
+	after, err := s.requests()
+	return float64(after - before), err
 }
 
 // resident is what a running process holds now.
