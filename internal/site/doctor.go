@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs/run"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -54,7 +55,17 @@ func Doctor(ctx context.Context, q DoctorOptions) []artifact.Finding {
 			}
 		}
 	}
-	return found
+	return append(found, scripts(ctx))
+}
+
+// scripts tells whether images can be made here with what packages' scripts make.
+// Whoever makes none needs nothing of it, so it is no fault.
+func scripts(ctx context.Context) artifact.Finding {
+	f := artifact.Finding{What: "scripts", OK: true, Text: "scripts of packages can be run here, in a root of their own"}
+	if err := run.Check(ctx, ""); err != nil {
+		f.Text = err.Error() + "; images with scripts: none can be made"
+	}
+	return f
 }
 
 // proxy finds whether requests to loopback go through a proxy: apt would ask the proxy for

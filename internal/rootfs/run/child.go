@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,10 +29,15 @@ const (
 	fdAnswers  = 4
 )
 
+// prepared tells that Main was called. Without it this program, started again as
+// the first process of a root, would do its usual work there.
+var prepared atomic.Bool
+
 // Main is the first process of a scratch root if this process was started as
 // one, and does not return then. A program that calls [Configure] or [Check]
 // must call Main before all else.
 func Main() {
+	prepared.Store(true)
 	if len(os.Args) != 2 || os.Args[0] != childName {
 		return
 	}

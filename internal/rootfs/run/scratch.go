@@ -37,6 +37,9 @@ type mapping struct {
 
 // findMapping finds ids for a root. Its errors say what is missing.
 func findMapping() (mapping, error) {
+	if !prepared.Load() {
+		return mapping{}, errors.New("this program is not made for it: it does not call Main of this package")
+	}
 	if os.Geteuid() == 0 {
 		m := mapping{root: true}
 		switch {
