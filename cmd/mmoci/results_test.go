@@ -134,7 +134,7 @@ func TestDocumented(t *testing.T) {
 	}
 	flags := map[string]bool{}
 	for _, f := range strings.Fields("--download-only --default-sig-expire --address --quick-generate-key --armor --export " +
-		"--variant --dearmor --method --host --root --dist --section --nosource --progress --diff") { // of apt-get, gpg, crane, debootstrap, debmirror
+		"--variant --dearmor --method --host --root --dist --section --nosource --progress --diff --rsync-extra") { // of apt-get, gpg, crane, debootstrap, debmirror
 		flags[f] = true
 	}
 	readme, err := os.ReadFile("../../README.md")
