@@ -11,8 +11,9 @@ built() {
 	same "outside of /usr" "" "$(dpkg-deb -c "$deb" | awk '$6 != "./" && $6 !~ /^\.\/usr\// { print $6 }')"
 	same "maintainer scripts" "control" "$(dpkg-deb --ctrl-tarfile "$deb" | tar t | sed 's,^\./,,' | grep . | tr '\n' ' ' | sed 's/ $//')"
 	dpkg-deb -I "$deb"
-	bytes=$(wc -c <"dist/mmoci-$arch") # the budget of the program
-	[ "$bytes" -le 22000000 ] || { echo "the program has $bytes bytes, more than 22,000,000"; return 1; }
+	# The budget of the program. Container images of packages are 1.6 MB of it: dpkg's model, the scratch root, zstd's encoder.
+	bytes=$(wc -c <"dist/mmoci-$arch")
+	[ "$bytes" -le 24000000 ] || { echo "the program has $bytes bytes, more than 24,000,000"; return 1; }
 }
 check "the release script builds program and .deb: all of root's, all below /usr, no script; the program is within its budget" built
 

@@ -17,6 +17,7 @@ name: redis
 version: "7"
 arch: amd64
 packages: [redis-server]
+scripts: none
 config: {entrypoint: [/usr/bin/redis-server], command: [--protected-mode, "no"], user: "0:0", expose: [6379], stop-signal: SIGTERM}
 END
 cat >nginx/container.yaml <<'END'
@@ -57,7 +58,7 @@ bundle_of() {
 
 built() {
 	"$mmoci" image build -f redis oci:images:redis | tee redis.ref
-	"$mmoci" image build -f nginx oci:images:nginx | tee nginx.ref
+	"$mmoci" image build --scripts none -f nginx oci:images:nginx | tee nginx.ref
 	grep -q '^oci:images:redis@sha256:' redis.ref
 	bundle_of images:redis redis.bundle
 	bundle_of images:nginx nginx.bundle
@@ -71,7 +72,7 @@ check "an image.yaml and a container.yaml are built, and umoci and skopeo take t
 on_registry() {
 	registry_start registry registry "$work/storage"
 	"$mmoci" image build -f redis "$registry/site/redis:7" 2>first.err
-	"$mmoci" image build -f nginx "$registry/site/redis:nginx" 2>second.err
+	"$mmoci" image build --scripts none -f nginx "$registry/site/redis:nginx" 2>second.err
 	cat first.err second.err
 	crane validate --remote "$registry/site/redis:7"
 	same "digest" "$(sed 's/.*@//' redis.ref)" "$(crane digest "$registry/site/redis:7")"
@@ -89,7 +90,7 @@ check "registry, layout and oci-archive have one digest; packages of two images 
 database() {
 	for i in redis nginx; do
 		root=$i.bundle/rootfs
-		"$mmoci" image lock -f $i -o $i.lock
+		"$mmoci" image lock --scripts none -f $i -o $i.lock
 		sed -n 's/^package \([^ ]*\) \([^ ]*\) \([^ ]*\) .*/\1 \2 \3/p' $i.lock | LC_ALL=C sort >want
 		dpkg-query --admindir=$root/var/lib/dpkg -W -f '${Package} ${Version} ${Architecture}\n' | LC_ALL=C sort >got
 		diff want got
@@ -112,6 +113,20 @@ merged() {
 	done
 }
 check "a merged /usr: no layer has an entry in bin, sbin or lib but the skeleton" merged
+
+linker() {
+	for i in redis nginx; do
+		root=$i.bundle/rootfs
+		ldconfig -p -C $root/etc/ld.so.cache >listed
+		cp -a $root again.root
+		rm again.root/etc/ld.so.cache
+		ldconfig -r again.root -X
+		cmp again.root/etc/ld.so.cache $root/etc/ld.so.cache
+		rm -rf again.root
+		grep -q 'libc.so.6 ' listed
+	done
+}
+check "the dynamic linker's cache is the one that ldconfig makes" linker
 
 redis_runs() {
 	jq '.process.args = ["/usr/bin/redis-server", "--port", "0", "--unixsocket", "/run.sock"]' redis.bundle/config.json >c.json
@@ -154,6 +169,32 @@ everywhere() {
 	same "digest on another host" "$want" "$(sed 's/.*@//' again.ref)"
 }
 check "another day, zone, umask, host, number of processors, with notes and without: one digest" everywhere
+
+proved() {
+	"$mmoci" image verify oci:images:redis | tee proof
+	grep -q "^$arch: proved $(grep -c '^package ' redis.lock), generated 1, files 0$" proof
+	"$mmoci" image verify oci:images:nginx | grep -q 'generated 1, files 1$'
+	same "rebuilt" "same digest: $(cat nginx.ref)" "$("$mmoci" image rebuild oci:images:nginx)"
+	# With upstream's key alone, from a copy: packages are proved without the site.
+	"$mmoci" copy oci:images:redis oci:copied:redis
+	mkdir -p alone
+	(cd alone && "$mmoci" image verify --from "oci:$work/snapshot:all" $(sed -n "s,^- prefix: ,,p" "$up/mmoci.yaml" | while read -r p; do echo "--keyring $p=$(ls "$up"/keyring-"$p".*)"; done) oci:../copied:redis) | diff proof -
+	# A byte of a layer: the largest is a package's.
+	victim=$(ls -S copied/blobs/sha256/* | head -1)
+	chmod u+w "$victim"
+	printf 'x' | dd of="$victim" bs=1 seek=5000 conv=notrunc status=none
+	refused 3 "layer of package" "$mmoci" image verify oci:copied:redis
+}
+check "every package of the images is proved down to upstream's key, rebuilt they are the same; a flipped byte is told with its package" proved
+
+accounted() {
+	"$mmoci" image scripts oci:images:redis >scripts
+	for d in redis.bundle/rootfs/var/lib/dpkg/info/*.postinst; do
+		p=$(basename "$d" .postinst)
+		grep -q "^${p%%:*} .* postinst  *\(no-op\|not-run\)" scripts || { echo "no line for $d"; return 1; }
+	done
+}
+check "each script of each package has a line in the account" accounted
 
 refusals() {
 	refused 2 "is a Gentoo atom; write nginx (= VERSION)" "$mmoci" image build -f "$E2E_TOP/internal/config/imageplan/testdata/seed" oci:never:x

@@ -237,9 +237,9 @@ func (b *build) step(p document.Pair) {
 		}
 		b.embedded(p.Node)
 	case "sync":
-		b.faults.Add(document.Errorf(at, "sync: %s: files of your own go into a package; build a .deb and give its directory as debs:", fmt.Sprintf("%.80s", cmp.Or(text(p.Node, "dest"), "without dest:"))))
+		b.faults.Add(document.Errorf(at, "sync: %s: files of your own go into an image (\"mmoci image build\"), or into a package: build a .deb and give its directory as debs:", fmt.Sprintf("%.80s", cmp.Or(text(p.Node, "dest"), "without dest:"))))
 	case "image":
-		b.faults.Add(document.Errorf(at, "image: of type %q: no image is built from packages; one that is built elsewhere travels along as images: [REGISTRY/NAME:TAG]", fmt.Sprintf("%.40s", text(p.Node, "type"))))
+		b.faults.Add(document.Errorf(at, "image: of type %q: a snapshot has no such step; \"mmoci image build -f FILE\" reads this file and makes an image of a snapshot's packages", fmt.Sprintf("%.40s", text(p.Node, "type"))))
 	default:
 		b.faults.Add(document.Errorf(at, "unknown step %q; known are %s", fmt.Sprintf("%.40s", p.Key), strings.Join(steps, ", ")))
 	}
