@@ -9,7 +9,7 @@ status=0
 "$E2E_TOP/scripts/real-indices.sh" "$real" >&2 || status=$?
 [ $status != 3 ] || exit 0 # said why
 [ $status = 0 ] || die "no indices"
-mkdir -p keys pool temporary
+mkdir -p keys temporary
 "$mmoci" key new -o keys/site.asc >&2
 for suite in trixie sid; do
 	{ printf 'sign: {key: keys/site.asc}\ntrust: [keys/site.pub.asc]\n' && cat "$real/$suite.yaml"; } >$suite.yaml
@@ -23,14 +23,14 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)' "$@"
 }
 
-# within SUITE MIB COMMAND..: with E2E_LONG three times, as the collector makes it vary; the largest counts.
+# within SUITE MIB WHAT COMMAND..: with E2E_LONG three times, as the collector makes it vary; the largest counts.
 within() {
-	_suite=$1 _most=$(($2 * 1024)) _largest=0
-	shift 2
+	_suite=$1 _most=$(($2 * 1024)) _what=$3 _largest=0
+	shift 3
 	for _try in 1 ${E2E_LONG:+2 3}; do
 		rm -rf layout xdg
 		_now=$(TMPDIR=$work/temporary peak "$@")
-		echo "   $_suite, ${3:-}${4:+ $4}: $_now KiB; at most $_most" >>figures
+		echo "   $_suite, $_what: $_now KiB; at most $_most" >>figures
 		[ "$_now" -le "$_largest" ] || _largest=$_now
 	done
 	[ "$_largest" -le "$_most" ] || { echo "$_largest KiB, over $_most"; return 1; }
@@ -44,12 +44,14 @@ fetch() {
 	while read -r hex path; do
 		[ -f "$E2E_CACHE/indices-pool/$hex" ] || echo "$path"
 	done <wanted >missing
-	_names=$(sed -n 's|.*/\([^/_]*\)_[^/_]*_\([^/_]*\)\.deb$|\1:\2|p' missing | sed 's/:all$//')
+	[ -f "$1.lock" ] || "$mmoci" lock -q -f "$1.yaml" -o "$1.lock"
+	_names=$(awk '$1 == "package" { sub(/^sha256:/, "", $8); print $5 ($7 == "all" ? "" : ":" $7) "=" $6, $8 }' "$1.lock" | while read -r package hex; do
+		[ -f "$E2E_CACHE/indices-pool/$hex" ] || echo "$package"
+	done)
 	_sources=$(grep -v '\.deb$' missing | sed 's|.*/\([^/]*\)/[^/]*$|\1|' | sort -u)
 	rm -rf fetched && mkdir fetched
-	# The candidate of each suite is what the plan chose; its digest tells.
 	# shellcheck disable=SC2086 # names
-	[ -z "$_names" ] || (cd fetched && APT_CONFIG=$real/apt.conf apt-get -q -t "$1" download $_names) >&2
+	[ -z "$_names" ] || (cd fetched && APT_CONFIG=$real/apt.conf apt-get -q download $_names) >&2
 	# shellcheck disable=SC2086 # names
 	[ -z "$_sources" ] || (cd fetched && APT_CONFIG=$real/apt.conf apt-get -q -t "$1" source --download-only $_sources) >&2
 	find fetched -type f | while read -r file; do mv "$file" "$E2E_CACHE/indices-pool/$(sha256sum "$file" | cut -d' ' -f1)"; done
@@ -60,15 +62,15 @@ fetch() {
 	done <wanted
 }
 
-plan() { within "$1" "$2" "$mmoci" push -q --plan -f "$1.yaml" oci:layout:x; }
+plan() { within "$1" "$2" plan "$mmoci" push -q --plan -f "$1.yaml" oci:layout:x; }
 whole() {
 	fetch "$1"
-	within "$1" "$2" "$mmoci" push -q -f "$1.yaml" oci:layout:x
+	within "$1" "$2" push "$mmoci" push -q -f "$1.yaml" oci:layout:x
 	"$mmoci" verify -q "oci:layout:x" --keyring keys/site.pub.asc
 }
 locked() {
 	"$mmoci" lock -f trixie.yaml -o trixie.lock
-	within trixie 128 "$mmoci" push -q --plan -f trixie.yaml --lock trixie.lock --locked oci:layout:x
+	within trixie 128 "plan by a lock" "$mmoci" push -q --plan -f trixie.yaml --lock trixie.lock --locked oci:layout:x
 }
 
 # elsewhere: without a directory for temporary files the same comes out, with more memory.
