@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -71,6 +72,29 @@ func option(name, short string, value bool) string {
 		s += " VALUE"
 	}
 	return s
+}
+
+// missing is what a page lacks of a command's flags, to be put there.
+func missing(c *cobra.Command, have []string) string {
+	var out strings.Builder
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		value, usage := pflag.UnquoteUsage(f)
+		if !slices.Contains(flagsOf(c), option(f.Name, f.Shorthand, f.Value.Type() != "bool")) || slices.Contains(have, option(f.Name, f.Shorthand, f.Value.Type() != "bool")) {
+			return
+		}
+		fmt.Fprintf(&out, "\n\n**--%s**", f.Name)
+		if f.Shorthand != "" {
+			fmt.Fprintf(&out, ", **-%s**", f.Shorthand)
+		}
+		if value != "" {
+			fmt.Fprintf(&out, " _%s_", strings.ToUpper(value))
+		}
+		fmt.Fprintf(&out, "\n:   %s", strings.ToUpper(usage[:1])+usage[1:])
+	})
+	if out.Len() == 0 {
+		return ""
+	}
+	return "\nit lacks" + out.String()
 }
 
 // flagsOf are those of a command itself, as options gives them.
@@ -155,7 +179,7 @@ func checkPage(t *testing.T, root, c *cobra.Command, page string) {
 			continue
 		}
 		if got, want := options(parts[head]), flagsOf(sub); !slices.Equal(got, want) {
-			t.Errorf("%s, %s: its options are\n%q\nthose of the program\n%q", page, head, got, want)
+			t.Errorf("%s, %s: its options are\n%q\nthose of the program\n%q%s", page, head, got, want, missing(sub, got))
 		}
 		_, arguments, _ := strings.Cut(sub.Use, " ")
 		if want := strings.TrimSpace("**" + sub.CommandPath() + "** [_OPTION_..] " + arguments); !slices.Contains(lines(parts["SYNOPSIS"]), want) {
