@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"sync"
 
 	"example.org/mmoci/internal/serve/prefetch"
 	"example.org/mmoci/pkg/snapshot"
@@ -19,8 +18,6 @@ const (
 	// maxPlain bounds an index that is unpacked for a client, in bytes; of a larger
 	// one there is the compressed form only.
 	maxPlain = 64 << 20
-	// maxUnpacked bounds the indices of which it is remembered what they unpack to.
-	maxUnpacked = 256
 )
 
 // errTooLarge marks an index that is not unpacked.
@@ -65,7 +62,7 @@ func (req *request) plainIndex(h *served, p string, fixed bool) bool {
 
 // unpacked is the blob that a .gz holds. It is unpacked once to know it, and nothing of it is kept.
 func (req *request) unpacked(ctx context.Context, h *served, packed snapshot.Blob) (snapshot.Blob, error) {
-	if b, ok := req.s.unpacked.get(packed.Digest); ok {
+	if b, ok := req.s.unpacked.Get(packed.Digest); ok {
 		return b, nil
 	}
 	done, ok := req.turn()
@@ -87,7 +84,7 @@ func (req *request) unpacked(ctx context.Context, h *served, packed snapshot.Blo
 		return snapshot.Blob{}, err
 	}
 	b := snapshot.Blob{Digest: snapshot.Digest(sum.Sum(nil)), Size: n}
-	req.s.unpacked.put(packed.Digest, b)
+	req.s.unpacked.Put(packed.Digest, b)
 	return b, nil
 }
 
@@ -106,26 +103,4 @@ func openUnpacked(ctx context.Context, h *served, packed snapshot.Blob) (io.Read
 		io.Reader
 		io.Closer
 	}{z, f}, nil
-}
-
-// unpackedIndices remembers the blobs that .gz files unpack to. Safe for concurrent use.
-type unpackedIndices struct {
-	mu sync.Mutex
-	by map[snapshot.Digest]snapshot.Blob
-}
-
-func (u *unpackedIndices) get(packed snapshot.Digest) (snapshot.Blob, bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	b, ok := u.by[packed]
-	return b, ok
-}
-
-func (u *unpackedIndices) put(packed snapshot.Digest, b snapshot.Blob) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.by == nil || len(u.by) >= maxUnpacked {
-		u.by = map[snapshot.Digest]snapshot.Blob{}
-	}
-	u.by[packed] = b
 }

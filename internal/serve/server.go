@@ -155,7 +155,7 @@ type Server struct {
 	// upstreamKeys are those that hosts need for what upstream signed, by prefix.
 	upstreamKeys map[string]web.Key
 	siteRing     atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
-	unpacked     unpackedIndices
+	unpacked     memory.Unpacked
 	small        memory.Files
 	buffers      sync.Pool // *[]byte of copyBuffer
 	draining     atomic.Bool

@@ -1,4 +1,4 @@
-// Package memory keeps small files in memory.
+// Package memory keeps small files in memory, and what others unpack to.
 package memory
 
 import (
