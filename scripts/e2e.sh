@@ -37,6 +37,7 @@ missing_packages() {
 		debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 		debmirror debmirror
 		debootstrap debootstrap
+		debsums debsums
 		docker-registry docker-registry
 		docker.io dockerd
 		dose-distcheck dose-debcheck

@@ -139,11 +139,14 @@ func validTrigger(s string) bool {
 			return false
 		}
 	}
+	if s == "" {
+		return false
+	}
 	if s[0] == '/' {
 		_, err := cleanPath(s)
 		return err == nil
 	}
-	return !strings.Contains(s, "/") && s[0] != '.' && !(s[0] >= 'A' && s[0] <= 'Z') && s != ""
+	return !strings.Contains(s, "/") && s[0] != '.' && !slices.Contains([]string{"File", "Lock", "Unincorp"}, s) // dpkg's own files beside them
 }
 
 // readScript notes a maintainer script.

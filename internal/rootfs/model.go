@@ -85,13 +85,13 @@ func sumsWithout(sums []byte, names map[string]bool) []byte {
 
 // status is a package's stanza, with its conffiles as they became.
 func (d *dpkg) status(n *Note) (deb.Stanza, error) {
-	kept := d.kept[n]
-	if kept == nil || len(n.Conffiles) == 0 {
+	lost := d.lost[n]
+	if lost == nil || len(n.Conffiles) == 0 {
 		return n.Status, nil
 	}
 	conffiles := slices.Clone(n.Conffiles)
 	for i := range conffiles {
-		conffiles[i].obsolete = kept[conffiles[i].Path]
+		conffiles[i].obsolete = lost[conffiles[i].Path]
 	}
 	return statusStanza(n.Stanza, conffiles)
 }
@@ -174,14 +174,15 @@ func (d *dpkg) extract(n *Note, name string, e *Entry, entries map[string]*Entry
 		d.kept[n][name] = true
 		return nil
 	}
-	if !e.isDir() {
-		for _, o := range others {
+	for _, o := range others {
+		if o != n && said[o] == 1 {
 			d.lose(o, name)
 			taken[o] = true
 		}
-		others = nil
 	}
-	d.owners[name] = append(others, n)
+	if !slices.Contains(d.owners[name], n) {
+		d.owners[name] = append(d.owners[name], n)
+	}
 	d.place(n, e, at, entries)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"example.org/mmoci/internal/outcome"
 )
@@ -61,8 +62,8 @@ func ParseExclude(words []string) (Exclude, error) {
 		switch w {
 		case excludeDocs, excludeLocales, excludeMan:
 		default:
-			g := strings.TrimPrefix(w, "/")
-			if !strings.ContainsAny(g, "/") || strings.ContainsAny(g, "\n\x00 ") || len(g) > MaxPath {
+			g := strings.TrimLeft(w, "/")
+			if !strings.Contains(g, "/") || strings.ContainsFunc(g, func(r rune) bool { return unicode.IsSpace(r) || r < ' ' }) || len(g) > MaxPath {
 				return Exclude{}, fmt.Errorf("exclude %q: neither docs, locales or man nor a glob over paths such as usr/share/icons/*%w", w, usage{})
 			}
 			w = g
