@@ -28,7 +28,7 @@ func (a *app) image() *cobra.Command {
 		Use:   "image",
 		Short: "Build container images of a snapshot's packages",
 	}
-	cmd.AddCommand(a.imageBuild(), a.imageLock(), a.imageVerify(), a.imageRebuild(), a.imageScripts())
+	cmd.AddCommand(a.imageBuild(), a.imageLock(), a.imageVerify(), a.imageRebuild(), a.imageScripts(), a.imageSBOM())
 	return cmd
 }
 

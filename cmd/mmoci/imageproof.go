@@ -172,3 +172,35 @@ func (a *app) imageScripts() *cobra.Command {
 	}
 	return cmd
 }
+
+// formats of bills of materials, and the parts of what is said of an image that have them.
+var formats = map[string]string{"spdx": "sbom.spdx.json", "cyclonedx": "sbom.cdx.json"}
+
+func (a *app) imageSBOM() *cobra.Command {
+	var p proofFlags
+	var format string
+	cmd := &cobra.Command{
+		Use:   "sbom REF [--format spdx|cyclonedx]",
+		Short: "Print an image's bill of materials",
+		Args:  cobra.ExactArgs(1),
+	}
+	p.add(cmd, false)
+	cmd.Flags().StringVar(&format, "format", "spdx", "`FORMAT`: spdx (2.3) or cyclonedx (1.6), both in JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		part, ok := formats[format]
+		if !ok {
+			return fmt.Errorf("%w: --format is spdx or cyclonedx", outcome.ErrUsage)
+		}
+		im, err := a.readMade(cmd, &p, args[0])
+		if err != nil {
+			return err
+		}
+		data, ok := im.Parts[part]
+		if !ok {
+			return fmt.Errorf("%s: %s is %w beside the image", im.Reference, part, outcome.ErrNotFound)
+		}
+		_, err = a.stdout.Write(data)
+		return err
+	}
+	return cmd
+}

@@ -17,7 +17,8 @@ import (
 // built is the image of one architecture.
 type built struct {
 	Architecture
-	image *image.Image
+	image   *image.Image
+	layerOf map[*rootfs.Note]snapshot.Digest // the diffID of the layer that has a package
 }
 
 // defaultPath is where programs are looked for if the plan's env: does not say.
@@ -40,7 +41,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		one[l.note] = l
 		notes = append(notes, l.note)
 	}
-	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes, Scripts: c.scripts}}
+	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes, Scripts: c.scripts}, layerOf: map[*rootfs.Note]snapshot.Digest{}}
 	withFiles := len(files) > 0
 	most := o.Plan.Layers.Max - 1 // the system layer
 	if c.merged {
@@ -62,6 +63,9 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		l, err := m.ofGroup(ctx, g, one)
 		if err != nil {
 			return nil, err
+		}
+		for _, n := range g.Notes {
+			b.layerOf[n] = l.DiffID
 		}
 		b.Layers = append(b.Layers, l)
 	}
@@ -87,6 +91,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	for _, l := range b.Layers {
 		b.Bytes += l.Size
 	}
+	b.bill = billOf(b, newTree(c.merged, notes, nil))
 	b.image, err = documents(o, b)
 	return b, err
 }

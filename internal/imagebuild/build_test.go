@@ -291,10 +291,10 @@ func TestPut(t *testing.T) {
 	if c := put(t, mustBuild(t, o), ref); c.Changed || c.Uploaded != 0 {
 		t.Errorf("again: %+v", c)
 	}
-	// Without files of one's own: config, system layer, which has no such user, and of the companion plan, account, notes and statement.
+	// Without files of one's own: config, system layer, which has no such user, and of the companion plan, account, notes, bills of materials and statement.
 	o.Plan = load(t, "packages: [web]\narch: amd64", nil)
 	ref.Tag = "plain"
-	if c := put(t, mustBuild(t, o), ref); c.Uploaded != 6 {
+	if c := put(t, mustBuild(t, o), ref); c.Uploaded != 8 {
 		t.Errorf("another image of the same packages: %+v", c)
 	}
 }

@@ -12,7 +12,9 @@ import (
 
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/sbom"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -25,6 +27,8 @@ const (
 	TypeLock            = "application/vnd.mmoci.image.lock.v1"
 	TypeAccount         = "application/vnd.mmoci.image.account.v1"
 	TypeNotes           = "application/vnd.mmoci.image.notes.v1"
+	TypeSPDX            = "application/spdx+json"
+	TypeCycloneDX       = "application/vnd.cyclonedx+json"
 	TypeStatement       = "application/vnd.mmoci.image.statement.v1"
 	TypeSignedStatement = TypeStatement + "+clearsigned"
 )
@@ -58,6 +62,20 @@ func newCompanion(o *Options, im *Image, files []file) (*companion, error) {
 		add(accountPart(a.Name), TypeAccount, account.Encode(a.Account))
 	}
 	add("notes.txt", TypeNotes, notesOf(im))
+	bill := &sbom.Document{Name: plan.Name, Version: plan.Version, Date: o.date(), Image: im.Digest()}
+	for _, a := range im.Architectures {
+		bill.Packages = append(bill.Packages, a.bill...)
+	}
+	spdx, err := sbom.SPDX(bill)
+	if err != nil {
+		return nil, err
+	}
+	add("sbom.spdx.json", TypeSPDX, spdx)
+	cyclonedx, err := sbom.CycloneDX(bill)
+	if err != nil {
+		return nil, err
+	}
+	add("sbom.cdx.json", TypeCycloneDX, cyclonedx)
 	text := statement(im, o.date(), a.Layers)
 	mediaType := TypeStatement
 	if o.Signer != nil {
@@ -72,7 +90,6 @@ func newCompanion(o *Options, im *Image, files []file) (*companion, error) {
 	for _, l := range a.Layers {
 		c.blobs[snapshot.Sum(l.Data)] = l.Data
 	}
-	var err error
 	c.manifest, err = a.Document()
 	return c, err
 }
@@ -178,4 +195,44 @@ func parseBlob(digest, size string) (b snapshot.Blob, err error) {
 		err = fmt.Errorf("%.40q is no size", size)
 	}
 	return b, err
+}
+
+// billOf tells the packages of one architecture for its bill of materials.
+func billOf(b *built, t tree) []sbom.Package {
+	kept := map[string][]byte{}
+	for _, n := range b.Notes {
+		for _, k := range n.Kept {
+			kept[k.Path] = k.Data
+		}
+	}
+	distro := ""
+	if id, version := osRelease(kept["usr/lib/os-release"], "ID"), osRelease(kept["usr/lib/os-release"], "VERSION_ID"); id != "" && version != "" {
+		distro = id + "-" + version
+	}
+	var out []sbom.Package
+	for _, n := range b.Notes {
+		out = append(out, sbom.Package{Stanza: n.Stanza, Deb: n.Deb.Digest, Layer: b.layerOf[n], Copyright: copyrightOf(n, t, kept), Distro: distro})
+	}
+	return out
+}
+
+// copyrightOf is a package's copyright file. Many packages have a symbolic link to the directory of another one of their source.
+func copyrightOf(n *rootfs.Note, t tree, kept map[string][]byte) []byte {
+	p, err := t.resolve("/usr/share/doc/" + n.Name() + "/copyright")
+	if err != nil {
+		return nil
+	}
+	return kept[p]
+}
+
+// osRelease is the value of a key (os-release(5)); "" if it has none, or one with more than letters, digits and dots.
+func osRelease(text []byte, key string) string {
+	for line := range strings.Lines(string(text)) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+		v = strings.Trim(v, `"'`)
+		if k == key && strings.Trim(v, "abcdefghijklmnopqrstuvwxyz0123456789.") == "" {
+			return v
+		}
+	}
+	return ""
 }

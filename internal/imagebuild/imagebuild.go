@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/sbom"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -68,7 +69,9 @@ type Architecture struct {
 	Account  []account.Line // what became of each script
 	Cleaned  []string       // what scripts made and the image does not have: PATH and the reason
 	Notes    []*rootfs.Note
-	Bytes    int64 // of all layers
+
+	bill  []sbom.Package
+	Bytes int64 // of all layers
 }
 
 // Config is the config document of an architecture, by its place in Architectures.
