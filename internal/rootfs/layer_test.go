@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,14 +16,14 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// vector is the package of SPEC.md's test vector: what is special about a layer is in it.
+// vector is the package of SPEC.md's test vector: what is special about a layer is in it. It has entries whose
+// directories are missing, and so dpkg unpacks it only where usr/share/.. and run are there; then its tree is the layer.
 func vector(t testing.TB) Deb {
-	long := "usr/share/" + strings.Repeat("long-", 25) + "/" + strings.Repeat("x", 120)
-	return debOf(t, "Vector=1:2.0-1", "Multi-Arch: same\nPriority: OPTIONAL\nSection: misc\nDepends: libc6(>=2.36)|musl, a ,b (<< 0:3)\nHomepage: https://example.org/\nEssential: no\n",
-		[]string{"postinst=#!/bin/sh\nset -e\n# Automatically added by dh_x/13\nldconfig\n# End automatically added section\nexit 0\n", "conffiles=/etc/vector.conf\n", "triggers=activate-noawait ldconfig\n"},
-		dir("./"), dir("./etc/"), reg("./etc/vector.conf", "a=b\n"), dir("./lib/"), item{"./lib/tool", tar.TypeReg, "setuid", 0o4755, 0},
-		dir("./usr/"), item{"./usr/games/", tar.TypeDir, "", 0o2775, 60}, sym("./usr/games/tool", "/lib/tool"), item{"./usr/games/same", tar.TypeLink, "./lib/tool", 0o4755, 0},
-		reg("./"+long, "long"), item{"./run/fifo", tar.TypeFifo, "", 0o600, 7}, dir("./usr/lib/"))
+	b, err := os.ReadFile("testdata/vector.deb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return debFrom(b)
 }
 
 const vectorLayer = `5 755 0/0 0 etc/

@@ -2,7 +2,7 @@
 #
 # dpkg unpacks and configures the same .debs, their scripts taken out, in the same order; the layers are mounted as an
 # overlay, as engines do, and once unpacked by umoci. Path, type, mode, owner, link target and content must be the same
-# but for what SPEC.md (section 16) names. E2E_SEED repeats a run, E2E_LONG=1 takes more packages.
+# but for what SPEC.md (section 18) names. E2E_SEED repeats a run, E2E_LONG=1 takes more packages.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
