@@ -28,7 +28,7 @@ func (a *app) image() *cobra.Command {
 		Use:   "image",
 		Short: "Build container images of a snapshot's packages",
 	}
-	cmd.AddCommand(a.imageBuild(), a.imageLock(), a.imageVerify(), a.imageRebuild(), a.imageScripts(), a.imageSBOM())
+	cmd.AddCommand(a.imageBuild(), a.imageLock(), a.imageVerify(), a.imageRebuild(), a.imageScripts(), a.imageSBOM(), a.imageDiff(), a.imageUpdate(), a.imageAffected())
 	return cmd
 }
 

@@ -148,7 +148,7 @@ func interruption(command string, err error) string {
 	text := "interrupted"
 	var tagging *artifact.InterruptedTagging
 	switch command {
-	case "mmoci push", "mmoci copy", "mmoci tag promote", "mmoci tag rollback", "mmoci image build":
+	case "mmoci push", "mmoci copy", "mmoci tag promote", "mmoci tag rollback", "mmoci image build", "mmoci image update":
 		text += "; nothing was tagged; the same command goes on from here"
 		if errors.As(err, &tagging) {
 			text = "interrupted; " + tagging.What + "; the same command goes on from here"

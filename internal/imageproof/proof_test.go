@@ -252,6 +252,49 @@ func TestThefts(t *testing.T) {
 	}
 }
 
+func TestChanges(t *testing.T) {
+	old, now := &imagebuild.Lock{}, &imagebuild.Lock{}
+	p := func(name, version, bytes string) imagebuild.LockedPackage {
+		return imagebuild.LockedPackage{Name: name, Version: version, Architecture: "amd64", Deb: snapshot.BlobOf([]byte(bytes))}
+	}
+	old.Architectures = []imagebuild.LockedArchitecture{{Name: "amd64", Packages: []imagebuild.LockedPackage{p("a", "1", "a"), p("b", "1", "b"), p("c", "1", "c"), p("d", "1:1", "d")}}}
+	now.Architectures = []imagebuild.LockedArchitecture{{Name: "amd64", Packages: []imagebuild.LockedPackage{p("a", "2", "a2"), p("b", "1", "other"), p("d", "1:1", "d"), p("e", "1", "e")}}, {Name: "arm64", Packages: []imagebuild.LockedPackage{p("a", "1", "a")}}}
+	var got []string
+	for _, c := range Changes(old, now) {
+		got = append(got, c.Architecture+": "+c.String())
+	}
+	if want := []string{"amd64: a 1 -> 2", "amd64: b 1 (another .deb)", "amd64: - c 1", "amd64: + e 1", "arm64: + a 1"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	im := &Image{Lock: old}
+	if len(im.Has("d", "")) != 1 || len(im.Has("d", "2")) != 0 || len(im.Has("d", "1:2")) != 1 || len(im.Has("x", "")) != 0 {
+		t.Error("Has")
+	}
+}
+
+// An update makes the image of the same plan from a newer snapshot.
+func TestAgain(t *testing.T) {
+	m := build(t, true, "gzip")
+	im, err := Read(t.Context(), m.ref, Options{Site: world.Ring(t, testarchive.SiteKey())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkgs := packages()
+	pkgs[0].Version = "2.36-9+deb12u1"
+	m.snapshot, m.trust = site(t, pkgs...)
+	made, err := im.Again(t.Context(), imagebuild.Options{Snapshot: m.snapshot, Trust: m.trust})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer made.Close()
+	if c := Changes(im.Lock, made.Lock); len(c) != 1 || c[0].String() != "libc6 2.36-9 -> 2.36-9+deb12u1" {
+		t.Errorf("changes %v", c)
+	}
+	if made.Architectures[0].Layers[2].Digest.String() != im.archs[0].layers[2].Digest.String() || len(made.Architectures[0].Layers) != 5 {
+		t.Error("the layer of a package that stayed is another one")
+	}
+}
+
 // added is a tar with one entry more at its end.
 func added(t *testing.T, data []byte, name string, mode int64) []byte {
 	t.Helper()

@@ -158,7 +158,7 @@ everywhere() {
 		(
 			umask 077
 			cp -r redis "redis.$$"
-			XDG_STATE_HOME=$work/other.$$
+			XDG_STATE_HOME=$work/state.$$
 			export XDG_STATE_HOME
 			$how "$mmoci" image build -f "redis.$$" "oci:other.$$:redis"
 			rm -rf "redis.$$" "other.$$"

@@ -1,0 +1,96 @@
+package imageproof
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/pkg/deb"
+)
+
+// Change is a package that two images differ in.
+type Change struct {
+	Architecture string // of the image
+	Name         string
+	Old, New     string // versions; "": it is not there
+	Rebuilt      bool   // the version is the same, the .deb another
+}
+
+// String is "+ NAME VERSION", "- NAME VERSION" or "NAME OLD -> NEW".
+func (c Change) String() string {
+	switch {
+	case c.Old == "":
+		return "+ " + c.Name + " " + c.New
+	case c.New == "":
+		return "- " + c.Name + " " + c.Old
+	case c.Rebuilt:
+		return c.Name + " " + c.New + " (another .deb)"
+	}
+	return c.Name + " " + c.Old + " -> " + c.New
+}
+
+// Changes are the packages that two images differ in, by architecture and name. An architecture that one of them lacks counts as
+// one without packages.
+func Changes(old, now *imagebuild.Lock) []Change {
+	type key struct{ arch, name string }
+	was := map[key]imagebuild.LockedPackage{}
+	for _, a := range old.Architectures {
+		for _, p := range a.Packages {
+			was[key{a.Name, p.Name}] = p
+		}
+	}
+	var out []Change
+	for _, a := range now.Architectures {
+		for _, p := range a.Packages {
+			o, there := was[key{a.Name, p.Name}]
+			delete(was, key{a.Name, p.Name})
+			if !there || o.Version != p.Version || o.Deb != p.Deb {
+				out = append(out, Change{a.Name, p.Name, o.Version, p.Version, there && o.Version == p.Version})
+			}
+		}
+	}
+	for k, p := range was {
+		out = append(out, Change{Architecture: k.arch, Name: k.name, Old: p.Version})
+	}
+	slices.SortFunc(out, func(a, b Change) int {
+		return strings.Compare(a.Architecture+" "+a.Name, b.Architecture+" "+b.Name)
+	})
+	return out
+}
+
+// Has are the packages of that name that an image has, below a version of Debian's if one is given, by architecture of the image.
+func (im *Image) Has(name, below string) map[string]imagebuild.LockedPackage {
+	out := map[string]imagebuild.LockedPackage{}
+	for _, a := range im.Lock.Architectures {
+		for _, p := range a.Packages {
+			if p.Name == name && (below == "" || deb.Compare(p.Version, below) < 0) {
+				out[a.Name] = p
+			}
+		}
+	}
+	return out
+}
+
+// Again makes the image of the same plan from another snapshot: o has that, who is trusted, and how; its plan, architectures and scripts follow
+// from the image. The caller closes what it returns.
+func (im *Image) Again(ctx context.Context, o imagebuild.Options) (*imagebuild.Image, error) {
+	dir, err := os.MkdirTemp("", "mmoci-update-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if o.Plan, err = im.PlanIn(dir); err != nil {
+		return nil, err
+	}
+	o.Architectures, o.Lock = nil, nil
+	for _, a := range im.Lock.Architectures {
+		if o.Scripts != "" && o.Scripts != a.Scripts {
+			return nil, fmt.Errorf("its architectures differ in whether scripts are run; build it anew")
+		}
+		o.Scripts = a.Scripts
+	}
+	return imagebuild.Build(ctx, o)
+}
