@@ -69,6 +69,7 @@ missing_packages() {
 		skopeo skopeo
 		softhsm2 softhsm2-util
 		tinyproxy-bin tinyproxy
+		uidmap newuidmap
 		umoci umoci
 		util-linux setpriv
 		wget wget

@@ -221,6 +221,7 @@ var kinds = []struct{ name, pattern string }{
 	{"apt's own", "^(etc/apt|var/cache/apt|var/lib/apt|var/log/apt)(/|$)"},
 	{"the machine's name and network", "^etc/(hostname|resolv.conf|hosts)$"},
 	{"mmdebstrap's own", "^(etc/fstab|var/lib/dpkg/arch)$"},
+	{"order of triggers", "^var/lib/dpkg/triggers/"},
 	{"links of the skeleton", "^lib(32|x32|64)$"},
 }
 
