@@ -49,6 +49,8 @@ machine	^etc/(hostname|resolv.conf|hosts)$
 mmdebstrap	^(etc/fstab|var/lib/dpkg/arch)$
 skeleton	^lib(32|x32|64)$
 triggers	^var/lib/dpkg/triggers/
+diversion	^usr/bin/pg_config.libpq-dev$
+zone	^etc/postgresql/[0-9]+/main/postgresql.conf$
 random	^(var/lib/postgresql/[0-9]+/main/|etc/ssl/(certs/ssl-cert-snakeoil.pem|private/ssl-cert-snakeoil.key)$|etc/ssl/certs/[0-9a-f]{8}\.[0-9]$)
 END
 

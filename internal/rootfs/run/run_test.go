@@ -221,6 +221,9 @@ var kinds = []struct{ name, pattern string }{
 	{"apt's own", "^(etc/apt|var/cache/apt|var/lib/apt|var/log/apt)(/|$)"},
 	{"the machine's name and network", "^etc/(hostname|resolv.conf|hosts)$"},
 	{"mmdebstrap's own", "^(etc/fstab|var/lib/dpkg/arch)$"},
+	{"laid out before a diversion", "^usr/bin/pg_config.libpq-dev$"},
+	{"random", "^(var/lib/postgresql/[0-9]+/main/.*|etc/ssl/(private|certs)/ssl-cert-snakeoil.(key|pem)|etc/ssl/certs/[0-9a-f]{8}\\.[0-9])$"},
+	{"the machine's zone and language", "^etc/postgresql/[0-9]+/main/postgresql.conf$"},
 	{"order of triggers", "^var/lib/dpkg/triggers/"},
 	{"links of the skeleton", "^lib(32|x32|64)$"},
 }
