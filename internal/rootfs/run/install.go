@@ -275,11 +275,11 @@ func (r *runner) dropAlternatives() error {
 		if !ok || s.kind() != unix.S_IFREG || !r.touched[p] {
 			continue
 		}
-		a, err := r.process.do(request{Read: p})
+		text, err := r.process.read(p)
 		if err != nil {
 			return err
 		}
-		for line := range strings.Lines(string(a.Data)) {
+		for line := range strings.Lines(string(text)) {
 			line = strings.TrimSpace(line)
 			if !strings.HasPrefix(line, "/") || !left[r.canonical(line[1:])] {
 				continue
@@ -325,12 +325,12 @@ func (r *runner) helpersPaths() (map[string]bool, error) {
 
 // list is what dpkg says that a package has.
 func (r *runner) list(p *pkg) ([]string, error) {
-	a, err := r.process.do(request{Read: "var/lib/dpkg/info/" + p.infoName() + ".list"})
+	text, err := r.process.read("var/lib/dpkg/info/" + p.infoName() + ".list")
 	if err != nil {
 		return nil, fmt.Errorf("package %s: its list of files: %w", p, err)
 	}
 	var out []string
-	for line := range strings.Lines(string(a.Data)) {
+	for line := range strings.Lines(string(text)) {
 		if path := strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "/"); path != "" && path != "." {
 			out = append(out, r.canonical(path))
 		}
@@ -354,8 +354,8 @@ func (r *runner) dropPolicy() error {
 	if !ok || s.kind() != unix.S_IFREG || s.Size != int64(len(policy)) {
 		return nil
 	}
-	a, err := r.process.do(request{Read: policyPath})
-	if err != nil || string(a.Data) != string(policy) {
+	text, err := r.process.read(policyPath)
+	if err != nil || string(text) != string(policy) {
 		return err
 	}
 	if _, err := r.process.do(request{Remove: []string{policyPath}}); err != nil {

@@ -2,7 +2,6 @@ package run
 
 import (
 	"archive/tar"
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"errors"
@@ -25,7 +24,8 @@ import (
 // debsDir is where the root sees the .debs, read-only.
 const debsDir = "/run/mmoci"
 
-// request is one thing to be done in the root. Exactly one field is set.
+// request is one thing to be done in the root. One field is set, and what stands
+// beside it.
 type request struct {
 	Extract []string    // .debs below debsDir: lay their data.tar out, nothing else
 	Links   [][2]string // symlinks to be made, and the directories that they lead to
@@ -34,7 +34,8 @@ type request struct {
 	Env     []string // beside it
 	Scan    bool     // the whole tree
 	Hash    []string // digests of regular files
-	Read    string   // a regular file
+	Read    string   // a regular file: maxChunk bytes of it from Offset on
+	Offset  int64
 	Remove  []string // files
 	KillAll bool
 
@@ -73,11 +74,10 @@ type stat struct {
 
 func (s *stat) kind() uint32 { return s.Mode & unix.S_IFMT }
 
-// maxOutput is how much of a program's output is kept, from its end; maxRead how
-// large a file may be that is read into memory.
 const (
-	maxOutput = 64 << 10
-	maxRead   = 512 << 20
+	maxOutput = 64 << 10 // bytes of a program's output that are kept, from its end
+	maxChunk  = 1 << 20  // bytes of a file that one answer has
+	maxRead   = 64 << 20 // bytes of a file that is read into memory
 )
 
 func (r *request) do() (a answer, err error) {
@@ -107,7 +107,7 @@ func (r *request) do() (a answer, err error) {
 		a.Sums, err = hashAll(r.Hash)
 		return a, err
 	case r.Read != "":
-		a.Data, err = readFile(r.Read)
+		a.Data, err = readFile(r.Read, r.Offset)
 		return a, err
 	case r.Remove != nil:
 		for _, p := range r.Remove {
@@ -279,7 +279,7 @@ func each(n int, f func(int)) {
 	wg.Wait()
 }
 
-func readFile(p string) ([]byte, error) {
+func readFile(p string, offset int64) ([]byte, error) {
 	f, err := os.OpenFile("/"+p, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -289,13 +289,10 @@ func readFile(p string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxRead {
-		return nil, fmt.Errorf("%s: no file, or one over %d bytes", p, maxRead)
+	if !info.Mode().IsRegular() || offset < 0 {
+		return nil, fmt.Errorf("%s: no regular file", p)
 	}
-	var b bytes.Buffer
-	b.Grow(int(info.Size()) + 1)
-	_, err = io.Copy(&b, io.LimitReader(f, maxRead))
-	return b.Bytes(), err
+	return io.ReadAll(io.NewSectionReader(f, offset, maxChunk))
 }
 
 // extractAll lays packages out as tar would: that is how a root begins in which

@@ -4,8 +4,11 @@ import (
 	"archive/tar"
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -19,8 +22,10 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// maxResult bounds the bytes of the files that scripts made.
-const maxResult = 1 << 30
+const (
+	maxResult = 8 << 30   // bytes of the files that scripts made
+	maxHeld   = 128 << 10 // bytes of one that is held in memory
+)
 
 // result compares the tree with the union of the layers.
 func (r *runner) result() (*Result, error) {
@@ -188,7 +193,9 @@ type tree struct {
 	sums    map[string]snapshot.Digest
 	entries map[string]rootfs.SystemEntry
 	inode   map[uint64]string // first path of a file with several names
-	bytes   int
+	bytes   int64
+	spool   *os.File // files over maxHeld that scripts made, one behind the other
+	spooled int64
 }
 
 // types are those of tar.
@@ -302,17 +309,14 @@ func (t *tree) linker() error {
 	l, err := fixup.LinkerCache(fixup.LinkerOptions{
 		Tree: image, Architecture: t.o.Architecture,
 		Library: func(p string) (sharedlib.Library, bool) {
-			a, err := t.process.do(request{Read: p})
+			b, err := t.process.read(p)
 			if err != nil {
 				return sharedlib.Library{}, false
 			}
-			l, err := sharedlib.Read(bytes.NewReader(a.Data), int64(len(a.Data)))
+			l, err := sharedlib.Read(bytes.NewReader(b), int64(len(b)))
 			return l, err == nil
 		},
-		Text: func(p string) ([]byte, error) {
-			a, err := t.process.do(request{Read: p})
-			return a.Data, err
-		},
+		Text: t.process.read,
 	})
 	if err != nil {
 		return err
@@ -333,28 +337,59 @@ func (t *tree) content(s *stat, e *rootfs.SystemEntry) (keep bool, err error) {
 		}
 		t.inode[s.Inode] = s.Path
 	}
-	a, err := t.process.do(request{Read: s.Path})
-	if err != nil {
-		return false, err
-	}
-	e.Data = a.Data
-	if edit := t.edit(s.Path); edit != nil {
-		if e.Data, err = edit(e.Data); err != nil {
-			return false, fmt.Errorf("%s: %w", s.Path, err)
+	edit := t.edit(s.Path)
+	switch {
+	case edit == nil && s.Size > maxHeld:
+		if err := t.hold(e); err != nil {
+			return false, err
 		}
-		e.ModTime = t.o.Date.Unix()
-		if e.Data == nil {
-			return false, nil
+	default:
+		if e.Data, err = t.process.read(s.Path); err != nil {
+			return false, err
 		}
+		if edit != nil {
+			if e.Data, err = edit(e.Data); err != nil {
+				return false, fmt.Errorf("%s: %w", s.Path, err)
+			}
+			e.ModTime = t.o.Date.Unix()
+			if e.Data == nil {
+				return false, nil
+			}
+		}
+		e.Size, e.Digest = int64(len(e.Data)), snapshot.Sum(e.Data)
 	}
-	if t.bytes += len(e.Data); t.bytes > maxResult {
+	if t.bytes += e.Size; t.bytes > maxResult {
 		return false, fmt.Errorf("scripts made over %d bytes", maxResult)
 	}
-	e.Size, e.Digest = int64(len(e.Data)), snapshot.Sum(e.Data)
 	if u := t.union[s.Path]; u != nil && u.Type == tar.TypeReg && u.Digest == e.Digest && u.Mode == e.Mode && u.UID == e.UID && u.GID == e.GID {
 		return false, nil
 	}
 	return true, nil
+}
+
+// hold copies a file into the spool, and has the entry read it from there.
+func (t *tree) hold(e *rootfs.SystemEntry) error {
+	if t.spool == nil {
+		f, err := os.CreateTemp(t.o.Dir, "mmoci-made-")
+		if err != nil {
+			return err
+		}
+		t.spool = f
+		// Without a name it is gone with the last entry that reads it, whatever happens.
+		if err := os.Remove(f.Name()); err != nil {
+			return err
+		}
+	}
+	spool, start, sum := t.spool, t.spooled, sha256.New()
+	n, err := t.process.copy(io.MultiWriter(spool, sum), e.Path, maxResult)
+	if err != nil {
+		return err
+	}
+	t.spooled += n
+	e.Size = n
+	sum.Sum(e.Digest[:0])
+	e.Content = func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(spool, start, n)), nil }
+	return nil
 }
 
 func (t *tree) clean(p, why string) { t.res.Cleaned = append(t.res.Cleaned, Cleaned{p, why}) }

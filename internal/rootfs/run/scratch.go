@@ -317,6 +317,32 @@ func (p *process) do(r request) (answer, error) {
 	return p.receive()
 }
 
+// read reads a small file of the root.
+func (p *process) read(path string) ([]byte, error) {
+	var b bytes.Buffer
+	_, err := p.copy(&b, path, maxRead)
+	return b.Bytes(), err
+}
+
+// copy copies a file of the root of at most most bytes.
+func (p *process) copy(w io.Writer, path string, most int64) (n int64, err error) {
+	for {
+		a, err := p.do(request{Read: path, Offset: n})
+		if err != nil {
+			return n, err
+		}
+		if n += int64(len(a.Data)); n > most {
+			return n, fmt.Errorf("%s: over %d bytes", path, most)
+		}
+		if _, err := w.Write(a.Data); err != nil {
+			return n, err
+		}
+		if len(a.Data) < maxChunk {
+			return n, nil
+		}
+	}
+}
+
 func (p *process) receive() (answer, error) {
 	var a answer
 	data, err := receive(p.in, &a)
