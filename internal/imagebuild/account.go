@@ -35,10 +35,10 @@ func notRun(s rootfs.Script) (account.What, string) {
 	switch {
 	case s.Name == "prerm" || s.Name == "postrm":
 		return account.Later, ""
+	case s.NoOp:
+		return account.NoOp, ""
 	case s.Own:
 		return account.NotRun, "it has code of its own"
-	case len(s.Tools) == 0:
-		return account.NoOp, ""
 	}
 	return account.NotRun, "blocks of " + strings.Join(s.Tools, ", ")
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -173,6 +174,9 @@ func readScript(name string, text []byte) Script {
 		default:
 			s.Own = true
 		}
+	}
+	if s.NoOp = account.IsNoOp(name, text); s.NoOp {
+		s.Own = false
 	}
 	return s
 }

@@ -83,6 +83,9 @@ type Script struct {
 	// Own tells whether it has code beside the blocks that debhelper put in,
 	// comments, set -e and exit 0.
 	Own bool
+	// NoOp tells that by its text it does nothing in a new root, whoever wrote it
+	// ([account.IsNoOp]).
+	NoOp bool
 	// Tools are the debhelper programs whose blocks it has, each once, in order.
 	Tools []string
 }

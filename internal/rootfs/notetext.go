@@ -54,7 +54,10 @@ func (n *Note) Encode() []byte {
 	}
 	for _, s := range n.Scripts {
 		whose := "debhelper"
-		if s.Own {
+		switch {
+		case s.NoOp:
+			whose = "no-op"
+		case s.Own:
 			whose = "own"
 		}
 		b = fmt.Appendf(b, "script %s %s %d %s%s\n", s.Name, s.Digest, s.Size, whose, prefixed(" ", strings.Join(s.Tools, " ")))
@@ -319,7 +322,7 @@ func (p *noteParser) part(n *Note) error {
 	case "script":
 		s := Script{Name: p.cut(&v), Digest: p.digest(p.cut(&v)), Size: p.number(p.cut(&v), 10, MaxNote)}
 		words := strings.Split(v, " ")
-		s.Own, s.Tools = words[0] == "own", words[1:]
+		s.NoOp, s.Own, s.Tools = words[0] == "no-op", words[0] == "own", words[1:]
 		if !slices.Contains(scriptNames, s.Name) {
 			p.fail("script %.40q", s.Name)
 		}
