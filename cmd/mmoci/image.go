@@ -209,7 +209,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 // putImage puts an image under all its tags and prints them.
 func (a *app) putImage(ctx context.Context, im *imagebuild.Image, to []artifact.Reference, start time.Time) error {
 	for _, ref := range to {
-		copied, err := im.Put(ctx, ref, "", artifact.PushOptions{Options: a.transferring()})
+		copied, err := im.Put(ctx, ref, artifact.PushOptions{Options: a.transferring()})
 		if err != nil {
 			return err
 		}

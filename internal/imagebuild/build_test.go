@@ -158,7 +158,7 @@ func read(t *testing.T, o Options, im *Image) v1.ImageIndex {
 
 func put(t *testing.T, im *Image, ref artifact.Reference) artifact.Copied {
 	t.Helper()
-	c, err := im.Put(t.Context(), ref, "", artifact.PushOptions{})
+	c, err := im.Put(t.Context(), ref, artifact.PushOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,6 +296,40 @@ func TestPut(t *testing.T) {
 	ref.Tag = "plain"
 	if c := put(t, mustBuild(t, o), ref); c.Uploaded != 8 {
 		t.Errorf("another image of the same packages: %+v", c)
+	}
+}
+
+// What another repository of the registry got from here is mounted, where the registry can, and sent where that repository lost it.
+func TestMounts(t *testing.T) {
+	for _, mounts := range []bool{true, false} {
+		r := testregistry.New(t, testregistry.Options{Mounts: mounts})
+		o := options(t, webPlan, webFiles())
+		cache, err := OpenCache(t.TempDir(), 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cache.Close()
+		o.Cache = cache
+		ref := func(repo string) artifact.Reference {
+			return artifact.Reference{Kind: artifact.Registry, Name: r.Host() + "/site/" + repo, Tag: "1"}
+		}
+		put(t, mustBuild(t, o), ref("one"))
+		if c := put(t, mustBuild(t, o), ref("two")); !c.Changed || mounts && c.Bytes != 0 || !mounts && c.Bytes == 0 {
+			t.Errorf("mounts %t: %+v", mounts, c)
+		}
+		for _, d := range r.Blobs("site/two") {
+			r.DeleteBlob("site/two", d)
+		}
+		if c := put(t, mustBuild(t, o), ref("three")); !c.Changed || c.Bytes == 0 {
+			t.Errorf("mounts %t, from a repository that lost all: %+v", mounts, c)
+		}
+		im, err := artifact.ReadImage(t.Context(), ref("three"), artifact.ImageOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := im.Verify(t.Context(), false, artifact.Options{}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

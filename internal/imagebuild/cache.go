@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/store"
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -168,5 +169,32 @@ func (c *Cache) find(key string, b snapshot.Blob, r rootfs.Recipe) (layerMade, b
 func (c *Cache) keep(key string, l layerMade) {
 	if c != nil {
 		c.write(key, layerLine(l.Layer)+string(l.note.Encode()))
+	}
+}
+
+// A cache remembers, for each registry, the repository that got an image last: its blobs can be mounted from there.
+func (c *Cache) repositoryFile(host string) string {
+	return filepath.Join(c.dir, "repositories-"+keyOf(host)[:16])
+}
+
+// mountFrom is a repository of a registry that probably has layers; "" if none is known.
+func (c *Cache) mountFrom(to artifact.Reference) string {
+	if c == nil || to.Kind != artifact.Registry {
+		return ""
+	}
+	data, err := os.ReadFile(c.repositoryFile(to.Host()))
+	host, repository, ok := strings.Cut(strings.TrimSpace(string(data)), " ")
+	if err != nil || !ok || host != to.Host() || repository == to.Repository() {
+		return ""
+	}
+	return repository
+}
+
+func (c *Cache) remember(to artifact.Reference) {
+	if c == nil || to.Kind != artifact.Registry {
+		return
+	}
+	if err := os.WriteFile(c.repositoryFile(to.Host()), []byte(to.Host()+" "+to.Repository()+"\n"), 0o644); err != nil {
+		c.log.Printf("what can be mounted is not kept: %v", err)
 	}
 }

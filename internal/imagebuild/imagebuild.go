@@ -144,8 +144,9 @@ func annotations(p *imageplan.Plan, date time.Time) map[string]string {
 	return out
 }
 
-// Put writes an image under a tag, the tag last; what is there already is not sent. mountFrom is as for [artifact.PutImage].
-func (im *Image) Put(ctx context.Context, to artifact.Reference, mountFrom string, o artifact.PushOptions) (artifact.Copied, error) {
+// Put writes an image under a tag, the tag last; what is there already is not sent, and what another repository of the registry
+// got from here is mounted.
+func (im *Image) Put(ctx context.Context, to artifact.Reference, o artifact.PushOptions) (artifact.Copied, error) {
 	var documents [][]byte
 	for _, i := range im.made.Images {
 		documents = append(documents, i.Manifest.Data)
@@ -154,7 +155,11 @@ func (im *Image) Put(ctx context.Context, to artifact.Reference, mountFrom strin
 	if err != nil {
 		return artifact.Copied{}, err
 	}
-	return artifact.PutImage(ctx, made, to, mountFrom, o)
+	put, err := artifact.PutImage(ctx, made, to, im.blobs.o.Cache.mountFrom(to), o)
+	if err == nil {
+		im.blobs.o.Cache.remember(to)
+	}
+	return put, err
 }
 
 // Open implements snapshot.Blobs.

@@ -23,11 +23,15 @@ import (
 
 // system makes the system layer: what dpkg, and the scripts of the packages or what is made in their place, leave otherwise than
 // the union of the package layers.
-func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, image.Layer, error) {
+func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built) (_ *rootfs.System, layer image.Layer, err error) {
 	var s *rootfs.System
-	var err error
 	if c.scripts == imageplan.Run {
+		key := m.scriptsKey(c, groups)
+		if s, l, ok := m.ranBefore(ctx, key, c, notes, groups, b); ok {
+			return s, l, nil
+		}
 		s, err = m.runScripts(ctx, c, notes, groups, b)
+		defer func() { m.keepRun(key, s, layer, b, err) }()
 	} else {
 		s, err = m.withoutScripts(ctx, c, r, notes, groups, b)
 	}
@@ -38,7 +42,7 @@ func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*
 	if err != nil {
 		return nil, image.Layer{}, err
 	}
-	layer, err := m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
+	layer, err = m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
 	return s, layer, err
 }
 

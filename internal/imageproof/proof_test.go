@@ -93,7 +93,7 @@ func build(t *testing.T, signed bool, compression string) *made {
 		t.Fatal(err)
 	}
 	defer im.Close()
-	if _, err := im.Put(t.Context(), m.ref, "", artifact.PushOptions{}); err != nil {
+	if _, err := im.Put(t.Context(), m.ref, artifact.PushOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return m

@@ -196,6 +196,33 @@ accounted() {
 }
 check "each script of each package has a line in the account" accounted
 
+configured() {
+	"$mmoci" image build --scripts run -f redis oci:images:run 2>run.err
+	cat run.err
+	bundle_of images:run run.bundle
+	same "dpkg --verify" "" "$(dpkg --root=run.bundle/rootfs --verify)"
+	same "dpkg --audit" "" "$(dpkg --root=run.bundle/rootfs --audit)"
+	grep -q '^redis:' run.bundle/rootfs/etc/passwd
+	"$mmoci" image scripts oci:images:run >scripts.run
+	grep -q '^redis-server  *[^ ]*  *postinst  *ran' scripts.run
+	not grep -q ' not-run ' scripts.run
+	"$mmoci" image verify oci:images:run | grep "^$arch: proved [0-9]*, generated 1, files 0$"
+}
+check "with their scripts run, the packages are configured as dpkg wants it, and made again the same" configured
+
+followed() {
+	"$mmoci" image affected libc6 --below 99 oci:images:redis oci:images:nginx >affected
+	same "images with libc6" 2 "$(wc -l <affected)"
+	same "images with an older libc6" "" "$("$mmoci" image affected libc6 --below 1 oci:images:redis oci:images:nginx)"
+	"$mmoci" image diff oci:images:redis oci:images:nginx >differ
+	grep -q "^$arch: - redis-server " differ
+	grep -q "^$arch: + nginx-light " differ
+	"$mmoci" image update oci:images:redis | diff redis.ref -
+	"$mmoci" image sbom oci:images:redis | jq -r '.packages[].externalRefs[].referenceLocator' | grep '^pkg:deb.*arch=\('"$arch"'\|all\)' | wc -l >boms
+	same "packages of the bill" "$(grep -c '^package ' redis.lock)" "$(cat boms)"
+}
+check "images that have a package are found, two are compared, an update of nothing changes nothing, the bill names every package once" followed
+
 refusals() {
 	refused 2 "is a Gentoo atom; write nginx (= VERSION)" "$mmoci" image build -f "$E2E_TOP/internal/config/imageplan/testdata/seed" oci:never:x
 	printf 'packages: [redis-server]\narch: %s\nlayers: {max: 121}\n' "$arch" >bad.yaml

@@ -1,0 +1,91 @@
+package imagebuild
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// scriptsGeneration rises when scripts are run in another way, or what they made is cleaned otherwise.
+const scriptsGeneration = 1
+
+// scriptsKey is a digest of all that decides what scripts make, but for what they do not make the same each time.
+func (m *maker) scriptsKey(c chosen, groups []rootfs.Group) string {
+	parts := []string{"system", fmt.Sprintf("scripts %d", scriptsGeneration), c.architecture, snapshot.FormatDate(m.o.date()), fmt.Sprint(m.o.Plan.ScriptsFor), fmt.Sprint(m.o.Plan.Users)}
+	for _, p := range c.packages {
+		parts = append(parts, "package "+lockedPackage(p).String())
+	}
+	for _, p := range c.helpers {
+		parts = append(parts, "helper "+lockedPackage(p).String())
+	}
+	for _, g := range groups {
+		parts = append(parts, groupKey(g, m.o.Plan.Layers.Compression))
+	}
+	return keyOf(parts...)
+}
+
+// ranNote is what is kept of a run: below the layer's line, the account and the shape of the layer.
+type ranNote struct {
+	Account []account.Line
+	Cleaned []string
+	Entries []ranEntry
+}
+
+type ranEntry struct {
+	Path     string
+	Type     byte
+	Mode     int64
+	UID, GID int
+	Link     string
+	Whiteout bool
+}
+
+// ranBefore is what the same scripts made of the same packages in an earlier run.
+func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, image.Layer, bool) {
+	if m.o.Twice || m.o.Dry {
+		return nil, image.Layer{}, false
+	}
+	l, text, ok := m.o.Cache.read(key)
+	var note ranNote
+	if !ok || json.Unmarshal([]byte(text), &note) != nil || len(note.Entries) == 0 {
+		return nil, image.Layer{}, false
+	}
+	l.By = "system"
+	b.Account, b.Cleaned = note.Account, note.Cleaned
+	s := &rootfs.System{}
+	for _, e := range note.Entries {
+		s.Entries = append(s.Entries, rootfs.SystemEntry{Entry: rootfs.Entry{Path: e.Path, Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, Link: e.Link, Made: true}, Whiteout: e.Whiteout})
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.again[l.Digest] = func(ctx context.Context) (layerMade, error) {
+		s, err := m.runScripts(ctx, c, notes, groups, b)
+		if err != nil {
+			return layerMade{}, err
+		}
+		l, err := m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
+		return layerMade{Layer: l}, err
+	}
+	return s, l, true
+}
+
+func (m *maker) keepRun(key string, s *rootfs.System, l image.Layer, b *built, failed error) {
+	if failed != nil || s == nil || m.o.Cache == nil || m.o.Dry {
+		return
+	}
+	note := ranNote{Account: b.Account, Cleaned: b.Cleaned}
+	for _, e := range s.Entries {
+		note.Entries = append(note.Entries, ranEntry{e.Path, e.Type, e.Mode, e.UID, e.GID, e.Link, e.Whiteout})
+	}
+	text, err := json.Marshal(note)
+	if err != nil {
+		return
+	}
+	m.o.Cache.write(key, layerLine(l)+string(text))
+}
