@@ -91,7 +91,11 @@ func (d *dpkg) status(n *Note) (deb.Stanza, error) {
 	}
 	conffiles := slices.Clone(n.Conffiles)
 	for i := range conffiles {
-		conffiles[i].obsolete = lost[conffiles[i].Path]
+		c := &conffiles[i]
+		if lost[c.Path] {
+			c.MD5 = "" // dpkg has not configured it, and never will
+			c.obsolete = d.kept[n][c.Path] || slices.ContainsFunc(d.owners[c.Path], func(o *Note) bool { return o.isConffile(c.Path) })
+		}
 	}
 	return statusStanza(n.Stanza, conffiles)
 }
@@ -215,6 +219,11 @@ func nodeOf(n *Note, e *Entry, at string, entries map[string]*Entry) *node {
 	}
 	x.entry.Path = at
 	return x
+}
+
+// isConffile tells whether a path is a conffile of a package.
+func (n *Note) isConffile(p string) bool {
+	return slices.ContainsFunc(n.Conffiles, func(c Conffile) bool { return c.Path == p })
 }
 
 // doesReplace tells whether a package Replaces another (dpkg, does_replace):

@@ -225,6 +225,40 @@ func TestWhiteout(t *testing.T) {
 	}
 }
 
+// A conffile that another package takes over was never configured, and is obsolete if dpkg says so.
+func TestConffilesTakenOver(t *testing.T) {
+	t.Parallel()
+	etc := dir("etc/")
+	a := func(fields string) Deb {
+		return debOf(t, "a", fields, []string{"conffiles=/etc/c\n/etc/own\n"}, etc, reg("etc/c", "of a"), reg("etc/own", "own"))
+	}
+	for _, tt := range []struct {
+		name string
+		debs []Deb
+		want string
+	}{
+		{"by a conffile", []Deb{a(""), debOf(t, "b", "Replaces: a\n", []string{"conffiles=/etc/c\n"}, etc, reg("etc/c", "of b"))}, "/etc/c newconffile obsolete\n"},
+		{"by a file", []Deb{a(""), debOf(t, "b", "Replaces: a\n", nil, etc, reg("etc/c", "of b"), reg("etc/b", ""))}, "/etc/c newconffile\n"},
+		{"by one that was there", []Deb{debOf(t, "b", "Replaces: a\n", nil, etc, reg("etc/c", "of b"), reg("etc/b", "")), a("")}, "/etc/c newconffile obsolete\n"},
+		{"by nobody", []Deb{a("")}, ""},
+	} {
+		s := setOf(t, Recipe{}, tt.debs...)
+		tree, _ := s.image(t, 10)
+		if tt.name == "by nobody" {
+			if strings.Contains(tree[statusPath], "newconffile") {
+				t.Errorf("%s:\n%s", tt.name, tree[statusPath])
+			}
+			continue
+		}
+		if !strings.Contains(tree[statusPath], "\n "+tt.want) || strings.Count(tree[statusPath], "newconffile") != 1 {
+			t.Errorf("%s:\n%s", tt.name, tree[statusPath])
+		}
+		if !strings.Contains(tree["etc/c"], "of b") {
+			t.Errorf("%s: %s", tt.name, tree["etc/c"])
+		}
+	}
+}
+
 // Sets that dpkg does not unpack are refused with exit code 4, naming both packages and the path.
 func TestConflicts(t *testing.T) {
 	t.Parallel()

@@ -72,7 +72,7 @@ type Conffile struct {
 	Path            string // etc/x, as the package names it
 	MD5             string // of its content in hex; "" if data.tar has none
 	RemoveOnUpgrade bool
-	obsolete        bool // another package has the path
+	obsolete        bool // it is another package's now
 }
 
 // Script is a maintainer script.

@@ -137,7 +137,7 @@ func describeConffiles(conffiles []Conffile) string {
 	var b strings.Builder
 	for _, c := range conffiles {
 		sum := c.MD5
-		if sum == "" || c.obsolete {
+		if sum == "" {
 			sum = "newconffile"
 		}
 		b.WriteString("\n /" + c.Path + " " + sum)

@@ -82,10 +82,30 @@ const maxLinks = 40
 
 // resolve is where the system would find a path: symlinks among its parents are
 // followed within the tree, the last component is not. It is false if a symlink
-// leads nowhere, to what is no directory, or around.
+// leads around or to what is no directory.
 func (t *tree) resolve(p string) (string, bool) {
+	dir := t.root
+	for rest := p; ; {
+		part, after, more := strings.Cut(rest, "/")
+		if !more {
+			return p, true
+		}
+		n := dir.children[part]
+		if n == nil {
+			return p, true
+		}
+		if !n.entry.isDir() {
+			return t.follow(p)
+		}
+		dir, rest = n, after
+	}
+}
+
+// follow is resolve where there are symlinks, or components like "..".
+func (t *tree) follow(p string) (string, bool) {
 	links := 0
-	var done []string // components that are no symlinks
+	dirs := []*node{t.root} // those on the way, and how each is called
+	var names []string
 	rest := strings.Split(p, "/")
 	for len(rest) > 0 {
 		part := rest[0]
@@ -94,40 +114,39 @@ func (t *tree) resolve(p string) (string, bool) {
 		case "", ".":
 			continue
 		case "..":
-			if len(done) > 0 {
-				done = done[:len(done)-1]
+			if len(names) > 0 {
+				dirs, names = dirs[:len(dirs)-1], names[:len(names)-1]
 			}
 			continue
 		}
-		at := strings.Join(append(slices.Clone(done), part), "/")
-		if len(rest) == 0 {
-			return at, true
-		}
-		n := t.find(at)
+		n := dirs[len(dirs)-1].children[part]
 		switch {
-		case n == nil:
-			// Nothing below can be a symlink.
-			return path.Join(at, path.Join(rest...)), len(done) == 0 || t.find(strings.Join(done, "/")) != nil
+		case len(rest) == 0 || n == nil:
+			// Nothing below what is not there can be a symlink.
+			return path.Join(append(append(names, part), rest...)...), true
 		case n.entry.Type == tar.TypeSymlink:
 			if links++; links > maxLinks {
 				return "", false
 			}
 			if strings.HasPrefix(n.entry.Link, "/") {
-				done = nil
+				dirs, names = dirs[:1], names[:0]
 			}
 			rest = append(strings.Split(n.entry.Link, "/"), rest...)
 		case !n.entry.isDir():
 			return "", false
 		default:
-			done = append(done, part)
+			dirs, names = append(dirs, n), append(names, part)
 		}
 	}
-	return strings.Join(done, "/"), len(done) > 0
+	return path.Join(names...), len(names) > 0
 }
 
 // isDirectory tells whether a path leads to a directory, the last symlink followed, too.
 func (t *tree) isDirectory(p string) bool {
-	at, ok := t.resolve(p + "/.")
+	if n := t.find(p); n != nil && n.entry.Type != tar.TypeSymlink {
+		return n.entry.isDir()
+	}
+	at, ok := t.follow(p + "/.")
 	if !ok {
 		return false
 	}

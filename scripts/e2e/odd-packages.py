@@ -75,7 +75,7 @@ def build(rnd, top, name, others):
     rnd.shuffle(lines)
     with open(os.path.join(root, "DEBIAN/control"), "w") as f:
         f.write("\n".join([f"Package: {name}", f"Version: {rnd.choice(['1.0', '0:1.0', '1:1-1'])}"] + lines + ["Description: odd \n of a test\n .\n  end"]) + "\n")
-    conffiles = [p for p in files if p.startswith("etc/") and rnd.random() < 0.7]
+    conffiles = [p for p in files if p.startswith("etc/")]  # as policy has it: else dpkg asks
     if conffiles:
         with open(os.path.join(root, "DEBIAN/conffiles"), "w") as f:
             f.write("".join(f"/{p}\n" for p in conffiles))

@@ -40,9 +40,16 @@ func run() error {
 	var notes []*rootfs.Note
 	files := map[*rootfs.Note]string{}
 	for _, f := range flag.Args() {
-		n, err := rootfs.WriteLayer(io.Discard, rootfs.Deb{Open: func() (io.ReadCloser, error) { return os.Open(f) }}, recipe)
+		var n *rootfs.Note
+		err := write(*dir, "package", func(w io.Writer) (snapshot.Blob, error) {
+			n, err = rootfs.WriteLayer(w, rootfs.Deb{Open: func() (io.ReadCloser, error) { return os.Open(f) }}, recipe)
+			return snapshot.Blob{}, err
+		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", f, err)
+		}
+		if err := os.Rename(filepath.Join(*dir, "package.tar"), filepath.Join(*dir, n.Name()+".package")); err != nil {
+			return err
 		}
 		// Everything behind this point works on what a note's text says.
 		text := n.Encode()
@@ -64,13 +71,19 @@ func run() error {
 		if err := write(*dir, "skeleton", rootfs.WriteSkeleton); err != nil {
 			return err
 		}
+		fmt.Println("skeleton.tar")
 	}
 	for i, g := range groups {
 		name := fmt.Sprintf("%03d-%s", i, strings.ReplaceAll(g.Name, " ", "-"))
-		err := write(*dir, name, func(w io.Writer) (snapshot.Blob, error) { return rootfs.WriteGroup(w, g, open) })
+		if len(g.Notes) == 1 {
+			err = os.Rename(filepath.Join(*dir, g.Notes[0].Name()+".package"), filepath.Join(*dir, name+".tar"))
+		} else {
+			err = write(*dir, name, func(w io.Writer) (snapshot.Blob, error) { return rootfs.WriteGroup(w, g, open) })
+		}
 		if err != nil {
 			return err
 		}
+		fmt.Println(name + ".tar")
 	}
 	s, err := rootfs.NewSystem(notes, groups, rootfs.SystemOptions{Open: open})
 	if err != nil {
@@ -79,10 +92,11 @@ func run() error {
 	for _, e := range s.Entries {
 		fmt.Fprintf(os.Stderr, "%s: %s\n", e.Why, e.Path)
 	}
+	fmt.Println("system.tar")
 	return write(*dir, "system", func(w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, time.Unix(1700000000, 0)) })
 }
 
-// write makes one layer and prints its name.
+// write makes one layer.
 func write(dir, name string, layer func(io.Writer) (snapshot.Blob, error)) error {
 	f, err := os.Create(filepath.Join(dir, name+".tar"))
 	if err != nil {
@@ -96,6 +110,5 @@ func write(dir, name string, layer func(io.Writer) (snapshot.Blob, error)) error
 	if err := b.Flush(); err != nil {
 		return err
 	}
-	fmt.Println(name + ".tar")
 	return f.Close()
 }
