@@ -3,7 +3,7 @@
 #
 #   BENCH_PAIRS=9      pairs of each figure
 #   BENCH_SCALE=1      size of the synthetic archives, as a share of the full one
-#   BENCH_ROWS=        groups to run, by comma: daily disk registry scale closure memory extract serve; empty: all
+#   BENCH_ROWS=        groups to run, by comma: daily disk registry scale closure memory extract image serve; empty: all
 #   BENCH_REAL=        what scripts/real-upstream.sh laid out; empty: it is made (asks this host's apt sources)
 #   BENCH_INDICES=     what scripts/real-indices.sh laid out; likewise
 #
@@ -22,11 +22,12 @@ PATH=$PWD/.tools:$PATH # distribution, where scripts/e2e.sh --tools put it
 need "$GO" nginx
 if wants daily || wants disk; then need aptly gpg; fi
 if wants serve; then need wrk; fi
+if wants image; then need mmdebstrap gzip; fi
 tmp=$(mktemp -d /dev/shm/mmoci-bench.XXXXXX)
 disk=$(mktemp -d)
 trap 'rm -rf "$tmp" "$disk"' EXIT INT TERM
 real=${BENCH_REAL:-}
-if [ -z "$real" ] && { wants closure || wants extract; }; then
+if [ -z "$real" ] && { wants closure || wants extract || wants image; }; then
 	need apt-get
 	real=$disk/real
 	scripts/real-upstream.sh "$real" docker.io >/dev/null

@@ -58,6 +58,7 @@ func TestLibrariesNameNoFlag(t *testing.T) {
 		"internal/image/mmoci.go":     "the command of the container image",
 		"internal/image/server.go":    "the command of the container image",
 		"internal/host/dpkg.go":       "dpkg's own --root",
+		"internal/engine/engine.go":   "docker's own --format",
 	}
 	for _, top := range []string{"pkg", "internal"} {
 		err := filepath.WalkDir(filepath.Join("../..", top), func(file string, d fs.DirEntry, err error) error {

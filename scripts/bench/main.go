@@ -82,6 +82,7 @@ func (b *bench) groups() []group {
 		{"closure", b.closure},
 		{"memory", b.memory},
 		{"extract", b.extract},
+		{"image", b.image},
 		{"serve", b.serve},
 	}
 }
