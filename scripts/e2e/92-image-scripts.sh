@@ -47,10 +47,9 @@ runtime	^(run|tmp)/
 apt	^(etc/apt|var/cache/apt|var/lib/apt|var/log/apt)(/|$)
 machine	^etc/(hostname|resolv.conf|hosts)$
 mmdebstrap	^(etc/fstab|var/lib/dpkg/arch)$
-skeleton	^lib(32|x32|64)$
+skeleton	^(usr/)?lib(32|x32|64)$
 triggers	^var/lib/dpkg/triggers/
 diversion	^usr/bin/pg_config.libpq-dev$
-zone	^etc/postgresql/[0-9]+/main/postgresql.conf$
 random	^(var/lib/postgresql/[0-9]+/main/|etc/ssl/(certs/ssl-cert-snakeoil.pem|private/ssl-cert-snakeoil.key)$|etc/ssl/certs/[0-9a-f]{8}\.[0-9]$)
 END
 
@@ -67,7 +66,8 @@ installed() {
 	sed -n "s,^- prefix: \(.*\),\1,p; s,^  suites: \[\(.*\)\],\1,p" "$up/mmoci.yaml" | while read -r prefix && read -r suites; do
 		for s in $(echo "$suites" | tr -d ,); do echo "deb [trusted=yes] copy:$up/$prefix $s main"; done
 	done >sources.list
-	mmdebstrap --quiet --variant=custom --include="$(sed -n 's/^package \([^ ]*\) \([^ ]*\) .*/\1=\2/p' "$1" | paste -sd,)" \
+	# mmdebstrap gives scripts its own environment: the zone, the language and settings of Python would show.
+	env -i PATH="$PATH" HOME=/root LC_ALL=C.UTF-8 TZ=UTC SOURCE_DATE_EPOCH="$(epoch "$1")" mmdebstrap --quiet --variant=custom --include="$(sed -n 's/^package \([^ ]*\) \([^ ]*\) .*/\1=\2/p' "$1" | paste -sd,)" \
 		--setup-hook='for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; ln -s "usr/$d" "$1/$d"; done' "" "$2" sources.list
 }
 
@@ -77,7 +77,7 @@ against_mmdebstrap() {
 	"$mmoci" image build -f whole.yaml oci:images:whole
 	"$mmoci" image lock -f whole.yaml -o whole.lock
 	unpacked whole
-	SOURCE_DATE_EPOCH=$(epoch whole.lock) installed whole.lock theirs
+	installed whole.lock theirs
 	tree whole/rootfs >whole.tree
 	tree theirs >theirs.tree
 	[ "$(wc -l <theirs.tree)" -gt 4000 ]

@@ -223,9 +223,9 @@ var kinds = []struct{ name, pattern string }{
 	{"mmdebstrap's own", "^(etc/fstab|var/lib/dpkg/arch)$"},
 	{"laid out before a diversion", "^usr/bin/pg_config.libpq-dev$"},
 	{"random", "^(var/lib/postgresql/[0-9]+/main/.*|etc/ssl/(private|certs)/ssl-cert-snakeoil.(key|pem)|etc/ssl/certs/[0-9a-f]{8}\\.[0-9])$"},
-	{"the machine's zone and language", "^etc/postgresql/[0-9]+/main/postgresql.conf$"},
+	{"the machine's environment", "^(etc/postgresql/[0-9]+/main/postgresql.conf|usr/share/python3/debpython/__pycache__/.*)$"},
 	{"order of triggers", "^var/lib/dpkg/triggers/"},
-	{"links of the skeleton", "^lib(32|x32|64)$"},
+	{"links of the skeleton", "^(usr/)?lib(32|x32|64)$"},
 }
 
 // kindOf is the kind of a difference, or "".
