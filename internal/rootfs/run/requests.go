@@ -36,6 +36,7 @@ type request struct {
 	Hash    []string // digests of regular files
 	Read    string   // a regular file: maxChunk bytes of it from Offset on
 	Offset  int64
+	Most    int64    // fewer bytes than maxChunk, or 0
 	Remove  []string // files
 	KillAll bool
 
@@ -78,6 +79,7 @@ const (
 	maxOutput = 64 << 10 // bytes of a program's output that are kept, from its end
 	maxChunk  = 1 << 20  // bytes of a file that one answer has
 	maxRead   = 64 << 20 // bytes of a file that is read into memory
+	maxTree   = 1 << 20  // files of a root
 )
 
 func (r *request) do() (a answer, err error) {
@@ -107,7 +109,7 @@ func (r *request) do() (a answer, err error) {
 		a.Sums, err = hashAll(r.Hash)
 		return a, err
 	case r.Read != "":
-		a.Data, err = readFile(r.Read, r.Offset)
+		a.Data, err = readFile(r.Read, r.Offset, r.Most)
 		return a, err
 	case r.Remove != nil:
 		for _, p := range r.Remove {
@@ -233,7 +235,9 @@ func scan() ([]stat, error) {
 				s.Capability = true
 			}
 		}
-		all = append(all, s)
+		if all = append(all, s); len(all) > maxTree {
+			return fmt.Errorf("the root has over %d files", maxTree)
+		}
 		return nil
 	})
 	return all, err
@@ -279,7 +283,7 @@ func each(n int, f func(int)) {
 	wg.Wait()
 }
 
-func readFile(p string, offset int64) ([]byte, error) {
+func readFile(p string, offset, most int64) ([]byte, error) {
 	f, err := os.OpenFile("/"+p, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -289,10 +293,13 @@ func readFile(p string, offset int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if most <= 0 || most > maxChunk {
+		most = maxChunk
+	}
 	if !info.Mode().IsRegular() || offset < 0 {
 		return nil, fmt.Errorf("%s: no regular file", p)
 	}
-	return io.ReadAll(io.NewSectionReader(f, offset, maxChunk))
+	return io.ReadAll(io.NewSectionReader(f, offset, most))
 }
 
 // extractAll lays packages out as tar would: that is how a root begins in which

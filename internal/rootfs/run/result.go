@@ -309,11 +309,7 @@ func (t *tree) linker() error {
 	l, err := fixup.LinkerCache(fixup.LinkerOptions{
 		Tree: image, Architecture: t.o.Architecture,
 		Library: func(p string) (sharedlib.Library, bool) {
-			b, err := t.process.read(p)
-			if err != nil {
-				return sharedlib.Library{}, false
-			}
-			l, err := sharedlib.Read(bytes.NewReader(b), int64(len(b)))
+			l, err := sharedlib.Read(rootFile{t.process, p}, t.before[p].Size)
 			return l, err == nil
 		},
 		Text: t.process.read,

@@ -324,6 +324,26 @@ func (p *process) read(path string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// rootFile reads a file of the root here and there.
+type rootFile struct {
+	*process
+	path string
+}
+
+func (f rootFile) ReadAt(b []byte, offset int64) (n int, err error) {
+	for n < len(b) {
+		a, err := f.do(request{Read: f.path, Offset: offset + int64(n), Most: min(int64(len(b)-n), maxChunk)})
+		if err != nil {
+			return n, err
+		}
+		if len(a.Data) == 0 {
+			return n, io.EOF
+		}
+		n += copy(b[n:], a.Data)
+	}
+	return n, nil
+}
+
 // copy copies a file of the root of at most most bytes.
 func (p *process) copy(w io.Writer, path string, most int64) (n int64, err error) {
 	for {

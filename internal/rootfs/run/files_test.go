@@ -1,0 +1,134 @@
+package run
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/deb"
+)
+
+// TestWithoutScripts: the scripts are gone, and all else is there as it was.
+func TestWithoutScripts(t *testing.T) {
+	for _, compression := range []string{"xz", "gz", "none"} {
+		p := testarchive.Package{
+			Name: "x", Version: "1", Architecture: "all", Compression: compression, Size: 5001,
+			ControlFiles: map[string]string{"postinst": "#!/bin/sh\ntouch /x\n", "preinst": "#!/bin/sh\n", "conffiles": "/etc/x\n", "templates": "Template: x/y\n"},
+			Content:      map[string]string{"etc/x": "x\n"},
+		}
+		file := filepath.Join(t.TempDir(), "x.deb")
+		if err := os.WriteFile(file, p.Deb(t), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		names, data := unpack(t, file)
+		f, err := os.OpenFile(file, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := withoutScripts(f); err != nil {
+			t.Fatalf("%s: %v", compression, err)
+		}
+		f.Close()
+		left, after := unpack(t, file)
+		want := slices.DeleteFunc(names, func(n string) bool { return slices.Contains(account.Scripts, n) })
+		if !slices.Equal(left, want) || !bytes.Equal(data, after) {
+			t.Errorf("%s: left %q, want %q; data.tar of %d bytes, was %d", compression, left, want, len(after), len(data))
+		}
+	}
+}
+
+func unpack(t *testing.T, file string) (names []string, data []byte) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	err = deb.Unpack(f, func(c deb.Contents) (err error) {
+		for _, f := range c.Files {
+			names = append(names, f.Name)
+		}
+		data, err = io.ReadAll(c.Data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names, data
+}
+
+func TestDiversions(t *testing.T) {
+	text := "/bin/a\n/bin/a.distrib\nours\n/bin/b\n/bin/b.distrib\ntheirs\n/bin/c\n/bin/c.local\n:\n"
+	got, err := diversions([]byte(text), map[string]bool{"theirs": true})
+	if want := strings.Replace(text, "/bin/b\n/bin/b.distrib\ntheirs\n", "", 1); err != nil || string(got) != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+	if got, err := diversions([]byte("/bin/a\n"), nil); err == nil {
+		t.Errorf("a third of a diversion: %q", got)
+	}
+}
+
+func TestStanzas(t *testing.T) {
+	text := "Package: a\nStatus: x\n\nPackage: b\nDescription: y\n Package: a\n\nPackage: c\n\n"
+	got := stanzas([]byte(text), func(field func(string) string) bool { return field("Package") != "b" })
+	if want := "Package: a\nStatus: x\n\nPackage: c\n\n"; string(got) != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestIsCleaned(t *testing.T) {
+	for p, want := range map[string]bool{
+		"var/log/dpkg.log": true, "var/log/apt/term.log": true, "var/cache/man/de/index.db": true, "etc/machine-id": true, "var/lib/dpkg/status-old": true,
+		"var/log/nginx/access.log": false, "etc/ssl/private/ssl-cert-snakeoil.key": false, "etc/passwd": false, "var/lib/dpkg/status": false, "var/cache/debconf/x/y-old": false,
+	} {
+		if why, _ := isCleaned(p); (why != "") != want {
+			t.Errorf("%s: %q", p, why)
+		}
+	}
+	if _, empty := isCleaned("etc/machine-id"); !empty {
+		t.Error("no empty machine-id stays")
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	e := func(p string, mode int64) rootfs.SystemEntry {
+		return rootfs.SystemEntry{Entry: rootfs.Entry{Path: p, Mode: mode, ModTime: mode}}
+	}
+	a := []rootfs.SystemEntry{e("a", 1), e("b", 1), e("c", 1)}
+	b := []rootfs.SystemEntry{e("b", 2), e("c", 1), e("d", 1)}
+	if got := differences(a, b); !slices.Equal(got, []string{"a", "b", "d"}) {
+		t.Errorf("%q", got)
+	}
+	if got := differences(a, a); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+	many := &Differs{Paths: slices.Repeat([]string{"p"}, 30)}
+	if s := many.Error(); !strings.HasSuffix(s, " and 10 more") {
+		t.Errorf("%s", s)
+	}
+}
+
+// FuzzReceive: whatever the root's first process answers, no memory is taken for
+// bytes that did not come.
+func FuzzReceive(f *testing.F) {
+	var b bytes.Buffer
+	if err := send(&b, answer{Code: 1}, []byte("data")); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte("\x00\x00\x00\x00\x0f\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var a answer
+		data, err := receive(bytes.NewReader(text), &a)
+		if err == nil && len(data) > len(text) {
+			t.Errorf("%d bytes of %d", len(data), len(text))
+		}
+	})
+}
