@@ -374,9 +374,68 @@ func TestExclude(t *testing.T) {
 	if again, err := ParseNote(n.Encode()); err != nil || !bytes.Equal(again.Encode(), n.Encode()) {
 		t.Errorf("note: %v", err)
 	}
+	if x, err = ParseExclude([]string{"usr/share/doc/*"}); err != nil {
+		t.Fatal(err)
+	}
+	layer, _ = layerOf(t, debOf(t, "x", "", nil, dir("usr/"), dir("usr/share/"), dir("usr/share/doc/"), item{"usr/share/doc/x/", tar.TypeDir, "", 0o700, 3}, reg("usr/share/doc/x/README", "r"), reg("usr/share/doc/x/copyright", "c"), dir("usr/share/doc/y/")), Recipe{Exclude: x})
+	if got := spelled(t, layer); !strings.Contains(got, "usr/share/doc/\n5 700 3/0 0 usr/share/doc/x/\n0 644 0/0 1 usr/share/doc/x/copyright\n5 755 0/0 0 var/\n") {
+		t.Errorf("an excluded directory with something in it:\n%s", got)
+	}
 	for _, w := range []string{"", "nothing", "a b/c", "a/[", "a/\\"} {
 		if _, err := ParseExclude([]string{w}); err == nil {
 			t.Errorf("%q is taken", w)
+		}
+	}
+}
+
+// Names of every length come back by Go's own reader, in the form that SPEC.md has for them.
+func TestTarNames(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		form string // "plain", "prefix LEN" or "PAX"
+	}{
+		{strings.Repeat("x", 100), "plain"},
+		{strings.Repeat("x", 101), "PAX"},
+		{"d/" + strings.Repeat("x", 99), "prefix 1"},
+		{"d/" + strings.Repeat("x", 100), "prefix 1"},
+		{"d/" + strings.Repeat("x", 101), "PAX"},
+		{strings.Repeat("d", 155) + "/x", "prefix 155"},
+		{strings.Repeat("d", 156) + "/x", "PAX"},
+		{strings.Repeat("d", 155) + "/" + strings.Repeat("x", 100), "prefix 155"},
+		{strings.Repeat("d", 60) + "/" + strings.Repeat("e", 60) + "/x", "prefix 121"},
+		{strings.Repeat("\xff/", 60) + "\n", "prefix 119"},
+	} {
+		for _, kind := range []byte{tar.TypeReg, tar.TypeSymlink} {
+			e := Entry{Path: tt.name, Type: kind, Mode: 0o644}
+			if kind == tar.TypeSymlink {
+				e.Link = tt.name
+			}
+			var b bytes.Buffer
+			w := newTarWriter(&b)
+			if err := w.entry(&e); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.close(); err != nil {
+				t.Fatal(err)
+			}
+			got := entriesOf(t, b.Bytes())
+			if len(got) != 1 || got[0].Name != tt.name || got[0].Linkname != e.Link || got[0].Typeflag != kind {
+				t.Errorf("%q came back as %+v", tt.name, got)
+			}
+			form := "plain"
+			if h := b.Bytes(); h[156] == tar.TypeXHeader {
+				form = "PAX"
+			} else if h[345] != 0 {
+				form = fmt.Sprintf("prefix %d", len(cString(h[345:500])))
+			}
+			if len(e.Link) > 100 {
+				if form != "PAX" {
+					t.Errorf("link to %q: %s", tt.name, form)
+				}
+			} else if form != tt.form {
+				t.Errorf("%q: %s, not %s", tt.name, form, tt.form)
+			}
 		}
 	}
 }

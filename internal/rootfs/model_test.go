@@ -166,6 +166,12 @@ func TestDpkgsResult(t *testing.T) {
 		{"the mode of a directory whose first package is below", func() []Deb {
 			return []Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o1777, 4}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
 		}, "usr 5 755 0\nusr/d 5 1777 4", "directory: usr/d", ""},
+		{"the owner alone", func() []Deb {
+			return []Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o755, 4}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
+		}, "usr 5 755 0\nusr/d 5 755 4", "directory: usr/d", ""},
+		{"the mode alone", func() []Deb {
+			return []Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o2775, 0}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
+		}, "usr 5 755 0\nusr/d 5 2775 0", "directory: usr/d", ""},
 		{"a directory over a symlink to one", func() []Deb {
 			return []Deb{debOf(t, "b", "", nil, u, dir("usr/b/")), debOf(t, "a", "", nil, u, sym("usr/l", "b")), debOf(t, "z", "", nil, u, dir("usr/l/"), reg("usr/l/f", "x"))}
 		}, "usr 5 755 0\nusr/b 5 755 0\nusr/b/f 0 644 0 x\nusr/l 2 777 0 b", "as dpkg has it: usr/b/f as dpkg has it: usr/l", "z: /usr/l /usr/l/f"},
