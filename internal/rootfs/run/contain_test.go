@@ -54,8 +54,11 @@ func main() {
 		}
 	case "break":
 		say("device", syscall.Mknod("/sda", syscall.S_IFBLK|0o600, 8<<8))
-		say("mount", syscall.Mount("none", "/home", "tmpfs", 0, ""))
-		say("sysctl", os.WriteFile("/proc/sys/kernel/core_pattern", []byte("|/evil"), 0))
+		os.Mkdir("/mnt", 0o755)
+		say("mount", syscall.Mount("none", "/mnt", "tmpfs", 0, ""))
+		say("writable", syscall.Mount("", "/proc/sys", "", syscall.MS_REMOUNT|syscall.MS_BIND, ""))
+		now, _ := os.ReadFile("/proc/sys/kernel/core_pattern") // where a machine can be taken over
+		say("sysctl", os.WriteFile("/proc/sys/kernel/core_pattern", now, 0))
 		say("hostname", syscall.Sethostname([]byte("evil")))
 		say("sysrq", os.WriteFile("/proc/sysrq-trigger", []byte("h"), 0))
 		_, err := net.DialTimeout("tcp", "127.0.0.1:22", time.Second)
@@ -101,6 +104,11 @@ func root(t *testing.T, ctx context.Context) (*scratch, *process) {
 	if err != nil {
 		t.Skipf("no roots here: %v", err)
 	}
+	return rootOf(t, ctx, ids)
+}
+
+func rootOf(t *testing.T, ctx context.Context, ids mapping) (*scratch, *process) {
+	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "probe")
 	if err := os.WriteFile(program+".go", []byte(probe), 0o600); err != nil {
@@ -161,6 +169,21 @@ func TestNothingOfTheMachine(t *testing.T) {
 
 func TestNoWayOut(t *testing.T) {
 	s, p := root(t, context.Background())
+	noWayOut(t, s, p)
+}
+
+// TestNoWayOutForRoot: root of the root is the machine's, as where there are no
+// other ids.
+func TestNoWayOutForRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	s, p := rootOf(t, context.Background(), mapping{root: true})
+	noWayOut(t, s, p)
+}
+
+func noWayOut(t *testing.T, s *scratch, p *process) {
+	t.Helper()
 	if err := os.WriteFile(filepath.Join(s.dir, "witness"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +194,7 @@ func TestNoWayOut(t *testing.T) {
 			t.Errorf("%s: %s", what, err)
 		}
 	}
-	if strings.Count(got, "\n") != 11 {
+	if strings.Count(got, "\n") != 12 {
 		t.Errorf("it tried:\n%s", got)
 	}
 	if _, err := p.do(request{Scan: true}); err != nil {
