@@ -19,11 +19,28 @@ unpacked() {
 	umoci unpack --image "images:$1" "$1"
 }
 
-# tree DIR: a line for each path: type, mode, owner, link target or digest. Sockets and times do not count.
+# tree DIR: a line for each path: type, mode, owner, link target or digest. Times do not count. Users and groups go by their names,
+# and their lists by names alone: a script takes the next number that is free, and dpkg leaves open which script comes first.
 tree() {
 	(cd "$1" && find . -mindepth 1 \( -path ./proc -o -path ./sys \) -prune -o -printf '%P\t%y %m %U:%G %l\n') | LC_ALL=C sort >tree.paths
 	(cd "$1" && find . -mindepth 1 \( -path ./proc -o -path ./sys \) -prune -o -type f -printf '%P\0' | xargs -0 sha256sum) | sed 's/^\\//; s/^\([0-9a-f]*\)  \(.*\)/\2\t\1/' | LC_ALL=C sort >tree.sums
-	LC_ALL=C join -t "$(printf '\t')" -a 1 tree.paths tree.sums | sed 's/\tl 777/\tl/'
+	for _list in passwd group shadow gshadow; do
+		case $_list in *group | gshadow) _fields=1,4- ;; *) _fields=1,5- ;; esac
+		_sum=$(cut -d : -f $_fields "$1/etc/$_list" 2>/dev/null | LC_ALL=C sort | sha256sum)
+		sed -i "s,^etc/$_list\t.*,etc/$_list\t$_sum," tree.sums
+	done
+	LC_ALL=C join -t "$(printf '\t')" -a 1 tree.paths tree.sums | awk -v etc="$1/etc" '
+		BEGIN {
+			FS = OFS = "\t"
+			while ((getline l < (etc "/passwd")) > 0) { split(l, f, ":"); user[f[3]] = f[1] }
+			while ((getline l < (etc "/group")) > 0) { split(l, f, ":"); group[f[3]] = f[1] }
+		}
+		{
+			split($2, w, " "); split(w[3], o, ":")
+			rest = substr($2, length(w[1]) + length(w[2]) + length(w[3]) + 3)
+			$2 = w[1] " " (w[1] == "l" ? "" : w[2]) " " (o[1] in user ? user[o[1]] : o[1]) ":" (o[2] in group ? group[o[2]] : o[2]) rest
+			print
+		}'
 }
 
 # The kinds of differences that SPEC.md names (section 16, beside mmdebstrap).
