@@ -52,7 +52,11 @@ func packages() []testarchive.Package {
 func site(t testing.TB, pkgs ...testarchive.Package) (*snapshot.Snapshot, prove.Trust) {
 	t.Helper()
 	archs := []string{"amd64", "arm64"}
-	a := testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{Dir: "bookworm", Date: world.Date.AddDate(0, 0, -1), Architectures: archs, Packages: pkgs}}}
+	return freezeArchive(t, testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{Dir: "bookworm", Date: world.Date.AddDate(0, 0, -1), Architectures: archs, Packages: pkgs}}}, archs)
+}
+
+func freezeArchive(t testing.TB, a testarchive.Archive, archs []string) (*snapshot.Snapshot, prove.Trust) {
+	t.Helper()
 	dir := testarchive.MemoryDir(t)
 	a.Build(t).Write(t, filepath.Join(dir, "debian"))
 	key := filepath.Join(dir, "debian.asc")
@@ -612,6 +616,23 @@ func TestWrongDeb(t *testing.T) {
 	}
 	o.Snapshot = o.Snapshot.WithBlobs(wrong)
 	if _, err := Build(t.Context(), o); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "package web 1.0-1 amd64") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A .deb whose bytes are those that the signed index lists, under another package's name.
+func TestOtherPackage(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	pkgs := packages()
+	a := testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "bookworm", Date: world.Date.AddDate(0, 0, -1), Architectures: []string{"amd64"}, Packages: pkgs,
+		EditIndex: func(_ string, data []byte) []byte {
+			return []byte(strings.ReplaceAll(string(data), "Package: web-data\n", "Package: web-dita\n"))
+		},
+	}}}
+	o.Snapshot, o.Trust = freezeArchive(t, a, []string{"amd64"})
+	o.Plan = load(t, "packages: [web-dita]\narch: amd64", nil)
+	if _, err := Build(t.Context(), o); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "its control file names web-data") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/resolve/query"
 )
 
@@ -100,7 +101,7 @@ func (l *loader) top(n document.Node) error {
 		"packages":    l.packages,
 		"essential":   l.flag(&p.Essential),
 		"merged-usr":  l.flag(&p.MergedUsr),
-		"exclude":     l.texts(&p.Exclude),
+		"exclude":     l.exclude,
 		"scripts":     l.oneOf(&p.Scripts, Run, None),
 		"scripts-for": l.scriptsFor,
 		"users":       l.users,
@@ -145,13 +146,6 @@ func (l *loader) finish(n document.Node) {
 func (l *loader) text(dst *string) func(document.Node) error {
 	return func(n document.Node) (err error) {
 		*dst, err = n.Text()
-		return err
-	}
-}
-
-func (l *loader) texts(dst *[]string) func(document.Node) error {
-	return func(n document.Node) (err error) {
-		*dst, err = n.Texts()
 		return err
 	}
 }
@@ -311,6 +305,18 @@ func (l *loader) ownSource(item document.Node, pairs []document.Pair) error {
 }
 
 const noSourceBuilds = "no source is built here; build the .deb elsewhere, take it into the snapshot as debs: of its mmoci.yaml, and name the package"
+
+func (l *loader) exclude(n document.Node) error {
+	words, err := n.Texts()
+	if err != nil {
+		return err
+	}
+	if _, err := rootfs.ParseExclude(words); err != nil {
+		return n.Errorf("%w", err)
+	}
+	l.plan.Exclude = words
+	return nil
+}
 
 func (l *loader) scriptsFor(n document.Node) error {
 	pairs, err := n.Pairs()

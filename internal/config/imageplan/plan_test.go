@@ -98,6 +98,7 @@ func TestFaults(t *testing.T) {
 		"packages: [a-b]\nref: h/r:tag":               {"image.yaml:2: ref: \"h/r:tag\" has a tag", "tags: [tag]"},
 		"packages: [a-b]\nlayers: {max: 121}":         {"\"121\", but it goes from 4 to 120"},
 		"packages: [a-b]\nlayers: {compression: lz4}": {"should be gzip or zstd or none"},
+		"packages: [a-b]\nexclude: [doc]":             {"image.yaml:2: exclude: ", "neither docs, locales or man"},
 		"packages: [a-b]\nscripts: emulate":           {"\"emulate\", should be run or none"},
 		"packages: [a-b]\nscripts: none\nscripts-for: {x-y: run}":                     {"image.yaml:3: scripts-for: x-y: run, beside scripts: none"},
 		"packages: [a-b]\nsync: [{src: ../x, dest: /x}]":                              {"lies outside of the directory"},
