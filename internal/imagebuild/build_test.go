@@ -503,6 +503,39 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// A note that names a blob which the .deb does not give ends in an error, not in another layer.
+func TestWrongNote(t *testing.T) {
+	dir := t.TempDir()
+	o := options(t, webPlan, webFiles())
+	cache, err := OpenCache(dir, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	o.Cache = cache
+	mustBuild(t, o)
+	notes, err := filepath.Glob(filepath.Join(dir, "notes", "*"))
+	if err != nil || len(notes) == 0 {
+		t.Fatal(notes, err)
+	}
+	for _, name := range notes {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := strings.SplitN(string(data), " ", 4)
+		f[2] = snapshot.Sum(data).String()
+		if err := os.WriteFile(name, []byte(strings.Join(f, " ")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	im := mustBuild(t, o)
+	_, err = im.Put(t.Context(), artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(dir, "l"), Tag: "v1"}, artifact.PushOptions{})
+	if !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "made again, is") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A lock is obeyed, also by another snapshot that has its packages; what it names and is not there is not found.
 func TestLock(t *testing.T) {
 	o := options(t, webPlan, webFiles())

@@ -231,6 +231,19 @@ func TestThefts(t *testing.T) {
 			t.Error("an image of which nothing is said is taken")
 		}
 	})
+	// The site's own word, of another image.
+	t.Run("replayed", func(t *testing.T) {
+		m := build(t, true, "none")
+		im, err := Read(t.Context(), m.ref, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed := im.Parts["statement.txt"]
+		m.forge(t, func(t *testing.T, l [][]byte) [][]byte { l[3] = added(t, l[3], "usr/bin/backdoor", 0o4755); return l }, nil, signed...)
+		if _, err := m.verify(t, ring); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "the statement is of image") {
+			t.Errorf("got %v", err)
+		}
+	})
 	// What is signed is meant as a whole: another plan, lock or account beside the signature is found.
 	for _, part := range []string{"image.yaml", "files.tar", "image.lock", "account-amd64.txt", "notes.txt", "sbom.spdx.json", "sbom.cdx.json"} {
 		t.Run("another "+part, func(t *testing.T) {
@@ -331,8 +344,8 @@ func (m memory) Open(_ context.Context, b snapshot.Blob, offset int64) (*snapsho
 	return &snapshot.Content{R: io.NopCloser(bytes.NewReader(data[offset:]))}, nil
 }
 
-// forge puts another image of the same plan under the tag, with a statement of its own that nobody signed.
-func (m *made) forge(t *testing.T, change func(*testing.T, [][]byte) [][]byte, config func(map[string]any)) {
+// forge puts another image of the same plan under the tag, with a statement of its own that nobody signed, or with one that is given.
+func (m *made) forge(t *testing.T, change func(*testing.T, [][]byte) [][]byte, config func(map[string]any), statement ...byte) {
 	t.Helper()
 	im, err := Read(t.Context(), m.ref, Options{})
 	if err != nil {
@@ -386,11 +399,11 @@ func (m *made) forge(t *testing.T, change func(*testing.T, [][]byte) [][]byte, c
 	entry := add(manifest, "application/vnd.oci.image.manifest.v1+json")
 	entry["platform"] = map[string]any{"os": "linux", "architecture": "amd64"}
 	index := text(map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []any{entry}})
-	m.put(t, im, index, [][]byte{manifest}, blobs, nil)
+	m.put(t, im, index, [][]byte{manifest}, blobs, statement)
 }
 
 // put puts an index with a companion of the parts of another, and a statement that fits it.
-func (m *made) put(t *testing.T, im *Image, index []byte, documents [][]byte, blobs memory, edit func(string, []byte) []byte) {
+func (m *made) put(t *testing.T, im *Image, index []byte, documents [][]byte, blobs memory, signed []byte) {
 	t.Helper()
 	a := image.Attachment{ArtifactType: imagebuild.TypeCompanion, Subject: image.Part{MediaType: "application/vnd.oci.image.index.v1+json", Data: index}}
 	statement := "mmoci-image-statement-v1\ndate 2026-01-13T00:00:00Z\nimage " + snapshot.BlobOf(index).String() + "\nsnapshot " + im.Lock.Snapshot.String() + "\n"
@@ -400,7 +413,11 @@ func (m *made) put(t *testing.T, im *Image, index []byte, documents [][]byte, bl
 		statement += "part " + name + " " + snapshot.BlobOf(data).String() + "\n"
 		blobs[snapshot.Sum(data)] = data
 	}
-	a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: imagebuild.TypeStatement, Data: []byte(statement)}, Title: "statement.txt"})
+	mediaType := imagebuild.TypeStatement
+	if signed != nil {
+		statement, mediaType = string(signed), imagebuild.TypeSignedStatement
+	}
+	a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: mediaType, Data: []byte(statement)}, Title: "statement.txt"})
 	blobs[snapshot.Sum([]byte(statement))] = []byte(statement)
 	blobs[snapshot.Sum([]byte("{}"))] = []byte("{}")
 	doc, err := a.Document()

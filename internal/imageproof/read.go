@@ -134,7 +134,7 @@ func (im *Image) take(ctx context.Context, manifest []byte, o Options) error {
 		name := l.Annotations["org.opencontainers.image.title"]
 		parts[name], types[name] = data, l.MediaType
 	}
-	signer, err := im.checkStatement(parts, types["statement.txt"], o)
+	signer, err := im.checkStatement(parts, types[statementName], o)
 	if err != nil {
 		return err
 	}
@@ -152,9 +152,12 @@ func (im *Image) take(ctx context.Context, manifest []byte, o Options) error {
 	return nil
 }
 
+// statementName is the part that vouches for the others.
+const statementName = "statement.txt"
+
 // checkStatement verifies who says it, that it is said of this image, and that each part is the one that is meant.
 func (im *Image) checkStatement(parts map[string][]byte, mediaType string, o Options) (signer string, err error) {
-	text := parts["statement.txt"]
+	text := parts[statementName]
 	switch {
 	case mediaType == imagebuild.TypeSignedStatement:
 		var how pgp.How
@@ -174,8 +177,10 @@ func (im *Image) checkStatement(parts map[string][]byte, mediaType string, o Opt
 	if st.Image.Digest != im.image.Root.Digest {
 		return "", fmt.Errorf("%w: the statement is of image %s, not of %s", outcome.ErrIntegrity, st.Image.Digest, im.image.Root.Digest)
 	}
-	delete(parts, "statement.txt")
 	for name, data := range parts {
+		if name == statementName {
+			continue
+		}
 		if st.Parts[name] != snapshot.BlobOf(data) {
 			return "", fmt.Errorf("%w: part %.80q is not the one of the image's statement", outcome.ErrIntegrity, name)
 		}
