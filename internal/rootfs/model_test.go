@@ -321,3 +321,25 @@ func TestSameBytes(t *testing.T) {
 		}
 	}
 }
+
+// Of several interests of a package in one trigger the last counts, and sums that the recipe made do not have files that
+// were there before the package.
+func TestTriggersAndMadeSums(t *testing.T) {
+	t.Parallel()
+	u := dir("usr/")
+	s := setOf(t, Recipe{},
+		debOf(t, "b", "Multi-Arch: same\nReplaces: a\n", []string{"triggers=interest-noawait ping\ninterest /usr/x\ninterest ping\ninterest-noawait /usr/x\nactivate pong\n"}, u, reg("usr/f", "of b"), reg("usr/b", "")),
+		debOf(t, "a", "", []string{"triggers=# none\ninterest-noawait ping\ninterest-await /usr/y # here\n"}, u, reg("usr/f", "of a"), reg("usr/a", "x")))
+	tree, _ := s.image(t, 10)
+	for p, want := range map[string]string{
+		"var/lib/dpkg/triggers/ping":  "0 644 0 b:amd64\na/noawait\n",
+		"var/lib/dpkg/triggers/File":  "0 644 0 /usr/x b:amd64/noawait\n/usr/y a\n",
+		"var/lib/dpkg/triggers/pong":  "",
+		"var/lib/dpkg/info/a.md5sums": "0 644 0 9dd4e461268c8034f5c8564e155c67a6  usr/a\n",
+		"var/lib/dpkg/info/format":    "0 644 0 1\n",
+	} {
+		if tree[p] != want {
+			t.Errorf("%s is %q, not %q", p, tree[p], want)
+		}
+	}
+}
