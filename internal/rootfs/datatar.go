@@ -74,13 +74,12 @@ func (t *dataReader) next() (*header, error) {
 // check settles the kind of an entry.
 func (h *header) check() error {
 	switch h.kind {
-	case 0, tar.TypeReg, tar.TypeCont:
-		// dpkg takes the name's word for it (tarfn.c, TAR_FILETYPE_FILE0).
-		if h.kind == 0 && strings.HasSuffix(h.name, "/") {
-			h.kind = tar.TypeDir
-		} else {
-			h.kind = tar.TypeReg
+	case 0, tar.TypeReg:
+		// To dpkg it is a file, to other readers of tar a directory.
+		if strings.HasSuffix(h.name, "/") {
+			return fmt.Errorf("tar: file with the name of a directory, %.200q", h.name)
 		}
+		h.kind = tar.TypeReg
 	case tar.TypeLink, tar.TypeSymlink, tar.TypeDir, tar.TypeFifo, tar.TypeChar, tar.TypeBlock:
 	default:
 		return fmt.Errorf("tar: entry %.200q of type %q, which dpkg does not read", h.name, h.kind)
