@@ -40,6 +40,7 @@ type imageFlags struct {
 	archs         []string
 	lock          string
 	signKey       string
+	each          string
 	scripts       string
 	twice         bool
 	locked, fresh bool
@@ -151,6 +152,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 	i.flags(f)
 	f.StringVar(&i.lock, "lock", "", "the `LOCK` file that says exactly which packages (mmoci image lock makes one)")
 	f.BoolVar(&i.locked, "locked", false, "with --lock: it must be there")
+	f.StringVar(&i.each, "each", "", "beside the image, one of one layer for each of its packages: `HOST/REPO`/NAME:VERSION")
 	f.StringVar(&i.signKey, "sign-key", "", "the site's signing key `FILE`, in the place of sign: of mmoci.yaml")
 	f.BoolVar(&i.twice, "twice", false, "run the scripts twice, and refuse what does not come out the same")
 	f.BoolVar(&i.fresh, "no-cache", false, "make every layer anew, and keep none")
@@ -167,6 +169,15 @@ With --lock the packages are exactly those of that file; if it is not there it i
 		to, err := targets(o.Plan, args)
 		if err != nil {
 			return err
+		}
+		var each artifact.Reference
+		if i.each != "" {
+			if each, err = artifact.ParseReference(i.each); err == nil && each.Kind != artifact.Registry {
+				err = fmt.Errorf("%w: a registry is wanted: HOST/REPO", outcome.ErrUsage)
+			}
+			if err != nil {
+				return fmt.Errorf("--each: %w", err)
+			}
 		}
 		if i.lock != "" {
 			if o.Lock, err = readImageLock(i.lock); errors.Is(err, fs.ErrNotExist) && !i.locked {
@@ -197,6 +208,12 @@ With --lock the packages are exactly those of that file; if it is not there it i
 		defer im.Close()
 		if err := a.putImage(cmd.Context(), im, to, start); err != nil {
 			return err
+		}
+		if i.each != "" {
+			err := im.PutEach(cmd.Context(), each, artifact.PushOptions{Options: a.options()}, func(c artifact.Copied) { fmt.Fprintln(a.stdout, c.Reference) })
+			if err != nil {
+				return err
+			}
 		}
 		if i.lock != "" && o.Lock == nil {
 			return durable.WriteFile(i.lock, im.Lock.Encode(), 0o644)

@@ -37,11 +37,13 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	}
 	one := map[*rootfs.Note]layerMade{}
 	var notes []*rootfs.Note
+	var each []packageLayer
 	for _, l := range made {
 		one[l.note] = l
+		each = append(each, packageLayer{l.note.Name(), l.note.Version(), l.note.Architecture(), l.note.Deb, l.Layer})
 		notes = append(notes, l.note)
 	}
-	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes, Scripts: c.scripts}, layerOf: map[*rootfs.Note]snapshot.Digest{}}
+	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes, Scripts: c.scripts, each: each}, layerOf: map[*rootfs.Note]snapshot.Digest{}}
 	withFiles := len(files) > 0
 	most := o.Plan.Layers.Max - 1 // the system layer
 	if c.merged {

@@ -71,7 +71,8 @@ type Architecture struct {
 	Notes    []*rootfs.Note
 
 	bill  []sbom.Package
-	Bytes int64 // of all layers
+	each  []packageLayer // in dpkg's order
+	Bytes int64          // of all layers
 }
 
 // Config is the config document of an architecture, by its place in Architectures.
