@@ -9,6 +9,7 @@
 # is missing with one apt-get line; otherwise it prints that line and ends with exit code 2.
 # Programs of other people come by `go install` at a fixed version into .tools/.
 #
+# E2E_JOBS         how many scripts at a time (default 2)
 # MMOCI_E2E_CACHE  where real packages are kept between runs (default /var/tmp/mmoci-e2e)
 # TMPDIR           where everything else goes (default /tmp); removed at the end, kept on failure
 set -eu
@@ -122,17 +123,15 @@ E2E_CACHE=${MMOCI_E2E_CACHE:-/var/tmp/mmoci-e2e}
 E2E_WORK=$(mktemp -d "${TMPDIR:-/tmp}/mmoci-e2e.XXXXXX")
 chmod 755 "$E2E_WORK"
 export E2E_TOP E2E_CACHE E2E_WORK
-mkfifo "$E2E_WORK/pipe"
-current='' passed=0 failed=0
+mkdir "$E2E_WORK/taken"
+lanes=
 finish() {
 	status=$?
 	trap - EXIT
 	trap '' INT TERM HUP
-	# A script cleans up after itself; one that was broken off is told to, and waited for.
-	if [ -n "$current" ]; then
-		kill -TERM "$current" 2>/dev/null || :
-		wait "$current" 2>/dev/null || :
-	fi
+	# shellcheck disable=SC2086 # numbers
+	[ -z "$lanes" ] || kill -TERM $lanes 2>/dev/null || :
+	wait
 	if [ "$status" = 0 ]; then
 		rm -rf --one-file-system "$E2E_WORK"
 	else
@@ -143,31 +142,83 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
-[ $# -gt 0 ] || set -- scripts/e2e/[0-9]*.sh
-for script; do
-	[ -f "$script" ] || script=scripts/e2e/$script
-	[ -f "$script" ] || die "$script: no such script"
-	name=$(basename "$script" .sh)
-	echo "== $name"
+# run SCRIPT: its checks and then its time on standard output, its log in NAME.err.
+run() {
 	start=$(date +%s)
 	status=0
-	tee "$E2E_WORK/$name.out" <"$E2E_WORK/pipe" &
+	if [ "$jobs" = 1 ]; then
+		echo "== $name"
+		tee "$E2E_WORK/$name.out" <"$pipe" &
+	else
+		cat >"$E2E_WORK/$name.out" <"$pipe" &
+	fi
 	reader=$!
-	sh "$script" >"$E2E_WORK/pipe" 2>"$E2E_WORK/$name.err" &
+	sh "$1" >"$pipe" 2>"$E2E_WORK/$name.err" &
 	current=$!
 	wait $current || status=$?
 	current=
 	wait $reader
-	passed=$((passed + $(grep -c '^ok ' "$E2E_WORK/$name.out" || :)))
-	here=$(grep -c '^not ok ' "$E2E_WORK/$name.out" || :)
 	# One that ends badly without a check that says so was broken off.
-	if [ $status != 0 ] && [ "$here" = 0 ]; then
-		here=1
-		echo "not ok $name ended with $status"
-		tail -n 15 "$E2E_WORK/$name.err"
+	if [ $status != 0 ] && ! grep -q '^not ok ' "$E2E_WORK/$name.out"; then
+		echo "not ok $name ended with $status" >"$E2E_WORK/$name.end"
+		tail -n 15 "$E2E_WORK/$name.err" >>"$E2E_WORK/$name.end"
 	fi
-	failed=$((failed + here))
-	echo "   $name: $(($(date +%s) - start)) s"
+	echo "   $name: $(($(date +%s) - start)) s" >>"$E2E_WORK/$name.end"
+	if [ "$jobs" = 1 ]; then
+		cat "$E2E_WORK/$name.end"
+	else # in one piece
+		flock "$E2E_WORK/taken" sh -c 'echo "== $1" && cat "$2" "$3"' sh "$name" "$E2E_WORK/$name.out" "$E2E_WORK/$name.end"
+	fi
+}
+
+# lane SCRIPT..: runs each that no other lane has taken.
+lane() {
+	pipe=$E2E_WORK/pipe.$lane
+	mkfifo "$pipe"
+	current=
+	# A script cleans up after itself; one that is broken off is told to, and waited for.
+	trap 'trap "" TERM; [ -z "$current" ] || kill -TERM "$current" 2>/dev/null; wait; exit 130' TERM
+	for script; do
+		name=$(basename "$script" .sh)
+		! mkdir "$E2E_WORK/taken/$name" 2>/dev/null || run "$script"
+	done
+}
+
+# all_of COUNT SCRIPT..: so many at a time, until all are done.
+all_of() {
+	jobs=$1
+	shift
+	lanes=
+	for lane in $(seq "$jobs"); do
+		lane=$((lane + ${used:-0}))
+		lane "$@" &
+		lanes="$lanes $!"
+	done
+	used=$lane
+	# shellcheck disable=SC2086 # numbers
+	wait $lanes
+	lanes=
+}
+
+# Most scripts wait for programs of one processor, so two run at a time. Those with a line that begins with
+# "# Alone:" measure, or need what the machine has once, and come last.
+[ $# -gt 0 ] || set -- scripts/e2e/[0-9]*.sh
+beside='' alone=''
+for script; do
+	[ -f "$script" ] || script=scripts/e2e/$script
+	[ -f "$script" ] || die "$script: no such script"
+	if grep -q '^# Alone:' "$script"; then alone="$alone $script"; else beside="$beside $script"; fi
 done
-echo "$passed passed, $failed failed, 0 skipped"
+# shellcheck disable=SC2086 # names of scripts
+{
+	if [ $# = 1 ]; then
+		all_of 1 $beside $alone
+	else
+		all_of "${E2E_JOBS:-2}" $beside
+		all_of 1 $alone
+	fi
+}
+count() { cat "$E2E_WORK"/*.out "$E2E_WORK"/*.end | grep -c "^$1 " || :; }
+failed=$(count "not ok")
+echo "$(count ok) passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

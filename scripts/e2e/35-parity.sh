@@ -14,7 +14,7 @@ count=${PARITY_COUNT:-${long:-40}}
 on_host=${PARITY_STATUS_COUNT:-${long:-10}}
 status=${PARITY_STATUS:-/var/lib/dpkg/status}
 
-ls /var/lib/apt/lists/*_main_binary-* >/dev/null 2>&1 || apt-get -q update >&2
+ls /var/lib/apt/lists/*_main_binary-* >/dev/null 2>&1 || lists
 
 # all WHAT: in the figures, each of at least one.
 all() {

@@ -4,7 +4,7 @@ set -eu
 
 packages="redis-server nginx-light ca-certificates base-passwd base-files"
 up=$E2E_CACHE/images-upstream
-apt-get -q update >&2
+lists
 # shellcheck disable=SC2046,SC2086 # names
 "$E2E_TOP/scripts/real-upstream.sh" "$up" $packages $(dpkg-query -W -f '${Essential} ${Package}\n' | sed -n 's/^yes //p') >&2
 "$mmoci" key new -o site.asc >&2

@@ -21,7 +21,7 @@ mkdir -p apt/archives/partial apt/parts "$kept/partial"
 	printf '#clear APT::Architectures;\nAPT::Architecture "%s";\nAPT::Architectures { "%s"; };\n' "$arch" "$arch"
 	printf 'APT::Install-Recommends "false";\nAPT::Sandbox::User "root";\n#clear DPkg::Pre-Install-Pkgs;\n'
 } >apt.conf
-apt-get -q update >&2
+lists
 
 # mixed FILE: its lines in an order that the seed decides.
 mixed() { awk -v seed="$seed" 'BEGIN { srand(seed) } { print rand() "\t" $0 }' "$1" | sort -n | cut -f2-; }

@@ -6,7 +6,7 @@ set -eu
 real="nginx-light redis-server libblas3 ca-certificates python3-minimal ssl-cert"
 [ -z "${E2E_LONG:-}" ] || real="$real postgresql docker.io python3"
 up=$E2E_CACHE/scripts-upstream
-apt-get -q update >&2
+lists
 # shellcheck disable=SC2046,SC2086 # names
 "$E2E_TOP/scripts/real-upstream.sh" "$up" $real $(dpkg-query -W -f '${Essential} ${Package}\n' | sed -n 's/^yes //p') >&2
 "$mmoci" key new -o site.asc >&2

@@ -9,7 +9,7 @@ roots=${ROOTS:-4}
 seed=${SEED:-$(date +%s)}
 say "SEED=$seed"
 
-apt-get -q update >&2
+lists
 essential=$(dpkg-query -W -f '${Essential} ${Package}\n' | sed -n 's/^yes //p')
 up=$E2E_CACHE/closures-upstream
 # shellcheck disable=SC2086 # names

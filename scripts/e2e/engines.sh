@@ -34,23 +34,23 @@ busybox_image() {
 # engines_stick: $shared/engines.tar, an oci-archive of docker.io, podman and what they need, with mmoci, its own image
 # and a busybox; once a run. $digest is that of its bootstrap.sh.
 engines_stick() {
-	if [ ! -e "$shared/engines.done" ]; then
-		site
-		"$E2E_TOP/scripts/real-upstream.sh" "$engines_up" docker.io podman crun catatonit >&2
-		busybox_image "$shared/busybox"
-		(cd "$E2E_TOP" && GOFLAGS='' "${GO:-go}" run ./internal/image/build -arch "$arch" -o "$shared/image" -tag mmoci:v1) >&2
-		{
-			sign_part
-			echo "bundle: [$arch]"
-			echo "images:"
-			echo "- {image: 'oci:$shared/busybox:latest', as: $busybox}"
-			echo "- {image: 'oci:$shared/image/image:v1', as: $pod_image, platforms: [linux/$arch]}"
-			cat "$engines_up/mmoci.yaml"
-		} >"$shared/engines.yaml"
-		"$mmoci" push -f "$shared/engines.yaml" "oci-archive:$shared/engines.tar:day" 2>"$shared/engines.said" >&2
-		: >"$shared/engines.done"
-	fi
+	site
+	once engines make_stick
 	digest=$(sed -n 's,^mmoci/bootstrap.sh sha256:,,p' "$shared/engines.said")
+}
+make_stick() {
+	"$E2E_TOP/scripts/real-upstream.sh" "$engines_up" docker.io podman crun catatonit >&2
+	busybox_image "$shared/busybox"
+	(cd "$E2E_TOP" && GOFLAGS='' "${GO:-go}" run ./internal/image/build -arch "$arch" -o "$shared/image" -tag mmoci:v1) >&2
+	{
+		sign_part
+		echo "bundle: [$arch]"
+		echo "images:"
+		echo "- {image: 'oci:$shared/busybox:latest', as: $busybox}"
+		echo "- {image: 'oci:$shared/image/image:v1', as: $pod_image, platforms: [linux/$arch]}"
+		cat "$engines_up/mmoci.yaml"
+	} >"$shared/engines.yaml"
+	"$mmoci" push -f "$shared/engines.yaml" "oci-archive:$shared/engines.tar:day" 2>"$shared/engines.said" >&2
 }
 
 # bare_host NAME: $root is a minimal root with a stick in /media/stick, the site's key beside it and a systemctl that is a

@@ -103,7 +103,7 @@ same() {
 start() {
 	_name=$1
 	shift
-	"$@" >"$work/$_name.log" 2>&1 &
+	"$@" >"$work/$_name.log" 2>&1 8>&- &
 	pid=$!
 	echo $pid >>"$work/pids"
 }
@@ -199,15 +199,33 @@ base() {
 	done | awk '/^Package:/ { p = $2 } /^Priority: required/ { print p } END { print "apt" }' | sort -u
 }
 
-# upstream: lays out the real upstream in $up, once a run.
+# once NAME COMMAND..: the command, once a run, for all scripts, some of which run beside this one. The command calls no once.
+once() {
+	[ ! -e "$shared/$1.done" ] || return 0
+	exec 8>"$shared/$1.lock"
+	flock 8
+	if [ ! -e "$shared/$1.done" ]; then
+		_made=$1
+		shift
+		"$@"
+		: >"$shared/$_made.done"
+	fi
+	exec 8>&-
+}
+
+# lists: the host's own apt knows its archives as of now.
+lists() { once lists apt-get -q update >&2; }
+
+# upstream: lays out the real upstream in $up.
 upstream() {
-	[ ! -e "$shared/upstream" ] || return 0
-	apt-get -q update >&2 # base reads the host's lists
+	lists # base reads them
+	once upstream make_upstream
+}
+make_upstream() {
 	# Twice: what docker.io alone needs is not all among what it needs beside a base system, which has other alternatives.
 	"$E2E_TOP/scripts/real-upstream.sh" "$up" docker.io >&2
 	# shellcheck disable=SC2046 # names
 	"$E2E_TOP/scripts/real-upstream.sh" --verbatim bookworm-updates "$up" docker.io hello $(base) >&2
-	: >"$shared/upstream"
 }
 
 # upstream_apt ARGUMENT..: apt-get of an empty host that knows the real upstream alone.
@@ -230,8 +248,10 @@ selection() {
 # site: the site's key, and a layout $shared/layout with the snapshots docker (docker.io and what
 # it needs) and site (hello and a base system too), from upstream over HTTP.
 site() {
-	[ ! -e "$shared/site" ] || return 0
 	upstream
+	once site make_site
+}
+make_site() {
 	mkdir -p "$shared/keys"
 	"$mmoci" key new -o "$shared/keys/site.asc" >&2
 	nginx_start site-upstream "$up"
@@ -242,7 +262,6 @@ site() {
 		"$mmoci" push -f "$shared/$s.yaml" "oci:$shared/layout:$s" >"$shared/$s.ref"
 	done
 	stop "$pid"
-	: >"$shared/site"
 }
 
 # sign_part: the part of a mmoci.yaml about the site's keys.
@@ -254,8 +273,10 @@ sitekey=$shared/keys/site.pub.asc
 
 # base_root: a minimal root in $shared/base, made of the snapshot.
 base_root() {
-	[ ! -e "$shared/base.done" ] || return 0
 	site
+	once base make_base
+}
+make_base() {
 	"$mmoci" pull "oci:$shared/layout:site" --keyring "$sitekey" --extract 'Priority (= required),apt' \
 		--host-status none -o "$shared/base-debs" >"$shared/base.lines"
 	# A root that is thrown away needs no fsync of each file.
@@ -263,7 +284,6 @@ base_root() {
 	echo force-unsafe-io >"$shared/base/etc/dpkg/dpkg.cfg.d/e2e"
 	"$E2E_TOP/scripts/minroot.sh" "$shared/base" "$shared"/base-debs/*.deb
 	rm -f "$shared/base/etc/apt/sources.list"
-	: >"$shared/base.done"
 }
 
 # new_root NAME: $root, a fresh copy of the minimal root.
