@@ -9,7 +9,7 @@
 # is missing with one apt-get line; otherwise it prints that line and ends with exit code 2.
 # Programs of other people come by `go install` at a fixed version into .tools/.
 #
-# E2E_JOBS         how many scripts at a time (default 2)
+# E2E_JOBS         how many scripts at a time (default 2; with E2E_LONG 1, for times have bars there)
 # MMOCI_E2E_CACHE  where real packages are kept between runs (default /var/tmp/mmoci-e2e)
 # TMPDIR           where everything else goes (default /tmp); removed at the end, kept on failure
 set -eu
@@ -200,6 +200,8 @@ all_of() {
 	lanes=
 }
 
+[ -n "${E2E_LONG:-}" ] || E2E_JOBS=${E2E_JOBS:-2}
+
 # Most scripts wait for programs of one processor, so two run at a time. Those with a line that begins with
 # "# Alone:" measure, or need what the machine has once, and come last.
 [ $# -gt 0 ] || set -- scripts/e2e/[0-9]*.sh
@@ -214,7 +216,7 @@ done
 	if [ $# = 1 ]; then
 		all_of 1 $beside $alone
 	else
-		all_of "${E2E_JOBS:-2}" $beside
+		all_of "${E2E_JOBS:-${E2E_LONG:+1}}" $beside
 		all_of 1 $alone
 	fi
 }

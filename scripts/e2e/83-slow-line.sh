@@ -3,6 +3,7 @@
 #
 # By default one pair, of containerd and what it needs and of small .debs: both must come through, and the figures are printed. With
 # E2E_LONG=1, on a machine that does nothing else: docker.io with what it needs, all of its .debs, 7 pairs in turn, and the ratios have bars.
+# Alone: it measures.
 # A program that gives up is started again, as its user would, until it is done.
 #
 #	MMOCI_SEED=N  of the resets
