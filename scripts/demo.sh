@@ -257,7 +257,7 @@ cat <<-END
 	   $disk on disk: debs/$file
 END
 try "(export APT_CONFIG=upstream/.apt/own.conf; apt-get -q update && apt-cache show $pkg=$version | grep SHA256)" \
-	"../bin/mmoci serve --registry --listen 127.0.0.1:8000 --state state/serve >/dev/null 2>&1 & $(typed "http://127.0.0.1:8000/v2/mirror/blobs/sha256:$signed"); kill \$!" \
+	"../bin/mmoci serve --registry --listen ${url#http://} --state state/serve >/dev/null 2>&1 & $(typed "$url/v2/mirror/blobs/sha256:$signed"); kill \$!" \
 	"sha256sum debs/$file"
 
 down=${offline:+, while the network was down: in a network namespace without even loopback}

@@ -155,7 +155,8 @@ func TestChart(t *testing.T) {
 			t.Fatal(err)
 		}
 		kinds, scheme := map[string]int{}, corev1.URISchemeHTTP
-		if strings.HasSuffix(file, "tls.yaml") {
+		odd := strings.HasSuffix(file, "odd.yaml")
+		if odd || strings.HasSuffix(file, "tls.yaml") {
 			scheme = corev1.URISchemeHTTPS
 		}
 		for _, doc := range decode(t, file, append([]byte("\n"), data...)) {
@@ -173,6 +174,9 @@ func TestChart(t *testing.T) {
 				}
 				if full := strings.HasSuffix(file, "full.yaml"); slices.ContainsFunc(server.Env, func(e corev1.EnvVar) bool { return e.Name == "GOMEMLIMIT" }) != full {
 					t.Errorf("%s: environment %v", file, server.Env)
+				}
+				if odd && (!slices.Contains(server.Args, "--trusted-proxy=2001:db8::") || !slices.Contains(server.Args, "--via=registry.example.org/site/x:") || len(server.Env) != 1) {
+					t.Errorf("%s: %q, %v", file, server.Args, server.Env)
 				}
 				for k, v := range d.Spec.Selector.MatchLabels {
 					if d.Spec.Template.Labels[k] != v {
@@ -219,7 +223,7 @@ func TestChart(t *testing.T) {
 		if (kinds["budget"] == 1) == one || (kinds["monitor"] == 1) != one {
 			t.Errorf("%s: %v", file, kinds)
 		}
-		if kinds["deployment"] != 1 || kinds["test"] != 1 || kinds["service"] != 1 || kinds["configmap"] != 2 || (kinds["ingress"] == 1) != full || (kinds["claim"] == 1) != full {
+		if kinds["deployment"] != 1 || kinds["test"] != 1 || kinds["service"] != 1 || kinds["configmap"] != 2 || (kinds["ingress"] == 1) != (full || odd) || (kinds["claim"] == 1) != full {
 			t.Errorf("%s: %v", file, kinds)
 		}
 	}

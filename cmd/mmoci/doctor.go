@@ -77,7 +77,8 @@ func (a *app) probe(ctx context.Context, ref artifact.Reference, asJSON bool) er
 			fmt.Fprintf(w, "%s\t%s\t%s\n", row.Answer, row.Capability, terminal.OneLine(row.Text))
 		}
 		for _, left := range r.Left {
-			fmt.Fprintf(w, "left\t%s\t%s\n", left, r.Repository)
+			what, name, _ := strings.Cut(left, " ")
+			fmt.Fprintf(w, "left\t%s\t%s\n", what, name)
 		}
 		err = errors.Join(err, w.Flush())
 	}

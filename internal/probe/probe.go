@@ -75,7 +75,7 @@ type trial struct {
 	tags     []string
 	pushed   []snapshot.Digest // manifests and indices, in the order that they were put
 	manifest []oci.Descriptor  // of the files
-	moved    bool
+	ended    func() bool       // the probe was interrupted, or ran out of time
 }
 
 // Run probes the repository of a reference. Whether it ends well, fails or is interrupted, it removes what it pushed,
@@ -90,7 +90,9 @@ func Run(ctx context.Context, ref oci.Reference, o *remote.Options) (*Result, er
 	rand.Read(random)
 	p := &trial{t: t, nonce: hex.EncodeToString(random), result: &Result{Repository: ref.Name, Left: []string{}}}
 	p.result.Tag = TagPrefix + p.nonce
+	p.ended = func() bool { return ctx.Err() != nil }
 	err = p.try(ctx)
+	p.ended = func() bool { return false }
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
 	defer cancel()
 	p.cleanup(clean)
@@ -100,10 +102,14 @@ func Run(ctx context.Context, ref oci.Reference, o *remote.Options) (*Result, er
 	return p.result, err
 }
 
+// say notes an answer. What failed because the probe ended says nothing of the registry.
 func (p *trial) say(capability string, needed, ok bool, text string, args ...any) {
 	answer := No
-	if ok {
+	switch {
+	case ok:
 		answer = Yes
+	case p.ended():
+		answer = Unknown
 	}
 	p.result.Rows = append(p.result.Rows, Row{capability, answer, fmt.Sprintf(text, args...), needed})
 }
@@ -257,12 +263,14 @@ func (p *trial) lists(ctx context.Context) {
 func (p *trial) moves(ctx context.Context) {
 	root := oci.EncodeIndex(p.manifest[:1])
 	_, err := p.put(ctx, oci.TypeIndex, root, p.result.Tag)
-	p.moved = err == nil
-	if err != nil {
+	switch {
+	case err == nil:
+		p.say("moving tags", false, true, "a tag can be moved; it is not immutable")
+	case remote.Refused(err):
 		p.say("moving tags", false, false, "tags are immutable: %v", err)
-		return
+	default:
+		p.result.Rows = append(p.result.Rows, Row{Capability: "moving tags", Answer: Unknown, Text: err.Error()})
 	}
-	p.say("moving tags", false, true, "a tag can be moved; it is not immutable")
 }
 
 func (p *trial) referrers(ctx context.Context) {

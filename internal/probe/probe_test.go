@@ -116,6 +116,11 @@ func TestInterruptedAnywhere(t *testing.T) {
 		if result == nil || len(result.Left) > 0 {
 			t.Errorf("request %d: %+v", n, result)
 		}
+		for capability, answer := range answers(result) {
+			if answer == No && capability != "referrers" {
+				t.Errorf("request %d: %s: no, and that is the interruption's fault", n, capability)
+			}
+		}
 		if tags := registry.Tags("site/mirror"); len(tags) != 1 || tags["noble"] == "" {
 			t.Errorf("request %d: tags %v", n, tags)
 		}
@@ -145,6 +150,32 @@ func TestFailsMidway(t *testing.T) {
 	registry.Close()
 	if _, err := Run(t.Context(), reference(t, registry), &remote.Options{}); err == nil {
 		t.Error("nobody listens: no error")
+	}
+}
+
+// A registry that fails says nothing of what it can do, and one that accepts a DELETE without doing it is found out.
+func TestLies(t *testing.T) {
+	t.Parallel()
+	registry := testregistry.New(t, testregistry.Options{})
+	tagged := 0
+	registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken {
+		switch {
+		case r.Method == "DELETE" && r.Kind == "manifest" && strings.HasPrefix(r.Ref, "sha256:"):
+			return testarchive.Broken{Status: 202}
+		case r.Method == "PUT" && r.Kind == "manifest" && strings.HasPrefix(r.Ref, TagPrefix):
+			if tagged++; tagged > 1 {
+				return testarchive.Broken{Status: 500, RetryAfter: "0"}
+			}
+		}
+		return testarchive.Broken{}
+	})
+	result, err := Run(t.Context(), reference(t, registry), &remote.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := answers(result)
+	if is["moving tags"] != Unknown || is["deleting tags"] != Yes || is["deleting manifests"] != No || len(result.Left) == 0 {
+		t.Errorf("%+v", result)
 	}
 }
 

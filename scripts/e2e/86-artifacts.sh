@@ -28,7 +28,7 @@ schema() {
 	wrong store.size=20GB /store/size
 	wrong follow=15 /follow
 	wrong prefetch=some /prefetch
-	wrong siteKey=abc /siteKey
+	wrong siteKey=abc 'siteKey: no armoured public key'
 	wrong policy.default=maybe /policy/default
 	wrong tls.ca=ca.crt /tls/secretName
 	wrong 'extraEnv[0].value=x' /extraEnv/0
@@ -38,6 +38,17 @@ schema() {
 	wrong podDisruptionBudget.maxUnavailable=half /podDisruptionBudget/maxUnavailable
 }
 check "values.schema.json refuses what is wrong, and says where" schema
+# What templates may take for something else, and a secret key that was taken for the public one: it is not printed.
+odd() {
+	"$helm" template site "$E2E_TOP/artifacts/chart" --kube-version 1.31.0 -f "$E2E_TOP/artifacts/test/odd.yaml" >"$work/rendered/odd.yaml"
+	[ "$(grep -c prometheus.io/scheme "$work/rendered/odd.yaml")" = 1 ] && [ "$(grep -c DOCKER_CONFIG "$work/rendered/odd.yaml")" = 1 ] || return 1
+	! grep -e --base-url "$work/rendered/odd.yaml" || return 1
+	"$mmoci" key new -o "$work/odd.asc"
+	refused 1 'this is a secret key' "$helm" template site "$E2E_TOP/artifacts/chart" --kube-version 1.31.0 --set-file siteKey="$work/odd.asc" 2>&1 | tee "$work/odd.log"
+	grep -q 'this is a secret key' "$work/odd.log" || return 1
+	! grep -q 'BEGIN PGP PRIVATE' "$work/odd.log"
+}
+check "addresses, hosts and variables that need quotes; a secret key is refused and not printed" odd
 decoded() { (cd "$E2E_TOP/artifacts/test" && RENDERED=$work/rendered GOFLAGS='' $GO test -count=1 ./...); }
 check "static pod and rendered charts decode strictly with the types of Kubernetes, and are hardened" decoded
 

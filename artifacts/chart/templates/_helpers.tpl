@@ -29,11 +29,18 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
+{{- define "mmoci.siteKey" -}}
+{{- $begin := "-----BEGIN PGP PUBLIC KEY BLOCK-----" }}
+{{- if contains "PRIVATE KEY" . }}{{ fail "siteKey: this is a secret key; the site's public key is wanted, FILE.pub.asc" }}
+{{- else if not (and (hasPrefix $begin (trim .)) (hasSuffix "-----END PGP PUBLIC KEY BLOCK-----" (trim .))) }}{{ fail "siteKey: no armoured public key" }}
+{{- end }}
+{{- . }}
+{{- end }}
 {{- define "mmoci.scheme" -}}
 {{ ternary "https" "http" (not (empty .Values.tls.secretName)) }}
 {{- end }}
 {{- define "mmoci.baseURL" -}}
 {{- if .Values.baseURL }}{{ .Values.baseURL }}
-{{- else if .Values.ingress.enabled }}{{ ternary "https" "http" (not (empty .Values.ingress.tlsSecret)) }}://{{ .Values.ingress.host }}{{ .Values.ingress.path | trimSuffix "/" }}
+{{- else if and .Values.ingress.enabled .Values.ingress.host (not (contains "*" .Values.ingress.host)) }}{{ ternary "https" "http" (not (empty .Values.ingress.tlsSecret)) }}://{{ .Values.ingress.host }}{{ .Values.ingress.path | trimSuffix "/" }}
 {{- end }}
 {{- end }}

@@ -72,3 +72,14 @@ func (t *Trial) Do(ctx context.Context, method, kind, reference string, header .
 	}
 	return status, h, body, nil
 }
+
+// Refused tells whether an error is a registry's refusal, that it would give again: no fault of it
+// or of the way to it, and no lack of credentials.
+func Refused(err error) bool {
+	switch code := status(err); code {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	default:
+		return code >= 400 && code < 500
+	}
+}
