@@ -242,6 +242,9 @@ func (l *loader) setCommand(dst *[]string) func(document.Node) error {
 		err := read(n)
 		if c := *dst; len(c) > 0 && strings.Contains(c[0], "/") {
 			c[0] = l.file(c[0])
+			if !strings.Contains(c[0], "/") { // beside a file of this directory; without a slash it would be looked for in PATH
+				c[0] = "./" + c[0]
+			}
 		}
 		return err
 	}

@@ -472,3 +472,24 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// A program beside the file is run from there, where the file is that of the current directory, too: not one of PATH.
+func TestCommandBesideTheFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	text := "ref: oci:l:x\nsign: {command: [./sign.sh, arg]}\ntrust: [site.pub.asc]\narchives: [{prefix: own, mode: curated, debs: own}]\n"
+	if err := os.MkdirAll("sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"mmoci.yaml": "./sign.sh", "./sub/mmoci.yaml": "sub/sign.sh"} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		plan, err := Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.Sign.Command[0]; got != want {
+			t.Errorf("%s: %q, want %q", file, got, want)
+		}
+	}
+}

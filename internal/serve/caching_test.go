@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,23 @@ func TestCacheControl(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Another version of a package whose file has none in its name lies at the same path.
+func TestCachingOfUnversionedNames(t *testing.T) {
+	t.Parallel()
+	h := newServed(spec{date: day(1), verbatim: true, debs: map[string][]byte{debPath: []byte("deb")}}.take(t, newMemoryBlobs()))
+	req := &request{s: &Server{}, r: httptest.NewRequest("GET", "/docker/agent.deb", nil)}
+	pkg := snapshot.Package{Name: "agent", Version: "1", Architecture: "amd64", Source: "agent"}
+	for name, want := range map[string]bool{"agent.deb": false, "agent_1_amd64.deb": true} {
+		row := snapshot.Row{Path: "docker/" + name, Package: pkg}
+		if got := req.cacheControl(h, row, false); strings.Contains(got, "immutable") != want {
+			t.Errorf("%s: %s", name, got)
+		}
+		if got := req.cacheControl(h, row, true); !strings.Contains(got, "immutable") {
+			t.Errorf("%s below an ID: %s", name, got)
+		}
 	}
 }
 

@@ -228,7 +228,7 @@ func (req *request) cacheControl(h *served, row snapshot.Row, fixed bool) string
 		if fixed || strings.Contains(row.Path, "/by-hash/") || strings.Contains(req.r.URL.Path, "/by-hash/") {
 			life = paths.Forever
 		}
-	case fixed || a != nil && a.Class == snapshot.Upstream:
+	case fixed || a != nil && a.Class == snapshot.Upstream && paths.Versioned(row):
 		life = paths.UntilRules
 	}
 	return req.s.access().CacheControl(life)

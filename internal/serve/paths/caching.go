@@ -1,6 +1,11 @@
 package paths
 
-import "example.org/mmoci/pkg/snapshot"
+import (
+	"path"
+	"strings"
+
+	"example.org/mmoci/pkg/snapshot"
+)
 
 // Life is how long the answer for a path may be kept by who asked.
 type Life int
@@ -38,4 +43,15 @@ func (a Access) CacheControl(life Life) string {
 func IsPoolFile(row snapshot.Row) bool {
 	_, is := PackageOf(row)
 	return is
+}
+
+// Versioned tells whether a package's file has the version in its name. Another version of one that
+// has not, as flat archives may have them, lies at the same path.
+func Versioned(row snapshot.Row) bool {
+	pkg, is := PackageOf(row)
+	version := pkg.Version
+	if _, rest, ok := strings.Cut(version, ":"); ok { // names leave the epoch out
+		version = rest
+	}
+	return is && version != "" && strings.Contains(path.Base(row.Path), version)
 }
