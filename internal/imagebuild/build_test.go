@@ -544,6 +544,31 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// What a killed build left half done goes with the next one; what a running one has stays.
+func TestLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	o := options(t, webPlan, webFiles())
+	var err error
+	if o.Cache, err = OpenCache(dir, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer o.Cache.Close()
+	running := mustBuild(t, o)
+	left := filepath.Join(dir, "tmp", tempPrefix+"x")
+	if err := errors.Join(os.Mkdir(left, 0o700), os.WriteFile(filepath.Join(left, "layer-1"), []byte("half"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	other, err := OpenCache(dir, 0, func(format string, args ...any) { t.Errorf(format, args...) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was left is there: %v", err)
+	}
+	put(t, running, artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(dir, "l"), Tag: "v1"})
+}
+
 // A note that names a blob which the .deb does not give ends in an error, not in another layer.
 func TestWrongNote(t *testing.T) {
 	dir := t.TempDir()

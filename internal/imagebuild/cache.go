@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
@@ -47,8 +49,39 @@ func OpenCache(dir string, maxBytes int64, log outcome.Log) (*Cache, error) {
 			return nil, errors.Join(fmt.Errorf("cache of images: %w", err), s.Close())
 		}
 	}
+	c.removeLeft()
 	return c, nil
 }
+
+// removeLeft removes what killed builds left half done. What a running one has is locked.
+func (c *Cache) removeLeft() {
+	for dir, prefix := range map[string]string{c.temporary(): tempPrefix, c.notes(): ""} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			name := filepath.Join(dir, e.Name())
+			switch {
+			case dir == c.temporary() && strings.HasPrefix(e.Name(), prefix):
+				err = durable.RemoveUnlocked(name)
+			case dir == c.notes() && strings.HasSuffix(e.Name(), noteTemp):
+				if info, statErr := e.Info(); statErr == nil && time.Since(info.ModTime()) > time.Hour {
+					err = os.Remove(name)
+				}
+			}
+			if err != nil {
+				c.log.Printf("what an earlier build left stays: %v", err)
+			}
+		}
+	}
+}
+
+// Names of what is being made.
+const (
+	tempPrefix = "image-" // of a build's directory
+	noteTemp   = ".tmp"   // ends that of a note
+)
 
 // Close makes what is kept durable.
 func (c *Cache) Close() error {
@@ -130,7 +163,7 @@ func (c *Cache) write(key, text string) {
 	}
 	// Notes are made again where they are lost, so nothing waits for the disk.
 	name := c.path(key)
-	temp := fmt.Sprintf("%s.%d.tmp", name, os.Getpid())
+	temp := fmt.Sprintf("%s.%d%s", name, os.Getpid(), noteTemp)
 	err := os.WriteFile(temp, []byte(text), 0o644)
 	if err == nil {
 		err = os.Rename(temp, name)

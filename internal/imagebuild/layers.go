@@ -50,7 +50,7 @@ func newMaker(o *Options) (*maker, error) {
 		in = o.Cache.temporary()
 	}
 	var err error
-	if m.dir, err = durable.MkdirTemp(in, "image-"); err != nil {
+	if m.dir, err = durable.MkdirTemp(in, tempPrefix); err != nil {
 		return nil, fmt.Errorf("layers: %w", err)
 	}
 	m.kept = snapshot.Blobs(opener(m.open))
