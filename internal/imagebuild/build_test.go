@@ -544,6 +544,58 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// TestKilledAtEveryRequest ends a build that replaces an image at each of its requests: the tag names one of both, whole, and a rerun finishes.
+func TestKilledAtEveryRequest(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	old := mustBuild(t, o)
+	pkgs := packages()
+	pkgs[0].Content["lib/x86_64-linux-gnu/libc.so.6"] = "patched"
+	o.Snapshot, o.Trust = site(t, pkgs...)
+	next := mustBuild(t, o)
+	for at := 0; ; at++ {
+		r := testregistry.New(t, testregistry.Options{})
+		ref := artifact.Reference{Kind: artifact.Registry, Name: r.Host() + "/site/web", Tag: "1"}
+		put(t, old, ref)
+		ctx, cancel := context.WithCancel(t.Context())
+		var n atomic.Int64
+		r.Fault(func(testregistry.Request, int) testarchive.Broken {
+			if n.Add(1) > int64(at) {
+				cancel()
+				return testarchive.Broken{Status: 503}
+			}
+			return testarchive.Broken{}
+		})
+		_, err := next.Put(ctx, ref, artifact.PushOptions{})
+		cancel()
+		r.Fault(nil)
+		if err == nil {
+			if at < 15 {
+				t.Errorf("only %d requests", at)
+			}
+			return
+		}
+		im, err := artifact.ReadImage(t.Context(), ref, artifact.ImageOptions{})
+		if err != nil {
+			t.Fatalf("killed at %d: %v", at, err)
+		}
+		if err := im.Verify(t.Context(), false, artifact.Options{}); err != nil || im.Root.Digest != old.Digest() && im.Root.Digest != next.Digest() {
+			t.Errorf("killed at %d: the tag names %s: %v", at, im.Root.Digest, err)
+		}
+		if put(t, next, ref); len(readCompanions(t, ref)) != 1 {
+			t.Errorf("killed at %d: after the rerun %d manifests refer to it", at, len(readCompanions(t, ref)))
+		}
+	}
+}
+
+func readCompanions(t *testing.T, ref artifact.Reference) []snapshot.Blob {
+	t.Helper()
+	im, err := artifact.ReadImage(t.Context(), ref, artifact.ImageOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return im.Referrers
+}
+
 // What a killed build left half done goes with the next one; what a running one has stays.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
