@@ -200,7 +200,7 @@ all_of() {
 	lanes=
 }
 
-[ -n "${E2E_LONG:-}" ] || E2E_JOBS=${E2E_JOBS:-2}
+[ -n "${E2E_LONG:-}" ] && at_once=1 || at_once=2
 
 # Most scripts wait for programs of one processor, so two run at a time. Those with a line that begins with
 # "# Alone:" measure, or need what the machine has once, and come last.
@@ -216,7 +216,7 @@ done
 	if [ $# = 1 ]; then
 		all_of 1 $beside $alone
 	else
-		all_of "${E2E_JOBS:-${E2E_LONG:+1}}" $beside
+		all_of "${E2E_JOBS:-$at_once}" $beside
 		all_of 1 $alone
 	fi
 }
