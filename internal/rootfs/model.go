@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -197,11 +198,22 @@ func (d *dpkg) leavesAlone(e *Entry, at string, old *node) bool {
 	case old == nil:
 		return false
 	case e.Type == tar.TypeSymlink:
-		return old.entry.isDir() || old.entry.Type == tar.TypeSymlink && old.entry.Link == e.Link && d.tree.isDirectory(at)
+		return old.entry.isDir() || old.entry.Type == tar.TypeSymlink && d.leadsThere(e.Link, at)
 	case e.isDir():
 		return d.tree.isDirectory(at)
 	}
 	return false
+}
+
+// leadsThere tells whether a symlink with that target, at a path, would lead to
+// the directory to which the symlink that is there leads (dpkg, linktosameexistingdir).
+func (d *dpkg) leadsThere(target, at string) bool {
+	if !strings.HasPrefix(target, "/") {
+		target = path.Dir(at) + "/" + target
+	}
+	now, ok := d.tree.follow(at + "/.")
+	then, also := d.tree.follow(target + "/.")
+	return ok && also && now == then && d.tree.isDirectory(now)
 }
 
 // place sets an entry of a package where the system finds its path.

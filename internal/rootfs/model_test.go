@@ -175,6 +175,9 @@ func TestDpkgsResult(t *testing.T) {
 		{"a directory over a symlink to one", func() []Deb {
 			return []Deb{debOf(t, "b", "", nil, u, dir("usr/b/")), debOf(t, "a", "", nil, u, sym("usr/l", "b")), debOf(t, "z", "", nil, u, dir("usr/l/"), reg("usr/l/f", "x"))}
 		}, "usr 5 755 0\nusr/b 5 755 0\nusr/b/f 0 644 0 x\nusr/l 2 777 0 b", "as dpkg has it: usr/b/f as dpkg has it: usr/l", "z: /usr/l /usr/l/f"},
+		{"a symlink over one that leads to the same directory", func() []Deb {
+			return []Deb{debOf(t, "a", "", nil, u, dir("usr/b/"), sym("usr/l", "b")), debOf(t, "z", "", nil, u, sym("usr/l", "../usr/b"))}
+		}, "usr 5 755 0\nusr/b 5 755 0\nusr/l 2 777 0 b", "as dpkg has it: usr/l", ""},
 		{"a symlink over a directory", func() []Deb {
 			return []Deb{debOf(t, "a", "", nil, u, dir("usr/l/"), reg("usr/l/f", "x")), debOf(t, "z", "", nil, u, sym("usr/l", "nowhere"))}
 		}, "usr 5 755 0\nusr/l 5 755 0\nusr/l/f 0 644 0 x", "as dpkg has it: usr/l as dpkg has it: usr/l/f", "z: /usr/l"},
