@@ -22,7 +22,7 @@ names() {
 		/^$/ { if (size < 20000 && section !~ /debug|doc|kernel|metapackages|localization/) print p; size = 0 }' | LC_ALL=C sort -u
 }
 
-# draw N: the N-th draw: five packages that apt installs together beside Essential, 120 packages at most.
+# draw N: the N-th draw: five packages that apt installs together beside Essential, in at most 260 MB.
 draw() {
 	names | python3 -c '
 import random, sys
@@ -32,8 +32,9 @@ print("\n".join(r.sample(sys.stdin.read().split(), 60)))' "$seed" "$1" >candidat
 	_count=0
 	while read -r _p && [ $_count -lt 5 ]; do
 		# shellcheck disable=SC2086 # names
-		_n=$(upstream_apt -s --no-install-recommends install $essential $drawn "$_p" 2>/dev/null | grep -c '^Inst ') || continue
-		[ "$_n" -le 200 ] || continue
+		upstream_apt --assume-no --no-install-recommends install $essential $drawn "$_p" >plan 2>/dev/null || : # it says no
+		_size=$(sed -n 's/^After this operation, \([0-9]*\)[0-9.,]* MB of additional.*/\1/p' plan)
+		[ -n "$_size" ] && [ "$_size" -le 260 ] || continue
 		drawn="$drawn $_p"
 		_count=$((_count + 1))
 	done <candidates
