@@ -28,6 +28,7 @@ func TestCommandIsBounded(t *testing.T) {
 		{"endless output", "yes", "printed more than", 0},
 		{"no answer", "exec sleep 60", "no signature within 200ms", 200 * time.Millisecond},
 		{"a child that keeps the output open", "sleep 60 & wait", "no signature within 200ms", 200 * time.Millisecond},
+		{"a child that outlives it", "sleep 60 & exit 0", "keeps its output open", 0},
 		{"failure", "exit 7", "exit status 7", 0},
 		{"nothing", "cat >/dev/null", "signing command sh", 0},
 		{"not the text", "echo noise", "signing command sh", 0},

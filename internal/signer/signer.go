@@ -176,6 +176,8 @@ func (c Command) run(what string, text []byte, t time.Time) ([]byte, error) {
 		return nil, fmt.Errorf("signing command %s: no signature within %s", c.Command[0], c.timeout())
 	case out.left < 0: // and the command died of its closed output
 		return nil, fmt.Errorf("signing command %s: it printed more than %d bytes", c.Command[0], maxSigned)
+	case errors.Is(err, exec.ErrWaitDelay):
+		return nil, fmt.Errorf("signing command %s: it ended, and a program that it started keeps its output open; give that one another standard output", c.Command[0])
 	case err != nil:
 		return nil, fmt.Errorf("signing command %s: %w", c.Command[0], err)
 	}
