@@ -458,7 +458,7 @@ func (h *Host) makeDir(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return h.Path(name), t.MkdirAll(name, 0o755)
+	return h.Path(name), makeDirs(t, name)
 }
 
 // ClearDebs removes the .debs that were fetched for dpkg. The caller has the

@@ -101,10 +101,36 @@ func (h *Host) replace(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
+	if err := makeDirs(t, path.Dir(name)); err != nil {
 		return err
 	}
 	return durable.WriteFileIn(t, name, data, 0o644) // apt ignores the name that it has at first
+}
+
+// makeDirs makes a directory and those above it. Everybody may read those that it makes, whatever the
+// umask: apt reads keys as the user _apt.
+func makeDirs(t tree, name string) error {
+	var missing []string
+	for dir := name; dir != "." && dir != "/"; dir = path.Dir(dir) {
+		if _, err := t.Lstat(dir); err == nil {
+			break
+		}
+		missing = append(missing, dir)
+	}
+	if err := t.MkdirAll(name, 0o755); err != nil {
+		return err
+	}
+	for _, dir := range missing {
+		f, err := t.OpenFile(dir, os.O_RDONLY, 0)
+		if err != nil {
+			return err
+		}
+		err = f.Chmod(0o755)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putOptions of put; the zero value refuses what is not ours, and keeps to the files that are named.

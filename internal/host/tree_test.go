@@ -4,7 +4,35 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
+
+// TestUmask: apt reads keys and settings as another user, also where root's files are for root alone. What was there keeps its mode.
+func TestUmask(t *testing.T) {
+	old := unix.Umask(0o077) // of the process: no parallel test runs meanwhile
+	defer unix.Umask(old)
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h := &Host{Root: root}
+	if _, err := h.UseMirror(Apt{Archives: []Archive{{Prefix: "docker", Key: []byte("key")}}, Mirror: "http://127.0.0.1:8000", KeyFiles: true}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]os.FileMode{
+		"etc": 0o700, "etc/apt": 0o755, "etc/apt/keyrings": 0o755, "etc/apt/sources.list.d": 0o755, "etc/apt/apt.conf.d": 0o755,
+		"etc/apt/keyrings/mmoci-docker.asc": 0o644, "etc/apt/sources.list.d/mmoci-docker.sources": 0o644,
+	} {
+		st, err := os.Stat(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Mode().Perm(); got != want {
+			t.Errorf("%s: %o, want %o", name, got, want)
+		}
+	}
+}
 
 // TestRootIsTheWorld: below a root directory nothing is read, written, moved or
 // removed by way of a link that leads out of it; a link that stays inside is followed.
