@@ -153,7 +153,7 @@ func interruption(command string, err error) string {
 		if errors.As(err, &tagging) {
 			text = "interrupted; " + tagging.What + "; the same command goes on from here"
 		}
-	case "mmoci pull", "mmoci install", "mmoci host images", "mmoci tag prune", "mmoci lock", "mmoci key rotate":
+	case "mmoci pull", "mmoci install", "mmoci host images", "mmoci export", "mmoci tag prune", "mmoci lock", "mmoci key rotate":
 		text += "; the same command goes on from here"
 	}
 	return text
@@ -225,7 +225,7 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 	}{
 		{"In CI:", []*cobra.Command{a.initPlan(), a.key(), a.push(), a.lock(), a.image(), a.doctor()}},
 		{"On a host:", []*cobra.Command{a.pull(), a.install(), a.host()}},
-		{"At a site:", []*cobra.Command{a.serve(), a.check(), a.policy(), a.copy(), a.tag()}},
+		{"At a site:", []*cobra.Command{a.serve(), a.check(), a.policy(), a.copy(), a.tag(), a.export()}},
 		{"Look:", []*cobra.Command{a.verify(), a.ls(), a.why(), a.diff()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})

@@ -22,6 +22,7 @@ var remedies = map[outcome.Remedy]string{
 	outcome.AllowOlder:        "--allow-older insists",
 	outcome.AllowOlderSuite:   "--allow-older %s insists",
 	outcome.ChooseDate:        "--date auto takes it",
+	outcome.CopyInstead:       "without --link it is copied",
 	outcome.EarlierKey:        "if it was pushed under an earlier key of the site, add that key's public half to trust: in mmoci.yaml; else somebody else put it there: " + insist,
 	outcome.GiveAKey:          "name the site's key (--keyring FILE or trust: in mmoci.yaml), an upstream's (--keyring PREFIX=FILE; prefixes: %s), or pin it by digest (%s@%s)",
 	outcome.GiveDate:          "--date 2026-11-21T00:00:00Z gives one",

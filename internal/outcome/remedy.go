@@ -11,6 +11,7 @@ const (
 	AllowEmpty        Remedy = "allow an empty snapshot"
 	AllowOlder        Remedy = "allow an older snapshot"
 	AllowOlderSuite   Remedy = "allow an older suite" // suite
+	CopyInstead       Remedy = "copy, do not link"
 	ChooseDate        Remedy = "choose the next date"
 	EarlierKey        Remedy = "trust the earlier key, or replace it"
 	GiveAKey          Remedy = "give a key" // prefixes of the snapshot, its reference, its digest

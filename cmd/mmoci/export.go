@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/static"
+	"example.org/mmoci/internal/terminal"
+	"example.org/mmoci/pkg/artifact"
+)
+
+// export writes snapshots and images as files that any web server serves.
+func (a *app) export() *cobra.Command {
+	var dir string
+	var link, copied, apt, asJSON bool
+	var days int
+	cmd := &cobra.Command{
+		Use:   "export --static DIR REF..",
+		Short: "Write snapshots and images as a tree of files that any web server serves to registry clients and apt",
+		Long: `Makes DIR hold what the REFs name, snapshots and container images: blobs, manifests and tags as files, for nginx with a configuration that
+never changes (artifacts/nginx/static.conf). docker, podman, skopeo, crane, oras, containerd and mmoci read it as a registry, with --apt apt reads it, too,
+at /apt/REPO/TAG/PREFIX. A tree is carried to other servers by rsync -aH.
+
+Each blob is hashed before it gets its name. A layout on the same file system is linked, not copied; what else there is, is copied. The REFs
+are all that DIR is to hold: what none of them names any more, and its tags, go after --keep-days. Interrupted, old tags are whole, and the same command
+goes on from there; if all is there already nothing is written.`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	f := cmd.Flags()
+	f.StringVar(&dir, "static", "", "the tree's `DIR`: empty, or of an earlier export")
+	f.BoolVar(&link, "link", false, "fail where a blob of a layout cannot be linked")
+	f.BoolVar(&copied, "copy", false, "link nothing: later changes of a layout's files do not reach the tree")
+	f.BoolVar(&apt, "apt", false, "write an apt tree of each snapshot, too")
+	f.IntVar(&days, "keep-days", 2, "keep what no REF names any more for `N` days")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.events = asJSON
+		switch {
+		case dir == "":
+			return fmt.Errorf("%w: say where to: --static DIR", outcome.ErrUsage)
+		case link && copied:
+			return fmt.Errorf("%w: --link and --copy contradict each other", outcome.ErrUsage)
+		case days < 0:
+			return fmt.Errorf("%w: --keep-days is negative", outcome.ErrUsage)
+		}
+		o := static.Options{Dir: dir, Apt: apt, Keep: time.Duration(days) * 24 * time.Hour, Places: a.options(), Log: a.log}
+		switch {
+		case link:
+			o.Mode = static.Link
+		case copied:
+			o.Mode = static.Copy
+		}
+		for _, arg := range args {
+			ref, err := artifact.ParseReference(arg)
+			if err != nil {
+				return err
+			}
+			o.References = append(o.References, ref)
+		}
+		bar := a.progress()
+		defer bar.End()
+		o.Progress = bar.Event
+		res, err := static.Export(cmd.Context(), o)
+		bar.End()
+		if err != nil {
+			return err
+		}
+		return a.reportExport(res, asJSON)
+	}
+	return cmd
+}
+
+func (a *app) reportExport(res *static.Result, asJSON bool) error {
+	a.log("%s linked, %d copied, %s; %d were there; %s moved, %s removed", terminal.Count(res.Linked, "blob"), res.Copied, terminal.Size(res.Bytes), res.Reused,
+		terminal.Count(res.Moved, "tag"), terminal.Count(res.Removed, "file"))
+	if res.Leaving > 0 {
+		a.log("%s that no REF names any more: kept until --keep-days are over", terminal.Count(res.Leaving, "root"))
+	}
+	if asJSON {
+		j := exportJSON{Tags: []tagJSON{}, Linked: res.Linked, Copied: res.Copied, Bytes: res.Bytes, Reused: res.Reused, Moved: res.Moved, Leaving: res.Leaving, Removed: res.Removed}
+		for _, t := range res.Tags {
+			j.Tags = append(j.Tags, tagJSON{Tag: t.Repository + ":" + t.Name, Digest: t.Digest.String()})
+		}
+		return a.printJSON(j)
+	}
+	for _, t := range res.Tags {
+		fmt.Fprintf(a.stdout, "%s:%s@%s\n", t.Repository, t.Name, t.Digest)
+	}
+	return nil
+}
+
+// exportJSON is what export --json prints.
+type exportJSON struct {
+	Tags    []tagJSON `json:"tags"` // REPO:TAG of the tree, with digests
+	Linked  int       `json:"linkedBlobs"`
+	Copied  int       `json:"copiedBlobs"`
+	Bytes   int64     `json:"bytes"` // of these
+	Reused  int       `json:"reusedBlobs"`
+	Moved   int       `json:"movedTags"`
+	Leaving int       `json:"leavingRoots"`
+	Removed int       `json:"removedFiles"`
+}

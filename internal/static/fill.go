@@ -1,0 +1,344 @@
+package static
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+const blobsDir = "blobs/sha256"
+
+// Copies share one sync before they get their names.
+const (
+	batchFiles = 1000
+	batchBytes = 1 << 30
+)
+
+func blobPath(d snapshot.Digest) string { return blobsDir + "/" + d.Hex() }
+
+func documentDir(d snapshot.Digest) string { return "documents/sha256/" + d.Hex() }
+
+func documentPath(d oci.Descriptor) string {
+	return documentDir(d.Digest) + "/document." + endings[d.MediaType]
+}
+
+// filler puts blobs. Safe for concurrent use.
+type filler struct {
+	*export
+	blobs *os.File // the directory
+	begun durable.Mark
+
+	mu      sync.Mutex
+	temp    bool            // tempDir is there
+	pending []snapshot.Blob // copied, hashed, without a name
+	bytes   int64
+	linked  []snapshot.Digest // in this run: until the next sync nothing of them is certain
+}
+
+// fill puts the blobs that are missing, then the documents, then the lists.
+func (e *export) fill(ctx context.Context) (err error) {
+	for _, dir := range []string{blobsDir, "documents/sha256", "roots/sha256"} {
+		if err := e.root.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	f := &filler{export: e, begun: e.disk.Mark()}
+	if f.blobs, err = e.root.Open(blobsDir); err != nil {
+		return err
+	}
+	defer f.blobs.Close()
+	defer func() { // nothing is left of copies that have no name
+		if f.temp {
+			err = errors.Join(err, e.root.RemoveAll(tempDir))
+		}
+	}()
+	missing := f.missing()
+	if len(missing) > 0 {
+		// What was written to the layout a moment ago is on the disk before it is linked.
+		if err := e.disk.Sync(); err != nil {
+			return err
+		}
+	}
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(parallel.Workers)
+	for _, m := range missing {
+		if each.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if err := context.Cause(each); err != nil {
+				return err
+			}
+			return f.take(each, m)
+		})
+	}
+	err = g.Wait()
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	// What was copied and is right stays after any error but of the disk, so that a rerun goes on from there.
+	err = errors.Join(err, f.commit())
+	if err == nil && len(missing) > 0 {
+		err = e.disk.Sync()
+	}
+	if e.disk.Lost(f.begun) {
+		return f.forget(err)
+	}
+	if err != nil {
+		return err
+	}
+	return e.list()
+}
+
+// wanted is a blob that is not there, with the content that it is of.
+type wanted struct {
+	snapshot.Blob
+	*content
+}
+
+// missing are the blobs that the tree lacks, each once.
+func (f *filler) missing() []wanted {
+	var out []wanted
+	seen := map[snapshot.Digest]struct{}{}
+	var all int64
+	for _, c := range f.contents {
+		for _, b := range c.list.blobs {
+			if len(f.contents) > 1 {
+				if _, twice := seen[b.Digest]; twice {
+					continue
+				}
+				seen[b.Digest] = struct{}{}
+			}
+			if f.has(b) {
+				f.result.Reused++
+				continue
+			}
+			out = append(out, wanted{b, c})
+			all += b.Size
+		}
+	}
+	f.tell(artifact.Event{Kind: artifact.Planned, Files: len(out), Bytes: all})
+	return out
+}
+
+// has tells whether a blob is there: only what was hashed has such a name, and a file of another size was damaged since.
+func (f *filler) has(b snapshot.Blob) bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(f.blobs.Fd()), b.Digest.Hex(), &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == b.Size
+}
+
+func (f *filler) tell(ev artifact.Event) {
+	if f.o.Progress != nil {
+		f.o.Progress(ev)
+	}
+}
+
+// take puts one blob.
+func (f *filler) take(ctx context.Context, m wanted) error {
+	f.tell(artifact.Event{Kind: artifact.Started, Digest: m.Digest, Bytes: m.Size})
+	linked := false
+	if m.layout != "" && f.o.Mode != Copy {
+		var err error
+		if linked, err = f.link(ctx, m); err != nil {
+			return fmt.Errorf("blob %s: %w", m.Digest, err)
+		}
+	}
+	if !linked {
+		if err := f.copy(ctx, m); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.result.Bytes += m.Size
+	if linked {
+		f.result.Linked++
+		f.linked = append(f.linked, m.Digest)
+	} else {
+		f.result.Copied++
+	}
+	f.tell(artifact.Event{Kind: artifact.Done, Digest: m.Digest, Bytes: m.Size})
+	return nil
+}
+
+// link hashes a blob of a layout and gives the very file that was hashed its name in the tree. It returns false, and no error,
+// where links cannot be made and copies may.
+func (f *filler) link(ctx context.Context, m wanted) (bool, error) {
+	src, info, err := oci.OpenRegular(filepath.Join(m.layout, blobsDir, m.Digest.Hex()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("%s: %w", m.layout, snapshot.ErrNotExist)
+	} else if err != nil {
+		return false, err
+	}
+	defer src.Close()
+	if _, err := snapshot.NewReader(io.NopCloser(oci.WithContext(ctx, src)), m.Blob).WriteTo(io.Discard); err != nil {
+		return false, fmt.Errorf("%s: %w", m.layout, err)
+	}
+	why := error(unix.EACCES)
+	if readable := info.Mode().Perm()&0o444 == 0o444; readable {
+		if now, err := src.Stat(); err != nil || !now.ModTime().Equal(info.ModTime()) || now.Size() != info.Size() {
+			return false, fmt.Errorf("%s: it changed while it was read", m.layout)
+		}
+		if f.replace(m.Digest) {
+			why = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", src.Fd()), int(f.blobs.Fd()), m.Digest.Hex(), unix.AT_SYMLINK_FOLLOW)
+		}
+		if why == nil {
+			return true, nil
+		}
+	}
+	if f.o.Mode == Link {
+		return false, outcome.CopyInstead.For(fmt.Errorf("%s in %s cannot be linked: %w", m.Digest.Hex(), m.layout, why))
+	}
+	return false, nil
+}
+
+// replace makes room for a blob whose name a file of another size has.
+func (f *filler) replace(d snapshot.Digest) bool {
+	err := unix.Unlinkat(int(f.blobs.Fd()), d.Hex(), 0)
+	return err == nil || errors.Is(err, unix.ENOENT)
+}
+
+// copy reads a blob into a temporary file, and gives it its name with the batch.
+func (f *filler) copy(ctx context.Context, m wanted) error {
+	if err := f.makeTemp(); err != nil {
+		return err
+	}
+	name := path.Join(tempDir, m.Digest.Hex())
+	err := snapshot.Again(func() error {
+		c, err := m.from.Open(ctx, m.Blob, 0)
+		if err != nil {
+			return err
+		}
+		r := c.Reader(m.Blob)
+		defer r.Close()
+		w, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(w, oci.WithContext(ctx, r))
+		return errors.Join(err, w.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.ref, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pending = append(f.pending, m.Blob)
+	f.bytes += m.Size
+	if len(f.pending) < batchFiles && f.bytes < batchBytes {
+		return nil
+	}
+	return f.named()
+}
+
+func (f *filler) makeTemp() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.temp {
+		return nil
+	}
+	if err := f.root.RemoveAll(tempDir); err != nil { // of a killed run
+		return err
+	}
+	f.temp = true
+	return f.root.Mkdir(tempDir, 0o755)
+}
+
+func (f *filler) commit() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.named()
+}
+
+// named makes the batch durable and names it. f.mu is held.
+func (f *filler) named() error {
+	if len(f.pending) == 0 {
+		return nil
+	}
+	if err := f.disk.Sync(); err != nil {
+		return err
+	}
+	if f.disk.Lost(f.begun) {
+		return errors.New("an earlier sync failed")
+	}
+	for _, b := range f.pending {
+		if err := f.root.Rename(path.Join(tempDir, b.Digest.Hex()), blobPath(b.Digest)); err != nil {
+			return err
+		}
+	}
+	f.pending, f.bytes = nil, 0
+	return nil
+}
+
+// forget removes the links of a run in which a sync failed: it is not known whose bytes were lost.
+func (f *filler) forget(err error) error {
+	for _, d := range f.linked {
+		f.replace(d)
+	}
+	return fmt.Errorf("%w: what was not on the disk for certain was removed; look at the disk, then run the same command again", err)
+}
+
+// list links the documents and writes the lists of roots.
+func (e *export) list() error {
+	for subject, data := range referrerLists(e.contents) {
+		dir := "referrers/sha256"
+		if err := e.root.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := e.write(dir+"/"+subject.Hex(), data); err != nil {
+			return err
+		}
+	}
+	for _, c := range e.contents {
+		for _, d := range c.list.documents {
+			if err := e.linkDocument(d); err != nil {
+				return fmt.Errorf("document %s: %w", d.Digest, err)
+			}
+		}
+		if c.listed {
+			continue
+		}
+		if err := e.write(listPath(c.root), c.list.encode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *export) linkDocument(d oci.Descriptor) error {
+	name := documentPath(d)
+	blob, err := e.root.Lstat(blobPath(d.Digest))
+	if err != nil {
+		return err
+	}
+	info, err := e.root.Lstat(name)
+	if err == nil && os.SameFile(info, blob) {
+		return nil
+	}
+	if err == nil {
+		err = e.root.Remove(name)
+	} else {
+		err = e.root.MkdirAll(documentDir(d.Digest), 0o755)
+	}
+	if err != nil {
+		return err
+	}
+	return e.root.Link(blobPath(d.Digest), name)
+}

@@ -1,0 +1,277 @@
+package static
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/registry"
+	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// place is a name in the tree: a repository and a tag.
+type place struct{ repository, tag string }
+
+const (
+	namesDir     = "repositories"
+	tagsPart     = "_tags" // no part of a repository begins so
+	listPart     = "_list"
+	catalogFile  = namesDir + "/_catalog"
+	dockerHub    = "docker.io"
+	imagesBelow  = "images/"
+	validHost    = "h/" // any host, to ask CutImageName for the rest
+	validSuffix  = ":t"
+	libraryBelow = "library/"
+)
+
+func (p place) path() string { return namesDir + "/" + p.repository + "/" + tagsPart + "/" + p.tag }
+
+// valid tells whether registry clients can say the name. What is valid cannot leave the tree, and
+// is no name of the tree's own.
+func (p place) valid() bool {
+	_, _, tag, ok := snapshot.CutImageName(validHost + p.repository + ":" + p.tag)
+	return ok && tag == p.tag
+}
+
+// name finds the tags of the tree. A name that the references give two meanings is an error; one that images of snapshots
+// give another meaning than somebody else is left out, as serve does.
+func (e *export) name() error {
+	e.names = map[place]snapshot.Digest{}
+	of := map[place]*content{}
+	for _, c := range e.contents {
+		for _, p := range c.own() {
+			if was, ok := e.names[p]; ok && was != c.root {
+				return fmt.Errorf("%w: %s and %s are both %s:%s in the tree; give one of them another tag, or export it to another directory",
+					outcome.ErrUsage, of[p].ref, c.ref, p.repository, p.tag)
+			}
+			if p.valid() {
+				e.names[p], of[p] = c.root, c
+			}
+		}
+	}
+	carried, twice := map[place]snapshot.Digest{}, map[place]bool{}
+	for _, c := range e.contents {
+		for p, d := range c.carried() {
+			if was, ok := carried[p]; d.IsZero() || ok && was != d {
+				twice[p] = true
+			}
+			carried[p] = d
+		}
+	}
+	for p, d := range carried {
+		own, named := e.names[p]
+		switch {
+		case twice[p] || named && own != d:
+			e.o.Log.Printf("%s:%s may be two images: left out, they are there by digest", p.repository, p.tag)
+		case p.valid():
+			e.names[p] = d
+		}
+	}
+	for p, d := range e.names {
+		e.result.Tags = append(e.result.Tags, Tag{p.repository, p.tag, d})
+	}
+	slices.SortFunc(e.result.Tags, func(a, b Tag) int {
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Name, b.Name))
+	})
+	return nil
+}
+
+// home is the repository and tag of a content; tag is "" for one that is named by its digest alone.
+func (c *content) home() place {
+	if repository, tag, ok := cutName(c.ref.Tag); ok { // an image in a layout
+		return place{repository, tag}
+	}
+	h := registry.HomeOf(c.ref.String())
+	return place{h.Repository, h.Tag}
+}
+
+func cutName(name string) (repository, tag string, ok bool) {
+	if !oci.ValidImageName(name) {
+		return "", "", false
+	}
+	i := strings.LastIndexByte(name, ':')
+	return name[:i], name[i+1:], true
+}
+
+// own are the names of what the reference names: its tag, and of a snapshot the immutable one.
+func (c *content) own() []place {
+	p := c.home()
+	if p.tag == "" {
+		return nil
+	}
+	all := []place{p}
+	if c.snapshot != nil && len(p.tag) <= oci.MaxAlias && oci.ImmutableStem(p.tag) == "" {
+		all = append(all, place{p.repository, oci.ImmutableTag(p.tag, c.snapshot.Statement.Date, c.root)})
+	}
+	return all
+}
+
+// carried are the names of the images of a snapshot.
+func (c *content) carried() map[place]snapshot.Digest {
+	all := map[place]snapshot.Digest{}
+	if c.snapshot == nil {
+		return all
+	}
+	home := c.home().repository
+	for _, image := range c.snapshot.Statement.Images {
+		host, repository, tag, ok := snapshot.CutImageName(image.Name)
+		if !ok {
+			continue
+		}
+		names := []string{repository, host + "/" + repository, home + "/" + imagesBelow + repository}
+		if host == dockerHub && !strings.Contains(repository, "/") {
+			names = append(names, libraryBelow+repository, host+"/"+libraryBelow+repository)
+		}
+		for _, name := range names {
+			if p := (place{name, tag}); p.valid() { // a host with a port is in no path
+				if was, ok := all[p]; ok && was != image.Digest {
+					all[p] = snapshot.Digest{} // two meanings within one snapshot: equal to no image's
+					continue
+				}
+				all[p] = image.Digest
+			}
+		}
+	}
+	return all
+}
+
+// publish moves the tags. All that they lead to is on the disk.
+func (e *export) publish(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	for _, t := range e.result.Tags {
+		p := place{t.Repository, t.Name}
+		moved, err := e.point(p.path(), documentDir(t.Digest))
+		if err != nil {
+			return fmt.Errorf("tag %s:%s: %w", p.repository, p.tag, err)
+		}
+		if moved {
+			e.result.Moved++
+		}
+	}
+	return e.publishApt()
+}
+
+// point makes name a relative link to a directory of the tree, in one step. It tells whether it was none before.
+func (t *tree) point(name, to string) (bool, error) {
+	dir := path.Dir(name)
+	target := strings.Repeat("../", strings.Count(dir, "/")+1) + to
+	if was, err := t.root.Readlink(name); err == nil && was == target {
+		return false, nil
+	}
+	if err := t.root.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	aside := dir + "/" + durable.TempPrefix + strings.ToLower(rand.Text())
+	if err := t.root.Symlink(target, aside); err != nil {
+		return false, err
+	}
+	if err := t.root.Rename(aside, name); err != nil {
+		return false, errors.Join(err, t.root.Remove(aside))
+	}
+	return true, nil
+}
+
+// repositories calls f for every directory of tags, with the repository and the names in it, sorted.
+func (t *tree) repositories(f func(repository string, tags []string) error) error {
+	err := fs.WalkDir(t.root.FS(), namesDir, func(name string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && name == namesDir {
+			return fs.SkipAll
+		}
+		if err != nil || !d.IsDir() || path.Base(name) != tagsPart {
+			return err
+		}
+		entries, err := fs.ReadDir(t.root.FS(), name)
+		if err != nil {
+			return err
+		}
+		var tags []string
+		for _, entry := range entries {
+			tags = append(tags, entry.Name())
+		}
+		if err := f(strings.TrimPrefix(path.Dir(name), namesDir+"/"), tags); err != nil {
+			return err
+		}
+		return fs.SkipDir
+	})
+	return err
+}
+
+// tidy removes the tags of what is not kept, and writes what /v2/ lists.
+func (e *export) tidy(kept map[snapshot.Digest]bool) error {
+	names := []string{}
+	err := e.repositories(func(repository string, tags []string) error {
+		left := []string{}
+		for _, tag := range tags {
+			p := place{repository, tag}
+			to, err := e.root.Readlink(p.path())
+			if err != nil {
+				return err // nobody but an export writes here
+			}
+			d, err := snapshot.ParseDigest("sha256:" + path.Base(to))
+			if p.valid() && err == nil && kept[d] {
+				left = append(left, tag)
+				continue
+			}
+			if err := e.remove(p.path()); err != nil {
+				return err
+			}
+		}
+		dir := namesDir + "/" + repository
+		if len(left) == 0 {
+			e.root.Remove(dir + "/" + listPart)
+			for d := dir + "/" + tagsPart; d != namesDir; d = path.Dir(d) {
+				if e.root.Remove(d) != nil {
+					break // it holds something
+				}
+			}
+			return nil
+		}
+		names = append(names, repository)
+		return e.writeJSON(dir+"/"+listPart, struct {
+			Name string   `json:"name"`
+			Tags []string `json:"tags"`
+		}{repository, left})
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	return e.writeJSON(catalogFile, struct {
+		Repositories []string `json:"repositories"`
+	}{names})
+}
+
+func (e *export) writeJSON(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := e.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return e.write(name, append(data, '\n'))
+}
+
+// remove removes a file of the tree and counts it.
+func (e *export) remove(name string) error {
+	err := e.root.Remove(name)
+	if err == nil {
+		e.result.Removed++
+	} else if os.IsNotExist(err) {
+		err = nil
+	}
+	return err
+}

@@ -1,0 +1,210 @@
+// Package static keeps snapshots and container images as a tree of plain files that any web server answers registry
+// clients, apt and other mirrors from. SPEC.md, section 19, has the names in the tree.
+//
+// Blobs and documents never change under their names, which are their digests; what moves are tags, symbolic links
+// that are replaced in one step after all that they lead to is there, verified and on the disk. A tree is written by
+// one export at a time, and read by anybody meanwhile.
+package static
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Mode says how blobs of a layout on the same file system come into the tree.
+type Mode uint8
+
+const (
+	// LinkOrCopy links where the file system allows it, and copies where not.
+	LinkOrCopy Mode = iota
+	// Link is an error where a file cannot be linked.
+	Link
+	// Copy never links: later changes of the layout's files do not reach the tree.
+	Copy
+)
+
+// Options say what Export writes, and where.
+type Options struct {
+	Dir        string
+	References []artifact.Reference // snapshots and images; what they name is the whole of the tree
+	Mode       Mode
+	Apt        bool          // apt trees of the snapshots, too
+	Keep       time.Duration // how long what no reference names any more stays
+	Now        time.Time     // zero: the clock's
+	Places     artifact.Options
+	Log        outcome.Log
+	// Progress, if not nil, is told of every blob; called concurrently.
+	Progress func(artifact.Event)
+
+	sync func(fd int) error // in place of syncfs; tests fail disks with it
+}
+
+// Result is what Export did.
+type Result struct {
+	Tags    []Tag
+	Linked  int // blobs
+	Copied  int
+	Bytes   int64 // of these
+	Reused  int   // blobs that were there
+	Moved   int   // tags that are new or name something else
+	Leaving int   // roots that nothing names any more, and that stay for a while
+	Removed int   // files
+}
+
+// Tag is a name of the tree.
+type Tag struct {
+	Repository string
+	Name       string
+	Digest     snapshot.Digest
+}
+
+// Export makes the tree at o.Dir hold what the references name, and removes what no root has that is kept: those of
+// the references, and those that were left less than o.Keep ago. No byte gets a name in the tree before it was hashed
+// and found right. The statement of a snapshot is not verified: whoever reads the tree verifies it, as from any place.
+//
+// Killed at any point, all tags name whole content, the old or the new; the same call goes on from there. If everything
+// is there already nothing is written, not even a time.
+//
+// Errors: outcome.ErrUsage for references that contradict each other and for a directory that is no tree;
+// outcome.ErrRefused while another export writes to it; snapshot.ErrIntegrity for wrong bytes.
+func Export(ctx context.Context, o Options) (*Result, error) {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	t, err := openTree(o.Dir, o.sync)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	e := &export{tree: t, o: &o}
+	for _, ref := range o.References {
+		c, err := e.read(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		e.contents = append(e.contents, c)
+	}
+	if err := e.name(); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(context.Context) error{
+		e.fill,    // blobs, then documents, then the lists of roots: a list means that all is there
+		e.plant,   // apt trees
+		e.publish, // tags: from here on clients see it
+		e.prune,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &e.result, nil
+}
+
+// export is one run.
+type export struct {
+	*tree
+	o        *Options
+	contents []*content
+	names    map[place]snapshot.Digest
+	result   Result
+}
+
+// tree is an opened and locked tree. All that is written stays below its directory, whatever lies there.
+type tree struct {
+	dir  string
+	root *os.Root
+	lock *os.File
+	disk *durable.Syncer
+}
+
+// The file that tells a tree from any other directory.
+const (
+	markerFile = "mmoci-static"
+	marker     = "mmoci-static-v1\n"
+)
+
+// tempDir is where files are written that have no name yet, below the tree.
+const tempDir = durable.TempPrefix + "export"
+
+func openTree(dir string, sync func(int) error) (_ *tree, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("static tree: %w", err)
+	}
+	t := &tree{dir: dir}
+	defer func() {
+		if err != nil {
+			t.close()
+			err = fmt.Errorf("static tree %s: %w", dir, err)
+		}
+	}()
+	if t.root, err = os.OpenRoot(dir); err != nil {
+		return nil, err
+	}
+	if t.lock, err = os.Open(dir); err != nil {
+		return nil, err
+	}
+	if err := durable.TryLock(t.lock); errors.Is(err, durable.ErrLocked) {
+		return nil, fmt.Errorf("%w: another export is writing to it", outcome.ErrRefused)
+	} // any other error: a file system without locks
+	if t.disk, err = durable.Open(dir, sync); err != nil {
+		return nil, err
+	}
+	return t, t.mark()
+}
+
+// mark makes an empty directory a tree.
+func (t *tree) mark() error {
+	data, err := t.root.ReadFile(markerFile)
+	if err == nil && string(data) == marker {
+		return nil
+	}
+	if err == nil {
+		return fmt.Errorf("%w: its file %s is of another version: %.40q", outcome.ErrUsage, markerFile, data)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := t.root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if len(name) < len(durable.TempPrefix) || name[:len(durable.TempPrefix)] != durable.TempPrefix {
+			return fmt.Errorf("%w: it holds %q and is no tree of an export; give it a directory of its own", outcome.ErrUsage, name)
+		}
+	}
+	return durable.WriteFileIn(t.root, markerFile, []byte(marker), 0o644)
+}
+
+func (t *tree) close() {
+	if t.root != nil {
+		t.root.Close()
+	}
+	if t.disk != nil {
+		t.disk.Close()
+	}
+	if t.lock != nil {
+		t.lock.Close()
+	}
+}
+
+// write replaces a file whose bytes are others.
+func (t *tree) write(name string, data []byte) error {
+	if was, err := t.root.ReadFile(name); err == nil && string(was) == string(data) {
+		return nil
+	}
+	return durable.WriteFileIn(t.root, name, data, 0o644)
+}
