@@ -85,7 +85,7 @@ func (s *Server) enforced(d policy.Decision) policy.Decision {
 	if d.Allow {
 		return d
 	}
-	d.Reason = "Denied by rule " + d.Rule + ": " + d.Reason
+	d.Reason = "Denied by rule " + strings.TrimPrefix(d.Rule, "rule ") + ": " + d.Reason // one without a name is "rule 3"
 	if s.o.PolicyLogOnly {
 		return policy.Decision{Allow: true, Rule: d.Rule + logOnly, Reason: d.Reason}
 	}

@@ -295,3 +295,13 @@ func TestAccessLog(t *testing.T) {
 		t.Errorf("no time: %v", got)
 	}
 }
+
+// TestRuleWithoutName: its number is in the status line, after one word "rule".
+func TestRuleWithoutName(t *testing.T) {
+	t.Parallel()
+	sn := oneDeb([]byte("deb")).take(t, newMemoryBlobs())
+	_, base := run(t, Options{Sources: []Source{newTag(sn)}, Policy: writeRules(t, "rules:\n- {deny: docker-ce, reason: not now}\n")}, false)
+	if a := ask(t, base, "GET", "/"+debPath); a.status != 403 || a.phrase != "Denied by rule 1: not now" {
+		t.Errorf("%d %q", a.status, a.phrase)
+	}
+}
