@@ -521,6 +521,9 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 		"init", "key new", "host sources", "host put", "host undo",
 		// An image at a time, which the engine takes whole or not at all (TestImportInterrupted of internal/engine).
 		"host images",
+		"image verify", "image rebuild", "image diff", "image affected", "image sbom", "image scripts", "image lock",
+		// They put an image by the code of copy, and the tag last (TestKilledAtEveryRequest of internal/imagebuild).
+		"image build", "image update",
 		"help", "completion",
 	}
 	a := &app{}
