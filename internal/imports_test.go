@@ -56,6 +56,7 @@ var rules = map[string][]string{
 	"internal/site":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},
 	"internal/probe":           {"os", oras, imageSpec, ggcr, module + "internal", module + "pkg/deb", module + "pkg/archive"},
 	"internal/changes":         {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/serve"},
+	"internal/chain":           {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/prove", module + "internal/serve"},
 	"internal/store":           {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/policy":          {"net/http"},
 	"internal/registry":        {"os", oras, imageSpec, ggcr, module + "pkg/deb", module + "pkg/resolve", module + "internal/serve", module + "internal/store"},

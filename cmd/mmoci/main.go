@@ -226,7 +226,7 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 		{"In CI:", []*cobra.Command{a.initPlan(), a.key(), a.push(), a.lock(), a.image(), a.doctor()}},
 		{"On a host:", []*cobra.Command{a.pull(), a.install(), a.host()}},
 		{"At a site:", []*cobra.Command{a.serve(), a.check(), a.policy(), a.copy(), a.tag(), a.export()}},
-		{"Look:", []*cobra.Command{a.verify(), a.ls(), a.why(), a.diff()}},
+		{"Look:", []*cobra.Command{a.verify(), a.prove(), a.ls(), a.why(), a.diff()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
 		for _, c := range group.commands {

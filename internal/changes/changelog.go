@@ -163,3 +163,19 @@ func printable(line string) string {
 		return r
 	}, line)
 }
+
+// Changelog is the changelog of a package in a snapshot, down to an old version, or all of it if that is "", as far as it is
+// shown; "" if it has no readable one. Only failures to read the .deb itself are errors.
+func Changelog(ctx context.Context, s *snapshot.Snapshot, row snapshot.Row, old string) (string, error) {
+	text, err := changelog(ctx, &Change{Name: row.Name, New: row.Version, Old: old, blob: row.Blob()}, s)
+	return cut(text), err
+}
+
+// FindCVE is where the first CVE number of a text begins and ends; -1 if there is none.
+func FindCVE(text string) (from, to int) {
+	at := cveNumber.FindStringIndex(text)
+	if at == nil {
+		return -1, -1
+	}
+	return at[0], at[1]
+}

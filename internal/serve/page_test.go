@@ -45,9 +45,9 @@ func TestPages(t *testing.T) {
 	for target, wants := range map[string][]string{
 		"/": {newServed(second).name, second.Root.String(), "28 d 0 h old", "cat &gt;/etc/apt/sources.list.d/mmoci-docker.sources &lt;&lt;'END-OF-SOURCES'\n",
 			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
-		"/?q=docker":                       {"1 package with", `href="./docker/pool/stable/d/docker-ce/docker-ce_27~x&#43;y_amd64.deb"`, "denied by rule old: &lt;b&gt;too old"},
+		"/?q=docker":                       {"1 package for", `href="./docker/package/docker-ce/27~x&#43;y?arch=amd64"`, "denied by rule old: &lt;b&gt;too old"},
 		"/?q=":                             {"<h1>3 packages</h1>", ">docker-ce<", `href="./#setup"`},
-		"/?q=DOCKER":                       {"<h1>1 package with “DOCKER” in its name</h1>", ">docker-ce<"},
+		"/?q=DOCKER":                       {"<h1>1 package for “DOCKER”</h1>", ">docker-ce<"},
 		"/?q=%3Cimg":                       {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},
 		"/?q=turned":                       {">turned\ufffdgnp.exe<", "turned%E2%80%AEgnp.exe"},
 		"/?q=%22%3E%3Cscript%3E":           {"0 packages", `value="&#34;&gt;&lt;script&gt;"`},

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/snapshot"
@@ -62,16 +63,26 @@ func (req *request) page(contentType string, build func() ([]byte, error)) {
 
 // html answers with a page for people.
 func (req *request) html(build func() ([]byte, error)) {
-	req.page("text/html; charset=utf-8", func() ([]byte, error) {
+	req.page(htmlText, func() ([]byte, error) {
 		body, err := build()
 		if err == nil {
-			h := req.w.Header()
-			h.Set("Cache-Control", "no-cache")
-			h.Set("Content-Security-Policy", web.SecurityPolicy)
-			h.Set("Referrer-Policy", "no-referrer")
+			req.guarded()
 		}
 		return body, err
 	})
+}
+
+// glance is how long the front page waits for what it can do without.
+const glance = time.Second
+
+const htmlText = "text/html; charset=utf-8"
+
+// guarded sets the headers of a page.
+func (req *request) guarded() {
+	h := req.w.Header()
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Content-Security-Policy", web.SecurityPolicy)
+	h.Set("Referrer-Policy", "no-referrer")
 }
 
 // root is the relative URL of the front page.
@@ -86,7 +97,7 @@ func (req *request) root() string {
 func (req *request) currentView(current *view) web.View {
 	v := web.View{
 		Base: req.base(), Root: req.root(), Policy: req.s.policy.Get(), LogOnly: req.s.o.PolicyLogOnly, Key: *req.s.siteKey.Load(), Now: req.s.o.Now(),
-		UpstreamKeys: req.s.upstreamKeys,
+		UpstreamKeys: req.s.upstreamKeys, Site: req.s.siteRing.Load(),
 	}
 	for _, h := range current.current {
 		if h != nil {
@@ -113,12 +124,18 @@ func (req *request) frontPage() {
 		req.toDirectory(base)
 		return
 	}
+	if asked := req.r.URL.Query(); asked.Has("q") && len(asked.Get("q")) <= web.MaxQuery {
+		req.search(web.ParseAsked(asked))
+		return
+	}
+	current := req.s.view.Load()
+	ctx, cancel := context.WithTimeout(req.r.Context(), glance)
+	for _, h := range present(current) {
+		h.validities(ctx)
+	}
+	cancel()
 	req.html(func() ([]byte, error) {
-		current := req.s.view.Load()
 		v := req.currentView(current)
-		if asked := req.r.URL.Query(); asked.Has("q") && len(asked.Get("q")) <= web.MaxQuery {
-			return req.s.pages.Search(v, asked.Get("q"))
-		}
 		var references []web.Reference
 		for i, h := range current.current {
 			f := req.s.followers[i]
@@ -133,7 +150,7 @@ func (req *request) frontPage() {
 			}
 			references = append(references, r)
 		}
-		return req.s.pages.Front(v, references, req.s.troubles())
+		return req.s.pages.Front(v, references, req.s.troubles(), req.changedLast(current))
 	})
 }
 
@@ -162,8 +179,15 @@ func (req *request) snapshotList() {
 			return
 		}
 		var list []web.Listed
-		for _, id := range ids {
-			list = append(list, web.Listed{ID: id, Current: v.current[i] != nil && v.current[i].is(id)})
+		for n, id := range ids {
+			l := web.Listed{ID: id, Current: v.current[i] != nil && v.current[i].is(id)}
+			if n < web.MaxOpened {
+				if h, err := req.s.openID(ctx, id); err == nil {
+					page := h.page()
+					l.Snapshot = &page
+				}
+			}
+			list = append(list, l)
 		}
 		lists = append(lists, list)
 	}
@@ -186,7 +210,55 @@ func (req *request) changes() {
 		}
 		changes = append(changes, c)
 	}
-	req.html(func() ([]byte, error) { return req.s.pages.Changes(req.currentView(v), changes) })
+	req.html(func() ([]byte, error) { return req.s.pages.Changes(req.currentView(v), changes, req.ids()) })
+}
+
+// changesBetween answers for /changes?from=&to=: any two snapshots at hand.
+func (req *request) changesBetween() {
+	asked := req.r.URL.Query()
+	if !asked.Has("from") && !asked.Has("to") {
+		req.changes()
+		return
+	}
+	var two [2]web.Snapshot
+	ctx, cancel := req.patient()
+	defer cancel()
+	for i, id := range []string{asked.Get("from"), asked.Get("to")} {
+		h, err := req.s.openID(ctx, id)
+		if err != nil {
+			req.snapshotError(id, err)
+			return
+		}
+		two[i] = h.page()
+	}
+	req.html(func() ([]byte, error) {
+		steps := []web.Change{{Reference: "between two snapshots", Old: &two[0], New: &two[1]}}
+		return req.s.pages.Changes(req.currentView(req.s.view.Load()), steps, req.ids())
+	})
+}
+
+// ids are the snapshots at hand, as far as that can be told now.
+func (req *request) ids() (all []string) {
+	ctx, cancel := context.WithTimeout(req.r.Context(), glance)
+	defer cancel()
+	for _, f := range req.s.followers {
+		ids, err := f.source.IDs(ctx)
+		if err == nil {
+			all = append(all, ids...)
+		}
+	}
+	return all
+}
+
+// changedLast says of each reference what changed with its current snapshot, as far as the one before is still kept.
+func (req *request) changedLast(v *view) (lines []string) {
+	for i, h := range v.current {
+		if h != nil && len(v.previous[i]) > 0 {
+			old := v.previous[i][0]
+			lines = append(lines, old.name+" to "+h.name+": "+req.s.pages.Difference(old.page(), h.page()))
+		}
+	}
+	return lines
 }
 
 // before is the snapshot before the current one of source i: one that is still
@@ -261,7 +333,7 @@ func (req *request) documents(name string) {
 		return
 	}
 	if name == "changes" {
-		req.changes()
+		req.changesBetween()
 		return
 	}
 	if req.bundledFile(name) {

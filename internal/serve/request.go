@@ -183,6 +183,9 @@ func (req *request) fail(status int, reason string) {
 		req.text(status, "application/json", registry.ErrorBody(status, req.v2.code, reason))
 		return
 	}
+	if req.errorPage(status, reason) {
+		return
+	}
 	req.text(status, plainText, []byte(reason+"\n"))
 }
 

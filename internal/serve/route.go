@@ -80,6 +80,8 @@ func (req *request) route(p string) {
 		req.bundledFile(snapshot.Bootstrap)
 	case head == "mmoci":
 		req.documents(rest)
+	case head == "changes" && !more && req.s.view.Load().of(head) == nil:
+		req.changesBetween()
 	case head == "snapshot":
 		req.fixed(rest)
 	default:
@@ -97,6 +99,9 @@ func (req *request) moving(p string) {
 	req.archive = prefix
 	v := req.s.view.Load()
 	h, row, ok := v.find(p, prefix, req.s.o.Now())
+	if !ok && req.packagePage(v.of(prefix), "", p) {
+		return
+	}
 	if !ok && paths.Lasting(p) {
 		h, row, ok = req.s.pendingFile(p, prefix)
 	}
@@ -153,6 +158,8 @@ func (req *request) fixed(rest string) {
 	req.archive = prefix
 	if row, ok := h.Table.Resolve(h.Statement, p); ok {
 		req.file(h, row, p, true)
+	} else if req.packagePage(h, id, p) {
+		return
 	} else if !req.plainIndex(h, p, true) {
 		req.missing(h, prefix, p)
 	}

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
@@ -149,6 +150,7 @@ type Server struct {
 	guard     *watch.File[credentials]      // nil: open to all
 	metrics   *metrics.Metrics
 	pages     *web.Pages
+	shelf     chain.Shelf
 	making    chan struct{}           // a place for each page that is made now
 	sending   *semaphore.Weighted     // bytes of pages on their way
 	siteKey   atomic.Pointer[web.Key] // the site's key for hosts

@@ -91,7 +91,7 @@ func (h *served) archive(prefix string) *snapshot.Archive { return h.Statement.A
 
 // page is the snapshot as pages take it.
 func (h *served) page() web.Snapshot {
-	return web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Registry: h.reference, Expires: h.expires}
+	return web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Registry: h.reference, Expires: h.expires, ValidUntil: h.validUntil}
 }
 
 // retired is the same snapshot with an end of its grace.
@@ -208,6 +208,13 @@ func (h *served) expires(prefix, suite string) bool {
 	defer h.valid.mu.Unlock()
 	end, known := h.valid.until[suiteID{prefix, suite}]
 	return !known || !end.IsZero()
+}
+
+// validUntil is the end of what upstream's Release of a suite is valid for; zero: it has none, or it was not read yet.
+func (h *served) validUntil(prefix, suite string) time.Time {
+	h.valid.mu.Lock()
+	defer h.valid.mu.Unlock()
+	return h.valid.until[suiteID{prefix, suite}]
 }
 
 // view is what the moving URLs are answered from at one instant: the current

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"fmt"
 	"iter"
 	"net/url"
@@ -10,9 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"example.org/mmoci/internal/changes"
+	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/sources"
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -27,23 +27,55 @@ type Reference struct {
 // described is what a page says of a snapshot, and of the reference that it comes from.
 type described struct {
 	Name, Snapshot, Date, Age, ValidUntil, Root, Health string
-	Files                                               int
+	Files, Packages                                     int
+	Bytes, Signer, Class                                string
 	Signed, Good                                        bool
 	Archives                                            []describedArchive
+	Images                                              []describedImage
 }
+
+// describedImage is a container image that travels with a snapshot.
+type describedImage struct{ Name, Digest, Size string }
 
 type describedArchive struct {
 	Prefix, Kind, Href, Sources, UpstreamSources string
+	Packages                                     int
 	File                                         string // where a host has it
 	Key, KeyFile                                 string // the key beside it; "": in it, or not known
 	EndMark                                      string
 	Suites                                       []describedSuite
 }
 
-type describedSuite struct{ Name, Date string }
+type describedSuite struct {
+	Name, Date, Age, ValidUntil string
+	Class                       string // good, warn or bad; "": nothing says how old it may be
+}
+
+// An age of a snapshot is no news up to freshFor, and bad from staleFrom on: whoever follows a tag
+// of which nothing came for so long does not get security updates.
+const (
+	freshFor  = 14 * 24 * time.Hour
+	staleFrom = 60 * 24 * time.Hour
+)
+
+// ageClass is how an age is coloured: by the end of its validity if there is one.
+func ageClass(made, until, now time.Time) string {
+	switch age := now.Sub(made); {
+	case !until.IsZero() && now.After(until):
+		return "bad"
+	case !until.IsZero() && until.Sub(now) < until.Sub(made)/10:
+		return "warn"
+	case !until.IsZero() || age <= freshFor:
+		return "good"
+	case age < staleFrom:
+		return "warn"
+	}
+	return "bad"
+}
 
 // Front is the first page: what is served, and how hosts use it.
-func (p *Pages) Front(v View, references []Reference, troubles []string) ([]byte, error) {
+// changed says of references what changed last.
+func (p *Pages) Front(v View, references []Reference, troubles, changed []string) ([]byte, error) {
 	data := struct {
 		shell
 		References []described
@@ -51,11 +83,20 @@ func (p *Pages) Front(v View, references []Reference, troubles []string) ([]byte
 		Troubles   []string
 		Recipes    []string
 		SiteKeys   []string
-	}{shell: v.shell("archives"), Troubles: troubles, Recipes: Recipes(), SiteKeys: v.Key.Fingerprints}
+		Host       string
+		Packages   int
+		Archives   int
+		Bytes      string
+		Changed    []string
+	}{shell: v.shell("packages"), Troubles: troubles, Recipes: Recipes(), SiteKeys: v.Key.Fingerprints, Changed: changed}
+	_, data.Host, _ = strings.Cut(v.Base, "://")
+	var bytes int64
 	for _, r := range references {
 		d := described{Health: "no snapshot yet"}
 		if r.Snapshot != nil {
-			d = v.describe(*r.Snapshot, v.Root)
+			d = v.describe(p.Totals(*r.Snapshot), *r.Snapshot, v.Root)
+			t := p.Totals(*r.Snapshot)
+			data.Packages, data.Archives, bytes = data.Packages+t.Packages, data.Archives+len(d.Archives), bytes+t.Bytes
 			d.Good, d.Health = !r.Failing && r.Refusal == nil, "the tag is followed"
 		}
 		d.Name = r.Name
@@ -67,6 +108,7 @@ func (p *Pages) Front(v View, references []Reference, troubles []string) ([]byte
 		}
 		data.References = append(data.References, d)
 	}
+	data.Bytes = size(bytes)
 	if v.Policy != nil {
 		data.Policy = fmt.Sprintf("Rules that are enforced: %d.", v.Policy.Rules())
 		if v.LogOnly {
@@ -82,21 +124,28 @@ func (p *Pages) Snapshot(v View) ([]byte, error) {
 	return p.html("snapshot", struct {
 		shell
 		Reference described
-	}{v.shell(s.Name), v.describe(s, "./")})
+	}{v.shell(s.Name), v.describe(p.Totals(s), s, "./")})
 }
 
 // describe says what a snapshot consists of. root is the relative URL of Base.
-func (v View) describe(s Snapshot, root string) described {
+func (v View) describe(t Totals, s Snapshot, root string) described {
 	st := s.Statement
 	d := described{
-		Snapshot: s.Name, Date: stamp(st.Date), Age: age(v.Now.Sub(st.Date)), Root: s.Root.String(), Files: s.Table.Len(), Signed: s.Signed,
+		Snapshot: s.Name, Date: stamp(st.Date), Age: chain.Age(v.Now.Sub(st.Date)), Root: s.Root.String(), Files: s.Table.Len(), Signed: s.Signed,
+		Packages: t.Packages, Bytes: size(t.Bytes), Class: ageClass(st.Date, st.ValidUntil, v.Now),
+	}
+	if how := chain.Believed(s.Snapshot, v.Site); how.Kind == pgp.Signed {
+		d.Signer = how.Signer
+	}
+	for _, m := range st.Images {
+		d.Images = append(d.Images, describedImage{m.Name, m.Digest.String(), size(m.Size)})
 	}
 	if !st.ValidUntil.IsZero() {
 		d.ValidUntil = stamp(st.ValidUntil)
 	}
 	for _, a := range st.Archives {
 		da := describedArchive{
-			Prefix: a.Prefix, Href: root + a.Prefix + "/", File: "/" + sources.File(a.Prefix), EndMark: endMark,
+			Prefix: a.Prefix, Href: root + a.Prefix + "/", Packages: t.Archives[a.Prefix], File: "/" + sources.File(a.Prefix), EndMark: endMark,
 		}
 		of := v.sources(a.Prefix, false, true)
 		da.Sources = archive.Format(of.stanzas)
@@ -114,66 +163,24 @@ func (v View) describe(s Snapshot, root string) described {
 		}
 		for _, suite := range a.Suites {
 			if len(suite.Files) > 0 {
-				da.Suites = append(da.Suites, describedSuite{suite.Name, stamp(suite.Files[0].Date)})
+				date := suite.Files[len(suite.Files)-1].Date // upstream's, of a curated archive that has it
+				for _, f := range suite.Files {
+					if f.Role.IsUpstream() {
+						date = f.Date
+					}
+				}
+				ds := describedSuite{Name: suite.Name, Date: stamp(date), Age: chain.Age(v.Now.Sub(date))}
+				if s.ValidUntil != nil {
+					if until := s.ValidUntil(a.Prefix, suite.Name); !until.IsZero() {
+						ds.ValidUntil, ds.Class = stamp(until), ageClass(date, until, v.Now)
+					}
+				}
+				da.Suites = append(da.Suites, ds)
 			}
 		}
 		d.Archives = append(d.Archives, da)
 	}
 	return d
-}
-
-// age is a length of time in its two largest units.
-func age(d time.Duration) string {
-	d = max(0, d)
-	days, hours, minutes := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60
-	switch {
-	case days > 0:
-		return fmt.Sprintf("%d d %d h", days, hours)
-	case hours > 0:
-		return fmt.Sprintf("%d h %d min", hours, minutes)
-	}
-	return fmt.Sprintf("%d min", minutes)
-}
-
-// found is a package of a search.
-type found struct {
-	snapshot.Package
-	Archive, Href, Denied string
-	Size                  int64
-}
-
-// Search lists the packages whose name contains q: all if that is "".
-func (p *Pages) Search(v View, q string) ([]byte, error) {
-	data := struct {
-		shell
-		Rows []found
-		More bool
-	}{shell: v.shell("search")}
-	data.Query = q
-	q = strings.ToLower(q) // as names of packages are
-	for _, s := range v.Snapshots {
-		for row := range s.Table.Rows() {
-			if !row.IsPackage() || !strings.Contains(strings.ToLower(row.Name), q) {
-				continue
-			}
-			if len(data.Rows) == maxFound {
-				data.More = true
-				break
-			}
-			f := found{Package: row.Package, Archive: row.Archive(), Href: link(data.Root, row.Path), Size: row.Size}
-			if d := v.Policy.Decide(row.Package, f.Archive); !d.Allow {
-				f.Denied = "denied by rule " + d.Rule + ": " + d.Reason
-				if v.LogOnly {
-					f.Denied = "not " + f.Denied + " (recorded only)"
-				}
-			}
-			data.Rows = append(data.Rows, f)
-		}
-	}
-	slices.SortFunc(data.Rows, func(a, b found) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Archive, b.Archive), strings.Compare(a.Version, b.Version))
-	})
-	return p.html("search", data)
 }
 
 // link is the relative URL of a path, escaped.
@@ -186,10 +193,13 @@ type directoryEntry struct{ Name, Href, Digest, Size string }
 func (p *Pages) Directory(v View, s Snapshot, dir string) ([]byte, error) {
 	data := struct {
 		shell
-		Path, Snapshot string
-		Entries        []directoryEntry
-		More           bool
+		Path, Snapshot, Packages string
+		Entries                  []directoryEntry
+		More                     bool
 	}{shell: v.shell(dir), Path: "/" + dir, Snapshot: s.Name}
+	if prefix, rest, _ := strings.Cut(dir, "/"); rest == "" && s.Statement.Archive(prefix) != nil {
+		data.Packages = "./" + PackageDir
+	}
 	if data.Entries, data.More = entriesOf(s, dir); len(data.Entries) == 0 {
 		return nil, ErrNoDirectory
 	}
@@ -270,71 +280,4 @@ func children(rows iter.Seq[snapshot.Row], dir string) (entries []directoryEntry
 		entries = append(entries, e)
 	}
 	return entries, false
-}
-
-// Listed is a line of the list of snapshots.
-type Listed struct {
-	ID      string
-	Current bool
-}
-
-// List is the page of all snapshots: of each reference the newest first.
-func (p *Pages) List(v View, references [][]Listed) ([]byte, error) {
-	data := struct {
-		shell
-		Base string
-		IDs  []Listed
-	}{shell: v.shell("snapshots"), Base: v.Base}
-	for _, ids := range references {
-		data.IDs = append(data.IDs, ids[:min(len(ids), maxListed)]...)
-	}
-	return p.html("snapshots", data)
-}
-
-// Change is the step of a reference to its current snapshot.
-type Change struct {
-	Reference string
-	Old, New  *Snapshot // Old is nil if it is not at hand
-}
-
-type changedRow struct{ changes.Change }
-
-// From is where the new version comes from, and the old one if that is elsewhere.
-func (r changedRow) From() string {
-	if r.OldArchive != "" {
-		return r.OldArchive + " → " + r.Archive
-	}
-	return r.Archive
-}
-
-// Changes tells which packages the last step of each reference changed, those of one source together, security updates
-// first: what diff tells without changelogs.
-func (p *Pages) Changes(v View, steps []Change) ([]byte, error) {
-	type changed struct {
-		Reference, Old, New, None string
-		Totals                    string
-		Rows                      []changedRow
-		More                      bool
-	}
-	data := struct {
-		shell
-		Changes []changed
-	}{shell: v.shell("changes")}
-	for _, c := range steps {
-		d := changed{Reference: c.Reference, None: "No snapshot before this one is at hand."}
-		if c.Old != nil {
-			d.Old, d.New = c.Old.Name, c.New.Name
-			list := changes.OfTables(c.Old.Snapshot, c.New.Snapshot)
-			d.Totals = changes.Totals(list)
-			for _, g := range changes.Groups(list) {
-				for _, change := range g.Changes {
-					d.Rows = append(d.Rows, changedRow{change})
-				}
-			}
-			d.More = len(d.Rows) > maxListed
-			d.Rows = d.Rows[:min(len(d.Rows), maxListed)]
-		}
-		data.Changes = append(data.Changes, d)
-	}
-	return p.html("changes", data)
 }

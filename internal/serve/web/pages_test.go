@@ -12,9 +12,9 @@ func TestList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := p.List(View{Root: "../", Base: "http://site.example.org"}, [][]Listed{{{"20240102T000000Z-b", false}, {"20240101T000000Z-a", true}}, {{"20240101T000000Z-c", false}}})
+	body, err := p.List(View{Root: "../", Base: "http://site.example.org"}, [][]Listed{{{ID: "20240102T000000Z-b"}, {ID: "20240101T000000Z-a", Current: true}}, {{ID: "20240101T000000Z-c"}}})
 	list := string(body)
-	if err != nil || strings.Count(list, "<li>") != 3 || strings.Count(list, "</a> (current)") != 1 || !strings.Contains(list, "20240101T000000Z-a</a> (current)") {
+	if err != nil || strings.Count(list, "<option>") != 6 || strings.Count(list, "</a> <strong>current") != 1 || !strings.Contains(list, "20240101T000000Z-a</a> <strong>current") {
 		t.Errorf("%v\n%s", err, list)
 	}
 }

@@ -11,16 +11,18 @@ import (
 	"html/template"
 	"slices"
 	"strings"
+	"sync"
 	text "text/template"
 	"time"
 	"unicode"
 
+	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-//go:embed page/page.html page/page.css recipes
+//go:embed page recipes
 var files embed.FS
 
 // SecurityPolicy lets a page load its one style sheet, and nothing else.
@@ -53,6 +55,7 @@ type View struct {
 	// older than 2.3.10. It is so anyway where the name of a suite says that there are such hosts.
 	KeyFiles bool
 	Now      time.Time
+	Site     *pgp.Keyring // the site's keys, by which statements are verified; nil: none
 }
 
 // Snapshot is a snapshot that is served.
@@ -60,8 +63,12 @@ type Snapshot struct {
 	*snapshot.Snapshot
 	Name     string // DATE-HEX12
 	Registry string // reference at a registry that the server was told; "": it is somewhere else
+	// Book is what its indices say, where a page needs that; nil: they were not read.
+	Book *chain.Book
 	// Expires tells whether upstream's Release of a suite has a Valid-Until. It is asked in a fixed View.
 	Expires func(prefix, suite string) bool
+	// ValidUntil is the end of what upstream's Release of a suite says it is valid for; zero: it says none, or was not read. May be nil.
+	ValidUntil func(prefix, suite string) time.Time
 }
 
 // Key is the site's public key; zero: the server does not know it.
@@ -114,11 +121,50 @@ type Pages struct {
 	CSS     []byte // the style sheet that each links to
 	pages   *template.Template
 	recipes *text.Template
+
+	mu          sync.Mutex
+	totals      map[snapshot.Digest]Totals
+	differences map[[2]snapshot.Digest]string
+}
+
+// Totals are counts of a snapshot.
+type Totals struct {
+	Packages int
+	Bytes    int64          // of its files
+	Archives map[string]int // packages of each
+}
+
+// maxTotals is how many snapshots' counts are kept.
+const maxTotals = 256
+
+// Totals counts what a snapshot has; once, as long as it is among those that were asked for.
+func (p *Pages) Totals(s Snapshot) Totals {
+	p.mu.Lock()
+	t, ok := p.totals[s.Root]
+	p.mu.Unlock()
+	if ok {
+		return t
+	}
+	t.Archives = map[string]int{}
+	for row := range s.Table.Rows() {
+		t.Bytes += row.Size
+		if row.IsPackage() {
+			t.Packages++
+			t.Archives[row.Archive()]++
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.totals) >= maxTotals {
+		clear(p.totals)
+	}
+	p.totals[s.Root] = t
+	return t
 }
 
 // New reads the templates.
 func New() (*Pages, error) {
-	pages, err := template.ParseFS(files, "page/page.html")
+	pages, err := template.ParseFS(files, "page/*.html")
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +173,7 @@ func New() (*Pages, error) {
 		return nil, err
 	}
 	recipes, err := newRecipes()
-	return &Pages{css, pages, recipes}, err
+	return &Pages{CSS: css, pages: pages, recipes: recipes, totals: map[snapshot.Digest]Totals{}, differences: map[[2]snapshot.Digest]string{}}, err
 }
 
 // shell is what every page has.

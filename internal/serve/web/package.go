@@ -1,0 +1,484 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/chain"
+	"example.org/mmoci/internal/changes"
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/lock"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// PackageDir is the directory below a prefix where the pages of its packages are.
+const PackageDir = "package/"
+
+// MaxHistory is how many snapshots a history looks at, the newest ones.
+const MaxHistory = 30
+
+const (
+	maxNeeds  = 300 // relations of a package that are shown
+	maxNeedBy = 100 // packages that need it
+	maxNear   = 8   // names that are near another one
+)
+
+// ErrNoPackage marks a package that a snapshot does not have.
+var ErrNoPackage = errors.New("no such package")
+
+// Named is what the URL of a package page names.
+type Named struct {
+	Prefix, Name  string
+	Version, Arch string // "": the highest, any
+}
+
+// ParsePackagePath reads PREFIX/package/NAME[/VERSION]; false: it is no such path.
+func ParsePackagePath(p string) (n Named, ok bool) {
+	prefix, rest, _ := strings.Cut(p, "/")
+	rest, ok = strings.CutPrefix(rest, PackageDir)
+	if !ok || rest == "" {
+		return n, false
+	}
+	n.Prefix = prefix
+	n.Name, n.Version, _ = strings.Cut(rest, "/")
+	return n, n.Name != "" && !strings.Contains(n.Version, "/")
+}
+
+// packageLink is the relative URL of a package page; version may be "".
+func packageLink(root, prefix, name, version, arch string) string {
+	at := root + url.PathEscape(prefix) + "/" + PackageDir + escapePart(name)
+	if version != "" {
+		at += "/" + escapePart(version)
+	}
+	if arch != "" {
+		at += "?arch=" + url.QueryEscape(arch)
+	}
+	return at
+}
+
+// escapePart escapes one part of a path. "." and ".." alone would be taken for steps.
+func escapePart(s string) string {
+	if s == "." || s == ".." {
+		return strings.ReplaceAll(s, ".", "%2E")
+	}
+	return strings.ReplaceAll(url.PathEscape(s), ":", "%3A")
+}
+
+// Aside is what a package page shows beside what the indices say, as it was asked for.
+type Aside struct {
+	Lock      []byte // nil: it could not be read now
+	History   []Held // newest first; nil: not asked for
+	Changelog *Changelog
+}
+
+// Held is a snapshot at hand, for a history.
+type Held struct {
+	Snapshot
+	Err error // it could not be opened now
+}
+
+// Changelog is what changed since the version before.
+type Changelog struct {
+	Since, Text string
+	CVEs        []string
+	Err         error
+}
+
+// relation is a field of a stanza with its alternatives.
+type relation struct {
+	Field  string
+	Groups [][]alternative
+	More   bool
+}
+
+type alternative struct {
+	Text, Href string
+	By         []linked // who provides it
+}
+
+type linked struct{ Name, Href string }
+
+// since is what became of a package in one snapshot.
+type since struct {
+	Snapshot, Href, Date, What string
+	Versions                   []string
+}
+
+type packagePage struct {
+	shell
+	Package                     chain.Package
+	Prefix, Suite, Kind         string
+	Short, Long, Section        string
+	Maintainer, Source          string
+	Homepage, HomepageText      string
+	Size, Href, Self            string
+	Others                      []linked
+	Denied                      string
+	Why                         []linked
+	WhyNot                      string
+	Needs                       []relation
+	NeededBy                    []linked
+	NeededByMore                bool
+	Install, Pin, Mmoci         string
+	Proof                       chain.Proof
+	ProofState                  chain.State
+	Snapshot, SnapshotHref      string
+	Fields                      []pair
+	History                     []since
+	HistoryAsked, ChangelogOpen bool
+	Changelog                   *Changelog
+	ChangelogLines              []mentioned
+}
+
+type pair struct{ Name, Value string }
+
+// mentioned is a line of a changelog with the CVE numbers in it marked.
+type mentioned struct{ Parts []part }
+
+type part struct {
+	Text string
+	CVE  bool
+}
+
+// Package is the page of one package. [ErrNoPackage] if the snapshot does not have it.
+func (p *Pages) Package(v View, s Snapshot, book *chain.Book, n Named, aside Aside) ([]byte, error) {
+	all, err := choose(book, n)
+	if err != nil {
+		return nil, err
+	}
+	pkg := all[0]
+	d := packagePage{
+		shell: v.shell(pkg.Name), Package: pkg, Prefix: n.Prefix, Size: size(pkg.Size), Snapshot: s.Name, Href: link(v.within(s), pkg.Path),
+		SnapshotHref: v.Root + "snapshot/" + s.Name + "/",
+	}
+	d.Self = packageLink(v.within(s), n.Prefix, pkg.Name, pkg.Version, pkg.Architecture)
+	a := s.Statement.Archive(n.Prefix)
+	d.Kind = kindOf(a)
+	d.Suite = book.Suite(pkg)
+	d.describe(pkg)
+	for _, other := range all[1:] {
+		d.Others = append(d.Others, linked{other.Version + " " + other.Architecture, packageLink(v.within(s), n.Prefix, other.Name, other.Version, other.Architecture)})
+	}
+	if decision := v.Policy.Decide(pkg.Package, n.Prefix); !decision.Allow {
+		d.Denied = "denied by rule " + decision.Rule + ": " + decision.Reason
+		if v.LogOnly {
+			d.Denied = "not " + d.Denied + " (recorded only)"
+		}
+	}
+	d.why(aside.Lock, pkg, func(name string) string { return d.to(v, s, book, n.Prefix, name) })
+	d.needs(v, s, book, pkg)
+	d.recipes(v, s, pkg)
+	d.Proof = book.Prove(pkg, v.proofOptions(s, a, pkg))
+	d.ProofState = d.Proof.Believed()
+	if aside.History != nil {
+		d.HistoryAsked = true
+		d.History = history(v, aside.History, pkg)
+	}
+	if d.Changelog = aside.Changelog; d.Changelog != nil {
+		d.ChangelogOpen = true
+		d.ChangelogLines = mark(d.Changelog.Text)
+	}
+	return p.html("package", &d)
+}
+
+// choose are the packages of a name in an archive, the one that was asked for first.
+func choose(book *chain.Book, n Named) ([]chain.Package, error) {
+	all, err := book.Named(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(p chain.Package) bool { return p.Archive() != n.Prefix })
+	i := slices.IndexFunc(all, func(p chain.Package) bool {
+		return (n.Version == "" || p.Version == n.Version) && (n.Arch == "" || p.Architecture == n.Arch)
+	})
+	if i < 0 {
+		return nil, ErrNoPackage
+	}
+	return append([]chain.Package{all[i]}, append(all[:i:i], all[i+1:]...)...), nil
+}
+
+// Choose is the package that a page is about.
+func Choose(book *chain.Book, n Named) (chain.Package, error) {
+	all, err := choose(book, n)
+	if err != nil {
+		return chain.Package{}, err
+	}
+	return all[0], nil
+}
+
+// within is the relative URL of what is served below Base, for links to a snapshot's own files.
+func (v View) within(s Snapshot) string {
+	if v.Fixed {
+		return v.Root + "snapshot/" + s.Name + "/"
+	}
+	return v.Root
+}
+
+// to is the page of another package of the snapshot, of this archive if that has it; "" if there is none.
+func (d *packagePage) to(v View, s Snapshot, book *chain.Book, prefix, name string) string {
+	all, err := book.Named(name)
+	if err != nil || len(all) == 0 {
+		return ""
+	}
+	for _, p := range all {
+		if p.Archive() == prefix {
+			return packageLink(v.within(s), prefix, name, "", "")
+		}
+	}
+	return packageLink(v.within(s), all[0].Archive(), name, "", "")
+}
+
+func (d *packagePage) describe(pkg chain.Package) {
+	st := pkg.Stanza
+	text := st.Get("Description")
+	short, long, _ := strings.Cut(text, "\n")
+	d.Short, d.Long = short, paragraphs(long)
+	d.Section, d.Maintainer = st.Get("Section"), st.Get("Maintainer")
+	d.Source = pkg.Source
+	if name, version := st.Source(); st != nil && version != pkg.Version {
+		d.Source = name + " (" + version + ")"
+	}
+	d.HomepageText = st.Get("Homepage")
+	if u, err := url.Parse(d.HomepageText); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+		d.Homepage = u.String()
+	}
+	for name, value := range st.Fields() {
+		d.Fields = append(d.Fields, pair{name, value})
+	}
+}
+
+// paragraphs takes the marks off the lines of a long description (Debian policy 5.6.13).
+func paragraphs(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimPrefix(strings.TrimRight(line, "\n"), " ")
+		if line == "." {
+			line = ""
+		}
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
+func (d *packagePage) why(text []byte, pkg chain.Package, to func(name string) string) {
+	if text == nil {
+		d.WhyNot = "The lock cannot be read now."
+		return
+	}
+	l, err := config.ParseLock("lock", text)
+	if err != nil {
+		d.WhyNot = "The lock of this snapshot cannot be read by this program."
+		return
+	}
+	steps, err := lock.Why(l, pkg.Name)
+	if err != nil {
+		d.WhyNot = "The archive is mirrored as a whole; nobody chose this package."
+		return
+	}
+	for _, step := range steps {
+		name, _, _ := strings.Cut(step, " ")
+		d.Why = append(d.Why, linked{step, to(name)})
+	}
+}
+
+func (d *packagePage) needs(v View, s Snapshot, book *chain.Book, pkg chain.Package) {
+	shown := 0
+	for _, field := range []string{"Pre-Depends", "Depends", "Recommends", "Suggests", "Conflicts", "Breaks", "Provides"} {
+		value := pkg.Stanza.Get(field)
+		if value == "" {
+			continue
+		}
+		relations, err := deb.ParseRelations(value, "")
+		r := relation{Field: field}
+		if err != nil {
+			r.Groups = [][]alternative{{{Text: value}}}
+		}
+		for _, group := range relations {
+			if shown++; shown > maxNeeds {
+				r.More = true
+				break
+			}
+			var alternatives []alternative
+			for _, one := range group {
+				alt := alternative{Text: one.String(), Href: d.to(v, s, book, d.Prefix, one.Name)}
+				if alt.Href == "" && (field == "Depends" || field == "Pre-Depends" || field == "Recommends") {
+					providers, _ := book.Providers(one.Name, 5)
+					for _, name := range providers {
+						alt.By = append(alt.By, linked{name, d.to(v, s, book, d.Prefix, name)})
+					}
+				}
+				alternatives = append(alternatives, alt)
+			}
+			r.Groups = append(r.Groups, alternatives)
+		}
+		d.Needs = append(d.Needs, r)
+	}
+	names, more := book.Dependents(pkg.Name, maxNeedBy)
+	d.NeededByMore = more
+	for _, name := range names {
+		d.NeededBy = append(d.NeededBy, linked{name, d.to(v, s, book, d.Prefix, name)})
+	}
+}
+
+// recipes are the lines that install the package, and that keep a host at this day.
+func (d *packagePage) recipes(v View, s Snapshot, pkg chain.Package) {
+	d.Install = "apt-get install " + quoteShell(pkg.Name+"="+pkg.Version)
+	host := v.host()
+	d.Pin = "curl -fsSo " + quoteShell("/etc/apt/sources.list.d/mmoci-"+d.Prefix+".sources") + " " +
+		quoteShell(host+"/snapshot/"+s.Name+"/setup/"+d.Prefix+".sources")
+	if s.Registry != "" {
+		name, _, _ := strings.Cut(s.Registry, "@")
+		d.Mmoci = "mmoci install --ref " + quoteShell(name+"@"+s.Root.String()) + " " + quoteShell(pkg.Name)
+	}
+}
+
+// host is the URL of the server, which Base names a part of in a fixed View.
+func (v View) host() string {
+	if i := strings.LastIndex(v.Base, "/snapshot/"); v.Fixed && i >= 0 {
+		return v.Base[:i]
+	}
+	return v.Base
+}
+
+// proofOptions word a proof for whoever reads the page, from the snapshot's own URLs, which stay.
+func (v View) proofOptions(s Snapshot, a *snapshot.Archive, pkg chain.Package) chain.ProofOptions {
+	base := v.host() + "/snapshot/" + s.Name
+	o := chain.ProofOptions{
+		Place: chain.Place{Base: base}, Who: "this server", Now: v.Now, Sends: "this server hashes it when it sends it, and sends no other bytes",
+		Verify: "mmoci verify --keyring site.asc " + quoteShell(cmp.Or(s.Registry, "REF")),
+	}
+	if s.Registry != "" {
+		name, _, _ := strings.Cut(s.Registry, "@")
+		o.Registry = chain.RepositoryOf(name)
+		o.Verify = "mmoci verify --keyring site.asc " + quoteShell(name+"@"+s.Root.String())
+	}
+	name := a.Prefix
+	if a.Mode == snapshot.Curated && a.Class == snapshot.Upstream {
+		name += "-upstream"
+	}
+	if len(v.key(a, a.Class == snapshot.Upstream).Armor) > 0 {
+		o.Key = chain.KeyFile{File: "key.asc", Armored: true, Fetch: "curl -fsSo key.asc " + quoteShell(base+"/setup/keys/"+name+".asc")}
+	}
+	return o
+}
+
+func kindOf(a *snapshot.Archive) string {
+	switch {
+	case a == nil:
+		return ""
+	case a.Mode == snapshot.Verbatim:
+		return "verbatim, under upstream's signature"
+	case a.Class == snapshot.Site:
+		return "the site's own packages"
+	}
+	return "curated from upstream, with proof"
+}
+
+// history is what became of a package, a line where that changed; the newest first.
+func history(v View, snapshots []Held, pkg chain.Package) (out []since) {
+	var last *since
+	for i := len(snapshots) - 1; i >= 0; i-- {
+		s := snapshots[i]
+		now := since{Snapshot: s.Name, Href: v.Root + "snapshot/" + s.Name + "/"}
+		if s.Err != nil {
+			continue
+		}
+		now.Date = s.Statement.Date.UTC().Format(time.DateOnly)
+		for row := range s.Table.Rows() {
+			if row.Name == pkg.Name && row.Architecture == pkg.Architecture && !slices.Contains(now.Versions, row.Version) {
+				now.Versions = append(now.Versions, row.Version)
+			}
+		}
+		slices.SortFunc(now.Versions, func(a, b string) int { return -deb.Compare(a, b) })
+		switch {
+		case last == nil && len(now.Versions) == 0:
+			continue
+		case last == nil && i == len(snapshots)-1:
+			now.What = "there already in the oldest of these snapshots"
+		case last == nil:
+			now.What = "first seen"
+		case slices.Equal(last.Versions, now.Versions):
+			continue
+		case len(now.Versions) == 0:
+			now.What = "left"
+		case len(last.Versions) == 0:
+			now.What = "came back"
+		default:
+			now.What = "changed"
+		}
+		out = append(out, now)
+		last = &out[len(out)-1]
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// Before is the version that a package had in the first of older snapshots, the newest first, in which it had another one; "" if there is none.
+func Before(snapshots []Held, pkg chain.Package) string {
+	for _, s := range snapshots {
+		if s.Err != nil {
+			continue
+		}
+		best := ""
+		for row := range s.Table.Rows() {
+			if row.Name == pkg.Name && row.Architecture == pkg.Architecture && deb.Compare(row.Version, pkg.Version) < 0 && (best == "" || deb.Compare(row.Version, best) > 0) {
+				best = row.Version
+			}
+		}
+		if best != "" {
+			return best
+		}
+	}
+	return ""
+}
+
+// ReadChangelog reads what changed in a package since a version, out of its .deb.
+func ReadChangelog(ctx context.Context, s *snapshot.Snapshot, pkg chain.Package, old string) *Changelog {
+	text, err := changes.Changelog(ctx, s, pkg.Row, old)
+	return &Changelog{Since: old, Text: text, CVEs: changes.CVEs(text), Err: err}
+}
+
+// mark finds the CVE numbers in the lines of a changelog.
+func mark(text string) (out []mentioned) {
+	for line := range strings.Lines(text) {
+		var m mentioned
+		for line != "" {
+			from, to := changes.FindCVE(line)
+			if from < 0 {
+				m.Parts = append(m.Parts, part{Text: line})
+				break
+			}
+			m.Parts = append(m.Parts, part{Text: line[:from]}, part{line[from:to], true})
+			line = line[to:]
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// size is a number of bytes, for people.
+func size(n int64) string {
+	switch {
+	case n >= 10e9:
+		return fmt.Sprintf("%d GB", n/1e9)
+	case n >= 10e6:
+		return fmt.Sprintf("%d MB", n/1e6)
+	case n >= 10e3:
+		return fmt.Sprintf("%d kB", n/1e3)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// NameOf is the package that the name of a .deb file is of, for hints.
+func NameOf(p string) string {
+	name, _, _ := strings.Cut(path.Base(p), "_")
+	return name
+}
