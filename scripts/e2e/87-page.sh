@@ -35,7 +35,9 @@ search() {
 		enter
 		true document.querySelector("h1").innerText.includes("“docker.io”")
 		true [...document.querySelectorAll("td.name")].some(e => e.innerText == "docker.io")
-		print document.querySelector("td.name a").href
+		follow td.name a
+		true document.querySelector("h1").innerText.startsWith("docker.io ")
+		print document.querySelector("dd a[href\$='.deb']").href
 		open $serve/
 		click input[name=q]
 		type no-such-package
@@ -46,7 +48,7 @@ search() {
 	curl -sf "$(jq -r . searched.txt)" -o found.deb
 	same Package docker.io "$(dpkg-deb -f found.deb Package)"
 }
-check "a search finds a package and leads to its .deb" search
+check "a search finds a package and leads to its page, and that to its .deb" search
 
 setup() {
 	browse >setup.txt <<-END
@@ -92,7 +94,7 @@ compare() {
 		open $serve/
 		follow nav a[href\$="changes"]
 		true document.querySelectorAll("tbody tr").length > 1
-		print [...document.querySelectorAll("tbody tr")].filter(r => r.cells[0].innerText == "hello").map(r => r.cells[1].innerText + ">" + r.cells[2].innerText)
+		print [...document.querySelectorAll("tbody tr")].filter(r => r.cells.length > 1 && r.cells[0].innerText == "hello").map(r => r.cells[1].innerText + ">" + r.cells[2].innerText)
 	END
 	jq -e 'length == 1 and (.[0] | test("^–>[0-9]"))' changes.txt
 }
@@ -113,11 +115,16 @@ looked() {
 			true [...document.querySelectorAll("tr")].some(r => r.innerText.includes("libc6") && r.innerText.includes("denied by rule no-old-libc: use 3 or later"))
 			open $serve/mmoci/changes
 			true document.documentElement.scrollWidth <= $2
-			true document.querySelector("tbody tr").cells[2].getBoundingClientRect().right <= $2
+			true document.querySelector("tbody tr:nth-child(2)").cells[2].getBoundingClientRect().right <= $2
 			shot $work/$1-changes.png
+			open $serve/debian/package/libc6?show=history
+			true document.documentElement.scrollWidth <= $2
+			shot $work/$1-package.png
+			open $serve/debian/package/
+			true document.documentElement.scrollWidth <= $2
 			open $serve/snapshot/
 			true document.documentElement.scrollWidth <= $2
-			true document.querySelector("main ul").innerText.includes("(current)")
+			true document.querySelector("tbody").innerText.includes("current")
 			open $serve/?q=
 			true document.querySelectorAll("tbody tr").length > 50
 			true document.documentElement.scrollWidth <= $2
@@ -141,10 +148,11 @@ END
 serve_start hostile oci:hostile:latest --policy policy.yaml
 id=$(curl -sf "$serve/readyz" | sed 's/.* //')
 harmless() {
-	elements='"a body br button code dd details div dl dt footer form h1 h2 head header html input li link main meta nav p pre section span summary table tbody td th thead title tr ul"'
+	elements='"a body br button code dd details div dl dt footer form h1 h2 h3 head header html input label li link main meta nav ol option p pre section select span strong summary table tbody td th thead title tr ul"'
 	for page in "/" "/?q=evil" "/?q=img" "/?q=docker" "/?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E" "/mmoci/changes" "/docker/pool/" \
 		"/docker/pool/1/" "/snapshot/" "/snapshot/$id/" "/docker/dists/bookworm/" "/setup/" "/setup/policy.pref" "/docker/dists/bookworm/Release" \
-		"/docker/dists/bookworm/main/binary-amd64/Packages"; do
+		"/docker/dists/bookworm/main/binary-amd64/Packages" "/docker/package/" "/docker/package/docker-ce" \
+		"/docker/package/%3Cimg%20src=x%20onerror=alert(1)%3E?show=history" "/docker/package/evil%7B%7B.%7D%7D?show=changelog"; do
 		cat <<-END
 			open $serve$page
 			true [...document.querySelectorAll("*")].every(e => $elements.split(" ").includes(e.localName))
