@@ -516,7 +516,7 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 		listed[name] = true
 	}
 	readers := []string{
-		"serve", "verify", "ls", "why", "diff", "doctor", "man", "check", "tag list", "tag digest", "key show", "policy test", "host wait",
+		"serve", "verify", "ls", "why", "diff", "doctor", "prove", "check", "tag list", "tag digest", "key show", "policy test", "host wait",
 		// Each writes one small file, as a whole, and asks nobody before.
 		"init", "key new", "host sources", "host put", "host undo",
 		// An image at a time, which the engine takes whole or not at all (TestImportInterrupted of internal/engine).
@@ -524,6 +524,8 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 		"image verify", "image rebuild", "image diff", "image affected", "image sbom", "image scripts", "image lock",
 		// They put an image by the code of copy, and the tag last (TestKilledAtEveryRequest of internal/imagebuild).
 		"image build", "image update",
+		// It gives a tag last, and a file its name when it is whole (TestInterruptedExport of internal/static).
+		"export",
 		"help", "completion",
 	}
 	a := &app{}

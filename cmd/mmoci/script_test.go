@@ -431,10 +431,10 @@ func cmdServing(ts *testscript.TestScript, neg bool, args []string) {
 // this process, whose directory is not the script's.
 func absolute(ts *testscript.TestScript, args []string) []string {
 	var out []string
-	for _, a := range args {
+	for i, a := range args {
 		if rest, ok := strings.CutPrefix(a, "oci:"); ok {
 			a = "oci:" + ts.MkAbs(rest)
-		} else if strings.HasSuffix(a, ".yaml") {
+		} else if strings.HasSuffix(a, ".yaml") || i > 0 && args[i-1] == "--state" {
 			a = ts.MkAbs(a)
 		}
 		out = append(out, a)
