@@ -39,8 +39,9 @@ build() {
 package() {
 	root=$(mktemp -d)
 	mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/man/man1" "$root/usr/share/man/man5" "$root/usr/share/bash-completion/completions" "$root/usr/lib/systemd/system" \
-		"$root/usr/share/doc/mmoci" "$root/usr/share/lintian/overrides"
+		"$root/usr/share/doc/mmoci" "$root/usr/share/lintian/overrides" "$root/usr/lib/apt/methods"
 	cp "$1/mmoci-$2" "$root/usr/bin/mmoci"
+	for m in oci oci+http; do ln -s ../../../bin/mmoci "$root/usr/lib/apt/methods/$m"; done # apt's sources oci://..
 	for page in "$3"/man/*; do gzip -9nc "$page" >"$root/usr/share/man/man${page##*.}/${page##*/}.gz"; done
 	cp "$3/completion" "$root/usr/share/bash-completion/completions/mmoci"
 	cp artifacts/mmoci.service "$root/usr/lib/systemd/system/mmoci.service"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/aptmethod"
 	"example.org/mmoci/internal/engine"
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
@@ -36,7 +37,7 @@ type sourcesOptions struct {
 	root, url          string
 	prefixes           []string
 	upstream, keyFiles bool
-	alone, policy      bool
+	alone, policy, oci bool
 }
 
 func (a *app) hostSources() *cobra.Command {
@@ -51,6 +52,8 @@ mirror's address. Nothing that the mirror says is believed: neither key nor text
 versions it denies. With --upstream the archives are taken
 under upstream's own signature, by keys given as --keyring PREFIX=FILE; no site key is needed then.
 
+With --oci apt reads the snapshot straight from the registry at REF, without a mirror: mmoci is a method of apt's then, which its .deb installs.
+
 Written again with the same, nothing changes. "mmoci host undo" takes back exactly what was written.`,
 		Args: cobra.MaximumNArgs(1),
 	}
@@ -61,6 +64,7 @@ Written again with the same, nothing changes. "mmoci host undo" takes back exact
 	f.StringArrayVar(&q.prefixes, "prefix", nil, "only these archives (repeatable; default: all)")
 	f.BoolVar(&q.upstream, "upstream", false, "take the archives under upstream's own signature")
 	f.BoolVar(&q.keyFiles, "key-files", false, "put keys in /etc/apt/keyrings instead of into the .sources (always so where dpkg's status says that the host's apt is older than 2.3.10)")
+	f.BoolVar(&q.oci, "oci", false, "let apt read REF straight from its registry")
 	f.BoolVar(&q.alone, "alone", false, "move all other sources aside")
 	f.BoolVar(&q.policy, "policy", false, "pin what the mirror's rules deny, of the versions that the snapshot has")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -81,6 +85,18 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcesOptions, arg
 	trust, err := p.trust(plan)
 	if err != nil {
 		return err
+	}
+	if q.oci {
+		ref, err := reference(args, plan)
+		if err != nil {
+			return err
+		}
+		if q.url != "" || q.policy {
+			return fmt.Errorf("%w: --url and --policy are of a mirror, and with --oci there is none", outcome.ErrUsage)
+		}
+		if q.url, err = aptmethod.URL(ref, a.registry.plainHTTP); err != nil {
+			return fmt.Errorf("%w: --oci: %w", outcome.ErrUsage, err)
+		}
 	}
 	var all []host.Described
 	if len(args) > 0 && strings.Contains(args[0], "://") {
@@ -115,7 +131,19 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcesOptions, arg
 		}
 	}
 	changed, err := h.UseMirror(apt)
+	if q.oci && err == nil {
+		scheme, _, _ := strings.Cut(q.url, ":")
+		if method := below(q.root, "usr/lib/apt/methods/"+scheme); !exists(method) {
+			a.log("apt has no method %s here yet: install mmoci's .deb, or make %s a link to the program", scheme, method)
+		}
+	}
 	return a.reportFiles(q.root, changed, err)
+}
+
+// exists tells whether there is something by a name, be it a link that leads nowhere.
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
 }
 
 // imagesOptions are the flags of host images.

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"example.org/mmoci/internal/aptmethod"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/foreign"
 	"example.org/mmoci/internal/outcome"
@@ -36,10 +37,21 @@ import (
 const (
 	gcPercent   = 70
 	memoryLimit = 160 << 20
+
+	methodMemory = 32 << 20 // of a method of apt's
 )
 
 func main() {
-	scratch.Main() // this program starts itself for maintainer scripts
+	scratch.Main()                  // this program starts itself for maintainer scripts
+	if aptmethod.Started(os.Args) { // apt starts it by another name
+		if os.Getenv("GOMEMLIMIT") == "" {
+			debug.SetMemoryLimit(methodMemory)
+		}
+		if aptmethod.Run(context.Background(), aptmethod.Options{Stdin: os.Stdin, Stdout: os.Stdout}) != nil {
+			os.Exit(100) // apt was told why
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	// A reader that closed our output is a failure to write like any other, and must not kill install half-way.

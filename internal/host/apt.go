@@ -31,7 +31,7 @@ type Archive struct {
 // Apt is the configuration of apt for a mirror.
 type Apt struct {
 	Archives []Archive
-	Mirror   string // URL of the mirror, which apt reaches without a proxy
+	Mirror   string // URL of the mirror, which apt reaches without a proxy; or oci://.. of a registry
 	// KeyFiles puts keys into files in /etc/apt/keyrings. It is so anyway where the
 	// host's own apt takes none inline.
 	KeyFiles bool
@@ -59,16 +59,19 @@ func (h *Host) UseMirror(a Apt) ([]string, error) {
 		}
 		files[sources.File(ar.Prefix)] = []byte(archive.Format(stanzas))
 	}
-	conf, err := direct(a.Mirror)
-	if err != nil {
-		return nil, err
+	if !strings.HasPrefix(a.Mirror, "oci") { // of a registry, proxies are the environment's
+		conf, err := direct(a.Mirror)
+		if err != nil {
+			return nil, err
+		}
+		files[confFile] = conf
 	}
-	files[confFile] = conf
 	if a.Policy != nil {
 		files[prefFile] = a.Policy
 	}
 	var aside []string
 	if a.Alone {
+		var err error
 		if aside, err = h.otherSources(files); err != nil {
 			return nil, err
 		}

@@ -161,3 +161,16 @@ func (c *credentials) first(u *url.URL, scheme func(*authEntry) bool) *authEntry
 	}
 	return nil
 }
+
+// FindAuth finds the login and password for a URL in the texts of files as apt_auth.conf(5) describes them, of which the
+// first that has an entry counts: its host, its port and path where it has them, and the URL's scheme; an entry without a
+// scheme is for https. It reads no file.
+func FindAuth(texts []string, u *url.URL) (login, password string, ok bool) {
+	for _, text := range texts {
+		c := credentials{parseAuth(text)}
+		if e := c.find(u); e != nil {
+			return e.login, e.password, true
+		}
+	}
+	return "", "", false
+}

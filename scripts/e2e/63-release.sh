@@ -7,7 +7,7 @@ built() {
 	(cd dist && sha256sum -c SHA256SUMS)
 	deb=$work/dist/mmoci_1.0_$arch.deb
 	same "owners" root/root "$(dpkg-deb -c "$deb" | awk '{ print $2 }' | sort -u)"
-	same "modes" "-rw-r--r-- -rwxr-xr-x drwxr-xr-x" "$(dpkg-deb -c "$deb" | awk '{ print $1 }' | LC_ALL=C sort -u | tr '\n' ' ' | sed 's/ $//')"
+	same "modes" "-rw-r--r-- -rwxr-xr-x drwxr-xr-x lrwxrwxrwx" "$(dpkg-deb -c "$deb" | awk '{ print $1 }' | LC_ALL=C sort -u | tr '\n' ' ' | sed 's/ $//')"
 	same "outside of /usr" "" "$(dpkg-deb -c "$deb" | awk '$6 != "./" && $6 !~ /^\.\/usr\// { print $6 }')"
 	same "maintainer scripts" "control" "$(dpkg-deb --ctrl-tarfile "$deb" | tar t | sed 's,^\./,,' | grep . | tr '\n' ' ' | sed 's/ $//')"
 	dpkg-deb -I "$deb"

@@ -159,6 +159,15 @@ func hostCredential(ref oci.Reference, o *Options) (auth.CredentialFunc, error) 
 	if o.Anonymous {
 		return nil, nil
 	}
+	if o.Login != nil {
+		return func(_ context.Context, asked string) (auth.Credential, error) {
+			user, password := o.Login()
+			if asked != apiHost(ref) || user+password == "" {
+				return auth.EmptyCredential, nil
+			}
+			return auth.Credential{Username: user, Password: password}, nil
+		}, nil
+	}
 	var podman []credentials.Store
 	for _, name := range podmanAuthFiles() {
 		if _, err := os.Stat(name); err != nil {

@@ -36,6 +36,7 @@ type Options struct {
 	CAFile      string                           // PEM, added to the system's and CertDirs
 	CertDirs    []string                         // hold DIR/HOST/*.crt, *.cert and *.key; nil: those of docker and podman
 	Anonymous   bool                             // no docker/podman credentials
+	Login       func() (user, password string)   // instead of docker's and podman's files; nil: those. Calls that share Connections have none
 	Concurrency int                              // transfers at once; 0 means 8
 	Rate        int64                            // bytes a second of all uploads together; 0: no limit
 	Progress    func(oci.Event)                  // nil: nobody is told; called concurrently

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"example.org/mmoci/internal/transfer"
@@ -128,6 +129,14 @@ func status(err error) int {
 		return e.StatusCode
 	}
 	return 0
+}
+
+// Status is the HTTP status that a registry answered with, as an error of this package tells it; 0 if it did not answer.
+func Status(err error) int { return status(err) }
+
+// NeedsLogin tells an error of a registry that wants credentials where there are none.
+func NeedsLogin(err error) bool {
+	return status(err) == http.StatusUnauthorized || errors.Is(err, auth.ErrBasicCredentialNotFound)
 }
 
 // passes tells errors that may not come again. A host that never

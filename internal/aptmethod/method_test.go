@@ -1,0 +1,354 @@
+package aptmethod
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// apt is the other side of a method that runs.
+type apt struct {
+	t    *testing.T
+	in   *io.PipeWriter
+	out  *bufio.Reader
+	done chan error
+	user string // that the method was told to become
+}
+
+// start starts a method below a root directory and sends it a configuration.
+func start(t *testing.T, root string) *apt {
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	a := &apt{t: t, in: inW, out: bufio.NewReader(outR), done: make(chan error, 1)}
+	go func() {
+		err := Run(t.Context(), Options{Stdin: inR, Stdout: outW, Root: root, Drop: func(user string) error { a.user = user; return nil }})
+		outW.Close()
+		a.done <- err
+	}()
+	if m := a.next(); m.code != codeCapabilities || m.get("Send-Config") != "true" || m.get("Pipeline") != "true" {
+		t.Fatalf("%+v", m)
+	}
+	a.say("601 Configuration\nConfig-Item: APT::Sandbox::User=_apt\n\n")
+	return a
+}
+
+func (a *apt) say(text string) { io.WriteString(a.in, text) }
+
+func (a *apt) next() *message {
+	a.t.Helper()
+	m, err := readMessage(a.out)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return m
+}
+
+// get asks for a file and returns the last answer.
+func (a *apt) get(uri, filename string, fields ...string) *message {
+	a.t.Helper()
+	a.say("600 URI Acquire\nURI: " + uri + "\nFilename: " + filename + "\n" + strings.Join(append(fields, ""), "\n") + "\n")
+	for {
+		if m := a.next(); m.code != codeStart {
+			if m.get("URI") != uri {
+				a.t.Fatalf("asked for %s: %+v", uri, m)
+			}
+			return m
+		}
+	}
+}
+
+func (a *apt) end() {
+	a.in.Close()
+	if err := <-a.done; err != nil {
+		a.t.Error(err)
+	}
+}
+
+// pushed is a snapshot at a registry, with the URI that its files are below.
+func pushed(t *testing.T, o testregistry.Options) (*testregistry.Registry, *snapshot.Snapshot, string) {
+	t.Helper()
+	r := testregistry.New(t, o)
+	s := world.Freeze(t, world.Good())
+	name := strings.TrimPrefix(r.URL, "http://") + "/site/mirror:t"
+	ref, err := artifact.ParseReference(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := artifact.Pack(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Push(t.Context(), ref, artifact.PushOptions{Options: artifact.Options{Anonymous: !o.Basic && !o.Bearer}}); err != nil {
+		t.Fatal(err)
+	}
+	return r, s, "oci+http://" + name + "/"
+}
+
+func expected(row snapshot.Row) []string {
+	return []string{"Expected-SHA256: " + row.Digest.String()[7:], fmt.Sprintf("Expected-Checksum-FileSize: %d", row.Size)}
+}
+
+// TestEveryFile: every path of a snapshot, asked for as apt does, with and without its digest, is the snapshot's bytes.
+func TestEveryFile(t *testing.T) {
+	r, s, base := pushed(t, testregistry.Options{Redirect: true})
+	a := start(t, t.TempDir())
+	defer a.end()
+	dir := t.TempDir()
+	n := 0
+	for row := range s.Table.Rows() {
+		f, err := s.OpenBlob(t.Context(), row.Blob())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := io.ReadAll(f)
+		if f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, fields := range [][]string{nil, expected(row)} {
+			name := filepath.Join(dir, fmt.Sprint("f", n))
+			n++
+			m := a.get(base+row.Path, name, fields...)
+			if m.code != codeDone || (m.get("SHA256-Hash") != "") != (fields != nil) {
+				t.Fatalf("%s: %+v", row.Path, m)
+			}
+			if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("%s: %d bytes, want %d, %v", row.Path, len(got), len(want), err)
+			}
+			m = a.get(base+row.Path, name+"x", append(fields, "Last-Modified: "+m.get("Last-Modified"))...)
+			if _, err := os.Stat(name + "x"); m.code != codeDone || m.get("IMS-Hit") != "true" || err == nil {
+				t.Fatalf("%s again: %+v", row.Path, m)
+			}
+		}
+	}
+	if n < 10 {
+		t.Fatalf("only %d files", n)
+	}
+	if got := r.Requests().Count("GET", "manifest"); got != 2 {
+		t.Errorf("%d manifests asked for, want root and core", got)
+	}
+	if a.user != "_apt" {
+		t.Errorf("became %q", a.user)
+	}
+	if m := a.get(base+"debian/dists/bookworm/nothing", filepath.Join(dir, "x")); m.code != codeFailure || m.get("FailReason") != notFound || !strings.Contains(m.get("Message"), "nothing is not in snapshot") {
+		t.Errorf("%+v", m)
+	}
+	if m := a.get(base+"nowhere/dists/x/InRelease", filepath.Join(dir, "x")); m.get("FailReason") != notFound || !strings.Contains(m.get("Message"), `no archive "nowhere"`) {
+		t.Errorf("%+v", m)
+	}
+}
+
+// someDeb is a package of a snapshot.
+func someDeb(t *testing.T, s *snapshot.Snapshot) snapshot.Row {
+	for row := range s.Table.Rows() {
+		if row.IsPackage() {
+			return row
+		}
+	}
+	t.Fatal("no package")
+	return snapshot.Row{}
+}
+
+// TestWrongBytes: bytes that are not the digest's are no file, whole ones neither; what is right at a second look is.
+func TestWrongBytes(t *testing.T) {
+	r, s, base := pushed(t, testregistry.Options{})
+	a := start(t, t.TempDir())
+	defer a.end()
+	row, name := someDeb(t, s), filepath.Join(t.TempDir(), "f")
+	right, _ := r.Blob("site/mirror", row.Digest.String())
+	right = bytes.Clone(right)
+	r.FlipBlob(t, "site/mirror", row.Digest.String())
+	m := a.get(base+row.Path, name, expected(row)...)
+	if m.code != codeFailure || !strings.Contains(m.get("Message"), row.Digest.String()) {
+		t.Fatalf("%+v", m)
+	}
+	if data, err := os.ReadFile(name); err != nil || len(data) != 0 {
+		t.Errorf("%d bytes stay, %v", len(data), err)
+	}
+	r.SetBlob("site/mirror", row.Digest.String(), right)
+	for what, there := range map[string][]byte{"nothing": nil, "a begin": right[:len(right)/2], "all": right, "more": append(bytes.Clone(right), 0), "another begin": make([]byte, len(right)/2), "other bytes": make([]byte, len(right))} {
+		if err := os.WriteFile(name, there, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		m := a.get(base+row.Path, name, expected(row)...)
+		if got, _ := os.ReadFile(name); m.code != codeDone || !bytes.Equal(got, right) {
+			t.Errorf("%s there: %+v", what, m)
+		}
+	}
+}
+
+// TestResume: what is there is not asked for again.
+func TestResume(t *testing.T) {
+	r, s, base := pushed(t, testregistry.Options{})
+	a := start(t, t.TempDir())
+	defer a.end()
+	row, name := someDeb(t, s), filepath.Join(t.TempDir(), "f")
+	right, _ := r.Blob("site/mirror", row.Digest.String())
+	if err := os.WriteFile(name, right, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.Requests() // what was asked so far
+	if m := a.get(base+row.Path, name, expected(row)...); m.code != codeDone {
+		t.Fatalf("%+v", m)
+	}
+	if n := r.Requests().Count("", "blob"); n != 0 {
+		t.Errorf("%d requests for a file that is there", n)
+	}
+}
+
+// TestRefusedRequests: what makes no sense fails alone, and the method goes on.
+func TestRefusedRequests(t *testing.T) {
+	_, s, base := pushed(t, testregistry.Options{})
+	a := start(t, t.TempDir())
+	defer a.end()
+	row, dir := someDeb(t, s), t.TempDir()
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		uri, name string
+		fields    []string
+		text      string
+	}{
+		{"oci+http://127.0.0.1:1/a/b/debian/x", "x", nil, "neither tag nor digest"},
+		{"oci+http://u:secret@127.0.0.1:1/a/b:t/x", "x", nil, "credentials"},
+		{base + row.Path, "link", expected(row), "link"},
+		{base + row.Path, ".", expected(row), "directory"},
+		{base + row.Path, "none/x", expected(row), "none/x"},
+		{base + row.Path, "x", append(expected(row), "Maximum-Size: 1"), "at most 1"},
+		{base + row.Path, "x", []string{"Expected-SHA256: " + strings.Repeat("ab", 32)}, "apt wants"},
+		{base + row.Path, "x", []string{"Expected-SHA256: " + strings.Repeat("ab", 32), "Expected-Checksum-FileSize: 5"}, "404"},
+		{strings.Replace(base, ":t/", ":none/", 1) + row.Path, "x", nil, "404"},
+	} {
+		m := a.get(c.uri, filepath.Join(dir, c.name), c.fields...)
+		if m.code != codeFailure || !strings.Contains(m.get("Message"), c.text) || strings.Contains(m.get("Message"), "secret") {
+			t.Errorf("%s to %s: %+v", c.uri, c.name, m)
+		}
+	}
+	if m := a.get(base+row.Path, filepath.Join(dir, "good"), expected(row)...); m.code != codeDone {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestGeneralFailures(t *testing.T) {
+	for _, bad := range []string{"junk\n\n", "600 URI Acquire\nURI: x\nFilename: y\n\n", "601 Configuration\n\n600 URI Acquire\nURI: x\n\n",
+		"601 Configuration\n\n600 URI Acquire\nURI: x\nFilename: y\nExpected-SHA256: zz\n\n", "601 Configuration\n\n600 URI Acquire\nURI: x\nFilename: y\nMaximum-Size: -1\n\n"} {
+		var out bytes.Buffer
+		err := Run(t.Context(), Options{Stdin: strings.NewReader(bad), Stdout: &out, Root: t.TempDir(), Drop: func(string) error { return nil }})
+		if err == nil || strings.Count(out.String(), "401 General Failure\nMessage: mmoci: ") != 1 {
+			t.Errorf("%q: %v, %q", bad, err, out.String())
+		}
+	}
+	var out bytes.Buffer
+	err := Run(t.Context(), Options{Stdin: strings.NewReader("601 Configuration\n\n"), Stdout: &out, Root: t.TempDir(), Drop: func(string) error { return errors.New("no way") }})
+	if err == nil || !strings.Contains(out.String(), "no way") {
+		t.Errorf("%v, %q", err, out.String())
+	}
+}
+
+// TestCredentials: which of the files' entries a registry is sent.
+func TestCredentials(t *testing.T) {
+	root := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		name = filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("etc/apt/auth.conf", "machine a.example/site/ login u1 password p1\n")
+	write("etc/apt/auth.conf.d/b.conf", "machine oci+http://b.example login u2 password p2\nmachine oci://c.example login u3 password p3\nmachine d.example login u4 password p4\n")
+	write("etc/apt/auth.conf.d/not.txt", "machine a.example login x password x\n")
+	write("etc/mmoci/auth.json", `{"auths": {"e.example/site": {"auth": "dTU6cDU6eA=="}, "a.example": {"auth": "dTY6cDY="}}}`)
+	c, err := readCredentials(root, config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		"oci://a.example/site/m:t": "u1:p1", "oci+http://a.example/site/m:t": "u6:p6", "oci://a.example/other:t": "u6:p6",
+		"oci+http://b.example/m:t": "u2:p2", "oci://b.example/m:t": ":", "oci://c.example/m:t": "u3:p3", "oci+http://c.example/m:t": ":",
+		"oci://d.example/m:t": "u4:p4", "oci://d.example:5000/m:t": "u4:p4", "oci://e.example/site/m:t": "u5:p5:x", "oci://e.example/m:t": ":", "oci://xa.example/site/m:t": ":",
+	} {
+		l, err := parseURI(ref + "/x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, password := c.find(l.ref, l.plain)
+		if got := user + ":" + password; got != want {
+			t.Errorf("%s: %s, want %s", ref, got, want)
+		}
+	}
+	l, err := parseURI("oci+http://d.example/m:t/x")
+	if err != nil || !c.onlyTLS(l.ref, true) {
+		t.Errorf("d.example by plain HTTP: %v", err)
+	}
+	write("etc/mmoci/auth.json", `{"auths": {"e.example": {"auth": "geheim!"}}`)
+	if _, err := readCredentials(root, config{}); err == nil || strings.Contains(err.Error(), "geheim") {
+		t.Errorf("a broken auth.json: %v", err)
+	}
+}
+
+// TestLogin: a registry that wants credentials, directly or by a token, gets those of auth.conf.
+func TestLogin(t *testing.T) {
+	for what, o := range map[string]testregistry.Options{"basic": {Basic: true}, "token": {Bearer: true}} {
+		t.Run(what, func(t *testing.T) {
+			r := testregistry.New(t, o)
+			data := []byte("some bytes")
+			digest := r.PutBlob("site/mirror", data)
+			host := strings.TrimPrefix(r.URL, "http://")
+			root := t.TempDir()
+			if err := os.MkdirAll(filepath.Join(root, "etc/apt"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			name := filepath.Join(t.TempDir(), "f")
+			for _, c := range []struct {
+				text string
+				code int
+			}{{"", codeFailure}, {"machine " + host + " login user password secret", codeFailure}, {"machine http://" + host + " login user password wrong", codeFailure}, {"machine http://" + host + " login user password secret", codeDone}} {
+				if err := os.WriteFile(filepath.Join(root, "etc/apt/auth.conf"), []byte(c.text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				a := start(t, root)
+				m := a.get("oci+http://"+host+"/site/mirror:t/p/x", name, "Expected-SHA256: "+digest[7:], fmt.Sprintf("Expected-Checksum-FileSize: %d", len(data)))
+				a.end()
+				if m.code != c.code || strings.Contains(m.get("Message"), "secret") {
+					t.Errorf("with %q: %+v", c.text, m)
+				}
+			}
+		})
+	}
+}
+
+func TestURL(t *testing.T) {
+	for ref, want := range map[string]string{
+		"h.example/m:t": "oci://h.example/m:t", "127.0.0.1:5000/m:t": "oci+http://127.0.0.1:5000/m:t", "oci:dir:t": "",
+		"h.example/m:t@sha256:" + strings.Repeat("ab", 32): "oci://h.example/m@sha256:" + strings.Repeat("ab", 32),
+	} {
+		r, err := artifact.ParseReference(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := URL(r, false)
+		if got != want || (err != nil) != (want == "") {
+			t.Errorf("%s: %s, %v", ref, got, err)
+		}
+		if want != "" {
+			if _, err := parseURI(got + "/debian/x"); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
