@@ -114,6 +114,16 @@ func (p *trial) say(capability string, needed, ok bool, text string, args ...any
 	p.result.Rows = append(p.result.Rows, Row{capability, answer, fmt.Sprintf(text, args...), needed})
 }
 
+// sayOf notes what failed: an answer where the registry refused it, and none where nobody listens, the
+// credentials do not do or it is the registry that fails.
+func (p *trial) sayOf(capability string, needed bool, err error, text string, args ...any) {
+	answer := Unknown
+	if remote.Refused(err) {
+		answer = No
+	}
+	p.result.Rows = append(p.result.Rows, Row{capability, answer, fmt.Sprintf(text, args...), needed})
+}
+
 func (p *trial) try(ctx context.Context) error {
 	if err := p.putFiles(ctx); err != nil {
 		return err
@@ -139,14 +149,14 @@ func (p *trial) put(ctx context.Context, mediaType string, data []byte, tag stri
 // putFiles pushes the snapshot, and reads it back.
 func (p *trial) putFiles(ctx context.Context) error {
 	if _, err := p.t.PutBlob(ctx, oci.TypeEmpty, []byte(oci.EmptyConfig)); err != nil {
-		p.say("blobs", true, false, "%v", err)
+		p.sayOf("blobs", true, err, "%v", err)
 		return err
 	}
 	for i := range files {
 		data := fmt.Appendf(nil, "mmoci probe %s, file %d\n", p.nonce, i)
 		p.blobs = append(p.blobs, oci.Describe(oci.TypeOctets, snapshot.BlobOf(data)))
 		if _, err := p.t.PutBlob(ctx, oci.TypeOctets, data); err != nil {
-			p.say("blobs", true, false, "file %d of %d: %v", i+1, files, err)
+			p.sayOf("blobs", true, err, "file %d of %d: %v", i+1, files, err)
 			return err
 		}
 	}
@@ -269,7 +279,7 @@ func (p *trial) moves(ctx context.Context) {
 	case remote.Refused(err):
 		p.say("moving tags", false, false, "tags are immutable: %v", err)
 	default:
-		p.result.Rows = append(p.result.Rows, Row{Capability: "moving tags", Answer: Unknown, Text: err.Error()})
+		p.sayOf("moving tags", false, err, "%v", err)
 	}
 }
 
