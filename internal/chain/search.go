@@ -18,20 +18,16 @@ func (b *Book) Search(query string, first, most int) (total int, out []Package, 
 	}
 	slices.SortFunc(words, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	whole := strings.Join(strings.Fields(strings.ToLower(query)), " ")
-	type hit struct {
-		rank  uint8
-		entry int
-	}
-	var hits []hit
+	var ranked [ranks][]int
 	for i := range b.holding(words[0]) {
 		if rank, ok := rankOf(b.line(i), words, whole); ok {
-			hits = append(hits, hit{rank, i})
+			ranked[rank] = append(ranked[rank], i)
 		}
 	}
-	slices.SortFunc(hits, func(a, b hit) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.entry, b.entry)) })
+	hits := slices.Concat(ranked[:]...)
 	first = max(0, min(first, len(hits)))
 	for _, h := range hits[first:min(len(hits), first+most)] {
-		p, err := b.Get(h.entry)
+		p, err := b.Get(h)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -51,14 +47,14 @@ func (b *Book) holding(word string) func(yield func(int) bool) {
 			}
 			return
 		}
-		pattern := []byte(word)
+		pattern, i := []byte(word), 0
 		for at := 0; at < len(b.words); {
 			n := bytes.Index(b.words[at:], pattern)
 			if n < 0 {
 				return
 			}
 			at += n
-			i := sort.Search(len(b.entries), func(i int) bool { return int(b.entries[i].words) > at }) - 1
+			i = b.entryAt(at, i)
 			if !yield(i) || i+1 == len(b.entries) {
 				return
 			}
@@ -66,6 +62,19 @@ func (b *Book) holding(word string) func(yield func(int) bool) {
 		}
 	}
 }
+
+// entryAt is the entry whose line has the byte at a place; from is one at or before it, mostly a near one.
+func (b *Book) entryAt(at, from int) int {
+	step := 1
+	for from+step < len(b.entries) && int(b.entries[from+step].words) <= at {
+		from += step
+		step *= 2
+	}
+	return from + sort.Search(min(step, len(b.entries)-from), func(i int) bool { return int(b.entries[from+i].words) > at }) - 1
+}
+
+// ranks is how many there are of rankOf.
+const ranks = 5
 
 // rankOf says how well a line fits; less is better.
 func rankOf(line []byte, words []string, whole string) (uint8, bool) {

@@ -8,6 +8,7 @@
 //
 //	open URL                go there
 //	size WIDTH HEIGHT       of the window, in pixels
+//	scheme dark|light       what the person prefers
 //	click SELECTOR          the mouse, on the middle of the first such element
 //	follow SELECTOR         the same, and wait for the page it leads to
 //	type TEXT               the keyboard, into what was clicked
@@ -16,6 +17,8 @@
 //	true EXPRESSION         must be so
 //	print EXPRESSION        on standard output, as JSON
 //	shot FILE               a PNG of the window
+//	axe FILE                run axe-core, whose script FILE is; a violation of WCAG 2 level A or AA is an error
+//	tabs                    every link, button and field can be reached by the Tab key
 package main
 
 import (
@@ -95,6 +98,8 @@ func (b *browser) do(ctx context.Context, line string) error {
 		})
 	case "size":
 		return b.size(ctx, rest)
+	case "scheme":
+		return b.call(ctx, "Emulation.setEmulatedMedia", object{"features": []object{{"name": "prefers-color-scheme", "value": rest}}}, nil)
 	case "click":
 		return b.click(ctx, rest)
 	case "follow":
@@ -120,6 +125,10 @@ func (b *browser) do(ctx context.Context, line string) error {
 		return err
 	case "shot":
 		return b.shot(ctx, rest)
+	case "axe":
+		return b.axe(ctx, rest)
+	case "tabs":
+		return b.tabs(ctx)
 	}
 	return errors.New("no such command")
 }
@@ -166,6 +175,47 @@ func (b *browser) press(ctx context.Context, key object) error {
 		delete(key, "commands")
 	}
 	return nil
+}
+
+// axe runs axe-core in the page. It is evaluated by the browser's debugger, so that the page's own policy stays in force.
+func (b *browser) axe(ctx context.Context, file string) error {
+	script, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if _, err := b.eval(ctx, string(script)+";0"); err != nil {
+		return err
+	}
+	found, err := b.eval(ctx, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then(r => r.passes.length == 0 ? "nothing was looked at" :
+		r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target + " " + n.failureSummary).join("; ")).join("\n"))`)
+	if err == nil && found != `""` {
+		err = errors.New(found)
+	}
+	return err
+}
+
+// tabs presses Tab as often as there is something to reach, and wants to have been everywhere.
+func (b *browser) tabs(ctx context.Context) error {
+	const reachable = `[...document.querySelectorAll("a[href], button, input, select, summary")].filter(e => e.checkVisibility())`
+	count, err := b.eval(ctx, `document.activeElement.blur(), window.beenAt = new Set(), document.addEventListener("focusin", e => beenAt.add(e.target)), document.querySelectorAll("*").length && `+
+		reachable+`.length + document.querySelectorAll("[tabindex]").length + document.querySelectorAll("pre").length`)
+	if err != nil {
+		return err
+	}
+	var n int
+	if err := json.Unmarshal([]byte(count), &n); err != nil {
+		return err
+	}
+	for range min(n, 500) + 1 {
+		if err := b.press(ctx, object{"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}); err != nil {
+			return err
+		}
+	}
+	missed, err := b.eval(ctx, reachable+`.slice(0, 400).filter(e => !beenAt.has(e)).map(e => e.outerHTML.slice(0, 80)).join("\n")`)
+	if err == nil && missed != `""` {
+		err = fmt.Errorf("not reached by Tab: %s", missed)
+	}
+	return err
 }
 
 func (b *browser) shot(ctx context.Context, file string) error {

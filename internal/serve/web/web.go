@@ -33,7 +33,7 @@ const MaxQuery = 100
 
 const (
 	maxListed = 2000 // rows of a directory, of changes, of a list of snapshots
-	maxFound  = 200  // rows of a search
+	maxFound  = 50   // rows of a page of a search, or of an archive
 )
 
 // ErrNoDirectory marks a path below which a snapshot has nothing.

@@ -1,0 +1,143 @@
+package serve
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// many is an unsigned snapshot of n packages whose stanzas are of Debian's length, each needing six others.
+func many(t testing.TB, n int) *snapshot.Snapshot {
+	const dists = "debian/dists/bookworm/"
+	held := map[snapshot.Digest][]byte{}
+	put := func(data []byte) snapshot.Blob {
+		b := snapshot.BlobOf(data)
+		held[b.Digest] = data
+		return b
+	}
+	words := []string{"library", "shared", "daemon", "tools", "network", "graphical", "editor", "documentation", "development", "bindings", "for", "the", "parsing", "of"}
+	random := rand.New(rand.NewPCG(1, 2))
+	var index bytes.Buffer
+	var rows []snapshot.Row
+	for i := range n {
+		name, version := fmt.Sprintf("lib%s-%d", words[i%len(words)], i), fmt.Sprintf("%d.%d-%d", i%9, i%17, i%5)
+		path := fmt.Sprintf("pool/main/l/%s/%s_%s_amd64.deb", name, name, version)
+		d := snapshot.Sum([]byte(path))
+		rows = append(rows, snapshot.Row{Path: "debian/" + path, Size: int64(i + 1), Digest: d, Package: snapshot.Package{Name: name, Version: version, Architecture: "amd64", Source: name}})
+		fmt.Fprintf(&index, "Package: %s\nVersion: %s\nInstalled-Size: 100\nMaintainer: A Maintainer <maintainer%d@example.org>\nArchitecture: amd64\nDepends:", name, version, i%3000)
+		for j := range 6 {
+			k := random.IntN(n)
+			if j > 0 {
+				index.WriteByte(',')
+			}
+			fmt.Fprintf(&index, " lib%s-%d (>= 0)", words[k%len(words)], k)
+		}
+		fmt.Fprintf(&index, "\nDescription: %s %s %s %s %s\nHomepage: https://www.example.org/%s\nDescription-md5: %x\nSection: libs\nPriority: optional\nFilename: %s\nSize: %d\nMD5sum: %x\nSHA256: %s\n\n",
+			words[random.IntN(len(words))], words[random.IntN(len(words))], words[random.IntN(len(words))], words[random.IntN(len(words))], words[random.IntN(len(words))],
+			name, d[:16], path, i+1, d[:16], d.Hex())
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(index.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	gz := put(packed.Bytes())
+	date := day(1)
+	release := put(fmt.Appendf(nil, "Suite: bookworm\nDate: %s\nSHA256:\n %s %d main/binary-amd64/Packages.gz\n", date.Format(time.RFC1123), gz.Digest.Hex(), gz.Size))
+	for path, b := range map[string]snapshot.Blob{dists + "Release": release, dists + "main/binary-amd64/Packages.gz": gz} {
+		rows = append(rows, snapshot.Row{Path: path, Size: b.Size, Digest: b.Digest})
+	}
+	s, err := snapshot.Take(snapshot.Frozen{
+		Date: date, Encoder: 1, Files: rows, Lock: []byte("mmoci-lock-v1\n"),
+		Blobs: snapshot.BlobsFunc(func(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+			data, ok := held[b.Digest]
+			if !ok {
+				return nil, snapshot.ErrNotExist
+			}
+			return &snapshot.Content{R: io.NopCloser(bytes.NewReader(data))}, nil
+		}),
+		Archives: []snapshot.Archive{{Prefix: "debian", Mode: snapshot.Verbatim, Class: snapshot.Upstream, Format: "deb", Suites: []snapshot.Suite{{
+			Name: "bookworm", Files: []snapshot.SuiteFile{{Role: snapshot.Release, Blob: release, Date: date, Path: dists + "Release"}},
+		}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Root = snapshot.Sum(s.StatementBytes)
+	return s
+}
+
+// BenchmarkPages has 32 clients ask for pages of a snapshot as large as Debian's main, and reports the 99th percentile of each
+// kind, and what the heap grew by from the first page on.
+func BenchmarkPages(b *testing.B) {
+	const packages, clients = 63_440, 32
+	sn := many(b, packages)
+	_, base := run(b, Options{Sources: []Source{newTag(sn)}}, false)
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	get := func(path string) time.Duration {
+		start := time.Now()
+		r, err := http.Get(base + path)
+		if err != nil {
+			b.Error(err)
+			return 0
+		}
+		defer r.Body.Close()
+		if _, err := io.Copy(io.Discard, r.Body); err != nil || r.StatusCode != 200 {
+			b.Errorf("%s: %d %v", path, r.StatusCode, err)
+		}
+		return time.Since(start)
+	}
+	get("/readyz")
+	before := heap()
+	first := get("/debian/package/libdaemon-2")
+	get("/")
+	grown := heap() - before
+	b.ReportMetric(first.Seconds(), "first-s")
+	b.ReportMetric(float64(grown)/(1<<20), "heap-MiB")
+	for name, path := range map[string]func(i int) string{
+		"front": func(int) string { return "/" }, "package": func(i int) string { return fmt.Sprintf("/debian/package/libdaemon-%d", 2+14*(i%4000)) },
+		"search": func(i int) string {
+			return "/?q=" + []string{"daemon", "network+editor", "libtools-3", "zzz", "library"}[i%5]
+		},
+	} {
+		var mu sync.Mutex
+		var took []time.Duration
+		var wg sync.WaitGroup
+		for c := range clients {
+			wg.Go(func() {
+				for i := range 30 {
+					d := get(path(c*30 + i))
+					mu.Lock()
+					took = append(took, d)
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, name+"-p99-ms")
+		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, name+"-p50-ms")
+		alone := get(path(7))
+		b.ReportMetric(float64(alone.Microseconds())/1000, name+"-alone-ms")
+	}
+}
