@@ -19,13 +19,6 @@ import (
 
 // many is an unsigned snapshot of n packages whose stanzas are of Debian's length, each needing six others.
 func many(t testing.TB, n int) *snapshot.Snapshot {
-	const dists = "debian/dists/bookworm/"
-	held := map[snapshot.Digest][]byte{}
-	put := func(data []byte) snapshot.Blob {
-		b := snapshot.BlobOf(data)
-		held[b.Digest] = data
-		return b
-	}
 	words := []string{"library", "shared", "daemon", "tools", "network", "graphical", "editor", "documentation", "development", "bindings", "for", "the", "parsing", "of"}
 	random := rand.New(rand.NewPCG(1, 2))
 	var index bytes.Buffer
@@ -47,9 +40,21 @@ func many(t testing.TB, n int) *snapshot.Snapshot {
 			words[random.IntN(len(words))], words[random.IntN(len(words))], words[random.IntN(len(words))], words[random.IntN(len(words))], words[random.IntN(len(words))],
 			name, d[:16], path, i+1, d[:16], d.Hex())
 	}
+	return indexed(t, index.Bytes(), rows)
+}
+
+// indexed is an unsigned verbatim snapshot with one index; its pool files cannot be read.
+func indexed(t testing.TB, index []byte, rows []snapshot.Row) *snapshot.Snapshot {
+	const dists = "debian/dists/bookworm/"
+	held := map[snapshot.Digest][]byte{}
+	put := func(data []byte) snapshot.Blob {
+		b := snapshot.BlobOf(data)
+		held[b.Digest] = data
+		return b
+	}
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
-	if _, err := z.Write(index.Bytes()); err != nil {
+	if _, err := z.Write(index); err != nil {
 		t.Fatal(err)
 	}
 	if err := z.Close(); err != nil {

@@ -1,0 +1,87 @@
+package serve
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"example.org/mmoci/internal/serve/web"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Every field of a stanza is words on the page, whatever it says; nothing is lost, and no address but http is a link.
+func TestHostileStanza(t *testing.T) {
+	t.Parallel()
+	const attack = `</pre></title><script>alert(1)</script><img src=x onerror=alert(2)>"'{{.}}` + "\u202e"
+	long := strings.Repeat("long ", 200_000)
+	row := snapshot.Row{Path: "debian/pool/e/evil_1_amd64.deb", Size: 4, Digest: snapshot.Sum([]byte("evil")), Package: snapshot.Package{Name: "evil", Version: "1", Architecture: "amd64", Source: "evil"}}
+	var index bytes.Buffer
+	fmt.Fprintf(&index, "Package: evil\nVersion: 1\nArchitecture: amd64\nFilename: pool/e/evil_1_amd64.deb\nSize: 4\nSHA256: %s\nHomepage: javascript:alert(3)\nSection: %s\nMaintainer: %s\nDepends: %s\nRecommends: evil\nX-Long: %s\nTag: %s\nDescription: %s\n %s\n",
+		row.Digest.Hex(), attack, attack, attack, long, attack, attack, attack)
+	_, base := run(t, Options{Sources: []Source{newTag(indexed(t, index.Bytes(), []snapshot.Row{row}))}}, false)
+	for _, target := range []string{"/debian/package/evil", "/debian/package/evil/1?show=history", "/debian/package/evil?show=changelog&arch=amd64", "/debian/package/", "/?q=evil", "/?q=alert(1)"} {
+		a := ask(t, base, "GET", target)
+		if a.status != 200 || a.header.Get("Content-Security-Policy") != web.SecurityPolicy {
+			t.Errorf("%s: %d %v", target, a.status, a.header)
+		}
+		for _, not := range []string{"<script", "<img", "href=\"javascript", "\u202e", "ZgotmplZ"} {
+			if bytes.Contains(a.body, []byte(not)) {
+				t.Errorf("%s: has %q", target, not)
+			}
+		}
+		if !bytes.Contains(a.body, []byte("&lt;script&gt;alert(1)")) {
+			t.Errorf("%s: the words of the attack are lost", target)
+		}
+	}
+	body := ask(t, base, "GET", "/debian/package/evil").body
+	for _, want := range []string{"javascript:alert(3)", long[:900_000], ">evil</a>", "not verified"} {
+		if !bytes.Contains(body, []byte(want)) {
+			t.Errorf("no %.40q on the page", want)
+		}
+	}
+}
+
+// Browsers get errors in the frame of the pages, apt gets them as ever.
+func TestErrorPages(t *testing.T) {
+	t.Parallel()
+	base, _, _ := pageServer(t, Options{Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, reason: '<b>too old</b>'}\n")})
+	get := func(target, accept string) (int, http.Header, string) {
+		r, err := http.NewRequest("GET", base+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", accept)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		var b bytes.Buffer
+		if _, err := b.ReadFrom(answer.Body); err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, answer.Header, b.String()
+	}
+	if status, _, body := get("/?q=docker", "text/html"); status != 200 || !strings.Contains(body, "docker-ce") { // reads the indices
+		t.Fatal(status, body)
+	}
+	const browser = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
+	for _, c := range []struct{ target, accept, want, not string }{
+		{"/docker/package/docker-c", browser, `Did you mean <a href="../../docker/package/docker-ce">docker-ce</a>?`, ""},
+		{"/docker/pool/stable/d/docker-ce/docker-ce_27~x+y_amd64.deb", browser, "The rule <code>old</code>", "<b>"},
+		{"/none/x", browser, "<h1>404 Not Found</h1>", ""},
+		{"/docker/package/docker-c", "text/*", "no package \"docker-c\" in archive docker", "<html"},
+		{"/docker/pool/stable/d/docker-ce/docker-ce_27~x+y_amd64.deb", "", "Denied by rule old: <b>too old</b>\n", "<html"},
+		{"/none/x", "*/*", "no archive \"none\" here\n", "<html"},
+	} {
+		status, header, body := get(c.target, c.accept)
+		if status < 400 || !strings.Contains(body, c.want) || c.not != "" && strings.Contains(body, c.not) {
+			t.Errorf("%s for %q: %d\n%s", c.target, c.accept, status, body)
+		}
+		if c.accept == browser && (header.Get("Cache-Control") != "no-store" || header.Get("Vary") != "Accept" || header.Get("Content-Security-Policy") != web.SecurityPolicy) {
+			t.Errorf("%s: %v", c.target, header)
+		}
+	}
+}
