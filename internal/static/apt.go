@@ -17,8 +17,8 @@ import (
 
 const (
 	treesDir    = "trees"        // a directory of each root, which never changes
-	aptDir      = "apt"          // REPO/TAG: a link to one of these
-	previousDir = "apt-previous" // REPO/TAG: a link to the one before, for clients that have read its Release
+	aptDir      = "apt"          // REPO:TAG: a link to one of these
+	previousDir = "apt-previous" // REPO:TAG: a link to the one before, for clients that have read its Release
 )
 
 func treePath(root snapshot.Digest) string { return treesDir + "/" + root.Hex() }
@@ -134,7 +134,7 @@ func (e *export) publishApt() error {
 		if !e.o.Apt || c.snapshot == nil || !p.valid() {
 			continue
 		}
-		name := p.repository + "/" + p.tag
+		name := p.repository + ":" + p.tag // no repository has a colon, so that one name is never inside another
 		was, err := e.root.Readlink(aptDir + "/" + name)
 		if err == nil && path.Base(was) == c.root.Hex() {
 			continue

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"example.org/mmoci/pkg/artifact"
@@ -22,6 +24,7 @@ type content struct {
 	about    []referrer
 	from     snapshot.Blobs
 	layout   string             // the directory of a layout that blobs may be linked from, or ""
+	blobs    *os.File           // its directory of blobs, or nil
 	snapshot *snapshot.Snapshot // nil: an image
 }
 
@@ -52,6 +55,9 @@ func (e *export) read(ctx context.Context, ref artifact.Reference) (*content, er
 	c := &content{ref: ref, root: root}
 	if ref.Kind == artifact.Layout {
 		c.layout = ref.Name
+		if c.blobs, err = os.Open(filepath.Join(ref.Name, blobsDir)); err != nil {
+			return nil, err
+		}
 	}
 	ref.Digest = root // the tag may move meanwhile
 	c.list, c.listed = e.known(root)
@@ -63,9 +69,16 @@ func (e *export) read(ctx context.Context, ref artifact.Reference) (*content, er
 		err = c.readImage(ctx, ref, e.o.Places)
 	}
 	if err != nil {
+		c.close()
 		return nil, err
 	}
 	return c, nil
+}
+
+func (c *content) close() {
+	if c.blobs != nil {
+		c.blobs.Close()
+	}
 }
 
 // known reads the list of a root. One that cannot be read is as good as none.

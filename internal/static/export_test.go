@@ -344,6 +344,77 @@ func TestRefusedDirectories(t *testing.T) {
 	}
 }
 
+// One name of an apt tree is never inside another: the repository site with the tag mirror, and site/mirror.
+func TestNestedNames(t *testing.T) {
+	t.Parallel()
+	_, older, newer := two(t)
+	dir := filepath.Join(t.TempDir(), "tree")
+	tr, err := openTree(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.close()
+	e := &export{tree: tr, o: &Options{Apt: true, Now: now, References: []artifact.Reference{older, newer}}}
+	for i, name := range []string{"registry.example.org/site:mirror", "registry.example.org/site/mirror:noble"} {
+		c, err := e.read(t.Context(), e.o.References[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.ref, err = artifact.ParseReference(name); err != nil {
+			t.Fatal(err)
+		}
+		e.contents = append(e.contents, c)
+	}
+	if err := e.name(); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []func(context.Context) error{e.fill, e.plant, e.publish, e.prune} {
+		if err := step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]*content{"site:mirror": e.contents[0], "site/mirror:noble": e.contents[1]} {
+		to, err := filepath.EvalSymlinks(filepath.Join(dir, "apt", name))
+		if err != nil || filepath.Base(to) != c.root.Hex() {
+			t.Errorf("apt/%s leads to %s, %v", name, to, err)
+		}
+	}
+	if tags := whole(t, dir); len(tags) != 4 {
+		t.Errorf("tags %v", tags)
+	}
+}
+
+// What not everybody may read is copied: a web server is somebody else.
+func TestUnreadableIsCopied(t *testing.T) {
+	t.Parallel()
+	layout, older, _ := two(t)
+	files, err := filepath.Glob(filepath.Join(layout, "blobs/sha256/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if err := os.Chmod(f, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "tree")
+	o := Options{Dir: dir, References: []artifact.Reference{older}, Mode: Link, Now: now}
+	if _, err := Export(t.Context(), o); err == nil || !strings.Contains(err.Error(), "cannot be linked") {
+		t.Errorf("linked: %v", err)
+	}
+	o.Mode = LinkOrCopy
+	if res := mustExport(t, o); res.Linked != 0 || res.Copied == 0 {
+		t.Errorf("%+v", res)
+	}
+	copies, _ := filepath.Glob(filepath.Join(dir, "blobs/sha256/*"))
+	for _, f := range copies {
+		if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o644 {
+			t.Errorf("%s: %v, %v", f, info, err)
+		}
+	}
+	whole(t, dir)
+}
+
 // Links that somebody put into a tree do not lead an export out of it.
 func TestLinksOutside(t *testing.T) {
 	t.Parallel()

@@ -2,13 +2,12 @@ package static
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -68,7 +67,10 @@ func (e *export) fill(ctx context.Context) (err error) {
 			err = errors.Join(err, e.root.RemoveAll(tempDir))
 		}
 	}()
-	missing := f.missing()
+	missing, err := f.missing()
+	if err != nil {
+		return err
+	}
 	if len(missing) > 0 {
 		// What was written to the layout a moment ago is on the disk before it is linked.
 		if err := e.disk.Sync(); err != nil {
@@ -112,8 +114,16 @@ type wanted struct {
 	*content
 }
 
-// missing are the blobs that the tree lacks, each once.
-func (f *filler) missing() []wanted {
+// missing are the blobs that the tree lacks, each once. Only what was hashed has such a name.
+func (f *filler) missing() ([]wanted, error) {
+	var err error
+	if f.there, err = f.digests(blobsDir); err != nil {
+		return nil, err
+	}
+	there := make(map[snapshot.Digest]struct{}, len(f.there))
+	for _, d := range f.there {
+		there[d] = struct{}{}
+	}
 	var out []wanted
 	seen := map[snapshot.Digest]struct{}{}
 	var all int64
@@ -125,7 +135,7 @@ func (f *filler) missing() []wanted {
 				}
 				seen[b.Digest] = struct{}{}
 			}
-			if f.has(b) {
+			if _, has := there[b.Digest]; has && (c.listed || f.fits(b)) {
 				f.result.Reused++
 				continue
 			}
@@ -134,11 +144,11 @@ func (f *filler) missing() []wanted {
 		}
 	}
 	f.tell(artifact.Event{Kind: artifact.Planned, Files: len(out), Bytes: all})
-	return out
+	return out, nil
 }
 
-// has tells whether a blob is there: only what was hashed has such a name, and a file of another size was damaged since.
-func (f *filler) has(b snapshot.Blob) bool {
+// fits tells whether a blob has its size: where it has not, it was damaged since it got its name.
+func (f *filler) fits(b snapshot.Blob) bool {
 	var st unix.Stat_t
 	err := unix.Fstatat(int(f.blobs.Fd()), b.Digest.Hex(), &st, unix.AT_SYMLINK_NOFOLLOW)
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == b.Size
@@ -154,7 +164,7 @@ func (f *filler) tell(ev artifact.Event) {
 func (f *filler) take(ctx context.Context, m wanted) error {
 	f.tell(artifact.Event{Kind: artifact.Started, Digest: m.Digest, Bytes: m.Size})
 	linked := false
-	if m.layout != "" && f.o.Mode != Copy {
+	if m.blobs != nil && f.o.Mode != Copy {
 		var err error
 		if linked, err = f.link(ctx, m); err != nil {
 			return fmt.Errorf("blob %s: %w", m.Digest, err)
@@ -179,40 +189,78 @@ func (f *filler) take(ctx context.Context, m wanted) error {
 }
 
 // link hashes a blob of a layout and gives the very file that was hashed its name in the tree. It returns false, and no error,
-// where links cannot be made and copies may.
+// where links cannot be made and copies may. It asks the kernel no more than it must: a release has tens of thousands.
 func (f *filler) link(ctx context.Context, m wanted) (bool, error) {
-	src, info, err := oci.OpenRegular(filepath.Join(m.layout, blobsDir, m.Digest.Hex()))
-	if errors.Is(err, fs.ErrNotExist) {
+	hex := m.Digest.Hex()
+	fd, err := unix.Openat(int(m.blobs.Fd()), hex, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
 		return false, fmt.Errorf("%s: %w", m.layout, snapshot.ErrNotExist)
 	} else if err != nil {
-		return false, err
-	}
-	defer src.Close()
-	if _, err := snapshot.NewReader(io.NopCloser(oci.WithContext(ctx, src)), m.Blob).WriteTo(io.Discard); err != nil {
 		return false, fmt.Errorf("%s: %w", m.layout, err)
 	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, fmt.Errorf("%s: %w", m.layout, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false, fmt.Errorf("%s: it is no regular file", m.layout)
+	}
+	if got, err := hashOf(ctx, fd, m.Size); err != nil {
+		return false, fmt.Errorf("%s: %w", m.layout, err)
+	} else if got != m.Blob {
+		return false, oci.Integrity("%s: its file has the bytes of %s, %d of them, want %d", m.layout, got.Digest, got.Size, m.Size)
+	}
+	const everybody = 0o444
 	why := error(unix.EACCES)
-	if readable := info.Mode().Perm()&0o444 == 0o444; readable {
-		if now, err := src.Stat(); err != nil || !now.ModTime().Equal(info.ModTime()) || now.Size() != info.Size() {
-			return false, fmt.Errorf("%s: it changed while it was read", m.layout)
-		}
-		if f.replace(m.Digest) {
-			why = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", src.Fd()), int(f.blobs.Fd()), m.Digest.Hex(), unix.AT_SYMLINK_FOLLOW)
+	if st.Mode&everybody == everybody {
+		open := fmt.Sprintf("/proc/self/fd/%d", fd)
+		why = unix.Linkat(unix.AT_FDCWD, open, int(f.blobs.Fd()), hex, unix.AT_SYMLINK_FOLLOW)
+		if errors.Is(why, unix.EEXIST) { // a file of another size has the name
+			f.unlink(m.Digest)
+			why = unix.Linkat(unix.AT_FDCWD, open, int(f.blobs.Fd()), hex, unix.AT_SYMLINK_FOLLOW)
 		}
 		if why == nil {
 			return true, nil
 		}
 	}
 	if f.o.Mode == Link {
-		return false, outcome.CopyInstead.For(fmt.Errorf("%s in %s cannot be linked: %w", m.Digest.Hex(), m.layout, why))
+		return false, outcome.CopyInstead.For(fmt.Errorf("%s in %s cannot be linked: %w", hex, m.layout, why))
 	}
 	return false, nil
 }
 
-// replace makes room for a blob whose name a file of another size has.
-func (f *filler) replace(d snapshot.Digest) bool {
-	err := unix.Unlinkat(int(f.blobs.Fd()), d.Hex(), 0)
-	return err == nil || errors.Is(err, unix.ENOENT)
+// buffers are for hashing.
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// hashOf reads an open file to its end. It stops when there is more than size.
+func hashOf(ctx context.Context, fd int, size int64) (b snapshot.Blob, err error) {
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	h := sha256.New()
+	for b.Size <= size {
+		if err := context.Cause(ctx); err != nil {
+			return b, err
+		}
+		n, err := unix.Read(fd, buf[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		} else if err != nil {
+			return b, err
+		}
+		h.Write(buf[:n])
+		b.Size += int64(n)
+		if n < len(buf) && b.Size == size || n == 0 { // a regular file gives less than was asked for at its end only
+			break
+		}
+	}
+	b.Digest = snapshot.Digest(h.Sum(nil))
+	return b, nil
+}
+
+// unlink removes the name of a blob.
+func (f *filler) unlink(d snapshot.Digest) {
+	unix.Unlinkat(int(f.blobs.Fd()), d.Hex(), 0)
 }
 
 // copy reads a blob into a temporary file, and gives it its name with the batch.
@@ -290,7 +338,7 @@ func (f *filler) named() error {
 // forget removes the links of a run in which a sync failed: it is not known whose bytes were lost.
 func (f *filler) forget(err error) error {
 	for _, d := range f.linked {
-		f.replace(d)
+		f.unlink(d)
 	}
 	return fmt.Errorf("%w: what was not on the disk for certain was removed; look at the disk, then run the same command again", err)
 }

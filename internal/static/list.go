@@ -2,7 +2,6 @@ package static
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -197,6 +196,6 @@ func (t *tree) digests(dir string) ([]snapshot.Digest, error) {
 			all = append(all, d)
 		}
 	}
-	slices.SortFunc(all, func(a, b snapshot.Digest) int { return cmp.Compare(a.Hex(), b.Hex()) })
+	slices.SortFunc(all, func(a, b snapshot.Digest) int { return bytes.Compare(a[:], b[:]) })
 	return all, nil
 }

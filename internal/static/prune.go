@@ -71,10 +71,12 @@ func (e *export) prune(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := e.sweep(blobsDir, func(d snapshot.Digest) bool { return kept[d] }, func(d snapshot.Digest) error {
-		return e.remove(blobPath(d))
-	}); err != nil {
-		return err
+	for _, d := range e.there { // what this run brought is of a root that is kept
+		if !kept[d] {
+			if err := e.remove(blobPath(d)); err != nil {
+				return err
+			}
+		}
 	}
 	if e.result.Removed+e.result.Moved+e.result.Linked+e.result.Copied > 0 {
 		return e.disk.Sync()

@@ -90,6 +90,7 @@ func Export(ctx context.Context, o Options) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
+		defer c.close()
 		e.contents = append(e.contents, c)
 	}
 	if err := e.name(); err != nil {
@@ -114,6 +115,7 @@ type export struct {
 	o        *Options
 	contents []*content
 	names    map[place]snapshot.Digest
+	there    []snapshot.Digest // blobs that the tree had before
 	result   Result
 }
 

@@ -6,6 +6,7 @@ seed=${E2E_SEED:-$(date +%s)}
 say "seed $seed"
 export DOCKER_CONFIG="$work/docker" REGCTL_CONFIG="$work/regctl.json"
 mkdir -p "$DOCKER_CONFIG"
+echo '{}' >"$DOCKER_CONFIG/config.json"
 
 site
 registry_start origin registry "$work/origin"
@@ -110,3 +111,190 @@ by_curl() {
 	same "a tag put" 405 "$(curl -s -o missing -w '%{http_code}' -X PUT -d x "http://$at/v2/mirror/manifests/noble")"
 }
 check "curl: type, digest and errors of a registry" by_curl
+
+# --- registry clients; each digest is what it was
+
+by_crane() {
+	same "digest of app" "$(crane digest "$at/site/app:1")" "$app"
+	same "digest of the snapshot" "$(crane digest "$at/mirror:noble")" "$root"
+	crane validate --remote "$at/site/app:1"
+	crane pull --format oci "$at/site/app:1" crane-app
+	grep -q "$app" crane-app/index.json
+	crane copy "$at/mirror:noble" "$origin/crane:noble"
+	same root "$(crane digest "$origin/crane:noble")" "$root"
+	crane catalog --insecure "$at" >catalog
+	grep -qx site/app catalog
+	crane ls "$at/mirror" | grep -qx "noble-.*-$(echo "$root" | cut -c8-19)"
+}
+check "crane: digest, validate, pull, copy, catalog, ls" by_crane
+
+by_skopeo() {
+	for n in mirror:noble site/app:1 pause:3.9; do
+		skopeo --insecure-policy copy -q --all --preserve-digests --src-tls-verify=false --dest-tls-verify=false "docker://$at/$n" "docker://$origin/skopeo/$n"
+		same "digest of $n" "$(crane digest "$origin/skopeo/$n")" "$(crane digest "$at/$n")"
+	done
+	skopeo list-tags --tls-verify=false "docker://$at/site/app" | jq -e '.Tags == ["1"]'
+}
+check "skopeo copies the snapshot and images, two platforms and Docker's types" by_skopeo
+
+by_oras() {
+	same resolved "$(oras resolve --plain-http "$at/mirror:noble")" "$root"
+	oras copy -r --from-plain-http --to-plain-http "$at/site/app:1" "$origin/oras/app:1"
+	same app "$(crane digest "$origin/oras/app:1")" "$app"
+	oras discover --plain-http --format json "$at/site/app:1" | jq -e '.referrers[0].artifactType == "application/vnd.example.sbom"'
+	regctl artifact list "$origin/oras/app:1" | grep -q application/vnd.example.sbom
+}
+check "oras resolves by tag, and copies with what refers to the image" by_oras
+
+verified() {
+	"$mmoci" verify "$1" --keyring "$sitekey" --keyring "debian=$up/keyring-debian.gpg" \
+		--keyring "debian-security=$up/keyring-debian-security.gpg" --require upstream
+}
+by_mmoci() {
+	verified "$at/mirror:noble"
+	"$mmoci" copy "$at/mirror:noble" oci:back:noble >/dev/null
+	same root "$("$mmoci" tag digest oci:back:noble)" "$root"
+	for from in "$at/mirror:noble" oci:lay:noble; do
+		"$mmoci" pull "$from" --keyring "$sitekey" --extract docker.io --host-status none -o "debs-${from%%:*}" >"lines-${from%%:*}"
+	done
+	diff -r "debs-${at%%:*}" debs-oci
+	sed 's|debs-[^/]*/||g' "lines-${at%%:*}" >lines-a
+	sed 's|debs-[^/]*/||g' lines-oci | cmp - lines-a
+	"$mmoci" tag list "$at/mirror" | grep -q '^noble '
+}
+check "mmoci verifies, copies and extracts from it, as from the layout" by_mmoci
+
+# --- engines
+
+by_podman() {
+	podman --root "$work/pod" --runroot "$work/podrun" --storage-driver vfs pull -q --tls-verify=false "$at/pause:3.9"
+	podman --root "$work/pod" --runroot "$work/podrun" --storage-driver vfs image inspect "$at/pause:3.9" --format '{{.Digest}}' | grep -qx "$pause"
+}
+check "podman pulls" by_podman
+
+by_docker() {
+	start dockerd dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs --data-root "$work/dockerd" \
+		--exec-root "$work/dockerexec" -H "unix://$work/docker.sock" --pidfile "$work/dockerd.pidfile"
+	eventually docker -H "unix://$work/docker.sock" version
+	for n in "site/app:1" "pause:3.9"; do
+		docker -H "unix://$work/docker.sock" pull "$at/$n" | tee docker.out
+		grep -qF "$(crane digest "$at/$n")" docker.out
+	done
+	docker -H "unix://$work/docker.sock" pull --platform linux/arm64 "$at/site/app:1"
+	kill "$(cat "$work/dockerd.pidfile")"
+}
+check "docker pulls, for two platforms" by_docker
+
+by_ctr() {
+	mkdir -p hosts/registry.example.org
+	printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n' "$at" >hosts/registry.example.org/hosts.toml
+	cat >containerd.toml <<-END2
+		version = 2
+		root = "$work/ctrd"
+		state = "$work/ctrdrun"
+		disabled_plugins = ["io.containerd.grpc.v1.cri"]
+		[grpc]
+		address = "$work/ctrd.sock"
+	END2
+	start containerd containerd -c containerd.toml
+	eventually ctr -a "$work/ctrd.sock" version
+	# By its own name: the tree is a mirror of registry.example.org, which is not there.
+	ctr -a "$work/ctrd.sock" images pull --hosts-dir "$work/hosts" --snapshotter native --all-platforms registry.example.org/site/app:1
+	ctr -a "$work/ctrd.sock" images ls | grep -F "registry.example.org/site/app:1" | grep -F "$app"
+	ctr -a "$work/ctrd.sock" content fetch --hosts-dir "$work/hosts" registry.example.org/mirror:noble | tail -1
+	ctr -a "$work/ctrd.sock" content ls | grep -qF "$root"
+}
+check "containerd pulls by the image's own name, both platforms, and fetches the snapshot" by_ctr
+
+# --- apt
+
+apt_own apt
+for p in debian debian-security; do
+	for s in tree/apt/mirror:noble/"$p"/dists/*; do
+		[ ! -d "$s" ] || echo "deb [signed-by=$sitekey] http://$at/apt/mirror:noble/$p ${s##*/dists/} main"
+	done
+done >apt/sources/tree.list
+by_apt() {
+	cat apt/sources/tree.list
+	own apt-get -q update >apt.out 2>&1
+	updated apt.out
+	mkdir -p got && (cd got && own apt-get -q download hello)
+	cmp got/hello_*.deb debs-hello/hello_*.deb
+	own apt-get -q update >apt2.out 2>&1
+	updated apt2.out
+	grep -q '^Hit:' apt2.out
+}
+"$mmoci" pull oci:lay:noble --keyring "$sitekey" --extract hello --host-status none -o debs-hello >/dev/null
+check "apt updates and downloads; a second update is a Hit" by_apt
+
+# --- a mirror by rsync
+
+mirrored() {
+	rsync -aH --exclude /repositories --exclude '/apt*' tree/ far/
+	rsync -aH --delete-after tree/ far/
+	[ -z "$(rsync -aHn --delete --itemize-changes tree/ far/)" ]
+	export_all >/dev/null
+	[ -z "$(rsync -aHn --delete --itemize-changes tree/ far/)" ]
+	same "links of a blob there" "$(stat -c %h "far/blobs/sha256/${app#sha256:}")" 2
+}
+check "rsync -aH: a second run, also after another export, moves nothing" mirrored
+
+# --- the tag moves; kills
+
+moved() {
+	app 2
+	sed -i "s|app:1\", as|app:2\", as|; s|site/app:1|site/app:2|" mmoci.yaml
+	sed -i 's/hello, //; s/, hello//' mmoci.yaml
+	"$mmoci" push -f mmoci.yaml oci:lay:noble >pushed.ref
+	root=$(sed 's/.*@//' pushed.ref)
+	python3 -c "import random, sys; r = random.Random($seed); [print('%.3f' % r.uniform(0, 0.25)) for _ in range(8)]" >kills
+	while read -r t; do
+		timeout -s KILL "$t" "$mmoci" export --static tree --apt oci:lay:noble oci:lay:pause:3.9 >/dev/null 2>&1 || :
+		got=$(crane digest "$at/mirror:noble")
+		[ "$got" = "$old" ] || [ "$got" = "$root" ] || { echo "$got is neither"; return 1; }
+		crane validate --remote "$at/site/app:1" # of the old one: kept
+		own apt-get -q update >killed.out 2>&1
+		updated killed.out
+	done <kills
+	export_all >/dev/null
+	same "the tag" "$(crane digest "$at/mirror:noble")" "$root"
+	same "the old one by digest" "$(crane digest "$at/mirror@$old")" "$old"
+	verified "$at/mirror:noble"
+	verified "$at/mirror@$old"
+	own apt-get -q update >moved.out 2>&1
+	updated moved.out
+	not own apt-cache show hello
+	curl -sf -o late.deb "http://$at/apt/mirror:noble/$(cd trees.old && find . -name 'hello_*.deb' | sed 's|^\./||')"
+	cmp late.deb debs-hello/hello_*.deb
+	[ -z "$(find tree -name '.mmoci-tmp-*')" ]
+}
+old=$root
+mkdir -p trees.old && cp -al "tree/trees/${root#sha256:}/." trees.old/
+check "killed eight times while the tag moves (seed $seed): old tags whole, a rerun finishes, yesterday's .deb is still there" moved
+
+left() {
+	rm -rf trees.old
+	root=$(sed 's/.*@//' pushed.ref)
+	grep -q "^$(date -u +%Y-%m-%d)T" "tree/left/${old#sha256:}"
+	date -u -d '3 days ago' +%Y-%m-%dT%H:%M:%SZ >"tree/left/${old#sha256:}"
+	export_all >/dev/null
+	not crane digest "$at/mirror@$old"
+	not crane digest "$at/site/app:1"
+	same "the tag" "$(crane digest "$at/mirror:noble")" "$root"
+	verified "$at/mirror:noble"
+	crane validate --remote "$at/pause:3.9"
+	"$mmoci" export --static fresh --apt oci:lay:noble oci:lay:pause:3.9 >/dev/null
+	(cd tree && find . ! -type d | LC_ALL=C sort) >names
+	(cd fresh && find . ! -type d | LC_ALL=C sort) | diff names -
+}
+check "three days later: what no root has is gone, and nothing else" left
+
+wrong() {
+	cp -a lay bad
+	f=$(find bad/blobs/sha256 -type f -size +100k | head -1)
+	printf x | dd of="$f" bs=1 seek=1000 conv=notrunc status=none
+	refused 3 "${f##*/}" "$mmoci" export --static other oci:bad:noble
+	not test -e "other/blobs/sha256/${f##*/}"
+	not test -e other/repositories/mirror/_tags
+}
+check "one wrong byte: named, without a name in the tree" wrong
