@@ -2,16 +2,6 @@ package fixup
 
 import (
 	"archive/tar"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -105,88 +95,6 @@ func TestUsersRefused(t *testing.T) {
 		if f, err := Users(o); err == nil {
 			t.Errorf("%s: %+v", name, f)
 		}
-	}
-}
-
-// TestCertificatesVerify lets OpenSSL find an authority by the links, and verify
-// by the bundle.
-func TestCertificatesVerify(t *testing.T) {
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("no openssl here")
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certs := map[string][]byte{}
-	dir := t.TempDir()
-	out := filepath.Join(dir, certificatesOut)
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	// Names in which canonical form matters, and two authorities of one name.
-	names := []pkix.Name{
-		{CommonName: "  Site   Root\tCA ", Organization: []string{"Ünïcode GmbH"}, Country: []string{"DE"}},
-		{CommonName: "SITE ROOT CA", Organization: []string{"Ünïcode gmbh"}, Country: []string{"DE"}},
-		{CommonName: "*.example.org @ plain", SerialNumber: "42", ExtraNames: []pkix.AttributeTypeAndValue{{Type: []int{1, 2, 840, 113549, 1, 9, 1}, Value: "ca@example.org"}}},
-	}
-	leafs := make([][]byte, len(names))
-	for i, n := range names {
-		ca := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 1)), Subject: n, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, SubjectKeyId: []byte{byte(i + 1)}}
-		der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		certs["site/ca ("+string(rune('a'+i))+").crt"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-		leaf := &x509.Certificate{SerialNumber: big.NewInt(100), Subject: pkix.Name{CommonName: "leaf"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
-		if leafs[i], err = x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f, err := Certificates(certs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hashed := 0
-	for _, file := range f.Files {
-		p := filepath.Join(dir, file.Path)
-		if file.Target == "" {
-			if err := os.WriteFile(p, file.Data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		target := file.Target
-		if name, ok := strings.CutPrefix(target, "/"+CertificatesDir+"/"); ok {
-			target = filepath.Join(dir, filepath.Base(name))
-			if err := os.WriteFile(target, certs[name], 0o600); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			hashed++
-		}
-		if err := os.Symlink(target, p); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if hashed != len(names) {
-		t.Errorf("%d links by hash", hashed)
-	}
-	for i, der := range leafs {
-		leaf := filepath.Join(dir, "leaf.pem")
-		if err := os.WriteFile(leaf, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		for _, by := range [][]string{{"-CApath", out, "-no-CAfile"}, {"-CAfile", filepath.Join(out, "ca-certificates.crt"), "-no-CApath"}} {
-			args := append(append([]string{"verify"}, by...), "-no-CAstore", leaf)
-			if said, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
-				t.Errorf("leaf %d by %s: %v: %s", i, by[0], err, said)
-			}
-		}
-	}
-	if said, err := exec.Command(openssl, "verify", "-CApath", dir, "-no-CAfile", "-no-CAstore", filepath.Join(dir, "leaf.pem")).CombinedOutput(); err == nil {
-		t.Errorf("openssl verifies without links: %s", said)
 	}
 }
 

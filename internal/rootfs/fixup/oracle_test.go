@@ -1,11 +1,20 @@
+//go:build real
+
 package fixup
 
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -26,7 +35,7 @@ import (
 func TestLinkerCacheOfRoots(t *testing.T) {
 	roots := os.Getenv("MMOCI_ROOTS")
 	if roots == "" {
-		t.Skip("MMOCI_ROOTS is not set; scripts/e2e sets it")
+		t.Fatal("MMOCI_ROOTS is not set; scripts/e2e sets it")
 	}
 	for _, f := range bytes.Fields([]byte(roots)) {
 		arch, root, _ := bytes.Cut(f, []byte("="))
@@ -59,7 +68,7 @@ func TestLinkerCacheAgainstLdconfig(t *testing.T) {
 	libs, _ := filepath.Glob("/usr/lib/x86_64-linux-gnu/lib*.so.*")
 	libc := "/usr/lib/x86_64-linux-gnu/libc.so.6"
 	if err != nil || len(libs) < 20 || runtime.GOARCH != "amd64" {
-		t.Skip("no ldconfig or no libraries of Debian's amd64 here")
+		t.Fatal("no ldconfig or no libraries of Debian's amd64 here")
 	}
 	libs = slices.DeleteFunc(libs, func(p string) bool {
 		info, err := os.Stat(p)
@@ -77,7 +86,7 @@ func TestLinkerCacheAgainstLdconfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		if out, err := exec.Command(ldconfig, "-r", root).CombinedOutput(); err != nil {
-			t.Skipf("ldconfig -r does not run here: %v: %s", err, out)
+			t.Fatalf("ldconfig -r does not run here: %v: %s", err, out)
 		}
 		want, err := os.ReadFile(filepath.Join(root, LinkerPath))
 		if err != nil {
@@ -229,7 +238,7 @@ func eachRoot(t *testing.T, file string, f func(root string)) {
 		}
 	}
 	if done == 0 {
-		t.Skip("MMOCI_ROOTS names no root with " + file + "; scripts/e2e sets it")
+		t.Fatal("MMOCI_ROOTS names no root with " + file + "; scripts/e2e sets it")
 	}
 }
 
@@ -315,5 +324,87 @@ func fromDisk(t *testing.T, arch, root string) LinkerOptions {
 			return l, err == nil
 		},
 		Text: func(p string) ([]byte, error) { return os.ReadFile(filepath.Join(root, p)) },
+	}
+}
+
+// TestCertificatesVerify lets OpenSSL find an authority by the links, and verify
+// by the bundle.
+func TestCertificatesVerify(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certs := map[string][]byte{}
+	dir := t.TempDir()
+	out := filepath.Join(dir, certificatesOut)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Names in which canonical form matters, and two authorities of one name.
+	names := []pkix.Name{
+		{CommonName: "  Site   Root\tCA ", Organization: []string{"Ünïcode GmbH"}, Country: []string{"DE"}},
+		{CommonName: "SITE ROOT CA", Organization: []string{"Ünïcode gmbh"}, Country: []string{"DE"}},
+		{CommonName: "*.example.org @ plain", SerialNumber: "42", ExtraNames: []pkix.AttributeTypeAndValue{{Type: []int{1, 2, 840, 113549, 1, 9, 1}, Value: "ca@example.org"}}},
+	}
+	leafs := make([][]byte, len(names))
+	for i, n := range names {
+		ca := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 1)), Subject: n, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, SubjectKeyId: []byte{byte(i + 1)}}
+		der, err := x509.CreateCertificate(crand.Reader, ca, ca, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs["site/ca ("+string(rune('a'+i))+").crt"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		leaf := &x509.Certificate{SerialNumber: big.NewInt(100), Subject: pkix.Name{CommonName: "leaf"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
+		if leafs[i], err = x509.CreateCertificate(crand.Reader, leaf, ca, key.Public(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := Certificates(certs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashed := 0
+	for _, file := range f.Files {
+		p := filepath.Join(dir, file.Path)
+		if file.Target == "" {
+			if err := os.WriteFile(p, file.Data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		target := file.Target
+		if name, ok := strings.CutPrefix(target, "/"+CertificatesDir+"/"); ok {
+			target = filepath.Join(dir, filepath.Base(name))
+			if err := os.WriteFile(target, certs[name], 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			hashed++
+		}
+		if err := os.Symlink(target, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if hashed != len(names) {
+		t.Errorf("%d links by hash", hashed)
+	}
+	for i, der := range leafs {
+		leaf := filepath.Join(dir, "leaf.pem")
+		if err := os.WriteFile(leaf, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, by := range [][]string{{"-CApath", out, "-no-CAfile"}, {"-CAfile", filepath.Join(out, "ca-certificates.crt"), "-no-CApath"}} {
+			args := append(append([]string{"verify"}, by...), "-no-CAstore", leaf)
+			if said, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
+				t.Errorf("leaf %d by %s: %v: %s", i, by[0], err, said)
+			}
+		}
+	}
+	if said, err := exec.Command(openssl, "verify", "-CApath", dir, "-no-CAfile", "-no-CAstore", filepath.Join(dir, "leaf.pem")).CombinedOutput(); err == nil {
+		t.Errorf("openssl verifies without links: %s", said)
 	}
 }

@@ -132,3 +132,13 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+func TestSubordinate(t *testing.T) {
+	text := "root:100000:65536\nuser:165536:1000\n1001:231072:65536\nbroken\nuser:300000:65536\n"
+	for name, want := range map[[2]string]int{{"user", "1000"}: 300000, {"other", "1001"}: 231072, {"none", "7"}: 0} {
+		got, err := subordinateIn("subuid", text, name[0], name[1])
+		if got != want || (err != nil) != (want == 0) {
+			t.Errorf("%s: %d, %v", name, got, err)
+		}
+	}
+}
