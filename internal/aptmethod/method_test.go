@@ -99,6 +99,83 @@ func expected(row snapshot.Row) []string {
 	return []string{"Expected-SHA256: " + row.Digest.String()[7:], fmt.Sprintf("Expected-Checksum-FileSize: %d", row.Size)}
 }
 
+// TestRequestsOfUpdate: an update reads root, core and statement once, then what it is about; of a tag that did not move
+// these three alone. The table, which grows with the snapshot, is not read.
+func TestRequestsOfUpdate(t *testing.T) {
+	r, s, base := pushed(t, testregistry.Options{})
+	var releases, indices []snapshot.Row
+	for row := range s.Table.Rows() {
+		switch {
+		case strings.HasPrefix(row.Path, "upstream/"):
+		case strings.HasSuffix(row.Path, "/InRelease"):
+			releases = append(releases, row)
+		case strings.Contains(row.Path, "/Packages."):
+			indices = append(indices, row)
+		}
+	}
+	if len(releases) < 3 || len(indices) < 2 {
+		t.Fatalf("%d signature files, %d indices", len(releases), len(indices))
+	}
+	dir := t.TempDir()
+	since := map[string]string{}
+	for _, again := range []bool{false, true} {
+		r.Requests()
+		a := start(t, t.TempDir())
+		files := 0
+		for i, row := range releases {
+			fields := []string{"Last-Modified: " + since[row.Path]}
+			m := a.get(base+row.Path, filepath.Join(dir, fmt.Sprint("r", i)), fields...)
+			if m.code != codeDone || (m.get("IMS-Hit") == "true") != again {
+				t.Fatalf("%s: %+v", row.Path, m)
+			}
+			since[row.Path] = m.get("Last-Modified")
+			files++
+		}
+		for i, row := range indices {
+			if again {
+				files = 0
+				break
+			}
+			if m := a.get(base+row.Path, filepath.Join(dir, fmt.Sprint("i", i)), expected(row)...); m.code != codeDone {
+				t.Fatalf("%s: %+v", row.Path, m)
+			}
+			files++
+		}
+		a.end()
+		asked := r.Requests()
+		if len(asked) != 3+files {
+			t.Errorf("again %t: %d requests for %d files: %v", again, len(asked), files, asked)
+		}
+		for _, q := range asked {
+			if strings.Contains(fmt.Sprint(q), s.Statement.Table.Digest.String()) {
+				t.Errorf("the table is read: %v", q)
+			}
+		}
+	}
+}
+
+// TestFaults: a registry that limits requests, knows no ranges, or sends elsewhere, makes nothing wrong.
+func TestFaults(t *testing.T) {
+	for what, o := range map[string]testregistry.Options{"429": {Every429: 3}, "no ranges": {NoRange: true}, "redirect": {Redirect: true}} {
+		t.Run(what, func(t *testing.T) {
+			r, s, base := pushed(t, o)
+			a := start(t, t.TempDir())
+			defer a.end()
+			row, name := someDeb(t, s), filepath.Join(t.TempDir(), "f")
+			right, _ := r.Blob("site/mirror", row.Digest.String())
+			for _, n := range []int{0, 1, len(right) / 2, len(right) - 1} {
+				if err := os.WriteFile(name, right[:n], 0o644); err != nil {
+					t.Fatal(err)
+				}
+				m := a.get(base+row.Path, name, expected(row)...)
+				if got, _ := os.ReadFile(name); m.code != codeDone || !bytes.Equal(got, right) {
+					t.Errorf("%d bytes there: %+v", n, m)
+				}
+			}
+		})
+	}
+}
+
 // TestEveryFile: every path of a snapshot, asked for as apt does, with and without its digest, is the snapshot's bytes.
 func TestEveryFile(t *testing.T) {
 	r, s, base := pushed(t, testregistry.Options{Redirect: true})

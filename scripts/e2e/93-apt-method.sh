@@ -161,6 +161,23 @@ resumes() {
 }
 check "a file that is there in part is gone on with, and begun again if what is there is wrong" resumes
 
+# Killed again and again, apt and with it the method: what came is kept, and in the end it is all right.
+seed=${MMOCI_SEED:-$$}
+kills() {
+	echo "seed $seed"
+	apt_oci kills "$v3/site/mirror:docker"
+	update kills
+	for i in 1 2 3 4 5 6; do
+		wait_ms=$((150 + (seed * 7919 + i * 104729) % 500))
+		APT_CONFIG=$apt_conf timeout -s KILL "0.$(printf %03d $wait_ms)" apt-get -q -y --no-install-recommends --reinstall --download-only install docker.io containerd || :
+		ls -l kills/archives/partial
+	done
+	wanted --download-only install docker.io containerd
+	for d in kills/archives/*.deb; do cmp "$d" "plain/archives/$(basename "$d")"; done
+	eventually not pgrep -f "^$work/methods/oci"
+}
+check "apt killed at six moments (seed $seed): it goes on, the bytes are right, no method is left behind" kills
+
 down() {
 	apt_oci down "$v3/site/mirror:docker"
 	sed -i "s|$v3|127.0.0.1:9|" down/sources/*.sources
