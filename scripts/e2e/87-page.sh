@@ -1,6 +1,6 @@
 # 87-page.sh: the server's page in a headless Chromium: what people do there, and what strangers' names cannot.
 #
-# KEEP_SHOTS, if set, is a directory that gets the screenshots.
+# KEEP_SHOTS, if set, is a directory that gets the screenshots; AXE a script of axe-core, which then looks at the pages.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
@@ -34,7 +34,7 @@ search() {
 		type docker.io
 		enter
 		true document.querySelector("h1").innerText.includes("“docker.io”")
-		true [...document.querySelectorAll("td.name")].some(e => e.innerText == "docker.io")
+		true [...document.querySelectorAll("td.name a")].some(e => e.innerText == "docker.io")
 		follow td.name a
 		true document.querySelector("h1").innerText.startsWith("docker.io ")
 		print document.querySelector("dd a[href\$='.deb']").href
@@ -126,7 +126,7 @@ looked() {
 			true document.documentElement.scrollWidth <= $2
 			true document.querySelector("tbody").innerText.includes("current")
 			open $serve/?q=
-			true document.querySelectorAll("tbody tr").length > 50
+			true document.querySelectorAll("tbody tr").length == 50 && document.querySelector("a[rel=next]") != null
 			true document.documentElement.scrollWidth <= $2
 			open $serve/upstream/debian/pool/
 			true document.documentElement.scrollWidth <= $2
@@ -137,6 +137,23 @@ looked() {
 	[ -z "${KEEP_SHOTS:-}" ] || cp ./*.png "$KEEP_SHOTS"
 }
 check "at the widths of a desktop and of a phone nothing sticks out" looked
+
+# AXE, if set, is the script of axe-core (npm pack axe-core: package/axe.min.js).
+accessible() {
+	for p in "light 1200 900" "dark 1200 900" "light 390 844"; do
+		# shellcheck disable=SC2086 # words
+		set -- $p
+		{
+			echo "scheme $1"
+			echo "size $2 $3"
+			for page in / "/debian/package/libc6?show=history" /debian/package/ "/?q=lib" "/?q=no-such" /snapshot/ /mmoci/changes /debian/; do
+				printf 'open %s\naxe %s\ntabs\n' "$serve$page" "$AXE"
+			done
+		} >accessible.txt
+		browse <accessible.txt
+	done
+}
+[ -z "${AXE:-}" ] || check "axe-core finds no violation of level A and AA, and Tab reaches every link and field" accessible
 
 # --- what strangers' names cannot
 
