@@ -29,7 +29,7 @@ sed "s,$up/.apt/own/,$work/apt/,; s,$up/.apt/sources.list,$work/apt/sources.list
 	for suite in backports experimental; do echo "deb [arch=$arch signed-by=$work/late.asc] file:$work/late $suite main"; done
 } >apt/sources.list
 export APT_CONFIG=$work/apt.conf LC_ALL=C
-lists
+apt-get -q update >&2
 
 # policy FILE: "NAME VERSION" of apt's candidate of each package in FILE.
 policy() {
