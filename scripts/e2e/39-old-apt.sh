@@ -84,7 +84,7 @@ pasted() {
 	forget
 	curl -sf "$serve/" | python3 -c '
 import html, re, sys
-print(html.unescape(re.search(r"<summary>what writes .*?<pre>(.*?)</pre>", sys.stdin.read(), re.S).group(1)))' >paste.sh
+print(html.unescape(re.search(r"<summary>what writes .*?<pre[^>]*>(.*?)</pre>", sys.stdin.read(), re.S).group(1)))' >paste.sh
 	in_root sh -eu <paste.sh
 	update_and_install
 }
