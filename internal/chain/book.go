@@ -425,7 +425,7 @@ func (r *reader) done() *Book {
 
 // Size is the memory that a book takes, about, in bytes.
 func (b *Book) Size() int64 {
-	return int64(20*len(b.entries) + len(b.words) + 8*(len(b.needs)+len(b.provides)))
+	return int64(20*len(b.entries)+len(b.words)+8*(len(b.needs)+len(b.provides))) + b.text.Memory()
 }
 
 // Len is the number of packages.

@@ -21,7 +21,7 @@ func MMOCI(architecture, version string, program []byte, created time.Time) Spec
 		}},
 		Entrypoint:  []string{"/usr/bin/mmoci"},
 		Command:     []string{"serve", "--listen", "0.0.0.0:8000"},
-		Environment: []string{"PATH=/usr/bin", "HOME=/var/lib/mmoci", "XDG_STATE_HOME=/var/lib"},
+		Environment: []string{"PATH=/usr/bin", "HOME=/var/lib/mmoci", "XDG_STATE_HOME=/var/lib", "TMPDIR=/var/lib/mmoci"}, // what is not kept goes where something may be written
 		Ports:       []string{"8000/tcp"},
 		User:        "65532:65532",
 		Labels: map[string]string{

@@ -33,7 +33,7 @@ func Instead(ctx context.Context, err error, o artifact.Options) string {
 	o.Log = nil // that it must be asked again is nothing to tell
 	names, err := artifact.TagNames(ctx, missing.Ref, o)
 	if unknown, ok := errors.AsType[*artifact.MissingError](err); ok && unknown.Repository || errors.Is(err, artifact.ErrNotFound) {
-		return "it has no repository " + missing.Ref.Repository() + " that these credentials may see"
+		return "the registry has no repository " + missing.Ref.Repository() + " that these credentials may see"
 	}
 	if err != nil {
 		return ""

@@ -117,6 +117,9 @@ type Bytes struct {
 // Size is how many bytes there are.
 func (b *Bytes) Size() int64 { return b.size }
 
+// Memory is how many of them are in memory.
+func (b *Bytes) Memory() int64 { return int64(cap(b.mem)) }
+
 // ReadAt implements io.ReaderAt. Nothing is verified: see Open.
 func (b *Bytes) ReadAt(p []byte, at int64) (int, error) {
 	if b.file != nil {

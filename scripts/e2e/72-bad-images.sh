@@ -86,8 +86,8 @@ later() { locks=no bad "$@"; } # what only its bytes betray, a lock does not rea
 
 check "not there: a tag of a layout" bad 4 "not found" "oci:$work/images:none"
 check "not there: a layout" bad 4 "not found" "oci:$work/nowhere:good"
-check "not there: a tag of a registry" bad 4 "not found" "$registry/site/app:1"
-check "not there: a digest of a registry" bad 4 "not found" "$registry/site/app@sha256:$(printf '7%.0s' $(seq 64))"
+check "not there: a tag of a registry" bad 4 "the registry has no repository site/app" "$registry/site/app:1"
+check "not there: a digest of a registry" bad 4 "site/app has no sha256:7777" "$registry/site/app@sha256:$(printf '7%.0s' $(seq 64))"
 check "not there: a registry" bad 1 "connection refused" "$nobody/app:1"
 check "not there: a layer in a layout" later 4 "not found" "oci:$work/images:lost"
 check "not there: a layer at a registry" later 4 "not found" "$liar/plain:lost"
