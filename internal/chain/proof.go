@@ -218,7 +218,11 @@ func (w proving) signature() Step {
 	} else if !strings.Contains(ring, "/") {
 		ring = "./" + ring
 	}
-	s.Command = w.fetch(w.s.signed.Path, w.s.signed.Blob, w.release) + " && " + dearmor + "gpgv --keyring " + Quote(ring) + " " + w.release
+	output := ""
+	if w.text() != w.release {
+		output = " --output " + w.text()
+	}
+	s.Command = w.fetch(w.s.signed.Path, w.s.signed.Blob, w.release) + " && " + dearmor + "gpgv --keyring " + Quote(ring) + output + " " + w.release
 	if d := w.s.detached; d != nil {
 		s.Command = w.fetch(d.Path, d.Blob, "Release.gpg") + " && " + w.fetch(w.s.signed.Path, w.s.signed.Blob, w.release) + " && " +
 			dearmor + "gpgv --keyring " + Quote(ring) + " Release.gpg Release"
@@ -226,12 +230,21 @@ func (w proving) signature() Step {
 	return s
 }
 
+// text is the file that has what is signed and nothing else. InRelease is not: gpgv passes over what stands before or behind
+// the signed text there, so a line of it proves nothing.
+func (w proving) text() string {
+	if w.release == "InRelease" {
+		return "Release"
+	}
+	return w.release
+}
+
 func (w proving) index() Step {
 	s := Step{Title: "The Release names the index", Facts: []string{w.ix.file.Path, w.ix.blob.Digest.String(), fmt.Sprintf("%d bytes", w.ix.blob.Size)}}
 	s.State, s.Reason = w.below("the digest")
 	name := path.Base(w.ix.file.Path)
 	s.Command = fmt.Sprintf("grep -E %s %s && %s && %s",
-		Quote(fmt.Sprintf("^ %s +%d %s$", w.ix.blob.Digest.Hex(), w.ix.blob.Size, pattern(w.ix.file.Path))), w.release,
+		Quote(fmt.Sprintf("^ %s +%d %s$", w.ix.blob.Digest.Hex(), w.ix.blob.Size, pattern(w.ix.file.Path))), w.text(),
 		w.fetch(w.s.base+w.ix.file.Path, w.ix.blob, name), sum(w.ix.blob.Digest, name))
 	return s
 }
