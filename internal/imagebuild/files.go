@@ -164,10 +164,8 @@ func (r *fileReader) take(s imageplan.Sync, src, dest string, info fs.FileInfo) 
 }
 
 func (r *fileReader) add(f file) error {
-	for _, part := range strings.Split(f.path, "/") {
-		if strings.HasPrefix(part, ".wh.") {
-			return document.Errorf(f.at, "sync: %s: names that begin with .wh. mean in a layer that a file is gone (image-spec, layer.md)", f.path)
-		}
+	if rootfs.HidesLower(f.path) {
+		return document.Errorf(f.at, "sync: %s: names that begin with .wh. mean in a layer that a file is gone (image-spec, layer.md)", f.path)
 	}
 	if len(r.files) == maxSyncFiles {
 		return document.Errorf(f.at, "sync: more than %d files; put them into a package", maxSyncFiles)

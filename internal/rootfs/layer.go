@@ -206,7 +206,16 @@ func cleanPath(p string) (string, error) {
 			return "", faulty("data.tar: %.200q: no plain path", p)
 		}
 	}
+	if HidesLower(c) {
+		return "", faulty("data.tar: %.200q: a name that begins with \".wh.\" hides files of the layers below", p)
+	}
 	return c, nil
+}
+
+// HidesLower tells whether a layer that has the path hides something of the layers below: a component begins with
+// ".wh." (image-spec, layer.md, Whiteouts). No file of a package, a script or a site may be called so.
+func HidesLower(p string) bool {
+	return strings.HasPrefix(p, ".wh.") || strings.Contains(p, "/.wh.")
 }
 
 // plain lays out an entry without content.

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/testarchive"
@@ -80,6 +84,19 @@ func TestStanzas(t *testing.T) {
 	got := stanzas([]byte(text), func(field func(string) string) bool { return field("Package") != "b" })
 	if want := "Package: a\nStatus: x\n\nPackage: c\n\n"; string(got) != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A name that hides a file of a lower layer is no name that a script may make.
+func TestScriptsMakeNoWhiteouts(t *testing.T) {
+	for _, p := range []string{"etc/.wh.passwd", "etc/.wh..wh..opq", "srv/.wh.d/x"} {
+		for _, kind := range []uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFIFO} {
+			tr := &tree{runner: &runner{}, res: &Result{}, entries: map[string]rootfs.SystemEntry{}, inode: map[uint64]string{}}
+			err := tr.take(&stat{Path: p, Mode: kind | 0o755, Target: "x"}, nil)
+			if !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), p) || len(tr.entries) > 0 {
+				t.Errorf("%s: %v, %v", p, err, tr.entries)
+			}
+		}
 	}
 }
 

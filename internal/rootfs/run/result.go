@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/rootfs/fixup"
@@ -227,6 +228,9 @@ func (t *tree) differs(s *stat, u *rootfs.Entry) bool {
 
 // take puts what the tree has at a path into the layer, unless it is cleaned.
 func (t *tree) take(s *stat, u *rootfs.Entry) error {
+	if rootfs.HidesLower(s.Path) {
+		return fmt.Errorf("%w: a maintainer script made /%s: in a layer that name hides files of the layers below (image-spec, layer.md)", outcome.ErrRefused, s.Path)
+	}
 	kind, ok := types[s.kind()]
 	if !ok {
 		t.clean(s.Path, "a socket or device: layers have none")
