@@ -9,9 +9,9 @@ import (
 )
 
 // Search finds the packages that have every word of a query in their name, source or description, in any order:
-// the exact name first, then names that begin with it, then names, sources, descriptions. It returns how many there are,
-// and of these those from the first on, most of them at most.
-func (b *Book) Search(query string, first, most int) (total int, out []Package, err error) {
+// the exact name first, then names that begin with it, then names, sources, descriptions. Get reads the i-th of what it returns;
+// nothing is read here.
+func (b *Book) Search(query string) []int {
 	words := strings.Fields(strings.ToLower(query))
 	if len(words) == 0 {
 		words = []string{""}
@@ -24,16 +24,13 @@ func (b *Book) Search(query string, first, most int) (total int, out []Package, 
 			ranked[rank] = append(ranked[rank], i)
 		}
 	}
-	hits := slices.Concat(ranked[:]...)
-	first = max(0, min(first, len(hits)))
-	for _, h := range hits[first:min(len(hits), first+most)] {
-		p, err := b.Get(h)
-		if err != nil {
-			return 0, nil, err
-		}
-		out = append(out, p)
-	}
-	return len(hits), out, nil
+	return slices.Concat(ranked[:]...)
+}
+
+// Name is the name of the i-th package, in lower case.
+func (b *Book) Name(i int) string {
+	name, _, _ := bytes.Cut(b.line(i), []byte{0})
+	return string(name)
 }
 
 // holding yields the entries whose line has a word.

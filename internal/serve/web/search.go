@@ -70,22 +70,15 @@ func (p *Pages) Search(v View, asked Asked) (body []byte, contentType string, er
 		JSON  string
 	}{shell: v.shell("search")}
 	data.Query = asked.Query
-	// Each snapshot gives as many as could be shown; what is on the page is cut out of all of them.
-	var all []found
-	total, most := 0, (asked.Page+1)*maxFound
-	for _, s := range v.Snapshots {
-		n, rows, err := v.searchIn(s, p.Totals(s).Packages, asked.Query, most)
+	hits := v.find(p, asked.Query)
+	total, from := len(hits), min(asked.Page*maxFound, len(hits))
+	for _, h := range hits[from:min(total, from+maxFound)] {
+		row, err := v.foundAt(h)
 		if err != nil {
 			return nil, "", err
 		}
-		total += n
-		all = append(all, rows...)
+		data.Rows = append(data.Rows, row)
 	}
-	if len(v.Snapshots) > 1 {
-		slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(fit(a, asked.Query), fit(b, asked.Query)) })
-	}
-	from := min(asked.Page*maxFound, len(all))
-	data.Rows = all[from:min(len(all), from+maxFound)]
 	if asked.JSON {
 		body, err := searchJSON(asked.Query, total, data.Rows)
 		return body, "application/json", err
@@ -99,9 +92,9 @@ func (p *Pages) Search(v View, asked Asked) (body []byte, contentType string, er
 	return body, "text/html; charset=utf-8", err
 }
 
-// fit says how well a name fits a query; less is better.
-func fit(f found, query string) int {
-	name, q := strings.ToLower(f.Name), strings.ToLower(strings.TrimSpace(query))
+// fit says how well a name in lower case fits a query; less is better.
+func fit(name, query string) uint8 {
+	q := strings.ToLower(strings.TrimSpace(query))
 	switch {
 	case name == q:
 		return 0
@@ -113,27 +106,65 @@ func fit(f found, query string) int {
 	return 3
 }
 
-func (v View) searchIn(s Snapshot, packages int, query string, most int) (total int, rows []found, err error) {
-	if s.Book != nil && s.Book.Len() >= packages {
-		total, list, err := s.Book.Search(query, 0, most)
-		for _, pkg := range list {
-			rows = append(rows, v.foundOf(s, pkg.Row, pkg.Stanza.Get("Description")))
+// hit is where a package that a query finds is. It is small, because a query may find all; only those of a page are read.
+type hit struct {
+	snapshot, at int32 // of View.Snapshots; in its Book, else in its table
+	fit          uint8
+	book         bool
+}
+
+// find finds the packages of all snapshots, those that fit best first.
+func (v View) find(p *Pages, query string) (hits []hit) {
+	for i, s := range v.Snapshots {
+		if s.Book == nil || s.Book.Len() < p.Totals(s).Packages {
+			hits = append(hits, byName(int32(i), s.Table, query)...)
+			continue
 		}
-		return total, rows, err
+		for _, at := range s.Book.Search(query) {
+			hits = append(hits, hit{int32(i), int32(at), fit(s.Book.Name(at), query), true})
+		}
 	}
-	words := strings.Fields(strings.ToLower(query))
-	for row := range s.Table.Rows() {
+	if len(v.Snapshots) > 1 {
+		slices.SortStableFunc(hits, func(a, b hit) int { return cmp.Compare(a.fit, b.fit) })
+	}
+	return hits
+}
+
+// byName finds packages by their names alone, in order of fit and name, equal names in order of path.
+func byName(of int32, t *snapshot.Table, query string) []hit {
+	type named struct {
+		hit
+		name string
+	}
+	var all []named
+	words, at := strings.Fields(strings.ToLower(query)), int32(-1)
+	for row := range t.Rows() {
+		at++
 		name := strings.ToLower(row.Name)
 		if !row.IsPackage() || slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(name, w) }) {
 			continue
 		}
-		total++
-		rows = append(rows, v.foundOf(s, row, ""))
+		all = append(all, named{hit{of, at, fit(name, query), false}, name})
 	}
-	slices.SortFunc(rows, func(a, b found) int {
-		return cmp.Or(cmp.Compare(fit(a, query), fit(b, query)), strings.Compare(a.Name, b.Name), strings.Compare(a.Archive, b.Archive), strings.Compare(a.Version, b.Version))
-	})
-	return total, rows[:min(len(rows), most)], nil
+	slices.SortStableFunc(all, func(a, b named) int { return cmp.Or(cmp.Compare(a.fit, b.fit), strings.Compare(a.name, b.name)) })
+	hits := make([]hit, len(all))
+	for i, n := range all {
+		hits[i] = n.hit
+	}
+	return hits
+}
+
+// foundAt reads the package of a hit.
+func (v View) foundAt(h hit) (found, error) {
+	s := v.Snapshots[h.snapshot]
+	if !h.book {
+		return v.foundOf(s, s.Table.Row(int(h.at)), ""), nil
+	}
+	pkg, err := s.Book.Get(int(h.at))
+	if err != nil {
+		return found{}, err
+	}
+	return v.foundOf(s, pkg.Row, pkg.Stanza.Get("Description")), nil
 }
 
 func (v View) foundOf(s Snapshot, row snapshot.Row, description string) found {
