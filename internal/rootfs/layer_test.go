@@ -448,3 +448,36 @@ func TestTarNames(t *testing.T) {
 		}
 	}
 }
+
+// An owner that ustar has no room for comes back as it is; what no form has room for is an error, and never another number.
+func TestTarNumbers(t *testing.T) {
+	t.Parallel()
+	for _, id := range []int{0, 1<<21 - 1, 1 << 21, 3000000, 1<<32 - 3} {
+		for _, e := range []Entry{{UID: id, GID: 7}, {UID: 7, GID: id}, {UID: id, GID: id, Link: strings.Repeat("x", 101)}} {
+			e.Path, e.Type, e.Mode = "d/"+strings.Repeat("y", 101), tar.TypeReg, 0o644
+			if e.Link != "" {
+				e.Type = tar.TypeSymlink
+			}
+			var b bytes.Buffer
+			w := newTarWriter(&b)
+			if err := w.entry(&e); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.close(); err != nil {
+				t.Fatal(err)
+			}
+			got := entriesOf(t, b.Bytes())
+			if len(got) != 1 || got[0].Uid != e.UID || got[0].Gid != e.GID || got[0].Name != e.Path || got[0].Linkname != e.Link {
+				t.Errorf("%d:%d came back as %+v", e.UID, e.GID, got)
+			}
+		}
+	}
+	for name, e := range map[string]Entry{
+		"time before 1970": {ModTime: -1}, "time": {ModTime: 1 << 33}, "size": {Size: 1 << 33}, "owner": {UID: -1}, "group": {GID: -1}, "mode": {Mode: 1 << 21},
+	} {
+		e.Path, e.Type = "some/path", tar.TypeReg
+		if err := newTarWriter(io.Discard).entry(&e); err == nil || !strings.Contains(err.Error(), "some/path") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -14,8 +14,8 @@ import (
 )
 
 // tarWriter writes the one form of tar that layers have (SPEC.md, "The image"):
-// ustar headers, and before an entry whose path or link target does not fit one
-// PAX header with that alone. Names of owners are empty. It hashes what it writes.
+// ustar headers, and before an entry whose path, link target or owner does not fit
+// one PAX header with that alone. Names of owners are empty. It hashes what it writes.
 type tarWriter struct {
 	w    io.Writer
 	sum  hash.Hash
@@ -56,6 +56,9 @@ func (t *tarWriter) entry(e *Entry) error {
 		records = record("linkpath", link) + records
 		link = link[:100]
 	}
+	owned := *e
+	owned.UID, records = ownerRecord(records, "uid", e.UID)
+	owned.GID, records = ownerRecord(records, "gid", e.GID)
 	if records != "" {
 		h := &Entry{Type: tar.TypeXHeader, Mode: 0o644, Size: int64(len(records)), ModTime: e.ModTime}
 		if err := t.block(h, "", "paxheader", ""); err != nil {
@@ -68,8 +71,8 @@ func (t *tarWriter) entry(e *Entry) error {
 			return err
 		}
 	}
-	if err := t.block(e, prefix, name, link); err != nil {
-		return err
+	if err := t.block(&owned, prefix, name, link); err != nil {
+		return fmt.Errorf("tar: %.200q: %w", e.Path, err)
 	}
 	if e.Type == tar.TypeReg {
 		t.left, t.pad = e.Size, -e.Size&(tarBlock-1)
@@ -100,19 +103,36 @@ func record(key, value string) string {
 	return strconv.Itoa(size) + " " + key + "=" + value + "\n"
 }
 
+// maxOctalID is the largest owner that the field of a ustar header has room for.
+const maxOctalID = 1<<21 - 1
+
+// ownerRecord gives the number for the header's field, and a PAX record before the others if it does not fit. Who
+// does not read PAX then sees an owner that nobody is, and not root.
+func ownerRecord(records, key string, id int) (field int, all string) {
+	if id <= maxOctalID {
+		return id, records
+	}
+	return maxOctalID, record(key, strconv.Itoa(id)) + records
+}
+
 // block writes a ustar header.
 func (t *tarWriter) block(e *Entry, prefix, name, link string) error {
 	var b [tarBlock]byte
 	copy(b[:100], name)
-	octal(b[100:108], e.Mode)
-	octal(b[108:116], int64(e.UID))
-	octal(b[116:124], int64(e.GID))
 	size := int64(0)
 	if e.Type == tar.TypeReg || e.Type == tar.TypeXHeader {
 		size = e.Size
 	}
-	octal(b[124:136], size)
-	octal(b[136:148], e.ModTime)
+	for _, f := range []struct {
+		name  string
+		field []byte
+		n     int64
+	}{{"mode", b[100:108], e.Mode}, {"owner", b[108:116], int64(e.UID)}, {"group", b[116:124], int64(e.GID)}, {"size", b[124:136], size}, {"time", b[136:148], e.ModTime}} {
+		if f.n < 0 || f.n>>(3*(len(f.field)-1)) != 0 {
+			return fmt.Errorf("a tar header has no room for the %s %d", f.name, f.n)
+		}
+		octal(f.field, f.n)
+	}
 	b[156] = e.Type
 	copy(b[157:257], link)
 	copy(b[257:], "ustar\x0000")
@@ -128,7 +148,7 @@ func (t *tarWriter) block(e *Entry, prefix, name, link string) error {
 	return t.raw(b[:])
 }
 
-// octal fills a field with digits and a NUL.
+// octal fills a field with digits and a NUL; n fits.
 func octal(field []byte, n int64) {
 	for i := len(field) - 2; i >= 0; i-- {
 		field[i] = byte('0' + n&7)
