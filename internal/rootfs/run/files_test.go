@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -157,5 +159,45 @@ func TestSubordinate(t *testing.T) {
 		if got != want || (err != nil) != (want == 0) {
 			t.Errorf("%s: %d, %v", name, got, err)
 		}
+	}
+}
+
+// What scripts make is theirs alone: no other user of the machine comes to the root while they run.
+func TestOthersDoNotReachTheRoot(t *testing.T) {
+	ids := mapping{uid: os.Geteuid(), gid: os.Getegid()}
+	if os.Geteuid() == 0 {
+		ids = mapping{root: true, uid: scratchBase, gid: scratchBase}
+	}
+	parent := t.TempDir()
+	s, err := newScratch(t.Context(), parent, ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; info.Mode().Perm() != 0o700 || owner != uint32(ids.uid) {
+		t.Errorf("above the root: mode %v, owner %d", info.Mode(), owner)
+	}
+	if os.Geteuid() == 0 {
+		reaches := func(p string) bool {
+			c := exec.Command("/bin/ls", "-d", p)
+			c.Dir = "/"
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+			return c.Run() == nil
+		}
+		if err := errors.Join(os.Chmod(filepath.Dir(parent), 0o755), os.Chmod(parent, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		if !reaches(parent) || reaches(filepath.Join(s.dir, "root")) {
+			t.Errorf("others reach the parent: %v, the root: %v", reaches(parent), reaches(filepath.Join(s.dir, "root")))
+		}
+	}
+	// What a killed process left is still known as its own, and removed.
+	s.lock.Close()
+	sweepLeft(t.Context(), parent, mapping{root: true, uid: ids.uid, gid: ids.gid})
+	if _, err := os.Lstat(s.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
 	}
 }

@@ -145,21 +145,25 @@ func (s *scratch) prepare() error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return err
 	}
-	for name, mode := range map[string]os.FileMode{"root": 0o755, "debs": 0o755, ".": 0o711} {
+	for _, name := range []string{"root", "debs"} {
 		p := filepath.Join(s.dir, name)
-		if name != "." {
-			if err := os.Mkdir(p, 0o700); err != nil {
-				return err
-			}
+		if err := os.Mkdir(p, 0o700); err != nil {
+			return err
 		}
-		if err := os.Chmod(p, mode); err != nil {
+		if err := os.Chmod(p, 0o755); err != nil {
 			return err
 		}
 	}
 	if s.ids.root {
-		return os.Lchown(filepath.Join(s.dir, "root"), s.ids.uid, s.ids.gid)
+		// Whoever sets the root up in its namespaces passes through the directory above it, and nobody else: what
+		// others left in the root would become part of an image, and its setuid programs theirs to start.
+		for _, p := range []string{filepath.Join(s.dir, "root"), s.dir} {
+			if err := os.Lchown(p, s.ids.uid, s.ids.gid); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	return os.Chmod(s.dir, 0o700)
 }
 
 // remove removes the directory and all in it.
@@ -183,7 +187,10 @@ func sweepLeft(ctx context.Context, parent string, m mapping) {
 	left, _ := filepath.Glob(filepath.Join(parent, scratchPrefix+"*"))
 	for _, dir := range left {
 		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+		if err != nil || !info.IsDir() {
+			continue
+		}
+		if owner := info.Sys().(*syscall.Stat_t).Uid; owner != uint32(os.Geteuid()) && !(m.root && owner == uint32(m.uid)) {
 			continue
 		}
 		lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|unix.O_NOFOLLOW, 0)
