@@ -1,9 +1,13 @@
 package chain_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/testarchive"
@@ -199,6 +203,56 @@ func TestShelf(t *testing.T) {
 	}
 	if shelf.Read(s.Root) != nil {
 		t.Error("more books are kept than there is room for")
+	}
+}
+
+// However many snapshots are asked for, few are read at once and few wait for that.
+func TestShelfIsBounded(t *testing.T) {
+	t.Parallel()
+	const most, kept, asked = 2, 8, 30
+	good, shelf := world.Freeze(t, world.Good()), chain.Shelf{}
+	var mu sync.Mutex
+	opened, going, peak, goOn := map[int]bool{}, 0, 0, make(chan struct{})
+	errs := make(chan error, asked)
+	ask := func(i int) {
+		other := *good.WithBlobs(func(blobs snapshot.Blobs) snapshot.Blobs {
+			return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+				mu.Lock()
+				going, opened[i] = going+1, true
+				peak = max(peak, going)
+				mu.Unlock()
+				<-goOn
+				mu.Lock()
+				going--
+				mu.Unlock()
+				return blobs.Open(ctx, b, 0)
+			})
+		})
+		other.Root = snapshot.Sum([]byte{byte(i)})
+		_, err := shelf.Book(t.Context(), keysOf(t, &other))
+		errs <- err
+	}
+	for i := range asked {
+		go ask(i)
+	}
+	for range asked - kept {
+		select {
+		case err := <-errs:
+			if !errors.Is(err, chain.ErrBusy) {
+				t.Error(err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("more are read than there is room for")
+		}
+	}
+	close(goOn)
+	for range kept {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if peak > most || len(opened) != kept {
+		t.Errorf("%d at once, %d in all", peak, len(opened))
 	}
 }
 

@@ -2,6 +2,8 @@ package chain
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,13 +15,22 @@ const (
 	maxBookBytes = 14 << 20 // of the books together, but for the one that was asked for last
 	// staleAfter is when something is asked for anew that could not be read.
 	staleAfter = 20 * time.Second
+	// maxReading snapshots are read at once, since each reading takes several times the memory of its book; of those that wait
+	// for that and those that are read there are maxUnfinished.
+	maxReading    = 2
+	maxUnfinished = 8
 )
+
+// ErrBusy marks a book that is not read, because so many others are.
+var ErrBusy = errors.New("the indices of many other snapshots are being read now")
 
 // Shelf keeps the books that were asked for last, within a bound. Nothing is read before it is asked for. The zero value is
 // ready. Safe for concurrent use.
 type Shelf struct {
 	mu    sync.Mutex
-	books []*reading // the one that was asked for last is the last
+	books []*reading    // the one that was asked for last is the last
+	turns chan struct{} // holds maxReading; nil: nothing was read yet
+	begun int           // readings that are not done
 }
 
 // reading is a book, or one that is being read.
@@ -32,15 +43,20 @@ type reading struct {
 }
 
 // Book is the book of a snapshot. Several who ask at once wait for one reading, which goes on when they go away. One that failed is
-// tried again by who asks some time later.
+// tried again by who asks some time later. Where many others are being read, the error is ErrBusy.
 func (s *Shelf) Book(ctx context.Context, o Options) (*Book, error) {
 	s.mu.Lock()
 	r := s.take(o.Snapshot.Root)
-	if r != nil && r.isStale() {
-		r = nil
-	}
-	if r == nil {
+	switch busy := s.begun == maxUnfinished; {
+	case r == nil && busy:
+		s.mu.Unlock()
+		return nil, ErrBusy
+	case r == nil, r.isStale() && !busy:
 		r = &reading{root: o.Snapshot.Root, done: make(chan struct{})}
+		if s.turns == nil {
+			s.turns = make(chan struct{}, maxReading)
+		}
+		s.begun++
 		go s.read(context.WithoutCancel(ctx), r, o)
 	}
 	s.books = append(s.books, r)
@@ -67,9 +83,13 @@ func (s *Shelf) Read(root snapshot.Digest) *Book {
 
 // isStale tells whether it is time to read again. The caller holds the shelf's mu.
 func (r *reading) isStale() bool {
+	return r.isDone() && !r.stale.IsZero() && time.Now().After(r.stale)
+}
+
+func (r *reading) isDone() bool {
 	select {
 	case <-r.done:
-		return !r.stale.IsZero() && time.Now().After(r.stale)
+		return true
 	default:
 		return false
 	}
@@ -87,9 +107,12 @@ func (s *Shelf) take(root snapshot.Digest) *reading {
 }
 
 func (s *Shelf) read(ctx context.Context, r *reading, o Options) {
+	s.turns <- struct{}{}
 	book, err := Read(ctx, o)
+	<-s.turns
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.begun--
 	if r.book, r.err = book, err; err != nil || len(book.Lost) > 0 {
 		r.stale = time.Now().Add(staleAfter)
 	}
@@ -97,18 +120,22 @@ func (s *Shelf) read(ctx context.Context, r *reading, o Options) {
 	s.bound()
 }
 
-// bound drops what was not asked for longest. The caller holds mu.
+// bound drops what was not asked for longest; what is still being read stays, and one book. The caller holds mu.
 func (s *Shelf) bound() {
-	for len(s.books) > 1 {
-		size := int64(0)
-		for _, r := range s.books {
+	for {
+		oldest, done, size := -1, 0, int64(0)
+		for i, r := range slices.Backward(s.books) {
+			if !r.isDone() {
+				continue
+			}
+			oldest, done = i, done+1
 			if r.book != nil {
 				size += r.book.Size()
 			}
 		}
-		if len(s.books) <= maxBooks && size <= maxBookBytes {
+		if done <= 1 || done <= maxBooks && size <= maxBookBytes {
 			return
 		}
-		s.books = s.books[1:]
+		s.books = slices.Delete(s.books, oldest, oldest+1)
 	}
 }

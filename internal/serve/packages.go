@@ -131,6 +131,8 @@ func (req *request) bookError(err error) {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		req.broken(http.StatusServiceUnavailable, "the indices of this snapshot are being read for the first time; ask again", err)
+	case errors.Is(err, chain.ErrBusy):
+		req.broken(http.StatusServiceUnavailable, chain.ErrBusy.Error(), err)
 	case errors.Is(err, snapshot.ErrIntegrity):
 		req.broken(http.StatusBadGateway, "the indices of this snapshot contradict themselves; the log says how", err)
 	default:
