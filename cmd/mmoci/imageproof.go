@@ -73,6 +73,33 @@ func (a *app) proving(cmd *cobra.Command, p *proofFlags, im *imageproof.Image) (
 	return o, nil
 }
 
+// vouched fails for an image whose plan, files and config nobody known vouches for, unless the user insists.
+func (p *proofFlags) vouched(im *imageproof.Image) error {
+	if im.Signer != "" || p.unsigned {
+		return nil
+	}
+	return outcome.GiveSiteKey.For(fmt.Errorf("%w: %s: nothing to verify its plan, files and config by: they are not proved, and whoever can write to the place may have written them", outcome.ErrUsage, im.Reference))
+}
+
+// proofText tells what is proved of an architecture, and what is not.
+func proofText(q imageproof.Proof, signed bool) string {
+	if signed {
+		text := fmt.Sprintf("proved %d, generated %d, files %d", q.Proved, q.Generated, q.Files)
+		if len(q.Unproved) > 0 {
+			text += ", by the site's statement alone: " + strings.Join(q.Unproved, ", ")
+		}
+		return text
+	}
+	open := slices.Clone(q.Unproved)
+	if q.Generated > 0 {
+		open = append(open, "system")
+	}
+	if q.Files > 0 {
+		open = append(open, "files")
+	}
+	return fmt.Sprintf("proved %d, not proved: %s", q.Proved, strings.Join(append(open, "plan", "config"), ", "))
+}
+
 func (a *app) imageVerify() *cobra.Command {
 	var p proofFlags
 	cmd := &cobra.Command{
@@ -80,7 +107,8 @@ func (a *app) imageVerify() *cobra.Command {
 		Short: "Prove an image: make each layer again from the signed .debs and compare",
 		Long: `Every package layer is made again from the .deb, which is proved down to the key of its archive, and compared; then the layer with dpkg's database,
 the site's own files and the config, from the plan that the site signed beside the image. All bytes of the image are read.
-A line is printed for each architecture: how many packages are proved, how many layers follow from them, and how many are the site's own files.`,
+A line is printed for each architecture: how many packages are proved, how many layers follow from them, and how many are the site's own files.
+Without the site's key (trust: or --keyring) what it alone vouches for is named as not proved, and the exit code is 2, unless --insecure-unsigned is given.`,
 		Args: cobra.ExactArgs(1),
 	}
 	p.add(cmd, true)
@@ -98,12 +126,9 @@ A line is printed for each architecture: how many packages are proved, how many 
 			return fmt.Errorf("%s: %w", im.Reference, err)
 		}
 		for _, q := range proofs {
-			fmt.Fprintf(a.stdout, "%s: proved %d, generated %d, files %d\n", q.Architecture, q.Proved, q.Generated, q.Files)
-			if len(q.Unproved) > 0 {
-				a.log("%s: by the site's statement alone: %s", q.Architecture, strings.Join(q.Unproved, ", "))
-			}
+			fmt.Fprintf(a.stdout, "%s: %s\n", q.Architecture, proofText(q, im.Signer != ""))
 		}
-		return nil
+		return p.vouched(im)
 	}
 	return cmd
 }
@@ -128,8 +153,12 @@ func (a *app) imageRebuild() *cobra.Command {
 		if err := im.Rebuild(cmd.Context(), o, nil); err != nil {
 			return fmt.Errorf("%s: %w", im.Reference, err)
 		}
-		fmt.Fprintf(a.stdout, "same digest: %s\n", im.Reference)
-		return nil
+		what := "same digest"
+		if im.Signer == "" {
+			what += ", not proved"
+		}
+		fmt.Fprintf(a.stdout, "%s: %s\n", what, im.Reference)
+		return p.vouched(im)
 	}
 	return cmd
 }

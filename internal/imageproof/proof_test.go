@@ -474,3 +474,35 @@ func (m *made) companion(t *testing.T, im *Image, edit func(title string, data [
 }
 
 func itoa(n int) string { b, _ := json.Marshal(n); return string(b) }
+
+// A lock that says that scripts were run, which this program cannot do, takes layers out of the comparison, and says so; the config stays in it.
+func TestLockOfScriptsThatCannotRun(t *testing.T) {
+	claim := func(m *made) {
+		im, err := Read(t.Context(), m.ref, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock := bytes.Replace(im.Parts["image.lock"], []byte("scripts none"), []byte("scripts run"), 1)
+		m.companion(t, im, func(title string, data []byte) []byte {
+			switch title {
+			case "image.lock":
+				return lock
+			case "statement.txt":
+				return bytes.Replace(data, []byte(snapshot.BlobOf(im.Parts["image.lock"]).String()), []byte(snapshot.BlobOf(lock).String()), 1)
+			}
+			return data
+		})
+	}
+	m := build(t, false, "none")
+	claim(m)
+	proofs, err := m.verify(t, nil)
+	if want := (Proof{Architecture: "amd64", Proved: 2, Unproved: []string{"system", "files"}}); err != nil || len(proofs) != 1 || !reflect.DeepEqual(proofs[0], want) {
+		t.Errorf("%+v, %v; want %+v", proofs, err, want)
+	}
+	m = build(t, false, "none")
+	m.forge(t, nil, func(c map[string]any) { c["config"].(map[string]any)["Entrypoint"] = []string{"/bin/sh"} })
+	claim(m)
+	if _, err := m.verify(t, nil); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "its config (entrypoint") {
+		t.Errorf("another entrypoint: %v", err)
+	}
+}
