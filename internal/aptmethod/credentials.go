@@ -13,6 +13,7 @@ import (
 
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/remote"
 )
 
 // maxAuth is the limit of a file with credentials, in bytes.
@@ -87,7 +88,8 @@ func parseAuths(data []byte) (map[string]string, error) {
 }
 
 // find returns the user and password for a repository, "" if there are none. Without plain HTTP, an entry of auth.conf for
-// https counts, and so does one for oci; with it, one for http and one for oci+http: none that is for TLS alone.
+// https counts, and so does one for oci; with it, one for http and one for oci+http: none that is for TLS alone. What auth.json
+// has is for TLS alone, as its form has no place to say more, and for a registry on this machine.
 func (c *credentials) find(ref oci.Reference, plain bool) (user, password string) {
 	if c == nil {
 		return "", ""
@@ -97,6 +99,9 @@ func (c *credentials) find(ref oci.Reference, plain bool) (user, password string
 		if user, password, ok := upstream.FindAuth(c.texts, u); ok {
 			return user, password
 		}
+	}
+	if plain && !remote.IsLoopback(ref.Host()) {
+		return "", ""
 	}
 	for key := ref.Name; key != ""; {
 		if text, ok := c.auths[key]; ok {
@@ -109,7 +114,7 @@ func (c *credentials) find(ref oci.Reference, plain bool) (user, password string
 	return "", ""
 }
 
-// onlyTLS tells whether there is an entry of auth.conf for a repository that plain HTTP must not see.
+// onlyTLS tells whether there is an entry for a repository that plain HTTP must not see.
 func (c *credentials) onlyTLS(ref oci.Reference, plain bool) bool {
 	if user, password := c.find(ref, plain); !plain || user+password != "" {
 		return false

@@ -228,7 +228,7 @@ func (m *method) fail(r *request, p *place, err error) {
 		text = "404  " + text // as apt's own method words it
 	}
 	if p != nil && remote.NeedsLogin(err) && m.auth.onlyTLS(p.ref, p.plain) {
-		text += "; what auth.conf has for it is for TLS alone: write machine oci+http://" + p.ref.Host() + " there if it may be sent in the clear"
+		text += "; what auth.conf and auth.json have for it is for TLS alone: write machine oci+http://" + p.ref.Host() + " into auth.conf if it may be sent in the clear"
 	}
 	fields := []string{"URI", r.uri, "Message", text, "FailReason", reason}
 	if transient {

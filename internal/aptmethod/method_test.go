@@ -349,13 +349,14 @@ func TestCredentials(t *testing.T) {
 	write("etc/apt/auth.conf", "machine a.example/site/ login u1 password p1\n")
 	write("etc/apt/auth.conf.d/b.conf", "machine oci+http://b.example login u2 password p2\nmachine oci://c.example login u3 password p3\nmachine d.example login u4 password p4\n")
 	write("etc/apt/auth.conf.d/not.txt", "machine a.example login x password x\n")
-	write("etc/mmoci/auth.json", `{"auths": {"e.example/site": {"auth": "dTU6cDU6eA=="}, "a.example": {"auth": "dTY6cDY="}}}`)
+	write("etc/mmoci/auth.json", `{"auths": {"e.example/site": {"auth": "dTU6cDU6eA=="}, "a.example": {"auth": "dTY6cDY="}, "127.0.0.1:5000": {"auth": "dTc6cDc="}}}`)
 	c, err := readCredentials(root, config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for ref, want := range map[string]string{
-		"oci://a.example/site/m:t": "u1:p1", "oci+http://a.example/site/m:t": "u6:p6", "oci://a.example/other:t": "u6:p6",
+		"oci://a.example/site/m:t": "u1:p1", "oci+http://a.example/site/m:t": ":", "oci+http://e.example/site/m:t": ":",
+		"oci+http://127.0.0.1:5000/m:t": "u7:p7", "oci://127.0.0.1:5000/m:t": "u7:p7", "oci://a.example/other:t": "u6:p6",
 		"oci+http://b.example/m:t": "u2:p2", "oci://b.example/m:t": ":", "oci://c.example/m:t": "u3:p3", "oci+http://c.example/m:t": ":",
 		"oci://d.example/m:t": "u4:p4", "oci://d.example:5000/m:t": "u4:p4", "oci://e.example/site/m:t": "u5:p5:x", "oci://e.example/m:t": ":", "oci://xa.example/site/m:t": ":",
 	} {
@@ -368,9 +369,11 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s: %s, want %s", ref, got, want)
 		}
 	}
-	l, err := parseURI("oci+http://d.example/m:t/x")
-	if err != nil || !c.onlyTLS(l.ref, true) {
-		t.Errorf("d.example by plain HTTP: %v", err)
+	for _, host := range []string{"d.example/m", "e.example/site/m"} { // of auth.conf, of auth.json
+		l, err := parseURI("oci+http://" + host + ":t/x")
+		if err != nil || !c.onlyTLS(l.ref, true) {
+			t.Errorf("%s by plain HTTP: %v", host, err)
+		}
 	}
 	write("etc/mmoci/auth.json", `{"auths": {"e.example": {"auth": "geheim!"}}`)
 	if _, err := readCredentials(root, config{}); err == nil || strings.Contains(err.Error(), "geheim") {

@@ -53,7 +53,7 @@ func newClient(ref oci.Reference, o *Options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{plainHTTP: o.PlainHTTP || isLoopback(host) && !own, caFiles: caFiles}
+	c := &client{plainHTTP: o.PlainHTTP || IsLoopback(host) && !own, caFiles: caFiles}
 	cache := auth.NewCache()
 	make := func(redirect func(*http.Request, []*http.Request) error) *auth.Client {
 		return &auth.Client{
@@ -74,8 +74,8 @@ func apiHost(ref oci.Reference) string {
 	return oras.Reference{Registry: ref.Host()}.Host()
 }
 
-// isLoopback tells hosts that plain HTTP cannot leave the machine to.
-func isLoopback(host string) bool {
+// IsLoopback tells hosts, HOST or HOST:PORT, that plain HTTP to does not leave the machine.
+func IsLoopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}

@@ -47,7 +47,7 @@ func explain(doing string, ref oci.Reference, err error) error {
 	case http.StatusNotFound:
 		return fmt.Errorf("%s: %w: %w", doing, brief(err), oci.ErrNotFound)
 	case http.StatusBadRequest:
-		if isLoopback(ref.Host()) && !answeredAsRegistry(err) {
+		if IsLoopback(ref.Host()) && !answeredAsRegistry(err) {
 			return wrap("is it HTTPS that is spoken there? On loopback a CA that is given, or a certificate in /etc/docker/certs.d/" + ref.Host() + ", makes it the choice")
 		}
 	case http.StatusMethodNotAllowed:

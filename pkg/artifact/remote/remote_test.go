@@ -116,7 +116,7 @@ func TestLoopback(t *testing.T) {
 	t.Parallel()
 	for host, loopback := range map[string]bool{"localhost": true, "localhost:5000": true, "127.0.0.1:5000": true, "127.1.2.3": true, "[::1]:5000": true, "r.localhost": true,
 		"registry.example.org": false, "192.0.2.1:5000": false, "localhost.example.org": false, "[2001:db8::1]": false, "127.0.0.1.example.org": false} {
-		if isLoopback(host) != loopback {
+		if IsLoopback(host) != loopback {
 			t.Errorf("%s", host)
 		}
 	}

@@ -120,7 +120,7 @@ func redirect(plainHTTP bool) func(r *http.Request, via []*http.Request) error {
 			return fmt.Errorf("%w: to scheme %.20q", errRedirect, r.URL.Scheme)
 		case secure && !isBlobGet(via[0]):
 			return fmt.Errorf("%w: from https to http://%.200s, which is followed for the GET of a blob alone", errRedirect, r.URL.Host)
-		case secure && !plainHTTP && !isLoopback(r.URL.Host):
+		case secure && !plainHTTP && !IsLoopback(r.URL.Host):
 			return fmt.Errorf("%w: from https to http://%.200s; %w", errRedirect, r.URL.Host, ErrPlainHTTP)
 		}
 		r.URL.User = nil
