@@ -21,6 +21,7 @@ import (
 	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 func (a *app) image() *cobra.Command {
@@ -206,7 +207,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 			return err
 		}
 		defer im.Close()
-		if err := a.putImage(cmd.Context(), im, to, start); err != nil {
+		if err := a.putImage(cmd.Context(), im, to, nil, start); err != nil {
 			return err
 		}
 		if i.each != "" {
@@ -224,9 +225,10 @@ With --lock the packages are exactly those of that file; if it is not there it i
 }
 
 // putImage puts an image under all its tags and prints them.
-func (a *app) putImage(ctx context.Context, im *imagebuild.Image, to []artifact.Reference, start time.Time) error {
+// expect is what they name until then; nil: whatever it is.
+func (a *app) putImage(ctx context.Context, im *imagebuild.Image, to []artifact.Reference, expect *snapshot.Digest, start time.Time) error {
 	for _, ref := range to {
-		copied, err := im.Put(ctx, ref, artifact.PushOptions{Options: a.transferring()})
+		copied, err := im.Put(ctx, ref, artifact.PushOptions{Options: a.transferring(), Expect: expect})
 		if err != nil {
 			return err
 		}

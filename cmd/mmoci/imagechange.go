@@ -112,15 +112,18 @@ func readReferences(name string) ([]string, error) {
 func (a *app) imageUpdate() *cobra.Command {
 	var p proofFlags
 	var signKey string
+	var older bool
 	cmd := &cobra.Command{
 		Use:   "update REF..",
-		Short: "Build images again of the same plan and a newer snapshot, under the same tags",
+		Short: "Build images again of the same plan and a newer snapshot, each under the tag of its REF",
 		Long: `The plan and its files are those that are said of each image, so they count only under the site's signature (trust: or --keyring).
-What changed is printed before each reference; an image in which nothing did keeps its digest but for the snapshot's date.`,
+What changed is printed before each reference; an image in which nothing did keeps its digest but for the snapshot's date.
+A snapshot that is older than the image's is refused, and so is a tag that meanwhile names another image than the one that was read.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	p.add(cmd, true)
 	cmd.Flags().StringVar(&signKey, "sign-key", "", "the site's signing key `FILE`, in the place of sign: of mmoci.yaml")
+	cmd.Flags().BoolVar(&older, "allow-older", false, "take a snapshot that is older than the one an image was made from")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		bar := a.progress()
 		defer bar.End()
@@ -139,6 +142,13 @@ What changed is printed before each reference; an image in which nothing did kee
 		defer cache.Close()
 		for _, name := range args {
 			start := time.Now()
+			ref, err := artifact.ParseReference(name)
+			if err != nil {
+				return err
+			}
+			if ref.Tag == "" && !ref.Digest.IsZero() {
+				return fmt.Errorf("%w: %s: an update moves a tag, and a digest stays what it is; name its tag", outcome.ErrUsage, name)
+			}
 			im, err := a.readMade(cmd, &p, name)
 			if err != nil {
 				return err
@@ -150,6 +160,11 @@ What changed is printed before each reference; an image in which nothing did kee
 			if err != nil {
 				return err
 			}
+			if !older {
+				if err := im.Follows(o.Snapshot); err != nil {
+					return err
+				}
+			}
 			made, err := im.Again(cmd.Context(), imagebuild.Options{Snapshot: o.Snapshot, Trust: o.Trust, Cache: cache, Signer: sign, Log: a.log})
 			if err != nil {
 				return fmt.Errorf("%s: %w", im.Reference, err)
@@ -159,7 +174,7 @@ What changed is printed before each reference; an image in which nothing did kee
 			}
 			to := im.Reference
 			to.Digest = artifact.Reference{}.Digest
-			err = a.putImage(cmd.Context(), made, []artifact.Reference{to}, start)
+			err = a.putImage(cmd.Context(), made, []artifact.Reference{to}, &im.Reference.Digest, start)
 			if err := errors.Join(err, made.Close()); err != nil {
 				return err
 			}

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // Change is a package that two images differ in.
@@ -72,6 +74,16 @@ func (im *Image) Has(name, below string) map[string]imagebuild.LockedPackage {
 		}
 	}
 	return out
+}
+
+// Follows refuses a snapshot that is older than the one that the image was made from: somebody may offer an old one, which the
+// site signed, to bring packages back that were mended since. Errors wrap outcome.ErrRefused.
+func (im *Image) Follows(s *snapshot.Snapshot) error {
+	if date := s.Statement.Date; date.Before(im.Lock.Date) {
+		return outcome.AllowOlder.For(fmt.Errorf("%w: %s was made from the snapshot of %s, and this one is older, of %s",
+			outcome.ErrRefused, im.Reference, snapshot.FormatDate(im.Lock.Date), snapshot.FormatDate(date)))
+	}
+	return nil
 }
 
 // Again makes the image of the same plan from another snapshot: o has that, who is trusted, and how; its plan, architectures and scripts follow
