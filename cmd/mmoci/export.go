@@ -22,7 +22,7 @@ func (a *app) export() *cobra.Command {
 		Short: "Write snapshots and images as a tree of files that any web server serves to registry clients and apt",
 		Long: `Makes DIR hold what the REFs name, snapshots and container images: blobs, manifests and tags as files, for nginx with a configuration that
 never changes (artifacts/nginx/static.conf). docker, podman, skopeo, crane, oras, containerd and mmoci read it as a registry, with --apt apt reads it, too,
-at /apt/REPO:TAG/PREFIX. A tree is carried to other servers by rsync -aH.
+at /apt/REPO:TAG/PREFIX. A tree is carried to other servers by rsync -aH --safe-links.
 
 Each blob is hashed before it gets its name. A layout on the same file system is linked, not copied; what else there is, is copied. The REFs
 are all that DIR is to hold: what none of them names any more, and its tags, go after --keep-days. Interrupted, old tags are whole, and the same command

@@ -136,7 +136,7 @@ func TestDocumented(t *testing.T) {
 	flags := map[string]bool{}
 	for _, f := range strings.Fields("--download-only --default-sig-expire --address --quick-generate-key --armor --export " +
 		"--variant --dearmor --method --host --root --dist --section --nosource --progress --diff --rsync-extra " +
-		"--force-depends --configure --pending --remove --exclude --delete-after") { // of rsync, apt-get, gpg, crane, debootstrap, debmirror, dpkg, update-alternatives
+		"--force-depends --configure --pending --remove --exclude --delete-after --safe-links") { // of rsync, apt-get, gpg, crane, debootstrap, debmirror, dpkg, update-alternatives
 		flags[f] = true
 	}
 	readme, err := os.ReadFile("../../README.md")

@@ -230,11 +230,11 @@ check "apt updates and downloads; a second update is a Hit" by_apt
 # --- a mirror by rsync
 
 mirrored() {
-	rsync -aH --exclude /repositories --exclude '/apt*' tree/ far/
-	rsync -aH --delete-after tree/ far/
-	[ -z "$(rsync -aHn --delete --itemize-changes tree/ far/)" ]
+	rsync -aH --safe-links --exclude /repositories --exclude '/apt*' tree/ far/
+	rsync -aH --safe-links --delete-after tree/ far/
+	[ -z "$(rsync -aHn --safe-links --delete --itemize-changes tree/ far/)" ]
 	export_all >/dev/null
-	[ -z "$(rsync -aHn --delete --itemize-changes tree/ far/)" ]
+	[ -z "$(rsync -aHn --safe-links --delete --itemize-changes tree/ far/)" ]
 	same "links of a blob there" "$(stat -c %h "far/blobs/sha256/${app#sha256:}")" 2
 }
 check "rsync -aH: a second run, also after another export, moves nothing" mirrored
