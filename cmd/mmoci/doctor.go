@@ -32,7 +32,8 @@ func (a *app) doctor() *cobra.Command {
 says in one line each how it is and what to do about it. With --write it also tries, under the tag mmoci-doctor, what a push
 does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, DELETE.
 With --probe it does nothing else than push a synthetic snapshot of 100 files under a tag of its own, and remove it: one line
-for each capability of the registry, for artifacts/docs/registries.md.`,
+for each capability of the registry, for artifacts/docs/registries.md. What did not get an answer (a registry that fails, a
+connection that breaks, credentials that do not do) is unknown. What cannot be removed is told in lines that begin with left.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
@@ -80,13 +81,13 @@ func (a *app) probe(ctx context.Context, ref artifact.Reference, asJSON bool) er
 			what, name, _ := strings.Cut(left, " ")
 			fmt.Fprintf(w, "left\t%s\t%s\n", what, name)
 		}
+		if r.Garbage > 0 {
+			fmt.Fprintf(w, "left\tblobs\t%d, which the garbage collection of the registry takes\n", r.Garbage)
+		}
 		err = errors.Join(err, w.Flush())
 	}
-	if len(r.Left) > 0 {
-		err = errors.Join(err, fmt.Errorf("the registry does not let the probe remove what it pushed to %s: %s; remove it there, or let its retention rules", r.Repository, strings.Join(r.Left, ", ")))
-	}
-	if lacks := r.Lacks(); err == nil && len(lacks) > 0 {
-		err = fmt.Errorf("%s cannot hold snapshots: %s", r.Repository, strings.Join(lacks, ", "))
+	if verdict := r.Verdict(); err == nil || len(r.Left) > 0 {
+		err = errors.Join(err, verdict)
 	}
 	return err
 }

@@ -18,12 +18,13 @@ func (p *trial) cleanup(ctx context.Context) {
 		}
 	}
 	documents := p.removeAll(ctx, "manifests", digests)
-	p.look(ctx, &documents, digests)
+	p.look(ctx, &documents, "manifests", digests)
 	var names []string
 	for _, b := range p.blobs {
 		names = append(names, b.Digest.String())
 	}
 	blobs := p.removeAll(ctx, "blobs", names)
+	p.look(ctx, &blobs, "blobs", names)
 	p.told("deleting tags", tags)
 	p.told("deleting manifests", documents)
 	p.told("deleting blobs", blobs)
@@ -36,8 +37,12 @@ func (p *trial) cleanup(ctx context.Context) {
 	for _, d := range documents.left {
 		p.result.Left = append(p.result.Left, "manifest "+d)
 	}
-	if n := len(blobs.left); n > 0 && n < len(names) { // where none can be deleted, the registry's garbage collection does
-		p.result.Left = append(p.result.Left, fmt.Sprintf("%d blobs", n))
+	switch n := len(blobs.left); {
+	case n == 0:
+	case blobs.answer == No && n == len(names) && len(p.result.Left) == 0:
+		p.result.Garbage = n
+	default:
+		p.result.Left = append(p.result.Left, fmt.Sprintf("blobs %d of %d", n, len(names)))
 	}
 }
 
@@ -45,67 +50,81 @@ const accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.ima
 
 // removal is how the deletion of things of one kind went.
 type removal struct {
-	tried int
-	gone  int // by a DELETE that was answered 2xx
-	left  []string
-	why   string // of the first that was left
+	tried   int
+	gone    int // by a DELETE that was answered 2xx
+	left    []string
+	untried int    // of these, not asked for after three failures in a row
+	answer  Answer // of the first that was left
+	why     string
 }
 
-// removeAll deletes what it can. After three refusals in a row it asks for no more.
+// keep notes that something is left. A refusal is an answer, whatever else failed.
+func (r *removal) keep(name string, a Answer, why string) {
+	r.left = append(r.left, name)
+	if r.why == "" || r.answer == Unknown && a == No {
+		r.answer, r.why = a, why
+	}
+}
+
+// removeAll deletes what it can. After three failures in a row it asks for no more.
 func (p *trial) removeAll(ctx context.Context, kind string, names []string) removal {
-	r := removal{tried: len(names)}
-	refused := 0
+	r := removal{tried: len(names), answer: Yes}
+	failed := 0
 	for _, name := range names {
-		status, err := 0, error(nil)
-		if refused < 3 {
-			status, _, _, err = p.t.Do(ctx, http.MethodDelete, kind, name)
+		if failed == 3 {
+			r.left = append(r.left, name)
+			r.untried++
+			continue
 		}
+		status, _, _, err := p.t.Do(ctx, http.MethodDelete, kind, name)
 		switch {
 		case err == nil && status/100 == 2:
 			r.gone++
-			refused = 0
-			continue
+			failed = 0
 		case err == nil && status == http.StatusNotFound: // it was never there, or went with another
-			continue
-		case r.why == "" && err != nil:
-			r.why = err.Error()
-		case r.why == "":
-			r.why = fmt.Sprintf("DELETE is answered %d", status)
+		default:
+			failed++
+			r.keep(name, asked(status, err, false), "DELETE is answered "+statusOr(status, err))
 		}
-		refused++
-		r.left = append(r.left, name)
 	}
 	return r
 }
 
-// look asks for what was deleted: a registry may accept a DELETE and do nothing.
-func (p *trial) look(ctx context.Context, r *removal, digests []string) {
-	for _, d := range digests {
-		if slices.Contains(r.left, d) {
+// look asks for what was deleted: a registry may accept a DELETE and do nothing, or answer any
+// DELETE with 404. After three that are there still it asks for no more: so are the others then.
+func (p *trial) look(ctx context.Context, r *removal, kind string, names []string) {
+	failed := 0
+	for _, name := range names {
+		if slices.Contains(r.left, name) {
 			continue
 		}
-		status, _, _, err := p.t.Do(ctx, http.MethodHead, "manifests", d, "Accept", accept)
-		if err == nil && status != http.StatusOK {
+		if failed == 3 {
+			r.left = append(r.left, name)
 			continue
 		}
-		r.left = append(r.left, d)
+		status, _, _, err := p.t.Do(ctx, http.MethodHead, kind, name, "Accept", accept)
 		switch {
-		case r.why != "":
-		case err != nil:
-			r.why = err.Error()
+		case err == nil && status == http.StatusNotFound:
+			failed = 0
+		case err == nil && status == http.StatusOK:
+			failed++
+			r.keep(name, No, "what was to be deleted is there still")
 		default:
-			r.why = "DELETE is accepted, and what it is about is there still"
+			failed++
+			r.keep(name, Unknown, "whether it is gone is not known: HEAD is answered "+statusOr(status, err))
 		}
 	}
 }
 
 func (p *trial) told(capability string, r removal) {
+	text := r.why
 	switch {
 	case r.tried == 0:
-		p.result.Rows = append(p.result.Rows, Row{Capability: capability, Answer: Unknown, Text: "nothing was pushed"})
-	case len(r.left) > 0:
-		p.say(capability, false, false, "%s", r.why)
-	default:
-		p.say(capability, false, true, "what the probe pushed was deleted")
+		r.answer, text = Unknown, "nothing was pushed"
+	case len(r.left) == 0:
+		text = "what the probe pushed was deleted"
+	case r.untried > 0:
+		text += fmt.Sprintf("; %d of %d were not tried after that", r.untried, r.tried)
 	}
+	p.say(capability, false, r.answer, "%s", text)
 }

@@ -33,9 +33,11 @@ const (
 type Answer string
 
 const (
-	Yes     Answer = "yes"
-	No      Answer = "no"
-	Unknown Answer = "unknown" // it was not tried, or the answer says nothing
+	Yes Answer = "yes"
+	No  Answer = "no"
+	// Unknown is what was not tried, or failed in a way that says nothing of the capability: nobody listens, the
+	// connection breaks, the credentials do not do, there are too many requests, or the registry has an error of its own.
+	Unknown Answer = "unknown"
 )
 
 // Row is one capability of a registry.
@@ -51,15 +53,31 @@ type Result struct {
 	Repository string `json:"repository"`
 	Tag        string `json:"tag"` // that all was pushed under
 	Rows       []Row  `json:"rows"`
-	// Left are tags and manifests of the probe that could not be removed.
+	// Left are tags, manifests and blobs of the probe that could not be removed, or are not known to be gone.
 	Left []string `json:"left"`
+	// Garbage is how many blobs of the probe stay because the registry deletes no blobs. No
+	// manifest names them any more, so its garbage collection takes them.
+	Garbage int `json:"garbage"`
 }
 
-// Lacks lists the needed capabilities that the registry does not have.
-func (r *Result) Lacks() []string {
+// Verdict is nil if the registry can hold snapshots and nothing of the probe is left there for anybody to remove.
+func (r *Result) Verdict() error {
+	switch no, unknown := r.needed(No), r.needed(Unknown); {
+	case len(r.Left) > 0:
+		return fmt.Errorf("the probe could not remove all that it pushed to %s: %s; remove it there, or let its retention rules", r.Repository, strings.Join(r.Left, ", "))
+	case len(no) > 0:
+		return fmt.Errorf("%s cannot hold snapshots: %s", r.Repository, strings.Join(no, ", "))
+	case len(unknown) > 0:
+		return fmt.Errorf("whether %s can hold snapshots is not known, it gave no answer about %s; probe it again", r.Repository, strings.Join(unknown, ", "))
+	}
+	return nil
+}
+
+// needed lists the needed capabilities that have this answer.
+func (r *Result) needed(a Answer) []string {
 	var list []string
 	for _, row := range r.Rows {
-		if row.Needed && row.Answer == No {
+		if row.Needed && row.Answer == a {
 			list = append(list, row.Capability)
 		}
 	}
@@ -75,7 +93,6 @@ type trial struct {
 	tags     []string
 	pushed   []snapshot.Digest // manifests and indices, in the order that they were put
 	manifest []oci.Descriptor  // of the files
-	ended    func() bool       // the probe was interrupted, or ran out of time
 }
 
 // Run probes the repository of a reference. Whether it ends well, fails or is interrupted, it removes what it pushed,
@@ -90,9 +107,7 @@ func Run(ctx context.Context, ref oci.Reference, o *remote.Options) (*Result, er
 	rand.Read(random)
 	p := &trial{t: t, nonce: hex.EncodeToString(random), result: &Result{Repository: ref.Name, Left: []string{}}}
 	p.result.Tag = TagPrefix + p.nonce
-	p.ended = func() bool { return ctx.Err() != nil }
 	err = p.try(ctx)
-	p.ended = func() bool { return false }
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
 	defer cancel()
 	p.cleanup(clean)
@@ -102,26 +117,33 @@ func Run(ctx context.Context, ref oci.Reference, o *remote.Options) (*Result, er
 	return p.result, err
 }
 
-// say notes an answer. What failed because the probe ended says nothing of the registry.
-func (p *trial) say(capability string, needed, ok bool, text string, args ...any) {
-	answer := No
-	switch {
-	case ok:
-		answer = Yes
-	case p.ended():
-		answer = Unknown
-	}
-	p.result.Rows = append(p.result.Rows, Row{capability, answer, fmt.Sprintf(text, args...), needed})
+// say notes an answer.
+func (p *trial) say(capability string, needed bool, a Answer, text string, args ...any) {
+	p.result.Rows = append(p.result.Rows, Row{capability, a, fmt.Sprintf(text, args...), needed})
 }
 
-// sayOf notes what failed: an answer where the registry refused it, and none where nobody listens, the
-// credentials do not do or it is the registry that fails.
-func (p *trial) sayOf(capability string, needed bool, err error, text string, args ...any) {
-	answer := Unknown
-	if remote.Refused(err) {
-		answer = No
+// pushed tells the answer of what was pushed.
+func pushed(err error) Answer {
+	switch {
+	case err == nil:
+		return Yes
+	case remote.Refused(err):
+		return No
 	}
-	p.result.Rows = append(p.result.Rows, Row{capability, answer, fmt.Sprintf(text, args...), needed})
+	return Unknown
+}
+
+// asked tells the answer of a request that the registry answered with a status, or not at all.
+func asked(status int, err error, ok bool) Answer {
+	switch {
+	case err != nil:
+		return pushed(err)
+	case ok:
+		return Yes
+	case status >= 400 && !remote.RefusedStatus(status):
+		return Unknown
+	}
+	return No
 }
 
 func (p *trial) try(ctx context.Context) error {
@@ -149,39 +171,39 @@ func (p *trial) put(ctx context.Context, mediaType string, data []byte, tag stri
 // putFiles pushes the snapshot, and reads it back.
 func (p *trial) putFiles(ctx context.Context) error {
 	if _, err := p.t.PutBlob(ctx, oci.TypeEmpty, []byte(oci.EmptyConfig)); err != nil {
-		p.sayOf("blobs", true, err, "%v", err)
+		p.say("blobs", true, pushed(err), "%v", err)
 		return err
 	}
 	for i := range files {
 		data := fmt.Appendf(nil, "mmoci probe %s, file %d\n", p.nonce, i)
 		p.blobs = append(p.blobs, oci.Describe(oci.TypeOctets, snapshot.BlobOf(data)))
 		if _, err := p.t.PutBlob(ctx, oci.TypeOctets, data); err != nil {
-			p.sayOf("blobs", true, err, "file %d of %d: %v", i+1, files, err)
+			p.say("blobs", true, pushed(err), "file %d of %d: %v", i+1, files, err)
 			return err
 		}
 	}
-	p.say("blobs", true, true, "%d files were pushed", files)
+	p.say("blobs", true, Yes, "%d files were pushed", files)
 	for part := range slices.Chunk(p.blobs, files/manifests) {
 		d, err := p.put(ctx, oci.TypeManifest, p.shard(part), "")
 		if err != nil {
-			p.say("empty config", true, false, "a manifest with an empty config and an artifactType: %v", err)
+			p.say("empty config", true, pushed(err), "a manifest with an empty config and an artifactType: %v", err)
 			return err
 		}
 		p.manifest = append(p.manifest, d)
 	}
-	p.say("empty config", true, true, "manifests with an empty config and an artifactType are taken")
+	p.say("empty config", true, Yes, "manifests with an empty config and an artifactType are taken")
 	root := oci.EncodeIndex(p.manifest)
 	d, err := p.put(ctx, oci.TypeIndex, root, p.result.Tag)
 	if err != nil {
-		p.say("index", true, false, "an index of %d manifests, tagged: %v", manifests, err)
+		p.say("index", true, pushed(err), "an index of %d manifests, tagged: %v", manifests, err)
 		return err
 	}
 	status, _, body, err := p.t.Do(ctx, http.MethodGet, "manifests", p.result.Tag, "Accept", oci.TypeIndex)
 	same := err == nil && status == http.StatusOK && bytes.Equal(body, root)
-	p.say("index", true, same, "an index of %d manifests, tagged, is answered %s", manifests, answered(status, err, same))
+	p.say("index", true, asked(status, err, same), "an index of %d manifests, tagged, is answered %s", manifests, answered(status, err, same))
 	status, _, body, err = p.t.Do(ctx, http.MethodGet, "manifests", d.Digest.String(), "Accept", oci.TypeIndex)
 	same = err == nil && status == http.StatusOK && bytes.Equal(body, root)
-	p.say("same bytes", true, same, "by digest it is answered %s", answered(status, err, same))
+	p.say("same bytes", true, asked(status, err, same), "by digest it is answered %s", answered(status, err, same))
 	return ctx.Err()
 }
 
@@ -206,7 +228,7 @@ func (p *trial) shard(layers []oci.Descriptor) []byte {
 func (p *trial) layers(ctx context.Context) {
 	data := p.shard(slices.Repeat(p.blobs, oci.MaxLayers/files))
 	_, err := p.put(ctx, oci.TypeManifest, data, "")
-	p.say("manifest width", true, err == nil, "a manifest of %d layers, %d bytes: %s", oci.MaxLayers, len(data), taken(err))
+	p.say("manifest width", true, pushed(err), "a manifest of %d layers, %d bytes: %s", oci.MaxLayers, len(data), taken(err))
 }
 
 func taken(err error) string {
@@ -227,17 +249,17 @@ func (p *trial) index(ctx context.Context, size int) (children, length int, err 
 
 func (p *trial) indexWidth(ctx context.Context) {
 	n, size, err := p.index(ctx, oci.MaxDocument)
-	p.say("index width", true, err == nil, "an index of %d manifests, %d bytes, the largest that the format has: %s", n, size, taken(err))
+	p.say("index width", true, pushed(err), "an index of %d manifests, %d bytes, the largest that the format has: %s", n, size, taken(err))
 }
 
 func (p *trial) large(ctx context.Context) {
 	_, size, err := p.index(ctx, oci.MaxImageDocument)
-	p.say("manifest size", false, err == nil, "a document of %d bytes, the largest of the images that are copied: %s", size, taken(err))
+	p.say("manifest size", false, pushed(err), "a document of %d bytes, the largest of the images that are copied: %s", size, taken(err))
 }
 
 func (p *trial) ranges(ctx context.Context) {
 	status, _, _, err := p.t.Do(ctx, http.MethodGet, "blobs", p.blobs[0].Digest.String(), "Range", "bytes=6-")
-	p.say("range", false, err == nil && status == http.StatusPartialContent, "a Range of a blob is answered %s", statusOr(status, err))
+	p.say("range", false, asked(status, err, status == http.StatusPartialContent), "a Range of a blob is answered %s", statusOr(status, err))
 }
 
 func statusOr(status int, err error) string {
@@ -248,16 +270,16 @@ func statusOr(status int, err error) string {
 }
 
 func (p *trial) heads(ctx context.Context) {
-	_, h, _, err := p.t.Do(ctx, http.MethodHead, "manifests", p.result.Tag, "Accept", oci.TypeIndex)
-	digest := ""
-	if err == nil {
-		digest = h.Get("Docker-Content-Digest")
+	status, h, _, err := p.t.Do(ctx, http.MethodHead, "manifests", p.result.Tag, "Accept", oci.TypeIndex)
+	a := asked(status, err, err == nil && status == http.StatusOK && h.Get("Docker-Content-Digest") != "")
+	text := "HEAD of a tag tells its digest"
+	switch {
+	case a == Unknown:
+		text = "HEAD of a tag is answered " + statusOr(status, err)
+	case a == No:
+		text = "HEAD of a tag tells no digest; it is read whole each time"
 	}
-	if digest == "" {
-		p.say("digest of a tag", false, false, "HEAD of a tag tells no digest; it is read whole each time")
-		return
-	}
-	p.say("digest of a tag", false, true, "HEAD of a tag tells its digest")
+	p.say("digest of a tag", false, a, "%s", text)
 }
 
 func (p *trial) lists(ctx context.Context) {
@@ -266,33 +288,34 @@ func (p *trial) lists(ctx context.Context) {
 		Tags []string `json:"tags"`
 	}
 	ok := err == nil && status == http.StatusOK && json.Unmarshal(body, &list) == nil
-	p.say("tag list", false, ok, "the list of tags is answered %s", statusOr(status, err))
+	p.say("tag list", false, asked(status, err, ok), "the list of tags is answered %s", statusOr(status, err))
 }
 
 // moves tries to move the tag to another document of the probe, and notes whether tags are immutable.
 func (p *trial) moves(ctx context.Context) {
 	root := oci.EncodeIndex(p.manifest[:1])
 	_, err := p.put(ctx, oci.TypeIndex, root, p.result.Tag)
+	text := "a tag can be moved; it is not immutable"
 	switch {
-	case err == nil:
-		p.say("moving tags", false, true, "a tag can be moved; it is not immutable")
 	case remote.Refused(err):
-		p.say("moving tags", false, false, "tags are immutable: %v", err)
-	default:
-		p.sayOf("moving tags", false, err, "%v", err)
+		text = fmt.Sprintf("tags are immutable: %v", err)
+	case err != nil:
+		text = err.Error()
 	}
+	p.say("moving tags", false, pushed(err), "%s", text)
 }
 
 func (p *trial) referrers(ctx context.Context) {
 	status, _, body, err := p.t.Do(ctx, http.MethodGet, "referrers", p.manifest[0].Digest.String(), "Accept", oci.TypeIndex)
 	ok := err == nil && status == http.StatusOK && strings.Contains(string(body), oci.TypeIndex)
-	p.say("referrers", false, ok, "the list of what refers to a manifest is answered %s", statusOr(status, err))
+	p.say("referrers", false, asked(status, err, ok), "the list of what refers to a manifest is answered %s", statusOr(status, err))
 }
 
-// mounts asks for a blob that the repository has, as if it were another's: so nothing else is touched.
+// mounts asks for a blob that the repository has, and names the repository itself as the one that has it: so no other
+// one is touched, and whether it works from another one, which credentials may forbid, is not tried.
 func (p *trial) mounts(ctx context.Context) {
 	status, h, _, err := p.t.Do(ctx, http.MethodPost, "blobs", "uploads/?mount="+p.blobs[0].Digest.String()+"&from="+p.t.Repository())
-	p.say("mounts", false, err == nil && status == http.StatusCreated, "a blob of a repository, wanted in a repository, is answered %s", statusOr(status, err))
+	p.say("mounts", false, asked(status, err, status == http.StatusCreated), "a mount of a blob from this repository itself is answered %s", statusOr(status, err))
 	if err == nil && status == http.StatusAccepted { // an upload was opened
 		if _, session, ok := strings.Cut(h.Get("Location"), "/blobs/"); ok {
 			_, _, _, _ = p.t.Do(context.WithoutCancel(ctx), http.MethodDelete, "blobs", session)

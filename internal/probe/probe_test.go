@@ -3,12 +3,14 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testregistry"
@@ -133,23 +135,141 @@ func TestInterruptedAnywhere(t *testing.T) {
 	}
 }
 
-// A registry that fails midway is told of, and cleaned as far as it lets.
+// A registry that refuses midway is told of, and cleaned as far as it lets.
 func TestFailsMidway(t *testing.T) {
 	t.Parallel()
-	registry := testregistry.New(t, testregistry.Options{})
-	registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken {
-		if r.Method == "PUT" && r.Kind == "manifest" && strings.HasPrefix(r.Ref, TagPrefix) {
-			return testarchive.Broken{Status: 403}
+	for status, want := range map[int]Answer{400: No, 403: Unknown} {
+		registry := testregistry.New(t, testregistry.Options{})
+		registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken {
+			if r.Method == "PUT" && r.Kind == "manifest" && strings.HasPrefix(r.Ref, TagPrefix) {
+				return testarchive.Broken{Status: status}
+			}
+			return testarchive.Broken{}
+		})
+		result, err := Run(t.Context(), reference(t, registry), &remote.Options{})
+		if err == nil || answers(result)["index"] != want || result.Verdict() == nil || len(result.Left) > 0 {
+			t.Errorf("%d: %v, %+v", status, err, result)
 		}
-		return testarchive.Broken{}
-	})
-	result, err := Run(t.Context(), reference(t, registry), &remote.Options{})
-	if err == nil || answers(result)["index"] != No || len(result.Lacks()) == 0 || len(result.Left) > 0 {
-		t.Errorf("%v, %+v", err, result)
+		registry.Close()
+		if result, err := Run(t.Context(), reference(t, registry), &remote.Options{}); err == nil || answers(result)["blobs"] != Unknown {
+			t.Errorf("nobody listens: %v, %+v", err, result)
+		}
 	}
-	registry.Close()
-	if result, err := Run(t.Context(), reference(t, registry), &remote.Options{}); err == nil || answers(result)["blobs"] != Unknown {
-		t.Errorf("nobody listens: %v, %+v", err, result)
+}
+
+// From whatever request on a registry gives no answer, no row says that it cannot do something, and the verdict is not that
+// it can do all. All that may be there still is named.
+func TestNoAnswerFromAnyRequestOn(t *testing.T) {
+	t.Parallel()
+	all := testregistry.Options{Mounts: true, Referrers: true, MaxManifest: 5 << 20}
+	quick := &remote.Options{Timing: remote.Timing{Backoff: time.Microsecond}}
+	clean := testregistry.New(t, all)
+	if result, err := Run(t.Context(), reference(t, clean), quick); err != nil || result.Verdict() != nil {
+		t.Fatalf("%v, %+v", err, result)
+	}
+	var begin []int // what is tried: of the many requests about blobs some, of all others each
+	before := testregistry.Request{}
+	for i, r := range clean.Requests() {
+		if r.Kind != "blob" && r.Kind != "upload" || r.Kind != before.Kind && before.Kind != "blob" && before.Kind != "upload" || r.Method == "GET" || i%97 == 0 {
+			begin = append(begin, i+1)
+		}
+		before = r
+	}
+	for i, broken := range []testarchive.Broken{{Status: 401}, {Status: 403}, {Status: 429, RetryAfter: "0"}, {Status: 503}, {Reset: true}} {
+		t.Run(fmt.Sprint(broken.Status), func(t *testing.T) {
+			t.Parallel()
+			for j, n := range begin {
+				if (i+j)%4 != 0 { // the others are another failure's
+					continue
+				}
+				registry := testregistry.New(t, all)
+				var asked atomic.Int64
+				registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken {
+					if asked.Add(1) >= int64(n) {
+						return broken
+					}
+					return testarchive.Broken{}
+				})
+				result, err := Run(t.Context(), reference(t, registry), quick)
+				registry.Close()
+				for _, row := range result.Rows {
+					if row.Answer == No {
+						t.Errorf("from request %d on: %+v", n, row)
+					}
+				}
+				left := strings.Join(result.Left, "\n")
+				if tags := registry.Tags("site/mirror"); len(tags) > 0 && !strings.Contains(left, "tag "+result.Tag) {
+					t.Errorf("from request %d on: tags %v; left %v", n, tags, result.Left)
+				}
+				for _, d := range registry.Manifests("site/mirror") {
+					if !strings.Contains(left, d) {
+						t.Errorf("from request %d on: manifest %s; left %v", n, d, result.Left)
+					}
+				}
+				if err == nil && result.Verdict() == nil && len(result.needed(Unknown)) > 0 {
+					t.Errorf("from request %d on: well, with unknown %v", n, result.needed(Unknown))
+				}
+			}
+		})
+	}
+}
+
+// Where the registry deletes no blobs it is told how many its garbage collection has to take; where some went, the others are left.
+func TestBlobsStay(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		broken  func(n int) testarchive.Broken // of the nth DELETE of a blob
+		answer  Answer
+		left    string
+		garbage int
+		text    string
+	}{
+		"never":        {func(int) testarchive.Broken { return testarchive.Broken{Status: 405} }, No, "", files, "405; 97 of 100 were not tried"},
+		"out of order": {func(int) testarchive.Broken { return testarchive.Broken{Status: 503} }, Unknown, "blobs 100 of 100", 0, "503; 97 of 100 were not tried"},
+		"some": {func(n int) testarchive.Broken {
+			if n%2 == 0 {
+				return testarchive.Broken{Status: 405}
+			}
+			return testarchive.Broken{}
+		}, No, "blobs 50 of 100", 0, "405"},
+		"said to be gone": {func(int) testarchive.Broken { return testarchive.Broken{Status: 404} }, No, "", files, "there still"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			registry := testregistry.New(t, testregistry.Options{})
+			var deleted atomic.Int64
+			registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken {
+				if r.Method == "DELETE" && r.Kind == "blob" {
+					return c.broken(int(deleted.Add(1)))
+				}
+				return testarchive.Broken{}
+			})
+			result, err := Run(t.Context(), reference(t, registry), &remote.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := result.Rows[len(result.Rows)-1]
+			if last.Capability != "deleting blobs" || last.Answer != c.answer || !strings.Contains(last.Text, c.text) {
+				t.Errorf("%+v", last)
+			}
+			if strings.Join(result.Left, ", ") != c.left || result.Garbage != c.garbage || (result.Verdict() == nil) != (c.left == "") {
+				t.Errorf("left %v, garbage %d, verdict %v", result.Left, result.Garbage, result.Verdict())
+			}
+		})
+	}
+}
+
+// A mount is asked for from the repository itself, and the row says so.
+func TestMountSaysWhatWasAsked(t *testing.T) {
+	t.Parallel()
+	result, err := Run(t.Context(), reference(t, testregistry.New(t, testregistry.Options{Mounts: true})), &remote.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range result.Rows {
+		if row.Capability == "mounts" && row.Text != "a mount of a blob from this repository itself is answered 201" {
+			t.Errorf("%+v", row)
+		}
 	}
 }
 

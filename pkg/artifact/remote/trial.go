@@ -75,8 +75,11 @@ func (t *Trial) Do(ctx context.Context, method, kind, reference string, header .
 
 // Refused tells whether an error is a registry's refusal, that it would give again: no fault of it
 // or of the way to it, and no lack of credentials.
-func Refused(err error) bool {
-	switch code := status(err); code {
+func Refused(err error) bool { return RefusedStatus(status(err)) }
+
+// RefusedStatus is [Refused] of an answer's status.
+func RefusedStatus(code int) bool {
+	switch code {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return false
 	default:
