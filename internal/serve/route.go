@@ -108,8 +108,11 @@ func (req *request) moving(p string) {
 	if !ok && paths.Lasting(p) && v.known(prefix) {
 		// A replica may be ahead, and its client came here for the rest.
 		req.s.recheck(req.r.Context())
-		v = req.s.view.Load()
-		h, row, ok = v.find(p, prefix, req.s.o.Now())
+		// In this order: a newcomer is in the view before it is pending no more.
+		if h, row, ok = req.s.pendingFile(p, prefix); !ok {
+			v = req.s.view.Load()
+			h, row, ok = v.find(p, prefix, req.s.o.Now())
+		}
 	}
 	if ok {
 		req.file(h, row, p, false)

@@ -1,3 +1,5 @@
+//go:build real
+
 package static
 
 import (
@@ -14,7 +16,7 @@ import (
 func TestCarriedByRsync(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("rsync"); err != nil {
-		t.Skip("rsync is not installed")
+		t.Fatal("rsync is not installed")
 	}
 	page, err := os.ReadFile("../../artifacts/docs/static.md")
 	if err != nil {

@@ -298,3 +298,6 @@ wrong() {
 	not test -e other/repositories/mirror/_tags
 }
 check "one wrong byte: named, without a name in the tree" wrong
+
+by_programs() { go test -C "$E2E_TOP" -tags real -count=1 -run 'TestNginxCaching|TestCarriedByRsync' ./internal/serve/paths ./internal/static; }
+check "what nginx lets caches keep is what serve does, or less; rsync carries no link that leads out" by_programs
