@@ -1,12 +1,17 @@
-# 93-image-closures.sh: packages drawn by seed, with their scripts, against mmdebstrap's roots of the same packages: 20 packages in
-# four roots, with E2E_LONG=1 200 in forty. SEED=N draws others.
+# 93-image-closures.sh: packages drawn by seed, with their scripts, against mmdebstrap's roots of the same packages. By default one
+# root of five that were drawn once; E2E_LONG=1: 200 packages in forty roots. SEED=N ROOTS=N draws others. Some packages make
+# other bytes at each installation (a compiler's cache); what differs is printed, to be explained in SPEC.md or mended.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 . "$E2E_TOP/scripts/e2e/image-trees.sh"
 
-roots=${ROOTS:-4}
-[ -z "${E2E_LONG:-}" ] || roots=40
+once_drawn=
+[ -n "${E2E_LONG:-}${SEED:-}" ] || once_drawn=" sphinx-common node-memory-fs pasco libqmi-glib5 csv2latex"
+roots=${ROOTS:-1}
+[ -z "${E2E_LONG:-}" ] || roots=${ROOTS:-40}
 seed=${SEED:-$(date +%s)}
+how="SEED=$seed"
+[ -z "$once_drawn" ] || how="drawn once"
 say "SEED=$seed"
 
 lists
@@ -43,7 +48,7 @@ print("\n".join(r.sample(sys.stdin.read().split(), 60)))' "$seed" "$1" >candidat
 i=0
 while [ $i -lt "$roots" ]; do
 	i=$((i + 1))
-	draw $i
+	if [ -n "$once_drawn" ]; then drawn=$once_drawn; else draw $i; fi
 	echo "$drawn" >drawn.$i
 	say "root $i:$drawn"
 done
@@ -63,5 +68,5 @@ root_of() {
 "$mmoci" key new -o site.asc >&2
 while [ $i -lt "$roots" ]; do
 	i=$((i + 1))
-	check "SEED=$seed, root $i: $(cat drawn.$i)" root_of $i
+	check "$how, root $i: $(cat drawn.$i)" root_of $i
 done
