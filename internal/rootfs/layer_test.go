@@ -35,7 +35,7 @@ const vectorLayer = `5 755 0/0 0 etc/
 1 4755 0/0 0 usr/games/same -> usr/lib/tool
 5 755 0/0 0 usr/share/
 5 755 0/0 0 usr/share/LONG/
-0 644 0/0 4 usr/share/LONG/XXX
+0 644 0/0 4 usr/share/LONG/OTHER
 5 755 0/0 0 run/
 6 600 7/0 0 run/fifo
 2 777 0/0 0 usr/games/tool -> /lib/tool
@@ -79,7 +79,7 @@ const (
 func TestLayerVector(t *testing.T) {
 	t.Parallel()
 	layer, n := layerOf(t, vector(t), Recipe{MergedUsr: true})
-	got := strings.ReplaceAll(strings.ReplaceAll(spelled(t, layer), strings.Repeat("long-", 25), "LONG"), strings.Repeat("x", 120), "XXX")
+	got := strings.ReplaceAll(strings.ReplaceAll(spelled(t, layer), strings.Repeat("long-", 25), "LONG"), strings.Repeat("x", 120), "OTHER")
 	if got != vectorLayer {
 		t.Errorf("the layer has\n%s", got)
 	}

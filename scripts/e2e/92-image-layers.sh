@@ -61,17 +61,17 @@ laid_out() {
 	echo "$work/$_name/union" >>"$work/mounts"
 }
 
-# by_dpkg NAME: the tree that dpkg makes of NAME.debs, in NAME/root.
+# by_dpkg NAME: the tree that dpkg makes of NAME.debs, in NAME/target.
 by_dpkg() {
-	mkdir -p "$1/stripped" "$1/root/var/lib/dpkg/info" "$1/root/var/lib/dpkg/updates"
+	mkdir -p "$1/stripped" "$1/target/var/lib/dpkg/info" "$1/target/var/lib/dpkg/updates"
 	for d in bin lib lib32 lib64 libx32 sbin; do
-		mkdir -p "$1/root/usr/$d"
-		ln -s usr/$d "$1/root/$d"
+		mkdir -p "$1/target/usr/$d"
+		ln -s usr/$d "$1/target/$d"
 	done
-	: >"$1/root/var/lib/dpkg/status"
+	: >"$1/target/var/lib/dpkg/status"
 	# shellcheck disable=SC2046 # paths without blanks
 	python3 "$E2E_TOP/scripts/e2e/strip-scripts.py" "$1/stripped" $(cat "$1.debs")
-	_options="--root=$work/$1/root --log=/dev/null --force-unsafe-io --force-depends --force-breaks --force-conflicts --force-confnew --force-script-chrootless"
+	_options="--root=$work/$1/target --log=/dev/null --force-unsafe-io --force-depends --force-breaks --force-conflicts --force-confnew --force-script-chrootless"
 	# shellcheck disable=SC2046,SC2086
 	dpkg $_options --unpack $(sed "s|.*/|$1/stripped/|" "$1.debs") >"$1/dpkg.log" 2>&1 && dpkg $_options --configure -a >>"$1/dpkg.log" 2>&1
 }
@@ -89,7 +89,7 @@ alike() {
 as_dpkg() {
 	by_dpkg "$1" || { tail -n 5 "$1/dpkg.log"; return 1; }
 	laid_out "$1" || { tail -n 5 "$1/says"; return 1; }
-	alike "$1/union" "$1/root"
+	alike "$1/union" "$1/target"
 }
 
 # shellcheck disable=SC2046 # names
@@ -103,7 +103,7 @@ few() {
 		cp fixed.debs few$most.debs
 		laid_out few$most -max $most
 		[ "$(grep -vc '^s[ky]' few$most/names)" -le $most ]
-		alike few$most/union fixed/root
+		alike few$most/union fixed/target
 	done
 }
 check "in 1 and 25 layers they are the same tree" few
@@ -114,7 +114,7 @@ by_umoci() {
 	umoci new --image oci:x
 	while read -r layer; do umoci raw add-layer --image oci:x "fixed/layers/$layer"; done <fixed/names
 	umoci unpack --image oci:x bundle
-	alike bundle/rootfs fixed/root
+	alike bundle/rootfs fixed/target
 }
 check "unpacked by umoci they are the same tree" by_umoci
 
@@ -137,7 +137,7 @@ check "dpkg lists exactly them, and neither audit, verify nor debsums has anythi
 excluded() {
 	cp fixed.debs excluded.debs
 	laid_out excluded -exclude 'docs man locales'
-	python3 "$E2E_TOP/scripts/e2e/tree.py" excluded/union fixed/root >difference
+	python3 "$E2E_TOP/scripts/e2e/tree.py" excluded/union fixed/target >difference
 	grep -vE '^missing (usr/share/(man|doc|doc-base|info|gtk-doc|lintian|locale)/|var/lib/dpkg/)|^more var/lib/dpkg/info/|^links ' difference >differs || :
 	cat differs
 	[ ! -s differs ]
@@ -172,7 +172,7 @@ odd_set() {
 		return
 	fi
 	[ $laid = $made ] || { tail -n 3 "odd$1/says" "odd$1/dpkg.log"; return 1; }
-	alike "odd$1/union" "odd$1/root"
+	alike "odd$1/union" "odd$1/target"
 	echo both
 }
 odd_sets() {

@@ -21,9 +21,9 @@ apt_oci() {
 	echo "Dir::Bin::methods \"$work/methods\";" >>"$apt_conf"
 	_to=$1 _ref=$2
 	shift 2
-	mkdir -p "$_to/root/etc/apt"
-	"$mmoci" host sources --oci --root "$_to/root" --keyring "$sitekey" "$@" "$_ref"
-	cp "$_to"/root/etc/apt/sources.list.d/*.sources "$_to/sources/"
+	mkdir -p "$_to/target/etc/apt"
+	"$mmoci" host sources --oci --root "$_to/target" --keyring "$sitekey" "$@" "$_ref"
+	cp "$_to"/target/etc/apt/sources.list.d/*.sources "$_to/sources/"
 }
 # update NAME: apt-get update of the last apt; what it printed is in NAME.out.
 update() {

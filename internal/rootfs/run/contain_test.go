@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -318,7 +319,7 @@ func TestKilled(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	for i := 0; ; i++ {
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d/root/made", pid)); err != nil {
+		if _, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "root", "made")); err != nil {
 			break
 		}
 		if i == 100 {
