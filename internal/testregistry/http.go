@@ -31,7 +31,10 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	entry := classify(req)
 	r.mu.Lock()
 	r.serial++
-	busy := r.o.Every429 > 0 && r.serial%r.o.Every429 == 0
+	busy := r.o.Every429 > 0 && r.serial%r.o.Every429 == 0 && req.Method != r.busy
+	if busy {
+		r.busy = req.Method
+	}
 	key := req.Method + " " + req.URL.Path
 	r.seen[key]++
 	n, fault := r.seen[key], r.fault

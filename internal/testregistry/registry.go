@@ -28,7 +28,7 @@ type Options struct {
 	ConnState     func(net.Conn, http.ConnState)
 	MaxManifest   int      // bytes; 0: 4 MiB. More is 413
 	MaxLayers     int      // per manifest; 0: 500. More is 405 UNSUPPORTED
-	Every429      int      // every nth request is answered 429; 0: none
+	Every429      int      // every nth request is answered 429, but not two of one method in a row: an upload ends; 0: none
 	RetryAfter    string   // header of these; "": "0"
 	NoDelete      bool     // DELETE is 405
 	ImmutableTags bool     // a tag that names another digest cannot be put again: 400 TAG_INVALID
@@ -60,6 +60,7 @@ type Registry struct {
 	log     Requests
 	seen    map[string]int
 	serial  int
+	busy    string // method of the last request that Every429 refused
 	fault   func(r Request, n int) testarchive.Broken
 }
 
