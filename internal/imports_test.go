@@ -82,6 +82,7 @@ var rules = map[string][]string{
 	"internal/serve/logs":      {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
 	"internal/serve/memory":    {"net/http", "os", module + "internal", module + "pkg/artifact"},
 	"internal/serve/paths":     {"net/http", "os", module + "internal", module + "pkg/artifact"},
+	"internal/serve/pages":     {"os", "log/slog", module + "internal/store", module + "pkg/artifact"},
 	"internal/serve/prefetch":  {"net/http", "os", "log/slog", module + "pkg/artifact"},
 	"internal/serve/metrics":   {"os", "log/slog", module + "internal/serve", module + "pkg"},
 	"internal/aptmethod":       {oras, imageSpec, ggcr, "github.com/spf13", module + "internal/serve", module + "internal/host", module + "internal/config", module + "internal/freeze"},

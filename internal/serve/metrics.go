@@ -77,8 +77,8 @@ func (s *Server) expiries(ctx context.Context) []metrics.Expiry {
 		if h == nil {
 			continue
 		}
-		for id, t := range h.validities(ctx) {
-			list = append(list, metrics.Expiry{Archive: id.prefix, Suite: id.suite, At: t})
+		for id, t := range h.valid.Read(ctx) {
+			list = append(list, metrics.Expiry{Archive: id.Prefix, Suite: id.Name, At: t})
 		}
 		for i := range h.Statement.Archives {
 			for _, fingerprint := range h.Statement.Archives[i].UpstreamKeys {

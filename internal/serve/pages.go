@@ -1,16 +1,12 @@
 package serve
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
 	"strings"
-	"time"
 
+	"example.org/mmoci/internal/serve/pages"
 	"example.org/mmoci/internal/serve/web"
-	"example.org/mmoci/pkg/snapshot"
 )
 
 const (
@@ -32,13 +28,20 @@ func (req *request) turn() (done func(), ok bool) {
 	}
 }
 
-// page answers with something that is made for this client and may be large.
-func (req *request) page(contentType string, build func() ([]byte, error)) {
+// page answers with something that is made for this client and may be large, or says why there is none.
+func (req *request) page(p *pages.Page, err error) {
+	if err != nil {
+		req.pageError(err)
+		return
+	}
+	if p.Archive != "" {
+		req.archive = p.Archive
+	}
 	done, ok := req.turn()
 	if !ok {
 		return
 	}
-	body, err := func() ([]byte, error) { defer done(); return build() }()
+	body, err := func() ([]byte, error) { defer done(); return p.Build() }()
 	switch {
 	case errors.Is(err, web.ErrNoDirectory):
 		req.fail(http.StatusNotFound, err.Error())
@@ -58,24 +61,31 @@ func (req *request) page(contentType string, build func() ([]byte, error)) {
 	}
 	defer req.s.sending.Release(size)
 	req.extend(idleWrite) // what it waited is gone
-	req.text(http.StatusOK, contentType, body)
+	if p.Snapshot != "" {
+		req.snapshot = p.Snapshot
+	}
+	if p.Type != plainText {
+		req.guarded()
+	}
+	req.text(http.StatusOK, p.Type, body)
 }
 
-// html answers with a page for people.
-func (req *request) html(build func() ([]byte, error)) {
-	req.page(htmlText, func() ([]byte, error) {
-		body, err := build()
-		if err == nil {
-			req.guarded()
-		}
-		return body, err
-	})
+// pageError answers where there is no page.
+func (req *request) pageError(err error) {
+	if opened, ok := errors.AsType[*pages.OpenError](err); ok {
+		req.snapshotError(opened.ID, opened.Err)
+		return
+	}
+	why, ok := errors.AsType[*pages.Error](err)
+	switch {
+	case !ok:
+		req.broken(http.StatusInternalServerError, "the page cannot be made", err)
+	case why.Cause != nil:
+		req.broken(why.Status, why.Reason, why.Cause)
+	default:
+		req.fail(why.Status, why.Reason)
+	}
 }
-
-// glance is how long the front page waits for what it can do without.
-const glance = time.Second
-
-const htmlText = "text/html; charset=utf-8"
 
 // guarded sets the headers of a page.
 func (req *request) guarded() {
@@ -93,29 +103,30 @@ func (req *request) root() string {
 	return "./"
 }
 
-// currentView is what pages of the current snapshots of a view are made of.
-func (req *request) currentView(current *view) web.View {
-	v := web.View{
-		Base: req.base(), Root: req.root(), Policy: req.s.policy.Get(), LogOnly: req.s.o.PolicyLogOnly, Key: *req.s.siteKey.Load(), Now: req.s.o.Now(),
-		UpstreamKeys: req.s.upstreamKeys, Site: req.s.siteRing.Load(),
-	}
-	for _, h := range current.current {
-		if h != nil {
-			v.Snapshots = append(v.Snapshots, h.page())
-		}
-	}
-	return v
+// site is the server as pages take it: at this instant, by the address of this request.
+func (req *request) site() pages.Site {
+	return req.siteOf(req.s.view.Load())
 }
 
-// fixedView is what pages of the snapshot of an ID are made of. It reads how long
-// upstream's Releases are valid, as far as that is possible now.
-func (req *request) fixedView(id string, h *served) web.View {
-	ctx, cancel := req.patient()
-	defer cancel()
-	h.validities(ctx)
-	v := req.currentView(newView([]*served{h}, nil))
-	v.Base, v.Fixed = v.Base+"/snapshot/"+id, true
-	return v
+func (req *request) siteOf(v *view) pages.Site {
+	out := pages.Site{Base: req.base(), Root: req.root(), Key: *req.s.siteKey.Load(), Ring: req.s.siteRing.Load(), Troubles: req.s.troubles()}
+	for i, f := range req.s.followers {
+		failing, refusal := f.health()
+		r := pages.Reference{Name: f.source.Name(), Failing: failing, IDs: f.source.IDs}
+		if refusal != nil {
+			r.Refusal = refusal
+		}
+		if h := v.current[i]; h != nil {
+			page := h.page()
+			r.Current = &page
+		}
+		if len(v.previous[i]) > 0 {
+			page := v.previous[i][0].page()
+			r.Before = &page
+		}
+		out.References = append(out.References, r)
+	}
+	return out
 }
 
 // frontPage says what is served, and answers a search.
@@ -124,172 +135,50 @@ func (req *request) frontPage() {
 		req.toDirectory(base)
 		return
 	}
+	ctx, cancel := req.patient()
+	defer cancel()
 	if asked := req.r.URL.Query(); asked.Has("q") && len(asked.Get("q")) <= web.MaxQuery {
-		req.search(web.ParseAsked(asked))
+		req.page(req.s.pages.Search(ctx, req.site(), web.ParseAsked(asked)), nil)
 		return
 	}
-	current := req.s.view.Load()
-	ctx, cancel := context.WithTimeout(req.r.Context(), glance)
-	for _, h := range present(current) {
-		h.validities(ctx)
-	}
-	cancel()
-	req.html(func() ([]byte, error) {
-		v := req.currentView(current)
-		var references []web.Reference
-		for i, h := range current.current {
-			f := req.s.followers[i]
-			failing, refusal := f.health()
-			r := web.Reference{Name: f.source.Name(), Failing: failing}
-			if refusal != nil {
-				r.Refusal = refusal
-			}
-			if h != nil {
-				page := h.page()
-				r.Snapshot = &page
-			}
-			references = append(references, r)
-		}
-		return req.s.pages.Front(v, references, req.s.troubles(), req.changedLast(current))
-	})
+	req.page(req.s.pages.Front(ctx, req.site()), nil)
 }
 
-// directory lists a directory of a snapshot.
-func (req *request) directory(h *served, p string) {
-	req.html(func() ([]byte, error) {
-		body, err := req.s.pages.Directory(web.View{Root: req.root()}, h.page(), p)
-		if err != nil {
-			return nil, fmt.Errorf("%w in snapshot %s", err, h.name)
-		}
-		req.snapshot = h.name
-		return body, nil
-	})
+// packagePage answers for a path that is that of a page of packages of a snapshot; false if it is none. id is how the
+// path names the snapshot; "": it is a current one.
+func (req *request) packagePage(h *served, id, p string) bool {
+	if h == nil {
+		return false
+	}
+	ctx, cancel := req.patient()
+	defer cancel()
+	page, err := req.s.pages.Package(ctx, req.site(), h.page(), id, p, req.r.URL.Query())
+	if page == nil && err == nil {
+		return false
+	}
+	req.page(page, err)
+	return true
 }
 
 // snapshotList lists the snapshots at hand.
 func (req *request) snapshotList() {
 	ctx, cancel := req.patient()
 	defer cancel()
-	var lists [][]web.Listed
-	v := req.s.view.Load()
-	for i, f := range req.s.followers {
-		ids, err := f.source.IDs(ctx)
-		if err != nil {
-			req.broken(http.StatusBadGateway, "the registry does not tell now which there are", err)
-			return
-		}
-		var list []web.Listed
-		for n, id := range ids {
-			l := web.Listed{ID: id, Current: v.current[i] != nil && v.current[i].is(id)}
-			if n < web.MaxOpened {
-				if h, err := req.s.openID(ctx, id); err == nil {
-					page := h.page()
-					l.Snapshot = &page
-				}
-			}
-			list = append(list, l)
-		}
-		lists = append(lists, list)
-	}
-	req.html(func() ([]byte, error) { return req.s.pages.List(req.currentView(v), lists) })
+	req.page(req.s.pages.List(ctx, req.site()))
 }
 
-// changes compares the current snapshots with those before them.
+// changes compares two snapshots, or the current ones with those before them.
 func (req *request) changes() {
-	v := req.s.view.Load()
-	var changes []web.Change
-	for i, h := range v.current {
-		c := web.Change{Reference: req.s.followers[i].source.Name()}
-		if h != nil {
-			page := h.page()
-			c.New = &page
-			if old := req.before(v, i); old != nil {
-				page := old.page()
-				c.Old = &page
-			}
-		}
-		changes = append(changes, c)
-	}
-	req.html(func() ([]byte, error) { return req.s.pages.Changes(req.currentView(v), changes, req.ids()) })
-}
-
-// changesBetween answers for /changes?from=&to=: any two snapshots at hand.
-func (req *request) changesBetween() {
-	asked := req.r.URL.Query()
-	if !asked.Has("from") && !asked.Has("to") {
-		req.changes()
-		return
-	}
-	var two [2]web.Snapshot
 	ctx, cancel := req.patient()
 	defer cancel()
-	for i, id := range []string{asked.Get("from"), asked.Get("to")} {
-		h, err := req.s.openID(ctx, id)
-		if err != nil {
-			req.snapshotError(id, err)
-			return
-		}
-		two[i] = h.page()
-	}
-	req.html(func() ([]byte, error) {
-		steps := []web.Change{{Reference: "between two snapshots", Old: &two[0], New: &two[1]}}
-		return req.s.pages.Changes(req.currentView(req.s.view.Load()), steps, req.ids())
-	})
+	req.page(req.s.pages.Changes(ctx, req.site(), req.r.URL.Query()))
 }
 
-// ids are the snapshots at hand, as far as that can be told now.
-func (req *request) ids() (all []string) {
-	ctx, cancel := context.WithTimeout(req.r.Context(), glance)
-	defer cancel()
-	for _, f := range req.s.followers {
-		ids, err := f.source.IDs(ctx)
-		if err == nil {
-			all = append(all, ids...)
-		}
-	}
-	return all
-}
-
-// changedLast says of each reference what changed with its current snapshot, as far as the one before is still kept.
-func (req *request) changedLast(v *view) (lines []string) {
-	for i, h := range v.current {
-		if h != nil && len(v.previous[i]) > 0 {
-			old := v.previous[i][0]
-			lines = append(lines, old.name+" to "+h.name+": "+req.s.pages.Difference(old.page(), h.page()))
-		}
-	}
-	return lines
-}
-
-// before is the snapshot before the current one of source i: one that is still
-// kept, or the newest older one of the source. nil if there is none, or none can be had now.
-func (req *request) before(v *view, i int) *served {
-	if len(v.previous[i]) > 0 {
-		return v.previous[i][0]
-	}
+// fixedView is what pages of the snapshot of an ID are made of.
+func (req *request) fixedView(id string, h *served) web.View {
 	ctx, cancel := req.patient()
 	defer cancel()
-	ids, err := req.s.followers[i].source.IDs(ctx)
-	if err != nil {
-		return nil
-	}
-	date := func(id string) string { date, _, _ := strings.Cut(id, "-"); return date } // of DATE-HEX12
-	at := slices.IndexFunc(ids, v.current[i].is)
-	switch {
-	case at < 0:
-		return nil
-	case at+1 < len(ids):
-		at++
-	case at > 0 && date(ids[at-1]) == date(ids[at]):
-		at-- // of several of one date nobody knows which came first
-	default:
-		return nil
-	}
-	h, err := req.s.openID(ctx, ids[at])
-	if err != nil {
-		return nil
-	}
-	return h
+	return req.s.pages.FixedView(ctx, req.site(), id, h.page())
 }
 
 // setup answers /setup/..: what a host needs to use this server, made for the
@@ -304,11 +193,9 @@ func (req *request) setup(v web.View, name string) {
 	case name == "site.asc" && len(v.Key.Armor) > 0:
 		req.text(http.StatusOK, plainText, v.Key.Armor)
 		return
-	case name == "policy.pref":
-		req.page(plainText, func() ([]byte, error) { return []byte(v.Preferences()), nil })
-		return
-	case slices.Contains(web.Recipes(), name):
-		req.page(plainText, func() ([]byte, error) { return req.s.pages.Recipe(v, name) })
+	}
+	if page := req.s.pages.Setup(v, name); page != nil {
+		req.page(page, nil)
 		return
 	}
 	text, prefix, of := v.Text(name)
@@ -323,89 +210,40 @@ func (req *request) setup(v web.View, name string) {
 	}
 }
 
-// documents answers /mmoci/..: what the current snapshots say of themselves. Of
-// several references the one with the archive ?prefix.
-func (req *request) documents(name string) {
-	if name == "page.css" {
-		css := req.s.pages.CSS
-		b := snapshot.BlobOf(css)
-		req.answer(content{blob: b, modified: snapshot.ModTime(b.Digest), name: name, cache: "no-cache", bytes: css})
-		return
+// errorPage answers a browser with an error in the frame of the other pages; false for every other client. The status line
+// stays as it is.
+func (req *request) errorPage(status int, reason string) bool {
+	if status < 400 || req.s.pages == nil {
+		return false
 	}
-	if name == "changes" {
-		req.changesBetween()
-		return
+	if req.w.Header().Add("Vary", "Accept"); !acceptsHTML(req.r) {
+		return false
 	}
-	if req.bundledFile(name) {
-		return
+	current := req.s.view.Load()
+	if current == nil {
+		return false
 	}
-	v, prefix := req.s.view.Load(), req.r.URL.Query().Get("prefix")
-	h := v.of(prefix)
-	if prefix == "" && len(v.current) == 1 {
-		h = v.current[0]
+	body, err := req.s.pages.Error(req.siteOf(current), pages.Trouble{
+		Status: status, Reason: reason, Path: req.r.URL.Path, Below: req.s.relative(req.r.URL.Path), Rule: req.rule,
+	})
+	if err != nil {
+		return false
 	}
-	switch {
-	case h != nil:
-		req.document(h, name, "no-cache")
-	case len(v.current) == 1:
-		req.noArchive(prefix)
-	default:
-		req.fail(http.StatusNotFound, "no such archive; with several references: ?prefix=PREFIX")
-	}
+	req.guarded()
+	req.w.Header().Set("Cache-Control", "no-store")
+	req.text(status, pages.HTML, body)
+	return true
 }
 
-// document answers with what a snapshot says of itself.
-func (req *request) document(h *served, name, cache string) {
-	c := content{name: name, cache: cache, modified: h.Statement.Date}
-	switch name {
-	case "statement":
-		c.blob, c.bytes = snapshot.BlobOf(h.StatementBytes), h.StatementBytes
-	case "table":
-		c.blob, c.bytes = h.Statement.Table, h.Table.Bytes()
-	case "lock":
-		c.blob, c.from = h.Statement.Lock, h
-	default:
-		req.fail(http.StatusNotFound, "nothing here; there are statement, table, lock, changes")
-		return
-	}
-	req.snapshot = h.name
-	req.answer(c)
-}
-
-// bundledFile answers /mmoci/ARCHITECTURE and /bootstrap.sh from the first
-// current snapshot that has it; false if none has a program of that name. Only
-// the transport vouches for these: whoever does not trust it takes them from the artifact.
-func (req *request) bundledFile(name string) bool {
-	for _, h := range req.s.view.Load().current {
-		if h == nil {
-			continue
+// acceptsHTML tells browsers, which ask for text/html by name, from apt, which does not.
+func acceptsHTML(r *http.Request) bool {
+	for _, accept := range r.Header.Values("Accept") {
+		for kind := range strings.SplitSeq(accept, ",") {
+			kind, _, _ = strings.Cut(kind, ";")
+			if strings.EqualFold(strings.TrimSpace(kind), "text/html") {
+				return true
+			}
 		}
-		if row, ok := h.Table.Find(snapshot.CarriedDir + name); ok {
-			req.snapshot = h.name
-			req.answer(content{blob: row.Blob(), modified: h.modified(row), name: row.Path, cache: "no-cache", from: h})
-			return true
-		}
-	}
-	if name == snapshot.Bootstrap {
-		req.fail(http.StatusNotFound, "no snapshot here bundles it (bundle: in mmoci.yaml)")
-		return true
 	}
 	return false
-}
-
-// snapshotError answers for an ID that leads to no snapshot.
-func (req *request) snapshotError(id string, err error) {
-	switch {
-	case errors.Is(err, errNotFixed):
-		req.fail(http.StatusNotFound, fmt.Sprintf("%.100q is %v", id, errNotFixed))
-	case errors.Is(err, snapshot.ErrNotExist):
-		req.fail(http.StatusNotFound, fmt.Sprintf("no snapshot %s here", id))
-	case errors.Is(err, errBusy):
-		req.broken(http.StatusServiceUnavailable, errBusy.Error(), err)
-	case errors.Is(err, context.DeadlineExceeded):
-		req.s.noteLate()
-		req.broken(http.StatusGatewayTimeout, "the registry does not answer", err)
-	default:
-		req.broken(http.StatusBadGateway, "the snapshot cannot be opened now", err)
-	}
 }

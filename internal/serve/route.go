@@ -75,13 +75,13 @@ func (req *request) route(p string) {
 		req.status = http.StatusOK
 		req.s.metrics.Handler.ServeHTTP(req.w, req.r)
 	case head == "setup":
-		req.setup(req.currentView(req.s.view.Load()), rest)
+		req.setup(req.s.pages.View(req.site()), rest)
 	case head == snapshot.Bootstrap:
 		req.bundledFile(snapshot.Bootstrap)
 	case head == "mmoci":
 		req.documents(rest)
 	case head == "changes" && !more && req.s.view.Load().of(head) == nil:
-		req.changesBetween()
+		req.changes()
 	case head == "snapshot":
 		req.fixed(rest)
 	default:
@@ -150,7 +150,7 @@ func (req *request) fixed(rest string) {
 	if p == "" {
 		req.snapshot = h.name
 		v := req.fixedView(id, h)
-		req.html(func() ([]byte, error) { return req.s.pages.Snapshot(v) })
+		req.page(req.s.pages.Snapshot(v), nil)
 		return
 	}
 	prefix, ok := paths.PrefixOf(p)
@@ -197,7 +197,7 @@ func (req *request) missing(h *served, prefix, p string) {
 	case h == nil || h.archive(prefix) == nil:
 		req.noArchive(prefix)
 	case strings.HasSuffix(p, "/"):
-		req.directory(h, p)
+		req.page(req.s.pages.Directory(req.site(), h.page(), p), nil)
 	case web.IsDirectory(h.Snapshot, p):
 		req.toDirectory(p)
 	default:

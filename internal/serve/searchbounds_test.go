@@ -24,7 +24,11 @@ func TestLatePages(t *testing.T) {
 	if err != nil || book.Len() != packages {
 		t.Fatal(book.Len(), err)
 	}
-	plain := newServed(taken).page()
+	pages, err := web.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := newServed(taken).page().Snapshot
 	read := plain
 	read.Book = book
 	for what, shown := range map[string][]web.Snapshot{"names": {plain}, "book": {read}, "both": {read, plain}} {
@@ -32,7 +36,7 @@ func TestLatePages(t *testing.T) {
 		cost := func(page int, want string) uint64 {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			body, _, err := s.pages.Search(v, web.Asked{Query: "p", Page: page})
+			body, _, err := pages.Search(v, web.Asked{Query: "p", Page: page})
 			runtime.ReadMemStats(&after)
 			if err != nil || want != "" && !strings.Contains(string(body), ">"+want+"<") {
 				t.Fatalf("%s, page %d: no %s: %v", what, page, want, err)

@@ -26,7 +26,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
@@ -34,6 +33,7 @@ import (
 	"example.org/mmoci/internal/serve/logs"
 	"example.org/mmoci/internal/serve/memory"
 	"example.org/mmoci/internal/serve/metrics"
+	"example.org/mmoci/internal/serve/pages"
 	"example.org/mmoci/internal/serve/prefetch"
 	"example.org/mmoci/internal/serve/watch"
 	"example.org/mmoci/internal/serve/web"
@@ -149,20 +149,17 @@ type Server struct {
 	certs     *watch.File[*tls.Certificate] // nil: plain HTTP
 	guard     *watch.File[credentials]      // nil: open to all
 	metrics   *metrics.Metrics
-	pages     *web.Pages
-	shelf     chain.Shelf
-	making    chan struct{}           // a place for each page that is made now
-	sending   *semaphore.Weighted     // bytes of pages on their way
-	siteKey   atomic.Pointer[web.Key] // the site's key for hosts
-	// upstreamKeys are those that hosts need for what upstream signed, by prefix.
-	upstreamKeys map[string]web.Key
-	siteRing     atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
-	unpacked     memory.Unpacked
-	small        memory.Files
-	buffers      sync.Pool // *[]byte of copyBuffer
-	draining     atomic.Bool
-	following    atomic.Bool
-	lateAt       atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
+	pages     *pages.Pages
+	making    chan struct{}               // a place for each page that is made now
+	sending   *semaphore.Weighted         // bytes of pages on their way
+	siteKey   atomic.Pointer[web.Key]     // the site's key for hosts
+	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
+	unpacked  memory.Unpacked
+	small     memory.Files
+	buffers   sync.Pool // *[]byte of copyBuffer
+	draining  atomic.Bool
+	following atomic.Bool
+	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
 }
 
 // New opens the snapshot of every source; it fails if one can neither be opened
@@ -199,8 +196,10 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.cache = newSnapshotCache(o.Sources, s.hold)
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
-	if s.pages, err = web.New(); err != nil {
-		return nil, err
+	if s.pages, err = pages.New(pages.Options{
+		Upstream: o.Keyrings, Policy: func() *policy.Policy { return s.policy.Get() }, LogOnly: o.PolicyLogOnly, Decide: s.decide, Open: s.openPage, Now: o.Now,
+	}); err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
 	}
 	s.siteRing.Store(o.Keyrings[""])
 	s.siteKey.Store(&web.Key{})
@@ -210,9 +209,6 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			return nil, fmt.Errorf("serve: site's key: %w", err)
 		}
 		s.siteKey.Store(&web.Key{Armor: o.SiteKey, Fingerprints: ring.Fingerprints()})
-	}
-	if s.upstreamKeys, err = web.UpstreamKeys(o.Keyrings); err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
 	}
 	if s.dates, err = dates.Open(dates.Options{Dir: o.StateDir, Log: o.Log, Now: o.Now, Replace: o.replaceState}); err != nil {
 		return nil, err

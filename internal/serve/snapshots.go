@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
+	"example.org/mmoci/internal/serve/pages"
 	"example.org/mmoci/internal/serve/paths"
 	"example.org/mmoci/internal/serve/prefetch"
 	"example.org/mmoci/internal/serve/web"
@@ -51,9 +52,9 @@ var (
 // served is an opened snapshot, ready to be answered from. Immutable.
 type served struct {
 	*snapshot.Snapshot
-	name  string    // DATE-HEX12
-	until time.Time // end of grace; zero while it is current
-	valid *validity // shared by the copies
+	name  string          // DATE-HEX12
+	until time.Time       // end of grace; zero while it is current
+	valid *dates.Validity // shared by the copies
 
 	since   time.Time          // it is the current one
 	fetched *prefetch.Progress // shared by the copies
@@ -67,7 +68,7 @@ func newServed(sn *snapshot.Snapshot) *served {
 	return &served{
 		Snapshot: sn,
 		name:     sn.Statement.Date.UTC().Format(nameTime) + "-" + sn.Root.Hex()[:nameHex],
-		valid:    &validity{until: map[suiteID]time.Time{}},
+		valid:    dates.NewValidity(sn),
 		fetched:  &prefetch.Progress{},
 	}
 }
@@ -90,8 +91,20 @@ func (s *Server) hold(i int, sn *snapshot.Snapshot) *served {
 func (h *served) archive(prefix string) *snapshot.Archive { return h.Statement.Archive(prefix) }
 
 // page is the snapshot as pages take it.
-func (h *served) page() web.Snapshot {
-	return web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Registry: h.reference, Expires: h.expires, ValidUntil: h.validUntil}
+func (h *served) page() pages.Snapshot {
+	return pages.Snapshot{
+		Snapshot: web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Registry: h.reference, Expires: h.valid.Expires, ValidUntil: h.valid.Until},
+		Is:       h.is, Validities: func(ctx context.Context) { h.valid.Read(ctx) },
+	}
+}
+
+// openPage opens the snapshot of an ID for pages.
+func (s *Server) openPage(ctx context.Context, id string) (pages.Snapshot, error) {
+	h, err := s.openID(ctx, id)
+	if err != nil {
+		return pages.Snapshot{}, err
+	}
+	return h.page(), nil
 }
 
 // retired is the same snapshot with an end of its grace.
@@ -144,77 +157,6 @@ func (h *served) changes(row snapshot.Row) bool {
 	return slices.ContainsFunc(a.Suites, func(s snapshot.Suite) bool {
 		return snapshot.IsFlat(s.Name) && strings.HasPrefix(p, snapshot.SuiteDir(prefix, s.Name)+"/")
 	})
-}
-
-// suiteID names a suite of an archive.
-type suiteID struct{ prefix, suite string }
-
-// validity is what was read so far of how long upstream's Releases are valid. Safe for concurrent use.
-type validity struct {
-	mu    sync.Mutex
-	until map[suiteID]time.Time // zero: for ever
-}
-
-// validities reads how long upstream's Release of each suite is valid, and
-// returns the ends that there are. Each is read once; what cannot be read now is left for the next time.
-func (h *served) validities(ctx context.Context) map[suiteID]time.Time {
-	ends := map[suiteID]time.Time{}
-	for i := range h.Statement.Archives {
-		a := &h.Statement.Archives[i]
-		for j := range a.Suites {
-			id := suiteID{a.Prefix, a.Suites[j].Name}
-			h.valid.mu.Lock()
-			end, known := h.valid.until[id]
-			h.valid.mu.Unlock()
-			if !known && ctx.Err() == nil {
-				var err error
-				if end, err = h.readValidUntil(ctx, &a.Suites[j]); err == nil {
-					h.valid.mu.Lock()
-					h.valid.until[id] = end
-					h.valid.mu.Unlock()
-				}
-			}
-			if !end.IsZero() {
-				ends[id] = end
-			}
-		}
-	}
-	return ends
-}
-
-// readValidUntil reads the Valid-Until of upstream's Release of a suite; zero: it has none.
-func (h *served) readValidUntil(ctx context.Context, suite *snapshot.Suite) (time.Time, error) {
-	for _, role := range []snapshot.Role{snapshot.UpstreamInRelease, snapshot.InRelease, snapshot.UpstreamRelease, snapshot.Release} {
-		f := suite.File(role)
-		if f == nil {
-			continue
-		}
-		data, err := h.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
-		if err != nil {
-			return time.Time{}, err
-		}
-		r, err := dates.OpenRelease(role, data)
-		if err != nil {
-			return time.Time{}, err
-		}
-		return r.ValidUntil, nil
-	}
-	return time.Time{}, nil
-}
-
-// expires tells whether upstream's Release of a suite has a Valid-Until. What could not be read yet counts as one that has.
-func (h *served) expires(prefix, suite string) bool {
-	h.valid.mu.Lock()
-	defer h.valid.mu.Unlock()
-	end, known := h.valid.until[suiteID{prefix, suite}]
-	return !known || !end.IsZero()
-}
-
-// validUntil is the end of what upstream's Release of a suite is valid for; zero: it has none, or it was not read yet.
-func (h *served) validUntil(prefix, suite string) time.Time {
-	h.valid.mu.Lock()
-	defer h.valid.mu.Unlock()
-	return h.valid.until[suiteID{prefix, suite}]
 }
 
 // view is what the moving URLs are answered from at one instant: the current

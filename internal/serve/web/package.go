@@ -52,6 +52,9 @@ func ParsePackagePath(p string) (n Named, ok bool) {
 	return n, n.Name != "" && !strings.Contains(n.Version, "/")
 }
 
+// ParseArchivePath reads PREFIX/package/; false: it is no such path.
+func ParseArchivePath(p string) (prefix string, ok bool) { return strings.CutSuffix(p, "/"+PackageDir) }
+
 // packageLink is the relative URL of a package page; version may be "".
 func packageLink(root, prefix, name, version, arch string) string {
 	at := root + url.PathEscape(prefix) + "/" + PackageDir + escapePart(name)

@@ -1,0 +1,156 @@
+package pages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"example.org/mmoci/internal/chain"
+	"example.org/mmoci/internal/serve/web"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// book is what the indices of a snapshot say of its packages. They are read when it is first asked for.
+func (p *Pages) book(ctx context.Context, s Site, h Snapshot) (*chain.Book, error) {
+	book, err := p.shelf.Book(ctx, chain.Options{Snapshot: h.Snapshot.Snapshot, Upstream: p.o.Upstream, Site: s.Ring})
+	switch {
+	case err == nil:
+		return book, nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, &Error{http.StatusServiceUnavailable, "the indices of this snapshot are being read for the first time; ask again", err}
+	case errors.Is(err, chain.ErrBusy):
+		return nil, &Error{http.StatusServiceUnavailable, chain.ErrBusy.Error(), err}
+	case errors.Is(err, snapshot.ErrIntegrity):
+		return nil, &Error{http.StatusBadGateway, "the indices of this snapshot contradict themselves; the log says how", err}
+	}
+	return nil, &Error{http.StatusBadGateway, "the indices of this snapshot cannot be read now", err}
+}
+
+// Search answers a search. Where the indices of a snapshot cannot be read, it goes by names alone.
+func (p *Pages) Search(ctx context.Context, s Site, asked web.Asked) *Page {
+	v := p.View(s)
+	for i, h := range s.current() {
+		if book, err := p.book(ctx, s, h); err == nil {
+			v.Snapshots[i].Book = book
+		}
+	}
+	page := html(func() ([]byte, error) {
+		body, _, err := p.web.Search(v, asked)
+		return body, err
+	})
+	if asked.JSON {
+		page.Type = "application/json"
+	}
+	return page
+}
+
+// Package answers for the path PREFIX/package/NAME[/VERSION] of a snapshot, and for PREFIX/package/, the list of packages; nil if
+// it is no such path. id is how the path names the snapshot; "": it is a current one.
+func (p *Pages) Package(ctx context.Context, s Site, h Snapshot, id, path string, asked url.Values) (*Page, error) {
+	if prefix, ok := web.ParseArchivePath(path); ok && h.Statement.Archive(prefix) != nil {
+		return p.archive(ctx, s, h, id, prefix, asked)
+	}
+	n, ok := web.ParsePackagePath(path)
+	if !ok || h.Statement.Archive(n.Prefix) == nil {
+		return nil, nil
+	}
+	n.Arch = asked.Get("arch")
+	book, err := p.book(ctx, s, h)
+	if err != nil {
+		return nil, err
+	}
+	pkg, err := web.Choose(book, n)
+	if errors.Is(err, web.ErrNoPackage) {
+		return nil, &Error{Status: http.StatusNotFound, Reason: fmt.Sprintf("no package %.100q in archive %s of snapshot %s", n.Name, n.Prefix, h.Name)}
+	}
+	if err != nil {
+		return nil, &Error{http.StatusInternalServerError, "the page cannot be made", err}
+	}
+	v, show := p.viewOf(s, id, h), asked.Get("show")
+	// What takes a registry's time is read before others wait for this page to be made.
+	var aside web.Aside
+	if text, err := h.ReadLock(ctx); err == nil {
+		aside.Lock = text
+	}
+	var held []web.Held
+	if show == "history" || show == "changelog" {
+		held = p.held(ctx, s, h)
+	}
+	if show == "history" {
+		aside.History = held
+	}
+	page := html(func() ([]byte, error) {
+		if show == "changelog" {
+			aside.Changelog = p.changelog(ctx, h, pkg, held)
+		}
+		return p.web.Package(v, h.Snapshot, book, n, aside)
+	})
+	page.Snapshot, page.Archive = h.Name, n.Prefix
+	return page, nil
+}
+
+// changelog reads what changed in a package since the version before, out of its .deb.
+func (p *Pages) changelog(ctx context.Context, h Snapshot, pkg chain.Package, held []web.Held) *web.Changelog {
+	// What the policy denies is given by no path to its bytes.
+	if d := p.o.Decide(pkg.Package, pkg.Archive()); !d.Allow {
+		return &web.Changelog{Err: errors.New(d.Reason)}
+	}
+	older := held
+	for i := range held {
+		if held[i].Name == h.Name {
+			older = held[i+1:]
+			break
+		}
+	}
+	return web.ReadChangelog(ctx, h.Snapshot.Snapshot, pkg, web.Before(older, pkg))
+}
+
+// held are the newest snapshots of the reference that h comes from, the newest first.
+func (p *Pages) held(ctx context.Context, s Site, h Snapshot) (out []web.Held) {
+	for _, r := range s.References {
+		ids, err := r.IDs(ctx)
+		if err != nil {
+			continue
+		}
+		mine := r.Current != nil && r.Current.Name == h.Name
+		for _, id := range ids {
+			mine = mine || h.Is(id)
+		}
+		if !mine {
+			continue
+		}
+		for _, id := range ids[:min(len(ids), web.MaxHistory)] {
+			other, err := p.o.Open(ctx, id)
+			if err != nil {
+				out = append(out, web.Held{Snapshot: web.Snapshot{Name: id}, Err: err})
+				continue
+			}
+			if len(out) == 0 || out[len(out)-1].Name != other.Name {
+				out = append(out, web.Held{Snapshot: other.Snapshot})
+			}
+		}
+		break
+	}
+	if len(out) == 0 {
+		out = append(out, web.Held{Snapshot: h.Snapshot})
+	}
+	return out
+}
+
+// archive lists the packages of an archive.
+func (p *Pages) archive(ctx context.Context, s Site, h Snapshot, id, prefix string, asked url.Values) (*Page, error) {
+	book, err := p.book(ctx, s, h)
+	if err != nil {
+		return nil, err
+	}
+	v := p.viewOf(s, id, h)
+	page := html(func() ([]byte, error) {
+		of := h.Snapshot
+		of.Book = book
+		return p.web.Archive(v, of, prefix, asked)
+	})
+	page.Snapshot, page.Archive = h.Name, prefix
+	return page, nil
+}
