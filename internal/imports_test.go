@@ -48,6 +48,8 @@ var rules = map[string][]string{
 	"internal/image":           {"net/http", oras, imageSpec, ggcr, module + "internal/serve"},
 	"internal/rootfs":          {"net/http", "os", "os/exec", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/serve", module + "internal/place"},
 	"internal/sbom":            {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
+	"internal/provenance":      {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
+	"internal/distribution":    {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
 	"internal/imageproof":      {"net/http", oras, imageSpec, ggcr, module + "internal/freeze", module + "internal/upstream", module + "internal/serve"},
 	"internal/imagebuild":      {"net/http", oras, imageSpec, ggcr, module + "internal/freeze", module + "internal/upstream", module + "internal/serve"},
 	"internal/lock":            {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},

@@ -93,7 +93,9 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	for _, l := range b.Layers {
 		b.Bytes += l.Size
 	}
-	b.bill = billOf(b, newTree(c.merged, notes, nil))
+	if err := b.tell(ctx, o, c, newTree(c.merged, notes, nil)); err != nil {
+		return nil, err
+	}
 	b.image, err = documents(o, b)
 	return b, err
 }

@@ -12,9 +12,7 @@ import (
 
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
-	"example.org/mmoci/internal/sbom"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -26,9 +24,10 @@ const (
 	TypeFiles           = "application/vnd.mmoci.image.files.v1.tar"
 	TypeLock            = "application/vnd.mmoci.image.lock.v1"
 	TypeAccount         = "application/vnd.mmoci.image.account.v1"
-	TypeNotes           = "application/vnd.mmoci.image.notes.v1"
+	TypeLayers          = "application/vnd.mmoci.image.layers.v1"
 	TypeSPDX            = "application/spdx+json"
 	TypeCycloneDX       = "application/vnd.cyclonedx+json"
+	TypeProvenance      = "application/vnd.in-toto+json"
 	TypeStatement       = "application/vnd.mmoci.image.statement.v1"
 	TypeSignedStatement = TypeStatement + "+clearsigned"
 )
@@ -61,21 +60,14 @@ func newCompanion(o *Options, im *Image, files []file) (*companion, error) {
 	for _, a := range im.Architectures {
 		add(accountPart(a.Name), TypeAccount, account.Encode(a.Account))
 	}
-	add("notes.txt", TypeNotes, notesOf(im))
-	bill := &sbom.Document{Name: plan.Name, Version: plan.Version, Date: o.date(), Image: im.Digest()}
-	for _, a := range im.Architectures {
-		bill.Packages = append(bill.Packages, a.bill...)
-	}
-	spdx, err := sbom.SPDX(bill)
+	add("layers.txt", TypeLayers, layersOf(im))
+	said, err := billsOf(o, im, plan.Format())
 	if err != nil {
 		return nil, err
 	}
-	add("sbom.spdx.json", TypeSPDX, spdx)
-	cyclonedx, err := sbom.CycloneDX(bill)
-	if err != nil {
-		return nil, err
-	}
-	add("sbom.cdx.json", TypeCycloneDX, cyclonedx)
+	add("sbom.spdx.json", TypeSPDX, said.spdx)
+	add("sbom.cdx.json", TypeCycloneDX, said.cyclonedx)
+	add("provenance.json", TypeProvenance, said.provenance)
 	text := statement(im, o.date(), a.Layers)
 	mediaType := TypeStatement
 	if o.Signer != nil {
@@ -136,12 +128,12 @@ func packSources(files []file, date time.Time) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// notesOf tells of each layer what it is, in order:
+// layersOf tells of each layer what it is, in order:
 //
 //	layer ARCHITECTURE DIFFID BLOB-DIGEST SIZE MEDIATYPE WHAT
-func notesOf(im *Image) []byte {
+func layersOf(im *Image) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "mmoci-image-notes-v1\nencoder %d\n", EncoderGeneration)
+	fmt.Fprintf(&b, "mmoci-image-layers-v1\nencoder %d\n", EncoderGeneration)
 	for _, a := range im.Architectures {
 		for _, l := range a.Layers {
 			fmt.Fprintf(&b, "layer %s %s %s %s %s\n", a.Name, l.DiffID, l.Blob, l.MediaType, l.By)
@@ -195,44 +187,4 @@ func parseBlob(digest, size string) (b snapshot.Blob, err error) {
 		err = fmt.Errorf("%.40q is no size", size)
 	}
 	return b, err
-}
-
-// billOf tells the packages of one architecture for its bill of materials.
-func billOf(b *built, t tree) []sbom.Package {
-	kept := map[string][]byte{}
-	for _, n := range b.Notes {
-		for _, k := range n.Kept {
-			kept[k.Path] = k.Data
-		}
-	}
-	distro := ""
-	if id, version := osRelease(kept["usr/lib/os-release"], "ID"), osRelease(kept["usr/lib/os-release"], "VERSION_ID"); id != "" && version != "" {
-		distro = id + "-" + version
-	}
-	var out []sbom.Package
-	for _, n := range b.Notes {
-		out = append(out, sbom.Package{Stanza: n.Stanza, Deb: n.Deb.Digest, Layer: b.layerOf[n], Copyright: copyrightOf(n, t, kept), Distro: distro})
-	}
-	return out
-}
-
-// copyrightOf is a package's copyright file. Many packages have a symbolic link to the directory of another one of their source.
-func copyrightOf(n *rootfs.Note, t tree, kept map[string][]byte) []byte {
-	p, err := t.resolve("/usr/share/doc/" + n.Name() + "/copyright")
-	if err != nil {
-		return nil
-	}
-	return kept[p]
-}
-
-// osRelease is the value of a key (os-release(5)); "" if it has none, or one with more than letters, digits and dots.
-func osRelease(text []byte, key string) string {
-	for line := range strings.Lines(string(text)) {
-		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
-		v = strings.Trim(v, `"'`)
-		if k == key && strings.Trim(v, "abcdefghijklmnopqrstuvwxyz0123456789.") == "" {
-			return v
-		}
-	}
-	return ""
 }

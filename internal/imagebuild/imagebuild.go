@@ -70,9 +70,10 @@ type Architecture struct {
 	Cleaned  []string       // what scripts made and the image does not have: PATH and the reason
 	Notes    []*rootfs.Note
 
-	bill  []sbom.Package
-	each  []packageLayer // in dpkg's order
-	Bytes int64          // of all layers
+	bill    []sbom.Package // in dpkg's order
+	helpers []sbom.Package // that it was made with beside
+	each    []packageLayer // in dpkg's order
+	Bytes   int64          // of all layers
 }
 
 // Config is the config document of an architecture, by its place in Architectures.

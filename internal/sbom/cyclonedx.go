@@ -1,23 +1,15 @@
 package sbom
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"slices"
-	"strings"
 	"time"
 )
 
 // The parts of CycloneDX 1.6 that are written (cyclonedx.org/docs/1.6/json).
 type (
-	cdxDocument struct {
-		Format       string          `json:"bomFormat"`
-		Spec         string          `json:"specVersion"`
-		Serial       string          `json:"serialNumber"`
-		Version      int             `json:"version"`
-		Metadata     cdxMetadata     `json:"metadata"`
-		Components   []cdxComponent  `json:"components"`
-		Dependencies []cdxDependency `json:"dependencies"`
-	}
 	cdxMetadata struct {
 		Timestamp string       `json:"timestamp"`
 		Component cdxComponent `json:"component"`
@@ -38,7 +30,8 @@ type (
 		Content   string `json:"content"`
 	}
 	cdxLicence struct {
-		License cdxLicenceName `json:"license"`
+		License    *cdxLicenceName `json:"license,omitempty"`
+		Expression string          `json:"expression,omitempty"`
 	}
 	cdxLicenceName struct {
 		ID   string `json:"id,omitempty"`
@@ -55,57 +48,94 @@ type (
 )
 
 // CycloneDX writes a document as CycloneDX 1.6 in JSON. Equal documents give equal bytes.
-func CycloneDX(d *Document) ([]byte, error) {
-	name := d.Name
-	if name == "" {
-		name = "image"
+func CycloneDX(to io.Writer, d *Document) error {
+	h := d.Root.Hex()
+	root := cdxComponent{Type: "container", Ref: d.kind(), Name: cmp.Or(d.Name, d.kind()), Version: d.Version, Hashes: []cdxHash{{"SHA-256", h}}}
+	if d.Mirror {
+		root.Type = "data"
 	}
-	h := d.Image.Hex()
-	// A UUID of the image's digest, marked as one of version 8 (RFC 9562, section 5.8).
-	serial := fmt.Sprintf("urn:uuid:%s-%s-8%s-8%s-%s", h[:8], h[8:12], h[13:16], h[17:20], h[20:32])
-	out := cdxDocument{Format: "CycloneDX", Spec: "1.6", Serial: serial, Version: 1, Metadata: cdxMetadata{
-		Timestamp: d.Date.UTC().Format(time.RFC3339),
-		Component: cdxComponent{Type: "container", Ref: "image", Name: name, Version: d.Version, Hashes: []cdxHash{{"SHA-256", h}}},
-	}}
-	refs := make([]string, len(d.Packages))
-	all := cdxDependency{Ref: "image"}
-	for i := range d.Packages {
-		p := &d.Packages[i]
-		if refs[i] = p.purl(); slices.Contains(refs[:i], refs[i]) {
-			continue
-		}
-		all.Need = append(all.Need, refs[i])
-		source, version := p.source()
-		c := cdxComponent{
-			Type: "library", Ref: refs[i], Name: p.field("Package"), Version: p.field("Version"), Publisher: p.field("Maintainer"),
-			Hashes: []cdxHash{{"SHA-256", p.Deb.Hex()}}, PURL: refs[i],
-			Properties: []cdxProperty{{"mmoci:source", source}, {"mmoci:source-version", version}, {"mmoci:layer", p.Layer.String()}},
-		}
-		for _, l := range p.licences() {
-			n := cdxLicenceName{ID: spdxNames[strings.ToLower(l)]}
-			if n.ID == "" {
-				n.Name = l
+	w := newWriter(to)
+	w.field("bomFormat", "CycloneDX")
+	w.field("specVersion", "1.6")
+	// A UUID of the digest, marked as one of version 8 (RFC 9562, section 5.8).
+	w.field("serialNumber", fmt.Sprintf("urn:uuid:%s-%s-8%s-8%s-%s", h[:8], h[8:12], h[13:16], h[17:20], h[20:32]))
+	w.field("version", 1)
+	w.field("metadata", cdxMetadata{d.Date.UTC().Format(time.RFC3339), root})
+	var refs []string // in the order of the packages; "": it had its turn
+	var chosen []*Package
+	w.list("components", func(add func(any)) error {
+		var known identity
+		for p, err := range d.Packages {
+			if err != nil {
+				return err
 			}
-			if !slices.Contains(c.Licences, cdxLicence{n}) {
-				c.Licences = append(c.Licences, cdxLicence{n})
+			if !d.Mirror {
+				chosen = append(chosen, p)
 			}
+			ref, fresh := known.of(p.Deb, func(apart string) string {
+				if apart != "" {
+					apart = "#" + apart
+				}
+				return p.purl() + apart
+			})
+			if !fresh {
+				refs = append(refs, "")
+				continue
+			}
+			refs = append(refs, ref)
+			add(cdxOf(p, ref))
 		}
-		out.Components = append(out.Components, c)
-	}
-	out.Dependencies = append(out.Dependencies, all)
-	done := map[string]bool{}
-	for i, needs := range d.dependencies() {
-		if done[refs[i]] {
-			continue
-		}
-		done[refs[i]] = true
-		dep := cdxDependency{Ref: refs[i]}
-		for _, j := range needs {
-			if !slices.Contains(dep.Need, refs[j]) {
-				dep.Need = append(dep.Need, refs[j])
+		return nil
+	})
+	w.list("dependencies", func(add func(any)) error {
+		all := cdxDependency{Ref: root.Ref}
+		for _, ref := range refs {
+			if ref != "" {
+				all.Need = append(all.Need, ref)
 			}
 		}
-		out.Dependencies = append(out.Dependencies, dep)
+		add(all)
+		for i, needs := range dependencies(chosen) {
+			if refs[i] == "" {
+				continue
+			}
+			dep := cdxDependency{Ref: refs[i]}
+			for _, j := range needs {
+				if refs[j] != "" && !slices.Contains(dep.Need, refs[j]) {
+					dep.Need = append(dep.Need, refs[j])
+				}
+			}
+			add(dep)
+		}
+		return nil
+	})
+	return w.end()
+}
+
+func cdxOf(p *Package, ref string) cdxComponent {
+	source, version := p.source()
+	c := cdxComponent{
+		Type: "library", Ref: ref, Name: p.field("Package"), Version: p.field("Version"), Publisher: p.field("Maintainer"),
+		Hashes: []cdxHash{{"SHA-256", p.Deb.Hex()}}, PURL: p.purl(),
+		Properties: []cdxProperty{{"mmoci:source", source}, {"mmoci:source-version", version}},
 	}
-	return encode(out)
+	if !p.Layer.IsZero() {
+		c.Properties = append(c.Properties, cdxProperty{"mmoci:layer", p.Layer.String()})
+	}
+	if p.Path != "" {
+		c.Properties = append(c.Properties, cdxProperty{"mmoci:path", p.Path})
+	}
+	own := map[string]string{}
+	switch l := p.licence(); {
+	case l.join != "":
+		c.Licences = []cdxLicence{{Expression: l.text(func(name string) string { return spdxName(name, own) })}}
+	case l.name != "":
+		id := spdxName(l.name, own)
+		if own[id] == "" {
+			c.Licences = []cdxLicence{{License: &cdxLicenceName{ID: id}}}
+		} else {
+			c.Licences = []cdxLicence{{License: &cdxLicenceName{Name: l.name}}}
+		}
+	}
+	return c
 }

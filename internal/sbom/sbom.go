@@ -1,10 +1,16 @@
-// Package sbom writes what an image consists of as a software bill of materials: SPDX 2.3 in JSON, and CycloneDX 1.6 in JSON. It follows from the
-// packages' own control and copyright files; nothing is scanned.
+// Package sbom writes what an image or a mirror consists of as a software bill of materials: SPDX 2.3 in JSON, and CycloneDX 1.6 in JSON.
+// It follows from the packages' own control and copyright files; nothing is scanned.
+//
+// Documents are written as they are made, a line for each element, and what is held in memory is a name for each package.
 package sbom
 
 import (
+	"bufio"
 	"cmp"
+	"encoding/json"
 	"fmt"
+	"io"
+	"iter"
 	"net/url"
 	"slices"
 	"strings"
@@ -16,109 +22,98 @@ import (
 
 // Document is what a bill of materials tells.
 type Document struct {
-	Name     string    // of the image; "": it has none
-	Version  string    // "": none is told
-	Date     time.Time // of the snapshot
-	Image    snapshot.Digest
-	Packages []Package
+	Name    string    // of the image or mirror; "": it has none
+	Version string    // "": none is told
+	Date    time.Time // of the snapshot
+	Root    snapshot.Digest
+	// Mirror says that the packages lie there to be chosen from. Those of an image were chosen together, so it is told which need which.
+	Mirror bool
+	// Packages yields the packages, the same ones whenever it is ranged over. What it yields is not kept, unless they are an image's.
+	Packages iter.Seq2[*Package, error]
 }
 
-// Package is a binary package of the image.
+// Listed are packages at hand.
+func Listed(packages []Package) iter.Seq2[*Package, error] {
+	return func(yield func(*Package, error) bool) {
+		for i := range packages {
+			if !yield(&packages[i], nil) {
+				return
+			}
+		}
+	}
+}
+
+// Package is a binary package.
 type Package struct {
-	Stanza    deb.Stanza      // its control file
+	Stanza    deb.Stanza      // its control file, or its stanza in an index
 	Deb       snapshot.Digest // of the .deb
-	Layer     snapshot.Digest // diffID of the layer that has it
-	Copyright []byte          // its copyright file; nil: it has none
-	Distro    string          // ID-VERSION_ID of os-release, such as debian-12; "": not known
+	Layer     snapshot.Digest // diffID of the layer of an image that has it; zero: none
+	Path      string          // in a mirror; "": none
+	Copyright []byte          // its copyright file; nil: it has none, or nobody read it
+	Vendor    string          // whose package it is, such as debian; "": it is not known, and debian is said
+	Distro    string          // the distribution's name and version, such as debian-12; "": not known
 }
 
 func (p *Package) field(name string) string { return p.Stanza.Get(name) }
 
-// vendor is the namespace of the package's URL: the distribution's name.
-func (p *Package) vendor() string {
-	name, _, _ := strings.Cut(p.Distro, "-")
-	return cmp.Or(name, "debian")
-}
-
 // purl is the package URL (github.com/package-url/purl-spec, types/deb-definition): the colon of an epoch is escaped.
 func (p *Package) purl() string {
-	return p.purlOf(p.field("Package"), p.field("Version"), p.field("Architecture"))
+	return p.PURL(p.field("Package"), p.field("Version"), p.field("Architecture"))
 }
 
-func (p *Package) purlOf(name, version, arch string) string {
-	s := fmt.Sprintf("pkg:deb/%s/%s@%s?arch=%s", p.vendor(), escape(name), escape(version), arch)
+// PURL is the package URL of a package that comes from where p does: p itself, or "source" as its architecture.
+func (p *Package) PURL(name, version, arch string) string {
+	s := fmt.Sprintf("pkg:deb/%s/%s@%s?arch=%s", escape(cmp.Or(p.Vendor, "debian")), escape(name), escape(version), escape(arch))
 	if p.Distro != "" {
-		s += "&distro=" + p.Distro
+		s += "&distro=" + escape(p.Distro)
 	}
 	return s
 }
 
 // escape is percent-encoding as package URLs have it.
 func escape(s string) string {
-	return strings.NewReplacer("+", "%2B", ":", "%3A").Replace(url.PathEscape(s))
+	return strings.NewReplacer("+", "%2B", ":", "%3A", "&", "%26", "=", "%3D").Replace(url.PathEscape(s))
 }
 
 // source is the source package and its version.
 func (p *Package) source() (name, version string) { return p.Stanza.Source() }
 
-// licences are the short names of the licences that a machine-readable copyright file (Debian's copyright-format 1.0) declares,
-// each once, in its order.
-func (p *Package) licences() []string {
-	if !strings.Contains(string(p.Copyright[:min(len(p.Copyright), 4096)]), "copyright-format/1.0") && !strings.Contains(string(p.Copyright[:min(len(p.Copyright), 4096)]), "dep5") {
-		return nil
+// kind is what a document is of, if it has no name.
+func (d *Document) kind() string {
+	if d.Mirror {
+		return "mirror"
 	}
-	var out []string
-	for line := range strings.Lines(string(p.Copyright)) {
-		key, rest, ok := strings.Cut(line, ":")
-		if !ok || !strings.EqualFold(key, "License") {
-			continue
-		}
-		for _, part := range strings.FieldsFunc(rest, func(r rune) bool { return r == ',' }) {
-			for _, name := range splitWords(part) {
-				if name != "" && !slices.Contains(out, name) {
-					out = append(out, name)
-				}
-			}
-		}
-	}
-	return out
+	return "image"
 }
 
-// splitWords cuts "GPL-2+ and BSD-3-clause or Artistic" at its words; an exception belongs to the name before it.
-func splitWords(s string) []string {
-	var out []string
-	var name []string
-	flush := func() {
-		if len(name) > 0 {
-			out = append(out, strings.Join(name, " "))
-		}
-		name = nil
-	}
-	for _, w := range strings.Fields(s) {
-		if l := strings.ToLower(w); l == "and" || l == "or" || l == "and/or" {
-			flush()
-			continue
-		}
-		name = append(name, w)
-	}
-	flush()
-	return out
+// identity tells packages apart: of two with one name, version and architecture, which only a mirror has, the .deb does.
+type identity struct {
+	taken map[string]snapshot.Digest
 }
 
-// spdxNames are Debian's short names of licences that SPDX calls otherwise (copyright-format 1.0, "License specification").
-var spdxNames = map[string]string{
-	"gpl-1": "GPL-1.0-only", "gpl-1+": "GPL-1.0-or-later", "gpl-2": "GPL-2.0-only", "gpl-2+": "GPL-2.0-or-later", "gpl-3": "GPL-3.0-only", "gpl-3+": "GPL-3.0-or-later",
-	"gpl-2.0": "GPL-2.0-only", "gpl-2.0+": "GPL-2.0-or-later", "gpl-3.0": "GPL-3.0-only", "gpl-3.0+": "GPL-3.0-or-later",
-	"lgpl-2": "LGPL-2.0-only", "lgpl-2+": "LGPL-2.0-or-later", "lgpl-2.1": "LGPL-2.1-only", "lgpl-2.1+": "LGPL-2.1-or-later", "lgpl-3": "LGPL-3.0-only", "lgpl-3+": "LGPL-3.0-or-later",
-	"agpl-3": "AGPL-3.0-only", "agpl-3+": "AGPL-3.0-or-later", "gfdl-1.2+": "GFDL-1.2-or-later", "gfdl-1.3+": "GFDL-1.3-or-later", "gfdl-1.3": "GFDL-1.3-only",
-	"apache-2.0": "Apache-2.0", "expat": "MIT", "mit": "MIT", "isc": "ISC", "zlib": "Zlib", "bsd-2-clause": "BSD-2-Clause", "bsd-3-clause": "BSD-3-Clause", "bsd-4-clause": "BSD-4-Clause",
-	"artistic": "Artistic-1.0-Perl", "artistic-2.0": "Artistic-2.0", "mpl-1.1": "MPL-1.1", "mpl-2.0": "MPL-2.0", "cc0-1.0": "CC0-1.0", "openssl": "OpenSSL", "psf-2": "PSF-2.0", "0bsd": "0BSD", "unlicense": "Unlicense", "bsl-1.0": "BSL-1.0", "postgresql": "PostgreSQL",
+// of makes the name of a package with make, which gets what tells it apart from another one. new is false for a package that had its turn.
+func (ids *identity) of(deb snapshot.Digest, make func(apart string) string) (id string, fresh bool) {
+	if ids.taken == nil {
+		ids.taken = map[string]snapshot.Digest{}
+	}
+	for _, apart := range []string{"", deb.Hex()} {
+		id = make(apart)
+		other, taken := ids.taken[id]
+		if !taken {
+			ids.taken[id] = deb
+			return id, true
+		}
+		if other == deb {
+			return id, false
+		}
+	}
+	return id, false
 }
 
 // dependencies are, for each package by its place, the places of those that meet its Pre-Depends and Depends, sorted.
-func (d *Document) dependencies() [][]int {
+func dependencies(packages []*Package) [][]int {
 	by := map[string][]int{}
-	for i, p := range d.Packages {
+	for i, p := range packages {
 		by[p.field("Package")] = append(by[p.field("Package")], i)
 		provides, _ := deb.ParseRelations(p.field("Provides"), p.field("Architecture"))
 		for _, clause := range provides {
@@ -127,14 +122,14 @@ func (d *Document) dependencies() [][]int {
 			}
 		}
 	}
-	out := make([][]int, len(d.Packages))
-	for i, p := range d.Packages {
+	out := make([][]int, len(packages))
+	for i, p := range packages {
 		for _, field := range []string{"Pre-Depends", "Depends"} {
 			clauses, _ := deb.ParseRelations(p.field(field), p.field("Architecture"))
 			for _, clause := range clauses {
 				for _, r := range clause {
 					for _, j := range by[r.Name] {
-						if j != i && sameMachine(&p, &d.Packages[j]) {
+						if j != i && sameMachine(p, packages[j]) {
 							out[i] = append(out[i], j)
 						}
 					}
@@ -151,4 +146,72 @@ func (d *Document) dependencies() [][]int {
 func sameMachine(a, b *Package) bool {
 	x, y := a.field("Architecture"), b.field("Architecture")
 	return x == "all" || y == "all" || x == y
+}
+
+// writer writes an object of JSON, its fields one after the other; an element of a list is a line.
+type writer struct {
+	w     *bufio.Writer
+	err   error
+	began bool // something stands in the innermost object or list
+}
+
+func newWriter(w io.Writer) *writer {
+	out := &writer{w: bufio.NewWriterSize(w, 64<<10)}
+	out.text("{")
+	return out
+}
+
+func (w *writer) text(s string) {
+	if w.err == nil {
+		_, w.err = w.w.WriteString(s)
+	}
+}
+
+func (w *writer) next() {
+	if w.began {
+		w.text(",")
+	}
+	w.text("\n")
+	w.began = true
+}
+
+func (w *writer) value(v any) {
+	if w.err != nil {
+		return
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if w.err = enc.Encode(v); w.err == nil {
+		w.text(strings.TrimSuffix(b.String(), "\n"))
+	}
+}
+
+func (w *writer) field(name string, v any) {
+	w.next()
+	w.text(`"` + name + `":`)
+	w.value(v)
+}
+
+// list writes a list whose elements write adds.
+func (w *writer) list(name string, write func(add func(any)) error) {
+	if w.err != nil {
+		return
+	}
+	w.next()
+	w.text(`"` + name + `":[`)
+	w.began = false
+	if err := write(func(v any) { w.next(); w.value(v) }); w.err == nil {
+		w.err = err
+	}
+	w.text("\n]")
+	w.began = true
+}
+
+func (w *writer) end() error {
+	w.text("\n}\n")
+	if w.err != nil {
+		return w.err
+	}
+	return w.w.Flush()
 }

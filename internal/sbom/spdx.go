@@ -1,9 +1,10 @@
 package sbom
 
 import (
-	"bytes"
-	"encoding/json"
+	"cmp"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,17 +12,6 @@ import (
 
 // The parts of SPDX 2.3 that are written (spdx.github.io/spdx-spec/v2.3, schemas/spdx-schema.json).
 type (
-	spdxDocument struct {
-		Version       string             `json:"spdxVersion"`
-		License       string             `json:"dataLicense"`
-		ID            string             `json:"SPDXID"`
-		Name          string             `json:"name"`
-		Namespace     string             `json:"documentNamespace"`
-		Creation      spdxCreation       `json:"creationInfo"`
-		Packages      []spdxPackage      `json:"packages"`
-		Licences      []spdxLicence      `json:"hasExtractedLicensingInfos,omitempty"`
-		Relationships []spdxRelationship `json:"relationships"`
-	}
 	spdxCreation struct {
 		Created  string   `json:"created"`
 		Creators []string `json:"creators"`
@@ -40,6 +30,7 @@ type (
 		Summary    string         `json:"summary,omitempty"`
 		SourceInfo string         `json:"sourceInfo,omitempty"`
 		Purpose    string         `json:"primaryPackagePurpose,omitempty"`
+		File       string         `json:"packageFileName,omitempty"`
 		Checksums  []spdxChecksum `json:"checksums,omitempty"`
 		Refs       []spdxRef      `json:"externalRefs,omitempty"`
 	}
@@ -67,90 +58,126 @@ type (
 const noAssertion = "NOASSERTION"
 
 // SPDX writes a document as SPDX 2.3 in JSON. Equal documents give equal bytes.
-func SPDX(d *Document) ([]byte, error) {
-	name := d.Name
-	if name == "" {
-		name = "image"
-	}
-	out := spdxDocument{
-		Version: "SPDX-2.3", License: "CC0-1.0", ID: "SPDXRef-DOCUMENT", Name: name,
-		Namespace: "urn:mmoci:image:" + d.Image.String(),
-		Creation:  spdxCreation{d.Date.UTC().Format(time.RFC3339), []string{"Tool: mmoci"}},
-	}
-	const root = "SPDXRef-image"
-	out.Packages = append(out.Packages, spdxPackage{
-		ID: root, Name: name, Version: d.Version, Location: noAssertion, Concluded: noAssertion, Declared: noAssertion, Copyright: noAssertion, Purpose: "CONTAINER",
-		Checksums: []spdxChecksum{{"SHA256", d.Image.Hex()}},
-		Refs:      []spdxRef{{"PACKAGE-MANAGER", "purl", fmt.Sprintf("pkg:oci/%s@%s", escape(strings.ToLower(name)), escape(d.Image.String()))}},
+func SPDX(to io.Writer, d *Document) error {
+	name := cmp.Or(d.Name, d.kind())
+	root := "SPDXRef-" + d.kind()
+	w := newWriter(to)
+	w.field("spdxVersion", "SPDX-2.3")
+	w.field("dataLicense", "CC0-1.0")
+	w.field("SPDXID", "SPDXRef-DOCUMENT")
+	w.field("name", name)
+	w.field("documentNamespace", "urn:mmoci:"+d.kind()+":"+d.Root.String())
+	w.field("creationInfo", spdxCreation{d.Date.UTC().Format(time.RFC3339), []string{"Tool: mmoci"}})
+	b := spdxBill{d: d, licences: map[string]string{}}
+	w.list("packages", func(add func(any)) error {
+		p := spdxPackage{
+			ID: root, Name: name, Version: d.Version, Location: noAssertion, Concluded: noAssertion, Declared: noAssertion, Copyright: noAssertion, Purpose: "CONTAINER",
+			Checksums: []spdxChecksum{{"SHA256", d.Root.Hex()}},
+			Refs:      []spdxRef{{"PACKAGE-MANAGER", "purl", fmt.Sprintf("pkg:oci/%s@%s", escape(strings.ToLower(name)), escape(d.Root.String()))}},
+		}
+		if d.Mirror {
+			p.Purpose = "ARCHIVE"
+		}
+		add(p)
+		return b.packages(add)
 	})
-	relate := func(from, how, to string) {
-		out.Relationships = append(out.Relationships, spdxRelationship{from, how, to})
+	if len(b.licences) > 0 {
+		w.list("hasExtractedLicensingInfos", func(add func(any)) error {
+			for _, id := range slices.Sorted(maps.Keys(b.licences)) {
+				add(spdxLicence{id, b.licences[id], "The text stands in the copyright file of the package: " + b.licences[id]})
+			}
+			return nil
+		})
 	}
-	relate("SPDXRef-DOCUMENT", "DESCRIBES", root)
-	ids := make([]string, len(d.Packages))
-	sources, licences := map[string]bool{}, map[string]string{}
-	for i := range d.Packages {
-		p := &d.Packages[i]
-		ids[i] = elementID("Package", p.field("Package"), p.field("Version"), p.field("Architecture"))
-		if slices.Contains(ids[:i], ids[i]) { // "all", in the images of two architectures
+	w.list("relationships", func(add func(any)) error {
+		add(spdxRelationship{"SPDXRef-DOCUMENT", "DESCRIBES", root})
+		return b.relationships(root, add)
+	})
+	return w.end()
+}
+
+// spdxBill is what is remembered between the packages of a document and their relationships.
+type spdxBill struct {
+	d        *Document
+	ids      []string          // of the packages, in their order; "": it had its turn
+	licences map[string]string // that SPDX has no name for
+}
+
+func (b *spdxBill) packages(add func(any)) error {
+	var known identity
+	sources := map[string]bool{}
+	for p, err := range b.d.Packages {
+		if err != nil {
+			return err
+		}
+		id, fresh := known.of(p.Deb, func(apart string) string {
+			return elementID("Package", p.field("Package"), p.field("Version"), p.field("Architecture"), apart)
+		})
+		if !fresh { // "all", in the images of two architectures or the indices of two suites
+			b.ids = append(b.ids, "")
 			continue
 		}
-		out.Packages = append(out.Packages, spdxPackage{
-			ID: ids[i], Name: p.field("Package"), Version: p.field("Version"), Location: noAssertion, Concluded: noAssertion, Declared: declared(p, licences), Copyright: noAssertion,
-			Supplier: supplier(p), Homepage: homepage(p), Summary: firstLine(p.field("Description")), SourceInfo: "layer " + p.Layer.String(),
+		b.ids = append(b.ids, id)
+		add(spdxPackage{
+			ID: id, Name: p.field("Package"), Version: p.field("Version"), Location: noAssertion, Concluded: noAssertion, Declared: b.declared(p), Copyright: noAssertion,
+			Supplier: supplier(p), Homepage: homepage(p), Summary: firstLine(p.field("Description")), SourceInfo: sourceInfo(p), File: p.Path,
 			Checksums: []spdxChecksum{{"SHA256", p.Deb.Hex()}},
 			Refs:      []spdxRef{{"PACKAGE-MANAGER", "purl", p.purl()}},
 		})
-		relate(root, "CONTAINS", ids[i])
 		source, version := p.source()
-		id := elementID("Source", source, version, "")
-		relate(ids[i], "GENERATED_FROM", id)
-		if !sources[id] {
+		if id := elementID("Source", source, version); !sources[id] {
 			sources[id] = true
-			out.Packages = append(out.Packages, spdxPackage{
+			add(spdxPackage{
 				ID: id, Name: source, Version: version, Location: noAssertion, Concluded: noAssertion, Declared: noAssertion, Copyright: noAssertion, Purpose: "SOURCE",
-				Refs: []spdxRef{{"PACKAGE-MANAGER", "purl", p.purlOf(source, version, "source")}},
+				Refs: []spdxRef{{"PACKAGE-MANAGER", "purl", p.PURL(source, version, "source")}},
 			})
 		}
 	}
+	return nil
+}
+
+func (b *spdxBill) relationships(root string, add func(any)) error {
+	var chosen []*Package
+	i := -1
+	for p, err := range b.d.Packages {
+		if err != nil {
+			return err
+		}
+		i++
+		if !b.d.Mirror {
+			chosen = append(chosen, p)
+		}
+		if b.ids[i] == "" {
+			continue
+		}
+		add(spdxRelationship{root, "CONTAINS", b.ids[i]})
+		source, version := p.source()
+		add(spdxRelationship{b.ids[i], "GENERATED_FROM", elementID("Source", source, version)})
+	}
 	seen := map[spdxRelationship]bool{}
-	for i, needs := range d.dependencies() {
+	for i, needs := range dependencies(chosen) {
 		for _, j := range needs {
-			if r := (spdxRelationship{ids[i], "DEPENDS_ON", ids[j]}); !seen[r] {
+			if r := (spdxRelationship{b.ids[i], "DEPENDS_ON", b.ids[j]}); r.From != "" && r.To != "" && !seen[r] {
 				seen[r] = true
-				out.Relationships = append(out.Relationships, r)
+				add(r)
 			}
 		}
 	}
-	for _, id := range sortedKeys(licences) {
-		out.Licences = append(out.Licences, spdxLicence{id, licences[id], "The text stands in the copyright file of the package: " + licences[id]})
-	}
-	return encode(out)
+	return nil
 }
 
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	err := enc.Encode(v)
-	return b.Bytes(), err
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	var out []string
-	for k := range m {
-		out = append(out, k)
+func sourceInfo(p *Package) string {
+	if p.Layer.IsZero() {
+		return ""
 	}
-	slices.Sort(out)
-	return out
+	return "layer " + p.Layer.String()
 }
 
 // elementID is an identifier of SPDX: letters, digits, dots and hyphens; another character is written as its number between dots.
-func elementID(kind, name, version, arch string) string {
+func elementID(kind string, parts ...string) string {
 	var b strings.Builder
 	b.WriteString("SPDXRef-" + kind)
-	for _, part := range []string{name, version, arch} {
+	for _, part := range parts {
 		if part == "" {
 			continue
 		}
@@ -168,22 +195,13 @@ func elementID(kind, name, version, arch string) string {
 }
 
 // declared are the licences of a package as an expression of SPDX; those that SPDX has no name for get one of the document's own.
-func declared(p *Package, own map[string]string) string {
-	var names []string
-	for _, l := range p.licences() {
-		name, ok := spdxNames[strings.ToLower(l)]
-		if !ok {
-			name = "LicenseRef-" + strings.TrimPrefix(elementID("x", l, "", ""), "SPDXRef-x-")
-			own[name] = l
+func (b *spdxBill) declared(p *Package) string {
+	return cmp.Or(p.licence().text(func(name string) string {
+		if name == "" {
+			return ""
 		}
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return noAssertion
-	}
-	return strings.Join(names, " AND ")
+		return spdxName(name, b.licences)
+	}), noAssertion)
 }
 
 // supplier is who maintains the package, as SPDX spells it.

@@ -1,0 +1,158 @@
+package imagebuild
+
+import (
+	"bytes"
+	"context"
+	"strings"
+
+	"example.org/mmoci/internal/distribution"
+	"example.org/mmoci/internal/provenance"
+	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/sbom"
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// bills are what is said of an image for other programs.
+type bills struct{ spdx, cyclonedx, provenance []byte }
+
+func billsOf(o *Options, im *Image, plan []byte) (*bills, error) {
+	d := &sbom.Document{Name: o.Plan.Name, Version: o.Plan.Version, Date: o.date(), Root: im.Digest()}
+	made := &provenance.Build{Name: o.Plan.Name, Image: im.Digest(), Plan: plan}
+	if o.Signer != nil {
+		made.Signer = o.Signer.Public().Fingerprints()[0]
+	}
+	made.Inputs = append(made.Inputs, provenance.Input{Name: "snapshot", URI: "urn:mmoci:snapshot:" + im.Lock.Snapshot.String(), Digest: im.Lock.Snapshot, Notes: map[string]string{"date": snapshot.FormatDate(o.date())}})
+	var packages []sbom.Package
+	seen := map[snapshot.Digest]bool{} // "all", in the images of two architectures
+	scripts := map[string]string{}
+	for _, a := range im.Architectures {
+		scripts[a.Name] = a.Scripts
+		packages = append(packages, a.bill...)
+		for _, p := range a.bill {
+			if !seen[p.Deb] {
+				seen[p.Deb] = true
+				made.Inputs = append(made.Inputs, inputOf(&p, ""))
+			}
+		}
+	}
+	for _, a := range im.Architectures {
+		for _, p := range a.helpers {
+			if !seen[p.Deb] {
+				seen[p.Deb] = true
+				made.Inputs = append(made.Inputs, inputOf(&p, "helper"))
+			}
+		}
+	}
+	made.Details = map[string]any{"encoder": EncoderGeneration, "recipe": rootfs.RecipeNumber, "scripts": scripts}
+	d.Packages = sbom.Listed(packages)
+	var spdx, cyclonedx bytes.Buffer
+	if err := sbom.SPDX(&spdx, d); err != nil {
+		return nil, err
+	}
+	if err := sbom.CycloneDX(&cyclonedx, d); err != nil {
+		return nil, err
+	}
+	statement, err := provenance.Statement(made)
+	return &bills{spdx.Bytes(), cyclonedx.Bytes(), statement}, err
+}
+
+func inputOf(p *sbom.Package, role string) provenance.Input {
+	name, version, arch := p.Stanza.Get("Package"), p.Stanza.Get("Version"), p.Stanza.Get("Architecture")
+	in := provenance.Input{Name: strings.Join([]string{name, version, arch}, " "), URI: p.PURL(name, version, arch), Digest: p.Deb}
+	if role != "" {
+		in.Notes = map[string]string{"role": role}
+	}
+	return in
+}
+
+// tell notes the packages of one architecture for its bills of materials, and what it was made with beside.
+func (b *built) tell(ctx context.Context, o *Options, c chosen, t tree) error {
+	kept := map[string][]byte{}
+	for _, n := range b.Notes {
+		for _, k := range n.Kept {
+			kept[k.Path] = k.Data
+		}
+	}
+	names := distributions{o: o, known: map[[2]string]distribution.Name{}}
+	// What the image calls itself, else the distribution that its packages are of.
+	release := ""
+	if id, version := osRelease(kept["usr/lib/os-release"], "ID"), osRelease(kept["usr/lib/os-release"], "VERSION_ID"); id != "" && version != "" {
+		release = id + "-" + version
+	}
+	for _, p := range c.packages {
+		n, err := names.of(ctx, p)
+		if err != nil {
+			return err
+		}
+		if release == "" {
+			release = n.Release
+		}
+	}
+	notes := map[snapshot.Digest]*rootfs.Note{}
+	for _, n := range b.Notes {
+		notes[n.Deb.Digest] = n
+	}
+	for _, p := range c.packages {
+		d, err := blobOf(p)
+		if err != nil {
+			return err
+		}
+		n := notes[d.Digest]
+		name, err := names.of(ctx, p)
+		if err != nil {
+			return err
+		}
+		b.bill = append(b.bill, sbom.Package{Stanza: n.Stanza, Deb: d.Digest, Layer: b.layerOf[n], Copyright: copyrightOf(n, t, kept), Vendor: name.Vendor, Distro: release})
+	}
+	for _, p := range c.helpers {
+		d, err := blobOf(p)
+		if err != nil {
+			return err
+		}
+		name, err := names.of(ctx, p)
+		if err != nil {
+			return err
+		}
+		b.helpers = append(b.helpers, sbom.Package{Stanza: p.Stanza, Deb: d.Digest, Vendor: name.Vendor, Distro: release})
+	}
+	return nil
+}
+
+// distributions are those of the snapshot, each read once.
+type distributions struct {
+	o     *Options
+	known map[[2]string]distribution.Name
+}
+
+func (d distributions) of(ctx context.Context, p *resolve.Package) (distribution.Name, error) {
+	key := [2]string{p.Archive, p.Suite}
+	n, ok := d.known[key]
+	if ok {
+		return n, nil
+	}
+	n, err := distribution.Of(ctx, d.o.Snapshot, p.Archive, p.Suite)
+	d.known[key] = n
+	return n, err
+}
+
+// copyrightOf is a package's copyright file. Many packages have a symbolic link to the directory of another one of their source.
+func copyrightOf(n *rootfs.Note, t tree, kept map[string][]byte) []byte {
+	p, err := t.resolve("/usr/share/doc/" + n.Name() + "/copyright")
+	if err != nil {
+		return nil
+	}
+	return kept[p]
+}
+
+// osRelease is the value of a key (os-release(5)); "" if it has none, or one with more than letters, digits and dots.
+func osRelease(text []byte, key string) string {
+	for line := range strings.Lines(string(text)) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+		v = strings.Trim(v, `"'`)
+		if k == key && strings.Trim(v, "abcdefghijklmnopqrstuvwxyz0123456789.") == "" {
+			return v
+		}
+	}
+	return ""
+}
