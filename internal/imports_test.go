@@ -25,6 +25,8 @@ var rules = map[string][]string{
 	"pkg/resolve/query":        {"net/http", "os", module + "pkg/archive", module + "pkg/resolve", module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/snapshot":             {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal"},
 	"pkg/artifact":             {"net/http", oras, imageSpec, module + "pkg/deb", module + "pkg/archive", module + "internal"},
+	"pkg/artifact/images":      {"net/http", oras, imageSpec, ggcr, module + "pkg/deb", module + "pkg/archive", module + "internal"},
+	"pkg/artifact/places":      {"net/http", oras, imageSpec, ggcr, module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"pkg/artifact/oci":         {"net/http", oras, imageSpec, module + "pkg/artifact", module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"pkg/artifact/layout":      {"net/http", oras, imageSpec, module + "pkg/artifact/remote", module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"pkg/artifact/remote":      {module + "pkg/artifact/layout", module + "pkg/deb", module + "pkg/archive", module + "internal"},

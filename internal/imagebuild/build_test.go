@@ -29,6 +29,7 @@ import (
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -283,7 +284,7 @@ func TestPut(t *testing.T) {
 		if root, err := artifact.Resolve(t.Context(), ref, artifact.Options{}); err != nil || root != im.Digest() || c.Root != root || !c.Changed {
 			t.Errorf("%s: %s, %v; %+v", ref, root, err, c)
 		}
-		read, err := artifact.ReadImage(t.Context(), ref, artifact.ImageOptions{})
+		read, err := images.Read(t.Context(), ref, images.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -327,7 +328,7 @@ func TestMounts(t *testing.T) {
 		if c := put(t, mustBuild(t, o), ref("three")); !c.Changed || c.Bytes == 0 {
 			t.Errorf("mounts %t, from a repository that lost all: %+v", mounts, c)
 		}
-		im, err := artifact.ReadImage(t.Context(), ref("three"), artifact.ImageOptions{})
+		im, err := images.Read(t.Context(), ref("three"), images.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -360,7 +361,7 @@ func TestEach(t *testing.T) {
 	if want := []string{"/libc6:2.36-9", "/web-data:1.0-1", "/web:1.0-1"}; !slices.Equal(names, want) {
 		t.Errorf("%q, want %q", names, want)
 	}
-	got, err := artifact.ReadImage(t.Context(), artifact.Reference{Kind: artifact.Registry, Name: repo.Name + "/web", Tag: "1.0-1"}, artifact.ImageOptions{})
+	got, err := images.Read(t.Context(), artifact.Reference{Kind: artifact.Registry, Name: repo.Name + "/web", Tag: "1.0-1"}, images.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -539,7 +540,7 @@ func TestCache(t *testing.T) {
 	if n := opened(); n != 0 {
 		t.Errorf("warm again: %d .debs are read before they are needed", n)
 	}
-	read, err := artifact.ReadImage(t.Context(), artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(dir, "layout"), Tag: "v1"}, artifact.ImageOptions{})
+	read, err := images.Read(t.Context(), artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(dir, "layout"), Tag: "v1"}, images.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -578,7 +579,7 @@ func TestKilledAtEveryRequest(t *testing.T) {
 			}
 			return
 		}
-		im, err := artifact.ReadImage(t.Context(), ref, artifact.ImageOptions{})
+		im, err := images.Read(t.Context(), ref, images.Options{})
 		if err != nil {
 			t.Fatalf("killed at %d: %v", at, err)
 		}
@@ -593,7 +594,7 @@ func TestKilledAtEveryRequest(t *testing.T) {
 
 func readCompanions(t *testing.T, ref artifact.Reference) []snapshot.Blob {
 	t.Helper()
-	im, err := artifact.ReadImage(t.Context(), ref, artifact.ImageOptions{})
+	im, err := images.Read(t.Context(), ref, images.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -58,13 +59,13 @@ func (im *Image) PutEach(ctx context.Context, repo artifact.Reference, o artifac
 		for _, one := range index[k].Images {
 			documents = append(documents, one.Manifest.Data)
 		}
-		made, err := artifact.NewImage(ctx, doc.Data, documents, nil, blobs)
+		made, err := images.New(ctx, doc.Data, documents, nil, blobs)
 		if err != nil {
 			return err
 		}
 		to := repo
 		to.Name, to.Tag, to.Digest = repo.Name+"/"+repositoryOf(k.name), tagOf(k.version), snapshot.Digest{}
-		put, err := artifact.PutImage(ctx, made, to, im.blobs.o.Cache.mountFrom(to), o)
+		put, err := images.Put(ctx, made, to, im.blobs.o.Cache.mountFrom(to), o)
 		if err != nil {
 			return fmt.Errorf("package %s %s: %w", k.name, k.version, err)
 		}

@@ -19,6 +19,7 @@ import (
 	"example.org/mmoci/internal/sbom"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -153,11 +154,11 @@ func (im *Image) Put(ctx context.Context, to artifact.Reference, o artifact.Push
 	for _, i := range im.made.Images {
 		documents = append(documents, i.Manifest.Data)
 	}
-	made, err := artifact.NewImage(ctx, im.Index.Data, documents, [][]byte{im.companion.manifest.Data}, im)
+	made, err := images.New(ctx, im.Index.Data, documents, [][]byte{im.companion.manifest.Data}, im)
 	if err != nil {
 		return artifact.Copied{}, err
 	}
-	put, err := artifact.PutImage(ctx, made, to, im.blobs.o.Cache.mountFrom(to), o)
+	put, err := images.Put(ctx, made, to, im.blobs.o.Cache.mountFrom(to), o)
 	if err == nil {
 		im.blobs.o.Cache.remember(to)
 	}

@@ -27,6 +27,7 @@ import (
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -424,11 +425,11 @@ func (m *made) put(t *testing.T, im *Image, index []byte, documents [][]byte, bl
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged, err := artifact.NewImage(t.Context(), index, documents, [][]byte{doc.Data}, blobs)
+	forged, err := images.New(t.Context(), index, documents, [][]byte{doc.Data}, blobs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := artifact.PutImage(t.Context(), forged, m.ref, "", artifact.PushOptions{}); err != nil {
+	if _, err := images.Put(t.Context(), forged, m.ref, "", artifact.PushOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -21,6 +21,8 @@ import (
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -46,7 +48,7 @@ type Image struct {
 	Files   []byte // tar of what sync: names; nil: nothing
 	Parts   map[string][]byte
 
-	image *artifact.Image
+	image *images.Image
 	archs []architecture
 }
 
@@ -68,7 +70,7 @@ type layerAt struct {
 // Errors: outcome.ErrNotFound if nothing is said of the image by mmoci; outcome.ErrIntegrity for a signature, digest or part
 // that contradicts another.
 func Read(ctx context.Context, ref artifact.Reference, o Options) (*Image, error) {
-	at, err := artifact.ReadImage(ctx, ref, artifact.ImageOptions{Options: o.Artifact})
+	at, err := images.Read(ctx, ref, images.Options{Options: o.Artifact})
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func Read(ctx context.Context, ref artifact.Reference, o Options) (*Image, error
 func (im *Image) readCompanion(ctx context.Context, o Options) error {
 	var failed error
 	for _, r := range im.image.Referrers {
-		i := slices.IndexFunc(im.image.Documents, func(p artifact.ImagePart) bool { return p.Digest == r.Digest })
+		i := slices.IndexFunc(im.image.Documents, func(p oci.ImagePart) bool { return p.Digest == r.Digest })
 		doc := im.image.Documents[i].Document
 		if doc.ArtifactType != imagebuild.TypeCompanion || doc.Subject.Digest != im.image.Root.Digest {
 			continue
@@ -217,7 +219,7 @@ type jsonConfig struct {
 const maxConfig = 8 << 20
 
 func (im *Image) readArchitectures(ctx context.Context) error {
-	documents := map[snapshot.Digest]artifact.ImagePart{}
+	documents := map[snapshot.Digest]oci.ImagePart{}
 	for _, d := range im.image.Documents {
 		documents[d.Digest] = d
 	}

@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -33,7 +34,7 @@ type Options struct {
 // Read reads the documents of all images of the plan and of what refers to them. An image that the lock names is
 // read at the lock's digest, with the referrers that the lock has and no others. Nil if the plan has no images.
 //
-// Errors name the image and where it was written; see [artifact.ReadImage] for their kinds.
+// Errors name the image and where it was written; see [images.Read] for their kinds.
 func Read(ctx context.Context, o Options) (*freeze.Images, error) {
 	if len(o.Plan.Images) == 0 {
 		return nil, nil
@@ -128,7 +129,7 @@ func (o Options) read(ctx context.Context, m *config.Image) (*passenger, error) 
 	}
 	pinned := o.pinned(m, ref)
 	if pinned == nil {
-		image, err := artifact.ReadImage(ctx, ref, artifact.ImageOptions{Options: o.Artifact, Platforms: platforms})
+		image, err := images.Read(ctx, ref, images.Options{Options: o.Artifact, Platforms: platforms})
 		if err != nil {
 			return nil, err
 		}
@@ -143,12 +144,12 @@ func (o Options) read(ctx context.Context, m *config.Image) (*passenger, error) 
 }
 
 // parse reads the reference and the platforms of an image of the plan.
-func parse(m *config.Image) (artifact.Reference, []artifact.Platform, error) {
+func parse(m *config.Image) (artifact.Reference, []oci.Platform, error) {
 	ref, err := artifact.ParseReference(m.From)
 	if err != nil {
 		return ref, nil, err
 	}
-	var platforms []artifact.Platform
+	var platforms []oci.Platform
 	for _, s := range m.Platforms {
 		p, err := oci.ParsePlatform(s)
 		if err != nil {
@@ -177,14 +178,14 @@ func (o Options) pinned(m *config.Image, ref artifact.Reference) *config.LockIma
 }
 
 // readPinned reads an image as the lock names it.
-func (o Options) readPinned(ctx context.Context, ref artifact.Reference, platforms []artifact.Platform, l config.LockImage) (*passenger, error) {
+func (o Options) readPinned(ctx context.Context, ref artifact.Reference, platforms []oci.Platform, l config.LockImage) (*passenger, error) {
 	source, err := snapshot.ParseDigest(l.Source)
 	if err != nil {
 		return nil, err
 	}
 	p := &passenger{locked: l}
 	ref.Digest = source
-	image, err := artifact.ReadImage(ctx, ref, artifact.ImageOptions{Options: o.Artifact, Platforms: platforms, WithoutReferrers: true})
+	image, err := images.Read(ctx, ref, images.Options{Options: o.Artifact, Platforms: platforms, WithoutReferrers: true})
 	switch {
 	case err == nil:
 		if now := image.Root.Digest.String(); now != l.Digest {
@@ -218,7 +219,7 @@ func (o Options) referrer(ctx context.Context, ref artifact.Reference, r config.
 	if ref.Digest, err = snapshot.ParseDigest(r.Digest); err != nil {
 		return part{}, err
 	}
-	image, err := artifact.ReadImage(ctx, ref, artifact.ImageOptions{Options: o.Artifact, WithoutReferrers: true})
+	image, err := images.Read(ctx, ref, images.Options{Options: o.Artifact, WithoutReferrers: true})
 	if err == nil {
 		return part{image.Parts(), image}, nil
 	}

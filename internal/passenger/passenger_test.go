@@ -26,6 +26,7 @@ import (
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -82,7 +83,7 @@ func (h hub) copy(tag string, write func(l layout.Path, name layout.Option) erro
 		h.t.Fatal(err)
 	}
 	to := artifact.Reference{Kind: artifact.Registry, Name: h.host + "/app", Tag: tag}
-	if _, err := artifact.CopyImage(h.t.Context(), artifact.Reference{Kind: artifact.Layout, Name: dir, Tag: tag}, to, artifact.PushOptions{}); err != nil {
+	if _, err := images.Copy(h.t.Context(), artifact.Reference{Kind: artifact.Layout, Name: dir, Tag: tag}, to, artifact.PushOptions{}); err != nil {
 		h.t.Fatal(err)
 	}
 	index, err := l.ImageIndex()

@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -44,10 +45,10 @@ type RedateOptions struct {
 // The date of the replaced snapshot is not verified: all it can do is cause a refusal. With
 // Redate both snapshots must be signed by the site.
 //
-// A container image, or other content that is no snapshot, is copied as [artifact.CopyImage] says.
+// A container image, or other content that is no snapshot, is copied as [images.Copy] says.
 func Copy(ctx context.Context, c CopyOptions) (artifact.Copied, error) {
 	unfit := artifact.CheckCopy(c.From, c.To, c.Since != nil, c.Push.Recheck)
-	if unfit != nil && !artifact.NamesImage(c.To) {
+	if unfit != nil && !images.IsName(c.To) {
 		return artifact.Copied{}, unfit
 	}
 	o := c.Push.Options
@@ -119,7 +120,7 @@ type PromoteOptions struct {
 // Promote is [Copy] to another tag of the same place.
 func Promote(ctx context.Context, p PromoteOptions) (artifact.Copied, error) {
 	to := artifact.Reference{Kind: p.From.Kind, Name: p.From.Name, Tag: p.To}
-	if ref, err := artifact.ParseReference("registry.example.org/x:" + p.To); (err != nil || ref.Tag != p.To) && !artifact.NamesImage(to) {
+	if ref, err := artifact.ParseReference("registry.example.org/x:" + p.To); (err != nil || ref.Tag != p.To) && !images.IsName(to) {
 		return artifact.Copied{}, fmt.Errorf("%w: %q is no tag", outcome.ErrUsage, p.To)
 	}
 	return Copy(ctx, CopyOptions{

@@ -7,6 +7,7 @@ import (
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -20,7 +21,7 @@ func (c CopyOptions) image(ctx context.Context) (artifact.Copied, error) {
 	if c.Since != nil {
 		return artifact.Copied{}, fmt.Errorf("%w: %s is a container image; only of snapshots there are deltas", outcome.ErrUsage, c.From)
 	}
-	return artifact.CopyImage(ctx, c.From, c.To, c.Push)
+	return images.Copy(ctx, c.From, c.To, c.Push)
 }
 
 // noDate says why a tag is not rolled back to an image, or from one.
@@ -45,7 +46,7 @@ type ImageReport struct {
 // VerifyImage reads and hashes all of a container image, or with remote only asks the place for each part of it.
 // It proves that the bytes are those of the digest, and nothing about who made them.
 func VerifyImage(ctx context.Context, ref artifact.Reference, remote bool, o artifact.Options) (*ImageReport, error) {
-	im, err := artifact.ReadImage(ctx, ref, artifact.ImageOptions{Options: o})
+	im, err := images.Read(ctx, ref, images.Options{Options: o})
 	if err != nil {
 		return nil, err
 	}

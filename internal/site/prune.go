@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -101,7 +102,7 @@ const statements = 16
 // images are those of the snapshots that go and, if there are any, of all that stay in the place, under whatever
 // name. Their statements are not verified: a name is removed only where it names what the snapshot that goes says,
 // and no other says so. What cannot be read of a snapshot that goes leaves names behind; of one that stays it ends the prune.
-func (p PruneOptions) images(ctx context.Context, all, going []artifact.Tag) (artifact.GoingImages, error) {
+func (p PruneOptions) images(ctx context.Context, all, going []artifact.Tag) (images.Going, error) {
 	goes := map[string]bool{}
 	for _, t := range going {
 		goes[t.Name] = true
@@ -115,7 +116,7 @@ func (p PruneOptions) images(ctx context.Context, all, going []artifact.Tag) (ar
 	if p.Options.Connections == nil {
 		p.Options.Connections = &artifact.Connections{}
 	}
-	out := artifact.GoingImages{To: p.ImagesTo}
+	out := images.Going{To: p.ImagesTo}
 	var err error
 	if out.Going, err = p.stated(ctx, stays, false); err != nil || len(out.Going) == 0 {
 		return out, err

@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -173,7 +174,7 @@ func TestPruneImages(t *testing.T) {
 				r.Collect()
 			}
 			for day, root := range roots {
-				im, err := artifact.ReadImage(t.Context(), at("team/app:1", root), artifact.ImageOptions{})
+				im, err := images.Read(t.Context(), at("team/app:1", root), images.Options{})
 				if err == nil {
 					err = im.Verify(t.Context(), false, artifact.Options{})
 				}
@@ -182,7 +183,7 @@ func TestPruneImages(t *testing.T) {
 				}
 			}
 			for _, short := range []string{"team/app:1", "pause:3"} {
-				if _, err := artifact.ReadImage(t.Context(), at(short, snapshot.Digest{}), artifact.ImageOptions{}); err != nil {
+				if _, err := images.Read(t.Context(), at(short, snapshot.Digest{}), images.Options{}); err != nil {
 					t.Error(err)
 				}
 			}

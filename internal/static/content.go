@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -145,7 +146,7 @@ func (c *content) readDocuments(ctx context.Context, m *listMaker, image snapsho
 
 func (c *content) readImage(ctx context.Context, ref artifact.Reference, o artifact.Options) error {
 	c.listed = false // what refers to it may have changed
-	im, err := artifact.ReadImage(ctx, ref, artifact.ImageOptions{Options: o})
+	im, err := images.Read(ctx, ref, images.Options{Options: o})
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (c *checkpoints) begin(interval time.Duration) {
 // checkpoint notes a shard that is there, and puts an index of all so far
 // under NAME-ckpt-HEX12-N when it is time. Registries only.
 func (w *writer) checkpoint(ctx context.Context, d oci.Descriptor) error {
-	if w.t.registry == nil {
+	if w.t.Registry == nil {
 		return nil
 	}
 	c := &w.checkpoints
@@ -51,10 +51,10 @@ func (w *writer) checkpoint(ctx context.Context, d oci.Descriptor) error {
 	data := oci.EncodeIndex(c.done)
 	root := oci.Describe(oci.TypeIndex, snapshot.BlobOf(data))
 	tag := checkpointTag(w.ref.Tag, w.root.Digest, len(c.tags))
-	if err := w.t.registry.PutTagged(ctx, root, data, tag); err != nil {
+	if err := w.t.Registry.PutTagged(ctx, root, data, tag); err != nil {
 		return err
 	}
-	w.o.tell(Event{Kind: Tagged, Path: tag, Digest: root.Digest, Bytes: root.Size})
+	w.o.Tell(Event{Kind: Tagged, Path: tag, Digest: root.Digest, Bytes: root.Size})
 	c.tags = append(c.tags, checkpointTagged{tag, root})
 	c.last = time.Now()
 	return nil
@@ -63,7 +63,7 @@ func (w *writer) checkpoint(ctx context.Context, d oci.Descriptor) error {
 // removeCheckpoints removes this push's, and if it resumed an earlier one that
 // one's too. The snapshot is published: what fails here is left to prune.
 func (w *writer) removeCheckpoints(ctx context.Context) {
-	r := w.t.registry
+	r := w.t.Registry
 	if r == nil {
 		return
 	}

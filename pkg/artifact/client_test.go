@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"example.org/mmoci/pkg/artifact/places"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -63,7 +64,7 @@ func TestCertificates(t *testing.T) {
 
 	certs := filepath.Join(dir, "certs.d")
 	caFile(t, server, filepath.Join(certs, ref.Host(), "ca.crt"))
-	if _, err := Open(t.Context(), ref, Options{tuning: tuning{certDirs: []string{certs}}}); err != nil {
+	if _, err := Open(t.Context(), ref, Options{Tuning: places.Tuning{CertDirs: []string{certs}}}); err != nil {
 		t.Error(err)
 	}
 	other := httptest.NewUnstartedServer(nil)
@@ -145,7 +146,7 @@ func TestCredentials(t *testing.T) {
 func TestPlainToTLS(t *testing.T) {
 	t.Parallel()
 	_, ref, _ := secureRegistry(t, "", false)
-	_, err := Open(t.Context(), ref, Options{Anonymous: true, tuning: tuning{certDirs: []string{}}})
+	_, err := Open(t.Context(), ref, Options{Anonymous: true, Tuning: places.Tuning{CertDirs: []string{}}})
 	if err == nil || !strings.Contains(err.Error(), "is it HTTPS that is spoken there? On loopback a CA") {
 		t.Errorf("got %v", err)
 	}

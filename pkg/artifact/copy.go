@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -21,7 +22,7 @@ func Copy(ctx context.Context, src, dst Reference, o PushOptions) (Copied, error
 	if err := CheckCopy(src, dst, false, o.Recheck); err != nil {
 		return Copied{}, err
 	}
-	from, err := openPlace(ctx, src, &o.Options)
+	from, err := places.Open(ctx, src, &o.Options)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -50,21 +51,21 @@ func onePlace(src, dst Reference) bool {
 
 // copyFrom opens the target before it reads what is to be named or completed there: from
 // then on a layout is not collected.
-func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions) (copied Copied, err error) {
+func copyFrom(ctx context.Context, from places.Place, src, dst Reference, o PushOptions) (copied Copied, err error) {
 	if dst.Kind == Layout {
 		if _, err := from.Resolve(ctx, src); err != nil { // before a layout is made for nothing
-			return Copied{}, lost(src, err)
+			return Copied{}, places.Lost(src, err)
 		}
 	}
 	mountFrom := ""
 	if src.Kind == Registry && dst.Kind == Registry && src.Host() == dst.Host() {
 		mountFrom = src.Repository()
 	}
-	t, err := openTarget(ctx, dst, mountFrom, &o)
+	t, err := places.OpenTarget(ctx, dst, mountFrom, &o)
 	if err != nil {
 		return Copied{}, fmt.Errorf("%s: %w", dst, err)
 	}
-	defer func() { err = closed(ctx, t, dst, err) }()
+	defer func() { err = places.Closed(ctx, t, dst, err) }()
 	if onePlace(src, dst) {
 		return retag(ctx, t, from, src, dst, o)
 	}
@@ -88,7 +89,7 @@ func copyFrom(ctx context.Context, from place, src, dst Reference, o PushOptions
 }
 
 // retag names what is there: root and core are read and validated, the rest is where it was.
-func retag(ctx context.Context, target destination, from place, src, dst Reference, o PushOptions) (Copied, error) {
+func retag(ctx context.Context, target places.Destination, from places.Place, src, dst Reference, o PushOptions) (Copied, error) {
 	now, err := target.Resolve(ctx, dst)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Copied{}, err
@@ -104,7 +105,7 @@ func retag(ctx context.Context, target destination, from place, src, dst Referen
 	if err := oci.CheckMoved(dst.Tag, now, t.root.Digest, &expected); err != nil {
 		return Copied{}, fmt.Errorf("%s: %w", dst, err)
 	}
-	config, images, err := t.stated(ctx, from)
+	config, named, err := t.stated(ctx, from)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -117,8 +118,8 @@ func retag(ctx context.Context, target destination, from place, src, dst Referen
 		return Copied{}, err
 	}
 	copied.Reference.Digest = t.root.Digest
-	namer := imageNamer{ref: dst, images: images, open: oci.VerifiedFrom(from), o: &o}
-	if err := nameImages(ctx, target, &namer, nil); err != nil {
+	namer := images.Namer{Ref: dst, Images: named, Open: oci.VerifiedFrom(from), Options: &o}
+	if err := namer.Name(ctx, target, nil); err != nil {
 		return Copied{}, err
 	}
 	tags := []string{copied.Immutable, dst.Tag}
@@ -129,7 +130,7 @@ func retag(ctx context.Context, target destination, from place, src, dst Referen
 		return Copied{}, err
 	}
 	for _, tag := range tags {
-		o.tell(Event{Kind: Tagged, Path: tag, Digest: t.root.Digest, Bytes: t.root.Size})
+		o.Tell(Event{Kind: Tagged, Path: tag, Digest: t.root.Digest, Bytes: t.root.Size})
 	}
 	return copied, nil
 }
@@ -153,45 +154,9 @@ func (p *packed) nameCarried(ctx context.Context, dst Reference, o *Options) err
 	return nil
 }
 
-// Watched is blobs whose bytes are told of as they come (Moved, by digest);
-// those of files that were hashed before need not be read, and are not told of.
-func Watched(blobs snapshot.Blobs, tell func(Event)) snapshot.Blobs {
-	return watchedBlobs{blobs, tell}
-}
-
-type watchedBlobs struct {
-	rest snapshot.Blobs
-	tell func(Event)
-}
-
-// Open implements snapshot.Blobs.
-func (w watchedBlobs) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
-	c, err := w.rest.Open(ctx, b, offset)
-	if err != nil || c.File != nil {
-		return c, err
-	}
-	watched := *c
-	watched.R = watchedReader{c.R, b.Digest, w.tell}
-	return &watched, nil
-}
-
-type watchedReader struct {
-	io.ReadCloser
-	digest snapshot.Digest
-	tell   func(Event)
-}
-
-func (r watchedReader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	if n > 0 {
-		r.tell(Event{Kind: Moved, Digest: r.digest, Bytes: int64(n)})
-	}
-	return n, err
-}
-
-// tellingPlace is a place whose blobs are [Watched].
+// tellingPlace is a place whose blobs are [places.Watched].
 type tellingPlace struct {
-	place
+	places.Place
 	blobs snapshot.Blobs
 }
 
@@ -201,9 +166,9 @@ func (t tellingPlace) Open(ctx context.Context, b snapshot.Blob, offset int64) (
 
 // telling is the place that a copy reads from, telling of its bytes where the
 // target does not: registries tell of what they are sent.
-func telling(from place, src, dst Reference, o *Options) place {
+func telling(from places.Place, src, dst Reference, o *Options) places.Place {
 	if o.Progress == nil || src.Kind != Registry || dst.Kind == Registry {
 		return from
 	}
-	return tellingPlace{from, Watched(from, o.Progress)}
+	return tellingPlace{from, places.Watched(from, o.Progress)}
 }

@@ -15,13 +15,14 @@ import (
 	"testing"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // readEverything reads all that a reference leads to, as verify does.
 func readEverything(ctx context.Context, ref Reference) error {
-	o := Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}
+	o := Options{Tuning: places.Tuning{Timing: remote.Timing{Backoff: 1}}}
 	s, err := openSnapshot(ctx, ref, o)
 	if err != nil {
 		return err

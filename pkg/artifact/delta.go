@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,7 +23,7 @@ func CopySince(ctx context.Context, src, old, dst Reference, o PushOptions) (Cop
 	if err != nil {
 		return Copied{}, fmt.Errorf("what is there already: %w", err)
 	}
-	from, err := openPlace(ctx, src, &o.Options)
+	from, err := places.Open(ctx, src, &o.Options)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -48,7 +49,7 @@ func CopySince(ctx context.Context, src, old, dst Reference, o PushOptions) (Cop
 
 // deltaTarget is told that it has what a delta leaves out.
 type deltaTarget struct {
-	target
+	places.Target
 	omit map[snapshot.Digest]struct{}
 }
 
@@ -56,17 +57,17 @@ func (t deltaTarget) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 	if _, out := t.omit[d.Digest]; out {
 		return true, nil
 	}
-	return t.target.Has(ctx, d)
+	return t.Target.Has(ctx, d)
 }
 
 // completed reads from a place, and what that lacks from where it is copied to.
 type completed struct {
-	place
-	rest place
+	places.Place
+	rest places.Place
 }
 
 func (c completed) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
-	content, err := c.place.Open(ctx, b, offset)
+	content, err := c.Place.Open(ctx, b, offset)
 	if errors.Is(err, snapshot.ErrNotExist) {
 		if rest, err := c.rest.Open(ctx, b, offset); err == nil {
 			return rest, nil
@@ -76,7 +77,7 @@ func (c completed) Open(ctx context.Context, b snapshot.Blob, offset int64) (*sn
 }
 
 func (c completed) Document(ctx context.Context, d oci.Descriptor) ([]byte, error) {
-	data, err := c.place.Document(ctx, d)
+	data, err := c.Place.Document(ctx, d)
 	if errors.Is(err, snapshot.ErrNotExist) {
 		if rest, err := c.rest.Document(ctx, d); err == nil {
 			return rest, nil
@@ -86,7 +87,7 @@ func (c completed) Document(ctx context.Context, d oci.Descriptor) ([]byte, erro
 }
 
 func (c completed) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
-	there, err := c.place.Has(ctx, d)
+	there, err := c.Place.Has(ctx, d)
 	if there || err != nil {
 		return there, err
 	}
@@ -99,11 +100,11 @@ func (c completed) Has(ctx context.Context, d oci.Descriptor) (bool, error) {
 
 // completedBy lets a delta read what it left out from the target of a copy,
 // where that is a place already.
-func completedBy(ctx context.Context, from place, src, dst Reference, o *Options) (place, error) {
+func completedBy(ctx context.Context, from places.Place, src, dst Reference, o *Options) (places.Place, error) {
 	if src.Kind == Registry {
 		return from, nil
 	}
-	rest, err := openPlace(ctx, dst, o)
+	rest, err := places.Open(ctx, dst, o)
 	if errors.Is(err, ErrNotFound) {
 		return from, nil
 	}
@@ -115,7 +116,7 @@ const namedMissing = 5 // missing files that an error names
 // whole tells whether src has every file of its table; if not, each must be at
 // dst, or the error names what is missing before anything is written. A
 // registry is asked when it is written to.
-func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
+func whole(ctx context.Context, from places.Place, src, dst Reference) (bool, error) {
 	c, ok := from.(completed)
 	if !ok {
 		return true, nil
@@ -135,7 +136,7 @@ func whole(ctx context.Context, from place, src, dst Reference) (bool, error) {
 			continue
 		}
 		d := oci.Describe(oci.TypeOctets, row.Blob())
-		there, err := c.place.Has(ctx, d)
+		there, err := c.Place.Has(ctx, d)
 		if err != nil {
 			return false, err
 		}

@@ -16,6 +16,7 @@ import (
 
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testregistry"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -45,7 +46,7 @@ func faults() map[string]struct {
 
 // oneByOne lets one transfer run at a time, so that the n-th request is the same one each time.
 func oneByOne() Options {
-	return Options{Concurrency: 1, Anonymous: true, tuning: tuning{timing: remote.Timing{Backoff: time.Microsecond}}}
+	return Options{Concurrency: 1, Anonymous: true, Tuning: places.Tuning{Timing: remote.Timing{Backoff: time.Microsecond}}}
 }
 
 // faultedSite is a strict registry with an old snapshot, to be replaced by a next one.
@@ -134,7 +135,7 @@ type everyRequest struct {
 func (e everyRequest) all(t *testing.T) int {
 	o := oneByOne()
 	if e.broken.Stall > 0 {
-		o.tuning.timing.Stall, o.tuning.timing.Answer = patience, patience
+		o.Tuning.Timing.Stall, o.Tuning.Timing.Answer = patience, patience
 	}
 	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
@@ -273,7 +274,7 @@ func TestBlobBeingLinked(t *testing.T) {
 			`{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry","detail":"sha256:0"}]}`))
 		return true
 	})
-	pushed := mustPush(t, ref, s, PushOptions{Options: Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}})
+	pushed := mustPush(t, ref, s, PushOptions{Options: Options{Tuning: places.Tuning{Timing: remote.Timing{Backoff: 1}}}})
 	f.answer(nil)
 	if heads := f.counts()["HEAD blob"]; heads > pushed.Blobs {
 		t.Errorf("%d blobs were asked for", heads)

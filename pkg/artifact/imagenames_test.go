@@ -15,22 +15,38 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ggcr "github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testimage"
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
 
+// mustReadImage reads an image, and every part of it.
+func mustReadImage(t testing.TB, ref Reference, o images.Options) *images.Image {
+	t.Helper()
+	im, err := images.Read(t.Context(), ref, o)
+	if err == nil {
+		err = im.Verify(t.Context(), false, o.Options)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return im
+}
+
 // takeWith is a snapshot of files and images, days after the first date.
-func takeWith(t testing.TB, files map[string][]byte, days int, images map[string]*Image) *snapshot.Snapshot {
+func takeWith(t testing.TB, files map[string][]byte, days int, named map[string]*images.Image) *snapshot.Snapshot {
 	t.Helper()
 	plain := blobsOf(files)
 	f := frozenOf(synthRows(files), snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
 		c, err := plain.Open(ctx, b, 0)
-		for _, im := range images {
+		for _, im := range named {
 			if errors.Is(err, snapshot.ErrNotExist) {
 				c, err = im.Open(ctx, b, 0)
 			}
@@ -40,7 +56,7 @@ func takeWith(t testing.TB, files map[string][]byte, days int, images map[string
 	f.Date = f.Date.AddDate(0, 0, days)
 	f.Archives[0].Suites[0].Files[0].Date = f.Date
 	rows := map[string]snapshot.Row{}
-	for name, im := range images {
+	for name, im := range named {
 		f.Images = append(f.Images, snapshot.Image{Name: name, Blob: im.Root.Blob, Referrers: im.Referrers})
 		for _, d := range im.Parts() {
 			path := snapshot.ImageBlobPath(d.Digest)
@@ -58,18 +74,18 @@ func takeWith(t testing.TB, files map[string][]byte, days int, images map[string
 
 // source is a registry with images that other programs made: one for two platforms that a list of referrers, and
 // cosign, say something about, and one of Docker's kind.
-func source(t testing.TB, seed int) map[string]*Image {
+func source(t testing.TB, seed int) map[string]*images.Image {
 	t.Helper()
 	r := testregistry.New(t, testregistry.Options{Referrers: true})
 	app, pause := mustParse(t, r.Host()+"/library/app:1"), mustParse(t, r.Host()+"/pause:3")
-	pushed(t, r, app, indexOf(t, false, amd64, arm64, v1.Platform{OS: "linux", Architecture: fmt.Sprint("mips", seed)}))
-	pushed(t, r, pause, imageOf(t, amd64, true, "pause"))
-	root := mustReadImage(t, app, ImageOptions{}).Root
-	refersTo(t, r, "library/app", "", "application/vnd.example.sbom", root.Blob, "text/plain", "sbom")
-	refersTo(t, r, "library/app", digestTag(root.Digest, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "signature")
-	return map[string]*Image{
-		"registry.example.org/library/app:1": mustReadImage(t, app, ImageOptions{}),
-		"docker.io/pause:3":                  mustReadImage(t, pause, ImageOptions{}),
+	testimage.Push(t, r, app, testimage.Index(t, false, testimage.AMD64, testimage.ARM64, v1.Platform{OS: "linux", Architecture: fmt.Sprint("mips", seed)}))
+	testimage.Push(t, r, pause, testimage.Image(t, testimage.AMD64, true, "pause"))
+	root := mustReadImage(t, app, images.Options{}).Root
+	testimage.RefersTo(t, r, "library/app", "", "application/vnd.example.sbom", root.Blob, "text/plain", "sbom")
+	testimage.RefersTo(t, r, "library/app", "sha256-"+root.Digest.Hex()+".sig", "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "signature")
+	return map[string]*images.Image{
+		"registry.example.org/library/app:1": mustReadImage(t, app, images.Options{}),
+		"docker.io/pause:3":                  mustReadImage(t, pause, images.Options{}),
 	}
 }
 
@@ -91,19 +107,21 @@ func nameAt(t testing.TB, ref Reference, name string) Reference {
 }
 
 // imagesAre tells whether a place has the images under their names, every byte of them and of what refers to them.
-func imagesAre(t testing.TB, ref Reference, images map[string]*Image) {
+func imagesAre(t testing.TB, ref Reference, named map[string]*images.Image) {
 	t.Helper()
-	for name, want := range images {
+	for name, want := range named {
 		at := nameAt(t, ref, name)
 		if again := mustParse(t, at.String()); again != at {
 			t.Errorf("%s is read as %v", at, again)
 		}
-		im, err := ReadImage(t.Context(), at, ImageOptions{})
+		im, err := images.Read(t.Context(), at, images.Options{})
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		hashAll(t, im)
+		if err := im.Verify(t.Context(), false, Options{}); err != nil {
+			t.Fatal(err)
+		}
 		key := func(d oci.Descriptor) string { return d.Digest.String() }
 		if im.Root != want.Root || !slices.Equal(im.Referrers, want.Referrers) || len(setOf(im.Parts(), key)) != len(setOf(want.Parts(), key)) {
 			t.Errorf("%s: root %v, referrers %v; want %v, %v", at, im.Root, im.Referrers, want.Root, want.Referrers)
@@ -123,8 +141,8 @@ func setOf[T any](all []T, key func(T) string) map[string]bool {
 // its images are found there by their names, with what refers to them.
 func TestImagesInPlaces(t *testing.T) {
 	t.Parallel()
-	images := source(t, 0)
-	s := takeWith(t, synthFiles(30), 0, images)
+	named := source(t, 0)
+	s := takeWith(t, synthFiles(30), 0, named)
 	for _, o := range []testregistry.Options{{Referrers: true, Mounts: true}, {}} {
 		places, _ := placesOf(t, o)
 		var root snapshot.Digest
@@ -136,7 +154,7 @@ func TestImagesInPlaces(t *testing.T) {
 			if pushed.Root != root {
 				t.Errorf("%s: root %s, want %s", kind, pushed.Root, root)
 			}
-			imagesAre(t, ref, images)
+			imagesAre(t, ref, named)
 			if again := mustPush(t, ref, s, PushOptions{}); again.Changed || again.Uploaded != 0 {
 				t.Errorf("%s: pushed again: %+v", kind, again)
 			}
@@ -149,7 +167,7 @@ func TestImagesInPlaces(t *testing.T) {
 					t.Errorf("%s to %s: %s, %v", from, to, copied.Root, err)
 					continue
 				}
-				imagesAre(t, dst, images)
+				imagesAre(t, dst, named)
 				if err := snapshottest.Equal(t.Context(), s, reopen(t, dst)); err != nil {
 					t.Error(err)
 				}
@@ -161,9 +179,9 @@ func TestImagesInPlaces(t *testing.T) {
 // Another program reads the layout, and finds the images by what engines call them.
 func TestImagesForOthers(t *testing.T) {
 	t.Parallel()
-	images := source(t, 0)
+	named := source(t, 0)
 	ref := layoutRef(t)
-	mustPush(t, ref, takeWith(t, synthFiles(3), 0, images), PushOptions{})
+	mustPush(t, ref, takeWith(t, synthFiles(3), 0, named), PushOptions{})
 	at, err := ggcr.FromPath(ref.Name)
 	if err != nil {
 		t.Fatal(err)
@@ -185,11 +203,11 @@ func TestImagesForOthers(t *testing.T) {
 			}
 		}
 	}
-	for name, im := range images {
+	for name, im := range named {
 		if want := im.Root.Digest.String() + " " + (snapshot.Image{Name: name}).Short(); found[name] != want {
 			t.Errorf("%s: %s, want %s", name, found[name], want)
 		}
-		if whole := mustReadImage(t, mustParse(t, "oci:"+ref.Name+":"+name), ImageOptions{}); whole.Root != im.Root {
+		if whole := mustReadImage(t, mustParse(t, "oci:"+ref.Name+":"+name), images.Options{}); whole.Root != im.Root {
 			t.Errorf("%s by its whole name: %s", name, whole.Root.Digest)
 		}
 	}
@@ -201,14 +219,14 @@ func TestImagesInRegistry(t *testing.T) {
 	places, r := placesOf(t, testregistry.Options{Mounts: true, Referrers: true})
 	ref := places["registry"]
 	files := synthFiles(3)
-	images := source(t, 0)
-	mustPush(t, ref, takeWith(t, files, 0, images), PushOptions{})
+	named := source(t, 0)
+	mustPush(t, ref, takeWith(t, files, 0, named), PushOptions{})
 	for _, q := range r.Requests() {
 		if strings.HasPrefix(q.Repo, "site/mirror/images/") && q.Method == http.MethodPut && q.Kind == "upload" {
 			t.Errorf("sent instead of mounted: %+v", q)
 		}
 	}
-	later := takeWith(t, files, 1, images)
+	later := takeWith(t, files, 1, named)
 	mustPush(t, ref, later, PushOptions{})
 	asked := 0
 	for _, q := range r.Requests() {
@@ -216,11 +234,11 @@ func TestImagesInRegistry(t *testing.T) {
 			asked++
 		}
 	}
-	for _, im := range images {
+	for _, im := range named {
 		asked -= 1 + len(im.Referrers)
 	}
 	if asked != 0 {
-		t.Errorf("%d requests too many about %d images that are there", asked, len(images))
+		t.Errorf("%d requests too many about %d images that are there", asked, len(named))
 	}
 	moved := source(t, 1)
 	mustPush(t, ref, takeWith(t, files, 2, moved), PushOptions{})
@@ -228,15 +246,15 @@ func TestImagesInRegistry(t *testing.T) {
 	imagesAre(t, ref, moved)
 	const app = "registry.example.org/library/app:1"
 	old := nameAt(t, ref, app)
-	old.Tag = imageTag("1", images[app].Root.Digest)
-	if im := mustReadImage(t, old, ImageOptions{}); im.Root != images[app].Root {
+	old.Tag = "1-" + named[app].Root.Digest.Hex()[:12]
+	if im := mustReadImage(t, old, images.Options{}); im.Root != named[app].Root {
 		t.Errorf("%s: %s", old, im.Root.Digest)
 	}
 	// A promotion names the images of what it promotes.
 	if _, err := Copy(t.Context(), Reference{Kind: Registry, Name: ref.Name, Digest: mustPushed(t, ref, later)}, mustParse(t, ref.Name+":prod"), PushOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	imagesAre(t, ref, images)
+	imagesAre(t, ref, named)
 }
 
 // What refers to an image is put there where the image itself is already.
@@ -244,21 +262,21 @@ func TestReferrersOfNamedImages(t *testing.T) {
 	t.Parallel()
 	src := testregistry.New(t, testregistry.Options{Referrers: true})
 	at := mustParse(t, src.Host()+"/app:1")
-	pushed(t, src, at, imageOf(t, amd64, false, "app"))
+	testimage.Push(t, src, at, testimage.Image(t, testimage.AMD64, false, "app"))
 	for what, ref := range func() map[string]Reference { p, _ := placesOf(t, testregistry.Options{Referrers: true}); return p }() {
 		if what == "archive" {
 			continue
 		}
-		root := mustReadImage(t, at, ImageOptions{}).Root
+		root := mustReadImage(t, at, images.Options{}).Root
 		for day := range 3 {
-			images := map[string]*Image{"registry.example.org/app:1": mustReadImage(t, at, ImageOptions{})}
-			mustPush(t, ref, takeWith(t, synthFiles(3), day, images), PushOptions{})
-			imagesAre(t, ref, images)
+			named := map[string]*images.Image{"registry.example.org/app:1": mustReadImage(t, at, images.Options{})}
+			mustPush(t, ref, takeWith(t, synthFiles(3), day, named), PushOptions{})
+			imagesAre(t, ref, named)
 			switch day {
 			case 0:
-				refersTo(t, src, "app", "", "application/vnd.example.sbom", root.Blob, "text/plain", "sbom for "+what)
+				testimage.RefersTo(t, src, "app", "", "application/vnd.example.sbom", root.Blob, "text/plain", "sbom for "+what)
 			case 1:
-				refersTo(t, src, "app", digestTag(root.Digest, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "signature for "+what)
+				testimage.RefersTo(t, src, "app", "sha256-"+root.Digest.Hex()+".sig", "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "signature for "+what)
 			}
 		}
 	}
@@ -282,8 +300,8 @@ func TestImagesRefused(t *testing.T) {
 	t.Parallel()
 	places, r := placesOf(t, testregistry.Options{Repositories: []string{"site/mirror", "elsewhere/library/app", "elsewhere/pause"}})
 	ref := places["registry"]
-	images := source(t, 0)
-	s := takeWith(t, synthFiles(3), 0, images)
+	named := source(t, 0)
+	s := takeWith(t, synthFiles(3), 0, named)
 	_, err := Push(t.Context(), ref, s, PushOptions{})
 	if err == nil || !strings.Contains(err.Error(), "images-to") || !strings.Contains(err.Error(), "site/mirror/images") {
 		t.Errorf("%v", err)
@@ -292,9 +310,9 @@ func TestImagesRefused(t *testing.T) {
 		t.Errorf("tagged: %v", tags)
 	}
 	mustPush(t, ref, s, PushOptions{ImagesTo: r.Host() + "/elsewhere"})
-	for name, im := range images {
+	for name, im := range named {
 		at := mustParse(t, r.Host()+"/elsewhere/"+snapshot.Image{Name: name}.Short())
-		if got := mustReadImage(t, at, ImageOptions{}); got.Root != im.Root {
+		if got := mustReadImage(t, at, images.Options{}); got.Root != im.Root {
 			t.Errorf("%s: %s", at, got.Root.Digest)
 		}
 	}
@@ -308,10 +326,10 @@ func TestImagesInterrupted(t *testing.T) {
 	t.Parallel()
 	places, r := placesOf(t, testregistry.Options{Referrers: true})
 	ref := places["registry"]
-	images := source(t, 0)
+	named := source(t, 0)
 	mustPush(t, ref, takeOf(t, synthFiles(3)), PushOptions{})
 	was := r.Tags("site/mirror")
-	s := takeWith(t, synthFiles(3), 1, images)
+	s := takeWith(t, synthFiles(3), 1, named)
 	for n := 1; ; n++ {
 		left := n
 		r.Fault(func(q testregistry.Request, _ int) testarchive.Broken {
@@ -334,7 +352,7 @@ func TestImagesInterrupted(t *testing.T) {
 		}
 	}
 	r.Fault(nil)
-	imagesAre(t, ref, images)
+	imagesAre(t, ref, named)
 }
 
 // With the snapshots that name them images go, and no name that another snapshot needs.
@@ -347,21 +365,21 @@ func TestRemoveImages(t *testing.T) {
 			what, _, _ = strings.Cut(what, " ")
 			ref := places[what]
 			files := synthFiles(3)
-			days := []map[string]*Image{source(t, 0), source(t, 1), source(t, 2)}
+			days := []map[string]*images.Image{source(t, 0), source(t, 1), source(t, 2)}
 			var tags []Tag
-			for day, images := range days {
-				p := mustPush(t, ref, takeWith(t, files, day, images), PushOptions{})
+			for day, named := range days {
+				p := mustPush(t, ref, takeWith(t, files, day, named), PushOptions{})
 				tags = append(tags, Tag{Name: p.Immutable, Digest: p.Root})
 			}
 			stated := func(day int) []snapshot.Image {
-				images, err := StatedImages(t.Context(), Reference{Kind: ref.Kind, Name: ref.Name, Tag: tags[day].Name}, Options{})
-				if err != nil || len(images) != 2 {
-					t.Fatalf("day %d: %v, %v", day, images, err)
+				named, err := StatedImages(t.Context(), Reference{Kind: ref.Kind, Name: ref.Name, Tag: tags[day].Name}, Options{})
+				if err != nil || len(named) != 2 {
+					t.Fatalf("day %d: %v, %v", day, named, err)
 				}
-				return images
+				return named
 			}
 			const app = "registry.example.org/library/app:1"
-			going := GoingImages{Going: slices.Concat(stated(0), stated(1)), Kept: stated(2)}
+			going := images.Going{Going: slices.Concat(stated(0), stated(1)), Kept: stated(2)}
 			if _, err := Remove(t.Context(), ref, tags[:2], going, Options{}); err != nil {
 				t.Fatal(err)
 			}
@@ -375,25 +393,25 @@ func TestRemoveImages(t *testing.T) {
 				}
 				imagesAre(t, ref, days[2])
 			}
-			if _, err := ReadImage(t.Context(), old, ImageOptions{}); !errors.Is(err, ErrNotFound) {
+			if _, err := images.Read(t.Context(), old, images.Options{}); !errors.Is(err, ErrNotFound) {
 				t.Errorf("the image of the first day: %v", err)
 			}
 			// The last one goes with its snapshot, and takes its name with it; entries of others stay.
 			last := []Tag{tags[2], {Name: "noble", Digest: tags[2].Digest}}
 			if what == "layout" {
 				copyOf := nameAt(t, ref, "registry.example.org/mine:1")
-				if _, err := CopyImage(t.Context(), nameAt(t, ref, "docker.io/pause:3"), copyOf, PushOptions{}); err != nil {
+				if _, err := images.Copy(t.Context(), nameAt(t, ref, "docker.io/pause:3"), copyOf, PushOptions{}); err != nil {
 					t.Fatal(err)
 				}
-				defer mustReadImage(t, copyOf, ImageOptions{})
+				defer mustReadImage(t, copyOf, images.Options{})
 				// Of the same name as one that goes, but no entry of ours.
 				named := nameAt(t, ref, "docker.io/pause:3")
-				if _, err := CopyImage(t.Context(), nameAt(t, ref, "registry.example.org/mine:1"), named, PushOptions{}); err != nil {
+				if _, err := images.Copy(t.Context(), nameAt(t, ref, "registry.example.org/mine:1"), named, PushOptions{}); err != nil {
 					t.Fatal(err)
 				}
-				defer mustReadImage(t, named, ImageOptions{})
+				defer mustReadImage(t, named, images.Options{})
 			}
-			if _, err := Remove(t.Context(), ref, last, GoingImages{Going: stated(2)}, Options{}); err != nil {
+			if _, err := Remove(t.Context(), ref, last, images.Going{Going: stated(2)}, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if what == "registry" {
@@ -401,7 +419,7 @@ func TestRemoveImages(t *testing.T) {
 					t.Errorf("left: %v", left)
 				}
 			}
-			if _, err := ReadImage(t.Context(), nameAt(t, ref, app), ImageOptions{}); !errors.Is(err, ErrNotFound) {
+			if _, err := images.Read(t.Context(), nameAt(t, ref, app), images.Options{}); !errors.Is(err, ErrNotFound) {
 				t.Errorf("the image of the last day: %v", err)
 			}
 		})
@@ -413,15 +431,15 @@ func TestRemoveImages(t *testing.T) {
 func TestLayoutNamesOfOthers(t *testing.T) {
 	t.Parallel()
 	const app = "registry.example.org/library/app:1"
-	days := []map[string]*Image{source(t, 0), source(t, 1)}
-	for what, mine := range map[string]*Image{"another image": source(t, 2)[app], "the same image": days[0][app]} {
+	days := []map[string]*images.Image{source(t, 0), source(t, 1)}
+	for what, mine := range map[string]*images.Image{"another image": source(t, 2)[app], "the same image": days[0][app]} {
 		ref := layoutRef(t)
 		at := nameAt(t, ref, app)
 		put := func() error {
 			stick := layoutRef(t) // with an image of that name
 			stick.Tag = "day"
-			mustPush(t, stick, takeWith(t, synthFiles(1), 0, map[string]*Image{app: mine}), PushOptions{})
-			_, err := CopyImage(t.Context(), nameAt(t, stick, app), at, PushOptions{})
+			mustPush(t, stick, takeWith(t, synthFiles(1), 0, map[string]*images.Image{app: mine}), PushOptions{})
+			_, err := images.Copy(t.Context(), nameAt(t, stick, app), at, PushOptions{})
 			return err
 		}
 		if err := put(); err != nil {
@@ -432,25 +450,25 @@ func TestLayoutNamesOfOthers(t *testing.T) {
 		var tags []Tag
 		var going []snapshot.Image
 		for day := range 4 {
-			images := days[day/2] // each twice
-			p := mustPush(t, ref, takeWith(t, synthFiles(3), day, images), PushOptions{})
+			named := days[day/2] // each twice
+			p := mustPush(t, ref, takeWith(t, synthFiles(3), day, named), PushOptions{})
 			tags = append(tags, Tag{Name: p.Immutable, Digest: p.Root})
 			stated, err := StatedImages(t.Context(), ref, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			going = append(going, stated...)
-			imagesAre(t, ref, map[string]*Image{app: mine})
-			im, err := ReadImage(t.Context(), whole, ImageOptions{})
-			if what == "another image" && (err != nil || im.Root != images[app].Root) {
+			imagesAre(t, ref, map[string]*images.Image{app: mine})
+			im, err := images.Read(t.Context(), whole, images.Options{})
+			if what == "another image" && (err != nil || im.Root != named[app].Root) {
 				t.Errorf("%s, day %d: %v, %v", what, day, im, err)
 			}
 		}
-		if _, err := Remove(t.Context(), ref, append(tags, Tag{Name: ref.Tag, Digest: tags[3].Digest}), GoingImages{Going: going}, Options{}); err != nil {
+		if _, err := Remove(t.Context(), ref, append(tags, Tag{Name: ref.Tag, Digest: tags[3].Digest}), images.Going{Going: going}, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		imagesAre(t, ref, map[string]*Image{app: mine})
-		if _, err := ReadImage(t.Context(), whole, ImageOptions{}); !errors.Is(err, ErrNotFound) {
+		imagesAre(t, ref, map[string]*images.Image{app: mine})
+		if _, err := images.Read(t.Context(), whole, images.Options{}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %s is left: %v", what, app, err)
 		}
 	}
@@ -462,19 +480,19 @@ func TestRemoveReplacedReferrer(t *testing.T) {
 	ref := layoutRef(t)
 	src := testregistry.New(t, testregistry.Options{Referrers: true})
 	at := mustParse(t, src.Host()+"/app:1")
-	pushed(t, src, at, imageOf(t, amd64, false, "app"))
-	root := mustReadImage(t, at, ImageOptions{}).Root
+	testimage.Push(t, src, at, testimage.Image(t, testimage.AMD64, false, "app"))
+	root := mustReadImage(t, at, images.Options{}).Root
 	var stated [2][]snapshot.Image
 	var signatures [2]snapshot.Blob
 	var old Tag
 	for day := range 2 {
-		signatures[day] = refersTo(t, src, "app", digestTag(root.Digest, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", fmt.Sprint(day))
-		sbom := refersTo(t, src, "app", "", "application/vnd.example.sbom", root.Blob, "text/plain", fmt.Sprint(day))
-		im := mustReadImage(t, at, ImageOptions{})
+		signatures[day] = testimage.RefersTo(t, src, "app", "sha256-"+root.Digest.Hex()+".sig", "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", fmt.Sprint(day))
+		sbom := testimage.RefersTo(t, src, "app", "", "application/vnd.example.sbom", root.Blob, "text/plain", fmt.Sprint(day))
+		im := mustReadImage(t, at, images.Options{})
 		if day == 1 { // as if the registry listed the new one only
 			im.Referrers = slices.DeleteFunc(im.Referrers, func(b snapshot.Blob) bool { return b != sbom && b != signatures[1] })
 		}
-		p := mustPush(t, ref, takeWith(t, synthFiles(3), day, map[string]*Image{"registry.example.org/app:1": im}), PushOptions{})
+		p := mustPush(t, ref, takeWith(t, synthFiles(3), day, map[string]*images.Image{"registry.example.org/app:1": im}), PushOptions{})
 		var err error
 		if stated[day], err = StatedImages(t.Context(), ref, Options{}); err != nil {
 			t.Fatal(err)
@@ -483,7 +501,7 @@ func TestRemoveReplacedReferrer(t *testing.T) {
 			old = Tag{Name: p.Immutable, Digest: p.Root}
 		}
 	}
-	if _, err := Remove(t.Context(), ref, []Tag{old}, GoingImages{Going: stated[0], Kept: stated[1]}, Options{}); err != nil {
+	if _, err := Remove(t.Context(), ref, []Tag{old}, images.Going{Going: stated[0], Kept: stated[1]}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	index, err := os.ReadFile(filepath.Join(ref.Name, "index.json"))
@@ -502,25 +520,6 @@ func TestRemoveReplacedReferrer(t *testing.T) {
 	}
 }
 
-// Two days' images under one name, of which a kept snapshot has one and another name's snapshot the other: both stay.
-func TestImageNamesThatAreNeeded(t *testing.T) {
-	t.Parallel()
-	image := func(name, content string) snapshot.Image {
-		return snapshot.Image{Name: name, Blob: snapshot.BlobOf([]byte(content))}
-	}
-	g := GoingImages{
-		Going: []snapshot.Image{image("a.example.org/x:1", "old"), image("b.example.org/x:1", "kept"), image("a.example.org/y:1", "y"), image("a.example.org/y:1", "y")},
-		Kept:  []snapshot.Image{image("a.example.org/x:1", "kept")},
-	}
-	var got []string
-	for _, n := range g.names() {
-		got = append(got, fmt.Sprint(n.Short(), " ", n.loose))
-	}
-	if want := []string{"x:1 false", "y:1 true"}; !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
-	}
-}
-
 // A name stays where a kept snapshot has it, whatever image it names by then, and so does a manifest that is part of a kept image.
 func TestRemoveImagesThatAreNeeded(t *testing.T) {
 	t.Parallel()
@@ -528,24 +527,24 @@ func TestRemoveImagesThatAreNeeded(t *testing.T) {
 	ref := places["registry"]
 	src := testregistry.New(t, testregistry.Options{})
 	at := mustParse(t, src.Host()+"/app:1")
-	x := indexOf(t, false, amd64, arm64)
-	pushed(t, src, at, x)
-	whole := mustReadImage(t, at, ImageOptions{})
+	x := testimage.Index(t, false, testimage.AMD64, testimage.ARM64)
+	testimage.Push(t, src, at, x)
+	whole := mustReadImage(t, at, images.Options{})
 	at.Tag, at.Digest = "", whole.Documents[0].Digest
-	part := mustReadImage(t, at, ImageOptions{})
+	part := mustReadImage(t, at, images.Options{})
 	const app, alone = "registry.example.org/app:1", "registry.example.org/app:part"
-	mustPush(t, ref, takeWith(t, synthFiles(3), 0, map[string]*Image{app: whole}), PushOptions{})
+	mustPush(t, ref, takeWith(t, synthFiles(3), 0, map[string]*images.Image{app: whole}), PushOptions{})
 	kept, err := StatedImages(t.Context(), ref, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := mustPush(t, ref, takeWith(t, synthFiles(3), 1, map[string]*Image{app: part, alone: part}), PushOptions{})
+	last := mustPush(t, ref, takeWith(t, synthFiles(3), 1, map[string]*images.Image{app: part, alone: part}), PushOptions{})
 	going, err := StatedImages(t.Context(), ref, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := r.Tags("site/mirror/images/app")
-	if _, err := Remove(t.Context(), ref, []Tag{{Name: last.Immutable, Digest: last.Root}}, GoingImages{Going: going, Kept: kept}, Options{}); err != nil {
+	if _, err := Remove(t.Context(), ref, []Tag{{Name: last.Immutable, Digest: last.Root}}, images.Going{Going: going, Kept: kept}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if now := r.Tags("site/mirror/images/app"); !maps.Equal(now, before) {
@@ -553,15 +552,15 @@ func TestRemoveImagesThatAreNeeded(t *testing.T) {
 	}
 	// Another image under that name goes, and leaves the name alone.
 	other := source(t, 0)["docker.io/pause:3"]
-	last = mustPush(t, ref, takeWith(t, synthFiles(3), 2, map[string]*Image{app: other}), PushOptions{})
+	last = mustPush(t, ref, takeWith(t, synthFiles(3), 2, map[string]*images.Image{app: other}), PushOptions{})
 	if going, err = StatedImages(t.Context(), ref, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Remove(t.Context(), ref, []Tag{{Name: last.Immutable, Digest: last.Root}}, GoingImages{Going: going, Kept: kept}, Options{}); err != nil {
+	if _, err := Remove(t.Context(), ref, []Tag{{Name: last.Immutable, Digest: last.Root}}, images.Going{Going: going, Kept: kept}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	now := r.Tags("site/mirror/images/app")
-	if _, left := now[imageTag("1", other.Root.Digest)]; left || now["1"] == "" {
+	if _, left := now["1-"+other.Root.Digest.Hex()[:12]]; left || now["1"] == "" {
 		t.Errorf("%v", now)
 	}
 }
@@ -580,9 +579,9 @@ func TestStatedImages(t *testing.T) {
 		"image registry.example.org/app:1\x1b[31m " + digest + " 7":     false,
 		"image registry.example.org/app:1 " + digest + " 9999999999999": false,
 	} {
-		images, err := statedImages([]byte("mmoci-statement-v2\n" + line + "\nreferrer " + digest + " 9\n"))
-		if ok != (err == nil) || ok && (len(images) != 1 || len(images[0].Referrers) != 1) {
-			t.Errorf("%q: %v, %v", line, images, err)
+		named, err := images.Stated([]byte("mmoci-statement-v2\n" + line + "\nreferrer " + digest + " 9\n"))
+		if ok != (err == nil) || ok && (len(named) != 1 || len(named[0].Referrers) != 1) {
+			t.Errorf("%q: %v, %v", line, named, err)
 		}
 		if err != nil && !errors.Is(err, snapshot.ErrIntegrity) {
 			t.Errorf("%q: %v", line, err)
@@ -630,15 +629,15 @@ func FuzzStatedImages(f *testing.F) {
 	f.Add(text)
 	f.Add([]byte("referrer x\nimage\nimage a b c\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		images, err := statedImages(text)
+		named, err := images.Stated(text)
 		if err != nil && !errors.Is(err, snapshot.ErrIntegrity) {
 			t.Fatal(err)
 		}
-		for _, m := range images {
+		for _, m := range named {
 			if _, _, _, ok := snapshot.CutImageName(m.Name); !ok || m.Size < 1 || m.Digest.IsZero() {
 				t.Fatalf("%+v", m)
 			}
-			if ref, err := imageReference(Reference{Kind: Registry, Name: "registry.example.org/site"}, "", m.Short()); err == nil && ref.Kind != Registry {
+			if ref, err := ParseReference("registry.example.org/site/images/" + m.Short()); err == nil && ref.Kind != Registry {
 				t.Fatalf("%s: %v", m.Name, ref)
 			}
 		}
@@ -646,10 +645,25 @@ func FuzzStatedImages(f *testing.F) {
 		if invalid != nil {
 			return
 		}
-		if err != nil || !slices.EqualFunc(images, st.Images, func(a, b snapshot.Image) bool {
+		if err != nil || !slices.EqualFunc(named, st.Images, func(a, b snapshot.Image) bool {
 			return a.Name == b.Name && a.Blob == b.Blob && slices.Equal(a.Referrers, b.Referrers)
 		}) {
-			t.Fatalf("%v, %v; want %v", images, err, st.Images)
+			t.Fatalf("%v, %v; want %v", named, err, st.Images)
 		}
 	})
+}
+
+// A document of an image may be larger than one of a snapshot: opened as a snapshot it is refused as something else.
+func TestLargeForeignDocument(t *testing.T) {
+	t.Parallel()
+	r := testregistry.New(t, testregistry.Options{})
+	ref := mustParse(t, r.Host()+"/app:1")
+	long := mutate.Annotations(testimage.Image(t, testimage.AMD64, false, "x"), map[string]string{"long": strings.Repeat("x", 2<<20)}).(v1.Image)
+	testimage.Push(t, r, ref, long)
+	if got := mustReadImage(t, ref, images.Options{}); got.Root.Size < 2<<20 {
+		t.Errorf("%d bytes", got.Root.Size)
+	}
+	if _, err := Open(t.Context(), ref, Options{}); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("opened as a snapshot: %v", err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"example.org/mmoci/internal/testregistry"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -28,7 +29,7 @@ func TestImagesThatShareContent(t *testing.T) {
 		t.Fatal("no such files")
 	}
 	src := testregistry.New(t, testregistry.Options{Referrers: true})
-	image := func(name string, config []byte, layers ...[]byte) *Image {
+	image := func(name string, config []byte, layers ...[]byte) *images.Image {
 		doc := `{"schemaVersion":2,"mediaType":"` + oci.TypeManifest + `","config":` + string(oci.AppendDescriptor(nil, oci.Describe(oci.TypeEmpty, snapshot.BlobOf(config)))) + `,"layers":[`
 		src.PutBlob(name, config)
 		for i, l := range layers {
@@ -39,13 +40,13 @@ func TestImagesThatShareContent(t *testing.T) {
 			doc += string(oci.AppendDescriptor(nil, oci.Describe("application/octet-stream", snapshot.BlobOf(l))))
 		}
 		src.PutManifest(name, "1", oci.TypeManifest, []byte(doc+"]}"))
-		return mustReadImage(t, mustParse(t, src.Host()+"/"+name+":1"), ImageOptions{})
+		return mustReadImage(t, mustParse(t, src.Host()+"/"+name+":1"), images.Options{})
 	}
-	first := map[string]*Image{
+	first := map[string]*images.Image{
 		"registry.example.org/shared:1": image("shared", []byte("{}"), deb, index, deb),
 		"registry.example.org/lock:1":   image("lock", []byte("{}"), []byte("mmoci-lock-v1\n")),
 	}
-	second := map[string]*Image{
+	second := map[string]*images.Image{
 		"registry.example.org/shared:1": first["registry.example.org/shared:1"],
 		"registry.example.org/next:1":   image("next", []byte("{}"), []byte("new"), deb),
 	}
@@ -93,7 +94,7 @@ func TestImagesThatShareContent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Remove(t.Context(), ref, []Tag{{Name: "old", Digest: root}, {Name: p.Immutable, Digest: root}}, GoingImages{Going: stated0, Kept: stated1}, Options{}); err != nil {
+		if _, err := Remove(t.Context(), ref, []Tag{{Name: "old", Digest: root}, {Name: p.Immutable, Digest: root}}, images.Going{Going: stated0, Kept: stated1}, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		if what == "registry" {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -151,7 +152,7 @@ func (w *interruptedWriter) at(t *testing.T, n int) int {
 	}
 	i := interruptAt(t, n)
 	defer i.cancel(nil)
-	o := Options{Progress: func(Event) { i.happens() }, tuning: tuning{timing: remote.Timing{Backoff: 1}, checkpoint: time.Nanosecond}}
+	o := Options{Progress: func(Event) { i.happens() }, Tuning: places.Tuning{Timing: remote.Timing{Backoff: 1}, Checkpoint: time.Nanosecond}}
 	if f != nil {
 		f.answer(func(http.ResponseWriter, *http.Request, int) bool { i.happens(); return false })
 	}

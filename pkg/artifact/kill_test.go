@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -37,7 +38,7 @@ func TestKilledAtEveryRequest(t *testing.T) {
 			}
 			return false
 		})
-		_, err := Push(ctx, ref, next, PushOptions{Options: Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}})
+		_, err := Push(ctx, ref, next, PushOptions{Options: Options{Tuning: places.Tuning{Timing: remote.Timing{Backoff: 1}}}})
 		cancel()
 		f.answer(nil)
 		if err == nil {
@@ -183,7 +184,7 @@ func TestBrokenSource(t *testing.T) {
 						return b.Open(ctx, blob, 0)
 					})
 				})
-				_, err := Push(t.Context(), ref, bad, PushOptions{Options: Options{tuning: tuning{timing: remote.Timing{Backoff: 1}}}})
+				_, err := Push(t.Context(), ref, bad, PushOptions{Options: Options{Tuning: places.Tuning{Timing: remote.Timing{Backoff: 1}}}})
 				if !errors.Is(err, want) {
 					t.Fatalf("%s: %d %s: %v", kind, at, how, err)
 				}

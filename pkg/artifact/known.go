@@ -37,7 +37,7 @@ func (w *writer) learn(ctx context.Context, previous snapshot.Digest) error {
 			return nil
 		}
 	}
-	first := w.firstUnknown(2 * w.o.workers())
+	first := w.firstUnknown(2 * w.o.Workers())
 	there, err := w.countThere(ctx, first)
 	if there > 0 {
 		w.resumed = true
@@ -65,7 +65,7 @@ func (w *writer) readPrevious(ctx context.Context, digest snapshot.Digest) error
 	blobs[oci.EmptyConfigDescriptor().Blob] = struct{}{}
 	var mu sync.Mutex
 	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(w.o.workers())
+	g.SetLimit(w.o.Workers())
 	for i, child := range children {
 		if _, kept := keep[child.Digest]; kept {
 			same[child.Digest] = struct{}{}
@@ -179,7 +179,7 @@ func (w *writer) firstUnknown(n int) []oci.Layer {
 func (w *writer) countThere(ctx context.Context, layers []oci.Layer) (n int, err error) {
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(w.o.workers())
+	g.SetLimit(w.o.Workers())
 	for _, l := range layers {
 		g.Go(func() error {
 			there, err := w.t.Has(ctx, l.Descriptor)

@@ -7,39 +7,28 @@ import (
 	"strings"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
-
-// looks is what an OCI document says of itself, read with leniency: enough to
-// name what it is when it is not ours. Nothing of it is used for ours.
-type looks struct {
-	MediaType    string          `json:"mediaType"`
-	ArtifactType string          `json:"artifactType"`
-	Manifests    json.RawMessage `json:"manifests"`
-	Layers       json.RawMessage `json:"layers"`
-	Config       *struct {
-		MediaType string `json:"mediaType"`
-	} `json:"config"`
-}
 
 // lookRoot tells whether a root can be ours by its own bytes: an OCI index.
 // mediaType is what the place (Content-Type, descriptor) calls it, "" if it says nothing.
 func lookRoot(mediaType string, data []byte) error {
-	var l looks
+	var l oci.Looks
 	if err := json.Unmarshal(data, &l); err != nil {
-		return fmt.Errorf("%w: no JSON document (%s)", ErrNotOurs, describeType(mediaType))
+		return fmt.Errorf("%w: no JSON document (%s)", ErrNotOurs, oci.DescribeType(mediaType))
 	}
 	if len(l.Manifests) > 0 && (len(l.Layers) > 0 || l.Config != nil) {
 		return oci.Integrity("root has both manifests and layers")
 	}
 	if l.Manifests == nil || l.MediaType != "" && l.MediaType != oci.TypeIndex {
-		return fmt.Errorf("%w: %s", ErrNotOurs, l.describe(mediaType))
+		return fmt.Errorf("%w: %s", ErrNotOurs, l.Describe(mediaType))
 	}
 	if mediaType != "" && mediaType != oci.TypeIndex {
 		if l.MediaType == oci.TypeIndex {
 			return oci.Integrity("root says mediaType %q, the place says %q", l.MediaType, mediaType)
 		}
-		return fmt.Errorf("%w: %s", ErrNotOurs, describeType(mediaType))
+		return fmt.Errorf("%w: %s", ErrNotOurs, oci.DescribeType(mediaType))
 	}
 	return nil
 }
@@ -48,16 +37,16 @@ func lookRoot(mediaType string, data []byte) error {
 // artifact is ours and of this version (SPEC sections 7 and 13). needs is what the
 // config of another version asks for.
 func lookCore(data []byte, needs string) error {
-	var l looks
+	var l oci.Looks
 	if err := json.Unmarshal(data, &l); err != nil {
 		return fmt.Errorf("%w: an image index", ErrNotOurs)
 	}
 	if l.Config == nil {
-		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.describe(""))
+		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.Describe(""))
 	}
 	version, ok := strings.CutPrefix(l.Config.MediaType, oci.TypeConfigStem)
 	if !ok {
-		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.describe(""))
+		return fmt.Errorf("%w: an image index over %s", ErrNotOurs, l.Describe(""))
 	}
 	if len(l.Manifests) > 0 {
 		return oci.Integrity("core has both manifests and layers")
@@ -70,7 +59,7 @@ func lookCore(data []byte, needs string) error {
 
 // readNeeds reads which mmoci the config of a later format asks for, "" if it
 // cannot be told. Nothing is believed of it; it goes into an error.
-func readNeeds(ctx context.Context, p place, core []byte) string {
+func readNeeds(ctx context.Context, p places.Place, core []byte) string {
 	var l struct {
 		Config oci.JSONDescriptor `json:"config"`
 	}
@@ -92,52 +81,4 @@ func readNeeds(ctx context.Context, p place, core []byte) string {
 		return ""
 	}
 	return config.Needs
-}
-
-// describe says what a foreign document is.
-func (l *looks) describe(mediaType string) string {
-	if l.MediaType != "" {
-		mediaType = l.MediaType
-	}
-	switch {
-	case l.ArtifactType != "":
-		return fmt.Sprintf("an artifact of type %.100q", l.ArtifactType)
-	case l.Config == nil:
-		return describeType(mediaType)
-	}
-	switch l.Config.MediaType {
-	case "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json":
-		return "a container image"
-	case "application/vnd.cncf.helm.config.v1+json":
-		return "a Helm chart"
-	}
-	return fmt.Sprintf("an artifact with config type %.100q", l.Config.MediaType)
-}
-
-func describeType(mediaType string) string {
-	switch mediaType {
-	case oci.TypeIndex, "application/vnd.docker.distribution.manifest.list.v2+json":
-		return "an image index"
-	case oci.TypeManifest, "application/vnd.docker.distribution.manifest.v2+json":
-		return "an image manifest"
-	case "":
-		return "a document without media type"
-	}
-	return fmt.Sprintf("a document of media type %.100q", mediaType)
-}
-
-// firstChild reads the first descriptor of an index of whatever kind.
-func firstChild(data []byte) (oci.Descriptor, error) {
-	var x struct {
-		Manifests []oci.JSONDescriptor `json:"manifests"`
-	}
-	if err := json.Unmarshal(data, &x); err != nil {
-		return oci.Descriptor{}, err
-	}
-	if len(x.Manifests) == 0 {
-		return oci.Descriptor{}, fmt.Errorf("no manifests")
-	}
-	j := x.Manifests[0]
-	d, err := snapshot.ParseDigest(j.Digest)
-	return oci.Describe(j.MediaType, snapshot.Blob{Digest: d, Size: j.Size}), err
 }

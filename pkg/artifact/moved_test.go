@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/mmoci/pkg/artifact/layout"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -27,7 +28,7 @@ func TestFailedSync(t *testing.T) {
 		ref := layoutRef(t)
 		var syncs atomic.Int64
 		named := 0
-		o := Options{tuning: tuning{layout: layout.Options{Sync: func(fd int) error {
+		o := Options{Tuning: places.Tuning{Layout: layout.Options{Sync: func(fd int) error {
 			if syncs.Add(1) == fail { // the kernel tells of it once
 				named = len(blobsIn(t, ref))
 				return syscall.EIO

@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,7 +24,7 @@ import (
 // Errors: ErrNotFound if the place, tag or digest is not there; ErrNotOurs for
 // foreign artifacts and newer versions; snapshot.ErrIntegrity for a broken one.
 func Open(ctx context.Context, ref Reference, o Options) (*snapshot.Sealed, error) {
-	p, err := openPlace(ctx, ref, &o)
+	p, err := places.Open(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -48,10 +50,10 @@ type top struct {
 }
 
 // readTop reads and validates root and core, after finding out whether they are ours.
-func readTop(ctx context.Context, p place, ref Reference) (*top, error) {
+func readTop(ctx context.Context, p places.Place, ref Reference) (*top, error) {
 	d, data, err := p.Root(ctx, ref)
 	if err != nil {
-		return nil, lost(ref, err)
+		return nil, places.Lost(ref, err)
 	}
 	t, err := parseTop(ctx, p, d, data)
 	if err != nil {
@@ -60,25 +62,14 @@ func readTop(ctx context.Context, p place, ref Reference) (*top, error) {
 	return t, nil
 }
 
-// lost words a root that a tag names and nobody has.
-func lost(ref Reference, err error) error {
-	if errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if errors.Is(err, snapshot.ErrNotExist) {
-		return fmt.Errorf("%s: %w: %w", ref, err, ErrNotFound)
-	}
-	return fmt.Errorf("%s: %w", ref, err)
-}
-
-func parseTop(ctx context.Context, p place, d oci.Descriptor, data []byte) (*top, error) {
+func parseTop(ctx context.Context, p places.Place, d oci.Descriptor, data []byte) (*top, error) {
 	if err := lookRoot(d.MediaType, data); err != nil {
 		return nil, err
 	}
 	children, strict := oci.ParseRoot(data)
 	if strict != nil {
 		// Not ours, or ours and broken: its first child tells.
-		first, err := firstChild(data)
+		first, err := oci.FirstChild(data)
 		if errors.Is(err, snapshot.ErrPlaceholder) {
 			return nil, strict
 		}
@@ -108,7 +99,7 @@ func parseTop(ctx context.Context, p place, d oci.Descriptor, data []byte) (*top
 }
 
 // seal reads what the core holds.
-func (t *top) seal(ctx context.Context, p place) (*snapshot.Sealed, error) {
+func (t *top) seal(ctx context.Context, p places.Place) (*snapshot.Sealed, error) {
 	s := &snapshot.Sealed{
 		Root: t.root.Digest, Signed: strings.HasSuffix(t.core.Layers[0].MediaType, "+pgp"), Lock: t.core.Layers[2].Blob, Blobs: p,
 	}
@@ -151,7 +142,7 @@ func (t *top) checkType(c oci.Config) error {
 
 // config is the core's config. The statement determines it, so it is asked for only if
 // it is not what the statement makes expect; either way its digest decides.
-func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, error) {
+func (t *top) config(ctx context.Context, p places.Place, statement []byte) ([]byte, error) {
 	if c := expectedConfig(statement); snapshot.BlobOf(c) == t.core.Config.Blob {
 		return c, nil
 	}
@@ -162,7 +153,7 @@ func (t *top) config(ctx context.Context, p place, statement []byte) ([]byte, er
 // reader would open a snapshot in which the two contradict each other.
 //
 // The images are those that the statement names.
-func (t *top) stated(ctx context.Context, p place) (config []byte, images []snapshot.Image, err error) {
+func (t *top) stated(ctx context.Context, p places.Place) (config []byte, named []snapshot.Image, err error) {
 	statement, err := oci.ReadBlob(ctx, p, "statement", t.core.Layers[0].Blob, MaxStatement)
 	if err != nil {
 		return nil, nil, err
@@ -176,9 +167,9 @@ func (t *top) stated(ctx context.Context, p place) (config []byte, images []snap
 		err = t.checkType(c)
 	}
 	if err == nil && c.Needs != "" { // version 1 has none
-		images, err = statedImages(statement)
+		named, err = images.Stated(statement)
 	}
-	return config, images, err
+	return config, named, err
 }
 
 // expectedConfig makes the config of the date and encoder lines of a statement, signed or not.
@@ -205,7 +196,7 @@ func expectedConfig(statement []byte) []byte {
 // ReadDate returns the root that a reference names with the date input in its config, which
 // nobody vouches for: it is the place's word. The statement is not read.
 func ReadDate(ctx context.Context, ref Reference, o Options) (root snapshot.Digest, date time.Time, err error) {
-	p, err := openPlace(ctx, ref, &o)
+	p, err := places.Open(ctx, ref, &o)
 	if err != nil {
 		return root, date, err
 	}
@@ -228,7 +219,7 @@ func ReadDate(ctx context.Context, ref Reference, o Options) (root snapshot.Dige
 // of the registry, and reads one file of a layout. Only a registry's answer to a
 // reference by digest means that it is there.
 func Resolve(ctx context.Context, ref Reference, o Options) (snapshot.Digest, error) {
-	p, err := openPlace(ctx, ref, &o)
+	p, err := places.Open(ctx, ref, &o)
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
@@ -243,7 +234,7 @@ type Graph struct {
 
 // ReadGraph reads root, core, config and every shard and validates them.
 func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
-	p, err := openPlace(ctx, ref, &o)
+	p, err := places.Open(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +257,7 @@ func ReadGraph(ctx context.Context, ref Reference, o Options) (*Graph, error) {
 }
 
 // readArtifact reads all documents of an artifact and validates them.
-func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*packed, error) {
+func readArtifact(ctx context.Context, p places.Place, ref Reference, o *Options) (*packed, error) {
 	t, err := readTop(ctx, p, ref)
 	if err != nil {
 		return nil, err
@@ -288,7 +279,7 @@ func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*pac
 		a.tops = append(a.tops, oci.Layer{Descriptor: d})
 	}
 	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(o.workers())
+	g.SetLimit(o.Workers())
 	for i, child := range t.children[1:] {
 		g.Go(func() error {
 			s, err := readShard(each, p, child)
@@ -305,7 +296,7 @@ func readArtifact(ctx context.Context, p place, ref Reference, o *Options) (*pac
 	return a, nil
 }
 
-func readShard(ctx context.Context, p place, d oci.Descriptor) (shard, error) {
+func readShard(ctx context.Context, p places.Place, d oci.Descriptor) (shard, error) {
 	data, err := p.Document(ctx, d)
 	if err != nil {
 		return shard{}, fmt.Errorf("shard: %w", err)
@@ -336,7 +327,7 @@ func (p *packed) checkDistinct() error {
 // Missing asks the place for every blob of the graph without reading it, and
 // returns those that are not there or have another size, manifests first, in the graph's order.
 func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapshot.Blob, error) {
-	p, err := openPlace(ctx, ref, &o)
+	p, err := places.Open(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -353,7 +344,7 @@ func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapsho
 	}
 	there := make([]bool, len(all))
 	group, each := errgroup.WithContext(ctx)
-	group.SetLimit(o.workers())
+	group.SetLimit(o.Workers())
 	for i, d := range all {
 		if each.Err() != nil {
 			break
@@ -373,4 +364,22 @@ func Missing(ctx context.Context, ref Reference, g *Graph, o Options) ([]snapsho
 		}
 	}
 	return missing, ctx.Err()
+}
+
+// StatedImages returns the images that the statement of a snapshot names. Nothing is verified but
+// digests: whoever wrote to the place may have written these names.
+func StatedImages(ctx context.Context, ref Reference, o Options) ([]snapshot.Image, error) {
+	p, err := places.Open(ctx, ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	t, err := readTop(ctx, p, ref)
+	if err != nil || t.core.Config.MediaType == oci.TypeConfig { // version 1, which has none
+		return nil, err
+	}
+	statement, err := oci.ReadBlob(ctx, p, "statement", t.core.Layers[0].Blob, MaxStatement)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return images.Stated(statement)
 }

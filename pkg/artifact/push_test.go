@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -307,7 +308,7 @@ func TestCheckpoints(t *testing.T) {
 		}
 		return false
 	})
-	pushed := mustPush(t, ref, s, PushOptions{Options: Options{tuning: tuning{checkpoint: 1}}})
+	pushed := mustPush(t, ref, s, PushOptions{Options: Options{Tuning: places.Tuning{Checkpoint: 1}}})
 	want := fmt.Sprintf("noble-ckpt-%s-0", pushed.Root.Hex()[:12])
 	if !put[want] || len(put) < 2 || !maps.Equal(put, deleted) {
 		t.Errorf("put %v, deleted %v, want %s among them", put, deleted, want)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 )
 
@@ -122,7 +123,7 @@ func newRedirected(t *testing.T, bearer bool) *redirected {
 	encoded := base64.StdEncoding.EncodeToString([]byte("hugo:secret"))
 	writeFile(t, auth, []byte(`{"auths":{"`+x.ref.Host()+`":{"auth":"`+encoded+`"}}}`))
 	t.Setenv("REGISTRY_AUTH_FILE", auth)
-	x.o = Options{CAFile: caFile(t, x.server, filepath.Join(dir, "ca.pem")), Concurrency: 1, tuning: tuning{certDirs: []string{x.certs}, timing: remote.Timing{Backoff: time.Microsecond}}}
+	x.o = Options{CAFile: caFile(t, x.server, filepath.Join(dir, "ca.pem")), Concurrency: 1, Tuning: places.Tuning{CertDirs: []string{x.certs}, Timing: remote.Timing{Backoff: time.Microsecond}}}
 	mustPush(t, x.ref, takeOf(t, x.files), PushOptions{Options: x.o})
 	return x
 }
@@ -331,7 +332,7 @@ func TestThrottledIsTold(t *testing.T) {
 			return true
 		})
 		o := quick()
-		o.tuning.timing.Asked = 2 * time.Second
+		o.Tuning.Timing.Asked = 2 * time.Second
 		var mu sync.Mutex
 		var told []string
 		began := time.Now()

@@ -14,6 +14,7 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/internal/transfer"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
@@ -21,7 +22,7 @@ import (
 
 // quick makes waits short; the bounds stay.
 func quick() Options {
-	return Options{tuning: tuning{timing: remote.Timing{Backoff: time.Microsecond, Stall: 20 * time.Second}}}
+	return Options{Tuning: places.Tuning{Timing: remote.Timing{Backoff: time.Microsecond, Stall: 20 * time.Second}}}
 }
 
 // Every request of a push and of opening fails once, in each way that passes.
@@ -210,7 +211,7 @@ func TestResumedDownload(t *testing.T) {
 			mustPush(t, ref, s, PushOptions{})
 			o := quick()
 			if c.stall {
-				o.tuning.timing.Stall = 2 * time.Second
+				o.Tuning.Timing.Stall = 2 * time.Second
 			}
 			back, err := openSnapshot(t.Context(), ref, o)
 			if err != nil {
@@ -243,7 +244,7 @@ func TestSlowConnection(t *testing.T) {
 	ref := mustParse(t, f.Host()+"/site/mirror:noble")
 	mustPush(t, ref, takeOf(t, files), PushOptions{})
 	o := quick()
-	o.tuning.timing.Slow = 300 * time.Millisecond
+	o.Tuning.Timing.Slow = 300 * time.Millisecond
 	back, err := openSnapshot(t.Context(), ref, o)
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +285,7 @@ func TestStalledForEver(t *testing.T) {
 		return false
 	})
 	o := quick()
-	o.tuning.timing.Stall = 20 * time.Millisecond
+	o.Tuning.Timing.Stall = 20 * time.Millisecond
 	_, err := Push(t.Context(), ref, s, PushOptions{Options: o})
 	if !errors.Is(err, transfer.ErrStalled) {
 		t.Error(err)
@@ -313,7 +314,7 @@ func TestSilentRegistry(t *testing.T) {
 		return asked
 	}
 	o := quick()
-	o.tuning.timing.Stall, o.tuning.timing.Answer = 150*time.Millisecond, 180*time.Millisecond
+	o.Tuning.Timing.Stall, o.Tuning.Timing.Answer = 150*time.Millisecond, 180*time.Millisecond
 	o.Concurrency = 1
 	always := func(*http.Request) bool { return true }
 	puts := func(kind string) func(r *http.Request) bool {

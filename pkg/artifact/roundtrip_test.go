@@ -13,6 +13,7 @@ import (
 
 	"example.org/mmoci/pkg/artifact/layout"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
@@ -217,7 +218,7 @@ func TestLayoutInPlace(t *testing.T) {
 	ref := layoutRef(t)
 	s := takeOf(t, synthFiles(3))
 	mustPush(t, ref, s, PushOptions{})
-	sealed, err := Open(t.Context(), ref, Options{tuning: tuning{layout: layout.Options{Settle: -1}}})
+	sealed, err := Open(t.Context(), ref, Options{Tuning: places.Tuning{Layout: layout.Options{Settle: -1}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/layout"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -41,7 +43,7 @@ func checkpointStem(name string, root snapshot.Digest) string {
 // TagNames lists the names of tags, sorted; what each names
 // is not asked for, which of a registry is a question a tag.
 func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
-	p, err := openPlace(ctx, ref, &o)
+	p, err := places.Open(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +57,7 @@ func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
 // Tags lists them: those without a date by name, then the immutable
 // ones, newest first. A tag that vanishes meanwhile is left out.
 func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
-	p, err := openPlace(ctx, ref, &o)
+	p, err := places.Open(ctx, ref, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -80,16 +82,16 @@ func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {
 // writes to it, or holds something that cannot be read through, nothing is.
 //
 // The names of images go before the snapshots that say which they are: after an interruption a rerun finds them.
-func Remove(ctx context.Context, ref Reference, tags []Tag, images GoingImages, o Options) (Removed, error) {
+func Remove(ctx context.Context, ref Reference, tags []Tag, going images.Going, o Options) (Removed, error) {
 	switch ref.Kind {
 	case Layout:
-		return layout.Remove(ctx, ref, tags, images.fromLayout())
+		return layout.Remove(ctx, ref, tags, going.FromLayout())
 	case Registry:
-		named, err := images.removeFromRegistry(ctx, ref, &o)
+		named, err := going.RemoveFromRegistry(ctx, ref, &o)
 		if err != nil {
 			return named, fmt.Errorf("names of images: %w", err)
 		}
-		r, err := remote.Remove(ctx, ref, tags, o.registry())
+		r, err := remote.Remove(ctx, ref, tags, o.Remote())
 		r.Tags, r.Refused = append(r.Tags, named.Tags...), append(r.Refused, named.Refused...)
 		if r.Reason == nil {
 			r.Reason = named.Reason

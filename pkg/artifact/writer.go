@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -30,14 +32,14 @@ const frontierMisses = 2
 
 // writer writes one artifact to one place.
 type writer struct {
-	t         destination
+	t         places.Destination
 	ref       Reference
 	p         *packed
 	o         *PushOptions
 	root      oci.Descriptor
 	core      oci.Descriptor
 	immutable string
-	namer     imageNamer
+	namer     images.Namer
 
 	expected   snapshot.Digest            // what the tag must name when it moves
 	previous   oci.Descriptor             // the root whose graph is believed; zero: none
@@ -56,7 +58,7 @@ type writer struct {
 	checkpoints             checkpoints
 }
 
-func newWriter(t destination, ref Reference, p *packed, o *PushOptions) (*writer, error) {
+func newWriter(t places.Destination, ref Reference, p *packed, o *PushOptions) (*writer, error) {
 	w := &writer{
 		t: t, ref: ref, p: p, o: o,
 		root: oci.Describe(oci.TypeIndex, snapshot.BlobOf(p.root)),
@@ -70,8 +72,8 @@ func newWriter(t destination, ref Reference, p *packed, o *PushOptions) (*writer
 	if o.Recheck || ref.Kind != Registry { // a file system answers for nothing
 		w.mode.Store(askAll)
 	}
-	w.checkpoints.begin(o.tuning.checkpoint)
-	w.namer = imageNamer{ref: ref, images: p.images, open: p.open, o: o, sent: w.sentImage}
+	w.checkpoints.begin(o.Tuning.Checkpoint)
+	w.namer = images.Namer{Ref: ref, Images: p.images, Open: p.open, Options: o, Sent: w.sentImage}
 	return w, nil
 }
 
@@ -100,7 +102,7 @@ func (w *writer) everything(ctx context.Context) error {
 
 // nameImages names the images of the snapshot in the place.
 func (w *writer) nameImages(ctx context.Context) error {
-	return nameImages(ctx, w.t, &w.namer, w.p.omit)
+	return w.namer.Name(ctx, w.t, w.p.omit)
 }
 
 // sentImage accounts for a blob of an image that is put a second time, under the image's name.
@@ -135,7 +137,7 @@ func (w *writer) publish(ctx context.Context) error {
 		return fmt.Errorf("root: %w", err)
 	}
 	for _, tag := range tags {
-		w.o.tell(Event{Kind: Tagged, Path: tag, Digest: w.root.Digest, Bytes: w.root.Size})
+		w.o.Tell(Event{Kind: Tagged, Path: tag, Digest: w.root.Digest, Bytes: w.root.Size})
 	}
 	return nil
 }
@@ -145,7 +147,7 @@ func (w *writer) publish(ctx context.Context) error {
 // the first, because a registry collects after an hour what no tag reaches, and a push may take longer.
 func (w *writer) writeBelow(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(w.o.workers())
+	g.SetLimit(w.o.Workers())
 	w.configured = make(chan struct{})
 	g.Go(func() error {
 		if len(w.p.shards) == 0 {
@@ -326,7 +328,7 @@ func (w *writer) document(ctx context.Context, d oci.Descriptor, data []byte, be
 		err = w.t.PutDocument(ctx, d, data)
 	}
 	if err == nil {
-		w.o.tell(Event{Kind: Done, Digest: d.Digest, Bytes: d.Size})
+		w.o.Tell(Event{Kind: Done, Digest: d.Digest, Bytes: d.Size})
 	}
 	return err
 }
@@ -334,7 +336,7 @@ func (w *writer) document(ctx context.Context, d oci.Descriptor, data []byte, be
 // heal asks for each blob of a manifest and sends what is not there.
 func (w *writer) heal(ctx context.Context, below []oci.Layer) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(w.o.workers())
+	g.SetLimit(w.o.Workers())
 	for _, l := range append([]oci.Layer{{Descriptor: oci.EmptyConfigDescriptor()}}, below...) {
 		g.Go(func() error {
 			there, err := w.t.Has(ctx, l.Descriptor)
@@ -379,7 +381,7 @@ func (w *writer) there(ctx context.Context, l oci.Layer, t *tally) (bool, error)
 }
 
 func (w *writer) send(ctx context.Context, l oci.Layer) error {
-	w.o.tell(Event{Kind: Started, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
+	w.o.Tell(Event{Kind: Started, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 	sent, err := w.t.Put(ctx, l, w.p.open)
 	if err != nil {
 		return err
@@ -393,7 +395,7 @@ func (w *writer) send(ctx context.Context, l oci.Layer) error {
 	}
 	w.uploaded.Add(1)
 	w.bytes.Add(sent)
-	w.o.tell(Event{Kind: Done, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
+	w.o.Tell(Event{Kind: Done, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 	return nil
 }
 
@@ -406,7 +408,7 @@ func (w *writer) wasSent(d snapshot.Digest) bool {
 
 func (w *writer) skip(l oci.Layer) {
 	w.reused.Add(l.Size)
-	w.o.tell(Event{Kind: Skipped, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
+	w.o.Tell(Event{Kind: Skipped, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
 }
 
 // writeCore writes the core, whose blobs are there.
@@ -443,7 +445,7 @@ func (w *writer) plan() {
 	for l := range w.p.layers() {
 		e.Files, e.Bytes = e.Files+1, e.Bytes+l.Size
 	}
-	w.o.tell(e)
+	w.o.Tell(e)
 }
 
 // skipAll accounts for a push that had nothing to do.

@@ -1,4 +1,4 @@
-package artifact
+package images
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -50,7 +51,7 @@ func makeImage(layers ...string) *madeImage {
 
 func (m *madeImage) image(t *testing.T) *Image {
 	t.Helper()
-	im, err := NewImage(t.Context(), m.index, [][]byte{m.manifest}, [][]byte{m.companion}, memoryImage(m.blobs))
+	im, err := New(t.Context(), m.index, [][]byte{m.manifest}, [][]byte{m.companion}, memoryImage(m.blobs))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,35 +66,35 @@ func TestPutImage(t *testing.T) {
 	for _, api := range []bool{false, true} {
 		r := testregistry.New(t, testregistry.Options{Referrers: api})
 		dir := t.TempDir()
-		for _, ref := range []Reference{
-			{Kind: Registry, Name: r.Host() + "/site/app", Tag: "v1"},
-			{Kind: Layout, Name: filepath.Join(dir, "layout"), Tag: "v1"},
-			{Kind: Archive, Name: filepath.Join(dir, "app.tar"), Tag: "v1"},
+		for _, ref := range []oci.Reference{
+			{Kind: oci.Registry, Name: r.Host() + "/site/app", Tag: "v1"},
+			{Kind: oci.Layout, Name: filepath.Join(dir, "layout"), Tag: "v1"},
+			{Kind: oci.Archive, Name: filepath.Join(dir, "app.tar"), Tag: "v1"},
 		} {
 			made := makeImage("one", "two")
 			r.Requests()
-			put, err := PutImage(t.Context(), made.image(t), ref, "", PushOptions{})
+			put, err := Put(t.Context(), made.image(t), ref, "", places.PushOptions{})
 			if err != nil {
 				t.Fatalf("%s: %v", ref, err)
 			}
 			if put.Root != snapshot.Sum(made.index) || !put.Changed || put.Uploaded != 5 {
 				t.Errorf("%s: %+v", ref, put)
 			}
-			if ref.Kind == Registry {
+			if ref.Kind == oci.Registry {
 				inOrder(t, r.Requests(), snapshot.Sum(made.manifest).String(), snapshot.Sum(made.index).String(), snapshot.Sum(made.companion).String(), "v1")
 			}
-			im := mustReadImage(t, ref, ImageOptions{})
+			im := mustReadImage(t, ref, Options{})
 			if im.Root.Digest != put.Root || len(im.Referrers) != 1 || im.Referrers[0].Digest != snapshot.Sum(made.companion) {
 				t.Errorf("%s: read %s with referrers %v", ref, im.Root.Digest, im.Referrers)
 			}
-			if again, err := PutImage(t.Context(), made.image(t), ref, "", PushOptions{}); err != nil || again.Changed || again.Uploaded != 0 && ref.Kind != Archive {
+			if again, err := Put(t.Context(), made.image(t), ref, "", places.PushOptions{}); err != nil || again.Changed || again.Uploaded != 0 && ref.Kind != oci.Archive {
 				t.Errorf("%s: again %+v, %v", ref, again, err)
 			}
 			next := makeImage("one", "three")
-			if put, err = PutImage(t.Context(), next.image(t), ref, "", PushOptions{}); err != nil || !put.Changed || put.Uploaded != 2 && ref.Kind != Archive {
+			if put, err = Put(t.Context(), next.image(t), ref, "", places.PushOptions{}); err != nil || !put.Changed || put.Uploaded != 2 && ref.Kind != oci.Archive {
 				t.Errorf("%s: the next one %+v, %v", ref, put, err)
 			}
-			if im := mustReadImage(t, ref, ImageOptions{}); im.Root.Digest != snapshot.Sum(next.index) || len(im.Referrers) != 1 {
+			if im := mustReadImage(t, ref, Options{}); im.Root.Digest != snapshot.Sum(next.index) || len(im.Referrers) != 1 {
 				t.Errorf("%s: then %s with %d referrers", ref, im.Root.Digest, len(im.Referrers))
 			}
 		}
@@ -125,25 +126,25 @@ func inOrder(t *testing.T, requests testregistry.Requests, names ...string) {
 // What an image lacks, or is of another one, is found before anything is sent; a digest cannot be written to.
 func TestNewImage(t *testing.T) {
 	made, other := makeImage("one"), makeImage("two")
-	if _, err := NewImage(t.Context(), made.index, nil, nil, memoryImage(made.blobs)); !errors.Is(err, snapshot.ErrIntegrity) {
+	if _, err := New(t.Context(), made.index, nil, nil, memoryImage(made.blobs)); !errors.Is(err, snapshot.ErrIntegrity) {
 		t.Errorf("without its manifest: %v", err)
 	}
-	if _, err := NewImage(t.Context(), made.index, [][]byte{made.manifest}, [][]byte{other.companion}, memoryImage(made.blobs)); !errors.Is(err, snapshot.ErrIntegrity) {
+	if _, err := New(t.Context(), made.index, [][]byte{made.manifest}, [][]byte{other.companion}, memoryImage(made.blobs)); !errors.Is(err, snapshot.ErrIntegrity) {
 		t.Errorf("with the companion of another: %v", err)
 	}
-	ref := Reference{Kind: Layout, Name: t.TempDir(), Tag: "v1", Digest: snapshot.Sum(nil)}
-	if _, err := PutImage(t.Context(), made.image(t), ref, "", PushOptions{}); !errors.Is(err, ErrReference) {
+	ref := oci.Reference{Kind: oci.Layout, Name: t.TempDir(), Tag: "v1", Digest: snapshot.Sum(nil)}
+	if _, err := Put(t.Context(), made.image(t), ref, "", places.PushOptions{}); !errors.Is(err, oci.ErrReference) {
 		t.Errorf("to a digest: %v", err)
 	}
 	// Bytes that are not the layer's get no name.
 	for d := range made.blobs {
 		made.blobs[d] = []byte("x" + string(made.blobs[d][1:]))
 	}
-	ref = Reference{Kind: Layout, Name: filepath.Join(t.TempDir(), "l"), Tag: "v1"}
-	if _, err := PutImage(t.Context(), made.image(t), ref, "", PushOptions{}); !errors.Is(err, snapshot.ErrIntegrity) {
+	ref = oci.Reference{Kind: oci.Layout, Name: filepath.Join(t.TempDir(), "l"), Tag: "v1"}
+	if _, err := Put(t.Context(), made.image(t), ref, "", places.PushOptions{}); !errors.Is(err, snapshot.ErrIntegrity) {
 		t.Errorf("wrong bytes: %v", err)
 	}
-	if _, err := Resolve(t.Context(), ref, Options{}); !errors.Is(err, ErrNotFound) {
+	if _, err := resolve(t.Context(), ref, &places.Options{}); !errors.Is(err, oci.ErrNotFound) {
 		t.Errorf("then %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package artifact
+package images
 
 import (
 	"errors"
@@ -14,119 +14,36 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/static"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/internal/testimage"
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// imageOf is an image of another program's making, with one small layer for each text.
-func imageOf(t testing.TB, platform v1.Platform, docker bool, texts ...string) v1.Image {
+func mustParse(t testing.TB, s string) oci.Reference {
 	t.Helper()
-	im := v1.Image(empty.Image)
-	layer := types.DockerLayer
-	if !docker {
-		im = mutate.ConfigMediaType(mutate.MediaType(im, types.OCIManifestSchema1), types.OCIConfigJSON)
-		layer = types.OCILayer
-	}
-	im, err := mutate.ConfigFile(im, &v1.ConfigFile{OS: platform.OS, Architecture: platform.Architecture, Variant: platform.Variant})
-	for _, text := range texts {
-		if err == nil {
-			im, err = mutate.Append(im, mutate.Addendum{Layer: static.NewLayer([]byte(text), layer), MediaType: layer})
-		}
-	}
+	r, err := oci.ParseReference(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return im
+	return r
 }
 
-var amd64, arm64 = v1.Platform{OS: "linux", Architecture: "amd64"}, v1.Platform{OS: "linux", Architecture: "arm64"}
-
-// indexOf is an image index over an image for each platform.
-func indexOf(t testing.TB, docker bool, platforms ...v1.Platform) v1.ImageIndex {
+func layoutRef(t testing.TB) oci.Reference {
 	t.Helper()
-	x := v1.ImageIndex(mutate.IndexMediaType(empty.Index, types.OCIImageIndex))
-	if docker {
-		x = mutate.IndexMediaType(empty.Index, types.DockerManifestList)
-	}
-	for i, p := range platforms {
-		x = mutate.AppendManifests(x, mutate.IndexAddendum{
-			Add: imageOf(t, p, docker, "for all", fmt.Sprintf("for %d, %s", i, p)), Descriptor: v1.Descriptor{Platform: &p},
-		})
-	}
-	return x
+	return mustParse(t, "oci:"+filepath.Join(testarchive.MemoryDir(t), "layout")+":noble")
 }
 
-func digestOf(t testing.TB, of interface{ Digest() (v1.Hash, error) }) snapshot.Digest {
+func archiveRef(t testing.TB) oci.Reference {
 	t.Helper()
-	h, err := of.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := snapshot.ParseDigest(h.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return mustParse(t, "oci-archive:"+filepath.Join(testarchive.MemoryDir(t), "snapshot.tar")+":noble")
 }
 
-// pushed puts content into a registry under a tag, as another program does.
-func pushed(t testing.TB, r *testregistry.Registry, ref Reference, what any) {
+func mustReadImage(t testing.TB, ref oci.Reference, o Options) *Image {
 	t.Helper()
-	must := func(data []byte, err error) []byte {
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
-	}
-	switch x := what.(type) {
-	case v1.Image:
-		layers, err := x.Layers()
-		must(nil, err)
-		for _, l := range layers {
-			content, err := l.Compressed()
-			must(nil, err)
-			r.PutBlob(ref.Repository(), must(io.ReadAll(content)))
-		}
-		r.PutBlob(ref.Repository(), must(x.RawConfigFile()))
-		mediaType, err := x.MediaType()
-		r.PutManifest(ref.Repository(), ref.Tag, string(mediaType), must(x.RawManifest()))
-		must(nil, err)
-	case v1.ImageIndex:
-		list, err := x.IndexManifest()
-		must(nil, err)
-		for _, m := range list.Manifests {
-			child, err := x.Image(m.Digest)
-			must(nil, err)
-			pushed(t, r, Reference{Name: ref.Name}, child)
-		}
-		r.PutManifest(ref.Repository(), ref.Tag, string(list.MediaType), must(x.RawManifest()))
-	}
-}
-
-// refersTo makes a manifest about another, with one blob.
-func refersTo(t testing.TB, r *testregistry.Registry, repo, tag, artifactType string, subject snapshot.Blob, layerType, text string) snapshot.Blob {
-	t.Helper()
-	layer, config := snapshot.BlobOf([]byte(text)), snapshot.BlobOf([]byte("{}"))
-	r.PutBlob(repo, []byte(text))
-	r.PutBlob(repo, []byte("{}"))
-	about := ""
-	if subject.Size > 0 {
-		about = fmt.Sprintf(`,"subject":{"mediaType":%q,"digest":%q,"size":%d}`, oci.TypeManifest, subject.Digest, subject.Size)
-	}
-	doc := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"artifactType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]%s}`,
-		oci.TypeManifest, artifactType, oci.TypeEmpty, config.Digest, layerType, layer.Digest, layer.Size, about)
-	r.PutManifest(repo, tag, oci.TypeManifest, doc)
-	return snapshot.BlobOf(doc)
-}
-
-func mustReadImage(t testing.TB, ref Reference, o ImageOptions) *Image {
-	t.Helper()
-	im, err := ReadImage(t.Context(), ref, o)
+	im, err := Read(t.Context(), ref, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,14 +72,14 @@ func TestReadImage(t *testing.T) {
 	t.Parallel()
 	r := testregistry.New(t, testregistry.Options{Referrers: true})
 	for what, content := range map[string]any{
-		"OCI image": imageOf(t, amd64, false, "a", "b"), "Docker image": imageOf(t, amd64, true, "a", "b"),
-		"OCI index": indexOf(t, false, amd64, arm64), "Docker list": indexOf(t, true, amd64, arm64),
+		"OCI image": testimage.Image(t, testimage.AMD64, false, "a", "b"), "Docker image": testimage.Image(t, testimage.AMD64, true, "a", "b"),
+		"OCI index": testimage.Index(t, false, testimage.AMD64, testimage.ARM64), "Docker list": testimage.Index(t, true, testimage.AMD64, testimage.ARM64),
 	} {
 		t.Run(what, func(t *testing.T) {
 			ref := mustParse(t, r.Host()+"/"+strings.ReplaceAll(strings.ToLower(what), " ", "/")+":1")
-			pushed(t, r, ref, content)
-			im := mustReadImage(t, ref, ImageOptions{})
-			want := digestOf(t, content.(interface{ Digest() (v1.Hash, error) }))
+			testimage.Push(t, r, ref, content)
+			im := mustReadImage(t, ref, Options{})
+			want := testimage.Digest(t, content.(interface{ Digest() (v1.Hash, error) }))
 			documents, blobs := 1, 3 // a config, two layers
 			if strings.HasSuffix(what, "index") || strings.HasSuffix(what, "list") {
 				documents, blobs = 3, 5 // they share a layer
@@ -171,7 +88,7 @@ func TestReadImage(t *testing.T) {
 				t.Errorf("%s, %d documents, %d blobs; want %s, %d, %d", im.Root.Digest, len(im.Documents), len(im.Blobs), want, documents, blobs)
 			}
 			ref.Tag, ref.Digest = "", want
-			if again := mustReadImage(t, ref, ImageOptions{}); again.Root != im.Root {
+			if again := mustReadImage(t, ref, Options{}); again.Root != im.Root {
 				t.Errorf("by digest %s", again.Root.Digest)
 			}
 		})
@@ -181,11 +98,11 @@ func TestReadImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := indexOf(t, false, amd64, arm64)
-	if err := at.AppendIndex(x, ggcr.WithAnnotations(map[string]string{refName: "library/app:1"})); err != nil {
+	x := testimage.Index(t, false, testimage.AMD64, testimage.ARM64)
+	if err := at.AppendIndex(x, ggcr.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "library/app:1"})); err != nil {
 		t.Fatal(err)
 	}
-	if im := mustReadImage(t, mustParse(t, "oci:"+dir+":library/app:1"), ImageOptions{}); im.Root.Digest != digestOf(t, x) || len(im.Blobs) != 5 {
+	if im := mustReadImage(t, mustParse(t, "oci:"+dir+":library/app:1"), Options{}); im.Root.Digest != testimage.Digest(t, x) || len(im.Blobs) != 5 {
 		t.Errorf("in a layout: %s, %d blobs", im.Root.Digest, len(im.Blobs))
 	}
 }
@@ -194,31 +111,31 @@ func TestCutImage(t *testing.T) {
 	t.Parallel()
 	r := testregistry.New(t, testregistry.Options{Referrers: true})
 	ref := mustParse(t, r.Host()+"/app:1")
-	x := indexOf(t, false, amd64, arm64, v1.Platform{OS: "linux", Architecture: "s390x"})
-	pushed(t, r, ref, x)
-	root := digestOf(t, x)
-	signature := refersTo(t, r, "app", "", "application/vnd.example.signature", snapshot.Blob{Digest: root, Size: 1}, "text/plain", "of the whole")
-	refersTo(t, r, "app", digestTag(root, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "of the whole, too")
-	want := []Platform{{OS: "linux", Architecture: "arm64"}}
-	im := mustReadImage(t, ref, ImageOptions{Platforms: want})
+	x := testimage.Index(t, false, testimage.AMD64, testimage.ARM64, v1.Platform{OS: "linux", Architecture: "s390x"})
+	testimage.Push(t, r, ref, x)
+	root := testimage.Digest(t, x)
+	signature := testimage.RefersTo(t, r, "app", "", "application/vnd.example.signature", snapshot.Blob{Digest: root, Size: 1}, "text/plain", "of the whole")
+	testimage.RefersTo(t, r, "app", digestTag(root, ".sig"), "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "of the whole, too")
+	want := []oci.Platform{{OS: "linux", Architecture: "arm64"}}
+	im := mustReadImage(t, ref, Options{Platforms: want})
 	if im.Source != root || im.Root.Digest == root || len(im.Documents) != 2 || len(im.Blobs) != 3 || len(im.Referrers) != 0 {
 		t.Errorf("cut: %s of %s, %d documents, %d blobs, referrers %v", im.Root.Digest, im.Source, len(im.Documents), len(im.Blobs), im.Referrers)
 	}
-	if again := mustReadImage(t, ref, ImageOptions{Platforms: want}); again.Root != im.Root {
+	if again := mustReadImage(t, ref, Options{Platforms: want}); again.Root != im.Root {
 		t.Errorf("cut again: %s", again.Root.Digest)
 	}
 	child := im.Documents[0].Blob
-	about := refersTo(t, r, "app", "", "application/vnd.example.sbom", child, "text/plain", "of one platform")
-	if im = mustReadImage(t, ref, ImageOptions{Platforms: want}); !slices.Equal(im.Referrers, []snapshot.Blob{about}) {
+	about := testimage.RefersTo(t, r, "app", "", "application/vnd.example.sbom", child, "text/plain", "of one platform")
+	if im = mustReadImage(t, ref, Options{Platforms: want}); !slices.Equal(im.Referrers, []snapshot.Blob{about}) {
 		t.Errorf("referrers of what was cut: %v", im.Referrers)
 	}
-	if im = mustReadImage(t, ref, ImageOptions{}); len(im.Referrers) != 3 || im.Root.Digest != root {
+	if im = mustReadImage(t, ref, Options{}); len(im.Referrers) != 3 || im.Root.Digest != root {
 		t.Errorf("whole: %v, want %v and %v", im.Referrers, signature, about)
 	}
-	if im = mustReadImage(t, ref, ImageOptions{WithoutReferrers: true}); len(im.Referrers) != 0 {
+	if im = mustReadImage(t, ref, Options{WithoutReferrers: true}); len(im.Referrers) != 0 {
 		t.Errorf("without: %v", im.Referrers)
 	}
-	if _, err := ReadImage(t.Context(), ref, ImageOptions{Platforms: []Platform{{OS: "linux", Architecture: "riscv64"}}}); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "linux/s390x") {
+	if _, err := Read(t.Context(), ref, Options{Platforms: []oci.Platform{{OS: "linux", Architecture: "riscv64"}}}); !errors.Is(err, oci.ErrNotFound) || !strings.Contains(err.Error(), "linux/s390x") {
 		t.Errorf("a platform that it does not have: %v", err)
 	}
 }
@@ -230,11 +147,11 @@ func TestImageReferrers(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			r := testregistry.New(t, testregistry.Options{Referrers: api})
 			ref := mustParse(t, r.Host()+"/app:1")
-			image := imageOf(t, amd64, false, "x")
-			pushed(t, r, ref, image)
-			root := mustReadImage(t, ref, ImageOptions{}).Root.Blob
-			sbom := refersTo(t, r, "app", "", "application/vnd.example.sbom", root, "text/plain", "sbom")
-			other := refersTo(t, r, "app", "", "application/vnd.example.sbom", snapshot.BlobOf([]byte("y")), "text/plain", "of another")
+			image := testimage.Image(t, testimage.AMD64, false, "x")
+			testimage.Push(t, r, ref, image)
+			root := mustReadImage(t, ref, Options{}).Root.Blob
+			sbom := testimage.RefersTo(t, r, "app", "", "application/vnd.example.sbom", root, "text/plain", "sbom")
+			other := testimage.RefersTo(t, r, "app", "", "application/vnd.example.sbom", snapshot.BlobOf([]byte("y")), "text/plain", "of another")
 			if !api {
 				entry := func(b snapshot.Blob) string {
 					return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, oci.TypeManifest, b.Digest, b.Size)
@@ -243,8 +160,8 @@ func TestImageReferrers(t *testing.T) {
 				list := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s,%s,%s]}`, oci.TypeIndex, entry(other), entry(sbom), gone)
 				r.PutManifest("app", "sha256-"+root.Digest.Hex(), oci.TypeIndex, list)
 			}
-			signature := refersTo(t, r, "app", "sha256-"+root.Digest.Hex()+".sig", "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "signature")
-			im := mustReadImage(t, ref, ImageOptions{})
+			signature := testimage.RefersTo(t, r, "app", "sha256-"+root.Digest.Hex()+".sig", "", snapshot.Blob{}, "application/vnd.dev.cosign.simplesigning.v1+json", "signature")
+			im := mustReadImage(t, ref, Options{})
 			want := []snapshot.Blob{sbom, signature}
 			slices.SortFunc(want, func(a, b snapshot.Blob) int { return strings.Compare(a.Digest.Hex(), b.Digest.Hex()) })
 			if !slices.Equal(im.Referrers, want) || len(im.Documents) != 3 {
@@ -254,12 +171,12 @@ func TestImageReferrers(t *testing.T) {
 	}
 	r := testregistry.New(t, testregistry.Options{Referrers: true})
 	ref := mustParse(t, r.Host()+"/app:1")
-	pushed(t, r, ref, imageOf(t, amd64, false, "x"))
-	root := mustReadImage(t, ref, ImageOptions{}).Root.Blob
+	testimage.Push(t, r, ref, testimage.Image(t, testimage.AMD64, false, "x"))
+	root := mustReadImage(t, ref, Options{}).Root.Blob
 	for i := range maxReferrers + 1 {
-		refersTo(t, r, "app", "", "application/vnd.example", root, "text/plain", fmt.Sprint(i))
+		testimage.RefersTo(t, r, "app", "", "application/vnd.example", root, "text/plain", fmt.Sprint(i))
 	}
-	if _, err := ReadImage(t.Context(), ref, ImageOptions{}); !errors.Is(err, ErrImage) || !strings.Contains(err.Error(), "refer") {
+	if _, err := Read(t.Context(), ref, Options{}); !errors.Is(err, oci.ErrImage) || !strings.Contains(err.Error(), "refer") {
 		t.Errorf("%d referrers: %v", maxReferrers+1, err)
 	}
 }
@@ -269,13 +186,13 @@ func TestLargeReferrer(t *testing.T) {
 	t.Parallel()
 	r := testregistry.New(t, testregistry.Options{Referrers: true})
 	ref := mustParse(t, r.Host()+"/app:1")
-	pushed(t, r, ref, imageOf(t, amd64, false, "x"))
-	root := mustReadImage(t, ref, ImageOptions{}).Root
+	testimage.Push(t, r, ref, testimage.Image(t, testimage.AMD64, false, "x"))
+	root := mustReadImage(t, ref, Options{}).Root
 	small := snapshot.BlobOf([]byte("{}"))
 	doc := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[{"mediaType":"text/plain","digest":%q,"size":%d}],"subject":{"mediaType":%q,"digest":%q,"size":%d}}`,
 		oci.TypeManifest, oci.TypeEmpty, small.Digest, snapshot.Sum([]byte("large")), maxReferrerBytes, oci.TypeManifest, root.Digest, root.Size)
 	r.PutManifest("app", "", oci.TypeManifest, doc)
-	if _, err := ReadImage(t.Context(), ref, ImageOptions{}); !errors.Is(err, ErrImage) {
+	if _, err := Read(t.Context(), ref, Options{}); !errors.Is(err, oci.ErrImage) {
 		t.Errorf("%v", err)
 	}
 }
@@ -294,7 +211,7 @@ func TestImageOfManyBytes(t *testing.T) {
 		list = append(list, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, oci.TypeManifest, b.Digest, b.Size))
 	}
 	r.PutManifest("app", "1", oci.TypeIndex, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, oci.TypeIndex, strings.Join(list, ",")))
-	if _, err := ReadImage(t.Context(), mustParse(t, r.Host()+"/app:1"), ImageOptions{}); !errors.Is(err, ErrImage) || !strings.Contains(err.Error(), "together") {
+	if _, err := Read(t.Context(), mustParse(t, r.Host()+"/app:1"), Options{}); !errors.Is(err, oci.ErrImage) || !strings.Contains(err.Error(), "together") {
 		t.Errorf("%v", err)
 	}
 }
@@ -303,8 +220,8 @@ func TestImageOfManyBytes(t *testing.T) {
 func TestRefusedImages(t *testing.T) {
 	t.Parallel()
 	r := testregistry.New(t, testregistry.Options{})
-	ref := func(repo string) Reference { return mustParse(t, r.Host()+"/"+repo+":1") }
-	pushed(t, r, ref("whole"), imageOf(t, amd64, false, "x"))
+	ref := func(repo string) oci.Reference { return mustParse(t, r.Host()+"/"+repo+":1") }
+	testimage.Push(t, r, ref("whole"), testimage.Image(t, testimage.AMD64, false, "x"))
 
 	layer := snapshot.BlobOf([]byte("x"))
 	manifest := func(more string) []byte {
@@ -317,7 +234,7 @@ func TestRefusedImages(t *testing.T) {
 
 	many := []byte(`{"schemaVersion":2,"mediaType":"` + oci.TypeIndex + `","manifests":[`)
 	for i := range 200 {
-		m := imageOf(t, v1.Platform{OS: "linux", Architecture: fmt.Sprint("a", i)}, false)
+		m := testimage.Image(t, v1.Platform{OS: "linux", Architecture: fmt.Sprint("a", i)}, false)
 		data, err := m.RawManifest()
 		if err != nil {
 			t.Fatal(err)
@@ -331,42 +248,45 @@ func TestRefusedImages(t *testing.T) {
 	}
 	r.PutManifest("many", "1", oci.TypeIndex, append(many, `]}`...))
 
-	x := indexOf(t, false, amd64, arm64)
-	pushed(t, r, ref("flipped"), x)
+	x := testimage.Index(t, false, testimage.AMD64, testimage.ARM64)
+	testimage.Push(t, r, ref("flipped"), x)
 	im, err := x.IndexManifest()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.FlipManifest(t, "flipped", im.Manifests[1].Digest.String())
-	pushed(t, r, ref("lost"), x)
+	testimage.Push(t, r, ref("lost"), x)
 	r.DeleteManifest("lost", im.Manifests[1].Digest.String())
-	mustPush(t, ref("snapshot"), takeOf(t, synthFiles(3)), PushOptions{})
+	core := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`, oci.TypeManifest, oci.TypeConfig2, layer.Digest, layer.Size)
+	r.PutManifest("snapshot", "", oci.TypeManifest, core)
+	r.PutManifest("snapshot", "1", oci.TypeIndex, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		oci.TypeIndex, oci.TypeManifest, snapshot.Sum(core), len(core)))
 
 	for what, c := range map[string]struct {
 		want error
 		says string
 	}{
-		"absent":   {ErrNotFound, "/absent:1"},
-		"foreign":  {ErrImage, "https://example.org/layer"},
-		"old":      {ErrImage, "schema 1"},
-		"many":     {ErrImage, "200 manifests"},
+		"absent":   {oci.ErrNotFound, "/absent:1"},
+		"foreign":  {oci.ErrImage, "https://example.org/layer"},
+		"old":      {oci.ErrImage, "schema 1"},
+		"many":     {oci.ErrImage, "200 manifests"},
 		"sized":    {snapshot.ErrIntegrity, ""},
 		"flipped":  {snapshot.ErrIntegrity, im.Manifests[1].Digest.String()},
 		"lost":     {snapshot.ErrNotExist, im.Manifests[1].Digest.String()},
-		"snapshot": {ErrReference, "it is a snapshot"},
+		"snapshot": {oci.ErrReference, "it is a snapshot"},
 	} {
-		_, err := ReadImage(t.Context(), ref(what), ImageOptions{})
+		_, err := Read(t.Context(), ref(what), Options{})
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := ReadImage(t.Context(), ref("many"), ImageOptions{Platforms: []Platform{{OS: "linux", Architecture: "a199"}}}); err != nil {
+	if _, err := Read(t.Context(), ref("many"), Options{Platforms: []oci.Platform{{OS: "linux", Architecture: "a199"}}}); err != nil {
 		t.Errorf("cut to one of 200: %v", err)
 	}
 
 	// Configs and layers are verified by who reads them.
-	pushed(t, r, ref("liar"), imageOf(t, amd64, false, "x"))
-	liar := mustReadImage(t, ref("liar"), ImageOptions{})
+	testimage.Push(t, r, ref("liar"), testimage.Image(t, testimage.AMD64, false, "x"))
+	liar := mustReadImage(t, ref("liar"), Options{})
 	for size, lie := range map[string][]byte{"same size": []byte("y"), "longer": []byte("xy"), "shorter": {}} {
 		r.SetBlob("liar", layer.Digest.String(), lie)
 		c, err := liar.Open(t.Context(), layer, 0)
@@ -389,12 +309,8 @@ func TestLargeImageDocument(t *testing.T) {
 	}
 	long := mutate.Annotations(im, map[string]string{"long": strings.Repeat("x", 2<<20)}).(v1.Image)
 	ref := mustParse(t, r.Host()+"/app:1")
-	pushed(t, r, ref, long)
-	if got := mustReadImage(t, ref, ImageOptions{}); got.Root.Size < 2<<20 {
+	testimage.Push(t, r, ref, long)
+	if got := mustReadImage(t, ref, Options{}); got.Root.Size < 2<<20 {
 		t.Errorf("%d bytes", got.Root.Size)
-	}
-	// And a snapshot's may not.
-	if _, err := Open(t.Context(), ref, Options{}); !errors.Is(err, ErrNotOurs) {
-		t.Errorf("opened as a snapshot: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package artifact
+package images
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -20,8 +21,8 @@ import (
 // find them: entries REPO:TAG of index.json, and tags in repositories below the snapshot's. These
 // names follow the statement, and are set before the snapshot's own tags move; nobody believes them.
 
-// statedImages reads the images that a statement names, signed or not, without verifying it.
-func statedImages(statement []byte) (images []snapshot.Image, err error) {
+// Stated reads the images that a statement names, signed or not, without verifying it.
+func Stated(statement []byte) (images []snapshot.Image, err error) {
 	for line := range bytes.Lines(statement) {
 		f := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
 		var b snapshot.Blob
@@ -58,28 +59,6 @@ func statedBlob(digest, size string) (snapshot.Blob, error) {
 	return snapshot.Blob{Digest: d, Size: n}, err
 }
 
-// StatedImages returns the images that the statement of a snapshot names. Nothing is verified but
-// digests: whoever wrote to the place may have written these names.
-func StatedImages(ctx context.Context, ref Reference, o Options) ([]snapshot.Image, error) {
-	p, err := openPlace(ctx, ref, &o)
-	if err != nil {
-		return nil, err
-	}
-	return imagesAt(ctx, p, ref)
-}
-
-func imagesAt(ctx context.Context, p place, ref Reference) ([]snapshot.Image, error) {
-	t, err := readTop(ctx, p, ref)
-	if err != nil || t.core.Config.MediaType == oci.TypeConfig { // version 1, which has none
-		return nil, err
-	}
-	statement, err := oci.ReadBlob(ctx, p, "statement", t.core.Layers[0].Blob, MaxStatement)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ref, err)
-	}
-	return statedImages(statement)
-}
-
 // imageTag is the tag that only ever names one image, beside TAG: TAG-HEX12, of which TAG is cut where it is too
 // long. It keeps the image where a registry collects what no tag names, when TAG has moved on.
 func imageTag(tag string, d snapshot.Digest) string {
@@ -88,16 +67,16 @@ func imageTag(tag string, d snapshot.Digest) string {
 
 // imageReference is where a registry has an image of a snapshot: below to, or if that is "" below the
 // snapshot's own repository as images/REPO:TAG.
-func imageReference(ref Reference, to, short string) (Reference, error) {
+func imageReference(ref oci.Reference, to, short string) (oci.Reference, error) {
 	if to == "" {
 		to = ref.Name + "/images"
 	}
-	at, err := ParseReference(to + "/" + short)
-	if err == nil && (at.Kind != Registry || !at.Digest.IsZero()) {
-		err = fmt.Errorf("%w: no repository of a registry", ErrReference)
+	at, err := oci.ParseReference(to + "/" + short)
+	if err == nil && (at.Kind != oci.Registry || !at.Digest.IsZero()) {
+		err = fmt.Errorf("%w: no repository of a registry", oci.ErrReference)
 	}
 	if err != nil {
-		return Reference{}, fmt.Errorf("image %s below %s: %w", short, to, err)
+		return oci.Reference{}, fmt.Errorf("image %s below %s: %w", short, to, err)
 	}
 	return at, nil
 }
@@ -114,22 +93,22 @@ func checkShort(images []snapshot.Image) error {
 	return nil
 }
 
-// imageNamer names the images of one snapshot in the place of ref.
-type imageNamer struct {
-	ref    Reference
-	images []snapshot.Image
-	open   oci.Opener // of the snapshot's blobs
-	o      *PushOptions
-	sent   func(oci.Layer, int64) // told of what was sent for it; nil: nobody
+// Namer names the images of one snapshot in the place of Ref.
+type Namer struct {
+	Ref     oci.Reference
+	Images  []snapshot.Image
+	Open    oci.Opener // of the snapshot's blobs
+	Options *places.PushOptions
+	Sent    func(oci.Layer, int64) // told of what was sent for it; nil: nobody
 }
 
 // walk reads the documents of an image, or of what refers to it, as far as the budget of the image goes.
-func (n *imageNamer) walk(ctx context.Context, root snapshot.Blob, b *budget) (*ImageGraph, error) {
+func (n *Namer) walk(ctx context.Context, root snapshot.Blob, b *budget) (*oci.ImageGraph, error) {
 	return oci.WalkImage(ctx, func(ctx context.Context, d oci.Descriptor) ([]byte, error) {
 		if err := b.take(d); err != nil {
 			return nil, err
 		}
-		return readOpened(ctx, n.open, d.Blob)
+		return readOpened(ctx, n.Open, d.Blob)
 	}, oci.Describe("", root))
 }
 
@@ -147,8 +126,8 @@ func readOpened(ctx context.Context, open oci.Opener, b snapshot.Blob) ([]byte, 
 }
 
 // document reads one document, for its media type.
-func (n *imageNamer) document(ctx context.Context, b snapshot.Blob) (oci.Descriptor, *oci.ImageDocument, error) {
-	data, err := readOpened(ctx, n.open, b)
+func (n *Namer) document(ctx context.Context, b snapshot.Blob) (oci.Descriptor, *oci.ImageDocument, error) {
+	data, err := readOpened(ctx, n.Open, b)
 	if err != nil {
 		return oci.Descriptor{}, nil, err
 	}
@@ -159,14 +138,14 @@ func (n *imageNamer) document(ctx context.Context, b snapshot.Blob) (oci.Descrip
 	return oci.Describe(doc.MediaType, b), doc, nil
 }
 
-// entries are those of an index.json: one for each image under its name, and one for each referrer, without a name
+// Entries are those of an index.json: one for each image under its name, and one for each referrer, without a name
 // or under cosign's tag. Images whose manifest is in omit are left out: a delta does not have them.
-func (n *imageNamer) entries(ctx context.Context, omit map[snapshot.Digest]struct{}) ([]oci.NamedImage, error) {
-	if err := checkShort(n.images); err != nil {
+func (n *Namer) Entries(ctx context.Context, omit map[snapshot.Digest]struct{}) ([]oci.NamedImage, error) {
+	if err := checkShort(n.Images); err != nil {
 		return nil, err
 	}
 	var out []oci.NamedImage
-	for _, m := range n.images {
+	for _, m := range n.Images {
 		if _, out := omit[m.Digest]; out {
 			continue
 		}
@@ -196,32 +175,32 @@ func (n *imageNamer) entries(ctx context.Context, omit map[snapshot.Digest]struc
 // inRegistry puts each image into its repository, as far as its tag does not name it there already, with all that
 // refers to it: one question for an image and for each of its referrers. Dying in it leaves the images before the one
 // under way named, which harms nobody.
-func (n *imageNamer) inRegistry(ctx context.Context) error {
-	if err := checkShort(n.images); err != nil {
+func (n *Namer) inRegistry(ctx context.Context) error {
+	if err := checkShort(n.Images); err != nil {
 		return err
 	}
-	there := make([]bool, len(n.images))
-	targets := make([]*remote.Target, len(n.images))
+	there := make([]bool, len(n.Images))
+	targets := make([]*remote.Target, len(n.Images))
 	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(n.o.workers())
-	for i, m := range n.images {
-		at, err := imageReference(n.ref, n.o.ImagesTo, m.Short())
+	g.SetLimit(n.Options.Workers())
+	for i, m := range n.Images {
+		at, err := imageReference(n.Ref, n.Options.ImagesTo, m.Short())
 		if err != nil {
 			return err
 		}
 		mountFrom := ""
-		if at.Host() == n.ref.Host() {
-			mountFrom = n.ref.Repository()
+		if at.Host() == n.Ref.Host() {
+			mountFrom = n.Ref.Repository()
 		}
-		if targets[i], err = remote.OpenTarget(at, mountFrom, n.o.registry()); err != nil {
+		if targets[i], err = remote.OpenTarget(at, mountFrom, n.Options.Remote()); err != nil {
 			return fmt.Errorf("image %s: %w", m.Name, err)
 		}
 		g.Go(func() error {
 			now, err := targets[i].Resolve(each, at)
-			if errors.Is(err, ErrNotFound) {
+			if errors.Is(err, oci.ErrNotFound) {
 				err = nil
 			}
-			there[i] = err == nil && now == m.Digest && !n.o.Recheck
+			there[i] = err == nil && now == m.Digest && !n.Options.Recheck
 			for _, r := range m.Referrers {
 				if err != nil || !there[i] {
 					break
@@ -234,14 +213,14 @@ func (n *imageNamer) inRegistry(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for i, m := range n.images {
+	for i, m := range n.Images {
 		if there[i] {
 			continue
 		}
 		if err := oci.Interrupted(ctx); err != nil {
 			return err
 		}
-		at, err := imageReference(n.ref, n.o.ImagesTo, m.Short())
+		at, err := imageReference(n.Ref, n.Options.ImagesTo, m.Short())
 		if err == nil {
 			err = n.refused(m, at, n.putImage(ctx, targets[i], at.Tag, m))
 		}
@@ -253,7 +232,7 @@ func (n *imageNamer) inRegistry(ctx context.Context) error {
 }
 
 // refused says what to do if a registry does not take an image.
-func (n *imageNamer) refused(m snapshot.Image, at Reference, err error) error {
+func (n *Namer) refused(m snapshot.Image, at oci.Reference, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -265,21 +244,21 @@ func (n *imageNamer) refused(m snapshot.Image, at Reference, err error) error {
 }
 
 // base is the repository below which the images are.
-func (n *imageNamer) base() string {
-	if n.o.ImagesTo != "" {
-		return n.o.ImagesTo
+func (n *Namer) base() string {
+	if n.Options.ImagesTo != "" {
+		return n.Options.ImagesTo
 	}
-	return n.ref.Name + "/images"
+	return n.Ref.Name + "/images"
 }
 
 // putImage puts all of an image, then what refers to it, and names it last.
-func (n *imageNamer) putImage(ctx context.Context, t *remote.Target, tag string, m snapshot.Image) error {
+func (n *Namer) putImage(ctx context.Context, t *remote.Target, tag string, m snapshot.Image) error {
 	b := &budget{}
 	image, err := n.walk(ctx, m.Blob, b)
 	if err != nil {
 		return err
 	}
-	var referrers []*ImageGraph
+	var referrers []*oci.ImageGraph
 	for _, r := range m.Referrers {
 		graph, err := n.walk(ctx, r, b)
 		if err != nil {
@@ -287,10 +266,10 @@ func (n *imageNamer) putImage(ctx context.Context, t *remote.Target, tag string,
 		}
 		referrers = append(referrers, graph)
 	}
-	if err := putGraph(ctx, t, image, n.open, n.o.workers(), n.sent); err != nil {
+	if err := putGraph(ctx, t, image, n.Open, n.Options.Workers(), n.Sent); err != nil {
 		return err
 	}
-	if err := putReferrers(ctx, t, m.Digest, referrers, n.open, n.o.workers(), n.sent); err != nil {
+	if err := putReferrers(ctx, t, m.Digest, referrers, n.Open, n.Options.Workers(), n.Sent); err != nil {
 		return err
 	}
 	root := image.Root()
@@ -298,7 +277,7 @@ func (n *imageNamer) putImage(ctx context.Context, t *remote.Target, tag string,
 }
 
 // putGraph puts the blobs of an image that are not there, and its documents, each after what it names.
-func putGraph(ctx context.Context, t target, graph *ImageGraph, open oci.Opener, workers int, sent func(oci.Layer, int64)) error {
+func putGraph(ctx context.Context, t places.Target, graph *oci.ImageGraph, open oci.Opener, workers int, sent func(oci.Layer, int64)) error {
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	for _, d := range graph.Blobs {
@@ -338,7 +317,7 @@ func putGraph(ctx context.Context, t target, graph *ImageGraph, open oci.Opener,
 }
 
 // putReferrers puts what refers to an image: by its subject, which the registry lists, or under cosign's tag.
-func putReferrers(ctx context.Context, t *remote.Target, image snapshot.Digest, referrers []*ImageGraph, open oci.Opener, workers int, sent func(oci.Layer, int64)) error {
+func putReferrers(ctx context.Context, t *remote.Target, image snapshot.Digest, referrers []*oci.ImageGraph, open oci.Opener, workers int, sent func(oci.Layer, int64)) error {
 	for _, r := range referrers {
 		if err := putGraph(ctx, t, r, open, workers, sent); err != nil {
 			return err
@@ -353,30 +332,30 @@ func putReferrers(ctx context.Context, t *remote.Target, image snapshot.Digest, 
 	return nil
 }
 
-// nameImages is the step of every writer before the snapshot's tags move. An
+// Name names the images, but for those in omit; the step of every writer before the snapshot's tags move. An
 // oci-archive has its entries already: it is laid out beforehand.
-func nameImages(ctx context.Context, t destination, n *imageNamer, omit map[snapshot.Digest]struct{}) error {
-	if len(n.images) == 0 {
+func (n *Namer) Name(ctx context.Context, t places.Destination, omit map[snapshot.Digest]struct{}) error {
+	if len(n.Images) == 0 {
 		return nil
 	}
-	switch n.ref.Kind {
-	case Registry:
+	switch n.Ref.Kind {
+	case oci.Registry:
 		return n.inRegistry(ctx)
-	case Layout:
-		entries, err := n.entries(ctx, omit)
+	case oci.Layout:
+		entries, err := n.Entries(ctx, omit)
 		if err != nil {
 			return err
 		}
-		return t.layout.NameImages(ctx, entries)
+		return t.Layout.NameImages(ctx, entries)
 	}
 	return nil
 }
 
-// GoingImages says whose names go with snapshots that are removed.
-type GoingImages struct {
+// Going says whose names go with snapshots that are removed.
+type Going struct {
 	Going []snapshot.Image // of the snapshots that are removed
 	Kept  []snapshot.Image // of all that stay in the place: no name that they need is removed
-	To    string           // below which repository they are, as [PushOptions].ImagesTo says
+	To    string           // below which repository they are, as [places.PushOptions].ImagesTo says
 }
 
 // remaining are the names that go: those of images which no kept snapshot has under that name. A name that a
@@ -386,7 +365,7 @@ type goingName struct {
 	loose bool
 }
 
-func (g GoingImages) names() []goingName {
+func (g Going) names() []goingName {
 	type key struct {
 		short  string
 		digest snapshot.Digest
@@ -405,8 +384,8 @@ func (g GoingImages) names() []goingName {
 	return out
 }
 
-// fromLayout are the entries of index.json that go, by name and digest.
-func (g GoingImages) fromLayout() []oci.NamedImage {
+// FromLayout are the entries of index.json that go, by name and digest.
+func (g Going) FromLayout() []oci.NamedImage {
 	var out []oci.NamedImage
 	digests := map[snapshot.Digest]bool{}
 	for _, m := range g.Kept {
@@ -434,60 +413,60 @@ func (g GoingImages) fromLayout() []oci.NamedImage {
 	return out
 }
 
-// removeFromRegistry removes the tags of images that no kept snapshot names, in their repositories. A manifest that is
+// RemoveFromRegistry removes the tags of images that no kept snapshot names, in their repositories. A manifest that is
 // part of a kept image keeps its tags: where a registry can delete manifests only, they would take it with them.
-func (g GoingImages) removeFromRegistry(ctx context.Context, ref Reference, o *Options) (Removed, error) {
+func (g Going) RemoveFromRegistry(ctx context.Context, ref oci.Reference, o *places.Options) (oci.Removed, error) {
 	names := g.names()
 	if len(names) == 0 {
-		return Removed{}, nil
+		return oci.Removed{}, nil
 	}
 	parts, err := g.partsOfKept(ctx, ref, o)
 	if err != nil {
-		return Removed{}, err
+		return oci.Removed{}, err
 	}
-	p, err := openPlace(ctx, ref, o)
+	p, err := places.Open(ctx, ref, o)
 	if err != nil {
-		return Removed{}, err
+		return oci.Removed{}, err
 	}
 	var order []string
-	tags, referrers := map[string][]Tag{}, map[string][]snapshot.Blob{}
+	tags, referrers := map[string][]oci.Tag{}, map[string][]snapshot.Blob{}
 	for _, m := range names {
 		if parts[m.Digest] {
 			continue
 		}
 		at, err := imageReference(ref, g.To, m.Short())
 		if err != nil {
-			return Removed{}, err
+			return oci.Removed{}, err
 		}
 		if tags[at.Name] == nil {
 			order = append(order, at.Name)
 		}
-		going := []Tag{{Name: imageTag(at.Tag, m.Digest), Digest: m.Digest}}
+		going := []oci.Tag{{Name: imageTag(at.Tag, m.Digest), Digest: m.Digest}}
 		if m.loose {
-			going = append(going, Tag{Name: at.Tag, Digest: m.Digest})
+			going = append(going, oci.Tag{Name: at.Tag, Digest: m.Digest})
 		}
 		for _, r := range m.Referrers {
 			for _, ending := range cosignEndings {
-				going = append(going, Tag{Name: digestTag(m.Digest, ending), Digest: r.Digest})
+				going = append(going, oci.Tag{Name: digestTag(m.Digest, ending), Digest: r.Digest})
 			}
 		}
 		tags[at.Name] = append(tags[at.Name], going...)
 		referrers[at.Name] = append(referrers[at.Name], m.Referrers...)
 	}
-	removed := make([]Removed, len(order))
+	removed := make([]oci.Removed, len(order))
 	group, each := errgroup.WithContext(ctx)
-	group.SetLimit(o.workers())
+	group.SetLimit(o.Workers())
 	for i, name := range order {
 		group.Go(func() (err error) {
 			lists, err := listsOf(each, p, name, referrers[name], parts, o)
 			if err == nil {
-				removed[i], err = remote.RemoveImages(each, Reference{Kind: Registry, Name: name}, append(tags[name], lists...), o.registry())
+				removed[i], err = remote.RemoveImages(each, oci.Reference{Kind: oci.Registry, Name: name}, append(tags[name], lists...), o.Remote())
 			}
 			return err
 		})
 	}
 	err = group.Wait()
-	var all Removed
+	var all oci.Removed
 	for i, r := range removed {
 		for _, t := range r.Tags {
 			all.Tags = append(all.Tags, order[i]+":"+t)
@@ -504,9 +483,9 @@ func (g GoingImages) removeFromRegistry(ctx context.Context, ref Reference, o *O
 
 // listsOf are the tags sha256-HEX under which a registry without a referrers API lists
 // what refers to the manifests of images that go.
-func listsOf(ctx context.Context, p place, repository string, referrers []snapshot.Blob, kept map[snapshot.Digest]bool, o *Options) ([]Tag, error) {
-	var lists []Tag
-	n := imageNamer{open: oci.VerifiedFrom(p)}
+func listsOf(ctx context.Context, p places.Place, repository string, referrers []snapshot.Blob, kept map[snapshot.Digest]bool, o *places.Options) ([]oci.Tag, error) {
+	var lists []oci.Tag
+	n := Namer{Open: oci.VerifiedFrom(p)}
 	for _, r := range referrers {
 		_, doc, err := n.document(ctx, r)
 		if ended := oci.Interrupted(ctx); ended != nil {
@@ -515,24 +494,24 @@ func listsOf(ctx context.Context, p place, repository string, referrers []snapsh
 		if err != nil || doc.Subject.Digest.IsZero() || kept[doc.Subject.Digest] {
 			continue // lost, or no list has it, or one that stays
 		}
-		at := Reference{Kind: Registry, Name: repository, Tag: digestTag(doc.Subject.Digest, "")}
-		if slices.ContainsFunc(lists, func(t Tag) bool { return t.Name == at.Tag }) {
+		at := oci.Reference{Kind: oci.Registry, Name: repository, Tag: digestTag(doc.Subject.Digest, "")}
+		if slices.ContainsFunc(lists, func(t oci.Tag) bool { return t.Name == at.Tag }) {
 			continue
 		}
-		d, err := Resolve(ctx, at, *o)
-		if errors.Is(err, ErrNotFound) {
+		d, err := resolve(ctx, at, o)
+		if errors.Is(err, oci.ErrNotFound) {
 			continue
 		} else if err != nil {
 			return nil, err
 		}
-		lists = append(lists, Tag{Name: at.Tag, Digest: d})
+		lists = append(lists, oci.Tag{Name: at.Tag, Digest: d})
 	}
 	return lists, nil
 }
 
 // partsOfKept are the documents that kept images consist of, read of the snapshots' own blobs.
-func (g GoingImages) partsOfKept(ctx context.Context, ref Reference, o *Options) (map[snapshot.Digest]bool, error) {
-	p, err := openPlace(ctx, ref, o)
+func (g Going) partsOfKept(ctx context.Context, ref oci.Reference, o *places.Options) (map[snapshot.Digest]bool, error) {
+	p, err := places.Open(ctx, ref, o)
 	if err != nil {
 		return nil, err
 	}
@@ -542,7 +521,7 @@ func (g GoingImages) partsOfKept(ctx context.Context, ref Reference, o *Options)
 			if parts[b.Digest] {
 				continue
 			}
-			n := imageNamer{open: oci.VerifiedFrom(p)}
+			n := Namer{Open: oci.VerifiedFrom(p)}
 			graph, err := n.walk(ctx, b, &budget{})
 			if err != nil {
 				return nil, fmt.Errorf("image %s of a snapshot that stays: %w; nothing was removed", m.Name, err)
@@ -553,4 +532,13 @@ func (g GoingImages) partsOfKept(ctx context.Context, ref Reference, o *Options)
 		}
 	}
 	return parts, nil
+}
+
+// resolve reads which digest a reference names.
+func resolve(ctx context.Context, ref oci.Reference, o *places.Options) (snapshot.Digest, error) {
+	p, err := places.Open(ctx, ref, o)
+	if err != nil {
+		return snapshot.Digest{}, err
+	}
+	return p.Resolve(ctx, ref)
 }

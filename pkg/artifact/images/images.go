@@ -1,4 +1,6 @@
-package artifact
+// Package images reads container images of whatever origin out of a place, with what refers to them, copies and
+// writes them, and names those of a snapshot in its place. It knows nothing of how a snapshot is packed.
+package images
 
 import (
 	"bytes"
@@ -16,18 +18,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
-
-// The names of package oci that callers who read container images need.
-type (
-	Platform   = oci.Platform
-	ImageGraph = oci.ImageGraph
-	ImagePart  = oci.ImagePart
-)
-
-// ErrImage marks a container image that is there and cannot be carried; see [oci.ErrImage].
-var ErrImage = oci.ErrImage
 
 // Limits of what is read of the manifests that refer to an image.
 const (
@@ -45,14 +38,14 @@ type budget struct{ used atomic.Int64 }
 // take is asked before a document is read.
 func (b *budget) take(d oci.Descriptor) error {
 	if b.used.Add(max(d.Size, 0)) > maxDocumentBytes {
-		return fmt.Errorf("%w: its manifests have more than %d bytes together", ErrImage, maxDocumentBytes)
+		return fmt.Errorf("%w: its manifests have more than %d bytes together", oci.ErrImage, maxDocumentBytes)
 	}
 	return nil
 }
 
 // budgeted is a place out of which no more documents are read than the budget allows.
 type budgeted struct {
-	place
+	places.Place
 	budget *budget
 }
 
@@ -60,13 +53,13 @@ func (b budgeted) Document(ctx context.Context, d oci.Descriptor) ([]byte, error
 	if err := b.budget.take(d); err != nil {
 		return nil, err
 	}
-	return b.place.Document(ctx, d)
+	return b.Place.Document(ctx, d)
 }
 
-// ImageOptions say what [ReadImage] reads.
-type ImageOptions struct {
-	Options
-	Platforms []Platform // the only ones of an image index that are wanted; none: all
+// Options say what [Read] reads.
+type Options struct {
+	places.Options
+	Platforms []oci.Platform // the only ones of an image index that are wanted; none: all
 	// WithoutReferrers leaves out what refers to the image.
 	WithoutReferrers bool
 }
@@ -79,7 +72,7 @@ type Image struct {
 	Root   oci.Descriptor  // the manifest or image index; after a cut to platforms the index that was made
 	Source snapshot.Digest // what the reference named, before a cut
 	// Documents are those of the image, children before parents up to Root, then those of what refers to it.
-	Documents []ImagePart
+	Documents []oci.ImagePart
 	// Blobs are configs and layers, of the image and of what refers to it, each digest once.
 	Blobs []oci.Descriptor
 	// Referrers are the manifests that refer to the image or to a manifest of it: signatures, SBOMs, attestations.
@@ -107,33 +100,33 @@ func (im *Image) Parts() []oci.Descriptor {
 	return oci.AllOf(im.Documents, im.Blobs)
 }
 
-// ReadImage reads the documents of a container image from a registry, layout or oci-archive, and of the manifests
+// Read reads the documents of a container image from a registry, layout or oci-archive, and of the manifests
 // that refer to it: by the referrers API, the tag sha256-HEX that stands in for it, and cosign's tags
 // (sha256-HEX.sig, .att and .sbom). An image that is cut to platforms has another digest than the one that is
 // referred to, so of an index that was cut only what refers to its manifests is read.
 //
-// Errors: ErrNotFound if the image, or a platform of it, is not there; ErrImage for one that cannot be carried: with
-// layers that lie elsewhere (urls), a manifest of schema 1, or beyond a limit; ErrReference for a
+// Errors: oci.ErrNotFound if the image, or a platform of it, is not there; oci.ErrImage for one that cannot be carried: with
+// layers that lie elsewhere (urls), a manifest of schema 1, or beyond a limit; oci.ErrReference for a
 // snapshot; snapshot.ErrIntegrity for documents that are not what their digests say, or contradict themselves.
-func ReadImage(ctx context.Context, ref Reference, o ImageOptions) (*Image, error) {
-	p, err := openPlace(ctx, ref, &o.Options)
+func Read(ctx context.Context, ref oci.Reference, o Options) (*Image, error) {
+	p, err := places.Open(ctx, ref, &o.Options)
 	if err != nil {
 		return nil, err
 	}
-	im, err := readImage(ctx, p, ref, &o)
+	im, err := read(ctx, p, ref, &o)
 	if err != nil && !strings.Contains(err.Error(), ref.String()) {
 		err = fmt.Errorf("%s: %w", ref, err)
 	}
 	return im, err
 }
 
-func readImage(ctx context.Context, p place, ref Reference, o *ImageOptions) (*Image, error) {
+func read(ctx context.Context, p places.Place, ref oci.Reference, o *Options) (*Image, error) {
 	d, data, err := p.Root(ctx, ref)
 	if err != nil {
-		return nil, lost(ref, err)
+		return nil, places.Lost(ref, err)
 	}
 	if isSnapshot(ctx, p, data) {
-		return nil, fmt.Errorf("%w %s: it is a snapshot of mmoci, not a container image", ErrReference, ref)
+		return nil, fmt.Errorf("%w %s: it is a snapshot of mmoci, not a container image", oci.ErrReference, ref)
 	}
 	im := &Image{Source: d.Digest, from: p, documents: map[snapshot.Digest][]byte{}, blobs: map[snapshot.Digest]bool{}}
 	p = budgeted{p, &budget{}}
@@ -142,7 +135,7 @@ func readImage(ctx context.Context, p place, ref Reference, o *ImageOptions) (*I
 		return nil, err
 	}
 	d.Blob = snapshot.BlobOf(cut)
-	read, err := reading(ctx, p, d, cut, o.workers())
+	read, err := reading(ctx, p, d, cut, o.Workers())
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +153,7 @@ func readImage(ctx context.Context, p place, ref Reference, o *ImageOptions) (*I
 
 // reading returns how [oci.WalkImage] reads documents: the root is at hand, and those right
 // below it are read at once beforehand, which saves an image of many platforms as many round trips.
-func reading(ctx context.Context, p place, root oci.Descriptor, data []byte, workers int) (func(context.Context, oci.Descriptor) ([]byte, error), error) {
+func reading(ctx context.Context, p places.Place, root oci.Descriptor, data []byte, workers int) (func(context.Context, oci.Descriptor) ([]byte, error), error) {
 	doc, err := oci.ParseImageDocument(data)
 	if err != nil {
 		return nil, err
@@ -198,7 +191,7 @@ func reading(ctx context.Context, p place, root oci.Descriptor, data []byte, wor
 }
 
 // add takes what is not there yet of a graph.
-func (im *Image) add(g *ImageGraph) {
+func (im *Image) add(g *oci.ImageGraph) {
 	for _, d := range g.Documents {
 		if _, there := im.documents[d.Digest]; !there {
 			im.documents[d.Digest] = d.Data
@@ -214,13 +207,13 @@ func (im *Image) add(g *ImageGraph) {
 }
 
 // isSnapshot tells whether an index is the root of a snapshot, whole or broken, of this version or another.
-func isSnapshot(ctx context.Context, p place, data []byte) bool {
-	first, err := firstChild(data)
-	if err != nil || first.MediaType != oci.TypeManifest || first.Size < 1 || first.Size > MaxDocument {
+func isSnapshot(ctx context.Context, p places.Place, data []byte) bool {
+	first, err := oci.FirstChild(data)
+	if err != nil || first.MediaType != oci.TypeManifest || first.Size < 1 || first.Size > oci.MaxDocument {
 		return false
 	}
 	core, err := p.Document(ctx, first)
-	var l looks
+	var l oci.Looks
 	return err == nil && json.Unmarshal(core, &l) == nil && l.Config != nil && strings.HasPrefix(l.Config.MediaType, oci.TypeConfigStem)
 }
 
@@ -228,11 +221,11 @@ func isSnapshot(ctx context.Context, p place, data []byte) bool {
 var cosignEndings = []string{".sig", ".att", ".sbom"}
 
 // digestTag is the tag sha256-HEX with an ending: by itself it lists the referrers
-// of a digest where a registry has no API for that (distribution-spec, "Referrers Tag Schema").
+// of a digest where a registry has no API for that (distribution-spec, "Referrers oci.Tag Schema").
 func digestTag(d snapshot.Digest, ending string) string { return "sha256-" + d.Hex() + ending }
 
 // readReferrers reads what refers to the image, and to each manifest of its index but attestations.
-func (im *Image) readReferrers(ctx context.Context, p place, ref Reference, g *ImageGraph, o *ImageOptions) error {
+func (im *Image) readReferrers(ctx context.Context, p places.Place, ref oci.Reference, g *oci.ImageGraph, o *Options) error {
 	about := map[snapshot.Digest]bool{} // attestations, which lie in the index itself
 	for _, d := range g.Documents {
 		for _, m := range d.Document.Manifests {
@@ -240,16 +233,16 @@ func (im *Image) readReferrers(ctx context.Context, p place, ref Reference, g *I
 		}
 	}
 	var mu sync.Mutex
-	var found []*ImageGraph
+	var found []*oci.ImageGraph
 	group, each := errgroup.WithContext(ctx)
-	group.SetLimit(o.workers())
-	take := func(read func() ([]*ImageGraph, error)) {
+	group.SetLimit(o.Workers())
+	take := func(read func() ([]*oci.ImageGraph, error)) {
 		group.Go(func() error {
 			graphs, err := read()
 			mu.Lock()
 			defer mu.Unlock()
 			if found = append(found, graphs...); err == nil && len(found) > maxReferrers {
-				err = fmt.Errorf("%w: more than %d manifests refer to it", ErrImage, maxReferrers)
+				err = fmt.Errorf("%w: more than %d manifests refer to it", oci.ErrImage, maxReferrers)
 			}
 			return err
 		})
@@ -259,27 +252,27 @@ func (im *Image) readReferrers(ctx context.Context, p place, ref Reference, g *I
 		if about[d.Digest] || d.Digest == im.Root.Digest && !whole {
 			continue
 		}
-		take(func() ([]*ImageGraph, error) { return referrersOf(each, p, d.Descriptor, &o.Options) })
+		take(func() ([]*oci.ImageGraph, error) { return referrersOf(each, p, d.Descriptor, &o.Options) })
 	}
 	if whole {
 		for _, ending := range cosignEndings {
-			take(func() ([]*ImageGraph, error) { return attachedBy(each, p, ref, digestTag(im.Source, ending)) })
+			take(func() ([]*oci.ImageGraph, error) { return attachedBy(each, p, ref, digestTag(im.Source, ending)) })
 		}
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	slices.SortFunc(found, func(a, b *ImageGraph) int {
+	slices.SortFunc(found, func(a, b *oci.ImageGraph) int {
 		return cmp.Compare(a.Root().Digest.Hex(), b.Root().Digest.Hex())
 	})
-	found = slices.CompactFunc(found, func(a, b *ImageGraph) bool { return a.Root().Digest == b.Root().Digest })
+	found = slices.CompactFunc(found, func(a, b *oci.ImageGraph) bool { return a.Root().Digest == b.Root().Digest })
 	var size int64
 	for _, r := range found {
 		for _, d := range r.All() {
 			size += d.Size
 		}
 		if size > maxReferrerBytes {
-			return fmt.Errorf("%w: what refers to it has more than %d bytes", ErrImage, maxReferrerBytes)
+			return fmt.Errorf("%w: what refers to it has more than %d bytes", oci.ErrImage, maxReferrerBytes)
 		}
 		im.Referrers = append(im.Referrers, r.Root().Blob)
 		im.add(r)
@@ -289,18 +282,18 @@ func (im *Image) readReferrers(ctx context.Context, p place, ref Reference, g *I
 
 // referrersOf reads the manifests that refer to one. What a list names and is not there, does not refer
 // to it, or is of a kind that nobody makes any more is left out: lists are kept by whoever writes.
-func referrersOf(ctx context.Context, p place, subject oci.Descriptor, o *Options) ([]*ImageGraph, error) {
+func referrersOf(ctx context.Context, p places.Place, subject oci.Descriptor, o *places.Options) ([]*oci.ImageGraph, error) {
 	list, err := p.Referrers(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
 	if len(list) > maxReferrers {
-		return nil, fmt.Errorf("%w: %d manifests refer to %s, the limit is %d", ErrImage, len(list), subject.Digest, maxReferrers)
+		return nil, fmt.Errorf("%w: %d manifests refer to %s, the limit is %d", oci.ErrImage, len(list), subject.Digest, maxReferrers)
 	}
-	var out []*ImageGraph
+	var out []*oci.ImageGraph
 	for _, d := range list {
 		graph, err := readReferrer(ctx, p, d, subject.Digest)
-		if err != nil && !errors.Is(err, errNoReferrer) && !errors.Is(err, ErrNotFound) && !errors.Is(err, snapshot.ErrNotExist) {
+		if err != nil && !errors.Is(err, errNoReferrer) && !errors.Is(err, oci.ErrNotFound) && !errors.Is(err, snapshot.ErrNotExist) {
 			return nil, fmt.Errorf("referrer %s: %w", d.Digest, err)
 		}
 		if err != nil {
@@ -317,7 +310,7 @@ func referrersOf(ctx context.Context, p place, subject oci.Descriptor, o *Option
 // errNoReferrer marks what a list names and does not refer to the manifest.
 var errNoReferrer = errors.New("no manifest that refers to it")
 
-func readReferrer(ctx context.Context, p place, d oci.Descriptor, subject snapshot.Digest) (*ImageGraph, error) {
+func readReferrer(ctx context.Context, p places.Place, d oci.Descriptor, subject snapshot.Digest) (*oci.ImageGraph, error) {
 	if !d.IsManifest() || d.Size < 1 {
 		return nil, fmt.Errorf("%w (media type %.100q)", errNoReferrer, d.MediaType)
 	}
@@ -329,10 +322,10 @@ func readReferrer(ctx context.Context, p place, d oci.Descriptor, subject snapsh
 }
 
 // attachedBy reads what a tag of cosign's names, if it is there.
-func attachedBy(ctx context.Context, p place, ref Reference, tag string) ([]*ImageGraph, error) {
+func attachedBy(ctx context.Context, p places.Place, ref oci.Reference, tag string) ([]*oci.ImageGraph, error) {
 	ref.Tag, ref.Digest = tag, snapshot.Digest{}
 	d, data, err := p.Root(ctx, ref)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, snapshot.ErrNotExist) {
+	if errors.Is(err, oci.ErrNotFound) || errors.Is(err, snapshot.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
@@ -347,7 +340,7 @@ func attachedBy(ctx context.Context, p place, ref Reference, tag string) ([]*Ima
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", tag, err)
 	}
-	return []*ImageGraph{graph}, nil
+	return []*oci.ImageGraph{graph}, nil
 }
 
 // cosignEnding tells by the layers of a manifest without subject as what cosign attached it; "" if it did not.

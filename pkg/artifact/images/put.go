@@ -1,19 +1,20 @@
-package artifact
+package images
 
 import (
 	"context"
 	"fmt"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// NewImage makes an image that is in no place yet of its documents, which are verified against each other: each
+// New makes an image that is in no place yet of its documents, which are verified against each other: each
 // but the root is found by its digest. The root and the manifests that refer to it, or to a manifest of it, are named by what they are.
 // Configs and layers are opened at from when they are needed.
 //
-// Errors are those of [ReadImage] for contents.
-func NewImage(ctx context.Context, root []byte, documents, referrers [][]byte, from snapshot.Blobs) (*Image, error) {
+// Errors are those of [Read] for contents.
+func New(ctx context.Context, root []byte, documents, referrers [][]byte, from snapshot.Blobs) (*Image, error) {
 	texts := map[snapshot.Digest][]byte{}
 	for _, data := range append(append([][]byte{root}, documents...), referrers...) {
 		texts[snapshot.Sum(data)] = data
@@ -46,21 +47,21 @@ func NewImage(ctx context.Context, root []byte, documents, referrers [][]byte, f
 	return im, nil
 }
 
-// PutImage writes an image with what refers to it under a tag, as [CopyImage] does: blobs, manifests and image index, then
+// Put writes an image with what refers to it under a tag, as [Copy] does: blobs, manifests and image index, then
 // the manifests that refer to them, the tag last. What is there already is not sent again. mountFrom is a repository of the same
 // registry that may have blobs of it, "" if none.
 //
-// Errors are those of CopyImage.
-func PutImage(ctx context.Context, im *Image, dst Reference, mountFrom string, o PushOptions) (Copied, error) {
+// Errors are those of Copy.
+func Put(ctx context.Context, im *Image, dst oci.Reference, mountFrom string, o places.PushOptions) (places.Pushed, error) {
 	if !dst.Digest.IsZero() {
-		return Copied{}, fmt.Errorf("%w %s: a digest cannot be written to; name a tag", ErrReference, dst)
+		return places.Pushed{}, fmt.Errorf("%w %s: a digest cannot be written to; name a tag", oci.ErrReference, dst)
 	}
 	if err := dst.CheckTag(); err != nil {
-		return Copied{}, err
+		return places.Pushed{}, err
 	}
 	put, err := im.put(ctx, dst, mountFrom, &o)
 	if err != nil {
-		return Copied{}, fmt.Errorf("image: %w", err)
+		return places.Pushed{}, fmt.Errorf("image: %w", err)
 	}
 	return put, nil
 }

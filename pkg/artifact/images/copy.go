@@ -1,4 +1,4 @@
-package artifact
+package images
 
 import (
 	"context"
@@ -10,64 +10,65 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// NamesImage tells whether a reference names an image in a layout or oci-archive, REPO:TAG. No snapshot is called so.
-func NamesImage(ref Reference) bool { return ref.Kind != Registry && oci.ValidImageName(ref.Tag) }
+// IsName tells whether a reference names an image in a layout or oci-archive, REPO:TAG. No snapshot is called so.
+func IsName(ref oci.Reference) bool { return ref.Kind != oci.Registry && oci.ValidImageName(ref.Tag) }
 
-// CopyImage copies a container image, or other OCI content that is no snapshot, with all its documents, blobs and
+// Copy copies a container image, or other OCI content that is no snapshot, with all its documents, blobs and
 // what refers to it, bytes unchanged and verified; dst's tag moves last. It does not replace a
 // snapshot by an image. Between repositories of one registry blobs are mounted.
 //
-// Errors are those of [ReadImage], and of [Copy].
-func CopyImage(ctx context.Context, src, dst Reference, o PushOptions) (copied Copied, err error) {
+// Errors are those of [Read], and of [Copy].
+func Copy(ctx context.Context, src, dst oci.Reference, o places.PushOptions) (copied places.Pushed, err error) {
 	if !dst.Digest.IsZero() {
-		return Copied{}, fmt.Errorf("%w %s: a digest cannot be written to; name a tag", ErrReference, dst)
+		return places.Pushed{}, fmt.Errorf("%w %s: a digest cannot be written to; name a tag", oci.ErrReference, dst)
 	}
 	if err := dst.CheckTag(); err != nil {
-		return Copied{}, err
+		return places.Pushed{}, err
 	}
-	im, err := ReadImage(ctx, src, ImageOptions{Options: o.Options})
+	im, err := Read(ctx, src, Options{Options: o.Options})
 	if err != nil {
-		return Copied{}, fmt.Errorf("copy of %w", err)
+		return places.Pushed{}, fmt.Errorf("copy of %w", err)
 	}
 	mountFrom := ""
-	if src.Kind == Registry && dst.Kind == Registry && src.Host() == dst.Host() && src.Name != dst.Name {
+	if src.Kind == oci.Registry && dst.Kind == oci.Registry && src.Host() == dst.Host() && src.Name != dst.Name {
 		mountFrom = src.Repository()
 	}
 	if copied, err = im.put(ctx, dst, mountFrom, &o); err != nil {
-		return Copied{}, fmt.Errorf("copy of %s: %w", src, err)
+		return places.Pushed{}, fmt.Errorf("copy of %s: %w", src, err)
 	}
 	return copied, nil
 }
 
 // put writes an image under a tag that names no snapshot.
-func (im *Image) put(ctx context.Context, dst Reference, mountFrom string, o *PushOptions) (put Copied, err error) {
-	t, err := openTarget(ctx, dst, mountFrom, o)
+func (im *Image) put(ctx context.Context, dst oci.Reference, mountFrom string, o *places.PushOptions) (put places.Pushed, err error) {
+	t, err := places.OpenTarget(ctx, dst, mountFrom, o)
 	if err != nil {
-		return Copied{}, fmt.Errorf("%s: %w", dst, err)
+		return places.Pushed{}, fmt.Errorf("%s: %w", dst, err)
 	}
-	defer func() { err = closed(ctx, t, dst, err) }()
+	defer func() { err = places.Closed(ctx, t, dst, err) }()
 	now, err := t.Resolve(ctx, dst)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Copied{}, err
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
+		return places.Pushed{}, err
 	}
 	if !now.IsZero() && now != im.Root.Digest {
 		if _, data, err := t.Root(ctx, dst); err == nil && isSnapshot(ctx, t, data) {
-			return Copied{}, fmt.Errorf("%w %s: it names a snapshot; give the image another tag", ErrReference, dst)
+			return places.Pushed{}, fmt.Errorf("%w %s: it names a snapshot; give the image another tag", oci.ErrReference, dst)
 		}
 	}
-	put = Copied{Root: im.Root.Digest, Reference: dst, Changed: now != im.Root.Digest, Blobs: len(im.Blobs)}
+	put = places.Pushed{Root: im.Root.Digest, Reference: dst, Changed: now != im.Root.Digest, Blobs: len(im.Blobs)}
 	put.Reference.Digest = im.Root.Digest
 	if err := im.writeTo(ctx, t, dst, now, o, &put); err != nil {
-		return Copied{}, err
+		return places.Pushed{}, err
 	}
 	return put, nil
 }
 
 // writeTo puts everything below the root and what refers to it, then names the root.
-func (im *Image) writeTo(ctx context.Context, t destination, dst Reference, now snapshot.Digest, o *PushOptions, copied *Copied) error {
+func (im *Image) writeTo(ctx context.Context, t places.Destination, dst oci.Reference, now snapshot.Digest, o *places.PushOptions, copied *places.Pushed) error {
 	var names []oci.NamedImage // of referrers
 	tags := map[snapshot.Digest]string{}
 	for _, r := range im.Referrers {
@@ -91,14 +92,14 @@ func (im *Image) writeTo(ctx context.Context, t destination, dst Reference, now 
 		return err
 	}
 	for _, d := range im.Documents {
-		if d.Digest == im.Root.Digest && dst.Kind != Registry {
+		if d.Digest == im.Root.Digest && dst.Kind != oci.Registry {
 			continue // Publish puts it
 		}
 		if err := oci.Interrupted(ctx); err != nil {
 			return err
 		}
 		there := false
-		if dst.Kind == Layout {
+		if dst.Kind == oci.Layout {
 			var err error
 			if there, err = t.Has(ctx, d.Descriptor); err != nil {
 				return err
@@ -111,17 +112,17 @@ func (im *Image) writeTo(ctx context.Context, t destination, dst Reference, now 
 		}
 	}
 	switch dst.Kind {
-	case Registry:
+	case oci.Registry:
 		for _, r := range im.Referrers {
 			if tag := tags[r.Digest]; tag != "" {
 				d := im.document(r.Digest)
-				if err := t.registry.Name(ctx, d.Descriptor, d.Data, nil, tag); err != nil {
+				if err := t.Registry.Name(ctx, d.Descriptor, d.Data, nil, tag); err != nil {
 					return err
 				}
 			}
 		}
-	case Layout:
-		if err := t.layout.NameImages(ctx, names); err != nil {
+	case oci.Layout:
+		if err := t.Layout.NameImages(ctx, names); err != nil {
 			return err
 		}
 	}
@@ -133,28 +134,28 @@ func (im *Image) writeTo(ctx context.Context, t destination, dst Reference, now 
 	if err := t.Publish(ctx, root.Descriptor, root.Data, &expected, dst.Tag); err != nil {
 		return err
 	}
-	o.tell(Event{Kind: Tagged, Path: dst.Tag, Digest: im.Root.Digest, Bytes: im.Root.Size})
+	o.Tell(oci.Event{Kind: oci.Tagged, Path: dst.Tag, Digest: im.Root.Digest, Bytes: im.Root.Size})
 	return nil
 }
 
-func (im *Image) document(d snapshot.Digest) ImagePart {
-	return im.Documents[slices.IndexFunc(im.Documents, func(p ImagePart) bool { return p.Digest == d })]
+func (im *Image) document(d snapshot.Digest) oci.ImagePart {
+	return im.Documents[slices.IndexFunc(im.Documents, func(p oci.ImagePart) bool { return p.Digest == d })]
 }
 
 // putBlobs puts configs and layers that are not there.
-func (im *Image) putBlobs(ctx context.Context, t destination, o *PushOptions, copied *Copied) error {
-	e := Event{Kind: Planned, Files: len(im.Blobs)}
+func (im *Image) putBlobs(ctx context.Context, t places.Destination, o *places.PushOptions, copied *places.Pushed) error {
+	e := oci.Event{Kind: oci.Planned, Files: len(im.Blobs)}
 	for _, d := range im.Blobs {
 		e.Bytes += d.Size
 	}
-	o.tell(e)
+	o.Tell(e)
 	sent := make([]int64, len(im.Blobs))
 	open := oci.VerifiedFrom(im)
-	if o.Progress != nil && t.registry == nil {
-		open = oci.VerifiedFrom(Watched(im, o.Progress))
+	if o.Progress != nil && t.Registry == nil {
+		open = oci.VerifiedFrom(places.Watched(im, o.Progress))
 	}
 	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(o.workers())
+	g.SetLimit(o.Workers())
 	for i, d := range im.Blobs {
 		if each.Err() != nil {
 			break
@@ -165,7 +166,7 @@ func (im *Image) putBlobs(ctx context.Context, t destination, o *PushOptions, co
 				return err
 			}
 			if !there {
-				o.tell(Event{Kind: Started, Path: d.Digest.String(), Digest: d.Digest, Bytes: d.Size})
+				o.Tell(oci.Event{Kind: oci.Started, Path: d.Digest.String(), Digest: d.Digest, Bytes: d.Size})
 				if sent[i], err = t.Put(each, oci.Layer{Descriptor: d}, open); err != nil {
 					return err
 				}
@@ -174,7 +175,7 @@ func (im *Image) putBlobs(ctx context.Context, t destination, o *PushOptions, co
 			if sent[i] == 0 {
 				kind = oci.Skipped
 			}
-			o.tell(Event{Kind: kind, Path: d.Digest.String(), Digest: d.Digest, Bytes: d.Size})
+			o.Tell(oci.Event{Kind: kind, Path: d.Digest.String(), Digest: d.Digest, Bytes: d.Size})
 			return nil
 		})
 	}
@@ -194,13 +195,13 @@ func (im *Image) putBlobs(ctx context.Context, t destination, o *PushOptions, co
 
 // Verify reads and hashes everything of an image, or with remote only asks the place for each of its
 // parts. The error names what is not there, or is not what its digest says.
-func (im *Image) Verify(ctx context.Context, remote bool, o Options) error {
-	at, ok := im.from.(place)
+func (im *Image) Verify(ctx context.Context, remote bool, o places.Options) error {
+	at, ok := im.from.(places.Place)
 	if remote && !ok {
-		return fmt.Errorf("%w: an image that is in no place yet", ErrReference)
+		return fmt.Errorf("%w: an image that is in no place yet", oci.ErrReference)
 	}
 	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(o.workers())
+	g.SetLimit(o.Workers())
 	for _, d := range im.Parts() {
 		if each.Err() != nil {
 			break
