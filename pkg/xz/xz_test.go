@@ -13,9 +13,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
-	decoder "github.com/mikelolasagasti/xz"
 	encoder "github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
 )
 
 // blocksXZ is "line N of a small file\n" for N from 1 to 300, in blocks whose
@@ -119,7 +120,7 @@ func TestBlockSizes(t *testing.T) {
 	}
 	head[2] ^= 1
 	binary.LittleEndian.PutUint32(head[len(head)-4:], crc32.ChecksumIEEE(head[:len(head)-4]))
-	if _, err := io.ReadAll(newReader(bytes.NewReader(bad), maxWindow)); !errors.Is(err, decoder.ErrData) {
+	if _, err := io.ReadAll(newReader(bytes.NewReader(bad), maxWindow)); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("wrong packed size: %v", err)
 	}
 }
@@ -154,9 +155,114 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// writing is a text as LZMA likes it: words that come again, near and far, runs, and bytes that nobody can guess.
+func writing(seed uint64, n int) []byte {
+	r := rand.New(rand.NewPCG(seed, 1))
+	var out []byte
+	for len(out) < n {
+		switch k := r.IntN(10); {
+		case k < 2:
+			for range 1 + r.IntN(40) {
+				out = append(out, byte(r.Uint32()))
+			}
+		case k < 3:
+			out = append(out, bytes.Repeat([]byte{byte(k)}, 1+r.IntN(600))...)
+		case k < 4 && len(out) > 0:
+			out = append(out, out[len(out)-1-r.IntN(min(len(out), 9)):]...) // overlaps itself when it is repeated
+		case len(out) > 0:
+			far := r.IntN(len(out))
+			out = append(out, out[far:far+min(len(out)-far, 1+r.IntN(1<<r.IntN(9)))]...)
+		default:
+			out = append(out, "The .xz file format"...)
+		}
+	}
+	return out[:n]
+}
+
+// The ring turns many times with a dictionary of 4 KiB, references go as far back as it has bytes, and each
+// combination of properties moves the contexts.
+func TestRing(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		lc := r.IntN(5)
+		p := lzma.Properties{LC: lc, LP: r.IntN(5 - lc), PB: r.IntN(5)}
+		dict := []int{4 << 10, 4 << 10, 6 << 10, 64 << 10, 1 << 20}[r.IntN(5)]
+		want := writing(seed, 1+r.IntN(400_000))
+		if seed%4 == 0 { // as far as the dictionary goes
+			for i := dict; i < len(want); i++ {
+				if i%97 < 90 {
+					want[i] = want[i-dict]
+				}
+			}
+		}
+		var b bytes.Buffer
+		w, err := encoder.WriterConfig{Properties: &p, DictCap: dict, BlockSize: []int64{0, 0, 30_000}[r.IntN(3)]}.NewWriter(&b)
+		check(t, err)
+		_, err = w.Write(want)
+		check(t, err)
+		check(t, w.Close())
+		got, err := io.ReadAll(iotest.OneByteReader(newReader(iotest.HalfReader(&b), maxWindow)))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("seed %d, %+v, dictionary of %d: %d bytes of %d, %v", seed, p, dict, len(got), len(want), err)
+		}
+	}
+}
+
+// What xz itself wrote of 30,000 bytes of writing(7), with properties at their ends:
+//
+//	xz --check=none --lzma2=dict=4KiB,lc=0,lp=4,pb=0
+//	xz --check=sha256 --lzma2=dict=8KiB,lc=4,lp=0,pb=4,nice=273
+//	xz --check=crc64 -T2 --block-size=8000 -9
+//
+//go:embed testdata/lp4.xz
+var lp4XZ []byte
+
+//go:embed testdata/lc4.xz
+var lc4XZ []byte
+
+//go:embed testdata/threads.xz
+var threadsXZ []byte
+
+func TestOfXZ(t *testing.T) {
+	t.Parallel()
+	want := writing(7, 30_000)
+	for i, data := range [][]byte{lp4XZ, lc4XZ, threadsXZ} {
+		got, err := io.ReadAll(newReader(bytes.NewReader(data), maxWindow))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("file %d: %d bytes, %v", i, len(got), err)
+		}
+	}
+	two := slices.Concat(lp4XZ, make([]byte, 8), threadsXZ)
+	got, err := io.ReadAll(NewReader(bytes.NewReader(two), Options{MaxDictionary: maxWindow, Shrink: true}))
+	if err != nil || !bytes.Equal(got, slices.Concat(want, want)) {
+		t.Errorf("two streams: %d bytes, %v", len(got), err)
+	}
+	for _, zeros := range []int{1, 2, 3, 5} {
+		bad := slices.Concat(lp4XZ, make([]byte, zeros), threadsXZ)
+		if _, err := io.ReadAll(NewReader(bytes.NewReader(bad), Options{MaxDictionary: maxWindow, Shrink: true})); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%d zeros between two streams: %v", zeros, err)
+		}
+	}
+	less := Options{MaxDictionary: 4 << 10}
+	if _, err := io.ReadAll(NewReader(bytes.NewReader(lc4XZ), less)); err == nil || errors.Is(err, ErrCorrupt) {
+		t.Errorf("a dictionary over the limit: %v", err)
+	}
+	less.Shrink = true
+	if _, err := io.ReadAll(NewReader(bytes.NewReader(lc4XZ), less)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("references behind a dictionary that was shrunk: %v", err)
+	}
+	if got, err := io.ReadAll(NewReader(bytes.NewReader(lp4XZ), less)); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("a dictionary of the limit: %d bytes, %v", len(got), err)
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	for _, s := range []string{"", "hello\n", strings.Repeat("abc", 5000)} {
 		f.Add(pack(f, s))
+	}
+	for _, data := range [][]byte{blocksXZ, lp4XZ, lc4XZ, threadsXZ} {
+		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const most = 1 << 20
