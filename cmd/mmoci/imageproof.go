@@ -88,7 +88,7 @@ func proofText(q imageproof.Proof, signed bool) string {
 		if len(q.Unproved) > 0 {
 			text += ", by the site's statement alone: " + strings.Join(q.Unproved, ", ")
 		}
-		return text
+		return text + otherwise(q)
 	}
 	open := slices.Clone(q.Unproved)
 	if q.Generated > 0 {
@@ -97,7 +97,15 @@ func proofText(q imageproof.Proof, signed bool) string {
 	if q.Files > 0 {
 		open = append(open, "files")
 	}
-	return fmt.Sprintf("proved %d, not proved: %s", q.Proved, strings.Join(append(open, "plan", "config"), ", "))
+	return fmt.Sprintf("proved %d, not proved: %s", q.Proved, strings.Join(append(open, "plan", "config"), ", ")) + otherwise(q)
+}
+
+// otherwise tells the files that scripts made otherwise when they were run again.
+func otherwise(q imageproof.Proof) string {
+	if len(q.Otherwise) == 0 {
+		return ""
+	}
+	return "; scripts made otherwise: " + imageproof.Paths(q.Otherwise)
 }
 
 func (a *app) imageVerify() *cobra.Command {

@@ -30,6 +30,22 @@ func accountOf(notes []*rootfs.Note, fixes []*fixup.Fix) []account.Line {
 	return out
 }
 
+// tellLost warns of what an image lacks though its scripts made it: of file capabilities each, of the rest how many.
+func (m *maker) tellLost(b *built) {
+	cleaned := 0
+	for _, l := range b.Account {
+		switch l.What {
+		case account.Capabilities:
+			m.o.Log.Printf("%s: %s", b.Name, l.Detail)
+		case account.Cleaned:
+			cleaned++
+		}
+	}
+	if cleaned > 0 {
+		m.o.Log.Printf("%s: %d files that scripts made are left out; the account of the image names them", b.Name, cleaned)
+	}
+}
+
 // notRun is what is said of a script that was not run.
 func notRun(s rootfs.Script) (account.What, string) {
 	switch {

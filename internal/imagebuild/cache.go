@@ -174,6 +174,13 @@ func (c *Cache) write(key, text string) {
 	}
 }
 
+// forget removes a note.
+func (c *Cache) forget(key string) {
+	if c != nil {
+		_ = os.Remove(c.path(key)) // what stays is found wrong again
+	}
+}
+
 func (c *Cache) findGroup(key string) (image.Layer, bool) {
 	l, rest, ok := c.read(key)
 	return l, ok && rest == ""

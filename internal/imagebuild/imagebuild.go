@@ -56,6 +56,7 @@ type Image struct {
 	Architectures []Architecture
 	Index         image.Part
 	companion     *companion
+	annotations   map[string]string
 	made          *image.Index
 	blobs         *maker
 	config        map[snapshot.Digest][]byte
@@ -67,8 +68,7 @@ type Architecture struct {
 	Packages int
 	Layers   []image.Layer
 	Scripts  string         // run or none
-	Account  []account.Line // what became of each script
-	Cleaned  []string       // what scripts made and the image does not have: PATH and the reason
+	Account  []account.Line // what became of each script, and what scripts made that is not in the image
 	Notes    []*rootfs.Note
 
 	bill    []sbom.Package // in dpkg's order
@@ -79,6 +79,20 @@ type Architecture struct {
 
 // Config is the config document of an architecture, by its place in Architectures.
 func (im *Image) Config(i int) []byte { return im.made.Images[i].Config.Data }
+
+// IndexOver is the image index that it has if its manifests are these, one for each architecture in their order.
+func (im *Image) IndexOver(manifests [][]byte) (image.Part, error) {
+	if len(manifests) != len(im.made.Images) {
+		return image.Part{}, fmt.Errorf("%d manifests for %d architectures", len(manifests), len(im.made.Images))
+	}
+	var images []*image.Image
+	for i, data := range manifests {
+		one := *im.made.Images[i]
+		one.Manifest.Data = data
+		images = append(images, &one)
+	}
+	return image.IndexOf(im.annotations, images...)
+}
 
 // Digest is that of the image index.
 func (im *Image) Digest() snapshot.Digest { return snapshot.Sum(im.Index.Data) }
@@ -118,7 +132,8 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 		im.made.Images = append(im.made.Images, a.image)
 		im.config[snapshot.Sum(a.image.Config.Data)] = a.image.Config.Data
 	}
-	im.Index, err = image.IndexOf(annotations(o.Plan, o.date()), im.made.Images...)
+	im.annotations = annotations(o.Plan, o.date())
+	im.Index, err = image.IndexOf(im.annotations, im.made.Images...)
 	if err != nil {
 		return nil, err
 	}

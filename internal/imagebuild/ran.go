@@ -7,13 +7,14 @@ import (
 	"io"
 
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // scriptsGeneration rises when scripts are run in another way, or what they made is cleaned otherwise.
-const scriptsGeneration = 1
+const scriptsGeneration = 2
 
 // scriptsKey is a digest of all that decides what scripts make, but for what they do not make the same each time.
 func (m *maker) scriptsKey(c chosen, groups []rootfs.Group) string {
@@ -33,7 +34,6 @@ func (m *maker) scriptsKey(c chosen, groups []rootfs.Group) string {
 // ranNote is what is kept of a run: below the layer's line, the account and the shape of the layer.
 type ranNote struct {
 	Account []account.Line
-	Cleaned []string
 	Entries []ranEntry
 }
 
@@ -43,7 +43,18 @@ type ranEntry struct {
 	Mode     int64
 	UID, GID int
 	Link     string
+	ModTime  int64
+	Made     bool
 	Whiteout bool
+}
+
+func ranEntryOf(e *rootfs.SystemEntry) ranEntry {
+	return ranEntry{e.Path, e.Type, e.Mode, e.UID, e.GID, e.Link, e.ModTime, e.Made, e.Whiteout}
+}
+
+// entry is the entry again, without content. The files layer repeats its directories with their times.
+func (e ranEntry) entry() rootfs.SystemEntry {
+	return rootfs.SystemEntry{Entry: rootfs.Entry{Path: e.Path, Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, Link: e.Link, ModTime: e.ModTime, Made: e.Made}, Whiteout: e.Whiteout}
 }
 
 // ranBefore is what the same scripts made of the same packages in an earlier run.
@@ -57,10 +68,10 @@ func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*ro
 		return nil, image.Layer{}, false
 	}
 	l.By = "system"
-	b.Account, b.Cleaned = note.Account, note.Cleaned
+	b.Account = note.Account
 	s := &rootfs.System{}
 	for _, e := range note.Entries {
-		s.Entries = append(s.Entries, rootfs.SystemEntry{Entry: rootfs.Entry{Path: e.Path, Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, Link: e.Link, Made: true}, Whiteout: e.Whiteout})
+		s.Entries = append(s.Entries, e.entry())
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -69,8 +80,13 @@ func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*ro
 		if err != nil {
 			return layerMade{}, err
 		}
-		l, err := m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
-		return layerMade{Layer: l}, err
+		made, err := m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
+		if err == nil && made.Blob != l.Blob {
+			m.o.Cache.forget(key)
+			err = fmt.Errorf("%w: the layer that scripts made in an earlier build is not kept any more, and run again they made another one: they do not make the same each time; build again",
+				outcome.ErrRefused)
+		}
+		return layerMade{Layer: made}, err
 	}
 	return s, l, true
 }
@@ -79,9 +95,9 @@ func (m *maker) keepRun(key string, s *rootfs.System, l image.Layer, b *built, f
 	if failed != nil || s == nil || m.o.Cache == nil || m.o.Dry {
 		return
 	}
-	note := ranNote{Account: b.Account, Cleaned: b.Cleaned}
-	for _, e := range s.Entries {
-		note.Entries = append(note.Entries, ranEntry{e.Path, e.Type, e.Mode, e.UID, e.GID, e.Link, e.Whiteout})
+	note := ranNote{Account: b.Account}
+	for i := range s.Entries {
+		note.Entries = append(note.Entries, ranEntryOf(&s.Entries[i]))
 	}
 	text, err := json.Marshal(note)
 	if err != nil {

@@ -28,9 +28,11 @@ func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*
 	if c.scripts == imageplan.Run {
 		key := m.scriptsKey(c, groups)
 		if s, l, ok := m.ranBefore(ctx, key, c, notes, groups, b); ok {
+			m.tellLost(b)
 			return s, l, nil
 		}
 		s, err = m.runScripts(ctx, c, notes, groups, b)
+		m.tellLost(b)
 		defer func() { m.keepRun(key, s, layer, b, err) }()
 	} else {
 		s, err = m.withoutScripts(ctx, c, r, notes, groups, b)
@@ -90,9 +92,6 @@ func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, 
 		return nil, fmt.Errorf("scripts: %w", err)
 	}
 	b.Account = res.Account
-	for _, x := range res.Cleaned {
-		b.Cleaned = append(b.Cleaned, x.Path+" "+x.Why)
-	}
 	s := &rootfs.System{Entries: withFormat(res.Entries)}
 	return s, addUsers(m.o, s)
 }

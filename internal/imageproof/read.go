@@ -48,8 +48,9 @@ type Image struct {
 	Files   []byte // tar of what sync: names; nil: nothing
 	Parts   map[string][]byte
 
-	image *images.Image
-	archs []architecture
+	image     *images.Image
+	archs     []architecture
+	manifests [][]byte // of archs
 }
 
 // architecture is the image of one of them as it lies there.
@@ -256,6 +257,7 @@ func (im *Image) readArchitectures(ctx context.Context) error {
 			return fmt.Errorf("%w: %s: manifest %s has %d layers, its config %d", outcome.ErrIntegrity, c.Architecture, m.Digest, len(a.layers), len(a.diffIDs))
 		}
 		im.archs = append(im.archs, a)
+		im.manifests = append(im.manifests, documents[m.Digest].Data)
 	}
 	return nil
 }

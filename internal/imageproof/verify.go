@@ -1,7 +1,6 @@
 package imageproof
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,12 +8,14 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/imagebuild"
 	"example.org/mmoci/internal/outcome"
@@ -36,9 +37,12 @@ type Proof struct {
 	Architecture string // Debian's
 	Proved       int    // packages whose layers were computed again from the .debs that their archives signed
 	Generated    int    // layers that were computed again from what these packages say: the system layer
-	// Unproved are layers, by name, for which the site's statement alone vouches: this machine cannot run the scripts that made them.
+	// Unproved are layers, by name, for which the site's statement alone vouches: this machine cannot run the scripts that made them,
+	// or they made other files when they were run again.
 	Unproved []string
-	Files    int // layers of the site's own files, which only its statement vouches for
+	// Otherwise are those files, by path.
+	Otherwise []string
+	Files     int // layers of the site's own files, which only its statement vouches for
 }
 
 // Verify makes the image again from the signed .debs and compares: each layer's tar, each config, and the bytes of each layer.
@@ -71,6 +75,13 @@ func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
 		}
 		out = append(out, p)
 	}
+	index, err := want.IndexOver(im.manifests)
+	if err != nil {
+		return nil, err
+	}
+	if snapshot.Sum(index.Data) != im.image.Root.Digest {
+		return nil, fmt.Errorf("%w: its image index (platforms, annotations, order) is not the one of its plan", outcome.ErrIntegrity)
+	}
 	return out, nil
 }
 
@@ -83,6 +94,7 @@ func (im *Image) compare(ctx context.Context, want *imagebuild.Image, i, workers
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
+	otherwise := make([][]difference, len(got.layers)) // of layers in which scripts made something else this time
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	for n, l := range got.layers {
@@ -91,27 +103,22 @@ func (im *Image) compare(ctx context.Context, want *imagebuild.Image, i, workers
 				return fmt.Errorf("%w: layer %d, %s, is none of the plan's", outcome.ErrIntegrity, n+1, l.Digest)
 			}
 			expected := w.Layers[n]
-			if expected.DiffID.IsZero() {
-				d, err := im.diffID(each, l)
-				if err == nil && d != got.diffIDs[n] {
-					err = fmt.Errorf("%w: it is not the one that its config names", outcome.ErrIntegrity)
-				}
-				if err != nil {
-					return fmt.Errorf("layer of %s: %w", expected.By, err)
-				}
-				return nil
-			}
-			if got.diffIDs[n] != expected.DiffID {
-				return im.differs(each, want, expected, l)
-			}
 			d, err := im.diffID(each, l)
 			if err != nil {
 				return fmt.Errorf("layer of %s: %w", expected.By, err)
 			}
-			if d != expected.DiffID {
-				return im.differs(each, want, expected, l)
+			switch {
+			case d == expected.DiffID && d == got.diffIDs[n]:
+				return nil
+			case d != got.diffIDs[n] && expected.DiffID.IsZero():
+				return fmt.Errorf("layer of %s: %w: it is not the one that its config names", expected.By, outcome.ErrIntegrity)
+			case d == got.diffIDs[n] && expected.DiffID.IsZero():
+				return nil
+			case d == got.diffIDs[n] && w.Scripts == imageplan.Run && ofScripts(expected):
+				otherwise[n], err = im.differences(each, want, expected, l)
+				return err
 			}
-			return nil
+			return im.differs(each, want, expected, l)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -120,16 +127,22 @@ func (im *Image) compare(ctx context.Context, want *imagebuild.Image, i, workers
 	if len(got.layers) < len(w.Layers) {
 		return p, fmt.Errorf("%w: the layer of %s is missing", outcome.ErrIntegrity, w.Layers[len(got.layers)].By)
 	}
-	for _, l := range w.Layers {
-		if l.DiffID.IsZero() {
+	if err := im.dependsOnScripts(ctx, want, w.Layers, got.layers, otherwise); err != nil {
+		return p, err
+	}
+	for n, l := range w.Layers {
+		if l.DiffID != got.diffIDs[n] {
 			p.Unproved = append(p.Unproved, l.By)
+		}
+		for _, d := range otherwise[n] {
+			p.Otherwise = append(p.Otherwise, "/"+d.path)
 		}
 	}
 	if string(got.config) != configWith(want.Config(i), w.Layers, got.diffIDs) {
 		return p, fmt.Errorf("%w: its config (entrypoint, user, environment, ..) is not the one of its plan", outcome.ErrIntegrity)
 	}
-	for _, l := range w.Layers {
-		if l.DiffID.IsZero() {
+	for n, l := range w.Layers {
+		if l.DiffID != got.diffIDs[n] {
 			continue
 		}
 		switch l.By {
@@ -142,11 +155,27 @@ func (im *Image) compare(ctx context.Context, want *imagebuild.Image, i, workers
 	return p, nil
 }
 
-// configWith is a config that was made, with the digests that the image has for the layers that were not computed.
+// ofScripts tells the layers that follow from what scripts made: the system layer, and that of the site's files, which repeats
+// directories of it.
+func ofScripts(l image.Layer) bool { return l.By == "system" || l.By == "files" }
+
+// dependsOnScripts refuses a difference in the site's files that does not come from another system layer: there directories may differ,
+// and nothing else.
+func (im *Image) dependsOnScripts(ctx context.Context, want *imagebuild.Image, layers []image.Layer, got []layerAt, otherwise [][]difference) error {
+	system := slices.IndexFunc(layers, func(l image.Layer) bool { return l.By == "system" })
+	for n, l := range layers {
+		if l.By == "files" && (slices.ContainsFunc(otherwise[n], func(d difference) bool { return !d.directory }) || len(otherwise[n]) > 0 && len(otherwise[system]) == 0) {
+			return im.differs(ctx, want, l, got[n])
+		}
+	}
+	return nil
+}
+
+// configWith is a config that was made, with the digests that the image has for the layers that were not computed, or came out otherwise.
 func configWith(config []byte, layers []image.Layer, diffIDs []snapshot.Digest) string {
 	text := string(config)
 	for n, l := range layers {
-		if l.DiffID.IsZero() {
+		if l.DiffID != diffIDs[n] {
 			text = strings.Replace(text, l.DiffID.String(), diffIDs[n].String(), 1)
 		}
 	}
@@ -155,57 +184,18 @@ func configWith(config []byte, layers []image.Layer, diffIDs []snapshot.Digest) 
 
 // differs tells in which path a layer differs from what it has to be.
 func (im *Image) differs(ctx context.Context, want *imagebuild.Image, expected image.Layer, got layerAt) error {
-	where, err := im.firstDifference(ctx, want, expected, got)
+	found, err := im.differences(ctx, want, expected, got)
 	if err != nil && !errors.Is(err, outcome.ErrIntegrity) {
 		return err
 	}
-	if err != nil {
+	where := "its entries are the same, and it is written in another way"
+	switch {
+	case err != nil:
 		where = err.Error()
+	case len(found) > 0:
+		where = "/" + found[0].path + " " + found[0].how
 	}
 	return fmt.Errorf("%w: the layer of %s is not what it has to be: %s", outcome.ErrIntegrity, expected.By, where)
-}
-
-func (im *Image) firstDifference(ctx context.Context, want *imagebuild.Image, expected image.Layer, got layerAt) (string, error) {
-	c, err := want.Open(ctx, expected.Blob, 0)
-	if err != nil {
-		return "", err
-	}
-	defer c.R.Close()
-	r, err := im.open(ctx, got)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	a, b := tar.NewReader(c.R), tar.NewReader(r)
-	for {
-		x, errX := a.Next()
-		y, errY := b.Next()
-		switch {
-		case errX == io.EOF && errY == io.EOF:
-			return "its entries are the same, and it is written in another way", nil
-		case errX != nil && errX != io.EOF:
-			return "", errX
-		case errY == io.EOF:
-			return "/" + clean(x.Name) + " is missing", nil
-		case errY != nil:
-			return fmt.Sprintf("it cannot be read: %v", errY), nil
-		case errX == io.EOF, x.Name != y.Name:
-			return "/" + clean(y.Name) + " is not expected there", nil
-		}
-		if x.Mode != y.Mode || x.Uid != y.Uid || x.Gid != y.Gid || x.Typeflag != y.Typeflag || x.Linkname != y.Linkname || x.Size != y.Size || !x.ModTime.Equal(y.ModTime) {
-			return "/" + clean(x.Name) + " has another type, owner, mode, size, time or target", nil
-		}
-		p, q := sha256.New(), sha256.New()
-		if _, err := io.Copy(p, a); err != nil {
-			return "", err
-		}
-		if _, err := io.Copy(q, b); err != nil {
-			return fmt.Sprintf("/%s cannot be read: %v", clean(x.Name), err), nil
-		}
-		if string(p.Sum(nil)) != string(q.Sum(nil)) {
-			return "/" + clean(x.Name) + " has other bytes", nil
-		}
-	}
 }
 
 func clean(name string) string { return strings.TrimSuffix(strings.TrimPrefix(name, "./"), "/") }
@@ -249,7 +239,12 @@ func (u *unpacked) rest() error {
 }
 
 func (im *Image) open(ctx context.Context, l layerAt) (*unpacked, error) {
-	c, err := im.image.Open(ctx, l.Blob, 0)
+	return openLayer(ctx, im.image, l)
+}
+
+// openLayer opens the tar of a layer.
+func openLayer(ctx context.Context, from snapshot.Blobs, l layerAt) (*unpacked, error) {
+	c, err := from.Open(ctx, l.Blob, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -293,12 +288,27 @@ func (im *Image) Rebuild(ctx context.Context, o VerifyOptions, cache *imagebuild
 	if made.Digest() == im.Reference.Digest {
 		return nil
 	}
+	var otherwise []string
 	for i, a := range made.Architectures {
 		for n, l := range a.Layers {
-			if i >= len(im.archs) || n >= len(im.archs[i].diffIDs) || im.archs[i].diffIDs[n] != l.DiffID {
+			if i < len(im.archs) && n < len(im.archs[i].diffIDs) && im.archs[i].diffIDs[n] == l.DiffID {
+				continue
+			}
+			if i >= len(im.archs) || n >= len(im.archs[i].layers) || a.Scripts != imageplan.Run || !ofScripts(l) {
 				return fmt.Errorf("%w: made again it is %s: the layer of %s differs", outcome.ErrIntegrity, made.Digest(), l.By)
 			}
+			found, err := im.differences(ctx, made, l, im.archs[i].layers[n])
+			if err != nil {
+				return err
+			}
+			for _, d := range found {
+				otherwise = append(otherwise, "/"+d.path)
+			}
 		}
+	}
+	if len(otherwise) > 0 {
+		return fmt.Errorf("%w: made again it is %s, with the same package layers: the scripts of its packages made other files this time: %s",
+			outcome.ErrRefused, made.Digest(), Paths(otherwise))
 	}
 	return fmt.Errorf("%w: made again it is %s: the layers' contents are the same, and compression or documents are written by another mmoci", outcome.ErrIntegrity, made.Digest())
 }

@@ -160,7 +160,7 @@ func readScript(name string, text []byte) Script {
 			inside = true
 			tool, _, _ = strings.Cut(tool, "/")
 			tool, _, _ = strings.Cut(tool, " ")
-			if !slices.Contains(s.Tools, tool) && tool != "" {
+			if !slices.Contains(s.Tools, tool) && isTool(tool) {
 				s.Tools = append(s.Tools, tool)
 			}
 			continue
@@ -179,6 +179,11 @@ func readScript(name string, text []byte) Script {
 		s.Own = false
 	}
 	return s
+}
+
+// isTool tells names of programs that write parts of scripts: others are no more than a comment.
+func isTool(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
 }
 
 // database lays out what dpkg itself would write for the package: its info files

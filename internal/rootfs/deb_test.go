@@ -160,3 +160,11 @@ func spelled(t testing.TB, layer []byte) string {
 	}
 	return b.String()
 }
+
+// What a comment of a script says wrote a part of it is a name, or nothing.
+func TestToolsOfScripts(t *testing.T) {
+	s := readScript("postinst", []byte("#!/bin/sh\n# Automatically added by dh_installdeb/13\ntrue\n# End automatically added section\n# Automatically added by dh\t\x1b[2J/1\ntrue\n# End automatically added section\n"))
+	if len(s.Tools) != 1 || s.Tools[0] != "dh_installdeb" {
+		t.Errorf("tools %q", s.Tools)
+	}
+}

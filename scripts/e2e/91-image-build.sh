@@ -211,6 +211,15 @@ configured() {
 }
 check "with their scripts run, the packages are configured as dpkg wants it, and made again the same" configured
 
+# What scripts made, with files of one's own above it: made now, taken from what an earlier build keeps, and made again by verifiers.
+kept() {
+	want=$("$mmoci" image build --scripts run -f nginx oci:images:first | sed 's/.*@//')
+	same "digest of the second build" "$want" "$("$mmoci" image build --scripts run -f nginx oci:images:kept | sed 's/.*@//')"
+	same "rebuilt" "same digest: oci:images:kept@$want" "$("$mmoci" image rebuild oci:images:kept)"
+	"$mmoci" image verify oci:images:kept | grep 'generated 1, files 1$'
+}
+check "what scripts made is kept, and with files above it the second image is the first" kept
+
 followed() {
 	"$mmoci" image affected libc6 --below 99 oci:images:redis oci:images:nginx >affected
 	same "images with libc6" 2 "$(wc -l <affected)"

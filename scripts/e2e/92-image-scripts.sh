@@ -3,7 +3,7 @@
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
-real="nginx-light redis-server libblas3 ca-certificates python3-minimal ssl-cert"
+real="nginx-light redis-server libblas3 ca-certificates python3-minimal ssl-cert iputils-ping libcap2-bin"
 [ -z "${E2E_LONG:-}" ] || real="$real postgresql docker.io python3"
 up=$E2E_CACHE/scripts-upstream
 lists
@@ -82,12 +82,26 @@ told() {
 }
 check "the account has a line for every package" told
 
-image key no ssl-cert
+image key no ssl-cert iputils-ping libcap2-bin
 refused_twice() {
 	refused 1 "etc/ssl/private/ssl-cert-snakeoil.key" "$mmoci" image build -f key.yaml --twice oci:never:x
 	[ ! -e never ]
 }
 check "a key that every build makes anew is refused by --twice, by name, and nothing is written" refused_twice
+
+# Without --twice it is built, and proved in all but what its scripts made.
+made_otherwise() {
+	"$mmoci" image build -f key.yaml oci:images:key 2>key.err
+	cat key.err
+	grep -q 'bin/ping: layers have no file capabilities' key.err
+	"$mmoci" image scripts oci:images:key >key.account
+	grep -q '^-  *-  *-  *capabilities  */usr/bin/ping: ' key.account
+	grep -q ' cleaned  */var/log/dpkg.log: a log$' key.account
+	"$mmoci" image verify oci:images:key | tee key.proof
+	grep -q "^$arch: proved $("$mmoci" image lock -f key.yaml -o - | grep -c '^package '), generated 0, files 0, by the site's statement alone: system; scripts made otherwise: .*/etc/ssl/private/ssl-cert-snakeoil.key" key.proof
+	refused 1 "scripts of its packages made other files this time: .*/etc/ssl/private/ssl-cert-snakeoil.key" "$mmoci" image rebuild oci:images:key
+}
+check "without --twice every package of it is proved, and the key is named; so are the file capabilities that ping loses" made_otherwise
 
 by_users() {
 	want=$(skopeo inspect --raw oci:images:part | sha256sum)

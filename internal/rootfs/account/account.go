@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Scripts are the scripts that a package may have, in the order of their calls;
@@ -31,9 +33,18 @@ const (
 	Later What = "later"
 	// Made: a fix-up made what Detail says. The line's Package is the fix-up.
 	Made What = "made"
+	// Capabilities: a file lost its file capabilities, which layers do not have. Package, Version and Script are "-".
+	Capabilities What = "capabilities"
+	// Cleaned: a file that scripts made is not in the image. Package, Version and Script are "-".
+	Cleaned What = "cleaned"
 )
 
-var all = []What{None, NoOp, Ran, NotRun, Skipped, Later, Made}
+var all = []What{None, NoOp, Ran, NotRun, Skipped, Later, Made, Capabilities, Cleaned}
+
+// File is a line about a file: one of [Capabilities] or [Cleaned], and why.
+func File(what What, path, why string) Line {
+	return Line{Package: "-", Version: "-", Script: "-", What: what, Detail: "/" + path + ": " + why}
+}
 
 // Line is a line of the account.
 type Line struct {
@@ -67,14 +78,35 @@ func Package(name, version string, scripts map[string][]byte, what What) []Line 
 	return lines
 }
 
-// Encode writes lines: five fields with a tab between them.
+// Encode writes lines: five fields with a tab between them. A control character, which a name of a file may have, is written as in Go.
 func Encode(lines []Line) []byte {
 	var b bytes.Buffer
 	for _, l := range lines {
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\n", l.Package, l.Version, l.Script, l.What, l.Detail)
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\n", printable(l.Package), printable(l.Version), printable(l.Script), printable(string(l.What)), printable(l.Detail))
 	}
 	return b.Bytes()
 }
+
+func printable(s string) string {
+	if !strings.ContainsFunc(s, unprintable) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unprintable(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// unprintable tells control characters, and what is no text.
+func unprintable(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
 
 // Parse reads what Encode wrote.
 func Parse(text []byte) ([]Line, error) {
@@ -89,6 +121,8 @@ func Parse(text []byte) ([]Line, error) {
 		}
 		l := Line{f[0], f[1], f[2], What(f[3]), f[4]}
 		switch {
+		case slices.ContainsFunc(f, func(s string) bool { return s != printable(s) }):
+			return nil, fmt.Errorf("account, line %d: a control character in it", n+1)
 		case !slices.Contains(all, l.What):
 			return nil, fmt.Errorf("account, line %d: %.50q is no word for what became of a script", n+1, f[3])
 		case l.Package == "" || l.Version == "" || l.Script != "-" && !slices.Contains(Scripts, l.Script):

@@ -69,3 +69,25 @@ func FuzzIsNoOp(f *testing.F) {
 	f.Add(head + block + end)
 	f.Fuzz(func(_ *testing.T, text string) { IsNoOp("postinst", []byte(text)) })
 }
+
+// Whatever names of files and scripts hold, what is written is read, and has no control character.
+func TestEncode(t *testing.T) {
+	lines := []Line{
+		{Package: "a", Version: "1", Script: "postinst", What: NotRun, Detail: "blocks of dh\tx\n\x1b[2J\x7f\u0085 and \xff"},
+		File(Capabilities, "usr/bin/ping", "layers have none"),
+		File(Cleaned, "srv/\r\tname", "a log"),
+	}
+	text := Encode(lines)
+	got, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines[0].Detail = `blocks of dh\u0009x\u000a\u001b[2J\u007f\u0085 and \xff`
+	lines[2].Detail = `/srv/\u000d\u0009name: a log`
+	if !slices.Equal(got, lines) {
+		t.Errorf("%q", got)
+	}
+	if _, err := Parse([]byte("a\t1\tpostinst\tran\t\x1b[2J\n")); err == nil {
+		t.Error("an escape of terminals is taken")
+	}
+}

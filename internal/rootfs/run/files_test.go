@@ -1,6 +1,7 @@
 package run
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +21,7 @@ import (
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // TestWithoutScripts: the scripts are gone, and all else is there as it was.
@@ -93,7 +96,7 @@ func TestStanzas(t *testing.T) {
 func TestScriptsMakeNoWhiteouts(t *testing.T) {
 	for _, p := range []string{"etc/.wh.passwd", "etc/.wh..wh..opq", "srv/.wh.d/x"} {
 		for _, kind := range []uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFIFO} {
-			tr := &tree{runner: &runner{}, res: &Result{}, entries: map[string]rootfs.SystemEntry{}, inode: map[uint64]string{}}
+			tr := &tree{runner: &runner{}, entries: map[string]rootfs.SystemEntry{}, inode: map[uint64]string{}}
 			err := tr.take(&stat{Path: p, Mode: kind | 0o755, Target: "x"}, nil)
 			if !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), p) || len(tr.entries) > 0 {
 				t.Errorf("%s: %v, %v", p, err, tr.entries)
@@ -199,5 +202,20 @@ func TestOthersDoNotReachTheRoot(t *testing.T) {
 	sweepLeft(t.Context(), parent, mapping{root: true, uid: ids.uid, gid: ids.gid})
 	if _, err := os.Lstat(s.dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("left behind: %v", err)
+	}
+}
+
+// A file that has capabilities in the root is told of, although it is the package's own otherwise.
+func TestCapabilitiesAreTold(t *testing.T) {
+	ping := rootfs.Entry{Path: "usr/bin/ping", Type: tar.TypeReg, Mode: 0o755, Size: 4, Digest: snapshot.Sum([]byte("ping"))}
+	r := &runner{o: &Options{Date: time.Unix(1, 0)}, union: map[string]*rootfs.Entry{ping.Path: &ping}, touched: map[string]bool{}, before: map[string]stat{
+		ping.Path: {Path: ping.Path, Mode: unix.S_IFREG | 0o755, Size: 4, Capability: true, Links: 1},
+	}}
+	res, err := r.compare(map[string]bool{}, map[string]bool{}, map[string]snapshot.Digest{ping.Path: ping.Digest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Entries) != 0 || len(res.Account) != 1 || res.Account[0].What != account.Capabilities || !strings.HasPrefix(res.Account[0].Detail, "/usr/bin/ping: ") {
+		t.Errorf("%+v", res)
 	}
 }

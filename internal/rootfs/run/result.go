@@ -30,7 +30,6 @@ const (
 
 // result compares the tree with the union of the layers.
 func (r *runner) result() (*Result, error) {
-	res := &Result{}
 	theirs, err := r.helpersPaths()
 	if err != nil {
 		return nil, err
@@ -43,7 +42,13 @@ func (r *runner) result() (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{runner: r, res: res, sums: sums, entries: map[string]rootfs.SystemEntry{}, inode: map[uint64]string{}}
+	return r.compare(theirs, excluded, sums)
+}
+
+// compare does it: theirs are paths of helpers, excluded those that the layers leave out, sums digests of files that the union has.
+func (r *runner) compare(theirs, excluded map[string]bool, sums map[string]snapshot.Digest) (*Result, error) {
+	res := &Result{}
+	t := &tree{runner: r, sums: sums, entries: map[string]rootfs.SystemEntry{}, inode: map[uint64]string{}}
 	paths := make([]string, 0, len(r.before))
 	for p := range r.before {
 		paths = append(paths, p)
@@ -54,6 +59,7 @@ func (r *runner) result() (*Result, error) {
 		u := r.union[p]
 		switch {
 		case u != nil:
+			t.capability(&s)
 			if t.differs(&s, u) {
 				if err := t.take(&s, u); err != nil {
 					return nil, err
@@ -61,6 +67,7 @@ func (r *runner) result() (*Result, error) {
 			}
 		case theirs[p] || excluded[p] || r.infoOfHelper(p):
 		case r.touched[p] || always[p]:
+			t.capability(&s)
 			if err := t.take(&s, nil); err != nil {
 				return nil, err
 			}
@@ -79,7 +86,6 @@ func (r *runner) result() (*Result, error) {
 		res.Entries = append(res.Entries, e)
 	}
 	slices.SortFunc(res.Entries, func(a, b rootfs.SystemEntry) int { return cmp.Compare(a.Path, b.Path) })
-	slices.SortFunc(res.Cleaned, func(a, b Cleaned) int { return cmp.Compare(a.Path, b.Path) })
 	for _, o := range r.o.Packages {
 		for _, p := range r.pkgs {
 			if p.Name != o.Name {
@@ -92,6 +98,10 @@ func (r *runner) result() (*Result, error) {
 			res.Account = append(res.Account, account.Package(p.Name, p.Version, p.scripts, what)...)
 		}
 	}
+	slices.SortFunc(t.cleaned, func(a, b account.Line) int {
+		return cmp.Or(strings.Compare(string(a.What), string(b.What)), strings.Compare(a.Detail, b.Detail)) // capabilities first
+	})
+	res.Account = append(res.Account, t.cleaned...)
 	return res, nil
 }
 
@@ -190,7 +200,7 @@ func (r *runner) sums() (map[string]snapshot.Digest, error) {
 // tree is the system layer in the making.
 type tree struct {
 	*runner
-	res     *Result
+	cleaned []account.Line
 	sums    map[string]snapshot.Digest
 	entries map[string]rootfs.SystemEntry
 	inode   map[uint64]string // first path of a file with several names
@@ -259,9 +269,6 @@ func (t *tree) take(s *stat, u *rootfs.Entry) error {
 			if err != nil || !keep {
 				return err
 			}
-		}
-		if s.Capability {
-			t.clean(s.Path, "file capabilities: layers have none; the file is kept without them")
 		}
 	}
 	t.entries[s.Path] = e
@@ -392,7 +399,16 @@ func (t *tree) hold(e *rootfs.SystemEntry) error {
 	return nil
 }
 
-func (t *tree) clean(p, why string) { t.res.Cleaned = append(t.res.Cleaned, Cleaned{p, why}) }
+// capability tells of a file of the image whose capabilities are lost: it is the same otherwise.
+func (t *tree) capability(s *stat) {
+	if s.Capability && s.kind() == unix.S_IFREG {
+		t.cleaned = append(t.cleaned, account.File(account.Capabilities, s.Path, "layers have no file capabilities; the file is kept without them"))
+	}
+}
+
+func (t *tree) clean(p, why string) {
+	t.cleaned = append(t.cleaned, account.File(account.Cleaned, p, why))
+}
 
 // whiteout removes a path of the union; one for a directory does for all in it.
 func (t *tree) whiteout(p string) {

@@ -69,13 +69,9 @@ type Result struct {
 	// Entries are the system layer: what dpkg and the scripts made otherwise than the
 	// union, by path, parents before what is in them.
 	Entries []rootfs.SystemEntry
+	// Account has a line for each script, then one for each file that lost its capabilities or was left out.
 	Account []account.Line
-	// Cleaned are files that were made and are left out, each with the reason.
-	Cleaned []Cleaned
 }
-
-// Cleaned is a path that the scripts made and the image does not have.
-type Cleaned struct{ Path, Why string }
 
 // ErrCannot tells that this machine cannot run scripts in a root of its own. What
 // wraps it says what is missing.
