@@ -346,7 +346,7 @@ func TestSilentRegistry(t *testing.T) {
 		if !errors.Is(err, transfer.ErrStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "(2 attempts); "+ref.Host()+" takes connections and is silent") {
 			t.Errorf("%s: %v", what, err)
 		}
-		if n := asked.Load(); n != 2 {
+		if n := asked.Load(); n < 1 || n > 2 { // a busy machine may give a request up before the registry has read it
 			t.Errorf("%s: asked %d times", what, n)
 		}
 		if took := time.Since(began); took > 30*time.Second {
