@@ -76,11 +76,11 @@ goes on from there; if all is there already nothing is written.`,
 func (a *app) reportExport(res *static.Result, asJSON bool) error {
 	a.log("%s linked, %d copied, %s; %d were there; %s moved, %s removed", terminal.Count(res.Linked, "blob"), res.Copied, terminal.Size(res.Bytes), res.Reused,
 		terminal.Count(res.Moved, "tag"), terminal.Count(res.Removed, "file"))
-	if res.Leaving > 0 {
-		a.log("%s that no REF names any more: kept until --keep-days are over", terminal.Count(res.Leaving, "root"))
+	if res.LeavingRoots+res.LeavingTags > 0 {
+		a.log("%s and %s that no REF names any more: kept until --keep-days are over", terminal.Count(res.LeavingRoots, "root"), terminal.Count(res.LeavingTags, "tag"))
 	}
 	if asJSON {
-		j := exportJSON{Tags: []tagJSON{}, Linked: res.Linked, Copied: res.Copied, Bytes: res.Bytes, Reused: res.Reused, Moved: res.Moved, Leaving: res.Leaving, Removed: res.Removed}
+		j := exportJSON{Tags: []tagJSON{}, Linked: res.Linked, Copied: res.Copied, Bytes: res.Bytes, Reused: res.Reused, Moved: res.Moved, Leaving: res.LeavingRoots, LeavingTags: res.LeavingTags, Removed: res.Removed}
 		for _, t := range res.Tags {
 			j.Tags = append(j.Tags, tagJSON{Tag: t.Repository + ":" + t.Name, Digest: t.Digest.String()})
 		}
@@ -94,12 +94,13 @@ func (a *app) reportExport(res *static.Result, asJSON bool) error {
 
 // exportJSON is what export --json prints.
 type exportJSON struct {
-	Tags    []tagJSON `json:"tags"` // REPO:TAG of the tree, with digests
-	Linked  int       `json:"linkedBlobs"`
-	Copied  int       `json:"copiedBlobs"`
-	Bytes   int64     `json:"bytes"` // of these
-	Reused  int       `json:"reusedBlobs"`
-	Moved   int       `json:"movedTags"`
-	Leaving int       `json:"leavingRoots"`
-	Removed int       `json:"removedFiles"`
+	Tags        []tagJSON `json:"tags"` // REPO:TAG of the tree, with digests
+	Linked      int       `json:"linkedBlobs"`
+	Copied      int       `json:"copiedBlobs"`
+	Bytes       int64     `json:"bytes"` // of these
+	Reused      int       `json:"reusedBlobs"`
+	Moved       int       `json:"movedTags"`
+	Leaving     int       `json:"leavingRoots"`
+	LeavingTags int       `json:"leavingTags"`
+	Removed     int       `json:"removedFiles"`
 }

@@ -27,7 +27,7 @@ func treePath(root snapshot.Digest) string { return treesDir + "/" + root.Hex() 
 func (e *export) plant(ctx context.Context) error {
 	planted := false
 	for _, c := range e.contents {
-		if !e.o.Apt || c.snapshot == nil {
+		if _, ok := e.aptName(c); !ok {
 			continue
 		}
 		if _, err := e.root.Lstat(treePath(c.root)); err == nil {
@@ -126,15 +126,21 @@ func (e *export) copyFile(row snapshot.Row, name string, date time.Time) (err er
 	return e.root.Chtimes(name, date, date)
 }
 
+// aptName is the name of a content's apt tree, if it is to have one.
+func (e *export) aptName(c *content) (tagName, bool) {
+	p := c.home()
+	return p, e.o.Apt && c.snapshot != nil && p.valid()
+}
+
 // publishApt moves the names of apt trees: at first that of the previous one, so that what clients are
 // reading is always found under one of the two.
 func (e *export) publishApt() error {
 	for _, c := range e.contents {
-		p := c.home()
-		if !e.o.Apt || c.snapshot == nil || !p.valid() {
+		p, ok := e.aptName(c)
+		if !ok {
 			continue
 		}
-		name := p.repository + ":" + p.tag // no repository has a colon, so that one name is never inside another
+		name := p.String() // no repository has a colon, so that one name is never inside another
 		was, err := e.root.Readlink(aptDir + "/" + name)
 		if err == nil && path.Base(was) == c.root.Hex() {
 			continue

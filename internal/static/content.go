@@ -20,16 +20,17 @@ import (
 type content struct {
 	ref      artifact.Reference
 	root     snapshot.Digest
-	listed   bool // the tree has the list already: all of it was there once
-	list     *list
+	listed   bool        // the tree has its list already: all of it was there once
+	lists    []*rootList // its own, and one of each manifest that refers to an image
 	about    []referrer
+	attached map[snapshot.Digest]map[string]snapshot.Digest // of an image, what cosign attached to it, by tag
 	from     snapshot.Blobs
 	layout   string             // the directory of a layout that blobs may be linked from, or ""
 	blobs    *os.File           // its directory of blobs, or nil
 	snapshot *snapshot.Snapshot // nil: an image
 }
 
-// referrer is a document about another one.
+// referrer is a document about another one, which it names.
 type referrer struct {
 	subject snapshot.Digest
 	entry
@@ -48,26 +49,28 @@ type entry struct {
 const maxAnnotated = 32 << 10
 
 // read finds out what a reference names, and all that belongs to it: from the tree's own list where it has one.
-func (e *export) read(ctx context.Context, ref artifact.Reference) (*content, error) {
-	root, err := artifact.Resolve(ctx, ref, e.o.Places)
+func (t *tree) read(ctx context.Context, ref artifact.Reference, o *Options) (*content, error) {
+	root, err := artifact.Resolve(ctx, ref, o.Places)
 	if err != nil {
 		return nil, err
 	}
-	c := &content{ref: ref, root: root}
+	c := &content{ref: ref, root: root, attached: map[snapshot.Digest]map[string]snapshot.Digest{}}
 	if ref.Kind == artifact.Layout {
 		c.layout = ref.Name
 		if c.blobs, err = os.Open(filepath.Join(ref.Name, blobsDir)); err != nil {
 			return nil, err
 		}
 	}
-	ref.Digest = root // the tag may move meanwhile
-	c.list, c.listed = e.known(root)
-	sealed, err := artifact.Open(ctx, ref, e.o.Places)
+	ref.Digest = root                           // the tag may move meanwhile
+	if l, err := t.readList(root); err == nil { // one that cannot be read is as good as none
+		c.lists, c.listed = []*rootList{l}, true
+	}
+	sealed, err := artifact.Open(ctx, ref, o.Places)
 	switch {
 	case err == nil:
-		err = c.readSnapshot(ctx, ref, sealed, e.o.Places)
+		err = c.readSnapshot(ctx, ref, sealed, o.Places)
 	case errors.Is(err, artifact.ErrNotOurs) && !errors.Is(err, snapshot.ErrNewer):
-		err = c.readImage(ctx, ref, e.o.Places)
+		err = c.readImage(ctx, ref, o.Places)
 	}
 	if err != nil {
 		c.close()
@@ -80,12 +83,6 @@ func (c *content) close() {
 	if c.blobs != nil {
 		c.blobs.Close()
 	}
-}
-
-// known reads the list of a root. One that cannot be read is as good as none.
-func (t *tree) known(root snapshot.Digest) (*list, bool) {
-	l, err := t.readList(root)
-	return l, err == nil
 }
 
 func (c *content) readSnapshot(ctx context.Context, ref artifact.Reference, sealed *snapshot.Sealed, o artifact.Options) error {
@@ -120,7 +117,8 @@ func (c *content) readSnapshot(ctx context.Context, ref artifact.Reference, seal
 	for _, b := range g.Files {
 		m.blob(b)
 	}
-	c.list, err = m.list(c.root)
+	l, err := m.list(c.root)
+	c.lists = []*rootList{l}
 	return err
 }
 
@@ -138,35 +136,56 @@ func (c *content) readDocuments(ctx context.Context, m *listMaker, image snapsho
 			m.document(d.Descriptor)
 		}
 		if root != image.Blob {
-			c.refer(g.Root())
+			c.refer(image.Digest, g.Root())
 		}
 	}
 	return nil
 }
 
+// readImage reads an image, and each manifest that refers to it as a root of its own: one that is no longer there leaves as
+// other roots do.
 func (c *content) readImage(ctx context.Context, ref artifact.Reference, o artifact.Options) error {
 	c.listed = false // what refers to it may have changed
 	im, err := images.Read(ctx, ref, images.Options{Options: o})
 	if err != nil {
 		return err
 	}
-	var m listMaker
-	for _, d := range im.Documents {
-		m.document(d.Descriptor)
-		if slices.ContainsFunc(im.Referrers, func(b snapshot.Blob) bool { return b.Digest == d.Digest }) {
-			c.refer(d)
+	c.from, c.lists = im, nil
+	read := func(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+		return oci.ReadBlob(ctx, im, "document", d.Blob, oci.MaxImageDocument)
+	}
+	for _, root := range append([]snapshot.Blob{im.Root.Blob}, im.Referrers...) {
+		g, err := oci.WalkImage(ctx, read, oci.Descriptor{Blob: root})
+		if err != nil {
+			return err
+		}
+		var m listMaker
+		for _, d := range g.Documents {
+			m.document(d.Descriptor)
+		}
+		for _, d := range g.Blobs {
+			m.blob(d.Blob)
+		}
+		l, err := m.list(root.Digest)
+		if err != nil {
+			return err
+		}
+		c.lists = append(c.lists, l)
+		if root != im.Root.Blob {
+			c.refer(im.Root.Digest, g.Root())
 		}
 	}
-	for _, d := range im.Parts() {
-		m.blob(d.Blob)
-	}
-	c.from = im
-	c.list, err = m.list(c.root)
-	return err
+	return nil
 }
 
-// refer notes a document that says what it is about.
-func (c *content) refer(d oci.ImagePart) {
+// refer notes a document that belongs to an image: it says what it is about, or cosign attached it.
+func (c *content) refer(image snapshot.Digest, d oci.ImagePart) {
+	if tag := oci.CosignTag(image, d.Document); tag != "" {
+		if c.attached[image] == nil {
+			c.attached[image] = map[string]snapshot.Digest{}
+		}
+		c.attached[image][tag] = d.Digest
+	}
 	r := referrer{subject: d.Document.Subject.Digest, entry: entry{
 		MediaType: d.MediaType, Digest: d.Digest.String(), Size: d.Size, ArtifactType: d.Document.ArtifactType,
 	}}

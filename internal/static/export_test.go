@@ -173,7 +173,7 @@ func TestLeaving(t *testing.T) {
 	o.References = []artifact.Reference{newer}
 	for _, later := range []time.Duration{time.Hour, 48 * time.Hour} {
 		o.Now = now.Add(later)
-		if res := mustExport(t, o); res.Removed != 0 || res.Leaving != 1 {
+		if res := mustExport(t, o); res.Removed != 0 || res.LeavingRoots != 1 {
 			t.Errorf("after %s: %+v", later, res)
 		}
 		if tags := whole(t, dir); len(tags) != 4 {
@@ -181,7 +181,7 @@ func TestLeaving(t *testing.T) {
 		}
 	}
 	o.Now = now.Add(49 * time.Hour)
-	if res := mustExport(t, o); res.Removed == 0 || res.Leaving != 0 {
+	if res := mustExport(t, o); res.Removed == 0 || res.LeavingRoots != 0 {
 		t.Errorf("at last: %+v", res)
 	}
 	tags := whole(t, dir)
@@ -354,9 +354,9 @@ func TestNestedNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.close()
-	e := &export{tree: tr, o: &Options{Apt: true, Now: now, References: []artifact.Reference{older, newer}}}
-	for i, name := range []string{"registry.example.org/site:mirror", "registry.example.org/site/mirror:noble"} {
-		c, err := e.read(t.Context(), e.o.References[i])
+	e := &export{tree: tr, o: &Options{Apt: true, Now: now}}
+	for name, ref := range map[string]artifact.Reference{"registry.example.org/site:mirror": older, "registry.example.org/site/mirror:noble": newer} {
+		c, err := tr.read(t.Context(), ref, e.o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -365,13 +365,9 @@ func TestNestedNames(t *testing.T) {
 		}
 		e.contents = append(e.contents, c)
 	}
-	if err := e.name(); err != nil {
+	slices.SortFunc(e.contents, func(a, b *content) int { return strings.Compare(b.ref.String(), a.ref.String()) })
+	if err := e.run(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-	for _, step := range []func(context.Context) error{e.fill, e.plant, e.publish, e.prune} {
-		if err := step(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 	}
 	for name, c := range map[string]*content{"site:mirror": e.contents[0], "site/mirror:noble": e.contents[1]} {
 		to, err := filepath.EvalSymlinks(filepath.Join(dir, "apt", name))
@@ -438,7 +434,7 @@ func TestLinksOutside(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	for p, want := range map[place]bool{
+	for p, want := range map[tagName]bool{
 		{"site/app", "1"}: true, {"a", "_x"}: true,
 		{"", "1"}: false, {"../a", "1"}: false, {"a/../b", "1"}: false, {"a//b", "1"}: false, {"/a", "1"}: false, {"a/", "1"}: false,
 		{"_tags", "1"}: false, {"a/_tags", "1"}: false, {"a", ""}: false, {"a", ".."}: false, {"a", "."}: false, {"a", "x/y"}: false,

@@ -2,6 +2,7 @@ package static
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -13,8 +14,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// list is all that a root consists of. A tree has it only after all of that was there.
-type list struct {
+// rootList is all that a root consists of. A tree has it only after all of that was there.
+type rootList struct {
 	root      snapshot.Digest
 	documents []oci.Descriptor // sorted by digest
 	blobs     []snapshot.Blob  // documents too; sorted by digest
@@ -55,8 +56,8 @@ func (m *listMaker) document(d oci.Descriptor) {
 	m.blob(d.Blob)
 }
 
-func (m *listMaker) list(root snapshot.Digest) (*list, error) {
-	l := &list{root: root, documents: slices.Collect(maps.Values(m.documents)), blobs: slices.Collect(maps.Values(m.blobs))}
+func (m *listMaker) list(root snapshot.Digest) (*rootList, error) {
+	l := &rootList{root: root, documents: slices.Collect(maps.Values(m.documents)), blobs: slices.Collect(maps.Values(m.blobs))}
 	for _, d := range l.documents {
 		if endings[d.MediaType] == "" {
 			return nil, fmt.Errorf("%w: document %s is of type %.100q", oci.ErrImage, d.Digest, d.MediaType)
@@ -70,14 +71,14 @@ func (m *listMaker) list(root snapshot.Digest) (*list, error) {
 	return l, nil
 }
 
-func (l *list) encode() []byte {
+func (l *rootList) encode() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s\n", listMagic, l.root)
 	for _, d := range l.documents {
-		fmt.Fprintf(&b, "document %s %d %s\n", d.Digest, d.Size, endings[d.MediaType])
+		fmt.Fprintf(&b, "%s%s %d %s\n", documentWord, d.Digest, d.Size, endings[d.MediaType])
 	}
 	for _, f := range l.blobs {
-		b.WriteString("blob ")
+		b.WriteString(blobWord)
 		b.WriteString(f.Digest.String())
 		b.WriteByte(' ')
 		b.WriteString(strconv.FormatInt(f.Size, 10))
@@ -86,29 +87,26 @@ func (l *list) encode() []byte {
 	return b.Bytes()
 }
 
+// What lines begin with.
+const (
+	documentWord = "document "
+	blobWord     = "blob "
+)
+
 // parseList reads a list. Only what encode writes is one.
-func parseList(data []byte) (*list, error) {
-	l := &list{}
-	for line := range strings.Lines(string(data)) {
-		f := strings.Split(strings.TrimSuffix(line, "\n"), " ")
-		if err := l.line(f); err != nil {
+func parseList(data []byte) (*rootList, error) {
+	text := string(data)
+	if !strings.HasSuffix(text, "\n") {
+		return nil, errors.New("no list of a root, or the begin of one")
+	}
+	l := &rootList{blobs: make([]snapshot.Blob, 0, len(text)/minBlobLine)}
+	for line := range strings.Lines(text) {
+		if err := l.line(strings.TrimSuffix(line, "\n")); err != nil {
 			return nil, fmt.Errorf("line %.100q: %w", line, err)
 		}
 	}
-	if l.root.IsZero() || !bytes.Equal(l.encode(), data) {
-		return nil, fmt.Errorf("not a list of a root")
-	}
-	byDigest := func(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) }
-	for i := range l.blobs {
-		if i > 0 && byDigest(l.blobs[i-1], l.blobs[i]) >= 0 {
-			return nil, fmt.Errorf("blob %s is twice or not in order", l.blobs[i].Digest)
-		}
-	}
 	rooted := false
-	for i, d := range l.documents {
-		if i > 0 && byDigest(l.documents[i-1].Blob, d.Blob) >= 0 {
-			return nil, fmt.Errorf("document %s is twice or not in order", d.Digest)
-		}
+	for _, d := range l.documents {
 		if at, ok := slices.BinarySearchFunc(l.blobs, d.Blob, byDigest); !ok || l.blobs[at] != d.Blob {
 			return nil, fmt.Errorf("document %s is none of the blobs", d.Digest)
 		}
@@ -120,39 +118,69 @@ func parseList(data []byte) (*list, error) {
 	return l, nil
 }
 
-func (l *list) line(f []string) (err error) {
-	if f[0] == listMagic && len(f) == 2 && l.root.IsZero() {
-		l.root, err = snapshot.ParseDigest(f[1])
-		return err
+// minBlobLine is the length of the shortest line of a blob.
+const minBlobLine = len(blobWord+"sha256:"+" 1\n") + 2*len(snapshot.Digest{})
+
+func byDigest(a, b snapshot.Blob) int { return bytes.Compare(a.Digest[:], b.Digest[:]) }
+
+// line takes one line. The first names the root; documents come before blobs, each in order.
+func (l *rootList) line(text string) error {
+	if l.root.IsZero() {
+		digest, ok := strings.CutPrefix(text, listMagic+" ")
+		d, err := snapshot.ParseDigest(digest)
+		if !ok || err != nil || d.IsZero() {
+			return errors.New("not the first line of a list of a root")
+		}
+		l.root = d
+		return nil
 	}
-	if len(f) < 3 || l.root.IsZero() {
-		return fmt.Errorf("neither document nor blob")
-	}
-	var b snapshot.Blob
-	if b.Digest, err = snapshot.ParseDigest(f[1]); err != nil {
-		return err
-	}
-	if b.Size, err = strconv.ParseInt(f[2], 10, 64); err != nil || b.Size < 1 {
-		return fmt.Errorf("size %.30q", f[2])
-	}
-	switch {
-	case f[0] == "blob" && len(f) == 3:
+	if rest, ok := strings.CutPrefix(text, blobWord); ok {
+		b, err := parseBlob(rest)
+		if err != nil {
+			return err
+		}
+		if n := len(l.blobs); n > 0 && byDigest(l.blobs[n-1], b) >= 0 {
+			return fmt.Errorf("blob %s is twice or not in order", b.Digest)
+		}
 		l.blobs = append(l.blobs, b)
 		return nil
-	case f[0] == "document" && len(f) == 4:
-		for mediaType, ending := range endings {
-			if ending == f[3] {
-				l.documents = append(l.documents, oci.Describe(mediaType, b))
-				return nil
-			}
+	}
+	rest, ok := strings.CutPrefix(text, documentWord)
+	i := strings.LastIndexByte(rest, ' ')
+	if !ok || i < 0 || len(l.blobs) > 0 {
+		return errors.New("neither document nor blob")
+	}
+	b, err := parseBlob(rest[:i])
+	if err != nil {
+		return err
+	}
+	if n := len(l.documents); n > 0 && byDigest(l.documents[n-1].Blob, b) >= 0 {
+		return fmt.Errorf("document %s is twice or not in order", b.Digest)
+	}
+	for mediaType, ending := range endings {
+		if ending == rest[i+1:] {
+			l.documents = append(l.documents, oci.Describe(mediaType, b))
+			return nil
 		}
 	}
-	return fmt.Errorf("neither document nor blob")
+	return fmt.Errorf("no document is a %.40q", rest[i+1:])
 }
 
-func listPath(root snapshot.Digest) string { return "roots/sha256/" + root.Hex() }
+// parseBlob reads DIGEST SIZE, with the size as encode writes it.
+func parseBlob(text string) (b snapshot.Blob, err error) {
+	digest, size, _ := strings.Cut(text, " ")
+	if b.Digest, err = snapshot.ParseDigest(digest); err != nil {
+		return b, err
+	}
+	if b.Size, err = strconv.ParseInt(size, 10, 64); err != nil || b.Size < 1 || size[0] < '1' || size[0] > '9' {
+		return b, fmt.Errorf("size %.30q", size)
+	}
+	return b, nil
+}
 
-func (t *tree) readList(root snapshot.Digest) (*list, error) {
+func listPath(root snapshot.Digest) string { return rootsDir + "/" + root.Hex() }
+
+func (t *tree) readList(root snapshot.Digest) (*rootList, error) {
 	f, err := t.root.Open(listPath(root))
 	if err != nil {
 		return nil, err
@@ -172,11 +200,6 @@ func (t *tree) readList(root snapshot.Digest) (*list, error) {
 	return l, nil
 }
 
-// lists are the digests of all roots that the tree has a list of.
-func (t *tree) lists() ([]snapshot.Digest, error) {
-	return t.digests("roots/sha256")
-}
-
 // digests are the names in a directory that are digests, sorted; none if there is no such directory.
 func (t *tree) digests(dir string) ([]snapshot.Digest, error) {
 	f, err := t.root.Open(dir)
@@ -190,7 +213,7 @@ func (t *tree) digests(dir string) ([]snapshot.Digest, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []snapshot.Digest
+	all := make([]snapshot.Digest, 0, len(names))
 	for _, name := range names {
 		if d, err := snapshot.ParseDigest("sha256:" + name); err == nil {
 			all = append(all, d)

@@ -9,7 +9,7 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func sample(t testing.TB) *list {
+func sample(t testing.TB) *rootList {
 	t.Helper()
 	var m listMaker
 	root := snapshot.BlobOf([]byte("root"))

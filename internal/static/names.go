@@ -20,8 +20,10 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// place is a name in the tree: a repository and a tag.
-type place struct{ repository, tag string }
+// tagName is a name in the tree: a repository and a tag.
+type tagName struct{ repository, tag string }
+
+func (p tagName) String() string { return p.repository + ":" + p.tag }
 
 const (
 	namesDir     = "repositories"
@@ -35,33 +37,39 @@ const (
 	libraryBelow = "library/"
 )
 
-func (p place) path() string { return namesDir + "/" + p.repository + "/" + tagsPart + "/" + p.tag }
+func (p tagName) path() string { return namesDir + "/" + p.repository + "/" + tagsPart + "/" + p.tag }
 
 // valid tells whether registry clients can say the name. What is valid cannot leave the tree, and
 // is no name of the tree's own.
-func (p place) valid() bool {
+func (p tagName) valid() bool {
 	_, _, tag, ok := snapshot.CutImageName(validHost + p.repository + ":" + p.tag)
 	return ok && tag == p.tag
 }
 
-// name finds the tags of the tree. A name that the references give two meanings is an error; one that images of snapshots
-// give another meaning than somebody else is left out, as serve does.
-func (e *export) name() error {
-	e.names = map[place]snapshot.Digest{}
-	of := map[place]*content{}
-	for _, c := range e.contents {
+// naming is what the tags of a tree are to name.
+type naming struct {
+	tags      map[tagName]snapshot.Digest
+	ambiguous map[tagName]bool // by no reference, and with two meanings: there is no such tag
+}
+
+// nameAll finds the tags of the tree. A name that the references give two meanings is an error; one to which images of snapshots
+// give another meaning than somebody else is not given to them, as serve does.
+func nameAll(contents []*content, log outcome.Log) (*naming, error) {
+	n := &naming{tags: map[tagName]snapshot.Digest{}, ambiguous: map[tagName]bool{}}
+	of := map[tagName]*content{}
+	for _, c := range contents {
 		for _, p := range c.own() {
-			if was, ok := e.names[p]; ok && was != c.root {
-				return fmt.Errorf("%w: %s and %s are both %s:%s in the tree; give one of them another tag, or export it to another directory",
-					outcome.ErrUsage, of[p].ref, c.ref, p.repository, p.tag)
+			if was, ok := n.tags[p]; ok && was != c.root {
+				return nil, fmt.Errorf("%w: %s and %s are both %s in the tree; give one of them another tag, or export it to another directory",
+					outcome.ErrUsage, of[p].ref, c.ref, p)
 			}
 			if p.valid() {
-				e.names[p], of[p] = c.root, c
+				n.tags[p], of[p] = c.root, c
 			}
 		}
 	}
-	carried, twice := map[place]snapshot.Digest{}, map[place]bool{}
-	for _, c := range e.contents {
+	carried, twice := map[tagName]snapshot.Digest{}, map[tagName]bool{}
+	for _, c := range contents {
 		for p, d := range c.carried() {
 			if was, ok := carried[p]; d.IsZero() || ok && was != d {
 				twice[p] = true
@@ -70,30 +78,37 @@ func (e *export) name() error {
 		}
 	}
 	for p, d := range carried {
-		own, named := e.names[p]
+		own, named := n.tags[p]
 		switch {
 		case twice[p] || named && own != d:
-			e.o.Log.Printf("%s:%s may be two images: left out, they are there by digest", p.repository, p.tag)
+			log.Printf("%s may be two images: left out, they are there by digest", p)
+			n.ambiguous[p] = !named
 		case p.valid():
-			e.names[p] = d
+			n.tags[p] = d
 		}
 	}
-	for p, d := range e.names {
-		e.result.Tags = append(e.result.Tags, Tag{p.repository, p.tag, d})
+	return n, nil
+}
+
+// sorted are the tags in order.
+func (n *naming) sorted() []Tag {
+	all := make([]Tag, 0, len(n.tags))
+	for p, d := range n.tags {
+		all = append(all, Tag{p.repository, p.tag, d})
 	}
-	slices.SortFunc(e.result.Tags, func(a, b Tag) int {
+	slices.SortFunc(all, func(a, b Tag) int {
 		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Name, b.Name))
 	})
-	return nil
+	return all
 }
 
 // home is the repository and tag of a content; tag is "" for one that is named by its digest alone.
-func (c *content) home() place {
+func (c *content) home() tagName {
 	if repository, tag, ok := cutName(c.ref.Tag); ok { // an image in a layout
-		return place{repository, tag}
+		return tagName{repository, tag}
 	}
 	h := registry.HomeOf(c.ref.String())
-	return place{h.Repository, h.Tag}
+	return tagName{h.Repository, h.Tag}
 }
 
 func cutName(name string) (repository, tag string, ok bool) {
@@ -105,25 +120,40 @@ func cutName(name string) (repository, tag string, ok bool) {
 }
 
 // own are the names of what the reference names: its tag, and of a snapshot the immutable one.
-func (c *content) own() []place {
+func (c *content) own() []tagName {
 	p := c.home()
 	if p.tag == "" {
 		return nil
 	}
-	all := []place{p}
+	all := []tagName{p}
 	if c.snapshot != nil && len(p.tag) <= oci.MaxAlias && oci.ImmutableStem(p.tag) == "" {
-		all = append(all, place{p.repository, oci.ImmutableTag(p.tag, c.snapshot.Statement.Date, c.root)})
+		all = append(all, tagName{p.repository, oci.ImmutableTag(p.tag, c.snapshot.Statement.Date, c.root)})
 	}
 	return all
 }
 
-// carried are the names of the images of a snapshot.
-func (c *content) carried() map[place]snapshot.Digest {
-	all := map[place]snapshot.Digest{}
-	if c.snapshot == nil {
-		return all
+// carried are the names of the images of a snapshot, and of what cosign attached to images. The zero digest is for a name with
+// two meanings.
+func (c *content) carried() map[tagName]snapshot.Digest {
+	all := map[tagName]snapshot.Digest{}
+	give := func(p tagName, d snapshot.Digest) {
+		if was, ok := all[p]; ok && was != d {
+			d = snapshot.Digest{}
+		}
+		if p.valid() { // a host with a port is in no path
+			all[p] = d
+		}
+	}
+	attach := func(repository string, image snapshot.Digest) {
+		for tag, d := range c.attached[image] {
+			give(tagName{repository, tag}, d)
+		}
 	}
 	home := c.home().repository
+	if c.snapshot == nil {
+		attach(home, c.root)
+		return all
+	}
 	for _, image := range c.snapshot.Statement.Images {
 		host, repository, tag, ok := snapshot.CutImageName(image.Name)
 		if !ok {
@@ -134,13 +164,8 @@ func (c *content) carried() map[place]snapshot.Digest {
 			names = append(names, libraryBelow+repository, host+"/"+libraryBelow+repository)
 		}
 		for _, name := range names {
-			if p := (place{name, tag}); p.valid() { // a host with a port is in no path
-				if was, ok := all[p]; ok && was != image.Digest {
-					all[p] = snapshot.Digest{} // two meanings within one snapshot: equal to no image's
-					continue
-				}
-				all[p] = image.Digest
-			}
+			give(tagName{name, tag}, image.Digest)
+			attach(name, image.Digest)
 		}
 	}
 	return all
@@ -152,10 +177,10 @@ func (e *export) publish(ctx context.Context) error {
 		return err
 	}
 	for _, t := range e.result.Tags {
-		p := place{t.Repository, t.Name}
+		p := tagName{t.Repository, t.Name}
 		moved, err := e.point(p.path(), documentDir(t.Digest))
 		if err != nil {
-			return fmt.Errorf("tag %s:%s: %w", p.repository, p.tag, err)
+			return fmt.Errorf("tag %s: %w", p, err)
 		}
 		if moved {
 			e.result.Moved++
@@ -209,34 +234,33 @@ func (t *tree) repositories(f func(repository string, tags []string) error) erro
 	return err
 }
 
-// tidy removes the tags of what is not kept, and writes what /v2/ lists.
-func (e *export) tidy(kept map[snapshot.Digest]bool) error {
+// tidy removes tags: at once those that are ambiguous, or that name a document which is not kept, and others that no reference names when they were
+// left long enough ago. It writes what /v2/ lists.
+func (e *export) tidy(named *naming, documents map[snapshot.Digest]bool, marks *marks) error {
 	names := []string{}
 	err := e.repositories(func(repository string, tags []string) error {
 		left := []string{}
 		for _, tag := range tags {
-			p := place{repository, tag}
+			p := tagName{repository, tag}
 			to, err := e.root.Readlink(p.path())
 			if err != nil {
 				return err // nobody but an export writes here
 			}
 			d, err := snapshot.ParseDigest("sha256:" + path.Base(to))
-			if p.valid() && err == nil && kept[d] {
-				left = append(left, tag)
-				continue
+			stays := p.valid() && err == nil && documents[d] && !named.ambiguous[p]
+			if _, now := named.tags[p]; stays && !now {
+				stays = marks.young(tagMark, p)
 			}
-			if err := e.remove(p.path()); err != nil {
+			if stays {
+				left = append(left, tag)
+			} else if err := e.remove(p.path()); err != nil {
 				return err
 			}
 		}
 		dir := namesDir + "/" + repository
 		if len(left) == 0 {
 			e.root.Remove(dir + "/" + listPart)
-			for d := dir + "/" + tagsPart; d != namesDir; d = path.Dir(d) {
-				if e.root.Remove(d) != nil {
-					break // it holds something
-				}
-			}
+			e.removeEmpty(dir + "/" + tagsPart)
 			return nil
 		}
 		names = append(names, repository)
@@ -252,6 +276,15 @@ func (e *export) tidy(kept map[snapshot.Digest]bool) error {
 	return e.writeJSON(catalogFile, struct {
 		Repositories []string `json:"repositories"`
 	}{names})
+}
+
+// removeEmpty removes a directory and those around it up to one that holds something. A directory at the top stays.
+func (t *tree) removeEmpty(dir string) {
+	for ; path.Dir(dir) != "."; dir = path.Dir(dir) {
+		if t.root.Remove(dir) != nil {
+			return
+		}
+	}
 }
 
 func (e *export) writeJSON(name string, v any) error {

@@ -16,23 +16,32 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
+// leftDir has a file for each root that no reference names, and one for all such tags.
+const leftDir = "left"
+
 // leftPath is the file that says since when no reference names a root.
-func leftPath(root snapshot.Digest) string { return "left/" + root.Hex() }
+func leftPath(root snapshot.Digest) string { return leftDir + "/" + root.Hex() }
 
 // maxLeft bounds such a file.
 const maxLeft = 64
 
-// prune removes what no root has that is kept, the names first: a run that is killed here leaves no name to nothing.
-func (e *export) prune(ctx context.Context) error {
-	keep, drop, err := e.sort()
+// prune removes what no root has that is kept, the names first: a run that is killed here leaves no name to nothing. had are
+// the blobs that were there before, sorted.
+func (e *export) prune(ctx context.Context, named *naming, had []snapshot.Digest) error {
+	now := map[snapshot.Digest]*rootList{}
+	for _, c := range e.contents {
+		for _, l := range c.lists {
+			now[l.root] = l
+		}
+	}
+	keep, drop, err := e.sort(now)
 	if err != nil {
 		return err
 	}
-	kept := map[snapshot.Digest]bool{}      // blobs
-	documents := map[snapshot.Digest]bool{} // of these, documents
-	ending := map[string]bool{}             // paths of these
+	ofNow, documents := map[snapshot.Digest]bool{}, map[snapshot.Digest]bool{}
+	kept := make([]bool, len(had))
 	for _, root := range keep {
-		l := e.listOf(root)
+		l := now[root]
 		if l == nil {
 			if l, err = e.readList(root); err != nil {
 				return fmt.Errorf("%s cannot be read, so that nothing is removed: %w", listPath(root), err)
@@ -40,16 +49,19 @@ func (e *export) prune(ctx context.Context) error {
 		}
 		for _, d := range l.documents {
 			documents[d.Digest] = true
-			ending[documentPath(d)] = true
+			ofNow[d.Digest] = ofNow[d.Digest] || now[root] != nil
 		}
-		for _, b := range l.blobs {
-			kept[b.Digest] = true
-		}
+		common(had, l.blobs, func(i, _ int) { kept[i] = true })
 	}
-	if err := e.tidy(documents); err != nil {
+	marks := e.readMarks()
+	if err := e.tidy(named, documents, marks); err != nil {
 		return err
 	}
-	if err := e.tidyApt(keep); err != nil {
+	if err := e.tidyApt(keep, marks); err != nil {
+		return err
+	}
+	e.result.LeavingTags = len(marks.now)
+	if err := e.writeMarks(marks); err != nil {
 		return err
 	}
 	for _, root := range drop {
@@ -63,16 +75,17 @@ func (e *export) prune(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := e.sweep("documents/sha256", func(d snapshot.Digest) bool { return documents[d] }, e.removeDocument); err != nil {
+	if err := e.sweep(documentsDir, func(d snapshot.Digest) bool { return documents[d] }, e.removeDocument); err != nil {
 		return err
 	}
-	if err := e.sweep("referrers/sha256", func(d snapshot.Digest) bool { return kept[d] }, func(d snapshot.Digest) error {
-		return e.remove("referrers/sha256/" + d.Hex())
-	}); err != nil {
+	// What leaves keeps the list of what refers to it; what stays has one of this run, or none.
+	listed := referrerLists(e.contents)
+	stays := func(d snapshot.Digest) bool { return listed[d] != nil || documents[d] && !ofNow[d] }
+	if err := e.sweep(referrersDir, stays, func(d snapshot.Digest) error { return e.remove(referrersDir + "/" + d.Hex()) }); err != nil {
 		return err
 	}
-	for _, d := range e.there { // what this run brought is of a root that is kept
-		if !kept[d] {
+	for i, d := range had { // what this run brought is of a root that is kept
+		if !kept[i] {
 			if err := e.remove(blobPath(d)); err != nil {
 				return err
 			}
@@ -84,23 +97,29 @@ func (e *export) prune(ctx context.Context) error {
 	return nil
 }
 
-func (e *export) listOf(root snapshot.Digest) *list {
-	for _, c := range e.contents {
-		if c.root == root {
-			return c.list
+// common calls f for each digest that both have, with where it is. Both are sorted.
+func common(digests []snapshot.Digest, blobs []snapshot.Blob, f func(i, j int)) {
+	for i, j := 0, 0; i < len(digests) && j < len(blobs); {
+		switch c := bytes.Compare(digests[i][:], blobs[j].Digest[:]); {
+		case c < 0:
+			i++
+		case c > 0:
+			j++
+		default:
+			f(i, j)
+			i, j = i+1, j+1
 		}
 	}
-	return nil
 }
 
-// sort divides the roots of the tree into those that are kept and those that go.
-func (e *export) sort() (keep, drop []snapshot.Digest, err error) {
-	roots, err := e.lists()
+// sort divides the roots of the tree into those that are kept and those that go. now are those that references name.
+func (e *export) sort(now map[snapshot.Digest]*rootList) (keep, drop []snapshot.Digest, err error) {
+	roots, err := e.digests(rootsDir)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, root := range roots {
-		if e.listOf(root) != nil {
+		if now[root] != nil {
 			keep = append(keep, root)
 			if err := e.unmark(root); err != nil {
 				return nil, nil, err
@@ -113,7 +132,7 @@ func (e *export) sort() (keep, drop []snapshot.Digest, err error) {
 		}
 		if e.o.Now.Sub(since) < e.o.Keep {
 			keep = append(keep, root)
-			e.result.Leaving++
+			e.result.LeavingRoots++
 		} else {
 			drop = append(drop, root)
 		}
@@ -141,7 +160,7 @@ func (e *export) left(root snapshot.Digest) (time.Time, error) {
 			}
 		}
 	}
-	if err := e.root.MkdirAll("left", 0o755); err != nil {
+	if err := e.root.MkdirAll(leftDir, 0o755); err != nil {
 		return time.Time{}, err
 	}
 	return e.o.Now, e.write(leftPath(root), formatLeft(e.o.Now))
@@ -186,24 +205,30 @@ func (e *export) removeDocument(d snapshot.Digest) error {
 	return e.root.Remove(dir)
 }
 
-// tidyApt removes apt trees of roots that are not kept, and the names of these.
-func (e *export) tidyApt(keep []snapshot.Digest) error {
+// tidyApt removes names of apt trees as tidy does tags, and the trees that have no name any more.
+func (e *export) tidyApt(keep []snapshot.Digest, marks *marks) error {
+	named := map[string]bool{} // names below apt/
+	for _, c := range e.contents {
+		if p, ok := e.aptName(c); ok {
+			named[p.String()] = true
+		}
+	}
 	isKept := func(hex string) bool {
 		return slices.ContainsFunc(keep, func(d snapshot.Digest) bool { return d.Hex() == hex })
 	}
+	linked := map[string]bool{} // trees
 	for _, top := range []string{aptDir, previousDir} {
 		if err := e.links(top, func(name, hex string) error {
-			if isKept(hex) {
+			of := name[len(top)+1:]
+			repository, tag, _ := strings.Cut(of, ":")
+			if isKept(hex) && (named[of] || marks.young(aptMark, tagName{repository, tag})) {
+				linked[hex] = true
 				return nil
 			}
 			if err := e.remove(name); err != nil {
 				return err
 			}
-			for d := path.Dir(name); d != "."; d = path.Dir(d) {
-				if e.root.Remove(d) != nil {
-					break // it holds something
-				}
-			}
+			e.removeEmpty(path.Dir(name))
 			return nil
 		}); err != nil {
 			return err
@@ -222,7 +247,7 @@ func (e *export) tidyApt(keep []snapshot.Digest) error {
 	}
 	for _, name := range names {
 		_, noDigest := snapshot.ParseDigest("sha256:" + name)
-		if noDigest == nil && !isKept(name) || strings.HasPrefix(name, durable.TempPrefix) {
+		if noDigest == nil && !linked[name] || strings.HasPrefix(name, durable.TempPrefix) {
 			if err := e.root.RemoveAll(path.Join(treesDir, name)); err != nil {
 				return err
 			}

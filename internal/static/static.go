@@ -55,8 +55,11 @@ type Result struct {
 	Bytes   int64 // of these
 	Reused  int   // blobs that were there
 	Moved   int   // tags that are new or name something else
-	Leaving int   // roots that nothing names any more, and that stay for a while
 	Removed int   // files
+
+	// What no reference names any more, and what stays for a while.
+	LeavingRoots int
+	LeavingTags  int // names of apt trees, too
 }
 
 // Tag is a name of the tree.
@@ -84,39 +87,50 @@ func Export(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer t.close()
-	e := &export{tree: t, o: &o}
+	var contents []*content
 	for _, ref := range o.References {
-		c, err := e.read(ctx, ref)
+		c, err := t.read(ctx, ref, &o)
 		if err != nil {
 			return nil, err
 		}
 		defer c.close()
-		e.contents = append(e.contents, c)
+		contents = append(contents, c)
 	}
-	if err := e.name(); err != nil {
+	e := &export{tree: t, o: &o, contents: contents}
+	if err := e.run(ctx); err != nil {
 		return nil, err
-	}
-	for _, step := range []func(context.Context) error{
-		e.fill,    // blobs, then documents, then the lists of roots: a list means that all is there
-		e.plant,   // apt trees
-		e.publish, // tags: from here on clients see it
-		e.prune,
-	} {
-		if err := step(ctx); err != nil {
-			return nil, err
-		}
 	}
 	return &e.result, nil
 }
 
-// export is one run.
+// export is one run over contents that were read.
 type export struct {
 	*tree
 	o        *Options
 	contents []*content
-	names    map[place]snapshot.Digest
-	there    []snapshot.Digest // blobs that the tree had before
 	result   Result
+}
+
+func (e *export) run(ctx context.Context) error {
+	named, err := nameAll(e.contents, e.o.Log)
+	if err != nil {
+		return err
+	}
+	e.result.Tags = named.sorted()
+	had, err := e.fill(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.nameDocuments(); err != nil {
+		return err
+	}
+	if err := e.plant(ctx); err != nil {
+		return err
+	}
+	if err := e.publish(ctx); err != nil { // from here on clients see it
+		return err
+	}
+	return e.prune(ctx, named, had)
 }
 
 // tree is an opened and locked tree. All that is written stays below its directory, whatever lies there.

@@ -73,8 +73,8 @@ func (im *Image) writeTo(ctx context.Context, t places.Destination, dst oci.Refe
 	tags := map[snapshot.Digest]string{}
 	for _, r := range im.Referrers {
 		d := im.document(r.Digest)
-		if ending := cosignEnding(d.Document); ending != "" {
-			tags[r.Digest] = digestTag(im.Root.Digest, ending)
+		if tag := oci.CosignTag(im.Root.Digest, d.Document); tag != "" {
+			tags[r.Digest] = tag
 		}
 		names = append(names, oci.NamedImage{Descriptor: d.Descriptor, Tag: tags[r.Digest]})
 	}

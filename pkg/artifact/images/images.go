@@ -342,20 +342,3 @@ func attachedBy(ctx context.Context, p places.Place, ref oci.Reference, tag stri
 	}
 	return []*oci.ImageGraph{graph}, nil
 }
-
-// cosignEnding tells by the layers of a manifest without subject as what cosign attached it; "" if it did not.
-// Only the tag says that at the place where it was read.
-func cosignEnding(doc *oci.ImageDocument) string {
-	if doc.Subject != (oci.Descriptor{}) || len(doc.Layers) == 0 {
-		return ""
-	}
-	switch t := doc.Layers[0].MediaType; {
-	case t == "application/vnd.dev.cosign.simplesigning.v1+json":
-		return ".sig"
-	case t == "application/vnd.dsse.envelope.v1+json":
-		return ".att"
-	case strings.Contains(t, "spdx"), strings.Contains(t, "cyclonedx"), strings.Contains(t, "syft"):
-		return ".sbom"
-	}
-	return ""
-}

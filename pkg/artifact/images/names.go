@@ -162,11 +162,7 @@ func (n *Namer) Entries(ctx context.Context, omit map[snapshot.Digest]struct{}) 
 			if err != nil {
 				return nil, fmt.Errorf("image %s: %w", m.Name, err)
 			}
-			tag := ""
-			if ending := cosignEnding(doc); ending != "" {
-				tag = digestTag(m.Digest, ending)
-			}
-			out = append(out, oci.NamedImage{Descriptor: d, Tag: tag})
+			out = append(out, oci.NamedImage{Descriptor: d, Tag: oci.CosignTag(m.Digest, doc)})
 		}
 	}
 	return out, nil
@@ -323,8 +319,8 @@ func putReferrers(ctx context.Context, t *remote.Target, image snapshot.Digest, 
 			return err
 		}
 		root := r.Root()
-		if ending := cosignEnding(root.Document); ending != "" {
-			if err := t.Name(ctx, root.Descriptor, root.Data, nil, digestTag(image, ending)); err != nil {
+		if tag := oci.CosignTag(image, root.Document); tag != "" {
+			if err := t.Name(ctx, root.Descriptor, root.Data, nil, tag); err != nil {
 				return err
 			}
 		}
