@@ -70,24 +70,32 @@ func (a *app) imageOptions(cmd *cobra.Command, i *imageFlags) (imagebuild.Option
 	if len(o.Architectures) == 0 && len(plan.Architectures) == 0 {
 		o.Architectures = []string{o.Native}
 	}
-	var from []string
-	switch {
-	case i.from != "":
-		from = []string{i.from}
-	case plan.From != "":
-		ref, err := artifact.ParseReference(plan.From)
-		if err != nil {
-			return o, document.Errorf(document.Position{File: plan.File}, "from: %w", err)
-		}
-		if ref.Kind != artifact.Registry && !filepath.IsAbs(ref.Name) {
-			ref.Name = filepath.Join(plan.Dir, ref.Name)
-		}
-		from = []string{ref.String()}
+	from, err := snapshotOf(i.from, plan)
+	if err != nil {
+		return o, err
 	}
 	if o.Snapshot, o.Trust, err = a.open(cmd, &i.planFlags, &i.places, from); err != nil {
 		return o, err
 	}
 	return o, nil
+}
+
+// snapshotOf is the reference of the snapshot that an image is made of: what is asked for, else from: of its plan; none: ref: of the configuration.
+func snapshotOf(asked string, p *imageplan.Plan) ([]string, error) {
+	if asked != "" {
+		return []string{asked}, nil
+	}
+	if p.From == "" {
+		return nil, nil
+	}
+	ref, err := artifact.ParseReference(p.From)
+	if err != nil {
+		return nil, document.Errorf(document.Position{File: p.File}, "from: %w", err)
+	}
+	if ref.Kind != artifact.Registry && !filepath.IsAbs(ref.Name) {
+		ref.Name = filepath.Join(p.Dir, ref.Name)
+	}
+	return []string{ref.String()}, nil
 }
 
 // lockFile is the name of a plan's lock.

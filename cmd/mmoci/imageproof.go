@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/imageproof"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/terminal"
@@ -26,7 +27,7 @@ func (p *proofFlags) add(cmd *cobra.Command, snapshot bool) {
 	f.StringVar(&p.planFlags.file, "config", "", "the mmoci.yaml that names snapshot and keys (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
 	p.planFlags.believeFlags(f)
 	if snapshot {
-		f.StringVar(&p.from, "from", "", "`REF` of a snapshot that has the image's packages (default: ref: of mmoci.yaml)")
+		f.StringVar(&p.from, "from", "", "`REF` of a snapshot that has the image's packages (default: from: of the image's plan, if the site signed it, else ref: of mmoci.yaml)")
 		p.places.flags(f)
 	}
 }
@@ -57,13 +58,17 @@ func (a *app) readMade(cmd *cobra.Command, p *proofFlags, name string) (*imagepr
 	return im, nil
 }
 
-// proving opens the snapshot that an image is compared with. Where the site signed which one the image was made from, it is that one, if the
-// place still has it; another one that has the packages will do.
+// proving opens the snapshot that an image is compared with: the one that is asked for, else from: of a plan that the site signed, else
+// ref: of the configuration.
 func (a *app) proving(cmd *cobra.Command, p *proofFlags, im *imageproof.Image) (imageproof.VerifyOptions, error) {
 	o := imageproof.VerifyOptions{Log: a.log}
-	var args []string
-	if p.from != "" {
-		args = []string{p.from}
+	plan := im.Plan
+	if im.Signer == "" {
+		plan = &imageplan.Plan{}
+	}
+	args, err := snapshotOf(p.from, plan)
+	if err != nil {
+		return o, err
 	}
 	s, trust, err := a.open(cmd, &p.planFlags, &p.places, args)
 	if err != nil {
@@ -232,9 +237,9 @@ func (a *app) imageSBOM() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		data, ok := im.Parts[part]
-		if !ok {
-			return fmt.Errorf("%s: %s is %w beside the image", im.Reference, part, outcome.ErrNotFound)
+		data, err := im.Part(cmd.Context(), part)
+		if err != nil {
+			return fmt.Errorf("%s: %w", im.Reference, err)
 		}
 		_, err = a.stdout.Write(data)
 		return err

@@ -110,7 +110,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 
 // scriptsOf decides what is done with maintainer scripts.
 func (o *Options) scriptsOf(arch string, locked *LockedArchitecture) (string, error) {
-	asked := cmp.Or(o.Scripts, o.Plan.Scripts)
+	asked := cmp.Or(o.ScriptsOf[arch], o.Scripts, o.Plan.Scripts)
 	switch {
 	case locked != nil && o.Scripts != "" && o.Scripts != locked.Scripts:
 		return "", fmt.Errorf("%w: the lock is for scripts: %s; \"mmoci image lock\" makes it anew", outcome.ErrUsage, locked.Scripts)

@@ -32,13 +32,16 @@ const (
 	TypeSignedStatement = TypeStatement + "+clearsigned"
 )
 
+// maxCompanion bounds what is said of an image, in bytes: it is held in memory, and readers take no more than 256 MiB of all that refers to an image.
+const maxCompanion = 160 << 20
+
 // companion is that manifest with its blobs.
 type companion struct {
 	manifest image.Part
 	blobs    map[snapshot.Digest][]byte
 }
 
-func newCompanion(o *Options, im *Image, files []file) (*companion, error) {
+func newCompanion(o *Options, im *Image, files synced) (*companion, error) {
 	plan := *o.Plan
 	plan.Architectures = nil
 	for _, a := range im.Architectures {
@@ -49,8 +52,8 @@ func newCompanion(o *Options, im *Image, files []file) (*companion, error) {
 		a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: mediaType, Data: data}, Title: title})
 	}
 	add("image.yaml", TypePlan, plan.Format())
-	if len(files) > 0 {
-		packed, err := packSources(files, o.date())
+	if sources := slices.Concat(files.files, files.sources); len(sources) > 0 {
+		packed, err := packSources(sources, o.date())
 		if err != nil {
 			return nil, err
 		}
@@ -68,6 +71,13 @@ func newCompanion(o *Options, im *Image, files []file) (*companion, error) {
 	add("sbom.spdx.json", TypeSPDX, said.spdx)
 	add("sbom.cdx.json", TypeCycloneDX, said.cyclonedx)
 	add("provenance.json", TypeProvenance, said.provenance)
+	total := 0
+	for _, l := range a.Layers {
+		total += len(l.Data)
+	}
+	if total > maxCompanion {
+		return nil, fmt.Errorf("%w: what is said of the image, with the files of sync:, has %d bytes, more than %d", outcome.ErrUsage, total, maxCompanion)
+	}
 	text := statement(im, o.date(), a.Layers)
 	mediaType := TypeStatement
 	if o.Signer != nil {

@@ -20,7 +20,7 @@ import (
 // Limits of the files of sync:, which are held in memory.
 const (
 	maxSyncFiles = 100_000
-	maxSyncBytes = 256 << 20
+	maxSyncBytes = 64 << 20
 )
 
 // file is a file, directory or symbolic link of sync:.
@@ -37,15 +37,21 @@ type file struct {
 	at   document.Position
 }
 
-// readFiles reads what sync: names, in the order in which later ones replace earlier ones. Only what lies in the plan's directory is
+// synced is what sync: names.
+type synced struct {
+	files   []file // in the order in which later ones replace earlier ones
+	sources []file // directories that are taken with all below them; they are made anew beside the plan, even if they are empty
+}
+
+// readFiles reads what sync: names. Only what lies in the plan's directory is
 // read: a symbolic link that leaves the source is refused.
-func readFiles(p *imageplan.Plan) ([]file, error) {
+func readFiles(p *imageplan.Plan) (synced, error) {
 	if len(p.Sync) == 0 {
-		return nil, nil
+		return synced{}, nil
 	}
 	root, err := os.OpenRoot(p.Dir)
 	if err != nil {
-		return nil, document.Errorf(document.Position{File: p.File}, "sync: %w", err)
+		return synced{}, document.Errorf(document.Position{File: p.File}, "sync: %w", err)
 	}
 	defer root.Close()
 	r := &fileReader{root: root}
@@ -54,14 +60,14 @@ func readFiles(p *imageplan.Plan) ([]file, error) {
 		faults.Add(r.sync(s))
 	}
 	if err := faults.Err(); err != nil {
-		return nil, err
+		return synced{}, err
 	}
-	return r.files, nil
+	return r.synced, nil
 }
 
 type fileReader struct {
-	root  *os.Root
-	files []file
+	root *os.Root
+	synced
 	bytes int64
 }
 
@@ -90,6 +96,9 @@ func (r *fileReader) tree(s imageplan.Sync, src, dest string) error {
 		return document.Errorf(s.At, "sync: %s: %w", s.Src, bare(err))
 	}
 	defer base.Close()
+	if src != "." {
+		r.sources = append(r.sources, file{src: src, dir: true})
+	}
 	var faults document.Faults
 	err = fs.WalkDir(base.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -34,6 +34,8 @@ type Options struct {
 	Native string
 	// Scripts is run or none, in the place of the plan's.
 	Scripts string
+	// ScriptsOf is the same for single architectures, and counts more.
+	ScriptsOf map[string]string
 	// Twice runs scripts twice, and refuses what is not the same.
 	Twice bool
 	// Lock, if not nil, says exactly which packages.
@@ -124,7 +126,7 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 		}
 	}()
 	for _, c := range chosen {
-		a, err := buildArchitecture(ctx, &o, m, c, files)
+		a, err := buildArchitecture(ctx, &o, m, c, files.files)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.architecture, err)
 		}

@@ -94,15 +94,17 @@ func (im *Image) Again(ctx context.Context, o imagebuild.Options) (*imagebuild.I
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if o.Plan, err = im.PlanIn(dir); err != nil {
+	if o.Plan, err = im.PlanIn(ctx, dir); err != nil {
 		return nil, err
 	}
-	o.Architectures, o.Lock = nil, nil
+	return imagebuild.Build(ctx, im.optionsAgain(o))
+}
+
+// optionsAgain has the architectures of the image's plan, and does with the scripts of each what its lock says.
+func (im *Image) optionsAgain(o imagebuild.Options) imagebuild.Options {
+	o.Architectures, o.Lock, o.Scripts, o.ScriptsOf = nil, nil, "", map[string]string{}
 	for _, a := range im.Lock.Architectures {
-		if o.Scripts != "" && o.Scripts != a.Scripts {
-			return nil, fmt.Errorf("its architectures differ in whether scripts are run; build it anew")
-		}
-		o.Scripts = a.Scripts
+		o.ScriptsOf[a.Name] = a.Scripts
 	}
-	return imagebuild.Build(ctx, o)
+	return o
 }

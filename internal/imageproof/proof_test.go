@@ -31,6 +31,15 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
+func partOf(t *testing.T, im *Image, title string) []byte {
+	t.Helper()
+	data, err := im.Part(t.Context(), title)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 func packages() []testarchive.Package {
 	return []testarchive.Package{
 		{Name: "libc6", Version: "2.36-9", Architecture: "amd64", Source: "glibc", Content: map[string]string{"lib/libc.so.6": "libc"}},
@@ -89,6 +98,13 @@ func build(t *testing.T, signed bool, compression string) *made {
 	if signed {
 		o.Signer = world.SignerOf(t, testarchive.SiteKey())
 	}
+	m.build(t, o)
+	return m
+}
+
+// build puts an image under the tag.
+func (m *made) build(t *testing.T, o imagebuild.Options) {
+	t.Helper()
 	im, err := imagebuild.Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +113,6 @@ func build(t *testing.T, signed bool, compression string) *made {
 	if _, err := im.Put(t.Context(), m.ref, artifact.PushOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	return m
 }
 
 func (m *made) verify(t *testing.T, site *pgp.Keyring) ([]Proof, error) {
@@ -239,7 +254,7 @@ func TestThefts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		signed := im.Parts["statement.txt"]
+		signed := partOf(t, im, "statement.txt")
 		m.forge(t, func(t *testing.T, l [][]byte) [][]byte { l[3] = added(t, l[3], "usr/bin/backdoor", 0o4755); return l }, nil, signed...)
 		if _, err := m.verify(t, ring); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "the statement is of image") {
 			t.Errorf("got %v", err)
@@ -409,7 +424,7 @@ func (m *made) put(t *testing.T, im *Image, index []byte, documents [][]byte, bl
 	a := image.Attachment{ArtifactType: imagebuild.TypeCompanion, Subject: image.Part{MediaType: "application/vnd.oci.image.index.v1+json", Data: index}}
 	statement := "mmoci-image-statement-v1\ndate 2026-01-13T00:00:00Z\nimage " + snapshot.BlobOf(index).String() + "\nsnapshot " + im.Lock.Snapshot.String() + "\n"
 	for _, name := range []string{"image.yaml", "files.tar", "image.lock", "account-amd64.txt", "layers.txt", "sbom.spdx.json", "sbom.cdx.json", "provenance.json"} {
-		data := im.Parts[name]
+		data := partOf(t, im, name)
 		a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: "text/plain", Data: data}, Title: name})
 		statement += "part " + name + " " + snapshot.BlobOf(data).String() + "\n"
 		blobs[snapshot.Sum(data)] = data
@@ -483,13 +498,13 @@ func TestLockOfScriptsThatCannotRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lock := bytes.Replace(im.Parts["image.lock"], []byte("scripts none"), []byte("scripts run"), 1)
+		lock := bytes.Replace(partOf(t, im, "image.lock"), []byte("scripts none"), []byte("scripts run"), 1)
 		m.companion(t, im, func(title string, data []byte) []byte {
 			switch title {
 			case "image.lock":
 				return lock
 			case "statement.txt":
-				return bytes.Replace(data, []byte(snapshot.BlobOf(im.Parts["image.lock"]).String()), []byte(snapshot.BlobOf(lock).String()), 1)
+				return bytes.Replace(data, []byte(snapshot.BlobOf(partOf(t, im, "image.lock")).String()), []byte(snapshot.BlobOf(lock).String()), 1)
 			}
 			return data
 		})

@@ -14,6 +14,8 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
+	"example.org/mmoci/pkg/artifact"
 )
 
 // What scripts made otherwise is no forgery: its files are named, and the site's statement alone vouches for them. Files that the
@@ -26,7 +28,7 @@ func TestScriptsThatMakeOther(t *testing.T) {
 	}
 	again := func(more, conf string) *imagebuild.Image {
 		dir := t.TempDir()
-		plan, err := im.PlanIn(dir)
+		plan, err := im.PlanIn(t.Context(), dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,5 +84,69 @@ func TestOtherIndex(t *testing.T) {
 	m.put(t, im, bytes.Replace(index, []byte(`"architecture":"amd64"`), []byte(`"architecture":"arm64"`), 1), im.manifests, blobs, nil)
 	if _, err := m.verify(t, nil); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "image index") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A plan and the files beside it that it takes into the image are two things, even where a file has the plan's name, or where a
+// directory is empty.
+func TestPlanAmongItsFiles(t *testing.T) {
+	m := &made{registry: testregistry.New(t, testregistry.Options{})}
+	m.ref = artifact.Reference{Kind: artifact.Registry, Name: m.registry.Host() + "/site/web", Tag: "1"}
+	m.snapshot, m.trust = site(t, packages()...)
+	for name, text := range map[string]string{
+		"everything":      "# as it was written\npackages: [web]\narch: amd64\nsync: [{src: ., dest: /srv, recursive: yes}]\n",
+		"the plan":        "packages: [web] # as it was written\narch: amd64\nsync: [{src: image.yaml, dest: /srv/plan}]\n",
+		"empty directory": "packages: [web]\narch: amd64\nsync: [{src: empty, dest: /srv, recursive: yes}]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := errors.Join(os.Mkdir(filepath.Join(dir, "empty"), 0o755), os.WriteFile(filepath.Join(dir, imageplan.Name), []byte(text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			plan, err := imageplan.Load(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.build(t, imagebuild.Options{Plan: plan, Snapshot: m.snapshot, Trust: m.trust})
+			if _, err := m.verify(t, nil); err != nil {
+				t.Error(err)
+			}
+			im, err := Read(t.Context(), m.ref, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := im.Rebuild(t.Context(), VerifyOptions{Snapshot: m.snapshot, Trust: m.trust}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// An image whose scripts were run for one architecture and not for the other is made again so.
+func TestAgainOfMixedScripts(t *testing.T) {
+	m := build(t, true, "gzip")
+	im, err := Read(t.Context(), m.ref, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := *im.Lock
+	lock.Architectures = append(slices.Clone(lock.Architectures), imagebuild.LockedArchitecture{Name: "arm64", Scripts: imageplan.Run})
+	im.Lock = &lock
+	o := im.optionsAgain(imagebuild.Options{Scripts: imageplan.Run, Architectures: []string{"i386"}, Lock: im.Lock})
+	if o.ScriptsOf["amd64"] != imageplan.None || o.ScriptsOf["arm64"] != imageplan.Run || o.Scripts != "" || o.Architectures != nil || o.Lock != nil {
+		t.Errorf("%+v", o)
+	}
+}
+
+// Nothing that is said of an image is read before the statement over it was verified.
+func TestStatementFirst(t *testing.T) {
+	m := build(t, true, "gzip")
+	m.registry.Requests()
+	if _, err := Read(t.Context(), m.ref, Options{Site: world.Ring(t, testarchive.DockerKey())}); err == nil {
+		t.Fatal("somebody else's statement is taken")
+	}
+	blobs := m.registry.Requests().Count("GET", "blob")
+	if blobs != 1 {
+		t.Errorf("%d blobs are read for a statement that does not verify, want the statement alone", blobs)
 	}
 }

@@ -50,12 +50,15 @@ type Proof struct {
 // Errors: outcome.ErrIntegrity for whatever differs, with the package and the path; those of [imagebuild.Build] where the
 // snapshot does not have, or does not prove, what the image is made of.
 func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
+	if err := im.readParts(ctx); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "mmoci-verify-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	plan, err := im.PlanIn(dir)
+	plan, err := im.PlanIn(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +279,7 @@ func (im *Image) Rebuild(ctx context.Context, o VerifyOptions, cache *imagebuild
 		return err
 	}
 	defer os.RemoveAll(dir)
-	plan, err := im.PlanIn(dir)
+	plan, err := im.PlanIn(ctx, dir)
 	if err != nil {
 		return err
 	}

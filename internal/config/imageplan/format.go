@@ -36,9 +36,6 @@ func (p *Plan) Format() []byte {
 	if p.Essential {
 		b.WriteString("essential: yes\n")
 	}
-	if !p.MergedUsr {
-		b.WriteString("merged-usr: no\n")
-	}
 	list("exclude", p.Exclude)
 	text("scripts", p.Scripts)
 	if len(p.ScriptsFor) > 0 {

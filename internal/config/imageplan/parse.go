@@ -32,7 +32,12 @@ func Load(name string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parse(name, data, os.ReadFile)
+	return parse(name, filepath.Dir(name), data, os.ReadFile)
+}
+
+// Parse reads the text of an image.yaml that lies in no file; dir is where the files lie that it wants in the image. name is for messages.
+func Parse(name, dir string, data []byte) (*Plan, error) {
+	return parse(name, dir, data, func(string) ([]byte, error) { return nil, fs.ErrNotExist })
 }
 
 func find(dir string) (string, error) {
@@ -46,7 +51,7 @@ func find(dir string) (string, error) {
 }
 
 // parse reads the text of a plan. read opens files beside it, which only say better what is refused.
-func parse(name string, data []byte, read func(string) ([]byte, error)) (*Plan, error) {
+func parse(name, dir string, data []byte, read func(string) ([]byte, error)) (*Plan, error) {
 	docs, err := document.Parse(name, document.Normalise(data))
 	if err != nil {
 		return nil, err
@@ -57,7 +62,7 @@ func parse(name string, data []byte, read func(string) ([]byte, error)) (*Plan, 
 	if len(docs) > 1 {
 		return nil, docs[1].Errorf("a second document begins here; one file is one image")
 	}
-	l := &loader{plan: &Plan{File: name, Dir: filepath.Dir(name), MergedUsr: true, Layers: Layers{Max: DefaultLayers, Compression: Gzip}}, read: read}
+	l := &loader{plan: &Plan{File: name, Dir: dir, Layers: Layers{Max: DefaultLayers, Compression: Gzip}}, read: read}
 	switch _, pairsErr := docs[0].Pairs(); {
 	case isList(docs[0]):
 		l.list(docs[0])
@@ -100,7 +105,6 @@ func (l *loader) top(n document.Node) error {
 		"arch":        l.architectures,
 		"packages":    l.packages,
 		"essential":   l.flag(&p.Essential),
-		"merged-usr":  l.flag(&p.MergedUsr),
 		"exclude":     l.exclude,
 		"scripts":     l.oneOf(&p.Scripts, Run, None),
 		"scripts-for": l.scriptsFor,

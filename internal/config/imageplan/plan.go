@@ -28,7 +28,6 @@ type Plan struct {
 	Architectures []string       // Debian's names; none: the machine's
 	Packages      []config.Query // asked for; the closure follows from them
 	Essential     bool           // take what is Essential, too
-	MergedUsr     bool           // bin, sbin and lib are links to usr/.. (so in every suite from bookworm on)
 	Exclude       []string       // docs, locales, man, or patterns
 	Scripts       string         // run, none, or "": as the architecture allows
 	ScriptsFor    []ScriptsFor   // by package, sorted

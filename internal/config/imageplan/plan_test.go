@@ -16,7 +16,7 @@ func none(string) ([]byte, error) { return nil, fs.ErrNotExist }
 
 func mustParse(t *testing.T, text string) *Plan {
 	t.Helper()
-	p, err := parse("image.yaml", []byte(text), none)
+	p, err := parse("image.yaml", ".", []byte(text), none)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ config: {entrypoint: [/usr/sbin/nginx, -g, "daemon off;"], user: "0:0", env: {B:
 layers: {max: 40, compression: zstd}
 `)
 	if p.Name != "nginx-production" || p.Ref != "registry.example.org/site/nginx-production" || !slices.Equal(p.Tags, []string{"1.22.1-p1", "latest"}) || p.From == "" ||
-		!slices.Equal(p.Architectures, []string{"amd64", "arm64"}) || len(p.Packages) != 2 || p.Packages[0].Line != 9 || !p.Essential || !p.MergedUsr || p.Scripts != Run {
+		!slices.Equal(p.Architectures, []string{"amd64", "arm64"}) || len(p.Packages) != 2 || p.Packages[0].Line != 9 || !p.Essential || p.Scripts != Run {
 		t.Errorf("plan %+v", p)
 	}
 	if len(p.ScriptsFor) != 2 || p.ScriptsFor[0].Package != "adduser" || p.ScriptsFor[1].What != Skip {
@@ -129,7 +129,7 @@ func TestFaults(t *testing.T) {
 		"- package: a-b\n- image:\n    type: aci\n    content: '{\"acKind\": \"ImageManifest\", \"app\": {\"isolators\": [{}]}}'":           {"app.isolators: limits are said by who runs"},
 		"- package: a-b\n- image: {type: oci, content: '{\"config\": {\"User\": \"a b\", \"StopSignal\": \"x\", \"Env\": [\"novalue\"]}}'}": {"User: ", "StopSignal: ", "Env: "},
 	} {
-		_, err := parse("image.yaml", []byte(text), none)
+		_, err := parse("image.yaml", ".", []byte(text), none)
 		if !errors.Is(err, document.ErrUsage) {
 			t.Errorf("%q: %v", text, err)
 			continue
@@ -247,7 +247,7 @@ func FuzzPlan(f *testing.F) {
 	}
 	f.Add([]byte("packages: [a-b, \"c (>= 1)\"]\nconfig: {labels: {\"a: b\": \"{{ x }}\"}, env: {A: \"\\e\\n\"}}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := parse("image.yaml", data, none)
+		p, err := parse("image.yaml", ".", data, none)
 		if err != nil {
 			if !errors.Is(err, document.ErrUsage) {
 				t.Fatalf("%v", err)
@@ -255,7 +255,7 @@ func FuzzPlan(f *testing.F) {
 			return
 		}
 		text := p.Format()
-		again, err := parse("image.yaml", text, none)
+		again, err := parse("image.yaml", ".", text, none)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
