@@ -47,6 +47,8 @@ var rules = map[string][]string{
 	"internal/passenger":       {"net/http", oras, imageSpec, ggcr, module + "internal/upstream", module + "internal/place", module + "internal/serve"},
 	"internal/freeze":          {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/extract":         {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},
+	"internal/listed":          {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/freeze", module + "internal/serve"},
+	"internal/fetchreport":     {"net/http", "os", oras, imageSpec, ggcr, module},
 	"internal/image":           {"net/http", oras, imageSpec, ggcr, module + "internal/serve"},
 	"internal/rootfs":          {"net/http", "os", "os/exec", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/serve", module + "internal/place"},
 	"internal/sbom":            {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
@@ -75,6 +77,7 @@ var rules = map[string][]string{
 	// What reads foreign files knows nothing but files.
 	"internal/config/aptlyconf": {"net/http", "os", oras, imageSpec, ggcr, module + "pkg"},
 	"internal/config/keypins":   {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact"},
+	"internal/config/exactlist": {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal/upstream"},
 	"internal/config/imageplan": {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/config/foreign":   {"net/http", oras, imageSpec, ggcr, module + "pkg"},
 

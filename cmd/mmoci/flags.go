@@ -116,7 +116,7 @@ type archiveFlags struct {
 	url, prefix, keyring                string
 	suites, components, archs, packages []string
 	verbatim, withSources, recommends   bool
-	signKey                             string
+	signKey, strategy                   string
 }
 
 func (f *archiveFlags) flags(s *pflag.FlagSet) {
@@ -131,6 +131,7 @@ func (f *archiveFlags) flags(s *pflag.FlagSet) {
 	s.BoolVar(&f.verbatim, "verbatim", false, "keep the archive under upstream's own signature")
 	s.BoolVar(&f.withSources, "with-sources", false, "take the source packages of what is chosen, too")
 	s.BoolVar(&f.recommends, "recommends", false, "take Recommends into the closure")
+	s.StringVar(&f.strategy, "strategy", "", "`ORDER` in which mirrors and upstreams are asked for each file: mirror, mirror-first, upstream or upstream-first")
 	s.StringVar(&f.signKey, "sign-key", "", "the site's signing key `FILE`")
 }
 
@@ -145,6 +146,11 @@ func (f *archiveFlags) plan(cmd *cobra.Command, p *planFlags) (*config.Plan, err
 	} else if plan.Sign == nil {
 		if plan.Sign, err = releaseKey(); err != nil {
 			return nil, err
+		}
+	}
+	if f.strategy != "" {
+		if err := plan.SetStrategy(f.strategy); err != nil {
+			return nil, fmt.Errorf("--strategy: %w", err)
 		}
 	}
 	plan.Recommends = plan.Recommends || f.recommends

@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/listed"
 	"example.org/mmoci/internal/lock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/passenger"
@@ -71,6 +72,17 @@ func (a *app) lock() *cobra.Command {
 		if q.Date, _, err = parseDate(o.date); err != nil {
 			return err
 		}
+		var pinned *config.Lock
+		if o.check || len(o.add) > 0 {
+			if pinned, err = o.existing(plan); err != nil {
+				return err
+			}
+		}
+		files, err := listed.Fetch(cmd.Context(), listed.Options{Plan: plan, Lock: pinned, Dir: listedDir, KeepGoing: o.check, Log: a.log})
+		if err != nil {
+			return err
+		}
+		q.Plan = files.Plan
 		switch {
 		case o.check:
 			return a.checkLock(cmd, &o, q)

@@ -41,6 +41,7 @@ type pushFlags struct {
 	rate                            string
 	allowOlder, acceptKeys          []string
 	bundleFrom, serverImage         string
+	report                          string
 }
 
 func (a *app) push() *cobra.Command {
@@ -63,7 +64,11 @@ func (a *app) push() *cobra.Command {
 				return err
 			}
 		}
+		written := a.reportTo(o.report, q)
 		res, err := a.runPush(cmd.Context(), q)
+		if unwritten := written(); err == nil {
+			err = unwritten
+		}
 		if err != nil {
 			return err
 		}
@@ -126,6 +131,7 @@ func (o *pushFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
 	f.StringVar(&o.bundleFrom, "bundle-from", "", "`DIR` of the programs for bundle:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
 	f.StringVar(&o.serverImage, "server-image", "", "then push to `REF` a container image that serves this snapshot, made of this program and those of bundle:; with --ca-file it has that CA")
+	f.StringVar(&o.report, "report", "", "write into `FILE` which place gave each file, after how many tries, with which digest: JSON if its name ends in .json, else a table")
 	f.StringVar(&o.rate, "rate", "", "upload at most so many bytes a second together, such as 5M")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 }
@@ -141,7 +147,7 @@ func (a *app) pushOptions(cmd *cobra.Command, o *pushFlags, args []string) (q *p
 	}
 	q = &push.Options{
 		Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, ReplaceUnverified: o.replace, Yes: o.yes, AllowEmpty: o.allowEmpty,
-		DryRun: o.plan, Now: time.Now(), Log: a.log,
+		DryRun: o.plan, Listed: listedDir, Now: time.Now(), Log: a.log,
 		Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.repair},
 	}
 	if q.Artifact.Rate, err = sizeOf("--rate", o.rate); err != nil {

@@ -44,7 +44,7 @@ func parseList(name string, data []byte) ([]Query, error) {
 			faults.Add(document.Errorf(document.At(name, line), "holds a control character"))
 			continue
 		}
-		out = append(out, Query{q, document.At(name, line)})
+		out = append(out, Query{Text: q, Position: document.At(name, line)})
 	}
 	return out, faults.Err()
 }

@@ -62,7 +62,13 @@ func parsePlan(path string, data []byte) (*Plan, error) {
 	if err := l.top(docs[0]); err != nil {
 		return nil, err
 	}
-	l.plan.drawTheRest()
+	if err := l.drawExact(); err != nil {
+		return nil, err
+	}
+	l.plan.drawTheRest(len(l.common.lines) > 0)
+	if err := l.arrange(); err != nil {
+		return nil, err
+	}
 	if err := l.plan.Validate(); err != nil {
 		return nil, err
 	}
@@ -73,10 +79,16 @@ func parsePlan(path string, data []byte) (*Plan, error) {
 type loader struct {
 	dir  string // of the file: relative paths are relative to it
 	plan *Plan
+
+	common   packageLists // at the top
+	archived []archiveDoc // in order of plan.Archives
+	rewrites []rewrite    // mirrors:
+	strategy string       // of archives that name none
 }
 
 func (l *loader) top(n document.Node) error {
 	p := l.plan
+	l.common.peek(n)
 	return n.Mapping(document.Fields{
 		"ref":             setText(&p.Ref),
 		"lock":            l.setFile(&p.Lock),
@@ -84,7 +96,10 @@ func (l *loader) top(n document.Node) error {
 		"trust":           l.setFiles(&p.Trust),
 		"archives":        l.archives,
 		"packages":        l.packages,
-		"packages-from":   func(n document.Node) error { return l.lists(n, &p.Packages) },
+		"packages-from":   func(n document.Node) error { return l.common.read(l, n, &p.Packages) },
+		"list":            l.common.kind,
+		"mirrors":         l.mirrors,
+		"strategy":        setStrategy(&l.strategy),
 		"images":          l.images,
 		"images-to":       setText(&p.ImagesTo),
 		"image-platforms": setTexts(&p.ImagePlatforms),
@@ -149,12 +164,13 @@ func (l *loader) archives(n document.Node) error {
 	var faults document.Faults
 	for _, item := range items {
 		item.Key = ""
-		a, err := l.archive(item)
+		d, err := l.archive(item)
 		if err != nil {
 			faults.Add(err)
 			continue
 		}
-		l.plan.Archives = append(l.plan.Archives, *a)
+		l.plan.Archives = append(l.plan.Archives, *d.a)
+		l.archived = append(l.archived, *d)
 	}
 	return faults.Err()
 }

@@ -106,8 +106,8 @@ func TestLoad(t *testing.T) {
 				Suites: []string{"bookworm"}, Components: []string{"stable"}, Architectures: []string{"amd64"},
 				SignedBy: in("keys/docker.asc"), CheckValidUntil: true,
 				Packages: []Query{
-					{"docker-ce", at(12)}, {"containerd.io (>= 1.6)", at(12)},
-					{"iptables", document.At(list, 3)}, {`Name (~ "#x")`, document.At(list, 4)}, {"tini (= 0.19)#1", document.At(list, 5)},
+					{"docker-ce", at(12), nil}, {"containerd.io (>= 1.6)", at(12), nil},
+					{"iptables", document.At(list, 3), nil}, {`Name (~ "#x")`, document.At(list, 4), nil}, {"tini (= 0.19)#1", document.At(list, 5), nil},
 				},
 			},
 			{
@@ -119,6 +119,7 @@ func TestLoad(t *testing.T) {
 			{Position: at(31), Prefix: "own", Debs: in("debs"), All: true, CheckValidUntil: true},
 			{
 				Position: at(34), Prefix: "sec", Verbatim: true, URLs: []string{"https://far.example.org/sec", "https://near.example.org/sec"},
+				Mirrors: []string{"https://near.example.org/sec"}, upstreams: []string{"https://far.example.org/sec"},
 				Suites: []string{"bookworm-security"}, Components: []string{"updates/main"}, Architectures: []string{"amd64"},
 				SignedByURL: "https://keys.example.org/pks/lookup?op=get&search=0xABC", CheckValidUntil: true, Drop: []string{"contents", "dep11"},
 			},
@@ -346,7 +347,7 @@ func TestLoadTop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Query{{"tini", document.At(filepath.Join(dir, "list"), 1)}, {"web (>= 1)", document.At(filepath.Join(dir, "f"), 2)}}
+	want := []Query{{"tini", document.At(filepath.Join(dir, "list"), 1), nil}, {"web (>= 1)", document.At(filepath.Join(dir, "f"), 2), nil}}
 	if !reflect.DeepEqual(p.Packages, want) || !p.Archives[0].None || p.AsksNothing() {
 		t.Errorf("asks for %v of all, archives %+v", p.Packages, p.Archives)
 	}

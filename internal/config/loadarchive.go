@@ -3,14 +3,14 @@ package config
 import (
 	"example.org/mmoci/internal/config/document"
 	"fmt"
-	"slices"
 	"strings"
 )
 
 // archive reads one entry of archives:.
-func (l *loader) archive(n document.Node) (*Archive, error) {
+func (l *loader) archive(n document.Node) (*archiveDoc, error) {
 	a := &Archive{Position: n.At(), CheckValidUntil: true}
 	d := &archiveDoc{loader: l, a: a}
+	d.lists.peek(n)
 	phased := true
 	err := n.Mapping(document.Fields{
 		"prefix":            setText(&a.Prefix),
@@ -19,13 +19,15 @@ func (l *loader) archive(n document.Node) (*Archive, error) {
 		"from-apt":          d.fromApt,
 		"mirror":            d.mirror,
 		"strategy":          d.strategy,
+		"dated-suites":      setTexts(&d.datedSuites),
 		"suites":            setTexts(&a.Suites),
 		"components":        setTexts(&a.Components),
 		"architectures":     setTexts(&a.Architectures),
 		"signed-by":         d.signedBy,
 		"debs":              l.setFile(&a.Debs),
 		"packages":          d.packages,
-		"packages-from":     d.packagesFrom,
+		"packages-from":     func(n document.Node) error { return d.lists.read(l, n, &a.Packages) },
+		"list":              d.lists.kind,
 		"check-valid-until": setFlag(&a.CheckValidUntil),
 		"phased":            setFlag(&phased),
 		"unnamed-release":   setFlag(&a.UnnamedRelease),
@@ -43,7 +45,7 @@ func (l *loader) archive(n document.Node) (*Archive, error) {
 		return nil, err
 	}
 	a.SkipPhased = !phased
-	return a, d.finish(n)
+	return d, d.finish(n)
 }
 
 // archiveDoc is what an entry says, before it is put together.
@@ -56,6 +58,9 @@ type archiveDoc struct {
 	how       string // strategy
 	howAt     document.Node
 	selection *document.Node // packages:
+	lists     packageLists
+
+	datedSuites []string // of its dated archives; nil: its own
 
 	apt           string // from-apt: a file
 	aptAt         document.Node
@@ -103,32 +108,9 @@ func (d *archiveDoc) location(s string) string {
 	return d.file(s)
 }
 
-func (d *archiveDoc) strategy(n document.Node) (err error) {
-	d.how, err = n.Text()
+func (d *archiveDoc) strategy(n document.Node) error {
 	d.howAt = n
-	return err
-}
-
-// resolveURLs puts url: and mirror: into the order that strategy: asks for; mirror-first if it does not say.
-func (d *archiveDoc) resolveURLs() error {
-	known := []string{"mirror", "mirror-first", "upstream", "upstream-first"}
-	if d.how != "" && !slices.Contains(known, d.how) {
-		return d.howAt.Errorf("is %q, should be one of %s", d.how, strings.Join(known, ", "))
-	}
-	if d.how != "" && (d.mirrorURL == "" || len(d.urls) == 0) {
-		return d.howAt.Errorf("chooses between mirror: and url:, which must both be given; for a fallback without it write url: [FIRST, SECOND]")
-	}
-	switch {
-	case d.how == "mirror":
-		d.a.URLs = []string{d.mirrorURL}
-	case d.how == "upstream" || d.mirrorURL == "":
-		d.a.URLs = d.urls
-	case d.how == "upstream-first":
-		d.a.URLs = append(d.urls, d.mirrorURL)
-	default:
-		d.a.URLs = append([]string{d.mirrorURL}, d.urls...)
-	}
-	return nil
+	return setStrategy(&d.how)(n)
 }
 
 func (d *archiveDoc) signedBy(n document.Node) error {
@@ -171,13 +153,9 @@ func (d *archiveDoc) packages(n document.Node) error {
 			err = item.Errorf("%q stands in a list; write packages: %s", s, s)
 		}
 		faults.Add(err)
-		d.a.Packages = append(d.a.Packages, Query{s, item.At()})
+		d.a.Packages = append(d.a.Packages, Query{Text: s, Position: item.At()})
 	}
 	return faults.Err()
-}
-
-func (d *archiveDoc) packagesFrom(n document.Node) error {
-	return d.lists(n, &d.a.Packages)
 }
 
 // finish says what is missing, with what to write; everything else is Validate's.
@@ -193,13 +171,10 @@ func (d *archiveDoc) finish(n document.Node) error {
 	if err := d.takeApt(); err != nil {
 		return err
 	}
-	if err := d.resolveURLs(); err != nil {
-		return err
-	}
-	if len(a.Packages) > 0 && (a.None || a.All) {
+	if len(d.lists.lines)+len(a.Packages) > 0 && (a.None || a.All) {
 		return d.selection.Errorf("says none or all, but packages-from: names packages; keep one of them")
 	}
-	if a.Debs != "" && d.selection == nil && len(a.Packages) == 0 {
+	if a.Debs != "" && d.selection == nil && len(a.Packages)+len(d.lists.lines) == 0 {
 		// Who puts his own .debs into a directory means all of them.
 		a.All = true
 	}

@@ -163,7 +163,7 @@ func (s *source) takePackages(n document.Node) error {
 			faults.Add(err)
 			continue
 		}
-		s.packages = append(s.packages, Query{q, item.At()})
+		s.packages = append(s.packages, Query{Text: q, Position: item.At()})
 	}
 	return faults.Err()
 }

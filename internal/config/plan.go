@@ -60,12 +60,18 @@ type Archive struct {
 	Prefix        string
 	Verbatim      bool
 	URLs          []string // in order of preference; a directory is a file path. Empty for debs
+	Mirrors       []string `json:",omitempty"` // those of URLs that are mirrors of the others
 	Suites        []string // a flat one ends in "/"
 	Components    []string
 	Architectures []string
 	SignedBy      string // keyring file
 	SignedByURL   string // a key from the network, pinned by fingerprint in mmoci.keys
 	Debs          string // directory of own .debs (class site)
+	// Files are .debs by their URL, of class site as those of Debs; who pushes puts them into a directory.
+	Files []File `json:",omitempty"`
+	// Dated is the timestamp of an archive as a service keeps it, "" for any other. Nothing is taken of it
+	// but the files that Packages name.
+	Dated string `json:",omitempty"`
 	// Exactly one of these three says what is selected from a curated archive.
 	Packages []Query // the queries, of packages: and packages-from:
 	None     bool    // only what others need of it
@@ -86,12 +92,31 @@ type Archive struct {
 	CAFile        string
 	ClientCert    string // PEM with certificate and key
 	AuthFile      string // netrc / apt auth.conf syntax
+
+	upstreams []string // those of URLs that are no mirrors, or would be by another strategy
 }
 
 // Query is a package query where it was written.
 type Query struct {
 	Text string
 	document.Position
+	// Exact is what a list of exact versions says; nil of a query.
+	Exact *Exact `json:",omitempty"`
+}
+
+// Exact is a package as a list of exact versions names it.
+type Exact struct {
+	Name, Version string
+	Pool          string // path of its file in the archive; "": any
+}
+
+// File is a .deb that a list names by its URL.
+type File struct {
+	document.Position
+	Name, Version string
+	URLs          []string // in order of preference; the last parts are the same
+
+	upstreams, mirrors []string
 }
 
 // Serve is the serve: section.

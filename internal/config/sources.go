@@ -260,7 +260,7 @@ func planOf(p *Plan, sources []source, faults *document.Faults) (*Plan, error) {
 			a.Packages, a.None, a.All = nil, true, false
 		}
 	}
-	p.drawTheRest()
+	p.drawTheRest(false)
 	faults.Add(p.Validate())
 	if err := faults.Err(); err != nil {
 		return nil, err

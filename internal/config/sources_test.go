@@ -52,7 +52,7 @@ func TestLoadSources(t *testing.T) {
 			Position: at("docker/docker/source.txt", 1), Prefix: "docker", URLs: []string{"https://download.docker.com/linux/ubuntu"},
 			Suites: []string{"bionic"}, Components: []string{"stable"}, Architectures: []string{"amd64"},
 			SignedByURL: "https://download.docker.com/linux/ubuntu/gpg", CheckValidUntil: true,
-			Packages: []Query{{"docker-ce", at("docker/docker/packages.txt", 1)}, {"package3 (>=3.6)", at("docker/docker/packages.txt", 2)}},
+			Packages: []Query{{"docker-ce", at("docker/docker/packages.txt", 1), nil}, {"package3 (>=3.6)", at("docker/docker/packages.txt", 2), nil}},
 		},
 		{
 			Position: at("tools/aptly/source.txt", 3), Prefix: "tools", URLs: []string{"file:///srv/aptly"}, Suites: []string{"./"},
@@ -63,8 +63,8 @@ func TestLoadSources(t *testing.T) {
 			Suites: []string{"bionic", "bionic-updates"}, Components: []string{"main", "restricted", "universe"}, Architectures: []string{"amd64"},
 			SignedBy: filepath.Join(dir, "ubuntu/key.asc"), CheckValidUntil: true,
 			Packages: []Query{
-				{"ceph-common", at("ubuntu/bionic/packages.txt", 3)}, {"nginx | apache2", at("ubuntu/bionic/packages.txt", 4)},
-				{"linux-firmware", at("ubuntu/bionic-updates/packages.txt", 2)},
+				{"ceph-common", at("ubuntu/bionic/packages.txt", 3), nil}, {"nginx | apache2", at("ubuntu/bionic/packages.txt", 4), nil},
+				{"linux-firmware", at("ubuntu/bionic-updates/packages.txt", 2), nil},
 			},
 		},
 	}}

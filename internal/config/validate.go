@@ -83,12 +83,12 @@ func (a *Archive) validate() (faults []error) {
 		faults = append(faults, err)
 	}
 	steps := []func() error{a.validPlace}
-	if a.Debs == "" {
+	if a.Debs == "" && len(a.Files) == 0 {
 		steps = append(steps, a.validURLs, a.validSuites, a.validArchitectures)
 	}
 	steps = append(steps, func() error {
 		// What is chosen depends on the mode.
-		if a.Debs == "" {
+		if a.Debs == "" && len(a.Files) == 0 {
 			if err := a.validMode(); err != nil {
 				return err
 			}
@@ -125,6 +125,9 @@ func validPrefix(p string) error {
 
 // validPlace tells whether the archive is either of debs: or of url:.
 func (a *Archive) validPlace() error {
+	if len(a.Files) > 0 {
+		return nil // a list names them
+	}
 	if a.Debs == "" {
 		if len(a.URLs) == 0 {
 			return errors.New("neither url: nor debs:; write url: with the address of the archive, or debs: with a directory of .debs")

@@ -26,34 +26,16 @@ func (l *loader) packages(n document.Node) error {
 			err = item.Errorf("%q is said of one archive; write packages: %s there", s, s)
 		}
 		faults.Add(err)
-		l.plan.Packages = append(l.plan.Packages, Query{s, item.At()})
-	}
-	return faults.Err()
-}
-
-// lists reads the lists of packages that packages-from: names.
-func (l *loader) lists(n document.Node, to *[]Query) error {
-	files, err := oneOrMore(n)
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, f := range files {
-		qs, err := readList(l.file(f))
-		if err == nil && len(qs) == 0 {
-			err = document.Errorf(document.At(l.file(f), 1), "no package in the list; name packages, or write packages: all or none in %s", l.plan.File)
-		}
-		faults.Add(err)
-		*to = append(*to, qs...)
+		l.plan.Packages = append(l.plan.Packages, Query{Text: s, Position: item.At()})
 	}
 	return faults.Err()
 }
 
 // drawTheRest lets archives that say nothing of packages give what the list at
-// the top and the closure take from them. Without that list each must say.
-func (p *Plan) drawTheRest() {
+// the top and the closure take from them. Without that list each must say. common: there is one, be it of URLs alone.
+func (p *Plan) drawTheRest(common bool) {
 	for i := range p.Archives {
-		if a := &p.Archives[i]; len(p.Packages) > 0 && !a.Verbatim && !a.All && len(a.Packages) == 0 {
+		if a := &p.Archives[i]; (common || len(p.Packages) > 0) && !a.Verbatim && !a.All && len(a.Packages) == 0 {
 			a.None = true
 		}
 	}

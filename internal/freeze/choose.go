@@ -217,6 +217,7 @@ func resolveIndices(archives []*upstreamArchive) (out []resolve.Index, from []*u
 				out = append(out, resolve.Index{
 					Archive: a.Prefix, Suite: s.name, Names: []string{s.release.Suite, s.release.Codename}, Component: ix.component, Architecture: ix.arch,
 					Path: s.dir + "/" + ix.path, Text: ix.text, Pin: s.release.Pin(), SkipPhased: a.SkipPhased, Whole: a.All && !a.Verbatim,
+					Keep: a.keeps(),
 				})
 			}
 		}

@@ -234,7 +234,9 @@ func (c *content) verbatim(s *upstreamSuite) snapshot.Suite {
 	for _, x := range s.extra {
 		c.files.rows = append(c.files.rows, snapshot.Row{Path: base + x.path, Size: x.blob.Size, Digest: x.blob.Digest})
 		if f, ok := s.release.File(x.path); ok && x.blob.Size > 0 {
-			c.origins.add(x.blob.Digest, base+x.path, func(ctx context.Context) (io.ReadCloser, error) { return rel.open(ctx, f) })
+			c.origins.addOf(x.blob.Digest, origin{
+				name: base + x.path, open: func(ctx context.Context) (io.ReadCloser, error) { return rel.open(ctx, f) }, src: rel.src, at: rel.paths(f),
+			})
 		}
 	}
 	for _, d := range s.dropped {
@@ -328,7 +330,7 @@ func (c *content) pool(a *upstreamArchive, sel *selection) error {
 		for i, r := range src.Rows {
 			r.Path = a.Prefix + "/" + r.Path
 			c.files.rows = append(c.files.rows, r)
-			c.origins.add(r.Digest, r.Path, localFile(src.Files[i]))
+			c.origins.addOf(r.Digest, origin{name: r.Path, open: localFile(src.Files[i]), src: a.source})
 		}
 	}
 	return nil
@@ -366,9 +368,9 @@ func (c *content) poolFile(a *upstreamArchive, f archive.PackageFile) error {
 	row.Package = ownPackage(f)
 	c.files.rows = append(c.files.rows, row)
 	if a.Debs != "" {
-		c.origins.add(d, row.Path, localFile(a.own.File(f.SHA256)))
+		c.origins.addOf(d, origin{name: row.Path, open: localFile(a.own.File(f.SHA256)), src: a.source})
 	} else { // by the name in row.Path: f is a view of a stanza, which is not kept
-		c.origins.add(d, row.Path, upstreamFile(a.up, row.Path[len(a.Prefix)+1:], f.Size))
+		c.origins.addOf(d, upstreamFile(a.source, row.Path, f.Size))
 	}
 	return nil
 }
@@ -394,7 +396,7 @@ func (c *content) sourceFiles(src *source, st deb.Stanza) error {
 	for _, r := range rows {
 		r.Path = src.Prefix + "/" + r.Path
 		c.files.rows = append(c.files.rows, r)
-		c.origins.add(r.Digest, r.Path, upstreamFile(src.up, r.Path[len(src.Prefix)+1:], r.Size))
+		c.origins.addOf(r.Digest, upstreamFile(src, r.Path, r.Size))
 	}
 	return nil
 }

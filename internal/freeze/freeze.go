@@ -44,6 +44,8 @@ type Options struct {
 	// Images are container images that travel with the snapshot; nil: none.
 	Images *Images
 	Keys   *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
+	// Record remembers where each file came from, for [Frozen.Fetched].
+	Record bool
 	Now    time.Time
 	Log    outcome.Log
 }
@@ -80,6 +82,9 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 			return nil, err
 		}
 		f.Log.Printf("read in %.1f s; choosing packages", time.Since(start).Seconds())
+		if err := checkExact(archives); err != nil {
+			return nil, err
+		}
 		wanted, given, err := wantedDate(f, archives)
 		if err != nil {
 			return nil, err

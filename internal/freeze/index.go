@@ -248,6 +248,15 @@ func (s *suiteRelease) open(ctx context.Context, f archive.ReleaseFile) (io.Read
 	return s.src.up.Open(ctx, name, f.Size)
 }
 
+// paths are those by which a listed file may be asked for.
+func (s *suiteRelease) paths(f archive.ReleaseFile) []string {
+	name := path.Join(s.dir, f.Path)
+	if algorithm, hash := s.byHash(f); algorithm != "" {
+		return []string{path.Join(path.Dir(name), "by-hash", algorithm, strings.ToLower(hash)), name}
+	}
+	return []string{name}
+}
+
 // byHash tells by which digest a listed file is asked for; "" by none.
 func (s *suiteRelease) byHash(f archive.ReleaseFile) (algorithm, hash string) {
 	switch {

@@ -106,7 +106,8 @@ func onlyLocked(indices []resolve.Index, archives []*upstreamArchive, locked fun
 		if verbatim[prefix] {
 			continue
 		}
-		out[i].Keep = func(p archive.PackageFile) bool { return locked(prefix, p) }
+		keeps := out[i].Keep
+		out[i].Keep = func(p archive.PackageFile) bool { return (keeps == nil || keeps(p)) && locked(prefix, p) }
 	}
 	return out
 }

@@ -24,17 +24,27 @@ type origins struct {
 	previous *snapshot.Snapshot // asked for what upstream has no more; nil: nothing
 	images   snapshot.Blobs     // those of container images; nil: none
 	m        map[snapshot.Digest]origin
+
+	mu   sync.Mutex
+	held map[snapshot.Digest]bool // those that previous gave
 }
 
 type origin struct {
 	name string // for messages: prefix and path
 	open func(ctx context.Context) (io.ReadCloser, error)
+	src  *source  // the archive; nil: not known
+	at   []string // paths below its URLs that are asked for; empty: a file of this host
 }
 
 // add keeps the first origin of a blob.
 func (o *origins) add(d snapshot.Digest, name string, open func(ctx context.Context) (io.ReadCloser, error)) {
+	o.addOf(d, origin{name: name, open: open})
+}
+
+// addOf is add for a file of an archive.
+func (o *origins) addOf(d snapshot.Digest, from origin) {
 	if _, ok := o.m[d]; !ok {
-		o.m[d] = origin{name, open}
+		o.m[d] = from
 	}
 }
 
@@ -50,6 +60,12 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*sna
 	r, err := from.open(ctx)
 	if errors.Is(err, upstream.ErrNotFound) && o.previous != nil {
 		if c, err := o.previous.Blobs().Open(ctx, b, offset); err == nil {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			if o.held == nil {
+				o.held = map[snapshot.Digest]bool{}
+			}
+			o.held[b.Digest] = true
 			return c, nil
 		}
 	}
@@ -88,9 +104,10 @@ func mark(err error) error {
 	return err
 }
 
-// upstreamFile opens a pool file at an upstream.
-func upstreamFile(up *upstream.Upstream, name string, size int64) func(context.Context) (io.ReadCloser, error) {
-	return func(ctx context.Context) (io.ReadCloser, error) { return up.Open(ctx, name, size) }
+// upstreamFile is a pool file at an upstream; name is its path in the snapshot.
+func upstreamFile(src *source, name string, size int64) origin {
+	at := name[len(src.Prefix)+1:]
+	return origin{name: name, open: func(ctx context.Context) (io.ReadCloser, error) { return src.up.Open(ctx, at, size) }, src: src, at: []string{at}}
 }
 
 // localFile opens a file on disk when it is pushed. If it is another by then,

@@ -109,7 +109,9 @@ func openSource(ctx context.Context, f Options, cfg *config.Archive) (*source, e
 	if src.keyring, src.urlKeys, err = signer.UpstreamKeyring(ctx, cfg, f.Keys, f.Log); err != nil {
 		return nil, err
 	}
-	src.up, err = upstream.New(place.UpstreamOptions(cfg, f.Log))
+	o := place.UpstreamOptions(cfg, f.Log)
+	o.Record = f.Record
+	src.up, err = upstream.New(o)
 	return src, err
 }
 

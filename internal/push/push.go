@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/fetchreport"
 	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/listed"
 	"example.org/mmoci/internal/lock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
@@ -50,7 +52,12 @@ type Options struct {
 	DryRun            bool
 	// State is the directory of notes on what was pushed, by which a push without
 	// change is answered early; "" keeps none.
-	State    string
+	State string
+	// Listed makes the directory for files that lists name by URL, if there are any.
+	Listed func() (string, error)
+	// Report is told where each file came from, as soon as the push has ended, well or not; nil: nobody asks. A push
+	// that ended before it was known which files there are has none to tell of.
+	Report   func(*fetchreport.Report)
 	Now      time.Time
 	Artifact artifact.PushOptions
 	Log      outcome.Log
@@ -88,6 +95,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	o.Log = o.Log.During(ctx)
+	files, err := listed.Fetch(ctx, listed.Options{Plan: o.Plan, Lock: o.Lock, Dir: o.Listed, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	o.Plan = files.Plan
 	images, err := o.images(ctx, nil)
 	if err == nil {
 		if res := o.unchanged(ctx, images); res != nil {
@@ -101,7 +113,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	f := freeze.Options{
 		Plan: o.Plan, Signer: signer.ReuseSignatures(ctx, o.Signer, old.snapshot), Date: o.Date, Replaces: old.date,
-		Lock: o.Lock, Locked: o.Locked, Previous: old.snapshot, Keys: o.Keys, Now: o.Now, Log: o.Log,
+		Lock: o.Lock, Locked: o.Locked, Previous: old.snapshot, Keys: o.Keys, Now: o.Now, Log: o.Log, Record: o.Report != nil,
 	}
 	if o.Previous != nil {
 		if f.Previous, err = place.OpenUnverified(ctx, *o.Previous, o.Artifact.Options); err != nil {
@@ -137,7 +149,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			res.Reference.Digest = d.packed.Root()
 			return res, nil
 		}
-		if res.Pushed, err = o.put(ctx, d.packed, old); err == nil {
+		res.Pushed, err = o.put(ctx, d.packed, old)
+		o.report(d.Frozen, files, err == nil)
+		if err == nil {
 			if old.doubt == nil {
 				o.note(res, images)
 			}
@@ -269,7 +283,7 @@ const large = 10e9
 
 // affordable says what a plan with whole archives will hold, before it is read.
 func (o Options) affordable(res *Result) error {
-	whole := slices.ContainsFunc(o.Plan.Archives, func(a config.Archive) bool { return a.Verbatim || a.All })
+	whole := slices.ContainsFunc(o.Plan.Archives, func(a config.Archive) bool { return a.Verbatim || a.All && len(a.Files) == 0 })
 	if !whole {
 		return nil
 	}

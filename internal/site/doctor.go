@@ -50,7 +50,7 @@ func Doctor(ctx context.Context, q DoctorOptions) []artifact.Finding {
 	}
 	if q.Plan != nil {
 		for i := range q.Plan.Archives {
-			if a := &q.Plan.Archives[i]; a.Debs == "" {
+			if a := &q.Plan.Archives[i]; a.Debs == "" && len(a.Files) == 0 {
 				found = append(found, q.upstream(ctx, a)...)
 			}
 		}

@@ -23,15 +23,15 @@ import (
 //
 // The reader has a method Distrust, for whoever finds that the bytes are not those that were signed.
 func (u *Upstream) Open(ctx context.Context, path string, size int64) (io.ReadCloser, error) {
-	return u.open(ctx, path, size, func(i int) (io.ReadCloser, error) { return u.openAt(ctx, i, path, size) })
+	return u.open(ctx, path, size, func(i int, rest []int) (io.ReadCloser, error) { return u.openAt(ctx, i, rest, path, size) })
 }
 
-// open tries the places in order.
-func (u *Upstream) open(ctx context.Context, path string, size int64, at func(i int) (io.ReadCloser, error)) (io.ReadCloser, error) {
+// open tries the places in order; at is told which of them are left.
+func (u *Upstream) open(ctx context.Context, name string, size int64, at func(i int, rest []int) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	var errs []error
-	order := u.order()
+	order := u.order(path.Clean(name))
 	for n, i := range order {
-		r, err := at(i)
+		r, err := at(i, order[n+1:])
 		if err == nil {
 			return r, nil
 		}
@@ -47,12 +47,12 @@ func (u *Upstream) open(ctx context.Context, path string, size int64, at func(i 
 }
 
 // openAt opens a path at one place, with retries.
-func (u *Upstream) openAt(ctx context.Context, i int, path string, size int64) (io.ReadCloser, error) {
+func (u *Upstream) openAt(ctx context.Context, i int, rest []int, path string, size int64) (io.ReadCloser, error) {
 	name, err := clean(path)
 	if err != nil {
 		return nil, err
 	}
-	t := &reader{u: u, ctx: ctx, path: name, want: size, at: i, attempts: u.attempts()}
+	t := &reader{u: u, ctx: ctx, path: name, want: size, at: i, rest: rest, attempts: u.attempts(rest)}
 	if err := t.start(); err != nil {
 		return nil, err
 	}
@@ -86,24 +86,26 @@ const (
 // algorithm is "SHA256" or "SHA512", hash its hex digits. Only "not found" leads to the plain name. A
 // directory that has plain names alone is remembered, and asked for these at once.
 func (u *Upstream) OpenIndex(ctx context.Context, name, algorithm, hash string, size int64) (io.ReadCloser, error) {
-	return u.open(ctx, name, size, func(i int) (io.ReadCloser, error) { return u.indexAt(ctx, i, name, algorithm, hash, size) })
+	return u.open(ctx, name, size, func(i int, rest []int) (io.ReadCloser, error) {
+		return u.indexAt(ctx, i, rest, name, algorithm, hash, size)
+	})
 }
 
 // indexAt is OpenIndex at one place.
-func (u *Upstream) indexAt(ctx context.Context, i int, name, algorithm, hash string, size int64) (io.ReadCloser, error) {
+func (u *Upstream) indexAt(ctx context.Context, i int, rest []int, name, algorithm, hash string, size int64) (io.ReadCloser, error) {
 	dir := path.Dir(name)
 	key := byHashDir{i, dir}
 	if u.byHashOf(key) == byHashAbsent {
-		return u.openAt(ctx, i, name, size)
+		return u.openAt(ctx, i, rest, name, size)
 	}
-	r, err := u.openAt(ctx, i, path.Join(dir, "by-hash", algorithm, strings.ToLower(hash)), size)
+	r, err := u.openAt(ctx, i, rest, path.Join(dir, "by-hash", algorithm, strings.ToLower(hash)), size)
 	if err == nil {
 		u.learn(key, byHashHere)
 	}
 	if !errors.Is(err, ErrNotFound) {
 		return r, err
 	}
-	r, err = u.openAt(ctx, i, name, size)
+	r, err = u.openAt(ctx, i, rest, name, size)
 	if err == nil {
 		u.learn(key, byHashAbsent)
 	}
@@ -130,25 +132,25 @@ func (u *Upstream) learn(key byHashDir, s byHashState) {
 // that fails in the middle is followed by the next, from the start; so is one
 // whose bytes verify, if not nil, does not take.
 func (u *Upstream) Get(ctx context.Context, path string, limit int64, verify func([]byte) error) ([]byte, error) {
-	return u.whole(ctx, path, -1, limit, verify, func(i int) (io.ReadCloser, error) { return u.openAt(ctx, i, path, -1) })
+	return u.whole(ctx, path, -1, limit, verify, func(i int, rest []int) (io.ReadCloser, error) { return u.openAt(ctx, i, rest, path, -1) })
 }
 
 // GetIndex reads a whole file as OpenIndex or, without algorithm, as Open gives
 // it, from the first place whose bytes verify takes.
 func (u *Upstream) GetIndex(ctx context.Context, name, algorithm, hash string, size int64, verify func([]byte) error) ([]byte, error) {
-	return u.whole(ctx, name, size, size, verify, func(i int) (io.ReadCloser, error) {
+	return u.whole(ctx, name, size, size, verify, func(i int, rest []int) (io.ReadCloser, error) {
 		if algorithm == "" {
-			return u.openAt(ctx, i, name, size)
+			return u.openAt(ctx, i, rest, name, size)
 		}
-		return u.indexAt(ctx, i, name, algorithm, hash, size)
+		return u.indexAt(ctx, i, rest, name, algorithm, hash, size)
 	})
 }
 
 // whole reads a file to its end at the first place where that can be done.
-func (u *Upstream) whole(ctx context.Context, path string, size, limit int64, verify func([]byte) error, at func(i int) (io.ReadCloser, error)) ([]byte, error) {
+func (u *Upstream) whole(ctx context.Context, path string, size, limit int64, verify func([]byte) error, at func(i int, rest []int) (io.ReadCloser, error)) ([]byte, error) {
 	var data []byte
-	_, err := u.open(ctx, path, size, func(i int) (io.ReadCloser, error) {
-		r, err := at(i)
+	_, err := u.open(ctx, path, size, func(i int, rest []int) (io.ReadCloser, error) {
+		r, err := at(i, rest)
 		if err != nil {
 			return nil, err
 		}

@@ -117,7 +117,7 @@ func TestDownPlace(t *testing.T) {
 			t.Fatalf("%q, %v", got, err)
 		}
 	}
-	if n := len(p.all()); n != Retries {
+	if n := len(p.all()); n != maxElsewhere-1 {
 		t.Errorf("slept %d times", n)
 	}
 	first.mu.Lock()

@@ -19,12 +19,15 @@ type reader struct {
 	path string
 	want int64 // expected size, -1: not known
 	at   int   // place that sends now
+	rest []int // places that were not asked yet, in order
+	pace *pace // nil: there is nowhere else to go
 
 	cur      *answer           // nil between two requests
 	first    *answer           // the first answer of this place: others must be of the same file
 	off      int64             // given to the caller so far
 	attempts transfer.Attempts // at this place, since the last progress
 	mark     int64             // off at the last progress
+	broken   error             // that the place is too slow, to be said with the next Read
 	err      error             // how it ended
 }
 
@@ -43,7 +46,8 @@ func (t *reader) start() error {
 
 // attempt makes one request, from where the last one broke off.
 func (t *reader) attempt() error {
-	from := resume{offset: t.off}
+	from := resume{offset: t.off, patience: t.u.patience(t.rest)}
+	t.u.record(t.path, func(f *Origin) { f.Tries++ })
 	if t.first != nil {
 		from.validator = t.first.validator
 	}
@@ -61,7 +65,13 @@ func (t *reader) attempt() error {
 	if t.first == nil {
 		t.first = a
 	}
-	t.cur = a
+	t.cur, t.pace = a, nil
+	if s, ok := t.u.places[t.at].(*site); ok {
+		s.busy.Add(1)
+		if len(t.rest) > 0 {
+			t.pace = &pace{site: s, window: t.u.slow}
+		}
+	}
 	t.setDown(false)
 	return t.skip()
 }
@@ -103,6 +113,9 @@ func (t *reader) skip() error {
 func (t *reader) drop() {
 	if t.cur != nil {
 		t.cur.body.Close()
+		if s, ok := t.u.places[t.at].(*site); ok {
+			s.busy.Add(-1)
+		}
 		t.cur = nil
 	}
 }
@@ -144,6 +157,7 @@ func (t *reader) again(cause error) error {
 
 // failed ends the attempts at this place.
 func (t *reader) failed(cause error) error {
+	t.u.record(t.path, func(f *Origin) { f.fail(t.u.places[t.at].String(), cause) })
 	return fmt.Errorf("%s: %w", t.u.describe(t.at, t.path), cause)
 }
 
@@ -166,14 +180,22 @@ func (t *reader) setDown(down bool) {
 	}
 }
 
-// attempts begins to count those at one place. There is no jitter: a site has
+// attempts begins to count those at one place, rest being what can be asked after it. There is no jitter: a site has
 // one pusher, and what happens should be the same each time.
-func (u *Upstream) attempts() transfer.Attempts {
+func (u *Upstream) attempts(rest []int) transfer.Attempts {
 	l := transfer.Limits{Attempts: u.retries + 1, Silent: maxSilent, Backoff: firstPause, MaxBackoff: longestPause, MaxAfter: MaxRetryAfter}
-	if len(u.places) > 1 {
-		l.Silent = maxSilentElsewhere
+	if len(rest) > 0 {
+		l.Attempts, l.Silent = min(l.Attempts, maxElsewhere), maxSilentElsewhere
 	}
 	return transfer.Attempts{Limits: l}
+}
+
+// patience is how long a place may be silent, rest being what can be asked after it.
+func (u *Upstream) patience(rest []int) time.Duration {
+	if len(rest) > 0 {
+		return u.slow
+	}
+	return u.stall
 }
 
 // Read implements io.Reader. io.EOF means that the transfer was complete.
@@ -182,7 +204,7 @@ func (t *reader) Read(p []byte) (int, error) {
 		return 0, t.err
 	}
 	for {
-		n, err := t.cur.body.Read(p)
+		n, err := t.read(p)
 		t.u.served[t.at].bytes.Add(int64(n))
 		if n > 0 {
 			t.off += int64(n)
@@ -198,6 +220,7 @@ func (t *reader) Read(p []byte) (int, error) {
 		if err == io.EOF {
 			if err = t.complete(); err == nil {
 				t.u.served[t.at].files.Add(1)
+				t.u.record(t.path, func(f *Origin) { f.URL = t.u.places[t.at].String() })
 				return 0, t.end(io.EOF)
 			}
 		}
@@ -205,6 +228,23 @@ func (t *reader) Read(p []byte) (int, error) {
 			return 0, t.end(err)
 		}
 	}
+}
+
+// read reads what the place sends, and leaves a place that is too slow where there is another.
+func (t *reader) read(p []byte) (int, error) {
+	if t.pace == nil {
+		return t.cur.body.Read(p)
+	}
+	before := time.Now()
+	n, err := t.cur.body.Read(p)
+	slow := t.pace.read(n, time.Since(before))
+	if err == nil && n == 0 || err == nil && slow != nil {
+		t.broken, err = slow, nil // what came is given first
+	}
+	if n == 0 && t.broken != nil {
+		err, t.broken = t.broken, nil
+	}
+	return n, err
 }
 
 func (t *reader) size() int64 {
@@ -238,11 +278,13 @@ func (t *reader) resume(cause error) error {
 			continue
 		}
 		errs = append(errs, err)
-		if t.ctx.Err() != nil || t.want < 0 || t.at+1 >= len(t.u.places) {
+		if t.ctx.Err() != nil || t.want < 0 || len(t.rest) == 0 {
 			return joined(errs)
 		}
-		t.u.log("%v; going on at %s", err, t.u.places[t.at+1])
-		t.at, t.first, t.attempts, t.mark = t.at+1, nil, t.u.attempts(), t.off
+		next := t.rest[0]
+		t.rest = t.rest[1:]
+		t.u.log("%v; going on at %s", err, t.u.places[next])
+		t.at, t.first, t.attempts, t.mark = next, nil, t.u.attempts(t.rest), t.off
 		if cause = t.attempt(); cause == nil {
 			return nil
 		}
@@ -267,7 +309,8 @@ func (t *reader) Close() error {
 var errClosed = errors.New("read after close")
 
 // Distrust says that a reader of Open gave other bytes than were signed. From
-// then on the URL that they came from is asked after all others. True if the
+// then on the URL that they came from is asked for it after all others, and for every file once it has lied
+// maxWrong times. True if the
 // file may be right at another: opened anew, it comes from there. It is true
 // at most once for each file and URL, so whoever repeats comes to an end.
 func (t *reader) Distrust(why error) bool {
@@ -278,14 +321,23 @@ func (t *reader) Distrust(why error) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.distrusted == nil {
-		u.distrusted, u.wrong = map[int]bool{}, map[wrongFile]bool{}
+		u.distrusted, u.wrong = map[int]int{}, map[wrongFile]bool{}
 	}
 	this := wrongFile{t.at, t.path}
 	if u.wrong[this] {
 		return false
 	}
-	u.distrusted[t.at], u.wrong[this] = true, true
-	u.log("%s: %v; asking other URLs before it", u.describe(t.at, t.path), why)
+	u.distrusted[t.at]++
+	u.wrong[this] = true
+	if u.distrusted[t.at] == maxWrong {
+		u.log("%s: %v; asking other URLs before it", u.describe(t.at, t.path), why)
+	} else {
+		u.log("%s: %v; asking other URLs for it", u.describe(t.at, t.path), why)
+	}
+	if f := u.records[t.path]; f != nil {
+		f.URL = ""
+		f.fail(u.places[t.at].String(), errWrong)
+	}
 	for i := range u.places {
 		if !u.wrong[wrongFile{i, t.path}] {
 			return true
@@ -300,16 +352,20 @@ type wrongFile struct {
 	path  string
 }
 
-// order is that in which the places are asked: last those that gave wrong
+var errWrong = errors.New("other bytes than were signed")
+
+// order is that in which the places are asked for a path: last those that gave wrong
 // bytes, before them those that could not be reached lately.
-func (u *Upstream) order() []int {
+func (u *Upstream) order(path string) []int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := time.Now().UnixNano()
 	rank := func(i int) int {
 		s, ok := u.places[i].(*site)
 		switch {
-		case u.distrusted[i]:
+		case u.wrong[wrongFile{i, path}]:
+			return 3
+		case u.distrusted[i] >= maxWrong:
 			return 2
 		case ok && now < s.down.Load():
 			return 1

@@ -436,11 +436,11 @@ func TestSilentPlace(t *testing.T) {
 			wait, took time.Duration
 			asked      string
 		}{
-			{0, 2*StallAfter + 500*time.Millisecond, "[/silent/f /silent/f /good/f]"},
+			{0, SlowFor, "[/silent/f /good/f]"},
 			{0, 0, "[/good/f]"},
 			{0, 0, "[/good/f]"},
-			{downFor, StallAfter, "[/silent/f /good/f]"}, // one attempt
-			{downFor, 0, "[/silent/f]"},                  // it is well by then
+			{downFor, SlowFor, "[/silent/f /good/f]"}, // one attempt
+			{downFor, 0, "[/silent/f]"},               // it is well by then
 			{0, 0, "[/silent/f]"},
 		} {
 			time.Sleep(step.wait)

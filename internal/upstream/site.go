@@ -19,6 +19,7 @@ type site struct {
 	c     *client
 	base  url.URL      // without credentials and final slash
 	query string       // of Fetch
+	busy  atomic.Int64 // transfers of it that run now
 	down  atomic.Int64 // could not be reached lately: until when it is asked last, Unix time in nanoseconds
 
 	answered    atomic.Bool // it sent a header at least once
@@ -57,11 +58,11 @@ const silentShare = 6
 
 // begin implements place.
 func (s *site) begin(ctx context.Context, path string, from resume) (*answer, error) {
-	ctx, w := transfer.NewWatch(ctx, s.c.stall)
-	patience := s.c.stall / silentShare
+	ctx, w := transfer.NewWatch(ctx, from.patience)
+	patience := from.patience / silentShare
 	notice := time.AfterFunc(patience, func() {
 		if !s.saidSilent.Swap(true) { // once for all files
-			s.c.log("%s: no answer for %s; waiting up to %s", s, patience, s.c.stall)
+			s.c.log("%s: no answer for %s; waiting up to %s", s, patience, from.patience)
 		}
 	})
 	a, err := s.request(ctx, path, from, w)

@@ -31,12 +31,20 @@ const (
 	// StallAfter is how long a server may be silent, while it is connected to, before
 	// its answer begins and between two bytes; apt's Acquire::http::Timeout is the same.
 	StallAfter = 30 * time.Second
+	// SlowFor is how long a server may send less than SlowRate bytes a second of a file, where another URL has not been
+	// asked for it: then that one is. A transfer that shares its server with others gets its share of the rate.
+	SlowFor  = 8 * time.Second
+	SlowRate = 32 << 10
 	// Retries is how often a request is repeated if Options does not say.
 	Retries = 5
 	// maxSilent is how many attempts may end in silence, and maxSilentElsewhere where
 	// there is another URL: each costs StallAfter.
 	maxSilent          = 3
-	maxSilentElsewhere = 2
+	maxSilentElsewhere = 1
+	// maxElsewhere is how many attempts in all there are where there is another URL, and maxWrong after how many files of
+	// other bytes than were signed a URL is asked for every file after the others.
+	maxElsewhere = 3
+	maxWrong     = 3
 	// maxRefused is how many attempts may be refused a connection by a host that has not answered before: one that
 	// restarts is back by then, a wrong address never. One that has answered gets all attempts.
 	maxRefused = 3
@@ -61,8 +69,12 @@ type Options struct {
 	Retries    int                              // per request; 0 means 5, less than 0 none
 	Log        func(format string, args ...any) // nil: silent; called by several goroutines at once
 
+	// Record remembers of each path where it came from, for Origins.
+	Record bool
 	// Stall replaces StallAfter if it is not 0.
 	Stall time.Duration
+	// Slow replaces SlowFor if it is not 0; less than 0 is never.
+	Slow time.Duration
 	// Sleep waits between attempts; nil waits really. Tests do not.
 	Sleep func(context.Context, time.Duration) error
 
@@ -76,14 +88,16 @@ type Upstream struct {
 	served  []served
 	retries int
 	stall   time.Duration
+	slow    time.Duration
 	downFor time.Duration // tests are faster
 	sleep   func(context.Context, time.Duration) error
 	log     func(format string, args ...any)
 
 	mu         sync.Mutex
 	byHash     map[byHashDir]byHashState
-	distrusted map[int]bool // places, see reader.Distrust
+	distrusted map[int]int // how often places lied, see reader.Distrust
 	wrong      map[wrongFile]bool
+	records    map[string]*Origin // by path; nil: not wanted
 }
 
 // place is one of the URLs of an upstream.
@@ -100,6 +114,8 @@ type resume struct {
 	offset int64
 	// validator is for If-Range: reading goes on only in the same file. "": none.
 	validator string
+	// patience is how long the server may be silent.
+	patience time.Duration
 }
 
 // answer is a file that a place began to send.
@@ -133,6 +149,15 @@ func New(o Options) (*Upstream, error) {
 		served: make([]served, len(o.URLs)), byHash: map[byHashDir]byHashState{},
 	}
 	u.defaults()
+	switch u.slow = o.Slow; {
+	case o.Slow == 0:
+		u.slow = min(SlowFor, u.stall)
+	case o.Slow < 0:
+		u.slow = u.stall
+	}
+	if o.Record {
+		u.records = map[string]*Origin{}
+	}
 	var c *client
 	for _, s := range o.URLs {
 		p, err := newPlace(s, func() (_ *client, err error) {

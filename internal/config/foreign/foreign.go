@@ -97,9 +97,9 @@ func List(name string, data []byte) error {
 		}
 		query := fmt.Sprintf("%s (= %s)", f[0], f[1])
 		if len(f) == 2 {
-			faults.Add(document.Errorf(at, "a name and a version without an operator; write %s", query))
+			faults.Add(document.Errorf(at, "a name and a version without an operator; write %s, or list: stx beside packages-from: where all lines are such", query))
 		} else {
-			faults.Add(document.Errorf(at, "a file by its URL, but packages come from signed archives alone; write %s, and the archive that has it under archives:", query))
+			faults.Add(document.Errorf(at, "a file by its URL, but packages come from signed archives alone; write %s, and the archive that has it under archives:, or list: stx beside packages-from:, which takes the file itself", query))
 			comment = strings.TrimSpace(f[2] + " " + comment)
 		}
 		out.WriteString(query)

@@ -1,0 +1,87 @@
+package freeze
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/deb"
+)
+
+// checkExact holds lists of exact versions against the archives: the file that a line names by its URL must be of the
+// package and version of the line, as its signed stanza says. A file that no index has is ErrNotFound.
+func checkExact(archives []*upstreamArchive) error {
+	var faults document.Faults
+	for _, a := range archives {
+		faults.Add(a.checkExact())
+	}
+	return faults.Err()
+}
+
+func (a *upstreamArchive) checkExact() error {
+	wanted := a.Pools()
+	if len(wanted) == 0 {
+		return nil
+	}
+	var faults document.Faults
+	for _, s := range a.suites {
+		for _, ix := range s.indices {
+			if ix.arch == "source" || ix.text == nil {
+				continue
+			}
+			in := deb.NewIndexReader(ix.text.Open())
+			for {
+				st, err := in.Next()
+				if err == io.EOF {
+					break
+				}
+				if _, malformed := errors.AsType[*deb.StanzaError](err); malformed {
+					continue
+				}
+				if err != nil {
+					return fmt.Errorf("archive %s: suite %s: index %s: %w", a.Prefix, s.name, ix.path, err)
+				}
+				q, ok := wanted[st.Get("Filename")]
+				if !ok {
+					continue
+				}
+				if name, version := st.Get("Package"), st.Get("Version"); name != q.Exact.Name || version != q.Exact.Version {
+					faults.Add(fmt.Errorf("%w: %s: %s, but the file of its URL, %s, is %s %s in %s of archive %s; correct the line", outcome.ErrIntegrity,
+						q.Position, q.Exact, q.Exact.Pool, name, version, s.name, a.Prefix))
+				}
+				delete(wanted, q.Exact.Pool)
+			}
+		}
+	}
+	for _, q := range a.Packages { // in the order of the list
+		if q.Exact == nil || q.Exact.Pool == "" {
+			continue
+		}
+		if _, missing := wanted[q.Exact.Pool]; !missing {
+			continue
+		}
+		hint := "its version has gone, or is of another suite or component"
+		if a.Dated != "" {
+			hint = "name the suite that had it in dated-suites:, or its component"
+		}
+		faults.Add(fmt.Errorf("%w: %s: %s: no index of %v, component %v, of %s lists %s: %s", outcome.ErrNotFound,
+			q.Position, q.Exact, a.Suites, a.Components, a.up, q.Exact.Pool, hint))
+	}
+	return faults.Err()
+}
+
+// keeps tells which pool files of an archive may be chosen; nil is all. Of a dated one it is what the list names: what
+// those depend on comes from the archives of today, or from another line.
+func (a *upstreamArchive) keeps() func(archive.PackageFile) bool {
+	if a.Dated == "" {
+		return nil
+	}
+	wanted := a.Pools()
+	return func(f archive.PackageFile) bool {
+		_, ok := wanted[f.Filename]
+		return ok
+	}
+}

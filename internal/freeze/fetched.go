@@ -1,0 +1,90 @@
+package freeze
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"strings"
+
+	"example.org/mmoci/internal/fetchreport"
+	"example.org/mmoci/internal/upstream"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Fetched tells of each file that an archive gave, or would have, where it came from so far: Options.Record must have been
+// set. Indices and signature files, which are read before anything is chosen, are not among them.
+func (f *Frozen) Fetched() []fetchreport.File {
+	records := map[*source]map[string]upstream.Origin{}
+	of := func(src *source) map[string]upstream.Origin {
+		m, ok := records[src]
+		if !ok {
+			m = map[string]upstream.Origin{}
+			if src.up != nil {
+				for _, r := range src.up.Origins() {
+					m[r.Path] = r
+				}
+			}
+			records[src] = m
+		}
+		return m
+	}
+	seen := map[snapshot.Digest]bool{}
+	var out []fetchreport.File
+	for row := range f.Snapshot.Table.Rows() {
+		from, ok := f.origins.m[row.Digest]
+		if !ok || from.src == nil || seen[row.Digest] {
+			continue
+		}
+		seen[row.Digest] = true
+		prefix, file, _ := strings.Cut(from.name, "/")
+		e := fetchreport.File{Archive: prefix, Path: file, Digest: row.Digest.String(), Size: row.Size, Kind: fetchreport.There}
+		if len(from.at) == 0 {
+			e.Kind = fetchreport.Own
+		}
+		for _, at := range from.at {
+			r := of(from.src)[path.Clean(at)]
+			e.Tries += r.Tries
+			e.Failures = append(e.Failures, r.Failures...)
+			e.From = cmp.Or(r.URL, e.From)
+		}
+		switch {
+		case e.Tries == 0:
+		case f.origins.isHeld(row.Digest):
+			e.Kind, e.From = fetchreport.Held, ""
+		case e.From == "":
+			e.Kind = fetchreport.Missing
+		default:
+			e.Kind = from.src.kindOf(e.From)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// kindOf is what one of the archive's URLs is.
+func (src *source) kindOf(url string) string {
+	switch {
+	case slices.ContainsFunc(src.Mirrors, func(m string) bool { return withoutUser(m) == url }):
+		return fetchreport.Mirror
+	case src.Dated != "":
+		return fetchreport.Dated
+	}
+	return fetchreport.Upstream
+}
+
+// withoutUser is a URL as an upstream shows it: without credentials and final slash.
+func withoutUser(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		return s
+	}
+	host, tail, _ := strings.Cut(rest, "/")
+	host = host[strings.LastIndexByte(host, '@')+1:]
+	return strings.TrimRight(scheme+"://"+host+"/"+tail, "/")
+}
+
+func (o *origins) isHeld(d snapshot.Digest) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.held[d]
+}

@@ -1,0 +1,37 @@
+package push
+
+import (
+	"slices"
+
+	"example.org/mmoci/internal/fetchreport"
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/listed"
+)
+
+// report tells whoever asked where the files of a snapshot came from.
+func (o Options) report(f *freeze.Frozen, files *listed.Result, complete bool) {
+	if o.Report == nil {
+		return
+	}
+	r := &fetchreport.Report{Complete: complete, Files: f.Fetched()}
+	for i := range r.Files {
+		o.ofList(&r.Files[i], files)
+	}
+	r.Sort()
+	o.Report(r)
+}
+
+// ofList says of a file that a list names by URL which of its URLs gave it, and not that it lay in a directory then.
+func (o Options) ofList(e *fetchreport.File, files *listed.Result) {
+	for _, f := range files.Files {
+		if f.Digest.String() != e.Digest || e.Kind != fetchreport.Own || f.Tries == 0 {
+			continue
+		}
+		e.Kind, e.From, e.Tries, e.Failures = fetchreport.Upstream, f.URL, f.Tries, f.Failures
+		for _, a := range o.Plan.Archives {
+			if a.Prefix == e.Archive && slices.ContainsFunc(a.Mirrors, func(m string) bool { return len(m) > len(f.URL) && m[:len(f.URL)] == f.URL }) {
+				e.Kind = fetchreport.Mirror
+			}
+		}
+	}
+}
