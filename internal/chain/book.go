@@ -5,15 +5,11 @@
 package chain
 
 import (
-	"bytes"
-	"cmp"
-	"context"
-	"errors"
 	"fmt"
-	"hash/fnv"
+	"hash/maphash"
 	"io"
-	"path"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -22,15 +18,6 @@ import (
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
-)
-
-const (
-	// maxKept bounds the stanzas that a book keeps; those of a whole release have 70 MB.
-	maxKept = 1 << 30
-	// maxStored bounds an index as it is stored, in bytes. Debian's largest has 10 MB.
-	maxStored = 256 << 20
-	// maxWords is how much of a description is searched, in bytes.
-	maxWords = 200
 )
 
 // Options say which packages Read reads, and by which keys their archives are proved.
@@ -51,11 +38,12 @@ type Book struct {
 	suites   []*suite
 	indices  []index
 	entries  []entry // in order of name, then the highest version first
-	words    []byte  // of each entry a line: name, source, description, in lower case, with NUL between
-	needs    []edge  // whom an entry depends on, by the hash of the name
-	provides []edge
+	words    words   // of names, sources, descriptions and relations
 	sections []string
-	text     *spool.Bytes // the stanzas
+	text     *spool.Bytes // the stanzas, and the lines of the lock
+	seed     maphash.Seed // of the sums of stanzas
+	reasons  []reason     // in order of name
+	WhyNot   error        // why the lock could not be read; nil: it was
 	how      pgp.How      // the statement was verified
 	Lost     []error      // archives whose stanzas could not be read
 }
@@ -79,353 +67,22 @@ type index struct {
 }
 
 type entry struct {
-	at, size uint32 // of its stanza in text
-	words    uint32
-	index    uint16
-	section  uint16
+	sum            uint64 // of its stanza as it was verified
+	at, size       uint32 // of its stanza in text
+	name, source   uint32 // words
+	index, section uint16
+	capital        bool // the name has letters that are not in lower case
 }
 
-// edge leads from the hash of a name to an entry that names it.
-type edge struct{ name, entry uint32 }
+// errChanged says that what was kept is no longer what was verified.
+var errChanged = fmt.Errorf("%w: a stanza that was kept in a temporary file is not what was read", snapshot.ErrIntegrity)
 
 // none is the index of a package that no index names.
 const none = 1<<16 - 1
 
-// Read reads the indices of a snapshot. What cannot be read is among Lost and no
-// error: every package of the snapshot is in the book, with its stanza or without. The error is ctx's.
-func Read(ctx context.Context, o Options) (*Book, error) {
-	r := &reader{Book: &Book{snapshot: o.Snapshot, keys: o}, seen: map[seen]struct{}{}, sections: map[string]uint16{}}
-	st := o.Snapshot.Statement
-	for i := range st.Archives {
-		a := &st.Archives[i]
-		if !r.wants(a.Prefix) {
-			continue
-		}
-		if err := r.archive(ctx, a); err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			r.Lost = append(r.Lost, fmt.Errorf("archive %s: %w", a.Prefix, err))
-		}
-	}
-	r.rest()
-	r.how = Believed(o.Snapshot, o.Site)
-	return r.done(), nil
-}
-
-// Believed says how the statement of a snapshot is verified by keys of the site's, or was when it was opened.
-func Believed(s *snapshot.Snapshot, site *pgp.Keyring) pgp.How {
-	if how := s.Statement.How; how.Kind != pgp.Unverified || site == nil || !s.Signed {
-		return how
-	}
-	_, how, err := pgp.VerifyClearsigned(s.StatementBytes, pgp.Trust{Keyring: site})
-	if err != nil {
-		return pgp.How{Detail: err.Error()}
-	}
-	return how
-}
-
-// rest adds the packages that no index names, as the table has them.
-func (r *reader) rest() {
-	i := -1
-	for row := range r.snapshot.Table.Rows() {
-		i++
-		if !row.IsPackage() || r.keys.Want != nil && !r.keys.Want(row) {
-			continue
-		}
-		if _, ok := r.seen[seen{row.Archive(), row.Digest}]; ok {
-			continue
-		}
-		r.made = append(r.made, made{entry: entry{at: uint32(i), index: none, section: r.section("")}, name: row.Name, version: row.Version, line: line(row.Name, row.Source, "")})
-	}
-}
-
-// line is what is searched of a package.
-func line(name, source, short string) string {
-	text := strings.ToLower(strings.Join([]string{clean(name), clean(source), clean(short[:min(len(short), maxWords)])}, "\x00"))
-	return text + "\n"
-}
-
-// clean takes out what divides lines and their parts.
-func clean(s string) string { return strings.NewReplacer("\x00", " ", "\n", " ").Replace(s) }
-
-// seen is a file of an archive.
-type seen struct {
-	prefix string
-	digest snapshot.Digest
-}
-
-// reader is a Book that is being made.
-type reader struct {
-	*Book
-	out      spool.Writer
-	size     int64
-	seen     map[seen]struct{} // packages for all architectures stand in several indices
-	sections map[string]uint16
-	made     []made
-}
-
-// made is an entry before its place in the order is known.
-type made struct {
-	entry
-	name, version   string
-	key             seen
-	line            string
-	needs, provides []uint32
-}
-
-func (r *reader) wants(prefix string) bool {
-	if r.keys.Want == nil {
-		return true
-	}
-	for row := range r.snapshot.Table.Under(prefix + "/") {
-		if row.IsPackage() && r.keys.Want(row) {
-			return true
-		}
-	}
-	return false
-}
-
-// archive reads the suites of an archive: upstream's own where it carries them.
-func (r *reader) archive(ctx context.Context, a *snapshot.Archive) error {
-	theirs := a.Mode == snapshot.Curated && a.Class == snapshot.Upstream
-	var errs []error
-	for i := range a.Suites {
-		s, err := r.suite(ctx, a, &a.Suites[i], theirs)
-		if err == nil {
-			err = r.stanzas(ctx, s)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("suite %s: %w", a.Suites[i].Name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (r *reader) suite(ctx context.Context, a *snapshot.Archive, of *snapshot.Suite, theirs bool) (*suite, error) {
-	s := &suite{archive: a, name: of.Name}
-	roles := [3]snapshot.Role{snapshot.InRelease, snapshot.Release, snapshot.ReleaseGPG}
-	if theirs {
-		roles = [3]snapshot.Role{snapshot.UpstreamInRelease, snapshot.UpstreamRelease, snapshot.UpstreamReleaseGPG}
-	}
-	in, plain := of.File(roles[0]), of.File(roles[1])
-	var sig []byte
-	switch {
-	case in != nil:
-		s.signed = *in
-	case plain != nil:
-		s.signed = *plain
-		if s.detached = of.File(roles[2]); s.detached != nil {
-			var err error
-			if sig, err = r.snapshot.ReadBlob(ctx, s.detached.Blob, snapshot.MaxRelease); err != nil {
-				return nil, err
-			}
-		}
-	default:
-		return nil, errors.New("the snapshot has no Release of it")
-	}
-	s.base = path.Dir(s.signed.Path) + "/"
-	data, err := r.snapshot.ReadBlob(ctx, s.signed.Blob, snapshot.MaxRelease)
-	if err != nil {
-		return nil, err
-	}
-	open := func(t pgp.Trust) (*archive.Release, error) {
-		if in != nil {
-			return archive.OpenInRelease(data, t)
-		}
-		return archive.OpenRelease(data, sig, t)
-	}
-	if ring := r.keys.ring(a); ring != nil && (in != nil || sig != nil) {
-		if s.release, s.wrong = open(pgp.Trust{Keyring: ring}); s.wrong == nil {
-			s.wrong = s.release.CheckSuite(s.name)
-			if s.release.Unnamed() {
-				s.wrong = nil
-			}
-		}
-	}
-	if s.release == nil {
-		if s.release, err = open(pgp.Trust{}); err != nil {
-			return nil, err
-		}
-	}
-	r.suites = append(r.suites, s)
-	return s, nil
-}
-
-// ring is the keyring that proves an archive; nil if there is none.
-func (o Options) ring(a *snapshot.Archive) *pgp.Keyring {
-	if a.Class == snapshot.Site {
-		return o.Site
-	}
-	return o.Upstream[a.Prefix]
-}
-
-// stanzas reads the indices of a suite that are here, each in one compression.
-func (r *reader) stanzas(ctx context.Context, s *suite) error {
-	seen := map[string]bool{}
-	for _, f := range s.release.Files {
-		_, arch, ok := archive.IndexName(f.Path)
-		row, here := r.snapshot.Table.Find(s.base + f.Path)
-		if !ok || arch == "source" || !here || f.Size == 0 || seen[archive.PlainName(f.Path)] {
-			continue
-		}
-		blob, err := snapshot.ListedBlob(f)
-		if err != nil {
-			return err
-		}
-		if row.Blob() != blob {
-			return fmt.Errorf("%w: index %s is %s in the table, its Release lists %s", snapshot.ErrIntegrity, row.Path, row.Digest, blob.Digest)
-		}
-		seen[archive.PlainName(f.Path)] = true
-		if len(r.indices) == none {
-			return errors.New("more indices than 65,535")
-		}
-		r.indices = append(r.indices, index{s, f, blob})
-		if err := r.read(ctx, len(r.indices)-1); err != nil {
-			return fmt.Errorf("index %s: %w", row.Path, err)
-		}
-	}
-	return nil
-}
-
-// read keeps the stanzas of one index whose files the snapshot has. What it kept of an index that turns out to be
-// wrong at its end is dropped.
-func (r *reader) read(ctx context.Context, i int) error {
-	ix := r.indices[i]
-	stored, err := r.snapshot.ReadBlob(ctx, ix.blob, maxStored)
-	if err != nil {
-		return err
-	}
-	if err := ix.file.Matches(stored); err != nil {
-		return err
-	}
-	from, to := io.Pipe()
-	go func() { to.CloseWithError(ix.suite.release.UnpackTo(to, ix.file, stored, archive.MaxIndex)) }()
-	defer from.Close()
-	was := len(r.made)
-	stanzas := deb.NewIndexReader(from)
-	for ctx.Err() == nil {
-		st, err := stanzas.Next()
-		var malformed *deb.StanzaError
-		switch {
-		case err == io.EOF:
-			return nil
-		case errors.As(err, &malformed):
-			continue // one that no client could read either
-		case err == nil:
-			err = r.keep(st, i)
-		}
-		if err != nil {
-			for _, m := range r.made[was:] {
-				delete(r.seen, m.key)
-			}
-			r.made = r.made[:was]
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// keep notes a stanza if the snapshot has the file that it names.
-func (r *reader) keep(st deb.Stanza, i int) error {
-	f, err := archive.ParsePackageFile(st)
-	if err != nil {
-		return nil
-	}
-	row, ok := r.snapshot.Table.Find(r.indices[i].suite.archive.Prefix + "/" + f.Filename)
-	if !ok || row.Digest.Hex() != f.SHA256 || row.Size != f.Size || r.keys.Want != nil && !r.keys.Want(row) {
-		return nil
-	}
-	key := seen{r.indices[i].suite.archive.Prefix, row.Digest}
-	if _, ok := r.seen[key]; ok {
-		return nil
-	}
-	if r.size+int64(len(st)) > maxKept {
-		return fmt.Errorf("the stanzas have more than %d bytes", maxKept)
-	}
-	m := made{entry: entry{at: uint32(r.size), size: uint32(len(st)), index: uint16(i)}, key: key, name: strings.Clone(f.Name), version: strings.Clone(f.Version)}
-	if _, err := r.out.Write(st); err != nil {
-		return err
-	}
-	r.size += int64(len(st))
-	r.seen[key] = struct{}{}
-	var v [6]string
-	st.Values(v[:], "Depends", "Pre-Depends", "Recommends", "Provides", "Section", "Description")
-	for _, value := range v[:3] {
-		m.needs = append(m.needs, namesIn(value)...)
-	}
-	m.provides = namesIn(v[3])
-	m.section = r.section(v[4])
-	short, _, _ := strings.Cut(v[5], "\n")
-	m.line = line(f.Name, f.Source, short)
-	r.made = append(r.made, m)
-	return nil
-}
-
-func (r *reader) section(name string) uint16 {
-	id, ok := r.sections[name]
-	if !ok && len(r.Book.sections) < 1<<16-1 {
-		id = uint16(len(r.Book.sections))
-		r.sections[strings.Clone(name)] = id
-		r.Book.sections = append(r.Book.sections, strings.Clone(name))
-	}
-	return id
-}
-
-// namesIn are the hashes of the names in a relation.
-func namesIn(value string) (names []uint32) {
-	relations, err := deb.ParseRelations(value, "")
-	if err != nil {
-		return nil
-	}
-	for _, alternatives := range relations {
-		for _, one := range alternatives {
-			if h := hash(one.Name); !slices.Contains(names, h) {
-				names = append(names, h)
-			}
-		}
-	}
-	return names
-}
-
-func hash(name string) uint32 {
-	h := fnv.New32a()
-	_, _ = io.WriteString(h, name)
-	return h.Sum32()
-}
-
-// done puts the entries in order.
-func (r *reader) done() *Book {
-	slices.SortStableFunc(r.made, func(a, b made) int {
-		return cmp.Or(strings.Compare(a.line[:strings.IndexByte(a.line, 0)], b.line[:strings.IndexByte(b.line, 0)]), -deb.Compare(a.version, b.version))
-	})
-	b, size, needs, provides := r.Book, 0, 0, 0
-	for _, m := range r.made {
-		size, needs, provides = size+len(m.line), needs+len(m.needs), provides+len(m.provides)
-	}
-	b.entries, b.words = make([]entry, 0, len(r.made)), make([]byte, 0, size)
-	b.needs, b.provides = make([]edge, 0, needs), make([]edge, 0, provides)
-	for i, m := range r.made {
-		m.words = uint32(len(b.words))
-		b.words = append(b.words, m.line...)
-		b.entries = append(b.entries, m.entry)
-		for _, name := range m.needs {
-			b.needs = append(b.needs, edge{name, uint32(i)})
-		}
-		for _, name := range m.provides {
-			b.provides = append(b.provides, edge{name, uint32(i)})
-		}
-	}
-	for _, edges := range [][]edge{b.needs, b.provides} {
-		slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.entry, b.entry)) })
-	}
-	b.text = r.out.Done()
-	return b
-}
-
 // Size is the memory that a book takes, about, in bytes.
 func (b *Book) Size() int64 {
-	return int64(20*len(b.entries)+len(b.words)+8*(len(b.needs)+len(b.provides))) + b.text.Memory()
+	return int64(32*len(b.entries)+24*len(b.reasons)) + b.words.size() + b.text.Memory()
 }
 
 // Len is the number of packages.
@@ -448,6 +105,9 @@ func (b *Book) Get(i int) (Package, error) {
 	if _, err := b.text.ReadAt(st, int64(e.at)); err != nil && err != io.EOF {
 		return Package{}, err
 	}
+	if maphash.Bytes(b.seed, st) != e.sum {
+		return Package{}, errChanged
+	}
 	f, err := archive.ParsePackageFile(st)
 	if err != nil {
 		return Package{}, err
@@ -459,20 +119,21 @@ func (b *Book) Get(i int) (Package, error) {
 	return Package{row, st, i}, nil
 }
 
-// line is the words of the i-th entry, without line end.
-func (b *Book) line(i int) []byte {
-	end := len(b.words)
-	if i+1 < len(b.entries) {
-		end = int(b.entries[i+1].words)
+// name is the name of the i-th package in lower case.
+func (b *Book) name(i int) string { return string(b.words.word(b.entries[i].name)) }
+
+// spelled is its name as it is.
+func (b *Book) spelled(i int) string {
+	if b.entries[i].capital {
+		if p, err := b.Get(i); err == nil {
+			return p.Name
+		}
 	}
-	return b.words[b.entries[i].words : end-1]
+	return b.name(i)
 }
 
-// name is the name of the i-th package in lower case.
-func (b *Book) name(i int) string {
-	name, _, _ := bytes.Cut(b.line(i), []byte{0})
-	return string(name)
-}
+// home is its archive.
+func (b *Book) home(i int) string { return b.prefix(b.entries[i]) }
 
 // Named are the packages of a name, the highest version first.
 func (b *Book) Named(name string) (out []Package, err error) {
@@ -488,23 +149,29 @@ func (b *Book) Named(name string) (out []Package, err error) {
 	return out, nil
 }
 
-// Has tells whether there is a package of a name, but for the case of letters.
-func (b *Book) Has(name string) bool {
-	for range b.at(name) {
-		return true
+// Home is the archive that has packages of a name: the given one if it is among them, else the first of the others; "": none has.
+func (b *Book) Home(name, first string) (archive string) {
+	for i := range b.at(name) {
+		if b.spelled(i) != name {
+			continue
+		}
+		home := b.home(i)
+		if home == first {
+			return home
+		}
+		if archive == "" || home < archive {
+			archive = home
+		}
 	}
-	return false
+	return archive
 }
 
 // at yields the entries whose name is name, but for the case of letters.
 func (b *Book) at(name string) func(yield func(int) bool) {
 	name = strings.ToLower(clean(name))
 	return func(yield func(int) bool) {
-		i, _ := slices.BinarySearchFunc(b.entries, name, func(e entry, name string) int {
-			j := bytes.IndexByte(b.words[e.words:], 0)
-			return strings.Compare(string(b.words[e.words:int(e.words)+j]), name)
-		})
-		for ; i < len(b.entries) && b.name(i) == name; i++ {
+		i := sort.Search(len(b.entries), func(i int) bool { return string(b.words.word(b.entries[i].name)) >= name })
+		for ; i < len(b.entries) && string(b.words.word(b.entries[i].name)) == name; i++ {
 			if !yield(i) {
 				return
 			}
@@ -514,41 +181,26 @@ func (b *Book) at(name string) func(yield func(int) bool) {
 
 // Dependents are the packages that depend on a name or recommend it, in order of name, each name once. most bounds them.
 func (b *Book) Dependents(name string, most int) (out []string, more bool) {
-	return b.naming(b.needs, name, most, "Depends", "Pre-Depends", "Recommends")
+	return b.using(name, asNeed, most)
 }
 
 // Providers are the packages that provide a name, as Dependents.
 func (b *Book) Providers(name string, most int) (out []string, more bool) {
-	return b.naming(b.provides, name, most, "Provides")
+	return b.using(name, asProvided, most)
 }
 
-func (b *Book) naming(edges []edge, name string, most int, fields ...string) (out []string, more bool) {
-	h := hash(name)
-	i, _ := slices.BinarySearchFunc(edges, h, func(e edge, h uint32) int { return cmp.Compare(e.name, h) })
-	for ; i < len(edges) && edges[i].name == h; i++ {
-		p, err := b.Get(int(edges[i].entry))
-		if err != nil || len(out) > 0 && out[len(out)-1] == p.Name || !p.names(name, fields) {
+func (b *Book) using(name string, as, most int) (out []string, more bool) {
+	last := -1
+	for i := range b.words.related(strings.ToLower(clean(name)), as) {
+		if last >= 0 && b.entries[i].name == b.entries[last].name {
 			continue
 		}
 		if len(out) == most {
 			return out, true
 		}
-		out = append(out, p.Name)
+		last, out = i, append(out, b.spelled(i))
 	}
 	return out, false
-}
-
-// names tells whether a field of the package names another one: a hash alone does not prove it.
-func (p Package) names(name string, fields []string) bool {
-	for _, field := range fields {
-		relations, _ := deb.ParseRelations(p.Stanza.Get(field), "")
-		for _, alternatives := range relations {
-			if slices.ContainsFunc(alternatives, func(r deb.Relation) bool { return r.Name == name }) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Sections are the sections of the packages, in order.

@@ -192,7 +192,7 @@ func (w proving) signature() Step {
 	how, rel := w.s.release.How, w.s.release
 	s := Step{Title: w.whose + "'s signature on " + w.release, State: Unverified}
 	s.Facts = []string{
-		"suite " + oneLine(w.s.name), "of " + snapshot.FormatDate(rel.Date) + ", " + Age(w.o.Now.Sub(rel.Date)) + " old", w.s.signed.Digest.String(),
+		"suite " + oneLine(w.s.name), "of " + snapshot.FormatDate(rel.Date) + ", " + Age(rel.Date, w.o.Now), w.s.signed.Digest.String(),
 	}
 	if !rel.ValidUntil.IsZero() {
 		until := "valid until " + snapshot.FormatDate(rel.ValidUntil)
@@ -312,7 +312,7 @@ func (w proving) blob() Step {
 func (w proving) member() Step {
 	st := w.b.snapshot.Statement
 	s := Step{Title: "The site's statement makes it a part of the snapshot", State: Unverified, Facts: []string{
-		"of " + snapshot.FormatDate(st.Date) + ", " + Age(w.o.Now.Sub(st.Date)) + " old", w.b.snapshot.Root.String(),
+		"of " + snapshot.FormatDate(st.Date) + ", " + Age(st.Date, w.o.Now), w.b.snapshot.Root.String(),
 	}, Command: w.o.Verify}
 	switch w.b.how.Kind {
 	case pgp.Signed:
@@ -382,17 +382,17 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// Age is a length of time in its two largest units; none is less than nothing.
-func Age(d time.Duration) string {
-	d = max(0, d)
-	days, hours, minutes := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60
-	switch {
-	case days > 0:
-		return fmt.Sprintf("%d d %d h", days, hours)
-	case hours > 0:
-		return fmt.Sprintf("%d h %d min", hours, minutes)
+// Age is how long ago something was, in days of the calendar (UTC): what is said of an age is a function of the day. What is yet to come is of today.
+func Age(then, now time.Time) string {
+	const day = 24 * time.Hour
+	switch days := int(now.UTC().Truncate(day).Sub(then.UTC().Truncate(day)) / day); {
+	case days <= 0:
+		return "today"
+	case days == 1:
+		return "1 day old"
+	default:
+		return fmt.Sprintf("%d days old", days)
 	}
-	return fmt.Sprintf("%d min", minutes)
 }
 
 // Quote quotes a word for a POSIX shell, if it needs that.

@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ const (
 	// for that and those that are read there are maxUnfinished.
 	maxReading    = 2
 	maxUnfinished = 8
+	// large is how many packages a book has after whose reading the memory that is free is given back.
+	large = 10_000
 )
 
 // ErrBusy marks a book that is not read, because so many others are.
@@ -109,6 +112,9 @@ func (s *Shelf) take(root snapshot.Digest) *reading {
 func (s *Shelf) read(ctx context.Context, r *reading, o Options) {
 	s.turns <- struct{}{}
 	book, err := Read(ctx, o)
+	if err == nil && book.Len() > large {
+		debug.FreeOSMemory() // reading took several times the memory of the book
+	}
 	<-s.turns
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -164,12 +164,23 @@ func Why(l *config.Lock, name string) ([]string, error) {
 		if !ok {
 			break
 		}
-		steps = append(steps, fmt.Sprintf("%s %s %s: %s", p.Name, p.Version, p.Architecture, p.Reason))
-		parent, _, dep := strings.Cut(p.Reason, " ")
-		if !dep || strings.HasSuffix(parent, ":") || strings.HasPrefix(p.Reason, "asked for") {
-			break
-		}
-		name = parent
+		line := Line(p)
+		steps, name = append(steps, line), Parent(line)
 	}
 	return steps, nil
+}
+
+// Line is what a lock says of a package, for people.
+func Line(p config.LockPackage) string {
+	return fmt.Sprintf("%s %s %s: %s", p.Name, p.Version, p.Architecture, p.Reason)
+}
+
+// Parent is the package that the one of a line was taken for; "" if it was asked for itself.
+func Parent(line string) string {
+	_, reason, _ := strings.Cut(line, ": ")
+	parent, _, dep := strings.Cut(reason, " ")
+	if !dep || strings.HasSuffix(parent, ":") || strings.HasPrefix(reason, "asked for") {
+		return ""
+	}
+	return parent
 }

@@ -43,9 +43,9 @@ func TestPages(t *testing.T) {
 		Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, version: << 28, reason: '<b>too old</b>'}\n"),
 	})
 	for target, wants := range map[string][]string{
-		"/": {newServed(second).name, second.Root.String(), "28 d 0 h old", "cat &gt;/etc/apt/sources.list.d/mmoci-docker.sources &lt;&lt;'END-OF-SOURCES'\n",
+		"/": {newServed(second).name, second.Root.String(), "28 days old", "cat &gt;/etc/apt/sources.list.d/mmoci-docker.sources &lt;&lt;'END-OF-SOURCES'\n",
 			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
-		"/?q=docker":                       {"1 package for", `href="./docker/package/docker-ce/27~x&#43;y?arch=amd64"`, "denied by rule old: &lt;b&gt;too old"},
+		"/?q=docker":                       {"1 package for", `href="./docker/package/docker-ce/27~x+y?arch=amd64"`, "denied by rule old: &lt;b&gt;too old"},
 		"/?q=":                             {"<h1>3 packages</h1>", ">docker-ce<", `href="./#setup"`},
 		"/?q=DOCKER":                       {"<h1>1 package for “DOCKER”</h1>", ">docker-ce<"},
 		"/?q=%3Cimg":                       {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},

@@ -223,6 +223,13 @@ func (req *request) errorPage(status int, reason string) bool {
 	if current == nil {
 		return false
 	}
+	if status == http.StatusNotFound { // near names are looked for in all that there are
+		done, ok := req.turn()
+		if !ok {
+			return false
+		}
+		defer done()
+	}
 	body, err := req.s.pages.Error(req.siteOf(current), pages.Trouble{
 		Status: status, Reason: reason, Path: req.r.URL.Path, Below: req.s.relative(req.r.URL.Path), Rule: req.rule,
 	})

@@ -260,7 +260,7 @@ func (s *soak) watch(ctx context.Context, kept *store.Store, dir string, interva
 }
 
 // resident is the process's memory in MiB: server, clients and registry.
-func resident(t *testing.T) int {
+func resident(t testing.TB) int {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		t.Error(err)

@@ -71,9 +71,6 @@ func (p *Pages) Package(ctx context.Context, s Site, h Snapshot, id, path string
 	v, show := p.viewOf(s, id, h), asked.Get("show")
 	// What takes a registry's time is read before others wait for this page to be made.
 	var aside web.Aside
-	if text, err := h.ReadLock(ctx); err == nil {
-		aside.Lock = text
-	}
 	var held []web.Held
 	if show == "history" || show == "changelog" {
 		held = p.held(ctx, s, h)
@@ -104,7 +101,7 @@ func (p *Pages) changelog(ctx context.Context, h Snapshot, pkg chain.Package, he
 			break
 		}
 	}
-	return web.ReadChangelog(ctx, h.Snapshot.Snapshot, pkg, web.Before(older, pkg))
+	return web.ReadChangelog(ctx, h.Snapshot.Snapshot, pkg, p.web.Before(older, pkg))
 }
 
 // held are the newest snapshots of the reference that h comes from, the newest first.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"example.org/mmoci/internal/chain"
@@ -70,6 +71,7 @@ type Pages struct {
 	web   *web.Pages
 	keys  map[string]web.Key // upstream's for hosts, by prefix
 	shelf chain.Shelf
+	front atomic.Pointer[front]
 }
 
 // New reads the templates; nothing else is made before it is asked for.

@@ -18,6 +18,11 @@ func (p *Pages) Front(ctx context.Context, s Site) *Page {
 		h.Validities(ctx)
 	}
 	cancel()
+	v := p.View(s)
+	key := p.frontKey(s, v)
+	if last := p.front.Load(); last != nil && last.key == key {
+		return html(func() ([]byte, error) { return last.body, nil })
+	}
 	return html(func() ([]byte, error) {
 		var references []web.Reference
 		for _, r := range s.References {
@@ -27,8 +32,42 @@ func (p *Pages) Front(ctx context.Context, s Site) *Page {
 			}
 			references = append(references, w)
 		}
-		return p.web.Front(p.View(s), references, s.Troubles, p.changedLast(s))
+		body, err := p.web.Front(v, references, s.Troubles, p.changedLast(s))
+		if err == nil {
+			p.front.Store(&front{key, body})
+		}
+		return body, err
 	})
+}
+
+// front is the front page as it was made last: it is what most people see first, and mostly the same.
+type front struct {
+	key  string
+	body []byte
+}
+
+// frontKey is all that the front page is a function of; of the time it is the minute, by which something may have expired.
+func (p *Pages) frontKey(s Site, v web.View) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q %q %d %p %p %q %q\n", s.Base, s.Root, v.Now.Unix()/60, v.Policy, s.Ring, s.Key.Fingerprints, s.Troubles)
+	for _, r := range s.References {
+		fmt.Fprintf(&b, "%q %t %v", r.Name, r.Failing, r.Refusal)
+		for _, h := range []*Snapshot{r.Current, r.Before} {
+			if h == nil {
+				b.WriteString(" -")
+				continue
+			}
+			b.WriteString(" " + h.Root.String())
+			for i := range h.Statement.Archives {
+				for j := range h.Statement.Archives[i].Suites {
+					prefix, suite := h.Statement.Archives[i].Prefix, h.Statement.Archives[i].Suites[j].Name
+					fmt.Fprintf(&b, " %d", h.ValidUntil(prefix, suite).Unix())
+				}
+			}
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
 }
 
 // changedLast says of each reference what changed with its current snapshot, as far as the one before is still kept.

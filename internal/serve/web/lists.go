@@ -39,7 +39,7 @@ func (p *Pages) List(v View, references [][]Listed) ([]byte, error) {
 		for i, l := range list {
 			row := listedRow{ID: l.ID, Current: l.Current}
 			if date, ok := dateOf(l.ID); ok {
-				row.Date, row.Age, row.Class = stamp(date), chain.Age(v.Now.Sub(date)), ageClass(date, time.Time{}, v.Now)
+				row.Date, row.Age, row.Class = stamp(date), chain.Age(date, v.Now), ageClass(date, time.Time{}, v.Now)
 			}
 			if s := l.Snapshot; s != nil {
 				t := p.Totals(*s)
@@ -179,16 +179,7 @@ func (p *Pages) Error(v View, t Trouble) ([]byte, error) {
 		Near []linked
 	}{shell: v.shell(t.Text), Trouble: t}
 	if t.Ask != "" {
-		for _, s := range v.Snapshots {
-			if s.Book != nil && s.Book.Has(t.Ask) {
-				if all, err := s.Book.Named(t.Ask); err == nil && len(all) > 0 {
-					data.Near = append(data.Near, linked{t.Ask, packageLink(v.within(s), all[0].Archive(), t.Ask, "", "")})
-				}
-			}
-		}
-		if len(data.Near) == 0 {
-			data.Near = v.near(t.Ask)
-		}
+		data.Near = v.near(t.Ask)
 	}
 	return p.html("error", data)
 }

@@ -13,8 +13,6 @@ import (
 
 	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/changes"
-	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/lock"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -26,7 +24,7 @@ const PackageDir = "package/"
 const MaxHistory = 30
 
 const (
-	maxNeeds  = 300 // relations of a package that are shown
+	maxNeeds  = 300 // names in the relations of a package that are shown
 	maxNeedBy = 100 // packages that need it
 	maxNear   = 8   // names that are near another one
 )
@@ -77,7 +75,6 @@ func escapePart(s string) string {
 
 // Aside is what a package page shows beside what the indices say, as it was asked for.
 type Aside struct {
-	Lock      []byte // nil: it could not be read now
 	History   []Held // newest first; nil: not asked for
 	Changelog *Changelog
 }
@@ -176,14 +173,14 @@ func (p *Pages) Package(v View, s Snapshot, book *chain.Book, n Named, aside Asi
 			d.Denied = "not " + d.Denied + " (recorded only)"
 		}
 	}
-	d.why(aside.Lock, pkg, func(name string) string { return d.to(v, s, book, n.Prefix, name) })
+	d.why(book, pkg, func(name string) string { return d.to(v, s, book, n.Prefix, name) })
 	d.needs(v, s, book, pkg)
 	d.recipes(v, s, pkg)
 	d.Proof = book.Prove(pkg, v.proofOptions(s, a, pkg))
 	d.ProofState = d.Proof.Believed()
 	if aside.History != nil {
 		d.HistoryAsked = true
-		d.History = history(v, aside.History, pkg)
+		d.History = p.history(v, aside.History, pkg)
 	}
 	if d.Changelog = aside.Changelog; d.Changelog != nil {
 		d.ChangelogOpen = true
@@ -227,16 +224,11 @@ func (v View) within(s Snapshot) string {
 
 // to is the page of another package of the snapshot, of this archive if that has it; "" if there is none.
 func (d *packagePage) to(v View, s Snapshot, book *chain.Book, prefix, name string) string {
-	all, err := book.Named(name)
-	if err != nil || len(all) == 0 {
+	archive := book.Home(name, prefix)
+	if archive == "" {
 		return ""
 	}
-	for _, p := range all {
-		if p.Archive() == prefix {
-			return packageLink(v.within(s), prefix, name, "", "")
-		}
-	}
-	return packageLink(v.within(s), all[0].Archive(), name, "", "")
+	return packageLink(v.within(s), archive, name, "", "")
 }
 
 func (d *packagePage) describe(pkg chain.Package) {
@@ -271,20 +263,13 @@ func paragraphs(text string) string {
 	return b.String()
 }
 
-func (d *packagePage) why(text []byte, pkg chain.Package, to func(name string) string) {
-	if text == nil {
-		d.WhyNot = "The lock cannot be read now."
-		return
-	}
-	l, err := config.ParseLock("lock", text)
-	if err != nil {
-		d.WhyNot = "The lock of this snapshot cannot be read by this program."
-		return
-	}
-	steps, err := lock.Why(l, pkg.Name)
-	if err != nil {
+func (d *packagePage) why(book *chain.Book, pkg chain.Package, to func(name string) string) {
+	steps, err := book.Why(pkg.Name)
+	switch {
+	case book.WhyNot != nil || err != nil:
+		d.WhyNot = "The lock of this snapshot cannot be read now, or not by this program."
+	case len(steps) == 0:
 		d.WhyNot = "The archive is mirrored as a whole; nobody chose this package."
-		return
 	}
 	for _, step := range steps {
 		name, _, _ := strings.Cut(step, " ")
@@ -305,12 +290,12 @@ func (d *packagePage) needs(v View, s Snapshot, book *chain.Book, pkg chain.Pack
 			r.Groups = [][]alternative{{{Text: value}}}
 		}
 		for _, group := range relations {
-			if shown++; shown > maxNeeds {
-				r.More = true
-				break
-			}
 			var alternatives []alternative
 			for _, one := range group {
+				if shown++; shown > maxNeeds {
+					r.More = true
+					break
+				}
 				alt := alternative{Text: one.String(), Href: d.to(v, s, book, d.Prefix, one.Name)}
 				if alt.Href == "" && (field == "Depends" || field == "Pre-Depends" || field == "Recommends") {
 					providers, _ := book.Providers(one.Name, 5)
@@ -320,7 +305,12 @@ func (d *packagePage) needs(v View, s Snapshot, book *chain.Book, pkg chain.Pack
 				}
 				alternatives = append(alternatives, alt)
 			}
-			r.Groups = append(r.Groups, alternatives)
+			if len(alternatives) > 0 {
+				r.Groups = append(r.Groups, alternatives)
+			}
+			if r.More {
+				break
+			}
 		}
 		d.Needs = append(d.Needs, r)
 	}
@@ -386,7 +376,7 @@ func kindOf(a *snapshot.Archive) string {
 }
 
 // history is what became of a package, a line where that changed; the newest first.
-func history(v View, snapshots []Held, pkg chain.Package) (out []since) {
+func (p *Pages) history(v View, snapshots []Held, pkg chain.Package) (out []since) {
 	var last *since
 	for i := len(snapshots) - 1; i >= 0; i-- {
 		s := snapshots[i]
@@ -395,8 +385,8 @@ func history(v View, snapshots []Held, pkg chain.Package) (out []since) {
 			continue
 		}
 		now.Date = s.Statement.Date.UTC().Format(time.DateOnly)
-		for row := range s.Table.Rows() {
-			if row.Name == pkg.Name && row.Architecture == pkg.Architecture && !slices.Contains(now.Versions, row.Version) {
+		for row := range p.names(s.Snapshot).Named(pkg.Name) {
+			if row.Architecture == pkg.Architecture && !slices.Contains(now.Versions, row.Version) {
 				now.Versions = append(now.Versions, row.Version)
 			}
 		}
@@ -425,14 +415,14 @@ func history(v View, snapshots []Held, pkg chain.Package) (out []since) {
 }
 
 // Before is the version that a package had in the first of older snapshots, the newest first, in which it had another one; "" if there is none.
-func Before(snapshots []Held, pkg chain.Package) string {
+func (p *Pages) Before(snapshots []Held, pkg chain.Package) string {
 	for _, s := range snapshots {
 		if s.Err != nil {
 			continue
 		}
 		best := ""
-		for row := range s.Table.Rows() {
-			if row.Name == pkg.Name && row.Architecture == pkg.Architecture && deb.Compare(row.Version, pkg.Version) < 0 && (best == "" || deb.Compare(row.Version, best) > 0) {
+		for row := range p.names(s.Snapshot).Named(pkg.Name) {
+			if row.Architecture == pkg.Architecture && deb.Compare(row.Version, pkg.Version) < 0 && (best == "" || deb.Compare(row.Version, best) > 0) {
 				best = row.Version
 			}
 		}

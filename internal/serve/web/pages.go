@@ -131,7 +131,7 @@ func (p *Pages) Snapshot(v View) ([]byte, error) {
 func (v View) describe(t Totals, s Snapshot, root string) described {
 	st := s.Statement
 	d := described{
-		Snapshot: s.Name, Date: stamp(st.Date), Age: chain.Age(v.Now.Sub(st.Date)), Root: s.Root.String(), Files: s.Table.Len(), Signed: s.Signed,
+		Snapshot: s.Name, Date: stamp(st.Date), Age: chain.Age(st.Date, v.Now), Root: s.Root.String(), Files: s.Table.Len(), Signed: s.Signed,
 		Packages: t.Packages, Bytes: size(t.Bytes), Class: ageClass(st.Date, st.ValidUntil, v.Now),
 	}
 	if how := chain.Believed(s.Snapshot, v.Site); how.Kind == pgp.Signed {
@@ -169,7 +169,7 @@ func (v View) describe(t Totals, s Snapshot, root string) described {
 						date = f.Date
 					}
 				}
-				ds := describedSuite{Name: suite.Name, Date: stamp(date), Age: chain.Age(v.Now.Sub(date))}
+				ds := describedSuite{Name: suite.Name, Date: stamp(date), Age: chain.Age(date, v.Now)}
 				if s.ValidUntil != nil {
 					if until := s.ValidUntil(a.Prefix, suite.Name); !until.IsZero() {
 						ds.ValidUntil, ds.Class = stamp(until), ageClass(date, until, v.Now)

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"net/url"
 	"slices"
@@ -70,9 +69,8 @@ func (p *Pages) Search(v View, asked Asked) (body []byte, contentType string, er
 		JSON  string
 	}{shell: v.shell("search")}
 	data.Query = asked.Query
-	hits := v.find(p, asked.Query)
-	total, from := len(hits), min(asked.Page*maxFound, len(hits))
-	for _, h := range hits[from:min(total, from+maxFound)] {
+	total, hits := v.find(p, asked.Query, asked.Page*maxFound)
+	for _, h := range hits {
 		row, err := v.foundAt(h)
 		if err != nil {
 			return nil, "", err
@@ -92,75 +90,95 @@ func (p *Pages) Search(v View, asked Asked) (body []byte, contentType string, er
 	return body, "text/html; charset=utf-8", err
 }
 
-// fit says how well a name in lower case fits a query; less is better.
-func fit(name, query string) uint8 {
-	q := strings.ToLower(strings.TrimSpace(query))
-	switch {
-	case name == q:
-		return 0
-	case strings.HasPrefix(name, q):
-		return 1
-	case strings.Contains(name, q):
-		return 2
-	}
-	return 3
-}
-
-// hit is where a package that a query finds is. It is small, because a query may find all; only those of a page are read.
+// hit is where a package that a query finds is.
 type hit struct {
-	snapshot, at int32 // of View.Snapshots; in its Book, else in its table
-	fit          uint8
+	snapshot, at int // of View.Snapshots; in its Book, else in its table
 	book         bool
 }
 
-// find finds the packages of all snapshots, those that fit best first.
-func (v View) find(p *Pages, query string) (hits []hit) {
-	for i, s := range v.Snapshots {
-		if s.Book == nil || s.Book.Len() < p.Totals(s).Packages {
-			hits = append(hits, byName(int32(i), s.Table, query)...)
-			continue
-		}
-		for _, at := range s.Book.Search(query) {
-			hits = append(hits, hit{int32(i), int32(at), fit(s.Book.Name(at), query), true})
-		}
-	}
-	if len(v.Snapshots) > 1 {
-		slices.SortStableFunc(hits, func(a, b hit) int { return cmp.Compare(a.fit, b.fit) })
-	}
-	return hits
+// results are the packages of one snapshot that a query finds, by rank: [chain.Hits], or what is known by names alone.
+type results interface {
+	Count(rank int) int
+	At(rank, from, most int) []int
 }
 
-// byName finds packages by their names alone, in order of fit and name, equal names in order of path.
-func byName(of int32, t *snapshot.Table, query string) []hit {
+// find finds the packages of all snapshots, those that fit best first: how many there are, and a page of them from one on.
+func (v View) find(p *Pages, query string, from int) (total int, page []hit) {
+	var all []results
+	var books []bool
+	for _, s := range v.Snapshots {
+		book := s.Book != nil && s.Book.Len() >= p.Totals(s).Packages
+		if books = append(books, book); book {
+			all = append(all, s.Book.Search(query))
+		} else {
+			all = append(all, byName(s.Table, query))
+		}
+	}
+	for rank := range chain.Ranks {
+		for i, r := range all {
+			n := r.Count(rank)
+			total += n
+			if from < n && len(page) < maxFound {
+				for _, at := range r.At(rank, from, maxFound-len(page)) {
+					page = append(page, hit{i, at, books[i]})
+				}
+			}
+			from = max(0, from-n)
+		}
+	}
+	return total, page
+}
+
+// names are rows of a table by rank.
+type names [chain.Ranks][]int
+
+func (n *names) Count(rank int) int { return len(n[rank]) }
+
+func (n *names) At(rank, from, most int) []int {
+	return n[rank][from:min(len(n[rank]), from+most)]
+}
+
+// byName finds packages by their names alone, in order of rank and name, equal names in order of path.
+func byName(t *snapshot.Table, query string) results {
 	type named struct {
-		hit
+		at   int
 		name string
 	}
-	var all []named
-	words, at := strings.Fields(strings.ToLower(query)), int32(-1)
+	var ranks [chain.Ranks][]named
+	words, at := strings.Fields(strings.ToLower(query)), -1
+	whole := strings.Join(words, " ")
 	for row := range t.Rows() {
 		at++
 		name := strings.ToLower(row.Name)
 		if !row.IsPackage() || slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(name, w) }) {
 			continue
 		}
-		all = append(all, named{hit{of, at, fit(name, query), false}, name})
+		rank := chain.Named
+		switch {
+		case name == whole:
+			rank = chain.Exact
+		case strings.HasPrefix(name, whole):
+			rank = chain.Beginning
+		}
+		ranks[rank] = append(ranks[rank], named{at, name})
 	}
-	slices.SortStableFunc(all, func(a, b named) int { return cmp.Or(cmp.Compare(a.fit, b.fit), strings.Compare(a.name, b.name)) })
-	hits := make([]hit, len(all))
-	for i, n := range all {
-		hits[i] = n.hit
+	out := &names{}
+	for rank, list := range ranks {
+		slices.SortStableFunc(list, func(a, b named) int { return strings.Compare(a.name, b.name) })
+		for _, n := range list {
+			out[rank] = append(out[rank], n.at)
+		}
 	}
-	return hits
+	return out
 }
 
 // foundAt reads the package of a hit.
 func (v View) foundAt(h hit) (found, error) {
 	s := v.Snapshots[h.snapshot]
 	if !h.book {
-		return v.foundOf(s, s.Table.Row(int(h.at)), ""), nil
+		return v.foundOf(s, s.Table.Row(h.at), ""), nil
 	}
-	pkg, err := s.Book.Get(int(h.at))
+	pkg, err := s.Book.Get(h.at)
 	if err != nil {
 		return found{}, err
 	}
@@ -170,7 +188,7 @@ func (v View) foundAt(h hit) (found, error) {
 func (v View) foundOf(s Snapshot, row snapshot.Row, description string) found {
 	short, _, _ := strings.Cut(description, "\n")
 	f := found{Package: row.Package, Archive: row.Archive(), Size: row.Size, Digest: row.Digest.String(), Short: short, Href: link(v.within(s), row.Path)}
-	if s.Book != nil && s.Book.Has(row.Name) {
+	if s.Book != nil && s.Book.Home(row.Name, f.Archive) == f.Archive {
 		f.Href = packageLink(v.within(s), f.Archive, row.Name, row.Version, row.Architecture)
 	}
 	if d := v.Policy.Decide(row.Package, f.Archive); !d.Allow {
@@ -182,16 +200,17 @@ func (v View) foundOf(s Snapshot, row snapshot.Row, description string) found {
 	return f
 }
 
-// near are packages whose names are near a word, in all snapshots of the view.
+// near are packages whose names are near a word, in all snapshots of the view: the same, whether the indices were read or not.
 func (v View) near(word string) (out []linked) {
 	for _, s := range v.Snapshots {
-		if s.Book == nil {
-			continue
+		var homes []chain.Home
+		if s.Book != nil {
+			homes = s.Book.Near(word, maxNear)
+		} else {
+			homes = chain.NearIn(s.Table, word, maxNear)
 		}
-		for _, name := range s.Book.Near(word, maxNear) {
-			if all, err := s.Book.Named(name); err == nil && len(all) > 0 {
-				out = append(out, linked{name, packageLink(v.within(s), all[0].Archive(), name, "", "")})
-			}
+		for _, h := range homes {
+			out = append(out, linked{h.Name, packageLink(v.within(s), h.Archive, h.Name, "", "")})
 		}
 	}
 	return out[:min(len(out), maxNear)]

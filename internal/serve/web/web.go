@@ -15,6 +15,7 @@ import (
 	text "text/template"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/policy"
@@ -125,6 +126,32 @@ type Pages struct {
 	mu          sync.Mutex
 	totals      map[snapshot.Digest]Totals
 	differences map[[2]snapshot.Digest]string
+	named       map[snapshot.Digest]*chain.Names
+	namedBytes  int
+}
+
+// maxNamedBytes bounds the indices of names that are kept; one of a whole release has 250 kB.
+const maxNamedBytes = 8 << 20
+
+// names is the index of the names in a snapshot. It is kept for pages that ask again.
+func (p *Pages) names(s Snapshot) *chain.Names {
+	p.mu.Lock()
+	n, ok := p.named[s.Root]
+	p.mu.Unlock()
+	if ok {
+		return n
+	}
+	n = chain.IndexNames(s.Table)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if other, ok := p.named[s.Root]; ok {
+		return other
+	}
+	if p.namedBytes += n.Size(); p.named == nil || p.namedBytes > maxNamedBytes {
+		p.named, p.namedBytes = map[snapshot.Digest]*chain.Names{}, n.Size()
+	}
+	p.named[s.Root] = n
+	return n
 }
 
 // Totals are counts of a snapshot.
@@ -164,7 +191,7 @@ func (p *Pages) Totals(s Snapshot) Totals {
 
 // New reads the templates.
 func New() (*Pages, error) {
-	pages, err := template.ParseFS(files, "page/*.html")
+	pages, err := template.New("").Funcs(writers).ParseFS(files, "page/*.html")
 	if err != nil {
 		return nil, err
 	}
@@ -187,12 +214,25 @@ func (p *Pages) html(name string, data any) ([]byte, error) {
 	if err := p.pages.ExecuteTemplate(&b, name, data); err != nil {
 		return nil, err
 	}
-	return bytes.Map(visible, b.Bytes()), nil
+	return shown(b.Bytes()), nil
+}
+
+// shown is a text with nothing in it that cannot be seen.
+func shown(text []byte) []byte {
+	for _, c := range text {
+		if c >= utf8.RuneSelf || c < ' ' && c != '\n' && c != '\t' || c == 0x7f {
+			return bytes.Map(visible, text)
+		}
+	}
+	return text
 }
 
 // visible replaces characters that are there and cannot be seen: control characters, and the
 // format characters of which some turn the direction of writing, so that a name reads as another.
 func visible(r rune) rune {
+	if r >= ' ' && r < 0x7f {
+		return r
+	}
 	if r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Cf) {
 		return unicode.ReplacementChar
 	}
