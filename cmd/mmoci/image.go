@@ -215,11 +215,17 @@ With --lock the packages are exactly those of that file; if it is not there it i
 			return err
 		}
 		defer im.Close()
+		var single *imagebuild.Each // looked at before anything is put
+		if i.each != "" {
+			if single, err = im.Each(cmd.Context(), each, a.options()); err != nil {
+				return err
+			}
+		}
 		if err := a.putImage(cmd.Context(), im, to, nil, start); err != nil {
 			return err
 		}
-		if i.each != "" {
-			err := im.PutEach(cmd.Context(), each, artifact.PushOptions{Options: a.options()}, func(c artifact.Copied) { fmt.Fprintln(a.stdout, c.Reference) })
+		if single != nil {
+			err := single.Put(cmd.Context(), artifact.PushOptions{Options: a.options()}, func(c artifact.Copied) { fmt.Fprintln(a.stdout, c.Reference) })
 			if err != nil {
 				return err
 			}

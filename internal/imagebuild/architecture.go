@@ -40,7 +40,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	var each []packageLayer
 	for _, l := range made {
 		one[l.note] = l
-		each = append(each, packageLayer{l.note.Name(), l.note.Version(), l.note.Architecture(), l.note.Deb, l.Layer})
+		each = append(each, packageLayer{l.note.Name(), l.note.Version(), l.note.Architecture(), l.note.Deb, l.note.Time(), l.Layer})
 		notes = append(notes, l.note)
 	}
 	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes, Scripts: c.scripts, each: each}, layerOf: map[*rootfs.Note]snapshot.Digest{}}

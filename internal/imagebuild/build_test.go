@@ -338,47 +338,6 @@ func TestMounts(t *testing.T) {
 	}
 }
 
-// An image for each package has the package's layer and no other; where the repository has it already nothing but documents is sent.
-func TestEach(t *testing.T) {
-	r := testregistry.New(t, testregistry.Options{Mounts: true})
-	o := options(t, strings.Replace(webPlan, "[amd64]", "[amd64, arm64]", 1)+"layers: {max: 4}\n", webFiles()) // grouped in the image
-	cache, err := OpenCache(t.TempDir(), 0, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cache.Close()
-	o.Cache = cache
-	im := mustBuild(t, o)
-	repo := artifact.Reference{Kind: artifact.Registry, Name: r.Host() + "/pkgs"}
-	var names []string
-	err = im.PutEach(t.Context(), repo, artifact.PushOptions{}, func(c artifact.Copied) {
-		names = append(names, strings.TrimPrefix(c.Reference.Name, repo.Name)+":"+c.Reference.Tag)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(names)
-	if want := []string{"/libc6:2.36-9", "/web-data:1.0-1", "/web:1.0-1"}; !slices.Equal(names, want) {
-		t.Errorf("%q, want %q", names, want)
-	}
-	got, err := images.Read(t.Context(), artifact.Reference{Kind: artifact.Registry, Name: repo.Name + "/web", Tag: "1.0-1"}, images.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := got.Verify(t.Context(), false, artifact.Options{}); err != nil {
-		t.Error(err)
-	}
-	if len(got.Blobs) != 4 { // two configs, two layers
-		t.Errorf("%d blobs", len(got.Blobs))
-	}
-	if err := im.PutEach(t.Context(), artifact.Reference{Kind: artifact.Layout, Name: t.TempDir()}, artifact.PushOptions{}, nil); !errors.Is(err, outcome.ErrUsage) {
-		t.Errorf("into a layout: %v", err)
-	}
-	if repositoryOf("libstdc++6") != "libstdc-plus-plus6" || tagOf("1:2.0~rc1+b1") != "1_2.0_rc1_b1" {
-		t.Error(repositoryOf("libstdc++6"), tagOf("1:2.0~rc1+b1"))
-	}
-}
-
 // The same snapshot and plan make the same digest, however they are built; what changes is what depends on the change.
 func TestDeterminism(t *testing.T) {
 	o := options(t, webPlan, webFiles())

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"io"
 	"strings"
+	"time"
 
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
@@ -54,6 +55,14 @@ func (n *Note) Architecture() string { return n.Stanza.Get("Architecture") }
 
 // String is NAME VERSION ARCHITECTURE.
 func (n *Note) String() string { return n.Name() + " " + n.Version() + " " + n.Architecture() }
+
+// Time is when the package was made: that of its control file.
+func (n *Note) Time() time.Time {
+	if e := n.Find(statusPath); e != nil {
+		return time.Unix(e.ModTime, 0)
+	}
+	return time.Unix(0, 0)
+}
 
 // InfoName is what the names of the package's files in var/lib/dpkg/info begin
 // with: NAME, or NAME:ARCH if it is Multi-Arch: same (dpkg, pkg_infodb_get_file).
