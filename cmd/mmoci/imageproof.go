@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +11,9 @@ import (
 
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/imageproof"
+	"example.org/mmoci/internal/inventory"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/sbom"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -215,25 +218,33 @@ func (a *app) imageScripts() *cobra.Command {
 	return cmd
 }
 
-// formats of bills of materials, and the parts of what is said of an image that have them.
-var formats = map[string]string{"spdx": "sbom.spdx.json", "cyclonedx": "sbom.cdx.json"}
+// formats of what is told of an image for other programs, and the parts beside it that have them.
+var formats = map[string]string{"spdx": "sbom.spdx.json", "cyclonedx": "sbom.cdx.json", "provenance": "provenance.json"}
 
 func (a *app) imageSBOM() *cobra.Command {
 	var p proofFlags
 	var format string
 	cmd := &cobra.Command{
-		Use:   "sbom REF [--format spdx|cyclonedx]",
-		Short: "Print an image's bill of materials",
-		Args:  cobra.ExactArgs(1),
+		Use:   "sbom [REF] [--format spdx|cyclonedx|provenance]",
+		Short: "Print the bill of materials of an image or mirror, or how an image came to be",
+		Long: `Of an image that was made here, what lies beside it is printed as it is: SPDX 2.3, CycloneDX 1.6, or its provenance, an in-toto statement with SLSA's predicate.
+Of a mirror (REF is a snapshot's; default: ref: of mmoci.yaml) the bill is made of its proved indices, package by package, without licences, which stand in the packages.`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	p.add(cmd, false)
-	cmd.Flags().StringVar(&format, "format", "spdx", "`FORMAT`: spdx (2.3) or cyclonedx (1.6), both in JSON")
+	cmd.Flags().StringVar(&format, "format", "spdx", "`FORMAT`: spdx, cyclonedx or, of an image, provenance; all in JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		part, ok := formats[format]
 		if !ok {
-			return fmt.Errorf("%w: --format is spdx or cyclonedx", outcome.ErrUsage)
+			return fmt.Errorf("%w: --format is spdx, cyclonedx or provenance", outcome.ErrUsage)
+		}
+		if len(args) == 0 {
+			return a.mirrorSBOM(cmd, &p, format, nil)
 		}
 		im, err := a.readMade(cmd, &p, args[0])
+		if errors.Is(err, artifact.ErrSnapshot) {
+			return a.mirrorSBOM(cmd, &p, format, args)
+		}
 		if err != nil {
 			return err
 		}
@@ -245,4 +256,23 @@ func (a *app) imageSBOM() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+func (a *app) mirrorSBOM(cmd *cobra.Command, p *proofFlags, format string, args []string) error {
+	write := sbom.SPDX
+	switch format {
+	case "cyclonedx":
+		write = sbom.CycloneDX
+	case "provenance":
+		return fmt.Errorf("%w: provenance is told of images; \"mmoci prove PKG\" tells where a mirror's package comes from", outcome.ErrUsage)
+	}
+	s, trust, err := a.open(cmd, &p.planFlags, &p.places, args)
+	if err != nil {
+		return err
+	}
+	bill, err := inventory.Bill(cmd.Context(), inventory.Options{Snapshot: s, Trust: trust})
+	if err != nil {
+		return err
+	}
+	return write(a.stdout, bill)
 }
