@@ -1,18 +1,19 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagefind"
 	"example.org/mmoci/internal/imageproof"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 )
 
@@ -43,21 +44,26 @@ func (a *app) imageDiff() *cobra.Command {
 
 func (a *app) imageAffected() *cobra.Command {
 	var p proofFlags
-	var below, file string
+	var q imagefind.Query
+	var file string
 	cmd := &cobra.Command{
 		Use:   "affected PKG [--below VERSION] {REF.. | --refs FILE}",
 		Short: "Tell which images have a package, or one below a version",
-		Long: `A line is printed for each image and architecture that has the package, as its lock says; an image of which nothing is said is named on stderr, and makes the exit code 4.
-No image is read for this but for what is said of it.`,
+		Long: `PKG is a binary package, or a source package: then every package that is built of it counts, and its own version is compared.
+A REF may stand for many: HOST/* for all images of a registry that lists its repositories, HOST/REPO/* for those below a repository, REF:* for all tags of one or of a layout.
+
+A line is printed for each image, architecture and package, as the image's lock says: REF ARCHITECTURE PACKAGE VERSION. No image is read for this but for what is said of it.
+An image of which nothing is said is named on stderr, and so is one that cannot be read or does not verify; the others are told all the same, and the exit code is that of the worst.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	p.add(cmd, false)
-	cmd.Flags().StringVar(&below, "below", "", "only versions before `VERSION`, in Debian's order")
+	cmd.Flags().StringVar(&q.Below, "below", "", "only versions before `VERSION`, in Debian's order")
 	cmd.Flags().StringVar(&file, "refs", "", "`FILE` with a reference a line, # begins a comment")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		q.Name = args[0]
 		refs := args[1:]
 		if file != "" {
-			more, err := readReferences(file)
+			more, err := imagefind.ReadReferences(file)
 			if err != nil {
 				return err
 			}
@@ -66,47 +72,58 @@ No image is read for this but for what is said of it.`,
 		if len(refs) == 0 {
 			return fmt.Errorf("%w: which images? give references, or --refs FILE", outcome.ErrUsage)
 		}
-		var unknown error
-		for _, name := range refs {
-			im, err := a.readMade(cmd, &p, name)
-			if errors.Is(err, outcome.ErrNotFound) || errors.Is(err, artifact.ErrNotFound) {
-				a.log("%v", err)
-				unknown = errors.Join(unknown, fmt.Errorf("%s: %w", name, outcome.ErrNotFound))
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			found := im.Has(args[0], below)
-			for _, arch := range im.Lock.Architectures {
-				if q, ok := found[arch.Name]; ok {
-					fmt.Fprintf(a.stdout, "%s %s %s %s\n", im.Reference, arch.Name, q.Name, q.Version)
-				}
-			}
+		plan, err := p.plan()
+		if err != nil {
+			return err
 		}
-		return unknown
+		trust, err := p.trust(plan)
+		if err != nil {
+			return err
+		}
+		return a.affected(cmd.Context(), q, refs, imagefind.Options{Artifact: a.options(), Site: trust.Site, Log: a.log})
 	}
 	return cmd
 }
 
-func readReferences(name string) ([]string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
+// affected asks the images that references stand for, prints which have the package, and names those that cannot be asked.
+func (a *app) affected(ctx context.Context, q imagefind.Query, refs []string, o imagefind.Options) error {
+	var bad []int
+	fault := func(err error) {
+		a.log("%s", withRemedy(err, "mmoci image affected"))
+		bad = append(bad, exitCode(ctx, err))
 	}
-	defer f.Close()
-	var out []string
-	s := bufio.NewScanner(f)
-	for s.Scan() {
-		line, _, _ := strings.Cut(s.Text(), "#")
-		if line = strings.TrimSpace(line); line != "" {
-			out = append(out, line)
+	var candidates []imagefind.Candidate
+	for _, name := range refs {
+		found, err := imagefind.List(ctx, name, o)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			fault(err)
+		}
+		candidates = append(candidates, found...)
+	}
+	unsigned := 0
+	err := imagefind.Affected(ctx, q, candidates, o, func(answer imagefind.Answer) {
+		switch {
+		case answer.Err != nil:
+			fault(answer.Err)
+		case answer.Signer == "":
+			unsigned++
+		}
+		for _, m := range answer.Matches {
+			fmt.Fprintf(a.stdout, "%s %s %s %s\n", answer.Reference, m.Architecture, m.Name, m.Version)
+		}
+	})
+	if unsigned > 0 {
+		a.log("what is said of %s is not proved: no key of the site is given (trust: in mmoci.yaml, or --keyring FILE)", terminal.Count(unsigned, "image"))
+	}
+	for _, worst := range []int{exitIntegrity, exitFailed, exitUsage, exitExpired, exitNotFound} {
+		if err == nil && slices.Contains(bad, worst) {
+			return &differError{terminal.Count(len(bad), "reference") + " could not be asked", worst}
 		}
 	}
-	if err := s.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return out, nil
+	return err
 }
 
 func (a *app) imageUpdate() *cobra.Command {

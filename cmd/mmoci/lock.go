@@ -128,7 +128,7 @@ const (
 	exitLockBoth    = 12
 )
 
-// differError is the result of a comparison that has an exit code of its own.
+// differError is an outcome that has an exit code of its own: of a comparison, or of many things of which each was told.
 type differError struct {
 	text string
 	code int

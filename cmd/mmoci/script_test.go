@@ -161,12 +161,12 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], s.URL)
 }
 
-// registry VAR: starts the strict registry and sets VAR to HOST:PORT.
+// registry VAR [catalog]: starts the strict registry and sets VAR to HOST:PORT. With catalog it lists its repositories, two a page.
 func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: registry VAR")
+	if neg || len(args) == 0 || len(args) > 2 || len(args) == 2 && args[1] != "catalog" {
+		ts.Fatalf("usage: registry VAR [catalog]")
 	}
-	r := testregistry.New(&scriptTB{ts: ts}, testregistry.Options{})
+	r := testregistry.New(&scriptTB{ts: ts}, testregistry.Options{Catalog: 2 * (len(args) - 1)})
 	ts.Setenv(args[0], strings.TrimPrefix(r.URL, "http://"))
 }
 

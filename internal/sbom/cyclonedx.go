@@ -47,6 +47,12 @@ type (
 	}
 )
 
+// The properties that tell of which source a package is.
+const (
+	propertySource  = "mmoci:source"
+	propertyVersion = "mmoci:source-version"
+)
+
 // CycloneDX writes a document as CycloneDX 1.6 in JSON. Equal documents give equal bytes.
 func CycloneDX(to io.Writer, d *Document) error {
 	h := d.Root.Hex()
@@ -117,7 +123,7 @@ func cdxOf(p *Package, ref string) cdxComponent {
 	c := cdxComponent{
 		Type: "library", Ref: ref, Name: p.field("Package"), Version: p.field("Version"), Publisher: p.field("Maintainer"),
 		Hashes: []cdxHash{{"SHA-256", p.Deb.Hex()}}, PURL: p.purl(),
-		Properties: []cdxProperty{{"mmoci:source", source}, {"mmoci:source-version", version}},
+		Properties: []cdxProperty{{propertySource, source}, {propertyVersion, version}},
 	}
 	if !p.Layer.IsZero() {
 		c.Properties = append(c.Properties, cdxProperty{"mmoci:layer", p.Layer.String()})

@@ -241,6 +241,30 @@ func TestLicences(t *testing.T) {
 	}
 }
 
+// What CycloneDX writes of sources is read again.
+func TestSourcesOf(t *testing.T) {
+	got, err := SourcesOf(written(t, CycloneDX, document()))
+	if err != nil || len(got) != 5 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	for _, p := range packages() {
+		name, version := p.source()
+		if got[p.Deb] != (Source{name, version}) {
+			t.Errorf("%s is of %v", p.field("Package"), got[p.Deb])
+		}
+	}
+	for _, bad := range []string{"", "{", `{"components":[{"hashes":[{"alg":"SHA-256","content":"x"}]}]}`} {
+		if _, err := SourcesOf([]byte(bad)); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func FuzzSourcesOf(f *testing.F) {
+	f.Add(written(f, CycloneDX, document()))
+	f.Fuzz(func(t *testing.T, data []byte) { _, _ = SourcesOf(data) })
+}
+
 func FuzzSBOM(f *testing.F) {
 	f.Add("Package: a\nVersion: 1\nArchitecture: all\n", dep5)
 	f.Fuzz(func(t *testing.T, control, copyright string) {

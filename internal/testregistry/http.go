@@ -110,6 +110,8 @@ func classify(req *http.Request) Request {
 		e.Kind = "ping"
 	case p == "/token":
 		e.Kind = "token"
+	case p == "/v2/_catalog":
+		e.Kind = "catalog"
 	case strings.HasPrefix(p, "/storage/"):
 		e.Kind = "storage"
 		e.Repo, e.Ref, _ = strings.Cut(strings.TrimPrefix(p, "/storage/"), "//")
@@ -163,6 +165,8 @@ func (r *Registry) dispatch(w http.ResponseWriter, req *http.Request, e Request)
 		return r.upload(w, req, e)
 	case "manifest":
 		return r.manifest(w, req, e)
+	case "catalog":
+		return r.catalog(w, req)
 	case "tags":
 		return r.tags(w, req, e)
 	case "referrers":
@@ -275,6 +279,25 @@ func (r *Registry) token(w http.ResponseWriter, req *http.Request) {
 }
 
 // tags lists tags in order, in pages if n is given.
+func (r *Registry) catalog(w http.ResponseWriter, req *http.Request) error {
+	if r.o.Catalog == 0 {
+		return refuse(http.StatusNotFound, "NOT_FOUND", "%s", req.URL.Path)
+	}
+	r.mu.Lock()
+	names := sortedKeys(r.repos)
+	r.mu.Unlock()
+	last := req.URL.Query().Get("last")
+	for len(names) > 0 && names[0] <= last {
+		names = names[1:]
+	}
+	if r.o.Catalog < len(names) {
+		names = names[:r.o.Catalog]
+		w.Header().Set("Link", fmt.Sprintf(`</v2/_catalog?%s>; rel="next"`, url.Values{"last": {lastOf(names)}}.Encode()))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(map[string]any{"repositories": names})
+}
+
 func (r *Registry) tags(w http.ResponseWriter, req *http.Request, e Request) error {
 	if e.Ref != "list" || req.Method != http.MethodGet {
 		return refuse(http.StatusNotFound, "NOT_FOUND", "%s", req.URL.Path)

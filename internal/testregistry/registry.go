@@ -41,6 +41,7 @@ type Options struct {
 	Repositories  []string // only these exist; nil: a push creates
 	TLS           bool     // HTTPS with a certificate of httptest's
 	Referrers     bool     // there is a referrers API; else 404
+	Catalog       int      // _catalog answers, so many names a page; 0: 404
 }
 
 // Registry is an OCI registry in memory that is stricter than real ones: blobs

@@ -65,6 +65,7 @@ var (
 	ErrNotOurs   = oci.ErrNotOurs
 	ErrReference = oci.ErrReference
 	ErrPackage   = oci.ErrPackage
+	ErrSnapshot  = oci.ErrSnapshot
 	ErrMoved     = oci.ErrMoved
 	ErrPlainHTTP = remote.ErrPlainHTTP
 	ErrUnknownCA = remote.ErrUnknownCA

@@ -54,6 +54,11 @@ func TagNames(ctx context.Context, ref Reference, o Options) ([]string, error) {
 	return names, nil
 }
 
+// Repositories lists the repositories of a registry, sorted, as far as it tells; that of ref does not count.
+func Repositories(ctx context.Context, ref Reference, o Options) ([]string, error) {
+	return remote.Repositories(ctx, ref, o.Remote())
+}
+
 // Tags lists them: those without a date by name, then the immutable
 // ones, newest first. A tag that vanishes meanwhile is left out.
 func Tags(ctx context.Context, ref Reference, o Options) ([]Tag, error) {

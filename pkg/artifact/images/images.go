@@ -126,7 +126,7 @@ func read(ctx context.Context, p places.Place, ref oci.Reference, o *Options) (*
 		return nil, places.Lost(ref, err)
 	}
 	if isSnapshot(ctx, p, data) {
-		return nil, fmt.Errorf("%w %s: it is a snapshot of mmoci, not a container image", oci.ErrReference, ref)
+		return nil, fmt.Errorf("%w %s: it is %w, not a container image", oci.ErrReference, ref, oci.ErrSnapshot)
 	}
 	im := &Image{Source: d.Digest, from: p, documents: map[snapshot.Digest][]byte{}, blobs: map[snapshot.Digest]bool{}}
 	p = budgeted{p, &budget{}}

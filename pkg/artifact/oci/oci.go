@@ -43,6 +43,9 @@ var ErrNotOurs = errors.New("not an mmoci snapshot")
 // ErrReference marks a reference that cannot be parsed or used so (usage, exit code 2).
 var ErrReference = errors.New("reference")
 
+// ErrSnapshot marks a reference to a snapshot where a container image is wanted.
+var ErrSnapshot = errors.New("a snapshot of mmoci")
+
 // ErrPackage marks a reference that looks like the name of a package.
 var ErrPackage = errors.New("a package")
 
