@@ -29,7 +29,7 @@ func Of(ctx context.Context, s *snapshot.Snapshot, prefix, suite string) (Name, 
 			}
 			r, err := release(ctx, s, &a.Suites[i])
 			if err != nil {
-				return Name{}, fmt.Errorf("Release of %s %s: %w", prefix, suite, err)
+				return Name{}, fmt.Errorf("archive %s, suite %s: %w", prefix, suite, err)
 			}
 			if r == nil {
 				return Name{}, nil
