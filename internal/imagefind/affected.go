@@ -93,13 +93,17 @@ func ask(ctx context.Context, q Query, c Candidate, o Options) *Answer {
 		return &Answer{Reference: c.Reference, Err: err}
 	}
 	a := &Answer{Reference: im.Reference, Signer: im.Signer}
-	a.Matches, a.Err = q.in(im)
+	a.Matches, a.Err = q.in(ctx, im)
 	return a
 }
 
 // in finds the package in what is said of an image: its lock has the packages, its bill of materials their sources.
-func (q Query) in(im *imageproof.Image) ([]Match, error) {
-	sources, err := sbom.SourcesOf(im.Parts["sbom.cdx.json"])
+func (q Query) in(ctx context.Context, im *imageproof.Image) ([]Match, error) {
+	bill, err := im.Part(ctx, "sbom.cdx.json")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", im.Reference, err)
+	}
+	sources, err := sbom.SourcesOf(bill)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: sbom.cdx.json: %w", outcome.ErrIntegrity, im.Reference, err)
 	}
