@@ -61,6 +61,7 @@ var rules = map[string][]string{
 	"internal/lock":            {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/push":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},
 	"internal/static":          {"net/http", oras, imageSpec, ggcr, module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},
+	"internal/hook":            {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
 	"internal/site":            {oras, imageSpec, module + "internal/extract", module + "internal/serve"},
 	"internal/probe":           {"os", oras, imageSpec, ggcr, module + "internal", module + "pkg/deb", module + "pkg/archive"},
 	"internal/changes":         {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/serve"},

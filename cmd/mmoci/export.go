@@ -17,6 +17,7 @@ func (a *app) export() *cobra.Command {
 	var dir string
 	var link, copied, apt, asJSON bool
 	var days int
+	var follow time.Duration
 	cmd := &cobra.Command{
 		Use:   "export --static DIR REF..",
 		Short: "Write snapshots and images as a tree of files that any web server serves to registry clients and apt",
@@ -26,7 +27,10 @@ at /apt/REPO:TAG/PREFIX. A tree is carried to other servers by rsync -aH --safe-
 
 Each blob is hashed before it gets its name. A layout on the same file system is linked, not copied; what else there is, is copied. The REFs
 are all that DIR is to hold: what none of them names any more, and its tags, go after --keep-days. Interrupted, old tags are whole, and the same command
-goes on from there; if all is there already nothing is written.`,
+goes on from there; if all is there already nothing is written.
+
+--follow goes on: it asks what the REFs name, exports again whenever one has moved, and after an hour in any case. What fails then is logged and tried
+again. SIGTERM and SIGINT end it, with exit code 0 where it waits, and 130 in the middle of an export.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	f := cmd.Flags()
@@ -35,6 +39,7 @@ goes on from there; if all is there already nothing is written.`,
 	f.BoolVar(&copied, "copy", false, "link nothing: later changes of a layout's files do not reach the tree")
 	f.BoolVar(&apt, "apt", false, "write an apt tree of each snapshot, too")
 	f.IntVar(&days, "keep-days", 2, "keep what no REF names any more for `N` days")
+	durationVar(f, &follow, "follow", "export again whenever a tag has moved; asked for so often")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.events = asJSON
@@ -45,6 +50,8 @@ goes on from there; if all is there already nothing is written.`,
 			return fmt.Errorf("%w: --link and --copy contradict each other", outcome.ErrUsage)
 		case days < 0:
 			return fmt.Errorf("%w: --keep-days is negative", outcome.ErrUsage)
+		case cmd.Flags().Changed("follow") && follow < time.Second:
+			return fmt.Errorf("%w: --follow %s: at most once a second", outcome.ErrUsage, follow)
 		}
 		o := static.Options{Dir: dir, Apt: apt, Keep: time.Duration(days) * 24 * time.Hour, Places: a.options(), Log: a.log}
 		switch {
@@ -59,6 +66,16 @@ goes on from there; if all is there already nothing is written.`,
 				return err
 			}
 			o.References = append(o.References, ref)
+		}
+		if follow > 0 {
+			shown := false
+			return static.Follow(cmd.Context(), o, static.Following{Every: follow, Done: func(res *static.Result) error {
+				if shown && res.Moved+res.Removed+res.Linked+res.Copied == 0 {
+					return nil
+				}
+				shown = true
+				return a.reportExport(res, asJSON)
+			}})
 		}
 		bar := a.progress()
 		defer bar.End()
@@ -87,7 +104,9 @@ func (a *app) reportExport(res *static.Result, asJSON bool) error {
 		return a.printJSON(j)
 	}
 	for _, t := range res.Tags {
-		fmt.Fprintf(a.stdout, "%s:%s@%s\n", t.Repository, t.Name, t.Digest)
+		if _, err := fmt.Fprintf(a.stdout, "%s:%s@%s\n", t.Repository, t.Name, t.Digest); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ var remedies = map[outcome.Remedy]string{
 	outcome.RepairOrReplace:   "--repair puts the same snapshot again; " + insist,
 	outcome.Replace:           insist,
 	outcome.ReplaceOrSameDate: "if it is the same but for its date, the tag NAME-DATE-HEX that names %s tells that for --date; " + insist,
+	outcome.TellAgain:         "the same command runs --hook again",
 	outcome.UpdateLock:        "mmoci lock --update takes that over",
 }
 

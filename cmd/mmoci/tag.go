@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/hook"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/site"
 	"example.org/mmoci/internal/terminal"
@@ -134,20 +136,37 @@ func (a *app) tagList() *cobra.Command {
 
 func (a *app) tagPromote() *cobra.Command {
 	var p planFlags
-	var older bool
+	var older, asJSON bool
+	var program string
 	var redate redateFlags
 	cmd := &cobra.Command{
 		Use:   "promote [REF] TAG",
 		Short: "Let TAG name the snapshot or image of REF too; nothing but tags is written",
 		Long: `Lets TAG, of the same place, name the snapshot or container image of REF too. Dates along a tag strictly increase, so that all clients see each change: another
-snapshot that is not newer than the one that TAG names is refused. --redate pushes its content, of curated archives, under the next date, signed anew.`,
+snapshot that is not newer than the one that TAG names is refused. --redate pushes its content, of curated archives, under the next date, signed anew.
+
+--hook runs a program afterwards, also where TAG named it before, with a line of JSON on its standard input: reference, source, changed, what the tag named
+(from) and names (to), each with digest and date, time and by whom. If it fails or takes longer than ten minutes the exit code is 1, and the tag stays.`,
 		Args: cobra.RangeArgs(1, 2),
 	}
 	p.flags(cmd.Flags())
 	cmd.Flags().StringArrayVar(&p.keyrings, "keyring", nil, "`FILE` of the site's keys, for --redate")
 	redate.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&older, "allow-older", false, "let TAG name a snapshot that is not newer, which clients ignore")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.Flags().StringVar(&program, "hook", "", "`PROGRAM` that is told of it, as JSON on its standard input")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what the program would be told as JSON, and all else on stderr as JSON lines")
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		a.events = asJSON
+		var told *hook.Hook
+		if program != "" {
+			output := a.stderr
+			if asJSON {
+				output = logLines(a.log)
+			}
+			if told, err = hook.Find(program, output); err != nil {
+				return err
+			}
+		}
 		last := len(args) - 1
 		plan, ref, err := p.place(args[:last])
 		if err != nil {
@@ -166,10 +185,27 @@ snapshot that is not newer than the one that TAG names is refused. --redate push
 			also = "; also tagged " + done.Immutable
 		}
 		a.log("changed: %t%s", done.Changed, also)
-		fmt.Fprintln(a.stdout, done.Reference)
-		return nil
+		if asJSON {
+			err = a.printJSON(site.PromotionOf(cmd.Context(), q, done, time.Now()))
+		} else {
+			fmt.Fprintln(a.stdout, done.Reference)
+		}
+		if told != nil {
+			err = errors.Join(err, site.TellPromotion(cmd.Context(), told, q, done, time.Now()))
+		}
+		return err
 	}
 	return cmd
+}
+
+// logLines logs what is written, a line each.
+type logLines func(format string, args ...any)
+
+func (l logLines) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		l("%s", strings.TrimSuffix(line, "\n"))
+	}
+	return len(p), nil
 }
 
 // redateFlags are those of commands that may sign a snapshot anew, under the next date.

@@ -28,6 +28,7 @@ const (
 	RepairOrReplace   Remedy = "put it again, or replace it"
 	Replace           Remedy = "replace it"
 	ReplaceOrSameDate Remedy = "replace it, or give its date" // the root that is there
+	TellAgain         Remedy = "tell it again"
 	UpdateLock        Remedy = "update the lock"
 )
 

@@ -278,9 +278,9 @@ func (e *export) tidy(named *naming, documents map[snapshot.Digest]bool, marks *
 	}{names})
 }
 
-// removeEmpty removes a directory and those around it up to one that holds something. A directory at the top stays.
+// removeEmpty removes a directory and those around it up to one that holds something.
 func (t *tree) removeEmpty(dir string) {
-	for ; path.Dir(dir) != "."; dir = path.Dir(dir) {
+	for ; dir != "."; dir = path.Dir(dir) {
 		if t.root.Remove(dir) != nil {
 			return
 		}

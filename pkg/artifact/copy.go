@@ -113,7 +113,7 @@ func retag(ctx context.Context, target places.Destination, from places.Place, sr
 	if err != nil {
 		return Copied{}, err
 	}
-	copied := Copied{Root: t.root.Digest, Reference: dst, Changed: now != t.root.Digest}
+	copied := Copied{Root: t.root.Digest, Reference: dst, Changed: now != t.root.Digest, Was: now}
 	if copied.Immutable, err = beside(dst, stated.Date, t.root.Digest); err != nil {
 		return Copied{}, err
 	}

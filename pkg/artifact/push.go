@@ -97,7 +97,7 @@ func write(ctx context.Context, t places.Destination, ref Reference, p *packed, 
 			return Pushed{}, err
 		}
 		w.skipAll()
-		return w.pushed(false), nil
+		return w.pushed(previous), nil
 	}
 	w.plan()
 	if err := w.learn(ctx, previous); err != nil {
@@ -112,5 +112,5 @@ func write(ctx context.Context, t places.Destination, ref Reference, p *packed, 
 		return Pushed{}, err
 	}
 	w.removeCheckpoints(ctx)
-	return w.pushed(previous != w.root.Digest), nil
+	return w.pushed(previous), nil
 }

@@ -455,9 +455,9 @@ func (w *writer) skipAll() {
 	}
 }
 
-func (w *writer) pushed(changed bool) Pushed {
+func (w *writer) pushed(was snapshot.Digest) Pushed {
 	r := Pushed{
-		Root: w.root.Digest, Reference: w.ref, Immutable: w.immutable, Changed: changed,
+		Root: w.root.Digest, Reference: w.ref, Immutable: w.immutable, Changed: was != w.root.Digest, Was: was,
 		Uploaded: int(w.uploaded.Load()), Bytes: w.bytes.Load(), Reused: w.reused.Load(),
 		Manifests: int(w.manifests.Load()), Refilled: w.refilled.Load(),
 	}

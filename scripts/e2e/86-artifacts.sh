@@ -99,7 +99,7 @@ check "the commands of the CronJob and of the unit for the daily push are the pr
 
 unit() {
 	# The program is not installed where the unit says; that is all that may be wrong.
-	for u in mmoci.service samples/mmoci-push.service samples/mmoci-push.timer; do
+	for u in mmoci.service samples/mmoci-push.service samples/mmoci-push.timer samples/mmoci-export.service; do
 		systemd-analyze verify --man=no "$E2E_TOP/artifacts/$u" 2>&1 | grep -v 'not executable: No such file' | grep -F "${u##*/}" && return 1
 		case $u in *.service) systemd-analyze security --offline=true --threshold=15 "$E2E_TOP/artifacts/$u" | tail -n 1 ;; esac
 	done

@@ -272,6 +272,23 @@ old=$root
 mkdir -p trees.old && cp -al "tree/trees/${root#sha256:}/." trees.old/
 check "killed eight times while the tag moves (seed $seed): old tags whole, a rerun finishes, yesterday's .deb is still there" moved
 
+follows() {
+	"$mmoci" export --static follow --follow 1s oci:lay:follow >follow.tags 2>follow.err &
+	follower=$!
+	echo $follower >>pids
+	eventually test -e follow/repositories/mirror/_tags/follow
+	"$mmoci" tag promote oci:lay:noble follow --allow-older >/dev/null
+	eventually grep -q "^mirror:follow@$root" follow.tags
+	same "the tag leads to" "${root#sha256:}" "$(basename "$(readlink follow/repositories/mirror/_tags/follow)")"
+	kill -TERM $follower
+	got=0
+	wait $follower || got=$?
+	same "exit" 0 $got
+}
+"$mmoci" tag promote "oci:lay:noble@$old" follow >/dev/null
+root=$(sed 's/.*@//' pushed.ref)
+check "export --follow: a tag that moves is exported, SIGTERM ends it with 0" follows
+
 left() {
 	rm -rf trees.old
 	root=$(sed 's/.*@//' pushed.ref)

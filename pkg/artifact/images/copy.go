@@ -59,7 +59,7 @@ func (im *Image) put(ctx context.Context, dst oci.Reference, mountFrom string, o
 			return places.Pushed{}, fmt.Errorf("%w %s: it names a snapshot; give the image another tag", oci.ErrReference, dst)
 		}
 	}
-	put = places.Pushed{Root: im.Root.Digest, Reference: dst, Changed: now != im.Root.Digest, Blobs: len(im.Blobs)}
+	put = places.Pushed{Root: im.Root.Digest, Reference: dst, Changed: now != im.Root.Digest, Was: now, Blobs: len(im.Blobs)}
 	put.Reference.Digest = im.Root.Digest
 	if err := im.writeTo(ctx, t, dst, now, o, &put); err != nil {
 		return places.Pushed{}, err

@@ -71,10 +71,11 @@ func (o *Options) Remote() *remote.Options {
 // Pushed is the outcome of a push.
 type Pushed struct {
 	Root      snapshot.Digest
-	Reference oci.Reference // with tag and digest
-	Immutable string        // the immutable tag; "" in an oci-archive, which has one tag only
-	Changed   bool          // false: the tag named this root already
-	Blobs     int           // distinct blobs, manifests not counted
+	Reference oci.Reference   // with tag and digest
+	Immutable string          // the immutable tag; "" in an oci-archive, which has one tag only
+	Changed   bool            // false: the tag named this root already
+	Was       snapshot.Digest // what the tag named before; zero: nothing
+	Blobs     int             // distinct blobs, manifests not counted
 	Uploaded  int
 	Bytes     int64 // uploaded
 	Reused    int64 // bytes that were there
