@@ -1,11 +1,16 @@
 package imagebuild
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
+	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
 )
@@ -99,6 +104,72 @@ func TestBills(t *testing.T) {
 		}
 		if plan := st.Predicate.Definition.External["plan"]; plan["name"] != "web" || plan["packages"].([]any)[0] != "web" {
 			t.Errorf("plan %v", plan)
+		}
+	}
+}
+
+// entriesOf are the names in a layer.
+func entriesOf(t *testing.T, im *Image, l image.Layer) map[string]bool {
+	t.Helper()
+	c, err := im.Open(t.Context(), l.Blob, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.R.Close()
+	z, err := gzip.NewReader(c.R)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]bool{}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[strings.TrimPrefix(h.Name, "./")] = true
+	}
+}
+
+// Without base-files among the packages the image tells all the same which distribution it is, of that of the snapshot; with it, it is the package's.
+func TestRelease(t *testing.T) {
+	base := testarchive.Package{Name: "base-files", Version: "12.4", Architecture: "amd64", Content: map[string]string{"usr/lib/os-release": "ID=debian\nVERSION_ID=\"12\"\n", "etc/debian_version": "12.9\n"}}
+	for _, c := range []struct {
+		packages string
+		helpers  int
+		made     bool
+	}{{"[web]", 2, true}, {"[web, base-files]", 1, false}} {
+		o := Options{Plan: load(t, "packages: "+c.packages+"\narch: amd64\n", nil)}
+		suite := testarchive.Suite{Dir: "bookworm", Origin: "Debian", Version: "12.9", Date: world.Date.AddDate(0, 0, -1), Packages: append(packages(), base)}
+		o.Snapshot, o.Trust = freezeArchive(t, testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{suite}}, []string{"amd64"})
+		im := mustBuild(t, o)
+		a := im.Architectures[0]
+		made := slices.ContainsFunc(a.Account, func(l account.Line) bool { return l.Package == "os-release" && l.What == account.Made })
+		if helpers := im.Lock.Architectures[0].Helpers; len(helpers) != c.helpers || made != c.made {
+			t.Errorf("%s: helpers %v, account %v", c.packages, helpers, a.Account)
+		}
+		system := entriesOf(t, im, a.Layers[len(a.Layers)-1])
+		for _, p := range []string{"etc/debian_version", "etc/os-release", "usr/lib/os-release"} {
+			if _, there := system[p]; there != c.made {
+				t.Errorf("%s: %s in the system layer: %v", c.packages, p, there)
+			}
+		}
+		if text := string(part(t, im, "sbom.spdx.json")); !strings.Contains(text, "distro=debian-12") {
+			t.Errorf("%s: no distribution in\n%s", c.packages, text)
+		}
+		// The same of its own lock, and of one that was made before there was the fix-up.
+		o.Lock = im.Lock
+		if again := mustBuild(t, o); again.Digest() != im.Digest() {
+			t.Errorf("%s: of its lock it is %s, not %s", c.packages, again.Digest(), im.Digest())
+		}
+		old := *im.Lock
+		old.Architectures = slices.Clone(old.Architectures)
+		old.Architectures[0].Helpers = slices.DeleteFunc(slices.Clone(old.Architectures[0].Helpers), func(p LockedPackage) bool { return p.Name == "base-files" })
+		o.Lock = &old
+		if again := mustBuild(t, o); (again.Digest() != im.Digest()) != c.made {
+			t.Errorf("%s: of an old lock it is %s", c.packages, again.Digest())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/extract"
@@ -130,20 +131,18 @@ func chooseHelpers(ctx context.Context, from *extract.Chooser, locked *LockedArc
 	for _, p := range c.packages {
 		ours[p.Name] = true
 	}
+	if c.scripts == imageplan.None {
+		return chooseBase(ctx, from, locked, ours)
+	}
 	asked := []string{essentialQuery}
-	switch {
-	case locked != nil:
+	if locked != nil {
 		asked = queriesOf(locked.Helpers)
-	case c.scripts == imageplan.None:
-		asked = []string{helperPackage}
 	}
 	if len(asked) == 0 {
 		return nil, nil
 	}
 	sel, err := from.Choose(ctx, asked)
 	switch {
-	case errors.Is(err, resolve.ErrUnsatisfied) && locked == nil && c.scripts == imageplan.None:
-		return nil, nil // nobody has any users to begin with
 	case errors.Is(err, resolve.ErrUnsatisfied) && locked == nil:
 		return nil, fmt.Errorf("scripts are run beside what is Essential, which is %w in the snapshot: take it into its packages (%s), or do not run them (scripts: none)", outcome.ErrNotFound, essentialQuery)
 	case err != nil:
@@ -151,9 +150,35 @@ func chooseHelpers(ctx context.Context, from *extract.Chooser, locked *LockedArc
 	}
 	var out []*resolve.Package
 	for _, group := range sel.Groups() {
-		for _, p := range group {
-			if c.scripts == imageplan.Run || p.Name == helperPackage && !ours[p.Name] {
-				out = append(out, p)
+		out = append(out, group...)
+	}
+	return out, nil
+}
+
+// chooseBase finds the packages that fix-ups read, or the locked ones of them. One that the snapshot does not have is done without.
+func chooseBase(ctx context.Context, from *extract.Chooser, locked *LockedArchitecture, ours map[string]bool) ([]*resolve.Package, error) {
+	asked := []string{releasePackage, usersPackage}
+	if locked != nil {
+		asked = queriesOf(locked.Helpers)
+	}
+	var out []*resolve.Package
+	for _, q := range asked {
+		name, _, _ := strings.Cut(q, " ")
+		if ours[name] {
+			continue
+		}
+		sel, err := from.Choose(ctx, []string{q})
+		if errors.Is(err, resolve.ErrUnsatisfied) && locked == nil {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, group := range sel.Groups() {
+			for _, p := range group {
+				if p.Name == name {
+					out = append(out, p)
+				}
 			}
 		}
 	}

@@ -19,13 +19,20 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// helperPackage has the lists of users that every Debian system begins with. Where it is not among the packages of an image,
-// it is read of the snapshot all the same, and the lock names it.
-const helperPackage = "base-passwd"
+// What every Debian system begins with: the lists of users, and the files that tell which distribution it is. Where such a package is
+// not among those of an image, it is read of the snapshot all the same, and the lock names it.
+const (
+	usersPackage   = "base-passwd"
+	releasePackage = "base-files"
+)
 
-// fixups makes what no .deb holds, in place of scripts, with what each says for the account.
-func fixups(o *Options, arch string, notes []*rootfs.Note, helper *rootfs.Note, below tree) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
-	users, err := usersFix(o, notes, helper)
+// fixups makes what no .deb holds, in place of scripts, with what each says for the account. helpers are notes of the packages above
+// that the image does not have.
+func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below tree) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
+	if f := releaseFix(helpers, below); f != nil {
+		fixes = append(fixes, f)
+	}
+	users, err := usersFix(o, notes, helpers)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -132,12 +139,34 @@ func entriesOfFix(f *fixup.Fix, below tree) []rootfs.SystemEntry {
 	return out
 }
 
-// usersFix makes the lists of users; nil if nobody has any to begin with, and none is wanted.
-func usersFix(o *Options, notes []*rootfs.Note, helper *rootfs.Note) (*fixup.Fix, error) {
-	from := notes
-	if helper != nil {
-		from = append([]*rootfs.Note{helper}, notes...)
+// releaseFix makes the files that tell which distribution it is, where no package of the image has them; nil if nobody knows it.
+func releaseFix(helpers []*rootfs.Note, below tree) *fixup.Fix {
+	var osRelease, debianVersion []byte
+	for _, n := range helpers {
+		for _, k := range n.Kept {
+			switch {
+			case n.Name() != releasePackage:
+			case k.Path == fixup.OSReleasePath:
+				osRelease = k.Data
+			case k.Path == fixup.DebianVersionPath:
+				debianVersion = k.Data
+			}
+		}
 	}
+	f := fixup.Release(osRelease, debianVersion)
+	if f == nil {
+		return nil
+	}
+	f.Files = slices.DeleteFunc(f.Files, func(x fixup.File) bool { _, there := below[x.Path]; return there })
+	if len(f.Files) == 0 {
+		return nil
+	}
+	return f
+}
+
+// usersFix makes the lists of users; nil if nobody has any to begin with, and none is wanted.
+func usersFix(o *Options, notes, helpers []*rootfs.Note) (*fixup.Fix, error) {
+	from := slices.Concat(helpers, notes)
 	u := fixup.UsersOptions{Date: o.date(), Shadow: has(notes, "passwd")}
 	for _, n := range from {
 		for _, k := range n.Kept {
@@ -153,7 +182,7 @@ func usersFix(o *Options, notes []*rootfs.Note, helper *rootfs.Note) (*fixup.Fix
 		if len(o.Plan.Users) == 0 {
 			return nil, nil
 		}
-		return nil, document.Errorf(o.Plan.Users[0].At, "users: package %s, which has the lists that they are added to, is %w in the snapshot", helperPackage, outcome.ErrNotFound)
+		return nil, document.Errorf(o.Plan.Users[0].At, "users: package %s, which has the lists that they are added to, is %w in the snapshot", usersPackage, outcome.ErrNotFound)
 	}
 	for _, p := range o.Plan.Users {
 		u.Add = append(u.Add, fixup.User{Name: p.Name, UID: p.UID, GID: p.GID, Home: p.Home, Shell: p.Shell})

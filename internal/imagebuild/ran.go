@@ -14,7 +14,7 @@ import (
 )
 
 // scriptsGeneration rises when scripts are run in another way, or what they made is cleaned otherwise.
-const scriptsGeneration = 2
+const scriptsGeneration = 3
 
 // scriptsKey is a digest of all that decides what scripts make, but for what they do not make the same each time.
 func (m *maker) scriptsKey(c chosen, groups []rootfs.Group) string {

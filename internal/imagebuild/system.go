@@ -49,14 +49,15 @@ func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*
 }
 
 func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, error) {
-	var helper *rootfs.Note
+	var helpers []*rootfs.Note
 	for _, p := range c.helpers {
-		var err error
-		if helper, err = m.helperNote(ctx, p, rootfs.Recipe{MergedUsr: r.MergedUsr}); err != nil {
+		n, err := m.helperNote(ctx, p, rootfs.Recipe{MergedUsr: r.MergedUsr})
+		if err != nil {
 			return nil, err
 		}
+		helpers = append(helpers, n)
 	}
-	extra, fixes, err := fixups(m.o, c.architecture, notes, helper, newTree(r.MergedUsr, notes, nil))
+	extra, fixes, err := fixups(m.o, c.architecture, notes, helpers, newTree(r.MergedUsr, notes, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +94,45 @@ func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, 
 	}
 	b.Account = res.Account
 	s := &rootfs.System{Entries: withFormat(res.Entries)}
+	if err := m.addRelease(ctx, c, notes, s, b); err != nil {
+		return nil, err
+	}
 	return s, addUsers(m.o, s)
+}
+
+// addRelease adds the files that tell which distribution it is to what scripts made, where the package that has them is a helper alone.
+func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, s *rootfs.System, b *built) error {
+	i := slices.IndexFunc(c.helpers, func(p *resolve.Package) bool { return p.Name == releasePackage })
+	if i < 0 || has(notes, releasePackage) {
+		return nil
+	}
+	n, err := m.helperNote(ctx, c.helpers[i], rootfs.Recipe{MergedUsr: c.merged})
+	if err != nil {
+		return err
+	}
+	below := newTree(c.merged, notes, s)
+	f := releaseFix([]*rootfs.Note{n}, below)
+	if f == nil {
+		return nil
+	}
+	b.Account = append(b.Account, accountOf(nil, []*fixup.Fix{f})...)
+	there := map[string]bool{}
+	for _, e := range s.Entries {
+		there[e.Path] = true
+	}
+	for _, e := range entriesOfFix(f, below) {
+		s.Entries = append(s.Entries, e)
+		for dir := path.Dir(e.Path); dir != "." && !there[dir]; dir = path.Dir(dir) {
+			there[dir] = true
+			d, ok := below[dir]
+			if !ok {
+				d = rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}
+			}
+			s.Entries = append(s.Entries, rootfs.SystemEntry{Entry: d, Why: "parent"})
+		}
+	}
+	slices.SortStableFunc(s.Entries, func(a, b rootfs.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
+	return nil
 }
 
 // formatPath says how dpkg names the files of its database: that packages of several architectures may be installed

@@ -5,6 +5,7 @@ const (
 	NameLinker       = "ld.so.cache"
 	NameUsers        = "base-passwd"
 	NameCertificates = "ca-certificates"
+	NameRelease      = "os-release"
 )
 
 // Fix is what a fix-up makes.
