@@ -135,36 +135,75 @@ func (c coder) is0(p *uint16) (coder, bool) {
 	return coder{c.rng - bound, c.code - bound, c.at}, false
 }
 
-// tree decodes a number of bits, the highest first. size is 1 << bits, and so is the length of p.
-func tree(c coder, in *packed, p []uint16, size uint32) (coder, uint32) {
-	symbol, zero := uint32(1), uint32(0)
-	for symbol < size {
-		c = c.fill(in)
-		c, zero = c.bit(&p[symbol])
+// step decodes the next bit of a symbol: a tree of bits, the highest first, is read
+// from symbol 1 on, and its value follows the leading 1.
+func (c coder) step(in *packed, p *uint16, symbol uint32) (coder, uint32) {
+	c, zero := c.fill(in).bit(p)
+	return c, symbol<<1 + 1 + zero
+}
+
+// literal decodes a byte by the bytes before it.
+func literal(c coder, in *packed, p *[1024]uint16) (coder, uint32) {
+	c, s := c.step(in, &p[1], 1)
+	c, s = c.step(in, &p[s&0xff], s)
+	c, s = c.step(in, &p[s&0xff], s)
+	c, s = c.step(in, &p[s&0xff], s)
+	c, s = c.step(in, &p[s&0xff], s)
+	c, s = c.step(in, &p[s&0xff], s)
+	c, s = c.step(in, &p[s&0xff], s)
+	return c.step(in, &p[s&0xff], s)
+}
+
+// unlike decodes a byte behind a match, which would have gone on with like: as long
+// as its bits are those of like, they have probabilities of their own.
+func unlike(c coder, in *packed, p *[1024]uint16, like uint32) (coder, uint32) {
+	symbol, same, zero := uint32(1), uint32(0x100), uint32(0)
+	for symbol < 0x100 {
+		like <<= 1
+		of := like & same
+		c, zero = c.fill(in).bit(&p[(same+of+symbol)&0x3ff])
 		symbol = symbol<<1 + 1 + zero
+		same &= of ^ zero
 	}
-	return c, symbol - size
+	return c, symbol
+}
+
+// tree8 decodes 3 bits.
+func tree8(c coder, in *packed, p *[8]uint16) (coder, uint32) {
+	c, s := c.step(in, &p[1], 1)
+	c, s = c.step(in, &p[s&7], s)
+	c, s = c.step(in, &p[s&7], s)
+	return c, s - 8
 }
 
 // decode decodes a length.
 func (l *lengths) decode(c coder, in *packed, at uint32) (_ coder, n uint32) {
 	var is bool
 	if c, is = c.fill(in).is0(&l.choice); is {
-		c, n = tree(c, in, l.low[at&15][:], 8)
+		c, n = tree8(c, in, &l.low[at&15])
 		return c, n + 2
 	}
 	if c, is = c.fill(in).is0(&l.choice2); is {
-		c, n = tree(c, in, l.mid[at&15][:], 8)
+		c, n = tree8(c, in, &l.mid[at&15])
 		return c, n + 10
 	}
-	c, n = tree(c, in, l.high[:], 256)
-	return c, n + 18
+	n = 1
+	for n < 256 {
+		c, n = c.step(in, &l.high[n&255], n)
+	}
+	return c, n - 256 + 18
 }
 
 // distance decodes the distance of a match, less one.
 func (m *model) distance(c coder, in *packed, length uint32) (coder, uint32) {
-	c, slot := tree(c, in, m.slot[min(length-2, 3)&3][:], 64)
-	if slot < 4 {
+	p := &m.slot[min(length-2, 3)&3]
+	c, slot := c.step(in, &p[1], 1)
+	c, slot = c.step(in, &p[slot&63], slot)
+	c, slot = c.step(in, &p[slot&63], slot)
+	c, slot = c.step(in, &p[slot&63], slot)
+	c, slot = c.step(in, &p[slot&63], slot)
+	c, slot = c.step(in, &p[slot&63], slot)
+	if slot -= 64; slot < 4 {
 		return c, slot
 	}
 	bits, zero := slot>>1-1, uint32(0)
@@ -232,27 +271,15 @@ func (z *dictionary) decode(limit int) bool {
 				before = buf[pos-1]
 			}
 			p := &m.literal[(uint32(before)>>(8-m.contextBits)|(uint32(pos)&m.literalMask)<<m.contextBits)&15]
-			symbol, zero := uint32(1), uint32(0)
+			var symbol uint32
 			if state < literalStates {
-				for range 8 {
-					c = c.fill(in)
-					c, zero = c.bit(&p[symbol&0xff])
-					symbol = symbol<<1 + 1 + zero
-				}
+				c, symbol = literal(c, in, p)
 			} else {
 				from := pos - int(d0) - 1
 				if from < 0 {
 					from += len(buf)
 				}
-				like, same := uint32(buf[from])<<1, uint32(0x100)
-				for range 8 {
-					of := like & same
-					like <<= 1
-					c = c.fill(in)
-					c, zero = c.bit(&p[(same+of+symbol)&0x3ff])
-					symbol = symbol<<1 + 1 + zero
-					same &= of ^ zero
-				}
+				c, symbol = unlike(c, in, p, uint32(buf[from]))
 			}
 			buf[pos] = byte(symbol)
 			pos++

@@ -22,7 +22,7 @@ const (
 	step       = 64 << 10 // bytes that are decoded at once: they are read while they are in the cache
 	firstSize  = 64 << 10 // of the buffer; it grows with what is written
 	growth     = 4
-	overwrites = 32 // bytes behind the position that copying may spoil; the buffer has them to spare
+	overwrites = 16 // bytes behind the position that copying may spoil; the buffer has them to spare
 )
 
 // dictionary decodes LZMA2 into a ring of the last bytes.
@@ -175,7 +175,8 @@ func (z *dictionary) repeat(pos, limit, distance int) int {
 	n := min(z.left, limit-pos)
 	z.left -= n
 	buf, from, to := z.buf, pos-distance-1, pos+n
-	if from < 0 || distance < 7 || to+overwrites > len(buf) {
+	switch {
+	case from < 0 || to+overwrites > len(buf): // at an end of the ring
 		if from < 0 {
 			from += len(buf)
 		}
@@ -185,10 +186,17 @@ func (z *dictionary) repeat(pos, limit, distance int) int {
 				from = 0
 			}
 		}
-		return to
-	}
-	for ; pos < to; pos, from = pos+8, from+8 { // eight at a time, and some too many
-		binary.LittleEndian.PutUint64(buf[pos:], binary.LittleEndian.Uint64(buf[from:]))
+	case n <= 16 && distance >= 15: // most matches: some bytes too many
+		*(*[16]byte)(buf[pos:]) = *(*[16]byte)(buf[from:])
+	case n <= 16:
+		for ; pos < to; pos++ {
+			buf[pos] = buf[from]
+			from++
+		}
+	default:
+		for pos < to { // what was copied is there to be copied again
+			pos += copy(buf[pos:to], buf[from:pos])
+		}
 	}
 	return to
 }
