@@ -10,7 +10,7 @@
 # A row that reads 0 is an error, and so is one that was not measured.
 #
 # Everything listens on loopback; scratch is in memory (/dev/shm) and below TMPDIR. Peers are Debian's
-# aptly, apt-get, nginx and wrk, distribution's registry (docker-registry, or by go install), and stock oras-go calls.
+# aptly, apt-get, mmdebstrap, umoci, nginx and wrk, distribution's registry (docker-registry, or by go install), and stock oras-go calls.
 # The table goes to standard output. Full size takes about half an hour and 3 GB of memory.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,7 +22,7 @@ PATH=$PWD/.tools:$PATH # distribution, where scripts/e2e.sh --tools put it
 need "$GO" nginx
 if wants daily || wants disk; then need aptly gpg; fi
 if wants serve; then need wrk; fi
-if wants image; then need mmdebstrap gzip; fi
+if wants image; then need mmdebstrap gzip dpkg-deb umoci; fi
 tmp=$(mktemp -d /dev/shm/mmoci-bench.XXXXXX)
 disk=$(mktemp -d)
 trap 'rm -rf "$tmp" "$disk"' EXIT INT TERM
@@ -30,7 +30,7 @@ real=${BENCH_REAL:-}
 if [ -z "$real" ] && { wants closure || wants extract || wants image; }; then
 	need apt-get
 	real=$disk/real
-	scripts/real-upstream.sh "$real" docker.io >/dev/null
+	scripts/real-upstream.sh --base "$real" docker.io postgresql-15 >/dev/null
 fi
 indices=${BENCH_INDICES:-}
 if [ -z "$indices" ] && wants memory; then

@@ -16,12 +16,13 @@ import (
 // cost is what a piece of work took.
 type cost struct {
 	wall time.Duration
-	peak int64 // resident bytes of its largest process
+	cpu  time.Duration // of all its processes
+	peak int64         // resident bytes of its largest process
 }
 
 // plus joins works done one after the other.
 func (c cost) plus(d cost) cost {
-	return cost{c.wall + d.wall, max(c.peak, d.peak)}
+	return cost{c.wall + d.wall, c.cpu + d.cpu, max(c.peak, d.peak)}
 }
 
 // command is a program to be measured. This process stays small, because the
@@ -46,6 +47,7 @@ func (c command) run(ctx context.Context) (cost, []byte, error) {
 	}
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		took.peak = int64(u.Maxrss) * 1024
+		took.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	}
 	return took, stdout.Bytes(), nil
 }
