@@ -5,6 +5,8 @@ import (
 	"context"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"example.org/mmoci/internal/distribution"
 	"example.org/mmoci/internal/provenance"
 	"example.org/mmoci/internal/rootfs"
@@ -47,10 +49,10 @@ func billsOf(o *Options, im *Image, plan []byte) (*bills, error) {
 	made.Details = map[string]any{"encoder": EncoderGeneration, "recipe": rootfs.RecipeNumber, "scripts": scripts}
 	d.Packages = sbom.Listed(packages)
 	var spdx, cyclonedx bytes.Buffer
-	if err := sbom.SPDX(&spdx, d); err != nil {
-		return nil, err
-	}
-	if err := sbom.CycloneDX(&cyclonedx, d); err != nil {
+	var g errgroup.Group
+	g.Go(func() error { return sbom.SPDX(&spdx, d) })
+	g.Go(func() error { return sbom.CycloneDX(&cyclonedx, d) })
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	statement, err := provenance.Statement(made)

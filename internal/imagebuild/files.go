@@ -197,7 +197,11 @@ type tree map[string]rootfs.Entry
 
 // newTree joins the packages in dpkg's order, in which a directory stays what the first one made of it, and the system layer, if it is not nil.
 func newTree(merged bool, notes []*rootfs.Note, system *rootfs.System) tree {
-	t := tree{}
+	size := 0
+	for _, n := range notes {
+		size += len(n.Entries)
+	}
+	t := make(tree, size)
 	if merged {
 		for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
 			t[name] = rootfs.Entry{Path: name, Type: tar.TypeSymlink, Link: "usr/" + name}

@@ -73,8 +73,9 @@ func linkerFix(arch string, notes []*rootfs.Note, below tree) (*fixup.Fix, error
 		return nil, nil
 	}
 	var shape fixup.Tree
+	paths := slices.Sorted(maps.Keys(below))
 	for _, links := range []bool{false, true} { // a hard link comes after its target
-		for _, p := range slices.Sorted(maps.Keys(below)) {
+		for _, p := range paths {
 			if e := below[p]; (e.Type == tar.TypeLink) == links {
 				shape.Add(p, e.Type, e.Link)
 			}

@@ -57,6 +57,8 @@ func NewSystem(notes []*Note, groups []Group, o SystemOptions) (*System, error) 
 	if len(notes) > 0 {
 		r = notes[0].Recipe
 	}
+	layers := make(chan *tree, 1)
+	go func() { layers <- union(groups, baseTree(r)) }()
 	d, err := installed(notes, baseTree(r))
 	if err != nil {
 		return nil, err
@@ -72,7 +74,7 @@ func NewSystem(notes []*Note, groups []Group, o SystemOptions) (*System, error) 
 		}
 		d.tree.put(&node{entry: e.Entry, from: e.From, fromPath: e.FromPath, data: e.Data, open: e.Content, why: e.Why})
 	}
-	return &System{Entries: difference(union(groups, baseTree(r)), d.tree), open: o.Open}, nil
+	return &System{Entries: difference(<-layers, d.tree), open: o.Open}, nil
 }
 
 // sameNotes tells a caller's mistake: packages that are not those of the layers.

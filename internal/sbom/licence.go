@@ -99,10 +99,12 @@ func paragraphs(s string) []string {
 	return out
 }
 
+var licenceMarks = strings.NewReplacer(",", " , ", "(", " ", ")", " ")
+
 // parseLicence reads short names with and, or and commas: and binds stronger than or, unless a comma stands before it
 // (copyright-format 1.0, "License specification"). "and/or" leaves the choice.
 func parseLicence(s string) licence {
-	words := strings.Fields(strings.NewReplacer(",", " , ", "(", " ", ")", " ").Replace(s))
+	words := strings.Fields(licenceMarks.Replace(s))
 	// Pieces between commas, each with the word that joins it to those before.
 	total, how := licence{}, "AND"
 	for len(words) > 0 {

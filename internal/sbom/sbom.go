@@ -70,10 +70,10 @@ func (p *Package) PURL(name, version, arch string) string {
 	return s
 }
 
+var purlEscapes = strings.NewReplacer("+", "%2B", ":", "%3A", "&", "%26", "=", "%3D")
+
 // escape is percent-encoding as package URLs have it.
-func escape(s string) string {
-	return strings.NewReplacer("+", "%2B", ":", "%3A", "&", "%26", "=", "%3D").Replace(url.PathEscape(s))
-}
+func escape(s string) string { return purlEscapes.Replace(url.PathEscape(s)) }
 
 // source is the source package and its version.
 func (p *Package) source() (name, version string) { return p.Stanza.Source() }
