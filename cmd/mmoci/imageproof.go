@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/sbom"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // proofFlags say by what an image is looked at.
@@ -91,8 +92,12 @@ func (p *proofFlags) vouched(im *imageproof.Image) error {
 
 // proofText tells what is proved of an architecture, and what is not.
 func proofText(q imageproof.Proof, signed bool) string {
+	proved := fmt.Sprintf("proved %d", q.Proved)
+	if q.Site > 0 {
+		proved += fmt.Sprintf(", by the site's key %d", q.Site)
+	}
 	if signed {
-		text := fmt.Sprintf("proved %d, generated %d, files %d", q.Proved, q.Generated, q.Files)
+		text := fmt.Sprintf("%s, generated %d, files %d", proved, q.Generated, q.Files)
 		if len(q.Unproved) > 0 {
 			text += ", by the site's statement alone: " + strings.Join(q.Unproved, ", ")
 		}
@@ -105,7 +110,7 @@ func proofText(q imageproof.Proof, signed bool) string {
 	if q.Files > 0 {
 		open = append(open, "files")
 	}
-	return fmt.Sprintf("proved %d, not proved: %s", q.Proved, strings.Join(append(open, "plan", "config"), ", ")) + otherwise(q)
+	return fmt.Sprintf("%s, not proved: %s", proved, strings.Join(append(open, "plan", "config"), ", ")) + otherwise(q)
 }
 
 // otherwise tells the files that scripts made otherwise when they were run again.
@@ -116,6 +121,14 @@ func otherwise(q imageproof.Proof) string {
 	return "; scripts made otherwise: " + imageproof.Paths(q.Otherwise)
 }
 
+// nameOf is what the site calls an image.
+func nameOf(p *imageplan.Plan) string {
+	if p.Name == "" {
+		return "an image without a name"
+	}
+	return strings.TrimSpace("image " + p.Name + " " + p.Version)
+}
+
 func (a *app) imageVerify() *cobra.Command {
 	var p proofFlags
 	cmd := &cobra.Command{
@@ -123,7 +136,9 @@ func (a *app) imageVerify() *cobra.Command {
 		Short: "Prove an image: make each layer again from the signed .debs and compare",
 		Long: `Every package layer is made again from the .deb, which is proved down to the key of its archive, and compared; then the layer with dpkg's database,
 the site's own files and the config, from the plan that the site signed beside the image. All bytes of the image are read.
-A line is printed for each architecture: how many packages are proved, how many layers follow from them, and how many are the site's own files.
+A line is printed for each architecture: how many packages are proved down to upstream's key, for how many the site's key alone vouches, how many layers
+follow from them, and how many are the site's own files. Then come the image's name, its snapshot's date and who signed it: a place may offer
+another image of the site's under the tag that was asked for.
 Without the site's key (trust: or --keyring) what it alone vouches for is named as not proved, and the exit code is 2, unless --insecure-unsigned is given.`,
 		Args: cobra.ExactArgs(1),
 	}
@@ -143,6 +158,9 @@ Without the site's key (trust: or --keyring) what it alone vouches for is named 
 		}
 		for _, q := range proofs {
 			fmt.Fprintf(a.stdout, "%s: %s\n", q.Architecture, proofText(q, im.Signer != ""))
+		}
+		if im.Signer != "" {
+			fmt.Fprintf(a.stdout, "%s: %s, of the snapshot of %s, signed by %s\n", im.Reference, nameOf(im.Plan), snapshot.FormatDate(im.Lock.Date), im.Signer)
 		}
 		return p.vouched(im)
 	}

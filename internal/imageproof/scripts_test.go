@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/imagebuild"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
 	"example.org/mmoci/internal/testregistry"
@@ -148,5 +150,26 @@ func TestStatementFirst(t *testing.T) {
 	blobs := m.registry.Requests().Count("GET", "blob")
 	if blobs != 1 {
 		t.Errorf("%d blobs are read for a statement that does not verify, want the statement alone", blobs)
+	}
+}
+
+// Packages for which the site's key alone vouches are not counted as upstream's, and those that upstream signed are, although the site signed
+// the snapshot, too.
+func TestWhoVouches(t *testing.T) {
+	m := build(t, true, "gzip")
+	both := m.trust
+	both.Unsigned = true // the statement is believed
+	for _, c := range []struct {
+		trust prove.Trust
+		want  Proof
+	}{
+		{both, Proof{Architecture: "amd64", Proved: 2, Generated: 1, Files: 1}},
+		{prove.Trust{Unsigned: true, Now: world.Now}, Proof{Architecture: "amd64", Site: 2, Generated: 1, Files: 1}},
+	} {
+		m.trust = c.trust
+		got, err := m.verify(t, world.Ring(t, testarchive.SiteKey()))
+		if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], c.want) {
+			t.Errorf("%+v, %v; want %+v", got, err, c.want)
+		}
 	}
 }

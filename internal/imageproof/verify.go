@@ -1,6 +1,7 @@
 package imageproof
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -35,7 +36,8 @@ type VerifyOptions struct {
 // has a Signer.
 type Proof struct {
 	Architecture string // Debian's
-	Proved       int    // packages whose layers were computed again from the .debs that their archives signed
+	Proved       int    // packages whose layers were computed again from the .debs that upstream's key signed
+	Site         int    // the same of .debs for which the site's key alone vouches
 	Generated    int    // layers that were computed again from what these packages say: the system layer
 	// Unproved are layers, by name, for which the site's statement alone vouches: this machine cannot run the scripts that made them,
 	// or they made other files when they were run again.
@@ -62,11 +64,24 @@ func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	want, err := imagebuild.Build(ctx, imagebuild.Options{Plan: plan, Snapshot: o.Snapshot, Trust: o.Trust, Lock: im.Lock, Dry: true, Workers: o.Workers, Log: o.Log})
-	if err != nil {
-		return nil, err
+	var byUpstream map[snapshot.Digest]bool
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		byUpstream, err = signedUpstream(both, o.Snapshot, o.Trust, im.Lock)
+		return err
+	})
+	var want *imagebuild.Image
+	g.Go(func() (err error) {
+		want, err = imagebuild.Build(both, imagebuild.Options{Plan: plan, Snapshot: o.Snapshot, Trust: o.Trust, Lock: im.Lock, Dry: true, Workers: o.Workers, Log: o.Log})
+		return err
+	})
+	err = g.Wait()
+	if want != nil {
+		defer want.Close()
 	}
-	defer want.Close()
+	if err != nil {
+		return nil, cmp.Or(context.Cause(ctx), err)
+	}
 	if len(want.Architectures) != len(im.archs) {
 		return nil, fmt.Errorf("%w: the image has %d architectures, its plan %d", outcome.ErrIntegrity, len(im.archs), len(want.Architectures))
 	}
@@ -75,6 +90,11 @@ func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
 		p, err := im.compare(ctx, want, i, o.Workers)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.Name, err)
+		}
+		for _, n := range a.Notes {
+			if !byUpstream[n.Deb.Digest] {
+				p.Proved, p.Site = p.Proved-1, p.Site+1
+			}
 		}
 		out = append(out, p)
 	}

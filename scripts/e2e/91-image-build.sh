@@ -179,7 +179,7 @@ proved() {
 	"$mmoci" copy oci:images:redis oci:copied:redis
 	mkdir -p alone
 	(cd alone && "$mmoci" image verify --insecure-unsigned --from "oci:$work/snapshot:all" $(sed -n "s,^- prefix: ,,p" "$up/mmoci.yaml" | while read -r p; do echo "--keyring $p=$(ls "$up"/keyring-"$p".*)"; done) oci:../copied:redis) >alone.proof
-	same "proved without the site" "$(sed 's/,.*/, not proved: system, plan, config/' proof)" "$(cat alone.proof)"
+	same "proved without the site" "$(sed -n "s/^\($arch: [^,]*\),.*/\1, not proved: system, plan, config/p" proof)" "$(cat alone.proof)"
 	# A byte of a layer: the largest is a package's.
 	victim=$(ls -S copied/blobs/sha256/* | head -1)
 	chmod u+w "$victim"
