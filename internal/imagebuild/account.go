@@ -1,15 +1,17 @@
 package imagebuild
 
 import (
+	"slices"
 	"strings"
 
+	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/rootfs/fixup"
 )
 
 // accountOf is the account of packages of which no script was run, and of what was made in their place.
-func accountOf(notes []*rootfs.Note, fixes []*fixup.Fix) []account.Line {
+func accountOf(notes []*rootfs.Note, fixes []*fixup.Fix, skip []imageplan.ScriptsFor) []account.Line {
 	var out []account.Line
 	for _, n := range notes {
 		if len(n.Scripts) == 0 {
@@ -19,6 +21,9 @@ func accountOf(notes []*rootfs.Note, fixes []*fixup.Fix) []account.Line {
 			for _, s := range n.Scripts {
 				if s.Name == name {
 					what, why := notRun(s)
+					if what == account.NotRun && isSkipped(n, skip) {
+						what, why = account.Skipped, ""
+					}
 					out = append(out, account.Line{Package: n.Name(), Version: n.Version(), Script: name, What: what, Detail: why})
 				}
 			}
@@ -28,6 +33,10 @@ func accountOf(notes []*rootfs.Note, fixes []*fixup.Fix) []account.Line {
 		out = append(out, account.Line{Package: f.Name, Version: "-", Script: "-", What: account.Made, Detail: f.Says})
 	}
 	return out
+}
+
+func isSkipped(n *rootfs.Note, skip []imageplan.ScriptsFor) bool {
+	return slices.ContainsFunc(skip, func(s imageplan.ScriptsFor) bool { return s.Package == n.Name() && s.What == imageplan.Skip })
 }
 
 // tellLost warns of what an image lacks though its scripts made it: of file capabilities each, of the rest how many.

@@ -71,7 +71,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		}
 		b.Layers = append(b.Layers, l)
 	}
-	system, layer, err := m.system(ctx, c, recipe, notes, groups, b)
+	system, layer, err := m.system(ctx, c, recipe, notes, groups, b, files)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package imagebuild
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -77,6 +78,12 @@ func (c *Cache) removeLeft() {
 	}
 }
 
+// maxNote bounds a note, in bytes: that of a package with as many files as one may have is smaller.
+const maxNote = 256 << 20
+
+// notesGeneration rises when notes say otherwise what is known of the same package, such as which scripts do nothing.
+const notesGeneration = 2
+
 // Names of what is being made.
 const (
 	tempPrefix = "image-" // of a build's directory
@@ -96,7 +103,7 @@ func (c *Cache) temporary() string { return temporaryIn(c.dir) }
 
 // packageKey is a digest of all that decides a package layer and its blob.
 func packageKey(d snapshot.Digest, r rootfs.Recipe, compression string) string {
-	return keyOf("package", fmt.Sprintf("recipe %d merged-usr %t", rootfs.RecipeNumber, r.MergedUsr), "exclude "+r.Exclude.String(), encoding(compression), d.String())
+	return keyOf("package", fmt.Sprintf("notes %d", notesGeneration), fmt.Sprintf("recipe %d merged-usr %t", rootfs.RecipeNumber, r.MergedUsr), "exclude "+r.Exclude.String(), encoding(compression), d.String())
 }
 
 // groupKey is the same of a layer of several packages.
@@ -144,8 +151,13 @@ func (c *Cache) read(key string) (image.Layer, string, bool) {
 	if c == nil {
 		return image.Layer{}, "", false
 	}
-	data, err := os.ReadFile(c.path(key))
+	f, err := os.Open(c.path(key))
 	if err != nil {
+		return image.Layer{}, "", false
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxNote))
+	if err != nil || len(data) == maxNote {
 		return image.Layer{}, "", false
 	}
 	line, rest, _ := strings.Cut(string(data), "\n")
@@ -162,14 +174,17 @@ func (c *Cache) write(key, text string) {
 		return
 	}
 	// Notes are made again where they are lost, so nothing waits for the disk.
-	name := c.path(key)
-	temp := fmt.Sprintf("%s.%d%s", name, os.Getpid(), noteTemp)
-	err := os.WriteFile(temp, []byte(text), 0o644)
+	f, err := os.CreateTemp(c.notes(), key+".*"+noteTemp) // processes of two containers may have one number
 	if err == nil {
-		err = os.Rename(temp, name)
+		_, err = f.WriteString(text)
+		if err = cmp.Or(err, f.Close()); err == nil {
+			err = os.Rename(f.Name(), c.path(key))
+		}
+		if err != nil {
+			os.Remove(f.Name())
+		}
 	}
 	if err != nil {
-		os.Remove(temp)
 		c.log.Printf("a note is not kept: %v", err)
 	}
 }

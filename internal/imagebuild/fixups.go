@@ -28,7 +28,7 @@ const (
 
 // fixups makes what no .deb holds, in place of scripts, with what each says for the account. helpers are notes of the packages above
 // that the image does not have.
-func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below tree) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
+func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below tree, files []file) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
 	if f := releaseFix(helpers, below); f != nil {
 		fixes = append(fixes, f)
 	}
@@ -40,15 +40,26 @@ func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below tree) 
 		fixes = append(fixes, users)
 	}
 	if has(notes, "ca-certificates") {
-		certs := map[string][]byte{}
-		for _, n := range notes {
-			for _, k := range n.Kept {
-				if name, ok := strings.CutPrefix(k.Path, fixup.CertificatesDir+"/"); ok && strings.HasSuffix(name, ".crt") {
-					certs[name] = k.Data
-				}
+		certs, local := map[string][]byte{}, map[string][]byte{}
+		take := func(p string, data []byte) {
+			if name, ok := strings.CutPrefix(p, fixup.CertificatesDir+"/"); ok && strings.HasSuffix(name, ".crt") {
+				certs[name] = data
+			}
+			if name, ok := strings.CutPrefix(p, fixup.LocalCertificatesDir+"/"); ok && strings.HasSuffix(name, ".crt") {
+				local[name] = data
 			}
 		}
-		f, err := fixup.Certificates(certs)
+		for _, n := range notes {
+			for _, k := range n.Kept {
+				take(k.Path, k.Data)
+			}
+		}
+		for _, x := range files {
+			if !x.dir && x.link == "" && strings.HasPrefix(x.path, "/"+fixup.LocalCertificatesDir+"/") {
+				take(strings.TrimPrefix(x.path, "/"), x.data)
+			}
+		}
+		f, err := fixup.Certificates(certs, local)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -4,11 +4,17 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -46,5 +52,37 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 	}
 	if !bytes.Equal(write(fresh), write(kept)) {
 		t.Error("the files layer is another one over what an earlier run made")
+	}
+}
+
+// A site's own certificates are in the bundle, whether a package or sync: brings them; scripts that the plan leaves out are told as such.
+func TestFixupsSeeTheSitesOwn(t *testing.T) {
+	pkgs := append(packages(),
+		testarchive.Package{Name: "ca-certificates", Version: "1", Architecture: "all", Content: map[string]string{"usr/share/ca-certificates/a/one.crt": "ONE"}, ControlFiles: map[string]string{"postinst": "#!/bin/sh\nupdate-ca-certificates\n"}},
+		testarchive.Package{Name: "site-ca", Version: "1", Architecture: "all", Content: map[string]string{"usr/local/share/ca-certificates/two.crt": "TWO"}})
+	o := options(t, `
+packages: [ca-certificates, site-ca]
+arch: amd64
+scripts-for: {ca-certificates: skip}
+sync: [{src: three.crt, dest: /usr/local/share/ca-certificates/x/three.crt}, {src: three.crt, dest: /etc/ssl/other.crt}]
+`, map[string]string{"three.crt": "THREE"}, pkgs...)
+	im := mustBuild(t, o)
+	files, headers, _ := contents(t, imageFor(t, read(t, o, im), "amd64"))
+	if got := files["etc/ssl/certs/ca-certificates.crt"]; got != "ONE\nTWO\nTHREE\n" {
+		t.Errorf("bundle %q", got)
+	}
+	if h := headers["etc/ssl/certs/three.pem"]; h == nil || h.Linkname != "/usr/local/share/ca-certificates/x/three.crt" {
+		t.Errorf("three.pem: %+v", h)
+	}
+	if got := files["etc/ca-certificates.conf"]; !strings.HasSuffix(got, "#\na/one.crt\n") {
+		t.Errorf("conf %q", got)
+	}
+	i := slices.IndexFunc(im.Architectures[0].Account, func(l account.Line) bool { return l.Script == "postinst" })
+	if i < 0 || im.Architectures[0].Account[i].What != account.Skipped {
+		t.Errorf("account %+v", im.Architectures[0].Account)
+	}
+	o.Plan = load(t, "packages: [web]\narch: amd64\nscripts-for: {nobody: skip}", nil)
+	if _, err := Build(t.Context(), o); !errors.Is(err, outcome.ErrNotFound) || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("scripts-for of a package that is not there: %v", err)
 	}
 }

@@ -23,7 +23,7 @@ import (
 
 // system makes the system layer: what dpkg, and the scripts of the packages or what is made in their place, leave otherwise than
 // the union of the package layers.
-func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built) (_ *rootfs.System, layer image.Layer, err error) {
+func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built, files []file) (_ *rootfs.System, layer image.Layer, err error) {
 	var s *rootfs.System
 	if c.scripts == imageplan.Run {
 		key := m.scriptsKey(c, groups)
@@ -35,7 +35,7 @@ func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*
 		m.tellLost(b)
 		defer func() { m.keepRun(key, s, layer, b, err) }()
 	} else {
-		s, err = m.withoutScripts(ctx, c, r, notes, groups, b)
+		s, err = m.withoutScripts(ctx, c, r, notes, groups, b, files)
 	}
 	if m.o.Dry && errors.Is(err, run.ErrCannot) {
 		m.o.Log.Printf("%s: what scripts made is not computed: %v", c.architecture, err)
@@ -48,7 +48,10 @@ func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*
 	return s, layer, err
 }
 
-func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, error) {
+func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built, files []file) (*rootfs.System, error) {
+	if _, err := skipped(m.o.Plan, notes); err != nil {
+		return nil, err
+	}
 	var helpers []*rootfs.Note
 	for _, p := range c.helpers {
 		n, err := m.helperNote(ctx, p, rootfs.Recipe{MergedUsr: r.MergedUsr})
@@ -57,30 +60,39 @@ func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, n
 		}
 		helpers = append(helpers, n)
 	}
-	extra, fixes, err := fixups(m.o, c.architecture, notes, helpers, newTree(r.MergedUsr, notes, nil))
+	extra, fixes, err := fixups(m.o, c.architecture, notes, helpers, newTree(r.MergedUsr, notes, nil), files)
 	if err != nil {
 		return nil, err
 	}
-	b.Account = accountOf(notes, fixes)
+	b.Account = accountOf(notes, fixes, m.o.Plan.ScriptsFor)
 	return rootfs.NewSystem(notes, groups, rootfs.SystemOptions{
 		Extra: extra,
 		Open:  func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },
 	})
 }
 
-// runScripts has dpkg unpack and configure the packages in a scratch root.
-func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, error) {
-	o := run.Options{Architecture: c.architecture, Date: m.o.date(), Twice: m.o.Twice, Union: union(c.merged, groups)}
-	for _, s := range m.o.Plan.ScriptsFor {
+// skipped are the packages whose scripts the plan leaves out. They must be there.
+func skipped(p *imageplan.Plan, notes []*rootfs.Note) ([]string, error) {
+	var out []string
+	for _, s := range p.ScriptsFor {
 		if s.What != imageplan.Skip {
 			continue
 		}
 		if !has(notes, s.Package) {
 			return nil, document.Errorf(s.At, "scripts-for: package %s is %w in the image", s.Package, outcome.ErrNotFound)
 		}
-		o.Skip = append(o.Skip, s.Package)
+		out = append(out, s.Package)
 	}
+	return out, nil
+}
+
+// runScripts has dpkg unpack and configure the packages in a scratch root.
+func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, error) {
+	o := run.Options{Architecture: c.architecture, Date: m.o.date(), Twice: m.o.Twice, Union: union(c.merged, groups)}
 	var err error
+	if o.Skip, err = skipped(m.o.Plan, notes); err != nil {
+		return nil, err
+	}
 	if o.Packages, err = m.toRun(ctx, c.packages); err != nil {
 		return nil, err
 	}
@@ -115,7 +127,7 @@ func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, 
 	if f == nil {
 		return nil
 	}
-	b.Account = append(b.Account, accountOf(nil, []*fixup.Fix{f})...)
+	b.Account = append(b.Account, accountOf(nil, []*fixup.Fix{f}, nil)...)
 	there := map[string]bool{}
 	for _, e := range s.Entries {
 		there[e.Path] = true

@@ -38,7 +38,8 @@ func isKept(p string) bool {
 	case "usr/lib/":
 		return file == "os-release"
 	}
-	return strings.HasPrefix(p, "usr/share/ca-certificates/") && strings.HasSuffix(file, ".crt") || isCopyright(p)
+	certificate := strings.HasPrefix(p, "usr/share/ca-certificates/") || strings.HasPrefix(p, "usr/local/share/ca-certificates/")
+	return certificate && strings.HasSuffix(file, ".crt") || isCopyright(p)
 }
 
 // look holds content of a file that is looked at when it is complete. As an

@@ -19,9 +19,11 @@ import (
 // Where certificates are.
 const (
 	// CertificatesDir has the certificates of the packages, in *.crt.
-	CertificatesDir  = "usr/share/ca-certificates"
-	certificatesConf = "etc/ca-certificates.conf"
-	certificatesOut  = "etc/ssl/certs"
+	CertificatesDir = "usr/share/ca-certificates"
+	// LocalCertificatesDir has those of the site, in *.crt.
+	LocalCertificatesDir = "usr/local/share/ca-certificates"
+	certificatesConf     = "etc/ca-certificates.conf"
+	certificatesOut      = "etc/ssl/certs"
 )
 
 // certificatesHead is how the configuration begins that ca-certificates' script
@@ -42,46 +44,68 @@ const certificatesHead = `# This file lists certificates that you wish to use or
 // Certificates makes what ca-certificates' script makes in a new root: the list
 // of certificates, the bundle of all of them, and in etc/ssl/certs a link to each
 // under its name and under the hash that OpenSSL looks for. certs are the files
-// below [CertificatesDir] whose name ends in .crt, by their path below it.
-func Certificates(certs map[string][]byte) (*Fix, error) {
+// below [CertificatesDir] whose name ends in .crt, by their path below it; local
+// those below [LocalCertificatesDir], which are all chosen and in no list.
+func Certificates(certs, local map[string][]byte) (*Fix, error) {
 	f := &Fix{Name: NameCertificates}
-	names := make([]string, 0, len(certs))
-	for name := range certs {
-		if !strings.HasSuffix(name, ".crt") || strings.ContainsAny(name, "\n,!#") || path.Clean("/"+name) != "/"+name {
-			return nil, fmt.Errorf("%s/%s: no name of a certificate that update-ca-certificates takes", CertificatesDir, name)
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	conf, bundle := []byte(certificatesHead), []byte(nil)
-	links := map[string]string{}
-	for _, name := range names {
-		conf = append(append(conf, name...), '\n')
-		data := certs[name]
-		bundle = append(bundle, data...)
-		if len(data) > 0 && data[len(data)-1] != '\n' {
-			bundle = append(bundle, '\n')
-		}
-		base := strings.TrimSuffix(path.Base(name), ".crt")
-		links[strings.NewReplacer(" ", "_", "(", "=", ")", "=", ",", "_").Replace(base)+".pem"] = name
-	}
-	if err := f.hashLinks(certs, links); err != nil {
+	all, err := certificatesOf(CertificatesDir, certs)
+	if err != nil {
 		return nil, err
 	}
-	for link, name := range links {
-		f.Files = append(f.Files, File{Path: certificatesOut + "/" + link, Target: "/" + CertificatesDir + "/" + name})
+	conf := []byte(certificatesHead)
+	for _, c := range all {
+		conf = append(append(conf, strings.TrimPrefix(c.path, CertificatesDir+"/")...), '\n')
+	}
+	own, err := certificatesOf(LocalCertificatesDir, local)
+	if err != nil {
+		return nil, err
+	}
+	var bundle []byte
+	links := map[string]certificateFile{}
+	for _, c := range append(all, own...) {
+		bundle = append(bundle, c.data...)
+		if len(c.data) > 0 && c.data[len(c.data)-1] != '\n' {
+			bundle = append(bundle, '\n')
+		}
+		base := strings.TrimSuffix(path.Base(c.path), ".crt")
+		links[strings.NewReplacer(" ", "_", "(", "=", ")", "=", ",", "_").Replace(base)+".pem"] = c
+	}
+	if err := f.hashLinks(links); err != nil {
+		return nil, err
+	}
+	for link, c := range links {
+		f.Files = append(f.Files, File{Path: certificatesOut + "/" + link, Target: "/" + c.path})
 	}
 	f.Files = append(f.Files,
 		File{Path: certificatesConf, Mode: 0o644, Data: conf},
 		File{Path: certificatesOut + "/ca-certificates.crt", Mode: 0o644, Data: bundle})
 	slices.SortFunc(f.Files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
-	f.Says = fmt.Sprintf("etc/ssl/certs/ca-certificates.crt with %d certificates, and links to them, in place of ca-certificates' script", len(names))
+	f.Says = fmt.Sprintf("etc/ssl/certs/ca-certificates.crt with %d certificates, and links to them, in place of ca-certificates' script", len(certs)+len(local))
 	return f, nil
+}
+
+// certificateFile is a file of certificates and where it lies.
+type certificateFile struct {
+	path string
+	data []byte
+}
+
+// certificatesOf are files of a directory in the order of their names.
+func certificatesOf(dir string, certs map[string][]byte) ([]certificateFile, error) {
+	out := make([]certificateFile, 0, len(certs))
+	for name, data := range certs {
+		if !strings.HasSuffix(name, ".crt") || strings.ContainsAny(name, "\n,!#") || path.Clean("/"+name) != "/"+name {
+			return nil, fmt.Errorf("%s/%s: no name of a certificate that update-ca-certificates takes", dir, name)
+		}
+		out = append(out, certificateFile{dir + "/" + name, data})
+	}
+	slices.SortFunc(out, func(a, b certificateFile) int { return strings.Compare(a.path, b.path) })
+	return out, nil
 }
 
 // hashLinks adds the links that "openssl rehash" makes. A file with another
 // number of certificates than one gets none.
-func (f *Fix) hashLinks(certs map[string][]byte, links map[string]string) error {
+func (f *Fix) hashLinks(links map[string]certificateFile) error {
 	files := make([]string, 0, len(links))
 	for link := range links {
 		files = append(files, link)
@@ -90,7 +114,7 @@ func (f *Fix) hashLinks(certs map[string][]byte, links map[string]string) error 
 	next := map[uint32]int{}
 	seen := map[string]bool{}
 	for _, file := range files {
-		block, rest := certificate(certs[links[file]])
+		block, rest := certificate(links[file].data)
 		if block == nil {
 			continue
 		}
@@ -104,7 +128,7 @@ func (f *Fix) hashLinks(certs map[string][]byte, links map[string]string) error 
 		}
 		hash, err := subjectHash(cert.RawSubject)
 		if err != nil {
-			return fmt.Errorf("%s/%s: subject: %w", CertificatesDir, links[file], err)
+			return fmt.Errorf("%s: subject: %w", links[file].path, err)
 		}
 		f.Files = append(f.Files, File{Path: fmt.Sprintf("%s/%08x.%d", certificatesOut, hash, next[hash]), Target: file})
 		next[hash]++

@@ -100,7 +100,7 @@ func TestUsersRefused(t *testing.T) {
 
 func TestCertificatesRefused(t *testing.T) {
 	for _, name := range []string{"../x.crt", "a\nb.crt", "!a.crt", "#a.crt", "a.pem"} {
-		if f, err := Certificates(map[string][]byte{name: nil}); err == nil {
+		if f, err := Certificates(map[string][]byte{name: nil}, nil); err == nil {
 			t.Errorf("%q: %+v", name, f)
 		}
 	}
@@ -172,7 +172,7 @@ func FuzzUsers(f *testing.F) {
 func FuzzCertificates(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		fix, err := Certificates(map[string][]byte{"a/b.crt": data})
+		fix, err := Certificates(map[string][]byte{"a/b.crt": data}, map[string][]byte{"c.crt": data})
 		if err == nil && len(fix.Files) < 3 {
 			t.Errorf("%+v", fix)
 		}

@@ -209,7 +209,7 @@ func TestCertificatesOfRoots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Certificates(certs)
+		got, err := Certificates(certs, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,7 +363,7 @@ func TestCertificatesVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f, err := Certificates(certs)
+	f, err := Certificates(certs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -219,3 +219,32 @@ func TestCapabilitiesAreTold(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 }
+
+// A config script is run by debconf, when another script asks for it, and by nobody else.
+func TestWhoRunsConfig(t *testing.T) {
+	ask := map[string][]byte{"config": []byte("#!/bin/sh\n"), "postinst": []byte("#!/bin/sh\n. /usr/share/debconf/confmodule\n")}
+	mute := map[string][]byte{"config": []byte("#!/bin/sh\n"), "postinst": []byte("#!/bin/sh\nexit 0\n")}
+	for name, c := range map[string]struct {
+		pkgs    []string
+		scripts map[string][]byte
+		want    account.What
+	}{
+		"asked":    {[]string{"debconf"}, ask, account.Ran},
+		"mute":     {[]string{"debconf"}, mute, account.NotRun},
+		"nobody":   {nil, ask, account.NotRun},
+		"cdebconf": {[]string{"cdebconf"}, ask, account.Ran},
+	} {
+		p := &pkg{Package: Package{Name: "a", Version: "1"}, ours: true, scripts: c.scripts}
+		r := &runner{o: &Options{Packages: []Package{p.Package}}, pkgs: []*pkg{p}}
+		for _, o := range c.pkgs {
+			r.pkgs = append(r.pkgs, &pkg{Package: Package{Name: o}})
+		}
+		res, err := r.compare(nil, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := res.Account; len(l) != 2 || l[0].Script != "config" || l[0].What != c.want || l[1].What != account.Ran || (l[0].Detail == "") != (c.want == account.Ran) {
+			t.Errorf("%s: %+v", name, l)
+		}
+	}
+}

@@ -95,7 +95,13 @@ func (r *runner) compare(theirs, excluded map[string]bool, sums map[string]snaps
 			if p.skip {
 				what = account.Skipped
 			}
-			res.Account = append(res.Account, account.Package(p.Name, p.Version, p.scripts, what)...)
+			lines := account.Package(p.Name, p.Version, p.scripts, what)
+			for i := range lines {
+				if l := &lines[i]; l.Script == "config" && l.What == account.Ran {
+					l.What, l.Detail = r.configRan(p)
+				}
+			}
+			res.Account = append(res.Account, lines...)
 		}
 	}
 	slices.SortFunc(t.cleaned, func(a, b account.Line) int {
@@ -103,6 +109,19 @@ func (r *runner) compare(theirs, excluded map[string]bool, sums map[string]snaps
 	})
 	res.Account = append(res.Account, t.cleaned...)
 	return res, nil
+}
+
+// configRan tells what became of a config script: debconf runs it when another script of the package asks debconf, and nobody else does.
+func (r *runner) configRan(p *pkg) (account.What, string) {
+	if !slices.ContainsFunc(r.pkgs, func(o *pkg) bool { return o.Name == "debconf" || o.Name == "cdebconf" }) {
+		return account.NotRun, "neither image nor helpers have debconf, which runs it"
+	}
+	for _, s := range []string{"preinst", "postinst"} {
+		if bytes.Contains(bytes.ToLower(p.scripts[s]), []byte("debconf")) {
+			return account.Ran, ""
+		}
+	}
+	return account.NotRun, "no script of the package asks debconf, which would run it"
 }
 
 // intoUsr tells a link of the skeleton. That of a directory that nothing uses may
