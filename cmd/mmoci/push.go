@@ -42,6 +42,7 @@ type pushFlags struct {
 	allowOlder, acceptKeys          []string
 	bundleFrom, serverImage         string
 	report                          string
+	keepGoing                       bool
 }
 
 func (a *app) push() *cobra.Command {
@@ -131,6 +132,7 @@ func (o *pushFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.acceptKeys, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
 	f.StringVar(&o.bundleFrom, "bundle-from", "", "`DIR` of the programs for bundle:, named mmoci-ARCH (default: beside this program, /usr/lib/mmoci)")
 	f.StringVar(&o.serverImage, "server-image", "", "then push to `REF` a container image that serves this snapshot, made of this program and those of bundle:; with --ca-file it has that CA")
+	f.BoolVar(&o.keepGoing, "keep-going", false, "upload what can be had where something cannot, and name all of that; no tag moves, and the same command fetches only what is missing")
 	f.StringVar(&o.report, "report", "", "write into `FILE` which place gave each file, after how many tries, with which digest: JSON if its name ends in .json, else a table")
 	f.StringVar(&o.rate, "rate", "", "upload at most so many bytes a second together, such as 5M")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON, and all else on stderr as JSON lines")
@@ -147,7 +149,7 @@ func (a *app) pushOptions(cmd *cobra.Command, o *pushFlags, args []string) (q *p
 	}
 	q = &push.Options{
 		Plan: plan, Unsigned: o.unsigned, Locked: o.locked, AllowOlder: o.allowOlder, ReplaceUnverified: o.replace, Yes: o.yes, AllowEmpty: o.allowEmpty,
-		DryRun: o.plan, Listed: listedDir, Now: time.Now(), Log: a.log,
+		KeepGoing: o.keepGoing, DryRun: o.plan, Listed: listedDir, Now: time.Now(), Log: a.log,
 		Artifact: artifact.PushOptions{Options: a.options(), Recheck: o.repair},
 	}
 	if q.Artifact.Rate, err = sizeOf("--rate", o.rate); err != nil {

@@ -47,7 +47,7 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	if err != nil {
 		return nil, err
 	}
-	req, err := request(f, archives)
+	req, err := request(f, archives, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,8 @@ type selection struct {
 	used     map[*upstreamIndex]bool                    // something was chosen from
 	reasons  map[string]string                          // of a lock, by lockKey: see reason
 	notes    []string                                   // remarks for people
+	missing  []string                                   // what was asked for and cannot be had
+	versions func(name string) []string                 // that there are of a package
 	newer    []Newer
 }
 
@@ -32,14 +34,15 @@ type selection struct {
 type closure struct {
 	packages []resolve.Chosen
 	notes    []string
+	missing  []string
 	reasons  map[string]string // by lockKey; nil without a lock
 }
 
 // choose computes the closure of what the curated archives ask for, over all
 // archives; it is empty if none is curated. A lock takes the place of the
 // closure as far as it goes.
-func choose(f Options, archives []*upstreamArchive) (*selection, error) {
-	req, err := request(f, archives)
+func choose(f Options, archives []*upstreamArchive, absent absent) (*selection, error) {
+	req, err := request(f, archives, absent)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +56,7 @@ func choose(f Options, archives []*upstreamArchive) (*selection, error) {
 	}
 	var chosen *closure
 	if f.Lock == nil {
-		chosen, err = resolveAll(u, *req)
+		chosen, err = resolveAll(f, u, *req)
 	} else {
 		chosen, err = chooseLocked(f, archives, indices, u, *req)
 	}
@@ -62,7 +65,10 @@ func choose(f Options, archives []*upstreamArchive) (*selection, error) {
 	}
 	sel := &selection{
 		packages: map[string][]resolve.Chosen{}, sources: map[*upstreamSuite]map[string][]deb.Stanza{}, used: map[*upstreamIndex]bool{},
-		reasons: chosen.reasons, notes: chosen.notes, newer: newer(u, *req, chosen.packages),
+		reasons: chosen.reasons, notes: chosen.notes, newer: newer(u, *req, chosen.packages), missing: chosen.missing,
+	}
+	if f.KeepGoing {
+		sel.versions = func(name string) []string { return versionsOf(u, name) }
 	}
 	for _, c := range chosen.packages {
 		sel.packages[c.Archive] = append(sel.packages[c.Archive], c)
@@ -81,13 +87,41 @@ func choose(f Options, archives []*upstreamArchive) (*selection, error) {
 	return sel, u.Err()
 }
 
-// resolveAll is the closure without a lock.
-func resolveAll(u *resolve.Universe, req resolve.Request) (*closure, error) {
-	res, err := u.Resolve(req)
-	if err != nil {
-		return nil, unsatisfied(err, u)
+// resolveAll is the closure without a lock. Where the rest goes on it is that of the roots that have one.
+func resolveAll(f Options, u *resolve.Universe, req resolve.Request) (*closure, error) {
+	var missing []string
+	for {
+		res, err := u.Resolve(req)
+		if err == nil {
+			return &closure{packages: res.Packages, notes: res.Notes, missing: missing}, nil
+		}
+		un, ok := errors.AsType[*resolve.Unsatisfied](err)
+		if !f.KeepGoing || !ok {
+			return nil, unsatisfied(err, u)
+		}
+		left := slices.DeleteFunc(slices.Clone(req.Roots), func(r resolve.Root) bool {
+			return slices.ContainsFunc(un.Roots, func(f resolve.RootFailure) bool { return f.Root != nil && r == *f.Root })
+		})
+		if len(left) == len(req.Roots) { // it is none of the roots
+			return nil, unsatisfied(err, u)
+		}
+		for _, failed := range un.Roots {
+			if failed.Root != nil {
+				missing = append(missing, fmt.Sprintf("%s: %s", failed.Root.Origin, strings.Join(failed.Chain, "; ")))
+			}
+		}
+		req.Roots = left
 	}
-	return &closure{packages: res.Packages, notes: res.Notes}, nil
+}
+
+// versionsOf are those that there are of a package, for a message.
+func versionsOf(u *resolve.Universe, name string) (out []string) {
+	for _, p := range u.Versions(name) {
+		if s := fmt.Sprintf("%s %s in %s", p.Version, p.Architecture, p.Archive); !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // CheckPlan refuses what cannot be asked for, all of it at once, before the network is asked anything.
@@ -109,7 +143,8 @@ func CheckPlan(plan *config.Plan, add []config.Query) error {
 }
 
 // request puts the wishes of all archives together; nil if nothing is curated.
-func request(f Options, archives []*upstreamArchive) (*resolve.Request, error) {
+// Lines of lists that are absent are not asked for.
+func request(f Options, archives []*upstreamArchive, absent absent) (*resolve.Request, error) {
 	req := resolve.Request{Recommends: f.Plan.Recommends}
 	curated := false
 	for _, a := range archives {
@@ -124,7 +159,11 @@ func request(f Options, archives []*upstreamArchive) (*resolve.Request, error) {
 		case a.All, a.Debs != "" && len(a.Packages) == 0 && len(a.own.Packages) > 0:
 			req.AllOf = append(req.AllOf, a.Prefix)
 		}
-		if err := addRoots(f, &req, a.Prefix, a.Packages); err != nil {
+		there := a.Packages
+		if len(absent) > 0 {
+			there = slices.DeleteFunc(slices.Clone(there), func(q config.Query) bool { return absent[q.Exact] != nil })
+		}
+		if err := addRoots(f, &req, a.Prefix, there); err != nil {
 			return nil, err
 		}
 	}

@@ -26,8 +26,11 @@ type Draft struct {
 	Given  bool     // Wanted was asked for, by --date or a lock
 	Notes  []string // remarks for people
 	Newer  []Newer  // what another archive has newer than the one that was asked
+	// Missing is what was asked for and cannot be had, with the versions there are; empty unless with Options.KeepGoing.
+	Missing []string
 
 	*content
+	versions func(name string) []string // that there are of a package; nil unless with Options.KeepGoing
 	signer   pgp.Signer
 	validFor time.Duration
 	read     []*suiteRelease // that it was read by
@@ -42,6 +45,15 @@ type Frozen struct {
 
 	read    []*suiteRelease
 	origins *origins
+}
+
+// Versions are those that the archives have of a package, for a message: "VERSION ARCHITECTURE in ARCHIVE". None unless
+// with Options.KeepGoing.
+func (d *Draft) Versions(name string) []string {
+	if d.versions == nil {
+		return nil
+	}
+	return d.versions(name)
 }
 
 // Lock is the lock of the draft under a date.

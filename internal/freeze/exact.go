@@ -4,24 +4,49 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 )
 
-// checkExact holds lists of exact versions against the archives: the file that a line names by its URL must be of the
-// package and version of the line, as its signed stanza says. A file that no index has is ErrNotFound.
-func checkExact(archives []*upstreamArchive) error {
-	var faults document.Faults
-	for _, a := range archives {
-		faults.Add(a.checkExact())
+// absent are the lines of lists whose files no index has.
+type absent map[*config.Exact]error
+
+// texts says them, in the order of the lists.
+func (m absent) texts() []string {
+	var out []string
+	for _, err := range m {
+		out = append(out, err.Error())
 	}
-	return faults.Err()
+	slices.Sort(out)
+	return out
 }
 
-func (a *upstreamArchive) checkExact() error {
+// checkExact holds lists of exact versions against the archives: the file that a line names by its URL must be of the
+// package and version of the line, as its signed stanza says. A file that no index has is ErrNotFound, or is handed back
+// where the rest goes on.
+func checkExact(archives []*upstreamArchive, keepGoing bool) (absent, error) {
+	var faults document.Faults
+	missing := absent{}
+	for _, a := range archives {
+		faults.Add(a.checkExact(missing))
+	}
+	if !keepGoing {
+		for _, a := range archives {
+			for _, q := range a.Packages { // in the order of the list
+				faults.Add(missing[q.Exact])
+			}
+		}
+		missing = nil
+	}
+	return missing, faults.Err()
+}
+
+func (a *upstreamArchive) checkExact(missing absent) error {
 	wanted := a.Pools()
 	if len(wanted) == 0 {
 		return nil
@@ -56,7 +81,7 @@ func (a *upstreamArchive) checkExact() error {
 			}
 		}
 	}
-	for _, q := range a.Packages { // in the order of the list
+	for _, q := range a.Packages {
 		if q.Exact == nil || q.Exact.Pool == "" {
 			continue
 		}
@@ -67,8 +92,8 @@ func (a *upstreamArchive) checkExact() error {
 		if a.Dated != "" {
 			hint = "name the suite that had it in dated-suites:, or its component"
 		}
-		faults.Add(fmt.Errorf("%w: %s: %s: no index of %v, component %v, of %s lists %s: %s", outcome.ErrNotFound,
-			q.Position, q.Exact, a.Suites, a.Components, a.up, q.Exact.Pool, hint))
+		missing[q.Exact] = fmt.Errorf("%w: %s: %s: no index of %v, component %v, of %s lists %s: %s", outcome.ErrNotFound,
+			q.Position, q.Exact, a.Suites, a.Components, a.up, q.Exact.Pool, hint)
 	}
 	return faults.Err()
 }

@@ -44,6 +44,8 @@ type Options struct {
 	// Images are container images that travel with the snapshot; nil: none.
 	Images *Images
 	Keys   *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
+	// KeepGoing leaves out what cannot be had, and says it in [Draft.Missing].
+	KeepGoing bool
 	// Record remembers where each file came from, for [Frozen.Fetched].
 	Record bool
 	Now    time.Time
@@ -82,14 +84,15 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 			return nil, err
 		}
 		f.Log.Printf("read in %.1f s; choosing packages", time.Since(start).Seconds())
-		if err := checkExact(archives); err != nil {
+		absent, err := checkExact(archives, f.KeepGoing)
+		if err != nil {
 			return nil, err
 		}
 		wanted, given, err := wantedDate(f, archives)
 		if err != nil {
 			return nil, err
 		}
-		sel, err := choose(f, archives)
+		sel, err := choose(f, archives, absent)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +101,7 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 			return nil, err
 		}
 		d := &Draft{
-			Wanted: wanted, Given: given, Notes: sel.notes, Newer: sel.newer,
+			Wanted: wanted, Given: given, Notes: sel.notes, Newer: sel.newer, Missing: append(absent.texts(), sel.missing...), versions: sel.versions,
 			content: c, signer: f.Signer, validFor: f.Plan.ValidFor,
 		}
 		for _, a := range archives {

@@ -39,7 +39,8 @@ func chooseLocked(f Options, archives []*upstreamArchive, indices []resolve.Inde
 			reasons[lockKey(a.Prefix, p.Name, p.Version, p.Architecture, p.Digest)] = p.Reason
 		}
 	}
-	if err := vanished(f, all, archives); err != nil {
+	gone, err := vanished(f, all, archives)
+	if err != nil {
 		return nil, err
 	}
 	isLocked := func(prefix string, p archive.PackageFile) bool {
@@ -50,8 +51,8 @@ func chooseLocked(f Options, archives []*upstreamArchive, indices []resolve.Inde
 	if err != nil {
 		return nil, err
 	}
-	out := &closure{reasons: reasons}
-	if _, err := only.Resolve(req); err != nil {
+	out := &closure{reasons: reasons, missing: gone}
+	if _, err := only.Resolve(req); err != nil && len(gone) == 0 { // of what a lock lost in part nothing else is taken in its place
 		if out.packages, out.notes, err = beyondLock(f, all, req, isLocked, err); err != nil {
 			return nil, err
 		}
@@ -129,12 +130,11 @@ func find(u *resolve.Universe, prefix string, p config.LockPackage) *resolve.Pac
 }
 
 // vanished names every package of the lock that the archives do not have any
-// more, with the versions there are.
-func vanished(f Options, u *resolve.Universe, archives []*upstreamArchive) error {
-	var gone []string
+// more, with the versions there are: in its error, or in gone where the rest goes on.
+func vanished(f Options, u *resolve.Universe, archives []*upstreamArchive) (gone []string, err error) {
 	for _, a := range f.Lock.Archives {
 		if !slices.ContainsFunc(archives, func(read *upstreamArchive) bool { return read.Prefix == a.Prefix }) {
-			return fmt.Errorf("%w: the lock has an archive %s, the configuration has not", outcome.ErrUsage, a.Prefix)
+			return nil, fmt.Errorf("%w: the lock has an archive %s, the configuration has not", outcome.ErrUsage, a.Prefix)
 		}
 		for _, p := range a.Packages {
 			if find(u, a.Prefix, p) == nil {
@@ -142,10 +142,10 @@ func vanished(f Options, u *resolve.Universe, archives []*upstreamArchive) error
 			}
 		}
 	}
-	if len(gone) == 0 {
-		return nil
+	if len(gone) == 0 || f.KeepGoing {
+		return gone, nil
 	}
-	return fmt.Errorf("%w: %d packages of the lock are not in the archives any more, nor does the snapshot to be replaced hold the lock's indices:\n%s",
+	return nil, fmt.Errorf("%w: %d packages of the lock are not in the archives any more, nor does the snapshot to be replaced hold the lock's indices:\n%s",
 		outcome.ErrNotFound, len(gone), strings.Join(gone, "\n"))
 }
 

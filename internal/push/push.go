@@ -48,8 +48,10 @@ type Options struct {
 	ReplaceUnverified bool
 	Keys              *signer.NetworkKeys // keys from the network; nil: none is known, nor kept
 	Yes               bool                // push whole archives of more than 10 GB
-	AllowEmpty        bool                // push curated archives that ask for no package
-	DryRun            bool
+	// KeepGoing uploads what can be had where something cannot, and names it: the push ends in [*Incomplete], and no tag moves.
+	KeepGoing  bool
+	AllowEmpty bool // push curated archives that ask for no package
+	DryRun     bool
 	// State is the directory of notes on what was pushed, by which a push without
 	// change is answered early; "" keeps none.
 	State string
@@ -95,7 +97,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	o.Log = o.Log.During(ctx)
-	files, err := listed.Fetch(ctx, listed.Options{Plan: o.Plan, Lock: o.Lock, Dir: o.Listed, Log: o.Log})
+	files, err := listed.Fetch(ctx, listed.Options{Plan: o.Plan, Lock: o.Lock, Dir: o.Listed, KeepGoing: o.KeepGoing, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +115,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	f := freeze.Options{
 		Plan: o.Plan, Signer: signer.ReuseSignatures(ctx, o.Signer, old.snapshot), Date: o.Date, Replaces: old.date,
-		Lock: o.Lock, Locked: o.Locked, Previous: old.snapshot, Keys: o.Keys, Now: o.Now, Log: o.Log, Record: o.Report != nil,
+		Lock: o.Lock, Locked: o.Locked, Previous: old.snapshot, Keys: o.Keys, Now: o.Now, Log: o.Log, Record: o.Report != nil, KeepGoing: o.KeepGoing,
 	}
 	if o.Previous != nil {
 		if f.Previous, err = place.OpenUnverified(ctx, *o.Previous, o.Artifact.Options); err != nil {
@@ -144,13 +146,31 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		if err := o.affordable(res); err != nil {
 			return nil, err
 		}
+		missing := append(slices.Clip(files.Missing), draft.Missing...)
+		if o.DryRun && len(missing) > 0 {
+			return nil, &Incomplete{Missing: missing, Packages: sumOf(res.Packages)}
+		}
 		if o.DryRun {
 			res.Root, res.Reference = d.packed.Root(), o.Ref
 			res.Reference.Digest = d.packed.Root()
 			return res, nil
 		}
-		res.Pushed, err = o.put(ctx, d.packed, old)
-		o.report(d.Frozen, files, err == nil)
+		res.Pushed, err = o.put(ctx, d.packed, old, len(missing) > 0)
+		incomplete := o.incomplete(draft, d.Frozen.Snapshot, missing, err)
+		if incomplete != nil {
+			incomplete.Packages = sumOf(res.Packages) - incomplete.lost
+		}
+		again := incomplete != nil && incomplete.lost > 0 && try <= freeze.Rereads && d.hasMoved(ctx)
+		if !again {
+			o.report(d.Frozen, files, missing, incomplete, err)
+		}
+		if incomplete != nil && !again {
+			return nil, incomplete
+		}
+		if again {
+			o.Log.Printf("upstream changed while it was read; reading it anew")
+			continue
+		}
 		if err == nil {
 			if old.doubt == nil {
 				o.note(res, images)
@@ -177,9 +197,9 @@ func (o Options) images(ctx context.Context, previous *snapshot.Snapshot) (*free
 }
 
 // put pushes what was packed over what the tag named.
-func (o Options) put(ctx context.Context, packed *artifact.Packed, old *replaced) (pushed artifact.Pushed, err error) {
+func (o Options) put(ctx context.Context, packed *artifact.Packed, old *replaced, holdOnly bool) (pushed artifact.Pushed, err error) {
 	to := o.Artifact
-	to.Expect = &old.root
+	to.Expect, to.KeepGoing, to.HoldOnly = &old.root, o.KeepGoing, holdOnly
 	to.Recheck = to.Recheck || old.doubt != nil // what it lists need not be there
 	err = snapshot.Again(func() (err error) {   // an upstream of several URLs may have given wrong bytes
 		pushed, err = packed.Push(ctx, o.Ref, to)
@@ -201,7 +221,7 @@ func (o Options) date(draft *freeze.Draft, old *replaced) (*dated, error) {
 	if d == nil && err == nil {
 		d, err = o.next(draft, old)
 	}
-	if err == nil && o.Locked {
+	if err == nil && o.Locked && len(draft.Missing) == 0 {
 		err = lock.Drift(o.Lock, draft.Lock(d.Date))
 	}
 	return d, err
@@ -299,6 +319,9 @@ func (o Options) affordable(res *Result) error {
 func (o Options) validate() error {
 	if !o.Ref.Digest.IsZero() {
 		return fmt.Errorf("%w: %s: a push cannot go to a digest; give a tag", outcome.ErrUsage, o.Ref)
+	}
+	if o.KeepGoing && o.Ref.Kind == artifact.Archive {
+		return fmt.Errorf("%w: %s: an oci-archive is written whole or not at all; what could be had is kept at a registry or in a layout", outcome.ErrUsage, o.Ref)
 	}
 	if o.Locked && o.Lock == nil {
 		return outcome.GiveLock.For(fmt.Errorf("%w: exactly the lock is asked for, and there is none", outcome.ErrUsage))

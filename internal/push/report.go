@@ -9,11 +9,14 @@ import (
 )
 
 // report tells whoever asked where the files of a snapshot came from.
-func (o Options) report(f *freeze.Frozen, files *listed.Result, complete bool) {
+func (o Options) report(f *freeze.Frozen, files *listed.Result, missing []string, incomplete *Incomplete, err error) {
 	if o.Report == nil {
 		return
 	}
-	r := &fetchreport.Report{Complete: complete, Files: f.Fetched()}
+	r := &fetchreport.Report{Complete: err == nil && incomplete == nil, Missing: missing, Files: f.Fetched()}
+	if incomplete != nil {
+		r.Missing = incomplete.Missing
+	}
 	for i := range r.Files {
 		o.ofList(&r.Files[i], files)
 	}

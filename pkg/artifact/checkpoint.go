@@ -84,7 +84,7 @@ func (w *writer) leftCheckpoints(ctx context.Context, r *remote.Target) (left []
 		return nil
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, checkpointStem(w.ref.Tag, w.root.Digest)) {
+		if !strings.HasPrefix(name, checkpointStem(w.ref.Tag, w.root.Digest)) && name != heldTag(w.ref.Tag) {
 			continue
 		}
 		if d, err := r.Resolve(ctx, Reference{Kind: Registry, Name: w.ref.Name, Tag: name}); err == nil {

@@ -89,6 +89,9 @@ func write(ctx context.Context, t places.Destination, ref Reference, p *packed, 
 	if err := oci.CheckMoved(ref.Tag, previous, w.root.Digest, &w.expected); err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}
+	if ref.Kind == Archive && (o.KeepGoing || o.HoldOnly) {
+		return Pushed{}, fmt.Errorf("%w %s: an oci-archive is written whole or not at all; what could be had is kept at a registry or in a layout", ErrReference, ref)
+	}
 	if previous == w.root.Digest && !o.Recheck {
 		if err := w.nameImages(ctx); err != nil {
 			return Pushed{}, err

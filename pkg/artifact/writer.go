@@ -52,6 +52,8 @@ type writer struct {
 
 	sentMu sync.Mutex
 	sent   map[snapshot.Digest]struct{} // by this push: not asked for again
+	// missing are those that their source could not give, with KeepGoing.
+	missing map[snapshot.Digest]Lack
 
 	uploaded, bytes, reused atomic.Int64
 	manifests, refilled     atomic.Int64
@@ -89,7 +91,7 @@ func (w *writer) askAll() {
 // step may have nothing to tell, because nothing of it failed: the context is asked
 // before the next one begins, and last before a tag moves.
 func (w *writer) everything(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{w.writeBelow, w.nameImages, w.stillBelieved, w.publish} {
+	for _, step := range []func(context.Context) error{w.writeBelow, w.hold, w.nameImages, w.stillBelieved, w.publish} {
 		if err := oci.Interrupted(ctx); err != nil {
 			return err
 		}
@@ -286,7 +288,7 @@ func (w *writer) finishShard(ctx context.Context, s *shard, t *tally) error {
 	if err := oci.Interrupted(ctx); err != nil {
 		return err
 	}
-	if t.pending.Add(-1) > 0 {
+	if t.pending.Add(-1) > 0 || w.lacks(s) {
 		return nil
 	}
 	select {
@@ -382,7 +384,18 @@ func (w *writer) there(ctx context.Context, l oci.Layer, t *tally) (bool, error)
 
 func (w *writer) send(ctx context.Context, l oci.Layer) error {
 	w.o.Tell(Event{Kind: Started, Path: l.Path, Digest: l.Digest, Bytes: l.Size})
-	sent, err := w.t.Put(ctx, l, w.p.open)
+	open, failed := w.p.open, new(atomic.Pointer[error])
+	if w.o.KeepGoing {
+		open = w.watched(failed)
+	}
+	var sent int64
+	err := snapshot.Again(func() (err error) { // an upstream of several URLs may have given wrong bytes
+		sent, err = w.t.Put(ctx, l, open)
+		return err
+	})
+	if err != nil && w.miss(ctx, l, failed.Load(), err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,10 @@ type PushOptions struct {
 	// nothing; the push ends in oci.ErrMoved if it names something else. Nil: what it
 	// names when the push opens the place.
 	Expect *snapshot.Digest
+	// KeepGoing leaves out blobs that their source cannot give. Then nothing is named, and the push ends in
+	// an error that says what is missing; what could be had is held for the next push. HoldOnly names nothing
+	// even if all is there: more was asked for than this snapshot has.
+	KeepGoing, HoldOnly bool
 	// ImagesTo is HOST/REPO, below which a registry gets the snapshot's images as REPO:TAG;
 	// "": images/ below the snapshot's own repository.
 	ImagesTo string
