@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/listed"
 	"example.org/mmoci/internal/lock"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/outdated"
 	"example.org/mmoci/internal/passenger"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/terminal"
@@ -31,6 +32,8 @@ type lockFlags struct {
 	held          string
 	check, update bool
 	json          bool
+	outdated      bool
+	changelogs    bool
 	add, accept   []string
 }
 
@@ -38,30 +41,38 @@ type lockFlags struct {
 func (a *app) lock() *cobra.Command {
 	var o lockFlags
 	cmd := &cobra.Command{
-		Use:   "lock",
+		Use:   "lock [REF]",
 		Short: "Resolve the selection to exact versions and digests; check, update or extend a lock",
 		Long: `Without a flag the selection is resolved and the lock written to stdout, or to the file that -o names.
 --check, --update and --add work on a lock that is there: what -o or the configuration's lock: names, else mmoci.lock beside the configuration.
+--outdated tells which packages of it, or of the snapshot REF, have newer versions upstream; -o then names the new list.
 --check ends with 10 if lock and configuration differ, 11 if the upstreams lack something of the lock, 12 if both.`,
-		Args: cobra.NoArgs,
+		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
 	o.planFlags.flags(f)
 	o.archiveFlags.flags(f)
-	f.StringVarP(&o.file, "output", "o", "", "the `LOCK` file")
+	f.StringVarP(&o.file, "output", "o", "", "the `LOCK` file; with --outdated the list to write")
 	f.StringVar(&o.date, "date", "", "date input, as of push")
 	f.BoolVar(&o.check, "check", false, "compare the lock with the configuration, and tell what of it the upstreams still have, without downloading packages; exit code 10, 11 or 12 if it does not hold")
-	f.BoolVar(&o.json, "json", false, "with --check: print the result as JSON")
+	f.BoolVar(&o.json, "json", false, "with --check and --outdated: print the result as JSON")
+	f.BoolVar(&o.outdated, "outdated", false, "tell which packages have newer versions upstream, security updates first with the CVE numbers of their changelogs; -o writes the list with the newer versions")
+	f.BoolVar(&o.changelogs, "changelogs", false, "with --outdated: read the changelogs of all newer versions, and not of security updates alone")
 	f.BoolVar(&o.update, "update", false, "resolve anew, print what changes, write it")
 	f.StringArrayVar(&o.add, "add", nil, "add the package `QUERY` and what it needs to the lock, keeping its versions (repeatable)")
 	f.StringVar(&o.held, "held", "", "`REF` of a snapshot that holds the lock's day, for --add (default: ref: of the configuration, if it does)")
 	f.StringArrayVar(&o.accept, "accept-key", nil, "`FINGERPRINT` that a key from the network may have from now on")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if o.check && (o.update || len(o.add) > 0) || o.update && len(o.add) > 0 {
 			return fmt.Errorf("%w: --check, --update and --add are one at a time", outcome.ErrUsage)
 		}
-		if o.json && !o.check {
-			return fmt.Errorf("%w: --json is for --check", outcome.ErrUsage)
+		switch {
+		case o.json && !o.check && !o.outdated:
+			return fmt.Errorf("%w: --json is for --check and --outdated", outcome.ErrUsage)
+		case o.outdated && (o.check || o.update || len(o.add) > 0):
+			return fmt.Errorf("%w: --outdated stands alone", outcome.ErrUsage)
+		case !o.outdated && (o.changelogs || len(args) > 0):
+			return fmt.Errorf("%w: REF and --changelogs are for --outdated", outcome.ErrUsage)
 		}
 		a.events = o.json
 		plan, err := o.archiveFlags.plan(cmd, &o.planFlags)
@@ -71,6 +82,9 @@ func (a *app) lock() *cobra.Command {
 		q := freeze.Options{Plan: plan, Now: time.Now(), Log: a.log}
 		if q.Date, _, err = parseDate(o.date); err != nil {
 			return err
+		}
+		if o.outdated {
+			return a.outdated(cmd, &o, q, args)
 		}
 		var pinned *config.Lock
 		if o.check || len(o.add) > 0 {
@@ -106,6 +120,49 @@ func (a *app) lock() *cobra.Command {
 		return durable.WriteFile(o.file, l.Format(), 0o644)
 	}
 	return cmd
+}
+
+// outdated prints which packages have newer versions, and writes the list that takes them.
+func (a *app) outdated(cmd *cobra.Command, o *lockFlags, q freeze.Options, args []string) (err error) {
+	var l *config.Lock
+	file := cmp.Or(q.Plan.Lock, lockBeside(q.Plan))
+	if _, missing := os.Stat(file); missing == nil && len(args) == 0 {
+		if l, err = readLock(file); err != nil {
+			return err
+		}
+	}
+	if len(args) > 0 {
+		s, err := a.openUnverified(cmd, &o.planFlags, args)
+		if err != nil {
+			return err
+		}
+		text, err := s.ReadLock(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if l, err = config.ParseLock("lock of "+args[0], text); err != nil {
+			return err
+		}
+	}
+	if q.Keys, err = networkKeys(&o.planFlags, q.Plan, l, o.accept); err != nil {
+		return err
+	}
+	list, err := outdated.Find(cmd.Context(), outdated.Options{Freeze: q, Lock: l, Changelogs: o.changelogs})
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = a.printJSON(list)
+	} else {
+		_, err = fmt.Fprint(a.stdout, outdated.Text(list))
+	}
+	if err == nil && o.file != "" {
+		err = durable.WriteFile(o.file, outdated.List(q.Plan, l, list), 0o644)
+	}
+	if len(list) == 0 {
+		a.log("nothing newer")
+	}
+	return err
 }
 
 // existing reads the lock that is to be checked or changed.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -18,20 +20,36 @@ import (
 
 func (a *app) ls() *cobra.Command {
 	var p planFlags
+	var q site.Search
 	var asJSON bool
+	var tags string
 	cmd := &cobra.Command{
-		Use:   "ls [REF]",
-		Short: "List the packages and images of a snapshot",
-		Args:  cobra.MaximumNArgs(1),
+		Use:   "ls [REF]..",
+		Short: "List the packages and images of snapshots, or search them",
+		Long: `Lists the packages of a snapshot, or of several, each line with the reference before it then. Globs (* ? [a-z]) search by name,
+version, architecture and source package; nothing found is exit code 4. --tags searches all snapshots that a repository has under such tags, each once.`,
 	}
 	p.flags(cmd.Flags())
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	f := cmd.Flags()
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	f.StringVar(&q.Name, "name", "", "only packages with such a name, a `GLOB`")
+	f.StringVar(&q.Version, "version", "", "only packages with such a version, a `GLOB`")
+	f.StringVar(&q.Architecture, "arch", "", "only packages of such an architecture, a `GLOB`")
+	f.StringVar(&q.Source, "source", "", "only packages of such a source package, a `GLOB`")
+	f.StringVar(&tags, "tags", "", "look into all snapshots of the repository whose tag is such a `GLOB`")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := a.openUnverified(cmd, &p, args)
+		if err := errors.Join(q.Check(), site.Search{Name: tags}.Check()); err != nil {
+			return err
+		}
+		plan, err := p.plan()
 		if err != nil {
 			return err
 		}
-		list, err := site.List(cmd.Context(), s)
+		refs, err := a.searched(cmd.Context(), plan, args, tags)
+		if err != nil {
+			return err
+		}
+		list, err := site.ListAll(cmd.Context(), refs, q, a.options())
 		if err != nil {
 			return err
 		}
@@ -43,11 +61,37 @@ func (a *app) ls() *cobra.Command {
 			if l.Image {
 				l.Architecture = "image"
 			}
+			if l.Ref != "" {
+				fmt.Fprintf(w, "%s\t", l.Ref)
+			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, l.Version, l.Architecture, l.Prefix, l.Component, l.Digest)
 		}
 		return w.Flush()
 	}
 	return cmd
+}
+
+// searched are the references that are looked into: those that are named, or the tags of the one that is.
+func (a *app) searched(ctx context.Context, plan *config.Plan, args []string, tags string) ([]artifact.Reference, error) {
+	if len(args) < 2 {
+		ref, err := reference(args, plan)
+		if err != nil || tags == "" {
+			return []artifact.Reference{ref}, err
+		}
+		return site.Tagged(ctx, ref, tags, a.options())
+	}
+	if tags != "" {
+		return nil, fmt.Errorf("%w: --tags is for one repository", outcome.ErrUsage)
+	}
+	var refs []artifact.Reference
+	for _, s := range args {
+		ref, err := artifact.ParseReference(s)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
 }
 
 // openUnverified opens a snapshot for what only looks; nothing of it is believed.

@@ -104,14 +104,24 @@ func changelog(ctx context.Context, c *Change, s *snapshot.Snapshot) (string, er
 		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, err)
 	}
 	defer f.Close()
-	doc := "usr/share/doc/" + c.Name + "/"
+	text, err := ReadChangelog(f, c.Name, c.Old)
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, err)
+	}
+	return text, nil
+}
+
+// ReadChangelog reads a .deb to its end, and returns the entries of its changelog that are newer than a version; "" if it has
+// no readable one. An error is one of reading: bytes that are verified at their end are so.
+func ReadChangelog(f io.Reader, name, old string) (string, error) {
+	doc := "usr/share/doc/" + name + "/"
 	data, err := deb.DataFile(f, maxChangelog, doc+"changelog.Debian.gz", doc+"changelog.gz")
 	if err != nil && !errors.Is(err, deb.ErrNoFile) && !errors.Is(err, deb.ErrMalformed) {
-		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, err)
+		return "", err
 	}
 	// The bytes are verified only at their end.
 	if _, wrong := io.Copy(io.Discard, f); wrong != nil {
-		return "", fmt.Errorf("%s %s: %w", c.Name, c.New, wrong)
+		return "", wrong
 	}
 	if err != nil {
 		return "", nil
@@ -124,7 +134,7 @@ func changelog(ctx context.Context, c *Change, s *snapshot.Snapshot) (string, er
 	if err != nil {
 		return "", nil
 	}
-	return newerEntries(string(text), c.Old), nil
+	return newerEntries(string(text), old), nil
 }
 
 // changelogEntry is the first line of an entry (deb-changelog(5)).

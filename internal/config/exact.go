@@ -72,7 +72,11 @@ func (p *packageLists) read(l *loader, n document.Node, to *[]Query) error {
 }
 
 func exactQuery(l exactlist.Line, pool string) Query {
-	return Query{Text: l.Query(), Position: l.Position, Exact: &Exact{l.Name, l.Version, pool}}
+	e := &Exact{Name: l.Name, Version: l.Version, Pool: pool}
+	if l.URL != nil {
+		e.URL = l.URL.String()
+	}
+	return Query{Text: l.Query(), Position: l.Position, Exact: e}
 }
 
 // drawExact gives each line with a URL its archive: one that has the file, the dated one of its timestamp,
@@ -137,7 +141,7 @@ func (l *loader) place(line exactlist.Line, own, configured int) error {
 		}
 		return made
 	})
-	a.Files = append(a.Files, File{Position: line.Position, Name: line.Name, Version: line.Version, URLs: []string{line.URL.String()}})
+	a.Files = append(a.Files, File{Position: line.Position, Name: line.Name, Version: line.Version, URL: line.URL.String(), URLs: []string{line.URL.String()}})
 	return nil
 }
 

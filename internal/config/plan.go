@@ -108,13 +108,15 @@ type Query struct {
 type Exact struct {
 	Name, Version string
 	Pool          string // path of its file in the archive; "": any
+	URL           string // as the list has it; "": none
 }
 
 // File is a .deb that a list names by its URL.
 type File struct {
 	document.Position
 	Name, Version string
-	URLs          []string // in order of preference; the last parts are the same
+	URL           string   // as the list has it
+	URLs          []string // it and its mirrors, in order of preference; the last parts are the same
 
 	upstreams, mirrors []string
 }

@@ -5,10 +5,14 @@ package site
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/place"
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -26,6 +30,68 @@ type Listed struct {
 	Size         int64  `json:"size"`
 	Path         string `json:"path"`
 	Image        bool   `json:"image,omitempty"`
+	// Ref is the snapshot, where several were looked into.
+	Ref string `json:"ref,omitempty"`
+}
+
+// ListAll lists what a search takes of snapshots, in their order; ErrNotFound if something is asked for and none has it.
+func ListAll(ctx context.Context, refs []artifact.Reference, q Search, o artifact.Options) ([]Listed, error) {
+	out := []Listed{}
+	for _, ref := range refs {
+		s, err := place.OpenUnverified(ctx, ref, o)
+		if err != nil {
+			return nil, err
+		}
+		list, err := List(ctx, s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", ref, err)
+		}
+		for _, l := range list {
+			if !q.Takes(l) {
+				continue
+			}
+			if len(refs) > 1 {
+				l.Ref = ref.String()
+			}
+			out = append(out, l)
+		}
+	}
+	if q.Any() && len(out) == 0 {
+		return nil, fmt.Errorf("%w: no package is what is searched for in %s", outcome.ErrNotFound, namesOf(refs))
+	}
+	return out, nil
+}
+
+func namesOf(refs []artifact.Reference) string {
+	if len(refs) > 1 {
+		return fmt.Sprintf("%d snapshots", len(refs))
+	}
+	return refs[0].String()
+}
+
+// Tagged are the snapshots of a repository whose tag is a glob, each once, under the first of its tags by name. Checkpoints are
+// no snapshots. ErrNotFound if there is none.
+func Tagged(ctx context.Context, ref artifact.Reference, glob string, o artifact.Options) ([]artifact.Reference, error) {
+	tags, err := artifact.Tags(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(tags, func(a, b artifact.Tag) int { return cmp.Compare(a.Name, b.Name) })
+	seen := map[snapshot.Digest]bool{}
+	var out []artifact.Reference
+	for _, t := range tags {
+		if !matches(glob, t.Name) || isCheckpoint(t.Name) || seen[t.Digest] {
+			continue
+		}
+		seen[t.Digest] = true
+		one := ref
+		one.Tag, one.Digest = t.Name, snapshot.Digest{}
+		out = append(out, one)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%w: %s has no tag %s (%d tags are there)", outcome.ErrNotFound, ref, glob, len(tags))
+	}
+	return out, nil
 }
 
 // List lists the packages of a snapshot in order of prefix, name, version and
@@ -49,7 +115,7 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 			continue
 		}
 		prefix, rest, _ := strings.Cut(r.Path, "/")
-		l := Listed{r.Name, r.Version, r.Architecture, prefix, component[prefix+" "+r.Digest.String()], r.Source, r.Digest.String(), r.Size, r.Path, false}
+		l := Listed{r.Name, r.Version, r.Architecture, prefix, component[prefix+" "+r.Digest.String()], r.Source, r.Digest.String(), r.Size, r.Path, false, ""}
 		if parts := strings.Split(rest, "/"); l.Component == "" && len(parts) > 2 && parts[0] == "pool" {
 			l.Component = parts[1] // Debian's layout: pool/COMPONENT/...
 		}
