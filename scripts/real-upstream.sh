@@ -1,5 +1,5 @@
 #!/bin/sh
-# real-upstream.sh [--base] [--verbatim SUITE]... DIR [PKG...]
+# real-upstream.sh [--base] [--verbatim SUITE]... [--arch ARCH] DIR [PKG...]
 #
 # Lays out a real upstream under DIR from this host's own apt configuration:
 #
@@ -15,6 +15,7 @@
 # The indices are whole, the pool holds the closure only. --base adds to PKG what a minimal root is made of:
 # apt, and every package of priority required. --verbatim adds all
 # pool files of SUITE (component main, this architecture), unless they are more than MAX_POOL bytes.
+# --arch takes another architecture than this machine's; its indices and packages come beside those of others in DIR.
 #
 # Root is not needed; nothing outside DIR is written. apt's own configuration decides where things come from
 # (sources, proxies, credentials). A second run asks whether the indices moved and fetches only what is new.
@@ -25,17 +26,18 @@ umask 022
 
 MAX_POOL=${MAX_POOL:-300000000}
 
-verbatim='' base=
+verbatim='' base='' arch=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--verbatim) [ $# -gt 1 ] || die "--verbatim needs a suite"; verbatim="$verbatim $2"; shift 2 ;;
 	--base) base=1; shift ;;
+	--arch) [ $# -gt 1 ] || die "--arch needs an architecture"; arch=$2; shift 2 ;;
 	-h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; exit 0 ;;
 	-*) die "unknown option $1" ;;
 	*) break ;;
 	esac
 done
-[ $# -ge 1 ] || die "usage: ${0##*/} [--base] [--verbatim SUITE]... DIR [PKG...]"
+[ $# -ge 1 ] || die "usage: ${0##*/} [--base] [--verbatim SUITE]... [--arch ARCH] DIR [PKG...]"
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 shift
@@ -43,8 +45,10 @@ shift
 case $dir in *[!A-Za-z0-9._/+~-]*) die "$dir: apt's files cannot hold such a name" ;; esac
 
 need apt-get apt-config dpkg sha256sum awk sed
-arch=$(dpkg --print-architecture)
+own=$(dpkg --print-architecture)
+arch=${arch:-$own}
 work=$dir/.apt
+[ "$arch" = "$own" ] || work=$dir/.apt-$arch
 
 # apt_conf NAME: a root of apt's own under $work/NAME; lines for its configuration follow on stdin.
 apt_conf() {

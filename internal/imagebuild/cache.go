@@ -32,6 +32,9 @@ type Cache struct {
 	bad   sync.Once // a note that cannot be read was told
 }
 
+// longestMaking is how long a layer that is made again may take: scripts have half an hour, and the largest package less.
+const longestMaking = time.Hour
+
 // DefaultCacheBytes bounds the layers of a cache.
 const DefaultCacheBytes = 8 << 30
 
@@ -40,7 +43,7 @@ func OpenCache(dir string, maxBytes int64, log outcome.Log) (*Cache, error) {
 	if maxBytes == 0 {
 		maxBytes = DefaultCacheBytes
 	}
-	s, err := store.Open(filepath.Join(dir, "layers"), store.Options{MaxBytes: maxBytes})
+	s, err := store.Open(filepath.Join(dir, "layers"), store.Options{MaxBytes: maxBytes, Stall: longestMaking})
 	if err != nil {
 		return nil, fmt.Errorf("cache of images: %w", err)
 	}

@@ -132,7 +132,7 @@ func (j *job) fetch(ctx context.Context, next snapshot.Blobs) error {
 func (j *job) fill(ctx context.Context, next snapshot.Blobs) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stall := time.AfterFunc(stallAfter, func() { cancel(fmt.Errorf("nothing came for %s: %w", stallAfter, os.ErrDeadlineExceeded)) })
+	stall := time.AfterFunc(j.s.o.Stall, func() { cancel(fmt.Errorf("nothing came for %s: %w", j.s.o.Stall, os.ErrDeadlineExceeded)) })
 	defer stall.Stop()
 	c, err := next.Open(ctx, j.e.blob, 0)
 	if err != nil {
@@ -203,7 +203,7 @@ type growing struct {
 }
 
 func (g *growing) Write(p []byte) (int, error) {
-	g.stall.Reset(stallAfter)
+	g.stall.Reset(g.j.s.o.Stall)
 	n, err := g.j.s.write(g.j.file, p)
 	if err != nil {
 		g.j.s.refuse(err)

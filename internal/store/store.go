@@ -35,7 +35,7 @@ const (
 	streamFrom = 1 << 20
 	// maxFetches bounds the blobs that are fetched at once; further ones wait.
 	maxFetches = 64
-	// stallAfter is how long a fetch may bring nothing.
+	// stallAfter is how long a fetch may bring nothing, if the options do not say.
 	stallAfter = 30 * time.Second
 	// refusedFor is how long nothing is written after the disk took no more.
 	refusedFor = 10 * time.Second
@@ -43,8 +43,9 @@ const (
 
 // Options of a store; the zero value works.
 type Options struct {
-	MaxBytes int64        // 0: no bound
-	Log      *slog.Logger // nil: none
+	MaxBytes int64         // 0: no bound
+	Log      *slog.Logger  // nil: none
+	Stall    time.Duration // how long a fetch may bring nothing; 0: 30 s. What is made here and not fetched may take its time
 	// Write writes to the store's files; nil: (*os.File).Write. Tests fill disks with it.
 	Write func(*os.File, []byte) (int, error)
 }
@@ -115,6 +116,9 @@ type entry struct {
 func Open(dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Stall == 0 {
+		o.Stall = stallAfter
 	}
 	s := &Store{
 		o: o, dir: dir, max: o.MaxBytes, slots: make(chan struct{}, maxFetches),

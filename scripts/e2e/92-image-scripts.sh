@@ -1,25 +1,56 @@
 # 92-image-scripts.sh: maintainer scripts run by dpkg in a root of their own; what they make against mmdebstrap's trees of the
-# same packages, ldconfig, openssl; what is not reproducible, an ordinary user, kills. E2E_LONG=1: postgresql and docker.io, too.
+# same packages, ldconfig, openssl; apt-get install in the image, from a server of the same snapshot; what is not reproducible, an
+# ordinary user, kills. E2E_LONG=1: postgresql-15, docker.io and openjdk-17-jre-headless, too.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
-
-real="nginx-light redis-server libblas3 ca-certificates python3-minimal ssl-cert iputils-ping libcap2-bin"
-[ -z "${E2E_LONG:-}" ] || real="$real postgresql docker.io python3"
-up=$E2E_CACHE/scripts-upstream
-lists
-# shellcheck disable=SC2046,SC2086 # names
-"$E2E_TOP/scripts/real-upstream.sh" "$up" $real $(dpkg-query -W -f '${Essential} ${Package}\n' | sed -n 's/^yes //p') >&2
-"$mmoci" key new -o site.asc >&2
-{ printf 'ref: oci:%s/snapshot:all\nsign: {key: site.asc}\ntrust: [site.pub.asc]\n' "$work"; cat "$up/mmoci.yaml"; } >mmoci.yaml
-"$mmoci" push >&2
-
+. "$E2E_TOP/scripts/e2e/images.sh"
 . "$E2E_TOP/scripts/e2e/image-trees.sh"
+image_snapshot
+served
 
-image whole yes nginx-light redis-server libblas3 ca-certificates python3-minimal
-image large yes postgresql docker.io python3
-image part no nginx-light redis-server libblas3 ca-certificates python3-minimal
-check "five packages with Essential: mmdebstrap's tree but for the kinds that SPEC names" against_mmdebstrap whole
-[ -z "${E2E_LONG:-}" ] || check "postgresql, docker.io and python3, too" against_mmdebstrap large
+real="nginx-light redis-server libblas3 ca-certificates python3"
+# shellcheck disable=SC2086 # names
+{
+	image whole yes apt $real
+	image large yes postgresql-15 docker.io openjdk-17-jre-headless
+	image part no $real
+}
+check "five packages with Essential and apt: mmdebstrap's tree but for the kinds that SPEC names" against_mmdebstrap whole
+tail -n 1 check.log | sed 's/^/     of another kind: /'
+large() {
+	against_mmdebstrap large
+	root=large/rootfs
+	grep -q '^docker:' $root/etc/group
+	chroot $root /usr/lib/jvm/java-17-openjdk-*/bin/java -version
+	chroot $root /usr/lib/postgresql/15/bin/postgres --version
+	chroot $root docker --version
+}
+if [ -n "${E2E_LONG:-}" ]; then
+	check "postgresql-15, docker.io and openjdk-17-jre-headless: mmdebstrap's tree, and they start" large
+	tail -n 4 check.log | sed 's/^/     /'
+	rm -rf large large.theirs
+fi
+
+# A diversion ends as dpkg leaves it: dash's over sh.
+diverted() {
+	grep -x /bin/sh whole/rootfs/var/lib/dpkg/diversions
+	same "sh" dash "$(readlink whole/rootfs/usr/bin/sh)"
+	cmp whole/rootfs/var/lib/dpkg/diversions whole.theirs/var/lib/dpkg/diversions
+}
+check "the diversion of sh by dash ends as dpkg leaves it" diverted
+
+# dpkg reads its database and writes it back the same, byte for byte.
+rewritten() {
+	for i in whole part; do
+		cp $i/rootfs/var/lib/dpkg/status status.before
+		cp -a $i/rootfs/var/lib/dpkg $i.dpkg
+		echo "libc6 hold" | dpkg --admindir="$work/$i.dpkg" --set-selections
+		not cmp $i.dpkg/status status.before
+		echo "libc6 install" | dpkg --admindir="$work/$i.dpkg" --set-selections
+		cmp $i.dpkg/status status.before
+		rm -rf $i.dpkg
+	done
+}
 
 # What belongs to helpers, or is made of all packages at once, is not there or otherwise: dpkg's and debconf's lists, the cache
 # of libraries, the shells and the alternatives of helpers.
@@ -43,11 +74,31 @@ without_helpers() {
 	[ ! -s changed ]
 }
 check "the same without Essential: the same files, and dpkg has nothing to say" without_helpers
+check "dpkg writes the database of both back as it is, byte for byte" rewritten
+
+# FROM the image, RUN apt-get install: by chroot, from the server of the snapshot.
+installs() {
+	cp -a whole/rootfs from
+	rm -f from/etc/apt/sources.list
+	sed "s,\[trusted=yes\],[signed-by=/site.asc]," sources.list >from/etc/apt/sources.list
+	cp "$shared/images-site.pub.asc" from/site.asc
+	root=from
+	mkdir -p $root/dev $root/tmp
+	[ -e $root/dev/null ] || mknod -m 666 $root/dev/null c 1 3
+	in_root apt-get -q -o APT::Sandbox::User=root update 2>&1 | tee update.err
+	updated update.err
+	in_root apt-get -q -y -o APT::Sandbox::User=root --no-install-recommends install curl </dev/null >install.log 2>&1 || { tail -n 20 install.log; return 1; }
+	grep '^Setting up curl ' install.log
+	not grep -i 'warning\|files list file\|missing' install.log
+	in_root curl --version | grep '^curl '
+	healthy
+}
+check "in the image with Essential, apt-get install curl from the mirror, without a warning of dpkg" installs
+rm -rf from
 
 scripts_did() {
 	root=part/rootfs
-	[ -e "$root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo x86_64-linux-gnu)/libblas.so.3" ] || readlink -e "$root"/usr/lib/*/libblas.so.3 ||
-		readlink "$root$(readlink "$root"/usr/lib/*/libblas.so.3)"
+	chroot $root /usr/bin/python3 -c 'import ctypes; ctypes.CDLL("libblas.so.3").dgemm_'
 	grep -q '^redis:' $root/etc/passwd
 	same "redis' directory" "$(sed -n 's/^redis:x:\([0-9]*\):.*/\1/p' $root/etc/passwd)" "$(stat -c %u $root/var/lib/redis)"
 	[ -L $root/etc/nginx/sites-enabled/default ]
@@ -56,7 +107,7 @@ scripts_did() {
 	/sbin/ldconfig -r linked
 	cmp linked/etc/ld.so.cache $root/etc/ld.so.cache
 	/sbin/ldconfig -p -C $root/etc/ld.so.cache | grep -q 'libc.so.6 '
-	chroot whole/rootfs python3 -c 'import sys; sys.exit(0)'
+	same "find_library" libc.so.6 "$(chroot whole/rootfs python3 -c 'import ctypes.util; print(ctypes.util.find_library("c"))')"
 	openssl req -x509 -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.crt -subj /CN=leaf -days 2 2>/dev/null
 	refuted=$(openssl verify -CAfile $root/etc/ssl/certs/ca-certificates.crt -no-CApath -no-CAstore leaf.crt 2>&1 || :)
 	case $refuted in *"self-signed"*) ;; *) echo "$refuted"; return 1 ;; esac
@@ -73,6 +124,15 @@ oracles() {
 	grep -q -- '--- PASS: TestCertificatesOfRoots' fixup.log
 }
 check "what is made in place of scripts is what ldconfig and update-ca-certificates make, byte for byte" oracles
+
+# A root that has the users of base-passwd alone.
+users() {
+	image bare yes passwd
+	against_mmdebstrap bare
+	MMOCI_ROOTS="$arch=$work/bare.theirs" SOURCE_DATE_EPOCH=$(epoch bare.lock) go test -C "$E2E_TOP" -tags real -count=1 -run TestUsersOfRoots ./internal/rootfs/fixup
+	rm -rf bare bare.theirs
+}
+[ -z "${E2E_LONG:-}" ] || check "so are the lists of users" users
 
 told() {
 	"$mmoci" image scripts oci:images:part >account
@@ -107,8 +167,8 @@ by_users() {
 	want=$(skopeo inspect --raw oci:images:part | sha256sum)
 	useradd -m "mmoci-e2e-$$" # with subordinate ids
 	chmod 711 "$work"
-	cp -r snapshot part.yaml mmoci.yaml site.pub.asc site.asc "/home/mmoci-e2e-$$/"
-	sed -i "s,$work,/home/mmoci-e2e-$$," "/home/mmoci-e2e-$$/mmoci.yaml"
+	cp part.yaml "$shared/images-site.asc" "$shared/images-site.pub.asc" "/home/mmoci-e2e-$$/"
+	sed "/^sign:\|^trust:/s,$shared,/home/mmoci-e2e-$$," mmoci.yaml >"/home/mmoci-e2e-$$/mmoci.yaml"
 	chown -R "mmoci-e2e-$$:" "/home/mmoci-e2e-$$"
 	install -m 755 "$mmoci" "/tmp/mmoci-e2e-$$"
 	status=0
@@ -125,7 +185,7 @@ check "an ordinary user with subordinate ids, another zone and umask makes the s
 killed() {
 	mkdir -p killed.tmp
 	chmod 711 killed.tmp
-	for after in 1 3 6; do
+	for after in $(python3 -c 'import random, sys; r = random.Random(sys.argv[1]); print(*(f"{r.uniform(0.5, 8):.2f}" for _ in range(3)))' "$seed"); do
 		TMPDIR=$work/killed.tmp XDG_STATE_HOME=$work/killed.state "$mmoci" image build --no-cache -f part.yaml oci:killed:part >/dev/null 2>&1 &
 		pid=$!
 		sleep $after
