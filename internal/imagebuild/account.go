@@ -41,6 +41,9 @@ func isSkipped(n *rootfs.Note, skip []imageplan.ScriptsFor) bool {
 
 // tellLost warns of what an image lacks though its scripts made it: of file capabilities each, of the rest how many.
 func (m *maker) tellLost(b *built) {
+	if m.o.Dry {
+		return // it is an image that was built long ago
+	}
 	cleaned := 0
 	for _, l := range b.Account {
 		switch l.What {

@@ -77,7 +77,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	}
 	b.Layers = append(b.Layers, layer)
 	if withFiles {
-		top, err := filesLayer(files, newTree(c.merged, notes, system))
+		top, err := filesLayer(files, rootfs.Below(c.merged, groups, system))
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +93,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	for _, l := range b.Layers {
 		b.Bytes += l.Size
 	}
-	if err := b.tell(ctx, o, c, newTree(c.merged, notes, nil)); err != nil {
+	if err := b.tell(ctx, o, c, rootfs.Below(c.merged, groups, nil)); err != nil {
 		return nil, err
 	}
 	b.image, err = documents(o, b)

@@ -69,7 +69,7 @@ func inputOf(p *sbom.Package, role string) provenance.Input {
 }
 
 // tell notes the packages of one architecture for its bills of materials, and what it was made with beside.
-func (b *built) tell(ctx context.Context, o *Options, c chosen, t tree) error {
+func (b *built) tell(ctx context.Context, o *Options, c chosen, t *rootfs.Tree) error {
 	kept := map[string][]byte{}
 	for _, n := range b.Notes {
 		for _, k := range n.Kept {
@@ -139,8 +139,8 @@ func (d distributions) of(ctx context.Context, p *resolve.Package) (distribution
 }
 
 // copyrightOf is a package's copyright file. Many packages have a symbolic link to the directory of another one of their source.
-func copyrightOf(n *rootfs.Note, t tree, kept map[string][]byte) []byte {
-	p, err := t.resolve("/usr/share/doc/" + n.Name() + "/copyright")
+func copyrightOf(n *rootfs.Note, t *rootfs.Tree, kept map[string][]byte) []byte {
+	p, err := t.Resolve("/usr/share/doc/" + n.Name() + "/copyright")
 	if err != nil {
 		return nil
 	}

@@ -3,7 +3,6 @@ package imagebuild
 import (
 	"archive/tar"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -192,97 +191,22 @@ func bare(err error) error {
 	return err
 }
 
-// tree is what the layers below the files layer make together, by path.
-type tree map[string]rootfs.Entry
-
-// newTree joins the packages in dpkg's order, in which a directory stays what the first one made of it, and the system layer, if it is not nil.
-func newTree(merged bool, notes []*rootfs.Note, system *rootfs.System) tree {
-	size := 0
-	for _, n := range notes {
-		size += len(n.Entries)
-	}
-	t := make(tree, size)
-	if merged {
-		for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
-			t[name] = rootfs.Entry{Path: name, Type: tar.TypeSymlink, Link: "usr/" + name}
-		}
-	}
-	for _, n := range notes {
-		for _, e := range n.Entries {
-			if _, there := t[e.Path]; !there || e.Type != tar.TypeDir {
-				t[e.Path] = e
-			}
-		}
-	}
-	if system == nil {
-		return t
-	}
-	for _, e := range system.Entries {
-		if e.Whiteout {
-			delete(t, e.Path)
-		} else {
-			t[e.Path] = e.Entry
-		}
-	}
-	return t
-}
-
-// maxLinks is how many symbolic links are followed in one path, as Linux has it.
-const maxLinks = 40
-
-// resolve follows the symbolic links in the directories of an absolute path, and gives it without the leading slash.
-func (t tree) resolve(p string) (string, error) {
-	rest := strings.Split(strings.Trim(path.Clean(p), "/"), "/")
-	at := ""
-	links := 0
-	for len(rest) > 0 {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			if at = path.Dir(at); at == "." {
-				at = ""
-			}
-			continue
-		}
-		next := path.Join(at, part)
-		e, there := t[next]
-		if len(rest) == 0 || !there || e.Type == tar.TypeDir {
-			at = next
-			continue
-		}
-		if e.Type != tar.TypeSymlink {
-			return "", fmt.Errorf("%s: /%s is no directory", p, next)
-		}
-		if links++; links > maxLinks {
-			return "", fmt.Errorf("%s: its symbolic links go in a circle", p)
-		}
-		if path.IsAbs(e.Link) {
-			at = ""
-		}
-		rest = append(strings.Split(e.Link, "/"), rest...)
-	}
-	return at, nil
-}
-
 // filesLayer is the layer of sync:. Directories on the way to a file are repeated as they are below, because engines differ in
 // what they make of a directory that a layer does not name.
-func filesLayer(files []file, below tree) (*rootfs.System, error) {
+func filesLayer(files []file, below *rootfs.Tree) (*rootfs.System, error) {
 	var faults document.Faults
 	entries := map[string]rootfs.SystemEntry{}
 	put := func(e rootfs.SystemEntry) {
 		entries[e.Path] = e
-		below[e.Path] = e.Entry
+		below.Put(e.Entry)
 	}
 	for _, f := range files {
-		name, err := below.resolve(f.path)
+		name, err := below.Resolve(f.path)
 		if err != nil {
 			faults.Add(document.Errorf(f.at, "sync: %w", err))
 			continue
 		}
-		old, there := below[name]
+		old, there := below.Find(name)
 		e := rootfs.SystemEntry{Entry: rootfs.Entry{Path: name, Type: tar.TypeReg, Mode: f.mode, UID: f.uid, GID: f.gid, Size: int64(len(f.data)), Made: true}, Data: f.data, Why: "sync"}
 		switch {
 		case strings.HasPrefix(name, "var/lib/dpkg/"):
@@ -308,7 +232,7 @@ func filesLayer(files []file, below tree) (*rootfs.System, error) {
 			if _, there := entries[dir]; there {
 				continue
 			}
-			e, there := below[dir]
+			e, there := below.Find(dir)
 			if !there {
 				e = rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}
 			}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 
@@ -28,7 +27,7 @@ const (
 
 // fixups makes what no .deb holds, in place of scripts, with what each says for the account. helpers are notes of the packages above
 // that the image does not have.
-func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below tree, files []file) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
+func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below *rootfs.Tree, files []file) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
 	if f := releaseFix(helpers, below); f != nil {
 		fixes = append(fixes, f)
 	}
@@ -79,33 +78,36 @@ func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below tree, 
 }
 
 // linkerFix makes the dynamic linker's cache; nil where there is no C library, or of an architecture whose cache is not known.
-func linkerFix(arch string, notes []*rootfs.Note, below tree) (*fixup.Fix, error) {
+func linkerFix(arch string, notes []*rootfs.Note, below *rootfs.Tree) (*fixup.Fix, error) {
 	if !has(notes, "libc6") || !slices.Contains([]string{"amd64", "arm64", "i386"}, arch) {
 		return nil, nil
 	}
 	var shape fixup.Tree
-	paths := slices.Sorted(maps.Keys(below))
-	for _, links := range []bool{false, true} { // a hard link comes after its target
-		for _, p := range paths {
-			if e := below[p]; (e.Type == tar.TypeLink) == links {
-				shape.Add(p, e.Type, e.Link)
-			}
-		}
+	for e := range below.All() {
+		shape.Add(e.Path, e.Type, e.Link)
 	}
-	libraries, texts := map[string]sharedlib.Library{}, map[string][]byte{}
+	type source struct {
+		of   *rootfs.Note
+		path string
+	}
+	libraries, texts := map[source]sharedlib.Library{}, map[source][]byte{}
 	for _, n := range notes {
 		for _, l := range n.Libraries {
-			libraries[l.Path] = l.Library
+			libraries[source{n, l.Path}] = l.Library
 		}
 		for _, k := range n.Kept {
-			texts[k.Path] = k.Data
+			texts[source{n, k.Path}] = k.Data
 		}
+	}
+	sourceOf := func(p string) source {
+		n, at := below.Source(p)
+		return source{n, at}
 	}
 	made, err := fixup.LinkerCache(fixup.LinkerOptions{
 		Tree: &shape, Architecture: arch,
-		Library: func(p string) (sharedlib.Library, bool) { l, ok := libraries[p]; return l, ok },
+		Library: func(p string) (sharedlib.Library, bool) { l, ok := libraries[sourceOf(p)]; return l, ok },
 		Text: func(p string) ([]byte, error) {
-			if data, ok := texts[p]; ok {
+			if data, ok := texts[sourceOf(p)]; ok {
 				return data, nil
 			}
 			return nil, fmt.Errorf("/%s: %w", p, fs.ErrNotExist)
@@ -132,7 +134,7 @@ func has(notes []*rootfs.Note, name string) bool {
 }
 
 // entriesOfFix are the entries of the system layer that a fix-up makes, symbolic links on the way to them followed.
-func entriesOfFix(f *fixup.Fix, below tree) []rootfs.SystemEntry {
+func entriesOfFix(f *fixup.Fix, below *rootfs.Tree) []rootfs.SystemEntry {
 	var out []rootfs.SystemEntry
 	for _, x := range f.Files {
 		e := rootfs.SystemEntry{Entry: rootfs.Entry{Path: x.Path, Type: tar.TypeReg, Mode: x.Mode, UID: x.UID, GID: x.GID, Size: int64(len(x.Data)), Digest: snapshot.Sum(x.Data), Made: true}, Data: x.Data, Why: f.Name}
@@ -140,7 +142,7 @@ func entriesOfFix(f *fixup.Fix, below tree) []rootfs.SystemEntry {
 			e.Entry = rootfs.Entry{Path: x.Path, Type: tar.TypeSymlink, Mode: 0o777, Link: x.Target, Made: true}
 			e.Data = nil
 		}
-		if at, err := below.resolve(x.Path); err == nil {
+		if at, err := below.Resolve(x.Path); err == nil {
 			e.Path = at
 		}
 		out = append(out, e)
@@ -152,7 +154,7 @@ func entriesOfFix(f *fixup.Fix, below tree) []rootfs.SystemEntry {
 }
 
 // releaseFix makes the files that tell which distribution it is, where no package of the image has them; nil if nobody knows it.
-func releaseFix(helpers []*rootfs.Note, below tree) *fixup.Fix {
+func releaseFix(helpers []*rootfs.Note, below *rootfs.Tree) *fixup.Fix {
 	var osRelease, debianVersion []byte
 	for _, n := range helpers {
 		for _, k := range n.Kept {
@@ -169,7 +171,7 @@ func releaseFix(helpers []*rootfs.Note, below tree) *fixup.Fix {
 	if f == nil {
 		return nil
 	}
-	f.Files = slices.DeleteFunc(f.Files, func(x fixup.File) bool { _, there := below[x.Path]; return there })
+	f.Files = slices.DeleteFunc(f.Files, func(x fixup.File) bool { _, there := below.Find(x.Path); return there })
 	if len(f.Files) == 0 {
 		return nil
 	}

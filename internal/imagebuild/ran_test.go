@@ -40,7 +40,7 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 		t.Fatal("the run is not kept")
 	}
 	write := func(s *rootfs.System) []byte {
-		top, err := filesLayer([]file{{path: "/srv/x", mode: 0o644, data: []byte("x")}}, newTree(true, nil, s))
+		top, err := filesLayer([]file{{path: "/srv/x", mode: 0o644, data: []byte("x")}}, rootfs.Below(true, nil, s))
 		if err != nil {
 			t.Fatal(err)
 		}

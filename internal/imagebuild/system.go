@@ -60,14 +60,13 @@ func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, n
 		}
 		helpers = append(helpers, n)
 	}
-	extra, fixes, err := fixups(m.o, c.architecture, notes, helpers, newTree(r.MergedUsr, notes, nil), files)
-	if err != nil {
-		return nil, err
-	}
-	b.Account = accountOf(notes, fixes, m.o.Plan.ScriptsFor)
 	return rootfs.NewSystem(notes, groups, rootfs.SystemOptions{
-		Extra: extra,
-		Open:  func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },
+		Extra: func(below *rootfs.Tree) ([]rootfs.SystemEntry, error) {
+			extra, fixes, err := fixups(m.o, c.architecture, notes, helpers, below, files)
+			b.Account = accountOf(notes, fixes, m.o.Plan.ScriptsFor)
+			return extra, err
+		},
+		Open: func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },
 	})
 }
 
@@ -106,14 +105,14 @@ func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, 
 	}
 	b.Account = res.Account
 	s := &rootfs.System{Entries: withFormat(res.Entries)}
-	if err := m.addRelease(ctx, c, notes, s, b); err != nil {
+	if err := m.addRelease(ctx, c, notes, groups, s, b); err != nil {
 		return nil, err
 	}
 	return s, addUsers(m.o, s)
 }
 
 // addRelease adds the files that tell which distribution it is to what scripts made, where the package that has them is a helper alone.
-func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, s *rootfs.System, b *built) error {
+func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, groups []rootfs.Group, s *rootfs.System, b *built) error {
 	i := slices.IndexFunc(c.helpers, func(p *resolve.Package) bool { return p.Name == releasePackage })
 	if i < 0 || has(notes, releasePackage) {
 		return nil
@@ -122,7 +121,7 @@ func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, 
 	if err != nil {
 		return err
 	}
-	below := newTree(c.merged, notes, s)
+	below := rootfs.Below(c.merged, groups, s)
 	f := releaseFix([]*rootfs.Note{n}, below)
 	if f == nil {
 		return nil
@@ -136,7 +135,7 @@ func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, 
 		s.Entries = append(s.Entries, e)
 		for dir := path.Dir(e.Path); dir != "." && !there[dir]; dir = path.Dir(dir) {
 			there[dir] = true
-			d, ok := below[dir]
+			d, ok := below.Find(dir)
 			if !ok {
 				d = rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}
 			}
@@ -183,9 +182,7 @@ func (m *maker) toRun(ctx context.Context, packages []*resolve.Package) ([]run.P
 func union(merged bool, groups []rootfs.Group) []rootfs.Entry {
 	var out []rootfs.Entry
 	if merged {
-		for _, name := range []string{"bin", "lib", "lib32", "lib64", "libx32", "sbin"} {
-			out = append(out, rootfs.Entry{Path: name, Type: tar.TypeSymlink, Mode: 0o777, Link: "usr/" + name})
-		}
+		out = rootfs.SkeletonLinks()
 	}
 	for _, g := range groups {
 		for _, n := range g.Notes {

@@ -216,7 +216,9 @@ func TestWhiteout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	system, err := NewSystem(s.notes, groups, SystemOptions{Extra: []SystemEntry{{Entry: Entry{Path: "usr/b/f"}, Whiteout: true, Why: "test"}}})
+	system, err := NewSystem(s.notes, groups, SystemOptions{Extra: func(*Tree) ([]SystemEntry, error) {
+		return []SystemEntry{{Entry: Entry{Path: "usr/b/f"}, Whiteout: true, Why: "test"}}, nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +227,9 @@ func TestWhiteout(t *testing.T) {
 			t.Errorf("%s: %+v, though no layer below has it", e.Path, e.Why)
 		}
 	}
-	system, err = NewSystem(s.notes, groups, SystemOptions{Extra: []SystemEntry{{Entry: Entry{Path: "usr/b"}, Whiteout: true, Why: "test"}}})
+	system, err = NewSystem(s.notes, groups, SystemOptions{Extra: func(*Tree) ([]SystemEntry, error) {
+		return []SystemEntry{{Entry: Entry{Path: "usr/b"}, Whiteout: true, Why: "test"}}, nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,9 +38,10 @@ type SystemEntry struct {
 // SystemOptions are the choices of [NewSystem]. The zero value is dpkg's result
 // without any script.
 type SystemOptions struct {
-	// Extra are further entries, such as those of fix-ups. They replace what has
+	// Extra, if not nil, gives further entries, such as those of fix-ups, for the tree
+	// that dpkg makes of the packages, which it must not change. They replace what has
 	// their path; parents need not be among them.
-	Extra []SystemEntry
+	Extra func(*Tree) ([]SystemEntry, error)
 	// Open opens a package's .deb, verified. It is called by WriteLayer where
 	// dpkg's result has a file that the union of the layers hides.
 	Open func(*Note) (io.ReadCloser, error)
@@ -67,7 +68,15 @@ func NewSystem(notes []*Note, groups []Group, o SystemOptions) (*System, error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range append(database(notes, status), o.Extra...) {
+	entries := database(notes, status)
+	if o.Extra != nil {
+		extra, err := o.Extra(&Tree{d.tree})
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, extra...)
+	}
+	for _, e := range entries {
 		if e.Whiteout {
 			d.tree.remove(e.Path)
 			continue

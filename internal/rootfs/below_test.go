@@ -1,0 +1,63 @@
+package rootfs
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What fix-ups look at is the tree that dpkg makes, and what lies below a files layer is the same one, put together of the layers.
+func TestBelow(t *testing.T) {
+	t.Parallel()
+	s := setOf(t, Recipe{MergedUsr: true},
+		debOf(t, "b", "", nil, dir("usr/"), dir("usr/b/"), reg("usr/b/own", "b")),
+		debOf(t, "a", "Replaces: y\n", nil, dir("usr/"), sym("usr/l", "b"), reg("usr/both", "a")),
+		debOf(t, "y", "", nil, dir("usr/"), dir("usr/l/"), reg("usr/l/f", "y"), reg("usr/both", "y"), hard("usr/l/g", "usr/l/f")))
+	groups, err := Arrange(s.notes, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	look := func(tree *Tree) (out []string) {
+		for e := range tree.All() {
+			if !strings.HasPrefix(e.Path, "var") {
+				n, at := tree.Source(e.Path)
+				from := ""
+				if n != nil && !e.isDir() { // whose a directory is says nothing of it
+					from = n.Name() + "/" + at
+				}
+				out = append(out, e.Path+" "+from)
+			}
+		}
+		return out
+	}
+	system, err := NewSystem(s.notes, groups, SystemOptions{Extra: func(tree *Tree) ([]SystemEntry, error) {
+		seen = look(tree)
+		for p, want := range map[string]string{"/usr/l/f": "usr/b/f", "bin/x": "usr/bin/x", "/usr/l": "usr/l", "/usr/new/x": "usr/new/x"} {
+			if got, err := tree.Resolve(p); got != want || err != nil {
+				t.Errorf("%s is %s, %v; want %s", p, got, err, want)
+			}
+		}
+		if p, err := tree.Resolve("/usr/both/x"); err == nil || err.Error() != "/usr/both/x: /usr/both is no directory" {
+			t.Errorf("below a file: %s, %v", p, err)
+		}
+		return nil, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"usr/both a/usr/both", "usr/b/f y/usr/l/f", "usr/b/g y/usr/l/f", "usr/l a/usr/l", "lib "} {
+		if !slices.Contains(seen, want) {
+			t.Errorf("%q is not in %q", want, seen)
+		}
+	}
+	if got := look(Below(true, groups, system)); !slices.Equal(got, seen) {
+		t.Errorf("of the layers\n%q, dpkg's\n%q", got, seen)
+	}
+	around := Below(true, nil, nil)
+	around.Put(Entry{Path: "a", Type: '2', Link: "b"})
+	around.Put(Entry{Path: "b", Type: '2', Link: "a"})
+	if p, err := around.Resolve("/a/x"); err == nil || !strings.Contains(err.Error(), "leads around") {
+		t.Errorf("in a circle: %s, %v", p, err)
+	}
+}
