@@ -1,11 +1,12 @@
 #!/bin/sh
-# demo.sh: a real slice of this machine's Debian or Ubuntu becomes one snapshot, and four sentences say what came of it,
+# demo.sh: a real slice of this machine's Debian or Ubuntu becomes one snapshot, and five sentences say what came of it,
 # each with the commands that check it by hand:
 #
 #	1  three equal numbers: what the distribution signed, what the registry answers, what is on disk
 #	2  docker.io installed while there is no network
 #	3  one flipped byte is named, exit code 3, apt and dpkg untouched
-#	4  the time it took
+#	4  a container image of redis-server, each of its layers proved to be a .deb that the distribution signed, run where something is there that runs it
+#	5  the time it took
 #
 # Sentence 2 needs root (it makes a minimal root of the snapshot and changes into it), and network namespaces.
 # What cannot be shown on this machine is left out, and the sentence says so. If a sentence does not hold, the exit code is 1.
@@ -18,13 +19,14 @@ LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL PATH
 need apt-get apt-cache apt-config dpkg awk od sha256sum timeout
 pkg=${PKG:-docker.io}
+app=redis-server
 top=$PWD/demo
 mmoci=$PWD/bin/mmoci
 [ -x "$mmoci" ] || die "needs bin/mmoci; make it with: make build"
 mkdir -p "$top"
 [ -w "$top" ] || die "demo/ is another user's; remove it"
 cd "$top"
-rm -rf again apt apt.conf bare debs flipped layout mmoci.yaml root state stick.debs ./*.log ./*.txt ./*.sha256 || die "demo/ has files of another user; remove it"
+rm -rf again apt apt.conf bare debs flipped image images layout mmoci.yaml root state stick.debs ./*.log ./*.txt ./*.sha256 || die "demo/ has files of another user; remove it"
 export XDG_STATE_HOME="$top/state" # what mmoci remembers of this demo is no matter of the user's own
 export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
 
@@ -70,8 +72,8 @@ rm -f null
 
 # --- the snapshot
 
-step "A real upstream, laid out from this machine's apt: $pkg and what it needs${chroots:+, and a base system}"
-timeout 300 ../scripts/real-upstream.sh ${chroots:+--base} upstream "$pkg" >upstream.txt || case $? in
+step "A real upstream, laid out from this machine's apt: $pkg, $app and what they need${chroots:+, and a base system}"
+timeout 300 ../scripts/real-upstream.sh ${chroots:+--base} upstream "$pkg" $app >upstream.txt || case $? in
 124) die "no upstream after 300 s; does apt-get update work on this machine?" ;;
 *) die "no upstream, for the reason above" ;;
 esac
@@ -245,7 +247,93 @@ if [ -n "$chroots" ]; then
 	took install
 fi
 
-# --- four sentences
+# --- a container image
+
+step "mmoci image build: a container image of $app, no script run${offline:+, with no network}"
+mkdir image
+cat >image/image.yaml <<-END
+	name: redis
+	packages: [$app]
+	arch: $(dpkg --print-architecture)
+	scripts: none
+	config: {entrypoint: [/usr/bin/redis-server], command: [--port, "0", --unixsocket, /redis.sock, --save, ""], user: "0:0"}
+END
+$offline "$mmoci" image build -f image oci:images:redis >image.txt 2>image.log || { cat image.log >&2; die "no image"; }
+echo "   $(cat image.txt)"
+$offline "$mmoci" image verify oci:images:redis >proof.txt 2>proof.log || { cat proof.log >&2; die "the image is not proved"; }
+echo "   $(cat proof.txt)"
+in_image=$(sed -n 's/.*: proved \([0-9]*\), .*/\1/p' proof.txt)
+[ "$in_image" -gt 1 ] || die "the packages of the image are not proved: see demo/proof.txt"
+app_version=$(awk -F'\t' -v p="$app" '$1 == p { print $2 }' upstream/closure.tsv)
+
+# image/run.sh ENGINE: runs the image, asks redis, ends it. The last line is what redis answered.
+cat >image/run.sh <<'END'
+set -eu
+cd "$(dirname "$0")"
+id=mmoci-demo-$$
+# ask COMMAND..: until redis answers, for a minute at most, and not beyond the end of what runs it.
+ask() {
+	n=0
+	until "$@" /usr/bin/redis-cli -s /redis.sock ping 2>ask.log | grep PONG; do
+		n=$((n + 1))
+		[ -z "${run:-}" ] || kill -0 "$run" 2>/dev/null || { cat run.log >&2; return 1; }
+		[ $n -lt 300 ] || { cat ask.log >&2; return 1; }
+		sleep 0.2
+	done
+}
+case $1 in
+crun | runc)
+	# What engines do: the layers on each other, and a configuration for the runtime (runtime-spec, config.md).
+	rm -rf bundle && mkdir -p bundle/rootfs
+	blobs=../images/blobs/sha256
+	digests() { grep -o "\"$1\": *\[.*" "$2" | grep -o 'sha256:[0-9a-f]\{64\}' | cut -d: -f2; }
+	index=$(sed -n 's/.*@sha256://p' ../image.txt)
+	for layer in $(digests layers $blobs/"$(digests manifests $blobs/"$index" | head -n 1)"); do
+		gzip -dc $blobs/"$layer" | tar --no-same-owner -C bundle/rootfs -xf -
+	done
+	find bundle/rootfs -name '.wh.*' | while read -r w; do rm -rf "${w%/*}/${w##*/.wh.}" "$w"; done
+	user=''
+	[ "$(id -u)" = 0 ] || user=", {\"type\": \"user\"}], \"uidMappings\": [{\"containerID\": 0, \"hostID\": $(id -u), \"size\": 1}], \"gidMappings\": [{\"containerID\": 0, \"hostID\": $(id -g), \"size\": 1}"
+	cat >bundle/config.json <<-JSON
+		{"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "hostname": "redis",
+		"process": {"cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "noNewPrivileges": true,
+			"args": ["/usr/bin/redis-server", "--port", "0", "--unixsocket", "/redis.sock", "--save", ""]},
+		"mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}, {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}],
+		"linux": {"namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "network"}$user]}}
+	JSON
+	[ "$1" = runc ] || set -- crun --cgroup-manager=disabled
+	"$@" --root "$PWD/state" run -b bundle $id >run.log 2>&1 &
+	run=$!
+	trap '"$@" --root "$PWD/state" kill $id KILL 2>/dev/null || :; wait' EXIT
+	ask "$@" --root "$PWD/state" exec $id
+	;;
+podman)
+	podman run -d --name $id --network none oci:"${PWD%/*}"/images:redis >run.log
+	trap 'podman rm -f $id >/dev/null 2>&1 || :' EXIT
+	ask podman exec $id
+	;;
+docker)
+	../../bin/mmoci copy oci:../images:redis oci-archive:redis.tar:redis >/dev/null 2>&1
+	docker run -d --name $id --network none "$(docker load -q -i redis.tar | sed 's/.* //')" >run.log
+	trap 'docker rm -f $id >/dev/null 2>&1 || :' EXIT
+	ask docker exec $id
+	;;
+esac
+END
+ran='' notrun='neither crun, runc, podman nor docker is here'
+for engine in crun runc podman docker; do
+	command -v $engine >/dev/null || continue
+	if timeout 300 sh image/run.sh $engine >pong.txt 2>$engine.log && grep -qx PONG pong.txt; then
+		ran=$engine
+		echo "   $engine runs it, and redis answers PONG"
+		break
+	fi
+	notrun="$engine does not run it here ($(grep . $engine.log image/run.log 2>/dev/null | tail -n 1 | sed 's/^[^:]*://'))"
+done
+[ -n "$ran" ] || echo "   it is not run: $notrun"
+took image
+
+# --- five sentences
 
 try() { printf '   $ %s\n' "$@"; }
 printf '\n== What was shown, and what to type to see for yourself (cd demo)\n\n'
@@ -277,5 +365,9 @@ echo "3. One flipped byte, number $((at + 1)) of $pkg in flipped/, is named, wit
 try "cmp -l flipped/blobs/sha256/$signed layout/blobs/sha256/$signed" \
 	"../bin/mmoci install --root bare --ref oci:flipped:demo $pkg; echo exit \$?; sha256sum -c --quiet bare.sha256 && echo untouched"
 
-echo "4. All of it took $(($(now) - start)) s: $times."
+echo "4. A container image of $app $app_version: $in_image packages, each proved to be the .deb that $distribution signed, by making its layer again${ran:+; $ran ran it, and it answered}."
+[ -n "$ran" ] || echo "   Left out: running it, for $notrun."
+try "cat image/image.yaml" "../bin/mmoci image verify oci:images:redis" "../bin/mmoci image sbom oci:images:redis | grep -o 'pkg:deb[^\"]*'" ${ran:+"sh image/run.sh $ran"}
+
+echo "5. All of it took $(($(now) - start)) s: $times."
 try "time ../scripts/demo.sh"

@@ -59,6 +59,8 @@ missing_packages() {
 		mandoc mandoc
 		mmdebstrap mmdebstrap
 		nginx-light nginx
+		nodejs node
+		npm npm
 		opensc pkcs11-tool
 		openssl openssl
 		podman podman

@@ -1,4 +1,4 @@
-# 11-demo.sh: make demo from a clean copy, as root and as an ordinary user: its four sentences hold, what it tells people to
+# 11-demo.sh: make demo from a clean copy, as root and as an ordinary user: its five sentences hold, what it tells people to
 # type prints what the sentences say, and a demo of which one thing is not true ends with 1.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
@@ -9,21 +9,22 @@ copy() {
 	(cd "$E2E_TOP" && git -c safe.directory='*' ls-files -z | xargs -0 cp --parents -t "$1")
 }
 
-# sentences FILE: the four are there; the numbers of the first are equal, and that of the file which is really there.
+# sentences FILE: the five are there; the numbers of the first are equal, and that of the file which is really there.
 # $numbers are its three numbers.
 sentences() {
-	sed -n '/^== What was shown/,$p' "$1" >four
-	cat four
-	numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) \(signed\|fetched\|on disk\): .*/\1/p' four)
-	_took=$(sed -n 's/^4\. All of it took \([0-9]*\) s: fetching from Debian .*/\1/p' four)
+	sed -n '/^== What was shown/,$p' "$1" >told
+	cat told
+	numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) \(signed\|fetched\|on disk\): .*/\1/p' told)
+	_took=$(sed -n 's/^5\. All of it took \([0-9]*\) s: fetching from Debian .*/\1/p' told)
 	# One chain: a function under "not" goes on after what fails.
 	same "numbers" 3 "$(echo "$numbers" | wc -l)" &&
 		same "different numbers" 1 "$(echo "$numbers" | sort -u | wc -l)" &&
 		same "the file on disk" "$(echo "$numbers" | sort -u)" "$(sha256sum "$demo"/debs/"$pkg"_*.deb | cut -d' ' -f1)" &&
-		same "sentences" "1 2 3 4 " "$(sed -n 's/^\([0-9]\)\. .*/\1/p' four | tr '\n' ' ')" &&
-		grep -q "^1\. Three numbers are equal: the SHA256 that Debian signed for $pkg, " four &&
-		grep -Eq '^3\. One flipped byte, number [0-9]+ of [^ ]+ in flipped/, is named, with exit code 3; what apt and dpkg know of bare/ is untouched\.$' four &&
-		awk '/^[0-9]\. / { if (n && !typed) exit 1; n++; typed = 0 } /^   \$ / { typed++ } END { exit !typed }' four &&
+		same "sentences" "1 2 3 4 5 " "$(sed -n 's/^\([0-9]\)\. .*/\1/p' told | tr '\n' ' ')" &&
+		grep -q "^1\. Three numbers are equal: the SHA256 that Debian signed for $pkg, " told &&
+		grep -Eq '^3\. One flipped byte, number [0-9]+ of [^ ]+ in flipped/, is named, with exit code 3; what apt and dpkg know of bare/ is untouched\.$' told &&
+		grep -Eq '^4\. A container image of redis-server [^ ]+: [0-9]+ packages, each proved to be the \.deb that Debian signed, by making its layer again(; [a-z]+ ran it, and it answered)?\.$' told &&
+		awk '/^[0-9]\. / { if (n && !typed) exit 1; n++; typed = 0 } /^   \$ / { typed++ } END { exit !typed }' told &&
 		[ "$_took" -le 600 ] # a minute on an idle machine
 }
 
@@ -58,7 +59,7 @@ whole() {
 	grep -Eq '^2\. docker\.io [^ ]+ is installed in root/, which had [0-9]+ packages and nothing else, while the network was down: in a network namespace without even loopback\.$' demo.out
 	not grep 'Left out' demo.out
 }
-check "make demo as root, from a clean copy: four sentences, nothing left out" whole
+check "make demo as root, from a clean copy: five sentences, nothing left out" whole
 numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' demo.out)
 check "what is typed for the first prints the three numbers" typed_numbers demo.out
 typed_docker() {
@@ -69,6 +70,15 @@ typed_docker() {
 }
 check "what is typed for the second finds docker.io installed, and dockerd runs" typed_docker
 check "what is typed for the third names the byte, exit code 3, untouched" typed_byte demo.out
+typed_image() {
+	grep -Eq '^4\. .*; (crun|runc) ran it, and it answered\.$' demo.out # both are here, and root may
+	typed demo.out 4
+	grep -q 'packages: \[redis-server\]' typed.out
+	grep -Eq "^$arch: proved $(sed -n 's/^4\. [^:]*: \([0-9]*\) packages.*/\1/p' demo.out), generated 1, files 0$" typed.out
+	grep -q '^pkg:deb/debian/redis-server@' typed.out
+	grep -qx PONG typed.out
+}
+check "what is typed for the fourth proves the image, names its packages and has redis answer" typed_image
 inside() {
 	[ ! -e "$XDG_STATE_HOME/mmoci/pushed" ] # what mmoci remembers of the demo is in demo/, too
 	(cd clone && find . -type f ! -path './demo/*' ! -path './bin/*' -exec sha256sum {} + | sort -k 2) | diff copied -
@@ -82,7 +92,7 @@ seen() {
 		not cmp -s demo.out wrong.out
 		not sentences wrong.out
 	done
-	for n in 1 2 3 4; do
+	for n in 1 2 3 4 5; do
 		sed "/^$n\. /d" demo.out >wrong.out
 		not sentences wrong.out
 	done
@@ -140,7 +150,7 @@ lies() {
 	not by_user "$work/lies:$PATH"
 	tail -n 4 user.err
 	grep -qF -e "$1" user.err
-	not grep -q '^[1-4]\. ' user.out
+	not grep -q '^[1-5]\. ' user.out
 }
 mkdir -p lies
 real=$work/user/bin/mmoci.real
