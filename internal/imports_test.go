@@ -69,6 +69,7 @@ var rules = map[string][]string{
 	"internal/chain":           {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/prove", module + "internal/serve"},
 	"internal/store":           {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/policy":          {"net/http"},
+	"internal/mirrors":         {"os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/archive", module + "internal/serve", module + "internal/place"},
 	"internal/registry":        {"os", oras, imageSpec, ggcr, module + "pkg/deb", module + "pkg/resolve", module + "internal/serve", module + "internal/store"},
 	"internal/serve":           {oras, imageSpec, module + "pkg/resolve", module + "pkg/artifact"},
 	"internal/engine":          {"net/http", oras, imageSpec, ggcr, module + "internal/serve", module + "internal/host"},
