@@ -58,6 +58,7 @@ func (sf *serveFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&sf.o.Policy, "policy", "", "rules `FILE`, read again when it changes")
 	f.BoolVar(&sf.o.PolicyLogOnly, "policy-log-only", false, "record what the rules would deny, and allow it")
 	f.BoolVar(&sf.o.Registry, "registry", false, "answer for container images and snapshots as a read-only OCI registry, too, at /v2/")
+	f.StringVar(&sf.o.Mirrors, "mirrors", "", "list `FILE` of mirrors that clients are sent to for blobs and packages, read again when it changes")
 	f.StringVar(&sf.o.BaseURL, "base-url", "", "how clients reach this server, such as https://site.example.org/apt (default: their Host header)")
 	f.StringSliceVar(&sf.trustedProxies, "trusted-proxy", nil, "address or `CIDR` whose X-Forwarded-For is believed (repeatable)")
 	f.StringVar(&sf.o.TLSCert, "tls-cert", "", "PEM `FILE`; with --tls-key, HTTPS is spoken; both are read again when they change")
@@ -176,6 +177,7 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	if o.PolicyLogOnly && o.Policy == "" {
 		return o, fmt.Errorf("%w: --policy-log-only without a policy", outcome.ErrUsage)
 	}
+	o.Listen = addresses(sf.listen, plan)
 	named := sf.state
 	if named == "" && plan != nil {
 		named = plan.Serve.State

@@ -40,10 +40,11 @@ func (s *Server) openFiles() (err error) {
 			return fmt.Errorf("serve: credentials %s: %w", s.o.Credentials, err)
 		}
 	}
-	return nil
+	return s.openMirrors()
 }
 
 func (s *Server) lookAtFiles() {
+	s.mirrorList.Look()
 	s.policy.Look()
 	s.certs.Look()
 	s.guard.Look()

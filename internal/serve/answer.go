@@ -35,6 +35,7 @@ type content struct {
 	cache    string  // Cache-Control
 	from     *served // nil: bytes
 	bytes    []byte
+	mirrored bool          // a mirror may hand it out
 	packed   snapshot.Blob // if its digest is set: the .gz of which blob is the content
 }
 
@@ -65,6 +66,9 @@ func (req *request) answer(c content) {
 	if kind == condition.Unsatisfiable {
 		h["Content-Range"] = []string{fmt.Sprintf("bytes */%d", c.blob.Size)}
 		req.fail(http.StatusRequestedRangeNotSatisfiable, "range begins behind the end of the file")
+		return
+	}
+	if req.toMirror(c) {
 		return
 	}
 	if c.typ == "" {

@@ -188,10 +188,13 @@ func (req *request) setup(v web.View, name string) {
 	name, v.KeyFiles = strings.CutPrefix(name, web.KeyFiles)
 	switch {
 	case name == "":
-		req.text(http.StatusOK, plainText, []byte(v.Setup()))
+		req.text(http.StatusOK, plainText, []byte(v.Setup()+req.mirrorTexts(v)))
 		return
 	case name == "site.asc" && len(v.Key.Armor) > 0:
 		req.text(http.StatusOK, plainText, v.Key.Armor)
+		return
+	}
+	if req.mirrorSetup(v, name) {
 		return
 	}
 	if page := req.s.pages.Setup(v, name); page != nil {

@@ -67,7 +67,7 @@ func (req *request) fromRegistry(p string) {
 	}
 	from := site.of(a.From)
 	req.snapshot = from.name
-	c := content{blob: a.Blob, typ: a.MediaType, modified: snapshot.ModTime(a.Blob.Digest), cache: "no-cache", from: from, bytes: a.Data}
+	c := content{blob: a.Blob, typ: a.MediaType, modified: snapshot.ModTime(a.Blob.Digest), cache: "no-cache", from: from, bytes: a.Data, mirrored: path.Kind == registry.Blob && a.Data == nil}
 	switch {
 	case a.ByTag:
 		c.modified = from.Statement.Date

@@ -37,6 +37,8 @@ type request struct {
 	snapshot string
 	pkg      snapshot.Package
 	rule     string
+	direct   bool             // no redirect
+	mirror   string           // that the client is sent to
 	v2       *registryRequest // nil: not below /v2/
 	from     string           // where the bytes of the body come from
 	cause    error            // why the answer was broken off, or is an error
@@ -66,7 +68,7 @@ func (req *request) end() {
 	}
 	record := logs.Request{
 		Client: req.client(), Method: req.r.Method, Path: req.r.URL.Path, Snapshot: req.snapshot, Archive: req.archive, Package: req.pkg,
-		Status: req.status, Bytes: req.bytes, From: req.from, Rule: req.rule, Seconds: took.Seconds(), Agent: req.r.UserAgent(), Err: req.cause,
+		Status: req.status, Bytes: req.bytes, From: req.from, Mirror: req.mirror, Rule: req.rule, Seconds: took.Seconds(), Agent: req.r.UserAgent(), Err: req.cause,
 	}
 	if req.v2 != nil {
 		record.Registry = &req.v2.Registry

@@ -21,6 +21,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.registry != nil && (p == "v2" || strings.HasPrefix(p, "v2/")) {
 		req.beginRegistry()
 	}
+	if s.isOwn(r) {
+		req.fail(http.StatusLoopDetected, "this server is in its own list of mirrors")
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		req.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
@@ -78,6 +82,9 @@ func (req *request) route(p string) {
 		req.setup(req.s.pages.View(req.site()), rest)
 	case head == snapshot.Bootstrap:
 		req.bundledFile(snapshot.Bootstrap)
+	case req.s.mirrors != nil && strings.HasPrefix(p, directPath):
+		req.direct = true
+		req.moving(strings.TrimPrefix(p, directPath))
 	case head == "mmoci":
 		req.documents(rest)
 	case head == "changes" && !more && req.s.view.Load().of(head) == nil:
@@ -188,6 +195,7 @@ func (req *request) file(h *served, row snapshot.Row, p string, fixed bool) {
 		name:     row.Path,
 		cache:    req.cacheControl(h, row, fixed),
 		from:     h,
+		mirrored: paths.IsPoolFile(row),
 	})
 }
 

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"example.org/mmoci/internal/mirrors"
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
@@ -102,6 +103,11 @@ type Options struct {
 	// Registry has /v2/ answer for the container images of the snapshots, and for the
 	// snapshots themselves, as a read-only OCI registry (package registry).
 	Registry bool
+	// Mirrors is the path of a list of mirrors (package mirrors), read again when it changes: GETs of blobs and
+	// of pool files are answered with a redirect to one that has them. "": there are none.
+	Mirrors string
+	// Listen are the addresses that will be listened on, so that a mirror that is this server is refused; they may be left out.
+	Listen []string
 	// BaseURL is how clients reach the server ("https://site.example.org/apt");
 	// its path is taken off requests that have it. "": the Host header tells.
 	BaseURL string
@@ -137,29 +143,31 @@ const (
 
 // Server is an http.Handler. Safe for concurrent use.
 type Server struct {
-	o         Options
-	basePath  string // "" or "/apt"
-	followers []*follower
-	view      atomic.Pointer[view]
-	switching sync.Mutex // one change of view at a time: it and dates move together
-	dates     *dates.Served
-	cache     *snapshotCache
-	registry  *registry.Registry            // nil: /v2/ is not answered
-	policy    *watch.File[*policy.Policy]   // nil: everything is allowed
-	certs     *watch.File[*tls.Certificate] // nil: plain HTTP
-	guard     *watch.File[credentials]      // nil: open to all
-	metrics   *metrics.Metrics
-	pages     *pages.Pages
-	making    chan struct{}               // a place for each page that is made now
-	sending   *semaphore.Weighted         // bytes of pages on their way
-	siteKey   atomic.Pointer[web.Key]     // the site's key for hosts
-	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
-	unpacked  memory.Unpacked
-	small     memory.Files
-	buffers   sync.Pool // *[]byte of copyBuffer
-	draining  atomic.Bool
-	following atomic.Bool
-	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
+	o          Options
+	basePath   string // "" or "/apt"
+	followers  []*follower
+	view       atomic.Pointer[view]
+	switching  sync.Mutex // one change of view at a time: it and dates move together
+	dates      *dates.Served
+	cache      *snapshotCache
+	registry   *registry.Registry            // nil: /v2/ is not answered
+	policy     *watch.File[*policy.Policy]   // nil: everything is allowed
+	certs      *watch.File[*tls.Certificate] // nil: plain HTTP
+	guard      *watch.File[credentials]      // nil: open to all
+	mirrors    *mirrors.Set                  // nil: no client is sent elsewhere
+	mirrorList *watch.File[[]mirrors.Mirror]
+	metrics    *metrics.Metrics
+	pages      *pages.Pages
+	making     chan struct{}               // a place for each page that is made now
+	sending    *semaphore.Weighted         // bytes of pages on their way
+	siteKey    atomic.Pointer[web.Key]     // the site's key for hosts
+	siteRing   atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
+	unpacked   memory.Unpacked
+	small      memory.Files
+	buffers    sync.Pool // *[]byte of copyBuffer
+	draining   atomic.Bool
+	following  atomic.Bool
+	lateAt     atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
 }
 
 // New opens the snapshot of every source; it fails if one can neither be opened
@@ -291,6 +299,9 @@ func (s *Server) Run(ctx context.Context) error {
 		if s.o.Prefetch != prefetch.None {
 			background("fetching for "+f.source.Name(), func() { s.fill(ctx, i) })
 		}
+	}
+	if s.mirrors != nil {
+		background("looking at mirrors", func() { s.mirrors.Run(ctx) })
 	}
 	background("reading files again", func() {
 		tick := time.NewTicker(s.o.look)

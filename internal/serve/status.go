@@ -76,6 +76,7 @@ func (s *Server) troubles() []string {
 			list = append(list, fmt.Sprintf("the file of the %s cannot be used as it is now, and what was read before is in force; the log says why", kind))
 		}
 	}
+	list = append(list, s.mirrorTroubles()...)
 	if s.o.Store == nil {
 		return list
 	}

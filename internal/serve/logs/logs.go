@@ -69,6 +69,7 @@ type Request struct {
 	Status               int    // 0: the client was gone before there was one
 	Bytes                int64  // of the body, sent
 	From                 string // where the bytes of the body come from
+	Mirror               string // that the client was sent to
 	Rule                 string // of the policy
 	Seconds              float64
 	Agent                string
@@ -104,6 +105,9 @@ func (r *Request) Log(l *slog.Logger) {
 	)
 	if v := r.Registry; v != nil {
 		attrs = append(attrs, slog.String("repository", v.Repository), slog.String("reference", v.Reference), slog.String("image", v.Image))
+	}
+	if r.Mirror != "" {
+		attrs = append(attrs, slog.String("mirror", r.Mirror))
 	}
 	if r.Err != nil {
 		attrs = append(attrs, slog.String("error", r.Err.Error()))

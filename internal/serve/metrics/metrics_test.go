@@ -27,6 +27,9 @@ func full() *Metrics {
 		},
 		Files: func() map[string]error { return map[string]error{"policy": errors.New("bad"), "certificate": nil} },
 		Store: func() store.Stats { return store.Stats{Hits: 7} },
+		Mirrors: func() []Mirror {
+			return []Mirror{{Name: "de1", Used: true, Redirects: 3, Bytes: 9, Faults: map[string]int64{"dead": 1}}}
+		},
 	})
 	m.Request("debian", "GET", 200, 5, time.Second)
 	m.Request("", "BREW", 405, 0, time.Second)

@@ -18,6 +18,15 @@ type State struct {
 	Expiries   func(ctx context.Context) []Expiry // what clients rely on and when it ends; what cannot be read before ctx ends is left out
 	Files      func() map[string]error            // what is read again when it changes, by its kind, with why it cannot be used as it is now
 	Store      func() store.Stats
+	Mirrors    func() []Mirror // that clients are sent to
+}
+
+// Mirror is a mirror that clients are sent to.
+type Mirror struct {
+	Name             string // of the list, not a client's
+	Used             bool   // clients are sent there now
+	Redirects, Bytes int64
+	Faults           map[string]int64 // by kind, every kind
 }
 
 // Reference is a reference that is followed.
@@ -57,6 +66,9 @@ func (s State) collectors() []prometheus.Collector {
 	}
 	if s.Store != nil {
 		list = append(list, storeCollector{s.Store})
+	}
+	if s.Mirrors != nil {
+		list = append(list, mirrorCollector{s.Mirrors})
 	}
 	return list
 }
@@ -187,4 +199,35 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	report(prometheus.GaugeValue, "read_only", "1 if the store's directory could not be written when the server started: nothing is kept.", oneIf(st.ReadOnly))
 	report(prometheus.GaugeValue, "refusing", "1 if the disk took no more the last time: full, read-only, broken.", oneIf(st.Refusing != nil))
 	report(prometheus.GaugeValue, "fetch_failing", "1 if the last file that the store did not have could not be fetched.", oneIf(st.Failing))
+}
+
+type mirrorCollector struct{ mirrors func() []Mirror }
+
+var (
+	mirrorUsedDesc = desc("mirror_used", "1 if clients are sent to the mirror, 0 while it is left.", "mirror")
+	redirectsDesc  = desc("redirects_total", "Requests answered with a redirect to the mirror.", "mirror")
+	redirectedDesc = desc("redirected_bytes_total", "Size of what clients were sent to the mirror for.", "mirror")
+	faultsDesc     = desc("mirror_faults_total", "What was found at the mirror: dead, slow, refuses, redirects, itself, wrong (bytes), missing (blobs).", "mirror", "fault")
+)
+
+// Describe implements prometheus.Collector.
+func (c mirrorCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{mirrorUsedDesc, redirectsDesc, redirectedDesc, faultsDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c mirrorCollector) Collect(ch chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	for _, m := range c.mirrors() {
+		gauge(ch, mirrorUsedDesc, oneIf(m.Used), m.Name)
+		count(redirectsDesc, m.Redirects, m.Name)
+		count(redirectedDesc, m.Bytes, m.Name)
+		for fault, n := range m.Faults {
+			count(faultsDesc, n, m.Name, fault)
+		}
+	}
 }
