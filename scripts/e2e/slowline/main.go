@@ -1,7 +1,7 @@
 // Command slowline is a long line between clients and servers on one machine: a TCP proxy with a round-trip time, a
 // rate that all its connections share in each direction, and connections that are reset after a seeded number of bytes.
 //
-//	slowline [-rtt 50ms] [-rate 20] [-reset BYTES] [-seed N] [-log FILE] TARGET
+//	slowline [-rtt 50ms] [-rate 20] [-reset BYTES] [-seed N] [-log FILE] [-listen ADDR] TARGET
 //
 // It prints the address where it listens. -rate is in Mbit/s; -reset is how many bytes a connection carries on average
 // before it is reset, 0: none is. What connection n carries follows from the seed and n alone.
@@ -44,13 +44,14 @@ func main() {
 	rate := flag.Float64("rate", 20, "Mbit/s in each direction, shared by all connections")
 	reset := flag.Float64("reset", 0, "mean number of `bytes` after which a connection is reset")
 	seed := flag.Uint64("seed", 1, "of the resets")
+	listen := flag.String("listen", "127.0.0.1:0", "`address`")
 	name := flag.String("log", os.DevNull, "log `file`")
 	flag.Parse()
 	out, err := os.OpenFile(*name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		log.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", *listen)
 	if err != nil {
 		log.Fatal(err)
 	}

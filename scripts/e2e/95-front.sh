@@ -1,0 +1,388 @@
+# 95-front.sh: a front that hands out manifests and indices itself and sends clients to mirrors for the rest. Three mirrors are
+# static trees behind nginx; podman, skopeo, docker, containerd and apt pull through the front, mirrors die, lie and fall
+# behind, and no client's password reaches one.
+set -eu
+. "$E2E_TOP/scripts/e2e/lib.sh"
+seed=${E2E_SEED:-$(date +%s)}
+say "seed $seed"
+export DOCKER_CONFIG="$work/docker" REGCTL_CONFIG="$work/regctl.json"
+mkdir -p "$DOCKER_CONFIG"
+echo '{}' >"$DOCKER_CONFIG/config.json"
+
+# --- an image and packages in a registry, and three trees of the same
+
+site
+registry_start origin registry "$work/origin"
+origin=$registry
+origin_pid=$pid
+for layer in 1 2; do
+	mkdir -p "layer-$layer"
+	echo "layer $layer" >"layer-$layer/name-$layer"
+	head -c 400000 /dev/urandom >"layer-$layer/data-$layer"
+	tar -cf "layer-$layer.tar" -C "layer-$layer" .
+done
+crane append --oci-empty-base -f layer-1.tar -f layer-2.tar -t "$origin/app:base" >/dev/null
+crane mutate --set-platform "linux/$arch" "$origin/app:base" -t "$origin/app:1" >/dev/null
+app=$(crane digest "$origin/app:1")
+{
+	sign_part
+	# shellcheck disable=SC2046 # names
+	selection "$up" hello docker.io $(base | tr '\n' ' ')
+	echo "images:"
+	echo "- {image: \"$origin/app:1\", as: \"registry.example.org/site/app:1\"}"
+} >mmoci.yaml
+"$mmoci" push -f mmoci.yaml oci:lay:noble >pushed.ref
+root=$(sed 's/.*@//' pushed.ref)
+"$mmoci" copy oci:lay:noble "$origin/mirror:noble" >/dev/null
+"$mmoci" export --static tree --apt oci:lay:noble >/dev/null
+say "root $root, app $app"
+for m in de1 de2 fr1; do cp -al tree "tree-$m"; done
+
+# mirror_start NAME: nginx with the file that is shipped, at an address of its own; $mirror is its URL. NAME.access: status, bytes,
+# method, path, who asks, and any password.
+mirror_start() {
+	case $1 in de1) _host=127.0.0.11 ;; de2) _host=127.0.0.12 ;; *) _host=127.0.0.13 ;; esac
+	mkdir -p "$1.d"
+	[ -e "$1.port" ] || free_port >"$1.port"
+	mirror=http://$_host:$(cat "$1.port")
+	sed -e "s|listen 80;|listen ${mirror#http://};|" -e "s|/srv/mmoci;|$work/tree-$1;|" "$E2E_TOP/artifacts/nginx/static.conf" >"$1.static"
+	cat >"$1.conf" <<-END
+		daemon off; user root; worker_processes 1; pid $work/$1.d/pid; error_log $work/$1.error;
+		events { worker_connections 1024; }
+		http {
+		  log_format short '\$status \$body_bytes_sent \$request_method \$request_uri "\$http_user_agent" "\$http_authorization"';
+		  access_log $work/$1.access short;
+		  client_body_temp_path $work/$1.d; proxy_temp_path $work/$1.d; fastcgi_temp_path $work/$1.d;
+		  uwsgi_temp_path $work/$1.d; scgi_temp_path $work/$1.d;
+		  include $work/$1.static;
+		}
+	END
+	start "$1" nginx -e "$work/$1.error" -c "$work/$1.conf"
+	echo "$pid" >"$1.pid"
+	eventually curl -sf "$mirror/v2/"
+	grep -q "name: $1," mirrors.yaml 2>/dev/null || echo "- {name: $1, url: \"$mirror/\", allow-http: yes$2}" >>mirrors.yaml
+}
+mirror_start de1 ""
+mirror_start de2 ", weight: 200"
+mirror_start fr1 ""
+cat mirrors.yaml >&2
+
+# mark: from here on clients and of_front look at the logs.
+mark() { for f in de1 de2 fr1 front; do wc -l <"$f.access" >"$f.mark"; done; }
+# since NAME: the log of a front or mirror since then.
+since() { tail -n +$(($(cat "$1.mark") + 1)) "$1.access"; }
+# clients: what clients, and not the front, had of mirrors.
+clients() { for m in de1 de2 fr1; do since "$m"; done | grep -v 'mmoci-front\|"curl'; }
+# of_front PATTERN: what the front answered itself, by path.
+of_front() { since front | jq -c "select(.status == 200 and .method == \"GET\") | select(.path | test(\"$1\"))"; }
+
+echo 'host:secret' >credentials
+serve_start front --registry --mirrors mirrors.yaml --credentials credentials --follow 5s "$origin/mirror:noble"
+front=${serve#http://}
+front_pid=$pid
+base=http://host:secret@$front
+
+# --- registry clients
+
+warm() {
+	same "without a password" 401 "$(curl -s -o answer -w '%{http_code}' "http://$front/v2/site/app/manifests/1")"
+	crane auth login "$front" -u host -p secret
+	same app "$(crane digest "$front/site/app:1")" "$app"
+	# The front serves a blob itself until it has seen that a mirror's is right.
+	for l in $(crane manifest "$front/site/app:1" | jq -r '.layers[].digest, .config.digest'); do
+		redirected() { [ "$(curl -s -o answer -w '%{http_code}' "$base/v2/site/app/blobs/$l")" = 307 ]; }
+		eventually redirected
+		curl -s -D head -o answer "$base/v2/site/app/blobs/$l?ns=registry.example.org"
+		tr -d '\r' <head
+		tr -d '\r' <head | grep -qx "Cache-Control: no-store"
+		tr -d '\r' <head | grep -qx "Docker-Content-Digest: $l"
+		to=$(tr -d '\r' <head | sed -n 's/^X-Mmoci-Mirror: //p')
+		tr -d '\r' <head | grep -qx "Location: http://$(sed -n "s|.*name: $to,.*http://\(.*\)/\".*|\1|p" mirrors.yaml)/blobs/sha256/${l#sha256:}"
+		curl -sfL "$base/v2/site/app/blobs/$l" | sha256sum | grep -q "^${l#sha256:}"
+		same HEAD 200 "$(curl -s -I -o answer -w '%{http_code}' "$base/v2/site/app/blobs/$l")"
+	done
+}
+check "a blob is answered with 307 to a mirror, once the front saw that its bytes are right; HEAD by the front" warm
+
+through() {
+	mark
+	"$@"
+	clients >clients
+	cat clients
+	# Two layers from mirrors, none from the front; the manifest from the front.
+	for l in $(crane manifest "$front/site/app:1" | jq -r '.layers[].digest'); do
+		grep -q "^20[06] .*${l#sha256:}" clients
+		[ -z "$(of_front "blobs/$l")" ]
+	done
+	[ -n "$(of_front "site/app/manifests/")" ]
+	not grep -v '"-"$' clients
+	not grep manifests clients
+}
+
+pod() { podman --root "$work/pod" --runroot "$work/podrun" --storage-driver vfs "$@"; }
+by_podman() {
+	pod login --tls-verify=false -u host -p secret "$front"
+	pod pull -q --tls-verify=false "$front/site/app:1"
+	pod image inspect "$front/site/app:1" --format '{{.Digest}}' | grep -qx "$app"
+	pod rmi "$front/site/app:1"
+}
+check "podman logs in and pulls: layers from mirrors, which see no password" through by_podman
+
+by_skopeo() {
+	skopeo --insecure-policy copy -q --src-tls-verify=false --src-creds host:secret "docker://$front/registry.example.org/site/app:1" "dir:$work/skopeo-app"
+	same app "sha256:$(sha256sum <skopeo-app/manifest.json | cut -d' ' -f1)" "$app"
+}
+check "skopeo, the same" through by_skopeo
+
+by_docker() {
+	start dockerd dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs --data-root "$work/dockerd" \
+		--exec-root "$work/dockerexec" -H "unix://$work/docker.sock" --pidfile "$work/dockerd.pidfile"
+	eventually docker -H "unix://$work/docker.sock" version
+	docker -H "unix://$work/docker.sock" login -u host -p secret "$front"
+	docker -H "unix://$work/docker.sock" pull "$front/site/app:1" | tee docker.out
+	grep -qF "$app" docker.out
+	kill "$(cat "$work/dockerd.pidfile")"
+}
+check "docker, the same" through by_docker
+
+by_ctr() {
+	mkdir -p hosts/registry.example.org
+	curl -sf -o hosts/registry.example.org/hosts.toml "$base/setup/hosts.toml"
+	cat hosts/registry.example.org/hosts.toml
+	cat >containerd.toml <<-END
+		version = 2
+		root = "$work/ctrd"
+		state = "$work/ctrdrun"
+		disabled_plugins = ["io.containerd.grpc.v1.cri"]
+		[grpc]
+		address = "$work/ctrd.sock"
+	END
+	start containerd containerd -c containerd.toml
+	eventually ctr -a "$work/ctrd.sock" version
+	ctr -a "$work/ctrd.sock" images pull --hosts-dir "$work/hosts" --snapshotter native -u host:secret registry.example.org/site/app:1
+	ctr -a "$work/ctrd.sock" images ls | grep -F "registry.example.org/site/app:1" | grep -F "$app"
+}
+check "containerd by the front's own hosts.toml and the image's own name, the same" through by_ctr
+
+# --- a mirror that refuses connections
+
+# events TEXT: how many events of the front's say that.
+events() { jq -c "select(.msg == \"$1\")" front.log | wc -l; }
+died() {
+	l=$(crane manifest "$front/site/app:1" | jq -r '.layers[0].digest')
+	m=$(curl -s -I -X GET "$base/v2/site/app/blobs/$l" | tr -d '\r' | sed -n 's/^X-Mmoci-Mirror: //p')
+	stop "$(cat "$m.pid")"
+	pod pull -q --tls-verify=false "$front/site/app:1" || echo "the first pull failed"
+	pod rmi -f "$front/site/app:1" || :
+	pod pull -q --tls-verify=false "$front/site/app:1"
+	pod rmi "$front/site/app:1"
+	same "how often the mirror was named" "$(events "mirror left")" 1
+	jq -e "select(.msg == \"mirror left\" and .mirror == \"$m\" and .fault == \"dead\")" front.log
+	curl -sf "$base/metrics" | grep -x "mmoci_mirror_used{mirror=\"$m\"} 0"
+	curl -sf "$base/metrics" | grep -x "mmoci_mirror_faults_total{fault=\"dead\",mirror=\"$m\"} 1"
+	curl -s "$base/readyz" | grep "mirror $m is not used: dead"
+	mirror_start "$m"
+	returned() { [ "$(events "mirror back")" = 1 ]; }
+	eventually returned
+	redirected() { [ "$(curl -s -I -X GET "$base/v2/site/app/blobs/$l" | tr -d '\r' | sed -n 's/^X-Mmoci-Mirror: //p')" = "$m" ]; }
+	eventually redirected
+}
+check "a mirror refuses connections: the next pull is the front's, it is named once, and used again when it is back" died
+
+# --- apt
+
+apt_own plain
+netrc="machine http://$front login host password secret"
+echo "$netrc" >netrc
+echo "Dir::Etc::netrc \"$work/netrc\";" >>plain.conf
+echo "deb [signed-by=$sitekey] http://$front/debian bookworm main" >plain/sources/front.list
+wanted=$(find tree/apt/mirror:noble/debian/pool/ -name '*.deb' -size -400k | sed 's|.*/||; s|_.*||' | sort -u | grep -vx hello | head -n 12 | tr '\n' ' ')
+by_apt() {
+	mark
+	own apt-get -q update >plain.out 2>&1
+	updated plain.out
+	# The first client has them of the front, the next ones of mirrors.
+	for n in 1 2 3; do
+		rm -rf got && mkdir got
+		# shellcheck disable=SC2086 # names
+		(cd got && own apt-get -q download $wanted) || return 1
+		sleep 0.5
+		[ $n != 1 ] || mark
+	done
+	clients >clients
+	not grep -v '"-"$' clients
+	not grep -v ' GET /blobs/sha256/' clients
+	same "answers by 302" "$(since front | jq -c 'select(.status == 302 and .mirror != null)' | wc -l)" "$(wc -l <clients)"
+	[ "$(wc -l <clients)" -ge 12 ]
+	for m in de1 de2 fr1; do since $m | grep -q APT-HTTP; done
+	for f in got/*.deb; do test -e "tree/blobs/sha256/$(sha256sum <"$f" | cut -d' ' -f1)"; done
+}
+check "apt by the front's plain URL: indices from the front, packages by 302 from mirrors, without its password" by_apt
+
+by_list() {
+	sed -i "s|name: \([a-z0-9]*\),|name: \1, apt: \"apt/mirror:noble\",|" mirrors.yaml
+	listed() { curl -sf "$base/setup/debian.mirrors" | grep -q "apt/mirror:noble/debian/"; }
+	eventually listed
+	curl -sf "$base/setup/debian.mirrors"
+	same lines 6 "$(curl -sf "$base/setup/debian.mirrors" | grep -c '^http')"
+	curl -sf "$base/setup/" | grep -qx "http://$front/setup/debian.mirrors"
+	apt_own listed
+	echo "Dir::Etc::netrc \"$work/netrc\";" >>listed.conf
+	echo "deb [signed-by=$sitekey] mirror+http://$front/setup/debian.mirrors bookworm main" >listed/sources/front.list
+	mark
+	own apt-get -q update >listed.out 2>&1
+	updated listed.out
+	rm -rf got && mkdir got
+	# shellcheck disable=SC2086 # names
+	(cd got && own apt-get -q download $wanted)
+	clients >clients
+	same "packages from mirrors" "$(grep -c ' GET /apt/mirror:noble/debian/pool/' clients)" 12
+	not grep dists clients
+	not grep -v '"-"$' clients
+	[ -n "$(of_front debian/dists/)" ]
+	[ -z "$(of_front debian/pool/)" ]
+}
+check "apt by mirror+http: indices from the front, packages from the mirrors' own trees" by_list
+
+# --- wrong bytes, and what is not there
+
+wrong() {
+	f=$(find tree/apt/mirror:noble/debian/pool -name 'hello_*.deb')
+	d=$(sha256sum <"$f" | cut -d' ' -f1)
+	for m in de1 de2 fr1; do
+		rm "tree-$m/blobs/sha256/$d"
+		cp "$f" "tree-$m/blobs/sha256/$d"
+		printf x | dd of="tree-$m/blobs/sha256/$d" bs=1 seek=20000 conv=notrunc status=none
+	done
+	for n in 1 2 3 4; do
+		rm -rf got && mkdir got
+		(cd got && APT_CONFIG=$work/plain.conf apt-get -q download hello)
+		same hello "$(sha256sum <"$(echo got/hello_*.deb)" | cut -d' ' -f1)" "$d"
+	done
+	mv credentials credentials.away && mv credentials.away credentials
+	named() { [ "$(jq -c "select(.fault == \"wrong\" and .digest == \"sha256:$d\") | .mirror" front.log | sort | uniq -c | grep -c ' 1 ')" -ge 1 ]; }
+	eventually named
+	jq -c 'select(.fault == "wrong")' front.log
+	not grep "blobs/sha256/$d.*APT" de1.access de2.access fr1.access
+	curl -sf "$base/metrics" | grep 'mmoci_mirror_faults_total{fault="wrong",mirror="[a-z0-9]*"} 1'
+}
+check "wrong bytes at all mirrors: no client was sent there, each that was looked at is named" wrong
+
+lost() {
+	l=$(crane manifest "$front/site/app:1" | jq -r '.layers[1].digest')
+	m=$(curl -s -I -X GET "$base/v2/site/app/blobs/$l" | tr -d '\r' | sed -n 's/^X-Mmoci-Mirror: //p')
+	[ -n "$m" ]
+	rm "tree-$m/blobs/sha256/${l#sha256:}"
+	curl -s -L -o answer "$base/v2/site/app/blobs/$l" # the next one is better
+	curl -sfL "$base/v2/site/app/blobs/$l" | sha256sum | grep "^${l#sha256:}"
+	jq -e "select(.msg == \"mirror lacks blobs\" and .mirror == \"$m\")" front.log
+	curl -sf "$base/metrics" | grep -x "mmoci_mirror_used{mirror=\"$m\"} 1"
+}
+check "a mirror that lost a blob is left for that one, and used for others" lost
+
+# --- rules, and a front whose registry is away
+
+ruled() {
+	cat >policy.yaml <<-END
+		rules:
+		- {name: no-app, deny: "*", image: "registry.example.org/site/*", reason: "not before Monday"}
+		- {name: no-hello, deny: hello, reason: "wave instead"}
+	END
+	serve_start ruled --registry --mirrors mirrors.yaml --policy policy.yaml "$origin/mirror:noble"
+	l=$(crane manifest "$front/site/app:1" | jq -r '.layers[0].digest')
+	hello=$(cd "$work/tree/apt/mirror:noble" && find debian/pool -name 'hello_*.deb')
+	for n in 1 2 3; do
+		same "a denied layer" 403 "$(curl -s -o answer -w '%{http_code}' "$serve/v2/site/app/blobs/$l")"
+		same "a denied package" 403 "$(curl -s -o answer -w '%{http_code}' "$serve/$hello")"
+		same "the same without a redirect" 403 "$(curl -s -o answer -w '%{http_code}' "$serve/mmoci/direct/$hello")"
+	done
+	stop "$pid"
+}
+check "what a rule denies is redirected to no mirror" ruled
+
+away() {
+	stop "$origin_pid"
+	stop "$front_pid"
+	serve_start front --registry --mirrors mirrors.yaml --credentials credentials --wait "$origin/mirror:noble"
+	front=${serve#http://} front_pid=$pid
+	crane auth login "$front" -u host -p secret
+	same app "$(crane digest "$front/site/app:1")" "$app"
+	for l in $(crane manifest "$front/site/app:1" | jq -r '.layers[].digest'); do
+		come() { curl -sfL "http://host:secret@$front/v2/site/app/blobs/$l" | sha256sum | grep -q "^${l#sha256:}"; }
+		eventually come
+	done
+}
+check "the registry away, the front started anew: manifests from what it holds, blobs from mirrors and from what it holds" away
+
+refusals() {
+	echo "- {name: me, url: \"http://127.0.0.1:8123/\", allow-http: yes}" >bad.yaml
+	refused 2 "would send their password" "$mmoci" serve --mirrors bad.yaml --listen 127.0.0.1:8124 --state bad.state oci:lay:noble
+	refused 2 "is this server itself" "$mmoci" serve --mirrors bad.yaml --listen 127.0.0.1:8123 --state bad.state oci:lay:noble
+	echo "- {name: me, url: \"https://a.site.example.org/\"}" >bad.yaml
+	refused 2 "would send their password" "$mmoci" serve --mirrors bad.yaml --base-url https://site.example.org --listen 127.0.0.1:0 --state bad.state oci:lay:noble
+	printf -- '- name: me\n  url: http://de1.example.org/\n  wieght: 3\n' >bad.yaml
+	refused 2 "bad.yaml:3: unknown key" "$mmoci" serve --mirrors bad.yaml --listen 127.0.0.1:0 --state bad.state oci:lay:noble
+}
+check "a list with the front itself, a name below it or an unknown key is refused at the start" refusals
+
+# --- many clients while mirrors die, stall, lie and fall behind by a seeded plan
+
+clients=${E2E_LONG:+50}
+clients=${clients:-10}
+(cd "$E2E_TOP" && CGO_ENABLED=0 "${GO:-go}" build -o "$work/slowline" ./scripts/e2e/slowline)
+rm -f mirrors.yaml
+for m in de1 de2 fr1; do
+	stop "$(cat $m.pid)"
+	rm -rf "tree-$m" "$m.access" && cp -al tree "tree-$m"
+	mirror_start $m ""
+	# apt takes all ports of an address for one host.
+	start "line-$m" ./slowline -listen "$(echo "${mirror#http://}" | sed 's/\.1\([123]\):.*/.2\1:0/')" -rtt 20ms -rate 200 -seed "$seed" -reset 20000000 "${mirror#http://}"
+	echo "$pid" >"line-$m.pid"
+	eventually test -s "line-$m.log"
+	echo "- {name: $m, url: \"http://$(cat "line-$m.log")/\", allow-http: yes}" >>lines.yaml
+done
+serve_start storm --registry --mirrors lines.yaml oci:lay:noble
+
+storm() {
+	for n in $(seq "$clients"); do
+		apt_own "client-$n"
+		for a in debian/bookworm debian-security/bookworm-security; do
+			echo "deb [signed-by=$sitekey] mirror+$serve/setup/${a%/*}.mirrors ${a#*/} main"
+		done >"client-$n/sources/front.list"
+		echo 'Acquire::http::Timeout "4"; Acquire::Retries "0";' >>"client-$n.conf"
+	done
+	python3 "$E2E_TOP/scripts/e2e/front-faults.py" "$seed" "${E2E_LONG:+90}" de1 de2 fr1 >faults.jsonl 2>faults.err &
+	plan=$!
+	eventually test -s faults.jsonl # the lies are told
+	installs=
+	for n in $(seq "$clients"); do
+		(
+			export APT_CONFIG="$work/client-$n.conf"
+			apt-get -q update || exit 1
+			while kill -0 $plan 2>/dev/null; do
+				rm -f "client-$n"/archives/*.deb
+				# apt 2.6 gives a file up now and then with lines of the list left; what it has stays, and a second go is from elsewhere.
+				# shellcheck disable=SC2086 # names
+				if timeout 60 apt-get -q -y -d --no-install-recommends install hello $wanted; then
+					echo first >>"client-$n.done"
+				else
+					timeout 60 apt-get -q -y -d --no-install-recommends install hello $wanted || exit 1
+					echo second >>"client-$n.done"
+				fi
+			done
+		) >"client-$n.log" 2>&1 &
+		installs="$installs $!"
+	done
+	failed=0
+	for p in $installs; do wait "$p" || failed=$((failed + 1)); done
+	wait $plan || { cat faults.err; return 1; }
+	[ $failed = 0 ] || grep -h '^[EW]:' client-*.log | head -20
+	cat faults.jsonl
+	jq -c 'select(.msg | test("mirror"))' storm.log | cut -c1-200
+	same "clients that failed" $failed 0
+	python3 "$E2E_TOP/scripts/e2e/front-faults.py" judge storm.log faults.jsonl storm.access de1 de2 fr1 >judged
+	cat judged
+	say "$(tail -1 judged)"
+}
+check "$clients clients install while mirrors die, stall, lie and fall behind (seed $seed): none fails, each fault is named" storm
+stop "$pid"
