@@ -3,7 +3,8 @@
 #
 #   BENCH_PAIRS=9      pairs of each figure
 #   BENCH_SCALE=1      size of the synthetic archives, as a share of the full one
-#   BENCH_ROWS=        groups to run, by comma: daily disk registry scale closure memory extract image serve; empty: all
+#   BENCH_ROWS=        groups to run, by comma: daily disk registry scale closure memory extract image
+#                      image-scripts image-changed serve; empty: all
 #   BENCH_REAL=        what scripts/real-upstream.sh laid out; empty: it is made (asks this host's apt sources)
 #   BENCH_INDICES=     what scripts/real-indices.sh laid out; likewise
 #
@@ -17,17 +18,18 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 GO=${GO:-go}
 rows=${BENCH_ROWS:-}
+wantsImages() { wants image || wants image-scripts || wants image-changed; }
 wants() { case ",$rows," in ,, | *,"$1",*) return 0 ;; esac; return 1; }
 PATH=$PWD/.tools:$PATH # distribution, where scripts/e2e.sh --tools put it
 need "$GO" nginx
 if wants daily || wants disk; then need aptly gpg; fi
 if wants serve; then need wrk; fi
-if wants image; then need mmdebstrap gzip dpkg-deb umoci; fi
+if wantsImages; then need mmdebstrap gzip dpkg-deb umoci; fi
 tmp=$(mktemp -d /dev/shm/mmoci-bench.XXXXXX)
 disk=$(mktemp -d)
 trap 'rm -rf "$tmp" "$disk"' EXIT INT TERM
 real=${BENCH_REAL:-}
-if [ -z "$real" ] && { wants closure || wants extract || wants image; }; then
+if [ -z "$real" ] && { wants closure || wants extract || wantsImages; }; then
 	need apt-get
 	real=$disk/real
 	scripts/real-upstream.sh --base "$real" docker.io postgresql-15 >/dev/null

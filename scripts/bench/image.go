@@ -18,8 +18,8 @@ type imaging struct {
 	changing  generated
 }
 
-// image makes container images from a snapshot in a layout; the peers lay the same packages out from the same files.
-func (b *bench) image(ctx context.Context) error {
+// imaged has f work on such a site: images from a snapshot in a layout; the peers lay the same packages out from the same files.
+func (b *bench) imaged(ctx context.Context, f func(m *imaging) error) error {
 	if b.real == "" {
 		return fmt.Errorf("needs a real upstream (-real)")
 	}
@@ -32,17 +32,30 @@ func (b *bench) image(ctx context.Context) error {
 	if err := m.prepare(ctx); err != nil {
 		return err
 	}
-	for _, name := range []string{"docker.io", "postgresql-15"} {
-		if err := m.cold(ctx, name); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	return f(m)
+}
+
+func (b *bench) image(ctx context.Context) error {
+	return b.imaged(ctx, func(m *imaging) error {
+		for _, name := range []string{"docker.io", "postgresql-15"} {
+			if err := m.cold(ctx, name); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 		}
+		return nil
+	})
+}
+
+// imageScripts needs root: mmdebstrap and we set a root up alike then.
+func (b *bench) imageScripts(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("needs root")
 	}
-	if os.Geteuid() == 0 {
-		if err := m.installed(ctx, "postgresql-15"); err != nil {
-			return err
-		}
-	}
-	return m.changed(ctx)
+	return b.imaged(ctx, func(m *imaging) error { return m.installed(ctx, "postgresql-15") })
+}
+
+func (b *bench) imageChanged(ctx context.Context) error {
+	return b.imaged(ctx, func(m *imaging) error { return m.changed(ctx) })
 }
 
 // prepare makes the snapshot.
@@ -315,11 +328,19 @@ func layersAt(url, repository, tag string) ([]string, error) {
 	var index struct{ Manifests []descriptor }
 	var manifest struct{ Layers []descriptor }
 	get := func(ref string, into any) error {
-		resp, err := http.Get(url + "/v2/" + repository + "/manifests/" + ref)
+		req, err := http.NewRequest(http.MethodGet, url+"/v2/"+repository+"/manifests/"+ref, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json")
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return err
 		}
 		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s:%s: %s", repository, ref, resp.Status)
+		}
 		return json.NewDecoder(resp.Body).Decode(into)
 	}
 	if err := get(tag, &index); err != nil {
@@ -334,6 +355,9 @@ func layersAt(url, repository, tag string) ([]string, error) {
 	var out []string
 	for _, l := range manifest.Layers {
 		out = append(out, l.Digest)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s@%s has no layers", repository, index.Manifests[0].Digest)
 	}
 	return out, nil
 }

@@ -83,6 +83,8 @@ func (b *bench) groups() []group {
 		{"memory", b.memory},
 		{"extract", b.extract},
 		{"image", b.image},
+		{"image-scripts", b.imageScripts},
+		{"image-changed", b.imageChanged},
 		{"serve", b.serve},
 	}
 }
