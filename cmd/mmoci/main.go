@@ -39,6 +39,10 @@ const (
 	memoryLimit = 160 << 20
 
 	methodMemory = 32 << 20 // of a method of apt's
+
+	// Of image commands, which decompress and compress beside what they know of the packages. The process has
+	// some 20 MiB of the program itself beside it; a snapshot of a whole release may hold more than the limit while it is planned.
+	imageMemory = 104 << 20
 )
 
 func main() {
@@ -61,7 +65,11 @@ func main() {
 		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
+		limit := int64(memoryLimit)
+		if len(os.Args) > 1 && os.Args[1] == "image" {
+			limit = imageMemory
+		}
+		debug.SetMemoryLimit(limit)
 	}
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

@@ -50,10 +50,9 @@ type dictionary struct {
 // begin makes a dictionary ready for a block.
 func (z *dictionary) begin(in *bufio.Reader, size int64) {
 	z.in, z.size = in, int(max(size, 4096)+15)&^15
-	if most := z.size + overwrites; len(z.buf) > most {
-		z.buf = z.buf[:most]
-	}
+	z.buf = z.buf[:min(cap(z.buf), z.size+overwrites)]
 	z.reset, z.known, z.used = false, false, 0
+	z.chunk, z.left = 0, 0
 	z.forget()
 }
 

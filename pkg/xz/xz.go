@@ -13,6 +13,7 @@ import (
 	"hash/crc64"
 	"io"
 	"slices"
+	"sync"
 )
 
 // Options are the limits of a Reader.
@@ -38,7 +39,7 @@ type Options struct {
 type Reader struct {
 	in      *bufio.Reader
 	options Options
-	blocks  dictionary
+	blocks  *dictionary
 	check   sum
 	stage   func(*Reader) error // reads the next part of the file that has no data
 	block   blockHeader
@@ -77,16 +78,31 @@ func (z *Reader) Read(p []byte) (n int, err error) {
 		return 0, nil
 	}
 	for len(z.data) == 0 {
-		if z.err == nil {
-			z.err = z.more()
-		}
 		if z.err != nil {
 			return 0, z.err
+		}
+		if z.err = z.more(); z.err != nil {
+			z.release()
 		}
 	}
 	n = copy(p, z.data)
 	z.data = z.data[n:]
 	return n, nil
+}
+
+// dictionaries are those of readers that have ended: most files want one of 8 MiB again.
+var dictionaries = sync.Pool{New: func() any { return new(dictionary) }}
+
+func (z *Reader) release() {
+	const most = 8<<20 + overwrites // of xz's default level
+	if z.blocks == nil {
+		return
+	}
+	if z.blocks.in = nil; cap(z.blocks.buf) > most {
+		z.blocks.buf = nil
+	}
+	dictionaries.Put(z.blocks)
+	z.blocks = nil
 }
 
 // more reads on until there is data or an error.
@@ -153,6 +169,9 @@ func (z *Reader) next() error {
 	size = min(size, z.options.MaxDictionary)
 	if z.options.Output > 0 {
 		size = min(size, z.options.Output)
+	}
+	if z.blocks == nil {
+		z.blocks = dictionaries.Get().(*dictionary)
 	}
 	z.blocks.begin(z.in, size)
 	z.out = 0
