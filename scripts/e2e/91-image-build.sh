@@ -159,7 +159,7 @@ synced() {
 	END
 	diff want got
 	ln -s ../../../redis/image.yaml tree/files/d/out
-	refused 2 "tree/files/d/out" "$mmoci" image build -f tree oci:never:x
+	refused 2 "files/d/out is a symbolic link" "$mmoci" image build -f tree oci:never:x
 	[ ! -e never ]
 }
 check "the last layer has the files of sync:, with mode, owner and the snapshot's date, and nothing else; a symlink out of src is refused" synced
@@ -221,7 +221,7 @@ everywhere() {
 		i=$((i + 1))
 		mkdir "other.$i" "state.$i"
 		cp -r redis "other.$i/plan"
-		chown -R 4242 "other.$i" "state.$i"
+		[ $i = 1 ] || chown -R 4242 "other.$i" "state.$i"
 		install -m 644 "$shared/images-site.asc" "other.$i/site.asc"
 		sed "s,$shared/images-site.asc,$work/other.$i/site.asc," mmoci.yaml >"other.$i/mmoci.yaml"
 		cp "$mmoci" "other.$i/mmoci"

@@ -89,7 +89,7 @@ class Place:
                 path = os.path.join(top, name)
                 if top.endswith("/blobs/sha256"):
                     with open(path, "rb") as f:
-                        if len(name) == 64 and hashlib.file_digest(f, "sha256").hexdigest() != name:
+                        if len(name) == 64 and hashlib.sha256(f.read()).hexdigest() != name:
                             out.append(path)
                 if "tmp" in name:
                     out.append(path)
