@@ -69,9 +69,9 @@ random	[<>] etc/ssl/certs/[0-9a-f]{8}\.[0-9]	l [^ ]* ssl-cert-snakeoil\.pem$
 END
 # Where no script ran, on both sides, mmdebstrap has no database of dpkg at all, and the image has what is made in place of scripts.
 cat >kinds.none <<'END'
-mmdebstrap	< (etc/default|etc/default/locale|var/cache|var/log|tmp|run|dev)	
+mmdebstrap	< (etc/default|etc/default/locale|etc/dpkg|etc/dpkg/dpkg\.cfg\.d|var/cache|var/log|tmp|run|dev)	
 mmdebstrap	[<>] var/lib/dpkg(/.*)?	
-made	> etc/(passwd|group|shadow|gshadow|ld\.so\.cache|ca-certificates\.conf|ssl/certs/.*)	
+made	> (etc/(passwd|group|shadow|gshadow|ld\.so\.cache|ca-certificates\.conf|ssl/certs/.*|debian_version|os-release|lsb-release)|usr/lib/os-release)	
 made	> usr/lib/.*\.so\.[^/]*	l 
 END
 
