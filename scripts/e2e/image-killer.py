@@ -2,12 +2,14 @@
 """image-killer.py --mmoci PROGRAM --work DIR --old PLAN --new PLAN --kills N --seed N [--registry HOST:PORT]
 
 Builds the image of PLAN new over that of PLAN old, N times, each into a place of its own (a registry's repository, a layout and
-an oci-archive in turn) and with a state directory of its own, and ends mmoci by SIGKILL at an instant drawn by seed between its
-start and its end; where it had ended before, another instant is drawn. Then: the tag names the old image or the new one, whole, every blob with the bytes of its name; a rerun ends
-with the digest of an undisturbed build, the same for all three kinds; nothing temporary is left. Prints where the kills hit;
-exit code 1 if anything did not hold, or if it ran out of draws.
+an oci-archive in turn) and with a state directory of its own (three times empty, three times with all layers), and ends mmoci by
+SIGKILL at an instant drawn by seed between its start and its end; where it had ended before, another instant is drawn. Then: the
+tag names the old image or the new one, whole, every blob with the bytes of its name; a rerun ends with the digest of an
+undisturbed build, the same for all three kinds; nothing temporary is left. Prints where the kills hit; exit code 1 if anything
+did not hold, or if it ran out of draws.
 """
-import argparse, collections, hashlib, json, os, random, signal, subprocess, sys, tarfile, tempfile, time, urllib.request
+
+import argparse, collections, hashlib, json, os, random, signal, subprocess, sys, tarfile, time, urllib.request
 
 KINDS = "registry", "layout", "oci-archive"
 TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json")
@@ -29,17 +31,23 @@ class Place:
             "oci-archive": f"oci-archive:{self.dir}/image.tar:1",
         }[kind]
 
-    def start(self, plan):
+    def start(self, plan, ref=None):
         env = dict(os.environ, XDG_STATE_HOME=os.path.join(self.dir, "state"), TMPDIR=self.dir)
-        words = [self.a.mmoci, "image", "build", "-q", "-f", plan, self.ref]
+        words = [self.a.mmoci, "image", "build", "-q", "-f", plan, ref or self.ref]
         return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def build(self, plan):
-        p = self.start(plan)
+    def build(self, plan, ref=None):
+        p = self.start(plan, ref)
         out, err = p.communicate()
         if p.returncode:
             raise Wrong(f"exit {p.returncode}: {err[-400:]}")
         return out.strip().rsplit("@", 1)[-1]
+
+    def before(self, warm):
+        """The old image, and a state directory that knows the layers of the new one or not."""
+        if warm:
+            self.build(self.a.new, f"oci:{self.dir}/other:1")
+        return self.build(self.a.old)
 
     def get(self, path, digest=None):
         """A document or blob; of a digest its bytes are compared with it."""
@@ -103,30 +111,30 @@ def main():
     o.add_argument("--kills", type=int)
     o.add_argument("--seed", type=int)
     a = o.parse_args()
-    tempfile.tempdir = a.work
 
     lasts, digests, failed = {}, {}, 0
     for kind in KINDS:
-        clean = Place(a, kind, f"clean-{kind}")
-        old = clean.build(a.old)
-        begin = time.monotonic()
-        new = clean.build(a.new)
-        lasts[kind] = time.monotonic() - begin
-        digests[kind] = old, new
-        if clean.whole() != new or old == new or clean.half():
-            raise SystemExit(f"undisturbed, {kind}: {clean.whole()} {old} {new} {clean.half()}")
-    print("an undisturbed build takes", ", ".join(f"{k} {v:.2f} s" for k, v in lasts.items()))
+        for warm in False, True:
+            clean = Place(a, kind, f"clean-{kind}-{'known' if warm else 'new'}")
+            old = clean.before(warm)
+            begin = time.monotonic()
+            new = clean.build(a.new)
+            lasts[kind, warm] = time.monotonic() - begin
+            digests[kind, warm] = old, new
+            if clean.whole() != new or old == new or clean.half():
+                raise SystemExit(f"undisturbed, {kind}: {clean.whole()} {old} {new} {clean.half()}")
+    print("an undisturbed build takes", ", ".join(f"{k}{', layers known,' if w else ''} {v:.2f} s" for (k, w), v in lasts.items()))
     if len(set(digests.values())) != 1:
         raise SystemExit(f"the digests are not one: {digests}")
-    old, new = digests["layout"]
+    old, new = digests["layout", False]
 
     hits, ran, draws = collections.Counter(), 0, 0
     while ran < a.kills and draws < 4 * a.kills:
-        kind, draw = KINDS[ran % len(KINDS)], random.Random(f"{a.seed} {draws}").uniform(0, 1)
-        instant, draws = draw * lasts[kind], draws + 1
+        kind, warm = KINDS[ran % len(KINDS)], ran // len(KINDS) % 2 == 1
+        instant, draws = random.Random(f"{a.seed} {draws}").uniform(0, 1) * lasts[kind, warm], draws + 1
         place = Place(a, kind, f"kill{draws:03d}")
         try:
-            place.build(a.old)
+            place.before(warm)
             began, had = time.monotonic(), place.files()
             p = place.start(a.new)
             time.sleep(max(0, instant - (time.monotonic() - began)))
@@ -148,10 +156,10 @@ def main():
             continue
         subprocess.run(["rm", "-rf", place.dir])
         if p.returncode == 0:  # the machine is less busy now
-            lasts[kind] = min(lasts[kind], instant)
+            lasts[kind, warm] = min(lasts[kind, warm], instant)
             continue
         ran += 1
-        hits[kind, "after the tag moved" if tag == new else "writing into its place" if any("/layout/" in f or ".tar" in f for f in new_files) else "making layers" if new_files else "reading the snapshot"] += 1
+        hits[kind, "after the tag moved" if tag == new else "writing into its place" if any("/layout/" in f or ".tar" in f for f in new_files) else "sending known layers" if warm else "making layers" if new_files else "reading the snapshot"] += 1
     print(f"{ran} kills while it ran, seed {a.seed}; one digest in all three kinds:")
     for (kind, where), n in sorted(hits.items()):
         print(f"{n:5d}  {kind:12s} {where}")
