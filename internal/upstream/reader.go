@@ -315,11 +315,15 @@ var errClosed = errors.New("read after close")
 // at most once for each file and URL, so whoever repeats comes to an end.
 func (t *reader) Distrust(why error) bool {
 	u := t.u
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if f := u.records[t.path]; f != nil {
+		f.URL = ""
+		f.fail(u.places[t.at].String(), errWrong)
+	}
 	if len(u.places) == 1 {
 		return false
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	if u.distrusted == nil {
 		u.distrusted, u.wrong = map[int]int{}, map[wrongFile]bool{}
 	}
@@ -333,10 +337,6 @@ func (t *reader) Distrust(why error) bool {
 		u.log("%s: %v; asking other URLs before it", u.describe(t.at, t.path), why)
 	} else {
 		u.log("%s: %v; asking other URLs for it", u.describe(t.at, t.path), why)
-	}
-	if f := u.records[t.path]; f != nil {
-		f.URL = ""
-		f.fail(u.places[t.at].String(), errWrong)
 	}
 	for i := range u.places {
 		if !u.wrong[wrongFile{i, t.path}] {
