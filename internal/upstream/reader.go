@@ -144,7 +144,10 @@ func (t *reader) again(cause error) error {
 	}
 	pause, err := t.attempts.Failed(passing)
 	if err != nil {
-		t.setDown(true)
+		// One file that breaks off is no sign that the place is down: it may send the others well.
+		if s == nil || t.first == nil || s.broken.Add(1) >= maxWrong {
+			t.setDown(true)
+		}
 		return t.failed(fmt.Errorf("%w%s", err, t.u.remedy(err)))
 	}
 	if s == nil || !passing.Refused {
@@ -220,6 +223,9 @@ func (t *reader) Read(p []byte) (int, error) {
 		if err == io.EOF {
 			if err = t.complete(); err == nil {
 				t.u.served[t.at].files.Add(1)
+				if s, ok := t.u.places[t.at].(*site); ok {
+					s.broken.Store(0)
+				}
 				t.u.record(t.path, func(f *Origin) { f.URL = t.u.places[t.at].String() })
 				return 0, t.end(io.EOF)
 			}

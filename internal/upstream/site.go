@@ -20,7 +20,9 @@ type site struct {
 	base  url.URL      // without credentials and final slash
 	query string       // of Fetch
 	busy  atomic.Int64 // transfers of it that run now
-	down  atomic.Int64 // could not be reached lately: until when it is asked last, Unix time in nanoseconds
+	// broken is how many files it began to send and did not end, since the last that it did.
+	broken atomic.Int32
+	down   atomic.Int64 // could not be reached lately: until when it is asked last, Unix time in nanoseconds
 
 	answered    atomic.Bool // it sent a header at least once
 	saidRefused atomic.Bool // and what was said of it since it last answered

@@ -167,3 +167,48 @@ func TestPace(t *testing.T) {
 		t.Error("a second window is not counted")
 	}
 }
+
+// One file that stalls, or one lie, does not send the other files to the next place; three in a row do.
+func TestByFile(t *testing.T) {
+	var mu sync.Mutex
+	asked := map[string]int{}
+	h := func(w http.ResponseWriter, r *http.Request) {
+		place, name, _ := strings.Cut(r.URL.Path[1:], "/")
+		mu.Lock()
+		asked[place]++
+		mu.Unlock()
+		switch {
+		case place == "mirror" && strings.HasPrefix(name, "stall"):
+			w.Header().Set("Content-Length", itoa(len(body)))
+			io.WriteString(w, body[:len(body)/2])
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		case place == "mirror" && strings.HasPrefix(name, "lie"):
+			io.WriteString(w, strings.Repeat("x", len(body)))
+		default:
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(body))
+		}
+	}
+	for _, kind := range []string{"stall", "lie"} {
+		inBubble(t, h, func(t *testing.T, o Options) {
+			o.URLs, o.Record = []string{"http://archive.example.org/mirror", "http://archive.example.org/upstream"}, true
+			u, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range [][2]string{
+				{"a", "mirror"}, {kind + "1", "upstream"}, {"b", "mirror"}, {kind + "2", "upstream"}, {kind + "3", "upstream"}, {kind + "4", "upstream"}, {"c", "upstream"},
+			} {
+				if err := readVerified(t, u, step[0]); err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range u.Origins() {
+					if r.Path == step[0] && !strings.HasSuffix(r.URL, "/"+step[1]) {
+						t.Errorf("%s: %+v, should be of %s", kind, r, step[1])
+					}
+				}
+			}
+			u.places[0].(*site).c.http.CloseIdleConnections()
+		})
+	}
+}
