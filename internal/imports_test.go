@@ -77,6 +77,7 @@ var rules = map[string][]string{
 	"internal/testarchive":     {module + "pkg/archive", module + "pkg/deb"},
 
 	"internal/rootfs/sharedlib": {"net/http", "os", oras, imageSpec, ggcr, module},
+	"internal/rootfs/stack":     {"net/http", "os", "os/exec", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/serve"},
 	"internal/rootfs/fixup":     {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
 
 	// What reads foreign files knows nothing but files.

@@ -11,6 +11,7 @@ import (
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -48,7 +49,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	most := o.Plan.Layers.Max - 1 // the system layer
 	if c.merged {
 		most--
-		skeleton, err := m.write(ctx, "skeleton", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return rootfs.WriteSkeleton(w) })
+		skeleton, err := m.write(ctx, "skeleton", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return stack.WriteSkeleton(w) })
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +58,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	if withFiles {
 		most--
 	}
-	groups, err := rootfs.Arrange(notes, most)
+	groups, err := stack.Arrange(notes, most)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +78,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	}
 	b.Layers = append(b.Layers, layer)
 	if withFiles {
-		top, err := filesLayer(files, rootfs.Below(c.merged, groups, system))
+		top, err := filesLayer(files, stack.Below(c.merged, groups, system))
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +94,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	for _, l := range b.Layers {
 		b.Bytes += l.Size
 	}
-	if err := b.tell(ctx, o, c, rootfs.Below(c.merged, groups, nil)); err != nil {
+	if err := b.tell(ctx, o, c, stack.Below(c.merged, groups, nil)); err != nil {
 		return nil, err
 	}
 	b.image, err = documents(o, b)

@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/distribution"
 	"example.org/mmoci/internal/provenance"
 	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/internal/sbom"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -69,7 +70,7 @@ func inputOf(p *sbom.Package, role string) provenance.Input {
 }
 
 // tell notes the packages of one architecture for its bills of materials, and what it was made with beside.
-func (b *built) tell(ctx context.Context, o *Options, c chosen, t *rootfs.Tree) error {
+func (b *built) tell(ctx context.Context, o *Options, c chosen, t *stack.Tree) error {
 	kept := map[string][]byte{}
 	for _, n := range b.Notes {
 		for _, k := range n.Kept {
@@ -139,7 +140,7 @@ func (d distributions) of(ctx context.Context, p *resolve.Package) (distribution
 }
 
 // copyrightOf is a package's copyright file. Many packages have a symbolic link to the directory of another one of their source.
-func copyrightOf(n *rootfs.Note, t *rootfs.Tree, kept map[string][]byte) []byte {
+func copyrightOf(n *rootfs.Note, t *stack.Tree, kept map[string][]byte) []byte {
 	p, err := t.Resolve("/usr/share/doc/" + n.Name() + "/copyright")
 	if err != nil {
 		return nil

@@ -17,6 +17,7 @@ import (
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -110,7 +111,7 @@ func packageKey(d snapshot.Digest, r rootfs.Recipe, compression string) string {
 }
 
 // groupKey is the same of a layer of several packages.
-func groupKey(g rootfs.Group, compression string) string {
+func groupKey(g stack.Group, compression string) string {
 	parts := []string{"group"}
 	for _, n := range g.Notes {
 		parts = append(parts, packageKey(n.Deb.Digest, n.Recipe, compression))

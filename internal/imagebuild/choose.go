@@ -11,7 +11,7 @@ import (
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/extract"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -97,7 +97,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 			stanzas = append(stanzas, p.Stanza)
 		}
 	}
-	c.merged, _ = rootfs.MergedUsr(stanzas)
+	c.merged, _ = stack.MergedUsr(stanzas)
 	if c.helpers, err = chooseHelpers(ctx, from, locked, c); err != nil {
 		return chosen{}, err
 	}

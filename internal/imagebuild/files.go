@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -193,10 +194,10 @@ func bare(err error) error {
 
 // filesLayer is the layer of sync:. Directories on the way to a file are repeated as they are below, because engines differ in
 // what they make of a directory that a layer does not name.
-func filesLayer(files []file, below *rootfs.Tree) (*rootfs.System, error) {
+func filesLayer(files []file, below *stack.Tree) (*stack.System, error) {
 	var faults document.Faults
-	entries := map[string]rootfs.SystemEntry{}
-	put := func(e rootfs.SystemEntry) {
+	entries := map[string]stack.SystemEntry{}
+	put := func(e stack.SystemEntry) {
 		entries[e.Path] = e
 		below.Put(e.Entry)
 	}
@@ -207,7 +208,7 @@ func filesLayer(files []file, below *rootfs.Tree) (*rootfs.System, error) {
 			continue
 		}
 		old, there := below.Find(name)
-		e := rootfs.SystemEntry{Entry: rootfs.Entry{Path: name, Type: tar.TypeReg, Mode: f.mode, UID: f.uid, GID: f.gid, Size: int64(len(f.data)), Made: true}, Data: f.data, Why: "sync"}
+		e := stack.SystemEntry{Entry: rootfs.Entry{Path: name, Type: tar.TypeReg, Mode: f.mode, UID: f.uid, GID: f.gid, Size: int64(len(f.data)), Made: true}, Data: f.data, Why: "sync"}
 		switch {
 		case strings.HasPrefix(name, "var/lib/dpkg/"):
 			faults.Add(document.Errorf(f.at, "sync: %s: dpkg's database is not written by hand", f.path))
@@ -236,13 +237,13 @@ func filesLayer(files []file, below *rootfs.Tree) (*rootfs.System, error) {
 			if !there {
 				e = rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}
 			}
-			entries[dir] = rootfs.SystemEntry{Entry: e, Why: "parent"}
+			entries[dir] = stack.SystemEntry{Entry: e, Why: "parent"}
 		}
 	}
-	out := &rootfs.System{}
+	out := &stack.System{}
 	for _, e := range entries {
 		out.Entries = append(out.Entries, e)
 	}
-	slices.SortFunc(out.Entries, func(a, b rootfs.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(out.Entries, func(a, b stack.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
 }

@@ -14,6 +14,7 @@ import (
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/fixup"
 	"example.org/mmoci/internal/rootfs/sharedlib"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -27,7 +28,7 @@ const (
 
 // fixups makes what no .deb holds, in place of scripts, with what each says for the account. helpers are notes of the packages above
 // that the image does not have.
-func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below *rootfs.Tree, files []file) (extra []rootfs.SystemEntry, fixes []*fixup.Fix, err error) {
+func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below *stack.Tree, files []file) (extra []stack.SystemEntry, fixes []*fixup.Fix, err error) {
 	if f := releaseFix(helpers, below); f != nil {
 		fixes = append(fixes, f)
 	}
@@ -78,7 +79,7 @@ func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below *rootf
 }
 
 // linkerFix makes the dynamic linker's cache; nil where there is no C library, or of an architecture whose cache is not known.
-func linkerFix(arch string, notes []*rootfs.Note, below *rootfs.Tree) (*fixup.Fix, error) {
+func linkerFix(arch string, notes []*rootfs.Note, below *stack.Tree) (*fixup.Fix, error) {
 	if !has(notes, "libc6") || !slices.Contains([]string{"amd64", "arm64", "i386"}, arch) {
 		return nil, nil
 	}
@@ -134,10 +135,10 @@ func has(notes []*rootfs.Note, name string) bool {
 }
 
 // entriesOfFix are the entries of the system layer that a fix-up makes, symbolic links on the way to them followed.
-func entriesOfFix(f *fixup.Fix, below *rootfs.Tree) []rootfs.SystemEntry {
-	var out []rootfs.SystemEntry
+func entriesOfFix(f *fixup.Fix, below *stack.Tree) []stack.SystemEntry {
+	var out []stack.SystemEntry
 	for _, x := range f.Files {
-		e := rootfs.SystemEntry{Entry: rootfs.Entry{Path: x.Path, Type: tar.TypeReg, Mode: x.Mode, UID: x.UID, GID: x.GID, Size: int64(len(x.Data)), Digest: snapshot.Sum(x.Data), Made: true}, Data: x.Data, Why: f.Name}
+		e := stack.SystemEntry{Entry: rootfs.Entry{Path: x.Path, Type: tar.TypeReg, Mode: x.Mode, UID: x.UID, GID: x.GID, Size: int64(len(x.Data)), Digest: snapshot.Sum(x.Data), Made: true}, Data: x.Data, Why: f.Name}
 		if x.Target != "" {
 			e.Entry = rootfs.Entry{Path: x.Path, Type: tar.TypeSymlink, Mode: 0o777, Link: x.Target, Made: true}
 			e.Data = nil
@@ -148,13 +149,13 @@ func entriesOfFix(f *fixup.Fix, below *rootfs.Tree) []rootfs.SystemEntry {
 		out = append(out, e)
 	}
 	for _, gone := range f.Gone {
-		out = append(out, rootfs.SystemEntry{Entry: rootfs.Entry{Path: gone}, Whiteout: true, Why: f.Name})
+		out = append(out, stack.SystemEntry{Entry: rootfs.Entry{Path: gone}, Whiteout: true, Why: f.Name})
 	}
 	return out
 }
 
 // releaseFix makes the files that tell which distribution it is, where no package of the image has them; nil if nobody knows it.
-func releaseFix(helpers []*rootfs.Note, below *rootfs.Tree) *fixup.Fix {
+func releaseFix(helpers []*rootfs.Note, below *stack.Tree) *fixup.Fix {
 	var osRelease, debianVersion []byte
 	for _, n := range helpers {
 		for _, k := range n.Kept {

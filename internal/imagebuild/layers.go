@@ -20,6 +20,7 @@ import (
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -248,13 +249,13 @@ func sameControl(n *rootfs.Note, p *resolve.Package) error {
 }
 
 // ofGroup makes the layer of several packages, or finds it.
-func (m *maker) ofGroup(ctx context.Context, g rootfs.Group, one map[*rootfs.Note]layerMade) (image.Layer, error) {
+func (m *maker) ofGroup(ctx context.Context, g stack.Group, one map[*rootfs.Note]layerMade) (image.Layer, error) {
 	if len(g.Notes) == 1 {
 		return one[g.Notes[0]].Layer, nil
 	}
 	again := func(ctx context.Context) (l layerMade, err error) {
 		l.Layer, err = m.write(ctx, g.Name, func(ctx context.Context, w io.Writer) (snapshot.Blob, error) {
-			return rootfs.WriteGroup(w, g, func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() })
+			return stack.WriteGroup(w, g, func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() })
 		})
 		return l, err
 	}

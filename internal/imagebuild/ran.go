@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -17,7 +18,7 @@ import (
 const scriptsGeneration = 3
 
 // scriptsKey is a digest of all that decides what scripts make, but for what they do not make the same each time.
-func (m *maker) scriptsKey(c chosen, groups []rootfs.Group) string {
+func (m *maker) scriptsKey(c chosen, groups []stack.Group) string {
 	parts := []string{"system", fmt.Sprintf("scripts %d", scriptsGeneration), c.architecture, snapshot.FormatDate(m.o.date()), fmt.Sprint(m.o.Plan.ScriptsFor), fmt.Sprint(m.o.Plan.Users)}
 	for _, p := range c.packages {
 		parts = append(parts, "package "+lockedPackage(p).String())
@@ -48,17 +49,17 @@ type ranEntry struct {
 	Whiteout bool
 }
 
-func ranEntryOf(e *rootfs.SystemEntry) ranEntry {
+func ranEntryOf(e *stack.SystemEntry) ranEntry {
 	return ranEntry{e.Path, e.Type, e.Mode, e.UID, e.GID, e.Link, e.ModTime, e.Made, e.Whiteout}
 }
 
 // entry is the entry again, without content. The files layer repeats its directories with their times.
-func (e ranEntry) entry() rootfs.SystemEntry {
-	return rootfs.SystemEntry{Entry: rootfs.Entry{Path: e.Path, Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, Link: e.Link, ModTime: e.ModTime, Made: e.Made}, Whiteout: e.Whiteout}
+func (e ranEntry) entry() stack.SystemEntry {
+	return stack.SystemEntry{Entry: rootfs.Entry{Path: e.Path, Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, Link: e.Link, ModTime: e.ModTime, Made: e.Made}, Whiteout: e.Whiteout}
 }
 
 // ranBefore is what the same scripts made of the same packages in an earlier run.
-func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, image.Layer, bool) {
+func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*rootfs.Note, groups []stack.Group, b *built) (*stack.System, image.Layer, bool) {
 	if m.o.Twice || m.o.Dry {
 		return nil, image.Layer{}, false
 	}
@@ -69,7 +70,7 @@ func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*ro
 	}
 	l.By = "system"
 	b.Account = note.Account
-	s := &rootfs.System{}
+	s := &stack.System{}
 	for _, e := range note.Entries {
 		s.Entries = append(s.Entries, e.entry())
 	}
@@ -91,7 +92,7 @@ func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*ro
 	return s, l, true
 }
 
-func (m *maker) keepRun(key string, s *rootfs.System, l image.Layer, b *built, failed error) {
+func (m *maker) keepRun(key string, s *stack.System, l image.Layer, b *built, failed error) {
 	if failed != nil || s == nil || m.o.Cache == nil || m.o.Dry {
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -27,7 +28,7 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 	}
 	defer cache.Close()
 	m := &maker{o: &Options{Cache: cache}, again: map[snapshot.Digest]func(context.Context) (layerMade, error){}}
-	fresh := &rootfs.System{Entries: []rootfs.SystemEntry{
+	fresh := &stack.System{Entries: []stack.SystemEntry{
 		{Entry: rootfs.Entry{Path: "etc", Type: tar.TypeDir, Mode: 0o755, ModTime: 1_600_000_000}},
 		{Entry: rootfs.Entry{Path: "etc/web", Type: tar.TypeDir, Mode: 0o2750, UID: 33, GID: 34, Made: true}},
 		{Entry: rootfs.Entry{Path: "etc/web/old"}, Whiteout: true},
@@ -39,8 +40,8 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 	if !ok {
 		t.Fatal("the run is not kept")
 	}
-	write := func(s *rootfs.System) []byte {
-		top, err := filesLayer([]file{{path: "/srv/x", mode: 0o644, data: []byte("x")}}, rootfs.Below(true, nil, s))
+	write := func(s *stack.System) []byte {
+		top, err := filesLayer([]file{{path: "/srv/x", mode: 0o644, data: []byte("x")}}, stack.Below(true, nil, s))
 		if err != nil {
 			t.Fatal(err)
 		}

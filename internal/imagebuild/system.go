@@ -17,14 +17,15 @@ import (
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/fixup"
 	"example.org/mmoci/internal/rootfs/run"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // system makes the system layer: what dpkg, and the scripts of the packages or what is made in their place, leave otherwise than
 // the union of the package layers.
-func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built, files []file) (_ *rootfs.System, layer image.Layer, err error) {
-	var s *rootfs.System
+func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []stack.Group, b *built, files []file) (_ *stack.System, layer image.Layer, err error) {
+	var s *stack.System
 	if c.scripts == imageplan.Run {
 		key := m.scriptsKey(c, groups)
 		if s, l, ok := m.ranBefore(ctx, key, c, notes, groups, b); ok {
@@ -39,7 +40,7 @@ func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*
 	}
 	if m.o.Dry && errors.Is(err, run.ErrCannot) {
 		m.o.Log.Printf("%s: what scripts made is not computed: %v", c.architecture, err)
-		return &rootfs.System{}, image.Layer{By: "system"}, nil
+		return &stack.System{}, image.Layer{By: "system"}, nil
 	}
 	if err != nil {
 		return nil, image.Layer{}, err
@@ -48,7 +49,7 @@ func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*
 	return s, layer, err
 }
 
-func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []rootfs.Group, b *built, files []file) (*rootfs.System, error) {
+func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []stack.Group, b *built, files []file) (*stack.System, error) {
 	if _, err := skipped(m.o.Plan, notes); err != nil {
 		return nil, err
 	}
@@ -60,8 +61,8 @@ func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, n
 		}
 		helpers = append(helpers, n)
 	}
-	return rootfs.NewSystem(notes, groups, rootfs.SystemOptions{
-		Extra: func(below *rootfs.Tree) ([]rootfs.SystemEntry, error) {
+	return stack.NewSystem(notes, groups, stack.SystemOptions{
+		Extra: func(below *stack.Tree) ([]stack.SystemEntry, error) {
 			extra, fixes, err := fixups(m.o, c.architecture, notes, helpers, below, files)
 			b.Account = accountOf(notes, fixes, m.o.Plan.ScriptsFor)
 			return extra, err
@@ -86,7 +87,7 @@ func skipped(p *imageplan.Plan, notes []*rootfs.Note) ([]string, error) {
 }
 
 // runScripts has dpkg unpack and configure the packages in a scratch root.
-func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, groups []rootfs.Group, b *built) (*rootfs.System, error) {
+func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, groups []stack.Group, b *built) (*stack.System, error) {
 	o := run.Options{Architecture: c.architecture, Date: m.o.date(), Twice: m.o.Twice, Union: union(c.merged, groups)}
 	var err error
 	if o.Skip, err = skipped(m.o.Plan, notes); err != nil {
@@ -104,7 +105,7 @@ func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, 
 		return nil, fmt.Errorf("scripts: %w", err)
 	}
 	b.Account = res.Account
-	s := &rootfs.System{Entries: withFormat(res.Entries)}
+	s := &stack.System{Entries: withFormat(res.Entries)}
 	if err := m.addRelease(ctx, c, notes, groups, s, b); err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, 
 }
 
 // addRelease adds the files that tell which distribution it is to what scripts made, where the package that has them is a helper alone.
-func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, groups []rootfs.Group, s *rootfs.System, b *built) error {
+func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, groups []stack.Group, s *stack.System, b *built) error {
 	i := slices.IndexFunc(c.helpers, func(p *resolve.Package) bool { return p.Name == releasePackage })
 	if i < 0 || has(notes, releasePackage) {
 		return nil
@@ -121,7 +122,7 @@ func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, 
 	if err != nil {
 		return err
 	}
-	below := rootfs.Below(c.merged, groups, s)
+	below := stack.Below(c.merged, groups, s)
 	f := releaseFix([]*rootfs.Note{n}, below)
 	if f == nil {
 		return nil
@@ -139,10 +140,10 @@ func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, 
 			if !ok {
 				d = rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}
 			}
-			s.Entries = append(s.Entries, rootfs.SystemEntry{Entry: d, Why: "parent"})
+			s.Entries = append(s.Entries, stack.SystemEntry{Entry: d, Why: "parent"})
 		}
 	}
-	slices.SortStableFunc(s.Entries, func(a, b rootfs.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortStableFunc(s.Entries, func(a, b stack.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
 	return nil
 }
 
@@ -151,18 +152,18 @@ func (m *maker) addRelease(ctx context.Context, c chosen, notes []*rootfs.Note, 
 const formatPath = "var/lib/dpkg/info/format"
 
 // withFormat adds the format of the database, which dpkg does not write into a new root.
-func withFormat(entries []rootfs.SystemEntry) []rootfs.SystemEntry {
-	if slices.ContainsFunc(entries, func(e rootfs.SystemEntry) bool { return e.Path == formatPath }) {
+func withFormat(entries []stack.SystemEntry) []stack.SystemEntry {
+	if slices.ContainsFunc(entries, func(e stack.SystemEntry) bool { return e.Path == formatPath }) {
 		return entries
 	}
 	data := []byte("1\n")
-	out := append(slices.Clone(entries), rootfs.SystemEntry{
+	out := append(slices.Clone(entries), stack.SystemEntry{
 		Entry: rootfs.Entry{Path: formatPath, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, Data: data, Why: "database",
 	})
-	if dir := path.Dir(formatPath); !slices.ContainsFunc(entries, func(e rootfs.SystemEntry) bool { return e.Path == dir }) {
-		out = append(out, rootfs.SystemEntry{Entry: rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}, Why: "parent"})
+	if dir := path.Dir(formatPath); !slices.ContainsFunc(entries, func(e stack.SystemEntry) bool { return e.Path == dir }) {
+		out = append(out, stack.SystemEntry{Entry: rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, Made: true}, Why: "parent"})
 	}
-	slices.SortStableFunc(out, func(a, b rootfs.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortStableFunc(out, func(a, b stack.SystemEntry) int { return strings.Compare(a.Path, b.Path) })
 	return out
 }
 
@@ -179,10 +180,10 @@ func (m *maker) toRun(ctx context.Context, packages []*resolve.Package) ([]run.P
 }
 
 // union is what the layers below the system layer have, from below.
-func union(merged bool, groups []rootfs.Group) []rootfs.Entry {
+func union(merged bool, groups []stack.Group) []rootfs.Entry {
 	var out []rootfs.Entry
 	if merged {
-		out = rootfs.SkeletonLinks()
+		out = stack.SkeletonLinks()
 	}
 	for _, g := range groups {
 		for _, n := range g.Notes {
@@ -193,7 +194,7 @@ func union(merged bool, groups []rootfs.Group) []rootfs.Entry {
 }
 
 // addUsers adds the plan's users to the lists that scripts made.
-func addUsers(o *Options, s *rootfs.System) error {
+func addUsers(o *Options, s *stack.System) error {
 	if len(o.Plan.Users) == 0 {
 		return nil
 	}
@@ -228,7 +229,7 @@ func addUsers(o *Options, s *rootfs.System) error {
 	return nil
 }
 
-func contentOf(e rootfs.SystemEntry) ([]byte, error) {
+func contentOf(e stack.SystemEntry) ([]byte, error) {
 	if e.Content == nil {
 		return e.Data, nil
 	}

@@ -27,7 +27,8 @@ type controlFiles struct {
 // scriptNames are the maintainer scripts, in the order in which a note has them.
 var scriptNames = []string{"preinst", "postinst", "prerm", "postrm", "config"}
 
-const infoDir = "var/lib/dpkg/info"
+// InfoDir is where dpkg has the files of each package.
+const InfoDir = "var/lib/dpkg/info"
 
 func readControlFiles(c deb.Contents) (controlFiles, error) {
 	f := controlFiles{conffile: map[string]int{}}
@@ -191,7 +192,7 @@ func isTool(s string) bool {
 func (l *layer) database() error {
 	c := &l.control
 	l.note.Conffiles, l.note.Scripts, l.note.Triggers = c.conffiles, c.scripts, c.triggers
-	status, err := statusStanza(l.note.Stanza, c.conffiles)
+	status, err := StatusStanza(l.note.Stanza, c.conffiles)
 	if err != nil {
 		return err
 	}
@@ -204,14 +205,15 @@ func (l *layer) database() error {
 	}
 	slices.SortFunc(files, func(a, b deb.ControlFile) int { return strings.Compare(a.Name, b.Name) })
 	for _, f := range files {
-		if err := l.made(infoDir+"/"+l.note.InfoName()+"."+f.Name, f.Mode&0o755, f.Data); err != nil {
+		if err := l.made(InfoDir+"/"+l.note.InfoName()+"."+f.Name, f.Mode&0o755, f.Data); err != nil {
 			return err
 		}
 	}
-	return l.made(statusPath, 0o644, append(slices.Clone(status), '\n'))
+	return l.made(StatusPath, 0o644, append(slices.Clone(status), '\n'))
 }
 
-const statusPath = "var/lib/dpkg/status"
+// StatusPath is dpkg's list of packages.
+const StatusPath = "var/lib/dpkg/status"
 
 // made lays out a regular file of root's that the recipe makes.
 func (l *layer) made(p string, mode int64, data []byte) error {

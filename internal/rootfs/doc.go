@@ -1,6 +1,6 @@
-// Package rootfs lays packages out as layers of a container image: a .deb
-// becomes a tar, the order and grouping of the tars follow from what they hold,
-// and a last layer makes of their union what dpkg would have made.
+// Package rootfs lays a package out as a layer of a container image: a .deb becomes
+// a tar, and a note of all that is known of it without the .deb. What several
+// packages make together is package stack's.
 //
 // Everything here is a function of its arguments: bytes in, bytes out, no clock,
 // no files, no programs. Same input, same bytes, on every machine.

@@ -27,25 +27,25 @@ import (
 // then is not verified. Memory is bounded by the limits of this package and of
 // [deb]: some 100 bytes for each entry, and the files of control.tar.
 func WriteLayer(w io.Writer, d Deb, r Recipe) (*Note, error) {
-	t := newTarWriter(w)
-	n, err := layOut(t, d, r)
+	t := NewTarWriter(w)
+	n, err := LayOut(t, d, r)
 	if err != nil {
 		return nil, err
 	}
-	if n.Layer, err = t.close(); err != nil {
+	if n.Layer, err = t.Close(); err != nil {
 		return nil, err
 	}
 	return n, nil
 }
 
-// sink takes the entries of a package in order, each with its content.
-type sink interface {
-	entry(e *Entry) error
+// Sink takes the entries of a package in order, each with its content.
+type Sink interface {
+	Entry(e *Entry) error
 	io.Writer
 }
 
-// layOut gives the entries of a package layer to a sink. Only Layer is missing in the note.
-func layOut(to sink, d Deb, r Recipe) (*Note, error) {
+// LayOut gives the entries of a package layer to a sink. Only Layer is missing in the note.
+func LayOut(to Sink, d Deb, r Recipe) (*Note, error) {
 	l := &layer{to: to, deb: d, note: &Note{Deb: d.Blob, Recipe: r}, at: map[string]int{}, held: map[string]*Entry{}, buf: make([]byte, 128<<10)}
 	if err := d.read(l.take); err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (d Deb) read(take func(deb.Contents) error) error {
 
 // layer is a package layer in the making.
 type layer struct {
-	to        sink
+	to        Sink
 	symlinks  []symlink // of data.tar, in its order
 	deb       Deb
 	note      *Note
@@ -159,7 +159,7 @@ func (l *layer) add(h *header, content io.Reader) error {
 
 // entry is an entry of data.tar at its place in the layer.
 func (l *layer) entry(name string, h *header) *Entry {
-	return &Entry{Path: l.note.Recipe.place(name), Type: h.kind, Mode: h.mode, UID: int(h.uid), GID: int(h.gid), ModTime: h.mtime}
+	return &Entry{Path: l.note.Recipe.Place(name), Type: h.kind, Mode: h.mode, UID: int(h.uid), GID: int(h.gid), ModTime: h.mtime}
 }
 
 // symlink is a symlink of data.tar, for which it is not yet time: dpkg makes them
@@ -223,7 +223,7 @@ func (l *layer) plain(e *Entry) error {
 	if l.note.Recipe.Exclude.match(e.Path) {
 		return l.hold(e)
 	}
-	if i, ok := l.at[e.Path]; ok && e.isDir() && l.note.Entries[i].isDir() {
+	if i, ok := l.at[e.Path]; ok && e.IsDir() && l.note.Entries[i].IsDir() {
 		return nil // lib and usr/lib, or a directory behind what is in it
 	}
 	return l.put(e, nil)
@@ -231,14 +231,14 @@ func (l *layer) plain(e *Entry) error {
 
 // hold keeps an excluded entry.
 func (l *layer) hold(e *Entry) error {
-	if old := l.held[e.Path]; old != nil && !(old.isDir() && e.isDir()) {
+	if old := l.held[e.Path]; old != nil && !(old.IsDir() && e.IsDir()) {
 		return faulty("data.tar: %q: second entry of that path", e.Path)
 	}
 	l.held[e.Path] = e
 	return nil
 }
 
-// put gives an entry to the sink, its parents before it. content is that of a regular file.
+// put gives an entry to the Sink, its parents before it. content is that of a regular file.
 func (l *layer) put(e *Entry, content func(io.Writer) error) error {
 	if err := l.parents(e.Path); err != nil {
 		return err
@@ -246,7 +246,7 @@ func (l *layer) put(e *Entry, content func(io.Writer) error) error {
 	if _, ok := l.at[e.Path]; ok {
 		return faulty("data.tar: %q: second entry of that path", e.Path)
 	}
-	if err := l.to.entry(e); err != nil {
+	if err := l.to.Entry(e); err != nil {
 		return err
 	}
 	if content != nil {
@@ -267,14 +267,14 @@ func (l *layer) parents(p string) error {
 		return nil
 	}
 	if i, ok := l.at[dir]; ok {
-		if !l.note.Entries[i].isDir() {
+		if !l.note.Entries[i].IsDir() {
 			return faulty("data.tar: %q: below %q, which is no directory", p, dir)
 		}
 		return nil
 	}
 	e := &Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, ModTime: l.control.modTime, Made: true}
 	if h := l.held[dir]; h != nil {
-		if !h.isDir() {
+		if !h.IsDir() {
 			return faulty("data.tar: %q: below %q, which is no directory", p, dir)
 		}
 		e = h
@@ -383,14 +383,14 @@ func (l *layer) hardLink(e *Entry, name, target string) error {
 	if err != nil {
 		return err
 	}
-	first := l.note.Recipe.place(to)
+	first := l.note.Recipe.Place(to)
 	if sum, ok := l.md5s[to]; ok {
 		l.md5s[name] = sum // dpkg knows the further names by the sum of the first (tarobject_extract)
 		l.sum(name)
 	}
 	excluded := l.note.Recipe.Exclude.match(e.Path)
 	if held := l.held[first]; held != nil {
-		if held.isDir() {
+		if held.IsDir() {
 			return faulty("data.tar: %q: hard link to a directory", name)
 		}
 		if held.Type == tar.TypeLink {
@@ -409,7 +409,7 @@ func (l *layer) hardLink(e *Entry, name, target string) error {
 	if !ok {
 		return faulty("data.tar: %q: hard link to %q, which is not before it in the package", name, target)
 	}
-	if l.note.Entries[i].isDir() {
+	if l.note.Entries[i].IsDir() {
 		return faulty("data.tar: %q: hard link to %q, which is no file", name, target)
 	}
 	if l.note.Entries[i].Type == tar.TypeLink {
@@ -457,7 +457,7 @@ func (l *layer) firstName(e, held *Entry) error {
 				if err != nil {
 					return err
 				}
-				if l.note.Recipe.place(name) == was && h.size == e.Size {
+				if l.note.Recipe.Place(name) == was && h.size == e.Size {
 					return l.copy(e, w, t, nil, nil)
 				}
 			}

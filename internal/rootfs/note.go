@@ -58,7 +58,7 @@ func (n *Note) String() string { return n.Name() + " " + n.Version() + " " + n.A
 
 // Time is when the package was made: that of its control file.
 func (n *Note) Time() time.Time {
-	if e := n.Find(statusPath); e != nil {
+	if e := n.Find(StatusPath); e != nil {
 		return time.Unix(e.ModTime, 0)
 	}
 	return time.Unix(0, 0)
@@ -81,7 +81,7 @@ type Conffile struct {
 	Path            string // etc/x, as the package names it
 	MD5             string // of its content in hex; "" if data.tar has none
 	RemoveOnUpgrade bool
-	obsolete        bool // it is another package's now
+	Obsolete        bool // it is another package's now
 }
 
 // Script is a maintainer script.
@@ -122,5 +122,5 @@ func (n *Note) Find(path string) *Entry {
 	return nil
 }
 
-// isDir tells a directory.
-func (e *Entry) isDir() bool { return e.Type == tar.TypeDir }
+// IsDir tells a directory.
+func (e *Entry) IsDir() bool { return e.Type == tar.TypeDir }

@@ -103,7 +103,7 @@ func (n *Note) appendEntries(b []byte) []byte {
 	listed := map[string]bool{} // places that a line "n" told
 	late := func(e *Entry) bool { return !e.Made && listed[e.Path] }
 	for _, name := range n.Names {
-		at := n.Recipe.place(name)
+		at := n.Recipe.Place(name)
 		j := i
 		for j < len(n.Entries) && (n.Entries[j].Made || late(&n.Entries[j])) {
 			j++

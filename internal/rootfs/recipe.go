@@ -23,11 +23,13 @@ func (r Recipe) Equal(o Recipe) bool {
 	return r.MergedUsr == o.MergedUsr && r.Exclude.String() == o.Exclude.String()
 }
 
-// merged are the directories that a merged /usr has as symlinks.
+// UsrLinks are the directories of the root that a merged /usr has as symlinks.
+func UsrLinks() []string { return slices.Clone(merged) }
+
 var merged = []string{"bin", "lib", "lib32", "lib64", "libx32", "sbin"}
 
-// place is where a path of a package stands in the layer.
-func (r Recipe) place(path string) string {
+// Place is where a path of a package stands in the layer.
+func (r Recipe) Place(path string) string {
 	if !r.MergedUsr {
 		return path
 	}
@@ -64,7 +66,7 @@ func ParseExclude(words []string) (Exclude, error) {
 		default:
 			g := strings.TrimLeft(w, "/")
 			if !strings.Contains(g, "/") || strings.ContainsFunc(g, func(r rune) bool { return unicode.IsSpace(r) || r < ' ' }) || len(g) > MaxPath {
-				return Exclude{}, fmt.Errorf("exclude %q: neither docs, locales or man nor a glob over paths such as usr/share/icons/*%w", w, usage{})
+				return Exclude{}, fmt.Errorf("exclude %q: neither docs, locales or man nor a glob over paths such as usr/share/icons/*%w", w, Usage{})
 			}
 			w = g
 		}
@@ -78,18 +80,18 @@ func ParseExclude(words []string) (Exclude, error) {
 		}
 		g, err := parseGlob(w)
 		if err != nil {
-			return Exclude{}, fmt.Errorf("exclude %q: %w%w", w, err, usage{})
+			return Exclude{}, fmt.Errorf("exclude %q: %w%w", w, err, Usage{})
 		}
 		x.globs = append(x.globs, g)
 	}
 	return x, nil
 }
 
-// usage marks an error as one of usage without a word of its own.
-type usage struct{}
+// Usage marks an error as one of usage without a word of its own.
+type Usage struct{}
 
-func (usage) Error() string { return "" }
-func (usage) Unwrap() error { return outcome.ErrUsage }
+func (Usage) Error() string { return "" }
+func (Usage) Unwrap() error { return outcome.ErrUsage }
 
 // String is the canonical form: the words, sorted, with blanks between them.
 func (x Exclude) String() string { return strings.Join(x.words, " ") }

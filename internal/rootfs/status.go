@@ -26,9 +26,9 @@ var neverInControl = []string{
 // priorities are those that dpkg knows in any letter case.
 var priorities = []string{"required", "important", "standard", "optional", "extra"}
 
-// statusStanza is a package's stanza in dpkg's status once it is installed, byte
+// StatusStanza is a package's stanza in dpkg's status once it is installed, byte
 // for byte as dpkg writes it, from its control file.
-func statusStanza(control deb.Stanza, conffiles []Conffile) (deb.Stanza, error) {
+func StatusStanza(control deb.Stanza, conffiles []Conffile) (deb.Stanza, error) {
 	for _, f := range neverInControl {
 		if control.Get(f) != "" {
 			return nil, faulty("control: field %s, which is dpkg's own", f)
@@ -141,7 +141,7 @@ func describeConffiles(conffiles []Conffile) string {
 			sum = "newconffile"
 		}
 		b.WriteString("\n /" + c.Path + " " + sum)
-		if c.obsolete {
+		if c.Obsolete {
 			b.WriteString(" obsolete")
 		}
 		if c.RemoveOnUpgrade {

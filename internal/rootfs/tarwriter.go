@@ -13,10 +13,10 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// tarWriter writes the one form of tar that layers have (SPEC.md, "The image"):
+// TarWriter writes the one form of tar that layers have (SPEC.md, "The image"):
 // ustar headers, and before an entry whose path, link target or owner does not fit
 // one PAX header with that alone. Names of owners are empty. It hashes what it writes.
-type tarWriter struct {
+type TarWriter struct {
 	w    io.Writer
 	sum  hash.Hash
 	n    int64
@@ -24,20 +24,21 @@ type tarWriter struct {
 	pad  int64
 }
 
-func newTarWriter(w io.Writer) *tarWriter { return &tarWriter{w: w, sum: sha256.New()} }
+// NewTarWriter returns a TarWriter that writes to w.
+func NewTarWriter(w io.Writer) *TarWriter { return &TarWriter{w: w, sum: sha256.New()} }
 
 var zeros [2 * tarBlock]byte
 
 // raw writes bytes of the tar.
-func (t *tarWriter) raw(p []byte) error {
+func (t *TarWriter) raw(p []byte) error {
 	t.sum.Write(p)
 	t.n += int64(len(p))
 	_, err := t.w.Write(p)
 	return err
 }
 
-// entry writes the header of an entry; Size bytes of content must follow for a regular file.
-func (t *tarWriter) entry(e *Entry) error {
+// Entry writes the header of an entry; Size bytes of content must follow for a regular file.
+func (t *TarWriter) Entry(e *Entry) error {
 	if err := t.finish(); err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func ownerRecord(records, key string, id int) (field int, all string) {
 }
 
 // block writes a ustar header.
-func (t *tarWriter) block(e *Entry, prefix, name, link string) error {
+func (t *TarWriter) block(e *Entry, prefix, name, link string) error {
 	var b [tarBlock]byte
 	copy(b[:100], name)
 	size := int64(0)
@@ -157,7 +158,7 @@ func octal(field []byte, n int64) {
 }
 
 // Write writes content of the current entry.
-func (t *tarWriter) Write(p []byte) (int, error) {
+func (t *TarWriter) Write(p []byte) (int, error) {
 	if int64(len(p)) > t.left {
 		return 0, errors.New("tar: more content than was declared")
 	}
@@ -166,7 +167,7 @@ func (t *tarWriter) Write(p []byte) (int, error) {
 }
 
 // finish pads the current entry.
-func (t *tarWriter) finish() error {
+func (t *TarWriter) finish() error {
 	if t.left > 0 {
 		return fmt.Errorf("tar: %d bytes of content are missing", t.left)
 	}
@@ -175,8 +176,8 @@ func (t *tarWriter) finish() error {
 	return t.raw(zeros[:pad])
 }
 
-// close ends the tar and tells its digest and size.
-func (t *tarWriter) close() (snapshot.Blob, error) {
+// Close ends the tar and tells its digest and size.
+func (t *TarWriter) Close() (snapshot.Blob, error) {
 	if err := t.finish(); err != nil {
 		return snapshot.Blob{}, err
 	}

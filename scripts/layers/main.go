@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/rootfs"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -63,12 +64,12 @@ func run() error {
 		files[n] = f
 	}
 	open := func(n *rootfs.Note) (io.ReadCloser, error) { return os.Open(files[n]) }
-	groups, err := rootfs.Arrange(notes, *most)
+	groups, err := stack.Arrange(notes, *most)
 	if err != nil {
 		return err
 	}
 	if recipe.MergedUsr {
-		if err := write(*dir, "skeleton", rootfs.WriteSkeleton); err != nil {
+		if err := write(*dir, "skeleton", stack.WriteSkeleton); err != nil {
 			return err
 		}
 		fmt.Println("skeleton.tar")
@@ -78,14 +79,14 @@ func run() error {
 		if len(g.Notes) == 1 {
 			err = os.Rename(filepath.Join(*dir, g.Notes[0].Name()+".package"), filepath.Join(*dir, name+".tar"))
 		} else {
-			err = write(*dir, name, func(w io.Writer) (snapshot.Blob, error) { return rootfs.WriteGroup(w, g, open) })
+			err = write(*dir, name, func(w io.Writer) (snapshot.Blob, error) { return stack.WriteGroup(w, g, open) })
 		}
 		if err != nil {
 			return err
 		}
 		fmt.Println(name + ".tar")
 	}
-	s, err := rootfs.NewSystem(notes, groups, rootfs.SystemOptions{Open: open})
+	s, err := stack.NewSystem(notes, groups, stack.SystemOptions{Open: open})
 	if err != nil {
 		return err
 	}

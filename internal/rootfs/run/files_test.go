@@ -19,6 +19,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
@@ -96,7 +97,7 @@ func TestStanzas(t *testing.T) {
 func TestScriptsMakeNoWhiteouts(t *testing.T) {
 	for _, p := range []string{"etc/.wh.passwd", "etc/.wh..wh..opq", "srv/.wh.d/x"} {
 		for _, kind := range []uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFIFO} {
-			tr := &tree{runner: &runner{}, entries: map[string]rootfs.SystemEntry{}, inode: map[uint64]string{}}
+			tr := &tree{runner: &runner{}, entries: map[string]stack.SystemEntry{}, inode: map[uint64]string{}}
 			err := tr.take(&stat{Path: p, Mode: kind | 0o755, Target: "x"}, nil)
 			if !errors.Is(err, outcome.ErrRefused) || !strings.Contains(err.Error(), p) || len(tr.entries) > 0 {
 				t.Errorf("%s: %v, %v", p, err, tr.entries)
@@ -120,11 +121,11 @@ func TestIsCleaned(t *testing.T) {
 }
 
 func TestDifferences(t *testing.T) {
-	e := func(p string, mode int64) rootfs.SystemEntry {
-		return rootfs.SystemEntry{Entry: rootfs.Entry{Path: p, Mode: mode, ModTime: mode}}
+	e := func(p string, mode int64) stack.SystemEntry {
+		return stack.SystemEntry{Entry: rootfs.Entry{Path: p, Mode: mode, ModTime: mode}}
 	}
-	a := []rootfs.SystemEntry{e("a", 1), e("b", 1), e("c", 1)}
-	b := []rootfs.SystemEntry{e("b", 2), e("c", 1), e("d", 1)}
+	a := []stack.SystemEntry{e("a", 1), e("b", 1), e("c", 1)}
+	b := []stack.SystemEntry{e("b", 2), e("c", 1), e("d", 1)}
 	if got := differences(a, b); !slices.Equal(got, []string{"a", "b", "d"}) {
 		t.Errorf("%q", got)
 	}

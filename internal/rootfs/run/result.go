@@ -20,6 +20,7 @@ import (
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/rootfs/fixup"
 	"example.org/mmoci/internal/rootfs/sharedlib"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -48,7 +49,7 @@ func (r *runner) result() (*Result, error) {
 // compare does it: theirs are paths of helpers, excluded those that the layers leave out, sums digests of files that the union has.
 func (r *runner) compare(theirs, excluded map[string]bool, sums map[string]snapshot.Digest) (*Result, error) {
 	res := &Result{}
-	t := &tree{runner: r, sums: sums, entries: map[string]rootfs.SystemEntry{}, inode: map[uint64]string{}}
+	t := &tree{runner: r, sums: sums, entries: map[string]stack.SystemEntry{}, inode: map[uint64]string{}}
 	paths := make([]string, 0, len(r.before))
 	for p := range r.before {
 		paths = append(paths, p)
@@ -85,7 +86,7 @@ func (r *runner) compare(theirs, excluded map[string]bool, sums map[string]snaps
 	for _, e := range t.entries {
 		res.Entries = append(res.Entries, e)
 	}
-	slices.SortFunc(res.Entries, func(a, b rootfs.SystemEntry) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(res.Entries, func(a, b stack.SystemEntry) int { return cmp.Compare(a.Path, b.Path) })
 	for _, o := range r.o.Packages {
 		for _, p := range r.pkgs {
 			if p.Name != o.Name {
@@ -221,7 +222,7 @@ type tree struct {
 	*runner
 	cleaned []account.Line
 	sums    map[string]snapshot.Digest
-	entries map[string]rootfs.SystemEntry
+	entries map[string]stack.SystemEntry
 	inode   map[uint64]string // first path of a file with several names
 	bytes   int64
 	spool   *os.File // files over maxHeld that scripts made, one behind the other
@@ -265,7 +266,7 @@ func (t *tree) take(s *stat, u *rootfs.Entry) error {
 		t.clean(s.Path, "a socket or device: layers have none")
 		return nil
 	}
-	e := rootfs.SystemEntry{Entry: rootfs.Entry{
+	e := stack.SystemEntry{Entry: rootfs.Entry{
 		Path: s.Path, Type: kind, Mode: int64(s.Mode & 0o7777), UID: int(s.UID), GID: int(s.GID), Link: s.Target,
 		ModTime: min(s.MTime, t.o.Date.Unix()),
 	}, Why: "script"}
@@ -354,7 +355,7 @@ func (t *tree) linker() error {
 }
 
 // content fills in a regular file.
-func (t *tree) content(s *stat, e *rootfs.SystemEntry) (keep bool, err error) {
+func (t *tree) content(s *stat, e *stack.SystemEntry) (keep bool, err error) {
 	if s.Links > 1 {
 		// A hard link is one in the layer if its first name is there too.
 		if first, ok := t.inode[s.Inode]; ok {
@@ -394,7 +395,7 @@ func (t *tree) content(s *stat, e *rootfs.SystemEntry) (keep bool, err error) {
 }
 
 // hold copies a file into the spool, and has the entry read it from there.
-func (t *tree) hold(e *rootfs.SystemEntry) error {
+func (t *tree) hold(e *stack.SystemEntry) error {
 	if t.spool == nil {
 		f, err := os.CreateTemp(t.o.Dir, "mmoci-made-")
 		if err != nil {
@@ -440,7 +441,7 @@ func (t *tree) whiteout(p string) {
 			return // another thing replaces the directory
 		}
 	}
-	t.entries[p] = rootfs.SystemEntry{Entry: rootfs.Entry{Path: p}, Whiteout: true, Why: "script"}
+	t.entries[p] = stack.SystemEntry{Entry: rootfs.Entry{Path: p}, Whiteout: true, Why: "script"}
 }
 
 // parents adds the directories that entries are in and the union does not have.
@@ -455,7 +456,7 @@ func (t *tree) parents() {
 		if _, there := t.entries[dir]; there {
 			continue
 		}
-		e := rootfs.SystemEntry{Entry: rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, ModTime: t.o.Date.Unix()}, Why: "parent"}
+		e := stack.SystemEntry{Entry: rootfs.Entry{Path: dir, Type: tar.TypeDir, Mode: 0o755, ModTime: t.o.Date.Unix()}, Why: "parent"}
 		if u := t.union[dir]; u != nil {
 			e.Entry = *u
 		} else if s, ok := t.before[dir]; ok && s.kind() == unix.S_IFDIR {

@@ -23,6 +23,7 @@ import (
 
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/deb"
 )
 
@@ -68,7 +69,7 @@ type Options struct {
 type Result struct {
 	// Entries are the system layer: what dpkg and the scripts made otherwise than the
 	// union, by path, parents before what is in them.
-	Entries []rootfs.SystemEntry
+	Entries []stack.SystemEntry
 	// Account has a line for each script, then one for each file that lost its capabilities or was left out.
 	Account []account.Line
 }
@@ -327,8 +328,8 @@ func (p *pkg) copy(to string) error {
 }
 
 // differences are the paths at which two results differ.
-func differences(a, b []rootfs.SystemEntry) []string {
-	byPath := map[string]*rootfs.SystemEntry{}
+func differences(a, b []stack.SystemEntry) []string {
+	byPath := map[string]*stack.SystemEntry{}
 	for i := range a {
 		byPath[a[i].Path] = &a[i]
 	}

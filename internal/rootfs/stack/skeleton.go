@@ -1,9 +1,10 @@
-package rootfs
+package stack
 
 import (
 	"archive/tar"
 	"io"
 
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -17,22 +18,22 @@ const skeletonTime = 946684800
 // replace by a directory, as soon as a package is installed into the image. The
 // layer's bytes are always the same. An image whose /usr is not merged has no such layer.
 func WriteSkeleton(w io.Writer) (snapshot.Blob, error) {
-	t := newTarWriter(w)
+	t := rootfs.NewTarWriter(w)
 	for _, e := range skeleton() {
-		if err := t.entry(&e); err != nil {
+		if err := t.Entry(&e); err != nil {
 			return snapshot.Blob{}, err
 		}
 	}
-	return t.close()
+	return t.Close()
 }
 
-func skeleton() []Entry {
-	out := []Entry{{Path: "usr", Type: tar.TypeDir, Mode: 0o755, ModTime: skeletonTime, Made: true}}
-	for _, m := range merged {
-		out = append(out, Entry{Path: "usr/" + m, Type: tar.TypeDir, Mode: 0o755, ModTime: skeletonTime, Made: true})
+func skeleton() []rootfs.Entry {
+	out := []rootfs.Entry{{Path: "usr", Type: tar.TypeDir, Mode: 0o755, ModTime: skeletonTime, Made: true}}
+	for _, m := range rootfs.UsrLinks() {
+		out = append(out, rootfs.Entry{Path: "usr/" + m, Type: tar.TypeDir, Mode: 0o755, ModTime: skeletonTime, Made: true})
 	}
-	for _, m := range merged {
-		out = append(out, Entry{Path: m, Type: tar.TypeSymlink, Mode: 0o777, Link: "usr/" + m, ModTime: skeletonTime, Made: true})
+	for _, m := range rootfs.UsrLinks() {
+		out = append(out, rootfs.Entry{Path: m, Type: tar.TypeSymlink, Mode: 0o777, Link: "usr/" + m, ModTime: skeletonTime, Made: true})
 	}
 	return out
 }

@@ -1,4 +1,4 @@
-package rootfs
+package stack
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/deb"
 )
 
@@ -17,7 +18,7 @@ type Group struct {
 	// Name is NAME of a single package; "source NAME" of the packages of a
 	// source; "bin N" of one of the eight bins.
 	Name  string
-	Notes []*Note
+	Notes []*rootfs.Note
 }
 
 // bins is how many layers hold what the largest sources leave.
@@ -35,9 +36,9 @@ const bins = 8
 //
 // Errors wrap [outcome.ErrUsage] for most below 1, and [outcome.ErrNotFound] for
 // two packages of one name or of two architectures.
-func Arrange(notes []*Note, most int) ([]Group, error) {
+func Arrange(notes []*rootfs.Note, most int) ([]Group, error) {
 	if most < 1 {
-		return nil, fmt.Errorf("%d layers for packages%w", most, usage{})
+		return nil, fmt.Errorf("%d layers for packages%w", most, rootfs.Usage{})
 	}
 	order, err := arrangeOrder(notes)
 	if err != nil {
@@ -46,7 +47,7 @@ func Arrange(notes []*Note, most int) ([]Group, error) {
 	if len(order) <= most {
 		var out []Group
 		for _, n := range order {
-			out = append(out, Group{Name: n.Name(), Notes: []*Note{n}})
+			out = append(out, Group{Name: n.Name(), Notes: []*rootfs.Note{n}})
 		}
 		return out, nil
 	}
@@ -64,8 +65,8 @@ func (notFound) Error() string { return "" }
 func (notFound) Unwrap() error { return outcome.ErrNotFound }
 
 // arrangeOrder is the order of packages, and refuses sets that dpkg would.
-func arrangeOrder(notes []*Note) ([]*Note, error) {
-	byName := map[string]*Note{}
+func arrangeOrder(notes []*rootfs.Note) ([]*rootfs.Note, error) {
+	byName := map[string]*rootfs.Note{}
 	arch := ""
 	for _, n := range notes {
 		if o := byName[n.Name()]; o != nil {
@@ -82,14 +83,14 @@ func arrangeOrder(notes []*Note) ([]*Note, error) {
 	}
 	depth := depths(notes)
 	order := slices.Clone(notes)
-	slices.SortFunc(order, func(a, b *Note) int {
+	slices.SortFunc(order, func(a, b *rootfs.Note) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(depth[a], depth[b]), strings.Compare(a.Name(), b.Name()))
 	})
 	return order, nil
 }
 
 // rank is 0 for Essential, 1 for priority required, 2 for the rest.
-func rank(n *Note) int {
+func rank(n *rootfs.Note) int {
 	switch {
 	case strings.EqualFold(n.Stanza.Get("Essential"), "yes"):
 		return 0
@@ -100,7 +101,7 @@ func rank(n *Note) int {
 }
 
 // bySource joins the packages of each source, in the place of the first of them.
-func bySource(order []*Note) []Group {
+func bySource(order []*rootfs.Note) []Group {
 	var groups []Group
 	at := map[string]int{}
 	for _, n := range order {
@@ -165,7 +166,7 @@ func bin(source string, n int) int {
 // below it within the set; the packages of a loop have one depth. A package
 // depends on every package of the set that an alternative of its Depends or
 // Pre-Depends names or that provides it, whatever the version.
-func depths(notes []*Note) map[*Note]int {
+func depths(notes []*rootfs.Note) map[*rootfs.Note]int {
 	g := &graph{index: make([]int, len(notes)), low: make([]int, len(notes)), on: make([]bool, len(notes)), depth: make([]int, len(notes)), needs: make([][]int, len(notes))}
 	by := map[string][]int{}
 	for i, n := range notes {
@@ -192,7 +193,7 @@ func depths(notes []*Note) map[*Note]int {
 			g.visit(i)
 		}
 	}
-	out := map[*Note]int{}
+	out := map[*rootfs.Note]int{}
 	for i, n := range notes {
 		out[n] = g.depth[i]
 	}

@@ -1,4 +1,4 @@
-package rootfs
+package stack
 
 import (
 	"archive/tar"
@@ -6,30 +6,31 @@ import (
 	"fmt"
 	"io"
 
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // WriteGroup writes the layer of a group: the union of its package layers in
 // their order, as an overlay would have it, and one status of all of them. open
 // opens a package's .deb, verified. The layer of a single package is its package layer.
-func WriteGroup(w io.Writer, g Group, open func(*Note) (io.ReadCloser, error)) (snapshot.Blob, error) {
+func WriteGroup(w io.Writer, g Group, open func(*rootfs.Note) (io.ReadCloser, error)) (snapshot.Blob, error) {
 	if len(g.Notes) == 1 {
 		n := g.Notes[0]
-		made, err := WriteLayer(w, n.deb(open), n.Recipe)
+		made, err := rootfs.WriteLayer(w, debOfNote(n, open), n.Recipe)
 		if err != nil {
 			return snapshot.Blob{}, err
 		}
 		return made.Layer, nil
 	}
-	t := newTarWriter(w)
+	t := rootfs.NewTarWriter(w)
 	s := &groupSink{to: t, wanted: map[string]*node{}}
 	for _, x := range g.union() {
 		s.wanted[x.entry.Path] = x
 	}
-	delete(s.wanted, statusPath)
+	delete(s.wanted, rootfs.StatusPath)
 	for _, n := range g.Notes {
 		s.next(n)
-		if _, err := layOut(s, n.deb(open), n.Recipe); err != nil {
+		if _, err := rootfs.LayOut(s, debOfNote(n, open), n.Recipe); err != nil {
 			return snapshot.Blob{}, fmt.Errorf("%s: %w", n, err)
 		}
 	}
@@ -40,28 +41,28 @@ func WriteGroup(w io.Writer, g Group, open func(*Note) (io.ReadCloser, error)) (
 	if err != nil {
 		return snapshot.Blob{}, err
 	}
-	e := Entry{Path: statusPath, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(status)), ModTime: s.time}
-	if err := t.entry(&e); err != nil {
+	e := rootfs.Entry{Path: rootfs.StatusPath, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(status)), ModTime: s.time}
+	if err := t.Entry(&e); err != nil {
 		return snapshot.Blob{}, err
 	}
 	if _, err := t.Write(status); err != nil {
 		return snapshot.Blob{}, err
 	}
-	return t.close()
+	return t.Close()
 }
 
 // groupSink passes on the entries of packages that their union has.
 type groupSink struct {
-	to     *tarWriter
+	to     *rootfs.TarWriter
 	wanted map[string]*node // by path; what was passed on is taken out
-	note   *Note
+	note   *rootfs.Note
 	moved  map[string]string // first names of the package's hard links, where the union has another file at the first
 	time   int64             // of the newest status
 	off    bool              // the current content is not wanted
 }
 
 // next begins a package.
-func (s *groupSink) next(n *Note) {
+func (s *groupSink) next(n *rootfs.Note) {
 	s.note = n
 	s.moved = map[string]string{}
 	for i := range n.Entries {
@@ -78,17 +79,17 @@ func (s *groupSink) has(p string) bool {
 	return x != nil && x.from == s.note
 }
 
-func (s *groupSink) entry(e *Entry) error {
-	if e.Path == statusPath {
+func (s *groupSink) Entry(e *rootfs.Entry) error {
+	if e.Path == rootfs.StatusPath {
 		s.off = true
 		s.time = max(s.time, e.ModTime)
 		return nil
 	}
 	out := *e
-	if e.isDir() {
+	if e.IsDir() {
 		x := s.wanted[e.Path]
 		s.off = true
-		if x == nil || !x.entry.isDir() {
+		if x == nil || !x.entry.IsDir() {
 			return nil
 		}
 		out = x.entry
@@ -104,7 +105,7 @@ func (s *groupSink) entry(e *Entry) error {
 		}
 	}
 	delete(s.wanted, out.Path)
-	return s.to.entry(&out)
+	return s.to.Entry(&out)
 }
 
 func (s *groupSink) Write(p []byte) (int, error) {
@@ -114,15 +115,15 @@ func (s *groupSink) Write(p []byte) (int, error) {
 	return s.to.Write(p)
 }
 
-// deb is the package's .deb, to be opened.
-func (n *Note) deb(open func(*Note) (io.ReadCloser, error)) Deb {
-	return Deb{Blob: n.Deb, Open: func() (io.ReadCloser, error) { return open(n) }}
+// debOfNote is the package's .deb, to be opened.
+func debOfNote(n *rootfs.Note, open func(*rootfs.Note) (io.ReadCloser, error)) rootfs.Deb {
+	return rootfs.Deb{Blob: n.Deb, Open: func() (io.ReadCloser, error) { return open(n) }}
 }
 
 // copyFile copies the content of a regular file of a package.
-func copyFile(w io.Writer, n *Note, open func(*Note) (io.ReadCloser, error), path string) error {
+func copyFile(w io.Writer, n *rootfs.Note, open func(*rootfs.Note) (io.ReadCloser, error), path string) error {
 	s := &oneFile{w: w, path: path}
-	if _, err := layOut(s, n.deb(open), n.Recipe); err != nil {
+	if _, err := rootfs.LayOut(s, debOfNote(n, open), n.Recipe); err != nil {
 		return err
 	}
 	if !s.found {
@@ -139,7 +140,7 @@ type oneFile struct {
 	found bool
 }
 
-func (s *oneFile) entry(e *Entry) error {
+func (s *oneFile) Entry(e *rootfs.Entry) error {
 	s.on = e.Path == s.path
 	s.found = s.found || s.on
 	return nil

@@ -1,4 +1,4 @@
-package rootfs
+package stack
 
 import (
 	"errors"
@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // noteFor is a note as Arrange sees it.
-func noteFor(name, fields string, size int64) *Note {
-	return &Note{Stanza: deb.Stanza("Package: " + name + "\nVersion: 1\nArchitecture: amd64\n" + fields), Layer: snapshot.Blob{Size: size}}
+func noteFor(name, fields string, size int64) *rootfs.Note {
+	return &rootfs.Note{Stanza: deb.Stanza("Package: " + name + "\nVersion: 1\nArchitecture: amd64\n" + fields), Layer: snapshot.Blob{Size: size}}
 }
 
 func spell(groups []Group) string {
@@ -31,8 +32,8 @@ func spell(groups []Group) string {
 }
 
 // arrangeVector are the packages of SPEC.md's vector.
-func arrangeVector() []*Note {
-	return []*Note{
+func arrangeVector() []*rootfs.Note {
+	return []*rootfs.Note{
 		noteFor("app", "Depends: libx1, libc6\nSource: app\n", 10),
 		noteFor("app-data", "Source: app (2)\n", 900),
 		noteFor("base-files", "Essential: yes\n", 5),
@@ -76,8 +77,8 @@ func TestArrangeVector(t *testing.T) {
 }
 
 // many are packages of as many sources, drawn by lot.
-func many(rnd *rand.Rand, n int) []*Note {
-	var notes []*Note
+func many(rnd *rand.Rand, n int) []*rootfs.Note {
+	var notes []*rootfs.Note
 	for i := range n {
 		fields := fmt.Sprintf("Source: s%d\n", i)
 		if i > 0 {
@@ -136,13 +137,13 @@ func TestArrangeIsStable(t *testing.T) {
 func TestArrangeRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		notes []*Note
+		notes []*rootfs.Note
 		most  int
 		is    error
 	}{
 		{nil, 0, outcome.ErrUsage},
-		{[]*Note{noteFor("a", "", 1), noteFor("a", "", 1)}, 5, outcome.ErrNotFound},
-		{[]*Note{noteFor("a", "", 1), {Stanza: deb.Stanza("Package: b\nVersion: 1\nArchitecture: arm64\n")}}, 5, outcome.ErrNotFound},
+		{[]*rootfs.Note{noteFor("a", "", 1), noteFor("a", "", 1)}, 5, outcome.ErrNotFound},
+		{[]*rootfs.Note{noteFor("a", "", 1), {Stanza: deb.Stanza("Package: b\nVersion: 1\nArchitecture: arm64\n")}}, 5, outcome.ErrNotFound},
 	} {
 		if _, err := Arrange(tt.notes, tt.most); !errors.Is(err, tt.is) {
 			t.Errorf("%v", err)

@@ -1,6 +1,7 @@
-package rootfs
+package stack
 
 import (
+	"example.org/mmoci/internal/rootfs"
 	"fmt"
 	"iter"
 	"path"
@@ -15,7 +16,7 @@ type Tree struct{ t *tree }
 // Below is what layers make together, one above the other: the skeleton, if /usr is
 // merged, the groups, and a system layer, unless it is nil.
 func Below(merged bool, groups []Group, system *System) *Tree {
-	t := union(groups, baseTree(Recipe{MergedUsr: merged}))
+	t := union(groups, baseTree(rootfs.Recipe{MergedUsr: merged}))
 	if system != nil {
 		for i := range system.Entries {
 			e := &system.Entries[i]
@@ -30,22 +31,22 @@ func Below(merged bool, groups []Group, system *System) *Tree {
 }
 
 // SkeletonLinks are the symlinks of the skeleton.
-func SkeletonLinks() []Entry {
-	return slices.DeleteFunc(skeleton(), func(e Entry) bool { return e.isDir() })
+func SkeletonLinks() []rootfs.Entry {
+	return slices.DeleteFunc(skeleton(), func(e rootfs.Entry) bool { return e.IsDir() })
 }
 
 // Find is what stands at a path, symlinks not followed. A hard link is the file itself.
-func (t *Tree) Find(p string) (Entry, bool) {
+func (t *Tree) Find(p string) (rootfs.Entry, bool) {
 	n := t.t.find(p)
 	if n == nil {
-		return Entry{}, false
+		return rootfs.Entry{}, false
 	}
 	return n.entry, true
 }
 
 // Source is the package that a file comes from, and its path there, that of the
 // first name for hard links; nil for what no package has.
-func (t *Tree) Source(p string) (*Note, string) {
+func (t *Tree) Source(p string) (*rootfs.Note, string) {
 	n := t.t.find(p)
 	if n == nil {
 		return nil, ""
@@ -54,11 +55,11 @@ func (t *Tree) Source(p string) (*Note, string) {
 }
 
 // Put sets what stands at a path, as a layer above would.
-func (t *Tree) Put(e Entry) { t.t.put(&node{entry: e}) }
+func (t *Tree) Put(e rootfs.Entry) { t.t.put(&node{entry: e}) }
 
 // All are the entries in the order of their paths, directories before what is in them.
-func (t *Tree) All() iter.Seq[Entry] {
-	return func(yield func(Entry) bool) {
+func (t *Tree) All() iter.Seq[rootfs.Entry] {
+	return func(yield func(rootfs.Entry) bool) {
 		more := true
 		t.t.root.walk(func(n *node) { more = more && yield(n.entry) })
 	}
@@ -78,7 +79,7 @@ func (t *Tree) Resolve(p string) (string, error) {
 func (t *Tree) why(p string) string {
 	for dir := strings.TrimPrefix(path.Dir(path.Clean("/"+p)), "/"); dir != ""; dir = strings.TrimPrefix(path.Dir("/"+dir), "/") {
 		if at, ok := t.t.resolve(dir); ok {
-			if n := t.t.find(at); n != nil && !n.entry.isDir() {
+			if n := t.t.find(at); n != nil && !n.entry.IsDir() {
 				if _, ok := t.t.follow(at + "/."); !ok && n.entry.Link != "" {
 					return "/" + at + " is a symbolic link that leads around, or to what is no directory"
 				}

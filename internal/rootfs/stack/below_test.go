@@ -1,6 +1,8 @@
-package rootfs
+package stack
 
 import (
+	"example.org/mmoci/internal/rootfs"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -9,7 +11,7 @@ import (
 // What fix-ups look at is the tree that dpkg makes, and what lies below a files layer is the same one, put together of the layers.
 func TestBelow(t *testing.T) {
 	t.Parallel()
-	s := setOf(t, Recipe{MergedUsr: true},
+	s := setOf(t, rootfs.Recipe{MergedUsr: true},
 		debOf(t, "b", "", nil, dir("usr/"), dir("usr/b/"), reg("usr/b/own", "b")),
 		debOf(t, "a", "Replaces: y\n", nil, dir("usr/"), sym("usr/l", "b"), reg("usr/both", "a")),
 		debOf(t, "y", "", nil, dir("usr/"), dir("usr/l/"), reg("usr/l/f", "y"), reg("usr/both", "y"), hard("usr/l/g", "usr/l/f")))
@@ -23,7 +25,7 @@ func TestBelow(t *testing.T) {
 			if !strings.HasPrefix(e.Path, "var") {
 				n, at := tree.Source(e.Path)
 				from := ""
-				if n != nil && !e.isDir() { // whose a directory is says nothing of it
+				if n != nil && !e.IsDir() { // whose a directory is says nothing of it
 					from = n.Name() + "/" + at
 				}
 				out = append(out, e.Path+" "+from)
@@ -55,9 +57,17 @@ func TestBelow(t *testing.T) {
 		t.Errorf("of the layers\n%q, dpkg's\n%q", got, seen)
 	}
 	around := Below(true, nil, nil)
-	around.Put(Entry{Path: "a", Type: '2', Link: "b"})
-	around.Put(Entry{Path: "b", Type: '2', Link: "a"})
+	around.Put(rootfs.Entry{Path: "a", Type: '2', Link: "b"})
+	around.Put(rootfs.Entry{Path: "b", Type: '2', Link: "a"})
 	if p, err := around.Resolve("/a/x"); err == nil || !strings.Contains(err.Error(), "leads around") {
 		t.Errorf("in a circle: %s, %v", p, err)
+	}
+}
+
+// The digest of SPEC.md.
+func TestSkeletonVector(t *testing.T) {
+	b, err := WriteSkeleton(io.Discard)
+	if err != nil || b.Digest.String() != "sha256:1c61627c0e1e2526b6e959c67057ee95a18bc0dda9139cf71e84956a5122b2e4" {
+		t.Errorf("%s, %v", b.Digest, err)
 	}
 }

@@ -1,4 +1,4 @@
-package rootfs
+package stack
 
 import (
 	"archive/tar"
@@ -12,17 +12,18 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
 )
 
 // set are packages of a test, with their .debs.
 type set struct {
-	notes []*Note
-	debs  map[*Note]Deb
+	notes []*rootfs.Note
+	debs  map[*rootfs.Note]rootfs.Deb
 }
 
-func setOf(t testing.TB, r Recipe, debs ...Deb) set {
+func setOf(t testing.TB, r rootfs.Recipe, debs ...rootfs.Deb) set {
 	t.Helper()
-	s := set{debs: map[*Note]Deb{}}
+	s := set{debs: map[*rootfs.Note]rootfs.Deb{}}
 	for _, d := range debs {
 		_, n := layerOf(t, d, r)
 		s.notes = append(s.notes, n)
@@ -31,7 +32,7 @@ func setOf(t testing.TB, r Recipe, debs ...Deb) set {
 	return s
 }
 
-func (s set) open(n *Note) (io.ReadCloser, error) { return s.debs[n].Open() }
+func (s set) open(n *rootfs.Note) (io.ReadCloser, error) { return s.debs[n].Open() }
 
 // image is the tree of the layers, as an overlay of them has it, in lines; what the system layer is for in why.
 func (s set) image(t testing.TB, most int) (tree map[string]string, why []string) {
@@ -149,44 +150,44 @@ func TestDpkgsResult(t *testing.T) {
 	u := dir("usr/")
 	for _, tt := range []struct {
 		name string
-		debs func() []Deb
+		debs func() []rootfs.Deb
 		want string
 		why  string
 		list string // package and lines of its list below usr
 	}{
-		{"the later package Replaces", func() []Deb {
-			return []Deb{debOf(t, "z", "", nil, u, reg("usr/f", "of z"), reg("usr/z", "")), debOf(t, "a", "Replaces: z\n", nil, u, reg("usr/f", "of a"))}
+		{"the later package Replaces", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "z", "", nil, u, reg("usr/f", "of z"), reg("usr/z", "")), debOf(t, "a", "Replaces: z\n", nil, u, reg("usr/f", "of a"))}
 		}, "usr 5 755 0\nusr/f 0 644 0 of a\nusr/z 0 644 0", "as dpkg has it: usr/f", "z: /usr/z"},
-		{"the earlier package Replaces", func() []Deb {
-			return []Deb{debOf(t, "z", "Replaces: a (<< 2)\n", nil, u, reg("usr/f", "of z")), debOf(t, "a", "", nil, u, reg("usr/f", "of a"), reg("usr/a", ""))}
+		{"the earlier package Replaces", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "z", "Replaces: a (<< 2)\n", nil, u, reg("usr/f", "of z")), debOf(t, "a", "", nil, u, reg("usr/f", "of a"), reg("usr/a", ""))}
 		}, "usr 5 755 0\nusr/a 0 644 0\nusr/f 0 644 0 of z", "", "a: /usr/a"},
-		{"the mode of a directory is that of the first", func() []Deb {
-			return []Deb{debOf(t, "z", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o700, 4}), debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o755, 0})}
+		{"the mode of a directory is that of the first", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "z", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o700, 4}), debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o755, 0})}
 		}, "usr 5 755 0\nusr/d 5 700 4", "", ""},
-		{"the mode of a directory whose first package is below", func() []Deb {
-			return []Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o1777, 4}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
+		{"the mode of a directory whose first package is below", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o1777, 4}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
 		}, "usr 5 755 0\nusr/d 5 1777 4", "directory: usr/d", ""},
-		{"the owner alone", func() []Deb {
-			return []Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o755, 4}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
+		{"the owner alone", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o755, 4}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
 		}, "usr 5 755 0\nusr/d 5 755 4", "directory: usr/d", ""},
-		{"the mode alone", func() []Deb {
-			return []Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o2775, 0}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
+		{"the mode alone", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o2775, 0}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
 		}, "usr 5 755 0\nusr/d 5 2775 0", "directory: usr/d", ""},
-		{"a directory over a symlink to one", func() []Deb {
-			return []Deb{debOf(t, "b", "", nil, u, dir("usr/b/")), debOf(t, "a", "", nil, u, sym("usr/l", "b")), debOf(t, "z", "", nil, u, dir("usr/l/"), reg("usr/l/f", "x"))}
+		{"a directory over a symlink to one", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "b", "", nil, u, dir("usr/b/")), debOf(t, "a", "", nil, u, sym("usr/l", "b")), debOf(t, "z", "", nil, u, dir("usr/l/"), reg("usr/l/f", "x"))}
 		}, "usr 5 755 0\nusr/b 5 755 0\nusr/b/f 0 644 0 x\nusr/l 2 777 0 b", "as dpkg has it: usr/b/f as dpkg has it: usr/l", "z: /usr/l /usr/l/f"},
-		{"a symlink over one that leads to the same directory", func() []Deb {
-			return []Deb{debOf(t, "a", "", nil, u, dir("usr/b/"), sym("usr/l", "b")), debOf(t, "z", "", nil, u, sym("usr/l", "../usr/b"))}
+		{"a symlink over one that leads to the same directory", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "a", "", nil, u, dir("usr/b/"), sym("usr/l", "b")), debOf(t, "z", "", nil, u, sym("usr/l", "../usr/b"))}
 		}, "usr 5 755 0\nusr/b 5 755 0\nusr/l 2 777 0 b", "as dpkg has it: usr/l", ""},
-		{"a symlink over a directory", func() []Deb {
-			return []Deb{debOf(t, "a", "", nil, u, dir("usr/l/"), reg("usr/l/f", "x")), debOf(t, "z", "", nil, u, sym("usr/l", "nowhere"))}
+		{"a symlink over a directory", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "a", "", nil, u, dir("usr/l/"), reg("usr/l/f", "x")), debOf(t, "z", "", nil, u, sym("usr/l", "nowhere"))}
 		}, "usr 5 755 0\nusr/l 5 755 0\nusr/l/f 0 644 0 x", "as dpkg has it: usr/l as dpkg has it: usr/l/f", "z: /usr/l"},
-		{"a hard link whose first name another package takes over", func() []Deb {
-			return []Deb{debOf(t, "a", "Source: s\n", nil, u, reg("usr/f", "of a"), hard("usr/g", "usr/f"), hard("usr/h", "usr/f")), debOf(t, "b", "Source: s\nReplaces: a\n", nil, u, reg("usr/f", "of b"))}
+		{"a hard link whose first name another package takes over", func() []rootfs.Deb {
+			return []rootfs.Deb{debOf(t, "a", "Source: s\n", nil, u, reg("usr/f", "of a"), hard("usr/g", "usr/f"), hard("usr/h", "usr/f")), debOf(t, "b", "Source: s\nReplaces: a\n", nil, u, reg("usr/f", "of b"))}
 		}, "usr 5 755 0\nusr/f 0 644 0 of b\nusr/g 0 644 0 of a\nusr/h 0 644 0 of a", "", "a: /usr/g /usr/h"},
 	} {
 		for _, most := range []int{100, 1} {
-			s := setOf(t, Recipe{}, tt.debs()...)
+			s := setOf(t, rootfs.Recipe{}, tt.debs()...)
 			tree, why := s.image(t, most)
 			if got := below(tree); got != tt.want {
 				t.Errorf("%s, %d layers:\n%s\nnot\n%s", tt.name, most, got, tt.want)
@@ -200,7 +201,7 @@ func TestDpkgsResult(t *testing.T) {
 					t.Errorf("%s: the list of %s is %q, not %q", tt.name, name, got, want)
 				}
 			}
-			if n := strings.Count(tree[statusPath], "\nStatus: install ok installed\n"); n != len(s.notes) {
+			if n := strings.Count(tree[rootfs.StatusPath], "\nStatus: install ok installed\n"); n != len(s.notes) {
 				t.Errorf("%s, %d layers: status of %d packages", tt.name, most, n)
 			}
 		}
@@ -210,14 +211,14 @@ func TestDpkgsResult(t *testing.T) {
 // A file that the overlay would keep and dpkg does not leave is taken away.
 func TestWhiteout(t *testing.T) {
 	t.Parallel()
-	s := setOf(t, Recipe{}, debOf(t, "b", "", nil, dir("usr/"), dir("usr/b/")), debOf(t, "a", "", nil, dir("usr/"), sym("usr/l", "b")),
+	s := setOf(t, rootfs.Recipe{}, debOf(t, "b", "", nil, dir("usr/"), dir("usr/b/")), debOf(t, "a", "", nil, dir("usr/"), sym("usr/l", "b")),
 		debOf(t, "y", "", nil, dir("usr/"), dir("usr/l/"), reg("usr/l/f", "x")))
 	groups, err := Arrange(s.notes, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
 	system, err := NewSystem(s.notes, groups, SystemOptions{Extra: func(*Tree) ([]SystemEntry, error) {
-		return []SystemEntry{{Entry: Entry{Path: "usr/b/f"}, Whiteout: true, Why: "test"}}, nil
+		return []SystemEntry{{Entry: rootfs.Entry{Path: "usr/b/f"}, Whiteout: true, Why: "test"}}, nil
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +229,7 @@ func TestWhiteout(t *testing.T) {
 		}
 	}
 	system, err = NewSystem(s.notes, groups, SystemOptions{Extra: func(*Tree) ([]SystemEntry, error) {
-		return []SystemEntry{{Entry: Entry{Path: "usr/b"}, Whiteout: true, Why: "test"}}, nil
+		return []SystemEntry{{Entry: rootfs.Entry{Path: "usr/b"}, Whiteout: true, Why: "test"}}, nil
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -242,29 +243,29 @@ func TestWhiteout(t *testing.T) {
 func TestConffilesTakenOver(t *testing.T) {
 	t.Parallel()
 	etc := dir("etc/")
-	a := func(fields string) Deb {
+	a := func(fields string) rootfs.Deb {
 		return debOf(t, "a", fields, []string{"conffiles=/etc/c\n/etc/own\n"}, etc, reg("etc/c", "of a"), reg("etc/own", "own"))
 	}
 	for _, tt := range []struct {
 		name string
-		debs []Deb
+		debs []rootfs.Deb
 		want string
 	}{
-		{"by a conffile", []Deb{a(""), debOf(t, "b", "Replaces: a\n", []string{"conffiles=/etc/c\n"}, etc, reg("etc/c", "of b"))}, "/etc/c newconffile obsolete\n"},
-		{"by a file", []Deb{a(""), debOf(t, "b", "Replaces: a\n", nil, etc, reg("etc/c", "of b"), reg("etc/b", ""))}, "/etc/c newconffile\n"},
-		{"by one that was there", []Deb{debOf(t, "b", "Replaces: a\n", nil, etc, reg("etc/c", "of b"), reg("etc/b", "")), a("")}, "/etc/c newconffile obsolete\n"},
-		{"by nobody", []Deb{a("")}, ""},
+		{"by a conffile", []rootfs.Deb{a(""), debOf(t, "b", "Replaces: a\n", []string{"conffiles=/etc/c\n"}, etc, reg("etc/c", "of b"))}, "/etc/c newconffile obsolete\n"},
+		{"by a file", []rootfs.Deb{a(""), debOf(t, "b", "Replaces: a\n", nil, etc, reg("etc/c", "of b"), reg("etc/b", ""))}, "/etc/c newconffile\n"},
+		{"by one that was there", []rootfs.Deb{debOf(t, "b", "Replaces: a\n", nil, etc, reg("etc/c", "of b"), reg("etc/b", "")), a("")}, "/etc/c newconffile obsolete\n"},
+		{"by nobody", []rootfs.Deb{a("")}, ""},
 	} {
-		s := setOf(t, Recipe{}, tt.debs...)
+		s := setOf(t, rootfs.Recipe{}, tt.debs...)
 		tree, _ := s.image(t, 10)
 		if tt.name == "by nobody" {
-			if strings.Contains(tree[statusPath], "newconffile") {
-				t.Errorf("%s:\n%s", tt.name, tree[statusPath])
+			if strings.Contains(tree[rootfs.StatusPath], "newconffile") {
+				t.Errorf("%s:\n%s", tt.name, tree[rootfs.StatusPath])
 			}
 			continue
 		}
-		if !strings.Contains(tree[statusPath], "\n "+tt.want) || strings.Count(tree[statusPath], "newconffile") != 1 {
-			t.Errorf("%s:\n%s", tt.name, tree[statusPath])
+		if !strings.Contains(tree[rootfs.StatusPath], "\n "+tt.want) || strings.Count(tree[rootfs.StatusPath], "newconffile") != 1 {
+			t.Errorf("%s:\n%s", tt.name, tree[rootfs.StatusPath])
 		}
 		if !strings.Contains(tree["etc/c"], "of b") {
 			t.Errorf("%s: %s", tt.name, tree["etc/c"])
@@ -278,17 +279,17 @@ func TestConflicts(t *testing.T) {
 	u := dir("usr/")
 	for _, tt := range []struct {
 		name, says string
-		debs       []Deb
+		debs       []rootfs.Deb
 	}{
-		{"one file", "/usr/f is in a 1.0 amd64 and in b 1.0 amd64", []Deb{debOf(t, "a", "", nil, u, reg("usr/f", "")), debOf(t, "b", "", nil, u, reg("usr/f", ""))}},
-		{"another version is replaced", "/usr/f is in", []Deb{debOf(t, "a", "", nil, u, reg("usr/f", "")), debOf(t, "b", "Replaces: a (<< 1)\n", nil, u, reg("usr/f", ""))}},
-		{"what it provides is replaced", "/usr/f is in", []Deb{debOf(t, "a", "Provides: v\n", nil, u, reg("usr/f", "")), debOf(t, "b", "Replaces: v\n", nil, u, reg("usr/f", ""))}},
-		{"a file over a directory", "/usr/f is a directory of a 1.0 amd64", []Deb{debOf(t, "a", "", nil, u, dir("usr/f/")), debOf(t, "b", "", nil, u, reg("usr/f", ""))}},
-		{"a directory over a file", "/usr/f is in", []Deb{debOf(t, "a", "", nil, u, reg("usr/f", "")), debOf(t, "b", "", nil, u, dir("usr/f/"))}},
-		{"one excluded file", "/usr/share/man/f is in", []Deb{debOf(t, "a", "", nil, reg("usr/share/man/f", "")), debOf(t, "b", "", nil, reg("usr/share/man/f", ""))}},
-		{"all of a package", "disappear", []Deb{debOf(t, "a", "", nil, u, reg("usr/f", "")), debOf(t, "b", "Replaces: a\n", nil, u, reg("usr/f", ""))}},
+		{"one file", "/usr/f is in a 1.0 amd64 and in b 1.0 amd64", []rootfs.Deb{debOf(t, "a", "", nil, u, reg("usr/f", "")), debOf(t, "b", "", nil, u, reg("usr/f", ""))}},
+		{"another version is replaced", "/usr/f is in", []rootfs.Deb{debOf(t, "a", "", nil, u, reg("usr/f", "")), debOf(t, "b", "Replaces: a (<< 1)\n", nil, u, reg("usr/f", ""))}},
+		{"what it provides is replaced", "/usr/f is in", []rootfs.Deb{debOf(t, "a", "Provides: v\n", nil, u, reg("usr/f", "")), debOf(t, "b", "Replaces: v\n", nil, u, reg("usr/f", ""))}},
+		{"a file over a directory", "/usr/f is a directory of a 1.0 amd64", []rootfs.Deb{debOf(t, "a", "", nil, u, dir("usr/f/")), debOf(t, "b", "", nil, u, reg("usr/f", ""))}},
+		{"a directory over a file", "/usr/f is in", []rootfs.Deb{debOf(t, "a", "", nil, u, reg("usr/f", "")), debOf(t, "b", "", nil, u, dir("usr/f/"))}},
+		{"one excluded file", "/usr/share/man/f is in", []rootfs.Deb{debOf(t, "a", "", nil, reg("usr/share/man/f", "")), debOf(t, "b", "", nil, reg("usr/share/man/f", ""))}},
+		{"all of a package", "disappear", []rootfs.Deb{debOf(t, "a", "", nil, u, reg("usr/f", "")), debOf(t, "b", "Replaces: a\n", nil, u, reg("usr/f", ""))}},
 	} {
-		s := setOf(t, Recipe{}, tt.debs...)
+		s := setOf(t, rootfs.Recipe{}, tt.debs...)
 		groups, err := Arrange(s.notes, 10)
 		if err != nil {
 			t.Fatal(err)
@@ -302,7 +303,7 @@ func TestConflicts(t *testing.T) {
 // The bytes of all layers are the same however often and in whichever order the packages come.
 func TestSameBytes(t *testing.T) {
 	t.Parallel()
-	s := setOf(t, Recipe{MergedUsr: true}, vector(t), debOf(t, "a", "Replaces: vector\n", nil, dir("lib/"), reg("lib/tool", "mine")))
+	s := setOf(t, rootfs.Recipe{MergedUsr: true}, vector(t), debOf(t, "a", "Replaces: vector\n", nil, dir("lib/"), reg("lib/tool", "mine")))
 	var first []byte
 	for range 4 {
 		groups, err := Arrange(s.notes, 1)
@@ -334,7 +335,7 @@ func TestSameBytes(t *testing.T) {
 func TestTriggersAndMadeSums(t *testing.T) {
 	t.Parallel()
 	u := dir("usr/")
-	s := setOf(t, Recipe{},
+	s := setOf(t, rootfs.Recipe{},
 		debOf(t, "b", "Multi-Arch: same\nReplaces: a\n", []string{"triggers=interest-noawait ping\ninterest /usr/x\ninterest ping\ninterest-noawait /usr/x\nactivate pong\n"}, u, reg("usr/f", "of b"), reg("usr/b", "")),
 		debOf(t, "a", "", []string{"triggers=# none\ninterest-noawait ping\ninterest-await /usr/y # here\n"}, u, reg("usr/f", "of a"), reg("usr/a", "x")))
 	tree, _ := s.image(t, 10)

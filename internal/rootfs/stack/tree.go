@@ -1,7 +1,8 @@
-package rootfs
+package stack
 
 import (
 	"archive/tar"
+	"example.org/mmoci/internal/rootfs"
 	"io"
 	"maps"
 	"path"
@@ -11,8 +12,8 @@ import (
 
 // node is what stands at a path of a tree, and where its content comes from.
 type node struct {
-	entry    Entry
-	from     *Note // nil: made; then data or open is the content
+	entry    rootfs.Entry
+	from     *rootfs.Note // nil: made; then data or open is the content
 	fromPath string
 	data     []byte
 	open     func() (io.ReadCloser, error)
@@ -24,7 +25,7 @@ type node struct {
 type tree struct{ root *node }
 
 func newTree() *tree {
-	return &tree{&node{entry: Entry{Type: tar.TypeDir, Mode: 0o755}}}
+	return &tree{&node{entry: rootfs.Entry{Type: tar.TypeDir, Mode: 0o755}}}
 }
 
 // find is the node at a path, symlinks not followed; nil if there is none.
@@ -51,15 +52,15 @@ func (t *tree) put(n *node) {
 		}
 		old := dir.children[part]
 		if !more {
-			if old != nil && old.entry.isDir() && n.entry.isDir() {
+			if old != nil && old.entry.IsDir() && n.entry.IsDir() {
 				n.children = old.children
 			}
 			dir.children[part] = n
 			return
 		}
-		if old == nil || !old.entry.isDir() {
+		if old == nil || !old.entry.IsDir() {
 			at := n.entry.Path[:len(n.entry.Path)-len(after)-1]
-			old = &node{entry: Entry{Path: at, Type: tar.TypeDir, Mode: 0o755, Made: true}, why: "parent"}
+			old = &node{entry: rootfs.Entry{Path: at, Type: tar.TypeDir, Mode: 0o755, Made: true}, why: "parent"}
 			dir.children[part] = old
 		}
 		dir, rest = old, after
@@ -94,7 +95,7 @@ func (t *tree) resolve(p string) (string, bool) {
 		if n == nil {
 			return p, true
 		}
-		if !n.entry.isDir() {
+		if !n.entry.IsDir() {
 			return t.follow(p)
 		}
 		dir, rest = n, after
@@ -132,7 +133,7 @@ func (t *tree) follow(p string) (string, bool) {
 				dirs, names = dirs[:1], names[:0]
 			}
 			rest = append(strings.Split(n.entry.Link, "/"), rest...)
-		case !n.entry.isDir():
+		case !n.entry.IsDir():
 			return "", false
 		default:
 			dirs, names = append(dirs, n), append(names, part)
@@ -144,14 +145,14 @@ func (t *tree) follow(p string) (string, bool) {
 // isDirectory tells whether a path leads to a directory, the last symlink followed, too.
 func (t *tree) isDirectory(p string) bool {
 	if n := t.find(p); n != nil && n.entry.Type != tar.TypeSymlink {
-		return n.entry.isDir()
+		return n.entry.IsDir()
 	}
 	at, ok := t.follow(p + "/.")
 	if !ok {
 		return false
 	}
 	n := t.find(at)
-	return n != nil && n.entry.isDir()
+	return n != nil && n.entry.IsDir()
 }
 
 // walk calls visit for each node in the order of paths, directories before what
@@ -195,12 +196,12 @@ func difference(below, above *tree) []SystemEntry {
 		before := len(out)
 		for _, name := range slices.Sorted(maps.Keys(b.children)) {
 			if a.children[name] == nil {
-				out = append(out, SystemEntry{Entry: Entry{Path: b.children[name].entry.Path, Made: true}, Whiteout: true, Why: "removed"})
+				out = append(out, SystemEntry{Entry: rootfs.Entry{Path: b.children[name].entry.Path, Made: true}, Whiteout: true, Why: "removed"})
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(a.children)) {
 			x, y := b.children[name], a.children[name]
-			if x != nil && x.entry.isDir() && y.entry.isDir() {
+			if x != nil && x.entry.IsDir() && y.entry.IsDir() {
 				at := len(out)
 				switch {
 				case !x.same(y):

@@ -1,4 +1,4 @@
-package rootfs
+package stack
 
 import (
 	"archive/tar"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -17,19 +18,19 @@ import (
 // the union of the package layers. Immutable.
 type System struct {
 	Entries []SystemEntry // by path; parents before what is in them
-	open    func(*Note) (io.ReadCloser, error)
+	open    func(*rootfs.Note) (io.ReadCloser, error)
 }
 
 // SystemEntry is an entry of the system layer.
 type SystemEntry struct {
-	Entry
+	rootfs.Entry
 	// Whiteout removes what the layers below have at the path.
 	Whiteout bool
 	// Data is a regular file's content, unless Content or From is set: then it
 	// is what Content opens, or that of the entry FromPath of that package.
 	Data     []byte
 	Content  func() (io.ReadCloser, error)
-	From     *Note
+	From     *rootfs.Note
 	FromPath string
 	// Why tells what the entry is for, in a word or two: "database", "parent", ..
 	Why string
@@ -44,17 +45,17 @@ type SystemOptions struct {
 	Extra func(*Tree) ([]SystemEntry, error)
 	// Open opens a package's .deb, verified. It is called by WriteLayer where
 	// dpkg's result has a file that the union of the layers hides.
-	Open func(*Note) (io.ReadCloser, error)
+	Open func(*rootfs.Note) (io.ReadCloser, error)
 }
 
 // NewSystem computes the system layer of packages in the order in which dpkg
 // unpacks them, over the layers that they are arranged in. All notes must be of
 // one recipe. The error is a [ConflictError] for two packages with one path.
-func NewSystem(notes []*Note, groups []Group, o SystemOptions) (*System, error) {
+func NewSystem(notes []*rootfs.Note, groups []Group, o SystemOptions) (*System, error) {
 	if err := sameNotes(notes, groups); err != nil {
 		return nil, err
 	}
-	var r Recipe
+	var r rootfs.Recipe
 	if len(notes) > 0 {
 		r = notes[0].Recipe
 	}
@@ -87,8 +88,8 @@ func NewSystem(notes []*Note, groups []Group, o SystemOptions) (*System, error) 
 }
 
 // sameNotes tells a caller's mistake: packages that are not those of the layers.
-func sameNotes(notes []*Note, groups []Group) error {
-	left := map[*Note]bool{}
+func sameNotes(notes []*rootfs.Note, groups []Group) error {
+	left := map[*rootfs.Note]bool{}
 	for _, n := range notes {
 		if !n.Recipe.Equal(notes[0].Recipe) {
 			return fmt.Errorf("%s is laid out by another recipe than %s", n, notes[0])
@@ -111,19 +112,19 @@ func sameNotes(notes []*Note, groups []Group) error {
 
 // file is a regular file of root's.
 func file(p string, data []byte, why string) SystemEntry {
-	return SystemEntry{Entry: Entry{Path: p, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, Data: data, Why: why}
+	return SystemEntry{Entry: rootfs.Entry{Path: p, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, Data: data, Why: why}
 }
 
 // directory is a directory of root's.
 func directory(p, why string) SystemEntry {
-	return SystemEntry{Entry: Entry{Path: p, Type: tar.TypeDir, Mode: 0o755, Made: true}, Why: why}
+	return SystemEntry{Entry: rootfs.Entry{Path: p, Type: tar.TypeDir, Mode: 0o755, Made: true}, Why: why}
 }
 
 // database is dpkg's database over all packages.
-func database(notes []*Note, status []byte) []SystemEntry {
+func database(notes []*rootfs.Note, status []byte) []SystemEntry {
 	out := []SystemEntry{
-		file(statusPath, status, "database"),
-		file(infoDir+"/format", []byte("1\n"), "database"),
+		file(rootfs.StatusPath, status, "database"),
+		file(rootfs.InfoDir+"/format", []byte("1\n"), "database"),
 		directory("var/lib/dpkg/triggers", "database"),
 		directory("var/lib/dpkg/updates", "database"),
 	}
@@ -132,7 +133,7 @@ func database(notes []*Note, status []byte) []SystemEntry {
 
 // triggers are the files in which dpkg keeps who is interested in what
 // (dpkg, src/main/trigproc.c and lib/dpkg/triglib.c).
-func triggers(notes []*Note) []SystemEntry {
+func triggers(notes []*rootfs.Note) []SystemEntry {
 	// An interest is a package and its option. Of several in one trigger by one
 	// package the last counts: in place for a path, as a new line for a word.
 	type interest struct{ trigger, who, option string }
@@ -184,16 +185,16 @@ func triggers(notes []*Note) []SystemEntry {
 
 // WriteLayer writes the layer; what it made has the time date.
 func (s *System) WriteLayer(w io.Writer, date time.Time) (snapshot.Blob, error) {
-	t := newTarWriter(w)
+	t := rootfs.NewTarWriter(w)
 	for i := range s.Entries {
 		e := s.Entries[i]
 		if e.Whiteout {
-			e.Entry = Entry{Path: path.Join(path.Dir(e.Path), ".wh."+path.Base(e.Path)), Type: tar.TypeReg, Mode: 0o644, Made: true}
+			e.Entry = rootfs.Entry{Path: path.Join(path.Dir(e.Path), ".wh."+path.Base(e.Path)), Type: tar.TypeReg, Mode: 0o644, Made: true}
 		}
 		if e.Made {
 			e.ModTime = date.Unix()
 		}
-		if err := t.entry(&e.Entry); err != nil {
+		if err := t.Entry(&e.Entry); err != nil {
 			return snapshot.Blob{}, err
 		}
 		if e.Type != tar.TypeReg || e.Size == 0 {
@@ -203,7 +204,7 @@ func (s *System) WriteLayer(w io.Writer, date time.Time) (snapshot.Blob, error) 
 			return snapshot.Blob{}, fmt.Errorf("system layer: %s: %w", e.Path, err)
 		}
 	}
-	return t.close()
+	return t.Close()
 }
 
 // content writes the content of a regular file.

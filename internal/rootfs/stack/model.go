@@ -1,4 +1,4 @@
-package rootfs
+package stack
 
 import (
 	"archive/tar"
@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -18,8 +19,8 @@ import (
 // no tree with both.
 type ConflictError struct {
 	Path          string
-	First, Second *Note // in the order in which dpkg unpacks them
-	Directory     bool  // the first has a directory there
+	First, Second *rootfs.Note // in the order in which dpkg unpacks them
+	Directory     bool         // the first has a directory there
 }
 
 func (e *ConflictError) Error() string {
@@ -35,19 +36,19 @@ func (e *ConflictError) Unwrap() error { return outcome.ErrNotFound }
 // other into an empty tree, no script run (dpkg, src/main/archives.c, tarobject).
 type dpkg struct {
 	tree  *tree
-	notes []*Note
+	notes []*rootfs.Note
 	// owners are the packages that list a name, by the name as packages spell
 	// it: dpkg knows of no symlink between two names.
-	owners   map[string][]*Note
-	lost     map[*Note]map[string]bool // names that a package's list does not have
-	kept     map[*Note]map[string]bool // those among them that were there before the package, and were kept
-	replaces map[*Note][]deb.Relation
+	owners   map[string][]*rootfs.Note
+	lost     map[*rootfs.Note]map[string]bool // names that a package's list does not have
+	kept     map[*rootfs.Note]map[string]bool // those among them that were there before the package, and were kept
+	replaces map[*rootfs.Note][]deb.Relation
 }
 
 // installed is the tree that dpkg makes of packages in this order, with its
 // database as far as package layers have it.
-func installed(notes []*Note, base *tree) (*dpkg, error) {
-	d := &dpkg{tree: base, notes: notes, owners: map[string][]*Note{}, lost: map[*Note]map[string]bool{}, kept: map[*Note]map[string]bool{}, replaces: map[*Note][]deb.Relation{}}
+func installed(notes []*rootfs.Note, base *tree) (*dpkg, error) {
+	d := &dpkg{tree: base, notes: notes, owners: map[string][]*rootfs.Note{}, lost: map[*rootfs.Note]map[string]bool{}, kept: map[*rootfs.Note]map[string]bool{}, replaces: map[*rootfs.Note][]deb.Relation{}}
 	for _, n := range notes {
 		clauses, err := deb.ParseRelations(n.Stanza.Get("Replaces"), "")
 		if err != nil {
@@ -64,10 +65,10 @@ func installed(notes []*Note, base *tree) (*dpkg, error) {
 	}
 	for _, n := range notes {
 		if lost := d.lost[n]; lost != nil {
-			d.write(infoDir+"/"+n.InfoName()+".list", n.List(lost))
+			d.write(rootfs.InfoDir+"/"+n.InfoName()+".list", n.List(lost))
 		}
 		if kept := d.kept[n]; kept != nil && n.Sums != nil {
-			d.write(infoDir+"/"+n.InfoName()+".md5sums", sumsWithout(n.Sums, kept))
+			d.write(rootfs.InfoDir+"/"+n.InfoName()+".md5sums", sumsWithout(n.Sums, kept))
 		}
 	}
 	return d, nil
@@ -85,7 +86,7 @@ func sumsWithout(sums []byte, names map[string]bool) []byte {
 }
 
 // status is a package's stanza, with its conffiles as they became.
-func (d *dpkg) status(n *Note) (deb.Stanza, error) {
+func (d *dpkg) status(n *rootfs.Note) (deb.Stanza, error) {
 	lost := d.lost[n]
 	if lost == nil || len(n.Conffiles) == 0 {
 		return n.Status, nil
@@ -95,30 +96,30 @@ func (d *dpkg) status(n *Note) (deb.Stanza, error) {
 		c := &conffiles[i]
 		if lost[c.Path] {
 			c.MD5 = "" // dpkg has not configured it, and never will
-			c.obsolete = d.kept[n][c.Path] || slices.ContainsFunc(d.owners[c.Path], func(o *Note) bool { return o.isConffile(c.Path) })
+			c.Obsolete = d.kept[n][c.Path] || slices.ContainsFunc(d.owners[c.Path], func(o *rootfs.Note) bool { return isConffile(o, c.Path) })
 		}
 	}
-	return statusStanza(n.Stanza, conffiles)
+	return rootfs.StatusStanza(n.Stanza, conffiles)
 }
 
 // write sets a file of dpkg's database.
 func (d *dpkg) write(p string, data []byte) {
-	d.tree.put(&node{entry: Entry{Path: p, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, data: data, why: "database"})
+	d.tree.put(&node{entry: rootfs.Entry{Path: p, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Digest: snapshot.Sum(data), Made: true}, data: data, why: "database"})
 }
 
 // unpack does what dpkg does with the entries of one package.
-func (d *dpkg) unpack(n *Note) error {
-	entries := make(map[string]*Entry, len(n.Entries))
+func (d *dpkg) unpack(n *rootfs.Note) error {
+	entries := make(map[string]*rootfs.Entry, len(n.Entries))
 	for i := range n.Entries {
 		entries[n.Entries[i].Path] = &n.Entries[i]
 	}
-	said := map[*Note]int{} // as dpkg's replacingfilesandsaid: 1 they lose files to n, 2 n to them
-	taken := map[*Note]bool{}
+	said := map[*rootfs.Note]int{} // as dpkg's replacingfilesandsaid: 1 they lose files to n, 2 n to them
+	taken := map[*rootfs.Note]bool{}
 	for _, name := range n.Names {
 		if name == "." {
 			continue
 		}
-		e := entries[n.Recipe.place(name)]
+		e := entries[n.Recipe.Place(name)]
 		if e != nil && e.Made {
 			e = nil
 		}
@@ -127,7 +128,7 @@ func (d *dpkg) unpack(n *Note) error {
 		}
 	}
 	for i := range n.Entries {
-		if e := &n.Entries[i]; e.Made && (!e.isDir() || !d.tree.isDirectory(e.Path)) && e.Path != statusPath {
+		if e := &n.Entries[i]; e.Made && (!e.IsDir() || !d.tree.isDirectory(e.Path)) && e.Path != rootfs.StatusPath {
 			d.place(n, e, e.Path, entries)
 		}
 	}
@@ -141,7 +142,7 @@ func (d *dpkg) unpack(n *Note) error {
 
 // extract is one entry of a package; e is nil if it is excluded, or a directory
 // that the package has under two names.
-func (d *dpkg) extract(n *Note, name string, e *Entry, entries map[string]*Entry, said map[*Note]int, taken map[*Note]bool) error {
+func (d *dpkg) extract(n *rootfs.Note, name string, e *rootfs.Entry, entries map[string]*rootfs.Entry, said map[*rootfs.Note]int, taken map[*rootfs.Note]bool) error {
 	others := d.owners[name]
 	at, ok := d.tree.resolve(name)
 	if !ok {
@@ -156,7 +157,7 @@ func (d *dpkg) extract(n *Note, name string, e *Entry, entries map[string]*Entry
 	}
 	keep := false
 	for _, o := range others {
-		if o == n || e.isDir() && old == nil {
+		if o == n || e.IsDir() && old == nil {
 			continue
 		}
 		if said[o] == 0 {
@@ -166,7 +167,7 @@ func (d *dpkg) extract(n *Note, name string, e *Entry, entries map[string]*Entry
 			case d.doesReplace(o, n):
 				said[o] = 2
 			default:
-				return &ConflictError{Path: name, First: o, Second: n, Directory: old != nil && old.entry.isDir()}
+				return &ConflictError{Path: name, First: o, Second: n, Directory: old != nil && old.entry.IsDir()}
 			}
 		}
 		keep = keep || said[o] == 2
@@ -193,13 +194,13 @@ func (d *dpkg) extract(n *Note, name string, e *Entry, entries map[string]*Entry
 }
 
 // leavesAlone tells where dpkg does nothing because there is a directory.
-func (d *dpkg) leavesAlone(e *Entry, at string, old *node) bool {
+func (d *dpkg) leavesAlone(e *rootfs.Entry, at string, old *node) bool {
 	switch {
 	case old == nil:
 		return false
 	case e.Type == tar.TypeSymlink:
-		return old.entry.isDir() || old.entry.Type == tar.TypeSymlink && d.leadsThere(e.Link, at)
-	case e.isDir():
+		return old.entry.IsDir() || old.entry.Type == tar.TypeSymlink && d.leadsThere(e.Link, at)
+	case e.IsDir():
 		return d.tree.isDirectory(at)
 	}
 	return false
@@ -217,12 +218,12 @@ func (d *dpkg) leadsThere(target, at string) bool {
 }
 
 // place sets an entry of a package where the system finds its path.
-func (d *dpkg) place(n *Note, e *Entry, at string, entries map[string]*Entry) {
+func (d *dpkg) place(n *rootfs.Note, e *rootfs.Entry, at string, entries map[string]*rootfs.Entry) {
 	d.tree.put(nodeOf(n, e, at, entries))
 }
 
 // nodeOf is the node of a package's entry. Of a hard link it is the file itself.
-func nodeOf(n *Note, e *Entry, at string, entries map[string]*Entry) *node {
+func nodeOf(n *rootfs.Note, e *rootfs.Entry, at string, entries map[string]*rootfs.Entry) *node {
 	x := &node{entry: *e, from: n, fromPath: e.Path}
 	if e.Type == tar.TypeLink {
 		if first := entries[e.Link]; first != nil {
@@ -234,13 +235,13 @@ func nodeOf(n *Note, e *Entry, at string, entries map[string]*Entry) *node {
 }
 
 // isConffile tells whether a path is a conffile of a package.
-func (n *Note) isConffile(p string) bool {
-	return slices.ContainsFunc(n.Conffiles, func(c Conffile) bool { return c.Path == p })
+func isConffile(n *rootfs.Note, p string) bool {
+	return slices.ContainsFunc(n.Conffiles, func(c rootfs.Conffile) bool { return c.Path == p })
 }
 
 // doesReplace tells whether a package Replaces another (dpkg, does_replace):
 // by its own name, not by one that it provides.
-func (d *dpkg) doesReplace(n, other *Note) bool {
+func (d *dpkg) doesReplace(n, other *rootfs.Note) bool {
 	for _, r := range d.replaces[n] {
 		if strings.EqualFold(r.Name, other.Name()) && r.Satisfied(other.Version()) {
 			return true
@@ -250,17 +251,17 @@ func (d *dpkg) doesReplace(n, other *Note) bool {
 }
 
 // lose takes a name out of a package's list.
-func (d *dpkg) lose(n *Note, name string) {
+func (d *dpkg) lose(n *rootfs.Note, name string) {
 	if d.lost[n] == nil {
 		d.lost[n] = map[string]bool{}
 	}
 	d.lost[n][name] = true
-	d.owners[name] = slices.DeleteFunc(slices.Clone(d.owners[name]), func(o *Note) bool { return o == n })
+	d.owners[name] = slices.DeleteFunc(slices.Clone(d.owners[name]), func(o *rootfs.Note) bool { return o == n })
 }
 
 // disappears tells whether a package has no file left of its own (dpkg,
 // pkg_disappear): what remains are directories that other packages have, too.
-func (d *dpkg) disappears(n *Note) bool {
+func (d *dpkg) disappears(n *rootfs.Note) bool {
 	for _, name := range n.Names {
 		if name != "." && !d.lost[n][name] && (len(d.owners[name]) < 2 || !d.tree.isDirectory(name)) {
 			return false
@@ -285,7 +286,7 @@ func (g Group) union() []*node {
 	t := newTree()
 	var order []*node
 	for _, n := range g.Notes {
-		entries := make(map[string]*Entry, len(n.Entries))
+		entries := make(map[string]*rootfs.Entry, len(n.Entries))
 		for i := range n.Entries {
 			entries[n.Entries[i].Path] = &n.Entries[i]
 		}
@@ -302,7 +303,7 @@ func (g Group) union() []*node {
 	var out []*node
 	for _, x := range order {
 		last := t.find(x.entry.Path)
-		if last == nil || seen[x.entry.Path] || !last.entry.isDir() && last != x {
+		if last == nil || seen[x.entry.Path] || !last.entry.IsDir() && last != x {
 			continue
 		}
 		seen[x.entry.Path] = true
@@ -312,7 +313,7 @@ func (g Group) union() []*node {
 }
 
 // baseTree is what stands below the packages.
-func baseTree(r Recipe) *tree {
+func baseTree(r rootfs.Recipe) *tree {
 	t := newTree()
 	if r.MergedUsr {
 		for _, e := range skeleton() {
@@ -323,9 +324,11 @@ func baseTree(r Recipe) *tree {
 }
 
 // sortedStatus is dpkg's status over packages, each with its stanza.
-func sortedStatus(notes []*Note, stanza func(*Note) (deb.Stanza, error)) ([]byte, error) {
+func sortedStatus(notes []*rootfs.Note, stanza func(*rootfs.Note) (deb.Stanza, error)) ([]byte, error) {
 	sorted := slices.Clone(notes)
-	slices.SortFunc(sorted, func(a, b *Note) int { return strings.Compare(strings.ToLower(a.Name()), strings.ToLower(b.Name())) })
+	slices.SortFunc(sorted, func(a, b *rootfs.Note) int {
+		return strings.Compare(strings.ToLower(a.Name()), strings.ToLower(b.Name()))
+	})
 	var b bytes.Buffer
 	for _, n := range sorted {
 		s, err := stanza(n)
@@ -339,4 +342,4 @@ func sortedStatus(notes []*Note, stanza func(*Note) (deb.Stanza, error)) ([]byte
 }
 
 // asUnpacked is the stanza in a package's own layer.
-func asUnpacked(n *Note) (deb.Stanza, error) { return n.Status, nil }
+func asUnpacked(n *rootfs.Note) (deb.Stanza, error) { return n.Status, nil }
