@@ -58,14 +58,19 @@ type opened struct {
 	table     *snapshot.Table // nil: not read yet
 }
 
-// open reads root, core and statement, once. What was not to be had is asked for again by the next request.
+// open reads root, core and statement, once. What was not to be had is asked for again, but not by each of the requests that wait
+// for it now.
 func (p *place) open(ctx context.Context) (*opened, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.known != nil {
 		return p.known, nil
 	}
+	if err := p.failed.kept(); err != nil {
+		return nil, err
+	}
 	s, err := p.read(ctx)
+	p.failed.note(ctx, err)
 	if err != nil {
 		return nil, err
 	}

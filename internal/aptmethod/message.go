@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // Limits of what apt sends. Its configuration, all in one message, has about 100 KB.
@@ -129,7 +130,11 @@ func (w *writer) send(code int, text string, fields ...string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s\n", code, text)
 	for i := 0; i < len(fields); i += 2 {
-		if value := oneLine(fields[i+1]); value != "" {
+		value := fields[i+1]
+		if fields[i] != "URI" && fields[i] != "Filename" { // apt's own words, which it must know again
+			value = oneLine(value)
+		}
+		if value != "" {
 			b.WriteString(fields[i] + ": " + value + "\n")
 		}
 	}
@@ -148,8 +153,9 @@ func (w *writer) failed() error {
 	return w.err
 }
 
-// oneLine makes one line of printable characters of any text.
+// oneLine makes one line of any text: a registry's words reach the terminal that apt runs in, and no character of them
+// may move its cursor or turn the direction of what is around it.
 func oneLine(s string) string {
 	s = strings.ToValidUTF8(s, "?")
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }), " ")
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }), " ")
 }

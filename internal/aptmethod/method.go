@@ -34,8 +34,8 @@ type Options struct {
 	Registry remote.Options
 }
 
-// Run is a method of apt until apt closes its standard input, and returns nil then, at once: what was under way is left as
-// it is, and the next run goes on from there. An error is one that apt was told of as a general failure, or that apt can no longer be told of.
+// Run is a method of apt until apt closes its standard input, and returns nil then, as soon as its transfers have stopped: what they have written
+// stays, and the next run goes on from there. An error is one that apt was told of as a general failure, or that apt can no longer be told of.
 func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	m := &method{o: o, out: &writer{out: o.Stdout}, places: map[string]*place{}, slots: make(chan struct{}, transfers), waiting: make(chan struct{}, maxWaiting)}
@@ -192,7 +192,7 @@ func (m *method) serve(ctx context.Context, r *request) {
 			return
 		}
 		size := strconv.FormatInt(f.Size, 10)
-		err = fetch(ctx, f.place.repository, fetching{
+		err = f.place.fetch(ctx, fetching{
 			blob: f.Blob, filename: r.filename, modified: f.modified,
 			started: func(from int64) {
 				fields := []string{"URI", r.uri, "Size", size, "Last-Modified", modified}
@@ -245,9 +245,11 @@ type place struct {
 
 	mu    sync.Mutex
 	known *opened // nil: not opened yet
+
+	failed failure
 }
 
-// at returns the place of a location, the same for all requests of a run; repositories are shared between tags.
+// at returns the place of a location, the same for all requests of a run.
 func (m *method) at(l location) (*place, error) {
 	key := strconv.FormatBool(l.plain) + l.ref.String()
 	m.mu.Lock()

@@ -331,8 +331,8 @@ check "apt 3: update, hello installed, nothing the second time, undo" apt3
 
 "$mmoci" pull -q "oci:$shared/layout:docker" --keyring "$sitekey" -o tree >&2
 nginx_start tree "$work/tree"
-pairs=3 bar=150
-[ -z "${E2E_LONG:-}" ] || { pairs=7 bar=115; }
+pairs=3 bar=115
+[ -z "${E2E_LONG:-}" ] || pairs=7
 crane tag --insecure "$v3/site/mirror@$(sed 's/.*@//' "$shared/docker.ref")" docker
 apt_oci fast "$v3/site/mirror:docker" >&2
 cp -r fast/sources fast.oci

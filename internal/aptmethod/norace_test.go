@@ -1,0 +1,5 @@
+//go:build !race
+
+package aptmethod
+
+const raceDetector = false
