@@ -115,6 +115,7 @@ mkdir -p .tools
 tool registry github.com/distribution/distribution/v3/cmd/registry v3.1.2
 tool crane github.com/google/go-containerregistry/cmd/crane v0.22.1
 tool regctl github.com/regclient/regclient/cmd/regctl v0.11.7
+tool gofakes3 github.com/johannesboyne/gofakes3/cmd/gofakes3 v1.2.0
 tool oras oras.land/oras/cmd/oras v1.3.6
 # oci-image-tool is of a module that go install cannot take as it is.
 [ -x .tools/oci-image-tool ] || GOFLAGS='' CGO_ENABLED=0 $GO build -C scripts/e2e/image-tool -o "$PWD/.tools/oci-image-tool" github.com/opencontainers/image-tools/cmd/oci-image-tool ||

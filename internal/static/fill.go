@@ -54,10 +54,13 @@ type filler struct {
 	temp    bool            // tempDir is there
 	pending []snapshot.Blob // copied, hashed, without a name
 	bytes   int64
-	linked  []snapshot.Digest // in this run: until the next sync nothing of them is certain
+	// In this run: until the next sync nothing of them is certain.
+	linked    []snapshot.Digest
+	documents []oci.Descriptor
 }
 
-// fill puts the blobs that are missing, and returns those that were there before, sorted.
+// fill puts the blobs that are missing and gives the documents among them their names, all on the disk when it returns. It returns
+// the blobs that were there before, sorted.
 func (e *export) fill(ctx context.Context) (had []snapshot.Digest, err error) {
 	for _, dir := range []string{blobsDir, documentsDir, rootsDir, referrersDir} {
 		if err := e.root.MkdirAll(dir, 0o755); err != nil {
@@ -78,15 +81,14 @@ func (e *export) fill(ctx context.Context) (had []snapshot.Digest, err error) {
 		return nil, err
 	}
 	missing := f.missing(had)
-	if len(missing) == 0 {
-		return had, nil
-	}
-	// What was written to the layout a moment ago is on the disk before it is linked.
-	if err := e.disk.Sync(); err != nil {
-		return nil, err
-	}
-	if err := inOrder(missing, e.contents); err != nil {
-		return nil, err
+	if len(missing) > 0 {
+		// What was written to the layout a moment ago is on the disk before it is linked.
+		if err := e.disk.Sync(); err != nil {
+			return nil, err
+		}
+		if err := inOrder(missing, e.contents); err != nil {
+			return nil, err
+		}
 	}
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(parallel.Workers)
@@ -108,6 +110,9 @@ func (e *export) fill(ctx context.Context) (had []snapshot.Digest, err error) {
 	// What was copied and is right stays after any error but of the disk, so that a rerun goes on from there.
 	err = errors.Join(err, f.commit())
 	if err == nil {
+		f.documents, err = e.linkDocuments()
+	}
+	if err == nil && len(missing)+len(f.documents) > 0 {
 		err = e.disk.Sync()
 	}
 	if e.disk.Lost(f.begun) {
@@ -367,18 +372,29 @@ func (f *filler) forget(err error) error {
 	for _, d := range f.linked {
 		f.unlink(d)
 	}
+	for _, d := range f.documents {
+		err = errors.Join(err, f.root.Remove(documentPath(d)))
+	}
 	return fmt.Errorf("%w: what was not on the disk for certain was removed; look at the disk, then run the same command again", err)
 }
 
-// nameDocuments gives the documents their names, and then writes the lists of what refers to what, and of roots: such a list means that all is there.
-func (e *export) nameDocuments() error {
-	var made []oci.Descriptor
+// linkDocuments gives the documents their names, and returns those that had none. After an error none of these is left: a later run takes
+// what is there for durable.
+func (e *export) linkDocuments() (made []oci.Descriptor, err error) {
+	defer func() {
+		if err != nil {
+			for _, d := range made {
+				err = errors.Join(err, e.root.Remove(documentPath(d)))
+			}
+			made = nil
+		}
+	}()
 	for _, c := range e.contents {
 		for _, l := range c.lists {
 			for _, d := range l.documents {
 				isNew, err := e.linkDocument(d)
 				if err != nil {
-					return fmt.Errorf("document %s: %w", d.Digest, err)
+					return made, fmt.Errorf("document %s: %w", d.Digest, err)
 				}
 				if isNew {
 					made = append(made, d)
@@ -386,15 +402,11 @@ func (e *export) nameDocuments() error {
 			}
 		}
 	}
-	if len(made) > 0 {
-		// Tags are links to the directories of these: they come after them on the disk, too.
-		if err := e.disk.Sync(); err != nil {
-			for _, d := range made {
-				err = errors.Join(err, e.root.Remove(documentPath(d)))
-			}
-			return err
-		}
-	}
+	return made, nil
+}
+
+// list writes the lists of what refers to what, and of roots: such a list means that all is there.
+func (e *export) list() error {
 	for subject, data := range referrerLists(e.contents) {
 		if err := e.write(referrersDir+"/"+subject.Hex(), data); err != nil {
 			return err

@@ -121,7 +121,7 @@ func (e *export) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := e.nameDocuments(); err != nil {
+	if err := e.list(); err != nil {
 		return err
 	}
 	if err := e.plant(ctx); err != nil {

@@ -79,6 +79,7 @@ func (b *bench) groups() []group {
 		{"disk", func(ctx context.Context) error { return b.daily(ctx, "on disk, synced", b.disk) }},
 		{"registry", b.registry},
 		{"scale", b.scaled},
+		{"static", b.static},
 		{"closure", b.closure},
 		{"memory", b.memory},
 		{"extract", b.extract},

@@ -12,7 +12,7 @@ registry_start origin registry "$work/origin"
 origin=$registry
 "$mmoci" copy "oci:$shared/layout:docker" "$origin/site/mirror:noble" >/dev/null
 for n in 1 2 3; do
-	serve_start "replica$n" -f "$shared/docker.yaml" --prefetch none "$origin/site/mirror:noble"
+	serve_start "replica$n" -f "$shared/docker.yaml" --prefetch none --trusted-proxy 127.0.0.1 "$origin/site/mirror:noble"
 	eventually curl -sf "$serve/readyz"
 	eval "replica$n=${serve#http://} pid$n=$pid"
 done
@@ -67,6 +67,12 @@ counted() {
 	done
 }
 check "$clients clients: the registry gives each package once, to the one replica that keeps it (seed $seed)" counted
+
+seen() {
+	curl -sf --interface 127.0.0.9 -o seen.out "http://$at/setup/"
+	eventually sh -c "cat replica?.access | grep -F 127.0.0.9"
+}
+check "the replicas' logs name the clients, not nginx" seen
 
 killed() {
 	together 101 $((100 + clients)) &
