@@ -17,7 +17,7 @@ import (
 type found struct {
 	place *place
 	snapshot.Blob
-	modified time.Time // a function of the digest, so that apt's copy is told from every other file
+	modified time.Time // a function of the digest: almost surely another one for another file; apt compares the Dates of Releases besides
 }
 
 // find finds the blob of a request: by the digest that apt knows, else by the statement, else by the table. What was

@@ -13,6 +13,7 @@ mkdir -p "$DOCKER_CONFIG" front.d
 
 s3=127.0.0.1:$(free_port)
 start s3 gofakes3 -host "$s3" -initialbucket mmoci -backend memory -quiet
+s3_pid=$pid
 store=127.0.0.1:$(free_port)
 registry=127.0.0.1:$(free_port)
 gate=127.0.0.1:$(free_port)
@@ -76,7 +77,6 @@ lost() {
 	not grep -F 'X-Amz-' lost.err
 	not ls debs-lost/*.deb
 }
-s3_pid=$(sed -n 1p pids)
 "$mmoci" copy -q "oci:$shared/layout:site" "oci:lay:site" >/dev/null
 check "the store is gone: exit 1, nothing is written, and no message shows a presigned URL" lost
 
