@@ -8,7 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -72,8 +73,8 @@ type (
 
 // Statement writes the statement in JSON. Equal builds give equal bytes.
 func Statement(b *Build) ([]byte, error) {
-	var plan map[string]any
-	if err := yaml.Unmarshal(b.Plan, &plan); err != nil {
+	plan, err := parsePlan(b.Plan)
+	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	name := b.Name
@@ -98,8 +99,56 @@ func Statement(b *Build) ([]byte, error) {
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
-	err := enc.Encode(s)
+	err = enc.Encode(s)
 	return out.Bytes(), err
+}
+
+// parsePlan reads a plan in its canonical form: maps, lists, texts, numbers and words.
+func parsePlan(text []byte) (any, error) {
+	f, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.Docs) != 1 {
+		return nil, fmt.Errorf("%d documents", len(f.Docs))
+	}
+	return valueOf(f.Docs[0].Body)
+}
+
+func valueOf(n ast.Node) (any, error) {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		out := map[string]any{}
+		for _, v := range n.Values {
+			value, err := valueOf(v.Value)
+			if err != nil {
+				return nil, err
+			}
+			key, err := valueOf(v.Key)
+			if err != nil {
+				return nil, err
+			}
+			out[fmt.Sprint(key)] = value
+		}
+		return out, nil
+	case *ast.SequenceNode:
+		out := []any{}
+		for _, v := range n.Values {
+			value, err := valueOf(v)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, value)
+		}
+		return out, nil
+	case *ast.StringNode:
+		return n.Value, nil
+	case *ast.IntegerNode:
+		return n.Value, nil
+	case *ast.BoolNode:
+		return n.Value, nil
+	}
+	return nil, fmt.Errorf("%T is not of a canonical plan", n)
 }
 
 func digest(d snapshot.Digest) map[string]string { return map[string]string{"sha256": d.Hex()} }
