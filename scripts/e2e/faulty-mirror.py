@@ -60,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with open(name, "rb") as f:
             f.seek(start)
             while left > 0:
-                data = bytearray(f.read(65536))
+                data = bytearray(f.read(min(65536, (size - start + 1) // 2)))  # in two parts at least
                 if not data:
                     break
                 if kind == "lie" and left == size - start:
