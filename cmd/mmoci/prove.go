@@ -14,6 +14,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -69,7 +70,7 @@ func (a *app) prove() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s %s: %w", pkg.Name, pkg.Version, err)
 			}
-			key := keyFileOf(pkg.Archive(), s.Statement, plan, p.keyrings)
+			key := keyFileOf(pkg.Archive(), book.Signer(pkg), s.Statement, plan, p.keyrings)
 			proofs = append(proofs, book.Prove(pkg, chain.ProofOptions{
 				Place: placeOf(ref), Key: key, Who: "mmoci", Now: trust.Now, Hashed: true, Verify: "mmoci verify " + chain.Quote(ref.String()),
 			}))
@@ -125,29 +126,40 @@ func placeOf(ref artifact.Reference) chain.Place {
 	return chain.Place{Repository: ref.Name}
 }
 
-// keyFileOf is the file that proves an archive: of --keyring, or of the configuration.
-func keyFileOf(prefix string, st *snapshot.Statement, plan *config.Plan, keyrings []string) chain.KeyFile {
+// keyFileOf is the file that proves an archive: of --keyring, or of the configuration. Of several it is the one that has the key
+// that signed.
+func keyFileOf(prefix, signer string, st *snapshot.Statement, plan *config.Plan, keyrings []string) chain.KeyFile {
 	site := st.Archive(prefix).Class == snapshot.Site
-	file := ""
+	var files []string
 	for _, k := range keyrings {
 		of, named, ok := strings.Cut(k, "=")
 		switch {
 		case !ok && site:
-			file = k
+			files = append(files, k)
 		case ok && of == prefix:
-			file = named
+			files = append(files, named)
 		}
 	}
-	if file == "" && plan != nil && site && len(plan.Trust) > 0 {
-		file = plan.Trust[0]
+	if len(files) == 0 && plan != nil && site {
+		files = plan.Trust
 	}
-	if file == "" && plan != nil && !site {
+	if len(files) == 0 && plan != nil && !site {
 		for _, a := range plan.Archives {
 			if a.Prefix == prefix {
-				file = a.SignedBy
+				files = append(files, a.SignedBy)
 			}
 		}
 	}
-	data, _ := os.ReadFile(file)
-	return chain.KeyFile{File: file, Armored: bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN"))}
+	var first chain.KeyFile
+	for i, file := range files {
+		data, _ := os.ReadFile(file)
+		key := chain.KeyFile{File: file, Armored: bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN"))}
+		if i == 0 {
+			first = key
+		}
+		if ring, err := pgp.ReadKeyring(data); err == nil && slices.Contains(ring.Fingerprints(), signer) {
+			return key
+		}
+	}
+	return first
 }

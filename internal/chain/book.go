@@ -225,6 +225,18 @@ func (b *Book) Suite(p Package) string {
 	return ""
 }
 
+// Signer is the fingerprint of the key that signed the Release above a package; "": no key that was given did.
+func (b *Book) Signer(p Package) string {
+	e := b.entries[p.entry]
+	if e.index == none {
+		return ""
+	}
+	if s := b.indices[e.index].suite; s.wrong == nil && s.release.How.Kind == pgp.Signed {
+		return s.release.How.Signer
+	}
+	return ""
+}
+
 // prefix is the archive of an entry.
 func (b *Book) prefix(e entry) string {
 	if e.index != none {
