@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -53,16 +54,7 @@ func TestErrorPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Accept", accept)
-		answer, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		var b bytes.Buffer
-		if _, err := b.ReadFrom(answer.Body); err != nil {
-			t.Fatal(err)
-		}
-		return answer.StatusCode, answer.Header, b.String()
+		return answeredTo(t, r)
 	}
 	const browser = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
 	// The page of an error says the same before the indices were read and afterwards.
@@ -93,6 +85,21 @@ func TestErrorPages(t *testing.T) {
 			t.Errorf("%s: %v", c.target, header)
 		}
 	}
+}
+
+// answeredTo is the answer to a request.
+func answeredTo(t *testing.T, r *http.Request) (int, http.Header, string) {
+	t.Helper()
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, answer.Header, string(body)
 }
 
 // However many alternatives a stanza has, few are looked for and shown.

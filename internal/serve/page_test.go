@@ -46,7 +46,7 @@ func TestPages(t *testing.T) {
 		"/": {newServed(second).name, second.Root.String(), "28 days old", "cat &gt;/etc/apt/sources.list.d/mmoci-docker.sources &lt;&lt;'END-OF-SOURCES'\n",
 			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
 		"/?q=docker":                       {"1 package for", `href="./docker/package/docker-ce/27~x+y?arch=amd64"`, "denied by rule old: &lt;b&gt;too old"},
-		"/?q=":                             {"<h1>3 packages</h1>", ">docker-ce<", `href="./#setup"`},
+		"/?q=":                             {"<h1>3 packages</h1>", ">docker-ce<", `href="./setup/"`},
 		"/?q=DOCKER":                       {"<h1>1 package for “DOCKER”</h1>", ">docker-ce<"},
 		"/?q=%3Cimg":                       {"&lt;img src=x onerror=alert(1)&gt;", "%3Cimg%20src=x"},
 		"/?q=turned":                       {">turned\ufffdgnp.exe<", "turned%E2%80%AEgnp.exe"},

@@ -188,6 +188,11 @@ func (req *request) setup(v web.View, name string) {
 	name, v.KeyFiles = strings.CutPrefix(name, web.KeyFiles)
 	switch {
 	case name == "":
+		req.w.Header().Add("Vary", "Accept")
+		if acceptsHTML(req.r) && !v.KeyFiles {
+			req.page(req.s.pages.SetupPage(v), nil)
+			return
+		}
 		req.text(http.StatusOK, plainText, []byte(v.Setup()+req.mirrorTexts(v)))
 		return
 	case name == "site.asc" && len(v.Key.Armor) > 0:

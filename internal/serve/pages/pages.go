@@ -169,6 +169,11 @@ func (p *Pages) viewOf(s Site, id string, h Snapshot) web.View {
 	return p.fixed(s, id, h)
 }
 
+// SetupPage says what each text below setup/ changes and how to undo it.
+func (p *Pages) SetupPage(v web.View) *Page {
+	return html(func() ([]byte, error) { return p.web.SetupPage(v) })
+}
+
 // Setup is a text below setup/ that is made for this client, by its name; nil if there is none of that name.
 func (p *Pages) Setup(v web.View, name string) *Page {
 	if name == "policy.pref" {

@@ -323,13 +323,13 @@ func (d *packagePage) needs(v View, s Snapshot, book *chain.Book, pkg chain.Pack
 
 // recipes are the lines that install the package, and that keep a host at this day.
 func (d *packagePage) recipes(v View, s Snapshot, pkg chain.Package) {
-	d.Install = "apt-get install " + quoteShell(pkg.Name+"="+pkg.Version)
+	d.Install = "apt-get install " + chain.Quote(pkg.Name+"="+pkg.Version)
 	host := v.host()
-	d.Pin = "curl -fsSo " + quoteShell("/etc/apt/sources.list.d/mmoci-"+d.Prefix+".sources") + " " +
-		quoteShell(host+"/snapshot/"+s.Name+"/setup/"+d.Prefix+".sources")
+	d.Pin = "curl -fsSo " + chain.Quote("/etc/apt/sources.list.d/mmoci-"+d.Prefix+".sources") + " " +
+		chain.Quote(host+"/snapshot/"+s.Name+"/setup/"+d.Prefix+".sources")
 	if s.Registry != "" {
 		name, _, _ := strings.Cut(s.Registry, "@")
-		d.Mmoci = "mmoci install --ref " + quoteShell(name+"@"+s.Root.String()) + " " + quoteShell(pkg.Name)
+		d.Mmoci = "mmoci install --ref " + chain.Quote(name+"@"+s.Root.String()) + " " + chain.Quote(pkg.Name)
 	}
 }
 
@@ -346,19 +346,19 @@ func (v View) proofOptions(s Snapshot, a *snapshot.Archive, pkg chain.Package) c
 	base := v.host() + "/snapshot/" + s.Name
 	o := chain.ProofOptions{
 		Place: chain.Place{Base: base}, Who: "this server", Now: v.Now, Sends: "this server hashes it when it sends it, and sends no other bytes",
-		Verify: "mmoci verify --keyring site.asc " + quoteShell(cmp.Or(s.Registry, "REF")),
+		Verify: "mmoci verify --keyring site.asc " + chain.Quote(cmp.Or(s.Registry, "REF")),
 	}
 	if s.Registry != "" {
 		name, _, _ := strings.Cut(s.Registry, "@")
 		o.Registry = chain.RepositoryOf(name)
-		o.Verify = "mmoci verify --keyring site.asc " + quoteShell(name+"@"+s.Root.String())
+		o.Verify = "mmoci verify --keyring site.asc " + chain.Quote(name+"@"+s.Root.String())
 	}
 	name := a.Prefix
 	if a.Mode == snapshot.Curated && a.Class == snapshot.Upstream {
 		name += "-upstream"
 	}
 	if len(v.key(a, a.Class == snapshot.Upstream).Armor) > 0 {
-		o.Key = chain.KeyFile{File: "key.asc", Armored: true, Fetch: "curl -fsSo key.asc " + quoteShell(base+"/setup/keys/"+name+".asc")}
+		o.Key = chain.KeyFile{File: "key.asc", Armored: true, Fetch: "curl -fsSo key.asc " + chain.Quote(base+"/setup/keys/"+name+".asc")}
 	}
 	return o
 }

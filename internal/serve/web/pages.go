@@ -152,13 +152,7 @@ func (v View) describe(t Totals, s Snapshot, root string) described {
 		if of.keyFile != "" {
 			da.Key, da.KeyFile = string(of.key.Armor), "/"+of.keyFile
 		}
-		switch {
-		case a.Mode == snapshot.Verbatim:
-			da.Kind = "verbatim, under upstream's signature"
-		case a.Class == snapshot.Site:
-			da.Kind = "the site's own packages"
-		default:
-			da.Kind = "curated from upstream, with proof"
+		if da.Kind = kindOf(&a); a.Mode == snapshot.Curated && a.Class == snapshot.Upstream {
 			da.UpstreamSources = archive.Format(v.sources(a.Prefix, true, false).stanzas)
 		}
 		for _, suite := range a.Suites {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	text "text/template"
 
+	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/sources"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/snapshot"
@@ -190,7 +191,7 @@ func (p *Pages) Recipe(v View, name string) ([]byte, error) {
 		if len(stanzas) == 0 {
 			continue
 		}
-		if suite := stanzas[0].Suites[0]; data.FirstSuite == "" && isShellWord(suite) {
+		if suite := stanzas[0].Suites[0]; data.FirstSuite == "" && chain.Quote(suite) == suite {
 			data.FirstSuite = suite
 		}
 		list := archive.Format(stanzas)
@@ -232,7 +233,7 @@ func (v View) trustComment() string {
 
 func newRecipes() (*text.Template, error) {
 	return text.New("").Funcs(text.FuncMap{
-		"quote": quoteYAML, "sh": quoteShell, "indent": indent, "join": strings.Join, "lines": quotedLines, "one_line": oneLine,
+		"quote": quoteYAML, "sh": chain.Quote, "indent": indent, "join": strings.Join, "lines": quotedLines, "one_line": oneLine,
 		"end_mark": func() string { return endMark },
 		"ordinal": func(i int) string {
 			if i == 0 {
@@ -250,19 +251,6 @@ func quoteYAML(s string) (string, error) {
 	e.SetEscapeHTML(false)
 	err := e.Encode(s)
 	return strings.TrimSuffix(b.String(), "\n"), err
-}
-
-// quoteShell quotes a word for a POSIX shell, if it needs that.
-func quoteShell(s string) string {
-	if isShellWord(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// isShellWord tells words that mean themselves.
-func isShellWord(s string) bool {
-	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%_+=:,./-") == ""
 }
 
 // indent puts n spaces before each line that has something, without a final line end.

@@ -4,12 +4,14 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"example.org/mmoci/internal/chain"
 )
 
 func TestQuoting(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{"http://h:8000/a_b": "http://h:8000/a_b", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$(x)": "'$(x)'", "a\nb": "'a\nb'"} {
-		if got := quoteShell(in); got != want {
+		if got := chain.Quote(in); got != want {
 			t.Errorf("%q: %s", in, got)
 		}
 	}
