@@ -174,6 +174,9 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 		o.Policy = plan.Serve.Policy
 	}
 	o.Registry = o.Registry || plan != nil && plan.Serve.Registry
+	if plan != nil {
+		o.FreshFor, o.StaleAfter = plan.Serve.FreshFor, plan.Serve.StaleAfter
+	}
 	if o.PolicyLogOnly && o.Policy == "" {
 		return o, fmt.Errorf("%w: --policy-log-only without a policy", outcome.ErrUsage)
 	}

@@ -153,6 +153,9 @@ func (l *loader) serve(n document.Node) error {
 		"state":  l.setFile(&s.State),
 
 		"registry": setFlag(&s.Registry),
+
+		"fresh-for":   setDuration(&s.FreshFor),
+		"stale-after": setDuration(&s.StaleAfter),
 	})
 }
 

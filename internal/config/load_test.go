@@ -262,6 +262,7 @@ func TestLoadErrors(t *testing.T) {
 		{"sign command line", "sign: {command: gpg --sign}\n", `f:1: command: is one text; write program and arguments as a list`},
 		{"listen", "serve: {listen: 8000}\n", `f: serve: listen: "8000" is not of the form HOST:PORT`},
 		{"listen port", "serve: {listen: \"h:http\"}\n", `f: serve: listen: "h:http" has no port number`},
+		{"fresh for longer than it is stale after", "serve: {fresh-for: 10d, stale-after: 9d}\n", `f: serve: fresh-for: is more than stale-after`},
 		{"valid-for", "valid-for: 14\n", `f:1: valid-for: is "14", should be a time such as 14d`},
 		{"valid-for zero", "valid-for: 0d\n", `f:1: valid-for: is "0d"`},
 		{"valid-for huge", "valid-for: 4000000000w\n", `f:1: valid-for: is "4000000000w"`},

@@ -128,6 +128,8 @@ type Serve struct {
 	State  string
 	// Registry: images and snapshots are answered for at /v2/, too.
 	Registry bool
+	// FreshFor is up to which age pages show a snapshot or suite as fresh, StaleAfter from which one as too old; 0: the server's own.
+	FreshFor, StaleAfter time.Duration
 }
 
 // KeyPinsFile is the name of the file of pinned keys, beside the configuration.

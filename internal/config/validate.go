@@ -38,6 +38,9 @@ func (p *Plan) Validate() error {
 			faults.Add(document.Errorf(at, "serve: listen: %w", err))
 		}
 	}
+	if s := p.Serve; s.FreshFor > 0 && s.StaleAfter > 0 && s.FreshFor > s.StaleAfter {
+		faults.Add(document.Errorf(at, "serve: fresh-for: is more than stale-after"))
+	}
 	if err := p.nameImages(); err != nil {
 		return err
 	}

@@ -201,6 +201,21 @@ func (s *Source) IDs(ctx context.Context) ([]string, error) {
 	return slices.Compact(ids), nil
 }
 
+// Tags are the names that the snapshots of the place were given, by DATE-HEX12: what stands before it in their immutable tags.
+func (s *Source) Tags(ctx context.Context) (map[string][]string, error) {
+	names, err := s.tagNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tags := map[string][]string{}
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		if n := len(name) - len("20060102T150405Z-0123456789ab"); n > 1 && DateHex.MatchString(name[n:]) {
+			tags[name[n:]] = append(tags[name[n:]], strings.TrimSuffix(name[:n], "-"))
+		}
+	}
+	return tags, nil
+}
+
 // OpenUnverified opens a snapshot without trust, for those who only list it or pass it on.
 func OpenUnverified(ctx context.Context, ref artifact.Reference, o artifact.Options) (*snapshot.Snapshot, error) {
 	sealed, err := artifact.Open(ctx, ref, o)

@@ -72,6 +72,9 @@ func TestTagsAreAskedOnce(t *testing.T) {
 	if n := asked.Load(); n != 1 {
 		t.Errorf("asked %d times", n)
 	}
+	if tags, err := s.Tags(t.Context()); err != nil || len(tags) != 1 || len(tags[id]) != 1 || tags[id][0] != "day" || asked.Load() != 1 {
+		t.Errorf("%v, %v", tags, err)
+	}
 	s.tags.mu.Lock()
 	s.tags.asked = time.Now().Add(-tagsKept)
 	s.tags.mu.Unlock()

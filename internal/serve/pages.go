@@ -112,7 +112,7 @@ func (req *request) siteOf(v *view) pages.Site {
 	out := pages.Site{Base: req.base(), Root: req.root(), Key: *req.s.siteKey.Load(), Ring: req.s.siteRing.Load(), Troubles: req.s.troubles()}
 	for i, f := range req.s.followers {
 		failing, refusal := f.health()
-		r := pages.Reference{Name: f.source.Name(), Failing: failing, IDs: f.source.IDs}
+		r := pages.Reference{Name: f.source.Name(), Failing: failing, IDs: f.source.IDs, Tags: f.source.Tags}
 		if refusal != nil {
 			r.Refusal = refusal
 		}

@@ -54,6 +54,8 @@ type Source interface {
 	Open(ctx context.Context, id string) (*snapshot.Snapshot, error)
 	// IDs lists the snapshots at hand, newest first, as they were some seconds ago at most.
 	IDs(ctx context.Context) ([]string, error)
+	// Tags are the names that those snapshots were given, by ID, as they were some seconds ago at most.
+	Tags(ctx context.Context) (map[string][]string, error)
 	// Pinned tells whether the reference names its snapshot by digest.
 	Pinned() bool
 }
@@ -100,6 +102,8 @@ type Options struct {
 	// not enforced.
 	Policy        string
 	PolicyLogOnly bool
+	// FreshFor is up to which age pages show a snapshot as fresh, StaleAfter from which one as too old; 0 means 14 and 60 days.
+	FreshFor, StaleAfter time.Duration
 	// Registry has /v2/ answer for the container images of the snapshots, and for the
 	// snapshots themselves, as a read-only OCI registry (package registry).
 	Registry bool
@@ -206,6 +210,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if s.pages, err = pages.New(pages.Options{
 		Upstream: o.Keyrings, Policy: func() *policy.Policy { return s.policy.Get() }, LogOnly: o.PolicyLogOnly, Decide: s.decide, Open: s.openPage, Now: o.Now,
+		Ages: web.Ages{Fresh: o.FreshFor, Stale: o.StaleAfter},
 	}); err != nil {
 		return nil, fmt.Errorf("serve: %w", err)
 	}

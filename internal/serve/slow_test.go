@@ -69,6 +69,10 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 type mute struct{ *tag }
 
 func (m mute) IDs(ctx context.Context) ([]string, error) { <-ctx.Done(); return nil, ctx.Err() }
+func (m mute) Tags(ctx context.Context) (map[string][]string, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
 
 func (m mute) Open(ctx context.Context, id string) (*snapshot.Snapshot, error) {
 	if sn, err := m.tag.Open(ctx, id); err == nil {

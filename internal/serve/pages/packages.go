@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 
 	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/serve/web"
@@ -101,7 +102,49 @@ func (p *Pages) changelog(ctx context.Context, h Snapshot, pkg chain.Package, he
 			break
 		}
 	}
-	return web.ReadChangelog(ctx, h.Snapshot.Snapshot, pkg, p.web.Before(older, pkg))
+	return p.changelogs.of(changelogKey{pkg.Digest, p.web.Before(older, pkg)}, func(since string) *web.Changelog {
+		return web.ReadChangelog(ctx, h.Snapshot.Snapshot, pkg, since)
+	})
+}
+
+// maxChangelogs bounds the changelogs that are kept, in bytes.
+const maxChangelogs = 1 << 20
+
+// changelogs are what was read out of .debs: it is a function of the digest, and may take a registry's time. The zero value is ready. Safe for
+// concurrent use.
+type changelogs struct {
+	mu    sync.Mutex
+	kept  map[changelogKey]*web.Changelog
+	bytes int
+}
+
+// changelogKey is a .deb, and the version from which on its changes are told.
+type changelogKey struct {
+	digest snapshot.Digest
+	since  string
+}
+
+// of is a changelog, read if it is not kept. One that could not be read is not kept.
+func (c *changelogs) of(key changelogKey, read func(since string) *web.Changelog) *web.Changelog {
+	c.mu.Lock()
+	kept := c.kept[key]
+	c.mu.Unlock()
+	if kept != nil {
+		return kept
+	}
+	log := read(key.since)
+	if size := len(log.Text) + 256; log.Err == nil && size <= maxChangelogs {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.kept == nil || c.bytes+size > maxChangelogs {
+			c.kept, c.bytes = map[changelogKey]*web.Changelog{}, 0
+		}
+		if c.kept[key] == nil {
+			c.kept[key] = log
+			c.bytes += size
+		}
+	}
+	return log
 }
 
 // held are the newest snapshots of the reference that h comes from, the newest first.

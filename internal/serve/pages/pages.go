@@ -41,6 +41,8 @@ type Reference struct {
 	Before  *Snapshot // the one before, if it is still kept; else nil
 	// IDs lists the snapshots at hand, the newest first.
 	IDs func(context.Context) ([]string, error)
+	// Tags are the names that those snapshots were given, by ID.
+	Tags func(context.Context) (map[string][]string, error)
 }
 
 // Site is a server at one instant, and the address that it was asked at.
@@ -63,6 +65,7 @@ type Options struct {
 	// Open opens the snapshot of an ID that names one for ever.
 	Open func(ctx context.Context, id string) (Snapshot, error)
 	Now  func() time.Time
+	Ages web.Ages
 }
 
 // Pages makes pages. Safe for concurrent use.
@@ -72,6 +75,8 @@ type Pages struct {
 	keys  map[string]web.Key // upstream's for hosts, by prefix
 	shelf chain.Shelf
 	front atomic.Pointer[front]
+
+	changelogs changelogs
 }
 
 // New reads the templates; nothing else is made before it is asked for.
@@ -144,7 +149,7 @@ func (p *Pages) View(s Site) web.View {
 
 func (p *Pages) emptyView(s Site) web.View {
 	return web.View{
-		Base: s.Base, Root: s.Root, Policy: p.o.Policy(), LogOnly: p.o.LogOnly, Key: s.Key, Now: p.o.Now(), UpstreamKeys: p.keys, Site: s.Ring,
+		Base: s.Base, Root: s.Root, Policy: p.o.Policy(), LogOnly: p.o.LogOnly, Key: s.Key, Now: p.o.Now(), UpstreamKeys: p.keys, Site: s.Ring, Ages: p.o.Ages,
 	}
 }
 

@@ -106,9 +106,13 @@ func (p *Pages) List(ctx context.Context, s Site) (*Page, error) {
 		if err != nil {
 			return nil, &Error{http.StatusBadGateway, "the registry does not tell now which there are", err}
 		}
+		tags, err := r.Tags(ctx)
+		if err != nil {
+			return nil, &Error{http.StatusBadGateway, "the registry does not tell now which there are", err}
+		}
 		var list []web.Listed
 		for n, id := range ids {
-			l := web.Listed{ID: id, Current: r.Current != nil && r.Current.Is(id)}
+			l := web.Listed{ID: id, Tags: tags[id], Current: r.Current != nil && r.Current.Is(id)}
 			if n < web.MaxOpened {
 				if h, err := p.o.Open(ctx, id); err == nil {
 					l.Snapshot = &h.Snapshot

@@ -15,6 +15,7 @@ const MaxOpened = 10
 // Listed is a line of the list of snapshots.
 type Listed struct {
 	ID       string
+	Tags     []string // names that it was given
 	Current  bool
 	Snapshot *Snapshot // nil: not looked into
 }
@@ -22,6 +23,7 @@ type Listed struct {
 // listedRow is what the page says of one.
 type listedRow struct {
 	ID, Date, Age, Class, Size, Difference, Compare string
+	Tags                                            string
 	Packages                                        int
 	Current, Opened                                 bool
 }
@@ -37,9 +39,9 @@ func (p *Pages) List(v View, references [][]Listed) ([]byte, error) {
 	for _, list := range references {
 		list = list[:min(len(list), maxListed)]
 		for i, l := range list {
-			row := listedRow{ID: l.ID, Current: l.Current}
+			row := listedRow{ID: l.ID, Tags: strings.Join(l.Tags, ", "), Current: l.Current}
 			if date, ok := dateOf(l.ID); ok {
-				row.Date, row.Age, row.Class = stamp(date), chain.Age(date, v.Now), ageClass(date, time.Time{}, v.Now)
+				row.Date, row.Age, row.Class = stamp(date), chain.Age(date, v.Now), v.Ages.class(date, time.Time{}, v.Now)
 			}
 			if s := l.Snapshot; s != nil {
 				t := p.Totals(*s)

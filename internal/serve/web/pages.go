@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"net/url"
@@ -48,26 +49,29 @@ type describedArchive struct {
 
 type describedSuite struct {
 	Name, Date, Age, ValidUntil string
-	Class                       string // good, warn or bad; "": nothing says how old it may be
+	Class                       string // good, warn or bad
 }
 
-// An age of a snapshot is no news up to freshFor, and bad from staleFrom on: whoever follows a tag
-// of which nothing came for so long does not get security updates.
+// Ages are limits of ages: no news up to Fresh, and bad from Stale on: whoever follows a tag
+// of which nothing came for so long does not get security updates. Zero means 14 and 60 days.
+type Ages struct{ Fresh, Stale time.Duration }
+
 const (
-	freshFor  = 14 * 24 * time.Hour
-	staleFrom = 60 * 24 * time.Hour
+	freshFor   = 14 * 24 * time.Hour
+	staleAfter = 60 * 24 * time.Hour
 )
 
-// ageClass is how an age is coloured: by the end of its validity if there is one.
-func ageClass(made, until, now time.Time) string {
+// class is how an age is coloured: by the end of its validity if there is one.
+func (a Ages) class(made, until, now time.Time) string {
+	stale := cmp.Or(a.Stale, max(staleAfter, a.Fresh))
 	switch age := now.Sub(made); {
 	case !until.IsZero() && now.After(until):
 		return "bad"
 	case !until.IsZero() && until.Sub(now) < until.Sub(made)/10:
 		return "warn"
-	case !until.IsZero() || age <= freshFor:
+	case !until.IsZero() || age <= min(cmp.Or(a.Fresh, freshFor), stale):
 		return "good"
-	case age < staleFrom:
+	case age < stale:
 		return "warn"
 	}
 	return "bad"
@@ -132,7 +136,7 @@ func (v View) describe(t Totals, s Snapshot, root string) described {
 	st := s.Statement
 	d := described{
 		Snapshot: s.Name, Date: stamp(st.Date), Age: chain.Age(st.Date, v.Now), Root: s.Root.String(), Files: s.Table.Len(), Signed: s.Signed,
-		Packages: t.Packages, Bytes: size(t.Bytes), Class: ageClass(st.Date, st.ValidUntil, v.Now),
+		Packages: t.Packages, Bytes: size(t.Bytes), Class: v.Ages.class(st.Date, st.ValidUntil, v.Now),
 	}
 	if how := chain.Believed(s.Snapshot, v.Site); how.Kind == pgp.Signed {
 		d.Signer = how.Signer
@@ -164,10 +168,12 @@ func (v View) describe(t Totals, s Snapshot, root string) described {
 					}
 				}
 				ds := describedSuite{Name: suite.Name, Date: stamp(date), Age: chain.Age(date, v.Now)}
+				var until time.Time
 				if s.ValidUntil != nil {
-					if until := s.ValidUntil(a.Prefix, suite.Name); !until.IsZero() {
-						ds.ValidUntil, ds.Class = stamp(until), ageClass(date, until, v.Now)
-					}
+					until = s.ValidUntil(a.Prefix, suite.Name)
+				}
+				if ds.Class = v.Ages.class(date, until, v.Now); !until.IsZero() {
+					ds.ValidUntil = stamp(until)
 				}
 				da.Suites = append(da.Suites, ds)
 			}

@@ -56,6 +56,7 @@ type View struct {
 	// older than 2.3.10. It is so anyway where the name of a suite says that there are such hosts.
 	KeyFiles bool
 	Now      time.Time
+	Ages     Ages
 	Site     *pgp.Keyring // the site's keys, by which statements are verified; nil: none
 }
 
