@@ -120,6 +120,15 @@ tool oras oras.land/oras/cmd/oras v1.3.6
 # oci-image-tool is of a module that go install cannot take as it is.
 [ -x .tools/oci-image-tool ] || GOFLAGS='' CGO_ENABLED=0 $GO build -C scripts/e2e/image-tool -o "$PWD/.tools/oci-image-tool" github.com/opencontainers/image-tools/cmd/oci-image-tool ||
 	die "oci-image-tool cannot be had"
+# axe-core judges whether pages can be used by everybody. It is one script; npm only fetches it.
+axe=axe-core-4.10.3
+if [ ! -s .tools/$axe/axe.min.js ]; then
+	mkdir -p .tools/$axe
+	(cd .tools/$axe && npm pack --silent axe-core@4.10.3 >&2 &&
+		echo "0f2b4d7dcdf7d1219df8d1959ad68e565f51d14c3f0d88bb71cd59abeb956292  $axe.tgz" | sha256sum -c --quiet >&2 &&
+		tar -xzf $axe.tgz --strip-components=1 package/axe.min.js package/LICENSE) || die "axe-core cannot be had"
+fi
+ln -sfn $axe/axe.min.js .tools/axe.min.js
 [ "${1:-}" != --tools ] || exit 0
 
 CGO_ENABLED=0 GOFLAGS=${GOFLAGS:--buildvcs=false} $GO build -trimpath -o bin/mmoci ./cmd/mmoci

@@ -49,7 +49,7 @@ func (a *app) prove() *cobra.Command {
 			return err
 		}
 		name, version, _ := strings.Cut(args[0], "=")
-		book, err := chain.Read(cmd.Context(), chain.Options{Snapshot: s, Upstream: trust.Upstream, Site: trust.Site, Want: func(row snapshot.Row) bool {
+		book, err := chain.Read(cmd.Context(), chain.Options{Snapshot: s, Upstream: trust.Upstream, Site: trust.Site, Pinned: true, Want: func(row snapshot.Row) bool {
 			return row.Name == name && (version == "" || row.Version == version) && (arch == "" || row.Architecture == arch)
 		}})
 		if err != nil {

@@ -25,6 +25,7 @@ type Options struct {
 	Snapshot *snapshot.Snapshot
 	Upstream map[string]*pgp.Keyring // upstream's keys by prefix; none: that archive is not proved
 	Site     *pgp.Keyring            // proves archives of class site
+	Pinned   bool                    // somebody named the snapshot by its digest
 	// Want says which packages; nil: all. Archives without one of them are not read.
 	Want func(row snapshot.Row) bool
 }

@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -282,5 +283,27 @@ func TestText(t *testing.T) {
 		if got := chain.Quote(in); got != want {
 			t.Errorf("%q: %s", in, got)
 		}
+	}
+}
+
+// A snapshot that a tag names is opened by digest; that is nobody's pin, and nothing is green for it.
+func TestNobodysPin(t *testing.T) {
+	t.Parallel()
+	s := world.Freeze(t, world.Good())
+	pinned := *s
+	statement := *s.Statement
+	statement.How = pgp.How{Kind: pgp.Pinned}
+	pinned.Statement = &statement
+	o := keysOf(t, &pinned)
+	if got := states(prove(t, read(t, o), "docker-ce")); got != "vvvvvvv" {
+		t.Errorf("with the site's key: %s", got)
+	}
+	o.Site = nil
+	if got := states(prove(t, read(t, o), "docker-ce")); got != "vvvvvvn" {
+		t.Errorf("without: %s", got)
+	}
+	o.Pinned = true
+	if got := states(prove(t, read(t, o), "docker-ce")); got != "vvvvvvv" {
+		t.Errorf("pinned: %s", got)
 	}
 }

@@ -50,7 +50,7 @@ func Read(ctx context.Context, o Options) (*Book, error) {
 		}
 	}
 	r.rest()
-	r.how = Believed(o.Snapshot, o.Site)
+	r.how = Believed(o.Snapshot, o.Site, o.Pinned)
 	if o.Want == nil {
 		r.WhyNot = r.readLock(ctx)
 	}
@@ -60,16 +60,24 @@ func Read(ctx context.Context, o Options) (*Book, error) {
 	return r.done(), nil
 }
 
-// Believed says how the statement of a snapshot is verified by keys of the site's, or was when it was opened.
-func Believed(s *snapshot.Snapshot, site *pgp.Keyring) pgp.How {
-	if how := s.Statement.How; how.Kind != pgp.Unverified || site == nil || !s.Signed {
+// Believed says how the statement of a snapshot is verified: by the site's keys, or else by its digest, where that is pinned. That it was
+// opened by its digest is no pin: a server asks by digest for what a tag names.
+func Believed(s *snapshot.Snapshot, site *pgp.Keyring, pinned bool) pgp.How {
+	how := s.Statement.How
+	if how.Kind == pgp.Pinned && !pinned {
+		how = pgp.How{}
+	}
+	if how.Kind == pgp.Signed || site == nil || !s.Signed {
 		return how
 	}
-	_, how, err := pgp.VerifyClearsigned(s.StatementBytes, pgp.Trust{Keyring: site})
-	if err != nil {
-		return pgp.How{Detail: err.Error()}
+	_, signed, err := pgp.VerifyClearsigned(s.StatementBytes, pgp.Trust{Keyring: site})
+	switch {
+	case err == nil:
+		return signed
+	case how.Kind == pgp.Pinned:
+		return how
 	}
-	return how
+	return pgp.How{Detail: err.Error()}
 }
 
 // rest adds the packages that no index names, as the table has them.

@@ -59,6 +59,7 @@ type served struct {
 	since   time.Time          // it is the current one
 	fetched *prefetch.Progress // shared by the copies
 
+	pinned    bool   // its source's reference names it by digest
 	reference string // that its source follows, if that is at a registry; else ""
 
 	registry *registry.Held // shared by the copies; nil: /v2/ is not answered
@@ -76,6 +77,7 @@ func newServed(sn *snapshot.Snapshot) *served {
 // hold is a snapshot of source i, ready to be answered from.
 func (s *Server) hold(i int, sn *snapshot.Snapshot) *served {
 	h := newServed(sn)
+	h.pinned = s.o.Sources[i].Pinned()
 	name := s.o.Sources[i].Name()
 	home := registry.HomeOf(name)
 	if home.Host != "" {
@@ -93,7 +95,7 @@ func (h *served) archive(prefix string) *snapshot.Archive { return h.Statement.A
 // page is the snapshot as pages take it.
 func (h *served) page() pages.Snapshot {
 	return pages.Snapshot{
-		Snapshot: web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Registry: h.reference, Expires: h.valid.Expires, ValidUntil: h.valid.Until},
+		Snapshot: web.Snapshot{Snapshot: h.Snapshot, Name: h.name, Pinned: h.pinned, Registry: h.reference, Expires: h.valid.Expires, ValidUntil: h.valid.Until},
 		Is:       h.is, Validities: func(ctx context.Context) { h.valid.Read(ctx) },
 	}
 }

@@ -299,7 +299,7 @@ func (g *tag) Open(_ context.Context, id string) (*snapshot.Snapshot, error) {
 	return nil, snapshot.ErrNotExist
 }
 
-func (g *tag) IDs(context.Context) ([]string, error) { return nil, nil }
+func (g *tag) IDs(context.Context) ([]string, error)             { return nil, nil }
 func (g *tag) Tags(context.Context) (map[string][]string, error) { return nil, nil }
 
 // run serves on loopback until the test ends, through the server's own

@@ -198,7 +198,8 @@ func (b *browser) event(m message) {
 		default:
 		}
 	case "Page.javascriptDialogOpening", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Audits.issueAdded":
-		if !bytes.Contains(m.Params, []byte("/favicon.ico")) { // Chromium asks for it by itself beside a page without a policy, a text
+		// Chromium asks for an icon by itself beside a page without a policy, a text; and that a page is one of an error, it tells as well.
+		if !bytes.Contains(m.Params, []byte("/favicon.ico")) && !bytes.Contains(m.Params, []byte("the server responded with a status of 40")) {
 			b.noted = append(b.noted, m.Method+" "+string(m.Params))
 		}
 	case "Network.requestWillBeSent":

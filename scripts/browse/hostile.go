@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"example.org/mmoci/pkg/artifact"
@@ -20,6 +21,23 @@ var hostile = []snapshot.Package{
 	{Name: `evil'style='position:fixed;inset:0'`, Version: `<style>*{display:none}</style>`, Architecture: "all", Source: `<iframe src=http://198.51.100.1/></iframe>`},
 	{Name: `evil{{.}}`, Version: `<meta http-equiv=refresh content=0;url=http://198.51.100.1/>`, Architecture: "all", Source: `<base href=//198.51.100.1/>`},
 	{Name: "evil\u202egnp.exe", Version: "1", Architecture: "all", Source: `javascript:alert(5)`},
+	{Name: fields, Version: "1", Architecture: "all", Source: fields},
+}
+
+// fields is the name of a package whose stanza is one, with hostile text in every other field.
+const fields = "hostile-fields"
+
+// stanza is that of the package.
+func stanza(row snapshot.Row) []byte {
+	attack := strings.ReplaceAll(description, "\n", " ") + "\u202e\u2066\x07\x1b[31m"
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "Package: %s\nVersion: %s\nArchitecture: %s\nFilename: %s\nSize: %d\nSHA256: %s\nHomepage: javascript:alert(10)\n",
+		row.Name, row.Version, row.Architecture, strings.TrimPrefix(row.Path, "docker/"), row.Size, row.Digest.Hex())
+	for _, field := range []string{"Section", "Priority", "Maintainer", "Original-Maintainer", "Bugs", "Tag", "Task", "Depends", "Pre-Depends", "Recommends", "Suggests", "Conflicts", "Breaks", "Provides", "Built-Using", "Multi-Arch"} {
+		fmt.Fprintf(&b, "%s: %s\n", field, attack)
+	}
+	fmt.Fprintf(&b, "X-Long: %sthe end of it\nDescription: %s\n %s\n .\n %s\n\n", strings.Repeat("very long ", 100_000), attack, attack, attack)
+	return b.Bytes()
 }
 
 // description is of the hostile packages' index: what a client would print, and the page never reads.
@@ -57,7 +75,12 @@ func take(date time.Time, packages []snapshot.Package) (*snapshot.Snapshot, erro
 	var rows []snapshot.Row
 	for i, p := range packages {
 		b := blobs.put(fmt.Appendf(nil, "%d %v", i, p))
-		rows = append(rows, snapshot.Row{Path: fmt.Sprintf("docker/pool/%d/<b onclick=alert(8)>&\"'_%d.deb", i, i), Size: b.Size, Digest: b.Digest, Package: p})
+		row := snapshot.Row{Path: fmt.Sprintf("docker/pool/%d/<b onclick=alert(8)>&\"'_%d.deb", i, i), Size: b.Size, Digest: b.Digest, Package: p}
+		if p.Name == fields {
+			row.Path = fmt.Sprintf("docker/pool/%d/%s_1_all.deb", i, fields)
+			index.Write(stanza(row))
+		}
+		rows = append(rows, row)
 		fmt.Fprintf(&index, "Package: %s\nVersion: %s\nDescription: %s\n\n", p.Name, p.Version, description)
 	}
 	var packed bytes.Buffer

@@ -1,6 +1,6 @@
 # 87-page.sh: the server's page in a headless Chromium: what people do there, and what strangers' names cannot.
 #
-# KEEP_SHOTS, if set, is a directory that gets the screenshots; AXE a script of axe-core, which then looks at the pages.
+# KEEP_SHOTS, if set, is a directory that gets the screenshots.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
@@ -53,15 +53,23 @@ check "a search finds a package and leads to its page, and that to its .deb" sea
 setup() {
 	browse >setup.txt <<-END
 		open $serve/snapshot/
-		follow nav a[href\$="setup"]
-		true document.getElementById("setup").getBoundingClientRect().bottom <= innerHeight
-		print [...document.querySelectorAll("h2#setup ~ p a[href*=setup]")].map(a => a.href)
+		follow nav a[href\$="setup/"]
+		true document.querySelector("h1").innerText == "Set up a host"
+		print [...document.querySelectorAll("main a[href*=setup]")].map(a => a.href)
+		print document.querySelector("section.archive:has(#archive-debian) pre.command").innerText
+		true [...document.querySelectorAll("tbody tr")].every(r => r.cells[1].innerText.length > 20 && r.cells[2].innerText.length > 10)
 	END
-	jq -r '.[]' setup.txt | tee links.txt
-	[ "$(wc -l <links.txt)" -gt 6 ]
+	head -n 1 setup.txt | jq -r '.[]' | tee links.txt
+	[ "$(wc -l <links.txt)" -gt 10 ]
 	while read -r u; do curl -sf "$u" -o text && [ -s text ]; done <links.txt
+	# Every text that programs are told is there for people, too, but keys, which are in the texts.
+	curl -sf "$serve/setup/" | grep -v -e /keys/ -e /site.asc | sort >told.txt
+	sort links.txt | comm -13 - told.txt >untold.txt
+	same "texts that the page lacks" "" "$(cat untold.txt)"
+	# What undoes it takes away the one file that it says was written.
+	same "undo" "rm -f /etc/apt/sources.list.d/mmoci-debian.sources && apt-get update" "$(sed -n 2p setup.txt | jq -r .)"
 }
-check "setup leads to what hosts are told" setup
+check "setup leads to what hosts are told, what it changes and how to undo it" setup
 
 copied() {
 	browse >copied.txt <<-END
@@ -100,45 +108,87 @@ compare() {
 }
 check "compare shows what came since the snapshot before" compare
 
+# A newcomer types a name. From the page that this leads to, each question is answered in two clicks at most; what is printed is typed as printed.
+newcomer() {
+	browse >newcomer.txt <<-END
+		size 1280 900
+		open $serve/
+		click input[name=q]
+		type hello
+		enter
+		follow td.name a
+		true document.querySelector("#why + ol").innerText.includes("asked for")
+		true document.querySelector("#install ~ pre.command").innerText.startsWith("apt-get install hello=")
+		print document.querySelector("#install ~ pre.command").innerText
+		print [...document.querySelectorAll(".chain > li")].map(e => e.className + " " + (e.querySelector("pre") || {innerText: ""}).innerText)
+		follow a[href*="show=changelog"]
+		true document.querySelector("#changelog") != null
+		true document.querySelector("#changelog ~ p, #changelog ~ pre").innerText.length > 10
+		open $serve/
+		click input[name=q]
+		type hello
+		enter
+		follow td.name a
+		follow a[href*="show=history"]
+		true document.querySelector("#history ~ .scroll tbody").innerText.includes("first seen")
+		open $serve/
+		follow nav a[href\$="changes"]
+		true document.querySelector("tbody tr td.name a[href*=package]") != null
+	END
+	# Why it is here and how to install it: typing a name is one click. Proved by hand:
+	sed -n 2p newcomer.txt | jq -r '.[]' | tee chain.txt >&2
+	same "steps that this server verified, all but the bytes of the .deb" 6 "$(grep -c '^good ' chain.txt)"
+	sed -n 's/^[a-z]* //p' chain.txt | grep -v -e '^mmoci ' -e '^crane ' -e '^$' >commands.sh
+	rm -rf by-hand && mkdir by-hand gnupg-by-hand
+	(cd by-hand && GNUPGHOME="$work/gnupg-by-hand" sh -eu "$work/commands.sh")
+	same "the .deb that was proved" hello "$(dpkg-deb -f by-hand/hello.deb Package)"
+	# Installed by the line as it is printed, by the apt that copied above set up.
+	line=$(sed -n 1p newcomer.txt | jq -r .)
+	case $line in "apt-get install hello="*) ;; *) false ;; esac
+	# shellcheck disable=SC2086 # its words
+	own $line --print-uris -q -y --reinstall >install.txt
+	grep -q '/hello_[^ ]*\.deb' install.txt
+}
+check "a newcomer types a name, and in two clicks at most learns why it is there and what changed in it, proves it by hand with the printed commands, and installs it" newcomer
+
+# The pages of a site, to be looked at one by one.
+current=$(curl -sf "$serve/readyz" | sed -n 's/^ready: .* //p')
 looked() {
-	for p in "desktop 1000 620" "phone 390 720"; do
+	for p in "desktop 1000 800 light" "phone 390 760 light" "dark 1000 800 dark"; do
 		# shellcheck disable=SC2086 # words
 		set -- $p
-		browse <<-END
-			size $2 $3
-			open $serve/
-			true document.documentElement.scrollWidth <= $2
-			shot $work/$1.png
-			open $serve/?q=lib
-			true document.documentElement.scrollWidth <= $2
-			shot $work/$1-search.png
-			true [...document.querySelectorAll("tr")].some(r => r.innerText.includes("libc6") && r.innerText.includes("denied by rule no-old-libc: use 3 or later"))
-			open $serve/mmoci/changes
-			true document.documentElement.scrollWidth <= $2
-			true document.querySelector("tbody tr:nth-child(2)").cells[2].getBoundingClientRect().right <= $2
-			shot $work/$1-changes.png
-			open $serve/debian/package/libc6?show=history
-			true document.documentElement.scrollWidth <= $2
-			shot $work/$1-package.png
-			open $serve/debian/package/
-			true document.documentElement.scrollWidth <= $2
-			open $serve/snapshot/
-			true document.documentElement.scrollWidth <= $2
-			true document.querySelector("tbody").innerText.includes("current")
-			open $serve/?q=
-			true document.querySelectorAll("tbody tr").length == 50 && document.querySelector("a[rel=next]") != null
-			true document.documentElement.scrollWidth <= $2
-			open $serve/upstream/debian/pool/
-			true document.documentElement.scrollWidth <= $2
-			open $serve/debian/pool/
-			true document.documentElement.scrollWidth <= $2
-		END
+		{
+			printf 'scheme %s\nsize %s %s\n' "$4" "$2" "$3"
+			for page in front=/ search=/?q=lib changes=/mmoci/changes package=/debian/package/libc6?show=history proof=/debian/package/hello#proof setup=/setup/ \
+				snapshots=/snapshot/ archive=/debian/package/ none=/debian/package/helo all=/?q= tree=/upstream/debian/pool/ pool=/debian/pool/; do
+				printf 'open %s\ntrue document.documentElement.scrollWidth <= %s\n' "$serve${page#*=}" "$2"
+				case $page in none=* | all=* | tree=* | pool=*) ;; *) echo "shot $work/$1-${page%%=*}.png" ;; esac
+			done
+			cat <<-END
+				open $serve/?q=lib
+				true [...document.querySelectorAll("tr")].some(r => r.innerText.includes("libc6") && r.innerText.includes("denied by rule no-old-libc: use 3 or later"))
+				open $serve/snapshot/
+				true document.querySelector("tbody").innerText.includes("current")
+				true document.querySelector("tbody").innerText.includes("demo")
+				open $serve/?q=
+				true document.querySelectorAll("tbody tr").length == 50 && document.querySelector("a[rel=next]") != null
+				open $serve/debian/package/helo
+				true document.querySelector("main").innerText.includes("Did you mean") && document.querySelector("main a[href*=hello]") != null
+				open $serve/mmoci/changes
+				true document.querySelector("tbody tr:nth-child(2)").cells[2].getBoundingClientRect().right <= $2
+				open $serve/debian/package/libc6
+				follow a[href\$=".deb"]
+				true document.querySelector("h1").innerText == "403 Forbidden" && document.querySelector("main").innerText.includes("no-old-libc")
+				true document.documentElement.scrollWidth <= $2
+				shot $work/$1-denied.png
+			END
+		} >looked.txt
+		browse <looked.txt
 	done
 	[ -z "${KEEP_SHOTS:-}" ] || cp ./*.png "$KEEP_SHOTS"
 }
-check "at the widths of a desktop and of a phone nothing sticks out" looked
+check "at the widths of a desktop and of a phone, light and dark, nothing sticks out" looked
 
-# AXE, if set, is the script of axe-core (npm pack axe-core: package/axe.min.js).
 accessible() {
 	for p in "light 1200 900" "dark 1200 900" "light 390 844"; do
 		# shellcheck disable=SC2086 # words
@@ -146,14 +196,15 @@ accessible() {
 		{
 			echo "scheme $1"
 			echo "size $2 $3"
-			for page in / "/debian/package/libc6?show=history" /debian/package/ "/?q=lib" "/?q=no-such" /snapshot/ /mmoci/changes /debian/; do
-				printf 'open %s\naxe %s\ntabs\n' "$serve$page" "$AXE"
+			for page in / "/debian/package/libc6?show=history" "/debian/package/hello?show=changelog" /debian/package/ "/?q=lib" "/?q=no-such" /snapshot/ /mmoci/changes /debian/ /setup/ \
+				/debian/package/helo "/snapshot/$current/" "/snapshot/$current/setup/" "/snapshot/$current/debian/package/hello"; do
+				printf 'open %s\naxe %s\ntabs\n' "$serve$page" "$E2E_TOP/.tools/axe.min.js"
 			done
 		} >accessible.txt
 		browse <accessible.txt
 	done
 }
-[ -z "${AXE:-}" ] || check "axe-core finds no violation of level A and AA, and Tab reaches every link and field" accessible
+check "axe-core finds no violation of level A and AA, and Tab reaches every link and field" accessible
 
 # --- what strangers' names cannot
 
@@ -169,7 +220,10 @@ harmless() {
 	for page in "/" "/?q=evil" "/?q=img" "/?q=docker" "/?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E" "/mmoci/changes" "/docker/pool/" \
 		"/docker/pool/1/" "/snapshot/" "/snapshot/$id/" "/docker/dists/bookworm/" "/setup/" "/setup/policy.pref" "/docker/dists/bookworm/Release" \
 		"/docker/dists/bookworm/main/binary-amd64/Packages" "/docker/package/" "/docker/package/docker-ce" \
-		"/docker/package/%3Cimg%20src=x%20onerror=alert(1)%3E?show=history" "/docker/package/evil%7B%7B.%7D%7D?show=changelog"; do
+		"/docker/package/%3Cimg%20src=x%20onerror=alert(1)%3E?show=history" "/docker/package/evil%7B%7B.%7D%7D?show=changelog" \
+		"/docker/package/hostile-fields" "/docker/package/hostile-fields?show=history" "/docker/package/hostile-fields?show=changelog" "/?q=hostile-fields" "/?q=alert(6)" \
+		"/docker/package/?letter=h" "/docker/package/?source=%3Cscript%3Ealert(1)%3C/script%3E" "/snapshot/$id/setup/" "/snapshot/$id/docker/package/hostile-fields" \
+		"/docker/package/%3Cscript%3Ealert(1)%3C%2Fscript%3E" "/none/%3Cscript%3Ealert(1)%3C/script%3E" "/mmoci/changes?from=%3Cscript%3Ealert(1)%3C/script%3E&to=x"; do
 		cat <<-END
 			open $serve$page
 			true [...document.querySelectorAll("*")].every(e => $elements.split(" ").includes(e.localName))
@@ -189,6 +243,11 @@ harmless() {
 		shot $work/hostile.png
 		open $serve/?q=docker
 		true document.body.innerText.includes('<script>alert(9)</script> & "old"')
+		open $serve/docker/package/hostile-fields
+		true ["Section", "Maintainer", "Homepage", "Depends", "Tag", "X-Long"].every(f => [...document.querySelectorAll("th")].some(e => e.textContent == f))
+		true document.querySelector("dl").innerText.includes("javascript:alert(10)")
+		true document.body.textContent.length > 1000000 && document.body.textContent.includes("the end of it")
+		true document.body.textContent.split("<script>alert(6)</script>").length > 8
 	END
 	browse <commands.txt
 	[ -z "${KEEP_SHOTS:-}" ] || cp hostile.png "$KEEP_SHOTS"

@@ -15,7 +15,7 @@ import (
 
 // book is what the indices of a snapshot say of its packages. They are read when it is first asked for.
 func (p *Pages) book(ctx context.Context, s Site, h Snapshot) (*chain.Book, error) {
-	book, err := p.shelf.Book(ctx, chain.Options{Snapshot: h.Snapshot.Snapshot, Upstream: p.o.Upstream, Site: s.Ring})
+	book, err := p.shelf.Book(ctx, chain.Options{Snapshot: h.Snapshot.Snapshot, Upstream: p.o.Upstream, Site: s.Ring, Pinned: h.Pinned})
 	switch {
 	case err == nil:
 		return book, nil

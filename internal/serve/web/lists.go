@@ -41,7 +41,7 @@ func (p *Pages) List(v View, references [][]Listed) ([]byte, error) {
 		for i, l := range list {
 			row := listedRow{ID: l.ID, Tags: strings.Join(l.Tags, ", "), Current: l.Current}
 			if date, ok := dateOf(l.ID); ok {
-				row.Date, row.Age, row.Class = stamp(date), chain.Age(date, v.Now), v.Ages.class(date, time.Time{}, v.Now)
+				row.Date, row.Age, row.Class = date.Format(time.DateOnly), chain.Age(date, v.Now), v.Ages.class(date, time.Time{}, v.Now)
 			}
 			if s := l.Snapshot; s != nil {
 				t := p.Totals(*s)

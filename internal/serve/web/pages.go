@@ -138,7 +138,7 @@ func (v View) describe(t Totals, s Snapshot, root string) described {
 		Snapshot: s.Name, Date: stamp(st.Date), Age: chain.Age(st.Date, v.Now), Root: s.Root.String(), Files: s.Table.Len(), Signed: s.Signed,
 		Packages: t.Packages, Bytes: size(t.Bytes), Class: v.Ages.class(st.Date, st.ValidUntil, v.Now),
 	}
-	if how := chain.Believed(s.Snapshot, v.Site); how.Kind == pgp.Signed {
+	if how := chain.Believed(s.Snapshot, v.Site, s.Pinned); how.Kind == pgp.Signed {
 		d.Signer = how.Signer
 	}
 	for _, m := range st.Images {

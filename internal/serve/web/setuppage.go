@@ -46,9 +46,11 @@ func (p *Pages) SetupPage(v View) ([]byte, error) {
 		if a.Mode == snapshot.Curated {
 			s.Whose = "the site's key"
 		}
+		var suites []string
 		for _, suite := range a.Suites {
-			s.Suites = strings.TrimSpace(s.Suites + " " + suite.Name)
+			suites = append(suites, suite.Name)
 		}
+		s.Suites = strings.Join(suites, ", ")
 		if of.keyFile != "" {
 			s.Files = append(s.Files, "/"+of.keyFile)
 			s.Paste = "mkdir -p /etc/apt/keyrings\ncat >/" + of.keyFile + " <<'" + endMark + "'\n" + string(of.key.Armor) + endMark + "\n"

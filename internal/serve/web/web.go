@@ -64,6 +64,7 @@ type View struct {
 type Snapshot struct {
 	*snapshot.Snapshot
 	Name     string // DATE-HEX12
+	Pinned   bool   // the reference that is served names it by its digest
 	Registry string // reference at a registry that the server was told; "": it is somewhere else
 	// Book is what its indices say, where a page needs that; nil: they were not read.
 	Book *chain.Book
