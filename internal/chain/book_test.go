@@ -123,3 +123,47 @@ func TestNames(t *testing.T) {
 		t.Error("found what is not there")
 	}
 }
+
+// The distance of names is what counting all ways gives, as far as the limit.
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	// slow counts without bounds (optimal string alignment).
+	slow := func(a, b string) int {
+		d := make([][]int, len(a)+1)
+		for i := range d {
+			d[i] = make([]int, len(b)+1)
+			for j := range d[i] {
+				switch {
+				case i == 0:
+					d[i][j] = j
+				case j == 0:
+					d[i][j] = i
+				default:
+					cost := 1
+					if a[i-1] == b[j-1] {
+						cost = 0
+					}
+					d[i][j] = min(d[i-1][j-1]+cost, d[i-1][j]+1, d[i][j-1]+1)
+					if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+						d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+					}
+				}
+			}
+		}
+		return d[len(a)][len(b)]
+	}
+	random := rand.New(rand.NewPCG(5, 6))
+	word := func() string {
+		b := make([]byte, random.IntN(9))
+		for i := range b {
+			b[i] = "abc"[random.IntN(3)]
+		}
+		return string(b)
+	}
+	for range 50_000 {
+		a, b, limit := word(), word(), 1+random.IntN(2)
+		if got, want := distance(a, b, limit), slow(a, b); min(got, limit+1) != min(want, limit+1) {
+			t.Fatalf("%q %q, limit %d: %d, want %d", a, b, limit, got, want)
+		}
+	}
+}

@@ -218,7 +218,7 @@ const maxNear = 120
 
 // distance counts the letters to insert, drop, change or exchange with their neighbour; beyond limit it is any number over it.
 func distance(a, b string, limit int) int {
-	if len(b) > maxNear {
+	if d := len(a) - len(b); d > limit || d < -limit || len(b) > maxNear {
 		return limit + 1
 	}
 	var rows [3][maxNear + 1]int
@@ -227,14 +227,22 @@ func distance(a, b string, limit int) int {
 		last[j] = j
 	}
 	for i := range len(a) {
-		row[0] = i + 1
-		least := row[0]
-		for j := range len(b) {
+		// What is farther from the diagonal than limit is over it.
+		from, to := max(0, i-limit), min(len(b), i+limit+1)
+		row[from] = limit + 1
+		if from == 0 {
+			row[0] = i + 1
+		}
+		least := row[from]
+		for j := from; j < to; j++ {
 			cost := 1
 			if a[i] == b[j] {
 				cost = 0
 			}
-			row[j+1] = min(last[j]+cost, last[j+1]+1, row[j]+1)
+			row[j+1] = min(last[j]+cost, row[j]+1)
+			if j-i < limit {
+				row[j+1] = min(row[j+1], last[j+1]+1)
+			}
 			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
 				row[j+1] = min(row[j+1], before[j-1]+1)
 			}

@@ -145,20 +145,14 @@ func (s *served) clients(ctx context.Context, of *server, g generated) (float64,
 // readyLarge starts serve on a layout of a whole release's number of packages.
 func (b *bench) readyLarge(ctx context.Context, top string) error {
 	g := generated{packages: b.size(63440), bytes: int64(60e6 * b.scale), suite: "bookworm"}
-	archive, site, layout := filepath.Join(top, "release"), filepath.Join(top, "release-site"), filepath.Join(top, "release-layout")
-	if err := b.generate(ctx, g, archive, 0); err != nil {
-		return err
-	}
-	if err := b.site(site, archive, "oci:"+layout+":bench", "all"); err != nil {
-		return err
-	}
-	if _, _, err := (command{dir: site, env: []string{"XDG_STATE_HOME=" + filepath.Join(site, "state")}, args: []string{b.mmoci, "push", "-q"}}).run(ctx); err != nil {
+	ref, err := b.release(ctx, top, g)
+	if err != nil {
 		return err
 	}
 	ready := b.table.figure(figure{name: fmt.Sprintf("serve: start to ready, layout of %d packages", g.packages), unit: millis, most: 150})
 	held := b.table.figure(figure{name: "serve: resident when ready", unit: mebi, most: 48})
 	for range b.pairs {
-		took, resident, err := b.startServe(top, "oci:"+layout+":bench")
+		took, resident, err := b.startServe(top, ref)
 		if err != nil {
 			return err
 		}
@@ -166,6 +160,20 @@ func (b *bench) readyLarge(ctx context.Context, top string) error {
 		held.alone(inMebi(resident))
 	}
 	return nil
+}
+
+// release pushes an archive to a layout, and returns its reference.
+func (b *bench) release(ctx context.Context, top string, g generated) (ref string, err error) {
+	archive, site := filepath.Join(top, "release"), filepath.Join(top, "release-site")
+	ref = "oci:" + filepath.Join(top, "release-layout") + ":bench"
+	if err := b.generate(ctx, g, archive, 0); err != nil {
+		return "", err
+	}
+	if err := b.site(site, archive, ref, "all"); err != nil {
+		return "", err
+	}
+	_, _, err = command{dir: site, env: []string{"XDG_STATE_HOME=" + filepath.Join(site, "state")}, args: []string{b.mmoci, "push", "-q"}}.run(ctx)
+	return ref, err
 }
 
 func (b *bench) startServe(top, ref string) (took time.Duration, held int64, err error) {

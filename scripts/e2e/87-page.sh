@@ -145,8 +145,9 @@ newcomer() {
 	# Installed by the line as it is printed, by the apt that copied above set up.
 	line=$(sed -n 1p newcomer.txt | jq -r .)
 	case $line in "apt-get install hello="*) ;; *) false ;; esac
+	apt_conf=$work/apt.conf
 	# shellcheck disable=SC2086 # its words
-	own $line --print-uris -q -y --reinstall >install.txt
+	own $line --print-uris -q -y >install.txt
 	grep -q '/hello_[^ ]*\.deb' install.txt
 }
 check "a newcomer types a name, and in two clicks at most learns why it is there and what changed in it, proves it by hand with the printed commands, and installs it" newcomer
