@@ -64,15 +64,23 @@ func Read(ctx context.Context, ref artifact.Reference, o Options) (*Image, error
 	if err != nil {
 		return nil, err
 	}
-	im := &Image{Reference: ref, image: at}
-	im.Reference.Digest = at.Root.Digest
-	if err := im.readCompanion(ctx, o); err != nil {
+	im, err := ReadCompanion(ctx, at, o)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
+	im.Reference = ref
+	im.Reference.Digest = at.Root.Digest
 	if err := im.readArchitectures(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	return im, nil
+}
+
+// ReadCompanion reads what is said of an image wherever it lies, and nothing of the image: Reference is zero, and what it returns can
+// be asked, not verified or made again. Errors are those of Read.
+func ReadCompanion(ctx context.Context, at *images.Image, o Options) (*Image, error) {
+	im := &Image{image: at}
+	return im, im.readCompanion(ctx, o)
 }
 
 // read reads a blob of the image, verified.

@@ -9,7 +9,9 @@ import (
 	"sync"
 
 	"example.org/mmoci/internal/chain"
+	"example.org/mmoci/internal/imagefind"
 	"example.org/mmoci/internal/serve/web"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -76,8 +78,11 @@ func (p *Pages) Package(ctx context.Context, s Site, h Snapshot, id, path string
 	if show == "history" || show == "changelog" {
 		held = p.held(ctx, s, h)
 	}
-	if show == "history" {
+	switch show {
+	case "history":
 		aside.History = held
+	case "images":
+		aside.Images = p.images(ctx, s, h, pkg.Name)
 	}
 	page := html(func() ([]byte, error) {
 		if show == "changelog" {
@@ -105,6 +110,50 @@ func (p *Pages) changelog(ctx context.Context, h Snapshot, pkg chain.Package, he
 	return p.changelogs.of(changelogKey{pkg.Digest, p.web.Before(older, pkg)}, func(since string) *web.Changelog {
 		return web.ReadChangelog(ctx, h.Snapshot.Snapshot, pkg, since)
 	})
+}
+
+// images reads which images of a snapshot have a package.
+func (p *Pages) images(ctx context.Context, s Site, h Snapshot, name string) *web.Images {
+	carried, err := p.carried.of(ctx, h.Snapshot.Snapshot, s.Ring)
+	if err != nil {
+		return &web.Images{Err: err}
+	}
+	return &web.Images{Holders: carried.Holders(name), Unknown: carried.Unknown}
+}
+
+// maxCarried is of how many snapshots it is kept what their images are made of.
+const maxCarried = 2
+
+// carriedIn keeps what the images of snapshots are made of. Safe for concurrent use.
+type carriedIn struct {
+	turn chan struct{} // of size 1: one snapshot is read at a time, and who has the turn may touch kept
+	kept []carriedOf
+}
+
+type carriedOf struct {
+	root    snapshot.Digest
+	ring    *pgp.Keyring
+	carried *imagefind.Carried
+}
+
+func (c *carriedIn) of(ctx context.Context, s *snapshot.Snapshot, ring *pgp.Keyring) (*imagefind.Carried, error) {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	for _, k := range c.kept {
+		if k.root == s.Root && k.ring == ring {
+			return k.carried, nil
+		}
+	}
+	read, err := imagefind.ReadCarried(ctx, s, ring)
+	if err != nil {
+		return nil, err
+	}
+	c.kept = append([]carriedOf{{s.Root, ring, read}}, c.kept[:min(len(c.kept), maxCarried-1)]...)
+	return read, nil
 }
 
 // maxChangelogs bounds the changelogs that are kept, in bytes.

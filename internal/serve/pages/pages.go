@@ -77,6 +77,7 @@ type Pages struct {
 	front atomic.Pointer[front]
 
 	changelogs changelogs
+	carried    carriedIn
 }
 
 // New reads the templates; nothing else is made before it is asked for.
@@ -89,7 +90,7 @@ func New(o Options) (*Pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pages{o: o, web: w, keys: keys}, nil
+	return &Pages{o: o, web: w, keys: keys, carried: carriedIn{turn: make(chan struct{}, 1)}}, nil
 }
 
 // CSS is the style sheet of all pages.

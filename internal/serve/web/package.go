@@ -13,6 +13,7 @@ import (
 
 	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/changes"
+	"example.org/mmoci/internal/imagefind"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -77,6 +78,14 @@ func escapePart(s string) string {
 type Aside struct {
 	History   []Held // newest first; nil: not asked for
 	Changelog *Changelog
+	Images    *Images
+}
+
+// Images are the images of a snapshot that have a package.
+type Images struct {
+	Holders []imagefind.Holder
+	Unknown []string // images of which nothing is known
+	Err     error
 }
 
 // Held is a snapshot at hand, for a history.
@@ -136,6 +145,15 @@ type packagePage struct {
 	HistoryAsked, ChangelogOpen bool
 	Changelog                   *Changelog
 	ChangelogLines              []mentioned
+	HasImages                   bool // the snapshot carries some
+	Images                      *Images
+	Holders                     []holder
+}
+
+// holder is an image that has the package.
+type holder struct {
+	Image, Architecture, Version string
+	Same                         bool // it is this very .deb
 }
 
 type pair struct{ Name, Value string }
@@ -185,6 +203,12 @@ func (p *Pages) Package(v View, s Snapshot, book *chain.Book, n Named, aside Asi
 	if d.Changelog = aside.Changelog; d.Changelog != nil {
 		d.ChangelogOpen = true
 		d.ChangelogLines = mark(d.Changelog.Text)
+	}
+	d.HasImages = len(s.Statement.Images) > 0
+	if d.Images = aside.Images; d.Images != nil {
+		for _, h := range d.Images.Holders {
+			d.Holders = append(d.Holders, holder{h.Image, h.Architecture, h.Version, h.Deb == pkg.Digest})
+		}
 	}
 	return p.html("package", &d)
 }

@@ -117,6 +117,6 @@ var effects = map[string]setupText{
 	},
 	"armada.yaml": {
 		Changes: "A release of mmoci's chart, in its namespace mmoci: it serves the same in a cluster. No host changes.",
-		Undo:    "helm uninstall mmoci --namespace mmoci",
+		Undo:    "helm uninstall mmoci -n mmoci",
 	},
 }
