@@ -31,16 +31,6 @@ func mustParse(t testing.TB, s string) oci.Reference {
 	return r
 }
 
-func layoutRef(t testing.TB) oci.Reference {
-	t.Helper()
-	return mustParse(t, "oci:"+filepath.Join(testarchive.MemoryDir(t), "layout")+":noble")
-}
-
-func archiveRef(t testing.TB) oci.Reference {
-	t.Helper()
-	return mustParse(t, "oci-archive:"+filepath.Join(testarchive.MemoryDir(t), "snapshot.tar")+":noble")
-}
-
 func mustReadImage(t testing.TB, ref oci.Reference, o Options) *Image {
 	t.Helper()
 	im, err := Read(t.Context(), ref, o)
