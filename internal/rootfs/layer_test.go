@@ -149,7 +149,7 @@ func TestHostileLayers(t *testing.T) {
 	t.Parallel()
 	good := controlTar(t, "hostile", "", nil)
 	raw := func(kind byte, name string, change func(h []byte)) []byte {
-		b := dataTar(t, item{name, tar.TypeReg, "", 0o644, 0})[:tarBlock]
+		b := dataTar(t, entry(name, tar.TypeReg, "", 0o644, 0))[:tarBlock]
 		b[156] = kind
 		if change != nil {
 			change(b)
@@ -188,8 +188,8 @@ func TestHostileLayers(t *testing.T) {
 		{"newline in a link", "newline", dataTar(t, sym("a", "b\nc"))},
 		{"long component", "no plain path", dataTar(t, reg("a/"+strings.Repeat("x", 256), ""))},
 		{"long path", "name of 4", dataTar(t, reg(strings.Repeat("x/", 2040)+strings.Repeat("y", 16), ""))},
-		{"character device", "a device node", dataTar(t, item{"dev/null", tar.TypeChar, "", 0o666, 0})},
-		{"block device", "a device node", dataTar(t, item{"dev/sda", tar.TypeBlock, "", 0o666, 0})},
+		{"character device", "a device node", dataTar(t, entry("dev/null", tar.TypeChar, "", 0o666, 0))},
+		{"block device", "a device node", dataTar(t, entry("dev/sda", tar.TypeBlock, "", 0o666, 0))},
 		{"hard link out", `hard link to "/etc/shadow"`, dataTar(t, append(etc, hard("etc/b", "/etc/shadow"))...)},
 		{"hard link up", `"../../etc/shadow"`, dataTar(t, append(etc, hard("etc/b", "../../etc/shadow"))...)},
 		{"hard link ahead", "not before it", dataTar(t, hard("b", "a"), reg("a", "x"))},
@@ -199,7 +199,7 @@ func TestHostileLayers(t *testing.T) {
 		{"twice", "second entry", dataTar(t, reg("a", "1"), reg("./a", "2"))},
 		{"below a file", "no directory", dataTar(t, reg("a", "1"), reg("a/b", "2"))},
 		{"hard link to a symlink", "not before it", dataTar(t, sym("a", "x"), hard("b", "a"))},
-		{"hard link with another mode", "another mode", dataTar(t, reg("a", "x"), item{"b", tar.TypeLink, "a", 0o4755, 0})},
+		{"hard link with another mode", "another mode", dataTar(t, reg("a", "x"), entry("b", tar.TypeLink, "a", 0o4755, 0))},
 		{"below a symlink", "second entry", dataTar(t, sym("a", "/etc"), reg("a/b", "2"))},
 		{"directory and file", "second entry", dataTar(t, dir("a/"), reg("a", "2"))},
 		{"dpkg's database", "second entry", dataTar(t, reg("var/lib/dpkg/status", "Package: x\n"))},
@@ -344,7 +344,7 @@ func TestExclude(t *testing.T) {
 		t.Errorf("canonical form %q", x)
 	}
 	layer, n := layerOf(t, debOf(t, "x", "", nil,
-		dir("usr/"), dir("usr/share/"), dir("usr/share/doc/"), item{"usr/share/doc/x/", tar.TypeDir, "", 0o700, 3}, reg("usr/share/doc/x/README", "r"), reg("usr/share/doc/x/copyright", "c"), sym("usr/share/doc/y", "x"),
+		dir("usr/"), dir("usr/share/"), dir("usr/share/doc/"), entry("usr/share/doc/x/", tar.TypeDir, "", 0o700, 3), reg("usr/share/doc/x/README", "r"), reg("usr/share/doc/x/copyright", "c"), sym("usr/share/doc/y", "x"),
 		dir("usr/share/man/"), dir("usr/share/man/man1/"), reg("usr/share/man/man1/x.1", "m"),
 		dir("usr/lib/"), dir("usr/lib/first/"), reg("usr/lib/first/a", "the content"), hard("usr/lib/first/b", "usr/lib/first/a"), hard("usr/lib/c", "usr/lib/first/b"), hard("usr/lib/d", "usr/lib/first/a"), hard("usr/lib/e", "usr/lib/c")),
 		Recipe{Exclude: x})
@@ -381,7 +381,7 @@ func TestExclude(t *testing.T) {
 	if x, err = ParseExclude([]string{"usr/share/doc/*"}); err != nil {
 		t.Fatal(err)
 	}
-	layer, _ = layerOf(t, debOf(t, "x", "", nil, dir("usr/"), dir("usr/share/"), dir("usr/share/doc/"), item{"usr/share/doc/x/", tar.TypeDir, "", 0o700, 3}, reg("usr/share/doc/x/README", "r"), reg("usr/share/doc/x/copyright", "c"), dir("usr/share/doc/y/")), Recipe{Exclude: x})
+	layer, _ = layerOf(t, debOf(t, "x", "", nil, dir("usr/"), dir("usr/share/"), dir("usr/share/doc/"), entry("usr/share/doc/x/", tar.TypeDir, "", 0o700, 3), reg("usr/share/doc/x/README", "r"), reg("usr/share/doc/x/copyright", "c"), dir("usr/share/doc/y/")), Recipe{Exclude: x})
 	if got := spelled(t, layer); !strings.Contains(got, "usr/share/doc/\n5 700 3/0 0 usr/share/doc/x/\n0 644 0/0 1 usr/share/doc/x/copyright\n5 755 0/0 0 var/\n") {
 		t.Errorf("an excluded directory with something in it:\n%s", got)
 	}

@@ -162,16 +162,16 @@ func TestDpkgsResult(t *testing.T) {
 			return []rootfs.Deb{debOf(t, "z", "Replaces: a (<< 2)\n", nil, u, reg("usr/f", "of z")), debOf(t, "a", "", nil, u, reg("usr/f", "of a"), reg("usr/a", ""))}
 		}, "usr 5 755 0\nusr/a 0 644 0\nusr/f 0 644 0 of z", "", "a: /usr/a"},
 		{"the mode of a directory is that of the first", func() []rootfs.Deb {
-			return []rootfs.Deb{debOf(t, "z", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o700, 4}), debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o755, 0})}
+			return []rootfs.Deb{debOf(t, "z", "", nil, u, entry("usr/d/", tar.TypeDir, "", 0o700, 4)), debOf(t, "a", "", nil, u, entry("usr/d/", tar.TypeDir, "", 0o755, 0))}
 		}, "usr 5 755 0\nusr/d 5 700 4", "", ""},
 		{"the mode of a directory whose first package is below", func() []rootfs.Deb {
-			return []rootfs.Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o1777, 4}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
+			return []rootfs.Deb{debOf(t, "a", "", nil, u, entry("usr/d/", tar.TypeDir, "", 0o1777, 4)), debOf(t, "z", "", nil, u, dir("usr/d/"))}
 		}, "usr 5 755 0\nusr/d 5 1777 4", "directory: usr/d", ""},
 		{"the owner alone", func() []rootfs.Deb {
-			return []rootfs.Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o755, 4}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
+			return []rootfs.Deb{debOf(t, "a", "", nil, u, entry("usr/d/", tar.TypeDir, "", 0o755, 4)), debOf(t, "z", "", nil, u, dir("usr/d/"))}
 		}, "usr 5 755 0\nusr/d 5 755 4", "directory: usr/d", ""},
 		{"the mode alone", func() []rootfs.Deb {
-			return []rootfs.Deb{debOf(t, "a", "", nil, u, item{"usr/d/", tar.TypeDir, "", 0o2775, 0}), debOf(t, "z", "", nil, u, dir("usr/d/"))}
+			return []rootfs.Deb{debOf(t, "a", "", nil, u, entry("usr/d/", tar.TypeDir, "", 0o2775, 0)), debOf(t, "z", "", nil, u, dir("usr/d/"))}
 		}, "usr 5 755 0\nusr/d 5 2775 0", "directory: usr/d", ""},
 		{"a directory over a symlink to one", func() []rootfs.Deb {
 			return []rootfs.Deb{debOf(t, "b", "", nil, u, dir("usr/b/")), debOf(t, "a", "", nil, u, sym("usr/l", "b")), debOf(t, "z", "", nil, u, dir("usr/l/"), reg("usr/l/f", "x"))}
