@@ -74,7 +74,7 @@ typed_image() {
 	grep -Eq '^4\. .*; (crun|runc) ran it, and it answered\.$' demo.out # both are here, and root may
 	typed demo.out 4
 	grep -q 'packages: \[redis-server\]' typed.out
-	grep -Eq "^$arch: proved $(sed -n 's/^4\. [^:]*: \([0-9]*\) packages.*/\1/p' demo.out), generated 1, files 0$" typed.out
+	grep -Eq "^$arch: proved $(sed -n 's/^4\. .*: \([0-9]*\) packages.*/\1/p' demo.out), generated 1, files 0$" typed.out
 	grep -q '^pkg:deb/debian/redis-server@' typed.out
 	grep -qx PONG typed.out
 }

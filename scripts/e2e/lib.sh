@@ -21,6 +21,7 @@ unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY # everyt
 unset APT_CONFIG || :
 mkdir -p "$work" "$shared"
 cd "$work"
+export E2E_SCRIPT="$work"
 : >pids
 : >mounts
 : >spaces
@@ -28,14 +29,19 @@ cd "$work"
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# ours PID: a process of this script. The number of one that ended long ago may be that of somebody else's by now.
+ours() {
+	tr '\0' '\n' <"/proc/$1/environ" | grep -qxF "E2E_SCRIPT=$work" || [ "$(sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$1/stat")" = $$ ]
+} 2>/dev/null
+
 # clean_up: ends what was started, unmounts what was mounted, newest first.
 clean_up() {
 	status=$?
 	trap - EXIT INT TERM HUP
 	set +e
-	while read -r p; do kill "$p"; done <"$work/pids" 2>/dev/null
+	while read -r p; do ! ours "$p" || kill "$p"; done <"$work/pids" 2>/dev/null
 	sleep 0.2
-	while read -r p; do kill -9 "$p"; done <"$work/pids" 2>/dev/null
+	while read -r p; do ! ours "$p" || kill -9 "$p"; done <"$work/pids" 2>/dev/null
 	# What was started in a chroot of ours is a child of something that is gone by now.
 	for p in /proc/[0-9]*; do
 		case $(readlink "$p/root") in "$work"/*) kill -9 "${p#/proc/}" ;; esac
