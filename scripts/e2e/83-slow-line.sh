@@ -130,6 +130,57 @@ pulls() {
 check "pull --extract $want comes through, the same packages as by apt-get${E2E_LONG:+, in at most 0.7 of its time}" pulls
 cat figures
 
+# --- apt's method against apt's own http, the same bytes
+
+"$mmoci" pull -q "oci:$shared/layout:docker" --keyring "$sitekey" -o tree >&2
+nginx_start tree "$work/tree"
+tree=${nginx#http://}
+mkdir methods
+for m in /usr/lib/apt/methods/*; do ln -s "$m" methods/; done
+ln -sf "$mmoci" methods/oci+http
+whole=$want
+[ -n "${E2E_LONG:-}" ] || want=runc
+# by NAME BASE: a new apt whose sources are below BASE.
+by() {
+	rm -rf "$1"
+	apt_own "$1"
+	echo "Dir::Bin::methods \"$work/methods\";" >>"$apt_conf"
+	for p in debian debian-security; do
+		for s in tree/"$p"/dists/*; do
+			[ ! -d "$s" ] || echo "deb [signed-by=$sitekey] $2/$p ${s##*/} main"
+		done
+	done >"$1/sources/far.list"
+}
+by_method() {
+	line "$1" 10000000 "$registry"
+	by method "oci+http://$line/site/mirror:docker"
+	timed apts
+	same "done" yes $done
+	packages method/archives >method.txt
+	our=$took
+	echo "     apt by the method $took ms, tries: $tries, $(resets) resets, floor $(carried 5) ms" >>figures
+}
+by_http() {
+	line "$1" 10000000 "$tree"
+	by http "http://$line"
+	timed apts
+	[ $done = no ] || { packages http/archives | cmp - method.txt; }
+	their=$took
+	echo "     apt by http $took ms, tries: $tries, $(resets) resets, floor $(carried 5) ms" >>figures
+}
+methods() {
+	in_turn by_method by_http
+	echo "   update and install $want by apt's method: $(median ratios) of the time by http ($(tr '\n' ' ' <ratios)); bar 0.8" >>figures
+	within 0.8
+}
+: >figures
+by method "oci+http://$registry/site/mirror:docker"
+apts >&2
+packages method/archives >method.txt
+check "apt's method comes through on the line, the same packages as by http${E2E_LONG:+, in at most 0.8 of its time}" methods
+cat figures
+want=$whole
+
 # --- push against oras
 
 mkdir pool

@@ -172,6 +172,24 @@ by_podman() {
 }
 check "podman pulls" by_podman
 
+# The way of a release: a candidate is looked at, promoted, and exported by the hook; who pulls gets that one.
+cat >promoted.sh <<END
+#!/bin/sh
+cat >"$work/event"
+exec "$mmoci" export --static "$work/tree" --apt oci:lay:noble oci:lay:pause:3.9 oci:lay:shop:stable
+END
+chmod 755 promoted.sh
+promoted() {
+	"$mmoci" copy "$origin/app:1" oci:lay:shop:candidate
+	"$mmoci" verify oci:lay:shop:candidate
+	not crane digest "$at/shop:stable"
+	"$mmoci" tag promote oci:lay:shop:candidate shop:stable --hook ./promoted.sh
+	jq -e --arg d "$app" '.reference == "oci:lay:shop:stable" and .to.digest == $d and .from == null' event
+	same "the tag" "$(crane digest "$at/shop:stable")" "$app"
+	not crane digest "$at/shop:candidate"
+}
+check "a candidate image, promoted and exported by the hook" promoted
+
 by_docker() {
 	start dockerd dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs --data-root "$work/dockerd" \
 		--exec-root "$work/dockerexec" -H "unix://$work/docker.sock" --pidfile "$work/dockerd.pidfile"
@@ -181,6 +199,10 @@ by_docker() {
 		grep -qF "$(crane digest "$at/$n")" docker.out
 	done
 	docker -H "unix://$work/docker.sock" pull --platform linux/arm64 "$at/site/app:1"
+	for a in amd64 arm64; do
+		docker -H "unix://$work/docker.sock" pull --platform "linux/$a" "$at/shop:stable" | grep -F "$app"
+		same "architecture" "$a" "$(docker -H "unix://$work/docker.sock" image inspect -f '{{.Architecture}}' "$at/shop:stable")"
+	done
 	kill "$(cat "$work/dockerd.pidfile")"
 }
 check "docker pulls, for two platforms" by_docker
@@ -201,12 +223,18 @@ by_ctr() {
 	# By its own name: the tree is a mirror of registry.example.org, which is not there.
 	ctr -a "$work/ctrd.sock" images pull --hosts-dir "$work/hosts" --snapshotter native --all-platforms registry.example.org/site/app:1
 	ctr -a "$work/ctrd.sock" images ls | grep -F "registry.example.org/site/app:1" | grep -F "$app"
+	ctr -a "$work/ctrd.sock" images pull --hosts-dir "$work/hosts" --snapshotter native --all-platforms registry.example.org/shop:stable
+	ctr -a "$work/ctrd.sock" images ls | grep -F "registry.example.org/shop:stable" | grep -F "$app" | grep -F linux/arm64
 	ctr -a "$work/ctrd.sock" content fetch --hosts-dir "$work/hosts" registry.example.org/mirror:noble | tail -1
 	ctr -a "$work/ctrd.sock" content ls | grep -qF "$root"
 }
 check "containerd pulls by the image's own name, both platforms, and fetches the snapshot" by_ctr
 
 # --- apt
+
+# From here on nothing names it: the tree is what it was.
+"$mmoci" export --static tree --keep-days 0 --apt oci:lay:noble oci:lay:pause:3.9 >exported3
+cmp exported exported3
 
 apt_own apt
 for p in debian debian-security; do
