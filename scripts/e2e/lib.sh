@@ -29,8 +29,8 @@ export E2E_SCRIPT="$work"
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# ours PID: a process of this script. The number of one that ended long ago may be that of somebody else's by now.
-ours() {
+# started_here PID: a process of this script. The number of one that ended long ago may be that of somebody else's by now.
+started_here() {
 	tr '\0' '\n' <"/proc/$1/environ" | grep -qxF "E2E_SCRIPT=$work" || [ "$(sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$1/stat")" = $$ ]
 } 2>/dev/null
 
@@ -39,9 +39,9 @@ clean_up() {
 	status=$?
 	trap - EXIT INT TERM HUP
 	set +e
-	while read -r p; do ! ours "$p" || kill "$p"; done <"$work/pids" 2>/dev/null
+	while read -r p; do ! started_here "$p" || kill "$p"; done <"$work/pids" 2>/dev/null
 	sleep 0.2
-	while read -r p; do ! ours "$p" || kill -9 "$p"; done <"$work/pids" 2>/dev/null
+	while read -r p; do ! started_here "$p" || kill -9 "$p"; done <"$work/pids" 2>/dev/null
 	# What was started in a chroot of ours is a child of something that is gone by now.
 	for p in /proc/[0-9]*; do
 		case $(readlink "$p/root") in "$work"/*) kill -9 "${p#/proc/}" ;; esac
