@@ -19,8 +19,6 @@ var (
 	arOf, controlTar    = testdeb.Ar, testdeb.Control
 )
 
-const testTime = testdeb.Time
-
 // debOf is a .deb. control has further fields of the control file; the files are
 // those of control.tar beside it, NAME=TEXT.
 func debOf(t testing.TB, name, control string, files []string, items ...item) rootfs.Deb {
