@@ -268,15 +268,21 @@ wrong() {
 }
 check "wrong bytes at all mirrors: no client was sent there, each that was looked at is named" wrong
 
-lost() {
-	l=$(crane manifest "$front/site/app:1" | jq -r '.layers[1].digest')
+sent_to() { # $m: the mirror that a client is sent to, once one was looked at
 	m=$(curl -s -I -X GET "$base/v2/site/app/blobs/$l" | tr -d '\r' | sed -n 's/^X-Mmoci-Mirror: //p')
 	[ -n "$m" ]
+}
+lost() {
+	l=$(crane manifest "$front/site/app:1" | jq -r '.layers[1].digest')
+	eventually sent_to
 	rm "tree-$m/blobs/sha256/${l#sha256:}"
-	curl -s -L -o answer "$base/v2/site/app/blobs/$l" # the next one is better
-	curl -sfL "$base/v2/site/app/blobs/$l" | sha256sum | grep "^${l#sha256:}"
-	jq -e "select(.msg == \"mirror lacks blobs\" and .mirror == \"$m\")" front.log
-	curl -sf "$base/metrics" | grep -x "mmoci_mirror_used{mirror=\"$m\"} 1"
+	curl -s -L -o answer "$base/v2/site/app/blobs/$l" # a later one is better
+	right() { curl -sfL "$base/v2/site/app/blobs/$l" | sha256sum | grep "^${l#sha256:}"; }
+	eventually right
+	told() { jq -e "select(.msg == \"mirror lacks blobs\" and .mirror == \"$m\")" front.log; }
+	eventually told
+	used() { curl -sf "$base/metrics" | grep -x "mmoci_mirror_used{mirror=\"$m\"} 1"; }
+	eventually used
 }
 check "a mirror that lost a blob is left for that one, and used for others" lost
 
