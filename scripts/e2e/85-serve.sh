@@ -422,7 +422,7 @@ damaged() {
 	update
 	takes alpha large
 	named damaged
-	for f in damaged.state/store/blobs/sha256/*/*; do chmod u+w "$f" && printf x | dd of="$f" bs=1 seek=100 conv=notrunc; done
+	for f in damaged.state/store/blobs/sha256/*/*; do chmod u+w "$f" && damage "$f" 100; done
 	takes alpha large
 	curl -sf "$serve/metrics" | grep '^mmoci_store_corrupt_total [1-9]'
 	rm -rf damaged.state/store

@@ -112,7 +112,7 @@ wrong() {
 	sum=$(own apt-cache show runc | sed -n 's/^SHA256: //p' | head -n 1)
 	data=storage/docker/registry/v2/blobs/sha256/$(echo "$sum" | cut -c1-2)/$sum/data
 	cp "$data" good
-	printf x | dd of="$data" bs=1 seek=5000 conv=notrunc 2>/dev/null
+	damage "$data" 5000
 	got=0
 	wanted --download-only install runc >wrong.err 2>&1 || got=$?
 	cp good "$data"
@@ -129,7 +129,7 @@ wrong_release() {
 	sum=$(crane manifest --insecure "$v3/site/mirror:docker" | jq -r '.manifests[0].digest')
 	sum=$(crane manifest --insecure "$v3/site/mirror@$sum" | jq -r '.layers[3:][].digest' | sed 's/.*://')
 	[ -n "$sum" ]
-	for s in $sum; do f=storage/docker/registry/v2/blobs/sha256/$(echo "$s" | cut -c1-2)/$s/data && cp "$f" "$f.good" && printf x | dd of="$f" bs=1 seek=99 conv=notrunc; done
+	for s in $sum; do f=storage/docker/registry/v2/blobs/sha256/$(echo "$s" | cut -c1-2)/$s/data && cp "$f" "$f.good" && damage "$f" 99; done
 	got=0
 	own apt-get -q -o Acquire::Retries=0 -o APT::Update::Error-Mode=any update >release.err 2>&1 || got=$?
 	for s in $sum; do f=storage/docker/registry/v2/blobs/sha256/$(echo "$s" | cut -c1-2)/$s/data && mv "$f.good" "$f"; done

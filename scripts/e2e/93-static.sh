@@ -336,8 +336,9 @@ check "three days later: what no root has is gone, and nothing else" left
 
 wrong() {
 	cp -a lay bad
-	f=$(find bad/blobs/sha256 -type f -size +100k | head -1)
-	printf x | dd of="$f" bs=1 seek=1000 conv=notrunc status=none
+	"$mmoci" export --static whole oci:lay:noble >/dev/null
+	f=bad/blobs/sha256/$(ls -S whole/blobs/sha256 | head -1)
+	damage "$f" 1000
 	refused 3 "${f##*/}" "$mmoci" export --static other oci:bad:noble
 	not test -e "other/blobs/sha256/${f##*/}"
 	not test -e other/repositories/mirror/_tags

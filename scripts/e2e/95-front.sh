@@ -252,7 +252,7 @@ wrong() {
 	for m in de1 de2 fr1; do
 		rm "tree-$m/blobs/sha256/$d"
 		cp "$f" "tree-$m/blobs/sha256/$d"
-		printf x | dd of="tree-$m/blobs/sha256/$d" bs=1 seek=20000 conv=notrunc status=none
+		damage "tree-$m/blobs/sha256/$d" 20000
 	done
 	for n in 1 2 3 4; do
 		rm -rf got && mkdir got

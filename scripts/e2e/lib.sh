@@ -103,6 +103,12 @@ same() {
 	[ "$2" = "$3" ] || { echo "$1: $2 is not $3"; return 1; }
 }
 
+# damage FILE OFFSET: that byte becomes another, whatever it was.
+damage() {
+	_was=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
+	printf "\\$(printf %o $((_was ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 # --- processes
 
 # start NAME COMMAND..: $pid; what it says goes to NAME.log.
