@@ -1,7 +1,6 @@
 package static
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,8 +8,9 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -86,27 +86,11 @@ func (e *export) fill(ctx context.Context) (had []snapshot.Digest, err error) {
 		if err := e.disk.Sync(); err != nil {
 			return nil, err
 		}
-		if err := inOrder(missing, e.contents); err != nil {
+		if missing, err = inOrder(missing, e.contents); err != nil {
 			return nil, err
 		}
 	}
-	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(parallel.Workers)
-	for _, m := range missing {
-		if each.Err() != nil {
-			break
-		}
-		g.Go(func() error {
-			if err := context.Cause(each); err != nil {
-				return err
-			}
-			return f.take(each, m)
-		})
-	}
-	err = g.Wait()
-	if err == nil {
-		err = context.Cause(ctx)
-	}
+	err = f.takeAll(ctx, missing)
 	// What was copied and is right stays after any error but of the disk, so that a rerun goes on from there.
 	err = errors.Join(err, f.commit())
 	if err == nil {
@@ -157,26 +141,63 @@ func (f *filler) missing(had []snapshot.Digest) []wanted {
 	return out
 }
 
-// inOrder sorts blobs by where the directories of the layouts have them. File systems keep names in an order of their own, and take many
-// names in that order in two thirds of the time.
-func inOrder(missing []wanted, contents []*content) error {
+// takeAll puts blobs, several at once.
+func (f *filler) takeAll(ctx context.Context, missing []wanted) error {
+	g, each := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	for range parallel.Workers { // not a goroutine for each blob: most are linked in less time than one takes to begin
+		g.Go(func() error {
+			for {
+				if err := context.Cause(each); err != nil {
+					return err
+				}
+				i := next.Add(1) - 1
+				if i >= int64(len(missing)) {
+					return nil
+				}
+				if err := f.take(each, missing[i]); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// inOrder puts blobs into the order in which the directories of the layouts have them. File systems keep names in an order of their own,
+// and take many names in that order in two thirds of the time.
+func inOrder(missing []wanted, contents []*content) ([]wanted, error) {
 	at := make(map[snapshot.Digest]int, len(missing))
+	for i := range missing {
+		at[missing[i].Digest] = i
+	}
+	out, placed := make([]wanted, 0, len(missing)), make([]bool, len(missing))
+	place := func(i int) {
+		if !placed[i] {
+			placed[i] = true
+			out = append(out, missing[i])
+		}
+	}
 	for _, c := range contents {
 		if c.blobs == nil {
 			continue
 		}
 		names, err := c.blobs.Readdirnames(-1)
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.layout, err)
+			return nil, fmt.Errorf("%s: %w", c.layout, err)
 		}
 		for _, name := range names {
 			if d, err := snapshot.ParseDigest("sha256:" + name); err == nil {
-				at[d] = len(at)
+				if i, ok := at[d]; ok {
+					place(i)
+				}
 			}
 		}
 	}
-	slices.SortStableFunc(missing, func(a, b wanted) int { return cmp.Compare(at[a.Digest], at[b.Digest]) })
-	return nil
+	for i := range missing { // what no layout has
+		place(i)
+	}
+	return out, nil
 }
 
 // fits tells whether a blob has its size: where it has not, it was damaged since it got its name.
@@ -246,11 +267,10 @@ func (f *filler) link(ctx context.Context, m wanted) (bool, error) {
 	const everybody = 0o444
 	why := error(unix.EACCES)
 	if st.Mode&everybody == everybody {
-		open := fmt.Sprintf("/proc/self/fd/%d", fd)
-		why = unix.Linkat(unix.AT_FDCWD, open, int(f.blobs.Fd()), hex, unix.AT_SYMLINK_FOLLOW)
+		why = f.linkOpen(fd, hex)
 		if errors.Is(why, unix.EEXIST) { // a file of another size has the name
 			f.unlink(m.Digest)
-			why = unix.Linkat(unix.AT_FDCWD, open, int(f.blobs.Fd()), hex, unix.AT_SYMLINK_FOLLOW)
+			why = f.linkOpen(fd, hex)
 		}
 		if why == nil {
 			return true, nil
@@ -260,6 +280,15 @@ func (f *filler) link(ctx context.Context, m wanted) (bool, error) {
 		return false, outcome.CopyInstead.For(fmt.Errorf("%s in %s cannot be linked: %w", hex, m.layout, why))
 	}
 	return false, nil
+}
+
+// linkOpen gives an open file a name. The short way is for root, and for everybody since Linux 6.10.
+func (f *filler) linkOpen(fd int, hex string) error {
+	err := unix.Linkat(fd, "", int(f.blobs.Fd()), hex, unix.AT_EMPTY_PATH)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), int(f.blobs.Fd()), hex, unix.AT_SYMLINK_FOLLOW)
+	}
+	return err
 }
 
 // buffers are for hashing.
