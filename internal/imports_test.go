@@ -44,6 +44,7 @@ var rules = map[string][]string{
 	"internal/signer":          {oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
 	"internal/place":           {oras, imageSpec, module + "internal/serve"},
 	"internal/prove":           {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/place", module + "internal/serve"},
+	"internal/prove/byformat":  {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
 	"internal/passenger":       {"net/http", oras, imageSpec, ggcr, module + "internal/upstream", module + "internal/place", module + "internal/serve"},
 	"internal/freeze":          {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/extract":         {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},

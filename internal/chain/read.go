@@ -39,7 +39,7 @@ func Read(ctx context.Context, o Options) (*Book, error) {
 	st := o.Snapshot.Statement
 	for i := range st.Archives {
 		a := &st.Archives[i]
-		if !r.wants(a.Prefix) {
+		if !r.wants(a.Prefix) || a.Format != snapshot.FormatDeb {
 			continue
 		}
 		if err := r.archive(ctx, a); err != nil {

@@ -167,6 +167,13 @@ func (l *loader) archives(n document.Node) error {
 	var faults document.Faults
 	for _, item := range items {
 		item.Key = ""
+		if o, err := l.other(item); err != nil || o != nil {
+			faults.Add(err)
+			if err == nil {
+				l.plan.Others = append(l.plan.Others, *o)
+			}
+			continue
+		}
 		d, err := l.archive(item)
 		if err != nil {
 			faults.Add(err)

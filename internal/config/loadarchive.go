@@ -14,6 +14,7 @@ func (l *loader) archive(n document.Node) (*archiveDoc, error) {
 	phased := true
 	err := n.Mapping(document.Fields{
 		"prefix":            setText(&a.Prefix),
+		"format":            setText(new(string)), // deb: the others are read by other
 		"mode":              d.mode,
 		"url":               d.url,
 		"from-apt":          d.fromApt,

@@ -22,6 +22,9 @@ const lockMagic = "mmoci-lock-v1"
 // lockTime is how dates stand in a lock: UTC, whole seconds.
 const lockTime = "2006-01-02T15:04:05Z"
 
+// noURL stands for the URL that a file does not have.
+const noURL = "-"
+
 // noComponent stands for the component that a flat archive does not have.
 const noComponent = "-"
 
@@ -49,10 +52,21 @@ type LockReferrer struct {
 // LockArchive is an archive's share of a lock.
 type LockArchive struct {
 	Prefix, Mode, Class string
+	Format              string   // "": deb
+	Merge               []string // prefixes of what a merged archive is made of, sorted
+	From                string   // root ("sha256:<hex>") of the snapshot that it was taken out of; "": none
 	KeyURLs             []LockKey
 	Releases            []LockRelease
 	Indices             []LockIndex
 	Packages            []LockPackage
+	Files               []LockFile
+}
+
+// LockFile is a file of an archive that is no .deb archive, its path relative to the archive. URL is where it
+// was asked for, "" if nowhere; credentials in it are left out when it is encoded.
+type LockFile struct {
+	Path, Digest, URL string
+	Size              int64
 }
 
 // LockKey is a key that came from the network, pinned by its fingerprint (40
@@ -115,7 +129,13 @@ func (a *LockArchive) encode(b *bytes.Buffer, comments bool) {
 	if comments {
 		fmt.Fprintf(b, "\n# %s: %s\n", a.Prefix, a.summary())
 	}
-	fmt.Fprintf(b, "archive %s %s %s\n", a.Prefix, a.Mode, a.Class)
+	b.WriteString(strings.TrimSuffix(strings.Join([]string{"archive", a.Prefix, a.Mode, a.Class, a.Format}, " "), " ") + "\n")
+	if len(a.Merge) > 0 {
+		fmt.Fprintf(b, "merge %s %s\n", a.Prefix, strings.Join(slices.Sorted(slices.Values(a.Merge)), " "))
+	}
+	if a.From != "" {
+		fmt.Fprintf(b, "from %s %s\n", a.Prefix, a.From)
+	}
 	for _, group := range [][]string{
 		lines(a.KeyURLs, func(f []string, k LockKey) []string {
 			return append(f, "key-url", a.Prefix, k.Fingerprint, PublicURL(k.URL))
@@ -130,6 +150,13 @@ func (a *LockArchive) encode(b *bytes.Buffer, comments bool) {
 				f = append(f, reason)
 			}
 			return f
+		}),
+		lines(a.Files, func(f []string, x LockFile) []string {
+			from := noURL
+			if x.URL != "" {
+				from = PublicURL(x.URL)
+			}
+			return append(f, "file", a.Prefix, x.Path, x.Digest, strconv.FormatInt(x.Size, 10), from)
 		}),
 	} {
 		size := 0
@@ -148,7 +175,16 @@ func (a *LockArchive) summary() string {
 	if a.Mode == "verbatim" {
 		return fmt.Sprintf("verbatim, pinned by the digest of %d Release files", len(a.Releases))
 	}
+	if len(a.Merge) > 0 {
+		return "the highest version of each package of " + strings.Join(a.Merge, ", ")
+	}
 	var size int64
+	if a.Format != "" {
+		for _, f := range a.Files {
+			size += f.Size
+		}
+		return fmt.Sprintf("%d files, %.1f MB", len(a.Files), float64(size)/1e6)
+	}
 	for _, p := range a.Packages {
 		size += p.Size
 	}

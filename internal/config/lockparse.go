@@ -114,19 +114,23 @@ func (p *lockParser) head(key string, f []string) error {
 		p.l.Date, err = p.date(f[0])
 		return err
 	case "archive":
+		format := ""
+		if len(f) == 4 {
+			f, format = f[:3], f[3]
+		}
 		if err := p.want(f, "PREFIX MODE CLASS"); err != nil {
 			return err
 		}
 		if err := p.once("archive", f[0]); err != nil {
 			return err
 		}
-		return p.archive(f[0], f[1], f[2])
+		return p.archive(f[0], f[1], f[2], format)
 	case "image":
 		return p.image(f)
-	case "key-url", "release", "index", "package", "referrer":
+	case "file", "from", "index", "key-url", "merge", "package", "referrer", "release":
 		return nil
 	}
-	known := []string{"archive", "date", "image", "index", "key-url", "package", "referrer", "release"}
+	known := []string{"archive", "date", "file", "from", "image", "index", "key-url", "merge", "package", "referrer", "release"}
 	if s := document.Nearest(key, known); s != "" {
 		return p.errorf("unknown word %q; did you mean %q?", key, s)
 	}
@@ -167,20 +171,23 @@ func (p *lockParser) size(s string) (int64, error) {
 	return n, nil
 }
 
-func (p *lockParser) archive(prefix, mode, class string) error {
+func (p *lockParser) archive(prefix, mode, class, format string) error {
 	if err := snapshot.ValidPrefix(prefix); err != nil {
 		return p.errorf("%w", err)
 	}
 	if mode != string(snapshot.Curated) && mode != string(snapshot.Verbatim) {
 		return p.errorf("mode %q, should be curated or verbatim", mode)
 	}
-	if class != string(snapshot.Upstream) && class != string(snapshot.Site) {
-		return p.errorf("class %q, should be upstream or site", class)
+	if class != string(snapshot.Upstream) && class != string(snapshot.Site) && class != string(snapshot.Merged) {
+		return p.errorf("class %q, should be upstream, site or merged", class)
 	}
-	if mode == string(snapshot.Verbatim) && class == string(snapshot.Site) {
-		return p.errorf("class site is always curated")
+	if format != "" && format != snapshot.FormatFiles && format != snapshot.FormatRPM {
+		return p.errorf("format %q, should be files or rpm, or left out", format)
 	}
-	p.archives[prefix] = &LockArchive{Prefix: prefix, Mode: mode, Class: class}
+	if mode == string(snapshot.Verbatim) && class != string(snapshot.Upstream) && format != snapshot.FormatRPM {
+		return p.errorf("class %s is always curated", class)
+	}
+	p.archives[prefix] = &LockArchive{Prefix: prefix, Mode: mode, Class: class, Format: format}
 	return nil
 }
 
@@ -206,8 +213,56 @@ func (p *lockParser) entry(key string, f []string) error {
 		return p.release(a, f)
 	case "index":
 		return p.index(a, f)
+	case "merge":
+		return p.merge(a, f)
+	case "from":
+		if err := p.want(f, "PREFIX DIGEST"); err != nil {
+			return err
+		}
+		a.From = f[1]
+		return first(p.digest(f[1]), p.once("from", a.Prefix))
+	case "file":
+		return p.file(a, f)
 	}
 	return p.pkg(a, f)
+}
+
+func (p *lockParser) merge(a *LockArchive, f []string) error {
+	if a.Class != string(snapshot.Merged) || len(f) < 3 {
+		return p.errorf("merge is for an archive of class merged, and names two others at least")
+	}
+	a.Merge = slices.Clone(f[1:])
+	slices.Sort(a.Merge)
+	return p.once("merge", a.Prefix)
+}
+
+func (p *lockParser) file(a *LockArchive, f []string) error {
+	if err := p.want(f, "PREFIX PATH DIGEST SIZE URL"); err != nil {
+		return err
+	}
+	if a.Format == "" {
+		return p.errorf("a file of an archive of .debs, which has package lines")
+	}
+	size, err := strconv.ParseUint(f[3], 10, 63)
+	if err != nil || f[3] != strconv.FormatUint(size, 10) {
+		return p.errorf("size %q, should be a number of bytes", f[3])
+	}
+	x := LockFile{Path: f[1], Digest: f[2], Size: int64(size)}
+	if err := snapshot.ValidPath(x.Path); err != nil {
+		return p.errorf("file %w", err)
+	}
+	if f[4] != noURL {
+		u, err := url.Parse(f[4])
+		if err != nil || u.Scheme == "" {
+			return p.errorf("not the URL of a file")
+		}
+		if u.User != nil {
+			return p.errorf("the URL of a file holds credentials; remove them, a lock is public")
+		}
+		x.URL = PublicURL(f[4])
+	}
+	a.Files = append(a.Files, x)
+	return first(p.digest(x.Digest), p.once("file", a.Prefix, x.Path))
 }
 
 func (p *lockParser) keyURL(a *LockArchive, f []string) error {
@@ -259,6 +314,9 @@ func (p *lockParser) pkg(a *LockArchive, f []string) error {
 	n := len(strings.Fields(form))
 	if len(f) < n {
 		return p.errorf("%d fields, should be at least %d: %s REASON", len(f), n, form)
+	}
+	if a.Format != "" || a.Class == string(snapshot.Merged) {
+		return p.errorf("a package of an archive that has no package lines, remove it")
 	}
 	if a.Mode == string(snapshot.Verbatim) {
 		return p.errorf("a package of a verbatim archive; its Release pins them all, remove the line")
@@ -319,6 +377,10 @@ func (p *lockParser) finish() (*Lock, error) {
 			return cmp.Compare(x.Suite+" "+x.Path+" ", y.Suite+" "+y.Path+" ")
 		})
 		slices.SortFunc(a.Packages, LockPackage.compare)
+		slices.SortFunc(a.Files, func(x, y LockFile) int { return cmp.Compare(x.Path+" ", y.Path+" ") })
+		if a.Class == string(snapshot.Merged) && len(a.Merge) == 0 {
+			return nil, document.Errorf(document.At(p.name, p.seen["archive "+prefix]), "archive %s is merged, and no line says of what; add: merge %s A B", prefix, prefix)
+		}
 		p.l.Archives = append(p.l.Archives, *a)
 	}
 	return p.l, nil

@@ -23,6 +23,7 @@ type Plan struct {
 	// CommonList is where such a list is written, for messages.
 	CommonList string
 	Archives   []Archive
+	Others     []Other `json:",omitempty"` // the archives that are no Debian archives
 	// Images are container images that travel with the snapshots, ImagesTo the repository
 	// below which they are put at a registry; "": REF's own, and "/images".
 	Images         []Image  `json:",omitempty"`

@@ -55,6 +55,7 @@ func (p *Plan) Validate() error {
 		}
 		seen[a.Prefix] = a
 	}
+	faults.Add(p.validOthers(seen))
 	faults.Add(p.validPackages())
 	return faults.Err()
 }

@@ -67,6 +67,9 @@ func (p *Plan) validPackages() error {
 // AsksNothing tells whether the curated archives of the plan, and there is one,
 // ask for nothing: a snapshot of it would hold no package.
 func (p *Plan) AsksNothing() bool {
+	if len(p.Others) > 0 {
+		return false
+	}
 	curated := false
 	for i := range p.Archives {
 		a := &p.Archives[i]

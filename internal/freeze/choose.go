@@ -126,7 +126,7 @@ func versionsOf(u *resolve.Universe, name string) (out []string) {
 
 // CheckPlan refuses what cannot be asked for, all of it at once, before the network is asked anything.
 func CheckPlan(plan *config.Plan, add []config.Query) error {
-	if len(plan.Archives) == 0 {
+	if len(plan.Archives)+len(plan.Others) == 0 {
 		return fmt.Errorf("%w: no archives: there is nothing to read", outcome.ErrUsage)
 	}
 	queries := append(slices.Clip(add), plan.Packages...)

@@ -96,10 +96,10 @@ func collect(f Options, archives []*upstreamArchive, sel *selection) (*content, 
 		}
 		c.lock.Archives = append(c.lock.Archives, lockArchive(a, sel))
 	}
-	c.lockText = c.lock.Encode()
-	if err := cmp.Or(poolErr, building.Wait()); err != nil {
+	if err := cmp.Or(c.ready(f.Ready), poolErr, building.Wait()); err != nil {
 		return nil, err
 	}
+	c.lockText = c.lock.Encode()
 	for _, a := range archives {
 		mode, class := a.modeAndClass()
 		out := snapshot.Archive{Prefix: a.Prefix, Mode: mode, Class: class, Format: "deb"}

@@ -34,6 +34,7 @@ type Draft struct {
 	signer   pgp.Signer
 	validFor time.Duration
 	read     []*suiteRelease // that it was read by
+	others   []ReadyArchive  // that were read before
 }
 
 // Frozen is a snapshot whose blobs come from the upstreams when they are opened.
@@ -44,6 +45,7 @@ type Frozen struct {
 	Newer    []Newer  // what another archive has newer than the one that was asked
 
 	read    []*suiteRelease
+	ready   []ReadyArchive
 	origins *origins
 }
 
@@ -86,7 +88,7 @@ func (d *Draft) At(date time.Time) (*Frozen, error) {
 	for _, r := range d.releases {
 		a := in.Archives[r.archive]
 		suite := &a.Suites[r.suite]
-		signed, err := signRelease(d.signer, r.text, date, in.ValidUntil)
+		signed, err := signAny(d.signer, a.Format, r.text, date, in.ValidUntil)
 		if err != nil {
 			return nil, fmt.Errorf("archive %s, suite %s: %w", a.Prefix, suite.Name, err)
 		}
@@ -97,7 +99,7 @@ func (d *Draft) At(date time.Time) (*Frozen, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Frozen{Snapshot: s, Dropped: d.dropped, Notes: d.Notes, Newer: d.Newer, read: d.read, origins: d.origins}, nil
+	return &Frozen{Snapshot: s, Dropped: d.dropped, Notes: d.Notes, Newer: d.Newer, read: d.read, ready: d.others, origins: d.origins}, nil
 }
 
 // signRelease gives a curated Release its date and makes the signature files of
@@ -146,7 +148,10 @@ func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer 
 			if a.Mode == snapshot.Verbatim {
 				continue
 			}
-			signed, base, err := redateSuite(ctx, old, s, in)
+			if a.Format == snapshot.FormatFiles && s.Name != "./" {
+				continue // upstream's lists alone
+			}
+			signed, base, err := redateSuite(ctx, old, a.Format, s, in)
 			if err != nil {
 				return nil, fmt.Errorf("archive %s, suite %s: %w", a.Prefix, s.Name, err)
 			}
@@ -176,16 +181,16 @@ func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer 
 }
 
 // redateSuite makes the signature files of one curated suite again, in the directory base.
-func redateSuite(ctx context.Context, old *snapshot.Snapshot, s snapshot.Suite, in snapshot.Frozen) (signed []signedFile, base string, err error) {
-	i := slices.IndexFunc(s.Files, func(f snapshot.SuiteFile) bool { return f.Role == snapshot.Release })
+func redateSuite(ctx context.Context, old *snapshot.Snapshot, format string, s snapshot.Suite, in snapshot.Frozen) (signed []signedFile, base string, err error) {
+	i := slices.IndexFunc(s.Files, func(f snapshot.SuiteFile) bool { return f.Role == signedRole(format) })
 	if i < 0 {
-		return nil, "", fmt.Errorf("%w: it has no Release", outcome.ErrIntegrity)
+		return nil, "", fmt.Errorf("%w: it has no %s", outcome.ErrIntegrity, signedRole(format))
 	}
 	text, err := old.ReadBlob(ctx, s.Files[i].Blob, snapshot.MaxRelease)
 	if err == nil {
-		signed, err = signRelease(in.Signer, text, in.Date, in.ValidUntil)
+		signed, err = signAny(in.Signer, format, text, in.Date, in.ValidUntil)
 	}
-	return signed, strings.TrimSuffix(s.Files[i].Path, "Release"), err
+	return signed, strings.TrimSuffix(s.Files[i].Path, signedName(format)), err
 }
 
 var (
@@ -270,6 +275,18 @@ func (f *Frozen) Moved(ctx context.Context) (string, error) {
 		}
 		if moved {
 			return fmt.Sprintf("archive %s, suite %s", s.src.Prefix, s.name), nil
+		}
+	}
+	for _, r := range f.ready {
+		if r.Moved == nil {
+			continue
+		}
+		moved, err := r.Moved(ctx)
+		if err != nil {
+			return "", err
+		}
+		if moved {
+			return "archive " + r.Archive.Prefix, nil
 		}
 	}
 	return "", nil

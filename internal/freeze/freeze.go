@@ -43,6 +43,7 @@ type Options struct {
 	Previous *snapshot.Snapshot
 	// Images are container images that travel with the snapshot; nil: none.
 	Images *Images
+	Ready  []ReadyArchive      // archives that other rooms have read
 	Keys   *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
 	// KeepGoing leaves out what cannot be had, and says it in [Draft.Missing].
 	KeepGoing bool
@@ -102,7 +103,10 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 		}
 		d := &Draft{
 			Wanted: wanted, Given: given, Notes: sel.notes, Newer: sel.newer, Missing: append(absent.texts(), sel.missing...), versions: sel.versions,
-			content: c, signer: f.Signer, validFor: f.Plan.ValidFor,
+			content: c, signer: f.Signer, validFor: f.Plan.ValidFor, others: f.Ready,
+		}
+		for _, r := range f.Ready {
+			d.Notes, d.Missing = append(slices.Clip(d.Notes), r.Notes...), append(d.Missing, r.Missing...)
 		}
 		for _, a := range archives {
 			for _, s := range a.suites {
@@ -173,6 +177,7 @@ func wantedDate(f Options, archives []*upstreamArchive) (date time.Time, given b
 	if f.Plan.ValidFor > 0 {
 		return f.Now.UTC().Truncate(time.Second), false, nil
 	}
+	date = newestOf(f.Ready)
 	for _, a := range archives {
 		for _, s := range a.suites {
 			if s.release != nil && s.release.Date.After(date) {

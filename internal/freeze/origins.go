@@ -21,8 +21,9 @@ import (
 // origins knows from where each blob of a snapshot can be read. It is the left
 // end of the stream that a push drains; nothing is copied, and no index is held.
 type origins struct {
-	previous *snapshot.Snapshot // asked for what upstream has no more; nil: nothing
-	images   snapshot.Blobs     // those of container images; nil: none
+	previous *snapshot.Snapshot                 // asked for what upstream has no more; nil: nothing
+	images   snapshot.Blobs                     // those of container images; nil: none
+	others   map[snapshot.Digest]snapshot.Blobs // those of archives that other rooms have read; nil: none
 	m        map[snapshot.Digest]origin
 
 	mu   sync.Mutex
@@ -51,6 +52,9 @@ func (o *origins) addOf(d snapshot.Digest, from origin) {
 // Open makes origins a [snapshot.Blobs].
 func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
 	from, ok := o.m[b.Digest]
+	if other := o.others[b.Digest]; !ok && other != nil {
+		return other.Open(ctx, b, offset)
+	}
 	if !ok && o.images != nil {
 		return o.images.Open(ctx, b, offset)
 	}

@@ -193,6 +193,9 @@ func Archives(all []Described, trust prove.Trust, w Wanted) ([]Archive, error) {
 				continue
 			}
 			found[ar.Prefix] = true
+			if ar.Format != snapshot.FormatDeb {
+				continue // nothing of apt's
+			}
 			ring, missing := trust.Site, &MissingKeyError{What: "archive " + ar.Prefix}
 			if w.Upstream || ar.Mode == snapshot.Verbatim {
 				ring, missing.Prefix = trust.Upstream[ar.Prefix], ar.Prefix

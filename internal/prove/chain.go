@@ -302,6 +302,9 @@ type Visitor struct {
 // Walk visits everything that the chain of an archive proves in one view: signature
 // files, files that a Release lists, stanzas, pool files.
 func (c *Chain) Walk(ctx context.Context, a snapshot.Archive, v view, visit Visitor) error {
+	if a.Format != snapshot.FormatDeb {
+		return c.walkFormat(ctx, a, visit)
+	}
 	suites, err := c.Suites(ctx, a, v)
 	if err != nil {
 		return err

@@ -13,10 +13,13 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Provable splits the archives into those that a given key or the statement can prove,
+// Provable splits the .deb archives into those that a given key or the statement can prove,
 // and the others.
 func (c *Chain) Provable() (proven, foreign []snapshot.Archive) {
 	for _, a := range c.Snapshot.Statement.Archives {
+		if a.Format != snapshot.FormatDeb {
+			continue
+		}
 		if _, err := c.BestView(a); err != nil {
 			foreign = append(foreign, a)
 		} else {
@@ -159,6 +162,9 @@ func (c *Chain) Lacks(ctx context.Context, arch string, read []resolve.Index) er
 	}
 	var has []string
 	for _, a := range c.Snapshot.Statement.Archives {
+		if a.Format != snapshot.FormatDeb {
+			continue
+		}
 		v, _ := c.BestView(a)
 		suites, err := c.Suites(ctx, a, v)
 		if err != nil {

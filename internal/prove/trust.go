@@ -88,18 +88,18 @@ func (t *Trust) fromPlan(plan *config.Plan) error {
 	if plan == nil {
 		return nil
 	}
-	for _, a := range plan.Archives {
-		if a.SignedBy == "" || t.Upstream[a.Prefix] != nil {
+	for prefix, file := range plan.SignedBy() {
+		if t.Upstream[prefix] != nil {
 			continue
 		}
-		ring, err := signer.ReadKeyrings(a.SignedBy)
+		ring, err := signer.ReadKeyrings(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		t.Upstream[a.Prefix] = ring
+		t.Upstream[prefix] = ring
 	}
 	return nil
 }

@@ -159,6 +159,9 @@ func (v *verifier) prove(ctx context.Context, a snapshot.Archive, r *ArchiveRepo
 	if a.Class == snapshot.Site && v.Trust.Upstream[a.Prefix] != nil {
 		return fmt.Errorf("%w: a key of upstream's is given for it, but the statement calls it the site's own", outcome.ErrIntegrity)
 	}
+	if a.Format != snapshot.FormatDeb {
+		return v.format(ctx, a, r)
+	}
 	if a.Mode == snapshot.Curated {
 		return v.remakeArchive(ctx, a, r)
 	}
@@ -373,7 +376,14 @@ func (v *verifier) lockArchive(a *snapshot.Archive, la *config.LockArchive) {
 		v.fail("lock: archive %s is %s %s, in the statement %s %s", a.Prefix, la.Mode, la.Class, a.Mode, a.Class)
 	}
 	v.lockReleases(a, la)
-	if a.Mode == snapshot.Curated {
+	switch {
+	case a.Format != snapshot.FormatDeb:
+		v.lockFiles(a, la)
+	case a.Class == snapshot.Merged:
+		if !slices.Equal(la.Merge, a.Merge) {
+			v.fail("lock: archive %s is merged of %s, in the statement of %s", a.Prefix, strings.Join(la.Merge, " "), strings.Join(a.Merge, " "))
+		}
+	case a.Mode == snapshot.Curated:
 		v.lockPackages(a, la)
 	}
 }
@@ -401,6 +411,19 @@ func (v *verifier) lockReleases(a *snapshot.Archive, la *config.LockArchive) {
 		row, ok := v.Snapshot.Table.Find(dir + "/" + ix.Path)
 		if ok && row.Digest.String() != ix.Digest {
 			v.fail("lock: index %s is %s, in the snapshot %s", row.Path, ix.Digest, row.Digest)
+		}
+	}
+}
+
+// lockFiles compares the files that the lock pins with those that are here. Of those that are here, some have no line.
+func (v *verifier) lockFiles(a *snapshot.Archive, la *config.LockArchive) {
+	if la.Format != a.Format {
+		v.fail("lock: archive %s is of format %q, in the statement of %q", a.Prefix, la.Format, a.Format)
+	}
+	for _, f := range la.Files {
+		row, ok := v.Snapshot.Table.Find(a.Prefix + "/" + f.Path)
+		if !ok || row.Digest.String() != f.Digest || row.Size != f.Size {
+			v.fail("lock: archive %s: %s %s is not in the snapshot", a.Prefix, f.Path, f.Digest)
 		}
 	}
 }

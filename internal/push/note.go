@@ -56,7 +56,7 @@ func (o Options) noteFile() string {
 // notable tells whether notes are written and used for this push: not where
 // its options ask for a closer look.
 func (o Options) notable() bool {
-	if o.State == "" || o.Report != nil || o.Previous != nil || o.DryRun || o.Locked || o.Artifact.Recheck {
+	if o.State == "" || o.Report != nil || o.Previous != nil || len(o.Plan.Others) > 0 || o.DryRun || o.Locked || o.Artifact.Recheck {
 		return false
 	}
 	for _, a := range o.Plan.Archives {

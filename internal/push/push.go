@@ -129,6 +129,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	f.Images = images
 	for try := 1; ; try++ {
+		if f.Ready, err = o.ready(ctx, f.Previous); err != nil {
+			return nil, err
+		}
 		draft, err := freeze.Gather(ctx, f)
 		if err != nil {
 			return nil, err
@@ -338,7 +341,7 @@ func (o Options) validate() error {
 	if o.Plan.AsksNothing() && o.Lock == nil && !o.AllowEmpty {
 		return outcome.AllowEmpty.For(fmt.Errorf("%w: nothing is asked for, so the snapshot would hold no package", outcome.ErrUsage))
 	}
-	curated := slices.ContainsFunc(o.Plan.Archives, func(a config.Archive) bool { return !a.Verbatim })
+	curated := len(o.Plan.Others) > 0 || slices.ContainsFunc(o.Plan.Archives, func(a config.Archive) bool { return !a.Verbatim })
 	if curated && o.Signer == nil && !o.Unsigned {
 		return outcome.PushUnsigned.For(fmt.Errorf("%w: curated archives are signed by the site", outcome.ErrUsage))
 	}

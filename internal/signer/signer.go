@@ -222,7 +222,12 @@ func ReuseSignatures(ctx context.Context, s pgp.Signer, old *snapshot.Snapshot) 
 	for _, a := range old.Statement.Archives {
 		for _, suite := range a.Suites {
 			for _, f := range suite.Files {
-				if f.Role != snapshot.InRelease && f.Role != snapshot.ReleaseGPG || a.Mode == snapshot.Verbatim {
+				switch f.Role {
+				case snapshot.InRelease, snapshot.ReleaseGPG, snapshot.SumsSig, snapshot.RepomdAsc:
+				default:
+					continue
+				}
+				if a.Mode == snapshot.Verbatim {
 					continue
 				}
 				data, err := old.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
@@ -286,12 +291,9 @@ func Keyrings(plan *config.Plan) (map[string]*pgp.Keyring, error) {
 			return nil, err
 		}
 	}
-	for _, a := range plan.Archives {
-		if a.SignedBy == "" {
-			continue
-		}
-		if ring, err := ReadKeyrings(a.SignedBy); err == nil {
-			rings[a.Prefix] = ring
+	for prefix, file := range plan.SignedBy() {
+		if ring, err := ReadKeyrings(file); err == nil {
+			rings[prefix] = ring
 		}
 	}
 	return rings, nil

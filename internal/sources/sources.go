@@ -68,7 +68,7 @@ func NeedsKeyFiles(st *snapshot.Statement) bool {
 // without Components.
 func Of(st *snapshot.Statement, t *snapshot.Table, prefix string, o Options) []archive.Source {
 	a := st.Archive(prefix)
-	if a == nil {
+	if a == nil || a.Format != snapshot.FormatDeb {
 		return nil
 	}
 	dir, view := prefix, o.Base+"/"+prefix

@@ -45,6 +45,9 @@ func (t *Table) Resolve(st *Statement, path string) (Row, bool) {
 // in common with the curated archive. Below dists/, where some archives (Docker's) have their pool, and in the
 // directory of a flat suite, where indices and packages lie side by side, they are told apart by name.
 func (a *Archive) isPool(name string) bool {
+	if a.Format != FormatDeb { // whatever the site has not made
+		return name != "" && name != "SHA256SUMS" && name != "SHA256SUMS.asc"
+	}
 	if name == "" || strings.Contains(name, byHashPart[:len("/by-hash/")]) {
 		return false
 	}
@@ -91,10 +94,13 @@ func (t *Table) byHash(st *Statement, path string) (Row, bool) {
 func (st *Statement) hasByHash(dir string) bool {
 	own := strings.TrimPrefix(dir, upstreamView+"/")
 	prefix, rest, _ := strings.Cut(own, "/")
+	a := st.Archive(prefix)
+	if a != nil && a.Format != FormatDeb {
+		return false
+	}
 	if rest == distsPart || strings.HasPrefix(rest, distsPart+"/") {
 		return true
 	}
-	a := st.Archive(prefix)
 	if a == nil {
 		return false
 	}

@@ -44,7 +44,7 @@ var knownWords = map[string]bool{
 }
 
 // laterWords are those that version 2 adds.
-var laterWords = map[string]bool{"image": true, "referrer": true}
+var laterWords = map[string]bool{"image": true, "referrer": true, "formats": true, "merge": true}
 
 // laterVersion tells whether a statement is of a later version than this program writes,
 // and gives that and what follows the first line.
@@ -71,6 +71,13 @@ func refuseLater(version, rest string) error {
 		word, _, _ := strings.Cut(strings.TrimSuffix(text, "\n"), " ")
 		if !knownWords[word] && !laterWords[word] {
 			return Newer(fmt.Sprintf("statement line %d, %.80q,", line, word), needs)
+		}
+		if word == "formats" {
+			for format := range strings.FieldsSeq(strings.TrimPrefix(text, word)) {
+				if format != FormatFiles && format != FormatRPM {
+					return Newer(fmt.Sprintf("statement line %d, an archive of format %.80q,", line, format), needs)
+				}
+			}
 		}
 		later = later || laterWords[word]
 	}

@@ -22,11 +22,35 @@ type Statement struct {
 	Archives   []Archive // in order of prefix
 }
 
-// imagesNeed is the version of mmoci that came with images, the only thing that takes version 2 of the format.
-const imagesNeed = "0.2"
+// Versions of mmoci that came with what takes version 2 of the format: images, and archives of other formats and merged ones.
+const (
+	imagesNeed  = "0.2"
+	formatsNeed = "0.3"
+)
 
-// later tells whether the statement says something that version 1 of the format cannot say (SPEC section 13).
-func (st *Statement) later() bool { return len(st.Images) > 0 }
+// needed is the lowest version of mmoci that knows all of the statement, "" if that is any: if it says nothing that
+// version 1 of the format cannot say (SPEC section 13).
+func (st *Statement) needed() string {
+	switch {
+	case len(st.formats()) > 0 || slices.ContainsFunc(st.Archives, func(a Archive) bool { return a.Class == Merged }):
+		return formatsNeed
+	case len(st.Images) > 0:
+		return imagesNeed
+	}
+	return ""
+}
+
+// formats are the formats of the archives but deb, sorted.
+func (st *Statement) formats() []string {
+	var out []string
+	for _, a := range st.Archives {
+		if a.Format == FormatFiles || a.Format == FormatRPM {
+			out = append(out, a.Format)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 // Mode of an archive.
 type Mode string
@@ -40,17 +64,24 @@ const (
 	Verbatim Mode  = "verbatim"
 	Upstream Class = "upstream"
 	Site     Class = "site"
+	// Merged is the class of a curated .deb archive that is made of others in the snapshot, [Archive.Merge].
+	Merged Class = "merged"
 )
 
-// FormatDeb is the only format of an archive so far.
-const FormatDeb = "deb"
+// The formats of archives.
+const (
+	FormatDeb   = "deb"
+	FormatFiles = "files" // plain files, listed in a SHA256SUMS
+	FormatRPM   = "rpm"   // RPM repositories, listed in repodata/repomd.xml
+)
 
 // Archive is one archive of a statement.
 type Archive struct {
 	Prefix       string
 	Mode         Mode
 	Class        Class
-	Format       string   // "deb"
+	Format       string   // FormatDeb, FormatFiles or FormatRPM
+	Merge        []string // prefixes of the archives that one of class merged is made of, sorted
 	UpstreamKeys []string // fingerprints, 40 upper-case hex digits, sorted
 	Suites       []Suite  // in order of name
 }
@@ -72,22 +103,46 @@ const (
 	UpstreamInRelease  Role = "upstream-inrelease"
 	UpstreamRelease    Role = "upstream-release"
 	UpstreamReleaseGPG Role = "upstream-release-gpg"
+
+	Sums            Role = "sums" // of format files
+	SumsSig         Role = "sums-sig"
+	UpstreamSums    Role = "upstream-sums"
+	UpstreamSumsSig Role = "upstream-sums-sig"
+	Repomd          Role = "repomd" // of format rpm
+	RepomdAsc       Role = "repomd-asc"
 )
 
 // SuiteFile is one signature file.
 type SuiteFile struct {
 	Role Role
 	Blob
-	Date time.Time // Date field of that Release, UTC; a release-gpg has the one of its Release
+	Date time.Time // Date field of that Release, UTC; a release-gpg has the one of its Release. Of other roles: SPEC section 4
 	Path string    // [RolePath]
 }
 
 // IsUpstream tells the roles of provenance.
 func (r Role) IsUpstream() bool {
-	return r == UpstreamInRelease || r == UpstreamRelease || r == UpstreamReleaseGPG
+	switch r {
+	case UpstreamInRelease, UpstreamRelease, UpstreamReleaseGPG, UpstreamSums, UpstreamSumsSig:
+		return true
+	}
+	return false
 }
 
-// fileName is the last part of the path of a role, "" for an unknown role.
+// format is the format of the archives that have the role, "" for an unknown role.
+func (r Role) format() string {
+	switch r {
+	case InRelease, Release, ReleaseGPG, UpstreamInRelease, UpstreamRelease, UpstreamReleaseGPG:
+		return FormatDeb
+	case Sums, SumsSig, UpstreamSums, UpstreamSumsSig:
+		return FormatFiles
+	case Repomd, RepomdAsc:
+		return FormatRPM
+	}
+	return ""
+}
+
+// fileName is the path of a role below the directory of its suite, "" for an unknown role.
 func (r Role) fileName() string {
 	switch r {
 	case InRelease, UpstreamInRelease:
@@ -96,12 +151,20 @@ func (r Role) fileName() string {
 		return "Release"
 	case ReleaseGPG, UpstreamReleaseGPG:
 		return "Release.gpg"
+	case Sums, UpstreamSums:
+		return "SHA256SUMS"
+	case SumsSig, UpstreamSumsSig:
+		return "SHA256SUMS.asc"
+	case Repomd:
+		return "repodata/repomd.xml"
+	case RepomdAsc:
+		return "repodata/repomd.xml.asc"
 	}
 	return ""
 }
 
 // RolePath is the only path that the file of a role can have: InRelease,
-// Release or Release.gpg in [SuiteDir], below upstream/ for provenance.
+// Release or Release.gpg, SHA256SUMS(.asc), repodata/repomd.xml(.asc) in [SuiteDir], below upstream/ for provenance.
 func RolePath(prefix, suite string, role Role) string {
 	path := SuiteDir(prefix, suite) + "/" + role.fileName()
 	if role.IsUpstream() {
@@ -162,8 +225,8 @@ func (st *Statement) ReleaseBlobs() []Blob {
 // sorted is a deep copy in canonical order, dates in UTC.
 func (st Statement) sorted() Statement {
 	st.Date, st.ValidUntil = st.Date.UTC(), st.ValidUntil.UTC()
-	if st.Needs == "" && st.later() {
-		st.Needs = imagesNeed
+	if st.Needs == "" {
+		st.Needs = st.needed()
 	}
 	st.Images = slices.Clone(st.Images)
 	for i := range st.Images {
@@ -177,6 +240,8 @@ func (st Statement) sorted() Statement {
 		a := &st.Archives[i]
 		a.UpstreamKeys = slices.Clone(a.UpstreamKeys)
 		slices.Sort(a.UpstreamKeys)
+		a.Merge = slices.Clone(a.Merge)
+		slices.Sort(a.Merge)
 		a.Suites = slices.Clone(a.Suites)
 		for j := range a.Suites {
 			s := &a.Suites[j]

@@ -160,7 +160,7 @@ func TestEncodeRefuses(t *testing.T) {
 		"mode":              {func(s *Statement) { s.Archives[0].Mode = "frozen" }, "line 7: archive debian: mode"},
 		"class":             {func(s *Statement) { s.Archives[0].Class = "" }, "line 7: archive debian: class"},
 		"verbatim site":     {func(s *Statement) { s.Archives[0].Class = Site }, "line 7: archive debian: an archive of class site"},
-		"format":            {func(s *Statement) { s.Archives[0].Format = "rpm" }, "line 7: archive debian: format"},
+		"format":            {func(s *Statement) { s.Archives[0].Format = "ipk" }, "line 7: archive debian: format"},
 		"short key":         {func(s *Statement) { s.Archives[0].UpstreamKeys[0] = "00" }, "line 8: archive debian: upstream-key"},
 		"lower-case key":    {func(s *Statement) { s.Archives[0].UpstreamKeys[1] = strings.Repeat("ab", 20) }, "line 9: archive debian: upstream-key"},
 		"key twice":         {func(s *Statement) { s.Archives[0].UpstreamKeys[1] = strings.Repeat("0", 40) }, "line 9: archive debian: upstream-key"},

@@ -33,6 +33,12 @@ func (st *Statement) check() error {
 		if err != nil {
 			return fmt.Errorf("statement line %d: %w", line, err)
 		}
+		if len(a.Merge) > 0 {
+			line++
+		}
+		if err := st.checkMerge(&a); err != nil {
+			return fmt.Errorf("statement line %d: archive %s: %w", line, a.Prefix, err)
+		}
 		if line, err = a.checkKeys(line); err != nil {
 			return fmt.Errorf("statement line %d: archive %s: %w", line, a.Prefix, err)
 		}
@@ -52,6 +58,9 @@ func (st *Statement) headLines() int {
 	if st.Needs != "" {
 		lines++
 	}
+	if len(st.formats()) > 0 {
+		lines++
+	}
 	return lines
 }
 
@@ -64,8 +73,11 @@ func (st *Statement) checkHead() (int, error) {
 			return 2, fmt.Errorf("needs %.40q: no version of mmoci", st.Needs)
 		}
 	}
-	if (st.Needs != "") != st.later() {
-		return 1, errors.New("version 2 of the format is for statements with images, and for those alone")
+	if len(st.formats()) > 0 {
+		last--
+	}
+	if (st.Needs != "") != (st.needed() != "") {
+		return 1, errors.New("version 2 of the format is for statements that say more than version 1 can, and for those alone")
 	}
 	if err := checkDate(st.Date); err != nil {
 		return date, err
@@ -112,12 +124,39 @@ func (a *Archive) check() error {
 	switch {
 	case a.Mode != Curated && a.Mode != Verbatim:
 		return fmt.Errorf("archive %s: mode %.80q is unknown", a.Prefix, a.Mode)
-	case a.Class != Upstream && a.Class != Site:
+	case a.Class != Upstream && a.Class != Site && a.Class != Merged:
 		return fmt.Errorf("archive %s: class %.80q is unknown", a.Prefix, a.Class)
-	case a.Class == Site && a.Mode != Curated:
-		return fmt.Errorf("archive %s: an archive of class site is always curated", a.Prefix)
-	case a.Format != FormatDeb:
+	case a.Format != FormatDeb && a.Format != FormatFiles && a.Format != FormatRPM:
 		return fmt.Errorf("archive %s: format %.80q is unknown", a.Prefix, a.Format)
+	case a.Class == Merged && (a.Mode != Curated || a.Format != FormatDeb):
+		return fmt.Errorf("archive %s: a merged archive is always curated, of format deb", a.Prefix)
+	case a.Format == FormatFiles && a.Mode != Curated:
+		return fmt.Errorf("archive %s: an archive of format files is always curated", a.Prefix)
+	case a.Format == FormatRPM && a.Mode == Curated && a.Class != Site:
+		return fmt.Errorf("archive %s: a curated archive of format rpm is always of class site", a.Prefix)
+	case a.Format == FormatDeb && a.Class == Site && a.Mode != Curated:
+		return fmt.Errorf("archive %s: an archive of class site is always curated", a.Prefix)
+	}
+	return nil
+}
+
+// checkMerge looks at what a merged archive is made of.
+func (st *Statement) checkMerge(a *Archive) error {
+	if (a.Class == Merged) != (len(a.Merge) > 0) {
+		return errors.New("an archive of class merged says what it is made of, and no other does")
+	}
+	if a.Class == Merged && len(a.Merge) < 2 {
+		return errors.New("merge: one archive alone")
+	}
+	for i, prefix := range a.Merge {
+		switch of := st.Archive(prefix); {
+		case i > 0 && a.Merge[i-1] >= prefix:
+			return fmt.Errorf("merge: %.80s: twice or not in order", prefix)
+		case of == nil:
+			return fmt.Errorf("merge: there is no archive %.80s", prefix)
+		case of.Format != FormatDeb || of.Class == Merged:
+			return fmt.Errorf("merge: archive %s is merged itself, or not of format deb", prefix)
+		}
 	}
 	return nil
 }
@@ -131,8 +170,8 @@ func (a *Archive) checkKeys(line int) (int, error) {
 			return line, fmt.Errorf("upstream-key %.80q: not 40 upper-case hexadecimal digits", k)
 		case i > 0 && a.UpstreamKeys[i-1] >= k:
 			return line, fmt.Errorf("upstream-key %s: twice or not in order", k)
-		case a.Class == Site:
-			return line, errors.New("upstream-key in an archive of class site")
+		case a.Class != Upstream:
+			return line, fmt.Errorf("upstream-key in an archive of class %s", a.Class)
 		}
 	}
 	return line, nil
@@ -152,6 +191,8 @@ func (st *Statement) checkSuites(a Archive, line int, sizes map[Digest]int64) (i
 			return line, err
 		case i > 0 && a.Suites[i-1].Name >= s.Name:
 			return line, fmt.Errorf("suite %s: twice or not in order", s.Name)
+		case a.Format != FormatDeb && !IsFlat(s.Name):
+			return line, fmt.Errorf("suite %s: one of format %s is a directory, with a final slash", s.Name, a.Format)
 		}
 		suiteLine := line
 		for j, f := range s.Files {
@@ -176,8 +217,11 @@ func (st *Statement) checkSuites(a Archive, line int, sizes map[Digest]int64) (i
 
 // checkFile looks at one file line.
 func (st *Statement) checkFile(a Archive, suite string, f SuiteFile) error {
-	if f.Role.fileName() == "" {
+	if f.Role.format() == "" {
 		return fmt.Errorf("role %.80q is unknown", f.Role)
+	}
+	if f.Role.format() != a.Format {
+		return fmt.Errorf("role %s in an archive of format %s", f.Role, a.Format)
 	}
 	if want := RolePath(a.Prefix, suite, f.Role); f.Path != want {
 		return fmt.Errorf("path %.200q of %s is not %s", f.Path, f.Role, want)
@@ -194,8 +238,8 @@ func (st *Statement) checkFile(a Archive, suite string, f SuiteFile) error {
 	switch {
 	case f.Role.IsUpstream() && a.Mode == Verbatim:
 		return fmt.Errorf("role %s in a verbatim archive, whose own files are upstream's", f.Role)
-	case f.Role.IsUpstream() && a.Class == Site:
-		return fmt.Errorf("role %s in an archive of class site", f.Role)
+	case f.Role.IsUpstream() && a.Class != Upstream:
+		return fmt.Errorf("role %s in an archive of class %s", f.Role, a.Class)
 	case !f.Role.IsUpstream() && a.Mode == Curated && !f.Date.Equal(st.Date):
 		return fmt.Errorf("file %s: date %s is not the statement's", f.Path, FormatDate(f.Date))
 	}
@@ -204,7 +248,9 @@ func (st *Statement) checkFile(a Archive, suite string, f SuiteFile) error {
 
 // checkRoles tells whether the files of a suite belong together.
 func (s *Suite) checkRoles(a Archive) error {
-	for _, pair := range [...][2]Role{{ReleaseGPG, Release}, {UpstreamReleaseGPG, UpstreamRelease}} {
+	for _, pair := range [...][2]Role{
+		{ReleaseGPG, Release}, {UpstreamReleaseGPG, UpstreamRelease}, {SumsSig, Sums}, {UpstreamSumsSig, UpstreamSums}, {RepomdAsc, Repomd},
+	} {
 		sig, text := s.File(pair[0]), s.File(pair[1])
 		if sig != nil && text == nil {
 			return fmt.Errorf("%s without %s", pair[0], pair[1])
@@ -214,6 +260,14 @@ func (s *Suite) checkRoles(a Archive) error {
 		}
 	}
 	switch {
+	case a.Format == FormatFiles:
+		return s.checkSums()
+	case a.Format == FormatRPM && s.File(Repomd) == nil:
+		return fmt.Errorf("no %s", Repomd)
+	case a.Format == FormatRPM && a.Class == Upstream && s.File(RepomdAsc) == nil:
+		return fmt.Errorf("no %s, by which upstream vouches for it", RepomdAsc)
+	case a.Format == FormatRPM:
+		return nil
 	case a.Mode == Verbatim && s.File(InRelease) == nil && s.File(Release) == nil:
 		return fmt.Errorf("neither %s nor %s", InRelease, Release)
 	case a.Mode == Curated && s.File(Release) == nil:
@@ -226,17 +280,32 @@ func (s *Suite) checkRoles(a Archive) error {
 	return nil
 }
 
+// checkSums tells whether the files of a suite of format files belong together: the site's list stands in "./", the
+// others have one of upstream's.
+func (s *Suite) checkSums() error {
+	switch {
+	case s.Name == "./" && s.File(Sums) == nil:
+		return fmt.Errorf("no %s", Sums)
+	case s.Name != "./" && s.File(Sums) != nil:
+		return fmt.Errorf("%s outside of ./", Sums)
+	case s.Name != "./" && s.File(UpstreamSums) == nil:
+		return fmt.Errorf("no %s", UpstreamSums)
+	}
+	return nil
+}
+
 // checkSigned tells whether the curated suites are signed exactly if the statement is.
 func (st *Statement) checkSigned(signed bool) error {
 	for _, a := range st.Archives {
+		role := map[string]Role{FormatDeb: InRelease, FormatFiles: SumsSig, FormatRPM: RepomdAsc}[a.Format]
 		for _, s := range a.Suites {
-			has := s.File(InRelease) != nil
+			has := s.File(role) != nil
 			switch {
-			case a.Mode != Curated || has == signed:
+			case a.Mode != Curated || has == signed || a.Format == FormatFiles && s.Name != "./":
 			case signed:
-				return fmt.Errorf("archive %s suite %s: no %s, but the statement is signed", a.Prefix, s.Name, InRelease)
+				return fmt.Errorf("archive %s suite %s: no %s, but the statement is signed", a.Prefix, s.Name, role)
 			default:
-				return fmt.Errorf("archive %s suite %s: has %s, but the statement is not signed", a.Prefix, s.Name, InRelease)
+				return fmt.Errorf("archive %s suite %s: has %s, but the statement is not signed", a.Prefix, s.Name, role)
 			}
 		}
 	}

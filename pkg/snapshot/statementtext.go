@@ -21,6 +21,8 @@ const (
 	dateLayout = "2006-01-02T15:04:05Z"
 	// maxWords is the number of fields of the longest line.
 	maxWords = 6
+	// maxArchiveWords bounds those of a line that names archives.
+	maxArchiveWords = 1 << 10
 )
 
 // Encode gives the canonical text. ParseStatement(Encode(st)) equals st, but
@@ -56,6 +58,9 @@ func (st *Statement) text() []byte {
 	line("encoder", strconv.Itoa(st.Encoder))
 	line("table", st.Table.String())
 	line("lock", st.Lock.String())
+	if formats := st.formats(); len(formats) > 0 {
+		line(append([]string{"formats"}, formats...)...)
+	}
 	for _, m := range st.Images {
 		line("image", m.Name, m.Blob.String())
 		for _, r := range m.Referrers {
@@ -64,6 +69,9 @@ func (st *Statement) text() []byte {
 	}
 	for _, a := range st.Archives {
 		line("archive", a.Prefix, string(a.Mode), string(a.Class), a.Format)
+		if len(a.Merge) > 0 {
+			line(append([]string{"merge"}, a.Merge...)...)
+		}
 		for _, k := range a.UpstreamKeys {
 			line("upstream-key", k)
 		}
@@ -170,7 +178,11 @@ func (p *statementParser) advance() error {
 	if !ok {
 		return errors.New("does not end with a newline")
 	}
-	p.rest, p.words = rest, strings.SplitN(line, " ", maxWords+1)
+	most := maxWords
+	if strings.HasPrefix(line, "merge ") || strings.HasPrefix(line, "formats ") {
+		most = maxArchiveWords
+	}
+	p.rest, p.words = rest, strings.SplitN(line, " ", most+1)
 	for _, w := range p.words {
 		if w == "" {
 			return errors.New("empty field, blank at the end or empty line")
@@ -216,12 +228,18 @@ func (p *statementParser) head() (err error) {
 		p.st.Lock, err = parseBlob(f[0], f[1])
 		return err
 	})
+	if err == nil && len(p.words) > 0 && p.words[0] == "formats" {
+		err = p.advance() // it says what the archives say, which the canonical form holds it against
+	}
 	return err
 }
 
 // body reads one line of an image or archive.
 func (p *statementParser) body() error {
 	word, f := p.words[0], p.words[1:]
+	if word == "merge" {
+		return p.merge(f)
+	}
 	counts := map[string]int{"archive": 4, "upstream-key": 1, "suite": 1, "file": 5, "image": 3, "referrer": 2}
 	if n, known := counts[word]; !known {
 		return fmt.Errorf("%.80q has no place here", word)
@@ -256,6 +274,15 @@ func (p *statementParser) body() error {
 	s := &a.Suites[len(a.Suites)-1]
 	s.Files = append(s.Files, file)
 	return err
+}
+
+// merge reads what a merged archive is made of.
+func (p *statementParser) merge(prefixes []string) error {
+	if len(p.st.Archives) == 0 || len(prefixes) == 0 || len(prefixes) >= maxArchiveWords {
+		return errors.New("merge before any archive, or of no archive, or of too many")
+	}
+	p.st.Archives[len(p.st.Archives)-1].Merge = prefixes
+	return nil
 }
 
 // image reads a line of an image. One that stands after an archive is not in canonical form.

@@ -147,7 +147,7 @@ func (st *Statement) checkPlace(path string) error {
 		return errors.New("belongs to no archive")
 	case provenance && (a.Class != Upstream || a.Mode != Curated):
 		return errors.New("provenance of an archive that has none")
-	case provenance && a.isPool(name):
+	case provenance && a.Format == FormatDeb && a.isPool(name):
 		return errors.New("pool files of the upstream view are derived, never listed")
 	}
 	return nil
