@@ -48,6 +48,7 @@ var rules = map[string][]string{
 	"internal/passenger":       {"net/http", oras, imageSpec, ggcr, module + "internal/upstream", module + "internal/place", module + "internal/serve"},
 	"internal/freeze":          {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/extract":         {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},
+	"internal/others":          {"net/http", "os", oras, imageSpec, ggcr, module + "internal/serve"},
 	"internal/outdated":        {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
 	"internal/listed":          {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/freeze", module + "internal/serve"},
 	"internal/fetchreport":     {"net/http", "os", oras, imageSpec, ggcr, module},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,10 +16,12 @@ import (
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/listed"
 	"example.org/mmoci/internal/lock"
+	"example.org/mmoci/internal/others"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/outdated"
 	"example.org/mmoci/internal/passenger"
 	"example.org/mmoci/internal/place"
+	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -80,6 +83,9 @@ func (a *app) lock() *cobra.Command {
 			return err
 		}
 		q := freeze.Options{Plan: plan, Now: time.Now(), Log: a.log}
+		if q.Others, err = a.others(plan); err != nil {
+			return err
+		}
 		if q.Date, _, err = parseDate(o.date); err != nil {
 			return err
 		}
@@ -245,6 +251,16 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err
 		return nil
 	}
 	return e
+}
+
+// others reads the archives of the plan that are no Debian archives.
+func (a *app) others(plan *config.Plan) (func(context.Context, freeze.Options) ([]freeze.ReadyArchive, error), error) {
+	r := others.Reader{Artifact: a.options()}
+	var err error
+	if len(plan.Others) > 0 && len(plan.Trust) > 0 {
+		r.Site, err = signer.ReadKeyrings(plan.Trust...)
+	}
+	return r.Read, err
 }
 
 // passengers reads the images of the plan, as the lock pins them.

@@ -58,7 +58,7 @@ type builtSuite struct {
 // collect makes the content of the archives and of what was chosen from them,
 // in order of prefix. The indices of curated suites are compressed while pool
 // files and lock are listed.
-func collect(f Options, archives []*upstreamArchive, sel *selection) (*content, error) {
+func collect(f Options, archives []*upstreamArchive, ready []ReadyArchive, sel *selection) (*content, error) {
 	plan := f.Plan
 	var curated []archive.Curated // of all curated suites in order
 	for _, a := range archives {
@@ -96,7 +96,7 @@ func collect(f Options, archives []*upstreamArchive, sel *selection) (*content, 
 		}
 		c.lock.Archives = append(c.lock.Archives, lockArchive(a, sel))
 	}
-	if err := cmp.Or(c.ready(f.Ready), poolErr, building.Wait()); err != nil {
+	if err := cmp.Or(c.ready(ready), poolErr, building.Wait()); err != nil {
 		return nil, err
 	}
 	c.lockText = c.lock.Encode()

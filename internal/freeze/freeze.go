@@ -43,7 +43,8 @@ type Options struct {
 	Previous *snapshot.Snapshot
 	// Images are container images that travel with the snapshot; nil: none.
 	Images *Images
-	Ready  []ReadyArchive      // archives that other rooms have read
+	// Others reads the archives of the plan that other rooms read; nil: there are none.
+	Others func(context.Context, Options) ([]ReadyArchive, error)
 	Keys   *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
 	// KeepGoing leaves out what cannot be had, and says it in [Draft.Missing].
 	KeepGoing bool
@@ -84,12 +85,16 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 		if err != nil {
 			return nil, err
 		}
+		ready, err := readOthers(ctx, f)
+		if err != nil {
+			return nil, err
+		}
 		f.Log.Printf("read in %.1f s; choosing packages", time.Since(start).Seconds())
 		absent, err := checkExact(archives, f.KeepGoing)
 		if err != nil {
 			return nil, err
 		}
-		wanted, given, err := wantedDate(f, archives)
+		wanted, given, err := wantedDate(f, archives, ready)
 		if err != nil {
 			return nil, err
 		}
@@ -97,15 +102,15 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 		if err != nil {
 			return nil, err
 		}
-		c, err := collect(f, archives, sel)
+		c, err := collect(f, archives, ready, sel)
 		if err != nil {
 			return nil, err
 		}
 		d := &Draft{
 			Wanted: wanted, Given: given, Notes: sel.notes, Newer: sel.newer, Missing: append(absent.texts(), sel.missing...), versions: sel.versions,
-			content: c, signer: f.Signer, validFor: f.Plan.ValidFor, others: f.Ready,
+			content: c, signer: f.Signer, validFor: f.Plan.ValidFor, others: ready,
 		}
-		for _, r := range f.Ready {
+		for _, r := range ready {
 			d.Notes, d.Missing = append(slices.Clip(d.Notes), r.Notes...), append(d.Missing, r.Missing...)
 		}
 		for _, a := range archives {
@@ -126,6 +131,9 @@ func prefixesOf(plan *config.Plan) string {
 	var names []string
 	for _, a := range plan.Archives {
 		names = append(names, a.Prefix)
+	}
+	for _, o := range plan.Others {
+		names = append(names, o.Prefix)
 	}
 	return strings.Join(names, ", ")
 }
@@ -164,7 +172,7 @@ func readDebs(ctx context.Context, cfg *config.Archive) (*upstreamArchive, error
 // wantedDate is the date input that was given, by --date or a lock, else now
 // where the snapshot is valid for a time, else the newest Date of the
 // upstreams; zero if nothing has one.
-func wantedDate(f Options, archives []*upstreamArchive) (date time.Time, given bool, err error) {
+func wantedDate(f Options, archives []*upstreamArchive, ready []ReadyArchive) (date time.Time, given bool, err error) {
 	if f.Lock != nil && !f.Lock.Date.IsZero() {
 		if !f.Date.IsZero() && !f.Date.Equal(f.Lock.Date) {
 			return date, true, fmt.Errorf("%w: the date %s differs from the lock's %s", outcome.ErrUsage, snapshot.FormatDate(f.Date), snapshot.FormatDate(f.Lock.Date))
@@ -177,7 +185,7 @@ func wantedDate(f Options, archives []*upstreamArchive) (date time.Time, given b
 	if f.Plan.ValidFor > 0 {
 		return f.Now.UTC().Truncate(time.Second), false, nil
 	}
-	date = newestOf(f.Ready)
+	date = newestOf(ready)
 	for _, a := range archives {
 		for _, s := range a.suites {
 			if s.release != nil && s.release.Date.After(date) {

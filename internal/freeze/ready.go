@@ -36,6 +36,14 @@ type SiteText struct {
 	Text  []byte
 }
 
+// readOthers reads the archives of the plan that other rooms read.
+func readOthers(ctx context.Context, f Options) ([]ReadyArchive, error) {
+	if f.Others == nil || len(f.Plan.Others) == 0 {
+		return nil, nil
+	}
+	return f.Others(ctx, f)
+}
+
 // ready adds the archives that were read by others.
 func (c *content) ready(archives []ReadyArchive) error {
 	for _, r := range archives {

@@ -104,13 +104,18 @@ var (
 	errNoSignature = errors.New("not signed, and")
 )
 
+// siteKeys are the signer's key and those of trust:; nil if there is none.
+func (o Options) siteKeys() *pgp.Keyring {
+	if o.Signer != nil {
+		return pgp.JoinKeyrings(o.Signer.Public(), o.Site)
+	}
+	return o.Site
+}
+
 // believe finds what vouches for a snapshot: the site's signature where the site
 // has a key, else the signatures of the upstreams.
 func (o Options) believe(ctx context.Context, sealed *snapshot.Sealed) (*replaced, error) {
-	site := o.Site
-	if o.Signer != nil {
-		site = pgp.JoinKeyrings(o.Signer.Public(), o.Site)
-	}
+	site := o.siteKeys()
 	s, err := sealed.Unseal(site)
 	switch {
 	case site == nil && err == nil:

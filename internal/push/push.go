@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/listed"
 	"example.org/mmoci/internal/lock"
+	"example.org/mmoci/internal/others"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/internal/passenger"
@@ -116,6 +117,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	f := freeze.Options{
 		Plan: o.Plan, Signer: signer.ReuseSignatures(ctx, o.Signer, old.snapshot), Date: o.Date, Replaces: old.date,
 		Lock: o.Lock, Locked: o.Locked, Previous: old.snapshot, Keys: o.Keys, Now: o.Now, Log: o.Log, Record: o.Report != nil, KeepGoing: o.KeepGoing,
+		Others: others.Reader{Site: o.siteKeys(), Artifact: o.Artifact.Options}.Read,
 	}
 	if o.Previous != nil {
 		if f.Previous, err = place.OpenUnverified(ctx, *o.Previous, o.Artifact.Options); err != nil {
@@ -129,9 +131,6 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	f.Images = images
 	for try := 1; ; try++ {
-		if f.Ready, err = o.ready(ctx, f.Previous); err != nil {
-			return nil, err
-		}
 		draft, err := freeze.Gather(ctx, f)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,34 @@
+// Package others reads the archives of a plan that are no Debian archives, each in the room of its kind: archives of
+// other formats, and archives that other snapshots have. Merged ones are made by internal/freeze.
+package others
+
+import (
+	"context"
+	"fmt"
+
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact"
+)
+
+// Reader reads them. The zero value knows no key and the defaults of places.
+type Reader struct {
+	Site     *pgp.Keyring // keys that other snapshots are signed by; nil: only those that their entries name
+	Artifact artifact.Options
+}
+
+// Read is what [freeze.Options] has as Others: the archives of f.Plan that are no Debian archives, in its order. What
+// f.Lock names is read as it names it, from f.Previous where its place has lost it.
+func (r Reader) Read(ctx context.Context, f freeze.Options) ([]freeze.ReadyArchive, error) {
+	var out []freeze.ReadyArchive
+	for i := range f.Plan.Others {
+		o := &f.Plan.Others[i]
+		switch {
+		case len(o.Merge) > 0:
+		default:
+			return nil, fmt.Errorf("%w: archive %s: nothing here reads it", outcome.ErrUsage, o.Prefix)
+		}
+	}
+	return out, nil
+}
