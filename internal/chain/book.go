@@ -38,9 +38,11 @@ type Book struct {
 	keys     Options
 	suites   []*suite
 	indices  []index
-	entries  []entry // in order of name, then the highest version first
-	words    words   // of names, sources, descriptions and relations
+	entries  []entry  // in order of name, then the highest version first
+	sketches []sketch // of their names
+	words    words    // of names, sources, descriptions and relations
 	sections []string
+	answered answered     // by Search
 	text     *spool.Bytes // the stanzas, and the lines of the lock
 	seed     maphash.Seed // of the sums of stanzas
 	reasons  []reason     // in order of name
@@ -83,7 +85,7 @@ const none = 1<<16 - 1
 
 // Size is the memory that a book takes, about, in bytes.
 func (b *Book) Size() int64 {
-	return int64(32*len(b.entries)+24*len(b.reasons)) + b.words.size() + b.text.Memory()
+	return int64((40+maxAnswered*Ranks/8)*len(b.entries)+24*len(b.reasons)) + b.words.size() + b.text.Memory()
 }
 
 // Len is the number of packages.

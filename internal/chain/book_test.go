@@ -104,6 +104,44 @@ func TestSearchFindsAll(t *testing.T) {
 	}
 }
 
+// What a part is in is what a look at every word finds, however long the words are and wherever in a block they stand.
+func TestHolding(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(7, 8))
+	word := func(most int) string {
+		b := make([]byte, 1+random.IntN(most))
+		for i := range b {
+			b[i] = "abcdefgh-é"[random.IntN(11)]
+		}
+		return string(b)
+	}
+	for _, n := range []int{0, 1, 63, 64, 65, 128, 3000} {
+		w := words{dictionary: newDictionary()}
+		for range n {
+			w.number(word(12))
+		}
+		w.blocks = blocksOf(&w.dictionary)
+		skipped := false
+		for range 500 {
+			part := word(6)
+			var want []uint32
+			for id := range w.at {
+				if strings.Contains(string(w.word(uint32(id))), part) {
+					want = append(want, uint32(id))
+				}
+			}
+			if got := slices.Collect(w.holding(part)); !slices.Equal(got, want) {
+				t.Fatalf("%q of %d words: %v, want %v", part, len(w.at), got, want)
+			}
+			has := blockOf([]byte(part))
+			skipped = skipped || slices.ContainsFunc(w.blocks, func(b block) bool { return !b.mayHave(has) })
+		}
+		if n > 0 && !skipped {
+			t.Errorf("%d words: no block was passed over", n)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	s := world.Freeze(t, world.Good())
@@ -156,7 +194,7 @@ func TestDistance(t *testing.T) {
 	word := func() string {
 		b := make([]byte, random.IntN(9))
 		for i := range b {
-			b[i] = "abc"[random.IntN(3)]
+			b[i] = "abc-1"[random.IntN(5)]
 		}
 		return string(b)
 	}
@@ -164,6 +202,8 @@ func TestDistance(t *testing.T) {
 		a, b, limit := word(), word(), 1+random.IntN(2)
 		if got, want := distance(a, b, limit), slow(a, b); min(got, limit+1) != min(want, limit+1) {
 			t.Fatalf("%q %q, limit %d: %d, want %d", a, b, limit, got, want)
+		} else if want <= limit && (isFar(sketchOf(a), sketchOf(b), len(b)-len(a), limit) || isFar(sketchOf(a), sketchOf(b), 0, limit)) {
+			t.Fatalf("%q %q, limit %d: are far, and %d apart", a, b, limit, want)
 		}
 	}
 }

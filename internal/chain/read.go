@@ -362,6 +362,29 @@ func namesIn(value string) (names []string) {
 	return names
 }
 
+// renumber gives words new numbers: names first, in order, so that those with one beginning lie together.
+func (r *reader) renumber(order []uint32) {
+	old, dict := r.dict, newDictionary()
+	for _, i := range order {
+		dict.number(string(old.word(r.made[i].name)))
+	}
+	number := make([]uint32, len(old.at)) // new ones by the old
+	for id := range old.at {
+		number[id] = dict.number(string(old.word(uint32(id))))
+	}
+	for i := range r.made {
+		m := &r.made[i]
+		m.name, m.source = number[m.name], number[m.source]
+	}
+	for i, u := range r.used {
+		r.used[i] = use(number[u.entry()])<<fieldBits | use(u.as())
+	}
+	for i := range r.reasons {
+		r.reasons[i].name = number[r.reasons[i].name]
+	}
+	r.dict = dict
+}
+
 // done puts the entries in order.
 func (r *reader) done() *Book {
 	order := make([]uint32, len(r.made))
@@ -375,6 +398,7 @@ func (r *reader) done() *Book {
 		}
 		return -deb.Compare(a.version, b.version)
 	})
+	r.renumber(order)
 	b := r.Book
 	b.entries = make([]entry, len(order))
 	for i, j := range order {
@@ -382,6 +406,11 @@ func (r *reader) done() *Book {
 	}
 	b.words = words{dictionary: r.dict}
 	b.words.text, b.words.at = slices.Clone(r.dict.text), slices.Clone(r.dict.at) // without room to grow
+	b.words.blocks = blocksOf(&b.words.dictionary)
+	b.sketches = make([]sketch, len(order))
+	for i := range b.entries {
+		b.sketches[i] = sketchOf(b.name(i))
+	}
 	n := len(r.dict.at)
 	b.words.texts = usesBy(n, order, r.made, r.used, func(as int) bool { return as <= inDescription })
 	b.words.relations = usesBy(n, order, r.made, r.used, func(as int) bool { return as > inDescription })

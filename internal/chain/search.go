@@ -3,12 +3,10 @@ package chain
 import (
 	"bytes"
 	"cmp"
-	"iter"
 	"math/bits"
 	"slices"
 	"strings"
-
-	"example.org/mmoci/pkg/snapshot"
+	"sync"
 )
 
 // The ranks of [Hits], the best first.
@@ -93,13 +91,48 @@ func (s set) without(other set) {
 	}
 }
 
+// maxAnswered is how many queries a book keeps the hits of: those that were asked last, of which people see other pages.
+const maxAnswered = 8
+
+// answered are the last queries and what they found, the last one first.
+type answered struct {
+	mu      sync.Mutex
+	queries []string
+	hits    []Hits
+}
+
+// of is what a query finds; found tells that, where it is not kept.
+func (a *answered) of(query string, found func() Hits) Hits {
+	a.mu.Lock()
+	i := slices.Index(a.queries, query)
+	if i >= 0 {
+		h := a.hits[i]
+		a.mu.Unlock()
+		return h
+	}
+	a.mu.Unlock()
+	h := found()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !slices.Contains(a.queries, query) {
+		most := maxAnswered - 1
+		a.queries = append([]string{query}, a.queries[:min(len(a.queries), most)]...)
+		a.hits = append([]Hits{h}, a.hits[:min(len(a.hits), most)]...)
+	}
+	return h
+}
+
 // Search finds the packages that have every word of a query in their name, source or description, in any order.
 // No package is read.
-func (b *Book) Search(query string) (h Hits) {
+func (b *Book) Search(query string) Hits {
+	parts := strings.Fields(strings.ToLower(query))
+	return b.answered.of(strings.Join(parts, " "), func() Hits { return b.search(parts) })
+}
+
+func (b *Book) search(parts []string) (h Hits) {
 	for rank := range h.ranks {
 		h.ranks[rank] = newSet(len(b.entries))
 	}
-	parts := strings.Fields(strings.ToLower(query))
 	if len(parts) == 0 {
 		for i := range b.entries {
 			h.ranks[Beginning].add(i)
@@ -113,13 +146,12 @@ func (b *Book) Search(query string) (h Hits) {
 			found[j] = newSet(len(b.entries))
 		}
 		for id := range b.words.holding(part) {
-			word := b.words.word(id)
 			for _, u := range b.words.texts.of(id) {
 				found[u.as()].add(u.entry())
 				if u.as() != asName || len(parts) > 1 {
 					continue
 				}
-				switch {
+				switch word := b.words.word(id); {
 				case len(word) == len(part):
 					h.ranks[Exact].add(u.entry())
 				case bytes.HasPrefix(word, []byte(part)):
@@ -143,117 +175,6 @@ func (b *Book) Search(query string) (h Hits) {
 		}
 	}
 	return h
-}
-
-// Home is the name of a package, and an archive that has it.
-type Home struct{ Name, Archive string }
-
-// Near are names that are nearly a name, the nearest first, then in order of name; of names that differ only in the case of
-// letters one. One that is the same comes first. What a table says of a snapshot, [NearIn] finds there.
-func (b *Book) Near(name string, most int) []Home {
-	return near(name, most, func(yield func(int, []byte) bool) {
-		for i, e := range b.entries {
-			if !yield(i, b.words.word(e.name)) {
-				return
-			}
-		}
-	}, func(i int) Home { return Home{b.spelled(i), b.home(i)} })
-}
-
-// NearIn are names in a table, as [Book.Near] finds them.
-func NearIn(t *snapshot.Table, name string, most int) []Home {
-	return near(name, most, func(yield func(int, []byte) bool) {
-		i := -1
-		for row := range t.Rows() {
-			if i++; row.IsPackage() && !yield(i, []byte(strings.ToLower(clean(row.Name)))) {
-				return
-			}
-		}
-	}, func(i int) Home { row := t.Row(i); return Home{row.Name, row.Archive()} })
-}
-
-// near finds names among all, which are in lower case; home tells more of the i-th.
-func near(name string, most int, all iter.Seq2[int, []byte], home func(i int) Home) (out []Home) {
-	type candidate struct {
-		Home
-		distance int
-	}
-	found := map[string]candidate{}
-	want, last := strings.ToLower(clean(name)), ""
-	limit := min(2, len(want)/3+1)
-	for i, one := range all {
-		if d := len(one) - len(want); d > limit || d < -limit {
-			continue
-		}
-		c, again := found[string(one)]
-		if !again {
-			if string(one) == last {
-				continue
-			}
-			if last, c.distance = string(one), distance(want, string(one), limit); c.distance > limit {
-				continue
-			}
-		}
-		// Of several archives and spellings always the same, in whatever order they come.
-		if h := home(i); !again || cmp.Or(strings.Compare(h.Archive, c.Archive), strings.Compare(h.Name, c.Name)) < 0 {
-			c.Home = h
-			found[string(one)] = c
-		}
-	}
-	var list []candidate
-	for _, c := range found {
-		list = append(list, c)
-	}
-	slices.SortFunc(list, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.distance, b.distance), strings.Compare(a.Name, b.Name))
-	})
-	for _, c := range list[:min(len(list), most)] {
-		out = append(out, c.Home)
-	}
-	return out
-}
-
-// maxNear bounds the names that are near another one, in letters.
-const maxNear = 120
-
-// distance counts the letters to insert, drop, change or exchange with their neighbour; beyond limit it is any number over it.
-func distance(a, b string, limit int) int {
-	if d := len(a) - len(b); d > limit || d < -limit || len(b) > maxNear {
-		return limit + 1
-	}
-	var rows [3][maxNear + 1]int
-	before, last, row := rows[0][:len(b)+1], rows[1][:len(b)+1], rows[2][:len(b)+1]
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		// What is farther from the diagonal than limit is over it.
-		from, to := max(0, i-limit), min(len(b), i+limit+1)
-		row[from] = limit + 1
-		if from == 0 {
-			row[0] = i + 1
-		}
-		least := row[from]
-		for j := from; j < to; j++ {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = min(last[j]+cost, row[j]+1)
-			if j-i < limit {
-				row[j+1] = min(row[j+1], last[j+1]+1)
-			}
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-			least = min(least, row[j+1])
-		}
-		if least > limit {
-			return limit + 1
-		}
-		before, last, row = last, row, before
-	}
-	return last[len(b)]
 }
 
 // Filter says which packages List lists; the zero value: all.

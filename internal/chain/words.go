@@ -27,6 +27,7 @@ func (u use) as() int    { return int(u & (1<<fieldBits - 1)) }
 // what has a part of a text has it in one word.
 type words struct {
 	dictionary
+	blocks    []block
 	texts     uses // names, sources and descriptions, which are searched
 	relations uses // names in relations
 }
@@ -56,7 +57,7 @@ func (w *words) related(word string, as int) iter.Seq[int] {
 }
 
 func (w *words) size() int64 {
-	n := cap(w.at) + cap(w.slots)
+	n := cap(w.at) + cap(w.slots) + len(block{})*2*cap(w.blocks)
 	for _, u := range []*uses{&w.texts, &w.relations} {
 		n += cap(u.first) + cap(u.all)
 	}
@@ -148,20 +149,92 @@ func (d *dictionary) number(word string) uint32 {
 }
 
 // holding yields the words that have a part, in order of number.
-func (d *dictionary) holding(part string) iter.Seq[uint32] {
+func (w *words) holding(part string) iter.Seq[uint32] {
 	return func(yield func(uint32) bool) {
-		pattern, id := []byte(part), 0
-		for at := 0; at < len(d.text); at = int(d.at[id+1]) {
-			n := bytes.Index(d.text[at:], pattern)
-			if n < 0 {
-				return
+		pattern, wanted := []byte(part), blockOf([]byte(part))
+		for i := 0; i < len(w.blocks); i++ {
+			if !w.blocks[i].mayHave(wanted) {
+				continue
 			}
-			id = d.wordAt(at+n, id)
-			if !yield(uint32(id)) || id+1 == len(d.at) {
+			from := i
+			for i+1 < len(w.blocks) && w.blocks[i+1].mayHave(wanted) {
+				i++
+			}
+			if !w.in(from*blockWords, min((i+1)*blockWords, len(w.at)), pattern, yield) {
 				return
 			}
 		}
 	}
+}
+
+// in yields those words from one on, before another, that have a part; false: it was told to stop.
+func (d *dictionary) in(id, end int, part []byte, yield func(uint32) bool) bool {
+	text := d.text
+	if end < len(d.at) {
+		text = text[:d.at[end]]
+	}
+	for at := int(d.at[id]); ; at = int(d.at[id]) {
+		n := bytes.Index(text[at:], part)
+		if n < 0 {
+			return true
+		}
+		id = d.wordAt(at+n, id)
+		// Words beside one that has it mostly have it, too: names of one beginning are together.
+		for ok := true; ok; ok = bytes.Contains(d.word(uint32(id)), part) {
+			if !yield(uint32(id)) {
+				return false
+			}
+			if id++; id == end {
+				return true
+			}
+		}
+	}
+}
+
+// blockWords is how many words a block is of.
+const blockWords = 64
+
+// block is which runs of three bytes are in some words, a bit each; some share one.
+type block [32]uint64
+
+// blockOf are the runs in words, a line each.
+func blockOf(text []byte) (b block) {
+	run, n := uint32(0), 0
+	for _, c := range text {
+		if c == '\n' {
+			n = 0
+			continue
+		}
+		run = run<<8 | uint32(c)
+		if n++; n >= 3 {
+			bit := run << 8 * 2654435769 >> 21 // multiplicative hashing (Knuth, TAOCP 6.4)
+			b[bit/64] |= 1 << (bit % 64)
+		}
+	}
+	return b
+}
+
+// mayHave tells whether all runs of a part are in a block's words.
+func (b *block) mayHave(part block) bool {
+	for i, bits := range part {
+		if bits&^b[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// blocksOf are the blocks of a dictionary in order.
+func blocksOf(d *dictionary) []block {
+	out := make([]block, (len(d.at)+blockWords-1)/blockWords)
+	for i := range out {
+		end := len(d.text)
+		if next := (i + 1) * blockWords; next < len(d.at) {
+			end = int(d.at[next])
+		}
+		out[i] = blockOf(d.text[d.at[i*blockWords]:end])
+	}
+	return out
 }
 
 // wordAt is the word that has the letter at a place; from is one at or before it, mostly a near one.

@@ -2,11 +2,13 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/snapshot"
@@ -41,6 +43,31 @@ func TestHostileStanza(t *testing.T) {
 		if !bytes.Contains(body, []byte(want)) {
 			t.Errorf("no %.40q on the page", want)
 		}
+	}
+}
+
+// The page of a package, and a front that was made before, do not wait for pages that read whole tables.
+func TestSmallPagesDoNotWait(t *testing.T) {
+	t.Parallel()
+	s, base := run(t, Options{Sources: []Source{newTag(many(t, 20))}, Now: newClock().now}, false)
+	ask(t, base, "GET", "/")
+	for range maxPages {
+		s.making <- struct{}{}
+	}
+	for _, target := range []string{"/", "/debian/package/libdaemon-2"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		r, err := http.NewRequestWithContext(ctx, "GET", base+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "site.example.org"
+		if status, _, body := answeredTo(t, r); status != 200 {
+			t.Errorf("%s: %d %s", target, status, body)
+		}
+		cancel()
+	}
+	for range maxPages {
+		<-s.making
 	}
 }
 

@@ -10,19 +10,23 @@ import (
 )
 
 const (
-	// maxPages bounds the pages that are made at once: they read whole tables.
+	// maxPages bounds the pages that are made at once and read whole tables, and the small ones beside them.
 	maxPages = 4
 	// maxPageBytes bounds the pages that are made and not yet taken by their clients.
 	maxPageBytes = 64 << 20
 )
 
-// turn waits until something large may be made. False if the client went away,
-// else the caller ends the turn with done before the first byte is sent: a
+// turn waits until a page may be made, a small one among others like it. False if the client went
+// away, else the caller ends the turn with done before the first byte is sent: a
 // client that takes its page slowly must not keep others from theirs.
-func (req *request) turn() (done func(), ok bool) {
+func (req *request) turn(small bool) (done func(), ok bool) {
+	making := req.s.making
+	if small {
+		making = req.s.makeSmall
+	}
 	select {
-	case req.s.making <- struct{}{}:
-		return func() { <-req.s.making }, true
+	case making <- struct{}{}:
+		return func() { <-making }, true
 	case <-req.r.Context().Done():
 		return nil, false
 	}
@@ -37,7 +41,7 @@ func (req *request) page(p *pages.Page, err error) {
 	if p.Archive != "" {
 		req.archive = p.Archive
 	}
-	done, ok := req.turn()
+	done, ok := req.turn(p.Small)
 	if !ok {
 		return
 	}
@@ -232,7 +236,7 @@ func (req *request) errorPage(status int, reason string) bool {
 		return false
 	}
 	if status == http.StatusNotFound { // near names are looked for in all that there are
-		done, ok := req.turn()
+		done, ok := req.turn(false)
 		if !ok {
 			return false
 		}

@@ -65,7 +65,7 @@ func (req *request) unpacked(ctx context.Context, h *served, packed snapshot.Blo
 	if b, ok := req.s.unpacked.Get(packed.Digest); ok {
 		return b, nil
 	}
-	done, ok := req.turn()
+	done, ok := req.turn(false)
 	if !ok {
 		return snapshot.Blob{}, context.Canceled
 	}

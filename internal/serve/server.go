@@ -163,6 +163,7 @@ type Server struct {
 	metrics    *metrics.Metrics
 	pages      *pages.Pages
 	making     chan struct{}               // a place for each page that is made now
+	makeSmall  chan struct{}               // the same for small ones
 	sending    *semaphore.Weighted         // bytes of pages on their way
 	siteKey    atomic.Pointer[web.Key]     // the site's key for hosts
 	siteRing   atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
@@ -199,7 +200,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, basePath: base,
-		making: make(chan struct{}, maxPages), sending: semaphore.NewWeighted(maxPageBytes),
+		making: make(chan struct{}, maxPages), makeSmall: make(chan struct{}, maxPages), sending: semaphore.NewWeighted(maxPageBytes),
 		small: memory.Files{Max: cmp.Or(o.smallFiles, maxSmallFiles)},
 	}
 	s.metrics = metrics.New(s.state())

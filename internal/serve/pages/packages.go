@@ -64,14 +64,14 @@ func (p *Pages) Package(ctx context.Context, s Site, h Snapshot, id, path string
 	if err != nil {
 		return nil, err
 	}
-	pkg, err := web.Choose(book, n)
+	chosen, err := web.Choose(book, n)
 	if errors.Is(err, web.ErrNoPackage) {
 		return nil, &Error{Status: http.StatusNotFound, Reason: fmt.Sprintf("no package %.100q in archive %s of snapshot %s", n.Name, n.Prefix, h.Name)}
 	}
 	if err != nil {
 		return nil, &Error{http.StatusInternalServerError, "the page cannot be made", err}
 	}
-	v, show := p.viewOf(s, id, h), asked.Get("show")
+	pkg, v, show := chosen[0], p.viewOf(s, id, h), asked.Get("show")
 	// What takes a registry's time is read before others wait for this page to be made.
 	var aside web.Aside
 	var held []web.Held
@@ -88,9 +88,9 @@ func (p *Pages) Package(ctx context.Context, s Site, h Snapshot, id, path string
 		if show == "changelog" {
 			aside.Changelog = p.changelog(ctx, h, pkg, held)
 		}
-		return p.web.Package(v, h.Snapshot, book, n, aside)
+		return p.web.Package(v, h.Snapshot, book, chosen, aside)
 	})
-	page.Snapshot, page.Archive = h.Name, n.Prefix
+	page.Snapshot, page.Archive, page.Small = h.Name, n.Prefix, show == ""
 	return page, nil
 }
 

@@ -96,11 +96,12 @@ func New(o Options) (*Pages, error) {
 // CSS is the style sheet of all pages.
 func (p *Pages) CSS() []byte { return p.web.CSS }
 
-// Page is a page that can be made. Build reads whole tables; who asks lets few of them be made at once.
+// Page is a page that can be made. Most read whole tables; who asks lets few of them be made at once.
 type Page struct {
 	Type     string // its media type
 	Snapshot string // name of the snapshot that it is about, for logs
 	Archive  string // prefix of the archive, for logs
+	Small    bool   // it reads no whole table, and should not wait for those that do
 	Build    func() ([]byte, error)
 }
 

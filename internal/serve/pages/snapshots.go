@@ -21,7 +21,9 @@ func (p *Pages) Front(ctx context.Context, s Site) *Page {
 	v := p.View(s)
 	key := p.frontKey(s, v)
 	if last := p.front.Load(); last != nil && last.key == key {
-		return html(func() ([]byte, error) { return last.body, nil })
+		page := html(func() ([]byte, error) { return last.body, nil })
+		page.Small = true
+		return page
 	}
 	return html(func() ([]byte, error) {
 		var references []web.Reference

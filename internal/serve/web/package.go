@@ -166,32 +166,29 @@ type part struct {
 	CVE  bool
 }
 
-// Package is the page of one package. [ErrNoPackage] if the snapshot does not have it.
-func (p *Pages) Package(v View, s Snapshot, book *chain.Book, n Named, aside Aside) ([]byte, error) {
-	all, err := choose(book, n)
-	if err != nil {
-		return nil, err
-	}
-	pkg := all[0]
+// Package is the page of one package, the first of those that Choose found.
+func (p *Pages) Package(v View, s Snapshot, book *chain.Book, chosen []chain.Package, aside Aside) ([]byte, error) {
+	pkg := chosen[0]
+	prefix := pkg.Archive()
 	d := packagePage{
-		shell: v.shell(pkg.Name), Package: pkg, Prefix: n.Prefix, Size: size(pkg.Size), Snapshot: s.Name, Href: link(v.within(s), pkg.Path),
+		shell: v.shell(pkg.Name), Package: pkg, Prefix: prefix, Size: size(pkg.Size), Snapshot: s.Name, Href: link(v.within(s), pkg.Path),
 		SnapshotHref: v.Root + "snapshot/" + s.Name + "/",
 	}
-	d.Self = packageLink(v.within(s), n.Prefix, pkg.Name, pkg.Version, pkg.Architecture)
-	a := s.Statement.Archive(n.Prefix)
+	d.Self = packageLink(v.within(s), prefix, pkg.Name, pkg.Version, pkg.Architecture)
+	a := s.Statement.Archive(prefix)
 	d.Kind = kindOf(a)
 	d.Suite = book.Suite(pkg)
 	d.describe(pkg)
-	for _, other := range all[1:] {
-		d.Others = append(d.Others, linked{other.Version + " " + other.Architecture, packageLink(v.within(s), n.Prefix, other.Name, other.Version, other.Architecture)})
+	for _, other := range chosen[1:] {
+		d.Others = append(d.Others, linked{other.Version + " " + other.Architecture, packageLink(v.within(s), prefix, other.Name, other.Version, other.Architecture)})
 	}
-	if decision := v.Policy.Decide(pkg.Package, n.Prefix); !decision.Allow {
+	if decision := v.Policy.Decide(pkg.Package, prefix); !decision.Allow {
 		d.Denied = "denied by rule " + decision.Rule + ": " + decision.Reason
 		if v.LogOnly {
 			d.Denied = "not " + d.Denied + " (recorded only)"
 		}
 	}
-	d.why(book, pkg, func(name string) string { return d.to(v, s, book, n.Prefix, name) })
+	d.why(book, pkg, func(name string) string { return d.to(v, s, book, prefix, name) })
 	d.needs(v, s, book, pkg)
 	d.recipes(v, s, pkg)
 	d.Proof = book.Prove(pkg, v.proofOptions(s, a, pkg))
@@ -213,8 +210,8 @@ func (p *Pages) Package(v View, s Snapshot, book *chain.Book, n Named, aside Asi
 	return p.html("package", &d)
 }
 
-// choose are the packages of a name in an archive, the one that was asked for first.
-func choose(book *chain.Book, n Named) ([]chain.Package, error) {
+// Choose finds the packages of a name in an archive, the one that a page is about first. [ErrNoPackage] if the snapshot does not have that.
+func Choose(book *chain.Book, n Named) ([]chain.Package, error) {
 	all, err := book.Named(n.Name)
 	if err != nil {
 		return nil, err
@@ -227,15 +224,6 @@ func choose(book *chain.Book, n Named) ([]chain.Package, error) {
 		return nil, ErrNoPackage
 	}
 	return append([]chain.Package{all[i]}, append(all[:i:i], all[i+1:]...)...), nil
-}
-
-// Choose is the package that a page is about.
-func Choose(book *chain.Book, n Named) (chain.Package, error) {
-	all, err := choose(book, n)
-	if err != nil {
-		return chain.Package{}, err
-	}
-	return all[0], nil
 }
 
 // within is the relative URL of what is served below Base, for links to a snapshot's own files.

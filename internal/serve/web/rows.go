@@ -98,18 +98,5 @@ func groupItems(groups [][]alternative) template.HTML {
 	return r.html()
 }
 
-// fieldRows are the rows of a table of fields.
-func fieldRows(fields []pair) template.HTML {
-	var r rows
-	for _, f := range fields {
-		r.raw(`<tr><th scope="row">`)
-		r.text(f.Name)
-		r.raw(`</th><td class="wrap mono">`)
-		r.text(f.Value)
-		r.raw(`</td></tr>`)
-	}
-	return r.html()
-}
-
 // writers are the functions that templates write lists by.
-var writers = template.FuncMap{"packages": packageRows, "items": linkItems, "relations": groupItems, "fields": fieldRows}
+var writers = template.FuncMap{"packages": packageRows, "items": linkItems, "relations": groupItems}

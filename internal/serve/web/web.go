@@ -123,6 +123,7 @@ func (v View) archives() []*snapshot.Archive {
 type Pages struct {
 	CSS     []byte // the style sheet that each links to
 	pages   *template.Template
+	buffers sync.Pool // of *bytes.Buffer
 	recipes *text.Template
 
 	mu          sync.Mutex
@@ -202,7 +203,10 @@ func New() (*Pages, error) {
 		return nil, err
 	}
 	recipes, err := newRecipes()
-	return &Pages{CSS: css, pages: pages, recipes: recipes, totals: map[snapshot.Digest]Totals{}, differences: map[[2]snapshot.Digest]string{}}, err
+	return &Pages{
+		CSS: css, pages: pages, recipes: recipes, buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		totals: map[snapshot.Digest]Totals{}, differences: map[[2]snapshot.Digest]string{},
+	}, err
 }
 
 // shell is what every page has.
@@ -212,19 +216,35 @@ func (v View) shell(title string) shell { return shell{Title: title + " · mmoci
 
 // html executes a template.
 func (p *Pages) html(name string, data any) ([]byte, error) {
-	var b bytes.Buffer
-	if err := p.pages.ExecuteTemplate(&b, name, data); err != nil {
+	b := p.buffers.Get().(*bytes.Buffer)
+	b.Reset()
+	err := p.pages.ExecuteTemplate(b, name, data)
+	page := bytes.Clone(shown(b.Bytes()))
+	if b.Cap() <= maxBuffer {
+		p.buffers.Put(b)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return shown(b.Bytes()), nil
+	return page, nil
 }
+
+// maxBuffer is how large a buffer may be that is used again, in bytes.
+const maxBuffer = 64 << 10
 
 // shown is a text with nothing in it that cannot be seen.
 func shown(text []byte) []byte {
-	for _, c := range text {
-		if c >= utf8.RuneSelf || c < ' ' && c != '\n' && c != '\t' || c == 0x7f {
-			return bytes.Map(visible, text)
+	for i := 0; i < len(text); {
+		r, n := rune(text[i]), 1
+		if r >= utf8.RuneSelf {
+			r, n = utf8.DecodeRune(text[i:])
 		}
+		if r < ' ' || r >= 0x7f {
+			if visible(r) != r || r == utf8.RuneError {
+				return bytes.Map(visible, text)
+			}
+		}
+		i += n
 	}
 	return text
 }
