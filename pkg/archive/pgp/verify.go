@@ -5,6 +5,8 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -41,17 +43,29 @@ func policy(at time.Time) *packet.Config {
 // the newest is returned. The error says why each does not count; it is
 // ErrExpired if one fails by its age alone.
 func verifySignatures(message []byte, blocks [][]byte, t Trust) (How, error) {
-	ring := t.Keyring
 	sigs, err := readSignatures(blocks)
 	if err != nil {
 		return How{}, fmt.Errorf("%w: %w", ErrIntegrity, err)
 	}
+	return verifyAll(sigs, t, func(i, _ int) (hash.Hash, error) {
+		h, text, err := sigs[i].hasher()
+		if err == nil {
+			text.Write(message)
+		}
+		return h, err
+	})
+}
+
+// verifyAll judges signatures. over gives the hash of the message for a signature, by its number, and a key of
+// those that may have made it, by its number; each is asked for once.
+func verifyAll(sigs []signature, t Trust, over func(sig, key int) (hash.Hash, error)) (How, error) {
+	ring := t.Keyring
 	var how, newest How
 	var bad []string
 	spoiled, kind := false, ErrIntegrity
 	for i := range sigs {
 		s := &sigs[i]
-		h, err := s.verify(message, ring)
+		h, err := s.verify(func(key int) (hash.Hash, error) { return over(i, key) }, ring)
 		if err == nil {
 			err = ring.expired(h, t.Now)
 		}
@@ -204,7 +218,7 @@ func (s signature) name() string {
 }
 
 // verify tries one signature against every key it may be by.
-func (s signature) verify(message []byte, ring *Keyring) (How, error) {
+func (s signature) verify(over func(key int) (hash.Hash, error), ring *Keyring) (How, error) {
 	if s.err != nil {
 		return How{}, s.err
 	}
@@ -216,8 +230,8 @@ func (s signature) verify(message []byte, ring *Keyring) (How, error) {
 		return How{}, errors.New("is not a trusted key")
 	}
 	var errs []error
-	for _, k := range keys {
-		key, err := s.verifyBy(message, k)
+	for i, k := range keys {
+		key, err := s.verifyBy(func() (hash.Hash, error) { return over(i) }, k)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -256,9 +270,20 @@ func (s signature) acceptable() error {
 	return nil
 }
 
+// hasher is the hash that a signature is made over, and what takes the message for it.
+func (s signature) hasher() (h hash.Hash, text io.Writer, err error) {
+	if h, err = s.PrepareVerify(); err != nil {
+		return nil, nil, err
+	}
+	if s.SigType == packet.SigTypeText {
+		return h, openpgp.NewCanonicalTextHash(h), nil
+	}
+	return h, h, nil
+}
+
 // verifyBy verifies the signature with one key: first the mathematics, then
 // whether the key could make it.
-func (s signature) verifyBy(message []byte, k *publicKey) (*packet.PublicKey, error) {
+func (s signature) verifyBy(over func() (hash.Hash, error), k *publicKey) (*packet.PublicKey, error) {
 	e, err := k.entity()
 	if err != nil {
 		return nil, err
@@ -267,15 +292,10 @@ func (s signature) verifyBy(message []byte, k *publicKey) (*packet.PublicKey, er
 	if pub == nil {
 		return nil, errors.New("names a key that could not be read")
 	}
-	h, err := s.PrepareVerify()
+	h, err := over()
 	if err != nil {
 		return nil, err
 	}
-	text := h
-	if s.SigType == packet.SigTypeText {
-		text = openpgp.NewCanonicalTextHash(h)
-	}
-	text.Write(message)
 	if err := pub.VerifySignature(h, s.Signature); err != nil {
 		return nil, errDoesNotFit
 	}
