@@ -14,6 +14,7 @@ import (
 type dir struct {
 	name string
 	root *os.Root
+	only string // its only file, of NewFiles; "": it has many
 }
 
 func newDir(name string) (*dir, error) {
@@ -21,7 +22,7 @@ func newDir(name string) (*dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, cause(err))
 	}
-	return &dir{name, root}, nil
+	return &dir{name: name, root: root}, nil
 }
 
 func (d *dir) String() string { return d.name }
@@ -29,6 +30,9 @@ func (d *dir) String() string { return d.name }
 func (d *dir) begin(ctx context.Context, path string, from resume) (*answer, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
+	}
+	if d.only != "" {
+		path = d.only
 	}
 	// Without O_NONBLOCK opening a pipe would wait for its writer.
 	f, err := d.root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)

@@ -23,7 +23,7 @@ import (
 //
 // The reader has a method Distrust, for whoever finds that the bytes are not those that were signed.
 func (u *Upstream) Open(ctx context.Context, path string, size int64) (io.ReadCloser, error) {
-	return u.open(ctx, path, size, func(i int, rest []int) (io.ReadCloser, error) { return u.openAt(ctx, i, rest, path, size) })
+	return u.open(ctx, path, size, func(i int, rest []int) (io.ReadCloser, error) { return u.openAt(ctx, i, rest, path, size, 0) })
 }
 
 // open tries the places in order; at is told which of them are left.
@@ -47,12 +47,12 @@ func (u *Upstream) open(ctx context.Context, name string, size int64, at func(i 
 }
 
 // openAt opens a path at one place, with retries.
-func (u *Upstream) openAt(ctx context.Context, i int, rest []int, path string, size int64) (io.ReadCloser, error) {
+func (u *Upstream) openAt(ctx context.Context, i int, rest []int, path string, size, offset int64) (io.ReadCloser, error) {
 	name, err := clean(path)
 	if err != nil {
 		return nil, err
 	}
-	t := &reader{u: u, ctx: ctx, path: name, want: size, at: i, rest: rest, attempts: u.attempts(rest)}
+	t := &reader{u: u, ctx: ctx, path: name, want: size, at: i, rest: rest, off: offset, mark: offset, attempts: u.attempts(rest)}
 	if err := t.start(); err != nil {
 		return nil, err
 	}
@@ -96,16 +96,16 @@ func (u *Upstream) indexAt(ctx context.Context, i int, rest []int, name, algorit
 	dir := path.Dir(name)
 	key := byHashDir{i, dir}
 	if u.byHashOf(key) == byHashAbsent {
-		return u.openAt(ctx, i, rest, name, size)
+		return u.openAt(ctx, i, rest, name, size, 0)
 	}
-	r, err := u.openAt(ctx, i, rest, path.Join(dir, "by-hash", algorithm, strings.ToLower(hash)), size)
+	r, err := u.openAt(ctx, i, rest, path.Join(dir, "by-hash", algorithm, strings.ToLower(hash)), size, 0)
 	if err == nil {
 		u.learn(key, byHashHere)
 	}
 	if !errors.Is(err, ErrNotFound) {
 		return r, err
 	}
-	r, err = u.openAt(ctx, i, rest, name, size)
+	r, err = u.openAt(ctx, i, rest, name, size, 0)
 	if err == nil {
 		u.learn(key, byHashAbsent)
 	}
@@ -132,7 +132,7 @@ func (u *Upstream) learn(key byHashDir, s byHashState) {
 // that fails in the middle is followed by the next, from the start; so is one
 // whose bytes verify, if not nil, does not take.
 func (u *Upstream) Get(ctx context.Context, path string, limit int64, verify func([]byte) error) ([]byte, error) {
-	return u.whole(ctx, path, -1, limit, verify, func(i int, rest []int) (io.ReadCloser, error) { return u.openAt(ctx, i, rest, path, -1) })
+	return u.whole(ctx, path, -1, limit, verify, func(i int, rest []int) (io.ReadCloser, error) { return u.openAt(ctx, i, rest, path, -1, 0) })
 }
 
 // GetIndex reads a whole file as OpenIndex or, without algorithm, as Open gives
@@ -140,7 +140,7 @@ func (u *Upstream) Get(ctx context.Context, path string, limit int64, verify fun
 func (u *Upstream) GetIndex(ctx context.Context, name, algorithm, hash string, size int64, verify func([]byte) error) ([]byte, error) {
 	return u.whole(ctx, name, size, size, verify, func(i int, rest []int) (io.ReadCloser, error) {
 		if algorithm == "" {
-			return u.openAt(ctx, i, rest, name, size)
+			return u.openAt(ctx, i, rest, name, size, 0)
 		}
 		return u.indexAt(ctx, i, rest, name, algorithm, hash, size)
 	})
@@ -187,7 +187,12 @@ func readAll(r io.Reader, size, limit int64) ([]byte, error) {
 }
 
 // describe is the URL of a path at a place, for people.
-func (u *Upstream) describe(i int, path string) string { return u.places[i].String() + "/" + path }
+func (u *Upstream) describe(i int, path string) string {
+	if s, ok := u.places[i].(*site); ok && s.whole != nil {
+		return s.String()
+	}
+	return u.places[i].String() + "/" + path
+}
 
 // Fetch reads one small file by its whole URL, which may have a query (a key
 // server's); more than limit bytes is an error. o.URLs does not count. It asks as an Upstream asks:

@@ -57,7 +57,7 @@ func (f *Origin) fail(place string, why error) {
 
 // reason is an error without the address, which stands before it.
 func reason(place string, err error) string {
-	s := err.Error()
+	s := strings.TrimPrefix(err.Error(), place+": ")
 	if rest, ok := strings.CutPrefix(s, place+"/"); ok {
 		if _, after, ok := strings.Cut(rest, ": "); ok {
 			s = after

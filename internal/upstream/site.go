@@ -19,6 +19,7 @@ type site struct {
 	c     *client
 	base  url.URL      // without credentials and final slash
 	query string       // of Fetch
+	whole *url.URL     // the address of its only file, of NewFiles; nil: it has many
 	busy  atomic.Int64 // transfers of it that run now
 	// broken is how many files it began to send and did not end, since the last that it did.
 	broken atomic.Int32
@@ -29,10 +30,20 @@ type site struct {
 	saidSilent  atomic.Bool
 }
 
-func (s *site) String() string { return s.base.String() }
+func (s *site) String() string {
+	if s.whole != nil {
+		shown := *s.whole
+		shown.RawQuery = "" // it may hold a token
+		return shown.String()
+	}
+	return s.base.String()
+}
 
 // url is the address of a path below the site.
 func (s *site) url(path string) *url.URL {
+	if s.whole != nil {
+		return s.whole
+	}
 	u := s.base
 	u.Path, u.RawPath = s.base.Path+"/"+path, s.base.RawPath+"/"+escape(path)
 	u.RawQuery = s.query
@@ -87,7 +98,11 @@ func moves(path string) bool {
 }
 
 func (s *site) request(ctx context.Context, path string, from resume, w *transfer.Watch) (*answer, error) {
-	r := &http.Request{Method: http.MethodGet, URL: s.url(path), Host: s.base.Host, Header: http.Header{
+	method := http.MethodGet
+	if from.size {
+		method = http.MethodHead
+	}
+	r := &http.Request{Method: method, URL: s.url(path), Host: s.base.Host, Header: http.Header{
 		"User-Agent":      {"mmoci"},
 		"Accept-Encoding": {"identity"},
 		"Accept":          {"*/*"},

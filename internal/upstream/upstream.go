@@ -78,6 +78,7 @@ type Options struct {
 	// Sleep waits between attempts; nil waits really. Tests do not.
 	Sleep func(context.Context, time.Duration) error
 
+	client *client // that of other upstreams; nil: its own
 	// dial replaces the network in tests.
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -116,6 +117,8 @@ type resume struct {
 	validator string
 	// patience is how long the server may be silent.
 	patience time.Duration
+	// size asks for the size alone, without content.
+	size bool
 }
 
 // answer is a file that a place began to send.
@@ -158,7 +161,7 @@ func New(o Options) (*Upstream, error) {
 	if o.Record {
 		u.records = map[string]*Origin{}
 	}
-	var c *client
+	c := o.client
 	for _, s := range o.URLs {
 		p, err := newPlace(s, func() (_ *client, err error) {
 			if c == nil {
