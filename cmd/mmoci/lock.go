@@ -255,7 +255,7 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err
 
 // others reads the archives of the plan that are no Debian archives.
 func (a *app) others(plan *config.Plan) (func(context.Context, freeze.Options) ([]freeze.ReadyArchive, error), error) {
-	r := others.Reader{Artifact: a.options()}
+	r := others.Reader{Artifact: a.options(), Keep: listedDir}
 	var err error
 	if len(plan.Others) > 0 && len(plan.Trust) > 0 {
 		r.Site, err = signer.ReadKeyrings(plan.Trust...)

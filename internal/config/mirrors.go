@@ -146,6 +146,11 @@ func (l *loader) arrange() error {
 			f.URLs = inOrder(how, f.upstreams, f.mirrors)
 		}
 	}
+	for _, o := range l.plan.Others {
+		if o.Files != nil {
+			o.Files.Mirror(l.strategy, l.mirrored, inOrder)
+		}
+	}
 	for _, r := range l.rewrites {
 		if !r.used {
 			faults.Add(r.at.Errorf("from: fits no url: of the archives, so it mirrors nothing; correct or remove it"))
@@ -193,6 +198,15 @@ func (p *Plan) SetStrategy(strategy string) error {
 		for j := range a.Files {
 			f := &a.Files[j]
 			f.URLs = inOrder(strategy, f.upstreams, f.mirrors)
+		}
+	}
+	for _, o := range p.Others {
+		if o.Files == nil {
+			continue
+		}
+		mirrored, all := o.Files.SetStrategy(strategy, inOrder)
+		if some = some || mirrored; strategy == "mirror" && !all {
+			return document.Errorf(o.Position, "archive %s has files without a mirror, which strategy mirror asks alone; write mirrors:", o.Prefix)
 		}
 	}
 	if !some {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/fileplan"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -13,8 +14,9 @@ import (
 type Other struct {
 	Position document.Position
 	Prefix   string
-	Format   string // of [snapshot.Archive]
-	SignedBy string `json:",omitempty"` // keyring file of its upstream; "": none
+	Format   string            // of [snapshot.Archive]
+	SignedBy string            `json:",omitempty"` // keyring file of its upstream; "": none
+	Files    *fileplan.Archive `json:",omitempty"` // of format files
 
 	Merge         []string `json:",omitempty"` // prefixes of what it is merged of, sorted
 	ForbidEclipse bool     `json:",omitempty"` // an own package that another archive has newer is an error
@@ -59,7 +61,15 @@ func (l *loader) other(n document.Node) (*Other, error) {
 
 // otherFormat reads an archive that is no .deb archive. Each format has a room of its own for its keys.
 func (l *loader) otherFormat(n document.Node, o *Other) error {
-	return n.Errorf("format: is %q, should be %s", document.OneLine(o.Format), snapshot.FormatDeb)
+	switch o.Format {
+	case snapshot.FormatFiles:
+		files, err := fileplan.Reader{File: l.file, Strategies: Strategies()}.Read(n)
+		if err == nil {
+			o.Files, o.Prefix, o.SignedBy = files, files.Prefix, files.SignedBy
+		}
+		return err
+	}
+	return n.Errorf("format: is %q, should be %s or %s", document.OneLine(o.Format), snapshot.FormatDeb, snapshot.FormatFiles)
 }
 
 // merged reads an archive that is made of others.

@@ -19,7 +19,6 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/fileplan"
-	"example.org/mmoci/internal/fetchreport"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
@@ -45,17 +44,11 @@ type Options struct {
 	Log       outcome.Log
 }
 
-// Set is an archive of files that was read.
-type Set struct {
+// set is an archive that is being read.
+type set struct {
 	freeze.ReadyArchive
 	blobs *blobs
 }
-
-// Fetched tells of each file where it came from so far.
-func (s *Set) Fetched() []fetchreport.File { return s.blobs.fetched() }
-
-// Done removes what was kept of files for the case that they had to be read again.
-func (s *Set) Done() { s.blobs.done() }
 
 // file is a file on its way.
 type file struct {
@@ -78,7 +71,7 @@ type reader struct {
 	ring *pgp.Keyring
 	lock *config.LockArchive
 	keep *keep
-	set  *Set
+	set  *set
 
 	mu sync.Mutex // guards set.Newest while files are read
 
@@ -88,17 +81,17 @@ type reader struct {
 // Read reads lists, signatures and what must be read of the files to know their digests and sizes; the other bytes are
 // read when they are asked for. Errors wrap outcome.ErrIntegrity for what contradicts a digest, a signature or the
 // lock, outcome.ErrNotFound for what is not there, outcome.ErrUsage for what contradicts itself in the configuration.
-func Read(ctx context.Context, o Options) (*Set, error) {
-	set, err := read(ctx, o)
+func Read(ctx context.Context, o Options) (*freeze.ReadyArchive, error) {
+	s, err := read(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", o.Plan.Prefix, err)
 	}
-	return set, nil
+	return &s.ReadyArchive, nil
 }
 
-func read(ctx context.Context, o Options) (*Set, error) {
+func read(ctx context.Context, o Options) (*set, error) {
 	p := o.Plan
-	r := &reader{Options: o, set: &Set{}, upstreamOptions: upstream.Options{
+	r := &reader{Options: o, set: &set{}, upstreamOptions: upstream.Options{
 		CAFile: p.CAFile, ClientCert: p.ClientCert, AuthFile: p.AuthFile, Record: true, Log: o.Log.Printf,
 	}}
 	dir, err := o.Dir()
@@ -232,7 +225,7 @@ func (r *reader) assemble(files []*file) {
 	prefix := r.Plan.Prefix
 	s := r.set
 	s.blobs = &blobs{keep: r.keep, previous: r.Previous, prefix: prefix, files: map[snapshot.Digest]*file{}, held: map[snapshot.Digest]bool{}, log: r.Log}
-	s.Blobs = s.blobs
+	s.Blobs, s.Fetched, s.Done = s.blobs, s.blobs.fetched, s.blobs.done
 	s.Locked = config.LockArchive{Prefix: prefix, Mode: string(snapshot.Curated), Class: string(s.Archive.Class), Format: snapshot.FormatFiles}
 	for _, suite := range s.Archive.Suites {
 		for _, f := range suite.Files {
@@ -263,7 +256,7 @@ func (r *reader) assemble(files []*file) {
 }
 
 // small adds a file whose bytes are at hand.
-func (s *Set) small(path string, data []byte) snapshot.Blob {
+func (s *set) small(path string, data []byte) snapshot.Blob {
 	b := snapshot.BlobOf(data)
 	s.Rows = append(s.Rows, snapshot.Row{Path: path, Size: b.Size, Digest: b.Digest})
 	s.Small = append(s.Small, data)

@@ -58,7 +58,21 @@ func (f *Frozen) Fetched() []fetchreport.File {
 		}
 		out = append(out, e)
 	}
+	for _, r := range f.ready {
+		if r.Fetched != nil {
+			out = append(out, r.Fetched()...)
+		}
+	}
 	return out
+}
+
+// Done tells the rooms that read archives that all of these is where it was pushed to.
+func (f *Frozen) Done() {
+	for _, r := range f.ready {
+		if r.Done != nil {
+			r.Done()
+		}
+	}
 }
 
 // kindOf is what one of the archive's URLs is.

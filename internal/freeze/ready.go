@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/fetchreport"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -26,7 +27,9 @@ type ReadyArchive struct {
 	Notes   []string  // remarks for people
 	// Moved tells whether upstream has changed since it was read, so that it must be read anew; nil: it cannot change.
 	Moved   func(context.Context) (bool, error)
-	Missing []string // with Options.KeepGoing: what cannot be had, and why
+	Missing []string                  // with Options.KeepGoing: what cannot be had, and why
+	Fetched func() []fetchreport.File // where each file came from so far; nil: nobody knows
+	Done    func()                    // is called when all of it is where it was pushed to; nil: nothing is to be done
 }
 
 // SiteText is a text that the site signs: Release, SHA256SUMS or repodata/repomd.xml of a suite, by the format of its

@@ -83,6 +83,9 @@ func pins(l *config.Lock) map[pinned][]version {
 		for _, p := range a.Packages {
 			add(pinned{a.Prefix, p.Name, p.Architecture}, version{p.Version, p.Suite + " " + p.Digest})
 		}
+		for _, f := range a.Files {
+			add(pinned{a.Prefix, f.Path, ""}, version{f.Digest, ""})
+		}
 		if a.Mode != "verbatim" {
 			continue
 		}

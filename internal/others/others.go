@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"example.org/mmoci/internal/fileset"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -16,6 +17,8 @@ import (
 type Reader struct {
 	Site     *pgp.Keyring // keys that other snapshots are signed by; nil: only those that their entries name
 	Artifact artifact.Options
+	// Keep makes the directory for what is kept of files from one time to the next. It is required for archives of files.
+	Keep func() (string, error)
 }
 
 // Read is what [freeze.Options] has as Others: the archives of f.Plan that are no Debian archives, in its order. What
@@ -26,6 +29,14 @@ func (r Reader) Read(ctx context.Context, f freeze.Options) ([]freeze.ReadyArchi
 		o := &f.Plan.Others[i]
 		switch {
 		case len(o.Merge) > 0:
+		case o.Files != nil:
+			files, err := fileset.Read(ctx, fileset.Options{
+				Plan: o.Files, Lock: f.Lock, Previous: f.Previous, Dir: r.Keep, KeepGoing: f.KeepGoing, Now: f.Now, Log: f.Log,
+			})
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, *files)
 		default:
 			return nil, fmt.Errorf("%w: archive %s: nothing here reads it", outcome.ErrUsage, o.Prefix)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove/byformat"
+	"example.org/mmoci/internal/prove/fileproof"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
@@ -13,6 +14,10 @@ import (
 
 // prover is what proves archives of a format that is not deb; nil: nothing here does.
 func prover(format string) byformat.Prover {
+	switch format {
+	case snapshot.FormatFiles:
+		return fileproof.Prove
+	}
 	return nil
 }
 

@@ -117,7 +117,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	f := freeze.Options{
 		Plan: o.Plan, Signer: signer.ReuseSignatures(ctx, o.Signer, old.snapshot), Date: o.Date, Replaces: old.date,
 		Lock: o.Lock, Locked: o.Locked, Previous: old.snapshot, Keys: o.Keys, Now: o.Now, Log: o.Log, Record: o.Report != nil, KeepGoing: o.KeepGoing,
-		Others: others.Reader{Site: o.siteKeys(), Artifact: o.Artifact.Options}.Read,
+		Others: others.Reader{Site: o.siteKeys(), Artifact: o.Artifact.Options, Keep: o.Listed}.Read,
 	}
 	if o.Previous != nil {
 		if f.Previous, err = place.OpenUnverified(ctx, *o.Previous, o.Artifact.Options); err != nil {
@@ -174,6 +174,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			continue
 		}
 		if err == nil {
+			d.Frozen.Done()
 			if old.doubt == nil {
 				o.note(res, images)
 			}
