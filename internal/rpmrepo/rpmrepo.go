@@ -1,0 +1,97 @@
+// Package rpmrepo reads RPM repositories for a snapshot: one of an upstream's as it is, or one that createrepo_c makes of own RPMs.
+// Nothing is chosen and nothing rewritten: what dnf is given later are upstream's bytes.
+package rpmrepo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Options say what is read. Plan and Now are required.
+type Options struct {
+	Plan   *config.Plan
+	Lock   *config.Lock // nil: none
+	Locked bool         // nothing but the lock
+	// Previous is a snapshot that may hold the repomd.xml that the lock names, and what upstream has lost. It is not trusted. nil: none.
+	Previous *snapshot.Snapshot
+	Keys     *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
+	Now      time.Time
+	Log      outcome.Log
+	// Sleep waits before an upstream that was caught between two days is read again; nil waits really.
+	Sleep func(context.Context, time.Duration) error
+}
+
+// Read reads the RPM repositories of the plan, in its order. The error names the archive.
+func Read(ctx context.Context, o Options) ([]freeze.ReadyArchive, error) {
+	if o.Sleep == nil {
+		o.Sleep = sleep
+	}
+	var out []freeze.ReadyArchive
+	for _, other := range o.Plan.Others {
+		if other.RPM == nil {
+			continue
+		}
+		read := o.upstream
+		if other.RPM.RPMs != "" {
+			read = o.own
+		}
+		ready, err := read(ctx, other.RPM)
+		if err != nil {
+			return nil, fmt.Errorf("archive %s: %w", other.Prefix, err)
+		}
+		out = append(out, *ready)
+	}
+	return out, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// blobs opens the files of a repository by their digest.
+type blobs map[snapshot.Digest]func(ctx context.Context) (io.ReadCloser, error)
+
+// Open makes blobs a [snapshot.Blobs].
+func (m blobs) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	open, ok := m[b.Digest]
+	if !ok {
+		return nil, fmt.Errorf("blob %s: %w", b.Digest, snapshot.ErrNotExist)
+	}
+	r, err := open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &snapshot.Content{R: r}
+	if d, ok := r.(interface{ Distrust(why error) bool }); ok && offset == 0 {
+		c.Wrong = d.Distrust
+	}
+	return c.At(offset)
+}
+
+// lockOf is the share of a lock that an archive has; nil if it has none.
+func lockOf(l *config.Lock, prefix string) *config.LockArchive {
+	if l == nil {
+		return nil
+	}
+	i := slices.IndexFunc(l.Archives, func(a config.LockArchive) bool { return a.Prefix == prefix })
+	if i < 0 {
+		return nil
+	}
+	return &l.Archives[i]
+}
