@@ -6,6 +6,7 @@ import (
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/fileplan"
+	"example.org/mmoci/internal/config/rpmplan"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -21,6 +22,8 @@ type Other struct {
 	Merge         []string `json:",omitempty"` // prefixes of what it is merged of, sorted
 	ForbidEclipse bool     `json:",omitempty"` // an own package that another archive has newer is an error
 	Origin, Label string   `json:",omitempty"` // of the merged archive's Release
+
+	RPM *rpmplan.Archive `json:",omitempty"` // of format rpm
 
 	// From is the reference of the snapshot that it is taken out of, as written, under the same prefix. SignedBy are the
 	// keys that sign that snapshot then, "": those of trust:.
@@ -60,7 +63,7 @@ func (l *loader) other(n document.Node) (*Other, error) {
 }
 
 // otherFormat reads an archive that is no .deb archive. Each format has a room of its own for its keys.
-func (l *loader) otherFormat(n document.Node, o *Other) error {
+func (l *loader) otherFormat(n document.Node, o *Other) (err error) {
 	switch o.Format {
 	case snapshot.FormatFiles:
 		files, err := fileplan.Reader{File: l.file, Strategies: Strategies()}.Read(n)
@@ -68,8 +71,13 @@ func (l *loader) otherFormat(n document.Node, o *Other) error {
 			o.Files, o.Prefix, o.SignedBy = files, files.Prefix, files.SignedBy
 		}
 		return err
+	case snapshot.FormatRPM:
+		if o.RPM, err = rpmplan.Parse(n); err == nil {
+			o.Prefix, o.SignedBy = o.RPM.Prefix, o.RPM.SignedBy
+		}
+		return err
 	}
-	return n.Errorf("format: is %q, should be %s or %s", document.OneLine(o.Format), snapshot.FormatDeb, snapshot.FormatFiles)
+	return n.Errorf("format: is %q, should be %s, %s or %s", document.OneLine(o.Format), snapshot.FormatDeb, snapshot.FormatFiles, snapshot.FormatRPM)
 }
 
 // merged reads an archive that is made of others.

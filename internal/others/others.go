@@ -9,6 +9,7 @@ import (
 	"example.org/mmoci/internal/fileset"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rpmrepo"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -37,6 +38,12 @@ func (r Reader) Read(ctx context.Context, f freeze.Options) ([]freeze.ReadyArchi
 				return nil, err
 			}
 			out = append(out, *files)
+		case o.RPM != nil:
+			a, err := rpmrepo.Read(ctx, o.RPM, rpmrepo.Options{Lock: f.Lock, Locked: f.Locked, Previous: f.Previous, Keys: f.Keys, Now: f.Now, Log: f.Log})
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, *a)
 		default:
 			return nil, fmt.Errorf("%w: archive %s: nothing here reads it", outcome.ErrUsage, o.Prefix)
 		}

@@ -7,6 +7,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove/byformat"
 	"example.org/mmoci/internal/prove/fileproof"
+	"example.org/mmoci/internal/prove/rpmproof"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
@@ -17,6 +18,8 @@ func prover(format string) byformat.Prover {
 	switch format {
 	case snapshot.FormatFiles:
 		return fileproof.Prove
+	case snapshot.FormatRPM:
+		return rpmproof.Prove
 	}
 	return nil
 }

@@ -10,15 +10,15 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/rpmplan"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Options say what is read. Plan and Now are required.
+// Options say how a repository is read. The zero value but for Now works.
 type Options struct {
-	Plan   *config.Plan
 	Lock   *config.Lock // nil: none
 	Locked bool         // nothing but the lock
 	// Previous is a snapshot that may hold the repomd.xml that the lock names, and what upstream has lost. It is not trusted. nil: none.
@@ -30,25 +30,18 @@ type Options struct {
 	Sleep func(context.Context, time.Duration) error
 }
 
-// Read reads the RPM repositories of the plan, in its order. The error names the archive.
-func Read(ctx context.Context, o Options) ([]freeze.ReadyArchive, error) {
+// Read reads one repository. The error names the archive.
+func Read(ctx context.Context, a *rpmplan.Archive, o Options) (*freeze.ReadyArchive, error) {
 	if o.Sleep == nil {
 		o.Sleep = sleep
 	}
-	var out []freeze.ReadyArchive
-	for _, other := range o.Plan.Others {
-		if other.RPM == nil {
-			continue
-		}
-		read := o.upstream
-		if other.RPM.RPMs != "" {
-			read = o.own
-		}
-		ready, err := read(ctx, other.RPM)
-		if err != nil {
-			return nil, fmt.Errorf("archive %s: %w", other.Prefix, err)
-		}
-		out = append(out, *ready)
+	read := o.upstream
+	if a.RPMs != "" {
+		read = o.own
+	}
+	out, err := read(ctx, a)
+	if err != nil {
+		return nil, fmt.Errorf("archive %s: %w", a.Prefix, err)
 	}
 	return out, nil
 }

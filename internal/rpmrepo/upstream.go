@@ -270,7 +270,7 @@ func (r *repository) content(ctx context.Context, h *head) (*freeze.ReadyArchive
 		Archive: snapshot.Archive{Prefix: r.cfg.Prefix, Mode: snapshot.Verbatim, Class: snapshot.Site, Format: snapshot.FormatRPM},
 		Small:   [][]byte{h.repomd},
 		Newest:  h.date,
-		Moved:   func(ctx context.Context) (bool, error) {
+		Moved: func(ctx context.Context) (bool, error) {
 			if h.held != nil {
 				return false, nil
 			}

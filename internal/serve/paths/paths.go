@@ -54,7 +54,7 @@ func PackageOf(row snapshot.Row) (snapshot.Package, bool) {
 	}
 	p := strings.TrimPrefix(row.Path, "upstream/")
 	_, p, _ = strings.Cut(p, "/")
-	if strings.HasPrefix(p, "dists/") || flatIndex(path.Base(p)) || strings.Contains(p, "by-hash/") {
+	if strings.HasPrefix(p, "dists/") || flatIndex(path.Base(p)) || strings.Contains(p, "by-hash/") || strings.HasPrefix(p, "repodata/") {
 		return snapshot.Package{}, false
 	}
 	source, rest, ok := strings.Cut(path.Base(p), "_")

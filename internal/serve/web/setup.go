@@ -19,6 +19,13 @@ func (v View) Setup() string {
 	var b strings.Builder
 	add := func(name string) { fmt.Fprintf(&b, "%s/setup/%s\n", v.Base, name) }
 	for _, a := range v.archives() {
+		switch a.Format {
+		case snapshot.FormatRPM:
+			add(a.Prefix + ".repo")
+			continue
+		case snapshot.FormatFiles:
+			continue
+		}
 		add(a.Prefix + ".sources")
 		if a.Class == snapshot.Upstream && a.Mode == snapshot.Curated {
 			add(a.Prefix + "-upstream.sources")
@@ -55,6 +62,9 @@ const KeyFiles = "key-files/"
 // of, the snapshot's name, are for logs; a prefix without text names an archive that is not there,
 // or a key that the server does not know. No prefix: there is no text of such a name.
 func (v View) Text(name string) (text []byte, prefix, of string) {
+	if text, prefix, of, ok := v.rpmText(name); ok {
+		return text, prefix, of
+	}
 	prefix, ok := strings.CutSuffix(name, ".sources")
 	key, isKey := strings.CutPrefix(name, "keys/")
 	if isKey {
@@ -70,7 +80,7 @@ func (v View) Text(name string) (text []byte, prefix, of string) {
 		s, a = v.Find(prefix)
 	}
 	switch {
-	case a == nil || upstream && a.Class != snapshot.Upstream:
+	case a == nil || upstream && a.Class != snapshot.Upstream || !isKey && a.Format != snapshot.FormatDeb:
 		return nil, prefix, ""
 	case isKey:
 		return v.key(a, upstream).Armor, prefix, s.Name

@@ -38,6 +38,10 @@ func (p *Pages) SetupPage(v View) ([]byte, error) {
 	}
 	var all []string
 	for _, a := range v.archives() {
+		if s, a := v.Find(a.Prefix); a.Format == snapshot.FormatRPM {
+			data.Archives = append(data.Archives, v.setupRPM(s, a, at))
+			continue
+		}
 		of := v.sources(a.Prefix, false, true)
 		if len(of.stanzas) == 0 {
 			continue
