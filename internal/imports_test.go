@@ -19,6 +19,11 @@ const module = "example.org/mmoci/"
 var rules = map[string][]string{
 	"pkg/xz":                   {"net/http", "os", module},
 	"pkg/deb":                  {"net/http", "os", module + "pkg/archive", module + "pkg/resolve", module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
+	"pkg/rpm":                  {"net/http", "os", module + "pkg/archive", module + "pkg/snapshot", module + "pkg/artifact", module + "internal"},
+	"internal/config/rpmplan":  {"net/http", "os", oras, imageSpec, ggcr, module + "pkg"},
+	"internal/rpmrows":         {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
+	"internal/rpmrepo":         {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
+	"internal/prove/rpmproof":  {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},
 	"pkg/archive/pgp":          {"net/http", "os", module},
 	"pkg/archive/sums":         {"net/http", "os", module},
 	"pkg/archive":              {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},

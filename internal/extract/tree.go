@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/rpm"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -127,6 +128,10 @@ func (t *aptTree) add(p *prove.Suite, row snapshot.Row) {
 		d.step = inRelease
 	case below == "Release":
 		d.step = releaseText
+	case below == rpm.Repomd: // the last of an RPM repository, as its makers have it
+		d.step = releaseText
+	case below == rpm.RepomdAsc:
+		d.step = releaseGPG
 	case below == "Release.gpg":
 		d.step = releaseGPG
 	case !listed:

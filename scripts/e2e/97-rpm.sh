@@ -44,7 +44,7 @@ build() {
 	END
 	rpmbuild -bb --quiet --define "_topdir $work/build" --define "_rpmdir $work/$1" --define '_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm' \
 		--define '_buildhost tests.example.org' --define "_dbpath $work/build/db" "build/$2.spec"
-	rpmsign --addsign --define '_gpg_name upstream@example.org' --define "_gpg_path $GNUPGHOME" --define "_dbpath $work/build/db" \
+	rpmsign --addsign --define '_gpg_name upstream@example.org' --define "_gpg_path $GNUPGHOME" --define "__gpg $(command -v gpg)" --define "_dbpath $work/build/db" \
 		"$1/$2-$3-$4.noarch.rpm"
 }
 
@@ -63,9 +63,8 @@ fixtures() {
 	publish upstream
 	build own agent 0.1 1
 	build own agent-tools 0.1 1 agent
-	rpm -K --define "_dbpath $work/build/db" upstream/hello-1.0-1.noarch.rpm || : # no key is imported; it is signed
 }
-fixtures >fixtures.log 2>&1 || { cat fixtures.log >&2; exit 1; }
+check "RPMs and their metadata are built and signed" fixtures
 
 cat >mmoci.yaml <<-END
 	ref: oci:mirror:stable
@@ -102,7 +101,7 @@ check "the same again changes nothing, whatever the times of the files" again
 
 serve_start serve
 # dnf_in COMMAND..: dnf in a root of its own, with the .repo files of the server and nothing else.
-mkdir -p root repos
+mkdir -p root/var/lib/rpm repos logs cache persist none
 for p in up own; do curl -sf -o "repos/$p.repo" "$serve/setup/$p.repo"; done
 cat repos/*.repo >&2
 : >dnf.conf

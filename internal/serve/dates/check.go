@@ -4,6 +4,7 @@
 package dates
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/rpm"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -54,22 +56,43 @@ func (n Newcomer) check(ctx context.Context, now time.Time) error {
 		return &Refusal{Reason: "contradiction", Err: err}
 	}
 	for _, f := range n.Statement.SuiteFiles() {
-		if f.Role == snapshot.ReleaseGPG || f.Role == snapshot.UpstreamReleaseGPG {
+		switch f.Role {
+		case snapshot.InRelease, snapshot.Release, snapshot.UpstreamInRelease, snapshot.UpstreamRelease, snapshot.Repomd:
+		default:
 			continue // it has no Date of its own
 		}
 		data, err := n.ReadBlob(ctx, f.Blob, snapshot.MaxRelease)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
-		r, err := OpenRelease(f.Role, data)
-		if err == nil && !r.Date.Equal(f.Date) {
-			err = fmt.Errorf("is of %s, the statement says %s", stamp(r.Date), stamp(f.Date))
+		date, err := n.date(f, data)
+		if err == nil && !date.Equal(f.Date) {
+			err = fmt.Errorf("is of %s, the statement says %s", stamp(date), stamp(f.Date))
 		}
 		if err != nil {
 			return &Refusal{Reason: "contradiction", Err: fmt.Errorf("%s: %w", f.Path, err)}
 		}
 	}
 	return n.future(now)
+}
+
+// date is the date that a text says it is of. A repomd.xml of the site's says none: that of the statement counts.
+func (n Newcomer) date(f snapshot.SuiteFile, data []byte) (time.Time, error) {
+	if f.Role != snapshot.Repomd {
+		r, err := OpenRelease(f.Role, data)
+		if err != nil {
+			return time.Time{}, err
+		}
+		return r.Date, nil
+	}
+	x, err := rpm.ReadRepomd(bytes.NewReader(data))
+	if err != nil {
+		return time.Time{}, err
+	}
+	if a := n.Statement.Archive(snapshot.Row{Path: f.Path}.Archive()); a != nil && a.Mode == snapshot.Curated {
+		return f.Date, nil
+	}
+	return x.Newest(), nil
 }
 
 // unnamed is the error of a signature file in the table that the statement does
@@ -147,7 +170,7 @@ func stated(st *snapshot.Statement) map[string]span {
 		for _, suite := range a.Suites {
 			for _, f := range suite.Files {
 				switch f.Role {
-				case snapshot.InRelease, snapshot.Release:
+				case snapshot.InRelease, snapshot.Release, snapshot.Repomd, snapshot.Sums:
 					add(a.Prefix+" "+suite.Name, f.Date)
 					if a.Mode == snapshot.Verbatim { // upstream/PREFIX/ is PREFIX/
 						add("upstream/"+a.Prefix+" "+suite.Name, f.Date)
