@@ -60,6 +60,7 @@ func TestLibrariesNameNoFlag(t *testing.T) {
 		"internal/host/dpkg.go":         "dpkg's own --root",
 		"internal/engine/engine.go":     "docker's own --format",
 		"internal/chain/proof.go":       "gpgv's own --keyring",
+		"internal/rpmrepo/own.go":       "createrepo_c's own flags",
 		"internal/serve/web/package.go": "what a person types on a host",
 	}
 	for _, top := range []string{"pkg", "internal"} {
