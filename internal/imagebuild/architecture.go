@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
@@ -25,6 +26,15 @@ type built struct {
 // defaultPath is where programs are looked for if the plan's env: does not say.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// lower are the layers of the packages, and those below them.
+type lower struct {
+	layers  []image.Layer
+	notes   []*rootfs.Note
+	groups  []stack.Group
+	each    []packageLayer
+	layerOf map[*rootfs.Note]snapshot.Digest
+}
+
 // buildArchitecture makes the layers from below: skeleton, packages, system, files; then the documents.
 func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, files []file) (*built, error) {
 	exclude, err := rootfs.ParseExclude(o.Plan.Exclude)
@@ -32,53 +42,31 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 		return nil, err
 	}
 	recipe := rootfs.Recipe{MergedUsr: c.merged, Exclude: exclude}
-	made, err := m.packages(ctx, c.packages, recipe)
-	if err != nil {
-		return nil, err
-	}
-	one := map[*rootfs.Note]layerMade{}
-	var notes []*rootfs.Note
-	var each []packageLayer
-	for _, l := range made {
-		one[l.note] = l
-		each = append(each, packageLayer{l.note.Name(), l.note.Version(), l.note.Architecture(), l.note.Deb, l.note.Time(), l.Layer})
-		notes = append(notes, l.note)
-	}
-	b := &built{Architecture: Architecture{Name: c.architecture, Packages: len(notes), Notes: notes, Scripts: c.scripts, each: each}, layerOf: map[*rootfs.Note]snapshot.Digest{}}
-	withFiles := len(files) > 0
 	most := o.Plan.Layers.Max - 1 // the system layer
 	if c.merged {
 		most--
-		skeleton, err := m.write(ctx, "skeleton", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return stack.WriteSkeleton(w) })
-		if err != nil {
-			return nil, err
-		}
-		b.Layers = append(b.Layers, skeleton)
 	}
-	if withFiles {
+	if len(files) > 0 {
 		most--
 	}
-	groups, err := stack.Arrange(notes, most)
+	b := &built{Architecture: Architecture{Name: c.architecture, Scripts: c.scripts}}
+	var system *stack.System
+	var layer image.Layer
+	var low *lower
+	if c.scripts == imageplan.Run {
+		low, system, layer, err = m.scripted(ctx, c, recipe, most, b)
+	} else {
+		if low, err = m.lower(ctx, c, recipe, most, m.workers()); err == nil {
+			system, layer, err = m.unscripted(ctx, c, recipe, low, b, files)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range groups {
-		l, err := m.ofGroup(ctx, g, one)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range g.Notes {
-			b.layerOf[n] = l.DiffID
-		}
-		b.Layers = append(b.Layers, l)
-	}
-	system, layer, err := m.system(ctx, c, recipe, notes, groups, b, files)
-	if err != nil {
-		return nil, err
-	}
-	b.Layers = append(b.Layers, layer)
-	if withFiles {
-		top, err := filesLayer(files, stack.Below(c.merged, groups, system))
+	b.Packages, b.Notes, b.each, b.layerOf = len(low.notes), low.notes, low.each, low.layerOf
+	b.Layers = append(low.layers, layer)
+	if len(files) > 0 {
+		top, err := filesLayer(files, stack.Below(c.merged, low.groups, system))
 		if err != nil {
 			return nil, err
 		}
@@ -94,11 +82,47 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	for _, l := range b.Layers {
 		b.Bytes += l.Size
 	}
-	if err := b.tell(ctx, o, c, stack.Below(c.merged, groups, nil)); err != nil {
+	if err := b.tell(ctx, o, c, stack.Below(c.merged, low.groups, nil)); err != nil {
 		return nil, err
 	}
 	b.image, err = documents(o, b)
 	return b, err
+}
+
+// lower makes the skeleton, and the packages' layers, at most so many of these.
+func (m *maker) lower(ctx context.Context, c chosen, r rootfs.Recipe, most, workers int) (*lower, error) {
+	made, err := m.packages(ctx, c.packages, r, workers)
+	if err != nil {
+		return nil, err
+	}
+	low := &lower{layerOf: map[*rootfs.Note]snapshot.Digest{}}
+	one := map[*rootfs.Note]layerMade{}
+	for _, l := range made {
+		one[l.note] = l
+		low.each = append(low.each, packageLayer{l.note.Name(), l.note.Version(), l.note.Architecture(), l.note.Deb, l.note.Time(), l.Layer})
+		low.notes = append(low.notes, l.note)
+	}
+	if c.merged {
+		skeleton, err := m.write(ctx, "skeleton", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return stack.WriteSkeleton(w) })
+		if err != nil {
+			return nil, err
+		}
+		low.layers = append(low.layers, skeleton)
+	}
+	if low.groups, err = stack.Arrange(low.notes, most); err != nil {
+		return nil, err
+	}
+	for _, g := range low.groups {
+		l, err := m.ofGroup(ctx, g, one)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range g.Notes {
+			low.layerOf[n] = l.DiffID
+		}
+		low.layers = append(low.layers, l)
+	}
+	return low, nil
 }
 
 // documents are config and manifest.

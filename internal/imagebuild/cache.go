@@ -107,7 +107,12 @@ func (c *Cache) temporary() string { return temporaryIn(c.dir) }
 
 // packageKey is a digest of all that decides a package layer and its blob.
 func packageKey(d snapshot.Digest, r rootfs.Recipe, compression string) string {
-	return keyOf("package", fmt.Sprintf("notes %d", notesGeneration), fmt.Sprintf("recipe %d merged-usr %t", rootfs.RecipeNumber, r.MergedUsr), "exclude "+r.Exclude.String(), encoding(compression), d.String())
+	return keyOf("package", fmt.Sprintf("notes %d", notesGeneration), recipeKey(r, compression), d.String())
+}
+
+// recipeKey is what decides the layers of an image beside its packages.
+func recipeKey(r rootfs.Recipe, compression string) string {
+	return fmt.Sprintf("recipe %d merged-usr %t\nexclude %s\n%s", rootfs.RecipeNumber, r.MergedUsr, r.Exclude, encoding(compression))
 }
 
 // groupKey is the same of a layer of several packages.

@@ -167,8 +167,11 @@ func (m *maker) openDeb(ctx context.Context, b snapshot.Blob) func() (io.ReadClo
 	}
 }
 
+// workers is how many packages are packed at once.
+func (m *maker) workers() int { return cmp.Or(m.o.Workers, runtime.GOMAXPROCS(0)) }
+
 // packages makes the layer of each package, or finds its note, several at once: the largest first, so that none is left for the end.
-func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.Recipe) ([]layerMade, error) {
+func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.Recipe, workers int) ([]layerMade, error) {
 	out := make([]layerMade, len(pkgs))
 	order := make([]int, len(pkgs))
 	for i := range order {
@@ -176,7 +179,7 @@ func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(pkgs[a].Size, pkgs[b].Size) })
 	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(cmp.Or(m.o.Workers, runtime.GOMAXPROCS(0)))
+	g.SetLimit(workers)
 	for _, i := range order {
 		if each.Err() != nil {
 			break

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
@@ -18,16 +17,13 @@ import (
 const scriptsGeneration = 3
 
 // scriptsKey is a digest of all that decides what scripts make, but for what they do not make the same each time.
-func (m *maker) scriptsKey(c chosen, groups []stack.Group) string {
-	parts := []string{"system", fmt.Sprintf("scripts %d", scriptsGeneration), c.architecture, snapshot.FormatDate(m.o.date()), fmt.Sprint(m.o.Plan.ScriptsFor), fmt.Sprint(m.o.Plan.Users)}
+func (m *maker) scriptsKey(c chosen, r rootfs.Recipe, most int) string {
+	parts := []string{"system", fmt.Sprintf("scripts %d", scriptsGeneration), c.architecture, snapshot.FormatDate(m.o.date()), fmt.Sprint(m.o.Plan.ScriptsFor), fmt.Sprint(m.o.Plan.Users), recipeKey(r, m.o.Plan.Layers.Compression), fmt.Sprintf("layers %d", most)}
 	for _, p := range c.packages {
 		parts = append(parts, "package "+lockedPackage(p).String())
 	}
 	for _, p := range c.helpers {
 		parts = append(parts, "helper "+lockedPackage(p).String())
-	}
-	for _, g := range groups {
-		parts = append(parts, groupKey(g, m.o.Plan.Layers.Compression))
 	}
 	return keyOf(parts...)
 }
@@ -58,8 +54,17 @@ func (e ranEntry) entry() stack.SystemEntry {
 	return stack.SystemEntry{Entry: rootfs.Entry{Path: e.Path, Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, Link: e.Link, ModTime: e.ModTime, Made: e.Made}, Whiteout: e.Whiteout}
 }
 
+// system is what the scripts made, without content.
+func (n *ranNote) system() *stack.System {
+	s := &stack.System{}
+	for _, e := range n.Entries {
+		s.Entries = append(s.Entries, e.entry())
+	}
+	return s
+}
+
 // ranBefore is what the same scripts made of the same packages in an earlier run.
-func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*rootfs.Note, groups []stack.Group, b *built) (*stack.System, image.Layer, bool) {
+func (m *maker) ranBefore(key string) (*ranNote, image.Layer, bool) {
 	if m.o.Twice || m.o.Dry {
 		return nil, image.Layer{}, false
 	}
@@ -69,19 +74,23 @@ func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*ro
 		return nil, image.Layer{}, false
 	}
 	l.By = "system"
-	b.Account = note.Account
-	s := &stack.System{}
-	for _, e := range note.Entries {
-		s.Entries = append(s.Entries, e.entry())
-	}
+	return &note, l, true
+}
+
+// runAgain has the scripts run if somebody asks for the bytes of a layer that an earlier run made, and that is kept no more.
+func (m *maker) runAgain(key string, c chosen, low *lower, b *built, l image.Layer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.again[l.Digest] = func(ctx context.Context) (layerMade, error) {
-		s, err := m.runScripts(ctx, c, notes, groups, b)
+		res, err := m.runScripts(ctx, c, func(context.Context) ([]rootfs.Entry, error) { return unionOf(c.merged, low.groups), nil })
 		if err != nil {
 			return layerMade{}, err
 		}
-		made, err := m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
+		s, err := m.afterScripts(ctx, c, low, res, b)
+		if err != nil {
+			return layerMade{}, err
+		}
+		made, err := m.writeSystem(ctx, s)
 		if err == nil && made.Blob != l.Blob {
 			m.o.Cache.forget(key)
 			err = fmt.Errorf("%w: the layer that scripts made in an earlier build is not kept any more, and run again they made another one: they do not make the same each time; build again",
@@ -89,11 +98,10 @@ func (m *maker) ranBefore(ctx context.Context, key string, c chosen, notes []*ro
 		}
 		return layerMade{Layer: made}, err
 	}
-	return s, l, true
 }
 
-func (m *maker) keepRun(key string, s *stack.System, l image.Layer, b *built, failed error) {
-	if failed != nil || s == nil || m.o.Cache == nil || m.o.Dry {
+func (m *maker) keepRun(key string, s *stack.System, l image.Layer, b *built) {
+	if m.o.Cache == nil || m.o.Dry {
 		return
 	}
 	note := ranNote{Account: b.Account}

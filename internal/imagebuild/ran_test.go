@@ -35,8 +35,8 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 		{Entry: rootfs.Entry{Path: "srv", Type: tar.TypeSymlink, Mode: 0o777, Link: "etc/web", ModTime: 1_600_000_001}},
 	}}
 	layer := image.Layer{MediaType: image.TypeLayer, Blob: snapshot.BlobOf([]byte("x")), DiffID: snapshot.Sum([]byte("x"))}
-	m.keepRun("key", fresh, layer, &built{}, nil)
-	kept, _, ok := m.ranBefore(t.Context(), "key", chosen{}, nil, nil, &built{})
+	m.keepRun("key", fresh, layer, &built{})
+	kept, _, ok := m.ranBefore("key")
 	if !ok {
 		t.Fatal("the run is not kept")
 	}
@@ -51,7 +51,7 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	if !bytes.Equal(write(fresh), write(kept)) {
+	if !bytes.Equal(write(fresh), write(kept.system())) {
 		t.Error("the files layer is another one over what an earlier run made")
 	}
 }

@@ -2,6 +2,7 @@ package imagebuild
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/imageplan"
@@ -18,67 +20,117 @@ import (
 	"example.org/mmoci/internal/rootfs/fixup"
 	"example.org/mmoci/internal/rootfs/run"
 	"example.org/mmoci/internal/rootfs/stack"
+	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// system makes the system layer: what dpkg, and the scripts of the packages or what is made in their place, leave otherwise than
+// unscripted makes the system layer where no script is run: what dpkg, and what is made in place of scripts, leave otherwise than
 // the union of the package layers.
-func (m *maker) system(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []stack.Group, b *built, files []file) (_ *stack.System, layer image.Layer, err error) {
-	var s *stack.System
-	if c.scripts == imageplan.Run {
-		key := m.scriptsKey(c, groups)
-		if s, l, ok := m.ranBefore(ctx, key, c, notes, groups, b); ok {
-			m.tellLost(b)
-			return s, l, nil
-		}
-		s, err = m.runScripts(ctx, c, notes, groups, b)
-		m.tellLost(b)
-		defer func() { m.keepRun(key, s, layer, b, err) }()
-	} else {
-		s, err = m.withoutScripts(ctx, c, r, notes, groups, b, files)
-	}
-	if m.o.Dry && errors.Is(err, run.ErrCannot) {
-		m.o.Log.Printf("%s: what scripts made is not computed: %v", c.architecture, err)
-		return &stack.System{}, image.Layer{By: "system"}, nil
-	}
-	if err != nil {
+func (m *maker) unscripted(ctx context.Context, c chosen, r rootfs.Recipe, low *lower, b *built, files []file) (*stack.System, image.Layer, error) {
+	if _, err := skipped(m.o.Plan, c.packages); err != nil {
 		return nil, image.Layer{}, err
-	}
-	layer, err = m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
-	return s, layer, err
-}
-
-func (m *maker) withoutScripts(ctx context.Context, c chosen, r rootfs.Recipe, notes []*rootfs.Note, groups []stack.Group, b *built, files []file) (*stack.System, error) {
-	if _, err := skipped(m.o.Plan, notes); err != nil {
-		return nil, err
 	}
 	var helpers []*rootfs.Note
 	for _, p := range c.helpers {
 		n, err := m.helperNote(ctx, p, rootfs.Recipe{MergedUsr: r.MergedUsr})
 		if err != nil {
-			return nil, err
+			return nil, image.Layer{}, err
 		}
 		helpers = append(helpers, n)
 	}
-	return stack.NewSystem(notes, groups, stack.SystemOptions{
+	s, err := stack.NewSystem(low.notes, low.groups, stack.SystemOptions{
 		Extra: func(below *stack.Tree) ([]stack.SystemEntry, error) {
-			extra, fixes, err := fixups(m.o, c.architecture, notes, helpers, below, files)
-			b.Account = accountOf(notes, fixes, m.o.Plan.ScriptsFor)
+			extra, fixes, err := fixups(m.o, c.architecture, low.notes, helpers, below, files)
+			b.Account = accountOf(low.notes, fixes, m.o.Plan.ScriptsFor)
 			return extra, err
 		},
 		Open: func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() },
 	})
+	if err != nil {
+		return nil, image.Layer{}, err
+	}
+	layer, err := m.writeSystem(ctx, s)
+	return s, layer, err
+}
+
+func (m *maker) writeSystem(ctx context.Context, s *stack.System) (image.Layer, error) {
+	return m.write(ctx, "system", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return s.WriteLayer(w, m.o.date()) })
+}
+
+// scripted makes the packages' layers and, meanwhile, runs their scripts; then the system layer of what these made otherwise than the
+// union of the former.
+func (m *maker) scripted(ctx context.Context, c chosen, r rootfs.Recipe, most int, b *built) (*lower, *stack.System, image.Layer, error) {
+	key := m.scriptsKey(c, r, most)
+	if note, l, ok := m.ranBefore(key); ok {
+		low, err := m.lower(ctx, c, r, most, m.workers())
+		if err != nil {
+			return nil, nil, image.Layer{}, err
+		}
+		b.Account = note.Account
+		m.runAgain(key, c, low, b, l)
+		m.tellLost(b)
+		return low, note.system(), l, nil
+	}
+	both, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var low *lower
+	lowDone := make(chan struct{})
+	union := func(ctx context.Context) ([]rootfs.Entry, error) {
+		select {
+		case <-lowDone:
+			return unionOf(c.merged, low.groups), nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	var res *run.Result
+	var ran error
+	var running sync.WaitGroup
+	running.Go(func() {
+		if res, ran = m.runScripts(both, c, union); ran != nil && !(m.o.Dry && errors.Is(ran, run.ErrCannot)) {
+			cancel()
+		}
+	})
+	// One processor is left to dpkg and the scripts, most of which use no more.
+	low, err := m.lower(both, c, r, most, max(m.workers()-1, 1))
+	if err != nil {
+		cancel()
+	} else {
+		close(lowDone)
+	}
+	running.Wait()
+	if m.o.Dry && err == nil && errors.Is(ran, run.ErrCannot) {
+		m.o.Log.Printf("%s: what scripts made is not computed: %v", c.architecture, ran)
+		return low, &stack.System{}, image.Layer{By: "system"}, nil
+	}
+	// The one that failed made the other one end.
+	if err == nil || errors.Is(err, context.Canceled) && ran != nil {
+		err = ran
+	}
+	if err != nil {
+		return nil, nil, image.Layer{}, cmp.Or(context.Cause(ctx), err)
+	}
+	s, err := m.afterScripts(ctx, c, low, res, b)
+	if err != nil {
+		return nil, nil, image.Layer{}, err
+	}
+	m.tellLost(b)
+	layer, err := m.writeSystem(ctx, s)
+	if err == nil {
+		m.keepRun(key, s, layer, b)
+	}
+	return low, s, layer, err
 }
 
 // skipped are the packages whose scripts the plan leaves out. They must be there.
-func skipped(p *imageplan.Plan, notes []*rootfs.Note) ([]string, error) {
+func skipped(p *imageplan.Plan, packages []*resolve.Package) ([]string, error) {
 	var out []string
 	for _, s := range p.ScriptsFor {
 		if s.What != imageplan.Skip {
 			continue
 		}
-		if !has(notes, s.Package) {
+		if !slices.ContainsFunc(packages, func(p *resolve.Package) bool { return p.Name == s.Package }) {
 			return nil, document.Errorf(s.At, "scripts-for: package %s is %w in the image", s.Package, outcome.ErrNotFound)
 		}
 		out = append(out, s.Package)
@@ -87,10 +139,10 @@ func skipped(p *imageplan.Plan, notes []*rootfs.Note) ([]string, error) {
 }
 
 // runScripts has dpkg unpack and configure the packages in a scratch root.
-func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, groups []stack.Group, b *built) (*stack.System, error) {
-	o := run.Options{Architecture: c.architecture, Date: m.o.date(), Twice: m.o.Twice, Union: union(c.merged, groups)}
+func (m *maker) runScripts(ctx context.Context, c chosen, union func(context.Context) ([]rootfs.Entry, error)) (*run.Result, error) {
+	o := run.Options{Architecture: c.architecture, MergedUsr: c.merged, Date: m.o.date(), Twice: m.o.Twice, Union: union}
 	var err error
-	if o.Skip, err = skipped(m.o.Plan, notes); err != nil {
+	if o.Skip, err = skipped(m.o.Plan, c.packages); err != nil {
 		return nil, err
 	}
 	if o.Packages, err = m.toRun(ctx, c.packages); err != nil {
@@ -101,12 +153,20 @@ func (m *maker) runScripts(ctx context.Context, c chosen, notes []*rootfs.Note, 
 	}
 	m.o.Log.Printf("%s: running the scripts of %d packages", c.architecture, len(o.Packages))
 	res, err := run.Configure(ctx, o)
+	if errors.Is(err, deb.ErrMalformed) {
+		err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("scripts: %w", err)
 	}
+	return res, nil
+}
+
+// afterScripts is the system layer of what scripts made, with what is added to it.
+func (m *maker) afterScripts(ctx context.Context, c chosen, low *lower, res *run.Result, b *built) (*stack.System, error) {
 	b.Account = res.Account
 	s := &stack.System{Entries: withFormat(res.Entries)}
-	if err := m.addRelease(ctx, c, notes, groups, s, b); err != nil {
+	if err := m.addRelease(ctx, c, low.notes, low.groups, s, b); err != nil {
 		return nil, err
 	}
 	return s, addUsers(m.o, s)
@@ -179,8 +239,8 @@ func (m *maker) toRun(ctx context.Context, packages []*resolve.Package) ([]run.P
 	return out, nil
 }
 
-// union is what the layers below the system layer have, from below.
-func union(merged bool, groups []stack.Group) []rootfs.Entry {
+// unionOf is what the layers below the system layer have, from below.
+func unionOf(merged bool, groups []stack.Group) []rootfs.Entry {
 	var out []rootfs.Entry
 	if merged {
 		out = stack.SkeletonLinks()

@@ -1,7 +1,6 @@
 package imageproof
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -64,24 +63,16 @@ func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	var byUpstream map[snapshot.Digest]bool
-	g, both := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		byUpstream, err = signedUpstream(both, o.Snapshot, o.Trust, im.Lock)
-		return err
-	})
-	var want *imagebuild.Image
-	g.Go(func() (err error) {
-		want, err = imagebuild.Build(both, imagebuild.Options{Plan: plan, Snapshot: o.Snapshot, Trust: o.Trust, Lock: im.Lock, Dry: true, Workers: o.Workers, Log: o.Log})
-		return err
-	})
-	err = g.Wait()
-	if want != nil {
-		defer want.Close()
-	}
+	// One behind the other: an index of a whole distribution is in memory here, and packages being decompressed there.
+	byUpstream, err := signedUpstream(ctx, o.Snapshot, o.Trust, im.Lock)
 	if err != nil {
-		return nil, cmp.Or(context.Cause(ctx), err)
+		return nil, err
 	}
+	want, err := imagebuild.Build(ctx, imagebuild.Options{Plan: plan, Snapshot: o.Snapshot, Trust: o.Trust, Lock: im.Lock, Dry: true, Workers: o.Workers, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	defer want.Close()
 	if len(want.Architectures) != len(im.archs) {
 		return nil, fmt.Errorf("%w: the image has %d architectures, its plan %d", outcome.ErrIntegrity, len(im.archs), len(want.Architectures))
 	}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -25,45 +26,52 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// TestWithoutScripts: the scripts are gone, and all else is there as it was.
-func TestWithoutScripts(t *testing.T) {
-	for _, compression := range []string{"xz", "gz", "none"} {
+// TestRepack: what dpkg is given is the package, in tars that are not compressed; scripts are gone where they are not to be run.
+func TestRepack(t *testing.T) {
+	for _, compression := range []string{"xz", "gz", "zst", "none"} {
 		p := testarchive.Package{
 			Name: "x", Version: "1", Architecture: "all", Compression: compression, Size: 5001,
 			ControlFiles: map[string]string{"postinst": "#!/bin/sh\ntouch /x\n", "preinst": "#!/bin/sh\n", "conffiles": "/etc/x\n", "templates": "Template: x/y\n"},
 			Content:      map[string]string{"etc/x": "x\n"},
 		}
-		file := filepath.Join(t.TempDir(), "x.deb")
-		if err := os.WriteFile(file, p.Deb(t), 0o600); err != nil {
+		dir, data := t.TempDir(), p.Deb(t)
+		names, tar := unpack(t, bytes.NewReader(data))
+		for _, skip := range []bool{false, true} {
+			f, err := os.Create(filepath.Join(dir, fmt.Sprint(skip)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			control, scripts, err := repack(f, bytes.NewReader(data), skip)
+			if err != nil || control.Get("Package") != "x" || len(scripts) != 2 || string(scripts["preinst"]) != "#!/bin/sh\n" {
+				t.Fatalf("%s: %v, %q", compression, err, scripts)
+			}
+			f.Close()
+			written, err := os.ReadFile(f.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			left, after := unpack(t, bytes.NewReader(written))
+			want := slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+				name, _, _ := strings.Cut(n, " ")
+				return skip && slices.Contains(account.Scripts, name)
+			})
+			if !slices.Equal(left, want) || !bytes.Equal(tar, after) || !bytes.Contains(written, tar) {
+				t.Errorf("%s: left %q, want %q; data.tar of %d bytes, was %d", compression, left, want, len(after), len(tar))
+			}
+		}
+		if f, err := os.Create(filepath.Join(dir, "cut")); err != nil {
 			t.Fatal(err)
-		}
-		names, data := unpack(t, file)
-		f, err := os.OpenFile(file, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := withoutScripts(f); err != nil {
-			t.Fatalf("%s: %v", compression, err)
-		}
-		f.Close()
-		left, after := unpack(t, file)
-		want := slices.DeleteFunc(names, func(n string) bool { return slices.Contains(account.Scripts, n) })
-		if !slices.Equal(left, want) || !bytes.Equal(data, after) {
-			t.Errorf("%s: left %q, want %q; data.tar of %d bytes, was %d", compression, left, want, len(after), len(data))
+		} else if _, _, err := repack(f, bytes.NewReader(data[:len(data)-100]), false); !errors.Is(err, deb.ErrMalformed) {
+			t.Errorf("%s: a package that is cut: %v", compression, err)
 		}
 	}
 }
 
-func unpack(t *testing.T, file string) (names []string, data []byte) {
+func unpack(t *testing.T, from io.Reader) (names []string, data []byte) {
 	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	err = deb.Unpack(f, func(c deb.Contents) (err error) {
+	err := deb.Unpack(from, func(c deb.Contents) (err error) {
 		for _, f := range c.Files {
-			names = append(names, f.Name)
+			names = append(names, f.Name+fmt.Sprintf(" %o", f.Mode))
 		}
 		data, err = io.ReadAll(c.Data)
 		return err

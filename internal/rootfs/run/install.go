@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/deb"
 )
 
@@ -67,12 +68,10 @@ func number(b bool) int {
 // begin lays the helpers out so that dpkg can run.
 func (r *runner) begin() error {
 	var links [][2]string
-	for i := range r.o.Union {
-		if e := &r.o.Union[i]; e.Link == "usr/"+e.Path && !strings.Contains(e.Path, "/") {
-			links = append(links, [2]string{e.Path, e.Link})
+	if r.o.MergedUsr {
+		for _, l := range rootfs.UsrLinks() {
+			links = append(links, [2]string{l, "usr/" + l})
 		}
-	}
-	if len(links) > 0 {
 		if _, err := r.process.do(request{Links: links}); err != nil {
 			return err
 		}

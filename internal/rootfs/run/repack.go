@@ -2,103 +2,74 @@ package run
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
+	"time"
 
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/deb"
 )
 
-const arHeader = 60
-
-// withoutScripts takes the scripts out of a .deb, so that dpkg does not run them.
-// The rest stays as it is.
-func withoutScripts(f *os.File) error {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	var control bytes.Buffer
-	err := deb.Unpack(f, func(c deb.Contents) error {
-		w := tar.NewWriter(&control)
+// repack copies a .deb for dpkg, and returns its control file and its scripts.
+// The copy has the same content, but for scripts that are not to be run, in tars
+// that are not compressed (deb(5)): dpkg decompresses each package by itself, on
+// one processor, which takes most of the time of unpacking.
+func repack(to *os.File, from io.Reader, skip bool) (control deb.Stanza, scripts map[string][]byte, err error) {
+	scripts = map[string][]byte{}
+	err = deb.Unpack(from, func(c deb.Contents) error {
+		control = c.Control
+		var kept bytes.Buffer
+		w := tar.NewWriter(&kept)
 		for _, file := range c.Files {
 			if slices.Contains(account.Scripts, file.Name) {
-				continue
+				scripts[file.Name] = file.Data
+				if skip {
+					continue
+				}
 			}
-			if err := w.WriteHeader(&tar.Header{Name: "./" + file.Name, Mode: file.Mode, Size: int64(len(file.Data)), Format: tar.FormatGNU}); err != nil {
+			h := &tar.Header{Name: "./" + file.Name, Mode: file.Mode, Size: int64(len(file.Data)), ModTime: time.Unix(file.ModTime, 0), Format: tar.FormatGNU}
+			if err := w.WriteHeader(h); err != nil {
 				return err
 			}
 			if _, err := w.Write(file.Data); err != nil {
 				return err
 			}
 		}
-		return errors.Join(w.Close(), errEnough)
+		if err := w.Close(); err != nil {
+			return err
+		}
+		return writeDeb(to, kept.Bytes(), c.Data)
 	})
-	if !errors.Is(err, errEnough) {
+	if err == nil {
+		_, err = io.Copy(io.Discard, from) // the last byte is the one that proves the others
+	}
+	return control, scripts, err
+}
+
+// writeDeb writes an ar archive with the members of a .deb.
+func writeDeb(to *os.File, control []byte, data io.Reader) error {
+	head := []byte("!<arch>\n")
+	head = append(append(head, arHeader("debian-binary", 4)...), "2.0\n"...)
+	head = append(append(head, arHeader("control.tar", int64(len(control)))...), control...) // a tar is of even length
+	w := bufio.NewWriterSize(to, 256<<10)
+	w.Write(append(head, arHeader("data.tar", 0)...))
+	n, err := io.Copy(w, data)
+	if err == nil && n%2 == 1 {
+		err = w.WriteByte('\n')
+	}
+	if err := cmp.Or(err, w.Flush()); err != nil {
 		return err
 	}
-	// Magic, debian-binary, control.tar, and what follows: that is copied behind the
-	// new control.tar.
-	at, err := controlMember(f)
-	if err != nil {
-		return err
-	}
-	rest, err := os.CreateTemp("", "mmoci-deb-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(rest.Name())
-	defer rest.Close()
-	if _, err := f.Seek(at.end, io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := io.Copy(rest, f); err != nil {
-		return err
-	}
-	if _, err := rest.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	if err := f.Truncate(at.start); err != nil {
-		return err
-	}
-	if _, err := f.Seek(at.start, io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(f, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", "control.tar", 0, 0, 0, "100644", control.Len()); err != nil {
-		return err
-	}
-	if control.Len()%2 == 1 {
-		control.WriteByte('\n')
-	}
-	if _, err := f.Write(control.Bytes()); err != nil {
-		return err
-	}
-	_, err = io.Copy(f, rest)
+	_, err = to.WriteAt(arHeader("data.tar", n), int64(len(head)))
 	return err
 }
 
-type member struct{ start, end int64 }
-
-// controlMember finds the control.tar of a .deb that was read before.
-func controlMember(f io.ReaderAt) (member, error) {
-	for at := int64(8); ; {
-		var h [arHeader]byte
-		if _, err := f.ReadAt(h[:], at); err != nil {
-			return member{}, err
-		}
-		size, err := strconv.ParseInt(strings.TrimSpace(string(h[48:58])), 10, 64)
-		if err != nil || size < 0 {
-			return member{}, fmt.Errorf("ar header at %d", at)
-		}
-		end := at + arHeader + size + size%2
-		if strings.HasPrefix(string(h[:16]), "control.tar") {
-			return member{at, end}, nil
-		}
-		at = end
-	}
+// arHeader is that of a member: name, time, owner, group, mode, size (ar(5)).
+func arHeader(name string, size int64) []byte {
+	return fmt.Appendf(nil, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", name, 0, 0, 0, "100644", size)
 }

@@ -21,6 +21,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/rootfs/stack"
@@ -47,9 +49,11 @@ type Options struct {
 	// they are among Packages too; of those the version of Packages is used.
 	Helpers      []Package
 	Architecture string // Debian's name; must be one that this machine runs
-	// Union is what the layers below the system layer have, from below; of two
-	// entries of one path the later counts.
-	Union []rootfs.Entry
+	MergedUsr    bool   // the image has the links of a merged /usr
+	// Union returns what the layers below the system layer have, from below; of two
+	// entries of one path the later counts. It is asked behind the scripts, once for
+	// each root, so that these layers can be made meanwhile.
+	Union func(context.Context) ([]rootfs.Entry, error)
 	// Date is the time of what the scripts make, and the SOURCE_DATE_EPOCH that
 	// they see.
 	Date time.Time
@@ -182,9 +186,6 @@ func once(ctx context.Context, o *Options, ids mapping) (_ *Result, err error) {
 		}
 	}()
 	r := &runner{o: o, union: map[string]*rootfs.Entry{}}
-	for i := range o.Union {
-		r.union[o.Union[i].Path] = &o.Union[i]
-	}
 	if err := r.fetch(ctx, filepath.Join(s.dir, "debs")); err != nil {
 		return nil, err
 	}
@@ -202,6 +203,13 @@ func once(ctx context.Context, o *Options, ids mapping) (_ *Result, err error) {
 	}
 	if err := r.install(); err != nil {
 		return nil, err
+	}
+	union, err := o.Union(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range union {
+		r.union[union[i].Path] = &union[i]
 	}
 	return r.result()
 }
@@ -245,7 +253,7 @@ func (p *pkg) infoName() string {
 	return p.Name
 }
 
-// fetch copies the .debs to where the root sees them.
+// fetch copies the .debs to where the root sees them, several at once.
 func (r *runner) fetch(ctx context.Context, dir string) error {
 	byKey := map[string]*pkg{}
 	for _, p := range r.o.Packages {
@@ -270,20 +278,22 @@ func (r *runner) fetch(ctx context.Context, dir string) error {
 			r.pkgs = append(r.pkgs, p)
 		}
 	}
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, p := range r.pkgs {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
 		p.file = fmt.Sprintf("%04d.deb", i)
-		if err := p.copy(filepath.Join(dir, p.file)); err != nil {
-			return fmt.Errorf("package %s: %w", p, err)
-		}
+		g.Go(func() error {
+			if err := each.Err(); err != nil {
+				return err
+			}
+			if err := p.copy(filepath.Join(dir, p.file)); err != nil {
+				return fmt.Errorf("package %s: %w", p, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return cmp.Or(g.Wait(), context.Cause(ctx))
 }
-
-// errEnough ends the reading of a .deb behind its control files.
-var errEnough = errors.New("enough")
 
 // copy copies the .deb, and reads its control files.
 func (p *pkg) copy(to string) error {
@@ -300,31 +310,13 @@ func (p *pkg) copy(to string) error {
 	if err := f.Chmod(0o644); err != nil { // whatever the umask
 		return err
 	}
-	if _, err := io.Copy(f, from); err != nil {
+	if p.stanza, p.scripts, err = repack(f, from, p.skip); err != nil {
 		return err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	err = deb.Unpack(f, func(c deb.Contents) error {
-		p.stanza, p.scripts = c.Control, map[string][]byte{}
-		for _, file := range c.Files {
-			if slices.Contains(account.Scripts, file.Name) {
-				p.scripts[file.Name] = file.Data
-			}
-		}
-		return errEnough
-	})
-	if !errors.Is(err, errEnough) {
-		return cmp.Or(err, errors.New("no data.tar"))
 	}
 	if p.stanza.Get("Package") != p.Name || p.stanza.Get("Version") != p.Version || p.stanza.Get("Architecture") != p.Architecture {
 		return fmt.Errorf("its control file says %s %s %s", p.stanza.Get("Package"), p.stanza.Get("Version"), p.stanza.Get("Architecture"))
 	}
-	if !p.skip || len(p.scripts) == 0 {
-		return nil
-	}
-	return withoutScripts(f)
+	return f.Close()
 }
 
 // differences are the paths at which two results differ.
