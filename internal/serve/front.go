@@ -110,7 +110,7 @@ func (req *request) mirrorSetup(v web.View, name string) bool {
 		return false
 	}
 	var text string
-	prefix, list := strings.CutSuffix(name, ".mirrors")
+	prefix, list := strings.CutSuffix(name, web.MirrorList)
 	switch {
 	case list:
 		_, a := v.Find(prefix)
@@ -119,9 +119,9 @@ func (req *request) mirrorSetup(v web.View, name string) bool {
 		}
 		req.archive = prefix
 		text = mirrors.AptList(v.Base, v.Base+"/"+strings.TrimSuffix(directPath, "/"), prefix, req.s.mirrors.Status())
-	case name == "hosts.toml" && req.s.registry != nil:
+	case name == web.HostsToml && req.s.registry != nil:
 		text = mirrors.ContainerdHosts(v.Base, req.s.mirrors.Status())
-	case name == "registries.conf" && req.s.registry != nil:
+	case name == web.RegistriesConf && req.s.registry != nil:
 		text = mirrors.RegistriesConf(v.Base, imageHosts(v), req.s.mirrors.Status())
 	default:
 		return false
@@ -130,21 +130,23 @@ func (req *request) mirrorSetup(v web.View, name string) bool {
 	return true
 }
 
-// mirrorTexts lists what mirrorSetup has, one URL a line.
-func (req *request) mirrorTexts(v web.View) string {
-	if req.s.mirrors == nil || v.Fixed {
-		return ""
+// mirrorTexts are the names of what mirrorSetup has.
+func (s *Server) mirrorTexts(v *view) (names []string) {
+	if s.mirrors == nil {
+		return nil
 	}
-	var b strings.Builder
-	for _, s := range v.Snapshots {
-		for i := range s.Statement.Archives {
-			fmt.Fprintf(&b, "%s/setup/%s.mirrors\n", v.Base, s.Statement.Archives[i].Prefix)
+	for _, h := range v.current {
+		if h == nil {
+			continue
+		}
+		for i := range h.Statement.Archives {
+			names = append(names, h.Statement.Archives[i].Prefix+web.MirrorList)
 		}
 	}
-	if req.s.registry != nil {
-		fmt.Fprintf(&b, "%[1]s/setup/hosts.toml\n%[1]s/setup/registries.conf\n", v.Base)
+	if s.registry != nil {
+		names = append(names, web.HostsToml, web.RegistriesConf)
 	}
-	return b.String()
+	return names
 }
 
 // imageHosts are the registries that images of the snapshots are named by, sorted.

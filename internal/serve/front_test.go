@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -173,6 +174,17 @@ func TestFront(t *testing.T) {
 	} {
 		if !strings.Contains(list, line) {
 			t.Errorf("no %q in\n%s", line, list)
+		}
+	}
+	// Every text of mirrors is named for programs, and explained for people.
+	_, texts := asked(t, http.MethodGet, base+"/setup/", login...)
+	_, page := asked(t, http.MethodGet, base+"/setup/", append([]string{"Accept", "text/html"}, login...)...)
+	for _, name := range []string{prefix + ".mirrors", "hosts.toml", "registries.conf"} {
+		if !strings.Contains(texts, base+"/setup/"+name+"\n") {
+			t.Errorf("%s is not in\n%s", name, texts)
+		}
+		if ok, err := regexp.MatchString(`<a href="../setup/`+name+`">`+name+`</a></td><td class="text">[^<]{40,}</td><td class="text">[^<]{20,}</td>`, page); err != nil || !ok {
+			t.Errorf("%s is not on the page", name)
 		}
 	}
 	_, metrics := asked(t, http.MethodGet, base+"/metrics", login...)

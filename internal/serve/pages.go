@@ -113,7 +113,7 @@ func (req *request) site() pages.Site {
 }
 
 func (req *request) siteOf(v *view) pages.Site {
-	out := pages.Site{Base: req.base(), Root: req.root(), Key: *req.s.siteKey.Load(), Ring: req.s.siteRing.Load(), Troubles: req.s.troubles()}
+	out := pages.Site{Base: req.base(), Root: req.root(), Key: *req.s.siteKey.Load(), Ring: req.s.siteRing.Load(), Troubles: req.s.troubles(), Mirrors: req.s.mirrorTexts(v)}
 	for i, f := range req.s.followers {
 		failing, refusal := f.health()
 		r := pages.Reference{Name: f.source.Name(), Failing: failing, IDs: f.source.IDs, Tags: f.source.Tags}
@@ -197,7 +197,7 @@ func (req *request) setup(v web.View, name string) {
 			req.page(req.s.pages.SetupPage(v), nil)
 			return
 		}
-		req.text(http.StatusOK, plainText, []byte(v.Setup()+req.mirrorTexts(v)))
+		req.text(http.StatusOK, plainText, []byte(v.Setup()))
 		return
 	case name == "site.asc" && len(v.Key.Armor) > 0:
 		req.text(http.StatusOK, plainText, v.Key.Armor)

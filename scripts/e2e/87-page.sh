@@ -142,13 +142,18 @@ newcomer() {
 	rm -rf by-hand && mkdir by-hand gnupg-by-hand
 	(cd by-hand && GNUPGHOME="$work/gnupg-by-hand" sh -eu "$work/commands.sh")
 	same "the .deb that was proved" hello "$(dpkg-deb -f by-hand/hello.deb Package)"
-	# Installed by the line as it is printed, by the apt that copied above set up.
+	# Installed by the line as it is printed, by the apt that copied above set up, in a root that has what hello needs of this machine.
 	line=$(sed -n 1p newcomer.txt | jq -r .)
 	case $line in "apt-get install hello="*) ;; *) false ;; esac
+	root=$work/root
+	mkdir -p "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates" "$root/var/lib/dpkg/triggers" "$root/tmp"
+	dpkg-query -s libc6 >"$root/var/lib/dpkg/status"
+	sed -i '/^Depends: /d; /^Recommends: /d' "$root/var/lib/dpkg/status"
 	apt_conf=$work/apt.conf
 	# shellcheck disable=SC2086 # its words
-	own $line --print-uris -q -y >install.txt
-	grep -q '/hello_[^ ]*\.deb' install.txt
+	own $line -q -y -o "Dir::State::status=$root/var/lib/dpkg/status" -o "DPkg::Options::=--root=$root" -o DPkg::Options::=--force-unsafe-io
+	same "what the program that was installed says" "Hello, world!" "$(LC_ALL=C "$root/usr/bin/hello")"
+	same "the version that is installed" "$line" "apt-get install $(dpkg-query --root="$root" -W -f '${Package}=${Version}' hello)"
 }
 check "a newcomer types a name, and in two clicks at most learns why it is there and what changed in it, proves it by hand with the printed commands, and installs it" newcomer
 

@@ -53,6 +53,7 @@ type Site struct {
 	Key        web.Key      // the site's, for hosts
 	Ring       *pgp.Keyring // the site's keys that statements are verified by; nil: none
 	Troubles   []string     // what is wrong with the server
+	Mirrors    []string     // names of the texts below setup/ that tell clients of mirrors
 }
 
 // Options of Pages. Policy, Decide, Open and Now are needed.
@@ -143,6 +144,7 @@ func (s Site) current() (out []Snapshot) {
 // View is what pages of the current snapshots are made of.
 func (p *Pages) View(s Site) web.View {
 	v := p.emptyView(s)
+	v.Mirrors = s.Mirrors
 	for _, c := range s.current() {
 		v.Snapshots = append(v.Snapshots, c.Snapshot)
 	}

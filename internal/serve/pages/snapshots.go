@@ -51,7 +51,7 @@ type front struct {
 // frontKey is all that the front page is a function of; of the time it is the minute, by which something may have expired.
 func (p *Pages) frontKey(s Site, v web.View) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q %q %d %p %p %q %q\n", s.Base, s.Root, v.Now.Unix()/60, v.Policy, s.Ring, s.Key.Fingerprints, s.Troubles)
+	fmt.Fprintf(&b, "%q %q %d %p %p %q %q %q\n", s.Base, s.Root, v.Now.Unix()/60, v.Policy, s.Ring, s.Key.Fingerprints, s.Troubles, s.Mirrors)
 	for _, r := range s.References {
 		fmt.Fprintf(&b, "%q %t %v", r.Name, r.Failing, r.Refusal)
 		for _, h := range []*Snapshot{r.Current, r.Before} {

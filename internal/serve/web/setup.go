@@ -47,11 +47,18 @@ func (v View) Setup() string {
 	if v.Policy != nil {
 		add("policy.pref")
 	}
-	for _, name := range Recipes() {
+	for _, name := range slices.Concat(Recipes(), v.Mirrors) {
 		add(name)
 	}
 	return b.String()
 }
+
+// Texts below /setup/ that tell clients of mirrors, where there are some.
+const (
+	MirrorList     = ".mirrors"        // after a prefix: for apt
+	HostsToml      = "hosts.toml"      // for containerd
+	RegistriesConf = "registries.conf" // for podman and CRI-O
+)
 
 // KeyFiles is the directory below /setup/ of the same texts for hosts whose apt
 // cannot read a key inline ([View.KeyFiles]).

@@ -29,7 +29,7 @@ func (p *Pages) SetupPage(v View) ([]byte, error) {
 		Archives []setupArchive
 		Policy   *setupText
 		Recipes  []setupText
-		Plain    string // the list of texts, for programs
+		Mirrors  []setupText
 	}{shell: v.shell("setup"), SiteKeys: v.Key.Fingerprints}
 	_, data.Host, _ = strings.Cut(v.Base, "://")
 	at := v.Root + "setup/"
@@ -82,10 +82,22 @@ func (p *Pages) SetupPage(v View) ([]byte, error) {
 		text.Undo = strings.ReplaceAll(text.Undo, "FILES", strings.Join(all, " "))
 		data.Recipes = append(data.Recipes, text)
 	}
+	for _, name := range v.Mirrors {
+		text := effects[name]
+		if prefix, ok := strings.CutSuffix(name, MirrorList); ok {
+			file, url := "/"+sources.File(prefix), v.Base+"/"+prefix
+			text = setupText{
+				Changes: "In " + file + ", as URIs: mirror+" + v.Base + "/setup/" + name + ", it has apt take packages from the mirrors, and from this server what they do not have.",
+				Undo:    "sed -i 's|^URIs: .*|URIs: " + url + "|' " + file,
+			}
+		}
+		text.Name, text.Href = name, at+name
+		data.Mirrors = append(data.Mirrors, text)
+	}
 	return p.html("setup", data)
 }
 
-// effects are what recipes change, and how that is undone. FILES are those that a host gets.
+// effects are what recipes and lists of mirrors change, and how that is undone. FILES are those that a host gets.
 var effects = map[string]setupText{
 	"cloud-init.yaml": {
 		Changes: "On a host's first boot: takes the image's debian.sources and ubuntu.sources away, empties sources.list, writes FILES.",
@@ -122,5 +134,13 @@ var effects = map[string]setupText{
 	"armada.yaml": {
 		Changes: "A release of mmoci's chart, in its namespace mmoci: it serves the same in a cluster. No host changes.",
 		Undo:    "helm uninstall mmoci -n mmoci",
+	},
+	HostsToml: {
+		Changes: "Written to /etc/containerd/certs.d/REGISTRY/hosts.toml, of each REGISTRY that is to come from here: containerd pulls its images from the mirrors and from this server.",
+		Undo:    "rm /etc/containerd/certs.d/REGISTRY/hosts.toml",
+	},
+	RegistriesConf: {
+		Changes: "Written to /etc/containers/registries.conf.d/mmoci.conf: podman, CRI-O, skopeo and buildah take images that are named by digest from the mirrors and from this server.",
+		Undo:    "rm /etc/containers/registries.conf.d/mmoci.conf",
 	},
 }

@@ -55,9 +55,11 @@ type View struct {
 	// KeyFiles has the sources name keys in files beside them, for hosts whose apt is
 	// older than 2.3.10. It is so anyway where the name of a suite says that there are such hosts.
 	KeyFiles bool
-	Now      time.Time
-	Ages     Ages
-	Site     *pgp.Keyring // the site's keys, by which statements are verified; nil: none
+	// Mirrors are the names of the texts below setup/ that tell clients of mirrors.
+	Mirrors []string
+	Now     time.Time
+	Ages    Ages
+	Site    *pgp.Keyring // the site's keys, by which statements are verified; nil: none
 }
 
 // Snapshot is a snapshot that is served.
