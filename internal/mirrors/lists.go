@@ -7,8 +7,12 @@ import (
 	"strings"
 )
 
-// AptList is a list of mirrors for apt (apt-transport-mirror(1)) for the archive of a prefix: indices from the front at base; packages
-// from mirrors that have an apt tree and are in use, then from where the front sends, and at the end from the front itself, at direct.
+// AptList is a list of mirrors for apt (apt-transport-mirror(1)) for the archive of a prefix: indices from the front itself, at direct;
+// packages from mirrors that have an apt tree and are in use, then from where the front at base sends, and at the end from the front itself.
+//
+// apt 2.6 forgets the types for what it asked for while the list was under way, and takes the first line for everything; and it
+// gives a file up when its next line is one that it tried, whatever comes behind. So the first line is the last one, too, and none between
+// them: a line that sends elsewhere must not come twice.
 func AptList(base, direct, prefix string, all []Status) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# For apt: deb [signed-by=..] mirror+%s/setup/%s.mirrors SUITE COMPONENT..
@@ -34,7 +38,7 @@ func AptList(base, direct, prefix string, all []Status) string {
 		b.WriteString("# An apt before 2.9.14 does not go on from a mirror that has wrong bytes (Hash Sum mismatch): for such hosts leave apt: out\n" +
 			"# of the mirrors, and this server sends them only to mirrors whose bytes it has seen.\n")
 	}
-	fmt.Fprintf(&b, "%s/%s/\tpriority:1 type:index\n", base, prefix)
+	fmt.Fprintf(&b, "%s/%s/\tpriority:1 type:index\n", direct, prefix)
 	for _, line := range lines {
 		b.WriteString(line + "\n")
 	}

@@ -33,8 +33,9 @@ const FrontHeader = "X-Mmoci-Front"
 const (
 	// defaultPatience is how long a client waits until a mirror was looked at.
 	defaultPatience = 250 * time.Millisecond
-	// aliveFor is how long a mirror counts as answering after it did.
-	aliveFor = 5 * time.Second
+	// aliveFor is how long a mirror counts as answering after it did: two beats. Clients that are sent to one that vanished meanwhile
+	// wait for their own timeouts.
+	aliveFor = 2 * beat
 	// comesBack is how long a client that asks again for what it was sent away for is one that may have failed there: the
 	// blob is looked at once more, but not more often than every again, for many clients may have one address.
 	comesBack = time.Minute

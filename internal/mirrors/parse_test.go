@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,4 +163,27 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// apt takes the first line for everything at times, and gives up at a line that it tried: so no line comes twice but the first,
+// which is the front itself, and that is the last one.
+func TestAptListEndsAtItsBegin(t *testing.T) {
+	t.Parallel()
+	all, err := Parse("mirrors.yaml", []byte("- {name: a, url: https://a.example.org/, apt: \"apt/x:y\"}\n- {name: b, url: https://b.example.org/}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, states := range [][]Status{nil, {{Mirror: all[0]}, {Mirror: all[1]}}, {{Mirror: all[0], Fault: &Fault{Kind: Dead}}}} {
+		var urls []string
+		for line := range strings.Lines(AptList("https://front.example.org", "https://front.example.org/mmoci/direct", "debian", states)) {
+			if u, _, ok := strings.Cut(line, "\t"); ok {
+				urls = append(urls, u)
+			}
+		}
+		first, last := urls[0], urls[len(urls)-1]
+		slices.Sort(urls)
+		if direct := "https://front.example.org/mmoci/direct/debian/"; first != direct || last != direct || len(slices.Compact(urls)) != len(urls)-1 {
+			t.Errorf("%d mirrors: from %s to %s, of %q", len(states), first, last, urls)
+		}
+	}
 }

@@ -169,7 +169,7 @@ func TestFront(t *testing.T) {
 	prefix, _, _ := strings.Cut(debPath, "/")
 	_, list := asked(t, http.MethodGet, base+"/setup/"+prefix+".mirrors", login...)
 	for _, line := range []string{
-		base + "/" + prefix + "/\tpriority:1 type:index\n", m.URL + "/apt/mirror:noble/" + prefix + "/\tpriority:2 type:deb\n",
+		base + "/mmoci/direct/" + prefix + "/\tpriority:1 type:index\n", m.URL + "/apt/mirror:noble/" + prefix + "/\tpriority:2 type:deb\n",
 		base + "/" + prefix + "/\tpriority:3\n", base + "/mmoci/direct/" + prefix + "/\tpriority:4\n", "2.9.14",
 	} {
 		if !strings.Contains(list, line) {

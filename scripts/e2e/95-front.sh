@@ -3,8 +3,7 @@
 # behind, and no client's password reaches one.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
-seed=${E2E_SEED:-$(date +%s)}
-say "seed $seed"
+. "$E2E_TOP/scripts/e2e/tree-nginx.sh"
 export DOCKER_CONFIG="$work/docker" REGCTL_CONFIG="$work/regctl.json"
 mkdir -p "$DOCKER_CONFIG"
 echo '{}' >"$DOCKER_CONFIG/config.json"
@@ -38,28 +37,12 @@ root=$(sed 's/.*@//' pushed.ref)
 say "root $root, app $app"
 for m in de1 de2 fr1; do cp -al tree "tree-$m"; done
 
-# mirror_start NAME: nginx with the file that is shipped, at an address of its own; $mirror is its URL. NAME.access: status, bytes,
-# method, path, who asks, and any password.
+# mirror_start NAME MORE: nginx with the file that is shipped, at an address of its own; $mirror is its URL; MORE of its entry.
 mirror_start() {
 	case $1 in de1) _host=127.0.0.11 ;; de2) _host=127.0.0.12 ;; *) _host=127.0.0.13 ;; esac
-	mkdir -p "$1.d"
 	[ -e "$1.port" ] || free_port >"$1.port"
+	tree_nginx "$1" "$_host:$(cat "$1.port")" "$work/tree-$1"
 	mirror=http://$_host:$(cat "$1.port")
-	sed -e "s|listen 80;|listen ${mirror#http://};|" -e "s|/srv/mmoci;|$work/tree-$1;|" "$E2E_TOP/artifacts/nginx/static.conf" >"$1.static"
-	cat >"$1.conf" <<-END
-		daemon off; user root; worker_processes 1; pid $work/$1.d/pid; error_log $work/$1.error;
-		events { worker_connections 1024; }
-		http {
-		  log_format short '\$status \$body_bytes_sent \$request_method \$request_uri "\$http_user_agent" "\$http_authorization"';
-		  access_log $work/$1.access short;
-		  client_body_temp_path $work/$1.d; proxy_temp_path $work/$1.d; fastcgi_temp_path $work/$1.d;
-		  uwsgi_temp_path $work/$1.d; scgi_temp_path $work/$1.d;
-		  include $work/$1.static;
-		}
-	END
-	start "$1" nginx -e "$work/$1.error" -c "$work/$1.conf"
-	echo "$pid" >"$1.pid"
-	eventually curl -sf "$mirror/v2/"
 	grep -q "name: $1," mirrors.yaml 2>/dev/null || echo "- {name: $1, url: \"$mirror/\", allow-http: yes$2}" >>mirrors.yaml
 }
 mirror_start de1 ""
@@ -330,65 +313,3 @@ refusals() {
 	refused 2 "bad.yaml:3: unknown key" "$mmoci" serve --mirrors bad.yaml --listen 127.0.0.1:0 --state bad.state oci:lay:noble
 }
 check "a list with the front itself, a name below it or an unknown key is refused at the start" refusals
-
-# --- many clients while mirrors die, stall, lie and fall behind by a seeded plan
-
-clients=${E2E_LONG:+50}
-clients=${clients:-10}
-(cd "$E2E_TOP" && CGO_ENABLED=0 "${GO:-go}" build -o "$work/slowline" ./scripts/e2e/slowline)
-rm -f mirrors.yaml
-for m in de1 de2 fr1; do
-	stop "$(cat $m.pid)"
-	rm -rf "tree-$m" "$m.access" && cp -al tree "tree-$m"
-	mirror_start $m ""
-	# apt takes all ports of an address for one host.
-	start "line-$m" ./slowline -listen "$(echo "${mirror#http://}" | sed 's/\.1\([123]\):.*/.2\1:0/')" -rtt 20ms -rate 200 -seed "$seed" -reset 20000000 "${mirror#http://}"
-	echo "$pid" >"line-$m.pid"
-	eventually test -s "line-$m.log"
-	echo "- {name: $m, url: \"http://$(cat "line-$m.log")/\", allow-http: yes}" >>lines.yaml
-done
-serve_start storm --registry --mirrors lines.yaml oci:lay:noble
-
-storm() {
-	for n in $(seq "$clients"); do
-		apt_own "client-$n"
-		for a in debian/bookworm debian-security/bookworm-security; do
-			echo "deb [signed-by=$sitekey] mirror+$serve/setup/${a%/*}.mirrors ${a#*/} main"
-		done >"client-$n/sources/front.list"
-		echo 'Acquire::http::Timeout "4"; Acquire::Retries "0";' >>"client-$n.conf"
-	done
-	python3 "$E2E_TOP/scripts/e2e/front-faults.py" "$seed" "${E2E_LONG:+90}" de1 de2 fr1 >faults.jsonl 2>faults.err &
-	plan=$!
-	eventually test -s faults.jsonl # the lies are told
-	installs=
-	for n in $(seq "$clients"); do
-		(
-			export APT_CONFIG="$work/client-$n.conf"
-			apt-get -q update || exit 1
-			while kill -0 $plan 2>/dev/null; do
-				rm -f "client-$n"/archives/*.deb
-				# apt 2.6 gives a file up now and then with lines of the list left; what it has stays, and a second go is from elsewhere.
-				# shellcheck disable=SC2086 # names
-				if timeout 60 apt-get -q -y -d --no-install-recommends install hello $wanted; then
-					echo first >>"client-$n.done"
-				else
-					timeout 60 apt-get -q -y -d --no-install-recommends install hello $wanted || exit 1
-					echo second >>"client-$n.done"
-				fi
-			done
-		) >"client-$n.log" 2>&1 &
-		installs="$installs $!"
-	done
-	failed=0
-	for p in $installs; do wait "$p" || failed=$((failed + 1)); done
-	wait $plan || { cat faults.err; return 1; }
-	[ $failed = 0 ] || grep -h '^[EW]:' client-*.log | head -20
-	cat faults.jsonl
-	jq -c 'select(.msg | test("mirror"))' storm.log | cut -c1-200
-	same "clients that failed" $failed 0
-	python3 "$E2E_TOP/scripts/e2e/front-faults.py" judge storm.log faults.jsonl storm.access de1 de2 fr1 >judged
-	cat judged
-	say "$(tail -1 judged)"
-}
-check "$clients clients install while mirrors die, stall, lie and fall behind (seed $seed): none fails, each fault is named" storm
-stop "$pid"

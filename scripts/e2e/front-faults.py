@@ -1,11 +1,12 @@
-"""Faults of mirrors for 95-front.sh, in its working directory, as a seed says.
+"""Faults of mirrors for 95-front-faults.sh, in its working directory, as a seed says.
 
-front-faults.py SEED SECONDS MIRROR..    wrongs some blobs of each tree-MIRROR, and then for SECONDS (default 25) kills
-                                         and starts nginx, stops and continues the line, takes blobs away and brings
-                                         them back. Each fault is a line {"mirror", "fault", "from", "to"} (Unix times).
+front-faults.py SEED SECONDS NET MIRROR..   wrongs some blobs of each tree-MIRROR, and then for SECONDS kills and starts nginx,
+                                            unplugs the namespace NET-MIRROR, stops and continues the line, takes blobs away
+                                            and brings them back. Each fault is a line {"mirror", "fault", "from", "to"}
+                                            (Unix times).
 front-faults.py judge LOG FAULTS ACCESS MIRROR..
-                                         fails if a fault was not named by the front in LOG, or a client had wrong
-                                         bytes; says how many bytes came from where.
+                                            fails if a fault was not named by the front in LOG, or a client had wrong
+                                            bytes; prints a table of faults, and how many bytes came from where.
 """
 
 import glob
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from datetime import datetime
 
 
@@ -26,7 +28,7 @@ def say(mirror, fault, begin, end, **more):
 def pool():
     """The blobs of packages, which clients ask for, sorted."""
     blobs = {os.stat(b).st_ino: os.path.basename(b) for b in glob.glob("tree/blobs/sha256/*")}
-    debs = glob.glob("tree/apt/mirror:noble/debian*/pool/**/*.deb", recursive=True)
+    debs = glob.glob("tree/apt/*/debian*/pool/**/*.deb", recursive=True)
     return sorted({blobs[os.stat(d).st_ino] for d in debs})
 
 
@@ -34,15 +36,20 @@ def pid_of(name):
     return int(open(name + ".pid").read())
 
 
-def nginx(mirror):
-    p = subprocess.Popen(["nginx", "-e", mirror + ".error", "-c", os.path.abspath(mirror + ".conf")], stderr=subprocess.DEVNULL)
+def nginx(net, mirror):
+    p = subprocess.Popen(["ip", "netns", "exec", net + "-" + mirror, "nginx", "-e", mirror + ".error", "-c", os.path.abspath(mirror + ".conf")],
+                         stderr=subprocess.DEVNULL)
     with open("pids", "a") as f:
         f.write("%d\n" % p.pid)
     with open(mirror + ".pid", "w") as f:
         f.write(str(p.pid))
 
 
-def faults(seed, seconds, mirrors):
+def plug(net, mirror, state):
+    subprocess.run(["ip", "-n", net + "-" + mirror, "link", "set", "eth0", state], check=True)
+
+
+def faults(seed, seconds, net, mirrors):
     draw = random.Random(seed)
     blobs = pool()
     for m in mirrors:
@@ -64,13 +71,16 @@ def faults(seed, seconds, mirrors):
             undo.remove((at, f))
         free = [m for m in mirrors if busy.get(m, 0) <= now]
         if free and now < end - 8:
-            m, kind = draw.choice(free), draw.choice(["dead", "slow", "missing"])
+            m, kind = draw.choice(free), draw.choice(["dead", "gone", "slow", "missing"])
             if kind == "dead":
                 master = pid_of(m)
                 workers = open("/proc/%d/task/%d/children" % (master, master)).read().split()
                 for p in [master] + [int(w) for w in workers]:
                     os.kill(p, signal.SIGKILL)
-                until, back = now + 5, lambda m=m: nginx(m)
+                until, back = now + 5, lambda m=m: nginx(net, m)
+            elif kind == "gone":
+                plug(net, m, "down")
+                until, back = now + 9, lambda m=m: plug(net, m, "up")
             elif kind == "slow":
                 p = pid_of("line-" + m)
                 os.kill(p, signal.SIGSTOP)
@@ -93,11 +103,11 @@ def judge(log, plan, access, mirrors):
         e = json.loads(line)
         e["at"] = datetime.fromisoformat(e["time"].replace("Z", "+00:00")[:26] + "+00:00").timestamp()
         events.append(e)
-    out = {m: [] for m in mirrors}  # [from, to] of when each was left
+    out = {m: [] for m in mirrors}  # [from, to, word] of when each was left
     named = set()
     for e in events:
         if e["msg"] == "mirror left":
-            out[e["mirror"]].append([e["at"], float("inf")])
+            out[e["mirror"]].append([e["at"], float("inf"), e["fault"]])
         if e["msg"] == "mirror back":
             out[e["mirror"]][-1][1] = e["at"]
         if "fault" in e:
@@ -111,31 +121,42 @@ def judge(log, plan, access, mirrors):
                 continue
             had[m] += int(f[1])
             bad.append((m, f[3].rsplit("/", 1)[-1]))
-    lies = kinds = 0
+    planned, seen = Counter(), {}  # how many of a kind, and by which words
+    lies = 0
     for line in open(plan):
         f = json.loads(line)
         m, kind = f["mirror"], f["fault"]
+        planned[kind] += 1
         if kind == "wrong":
             assert (m, f["blob"]) not in bad, "a client had wrong bytes of %s: %s" % (m, f["blob"])
             lies += (m, "wrong", f["blob"]) in named
         elif kind != "missing":
-            assert any(a < f["to"] + 1 and b > f["from"] for a, b in out[m]), "not noticed: %s" % line
-            kinds += 1
+            when = [w for a, b, w in out[m] if a < f["to"] + 1 and b > f["from"]]
+            assert when, "not noticed: %s" % line
+            seen.setdefault(kind, Counter()).update(when[:1])
     assert lies > 0, "no lie was noticed"
+    for m in mirrors:
+        away = sum(1 for line in open(m + ".access", errors="replace") if line.startswith("404 ") and "mmoci-front" not in line)
+        told = sum(1 for n in named if n[0] == m and n[1] == "missing")
+        assert away < 10 or told, "%s lacked blobs %d times, and was not named" % (m, away)
+        planned["404"] += away
     own = 0
     for line in open(access):
         e = json.loads(line)
         if "/pool/" in e["path"]:
             own += e["bytes"]
     total = own + sum(had.values())
-    done = "".join(open(d).read() for d in glob.glob("client-*.done")).split()
-    print("%d faults of whole mirrors, each noticed; %d wrong blobs named, none reached a client; lacking: %s" % (
-        kinds, lies, ", ".join("%s %d" % (m, sum(1 for n in named if n[0] == m and n[1] == "missing")) for m in mirrors)))
-    print("%d installs, none failed, %d at the second go; of %.1f MB of packages the front sent %.1f %%, mirrors %s" % (
-        len(done), done.count("second"), total / 1e6, 100 * own / total, ", ".join("%s %.1f %%" % (m, 100 * had[m] / total) for m in mirrors)))
+    done = [line for d in glob.glob("client-*.done") for line in open(d)]
+    for kind, what in [("dead", "killed"), ("gone", "unplugged"), ("slow", "stalled")]:
+        print("%s: %d times, each left by the front; as %s" % (what, planned[kind], ", ".join("%s %d" % w for w in sorted(seen.get(kind, {}).items())) or "-"))
+    print("behind: %d times, %d answers 404 to hosts; named: %s" % (
+        planned["missing"], planned["404"], ", ".join("%s %d" % (m, sum(1 for n in named if n[0] == m and n[1] == "missing")) for m in mirrors)))
+    print("wrong bytes: %d blobs, %d of them found and named, none sent to a host" % (planned["wrong"], lies))
+    print("%d installs by %d hosts; of %.1f MB of packages the front sent %.1f %%, mirrors %s" % (
+        len(done), len(set(done)), total / 1e6, 100 * own / total, ", ".join("%s %.1f %%" % (m, 100 * had[m] / total) for m in mirrors)))
 
 
 if sys.argv[1] == "judge":
     judge(sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:])
 else:
-    faults(int(sys.argv[1]), int(sys.argv[2] or 25), sys.argv[3:])
+    faults(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -115,6 +115,7 @@ damage() {
 start() {
 	_name=$1
 	shift
+	: >"$work/$_name.log" # now: what an earlier one said is not what this one says
 	"$@" >"$work/$_name.log" 2>&1 8>&- &
 	pid=$!
 	echo $pid >>"$work/pids"
