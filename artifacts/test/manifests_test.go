@@ -223,7 +223,11 @@ func TestChart(t *testing.T) {
 		if (kinds["budget"] == 1) == one || (kinds["monitor"] == 1) != one {
 			t.Errorf("%s: %v", file, kinds)
 		}
-		if kinds["deployment"] != 1 || kinds["test"] != 1 || kinds["service"] != 1 || kinds["configmap"] != 2 || (kinds["ingress"] == 1) != (full || odd) || (kinds["claim"] == 1) != full {
+		configMaps := 2
+		if full { // mirrors
+			configMaps++
+		}
+		if kinds["deployment"] != 1 || kinds["test"] != 1 || kinds["service"] != 1 || kinds["configmap"] != configMaps || (kinds["ingress"] == 1) != (full || odd) || (kinds["claim"] == 1) != full {
 			t.Errorf("%s: %v", file, kinds)
 		}
 	}

@@ -173,6 +173,9 @@ func (sf *serveFlags) options(plan *config.Plan) (serve.Options, error) {
 	if plan != nil && o.Policy == "" {
 		o.Policy = plan.Serve.Policy
 	}
+	if plan != nil && o.Mirrors == "" {
+		o.Mirrors = plan.Serve.Mirrors
+	}
 	o.Registry = o.Registry || plan != nil && plan.Serve.Registry
 	if plan != nil {
 		o.FreshFor, o.StaleAfter = plan.Serve.FreshFor, plan.Serve.StaleAfter

@@ -148,9 +148,10 @@ func (s *Sign) validate() error {
 func (l *loader) serve(n document.Node) error {
 	s := &l.plan.Serve
 	return n.Mapping(document.Fields{
-		"listen": setOneOrMore(&s.Listen),
-		"policy": l.setFile(&s.Policy),
-		"state":  l.setFile(&s.State),
+		"listen":  setOneOrMore(&s.Listen),
+		"policy":  l.setFile(&s.Policy),
+		"mirrors": l.setFile(&s.Mirrors),
+		"state":   l.setFile(&s.State),
 
 		"registry": setFlag(&s.Registry),
 

@@ -77,7 +77,7 @@ archives:
   suites: [./]
   architectures: [amd64]
   packages: all
-serve: {listen: "127.0.0.1:8000", policy: policy.yaml, state: state, registry: yes}
+serve: {listen: "127.0.0.1:8000", policy: policy.yaml, mirrors: mirrors.yaml, state: state, registry: yes}
 recommends: yes
 valid-for: 14d
 `
@@ -128,7 +128,7 @@ func TestLoad(t *testing.T) {
 				All: true, CheckValidUntil: true,
 			},
 		},
-		Serve:      Serve{Listen: []string{"127.0.0.1:8000"}, Policy: in("policy.yaml"), State: in("state"), Registry: true},
+		Serve:      Serve{Listen: []string{"127.0.0.1:8000"}, Policy: in("policy.yaml"), Mirrors: in("mirrors.yaml"), State: in("state"), Registry: true},
 		Recommends: true, ValidFor: 14 * 24 * time.Hour,
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -124,9 +124,10 @@ type File struct {
 
 // Serve is the serve: section.
 type Serve struct {
-	Listen []string
-	Policy string
-	State  string
+	Listen  []string
+	Policy  string
+	Mirrors string // file of the mirrors that clients are sent to
+	State   string
 	// Registry: images and snapshots are answered for at /v2/, too.
 	Registry bool
 	// FreshFor is up to which age pages show a snapshot or suite as fresh, StaleAfter from which one as too old; 0: the server's own.

@@ -34,6 +34,8 @@ schema() {
 	wrong 'extraEnv[0].value=x' /extraEnv/0
 	wrong 'extraArgs[0]=-x' /extraArgs/0
 	wrong service.port=0 /service/port
+	wrong 'mirrors[0].name=de1' /mirrors/0
+	wrong 'mirrors[0].name=de1,mirrors[0].url=de1.example.org' /mirrors/0/url
 	wrong ingress.path=apt /ingress/path
 	wrong podDisruptionBudget.maxUnavailable=half /podDisruptionBudget/maxUnavailable
 }
@@ -58,11 +60,12 @@ chart_configuration() {
 		mkdir -p "$work/$v"
 		awk '/^  mmoci.yaml: \|/ { on = 1; next } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/mmoci.yaml"
 		awk '/^  policy.yaml: \|/ { on = 1; next } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/policy.yaml"
+		awk '/^  mirrors.yaml: \|/ { on = 1; next } on && !/^    / { exit } on { sub(/^    /, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/mirrors.yaml"
 		"$mmoci" key new -o "$work/$v/site.asc"
 		awk '/^        args:/ { on = 1; next } on && !/^        - / { exit } on { sub(/^        - /, ""); gsub(/"/, ""); print }' "$work/rendered/$v.yaml" >"$work/$v/args"
 		grep -q -e '--store-size=20G' "$work/$v/args"
 		cp /etc/ssl/certs/ca-certificates.crt "$work/$v/ca.crt"
-		sed -i -e "s,/etc/mmoci-policy/,$work/$v/," -e "s,/etc/mmoci-ca/,$work/$v/," -e "s,/etc/mmoci-tls/,$work/$v/," -e "s,/etc/mmoci/,$work/$v/," -e "s,/var/lib/mmoci,$work/$v/state," \
+		sed -i -e "s,/etc/mmoci-policy/,$work/$v/," -e "s,/etc/mmoci-mirrors/,$work/$v/," -e "s,/etc/mmoci-ca/,$work/$v/," -e "s,/etc/mmoci-tls/,$work/$v/," -e "s,/etc/mmoci/,$work/$v/," -e "s,/var/lib/mmoci,$work/$v/state," \
 			-e 's,=:8000,=127.0.0.1:0,' -e 's,registry.example.org,127.0.0.1:1,' "$work/$v/args"
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=mirror -addext subjectAltName=IP:127.0.0.1 \
 			-keyout "$work/$v/tls.key" -out "$work/$v/tls.crt"
@@ -75,6 +78,7 @@ chart_configuration() {
 		url=$scheme://$(listening "$work/chart-$v.log")
 		curl -s --cacert "$work/$v/tls.crt" "$url/readyz" | grep 'not ready'
 		curl -s --cacert "$work/$v/tls.crt" "$url/metrics" | grep '^mmoci_build_info'
+		[ ! -s "$work/$v/mirrors.yaml" ] || curl -s --cacert "$work/$v/tls.crt" "$url/metrics" | grep '^mmoci_mirror_used{mirror="de1"} 1'
 		refused 1 503 "$mmoci" check --server-ca "$work/$v/tls.crt" "$url"
 		stop "$pid"
 	done

@@ -66,7 +66,8 @@ for n in $(seq "$clients"); do
 	for a in debian/bookworm debian-security/bookworm-security; do
 		echo "deb [signed-by=$sitekey] mirror+http://198.51.100.1/setup/${a%/*}.mirrors ${a#*/} main"
 	done >"client-$n/sources/front.list"
-	echo 'Acquire::http::Timeout "4";' >>"client-$n.conf"
+	# As artifacts/docs/mirrors.md says: on to the next line at once.
+	echo 'Acquire::http::Timeout "4"; Acquire::Retries "0";' >>"client-$n.conf"
 done
 
 # host N: updates, and then installs from nothing again and again, as long as the plan runs.

@@ -21,6 +21,9 @@ from collections import Counter
 from datetime import datetime
 
 
+KINDS = ["dead", "gone", "slow", "missing"]  # killed, unplugged, stalled, without some blobs
+
+
 def say(mirror, fault, begin, end, **more):
     print(json.dumps({"mirror": mirror, "fault": fault, "from": begin, "to": end, **more}), flush=True)
 
@@ -64,6 +67,7 @@ def faults(seed, seconds, net, mirrors):
     time.sleep(4)  # clients begin
     undo = []  # (time, function)
     busy = {}  # mirror: until
+    kinds = []
     while time.time() < end or undo:
         now = time.time()
         for at, f in [u for u in undo if u[0] <= now]:
@@ -71,7 +75,9 @@ def faults(seed, seconds, net, mirrors):
             undo.remove((at, f))
         free = [m for m in mirrors if busy.get(m, 0) <= now]
         if free and now < end - 8:
-            m, kind = draw.choice(free), draw.choice(["dead", "gone", "slow", "missing"])
+            if not kinds:
+                kinds = draw.sample(KINDS, len(KINDS))
+            m, kind = draw.choice(free), kinds.pop()
             if kind == "dead":
                 master = pid_of(m)
                 workers = open("/proc/%d/task/%d/children" % (master, master)).read().split()
