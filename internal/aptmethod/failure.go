@@ -12,8 +12,8 @@ import (
 // times, and every question waits for its own end.
 const keepFailure = 5 * time.Second
 
-// failure is what a place failed by, as long as it has not answered in this run: one that has, and is out of order for a
-// moment, is asked again by each request. The zero value is a place that was not asked yet. Safe for concurrent use.
+// failure is what a source failed by, as long as it has not answered in this run: one that has, and is out of order for a
+// moment, is asked again by each request. The zero value is a source that was not asked yet. Safe for concurrent use.
 type failure struct {
 	mu       sync.Mutex
 	answered bool
@@ -50,12 +50,12 @@ func (f *failure) note(ctx context.Context, err error) {
 	}
 }
 
-// fetch is [fetch] from a place.
-func (p *place) fetch(ctx context.Context, f fetching) error {
-	if err := p.failed.kept(); err != nil {
+// fetch is [fetch] from a source.
+func (src *source) fetch(ctx context.Context, f fetching) error {
+	if err := src.failed.kept(); err != nil {
 		return err
 	}
-	err := fetch(ctx, p.repository, f)
-	p.failed.note(ctx, err)
+	err := fetch(ctx, src.repository, f)
+	src.failed.note(ctx, err)
 	return err
 }

@@ -16,17 +16,17 @@ import (
 func TestDeadRegistry(t *testing.T) {
 	t.Parallel()
 	refused := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
-	p := &place{} // without a repository: who asks it ends here
-	p.failed.note(t.Context(), refused)
-	p.failed.at = time.Now().Add(time.Hour) // this machine may be slow
-	if _, err := p.open(t.Context()); !errors.Is(err, refused) {
+	src := &source{} // without a repository: who asks it ends here
+	src.failed.note(t.Context(), refused)
+	src.failed.at = time.Now().Add(time.Hour) // this machine may be slow
+	if _, err := src.open(t.Context()); !errors.Is(err, refused) {
 		t.Errorf("open: %v", err)
 	}
-	if err := p.fetch(t.Context(), fetching{blob: snapshot.Blob{Size: 1}, filename: "none"}); !errors.Is(err, refused) {
+	if err := src.fetch(t.Context(), fetching{blob: snapshot.Blob{Size: 1}, filename: "none"}); !errors.Is(err, refused) {
 		t.Errorf("fetch: %v", err)
 	}
-	p.failed.at = time.Now().Add(-keepFailure)
-	if err := p.failed.kept(); err != nil {
+	src.failed.at = time.Now().Add(-keepFailure)
+	if err := src.failed.kept(); err != nil {
 		t.Errorf("after a while: %v", err)
 	}
 

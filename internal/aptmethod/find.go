@@ -15,32 +15,32 @@ import (
 
 // found is the blob that answers a request.
 type found struct {
-	place *place
+	source *source
 	snapshot.Blob
 	modified time.Time // a function of the digest: almost surely another one for another file; apt compares the Dates of Releases besides
 }
 
-// find finds the blob of a request: by the digest that apt knows, else by the statement, else by the table. What was
-// found of the place is returned with an error, too.
+// find finds the blob of a request: by the digest that apt knows, else by the statement, else by the table. The
+// source is returned with an error, too, if there is one.
 func (m *method) find(ctx context.Context, r *request) (found, error) {
 	l, err := parseURI(r.uri)
 	if err != nil {
 		return found{}, err
 	}
-	p, err := m.at(l)
+	src, err := m.at(l)
 	if err != nil {
 		return found{}, err
 	}
-	f := found{place: p}
+	f := found{source: src}
 	if !r.sha256.IsZero() && r.size >= 0 {
 		f.Blob, f.modified = snapshot.Blob{Digest: r.sha256, Size: r.size}, snapshot.ModTime(r.sha256)
 		return f, nil
 	}
-	s, err := p.open(ctx)
+	s, err := src.open(ctx)
 	if err != nil {
 		return f, err
 	}
-	if f.Blob, err = s.file(ctx, p, l.path); err != nil {
+	if f.Blob, err = s.file(ctx, src, l.path); err != nil {
 		return f, err
 	}
 	if !r.sha256.IsZero() && f.Digest != r.sha256 {
@@ -60,60 +60,60 @@ type opened struct {
 
 // open reads root, core and statement, once. What was not to be had is asked for again, but not by each of the requests that wait
 // for it now.
-func (p *place) open(ctx context.Context) (*opened, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.known != nil {
-		return p.known, nil
+func (src *source) open(ctx context.Context) (*opened, error) {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if src.known != nil {
+		return src.known, nil
 	}
-	if err := p.failed.kept(); err != nil {
+	if err := src.failed.kept(); err != nil {
 		return nil, err
 	}
-	s, err := p.read(ctx)
-	p.failed.note(ctx, err)
+	s, err := src.read(ctx)
+	src.failed.note(ctx, err)
 	if err != nil {
 		return nil, err
 	}
-	p.known = s
+	src.known = s
 	return s, nil
 }
 
-func (p *place) read(ctx context.Context) (*opened, error) {
-	d, data, err := p.repository.Root(ctx, p.ref)
+func (src *source) read(ctx context.Context) (*opened, error) {
+	d, data, err := src.repository.Root(ctx, src.ref)
 	if err != nil {
 		return nil, err
 	}
 	if d.MediaType != oci.TypeIndex {
-		return nil, fmt.Errorf("%s: %w, but of media type %.80q", p.ref, oci.ErrNotOurs, d.MediaType)
+		return nil, fmt.Errorf("%s: %w, but of media type %.80q", src.ref, oci.ErrNotOurs, d.MediaType)
 	}
 	children, err := oci.ParseRoot(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w, or a damaged one: %w", p.ref, oci.ErrNotOurs, err)
+		return nil, fmt.Errorf("%s: %w, or a damaged one: %w", src.ref, oci.ErrNotOurs, err)
 	}
-	coreData, err := p.repository.Document(ctx, children[0])
+	coreData, err := src.repository.Document(ctx, children[0])
 	if err != nil {
-		return nil, fmt.Errorf("%s: core: %w", p.ref, err)
+		return nil, fmt.Errorf("%s: core: %w", src.ref, err)
 	}
 	core, err := oci.ParseCore(coreData)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w, a damaged one, or one for a later mmoci: %w", p.ref, oci.ErrNotOurs, err)
+		return nil, fmt.Errorf("%s: %w, a damaged one, or one for a later mmoci: %w", src.ref, oci.ErrNotOurs, err)
 	}
-	text, err := oci.ReadBlob(ctx, p.repository, "statement", core.Layers[0].Blob, oci.MaxStatement)
+	text, err := oci.ReadBlob(ctx, src.repository, "statement", core.Layers[0].Blob, oci.MaxStatement)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.ref, err)
+		return nil, fmt.Errorf("%s: %w", src.ref, err)
 	}
 	var how pgp.How
 	if strings.HasSuffix(core.Layers[0].MediaType, "+pgp") {
 		if text, how, err = pgp.VerifyClearsigned(text, pgp.Trust{}); err != nil {
-			return nil, fmt.Errorf("%s: statement: %w", p.ref, err)
+			return nil, fmt.Errorf("%s: statement: %w", src.ref, err)
 		}
 	}
 	statement, err := snapshot.ParseStatement(text, how)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.ref, err)
+		return nil, fmt.Errorf("%s: %w", src.ref, err)
 	}
 	if core.Layers[1].Blob != statement.Table {
-		return nil, oci.Integrity("%s: table: %s, statement %s", p.ref, core.Layers[1].Blob, statement.Table)
+		return nil, oci.Integrity("%s: table: %s, statement %s", src.ref, core.Layers[1].Blob, statement.Table)
 	}
 	return &opened{name: nameOf(d.Digest, statement.Date), statement: statement, tableBlob: statement.Table}, nil
 }
@@ -124,13 +124,13 @@ func nameOf(root snapshot.Digest, date time.Time) string {
 }
 
 // file finds the blob of a path. Only what is no signature file needs the table.
-func (s *opened) file(ctx context.Context, p *place, name string) (b snapshot.Blob, err error) {
-	missing := fmt.Errorf("%s is not in snapshot %s of %s: %w", path.Base(name), s.name, p.ref, errMissing)
+func (s *opened) file(ctx context.Context, src *source, name string) (b snapshot.Blob, err error) {
+	missing := fmt.Errorf("%s is not in snapshot %s of %s: %w", path.Base(name), s.name, src.ref, errMissing)
 	own := strings.TrimPrefix(name, "upstream/")
 	prefix, _, _ := strings.Cut(own, "/")
 	a := s.statement.Archive(prefix)
 	if a == nil {
-		return b, fmt.Errorf("no archive %.100q in snapshot %s of %s: %w", prefix, s.name, p.ref, errMissing)
+		return b, fmt.Errorf("no archive %.100q in snapshot %s of %s: %w", prefix, s.name, src.ref, errMissing)
 	}
 	if f := s.signatureFile(a, name, own); f != nil {
 		return f.Blob, nil
@@ -145,7 +145,7 @@ func (s *opened) file(ctx context.Context, p *place, name string) (b snapshot.Bl
 			}
 		}
 	}
-	table, err := s.readTable(ctx, p)
+	table, err := s.readTable(ctx, src)
 	if err != nil {
 		return b, err
 	}
@@ -170,15 +170,15 @@ func (s *opened) signatureFile(a *snapshot.Archive, name, own string) *snapshot.
 }
 
 // readTable reads the table, once.
-func (s *opened) readTable(ctx context.Context, p *place) (*snapshot.Table, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (s *opened) readTable(ctx context.Context, src *source) (*snapshot.Table, error) {
+	src.mu.Lock()
+	defer src.mu.Unlock()
 	if s.table != nil {
 		return s.table, nil
 	}
-	data, err := oci.ReadBlob(ctx, p.repository, "table", s.tableBlob, oci.MaxTable)
+	data, err := oci.ReadBlob(ctx, src.repository, "table", s.tableBlob, oci.MaxTable)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.ref, err)
+		return nil, fmt.Errorf("%s: %w", src.ref, err)
 	}
 	s.table, err = snapshot.OpenTable(data)
 	return s.table, err

@@ -38,7 +38,7 @@ type Options struct {
 // stays, and the next run goes on from there. An error is one that apt was told of as a general failure, or that apt can no longer be told of.
 func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
-	m := &method{o: o, out: &writer{out: o.Stdout}, places: map[string]*place{}, slots: make(chan struct{}, transfers), waiting: make(chan struct{}, maxWaiting)}
+	m := &method{o: o, out: &writer{out: o.Stdout}, sources: map[string]*source{}, slots: make(chan struct{}, transfers), waiting: make(chan struct{}, maxWaiting)}
 	defer m.jobs.Wait()
 	defer cancel()
 	m.out.send(codeCapabilities, "Capabilities", "Version", "1.0", "Pipeline", "true", "Send-Config", "true", "Send-URI-Encoded", "true")
@@ -72,8 +72,8 @@ type method struct {
 	slots      chan struct{} // one for each transfer
 	waiting    chan struct{}
 
-	mu     sync.Mutex
-	places map[string]*place
+	mu      sync.Mutex
+	sources map[string]*source
 }
 
 // take handles one message of apt's. What it does not know, a later apt may say.
@@ -192,7 +192,7 @@ func (m *method) serve(ctx context.Context, r *request) {
 			return
 		}
 		size := strconv.FormatInt(f.Size, 10)
-		err = f.place.fetch(ctx, fetching{
+		err = f.source.fetch(ctx, fetching{
 			blob: f.Blob, filename: r.filename, modified: f.modified,
 			started: func(from int64) {
 				fields := []string{"URI", r.uri, "Size", size, "Last-Modified", modified}
@@ -207,7 +207,7 @@ func (m *method) serve(ctx context.Context, r *request) {
 		return // apt is gone
 	}
 	if err != nil {
-		m.fail(r, f.place, err)
+		m.fail(r, f.source, err)
 		return
 	}
 	fields := []string{"URI", r.uri, "Filename", r.filename, "Size", strconv.FormatInt(f.Size, 10), "Last-Modified", modified}
@@ -218,7 +218,7 @@ func (m *method) serve(ctx context.Context, r *request) {
 }
 
 // fail tells apt why there is no file, in one line, and whether it may try again.
-func (m *method) fail(r *request, p *place, err error) {
+func (m *method) fail(r *request, src *source, err error) {
 	reason, transient := failReason(err)
 	if r.sha256.IsZero() && path.Base(r.uri) == "InRelease" && errors.Is(err, snapshot.ErrIntegrity) {
 		transient = true // else apt would ask for Release, and say in the end that this is not there
@@ -227,8 +227,8 @@ func (m *method) fail(r *request, p *place, err error) {
 	if reason == notFound {
 		text = "404  " + text // as apt's own method words it
 	}
-	if p != nil && remote.NeedsLogin(err) && m.auth.onlyTLS(p.ref, p.plain) {
-		text += "; what auth.conf and auth.json have for it is for TLS alone: write machine oci+http://" + p.ref.Host() + " into auth.conf if it may be sent in the clear"
+	if src != nil && remote.NeedsLogin(err) && m.auth.onlyTLS(src.ref, src.plain) {
+		text += "; what auth.conf and auth.json have for it is for TLS alone: write machine oci+http://" + src.ref.Host() + " into auth.conf if it may be sent in the clear"
 	}
 	fields := []string{"URI", r.uri, "Message", text, "FailReason", reason}
 	if transient {
@@ -237,8 +237,8 @@ func (m *method) fail(r *request, p *place, err error) {
 	m.out.send(codeFailure, "URI Failure", fields...)
 }
 
-// place is a repository at a registry, or a snapshot in it. Safe for concurrent use.
-type place struct {
+// source is a snapshot at a registry, as apt's sources name it. Safe for concurrent use.
+type source struct {
 	ref        oci.Reference // with the tag or digest
 	plain      bool
 	repository *remote.Repository
@@ -249,13 +249,13 @@ type place struct {
 	failed failure
 }
 
-// at returns the place of a location, the same for all requests of a run.
-func (m *method) at(l location) (*place, error) {
+// at returns the source of a location, the same for all requests of a run.
+func (m *method) at(l location) (*source, error) {
 	key := strconv.FormatBool(l.plain) + l.ref.String()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p := m.places[key]; p != nil {
-		return p, nil
+	if src := m.sources[key]; src != nil {
+		return src, nil
 	}
 	o := m.o.Registry
 	o.PlainHTTP, o.Concurrency = l.plain, transfers
@@ -267,7 +267,7 @@ func (m *method) at(l location) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &place{ref: l.ref, plain: l.plain, repository: repository}
-	m.places[key] = p
-	return p, nil
+	src := &source{ref: l.ref, plain: l.plain, repository: repository}
+	m.sources[key] = src
+	return src, nil
 }

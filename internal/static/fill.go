@@ -172,7 +172,7 @@ func inOrder(missing []wanted, contents []*content) ([]wanted, error) {
 		at[missing[i].Digest] = i
 	}
 	out, placed := make([]wanted, 0, len(missing)), make([]bool, len(missing))
-	place := func(i int) {
+	add := func(i int) {
 		if !placed[i] {
 			placed[i] = true
 			out = append(out, missing[i])
@@ -189,13 +189,13 @@ func inOrder(missing []wanted, contents []*content) ([]wanted, error) {
 		for _, name := range names {
 			if d, err := snapshot.ParseDigest("sha256:" + name); err == nil {
 				if i, ok := at[d]; ok {
-					place(i)
+					add(i)
 				}
 			}
 		}
 	}
 	for i := range missing { // what no layout has
-		place(i)
+		add(i)
 	}
 	return out, nil
 }
