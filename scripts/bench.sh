@@ -4,7 +4,7 @@
 #   BENCH_PAIRS=9      pairs of each figure
 #   BENCH_SCALE=1      size of the synthetic archives, as a share of the full one
 #   BENCH_ROWS=        groups to run, by comma: daily disk registry scale static closure memory extract image
-#                      image-scripts image-changed serve pages; empty: all
+#                      image-scripts image-changed serve front pages; empty: all
 #   BENCH_REAL=        what scripts/real-upstream.sh laid out; empty: it is made (asks this host's apt sources)
 #   BENCH_INDICES=     what scripts/real-indices.sh laid out; likewise
 #

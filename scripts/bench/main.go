@@ -87,6 +87,7 @@ func (b *bench) groups() []group {
 		{"image-scripts", b.imageScripts},
 		{"image-changed", b.imageChanged},
 		{"serve", b.serve},
+		{"front", b.front},
 		{"pages", b.pages},
 	}
 }
