@@ -31,7 +31,8 @@ die() { say "$*"; exit 1; }
 
 # started_here PID: a process of this script. The number of one that ended long ago may be that of somebody else's by now.
 started_here() {
-	tr '\0' '\n' <"/proc/$1/environ" | grep -qxF "E2E_SCRIPT=$work" || [ "$(sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$1/stat")" = $$ ]
+	tr '\0' '\n' <"/proc/$1/environ" | grep -qxF "E2E_SCRIPT=$work" || [ "$(sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$1/stat")" = $$ ] ||
+		case $(readlink "/proc/$1/cwd") in "$work" | "$work"/*) ;; *) false ;; esac # nginx writes its name over its environment
 } 2>/dev/null
 
 # clean_up: ends what was started, unmounts what was mounted, newest first.
@@ -50,7 +51,10 @@ clean_up() {
 		mountpoint -q "$m" || continue
 		umount "$m" 2>/dev/null || umount -l "$m"
 	done
-	while read -r s; do ip netns del "$s"; done <"$work/spaces" 2>/dev/null
+	while read -r s; do
+		for p in $(ip netns pids "$s"); do kill -9 "$p"; done # what a test's own programs started there, too
+		ip netns del "$s"
+	done <"$work/spaces" 2>/dev/null
 	exit $status
 }
 trap clean_up EXIT
