@@ -168,8 +168,8 @@ func (s *Server) site() *site {
 	}
 	rules := s.policy.Get() // one policy for the whole answer
 	t.DecideImage = func(name string) policy.Decision { return s.enforced(rules.DecideImage(name)) }
-	t.DecideFile = func(_ *registry.Held, row snapshot.Row) policy.Decision {
-		pkg, ok := paths.PackageOf(row)
+	t.DecideFile = func(h *registry.Held, row snapshot.Row) policy.Decision {
+		pkg, ok := paths.PackageOf(h.Snapshot.Statement.Archive(row.Archive()), row)
 		if !ok || snapshot.IsCarried(row.Path) {
 			return policy.Decision{Allow: true}
 		}

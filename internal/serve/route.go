@@ -89,6 +89,8 @@ func (req *request) route(p string) {
 		req.documents(rest)
 	case head == "changes" && !more && req.s.view.Load().of(head) == nil:
 		req.changes()
+	case head == "mirror" && more && req.s.view.Load().of(head) == nil:
+		req.byAddress(rest)
 	case head == "snapshot":
 		req.fixed(rest)
 	default:
@@ -179,7 +181,7 @@ func (req *request) fixed(rest string) {
 // the rule's reason in the status line, which apt prints.
 func (req *request) file(h *served, row snapshot.Row, p string, fixed bool) {
 	req.snapshot = h.name
-	if pkg, ok := paths.PackageOf(row); ok {
+	if pkg, ok := paths.PackageOf(h.archive(row.Archive()), row); ok {
 		req.pkg = pkg
 		d := req.s.decide(pkg, req.archive)
 		req.rule = d.Rule
@@ -195,7 +197,7 @@ func (req *request) file(h *served, row snapshot.Row, p string, fixed bool) {
 		name:     row.Path,
 		cache:    req.cacheControl(h, row, fixed),
 		from:     h,
-		mirrored: paths.IsPoolFile(row),
+		mirrored: paths.IsPoolFile(h.archive(row.Archive()), row),
 	})
 }
 
@@ -242,11 +244,11 @@ func (s *Server) access() paths.Access {
 func (req *request) cacheControl(h *served, row snapshot.Row, fixed bool) string {
 	life := paths.Asked
 	switch a := h.archive(row.Archive()); {
-	case !paths.IsPoolFile(row):
+	case !paths.IsPoolFile(a, row):
 		if fixed || strings.Contains(row.Path, "/by-hash/") || strings.Contains(req.r.URL.Path, "/by-hash/") {
 			life = paths.Forever
 		}
-	case fixed || a != nil && a.Class == snapshot.Upstream && paths.Versioned(row):
+	case fixed || a != nil && a.Class == snapshot.Upstream && paths.Versioned(a, row):
 		life = paths.UntilRules
 	}
 	return req.s.access().CacheControl(life)

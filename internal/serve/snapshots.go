@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/registry"
+	"example.org/mmoci/internal/serve/byaddress"
 	"example.org/mmoci/internal/serve/dates"
 	"example.org/mmoci/internal/serve/pages"
 	"example.org/mmoci/internal/serve/paths"
@@ -63,6 +64,8 @@ type served struct {
 	reference string // that its source follows, if that is at a registry; else ""
 
 	registry *registry.Held // shared by the copies; nil: /v2/ is not answered
+
+	addresses *byaddress.Index // shared by the copies
 }
 
 func newServed(sn *snapshot.Snapshot) *served {
@@ -71,6 +74,8 @@ func newServed(sn *snapshot.Snapshot) *served {
 		name:     sn.Statement.Date.UTC().Format(nameTime) + "-" + sn.Root.Hex()[:nameHex],
 		valid:    dates.NewValidity(sn),
 		fetched:  &prefetch.Progress{},
+
+		addresses: byaddress.New(sn),
 	}
 }
 
@@ -155,6 +160,9 @@ func (h *served) changes(row snapshot.Row) bool {
 	a := h.archive(prefix)
 	if a == nil || strings.HasPrefix(rest, "dists/") {
 		return true
+	}
+	if a.Format == snapshot.FormatFiles {
+		return paths.IsList(a, row)
 	}
 	return slices.ContainsFunc(a.Suites, func(s snapshot.Suite) bool {
 		return snapshot.IsFlat(s.Name) && strings.HasPrefix(p, snapshot.SuiteDir(prefix, s.Name)+"/")

@@ -40,15 +40,15 @@ func (a Access) CacheControl(life Life) string {
 }
 
 // IsPoolFile tells whether a file is one that the policy is asked about.
-func IsPoolFile(row snapshot.Row) bool {
-	_, is := PackageOf(row)
+func IsPoolFile(a *snapshot.Archive, row snapshot.Row) bool {
+	_, is := PackageOf(a, row)
 	return is
 }
 
 // Versioned tells whether a package's file has the version in its name. Another version of one that
 // has not, as flat archives may have them, lies at the same path.
-func Versioned(row snapshot.Row) bool {
-	pkg, is := PackageOf(row)
+func Versioned(a *snapshot.Archive, row snapshot.Row) bool {
+	pkg, is := PackageOf(a, row)
 	version := pkg.Version
 	if _, rest, ok := strings.Cut(version, ":"); ok { // names leave the epoch out
 		version = rest

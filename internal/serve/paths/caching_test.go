@@ -24,7 +24,7 @@ func TestVersioned(t *testing.T) {
 		{"debian/pool/main/a/agent/agent_1.4.orig.tar.xz", snapshot.Package{}, true},
 		{"debian/dists/sid/InRelease", snapshot.Package{}, false},
 	} {
-		if got := Versioned(snapshot.Row{Path: c.path, Package: c.pkg}); got != c.want {
+		if got := Versioned(nil, snapshot.Row{Path: c.path, Package: c.pkg}); got != c.want {
 			t.Errorf("%s of %s: %v", c.path, c.pkg.Version, got)
 		}
 	}

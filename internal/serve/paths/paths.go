@@ -36,6 +36,12 @@ func Lasting(p string) bool {
 	return !flatIndex(path.Base(p))
 }
 
+// IsList tells the lists and signatures of an archive of plain files from the files.
+func IsList(a *snapshot.Archive, row snapshot.Row) bool {
+	rest, _ := strings.CutPrefix(row.Path, a.Prefix+"/")
+	return strings.HasPrefix(row.Path, "upstream/") || rest == "SHA256SUMS" || rest == "SHA256SUMS.asc"
+}
+
 // flatIndex tells whether a name is one that a flat archive has beside its pool files.
 func flatIndex(name string) bool {
 	switch stem, _, _ := strings.Cut(name, "."); stem {
@@ -46,11 +52,21 @@ func flatIndex(name string) bool {
 	}
 }
 
+// ArchitectureFile is the architecture by which rules know plain files.
+const ArchitectureFile = "file"
+
 // PackageOf returns the package that policy decides on: of a binary package what
-// the table says, of any other pool file the source package in its name.
-func PackageOf(row snapshot.Row) (snapshot.Package, bool) {
+// the table says, of a plain file its name, of any other pool file the source package in its name. a is the archive of
+// the row; nil: it is of none.
+func PackageOf(a *snapshot.Archive, row snapshot.Row) (snapshot.Package, bool) {
 	if row.Name != "" {
 		return row.Package, true
+	}
+	if a != nil && a.Format == snapshot.FormatFiles {
+		if IsList(a, row) {
+			return snapshot.Package{}, false
+		}
+		return snapshot.Package{Name: path.Base(row.Path), Architecture: ArchitectureFile}, true
 	}
 	p := strings.TrimPrefix(row.Path, "upstream/")
 	_, p, _ = strings.Cut(p, "/")
