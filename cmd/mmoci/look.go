@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ func (a *app) ls() *cobra.Command {
 	var tags string
 	cmd := &cobra.Command{
 		Use:   "ls [REF]..",
-		Short: "List the packages and images of snapshots, or search them",
+		Short: "List the packages, files and images of snapshots, or search them",
 		Long: `Lists the packages of a snapshot, or of several, each line with the reference before it then. Globs (* ? [a-z]) search by name,
 version, architecture and source package; nothing found is exit code 4. --tags searches all snapshots that a repository has under such tags, each once.`,
 	}
@@ -64,7 +65,7 @@ version, architecture and source package; nothing found is exit code 4. --tags s
 			if l.Ref != "" {
 				fmt.Fprintf(w, "%s\t", l.Ref)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, l.Version, l.Architecture, l.Prefix, l.Component, l.Digest)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, cmp.Or(l.Version, "-"), l.Architecture, l.Prefix, l.Component, l.Digest)
 		}
 		return w.Flush()
 	}

@@ -328,7 +328,7 @@ func contentType(name string) string {
 		return "text/css; charset=utf-8"
 	case strings.HasSuffix(base, ".gpg"):
 		return "application/pgp-signature"
-	case base == "statement", base == "lock", base == "InRelease", base == "Release", base == "Packages", base == "Sources", strings.HasSuffix(base, ".dsc"):
+	case base == "statement", base == "lock", base == "InRelease", base == "SHA256SUMS", base == "Release", base == "Packages", base == "Sources", strings.HasSuffix(base, ".dsc"):
 		return "text/plain; charset=utf-8"
 	default:
 		return "application/octet-stream"

@@ -162,7 +162,8 @@ func (h *served) changes(row snapshot.Row) bool {
 		return true
 	}
 	if a.Format == snapshot.FormatFiles {
-		return paths.IsList(a, row)
+		_, plain := a.PlainFile(row)
+		return !plain
 	}
 	return slices.ContainsFunc(a.Suites, func(s snapshot.Suite) bool {
 		return snapshot.IsFlat(s.Name) && strings.HasPrefix(p, snapshot.SuiteDir(prefix, s.Name)+"/")

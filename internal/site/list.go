@@ -17,7 +17,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Listed is a package of a snapshot, or a container image; its JSON form is what ls --json prints.
+// Listed is a package of a snapshot, a plain file, or a container image; its JSON form is what ls --json prints.
+// A file has its path as name, "file" as architecture, and neither version nor source.
 // An image has its tag as version and no architecture, prefix or source; Size is that of its manifest.
 type Listed struct {
 	Name         string `json:"name"`
@@ -111,6 +112,10 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 	}
 	var out []Listed
 	for r := range s.Table.Rows() {
+		if name, plain := s.Statement.Archive(r.Archive()).PlainFile(r); plain {
+			out = append(out, Listed{Name: name, Architecture: "file", Prefix: r.Archive(), Digest: r.Digest.String(), Size: r.Size, Path: r.Path})
+			continue
+		}
 		if r.Name == "" {
 			continue
 		}

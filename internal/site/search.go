@@ -25,11 +25,11 @@ func (q Search) Check() error {
 // Any tells whether something is asked for.
 func (q Search) Any() bool { return q != Search{} }
 
-// Takes tells whether a package is what is asked for. A package without a source of its own is its own source; an image has
-// no source and no architecture.
+// Takes tells whether a package is what is asked for. A package without a source of its own is its own source; a file and an image have
+// no source, an image no architecture.
 func (q Search) Takes(l Listed) bool {
 	source := cmp.Or(l.Source, l.Name)
-	if l.Image {
+	if l.Image || l.Architecture == "file" {
 		source = ""
 	}
 	source, _, _ = strings.Cut(source, " ")

@@ -36,12 +36,6 @@ func Lasting(p string) bool {
 	return !flatIndex(path.Base(p))
 }
 
-// IsList tells the lists and signatures of an archive of plain files from the files.
-func IsList(a *snapshot.Archive, row snapshot.Row) bool {
-	rest, _ := strings.CutPrefix(row.Path, a.Prefix+"/")
-	return strings.HasPrefix(row.Path, "upstream/") || rest == "SHA256SUMS" || rest == "SHA256SUMS.asc"
-}
-
 // flatIndex tells whether a name is one that a flat archive has beside its pool files.
 func flatIndex(name string) bool {
 	switch stem, _, _ := strings.Cut(name, "."); stem {
@@ -63,10 +57,11 @@ func PackageOf(a *snapshot.Archive, row snapshot.Row) (snapshot.Package, bool) {
 		return row.Package, true
 	}
 	if a != nil && a.Format == snapshot.FormatFiles {
-		if IsList(a, row) {
+		name, is := a.PlainFile(row)
+		if !is {
 			return snapshot.Package{}, false
 		}
-		return snapshot.Package{Name: path.Base(row.Path), Architecture: ArchitectureFile}, true
+		return snapshot.Package{Name: path.Base(name), Architecture: ArchitectureFile}, true
 	}
 	p := strings.TrimPrefix(row.Path, "upstream/")
 	_, p, _ = strings.Cut(p, "/")

@@ -379,6 +379,10 @@ func kindOf(a *snapshot.Archive) string {
 	switch {
 	case a == nil:
 		return ""
+	case a.Format == snapshot.FormatFiles && a.Class == snapshot.Site:
+		return "files, by the site's digests"
+	case a.Format == snapshot.FormatFiles:
+		return "files, signed by upstream"
 	case a.Mode == snapshot.Verbatim:
 		return "verbatim, under upstream's signature"
 	case a.Class == snapshot.Site:

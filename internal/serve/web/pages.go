@@ -45,6 +45,8 @@ type describedArchive struct {
 	Key, KeyFile                                 string // the key beside it; "": in it, or not known
 	EndMark                                      string
 	Suites                                       []describedSuite
+	Plain                                        int // files, of an archive that has no packages
+	Root                                         string
 }
 
 type describedSuite struct {
@@ -149,7 +151,14 @@ func (v View) describe(t Totals, s Snapshot, root string) described {
 	}
 	for _, a := range st.Archives {
 		da := describedArchive{
-			Prefix: a.Prefix, Href: root + a.Prefix + "/", Packages: t.Archives[a.Prefix], File: "/" + sources.File(a.Prefix), EndMark: endMark,
+			Prefix: a.Prefix, Href: root + a.Prefix + "/", Packages: t.Archives[a.Prefix], File: "/" + sources.File(a.Prefix), EndMark: endMark, Root: root,
+		}
+		if a.Format == snapshot.FormatFiles {
+			for row := range s.Table.Under(a.Prefix + "/") {
+				if _, is := a.PlainFile(row); is {
+					da.Plain++
+				}
+			}
 		}
 		of := v.sources(a.Prefix, false, true)
 		da.Sources = archive.Format(of.stanzas)

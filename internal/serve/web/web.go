@@ -108,12 +108,14 @@ func (v View) Find(prefix string) (Snapshot, *snapshot.Archive) {
 	return Snapshot{}, nil
 }
 
-// archives are the archives of all snapshots, by prefix.
+// archives are the archives for apt of all snapshots, by prefix.
 func (v View) archives() []*snapshot.Archive {
 	var all []*snapshot.Archive
 	for _, s := range v.Snapshots {
 		for i := range s.Statement.Archives {
-			all = append(all, &s.Statement.Archives[i])
+			if a := &s.Statement.Archives[i]; a.Format == snapshot.FormatDeb { // the others are nothing of apt's
+				all = append(all, a)
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b *snapshot.Archive) int { return strings.Compare(a.Prefix, b.Prefix) })
