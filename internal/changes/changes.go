@@ -17,7 +17,7 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// Change is what happened to one package or container image between two snapshots. Its JSON form is what diff --json prints.
+// Change is what happened to one package, plain file or container image between two snapshots. Its JSON form is what diff --json prints.
 type Change struct {
 	// Archive is the prefix of the new version, or of the old one of what is removed; "" for an image.
 	Archive string `json:"archive"`
@@ -25,13 +25,14 @@ type Change struct {
 	// another archive than what it replaces.
 	OldArchive   string `json:"oldArchive,omitempty"`
 	Image        bool   `json:"image,omitempty"`
+	File         bool   `json:"file,omitempty"` // Name is its path in the archive
 	Name         string `json:"name"`
 	Architecture string `json:"architecture"`
 	Source       string `json:"source,omitempty"`
-	Old          string `json:"old,omitempty"` // version, of an image digest; "": added
+	Old          string `json:"old,omitempty"` // version, of a file or an image digest; "": added
 	New          string `json:"new,omitempty"` // the same; "": removed
 	// Kind is added, removed, upgraded, downgraded, rebuilt (one version, other bytes), or moved (the same file, in another
-	// archive); of an image added, removed or changed.
+	// archive); of a file or an image added, removed or changed.
 	Kind string `json:"kind"`
 	// Others says that the new snapshot still has other versions of a package of which one is removed.
 	Others bool `json:"others,omitempty"`
@@ -46,7 +47,7 @@ type Change struct {
 	blob snapshot.Blob // of the new file
 }
 
-// Between lists what differs between two snapshots, in order of archive, name and architecture; images last. An old
+// Between lists what differs between two snapshots, in order of archive, name and architecture; files, then images last. An old
 // one that is nil has nothing. It reads tables and Releases, which are hints: what it tells is not proved.
 //
 // Versions of a package are paired over all archives: the highest new one with the highest one that hosts had, if
@@ -89,7 +90,7 @@ func between(old, now *snapshot.Snapshot, security map[string]bool) []Change {
 	if old != nil {
 		images = old.Statement.Images
 	}
-	return append(out, imageChanges(images, now.Statement.Images)...)
+	return append(append(out, fileChanges(old, now)...), imageChanges(images, now.Statement.Images)...)
 }
 
 // imageChanges lists the images that differ, in order of name. One whose referrers alone differ has not changed.

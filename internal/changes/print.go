@@ -17,13 +17,13 @@ type Group struct {
 	Changes  []Change
 }
 
-// Groups are changes by source: those with a security update first, then in order of source; images last.
+// Groups are changes by source: those with a security update first, then in order of source; files and images last.
 func Groups(changes []Change) []Group {
 	at := map[string]int{}
 	var out []Group
 	for _, c := range changes {
 		source := cmp.Or(c.Source, c.Name)
-		if c.Image {
+		if c.Image || c.File {
 			out = append(out, Group{Changes: []Change{c}})
 			continue
 		}
@@ -64,12 +64,16 @@ const maxCVEs = 8
 // Totals is one line: how many packages of how many sources differ and how, how many are security updates, and the CVE
 // numbers that their changelogs name.
 func Totals(changes []Change) string {
-	packages, security, images, sources := 0, 0, 0, 0
+	packages, security, images, files, sources := 0, 0, 0, 0, 0
 	count := map[string]int{}
 	var cves []string
 	for _, g := range Groups(changes) {
 		if g.Source == "" {
-			images++
+			if g.Changes[0].File {
+				files++
+			} else {
+				images++
+			}
 			continue
 		}
 		sources++
@@ -107,6 +111,12 @@ func Totals(changes []Change) string {
 			named = terminal.Count(len(cves), "CVE")
 		}
 		parts = append(parts, "their changelogs name "+named)
+	}
+	switch {
+	case files == 1:
+		parts = append(parts, "1 file differs")
+	case files > 1:
+		parts = append(parts, fmt.Sprintf("%d files differ", files))
 	}
 	switch {
 	case images == 1:
@@ -151,6 +161,9 @@ func (c Change) Line() string {
 	notes := []string{c.archives()}
 	if c.Image {
 		notes[0] = "image"
+	}
+	if c.File {
+		notes[0] = "file of " + c.Archive
 	}
 	if c.Security {
 		notes = append(notes, "security")
@@ -205,6 +218,8 @@ func (g Group) rows() []row {
 		switch {
 		case c.Image:
 			r.what = "image, " + c.Kind
+		case c.File:
+			r.what = "file, " + c.Kind
 		case c.Security:
 			r.what = "**security**, " + c.Kind
 		case c.Others:
@@ -217,7 +232,7 @@ func (g Group) rows() []row {
 			i = len(out)
 			out = append(out, r)
 		}
-		if !c.Image {
+		if !c.Image && !c.File {
 			out[i].add(c)
 		}
 	}

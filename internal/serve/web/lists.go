@@ -148,7 +148,7 @@ func (p *Pages) Changes(v View, steps []Change, ids []string) ([]byte, error) {
 						break
 					}
 					row := changedRow{Change: change}
-					if !change.Image && change.New != "" {
+					if !change.Image && !change.File && change.New != "" {
 						row.Href = packageLink(v.Root+"snapshot/"+d.New+"/", change.Archive, change.Name, change.New, change.Architecture)
 					}
 					out.Rows = append(out.Rows, row)
