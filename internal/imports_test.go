@@ -56,6 +56,8 @@ var rules = map[string][]string{
 	"internal/freeze":          {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/extract":         {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},
 	"internal/others":          {"net/http", "os", oras, imageSpec, ggcr, module + "internal/serve"},
+	"internal/merge":           {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact", module + "pkg/resolve"},
+	"internal/taken":           {"net/http", "os", oras, imageSpec, ggcr, module + "internal/upstream", module + "internal/serve"},
 	"internal/outdated":        {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
 	"internal/listed":          {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/freeze", module + "internal/serve"},
 	"internal/fileset":         {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},

@@ -470,6 +470,8 @@ func kindOf(mode snapshot.Mode, class snapshot.Class) string {
 		return "verbatim"
 	case class == snapshot.Site:
 		return "the site's own"
+	case class == snapshot.Merged:
+		return "merged of others"
 	}
 	return "curated from upstream"
 }

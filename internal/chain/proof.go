@@ -90,7 +90,7 @@ func (b *Book) Prove(p Package, o ProofOptions) Proof {
 	}
 	ix := b.indices[b.entries[p.entry].index]
 	w := proving{b: b, p: p, o: o, ix: ix, s: ix.suite, whose: "Upstream"}
-	if w.s.archive.Class == snapshot.Site {
+	if w.s.archive.Class != snapshot.Upstream {
 		w.whose = "The site"
 	}
 	w.release = path.Base(w.s.signed.Path)
@@ -154,7 +154,7 @@ func (w proving) key() Step {
 		s.Command = w.o.Key.Fetch + " && " + s.Command
 	}
 	switch {
-	case ring == nil && w.s.archive.Class == snapshot.Site:
+	case ring == nil && w.s.archive.Class != snapshot.Upstream:
 		s.Reason = w.o.Who + " was not told the site's key"
 	case ring == nil:
 		s.Reason = w.o.Who + " was not told upstream's key"

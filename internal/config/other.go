@@ -25,9 +25,10 @@ type Other struct {
 
 	RPM *rpmplan.Archive `json:",omitempty"` // of format rpm
 
-	// From is the reference of the snapshot that it is taken out of, as written, under the same prefix. SignedBy are the
-	// keys that sign that snapshot then, "": those of trust:.
-	From string `json:",omitempty"`
+	// From is the reference of the snapshot that it is taken out of, as written, under the same prefix; Trust are the keys
+	// that sign that snapshot, none: those of the plan.
+	From  string   `json:",omitempty"`
+	Trust []string `json:",omitempty"`
 }
 
 // other reads an entry of archives: that says format:, merge: or from:. It is nil if the entry says none of them.
@@ -120,8 +121,19 @@ func (l *loader) taken(n document.Node, o *Other) error {
 		"prefix":    setText(&o.Prefix),
 		"format":    setText(&o.Format),
 		"from":      setText(&o.From),
+		"trust":     l.setFiles(&o.Trust),
 		"signed-by": l.setFile(&o.SignedBy),
 	})
+}
+
+// Other is the archive of a prefix that is no Debian archive; nil: there is none.
+func (p *Plan) Other(prefix string) *Other {
+	for i := range p.Others {
+		if p.Others[i].Prefix == prefix {
+			return &p.Others[i]
+		}
+	}
+	return nil
 }
 
 // SignedBy are the keyring files of the upstreams, by prefix.
@@ -133,7 +145,7 @@ func (p *Plan) SignedBy() map[string]string {
 		}
 	}
 	for _, o := range p.Others {
-		if o.SignedBy != "" && o.From == "" {
+		if o.SignedBy != "" {
 			out[o.Prefix] = o.SignedBy
 		}
 	}

@@ -55,6 +55,9 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	var found []resolve.Chosen // of the lock
 	for _, locked := range lock.Archives {
 		i := slices.IndexFunc(archives, func(a *upstreamArchive) bool { return a.Prefix == locked.Prefix })
+		if i < 0 && f.Plan.Other(locked.Prefix) != nil {
+			continue
+		}
 		if i < 0 {
 			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the lock, not in the configuration", locked.Prefix))
 			continue

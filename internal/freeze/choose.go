@@ -41,7 +41,7 @@ type closure struct {
 // choose computes the closure of what the curated archives ask for, over all
 // archives; it is empty if none is curated. A lock takes the place of the
 // closure as far as it goes.
-func choose(f Options, archives []*upstreamArchive, absent absent) (*selection, error) {
+func choose(f Options, archives []*upstreamArchive, ready []ReadyArchive, absent absent) (*selection, error) {
 	req, err := request(f, archives, absent)
 	if err != nil {
 		return nil, err
@@ -50,6 +50,13 @@ func choose(f Options, archives []*upstreamArchive, absent absent) (*selection, 
 		return &selection{}, nil
 	}
 	indices, from := resolveIndices(archives)
+	for _, r := range ready { // they are here whole, as verbatim ones
+		for _, ix := range r.Indices {
+			if ix.Architecture != "source" {
+				indices, from = append(indices, ix), append(from, nil)
+			}
+		}
+	}
 	u, err := universe(f, indices)
 	if err != nil {
 		return nil, err
@@ -73,6 +80,9 @@ func choose(f Options, archives []*upstreamArchive, absent absent) (*selection, 
 	for _, c := range chosen.packages {
 		sel.packages[c.Archive] = append(sel.packages[c.Archive], c)
 		sel.used[from[c.Index]] = true
+	}
+	for _, r := range ready {
+		delete(sel.packages, r.Archive.Prefix) // it is taken whole
 	}
 	for _, a := range archives {
 		switch {
@@ -184,6 +194,9 @@ func request(f Options, archives []*upstreamArchive, absent absent) (*resolve.Re
 // universe says on the log which stanzas are malformed: one of them may be what somebody misses.
 func universe(f Options, indices []resolve.Index) (*resolve.Universe, error) {
 	u, err := resolve.NewUniverse(indices)
+	if errors.Is(err, resolve.ErrDuplicate) {
+		err = fmt.Errorf("%w: %w; take one of the two out, or give one another version", outcome.ErrUsage, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type content struct {
 	lock     *config.Lock // its date is undated
 	lockText []byte       // canonical
 	dropped  []string     // optional targets left out, by prefix and name
+	notes    []string     // remarks for people
 }
 
 // files are files of a snapshot, the small ones with their bytes.
@@ -96,7 +97,7 @@ func collect(f Options, archives []*upstreamArchive, ready []ReadyArchive, sel *
 		}
 		c.lock.Archives = append(c.lock.Archives, lockArchive(a, sel))
 	}
-	if err := cmp.Or(c.ready(ready), poolErr, building.Wait()); err != nil {
+	if err := cmp.Or(c.ready(ready), c.merged(f, archives, ready, sel), poolErr, building.Wait()); err != nil {
 		return nil, err
 	}
 	c.lockText = c.lock.Encode()

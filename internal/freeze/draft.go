@@ -194,18 +194,22 @@ func redateSuite(ctx context.Context, old *snapshot.Snapshot, format string, s s
 }
 
 var (
-	releaseDate  = regexp.MustCompile(`(?m)^Date: .*$`)
-	releaseUntil = regexp.MustCompile(`(?m)^Valid-Until: .*$`)
+	releaseDate  = regexp.MustCompile(`(?m)^Date: .*\n`)
+	releaseUntil = regexp.MustCompile(`(?m)^Valid-Until: .*\n`)
 )
 
-// redateRelease changes Date and Valid-Until of a Release that this program wrote.
+// redateRelease changes Date and Valid-Until of a Release that this program wrote; a zero until leaves none.
 func redateRelease(text []byte, date, until time.Time) ([]byte, error) {
 	const layout = "Mon, 02 Jan 2006 15:04:05 UTC"
 	if len(releaseDate.FindAll(text, 2)) != 1 || !bytes.HasSuffix(text, []byte("\n")) {
 		return nil, fmt.Errorf("%w: its Release has not one Date", outcome.ErrIntegrity)
 	}
-	text = releaseDate.ReplaceAllLiteral(text, []byte("Date: "+date.UTC().Format(layout)))
-	return releaseUntil.ReplaceAllLiteral(text, []byte("Valid-Until: "+until.UTC().Format(layout))), nil
+	text = releaseUntil.ReplaceAllLiteral(text, nil)
+	lines := "Date: " + date.UTC().Format(layout) + "\n"
+	if !until.IsZero() {
+		lines += "Valid-Until: " + until.UTC().Format(layout) + "\n"
+	}
+	return releaseDate.ReplaceAllLiteral(text, []byte(lines)), nil
 }
 
 // Dates along a tag strictly increase, to the second, so that clients that

@@ -98,7 +98,7 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 		if err != nil {
 			return nil, err
 		}
-		sel, err := choose(f, archives, absent)
+		sel, err := choose(f, archives, ready, absent)
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +107,7 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 			return nil, err
 		}
 		d := &Draft{
-			Wanted: wanted, Given: given, Notes: sel.notes, Newer: sel.newer, Missing: append(absent.texts(), sel.missing...), versions: sel.versions,
+			Wanted: wanted, Given: given, Notes: append(slices.Clip(sel.notes), c.notes...), Newer: sel.newer, Missing: append(absent.texts(), sel.missing...), versions: sel.versions,
 			content: c, signer: f.Signer, validFor: f.Plan.ValidFor, others: ready,
 		}
 		for _, r := range ready {

@@ -62,6 +62,9 @@ func chooseLocked(f Options, archives []*upstreamArchive, indices []resolve.Inde
 		have[c.Package] = true
 	}
 	for _, a := range f.Lock.Archives {
+		if f.Plan.Other(a.Prefix) != nil {
+			continue
+		}
 		for _, p := range a.Packages {
 			if found := find(all, a.Prefix, p); found != nil && !have[found] {
 				out.packages = append(out.packages, resolve.Chosen{Package: found})
@@ -95,16 +98,16 @@ func beyondLock(f Options, u *resolve.Universe, req resolve.Request, isLocked fu
 	return res.Packages, res.Notes, nil
 }
 
-// onlyLocked narrows the curated archives to the lock's packages. Verbatim ones are here whole.
+// onlyLocked narrows the curated archives to the lock's packages. Verbatim ones, and those of other snapshots, are here whole.
 func onlyLocked(indices []resolve.Index, archives []*upstreamArchive, locked func(prefix string, p archive.PackageFile) bool) []resolve.Index {
-	verbatim := map[string]bool{}
+	curated := map[string]bool{}
 	for _, a := range archives {
-		verbatim[a.Prefix] = a.Verbatim
+		curated[a.Prefix] = !a.Verbatim
 	}
 	out := slices.Clone(indices)
 	for i := range out {
 		prefix := out[i].Archive
-		if verbatim[prefix] {
+		if !curated[prefix] {
 			continue
 		}
 		keeps := out[i].Keep
@@ -133,6 +136,9 @@ func find(u *resolve.Universe, prefix string, p config.LockPackage) *resolve.Pac
 // more, with the versions there are: in its error, or in gone where the rest goes on.
 func vanished(f Options, u *resolve.Universe, archives []*upstreamArchive) (gone []string, err error) {
 	for _, a := range f.Lock.Archives {
+		if f.Plan.Other(a.Prefix) != nil {
+			continue // whoever reads it has obeyed the lock
+		}
 		if !slices.ContainsFunc(archives, func(read *upstreamArchive) bool { return read.Prefix == a.Prefix }) {
 			return nil, fmt.Errorf("%w: the lock has an archive %s, the configuration has not", outcome.ErrUsage, a.Prefix)
 		}

@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/fetchreport"
 	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -23,6 +24,9 @@ type ReadyArchive struct {
 	Blobs   snapshot.Blobs // opens the others, unverified; nil: there are none
 	Signed  []SiteText     // what the site signs at the snapshot's date; none in a verbatim archive
 	Locked  config.LockArchive
+	// Indices are all that an archive of format deb has, sources too: what others need may come from them, and merged
+	// archives are made of them.
+	Indices []resolve.Index
 	Newest  time.Time // of the dates that upstream signed; zero: none. It counts as the Date of a Release does.
 	Notes   []string  // remarks for people
 	// Moved tells whether upstream has changed since it was read, so that it must be read anew; nil: it cannot change.
@@ -91,6 +95,11 @@ func newestOf(archives []ReadyArchive) (date time.Time) {
 		}
 	}
 	return date
+}
+
+// IsSigned tells the roles of texts that the site signs, as [SiteText] has them.
+func IsSigned(r snapshot.Role) bool {
+	return r == snapshot.Release || r == snapshot.Sums || r == snapshot.Repomd
 }
 
 // signedRole is the role of the text that the site signs in an archive of a format, signedName its file.

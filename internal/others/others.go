@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rpmrepo"
+	"example.org/mmoci/internal/taken"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 )
@@ -26,10 +27,17 @@ type Reader struct {
 // f.Lock names is read as it names it, from f.Previous where its place has lost it.
 func (r Reader) Read(ctx context.Context, f freeze.Options) ([]freeze.ReadyArchive, error) {
 	var out []freeze.ReadyArchive
+	snapshots := &taken.Reader{Site: r.Site, Artifact: r.Artifact}
 	for i := range f.Plan.Others {
 		o := &f.Plan.Others[i]
 		switch {
-		case len(o.Merge) > 0:
+		case len(o.Merge) > 0: // of what was read
+		case o.From != "":
+			ready, err := snapshots.Read(ctx, f, o)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, ready)
 		case o.Files != nil:
 			files, err := fileset.Read(ctx, fileset.Options{
 				Plan: o.Files, Lock: f.Lock, Previous: f.Previous, Dir: r.Keep, KeepGoing: f.KeepGoing, Now: f.Now, Log: f.Log,

@@ -107,6 +107,23 @@ func (c *Chain) archive(ctx context.Context, a snapshot.Archive, archs []string)
 	return parallel.InOrder(ixs, func(ix suiteIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
 }
 
+// AllIndices reads all indices of an archive as it is served, sources too (of the architecture "source").
+func (c *Chain) AllIndices(ctx context.Context, a snapshot.Archive) ([]resolve.Index, error) {
+	suites, err := c.Suites(ctx, a, Served)
+	if err != nil {
+		return nil, err
+	}
+	var ixs []suiteIndex
+	for _, p := range suites {
+		found, err := c.indices(p)
+		if err != nil {
+			return nil, err
+		}
+		ixs = append(ixs, found...)
+	}
+	return parallel.InOrder(ixs, func(ix suiteIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
+}
+
 // indicesOf are the indices of architectures in the best view of one archive, without empty ones.
 func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []string) ([]suiteIndex, error) {
 	v, _ := c.BestView(a) // Crosses reads archives without a key, too

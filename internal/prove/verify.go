@@ -56,12 +56,18 @@ func Verify(ctx context.Context, q Options) (*Report, error) {
 		Root: q.Snapshot.Root.String(), Date: st.Date, Hashed: q.Hash,
 		Statement: signature(st.How, q.Trust.Site, q.Trust.Now),
 	}
-	for _, a := range st.Archives {
-		v.report.Archives = append(v.report.Archives, v.archive(ctx, a))
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	for _, merged := range []bool{false, true} { // what they are made of comes first
+		for _, a := range st.Archives {
+			if (a.Class == snapshot.Merged) != merged {
+				continue
+			}
+			v.report.Archives = append(v.report.Archives, v.archive(ctx, a))
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 		}
 	}
+	slices.SortFunc(v.report.Archives, func(a, b ArchiveReport) int { return strings.Compare(a.Prefix, b.Prefix) })
 	v.bundle()
 	v.images(ctx)
 	v.rows()
@@ -139,6 +145,8 @@ func (v *verifier) archive(ctx context.Context, a snapshot.Archive) ArchiveRepor
 		if errors.Is(err, outcome.ErrExpired) && !errors.Is(err, outcome.ErrIntegrity) {
 			v.expired++
 		}
+	case a.Class == snapshot.Merged:
+		r.State, r.Reason = v.mergedState(a)
 	case a.Class == snapshot.Site && believed:
 		if r.State = SiteOwn; !v.Hash {
 			r.Reason = "not re-made: its packages were not read"
@@ -156,11 +164,14 @@ func (v *verifier) archive(ctx context.Context, a snapshot.Archive) ArchiveRepor
 // prove verifies what clients are given of an archive. Of a verbatim one, every file that its
 // Releases and indices name; a curated one is made again of its proven stanzas and compared.
 func (v *verifier) prove(ctx context.Context, a snapshot.Archive, r *ArchiveReport) error {
-	if a.Class == snapshot.Site && v.Trust.Upstream[a.Prefix] != nil {
+	if a.Class != snapshot.Upstream && v.Trust.Upstream[a.Prefix] != nil {
 		return fmt.Errorf("%w: a key of upstream's is given for it, but the statement calls it the site's own", outcome.ErrIntegrity)
 	}
 	if a.Format != snapshot.FormatDeb {
 		return v.format(ctx, a, r)
+	}
+	if a.Class == snapshot.Merged {
+		return v.mergeAgain(ctx, a, r)
 	}
 	if a.Mode == snapshot.Curated {
 		return v.remakeArchive(ctx, a, r)

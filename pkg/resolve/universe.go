@@ -225,6 +225,9 @@ func (u *Universe) Err() error {
 	return nil
 }
 
+// ErrDuplicate marks archives that contradict each other: a host could get either file.
+var ErrDuplicate = errors.New("different files under one version")
+
 // refuseDuplicates finds packages that claim to be the same and are not.
 func (u *Universe) refuseDuplicates() error {
 	type key struct{ version, arch string }
@@ -241,8 +244,8 @@ func (u *Universe) refuseDuplicates() error {
 			for _, p := range same {
 				k := key{u.version(p), u.architecture(p)}
 				if o, known := seen[k]; known && u.record(o).sha256 != u.record(p).sha256 && len(errs) < maxDuplicates {
-					errs = append(errs, fmt.Errorf("%s %s %s: %s and %s have different files under one version",
-						u.names[u.record(p).name], k.version, k.arch, u.listingOf(o).place(), u.listingOf(p).place()))
+					errs = append(errs, fmt.Errorf("%s %s %s: %s and %s have %w: sha256:%x and sha256:%x",
+						u.names[u.record(p).name], k.version, k.arch, u.listingOf(o).place(), u.listingOf(p).place(), ErrDuplicate, u.record(o).sha256, u.record(p).sha256))
 				}
 				seen[k] = p
 			}

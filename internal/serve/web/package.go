@@ -387,6 +387,8 @@ func kindOf(a *snapshot.Archive) string {
 		return "verbatim, under upstream's signature"
 	case a.Class == snapshot.Site:
 		return "the site's own packages"
+	case a.Class == snapshot.Merged:
+		return "merged of " + strings.Join(a.Merge, " and ") + ": the highest version of each package"
 	}
 	return "curated from upstream, with proof"
 }
