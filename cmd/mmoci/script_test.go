@@ -56,6 +56,9 @@ func TestScripts(t *testing.T) {
 			"capture":  cmdCapture,
 			"lose":     cmdLose,
 			"contains": cmdContains,
+			"sums":     cmdSums,
+			"detach":   cmdDetach,
+			"digest":   cmdDigest,
 			"aptlist":  cmdAptList,
 			"serving":  cmdServing,
 			"program":  cmdProgram,
@@ -159,6 +162,7 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		})
 	}
 	ts.Setenv(args[0], s.URL)
+	ts.Setenv(args[0]+"_HOST", strings.TrimPrefix(s.URL, "http://"))
 }
 
 // registry VAR [catalog]: starts the strict registry and sets VAR to HOST:PORT. With catalog it lists its repositories, two a page.

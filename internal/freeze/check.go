@@ -53,7 +53,13 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	}
 	c := &Checked{Missing: []string{}, Differs: []string{}, Newer: []Newer{}}
 	var found []resolve.Chosen // of the lock
+	if err := checkFiles(ctx, f, lock, c); err != nil {
+		return nil, err
+	}
 	for _, locked := range lock.Archives {
+		if locked.Format == snapshot.FormatFiles {
+			continue
+		}
 		i := slices.IndexFunc(archives, func(a *upstreamArchive) bool { return a.Prefix == locked.Prefix })
 		if i < 0 && f.Plan.Other(locked.Prefix) != nil {
 			continue
