@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"time"
 
 	"example.org/mmoci/internal/spool"
 	"example.org/mmoci/pkg/archive"
@@ -208,17 +207,6 @@ func (b *Book) using(name string, as, most int) (out []string, more bool) {
 
 // Sections are the sections of the packages, in order.
 func (b *Book) Sections() []string { return slices.Sorted(slices.Values(b.sections)) }
-
-// SuiteDates are when upstream made the Releases of an archive, as far as they were read, by suite.
-func (b *Book) SuiteDates(prefix string) map[string]time.Time {
-	out := map[string]time.Time{}
-	for _, s := range b.suites {
-		if s.archive.Prefix == prefix {
-			out[s.name] = s.release.Date
-		}
-	}
-	return out
-}
 
 // Suite is the suite whose index a package was found in; "": in none.
 func (b *Book) Suite(p Package) string {

@@ -44,7 +44,7 @@ func TestPages(t *testing.T) {
 	})
 	for target, wants := range map[string][]string{
 		"/": {newServed(second).name, second.Root.String(), "28 days old", "cat &gt;/etc/apt/sources.list.d/mmoci-docker.sources &lt;&lt;'END-OF-SOURCES'\n",
-			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref"},
+			"URIs: http://site.example.org/docker", "BEGIN PGP PUBLIC KEY BLOCK", "the tag is followed", `href="./docker/"`, "policy.pref", "<h1>site.example.org</h1>"},
 		"/?q=docker":                       {"1 package for", `href="./docker/package/docker-ce/27~x+y?arch=amd64"`, "denied by rule old: &lt;b&gt;too old"},
 		"/?q=":                             {"<h1>3 packages</h1>", ">docker-ce<", `href="./setup/"`},
 		"/?q=DOCKER":                       {"<h1>1 package for “DOCKER”</h1>", ">docker-ce<"},

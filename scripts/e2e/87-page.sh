@@ -38,6 +38,11 @@ search() {
 		follow td.name a
 		true document.querySelector("h1").innerText.startsWith("docker.io ")
 		print document.querySelector("dd a[href\$='.deb']").href
+		follow dd a[href*="?source="]
+		true document.querySelector("h1").innerText == "debian: 1 package of source docker.io"
+		follow td.name a
+		follow dd a[href*="?section="]
+		true [...document.querySelectorAll("td.name a")].some(e => e.innerText == "docker.io")
 		open $serve/
 		click input[name=q]
 		type no-such-package
@@ -184,7 +189,7 @@ looked() {
 				true document.querySelector("tbody tr:nth-child(2)").cells[2].getBoundingClientRect().right <= $2
 				open $serve/debian/package/libc6
 				follow a[href\$=".deb"]
-				true document.querySelector("h1").innerText == "403 Forbidden" && document.querySelector("main").innerText.includes("no-old-libc")
+				true document.querySelector("h1").innerText == "403 Forbidden" && ["no-old-libc", "mmoci site key"].every(s => document.querySelector("main").innerText.includes(s))
 				true document.documentElement.scrollWidth <= $2
 				shot $work/$1-denied.png
 			END
@@ -276,5 +281,6 @@ careless() {
 	refused 1 'ContentSecurityPolicy' browse <<-END
 		open $nginx/index.html
 	END
+	stop "$pid"
 }
 check "the same without escaping is noticed" careless

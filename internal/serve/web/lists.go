@@ -178,8 +178,12 @@ func (p *Pages) Error(v View, t Trouble) ([]byte, error) {
 	data := struct {
 		shell
 		Trouble
-		Near []linked
+		Near   []linked
+		Keeper string // user ID of the site's key
 	}{shell: v.shell(t.Text), Trouble: t}
+	if len(v.Key.Fingerprints) > 0 {
+		data.Keeper = v.owner(v.Key.Fingerprints[0])
+	}
 	if t.Ask != "" {
 		data.Near = v.near(t.Ask)
 	}

@@ -18,8 +18,8 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// PackageDir is the directory below a prefix where the pages of its packages are.
-const PackageDir = "package/"
+// packageDir is the directory below a prefix where the pages of its packages are.
+const packageDir = "package/"
 
 // MaxHistory is how many snapshots a history looks at, the newest ones.
 const MaxHistory = 30
@@ -42,7 +42,7 @@ type Named struct {
 // ParsePackagePath reads PREFIX/package/NAME[/VERSION]; false: it is no such path.
 func ParsePackagePath(p string) (n Named, ok bool) {
 	prefix, rest, _ := strings.Cut(p, "/")
-	rest, ok = strings.CutPrefix(rest, PackageDir)
+	rest, ok = strings.CutPrefix(rest, packageDir)
 	if !ok || rest == "" {
 		return n, false
 	}
@@ -52,11 +52,11 @@ func ParsePackagePath(p string) (n Named, ok bool) {
 }
 
 // ParseArchivePath reads PREFIX/package/; false: it is no such path.
-func ParseArchivePath(p string) (prefix string, ok bool) { return strings.CutSuffix(p, "/"+PackageDir) }
+func ParseArchivePath(p string) (prefix string, ok bool) { return strings.CutSuffix(p, "/"+packageDir) }
 
 // packageLink is the relative URL of a package page; version may be "".
 func packageLink(root, prefix, name, version, arch string) string {
-	at := root + url.PathEscape(prefix) + "/" + PackageDir + escapePart(name)
+	at := root + url.PathEscape(prefix) + "/" + packageDir + escapePart(name)
 	if version != "" {
 		at += "/" + escapePart(version)
 	}
@@ -125,6 +125,7 @@ type packagePage struct {
 	shell
 	Package                     chain.Package
 	Prefix, Suite, Kind         string
+	List                        string // URL of the packages of the archive
 	Short, Long, Section        string
 	Maintainer, Source          string
 	Homepage, HomepageText      string
@@ -174,6 +175,7 @@ func (p *Pages) Package(v View, s Snapshot, book *chain.Book, chosen []chain.Pac
 		shell: v.shell(pkg.Name), Package: pkg, Prefix: prefix, Size: size(pkg.Size), Snapshot: s.Name, Href: link(v.within(s), pkg.Path),
 		SnapshotHref: v.Root + "snapshot/" + s.Name + "/",
 	}
+	d.List = v.within(s) + prefix + "/" + packageDir
 	d.Self = packageLink(v.within(s), prefix, pkg.Name, pkg.Version, pkg.Architecture)
 	a := s.Statement.Archive(prefix)
 	d.Kind = kindOf(a)

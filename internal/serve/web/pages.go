@@ -29,7 +29,7 @@ type Reference struct {
 type described struct {
 	Name, Snapshot, Date, Age, ValidUntil, Root, Health string
 	Files, Packages                                     int
-	Bytes, Signer, Class                                string
+	Bytes, Signer, SignerName, Class                    string
 	Signed, Good                                        bool
 	Archives                                            []describedArchive
 	Images                                              []describedImage
@@ -133,6 +133,15 @@ func (p *Pages) Snapshot(v View) ([]byte, error) {
 	}{v.shell(s.Name), v.describe(p.Totals(s), s, "./")})
 }
 
+// owner is the user ID of a key of the site's; "" if that is not known.
+func (v View) owner(fingerprint string) string {
+	if v.Site == nil {
+		return ""
+	}
+	info, _ := v.Site.Info(fingerprint, v.Now)
+	return info.UserID
+}
+
 // describe says what a snapshot consists of. root is the relative URL of Base.
 func (v View) describe(t Totals, s Snapshot, root string) described {
 	st := s.Statement
@@ -141,7 +150,7 @@ func (v View) describe(t Totals, s Snapshot, root string) described {
 		Packages: t.Packages, Bytes: size(t.Bytes), Class: v.Ages.class(st.Date, st.ValidUntil, v.Now),
 	}
 	if how := chain.Believed(s.Snapshot, v.Site, s.Pinned); how.Kind == pgp.Signed {
-		d.Signer = how.Signer
+		d.Signer, d.SignerName = how.Signer, v.owner(how.Signer)
 	}
 	for _, m := range st.Images {
 		d.Images = append(d.Images, describedImage{m.Name, m.Digest.String(), size(m.Size)})
@@ -207,7 +216,7 @@ func (p *Pages) Directory(v View, s Snapshot, dir string) ([]byte, error) {
 		More                     bool
 	}{shell: v.shell(dir), Path: "/" + dir, Snapshot: s.Name}
 	if prefix, rest, _ := strings.Cut(dir, "/"); rest == "" && s.Statement.Archive(prefix) != nil {
-		data.Packages = "./" + PackageDir
+		data.Packages = "./" + packageDir
 	}
 	if data.Entries, data.More = entriesOf(s, dir); len(data.Entries) == 0 {
 		return nil, ErrNoDirectory

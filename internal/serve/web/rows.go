@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Long lists are written here and not by a template, which takes twenty times as long. Every text goes through text or attribute;
-// an address is one that link or packageLink made, which is relative.
+// rows are the lists that are long on every page of their kind: a template takes twenty times as long for each text. Every
+// text goes through text; an address is one that link or packageLink made, which is relative.
 type rows struct{ strings.Builder }
 
 // raw writes markup.
@@ -58,17 +58,6 @@ func packageRows(list []found) template.HTML {
 	return r.html()
 }
 
-// linkItems are the items of a list of links.
-func linkItems(list []linked) template.HTML {
-	var r rows
-	for _, l := range list {
-		r.raw(`<li>`)
-		r.link(l.Href, l.Name)
-		r.raw(`</li>`)
-	}
-	return r.html()
-}
-
 // groupItems are the items of a list of relations: alternatives, and who provides those that are no package.
 func groupItems(groups [][]alternative) template.HTML {
 	var r rows
@@ -99,4 +88,4 @@ func groupItems(groups [][]alternative) template.HTML {
 }
 
 // writers are the functions that templates write lists by.
-var writers = template.FuncMap{"packages": packageRows, "items": linkItems, "relations": groupItems}
+var writers = template.FuncMap{"packages": packageRows, "relations": groupItems}
