@@ -101,6 +101,8 @@ func (s *Set) look(ctx context.Context, m *member, b snapshot.Blob, bytes bool) 
 		return missing, nil
 	case code == http.StatusLoopDetected:
 		return unknown, &Fault{Itself, errors.New("it is this server itself")}
+	case (code == http.StatusTemporaryRedirect || code == http.StatusFound) && m.Check == Redirect:
+		return whole, nil
 	case code >= 300 && code < 400:
 		return unknown, &Fault{Redirects, fmt.Errorf("it redirects to %.200q", resp.Header.Get("Location"))}
 	case code == http.StatusPartialContent && !bytes:

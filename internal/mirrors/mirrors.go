@@ -190,7 +190,7 @@ func (s *Set) Choose(ctx context.Context, w Want) (Choice, bool) {
 			break
 		}
 		tried = append(tried, m)
-		if s.sharesCredentials(m, w.Host) {
+		if s.sharesCredentials(m, w.Host) || m.Check == Redirect && repeated {
 			continue
 		}
 		k, _ := s.known.get(knownKey{m.id, w.Blob.Digest})
@@ -245,7 +245,7 @@ func (s *Set) hashes(m *member, k knowledge) bool {
 	if k.verdict == whole && k.bytes { // it was right: mostly it is enough that it is there
 		return m.nth()%sampled == 0
 	}
-	return !m.SizeOnly || m.strict.Load()
+	return m.Check == Bytes || m.strict.Load()
 }
 
 // best is the mirror that comes first for a blob among those that may have it and were not tried; nil if there is none.

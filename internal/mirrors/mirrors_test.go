@@ -497,6 +497,44 @@ func TestBehind(t *testing.T) {
 	})
 }
 
+// A registry before an object store redirects; a client that asks again may have failed there, and is sent elsewhere.
+func TestRedirects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all, tr := blobs(1)
+		s, w, _ := set(t, "- {name: a, url: \"https://a.example.org/\", check: redirect}\n- {name: b, url: \"https://b.example.org/\", weight: 1}\n", tr)
+		w.set("a.example.org", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "" {
+				t.Error("a password")
+			}
+			http.Redirect(w, r, "https://store.example.org/x?signed", http.StatusTemporaryRedirect)
+		}))
+		w.set("b.example.org", nil)
+		same := func() string { // one client
+			c, _ := s.Choose(t.Context(), want(all[0]))
+			return c.Mirror
+		}
+		if m := same(); m != "a" {
+			t.Errorf("%q", m)
+		}
+		time.Sleep(time.Second)
+		if m := same(); m != "" {
+			t.Errorf("again: %q", m)
+		}
+		time.Sleep(comesBack)
+		if m := same(); m != "a" {
+			t.Errorf("a minute later: %q", m)
+		}
+		if w.asked("store.example.org") > 0 {
+			t.Error("the redirect was followed")
+		}
+		w.set("a.example.org", http.NotFoundHandler())
+		time.Sleep(2 * wholeFor)
+		if m := same(); m != "" {
+			t.Errorf("it has the blob no more: %q", m)
+		}
+	})
+}
+
 func TestCarries(t *testing.T) {
 	all := list(t, `
 - {name: a, url: "https://a.example.org/", prefixes: [debian], architectures: [amd64], repositories: ["site/*"]}

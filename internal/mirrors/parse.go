@@ -35,9 +35,21 @@ type Mirror struct {
 	Prefixes, Repositories, Architectures []string
 	Weight                                int // at least 1
 	AllowHTTP, SharesCredentials          bool
-	// SizeOnly: before clients are sent there for a blob, its size is looked at; otherwise its bytes are.
-	SizeOnly bool
+	Check                                 Check
 }
+
+// Check is what is looked at before clients are sent to a mirror for a blob.
+type Check uint8
+
+const (
+	// Bytes: all of the blob.
+	Bytes Check = iota
+	// Size: its size and beginning; a sample is read whole.
+	Size
+	// Redirect: that the mirror sends elsewhere for it, as a registry does that keeps its blobs in an object store. What is there is
+	// not looked at; a client that asks again is not sent there.
+	Redirect
+)
 
 // blob is where the mirror has a blob.
 func (m *Mirror) blob(hex string) string {
@@ -49,7 +61,7 @@ func (m *Mirror) blob(hex string) string {
 
 // same tells whether what is known of a is true of b: they are asked for blobs in the same way.
 func same(a, b *Mirror) bool {
-	return a.Name == b.Name && a.URL.String() == b.URL.String() && a.Registry == b.Registry && a.SizeOnly == b.SizeOnly
+	return a.Name == b.Name && a.URL.String() == b.URL.String() && a.Registry == b.Registry && a.Check == b.Check
 }
 
 // Parse reads a list of mirrors:
@@ -62,7 +74,7 @@ func same(a, b *Mirror) bool {
 //     architectures: [amd64]                  # only packages of these, and of all
 //     registry: site/mirror                   # not a tree, but a registry that has the blobs in this repository
 //     apt: apt/mirror:noble                   # where it has an apt tree, for lists of mirrors
-//     check: size                             # bytes if it is not said
+//     check: size                             # or redirect; bytes if it is not said
 //     allow-http: yes                         # the URL may be http://
 //     shares-credentials: yes                 # it may lie below the front's host name
 //
@@ -127,7 +139,7 @@ func parseMirror(n document.Node) (*Mirror, error) {
 		"architectures":      func(n document.Node) (err error) { m.Architectures, err = limits(n); return err },
 		"repositories":       func(n document.Node) (err error) { m.Repositories, err = parseGlobs(n); return err },
 		"weight":             func(n document.Node) (err error) { m.Weight, err = parseWeight(n); return err },
-		"check":              func(n document.Node) (err error) { m.SizeOnly, err = parseCheck(n); return err },
+		"check":              func(n document.Node) (err error) { m.Check, err = parseCheck(n); return err },
 		"allow-http":         flag(&m.AllowHTTP),
 		"shares-credentials": flag(&m.SharesCredentials),
 	}
@@ -256,15 +268,16 @@ func parseWeight(n document.Node) (int, error) {
 	return w, nil
 }
 
-func parseCheck(n document.Node) (sizeOnly bool, err error) {
+func parseCheck(n document.Node) (Check, error) {
 	s, err := n.Text()
 	if err != nil {
-		return false, err
+		return Bytes, err
 	}
-	if s != "bytes" && s != "size" {
-		return false, n.Errorf("%.40q is neither bytes nor size", s)
+	c := slices.Index([]string{Bytes: "bytes", Size: "size", Redirect: "redirect"}, s)
+	if c < 0 {
+		return Bytes, n.Errorf("%.40q is none of bytes, size and redirect", s)
 	}
-	return s == "size", nil
+	return Check(c), nil
 }
 
 // CheckFront tells, by an error for each, which mirrors cannot be those of a front that clients reach at these URLs: those

@@ -32,7 +32,7 @@ func TestParse(t *testing.T) {
 	de, _ := url.Parse("https://de1.example.org/mmoci/")
 	fr, _ := url.Parse("http://192.0.2.7:8080/")
 	want := []Mirror{
-		{Name: "de1", URL: de, Prefixes: []string{"debian", "ubuntu"}, Repositories: []string{"site/*"}, Architectures: []string{"amd64"}, Weight: 7, Apt: "apt/mirror:noble", SizeOnly: true},
+		{Name: "de1", URL: de, Prefixes: []string{"debian", "ubuntu"}, Repositories: []string{"site/*"}, Architectures: []string{"amd64"}, Weight: 7, Apt: "apt/mirror:noble", Check: Size},
 		{Name: "fr1", URL: fr, Weight: 100, AllowHTTP: true, SharesCredentials: true, Registry: "site/mirror"},
 	}
 	if len(all) != 2 || !reflect.DeepEqual(all[1], want[1]) || all[0].URL.String() != want[0].URL.String() {
@@ -64,7 +64,7 @@ func TestParseErrors(t *testing.T) {
 		{ok + ", weight: 0}", "m.yaml:1: weight: \"0\" is not between 1 and 1000"},
 		{ok + ", weight: 1e9}", "is not between"},
 		{ok + ", weight: -3}", "is not between"},
-		{ok + ", check: never}", "neither bytes nor size"},
+		{ok + ", check: never}", "none of bytes, size and redirect"},
 		{ok + ", allow-http: perhaps}", "should be yes or no"},
 		{ok + ", prefixes: []}", "is an empty list"},
 		{ok + ", repositories: [\"[\"]}", "syntax error in pattern"},
