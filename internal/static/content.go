@@ -1,14 +1,17 @@
 package static
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/artifact/images"
@@ -90,7 +93,8 @@ func (c *content) readSnapshot(ctx context.Context, ref artifact.Reference, seal
 	if err != nil {
 		return fmt.Errorf("%s: %w", ref, err)
 	}
-	c.snapshot, c.from = s, s.Blobs()
+	c.snapshot = s
+	c.from = withDocuments{s.Blobs(), sync.OnceValues(func() (*artifact.Documents, error) { return artifact.DocumentsOf(s) })}
 	var m listMaker
 	for _, image := range s.Statement.Images {
 		if c.listed && len(image.Referrers) == 0 {
@@ -120,6 +124,27 @@ func (c *content) readSnapshot(ctx context.Context, ref artifact.Reference, seal
 	l, err := m.list(c.root)
 	c.lists = []*rootList{l}
 	return err
+}
+
+// withDocuments are the blobs of a snapshot and its own documents: a registry need not give a document to who asks for a blob.
+type withDocuments struct {
+	snapshot.Blobs
+	documents func() (*artifact.Documents, error) // encoded when the first blob is asked for, which is none that was linked
+}
+
+func (w withDocuments) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapshot.Content, error) {
+	d, err := w.documents()
+	if err != nil {
+		return nil, err
+	}
+	data, _, err := d.Document(b.Digest)
+	switch {
+	case err != nil:
+		return nil, err
+	case data == nil: // none of the snapshot's own
+		return w.Blobs.Open(ctx, b, offset)
+	}
+	return &snapshot.Content{R: io.NopCloser(bytes.NewReader(data[offset:]))}, nil
 }
 
 // readDocuments adds the documents of an image of the snapshot, whose blobs are files of the snapshot anyway.

@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/internal/testarchive/world"
+	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -159,6 +160,34 @@ func TestExportTwice(t *testing.T) {
 	}
 	if len(after) != len(before) {
 		t.Errorf("%d names, were %d", len(after), len(before))
+	}
+}
+
+// Blobs of a registry, or of an archive, are copied, beside links to those of a layout; together they are one tree.
+func TestExportFromElsewhere(t *testing.T) {
+	t.Parallel()
+	_, older, newer := two(t)
+	registry := testregistry.New(t, testregistry.Options{})
+	for _, to := range []string{registry.Host() + "/site/mirror:newer", "oci-archive:" + filepath.Join(t.TempDir(), "newer.tar") + ":newer"} {
+		ref, err := artifact.ParseReference(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := artifact.Copy(t.Context(), newer, ref, artifact.PushOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(t.TempDir(), "tree")
+		o := Options{Dir: dir, References: []artifact.Reference{older, ref}, Now: now}
+		res := mustExport(t, o)
+		if res.Linked == 0 || res.Copied == 0 {
+			t.Errorf("%s: %+v", to, res)
+		}
+		if tags := whole(t, dir); len(tags) != 4 {
+			t.Errorf("%s: tags %v", to, tags)
+		}
+		if res := mustExport(t, o); res.Linked+res.Copied+res.Moved+res.Removed != 0 {
+			t.Errorf("%s again: %+v", to, res)
+		}
 	}
 }
 
