@@ -68,6 +68,24 @@ read_back() {
 }
 check "verify and extract: blobs by 307 from the store, to which no credentials of the registry go" read_back
 
+# A front before the registry: it hands clients on, who get presigned URLs of the registry's.
+handed_on() {
+	printf -- '- {name: store, url: "http://%s/", registry: site/mirror, check: redirect, allow-http: yes, shares-credentials: yes}\n' "$registry" >store.yaml
+	serve_start handing --registry --mirrors store.yaml --prefetch none "oci:$shared/layout:docker"
+	: >store.access
+	for d in debs-oci/*.deb; do
+		sum=$(sha256sum <"$d" | cut -d' ' -f1)
+		same "$d" "$sum" "$(curl -sfL "$serve/v2/mirror/blobs/sha256:$sum" | sha256sum | cut -d' ' -f1)"
+	done
+	sleep 1
+	n=$(find debs-oci -name '*.deb' | wc -l)
+	same "from the store" "$n" "$(grep -c '^200 .* GET .*X-Amz-Signature=' store.access)"
+	same "of the front" "" "$(jq -c 'select(.path | test("/blobs/")) | select(.status != 307)' handing.access)"
+	same "bytes of blobs from the front" 0 "$(jq -s 'map(select(.path | test("/blobs/")).bytes) | add' handing.access)"
+	stop "$pid"
+}
+check "a front before it: each blob by 307 from front to registry to store, none of its bytes from the front" handed_on
+
 lost() {
 	stop "$s3_pid"
 	got=0
