@@ -42,7 +42,8 @@ const (
 
 	// Of image commands, which decompress and compress beside what they know of the packages. The process has
 	// some 20 MiB of the program itself beside it; a snapshot of a whole release may hold more than the limit while it is planned.
-	imageMemory = 104 << 20
+	imageMemory    = 100 << 20
+	imageGCPercent = 200 // of less than the limit: notes of packages, which are read and thrown away
 )
 
 func main() {
@@ -61,14 +62,14 @@ func main() {
 	// A reader that closed our output is a failure to write like any other, and must not kill install half-way.
 	// SIGPIPE is caught and not ignored: dpkg and maintainer scripts would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	percent, limit := gcPercent, int64(memoryLimit)
+	if len(os.Args) > 1 && os.Args[1] == "image" {
+		percent, limit = imageGCPercent, imageMemory
+	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(percent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		limit := int64(memoryLimit)
-		if len(os.Args) > 1 && os.Args[1] == "image" {
-			limit = imageMemory
-		}
 		debug.SetMemoryLimit(limit)
 	}
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)

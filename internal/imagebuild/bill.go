@@ -106,7 +106,7 @@ func (b *built) tell(ctx context.Context, o *Options, c chosen, t *stack.Tree) e
 		if err != nil {
 			return err
 		}
-		b.bill = append(b.bill, sbom.Package{Stanza: n.Stanza, Deb: d.Digest, Layer: b.layerOf[n], Copyright: copyrightOf(n, t, kept), Vendor: name.Vendor, Distro: release})
+		b.bill = append(b.bill, sbom.Package{Stanza: n.Stanza, Deb: d.Digest, Layer: b.layerOf[n], Licence: sbom.LicenceOf(copyrightOf(n, t, kept)), Vendor: name.Vendor, Distro: release})
 	}
 	for _, p := range c.helpers {
 		d, err := blobOf(p)

@@ -132,7 +132,7 @@ func cdxOf(p *Package, ref string) cdxComponent {
 		c.Properties = append(c.Properties, cdxProperty{"mmoci:path", p.Path})
 	}
 	own := map[string]string{}
-	switch l := p.licence(); {
+	switch l := p.Licence; {
 	case l.join != "":
 		c.Licences = []cdxLicence{{Expression: l.text(func(name string) string { return spdxName(name, own) })}}
 	case l.name != "":

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// licence is an expression over short names of licences: a name, or several expressions joined by and or or.
-type licence struct {
+// Licence is an expression over short names of licences: a name, or several expressions joined by and or or. The zero value: nothing is known.
+type Licence struct {
 	name string // of a licence, as the copyright file spells it
 	join string // "AND" or "OR"; "": it is a name
-	of   []licence
+	of   []Licence
 }
 
 // text writes the expression with each name as spell has it; AND binds stronger than OR (SPDX 2.3, annex D).
-func (l licence) text(spell func(string) string) string {
+func (l Licence) text(spell func(string) string) string {
 	if l.join == "" {
 		return spell(l.name)
 	}
@@ -31,8 +31,8 @@ func (l licence) text(spell func(string) string) string {
 }
 
 // joined is what several expressions are together: those that are joined so themselves are parts of it.
-func joined(join string, of []licence) licence {
-	var all []licence
+func joined(join string, of []Licence) Licence {
+	var all []Licence
 	for _, l := range of {
 		if l.join == join {
 			all = append(all, l.of...)
@@ -42,22 +42,22 @@ func joined(join string, of []licence) licence {
 	}
 	switch len(all) {
 	case 0:
-		return licence{}
+		return Licence{}
 	case 1:
 		return all[0]
 	}
-	return licence{join: join, of: all}
+	return Licence{join: join, of: all}
 }
 
-// licence is what a machine-readable copyright file (Debian's copyright-format 1.0) declares: what each of its paragraphs about
+// LicenceOf is what a machine-readable copyright file (Debian's copyright-format 1.0) declares: what each of its paragraphs about
 // files and about the whole says, all of them together. The zero value: it declares nothing.
-func (p *Package) licence() licence {
-	head := strings.ToLower(string(p.Copyright[:min(len(p.Copyright), 4096)]))
+func LicenceOf(copyright []byte) Licence {
+	head := strings.ToLower(string(copyright[:min(len(copyright), 4096)]))
 	if !strings.Contains(head, "copyright-format/1.0") && !strings.Contains(head, "dep5") {
-		return licence{}
+		return Licence{}
 	}
-	var all, texts []licence
-	for i, paragraph := range paragraphs(string(p.Copyright)) {
+	var all, texts []Licence
+	for i, paragraph := range paragraphs(string(copyright)) {
 		short, files := "", i == 0
 		for line := range strings.Lines(paragraph) {
 			key, rest, _ := strings.Cut(line, ":")
@@ -103,10 +103,10 @@ var licenceMarks = strings.NewReplacer(",", " , ", "(", " ", ")", " ")
 
 // parseLicence reads short names with and, or and commas: and binds stronger than or, unless a comma stands before it
 // (copyright-format 1.0, "License specification"). "and/or" leaves the choice.
-func parseLicence(s string) licence {
+func parseLicence(s string) Licence {
 	words := strings.Fields(licenceMarks.Replace(s))
 	// Pieces between commas, each with the word that joins it to those before.
-	total, how := licence{}, "AND"
+	total, how := Licence{}, "AND"
 	for len(words) > 0 {
 		end := slices.Index(words, ",")
 		piece := words
@@ -116,7 +116,7 @@ func parseLicence(s string) licence {
 			words = nil
 		}
 		if l := parsePiece(piece); l.join != "" || l.name != "" {
-			total = joined(how, []licence{total, l})
+			total = joined(how, []Licence{total, l})
 		}
 		how = "AND"
 		if len(words) > 0 {
@@ -139,12 +139,12 @@ func joins(word string) string {
 }
 
 // parsePiece reads names with and and or. Several words without one of them are a name, such as GPL-2+ with OpenSSL exception.
-func parsePiece(words []string) licence {
-	var either, all []licence
+func parsePiece(words []string) Licence {
+	var either, all []Licence
 	var name []string
 	flush := func() {
 		if len(name) > 0 {
-			all = append(all, licence{name: strings.Join(name, " ")})
+			all = append(all, Licence{name: strings.Join(name, " ")})
 		}
 		name = nil
 	}

@@ -45,13 +45,13 @@ func Listed(packages []Package) iter.Seq2[*Package, error] {
 
 // Package is a binary package.
 type Package struct {
-	Stanza    deb.Stanza      // its control file, or its stanza in an index
-	Deb       snapshot.Digest // of the .deb
-	Layer     snapshot.Digest // diffID of the layer of an image that has it; zero: none
-	Path      string          // in a mirror; "": none
-	Copyright []byte          // its copyright file; nil: it has none, or nobody read it
-	Vendor    string          // whose package it is, such as debian; "": it is not known, and debian is said
-	Distro    string          // the distribution's name and version, such as debian-12; "": not known
+	Stanza  deb.Stanza      // its control file, or its stanza in an index
+	Deb     snapshot.Digest // of the .deb
+	Layer   snapshot.Digest // diffID of the layer of an image that has it; zero: none
+	Path    string          // in a mirror; "": none
+	Licence Licence         // that its copyright file declares
+	Vendor  string          // whose package it is, such as debian; "": it is not known, and debian is said
+	Distro  string          // the distribution's name and version, such as debian-12; "": not known
 }
 
 func (p *Package) field(name string) string { return p.Stanza.Get(name) }

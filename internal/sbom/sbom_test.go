@@ -37,7 +37,7 @@ License: LGPL-2.1+
 
 func packages() []Package {
 	p := func(control string, copyright string) Package {
-		return Package{Stanza: deb.Stanza(control), Deb: snapshot.Sum([]byte(control)), Layer: snapshot.Sum([]byte("layer" + control)), Copyright: []byte(copyright), Vendor: "debian", Distro: "debian-12"}
+		return Package{Stanza: deb.Stanza(control), Deb: snapshot.Sum([]byte(control)), Layer: snapshot.Sum([]byte("layer" + control)), Licence: LicenceOf([]byte(copyright)), Vendor: "debian", Distro: "debian-12"}
 	}
 	return []Package{
 		p("Package: web\nSource: web-src (2:1.0-1)\nVersion: 2:1.0-1+b1\nArchitecture: amd64\nMaintainer: \"A, B\" <a@example.org>\nDepends: libssl3 (>= 3) | libressl, web-data, missing | mail-transport-agent\nDescription: serve\n long\nHomepage: https://web.example.org\n", dep5),
@@ -228,8 +228,8 @@ func TestLicences(t *testing.T) {
 		{"GPL-2+ with OpenSSL exception or Expat", "LicenseRef-GPL-2.43..32.with.32.OpenSSL.32.exception OR MIT"},
 		{"or", ""}, {", and ,", ""}, {"", ""}, {"Expat or", "MIT"},
 	} {
-		p := Package{Copyright: []byte("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: " + c[0] + "\n")}
-		got := p.licence().text(func(name string) string {
+		l := LicenceOf([]byte("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: " + c[0] + "\n"))
+		got := l.text(func(name string) string {
 			if name == "" {
 				return ""
 			}
@@ -268,7 +268,7 @@ func FuzzSourcesOf(f *testing.F) {
 func FuzzSBOM(f *testing.F) {
 	f.Add("Package: a\nVersion: 1\nArchitecture: all\n", dep5)
 	f.Fuzz(func(t *testing.T, control, copyright string) {
-		d := &Document{Packages: Listed([]Package{{Stanza: deb.Stanza(control), Copyright: []byte(copyright)}})}
+		d := &Document{Packages: Listed([]Package{{Stanza: deb.Stanza(control), Licence: LicenceOf([]byte(copyright))}})}
 		for _, write := range []func(io.Writer, *Document) error{SPDX, CycloneDX} {
 			if data := written(t, write, d); !json.Valid(data) {
 				t.Fatalf("%s", data)

@@ -196,7 +196,7 @@ func elementID(kind string, parts ...string) string {
 
 // declared are the licences of a package as an expression of SPDX; those that SPDX has no name for get one of the document's own.
 func (b *spdxBill) declared(p *Package) string {
-	return cmp.Or(p.licence().text(func(name string) string {
+	return cmp.Or(p.Licence.text(func(name string) string {
 		if name == "" {
 			return ""
 		}
