@@ -102,6 +102,7 @@ var rules = map[string][]string{
 	"internal/config/imageplan": {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
 	"internal/config/foreign":   {"net/http", oras, imageSpec, ggcr, module + "pkg"},
 
+	"internal/serve/byaddress": {"net/http", "os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
 	"internal/serve/condition": {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
 	"internal/serve/watch":     {"net/http", module},
 	"internal/serve/web":       {"net/http", "os", "log/slog", module + "internal/serve", module + "internal/store", module + "pkg/artifact"},
