@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/aptmethod"
+	"example.org/mmoci/internal/builder"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/foreign"
 	"example.org/mmoci/internal/outcome"
@@ -48,6 +49,7 @@ const (
 
 func main() {
 	scratch.Main()                  // this program starts itself for maintainer scripts
+	builder.Main()                  // and to end a build with all that it started
 	if aptmethod.Started(os.Args) { // apt starts it by another name
 		if os.Getenv("GOMEMLIMIT") == "" {
 			debug.SetMemoryLimit(methodMemory)

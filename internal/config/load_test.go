@@ -189,7 +189,7 @@ func TestLoadErrors(t *testing.T) {
 		{"old key", "carry: [amd64]\n", `f:1: unknown key "carry"; did you mean "bundle"?`},
 		{"unknown key, near", base + "  packges-from: x\n", `f:9: unknown key "packges-from"; did you mean "packages-from"?`},
 		{"unknown key, underscore", base + "  check_valid_until: no\n", `f:9: unknown key "check_valid_until"; did you mean "check-valid-until"?`},
-		{"unknown key, far", base + "  zzz: x\n", `f:9: unknown key "zzz"; known are architectures, auth, ca,`},
+		{"unknown key, far", base + "  zzz: x\n", `f:9: unknown key "zzz"; known are architectures, auth, build-depends, ca,`},
 		{"secret key", "sign: {passphrase: hunter2}\n", `f:1: unknown key "passphrase"; did you mean "passphrase-file"?`},
 		{"twice", "ref: a/b\ntrust: [x]\nref: c/d\n", `f:3: key "ref" stands twice, first in line 1`},
 		{"null", "ref:\n", `f:1: ref: has no value; give it a single value, or leave the key out`},

@@ -84,10 +84,14 @@ type Archive struct {
 	UnnamedRelease bool
 	// SkipPhased leaves out versions that upstream still holds back from some
 	// hosts (Phased-Update-Percentage below 100); "phased: no".
-	SkipPhased    bool
-	Languages     []string
-	Drop          []string // optional targets left out of a verbatim archive, by name: contents, dep11, translation, ...
-	WithSources   bool
+	SkipPhased  bool
+	Languages   []string
+	Drop        []string // optional targets left out of a verbatim archive, by name: contents, dep11, translation, ...
+	WithSources bool
+	// BuildDepends are sources, NAME or NAME (= VERSION), of which all is taken that their builds need.
+	BuildDepends []Query `json:",omitempty"`
+	// BuiltSources takes these sources, and no others unless WithSources is set; "with-sources: built".
+	BuiltSources  bool   `json:",omitempty"`
 	Origin, Label string // override
 	Codename      string // override, of the mini-mirror YAML form
 	CAFile        string
@@ -96,6 +100,12 @@ type Archive struct {
 
 	upstreams []string // those of URLs that are no mirrors, or would be by another strategy
 }
+
+// NeedsSources tells whether the archive's Sources indices are read.
+func (a *Archive) NeedsSources() bool { return a.TakesSources() || len(a.BuildDepends) > 0 }
+
+// TakesSources tells whether a snapshot gets sources of the archive.
+func (a *Archive) TakesSources() bool { return a.WithSources || a.BuiltSources }
 
 // Query is a package query where it was written.
 type Query struct {

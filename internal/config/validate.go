@@ -98,7 +98,7 @@ func (a *Archive) validate() (faults []error) {
 			}
 		}
 		return a.validSelection()
-	})
+	}, a.validBuildDepends)
 	for _, step := range steps {
 		if err := step(); err != nil {
 			faults = append(faults, fmt.Errorf("archive %s: %w", a.Prefix, err))
@@ -335,7 +335,7 @@ func (a *Archive) validSelection() error {
 	switch {
 	case chosen > 1:
 		return errors.New("packages: two of none, all and a list; keep one")
-	case chosen == 0 && !a.Verbatim:
+	case chosen == 0 && !a.Verbatim && len(a.BuildDepends) == 0:
 		return errors.New("no packages:; write packages: with a list, none (only what others need of it) or all, or a list of packages at the top, for all archives")
 	}
 	for _, q := range a.Packages {

@@ -73,7 +73,7 @@ func (p *Plan) AsksNothing() bool {
 	curated := false
 	for i := range p.Archives {
 		a := &p.Archives[i]
-		if a.Verbatim || a.All || len(a.Packages) > 0 {
+		if a.Verbatim || a.All || len(a.Packages)+len(a.BuildDepends) > 0 {
 			return false
 		}
 		curated = true

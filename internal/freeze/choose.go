@@ -57,6 +57,11 @@ func choose(f Options, archives []*upstreamArchive, ready []ReadyArchive, absent
 			}
 		}
 	}
+	built, err := wishBuildDepends(archives, req)
+	if err != nil {
+		return nil, err
+	}
+	indices = append(indices, built.indices...)
 	u, err := universe(f, indices)
 	if err != nil {
 		return nil, err
@@ -70,6 +75,7 @@ func choose(f Options, archives []*upstreamArchive, ready []ReadyArchive, absent
 	if err != nil {
 		return nil, err
 	}
+	chosen.packages = withoutWishes(chosen.packages)
 	sel := &selection{
 		packages: map[string][]resolve.Chosen{}, sources: map[*upstreamSuite]map[string][]deb.Stanza{}, used: map[*upstreamIndex]bool{},
 		reasons: chosen.reasons, notes: chosen.notes, newer: newer(u, *req, chosen.packages), missing: chosen.missing,
@@ -88,8 +94,8 @@ func choose(f Options, archives []*upstreamArchive, ready []ReadyArchive, absent
 		switch {
 		case a.Verbatim:
 			delete(sel.packages, a.Prefix) // it is taken whole
-		case a.WithSources:
-			if err := sel.chooseSources(a); err != nil {
+		case a.TakesSources():
+			if err := sel.chooseSources(a, built.sources[a]); err != nil {
 				return nil, err
 			}
 		}
@@ -295,9 +301,15 @@ func joinStanzas(files []debdir.OwnPackage) []byte {
 // chooseSources finds the sources of the chosen packages in the archive's own
 // Sources indices. One that is not there is noted, not refused: archives do not
 // have all of theirs.
-func (sel *selection) chooseSources(a *upstreamArchive) error {
+func (sel *selection) chooseSources(a *upstreamArchive, built []sourceID) error {
 	wanted := map[sourceID]string{} // to a package that wants it
+	for _, id := range built {
+		wanted[id] = "build-depends"
+	}
 	for _, c := range sel.packages[a.Prefix] {
+		if !a.WithSources {
+			break
+		}
 		name, version := c.Stanza.Source()
 		id := sourceID{name, version}
 		if _, ok := wanted[id]; !ok {

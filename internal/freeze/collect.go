@@ -217,7 +217,7 @@ func curatedArchitectures(a *upstreamArchive) []string {
 	if len(out) == 0 {
 		out = []string{unnamed}
 	}
-	if a.WithSources || len(a.own.Sources) > 0 {
+	if a.TakesSources() || len(a.own.Sources) > 0 {
 		out = append(out, "source")
 	}
 	slices.Sort(out)

@@ -78,7 +78,7 @@ type wantedIndex struct{ component, arch, path string }
 func (s *suiteRelease) wantedIndices() ([]wantedIndex, error) {
 	if snapshot.IsFlat(s.name) {
 		out := []wantedIndex{{"", "", "Packages"}}
-		if s.src.WithSources {
+		if s.src.NeedsSources() {
 			out = append(out, wantedIndex{"", "source", "Sources"})
 		}
 		return out, nil
@@ -101,10 +101,10 @@ func (s *suiteRelease) wantedIndices() ([]wantedIndex, error) {
 		if !found {
 			return nil, fmt.Errorf("%w: component %s; it has %s", outcome.ErrNotFound, c, strings.Join(indexedComponents(s.release), " "))
 		}
-		if s.src.WithSources {
+		if s.src.NeedsSources() {
 			w := wantedIndex{c, "source", c + "/source/Sources"}
 			if len(s.release.Compressions(w.path)) == 0 {
-				return nil, fmt.Errorf("%w: with-sources: component %s has no %s", outcome.ErrNotFound, c, w.path)
+				return nil, fmt.Errorf("%w: with-sources or build-depends: component %s has no %s", outcome.ErrNotFound, c, w.path)
 			}
 			out = append(out, w)
 		}

@@ -90,7 +90,7 @@ func beyondLock(f Options, u *resolve.Universe, req resolve.Request, isLocked fu
 	if err != nil {
 		return nil, nil, unsatisfied(err, u)
 	}
-	for _, c := range res.Packages {
+	for _, c := range withoutWishes(res.Packages) {
 		if !isLocked(c.Archive, c.PackageFile) {
 			f.Log.Printf("not in the lock: %s %s %s %s (%s)", c.Archive, c.Name, c.Version, c.Architecture, c.Reason)
 		}

@@ -3,6 +3,7 @@ package deb
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -103,10 +104,31 @@ const prealloc = 1 << 12
 // The error quotes the alternative that is malformed. The strings share the
 // memory of value.
 func ParseRelations(value, arch string) ([][]Relation, error) {
+	p := relationParser{s: value, arch: arch}
+	return p.parse()
+}
+
+// ParseBuildRelations reads Build-Depends, Build-Conflicts and their like as
+// [ParseRelations] does, with build profiles evaluated for those that are active.
+// arch is the host architecture: the one that is built for.
+func ParseBuildRelations(value, arch string, profiles []string) ([][]Relation, error) {
+	p := relationParser{s: value, arch: arch, active: profiles}
+	return p.parse()
+}
+
+// BuildProfiles are the build profiles that the restrictions of a relation field name, in
+// their order, perhaps more than once. Errors are those of [ParseBuildRelations].
+func BuildProfiles(value string) ([]string, error) {
+	p := relationParser{s: value, collect: true}
+	_, err := p.parse()
+	return p.named, err
+}
+
+func (p *relationParser) parse() ([][]Relation, error) {
+	value := p.s
 	commas := strings.Count(value, ",")
 	groups := make([][]Relation, 0, min(1+commas, prealloc))
 	all := make([]Relation, 0, min(1+commas+strings.Count(value, "|"), prealloc))
-	p := relationParser{s: value, arch: arch}
 	p.space()
 	for ; !p.end(); p.skip(',') {
 		first := len(all)
@@ -132,9 +154,13 @@ func ParseRelations(value, arch string) ([][]Relation, error) {
 
 // relationParser walks over the value of a relation field.
 type relationParser struct {
-	s    string
-	i    int
-	arch string
+	s      string
+	i      int
+	arch   string
+	active []string // build profiles
+
+	collect bool     // the names of build profiles
+	named   []string // in their order
 }
 
 func (p *relationParser) end() bool { return p.i >= len(p.s) }
@@ -300,7 +326,7 @@ func (p *relationParser) architectures() (bool, error) {
 }
 
 // profiles evaluates restriction lists, "<a !b> <c>": one of them has to hold,
-// every term of it, with no profile active.
+// every term of it.
 func (p *relationParser) profiles() (bool, error) {
 	built := false
 	for p.skip('<') {
@@ -310,11 +336,15 @@ func (p *relationParser) profiles() (bool, error) {
 			if negated {
 				p.i++
 			}
-			if p.word() == "" {
+			word := p.word()
+			if word == "" {
 				return false, errProfileList
 			}
+			if p.collect {
+				p.named = append(p.named, word)
+			}
 			n++
-			holds = holds && negated
+			holds = holds && negated != slices.Contains(p.active, word)
 		}
 		if n == 0 {
 			return false, errProfileList
