@@ -176,6 +176,50 @@ func TestAccount(t *testing.T) {
 }
 
 // Whoever has no key of the site's, and can write whatever they like to the registry.
+// Several may say something of one image, as when two sites build the same: whoever has a key gets what is said under it, in whichever order
+// they said it, and what others say beside it is nothing to him.
+func TestSeveralSayOf(t *testing.T) {
+	for _, signed := range []bool{true, false} { // the first
+		m := build(t, signed, "gzip")
+		im, err := Read(t.Context(), m.ref, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := im.PlanIn(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := imagebuild.Options{Plan: plan, Snapshot: m.snapshot, Trust: m.trust, Lock: im.Lock}
+		if !signed {
+			if _, err := m.verify(t, world.Ring(t, testarchive.SiteKey())); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "is not signed") {
+				t.Errorf("nobody signed it: %v", err)
+			}
+			o.Signer = world.SignerOf(t, testarchive.SiteKey())
+		}
+		m.build(t, o)
+		o.Signer = world.SignerOf(t, testarchive.DockerKey())
+		m.build(t, o)
+		for _, key := range []*testarchive.Key{testarchive.SiteKey(), testarchive.DockerKey()} {
+			got, err := Read(t.Context(), m.ref, Options{Site: world.Ring(t, key)})
+			if err != nil || got.Signer != world.SignerOf(t, key).Public().Fingerprints()[0] || got.Reference.Digest != im.Reference.Digest {
+				t.Errorf("signed first %t: %v, %+v", signed, err, got)
+			}
+			if _, err := m.verify(t, world.Ring(t, key)); err != nil {
+				t.Errorf("signed first %t: %v", signed, err)
+			}
+		}
+		if _, err := m.verify(t, world.Ring(t, testarchive.DebianKey())); err == nil {
+			t.Error("what others say is taken for the word of who said nothing")
+		}
+		if n := len(im.image.Referrers); n != 1 {
+			t.Errorf("%d said something before", n)
+		}
+		if now, err := Read(t.Context(), m.ref, Options{}); err != nil || len(now.image.Referrers) != 3 {
+			t.Errorf("without a key: %v, %d said something", err, len(now.image.Referrers))
+		}
+	}
+}
+
 func TestThefts(t *testing.T) {
 	ring := world.Ring(t, testarchive.SiteKey())
 	t.Run("flipped byte", func(t *testing.T) {
