@@ -11,6 +11,7 @@ import (
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/artifact/images"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // each puts the images of an image's packages and returns their names, sorted.
@@ -162,5 +163,50 @@ func TestNamesOfPackages(t *testing.T) {
 	long := &packageLayer{name: "a", version: "1" + strings.Repeat("+", 64)}
 	if _, err := long.reference(artifact.Reference{Kind: artifact.Registry, Name: "registry.example.org/pkgs"}); !errors.Is(err, outcome.ErrUsage) {
 		t.Errorf("a version that is no tag: %v", err)
+	}
+}
+
+// Two machines, each with an architecture of its own, that look at the same time: who comes second does not replace what the first
+// one put, and the same command once more adds to it.
+func TestEachOfTwoAtOnce(t *testing.T) {
+	r := testregistry.New(t, testregistry.Options{})
+	both := artifact.Reference{Kind: artifact.Registry, Name: r.Host() + "/both"}
+	if _, err := each(t, mustBuild(t, eachOptions(t, "[amd64, arm64]", "")), both); err != nil {
+		t.Fatal(err)
+	}
+	repo := artifact.Reference{Kind: artifact.Registry, Name: r.Host() + "/pkgs"}
+	digest := func(name string) snapshot.Digest {
+		t.Helper()
+		d, err := artifact.Resolve(t.Context(), artifact.Reference{Kind: artifact.Registry, Name: name + "/web", Tag: "1.0-1"}, artifact.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	var looked []*Each
+	arm64 := mustBuild(t, eachOptions(t, "[arm64]", ""))
+	for _, im := range []*Image{mustBuild(t, eachOptions(t, "[amd64]", "")), arm64} {
+		e, err := im.Each(t.Context(), repo, artifact.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		looked = append(looked, e)
+	}
+	put := func(e *Each) error { return e.Put(t.Context(), artifact.PushOptions{}, func(artifact.Copied) {}) }
+	if err := put(looked[0]); err != nil {
+		t.Fatal(err)
+	}
+	first := digest(repo.Name)
+	if err := put(looked[1]); !errors.Is(err, artifact.ErrMoved) || !strings.Contains(err.Error(), "package ") {
+		t.Errorf("the second: %v", err)
+	}
+	if got := digest(repo.Name); got != first {
+		t.Errorf("the second one left %s in the place of %s", got, first)
+	}
+	if _, err := each(t, arm64, repo); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := digest(repo.Name), digest(both.Name); got != want {
+		t.Errorf("both one after the other are %s, want %s", got, want)
 	}
 }
