@@ -30,7 +30,11 @@ import (
 const maxPlaces = 20
 
 // between is how long an upstream gets that was caught between two days: repomd.xml is replaced first, its signature then.
-const between = 2 * time.Second
+// Each wait is as long again as the one before.
+const between = time.Second
+
+// patience is how often it is asked again.
+const patience = 2
 
 // repository is one of an upstream's while it is read.
 type repository struct {
@@ -150,10 +154,10 @@ func (r *repository) pin() *config.LockRelease {
 func (r *repository) present(ctx context.Context) (*head, error) {
 	for try := 1; ; try++ {
 		h, err := r.presentOnce(ctx)
-		if err == nil || try > freeze.Rereads || !errors.Is(err, outcome.ErrIntegrity) {
+		if err == nil || try > patience || !errors.Is(err, outcome.ErrIntegrity) {
 			return h, err
 		}
-		if err := r.Sleep(ctx, between); err != nil {
+		if err := r.Sleep(ctx, time.Duration(try)*between); err != nil {
 			return nil, err
 		}
 	}
