@@ -33,12 +33,14 @@ missing_packages() {
 		ca-certificates /etc/ssl/certs/ca-certificates.crt
 		chromium chromium
 		containerd containerd
+		createrepo-c createrepo_c
 		crun crun
 		curl curl
 		debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 		debmirror debmirror
 		debootstrap debootstrap
 		debsums debsums
+		dnf dnf
 		docker-registry docker-registry
 		docker.io dockerd
 		dose-distcheck dose-debcheck
@@ -68,6 +70,7 @@ missing_packages() {
 		python3 python3
 		python3-yaml /usr/lib/python3/dist-packages/yaml
 		reprepro reprepro
+		rpm rpmbuild
 		runc runc
 		skopeo skopeo
 		softhsm2 softhsm2-util
