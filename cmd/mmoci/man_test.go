@@ -269,13 +269,13 @@ func TestManualOfConfiguration(t *testing.T) {
 func configurationKeys(t *testing.T) map[string][]string {
 	t.Helper()
 	sectionOf := map[string]string{"top": "KEYS", "sign": "SIGN", "serve": "SERVE", "images": "IMAGES", "archive": "ARCHIVES", "mirrors": "MIRRORS",
-		"merged": "MERGED ARCHIVES", "taken": "ARCHIVES OF OTHER SNAPSHOTS"}
+		"merged": "MERGED ARCHIVES", "taken": "ARCHIVES OF OTHER SNAPSHOTS", "Parse": "RPM REPOSITORIES"}
 	out := map[string][]string{}
 	files, err := filepath.Glob("../../internal/config/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
+	for _, file := range append(files, "../../internal/config/rpmplan/rpmplan.go") {
 		if strings.HasSuffix(file, "_test.go") || strings.HasSuffix(file, "minimirror.go") { // that one reads another program's input
 			continue
 		}

@@ -32,7 +32,7 @@ func Parse(n document.Node) (*Archive, error) {
 		return func(n document.Node) error { return n.Errorf("%s", why) }
 	}
 	const whole = "is for .deb archives: an RPM repository is held whole, as its repomd.xml lists it; leave it out"
-	err := n.Mapping(document.Fields{
+	fields := document.Fields{
 		"prefix":      text(&a.Prefix),
 		"format":      func(document.Node) error { return nil },
 		"mode":        text(&verbatim),
@@ -43,11 +43,12 @@ func Parse(n document.Node) (*Archive, error) {
 		"ca":          p.file(&a.CAFile),
 		"client-cert": p.file(&a.ClientCert),
 		"auth":        p.file(&a.AuthFile),
-
-		"packages": refuse(whole), "packages-from": refuse(whole), "suites": refuse(whole), "components": refuse(whole),
-		"architectures": refuse(whole), "languages": refuse(whole), "drop": refuse(whole), "with-sources": refuse(whole),
-		"debs": refuse("is a directory of .debs; write rpms: DIR"),
-	})
+	}
+	for _, key := range []string{"packages", "packages-from", "suites", "components", "architectures", "languages", "drop", "with-sources"} {
+		fields[key] = refuse(whole)
+	}
+	fields["debs"] = refuse("is a directory of .debs; write rpms: DIR")
+	err := n.Mapping(fields)
 	if err != nil {
 		return nil, err
 	}

@@ -385,6 +385,12 @@ func kindOf(a *snapshot.Archive) string {
 		return "files, by the site's digests"
 	case a.Format == snapshot.FormatFiles:
 		return "files, signed by upstream"
+	case a.Format == snapshot.FormatRPM && a.Mode == snapshot.Curated:
+		return "the site's own RPMs"
+	case a.Format == snapshot.FormatRPM && a.Class == snapshot.Site:
+		return "an RPM repository, which nobody signs"
+	case a.Format == snapshot.FormatRPM:
+		return "an RPM repository, under upstream's signature"
 	case a.Mode == snapshot.Verbatim:
 		return "verbatim, under upstream's signature"
 	case a.Class == snapshot.Site:

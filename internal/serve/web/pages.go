@@ -47,6 +47,7 @@ type describedArchive struct {
 	Suites                                       []describedSuite
 	Plain                                        int // files, of an archive that has no packages
 	Root                                         string
+	Repo                                         string // what a host pastes, of an RPM repository
 }
 
 type describedSuite struct {
@@ -168,6 +169,9 @@ func (v View) describe(t Totals, s Snapshot, root string) described {
 					da.Plain++
 				}
 			}
+		}
+		if a.Format == snapshot.FormatRPM {
+			da.Repo = v.setupRPM(s, &a, "").Paste
 		}
 		of := v.sources(a.Prefix, false, true)
 		da.Sources = archive.Format(of.stanzas)

@@ -19,11 +19,8 @@ func (v View) Setup() string {
 	var b strings.Builder
 	add := func(name string) { fmt.Fprintf(&b, "%s/setup/%s\n", v.Base, name) }
 	for _, a := range v.archives() {
-		switch a.Format {
-		case snapshot.FormatRPM:
+		if a.Format == snapshot.FormatRPM {
 			add(a.Prefix + ".repo")
-			continue
-		case snapshot.FormatFiles:
 			continue
 		}
 		add(a.Prefix + ".sources")

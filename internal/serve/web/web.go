@@ -108,12 +108,12 @@ func (v View) Find(prefix string) (Snapshot, *snapshot.Archive) {
 	return Snapshot{}, nil
 }
 
-// archives are the archives for apt of all snapshots, by prefix.
+// archives are the archives for apt and dnf of all snapshots, by prefix.
 func (v View) archives() []*snapshot.Archive {
 	var all []*snapshot.Archive
 	for _, s := range v.Snapshots {
 		for i := range s.Statement.Archives {
-			if a := &s.Statement.Archives[i]; a.Format == snapshot.FormatDeb { // the others are nothing of apt's
+			if a := &s.Statement.Archives[i]; a.Format != snapshot.FormatFiles { // files are nothing of apt's or dnf's
 				all = append(all, a)
 			}
 		}
