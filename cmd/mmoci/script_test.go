@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net"
@@ -45,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"upstream": cmdUpstream,
 			"registry": cmdRegistry,
 			"mini":     cmdMini,
+			"changes":  cmdChanges,
 			"flip":     cmdFlip,
 			"code":     cmdCode,
 			"get":      cmdGet,
@@ -186,6 +188,26 @@ func cmdMini(ts *testscript.TestScript, neg bool, args []string) {
 	file := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
 	ts.Check(os.WriteFile(file, p.Deb(&scriptTB{ts: ts}), 0o644))
+}
+
+// changes FILE NAME[=absent]..: writes a .changes or .buildinfo over files beside it, or over one that is not there.
+func cmdChanges(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: changes FILE NAME[=absent]..")
+	}
+	file := ts.MkAbs(args[0])
+	text := "Format: 1.8\nSource: app\nArchitecture: amd64\nVersion: 1.0\nDistribution: flock\nChecksums-Sha256:\n"
+	for _, name := range args[1:] {
+		name, absent := strings.CutSuffix(name, "=absent")
+		var data []byte
+		if !absent {
+			var err error
+			data, err = os.ReadFile(filepath.Join(filepath.Dir(file), name))
+			ts.Check(err)
+		}
+		text += fmt.Sprintf(" %x %d %s\n", sha256.Sum256(data), len(data), name)
+	}
+	ts.Check(os.WriteFile(file, []byte(text), 0o644))
 }
 
 // flip GLOB [OFFSET]: flips one bit of the only file that matches, in the

@@ -300,7 +300,7 @@ remaining snapshot has go, too. A layout is collected; a registry frees space by
 	f.IntVar(&k.Monthly, "keep-monthly", 0, "the same of `N` months")
 	k.MinAge = site.MinAge
 	durationVar(f, &k.MinAge, "min-age", "remove none whose date is younger, such as 30d")
-	f.BoolVar(&dry, "dry-run", false, "only tell what would go")
+	f.BoolVar(&dry, "dry-run", false, "only tell what would go, and which versions of packages with it")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		plan, ref, err := p.place(args)
@@ -344,7 +344,9 @@ func (a *app) reportPrune(out *site.PruneResult, registry, dry, asJSON bool) err
 			Keep   []tagJSON `json:"keep"`
 			Remove []tagJSON `json:"remove"`
 			Freed  int64     `json:"freedBytes"`
-		}{[]tagJSON{}, []tagJSON{}, out.Bytes}
+
+			Versions []site.PrunedVersion `json:"versions,omitempty"`
+		}{[]tagJSON{}, []tagJSON{}, out.Bytes, out.Versions}
 		for _, t := range out.Keep {
 			j.Keep = append(j.Keep, jsonTag(t.Tag, t.Why))
 		}
@@ -359,6 +361,14 @@ func (a *app) reportPrune(out *site.PruneResult, registry, dry, asJSON bool) err
 	}
 	for _, t := range out.Remove {
 		fmt.Fprintf(w, "remove\t%s\t%s\n", t.Name, t.Why)
+	}
+	for _, v := range out.Versions {
+		what := fmt.Sprintf("%s %s %s of %s", v.Name, v.Version, v.Architecture, v.Archive)
+		if v.HeldBy != "" {
+			fmt.Fprintf(w, "held\t%s\tby %s\n", what, v.HeldBy)
+		} else {
+			fmt.Fprintf(w, "gone\t%s\twith %s\n", what, v.Tag)
+		}
 	}
 	return w.Flush()
 }

@@ -28,20 +28,23 @@ type OwnPackage struct {
 
 // Dir is what a directory of own packages holds.
 type Dir struct {
-	Packages []OwnPackage      // in order of archive.Less
-	Sources  []OwnSource       // in order of name and version
-	names    siteNames         // of both, while they are read
-	files    map[string]string // SHA256 of a package to its file
+	Packages []OwnPackage               // in order of archive.Less
+	Sources  []OwnSource                // in order of name and version
+	names    siteNames                  // of both, while they are read
+	files    map[string]string          // SHA256 of a package to its file
+	sums     map[string]snapshot.Digest // of the files that were read, by where they are
 }
 
 // File is where a package is on disk, by the SHA256 of its stanza.
 func (d *Dir) File(sha256 string) string { return d.files[sha256] }
 
 // ReadDir reads a directory of own .debs and .dscs, recursively, in order of
-// path. The site vouches for them; their stanzas are made from their control files.
+// path. The site vouches for them; their stanzas are made from their control files. What .changes and .buildinfos beside
+// them say of files must hold.
 // What is wrong with a file is config.ErrUsage.
 func ReadDir(ctx context.Context, dir string) (*Dir, error) {
-	own := &Dir{files: map[string]string{}}
+	own := &Dir{files: map[string]string{}, sums: map[string]snapshot.Digest{}}
+	var listings []string
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
@@ -53,9 +56,14 @@ func ReadDir(ctx context.Context, dir string) (*Dir, error) {
 			return own.addDeb(p)
 		case strings.HasSuffix(p, ".dsc"):
 			return own.addDsc(p)
+		case strings.HasSuffix(p, ".changes"), strings.HasSuffix(p, ".buildinfo"):
+			listings = append(listings, p)
 		}
 		return nil
 	})
+	if err == nil {
+		err = own.hold(listings)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: %w", document.ErrUsage, err)
 	}
@@ -77,6 +85,7 @@ func (d *Dir) addDeb(p string) error {
 	if err != nil {
 		return err
 	}
+	d.sums[p] = sf.digest
 	for _, i := range d.names.of(sf.Name + " " + sf.Architecture) {
 		was := d.Packages[i]
 		if deb.Compare(was.Version, sf.Version) != 0 {

@@ -1,7 +1,6 @@
 package debdir
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"errors"
@@ -13,7 +12,6 @@ import (
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/pkg/archive"
-	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -38,6 +36,9 @@ func (d *Dir) addDsc(p string) error {
 	src, err := readDsc(p)
 	if err != nil {
 		return err
+	}
+	for i, r := range src.Rows {
+		d.sums[src.Files[i]] = r.Digest
 	}
 	for _, i := range d.names.of(src.name) {
 		was := d.Sources[i]
@@ -94,22 +95,9 @@ func readSmall(file string, limit int64) ([]byte, error) {
 // does: Package in place of Source, Directory, and the .dsc among its own files.
 // Of the lists of files only the strong one stays.
 func ParseDsc(name string, data []byte) (OwnSource, error) {
-	text := data
-	if bytes.HasPrefix(data, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
-		var err error
-		if text, _, err = pgp.VerifyClearsigned(data, pgp.Trust{}); err != nil {
-			return OwnSource{}, err
-		}
-	}
-	var control deb.Stanza
-	for st, err := range deb.Stanzas(text) {
-		switch {
-		case err != nil:
-			return OwnSource{}, err
-		case control != nil:
-			return OwnSource{}, errors.New("more than one stanza")
-		}
-		control = st
+	control, err := onlyStanza(data)
+	if err != nil {
+		return OwnSource{}, err
 	}
 	src := OwnSource{name: control.Get("Source"), version: control.Get("Version")}
 	if err := archive.ValidPath("pool/main/" + src.name); err != nil || src.name == "" || strings.ContainsAny(src.name, "/ \n") {
@@ -135,7 +123,6 @@ func ParseDsc(name string, data []byte) (OwnSource, error) {
 	fmt.Fprintf(&b, "Directory: pool/main/%s\n", src.name)
 	fmt.Fprintf(&b, "Checksums-Sha256:\n %x %d %s\n %s\n", sha256.Sum256(data), len(data), name, control.Get("Checksums-Sha256"))
 	src.Stanza = deb.Stanza(b.String())
-	var err error
 	src.Rows, err = snapshot.SourceRows(src.Stanza)
 	return src, err
 }

@@ -274,6 +274,9 @@ func (o Options) next(draft *freeze.Draft, old *replaced) (*dated, error) {
 	if err := o.notOlder(old, d.Frozen.Snapshot.Statement); err != nil {
 		return nil, err
 	}
+	if err := rebuilt(old.snapshot, d.Frozen.Snapshot); err != nil {
+		return nil, err
+	}
 	if old.doubt != nil && !o.ReplaceUnverified && d.packed.Root() != old.root {
 		return nil, outcome.ReplaceOrSameDate.For(fmt.Errorf("snapshot to be replaced: %w (what would be pushed is another one, of %s)",
 			old.doubt, snapshot.FormatDate(date)), old.root)

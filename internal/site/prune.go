@@ -48,6 +48,8 @@ type PruneOptions struct {
 type PruneResult struct {
 	Keep   []PrunedTag // newest first
 	Remove []PrunedTag
+	// Versions are the files of packages that go, or that others hold; of a dry run alone.
+	Versions []PrunedVersion
 	artifact.Removed
 }
 
@@ -73,7 +75,11 @@ func Prune(ctx context.Context, p PruneOptions) (*PruneResult, error) {
 		return nil, err
 	}
 	out := choosePruned(tags, p.Ref.Tag, p.Keep, p.Now)
-	if p.DryRun || len(out.Remove) == 0 && p.Ref.Kind != artifact.Layout {
+	if p.DryRun {
+		out.Versions, err = p.versions(ctx, tags, out)
+		return out, err
+	}
+	if len(out.Remove) == 0 && p.Ref.Kind != artifact.Layout {
 		return out, nil
 	}
 	var going []artifact.Tag
