@@ -45,6 +45,9 @@ func (d *Draft) Seal(m Making) *snapshot.Snapshot {
 	if len(c.Images) > 0 {
 		st.Needs = needed
 	}
+	if slices.ContainsFunc(d.Archives, func(a snapshot.Archive) bool { return a.Class == snapshot.Merged }) {
+		st.Needs = neededOfMerged
+	}
 	c.blobs[st.Lock.Digest] = c.Lock
 	s := &snapshot.Snapshot{Statement: &st, StatementBytes: encode(&st), Table: table}
 	switch m {
@@ -111,6 +114,9 @@ func (d *Draft) resign(dir string, key *testarchive.Key, kept bool) {
 // needed is the version of mmoci that a statement with images asks for (SPEC section 13).
 const needed = "0.2"
 
+// neededOfMerged is the one that a statement with merged archives asks for.
+const neededOfMerged = "0.3"
+
 // encode writes a statement by SPEC section 4, whatever it says.
 func encode(st *snapshot.Statement) []byte {
 	var b strings.Builder
@@ -136,6 +142,9 @@ func encode(st *snapshot.Statement) []byte {
 	}
 	for _, a := range st.Archives {
 		line("archive", a.Prefix, a.Mode, a.Class, a.Format)
+		if len(a.Merge) > 0 {
+			line("merge", strings.Join(a.Merge, " "))
+		}
 		for _, k := range a.UpstreamKeys {
 			line("upstream-key", k)
 		}
