@@ -72,7 +72,9 @@ func TestMergedThefts(t *testing.T) {
 		{"a lower version", func(d *forge.Draft) { swap(d, "a", "pool/main/app/app_1.0_amd64.deb") }, "the highest versions of a, b are others"},
 		{"of an archive that is not merged", func(d *forge.Draft) { swap(d, "c", "pool/main/app/app_3.0_amd64.deb") }, "1 stanzas are in no index of a, b; first: app 3.0 amd64"},
 		{"a field more", func(d *forge.Draft) {
-			d.EditIndex(dists, index, func(s string) string { return strings.Replace(s, "Package: app\n", "Package: app\nEssential: yes\n", 1) })
+			d.EditIndex(dists, index, func(s string) string {
+				return strings.Replace(s, "Package: app\n", "Package: app\nEssential: yes\n", 1)
+			})
 		}, "1 stanzas are in no index of a, b; first: app 2.0 amd64"},
 		{"a package left out", func(d *forge.Draft) {
 			d.EditIndex(dists, index, func(s string) string { return strings.Replace(s, stanza("a", "lib"), "", 1) })
@@ -84,7 +86,9 @@ func TestMergedThefts(t *testing.T) {
 		{"of others", func(d *forge.Draft) { d.Archive("all").Merge = []string{"b", "c"} }, "stanzas are in no index of b, c; first: lib 1:0.5 all"},
 		{"a file more", func(d *forge.Draft) { d.Put("all/pool/main/x.deb", []byte("x")) }, "all/pool/main/x.deb: no signed index names it"},
 		{"an archive below it changed", func(d *forge.Draft) {
-			d.EditIndex("a/dists/a/", index, func(s string) string { return strings.Replace(s, "Package: app\n", "Package: app\nEssential: yes\n", 1) })
+			d.EditIndex("a/dists/a/", index, func(s string) string {
+				return strings.Replace(s, "Package: app\n", "Package: app\nEssential: yes\n", 1)
+			})
 		}, "archive all: integrity: it is made of archive a, which is not right"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

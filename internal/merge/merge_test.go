@@ -97,7 +97,7 @@ func TestLaws(t *testing.T) {
 		if fmt.Sprint(err) != fmt.Sprint(err2) || !reflect.DeepEqual(got, again) {
 			t.Fatalf("world %d: the order matters: %v, %v\n%+v\n%+v", seed, err, err2, got, again)
 		}
-		highest, refused := expect(items)
+		highest, refused := expect(items, deb.Compare)
 		if _, conflict := errors.AsType[*ConflictError](err); conflict != refused || err != nil && !conflict {
 			t.Fatalf("world %d: refused %v, want %v: %v", seed, conflict, refused, err)
 		}
@@ -111,20 +111,20 @@ func TestLaws(t *testing.T) {
 			return
 		}
 	}
-	if conflicts < worlds/20 || conflicts > worlds/2 || eclipses < worlds/20 {
+	if conflicts < worlds/20 || conflicts > worlds*3/4 || eclipses < worlds/20 {
 		t.Errorf("%d conflicts, %d eclipses: the worlds are too tame, or too wild", conflicts, eclipses)
 	}
 }
 
 // expect is the oracle: the highest versions by name and architecture, and whether two archives contradict each other in them.
-func expect(items []item) (highest map[key][]item, refused bool) {
+func expect(items []item, compare func(a, b string) int) (highest map[key][]item, refused bool) {
 	highest = map[key][]item{}
 	for _, i := range items {
 		k := key{i.name, i.arch}
 		switch was := highest[k]; {
-		case len(was) == 0 || deb.Compare(i.version, was[0].version) > 0:
+		case len(was) == 0 || compare(i.version, was[0].version) > 0:
 			highest[k] = []item{i}
-		case deb.Compare(i.version, was[0].version) == 0:
+		case compare(i.version, was[0].version) == 0:
 			highest[k] = append(was, i)
 		}
 	}

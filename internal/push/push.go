@@ -202,7 +202,7 @@ func (o Options) images(ctx context.Context, previous *snapshot.Snapshot) (*free
 // put pushes what was packed over what the tag named.
 func (o Options) put(ctx context.Context, packed *artifact.Packed, old *replaced, holdOnly bool) (pushed artifact.Pushed, err error) {
 	to := o.Artifact
-	to.Expect, to.KeepGoing, to.HoldOnly = &old.root, o.KeepGoing, holdOnly
+	to.Expect, to.KeepGoing, to.HoldOnly, to.MountFrom = &old.root, o.KeepGoing, holdOnly, o.mountFrom()
 	to.Recheck = to.Recheck || old.doubt != nil // what it lists need not be there
 	err = snapshot.Again(func() (err error) {   // an upstream of several URLs may have given wrong bytes
 		pushed, err = packed.Push(ctx, o.Ref, to)

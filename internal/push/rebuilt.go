@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -44,4 +45,19 @@ func rebuilt(old, now *snapshot.Snapshot) error {
 		return nil
 	}
 	return fmt.Errorf("%w: the same version with other bytes than in the snapshot to be replaced; give it another version:\n%s", outcome.ErrIntegrity, strings.Join(lines, "\n"))
+}
+
+// mountFrom is the repository of a snapshot that archives are taken out of, where it lies at the registry that is
+// pushed to: it has most blobs. "": there is none, or it is the same repository.
+func (o Options) mountFrom() string {
+	for _, other := range o.Plan.Others {
+		ref, err := artifact.ParseReference(other.From)
+		if other.From == "" || err != nil || ref.Kind != artifact.Registry || o.Ref.Kind != artifact.Registry {
+			continue
+		}
+		if ref.Host() == o.Ref.Host() && ref.Repository() != o.Ref.Repository() {
+			return ref.Repository()
+		}
+	}
+	return ""
 }

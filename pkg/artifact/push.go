@@ -34,7 +34,7 @@ func (p *Packed) Push(ctx context.Context, ref Reference, o PushOptions) (Pushed
 
 // pushTo writes p.
 func (p *packed) pushTo(ctx context.Context, ref Reference, o PushOptions) (pushed Pushed, err error) {
-	t, err := places.OpenTarget(ctx, ref, "", &o)
+	t, err := places.OpenTarget(ctx, ref, o.MountFrom, &o)
 	if err != nil {
 		return Pushed{}, fmt.Errorf("%s: %w", ref, err)
 	}

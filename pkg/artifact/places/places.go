@@ -102,6 +102,9 @@ type PushOptions struct {
 	// an error that says what is missing; what could be had is held for the next push. HoldOnly names nothing
 	// even if all is there: more was asked for than this snapshot has.
 	KeepGoing, HoldOnly bool
+	// MountFrom is another repository of the same registry that may have blobs: they are mounted from there
+	// instead of being sent. "": none.
+	MountFrom string
 	// ImagesTo is HOST/REPO, below which a registry gets the snapshot's images as REPO:TAG;
 	// "": images/ below the snapshot's own repository.
 	ImagesTo string
