@@ -45,6 +45,7 @@ func archiveKinds() map[string]func(testing.TB) testarchive.Files {
 		"malformed":       of(malformed),
 		"huge":            of(huge),
 		"sources":         withSources,
+		"built":           builtSources,
 		"flat-sources":    func(t testing.TB) testarchive.Files { return flatSources(t, "./") },
 		"path-sources":    func(t testing.TB) testarchive.Files { return flatSources(t, "stable/x/") },
 	}
@@ -320,6 +321,36 @@ func withSources(t testing.TB) testarchive.Files {
 		EditIndex: func(path string, data []byte) []byte {
 			if strings.HasSuffix(path, "source/Sources") {
 				return append(slices.Clone(data), stanza...)
+			}
+			return data
+		},
+	}}}
+	f := a.Build(t)
+	f["pool/main/h/hello/hello_1.0-1.dsc"], f["pool/main/h/hello/hello_1.0-1.tar.xz"] = dsc, tarball
+	return f
+}
+
+// builtSources has a source that is not among the packages, and what its build needs.
+func builtSources(t testing.TB) testarchive.Files {
+	stanza, dsc, tarball := helloSource("pool/main/h/hello")
+	stanza = strings.Replace(stanza, "Format:", "Build-Depends: tool (>= 2) | other-tool, crossing <cross>, "+
+		"here [amd64], elsewhere [riscv64], untested <!nocheck>\nBuild-Depends-Indep: typesetter\nBuild-Conflicts: bad\nFormat:", 1)
+	lacking := strings.NewReplacer("Package: hello", "Package: lacking", "hello_1.0-1.dsc", "lacking_1.0-1.dsc", "tool (>= 2)", "tool (>= 3)").Replace(stanza)
+	essential := pkg("base", "1.0", "amd64", "main", "")
+	essential.Fields = append(essential.Fields, [2]string{"Essential", "yes"})
+	bad := pkg("nicer", "1.0", "amd64", "main", "")
+	bad.Fields = append(bad.Fields, [2]string{"Provides", "bad"})
+	a := testarchive.Archive{Keys: []*testarchive.Key{testarchive.DebianKey()}, Suites: []testarchive.Suite{{
+		Dir: "stable", AsDebian: true, Date: time.Date(2026, 1, 11, 0, 0, 0, 0, time.UTC),
+		Packages: []testarchive.Package{
+			essential, bad, pkg("build-essential", "1.0", "amd64", "main", "compiler"), pkg("compiler", "1.0", "amd64", "main", ""), pkg("fakeroot", "1.0", "amd64", "main", ""),
+			pkg("tool", "1.0", "amd64", "main", ""), pkg("tool", "2.0", "amd64", "main", "library"), pkg("library", "1.0", "amd64", "main", ""), pkg("other-tool", "1.0", "amd64", "main", ""),
+			pkg("here", "1.0", "amd64", "main", ""), pkg("crossing", "1.0", "amd64", "main", ""), pkg("elsewhere", "1.0", "amd64", "main", ""),
+			pkg("untested", "1.0", "amd64", "main", ""), pkg("typesetter", "1.0", "amd64", "main", "nicer | library"), pkg("unrelated", "1.0", "amd64", "main", ""),
+		},
+		EditIndex: func(path string, data []byte) []byte {
+			if strings.HasSuffix(path, "source/Sources") {
+				return append(slices.Clone(data), stanza+lacking...)
 			}
 			return data
 		},

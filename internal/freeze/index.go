@@ -104,7 +104,11 @@ func (s *suiteRelease) wantedIndices() ([]wantedIndex, error) {
 		if s.src.NeedsSources() {
 			w := wantedIndex{c, "source", c + "/source/Sources"}
 			if len(s.release.Compressions(w.path)) == 0 {
-				return nil, fmt.Errorf("%w: with-sources or build-depends: component %s has no %s", outcome.ErrNotFound, c, w.path)
+				key := "build-depends"
+				if s.src.TakesSources() {
+					key = "with-sources"
+				}
+				return nil, fmt.Errorf("%w: %s: component %s has no %s", outcome.ErrNotFound, key, c, w.path)
 			}
 			out = append(out, w)
 		}
