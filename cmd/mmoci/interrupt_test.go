@@ -526,6 +526,8 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 		"image build", "image update",
 		// It gives a tag last, and a file its name when it is whole (TestInterruptedExport of internal/static).
 		"export",
+		// What is put is put below a tag that is set last (TestKilledAtEveryPut of internal/builds); a directory has its name when it is whole.
+		"source hash", "source find", "source ls", "source build", "source push", "source pull", "source diff",
 		"help", "completion",
 	}
 	a := &app{}

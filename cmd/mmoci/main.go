@@ -246,7 +246,7 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 		title    string
 		commands []*cobra.Command
 	}{
-		{"In CI:", []*cobra.Command{a.initPlan(), a.key(), a.push(), a.lock(), a.image(), a.doctor()}},
+		{"In CI:", []*cobra.Command{a.initPlan(), a.key(), a.push(), a.lock(), a.image(), a.source(), a.doctor()}},
 		{"On a host:", []*cobra.Command{a.pull(), a.install(), a.host()}},
 		{"At a site:", []*cobra.Command{a.serve(), a.check(), a.policy(), a.copy(), a.tag(), a.export()}},
 		{"Look:", []*cobra.Command{a.verify(), a.prove(), a.ls(), a.why(), a.diff()}},

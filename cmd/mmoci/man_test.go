@@ -268,7 +268,7 @@ func TestManualOfConfiguration(t *testing.T) {
 // configurationKeys reads the keys out of internal/config: those of a mapping stand in one literal.
 func configurationKeys(t *testing.T) map[string][]string {
 	t.Helper()
-	sectionOf := map[string]string{"top": "KEYS", "sign": "SIGN", "serve": "SERVE", "images": "IMAGES", "archive": "ARCHIVES", "mirrors": "MIRRORS",
+	sectionOf := map[string]string{"top": "KEYS", "sign": "SIGN", "trust": "TRUST", "serve": "SERVE", "images": "IMAGES", "archive": "ARCHIVES", "mirrors": "MIRRORS",
 		"merged": "MERGED ARCHIVES", "taken": "ARCHIVES OF OTHER SNAPSHOTS", "Parse": "RPM REPOSITORIES"}
 	out := map[string][]string{}
 	files, err := filepath.Glob("../../internal/config/*.go")

@@ -28,7 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mmoci": main, "dpkg": fakeDpkg})
+	testscript.Main(m, map[string]func(){"mmoci": main, "dpkg": fakeDpkg, "mkdebs": testBuilder, "mmoci-builder": main})
 }
 
 // TestScripts runs every command as a user types it, over synthetic signed
@@ -76,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"envkey":      cmdEnvKey,
 			"image":       cmdImage,
 			"mute":        cmdMute,
+			"dsc":         cmdDsc,
 		},
 	})
 }

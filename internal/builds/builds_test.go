@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,7 +169,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil || len(list) != 1 || list[0].Identity != id || list[0].Recipe != l.Identity.Recipe() || strings.Join(list[0].Patches, ",") != "Say it louder,Twice" {
 			t.Errorf("%+v, %v", list, err)
 		}
-		if list, err := List(t.Context(), place, "dash", artifact.Options{}); err != nil || len(list) != 0 {
+		if list, err := List(t.Context(), place, "dash", artifact.Options{}); !errors.Is(err, outcome.ErrNotFound) {
 			t.Errorf("%+v, %v", list, err)
 		}
 	}
@@ -517,4 +518,48 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestKilledAtEveryPut: a push that ends at any request leaves nothing under the tag, or a whole build; the next one finishes.
+func TestKilledAtEveryPut(t *testing.T) {
+	t.Parallel()
+	k := testarchive.SiteKey()
+	first, second := local(t, made(t, "one", nil)), local(t, made(t, "one", nil))
+	id := first.Identity.Digest()
+	for n := 1; ; n++ {
+		r, place := repository(t)
+		for i, l := range []*Local{first, second} { // a build, then a statement beside it
+			signer := signerOf(t, []*testarchive.Key{k, testarchive.NewKey("b")}[i])
+			ctx, cancel := context.WithCancel(t.Context())
+			var count atomic.Int64
+			r.Fault(func(testregistry.Request, int) testarchive.Broken {
+				if count.Add(1) == int64(n) {
+					cancel()
+				}
+				return testarchive.Broken{}
+			})
+			_, err := l.Put(ctx, place, PutOptions{Signer: signer, Date: time.Now()})
+			cancel()
+			r.Fault(nil)
+			if err == nil && count.Load() >= int64(n) && ctx.Err() == nil {
+				t.Errorf("request %d: not interrupted", n)
+			}
+			f, use := Read(t.Context(), place, id, trust(t, 1, k), artifact.Options{})
+			if use == nil {
+				use = f.WriteTo(t.Context(), filepath.Join(t.TempDir(), "out"), nil)
+			}
+			if use != nil && (i > 0 || !errors.Is(use, outcome.ErrNotFound)) {
+				t.Fatalf("request %d of build %d (%v): %v", n, i, err, use)
+			}
+			if _, err := l.Put(t.Context(), place, PutOptions{Signer: signer, Date: time.Now()}); err != nil {
+				t.Fatalf("request %d of build %d: the rerun: %v", n, i, err)
+			}
+			if list, err := List(t.Context(), place, "", artifact.Options{}); err != nil || len(list) != 1 {
+				t.Fatalf("request %d of build %d: the list: %+v, %v", n, i, list, err)
+			}
+			if i == 1 && int64(n) > count.Load() {
+				return
+			}
+		}
+	}
 }

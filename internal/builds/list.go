@@ -45,7 +45,7 @@ type Entry struct {
 
 // List reads the list of a place, by source, version and architecture; of one source alone if it is named.
 //
-// Errors: outcome.ErrNotFound for a place without one.
+// Errors: outcome.ErrNotFound for a place without one, or without that source.
 func List(ctx context.Context, place artifact.Reference, source string, o artifact.Options) ([]Entry, error) {
 	ref := place
 	ref.Tag, ref.Digest = ListTag, snapshot.Digest{}
@@ -60,7 +60,11 @@ func List(ctx context.Context, place artifact.Reference, source string, o artifa
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%s has no list of builds: nothing that was built of a source is %w there", PlaceOf(place), outcome.ErrNotFound)
 	}
-	return slices.DeleteFunc(list, func(e Entry) bool { return source != "" && e.Source != source }), nil
+	list = slices.DeleteFunc(list, func(e Entry) bool { return source != "" && e.Source != source })
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%s: a build of %s is %w there", PlaceOf(place), source, outcome.ErrNotFound)
+	}
+	return list, nil
 }
 
 // readList gives the list with the digest that the tag names, zero if there is none.

@@ -246,3 +246,23 @@ func (w *writer) attach(ctx context.Context, doc *document) error {
 	}
 	return nil
 }
+
+// Tell says what became of the build.
+func (p *Put) Tell(log outcome.Log) {
+	switch p.Did {
+	case Tagged:
+		log.Printf("%s: put", p.Reference)
+	case Confirmed:
+		log.Printf("%s: the same .debs were there; this key's statement confirms them", p.Reference)
+	case There:
+		log.Printf("%s: there already", p.Reference)
+	}
+}
+
+// Differs is the error of a build whose .debs are not those that were there; nil: they are, or nothing was.
+func (p *Put) Differs() error {
+	if p.Did != Otherwise {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: not reproducible: %s has other bytes here than in what is there under the tag, which stays; both are kept", outcome.ErrIntegrity, p.Reference, strings.Join(p.Differing, ", "))
+}

@@ -276,7 +276,7 @@ func (f *Found) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snaps
 }
 
 // WriteTo writes the parts of a build into a new directory, or an empty one, verified; the directory has its name only when all of
-// them are there. What takes of which is written; nil: all.
+// them are there. The date of the files is the identity's. What takes of which is written; nil: all.
 //
 // Errors: outcome.ErrUsage for a directory that is not empty; outcome.ErrIntegrity for bytes that are not those that were signed.
 func (f *Found) WriteTo(ctx context.Context, dir string, what func(Part) bool) (err error) {
@@ -333,5 +333,34 @@ func (f *Found) writePart(ctx context.Context, dir string, p Part) error {
 	if closed := w.Close(); err == nil {
 		err = closed
 	}
+	if err == nil {
+		err = os.Chtimes(name, f.Identity.Date, f.Identity.Date)
+	}
 	return err
+}
+
+// ReadIdentity reads the text of an identity that a place has, and believes it for its digest: that it is there says of no build that it
+// counts.
+func ReadIdentity(ctx context.Context, place artifact.Reference, identity snapshot.Digest, o artifact.Options) ([]byte, error) {
+	ref := At(place, identity)
+	p, err := places.Open(ctx, ref, &o)
+	if err != nil {
+		return nil, err
+	}
+	d, data, err := p.Root(ctx, ref)
+	if missing(err) {
+		return nil, fmt.Errorf("%s: %w", ref, outcome.ErrNotFound)
+	}
+	if err != nil {
+		return nil, places.Lost(ref, err)
+	}
+	doc, err := parse(d, data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	part, ok := doc.part(TypeIdentity)
+	if !ok || part.Digest != identity {
+		return nil, fmt.Errorf("%w: %s has not the text of the identity", outcome.ErrIntegrity, ref)
+	}
+	return small(ctx, p, part, buildsource.MaxIdentity)
 }
