@@ -202,6 +202,10 @@ func (s *Source) Build(ctx context.Context, out string, o BuildOptions) (_ *buil
 		return nil, err
 	}
 	defer os.RemoveAll(scratch)
+	// The builder's root of a user namespace, which is nobody on the machine, passes through.
+	if err := os.Chmod(scratch, 0o711); err != nil { //nolint:gosec // as said
+		return nil, err
+	}
 	made, err := os.MkdirTemp(parent, ".mmoci-source-")
 	if err != nil {
 		return nil, err
