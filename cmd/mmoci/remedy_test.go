@@ -61,6 +61,7 @@ func TestLibrariesNameNoFlag(t *testing.T) {
 		"internal/engine/engine.go":     "docker's own --format",
 		"internal/chain/proof.go":       "gpgv's own --keyring",
 		"internal/rpmrepo/own.go":       "createrepo_c's own flags",
+		"internal/builder/sbuild.go":    "sbuild's own flags",
 		"internal/serve/web/package.go": "what a person types on a host",
 	}
 	for _, top := range []string{"pkg", "internal"} {
