@@ -19,7 +19,7 @@ type Plan struct {
 	// Builders are whose builds of sources count, Sources the places where builds are looked for.
 	Builders Builders
 	Sources  []string
-	Lock  string // file that every push obeys; "": none
+	Lock     string // file that every push obeys; "": none
 	// Packages are asked for over all archives, as apt would choose among them;
 	// an archive's own list is asked of that archive alone.
 	Packages []Query
