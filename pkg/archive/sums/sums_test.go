@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +72,20 @@ func TestMalformed(t *testing.T) {
 	} {
 		if _, err := Parse([]byte(text)); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.80q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestVector: the text in SPEC.md, of files whose content is their path.
+func TestVector(t *testing.T) {
+	t.Parallel()
+	spec, err := os.ReadFile("../../../artifacts/SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(Format([]Line{of("tool-1.0.tar.gz"), of("iso/net.iso"), of(`a\b`)}))) {
+		if !strings.Contains(string(spec), "      "+line) {
+			t.Errorf("SPEC.md lacks %q", line)
 		}
 	}
 }
