@@ -1,0 +1,242 @@
+package fileset
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/fileplan"
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// server serves files with ranges, and remembers what it was asked for.
+type server struct {
+	*httptest.Server
+	mu    sync.Mutex
+	files map[string][]byte
+	asked []string
+}
+
+func serve(t *testing.T, files map[string][]byte) *server {
+	t.Helper()
+	s := &server{files: files}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		data, ok := s.files[r.URL.Path]
+		s.asked = append(s.asked, strings.TrimSpace(r.Method+" "+r.URL.Path+" "+r.Header.Get("Range")))
+		s.mu.Unlock()
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("ETag", `"`+snapshot.Sum(data).Hex()+`"`)
+		var start int
+		if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &start); err == nil {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", start, len(data)-1, len(data)))
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)-start))
+			w.WriteHeader(http.StatusPartialContent)
+		} else {
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		}
+		if r.Method == http.MethodGet {
+			_, _ = w.Write(data[start:])
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *server) requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.asked
+	s.asked = nil
+	return out
+}
+
+// options reads an entry of a configuration.
+func options(t *testing.T, state, entry string) Options {
+	t.Helper()
+	docs, err := document.Parse("mmoci.yaml", []byte("prefix: files\nformat: files\n"+entry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := fileplan.Reader{File: func(s string) string { return s }}.Read(docs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.AuthFile = filepath.Join(state, "auth")
+	if err := os.WriteFile(plan.AuthFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Options{Plan: plan, Dir: func() (string, error) { return state, nil }, Log: t.Logf}
+}
+
+func entry(digest, path string, urls ...string) string {
+	return fmt.Sprintf("files: [{path: %s, sha256: '%s', url: ['%s']}]\n", path, digest, strings.Join(urls, "', '"))
+}
+
+func random(seed uint64, n int) []byte {
+	data := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{byte(seed)})
+	_, _ = r.Read(data)
+	return data
+}
+
+// content reads a blob as a push does: anew as long as another place may have it.
+func content(ctx context.Context, a *freeze.ReadyArchive, b snapshot.Blob, limit int64) ([]byte, error) {
+	for {
+		c, err := a.Blobs.Open(ctx, b, 0)
+		if err != nil {
+			return nil, err
+		}
+		again := false
+		wrong := c.Wrong
+		c.Wrong = func(why error) bool { again = wrong(why); return again }
+		r := c.Reader(b)
+		data, err := io.ReadAll(io.LimitReader(r, limit))
+		r.Close()
+		if err == nil || !again {
+			return data, err
+		}
+	}
+}
+
+// TestGoesOn: what came of a long file is not asked for again, and is not believed.
+func TestGoesOn(t *testing.T) {
+	t.Parallel()
+	data := random(1, keepFrom+123_456)
+	blob := snapshot.BlobOf(data)
+	s := serve(t, map[string][]byte{"/x.iso": data})
+	o := options(t, t.TempDir(), entry(blob.Digest.Hex(), "x.iso", s.URL+"/x.iso"))
+	a, err := Read(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const came = 5_000_000
+	if _, err := content(t.Context(), a, blob, came); err != nil { // and then the process ends
+		t.Fatal(err)
+	}
+	part := filepath.Join(must(o.Dir()), "files", partOf(blob.Digest))
+	fi, err := os.Stat(part)
+	if err != nil || fi.Size() < came {
+		t.Fatalf("%v, %v: nothing is kept", fi, err)
+	}
+	s.requests()
+	if a, err = Read(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	got, err := content(t.Context(), a, blob, blob.Size+1)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	want := fmt.Sprintf("GET /x.iso bytes=%d-", fi.Size())
+	if asked := s.requests(); asked[len(asked)-1] != want {
+		t.Errorf("asked %q, want %s", asked, want)
+	}
+
+	// A part that is damaged shows by the digest, and the file is read anew.
+	if err := os.WriteFile(part, append([]byte("damaged"), data[:came]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = content(t.Context(), a, blob, blob.Size+1); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("after damage: %d bytes, %v", len(got), err)
+	}
+	a.Done()
+	if _, err := os.Stat(part); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("kept when all was done: %v", err)
+	}
+}
+
+// TestPlaces: whatever a place fails by, the next one gives the file, under another name and with a query, too.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1000, keepFrom + 1} {
+		data := random(2, size)
+		wrong := bytes.Clone(data)
+		wrong[size/2] ^= 1
+		blob := snapshot.BlobOf(data)
+		s := serve(t, map[string][]byte{"/wrong.tgz": wrong, "/right-2.tar.gz": data})
+		o := options(t, t.TempDir(), entry(blob.Digest.Hex(), "a/b.tgz", s.URL+"/gone.tgz", s.URL+"/wrong.tgz", s.URL+"/right-2.tar.gz?token=secret"))
+		a, err := Read(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := content(t.Context(), a, blob, blob.Size+1); err != nil || !bytes.Equal(got, data) {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+		from := a.Fetched()
+		if len(from) != 1 || from[0].From != s.URL+"/right-2.tar.gz" || len(from[0].Failures) != 2 {
+			t.Errorf("%+v", from)
+		}
+		a.Done()
+		s.mu.Lock()
+		s.files["/right-2.tar.gz"] = wrong
+		s.mu.Unlock()
+		if _, err := content(t.Context(), a, blob, blob.Size+1); !errors.Is(err, outcome.ErrIntegrity) {
+			t.Errorf("wrong everywhere: %v", err)
+		}
+	}
+}
+
+// TestUnpinned: a digest that only the lock has is learned once, and a change is refused.
+func TestUnpinned(t *testing.T) {
+	t.Parallel()
+	data := random(3, 2000)
+	s := serve(t, map[string][]byte{"/x": data})
+	o := options(t, t.TempDir(), entry("-", "x", s.URL+"/x"))
+	a, err := Read(t.Context(), o)
+	if err != nil || a.Rows[0].Digest != snapshot.Sum(data) {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	o.Lock = &config.Lock{Archives: []config.LockArchive{a.Locked}}
+	s.requests()
+	if _, err := Read(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if asked := s.requests(); len(asked) != 1 || !strings.HasPrefix(asked[0], "HEAD ") {
+		t.Errorf("the same file was asked for by %q", asked)
+	}
+	s.mu.Lock()
+	s.files["/x"] = random(4, 2000)
+	s.mu.Unlock()
+	if _, err := Read(t.Context(), o); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), snapshot.Sum(data).String()) {
+		t.Errorf("changed: %v", err)
+	}
+	o.KeepGoing = true // a contradiction is no missing file
+	if _, err := Read(t.Context(), o); !errors.Is(err, outcome.ErrIntegrity) {
+		t.Errorf("changed, going on: %v", err)
+	}
+	s.mu.Lock()
+	delete(s.files, "/x")
+	s.mu.Unlock()
+	o.Lock = nil
+	if a, err := Read(t.Context(), o); err != nil || len(a.Missing) != 1 || len(a.Rows) != 0 {
+		t.Errorf("gone, going on: %+v, %v", a, err)
+	}
+	o.KeepGoing = false
+	if _, err := Read(t.Context(), o); !errors.Is(err, outcome.ErrNotFound) {
+		t.Errorf("gone: %v", err)
+	}
+}
+
+func must(s string, err error) string {
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
