@@ -22,8 +22,13 @@ cdx=$E2E_TOP/.tools/cyclonedx-library-10.3.0
 	rm -rf "$cdx"
 	mv "$cdx.new" "$cdx"
 }
+# The JSON schema of SPDX 2.3 lies in syft's module; SPDX's own is none that Go's proxy has.
+SPDX_SCHEMA=$(GOFLAGS='' $GO mod download -json github.com/anchore/syft@v1.57.1 | jq -r .Dir)/schema/spdx-json/spdx-schema-2.3.json
+[ -s "$SPDX_SCHEMA" ] || die "the schema of SPDX cannot be had"
+export SPDX_SCHEMA
 cat >judge.mjs <<'END'
-// judge.mjs KIND FILE: a CycloneDX document by CycloneDX's own validator, strictly; the licences of an SPDX document by the parser of SPDX expressions.
+// judge.mjs KIND FILE: a CycloneDX document by CycloneDX's own validator, strictly; an SPDX document by the JSON schema, and its licences
+// by the parser of SPDX expressions.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 const require = createRequire(process.env.CDX + "/package.json");
@@ -33,6 +38,12 @@ if (kind === "cyclonedx") {
 	const cdx = require("@cyclonedx/cyclonedx-library");
 	const fault = await new cdx.Validation.JsonStrictValidator(cdx.Spec.Version.v1dot6).validate(text);
 	if (fault !== null) { console.error(JSON.stringify(fault)); process.exit(1); }
+} else if (kind === "spdx") {
+	const Ajv = require("ajv").default;
+	const ajv = new Ajv({ strict: false, allErrors: true });
+	require("ajv-formats")(ajv);
+	const check = ajv.compile(JSON.parse(readFileSync(process.env.SPDX_SCHEMA, "utf8")));
+	if (!check(JSON.parse(text))) { console.error(JSON.stringify(check.errors.slice(0, 5))); process.exit(1); }
 } else {
 	const parse = require("spdx-expression-parse");
 	let told = 0;
@@ -86,6 +97,7 @@ bills() {
 		"$mmoci" image sbom "$registry/site/$i:1" >$i.spdx.json
 		./judge spdx $i.spdx.json >$i.spdx
 		purls $i.spdx | diff $i.packages -
+		node judge.mjs spdx $i.spdx.json
 		node judge.mjs licences $i.spdx.json
 		"$mmoci" image sbom --format cyclonedx "$registry/site/$i:1" >$i.cdx.json
 		node judge.mjs cyclonedx $i.cdx.json
@@ -96,11 +108,15 @@ bills() {
 	# One that is dual-licensed keeps the choice.
 	jq -e '[.packages[] | select(.licenseDeclared | test(" OR "))] | length > 0' redis.spdx.json
 }
-check "SPDX and CycloneDX name each package of the lock once: SPDX's and CycloneDX's Go libraries, CycloneDX's validator and the parser of SPDX's expressions agree" bills
+check "SPDX and CycloneDX name each package of the lock once: the schema of SPDX, SPDX's and CycloneDX's Go libraries, CycloneDX's validator and the parser of SPDX's expressions agree" bills
 
 judges() {
 	sed 's/"licenseDeclared":"[A-Z][^"]* AND /&AND /' redis.spdx.json >bad.json
 	not node judge.mjs licences bad.json
+	jq '.packages[0].surprise = 1' redis.spdx.json >bad.json
+	not node judge.mjs spdx bad.json
+	jq 'del(.creationInfo)' redis.spdx.json >bad.json
+	not node judge.mjs spdx bad.json
 	sed 's/"spdxElementId":"SPDXRef-Package-redis-server[^"]*"/"spdxElementId":"SPDXRef-nobody"/' redis.spdx.json >bad.json
 	not ./judge spdx bad.json
 	sed 's/"type":"library"/"type":"libary"/' redis.cdx.json >bad.json
@@ -126,6 +142,7 @@ check "each judge refuses what is wrong" judges
 
 mirror() {
 	"$mmoci" image sbom >mirror.spdx.json
+	node judge.mjs spdx mirror.spdx.json
 	./judge spdx mirror.spdx.json >mirror.spdx
 	"$mmoci" image sbom --format cyclonedx "oci:$work/snapshot:all" >mirror.cdx.json
 	node judge.mjs cyclonedx mirror.cdx.json
