@@ -107,7 +107,7 @@ func (s *Set) look(ctx context.Context, m *member, b snapshot.Blob, bytes bool) 
 		return unknown, &Fault{Redirects, fmt.Errorf("it redirects to %.200q", resp.Header.Get("Location"))}
 	case code == http.StatusPartialContent && !bytes:
 		span, total, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
-		if size, err = strconv.ParseInt(total, 10, 64); err != nil || !strings.HasPrefix(span, "bytes 0-") {
+		if size, err = strconv.ParseInt(total, 10, 64); err != nil || size < 0 || !strings.HasPrefix(span, "bytes 0-") {
 			return unknown, &Fault{Refuses, fmt.Errorf("%s: not the range that was asked for", resp.Status)}
 		}
 	case code != http.StatusOK:
@@ -116,52 +116,55 @@ func (s *Set) look(ctx context.Context, m *member, b snapshot.Blob, bytes bool) 
 	if size >= 0 && size != b.Size {
 		return wrong, nil
 	}
+	body := &watched{r: resp.Body, watch: watch, within: s.o.stall, start: time.Now()}
 	if bytes || b.Size <= glimpse {
-		return s.hashed(resp.Body, watch, b)
+		return hashed(body, b)
 	}
-	if _, err := io.CopyN(io.Discard, watched{resp.Body, watch}, part); err != nil {
+	if size < 0 && m.Check == Size {
+		return unknown, &Fault{Refuses, errors.New("it does not say the size of a blob, so that check: size says nothing; take that out, and the bytes are looked at")}
+	}
+	if _, err := io.CopyN(io.Discard, body, part); err != nil {
 		return unknown, faultOf(watch.Reason(err))
 	}
 	return whole, nil
 }
 
 // hashed reads a blob to its end.
-func (s *Set) hashed(body io.Reader, watch *transfer.Watch, b snapshot.Blob) (verdict, *Fault) {
-	h, start := sha256.New(), time.Now()
-	buf := make([]byte, 64<<10)
-	for n := int64(0); ; {
-		got, err := body.Read(buf)
-		watch.Progress()
-		h.Write(buf[:got])
-		n += int64(got)
-		took := time.Since(start)
-		switch {
-		case n > b.Size:
-			return wrong, nil
-		case err == io.EOF && n < b.Size:
-			return unknown, &Fault{Dead, fmt.Errorf("it broke off after %d of %d bytes", n, b.Size)}
-		case err == io.EOF && snapshot.Digest(h.Sum(nil)) != b.Digest:
-			return wrong, nil
-		case err == io.EOF:
-			return whole, nil
-		case err != nil:
-			return unknown, faultOf(watch.Reason(err))
-		case took > s.o.stall && float64(n) < took.Seconds()*slowest:
-			return unknown, &Fault{Slow, fmt.Errorf("%d bytes in %s", n, took.Round(time.Second))}
-		}
+func hashed(body *watched, b snapshot.Blob) (verdict, *Fault) {
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(body, b.Size+1))
+	switch {
+	case err != nil:
+		return unknown, faultOf(body.watch.Reason(err))
+	case n < b.Size:
+		return unknown, &Fault{Dead, fmt.Errorf("it broke off after %d of %d bytes", n, b.Size)}
+	case n > b.Size || snapshot.Digest(h.Sum(nil)) != b.Digest:
+		return wrong, nil
 	}
+	return whole, nil
 }
 
-// watched tells a watch of what it reads.
+// errSlow marks a mirror whose bytes come too slowly.
+var errSlow = errors.New("too slow")
+
+// watched tells a watch of what it reads. What comes more slowly than slowest once the time within is over, a byte now and
+// then as well, is errSlow: it must not hold a place among the looks.
 type watched struct {
-	r     io.Reader
-	watch *transfer.Watch
+	r      io.Reader
+	watch  *transfer.Watch
+	within time.Duration
+	start  time.Time
+	n      int64
 }
 
-func (w watched) Read(p []byte) (int, error) {
+func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
 	if n > 0 {
 		w.watch.Progress()
+	}
+	w.n += int64(n)
+	if took := time.Since(w.start); err == nil && took > w.within && float64(w.n) < took.Seconds()*slowest {
+		err = fmt.Errorf("%w: %d bytes in %s", errSlow, w.n, took.Round(time.Second))
 	}
 	return n, err
 }
@@ -169,7 +172,7 @@ func (w watched) Read(p []byte) (int, error) {
 // faultOf tells a mirror that is slow from one that is dead.
 func faultOf(err error) *Fault {
 	kind := Dead
-	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() || errors.Is(err, transfer.ErrStalled) || errors.Is(err, context.DeadlineExceeded) {
+	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() || errors.Is(err, transfer.ErrStalled) || errors.Is(err, errSlow) || errors.Is(err, context.DeadlineExceeded) {
 		kind = Slow
 	}
 	return &Fault{kind, errors.New(transfer.Redact(err.Error()))}

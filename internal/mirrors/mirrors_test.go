@@ -741,6 +741,61 @@ func TestBreaksOff(t *testing.T) {
 	}
 }
 
+// A mirror that drips, a few bytes now and then, is slow, whatever of a blob is looked at; so it holds no place for long.
+func TestDrips(t *testing.T) {
+	all, tr := blobs(1)
+	for _, check := range []string{"size", "bytes"} {
+		t.Run(check, func(t *testing.T) {
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", fmt.Sprint(all[0].Size))
+				for i := 0; r.Context().Err() == nil; i++ {
+					w.Write(tr[all[0].Digest][i : i+1])
+					w.(http.Flusher).Flush()
+					time.Sleep(5 * time.Millisecond)
+				}
+			}))
+			defer srv.Close()
+			e := &events{}
+			s := New(Options{Log: e.log(), Patience: 10 * time.Second, stall: 300 * time.Millisecond})
+			s.Update(list(t, fmt.Sprintf("[{name: a, url: %q, allow-http: yes, check: %s}]", srv.URL, check)))
+			if c, ok := s.Choose(t.Context(), want(all[0])); ok {
+				t.Fatalf("sent to %v", c)
+			}
+			if e.count("mirror left", "fault=slow") != 1 {
+				t.Errorf("%v", e.all)
+			}
+		})
+	}
+}
+
+// A mirror that does not say how long a blob is cannot be believed its size.
+func TestNoSize(t *testing.T) {
+	all, tr := blobs(1)
+	for _, c := range []struct {
+		check, span string
+		sent        bool
+	}{{"bytes", "", true}, {"size", "", false}, {"size", "bytes 0-16383/-5", false}, {"size", "bytes 0-16383/*", false}} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if c.span != "" {
+				w.Header().Set("Content-Range", c.span)
+				w.WriteHeader(http.StatusPartialContent)
+			}
+			w.(http.Flusher).Flush()
+			w.Write(tr[all[0].Digest])
+		}))
+		e := &events{}
+		s := New(Options{Log: e.log(), Patience: 10 * time.Second})
+		s.Update(list(t, fmt.Sprintf("[{name: a, url: %q, allow-http: yes, check: %s}]", srv.URL, c.check)))
+		if _, ok := s.Choose(t.Context(), want(all[0])); ok != c.sent {
+			t.Errorf("%+v: sent %v, %v", c, ok, e.all)
+		}
+		if n := e.count("mirror left", "fault=refuses"); (n == 0) != c.sent {
+			t.Errorf("%+v: %v", c, e.all)
+		}
+		srv.Close()
+	}
+}
+
 // A real mirror over TCP: one look is a GET without a password, and wrong sizes are found by the header.
 func TestLookOnTheWire(t *testing.T) {
 	all, tr := blobs(2)

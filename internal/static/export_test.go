@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -336,6 +337,46 @@ func TestInterruptedExport(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A run that is killed after its last name and before its sync leaves names that may be lost: the next one syncs before it lists and publishes.
+func TestKilledBeforeSync(t *testing.T) {
+	t.Parallel()
+	_, older, _ := two(t)
+	o := Options{Dir: filepath.Join(t.TempDir(), "tree"), References: []artifact.Reference{older}, Mode: Link, Now: now}
+	syncs, listed := 0, -1
+	killed := o
+	killed.sync = func(int) error {
+		if syncs++; syncs == 2 {
+			runtime.Goexit()
+		}
+		return nil
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := Export(t.Context(), killed); err == nil {
+			t.Error("the export went on")
+		}
+	}()
+	<-done
+	if tags := whole(t, o.Dir); len(tags) != 0 {
+		t.Fatalf("tags %v", tags)
+	}
+	o.sync = func(int) error {
+		if listed < 0 {
+			names, err := os.ReadDir(filepath.Join(o.Dir, rootsDir))
+			if err != nil {
+				t.Error(err)
+			}
+			listed = len(names)
+		}
+		return nil
+	}
+	res := mustExport(t, o)
+	if res.Linked+res.Copied != 0 || listed != 0 {
+		t.Errorf("%+v; the first sync was after %d lists", res, listed)
 	}
 }
 

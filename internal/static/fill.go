@@ -96,13 +96,26 @@ func (e *export) fill(ctx context.Context) (had []snapshot.Digest, err error) {
 	if err == nil {
 		f.documents, err = e.linkDocuments()
 	}
-	if err == nil && len(missing)+len(f.documents) > 0 {
+	// A run that was killed may have left names that are not on the disk for certain: a root without a list is synced for.
+	if err == nil && (len(missing)+len(f.documents) > 0 || !e.allListed()) {
 		err = e.disk.Sync()
 	}
 	if e.disk.Lost(f.begun) {
 		return nil, f.forget(err)
 	}
 	return had, err
+}
+
+// allListed tells whether the tree has a list of each root: all of it was on the disk once.
+func (e *export) allListed() bool {
+	for _, c := range e.contents {
+		for _, l := range c.lists {
+			if _, err := e.root.Lstat(listPath(l.root)); err != nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // wanted is a blob that is not there, with the content that it is of.
