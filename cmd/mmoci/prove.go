@@ -32,6 +32,10 @@ func (a *app) prove() *cobra.Command {
 	cmd.Flags().StringVar(&arch, "arch", "", "architecture of the package (default: any)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		name, version, _ := strings.Cut(args[0], "=")
+		if name == "" {
+			return fmt.Errorf("%w: %q names no package: PKG or PKG=VERSION", outcome.ErrUsage, args[0])
+		}
 		plan, err := p.plan()
 		if err != nil {
 			return err
@@ -48,7 +52,6 @@ func (a *app) prove() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		name, version, _ := strings.Cut(args[0], "=")
 		book, err := chain.Read(cmd.Context(), chain.Options{Snapshot: s, Upstream: trust.Upstream, Site: trust.Site, Pinned: true, Want: func(row snapshot.Row) bool {
 			return row.Name == name && (version == "" || row.Version == version) && (arch == "" || row.Architecture == arch)
 		}})
@@ -108,7 +111,7 @@ func proofsHold(asked string, s *snapshot.Snapshot, book *chain.Book, proofs []c
 		return nil
 	}
 	for row := range s.Table.Rows() {
-		if row.Name == name {
+		if row.Name == name && row.IsPackage() {
 			return fmt.Errorf("%w: no index of the snapshot has a stanza for what was asked for of %s; %s has version %s for %s", outcome.ErrNotFound, name, row.Archive(), row.Version, row.Architecture)
 		}
 	}

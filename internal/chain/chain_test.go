@@ -216,6 +216,32 @@ func TestShelf(t *testing.T) {
 	}
 }
 
+// What is green hangs on the keys of the site that are believed when it is asked for, and on whether the reference of this very
+// request is a pin, not on who asked first.
+func TestShelfUnderOtherTrust(t *testing.T) {
+	t.Parallel()
+	var shelf chain.Shelf
+	s := *world.Freeze(t, world.Good())
+	statement := *s.Statement
+	statement.How = pgp.How{Kind: pgp.Pinned}
+	s.Statement = &statement
+	signed := keysOf(t, &s)
+	none, pinned := signed, signed
+	none.Site, pinned.Site, pinned.Pinned = nil, nil, true
+	for i, c := range []struct {
+		o    chain.Options
+		want string
+	}{{signed, "vvvvvvv"}, {none, "vvvvvvn"}, {pinned, "vvvvvvv"}, {none, "vvvvvvn"}, {signed, "vvvvvvv"}} {
+		b, err := shelf.Book(t.Context(), c.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := states(prove(t, b, "docker-ce")); got != c.want {
+			t.Errorf("%d: %s, not %s", i, got, c.want)
+		}
+	}
+}
+
 // However many snapshots are asked for, few are read at once and few wait for that.
 func TestShelfIsBounded(t *testing.T) {
 	t.Parallel()

@@ -104,7 +104,10 @@ func (b *Book) Prove(p Package, o ProofOptions) Proof {
 func (b *Book) unnamed(p Package, o ProofOptions) Proof {
 	w := proving{b: b, p: p, o: o}
 	missing := Step{Title: "An index names it", State: Wrong, Reason: "no index of the archive has a stanza for this file"}
-	if strings.HasSuffix(p.Path, ".udeb") {
+	switch a := b.snapshot.Statement.Archive(p.Row.Archive()); {
+	case a.Format != snapshot.FormatDeb:
+		missing.State, missing.Reason = Unverified, "what lists the packages of such an archive is not read here; the last step verifies the whole snapshot"
+	case strings.HasSuffix(p.Path, ".udeb"):
 		missing.State, missing.Reason = Unverified, "packages of the installer are in indices of their own, which are not read"
 	}
 	for _, err := range b.Lost {

@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -39,23 +40,26 @@ type Shelf struct {
 // reading is a book, or one that is being read.
 type reading struct {
 	root  snapshot.Digest
+	trust string        // what its proofs hang on, and root does not say
 	done  chan struct{} // closed when book or err is set
 	book  *Book
 	err   error
 	stale time.Time // when it is read again, because something could not be read; zero: never
 }
 
-// Book is the book of a snapshot. Several who ask at once wait for one reading, which goes on when they go away. One that failed is
+// Book is the book of a snapshot, as far as the site's keys and a pin have it believed now: the keys of upstream stay the same for
+// a shelf. Several who ask at once wait for one reading, which goes on when they go away. One that failed is
 // tried again by who asks some time later. Where many others are being read, the error is ErrBusy.
 func (s *Shelf) Book(ctx context.Context, o Options) (*Book, error) {
 	s.mu.Lock()
-	r := s.take(o.Snapshot.Root)
+	trust := fmt.Sprint(o.Pinned, o.Site.Fingerprints())
+	r := s.take(o.Snapshot.Root, trust)
 	switch busy := s.begun == maxUnfinished; {
 	case r == nil && busy:
 		s.mu.Unlock()
 		return nil, ErrBusy
 	case r == nil, r.isStale() && !busy:
-		r = &reading{root: o.Snapshot.Root, done: make(chan struct{})}
+		r = &reading{root: o.Snapshot.Root, trust: trust, done: make(chan struct{})}
 		if s.turns == nil {
 			s.turns = make(chan struct{}, maxReading)
 		}
@@ -98,10 +102,10 @@ func (r *reading) isDone() bool {
 	}
 }
 
-// take removes the reading of a snapshot from its place; nil if there is none. The caller holds mu.
-func (s *Shelf) take(root snapshot.Digest) *reading {
+// take removes the reading of a snapshot under some trust from its place; nil if there is none. The caller holds mu.
+func (s *Shelf) take(root snapshot.Digest, trust string) *reading {
 	for i, r := range s.books {
-		if r.root == root {
+		if r.root == root && r.trust == trust {
 			s.books = append(s.books[:i:i], s.books[i+1:]...)
 			return r
 		}

@@ -114,6 +114,73 @@ func TestErrorPages(t *testing.T) {
 	}
 }
 
+// What is asked for beyond the last page is answered with that; what is too long to be searched for is refused, and is not the front page.
+func TestAskedTooMuch(t *testing.T) {
+	t.Parallel()
+	_, base := run(t, Options{Sources: []Source{newTag(many(t, 120))}}, false)
+	last := ask(t, base, "GET", "/?q=lib&page=3")
+	for _, page := range []string{"4", "5", "999999"} {
+		if got := ask(t, base, "GET", "/?q=lib&page="+page); !bytes.Equal(got.body, last.body) || !bytes.Contains(got.body, []byte("101 to 120 of 120")) {
+			t.Errorf("page %s: %s", page, got.body)
+		}
+		if got := ask(t, base, "GET", "/debian/package/?page="+page); !bytes.Contains(got.body, []byte(`<span>101 to 120 of 120</span><a href="./?page=2" rel="prev">`)) {
+			t.Errorf("packages, page %s: %s", page, got.body)
+		}
+		if got := ask(t, base, "GET", "/?q=libdaemon-2&page="+page); !bytes.Contains(got.body, []byte("libdaemon-2</a>")) {
+			t.Errorf("one hit, page %s: %s", page, got.body)
+		}
+	}
+	long := strings.Repeat("x", web.MaxQuery)
+	for target, want := range map[string]int{"/?q=" + long: 200, "/?q=" + long + "x": 400, "/?format=json&q=" + long + "x": 400} {
+		if got := ask(t, base, "GET", target); got.status != want {
+			t.Errorf("%.30s: %d", target, got.status)
+		}
+	}
+}
+
+// The changelog of a package that is denied lies in what nobody gets; that is no failure to read it.
+func TestDeniedChangelog(t *testing.T) {
+	t.Parallel()
+	base, _, _ := pageServer(t, Options{Policy: writeRules(t, "rules:\n- {name: old, deny: docker-ce, reason: old}\n")})
+	body := string(ask(t, base, "GET", "/docker/package/docker-ce?show=changelog").body)
+	if !strings.Contains(body, "which the policy denies") || strings.Contains(body, "The .deb cannot be read") {
+		t.Error(body)
+	}
+}
+
+// The page of an RPM tells dnf of it, and accuses nobody of an index that is not there.
+func TestPageOfRPM(t *testing.T) {
+	t.Parallel()
+	m := newMemoryBlobs()
+	primary := m.put([]byte("primary"))
+	repomd := m.put(fmt.Appendf(nil, `<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>%d</revision><data type="primary"><checksum type="sha256">%s</checksum>`+
+		`<location href="repodata/primary.xml"/><size>%d</size></data></repomd>`, day(1).Unix(), primary.Digest.Hex(), primary.Size))
+	s, err := snapshot.Take(snapshot.Frozen{
+		Date: day(1), Encoder: 1, Lock: []byte("mmoci-lock-v1\n"), Blobs: m,
+		Files: []snapshot.Row{
+			{Path: "el/Packages/tree-2.1-1.x86_64.rpm", Size: 4, Digest: snapshot.Sum([]byte("tree")), Package: snapshot.Package{Name: "tree", Version: "2.1-1", Architecture: "x86_64", Source: "tree"}},
+			{Path: "el/repodata/primary.xml", Size: primary.Size, Digest: primary.Digest},
+			{Path: "el/repodata/repomd.xml", Size: repomd.Size, Digest: repomd.Digest},
+		},
+		Archives: []snapshot.Archive{{Prefix: "el", Mode: snapshot.Verbatim, Class: snapshot.Site, Format: snapshot.FormatRPM, Suites: []snapshot.Suite{{
+			Name: "./", Files: []snapshot.SuiteFile{{Role: snapshot.Repomd, Blob: repomd, Date: day(1), Path: "el/repodata/repomd.xml"}},
+		}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Root = snapshot.Sum(s.StatementBytes)
+	_, base := run(t, Options{Sources: []Source{newTag(s)}}, false)
+	body := string(ask(t, base, "GET", "/el/package/tree").body)
+	for want, there := range map[string]bool{
+		"dnf install tree-2.1-1": true, "curl -fsSo /etc/yum.repos.d/mmoci-el.repo ": true, "/setup/el.repo": true, ">wrong<": false, "apt-get": false, ".deb": false, "show=changelog": false,
+	} {
+		if strings.Contains(body, want) != there {
+			t.Errorf("%q: %t\n%s", want, !there, body)
+		}
+	}
+}
+
 // answeredTo is the answer to a request.
 func answeredTo(t *testing.T, r *http.Request) (int, http.Header, string) {
 	t.Helper()

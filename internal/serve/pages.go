@@ -2,6 +2,7 @@ package serve
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -141,7 +142,11 @@ func (req *request) frontPage() {
 	}
 	ctx, cancel := req.patient()
 	defer cancel()
-	if asked := req.r.URL.Query(); asked.Has("q") && len(asked.Get("q")) <= web.MaxQuery {
+	if asked := req.r.URL.Query(); asked.Has("q") {
+		if len(asked.Get("q")) > web.MaxQuery {
+			req.fail(http.StatusBadRequest, fmt.Sprintf("a search has at most %d bytes", web.MaxQuery))
+			return
+		}
 		req.page(req.s.pages.Search(ctx, req.site(), web.ParseAsked(asked)), nil)
 		return
 	}

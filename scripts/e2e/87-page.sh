@@ -113,6 +113,8 @@ compare() {
 }
 check "compare shows what came since the snapshot before" compare
 
+current=$(curl -sf "$serve/readyz" | sed -n 's/^ready: .* //p')
+
 # A newcomer types a name. From the page that this leads to, each question is answered in two clicks at most; what is printed is typed as printed.
 newcomer() {
 	browse >newcomer.txt <<-END
@@ -125,6 +127,7 @@ newcomer() {
 		true document.querySelector("#why + ol").innerText.includes("asked for")
 		true document.querySelector("#install ~ pre.command").innerText.startsWith("apt-get install hello=")
 		print document.querySelector("#install ~ pre.command").innerText
+		print [...document.querySelectorAll("#install ~ pre.command")].at(-1).innerText
 		print [...document.querySelectorAll(".chain > li")].map(e => e.className + " " + (e.querySelector("pre") || {innerText: ""}).innerText)
 		follow a[href*="show=changelog"]
 		true document.querySelector("#changelog") != null
@@ -141,7 +144,7 @@ newcomer() {
 		true document.querySelector("tbody tr td.name a[href*=package]") != null
 	END
 	# Why it is here and how to install it: typing a name is one click. Proved by hand:
-	sed -n 2p newcomer.txt | jq -r '.[]' | tee chain.txt >&2
+	sed -n 3p newcomer.txt | jq -r '.[]' | tee chain.txt >&2
 	same "steps that this server verified, all but the bytes of the .deb" 6 "$(grep -c '^good ' chain.txt)"
 	sed -n 's/^[a-z]* //p' chain.txt | grep -v -e '^mmoci ' -e '^crane ' -e '^$' >commands.sh
 	rm -rf by-hand && mkdir by-hand gnupg-by-hand
@@ -159,11 +162,18 @@ newcomer() {
 	own $line -q -y -o "Dir::State::status=$root/var/lib/dpkg/status" -o "DPkg::Options::=--root=$root" -o DPkg::Options::=--force-unsafe-io
 	same "what the program that was installed says" "Hello, world!" "$(LC_ALL=C "$root/usr/bin/hello")"
 	same "the version that is installed" "$line" "apt-get install $(dpkg-query --root="$root" -W -f '${Package}=${Version}' hello)"
+	# And kept at this day by the other line, as it is printed but for the root, where apt finds the same at a place that stays.
+	sed -n 2p newcomer.txt | jq -r . | sed "s,/etc/apt/sources.list.d/,$work/apt/sources/," >pin.sh
+	sh -eu pin.sh
+	own apt-get -q update >update.txt 2>&1
+	updated update.txt
+	own apt-get -q --print-uris download hello | tee pinned.txt
+	grep -qF "'$serve/snapshot/$current/debian/" pinned.txt
+	curl -sf "$serve/setup/debian.sources" -o apt/sources/mmoci-debian.sources # as it was
 }
 check "a newcomer types a name, and in two clicks at most learns why it is there and what changed in it, proves it by hand with the printed commands, and installs it" newcomer
 
 # The pages of a site, to be looked at one by one.
-current=$(curl -sf "$serve/readyz" | sed -n 's/^ready: .* //p')
 looked() {
 	for p in "desktop 1000 800 light" "phone 390 760 light" "dark 1000 800 dark"; do
 		# shellcheck disable=SC2086 # words

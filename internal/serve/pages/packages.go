@@ -98,7 +98,7 @@ func (p *Pages) Package(ctx context.Context, s Site, h Snapshot, id, path string
 func (p *Pages) changelog(ctx context.Context, h Snapshot, pkg chain.Package, held []web.Held) *web.Changelog {
 	// What the policy denies is given by no path to its bytes.
 	if d := p.o.Decide(pkg.Package, pkg.Archive()); !d.Allow {
-		return &web.Changelog{Err: errors.New(d.Reason)}
+		return &web.Changelog{Denied: true}
 	}
 	older := held
 	for i := range held {

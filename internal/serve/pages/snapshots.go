@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/serve/web"
+	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // Front says what is served.
@@ -20,7 +23,7 @@ func (p *Pages) Front(ctx context.Context, s Site) *Page {
 	cancel()
 	v := p.View(s)
 	key := p.frontKey(s, v)
-	if last := p.front.Load(); last != nil && last.key == key {
+	if last := p.front.Load(); last.is(key, v) {
 		page := html(func() ([]byte, error) { return last.body, nil })
 		page.Small = true
 		return page
@@ -36,7 +39,7 @@ func (p *Pages) Front(ctx context.Context, s Site) *Page {
 		}
 		body, err := p.web.Front(v, references, s.Troubles, p.changedLast(s))
 		if err == nil {
-			p.front.Store(&front{key, body})
+			p.front.Store(&front{key, v.Policy, v.Site, v.Key.Armor, body})
 		}
 		return body, err
 	})
@@ -44,14 +47,22 @@ func (p *Pages) Front(ctx context.Context, s Site) *Page {
 
 // front is the front page as it was made last: it is what most people see first, and mostly the same.
 type front struct {
-	key  string
-	body []byte
+	key    string
+	policy *policy.Policy // it is held here: no other one can have its address meanwhile
+	ring   *pgp.Keyring   // likewise
+	armor  []byte
+	body   []byte
 }
 
-// frontKey is all that the front page is a function of; of the time it is the minute, by which something may have expired.
+// is tells whether it is what would be made anew.
+func (f *front) is(key string, v web.View) bool {
+	return f != nil && f.key == key && f.policy == v.Policy && f.ring == v.Site && bytes.Equal(f.armor, v.Key.Armor)
+}
+
+// frontKey is what the front page is a function of, but for the policy and the site's keys; of the time it is the minute, by which something may have expired.
 func (p *Pages) frontKey(s Site, v web.View) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q %q %d %p %p %q %q %q\n", s.Base, s.Root, v.Now.Unix()/60, v.Policy, s.Ring, s.Key.Fingerprints, s.Troubles, s.Mirrors)
+	fmt.Fprintf(&b, "%q %q %d %q %q\n", s.Base, s.Root, v.Now.Unix()/60, s.Troubles, s.Mirrors)
 	for _, r := range s.References {
 		fmt.Fprintf(&b, "%q %t %v", r.Name, r.Failing, r.Refusal)
 		for _, h := range []*Snapshot{r.Current, r.Before} {

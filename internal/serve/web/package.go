@@ -14,6 +14,7 @@ import (
 	"example.org/mmoci/internal/chain"
 	"example.org/mmoci/internal/changes"
 	"example.org/mmoci/internal/imagefind"
+	"example.org/mmoci/internal/sources"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -98,6 +99,7 @@ type Held struct {
 type Changelog struct {
 	Since, Text string
 	CVEs        []string
+	Denied      bool // by the policy, and not read
 	Err         error
 }
 
@@ -146,6 +148,7 @@ type packagePage struct {
 	HistoryAsked, ChangelogOpen bool
 	Changelog                   *Changelog
 	ChangelogLines              []mentioned
+	RPM                         bool
 	HasImages                   bool // the snapshot carries some
 	Images                      *Images
 	Holders                     []holder
@@ -178,7 +181,7 @@ func (p *Pages) Package(v View, s Snapshot, book *chain.Book, chosen []chain.Pac
 	d.List = v.within(s) + prefix + "/" + packageDir
 	d.Self = packageLink(v.within(s), prefix, pkg.Name, pkg.Version, pkg.Architecture)
 	a := s.Statement.Archive(prefix)
-	d.Kind = kindOf(a)
+	d.Kind, d.RPM = kindOf(a), a.Format == snapshot.FormatRPM
 	d.Suite = book.Suite(pkg)
 	d.describe(pkg)
 	for _, other := range chosen[1:] {
@@ -337,11 +340,14 @@ func (d *packagePage) needs(v View, s Snapshot, book *chain.Book, pkg chain.Pack
 
 // recipes are the lines that install the package, and that keep a host at this day.
 func (d *packagePage) recipes(v View, s Snapshot, pkg chain.Package) {
+	file, text := sources.File(d.Prefix), d.Prefix+".sources"
 	d.Install = "apt-get install " + chain.Quote(pkg.Name+"="+pkg.Version)
-	host := v.host()
-	d.Pin = "curl -fsSo " + chain.Quote("/etc/apt/sources.list.d/mmoci-"+d.Prefix+".sources") + " " +
-		chain.Quote(host+"/snapshot/"+s.Name+"/setup/"+d.Prefix+".sources")
-	if s.Registry != "" {
+	if d.RPM {
+		file, text = repoPath(d.Prefix), d.Prefix+".repo"
+		d.Install = "dnf install " + chain.Quote(pkg.Name+"-"+pkg.Version)
+	}
+	d.Pin = "curl -fsSo " + chain.Quote("/"+file) + " " + chain.Quote(v.host()+"/snapshot/"+s.Name+"/setup/"+text)
+	if s.Registry != "" && !d.RPM {
 		name, _, _ := strings.Cut(s.Registry, "@")
 		d.Mmoci = "mmoci install --ref " + chain.Quote(name+"@"+s.Root.String()) + " " + chain.Quote(pkg.Name)
 	}

@@ -1,9 +1,12 @@
 package web
 
 import (
+	"cmp"
 	"html/template"
 	"strconv"
 	"strings"
+
+	"example.org/mmoci/internal/chain"
 )
 
 // rows are the lists that are long on every page of their kind: a template takes twenty times as long for each text. Every
@@ -87,5 +90,57 @@ func groupItems(groups [][]alternative) template.HTML {
 	return r.html()
 }
 
+// stepItems are the steps of a proof.
+func stepItems(steps []chain.Step) template.HTML {
+	classes := map[chain.State]string{chain.Verified: "good", chain.Wrong: "bad"}
+	var r rows
+	for _, s := range steps {
+		r.raw("\n<li class=\"" + cmp.Or(classes[s.State], "open") + "\"><h3>")
+		r.text(s.Title)
+		r.raw("</h3>\n<p><strong class=\"state\">")
+		r.text(string(s.State))
+		r.raw(`</strong>: `)
+		r.text(s.Reason)
+		r.raw("</p>\n<ul>")
+		for _, fact := range s.Facts {
+			r.raw(`<li class="mono">`)
+			r.text(fact)
+			r.raw(`</li>`)
+		}
+		r.raw(`</ul>`)
+		if s.Command != "" {
+			r.raw("\n<pre>")
+			r.text(s.Command)
+			r.raw(`</pre>`)
+		}
+		r.raw(`</li>`)
+	}
+	return r.html()
+}
+
+// fieldRows are the rows of a stanza.
+func fieldRows(fields []pair) template.HTML {
+	var r rows
+	for _, f := range fields {
+		r.raw("\n<tr><th scope=\"row\">")
+		r.text(f.Name)
+		r.raw(`</th><td class="wrap mono">`)
+		r.text(f.Value)
+		r.raw(`</td></tr>`)
+	}
+	return r.html()
+}
+
+// linkItems are the items of a list of names.
+func linkItems(list []linked) template.HTML {
+	var r rows
+	for _, l := range list {
+		r.raw(`<li>`)
+		r.link(l.Href, l.Name)
+		r.raw(`</li>`)
+	}
+	return r.html()
+}
+
 // writers are the functions that templates write lists by.
-var writers = template.FuncMap{"packages": packageRows, "relations": groupItems}
+var writers = template.FuncMap{"packages": packageRows, "relations": groupItems, "steps": stepItems, "fields": fieldRows, "links": linkItems}

@@ -42,9 +42,12 @@ func ParseAsked(q url.Values) Asked {
 	return a
 }
 
-// pages is the pager of a list, whose other pages are at the same URL with another page.
+// lastPage is the last page of a list, from 0: what is asked for beyond it is answered with that.
+func lastPage(total int) int { return max(0, total-1) / maxFound }
+
+// pagesOf is the pager of a list, whose other pages are at the same URL with another page.
 func pagesOf(page, shown, total int, at string, q url.Values) pager {
-	p := pager{From: min(page*maxFound+1, total), To: page*maxFound + shown, Total: total}
+	p := pager{From: page*maxFound + 1, To: page*maxFound + shown, Total: total}
 	href := func(n int) string {
 		q.Set("page", strconv.Itoa(n+1))
 		return at + "?" + q.Encode()
@@ -52,7 +55,7 @@ func pagesOf(page, shown, total int, at string, q url.Values) pager {
 	if page > 0 {
 		p.Before = href(page - 1)
 	}
-	if p.To < total && shown > 0 {
+	if p.To < total {
 		p.After = href(page + 1)
 	}
 	return p
@@ -69,7 +72,7 @@ func (p *Pages) Search(v View, asked Asked) (body []byte, contentType string, er
 		JSON  string
 	}{shell: v.shell("search")}
 	data.Query = asked.Query
-	total, hits := v.find(p, asked.Query, asked.Page*maxFound)
+	total, at, hits := v.find(p, asked.Query, asked.Page)
 	for _, h := range hits {
 		row, err := v.foundAt(h)
 		if err != nil {
@@ -81,7 +84,7 @@ func (p *Pages) Search(v View, asked Asked) (body []byte, contentType string, er
 		body, err := searchJSON(asked.Query, total, data.Rows)
 		return body, "application/json", err
 	}
-	data.Pager = pagesOf(asked.Page, len(data.Rows), total, data.Root, url.Values{"q": {asked.Query}})
+	data.Pager = pagesOf(at, len(data.Rows), total, data.Root, url.Values{"q": {asked.Query}})
 	data.JSON = data.Root + "?" + url.Values{"q": {asked.Query}, "format": {"json"}}.Encode()
 	if total == 0 {
 		data.Near = v.near(asked.Query)
@@ -102,8 +105,8 @@ type results interface {
 	At(rank, from, most int) []int
 }
 
-// find finds the packages of all snapshots, those that fit best first: how many there are, and a page of them from one on.
-func (v View) find(p *Pages, query string, from int) (total int, page []hit) {
+// find finds the packages of all snapshots, those that fit best first: how many there are, and those on a page, or else on the last one.
+func (v View) find(p *Pages, query string, asked int) (total, at int, page []hit) {
 	var all []results
 	var books []bool
 	for _, s := range v.Snapshots {
@@ -115,9 +118,15 @@ func (v View) find(p *Pages, query string, from int) (total int, page []hit) {
 		}
 	}
 	for rank := range chain.Ranks {
+		for _, r := range all {
+			total += r.Count(rank)
+		}
+	}
+	at = min(asked, lastPage(total))
+	from := at * maxFound
+	for rank := range chain.Ranks {
 		for i, r := range all {
 			n := r.Count(rank)
-			total += n
 			if from < n && len(page) < maxFound {
 				for _, at := range r.At(rank, from, maxFound-len(page)) {
 					page = append(page, hit{i, at, books[i]})
@@ -126,7 +135,7 @@ func (v View) find(p *Pages, query string, from int) (total int, page []hit) {
 			from = max(0, from-n)
 		}
 	}
-	return total, page
+	return total, at, page
 }
 
 // names are rows of a table by rank.
@@ -259,6 +268,10 @@ func (p *Pages) Archive(v View, s Snapshot, prefix string, q url.Values) ([]byte
 	page := ParseAsked(q).Page
 	f := chain.Filter{Prefix: prefix, Section: data.Section, Source: data.Source, Letter: data.Letter}
 	total, list, err := s.Book.List(f, page*maxFound, maxFound)
+	if last := lastPage(total); err == nil && page > last {
+		page = last
+		_, list, err = s.Book.List(f, page*maxFound, maxFound)
+	}
 	if err != nil {
 		return nil, err
 	}
