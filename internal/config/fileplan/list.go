@@ -202,7 +202,7 @@ func checkPath(p string) error {
 	case strings.ContainsFunc(p, unicode.IsSpace):
 		return fmt.Errorf("the path %.200q has a blank; lists and locks divide fields by it, give the file another path", p)
 	case p == "SHA256SUMS" || p == "SHA256SUMS.asc":
-		return fmt.Errorf("the path is %s, which the site writes; write upstream/%s, or name it in sums:", p, p)
+		return fmt.Errorf("the path is %s, which the site writes; write upstream/%s, or name the list in sums: and take: files of it", p, p)
 	}
 	if err := snapshot.ValidPath(p); err != nil {
 		return fmt.Errorf("the %w; write a path relative to the archive, such as %s", err, path.Base(path.Clean("/"+strings.ToValidUTF8(p, ""))))
