@@ -20,6 +20,7 @@ import (
 	"example.org/mmoci/internal/config/fileplan"
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/archive/sums"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -239,4 +240,21 @@ func must(s string, err error) string {
 		panic(err)
 	}
 	return s
+}
+
+// A list of upstream's may name what the site writes itself, or what no directory holds: that is said, before the push.
+func TestTakenNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"SHA256SUMS", "SHA256SUMS.asc", "./SHA256SUMS", "SHA256SUMS/x", "../x", "a b", "sub/.mmoci-tmp-x"} {
+		s := &fileplan.Sums{Place: fileplan.Place{URLs: []string{"https://example.org/SHA256SUMS"}}, Take: []string{"*"}}
+		r := &reader{set: &set{}}
+		if files, err := r.taken(s, []sums.Line{{Name: name, Number: 7}}); !errors.Is(err, outcome.ErrUsage) || !strings.Contains(err.Error(), "line 7") {
+			t.Errorf("%s: %v, %v", name, files, err)
+		}
+		if s.Dir = "sub"; strings.HasPrefix(name, "SHA256SUMS") {
+			if files, err := r.taken(s, []sums.Line{{Name: name, Number: 7}}); err != nil || len(files) != 1 {
+				t.Errorf("%s in a directory: %v, %v", name, files, err)
+			}
+		}
+	}
 }

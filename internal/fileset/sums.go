@@ -137,15 +137,19 @@ func (r *reader) taken(s *fileplan.Sums, lines []sums.Line) ([]*file, error) {
 		if !wanted {
 			continue
 		}
-		if err := snapshot.ValidPath(name); err != nil || strings.ContainsAny(name, " \t") {
-			return nil, fmt.Errorf("%s: %s, line %d: %q cannot be kept as a file: %w", s.Position, s.URLs[0], l.Number, name, cmpErr(err))
+		at := path.Join(s.Dir, name)
+		if err := snapshot.ValidPath(name); err != nil {
+			return nil, fmt.Errorf("%s: %s, line %d: %w: it cannot be kept as a file: %w", s.Position, s.URLs[0], l.Number, outcome.ErrUsage, err)
+		}
+		if err := fileplan.CheckPath(at); err != nil {
+			return nil, fmt.Errorf("%s: %s, line %d: %w: it cannot be kept as a file (leave it out of take:, or give the list to: DIRECTORY): %w", s.Position, s.URLs[0], l.Number, outcome.ErrUsage, err)
 		}
 		p, err := s.Taken(name)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, &file{
-			Place: p, at: s.Position, path: path.Join(s.Dir, name), known: true, wanted: "the signed list has", blob: snapshot.Blob{Digest: l.Digest},
+			Place: p, at: s.Position, path: at, known: true, wanted: "the signed list has", blob: snapshot.Blob{Digest: l.Digest},
 		})
 	}
 	for i, ok := range used {
@@ -168,13 +172,4 @@ func (r *reader) taken(s *fileplan.Sums, lines []sums.Line) ([]*file, error) {
 		r.set.Missing = append(r.set.Missing, err.Error())
 	}
 	return out, nil
-}
-
-var errBlank = errors.New("a blank in the name, by which locks divide fields")
-
-func cmpErr(err error) error {
-	if err == nil {
-		return errBlank
-	}
-	return err
 }

@@ -18,18 +18,25 @@ func rebuilt(old, now *snapshot.Snapshot) error {
 	var lines []string
 	for _, a := range now.Statement.Archives {
 		was := old.Statement.Archive(a.Prefix)
-		if a.Class != snapshot.Site || a.Format != snapshot.FormatDeb || was == nil || was.Class != snapshot.Site {
+		if a.Class != snapshot.Site || was == nil || was.Class != snapshot.Site || was.Format != a.Format {
+			continue
+		}
+		dir := a.Prefix + "/"
+		switch {
+		case a.Format == snapshot.FormatDeb:
+			dir += "pool/"
+		case a.Format != snapshot.FormatRPM || a.Mode != snapshot.Curated: // not built here
 			continue
 		}
 		before := map[snapshot.Package]snapshot.Row{}
-		for r := range old.Table.Under(a.Prefix + "/pool/") {
+		for r := range old.Table.Under(dir) {
 			if r.IsPackage() {
 				p := r.Package
 				p.Source = ""
 				before[p] = r
 			}
 		}
-		for r := range now.Table.Under(a.Prefix + "/pool/") {
+		for r := range now.Table.Under(dir) {
 			p := r.Package
 			p.Source = ""
 			o, ok := before[p]

@@ -36,6 +36,9 @@ const between = time.Second
 // patience is how often it is asked again.
 const patience = 2
 
+// maxAhead is how far upstream's clock may be ahead of this host's.
+const maxAhead = 24 * time.Hour
+
 // repository is one of an upstream's while it is read.
 type repository struct {
 	Options
@@ -57,9 +60,7 @@ type head struct {
 
 // upstream reads a repository of somebody else's.
 func (o Options) upstream(ctx context.Context, cfg *rpmplan.Archive) (*freeze.ReadyArchive, error) {
-	r := &repository{Options: o, cfg: cfg, source: &config.Archive{
-		Prefix: cfg.Prefix, URLs: cfg.URLs, SignedBy: cfg.SignedBy, SignedByURL: cfg.SignedByURL, CAFile: cfg.CAFile, ClientCert: cfg.ClientCert, AuthFile: cfg.AuthFile,
-	}}
+	r := &repository{Options: o, cfg: cfg, source: sourceOf(cfg)}
 	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
@@ -80,6 +81,12 @@ func (o Options) upstream(ctx context.Context, cfg *rpmplan.Archive) (*freeze.Re
 			return nil, err
 		}
 		o.Log.Printf("archive %s: changed while it was read (%s); reading it anew", cfg.Prefix, err)
+	}
+}
+
+func sourceOf(cfg *rpmplan.Archive) *config.Archive {
+	return &config.Archive{
+		Prefix: cfg.Prefix, URLs: cfg.URLs, SignedBy: cfg.SignedBy, SignedByURL: cfg.SignedByURL, CAFile: cfg.CAFile, ClientCert: cfg.ClientCert, AuthFile: cfg.AuthFile,
 	}
 }
 
@@ -217,6 +224,10 @@ func (r *repository) parse(h *head) (err error) {
 	}
 	if h.date = h.index.Newest(); h.date.IsZero() {
 		return fmt.Errorf("%w: repomd.xml has no time, so nobody could tell an older one from a newer", outcome.ErrIntegrity)
+	}
+	if h.date.After(r.Now.Add(maxAhead)) {
+		return fmt.Errorf("%w: repomd.xml is of %s, and it is %s: nothing that upstream publishes until then would be newer (set this host's clock, or ask upstream)",
+			outcome.ErrIntegrity, snapshot.FormatDate(h.date), snapshot.FormatDate(r.Now.UTC().Truncate(time.Second)))
 	}
 	if r.keyring == nil {
 		return nil

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"path"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -63,6 +65,9 @@ func Read(ctx context.Context, dir string, x *rpm.Index, files Files) (*Content,
 	}
 	sum := rpm.Checksum{Type: rpm.SHA256, Hex: b.Digest.Hex()}
 	if err := c.add(primary.Path, sum, b.Size, snapshot.Package{}); err != nil {
+		return nil, err
+	}
+	if err := c.tree(); err != nil {
 		return nil, err
 	}
 	hashed, err := c.readUnknown(ctx)
@@ -147,8 +152,8 @@ func (c *collector) add(path string, sum rpm.Checksum, size int64, p snapshot.Pa
 	if err := snapshot.ValidPath(row.Path); err != nil {
 		return fmt.Errorf("%w: %w", pgp.ErrIntegrity, err)
 	}
-	if path == rpm.Repomd || path == rpm.RepomdAsc {
-		return fmt.Errorf("%w: %s is listed in itself", pgp.ErrIntegrity, path)
+	if in := path + "/"; strings.HasPrefix(in, rpm.Repomd+"/") || strings.HasPrefix(in, rpm.RepomdAsc+"/") {
+		return fmt.Errorf("%w: %s is listed, which is repomd.xml itself or below it", pgp.ErrIntegrity, path)
 	}
 	known := sum.Type == rpm.SHA256 && size >= 0
 	if sum.Type == rpm.SHA256 {
@@ -172,6 +177,20 @@ func (c *collector) add(path string, sum rpm.Checksum, size int64, p snapshot.Pa
 	}
 	c.at[row.Path] = len(c.rows)
 	c.rows = append(c.rows, row)
+	return nil
+}
+
+// tree refuses files below files, which no directory can hold.
+func (c *collector) tree() error {
+	seen := map[string]bool{}
+	for _, row := range c.rows {
+		for dir := path.Dir(row.Path); len(dir) >= len(c.dir) && !seen[dir]; dir = path.Dir(dir) {
+			if _, file := c.at[dir]; file {
+				return fmt.Errorf("%w: %s lies below %s, which is a file", pgp.ErrIntegrity, row.Path, dir)
+			}
+			seen[dir] = true
+		}
+	}
 	return nil
 }
 

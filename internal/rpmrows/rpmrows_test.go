@@ -161,3 +161,20 @@ func TestNextPlace(t *testing.T) {
 		t.Error(b, err, l.distrusted)
 	}
 }
+
+// What no directory can hold is refused, before anybody tries to write it.
+func TestFilesBelowFiles(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"a.rpm/b.rpm", "a.rpm/c/d/b.rpm", "repodata/other.xml/b.rpm", "repodata/repomd.xml/b.rpm", "repodata/repomd.xml.asc/b.rpm"} {
+		m, x := repository("",
+			entry("b", rpm.SHA256, sha256Of(body), `<size package="10"/>`, at),
+			entry("a", rpm.SHA256, sha256Of(body), `<size package="10"/>`, "a.rpm"))
+		if _, err := Read(t.Context(), "dir/", x, m); !errors.Is(err, pgp.ErrIntegrity) {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+	m, x := repository("", entry("a", rpm.SHA256, sha256Of(body), `<size package="10"/>`, "a.rpm"), entry("b", rpm.SHA256, sha256Of(body), `<size package="10"/>`, "a.rpm-b/b.rpm"))
+	if _, err := Read(t.Context(), "dir/", x, m); err != nil {
+		t.Error(err)
+	}
+}

@@ -2,8 +2,7 @@
 #
 # RPMs are built by rpmbuild and signed by rpmsign; repositories are made by createrepo_c and signed by gpg, as their makers do. dnf 4
 # lives in a root of its own, checks the signatures of metadata and packages, and knows nothing but the .repo that serve hands out.
-# While the tag moves under it, it must see no error. The repositories that dnf and librepo test themselves with (Debian's source
-# packages) are upstreams, too, where they can be fetched.
+# While the tag moves under it, it must see no error. A metalink, wrong bytes and hostile XML come last.
 #
 # With E2E_LONG=1 the tag moves under 200 refreshes, else under 10.
 set -eu
@@ -96,6 +95,15 @@ again() {
 	same root "$before" "$("$mmoci" tag digest)"
 }
 check "the same again changes nothing, whatever the times of the files" again
+
+# The same version, built anew, would never reach a host that has it.
+rebuilt() {
+	cp -r own rebuilt
+	build rebuilt agent 0.1 1 agent-tools
+	sed 's|rpms: own|rpms: rebuilt|' mmoci.yaml >rebuilt.yaml
+	refused 3 'archive own: agent 0.1-1 noarch is sha256:' "$mmoci" push -q -f rebuilt.yaml
+}
+check "an own RPM under the same version with other bytes is refused" rebuilt
 
 # --- dnf
 

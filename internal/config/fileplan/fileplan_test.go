@@ -64,6 +64,8 @@ var malformed = map[string]string{
 	"x.tgz#x#https://example.org/x#http_script#x#y":                   "by http_script",
 	"x.tgz#x#https://example.org/x#http_filelist#x#y":                 "by http_filelist",
 	"x.tgz#x#example.org/x#http##":                                    "without the URL of http or https",
+	sum + " SHA256SUMS/x https://example.org/x":                       "which is a file that the site writes",
+	sum + " a/.mmoci-tmp-x https://example.org/x":                     "files do that are being written",
 	sum + " x\x01 https://example.org/x":                              "control character",
 	sum + " " + strings.Repeat("x", maxLine) + " https://example.org": "at most",
 }

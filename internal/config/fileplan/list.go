@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -83,7 +84,7 @@ func parseLine(text string) (*File, error) {
 		return nil, fmt.Errorf("a URL without a path before it; write %s %s %.200s", f[0], baseOf(f[1]), f[1])
 	}
 	file := &File{Path: f[1], SHA256: digest}
-	if err := checkPath(file.Path); err != nil {
+	if err := CheckPath(file.Path); err != nil {
 		return nil, err
 	}
 	if len(f) == 2 {
@@ -190,8 +191,9 @@ func parseDigest(s string) (string, error) {
 	return lower, nil
 }
 
-// checkPath refuses what cannot be the path of a file below its archive.
-func checkPath(p string) error {
+// CheckPath refuses what cannot be the path of a file below its archive.
+func CheckPath(p string) error {
+	first, _, below := strings.Cut(p, "/")
 	switch {
 	case strings.HasPrefix(p, "/"):
 		return fmt.Errorf("the path %.200q begins with a slash; write %.200s, relative to the archive", p, strings.TrimLeft(p, "/"))
@@ -203,6 +205,10 @@ func checkPath(p string) error {
 		return fmt.Errorf("the path %.200q has a blank; lists and locks divide fields by it, give the file another path", p)
 	case p == "SHA256SUMS" || p == "SHA256SUMS.asc":
 		return fmt.Errorf("the path is %s, which the site writes; write upstream/%s, or name the list in sums: and take: files of it", p, p)
+	case below && (first == "SHA256SUMS" || first == "SHA256SUMS.asc"):
+		return fmt.Errorf("the path %.200q lies below %s, which is a file that the site writes; give the directory another name", p, first)
+	case strings.Contains("/"+p, "/"+durable.TempPrefix):
+		return fmt.Errorf("the path %.200q has a name that begins with %s, as files do that are being written; give the file another path", p, durable.TempPrefix)
 	}
 	if err := snapshot.ValidPath(p); err != nil {
 		return fmt.Errorf("the %w; write a path relative to the archive, such as %s", err, path.Base(path.Clean("/"+strings.ToValidUTF8(p, ""))))
