@@ -213,6 +213,26 @@ func (a *app) identityText(ctx context.Context, s *sourceFlags, name string, at 
 	return builds.ReadIdentity(ctx, place, id, a.options())
 }
 
+// environmentText is the text of the environment of an identity: of environment.txt beside a file that was named, else of a place.
+func (a *app) environmentText(ctx context.Context, s *sourceFlags, name string, id *buildsource.Identity, at []string) ([]byte, error) {
+	if data, err := os.ReadFile(filepath.Join(filepath.Dir(name), builds.EnvironmentName)); err == nil && snapshot.Sum(data) == id.Environment {
+		return data, nil
+	}
+	plan, err := s.plan()
+	if err != nil {
+		return nil, err
+	}
+	list, err := placesAsked(at, plan)
+	if err != nil {
+		return nil, err
+	}
+	place, err := builds.Find(ctx, list, id.Digest(), a.options(), a.log)
+	if err != nil {
+		return nil, fmt.Errorf("packages of the environment: %w", err)
+	}
+	return builds.ReadEnvironment(ctx, place, id.Digest(), id.Environment, a.options())
+}
+
 func (a *app) sourceFind() *cobra.Command {
 	var s sourceFlags
 	cmd := &cobra.Command{
@@ -491,18 +511,40 @@ func (a *app) sourceDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff HASH HASH [REG..]",
 		Short: "Print which lines of two identities differ, and which packages of their environments",
-		Args:  cobra.MinimumNArgs(2),
+		Long: `Each HASH is an identity, or a file with the text of one. What one of them has alone has - or + in front. Where the environments differ, a line
+"package NAME VERSION ARCHITECTURE -> VERSION ARCHITECTURE" tells each package that is another one; their texts are those of environment.txt
+beside a named file, or of a registry.`,
+		Args: cobra.MinimumNArgs(2),
 	}
 	s.configFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var texts [2][]byte
+		var ids [2]*buildsource.Identity
 		for i, arg := range args[:2] {
 			var err error
 			if texts[i], err = a.identityText(cmd.Context(), &s, arg, args[2:]); err != nil {
 				return err
 			}
+			if ids[i], err = buildsource.ParseIdentity(texts[i]); err != nil {
+				return err
+			}
 		}
-		for _, line := range buildsource.Difference(texts[0], texts[1]) {
+		lines := buildsource.Difference(texts[0], texts[1])
+		if ids[0].Environment != ids[1].Environment {
+			var packages [2][]byte
+			for i, arg := range args[:2] {
+				var err error
+				if packages[i], err = a.environmentText(cmd.Context(), &s, arg, ids[i], args[2:]); err != nil {
+					return err
+				}
+			}
+			more, err := buildsource.PackagesDiffer(packages[0], packages[1])
+			if err != nil {
+				return err
+			}
+			lines = append(lines, more...)
+		}
+		for _, line := range lines {
 			fmt.Fprintln(a.stdout, line)
 		}
 		return nil

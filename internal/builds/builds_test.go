@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -228,6 +229,41 @@ func TestSecondBuilder(t *testing.T) {
 	}
 }
 
+// TestRace: of two builders that find nothing, and put at the same time, one gets the tag, and the other lies beside it.
+func TestRace(t *testing.T) {
+	t.Parallel()
+	a, b := testarchive.SiteKey(), testarchive.NewKey("builder b")
+	for text, want := range map[string]Did{"one": Confirmed, "other": Otherwise} {
+		r, place := repository(t)
+		slow, quick := local(t, made(t, "one", nil)), local(t, made(t, text, nil))
+		var tagged *Put
+		var err error
+		var began atomic.Bool
+		r.Fault(func(req testregistry.Request, _ int) testarchive.Broken {
+			// The slow one looked, found nothing, and sends its first blob: the quick one does all of it meanwhile.
+			if req.Method == http.MethodPost && began.CompareAndSwap(false, true) {
+				tagged, err = quick.Put(t.Context(), place, PutOptions{Signer: signerOf(t, b), Date: time.Now()})
+			}
+			return testarchive.Broken{}
+		})
+		p := put(t, slow, place, a)
+		if err != nil || tagged == nil || tagged.Did != Tagged {
+			t.Fatalf("%+v, %v", tagged, err)
+		}
+		if p.Did != want {
+			t.Errorf("%s: %+v", text, p)
+		}
+		if now := r.Tags(place.Repository())[Tag(slow.Identity.Digest())]; now != tagged.Reference.Digest.String() {
+			t.Errorf("%s: the tag was moved from %s to %s", text, tagged.Reference.Digest, now)
+		}
+		for _, k := range []*testarchive.Key{a, b} {
+			if _, err := Read(t.Context(), place, slow.Identity.Digest(), trust(t, 1, k), artifact.Options{}); err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+	}
+}
+
 // forger changes what lies in a registry, as anybody can who may push to it.
 type forger struct {
 	t     *testing.T
@@ -328,6 +364,9 @@ func TestForged(t *testing.T) {
 		"identity of this one over the build of another": func(f *forger) {
 			m := f.manifest(Tag(f.other.Identity.Digest()))
 			f.put(f.replace(m, IdentityName, f.local.Identity.Text()))
+		},
+		"identity of another one over this build": func(f *forger) {
+			f.put(f.replace(f.manifest(f.tag), IdentityName, f.other.Identity.Text()))
 		},
 		"a swapped .deb": func(f *forger) {
 			f.put(f.replace(f.manifest(f.tag), hello, deb("2.10-3+p1", "evil")))

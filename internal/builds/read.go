@@ -342,6 +342,16 @@ func (f *Found) writePart(ctx context.Context, dir string, p Part) error {
 // ReadIdentity reads the text of an identity that a place has, and believes it for its digest: that it is there says of no build that it
 // counts.
 func ReadIdentity(ctx context.Context, place artifact.Reference, identity snapshot.Digest, o artifact.Options) ([]byte, error) {
+	return readText(ctx, place, identity, Part{TypeIdentity, IdentityName, snapshot.Blob{Digest: identity}}, buildsource.MaxIdentity, o)
+}
+
+// ReadEnvironment reads the text of an identity's environment likewise: it is believed for the digest that the identity gives it.
+func ReadEnvironment(ctx context.Context, place artifact.Reference, identity, environment snapshot.Digest, o artifact.Options) ([]byte, error) {
+	return readText(ctx, place, identity, Part{TypeEnvironment, EnvironmentName, snapshot.Blob{Digest: environment}}, maxEnvironment, o)
+}
+
+// readText reads the part of a type and a digest beside an identity; its size is what the manifest says.
+func readText(ctx context.Context, place artifact.Reference, identity snapshot.Digest, want Part, limit int64, o artifact.Options) ([]byte, error) {
 	ref := At(place, identity)
 	p, err := places.Open(ctx, ref, &o)
 	if err != nil {
@@ -358,9 +368,9 @@ func ReadIdentity(ctx context.Context, place artifact.Reference, identity snapsh
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
-	part, ok := doc.part(TypeIdentity)
-	if !ok || part.Digest != identity {
-		return nil, fmt.Errorf("%w: %s has not the text of the identity", outcome.ErrIntegrity, ref)
+	part, ok := doc.part(want.Type)
+	if !ok || part.Digest != want.Digest {
+		return nil, fmt.Errorf("%w: %s has not the %s of the identity", outcome.ErrIntegrity, ref, want.Title)
 	}
-	return small(ctx, p, part, buildsource.MaxIdentity)
+	return small(ctx, p, part, limit)
 }
