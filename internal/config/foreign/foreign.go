@@ -308,7 +308,7 @@ func (b *build) pkg(n document.Node) {
 				// The Debian revision is not said.
 				query := fmt.Sprintf("%s (%% %s*)", m[1], m[2])
 				b.queries = append(b.queries, fmt.Sprintf("%s # %s\n", query, base))
-				b.faults.Add(p.Errorf("%s is a source to be built; write %s in packages: for Debian's build of it", base, query))
+				b.faults.Add(p.Errorf("%s is a source to be built, as mmoci source build DIR does; write %s in packages: for Debian's build of it", base, query))
 			}
 		case "patches":
 			patches, err := p.Pairs()
@@ -318,10 +318,10 @@ func (b *build) pkg(n document.Node) {
 				if strings.Contains(patch.Key, "://") {
 					word = "patch from the network, without a digest"
 				}
-				b.faults.Add(document.Errorf(patch.KeyAt(), "%s: %s: no source is patched or built; build the .deb elsewhere and give its directory as debs:", word, fmt.Sprintf("%.120s", document.OneLine(patch.Key))))
+				b.faults.Add(document.Errorf(patch.KeyAt(), "%s: %s: init patches no source: mmoci source build DIR -o OUT does; give OUT as debs: of an archive", word, fmt.Sprintf("%.120s", document.OneLine(patch.Key))))
 			}
 		case "use":
-			b.faults.Add(document.Errorf(p.KeyAt(), "use: no source is built with options; build the .deb elsewhere and give its directory as debs:"))
+			b.faults.Add(document.Errorf(p.KeyAt(), "use: init builds no source with options: mmoci source build DIR -o OUT does; give OUT as debs: of an archive"))
 		case "author":
 			b.faults.Add(document.Errorf(p.KeyAt(), "author: who vouches is told by the site's key, sign:"))
 		default:

@@ -203,7 +203,7 @@ func (l *loader) pkgFile(at document.Node, rel string) error {
 			} else if m := gentooAtom.FindStringSubmatch(base); m != nil {
 				faults.Add(p.Errorf("%s", atomInstead(base, m)))
 			} else {
-				faults.Add(p.Errorf("%s: no source is built; write it in packages: of %s", printable(base), Name))
+				faults.Add(p.Errorf("%s: an image build builds no source: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive, and name it in packages: of %s", printable(base), Name))
 			}
 		case "patches":
 			patches, err := p.Pairs()
@@ -213,10 +213,10 @@ func (l *loader) pkgFile(at document.Node, rel string) error {
 				if strings.Contains(patch.Key, "://") {
 					word = "patch from the network, without a digest"
 				}
-				faults.Add(document.Errorf(patch.KeyAt(), "%s: %s: no source is patched; build the .deb elsewhere", word, printable(patch.Key)))
+				faults.Add(document.Errorf(patch.KeyAt(), "%s: %s: an image build patches no source: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive", word, printable(patch.Key)))
 			}
 		case "use":
-			faults.Add(document.Errorf(p.KeyAt(), "use: no source is built with options; build the .deb elsewhere"))
+			faults.Add(document.Errorf(p.KeyAt(), "use: an image build builds no source with options: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive"))
 		case "author": // says nothing that could be lost
 		default:
 			faults.Add(document.Errorf(p.KeyAt(), "unknown key %.40q; a pkg.yaml has base, author, patches, use", document.OneLine(p.Key)))

@@ -308,7 +308,7 @@ func (l *loader) ownSource(item document.Node, pairs []document.Pair) error {
 	return item.Errorf("is keys with values, should be a package query: nginx-light, or \"nginx (= 1.22.1-9)\"")
 }
 
-const noSourceBuilds = "no source is built here; build the .deb elsewhere, take it into the snapshot as debs: of its mmoci.yaml, and name the package"
+const noSourceBuilds = "an image build builds no source: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive of its mmoci.yaml, and name the package"
 
 func (l *loader) exclude(n document.Node) error {
 	words, err := n.Texts()

@@ -90,7 +90,7 @@ func TestFaults(t *testing.T) {
 		"packages: [nginx=1.2]":                       {"image.yaml:1: \"nginx=1.2\" is how apt", "write nginx (= 1.2)"},
 		"packages: [www-servers/nginx-1.7.6]":         {"is a Gentoo atom; write nginx (= VERSION)", "nginx (% 1.7.6*)"},
 		"packages: [www-servers/nginx]":               {"is a Gentoo atom; write nginx"},
-		"packages: [{path: ./pkgs/nginx}]":            {"image.yaml:1: path: ./pkgs/nginx: no source is built here"},
+		"packages: [{path: ./pkgs/nginx}]":            {"image.yaml:1: path: ./pkgs/nginx: an image build builds no source: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive"},
 		"packages: [all]":                             {"an image of all packages"},
 		"packages: [\"a-b ((\"]":                      {"image.yaml:1: "},
 		"packages: [a-b]\narch: x86_64":               {"image.yaml:2: arch: \"x86_64\" is not how Debian calls it; write amd64"},
@@ -202,11 +202,11 @@ func TestSeed(t *testing.T) {
 	pkg := filepath.Join(dir, "pkgs/nginx/pkg.yaml")
 	lines := strings.Split(err.Error(), "\n")
 	for _, want := range []string{
-		filepath.Join(dir, "container.yaml") + ":8: package: ./pkgs/nginx: no source is built here; build the .deb elsewhere",
+		filepath.Join(dir, "container.yaml") + ":8: package: ./pkgs/nginx: an image build builds no source: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive",
 		pkg + ":2: base: www-servers/nginx-1.7.6 is a Gentoo atom; write nginx (= VERSION)",
-		pkg + ":5: patch: patches/https-only.patch: no source is patched",
+		pkg + ":5: patch: patches/https-only.patch: an image build patches no source: mmoci source build DIR does",
 		pkg + ":6: patch from the network, without a digest: https://git.example.org/nginx/commit/",
-		pkg + ":8: use: no source is built with options",
+		pkg + ":8: use: an image build builds no source with options: mmoci source build DIR does",
 		filepath.Join(dir, ".buildit-config.yaml") + ":4: upload-type: ssh: an image goes to a registry by https",
 	} {
 		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, want) }) {
