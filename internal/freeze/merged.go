@@ -44,6 +44,9 @@ func (c *content) mergeInto(f Options, o *config.Other, archives []*upstreamArch
 			err = feedRead(&m, archives[i], sel)
 		} else if i := slices.IndexFunc(ready, func(r ReadyArchive) bool { return r.Archive.Prefix == prefix }); i >= 0 {
 			archs = append(archs, ready[i].architectures()...)
+			if format := ready[i].Archive.Format; format != snapshot.FormatDeb {
+				return document.Errorf(o.Position, "archive %s: merge: archive %s is of format %s; .deb archives alone can be merged, so take it out", o.Prefix, prefix, format)
+			}
 			err = feedReady(&m, ready[i])
 		}
 		if err != nil {

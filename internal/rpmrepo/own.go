@@ -144,6 +144,9 @@ func copyRPMs(ctx context.Context, dir, to string) (map[string]snapshot.Digest, 
 		if err := validOwn(at); err != nil {
 			return err
 		}
+		if fi, err := os.Stat(file); err == nil && !fi.Mode().IsRegular() { // reading a pipe would wait for a writer
+			return fmt.Errorf("%w: %s is no file; remove it", outcome.ErrUsage, file)
+		}
 		d, err := copyFile(file, filepath.Join(to, filepath.FromSlash(at)))
 		if isRPM {
 			staged[at] = d

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,6 +163,14 @@ func TestNoRPMs(t *testing.T) {
 			t.Errorf("%s: %v", rpms, err)
 		}
 	}
+	pipe := filepath.Join(dir, "pipe.rpm")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(t.Context(), &rpmplan.Archive{Prefix: "own", RPMs: dir}, options(t)); !errors.Is(err, outcome.ErrUsage) || !strings.Contains(err.Error(), "pipe.rpm is no file") {
+		t.Errorf("a pipe: %v", err)
+	}
+	remove(t, dir, "pipe.rpm")
 	write(t, dir, "a%20b.rpm", "x")
 	if _, err := Read(t.Context(), &rpmplan.Archive{Prefix: "own", RPMs: dir}, options(t)); !errors.Is(err, outcome.ErrUsage) || !strings.Contains(err.Error(), "rename the file") {
 		t.Errorf("a name with two spellings: %v", err)
