@@ -3,9 +3,11 @@ package serve
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +137,41 @@ func TestAskedTooMuch(t *testing.T) {
 		if got := ask(t, base, "GET", target); got.status != want {
 			t.Errorf("%.30s: %d", target, got.status)
 		}
+	}
+}
+
+// A search as JSON names the next page, and names that are like one that nothing has.
+func TestSearchForPrograms(t *testing.T) {
+	t.Parallel()
+	_, base := run(t, Options{Sources: []Source{newTag(many(t, 120))}}, false)
+	type answer struct {
+		Total    int
+		Packages []struct{ Name string }
+		Next     string
+		Near     []struct{ Name, Href string }
+	}
+	of := func(target string) (a answer) {
+		t.Helper()
+		if err := json.Unmarshal(ask(t, base, "GET", "/"+strings.TrimPrefix(target, "./")).body, &a); err != nil {
+			t.Fatal(target, err)
+		}
+		return a
+	}
+	var names []string
+	for next, pages := "./?format=json&q=lib", 0; next != "" && pages < 5; pages++ {
+		a := of(next)
+		for _, p := range a.Packages {
+			names = append(names, p.Name)
+		}
+		next = a.Next
+	}
+	slices.Sort(names)
+	if all := slices.Compact(slices.Clone(names)); len(names) != 120 || len(all) != 120 {
+		t.Errorf("%d names, %d different", len(names), len(all))
+	}
+	a := of("./?format=json&q=libdaemno-2")
+	if a.Total != 0 || len(a.Near) == 0 || ask(t, base, "GET", "/"+strings.TrimPrefix(a.Near[0].Href, "./")).status != 200 {
+		t.Errorf("%+v", a)
 	}
 }
 

@@ -57,6 +57,7 @@ func TestPages(t *testing.T) {
 		"/upstream/docker/dists/bookworm/": {"InRelease"},
 		"/upstream/docker/pool/":           {`href="./stable/"`},
 		"/mmoci/changes":                   {newServed(first).name, newServed(second).name, "gone", ">26<", ">27~x"},
+		"/mmoci/changes?from=" + newServed(first).name:    {newServed(first).name, newServed(second).name, "gone", ">26<", ">27~x"},
 		"/snapshot/" + newServed(first).name + "/":        {first.Root.String(), "http://site.example.org/snapshot/" + newServed(first).name + "/docker\n", `href="./docker/"`},
 		"/snapshot/" + newServed(first).name + "/docker/": {`href="./pool/"`, `href="../../../mmoci/page.css"`},
 		"/snapshot/": {"http://site.example.org/snapshot/ID/PREFIX"},

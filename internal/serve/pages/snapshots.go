@@ -138,7 +138,8 @@ func (p *Pages) List(ctx context.Context, s Site) (*Page, error) {
 	return html(func() ([]byte, error) { return p.web.List(p.View(s), lists) }), nil
 }
 
-// Changes compares the snapshots that from and to name in a query, or else the current snapshots with those before them.
+// Changes compares the snapshots that from and to name in a query, or else the current snapshots with those before them. Without to it is
+// the current snapshot of the first reference.
 // The error is an [OpenError] if one of them cannot be opened.
 func (p *Pages) Changes(ctx context.Context, s Site, asked url.Values) (*Page, error) {
 	if !asked.Has("from") && !asked.Has("to") {
@@ -146,6 +147,10 @@ func (p *Pages) Changes(ctx context.Context, s Site, asked url.Values) (*Page, e
 	}
 	var two [2]Snapshot
 	for i, id := range []string{asked.Get("from"), asked.Get("to")} {
+		if i == 1 && !asked.Has("to") && len(s.References) > 0 && s.References[0].Current != nil {
+			two[i] = *s.References[0].Current
+			continue
+		}
 		h, err := p.o.Open(ctx, id)
 		if err != nil {
 			return nil, &OpenError{id, err}

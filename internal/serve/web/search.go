@@ -80,15 +80,17 @@ func (p *Pages) Search(v View, asked Asked) (body []byte, contentType string, er
 		}
 		data.Rows = append(data.Rows, row)
 	}
-	if asked.JSON {
-		body, err := searchJSON(asked.Query, total, data.Rows)
-		return body, "application/json", err
-	}
-	data.Pager = pagesOf(at, len(data.Rows), total, data.Root, url.Values{"q": {asked.Query}})
-	data.JSON = data.Root + "?" + url.Values{"q": {asked.Query}, "format": {"json"}}.Encode()
 	if total == 0 {
 		data.Near = v.near(asked.Query)
 	}
+	query := url.Values{"q": {asked.Query}}
+	if asked.JSON {
+		query.Set("format", "json")
+		body, err := searchJSON(asked.Query, total, data.Rows, pagesOf(at, len(data.Rows), total, data.Root, query).After, data.Near)
+		return body, "application/json", err
+	}
+	data.Pager = pagesOf(at, len(data.Rows), total, data.Root, query)
+	data.JSON = data.Root + "?" + url.Values{"q": {asked.Query}, "format": {"json"}}.Encode()
 	body, err = p.html("search", data)
 	return body, "text/html; charset=utf-8", err
 }
@@ -225,7 +227,8 @@ func (v View) near(word string) (out []linked) {
 	return out[:min(len(out), maxNear)]
 }
 
-func searchJSON(query string, total int, rows []found) ([]byte, error) {
+// searchJSON is the page for programs; next is the URL of the one after it, near are names that are like the query if nothing was found.
+func searchJSON(query string, total int, rows []found, next string, near []linked) ([]byte, error) {
 	type one struct {
 		Name         string `json:"name"`
 		Version      string `json:"version"`
@@ -238,11 +241,20 @@ func searchJSON(query string, total int, rows []found) ([]byte, error) {
 		Href         string `json:"href"`
 		Denied       string `json:"denied,omitempty"`
 	}
+	type like struct {
+		Name string `json:"name"`
+		Href string `json:"href"`
+	}
 	out := struct {
 		Query    string `json:"query"`
 		Total    int    `json:"total"`
 		Packages []one  `json:"packages"`
-	}{query, total, []one{}}
+		Next     string `json:"next,omitempty"`
+		Near     []like `json:"near,omitempty"`
+	}{Query: query, Total: total, Packages: []one{}, Next: next}
+	for _, n := range near {
+		out.Near = append(out.Near, like(n))
+	}
 	for _, r := range rows {
 		out.Packages = append(out.Packages, one{r.Name, r.Version, r.Architecture, r.Source, r.Archive, r.Size, r.Digest, r.Short, r.Href, r.Denied})
 	}
