@@ -52,6 +52,11 @@ func ReadDir(ctx context.Context, dir string) (*Dir, error) {
 		switch {
 		case err != nil || d.IsDir():
 			return err
+		case d.Type()&(fs.ModeNamedPipe|fs.ModeSocket|fs.ModeDevice) != 0: // reading one would wait for a writer
+			if strings.HasSuffix(p, ".deb") || strings.HasSuffix(p, ".dsc") {
+				return fmt.Errorf("%w: %s: no file; remove it", document.ErrUsage, p)
+			}
+			return nil
 		case strings.HasSuffix(p, ".deb"):
 			return own.addDeb(p)
 		case strings.HasSuffix(p, ".dsc"):

@@ -1,11 +1,15 @@
 package debdir
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
+	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/testarchive"
 )
 
@@ -63,5 +67,17 @@ func TestManyDebs(t *testing.T) {
 		if got := own.File(sf.SHA256); got != sf.File {
 			t.Fatalf("%s is found as %q", sf.File, got)
 		}
+	}
+}
+
+// A pipe among them is told, not waited for.
+func TestPipe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "x.deb"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadDir(t.Context(), dir); !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), "x.deb: no file") {
+		t.Error(err)
 	}
 }

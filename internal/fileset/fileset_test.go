@@ -258,3 +258,32 @@ func TestTakenNames(t *testing.T) {
 		}
 	}
 }
+
+// A list may have a name in two spellings.
+func TestTakenOnce(t *testing.T) {
+	t.Parallel()
+	s := &fileplan.Sums{Place: fileplan.Place{URLs: []string{"https://example.org/SHA256SUMS"}}, Take: []string{"*"}}
+	r := &reader{set: &set{}}
+	lines := []sums.Line{{Name: "x.iso", Digest: [32]byte{1}}, {Name: "./x.iso", Digest: [32]byte{1}}}
+	if files, err := r.taken(s, lines); err != nil || len(files) != 1 {
+		t.Errorf("%v, %v", files, err)
+	}
+	lines[1].Digest[0] = 2
+	files, err := r.taken(s, lines)
+	if err == nil {
+		err = distinct(files)
+	}
+	if !errors.Is(err, outcome.ErrUsage) {
+		t.Errorf("with two digests: %v", err)
+	}
+}
+
+// A file that is not there is named as its address is, not as it would be called here.
+func TestNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := options(t, t.TempDir(), entry("-", "here", "file://"+dir+"/there"))
+	if _, err := Read(t.Context(), o); !errors.Is(err, outcome.ErrNotFound) || !strings.Contains(err.Error(), dir+"/there:") {
+		t.Error(err)
+	}
+}

@@ -120,6 +120,7 @@ func beside(s *fileplan.Sums) []string {
 func (r *reader) taken(s *fileplan.Sums, lines []sums.Line) ([]*file, error) {
 	var out []*file
 	used := make([]bool, len(s.Take))
+	first := map[string]snapshot.Digest{}
 	for _, l := range lines {
 		name := strings.TrimPrefix(l.Name, "./")
 		wanted := false
@@ -134,9 +135,10 @@ func (r *reader) taken(s *fileplan.Sums, lines []sums.Line) ([]*file, error) {
 			used[i] = used[i] || ok
 			wanted = wanted || ok
 		}
-		if !wanted {
+		if was, again := first[name]; !wanted || again && was == l.Digest { // x and ./x are one name
 			continue
 		}
+		first[name] = l.Digest
 		at := path.Join(s.Dir, name)
 		if err := snapshot.ValidPath(name); err != nil {
 			return nil, fmt.Errorf("%s: %s, line %d: %w: it cannot be kept as a file: %w", s.Position, s.URLs[0], l.Number, outcome.ErrUsage, err)

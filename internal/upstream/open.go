@@ -191,6 +191,9 @@ func (u *Upstream) describe(i int, path string) string {
 	if s, ok := u.places[i].(*site); ok && s.whole != nil {
 		return s.String()
 	}
+	if d, ok := u.places[i].(*dir); ok && d.only != "" {
+		path = d.only
+	}
 	return u.places[i].String() + "/" + path
 }
 
