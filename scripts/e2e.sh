@@ -45,6 +45,7 @@ missing_packages() {
 		docker.io dockerd
 		dose-distcheck dose-debcheck
 		dose-extra dose-ceve
+		dpkg-dev dpkg-source
 		e2fsprogs mkfs.ext4
 		faketime faketime
 		gcc gcc
@@ -73,6 +74,7 @@ missing_packages() {
 		rpm rpmbuild
 		runc runc
 		skopeo skopeo
+		sbuild sbuild
 		softhsm2 softhsm2-util
 		tinyproxy-bin tinyproxy
 		uidmap newuidmap
