@@ -21,13 +21,27 @@ const (
 	ids     = 65536
 )
 
+// Available tells at once whether the program is there that would build, nil for sbuild: what it is given takes minutes to make.
+//
+// Errors: [ErrCannot].
+func Available(command []string) error {
+	needs := [][2]string{{"sbuild", " (Debian's package sbuild)"}, {"newuidmap", " (Debian's package uidmap)"}}
+	if command != nil {
+		needs = [][2]string{{command[0], ""}}
+	}
+	for _, n := range needs {
+		if _, err := exec.LookPath(n[0]); err != nil {
+			return fmt.Errorf("%w: %s is missing%s", ErrCannot, n[0], n[1])
+		}
+	}
+	return nil
+}
+
 // sbuild prepares a call of sbuild (1), whose root is the environment's tar and of which the build
 // has no network. The source is built at /build/NAME-UPSTREAM.
 func (b *build) sbuild(context.Context) (func() call, error) {
-	for program, where := range map[string]string{"sbuild": "Debian's package sbuild", "newuidmap": "Debian's package uidmap"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return nil, fmt.Errorf("%w: %s is missing (%s)", ErrCannot, program, where)
-		}
+	if err := Available(nil); err != nil {
+		return nil, err
 	}
 	if b.Environment == "" {
 		return nil, errors.New("sbuild needs an environment")

@@ -193,6 +193,9 @@ func (s *Source) Build(ctx context.Context, out string, o BuildOptions) (_ *buil
 	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
 		return nil, fmt.Errorf("%w: %s is not empty", outcome.ErrUsage, out)
 	}
+	if err := builder.Available(o.Command); err != nil {
+		return nil, err
+	}
 	parent := filepath.Dir(filepath.Clean(out))
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
