@@ -214,7 +214,11 @@ func (b *build) buildOptions() []string {
 
 // command is the call of the site's builder.
 func (b *build) command() call {
-	return call{what: b.o.Command[0], supervised: supervised{Args: append(slices.Clip(b.o.Command), b.in, b.out), Dir: b.work, Env: append(b.environment(), b.Env...)}}
+	args := append(slices.Clone(b.o.Command), b.in, b.out)
+	if abs, err := filepath.Abs(args[0]); err == nil && strings.ContainsRune(args[0], '/') {
+		args[0] = abs // it is called in a directory of its own
+	}
+	return call{what: b.o.Command[0], supervised: supervised{Args: args, Dir: b.work, Env: append(b.environment(), b.Env...)}}
 }
 
 // run runs a call to its end.
