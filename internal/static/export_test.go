@@ -374,9 +374,47 @@ func TestKilledBeforeSync(t *testing.T) {
 		}
 		return nil
 	}
+	// Of files that were being written there are temporary ones, at the top.
+	for _, name := range []string{".mmoci-tmp-0", ".mmoci-tmp-1"} {
+		if err := os.Symlink("nowhere", filepath.Join(o.Dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	res := mustExport(t, o)
+	if left, _ := filepath.Glob(filepath.Join(o.Dir, ".mmoci-tmp-*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
 	if res.Linked+res.Copied != 0 || listed != 0 {
 		t.Errorf("%+v; the first sync was after %d lists", res, listed)
+	}
+}
+
+// Temporary files are at the top of the tree alone, where the next run removes those of one that was killed.
+func TestAsides(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := root.Mkdir("left", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	a := asides{root}
+	f, err := a.OpenFile("left/.mmoci-tmp-1", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if _, err := os.Stat(filepath.Join(dir, ".mmoci-tmp-1")); err != nil {
+		t.Error(err)
+	}
+	if err := a.Rename("left/.mmoci-tmp-1", "left/tags"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "left/tags")); err != nil {
+		t.Error(err)
 	}
 }
 

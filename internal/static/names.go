@@ -199,12 +199,12 @@ func (t *tree) point(name, to string) (bool, error) {
 	if err := t.root.MkdirAll(dir, 0o755); err != nil {
 		return false, err
 	}
-	aside := dir + "/" + durable.TempPrefix + strings.ToLower(rand.Text())
-	if err := t.root.Symlink(target, aside); err != nil {
+	temp := durable.TempPrefix + strings.ToLower(rand.Text())
+	if err := t.root.Symlink(target, temp); err != nil {
 		return false, err
 	}
-	if err := t.root.Rename(aside, name); err != nil {
-		return false, errors.Join(err, t.root.Remove(aside))
+	if err := t.root.Rename(temp, name); err != nil {
+		return false, errors.Join(err, t.root.Remove(temp))
 	}
 	return true, nil
 }

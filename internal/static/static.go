@@ -10,7 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
+	"strings"
 	"time"
 
 	"example.org/mmoci/internal/durable"
@@ -176,11 +179,54 @@ func openTree(dir string, sync func(int) error) (_ *tree, err error) {
 	return t, t.mark()
 }
 
+// asides is a tree whose temporary files are all at its top, where the next run finds those of one that was killed.
+type asides struct{ *os.Root }
+
+// aside is where a temporary file lies.
+func aside(name string) string {
+	if base := path.Base(name); strings.HasPrefix(base, durable.TempPrefix) {
+		return base
+	}
+	return name
+}
+
+func (a asides) OpenFile(name string, flag int, perm fs.FileMode) (*os.File, error) {
+	return a.Root.OpenFile(aside(name), flag, perm)
+}
+func (a asides) Rename(from, to string) error { return a.Root.Rename(aside(from), to) }
+func (a asides) Remove(name string) error     { return a.Root.Remove(aside(name)) }
+
+// removeAsides removes the temporary files of a run that was killed.
+func (t *tree) removeAsides() error {
+	names, err := t.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, durable.TempPrefix) {
+			if err := t.root.RemoveAll(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// names are those at the top of the tree.
+func (t *tree) names() ([]string, error) {
+	f, err := t.root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
 // mark makes an empty directory a tree.
 func (t *tree) mark() error {
 	data, err := t.root.ReadFile(markerFile)
 	if err == nil && string(data) == marker {
-		return nil
+		return t.removeAsides()
 	}
 	if err == nil {
 		return fmt.Errorf("%w: its file %s is of another version: %.40q", outcome.ErrUsage, markerFile, data)
@@ -188,21 +234,19 @@ func (t *tree) mark() error {
 	if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	f, err := t.root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	names, err := t.names()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if len(name) < len(durable.TempPrefix) || name[:len(durable.TempPrefix)] != durable.TempPrefix {
+		if !strings.HasPrefix(name, durable.TempPrefix) {
 			return fmt.Errorf("%w: it holds %q and is no tree of an export; give it a directory of its own", outcome.ErrUsage, name)
 		}
 	}
-	return durable.WriteFileIn(t.root, markerFile, []byte(marker), 0o644)
+	if err := t.removeAsides(); err != nil {
+		return err
+	}
+	return durable.WriteFileIn(asides{t.root}, markerFile, []byte(marker), 0o644)
 }
 
 func (t *tree) close() {
@@ -222,5 +266,5 @@ func (t *tree) write(name string, data []byte) error {
 	if was, err := t.root.ReadFile(name); err == nil && string(was) == string(data) {
 		return nil
 	}
-	return durable.WriteFileIn(t.root, name, data, 0o644)
+	return durable.WriteFileIn(asides{t.root}, name, data, 0o644)
 }
