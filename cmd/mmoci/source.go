@@ -108,6 +108,19 @@ func placesAsked(args []string, plan *config.Plan) ([]artifact.Reference, error)
 	return list, err
 }
 
+// findBuild is the first of the places named, else of sources:, that has a build of an identity, whoever signed it.
+func (a *app) findBuild(ctx context.Context, s *sourceFlags, id snapshot.Digest, at []string) (artifact.Reference, error) {
+	plan, err := s.plan()
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	list, err := placesAsked(at, plan)
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	return builds.Find(ctx, list, id, a.options(), a.log)
+}
+
 // identityArg reads sha256:HEX or HEX.
 func identityArg(s string) (snapshot.Digest, error) {
 	d, err := snapshot.ParseDigest("sha256:" + strings.TrimPrefix(s, "sha256:"))
@@ -197,16 +210,8 @@ func (a *app) identityText(ctx context.Context, s *sourceFlags, name string, at 
 	if err != nil {
 		return nil, err
 	}
-	plan, err := s.plan()
-	if err != nil {
-		return nil, err
-	}
-	list, err := placesAsked(at, plan)
-	if err != nil {
-		return nil, err
-	}
 	// The text is believed for its digest: whose build it is does not matter.
-	place, err := builds.Find(ctx, list, id, a.options(), a.log)
+	place, err := a.findBuild(ctx, s, id, at)
 	if err != nil {
 		return nil, err
 	}
@@ -218,15 +223,7 @@ func (a *app) environmentText(ctx context.Context, s *sourceFlags, name string, 
 	if data, err := os.ReadFile(filepath.Join(filepath.Dir(name), builds.EnvironmentName)); err == nil && snapshot.Sum(data) == id.Environment {
 		return data, nil
 	}
-	plan, err := s.plan()
-	if err != nil {
-		return nil, err
-	}
-	list, err := placesAsked(at, plan)
-	if err != nil {
-		return nil, err
-	}
-	place, err := builds.Find(ctx, list, id.Digest(), a.options(), a.log)
+	place, err := a.findBuild(ctx, s, id.Digest(), at)
 	if err != nil {
 		return nil, fmt.Errorf("packages of the environment: %w", err)
 	}
@@ -248,15 +245,7 @@ Whether the build counts is decided when it is used: by who signed it. If none h
 		if err != nil {
 			return err
 		}
-		plan, err := s.plan()
-		if err != nil {
-			return err
-		}
-		list, err := placesAsked(args[1:], plan)
-		if err != nil {
-			return err
-		}
-		place, err := builds.Find(cmd.Context(), list, id, a.options(), a.log)
+		place, err := a.findBuild(cmd.Context(), &s, id, args[1:])
 		if err != nil {
 			return err
 		}
