@@ -109,6 +109,9 @@ var rules = map[string][]string{
 
 	"internal/serve/byaddress": {"net/http", "os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
 	"internal/serve/condition": {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
+	"internal/serve/front":     {"os", oras, imageSpec, ggcr, module + "internal/place", module + "internal/store", module + "internal/registry", module + "pkg/artifact", module + "pkg/archive", module + "pkg/resolve"},
+	"internal/serve/opened":    {"net/http", "os", "log/slog", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
+	"internal/serve/secrets":   {"os", module},
 	"internal/serve/watch":     {"net/http", module},
 	"internal/serve/web":       {"net/http", "os", "log/slog", module + "internal/serve", module + "internal/store", module + "pkg/artifact"},
 	"internal/serve/dates":     {"net/http", module + "internal/serve", module + "pkg/artifact"},

@@ -1,8 +1,6 @@
 package serve
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -10,14 +8,13 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/policy"
+	"example.org/mmoci/internal/serve/front"
+	"example.org/mmoci/internal/serve/secrets"
 	"example.org/mmoci/internal/serve/watch"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// maxSecret bounds a certificate, key or credentials file, in bytes.
-const maxSecret = 1 << 20
-
-// openFiles reads rules, certificate and credentials; at the start bad ones are errors.
+// openFiles reads rules, certificate, credentials and mirrors; at the start bad ones are errors.
 func (s *Server) openFiles() (err error) {
 	if s.o.Policy != "" {
 		parse := func(contents [][]byte) (*policy.Policy, error) { return policy.Parse(s.o.Policy, contents[0]) }
@@ -30,21 +27,29 @@ func (s *Server) openFiles() (err error) {
 	}
 	if s.o.TLSCert != "" {
 		report := func(_ *tls.Certificate, err error) { s.reportFiles(err, s.o.TLSCert, s.o.TLSKey) }
-		if s.certs, err = watch.Open(maxSecret, parseCertificate, report, s.o.TLSCert, s.o.TLSKey); err != nil {
+		if s.certs, err = watch.Open(secrets.MaxBytes, secrets.ParseCertificate, report, s.o.TLSCert, s.o.TLSKey); err != nil {
 			return fmt.Errorf("serve: certificate %s, %s: %w", s.o.TLSCert, s.o.TLSKey, err)
 		}
 	}
 	if s.o.Credentials != "" {
-		report := func(_ credentials, err error) { s.reportFiles(err, s.o.Credentials) }
-		if s.guard, err = watch.Open(maxSecret, parseCredentials, report, s.o.Credentials); err != nil {
+		report := func(_ secrets.Credentials, err error) { s.reportFiles(err, s.o.Credentials) }
+		if s.guard, err = watch.Open(secrets.MaxBytes, secrets.ParseCredentials, report, s.o.Credentials); err != nil {
 			return fmt.Errorf("serve: credentials %s: %w", s.o.Credentials, err)
 		}
 	}
-	return s.openMirrors()
+	if s.o.Mirrors != "" {
+		scheme := "http"
+		if s.o.TLSCert != "" {
+			scheme = "https"
+		}
+		report := func(err error) { s.reportFiles(err, s.o.Mirrors) }
+		s.front, err = front.Open(front.Options{File: s.o.Mirrors, At: front.URLs(s.o.BaseURL, scheme, s.o.Listen), Log: s.o.Log, Report: report})
+	}
+	return err
 }
 
 func (s *Server) lookAtFiles() {
-	s.mirrorList.Look()
+	s.front.Look()
 	s.policy.Look()
 	s.certs.Look()
 	s.guard.Look()
@@ -93,46 +98,7 @@ func (s *Server) enforced(d policy.Decision) policy.Decision {
 	return d
 }
 
-func parseCertificate(pair [][]byte) (*tls.Certificate, error) {
-	c, err := tls.X509KeyPair(pair[0], pair[1])
-	return &c, err
-}
-
-// credentials are hashes of what an Authorization header may say.
-type credentials map[[sha256.Size]byte]struct{}
-
-func parseCredentials(contents [][]byte) (credentials, error) {
-	c := credentials{}
-	for line := range strings.Lines(string(contents[0])) {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		c[sha256.Sum256([]byte(line))] = struct{}{}
-	}
-	if len(c) == 0 {
-		return nil, errors.New("no line USER:PASSWORD or TOKEN")
-	}
-	return c, nil
-}
-
-// has compares every entry, so that the time taken tells nothing.
-func (c credentials) has(secret string) bool {
-	sum, found := sha256.Sum256([]byte(secret)), 0
-	for entry := range c {
-		found |= subtle.ConstantTimeCompare(entry[:], sum[:])
-	}
-	return found == 1
-}
-
 // authorized tells whether a request may be answered. Probes need no credentials.
 func (s *Server) authorized(r *http.Request, path string) bool {
-	if s.guard == nil || path == "healthz" || path == "readyz" {
-		return true
-	}
-	if user, password, ok := r.BasicAuth(); ok {
-		return s.guard.Get().has(user + ":" + password)
-	}
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return ok && !strings.Contains(token, ":") && s.guard.Get().has(token)
+	return s.guard == nil || path == "healthz" || path == "readyz" || s.guard.Get().Allow(r)
 }

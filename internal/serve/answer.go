@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"example.org/mmoci/internal/mirrors"
 	"example.org/mmoci/internal/serve/condition"
+	"example.org/mmoci/internal/serve/paths"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -72,7 +74,7 @@ func (req *request) answer(c content) {
 		return
 	}
 	if c.typ == "" {
-		c.typ = contentType(c.name)
+		c.typ = paths.ContentType(c.name)
 	}
 	h["Content-Type"] = []string{c.typ}
 	h["X-Content-Type-Options"] = nosniff
@@ -83,6 +85,26 @@ func (req *request) answer(c content) {
 		h["Content-Range"] = []string{fmt.Sprintf("bytes %d-%d/%d", part.Start, part.Start+part.Length-1, c.blob.Size)}
 	}
 	req.body(c, status, part)
+}
+
+// toMirror sends the client for a blob to a mirror; false: the answer comes from here.
+func (req *request) toMirror(c content) bool {
+	if req.s.front == nil || !c.mirrored || req.direct || req.r.Method != http.MethodGet {
+		return false
+	}
+	w := mirrors.Want{
+		Blob: c.blob, Client: req.client(), Host: req.r.Host, Secure: strings.HasPrefix(req.base(), "https:"),
+		Prefix: req.archive, Architecture: req.pkg.Architecture,
+	}
+	status := http.StatusFound
+	if req.v2 != nil {
+		w.Repository, status = req.v2.Repository, http.StatusTemporaryRedirect
+	}
+	var ok bool
+	if req.mirror, ok = req.s.front.Send(req.r.Context(), req.w.Header(), w); ok {
+		req.header(status)
+	}
+	return ok
 }
 
 // body sends the part of the file. Nothing is sent before the first bytes are at
@@ -313,27 +335,6 @@ var (
 	acceptRanges = []string{"bytes"}
 	nosniff      = []string{"nosniff"}
 )
-
-// contentType depends on the ending of a name alone, and is never a type that a browser runs.
-func contentType(name string) string {
-	base := name[strings.LastIndexByte(name, '/')+1:]
-	switch {
-	case strings.HasSuffix(base, ".deb"), strings.HasSuffix(base, ".udeb"):
-		return "application/vnd.debian.binary-package"
-	case strings.HasSuffix(base, ".gz"):
-		return "application/gzip"
-	case strings.HasSuffix(base, ".xz"):
-		return "application/x-xz"
-	case strings.HasSuffix(base, ".css"):
-		return "text/css; charset=utf-8"
-	case strings.HasSuffix(base, ".gpg"):
-		return "application/pgp-signature"
-	case base == "statement", base == "lock", base == "InRelease", base == "SHA256SUMS", base == "Release", base == "Packages", base == "Sources", strings.HasSuffix(base, ".dsc"):
-		return "text/plain; charset=utf-8"
-	default:
-		return "application/octet-stream"
-	}
-}
 
 // pacedReader reads a file while it is fetched. If it comes too slowly for too long,
 // Read returns an error that wraps os.ErrDeadlineExceeded, so that no client is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"example.org/mmoci/internal/serve/opened"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -86,8 +87,8 @@ func (req *request) snapshotError(id string, err error) {
 		req.fail(http.StatusNotFound, fmt.Sprintf("%.100q is %v", id, errNotFixed))
 	case errors.Is(err, snapshot.ErrNotExist):
 		req.fail(http.StatusNotFound, fmt.Sprintf("no snapshot %s here", id))
-	case errors.Is(err, errBusy):
-		req.broken(http.StatusServiceUnavailable, errBusy.Error(), err)
+	case errors.Is(err, opened.ErrBusy):
+		req.broken(http.StatusServiceUnavailable, opened.ErrBusy.Error(), err)
 	case errors.Is(err, context.DeadlineExceeded):
 		req.s.noteLate()
 		req.broken(http.StatusGatewayTimeout, "the registry does not answer", err)

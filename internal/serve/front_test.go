@@ -27,6 +27,7 @@ type aMirror struct {
 	*httptest.Server
 	clients   atomic.Int64
 	passwords atomic.Int64
+	front     atomic.Value // what the front says of itself
 }
 
 func newMirror(t testing.TB, blobs ...[]byte) *aMirror {
@@ -34,6 +35,8 @@ func newMirror(t testing.TB, blobs ...[]byte) *aMirror {
 	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.UserAgent() != "mmoci-front" {
 			m.clients.Add(1)
+		} else {
+			m.front.Store(r.Header.Get(mirrors.FrontHeader))
 		}
 		if r.Header.Get("Authorization") != "" {
 			m.passwords.Add(1)
@@ -156,7 +159,7 @@ func TestFront(t *testing.T) {
 		{http.MethodGet, base + "/mmoci/direct/nothing/here", nil, 404},
 		{http.MethodGet, base + "/mmoci/direct/../../v2/", nil, 404},
 		{http.MethodGet, base + "/v2/site/mirror/manifests/noble", nil, 200},
-		{http.MethodGet, url, []string{mirrors.FrontHeader, s.mirrors.ID()}, 508},
+		{http.MethodGet, url, []string{mirrors.FrontHeader, m.front.Load().(string)}, 508},
 		{http.MethodGet, base + "/setup/hosts.toml", nil, 200},
 		{http.MethodGet, base + "/setup/registries.conf", nil, 200},
 		{http.MethodGet, base + "/setup/none.mirrors", nil, 404},
@@ -225,7 +228,7 @@ func TestFrontSharesCredentials(t *testing.T) {
 	if strings.Count(events.String(), "mirror not used") != 1 {
 		t.Errorf("%s", events)
 	}
-	if st := s.mirrors.Status(); st[0].Sent != 0 {
+	if st := s.front.States(); st[0].Redirects != 0 {
 		t.Errorf("%v", st)
 	}
 	_, err := New(t.Context(), Options{Sources: s.o.Sources, Mirrors: s.o.Mirrors, BaseURL: strings.Replace(m.URL, "http:", "https:", 1)})

@@ -186,32 +186,24 @@ func TestOldTablesAreBounded(t *testing.T) {
 		sn := spec{date: day(1 + i), debs: debsUpTo(10)}.take(t, m)
 		sns, ids = append(sns, sn), append(ids, newServed(sn).name)
 	}
-	g := newTag(sns...)
-	s, err := New(t.Context(), Options{Sources: []Source{g}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	one := newServed(sns[0]).size()
-	s.cache.maxBytes = 4*one + one/2
-	for _, id := range ids[:9] {
-		if _, err := s.openID(t.Context(), id); err != nil {
+	for _, c := range []struct {
+		bound int64
+		most  int // that are kept
+	}{{4*one + one/2, 4}, {one / 2, 0}} {
+		s, err := New(t.Context(), Options{Sources: []Source{newTag(sns...)}, keptBytes: c.bound})
+		if err != nil {
 			t.Fatal(err)
 		}
-		s.cache.mu.Lock()
-		if size := s.cache.size(); size > s.cache.maxBytes || size < one {
-			t.Errorf("%d bytes in the cache", size)
+		for i, id := range ids[:9] {
+			if h, err := s.openID(t.Context(), id); err != nil || h.Root != sns[i].Root {
+				t.Fatalf("%s: %v", id, err)
+			}
+			if kept := len(s.cache.Kept()); kept != min(i+1, c.most) {
+				t.Errorf("within %d bytes: %d after %d", c.bound, kept, i+1)
+			}
 		}
-		s.cache.mu.Unlock()
 	}
-	s.cache.maxBytes = one / 2
-	if h, err := s.openID(t.Context(), ids[0]); err != nil || h.Root != sns[0].Root {
-		t.Errorf("larger than the cache: %v", err)
-	}
-	s.cache.mu.Lock()
-	if n := len(s.cache.entries); n != 0 {
-		t.Errorf("%d entries stay", n)
-	}
-	s.cache.mu.Unlock()
 	var previous []*served
 	for _, sn := range sns {
 		previous = append(previous, newServed(sn))

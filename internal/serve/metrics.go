@@ -16,7 +16,7 @@ const (
 // state is what metrics read from the server.
 func (s *Server) state() metrics.State {
 	return metrics.State{
-		Version: s.o.Version, References: s.references, Expiries: s.expiries, Files: s.failingFiles, Store: s.o.Store, Mirrors: s.mirrorStates,
+		Version: s.o.Version, References: s.references, Expiries: s.expiries, Files: s.failingFiles, Store: s.o.Store, Mirrors: func() []metrics.Mirror { return s.front.States() },
 	}
 }
 

@@ -114,7 +114,7 @@ func (req *request) site() pages.Site {
 }
 
 func (req *request) siteOf(v *view) pages.Site {
-	out := pages.Site{Base: req.base(), Root: req.root(), Key: *req.s.siteKey.Load(), Ring: req.s.siteRing.Load(), Troubles: req.s.troubles(), Mirrors: req.s.mirrorTexts(v)}
+	out := pages.Site{Base: req.base(), Root: req.root(), Key: *req.s.siteKey.Load(), Ring: req.s.siteRing.Load(), Troubles: req.s.troubles(), Mirrors: req.s.front.Names(v.prefixes(), req.s.registry != nil)}
 	for i, f := range req.s.followers {
 		failing, refusal := f.health()
 		r := pages.Reference{Name: f.source.Name(), Failing: failing, IDs: f.source.IDs, Tags: f.source.Tags}
@@ -208,7 +208,9 @@ func (req *request) setup(v web.View, name string) {
 		req.text(http.StatusOK, plainText, v.Key.Armor)
 		return
 	}
-	if req.mirrorSetup(v, name) {
+	if text, prefix, ok := req.s.front.Text(v, name, req.s.registry != nil); ok {
+		req.archive = prefix
+		req.text(http.StatusOK, plainText, []byte(text))
 		return
 	}
 	if page := req.s.pages.Setup(v, name); page != nil {

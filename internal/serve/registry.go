@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/logs"
+	"example.org/mmoci/internal/serve/opened"
 	"example.org/mmoci/internal/serve/paths"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -98,8 +99,8 @@ func (req *request) find(site *site, path registry.Path) (*registry.Answer, erro
 func (req *request) registryError(err error) {
 	e, ok := errors.AsType[*registry.Error](err)
 	if !ok {
-		if errors.Is(err, errBusy) {
-			req.broken(http.StatusServiceUnavailable, errBusy.Error(), err)
+		if errors.Is(err, opened.ErrBusy) {
+			req.broken(http.StatusServiceUnavailable, opened.ErrBusy.Error(), err)
 			return
 		}
 		req.unavailable(err)
@@ -155,7 +156,7 @@ func (s *Server) site() *site {
 			}
 		}
 	}
-	for _, h := range s.cache.held() {
+	for _, h := range s.cache.Kept() {
 		add(&t.Opened, h)
 	}
 	t.Fixed = immutableName.MatchString

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"example.org/mmoci/internal/serve/front"
 	"example.org/mmoci/internal/serve/paths"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/pkg/snapshot"
@@ -21,7 +22,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.registry != nil && (p == "v2" || strings.HasPrefix(p, "v2/")) {
 		req.beginRegistry()
 	}
-	if s.isOwn(r) {
+	if s.front.Asks(r) {
 		req.fail(http.StatusLoopDetected, "this server is in its own list of mirrors")
 		return
 	}
@@ -82,9 +83,9 @@ func (req *request) route(p string) {
 		req.setup(req.s.pages.View(req.site()), rest)
 	case head == snapshot.Bootstrap:
 		req.bundledFile(snapshot.Bootstrap)
-	case req.s.mirrors != nil && strings.HasPrefix(p, directPath):
+	case req.s.front != nil && strings.HasPrefix(p, front.DirectPath):
 		req.direct = true
-		req.moving(strings.TrimPrefix(p, directPath))
+		req.moving(strings.TrimPrefix(p, front.DirectPath))
 	case head == "mmoci":
 		req.documents(rest)
 	case head == "changes" && !more && req.s.view.Load().of(head) == nil:

@@ -26,16 +26,18 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"example.org/mmoci/internal/mirrors"
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
+	"example.org/mmoci/internal/serve/front"
 	"example.org/mmoci/internal/serve/listen"
 	"example.org/mmoci/internal/serve/logs"
 	"example.org/mmoci/internal/serve/memory"
 	"example.org/mmoci/internal/serve/metrics"
+	"example.org/mmoci/internal/serve/opened"
 	"example.org/mmoci/internal/serve/pages"
 	"example.org/mmoci/internal/serve/prefetch"
+	"example.org/mmoci/internal/serve/secrets"
 	"example.org/mmoci/internal/serve/watch"
 	"example.org/mmoci/internal/serve/web"
 	"example.org/mmoci/internal/store"
@@ -128,6 +130,7 @@ type Options struct {
 	// For tests.
 	settle       time.Duration                                          // how long New fetches indices; 0: settleTime, less: not at all
 	look         time.Duration                                          // how often files are looked at; 0: lookEvery
+	keptBytes    int64                                                  // of snapshots opened by ID; 0: as package opened has it
 	smallFiles   int                                                    // bytes of small files kept in memory; 0: maxSmallFiles, less: none
 	replaceState func(name string, data []byte, mode os.FileMode) error // writes the state; nil: durable.WriteFile
 }
@@ -147,32 +150,31 @@ const (
 
 // Server is an http.Handler. Safe for concurrent use.
 type Server struct {
-	o          Options
-	basePath   string // "" or "/apt"
-	followers  []*follower
-	view       atomic.Pointer[view]
-	switching  sync.Mutex // one change of view at a time: it and dates move together
-	dates      *dates.Served
-	cache      *snapshotCache
-	registry   *registry.Registry            // nil: /v2/ is not answered
-	policy     *watch.File[*policy.Policy]   // nil: everything is allowed
-	certs      *watch.File[*tls.Certificate] // nil: plain HTTP
-	guard      *watch.File[credentials]      // nil: open to all
-	mirrors    *mirrors.Set                  // nil: no client is sent elsewhere
-	mirrorList *watch.File[[]mirrors.Mirror]
-	metrics    *metrics.Metrics
-	pages      *pages.Pages
-	making     chan struct{}               // a place for each page that is made now
-	makeSmall  chan struct{}               // the same for small ones
-	sending    *semaphore.Weighted         // bytes of pages on their way
-	siteKey    atomic.Pointer[web.Key]     // the site's key for hosts
-	siteRing   atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
-	unpacked   memory.Unpacked
-	small      memory.Files
-	buffers    sync.Pool // *[]byte of copyBuffer
-	draining   atomic.Bool
-	following  atomic.Bool
-	lateAt     atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
+	o         Options
+	basePath  string // "" or "/apt"
+	followers []*follower
+	view      atomic.Pointer[view]
+	switching sync.Mutex // one change of view at a time: it and dates move together
+	dates     *dates.Served
+	cache     *opened.Cache[*served]           // by ID
+	registry  *registry.Registry               // nil: /v2/ is not answered
+	policy    *watch.File[*policy.Policy]      // nil: everything is allowed
+	certs     *watch.File[*tls.Certificate]    // nil: plain HTTP
+	guard     *watch.File[secrets.Credentials] // nil: open to all
+	front     *front.Front                     // nil: no client is sent elsewhere
+	metrics   *metrics.Metrics
+	pages     *pages.Pages
+	making    chan struct{}               // a place for each page that is made now
+	makeSmall chan struct{}               // the same for small ones
+	sending   *semaphore.Weighted         // bytes of pages on their way
+	siteKey   atomic.Pointer[web.Key]     // the site's key for hosts
+	siteRing  atomic.Pointer[pgp.Keyring] // the site's keys that statements are verified by, as they were read last; nil: none is configured
+	unpacked  memory.Unpacked
+	small     memory.Files
+	buffers   sync.Pool // *[]byte of copyBuffer
+	draining  atomic.Bool
+	following atomic.Bool
+	lateAt    atomic.Int64 // Unix nanoseconds of when an answer last ended because a registry was slow; 0: never
 }
 
 // New opens the snapshot of every source; it fails if one can neither be opened
@@ -207,7 +209,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if o.Registry {
 		s.registry = registry.New()
 	}
-	s.cache = newSnapshotCache(o.Sources, s.hold)
+	s.cache = opened.New(opened.Options[*served]{Open: s.openAny, Size: (*served).size, MaxBytes: o.keptBytes, Now: o.Now})
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if s.pages, err = pages.New(pages.Options{
 		Upstream: o.Keyrings, Policy: func() *policy.Policy { return s.policy.Get() }, LogOnly: o.PolicyLogOnly, Decide: s.decide, Open: s.openPage, Now: o.Now,
@@ -306,8 +308,8 @@ func (s *Server) Run(ctx context.Context) error {
 			background("fetching for "+f.source.Name(), func() { s.fill(ctx, i) })
 		}
 	}
-	if s.mirrors != nil {
-		background("looking at mirrors", func() { s.mirrors.Run(ctx) })
+	if s.front != nil {
+		background("looking at mirrors", func() { s.front.Run(ctx) })
 	}
 	background("reading files again", func() {
 		tick := time.NewTicker(s.o.look)

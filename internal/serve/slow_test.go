@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"example.org/mmoci/internal/serve/opened"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -123,13 +124,13 @@ func TestAskedIDsAreBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	busy := 0
-	for i := range 2 * maxAsked {
-		if _, err := s.openID(ctx, snapshot.Sum([]byte{byte(i)}).String()); errors.Is(err, errBusy) {
+	for i := range 2 * opened.MaxAsked {
+		if _, err := s.openID(ctx, snapshot.Sum([]byte{byte(i)}).String()); errors.Is(err, opened.ErrBusy) {
 			busy++
 		}
 	}
-	if busy != maxAsked {
-		t.Errorf("%d were refused, want %d", busy, maxAsked)
+	if busy != opened.MaxAsked {
+		t.Errorf("%d were refused, want %d", busy, opened.MaxAsked)
 	}
 }
 

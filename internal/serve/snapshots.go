@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"example.org/mmoci/internal/registry"
@@ -30,25 +29,13 @@ const (
 	// grace, whatever the tag does: their tables are in memory. The last one is kept whatever its size.
 	maxPrevious      = 32
 	maxPreviousBytes = 128 << 20
-
-	maxCached      = 16               // snapshots kept that were asked for by ID; each has its table in memory
-	maxCachedBytes = 128 << 20        // of these tables, with what else a snapshot says of itself
-	maxAbsent      = 256              // IDs remembered not to be there
-	absentFor      = 10 * time.Second // and for how long
-	maxOpening     = 4                // snapshots being opened at once
-	maxAsked       = 64               // and waiting for that
-	maxOpenTime    = time.Minute      // for opening one
 )
 
 // immutableName is DATE-HEX12, alone or behind the name of a tag.
 var immutableName = regexp.MustCompile(`^(?:[A-Za-z0-9_][A-Za-z0-9._-]*-)?([0-9]{8}T[0-9]{6}Z)-([0-9a-f]{12})$`)
 
-var (
-	// errNotFixed marks an ID that could name different snapshots at different times.
-	errNotFixed = errors.New("not a digest, DATE-HEX12 or immutable tag")
-	// errBusy marks an ID that is not looked for, because so many others are.
-	errBusy = errors.New("many other snapshots are being opened now")
-)
+// errNotFixed marks an ID that could name different snapshots at different times.
+var errNotFixed = errors.New("not a digest, DATE-HEX12 or immutable tag")
 
 // served is an opened snapshot, ready to be answered from. Immutable.
 type served struct {
@@ -195,6 +182,19 @@ func newView(current []*served, previous [][]*served) *view {
 // of is the current snapshot that has an archive.
 func (v *view) of(prefix string) *served { return v.byPrefix[prefix] }
 
+// prefixes are those of the current archives.
+func (v *view) prefixes() (all []string) {
+	for _, h := range v.current {
+		if h == nil {
+			continue
+		}
+		for i := range h.Statement.Archives {
+			all = append(all, h.Statement.Archives[i].Prefix)
+		}
+	}
+	return all
+}
+
 // known tells whether an archive of this prefix is served, or was within grace.
 // A request for another one is no reason to ask a registry.
 func (v *view) known(prefix string) bool {
@@ -308,96 +308,13 @@ func (s *Server) openID(ctx context.Context, id string) (*served, error) {
 			}
 		}
 	}
-	return s.cache.open(ctx, id, s.o.Now())
+	return s.cache.Open(ctx, id)
 }
 
-// snapshotCache keeps the snapshots that were asked for by ID, the most recently
-// used ones. Safe for concurrent use.
-type snapshotCache struct {
-	sources  []Source
-	hold     func(i int, sn *snapshot.Snapshot) *served
-	maxBytes int64 // maxCachedBytes
-	opening  chan struct{}
-
-	mu      sync.Mutex
-	uses    uint64
-	asked   int // entries being opened
-	entries map[string]*entry
-	absent  map[string]time.Time
-}
-
-// entry is a snapshot in the cache, or one that is being opened.
-type entry struct {
-	done chan struct{} // closed when h or err is set
-	h    *served
-	err  error
-	used uint64
-}
-
-func newSnapshotCache(sources []Source, hold func(int, *snapshot.Snapshot) *served) *snapshotCache {
-	return &snapshotCache{
-		sources: sources, hold: hold, maxBytes: maxCachedBytes, opening: make(chan struct{}, maxOpening),
-		entries: map[string]*entry{}, absent: map[string]time.Time{},
-	}
-}
-
-func (s *snapshotCache) open(ctx context.Context, id string, now time.Time) (*served, error) {
-	s.mu.Lock()
-	if until, ok := s.absent[id]; ok && now.Before(until) {
-		s.mu.Unlock()
-		return nil, snapshot.ErrNotExist
-	}
-	s.uses++
-	b := s.entries[id]
-	if b == nil && s.asked == maxAsked {
-		s.mu.Unlock()
-		return nil, errBusy
-	}
-	if b == nil {
-		s.asked++
-		b = &entry{done: make(chan struct{})}
-		s.entries[id] = b
-		// Not bound to the request: others may wait for the same snapshot.
-		go s.fetch(context.WithoutCancel(ctx), id, b, now)
-	}
-	b.used = s.uses
-	s.mu.Unlock()
-	select {
-	case <-b.done:
-		return b.h, b.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// fetch opens a snapshot from the first source that has it.
-func (s *snapshotCache) fetch(ctx context.Context, id string, b *entry, now time.Time) {
-	s.opening <- struct{}{}
-	defer func() { <-s.opening }()
-	ctx, cancel := context.WithTimeout(ctx, maxOpenTime)
-	defer cancel()
-	h, err := s.find(ctx, id)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked--
-	b.h, b.err = h, err
-	close(b.done)
-	if err == nil {
-		s.evict()
-		return
-	}
-	delete(s.entries, id)
-	if errors.Is(err, snapshot.ErrNotExist) {
-		if len(s.absent) >= maxAbsent {
-			clear(s.absent)
-		}
-		s.absent[id] = now.Add(absentFor)
-	}
-}
-
-func (s *snapshotCache) find(ctx context.Context, id string) (*served, error) {
+// openAny opens the snapshot of an ID from the first source that has it.
+func (s *Server) openAny(ctx context.Context, id string) (*served, error) {
 	err := error(snapshot.ErrNotExist)
-	for i, src := range s.sources {
+	for i, src := range s.o.Sources {
 		sn, openErr := src.Open(ctx, id)
 		switch {
 		case openErr == nil:
@@ -411,44 +328,4 @@ func (s *snapshotCache) find(ctx context.Context, id string) (*served, error) {
 		}
 	}
 	return nil, err
-}
-
-// held are the snapshots in the cache, in any order.
-func (s *snapshotCache) held() []*served {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var hs []*served
-	for _, b := range s.entries {
-		if b.h != nil {
-			hs = append(hs, b.h)
-		}
-	}
-	return hs
-}
-
-// size is the memory of the snapshots in the cache. The caller holds mu.
-func (s *snapshotCache) size() (sum int64) {
-	for _, b := range s.entries {
-		if b.h != nil {
-			sum += b.h.size()
-		}
-	}
-	return sum
-}
-
-// evict drops the least recently used snapshots; requests that read them go on.
-// One that is larger than the whole cache does not stay. The caller holds mu.
-func (s *snapshotCache) evict() {
-	for len(s.entries) > maxCached || s.size() > s.maxBytes {
-		oldest, least := "", uint64(0)
-		for id, b := range s.entries {
-			if b.h != nil && (oldest == "" || b.used < least) {
-				oldest, least = id, b.used
-			}
-		}
-		if oldest == "" {
-			return
-		}
-		delete(s.entries, oldest)
-	}
 }

@@ -76,7 +76,7 @@ func (s *Server) troubles() []string {
 			list = append(list, fmt.Sprintf("the file of the %s cannot be used as it is now, and what was read before is in force; the log says why", kind))
 		}
 	}
-	list = append(list, s.mirrorTroubles()...)
+	list = append(list, s.front.Troubles()...)
 	if s.o.Store == nil {
 		return list
 	}

@@ -80,3 +80,24 @@ func PackageOf(a *snapshot.Archive, row snapshot.Row) (snapshot.Package, bool) {
 	}
 	return snapshot.Package{Name: source, Version: version, Architecture: "source", Source: source}, true
 }
+
+// ContentType is the media type of a file. It depends on the ending of its name alone, and is never a type that a browser runs.
+func ContentType(name string) string {
+	base := name[strings.LastIndexByte(name, '/')+1:]
+	switch {
+	case strings.HasSuffix(base, ".deb"), strings.HasSuffix(base, ".udeb"):
+		return "application/vnd.debian.binary-package"
+	case strings.HasSuffix(base, ".gz"):
+		return "application/gzip"
+	case strings.HasSuffix(base, ".xz"):
+		return "application/x-xz"
+	case strings.HasSuffix(base, ".css"):
+		return "text/css; charset=utf-8"
+	case strings.HasSuffix(base, ".gpg"):
+		return "application/pgp-signature"
+	case base == "statement", base == "lock", base == "InRelease", base == "SHA256SUMS", base == "Release", base == "Packages", base == "Sources", strings.HasSuffix(base, ".dsc"):
+		return "text/plain; charset=utf-8"
+	default:
+		return "application/octet-stream"
+	}
+}
