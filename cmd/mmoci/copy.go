@@ -19,7 +19,7 @@ import (
 )
 
 // copy copies an artifact from any place to any other.
-func (a *app) copy() *cobra.Command {
+func Copy(a *app) *cobra.Command {
 	var p planFlags
 	var since, split string
 	var asJSON, repair, older bool
@@ -82,7 +82,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		}
 		o := a.options()
 		if dst.Kind == artifact.Archive {
-			if o.Vouched, err = a.vouchedRoot(cmd, &p, src); err != nil && !site.IsForeign(err) {
+			if o.Vouched, err = vouchedRoot(a, cmd, &p, src); err != nil && !site.IsForeign(err) {
 				return err
 			}
 		}
@@ -93,7 +93,7 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		if redate.wanted {
 			plan, err := p.plan()
 			if err == nil {
-				q.Redate, err = a.redating(&p, plan, redate)
+				q.Redate, err = redating(a, &p, plan, redate)
 			}
 			if err != nil {
 				return err
@@ -103,11 +103,11 @@ host the digest of the script, typed from there, vouches for it, and the script 
 		if repair {
 			again = new(healed)
 		}
-		res, err := a.transfer(cmd, q, since, again)
+		res, err := transferAll(a, cmd, q, since, again)
 		if err != nil {
 			return err
 		}
-		a.reportRunnable(res.Runnable)
+		reportRunnable(a, res.Runnable)
 		switch {
 		case !res.Changed && res.Uploaded+res.Manifests > 0:
 			a.log("changed: false; %s", repaired(res))
@@ -117,10 +117,10 @@ host the digest of the script, typed from there, vouches for it, and the script 
 			a.log("changed: true; copied %s in %s, reused %s", terminal.Size(res.Bytes), terminal.Count(res.Uploaded, "blob"), terminal.Size(res.Reused))
 		}
 		if repair {
-			a.reportRepair(again, res)
+			reportRepair(a, again, res)
 		}
 		if part > 0 {
-			if err := a.split(cmd.Context(), dst.Name, part); err != nil {
+			if err := splitFile(cmd.Context(), a, dst.Name, part); err != nil {
 				return err
 			}
 		}
@@ -151,7 +151,7 @@ type copyJSON struct {
 
 // vouchedRoot tells the root whose programs an oci-archive may name for hosts to
 // run; zero, with the reason on stderr, if nothing vouches for what src bundles.
-func (a *app) vouchedRoot(cmd *cobra.Command, p *planFlags, src artifact.Reference) (snapshot.Digest, error) {
+func vouchedRoot(a *app, cmd *cobra.Command, p *planFlags, src artifact.Reference) (snapshot.Digest, error) {
 	plan, err := p.plan()
 	if err != nil {
 		return snapshot.Digest{}, err
@@ -170,14 +170,6 @@ func (a *app) vouchedRoot(cmd *cobra.Command, p *planFlags, src artifact.Referen
 	return c.Root, nil
 }
 
-// reportRunnable says what an oci-archive names for hosts to run. The digest of the
-// script is what somebody types there.
-func (a *app) reportRunnable(files []artifact.CarriedFile) {
-	for _, f := range files {
-		a.log("%s %s", f.Path, f.Digest)
-	}
-}
-
 func digestsOf(files []artifact.CarriedFile) map[string]string {
 	out := map[string]string{}
 	for _, f := range files {
@@ -186,7 +178,7 @@ func digestsOf(files []artifact.CarriedFile) map[string]string {
 	return out
 }
 
-func (a *app) transfer(cmd *cobra.Command, q site.CopyOptions, since string, again *healed) (artifact.Copied, error) {
+func transferAll(a *app, cmd *cobra.Command, q site.CopyOptions, since string, again *healed) (artifact.Copied, error) {
 	bar := a.progress()
 	defer bar.End()
 	q.Push.Progress = bar.Event
@@ -203,7 +195,7 @@ func (a *app) transfer(cmd *cobra.Command, q site.CopyOptions, since string, aga
 	return site.Copy(cmd.Context(), q)
 }
 
-func (a *app) split(ctx context.Context, file string, part int64) error {
+func splitFile(ctx context.Context, a *app, file string, part int64) error {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		a.log("%s: its parts are there", file)
 		return nil

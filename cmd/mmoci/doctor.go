@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/probe"
 	"example.org/mmoci/internal/site"
@@ -22,7 +21,7 @@ import (
 // errUnwell says that something needs a remedy.
 var errUnwell = errors.New("not all is well; the remedies stand beside")
 
-func (a *app) doctor() *cobra.Command {
+func Doctor(a *app) *cobra.Command {
 	var p planFlags
 	var write, probing, asJSON bool
 	cmd := &cobra.Command{
@@ -49,22 +48,22 @@ connection that breaks, credentials that do not do) is unknown. What cannot be r
 		case probing && ref.Kind != artifact.Registry:
 			return fmt.Errorf("%w: --probe is about a registry, and %s is none", outcome.ErrUsage, ref)
 		case probing:
-			return a.probe(cmd.Context(), ref, asJSON)
+			return runProbe(cmd.Context(), a, ref, asJSON)
 		}
 		q := site.DoctorOptions{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.options()}
 		var found []artifact.Finding
 		if plan != nil && plan.Sign != nil {
-			if q.Signer, err = a.loadKey(plan.Sign, plan.Trust); err != nil {
+			if q.Signer, err = loadKey(a, plan.Sign, plan.Trust); err != nil {
 				found = append(found, artifact.Finding{What: "signing key", Text: err.Error(), Remedy: "mmoci key new makes one"})
 			}
 		}
-		return a.printFindings(append(found, site.Doctor(cmd.Context(), q)...), asJSON)
+		return printFindings(a, append(found, site.Doctor(cmd.Context(), q)...), asJSON)
 	}
 	return cmd
 }
 
 // probe prints what a registry can do, and what the probe left there.
-func (a *app) probe(ctx context.Context, ref artifact.Reference, asJSON bool) error {
+func runProbe(ctx context.Context, a *app, ref artifact.Reference, asJSON bool) error {
 	o := a.options()
 	r, err := probe.Run(ctx, ref, o.Remote())
 	if r == nil {
@@ -92,7 +91,7 @@ func (a *app) probe(ctx context.Context, ref artifact.Reference, asJSON bool) er
 	return err
 }
 
-func (a *app) printFindings(found []artifact.Finding, asJSON bool) error {
+func printFindings(a *app, found []artifact.Finding, asJSON bool) error {
 	var unwell error
 	for i, f := range found {
 		if f.OK {
@@ -128,29 +127,4 @@ func (a *app) printFindings(found []artifact.Finding, asJSON bool) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", state, terminal.OneLine(f.What), terminal.OneLine(text))
 	}
 	return errors.Join(w.Flush(), unwell)
-}
-
-func (a *app) check() *cobra.Command {
-	timeout := 10 * time.Second
-	var caFile string
-	cmd := &cobra.Command{
-		Use:   "check URL",
-		Short: "Ask a server whether it is ready and hands out what it names",
-		Long: `Asks URL/readyz, and for the Release file of one suite of each archive that URL/setup/ lists. Ends with 0 if all is well, for probes and the
-tests of charts. It proves no signature: apt does.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if timeout <= 0 {
-				return fmt.Errorf("%w: --timeout %s", outcome.ErrUsage, timeout)
-			}
-			found, err := host.Check(cmd.Context(), args[0], host.CheckOptions{Timeout: timeout, CAFile: caFile})
-			for _, line := range found {
-				fmt.Fprintln(a.stdout, terminal.OneLine(line))
-			}
-			return err
-		},
-	}
-	durationVar(cmd.Flags(), &timeout, "timeout", "for all of it")
-	cmd.Flags().StringVar(&caFile, "server-ca", "", "PEM `FILE` of the CA of the server's certificate (default: the system's)")
-	return cmd
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // export writes snapshots and images as files that any web server serves.
-func (a *app) export() *cobra.Command {
+func Export(a *app) *cobra.Command {
 	var dir string
 	var link, copied, apt, asJSON bool
 	var days int
@@ -74,7 +74,7 @@ again. SIGTERM and SIGINT end it, with exit code 0 where it waits, and 130 in th
 					return nil
 				}
 				shown = true
-				return a.reportExport(res, asJSON)
+				return reportExport(a, res, asJSON)
 			}})
 		}
 		bar := a.progress()
@@ -85,12 +85,12 @@ again. SIGTERM and SIGINT end it, with exit code 0 where it waits, and 130 in th
 		if err != nil {
 			return err
 		}
-		return a.reportExport(res, asJSON)
+		return reportExport(a, res, asJSON)
 	}
 	return cmd
 }
 
-func (a *app) reportExport(res *static.Result, asJSON bool) error {
+func reportExport(a *app, res *static.Result, asJSON bool) error {
 	a.log("%s linked, %d copied, %s; %d were there; %s moved, %s removed", terminal.Count(res.Linked, "blob"), res.Copied, terminal.Size(res.Bytes), res.Reused,
 		terminal.Count(res.Moved, "tag"), terminal.Count(res.Removed, "file"))
 	if res.LeavingRoots+res.LeavingTags > 0 {

@@ -21,14 +21,14 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func (a *app) host() *cobra.Command {
+func Host(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "host",
 		Short: "Point this host at a mirror and its images, take that back",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.hostSources(), a.hostImages(), a.hostPut(), a.hostUndo(), a.hostWait())
+	cmd.AddCommand(hostSources(a), hostImages(a), hostPut(a), hostUndo(a), hostWait(a))
 	return cmd
 }
 
@@ -40,7 +40,7 @@ type sourcesOptions struct {
 	alone, policy, oci bool
 }
 
-func (a *app) hostSources() *cobra.Command {
+func hostSources(a *app) *cobra.Command {
 	var p planFlags
 	var q sourcesOptions
 	cmd := &cobra.Command{
@@ -68,13 +68,13 @@ Written again with the same, nothing changes. "mmoci host undo" takes back exact
 	f.BoolVar(&q.alone, "alone", false, "move all other sources aside")
 	f.BoolVar(&q.policy, "policy", false, "pin what the mirror's rules deny, of the versions that the snapshot has")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.runSources(cmd, &p, q, args)
+		return runSources(a, cmd, &p, q, args)
 	}
 	return cmd
 }
 
-func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcesOptions, args []string) error {
-	h, err := a.hostAt(q.root)
+func runSources(a *app, cmd *cobra.Command, p *planFlags, q sourcesOptions, args []string) error {
+	h, err := hostAt(a, q.root)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (a *app) runSources(cmd *cobra.Command, p *planFlags, q sourcesOptions, arg
 			a.log("apt has no method %s here yet: install mmoci's .deb, or make %s a link to the program", scheme, method)
 		}
 	}
-	return a.reportFiles(q.root, changed, err)
+	return reportFiles(a, q.root, changed, err)
 }
 
 // exists tells whether there is something by a name, be it a link that leads nowhere.
@@ -153,7 +153,7 @@ type imagesOptions struct {
 	replace     bool
 }
 
-func (a *app) hostImages() *cobra.Command {
+func hostImages(a *app) *cobra.Command {
 	var p planFlags
 	var places placeFlags
 	var q imagesOptions
@@ -181,13 +181,13 @@ that the snapshot's images are named by: files below /etc/containerd/certs.d and
 	f.BoolVar(&q.replace, "replace", false, "take names that other images have; those are not brought back")
 	f.StringVar(&q.hosts, "hosts", "", "let containerd and podman ask the registry at `URL` first")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.runImages(cmd, &p, &places, q, args)
+		return runImages(a, cmd, &p, &places, q, args)
 	}
 	return cmd
 }
 
-func (a *app) runImages(cmd *cobra.Command, p *planFlags, places *placeFlags, q imagesOptions, args []string) error {
-	h, err := a.hostAt("")
+func runImages(a *app, cmd *cobra.Command, p *planFlags, places *placeFlags, q imagesOptions, args []string) error {
+	h, err := hostAt(a, "")
 	if err != nil && q.hosts != "" {
 		return err
 	}
@@ -238,7 +238,7 @@ func (a *app) runImages(cmd *cobra.Command, p *planFlags, places *placeFlags, q 
 func below(root, name string) string { return filepath.Join(cmp.Or(root, "/"), name) }
 
 // reportFiles prints the paths that changed.
-func (a *app) reportFiles(root string, changed []string, err error) error {
+func reportFiles(a *app, root string, changed []string, err error) error {
 	for _, name := range changed {
 		fmt.Fprintln(a.stdout, below(root, name))
 	}
@@ -249,7 +249,7 @@ func (a *app) reportFiles(root string, changed []string, err error) error {
 }
 
 // hostAt is this host or a root directory, ready to be changed.
-func (a *app) hostAt(root string) (*host.Host, error) {
+func hostAt(a *app, root string) (*host.Host, error) {
 	h := &host.Host{Out: a.terminal, UID: os.Geteuid()}
 	if root != "" {
 		var err error
@@ -260,7 +260,7 @@ func (a *app) hostAt(root string) (*host.Host, error) {
 	return h, h.Writable()
 }
 
-func (a *app) hostUndo() *cobra.Command {
+func hostUndo(a *app) *cobra.Command {
 	var root string
 	cmd := &cobra.Command{
 		Use:   "undo",
@@ -269,14 +269,14 @@ func (a *app) hostUndo() *cobra.Command {
 among them, and takes the images that host images imported out of the engine. What was changed since, and an image that a container uses, stays and is
 named; run again, it removes the rest. With --root it is files alone. Packages, copied snapshots and mmoci itself stay.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runUndo(cmd.Context(), root) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runUndo(cmd.Context(), a, root) },
 	}
 	cmd.Flags().StringVar(&root, "root", "", "root file system `DIR` to change")
 	return cmd
 }
 
-func (a *app) runUndo(ctx context.Context, root string) error {
-	h, err := a.hostAt(root)
+func runUndo(ctx context.Context, a *app, root string) error {
+	h, err := hostAt(a, root)
 	if err != nil {
 		return err
 	}
@@ -300,10 +300,10 @@ func (a *app) runUndo(ctx context.Context, root string) error {
 	if len(images) > 0 && len(changed) == 0 {
 		return err
 	}
-	return a.reportFiles(root, changed, err)
+	return reportFiles(a, root, changed, err)
 }
 
-func (a *app) hostPut() *cobra.Command {
+func hostPut(a *app) *cobra.Command {
 	var replace, keep bool
 	var root string
 	cmd := &cobra.Command{
@@ -314,7 +314,7 @@ mmoci's making is refused. A unit of systemd's that is removed is ended and disa
 static pod of the mirror so.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := a.hostAt(root)
+			h, err := hostAt(a, root)
 			if err != nil {
 				return err
 			}
@@ -330,7 +330,7 @@ static pod of the mirror so.`,
 				}
 			}
 			changed, err := h.PutService(files, replace, keep)
-			return a.reportFiles(root, changed, err)
+			return reportFiles(a, root, changed, err)
 		},
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, "write over files that mmoci did not make; those are not brought back")
@@ -339,7 +339,7 @@ static pod of the mirror so.`,
 	return cmd
 }
 
-func (a *app) hostWait() *cobra.Command {
+func hostWait(a *app) *cobra.Command {
 	timeout := time.Minute
 	cmd := &cobra.Command{
 		Use:   "wait [URL]",

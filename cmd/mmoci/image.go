@@ -24,12 +24,12 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func (a *app) image() *cobra.Command {
+func Image(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
 		Short: "Build container images of a snapshot's packages",
 	}
-	cmd.AddCommand(a.imageBuild(), a.imageLock(), a.imageVerify(), a.imageRebuild(), a.imageScripts(), a.imageSBOM(), a.imageDiff(), a.imageUpdate(), a.imageAffected())
+	cmd.AddCommand(imageBuild(a), imageLock(a), imageVerify(a), imageRebuild(a), imageScripts(a), imageSBOM(a), imageDiff(a), imageUpdate(a), imageAffected(a))
 	return cmd
 }
 
@@ -58,7 +58,7 @@ func (i *imageFlags) flags(f *pflag.FlagSet) {
 }
 
 // options reads the plan, opens the snapshot, and says where both come from.
-func (a *app) imageOptions(cmd *cobra.Command, i *imageFlags) (imagebuild.Options, error) {
+func imageOptions(a *app, cmd *cobra.Command, i *imageFlags) (imagebuild.Options, error) {
 	plan, err := imageplan.Load(i.image)
 	if err != nil {
 		return imagebuild.Options{}, err
@@ -107,7 +107,7 @@ func lockFile(p *imageplan.Plan) string {
 	return filepath.Join(p.Dir, name+".lock")
 }
 
-func (a *app) imageLock() *cobra.Command {
+func imageLock(a *app) *cobra.Command {
 	var i imageFlags
 	var output string
 	cmd := &cobra.Command{
@@ -121,7 +121,7 @@ func (a *app) imageLock() *cobra.Command {
 	i.flags(f)
 	f.StringVarP(&output, "output", "o", "", "the `LOCK` file, or - for stdout")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		o, err := a.imageOptions(cmd, &i)
+		o, err := imageOptions(a, cmd, &i)
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (a *app) imageLock() *cobra.Command {
 	return cmd
 }
 
-func (a *app) imageBuild() *cobra.Command {
+func imageBuild(a *app) *cobra.Command {
 	var i imageFlags
 	cmd := &cobra.Command{
 		Use:   "build [-f FILE|DIR] [REF|oci:DIR|oci-archive:FILE]",
@@ -171,7 +171,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 		}
 		bar := a.progress()
 		defer bar.End()
-		o, err := a.imageOptions(cmd, &i)
+		o, err := imageOptions(a, cmd, &i)
 		if err != nil {
 			return err
 		}
@@ -200,11 +200,11 @@ With --lock the packages are exactly those of that file; if it is not there it i
 		if err != nil {
 			return err
 		}
-		if o.Signer, err = a.signer(site, i.signKey); err != nil {
+		if o.Signer, err = signerOf(a, site, i.signKey); err != nil {
 			return err
 		}
 		if !i.fresh {
-			if o.Cache, err = a.imageCache(); err != nil {
+			if o.Cache, err = imageCache(a); err != nil {
 				return err
 			}
 			defer o.Cache.Close()
@@ -221,7 +221,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 				return err
 			}
 		}
-		if err := a.putImage(cmd.Context(), im, to, nil, start); err != nil {
+		if err := putImage(cmd.Context(), a, im, to, nil, start); err != nil {
 			return err
 		}
 		if single != nil {
@@ -240,9 +240,9 @@ With --lock the packages are exactly those of that file; if it is not there it i
 
 // putImage puts an image under all its tags and prints them.
 // expect is what they name until then; nil: whatever it is.
-func (a *app) putImage(ctx context.Context, im *imagebuild.Image, to []artifact.Reference, expect *snapshot.Digest, start time.Time) error {
+func putImage(ctx context.Context, a *app, im *imagebuild.Image, to []artifact.Reference, expect *snapshot.Digest, start time.Time) error {
 	for _, ref := range to {
-		copied, err := im.Put(ctx, ref, artifact.PushOptions{Options: a.transferring(), Expect: expect})
+		copied, err := im.Put(ctx, ref, artifact.PushOptions{Options: transferring(a), Expect: expect})
 		if err != nil {
 			return err
 		}
@@ -264,7 +264,7 @@ func changedWord(changed bool) string {
 }
 
 // transferring are the options of a transfer that the line of progress shows.
-func (a *app) transferring() artifact.Options {
+func transferring(a *app) artifact.Options {
 	o := a.options()
 	if a.bar != nil {
 		o.Progress = a.bar.Event
@@ -273,7 +273,7 @@ func (a *app) transferring() artifact.Options {
 }
 
 // imageCache is where layers and notes are kept; nil if there is no place for it.
-func (a *app) imageCache() (*imagebuild.Cache, error) {
+func imageCache(a *app) (*imagebuild.Cache, error) {
 	dir, err := state.HostDir("images")
 	if errors.Is(err, state.ErrForeign) {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 	"example.org/mmoci/pkg/artifact"
 )
 
-func (a *app) imageDiff() *cobra.Command {
+func imageDiff(a *app) *cobra.Command {
 	var p proofFlags
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
@@ -28,7 +28,7 @@ func (a *app) imageDiff() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var locks []*imagebuild.Lock
 		for _, name := range args {
-			im, err := a.readMade(cmd, &p, name)
+			im, err := readMade(a, cmd, &p, name)
 			if err != nil {
 				return err
 			}
@@ -42,7 +42,7 @@ func (a *app) imageDiff() *cobra.Command {
 	return cmd
 }
 
-func (a *app) imageAffected() *cobra.Command {
+func imageAffected(a *app) *cobra.Command {
 	var p proofFlags
 	var q imagefind.Query
 	var file string
@@ -80,13 +80,13 @@ An image of which nothing is said is named on stderr, and so is one that cannot 
 		if err != nil {
 			return err
 		}
-		return a.affected(cmd.Context(), q, refs, imagefind.Options{Artifact: a.options(), Site: trust.Site, Log: a.log})
+		return printAffected(cmd.Context(), a, q, refs, imagefind.Options{Artifact: a.options(), Site: trust.Site, Log: a.log})
 	}
 	return cmd
 }
 
 // affected asks the images that references stand for, prints which have the package, and names those that cannot be asked.
-func (a *app) affected(ctx context.Context, q imagefind.Query, refs []string, o imagefind.Options) error {
+func printAffected(ctx context.Context, a *app, q imagefind.Query, refs []string, o imagefind.Options) error {
 	var bad []int
 	fault := func(err error) {
 		a.log("%s", withRemedy(err, "mmoci image affected"))
@@ -126,7 +126,7 @@ func (a *app) affected(ctx context.Context, q imagefind.Query, refs []string, o 
 	return err
 }
 
-func (a *app) imageUpdate() *cobra.Command {
+func imageUpdate(a *app) *cobra.Command {
 	var p proofFlags
 	var signKey string
 	var older bool
@@ -148,11 +148,11 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 		if err != nil {
 			return err
 		}
-		sign, err := a.signer(site, signKey)
+		sign, err := signerOf(a, site, signKey)
 		if err != nil {
 			return err
 		}
-		cache, err := a.imageCache()
+		cache, err := imageCache(a)
 		if err != nil {
 			return err
 		}
@@ -166,14 +166,14 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 			if ref.Tag == "" && !ref.Digest.IsZero() {
 				return fmt.Errorf("%w: %s: an update moves a tag, and a digest stays what it is; name its tag", outcome.ErrUsage, name)
 			}
-			im, err := a.readMade(cmd, &p, name)
+			im, err := readMade(a, cmd, &p, name)
 			if err != nil {
 				return err
 			}
 			if im.Signer == "" && !p.unsigned {
 				return outcome.GiveSiteKey.For(fmt.Errorf("%w: %s: its plan counts only under the site's signature", outcome.ErrUsage, im.Reference))
 			}
-			o, err := a.proving(cmd, &p, im)
+			o, err := proving(a, cmd, &p, im)
 			if err != nil {
 				return err
 			}
@@ -191,7 +191,7 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 			}
 			to := im.Reference
 			to.Digest = artifact.Reference{}.Digest
-			err = a.putImage(cmd.Context(), made, []artifact.Reference{to}, &im.Reference.Digest, start)
+			err = putImage(cmd.Context(), a, made, []artifact.Reference{to}, &im.Reference.Digest, start)
 			if err := errors.Join(err, made.Close()); err != nil {
 				return err
 			}

@@ -37,7 +37,7 @@ func (p *proofFlags) add(cmd *cobra.Command, snapshot bool) {
 }
 
 // readMade reads an image with what is said of it.
-func (a *app) readMade(cmd *cobra.Command, p *proofFlags, name string) (*imageproof.Image, error) {
+func readMade(a *app, cmd *cobra.Command, p *proofFlags, name string) (*imageproof.Image, error) {
 	ref, err := artifact.ParseReference(name)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (a *app) readMade(cmd *cobra.Command, p *proofFlags, name string) (*imagepr
 
 // proving opens the snapshot that an image is compared with: the one that is asked for, else from: of a plan that the site signed, else
 // ref: of the configuration.
-func (a *app) proving(cmd *cobra.Command, p *proofFlags, im *imageproof.Image) (imageproof.VerifyOptions, error) {
+func proving(a *app, cmd *cobra.Command, p *proofFlags, im *imageproof.Image) (imageproof.VerifyOptions, error) {
 	o := imageproof.VerifyOptions{Log: a.log}
 	plan := im.Plan
 	if im.Signer == "" {
@@ -129,7 +129,7 @@ func nameOf(p *imageplan.Plan) string {
 	return strings.TrimSpace("image " + p.Name + " " + p.Version)
 }
 
-func (a *app) imageVerify() *cobra.Command {
+func imageVerify(a *app) *cobra.Command {
 	var p proofFlags
 	cmd := &cobra.Command{
 		Use:   "verify REF",
@@ -144,11 +144,11 @@ Without the site's key (trust: or --keyring) what it alone vouches for is named 
 	}
 	p.add(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		im, err := a.readMade(cmd, &p, args[0])
+		im, err := readMade(a, cmd, &p, args[0])
 		if err != nil {
 			return err
 		}
-		o, err := a.proving(cmd, &p, im)
+		o, err := proving(a, cmd, &p, im)
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ Without the site's key (trust: or --keyring) what it alone vouches for is named 
 	return cmd
 }
 
-func (a *app) imageRebuild() *cobra.Command {
+func imageRebuild(a *app) *cobra.Command {
 	var p proofFlags
 	cmd := &cobra.Command{
 		Use:   "rebuild REF",
@@ -176,11 +176,11 @@ func (a *app) imageRebuild() *cobra.Command {
 	}
 	p.add(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		im, err := a.readMade(cmd, &p, args[0])
+		im, err := readMade(a, cmd, &p, args[0])
 		if err != nil {
 			return err
 		}
-		o, err := a.proving(cmd, &p, im)
+		o, err := proving(a, cmd, &p, im)
 		if err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ func (a *app) imageRebuild() *cobra.Command {
 	return cmd
 }
 
-func (a *app) imageScripts() *cobra.Command {
+func imageScripts(a *app) *cobra.Command {
 	var p proofFlags
 	var archs []string
 	cmd := &cobra.Command{
@@ -208,7 +208,7 @@ func (a *app) imageScripts() *cobra.Command {
 	p.add(cmd, false)
 	cmd.Flags().StringSliceVar(&archs, "arch", nil, "only of these of Debian's `ARCHITECTURE`s")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		im, err := a.readMade(cmd, &p, args[0])
+		im, err := readMade(a, cmd, &p, args[0])
 		if err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func (a *app) imageScripts() *cobra.Command {
 // formats of what is told of an image for other programs, and the parts beside it that have them.
 var formats = map[string]string{"spdx": "sbom.spdx.json", "cyclonedx": "sbom.cdx.json", "provenance": "provenance.json"}
 
-func (a *app) imageSBOM() *cobra.Command {
+func imageSBOM(a *app) *cobra.Command {
 	var p proofFlags
 	var format string
 	cmd := &cobra.Command{
@@ -257,11 +257,11 @@ Of a mirror (REF is a snapshot's; default: ref: of mmoci.yaml) the bill is made 
 			return fmt.Errorf("%w: --format is spdx, cyclonedx or provenance", outcome.ErrUsage)
 		}
 		if len(args) == 0 {
-			return a.mirrorSBOM(cmd, &p, format, nil)
+			return mirrorSBOM(a, cmd, &p, format, nil)
 		}
-		im, err := a.readMade(cmd, &p, args[0])
+		im, err := readMade(a, cmd, &p, args[0])
 		if errors.Is(err, artifact.ErrSnapshot) {
-			return a.mirrorSBOM(cmd, &p, format, args)
+			return mirrorSBOM(a, cmd, &p, format, args)
 		}
 		if err != nil {
 			return err
@@ -276,7 +276,7 @@ Of a mirror (REF is a snapshot's; default: ref: of mmoci.yaml) the bill is made 
 	return cmd
 }
 
-func (a *app) mirrorSBOM(cmd *cobra.Command, p *proofFlags, format string, args []string) error {
+func mirrorSBOM(a *app, cmd *cobra.Command, p *proofFlags, format string, args []string) error {
 	write := sbom.SPDX
 	switch format {
 	case "cyclonedx":

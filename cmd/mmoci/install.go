@@ -24,7 +24,7 @@ type installOptions struct {
 }
 
 // install extracts packages and hands them to dpkg.
-func (a *app) install() *cobra.Command {
+func Install(a *app) *cobra.Command {
 	var p planFlags
 	var places placeFlags
 	var q installOptions
@@ -58,13 +58,13 @@ run "dpkg --configure -a", and the same command again. While it works, apt and d
 		if q.packages = args; ref != "" {
 			q.refs = []string{ref}
 		}
-		return a.runInstall(cmd, &p, &places, q)
+		return runInstall(a, cmd, &p, &places, q)
 	}
 	return cmd
 }
 
-func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q installOptions) error {
-	h, err := a.hostAt(q.root)
+func runInstall(a *app, cmd *cobra.Command, p *planFlags, places *placeFlags, q installOptions) error {
+	h, err := hostAt(a, q.root)
 	if err != nil && !q.dryRun {
 		return err
 	}
@@ -119,11 +119,11 @@ func (a *app) runInstall(cmd *cobra.Command, p *planFlags, places *placeFlags, q
 	if err := h.Conflicts(stanzas); err != nil {
 		return fmt.Errorf("%w: %w", resolve.ErrUnsatisfied, err)
 	}
-	return a.fetchAndInstall(cmd.Context(), h, chosen, status, q)
+	return fetchAndInstall(cmd.Context(), a, h, chosen, status, q)
 }
 
 // fetchAndInstall fetches what was chosen and gives it to dpkg.
-func (a *app) fetchAndInstall(ctx context.Context, h *host.Host, chosen *extract.Selection, status *resolve.Host, q installOptions) error {
+func fetchAndInstall(ctx context.Context, a *app, h *host.Host, chosen *extract.Selection, status *resolve.Host, q installOptions) error {
 	a.log("%s, %s to fetch", terminal.Count(len(chosen.Chosen.Packages), "package"), terminal.Size(chosen.Bytes))
 	if q.dryRun {
 		a.bar.End()

@@ -531,7 +531,7 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 		"help", "completion",
 	}
 	a := &app{}
-	for _, c := range a.root().Commands() {
+	for _, c := range commands(a).Commands() {
 		names := []string{c.Name()}
 		if len(c.Commands()) > 0 {
 			names = nil

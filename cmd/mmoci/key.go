@@ -13,12 +13,10 @@ import (
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/signer"
-	"example.org/mmoci/internal/site"
-	"example.org/mmoci/pkg/archive/pgp"
 )
 
 // initPlan makes an mmoci.yaml.
-func (a *app) initPlan() *cobra.Command {
+func Init(a *app) *cobra.Command {
 	var fromApt, force bool
 	var out, root string
 	cmd := &cobra.Command{
@@ -54,7 +52,7 @@ func (a *app) initPlan() *cobra.Command {
 	return cmd
 }
 
-func (a *app) key() *cobra.Command {
+func Key(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
 		Short: "Make and look at the site's signing key",
@@ -68,7 +66,7 @@ func (a *app) key() *cobra.Command {
 		Long: `Makes an Ed25519 signing key, dated 2000-01-01, without expiry. It is locked with the passphrase of
 MMOCI_SIGN_PASSPHRASE if that is set. FILE is not overwritten. keys/site.asc gets keys/site.pub.asc beside it.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.newKey(out, user) },
+		RunE: func(*cobra.Command, []string) error { return newKey(a, out, user) },
 	}
 	create.Flags().StringVarP(&out, "output", "o", "", "secret key `FILE`")
 	create.Flags().StringVar(&user, "user-id", "mmoci site key", "user ID of the key")
@@ -76,13 +74,13 @@ MMOCI_SIGN_PASSPHRASE if that is set. FILE is not overwritten. keys/site.asc get
 		Use:   "show FILE..",
 		Short: "Print fingerprint, user ID and validity of the keys in a file",
 		Args:  cobra.MinimumNArgs(1),
-		RunE:  func(_ *cobra.Command, args []string) error { return a.showKeys(args) },
+		RunE:  func(_ *cobra.Command, args []string) error { return showKeys(a, args) },
 	}
-	cmd.AddCommand(create, show, a.rotateKey())
+	cmd.AddCommand(create, show, rotateKey(a))
 	return cmd
 }
 
-func (a *app) rotateKey() *cobra.Command {
+func rotateKey(a *app) *cobra.Command {
 	var user string
 	var finish bool
 	cmd := &cobra.Command{
@@ -110,7 +108,7 @@ alone; the old secret halves are added to FILE.retired. A locked key needs MMOCI
 			}
 			a.log("%s signs with the old and the new key: push, give %s to every host, then: mmoci key rotate --finish %s", file, public, file)
 		}
-		return a.showKeys([]string{public})
+		return showKeys(a, []string{public})
 	}
 	return cmd
 }
@@ -118,7 +116,7 @@ alone; the old secret halves are added to FILE.retired. A locked key needs MMOCI
 // newPassphrase is what a new key is locked with.
 func newPassphrase() []byte { return []byte(os.Getenv("MMOCI_SIGN_PASSPHRASE")) }
 
-func (a *app) newKey(out, user string) error {
+func newKey(a *app, out, user string) error {
 	if out == "" {
 		return fmt.Errorf("%w: say where to: -o FILE", outcome.ErrUsage)
 	}
@@ -131,7 +129,7 @@ func (a *app) newKey(out, user string) error {
 	return nil
 }
 
-func (a *app) showKeys(files []string) error {
+func showKeys(a *app, files []string) error {
 	ring, err := signer.ReadKeyrings(files...)
 	if err != nil {
 		for _, f := range files {
@@ -154,43 +152,4 @@ func (a *app) showKeys(files []string) error {
 		fmt.Fprintf(a.stdout, "%s  %s  %s\n", fp, info.UserID, valid)
 	}
 	return nil
-}
-
-// signer loads the site's signing key: of the flag, or of the configuration.
-func (a *app) signer(plan *config.Plan, file string) (pgp.Signer, error) {
-	var sign *config.Sign
-	var trust []string
-	if plan != nil {
-		trust = plan.Trust
-	}
-	switch {
-	case file != "":
-		sign = &config.Sign{Key: file}
-	case plan != nil:
-		sign = plan.Sign
-	}
-	s, err := a.loadKey(sign, trust)
-	if s != nil {
-		a.warnOfKeys(s.Public())
-	}
-	return s, err
-}
-
-// loadKey loads a signing key, or the command that signs.
-func (a *app) loadKey(sign *config.Sign, trust []string) (pgp.Signer, error) {
-	return signer.Signer(sign, trust, os.Getenv, a.terminal)
-}
-
-// warnOfKeys speaks of keys whose signatures apt refuses, or soon will.
-func (a *app) warnOfKeys(ring *pgp.Keyring) {
-	now := time.Now()
-	for _, fp := range ring.Fingerprints() {
-		info, _ := ring.Info(fp, now)
-		switch {
-		case info.AptRefuses != "":
-			a.log("key %s: apt would refuse: %s (mmoci key rotate makes the next one)", fp, info.AptRefuses)
-		case !info.Expires.IsZero() && info.Expires.Sub(now) < site.KeySoon:
-			a.log("key %s expires on %s; from then on apt would refuse (mmoci key rotate makes the next one)", fp, info.Expires.Format(time.DateOnly))
-		}
-	}
 }

@@ -41,7 +41,7 @@ type lockFlags struct {
 }
 
 // lock makes, checks and changes a lock, without pushing anything.
-func (a *app) lock() *cobra.Command {
+func Lock(a *app) *cobra.Command {
 	var o lockFlags
 	cmd := &cobra.Command{
 		Use:   "lock [REF]",
@@ -83,14 +83,14 @@ func (a *app) lock() *cobra.Command {
 			return err
 		}
 		q := freeze.Options{Plan: plan, Now: time.Now(), Log: a.log}
-		if q.Others, err = a.others(plan); err != nil {
+		if q.Others, err = otherArchives(a, plan); err != nil {
 			return err
 		}
 		if q.Date, _, err = parseDate(o.date); err != nil {
 			return err
 		}
 		if o.outdated {
-			return a.outdated(cmd, &o, q, args)
+			return printOutdated(a, cmd, &o, q, args)
 		}
 		var pinned *config.Lock
 		if o.check || len(o.add) > 0 {
@@ -105,14 +105,14 @@ func (a *app) lock() *cobra.Command {
 		q.Plan = files.Plan
 		switch {
 		case o.check:
-			return a.checkLock(cmd, &o, q)
+			return checkLock(a, cmd, &o, q)
 		case o.update, len(o.add) > 0:
-			return a.changeLock(cmd, &o, q)
+			return changeLock(a, cmd, &o, q)
 		}
 		if q.Keys, err = networkKeys(&o.planFlags, plan, nil, o.accept); err != nil {
 			return err
 		}
-		if q.Images, err = a.passengers(cmd, q); err != nil {
+		if q.Images, err = passengersOf(a, cmd, q); err != nil {
 			return err
 		}
 		l, err := lock.Make(cmd.Context(), q, nil)
@@ -129,7 +129,7 @@ func (a *app) lock() *cobra.Command {
 }
 
 // outdated prints which packages have newer versions, and writes the list that takes them.
-func (a *app) outdated(cmd *cobra.Command, o *lockFlags, q freeze.Options, args []string) (err error) {
+func printOutdated(a *app, cmd *cobra.Command, o *lockFlags, q freeze.Options, args []string) (err error) {
 	var l *config.Lock
 	file := cmp.Or(q.Plan.Lock, lockBeside(q.Plan))
 	if _, missing := os.Stat(file); missing == nil && len(args) == 0 {
@@ -184,24 +184,9 @@ func lockBeside(plan *config.Plan) string {
 	return filepath.Join(filepath.Dir(plan.File), "mmoci.lock")
 }
 
-// Exit codes of lock --check.
-const (
-	exitDiffers     = 10 // lock and configuration differ; also two snapshots, of diff --exit-code
-	exitLockMissing = 11 // upstream lacks something of it
-	exitLockBoth    = 12
-)
-
-// differError is an outcome that has an exit code of its own: of a comparison, or of many things of which each was told.
-type differError struct {
-	text string
-	code int
-}
-
-func (e *differError) Error() string { return e.text }
-
 // checkLock prints how the lock differs from the configuration, what upstream
 // lacks of it, and what another archive has newer, which does not fail the check.
-func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err error) {
+func checkLock(a *app, cmd *cobra.Command, o *lockFlags, q freeze.Options) (err error) {
 	if q.Lock, err = o.existing(q.Plan); err != nil {
 		return err
 	}
@@ -254,7 +239,7 @@ func (a *app) checkLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) (err
 }
 
 // others reads the archives of the plan that are no Debian archives.
-func (a *app) others(plan *config.Plan) (func(context.Context, freeze.Options) ([]freeze.ReadyArchive, error), error) {
+func otherArchives(a *app, plan *config.Plan) (func(context.Context, freeze.Options) ([]freeze.ReadyArchive, error), error) {
 	r := others.Reader{Artifact: a.options(), Keep: listedDir}
 	var err error
 	if len(plan.Others) > 0 && len(plan.Trust) > 0 {
@@ -264,13 +249,13 @@ func (a *app) others(plan *config.Plan) (func(context.Context, freeze.Options) (
 }
 
 // passengers reads the images of the plan, as the lock pins them.
-func (a *app) passengers(cmd *cobra.Command, q freeze.Options) (*freeze.Images, error) {
+func passengersOf(a *app, cmd *cobra.Command, q freeze.Options) (*freeze.Images, error) {
 	return passenger.Read(cmd.Context(), passenger.Options{Plan: q.Plan, Lock: q.Lock, Previous: q.Previous, Artifact: a.options(), Log: a.log})
 }
 
 // holding opens the snapshot that may hold what a lock names. The configured
 // one may be missing: then today's upstreams are all there is.
-func (a *app) holding(cmd *cobra.Command, held string, plan *config.Plan) (*snapshot.Snapshot, error) {
+func holding(a *app, cmd *cobra.Command, held string, plan *config.Plan) (*snapshot.Snapshot, error) {
 	var ref artifact.Reference
 	var err error
 	switch {
@@ -293,7 +278,7 @@ func (a *app) holding(cmd *cobra.Command, held string, plan *config.Plan) (*snap
 }
 
 // changeLock writes a newer or longer lock and prints the difference.
-func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) error {
+func changeLock(a *app, cmd *cobra.Command, o *lockFlags, q freeze.Options) error {
 	old, err := o.existing(q.Plan)
 	if err != nil {
 		return err
@@ -303,14 +288,14 @@ func (a *app) changeLock(cmd *cobra.Command, o *lockFlags, q freeze.Options) err
 	}
 	if len(o.add) > 0 {
 		q.Lock = old
-		if q.Previous, err = a.holding(cmd, o.held, q.Plan); err != nil {
+		if q.Previous, err = holding(a, cmd, o.held, q.Plan); err != nil {
 			return err
 		}
 		for _, text := range o.add {
 			q.Add = append(q.Add, config.Query{Text: text, Position: document.Position{File: "--add"}})
 		}
 	}
-	if q.Images, err = a.passengers(cmd, q); err != nil {
+	if q.Images, err = passengersOf(a, cmd, q); err != nil {
 		return err
 	}
 	l, err := lock.Make(cmd.Context(), q, old)

@@ -19,7 +19,7 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func (a *app) ls() *cobra.Command {
+func Ls(a *app) *cobra.Command {
 	var p planFlags
 	var q site.Search
 	var asJSON bool
@@ -46,7 +46,7 @@ version, architecture and source package; nothing found is exit code 4. --tags s
 		if err != nil {
 			return err
 		}
-		refs, err := a.searched(cmd.Context(), plan, args, tags)
+		refs, err := searched(cmd.Context(), a, plan, args, tags)
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ version, architecture and source package; nothing found is exit code 4. --tags s
 }
 
 // searched are the references that are looked into: those that are named, or the tags of the one that is.
-func (a *app) searched(ctx context.Context, plan *config.Plan, args []string, tags string) ([]artifact.Reference, error) {
+func searched(ctx context.Context, a *app, plan *config.Plan, args []string, tags string) ([]artifact.Reference, error) {
 	if len(args) < 2 {
 		ref, err := reference(args, plan)
 		if err != nil || tags == "" {
@@ -95,20 +95,7 @@ func (a *app) searched(ctx context.Context, plan *config.Plan, args []string, ta
 	return refs, nil
 }
 
-// openUnverified opens a snapshot for what only looks; nothing of it is believed.
-func (a *app) openUnverified(cmd *cobra.Command, p *planFlags, args []string) (*snapshot.Snapshot, error) {
-	plan, err := p.plan()
-	if err != nil {
-		return nil, err
-	}
-	ref, err := reference(args, plan)
-	if err != nil {
-		return nil, err
-	}
-	return place.OpenUnverified(cmd.Context(), ref, a.options())
-}
-
-func (a *app) why() *cobra.Command {
+func Why(a *app) *cobra.Command {
 	var p planFlags
 	var ref string
 	cmd := &cobra.Command{
@@ -144,7 +131,7 @@ func (a *app) why() *cobra.Command {
 	return cmd
 }
 
-func (a *app) diff() *cobra.Command {
+func Diff(a *app) *cobra.Command {
 	var asJSON, markdown, changelogs, exitCode bool
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",

@@ -114,7 +114,7 @@ func flagsOf(c *cobra.Command) []string {
 // TestManual: every command and every flag is in its page, and nothing else is.
 func TestManual(t *testing.T) {
 	t.Parallel()
-	root := (&app{}).root()
+	root := commands(&app{})
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	pages := map[string]bool{"mmoci.1": true, "mmoci.yaml.5": true}

@@ -19,18 +19,18 @@ import (
 // errDenied is the result of a policy test in which something is denied.
 var errDenied = errors.New("denied")
 
-func (a *app) policy() *cobra.Command {
+func Policy(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Look at the rules of a server",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.policyTest())
+	cmd.AddCommand(policyTest(a))
 	return cmd
 }
 
-func (a *app) policyTest() *cobra.Command {
+func policyTest(a *app) *cobra.Command {
 	var p planFlags
 	var file, ref string
 	cmd := &cobra.Command{
@@ -70,13 +70,13 @@ What has a slash is a container image: its line has - for archive, version and a
 		if err != nil {
 			return err
 		}
-		return a.testRules(rules, s, args)
+		return testRules(a, rules, s, args)
 	}
 	return cmd
 }
 
 // testRules prints what the rules say of each package asked for.
-func (a *app) testRules(rules *policy.Policy, s *snapshot.Snapshot, wanted []string) error {
+func testRules(a *app, rules *policy.Policy, s *snapshot.Snapshot, wanted []string) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 	denied := false
 	for _, want := range wanted {

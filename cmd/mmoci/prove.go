@@ -19,7 +19,7 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func (a *app) prove() *cobra.Command {
+func Prove(a *app) *cobra.Command {
 	var p planFlags
 	var arch string
 	var asJSON bool

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +26,6 @@ import (
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
-	"example.org/mmoci/pkg/snapshot"
 )
 
 // pushFlags are those of push.
@@ -45,7 +42,7 @@ type pushFlags struct {
 	keepGoing                       bool
 }
 
-func (a *app) push() *cobra.Command {
+func Push(a *app) *cobra.Command {
 	var o pushFlags
 	cmd := &cobra.Command{
 		Use:   "push [REF]",
@@ -55,18 +52,18 @@ func (a *app) push() *cobra.Command {
 	o.add(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.events = o.json
-		q, lockFile, err := a.pushOptions(cmd, &o, args)
+		q, lockFile, err := pushOptions(a, cmd, &o, args)
 		if err != nil {
 			return err
 		}
 		var server *image.ServerOptions
 		if o.serverImage != "" {
-			if server, err = a.serverImage(o.serverImage, q); err != nil {
+			if server, err = serverImage(a, o.serverImage, q); err != nil {
 				return err
 			}
 		}
-		written := a.reportTo(o.report, q)
-		res, err := a.runPush(cmd.Context(), q)
+		written := reportTo(a, o.report, q)
+		res, err := runPush(cmd.Context(), a, q)
 		if unwritten := written(); err == nil {
 			err = unwritten
 		}
@@ -74,16 +71,16 @@ func (a *app) push() *cobra.Command {
 			return err
 		}
 		if q.DateAuto && q.Lock != nil && !q.DryRun && !res.Date.Equal(q.Lock.Date) {
-			if err := a.recordDate(lockFile, res.Date); err != nil {
+			if err := recordDate(a, lockFile, res.Date); err != nil {
 				return err
 			}
 		}
 		var list []changes.Change // nil: not known
 		if o.plan || o.json {
-			list = a.changesOf(cmd.Context(), res)
+			list = changesOf(cmd.Context(), a, res)
 		}
 		if o.plan {
-			a.reportPlan(res, q.Ref, list)
+			reportPlan(a, res, q.Ref, list)
 		}
 		if o.plan && !o.json {
 			fmt.Fprint(a.stdout, changes.Lines(list))
@@ -139,7 +136,7 @@ func (o *pushFlags) add(f *pflag.FlagSet) {
 }
 
 // pushOptions are what flags and configuration ask for, and the file of the lock that the push obeys.
-func (a *app) pushOptions(cmd *cobra.Command, o *pushFlags, args []string) (q *push.Options, lockFile string, err error) {
+func pushOptions(a *app, cmd *cobra.Command, o *pushFlags, args []string) (q *push.Options, lockFile string, err error) {
 	plan, err := o.archiveFlags.plan(cmd, &o.planFlags)
 	if err != nil {
 		return nil, "", err
@@ -162,7 +159,7 @@ func (a *app) pushOptions(cmd *cobra.Command, o *pushFlags, args []string) (q *p
 	if q.Date, q.DateAuto, err = parseDate(o.date); err != nil {
 		return nil, "", err
 	}
-	if lockFile, err = a.lockFor(q, o.lock); err != nil {
+	if lockFile, err = lockFor(a, q, o.lock); err != nil {
 		return nil, "", err
 	}
 	if q.Keys, err = networkKeys(&o.planFlags, plan, q.Lock, o.acceptKeys); err != nil {
@@ -175,7 +172,7 @@ func (a *app) pushOptions(cmd *cobra.Command, o *pushFlags, args []string) (q *p
 		}
 		q.Previous = &held
 	}
-	if q.Signer, err = a.signer(plan, ""); err != nil {
+	if q.Signer, err = signerOf(a, plan, ""); err != nil {
 		return nil, "", err
 	}
 	if len(plan.Trust) > 0 {
@@ -192,7 +189,7 @@ func (a *app) pushOptions(cmd *cobra.Command, o *pushFlags, args []string) (q *p
 }
 
 // runPush pushes, and says on the log what came of it.
-func (a *app) runPush(ctx context.Context, q *push.Options) (*push.Result, error) {
+func runPush(ctx context.Context, a *app, q *push.Options) (*push.Result, error) {
 	bar := a.progress()
 	q.Artifact.Progress = bar.Event
 	var again healed
@@ -205,11 +202,11 @@ func (a *app) runPush(ctx context.Context, q *push.Options) (*push.Result, error
 	if err != nil {
 		return nil, err
 	}
-	a.reportPush(res, q.Plan, time.Since(start), q.DryRun)
+	reportPush(a, res, q.Plan, time.Since(start), q.DryRun)
 	if q.Artifact.Recheck && !q.DryRun {
-		a.reportRepair(&again, res.Pushed)
+		reportRepair(a, &again, res.Pushed)
 	}
-	a.reportRunnable(res.Runnable)
+	reportRunnable(a, res.Runnable)
 	return res, nil
 }
 
@@ -231,7 +228,7 @@ func resultOf(res *push.Result, served string, list []changes.Change, plan bool)
 
 // serverImage checks what a push is told of a server image, before anything is
 // pushed. What it gives lacks the snapshot.
-func (a *app) serverImage(to string, q *push.Options) (*image.ServerOptions, error) {
+func serverImage(a *app, to string, q *push.Options) (*image.ServerOptions, error) {
 	usage := func(format string, args ...any) (*image.ServerOptions, error) {
 		return nil, fmt.Errorf("%w: --server-image: %w", outcome.ErrUsage, fmt.Errorf(format, args...))
 	}
@@ -246,7 +243,7 @@ func (a *app) serverImage(to string, q *push.Options) (*image.ServerOptions, err
 	case ref.Name == q.Ref.Name && ref.Tag == q.Ref.Tag:
 		return usage("%s is the snapshot's own reference; give the image another name", to)
 	}
-	o := &image.ServerOptions{To: ref, Version: version(), Artifact: q.Artifact.Options}
+	o := &image.ServerOptions{To: ref, Version: a.version, Artifact: q.Artifact.Options}
 	o.Mirror.PlainHTTP = q.Artifact.PlainHTTP
 	if q.Signer != nil { // else nothing is signed that a key could verify
 		if o.Mirror.Keys, err = pgp.JoinKeyrings(q.Site, q.Signer.Public()).Armor(); err != nil {
@@ -293,7 +290,7 @@ func serverPrograms(bundled []config.Bundled) ([]config.Bundled, error) {
 
 // lockFor reads the lock that a push obeys: the one that --lock names, else the
 // configuration's, else with --locked the one beside the configuration.
-func (a *app) lockFor(q *push.Options, named string) (file string, err error) {
+func lockFor(a *app, q *push.Options, named string) (file string, err error) {
 	beside := lockBeside(q.Plan)
 	switch _, missing := os.Stat(beside); {
 	case named != "":
@@ -311,7 +308,7 @@ func (a *app) lockFor(q *push.Options, named string) (file string, err error) {
 }
 
 // recordDate records in a lock the date that its push got.
-func (a *app) recordDate(file string, date time.Time) error {
+func recordDate(a *app, file string, date time.Time) error {
 	st, err := os.Stat(file)
 	if err != nil {
 		return err
@@ -376,7 +373,7 @@ func (p *pushJSON) plan(res *push.Result) {
 }
 
 // changesOf are the packages in which a push differs from what the tag named before; nil if that cannot be told.
-func (a *app) changesOf(ctx context.Context, res *push.Result) []changes.Change {
+func changesOf(ctx context.Context, a *app, res *push.Result) []changes.Change {
 	switch {
 	case res.Frozen == nil || res.Root == res.Previous:
 		return []changes.Change{}
@@ -391,7 +388,7 @@ func (a *app) changesOf(ctx context.Context, res *push.Result) []changes.Change 
 }
 
 // reportPlan says what a push would change at its reference.
-func (a *app) reportPlan(res *push.Result, ref artifact.Reference, list []changes.Change) {
+func reportPlan(a *app, res *push.Result, ref artifact.Reference, list []changes.Change) {
 	switch {
 	case res.Previous.IsZero():
 		a.log("plan: %s names nothing yet; %s would be there", ref, terminal.Count(sumOf(res.Packages), "package"))
@@ -407,7 +404,7 @@ func (a *app) reportPlan(res *push.Result, ref artifact.Reference, list []change
 }
 
 // reportNewer says which packages another archive has newer.
-func (a *app) reportNewer(list []freeze.Newer, plan *config.Plan) {
+func reportNewer(a *app, list []freeze.Newer, plan *config.Plan) {
 	for i, n := range list {
 		if i == maxNotes && !a.verbose {
 			a.log("%d more that another archive has newer (-v says them)", len(list)-i)
@@ -417,8 +414,8 @@ func (a *app) reportNewer(list []freeze.Newer, plan *config.Plan) {
 	}
 }
 
-func (a *app) reportPush(res *push.Result, plan *config.Plan, took time.Duration, dry bool) {
-	a.reportNewer(res.Newer, plan)
+func reportPush(a *app, res *push.Result, plan *config.Plan, took time.Duration, dry bool) {
+	reportNewer(a, res.Newer, plan)
 	if res.Frozen == nil {
 		a.log("snapshot of %s: %s, %s, %s", res.Date.Format(time.RFC3339), terminal.Count(sumOf(res.Packages), "package"), terminal.Count(res.Files, "file"), terminal.Size(res.Bytes))
 		a.log("changed: false; upstream's Releases and the configuration are those of the last push (%.2f s)", took.Seconds())
@@ -463,88 +460,12 @@ func (a *app) reportPush(res *push.Result, plan *config.Plan, took time.Duration
 	}
 }
 
-// kindOf says what an archive of a snapshot is, for people.
-func kindOf(mode snapshot.Mode, class snapshot.Class) string {
-	switch {
-	case mode == snapshot.Verbatim:
-		return "verbatim"
-	case class == snapshot.Site:
-		return "the site's own"
-	case class == snapshot.Merged:
-		return "merged of others"
-	}
-	return "curated from upstream"
-}
-
-// reused says how much of what was fetched was there already; "" for nothing.
-func reused(bytes int64) string {
-	if bytes == 0 {
-		return ""
-	}
-	return " (" + terminal.Size(bytes) + " of it were there)"
-}
-
 // sumOf adds up counts by prefix.
 func sumOf(counts map[string]int) (n int) {
 	for _, c := range counts {
 		n += c
 	}
 	return n
-}
-
-// healed collects the files that a repair put again. Safe for concurrent use.
-type healed struct {
-	mu      sync.Mutex
-	started map[snapshot.Digest]bool
-	files   []string
-}
-
-// watch passes events on and looks at them: what was begun and done is a file that was put.
-func (h *healed) watch(next func(artifact.Event)) func(artifact.Event) {
-	h.started = map[snapshot.Digest]bool{}
-	return func(e artifact.Event) {
-		next(e)
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		switch {
-		case e.Kind == artifact.Started:
-			h.started[e.Digest] = true
-		case e.Kind == artifact.Done && h.started[e.Digest]:
-			h.files = append(h.files, cmp.Or(e.Path, e.Digest.String()))
-		}
-	}
-}
-
-// maxHealed is how many files of a repair are named without -v.
-const maxHealed = 20
-
-// reportRepair says what a repair put again, by name, or that nothing was lost. Where the snapshot is another one than
-// before, new files cannot be told from lost ones.
-func (a *app) reportRepair(h *healed, p artifact.Pushed) {
-	if p.Changed {
-		a.log("repair: %s of this snapshot were asked for, each; what was not there was put, new or lost", terminal.Count(p.Blobs, "file"))
-		return
-	}
-	slices.Sort(h.files)
-	for i, name := range h.files {
-		if i == maxHealed && !a.verbose {
-			a.log("put again: %d files more (-v names them)", len(h.files)-i)
-			break
-		}
-		a.log("put again: %s", name)
-	}
-	if len(h.files)+p.Manifests == 0 {
-		a.log("nothing was lost: %s were asked for, each, and are there", terminal.Count(p.Blobs, "file"))
-	}
-}
-
-// repaired says what a repair put again.
-func repaired(p artifact.Pushed) string {
-	s := fmt.Sprintf("put again what was lost: %s, %s", terminal.Count(p.Uploaded, "file"), terminal.Size(p.Bytes))
-	if p.Manifests > 0 {
-		s += fmt.Sprintf(", and %s, %s", terminal.Count(p.Manifests, "manifest"), terminal.Size(p.Refilled))
-	}
-	return s
 }
 
 // requests estimates what a push asks of a registry: two for each new blob, one

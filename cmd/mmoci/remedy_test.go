@@ -1,13 +1,10 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,30 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"example.org/mmoci/internal/outcome"
 )
-
-// TestRemedies: every remedy has words.
-func TestRemedies(t *testing.T) {
-	source, err := os.ReadFile("../../internal/outcome/remedy.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := regexp.MustCompile(`Remedy = "([^"]+)"`).FindAllStringSubmatch(string(source), -1)
-	if len(all) != len(remedies) {
-		t.Errorf("%d remedies, words for %d", len(all), len(remedies))
-	}
-	for _, m := range all {
-		if remedies[outcome.Remedy(m[1])] == "" {
-			t.Errorf("no words for %q", m[1])
-		}
-	}
-	err = fmt.Errorf("archive x: %w", outcome.AcceptKey.For(errors.New("another key"), []string{"A", "B"}))
-	if got, want := withRemedy(err, "mmoci push"), "archive x: another key; compare it with what its owner says; --accept-key A --accept-key B takes it"; got != want {
-		t.Errorf("got %s\nwant %s", got, want)
-	}
-}
 
 // TestLibrariesNameNoFlag: what libraries say names no flag of ours: they do not know who calls them.
 func TestLibrariesNameNoFlag(t *testing.T) {
@@ -51,7 +25,7 @@ func TestLibrariesNameNoFlag(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk((&app{}).root())
+	walk(commands(&app{}))
 	except := map[string]string{
 		"internal/config/lock.go":       "the head of a lock, which is part of the format",
 		"internal/serve/web/setup.go":   "a recipe for a host, which calls mmoci",

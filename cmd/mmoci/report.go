@@ -14,7 +14,7 @@ import (
 func listedDir() (string, error) { return state.HostDir("listed") }
 
 // reportTo has a push write its report into a file; what it returns tells, after the push, what went wrong with that.
-func (a *app) reportTo(file string, q *push.Options) (written func() error) {
+func reportTo(a *app, file string, q *push.Options) (written func() error) {
 	if file == "" {
 		return func() error { return nil }
 	}

@@ -100,7 +100,7 @@ func TestEveryResult(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk((&app{}).root())
+	walk(commands(&app{}))
 }
 
 // TestBudgets holds the number of commands and of modules that the program asks for itself. A new one takes the
@@ -110,7 +110,7 @@ func TestBudgets(t *testing.T) {
 	// export: a tree of files is a place that any web server serves, which no other command writes.
 	// source: what is built of a source is found by its identity, which is no snapshot and no image.
 	const maxCommands, maxModules = 24, 24
-	if n := len((&app{}).root().Commands()); n > maxCommands {
+	if n := len(commands(&app{}).Commands()); n > maxCommands {
 		t.Errorf("%d top-level commands, more than %d", n, maxCommands)
 	}
 	mod, err := os.ReadFile("../../go.mod")
@@ -160,7 +160,7 @@ func TestDocumented(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk((&app{}).root())
+	walk(commands(&app{}))
 	for _, page := range append(pages, "../../README.md", "../../artifacts/SPEC.md") {
 		text, err := os.ReadFile(page)
 		if err != nil {

@@ -27,9 +27,6 @@ import (
 	"example.org/mmoci/pkg/artifact"
 )
 
-// defaultListen is loopback: who serves a site says so.
-const defaultListen = "127.0.0.1:8000"
-
 // serveFlags are the flags of mmoci serve.
 type serveFlags struct {
 	plan           planFlags
@@ -66,7 +63,7 @@ func (sf *serveFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&sf.o.Credentials, "credentials", "", "`FILE` of lines USER:PASSWORD or TOKEN that clients must show one of")
 }
 
-func (a *app) serve() *cobra.Command {
+func Serve(a *app) *cobra.Command {
 	var sf serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve [REF]..",
@@ -87,7 +84,7 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 		// From here on none ends the process.
 		signal.Notify(hangups, syscall.SIGHUP)
 		defer signal.Stop(hangups)
-		access, err := a.logs(&sf)
+		access, err := accessLog(a, &sf)
 		if err != nil {
 			return err
 		}
@@ -104,13 +101,13 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 		if err != nil {
 			return err
 		}
-		o.Log, o.Version = a.server, version()
+		o.Log, o.Version = a.server, a.version
 		if !a.quiet {
 			lines := terminal.NewLineWriter(a.stdout)
 			defer lines.Close()
 			o.Access = logs.New(lines, access, slog.LevelInfo)
 		}
-		closeStore, err := a.sources(&sf, &o, args, plan)
+		closeStore, err := sourcesOf(a, &sf, &o, args, plan)
 		if err != nil {
 			return err
 		}
@@ -141,7 +138,7 @@ at once; it ends nothing, and mmoci.yaml is not read again.`,
 }
 
 // logs has errors and events be records of the server from here on. It returns the format of those of requests.
-func (a *app) logs(sf *serveFlags) (access logs.Format, err error) {
+func accessLog(a *app, sf *serveFlags) (access logs.Format, err error) {
 	events, err := logs.ParseFormat(sf.logFormat, a.shown.stderr)
 	if err != nil {
 		return "", fmt.Errorf("%w: --log-format %w", outcome.ErrUsage, err)
@@ -213,7 +210,7 @@ func addresses(flags []string, plan *config.Plan) []string {
 
 // sources opens what is served: the REFs given, else the configuration's. A
 // layout is read in place; what comes from a registry is kept in a store.
-func (a *app) sources(sf *serveFlags, o *serve.Options, args []string, plan *config.Plan) (closeStore func() error, err error) {
+func sourcesOf(a *app, sf *serveFlags, o *serve.Options, args []string, plan *config.Plan) (closeStore func() error, err error) {
 	closeStore = func() error { return nil }
 	maxBytes, err := sizeOf("--store-size", sf.store)
 	if err != nil {

@@ -27,12 +27,12 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func (a *app) source() *cobra.Command {
+func Source(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "source",
 		Short: "Build patched source packages once, and find them by what they were built of",
 	}
-	cmd.AddCommand(a.sourceHash(), a.sourceFind(), a.sourceLs(), a.sourceBuild(), a.sourcePush(), a.sourcePull(), a.sourceDiff())
+	cmd.AddCommand(sourceHash(a), sourceFind(a), sourceLs(a), sourceBuild(a), sourcePush(a), sourcePull(a), sourceDiff(a))
 	return cmd
 }
 
@@ -109,7 +109,7 @@ func placesAsked(args []string, plan *config.Plan) ([]artifact.Reference, error)
 }
 
 // findBuild is the first of the places named, else of sources:, that has a build of an identity, whoever signed it.
-func (a *app) findBuild(ctx context.Context, s *sourceFlags, id snapshot.Digest, at []string) (artifact.Reference, error) {
+func findBuild(ctx context.Context, a *app, s *sourceFlags, id snapshot.Digest, at []string) (artifact.Reference, error) {
 	plan, err := s.plan()
 	if err != nil {
 		return artifact.Reference{}, err
@@ -131,7 +131,7 @@ func identityArg(s string) (snapshot.Digest, error) {
 }
 
 // resolveSource reads a pkg.yaml and resolves it in the snapshot.
-func (a *app) resolveSource(cmd *cobra.Command, s *sourceFlags, dir string) (*sourcebuild.Source, error) {
+func resolveSource(a *app, cmd *cobra.Command, s *sourceFlags, dir string) (*sourcebuild.Source, error) {
 	p, err := buildsource.Load(dir)
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (a *app) resolveSource(cmd *cobra.Command, s *sourceFlags, dir string) (*so
 	return sourcebuild.Resolve(cmd.Context(), o)
 }
 
-func (a *app) sourceHash() *cobra.Command {
+func sourceHash(a *app) *cobra.Command {
 	var s sourceFlags
 	var explain string
 	var text bool
@@ -172,14 +172,14 @@ profiles, options, variables, the date, and every package that is there while it
 	f.StringVar(&explain, "explain", "", "print which lines differ from `OLD`: a file with the text of an identity, or an identity that one of sources: has")
 	f.BoolVar(&text, "text", false, "print the text of the identity")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		src, err := a.resolveSource(cmd, &s, args[0])
+		src, err := resolveSource(a, cmd, &s, args[0])
 		if err != nil {
 			return err
 		}
 		now := src.Identity.Text()
 		switch {
 		case explain != "":
-			old, err := a.identityText(cmd.Context(), &s, explain, nil)
+			old, err := identityText(cmd.Context(), a, &s, explain, nil)
 			if err != nil {
 				return err
 			}
@@ -198,7 +198,7 @@ profiles, options, variables, the date, and every package that is there while it
 }
 
 // identityText is the text of an identity that is in a file, or that a place has.
-func (a *app) identityText(ctx context.Context, s *sourceFlags, name string, at []string) ([]byte, error) {
+func identityText(ctx context.Context, a *app, s *sourceFlags, name string, at []string) ([]byte, error) {
 	if data, err := document.ReadFile(name, buildsource.MaxIdentity); err == nil {
 		_, err := buildsource.ParseIdentity(data)
 		if err != nil {
@@ -211,7 +211,7 @@ func (a *app) identityText(ctx context.Context, s *sourceFlags, name string, at 
 		return nil, err
 	}
 	// The text is believed for its digest: whose build it is does not matter.
-	place, err := a.findBuild(ctx, s, id, at)
+	place, err := findBuild(ctx, a, s, id, at)
 	if err != nil {
 		return nil, err
 	}
@@ -219,18 +219,18 @@ func (a *app) identityText(ctx context.Context, s *sourceFlags, name string, at 
 }
 
 // environmentText is the text of the environment of an identity: of environment.txt beside a file that was named, else of a place.
-func (a *app) environmentText(ctx context.Context, s *sourceFlags, name string, id *buildsource.Identity, at []string) ([]byte, error) {
+func environmentText(ctx context.Context, a *app, s *sourceFlags, name string, id *buildsource.Identity, at []string) ([]byte, error) {
 	if data, err := os.ReadFile(filepath.Join(filepath.Dir(name), builds.EnvironmentName)); err == nil && snapshot.Sum(data) == id.Environment {
 		return data, nil
 	}
-	place, err := a.findBuild(ctx, s, id.Digest(), at)
+	place, err := findBuild(ctx, a, s, id.Digest(), at)
 	if err != nil {
 		return nil, fmt.Errorf("packages of the environment: %w", err)
 	}
 	return builds.ReadEnvironment(ctx, place, id.Digest(), id.Environment, a.options())
 }
 
-func (a *app) sourceFind() *cobra.Command {
+func sourceFind(a *app) *cobra.Command {
 	var s sourceFlags
 	cmd := &cobra.Command{
 		Use:   "find HASH|DIR [REG..]",
@@ -241,11 +241,11 @@ Whether the build counts is decided when it is used: by who signed it. If none h
 	}
 	s.snapshotFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		id, err := a.identityOf(cmd, &s, args[0])
+		id, err := identityOf(a, cmd, &s, args[0])
 		if err != nil {
 			return err
 		}
-		place, err := a.findBuild(cmd.Context(), &s, id, args[1:])
+		place, err := findBuild(cmd.Context(), a, &s, id, args[1:])
 		if err != nil {
 			return err
 		}
@@ -256,18 +256,18 @@ Whether the build counts is decided when it is used: by who signed it. If none h
 }
 
 // identityOf is an identity that is named, or that of a directory's pkg.yaml.
-func (a *app) identityOf(cmd *cobra.Command, s *sourceFlags, arg string) (snapshot.Digest, error) {
+func identityOf(a *app, cmd *cobra.Command, s *sourceFlags, arg string) (snapshot.Digest, error) {
 	if _, err := os.Stat(arg); err != nil {
 		return identityArg(arg)
 	}
-	src, err := a.resolveSource(cmd, s, arg)
+	src, err := resolveSource(a, cmd, s, arg)
 	if err != nil {
 		return snapshot.Digest{}, err
 	}
 	return src.Identity.Digest(), nil
 }
 
-func (a *app) sourceLs() *cobra.Command {
+func sourceLs(a *app) *cobra.Command {
 	var json bool
 	cmd := &cobra.Command{
 		Use:   "ls REG [NAME]",
@@ -316,10 +316,10 @@ It is for people: nothing is believed for being in it.`,
 	return cmd
 }
 
-func (a *app) sourceBuild() *cobra.Command {
+func sourceBuild(a *app) *cobra.Command {
 	var s sourceFlags
 	var discover []string
-	var to, output, command, signKey string
+	var to, output, program, signKey string
 	var rebuild, without bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -337,7 +337,7 @@ With --to the build is signed and put there, and its reference is printed; with 
 	f.StringArrayVar(&discover, "discover", nil, "`REG` that is asked first, HOST/REPO or oci:DIR; may be repeated")
 	f.StringVar(&to, "to", "", "`REG` that the build is put into, HOST/REPO or oci:DIR")
 	f.StringVarP(&output, "output", "o", "", "directory `OUT` for the build, which must not be there")
-	f.StringVar(&command, "builder", "sbuild", "sbuild, or a `PROGRAM` that builds IN/ into OUT/")
+	f.StringVar(&program, "builder", "sbuild", "sbuild, or a `PROGRAM` that builds IN/ into OUT/")
 	f.BoolVar(&without, "without-environment", false, "give the program no environment.tar: it has or makes one by environment's lines")
 	f.BoolVar(&rebuild, "rebuild", false, "build it even if a registry has it, and say whether the .debs are the same")
 	f.StringVar(&signKey, "sign-key", "", "the builder's signing key `FILE`, in the place of sign: of mmoci.yaml")
@@ -355,10 +355,10 @@ With --to the build is signed and put there, and its reference is printed; with 
 		if err != nil {
 			return err
 		}
-		o := sourcebuild.GetOptions{Artifact: a.options(), Places: list, Rebuild: rebuild, Log: a.log, BuilderName: filepath.Base(command)}
+		o := sourcebuild.GetOptions{Artifact: a.options(), Places: list, Rebuild: rebuild, Log: a.log, BuilderName: filepath.Base(program)}
 		o.Build = sourcebuild.BuildOptions{WithoutEnvironment: without, Timeout: timeout}
-		if command != "sbuild" {
-			if o.Build.Command = strings.Fields(command); len(o.Build.Command) == 0 {
+		if program != "sbuild" {
+			if o.Build.Command = strings.Fields(program); len(o.Build.Command) == 0 {
 				return fmt.Errorf("%w: --builder is sbuild or a program", outcome.ErrUsage)
 			}
 		}
@@ -371,7 +371,7 @@ With --to the build is signed and put there, and its reference is printed; with 
 				return err
 			}
 			o.To = &ref
-			if o.Signer, err = a.signer(plan, signKey); err != nil {
+			if o.Signer, err = signerOf(a, plan, signKey); err != nil {
 				return err
 			}
 			if o.Signer == nil {
@@ -383,7 +383,7 @@ With --to the build is signed and put there, and its reference is printed; with 
 				return err
 			}
 		}
-		src, err := a.resolveSource(cmd, &s, args[0])
+		src, err := resolveSource(a, cmd, &s, args[0])
 		if err != nil {
 			return err
 		}
@@ -401,7 +401,7 @@ With --to the build is signed and put there, and its reference is printed; with 
 	return cmd
 }
 
-func (a *app) sourcePush() *cobra.Command {
+func sourcePush(a *app) *cobra.Command {
 	var s sourceFlags
 	var signKey, name string
 	cmd := &cobra.Command{
@@ -425,7 +425,7 @@ confirmed, and other ones are put beside and named, with exit code 3.`,
 		if err != nil {
 			return err
 		}
-		key, err := a.signer(plan, signKey)
+		key, err := signerOf(a, plan, signKey)
 		if err != nil {
 			return err
 		}
@@ -444,7 +444,7 @@ confirmed, and other ones are put beside and named, with exit code 3.`,
 	return cmd
 }
 
-func (a *app) sourcePull() *cobra.Command {
+func sourcePull(a *app) *cobra.Command {
 	var s sourceFlags
 	var output string
 	cmd := &cobra.Command{
@@ -460,7 +460,7 @@ func (a *app) sourcePull() *cobra.Command {
 		if output == "" {
 			return fmt.Errorf("%w: -o OUT says where to", outcome.ErrUsage)
 		}
-		found, err := a.use(cmd.Context(), &s, args[0], args[1:])
+		found, err := trustedBuild(cmd.Context(), a, &s, args[0], args[1:])
 		if err != nil {
 			return err
 		}
@@ -475,7 +475,7 @@ func (a *app) sourcePull() *cobra.Command {
 }
 
 // use finds a build that counts.
-func (a *app) use(ctx context.Context, s *sourceFlags, hash string, at []string) (*builds.Found, error) {
+func trustedBuild(ctx context.Context, a *app, s *sourceFlags, hash string, at []string) (*builds.Found, error) {
 	id, err := identityArg(hash)
 	if err != nil {
 		return nil, err
@@ -495,7 +495,7 @@ func (a *app) use(ctx context.Context, s *sourceFlags, hash string, at []string)
 	return builds.Use(ctx, list, id, trust, a.options(), a.log)
 }
 
-func (a *app) sourceDiff() *cobra.Command {
+func sourceDiff(a *app) *cobra.Command {
 	var s sourceFlags
 	cmd := &cobra.Command{
 		Use:   "diff HASH HASH [REG..]",
@@ -511,7 +511,7 @@ beside a named file, or of a registry.`,
 		var ids [2]*buildsource.Identity
 		for i, arg := range args[:2] {
 			var err error
-			if texts[i], err = a.identityText(cmd.Context(), &s, arg, args[2:]); err != nil {
+			if texts[i], err = identityText(cmd.Context(), a, &s, arg, args[2:]); err != nil {
 				return err
 			}
 			if ids[i], err = buildsource.ParseIdentity(texts[i]); err != nil {
@@ -523,7 +523,7 @@ beside a named file, or of a registry.`,
 			var packages [2][]byte
 			for i, arg := range args[:2] {
 				var err error
-				if packages[i], err = a.environmentText(cmd.Context(), &s, arg, ids[i], args[2:]); err != nil {
+				if packages[i], err = environmentText(cmd.Context(), a, &s, arg, ids[i], args[2:]); err != nil {
 					return err
 				}
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,48 +18,18 @@ import (
 	"example.org/mmoci/pkg/artifact"
 )
 
-func (a *app) tag() *cobra.Command {
+func Tag(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tag",
 		Short: "Look at the snapshots and images of a place, name them, go back, clean up",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.tagDigest(), a.tagList(), a.tagPromote(), a.tagRollback(), a.tagPrune())
+	cmd.AddCommand(tagDigest(a), tagList(a), tagPromote(a), tagRollback(a), tagPrune(a))
 	return cmd
 }
 
-// place reads the configuration and the reference that a tag command works on.
-func (p *planFlags) place(args []string) (*config.Plan, artifact.Reference, error) {
-	plan, err := p.plan()
-	if err != nil {
-		return nil, artifact.Reference{}, err
-	}
-	ref, err := reference(args, plan)
-	return plan, ref, err
-}
-
-// imagesTo is below which repository the images of a snapshot in ref's place are: where the configuration
-// says, if it is about that repository or names none.
-func imagesTo(plan *config.Plan, ref artifact.Reference) string {
-	if plan == nil || plan.Ref == "" {
-		return cmp.Or(plan, &config.Plan{}).ImagesTo
-	}
-	if own, err := artifact.ParseReference(plan.Ref); err == nil && own.Kind == ref.Kind && own.Name == ref.Name {
-		return plan.ImagesTo
-	}
-	return ""
-}
-
-func (p *planFlags) imagesTo(ref artifact.Reference) (string, error) {
-	plan, err := p.plan()
-	if err != nil {
-		return "", err
-	}
-	return imagesTo(plan, ref), nil
-}
-
-func (a *app) tagDigest() *cobra.Command {
+func tagDigest(a *app) *cobra.Command {
 	var p planFlags
 	cmd := &cobra.Command{
 		Use:   "digest [REF]",
@@ -99,7 +68,7 @@ func jsonTag(t artifact.Tag, why string) tagJSON {
 	return j
 }
 
-func (a *app) tagList() *cobra.Command {
+func tagList(a *app) *cobra.Command {
 	var p planFlags
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -134,7 +103,7 @@ func (a *app) tagList() *cobra.Command {
 	return cmd
 }
 
-func (a *app) tagPromote() *cobra.Command {
+func tagPromote(a *app) *cobra.Command {
 	var p planFlags
 	var older, asJSON bool
 	var program string
@@ -173,7 +142,7 @@ snapshot that is not newer than the one that TAG names is refused. --redate push
 			return err
 		}
 		q := site.PromoteOptions{From: ref, To: args[last], AllowOlder: older, ImagesTo: imagesTo(plan, ref), Options: a.options()}
-		if q.Redate, err = a.redating(&p, plan, redate); err != nil {
+		if q.Redate, err = redating(a, &p, plan, redate); err != nil {
 			return err
 		}
 		done, err := site.Promote(cmd.Context(), q)
@@ -220,7 +189,7 @@ func (r *redateFlags) flags(f *pflag.FlagSet) {
 }
 
 // redating is nil unless it is wanted.
-func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*site.RedateOptions, error) {
+func redating(a *app, p *planFlags, plan *config.Plan, r redateFlags) (*site.RedateOptions, error) {
 	if !r.wanted {
 		return nil, nil
 	}
@@ -228,14 +197,14 @@ func (a *app) redating(p *planFlags, plan *config.Plan, r redateFlags) (*site.Re
 	if err != nil {
 		return nil, err
 	}
-	signer, err := a.signer(plan, r.key)
+	signer, err := signerOf(a, plan, r.key)
 	if err != nil {
 		return nil, err
 	}
 	return &site.RedateOptions{Signer: signer, Site: trust.Site, Now: time.Now()}, nil
 }
 
-func (a *app) tagRollback() *cobra.Command {
+func tagRollback(a *app) *cobra.Command {
 	var p planFlags
 	var to, key, date string
 	cmd := &cobra.Command{
@@ -266,7 +235,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 		if q.Date, _, err = parseDate(date); err != nil {
 			return err
 		}
-		if q.Signer, err = a.signer(plan, key); err != nil {
+		if q.Signer, err = signerOf(a, plan, key); err != nil {
 			return err
 		}
 		done, err := site.Rollback(cmd.Context(), q)
@@ -280,7 +249,7 @@ It is signed anew, dated a second after the snapshot that it replaces: apt ignor
 	return cmd
 }
 
-func (a *app) tagPrune() *cobra.Command {
+func tagPrune(a *app) *cobra.Command {
 	var p planFlags
 	var k site.Retention
 	var dry, asJSON bool
@@ -317,12 +286,12 @@ remaining snapshot has go, too. A layout is collected; a registry frees space by
 		if err != nil {
 			return err
 		}
-		return a.reportPrune(out, ref.Kind == artifact.Registry, dry, asJSON)
+		return reportPrune(a, out, ref.Kind == artifact.Registry, dry, asJSON)
 	}
 	return cmd
 }
 
-func (a *app) reportPrune(out *site.PruneResult, registry, dry, asJSON bool) error {
+func reportPrune(a *app, out *site.PruneResult, registry, dry, asJSON bool) error {
 	switch {
 	case dry:
 		a.log("dry run: %s would stay, %s would go", terminal.Count(len(out.Keep), "snapshot"), terminal.Count(len(out.Remove), "tag"))

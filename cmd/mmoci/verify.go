@@ -16,7 +16,7 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-func (a *app) verify() *cobra.Command {
+func Verify(a *app) *cobra.Command {
 	var p planFlags
 	var require string
 	var remote, asJSON, list bool
@@ -43,7 +43,7 @@ func (a *app) verify() *cobra.Command {
 		s, trust, err := a.open(cmd, &p, &placeFlags{}, args)
 		if site.IsForeign(err) && require == "" && !list {
 			bar.End()
-			return a.verifyImage(cmd.Context(), ref, remote, asJSON)
+			return verifyImage(cmd.Context(), a, ref, remote, asJSON)
 		}
 		if err != nil {
 			return prove.Incomplete(cmd.Context(), ref, err, a.options())
@@ -65,7 +65,7 @@ func (a *app) verify() *cobra.Command {
 				return err
 			}
 		} else {
-			a.printReport(report)
+			printReport(a, report)
 		}
 		if err == nil && require == "upstream" {
 			err = report.RequireUpstream()
@@ -76,7 +76,7 @@ func (a *app) verify() *cobra.Command {
 }
 
 // verifyImage verifies what is no snapshot: its bytes, for nothing says whose they are.
-func (a *app) verifyImage(ctx context.Context, ref artifact.Reference, remote, asJSON bool) error {
+func verifyImage(ctx context.Context, a *app, ref artifact.Reference, remote, asJSON bool) error {
 	r, err := site.VerifyImage(ctx, ref, remote, a.options())
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (a *app) verifyImage(ctx context.Context, ref artifact.Reference, remote, a
 	return nil
 }
 
-func (a *app) printReport(r *prove.Report) {
+func printReport(a *app, r *prove.Report) {
 	w := a.stdout
 	fmt.Fprintf(w, "%s\n", r.Root)
 	fmt.Fprintf(w, "statement of %s: %s\n", r.Date.Format(time.RFC3339), printSignature(r.Statement))
@@ -108,9 +108,9 @@ func (a *app) printReport(r *prove.Report) {
 		}
 		fmt.Fprintf(w, "; %s, %s\n", terminal.Count(ar.Packages, "package"), kindOf(snapshot.Mode(ar.Mode), snapshot.Class(ar.Class)))
 		for _, s := range ar.Suites {
-			a.printRelease(s.Name, s.Served)
+			printRelease(a, s.Name, s.Served)
 			if s.Upstream != nil {
-				a.printRelease("upstream's", *s.Upstream)
+				printRelease(a, "upstream's", *s.Upstream)
 			}
 			for _, n := range s.Renamed {
 				fmt.Fprintf(w, "  named by the site: %s\n", n)
@@ -149,7 +149,7 @@ func (a *app) printReport(r *prove.Report) {
 	fmt.Fprintf(w, "%s, %s %s\n", terminal.Count(r.Files, "blob"), terminal.Size(r.Bytes), how)
 }
 
-func (a *app) printRelease(name string, r prove.ReleaseReport) {
+func printRelease(a *app, name string, r prove.ReleaseReport) {
 	fmt.Fprintf(a.stdout, "  %s of %s: %s", name, r.Date.Format(time.RFC3339), printSignature(r.Signature))
 	if r.ValidUntil != nil {
 		fmt.Fprintf(a.stdout, ", valid until %s", r.ValidUntil.Format(time.RFC3339))
