@@ -196,6 +196,10 @@ func checkImports(t *testing.T, rel, file string) error {
 				t.Errorf("%s imports %s; %s must never", rel, name, pkg)
 			}
 		}
+		// Commands share package command, and know nothing of each other.
+		if verbs := "cmd/mmoci/internal/"; strings.HasPrefix(pkg, verbs) && strings.HasPrefix(name, module+verbs) && name != module+verbs+"command" {
+			t.Errorf("%s imports %s; commands share %scommand alone", rel, name, verbs)
+		}
 		for prefix, home := range onlyHere {
 			if strings.HasPrefix(name, prefix) && pkg != home && pkg != "scripts/bench" {
 				t.Errorf("%s imports %s, which only %s may", rel, name, home)

@@ -8,16 +8,23 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"example.org/mmoci/cmd/mmoci/internal/atsite"
+	"example.org/mmoci/cmd/mmoci/internal/command"
+	"example.org/mmoci/cmd/mmoci/internal/image"
+	"example.org/mmoci/cmd/mmoci/internal/inci"
+	"example.org/mmoci/cmd/mmoci/internal/look"
+	"example.org/mmoci/cmd/mmoci/internal/onhost"
+	"example.org/mmoci/cmd/mmoci/internal/source"
 	"example.org/mmoci/internal/terminal"
 )
 
-func commands(a *app) *cobra.Command {
+func commands(a *command.App) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mmoci",
 		Short: "An OCI-artifact-native mirror of Debian archives",
 		Long: `mmoci freezes Debian archives into content-addressed OCI artifacts, pushes them to any registry,
 and pulls them to serve apt or to install packages on a bare host, verified from upstream's key down to the blob.`,
-		Version:       a.version,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -27,23 +34,23 @@ and pulls them to serve apt or to install packages on a bare host, verified from
 		var unknown *pflag.NotExistError
 		if errors.As(err, &unknown) {
 			if now := replacedFlags[cmd.CommandPath()+" --"+unknown.GetSpecifiedName()]; now != "" {
-				return fmt.Errorf("%w: %w (%s does it)", errFlags, err, now)
+				return fmt.Errorf("%w: %w (%s does it)", command.ErrFlags, err, now)
 			}
 		}
-		return fmt.Errorf("%w: %w (%s --help)", errFlags, err, cmd.CommandPath())
+		return fmt.Errorf("%w: %w (%s --help)", command.ErrFlags, err, cmd.CommandPath())
 	})
 	f := root.PersistentFlags()
-	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
-	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on stderr")
-	a.registry.flags(f)
+	f.BoolVarP(&a.Quiet, "quiet", "q", false, "print results and errors only")
+	f.BoolVarP(&a.Verbose, "verbose", "v", false, "say more on stderr")
+	a.Registry.Flags(f)
 	for _, group := range []struct {
 		title    string
 		commands []*cobra.Command
 	}{
-		{"In CI:", []*cobra.Command{Init(a), Key(a), Push(a), Lock(a), Image(a), Source(a), Doctor(a)}},
-		{"On a host:", []*cobra.Command{Pull(a), Install(a), Host(a)}},
-		{"At a site:", []*cobra.Command{Serve(a), Check(a), Policy(a), Copy(a), Tag(a), Export(a)}},
-		{"Look:", []*cobra.Command{Verify(a), Prove(a), Ls(a), Why(a), Diff(a)}},
+		{"In CI:", []*cobra.Command{inci.Init(a), inci.Key(a), inci.Push(a), inci.Lock(a), image.Command(a), source.Command(a), inci.Doctor(a)}},
+		{"On a host:", []*cobra.Command{onhost.Pull(a), onhost.Install(a), onhost.Host(a)}},
+		{"At a site:", []*cobra.Command{atsite.Serve(a), atsite.Check(a), atsite.Policy(a), atsite.Copy(a), atsite.Tag(a), atsite.Export(a)}},
+		{"Look:", []*cobra.Command{look.Verify(a), look.Prove(a), look.Ls(a), look.Why(a), look.Diff(a)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
 		for _, c := range group.commands {
@@ -69,7 +76,7 @@ var replacedFlags = map[string]string{
 }
 
 // helpOn is "mmoci help COMMAND"; an unknown COMMAND is a usage error.
-func helpOn(a *app, root *cobra.Command) *cobra.Command {
+func helpOn(a *command.App, root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Tell what a command does and which flags it has",
@@ -79,7 +86,7 @@ func helpOn(a *app, root *cobra.Command) *cobra.Command {
 				err = fmt.Errorf("%s has no command %q", cmd.CommandPath(), rest[0])
 			}
 			if err != nil {
-				return fmt.Errorf("%w: %w (mmoci --help)", errFlags, err)
+				return fmt.Errorf("%w: %w (mmoci --help)", command.ErrFlags, err)
 			}
 			cmd.InitDefaultHelpFlag()
 			return cmd.Help()
@@ -98,7 +105,7 @@ func usageArgs(c *cobra.Command) {
 				if strings.Contains(err.Error(), "arg(s)") { // cobra counts them, and does not say which
 					err = fmt.Errorf("%s given; want %s", terminal.Count(len(args), "argument"), strings.TrimSuffix(cmd.UseLine(), " [flags]"))
 				}
-				return fmt.Errorf("%w: %w (%s --help)", errFlags, err, cmd.CommandPath())
+				return fmt.Errorf("%w: %w (%s --help)", command.ErrFlags, err, cmd.CommandPath())
 			}
 			return nil
 		}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/cmd/mmoci/internal/command"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/testarchive"
@@ -467,7 +468,7 @@ func (v verb) at(t *testing.T, template string, n int, after time.Duration) (thi
 		}
 	}
 	switch {
-	case code == exitInterrupted:
+	case code == command.ExitInterrupted:
 		if late := ended.Sub(when); late > obeyed {
 			t.Errorf("it went on for %s", late)
 		}
@@ -530,7 +531,7 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 		"source hash", "source find", "source ls", "source build", "source push", "source pull", "source diff",
 		"help", "completion",
 	}
-	a := &app{}
+	a := &command.App{}
 	for _, c := range commands(a).Commands() {
 		names := []string{c.Name()}
 		if len(c.Commands()) > 0 {

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"example.org/mmoci/cmd/mmoci/internal/command"
 	"example.org/mmoci/internal/aptmethod"
 	"example.org/mmoci/internal/builder"
 	"example.org/mmoci/internal/config/foreign"
@@ -70,13 +71,13 @@ func main() {
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := terminal.NewResults(stdout)
-	a := &app{stdin: stdin, stdout: out, stderr: terminal.NewSafeWriter(stderr), terminal: stderr, version: version()}
-	a.shown.stdout, a.shown.stderr = terminal.Is(stdout), terminal.Is(stderr)
+	a := &command.App{Stdin: stdin, Stdout: out, Stderr: terminal.NewSafeWriter(stderr), Terminal: stderr, Version: version()}
+	a.Shown.Stdout, a.Shown.Stderr = terminal.Is(stdout), terminal.Is(stderr)
 	root := commands(a)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(out)
-	root.SetErr(a.stderr)
+	root.SetErr(a.Stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		err = out.Lost()
@@ -84,22 +85,22 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
-	code, text := exitCode(ctx, err), withRemedy(err, cmd.CommandPath())
-	if code == exitInterrupted {
+	code, text := command.ExitCode(ctx, err), command.WithRemedy(err, cmd.CommandPath())
+	if code == command.ExitInterrupted {
 		text = interruption(cmd.CommandPath(), err)
-	} else if instead := site.Instead(ctx, err, a.options()); instead != "" {
+	} else if instead := site.Instead(ctx, err, a.Options()); instead != "" {
 		text += "; " + instead
 	}
 	for _, f := range foreign.Rewritten(err) {
 		text += "\n" + leaveRewritten(f)
 	}
 	switch {
-	case a.server != nil:
-		a.server.Error(text, "exit", code)
-	case a.events:
-		a.say("error", text, code)
+	case a.Server != nil:
+		a.Server.Error(text, "exit", code)
+	case a.Events:
+		a.Say("error", text, code)
 	default:
-		fmt.Fprintf(a.stderr, "mmoci: %s\n", message(text))
+		fmt.Fprintf(a.Stderr, "mmoci: %s\n", command.Message(text))
 	}
 	return code
 }

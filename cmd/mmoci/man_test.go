@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"example.org/mmoci/cmd/mmoci/internal/command"
 )
 
 // manual is where the manual pages are, as Markdown: scripts/release.sh makes pages of them.
@@ -114,7 +116,7 @@ func flagsOf(c *cobra.Command) []string {
 // TestManual: every command and every flag is in its page, and nothing else is.
 func TestManual(t *testing.T) {
 	t.Parallel()
-	root := commands(&app{})
+	root := commands(&command.App{})
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	pages := map[string]bool{"mmoci.1": true, "mmoci.yaml.5": true}

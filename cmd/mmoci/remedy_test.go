@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"example.org/mmoci/cmd/mmoci/internal/command"
 )
 
 // TestLibrariesNameNoFlag: what libraries say names no flag of ours: they do not know who calls them.
@@ -25,7 +27,7 @@ func TestLibrariesNameNoFlag(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk(commands(&app{}))
+	walk(commands(&command.App{}))
 	except := map[string]string{
 		"internal/config/lock.go":       "the head of a lock, which is part of the format",
 		"internal/serve/web/setup.go":   "a recipe for a host, which calls mmoci",

@@ -16,6 +16,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"example.org/mmoci/cmd/mmoci/internal/command"
 )
 
 // lost COMMAND..: with a standard output that is full the command must end with
@@ -79,8 +81,8 @@ func TestLogThatIsFull(t *testing.T) {
 		resp.Body.Close()
 	}
 	cancel()
-	if got := <-code; got != exitFailed {
-		t.Errorf("exit code %d, want %d", got, exitFailed)
+	if got := <-code; got != command.ExitFailed {
+		t.Errorf("exit code %d, want %d", got, command.ExitFailed)
 	}
 }
 
@@ -100,7 +102,7 @@ func TestEveryResult(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk(commands(&app{}))
+	walk(commands(&command.App{}))
 }
 
 // TestBudgets holds the number of commands and of modules that the program asks for itself. A new one takes the
@@ -110,7 +112,7 @@ func TestBudgets(t *testing.T) {
 	// export: a tree of files is a place that any web server serves, which no other command writes.
 	// source: what is built of a source is found by its identity, which is no snapshot and no image.
 	const maxCommands, maxModules = 24, 24
-	if n := len(commands(&app{}).Commands()); n > maxCommands {
+	if n := len(commands(&command.App{}).Commands()); n > maxCommands {
 		t.Errorf("%d top-level commands, more than %d", n, maxCommands)
 	}
 	mod, err := os.ReadFile("../../go.mod")
@@ -160,7 +162,7 @@ func TestDocumented(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk(commands(&app{}))
+	walk(commands(&command.App{}))
 	for _, page := range append(pages, "../../README.md", "../../artifacts/SPEC.md") {
 		text, err := os.ReadFile(page)
 		if err != nil {
@@ -191,14 +193,14 @@ func TestExitCodes(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\| (\d+) \|`).FindAllStringSubmatch(section, -1) {
 		code, _ := strconv.Atoi(m[1])
 		got = append(got, code)
-		if code == exitInterrupted {
+		if code == command.ExitInterrupted {
 			continue // interrupted commands have tests of their own
 		}
 		if !regexp.MustCompile("(?m)^code "+m[1]+" ").Match(script) && code != 0 {
 			t.Errorf("exits.txt has no case of %d", code)
 		}
 	}
-	if want := []int{0, exitFailed, exitUsage, exitIntegrity, exitNotFound, exitExpired, exitInterrupted}; !slices.Equal(got, want) {
+	if want := []int{0, command.ExitFailed, command.ExitUsage, command.ExitIntegrity, command.ExitNotFound, command.ExitExpired, command.ExitInterrupted}; !slices.Equal(got, want) {
 		t.Errorf("the README has %v, the program %v", got, want)
 	}
 }

@@ -1,0 +1,321 @@
+// Package image is "mmoci image" and what is below it: container images made of the packages of a snapshot.
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"example.org/mmoci/cmd/mmoci/internal/command"
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/durable"
+	"example.org/mmoci/internal/host"
+	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/state"
+	"example.org/mmoci/internal/terminal"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Command is "mmoci image".
+func Command(a *command.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "image",
+		Short: "Build container images of a snapshot's packages",
+	}
+	cmd.AddCommand(imageBuild(a), imageLock(a), imageVerify(a), imageRebuild(a), imageScripts(a), imageSBOM(a), imageDiff(a), imageUpdate(a), imageAffected(a))
+	return cmd
+}
+
+// imageFlags say what an image is made of.
+type imageFlags struct {
+	command.PlanFlags
+	places        command.PlaceFlags
+	image, from   string
+	archs         []string
+	lock          string
+	signKey       string
+	each          string
+	scripts       string
+	twice         bool
+	locked, fresh bool
+}
+
+func (i *imageFlags) flags(f *pflag.FlagSet) {
+	f.StringVarP(&i.image, "file", "f", ".", "the image's plan, `FILE|DIR` (default: image.yaml or container.yaml here)")
+	f.StringVar(&i.PlanFlags.File, "config", "", "the mmoci.yaml that names snapshot and keys (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+	f.StringVar(&i.from, "from", "", "`REF` of the snapshot (default: from: of the plan, else ref: of mmoci.yaml)")
+	f.StringSliceVar(&i.archs, "arch", nil, "Debian's `ARCHITECTURE`s in the place of the plan's (default: this machine's)")
+	f.StringVar(&i.scripts, "scripts", "", "run the packages' maintainer scripts (run) or not (none), in the place of the plan's scripts: (default: run for this machine's architecture)")
+	i.PlanFlags.BelieveFlags(f)
+	i.places.Flags(f)
+}
+
+// imageOptions reads the plan, opens the snapshot, and says where both come from.
+func imageOptions(a *command.App, cmd *cobra.Command, i *imageFlags) (imagebuild.Options, error) {
+	plan, err := imageplan.Load(i.image)
+	if err != nil {
+		return imagebuild.Options{}, err
+	}
+	o := imagebuild.Options{Plan: plan, Architectures: i.archs, Scripts: i.scripts, Twice: i.twice, Native: host.OwnArchitecture(cmd.Context()), Log: a.Log}
+	if i.scripts != "" && i.scripts != imageplan.Run && i.scripts != imageplan.None {
+		return o, fmt.Errorf("%w: --scripts is run or none", outcome.ErrUsage)
+	}
+	if len(o.Architectures) == 0 && len(plan.Architectures) == 0 {
+		o.Architectures = []string{o.Native}
+	}
+	from, err := snapshotOf(i.from, plan)
+	if err != nil {
+		return o, err
+	}
+	if o.Snapshot, o.Trust, err = a.Open(cmd, &i.PlanFlags, &i.places, from); err != nil {
+		return o, err
+	}
+	return o, nil
+}
+
+// snapshotOf is the reference of the snapshot that an image is made of: what is asked for, else from: of its plan; none: ref: of the configuration.
+func snapshotOf(asked string, p *imageplan.Plan) ([]string, error) {
+	if asked != "" {
+		return []string{asked}, nil
+	}
+	if p.From == "" {
+		return nil, nil
+	}
+	ref, err := artifact.ParseReference(p.From)
+	if err != nil {
+		return nil, document.Errorf(document.Position{File: p.File}, "from: %w", err)
+	}
+	if ref.Kind != artifact.Registry && !filepath.IsAbs(ref.Name) {
+		ref.Name = filepath.Join(p.Dir, ref.Name)
+	}
+	return []string{ref.String()}, nil
+}
+
+// lockFile is the name of a plan's lock.
+func lockFile(p *imageplan.Plan) string {
+	name := strings.TrimSuffix(filepath.Base(p.File), ".yaml")
+	if p.Name != "" {
+		name = p.Name
+	}
+	return filepath.Join(p.Dir, name+".lock")
+}
+
+func imageLock(a *command.App) *cobra.Command {
+	var i imageFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "lock [-f FILE|DIR] [-o LOCK]",
+		Short: "Resolve an image's packages to exact versions and digests",
+		Long: `The lock is written to what -o names, "-" for stdout; by default beside the plan, as NAME.lock of its name:, else image.lock.
+"mmoci image build --lock LOCK" takes exactly these packages.`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	i.flags(f)
+	f.StringVarP(&output, "output", "o", "", "the `LOCK` file, or - for stdout")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o, err := imageOptions(a, cmd, &i)
+		if err != nil {
+			return err
+		}
+		l, err := imagebuild.MakeLock(cmd.Context(), o)
+		if err != nil {
+			return err
+		}
+		if output == "-" {
+			_, err := a.Stdout.Write(l.Encode())
+			return err
+		}
+		if output == "" {
+			output = lockFile(o.Plan)
+		}
+		if err := durable.WriteFile(output, l.Encode(), 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.Stdout, output)
+		return nil
+	}
+	return cmd
+}
+
+func imageBuild(a *command.App) *cobra.Command {
+	var i imageFlags
+	cmd := &cobra.Command{
+		Use:   "build [-f FILE|DIR] [REF|oci:DIR|oci-archive:FILE]",
+		Short: "Build an image and put it into a registry, layout or oci-archive",
+		Long: `An image.yaml says which packages of a snapshot an image is made of, which files of your own lie beside them, and what is run.
+Every package becomes a layer of its own, recomputable from the .deb that its archive signed; on top are a layer with dpkg's database and one with your files.
+The result is an image index, also for one architecture. REF defaults to ref: and tags: of the plan.
+
+With --lock the packages are exactly those of that file; if it is not there it is written, unless --locked forbids that.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	f := cmd.Flags()
+	i.flags(f)
+	f.StringVar(&i.lock, "lock", "", "the `LOCK` file that says exactly which packages (mmoci image lock makes one)")
+	f.BoolVar(&i.locked, "locked", false, "with --lock: it must be there")
+	f.StringVar(&i.each, "each", "", "beside the image, one of one layer for each of its packages: `HOST/REPO`/NAME:VERSION")
+	f.StringVar(&i.signKey, "sign-key", "", "the site's signing key `FILE`, in the place of sign: of mmoci.yaml")
+	f.BoolVar(&i.twice, "twice", false, "run the scripts twice, and refuse what does not come out the same")
+	f.BoolVar(&i.fresh, "no-cache", false, "make every layer anew, and keep none")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if i.locked && i.lock == "" {
+			return fmt.Errorf("%w: --locked is for --lock FILE", outcome.ErrUsage)
+		}
+		bar := a.Progress()
+		defer bar.End()
+		o, err := imageOptions(a, cmd, &i)
+		if err != nil {
+			return err
+		}
+		to, err := targets(o.Plan, args)
+		if err != nil {
+			return err
+		}
+		var each artifact.Reference
+		if i.each != "" {
+			if each, err = artifact.ParseReference(i.each); err == nil && each.Kind != artifact.Registry {
+				err = fmt.Errorf("%w: a registry is wanted: HOST/REPO", outcome.ErrUsage)
+			}
+			if err != nil {
+				return fmt.Errorf("--each: %w", err)
+			}
+		}
+		if i.lock != "" {
+			if o.Lock, err = readImageLock(i.lock); errors.Is(err, fs.ErrNotExist) && !i.locked {
+				err = nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		site, err := i.PlanFlags.Plan()
+		if err != nil {
+			return err
+		}
+		if o.Signer, err = command.Signer(a, site, i.signKey); err != nil {
+			return err
+		}
+		if !i.fresh {
+			if o.Cache, err = imageCache(a); err != nil {
+				return err
+			}
+			defer o.Cache.Close()
+		}
+		start := time.Now()
+		im, err := imagebuild.Build(cmd.Context(), o)
+		if err != nil {
+			return err
+		}
+		defer im.Close()
+		var single *imagebuild.Each // looked at before anything is put
+		if i.each != "" {
+			if single, err = im.Each(cmd.Context(), each, a.Options()); err != nil {
+				return err
+			}
+		}
+		if err := putImage(cmd.Context(), a, im, to, nil, start); err != nil {
+			return err
+		}
+		if single != nil {
+			err := single.Put(cmd.Context(), artifact.PushOptions{Options: a.Options()}, func(c artifact.Copied) { fmt.Fprintln(a.Stdout, c.Reference) })
+			if err != nil {
+				return err
+			}
+		}
+		if i.lock != "" && o.Lock == nil {
+			return durable.WriteFile(i.lock, im.Lock.Encode(), 0o644)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// putImage puts an image under all its tags and prints them.
+// expect is what they name until then; nil: whatever it is.
+func putImage(ctx context.Context, a *command.App, im *imagebuild.Image, to []artifact.Reference, expect *snapshot.Digest, start time.Time) error {
+	for _, ref := range to {
+		copied, err := im.Put(ctx, ref, artifact.PushOptions{Options: transferring(a), Expect: expect})
+		if err != nil {
+			return err
+		}
+		a.Bar.End()
+		for _, arch := range im.Architectures {
+			a.Log("%s: %s, %s, %s", arch.Name, terminal.Count(arch.Packages, "package"), terminal.Count(len(arch.Layers), "layer"), terminal.Size(arch.Bytes))
+		}
+		a.Log("%s: %s, %s of blobs written, %.1f s", ref, changedWord(copied.Changed), terminal.Size(copied.Bytes), time.Since(start).Seconds())
+		fmt.Fprintln(a.Stdout, copied.Reference)
+	}
+	return nil
+}
+
+func changedWord(changed bool) string {
+	if changed {
+		return "new"
+	}
+	return "as it was"
+}
+
+// transferring are the options of a transfer that the line of progress shows.
+func transferring(a *command.App) artifact.Options {
+	o := a.Options()
+	if a.Bar != nil {
+		o.Progress = a.Bar.Event
+	}
+	return o
+}
+
+// imageCache is where layers and notes are kept; nil if there is no place for it.
+func imageCache(a *command.App) (*imagebuild.Cache, error) {
+	dir, err := state.HostDir("images")
+	if errors.Is(err, state.ErrForeign) {
+		return nil, err
+	}
+	if err != nil {
+		a.Detail("layers are not kept: %s", err)
+		return nil, nil
+	}
+	return imagebuild.OpenCache(dir, 0, a.Log)
+}
+
+func readImageLock(name string) (*imagebuild.Lock, error) {
+	text, err := document.ReadFile(name, imagebuild.MaxLock)
+	if err != nil {
+		return nil, err
+	}
+	return imagebuild.ParseLock(name, text)
+}
+
+// targets are where an image goes: what is named, else the plan's ref: with each of its tags:.
+func targets(p *imageplan.Plan, args []string) ([]artifact.Reference, error) {
+	if len(args) > 0 {
+		ref, err := artifact.ParseReference(args[0])
+		return []artifact.Reference{ref}, err
+	}
+	if p.Ref == "" {
+		return nil, fmt.Errorf("%w: no place for the image: give one (registry.example.org/site/nginx:1, oci:DIR, oci-archive:FILE) or ref: in %s", outcome.ErrUsage, p.File)
+	}
+	ref, err := artifact.ParseReference(p.Ref)
+	if err != nil {
+		return nil, document.Errorf(document.Position{File: p.File}, "ref: %w", err)
+	}
+	if ref.Kind != artifact.Registry && !filepath.IsAbs(ref.Name) {
+		ref.Name = filepath.Join(p.Dir, ref.Name)
+	}
+	out := []artifact.Reference{ref}
+	for n, tag := range p.Tags {
+		ref.Tag = tag
+		out = append(out[:n], ref)
+	}
+	return out, nil
+}
