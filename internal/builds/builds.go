@@ -79,8 +79,10 @@ type Part struct {
 	snapshot.Blob
 }
 
+const tagPrefix = "src-"
+
 // Tag is the tag of what is built of an identity.
-func Tag(identity snapshot.Digest) string { return "src-" + identity.Hex() }
+func Tag(identity snapshot.Digest) string { return tagPrefix + identity.Hex() }
 
 // At is the reference of an identity at a place, of which the tag does not count.
 func At(place artifact.Reference, identity snapshot.Digest) artifact.Reference {

@@ -264,6 +264,76 @@ func TestRace(t *testing.T) {
 	}
 }
 
+// TestListRace: builds that are put at the same time are all in the list, though a registry takes a list that was made of an older one.
+func TestListRace(t *testing.T) {
+	t.Parallel()
+	k := testarchive.SiteKey()
+	other := func(option string) *Local {
+		return local(t, made(t, option, func(id *buildsource.Identity) { id.Options = []string{option} }))
+	}
+	listed := func(place artifact.Reference) (out []string) {
+		list, err := List(t.Context(), place, "hello", artifact.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			out = append(out, fmt.Sprint(e.Identity, " ", e.Author, " ", e.Patches))
+		}
+		return out
+	}
+	// The worst order: the slow one has looked that the list is the one that it read, and sends its own; the quick one does all of it meanwhile.
+	r, place := repository(t)
+	put(t, other("noopt"), place, k)
+	slow, quick := local(t, made(t, "one", nil)), other("nostrip")
+	var began atomic.Bool
+	var err error
+	r.Fault(func(req testregistry.Request, _ int) testarchive.Broken {
+		if req.Method == http.MethodPut && req.Kind == "manifest" && req.Ref == ListTag && began.CompareAndSwap(false, true) {
+			_, err = quick.Put(t.Context(), place, PutOptions{Signer: signerOf(t, k), Date: time.Now()})
+		}
+		return testarchive.Broken{}
+	})
+	put(t, slow, place, k)
+	if err != nil || !began.Load() {
+		t.Fatalf("%v, %v", err, began.Load())
+	}
+	r.Fault(nil)
+	if got := listed(place); len(got) != 3 || strings.Count(strings.Join(got, "\n"), "Sysadmin42 <sys@example.org> [Say it louder Twice]") != 3 {
+		t.Errorf("%q", got)
+	}
+	// What anybody may tag is no build, and keeps nobody from listing.
+	r.PutManifest(place.Repository(), tagPrefix+strings.Repeat("0", 64), oci.TypeManifest, []byte(`{"schemaVersion":2}`))
+	put(t, other("terse"), place, k)
+	if got := listed(place); len(got) != 4 {
+		t.Errorf("%q", got)
+	}
+
+	layout, err := ParsePlace("oci:" + t.TempDir() + "/builds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, place = repository(t)
+	for _, place := range []artifact.Reference{place, layout} {
+		const writers = 6
+		done := make(chan error)
+		for i := range writers {
+			l := other(fmt.Sprintf("option%d", i))
+			go func() {
+				_, err := l.Put(t.Context(), place, PutOptions{Signer: signerOf(t, k), Date: time.Now()})
+				done <- err
+			}()
+		}
+		for range writers {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if got := listed(place); len(got) != writers {
+			t.Errorf("%s: %q", place, got)
+		}
+	}
+}
+
 // forger changes what lies in a registry, as anybody can who may push to it.
 type forger struct {
 	t     *testing.T

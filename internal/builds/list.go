@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
+	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/artifact/oci"
@@ -108,46 +111,158 @@ func compareEntries(a, b Entry) int {
 	return cmp.Or(cmp.Compare(a.Source, b.Source), deb.Compare(a.Version, b.Version), cmp.Compare(a.Architecture, b.Architecture), cmp.Compare(a.Identity.Hex(), b.Identity.Hex()))
 }
 
-// list lets the place's list name the build that the tag names. Writers may be many: who finds the list changed reads it again.
+// Limits of writing the list.
+const (
+	listMoves = 64 // how often a writer begins again because somebody else wrote the list
+	maxMissed = 64 // builds that others put, and that one writer adds
+)
+
+// list lets the place's list name the build that the tag names. Writers may be many, and a registry does not compare what a tag named
+// before with what its writer believes: a list that is written may take the place of one that was not read. So who wrote the list of a
+// registry looks whether a build is tagged that it does not name, and adds it. Each build is tagged before it is listed, so the last
+// writer's list names them all.
 func (w *writer) list(ctx context.Context, put *Put) error {
 	if put.Did == Otherwise || put.Did == Confirmed && w.ref.Kind == artifact.Registry {
 		return nil // the list has the identity since it was tagged
 	}
 	ref := w.ref
-	ref.Tag = ListTag
+	ref.Tag, ref.Digest = ListTag, snapshot.Digest{}
+	own, err := w.entry(ctx, put.Reference.Digest)
+	if err != nil {
+		return err
+	}
+	add := []Entry{own}
 	for try := 1; ; try++ {
-		err := w.listOnce(ctx, ref, put.Reference.Digest)
-		if !errors.Is(err, oci.ErrMoved) || try == moves {
+		list, err := w.listOnce(ctx, ref, add)
+		switch {
+		case errors.Is(err, oci.ErrMoved) && try < listMoves:
+			if err := pause(ctx, time.Duration(rand.Int64N(int64(5*time.Millisecond)*int64(min(try, 8))))); err != nil {
+				return err
+			}
+			continue
+		case err != nil || list == nil || w.ref.Kind != artifact.Registry:
+			return err
+		}
+		if add, err = w.missed(ctx, list); err != nil || len(add) == 0 || try == listMoves {
 			return err
 		}
 	}
 }
 
-func (w *writer) listOnce(ctx context.Context, ref artifact.Reference, manifest snapshot.Digest) error {
-	list, was, err := readList(ctx, w.to, ref)
-	if err != nil {
-		return err
-	}
-	d, _, err := w.to.Root(ctx, artifact.Reference{Kind: ref.Kind, Name: ref.Name, Digest: manifest})
-	if err != nil {
-		return err
-	}
-	d.MediaType = oci.TypeManifest
-	id := w.local.Identity
-	e := Entry{Identity: id.Digest(), Recipe: id.Recipe(), Source: id.Source, Version: id.Version, Architecture: id.HostArch, About: w.local.About, manifest: d}
-	if slices.ContainsFunc(list, func(o Entry) bool { return o.Identity == e.Identity }) {
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
 		return nil
 	}
-	list = append(list, e)
+}
+
+// entry is that of the writer's build.
+func (w *writer) entry(ctx context.Context, manifest snapshot.Digest) (Entry, error) {
+	d, _, err := w.to.Root(ctx, artifact.Reference{Kind: w.ref.Kind, Name: w.ref.Name, Digest: manifest})
+	if err != nil {
+		return Entry{}, err
+	}
+	return entryOf(w.local.Identity, w.local.About, d), nil
+}
+
+func entryOf(id *buildsource.Identity, about About, d oci.Descriptor) Entry {
+	d.MediaType = oci.TypeManifest
+	return Entry{Identity: id.Digest(), Recipe: id.Recipe(), Source: id.Source, Version: id.Version, Architecture: id.HostArch, About: about, manifest: d}
+}
+
+// listOnce adds entries that the list does not have, and gives the list as it was written; nil if it had them.
+func (w *writer) listOnce(ctx context.Context, ref artifact.Reference, add []Entry) ([]Entry, error) {
+	list, was, err := readList(ctx, w.to, ref)
+	if err != nil {
+		return nil, err
+	}
+	there := identities(list)
+	add = slices.DeleteFunc(slices.Clone(add), func(e Entry) bool { return there[e.Identity] })
+	if len(add) == 0 {
+		return nil, nil
+	}
+	list = append(list, add...)
 	slices.SortFunc(list, compareEntries)
 	data, left, err := fitList(list)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if left > 0 {
 		w.o.Log.Printf("the list of %s is full: %d builds are no longer in it, and are found by their identity", PlaceOf(ref), left)
 	}
-	return w.to.Publish(ctx, oci.Describe(oci.TypeIndex, snapshot.BlobOf(data)), data, &was, ref.Tag)
+	return list, w.to.Publish(ctx, oci.Describe(oci.TypeIndex, snapshot.BlobOf(data)), data, &was, ref.Tag)
+}
+
+func identities(list []Entry) map[snapshot.Digest]bool {
+	out := map[snapshot.Digest]bool{}
+	for _, e := range list {
+		out[e.Identity] = true
+	}
+	return out
+}
+
+// missed are builds that the place's tags name and the list does not. A place that does not list its tags has none, and what cannot be
+// read is none: anybody who may push can set such a tag.
+func (w *writer) missed(ctx context.Context, list []Entry) (out []Entry, err error) {
+	tags, err := w.to.TagNames(ctx)
+	if err != nil {
+		return nil, oci.Interrupted(ctx)
+	}
+	there := identities(list)
+	for _, tag := range tags {
+		text, ok := strings.CutPrefix(tag, tagPrefix)
+		if !ok {
+			continue
+		}
+		identity, err := snapshot.ParseDigest("sha256:" + text)
+		if err != nil || there[identity] || len(list)+len(out) >= maxListed || len(out) == maxMissed {
+			continue
+		}
+		e, err := w.entryAt(ctx, identity)
+		if err == nil {
+			out = append(out, e)
+		} else if err := oci.Interrupted(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// entryAt is the entry of a build that another writer put.
+func (w *writer) entryAt(ctx context.Context, identity snapshot.Digest) (Entry, error) {
+	d, data, err := w.to.Root(ctx, At(w.ref, identity))
+	if err != nil {
+		return Entry{}, err
+	}
+	doc, err := parse(d, data)
+	if err != nil {
+		return Entry{}, err
+	}
+	part, ok := doc.part(TypeIdentity)
+	if doc.kind != TypeBuild || !ok || part.Digest != identity {
+		return Entry{}, fmt.Errorf("%w: it is no build of %s", outcome.ErrIntegrity, identity)
+	}
+	text, err := small(ctx, w.to, part, buildsource.MaxIdentity)
+	if err != nil {
+		return Entry{}, err
+	}
+	id, err := buildsource.ParseIdentity(text)
+	if err != nil {
+		return Entry{}, err
+	}
+	var about About
+	if i := slices.IndexFunc(doc.parts, func(p Part) bool { return p.Title == AboutName }); i >= 0 {
+		text, err := small(ctx, w.to, doc.parts[i], maxAbout)
+		if err != nil {
+			return Entry{}, err
+		}
+		about = parseAbout(text)
+	}
+	return entryOf(id, about, d), nil
 }
 
 // fitList writes a list, without its first entries as far as it would be too large.
