@@ -4,9 +4,10 @@
 #   BENCH_PAIRS=9      pairs of each figure
 #   BENCH_SCALE=1      size of the synthetic archives, as a share of the full one
 #   BENCH_ROWS=        groups to run, by comma: daily disk registry scale static closure memory extract image
-#                      image-scripts image-changed serve front pages; empty: all
+#                      image-scripts image-changed sources serve front pages; empty: all
 #   BENCH_REAL=        what scripts/real-upstream.sh laid out; empty: it is made (asks this host's apt sources)
 #   BENCH_INDICES=     what scripts/real-indices.sh laid out; likewise
+#   BENCH_SOURCES=     what scripts/real-sources.sh laid out, nginx among it; likewise
 #
 # A row that reads 0 is an error, and so is one that was not measured.
 #
@@ -39,9 +40,14 @@ if [ -z "$indices" ] && wants memory; then
 	indices=$disk/indices
 	scripts/real-indices.sh "$indices"
 fi
+sources=${BENCH_SOURCES:-}
+if [ -z "$sources" ] && wants sources; then
+	sources=$disk/sources
+	scripts/real-sources.sh "$sources" nginx >/dev/null
+fi
 CGO_ENABLED=0 $GO build -trimpath -o "$disk/bin/mmoci" ./cmd/mmoci
 CGO_ENABLED=0 $GO build -trimpath -o "$disk/bin/bench" ./scripts/bench
 printf 'Commit %s, %s, %s cores of %s, %s.\n\n' "$(git rev-parse --short HEAD)" "$(uname -sr)" "$(nproc)" \
 	"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$($GO version | cut -d' ' -f3)"
-"$disk/bin/bench" -mmoci "$disk/bin/mmoci" -tmp "$tmp" -disk "$disk" -real "$real" -indices "$indices" \
+"$disk/bin/bench" -mmoci "$disk/bin/mmoci" -tmp "$tmp" -disk "$disk" -real "$real" -indices "$indices" -sources "$sources" \
 	-pairs "${BENCH_PAIRS:-9}" -scale "${BENCH_SCALE:-1}" -rows "$rows"

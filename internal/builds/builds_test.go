@@ -672,3 +672,28 @@ func TestKilledAtEveryPut(t *testing.T) {
 		}
 	}
 }
+
+// TestFindAsksOnce: a place is asked by one HEAD, whether it has the build or not; which answer it was says nothing of what is asked next.
+func TestFindAsksOnce(t *testing.T) {
+	t.Parallel()
+	l := local(t, made(t, "one", nil))
+	empty, first := repository(t)
+	full, second := repository(t)
+	never, third := repository(t)
+	for _, place := range []artifact.Reference{second, third} {
+		put(t, l, place, testarchive.SiteKey())
+	}
+	for _, r := range []*testregistry.Registry{empty, full, never} {
+		r.Requests() // what came before
+	}
+	place, err := Find(t.Context(), []artifact.Reference{first, second, third}, l.Identity.Digest(), artifact.Options{}, nil)
+	if err != nil || place != second {
+		t.Fatalf("%v, %v", place, err)
+	}
+	for i, r := range []*testregistry.Registry{empty, full, never} {
+		asked := r.Requests()
+		if i == 2 && len(asked) > 0 || i < 2 && (len(asked) != 1 || asked[0].Method != http.MethodHead || asked[0].Kind != "manifest" || asked[0].Ref != Tag(l.Identity.Digest())) {
+			t.Errorf("place %d: %+v", i+1, asked)
+		}
+	}
+}

@@ -31,6 +31,7 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		parts := map[string]func(context.Context, []string) error{
 			"generate": partGenerate, "oras-copy": partOrasCopy, "oras-pack": partOrasPack, "oras-push": partOrasPush, "oras-stock": partOrasStock, "closure": partClosure, "open": partOpen, "clients": partClients,
+			"release": partRelease, "fake-build": partFakeBuild,
 		}
 		if part := parts[args[0]]; part != nil {
 			return part(ctx, args[1:])
@@ -44,6 +45,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&b.disk, "disk", "", "scratch directory on disk")
 	f.StringVar(&b.real, "real", "", "what real-upstream.sh laid out")
 	f.StringVar(&b.indices, "indices", "", "what real-indices.sh laid out")
+	f.StringVar(&b.sources, "sources", "", "what real-sources.sh laid out")
 	f.IntVar(&b.pairs, "pairs", 9, "pairs of a figure")
 	f.Float64Var(&b.scale, "scale", 1, "size of the archives, as a share of the full one")
 	f.StringVar(&rows, "rows", "", "groups of rows, by comma; empty: all")
@@ -62,6 +64,7 @@ type bench struct {
 	mmoci, self     string
 	tmp, disk, real string
 	indices         string
+	sources         string
 	pairs           int
 	scale           float64
 	table           table
@@ -86,6 +89,7 @@ func (b *bench) groups() []group {
 		{"image", b.image},
 		{"image-scripts", b.imageScripts},
 		{"image-changed", b.imageChanged},
+		{"sources", b.sourceRows},
 		{"serve", b.serve},
 		{"front", b.front},
 		{"pages", b.pages},
