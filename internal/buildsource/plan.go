@@ -5,6 +5,7 @@
 package buildsource
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -168,8 +169,8 @@ func Parse(file, dir string, data []byte) (*Plan, error) {
 	for _, key := range top.Lacks(known, "base") {
 		faults.Add(document.Errorf(top.At(), "no %s:; write base: nginx (= 1.22.1-9) with a source package of the snapshot", key))
 	}
-	if faults.Err() == nil && p.Changed() && p.Suffix == "" {
-		faults.Add(document.Errorf(p.BaseAt, "no suffix:, though the build differs from the archive's own; write suffix: +p1, so that two packages of one version never differ"))
+	if len(top.Lacks(known, "suffix")) > 0 && p.Changed() {
+		faults.Add(document.Errorf(cmp.Or(p.BaseAt, top.At()), "no suffix:, though the build differs from the archive's own; write suffix: +p1, so that two packages of one version never differ"))
 	}
 	return p, faults.Err()
 }
@@ -367,6 +368,9 @@ func (p *Plan) env(n document.Node) error {
 	return faults.Err()
 }
 
+// ReadText reads the pkg.yaml as it lies there.
+func (p *Plan) ReadText() ([]byte, error) { return document.ReadFile(p.File, document.MaxYAML) }
+
 // ReadPatch reads a patch that is a file, through the directory of the plan: a link out of it is an error, as a digest that is given and
 // is another one is (outcome.ErrIntegrity).
 func (p *Plan) ReadPatch(patch *Patch) ([]byte, error) {
@@ -397,6 +401,56 @@ func readFile(root *os.Root, name string) ([]byte, error) {
 func (p *Patch) Check(data []byte) error {
 	if got := snapshot.Sum(data); !p.Digest.IsZero() && got != p.Digest {
 		return fmt.Errorf("%w: %s: patch %s has %s, want %s", outcome.ErrIntegrity, p.Position, p, got, p.Digest)
+	}
+	return nil
+}
+
+// Answers tells by an outcome.ErrUsage what the plan says otherwise than an identity: what it says by itself, whichever snapshot it is
+// resolved in. The bytes of its files are read.
+func (p *Plan) Answers(id *Identity) error {
+	differs := func(what string, at document.Position) error {
+		return fmt.Errorf("%w: %s: %s is another than that of the build with identity %s", outcome.ErrUsage, at, what, id.Digest())
+	}
+	var profiles []string
+	for _, w := range p.With {
+		profiles = append(profiles, "pkg."+p.Source+"."+w.Text)
+	}
+	for _, w := range p.Without {
+		profiles = append(profiles, "pkg."+p.Source+".no"+w.Text)
+	}
+	for _, w := range p.Profiles {
+		profiles = append(profiles, w.Text)
+	}
+	slices.Sort(profiles)
+	switch {
+	case p.Source != id.Source || p.Version != "" && p.Version != id.Base:
+		return differs("base:", p.BaseAt)
+	case id.Version != id.Base+p.Suffix:
+		return differs("suffix:", p.BaseAt)
+	case p.Build != id.What:
+		return differs("build:", p.BaseAt)
+	case !slices.Equal(slices.Compact(profiles), id.Profiles):
+		return differs("use: or profiles:", p.BaseAt)
+	case !slices.Equal(p.Options, id.Options):
+		return differs("options:", p.BaseAt)
+	case !slices.Equal(p.Env, id.Env):
+		return differs("env:", p.BaseAt)
+	case len(p.Patches) != len(id.Patches):
+		return differs("the number of patches:", p.BaseAt)
+	}
+	for i := range p.Patches {
+		patch := &p.Patches[i]
+		got := patch.Digest
+		if patch.Path != "" {
+			data, err := p.ReadPatch(patch)
+			if err != nil {
+				return err
+			}
+			got = snapshot.Sum(data)
+		}
+		if got != id.Patches[i].Digest {
+			return differs("patch "+patch.String(), patch.Position)
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@
 package extract
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -37,8 +38,11 @@ type Options struct {
 	// Architecture of the machine that the packages are for.
 	Architecture string
 	Recommends   bool
-	Host         *resolve.Host // nil: an empty one
-	Log          outcome.Log
+	// Own are packages beside those of the snapshot: stanzas with Filename, Size and SHA256, for which the caller vouches. They are
+	// chosen before others, as a higher pin has it. Only a [Chooser] has them; what is chosen of them has no Archive.
+	Own  []deb.Stanza
+	Host *resolve.Host // nil: an empty one
+	Log  outcome.Log
 	// Progress, if not nil, is called for every file, concurrently. [artifact.Watched] reports the bytes on the way.
 	Progress func(artifact.Event)
 }
@@ -165,6 +169,9 @@ func (c *Chooser) Choose(ctx context.Context, queries []string) (*Selection, err
 	return selectionOf(res, c.o)
 }
 
+// ownPin is above that of every archive (apt_preferences(5)): also an older version is taken.
+const ownPin = 1001
+
 func newChooser(ctx context.Context, o Options) (*Chooser, error) {
 	c := &Chooser{o: o, chain: &prove.Chain{Snapshot: o.Snapshot, Trust: o.Trust, AsApt: true}, archs: []string{o.Architecture}}
 	if o.Host != nil {
@@ -175,6 +182,13 @@ func newChooser(ctx context.Context, o Options) (*Chooser, error) {
 	var err error
 	if c.indices, err = c.chain.Universe(ctx, proven, c.archs); err != nil {
 		return nil, err
+	}
+	if len(o.Own) > 0 {
+		var text []byte
+		for _, st := range o.Own {
+			text = append(append(text, bytes.TrimRight(st, "\n")...), "\n\n"...)
+		}
+		c.indices = append(c.indices, resolve.Index{Path: "what was built", Component: "main", Data: text, Pin: ownPin})
 	}
 	if c.universe, err = resolve.NewUniverse(c.indices); err != nil {
 		return nil, err

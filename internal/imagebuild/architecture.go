@@ -63,6 +63,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	if err != nil {
 		return nil, err
 	}
+	b.Account = o.accountBuilt(b.Account, c.packages)
 	b.Packages, b.Notes, b.each, b.layerOf = len(low.notes), low.notes, low.each, low.layerOf
 	b.Layers = append(low.layers, layer)
 	if len(files) > 0 {

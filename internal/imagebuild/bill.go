@@ -35,7 +35,11 @@ func billsOf(o *Options, im *Image, plan []byte) (*bills, error) {
 		for _, p := range a.bill {
 			if !seen[p.Deb] {
 				seen[p.Deb] = true
-				made.Inputs = append(made.Inputs, inputOf(&p, ""))
+				role := ""
+				if !p.Identity.IsZero() {
+					role = "built"
+				}
+				made.Inputs = append(made.Inputs, inputOf(&p, role))
 			}
 		}
 	}
@@ -66,6 +70,9 @@ func inputOf(p *sbom.Package, role string) provenance.Input {
 	if role != "" {
 		in.Notes = map[string]string{"role": role}
 	}
+	if !p.Identity.IsZero() {
+		in.Notes["identity"] = p.Identity.String()
+	}
 	return in
 }
 
@@ -92,6 +99,7 @@ func (b *built) tell(ctx context.Context, o *Options, c chosen, t *stack.Tree) e
 			release = n.Release
 		}
 	}
+	vendor, _, _ := strings.Cut(release, "-") // of what is built: a package of the distribution's, patched
 	notes := map[snapshot.Digest]*rootfs.Note{}
 	for _, n := range b.Notes {
 		notes[n.Deb.Digest] = n
@@ -106,7 +114,11 @@ func (b *built) tell(ctx context.Context, o *Options, c chosen, t *stack.Tree) e
 		if err != nil {
 			return err
 		}
-		b.bill = append(b.bill, sbom.Package{Stanza: n.Stanza, Deb: d.Digest, Layer: b.layerOf[n], Licence: sbom.LicenceOf(copyrightOf(n, t, kept)), Vendor: name.Vendor, Distro: release})
+		one := sbom.Package{Stanza: n.Stanza, Deb: d.Digest, Layer: b.layerOf[n], Licence: sbom.LicenceOf(copyrightOf(n, t, kept)), Vendor: name.Vendor, Distro: release}
+		if built := o.builtOf(p); built != nil {
+			one.Identity, one.Vendor = built.Identity, vendor
+		}
+		b.bill = append(b.bill, one)
 	}
 	for _, p := range c.helpers {
 		d, err := blobOf(p)

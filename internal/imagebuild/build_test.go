@@ -755,6 +755,7 @@ func TestOtherPackage(t *testing.T) {
 func FuzzImageLock(f *testing.F) {
 	f.Add([]byte("mmoci-image-lock-v1\nsnapshot sha256:" + strings.Repeat("1", 64) + " 2026-01-13T00:00:00Z\nquery web\narchitecture amd64 scripts none\npackage web 1.0-1 amd64 sha256:" + strings.Repeat("2", 64) + " 20\nhelper base-passwd 3.6.1 amd64 sha256:" + strings.Repeat("3", 64) + " 7\n"))
 	f.Add([]byte("mmoci-image-lock-v1\narchitecture amd64\n"))
+	f.Add([]byte("mmoci-image-lock-v1\nsnapshot sha256:" + strings.Repeat("1", 64) + " 2026-01-13T00:00:00Z\narchitecture amd64 scripts none\nsource sha256:" + strings.Repeat("4", 64) + " pkgs/web\npackage web 1.0-1 amd64 sha256:" + strings.Repeat("2", 64) + " 20 sha256:" + strings.Repeat("4", 64) + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l, err := ParseLock("x", data)
 		if err != nil {

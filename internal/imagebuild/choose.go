@@ -27,6 +27,7 @@ type chosen struct {
 	scripts      string             // what is done with maintainer scripts
 	helpers      []*resolve.Package // that it is made with, in dpkg's order; where scripts are run some may be among packages, too
 	merged       bool
+	sources      []LockedSource // that packages of it were built of
 }
 
 // choose resolves the plan's packages for each architecture, or takes the lock's. It fetches no package.
@@ -38,6 +39,7 @@ func choose(ctx context.Context, o *Options) (*Lock, []chosen, error) {
 	if len(archs) == 0 {
 		return nil, nil, fmt.Errorf("%w: for which architecture? arch: in the plan says it", outcome.ErrUsage)
 	}
+	o.built = map[snapshot.Digest]*Built{}
 	lock := &Lock{Snapshot: o.Snapshot.Root, Date: o.date(), Queries: queries(o)}
 	if o.Lock != nil {
 		if err := o.Lock.answers(lock.Queries, archs); err != nil {
@@ -51,7 +53,7 @@ func choose(ctx context.Context, o *Options) (*Lock, []chosen, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", arch, err)
 		}
-		lock.Architectures = append(lock.Architectures, lockedOf(c))
+		lock.Architectures = append(lock.Architectures, o.lockedOf(c))
 		all = append(all, c)
 	}
 	return lock, all, nil
@@ -63,6 +65,9 @@ func queries(o *Options) []string {
 	for _, q := range o.Plan.Packages {
 		out = append(out, q.Text)
 	}
+	for i := range o.Plan.Embedded {
+		out = append(out, o.Plan.Embedded[i].String())
+	}
 	if o.Plan.Essential {
 		out = append(out, essentialQuery)
 	}
@@ -71,17 +76,29 @@ func queries(o *Options) []string {
 }
 
 func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
-	asked := queries(o)
 	var locked *LockedArchitecture
 	if o.Lock != nil {
 		locked = o.Lock.of(arch)
+	}
+	built, err := o.embed(ctx, arch, locked)
+	if err != nil {
+		return chosen{}, err
+	}
+	asked := built.asked
+	if locked != nil {
 		asked = queriesOf(locked.Packages)
+	} else {
+		for _, q := range queries(o) {
+			if !strings.HasPrefix(q, "{") { // what is built is asked for by version
+				asked = append(asked, q)
+			}
+		}
 	}
 	scripts, err := o.scriptsOf(arch, locked)
 	if err != nil {
 		return chosen{}, err
 	}
-	from, err := extract.NewChooser(ctx, extract.Options{Snapshot: o.Snapshot, Trust: o.Trust, Architecture: arch, Log: o.Log})
+	from, err := extract.NewChooser(ctx, extract.Options{Snapshot: o.Snapshot, Trust: o.Trust, Architecture: arch, Own: built.own, Log: o.Log})
 	if err != nil {
 		return chosen{}, err
 	}
@@ -89,7 +106,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 	if err != nil {
 		return chosen{}, err
 	}
-	c := chosen{architecture: arch, scripts: scripts}
+	c := chosen{architecture: arch, scripts: scripts, sources: built.sources}
 	var stanzas []deb.Stanza
 	for _, group := range sel.Groups() {
 		for _, p := range group {
@@ -102,7 +119,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 		return chosen{}, err
 	}
 	if locked != nil {
-		if err := locked.matches(c); err != nil {
+		if err := locked.matches(o, c); err != nil {
 			return chosen{}, err
 		}
 	}

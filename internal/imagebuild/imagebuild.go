@@ -42,6 +42,8 @@ type Options struct {
 	Lock *Lock
 	// Cache keeps notes and layers between runs; nil: nothing is kept.
 	Cache *Cache
+	// Sources gives what is built of the sources that the plan names; nil: the plan names none.
+	Sources Sources
 	// Signer signs what is said of the image; nil: nobody does.
 	Signer pgp.Signer
 	// Dry computes what the image has to be, and writes no layer: they are tars, made when they are opened. It uses no cache.
@@ -50,6 +52,8 @@ type Options struct {
 	// Workers is how many packages are packed at once; 0: as many as there are processors.
 	Workers int
 	Log     outcome.Log
+
+	built map[snapshot.Digest]*Built // packages that were built of sources, by their .debs
 }
 
 // Image is an image that was made: its documents, and how its layers are opened.
@@ -115,6 +119,11 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := sourceFiles(o.Plan)
+	if err != nil {
+		return nil, err
+	}
+	files.sources = append(files.sources, own...)
 	m, err := newMaker(&o)
 	if err != nil {
 		return nil, err

@@ -159,6 +159,13 @@ func (m *maker) writeFile(ctx context.Context, what, compression string, write t
 // openDeb opens a .deb of the snapshot, verified.
 func (m *maker) openDeb(ctx context.Context, b snapshot.Blob) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) {
+		if built := m.o.built[b.Digest]; built != nil {
+			c, err := built.Blobs.Open(ctx, b, 0)
+			if err != nil {
+				return nil, err
+			}
+			return c.Reader(b), nil
+		}
 		f, err := m.o.Snapshot.OpenBlob(ctx, b)
 		if err != nil {
 			return nil, err

@@ -27,8 +27,9 @@ type Lock struct {
 
 // LockedArchitecture is what a lock says of one architecture.
 type LockedArchitecture struct {
-	Name     string // Debian's
-	Scripts  string // what was done with maintainer scripts: imageplan.Run or imageplan.None
+	Name     string         // Debian's
+	Scripts  string         // what was done with maintainer scripts: imageplan.Run or imageplan.None
+	Sources  []LockedSource // that packages were built of, by path
 	Packages []LockedPackage
 	// Helpers are packages that the image is made with and does not have: where scripts are run, what every Debian system has; else
 	// the one with the lists of users.
@@ -39,11 +40,23 @@ type LockedArchitecture struct {
 type LockedPackage struct {
 	Name, Version, Architecture string
 	Deb                         snapshot.Blob
+	// Identity is that of the source that the site had it built of; zero: it is the snapshot's.
+	Identity snapshot.Digest
 }
 
-// String is NAME VERSION ARCHITECTURE DIGEST SIZE.
+// LockedSource is a source of the plan with the identity of what was built of it.
+type LockedSource struct {
+	Path     string // in the plan
+	Identity snapshot.Digest
+}
+
+// String is NAME VERSION ARCHITECTURE DIGEST SIZE, and the identity of what was built of a source.
 func (p LockedPackage) String() string {
-	return fmt.Sprintf("%s %s %s %s", p.Name, p.Version, p.Architecture, p.Deb)
+	s := fmt.Sprintf("%s %s %s %s", p.Name, p.Version, p.Architecture, p.Deb)
+	if !p.Identity.IsZero() {
+		s += " " + p.Identity.String()
+	}
+	return s
 }
 
 // query selects the package by name and version.
@@ -63,6 +76,9 @@ func (l *Lock) Encode() []byte {
 	}
 	for _, a := range l.Architectures {
 		fmt.Fprintf(&b, "architecture %s scripts %s\n", a.Name, a.Scripts)
+		for _, s := range a.Sources {
+			fmt.Fprintf(&b, "source %s %s\n", s.Identity, s.Path)
+		}
 		for _, p := range a.Packages {
 			fmt.Fprintf(&b, "package %s\n", p)
 		}
@@ -118,7 +134,20 @@ func (l *Lock) line(n int, line string) (err error) {
 		}
 		l.Architectures = append(l.Architectures, LockedArchitecture{Name: f[0], Scripts: f[2]})
 		return nil
-	case (key == "package" || key == "helper") && len(f) == 5 && len(l.Architectures) > 0:
+	case key == "source" && len(f) > 1 && len(l.Architectures) > 0:
+		a := &l.Architectures[len(l.Architectures)-1]
+		s := LockedSource{}
+		digest, name, _ := strings.Cut(rest, " ")
+		if s.Identity, err = snapshot.ParseDigest(digest); err != nil {
+			return err
+		}
+		s.Path = name
+		if n := len(a.Sources); n > 0 && a.Sources[n-1].Path >= s.Path || len(a.Packages)+len(a.Helpers) > 0 {
+			return fmt.Errorf("source %.80q is out of order", s.Path)
+		}
+		a.Sources = append(a.Sources, s)
+		return nil
+	case (key == "package" || key == "helper") && (len(f) == 5 || len(f) == 6) && len(l.Architectures) > 0:
 		p := LockedPackage{Name: f[0], Version: f[1], Architecture: f[2]}
 		if p.Deb.Digest, err = snapshot.ParseDigest(f[3]); err != nil {
 			return err
@@ -127,6 +156,14 @@ func (l *Lock) line(n int, line string) (err error) {
 			return fmt.Errorf("%.40q is no size", f[4])
 		}
 		a := &l.Architectures[len(l.Architectures)-1]
+		if len(f) == 6 {
+			if p.Identity, err = snapshot.ParseDigest(f[5]); err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(a.Sources, func(s LockedSource) bool { return s.Identity == p.Identity }) {
+				return fmt.Errorf("package %.80q is built of %s, which is no source of the architecture", p.Name, p.Identity)
+			}
+		}
 		list := &a.Packages
 		if key == "helper" {
 			list = &a.Helpers
@@ -174,14 +211,18 @@ func queriesOf(packages []LockedPackage) []string {
 }
 
 // lockedOf is what was chosen, as a lock has it.
-func lockedOf(c chosen) LockedArchitecture {
-	return LockedArchitecture{Name: c.architecture, Scripts: c.scripts, Packages: lockedPackages(c.packages), Helpers: lockedPackages(c.helpers)}
+func (o *Options) lockedOf(c chosen) LockedArchitecture {
+	return LockedArchitecture{Name: c.architecture, Scripts: c.scripts, Sources: c.sources, Packages: o.lockedPackages(c.packages), Helpers: o.lockedPackages(c.helpers)}
 }
 
-func lockedPackages(packages []*resolve.Package) []LockedPackage {
+func (o *Options) lockedPackages(packages []*resolve.Package) []LockedPackage {
 	var out []LockedPackage
 	for _, p := range packages {
-		out = append(out, lockedPackage(p))
+		l := lockedPackage(p)
+		if b := o.builtOf(p); b != nil {
+			l.Identity = b.Identity
+		}
+		out = append(out, l)
 	}
 	slices.SortFunc(out, func(x, y LockedPackage) int {
 		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Architecture, y.Architecture))
@@ -191,12 +232,12 @@ func lockedPackages(packages []*resolve.Package) []LockedPackage {
 
 func lockedPackage(p *resolve.Package) LockedPackage {
 	d, _ := snapshot.ListedDigest(p.SHA256) // was read when it was chosen
-	return LockedPackage{p.Name, p.Version, p.Architecture, snapshot.Blob{Digest: d, Size: p.Size}}
+	return LockedPackage{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Deb: snapshot.Blob{Digest: d, Size: p.Size}}
 }
 
 // matches tells why what was chosen is not what is locked.
-func (a *LockedArchitecture) matches(c chosen) error {
-	got := lockedOf(c)
+func (a *LockedArchitecture) matches(o *Options, c chosen) error {
+	got := o.lockedOf(c)
 	if err := samePackages(a.Packages, got.Packages); err != nil {
 		return err
 	}

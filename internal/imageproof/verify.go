@@ -27,7 +27,8 @@ import (
 type VerifyOptions struct {
 	Snapshot *snapshot.Snapshot // that has its packages; not necessarily the one that it was made from
 	Trust    prove.Trust
-	Workers  int // layers at once; 0: as many as there are processors
+	Sources  imagebuild.Sources // what was built of the sources of the image's plan; nil: it names none
+	Workers  int                // layers at once; 0: as many as there are processors
 	Log      outcome.Log
 }
 
@@ -37,7 +38,9 @@ type Proof struct {
 	Architecture string // Debian's
 	Proved       int    // packages whose layers were computed again from the .debs that upstream's key signed
 	Site         int    // the same of .debs for which the site's key alone vouches
-	Generated    int    // layers that were computed again from what these packages say: the system layer
+	// Built are packages whose layers were computed again from .debs that listed builders signed: each with the identity of its source.
+	Built     []string
+	Generated int // layers that were computed again from what these packages say: the system layer
 	// Unproved are layers, by name, for which the site's statement alone vouches: this machine cannot run the scripts that made them,
 	// or they made other files when they were run again.
 	Unproved []string
@@ -68,7 +71,7 @@ func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	want, err := imagebuild.Build(ctx, imagebuild.Options{Plan: plan, Snapshot: o.Snapshot, Trust: o.Trust, Lock: im.Lock, Dry: true, Workers: o.Workers, Log: o.Log})
+	want, err := imagebuild.Build(ctx, imagebuild.Options{Plan: plan, Snapshot: o.Snapshot, Trust: o.Trust, Lock: im.Lock, Sources: o.Sources, Dry: true, Workers: o.Workers, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +85,12 @@ func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.Name, err)
 		}
+		built := builtIn(im.Lock, a.Name)
 		for _, n := range a.Notes {
+			if id, ok := built[n.Deb.Digest]; ok {
+				p.Proved, p.Built = p.Proved-1, append(p.Built, n.Name()+" of "+id.String())
+				continue
+			}
 			if !byUpstream[n.Deb.Digest] {
 				p.Proved, p.Site = p.Proved-1, p.Site+1
 			}
@@ -97,6 +105,19 @@ func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
 		return nil, fmt.Errorf("%w: its image index (platforms, annotations, order) is not the one of its plan", outcome.ErrIntegrity)
 	}
 	return out, nil
+}
+
+// builtIn are the .debs of an architecture that were built of sources, with the identities of these.
+func builtIn(l *imagebuild.Lock, arch string) map[snapshot.Digest]snapshot.Digest {
+	out := map[snapshot.Digest]snapshot.Digest{}
+	for _, a := range l.Architectures {
+		for _, p := range a.Packages {
+			if a.Name == arch && !p.Identity.IsZero() {
+				out[p.Deb.Digest] = p.Identity
+			}
+		}
+	}
+	return out
 }
 
 func (im *Image) compare(ctx context.Context, want *imagebuild.Image, i, workers int) (Proof, error) {
@@ -294,7 +315,7 @@ func (im *Image) Rebuild(ctx context.Context, o VerifyOptions, cache *imagebuild
 	if err != nil {
 		return err
 	}
-	made, err := imagebuild.Build(ctx, imagebuild.Options{Plan: plan, Snapshot: o.Snapshot, Trust: o.Trust, Lock: im.Lock, Cache: cache, Workers: o.Workers, Log: o.Log})
+	made, err := imagebuild.Build(ctx, imagebuild.Options{Plan: plan, Snapshot: o.Snapshot, Trust: o.Trust, Lock: im.Lock, Sources: o.Sources, Cache: cache, Workers: o.Workers, Log: o.Log})
 	if err != nil {
 		return err
 	}

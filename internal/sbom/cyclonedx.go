@@ -128,6 +128,9 @@ func cdxOf(p *Package, ref string) cdxComponent {
 	if !p.Layer.IsZero() {
 		c.Properties = append(c.Properties, cdxProperty{"mmoci:layer", p.Layer.String()})
 	}
+	if !p.Identity.IsZero() {
+		c.Properties = append(c.Properties, cdxProperty{"mmoci:identity", p.Identity.String()})
+	}
 	if p.Path != "" {
 		c.Properties = append(c.Properties, cdxProperty{"mmoci:path", p.Path})
 	}

@@ -52,6 +52,8 @@ type Package struct {
 	Licence Licence         // that its copyright file declares
 	Vendor  string          // whose package it is, such as debian; "": it is not known, and debian is said
 	Distro  string          // the distribution's name and version, such as debian-12; "": not known
+	// Identity is that of the source that the site had it built of (SPEC.md, "The source"); zero: it is an archive's.
+	Identity snapshot.Digest
 }
 
 func (p *Package) field(name string) string { return p.Stanza.Get(name) }

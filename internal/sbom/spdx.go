@@ -167,10 +167,14 @@ func (b *spdxBill) relationships(root string, add func(any)) error {
 }
 
 func sourceInfo(p *Package) string {
-	if p.Layer.IsZero() {
-		return ""
+	var parts []string
+	if !p.Layer.IsZero() {
+		parts = append(parts, "layer "+p.Layer.String())
 	}
-	return "layer " + p.Layer.String()
+	if !p.Identity.IsZero() {
+		parts = append(parts, "built of the source with identity "+p.Identity.String())
+	}
+	return strings.Join(parts, ", ")
 }
 
 // elementID is an identifier of SPDX: letters, digits, dots and hyphens; another character is written as its number between dots.

@@ -33,6 +33,9 @@ func (p *Plan) Format() []byte {
 	for _, q := range p.Packages {
 		fmt.Fprintf(&b, "- %s\n", jsonOf(q.Text))
 	}
+	for i := range p.Embedded {
+		fmt.Fprintf(&b, "- %s\n", p.Embedded[i].String())
+	}
 	if p.Essential {
 		b.WriteString("essential: yes\n")
 	}

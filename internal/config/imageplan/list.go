@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,11 +14,8 @@ import (
 	"example.org/mmoci/internal/config/document"
 )
 
-// Files of package-centric container builds beside container.yaml.
-const (
-	packageFile    = "pkg.yaml"
-	repositoryFile = ".buildit-config.yaml"
-)
+// repositoryFile is a file of package-centric container builds beside container.yaml.
+const repositoryFile = ".buildit-config.yaml"
 
 var steps = []string{"vars", "package", "sync", "image"}
 
@@ -133,7 +129,7 @@ func (l *loader) substitute(n document.Node, s string) (string, error) {
 	return out, faults.Err()
 }
 
-// packageStep reads "- package: QUERY" and "- package: {type: mirror, name: QUERY}".
+// packageStep reads "- package: QUERY", "- package: {type: mirror, name: QUERY}" and "- package: {type: embedded, path: DIR}".
 func (l *loader) packageStep(p document.Pair) error {
 	if _, ok := p.Scalar(); ok {
 		s, err := l.scalar(p.Node)
@@ -142,25 +138,24 @@ func (l *loader) packageStep(p document.Pair) error {
 		}
 		return l.addQuery(p.Node, s)
 	}
-	var kind, name, rel string
-	var at document.Node
-	known := document.Fields{
-		"type": l.text(&kind),
-		"name": func(n document.Node) (err error) { at = n; name, err = l.scalar(n); return err },
-		"path": func(n document.Node) (err error) { at = n; rel, err = l.scalar(n); return err },
-	}
-	if err := p.Mapping(known); err != nil {
+	var kind string
+	var e embeddedStep
+	if err := p.Mapping(document.Fields{"type": l.text(&kind), "name": e.name(l), "path": e.path(l)}); err != nil {
 		return err
 	}
 	switch {
-	case rel != "":
-		return errors.Join(document.Errorf(p.KeyAt(), "package: %s: %s", printable(rel), noSourceBuilds), l.pkgFile(at, rel))
-	case name == "":
+	case e.Path != "" && (kind == "" || kind == "embedded"):
+		return l.addEmbedded(&e)
+	case e.Path != "":
+		return document.Errorf(p.KeyAt(), "package: of type %.40q with path:; what is built of %s is {type: embedded, path: ..}", kind, printable(e.Path))
+	case kind == "embedded":
+		return document.Errorf(p.KeyAt(), "package: embedded without path:; write {type: embedded, path: ./pkgs/nginx}")
+	case len(e.Names) != 1:
 		return document.Errorf(p.KeyAt(), "package: without name:; write - package: nginx-light")
 	case kind != "" && kind != "mirror":
-		return document.Errorf(p.KeyAt(), "package: of type %.40q; packages come from a snapshot: write - package: %s", kind, printable(name))
+		return document.Errorf(p.KeyAt(), "package: of type %.40q; packages come from a snapshot: write - package: %s", kind, printable(e.Names[0]))
 	}
-	return l.addQuery(at, name)
+	return l.addQuery(e.at, e.Names[0])
 }
 
 // gentooAtom is CATEGORY/NAME-VERSION.
@@ -174,58 +169,7 @@ func atomInstead(atom string, m []string) string {
 	return fmt.Sprintf("%s is a Gentoo atom; write %s (= VERSION) with a version of Debian's, or %s (%% %s*)", printable(atom), name, name, m[2][1:])
 }
 
-// pkgFile refuses what a pkg.yaml wishes; where it is not there nothing is said.
-func (l *loader) pkgFile(at document.Node, rel string) error {
-	if !filepath.IsLocal(rel) {
-		return nil
-	}
-	name := filepath.Join(l.plan.Dir, rel, packageFile)
-	data, err := l.read(name)
-	if err != nil || len(data) > document.MaxYAML {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return at.Errorf("%s cannot be read", packageFile)
-	}
-	docs, err := document.Parse(name, document.Normalise(data))
-	if err != nil || len(docs) == 0 {
-		return err
-	}
-	pairs, err := docs[0].Pairs()
-	var faults document.Faults
-	faults.Add(err)
-	for _, p := range pairs {
-		switch p.Key {
-		case "base":
-			base, err := p.Text()
-			if err != nil {
-				faults.Add(err)
-			} else if m := gentooAtom.FindStringSubmatch(base); m != nil {
-				faults.Add(p.Errorf("%s", atomInstead(base, m)))
-			} else {
-				faults.Add(p.Errorf("%s: an image build builds no source: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive, and name it in packages: of %s", printable(base), Name))
-			}
-		case "patches":
-			patches, err := p.Pairs()
-			faults.Add(err)
-			for _, patch := range patches {
-				word := "patch"
-				if strings.Contains(patch.Key, "://") {
-					word = "patch from the network, without a digest"
-				}
-				faults.Add(document.Errorf(patch.KeyAt(), "%s: %s: an image build patches no source: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive", word, printable(patch.Key)))
-			}
-		case "use":
-			faults.Add(document.Errorf(p.KeyAt(), "use: an image build builds no source with options: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive"))
-		case "author": // says nothing that could be lost
-		default:
-			faults.Add(document.Errorf(p.KeyAt(), "unknown key %.40q; a pkg.yaml has base, author, patches, use", document.OneLine(p.Key)))
-		}
-	}
-	return faults.Err()
-}
-
-// repository refuses what the configuration beside a container.yaml says and cannot be honoured.
+// repository reads the configuration beside a container.yaml: where builds are asked for, and where they are put.
 func (l *loader) repository(name string) {
 	data, err := l.read(name)
 	if err != nil || len(data) > document.MaxYAML {
@@ -241,12 +185,20 @@ func (l *loader) repository(name string) {
 		if t.Key != "repository" {
 			continue
 		}
+		values := map[string]string{}
 		pairs, err := t.Pairs()
 		l.faults.Add(err)
 		for _, p := range pairs {
-			if value, err := p.Text(); err == nil && value == "ssh" {
+			value, err := p.Text()
+			if values[p.Key] = value; err == nil && value == "ssh" {
 				l.faults.Add(p.Errorf("ssh: an image goes to a registry by https, or into a directory; remove it, and write ref: HOST/REPO in %s, or name REF or oci:DIR in the command", Name))
 			}
+		}
+		if at := values["download-path"]; at != "" {
+			l.plan.Discover = append(l.plan.Discover, at)
+		}
+		if values["upload-type"] != "ssh" {
+			l.plan.PushTo = values["upload-path"]
 		}
 	}
 }

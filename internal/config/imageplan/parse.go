@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/rootfs"
@@ -119,7 +120,7 @@ func (l *loader) top(n document.Node) error {
 // finish looks at what more than one key decides.
 func (l *loader) finish(n document.Node) {
 	p := l.plan
-	if len(p.Packages) == 0 && l.faults.Err() == nil {
+	if len(p.Packages)+len(p.Embedded) == 0 && l.faults.Err() == nil {
 		l.faults.Add(n.Errorf("no packages; name at least one: packages: [nginx-light]"))
 	}
 	byName := map[string]User{"root": {Name: "root"}}
@@ -261,8 +262,8 @@ func (l *loader) packages(n document.Node) error {
 	var faults document.Faults
 	for _, item := range items {
 		item.Key = "packages"
-		if pairs, err := item.Pairs(); err == nil {
-			faults.Add(l.ownSource(item, pairs))
+		if _, err := item.Pairs(); err == nil {
+			faults.Add(l.embedded(item))
 			continue
 		}
 		s, err := item.Text()
@@ -294,21 +295,81 @@ func (l *loader) addQuery(n document.Node, s string) error {
 	return nil
 }
 
-// ownSource refuses an entry of packages: that is a directory with a source of one's own.
-func (l *loader) ownSource(item document.Node, pairs []document.Pair) error {
-	for _, p := range pairs {
-		if p.Key == "path" {
-			rel, err := p.Text()
+// embedded reads an entry of packages: that is built of a source: {path: DIR, name: [..]}.
+func (l *loader) embedded(item document.Node) error {
+	if pairs, err := item.Pairs(); err != nil || !slices.ContainsFunc(pairs, func(p document.Pair) bool { return p.Key == "path" }) {
+		return item.Errorf("is keys with values, should be a package query, nginx-light or \"nginx (= 1.22.1-9)\", or {path: DIR} with a pkg.yaml")
+	}
+	var e embeddedStep
+	if err := item.Mapping(document.Fields{"path": e.path(l), "name": e.name(l)}); err != nil {
+		return err
+	}
+	return l.addEmbedded(&e)
+}
+
+// embeddedStep is an entry while it is read.
+type embeddedStep struct {
+	Embedded
+	at document.Node
+}
+
+func (e *embeddedStep) path(l *loader) func(document.Node) error {
+	return func(n document.Node) (err error) {
+		e.at, e.At = n, n.At()
+		e.Path, err = l.scalar(n)
+		return err
+	}
+}
+
+func (e *embeddedStep) name(l *loader) func(document.Node) error {
+	return func(n document.Node) error {
+		e.at = n
+		if _, ok := n.Scalar(); ok {
+			s, err := l.scalar(n)
+			e.Names = []string{s}
+			return err
+		}
+		items, err := n.Items()
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			s, err := l.scalar(item)
 			if err != nil {
 				return err
 			}
-			return errors.Join(p.Errorf("%s: %s", printable(rel), noSourceBuilds), l.pkgFile(p.Node, rel))
+			e.Names = append(e.Names, s)
 		}
+		return nil
 	}
-	return item.Errorf("is keys with values, should be a package query: nginx-light, or \"nginx (= 1.22.1-9)\"")
 }
 
-const noSourceBuilds = "an image build builds no source: mmoci source build DIR does; take the .deb into the snapshot by a debs: archive of its mmoci.yaml, and name the package"
+// addEmbedded takes an entry, and tells what is wrong with its pkg.yaml along with the rest.
+func (l *loader) addEmbedded(e *embeddedStep) error {
+	e.Path = path.Clean(e.Path)
+	if !filepath.IsLocal(e.Path) || e.Path == "." || strings.ContainsFunc(e.Path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return document.Errorf(e.At, "path: %s is no directory below the one of the plan; what an image is built of lies beside it: write ./pkgs/nginx", printable(e.Path))
+	}
+	for i, name := range e.Names {
+		if !packageName.MatchString(name) || slices.Contains(e.Names[:i], name) {
+			return e.at.Errorf("%s is no name of a package, or stands twice; write the packages of the source that are wanted, without versions", printable(name))
+		}
+	}
+	if slices.ContainsFunc(l.plan.Embedded, func(o Embedded) bool { return o.Path == e.Path }) {
+		return document.Errorf(e.At, "path: %s stands twice; name all packages that are wanted of it in one name: [..]", printable(e.Path))
+	}
+	l.plan.Embedded = append(l.plan.Embedded, e.Embedded)
+	name := filepath.Join(l.plan.Dir, filepath.FromSlash(e.Path), buildsource.Name)
+	data, err := l.read(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // whoever builds it says so
+	case err != nil || len(data) > document.MaxYAML:
+		return document.Errorf(e.At, "%s of %s cannot be read", buildsource.Name, printable(e.Path))
+	}
+	_, err = buildsource.Parse(name, filepath.Dir(name), data)
+	return err
+}
 
 func (l *loader) exclude(n document.Node) error {
 	words, err := n.Texts()

@@ -27,6 +27,7 @@ type Plan struct {
 
 	Architectures []string       // Debian's names; none: the machine's
 	Packages      []config.Query // asked for; the closure follows from them
+	Embedded      []Embedded     // built of sources that lie beside the plan, and asked for, too
 	Essential     bool           // take what is Essential, too
 	Exclude       []string       // docs, locales, man, or patterns
 	Scripts       string         // run, none, or "": as the architecture allows
@@ -36,6 +37,25 @@ type Plan struct {
 	Sync   []Sync
 	Config Config
 	Layers Layers
+
+	// Discover and PushTo are places of builds that the file beside a container.yaml names; they are of no image.
+	Discover []string
+	PushTo   string
+}
+
+// Embedded is a package that is built of a source: the directory with its pkg.yaml, below the plan's.
+type Embedded struct {
+	Path  string   // slash-separated, clean, relative to Plan.Dir
+	Names []string // which of the packages that are built; none: the one that is called as the source is
+	At    document.Position
+}
+
+// String is the entry as Format writes it.
+func (e *Embedded) String() string {
+	if len(e.Names) == 0 {
+		return "{path: " + jsonOf(e.Path) + "}"
+	}
+	return "{path: " + jsonOf(e.Path) + ", name: " + jsonOf(e.Names) + "}"
 }
 
 // The values of Plan.Scripts, and of ScriptsFor.

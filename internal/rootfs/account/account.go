@@ -35,11 +35,13 @@ const (
 	Made What = "made"
 	// Capabilities: a file lost its file capabilities, which layers do not have. Package, Version and Script are "-".
 	Capabilities What = "capabilities"
+	// Built: the package is the site's, built of a source; Detail names the source's identity. Script is "-".
+	Built What = "built"
 	// Cleaned: a file that scripts made is not in the image. Package, Version and Script are "-".
 	Cleaned What = "cleaned"
 )
 
-var all = []What{None, NoOp, Ran, NotRun, Skipped, Later, Made, Capabilities, Cleaned}
+var all = []What{None, NoOp, Ran, NotRun, Skipped, Later, Made, Capabilities, Built, Cleaned}
 
 // File is a line about a file: one of [Capabilities] or [Cleaned], and why.
 func File(what What, path, why string) Line {

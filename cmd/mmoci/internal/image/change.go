@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/mmoci/cmd/mmoci/internal/command"
+	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/imagebuild"
 	"example.org/mmoci/internal/imagefind"
 	"example.org/mmoci/internal/imageproof"
@@ -140,6 +141,7 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 		Args: cobra.MinimumNArgs(1),
 	}
 	p.add(cmd, true)
+	p.builds.Made(cmd.Flags())
 	cmd.Flags().StringVar(&signKey, "sign-key", "", "the site's signing key `FILE`, in the place of sign: of mmoci.yaml")
 	cmd.Flags().BoolVar(&older, "allow-older", false, "take a snapshot that is older than the one an image was made from")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -183,7 +185,16 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 					return err
 				}
 			}
-			made, err := im.Again(cmd.Context(), imagebuild.Options{Snapshot: o.Snapshot, Trust: o.Trust, Cache: cache, Signer: sign, Log: a.Log})
+			again := imagebuild.Options{Snapshot: o.Snapshot, Trust: o.Trust, Cache: cache, Signer: sign, Log: a.Log}
+			sources, err := command.ImageSources(a, host.OwnArchitecture(cmd.Context()), im.Plan, site, &p.builds, o.Snapshot, o.Trust, sign, false)
+			if err != nil {
+				return err
+			}
+			if sources != nil {
+				again.Sources = sources
+				defer sources.Close()
+			}
+			made, err := im.Again(cmd.Context(), again)
 			if err != nil {
 				return fmt.Errorf("%s: %w", im.Reference, err)
 			}

@@ -48,6 +48,7 @@ type imageFlags struct {
 	scripts       string
 	twice         bool
 	locked, fresh bool
+	builds        command.BuildsFlags
 }
 
 func (i *imageFlags) flags(f *pflag.FlagSet) {
@@ -58,29 +59,43 @@ func (i *imageFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&i.scripts, "scripts", "", "run the packages' maintainer scripts (run) or not (none), in the place of the plan's scripts: (default: run for this machine's architecture)")
 	i.PlanFlags.BelieveFlags(f)
 	i.places.Flags(f)
+	i.builds.Build(f)
+	f.StringVar(&i.signKey, "sign-key", "", "the site's signing key `FILE`, in the place of sign: of mmoci.yaml")
 }
 
-// imageOptions reads the plan, opens the snapshot, and says where both come from.
-func imageOptions(a *command.App, cmd *cobra.Command, i *imageFlags) (imagebuild.Options, error) {
+// imageOptions reads the plan, opens the snapshot, and says where both come from. done removes what was built of sources.
+func imageOptions(a *command.App, cmd *cobra.Command, i *imageFlags) (o imagebuild.Options, done func() error, err error) {
+	done = func() error { return nil }
 	plan, err := imageplan.Load(i.image)
 	if err != nil {
-		return imagebuild.Options{}, err
+		return o, done, err
 	}
-	o := imagebuild.Options{Plan: plan, Architectures: i.archs, Scripts: i.scripts, Twice: i.twice, Native: host.OwnArchitecture(cmd.Context()), Log: a.Log}
+	o = imagebuild.Options{Plan: plan, Architectures: i.archs, Scripts: i.scripts, Twice: i.twice, Native: host.OwnArchitecture(cmd.Context()), Log: a.Log}
 	if i.scripts != "" && i.scripts != imageplan.Run && i.scripts != imageplan.None {
-		return o, fmt.Errorf("%w: --scripts is run or none", outcome.ErrUsage)
+		return o, done, fmt.Errorf("%w: --scripts is run or none", outcome.ErrUsage)
 	}
 	if len(o.Architectures) == 0 && len(plan.Architectures) == 0 {
 		o.Architectures = []string{o.Native}
 	}
 	from, err := snapshotOf(i.from, plan)
 	if err != nil {
-		return o, err
+		return o, done, err
+	}
+	site, err := i.PlanFlags.Plan()
+	if err != nil {
+		return o, done, err
+	}
+	if o.Signer, err = command.Signer(a, site, i.signKey); err != nil {
+		return o, done, err
 	}
 	if o.Snapshot, o.Trust, err = a.Open(cmd, &i.PlanFlags, &i.places, from); err != nil {
-		return o, err
+		return o, done, err
 	}
-	return o, nil
+	sources, err := command.ImageSources(a, o.Native, plan, site, &i.builds, o.Snapshot, o.Trust, o.Signer, false)
+	if sources != nil {
+		o.Sources, done = sources, sources.Close
+	}
+	return o, done, err
 }
 
 // snapshotOf is the reference of the snapshot that an image is made of: what is asked for, else from: of its plan; none: ref: of the configuration.
@@ -124,10 +139,11 @@ func imageLock(a *command.App) *cobra.Command {
 	i.flags(f)
 	f.StringVarP(&output, "output", "o", "", "the `LOCK` file, or - for stdout")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		o, err := imageOptions(a, cmd, &i)
+		o, done, err := imageOptions(a, cmd, &i)
 		if err != nil {
 			return err
 		}
+		defer done()
 		l, err := imagebuild.MakeLock(cmd.Context(), o)
 		if err != nil {
 			return err
@@ -165,7 +181,6 @@ With --lock the packages are exactly those of that file; if it is not there it i
 	f.StringVar(&i.lock, "lock", "", "the `LOCK` file that says exactly which packages (mmoci image lock makes one)")
 	f.BoolVar(&i.locked, "locked", false, "with --lock: it must be there")
 	f.StringVar(&i.each, "each", "", "beside the image, one of one layer for each of its packages: `HOST/REPO`/NAME:VERSION")
-	f.StringVar(&i.signKey, "sign-key", "", "the site's signing key `FILE`, in the place of sign: of mmoci.yaml")
 	f.BoolVar(&i.twice, "twice", false, "run the scripts twice, and refuse what does not come out the same")
 	f.BoolVar(&i.fresh, "no-cache", false, "make every layer anew, and keep none")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -174,10 +189,11 @@ With --lock the packages are exactly those of that file; if it is not there it i
 		}
 		bar := a.Progress()
 		defer bar.End()
-		o, err := imageOptions(a, cmd, &i)
+		o, done, err := imageOptions(a, cmd, &i)
 		if err != nil {
 			return err
 		}
+		defer done()
 		to, err := targets(o.Plan, args)
 		if err != nil {
 			return err
@@ -198,13 +214,6 @@ With --lock the packages are exactly those of that file; if it is not there it i
 			if err != nil {
 				return err
 			}
-		}
-		site, err := i.PlanFlags.Plan()
-		if err != nil {
-			return err
-		}
-		if o.Signer, err = command.Signer(a, site, i.signKey); err != nil {
-			return err
 		}
 		if !i.fresh {
 			if o.Cache, err = imageCache(a); err != nil {

@@ -24,6 +24,7 @@ import (
 type proofFlags struct {
 	command.PlanFlags
 	places command.PlaceFlags
+	builds command.BuildsFlags
 	from   string
 }
 
@@ -34,6 +35,7 @@ func (p *proofFlags) add(cmd *cobra.Command, snapshot bool) {
 	if snapshot {
 		f.StringVar(&p.from, "from", "", "`REF` of a snapshot that has the image's packages (default: from: of the image's plan, if the site signed it, else ref: of mmoci.yaml)")
 		p.places.Flags(f)
+		p.builds.Find(f)
 	}
 }
 
@@ -80,7 +82,15 @@ func proving(a *command.App, cmd *cobra.Command, p *proofFlags, im *imageproof.I
 		return o, err
 	}
 	o.Snapshot, o.Trust = s, trust
-	return o, nil
+	site, err := p.Plan()
+	if err != nil {
+		return o, err
+	}
+	sources, err := command.ImageSources(a, "", im.Plan, site, &p.builds, s, trust, nil, true)
+	if sources != nil {
+		o.Sources = sources
+	}
+	return o, err
 }
 
 // vouched fails for an image whose plan, files and config nobody known vouches for, unless the user insists.
@@ -94,6 +104,9 @@ func (p *proofFlags) vouched(im *imageproof.Image) error {
 // proofText tells what is proved of an architecture, and what is not.
 func proofText(q imageproof.Proof, signed bool) string {
 	proved := fmt.Sprintf("proved %d", q.Proved)
+	if len(q.Built) > 0 {
+		proved += fmt.Sprintf(", built %d (%s)", len(q.Built), strings.Join(q.Built, ", "))
+	}
 	if q.Site > 0 {
 		proved += fmt.Sprintf(", by the site's key %d", q.Site)
 	}

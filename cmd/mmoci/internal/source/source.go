@@ -3,7 +3,6 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,9 +21,7 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/sourcebuild"
-	"example.org/mmoci/internal/state"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -68,43 +65,12 @@ func (s *sourceFlags) builderFlags(f *pflag.FlagSet) {
 
 // builderTrust is whose builds count.
 func (s *sourceFlags) builderTrust(plan *config.Plan) (builds.Trust, error) {
-	t := builds.Trust{Confirm: s.confirm}
-	keys := s.builders
-	if plan != nil && len(keys) == 0 {
-		keys = plan.Builders.Keys
-	}
-	if plan != nil && t.Confirm == 0 {
-		t.Confirm = plan.Builders.Confirm
-	}
-	if t.Confirm < 0 {
-		return t, fmt.Errorf("%w: --confirm is 1 or more", outcome.ErrUsage)
-	}
-	if len(keys) == 0 {
-		return t, fmt.Errorf("%w: no builder is listed, so no build counts; name their keys (builders: below trust: in mmoci.yaml, or --builder-key FILE)", outcome.ErrUsage)
-	}
-	var err error
-	t.Builders, err = signer.ReadKeyrings(keys...)
-	return t, err
+	return command.BuilderTrust(s.builders, s.confirm, plan)
 }
 
-// placesOf are the places that are named, else sources: of the configuration.
-func placesOf(args []string, plan *config.Plan) (out []artifact.Reference, err error) {
-	if len(args) == 0 && plan != nil {
-		args = plan.Sources
-	}
-	for _, arg := range args {
-		ref, err := builds.ParsePlace(arg)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, ref)
-	}
-	return out, nil
-}
-
-// placesAsked is placesOf where at least one is wanted.
+// placesAsked is command.PlacesOf where at least one is wanted.
 func placesAsked(args []string, plan *config.Plan) ([]artifact.Reference, error) {
-	list, err := placesOf(args, plan)
+	list, err := command.PlacesOf(args, plan)
 	if err == nil && len(list) == 0 {
 		err = fmt.Errorf("%w: no place is named; give HOST/REPO or oci:DIR, or sources: in mmoci.yaml", outcome.ErrUsage)
 	}
@@ -150,11 +116,8 @@ func resolveSource(a *command.App, cmd *cobra.Command, s *sourceFlags, dir strin
 	if o.Snapshot, o.Trust, err = a.Open(cmd, &s.PlanFlags, &s.places, from); err != nil {
 		return nil, err
 	}
-	if o.Kept, err = state.HostDir("patches"); errors.Is(err, state.ErrForeign) {
+	if o.Kept, err = command.PatchesKept(a); err != nil {
 		return nil, err
-	} else if err != nil {
-		a.Detail("patches are not kept: %s", err)
-		o.Kept = ""
 	}
 	return sourcebuild.Resolve(cmd.Context(), o)
 }
@@ -354,7 +317,7 @@ With --to the build is signed and put there, and its reference is printed; with 
 		if err != nil {
 			return err
 		}
-		list, err := placesOf(discover, plan)
+		list, err := command.PlacesOf(discover, plan)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,245 @@
+// Package embedded gives the packages that plans of images and archives of mmoci.yaml have built of sources: it asks places for what
+// was built, by its identity, and takes what a listed builder signed; what no place has it has built, and puts it there.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/mmoci/internal/builds"
+	"example.org/mmoci/internal/buildsource"
+	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/debdir"
+	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/sourcebuild"
+	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
+)
+
+// Options say of which snapshot sources are, and where builds are.
+type Options struct {
+	Snapshot *snapshot.Snapshot
+	Trust    prove.Trust
+	Kept     string // directory of patches from the network; "": they are not kept
+
+	Artifact artifact.Options
+	Places   []artifact.Reference // asked in their order
+	Builders builds.Trust         // whose builds count
+
+	// Build says by what is built what no place has; nil: nothing is built.
+	Build *sourcebuild.BuildOptions
+	// Native is the architecture of this machine, the only one that sbuild builds for.
+	Native string
+	// To is where a build is put that was made here, signed by Signer; it is asked, too. Nil: nowhere.
+	To          *artifact.Reference
+	Signer      pgp.Signer
+	BuilderName string // a word for the statement
+	Log         outcome.Log
+}
+
+// Sources implements [imagebuild.Sources]. It keeps what was built here until it is closed. Not safe for concurrent use.
+type Sources struct {
+	o    Options
+	dir  string // of what was built here; "": nothing was
+	read map[snapshot.Digest]*imagebuild.Built
+}
+
+// New asks for nothing yet.
+func New(o Options) *Sources {
+	if o.To != nil && !slices.Contains(o.Places, *o.To) {
+		o.Places = append(slices.Clip(o.Places), *o.To)
+	}
+	return &Sources{o: o, read: map[snapshot.Digest]*imagebuild.Built{}}
+}
+
+// Close removes what was built here.
+func (s *Sources) Close() error {
+	if s == nil || s.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(s.dir)
+}
+
+// Built implements [imagebuild.Sources].
+//
+// Errors: outcome.ErrIntegrity for what lies at a place and does not count; outcome.ErrNotFound for an identity that no place has and
+// that is not built here; outcome.ErrUsage for a pkg.yaml that cannot be honoured, or is another than the locked build's.
+func (s *Sources) Built(ctx context.Context, plan *imageplan.Plan, e *imageplan.Embedded, arch string, locked snapshot.Digest) (*imagebuild.Built, error) {
+	dir := filepath.Join(plan.Dir, filepath.FromSlash(e.Path))
+	if locked.IsZero() {
+		src, err := s.resolve(ctx, dir, arch)
+		if err != nil {
+			return nil, err
+		}
+		return s.get(ctx, src)
+	}
+	if built := s.read[locked]; built != nil {
+		return built, nil
+	}
+	found, err := s.use(ctx, locked)
+	if err == nil {
+		if err := s.answers(dir, found.Identity, arch); err != nil {
+			return nil, err
+		}
+		return s.found(ctx, found)
+	}
+	if s.o.Build == nil || !errors.Is(err, outcome.ErrNotFound) {
+		return nil, err
+	}
+	src, resolveErr := s.resolve(ctx, dir, arch)
+	if resolveErr != nil {
+		return nil, fmt.Errorf("%w; it cannot be built here: %w", err, resolveErr)
+	}
+	if now := src.Identity.Digest(); now != locked {
+		return nil, fmt.Errorf("%w; the snapshot and %s make %s: \"mmoci image lock\" makes the lock anew", err, filepath.Join(dir, buildsource.Name), now)
+	}
+	return s.get(ctx, src)
+}
+
+// answers holds the pkg.yaml against the build that a lock names: what it says by itself, whatever the snapshot has.
+func (s *Sources) answers(dir string, id *buildsource.Identity, arch string) error {
+	p, err := buildsource.Load(dir)
+	if err != nil {
+		return err
+	}
+	if id.HostArch != arch {
+		return fmt.Errorf("%w: the lock names a build for %s, not for %s", outcome.ErrIntegrity, id.HostArch, arch)
+	}
+	if err := p.Answers(id); err != nil {
+		return fmt.Errorf("%w; \"mmoci image lock\" makes the lock anew", err)
+	}
+	return nil
+}
+
+func (s *Sources) resolve(ctx context.Context, dir, arch string) (*sourcebuild.Source, error) {
+	p, err := buildsource.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return sourcebuild.Resolve(ctx, sourcebuild.Options{Plan: p, Snapshot: s.o.Snapshot, Trust: s.o.Trust, Architecture: arch, Kept: s.o.Kept, Log: s.o.Log})
+}
+
+func (s *Sources) use(ctx context.Context, id snapshot.Digest) (*builds.Found, error) {
+	found, err := builds.Use(ctx, s.o.Places, id, s.o.Builders, s.o.Artifact, s.o.Log)
+	if err == nil {
+		s.o.Log.Printf("%s: found in %s, signed by %s", id, builds.PlaceOf(found.Reference), strings.Join(found.Builders, ", "))
+	}
+	return found, err
+}
+
+// get asks for a build, and makes it if no place has it.
+func (s *Sources) get(ctx context.Context, src *sourcebuild.Source) (*imagebuild.Built, error) {
+	id := src.Identity.Digest()
+	if built := s.read[id]; built != nil {
+		return built, nil
+	}
+	if len(s.o.Places) > 0 {
+		found, err := s.use(ctx, id)
+		if err == nil {
+			return s.found(ctx, found)
+		}
+		if s.o.Build == nil || ctx.Err() != nil || errors.Is(err, outcome.ErrIntegrity) {
+			return nil, err
+		}
+		s.o.Log.Printf("%v; it is built here", err)
+	} else if s.o.Build == nil {
+		return nil, fmt.Errorf("%s: %w: no place is named where it could be", id, outcome.ErrNotFound)
+	} else {
+		s.o.Log.Printf("%s: it is built here", id)
+	}
+	if len(s.o.Build.Command) == 0 && src.Identity.HostArch != s.o.Native {
+		return nil, fmt.Errorf("%w: %s for %s is at no place that was asked, and sbuild builds for this machine's architecture, %s; build it on a machine of that one", outcome.ErrUsage, id, src.Identity.HostArch, s.o.Native)
+	}
+	return s.make(ctx, src, id)
+}
+
+// make builds. What was put at a place is taken from there, so that whoever comes next gets the same bytes as this one.
+func (s *Sources) make(ctx context.Context, src *sourcebuild.Source, id snapshot.Digest) (*imagebuild.Built, error) {
+	if s.dir == "" {
+		var err error
+		if s.dir, err = os.MkdirTemp(s.o.Build.Dir, "mmoci-embedded-"); err != nil {
+			return nil, err
+		}
+	}
+	start := time.Now()
+	local, err := src.Build(ctx, filepath.Join(s.dir, id.Hex()), *s.o.Build)
+	if err != nil {
+		return nil, fmt.Errorf("build of %s %s: %w", src.Identity.Source, src.Identity.Version, err)
+	}
+	s.o.Log.Printf("%s: %s %s is built, %.1f s", id, src.Identity.Source, src.Identity.Version, time.Since(start).Seconds())
+	if s.o.To == nil {
+		return s.built(ctx, id, src.Identity, debsOf(local.Parts), nil, local)
+	}
+	put, err := local.Put(ctx, *s.o.To, builds.PutOptions{Artifact: s.o.Artifact, Signer: s.o.Signer, Builder: s.o.BuilderName, Date: time.Now(), Log: s.o.Log})
+	if err != nil {
+		return nil, err
+	}
+	put.Tell(s.o.Log)
+	found, err := builds.Use(ctx, []artifact.Reference{*s.o.To}, id, s.o.Builders, s.o.Artifact, s.o.Log)
+	if err != nil {
+		return nil, err
+	}
+	return s.found(ctx, found)
+}
+
+func debsOf(parts []builds.Part) []builds.Part {
+	return slices.DeleteFunc(slices.Clone(parts), func(p builds.Part) bool { return p.Type != builds.TypeDeb })
+}
+
+func (s *Sources) found(ctx context.Context, f *builds.Found) (*imagebuild.Built, error) {
+	return s.built(ctx, f.Identity.Digest(), f.Identity, f.Debs(), f.Builders, f)
+}
+
+// built reads what each package says of itself. Packages with debug symbols are left out: nothing depends on them.
+func (s *Sources) built(ctx context.Context, digest snapshot.Digest, id *buildsource.Identity, debs []builds.Part, builders []string, from snapshot.Blobs) (*imagebuild.Built, error) {
+	out := &imagebuild.Built{Identity: digest, Source: id.Source, Version: id.Version, Builders: builders, Blobs: from}
+	for _, p := range debs {
+		if strings.Contains(p.Title, "-dbgsym_") {
+			continue
+		}
+		st, err := stanza(ctx, id, p, from)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", digest, p.Title, err)
+		}
+		out.Packages = append(out.Packages, imagebuild.BuiltPackage{Stanza: st, Deb: p.Blob})
+	}
+	s.read[digest] = out
+	return out, nil
+}
+
+// stanza reads a .deb to its end, and makes the stanza of an index of it. It is of the source that the identity names.
+func stanza(ctx context.Context, id *buildsource.Identity, p builds.Part, from snapshot.Blobs) (deb.Stanza, error) {
+	c, err := from.Open(ctx, p.Blob, 0)
+	if err != nil {
+		return nil, err
+	}
+	r := c.Reader(p.Blob)
+	defer r.Close()
+	d, err := deb.ReadDeb(struct{ io.Reader }{r})
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+	}
+	if errors.Is(err, deb.ErrMalformed) {
+		err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	name, version := d.Control.Source()
+	arch := d.Control.Get("Architecture")
+	if name != id.Source || version != id.Version || arch != id.HostArch && arch != "all" {
+		return nil, fmt.Errorf("%w: it is of source %.80s %.80s for %.40s, and the identity of %s %s for %s", outcome.ErrIntegrity, name, version, arch, id.Source, id.Version, id.HostArch)
+	}
+	return debdir.SiteStanza(d, p.Digest)
+}
