@@ -71,8 +71,10 @@ func (f found) String() string {
 // holders are all that a name stands for, current ones first; none is an error. ns is the host that a client says it
 // means, "" if it does not say.
 func (s *Site) holders(name, ns string) ([]found, error) {
-	if _, _, _, ok := snapshot.CutImageName(strings.ToLower(ns) + "/a:t"); ns != "" && !ok {
-		return nil, &Error{Status: http.StatusBadRequest, Code: "NAME_INVALID", Message: "no host in the parameter ns"}
+	if ns != "" {
+		if _, _, _, ok := snapshot.CutImageName(strings.ToLower(ns) + "/a:t"); !ok {
+			return nil, &Error{Status: http.StatusBadRequest, Code: "NAME_INVALID", Message: "no host in the parameter ns"}
+		}
 	}
 	var all []found
 	add := func(hs []*Held, images, opens bool) {

@@ -95,7 +95,9 @@ func cutLast(p string) (before, last string) {
 // validName tells a name of the distribution-spec's grammar, with a host and its port before it or not.
 func validName(name string) bool {
 	const tag = ":t"
-	_, _, _, bare := snapshot.CutImageName("h/" + name + tag)
-	_, _, _, host := snapshot.CutImageName(name + tag)
-	return bare || host
+	_, _, _, ok := snapshot.CutImageName("h/" + name + tag)
+	if !ok {
+		_, _, _, ok = snapshot.CutImageName(name + tag)
+	}
+	return ok
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"example.org/mmoci/internal/mirrors"
@@ -44,6 +43,9 @@ type content struct {
 // answer sends a file, a part of it, or that the client has it already. Status,
 // headers but Date, and body are a function of the file, its path and the request.
 func (req *request) answer(c content) {
+	if !condition.Any(req.r.Header) && req.toMirror(c) {
+		return
+	}
 	v := condition.New(c.blob.Digest, c.modified)
 	h := req.w.Header()
 	h["Etag"] = []string{v.Etag}
@@ -93,7 +95,7 @@ func (req *request) toMirror(c content) bool {
 		return false
 	}
 	w := mirrors.Want{
-		Blob: c.blob, Client: req.client(), Host: req.r.Host, Secure: strings.HasPrefix(req.base(), "https:"),
+		Blob: c.blob, Client: req.client(), Host: req.r.Host, Secure: req.secure(),
 		Prefix: req.archive, Architecture: req.pkg.Architecture,
 	}
 	status := http.StatusFound

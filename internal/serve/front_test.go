@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/mirrors"
+	"example.org/mmoci/internal/serve/logs"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -320,3 +321,33 @@ func BenchmarkRedirect64Connections(b *testing.B) {
 		b.Errorf("%d of %d were served by the front", served.Load(), b.N)
 	}
 }
+
+// BenchmarkRedirect is the server's own part of a redirect, without connection and net/http.
+func BenchmarkRedirect(b *testing.B) {
+	data := bytesOf("deb", 20_000)
+	m := newMirror(b, data)
+	s, base := run(b, Options{
+		Sources: []Source{newTag(packedDeb(data).take(b, newMemoryBlobs()))}, Mirrors: mirrorsFile(b, m.URL, ", shares-credentials: yes"), Registry: true,
+		Access: logs.New(io.Discard, logs.JSON, slog.LevelInfo), TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}, true)
+	path := "/v2/site/mirror/blobs/" + snapshot.Sum(data).String()
+	redirected(b, base+path)
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r.RemoteAddr = "127.0.0.1:1"
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		r.Header["X-Forwarded-For"] = []string{fmt.Sprintf("2001:db8::%x:%x", n>>16, n&0xffff)}
+		w := discardAnswer{http.Header{}}
+		s.ServeHTTP(w, r)
+		if w.header["Location"] == nil {
+			b.Fatal("served by the front")
+		}
+	}
+}
+
+// discardAnswer has the header of an answer, and nothing else of it.
+type discardAnswer struct{ header http.Header }
+
+func (d discardAnswer) Header() http.Header         { return d.header }
+func (d discardAnswer) Write(p []byte) (int, error) { return len(p), nil }
+func (d discardAnswer) WriteHeader(int)             {}

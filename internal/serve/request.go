@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type request struct {
 	r     *http.Request
 	start time.Time
 
+	address  string // of the client, once it was asked for
 	status   int
 	bytes    int64 // of the body, sent
 	archive  string
@@ -110,38 +112,58 @@ func (req *request) recovered() {
 
 // client is the address of the client: the peer, or the one that a trusted proxy names.
 func (req *request) client() string {
-	host, _, err := net.SplitHostPort(req.r.RemoteAddr)
-	if err != nil {
-		host = req.r.RemoteAddr // a unix socket has none
+	if req.address == "" {
+		req.address = req.clientOf(req.peer())
 	}
-	if !req.trustedPeer(host) {
+	return req.address
+}
+
+func (req *request) clientOf(peer string) string {
+	host := peer
+	if !req.trusted(peer) {
 		return host
 	}
-	hops := strings.Split(strings.Join(req.r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop := strings.TrimSpace(hops[i])
-		if _, err := netip.ParseAddr(hop); err != nil {
-			break
-		}
-		host = hop
-		if !req.trustedPeer(hop) {
-			break
+	hops := req.r.Header.Values("X-Forwarded-For")
+	for _, list := range slices.Backward(hops) {
+		for more := true; more; {
+			var hop string
+			if i := strings.LastIndexByte(list, ','); i >= 0 {
+				list, hop = list[:i], list[i+1:]
+			} else {
+				hop, more = list, false
+			}
+			hop = strings.TrimSpace(hop)
+			addr, err := netip.ParseAddr(hop)
+			if err != nil {
+				return host
+			}
+			if host = hop; !req.trustedAddr(addr) {
+				return host
+			}
 		}
 	}
 	return host
 }
 
-func (req *request) trustedPeer(host string) bool {
-	addr, err := netip.ParseAddr(host)
+// peer is the address at the other end of the connection.
+func (req *request) peer() string {
+	host, _, err := net.SplitHostPort(req.r.RemoteAddr)
 	if err != nil {
+		return req.r.RemoteAddr // a unix socket has none
+	}
+	return host
+}
+
+func (req *request) trusted(peer string) bool {
+	if len(req.s.o.TrustedProxies) == 0 {
 		return false
 	}
-	for _, p := range req.s.o.TrustedProxies {
-		if p.Contains(addr.Unmap()) {
-			return true
-		}
-	}
-	return false
+	addr, err := netip.ParseAddr(peer)
+	return err == nil && req.trustedAddr(addr)
+}
+
+func (req *request) trustedAddr(addr netip.Addr) bool {
+	return slices.ContainsFunc(req.s.o.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
 }
 
 // base is the URL that clients reach this server at, without final slash.
@@ -150,14 +172,21 @@ func (req *request) base() string {
 		return strings.TrimSuffix(b, "/")
 	}
 	scheme := "http"
-	if listen.Secure(req.r) {
+	if req.secure() {
 		scheme = "https"
 	}
-	peer, _, _ := net.SplitHostPort(req.r.RemoteAddr)
-	if p := req.r.Header.Get("X-Forwarded-Proto"); (p == "http" || p == "https") && req.trustedPeer(peer) {
-		scheme = p
-	}
 	return scheme + "://" + plainHost(req.r.Host)
+}
+
+// secure tells whether clients reach this server by https.
+func (req *request) secure() bool {
+	if b := req.s.o.BaseURL; b != "" {
+		return strings.HasPrefix(b, "https:")
+	}
+	if p := req.r.Header.Get("X-Forwarded-Proto"); (p == "http" || p == "https") && req.trusted(req.peer()) {
+		return p == "https"
+	}
+	return listen.Secure(req.r)
 }
 
 // plainHost returns a Host header if it consists of what hosts and ports have: the

@@ -5,22 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
 const (
-	frontClients  = 64
-	frontRequests = 60_000 // of all clients together
-	frontBlobs    = 16
+	frontClients = 64
+	frontBlobs   = 16
 )
 
 // front is a server that sends clients to a mirror: nginx over the very layout that it serves.
@@ -62,15 +58,15 @@ func (b *bench) front(ctx context.Context) error {
 		return err
 	}
 	for range b.pairs {
-		p99, all, each, err := s.redirects(paths)
+		r, err := s.redirects(ctx, paths)
 		if err != nil {
 			return err
 		}
 		t := &b.table
-		t.figure(figure{name: fmt.Sprintf("front: time for 20,000 redirects, %d connections, log on, clients on the same two cores", frontClients), unit: millis, most: 1000}).
-			alone(inMillis(all) * 20_000 / frontRequests)
-		t.figure(figure{name: fmt.Sprintf("front: a redirect, %d connections, 99th percentile", frontClients), unit: millis, most: 5}).alone(inMillis(p99))
-		t.figure(figure{name: "front: processor time of the server for 1,000 redirects", unit: millis}).alone(inMillis(each * 1000))
+		t.figure(figure{name: fmt.Sprintf("front: time for 20,000 redirects, %d connections, log on", frontClients), unit: millis, most: 1000}).
+			alone(1000 * 20_000 / r.rate)
+		t.figure(figure{name: fmt.Sprintf("front: a redirect, %d connections, 99th percentile", frontClients), unit: millis, most: 5}).alone(inMillis(r.p99))
+		t.figure(figure{name: "front: processor time of the server for 1,000 redirects", unit: millis}).alone(inMillis(r.each * 1000))
 	}
 	return nil
 }
@@ -108,54 +104,96 @@ func (s *server) redirectedPaths(archive string) (paths []string, err error) {
 	return paths, err
 }
 
-// redirects has many clients ask, each request from an address of its own: who asks again may have failed at the mirror.
-func (s *server) redirects(paths []string) (p99, all, each time.Duration, err error) {
-	before, err := s.processor()
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	took := make([][]time.Duration, frontClients)
-	errs := make([]error, frontClients)
-	began := time.Now()
-	var wg sync.WaitGroup
-	for c := range frontClients {
-		wg.Go(func() { took[c], errs[c] = s.askRedirects(paths, c, frontRequests/frontClients) })
-	}
-	wg.Wait()
-	all = time.Since(began)
-	after, err := s.processor()
-	flat := slices.Concat(took...)
-	slices.Sort(flat)
-	if err = errors.Join(append(errs, err)...); err != nil {
-		return 0, 0, 0, err
-	}
-	return flat[len(flat)*99/100], all, (after - before) / time.Duration(len(flat)), nil
+// redirected is what a load of redirects cost.
+type redirected struct {
+	rate float64       // a second
+	p99  time.Duration // of one, as its client has it
+	each time.Duration // of the server's processor time
 }
 
-func (s *server) askRedirects(paths []string, client, n int) (took []time.Duration, err error) {
-	conn, err := net.Dial("tcp", s.host())
+// eachItsOwn has wrk ask for the paths in turn, each time from an address of its own: who asks again may have failed at the mirror.
+const eachItsOwn = `local paths, run, n = {%s}, %d, 0
+request = function()
+	n = n + 1
+	return string.format("GET %%s HTTP/1.1\r\nHost: front\r\nX-Forwarded-For: 2001:db8:%%x::%%x:%%x\r\n\r\n", paths[n %% #paths + 1], run, math.floor(n / 65536), n %% 65536)
+end
+`
+
+// redirects loads the server by wrk, whose one thread takes little of the two cores that both have.
+func (s *server) redirects(ctx context.Context, paths []string) (r redirected, err error) {
+	dir, err := os.MkdirTemp("", "redirects")
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	defer conn.Close()
-	r := bufio.NewReader(conn)
-	run := time.Now().UnixNano() & 0xffff
-	served := 0
-	for i := range n {
-		began := time.Now()
-		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: front\r\nX-Forwarded-For: 2001:db8:%x:%x::%x\r\n\r\n", paths[(client+i)%len(paths)], run, client, i)
-		resp, err := http.ReadResponse(r, nil)
+	defer os.RemoveAll(dir)
+	script := filepath.Join(dir, "each.lua")
+	quoted := make([]string, len(paths))
+	for i, p := range paths {
+		quoted[i] = fmt.Sprintf("%q", p)
+	}
+	if err := os.WriteFile(script, fmt.Appendf(nil, eachItsOwn, strings.Join(quoted, ","), time.Now().UnixNano()&0xffff), 0o644); err != nil {
+		return r, err
+	}
+	beforeSent, err := s.sentAway()
+	if err != nil {
+		return r, err
+	}
+	before, err := s.processor()
+	if err != nil {
+		return r, err
+	}
+	_, out, err := command{args: []string{"wrk", "-t1", fmt.Sprintf("-c%d", frontClients), "-d3s", "--latency", "-s", script, s.url}}.run(ctx)
+	if err != nil {
+		return r, err
+	}
+	after, err := s.processor()
+	if err != nil {
+		return r, err
+	}
+	sent, err := s.sentAway()
+	if err != nil {
+		return r, err
+	}
+	requests := 0
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		switch {
+		case strings.Contains(line, "Non-2xx"), strings.Contains(line, "Socket errors"):
+			return r, errors.New(line)
+		case len(f) == 2 && f[0] == "99%":
+			r.p99, err = time.ParseDuration(f[1])
+		case len(f) == 2 && f[0] == "Requests/sec:":
+			_, err = fmt.Sscan(f[1], &r.rate)
+		case len(f) > 2 && f[1] == "requests":
+			requests, err = strconv.Atoi(f[0])
+		}
 		if err != nil {
-			return nil, err
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		took = append(took, time.Since(began))
-		if resp.StatusCode != http.StatusTemporaryRedirect {
-			served++
+			return r, err
 		}
 	}
-	if served > n/100 {
-		return nil, fmt.Errorf("%d of %d answers were no redirects", served, n)
+	if requests == 0 || r.rate == 0 || r.p99 == 0 {
+		return r, fmt.Errorf("wrk says nothing of what was asked for:\n%s", out)
 	}
-	return took, nil
+	if n := sent - beforeSent; n < requests-requests/100 {
+		return r, fmt.Errorf("%d of %d answers were redirects", n, requests)
+	}
+	r.each = (after - before) / time.Duration(requests)
+	return r, nil
+}
+
+// sentAway counts the redirects, as the server does.
+func (s *server) sentAway() (n int, err error) {
+	resp, err := http.Get(s.url + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), `mmoci_redirects_total{mirror="de1"} `); ok {
+			f, err := strconv.ParseFloat(value, 64)
+			return int(f), err
+		}
+	}
+	return 0, errors.Join(lines.Err(), errors.New("no metric of redirects"))
 }

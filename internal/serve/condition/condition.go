@@ -24,6 +24,16 @@ func New(d snapshot.Digest, modified time.Time) Validators {
 	return Validators{`"` + d.String() + `"`, modified.UTC().Format(http.TimeFormat)}
 }
 
+// Any tells whether the header of a request asks for anything but the whole file, whatever the client has.
+func Any(h http.Header) bool {
+	for _, name := range []string{"Range", "If-None-Match", "If-Modified-Since", "If-Range", "If-Match", "If-Unmodified-Since"} {
+		if len(h[name]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Failed tells whether If-Match or If-Unmodified-Since forbid an answer.
 func (v Validators) Failed(h http.Header) bool {
 	if m := h.Get("If-Match"); m != "" {

@@ -9,6 +9,7 @@ import (
 	"log"
 	"log/slog"
 	"strings"
+	"time"
 
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -40,7 +41,7 @@ func New(w io.Writer, f Format, level slog.Level) *slog.Logger {
 	if f == Text {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	return slog.New(newJSON(w, o))
 }
 
 // OfServer returns a logger for an http.Server: what it says becomes a record of l. That
@@ -112,5 +113,10 @@ func (r *Request) Log(l *slog.Logger) {
 	if r.Err != nil {
 		attrs = append(attrs, slog.String("error", r.Err.Error()))
 	}
-	l.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
+	if !l.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), slog.LevelInfo, "request", 0) // LogAttrs would look for who called it
+	record.AddAttrs(attrs...)
+	_ = l.Handler().Handle(context.Background(), record)
 }
