@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"example.org/mmoci/internal/spool"
 	"example.org/mmoci/pkg/archive"
@@ -59,6 +61,26 @@ type suite struct {
 	detached *snapshot.SuiteFile // Release.gpg, where signed is a Release
 	release  *archive.Release
 	wrong    error // its signature is not one of the key's
+	known    atomic.Pointer[knownKey]
+}
+
+// knownKey is what a keyring says, in one minute, of the key that signed a suite: to tell that takes more time than all else of a proof.
+type knownKey struct {
+	minute int64
+	info   pgp.KeyInfo
+	ok     bool
+}
+
+// signer is the key that signed the Release.
+func (s *suite) signer(ring *pgp.Keyring, now time.Time) (pgp.KeyInfo, bool) {
+	minute := now.Unix() / 60
+	k := s.known.Load()
+	if k == nil || k.minute != minute {
+		info, ok := ring.Info(s.release.How.Signer, now)
+		k = &knownKey{minute, info, ok}
+		s.known.Store(k)
+	}
+	return k.info, k.ok
 }
 
 // index is a Packages index that a Release lists.
@@ -170,10 +192,13 @@ func (b *Book) Home(name, first string) (archive string) {
 
 // at yields the entries whose name is name, but for the case of letters.
 func (b *Book) at(name string) func(yield func(int) bool) {
-	name = strings.ToLower(clean(name))
+	word, ok := b.words.find(strings.ToLower(clean(name)))
 	return func(yield func(int) bool) {
-		i := sort.Search(len(b.entries), func(i int) bool { return string(b.words.word(b.entries[i].name)) >= name })
-		for ; i < len(b.entries) && string(b.words.word(b.entries[i].name)) == name; i++ {
+		if !ok {
+			return
+		}
+		i := sort.Search(len(b.entries), func(i int) bool { return b.entries[i].name >= word }) // words have the numbers of their order
+		for ; i < len(b.entries) && b.entries[i].name == word; i++ {
 			if !yield(i) {
 				return
 			}

@@ -2,7 +2,6 @@ package chain
 
 import (
 	"cmp"
-	"iter"
 	"math/bits"
 	"slices"
 	"strings"
@@ -16,21 +15,26 @@ type Home struct{ Name, Archive string }
 // Near are names that are nearly a name, the nearest first, then in order of name; of names that differ only in the case of
 // letters one. One that is the same comes first. What a table says of a snapshot, [NearIn] finds there.
 func (b *Book) Near(name string, most int) []Home {
-	return near(name, most, slices.All(b.sketches), b.name, func(i int) Home { return Home{b.spelled(i), b.home(i)} })
+	return near(name, most, func(want sketch, limit int, yield func(i int)) {
+		for i, s := range b.sketches {
+			if !isFar(s, want, 0, limit) {
+				yield(i)
+			}
+		}
+	}, b.name, func(i int) Home { return Home{b.spelled(i), b.home(i)} })
 }
 
 // NearIn are names in a table, as [Book.Near] finds them.
 func NearIn(t *snapshot.Table, name string, most int) []Home {
-	lower := func(i int) string { return strings.ToLower(clean(t.Row(i).Name)) }
-	all := func(yield func(int, sketch) bool) {
+	lower := func(name string) string { return strings.ToLower(clean(name)) }
+	return near(name, most, func(want sketch, limit int, yield func(i int)) {
 		i := -1
 		for row := range t.Rows() {
-			if i++; row.IsPackage() && !yield(i, sketchOf(lower(i))) {
-				return
+			if i++; row.IsPackage() && !isFar(sketchOf(lower(row.Name)), want, 0, limit) {
+				yield(i)
 			}
 		}
-	}
-	return near(name, most, all, lower, func(i int) Home { row := t.Row(i); return Home{row.Name, row.Archive()} })
+	}, func(i int) string { return lower(t.Row(i).Name) }, func(i int) Home { row := t.Row(i); return Home{row.Name, row.Archive()} })
 }
 
 // sketch is which letters, digits and marks a name has, a bit each, and of letters whether it has them twice.
@@ -59,8 +63,9 @@ func isFar(a, b sketch, longer, limit int) bool {
 	return bits.OnesCount64(uint64(a&^b)) > limit-max(0, longer) || bits.OnesCount64(uint64(b&^a)) > limit-max(0, -longer)
 }
 
-// near finds names among all; lower is the i-th in lower case, and home tells more of it.
-func near(name string, most int, all iter.Seq2[int, sketch], lower func(i int) string, home func(i int) Home) (out []Home) {
+// near finds names. may yields those whose letters do not rule out that they are near; lower is the i-th in lower case, and home tells
+// more of it.
+func near(name string, most int, may func(want sketch, limit int, yield func(i int)), lower func(i int) string, home func(i int) Home) (out []Home) {
 	type candidate struct {
 		Home
 		distance int
@@ -68,21 +73,18 @@ func near(name string, most int, all iter.Seq2[int, sketch], lower func(i int) s
 	found := map[string]candidate{}
 	want, last := strings.ToLower(clean(name)), ""
 	wanted, limit := sketchOf(want), min(2, len(want)/3+1)
-	for i, s := range all {
-		if isFar(s, wanted, 0, limit) {
-			continue
-		}
+	may(wanted, limit, func(i int) {
 		one := lower(i)
-		if longer := len(want) - len(one); longer > limit || longer < -limit || isFar(s, wanted, longer, limit) {
-			continue
+		if longer := len(want) - len(one); longer > limit || longer < -limit || isFar(sketchOf(one), wanted, longer, limit) {
+			return
 		}
 		c, again := found[one]
 		if !again {
 			if one == last {
-				continue
+				return
 			}
 			if last, c.distance = one, distance(want, one, limit); c.distance > limit {
-				continue
+				return
 			}
 		}
 		// Of several archives and spellings always the same, in whatever order they come.
@@ -90,7 +92,7 @@ func near(name string, most int, all iter.Seq2[int, sketch], lower func(i int) s
 			c.Home = h
 			found[one] = c
 		}
-	}
+	})
 	var list []candidate
 	for _, c := range found {
 		list = append(list, c)

@@ -166,7 +166,7 @@ func (w proving) key() Step {
 	default:
 		s.State, s.Reason = Verified, w.o.Who+" was given it; compare the fingerprint with what its owner publishes"
 		s.Facts = append(s.Facts, "fingerprint "+how.Signer)
-		if info, ok := ring.Info(how.Signer, w.o.Now); ok {
+		if info, ok := w.s.signer(ring, w.o.Now); ok {
 			s.Facts = append(s.Facts, "of "+oneLine(info.UserID), "made "+day(info.Created))
 		}
 		return s

@@ -279,9 +279,9 @@ func (c *cursor) uvarint(limit uint64) (uint64, error) {
 
 // firstPath is the path of the first row of a block of a validated table, as a view.
 func (t *Table) firstPath(block int) []byte {
-	c := cursor{t: t, off: t.blockAt(block), next: block * blockRows}
-	_, suffix, _ := c.head() // cannot fail: the table was validated
-	return suffix
+	rest := t.data[t.blockAt(block)+1:] // after the length that it shares, which is 0
+	length, n := binary.Uvarint(rest)   // cannot fail: the table was validated
+	return rest[n : n+int(length)]
 }
 
 // seek places c so that advance decodes the first row whose path is at least path.

@@ -125,50 +125,33 @@ type since struct {
 
 type packagePage struct {
 	shell
-	Package                     chain.Package
-	Prefix, Suite, Kind         string
-	List                        string // URL of the packages of the archive
-	Short, Long, Section        string
-	Maintainer, Source          string
-	Homepage, HomepageText      string
-	Size, Href, Self            string
-	Others                      []linked
-	Denied                      string
-	Why                         []linked
-	WhyNot                      string
-	Needs                       []relation
-	NeededBy                    []linked
-	NeededByMore                bool
-	Install, Pin, Mmoci         string
-	Proof                       chain.Proof
-	ProofState                  chain.State
-	Snapshot, SnapshotHref      string
-	Fields                      []pair
-	History                     []since
-	HistoryAsked, ChangelogOpen bool
-	Changelog                   *Changelog
-	ChangelogLines              []mentioned
-	RPM                         bool
-	HasImages                   bool // the snapshot carries some
-	Images                      *Images
-	Holders                     []holder
-}
-
-// holder is an image that has the package.
-type holder struct {
-	Image, Architecture, Version string
-	Same                         bool // it is this very .deb
+	Package                chain.Package
+	Prefix, Suite, Kind    string
+	List                   string // URL of the packages of the archive
+	Short, Long, Section   string
+	Maintainer, Source     string
+	Homepage, HomepageText string
+	Size, Href, Self       string
+	Others                 []linked
+	Denied                 string
+	Why                    []linked
+	WhyNot                 string
+	Needs                  []relation
+	NeededBy               []linked
+	NeededByMore           bool
+	Install, Pin, Mmoci    string
+	Proof                  chain.Proof
+	Snapshot, SnapshotHref string
+	Fields                 []pair
+	History                []since
+	HistoryAsked           bool
+	Changelog              *Changelog // nil: not asked for
+	RPM                    bool
+	HasImages              bool    // the snapshot carries some
+	Images                 *Images // nil: not asked for
 }
 
 type pair struct{ Name, Value string }
-
-// mentioned is a line of a changelog with the CVE numbers in it marked.
-type mentioned struct{ Parts []part }
-
-type part struct {
-	Text string
-	CVE  bool
-}
 
 // Package is the page of one package, the first of those that Choose found.
 func (p *Pages) Package(v View, s Snapshot, book *chain.Book, chosen []chain.Package, aside Aside) ([]byte, error) {
@@ -197,22 +180,11 @@ func (p *Pages) Package(v View, s Snapshot, book *chain.Book, chosen []chain.Pac
 	d.needs(v, s, book, pkg)
 	d.recipes(v, s, pkg)
 	d.Proof = book.Prove(pkg, v.proofOptions(s, a, pkg))
-	d.ProofState = d.Proof.Believed()
-	if aside.History != nil {
-		d.HistoryAsked = true
+	if d.HistoryAsked = aside.History != nil; d.HistoryAsked {
 		d.History = p.history(v, aside.History, pkg)
 	}
-	if d.Changelog = aside.Changelog; d.Changelog != nil {
-		d.ChangelogOpen = true
-		d.ChangelogLines = mark(d.Changelog.Text)
-	}
-	d.HasImages = len(s.Statement.Images) > 0
-	if d.Images = aside.Images; d.Images != nil {
-		for _, h := range d.Images.Holders {
-			d.Holders = append(d.Holders, holder{h.Image, h.Architecture, h.Version, h.Deb == pkg.Digest})
-		}
-	}
-	return p.html("package", &d)
+	d.Changelog, d.Images, d.HasImages = aside.Changelog, aside.Images, len(s.Statement.Images) > 0
+	return p.page(d.write), nil
 }
 
 // Choose finds the packages of a name in an archive, the one that a page is about first. [ErrNoPackage] if the snapshot does not have that.
@@ -469,24 +441,6 @@ func (p *Pages) Before(snapshots []Held, pkg chain.Package) string {
 func ReadChangelog(ctx context.Context, s *snapshot.Snapshot, pkg chain.Package, old string) *Changelog {
 	text, err := changes.Changelog(ctx, s, pkg.Row, old)
 	return &Changelog{Since: old, Text: text, CVEs: changes.CVEs(text), Err: err}
-}
-
-// mark finds the CVE numbers in the lines of a changelog.
-func mark(text string) (out []mentioned) {
-	for line := range strings.Lines(text) {
-		var m mentioned
-		for line != "" {
-			from, to := changes.FindCVE(line)
-			if from < 0 {
-				m.Parts = append(m.Parts, part{Text: line})
-				break
-			}
-			m.Parts = append(m.Parts, part{Text: line[:from]}, part{line[from:to], true})
-			line = line[to:]
-		}
-		out = append(out, m)
-	}
-	return out
 }
 
 // size is a number of bytes, for people.

@@ -24,6 +24,7 @@ type found struct {
 type pager struct {
 	From, To, Total int
 	Before, After   string // URLs of the pages beside this one; "": there is none
+	at              string // URL of the list
 }
 
 // Asked is what a list was asked for, by its URL.
@@ -47,7 +48,7 @@ func lastPage(total int) int { return max(0, total-1) / maxFound }
 
 // pagesOf is the pager of a list, whose other pages are at the same URL with another page.
 func pagesOf(page, shown, total int, at string, q url.Values) pager {
-	p := pager{From: page*maxFound + 1, To: page*maxFound + shown, Total: total}
+	p := pager{From: page*maxFound + 1, To: page*maxFound + shown, Total: total, at: at}
 	href := func(n int) string {
 		q.Set("page", strconv.Itoa(n+1))
 		return at + "?" + q.Encode()
@@ -64,35 +65,54 @@ func pagesOf(page, shown, total int, at string, q url.Values) pager {
 // Search finds packages by the words of a query: in names, sources and descriptions, the names first. Where the
 // indices of a snapshot are not at hand, or do not name all of its packages, names alone are searched.
 func (p *Pages) Search(v View, asked Asked) (body []byte, contentType string, err error) {
-	data := struct {
-		shell
-		Rows  []found
-		Pager pager
-		Near  []linked
-		JSON  string
-	}{shell: v.shell("search")}
-	data.Query = asked.Query
 	total, at, hits := v.find(p, asked.Query, asked.Page)
+	var rows []found
 	for _, h := range hits {
 		row, err := v.foundAt(h)
 		if err != nil {
 			return nil, "", err
 		}
-		data.Rows = append(data.Rows, row)
+		rows = append(rows, row)
 	}
+	var near []linked
 	if total == 0 {
-		data.Near = v.near(asked.Query)
+		near = v.near(asked.Query)
 	}
 	query := url.Values{"q": {asked.Query}}
 	if asked.JSON {
 		query.Set("format", "json")
-		body, err := searchJSON(asked.Query, total, data.Rows, pagesOf(at, len(data.Rows), total, data.Root, query).After, data.Near)
+		body, err := searchJSON(asked.Query, total, rows, pagesOf(at, len(rows), total, v.Root, query).After, near)
 		return body, "application/json", err
 	}
-	data.Pager = pagesOf(at, len(data.Rows), total, data.Root, query)
-	data.JSON = data.Root + "?" + url.Values{"q": {asked.Query}, "format": {"json"}}.Encode()
-	body, err = p.html("search", data)
-	return body, "text/html; charset=utf-8", err
+	body = p.page(func(m *markup) {
+		m.head(v.shell("search").Title, asked.Query, v.Root)
+		m.searched(asked.Query, rows, near, pagesOf(at, len(rows), total, v.Root, query))
+		m.foot()
+	})
+	return body, "text/html; charset=utf-8", nil
+}
+
+// searched is what a search found, or what is like it.
+func (m *markup) searched(query string, rows []found, near []linked, p pager) {
+	m.raw(`<h1>`)
+	m.number(p.Total)
+	if m.raw(` package`); p.Total != 1 {
+		m.raw(`s`)
+	}
+	m.given(` for “`, query, `”`)
+	m.raw("</h1>\n")
+	switch {
+	case len(rows) > 0:
+		m.packages(rows)
+		m.pager(p)
+		m.put("\n<p><a href=\"", p.at+"?"+url.Values{"q": {query}, "format": {"json"}}.Encode(), "\">The same as JSON</a></p>\n")
+	case len(near) > 0:
+		m.raw(`<p>Did you mean `)
+		m.row(near, `, `)
+		m.raw("?</p>\n")
+	default:
+		m.raw("<p>Nothing here is called so, comes from such a source or is described so. What is not in a snapshot, this server does not have.</p>\n")
+	}
 }
 
 // hit is where a package that a query finds is.
@@ -187,20 +207,24 @@ func byName(t *snapshot.Table, query string) results {
 func (v View) foundAt(h hit) (found, error) {
 	s := v.Snapshots[h.snapshot]
 	if !h.book {
-		return v.foundOf(s, s.Table.Row(h.at), ""), nil
+		row := s.Table.Row(h.at)
+		return v.foundOf(s, row, "", s.Book != nil && s.Book.Home(row.Name, row.Archive()) == row.Archive()), nil
 	}
 	pkg, err := s.Book.Get(h.at)
 	if err != nil {
 		return found{}, err
 	}
-	return v.foundOf(s, pkg.Row, pkg.Stanza.Get("Description")), nil
+	return v.foundOf(s, pkg.Row, pkg.Stanza.Get("Description"), true), nil
 }
 
-func (v View) foundOf(s Snapshot, row snapshot.Row, description string) found {
+// foundOf is a row of a list; hasPage tells whether the package has a page.
+func (v View) foundOf(s Snapshot, row snapshot.Row, description string, hasPage bool) found {
 	short, _, _ := strings.Cut(description, "\n")
-	f := found{Package: row.Package, Archive: row.Archive(), Size: row.Size, Digest: row.Digest.String(), Short: short, Href: link(v.within(s), row.Path)}
-	if s.Book != nil && s.Book.Home(row.Name, f.Archive) == f.Archive {
+	f := found{Package: row.Package, Archive: row.Archive(), Size: row.Size, Digest: row.Digest.String(), Short: short}
+	if hasPage {
 		f.Href = packageLink(v.within(s), f.Archive, row.Name, row.Version, row.Architecture)
+	} else {
+		f.Href = link(v.within(s), row.Path)
 	}
 	if d := v.Policy.Decide(row.Package, f.Archive); !d.Allow {
 		f.Denied = "denied by rule " + d.Rule + ": " + d.Reason
@@ -288,7 +312,7 @@ func (p *Pages) Archive(v View, s Snapshot, prefix string, q url.Values) ([]byte
 		return nil, err
 	}
 	for _, pkg := range list {
-		data.Rows = append(data.Rows, v.foundOf(s, pkg.Row, pkg.Stanza.Get("Description")))
+		data.Rows = append(data.Rows, v.foundOf(s, pkg.Row, pkg.Stanza.Get("Description"), true))
 	}
 	keep := url.Values{}
 	for name, value := range map[string]string{"section": data.Section, "source": data.Source, "letter": data.Letter} {

@@ -127,7 +127,7 @@ func (v View) archives() []*snapshot.Archive {
 type Pages struct {
 	CSS     []byte // the style sheet that each links to
 	pages   *template.Template
-	buffers sync.Pool // of *bytes.Buffer
+	buffers sync.Pool // of *markup
 	recipes *text.Template
 
 	mu          sync.Mutex
@@ -208,7 +208,7 @@ func New() (*Pages, error) {
 	}
 	recipes, err := newRecipes()
 	return &Pages{
-		CSS: css, pages: pages, recipes: recipes, buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		CSS: css, pages: pages, recipes: recipes, buffers: sync.Pool{New: func() any { return new(markup) }},
 		totals: map[snapshot.Digest]Totals{}, differences: map[[2]snapshot.Digest]string{},
 	}, err
 }
@@ -219,18 +219,24 @@ type shell struct{ Title, Query, Root string }
 func (v View) shell(title string) shell { return shell{Title: title + " · mmoci", Root: v.Root} }
 
 // html executes a template.
-func (p *Pages) html(name string, data any) ([]byte, error) {
-	b := p.buffers.Get().(*bytes.Buffer)
-	b.Reset()
-	err := p.pages.ExecuteTemplate(b, name, data)
-	page := bytes.Clone(shown(b.Bytes()))
-	if b.Cap() <= maxBuffer {
-		p.buffers.Put(b)
-	}
+func (p *Pages) html(name string, data any) (page []byte, err error) {
+	page = p.page(func(m *markup) { err = p.pages.ExecuteTemplate(m, name, data) })
 	if err != nil {
 		return nil, err
 	}
 	return page, nil
+}
+
+// page is what is written, with nothing in it that cannot be seen.
+func (p *Pages) page(write func(*markup)) []byte {
+	m := p.buffers.Get().(*markup)
+	m.Reset()
+	write(m)
+	page := bytes.Clone(shown(m.Bytes()))
+	if m.Cap() <= maxBuffer {
+		p.buffers.Put(m)
+	}
+	return page
 }
 
 // maxBuffer is how large a buffer may be that is used again, in bytes.
