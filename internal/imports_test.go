@@ -101,12 +101,14 @@ var rules = map[string][]string{
 	"internal/rootfs/fixup":     {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
 
 	// What reads foreign files knows nothing but files.
-	"internal/config/aptlyconf": {"net/http", "os", oras, imageSpec, ggcr, module + "pkg"},
-	"internal/config/keypins":   {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact"},
-	"internal/config/exactlist": {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal/upstream"},
-	"internal/config/fileplan":  {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/upstream"},
-	"internal/config/imageplan": {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
-	"internal/config/foreign":   {"net/http", oras, imageSpec, ggcr, module + "pkg"},
+	"internal/config/aptlyconf":  {"net/http", "os", oras, imageSpec, ggcr, module + "pkg"},
+	"internal/config/keypins":    {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact"},
+	"internal/config/exactlist":  {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal/upstream"},
+	"internal/config/fileplan":   {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/upstream"},
+	"internal/config/imageplan":  {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
+	"internal/config/minimirror": {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact"},
+	"internal/config/hostapt":    {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/config/minimirror"},
+	"internal/config/foreign":    {"net/http", oras, imageSpec, ggcr, module + "pkg"},
 
 	"internal/serve/byaddress": {"net/http", "os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},
 	"internal/serve/condition": {"os", module + "internal", module + "pkg/archive", module + "pkg/artifact"},

@@ -60,8 +60,7 @@ func (d *archiveDoc) takeSource(s archive.Source, first bool) error {
 			return d.aptAt.Errorf("%s names no architectures, for apt takes the host's; write architectures: [amd64] beside it", d.apt)
 		}
 	}
-	w := &aptWriter{arch: a.Architectures[0]}
-	x, err := w.archive(aptSource{s, d.apt})
+	x, _, err := AptArchive(s, d.apt, a.Architectures[0])
 	if err != nil {
 		return d.aptAt.Errorf("%w", err)
 	}
@@ -80,6 +79,6 @@ func (d *archiveDoc) takeSource(s archive.Source, first bool) error {
 		}
 		a.SignedBy = s.SignedBy
 	}
-	add(&a.Suites, x.Suites)
+	AddMissing(&a.Suites, x.Suites)
 	return nil
 }

@@ -2,10 +2,11 @@ package config
 
 import (
 	"errors"
-	"example.org/mmoci/internal/config/document"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/internal/config/document"
 )
 
 const dockerSources = `Types: deb
@@ -53,11 +54,11 @@ func TestFromAptEntry(t *testing.T) {
 			entry("  url: http://a.example.org/x\n  suites: [one, two]\n  components: [main]\n  architectures: [amd64]\n  signed-by: /k.gpg\n")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parsePlan(filepath.Join(dir, "f"), []byte(c.apt))
+			got, err := Parse(filepath.Join(dir, "f"), []byte(c.apt))
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := parsePlan(filepath.Join(dir, "f"), []byte(c.plain))
+			want, err := Parse(filepath.Join(dir, "f"), []byte(c.plain))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +97,7 @@ func TestFromAptEntryErrors(t *testing.T) {
 		"  from-apt: strange.list\n":                                    "tor+http",
 		"  from-apt: [a, b]\n":                                          "from-apt",
 	} {
-		_, err := parsePlan(filepath.Join(dir, "f"), []byte(entry(lines)))
+		_, err := Parse(filepath.Join(dir, "f"), []byte(entry(lines)))
 		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f:5: ") {
 			t.Errorf("%q: got %v, want %q at line 5", lines, err, want)
 		}

@@ -38,7 +38,7 @@ func (p *packageLists) kind(n document.Node) error {
 
 // read reads the lists: queries go to to, and so do exact versions without a URL; those with one wait in lines.
 func (p *packageLists) read(l *loader, n document.Node, to *[]Query) error {
-	files, err := oneOrMore(n)
+	files, err := document.OneOrMore(n)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (p *packageLists) read(l *loader, n document.Node, to *[]Query) error {
 			faults.Add(err)
 			continue
 		}
-		qs, err := readList(name)
+		qs, err := ReadList(name)
 		if err == nil && len(qs) == 0 {
 			err = document.Errorf(document.At(name, 1), "no package in the list; name packages, or write packages: all or none in %s", l.plan.File)
 		}

@@ -32,9 +32,9 @@ func (l *loader) images(n document.Node) error {
 			m.From = from
 		} else {
 			err := item.Mapping(document.Fields{
-				"image":     setText(&m.From),
-				"as":        setText(&m.Name),
-				"platforms": setTexts(&m.Platforms),
+				"image":     document.SetText(&m.From),
+				"as":        document.SetText(&m.Name),
+				"platforms": document.SetTexts(&m.Platforms),
 			})
 			if err != nil {
 				return err

@@ -12,7 +12,7 @@ import (
 
 func TestImages(t *testing.T) {
 	t.Parallel()
-	plan, err := parsePlan("dir/mmoci.yaml", []byte(`
+	plan, err := Parse("dir/mmoci.yaml", []byte(`
 images-to: registry.example.org/site/images
 image-platforms: [linux/arm64, linux/amd64]
 images:
@@ -64,7 +64,7 @@ func TestImagesRefused(t *testing.T) {
 		"images:\n- registry.example.org/" + strings.Repeat("a", 300) + ":1":       "is no HOST/REPO:TAG",
 		"images:\n- registry.example.org/a:1\nimage-platforms: [linux/amd64/v1/x]": "is no platform",
 	} {
-		if _, err := parsePlan("f", []byte(yaml+"\n")); !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), says) {
+		if _, err := Parse("f", []byte(yaml+"\n")); !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s:\ngot  %v\nwant %s", yaml, err, says)
 		}
 	}

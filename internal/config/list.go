@@ -2,20 +2,22 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/foreign"
+	"example.org/mmoci/pkg/resolve/query"
 )
 
-// all is the line of a list, and the value of packages:, that asks for everything.
-const all = "all"
+// All is the line of a list, and the value of packages:, that asks for everything.
+const All = "all"
 
-// readList reads a list of packages: one query a line, "#" begins a comment,
+// ReadList reads a list of packages: one query a line, "#" begins a comment,
 // blank lines and blanks around a query do not count.
-func readList(name string) ([]Query, error) {
+func ReadList(name string) ([]Query, error) {
 	data, err := document.ReadFile(name, document.MaxList)
 	if err != nil {
 		return nil, err
@@ -23,11 +25,11 @@ func readList(name string) ([]Query, error) {
 	if err := foreign.List(name, data); err != nil {
 		return nil, err
 	}
-	return parseList(name, data)
+	return ParseList(name, data)
 }
 
-// parseList reads the text of a list, normalised. With an error come the lines that could be read.
-func parseList(name string, data []byte) ([]Query, error) {
+// ParseList reads the text of a list, normalised. With an error come the lines that could be read.
+func ParseList(name string, data []byte) ([]Query, error) {
 	if !utf8.Valid(data) {
 		return nil, document.Errorf(document.At(name, 1), "not UTF-8 text")
 	}
@@ -73,18 +75,18 @@ func withoutComment(line string) string {
 	return line
 }
 
-// wholeOrList tells whether a list asks for everything ("all" alone). An
+// WholeOrList tells whether a list asks for everything ("all" alone). An
 // empty list is an error: what is meant must be written.
-func wholeOrList(name string, qs []Query) (whole bool, err error) {
+func WholeOrList(name string, qs []Query) (whole bool, err error) {
 	if len(qs) == 0 {
-		return false, document.Errorf(document.At(name, 1), "no package in the list; name at least one, or write the line %q to take the whole component", all)
+		return false, document.Errorf(document.At(name, 1), "no package in the list; name at least one, or write the line %q to take the whole component", All)
 	}
 	for _, q := range qs {
-		if q.Text != all {
+		if q.Text != All {
 			continue
 		}
 		if len(qs) > 1 {
-			return false, document.Errorf(q.Position, "%q stands beside other packages; it takes everything, so keep it alone or remove it", all)
+			return false, document.Errorf(q.Position, "%q stands beside other packages; it takes everything, so keep it alone or remove it", All)
 		}
 		return true, nil
 	}
@@ -97,4 +99,24 @@ func (a *Archive) describe() string {
 		return "archive " + a.Prefix
 	}
 	return fmt.Sprintf("archive %s (%s)", a.Prefix, a.Position)
+}
+
+// AddMissing adds to a list what it has not.
+func AddMissing(list *[]string, more []string) {
+	for _, s := range more {
+		if !slices.Contains(*list, s) {
+			*list = append(*list, s)
+		}
+	}
+}
+
+// ValidQueries tells which of the queries cannot be read.
+func ValidQueries(queries []Query) error {
+	var faults document.Faults
+	for _, q := range queries {
+		if _, err := query.Parse(q.Text); err != nil {
+			faults.Add(document.Errorf(q.Position, "%w", err))
+		}
+	}
+	return faults.Err()
 }

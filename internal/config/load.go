@@ -2,13 +2,13 @@ package config
 
 import (
 	"errors"
-	"example.org/mmoci/internal/config/document"
-	"example.org/mmoci/internal/config/foreign"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/foreign"
 )
 
 // Name is how the file of a plan is called; SystemDir is where it is looked
@@ -43,11 +43,11 @@ func Load(path string) (*Plan, error) {
 	if err := foreign.YAML(path, data); err != nil {
 		return nil, err
 	}
-	return parsePlan(path, data)
+	return Parse(path, data)
 }
 
-// parsePlan reads and validates the text of an mmoci.yaml.
-func parsePlan(path string, data []byte) (*Plan, error) {
+// Parse reads and validates the text of an mmoci.yaml.
+func Parse(path string, data []byte) (*Plan, error) {
 	docs, err := document.Parse(path, data)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func parsePlan(path string, data []byte) (*Plan, error) {
 	if err := l.drawExact(); err != nil {
 		return nil, err
 	}
-	l.plan.drawTheRest(len(l.common.lines) > 0)
+	l.plan.DrawTheRest(len(l.common.lines) > 0)
 	if err := l.arrange(); err != nil {
 		return nil, err
 	}
@@ -90,11 +90,11 @@ func (l *loader) top(n document.Node) error {
 	p := l.plan
 	l.common.peek(n)
 	return n.Mapping(document.Fields{
-		"ref":             setText(&p.Ref),
+		"ref":             document.SetText(&p.Ref),
 		"lock":            l.setFile(&p.Lock),
 		"sign":            l.sign,
 		"trust":           l.trust,
-		"sources":         setTexts(&p.Sources),
+		"sources":         document.SetTexts(&p.Sources),
 		"archives":        l.archives,
 		"packages":        l.packages,
 		"packages-from":   func(n document.Node) error { return l.common.read(l, n, &p.Packages) },
@@ -102,12 +102,12 @@ func (l *loader) top(n document.Node) error {
 		"mirrors":         l.mirrors,
 		"strategy":        setStrategy(&l.strategy),
 		"images":          l.images,
-		"images-to":       setText(&p.ImagesTo),
-		"image-platforms": setTexts(&p.ImagePlatforms),
+		"images-to":       document.SetText(&p.ImagesTo),
+		"image-platforms": document.SetTexts(&p.ImagePlatforms),
 		"serve":           l.serve,
-		"bundle":          setTexts(&p.Bundle),
-		"recommends":      setFlag(&p.Recommends),
-		"valid-for":       setDuration(&p.ValidFor),
+		"bundle":          document.SetTexts(&p.Bundle),
+		"recommends":      document.SetFlag(&p.Recommends),
+		"valid-for":       document.SetDuration(&p.ValidFor),
 	})
 }
 
@@ -149,15 +149,15 @@ func (s *Sign) validate() error {
 func (l *loader) serve(n document.Node) error {
 	s := &l.plan.Serve
 	return n.Mapping(document.Fields{
-		"listen":  setOneOrMore(&s.Listen),
+		"listen":  document.SetOneOrMore(&s.Listen),
 		"policy":  l.setFile(&s.Policy),
 		"mirrors": l.setFile(&s.Mirrors),
 		"state":   l.setFile(&s.State),
 
-		"registry": setFlag(&s.Registry),
+		"registry": document.SetFlag(&s.Registry),
 
-		"fresh-for":   setDuration(&s.FreshFor),
-		"stale-after": setDuration(&s.StaleAfter),
+		"fresh-for":   document.SetDuration(&s.FreshFor),
+		"stale-after": document.SetDuration(&s.StaleAfter),
 	})
 }
 
@@ -201,7 +201,7 @@ func (l *loader) setFile(dst *string) func(document.Node) error {
 		if err != nil {
 			return err
 		}
-		if isURL(s) {
+		if IsURL(s) {
 			return n.Errorf("is a URL, should be a file: %s", s)
 		}
 		*dst = l.file(s)
@@ -211,55 +211,18 @@ func (l *loader) setFile(dst *string) func(document.Node) error {
 
 func (l *loader) setFiles(dst *[]string) func(document.Node) error {
 	return func(n document.Node) error {
-		list, err := oneOrMore(n)
+		list, err := document.OneOrMore(n)
 		if err != nil {
 			return err
 		}
 		for _, s := range list {
-			if isURL(s) {
+			if IsURL(s) {
 				return n.Errorf("is a URL, should be a file: %s", s)
 			}
 			*dst = append(*dst, l.file(s))
 		}
 		return nil
 	}
-}
-
-func setText(dst *string) func(document.Node) error {
-	return func(n document.Node) (err error) {
-		*dst, err = n.Text()
-		return err
-	}
-}
-
-func setTexts(dst *[]string) func(document.Node) error {
-	return func(n document.Node) (err error) {
-		*dst, err = n.Texts()
-		return err
-	}
-}
-
-func setFlag(dst *bool) func(document.Node) error {
-	return func(n document.Node) (err error) {
-		*dst, err = n.Flag()
-		return err
-	}
-}
-
-func setOneOrMore(dst *[]string) func(document.Node) error {
-	return func(n document.Node) (err error) {
-		*dst, err = oneOrMore(n)
-		return err
-	}
-}
-
-// oneOrMore reads a value or a list of values.
-func oneOrMore(n document.Node) ([]string, error) {
-	if _, ok := n.Scalar(); !ok {
-		return n.Texts()
-	}
-	s, err := n.Text()
-	return []string{s}, err
 }
 
 // setCommand reads a command: a list of program and arguments. No shell runs it. A
@@ -303,27 +266,8 @@ func readCommand(dst *[]string) func(document.Node) error {
 	}
 }
 
-// setDuration reads a time span of at least a second, in whole seconds.
-func setDuration(dst *time.Duration) func(document.Node) error {
-	return func(n document.Node) error {
-		s, err := n.Text()
-		if err != nil {
-			return err
-		}
-		d, err := document.ParseDuration(s)
-		if err == nil && (d < time.Second || d%time.Second != 0) {
-			err = errors.New("should be whole seconds, at least one")
-		}
-		if err != nil {
-			return n.Errorf("is %q, %w", s, err)
-		}
-		*dst = d
-		return nil
-	}
-}
-
-// isURL tells a value that is read over the network.
-func isURL(s string) bool {
+// IsURL tells a value that is read over the network.
+func IsURL(s string) bool {
 	scheme, _, ok := strings.Cut(s, "://")
 	scheme = strings.ToLower(scheme)
 	return ok && (scheme == "http" || scheme == "https")

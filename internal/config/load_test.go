@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"example.org/mmoci/internal/config/document"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.org/mmoci/internal/config/document"
 )
 
 // lay writes files under a new directory and returns it.
@@ -138,7 +139,7 @@ func TestLoad(t *testing.T) {
 
 func TestLoadServeOnly(t *testing.T) {
 	t.Parallel()
-	p, err := parsePlan("mmoci.yaml", []byte("ref: h/r\nserve:\n  listen: [\":80\", \"[::1]:8000\"]\n"))
+	p, err := Parse("mmoci.yaml", []byte("ref: h/r\nserve:\n  listen: [\":80\", \"[::1]:8000\"]\n"))
 	if err != nil || len(p.Serve.Listen) != 2 {
 		t.Errorf("%+v, %v", p, err)
 	}
@@ -376,11 +377,11 @@ func TestLoadTooLarge(t *testing.T) {
 // TestCRLF holds that a file edited elsewhere means the same.
 func TestCRLF(t *testing.T) {
 	t.Parallel()
-	a, err := parsePlan("f", []byte(base))
+	a, err := Parse("f", []byte(base))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := parsePlan("f", document.Normalise([]byte("\ufeff"+strings.ReplaceAll(base, "\n", "\r\n"))))
+	b, err := Parse("f", document.Normalise([]byte("\ufeff"+strings.ReplaceAll(base, "\n", "\r\n"))))
 	if err != nil || !reflect.DeepEqual(a, b) {
 		t.Errorf("%+v, %v", b, err)
 	}
@@ -395,7 +396,7 @@ func TestStrategies(t *testing.T) {
 		if how != "" {
 			y += "  strategy: " + how + "\n"
 		}
-		p, err := parsePlan("f", []byte(y))
+		p, err := Parse("f", []byte(y))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -457,7 +458,7 @@ func FuzzLoad(f *testing.F) {
 		if strings.Contains(string(data), "packages-from") {
 			return // would read files of this machine
 		}
-		p, err := parsePlan("f", data)
+		p, err := Parse("f", data)
 		if err != nil {
 			if !errors.Is(err, document.ErrUsage) {
 				t.Errorf("%q", err)
@@ -494,4 +495,12 @@ func TestCommandBesideTheFile(t *testing.T) {
 			t.Errorf("%s: %q, want %q", file, got, want)
 		}
 	}
+}
+
+// faultsOf are the faults of an error without the directory, in their order.
+func faultsOf(err error, dir string) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(strings.ReplaceAll(err.Error(), dir+"/", ""), "\n")
 }

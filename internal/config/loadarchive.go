@@ -1,9 +1,10 @@
 package config
 
 import (
-	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"strings"
+
+	"example.org/mmoci/internal/config/document"
 )
 
 // archive reads one entry of archives:.
@@ -13,32 +14,32 @@ func (l *loader) archive(n document.Node) (*archiveDoc, error) {
 	d.lists.peek(n)
 	phased := true
 	err := n.Mapping(document.Fields{
-		"prefix":            setText(&a.Prefix),
-		"format":            setText(new(string)), // deb: the others are read by other
+		"prefix":            document.SetText(&a.Prefix),
+		"format":            document.SetText(new(string)), // deb: the others are read by other
 		"mode":              d.mode,
 		"url":               d.url,
 		"from-apt":          d.fromApt,
 		"mirror":            d.mirror,
 		"strategy":          d.strategy,
-		"dated-suites":      setTexts(&d.datedSuites),
-		"suites":            setTexts(&a.Suites),
-		"components":        setTexts(&a.Components),
-		"architectures":     setTexts(&a.Architectures),
+		"dated-suites":      document.SetTexts(&d.datedSuites),
+		"suites":            document.SetTexts(&a.Suites),
+		"components":        document.SetTexts(&a.Components),
+		"architectures":     document.SetTexts(&a.Architectures),
 		"signed-by":         d.signedBy,
 		"debs":              l.setFile(&a.Debs),
 		"packages":          d.packages,
 		"packages-from":     func(n document.Node) error { return d.lists.read(l, n, &a.Packages) },
 		"list":              d.lists.kind,
-		"check-valid-until": setFlag(&a.CheckValidUntil),
-		"phased":            setFlag(&phased),
-		"unnamed-release":   setFlag(&a.UnnamedRelease),
-		"languages":         setTexts(&a.Languages),
-		"drop":              setTexts(&a.Drop),
+		"check-valid-until": document.SetFlag(&a.CheckValidUntil),
+		"phased":            document.SetFlag(&phased),
+		"unnamed-release":   document.SetFlag(&a.UnnamedRelease),
+		"languages":         document.SetTexts(&a.Languages),
+		"drop":              document.SetTexts(&a.Drop),
 		"with-sources":      func(n document.Node) error { return setWithSources(n, a) },
 		"build-depends":     func(n document.Node) error { return setSources(n, &a.BuildDepends) },
-		"origin":            setText(&a.Origin),
-		"label":             setText(&a.Label),
-		"codename":          setText(&a.Codename),
+		"origin":            document.SetText(&a.Origin),
+		"label":             document.SetText(&a.Label),
+		"codename":          document.SetText(&a.Codename),
 		"ca":                l.setFile(&a.CAFile),
 		"client-cert":       l.setFile(&a.ClientCert),
 		"auth":              l.setFile(&a.AuthFile),
@@ -86,7 +87,7 @@ func (d *archiveDoc) mode(n document.Node) error {
 }
 
 func (d *archiveDoc) url(n document.Node) error {
-	list, err := oneOrMore(n)
+	list, err := document.OneOrMore(n)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (d *archiveDoc) mirror(n document.Node) error {
 
 // location is a URL as it is, or a directory relative to the file.
 func (d *archiveDoc) location(s string) string {
-	if hasScheme(s) {
+	if HasScheme(s) {
 		return strings.TrimRight(s, "/")
 	}
 	return d.file(s)
@@ -120,7 +121,7 @@ func (d *archiveDoc) signedBy(n document.Node) error {
 	if err != nil {
 		return err
 	}
-	if isURL(s) {
+	if IsURL(s) {
 		d.a.SignedByURL = s
 	} else {
 		d.a.SignedBy = d.file(s)

@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"errors"
-	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.org/mmoci/internal/config/document"
 )
 
 var (

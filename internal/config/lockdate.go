@@ -2,10 +2,11 @@ package config
 
 import (
 	"bytes"
-	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"slices"
 	"time"
+
+	"example.org/mmoci/internal/config/document"
 )
 
 // PutLockDate changes the date of a canonical lock, as [Lock.Encode] makes it, in place.

@@ -41,7 +41,7 @@ func (l *loader) mirrors(n document.Node) error {
 	var faults document.Faults
 	for _, item := range items {
 		var from, to string
-		err := item.Mapping(document.Fields{"from": setText(&from), "to": setText(&to)})
+		err := item.Mapping(document.Fields{"from": document.SetText(&from), "to": document.SetText(&to)})
 		if err == nil {
 			var r rewrite
 			if r, err = newRewrite(from, to); err != nil {

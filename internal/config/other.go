@@ -84,13 +84,13 @@ func (l *loader) otherFormat(n document.Node, o *Other) (err error) {
 // merged reads an archive that is made of others.
 func (l *loader) merged(n document.Node, o *Other) error {
 	err := n.Mapping(document.Fields{
-		"prefix":         setText(&o.Prefix),
-		"format":         setText(&o.Format),
+		"prefix":         document.SetText(&o.Prefix),
+		"format":         document.SetText(&o.Format),
 		"mode":           onlyCurated,
-		"merge":          setTexts(&o.Merge),
-		"forbid-eclipse": setFlag(&o.ForbidEclipse),
-		"origin":         setText(&o.Origin),
-		"label":          setText(&o.Label),
+		"merge":          document.SetTexts(&o.Merge),
+		"forbid-eclipse": document.SetFlag(&o.ForbidEclipse),
+		"origin":         document.SetText(&o.Origin),
+		"label":          document.SetText(&o.Label),
 	})
 	if err != nil {
 		return err
@@ -118,9 +118,9 @@ func onlyCurated(n document.Node) error {
 // taken reads an archive that another snapshot has.
 func (l *loader) taken(n document.Node, o *Other) error {
 	return n.Mapping(document.Fields{
-		"prefix":    setText(&o.Prefix),
-		"format":    setText(&o.Format),
-		"from":      setText(&o.From),
+		"prefix":    document.SetText(&o.Prefix),
+		"format":    document.SetText(&o.Format),
+		"from":      document.SetText(&o.From),
 		"trust":     l.setFiles(&o.Trust),
 		"signed-by": l.setFile(&o.SignedBy),
 	})
@@ -159,7 +159,7 @@ func (p *Plan) validOthers(seen map[string]*Archive) error {
 	for i := range p.Others {
 		o := &p.Others[i]
 		fault := func(format string, args ...any) { faults.Add(document.Errorf(o.Position, format, args...)) }
-		if err := validPrefix(o.Prefix); err != nil {
+		if err := ValidPrefix(o.Prefix); err != nil {
 			fault("%w", err)
 		}
 		if a := seen[o.Prefix]; a != nil {

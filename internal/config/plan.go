@@ -1,12 +1,12 @@
-// Package config turns mmoci.yaml, the lock and every foreign input (a
-// sources/ tree, mini-mirror YAML, apt sources) into one [Plan]. Bad input is
-// an error with file and line; nothing is read from a network.
+// Package config turns mmoci.yaml into one [Plan], and reads and writes the lock. Bad input is an error with file and
+// line; nothing is read from a network. Rooms below read other inputs.
 package config
 
 import (
-	"example.org/mmoci/internal/config/document"
 	"path/filepath"
 	"time"
+
+	"example.org/mmoci/internal/config/document"
 )
 
 // Plan is everything that a command may need to know, its paths made

@@ -83,7 +83,7 @@ func CheckListen(s string) error {
 
 // validate tells what is wrong with an archive.
 func (a *Archive) validate() (faults []error) {
-	if err := validPrefix(a.Prefix); err != nil {
+	if err := ValidPrefix(a.Prefix); err != nil {
 		faults = append(faults, err)
 	}
 	steps := []func() error{a.validPlace}
@@ -107,7 +107,8 @@ func (a *Archive) validate() (faults []error) {
 	return faults
 }
 
-func validPrefix(p string) error {
+// ValidPrefix tells what is wrong with the name of an archive.
+func ValidPrefix(p string) error {
 	if p == "" {
 		return errors.New("archive without a prefix; give it one, the directory that it is served under")
 	}
@@ -176,8 +177,8 @@ func (a *Archive) validURLs() error {
 	return nil
 }
 
-// hasScheme tells a URL of whatever kind from a directory; one whose name looks like a URL is written ./NAME.
-func hasScheme(s string) bool {
+// HasScheme tells a URL of whatever kind from a directory; one whose name looks like a URL is written ./NAME.
+func HasScheme(s string) bool {
 	scheme, _, ok := strings.Cut(s, ":")
 	return ok && len(scheme) > 1 && strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz0123456789+-.") == ""
 }
@@ -188,7 +189,7 @@ func validURL(s string) error {
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 		return errors.New("holds a control character")
 	}
-	if !hasScheme(s) {
+	if !HasScheme(s) {
 		return nil // a directory
 	}
 	u, err := url.Parse(s)
@@ -281,10 +282,11 @@ func (a *Archive) validArchitectures() error {
 		}
 		return errors.New("no architectures:; write architectures: [amd64] or what the hosts are")
 	}
-	return words("architectures", a.Architectures, validArchitecture)
+	return words("architectures", a.Architectures, ValidArchitecture)
 }
 
-func validArchitecture(s string) error {
+// ValidArchitecture tells what is wrong with a word for an architecture.
+func ValidArchitecture(s string) error {
 	switch s {
 	case "all":
 		return errors.New("is no architecture of a host; packages for all come along with each")

@@ -2,9 +2,10 @@ package config
 
 import (
 	"errors"
-	"example.org/mmoci/internal/config/document"
 	"slices"
 	"strings"
+
+	"example.org/mmoci/internal/config/document"
 )
 
 // packages reads the list at the top, which asks over all archives.
@@ -22,7 +23,7 @@ func (l *loader) packages(n document.Node) error {
 	var faults document.Faults
 	for _, item := range items {
 		s, err := item.Text()
-		if err == nil && (s == all || s == "none") {
+		if err == nil && (s == All || s == "none") {
 			err = item.Errorf("%q is said of one archive; write packages: %s there", s, s)
 		}
 		faults.Add(err)
@@ -31,9 +32,9 @@ func (l *loader) packages(n document.Node) error {
 	return faults.Err()
 }
 
-// drawTheRest lets archives that say nothing of packages give what the list at
+// DrawTheRest lets archives that say nothing of packages give what the list at
 // the top and the closure take from them. Without that list each must say. common: there is one, be it of URLs alone.
-func (p *Plan) drawTheRest(common bool) {
+func (p *Plan) DrawTheRest(common bool) {
 	for i := range p.Archives {
 		if a := &p.Archives[i]; (common || len(p.Packages) > 0) && !a.Verbatim && !a.All && len(a.Packages) == 0 {
 			a.None = true
@@ -50,7 +51,7 @@ func (p *Plan) validPackages() error {
 		switch strings.TrimSpace(q.Text) {
 		case "":
 			return document.Errorf(q.Position, "packages: an empty query")
-		case all, "none":
+		case All, "none":
 			return document.Errorf(q.Position, "%q is said of one archive, not of a list that any archive may give", q.Text)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/cmd/mmoci/internal/command"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/config/minimirror"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/state"
@@ -111,7 +112,7 @@ func (f *archiveFlags) base(cmd *cobra.Command, p *command.PlanFlags) (*config.P
 	case single:
 		return f.single()
 	case sources != "":
-		return config.LoadSources(sources, config.SourcesOptions{AptlyConf: os.Getenv("APTLY_CONFIG_PATH"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
+		return minimirror.Load(sources, minimirror.Options{AptlyConf: os.Getenv("APTLY_CONFIG_PATH"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
 	}
 	plan, err := p.Plan()
 	if err == nil && plan == nil {

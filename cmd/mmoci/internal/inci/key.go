@@ -11,6 +11,7 @@ import (
 
 	"example.org/mmoci/cmd/mmoci/internal/command"
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/hostapt"
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/signer"
@@ -36,7 +37,7 @@ func Init(a *command.App) *cobra.Command {
 				return fmt.Errorf("%w: %s is there already; --force replaces it, -o writes elsewhere", outcome.ErrUsage, out)
 			}
 		}
-		text, err := config.FromSystem(root, args)
+		text, err := hostapt.FromSystem(root, args)
 		if err != nil {
 			return err
 		}

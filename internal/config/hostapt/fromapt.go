@@ -1,4 +1,5 @@
-package config
+// Package hostapt writes an mmoci.yaml of what a host's own apt is told.
+package hostapt
 
 import (
 	"cmp"
@@ -17,6 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/archive"
@@ -44,7 +46,7 @@ func FromApt(files map[string][]byte, lists, pkgs []string) ([]byte, error) {
 		}
 		switch p = strings.TrimSpace(p); p {
 		case "":
-		case all, "none":
+		case "all", "none":
 			return nil, document.Errorf(document.Position{}, "%q is said of one archive; write packages: %s there", p, p)
 		default:
 			w.packages = append(w.packages, p)
@@ -94,20 +96,22 @@ type aptSource struct {
 type aptWriter struct {
 	arch     string
 	packages []string // asked for over all archives
-	archives []*aptArchive
+	archives []*foundArchive
 	left     []string // what was left out, and why
 }
 
-// aptArchive is an archive with the remarks on it.
-type aptArchive struct {
-	Archive
+// foundArchive is an archive with where it was found, and the remarks on it.
+type foundArchive struct {
+	config.Archive
 	file    string // it was found in
 	remarks []string
 }
 
 // add takes a source over, into an archive there is if it differs in its suites only.
 func (w *aptWriter) add(s aptSource) {
-	a, err := w.archive(s)
+	a := &foundArchive{file: s.file}
+	var err error
+	a.Archive, a.remarks, err = config.AptArchive(s.Source, s.file, w.arch)
 	if err != nil {
 		w.left = append(w.left, transfer.Redact(fmt.Sprintf("%s %s (%s): %v", s.URI, strings.Join(s.Suites, " "), s.file, err)))
 		return
@@ -115,7 +119,7 @@ func (w *aptWriter) add(s aptSource) {
 	for _, b := range w.archives {
 		if b.URLs[0] == a.URLs[0] && slices.Equal(b.Components, a.Components) && slices.Equal(b.Architectures, a.Architectures) &&
 			b.SignedBy == a.SignedBy && b.CheckValidUntil == a.CheckValidUntil && slices.Equal(b.remarks, a.remarks) {
-			add(&b.Suites, a.Suites)
+			config.AddMissing(&b.Suites, a.Suites)
 			return
 		}
 	}
@@ -125,7 +129,7 @@ func (w *aptWriter) add(s aptSource) {
 
 // addSource marks the archive that a deb-src source belongs to.
 func (w *aptWriter) addSource(s aptSource) {
-	b, err := w.archive(s)
+	b, _, err := config.AptArchive(s.Source, s.file, w.arch)
 	if err != nil {
 		return // said already
 	}
@@ -136,89 +140,6 @@ func (w *aptWriter) addSource(s aptSource) {
 		}
 	}
 	w.left = append(w.left, transfer.Redact(fmt.Sprintf("%s %s (%s): sources alone, without packages", s.URI, strings.Join(s.Suites, " "), s.file)))
-}
-
-// archive turns a source into an archive without prefix and packages; what
-// Validate would refuse is refused here, so that the result can be read back.
-func (w *aptWriter) archive(s aptSource) (*aptArchive, error) {
-	expand := func(list []string) []string {
-		var out []string
-		for _, v := range list {
-			add(&out, []string{strings.ReplaceAll(v, "$(ARCH)", w.arch)})
-		}
-		return out
-	}
-	suites := expand(s.Suites)
-	for i, suite := range suites {
-		// A flat archive's directory is relative to the URI, with a slash before it or not: "/", "./", "x/".
-		if rest, ok := strings.CutPrefix(suite, "/"); ok && IsFlat(suite) {
-			suites[i] = "./" + strings.TrimLeft(rest, "/")
-		}
-	}
-	a := &aptArchive{file: s.file, Archive: Archive{
-		Suites: suites, Components: expand(s.Components), Architectures: expand(s.Architectures),
-		CheckValidUntil: s.CheckValidUntil,
-	}}
-	if len(a.Architectures) == 0 {
-		a.Architectures = []string{w.arch}
-	}
-	if err := a.address(expand([]string{s.URI})[0]); err != nil {
-		return nil, err
-	}
-	a.key(s)
-	probe := a.Archive
-	probe.Prefix, probe.None = "x", true
-	if err := errors.Join(probe.validate()...); err != nil {
-		return nil, err
-	}
-	return a, nil
-}
-
-// address takes the URI over; credentials stay where apt has them.
-func (a *aptArchive) address(uri string) error {
-	if rest, ok := strings.CutPrefix(uri, "file:"); ok && strings.HasPrefix(rest, "/") {
-		uri = "file:///" + strings.TrimLeft(rest, "/")
-	}
-	u, err := url.Parse(uri)
-	if err != nil {
-		return errors.New("not a URL")
-	}
-	if u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "file" {
-		return fmt.Errorf("scheme %q; known are http, https and file", u.Scheme)
-	}
-	if u.User != nil {
-		u.User = nil
-		a.remarks = append(a.remarks, fmt.Sprintf("apt has credentials in the URI; put them into /etc/apt/auth.conf.d/ as: machine %s://%s login USER password PASSWORD", u.Scheme, u.Host))
-	}
-	a.URLs = []string{strings.TrimRight(u.String(), "/")}
-	return nil
-}
-
-// key takes over what signs the archive, or says what to do.
-func (a *aptArchive) key(s aptSource) {
-	words := strings.Fields(s.SignedBy)
-	switch {
-	case len(s.SignedByKey) > 0:
-		a.SignedBy = "keys/" + path.Base(a.URLs[0]) + ".asc"
-		a.remarks = append(a.remarks, fmt.Sprintf("the key stands in %s; write it into the file that signed-by names", s.file))
-	case len(words) > 0 && strings.HasPrefix(words[0], "/") && !strings.ContainsFunc(words[0], unicode.IsControl):
-		a.SignedBy = words[0]
-		if len(words) > 1 {
-			a.remarks = append(a.remarks, "apt also takes the keys of "+strings.Join(words[1:], " ")+"; put them into one file if they are needed")
-		}
-	case len(words) > 0:
-		a.remarks = append(a.remarks, "apt wants a signature by "+strings.Join(words, " ")+"; name the file with that key as signed-by")
-	default:
-		for _, distribution := range []string{"debian", "ubuntu"} {
-			if strings.Contains(a.URLs[0], distribution) && a.SignedBy == "" {
-				a.SignedBy = "/usr/share/keyrings/" + distribution + "-archive-keyring.gpg"
-				a.remarks = append(a.remarks, "apt trusts every key of /etc/apt/trusted.gpg.d here; this one is a guess")
-			}
-		}
-		if a.SignedBy == "" {
-			a.remarks = append(a.remarks, "apt trusts every key of /etc/apt/trusted.gpg.d here; name the right one as signed-by")
-		}
-	}
 }
 
 // prefix makes a name for an archive: the directory of a distribution's mirror
@@ -243,11 +164,11 @@ func (w *aptWriter) prefix(address string) string {
 		return '-'
 	}, strings.ToLower(name))
 	name = strings.Trim(name[:min(len(name), 48)], "-.+")
-	if validPrefix(name) != nil {
+	if config.ValidPrefix(name) != nil {
 		name = "archive"
 	}
 	taken := func(s string) bool {
-		return slices.ContainsFunc(w.archives, func(a *aptArchive) bool { return a.Prefix == s })
+		return slices.ContainsFunc(w.archives, func(a *foundArchive) bool { return a.Prefix == s })
 	}
 	unique := name
 	for i := 2; taken(unique); i++ {
@@ -261,7 +182,7 @@ func hostArch(lists []string) string {
 	count := map[string]int{}
 	for _, name := range lists {
 		if _, rest, ok := strings.Cut(name, "_binary-"); ok {
-			if arch, _, ok := strings.Cut(rest, "_"); ok && arch != "all" && validArchitecture(arch) == nil {
+			if arch, _, ok := strings.Cut(rest, "_"); ok && arch != "all" && config.ValidArchitecture(arch) == nil {
 				count[arch]++
 			}
 		}

@@ -1,16 +1,18 @@
-package config
+package hostapt
 
 import (
 	"errors"
-	"example.org/mmoci/internal/config/document"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 )
 
-func textsOf(qs []Query) []string {
+func textsOf(qs []config.Query) []string {
 	var out []string
 	for _, q := range qs {
 		out = append(out, q.Text)
@@ -50,7 +52,7 @@ Components: main
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := parsePlan("mmoci.yaml", text)
+	p, err := config.Parse("mmoci.yaml", text)
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
@@ -61,7 +63,7 @@ Components: main
 		t.Errorf("asked for over all archives: %q\n%s", got, text)
 	}
 	const debian = "/usr/share/keyrings/debian-archive-keyring.gpg"
-	want := []Archive{
+	want := []config.Archive{
 		{Prefix: "debian", URLs: []string{"http://mirror.example.org/debian"}, Suites: []string{"bookworm-backports"}, Components: []string{"main", "contrib"},
 			SignedBy: debian, None: true, CheckValidUntil: true},
 		{Prefix: "debian-2", URLs: []string{"http://mirror.example.org/debian"}, Suites: []string{"bookworm", "bookworm-updates"}, Components: []string{"main", "contrib"},
@@ -105,7 +107,7 @@ func TestFromAptFlat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := parsePlan("f", text)
+	p, err := config.Parse("f", text)
 	if err != nil || strings.Contains(string(text), "left out") {
 		t.Fatalf("%v in\n%s", err, text)
 	}
@@ -134,7 +136,7 @@ func TestFromAptSuites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := parsePlan("f", text)
+	p, err := config.Parse("f", text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,9 +190,26 @@ func FuzzFromApt(f *testing.F) {
 				}
 				continue
 			}
-			if _, err := parsePlan("f", text); err != nil {
+			if _, err := config.Parse("f", text); err != nil {
 				t.Errorf("%v in\n%s", err, text)
 			}
 		}
 	})
+}
+
+// placeless removes what differs between two spellings of one wish.
+func placeless(p *config.Plan) *config.Plan {
+	q := *p
+	q.File, q.CommonList = "", ""
+	q.Archives = nil
+	for _, a := range p.Archives {
+		a.Position = document.Position{}
+		var qs []config.Query
+		for _, x := range a.Packages {
+			qs = append(qs, config.Query{Text: x.Text})
+		}
+		a.Packages = qs
+		q.Archives = append(q.Archives, a)
+	}
+	return &q
 }

@@ -1,4 +1,4 @@
-package config
+package minimirror
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/aptlyconf"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/foreign"
@@ -14,13 +15,13 @@ import (
 // miniMirrorSchema is the schema of a Deckhand document that holds a source of the mini-mirror under data:.
 const miniMirrorSchema = "nc/MiniMirrorSource/v1"
 
-// LoadMiniMirrorYAML reads the mini-mirror's later form, one YAML document for
+// LoadYAML reads the mini-mirror's later form, one YAML document for
 // each upstream: name, url, key_url, codename (or code_name), label, aptly_config,
 // components and subrepos of distribution and packages (name, version), bare or
 // wrapped as a Deckhand document. The plan is that of the equivalent tree of
-// [LoadSources]; "packages: all" asks for the whole of the components.
+// [Load]; "packages: all" asks for the whole of the components.
 // All that is wrong with it is told in one error.
-func LoadMiniMirrorYAML(path string, o SourcesOptions) (*Plan, error) {
+func LoadYAML(path string, o Options) (*config.Plan, error) {
 	data, err := document.ReadFile(path, document.MaxYAML)
 	if err != nil {
 		return nil, err
@@ -31,7 +32,7 @@ func LoadMiniMirrorYAML(path string, o SourcesOptions) (*Plan, error) {
 	return parseMiniMirror(path, data, o)
 }
 
-func parseMiniMirror(path string, data []byte, o SourcesOptions) (*Plan, error) {
+func parseMiniMirror(path string, data []byte, o Options) (*config.Plan, error) {
 	docs, err := document.Parse(path, data)
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func parseMiniMirror(path string, data []byte, o SourcesOptions) (*Plan, error) 
 		}
 		return nil, m.faults.Err()
 	}
-	return planOf(&Plan{File: path, CommonList: "`packages:` at the top of an mmoci.yaml in place of it"}, m.found, &m.faults)
+	return planOf(&config.Plan{File: path, CommonList: "`packages:` at the top of an mmoci.yaml in place of it"}, m.found, &m.faults)
 }
 
 // miniMirror is what is read of the mini-mirror's YAML.
@@ -70,22 +71,22 @@ func (m *miniMirror) document(n document.Node) {
 	var codename, codename2 string
 	var subrepos []document.Node
 	fields := document.Fields{
-		"name":      setText(&base.prefix),
-		"url":       setText(&base.url),
-		"key_url":   setText(&base.key),
-		"codename":  setText(&codename),
-		"code_name": setText(&codename2),
-		"label":     setText(&base.label),
+		"name":      document.SetText(&base.prefix),
+		"url":       document.SetText(&base.url),
+		"key_url":   document.SetText(&base.key),
+		"codename":  document.SetText(&codename),
+		"code_name": document.SetText(&codename2),
+		"label":     document.SetText(&base.label),
 		"aptly_config": func(n document.Node) error {
 			s, ok := n.Scalar()
 			if !ok {
 				return n.WrongType("the text of an aptly.conf")
 			}
-			c, err := aptlyconf.Parse(n.TextAt(), []byte(s), validArchitecture)
+			c, err := aptlyconf.Parse(n.TextAt(), []byte(s), config.ValidArchitecture)
 			base.obey(c)
 			return err
 		},
-		"components": setTexts(&base.components),
+		"components": document.SetTexts(&base.components),
 		"subrepos":   func(n document.Node) (err error) { subrepos, err = n.Items(); return err },
 	}
 	err := n.Mapping(fields)
@@ -105,7 +106,7 @@ func (m *miniMirror) document(n document.Node) {
 		return
 	}
 	for _, s := range sources {
-		m.faults.Add(validQueries(s.packages))
+		m.faults.Add(config.ValidQueries(s.packages))
 	}
 }
 
@@ -120,7 +121,7 @@ func (m *miniMirror) subrepos(base source, nodes []document.Node) (out []source)
 		sub.at = n.At()
 		var packages *document.Node
 		fields := document.Fields{
-			"distribution": setText(&sub.suite),
+			"distribution": document.SetText(&sub.suite),
 			"packages":     func(n document.Node) error { packages = &n; return nil },
 		}
 		err := n.Mapping(fields)
@@ -141,14 +142,14 @@ func (m *miniMirror) subrepos(base source, nodes []document.Node) (out []source)
 		if err == nil {
 			out = append(out, sub)
 		} else {
-			m.faults.Add(validQueries(sub.packages))
+			m.faults.Add(config.ValidQueries(sub.packages))
 		}
 	}
 	return out
 }
 
 func (s *source) takePackages(n document.Node) error {
-	if v, ok := n.Scalar(); ok && strings.TrimSpace(v) == all {
+	if v, ok := n.Scalar(); ok && strings.TrimSpace(v) == config.All {
 		s.whole = true
 		return nil
 	}
@@ -163,7 +164,7 @@ func (s *source) takePackages(n document.Node) error {
 			faults.Add(err)
 			continue
 		}
-		s.packages = append(s.packages, Query{Text: q, Position: item.At()})
+		s.packages = append(s.packages, config.Query{Text: q, Position: item.At()})
 	}
 	return faults.Err()
 }
@@ -173,7 +174,7 @@ func (s *source) takePackages(n document.Node) error {
 func miniMirrorPackage(n document.Node) (string, error) {
 	n.Key = ""
 	var name, version string
-	fields := document.Fields{"name": setText(&name), "version": setText(&version)}
+	fields := document.Fields{"name": document.SetText(&name), "version": document.SetText(&version)}
 	err := n.Mapping(fields)
 	switch {
 	case len(n.Lacks(fields, "name")) > 0:

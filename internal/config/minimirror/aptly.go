@@ -1,15 +1,16 @@
-package config
+package minimirror
 
 import (
 	"errors"
 	"io/fs"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/aptlyconf"
 	"example.org/mmoci/internal/config/document"
 )
 
-// SourcesOptions say how a sources/ tree, or its YAML form, is read.
-type SourcesOptions struct {
+// Options say how a sources/ tree, or its YAML form, is read.
+type Options struct {
 	// AptlyConf is the aptly.conf of every source that has none of its own; "": none.
 	AptlyConf string
 	// AptlyConfFrom is who named AptlyConf, for messages.
@@ -17,7 +18,7 @@ type SourcesOptions struct {
 }
 
 // aptlyDefault reads the aptly.conf of sources without their own.
-func (o SourcesOptions) aptlyDefault() (aptlyconf.Conf, error) {
+func (o Options) aptlyDefault() (aptlyconf.Conf, error) {
 	if o.AptlyConf == "" {
 		return aptlyconf.Conf{}, nil
 	}
@@ -35,7 +36,7 @@ func readAptly(file string) (c aptlyconf.Conf, there bool, err error) {
 		return c, false, nil
 	}
 	if err == nil {
-		c, err = aptlyconf.Parse(document.At(file, 1), data, validArchitecture)
+		c, err = aptlyconf.Parse(document.At(file, 1), data, config.ValidArchitecture)
 	}
 	return c, true, err
 }

@@ -1,25 +1,28 @@
-package config
+package minimirror
 
 import (
 	"errors"
-	"example.org/mmoci/internal/config/document"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 )
 
 // placeless removes what differs between two spellings of one wish.
-func placeless(p *Plan) *Plan {
+func placeless(p *config.Plan) *config.Plan {
 	q := *p
 	q.File, q.CommonList = "", ""
 	q.Archives = nil
 	for _, a := range p.Archives {
 		a.Position = document.Position{}
-		var qs []Query
+		var qs []config.Query
 		for _, x := range a.Packages {
-			qs = append(qs, Query{Text: x.Text})
+			qs = append(qs, config.Query{Text: x.Text})
 		}
 		a.Packages = qs
 		q.Archives = append(q.Archives, a)
@@ -27,7 +30,7 @@ func placeless(p *Plan) *Plan {
 	return &q
 }
 
-func TestLoadSources(t *testing.T) {
+func TestLoad(t *testing.T) {
 	t.Parallel()
 	dir := lay(t, map[string]string{
 		"docker/docker/source.txt":           "https://download.docker.com/linux/ubuntu https://download.docker.com/linux/ubuntu/gpg bionic stable\n",
@@ -42,17 +45,17 @@ func TestLoadSources(t *testing.T) {
 		".git/x/source.txt":                  "not ours",
 		"README":                             "not a source",
 	})
-	got, err := LoadSources(dir, SourcesOptions{})
+	got, err := Load(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := func(p string, line int) document.Position { return document.At(filepath.Join(dir, p), line) }
-	want := &Plan{File: dir, CommonList: filepath.Join(dir, "packages.txt"), Archives: []Archive{
+	want := &config.Plan{File: dir, CommonList: filepath.Join(dir, "packages.txt"), Archives: []config.Archive{
 		{
 			Position: at("docker/docker/source.txt", 1), Prefix: "docker", URLs: []string{"https://download.docker.com/linux/ubuntu"},
 			Suites: []string{"bionic"}, Components: []string{"stable"}, Architectures: []string{"amd64"},
 			SignedByURL: "https://download.docker.com/linux/ubuntu/gpg", CheckValidUntil: true,
-			Packages: []Query{{"docker-ce", at("docker/docker/packages.txt", 1), nil}, {"package3 (>=3.6)", at("docker/docker/packages.txt", 2), nil}},
+			Packages: []config.Query{{Text: "docker-ce", Position: at("docker/docker/packages.txt", 1)}, {Text: "package3 (>=3.6)", Position: at("docker/docker/packages.txt", 2)}},
 		},
 		{
 			Position: at("tools/aptly/source.txt", 3), Prefix: "tools", URLs: []string{"file:///srv/aptly"}, Suites: []string{"./"},
@@ -62,9 +65,9 @@ func TestLoadSources(t *testing.T) {
 			Position: at("ubuntu/bionic/source.txt", 1), Prefix: "ubuntu", URLs: []string{"http://archive.example.org/ubuntu"},
 			Suites: []string{"bionic", "bionic-updates"}, Components: []string{"main", "restricted", "universe"}, Architectures: []string{"amd64"},
 			SignedBy: filepath.Join(dir, "ubuntu/key.asc"), CheckValidUntil: true,
-			Packages: []Query{
-				{"ceph-common", at("ubuntu/bionic/packages.txt", 3), nil}, {"nginx | apache2", at("ubuntu/bionic/packages.txt", 4), nil},
-				{"linux-firmware", at("ubuntu/bionic-updates/packages.txt", 2), nil},
+			Packages: []config.Query{
+				{Text: "ceph-common", Position: at("ubuntu/bionic/packages.txt", 3)}, {Text: "nginx | apache2", Position: at("ubuntu/bionic/packages.txt", 4)},
+				{Text: "linux-firmware", Position: at("ubuntu/bionic-updates/packages.txt", 2)},
 			},
 		},
 	}}
@@ -73,8 +76,8 @@ func TestLoadSources(t *testing.T) {
 	}
 }
 
-// TestLoadSourcesCommon holds that the list of a whole tree asks over all sources.
-func TestLoadSourcesCommon(t *testing.T) {
+// TestLoadCommon holds that the list of a whole tree asks over all sources.
+func TestLoadCommon(t *testing.T) {
 	t.Parallel()
 	dir := lay(t, map[string]string{
 		"packages.txt":              "web\n# comment\nweb\ntini (>= 1)\n",
@@ -83,7 +86,7 @@ func TestLoadSourcesCommon(t *testing.T) {
 		"other/x/source.txt":        "http://h/other key.asc x main\n",
 		"other/x/packages.txt":      "own\n",
 	})
-	p, err := LoadSources(dir, SourcesOptions{})
+	p, err := Load(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +125,7 @@ func TestAllFaults(t *testing.T) {
 		"missing/n/source.txt":  "ppa:o/n key.asc s c\n",
 		"conf":                  "downloadSourcePackages: true\n",
 	})
-	_, err := LoadSources(dir, SourcesOptions{AptlyConf: filepath.Join(dir, "conf"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
+	_, err := Load(dir, Options{AptlyConf: filepath.Join(dir, "conf"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
 	got := faultsOf(err, dir)
 	for _, want := range []string{
 		`conf:1: aptly configuration: unknown key "downloadSourcePackages"; did you mean "download_sourcepackages"?`,
@@ -184,7 +187,7 @@ components: [main]
 subrepos:
 - {distribution: s, packages: [{name: "c (>= 1"}]}
 - {distribution: dists/s, packages: [{name: c}], x: 1}
-`), SourcesOptions{AptlyConf: filepath.Join(dir, "gone"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
+`), Options{AptlyConf: filepath.Join(dir, "gone"), AptlyConfFrom: "APTLY_CONFIG_PATH"})
 	got = faultsOf(err, dir)
 	for i, want := range []string{
 		`gone: file does not exist; it is the aptly.conf that APTLY_CONFIG_PATH names`,
@@ -223,8 +226,8 @@ func TestAptlyDefault(t *testing.T) {
 		"aptly.conf":                 `{"architectures": ["arm64", "source"], "dependencyFollowRecommends": true}`,
 		"f.yaml":                     "name: p\nurl: /d\nkey_url: k\ncomponents: [main]\nsubrepos: [{distribution: s, packages: all}]\n",
 	})
-	o := SourcesOptions{AptlyConf: filepath.Join(dir, "aptly.conf"), AptlyConfFrom: "APTLY_CONFIG_PATH"}
-	p, err := LoadSources(filepath.Join(dir, "sources"), o)
+	o := Options{AptlyConf: filepath.Join(dir, "aptly.conf"), AptlyConfFrom: "APTLY_CONFIG_PATH"}
+	p, err := Load(filepath.Join(dir, "sources"), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,13 +235,13 @@ func TestAptlyDefault(t *testing.T) {
 	if fresh.Architectures[0] != "arm64" || !fresh.WithSources || own.Architectures[0] != "amd64" || own.WithSources || !p.Recommends {
 		t.Errorf("%+v", p)
 	}
-	p, err = LoadSources(filepath.Join(dir, "f.yaml"), o)
+	p, err = Load(filepath.Join(dir, "f.yaml"), o)
 	if err != nil || p.Archives[0].Architectures[0] != "arm64" || !p.Recommends {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
 
-func TestLoadSourcesErrors(t *testing.T) {
+func TestLoadErrors(t *testing.T) {
 	t.Parallel()
 	const line = "http://u:hunter2@h/d key.asc s c\n"
 	for _, tt := range []struct {
@@ -273,7 +276,7 @@ func TestLoadSourcesErrors(t *testing.T) {
 		{"aptly.conf no JSON", map[string]string{"p/n/source.txt": line, "p/n/packages.txt": "a", "p/n/aptly.conf": `x`}, `/p/n/aptly.conf:1: aptly configuration: not JSON`},
 		{"aptly.conf architecture", map[string]string{"p/n/source.txt": line, "p/n/packages.txt": "a", "p/n/aptly.conf": `{"architectures": ["x_y"]}`}, `architectures: "x_y" is no architecture`},
 	} {
-		_, err := LoadSources(lay(t, tt.files), SourcesOptions{})
+		_, err := Load(lay(t, tt.files), Options{})
 		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s:\ngot  %v\nwant %s", tt.name, err, tt.says)
 		}
@@ -335,12 +338,12 @@ func miniMirrorTree(t *testing.T, base string) string {
 func TestMiniMirrorYAML(t *testing.T) {
 	t.Parallel()
 	dir := lay(t, map[string]string{"bare.yaml": miniMirrorText, "wrapped.yaml": deckhand(miniMirrorText)})
-	tree, err := LoadSources(miniMirrorTree(t, dir), SourcesOptions{})
+	tree, err := Load(miniMirrorTree(t, dir), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"bare.yaml", "wrapped.yaml"} {
-		p, err := LoadSources(filepath.Join(dir, name), SourcesOptions{})
+		p, err := Load(filepath.Join(dir, name), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -373,7 +376,7 @@ func deckhand(bare string) string {
 func TestMiniMirrorOverrides(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"codename", "code_name"} {
-		p, err := parseMiniMirror("f", []byte("name: p\nurl: /d\nkey_url: k\nlabel: Ours\n"+key+": bionic\ncomponents: [main]\nsubrepos:\n- distribution: s\n  packages: all\n"), SourcesOptions{})
+		p, err := parseMiniMirror("f", []byte("name: p\nurl: /d\nkey_url: k\nlabel: Ours\n"+key+": bionic\ncomponents: [main]\nsubrepos:\n- distribution: s\n  packages: all\n"), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -413,7 +416,7 @@ func TestMiniMirrorErrors(t *testing.T) {
 		{wrap + "metadata: {layeringDefinition: {abstract: true}}\ndata: {name: p}\n", `abstract: is for Deckhand`},
 		{wrap + "data: {nam: p}\n", `unknown key "nam"; did you mean "name"?`},
 	} {
-		_, err := parseMiniMirror("f", []byte(tt.yaml), SourcesOptions{})
+		_, err := parseMiniMirror("f", []byte(tt.yaml), Options{})
 		if !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q:\ngot  %v\nwant %s", tt.yaml, err, tt.says)
 		}
@@ -425,7 +428,7 @@ func FuzzMiniMirror(f *testing.F) {
 	f.Add([]byte(miniMirrorText))
 	f.Add([]byte(deckhand(miniMirrorText)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := parseMiniMirror("f", data, SourcesOptions{})
+		p, err := parseMiniMirror("f", data, Options{})
 		if err != nil {
 			if !errors.Is(err, document.ErrUsage) {
 				t.Errorf("%q", err)
@@ -445,7 +448,7 @@ func FuzzList(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = document.Normalise(data)
-		qs, err := parseList("f", data)
+		qs, err := config.ParseList("f", data)
 		if err != nil {
 			return
 		}
@@ -453,7 +456,7 @@ func FuzzList(f *testing.F) {
 		for _, q := range qs {
 			clean.WriteString(q.Text + "\n")
 		}
-		again, err := parseList("f", []byte(clean.String()))
+		again, err := config.ParseList("f", []byte(clean.String()))
 		if err != nil || len(again) != len(qs) {
 			t.Fatalf("%q: %q, %v", data, again, err)
 		}
@@ -464,4 +467,28 @@ func FuzzList(f *testing.F) {
 		}
 		_, _ = parseSourceLine("f", data)
 	})
+}
+
+// lay writes files under a new directory and returns it.
+func lay(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func textsOf(qs []config.Query) []string {
+	var out []string
+	for _, q := range qs {
+		out = append(out, q.Text)
+	}
+	return out
 }

@@ -1,4 +1,5 @@
-package config
+// Package minimirror reads the inputs of the mini-mirror, a sources/ tree and its YAML form, to one [config.Plan].
+package minimirror
 
 import (
 	"errors"
@@ -8,13 +9,13 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/aptlyconf"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/foreign"
-	"example.org/mmoci/pkg/resolve/query"
 )
 
-// LoadSources reads a mini-mirror sources/ tree:
+// Load reads a mini-mirror's sources/ tree:
 // PREFIX/NAME/{source.txt,packages.txt}. source.txt is one line, URL KEY SUITE
 // COMPONENT..., where KEY is a URL or a file (relative to source.txt); packages.txt is one package
 // query a line. An empty packages.txt is an error; the line "all", alone, asks for
@@ -24,15 +25,15 @@ import (
 // A packages.txt of dir itself is asked for over all of them, as apt would
 // choose; a source beside it that has no packages.txt gives what is taken from it.
 //
-// A file in place of the directory is read by [LoadMiniMirrorYAML].
+// A file in place of the directory is read by [LoadYAML].
 //
 // The architecture is amd64, as in the mini-mirror's own aptly.conf, unless an
 // aptly.conf beside source.txt says otherwise, or else that of the options. Nothing else of the environment is read.
 //
 // All that is wrong with the tree is told in one error.
-func LoadSources(dir string, o SourcesOptions) (*Plan, error) {
+func Load(dir string, o Options) (*config.Plan, error) {
 	if fi, err := os.Stat(dir); err == nil && !fi.IsDir() {
-		return LoadMiniMirrorYAML(dir, o)
+		return LoadYAML(dir, o)
 	}
 	if err := foreign.Dir(dir); err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func LoadSources(dir string, o SourcesOptions) (*Plan, error) {
 		}
 		return nil, t.faults.Err()
 	}
-	return planOf(&Plan{File: dir, CommonList: filepath.Join(dir, packagesName), Packages: common}, t.found, &t.faults)
+	return planOf(&config.Plan{File: dir, CommonList: filepath.Join(dir, packagesName), Packages: common}, t.found, &t.faults)
 }
 
 // tree is what is read of a sources/ tree.
@@ -73,11 +74,11 @@ type tree struct {
 const packagesName = "packages.txt"
 
 // commonList reads the list of the tree itself, if it has one.
-func commonList(name string) ([]Query, error) {
+func commonList(name string) ([]config.Query, error) {
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	qs, err := readList(name)
+	qs, err := config.ReadList(name)
 	if err == nil && len(qs) == 0 {
 		err = document.Errorf(document.At(name, 1), "no package in the list; name at least one, or remove it")
 	}
@@ -130,7 +131,7 @@ type source struct {
 	withSources     bool
 	recommends      document.Position // where it asks for Recommends
 	whole           bool
-	packages        []Query
+	packages        []config.Query
 	unread          bool // its list could not be read, which is told already
 	label, codename string
 }
@@ -144,7 +145,7 @@ func (t *tree) source(dir, prefix string) {
 	}
 	s.prefix = prefix
 	list := filepath.Join(dir, packagesName)
-	qs, listErr := readList(list)
+	qs, listErr := config.ReadList(list)
 	s.packages = qs
 	if listErr == nil {
 		listErr = s.choose(list)
@@ -163,13 +164,13 @@ func (t *tree) source(dir, prefix string) {
 	if err == nil {
 		t.found = append(t.found, *s)
 	} else {
-		t.faults.Add(validQueries(s.packages))
+		t.faults.Add(config.ValidQueries(s.packages))
 	}
 }
 
 // choose tells the list from the wish for everything.
 func (s *source) choose(list string) (err error) {
-	if s.whole, err = wholeOrList(list, s.packages); s.whole {
+	if s.whole, err = config.WholeOrList(list, s.packages); s.whole {
 		s.packages = nil
 	}
 	return err
@@ -186,7 +187,7 @@ func readSourceLine(name string) (*source, error) {
 
 func parseSourceLine(name string, data []byte) (*source, error) {
 	const form = "URL KEY SUITE COMPONENT..."
-	text, err := parseList(name, data)
+	text, err := config.ParseList(name, data)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +196,7 @@ func parseSourceLine(name string, data []byte) (*source, error) {
 	}
 	var faults document.Faults
 	at, f := text[0].Position, strings.Fields(text[0].Text)
-	if len(f) < 3 || len(f) < 4 && !IsFlat(f[2]) {
+	if len(f) < 3 || len(f) < 4 && !config.IsFlat(f[2]) {
 		faults.Add(document.Errorf(at, "%d fields, should be %s", len(f), form))
 	}
 	if len(f) > 0 && strings.HasPrefix(f[0], "ppa:") {
@@ -217,7 +218,7 @@ func parseSourceLine(name string, data []byte) (*source, error) {
 // relativeTo resolves a key's file beside the file that names it; a URL stays.
 func relativeTo(name, key string) string {
 	switch {
-	case isURL(key):
+	case config.IsURL(key):
 		return key
 	case strings.HasPrefix(key, "file:"):
 		key = strings.TrimPrefix(strings.TrimPrefix(key, "file:"), "//")
@@ -230,7 +231,7 @@ func relativeTo(name, key string) string {
 
 // planOf joins the sources of each prefix to one archive of p. The order of the
 // input does not matter: two spellings of one wish give one plan. Faults are those of the sources so far.
-func planOf(p *Plan, sources []source, faults *document.Faults) (*Plan, error) {
+func planOf(p *config.Plan, sources []source, faults *document.Faults) (*config.Plan, error) {
 	slices.SortStableFunc(sources, func(a, b source) int {
 		return cmpStrings(a.prefix, b.prefix, a.suite, b.suite)
 	})
@@ -249,34 +250,23 @@ func planOf(p *Plan, sources []source, faults *document.Faults) (*Plan, error) {
 	var err error
 	p.Recommends, err = recommended(sources)
 	faults.Add(err)
-	faults.Add(validQueries(p.Packages))
+	faults.Add(config.ValidQueries(p.Packages))
 	for i := range p.Archives {
 		a := &p.Archives[i]
 		slices.Sort(a.Components)
 		slices.Sort(a.Architectures)
-		faults.Add(validQueries(a.Packages))
+		faults.Add(config.ValidQueries(a.Packages))
 		if unread[a.Prefix] {
 			// What it asks for is unknown; the rest of it is looked at.
 			a.Packages, a.None, a.All = nil, true, false
 		}
 	}
-	p.drawTheRest(false)
+	p.DrawTheRest(false)
 	faults.Add(p.Validate())
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil
-}
-
-// validQueries tells which of the queries cannot be read.
-func validQueries(queries []Query) error {
-	var faults document.Faults
-	for _, q := range queries {
-		if _, err := query.Parse(q.Text); err != nil {
-			faults.Add(document.Errorf(q.Position, "%w", err))
-		}
-	}
-	return faults.Err()
 }
 
 func cmpStrings(pairs ...string) int {
@@ -288,19 +278,19 @@ func cmpStrings(pairs ...string) int {
 	return 0
 }
 
-func (s *source) archive() Archive {
-	a := Archive{
+func (s *source) archive() config.Archive {
+	a := config.Archive{
 		Position: s.at, Prefix: s.prefix, URLs: []string{strings.TrimRight(s.url, "/")},
 		Suites: []string{s.suite}, Components: slices.Clone(s.components), Architectures: slices.Clone(s.architectures),
 		All: s.whole, Packages: withoutRepeats(s.packages), CheckValidUntil: true, WithSources: s.withSources,
 		Label: s.label, Codename: s.codename,
 	}
-	if isURL(s.key) {
+	if config.IsURL(s.key) {
 		a.SignedByURL = s.key
 	} else {
 		a.SignedBy = s.key
 	}
-	if !hasScheme(s.url) {
+	if !config.HasScheme(s.url) {
 		a.URLs[0] = relativeTo(s.at.File, s.url)
 	}
 	return a
@@ -309,7 +299,7 @@ func (s *source) archive() Archive {
 // join adds a source to the archive of its prefix. What cannot be one archive
 // is refused with both places: nothing is served under a prefix by the luck of an order. What is
 // asked for is not compared where a list is unread.
-func (s *source) join(a *Archive, unread bool) error {
+func (s *source) join(a *config.Archive, unread bool) error {
 	b := s.archive()
 	var faults document.Faults
 	for _, x := range []struct{ what, was, is string }{
@@ -328,25 +318,17 @@ func (s *source) join(a *Archive, unread bool) error {
 	if err := faults.Err(); err != nil {
 		return err
 	}
-	add(&a.Suites, b.Suites)
-	add(&a.Components, b.Components)
+	config.AddMissing(&a.Suites, b.Suites)
+	config.AddMissing(&a.Components, b.Components)
 	a.Packages = withoutRepeats(append(a.Packages, b.Packages...))
 	a.WithSources = a.WithSources || b.WithSources
 	return nil
 }
 
-func add(list *[]string, more []string) {
-	for _, s := range more {
-		if !slices.Contains(*list, s) {
-			*list = append(*list, s)
-		}
-	}
-}
-
-func withoutRepeats(qs []Query) []Query {
-	var out []Query
+func withoutRepeats(qs []config.Query) []config.Query {
+	var out []config.Query
 	for _, q := range qs {
-		if !slices.ContainsFunc(out, func(o Query) bool { return o.Text == q.Text }) {
+		if !slices.ContainsFunc(out, func(o config.Query) bool { return o.Text == q.Text }) {
 			out = append(out, q)
 		}
 	}

@@ -1,13 +1,15 @@
-package config
+package hostapt
 
 import (
 	"bytes"
-	"example.org/mmoci/internal/config/document"
 	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/config/document"
 )
 
 func (w *aptWriter) reasons() string {
@@ -51,7 +53,7 @@ func (w *aptWriter) tag() string {
 }
 
 // write writes one archive. Where nothing is asked for over all of them, each must say what it gives.
-func (a *aptArchive) write(b *bytes.Buffer, common bool) {
+func (a *foundArchive) write(b *bytes.Buffer, common bool) {
 	for _, r := range append([]string{"from " + a.file}, a.remarks...) {
 		b.WriteString(comment(r))
 	}
@@ -80,7 +82,7 @@ func (a *aptArchive) write(b *bytes.Buffer, common bool) {
 
 func withoutDoubles(list []string) []string {
 	var out []string
-	add(&out, list)
+	config.AddMissing(&out, list)
 	return out
 }
 
