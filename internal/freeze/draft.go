@@ -302,7 +302,7 @@ func (f *Frozen) Missing(ctx context.Context, cause error) error {
 	if errors.Is(cause, outcome.ErrIntegrity) || !errors.Is(cause, upstream.ErrNotFound) {
 		return cause
 	}
-	gone := f.origins.gone(ctx)
+	gone := f.origins.gone(ctx, f.Snapshot.Table)
 	if len(gone) < 2 {
 		return cause
 	}

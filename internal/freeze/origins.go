@@ -129,9 +129,9 @@ func localFile(file string) func(context.Context) (io.ReadCloser, error) {
 // maxProbes bounds how many files are asked for to name all that are gone.
 const maxProbes = 10_000
 
-// gone asks for the beginning of every file and names those that are not there.
-func (o *origins) gone(ctx context.Context) []string {
-	if len(o.m) > maxProbes {
+// gone asks for the beginning of every file of a table and names those that are not there.
+func (o *origins) gone(ctx context.Context, t *snapshot.Table) []string {
+	if len(o.m)+len(o.others) > maxProbes {
 		return nil
 	}
 	var mu sync.Mutex
@@ -148,6 +148,26 @@ func (o *origins) gone(ctx context.Context) []string {
 				mu.Lock()
 				defer mu.Unlock()
 				names = append(names, from.name)
+			}
+			return nil
+		})
+	}
+	seen := map[snapshot.Digest]bool{}
+	for row := range t.Rows() {
+		from := o.others[row.Digest]
+		if from == nil || seen[row.Digest] {
+			continue
+		}
+		seen[row.Digest] = true
+		g.Go(func() error {
+			c, err := from.Open(ctx, row.Blob(), 0)
+			if err == nil {
+				return c.R.Close()
+			}
+			if errors.Is(err, upstream.ErrNotFound) {
+				mu.Lock()
+				defer mu.Unlock()
+				names = append(names, row.Path)
 			}
 			return nil
 		})

@@ -47,7 +47,9 @@ func (r Reader) Read(ctx context.Context, f freeze.Options) ([]freeze.ReadyArchi
 			}
 			out = append(out, *files)
 		case o.RPM != nil:
-			a, err := rpmrepo.Read(ctx, o.RPM, rpmrepo.Options{Lock: f.Lock, Locked: f.Locked, Previous: f.Previous, Keys: f.Keys, Now: f.Now, Log: f.Log})
+			a, err := rpmrepo.Read(ctx, o.RPM, rpmrepo.Options{
+				Lock: f.Lock, Locked: f.Locked, Previous: f.Previous, Keys: f.Keys, KeepGoing: f.KeepGoing, Record: f.Record, Now: f.Now, Log: f.Log,
+			})
 			if err != nil {
 				return nil, err
 			}

@@ -3,6 +3,7 @@ package prove
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove/byformat"
@@ -43,7 +44,31 @@ func (c *Chain) proveFormat(ctx context.Context, a snapshot.Archive) (byformat.R
 	if err != nil {
 		return res, fmt.Errorf("archive %s: %w", a.Prefix, err)
 	}
+	if err := c.freshFormat(a, res); err != nil {
+		return res, err
+	}
 	return res, c.agrees(a, res)
+}
+
+// freshFormat holds the age of an archive against what is allowed, where only upstream's key is relied on: the newest of its
+// signed dates is its age, as it is of a Debian archive.
+func (c *Chain) freshFormat(a snapshot.Archive, res byformat.Result) error {
+	if c.Trust.Believed(c.Snapshot) {
+		return nil
+	}
+	var newest time.Time
+	for _, s := range res.Signed {
+		if s.Upstream && s.How.Kind == pgp.Signed && s.Date.After(newest) {
+			newest = s.Date
+		}
+	}
+	if newest.IsZero() {
+		return nil
+	}
+	if err := c.Trust.fresh(newest); err != nil {
+		return fmt.Errorf("archive %s: %w", a.Prefix, err)
+	}
+	return nil
 }
 
 // agrees holds the files that an archive's signed texts name against the table, for those who read no table. It says

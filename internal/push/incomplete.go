@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.org/mmoci/internal/freeze"
@@ -44,13 +45,28 @@ func (o Options) incomplete(draft *freeze.Draft, s *snapshot.Snapshot, missing [
 		text := fmt.Sprintf("%s: %v", m.Path, m.Err)
 		if row, ok := s.Table.Find(m.Path); ok && row.IsPackage() {
 			text = fmt.Sprintf("%s %s %s %s: listed, but %v", row.Archive(), row.Name, row.Version, row.Architecture, m.Err)
-			if there := draft.Versions(row.Name); len(there) > 0 {
+			there := draft.Versions
+			if a := s.Statement.Archive(row.Archive()); a != nil && a.Format == snapshot.FormatRPM {
+				there = func(name string) []string { return otherVersions(s, row, pushed.Missing) }
+			}
+			if there := there(row.Name); len(there) > 0 {
 				text += "; there is " + strings.Join(there, ", ")
 			}
 		}
 		e.Missing = append(e.Missing, text)
 	}
 	return e
+}
+
+// otherVersions are those of a package that its archive has besides, as a Draft says those of Debian archives.
+func otherVersions(s *snapshot.Snapshot, row snapshot.Row, missing []artifact.Lack) (out []string) {
+	for r := range s.Table.Under(row.Archive() + "/") {
+		gone := slices.ContainsFunc(missing, func(m artifact.Lack) bool { return m.Digest == r.Digest })
+		if r.Name == row.Name && !gone {
+			out = append(out, fmt.Sprintf("%s %s in %s", r.Version, r.Architecture, r.Archive()))
+		}
+	}
+	return out
 }
 
 // hasMoved tells whether upstream changed since it was read; where that cannot be told, it did not.

@@ -60,7 +60,7 @@ func (o Options) own(ctx context.Context, cfg *rpmplan.Archive) (*freeze.ReadyAr
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}
 	prefix := cfg.Prefix + "/"
-	c, err := rpmrows.Read(ctx, prefix, index, stagedFiles(stage))
+	c, err := rpmrows.Read(ctx, prefix, index, stagedFiles(stage), nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}
@@ -79,9 +79,9 @@ func (o Options) own(ctx context.Context, cfg *rpmplan.Archive) (*freeze.ReadyAr
 	for _, row := range c.Rows {
 		at := row.Path[len(prefix):]
 		out.Locked.Files = append(out.Locked.Files, config.LockFile{Path: at, Digest: row.Digest.String(), Size: row.Size})
-		if _, ok := staged[at]; ok {
+		if was, ok := staged[at]; ok {
 			file := filepath.Join(dir, filepath.FromSlash(at))
-			open[row.Digest] = func(context.Context) (io.ReadCloser, error) { return os.Open(file) }
+			open[row.Digest] = func(context.Context) (io.ReadCloser, error) { return was.open(file) }
 			continue
 		}
 		kept, err := keep(filepath.Join(stage, filepath.FromSlash(at))) // the directory goes away before the push
@@ -110,8 +110,8 @@ func keep(file string) (*spool.Bytes, error) {
 
 // copyRPMs copies the .rpm files below dir, and its groups, and returns the digest of each RPM by its path. Links are followed where
 // they lead to files; what begins with a dot is left alone.
-func copyRPMs(ctx context.Context, dir, to string) (map[string]snapshot.Digest, error) {
-	staged := map[string]snapshot.Digest{}
+func copyRPMs(ctx context.Context, dir, to string) (map[string]own, error) {
+	staged := map[string]own{}
 	top, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", outcome.ErrUsage, err)
@@ -167,25 +167,82 @@ func validOwn(at string) error {
 	return nil
 }
 
-func copyFile(from, to string) (d snapshot.Digest, err error) {
+// own is an own RPM as it was when its metadata was made.
+type own struct {
+	digest snapshot.Digest
+	stat   fs.FileInfo
+}
+
+// open opens the file for the push. That it is another by now is no lie of anybody's, so it is told before its digest is.
+func (o own) open(file string) (io.ReadCloser, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s went away while it was pushed; push again", file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &ownReader{f, o}
+	if err := r.changed(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// ownReader reads an own RPM, and says at its end if somebody wrote it meanwhile.
+type ownReader struct {
+	file *os.File
+	was  own
+}
+
+func (r *ownReader) Read(p []byte) (int, error) {
+	n, err := r.file.Read(p)
+	if err == io.EOF {
+		if err := r.changed(); err != nil {
+			return n, err
+		}
+	}
+	return n, err
+}
+
+func (r *ownReader) Close() error { return r.file.Close() }
+
+func (r *ownReader) changed() error {
+	now, err := r.file.Stat()
+	if err != nil {
+		return err
+	}
+	if was := r.was.stat; now.Size() != was.Size() || !now.ModTime().Equal(was.ModTime()) {
+		return fmt.Errorf("%s changed while it was pushed: %d bytes of %s, now %d bytes of %s; push again when nobody writes to the directory",
+			r.file.Name(), was.Size(), was.ModTime().UTC().Format(time.RFC3339Nano), now.Size(), now.ModTime().UTC().Format(time.RFC3339Nano))
+	}
+	return nil
+}
+
+func copyFile(from, to string) (o own, err error) {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return d, err
+		return o, err
 	}
 	in, err := os.Open(from)
 	if err != nil {
-		return d, err
+		return o, err
 	}
 	defer in.Close()
+	if o.stat, err = in.Stat(); err != nil {
+		return o, err
+	}
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return d, err
+		return o, err
 	}
 	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(out, h), in)
+	_, err = io.Copy(io.MultiWriter(out, h), &ownReader{in, o})
 	if err = errors.Join(err, out.Close()); err != nil {
-		return d, err
+		return o, err
 	}
-	return snapshot.Digest(h.Sum(nil)), os.Chtimes(to, fileTime, fileTime)
+	o.digest = snapshot.Digest(h.Sum(nil))
+	return o, os.Chtimes(to, fileTime, fileTime)
 }
 
 // createrepo makes the metadata in a directory of RPMs: with gzip, which every version writes and reads, and without databases,
@@ -216,7 +273,7 @@ func createrepo(ctx context.Context, dir string) error {
 }
 
 // checkOwn holds what createrepo_c made against what is in the directory: every file must be in it, as it was, and one version once.
-func checkOwn(c *rpmrows.Content, prefix, dir string, staged map[string]snapshot.Digest) error {
+func checkOwn(c *rpmrows.Content, prefix, dir string, staged map[string]own) error {
 	listed := map[string]bool{}
 	first := map[snapshot.Package]snapshot.Row{}
 	for _, row := range c.Rows {
@@ -224,7 +281,7 @@ func checkOwn(c *rpmrows.Content, prefix, dir string, staged map[string]snapshot
 			continue
 		}
 		at := row.Path[len(prefix):]
-		if d, ok := staged[at]; !ok || d != row.Digest {
+		if d, ok := staged[at]; !ok || d.digest != row.Digest {
 			return fmt.Errorf("%w: %s lists %s as %s, which it is not", outcome.ErrIntegrity, program, at, row.Digest)
 		}
 		listed[at] = true

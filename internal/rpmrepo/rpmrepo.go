@@ -24,8 +24,12 @@ type Options struct {
 	// Previous is a snapshot that may hold the repomd.xml that the lock names, and what upstream has lost. It is not trusted. nil: none.
 	Previous *snapshot.Snapshot
 	Keys     *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
-	Now      time.Time
-	Log      outcome.Log
+	// KeepGoing leaves out what is listed and not there where its digest is not known either, and says it. The rest of what is
+	// missing shows when it is opened.
+	KeepGoing bool
+	Record    bool // remember where each file came from
+	Now       time.Time
+	Log       outcome.Log
 	// Sleep waits before an upstream that was caught between two days is read again; nil waits really.
 	Sleep func(context.Context, time.Duration) error
 }

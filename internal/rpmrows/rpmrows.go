@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -40,8 +41,12 @@ type Content struct {
 	Hashed []snapshot.Digest
 }
 
-// Read finds the rows of the repository at dir, which ends in a slash.
-func Read(ctx context.Context, dir string, x *rpm.Index, files Files) (*Content, error) {
+// Lacks is asked of a file that must be read to know its digest, and cannot be: whether the rest is of use without it. It is
+// called by one at a time.
+type Lacks func(path string, p snapshot.Package, err error) bool
+
+// Read finds the rows of the repository at dir, which ends in a slash. A nil lacks says no to every file.
+func Read(ctx context.Context, dir string, x *rpm.Index, files Files, lacks Lacks) (*Content, error) {
 	c := &collector{dir: dir, files: files, at: map[string]int{}}
 	for _, d := range x.Data {
 		if d.Type == "primary" {
@@ -70,7 +75,7 @@ func Read(ctx context.Context, dir string, x *rpm.Index, files Files) (*Content,
 	if err := c.tree(); err != nil {
 		return nil, err
 	}
-	hashed, err := c.readUnknown(ctx)
+	hashed, err := c.readUnknown(ctx, lacks)
 	if err != nil {
 		return nil, err
 	}
@@ -194,15 +199,27 @@ func (c *collector) tree() error {
 	return nil
 }
 
-// readUnknown reads the files whose SHA-256 or size nobody says, and holds them against what is said of them.
-func (c *collector) readUnknown(ctx context.Context) ([]snapshot.Digest, error) {
+// readUnknown reads the files whose SHA-256 or size nobody says, and holds them against what is said of them. The rows of
+// those that lacks says yes to are dropped.
+func (c *collector) readUnknown(ctx context.Context, lacks Lacks) ([]snapshot.Digest, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel.Workers)
+	var mu sync.Mutex
+	lost := map[int]bool{}
 	for _, u := range c.unknown {
 		g.Go(func() error {
 			b, err := Hash(gctx, c.files, u.path, u.sum, u.size)
 			c.rows[u.row].Digest, c.rows[u.row].Size = b.Digest, b.Size
-			return err
+			if err == nil || lacks == nil || gctx.Err() != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !lacks(u.path, c.rows[u.row].Package, err) {
+				return err
+			}
+			lost[u.row] = true
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -210,8 +227,23 @@ func (c *collector) readUnknown(ctx context.Context) ([]snapshot.Digest, error) 
 	}
 	var out []snapshot.Digest
 	for _, u := range c.unknown {
-		out = append(out, c.rows[u.row].Digest)
+		if !lost[u.row] {
+			out = append(out, c.rows[u.row].Digest)
+		}
 	}
+	if len(lost) == 0 {
+		return out, nil
+	}
+	rows := make([]snapshot.Row, 0, len(c.rows))
+	for i, row := range c.rows {
+		switch {
+		case !lost[i]:
+			rows = append(rows, row)
+		case row.IsPackage():
+			c.packages--
+		}
+	}
+	c.rows = rows
 	return out, nil
 }
 

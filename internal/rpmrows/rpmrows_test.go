@@ -69,7 +69,7 @@ func TestRows(t *testing.T) {
 		entry("a", rpm.SHA256, sha256Of(body), `<size package="10"/>`, "a.rpm"),
 		entry("a", rpm.SHA256, sha256Of(body), `<size package="10"/>`, "./a.rpm"),
 		entry("b", "sha512", sha512Of("another\n"), "", "b.rpm"))
-	c, err := Read(t.Context(), "up/", x, m)
+	c, err := Read(t.Context(), "up/", x, m, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestContradictions(t *testing.T) {
 		},
 	} {
 		m, x := make()
-		if c, err := Read(t.Context(), "up/", x, m); !errors.Is(err, pgp.ErrIntegrity) || c != nil {
+		if c, err := Read(t.Context(), "up/", x, m, nil); !errors.Is(err, pgp.ErrIntegrity) || c != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -169,12 +169,12 @@ func TestFilesBelowFiles(t *testing.T) {
 		m, x := repository("",
 			entry("b", rpm.SHA256, sha256Of(body), `<size package="10"/>`, at),
 			entry("a", rpm.SHA256, sha256Of(body), `<size package="10"/>`, "a.rpm"))
-		if _, err := Read(t.Context(), "dir/", x, m); !errors.Is(err, pgp.ErrIntegrity) {
+		if _, err := Read(t.Context(), "dir/", x, m, nil); !errors.Is(err, pgp.ErrIntegrity) {
 			t.Errorf("%s: %v", at, err)
 		}
 	}
 	m, x := repository("", entry("a", rpm.SHA256, sha256Of(body), `<size package="10"/>`, "a.rpm"), entry("b", rpm.SHA256, sha256Of(body), `<size package="10"/>`, "a.rpm-b/b.rpm"))
-	if _, err := Read(t.Context(), "dir/", x, m); err != nil {
+	if _, err := Read(t.Context(), "dir/", x, m, nil); err != nil {
 		t.Error(err)
 	}
 }

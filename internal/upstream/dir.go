@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -39,6 +40,8 @@ func (d *dir) begin(ctx context.Context, path string, from resume) (*answer, err
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return nil, ErrNotFound
+	case err != nil && strings.Contains(cause(err).Error(), "escapes"):
+		return nil, errors.New("a link leads out of the directory, so it is not followed; give the files by a web server, or put them there")
 	case err != nil:
 		return nil, cause(err)
 	}

@@ -280,7 +280,7 @@ func TestDirectory(t *testing.T) {
 			}
 		}
 		for _, p := range []string{"outside", "absolute", "pipe"} {
-			if got, err := read(u, p, -1); err == nil || errors.Is(err, ErrNotFound) || strings.Contains(got, "secret") {
+			if got, err := read(u, p, -1); err == nil || errors.Is(err, ErrNotFound) || strings.Contains(got, "secret") || p != "pipe" && !strings.Contains(err.Error(), "leads out of the directory") {
 				t.Errorf("%s: %s: %q, %v", place, p, got, err)
 			}
 		}

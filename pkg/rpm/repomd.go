@@ -2,6 +2,7 @@ package rpm
 
 import (
 	"encoding/xml"
+	"fmt"
 	"io"
 	"math"
 	"strconv"
@@ -51,6 +52,19 @@ func (x *Index) Newest() time.Time {
 		out, _ = parseTime(x.Revision)
 	}
 	return out
+}
+
+// MaxAhead is how far the clock of who made a repository may be ahead of one's own.
+const MaxAhead = 24 * time.Hour
+
+// CheckAhead refuses a repomd.xml of more than [MaxAhead] after now. Nothing that is published until then would be newer.
+func (x *Index) CheckAhead(now time.Time) error {
+	if !x.Newest().After(now.Add(MaxAhead)) {
+		return nil
+	}
+	const layout = "2006-01-02T15:04:05Z"
+	return fmt.Errorf("repomd.xml is of %s, and it is %s: nothing that upstream publishes until then would be newer (set this host's clock, or ask upstream)",
+		x.Newest().Format(layout), now.UTC().Format(layout))
 }
 
 // ReadRepomd reads a repomd.xml. Errors wrap ErrMalformed, or are those of r.

@@ -55,7 +55,7 @@ func suite(ctx context.Context, in byformat.Input, s snapshot.Suite, out *byform
 	}
 	ofUpstream := in.Archive.Mode == snapshot.Verbatim
 	if ofUpstream {
-		if err := dated(x, how, repomd.Date); err != nil {
+		if err := dated(in, x, how, repomd.Date); err != nil {
 			return fmt.Errorf("%s: %w", repomd.Path, err)
 		}
 	}
@@ -63,7 +63,7 @@ func suite(ctx context.Context, in byformat.Input, s snapshot.Suite, out *byform
 		out.Files = append(out.Files, snapshot.Row{Path: f.Path, Size: f.Size, Digest: f.Digest})
 	}
 	base := strings.TrimSuffix(repomd.Path, rpm.Repomd)
-	c, err := rpmrows.Read(ctx, base, x, files{in.Snapshot, base})
+	c, err := rpmrows.Read(ctx, base, x, files{in.Snapshot, base}, nil)
 	if err != nil {
 		return err
 	}
@@ -99,13 +99,19 @@ func verify(ctx context.Context, in byformat.Input, text []byte, asc *snapshot.S
 	return pgp.VerifyDetached(text, sig, pgp.Trust{Keyring: ring})
 }
 
-// dated holds the date that the statement has of a repomd.xml against its own, and its signature against that.
-func dated(x *rpm.Index, how pgp.How, date time.Time) error {
+// dated holds the date that the statement has of a repomd.xml against its own, its signature against that, and, where upstream's
+// signature is all that it is believed by, that against the clock: whoever took one of next year would take no other until then.
+func dated(in byformat.Input, x *rpm.Index, how pgp.How, date time.Time) error {
 	if newest := x.Newest(); !newest.Equal(date) {
 		return fmt.Errorf("%w: it is of %s, the statement says %s", pgp.ErrIntegrity, snapshot.FormatDate(newest), snapshot.FormatDate(date))
 	}
 	if how.Kind != pgp.Signed {
 		return nil
+	}
+	if !in.Believed {
+		if err := x.CheckAhead(in.Now); err != nil {
+			return fmt.Errorf("%w: %w", pgp.ErrIntegrity, err)
+		}
 	}
 	return how.CheckDated(date)
 }
