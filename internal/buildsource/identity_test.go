@@ -153,11 +153,11 @@ func TestParse(t *testing.T) {
 	if got := strings.Join(p.Options, " ") + " " + strings.Join(p.Env, " "); got != "noopt nostrip B=1 DEB_CFLAGS_APPEND=-g3 -O0" {
 		t.Error(got)
 	}
-	got, err := p.BuildProfiles([]string{"pkg.hello.greet", "pkg.hello.nonls"})
+	got, err := p.BuildProfiles([]string{"nocheck", "pkg.hello.greet", "pkg.hello.nonls"})
 	if err != nil || strings.Join(got, " ") != "nocheck pkg.hello.greet pkg.hello.nonls" {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := p.BuildProfiles([]string{"pkg.hello.greet"}); err == nil || !strings.Contains(err.Error(), "pkg.yaml:8: use: nls: hello has no build profile pkg.hello.nonls; the source has pkg.hello.greet") {
+	if _, err := p.BuildProfiles([]string{"pkg.hello.greet"}); err == nil || !strings.Contains(err.Error(), "pkg.yaml:8: nls: hello has no build profile pkg.hello.nonls; the source has pkg.hello.greet") {
 		t.Error(err)
 	}
 }

@@ -100,11 +100,11 @@ func (p *Plan) BuildProfiles(declared []string) ([]string, error) {
 	out := make([]string, 0, len(p.Profiles)+len(p.With)+len(p.Without))
 	take := func(w Word, name string) {
 		if out = append(out, name); !slices.Contains(declared, name) {
-			have := "the source declares no profiles of its own"
+			have := "the source declares no profiles"
 			if len(declared) > 0 {
 				have = "the source has " + strings.Join(declared, ", ")
 			}
-			faults.Add(document.Errorf(w.Position, "use: %s: %s has no build profile %s; %s", w.Text, p.Source, name, have))
+			faults.Add(document.Errorf(w.Position, "%s: %s has no build profile %s; %s", w.Text, p.Source, name, have))
 		}
 	}
 	for _, w := range p.With {
@@ -114,10 +114,6 @@ func (p *Plan) BuildProfiles(declared []string) ([]string, error) {
 		take(w, "pkg."+p.Source+".no"+w.Text)
 	}
 	for _, w := range p.Profiles {
-		if !strings.HasPrefix(w.Text, "pkg.") { // of everybody: a source need not mention it
-			out = append(out, w.Text)
-			continue
-		}
 		take(w, w.Text)
 	}
 	slices.Sort(out)
@@ -380,8 +376,11 @@ func (p *Plan) ReadPatch(patch *Patch) ([]byte, error) {
 	}
 	defer root.Close()
 	data, err := readFile(root, filepath.FromSlash(patch.Path))
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
 	if err != nil {
-		return nil, document.Errorf(patch.Position, "patch: %w", err)
+		return nil, document.Errorf(patch.Position, "patch %s: %w", patch.Path, err)
 	}
 	return data, patch.Check(data)
 }
@@ -392,7 +391,7 @@ func readFile(root *os.Root, name string) ([]byte, error) {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() || fi.Size() > MaxPatch {
-		return nil, fmt.Errorf("%s is no file of at most %d bytes", name, MaxPatch)
+		return nil, fmt.Errorf("it is no file of at most %d bytes", MaxPatch)
 	}
 	return root.ReadFile(name)
 }

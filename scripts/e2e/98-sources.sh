@@ -1,15 +1,16 @@
 # 98-sources.sh: a patched source package, built once by sbuild of a snapshot of real packages, and found by the next machine.
 #
-# Machine A builds hello, patched, where no network is, and puts it into a registry of distribution's. Machine B has neither sbuild
-# nor dpkg-dev: the pkg.yaml elsewhere, with other words and dates, has the same identity there, nothing is built, the .debs are those
-# of A byte for byte, and mirror and image that are made of them have A's digests.
+# Machine A builds dhcp-helper, patched, as an ordinary user where no network is, and puts it into a registry of distribution's. Machine B
+# has neither sbuild nor dpkg-dev: the pkg.yaml elsewhere, with other words and dates, has the same identity there, nothing is built, and the
+# .debs are those of A byte for byte. Then somebody builds it by hand, with what was put there. dhcp-helper needs nothing to be built but what
+# each build has, and takes a second. With E2E_LONG=1 five packages of bookworm are built twice each.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
 lists
 from=$E2E_CACHE/sources-upstream
-once hello-source "$E2E_TOP/scripts/real-sources.sh" "$from" hello >&2
-upstream_version=$(awk '$1 == "hello" { print $2 }' "$from/sources.tsv")
+once sources-upstream "$E2E_TOP/scripts/real-sources.sh" "$from" dhcp-helper >&2
+upstream_version=$(awk '$1 == "dhcp-helper" { print $2 }' "$from/sources.tsv")
 
 "$mmoci" key new -o site.asc >&2
 "$mmoci" key new -o builder.asc >&2
@@ -17,52 +18,75 @@ upstream_version=$(awk '$1 == "hello" { print $2 }' "$from/sources.tsv")
 registry_start registry registry "$work/blobs"
 place=$registry/site/builds
 
-# archive PREFIX LINE..: one of the upstream.
+# archive UPSTREAM PREFIX LINE..: one of the upstream.
 archive() {
-	awk -v p="$1" '/^- prefix: / { on = $3 == p } on && !/^  packages:/' "$from/mmoci.yaml"
-	shift
+	awk -v p="$2" '/^- prefix: / { on = $3 == p } on && !/^  packages:/' "$1/mmoci.yaml"
+	shift 2
 	printf '  %s\n' "$@"
 }
-listed() { awk -F'\t' -v p="$1/" 'index($6, p) == 1 { print $1 }' "$from/closure.tsv" | paste -sd ,; }
-{
-	echo "ref: oci:snapshot:hello"
+# config UPSTREAM SOURCES NAME: a mmoci.yaml of what these need.
+config() {
+	echo "ref: oci:$work/$3:sources"
 	echo "sign: {key: site.asc}"
 	echo "trust: {keys: [site.pub.asc], builders: [builder.pub.asc]}"
 	echo "archives:"
-	archive debian "build-depends: [hello]" "with-sources: built"
-	archive debian-security "packages: [$(listed debian-security)]"
-} >mmoci.yaml
-check "a snapshot takes what building hello needs" "$mmoci" push
+	archive "$1" debian "build-depends: [$2]" "with-sources: built"
+	archive "$1" debian-security "packages: [$(awk -F'\t' 'index($6, "debian-security/") == 1 { print $1 }' "$1/closure.tsv" | paste -sd ,)]"
+}
+config "$from" dhcp-helper snapshot >mmoci.yaml
+check "a snapshot takes what building dhcp-helper needs" "$mmoci" push
 
-# --- machine A
+# --- machine A: an ordinary user
 
-mkdir -p a/pkgs/hello
-tar -xOf "$from"/debian/pool/main/h/hello/hello_*.orig.tar.gz --wildcards '*/src/hello.c' >hello.c
-sed 's/_("Hello, world!")/_("Hello, patched world!")/' hello.c >patched.c
-diff -u --label a/src/hello.c --label b/src/hello.c hello.c patched.c >a/pkgs/hello/greet.patch || :
-cat >a/pkgs/hello/pkg.yaml <<END
-base: hello (= $upstream_version)
+user=mmoci-e2e-$$
+useradd -M -d "$work/a" "$user" # with subordinate ids
+trap 'userdel "$user" 2>/dev/null; clean_up' EXIT
+install -m 755 "$mmoci" mmoci-a
+mkdir -p a/pkg outside
+chmod 777 outside
+tar -xOf "$from"/debian/pool/main/d/dhcp-helper/dhcp-helper_*.orig.tar.gz --wildcards '*/dhcp-helper.c' >old.c
+tar -xOf "$from"/debian/pool/main/d/dhcp-helper/dhcp-helper_*.orig.tar.gz --wildcards '*/Makefile' >old.mk
+# The patch corrects a word. Its build also tries to leave something where it should not, and to reach somebody.
+sed 's/no destination specifed/no destination specified/' old.c >new.c
+awk -v out="$work/outside" '{ print } /^all:/ {
+	print "\t-touch " out "/by-path /tmp/mmoci-outside-'$$' /var/tmp/mmoci-outside-'$$'"
+	print "\t-ls -d " out "/.. && touch " out "/seen"
+	print "\ttest $$(grep -c : /proc/net/dev) = 1"
+}' old.mk >new.mk
+{
+	diff -u --label a/dhcp-helper.c --label b/dhcp-helper.c old.c new.c || :
+	diff -u --label a/Makefile --label b/Makefile old.mk new.mk || :
+} >a/pkg/spell.patch
+cat >a/pkg/pkg.yaml <<END
+base: dhcp-helper (= $upstream_version)
 author: Sysadmin42 <sys@example.org>
 suffix: +p1
-patches: {greet.patch: Say that it is patched}
-options: [nocheck]
+patches: {spell.patch: Spell it right}
+options: [nodocs]
 END
-on_a() { XDG_STATE_HOME=$work/a/xdg "$@"; }
+cp mmoci.yaml site.asc site.pub.asc builder.asc builder.pub.asc other.asc other.pub.asc a/
+chown -R "$user:" a
+on_a() { (cd a && setpriv --reuid "$user" --regid "$user" --init-groups env -i PATH="$PATH" HOME="$work/a" USER="$user" XDG_STATE_HOME="$work/a/xdg" "$@"); }
 # In a network namespace of its own not even loopback is up.
 built() {
-	on_a unshare -n "$mmoci" source build -v a/pkgs/hello -o a/built
-	same version "$(dpkg-deb --field a/built/hello_*+p1_"$arch".deb Version)" "$upstream_version+p1"
+	(cd a && unshare -n setpriv --reuid "$user" --regid "$user" --init-groups env -i PATH="$PATH" HOME="$work/a" USER="$user" XDG_STATE_HOME="$work/a/xdg" \
+		"$work/mmoci-a" source build -v pkg -o built)
+	same version "$(dpkg-deb --field a/built/dhcp-helper_*+p1_"$arch".deb Version)" "$upstream_version+p1"
 	mkdir root
-	dpkg-deb --extract a/built/hello_*+p1_"$arch".deb root
-	same greeting "$(root/usr/bin/hello)" "Hello, patched world!"
+	dpkg-deb --extract a/built/dhcp-helper_*+p1_"$arch".deb root
+	root/usr/sbin/dhcp-helper 2>said || :
+	grep "no destination specified" said
+	same "what the build left outside" "$(ls outside)$(find /tmp /var/tmp -maxdepth 1 -name "mmoci-outside-$$" -o -maxdepth 1 -user "$user" -print)" ""
 	# A patched source package for whoever wants to build it by hand: Debian's own program unpacks it.
-	(cd a && dpkg-source --no-check --extract built/hello_*+p1.dsc unpacked)
-	grep -q 'Hello, patched world!' a/unpacked/src/hello.c
+	(cd a && dpkg-source --no-check --extract built/dhcp-helper_*+p1.dsc "$work/unpacked")
+	grep -q "no destination specified" unpacked/dhcp-helper.c
+	# sha256sum is the judge of the .changes.
+	(cd a/built && sed -n '/^Checksums-Sha256:/,/^[^ ]/ s/^ \([0-9a-f]*\) [0-9]* \(.*\)/\1  \2/p' ./*.changes | sha256sum -c --strict)
 }
-check "A builds it by sbuild without network; it says what it was patched to say, and dpkg-source takes its source" built
+check "A, an ordinary user, builds it by sbuild without network; it says what it was patched to say, and leaves nothing outside" built
 put() {
-	on_a "$mmoci" source push a/built "$place" --sign-key builder.asc | tee a/put
-	on_a "$mmoci" source ls "$place" | grep -F "$upstream_version+p1" | grep -F "Say that it is patched"
+	on_a "$work/mmoci-a" source push built "$place" --sign-key builder.asc | tee a.put
+	on_a "$work/mmoci-a" source ls "$place" | grep -F "$upstream_version+p1" | grep -F "Spell it right"
 }
 check "A puts it into a registry, which lists it" put
 
@@ -70,32 +94,31 @@ check "A puts it into a registry, which lists it" put
 
 mkdir -p b/bin b/src/h/p
 for p in dpkg dpkg-deb; do ln -s "$(command -v $p)" b/bin/; done
-cp a/pkgs/hello/greet.patch b/src/h/p/other-name.patch
+cp a/pkg/spell.patch b/src/h/p/other-name.patch
 cat >b/src/h/pkg.yaml <<'END'
 # Other words, another place.
-options: [nocheck]
+options: [nodocs]
 patches:
   p/other-name.patch: {why: Somebody wished it}
 suffix: "+p1"
-base: hello
+base: dhcp-helper
 END
 find b/src -exec touch -d 2001-02-03T04:05:06Z {} +
 on_b() { env -i PATH="$work/b/bin" HOME="$work/b" XDG_STATE_HOME="$work/b/xdg" TZ=Pacific/Kiritimati "$@"; }
 found() {
 	on_b "$mmoci" source hash b/src/h | tee hash.b
-	same identity "$(cat hash.b)" "$(on_a "$mmoci" source hash a/pkgs/hello)"
+	same identity "$(cat hash.b)" "$(on_a "$work/mmoci-a" source hash pkg)"
 	same identity "$(cat hash.b)" "sha256:$(sha256sum <a/built/identity.txt | cut -d' ' -f1)"
 	on_b "$mmoci" source find b/src/h "$place"
 	on_b "$mmoci" source build b/src/h --discover "$place" -o b/got # sbuild is not there
 	on_b "$mmoci" source pull "$(cat hash.b)" "$place" -o b/built
-	for d in a/built/*.deb; do
-		cmp "$d" "b/built/$(basename "$d")"
-		cmp "$d" "b/got/$(basename "$d")"
-	done
+	diff -r b/built b/got
+	rm b/got/statement.txt # of A's key; a/built was not signed yet
+	diff -r a/built b/got
 }
-check "B, without sbuild and dpkg-dev, has the same identity, builds nothing and gets the same .debs" found
+check "B, without sbuild and dpkg-dev, has the same identity, builds nothing and gets the same files" found
 missing() {
-	sed -i 's/nocheck/nocheck, nodocs/' b/src/h/pkg.yaml
+	sed -i 's/nodocs/nodocs, nostrip/' b/src/h/pkg.yaml
 	refused 4 "not in $place" on_b "$mmoci" source find b/src/h "$place"
 	refused 1 "sbuild is missing" on_b "$mmoci" source build b/src/h --discover "$place" -o b/none
 	[ ! -e b/none ]
@@ -103,28 +126,79 @@ missing() {
 check "B cannot build what nobody has built, and says what is missing" missing
 # unlisted: somebody who may push fills the place with a build of the same identity.
 unlisted() {
-	on_a "$mmoci" source push a/built "$registry/other/builds" --sign-key other.asc
+	on_a "$work/mmoci-a" source push built "$registry/other/builds" --sign-key other.asc
 	refused 3 "is not used" on_b "$mmoci" source pull "$(cat hash.b)" "$registry/other/builds" -o b/none
 	[ ! -e b/none ]
 }
 check "a build that an unlisted key signed is not used" unlisted
 
-# The mirror that has the package, and an image of it, on each machine of its own files.
-of_them() {
-	for m in a b; do
-		{
-			echo "sign: {key: site.asc}"
-			echo "trust: [site.pub.asc]"
-			echo "archives:"
-			echo "- {prefix: site, mode: curated, debs: $m/built, packages: all}"
-			archive debian "packages: [libc6]"
-		} >$m.yaml
-		printf 'arch: %s\npackages: ["hello (= %s+p1)"]\nscripts: none\nconfig: {entrypoint: [/usr/bin/hello]}\n' "$arch" "$upstream_version" >$m/image.yaml
-		"on_$m" "$mmoci" push -q -f $m.yaml --date 2026-11-28T00:00:00Z "oci:$m.mirror:site" >$m.push
-		"on_$m" "$mmoci" image build -q -f $m/image.yaml --config $m.yaml --from "oci:$m.mirror:site" "oci:$m.images:hello" >$m.image
-		cat $m.push $m.image
-	done
-	same mirror "$(sed 's/.*@//' a.push)" "$(sed 's/.*@//' b.push)"
-	same image "$(sed 's/.*@//' a.image)" "$(sed 's/.*@//' b.image)"
+# --- by hand
+
+# What a command gets is enough to build without us: an unpacked environment.tar, and dpkg-buildpackage in it.
+cat >by-hand.sh <<'END'
+#!/bin/sh
+set -eu
+mkdir root
+tar -xpf "$1/environment.tar" -C root
+mkdir root/build
+cp "$1"/source/* root/build/
+mknod -m 666 root/dev/null c 1 3
+unshare --net --pid --fork --mount-proc=root/proc chroot root sh -ec 'cd /build && dpkg-source --no-check --extract *.dsc dhcp-helper-1.2 && cd dhcp-helper-* && dpkg-buildpackage -us -uc -b'
+cp root/build/*.deb root/build/*.buildinfo root/build/*.changes "$2"
+END
+chmod 755 by-hand.sh
+by_hand() {
+	"$mmoci" source build a/pkg --rebuild --builder ./by-hand.sh --to "$place" --sign-key other.asc -v 2>&1 | tee hand.log
+	grep "the same .debs were there; this key's statement confirms them" hand.log
+	"$mmoci" source pull "$(cat hash.b)" "$place" -o confirmed --confirm 2 --builder-key builder.pub.asc --builder-key other.pub.asc
+	cmp a/built/dhcp-helper_*+p1_"$arch".deb confirmed/dhcp-helper_*+p1_"$arch".deb
 }
-check "mirrors and images that A and B make of the package have the same digests" of_them
+check "dpkg-buildpackage, by hand in the environment's tar, makes the same .deb, and its builder's statement is the second one" by_hand
+
+# full: the disk is full, of the builder's output and of the scratch files.
+full() {
+	mkdir small tiny
+	mount -t tmpfs -o size=4m none small
+	echo "$work/small" >>mounts
+	mount -t tmpfs -o size=24m none tiny
+	echo "$work/tiny" >>mounts
+	printf '#!/bin/sh\nexec head -c 8000000 /dev/zero >"$2/dhcp-helper_1_all.deb"\n' >fill.sh
+	chmod 755 fill.sh
+	refused 1 "No space left on device" env TMPDIR="$work/small" "$mmoci" source build a/pkg --rebuild --builder ./fill.sh --without-environment -o small/out
+	same "what is left" "$(ls -A small)" ""
+	refused 1 "no space left on device" env TMPDIR="$work/tiny" "$mmoci" source build a/pkg --rebuild -o tiny/out
+	same "what is left" "$(ls -A tiny)" ""
+}
+check "a full disk ends a build, and nothing of it is left" full
+
+[ -n "${E2E_LONG:-}" ] || exit 0
+
+# --- five packages, twice each, the second time another day and among files of other times; and builds that hang
+
+five=$E2E_CACHE/sources-long-upstream
+names="hello tini jq dash nginx"
+# shellcheck disable=SC2086 # names
+"$E2E_TOP/scripts/real-sources.sh" "$five" $names >&2
+mkdir -p five/real five/debs
+(
+	cd five
+	cp ../site.asc ../site.pub.asc ../builder.pub.asc .
+	config "$five" "$(echo $names | sed 's/ /, /g')" five/snapshot >mmoci.yaml
+	"$mmoci" push >reference
+	# Debian's own, of the same versions; a rebuild (+b1) where there is no other.
+	cd debs
+	while read -r _ version dir; do
+		for p in $(awk '/^Binary:/ { on = 1; sub("Binary:", "") } /^[A-Z]/ && on++ > 1 { exit } on { gsub(",", ""); print }' "$dir"); do
+			apt-get -q download "$p=$version" || apt-get -q download "$p" || :
+		done
+	done <<-END
+		$(cut -f 1,2,3,4 "$five/sources.tsv" | while read -r n v p d; do echo "$n $v $five/$p/$d/${n}_${v#*:}.dsc"; done)
+	END
+) >&2
+real() {
+	export MMOCI_REAL_SNAPSHOT MMOCI_REAL_DIR="$work/five/real" MMOCI_REAL_DEBS="$work/five/debs" MMOCI_REAL_SOURCES="$names"
+	MMOCI_REAL_SNAPSHOT=$(cat five/reference)
+	cd "$E2E_TOP"
+	go test -tags real -count=1 -v -timeout 3h -run 'TestReal' ./internal/builder
+}
+check "real packages, built twice, are the same; a build that hangs or fills the disk is ended" real
