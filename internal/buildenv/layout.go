@@ -168,6 +168,10 @@ var lockDir = rootfs.Entry{Path: "run/lock", Type: tar.TypeDir, Mode: 0o1777, Ma
 // write writes the union of the packages, and over it what scripts made.
 func (l *layout) write(ctx context.Context, w io.Writer, above []stack.SystemEntry) (snapshot.Blob, error) {
 	out := rootfs.NewTarWriter(w)
+	// Who unpacks it may have made a directory that nobody else enters.
+	if err := out.Entry(&rootfs.Entry{Path: ".", Type: tar.TypeDir, Mode: 0o755, ModTime: l.o.Date.Unix()}); err != nil {
+		return snapshot.Blob{}, err
+	}
 	format := []byte("1\n")
 	above = append(above, stack.SystemEntry{Entry: rootfs.Entry{Path: formatPath, Type: tar.TypeReg, Mode: 0o644, Size: int64(len(format)), Made: true}, Data: format})
 	if !slices.ContainsFunc(above, func(s stack.SystemEntry) bool { return s.Path == lockDir.Path }) {

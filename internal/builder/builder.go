@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.org/mmoci/internal/rootfs/run"
 )
 
 // Job is what is to be built. All but Profiles, Options, Env, Environment and EnvironmentText must be set.
@@ -97,7 +99,7 @@ func Build(ctx context.Context, j Job, o Options, out string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(work)
+	defer func() { removeWork(ctx, work) }()
 	// Whoever is root in a user namespace, and nobody on the machine, passes through to its root there.
 	if err := os.Chmod(work, 0o711); err != nil { //nolint:gosec // as said
 		return nil, err
@@ -128,6 +130,20 @@ func Build(ctx context.Context, j Job, o Options, out string) (*Result, error) {
 		return nil, err
 	}
 	return b.collect()
+}
+
+// removeWork removes the scratch directory. The root in which sbuild was ended by force has files of ids that an ordinary user does not
+// have, and may map.
+func removeWork(ctx context.Context, work string) {
+	if os.RemoveAll(work) == nil || os.Geteuid() == 0 {
+		return
+	}
+	left, _ := filepath.Glob(filepath.Join(work, "root-*"))
+	for _, dir := range left {
+		if os.Rename(dir, filepath.Join(work, "root")) == nil {
+			_ = run.Sweep(ctx, work)
+		}
+	}
 }
 
 // build is a build under way.

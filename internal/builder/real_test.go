@@ -6,9 +6,12 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -323,6 +326,139 @@ func contents(t *testing.T, file string) map[string]string {
 				t.Fatal(err)
 			}
 			out[strings.TrimPrefix(h.Name, "./")] = fmt.Sprintf("%c %o %d %s %x", h.Typeflag, h.Mode, h.ModTime.Unix(), h.Linkname, sum.Sum(nil))
+		}
+	}
+	return out
+}
+
+// TestRealNewUsers: a user that is added to the machine while something is built takes nothing from the build.
+func TestRealNewUsers(t *testing.T) {
+	dir := t.TempDir()
+	files := filepath.Join(dir, "etc")
+	if err := os.Mkdir(files, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"subuid", "subgid"} {
+		if err := os.WriteFile(filepath.Join(files, name), []byte("somebody:1:65536\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := "cat /etc/subuid && id -un && readlink -e /etc/os-release && touch begun && while [ ! -e go ]; do sleep 0.05; done && cat /etc/subuid /etc/subgid"
+	var said bytes.Buffer
+	done := make(chan error, 1)
+	go func() {
+		done <- supervise(t.Context(), supervised{Args: []string{"sh", "-ec", script}, Env: []string{"PATH=/usr/bin:/bin"}, Dir: dir, Files: files}, &said)
+	}()
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "begun")); err == nil {
+			break
+		}
+		select {
+		case err := <-done:
+			t.Fatalf("%v: %s", err, said.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	for _, name := range []string{"/etc/subuid", "/etc/subgid"} { // as useradd does
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name+".mmoci-test", data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(name+".mmoci-test", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const line = "somebody:1:65536\n"
+	if err := <-done; err != nil || said.String() != line+"root\n/usr/lib/os-release\n"+line+line {
+		t.Errorf("%v: %s", err, said.String())
+	}
+}
+
+// demo writes a native source package whose build runs a shell script.
+func demo(t *testing.T, script string) string {
+	t.Helper()
+	dir := t.TempDir()
+	var data bytes.Buffer
+	z := gzip.NewWriter(&data)
+	w := tar.NewWriter(z)
+	for name, text := range map[string]string{
+		"debian/changelog":     "demo (1) unstable; urgency=medium\n\n  * First.\n\n -- A <a@example.org>  Mon, 26 Dec 2022 16:30:00 +0100\n",
+		"debian/control":       "Source: demo\nMaintainer: A <a@example.org>\nStandards-Version: 4.6.2\nRules-Requires-Root: no\n\nPackage: demo\nArchitecture: any\nDescription: x\n",
+		"debian/rules":         "#!/usr/bin/make -f\nclean:\nbuild build-arch build-indep binary binary-arch binary-indep:\n\tsh build.sh\n",
+		"debian/source/format": "3.0 (native)\n",
+		"build.sh":             script,
+	} {
+		mode := int64(0o644)
+		if name == "debian/rules" {
+			mode = 0o755
+		}
+		if err := w.WriteHeader(&tar.Header{Name: "demo-1/" + name, Mode: mode, Size: int64(len(text))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	dsc := fmt.Sprintf("Format: 3.0 (native)\nSource: demo\nBinary: demo\nArchitecture: any\nVersion: 1\nMaintainer: A <a@example.org>\nPackage-List:\n demo deb misc optional arch=any\nChecksums-Sha256:\n %x %d demo_1.tar.gz\nFiles:\n %x %d demo_1.tar.gz\n",
+		sha256.Sum256(data.Bytes()), data.Len(), md5.Sum(data.Bytes()), data.Len())
+	for name, data := range map[string][]byte{"demo_1.tar.gz": data.Bytes(), "demo_1.dsc": []byte(dsc)} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestRealHang: a build that hangs in sbuild, and left somebody running there, is ended whole when its time is over: no process is left, and
+// no scratch directory.
+func TestRealHang(t *testing.T) {
+	a := openSnapshot(t)
+	src, p := source(t, a, "hello")
+	root, text := environment(t, a, src, p.Date())
+	scratch := t.TempDir()
+	if err := os.Chmod(scratch, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	job := Job{Identity: []byte("x"), EnvironmentText: text, Name: "demo", Version: "1", Date: p.Date(), Architecture: "amd64", What: "any", Environment: root,
+		Source: demo(t, "setsid sleep 471147 &\necho it hangs now\nexec sleep 471148\n")}
+	var said bytes.Buffer
+	start := time.Now()
+	_, err := Build(t.Context(), job, Options{Timeout: 3 * time.Minute, Dir: scratch, Log: &said}, t.TempDir())
+	e, ok := errors.AsType[*Error](err)
+	if !ok || !strings.Contains(e.Why, "took longer than 3m0s") || !strings.Contains(said.String(), "it hangs now") {
+		t.Fatalf("%v", err)
+	}
+	if took := time.Since(start); took > 4*time.Minute {
+		t.Errorf("it took %s to end it", took)
+	}
+	if found := processes(t, "sleep\x00471147", "sleep\x00471148", scratch); len(found) > 0 {
+		t.Errorf("left running: %q", found)
+	}
+	if left, _ := os.ReadDir(scratch); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// processes are command lines that have one of these texts.
+func processes(t *testing.T, texts ...string) (out []string) {
+	t.Helper()
+	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err == nil && slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(string(data), s) }) {
+			out = append(out, string(data))
 		}
 	}
 	return out

@@ -28,7 +28,7 @@ type supervised struct {
 	Args, Env []string
 	Dir       string
 	// Files, unless empty, is a directory with files subuid and subgid that the program sees in the
-	// place of those in /etc.
+	// place of those in /etc. Symlinks to what else /etc has are added to it.
 	Files string
 }
 
@@ -143,7 +143,8 @@ func killChildren() {
 	}
 }
 
-// mountFiles puts the files over those of /etc, in a mount namespace of this process's own.
+// mountFiles puts the files over those of /etc, in a mount namespace of this process's own. It is a directory that is mounted, with
+// symlinks to all else: a file that is mounted over another goes when that one is replaced, as useradd replaces subuid.
 func (s *supervised) mountFiles() error {
 	if s.Files == "" {
 		return nil
@@ -154,12 +155,36 @@ func (s *supervised) mountFiles() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mounts of its own: %w", err)
 	}
-	for _, name := range []string{"subuid", "subgid"} {
-		if err := unix.Mount(filepath.Join(s.Files, name), "/etc/"+name, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("/etc/%s: %w", name, err)
-		}
+	if err := s.mountOver("/etc"); err != nil {
+		return fmt.Errorf("/etc of its own: %w", err)
 	}
 	return nil
+}
+
+func (s *supervised) mountOver(etc string) error {
+	entries, err := os.ReadDir(etc)
+	if err != nil {
+		return err
+	}
+	whole := s.Files + ".whole"
+	if err := os.Mkdir(whole, 0o755); err != nil { //nolint:gosec // programs of all ids look through it
+		return err
+	}
+	if err := unix.Mount(etc, whole, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		to := filepath.Join(whole, e.Name())
+		if e.Type()&os.ModeSymlink != 0 {
+			if to, err = os.Readlink(to); err != nil {
+				return err
+			}
+		}
+		if err := os.Symlink(to, filepath.Join(s.Files, e.Name())); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return unix.Mount(s.Files, etc, "", unix.MS_BIND, "")
 }
 
 // lookPath finds a program by the PATH of an environment.

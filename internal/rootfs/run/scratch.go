@@ -182,6 +182,18 @@ func (s *scratch) remove(ctx context.Context) error {
 	return err
 }
 
+// Sweep removes a directory of this user in which root/ has files of the user's subordinate ids, as other programs that use them may
+// leave it.
+//
+// Errors: [ErrCannot] where this user cannot be root over these ids.
+func Sweep(ctx context.Context, dir string) error {
+	m, err := findMapping()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCannot, err)
+	}
+	return (&scratch{dir: dir, ids: m}).remove(ctx)
+}
+
 // sweepLeft removes directories that nobody holds, as far as they can be removed.
 func sweepLeft(ctx context.Context, parent string, m mapping) {
 	left, _ := filepath.Glob(filepath.Join(parent, scratchPrefix+"*"))
