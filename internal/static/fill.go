@@ -3,6 +3,7 @@ package static
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,9 @@ type filler struct {
 	*export
 	blobs *os.File // the directory
 	begun durable.Mark
+	// linking is held while a blob gets its name. The kernel names one after the other in a directory anyway; who waits there
+	// holds a thread, who waits here lets others hash.
+	linking sync.Mutex
 
 	mu      sync.Mutex
 	temp    bool            // tempDir is there
@@ -200,7 +204,8 @@ func inOrder(missing []wanted, contents []*content) ([]wanted, error) {
 			return nil, fmt.Errorf("%s: %w", c.layout, err)
 		}
 		for _, name := range names {
-			if d, err := snapshot.ParseDigest("sha256:" + name); err == nil {
+			var d snapshot.Digest
+			if n, err := hex.Decode(d[:], []byte(name[:min(len(name), 2*len(d))])); err == nil && n == len(d) { // or like a digest: it is looked up
 				if i, ok := at[d]; ok {
 					add(i)
 				}
@@ -257,8 +262,12 @@ func (f *filler) take(ctx context.Context, m wanted) error {
 // link hashes a blob of a layout and gives the very file that was hashed its name in the tree. It returns false, and no error,
 // where links cannot be made and copies may. It asks the kernel no more than it must: a release has tens of thousands.
 func (f *filler) link(ctx context.Context, m wanted) (bool, error) {
-	hex := m.Digest.Hex()
-	fd, err := unix.Openat(int(m.blobs.Fd()), hex, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	name := m.Digest.Hex()
+	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := unix.Openat(int(m.blobs.Fd()), name, flags|unix.O_NOATIME, 0) // hashing is no use of the file, and writes no time
+	if errors.Is(err, unix.EPERM) {                                          // that is for its owner and root
+		fd, err = unix.Openat(int(m.blobs.Fd()), name, flags, 0)
+	}
 	if errors.Is(err, unix.ENOENT) {
 		return false, fmt.Errorf("%s: %w", m.layout, snapshot.ErrNotExist)
 	} else if err != nil {
@@ -280,26 +289,28 @@ func (f *filler) link(ctx context.Context, m wanted) (bool, error) {
 	const everybody = 0o444
 	why := error(unix.EACCES)
 	if st.Mode&everybody == everybody {
-		why = f.linkOpen(fd, hex)
+		why = f.linkOpen(fd, name)
 		if errors.Is(why, unix.EEXIST) { // a file of another size has the name
 			f.unlink(m.Digest)
-			why = f.linkOpen(fd, hex)
+			why = f.linkOpen(fd, name)
 		}
 		if why == nil {
 			return true, nil
 		}
 	}
 	if f.o.Mode == Link {
-		return false, outcome.CopyInstead.For(fmt.Errorf("%s in %s cannot be linked: %w", hex, m.layout, why))
+		return false, outcome.CopyInstead.For(fmt.Errorf("%s in %s cannot be linked: %w", name, m.layout, why))
 	}
 	return false, nil
 }
 
 // linkOpen gives an open file a name. The short way is for root, and for everybody since Linux 6.10.
-func (f *filler) linkOpen(fd int, hex string) error {
-	err := unix.Linkat(fd, "", int(f.blobs.Fd()), hex, unix.AT_EMPTY_PATH)
+func (f *filler) linkOpen(fd int, name string) error {
+	f.linking.Lock()
+	defer f.linking.Unlock()
+	err := unix.Linkat(fd, "", int(f.blobs.Fd()), name, unix.AT_EMPTY_PATH)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
-		err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), int(f.blobs.Fd()), hex, unix.AT_SYMLINK_FOLLOW)
+		err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), int(f.blobs.Fd()), name, unix.AT_SYMLINK_FOLLOW)
 	}
 	return err
 }

@@ -106,6 +106,9 @@ func Start(w io.Writer, quiet, events bool) *Progress {
 
 // Event takes an event of a blob; it may be called concurrently.
 func (p *Progress) Event(e artifact.Event) {
+	if p.quiet {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()

@@ -279,9 +279,11 @@ func parseManifest(what string, data []byte, limit func(int, string) int64) (*Ma
 	if len(data) > MaxDocument {
 		return nil, Integrity("%s of %d bytes, the limit is %d", what, len(data), MaxDocument)
 	}
-	var j jsonManifest
-	if err := decodeStrict(data, &j); err != nil {
-		return nil, Integrity("%s: %v", what, err)
+	j, ok := scanManifest(string(data))
+	if !ok {
+		if err := decodeStrict(data, &j); err != nil {
+			return nil, Integrity("%s: %v", what, err)
+		}
 	}
 	if j.MediaType != TypeManifest {
 		return nil, Integrity("%s says mediaType %q", what, j.MediaType)
