@@ -1,6 +1,7 @@
 package atsite
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -132,7 +133,9 @@ snapshot that is not newer than the one that TAG names is refused. --redate push
 		if program != "" {
 			output := a.Stderr
 			if asJSON {
-				output = logLines(a.Log)
+				lines := &logLines{log: a.Log}
+				defer lines.end()
+				output = lines
 			}
 			if told, err = hook.Find(program, output); err != nil {
 				return err
@@ -169,14 +172,31 @@ snapshot that is not newer than the one that TAG names is refused. --redate push
 	return cmd
 }
 
-// logLines logs what is written, a line each.
-type logLines func(format string, args ...any)
+// maxLine is the longest line of a program that is logged in one piece.
+const maxLine = 64 << 10
 
-func (l logLines) Write(p []byte) (int, error) {
-	for line := range strings.Lines(string(p)) {
-		l("%s", strings.TrimSuffix(line, "\n"))
+// logLines logs what is written, a line each, in whatever pieces it comes.
+type logLines struct {
+	log  func(format string, args ...any)
+	rest []byte // a line that has no end yet
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	for part := range bytes.Lines(p) {
+		l.rest = append(l.rest, part...)
+		if part[len(part)-1] == '\n' || len(l.rest) >= maxLine {
+			l.end()
+		}
 	}
 	return len(p), nil
+}
+
+// end logs what has no end yet.
+func (l *logLines) end() {
+	if len(l.rest) > 0 {
+		l.log("%s", bytes.TrimSuffix(l.rest, []byte("\n")))
+		l.rest = l.rest[:0]
+	}
 }
 
 // redateFlags are those of commands that may sign a snapshot anew, under the next date.
