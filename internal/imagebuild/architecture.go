@@ -92,15 +92,15 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 
 // lower makes the skeleton, and the packages' layers, at most so many of these.
 func (m *maker) lower(ctx context.Context, c chosen, r rootfs.Recipe, most, workers int) (*lower, error) {
-	made, err := m.packages(ctx, c.packages, r, workers)
+	made, err := m.packages(ctx, c.packages, r, most, workers)
 	if err != nil {
 		return nil, err
 	}
 	low := &lower{layerOf: map[*rootfs.Note]snapshot.Digest{}}
 	one := map[*rootfs.Note]layerMade{}
-	for _, l := range made {
+	for i, l := range made {
 		one[l.note] = l
-		low.each = append(low.each, packageLayer{l.note.Name(), l.note.Version(), l.note.Architecture(), l.note.Deb, l.note.Time(), l.Layer})
+		low.each = append(low.each, packageLayer{c.packages[i], r, l})
 		low.notes = append(low.notes, l.note)
 	}
 	if c.merged {

@@ -134,14 +134,22 @@ func keyOf(parts ...string) string {
 
 func (c *Cache) path(key string) string { return filepath.Join(c.notes(), key) }
 
-// The first line of a note, before the text of rootfs: which blob the layer is.
+// The first line of a note, before the text of rootfs: which blob the layer is. Of one that was never packed there is no blob.
 //
 //	layer MEDIATYPE BLOB-DIGEST SIZE DIFFID
+//	unpacked DIFFID
 func layerLine(l image.Layer) string {
+	if l.Digest.IsZero() {
+		return fmt.Sprintf("unpacked %s\n", l.DiffID)
+	}
 	return fmt.Sprintf("layer %s %s %d %s\n", l.MediaType, l.Digest, l.Size, l.DiffID)
 }
 
 func parseLayerLine(line string) (l image.Layer, err error) {
+	if diffID, ok := strings.CutPrefix(line, "unpacked "); ok {
+		l.DiffID, err = snapshot.ParseDigest(diffID)
+		return l, err
+	}
 	var blob, diffID string
 	if _, err = fmt.Sscanf(line, "layer %s %s %d %s", &l.MediaType, &blob, &l.Size, &diffID); err != nil {
 		return l, err

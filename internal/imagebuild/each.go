@@ -9,24 +9,24 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// packageLayer is the layer of one package, whether or not the image has it in a group.
+// packageLayer is the layer of one package, whether or not the image has it in a group. In a group it may have no blob yet.
 type packageLayer struct {
-	name, version, architecture string
-	deb                         snapshot.Blob
-	made                        time.Time // when the .deb was made, as it says itself
-	layer                       image.Layer
+	of     *resolve.Package
+	recipe rootfs.Recipe
+	layerMade
 }
 
 // Each is an image of one layer for each package of an image, ready to be put.
@@ -67,22 +67,29 @@ func (im *Image) Each(ctx context.Context, repo artifact.Reference, o artifact.O
 	at := map[string]int{}
 	for _, a := range im.Architectures {
 		for _, p := range a.each {
+			if p.Digest.IsZero() {
+				var err error
+				if p.layerMade, err = im.blobs.ofPackage(ctx, p.of, p.recipe, true); err != nil {
+					return nil, err
+				}
+			}
 			one, err := p.image(a.Name)
 			if err != nil {
 				return nil, err
 			}
-			key := p.name + " " + p.version
+			name, version := p.note.Name(), p.note.Version()
+			key := name + " " + version
 			i, there := at[key]
 			if !there {
-				to, err := p.reference(repo)
+				to, err := referenceOf(repo, name, version)
 				if err != nil {
 					return nil, err
 				}
 				i = len(each.list)
 				at[key] = i
-				each.list = append(each.list, packageImage{name: p.name, version: p.version, to: to})
+				each.list = append(each.list, packageImage{name: name, version: version, to: to})
 			}
-			each.list[i].images = append(each.list[i].images, packageOf{*one, p.deb.Digest.String(), p.layer.DiffID})
+			each.list[i].images = append(each.list[i].images, packageOf{*one, p.note.Deb.Digest.String(), p.DiffID})
 		}
 	}
 	g, asking := errgroup.WithContext(ctx)
@@ -232,8 +239,8 @@ func readPackageOf(ctx context.Context, from *images.Image, manifest oci.ImagePa
 // image is the image of one package for one architecture. Its config says no more than which package it is, and follows from the .deb: another
 // snapshot with the same package makes the same.
 func (p *packageLayer) image(arch string) (*image.Image, error) {
-	c := image.Contents{Created: p.made, Layers: []image.Layer{p.layer}, WorkDir: "/", Labels: map[string]string{
-		"org.opencontainers.image.title": p.name, "org.opencontainers.image.version": p.version, labelDeb: p.deb.Digest.String(),
+	c := image.Contents{Created: p.note.Time(), Layers: []image.Layer{p.Layer}, WorkDir: "/", Labels: map[string]string{
+		"org.opencontainers.image.title": p.note.Name(), "org.opencontainers.image.version": p.note.Version(), labelDeb: p.note.Deb.Digest.String(),
 	}}
 	c.Architecture, c.Variant = image.Platform(arch)
 	one := &image.Image{Architecture: c.Architecture, Variant: c.Variant}
@@ -242,12 +249,12 @@ func (p *packageLayer) image(arch string) (*image.Image, error) {
 	return one, err
 }
 
-// reference is where the image of a package goes.
-func (p *packageLayer) reference(repo artifact.Reference) (artifact.Reference, error) {
-	text := repo.Name + "/" + repositoryOf(p.name) + ":" + tagOf(p.version)
+// referenceOf is where the image of a package goes.
+func referenceOf(repo artifact.Reference, name, version string) (artifact.Reference, error) {
+	text := repo.Name + "/" + repositoryOf(name) + ":" + tagOf(version)
 	to, err := artifact.ParseReference(text)
 	if err != nil {
-		return to, fmt.Errorf("%w: package %s %s has a name or version that no reference of a registry can have: %w", outcome.ErrUsage, p.name, p.version, err)
+		return to, fmt.Errorf("%w: package %s %s has a name or version that no reference of a registry can have: %w", outcome.ErrUsage, name, version, err)
 	}
 	return to, nil
 }

@@ -155,13 +155,11 @@ func TestNamesOfPackages(t *testing.T) {
 		t.Error("foo+ and foo-plus are one repository")
 	}
 	for name, version := range map[string]string{"g++-12": "12.2.0-14+deb12u1", "libstdc++6": "1:2.0~rc1+b1", "foo+": "1"} {
-		p := &packageLayer{name: name, version: version}
-		if to, err := p.reference(artifact.Reference{Kind: artifact.Registry, Name: "registry.example.org/pkgs"}); err != nil || to.Tag != tagOf(version) {
+		if to, err := referenceOf(artifact.Reference{Kind: artifact.Registry, Name: "registry.example.org/pkgs"}, name, version); err != nil || to.Tag != tagOf(version) {
 			t.Errorf("%s: %v, %v", name, to, err)
 		}
 	}
-	long := &packageLayer{name: "a", version: "1" + strings.Repeat("+", 64)}
-	if _, err := long.reference(artifact.Reference{Kind: artifact.Registry, Name: "registry.example.org/pkgs"}); !errors.Is(err, outcome.ErrUsage) {
+	if _, err := referenceOf(artifact.Reference{Kind: artifact.Registry, Name: "registry.example.org/pkgs"}, "a", "1"+strings.Repeat("+", 64)); !errors.Is(err, outcome.ErrUsage) {
 		t.Errorf("a version that is no tag: %v", err)
 	}
 }

@@ -83,10 +83,6 @@ func linkerFix(arch string, notes []*rootfs.Note, below *stack.Tree) (*fixup.Fix
 	if !has(notes, "libc6") || !slices.Contains([]string{"amd64", "arm64", "i386"}, arch) {
 		return nil, nil
 	}
-	var shape fixup.Tree
-	for e := range below.All() {
-		shape.Add(e.Path, e.Type, e.Link)
-	}
 	type source struct {
 		of   *rootfs.Note
 		path string
@@ -105,7 +101,7 @@ func linkerFix(arch string, notes []*rootfs.Note, below *stack.Tree) (*fixup.Fix
 		return source{n, at}
 	}
 	made, err := fixup.LinkerCache(fixup.LinkerOptions{
-		Tree: &shape, Architecture: arch,
+		Tree: below, Architecture: arch,
 		Library: func(p string) (sharedlib.Library, bool) { l, ok := libraries[sourceOf(p)]; return l, ok },
 		Text: func(p string) ([]byte, error) {
 			if data, ok := texts[sourceOf(p)]; ok {
@@ -218,21 +214,9 @@ func userError(p *imageplan.Plan, err error) error {
 
 // helperNote is what is known of a package that is none of the image. Its layer is written nowhere.
 func (m *maker) helperNote(ctx context.Context, p *resolve.Package, r rootfs.Recipe) (*rootfs.Note, error) {
-	b, err := blobOf(p)
-	if err != nil {
-		return nil, err
-	}
-	key := packageKey(b.Digest, r, m.o.Plan.Layers.Compression)
-	if l, ok := m.o.Cache.find(key, b, r); ok && sameControl(l.note, p) == nil {
-		return l.note, nil
-	}
-	l, err := m.fromDeb(ctx, b, r)
+	l, err := m.ofPackage(ctx, p, r, false)
 	if err != nil {
 		return nil, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 	}
-	if err := sameControl(l.note, p); err != nil {
-		return nil, err
-	}
-	m.o.Cache.keep(key, l)
 	return l.note, nil
 }

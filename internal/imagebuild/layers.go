@@ -29,16 +29,18 @@ import (
 // maker makes layers into files of a temporary directory, and opens them. A layer that is known by a note, and whose bytes are
 // asked for after all, is taken from the cache or made again. Safe for concurrent use.
 type maker struct {
-	o    *Options
-	dir  *os.File       // temporary
-	kept snapshot.Blobs // of the cache, then made
+	o      *Options
+	dir    *os.File       // temporary
+	kept   snapshot.Blobs // of the cache, then made
+	copies copies         // of .debs, while scripts are run
 
 	mu    sync.Mutex
 	made  map[snapshot.Digest]string                                   // file names of layers that were made now
 	again map[snapshot.Digest]func(context.Context) (layerMade, error) // how others are made
 }
 
-// layerMade is a layer with its note, nil for one of more than one package.
+// layerMade is a layer with its note, nil for one of more than one package. One that nobody asked for beside
+// its note has a DiffID and no blob.
 type layerMade struct {
 	image.Layer
 	note *rootfs.Note
@@ -156,34 +158,19 @@ func (m *maker) writeFile(ctx context.Context, what, compression string, write t
 	return image.Layer{MediaType: mediaType(compression), Blob: blob, DiffID: tar.Digest, By: what}, nil
 }
 
-// openDeb opens a .deb of the snapshot, verified.
-func (m *maker) openDeb(ctx context.Context, b snapshot.Blob) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) {
-		if built := m.o.built[b.Digest]; built != nil {
-			c, err := built.Blobs.Open(ctx, b, 0)
-			if err != nil {
-				return nil, err
-			}
-			return c.Reader(b), nil
-		}
-		f, err := m.o.Snapshot.OpenBlob(ctx, b)
-		if err != nil {
-			return nil, err
-		}
-		return f, nil
-	}
-}
-
 // workers is how many packages are packed at once.
 func (m *maker) workers() int { return cmp.Or(m.o.Workers, runtime.GOMAXPROCS(0)) }
 
 // packages makes the layer of each package, or finds its note, several at once: the largest first, so that none is left for the end.
-func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.Recipe, workers int) ([]layerMade, error) {
+// Of packages that share a layer, where there are at most so many of these, it makes notes alone.
+func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.Recipe, most, workers int) ([]layerMade, error) {
 	out := make([]layerMade, len(pkgs))
 	order := make([]int, len(pkgs))
-	for i := range order {
-		order[i] = i
+	stanzas := make([]deb.Stanza, len(pkgs))
+	for i, p := range pkgs {
+		order[i], stanzas[i] = i, p.Stanza
 	}
+	grouped := stack.Grouped(stanzas, most)
 	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(pkgs[a].Size, pkgs[b].Size) })
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
@@ -192,7 +179,7 @@ func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.
 			break
 		}
 		g.Go(func() (err error) {
-			out[i], err = m.ofPackage(each, pkgs[i], r)
+			out[i], err = m.ofPackage(each, pkgs[i], r, !grouped[i])
 			if err != nil {
 				return fmt.Errorf("package %s %s %s: %w", pkgs[i].Name, pkgs[i].Version, pkgs[i].Architecture, err)
 			}
@@ -205,23 +192,26 @@ func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.
 	return out, nil
 }
 
-func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Recipe) (layerMade, error) {
+// ofPackage makes the layer of a package, or finds its note: with its blob, or the note alone.
+func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Recipe, packed bool) (layerMade, error) {
 	b, err := blobOf(p)
 	if err != nil {
 		return layerMade{}, err
 	}
 	again := func(ctx context.Context) (layerMade, error) {
-		l, err := m.fromDeb(ctx, b, r)
+		l, err := m.fromDeb(ctx, b, r, packed)
 		if err != nil {
 			return l, err
 		}
 		return l, sameControl(l.note, p)
 	}
 	key := packageKey(b.Digest, r, m.o.Plan.Layers.Compression)
-	if l, ok := m.o.Cache.find(key, b, r); ok && sameControl(l.note, p) == nil {
-		m.mu.Lock()
-		m.again[l.Digest] = again
-		m.mu.Unlock()
+	if l, ok := m.o.Cache.find(key, b, r); ok && sameControl(l.note, p) == nil && (!packed || !l.Digest.IsZero()) {
+		if packed {
+			m.mu.Lock()
+			m.again[l.Digest] = again
+			m.mu.Unlock()
+		}
 		return l, nil
 	}
 	l, err := again(ctx)
@@ -231,15 +221,22 @@ func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Reci
 	return l, err
 }
 
-func (m *maker) fromDeb(ctx context.Context, b snapshot.Blob, r rootfs.Recipe) (l layerMade, err error) {
-	l.Layer, err = m.write(ctx, "", func(ctx context.Context, w io.Writer) (snapshot.Blob, error) {
+func (m *maker) fromDeb(ctx context.Context, b snapshot.Blob, r rootfs.Recipe, packed bool) (l layerMade, err error) {
+	tar := func(ctx context.Context, w io.Writer) (snapshot.Blob, error) {
 		note, err := rootfs.WriteLayer(w, rootfs.Deb{Blob: b, Open: m.openDeb(ctx, b)}, r)
 		if err != nil {
 			return snapshot.Blob{}, err
 		}
 		l.note = note
 		return note.Layer, nil
-	})
+	}
+	if packed {
+		l.Layer, err = m.write(ctx, "", tar)
+	} else {
+		var blob snapshot.Blob
+		blob, err = tar(ctx, io.Discard)
+		l.DiffID = blob.Digest
+	}
 	if errors.Is(err, deb.ErrMalformed) {
 		err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
 	}

@@ -72,6 +72,11 @@ func (m *maker) scripted(ctx context.Context, c chosen, r rootfs.Recipe, most in
 		m.tellLost(b)
 		return low, note.system(), l, nil
 	}
+	expected, err := m.copied(c)
+	if err != nil {
+		return nil, nil, image.Layer{}, err
+	}
+	m.copies.expect(expected)
 	both, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var low *lower
@@ -88,12 +93,13 @@ func (m *maker) scripted(ctx context.Context, c chosen, r rootfs.Recipe, most in
 	var ran error
 	var running sync.WaitGroup
 	running.Go(func() {
+		defer m.copies.drop() // or the layers would wait for those of a run that failed
 		if res, ran = m.runScripts(both, c, union); ran != nil && !(m.o.Dry && errors.Is(ran, run.ErrCannot)) {
 			cancel()
 		}
 	})
 	// One processor is left to dpkg and the scripts, most of which use no more.
-	low, err := m.lower(both, c, r, most, max(m.workers()-1, 1))
+	low, err = m.lower(both, c, r, most, max(m.workers()-1, 1))
 	if err != nil {
 		cancel()
 	} else {
@@ -227,6 +233,25 @@ func withFormat(entries []stack.SystemEntry) []stack.SystemEntry {
 	return out
 }
 
+// copied are the .debs of the image that the root of its scripts has copies of.
+func (m *maker) copied(c chosen) ([]snapshot.Blob, error) {
+	skip, err := skipped(m.o.Plan, c.packages)
+	if err != nil {
+		return nil, err
+	}
+	var out []snapshot.Blob
+	for _, p := range c.packages {
+		b, err := blobOf(p)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(skip, p.Name) {
+			out = append(out, b)
+		}
+	}
+	return out, nil
+}
+
 func (m *maker) toRun(ctx context.Context, packages []*resolve.Package) ([]run.Package, error) {
 	var out []run.Package
 	for _, p := range packages {
@@ -234,7 +259,10 @@ func (m *maker) toRun(ctx context.Context, packages []*resolve.Package) ([]run.P
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, run.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Open: m.openDeb(ctx, b)})
+		out = append(out, run.Package{
+			Name: p.Name, Version: p.Version, Architecture: p.Architecture, Open: m.openSigned(ctx, b),
+			Copied: func(open func() (io.ReadCloser, error)) { m.copies.add(b, open) },
+		})
 	}
 	return out, nil
 }

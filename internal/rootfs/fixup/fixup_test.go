@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/sharedlib"
+	"example.org/mmoci/internal/rootfs/stack"
 )
 
 var (
@@ -106,35 +108,16 @@ func TestCertificatesRefused(t *testing.T) {
 	}
 }
 
-func TestTree(t *testing.T) {
-	tree := &Tree{}
-	tree.Add("usr/lib/a", tar.TypeReg, "")
-	tree.Add("usr/lib/b", tar.TypeLink, "usr/lib/a")
-	tree.Add("lib", tar.TypeSymlink, "usr/lib")
-	tree.Add("usr/lib/up", tar.TypeSymlink, "../../../../usr/lib/a")
-	tree.Add("loop", tar.TypeSymlink, "loop/x")
-	tree.Add("usr/lib/c.conf", tar.TypeReg, "")
-	tree.Add("usr/lib/.d.conf", tar.TypeReg, "")
-	for name, want := range map[string]string{"/lib/a": "usr/lib/a", "lib/b": "usr/lib/a", "/lib/up": "usr/lib/a", "loop": "", "lib/a/x": "", "lib/../lib/./a": ""} {
-		if got, _ := tree.resolve(name); got != want && name != "lib/../lib/./a" {
-			t.Errorf("%s leads to %q, want %q", name, got, want)
-		}
-	}
-	if got := tree.glob("/lib/*.conf"); len(got) != 1 || got[0] != "/lib/c.conf" {
-		t.Errorf("glob: %q", got)
-	}
-}
-
 // FuzzLinkerConf reads any configuration, and includes of itself.
 func FuzzLinkerConf(f *testing.F) {
 	f.Add([]byte("include /etc/ld.so.conf.d/*.conf\n"))
 	f.Add([]byte("include /etc/ld.so.conf /etc/ld.so.conf /etc/ld.so.conf\n/lib\n"))
 	f.Add([]byte(" /lib # x\nhwcap 1 x\ninclude ld.so.conf\n/usr/lib=libc6\n"))
 	f.Fuzz(func(t *testing.T, conf []byte) {
-		tree := &Tree{}
-		tree.Add("etc/ld.so.conf", tar.TypeReg, "")
-		tree.Add("usr/lib/libx.so.1", tar.TypeReg, "")
-		tree.Add("lib", tar.TypeSymlink, "usr/lib")
+		tree := stack.NewTree()
+		for _, e := range []rootfs.Entry{{Path: "etc/ld.so.conf", Type: tar.TypeReg}, {Path: "usr/lib/libx.so.1", Type: tar.TypeReg}, {Path: "lib", Type: tar.TypeSymlink, Link: "usr/lib"}} {
+			tree.Put(e)
+		}
 		reads := 0
 		got, err := LinkerCache(LinkerOptions{
 			Tree: tree, Architecture: "amd64",

@@ -1,6 +1,7 @@
 package fixup
 
 import (
+	"archive/tar"
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
@@ -10,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/sharedlib"
+	"example.org/mmoci/internal/rootfs/stack"
 )
 
 // LinkerPath is where the dynamic linker looks for its cache.
@@ -27,7 +30,7 @@ const (
 
 // LinkerOptions are what the dynamic linker's cache is made of.
 type LinkerOptions struct {
-	Tree         *Tree
+	Tree         *stack.Tree
 	Architecture string // Debian's name
 	// Library tells what the regular file at a path of the tree is; false if it is
 	// no shared library. It is asked only for names that [sharedlib.HasName].
@@ -57,7 +60,7 @@ func LinkerCache(o LinkerOptions) (*Linker, error) {
 		return nil, fmt.Errorf("ld.so.cache for architecture %q: not known", o.Architecture)
 	}
 	c := &linker{LinkerOptions: o, machine: machine, result: &Linker{}}
-	c.Tree = c.Tree.clone()
+	c.Tree = c.Tree.Clone()
 	c.findGenerator()
 	if err := c.readConf(linkerConf, 0); err != nil {
 		return nil, err
@@ -130,11 +133,11 @@ type cacheEntry struct {
 // findGenerator looks for the libc that the tree's programs use.
 func (c *linker) findGenerator() {
 	for _, dir := range []string{"/lib/" + c.machine.triplet, "/usr/lib/" + c.machine.triplet, "/lib", "/usr/lib"} {
-		real, kind := c.Tree.resolve(dir + "/libc.so.6")
-		if kind != kindFile {
+		e, _ := c.Tree.Follow(dir + "/libc.so.6")
+		if e.Type != tar.TypeReg {
 			continue
 		}
-		if l, ok := c.Library(real); ok && l.Generator != "" {
+		if l, ok := c.Library(e.Path); ok && l.Generator != "" {
 			c.generator = l.Generator
 			if _, version, found := strings.Cut(l.Generator, " release version 2."); found {
 				digits, _, _ := strings.Cut(version, ".")
@@ -153,11 +156,11 @@ func (c *linker) readConf(name string, depth int) error {
 	if c.confs++; c.confs > maxConf {
 		return fmt.Errorf("%s: more than %d files are included", name, maxConf)
 	}
-	real, kind := c.Tree.resolve(name)
-	if kind != kindFile {
+	e, _ := c.Tree.Follow(name)
+	if e.Type != tar.TypeReg {
 		return nil // ldconfig warns, and goes on
 	}
-	text, err := c.Text(real)
+	text, err := c.Text(e.Path)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -171,7 +174,7 @@ func (c *linker) readConf(name string, depth int) error {
 				if !strings.HasPrefix(word, "/") {
 					word = path.Dir(name) + "/" + word
 				}
-				for _, file := range c.Tree.glob(word) {
+				for _, file := range c.Tree.Glob(word) {
 					if err := c.readConf(file, depth+1); err != nil {
 						return err
 					}
@@ -197,17 +200,17 @@ func (c *linker) addDir(name string) {
 	if name == "" {
 		return
 	}
-	real, kind := c.Tree.resolve(name)
-	if kind != kindDir || !c.add(libraryDir{path: name, real: real}) {
+	e, _ := c.Tree.Follow(name)
+	if !e.IsDir() || !c.add(libraryDir{path: name, real: e.Path}) {
 		return
 	}
-	for _, sub := range c.Tree.list(real + "/glibc-hwcaps") {
+	for _, sub := range c.Tree.Names(e.Path + "/glibc-hwcaps") {
 		at := name + "/glibc-hwcaps/" + sub
 		if strings.HasPrefix(sub, ".") || strings.Contains(sub, ":") {
 			continue
 		}
-		if real, kind := c.Tree.resolve(at); kind == kindDir {
-			c.add(libraryDir{path: at, real: real, hwcap: sub})
+		if e, _ := c.Tree.Follow(at); e.IsDir() {
+			c.add(libraryDir{path: at, real: e.Path, hwcap: sub})
 		}
 	}
 }
@@ -230,24 +233,24 @@ type found struct {
 // search looks through a directory.
 func (c *linker) search(d libraryDir) {
 	var all []found
-	for _, name := range c.Tree.list(d.real) {
+	for _, name := range c.Tree.Names(d.real) {
 		if !sharedlib.HasName(name) || strings.Contains(name, ".#prelink#") || strings.Contains(name, ";") {
 			continue
 		}
 		at := d.real + "/" + name
-		isLink := c.Tree.kind(at) == kindLink
-		real, kind := c.Tree.resolve(at)
-		if isLink && kind == kindNone {
+		isLink := c.isLink(at)
+		e, there := c.Tree.Follow(at)
+		if isLink && !there {
 			if strings.Contains(name, ".so.") {
-				c.Tree.remove(at)
+				c.Tree.Remove(at)
 				c.result.Stale = append(c.result.Stale, at)
 			}
 			continue
 		}
-		if kind != kindFile {
+		if e.Type != tar.TypeReg {
 			continue
 		}
-		l, ok := c.Library(real)
+		l, ok := c.Library(e.Path)
 		if !ok {
 			continue
 		}
@@ -320,20 +323,26 @@ func (c *linker) take(d libraryDir, f found) {
 	c.entries = slices.Insert(c.entries, i, e)
 }
 
+func (c *linker) isLink(p string) bool {
+	e, _ := c.Tree.Find(p)
+	return e.Type == tar.TypeSymlink
+}
+
 // link makes the soname a link to the library, unless it is there.
 func (c *linker) link(dir string, f found) {
 	at := dir + "/" + f.soname
-	kind := c.Tree.kind(at)
-	if kind != kindNone && kind != kindLink || dynamicLinkers[f.soname] && kind == kindLink {
+	_, there := c.Tree.Find(at)
+	isLink := c.isLink(at)
+	if there && !isLink || dynamicLinkers[f.soname] && isLink {
 		return
 	}
-	if kind == kindLink {
-		now, _ := c.Tree.resolve(at)
-		if lib, _ := c.Tree.resolve(dir + "/" + f.name); now == lib {
+	if isLink {
+		now, _ := c.Tree.Follow(at)
+		if lib, _ := c.Tree.Follow(dir + "/" + f.name); now.Path == lib.Path {
 			return
 		}
 	}
-	c.Tree.add(at, kindLink, f.name)
+	c.Tree.Put(rootfs.Entry{Path: at, Type: tar.TypeSymlink, Link: f.name})
 	c.result.Links = append(c.result.Links, Link{at, f.name})
 }
 

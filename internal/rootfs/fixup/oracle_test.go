@@ -27,7 +27,9 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/sharedlib"
+	"example.org/mmoci/internal/rootfs/stack"
 )
 
 // TestLinkerCacheOfRoots compares with ldconfig's work: MMOCI_ROOTS has
@@ -266,11 +268,10 @@ func compareFiles(t *testing.T, root string, files []File) {
 	}
 }
 
-// fromDisk reads a root from disk, hard links by inode.
+// fromDisk reads a root from disk.
 func fromDisk(t *testing.T, arch, root string) LinkerOptions {
 	t.Helper()
-	tree := &Tree{}
-	inodes := map[uint64]string{}
+	tree := stack.NewTree()
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || p == root {
 			return err
@@ -279,29 +280,19 @@ func fromDisk(t *testing.T, arch, root string) LinkerOptions {
 			return fs.SkipDir
 		}
 		rel, _ := filepath.Rel(root, p)
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
 		switch {
 		case d.IsDir():
-			tree.Add(rel, tar.TypeDir, "")
+			tree.Put(rootfs.Entry{Path: rel, Type: tar.TypeDir})
 		case d.Type()&fs.ModeSymlink != 0:
 			target, err := os.Readlink(p)
 			if err != nil {
 				return err
 			}
-			tree.Add(rel, tar.TypeSymlink, target)
+			tree.Put(rootfs.Entry{Path: rel, Type: tar.TypeSymlink, Link: target})
 		case d.Type().IsRegular():
-			st := info.Sys().(*syscall.Stat_t)
-			if first, ok := inodes[st.Ino]; ok && st.Nlink > 1 {
-				tree.Add(rel, tar.TypeLink, first)
-				return nil
-			}
-			inodes[st.Ino] = rel
-			tree.Add(rel, tar.TypeReg, "")
+			tree.Put(rootfs.Entry{Path: rel, Type: tar.TypeReg})
 		default:
-			tree.Add(rel, tar.TypeFifo, "")
+			tree.Put(rootfs.Entry{Path: rel, Type: tar.TypeFifo})
 		}
 		return nil
 	})

@@ -41,9 +41,9 @@ func TestRepack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			control, scripts, err := repack(f, bytes.NewReader(data), skip)
-			if err != nil || control.Get("Package") != "x" || len(scripts) != 2 || string(scripts["preinst"]) != "#!/bin/sh\n" {
-				t.Fatalf("%s: %v, %q", compression, err, scripts)
+			made, err := repack(f, bytes.NewReader(data), skip)
+			if err != nil || made.control.Get("Package") != "x" || len(made.scripts) != 2 || string(made.scripts["preinst"]) != "#!/bin/sh\n" {
+				t.Fatalf("%s: %v, %q", compression, err, made.scripts)
 			}
 			f.Close()
 			written, err := os.ReadFile(f.Name())
@@ -58,11 +58,49 @@ func TestRepack(t *testing.T) {
 			if !slices.Equal(left, want) || !bytes.Equal(tar, after) || !bytes.Contains(written, tar) {
 				t.Errorf("%s: left %q, want %q; data.tar of %d bytes, was %d", compression, left, want, len(after), len(tar))
 			}
+			if !skip {
+				checkCopy(t, made, f.Name(), data)
+			}
 		}
 		if f, err := os.Create(filepath.Join(dir, "cut")); err != nil {
 			t.Fatal(err)
-		} else if _, _, err := repack(f, bytes.NewReader(data[:len(data)-100]), false); !errors.Is(err, deb.ErrMalformed) {
+		} else if _, err := repack(f, bytes.NewReader(data[:len(data)-100]), false); !errors.Is(err, deb.ErrMalformed) {
 			t.Errorf("%s: a package that is cut: %v", compression, err)
+		}
+	}
+}
+
+// checkCopy: the copy makes the layer and the note of the package, and with another byte in either of its parts it makes none.
+func checkCopy(t *testing.T, made *repacked, name string, data []byte) {
+	t.Helper()
+	of := func(open func() (io.ReadCloser, error)) (layer, note []byte, err error) {
+		var b bytes.Buffer
+		n, err := rootfs.WriteLayer(&b, rootfs.Deb{Blob: snapshot.Blob{Digest: snapshot.Sum(data), Size: int64(len(data))}, Open: open}, rootfs.Recipe{})
+		if err != nil {
+			return nil, nil, err
+		}
+		return b.Bytes(), n.Encode(), nil
+	}
+	layer, note, err := of(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := func() (io.ReadCloser, error) { return made.open(name) }
+	if l, n, err := of(copied); err != nil || !bytes.Equal(l, layer) || !bytes.Equal(n, note) {
+		t.Errorf("the layer of the copy is another one: %v", err)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{200, made.head.Size + made.data.Size - 1} { // where neither ar nor tar looks
+		changed := slices.Clone(text)
+		changed[at] ^= 1
+		if err := os.WriteFile(name, changed, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := of(copied); !errors.Is(err, snapshot.ErrIntegrity) {
+			t.Errorf("a copy with another byte at %d: %v", at, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -13,21 +14,29 @@ import (
 
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
 )
 
-// repack copies a .deb for dpkg, and returns its control file and its scripts.
-// The copy has the same content, but for scripts that are not to be run, in tars
-// that are not compressed (deb(5)): dpkg decompresses each package by itself, on
-// one processor, which takes most of the time of unpacking.
-func repack(to *os.File, from io.Reader, skip bool) (control deb.Stanza, scripts map[string][]byte, err error) {
-	scripts = map[string][]byte{}
-	err = deb.Unpack(from, func(c deb.Contents) error {
-		control = c.Control
+// repacked is a copy of a .deb for dpkg. It has the same content, but for scripts that
+// are not to be run, in tars that are not compressed (deb(5)): dpkg decompresses each
+// package by itself, on one processor, which takes most of the time of unpacking.
+type repacked struct {
+	control deb.Stanza
+	scripts map[string][]byte
+	head    snapshot.Blob // of the copy, what is before the content of data.tar
+	data    snapshot.Blob // and the rest
+}
+
+// repack makes a copy.
+func repack(to *os.File, from io.Reader, skip bool) (*repacked, error) {
+	made := &repacked{scripts: map[string][]byte{}}
+	err := deb.Unpack(from, func(c deb.Contents) error {
+		made.control = c.Control
 		var kept bytes.Buffer
 		w := tar.NewWriter(&kept)
 		for _, file := range c.Files {
 			if slices.Contains(account.Scripts, file.Name) {
-				scripts[file.Name] = file.Data
+				made.scripts[file.Name] = file.Data
 				if skip {
 					continue
 				}
@@ -43,30 +52,52 @@ func repack(to *os.File, from io.Reader, skip bool) (control deb.Stanza, scripts
 		if err := w.Close(); err != nil {
 			return err
 		}
-		return writeDeb(to, kept.Bytes(), c.Data)
+		var err error
+		made.head, made.data, err = writeDeb(to, kept.Bytes(), c.Data)
+		return err
 	})
 	if err == nil {
 		_, err = io.Copy(io.Discard, from) // the last byte is the one that proves the others
 	}
-	return control, scripts, err
+	return made, err
 }
 
-// writeDeb writes an ar archive with the members of a .deb.
-func writeDeb(to *os.File, control []byte, data io.Reader) error {
+// open opens the copy. Its last byte comes only if all are those that were written.
+func (d *repacked) open(name string) (io.ReadCloser, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	head := snapshot.NewReader(io.NopCloser(io.NewSectionReader(f, 0, d.head.Size)), d.head)
+	data := snapshot.NewReader(io.NopCloser(io.NewSectionReader(f, d.head.Size, d.data.Size)), d.data)
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(head, data), f}, nil
+}
+
+// writeDeb writes an ar archive with the members of a .deb, and returns what its two parts are.
+func writeDeb(to *os.File, control []byte, data io.Reader) (before, content snapshot.Blob, err error) {
 	head := []byte("!<arch>\n")
 	head = append(append(head, arHeader("debian-binary", 4)...), "2.0\n"...)
 	head = append(append(head, arHeader("control.tar", int64(len(control)))...), control...) // a tar is of even length
-	w := bufio.NewWriterSize(to, 256<<10)
-	w.Write(append(head, arHeader("data.tar", 0)...))
+	if _, err := to.Write(append(slices.Clip(head), arHeader("data.tar", 0)...)); err != nil {
+		return before, content, err
+	}
+	sum := sha256.New()
+	w := bufio.NewWriterSize(io.MultiWriter(to, sum), 256<<10)
 	n, err := io.Copy(w, data)
 	if err == nil && n%2 == 1 {
 		err = w.WriteByte('\n')
 	}
 	if err := cmp.Or(err, w.Flush()); err != nil {
-		return err
+		return before, content, err
 	}
-	_, err = to.WriteAt(arHeader("data.tar", n), int64(len(head)))
-	return err
+	size := arHeader("data.tar", n)
+	_, err = to.WriteAt(size, int64(len(head)))
+	head = append(head, size...)
+	content = snapshot.Blob{Digest: snapshot.Digest(sum.Sum(nil)), Size: n + n%2}
+	return snapshot.Blob{Digest: snapshot.Sum(head), Size: int64(len(head))}, content, err
 }
 
 // arHeader is that of a member: name, time, owner, group, mode, size (ar(5)).

@@ -319,7 +319,7 @@ func (t *tree) linker() error {
 	if !ok {
 		return nil
 	}
-	image := &fixup.Tree{}
+	image := stack.NewTree()
 	paths := make([]string, 0, len(t.before))
 	libc := false
 	for p := range t.before {
@@ -335,7 +335,7 @@ func (t *tree) linker() error {
 	slices.Sort(paths)
 	for _, p := range paths {
 		s := t.before[p]
-		image.Add(p, cmp.Or(types[s.kind()], tar.TypeFifo), s.Target)
+		image.Put(rootfs.Entry{Path: p, Type: cmp.Or(types[s.kind()], tar.TypeFifo), Link: s.Target})
 	}
 	l, err := fixup.LinkerCache(fixup.LinkerOptions{
 		Tree: image, Architecture: t.o.Architecture,

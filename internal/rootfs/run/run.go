@@ -35,6 +35,10 @@ type Package struct {
 	// Open opens the .deb. Its last byte comes only if all are those of the digest
 	// that an index lists.
 	Open func() (io.ReadCloser, error)
+	// Copied, if not nil, is given a way to open the root's copy of the .deb, as soon as there is one: a .deb with the
+	// same content, not compressed, verified as that of Open is. It is there until Configure returns. Packages that
+	// are skipped have none. Copied may be called from several goroutines.
+	Copied func(open func() (io.ReadCloser, error))
 }
 
 func (p Package) key() string    { return p.Name + ":" + p.Architecture }
@@ -310,13 +314,21 @@ func (p *pkg) copy(to string) error {
 	if err := f.Chmod(0o644); err != nil { // whatever the umask
 		return err
 	}
-	if p.stanza, p.scripts, err = repack(f, from, p.skip); err != nil {
+	made, err := repack(f, from, p.skip)
+	if err != nil {
 		return err
 	}
+	p.stanza, p.scripts = made.control, made.scripts
 	if p.stanza.Get("Package") != p.Name || p.stanza.Get("Version") != p.Version || p.stanza.Get("Architecture") != p.Architecture {
 		return fmt.Errorf("its control file says %s %s %s", p.stanza.Get("Package"), p.stanza.Get("Version"), p.stanza.Get("Architecture"))
 	}
-	return f.Close()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if p.Copied != nil && !p.skip {
+		p.Copied(func() (io.ReadCloser, error) { return made.open(to) })
+	}
+	return nil
 }
 
 // differences are the paths at which two results differ.

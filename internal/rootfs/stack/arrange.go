@@ -58,6 +58,25 @@ func Arrange(notes []*rootfs.Note, most int) ([]Group, error) {
 	return intoBins(groups, most), nil
 }
 
+// Grouped tells of packages, by their control files, which ones [Arrange] will put into a layer with others whatever their
+// sizes are: of more packages than layers, those that share their source.
+func Grouped(stanzas []deb.Stanza, most int) []bool {
+	out := make([]bool, len(stanzas))
+	if len(stanzas) <= most {
+		return out
+	}
+	count := map[string]int{}
+	for _, s := range stanzas {
+		source, _ := s.Source()
+		count[source]++
+	}
+	for i, s := range stanzas {
+		source, _ := s.Source()
+		out[i] = count[source] > 1
+	}
+	return out
+}
+
 // notFound marks an error as something that is not there, without a word of its own.
 type notFound struct{}
 

@@ -1,11 +1,13 @@
 package stack
 
 import (
-	"example.org/mmoci/internal/rootfs"
+	"archive/tar"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/internal/rootfs"
 )
 
 // What fix-ups look at is the tree that dpkg makes, and what lies below a files layer is the same one, put together of the layers.
@@ -61,6 +63,45 @@ func TestBelow(t *testing.T) {
 	around.Put(rootfs.Entry{Path: "b", Type: '2', Link: "a"})
 	if p, err := around.Resolve("/a/x"); err == nil || !strings.Contains(err.Error(), "leads around") {
 		t.Errorf("in a circle: %s, %v", p, err)
+	}
+}
+
+// Paths lead where the system's would, and patterns match what glob(3) matches; a clone changes by itself.
+func TestFollow(t *testing.T) {
+	tree := NewTree()
+	for _, e := range []rootfs.Entry{
+		{Path: "usr/lib/a", Type: tar.TypeReg}, {Path: "usr/lib/c.conf", Type: tar.TypeReg}, {Path: "usr/lib/.d.conf", Type: tar.TypeReg},
+		{Path: "lib", Type: tar.TypeSymlink, Link: "usr/lib"}, {Path: "usr/lib/up", Type: tar.TypeSymlink, Link: "../../../../usr/lib/a"},
+		{Path: "usr/lib/far", Type: tar.TypeSymlink, Link: "/lib/up"}, {Path: "loop", Type: tar.TypeSymlink, Link: "loop/x"},
+		{Path: "self", Type: tar.TypeSymlink, Link: "self"}, {Path: "gone", Type: tar.TypeSymlink, Link: "usr/nothing"},
+		{Path: "top", Type: tar.TypeSymlink, Link: "/"},
+	} {
+		tree.Put(e)
+	}
+	for name, want := range map[string]string{
+		"/lib/a": "usr/lib/a", "/lib/up": "usr/lib/a", "lib/far": "usr/lib/a", "loop": "-", "self": "-", "gone": "-", "lib/a/x": "-",
+		"lib/../lib/./a": "usr/lib/a", "lib": "usr/lib", "lib/": "usr/lib", "/": "", "": "", "top/usr/lib/a": "usr/lib/a", "nothing": "-", "usr/lib/../nothing": "-",
+	} {
+		if e, ok := tree.Follow(name); !ok && want != "-" || ok && e.Path != want {
+			t.Errorf("%q leads to %q, %t; want %q", name, e.Path, ok, want)
+		}
+	}
+	for pattern, want := range map[string][]string{"/lib/*.conf": {"/lib/c.conf"}, "/*/lib/?": {"/top/lib/a", "/usr/lib/a"}, "/lib/[": nil, "/lib/a": {"/lib/a"}, "/no*": nil} {
+		if got := tree.Glob(pattern); !slices.Equal(got, want) {
+			t.Errorf("%s matches %q, want %q", pattern, got, want)
+		}
+	}
+	other := tree.Clone()
+	other.Remove("usr/lib/a")
+	other.Put(rootfs.Entry{Path: "usr/lib/b", Type: tar.TypeReg})
+	if got, want := tree.Names("usr/lib"), []string{".d.conf", "a", "c.conf", "far", "up"}; !slices.Equal(got, want) {
+		t.Errorf("names %q, want %q", got, want)
+	}
+	if got, want := other.Names("usr/lib"), []string{".d.conf", "b", "c.conf", "far", "up"}; !slices.Equal(got, want) {
+		t.Errorf("of the clone %q, want %q", got, want)
+	}
+	if got := tree.Names("lib"); got != nil {
+		t.Errorf("names below a link: %q", got)
 	}
 }
 

@@ -103,7 +103,10 @@ func (t *tree) resolve(p string) (string, bool) {
 }
 
 // follow is resolve where there are symlinks, or components like "..".
-func (t *tree) follow(p string) (string, bool) {
+func (t *tree) follow(p string) (string, bool) { return t.lookUp(p, false) }
+
+// lookUp goes along a path, the symlinks among its parents followed, and with last that at its end.
+func (t *tree) lookUp(p string, last bool) (string, bool) {
 	links := 0
 	dirs := []*node{t.root} // those on the way, and how each is called
 	var names []string
@@ -122,7 +125,7 @@ func (t *tree) follow(p string) (string, bool) {
 		}
 		n := dirs[len(dirs)-1].children[part]
 		switch {
-		case len(rest) == 0 || n == nil:
+		case n == nil, len(rest) == 0 && !(last && n.entry.Type == tar.TypeSymlink):
 			// Nothing below what is not there can be a symlink.
 			return path.Join(append(append(names, part), rest...)...), true
 		case n.entry.Type == tar.TypeSymlink:
@@ -153,6 +156,18 @@ func (t *tree) isDirectory(p string) bool {
 	}
 	n := t.find(at)
 	return n != nil && n.entry.IsDir()
+}
+
+// clone is a tree that can be changed without the first one.
+func (t *tree) clone() *tree { return &tree{t.root.clone()} }
+
+func (n *node) clone() *node {
+	c := *n
+	c.children = make(map[string]*node, len(n.children))
+	for name, child := range n.children {
+		c.children[name] = child.clone()
+	}
+	return &c
 }
 
 // walk calls visit for each node in the order of paths, directories before what
