@@ -202,7 +202,7 @@ started() { # PACKAGE COMMAND..
 	taken_by_all images "$p"
 	rm -rf one.bundle
 	umoci unpack --image "images:$p" one.bundle
-	chroot one.bundle/rootfs "$@"
+	inside one.bundle/rootfs "$@"
 	rm -rf one.bundle one.layout "$p.tar"
 }
 starts() { check "$1: built without scripts, taken by oci-image-tool, umoci and skopeo, and it starts" started "$@"; }

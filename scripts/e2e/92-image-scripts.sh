@@ -21,7 +21,7 @@ large() {
 	against_mmdebstrap large
 	root=large/rootfs
 	grep -q '^docker:' $root/etc/group
-	chroot $root /usr/lib/jvm/java-17-openjdk-*/bin/java -version
+	inside $root /usr/lib/jvm/java-17-openjdk-*/bin/java -version
 	chroot $root /usr/lib/postgresql/15/bin/postgres --version
 	chroot $root docker --version
 }

@@ -3,6 +3,7 @@
 #
 #	image_snapshot   mmoci.yaml here names the snapshot with all packages below
 #	$up              the upstream that it was made from
+#	inside ROOT COMMAND..  a program of a tree, with /proc, by which the dynamic linker finds what lies beside it
 #	crun_here ARG..  crun, which refuses cgroups of version 1 with a version 2 beside it, without the latter
 
 up=$E2E_CACHE/images-upstream
@@ -42,6 +43,11 @@ make_image_snapshot() {
 	{ printf 'ref: oci:@snapshot:all\nsign: {key: @site.asc}\ntrust: [@site.pub.asc]\n'; cat "$up/mmoci.yaml"; } >"$shared/images.yaml"
 	sed "s,@,$shared/images-," "$shared/images.yaml" >mmoci.yaml
 	"$mmoci" push >&2
+}
+
+inside() {
+	mkdir -p "$1/proc"
+	unshare -m sh -c 'mount -t proc proc "$1/proc" && exec chroot "$@"' inside "$@"
 }
 
 crun_here() {
