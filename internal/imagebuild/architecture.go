@@ -83,7 +83,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	for _, l := range b.Layers {
 		b.Bytes += l.Size
 	}
-	if err := b.tell(ctx, o, c, stack.Below(c.merged, low.groups, nil)); err != nil {
+	if err := b.tell(ctx, o, c, docsOf(low.groups)); err != nil {
 		return nil, err
 	}
 	b.image, err = documents(o, b)

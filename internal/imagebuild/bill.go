@@ -151,9 +151,27 @@ func (d distributions) of(ctx context.Context, p *resolve.Package) (distribution
 	return n, err
 }
 
+// docsDir is where packages have their copyright files.
+const docsDir = "usr/share/doc"
+
+// docsOf is what the layers of packages have there.
+func docsOf(groups []stack.Group) *stack.Tree {
+	t := stack.NewTree()
+	for _, g := range groups {
+		for _, n := range g.Notes {
+			for _, e := range n.Entries {
+				if strings.HasPrefix(e.Path, docsDir+"/") {
+					t.Put(e)
+				}
+			}
+		}
+	}
+	return t
+}
+
 // copyrightOf is a package's copyright file. Many packages have a symbolic link to the directory of another one of their source.
 func copyrightOf(n *rootfs.Note, t *stack.Tree, kept map[string][]byte) []byte {
-	p, err := t.Resolve("/usr/share/doc/" + n.Name() + "/copyright")
+	p, err := t.Resolve(docsDir + "/" + n.Name() + "/copyright")
 	if err != nil {
 		return nil
 	}

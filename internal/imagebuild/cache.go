@@ -1,6 +1,7 @@
 package imagebuild
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -164,26 +165,29 @@ func parseLayerLine(line string) (l image.Layer, err error) {
 }
 
 // read reads a note; one that is damaged is as good as none.
-func (c *Cache) read(key string) (image.Layer, string, bool) {
+func (c *Cache) read(key string) (l image.Layer, text []byte, ok bool) {
 	if c == nil {
-		return image.Layer{}, "", false
+		return l, nil, false
 	}
 	f, err := os.Open(c.path(key))
 	if err != nil {
-		return image.Layer{}, "", false
+		return l, nil, false
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxNote))
-	if err != nil || len(data) == maxNote {
-		return image.Layer{}, "", false
+	info, err := f.Stat()
+	if err != nil || info.Size() >= maxNote {
+		return l, nil, false
 	}
-	line, rest, _ := strings.Cut(string(data), "\n")
-	l, err := parseLayerLine(line)
-	if err != nil {
+	data := make([]byte, info.Size()) // notes are written whole, under another name
+	if _, err := io.ReadFull(f, data); err != nil {
+		return l, nil, false
+	}
+	line, text, _ := bytes.Cut(data, []byte("\n"))
+	if l, err = parseLayerLine(string(line)); err != nil {
 		c.bad.Do(func() { c.log.Printf("note %s: %v; such notes are made anew", key, err) })
-		return l, "", false
+		return l, nil, false
 	}
-	return l, rest, true
+	return l, text, true
 }
 
 func (c *Cache) write(key, text string) {
@@ -215,7 +219,7 @@ func (c *Cache) forget(key string) {
 
 func (c *Cache) findGroup(key string) (image.Layer, bool) {
 	l, rest, ok := c.read(key)
-	return l, ok && rest == ""
+	return l, ok && len(rest) == 0
 }
 
 func (c *Cache) keepGroup(key string, l image.Layer) { c.write(key, layerLine(l)) }
@@ -226,7 +230,7 @@ func (c *Cache) find(key string, b snapshot.Blob, r rootfs.Recipe) (layerMade, b
 	if !ok {
 		return layerMade{}, false
 	}
-	note, err := rootfs.ParseNote([]byte(text))
+	note, err := rootfs.ParseNote(text)
 	if err == nil && (note.Deb != b || !note.Recipe.Equal(r) || note.Layer.Digest != l.DiffID) {
 		err = errors.New("it is of another layer")
 	}

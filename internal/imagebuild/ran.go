@@ -70,7 +70,7 @@ func (m *maker) ranBefore(key string) (*ranNote, image.Layer, bool) {
 	}
 	l, text, ok := m.o.Cache.read(key)
 	var note ranNote
-	if !ok || json.Unmarshal([]byte(text), &note) != nil || len(note.Entries) == 0 {
+	if !ok || json.Unmarshal(text, &note) != nil || len(note.Entries) == 0 {
 		return nil, image.Layer{}, false
 	}
 	l.By = "system"

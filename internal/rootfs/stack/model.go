@@ -283,21 +283,30 @@ func union(groups []Group, base *tree) *tree {
 // union are the nodes of a group's layer in their order: each path once,
 // directories where they first occur with the attributes of the last that has them.
 func (g Group) union() []*node {
-	t := newTree()
 	var order []*node
 	for _, n := range g.Notes {
-		entries := make(map[string]*rootfs.Entry, len(n.Entries))
+		firsts := map[string]*rootfs.Entry{} // that hard links lead to
 		for i := range n.Entries {
-			entries[n.Entries[i].Path] = &n.Entries[i]
+			if e := &n.Entries[i]; e.Type == tar.TypeLink {
+				firsts[e.Link] = nil
+			}
 		}
 		for i := range n.Entries {
-			x := nodeOf(n, &n.Entries[i], n.Entries[i].Path, entries)
-			order = append(order, x)
-			t.put(x)
+			if _, is := firsts[n.Entries[i].Path]; is {
+				firsts[n.Entries[i].Path] = &n.Entries[i]
+			}
+		}
+		for i := range n.Entries {
+			e := &n.Entries[i]
+			order = append(order, nodeOf(n, e, e.Path, firsts))
 		}
 	}
-	if len(g.Notes) == 1 {
+	if len(g.Notes) == 1 { // a package has each path once
 		return order
+	}
+	t := newTree()
+	for _, x := range order {
+		t.put(x)
 	}
 	seen := map[string]bool{}
 	var out []*node
