@@ -28,6 +28,8 @@ var rules = map[string][]string{
 	"pkg/archive/sums":         {"net/http", "os", module},
 	"pkg/archive":              {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/resolve":              {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
+	"pkg/resolve/candidate":    {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
+	"pkg/resolve/order":        {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/resolve/query":        {"net/http", "os", module + "pkg/archive", module + "pkg/resolve", module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/snapshot":             {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal"},
 	"pkg/artifact":             {"net/http", oras, imageSpec, module + "pkg/deb", module + "pkg/archive", module + "internal"},

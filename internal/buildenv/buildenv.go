@@ -22,6 +22,7 @@ import (
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/order"
 	"example.org/mmoci/pkg/resolve/query"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -201,12 +202,12 @@ func (a *Archive) Environment(ctx context.Context, s *Source, n builddeps.Needs)
 	if err != nil {
 		return nil, err
 	}
-	e := &Environment{a: a, packages: resolve.Order(all)}
+	e := &Environment{a: a, packages: order.Groups(all)}
 	chosen := map[string]bool{}
 	for _, p := range all {
 		chosen[p.SHA256] = true
 	}
-	for _, group := range resolve.Order(first) {
+	for _, group := range order.Groups(first) {
 		for _, p := range group {
 			if chosen[p.SHA256] { // what else the build needs may exclude an alternative
 				e.base = append(e.base, p)

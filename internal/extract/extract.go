@@ -25,6 +25,7 @@ import (
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/order"
 	"example.org/mmoci/pkg/resolve/query"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -111,7 +112,7 @@ func (s *Selection) ID() snapshot.Digest {
 
 // Groups are the packages in the order in which dpkg takes them, dependencies
 // first, a loop in one group.
-func (s *Selection) Groups() [][]*resolve.Package { return resolve.Order(s.pkgs) }
+func (s *Selection) Groups() [][]*resolve.Package { return order.Groups(s.pkgs) }
 
 // Fetch writes the selected .debs into dir.
 func (s *Selection) Fetch(ctx context.Context, dir string) (*Result, error) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/pkg/resolve/candidate"
 )
 
 // closed wants every dependency of what was taken to be met by something else
@@ -15,7 +17,7 @@ func closed(t *testing.T, u *Universe, req Request, res *Result) {
 	t.Helper()
 	for _, arch := range req.Architectures {
 		s := newSession(u, &req, []string{arch})
-		var all []*control
+		var all []*candidate.Control
 		for _, c := range res.Packages {
 			if v := versionOf(s, c.Package); v != nil {
 				all = append(all, s.control(v))
@@ -25,8 +27,8 @@ func closed(t *testing.T, u *Universe, req Request, res *Result) {
 			if v := versionOf(s, c.Package); v == nil || s.pkg(v) != c.Package || c.Reason.AllOf == "" && len(req.Architectures) > 1 {
 				continue // drawn for another machine, perhaps
 			}
-			for _, clause := range newControl(c.Package).clauses {
-				if clause.optional() || met(s, all, &clause) {
+			for _, clause := range candidate.Read(c.Package).Clauses {
+				if clause.Optional() || met(s, all, &clause) {
 					continue
 				}
 				lacks := fmt.Sprintf("%s: %s (archive %s) needs %s", arch, c.Name, c.Archive, &clause)
@@ -49,10 +51,10 @@ func versionOf(s *session, p *Package) *version {
 }
 
 // met tells whether one of some packages meets a clause.
-func met(s *session, by []*control, c *clause) bool {
-	for i := range c.alternatives {
+func met(s *session, by []*candidate.Control, c *candidate.Clause) bool {
+	for i := range c.Alternatives {
 		for _, o := range by {
-			if o.fault == nil && s.satisfies(o, &c.alternatives[i], s.native) {
+			if o.Fault == nil && s.Satisfies(o, &c.Alternatives[i], s.Native) {
 				return true
 			}
 		}

@@ -26,12 +26,12 @@ type dependency struct {
 func newBrokenDependencies(s *session) *brokenDependencies {
 	b := &brokenDependencies{before: map[dependency]bool{}}
 	for _, c := range s.host.installed {
-		v := s.slot(c.pkg.Name, s.archOf(c.pkg)).installed
+		v := s.slot(c.Pkg.Name, s.ArchOf(c.Pkg)).installed
 		if v.parsed != c {
 			continue // "all" and native under one name: dpkg has no such status
 		}
 		b.installed = append(b.installed, v)
-		for k := range c.clauses {
+		for k := range c.Clauses {
 			if !reached(s.choices(v, k)) {
 				b.before[dependency{v, k}] = true
 			}
@@ -71,10 +71,10 @@ func (x *search) nextBroken() (task, bool) {
 // unmet finds a clause of v that the choices have left unmet. An installed
 // package may be upgraded instead of meeting it.
 func (x *search) unmet(v *version) (task, bool) {
-	clauses := x.control(v).clauses
+	clauses := x.control(v).Clauses
 	for k := range clauses {
 		options := x.choices(v, k)
-		if clauses[k].optional() || reached(options) || x.broken.before[dependency{v, k}] {
+		if clauses[k].Optional() || reached(options) || x.broken.before[dependency{v, k}] {
 			continue
 		}
 		if v == v.slot.installed {
@@ -107,12 +107,12 @@ func (x *search) conflicting(v *version) (task, bool) {
 // conflict tells by which relation v must not be with o.
 func (x *search) conflict(v, o *version) Reason {
 	c := x.control(v)
-	for i := range c.against {
-		for j := range c.against[i].alternatives {
-			if r := &c.against[i].alternatives[j]; x.excludes(x.control(o), r) {
-				return Reason{Parent: c.pkg, Field: c.against[i].field, Clause: r.String()}
+	for i := range c.Against {
+		for j := range c.Against[i].Alternatives {
+			if r := &c.Against[i].Alternatives[j]; x.Excludes(x.control(o), r) {
+				return Reason{Parent: c.Pkg, Field: c.Against[i].Field, Clause: r.String()}
 			}
 		}
 	}
-	return Reason{Parent: c.pkg, Field: "Multi-Arch", Clause: fmt.Sprintf("%s:%s (= %s)", o.slot.name, o.slot.arch, v.number)}
+	return Reason{Parent: c.Pkg, Field: "Multi-Arch", Clause: fmt.Sprintf("%s:%s (= %s)", o.slot.name, o.slot.arch, v.number)}
 }

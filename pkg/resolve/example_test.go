@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/order"
 	"example.org/mmoci/pkg/resolve/query"
 )
 
@@ -41,7 +42,7 @@ func Example() {
 		fmt.Printf("%s %s (%s)\n", c.Name, c.Version, c.Reason)
 		packages = append(packages, c.Package)
 	}
-	for i, group := range resolve.Order(packages) {
+	for i, group := range order.Groups(packages) {
 		fmt.Println(i+1, group[0].Name)
 	}
 	// Output:

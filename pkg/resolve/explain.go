@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"example.org/mmoci/pkg/resolve/candidate"
 )
 
 // Limits of messages.
@@ -40,7 +42,7 @@ type rejection struct {
 type failure struct {
 	target  *target
 	owner   *version
-	clause  *clause
+	clause  *candidate.Clause
 	text    string // if neither says it
 	rejects []rejection
 }
@@ -87,7 +89,7 @@ func (s *session) subject(f *failure) string {
 
 // title is a package with the archive it comes from.
 func (s *session) title(v *version) string {
-	p := s.control(v).pkg
+	p := s.control(v).Pkg
 	if v == v.slot.installed {
 		return fmt.Sprintf("%s (installed, %s)", p.Name, p.Version)
 	}
@@ -100,7 +102,7 @@ func (s *session) ending(f *failure) string {
 		if f.clause == nil {
 			return "; there is none newer"
 		}
-		return "; seen: " + s.seen(f.clause.alternatives[0].Name)
+		return "; seen: " + s.seen(f.clause.Alternatives[0].Name)
 	}
 	var parts []string
 	for i := range f.rejects {
@@ -118,7 +120,7 @@ func (s *session) rejected(r *rejection) string {
 	who := fmt.Sprintf("%s %s", r.v.slot.name, r.v.number)
 	switch r.kind {
 	case rejectedFault:
-		return fmt.Sprintf("%s cannot be read: %v", who, s.control(r.v).fault)
+		return fmt.Sprintf("%s cannot be read: %v", who, s.control(r.v).Fault)
 	case rejectedHold:
 		return fmt.Sprintf("%s is held at %s", r.v.slot.name, r.v.slot.installed.number)
 	case rejectedSlot:
@@ -136,7 +138,7 @@ func (s *session) seen(name string) string {
 		parts = append(parts, fmt.Sprintf("%s in %s/%s", p.Version, p.Archive, p.Suite))
 	}
 	for _, p := range s.u.looked(s.u.providing(name)) {
-		parts = append(parts, fmt.Sprintf("%s (provided by %s %s)", providedVersion(newControl(p), name), p.Name, p.Version))
+		parts = append(parts, fmt.Sprintf("%s (provided by %s %s)", providedVersion(candidate.Read(p), name), p.Name, p.Version))
 	}
 	parts = slices.Compact(parts)
 	if len(parts) > maxSeen {
@@ -149,8 +151,8 @@ func (s *session) seen(name string) string {
 }
 
 // providedVersion is the version under which a package provides a name.
-func providedVersion(c *control, name string) string {
-	for _, p := range c.provides {
+func providedVersion(c *candidate.Control, name string) string {
+	for _, p := range c.Provides {
 		if p.Name == name {
 			return cmp.Or(p.Version, "no version")
 		}

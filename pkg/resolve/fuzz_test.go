@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"example.org/mmoci/pkg/archive"
+	"example.org/mmoci/pkg/resolve/order"
 )
 
 // Any status is read or refused, and what was read can be asked about.
@@ -60,7 +61,7 @@ func FuzzUniverse(f *testing.F) {
 		}
 		if err == nil {
 			count := 0
-			for _, g := range Order(packages(res)) {
+			for _, g := range order.Groups(packages(res)) {
 				count += len(g)
 			}
 			if count != len(res.Packages) {

@@ -10,6 +10,7 @@ import (
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/candidate"
 )
 
 // MaxStatus bounds a dpkg status file, in bytes.
@@ -17,8 +18,8 @@ const MaxStatus = 512 << 20
 
 // Host is the dpkg status of a machine. Immutable; safe for concurrent use.
 type Host struct {
-	installed []*control // ordered by name and architecture
-	held      map[*control]bool
+	installed []*candidate.Control // ordered by name and architecture
+	held      map[*candidate.Control]bool
 	notes     []string
 }
 
@@ -36,7 +37,7 @@ func ParseStatus(data []byte) (*Host, error) {
 	if len(data) > MaxStatus {
 		return nil, fmt.Errorf("dpkg status: %d bytes, over the limit of %d", len(data), MaxStatus)
 	}
-	h := &Host{held: map[*control]bool{}}
+	h := &Host{held: map[*candidate.Control]bool{}}
 	sc := deb.NewScanner(data)
 	for {
 		s, err := sc.Next()
@@ -50,11 +51,11 @@ func ParseStatus(data []byte) (*Host, error) {
 			return nil, fmt.Errorf("dpkg status: line %d: %w", sc.Line(), err)
 		}
 	}
-	slices.SortStableFunc(h.installed, func(a, b *control) int {
-		return cmp.Or(cmp.Compare(a.pkg.Name, b.pkg.Name), cmp.Compare(a.pkg.Architecture, b.pkg.Architecture))
+	slices.SortStableFunc(h.installed, func(a, b *candidate.Control) int {
+		return cmp.Or(cmp.Compare(a.Pkg.Name, b.Pkg.Name), cmp.Compare(a.Pkg.Architecture, b.Pkg.Architecture))
 	})
 	for i := 1; i < len(h.installed); i++ {
-		a, b := h.installed[i-1].pkg, h.installed[i].pkg
+		a, b := h.installed[i-1].Pkg, h.installed[i].Pkg
 		if a.Name == b.Name && a.Architecture == b.Architecture {
 			return nil, fmt.Errorf("dpkg status: %s:%s is there twice", a.Name, a.Architecture)
 		}
@@ -68,12 +69,12 @@ func (h *Host) Notes() []string { return h.notes }
 // Installed tells the version of a package that is installed and configured,
 // "" if none is. Architecture "" means the first in alphabetical order.
 func (h *Host) Installed(name, arch string) string {
-	i, _ := slices.BinarySearchFunc(h.installed, name, func(c *control, name string) int {
-		return cmp.Compare(c.pkg.Name, name)
+	i, _ := slices.BinarySearchFunc(h.installed, name, func(c *candidate.Control, name string) int {
+		return cmp.Compare(c.Pkg.Name, name)
 	})
-	for ; i < len(h.installed) && h.installed[i].pkg.Name == name; i++ {
-		if a := h.installed[i].pkg.Architecture; arch == "" || a == arch || a == "all" {
-			return h.installed[i].pkg.Version
+	for ; i < len(h.installed) && h.installed[i].Pkg.Name == name; i++ {
+		if a := h.installed[i].Pkg.Architecture; arch == "" || a == arch || a == "all" {
+			return h.installed[i].Pkg.Version
 		}
 	}
 	return ""
@@ -107,10 +108,10 @@ func (h *Host) addInstalled(s deb.Stanza, name, version, arch string, held bool)
 		return fmt.Errorf("package %s: version %.80q: %w", name, version, err)
 	}
 	source, _ := s.Source()
-	c := newControl(&Package{Index: noArchive, Stanza: s, PackageFile: archive.PackageFile{
+	c := candidate.Read(&Package{Index: noArchive, Stanza: s, PackageFile: archive.PackageFile{
 		Name: name, Version: version, Architecture: arch, Source: source}})
-	if c.fault != nil {
-		return errors.Join(fmt.Errorf("package %s", name), c.fault)
+	if c.Fault != nil {
+		return errors.Join(fmt.Errorf("package %s", name), c.Fault)
 	}
 	h.installed = append(h.installed, c)
 	h.held[c] = held
@@ -124,7 +125,7 @@ func (h *Host) Foreign(arch string) []string { return h.architectures([]string{a
 func (h *Host) architectures(given []string) []string {
 	all := slices.Clone(given)
 	for _, c := range h.installed {
-		if a := c.pkg.Architecture; a != "all" && !slices.Contains(all, a) {
+		if a := c.Pkg.Architecture; a != "all" && !slices.Contains(all, a) {
 			all = append(all, a)
 		}
 	}

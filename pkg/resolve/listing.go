@@ -15,6 +15,7 @@ import (
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/candidate"
 )
 
 // listing is an index as it was read.
@@ -231,7 +232,7 @@ func (l *listing) versionIn(versions string, i int) string {
 }
 
 // relationFields are the fields in which apt reads names, in its order.
-var relationFields = []string{fieldPreDepends, fieldDepends, fieldConflicts, fieldBreaks, fieldRecommends, "Suggests", "Replaces", "Enhances", "Provides"}
+var relationFields = []string{candidate.FieldPreDepends, candidate.FieldDepends, candidate.FieldConflicts, candidate.FieldBreaks, candidate.FieldRecommends, "Suggests", "Replaces", "Enhances", "Provides"}
 
 // mention notes the names in the relations of a package in the order in which apt
 // reads them.

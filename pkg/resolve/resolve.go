@@ -8,7 +8,7 @@
 // there already, else the first that can be had; of providers the essential,
 // then the one with the highest priority. Unlike apt it goes back on a choice
 // that turns out to be wrong, and it never removes anything from a host or
-// leaves it broken. Order tells in which calls of dpkg to install.
+// leaves it broken. Room order tells in which calls of dpkg to install.
 package resolve
 
 import (
@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"example.org/mmoci/pkg/resolve/candidate"
 )
 
 // Resolve returns the closure of a request. An *Unsatisfied (wrapping
@@ -123,7 +125,7 @@ func (a *answer) closeEach(s *session, targets []target, together *failure) {
 		failed = true
 		root, chain := targets[i].reason.Root, s.explain(why)
 		if v := targets[i].options[0]; v.arch == "all" && a.req.Host == nil {
-			a.common = append(a.common, commonFailure{s.pkg(v), root, s.native, chain})
+			a.common = append(a.common, commonFailure{s.pkg(v), root, s.Native, chain})
 			continue
 		}
 		a.missing[root] = append(a.missing[root], chain)
@@ -133,7 +135,7 @@ func (a *answer) closeEach(s *session, targets []target, together *failure) {
 	case a.req.Host != nil:
 		a.joint = &RootFailure{Root: rootOf(together), Chain: s.explain(together)}
 	default:
-		a.notes = append(a.notes, s.native+": not everything that is asked for can be installed together; each is closed by itself: "+
+		a.notes = append(a.notes, s.Native+": not everything that is asked for can be installed together; each is closed by itself: "+
 			strings.Join(s.explain(together), "; "))
 	}
 }
@@ -189,7 +191,7 @@ func (a *answer) result() (*Result, error) {
 	if len(e.Roots) > 0 {
 		return nil, &e
 	}
-	slices.SortFunc(a.chosen, comparePackages)
+	slices.SortFunc(a.chosen, candidate.Compare)
 	res := &Result{Notes: a.notes, Packages: make([]Chosen, 0, len(a.chosen))}
 	for _, p := range a.chosen {
 		res.Packages = append(res.Packages, Chosen{p, a.reasons[p]})
@@ -242,7 +244,7 @@ func (a *answer) closeGroups(s *session, targets []target, together *failure) bo
 		rest = next
 	}
 	a.notes = append(a.notes, fmt.Sprintf("%s: not everything that is asked for can be installed together; it is closed in %d groups: %s",
-		s.native, groups, strings.Join(s.explain(together), "; ")))
+		s.Native, groups, strings.Join(s.explain(together), "; ")))
 	return true
 }
 
@@ -292,11 +294,11 @@ func (a *answer) closeArchive(s *session, archive string) {
 	}
 	for _, v := range versions {
 		c := s.control(v)
-		if c.fault != nil {
-			a.notes = append(a.notes, fmt.Sprintf("%s: %s cannot be read: %v", s.native, s.title(v), c.fault))
+		if c.Fault != nil {
+			a.notes = append(a.notes, fmt.Sprintf("%s: %s cannot be read: %v", s.Native, s.title(v), c.Fault))
 		}
-		for k := range c.clauses {
-			if !c.clauses[k].optional() || s.recommends {
+		for k := range c.Clauses {
+			if !c.Clauses[k].Optional() || s.recommends {
 				a.supply(s, v, k, taken)
 			}
 		}
@@ -306,9 +308,9 @@ func (a *answer) closeArchive(s *session, archive string) {
 // supply closes over what satisfies one clause of v, unless something that is
 // taken or installed does.
 func (a *answer) supply(s *session, v *version, k int, taken map[*version]bool) {
-	c := &s.control(v).clauses[k]
-	for i := range c.alternatives {
-		r := &c.alternatives[i]
+	c := &s.control(v).Clauses[k]
+	for i := range c.Alternatives {
+		r := &c.Alternatives[i]
 		for o := range s.named(r) {
 			if (taken[o] || o == o.slot.installed) && s.meets(o, r, v.slot.arch) {
 				return
@@ -317,10 +319,10 @@ func (a *answer) supply(s *session, v *version, k int, taken map[*version]bool) 
 	}
 	var problem string
 	if options := s.choices(v, k); len(options) == 0 {
-		problem = "; seen: " + s.seen(c.alternatives[0].Name)
+		problem = "; seen: " + s.seen(c.Alternatives[0].Name)
 	} else {
 		x := s.newSearch([]target{{options: options, text: c.String(),
-			reason: Reason{Parent: s.pkg(v), Field: c.field, Clause: c.String()}}})
+			reason: Reason{Parent: s.pkg(v), Field: c.Field, Clause: c.String()}}})
 		defer x.reset()
 		why := x.run()
 		if why == nil {
@@ -334,7 +336,7 @@ func (a *answer) supply(s *session, v *version, k int, taken map[*version]bool) 
 		problem = ": " + chain[len(chain)-1]
 	}
 	// Several versions of a package often lack the same.
-	if note := fmt.Sprintf("%s: %s needs %s%s", s.native, s.title(v), c, problem); !c.optional() && !a.noted[note] {
+	if note := fmt.Sprintf("%s: %s needs %s%s", s.Native, s.title(v), c, problem); !c.Optional() && !a.noted[note] {
 		a.noted[note] = true
 		a.notes = append(a.notes, note)
 	}

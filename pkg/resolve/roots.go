@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/candidate"
 	"example.org/mmoci/pkg/resolve/query"
 )
 
@@ -37,7 +38,7 @@ func (s *session) targetsOf(r *Root) (targets []target, known bool) {
 		}
 	}
 	for _, sl := range order {
-		if s.host != nil && sl.arch != s.native && best[s.slot(sl.name, s.native)] != nil {
+		if s.host != nil && sl.arch != s.Native && best[s.slot(sl.name, s.Native)] != nil {
 			continue // the native one will do
 		}
 		targets = append(targets, target{options: []*version{best[sl]}, reason: reason, text: r.Query.String()})
@@ -47,8 +48,8 @@ func (s *session) targetsOf(r *Root) (targets []target, known bool) {
 
 // isInstalled tells whether the host has this package in its version.
 func (s *session) isInstalled(p *Package) bool {
-	return slices.ContainsFunc(s.hosts[p.Name], func(c *control) bool {
-		return c.pkg.Name == p.Name && c.pkg.Architecture == p.Architecture && deb.Compare(c.pkg.Version, p.Version) == 0
+	return slices.ContainsFunc(s.hosts[p.Name], func(c *candidate.Control) bool {
+		return c.Pkg.Name == p.Name && c.Pkg.Architecture == p.Architecture && deb.Compare(c.Pkg.Version, p.Version) == 0
 	})
 }
 
@@ -64,7 +65,7 @@ func (s *session) dependencyTarget(r *Root) (options []*version, installed bool)
 		return s.ofSuite(r, ids, want)
 	}
 	likely := s.u.looked(ids)
-	for _, arch := range s.arches {
+	for _, arch := range s.Arches {
 		if want != "" && want != arch {
 			continue
 		}
@@ -97,7 +98,7 @@ func (s *session) dependencyTarget(r *Root) (options []*version, installed bool)
 // isMet tells whether something that is installed is what a dependency query
 // asks for.
 func (s *session) isMet(q *query.Query, name, arch string) bool {
-	return slices.ContainsFunc(s.hosts[name], func(c *control) bool { return s.archOf(c.pkg) == arch && s.u.matches(q, c.pkg) })
+	return slices.ContainsFunc(s.hosts[name], func(c *candidate.Control) bool { return s.ArchOf(c.Pkg) == arch && s.u.matches(q, c.Pkg) })
 }
 
 // ofSuite is what NAME/SUITE takes on this machine: the highest version that the
@@ -107,9 +108,9 @@ func (s *session) ofSuite(r *Root, likely []id, want string) (options []*version
 		return r.Archive != "" && s.u.listingOf(p).Archive != r.Archive || !s.u.matches(r.Query, s.u.look(p))
 	})
 	slices.SortStableFunc(listed, func(a, b id) int { return deb.Compare(s.u.version(b), s.u.version(a)) })
-	for _, arch := range s.arches {
+	for _, arch := range s.Arches {
 		for _, p := range listed {
-			if want != "" && want != arch || s.onMachine(s.u.architecture(p)) != arch {
+			if want != "" && want != arch || s.OnMachine(s.u.architecture(p)) != arch {
 				continue
 			}
 			if s.isInstalled(s.u.look(p)) {
@@ -163,14 +164,14 @@ func (u *Universe) Newer(req Request, chosen []Chosen) []Newer {
 			targets, _ := s.targetsOf(&Root{Query: r.Query})
 			for _, t := range targets {
 				best := s.pkg(t.options[0])
-				had := newest(taken[place{r.Archive, best.Name}], s.native)
+				had := newest(taken[place{r.Archive, best.Name}], s.Native)
 				if had != nil && deb.Compare(best.Version, had.Version) > 0 && !u.gives(r.Archive, best) {
 					out = append(out, Newer{r, had, best})
 				}
 			}
 		}
 		slices.SortFunc(out[first:], func(a, b Newer) int {
-			return cmp.Or(comparePackages(a.Newer, b.Newer), comparePackages(a.Taken, b.Taken))
+			return cmp.Or(candidate.Compare(a.Newer, b.Newer), candidate.Compare(a.Taken, b.Taken))
 		})
 	}
 	return slices.Compact(out)

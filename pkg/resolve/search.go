@@ -1,6 +1,10 @@
 package resolve
 
-import "slices"
+import (
+	"slices"
+
+	"example.org/mmoci/pkg/resolve/candidate"
+)
 
 // MaxSteps bounds how many versions one search tries beyond those there are.
 // The largest closures of a release need some thousands.
@@ -53,7 +57,7 @@ type agenda struct {
 // with neither, an upgrade of owner.
 type task struct {
 	owner    *version
-	clause   *clause
+	clause   *candidate.Clause
 	target   *target
 	options  []*version
 	optional bool
@@ -132,9 +136,9 @@ func (x *search) advance(at *agenda) (task, bool) {
 		case owner == nil:
 			owner = x.chosenFor(&x.targets[at.target])
 		}
-		clauses := x.control(owner).clauses
+		clauses := x.control(owner).Clauses
 		for k := at.clause; k < len(clauses); k++ {
-			optional := clauses[k].optional()
+			optional := clauses[k].Optional()
 			if optional && !x.recommends || reached(x.choices(owner, k)) {
 				continue
 			}
@@ -191,7 +195,7 @@ func (x *search) try(f *frame) bool {
 			f.agenda = f.rest
 			v.reason = f.target.reason
 		case f.clause != nil:
-			v.reason = Reason{Parent: x.control(f.owner).pkg, Field: f.clause.field, Clause: f.clause.String()}
+			v.reason = Reason{Parent: x.control(f.owner).Pkg, Field: f.clause.Field, Clause: f.clause.String()}
 		default:
 			v.reason = f.reason
 		}
@@ -220,7 +224,7 @@ func (x *search) blocked(v *version) *rejection {
 	switch {
 	case v.bad != nil:
 		return &rejection{v: v, kind: rejectedBad, because: v.bad}
-	case x.control(v).fault != nil:
+	case x.control(v).Fault != nil:
 		return &rejection{v: v, kind: rejectedFault}
 	case sl.decided && sl.current != v:
 		return &rejection{v: v, kind: rejectedSlot, by: sl.current, causes: []*version{sl.current}}
@@ -235,10 +239,10 @@ func (x *search) blocked(v *version) *rejection {
 // unsatisfiable looks one step ahead, as apt does before it marks a package: at
 // a clause of v for which nothing can be chosen any more.
 func (x *search) unsatisfiable(v *version) *rejection {
-	clauses := x.control(v).clauses
+	clauses := x.control(v).Clauses
 	for k := range clauses {
 		options := x.choices(v, k)
-		if clauses[k].optional() || slices.ContainsFunc(options, func(o *version) bool {
+		if clauses[k].Optional() || slices.ContainsFunc(options, func(o *version) bool {
 			return o.slot.current == o || o == v || x.blocked(o) == nil
 		}) {
 			continue

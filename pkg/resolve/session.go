@@ -7,22 +7,23 @@ import (
 	"strings"
 
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/candidate"
 )
 
 // session is what one request knows of the packages on one machine: slots and
 // versions, made as they are visited. Not safe for concurrent use.
 type session struct {
-	machine
+	candidate.Machine
 	u          *Universe
 	host       *Host
 	pins       map[string]string
 	recommends bool
 
 	slots      map[slotKey]*slot
-	hosts      map[string][]*control    // installed packages by name and provided name
-	asked      map[*version]bool        // see prefer
-	duplicates map[*version][]duplicate // see prefer
-	broken     *brokenDependencies      // made by the first search on a host
+	hosts      map[string][]*candidate.Control // installed packages by name and provided name
+	asked      map[*version]bool               // see prefer
+	duplicates map[*version][]duplicate        // see prefer
+	broken     *brokenDependencies             // made by the first search on a host
 }
 
 type slotKey struct{ name, arch string }
@@ -49,10 +50,10 @@ type version struct {
 	pin       int
 	candidate bool // what apt would take for the name
 
-	parsed    *control     // see session.control
-	choices   [][]*version // by clause, see session.choices
-	conflicts []*version   // see session.conflicts
-	compared  bool         // conflicts are known
+	parsed    *candidate.Control // see session.control
+	choices   [][]*version       // by clause, see session.choices
+	conflicts []*version         // see session.conflicts
+	compared  bool               // conflicts are known
 
 	excludedBy []*version // chosen versions that conflict with this one
 	level      int        // of the frame that chose it, or -1
@@ -69,15 +70,15 @@ type duplicate struct {
 
 func newSession(u *Universe, req *Request, arches []string) *session {
 	s := &session{u: u, host: req.Host, pins: req.Pins, recommends: req.Recommends,
-		machine: machine{native: arches[0], arches: arches}, slots: map[slotKey]*slot{},
+		Machine: candidate.Machine{Native: arches[0], Arches: arches}, slots: map[slotKey]*slot{},
 		asked: map[*version]bool{}, duplicates: map[*version][]duplicate{}}
 	if s.host != nil {
-		s.arches = s.host.architectures(arches)
-		s.hosts = map[string][]*control{}
+		s.Arches = s.host.architectures(arches)
+		s.hosts = map[string][]*candidate.Control{}
 		for _, c := range s.host.installed {
-			s.hosts[c.pkg.Name] = append(s.hosts[c.pkg.Name], c)
-			for _, p := range c.provides {
-				if p.Name != c.pkg.Name {
+			s.hosts[c.Pkg.Name] = append(s.hosts[c.Pkg.Name], c)
+			for _, p := range c.Provides {
+				if p.Name != c.Pkg.Name {
 					s.hosts[p.Name] = append(s.hosts[p.Name], c)
 				}
 			}
@@ -87,9 +88,9 @@ func newSession(u *Universe, req *Request, arches []string) *session {
 }
 
 // control parses the version's package at its first use.
-func (s *session) control(v *version) *control {
+func (s *session) control(v *version) *candidate.Control {
 	if v.parsed == nil {
-		v.parsed = newControl(s.pkg(v))
+		v.parsed = candidate.Read(s.pkg(v))
 	}
 	return v.parsed
 }
@@ -112,8 +113,8 @@ func (s *session) slot(name, arch string) *slot {
 	sl := &slot{name: name, arch: arch}
 	s.slots[key] = sl
 	for _, c := range s.hosts[name] {
-		if c.pkg.Name == name && s.archOf(c.pkg) == arch {
-			sl.installed = &version{slot: sl, seen: c.pkg, number: c.pkg.Version, arch: c.pkg.Architecture, parsed: c, level: -1}
+		if c.Pkg.Name == name && s.ArchOf(c.Pkg) == arch {
+			sl.installed = &version{slot: sl, seen: c.Pkg, number: c.Pkg.Version, arch: c.Pkg.Architecture, parsed: c, level: -1}
 			sl.current = sl.installed
 			sl.held = s.host.held[c]
 		}
@@ -133,7 +134,7 @@ func (s *session) slot(name, arch string) *slot {
 // several suites are one version, of the first suite and with the best pin.
 func (s *session) offer(sl *slot, p id) {
 	arch, number, pin := s.u.architecture(p), s.u.version(p), s.u.pin(p)
-	if s.onMachine(arch) != sl.arch || pin < 0 || !s.pinned(sl, number, arch) {
+	if s.OnMachine(arch) != sl.arch || pin < 0 || !s.pinned(sl, number, arch) {
 		return
 	}
 	if sl.installed != nil && deb.Compare(number, sl.installed.number) <= 0 {
@@ -162,7 +163,7 @@ func (s *session) pinned(sl *slot, number, arch string) bool {
 		return slices.Contains(strings.Fields(want), number)
 	}
 	_, other := s.pins[sl.name+":"+sl.arch]
-	if !other && sl.arch == s.native {
+	if !other && sl.arch == s.Native {
 		_, other = s.pins[sl.name+":all"]
 	}
 	return !other
@@ -171,8 +172,8 @@ func (s *session) pinned(sl *slot, number, arch string) bool {
 // versionOf is the version that stands for a package, nil if it has no place.
 func (s *session) versionOf(p id) *version {
 	own := s.u.architecture(p)
-	arch := s.onMachine(own)
-	if !slices.Contains(s.arches, arch) {
+	arch := s.OnMachine(own)
+	if !slices.Contains(s.Arches, arch) {
 		return nil
 	}
 	number := s.u.version(p)
@@ -206,7 +207,7 @@ func (s *session) prefer(v *version, p *Package, r *Root) {
 // those that provide it. One may be yielded twice.
 func (s *session) named(r *deb.Relation) iter.Seq[*version] {
 	return func(yield func(*version) bool) {
-		for _, arch := range s.arches {
+		for _, arch := range s.Arches {
 			sl := s.slot(r.Name, arch)
 			if sl.installed != nil && !yield(sl.installed) {
 				return
@@ -218,7 +219,7 @@ func (s *session) named(r *deb.Relation) iter.Seq[*version] {
 			}
 		}
 		for _, c := range s.hosts[r.Name] {
-			if sl := s.slot(c.pkg.Name, s.archOf(c.pkg)); sl.installed != nil && !yield(sl.installed) {
+			if sl := s.slot(c.Pkg.Name, s.ArchOf(c.Pkg)); sl.installed != nil && !yield(sl.installed) {
 				return
 			}
 		}
@@ -233,7 +234,7 @@ func (s *session) named(r *deb.Relation) iter.Seq[*version] {
 // meets tells whether v satisfies a relation of a package of architecture from.
 func (s *session) meets(v *version, r *deb.Relation, from string) bool {
 	c := s.control(v)
-	return c.fault == nil && s.satisfies(c, r, from)
+	return c.Fault == nil && s.Satisfies(c, r, from)
 }
 
 // choices are the versions that satisfy clause k of v, in the order in which
@@ -242,14 +243,14 @@ func (s *session) meets(v *version, r *deb.Relation, from string) bool {
 func (s *session) choices(v *version, k int) []*version {
 	c := s.control(v)
 	if v.choices == nil {
-		v.choices = make([][]*version, len(c.clauses))
+		v.choices = make([][]*version, len(c.Clauses))
 	}
 	if v.choices[k] != nil {
 		return v.choices[k]
 	}
 	var present, upgrades, fresh, rest, found []*version
-	for i := range c.clauses[k].alternatives {
-		r := &c.clauses[k].alternatives[i]
+	for i := range c.Clauses[k].Alternatives {
+		r := &c.Clauses[k].Alternatives[i]
 		found = found[:0]
 		for o := range s.named(r) {
 			if s.meets(o, r, v.slot.arch) && !slices.Contains(found, o) {
@@ -294,10 +295,10 @@ func (s *session) sortByPreference(vs []*version, name string) {
 		x, y := s.control(a), s.control(b)
 		return cmp.Or(
 			cmp.Compare(first(a.slot.name == name), first(b.slot.name == name)),
-			cmp.Compare(first(x.essential), first(y.essential)),
-			cmp.Compare(first(x.important), first(y.important)),
-			cmp.Compare(slices.Index(s.arches, a.slot.arch), slices.Index(s.arches, b.slot.arch)),
-			cmp.Compare(x.priority, y.priority),
+			cmp.Compare(first(x.Essential), first(y.Essential)),
+			cmp.Compare(first(x.Important), first(y.Important)),
+			cmp.Compare(slices.Index(s.Arches, a.slot.arch), slices.Index(s.Arches, b.slot.arch)),
+			cmp.Compare(x.Priority, y.Priority),
 			cmp.Compare(b.slot.rank, a.slot.rank),
 			strings.Compare(b.slot.name, a.slot.name),
 		)
@@ -314,17 +315,17 @@ func (s *session) conflicts(v *version) []*version {
 	}
 	v.compared = true
 	c := s.control(v)
-	for i := range c.against {
-		for j := range c.against[i].alternatives {
-			r := &c.against[i].alternatives[j]
+	for i := range c.Against {
+		for j := range c.Against[i].Alternatives {
+			r := &c.Against[i].Alternatives[j]
 			for o := range s.named(r) {
-				if oc := s.control(o); oc.fault == nil && o.slot.name != v.slot.name && s.excludes(oc, r) && !slices.Contains(v.conflicts, o) {
+				if oc := s.control(o); oc.Fault == nil && o.slot.name != v.slot.name && s.Excludes(oc, r) && !slices.Contains(v.conflicts, o) {
 					v.conflicts = append(v.conflicts, o)
 				}
 			}
 		}
 	}
-	for _, arch := range s.arches {
+	for _, arch := range s.Arches {
 		if arch == v.slot.arch {
 			continue
 		}
@@ -334,7 +335,7 @@ func (s *session) conflicts(v *version) []*version {
 			versions = append([]*version{other.installed}, versions...)
 		}
 		for _, o := range versions {
-			if c.multi != multiSame || s.control(o).multi != multiSame || o.number != v.number {
+			if c.Multi != candidate.MultiSame || s.control(o).Multi != candidate.MultiSame || o.number != v.number {
 				v.conflicts = append(v.conflicts, o)
 			}
 		}

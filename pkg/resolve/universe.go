@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/candidate"
 	"example.org/mmoci/pkg/resolve/query"
 )
 
@@ -67,12 +67,7 @@ type Text interface {
 }
 
 // Package is one candidate of a universe.
-type Package struct {
-	archive.PackageFile
-	Archive, Suite, Component string
-	Index                     int // which Index it came from
-	Stanza                    deb.Stanza
-}
+type Package = candidate.Package
 
 // Universe is every package that may be chosen. Immutable; safe for concurrent
 // use.
@@ -273,17 +268,8 @@ func (u *Universe) Versions(name string) []*Package { return u.looked(u.named(na
 // any.
 func (u *Universe) Matches(q *query.Query, archive string) []*Package {
 	all := u.looked(u.selected(q, archive))
-	slices.SortStableFunc(all, comparePackages)
+	slices.SortStableFunc(all, candidate.Compare)
 	return all
-}
-
-// comparePackages orders by name, version, architecture and index.
-func comparePackages(a, b *Package) int {
-	if c := strings.Compare(a.Name, b.Name); c != 0 {
-		return c // cmp.Or would compare the versions all the same, of each pair of a release
-	}
-	return cmp.Or(deb.Compare(a.Version, b.Version),
-		cmp.Compare(a.Architecture, b.Architecture), cmp.Compare(a.Index, b.Index))
 }
 
 // named returns the packages of a name, newest first.

@@ -1,10 +1,69 @@
-package resolve
+package order_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"example.org/mmoci/pkg/resolve"
+	"example.org/mmoci/pkg/resolve/candidate"
+	"example.org/mmoci/pkg/resolve/order"
+	"example.org/mmoci/pkg/resolve/query"
 )
+
+// packages are those of an index of short lines: "name version [arch]; Field: value; ...".
+func packages(t *testing.T, lines ...string) []*candidate.Package {
+	t.Helper()
+	var b strings.Builder
+	for i, line := range lines {
+		head, fields, _ := strings.Cut(line, ";")
+		words := append(strings.Fields(head), "amd64")
+		fmt.Fprintf(&b, "Package: %s\nVersion: %s\nArchitecture: %s\n", words[0], words[1], words[2])
+		for f := range strings.SplitSeq(fields, ";") {
+			if f = strings.TrimSpace(f); f != "" {
+				b.WriteString(f + "\n")
+			}
+		}
+		fmt.Fprintf(&b, "Filename: pool/%d.deb\nSize: 1\nSHA256: %064x\n\n", i, i)
+	}
+	u, err := resolve.NewUniverse([]resolve.Index{{Archive: "a", Suite: "s", Data: []byte(b.String())}})
+	if err != nil || len(u.Skipped()) > 0 {
+		t.Fatal(err, u.Skipped())
+	}
+	all, err := query.Parse("$Version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Matches(all, "")
+}
+
+// list is the names of packages, with architectures other than amd64 and all.
+func list(pkgs []*candidate.Package) string {
+	var out []string
+	for _, p := range pkgs {
+		s := p.Name
+		if p.Architecture != "amd64" && p.Architecture != "all" {
+			s += ":" + p.Architecture
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, " ")
+}
+
+// chain has n packages; each needs up to eight that come before it, the one before it among them.
+func chain(n int) []string {
+	rng := rand.New(rand.NewPCG(1, 1))
+	lines := []string{"p0 1"}
+	for i := 1; i < n; i++ {
+		line := fmt.Sprintf("p%d 1; Depends: p%d (>= 1)", i, i-1)
+		for range rng.IntN(8) {
+			line += fmt.Sprintf(", p%d (>= 1)", rng.IntN(i))
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
 
 func TestOrder(t *testing.T) {
 	t.Parallel()
@@ -32,11 +91,11 @@ func TestOrder(t *testing.T) {
 		{"all", []string{"a 1 all; Depends: b", "b 1; Depends: c", "c 1 all"}, "c | b | a"},
 	}
 	for _, tt := range tests {
-		pkgs := newUniverse(t, index(tt.index...)).Matches(parse(t, "$Version"), "")
+		pkgs := packages(t, tt.index...)
 		for seed := range uint64(5) {
 			rand.New(rand.NewPCG(seed, 0)).Shuffle(len(pkgs), func(i, j int) { pkgs[i], pkgs[j] = pkgs[j], pkgs[i] })
 			var groups []string
-			for _, g := range Order(pkgs) {
+			for _, g := range order.Groups(pkgs) {
 				groups = append(groups, list(g))
 			}
 			if got := strings.Join(groups, " | "); got != tt.want {
@@ -45,7 +104,7 @@ func TestOrder(t *testing.T) {
 			}
 		}
 	}
-	if got := Order(nil); len(got) != 0 {
+	if got := order.Groups(nil); len(got) != 0 {
 		t.Errorf("of nothing: %v", got)
 	}
 }
@@ -53,18 +112,18 @@ func TestOrder(t *testing.T) {
 // A long chain is no deep recursion.
 func TestOrderOfAll(t *testing.T) {
 	t.Parallel()
-	pkgs := newUniverse(t, syntheticIndex(20_000)).Matches(parse(t, "$Version"), "")
+	pkgs := packages(t, chain(20_000)...)
 	done := map[string]bool{}
 	count := 0
-	for _, g := range Order(pkgs) {
+	for _, g := range order.Groups(pkgs) {
 		for _, p := range g {
 			done[p.Name] = true
 			count++
 		}
 		for _, p := range g {
-			for _, c := range newControl(p).clauses {
-				if !done[c.alternatives[0].Name] {
-					t.Fatalf("%s comes before %s", p.Name, c.alternatives[0].Name)
+			for _, c := range candidate.Read(p).Clauses {
+				if !done[c.Alternatives[0].Name] {
+					t.Fatalf("%s comes before %s", p.Name, c.Alternatives[0].Name)
 				}
 			}
 		}

@@ -1,4 +1,5 @@
-package resolve
+// Package order is the order in which dpkg can take packages.
+package order
 
 import (
 	"cmp"
@@ -6,9 +7,10 @@ import (
 	"slices"
 
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/resolve/candidate"
 )
 
-// Order sorts packages into groups that can be given to "dpkg -i" one after the
+// Groups sorts packages into groups that can be given to "dpkg -i" one after the
 // other: dependencies before dependants, Pre-Depends configured first, a
 // dependency loop in one group. Deterministic: what is free is ordered by name,
 // architecture and version.
@@ -20,13 +22,13 @@ import (
 // Inside a loop, what others of it Pre-Depend on comes first: dpkg unpacks in
 // the order given and configures a pre-dependency that it has unpacked before
 // it unpacks what needs it (dpkg(1), --install).
-func Order(pkgs []*Package) [][]*Package {
+func Groups(pkgs []*candidate.Package) [][]*candidate.Package {
 	o := newOrdering(pkgs)
 	groups := o.arrange(o.components())
-	out := make([][]*Package, len(groups))
+	out := make([][]*candidate.Package, len(groups))
 	for i, g := range groups {
 		for _, n := range o.insideLoop(g) {
-			out[i] = append(out[i], o.nodes[n].pkg)
+			out[i] = append(out[i], o.nodes[n].Pkg)
 		}
 	}
 	return out
@@ -34,24 +36,24 @@ func Order(pkgs []*Package) [][]*Package {
 
 // ordering is the graph of a set of packages.
 type ordering struct {
-	nodes  []*control
+	nodes  []*candidate.Control
 	byName map[string][]int // by name and provided name
 	needs  [][]int          // dependencies
 	pre    [][]int          // Pre-Depends among them
 	after  [][]int          // what should be upgraded before
 }
 
-func newOrdering(pkgs []*Package) *ordering {
+func newOrdering(pkgs []*candidate.Package) *ordering {
 	o := &ordering{byName: map[string][]int{}}
 	sorted := slices.Clone(pkgs)
-	slices.SortStableFunc(sorted, func(a, b *Package) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Architecture, b.Architecture), comparePackages(a, b))
+	slices.SortStableFunc(sorted, func(a, b *candidate.Package) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Architecture, b.Architecture), candidate.Compare(a, b))
 	})
 	for i, p := range slices.Compact(sorted) {
-		c := newControl(p)
+		c := candidate.Read(p)
 		o.nodes = append(o.nodes, c)
 		o.byName[p.Name] = append(o.byName[p.Name], i)
-		for _, r := range c.provides {
+		for _, r := range c.Provides {
 			if r.Name != p.Name {
 				o.byName[r.Name] = append(o.byName[r.Name], i)
 			}
@@ -67,20 +69,20 @@ func newOrdering(pkgs []*Package) *ordering {
 // link finds the edges from node i.
 func (o *ordering) link(i int) {
 	c := o.nodes[i]
-	for k := range c.clauses {
-		n, ok := o.provider(c, &c.clauses[k])
-		if !ok || n == i || c.clauses[k].optional() {
+	for k := range c.Clauses {
+		n, ok := o.provider(c, &c.Clauses[k])
+		if !ok || n == i || c.Clauses[k].Optional() {
 			continue
 		}
 		o.needs[i] = append(o.needs[i], n)
-		if c.clauses[k].field == fieldPreDepends {
+		if c.Clauses[k].Field == candidate.FieldPreDepends {
 			o.pre[i] = append(o.pre[i], n)
 		}
 	}
-	for k := range c.against {
-		for _, r := range c.against[k].alternatives {
+	for k := range c.Against {
+		for _, r := range c.Against[k].Alternatives {
 			for _, n := range o.byName[r.Name] {
-				if n != i && o.nodes[n].pkg.Name == r.Name && (r.Op == deb.LT || r.Op == deb.LE) {
+				if n != i && o.nodes[n].Pkg.Name == r.Name && (r.Op == deb.LT || r.Op == deb.LE) {
 					o.after[i] = append(o.after[i], n)
 				}
 			}
@@ -90,16 +92,16 @@ func (o *ordering) link(i int) {
 
 // provider is the first package of the set that satisfies a clause. A package
 // of architecture "all" takes the architecture of the other side.
-func (o *ordering) provider(c *control, cl *clause) (int, bool) {
-	for i := range cl.alternatives {
-		r := &cl.alternatives[i]
+func (o *ordering) provider(c *candidate.Control, cl *candidate.Clause) (int, bool) {
+	for i := range cl.Alternatives {
+		r := &cl.Alternatives[i]
 		for _, n := range o.byName[r.Name] {
 			d := o.nodes[n]
-			m := machine{native: c.pkg.Architecture}
-			if m.native == "all" {
-				m.native = d.pkg.Architecture
+			m := candidate.Machine{Native: c.Pkg.Architecture}
+			if m.Native == "all" {
+				m.Native = d.Pkg.Architecture
 			}
-			if m.satisfies(d, r, m.native) {
+			if m.Satisfies(d, r, m.Native) {
 				return n, true
 			}
 		}
