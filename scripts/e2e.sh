@@ -162,6 +162,11 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
+# processor FILE: how long a script computed, with all that it started and waited for; lib.sh writes it.
+processor() {
+	[ ! -s "$1" ] || awk 'END { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); sum += t[1] * 60 + t[2] } printf ", %d s of processor time", sum }' "$1"
+}
+
 # run SCRIPT: its checks and then its time on standard output, its log in NAME.err.
 run() {
 	start=$(date +%s)
@@ -183,7 +188,7 @@ run() {
 		echo "not ok $name ended with $status" >"$E2E_WORK/$name.end"
 		tail -n 15 "$E2E_WORK/$name.err" >>"$E2E_WORK/$name.end"
 	fi
-	echo "   $name: $(($(date +%s) - start)) s" >>"$E2E_WORK/$name.end"
+	echo "   $name: $(($(date +%s) - start)) s$(processor "$E2E_WORK/$name.times")" >>"$E2E_WORK/$name.end"
 	if [ "$jobs" = 1 ]; then
 		cat "$E2E_WORK/$name.end"
 	else # in one piece
@@ -223,8 +228,16 @@ all_of() {
 [ -n "${E2E_LONG:-}" ] && at_once=1 || at_once=2
 
 # Most scripts wait for programs of one processor, so two run at a time. Those with a line that begins with
-# "# Alone:" measure, or need what the machine has once, and come last.
-[ $# -gt 0 ] || set -- scripts/e2e/[0-9]*.sh
+# "# Alone:" measure, or need what the machine has once, and come last. Those that take longest come first, so that no
+# lane is left with one of them at the end.
+longest='11-demo 81-suite-on-registries 92-image-scripts 98-sources 95-front-faults 30-by-hand 45-forgeries 10-real 35-parity 91-image-build 86-artifacts 55-killed'
+if [ $# = 0 ]; then
+	for script in scripts/e2e/[0-9]*.sh; do
+		name=$(basename "$script" .sh)
+		case " $longest " in *" $name "*) ;; *) set -- "$@" "$script" ;; esac
+	done
+	for name in $(echo "$longest" | tr ' ' '\n' | tac); do set -- "scripts/e2e/$name.sh" "$@"; done
+fi
 beside='' alone=''
 for script; do
 	[ -f "$script" ] || script=scripts/e2e/$script

@@ -10,7 +10,8 @@ nginx_start upstream "$up"
 { sign_part && selection "$up" docker.io; } >directory.yaml
 
 # The second push a minute and more after the first, while everything else runs.
-(sleep 61 && exec "$mmoci" push -f http.yaml oci:later:docker) >later.ref 2>later.log &
+age=$(($(date +%s) - $(stat -c %Y "$shared/docker.ref")))
+(sleep $((age < 61 ? 61 - age : 0)) && exec "$mmoci" push -f http.yaml oci:later:docker) >later.ref 2>later.log &
 later=$!
 echo $later >>pids
 

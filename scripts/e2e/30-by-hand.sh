@@ -24,9 +24,19 @@ check() {
 	fi
 }
 
-go build -o "$work/mmoci" ./cmd/mmoci
-MMOCI_FORGERIES=$work/f go test -count=1 -run '^TestWriteForgeries$' ./internal/chaintest >/dev/null
-f=$work/f k=$work/f/keys
+# Below scripts/e2e.sh program and snapshots are there, made once for all scripts.
+if [ -n "${E2E_TOP:-}" ]; then
+	(
+		. "$E2E_TOP/scripts/e2e/lib.sh"
+		forgeries
+	)
+	f=$E2E_WORK/shared/forgeries mmoci=$E2E_TOP/bin/mmoci
+else
+	go build -o "$work/mmoci" ./cmd/mmoci
+	MMOCI_FORGERIES=$work/f go test -count=1 -run '^TestWriteForgeries$' ./internal/chaintest >/dev/null
+	f=$work/f mmoci=$work/mmoci
+fi
+k=$f/keys
 site=$k/site.asc
 up="docker=$k/docker.asc debian=$k/debian.asc security=$k/debian.asc"
 hand=scripts/verify-by-hand.sh
@@ -38,7 +48,7 @@ export CHECK_VALID_UNTIL=no
 	check "layout, upstream's keys" 0 $hand "$f/good-kept:forged" $up
 	check "layout, one prefix" 0 $hand "$f/good-kept:forged" "docker=$k/docker.asc"
 	check "layout, both" 0 $hand "$f/good-kept:forged" "$site" $up
-	root=$("$work/mmoci" tag list "oci:$f/good-kept" | awk '$1 == "forged" { print $2 }')
+	root=$("$mmoci" tag list "oci:$f/good-kept" | awk '$1 == "forged" { print $2 }')
 	check "layout, pinned" 0 $hand "$f/good-kept@$root" $up
 	check "valid-until, upstream's keys" 3 env CHECK_VALID_UNTIL=yes $hand "$f/good-kept:forged" $up
 	check "valid-until, site's key" 0 env CHECK_VALID_UNTIL=yes $hand "$f/good-kept:forged" "$site" $up
@@ -61,9 +71,9 @@ export CHECK_VALID_UNTIL=no
 # The reader written from the SPEC lists what ls lists.
 python3 scripts/read-artifact.py "$f/good-kept" forged >"$work/rows"
 awk -F'\t' '$2 ~ /\.deb$/ { print $1, $2, $3, $4 }' "$work/rows" | sort >"$work/theirs"
-"$work/mmoci" ls --json "oci:$f/good-kept:forged" | jq -r '.[] | "\(.prefix) \(.path) \(.size) \(.digest)"' | sort >"$work/ours"
+"$mmoci" ls --json "oci:$f/good-kept:forged" | jq -r '.[] | "\(.prefix) \(.path) \(.size) \(.digest)"' | sort >"$work/ours"
 check "read-artifact.py: packages" 0 diff "$work/theirs" "$work/ours"
-XDG_STATE_HOME=$work/state "$work/mmoci" verify --json --report --keyring "$site" "oci:$f/good-kept:forged" |
+XDG_STATE_HOME=$work/state "$mmoci" verify --json --report --keyring "$site" "oci:$f/good-kept:forged" |
 	jq -r '.listing[] | "\(.path) \(.size) \(.digest)"' | sort >"$work/ours"
 awk -F'\t' '{ print $2, $3, $4 }' "$work/rows" | sort >"$work/theirs"
 check "read-artifact.py: all files" 0 diff "$work/theirs" "$work/ours"
@@ -83,7 +93,7 @@ END
 		curl -fs "http://127.0.0.1:$port/v2/" >/dev/null 2>&1 && break
 		sleep 0.5
 	done
-	"$work/mmoci" -q copy "oci:$f/good-kept:forged" "127.0.0.1:$port/site/mirror:noble" >/dev/null
+	"$mmoci" -q copy "oci:$f/good-kept:forged" "127.0.0.1:$port/site/mirror:noble" >/dev/null
 	# shellcheck disable=SC2086 # $up is words
 	{
 		check "registry, site's key" 0 $hand "http://127.0.0.1:$port/site/mirror:noble" "$site"

@@ -17,8 +17,8 @@ today() {
 root=
 lanes=4 # apt mostly waits
 
-f=$work/f k=$work/f/keys
-(cd "$E2E_TOP" && MMOCI_FORGERIES=$f "${GO:-go}" test -count=1 -run '^TestWriteForgeries$' ./internal/chaintest) >&2
+forgeries
+f=$forgeries k=$forgeries/keys
 
 # host NAME: an apt of an empty amd64 host.
 host() {
@@ -130,7 +130,7 @@ apt3_root() {
 	root=$work/apt3
 	mkdir "$root"
 	tar -xf "$E2E_CACHE/apt3.tar" -C "$root" --exclude './dev/*'
-	for m in /dev /proc "$work"; do
+	for m in /dev /proc "$work" "$forgeries"; do
 		mkdir -p "$root$m"
 		mount --bind "$m" "$root$m"
 		echo "$root$m" >>mounts

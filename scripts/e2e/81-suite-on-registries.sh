@@ -8,13 +8,20 @@ artifact='TestRoundTrip|TestCopy|TestSigned|TestSharedBlob|TestProgress|TestNotF
 mirror='TestUnchanged|TestPushAgain'
 scripts='TestScripts/(select|trust|verify)'
 
-# suite NAME: the tests, verbosely, into NAME.go.
+# The tests of each package are linked once, for both registries.
+linked() { for p in pkg/artifact pkg/artifact/remote internal/chaintest cmd/mmoci; do "${GO:-go}" test -C "$E2E_TOP" -c -o "$work/${p##*/}.test" "./$p" >&2 || return; done; }
+linked || die "the tests do not build"
+
+# run_tests PACKAGE WHICH: as go test does, in the package's directory.
+run_tests() { (cd "$E2E_TOP/$1" && "$work/${1##*/}.test" -test.v -test.run "$2"); }
+
+# suite: the tests, verbosely.
 suite() {
 	export MMOCI_TEST_REGISTRY="http://$registry"
-	cd "$E2E_TOP"
-	"${GO:-go}" test -count=1 -v -run "$artifact" ./pkg/artifact ./pkg/artifact/remote
-	"${GO:-go}" test -count=1 -v -run "$mirror" ./internal/chaintest
-	"${GO:-go}" test -count=1 -v -run "$scripts" ./cmd/mmoci
+	run_tests pkg/artifact "$artifact"
+	run_tests pkg/artifact/remote "$artifact"
+	run_tests internal/chaintest "$mirror"
+	run_tests cmd/mmoci "$scripts"
 }
 
 # counted NAME: every test passed, none was left out, and the registry was asked.

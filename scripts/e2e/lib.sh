@@ -40,6 +40,7 @@ clean_up() {
 	status=$?
 	trap - EXIT INT TERM HUP
 	set +e
+	times >"$E2E_WORK/$name.times"
 	while read -r p; do ! started_here "$p" || kill "$p"; done <"$work/pids" 2>/dev/null
 	sleep 0.2
 	while read -r p; do ! started_here "$p" || kill -9 "$p"; done <"$work/pids" 2>/dev/null
@@ -205,6 +206,13 @@ serve_start() {
 	echo $pid >>"$work/pids"
 	eventually grep -q 'listening on ' "$work/$_name.log" || { cat "$work/$_name.log" >&2; die "mmoci serve did not start"; }
 	serve=http://$(listening "$work/$_name.log")
+}
+
+# forgeries: $forgeries, the good and forged snapshots of internal/testarchive/forge with their keys and expected.tsv. Nobody writes there.
+forgeries() { once forgeries make_forgeries; }
+forgeries=$shared/forgeries
+make_forgeries() {
+	(cd "$E2E_TOP" && MMOCI_FORGERIES=$forgeries "${GO:-go}" test -count=1 -run '^TestWriteForgeries$' ./internal/chaintest) >&2
 }
 
 # --- real packages
