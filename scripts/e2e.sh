@@ -230,7 +230,7 @@ all_of() {
 # Most scripts wait for programs of one processor, so two run at a time. Those with a line that begins with
 # "# Alone:" measure, or need what the machine has once, and come last. Those that take longest come first, so that no
 # lane is left with one of them at the end.
-longest='11-demo 81-suite-on-registries 92-image-scripts 98-sources 95-front-faults 30-by-hand 45-forgeries 10-real 35-parity 91-image-build 86-artifacts 55-killed'
+longest='92-image-scripts 11-demo 98-sources 81-suite-on-registries 91-image-build 30-by-hand 45-forgeries 10-real 92-image-engines 87-page 35-parity 92-image-layers'
 if [ $# = 0 ]; then
 	for script in scripts/e2e/[0-9]*.sh; do
 		name=$(basename "$script" .sh)
