@@ -10,7 +10,7 @@ export LC_ALL
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 pid=
-trap '[ -z "$pid" ] || kill "$pid"; rm -rf "$work"' EXIT
+trap '[ -z "${E2E_WORK:-}" ] || times >"$E2E_WORK/30-by-hand.times"; [ -z "$pid" ] || kill "$pid"; rm -rf "$work"' EXIT
 failed=0
 # check NAME EXIT COMMAND...: COMMAND ends with EXIT.
 check() {
