@@ -2,8 +2,8 @@
 #
 # Machine A builds dhcp-helper, patched, as an ordinary user where no network is, and puts it into a registry of distribution's. Machine B
 # has neither sbuild nor dpkg-dev: the pkg.yaml elsewhere, with other words and dates, has the same identity there, nothing is built, and the
-# .debs are those of A byte for byte. Then somebody builds it by hand, with what was put there. dhcp-helper needs nothing to be built but what
-# each build has, and takes a second. With E2E_LONG=1 five packages of bookworm are built twice each.
+# .debs are those of A byte for byte. dhcp-helper needs nothing to be built but what each build has, and takes a second. With E2E_LONG=1
+# somebody builds it by hand, with what a builder gets, and five packages of bookworm are built twice each.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
@@ -132,29 +132,6 @@ unlisted() {
 }
 check "a build that an unlisted key signed is not used" unlisted
 
-# --- by hand
-
-# What a command gets is enough to build without us: an unpacked environment.tar, and dpkg-buildpackage in it.
-cat >by-hand.sh <<'END'
-#!/bin/sh
-set -eu
-mkdir root
-tar -xpf "$1/environment.tar" -C root
-mkdir root/build
-cp "$1"/source/* root/build/
-mknod -m 666 root/dev/null c 1 3
-unshare --net --pid --fork --mount-proc=root/proc chroot root sh -ec 'cd /build && dpkg-source --no-check --extract *.dsc dhcp-helper-1.2 && cd dhcp-helper-* && dpkg-buildpackage -us -uc -b'
-cp root/build/*.deb root/build/*.buildinfo root/build/*.changes "$2"
-END
-chmod 755 by-hand.sh
-by_hand() {
-	"$mmoci" source build a/pkg --rebuild --builder ./by-hand.sh --to "$place" --sign-key other.asc -v 2>&1 | tee hand.log
-	grep "the same .debs were there; this key's statement confirms them" hand.log
-	"$mmoci" source pull "$(cat hash.b)" "$place" -o confirmed --confirm 2 --builder-key builder.pub.asc --builder-key other.pub.asc
-	cmp a/built/dhcp-helper_*+p1_"$arch".deb confirmed/dhcp-helper_*+p1_"$arch".deb
-}
-check "dpkg-buildpackage, by hand in the environment's tar, makes the same .deb, and its builder's statement is the second one" by_hand
-
 # full: the disk is full, of the builder's output and of the scratch files.
 full() {
 	mkdir small tiny
@@ -171,7 +148,33 @@ full() {
 }
 check "a full disk ends a build, and nothing of it is left" full
 
+new_users() { go test -C "$E2E_TOP" -tags real -count=1 -run TestRealNewUsers ./internal/builder; }
+check "a user who is added to the machine takes nothing from a build" new_users
+
 [ -n "${E2E_LONG:-}" ] || exit 0
+
+# --- by hand
+
+# What a command gets is enough to build without us: an unpacked environment.tar, and dpkg-buildpackage in it.
+cat >by-hand.sh <<'END'
+#!/bin/sh
+set -eu
+mkdir root
+tar -xpf "$1/environment.tar" -C root
+mkdir root/build
+cp "$1"/source/* root/build/
+mknod -m 666 root/dev/null c 1 3
+unshare --net --pid --fork --mount-proc=root/proc chroot root env HOME=/root TMPDIR=/tmp sh -ec 'cd /build && dpkg-source --no-check --extract *.dsc dhcp-helper-1.2 && cd dhcp-helper-* && dpkg-buildpackage -us -uc -b'
+cp root/build/*.deb root/build/*.buildinfo root/build/*.changes "$2"
+END
+chmod 755 by-hand.sh
+by_hand() {
+	"$mmoci" source build a/pkg --rebuild --builder ./by-hand.sh --to "$place" --sign-key other.asc -v 2>&1 | tee hand.log
+	grep "the same .debs were there; this key's statement confirms them" hand.log
+	"$mmoci" source pull "$(cat hash.b)" "$place" -o confirmed --confirm 2 --builder-key builder.pub.asc --builder-key other.pub.asc
+	cmp a/built/dhcp-helper_*+p1_"$arch".deb confirmed/dhcp-helper_*+p1_"$arch".deb
+}
+check "dpkg-buildpackage, by hand in the environment's tar, makes the same .deb, and its builder's statement is the second one" by_hand
 
 # --- five packages, twice each, the second time another day and among files of other times; and builds that hang
 
