@@ -422,9 +422,13 @@ func demo(t *testing.T, script string) string {
 // no scratch directory.
 func TestRealHang(t *testing.T) {
 	a := openSnapshot(t)
-	src, p := source(t, a, "hello")
+	src, p := source(t, a, strings.Fields(os.Getenv("MMOCI_REAL_SOURCES"))[0])
 	root, text := environment(t, a, src, p.Date())
-	scratch := t.TempDir()
+	scratch, err := os.MkdirTemp("", "mmoci-hang-") // a directory of the test's own has parents that are closed to sbuild's root
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(scratch)
 	if err := os.Chmod(scratch, 0o711); err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +436,7 @@ func TestRealHang(t *testing.T) {
 		Source: demo(t, "setsid sleep 471147 &\necho it hangs now\nexec sleep 471148\n")}
 	var said bytes.Buffer
 	start := time.Now()
-	_, err := Build(t.Context(), job, Options{Timeout: 3 * time.Minute, Dir: scratch, Log: &said}, t.TempDir())
+	_, err = Build(t.Context(), job, Options{Timeout: 3 * time.Minute, Dir: scratch, Log: &said}, t.TempDir())
 	e, ok := errors.AsType[*Error](err)
 	if !ok || !strings.Contains(e.Why, "took longer than 3m0s") || !strings.Contains(said.String(), "it hangs now") {
 		t.Fatalf("%v", err)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/outcome"
@@ -694,6 +695,36 @@ func TestFindAsksOnce(t *testing.T) {
 		asked := r.Requests()
 		if i == 2 && len(asked) > 0 || i < 2 && (len(asked) != 1 || asked[0].Method != http.MethodHead || asked[0].Kind != "manifest" || asked[0].Ref != Tag(l.Identity.Digest())) {
 			t.Errorf("place %d: %+v", i+1, asked)
+		}
+	}
+}
+
+// TestListOfAnybody: whoever may push writes the list. What it says of a build is one line of text each, and names that are none are refused.
+func TestListOfAnybody(t *testing.T) {
+	t.Parallel()
+	r, place := repository(t)
+	put(t, local(t, made(t, "one", nil)), place, testarchive.SiteKey())
+	_, data, ok := r.Manifest(place.Repository(), ListTag)
+	if !ok {
+		t.Fatal("no list")
+	}
+	forged := func(old, now string) ([]Entry, error) {
+		if !bytes.Contains(data, []byte(old)) {
+			t.Fatalf("%s has no %q", data, old)
+		}
+		r.PutManifest(place.Repository(), ListTag, oci.TypeIndex, bytes.Replace(data, []byte(old), []byte(now), 1))
+		return List(t.Context(), place, "", artifact.Options{})
+	}
+	list, err := forged(`"Sysadmin42 `, `"\u001b[2JSys\tadmin42\nhello 9 amd64 \u009b `)
+	if err != nil || len(list) != 1 || strings.ContainsFunc(list[0].Author, unicode.IsControl) || !strings.Contains(list[0].Author, "Sys admin42 hello 9") {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err = forged(`Say it louder`, `Say\rit`); err != nil || list[0].Patches[0] != "Say it" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for old, now := range map[string]string{`"hello"`: `"hello\nx"`, `"2.10-3+p1"`: `"1 2"`, `"amd64"`: `""`} {
+		if list, err := forged(old, now); !errors.Is(err, outcome.ErrIntegrity) {
+			t.Errorf("%s: %+v, %v", now, list, err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/outcome"
@@ -92,19 +93,32 @@ func readList(ctx context.Context, p places.Place, ref artifact.Reference) ([]En
 	var list []Entry
 	for i, m := range j.Manifests {
 		e := Entry{Source: m.Annotations[keySource], Version: m.Annotations[keyVersion], Architecture: m.Annotations[keyArchitecture],
-			About: About{Author: m.Annotations[keyAuthor]}, manifest: doc.Manifests[i].Descriptor}
+			About: About{Author: oneLine(m.Annotations[keyAuthor])}, manifest: doc.Manifests[i].Descriptor}
 		var bad [2]error
 		e.Identity, bad[0] = snapshot.ParseDigest(m.Annotations[keyIdentity])
 		e.Recipe, bad[1] = snapshot.ParseDigest(m.Annotations[keyRecipe])
-		if err := errors.Join(bad[:]...); err != nil || m.ArtifactType != TypeBuild {
+		named := deb.ValidName(e.Source) && deb.ValidVersion(e.Version) == nil && deb.ValidArchitecture(e.Architecture)
+		if err := errors.Join(bad[:]...); err != nil || !named || m.ArtifactType != TypeBuild {
 			return nil, d.Digest, fmt.Errorf("%w: %s: entry %d is of no build; the tag %s is theirs", outcome.ErrIntegrity, ref, i+1, ListTag)
 		}
 		if s := m.Annotations[keyPatches]; s != "" {
-			e.Patches = strings.Split(s, "\n")
+			for title := range strings.SplitSeq(s, "\n") {
+				e.Patches = append(e.Patches, oneLine(title))
+			}
 		}
 		list = append(list, e)
 	}
 	return list, d.Digest, nil
+}
+
+// oneLine is what somebody wrote into a list as one line of text: whoever may push can write anything there.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), maxTitle)], ""))
 }
 
 func compareEntries(a, b Entry) int {
