@@ -55,6 +55,7 @@ var rules = map[string][]string{
 	"internal/prove/byformat":  {"net/http", "os", oras, imageSpec, ggcr, module + "internal", module + "pkg/artifact"},
 	"internal/prove/fileproof": {"net/http", "os", oras, imageSpec, module + "pkg/artifact", module + "internal/upstream", module + "internal/config", module + "internal/freeze", module + "internal/serve"},
 	"internal/passenger":       {"net/http", oras, imageSpec, ggcr, module + "internal/upstream", module + "internal/place", module + "internal/serve"},
+	"internal/suites":          {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/resolve", module + "internal/freeze", module + "internal/serve"},
 	"internal/freeze":          {oras, imageSpec, module + "pkg/artifact", module + "internal/serve"},
 	"internal/extract":         {"net/http", oras, imageSpec, module + "internal/upstream", module + "internal/freeze", module + "internal/serve"},
 	"internal/others":          {"net/http", "os", oras, imageSpec, ggcr, module + "internal/serve"},

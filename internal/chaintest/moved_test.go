@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/push"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
 	"example.org/mmoci/pkg/artifact"
@@ -110,7 +110,7 @@ func TestPushMovesForEver(t *testing.T) {
 	if _, err := m.push(t); err == nil {
 		t.Fatal("no error though no day held still")
 	}
-	if day > freeze.Rereads+1 {
+	if day > suites.Rereads+1 {
 		t.Errorf("it was read %d times", day)
 	}
 	if _, err := artifact.Resolve(t.Context(), m.ref, artifact.Options{}); !errors.Is(err, artifact.ErrNotFound) {

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/forge"
 	"example.org/mmoci/internal/testarchive/world"
@@ -45,10 +45,10 @@ func TestVerbatimSignatureFiles(t *testing.T) {
 			for _, name := range all[1:] {
 				files[dir+name] = dayOf(t, 1)[dir+name]
 			}
-		}, all[:1], freeze.Rereads + 1, "Release, Release.gpg (not of one text with InRelease"},
+		}, all[:1], suites.Rereads + 1, "Release, Release.gpg (not of one text with InRelease"},
 		{"Release.gpg of another day", func(t *testing.T, _ *mover, files testarchive.Files) {
 			files[dir+"Release.gpg"] = dayOf(t, 1)[dir+"Release.gpg"]
-		}, all[:1], freeze.Rereads + 1, "Release, Release.gpg (not of one text with InRelease"},
+		}, all[:1], suites.Rereads + 1, "Release, Release.gpg (not of one text with InRelease"},
 		{"published while it is read", func(t *testing.T, m *mover, _ testarchive.Files) {
 			m.server.Fault(func(p string, n int) testarchive.Broken {
 				if p == dir+"Release" && n == 1 {

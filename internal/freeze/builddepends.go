@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/internal/builddeps"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/resolve/query"
@@ -17,22 +18,22 @@ import (
 
 // buildWishes is what build-depends: asks for.
 type buildWishes struct {
-	indices []resolve.Index                 // with one package for each source and architecture
-	sources map[*upstreamArchive][]sourceID // of that archive
+	indices []resolve.Index                       // with one package for each source and architecture
+	sources map[*suites.Archive][]suites.SourceID // of that archive
 }
 
 // wishBuildDepends adds to a request what the builds of sources need.
-func wishBuildDepends(archives []*upstreamArchive, req *resolve.Request) (buildWishes, error) {
-	w := buildWishes{sources: map[*upstreamArchive][]sourceID{}}
+func wishBuildDepends(archives []*suites.Archive, req *resolve.Request) (buildWishes, error) {
+	w := buildWishes{sources: map[*suites.Archive][]suites.SourceID{}}
 	for _, a := range archives {
-		found, err := a.builtSources()
+		found, err := builtSources(a)
 		if err != nil {
 			return w, fmt.Errorf("archive %s: %w", a.Prefix, err)
 		}
 		for i, st := range found {
 			at := a.BuildDepends[i].Position.String()
-			w.sources[a] = append(w.sources[a], sourceID{st.Get("Package"), st.Get("Version")})
-			for _, arch := range a.architectures() {
+			w.sources[a] = append(w.sources[a], suites.SourceID{st.Get("Package"), st.Get("Version")})
+			for _, arch := range a.AllArchitectures() {
 				ix, root, err := (builddeps.Needs{}).Wish(st, arch, at)
 				if err != nil {
 					return w, fmt.Errorf("%s: %w", at, err)
@@ -61,15 +62,15 @@ func wishBuildDepends(archives []*upstreamArchive, req *resolve.Request) (buildW
 
 // builtSources are the stanzas of the sources that build-depends: names, in its order: of each the
 // newest one, or the version that is asked for.
-func (a *upstreamArchive) builtSources() ([]deb.Stanza, error) {
+func builtSources(a *suites.Archive) ([]deb.Stanza, error) {
 	out := make([]deb.Stanza, len(a.BuildDepends))
-	for _, s := range a.suites {
-		for _, ix := range s.indices {
-			if ix.arch != "source" || ix.text == nil || len(out) == 0 {
+	for _, s := range a.ReadSuites {
+		for _, ix := range s.Indices {
+			if ix.Arch != "source" || ix.Text == nil || len(out) == 0 {
 				continue
 			}
-			if err := ix.newest(a.BuildDepends, out); err != nil {
-				return nil, fmt.Errorf("suite %s: index %s: %w", s.name, ix.path, err)
+			if err := newestSources(ix, a.BuildDepends, out); err != nil {
+				return nil, fmt.Errorf("suite %s: index %s: %w", s.Name, ix.Path, err)
 			}
 		}
 	}
@@ -81,8 +82,8 @@ func (a *upstreamArchive) builtSources() ([]deb.Stanza, error) {
 	return out, nil
 }
 
-// newest puts what is asked for into its place, unless a newer one is there.
-func (ix *upstreamIndex) newest(asked []config.Query, into []deb.Stanza) error {
+// newestSources puts what is asked for into its place, unless a newer one is there.
+func newestSources(ix *suites.Index, asked []config.Query, into []deb.Stanza) error {
 	type want struct {
 		at      int
 		version string
@@ -95,7 +96,7 @@ func (ix *upstreamIndex) newest(asked []config.Query, into []deb.Stanza) error {
 		}
 		wanted[name] = append(wanted[name], want{i, version})
 	}
-	for in := deb.NewIndexReader(ix.text.Open()); ; {
+	for in := deb.NewIndexReader(ix.Text.Open()); ; {
 		st, err := in.Next()
 		if _, malformed := err.(*deb.StanzaError); malformed {
 			continue

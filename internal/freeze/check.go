@@ -13,6 +13,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/resolve"
@@ -38,7 +39,7 @@ type Checked struct {
 func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	lock := f.Lock
 	f.Lock = nil // read what is there now
-	archives, err := readArchives(ctx, f)
+	archives, err := suites.Read(ctx, f.reading(), f.Plan.Archives)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 		if locked.Format == snapshot.FormatFiles {
 			continue
 		}
-		i := slices.IndexFunc(archives, func(a *upstreamArchive) bool { return a.Prefix == locked.Prefix })
+		i := slices.IndexFunc(archives, func(a *suites.Archive) bool { return a.Prefix == locked.Prefix })
 		if i < 0 && f.Plan.Other(locked.Prefix) != nil {
 			continue
 		}
@@ -98,7 +99,7 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 }
 
 // available tells which packages of a lock an archive has, and names what it lacks.
-func available(ctx context.Context, u *resolve.Universe, a *upstreamArchive, locked config.LockArchive) (found []resolve.Chosen, missing []string, err error) {
+func available(ctx context.Context, u *resolve.Universe, a *suites.Archive, locked config.LockArchive) (found []resolve.Chosen, missing []string, err error) {
 	var mu sync.Mutex
 	miss := func(format string, args ...any) {
 		mu.Lock()
@@ -106,13 +107,13 @@ func available(ctx context.Context, u *resolve.Universe, a *upstreamArchive, loc
 		missing = append(missing, fmt.Sprintf(format, args...))
 	}
 	for _, want := range locked.Releases {
-		i := slices.IndexFunc(a.suites, func(s *upstreamSuite) bool { return s.name == want.Suite })
+		i := slices.IndexFunc(a.ReadSuites, func(s *suites.Suite) bool { return s.Name == want.Suite })
 		switch {
 		case locked.Mode != "verbatim":
 		case i < 0:
 			miss("%s %s: the configuration does not have this suite", a.Prefix, want.Suite)
-		case a.suites[i].digest() != want.Digest:
-			miss("%s %s: Release of %s: there is that of %s", a.Prefix, want.Suite, snapshot.FormatDate(want.Date), snapshot.FormatDate(a.suites[i].release.Date))
+		case a.ReadSuites[i].Digest() != want.Digest:
+			miss("%s %s: Release of %s: there is that of %s", a.Prefix, want.Suite, snapshot.FormatDate(want.Date), snapshot.FormatDate(a.ReadSuites[i].Release.Date))
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -124,11 +125,11 @@ func available(ctx context.Context, u *resolve.Universe, a *upstreamArchive, loc
 			continue
 		}
 		found = append(found, resolve.Chosen{Package: p})
-		if a.up == nil {
+		if a.Up == nil {
 			continue // own .debs were read
 		}
 		g.Go(func() error { // is it there, in the size that is listed?
-			r, err := a.up.Open(ctx, p.Filename, p.Size)
+			r, err := a.Up.Open(ctx, p.Filename, p.Size)
 			switch {
 			case err == nil:
 				return r.Close()
@@ -146,11 +147,11 @@ func available(ctx context.Context, u *resolve.Universe, a *upstreamArchive, loc
 
 // differences compares suites, components and architectures by the indices that
 // the lock names and those that were read now. Which of them upstream has is not the configuration's affair.
-func differences(a *upstreamArchive, locked config.LockArchive) (out []string) {
+func differences(a *suites.Archive, locked config.LockArchive) (out []string) {
 	differ := func(format string, args ...any) {
 		out = append(out, "archive "+a.Prefix+": "+fmt.Sprintf(format, args...))
 	}
-	if mode, class := a.modeAndClass(); locked.Mode != string(mode) || locked.Class != string(class) {
+	if mode, class := a.ModeAndClass(); locked.Mode != string(mode) || locked.Class != string(class) {
 		differ("%s, class %s in the lock; %s, class %s in the configuration", locked.Mode, locked.Class, mode, class)
 		return out
 	}
@@ -175,13 +176,13 @@ func differences(a *upstreamArchive, locked config.LockArchive) (out []string) {
 	for _, r := range locked.Releases {
 		add(was, r.Suite, "", "")
 	}
-	for _, s := range a.suites {
-		if s.release == nil {
+	for _, s := range a.ReadSuites {
+		if s.Release == nil {
 			continue
 		}
-		add(is, s.name, "", "")
-		for _, ix := range s.indices {
-			add(is, s.name, ix.component, ix.arch)
+		add(is, s.Name, "", "")
+		for _, ix := range s.Indices {
+			add(is, s.Name, ix.Component, ix.Arch)
 		}
 	}
 	for _, part := range slices.Sorted(maps.Keys(is)) {
@@ -198,7 +199,7 @@ func differences(a *upstreamArchive, locked config.LockArchive) (out []string) {
 	for _, p := range locked.Packages {
 		have[p.Name+" "+p.Version+" "+p.Architecture] = true
 	}
-	for _, own := range a.own.Packages {
+	for _, own := range a.Own.Packages {
 		if name := own.Name + " " + own.Version + " " + own.Architecture; a.All && !have[name] {
 			differ("%s: among its .debs, not in the lock", name)
 		}
@@ -208,7 +209,7 @@ func differences(a *upstreamArchive, locked config.LockArchive) (out []string) {
 
 // notInLock names what is asked for and cannot be had of the lock alone. Where
 // the lock names it, and upstream has it no more, that is said already.
-func notInLock(lock *config.Lock, archives []*upstreamArchive, indices []resolve.Index, found []resolve.Chosen, missing bool, req resolve.Request) (out []string, err error) {
+func notInLock(lock *config.Lock, archives []*suites.Archive, indices []resolve.Index, found []resolve.Chosen, missing bool, req resolve.Request) (out []string, err error) {
 	key := func(prefix string, p archive.PackageFile) string {
 		return lockKey(prefix, p.Name, p.Version, p.Architecture, "")
 	}

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/resolve/query"
@@ -20,13 +20,13 @@ import (
 
 // selection is what was chosen of the curated archives.
 type selection struct {
-	packages map[string][]resolve.Chosen                // by prefix
-	sources  map[*upstreamSuite]map[string][]deb.Stanza // by component
-	used     map[*upstreamIndex]bool                    // something was chosen from
-	reasons  map[string]string                          // of a lock, by lockKey: see reason
-	notes    []string                                   // remarks for people
-	missing  []string                                   // what was asked for and cannot be had
-	versions func(name string) []string                 // that there are of a package
+	packages map[string][]resolve.Chosen               // by prefix
+	sources  map[*suites.Suite]map[string][]deb.Stanza // by component
+	used     map[*suites.Index]bool                    // something was chosen from
+	reasons  map[string]string                         // of a lock, by lockKey: see reason
+	notes    []string                                  // remarks for people
+	missing  []string                                  // what was asked for and cannot be had
+	versions func(name string) []string                // that there are of a package
 	newer    []Newer
 }
 
@@ -41,7 +41,7 @@ type closure struct {
 // choose computes the closure of what the curated archives ask for, over all
 // archives; it is empty if none is curated. A lock takes the place of the
 // closure as far as it goes.
-func choose(f Options, archives []*upstreamArchive, ready []ReadyArchive, absent absent) (*selection, error) {
+func choose(f Options, archives []*suites.Archive, ready []ReadyArchive, absent absent) (*selection, error) {
 	req, err := request(f, archives, absent)
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func choose(f Options, archives []*upstreamArchive, ready []ReadyArchive, absent
 	}
 	chosen.packages = withoutWishes(chosen.packages)
 	sel := &selection{
-		packages: map[string][]resolve.Chosen{}, sources: map[*upstreamSuite]map[string][]deb.Stanza{}, used: map[*upstreamIndex]bool{},
+		packages: map[string][]resolve.Chosen{}, sources: map[*suites.Suite]map[string][]deb.Stanza{}, used: map[*suites.Index]bool{},
 		reasons: chosen.reasons, notes: chosen.notes, newer: newer(u, *req, chosen.packages), missing: chosen.missing,
 	}
 	if f.KeepGoing {
@@ -160,19 +160,19 @@ func CheckPlan(plan *config.Plan, add []config.Query) error {
 
 // request puts the wishes of all archives together; nil if nothing is curated.
 // Lines of lists that are absent are not asked for.
-func request(f Options, archives []*upstreamArchive, absent absent) (*resolve.Request, error) {
+func request(f Options, archives []*suites.Archive, absent absent) (*resolve.Request, error) {
 	req := resolve.Request{Recommends: f.Plan.Recommends}
 	curated := false
 	for _, a := range archives {
 		curated = curated || !a.Verbatim
-		for _, arch := range a.architectures() { // over all archives; the first is native
+		for _, arch := range a.AllArchitectures() { // over all archives; the first is native
 			if !slices.Contains(req.Architectures, arch) {
 				req.Architectures = append(req.Architectures, arch)
 			}
 		}
 		switch {
 		case a.Verbatim, a.None:
-		case a.All, a.Debs != "" && len(a.Packages) == 0 && len(a.own.Packages) > 0:
+		case a.All, a.Debs != "" && len(a.Packages) == 0 && len(a.Own.Packages) > 0:
 			req.AllOf = append(req.AllOf, a.Prefix)
 		}
 		there := a.Packages
@@ -231,22 +231,6 @@ func unsatisfied(err error, u *resolve.Universe) error {
 // apt asks for the index of its own.
 const unnamed = "amd64"
 
-// architectures are those of the configuration and of own packages, each once,
-// in this order.
-func (a *upstreamArchive) architectures() (out []string) {
-	for _, arch := range a.Architectures {
-		if !slices.Contains(out, arch) {
-			out = append(out, arch)
-		}
-	}
-	for _, p := range a.own.Packages {
-		if p.Architecture != "all" && !slices.Contains(out, p.Architecture) {
-			out = append(out, p.Architecture)
-		}
-	}
-	return out
-}
-
 // addRoots adds what is asked of one archive or, archive being "", of any.
 func addRoots(f Options, req *resolve.Request, archive string, queries []config.Query) error {
 	for _, q := range queries {
@@ -264,25 +248,25 @@ func addRoots(f Options, req *resolve.Request, archive string, queries []config.
 
 // resolveIndices are the Packages indices for the resolver, and for each the
 // index of upstream's that it comes from; nil for own packages.
-func resolveIndices(archives []*upstreamArchive) (out []resolve.Index, from []*upstreamIndex) {
+func resolveIndices(archives []*suites.Archive) (out []resolve.Index, from []*suites.Index) {
 	for _, a := range archives {
-		for _, s := range a.suites {
-			for _, ix := range s.indices {
-				if ix.arch == "source" || ix.text == nil {
+		for _, s := range a.ReadSuites {
+			for _, ix := range s.Indices {
+				if ix.Arch == "source" || ix.Text == nil {
 					continue
 				}
 				from = append(from, ix)
 				out = append(out, resolve.Index{
-					Archive: a.Prefix, Suite: s.name, Names: []string{s.release.Suite, s.release.Codename}, Component: ix.component, Architecture: ix.arch,
-					Path: s.dir + "/" + ix.path, Text: ix.text, Pin: s.release.Pin(), SkipPhased: a.SkipPhased, Whole: a.All && !a.Verbatim,
-					Keep: a.keeps(),
+					Archive: a.Prefix, Suite: s.Name, Names: []string{s.Release.Suite, s.Release.Codename}, Component: ix.Component, Architecture: ix.Arch,
+					Path: s.Dir + "/" + ix.Path, Text: ix.Text, Pin: s.Release.Pin(), SkipPhased: a.SkipPhased, Whole: a.All && !a.Verbatim,
+					Keep: keeps(a),
 				})
 			}
 		}
-		if len(a.own.Packages) > 0 {
+		if len(a.Own.Packages) > 0 {
 			from = append(from, nil)
 			out = append(out, resolve.Index{
-				Archive: a.Prefix, Suite: a.Prefix, Component: debdir.SiteComponent, Path: a.Debs, Data: joinStanzas(a.own.Packages), Pin: 500,
+				Archive: a.Prefix, Suite: a.Prefix, Component: debdir.SiteComponent, Path: a.Debs, Data: joinStanzas(a.Own.Packages), Pin: 500,
 			})
 		}
 	}
@@ -301,8 +285,8 @@ func joinStanzas(files []debdir.OwnPackage) []byte {
 // chooseSources finds the sources of the chosen packages in the archive's own
 // Sources indices. One that is not there is noted, not refused: archives do not
 // have all of theirs.
-func (sel *selection) chooseSources(a *upstreamArchive, built []sourceID) error {
-	wanted := map[sourceID]string{} // to a package that wants it
+func (sel *selection) chooseSources(a *suites.Archive, built []suites.SourceID) error {
+	wanted := map[suites.SourceID]string{} // to a package that wants it
 	for _, id := range built {
 		wanted[id] = "build-depends"
 	}
@@ -311,24 +295,24 @@ func (sel *selection) chooseSources(a *upstreamArchive, built []sourceID) error 
 			break
 		}
 		name, version := c.Stanza.Source()
-		id := sourceID{name, version}
+		id := suites.SourceID{name, version}
 		if _, ok := wanted[id]; !ok {
 			wanted[id] = c.Name
 		}
 	}
-	for _, s := range a.suites {
+	for _, s := range a.ReadSuites {
 		taken := map[string][]deb.Stanza{}
-		for _, ix := range s.indices {
-			if ix.arch != "source" || ix.text == nil {
+		for _, ix := range s.Indices {
+			if ix.Arch != "source" || ix.Text == nil {
 				continue
 			}
-			found, err := ix.sources(wanted)
+			found, err := ix.Sources(wanted)
 			if err != nil {
-				return fmt.Errorf("archive %s: suite %s: index %s: %w", a.Prefix, s.name, ix.path, err)
+				return fmt.Errorf("archive %s: suite %s: index %s: %w", a.Prefix, s.Name, ix.Path, err)
 			}
 			if len(found) > 0 {
 				sel.used[ix] = true
-				taken[ix.component] = append(taken[ix.component], found...)
+				taken[ix.Component] = append(taken[ix.Component], found...)
 			}
 		}
 		for _, stanzas := range taken {
@@ -339,34 +323,10 @@ func (sel *selection) chooseSources(a *upstreamArchive, built []sourceID) error 
 		sel.sources[s] = taken
 	}
 	for id, of := range wanted {
-		sel.notes = append(sel.notes, fmt.Sprintf("archive %s: source %s %s (of %s) is not in its Sources indices", a.Prefix, id.name, id.version, of))
+		sel.notes = append(sel.notes, fmt.Sprintf("archive %s: source %s %s (of %s) is not in its Sources indices", a.Prefix, id.Name, id.Version, of))
 	}
 	slices.Sort(sel.notes)
 	return nil
-}
-
-type sourceID struct{ name, version string }
-
-// sources takes what is wanted out of a Sources index. What it finds is wanted no more.
-func (ix *upstreamIndex) sources(wanted map[sourceID]string) (found []deb.Stanza, err error) {
-	in := deb.NewIndexReader(ix.text.Open())
-	for {
-		st, err := in.Next()
-		if _, malformed := errors.AsType[*deb.StanzaError](err); malformed {
-			continue
-		}
-		if err == io.EOF {
-			return found, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		id := sourceID{st.Get("Package"), st.Get("Version")}
-		if _, ok := wanted[id]; ok {
-			delete(wanted, id)
-			found = append(found, bytes.Clone(st))
-		}
-	}
 }
 
 // reason is why a package is in the snapshot: as the lock says where it names

@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
@@ -59,17 +60,17 @@ type builtSuite struct {
 // collect makes the content of the archives and of what was chosen from them,
 // in order of prefix. The indices of curated suites are compressed while pool
 // files and lock are listed.
-func collect(f Options, archives []*upstreamArchive, ready []ReadyArchive, sel *selection) (*content, error) {
+func collect(f Options, archives []*suites.Archive, ready []ReadyArchive, sel *selection) (*content, error) {
 	plan := f.Plan
 	var curated []archive.Curated // of all curated suites in order
 	for _, a := range archives {
-		for _, s := range a.suites {
+		for _, s := range a.ReadSuites {
 			if a.Verbatim {
 				continue
 			}
 			in, err := curatedSuite(plan, a, s, sel)
 			if err != nil {
-				return nil, fmt.Errorf("archive %s: suite %s: %w", a.Prefix, s.name, err)
+				return nil, fmt.Errorf("archive %s: suite %s: %w", a.Prefix, s.Name, err)
 			}
 			curated = append(curated, in)
 		}
@@ -102,16 +103,16 @@ func collect(f Options, archives []*upstreamArchive, ready []ReadyArchive, sel *
 	}
 	c.lockText = c.lock.Encode()
 	for _, a := range archives {
-		mode, class := a.modeAndClass()
+		mode, class := a.ModeAndClass()
 		out := snapshot.Archive{Prefix: a.Prefix, Mode: mode, Class: class, Format: "deb"}
-		if a.keyring != nil {
-			out.UpstreamKeys = a.keyring.Fingerprints()
+		if a.Keyring != nil {
+			out.UpstreamKeys = a.Keyring.Fingerprints()
 		}
-		for _, s := range a.suites {
+		for _, s := range a.ReadSuites {
 			if a.Verbatim {
 				out.Suites = append(out.Suites, c.verbatim(s))
 			} else {
-				c.releases = append(c.releases, undatedRelease{len(c.archives), len(out.Suites), s.base(a.Prefix), built[0].release})
+				c.releases = append(c.releases, undatedRelease{len(c.archives), len(out.Suites), s.Base(a.Prefix), built[0].release})
 				out.Suites = append(out.Suites, c.curated(s, built[0].files, sel))
 				built = built[1:]
 			}
@@ -152,20 +153,10 @@ func lockedBlob(digest string, size int64) (snapshot.Blob, error) {
 	return snapshot.Blob{Digest: d, Size: size}, err
 }
 
-func (src *source) modeAndClass() (snapshot.Mode, snapshot.Class) {
-	switch {
-	case src.Verbatim:
-		return snapshot.Verbatim, snapshot.Upstream
-	case src.Debs != "":
-		return snapshot.Curated, snapshot.Site
-	}
-	return snapshot.Curated, snapshot.Upstream
-}
-
 // curatedSuite is what a curated suite is built from: stanzas of the selection.
-func curatedSuite(plan *config.Plan, a *upstreamArchive, s *upstreamSuite, sel *selection) (archive.Curated, error) {
+func curatedSuite(plan *config.Plan, a *suites.Archive, s *suites.Suite, sel *selection) (archive.Curated, error) {
 	in := archive.Curated{
-		Upstream: s.release, Prefix: a.Prefix, Suite: s.name, Date: undated, Flat: snapshot.IsFlat(s.name),
+		Upstream: s.Release, Prefix: a.Prefix, Suite: s.Name, Date: undated, Flat: snapshot.IsFlat(s.Name),
 		Components: slices.Sorted(slices.Values(a.Components)), Architectures: curatedArchitectures(a),
 		Origin: a.Origin, Label: a.Label, Stanzas: map[archive.ComponentArch][]deb.Stanza{},
 	}
@@ -175,11 +166,11 @@ func curatedSuite(plan *config.Plan, a *upstreamArchive, s *upstreamSuite, sel *
 	if plan.ValidFor > 0 {
 		in.ValidUntil = undated.Add(plan.ValidFor)
 	}
-	if a.Codename != "" && s.release != nil {
-		renamed := *s.release
+	if a.Codename != "" && s.Release != nil {
+		renamed := *s.Release
 		renamed.Codename = a.Codename
-		if err := renamed.CheckSuite(s.name); err != nil {
-			return in, fmt.Errorf("%w: codename: %s: apt finds neither it nor the Suite %s under dists/%s", outcome.ErrUsage, a.Codename, s.release.Suite, s.name)
+		if err := renamed.CheckSuite(s.Name); err != nil {
+			return in, fmt.Errorf("%w: codename: %s: apt finds neither it nor the Suite %s under dists/%s", outcome.ErrUsage, a.Codename, s.Release.Suite, s.Name)
 		}
 		in.Upstream = &renamed
 	}
@@ -189,7 +180,7 @@ func curatedSuite(plan *config.Plan, a *upstreamArchive, s *upstreamSuite, sel *
 	}
 	for _, c := range sel.packages[a.Prefix] {
 		switch {
-		case c.Suite != s.name:
+		case c.Suite != s.Name:
 		case in.Flat:
 			add(c.Component, "", c.Stanza)
 		case c.Architecture == "all":
@@ -202,7 +193,7 @@ func curatedSuite(plan *config.Plan, a *upstreamArchive, s *upstreamSuite, sel *
 			add(c.Component, c.Architecture, c.Stanza)
 		}
 	}
-	for _, src := range a.own.Sources {
+	for _, src := range a.Own.Sources {
 		add(debdir.SiteComponent, "source", src.Stanza)
 	}
 	for component, stanzas := range sel.sources[s] {
@@ -212,12 +203,12 @@ func curatedSuite(plan *config.Plan, a *upstreamArchive, s *upstreamSuite, sel *
 }
 
 // curatedArchitectures are those that a curated archive has indices of, sorted; "source" among them if it has sources.
-func curatedArchitectures(a *upstreamArchive) []string {
-	out := a.architectures()
+func curatedArchitectures(a *suites.Archive) []string {
+	out := a.AllArchitectures()
 	if len(out) == 0 {
 		out = []string{unnamed}
 	}
-	if a.TakesSources() || len(a.own.Sources) > 0 {
+	if a.TakesSources() || len(a.Own.Sources) > 0 {
 		out = append(out, "source")
 	}
 	slices.Sort(out)
@@ -225,23 +216,23 @@ func curatedArchitectures(a *upstreamArchive) []string {
 }
 
 // verbatim adds a suite byte for byte: signatures, indices, optional targets.
-func (c *content) verbatim(s *upstreamSuite) snapshot.Suite {
-	base := s.base(s.src.Prefix)
-	out := snapshot.Suite{Name: s.name, Files: c.files.signatures(s.signed, base, s.release.Date, false)}
-	for _, ix := range s.indices {
+func (c *content) verbatim(s *suites.Suite) snapshot.Suite {
+	base := s.Base(s.Source.Prefix)
+	out := snapshot.Suite{Name: s.Name, Files: c.files.signatures(s.Files, base, s.Release.Date, false)}
+	for _, ix := range s.Indices {
 		c.keepIndex(base, ix)
 	}
-	rel := s.suiteRelease // a copy: the indices are not kept
-	for _, x := range s.extra {
-		c.files.rows = append(c.files.rows, snapshot.Row{Path: base + x.path, Size: x.blob.Size, Digest: x.blob.Digest})
-		if f, ok := s.release.File(x.path); ok && x.blob.Size > 0 {
-			c.origins.addOf(x.blob.Digest, origin{
-				name: base + x.path, open: func(ctx context.Context) (io.ReadCloser, error) { return rel.open(ctx, f) }, src: rel.src, at: rel.paths(f),
+	rel := s.Head // a copy: the indices are not kept
+	for _, x := range s.Extra {
+		c.files.rows = append(c.files.rows, snapshot.Row{Path: base + x.Path, Size: x.Blob.Size, Digest: x.Blob.Digest})
+		if f, ok := s.Release.File(x.Path); ok && x.Blob.Size > 0 {
+			c.origins.addOf(x.Blob.Digest, origin{
+				name: base + x.Path, open: func(ctx context.Context) (io.ReadCloser, error) { return rel.Open(ctx, f) }, src: rel.Source, at: rel.Paths(f),
 			})
 		}
 	}
-	for _, d := range s.dropped {
-		c.dropped = append(c.dropped, s.src.Prefix+" "+s.name+" "+d)
+	for _, d := range s.Dropped {
+		c.dropped = append(c.dropped, s.Source.Prefix+" "+s.Name+" "+d)
 	}
 	return out
 }
@@ -249,36 +240,36 @@ func (c *content) verbatim(s *upstreamSuite) snapshot.Suite {
 // curated adds a suite of chosen packages: its indices and, as provenance,
 // upstream's signature files and the indices that the chosen stanzas came from,
 // so that anyone can prove them with upstream's key. Its Release waits for the date.
-func (c *content) curated(s *upstreamSuite, built []archive.BuiltFile, sel *selection) snapshot.Suite {
-	base := s.base(s.src.Prefix)
+func (c *content) curated(s *suites.Suite, built []archive.BuiltFile, sel *selection) snapshot.Suite {
+	base := s.Base(s.Source.Prefix)
 	for _, f := range built {
 		c.files.keep(base+f.Path, f.Data)
 	}
-	out := snapshot.Suite{Name: s.name}
-	if s.release == nil {
+	out := snapshot.Suite{Name: s.Name}
+	if s.Release == nil {
 		return out
 	}
-	base = s.base("upstream/" + s.src.Prefix)
-	for _, ix := range s.indices {
+	base = s.Base("upstream/" + s.Source.Prefix)
+	for _, ix := range s.Indices {
 		if sel.used[ix] {
 			c.keepIndex(base, ix)
 		}
 	}
-	out.Files = c.files.signatures(s.signed, base, s.release.Date, true)
+	out.Files = c.files.signatures(s.Files, base, s.Release.Date, true)
 	return out
 }
 
 // signatures adds signature files as rows and returns their lines of the statement.
-func (f *files) signatures(signed []signedFile, base string, date time.Time, upstream bool) []snapshot.SuiteFile {
+func (f *files) signatures(signed []suites.SignedFile, base string, date time.Time, upstream bool) []snapshot.SuiteFile {
 	var out []snapshot.SuiteFile
 	for _, s := range signed {
-		role := s.role
+		role := s.Role
 		if upstream {
 			role = "upstream-" + role
 		}
-		f.keep(base+s.name, s.data)
+		f.keep(base+s.Name, s.Data)
 		out = append(out, snapshot.SuiteFile{
-			Role: role, Blob: snapshot.Blob{Digest: snapshot.Sum(s.data), Size: int64(len(s.data))}, Date: date, Path: base + s.name,
+			Role: role, Blob: snapshot.Blob{Digest: snapshot.Sum(s.Data), Size: int64(len(s.Data))}, Date: date, Path: base + s.Name,
 		})
 	}
 	slices.SortFunc(out, func(x, y snapshot.SuiteFile) int { return strings.Compare(x.Path, y.Path) })
@@ -292,21 +283,21 @@ func (f *files) keep(p string, data []byte) {
 }
 
 // keepIndex adds an index as upstream has it. One that was not read is of no suite that has its file.
-func (c *content) keepIndex(base string, ix *upstreamIndex) {
-	row := snapshot.Row{Path: base + ix.path, Size: ix.stored.Size(), Digest: ix.digest}
+func (c *content) keepIndex(base string, ix *suites.Index) {
+	row := snapshot.Row{Path: base + ix.Path, Size: ix.Stored.Size(), Digest: ix.Digest}
 	c.files.rows = append(c.files.rows, row)
-	stored := ix.stored // without the text, which is not needed so long
+	stored := ix.Stored // without the text, which is not needed so long
 	c.origins.add(row.Digest, row.Path, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(stored.Open()), nil })
 }
 
 // pool adds the pool files of an archive: of a verbatim one all that its
 // indices name, else those of the chosen packages and sources.
-func (c *content) pool(a *upstreamArchive, sel *selection) error {
+func (c *content) pool(a *suites.Archive, sel *selection) error {
 	if a.Verbatim {
-		for _, s := range a.suites {
-			for _, ix := range s.indices {
+		for _, s := range a.ReadSuites {
+			for _, ix := range s.Indices {
 				if err := c.verbatimPool(a, ix); err != nil {
-					return fmt.Errorf("suite %s: %w", s.name, err)
+					return fmt.Errorf("suite %s: %w", s.Name, err)
 				}
 			}
 		}
@@ -318,49 +309,49 @@ func (c *content) pool(a *upstreamArchive, sel *selection) error {
 			return err
 		}
 	}
-	for _, s := range a.suites {
+	for _, s := range a.ReadSuites {
 		for _, stanzas := range sel.sources[s] {
 			for _, st := range stanzas {
-				if err := c.sourceFiles(a.source, st); err != nil {
+				if err := c.sourceFiles(a.Source, st); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	for _, src := range a.own.Sources {
+	for _, src := range a.Own.Sources {
 		for i, r := range src.Rows {
 			r.Path = a.Prefix + "/" + r.Path
 			c.files.rows = append(c.files.rows, r)
-			c.origins.addOf(r.Digest, origin{name: r.Path, open: localFile(src.Files[i]), src: a.source})
+			c.origins.addOf(r.Digest, origin{name: r.Path, open: localFile(src.Files[i]), src: a.Source})
 		}
 	}
 	return nil
 }
 
 // verbatimPool adds every pool file that an index of a verbatim suite names.
-func (c *content) verbatimPool(a *upstreamArchive, ix *upstreamIndex) error {
-	in := deb.NewIndexReader(ix.text.Open())
+func (c *content) verbatimPool(a *suites.Archive, ix *suites.Index) error {
+	in := deb.NewIndexReader(ix.Text.Open())
 	for {
 		st, err := in.Next()
 		var f archive.PackageFile
 		switch {
 		case err == io.EOF:
 			return nil
-		case err == nil && ix.arch == "source":
-			err = c.sourceFiles(a.source, st)
+		case err == nil && ix.Arch == "source":
+			err = c.sourceFiles(a.Source, st)
 		case err == nil:
 			if f, err = archive.ParsePackageFile(st); err == nil {
 				err = c.poolFile(a, f)
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("index %s: %w (a verbatim archive cannot leave a stanza out)", ix.path, err)
+			return fmt.Errorf("index %s: %w (a verbatim archive cannot leave a stanza out)", ix.Path, err)
 		}
 	}
 }
 
 // poolFile adds one pool file; where it is read from is only remembered.
-func (c *content) poolFile(a *upstreamArchive, f archive.PackageFile) error {
+func (c *content) poolFile(a *suites.Archive, f archive.PackageFile) error {
 	d, err := snapshot.ListedDigest(f.SHA256)
 	if err != nil {
 		return fmt.Errorf("package %s %s: %w", f.Name, f.Version, err)
@@ -369,9 +360,9 @@ func (c *content) poolFile(a *upstreamArchive, f archive.PackageFile) error {
 	row.Package = ownPackage(f)
 	c.files.rows = append(c.files.rows, row)
 	if a.Debs != "" {
-		c.origins.addOf(d, origin{name: row.Path, open: localFile(a.own.File(f.SHA256)), src: a.source})
+		c.origins.addOf(d, origin{name: row.Path, open: localFile(a.Own.File(f.SHA256)), src: a.Source})
 	} else { // by the name in row.Path: f is a view of a stanza, which is not kept
-		c.origins.addOf(d, upstreamFile(a.source, row.Path, f.Size))
+		c.origins.addOf(d, upstreamFile(a.Source, row.Path, f.Size))
 	}
 	return nil
 }
@@ -389,7 +380,7 @@ func ownPackage(f archive.PackageFile) (p snapshot.Package) {
 }
 
 // sourceFiles adds the files of one source package of upstream's.
-func (c *content) sourceFiles(src *source, st deb.Stanza) error {
+func (c *content) sourceFiles(src *suites.Source, st deb.Stanza) error {
 	rows, err := snapshot.SourceRows(st)
 	if err != nil {
 		return fmt.Errorf("source %s: %w", st.Get("Package"), err)
@@ -421,16 +412,16 @@ func (c *content) bundled(programs []config.Bundled) error {
 }
 
 // lockArchive is an archive's share of the lock.
-func lockArchive(a *upstreamArchive, sel *selection) config.LockArchive {
-	mode, class := a.modeAndClass()
-	l := config.LockArchive{Prefix: a.Prefix, Mode: string(mode), Class: string(class), KeyURLs: a.urlKeys}
-	for _, s := range a.suites {
-		if s.release == nil {
+func lockArchive(a *suites.Archive, sel *selection) config.LockArchive {
+	mode, class := a.ModeAndClass()
+	l := config.LockArchive{Prefix: a.Prefix, Mode: string(mode), Class: string(class), KeyURLs: a.URLKeys}
+	for _, s := range a.ReadSuites {
+		if s.Release == nil {
 			continue
 		}
-		l.Releases = append(l.Releases, config.LockRelease{Suite: s.name, Digest: s.digest(), Date: s.release.Date})
-		for _, ix := range s.indices {
-			l.Indices = append(l.Indices, config.LockIndex{Suite: s.name, Path: ix.path, Digest: ix.digest.String()})
+		l.Releases = append(l.Releases, config.LockRelease{Suite: s.Name, Digest: s.Digest(), Date: s.Release.Date})
+		for _, ix := range s.Indices {
+			l.Indices = append(l.Indices, config.LockIndex{Suite: s.Name, Path: ix.Path, Digest: ix.Digest.String()})
 		}
 	}
 	l.Packages = make([]config.LockPackage, 0, len(sel.packages[a.Prefix]))

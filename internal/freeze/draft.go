@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -33,8 +34,8 @@ type Draft struct {
 	versions func(name string) []string // that there are of a package; nil unless with Options.KeepGoing
 	signer   pgp.Signer
 	validFor time.Duration
-	read     []*suiteRelease // that it was read by
-	others   []ReadyArchive  // that were read before
+	read     []*suites.Head // that it was read by
+	others   []ReadyArchive // that were read before
 }
 
 // Frozen is a snapshot whose blobs come from the upstreams when they are opened.
@@ -44,7 +45,7 @@ type Frozen struct {
 	Notes    []string // remarks for people
 	Newer    []Newer  // what another archive has newer than the one that was asked
 
-	read    []*suiteRelease
+	read    []*suites.Head
 	ready   []ReadyArchive
 	origins *origins
 }
@@ -104,12 +105,12 @@ func (d *Draft) At(date time.Time) (*Frozen, error) {
 
 // signRelease gives a curated Release its date and makes the signature files of
 // its suite. All of them date from the date input, so that equal input gives equal bytes.
-func signRelease(signer pgp.Signer, text []byte, date, until time.Time) ([]signedFile, error) {
+func signRelease(signer pgp.Signer, text []byte, date, until time.Time) ([]suites.SignedFile, error) {
 	release, err := redateRelease(text, date, until)
 	if err != nil {
 		return nil, err
 	}
-	out := []signedFile{{"Release", snapshot.Release, release}}
+	out := []suites.SignedFile{{"Release", snapshot.Release, release}}
 	if signer == nil {
 		return out, nil
 	}
@@ -121,7 +122,7 @@ func signRelease(signer pgp.Signer, text []byte, date, until time.Time) ([]signe
 	if err != nil {
 		return nil, fmt.Errorf("signature: %w", err)
 	}
-	return append(out, signedFile{"InRelease", snapshot.InRelease, in}, signedFile{"Release.gpg", snapshot.ReleaseGPG, sig}), nil
+	return append(out, suites.SignedFile{"InRelease", snapshot.InRelease, in}, suites.SignedFile{"Release.gpg", snapshot.ReleaseGPG, sig}), nil
 }
 
 // Redate is an old snapshot under another date: statement, lock and curated
@@ -181,7 +182,7 @@ func Redate(ctx context.Context, old *snapshot.Snapshot, date time.Time, signer 
 }
 
 // redateSuite makes the signature files of one curated suite again, in the directory base.
-func redateSuite(ctx context.Context, old *snapshot.Snapshot, format string, s snapshot.Suite, in snapshot.Frozen) (signed []signedFile, base string, err error) {
+func redateSuite(ctx context.Context, old *snapshot.Snapshot, format string, s snapshot.Suite, in snapshot.Frozen) (signed []suites.SignedFile, base string, err error) {
 	i := slices.IndexFunc(s.Files, func(f snapshot.SuiteFile) bool { return f.Role == signedRole(format) })
 	if i < 0 {
 		return nil, "", fmt.Errorf("%w: it has no %s", outcome.ErrIntegrity, signedRole(format))
@@ -270,15 +271,15 @@ func UpstreamsFault(err error) bool {
 // that has changed since it was frozen; "" if none has.
 func (f *Frozen) Moved(ctx context.Context) (string, error) {
 	for _, s := range f.read {
-		if s.previous != nil {
+		if s.Previous != nil {
 			continue
 		}
-		moved, err := s.hasMoved(ctx)
+		moved, err := s.HasMoved(ctx)
 		if err != nil {
 			return "", err
 		}
 		if moved {
-			return fmt.Sprintf("archive %s, suite %s", s.src.Prefix, s.name), nil
+			return fmt.Sprintf("archive %s, suite %s", s.Source.Prefix, s.Name), nil
 		}
 	}
 	for _, r := range f.ready {
@@ -313,7 +314,7 @@ func (f *Frozen) Missing(ctx context.Context, cause error) error {
 func (f *Frozen) Signatures() map[string]string {
 	out := map[string]string{}
 	for _, s := range f.read {
-		out[s.src.Prefix+" "+s.name] = s.signatures()
+		out[s.Source.Prefix+" "+s.Name] = s.Signatures()
 	}
 	return out
 }
@@ -329,12 +330,12 @@ type ServedBy struct {
 func (f *Frozen) Served() []ServedBy {
 	var out []ServedBy
 	for i, s := range f.read {
-		if i > 0 && s.src == f.read[i-1].src {
+		if i > 0 && s.Source == f.read[i-1].Source {
 			continue
 		}
-		all := s.src.up.Served()
+		all := s.Source.Up.Served()
 		for _, served := range all {
-			out = append(out, ServedBy{s.src.Prefix, served, len(all) - 1})
+			out = append(out, ServedBy{s.Source.Prefix, served, len(all) - 1})
 		}
 	}
 	return out

@@ -9,6 +9,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 )
@@ -29,11 +30,11 @@ func (m absent) texts() []string {
 // checkExact holds lists of exact versions against the archives: the file that a line names by its URL must be of the
 // package and version of the line, as its signed stanza says. A file that no index has is ErrNotFound, or is handed back
 // where the rest goes on.
-func checkExact(archives []*upstreamArchive, keepGoing bool) (absent, error) {
+func checkExact(archives []*suites.Archive, keepGoing bool) (absent, error) {
 	var faults document.Faults
 	missing := absent{}
 	for _, a := range archives {
-		faults.Add(a.checkExact(missing))
+		faults.Add(checkLines(a, missing))
 	}
 	if !keepGoing {
 		for _, a := range archives {
@@ -46,18 +47,19 @@ func checkExact(archives []*upstreamArchive, keepGoing bool) (absent, error) {
 	return missing, faults.Err()
 }
 
-func (a *upstreamArchive) checkExact(missing absent) error {
+// checkLines holds the lines of one archive against its indices, and adds those that none has to missing.
+func checkLines(a *suites.Archive, missing absent) error {
 	wanted := a.Pools()
 	if len(wanted) == 0 {
 		return nil
 	}
 	var faults document.Faults
-	for _, s := range a.suites {
-		for _, ix := range s.indices {
-			if ix.arch == "source" || ix.text == nil {
+	for _, s := range a.ReadSuites {
+		for _, ix := range s.Indices {
+			if ix.Arch == "source" || ix.Text == nil {
 				continue
 			}
-			in := deb.NewIndexReader(ix.text.Open())
+			in := deb.NewIndexReader(ix.Text.Open())
 			for {
 				st, err := in.Next()
 				if err == io.EOF {
@@ -67,7 +69,7 @@ func (a *upstreamArchive) checkExact(missing absent) error {
 					continue
 				}
 				if err != nil {
-					return fmt.Errorf("archive %s: suite %s: index %s: %w", a.Prefix, s.name, ix.path, err)
+					return fmt.Errorf("archive %s: suite %s: index %s: %w", a.Prefix, s.Name, ix.Path, err)
 				}
 				q, ok := wanted[st.Get("Filename")]
 				if !ok {
@@ -75,7 +77,7 @@ func (a *upstreamArchive) checkExact(missing absent) error {
 				}
 				if name, version := st.Get("Package"), st.Get("Version"); name != q.Exact.Name || version != q.Exact.Version {
 					faults.Add(fmt.Errorf("%w: %s: %s, but the file of its URL, %s, is %s %s in %s of archive %s; correct the line", outcome.ErrIntegrity,
-						q.Position, q.Exact, q.Exact.Pool, name, version, s.name, a.Prefix))
+						q.Position, q.Exact, q.Exact.Pool, name, version, s.Name, a.Prefix))
 				}
 				delete(wanted, q.Exact.Pool)
 			}
@@ -93,14 +95,14 @@ func (a *upstreamArchive) checkExact(missing absent) error {
 			hint = "name the suite that had it in dated-suites:, or its component"
 		}
 		missing[q.Exact] = fmt.Errorf("%w: %s: %s: no index of %v, component %v, of %s lists %s: %s", outcome.ErrNotFound,
-			q.Position, q.Exact, a.Suites, a.Components, a.up, q.Exact.Pool, hint)
+			q.Position, q.Exact, a.Suites, a.Components, a.Up, q.Exact.Pool, hint)
 	}
 	return faults.Err()
 }
 
 // keeps tells which pool files of an archive may be chosen; nil is all. Of a dated one it is what the list names: what
 // those depend on comes from the archives of today, or from another line.
-func (a *upstreamArchive) keeps() func(archive.PackageFile) bool {
+func keeps(a *suites.Archive) func(archive.PackageFile) bool {
 	if a.Dated == "" {
 		return nil
 	}

@@ -3,10 +3,10 @@ package freeze
 import (
 	"cmp"
 	"path"
-	"slices"
 	"strings"
 
 	"example.org/mmoci/internal/fetchreport"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -14,13 +14,13 @@ import (
 // Fetched tells of each file that an archive gave, or would have, where it came from so far: Options.Record must have been
 // set. Indices and signature files, which are read before anything is chosen, are not among them.
 func (f *Frozen) Fetched() []fetchreport.File {
-	records := map[*source]map[string]upstream.Origin{}
-	of := func(src *source) map[string]upstream.Origin {
+	records := map[*suites.Source]map[string]upstream.Origin{}
+	of := func(src *suites.Source) map[string]upstream.Origin {
 		m, ok := records[src]
 		if !ok {
 			m = map[string]upstream.Origin{}
-			if src.up != nil {
-				for _, r := range src.up.Origins() {
+			if src.Up != nil {
+				for _, r := range src.Up.Origins() {
 					m[r.Path] = r
 				}
 			}
@@ -54,7 +54,7 @@ func (f *Frozen) Fetched() []fetchreport.File {
 		case e.From == "":
 			e.Kind = fetchreport.Missing
 		default:
-			e.Kind = from.src.kindOf(e.From)
+			e.Kind = from.src.KindOf(e.From)
 		}
 		out = append(out, e)
 	}
@@ -73,28 +73,6 @@ func (f *Frozen) Done() {
 			r.Done()
 		}
 	}
-}
-
-// kindOf is what one of the archive's URLs is.
-func (src *source) kindOf(url string) string {
-	switch {
-	case slices.ContainsFunc(src.Mirrors, func(m string) bool { return withoutUser(m) == url }):
-		return fetchreport.Mirror
-	case src.Dated != "":
-		return fetchreport.Dated
-	}
-	return fetchreport.Upstream
-}
-
-// withoutUser is a URL as an upstream shows it: without credentials and final slash.
-func withoutUser(s string) string {
-	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok {
-		return s
-	}
-	host, tail, _ := strings.Cut(rest, "/")
-	host = host[strings.LastIndexByte(host, '@')+1:]
-	return strings.TrimRight(scheme+"://"+host+"/"+tail, "/")
 }
 
 func (o *origins) isHeld(d snapshot.Digest) bool {

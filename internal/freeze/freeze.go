@@ -2,10 +2,10 @@
 //
 // Data goes one way. Each stage takes immutable values and returns the next:
 //
-//	readArchives  plan and upstreams -> verified archives  upstream.go, index.go, previous.go
-//	choose        archives           -> selection          choose.go, locked.go
-//	collect       selection          -> Draft              collect.go, origins.go
-//	Draft.At      a date             -> Frozen             draft.go
+//	suites.Read  plan and upstreams -> verified archives  internal/suites
+//	choose       archives           -> selection          choose.go, locked.go
+//	collect      selection          -> Draft              collect.go, origins.go
+//	Draft.At     a date             -> Frozen             draft.go
 package freeze
 
 import (
@@ -15,13 +15,11 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -54,6 +52,11 @@ type Options struct {
 	Log    outcome.Log
 }
 
+// reading are the options that concern the archives with an upstream.
+func (f Options) reading() suites.Options {
+	return suites.Options{Lock: f.Lock, Previous: f.Previous, Keys: f.Keys, Record: f.Record, Now: f.Now, Log: f.Log}
+}
+
 // Images are container images that travel with a snapshot, read by whoever gives them.
 type Images struct {
 	Locked []config.LockImage // in order of name
@@ -81,7 +84,7 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 	return parallel.Until(ctx, func() (*Draft, error) {
 		f.Log.Printf("reading %s: Releases and indices", prefixesOf(f.Plan))
 		start := time.Now()
-		archives, err := readArchives(ctx, f)
+		archives, err := suites.Read(ctx, f.reading(), f.Plan.Archives)
 		if err != nil {
 			return nil, err
 		}
@@ -114,8 +117,8 @@ func Gather(ctx context.Context, f Options) (*Draft, error) {
 			d.Notes, d.Missing = append(slices.Clip(d.Notes), r.Notes...), append(d.Missing, r.Missing...)
 		}
 		for _, a := range archives {
-			for _, s := range a.suites {
-				if rel := s.suiteRelease; a.up != nil {
+			for _, s := range a.ReadSuites {
+				if rel := s.Head; a.Up != nil {
 					// Without the indices, which only the choice needs: of a whole
 					// release they are more than all the rest, and a push lasts.
 					d.read = append(d.read, &rel)
@@ -138,41 +141,10 @@ func prefixesOf(plan *config.Plan) string {
 	return strings.Join(names, ", ")
 }
 
-// readArchives reads all archives of the plan side by side, in order of
-// prefix: the order in which they are written down must not matter.
-func readArchives(ctx context.Context, f Options) ([]*upstreamArchive, error) {
-	cfgs := slices.Clone(f.Plan.Archives)
-	slices.SortStableFunc(cfgs, func(a, b config.Archive) int { return strings.Compare(a.Prefix, b.Prefix) })
-	archives := make([]*upstreamArchive, len(cfgs))
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range cfgs {
-		g.Go(func() (err error) {
-			if cfgs[i].Debs != "" {
-				archives[i], err = readDebs(ctx, &cfgs[i])
-			} else {
-				archives[i], err = readArchive(ctx, f, &cfgs[i])
-			}
-			return err
-		})
-	}
-	return archives, g.Wait()
-}
-
-// readDebs reads an archive of own packages: one suite, named by the prefix, that no upstream signs.
-func readDebs(ctx context.Context, cfg *config.Archive) (*upstreamArchive, error) {
-	own, err := debdir.ReadDir(ctx, cfg.Debs)
-	if err != nil {
-		return nil, fmt.Errorf("archive %s: %w", cfg.Prefix, err)
-	}
-	src := &source{Archive: cfg}
-	suite := &upstreamSuite{suiteRelease: suiteRelease{src: src, name: cfg.Prefix, dir: suiteDir(cfg.Prefix)}}
-	return &upstreamArchive{source: src, suites: []*upstreamSuite{suite}, own: *own}, nil
-}
-
 // wantedDate is the date input that was given, by --date or a lock, else now
 // where the snapshot is valid for a time, else the newest Date of the
 // upstreams; zero if nothing has one.
-func wantedDate(f Options, archives []*upstreamArchive, ready []ReadyArchive) (date time.Time, given bool, err error) {
+func wantedDate(f Options, archives []*suites.Archive, ready []ReadyArchive) (date time.Time, given bool, err error) {
 	if f.Lock != nil && !f.Lock.Date.IsZero() {
 		if !f.Date.IsZero() && !f.Date.Equal(f.Lock.Date) {
 			return date, true, fmt.Errorf("%w: the date %s differs from the lock's %s", outcome.ErrUsage, snapshot.FormatDate(f.Date), snapshot.FormatDate(f.Lock.Date))
@@ -187,9 +159,9 @@ func wantedDate(f Options, archives []*upstreamArchive, ready []ReadyArchive) (d
 	}
 	date = newestOf(ready)
 	for _, a := range archives {
-		for _, s := range a.suites {
-			if s.release != nil && s.release.Date.After(date) {
-				date = s.release.Date
+		for _, s := range a.ReadSuites {
+			if s.Release != nil && s.Release.Date.After(date) {
+				date = s.Release.Date
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/resolve"
 )
@@ -32,7 +33,7 @@ func pins(l *config.Lock) map[string]string {
 // chooseLocked takes exactly the packages of the lock, with its reasons, if
 // they have all that is asked for. Where they have not, the rest is resolved
 // with the lock's versions pinned, unless only the lock is wanted.
-func chooseLocked(f Options, archives []*upstreamArchive, indices []resolve.Index, all *resolve.Universe, req resolve.Request) (*closure, error) {
+func chooseLocked(f Options, archives []*suites.Archive, indices []resolve.Index, all *resolve.Universe, req resolve.Request) (*closure, error) {
 	reasons := map[string]string{} // by lockKey
 	for _, a := range f.Lock.Archives {
 		for _, p := range a.Packages {
@@ -99,7 +100,7 @@ func beyondLock(f Options, u *resolve.Universe, req resolve.Request, isLocked fu
 }
 
 // onlyLocked narrows the curated archives to the lock's packages. Verbatim ones, and those of other snapshots, are here whole.
-func onlyLocked(indices []resolve.Index, archives []*upstreamArchive, locked func(prefix string, p archive.PackageFile) bool) []resolve.Index {
+func onlyLocked(indices []resolve.Index, archives []*suites.Archive, locked func(prefix string, p archive.PackageFile) bool) []resolve.Index {
 	curated := map[string]bool{}
 	for _, a := range archives {
 		curated[a.Prefix] = !a.Verbatim
@@ -134,12 +135,12 @@ func find(u *resolve.Universe, prefix string, p config.LockPackage) *resolve.Pac
 
 // vanished names every package of the lock that the archives do not have any
 // more, with the versions there are: in its error, or in gone where the rest goes on.
-func vanished(f Options, u *resolve.Universe, archives []*upstreamArchive) (gone []string, err error) {
+func vanished(f Options, u *resolve.Universe, archives []*suites.Archive) (gone []string, err error) {
 	for _, a := range f.Lock.Archives {
 		if f.Plan.Other(a.Prefix) != nil {
 			continue // whoever reads it has obeyed the lock
 		}
-		if !slices.ContainsFunc(archives, func(read *upstreamArchive) bool { return read.Prefix == a.Prefix }) {
+		if !slices.ContainsFunc(archives, func(read *suites.Archive) bool { return read.Prefix == a.Prefix }) {
 			return nil, fmt.Errorf("%w: the lock has an archive %s, the configuration has not", outcome.ErrUsage, a.Prefix)
 		}
 		for _, p := range a.Packages {

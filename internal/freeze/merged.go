@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/merge"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
@@ -21,7 +22,7 @@ import (
 
 // merged makes the archives of the plan that are made of others: of what was chosen of these, and of all that
 // verbatim ones and those of other snapshots have. Their pool files are the same blobs.
-func (c *content) merged(f Options, archives []*upstreamArchive, ready []ReadyArchive, sel *selection) error {
+func (c *content) merged(f Options, archives []*suites.Archive, ready []ReadyArchive, sel *selection) error {
 	for i := range f.Plan.Others {
 		o := &f.Plan.Others[i]
 		if len(o.Merge) == 0 {
@@ -34,13 +35,13 @@ func (c *content) merged(f Options, archives []*upstreamArchive, ready []ReadyAr
 	return nil
 }
 
-func (c *content) mergeInto(f Options, o *config.Other, archives []*upstreamArchive, ready []ReadyArchive, sel *selection) error {
+func (c *content) mergeInto(f Options, o *config.Other, archives []*suites.Archive, ready []ReadyArchive, sel *selection) error {
 	var m merge.Merger
 	var archs []string
 	for _, prefix := range o.Merge {
 		err := error(nil)
-		if i := slices.IndexFunc(archives, func(a *upstreamArchive) bool { return a.Prefix == prefix }); i >= 0 {
-			archs = append(archs, archives[i].architectures()...)
+		if i := slices.IndexFunc(archives, func(a *suites.Archive) bool { return a.Prefix == prefix }); i >= 0 {
+			archs = append(archs, archives[i].AllArchitectures()...)
 			err = feedRead(&m, archives[i], sel)
 		} else if i := slices.IndexFunc(ready, func(r ReadyArchive) bool { return r.Archive.Prefix == prefix }); i >= 0 {
 			archs = append(archs, ready[i].architectures()...)
@@ -111,18 +112,18 @@ func (c *content) tellEclipsed(o *config.Other, eclipsed []merge.Eclipsed) error
 }
 
 // feedRead adds what the snapshot has of an archive that was read.
-func feedRead(m *merge.Merger, a *upstreamArchive, sel *selection) error {
+func feedRead(m *merge.Merger, a *suites.Archive, sel *selection) error {
 	add := func(component string, source bool, st deb.Stanza) error {
 		return m.Add(merge.Stanza{Archive: a.Prefix, Component: component, Source: source, Own: a.Debs != "", Text: st})
 	}
 	if a.Verbatim {
-		for _, s := range a.suites {
-			for _, ix := range s.indices {
-				if ix.text == nil {
+		for _, s := range a.ReadSuites {
+			for _, ix := range s.Indices {
+				if ix.Text == nil {
 					continue
 				}
-				if err := feedText(ix.text, func(st deb.Stanza) error { return add(ix.component, ix.arch == "source", st) }); err != nil {
-					return fmt.Errorf("index %s: %w", ix.path, err)
+				if err := feedText(ix.Text, func(st deb.Stanza) error { return add(ix.Component, ix.Arch == "source", st) }); err != nil {
+					return fmt.Errorf("index %s: %w", ix.Path, err)
 				}
 			}
 		}
@@ -133,7 +134,7 @@ func feedRead(m *merge.Merger, a *upstreamArchive, sel *selection) error {
 			return err
 		}
 	}
-	for _, s := range a.suites {
+	for _, s := range a.ReadSuites {
 		for component, stanzas := range sel.sources[s] {
 			for _, st := range stanzas {
 				if err := add(component, true, st); err != nil {
@@ -142,7 +143,7 @@ func feedRead(m *merge.Merger, a *upstreamArchive, sel *selection) error {
 			}
 		}
 	}
-	for _, src := range a.own.Sources {
+	for _, src := range a.Own.Sources {
 		if err := add(debdir.SiteComponent, true, src.Stanza); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/suites"
 )
 
 // Candidate is a version of a package that an upstream has.
@@ -30,16 +31,16 @@ func Candidates(ctx context.Context, f Options, names []string) ([]Candidate, er
 		return a.Dated != "" || a.Debs != "" || len(a.Files) > 0
 	})
 	f.Plan, f.Lock = &plan, nil
-	archives, err := readArchives(ctx, f)
+	archives, err := suites.Read(ctx, f.reading(), f.Plan.Archives)
 	if err != nil {
 		return nil, err
 	}
 	indices, _ := resolveIndices(archives)
-	var suites []*upstreamSuite // of the indices
+	var suites []*suites.Suite // of the indices
 	for _, a := range archives {
-		for _, s := range a.suites {
-			for _, ix := range s.indices {
-				if ix.arch != "source" && ix.text != nil {
+		for _, s := range a.ReadSuites {
+			for _, ix := range s.Indices {
+				if ix.Arch != "source" && ix.Text != nil {
 					suites = append(suites, s)
 				}
 			}
@@ -57,16 +58,10 @@ func Candidates(ctx context.Context, f Options, names []string) ([]Candidate, er
 			file, size := strings.Clone(p.Filename), p.Size
 			out = append(out, Candidate{
 				Archive: p.Archive, Suite: p.Suite, Name: strings.Clone(p.Name), Version: strings.Clone(p.Version), Architecture: strings.Clone(p.Architecture),
-				Source: strings.Clone(cmp.Or(source, p.Name)), SHA256: strings.Clone(p.SHA256), Size: size, Pin: indices[p.Index].Pin, Security: suite.isSecurity(),
-				Open: func(ctx context.Context) (io.ReadCloser, error) { return suite.src.up.Open(ctx, file, size) },
+				Source: strings.Clone(cmp.Or(source, p.Name)), SHA256: strings.Clone(p.SHA256), Size: size, Pin: indices[p.Index].Pin, Security: suite.IsSecurity(),
+				Open: func(ctx context.Context) (io.ReadCloser, error) { return suite.Source.Up.Open(ctx, file, size) },
 			})
 		}
 	}
 	return out, u.Err()
-}
-
-// isSecurity tells a suite of security updates by its name or its label, as Debian's and Ubuntu's have them.
-func (s *suiteRelease) isSecurity() bool {
-	return strings.HasSuffix(s.name, "-security") || strings.HasSuffix(s.name, "/updates") ||
-		s.release != nil && strings.HasSuffix(s.release.Label, "-Security")
 }

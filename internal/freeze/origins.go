@@ -14,6 +14,7 @@ import (
 
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -33,8 +34,8 @@ type origins struct {
 type origin struct {
 	name string // for messages: prefix and path
 	open func(ctx context.Context) (io.ReadCloser, error)
-	src  *source  // the archive; nil: not known
-	at   []string // paths below its URLs that are asked for; empty: a file of this host
+	src  *suites.Source // the archive; nil: not known
+	at   []string       // paths below its URLs that are asked for; empty: a file of this host
 }
 
 // add keeps the first origin of a blob.
@@ -109,9 +110,9 @@ func mark(err error) error {
 }
 
 // upstreamFile is a pool file at an upstream; name is its path in the snapshot.
-func upstreamFile(src *source, name string, size int64) origin {
+func upstreamFile(src *suites.Source, name string, size int64) origin {
 	at := name[len(src.Prefix)+1:]
-	return origin{name: name, open: func(ctx context.Context) (io.ReadCloser, error) { return src.up.Open(ctx, at, size) }, src: src, at: []string{at}}
+	return origin{name: name, open: func(ctx context.Context) (io.ReadCloser, error) { return src.Up.Open(ctx, at, size) }, src: src, at: []string{at}}
 }
 
 // localFile opens a file on disk when it is pushed. If it is another by then,

@@ -9,6 +9,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/fetchreport"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -119,9 +120,9 @@ func signedName(format string) string {
 }
 
 // signText makes the signature files of a text that says no date: itself, and a detached signature by the site.
-func signText(signer pgp.Signer, format string, text []byte, date time.Time) ([]signedFile, error) {
+func signText(signer pgp.Signer, format string, text []byte, date time.Time) ([]suites.SignedFile, error) {
 	role, name := signedRole(format), signedName(format)
-	out := []signedFile{{name, role, text}}
+	out := []suites.SignedFile{{name, role, text}}
 	if signer == nil {
 		return out, nil
 	}
@@ -130,11 +131,11 @@ func signText(signer pgp.Signer, format string, text []byte, date time.Time) ([]
 		return nil, fmt.Errorf("signature: %w", err)
 	}
 	of := map[snapshot.Role]snapshot.Role{snapshot.Sums: snapshot.SumsSig, snapshot.Repomd: snapshot.RepomdAsc}
-	return append(out, signedFile{name + ".asc", of[role], sig}), nil
+	return append(out, suites.SignedFile{name + ".asc", of[role], sig}), nil
 }
 
 // signAny makes the signature files of a suite, of whatever format.
-func signAny(signer pgp.Signer, format string, text []byte, date, until time.Time) ([]signedFile, error) {
+func signAny(signer pgp.Signer, format string, text []byte, date, until time.Time) ([]suites.SignedFile, error) {
 	if format != snapshot.FormatDeb {
 		return signText(signer, format, text, date)
 	}

@@ -21,6 +21,7 @@ import (
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -123,7 +124,7 @@ func (o Options) sameReleases(ctx context.Context, want map[string]string) error
 			continue // part of the input
 		}
 		g.Go(func() error {
-			_, suites, err := freeze.Probe(ctx, a, o.Now, o.Log)
+			_, suites, err := suites.Probe(ctx, a, o.Now, o.Log)
 			if err != nil {
 				return err
 			}

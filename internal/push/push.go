@@ -21,6 +21,7 @@ import (
 	"example.org/mmoci/internal/passenger"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
@@ -162,7 +163,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		if incomplete != nil {
 			incomplete.Packages = sumOf(res.Packages) - incomplete.lost
 		}
-		again := incomplete != nil && incomplete.lost > 0 && try <= freeze.Rereads && d.hasMoved(ctx)
+		again := incomplete != nil && incomplete.lost > 0 && try <= suites.Rereads && d.hasMoved(ctx)
 		if !again {
 			o.report(d.Frozen, files, missing, incomplete, err)
 		}
@@ -180,7 +181,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			}
 			return res, nil
 		}
-		if try > freeze.Rereads || !freeze.UpstreamsFault(err) {
+		if try > suites.Rereads || !freeze.UpstreamsFault(err) {
 			return nil, err
 		}
 		moved, err2 := d.Frozen.Moved(ctx)

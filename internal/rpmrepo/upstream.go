@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/rpmrows"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -58,7 +59,7 @@ func (o Options) upstream(ctx context.Context, cfg *rpmplan.Archive) (*freeze.Re
 			return nil, err
 		}
 		ready, err := r.content(ctx, h)
-		if err == nil || h.held != nil || try > freeze.Rereads || !freeze.UpstreamsFault(err) {
+		if err == nil || h.held != nil || try > suites.Rereads || !freeze.UpstreamsFault(err) {
 			return ready, err
 		}
 		moved, err2 := r.moved(ctx, h)

@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
-	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs/run"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
@@ -156,7 +156,7 @@ func (q DoctorOptions) directory() artifact.Finding {
 // upstream reads and verifies the signature files of an archive.
 func (q DoctorOptions) upstream(ctx context.Context, a *config.Archive) []artifact.Finding {
 	what := "archive " + a.Prefix
-	up, suites, err := freeze.Probe(ctx, a, q.Now, nil)
+	up, suites, err := suites.Probe(ctx, a, q.Now, nil)
 	if err != nil {
 		return []artifact.Finding{{What: what, Text: err.Error(), Remedy: "correct signed-by, ca or auth of this archive"}}
 	}

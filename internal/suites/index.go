@@ -1,4 +1,4 @@
-package freeze
+package suites
 
 import (
 	"bytes"
@@ -21,26 +21,26 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// upstreamIndex is a Packages or Sources index that was read.
-type upstreamIndex struct {
-	component, arch string
-	path            string // as taken, with the ending of its compression, relative to the suite
-	digest          snapshot.Digest
+// Index is a Packages or Sources index that was read.
+type Index struct {
+	Component, Arch string
+	Path            string // as taken, with the ending of its compression, relative to the suite
+	Digest          snapshot.Digest
 	// Off the heap: the indices of a release are far more than what is chosen from them.
-	stored *spool.Bytes // as upstream has it
-	text   *spool.Bytes // decompressed; both are nil if the index was not read
+	Stored *spool.Bytes // as upstream has it
+	Text   *spool.Bytes // decompressed; both are nil if the index was not read
 }
 
-// extraFile is a listed file that is carried unread.
-type extraFile struct {
-	path string
-	blob snapshot.Blob
+// Extra is a listed file that is carried unread.
+type Extra struct {
+	Path string
+	Blob snapshot.Blob
 }
 
 // readIndices reads the indices of a suite that are asked for, and finds the
 // optional targets of a verbatim one. A suite whose Release the lock names
 // otherwise than upstream has it now is read from the previous snapshot.
-func readIndices(ctx context.Context, f Options, now *suiteRelease) (*upstreamSuite, error) {
+func readIndices(ctx context.Context, f Options, now *Head) (*Suite, error) {
 	s, err := lockedSuite(ctx, f, now)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
@@ -49,7 +49,7 @@ func readIndices(ctx context.Context, f Options, now *suiteRelease) (*upstreamSu
 	if err != nil {
 		return nil, err
 	}
-	indices := make([]*upstreamIndex, len(wanted))
+	indices := make([]*Index, len(wanted))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel.Workers)
 	for i, w := range wanted {
@@ -61,12 +61,12 @@ func readIndices(ctx context.Context, f Options, now *suiteRelease) (*upstreamSu
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	indices = slices.DeleteFunc(indices, func(ix *upstreamIndex) bool { return ix == nil })
-	if !s.src.Verbatim {
-		return &upstreamSuite{suiteRelease: *s, indices: indices}, nil
+	indices = slices.DeleteFunc(indices, func(ix *Index) bool { return ix == nil })
+	if !s.Source.Verbatim {
+		return &Suite{Head: *s, Indices: indices}, nil
 	}
 	extra, dropped, err := s.extras(ctx)
-	return &upstreamSuite{suiteRelease: *s, indices: indices, extra: extra, dropped: dropped}, err
+	return &Suite{Head: *s, Indices: indices, Extra: extra, Dropped: dropped}, err
 }
 
 // wantedIndex is an index to be read, its path without compression ending.
@@ -75,37 +75,37 @@ type wantedIndex struct{ component, arch, path string }
 // wantedIndices lists the Packages (and Sources) indices of the chosen
 // components and architectures; one that the suite does not have is said here,
 // before anything is fetched.
-func (s *suiteRelease) wantedIndices() ([]wantedIndex, error) {
-	if snapshot.IsFlat(s.name) {
+func (s *Head) wantedIndices() ([]wantedIndex, error) {
+	if snapshot.IsFlat(s.Name) {
 		out := []wantedIndex{{"", "", "Packages"}}
-		if s.src.NeedsSources() {
+		if s.Source.NeedsSources() {
 			out = append(out, wantedIndex{"", "source", "Sources"})
 		}
 		return out, nil
 	}
 	var out []wantedIndex
-	for _, c := range slices.Sorted(slices.Values(s.src.Components)) {
-		archs := slices.Sorted(slices.Values(s.src.Architectures))
-		if slices.Contains(s.release.Architectures, "all") && !s.release.NoSupportForAll {
+	for _, c := range slices.Sorted(slices.Values(s.Source.Components)) {
+		archs := slices.Sorted(slices.Values(s.Source.Architectures))
+		if slices.Contains(s.Release.Architectures, "all") && !s.Release.NoSupportForAll {
 			archs = append(archs, "all")
 		}
 		found := false
 		for _, a := range archs {
 			w := wantedIndex{c, a, c + "/binary-" + a + "/Packages"}
-			if len(s.release.Compressions(w.path)) > 0 {
+			if len(s.Release.Compressions(w.path)) > 0 {
 				out, found = append(out, w), true
-			} else if a != "all" && !slices.Contains(s.release.Architectures, a) {
-				return nil, fmt.Errorf("%w: architecture %s; it has %s", outcome.ErrNotFound, a, strings.Join(s.release.Architectures, " "))
+			} else if a != "all" && !slices.Contains(s.Release.Architectures, a) {
+				return nil, fmt.Errorf("%w: architecture %s; it has %s", outcome.ErrNotFound, a, strings.Join(s.Release.Architectures, " "))
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("%w: component %s; it has %s", outcome.ErrNotFound, c, strings.Join(indexedComponents(s.release), " "))
+			return nil, fmt.Errorf("%w: component %s; it has %s", outcome.ErrNotFound, c, strings.Join(indexedComponents(s.Release), " "))
 		}
-		if s.src.NeedsSources() {
+		if s.Source.NeedsSources() {
 			w := wantedIndex{c, "source", c + "/source/Sources"}
-			if len(s.release.Compressions(w.path)) == 0 {
+			if len(s.Release.Compressions(w.path)) == 0 {
 				key := "build-depends"
-				if s.src.TakesSources() {
+				if s.Source.TakesSources() {
 					key = "with-sources"
 				}
 				return nil, fmt.Errorf("%w: %s: component %s has no %s", outcome.ErrNotFound, key, c, w.path)
@@ -130,8 +130,8 @@ func indexedComponents(rel *archive.Release) []string {
 
 // index reads one index in the most preferred compression that upstream has.
 // nil without error: listed as empty, or (arch "all") not there at all.
-func (s *suiteRelease) index(ctx context.Context, f Options, w wantedIndex) (*upstreamIndex, error) {
-	files := s.release.Compressions(w.path)
+func (s *Head) index(ctx context.Context, f Options, w wantedIndex) (*Index, error) {
+	files := s.Release.Compressions(w.path)
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%w: index %s is not listed in the Release", outcome.ErrNotFound, w.path)
 	}
@@ -146,30 +146,30 @@ func (s *suiteRelease) index(ctx context.Context, f Options, w wantedIndex) (*up
 		if err != nil {
 			return nil, err
 		}
-		ix := &upstreamIndex{component: w.component, arch: w.arch, path: file.Path, digest: snapshot.Sum(stored)}
+		ix := &Index{Component: w.component, Arch: w.arch, Path: file.Path, Digest: snapshot.Sum(stored)}
 		return ix, s.unpack(ix, file, stored)
 	}
-	if s.previous != nil {
+	if s.Previous != nil {
 		return lockedIndex(f.Lock, s, w), nil
 	}
 	return nil, fmt.Errorf("%w: index %s is listed, but upstream has it in none of the compressions that are read: %w", errMoved, w.path, upstream.ErrNotFound)
 }
 
 // unpack gives an index its text, and keeps what upstream has of it.
-func (s *suiteRelease) unpack(ix *upstreamIndex, file archive.ReleaseFile, stored []byte) error {
+func (s *Head) unpack(ix *Index, file archive.ReleaseFile, stored []byte) error {
 	var text spool.Writer
 	var has512 finder
-	err := s.release.UnpackTo(io.MultiWriter(&text, &has512), file, stored, archive.MaxIndex)
+	err := s.Release.UnpackTo(io.MultiWriter(&text, &has512), file, stored, archive.MaxIndex)
 	if err != nil {
 		return fmt.Errorf("%w: index %s: %w", outcome.ErrIntegrity, file.Path, err)
 	}
-	ix.text = text.Done()
+	ix.Text = text.Done()
 	if has512.found {
-		if err := checkSHA256(path.Join(s.dir, file.Path), ix.text); err != nil {
+		if err := checkSHA256(path.Join(s.Dir, file.Path), ix.Text); err != nil {
 			return err
 		}
 	}
-	ix.stored, err = spool.Keep(stored)
+	ix.Stored, err = spool.Keep(stored)
 	return err
 }
 
@@ -214,17 +214,17 @@ func checkSHA256(name string, text *spool.Bytes) error {
 }
 
 // fetch reads a listed file whole and verifies it by size and digests.
-func (s *suiteRelease) fetch(ctx context.Context, f archive.ReleaseFile) ([]byte, error) {
-	name := path.Join(s.dir, f.Path)
+func (s *Head) fetch(ctx context.Context, f archive.ReleaseFile) ([]byte, error) {
+	name := path.Join(s.Dir, f.Path)
 	verify := func(data []byte) error {
 		if err := f.Matches(data); err != nil {
 			return fmt.Errorf("%w: %s %w: %w", outcome.ErrIntegrity, name, errMoved, err)
 		}
 		return nil
 	}
-	if s.previous == nil {
+	if s.Previous == nil {
 		algorithm, hash := s.byHash(f)
-		data, err := s.src.up.GetIndex(ctx, name, algorithm, hash, f.Size, verify)
+		data, err := s.Source.Up.GetIndex(ctx, name, algorithm, hash, f.Size, verify)
 		return data, s.mismatch(f, err)
 	}
 	rc, err := s.openPrevious(ctx, f)
@@ -239,22 +239,22 @@ func (s *suiteRelease) fetch(ctx context.Context, f archive.ReleaseFile) ([]byte
 	return data, verify(data)
 }
 
-// open opens a listed file; its reader verifies it.
-func (s *suiteRelease) open(ctx context.Context, f archive.ReleaseFile) (io.ReadCloser, error) {
-	name := path.Join(s.dir, f.Path)
+// Open opens a listed file; its reader verifies it.
+func (s *Head) Open(ctx context.Context, f archive.ReleaseFile) (io.ReadCloser, error) {
+	name := path.Join(s.Dir, f.Path)
 	algorithm, hash := s.byHash(f)
 	switch {
-	case s.previous != nil:
+	case s.Previous != nil:
 		return s.openPrevious(ctx, f)
 	case algorithm != "":
-		return s.src.up.OpenIndex(ctx, name, algorithm, hash, f.Size)
+		return s.Source.Up.OpenIndex(ctx, name, algorithm, hash, f.Size)
 	}
-	return s.src.up.Open(ctx, name, f.Size)
+	return s.Source.Up.Open(ctx, name, f.Size)
 }
 
-// paths are those by which a listed file may be asked for.
-func (s *suiteRelease) paths(f archive.ReleaseFile) []string {
-	name := path.Join(s.dir, f.Path)
+// Paths are those by which a listed file may be asked for.
+func (s *Head) Paths(f archive.ReleaseFile) []string {
+	name := path.Join(s.Dir, f.Path)
 	if algorithm, hash := s.byHash(f); algorithm != "" {
 		return []string{path.Join(path.Dir(name), "by-hash", algorithm, strings.ToLower(hash)), name}
 	}
@@ -262,9 +262,9 @@ func (s *suiteRelease) paths(f archive.ReleaseFile) []string {
 }
 
 // byHash tells by which digest a listed file is asked for; "" by none.
-func (s *suiteRelease) byHash(f archive.ReleaseFile) (algorithm, hash string) {
+func (s *Head) byHash(f archive.ReleaseFile) (algorithm, hash string) {
 	switch {
-	case !s.release.AcquireByHash:
+	case !s.Release.AcquireByHash:
 		return "", ""
 	case f.SHA512 != "":
 		return "SHA512", f.SHA512
@@ -274,11 +274,11 @@ func (s *suiteRelease) byHash(f archive.ReleaseFile) (algorithm, hash string) {
 
 // mismatch marks a file that upstream has otherwise than its Release lists it:
 // a failure of integrity, unless the Release has changed meanwhile.
-func (s *suiteRelease) mismatch(f archive.ReleaseFile, err error) error {
+func (s *Head) mismatch(f archive.ReleaseFile, err error) error {
 	if err == nil {
 		return nil
 	}
-	name := path.Join(s.dir, f.Path)
+	name := path.Join(s.Dir, f.Path)
 	if errors.Is(err, upstream.ErrChanged) {
 		return fmt.Errorf("%w: %s %w: %w", outcome.ErrIntegrity, name, errMoved, err)
 	}
@@ -326,22 +326,22 @@ func targetOf(p string) (t target, ok bool) {
 // extras finds the optional targets of the chosen components, architectures
 // and languages that upstream really has: apt-get update fails for one that is
 // listed and absent, so a verbatim archive carries them all unless dropped by name.
-func (s *suiteRelease) extras(ctx context.Context) (extra []extraFile, dropped []string, err error) {
+func (s *Head) extras(ctx context.Context) (extra []Extra, dropped []string, err error) {
 	if s.unlike != "" {
 		dropped = append(dropped, s.unlike)
 	}
 	taken := map[string]bool{}
 	for _, ending := range archive.IndexEndings {
-		for _, f := range s.release.Files {
+		for _, f := range s.Release.Files {
 			stem, ok := strings.CutSuffix(f.Path, ending)
 			if !ok || ending == "" && archive.PlainName(f.Path) != f.Path || taken[stem] {
 				continue
 			}
-			t, ok := s.src.wantTarget(f.Path)
+			t, ok := s.Source.wantTarget(f.Path)
 			if !ok {
 				continue
 			}
-			if slices.Contains(s.src.Drop, t.name) {
+			if slices.Contains(s.Source.Drop, t.name) {
 				dropped = append(dropped, t.name)
 				continue
 			}
@@ -357,30 +357,30 @@ func (s *suiteRelease) extras(ctx context.Context) (extra []extraFile, dropped [
 		}
 	}
 	slices.Sort(dropped)
-	slices.SortFunc(extra, func(a, b extraFile) int { return strings.Compare(a.path, b.path) })
+	slices.SortFunc(extra, func(a, b Extra) int { return strings.Compare(a.Path, b.Path) })
 	return extra, slices.Compact(dropped), nil
 }
 
 // extra asks upstream for one listed file. Its digest is known from the
 // Release, so that its bytes need not be read before they are pushed.
-func (s *suiteRelease) extra(ctx context.Context, f archive.ReleaseFile) (extraFile, error) {
+func (s *Head) extra(ctx context.Context, f archive.ReleaseFile) (Extra, error) {
 	blob, err := snapshot.ListedBlob(f)
 	if err != nil {
-		return extraFile{}, fmt.Errorf("index %s: %w", f.Path, err)
+		return Extra{}, fmt.Errorf("index %s: %w", f.Path, err)
 	}
 	if f.Size == 0 {
 		blob.Digest = snapshot.Sum(nil)
-		return extraFile{f.Path, blob}, nil
+		return Extra{f.Path, blob}, nil
 	}
-	rc, err := s.open(ctx, f)
+	rc, err := s.Open(ctx, f)
 	if err != nil {
-		return extraFile{}, s.mismatch(f, err)
+		return Extra{}, s.mismatch(f, err)
 	}
-	return extraFile{f.Path, blob}, rc.Close()
+	return Extra{f.Path, blob}, rc.Close()
 }
 
 // wantTarget tells whether the archive's configuration asks for a listed file.
-func (src *source) wantTarget(p string) (target, bool) {
+func (src *Source) wantTarget(p string) (target, bool) {
 	for _, c := range src.Components {
 		rest, ok := strings.CutPrefix(p, c+"/")
 		if !ok {
@@ -397,4 +397,28 @@ func (src *source) wantTarget(p string) (target, bool) {
 		return t, true
 	}
 	return target{}, false
+}
+
+type SourceID struct{ Name, Version string }
+
+// Sources takes what is wanted out of a Sources index. What it finds is wanted no more.
+func (ix *Index) Sources(wanted map[SourceID]string) (found []deb.Stanza, err error) {
+	in := deb.NewIndexReader(ix.Text.Open())
+	for {
+		st, err := in.Next()
+		if _, malformed := errors.AsType[*deb.StanzaError](err); malformed {
+			continue
+		}
+		if err == io.EOF {
+			return found, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		id := SourceID{st.Get("Package"), st.Get("Version")}
+		if _, ok := wanted[id]; ok {
+			delete(wanted, id)
+			found = append(found, bytes.Clone(st))
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package freeze
+package suites
 
 import (
 	"context"
@@ -23,19 +23,19 @@ import (
 // vanished upstream stays provable by the index that upstream signed then.
 // Upstream's key must verify it all the same; Valid-Until does not count, for
 // the lock names the very file.
-func lockedSuite(ctx context.Context, f Options, now *suiteRelease) (*suiteRelease, error) {
-	src := now.src
-	pin := lockedRelease(f.Lock, src.Prefix, now.name)
-	if pin == nil || pin.Digest == now.digest() {
+func lockedSuite(ctx context.Context, f Options, now *Head) (*Head, error) {
+	src := now.Source
+	pin := lockedRelease(f.Lock, src.Prefix, now.Name)
+	if pin == nil || pin.Digest == now.Digest() {
 		return now, nil
 	}
-	files := previousFiles(f.Previous, src.Prefix, now.name)
+	files := previousFiles(f.Previous, src.Prefix, now.Name)
 	i := slices.IndexFunc(files, func(file snapshot.SuiteFile) bool { return file.Digest.String() == pin.Digest })
 	if i < 0 {
-		f.Log.Printf("archive %s, suite %s: has moved since the lock, from %s to %s", src.Prefix, now.name, snapshot.FormatDate(pin.Date), snapshot.FormatDate(now.release.Date))
+		f.Log.Printf("archive %s, suite %s: has moved since the lock, from %s to %s", src.Prefix, now.Name, snapshot.FormatDate(pin.Date), snapshot.FormatDate(now.Release.Date))
 		return now, nil
 	}
-	s := suiteRelease{src: src, name: now.name, dir: now.dir, previous: f.Previous}
+	s := Head{Source: src, Name: now.Name, Dir: now.Dir, Previous: f.Previous}
 	data := map[snapshot.Role][]byte{}
 	for _, file := range files[i:] { // in order of path: InRelease, Release, Release.gpg
 		b, err := f.Previous.ReadBlob(ctx, file.Blob, snapshot.MaxRelease)
@@ -43,16 +43,16 @@ func lockedSuite(ctx context.Context, f Options, now *suiteRelease) (*suiteRelea
 			return nil, err
 		}
 		role := snapshot.Role(strings.TrimPrefix(string(file.Role), "upstream-"))
-		s.signed = append(s.signed, signedFile{path.Base(file.Path), role, b})
+		s.Files = append(s.Files, SignedFile{path.Base(file.Path), role, b})
 		data[role] = b
 	}
 	var err error
-	unsigned := src.Verbatim && !slices.ContainsFunc(now.signed, func(f signedFile) bool { return f.role == snapshot.ReleaseGPG })
-	if s.release, err = openAll(data, pgp.Trust{Keyring: src.keyring}, unsigned); err != nil {
+	unsigned := src.Verbatim && !slices.ContainsFunc(now.Files, func(f SignedFile) bool { return f.Role == snapshot.ReleaseGPG })
+	if s.Release, err = openAll(data, pgp.Trust{Keyring: src.Keyring}, unsigned); err != nil {
 		return nil, fmt.Errorf("in the snapshot to be replaced: %w", err)
 	}
-	f.Log.Printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", src.Prefix, s.name, snapshot.FormatDate(s.release.Date))
-	return &s, prove.CheckSuite(s.release, s.name, src.UnnamedRelease)
+	f.Log.Printf("archive %s, suite %s: of %s, as locked; read from the snapshot to be replaced", src.Prefix, s.Name, snapshot.FormatDate(s.Release.Date))
+	return &s, prove.CheckSuite(s.Release, s.Name, src.UnnamedRelease)
 }
 
 // openAll verifies every form of a Release that is there: the lock names one of
@@ -125,9 +125,9 @@ func previousFiles(previous *snapshot.Snapshot, prefix, suite string) []snapshot
 }
 
 // openPrevious opens a listed file where the previous snapshot has it.
-func (s *suiteRelease) openPrevious(ctx context.Context, f archive.ReleaseFile) (io.ReadCloser, error) {
-	for _, base := range []string{s.base("upstream/" + s.src.Prefix), s.base(s.src.Prefix)} {
-		row, ok := s.previous.Table.Find(base + f.Path)
+func (s *Head) openPrevious(ctx context.Context, f archive.ReleaseFile) (io.ReadCloser, error) {
+	for _, base := range []string{s.Base("upstream/" + s.Source.Prefix), s.Base(s.Source.Prefix)} {
+		row, ok := s.Previous.Table.Find(base + f.Path)
 		if !ok {
 			continue
 		}
@@ -135,24 +135,24 @@ func (s *suiteRelease) openPrevious(ctx context.Context, f archive.ReleaseFile) 
 		if err != nil || blob != row.Blob() {
 			continue // the curated index of the same name
 		}
-		return s.previous.OpenBlob(ctx, blob)
+		return s.Previous.OpenBlob(ctx, blob)
 	}
 	return nil, fmt.Errorf("%s in the snapshot to be replaced: %w", f.Path, upstream.ErrNotFound)
 }
 
 // lockedIndex is an index that the lock names and nothing was chosen from: the
 // previous snapshot does not need it and does not hold it. Its line of the lock stays.
-func lockedIndex(lock *config.Lock, s *suiteRelease, w wantedIndex) *upstreamIndex {
+func lockedIndex(lock *config.Lock, s *Head, w wantedIndex) *Index {
 	for _, a := range lock.Archives {
-		if a.Prefix != s.src.Prefix {
+		if a.Prefix != s.Source.Prefix {
 			continue
 		}
 		for _, ix := range a.Indices {
-			if ix.Suite != s.name || archive.PlainName(ix.Path) != w.path {
+			if ix.Suite != s.Name || archive.PlainName(ix.Path) != w.path {
 				continue
 			}
 			if d, err := snapshot.ParseDigest(ix.Digest); err == nil {
-				return &upstreamIndex{component: w.component, arch: w.arch, path: ix.Path, digest: d}
+				return &Index{Component: w.component, Arch: w.arch, Path: ix.Path, Digest: d}
 			}
 		}
 	}
