@@ -32,6 +32,7 @@ var rules = map[string][]string{
 	"pkg/resolve/order":        {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/resolve/query":        {"net/http", "os", module + "pkg/archive", module + "pkg/resolve", module + "pkg/artifact", module + "pkg/snapshot", module + "internal"},
 	"pkg/snapshot":             {"net/http", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal"},
+	"pkg/snapshot/verified":    {"net/http", "os", oras, imageSpec, ggcr, module + "pkg/snapshot", module + "pkg/artifact", module + "internal"},
 	"pkg/artifact":             {"net/http", oras, imageSpec, module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"pkg/artifact/images":      {"net/http", oras, imageSpec, ggcr, module + "pkg/deb", module + "pkg/archive", module + "internal"},
 	"pkg/artifact/places":      {"net/http", oras, imageSpec, ggcr, module + "pkg/deb", module + "pkg/archive", module + "internal"},

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/changes"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/push"
@@ -168,7 +169,7 @@ func TestRollback(t *testing.T) {
 	ref := d.pushing.Ref
 	ref.Tag = pushed[1].Immutable
 	old, now := open(ref), open(d.pushing.Ref)
-	for c := range snapshot.Diff(old.Table, now.Table) {
+	for c := range changes.Tables(old.Table, now.Table) {
 		t.Errorf("the package %v differs", c)
 	}
 	if want := pushed[3].Date.Add(time.Second); !now.Statement.Date.Equal(want) || !now.Statement.Archives[0].Suites[0].Files[0].Date.Equal(want) {

@@ -44,7 +44,7 @@ func packagesOf(old, now *snapshot.Snapshot) []*joined {
 			}
 		}
 	} else {
-		for c := range snapshot.Diff(table, now.Table) {
+		for c := range Tables(table, now.Table) {
 			if c.Old.Path != "" {
 				at(c.Old).gone = append(at(c.Old).gone, c.Old)
 			}

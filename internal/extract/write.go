@@ -19,6 +19,7 @@ import (
 	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 // A batch of files shares one syncfs before they get their names: to sync each file
@@ -98,7 +99,7 @@ func (o *outDir) write(ctx context.Context, s *snapshot.Snapshot, name string, v
 	}
 	temp, from := partOf(name), o.parts[name]
 	o.tell(artifact.Started, name, o.want[name].Size-from)
-	err := snapshot.Again(func() error {
+	err := verified.Again(func() error {
 		err := o.transfer(ctx, s, name, from)
 		if from > 0 && errors.Is(err, outcome.ErrIntegrity) {
 			from = 0

@@ -110,7 +110,7 @@ func signRelease(signer pgp.Signer, text []byte, date, until time.Time) ([]suite
 	if err != nil {
 		return nil, err
 	}
-	out := []suites.SignedFile{{"Release", snapshot.Release, release}}
+	out := []suites.SignedFile{{Name: "Release", Role: snapshot.Release, Data: release}}
 	if signer == nil {
 		return out, nil
 	}
@@ -122,7 +122,7 @@ func signRelease(signer pgp.Signer, text []byte, date, until time.Time) ([]suite
 	if err != nil {
 		return nil, fmt.Errorf("signature: %w", err)
 	}
-	return append(out, suites.SignedFile{"InRelease", snapshot.InRelease, in}, suites.SignedFile{"Release.gpg", snapshot.ReleaseGPG, sig}), nil
+	return append(out, suites.SignedFile{Name: "InRelease", Role: snapshot.InRelease, Data: in}, suites.SignedFile{Name: "Release.gpg", Role: snapshot.ReleaseGPG, Data: sig}), nil
 }
 
 // Redate is an old snapshot under another date: statement, lock and curated

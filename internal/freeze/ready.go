@@ -122,7 +122,7 @@ func signedName(format string) string {
 // signText makes the signature files of a text that says no date: itself, and a detached signature by the site.
 func signText(signer pgp.Signer, format string, text []byte, date time.Time) ([]suites.SignedFile, error) {
 	role, name := signedRole(format), signedName(format)
-	out := []suites.SignedFile{{name, role, text}}
+	out := []suites.SignedFile{{Name: name, Role: role, Data: text}}
 	if signer == nil {
 		return out, nil
 	}
@@ -131,7 +131,7 @@ func signText(signer pgp.Signer, format string, text []byte, date time.Time) ([]
 		return nil, fmt.Errorf("signature: %w", err)
 	}
 	of := map[snapshot.Role]snapshot.Role{snapshot.Sums: snapshot.SumsSig, snapshot.Repomd: snapshot.RepomdAsc}
-	return append(out, suites.SignedFile{name + ".asc", of[role], sig}), nil
+	return append(out, suites.SignedFile{Name: name + ".asc", Role: of[role], Data: sig}), nil
 }
 
 // signAny makes the signature files of a suite, of whatever format.

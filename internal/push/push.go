@@ -26,6 +26,7 @@ import (
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 // Options say what is pushed where. Plan, Ref and Now are required.
@@ -205,7 +206,7 @@ func (o Options) put(ctx context.Context, packed *artifact.Packed, old *replaced
 	to := o.Artifact
 	to.Expect, to.KeepGoing, to.HoldOnly, to.MountFrom = &old.root, o.KeepGoing, holdOnly, o.mountFrom()
 	to.Recheck = to.Recheck || old.doubt != nil // what it lists need not be there
-	err = snapshot.Again(func() (err error) {   // an upstream of several URLs may have given wrong bytes
+	err = verified.Again(func() (err error) {   // an upstream of several URLs may have given wrong bytes
 		pushed, err = packed.Push(ctx, o.Ref, to)
 		return err
 	})

@@ -93,7 +93,7 @@ type Held struct {
 
 	mu     sync.Mutex
 	docs   *artifact.Documents
-	index  *snapshot.DigestIndex
+	index  *digestIndex
 	turns  map[string]turn   // of graphs
 	graphs map[string]*graph // by the name of the image
 	parts  int               // of graphs
@@ -120,7 +120,7 @@ func (r *Registry) Hold(s *snapshot.Snapshot, home Home) *Held {
 // Memory is how many bytes a snapshot takes at most for being answered from, beside its table and statement and the
 // parts of images.
 func Memory(s *snapshot.Snapshot) int64 {
-	const row = snapshot.DigestIndexRow + 4 // the index by digest, and a number in the documents
+	const row = digestIndexRow + 4 // the index by digest, and a number in the documents
 	return int64(s.Table.Len())*row + int64(artifact.MaxDocument)
 }
 
@@ -178,13 +178,13 @@ func (h *Held) knownDocuments() *artifact.Documents {
 }
 
 // byDigest is the index of the snapshot's files.
-func (h *Held) byDigest(ctx context.Context) (*snapshot.DigestIndex, error) {
+func (h *Held) byDigest(ctx context.Context) (*digestIndex, error) {
 	if x := h.knownIndex(); x != nil {
 		return x, nil
 	}
 	err := h.making.take(ctx, func() error {
 		if h.knownIndex() == nil {
-			x := h.Table.IndexDigests()
+			x := indexDigests(h.Table)
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.index = x
@@ -194,7 +194,7 @@ func (h *Held) byDigest(ctx context.Context) (*snapshot.DigestIndex, error) {
 	return h.knownIndex(), err
 }
 
-func (h *Held) knownIndex() *snapshot.DigestIndex {
+func (h *Held) knownIndex() *digestIndex {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.index

@@ -22,6 +22,7 @@ import (
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 const (
@@ -354,7 +355,7 @@ func (f *filler) copy(ctx context.Context, m wanted) error {
 		return err
 	}
 	name := path.Join(tempDir, m.Digest.Hex())
-	err := snapshot.Again(func() error {
+	err := verified.Again(func() error {
 		c, err := m.from.Open(ctx, m.Blob, 0)
 		if err != nil {
 			return err

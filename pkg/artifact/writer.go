@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/artifact/remote"
 	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 // errBelief says that something was not asked for and is not there.
@@ -389,7 +390,7 @@ func (w *writer) send(ctx context.Context, l oci.Layer) error {
 		open = w.watched(failed)
 	}
 	var sent int64
-	err := snapshot.Again(func() (err error) { // an upstream of several URLs may have given wrong bytes
+	err := verified.Again(func() (err error) { // an upstream of several URLs may have given wrong bytes
 		sent, err = w.t.Put(ctx, l, open)
 		return err
 	})

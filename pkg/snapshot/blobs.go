@@ -3,10 +3,11 @@ package snapshot
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 // Blobs opens content by digest: an artifact's blobs, an upstream, a store.
@@ -37,11 +38,29 @@ type Content struct {
 	Of string
 }
 
-// Reader verifies the content while it is read, and tells Verified or Wrong what it found.
-func (c *Content) Reader(b Blob) *Reader {
-	r := NewReader(c.R, b)
-	r.onRight, r.onWrong, r.of = c.Verified, c.Wrong, c.Of
-	return r
+// HoldBack is how much of a blob a reader withholds until its digest is known to be right, in bytes.
+const HoldBack = verified.HoldBack
+
+// Reader verifies content while it is read.
+type Reader = verified.Reader
+
+// NewReader verifies r against b while it is read: see [verified.NewReader].
+func NewReader(r io.ReadCloser, b Blob) *Reader {
+	return verified.NewReader(r, verified.Options{Digest: b.Digest, Size: b.Size})
+}
+
+// Reader verifies the content while it is read, and tells Verified or Wrong what it found. Where that may be had rightly
+// at another place its error makes [verified.Again] try once more; [Snapshot.ReadBlob] does so by itself.
+func (c *Content) Reader(b Blob) *Reader { return c.reader(Row{Size: b.Size, Digest: b.Digest}) }
+
+// reader is Reader of a file whose path, if it has one, errors name.
+func (c *Content) reader(row Row) *Reader {
+	return verified.NewReader(c.R, verified.Options{Digest: row.Digest, Size: row.Size, Name: row.Path, Of: c.Of, Right: c.Verified, Wrong: c.Wrong})
+}
+
+// hashed reads a file whose content was hashed before.
+func hashed(r io.ReadCloser, row Row) *Reader {
+	return verified.NewReader(r, verified.Options{Digest: row.Digest, Size: row.Size, Name: row.Path, Hashed: true})
 }
 
 // At is content that was opened at its beginning, from an offset on. Where R
@@ -64,20 +83,6 @@ func (c *Content) At(offset int64) (*Content, error) {
 		return nil, err
 	}
 	return &Content{R: c.R, From: c.From, Of: c.Of}, nil
-}
-
-// errElsewhere marks wrong bytes of a blob that the next Open may give rightly.
-var errElsewhere = errors.New("to be read at another place")
-
-// Again calls read, which reads blobs of a snapshot, and calls it anew as long as it
-// fails by wrong bytes of one place and there is another place to read from. It ends:
-// each time one place fewer is tried. [Snapshot.ReadBlob] does so by itself.
-func Again(read func() error) error {
-	err := read()
-	for errors.Is(err, errElsewhere) {
-		err = read()
-	}
-	return err
 }
 
 // BlobsFunc is a Blobs that opens each blob at its beginning.

@@ -9,6 +9,7 @@ import (
 
 	"example.org/mmoci/pkg/archive"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 // ErrIntegrity marks bytes that are not what their digest or their signature
@@ -126,15 +127,5 @@ func SourceRows(st deb.Stanza) ([]Row, error) {
 // String is "sha256:<hex> SIZE", as in a statement.
 func (b Blob) String() string { return fmt.Sprintf("%s %d", b.Digest, b.Size) }
 
-// check tells why b cannot be a blob: an empty string has one digest, and no other string has it.
-func (b Blob) check() error {
-	switch {
-	case b.Size < 0:
-		return fmt.Errorf("size %d is negative", b.Size)
-	case b.Digest.IsZero():
-		return errors.New("digest missing")
-	case (b.Size == 0) != (b.Digest == emptyDigest):
-		return fmt.Errorf("size %d contradicts %s", b.Size, b.Digest)
-	}
-	return nil
-}
+// check tells why b cannot be a blob.
+func (b Blob) check() error { return verified.Check(b.Digest, b.Size) }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 // Snapshot is archives frozen at one instant. Immutable; safe for concurrent
@@ -46,7 +48,6 @@ func (s *Snapshot) Open(ctx context.Context, path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", row.Path, err)
 	}
-	f.name = row.Path
 	return f, nil
 }
 
@@ -82,13 +83,13 @@ func (s *Snapshot) open(ctx context.Context, row Row) (*File, error) {
 
 func inMemory(row Row, data []byte) *File {
 	r := bytes.NewReader(data)
-	return &File{Row: row, Reader: newTrusted(io.NopCloser(r), row.Blob()), Seeker: r}
+	return &File{Row: row, Reader: hashed(io.NopCloser(r), row), Seeker: r}
 }
 
 // fromContent believes a hashed file if it has the right size, and verifies everything else.
 func fromContent(row Row, c *Content) (*File, error) {
 	if c.File == nil {
-		return &File{Row: row, Reader: c.Reader(row.Blob()), From: c.From}, nil
+		return &File{Row: row, Reader: c.reader(row), From: c.From}, nil
 	}
 	var src io.ReadCloser = c.File
 	if c.R != nil {
@@ -101,7 +102,7 @@ func fromContent(row Row, c *Content) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("blob %s: %w", row.Digest, err), src.Close())
 	}
-	return &File{Row: row, Reader: newTrusted(src, row.Blob()), Seeker: c.File, From: c.From}, nil
+	return &File{Row: row, Reader: hashed(src, row), Seeker: c.File, From: c.From}, nil
 }
 
 // firstRead is how much memory ReadBlob takes before a byte has come; the
@@ -114,7 +115,7 @@ func (s *Snapshot) ReadBlob(ctx context.Context, b Blob, limit int64) (data []by
 	if b.Size > limit {
 		return nil, fmt.Errorf("blob %s: %d bytes, more than %d", b.Digest, b.Size, limit)
 	}
-	err = Again(func() error {
+	err = verified.Again(func() error {
 		f, err := s.OpenBlob(ctx, b)
 		if err != nil {
 			return err

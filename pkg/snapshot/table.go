@@ -34,6 +34,15 @@ func (t *Table) Find(path string) (Row, bool) {
 	return c.row(path), true
 }
 
+// Row is the i-th row in order of path, from 0; i must be less than [Table.Len].
+func (t *Table) Row(i int) Row {
+	block := i / blockRows
+	c := cursor{t: t, off: t.blockAt(block), next: block * blockRows}
+	for c.next <= i && c.advance() {
+	}
+	return c.row("")
+}
+
 // Rows yields all rows in order of path.
 func (t *Table) Rows() iter.Seq[Row] { return t.Under("") }
 

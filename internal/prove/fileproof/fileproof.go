@@ -16,6 +16,7 @@ import (
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/archive/sums"
 	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 // prover proves one archive.
@@ -174,7 +175,7 @@ func (p *prover) file(ctx context.Context, l sums.Line, row snapshot.Row) error 
 	if err != nil {
 		return fmt.Errorf("%s: %w", sig.Path, err)
 	}
-	return snapshot.Again(func() error {
+	return verified.Again(func() error {
 		check, err := pgp.NewDetached(data, pgp.Trust{Keyring: p.Upstream})
 		if err != nil {
 			return fmt.Errorf("%s: %w", sig.Path, err)

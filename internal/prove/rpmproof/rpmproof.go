@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/rpm"
 	"example.org/mmoci/pkg/snapshot"
+	"example.org/mmoci/pkg/snapshot/verified"
 )
 
 // Prove is a [byformat.Prover]. A file whose metadata has no SHA-256 is read, and held against the checksum that it has.
@@ -160,7 +161,7 @@ func (f files) Primary(ctx context.Context, d rpm.Data, parse func(io.Reader) er
 	} else if d.Checksum.Hex != row.Digest.Hex() || d.Size >= 0 && d.Size != row.Size {
 		return snapshot.Blob{}, fmt.Errorf("%w: it is %s in the table, repomd.xml says %s", pgp.ErrIntegrity, row.Blob(), d.Checksum)
 	}
-	err = snapshot.Again(func() error {
+	err = verified.Again(func() error {
 		in, err := f.Open(ctx, d.Path, d.Size)
 		if err != nil {
 			return err

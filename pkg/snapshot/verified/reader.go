@@ -1,4 +1,5 @@
-package snapshot
+// Package verified reads bytes against a digest: whoever reads to the end has the right ones.
+package verified
 
 import (
 	"crypto/sha256"
@@ -8,7 +9,25 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+
+	"example.org/mmoci/pkg/archive"
 )
+
+// ErrIntegrity marks bytes that are not what their digest says. It is [archive.ErrIntegrity].
+var ErrIntegrity = archive.ErrIntegrity
+
+// errElsewhere marks wrong bytes of a blob that the next try may read rightly.
+var errElsewhere = errors.New("to be read at another place")
+
+// Again calls read, which reads what is verified, and calls it anew as long as it fails by wrong bytes of one place and
+// there is another place to read from. It ends: each time one place fewer is tried.
+func Again(read func() error) error {
+	err := read()
+	for errors.Is(err, errElsewhere) {
+		err = read()
+	}
+	return err
+}
 
 // HoldBack is how much of a blob is withheld until its digest is known to be right, in bytes.
 const HoldBack = 64 << 10
@@ -25,13 +44,9 @@ const maxIdleReads = 100
 // io.EOF has the right bytes, and whoever reads wrong ones is left without an end.
 // Not safe for concurrent use. It holds at most [HoldBack] bytes.
 type Reader struct {
-	src     io.ReadCloser
-	blob    Blob
-	name    string           // for errors, "" if only the digest is known
-	of      string           // what it is part of, for errors; "" if nobody said
-	hash    hash.Hash        // nil if the content needs no hashing
-	onRight func()           // called once when the content was found to be right
-	onWrong func(error) bool // called once when it was found to be wrong; true: it may be right elsewhere
+	want Options
+	src  io.ReadCloser
+	hash hash.Hash // nil if the content needs no hashing
 
 	free int64  // bytes that may be given out before the end was seen
 	read int64  // bytes read from src
@@ -41,22 +56,46 @@ type Reader struct {
 	err  error  // sticky
 }
 
-// NewReader verifies r against b while it is read. Fewer or more bytes than b.Size, or
+// Options say what is read. Digest and Size are required.
+type Options struct {
+	Digest [sha256.Size]byte // the SHA-256
+	Size   int64             // bytes
+	Hashed bool              // the content was hashed before: only its size is compared
+	Name   string            // for errors; "" if only the digest is known
+	Of     string            // what it is part of, for errors; "" if nobody said
+	Right  func()            // if not nil, called once when the content was found to be right
+	// Wrong, if not nil, is called once when the content was found to be another. True: it may be right elsewhere, and
+	// [Again] tries that.
+	Wrong func(why error) bool
+}
+
+// NewReader verifies r while it is read. Fewer or more bytes than o.Size, or
 // other ones, end in an error wrapping [ErrIntegrity]; errors of r are handed on. Close closes r.
-func NewReader(r io.ReadCloser, b Blob) *Reader {
-	v := &Reader{src: r, blob: b, hash: sha256.New(), free: max(0, b.Size-HoldBack)}
-	if err := b.check(); err != nil {
-		v.err = fmt.Errorf("blob %s: %w: %w", b.Digest, err, ErrIntegrity)
+func NewReader(r io.ReadCloser, o Options) *Reader {
+	v := &Reader{want: o, src: r, hash: sha256.New(), free: max(0, o.Size-HoldBack)}
+	if o.Hashed {
+		v.hash, v.free = nil, o.Size
+	}
+	if err := Check(o.Digest, o.Size); err != nil {
+		v.err = fmt.Errorf("blob sha256:%x: %w: %w", o.Digest, err, ErrIntegrity)
 	}
 	return v
 }
 
-// newTrusted reads content that was hashed before; only its size is compared.
-func newTrusted(r io.ReadCloser, b Blob) *Reader {
-	v := NewReader(r, b)
-	v.hash, v.free = nil, b.Size
-	return v
+// Check tells why nothing has this digest and size: an empty string has one digest, and no other string has it.
+func Check(digest [sha256.Size]byte, size int64) error {
+	switch {
+	case size < 0:
+		return fmt.Errorf("size %d is negative", size)
+	case digest == [sha256.Size]byte{}:
+		return errors.New("digest missing")
+	case (size == 0) != (digest == emptyDigest):
+		return fmt.Errorf("size %d contradicts sha256:%x", size, digest)
+	}
+	return nil
 }
+
+var emptyDigest = sha256.Sum256(nil)
 
 // Read implements io.Reader. After an error every call returns that error.
 func (r *Reader) Read(p []byte) (int, error) {
@@ -148,7 +187,7 @@ var tails = sync.Pool{New: func() any { return new([HoldBack]byte) }}
 // A closed reader gives it back, so nobody else may keep a view of it.
 func (r *Reader) buffer() []byte {
 	if r.buf == nil {
-		r.buf = tails.Get().(*[HoldBack]byte)[:min(HoldBack, r.blob.Size)]
+		r.buf = tails.Get().(*[HoldBack]byte)[:min(HoldBack, r.want.Size)]
 	}
 	return r.buf
 }
@@ -165,10 +204,10 @@ func (r *Reader) pull(p []byte) (int, error) {
 			}
 		}
 		if err == io.EOF {
-			if r.read == r.blob.Size {
+			if r.read == r.want.Size {
 				return n, nil // finish sees the end once more
 			}
-			return n, r.wrong(fmt.Errorf("%d bytes instead of %d: %w", r.read, r.blob.Size, ErrIntegrity))
+			return n, r.wrong(fmt.Errorf("%d bytes instead of %d: %w", r.read, r.want.Size, ErrIntegrity))
 		}
 		if err != nil {
 			return n, r.fail(err)
@@ -185,7 +224,7 @@ func (r *Reader) finish() error {
 	if r.end {
 		return nil
 	}
-	tail := r.blob.Size - r.read
+	tail := r.want.Size - r.read
 	for held := int64(0); held < tail; {
 		n, err := r.pull(r.buffer()[held:tail])
 		if err != nil {
@@ -197,13 +236,13 @@ func (r *Reader) finish() error {
 		return err
 	}
 	if r.hash != nil {
-		if got := Digest(r.hash.Sum(nil)); got != r.blob.Digest {
-			return r.wrong(fmt.Errorf("%d bytes are %s: %w", r.read, got, ErrIntegrity))
+		if got := [sha256.Size]byte(r.hash.Sum(nil)); got != r.want.Digest {
+			return r.wrong(fmt.Errorf("%d bytes are sha256:%x: %w", r.read, got, ErrIntegrity))
 		}
 	}
 	r.end, r.held = true, r.buf[:tail]
-	if r.onRight != nil {
-		r.onRight()
+	if r.want.Right != nil {
+		r.want.Right()
 	}
 	return nil
 }
@@ -215,7 +254,7 @@ func (r *Reader) expectEnd() error {
 		n, err := r.src.Read(more[:])
 		switch {
 		case n > 0:
-			return r.wrong(fmt.Errorf("more than %d bytes instead of %d: %w", r.read, r.blob.Size, ErrIntegrity))
+			return r.wrong(fmt.Errorf("more than %d bytes instead of %d: %w", r.read, r.want.Size, ErrIntegrity))
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -227,7 +266,7 @@ func (r *Reader) expectEnd() error {
 
 // wrong fails the reader by content that is not the blob's.
 func (r *Reader) wrong(err error) error {
-	if r.onWrong != nil && r.onWrong(err) {
+	if r.want.Wrong != nil && r.want.Wrong(err) {
 		err = fmt.Errorf("%w: %w", errElsewhere, err)
 	}
 	return r.fail(err)
@@ -239,13 +278,13 @@ func (r *Reader) fail(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%v: %w", err, io.ErrUnexpectedEOF)
 	}
-	if r.of != "" {
-		err = fmt.Errorf("%s: %w", r.of, err)
+	if r.want.Of != "" {
+		err = fmt.Errorf("%s: %w", r.want.Of, err)
 	}
-	if r.name == "" {
-		r.err = fmt.Errorf("blob %s: %w", r.blob.Digest, err)
+	if r.want.Name == "" {
+		r.err = fmt.Errorf("blob sha256:%x: %w", r.want.Digest, err)
 	} else {
-		r.err = fmt.Errorf("%s: blob %s: %w", r.name, r.blob.Digest, err)
+		r.err = fmt.Errorf("%s: blob sha256:%x: %w", r.want.Name, r.want.Digest, err)
 	}
 	return r.err
 }

@@ -1,24 +1,26 @@
-package snapshot
+package changes
 
 import (
 	"cmp"
 	"iter"
 	"slices"
+
+	"example.org/mmoci/pkg/snapshot"
 )
 
-// Change is what happened to a package of an archive between two snapshots.
-type Change struct {
+// TableChange is what happened to a package of an archive between two snapshots.
+type TableChange struct {
 	Archive      string // prefix
 	Name         string
 	Architecture string
-	Old, New     Row // the zero Row in Old: added; in New: removed
+	Old, New     snapshot.Row // the zero Row in Old: added; in New: removed
 }
 
-// Diff yields the packages that were added, removed or changed, in order of
+// Tables yields the packages that were added, removed or changed, in order of
 // archive, name and architecture. Changed is another version, or another file of the same
 // version. Of several versions of one package, those in both tables are left out and the rest is paired in order of path.
-func Diff(old, new *Table) iter.Seq[Change] {
-	return func(yield func(Change) bool) {
+func Tables(old, new *snapshot.Table) iter.Seq[TableChange] {
+	return func(yield func(TableChange) bool) {
 		a, b := packages(old), packages(new)
 		for len(a)+len(b) > 0 {
 			n, m := sameKey(a, b), sameKey(b, a)
@@ -31,10 +33,10 @@ func Diff(old, new *Table) iter.Seq[Change] {
 }
 
 // diffPackage yields the changes of one package; false stops.
-func diffPackage(olds, news []Row, yield func(Change) bool) bool {
+func diffPackage(olds, news []snapshot.Row, yield func(TableChange) bool) bool {
 	olds, news = without(olds, news), without(news, olds)
 	for i := range max(len(olds), len(news)) {
-		var c Change
+		var c TableChange
 		if i < len(olds) {
 			c.Old = olds[i]
 		}
@@ -54,8 +56,8 @@ func diffPackage(olds, news []Row, yield func(Change) bool) bool {
 }
 
 // packages are the rows of packages, ordered by archive, name, architecture, path.
-func packages(t *Table) []Row {
-	var rows []Row
+func packages(t *snapshot.Table) []snapshot.Row {
+	var rows []snapshot.Row
 	for r := range t.Rows() {
 		if r.IsPackage() {
 			rows = append(rows, r)
@@ -65,12 +67,12 @@ func packages(t *Table) []Row {
 	return rows
 }
 
-func compareKey(a, b Row) int {
+func compareKey(a, b snapshot.Row) int {
 	return cmp.Or(cmp.Compare(a.Archive(), b.Archive()), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Architecture, b.Architecture))
 }
 
 // sameKey counts the first rows of a that have the least key of a and b.
-func sameKey(a, b []Row) int {
+func sameKey(a, b []snapshot.Row) int {
 	if len(a) == 0 || len(b) > 0 && compareKey(b[0], a[0]) < 0 {
 		return 0
 	}
@@ -82,8 +84,8 @@ func sameKey(a, b []Row) int {
 }
 
 // without are the rows of a whose version and content is not in b.
-func without(a, b []Row) []Row {
-	return slices.DeleteFunc(slices.Clone(a), func(r Row) bool {
-		return slices.ContainsFunc(b, func(o Row) bool { return o.Version == r.Version && o.Digest == r.Digest })
+func without(a, b []snapshot.Row) []snapshot.Row {
+	return slices.DeleteFunc(slices.Clone(a), func(r snapshot.Row) bool {
+		return slices.ContainsFunc(b, func(o snapshot.Row) bool { return o.Version == r.Version && o.Digest == r.Digest })
 	})
 }

@@ -1,30 +1,23 @@
-package snapshot
+package registry
 
 import (
 	"cmp"
 	"encoding/binary"
 	"iter"
 	"slices"
+
+	"example.org/mmoci/pkg/snapshot"
 )
 
-// Row is the i-th row in order of path, from 0; i must be less than [Table.Len].
-func (t *Table) Row(i int) Row {
-	block := i / blockRows
-	c := cursor{t: t, off: t.blockAt(block), next: block * blockRows}
-	for c.next <= i && c.advance() {
-	}
-	return c.row("")
-}
-
-// DigestIndex finds the rows of a table by their digests. It takes [DigestIndexRow] bytes a
+// digestIndex finds the rows of a table by their digests. It takes digestIndexRow bytes a
 // row and keeps none of the rows. Immutable; safe for concurrent use.
-type DigestIndex struct {
-	t     *Table
+type digestIndex struct {
+	t     *snapshot.Table
 	order []digestBegin
 }
 
-// DigestIndexRow is the memory that a [DigestIndex] takes for each row, in bytes.
-const DigestIndexRow = 16
+// digestIndexRow is the memory that a [digestIndex] takes for each row, in bytes.
+const digestIndexRow = 16
 
 // digestBegin is the first bytes of a row's digest and the row's number.
 type digestBegin struct {
@@ -32,11 +25,11 @@ type digestBegin struct {
 	row   uint32
 }
 
-func beginOf(d Digest) uint64 { return binary.BigEndian.Uint64(d[:]) }
+func beginOf(d snapshot.Digest) uint64 { return binary.BigEndian.Uint64(d[:]) }
 
-// IndexDigests makes an index of all rows that have bytes. A table of 1.3 million rows takes a second.
-func (t *Table) IndexDigests() *DigestIndex {
-	x := &DigestIndex{t: t, order: make([]digestBegin, 0, t.rows)}
+// indexDigests makes an index of all rows that have bytes. A table of 1.3 million rows takes a second.
+func indexDigests(t *snapshot.Table) *digestIndex {
+	x := &digestIndex{t: t, order: make([]digestBegin, 0, t.Len())}
 	row := uint32(0)
 	for b := range t.Blobs() {
 		if b.Size > 0 {
@@ -51,8 +44,8 @@ func (t *Table) IndexDigests() *DigestIndex {
 }
 
 // Rows yields the rows with a digest, in order of path; none for the empty string's.
-func (x *DigestIndex) Rows(d Digest) iter.Seq[Row] {
-	return func(yield func(Row) bool) {
+func (x *digestIndex) Rows(d snapshot.Digest) iter.Seq[snapshot.Row] {
+	return func(yield func(snapshot.Row) bool) {
 		begin := beginOf(d)
 		i, _ := slices.BinarySearchFunc(x.order, begin, func(e digestBegin, begin uint64) int { return cmp.Compare(e.begin, begin) })
 		for ; i < len(x.order) && x.order[i].begin == begin; i++ {

@@ -1,7 +1,8 @@
-package snapshot
+package verified
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"testing"
 	"testing/iotest"
 )
+
+// of are the options of a reader of data.
+func of(data []byte) Options { return Options{Digest: sha256.Sum256(data), Size: int64(len(data))} }
 
 // noise is n bytes that do not repeat.
 func noise(n int) []byte {
@@ -85,8 +89,9 @@ func TestReader(t *testing.T) {
 		for how, read := range readers {
 			for name, src := range sources(data) {
 				verified := 0
-				r := NewReader(io.NopCloser(src), BlobOf(data))
-				r.onRight = func() { verified++ }
+				o := of(data)
+				o.Right = func() { verified++ }
+				r := NewReader(io.NopCloser(src), o)
 				got, err := read(r)
 				if err != nil || !bytes.Equal(got, data) || verified != 1 {
 					t.Errorf("%d bytes, %s by %s: %d bytes, %v, verified %d times", size, name, how, len(got), err, verified)
@@ -117,10 +122,11 @@ func TestReaderRefuses(t *testing.T) {
 		for change, content := range wrong {
 			for how, read := range readers {
 				for name, src := range sources(content) {
-					r := NewReader(io.NopCloser(src), BlobOf(data))
-					r.onRight = func() { t.Errorf("%d bytes %s: verified", size, change) }
+					o := of(data)
+					o.Right = func() { t.Errorf("%d bytes %s: verified", size, change) }
+					r := NewReader(io.NopCloser(src), o)
 					got, err := read(r)
-					if !errors.Is(err, ErrIntegrity) || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), BlobOf(data).Digest.String()) {
+					if !errors.Is(err, ErrIntegrity) || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), fmt.Sprintf("sha256:%x", o.Digest)) {
 						t.Errorf("%d bytes %s, %s by %s: %v", size, change, name, how, err)
 					}
 					if !strings.HasPrefix(change, "flipped") && !strings.Contains(err.Error(), fmt.Sprintf("bytes instead of %d", size)) {
@@ -159,7 +165,7 @@ func TestReaderSourceFails(t *testing.T) {
 			if how != "ReadAll" && c.want != io.ErrNoProgress {
 				continue // a MultiReader can be read once
 			}
-			r := NewReader(io.NopCloser(c.src), BlobOf(data))
+			r := NewReader(io.NopCloser(c.src), of(data))
 			got, err := read(r)
 			if !errors.Is(err, c.want) || errors.Is(err, io.EOF) || errors.Is(err, ErrIntegrity) || len(got) > 1000 {
 				t.Errorf("%s by %s: %d bytes, %v", name, how, len(got), err)
@@ -192,7 +198,7 @@ func TestWriteToFails(t *testing.T) {
 	full := errors.New("disk full")
 	for _, limit := range []int{0, 10, HoldBack, 2*HoldBack + 5} {
 		for _, failure := range []error{full, io.EOF, nil} {
-			r := NewReader(io.NopCloser(bytes.NewReader(data)), BlobOf(data))
+			r := NewReader(io.NopCloser(bytes.NewReader(data)), of(data))
 			n, err := r.WriteTo(&failWriter{limit, failure})
 			want := failure
 			if want == nil {
@@ -210,17 +216,17 @@ func TestWriteToFails(t *testing.T) {
 
 func TestReaderBlob(t *testing.T) {
 	t.Parallel()
-	for _, b := range []Blob{{Sum(nil), 5}, {Sum([]byte("x")), 0}, {Sum([]byte("x")), -1}, {}} {
+	for _, b := range []Options{{Digest: emptyDigest, Size: 5}, {Digest: of([]byte("x")).Digest}, {Digest: of([]byte("x")).Digest, Size: -1}, {}} {
 		got, err := io.ReadAll(NewReader(io.NopCloser(strings.NewReader("x")), b))
 		if !errors.Is(err, ErrIntegrity) || len(got) > 0 {
-			t.Errorf("%v: %q, %v", b, got, err)
+			t.Errorf("%x %d: %q, %v", b.Digest, b.Size, got, err)
 		}
 	}
-	if got, err := io.ReadAll(NewReader(io.NopCloser(strings.NewReader("")), Blob{Sum(nil), -1})); !errors.Is(err, ErrIntegrity) || len(got) > 0 {
+	if got, err := io.ReadAll(NewReader(io.NopCloser(strings.NewReader("")), Options{Digest: emptyDigest, Size: -1})); !errors.Is(err, ErrIntegrity) || len(got) > 0 {
 		t.Errorf("negative size of nothing: %q, %v", got, err)
 	}
 	// The size that a stranger declares is no allocation.
-	r := NewReader(io.NopCloser(strings.NewReader("x")), Blob{Sum([]byte("x")), 1 << 60})
+	r := NewReader(io.NopCloser(strings.NewReader("x")), Options{Digest: of([]byte("x")).Digest, Size: 1 << 60})
 	if _, err := r.WriteTo(io.Discard); !errors.Is(err, ErrIntegrity) || len(r.buf) != HoldBack {
 		t.Errorf("%v, buffer of %d bytes", err, len(r.buf))
 	}
@@ -240,7 +246,7 @@ func TestReaderClose(t *testing.T) {
 	data := noise(3 * HoldBack)
 	for _, before := range []int{0, 10, 2*HoldBack + 10, 3 * HoldBack} {
 		src := &closeCounter{Reader: bytes.NewReader(data), err: fs.ErrPermission}
-		r := NewReader(src, BlobOf(data))
+		r := NewReader(src, of(data))
 		if _, err := io.ReadFull(r, make([]byte, before)); err != nil {
 			t.Fatal(err)
 		}
@@ -278,7 +284,7 @@ func FuzzReader(f *testing.F) {
 			content = append(content, noise(int(longer))...)
 		}
 		rng := rand.New(rand.NewPCG(seed, 1))
-		r := NewReader(io.NopCloser(&stepReader{bytes.NewReader(content), rng}), BlobOf(right))
+		r := NewReader(io.NopCloser(&stepReader{bytes.NewReader(content), rng}), of(right))
 		var got []byte
 		var err error
 		for err == nil {
@@ -311,7 +317,7 @@ func (s *stepReader) Read(p []byte) (int, error) {
 func BenchmarkReader(b *testing.B) {
 	for _, size := range []int{1000, 100_000, 10_000_000} {
 		data := noise(size)
-		blob := BlobOf(data)
+		blob := of(data)
 		for how, read := range map[string]func(r *Reader) (int64, error){
 			"WriteTo": func(r *Reader) (int64, error) { return r.WriteTo(io.Discard) },
 			"Read":    func(r *Reader) (int64, error) { return io.Copy(io.Discard, struct{ io.Reader }{r}) },
