@@ -32,7 +32,7 @@ func wishBuildDepends(archives []*suites.Archive, req *resolve.Request) (buildWi
 		}
 		for i, st := range found {
 			at := a.BuildDepends[i].Position.String()
-			w.sources[a] = append(w.sources[a], suites.SourceID{st.Get("Package"), st.Get("Version")})
+			w.sources[a] = append(w.sources[a], suites.SourceID{Name: st.Get("Package"), Version: st.Get("Version")})
 			for _, arch := range a.AllArchitectures() {
 				ix, root, err := (builddeps.Needs{}).Wish(st, arch, at)
 				if err != nil {

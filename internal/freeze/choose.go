@@ -295,7 +295,7 @@ func (sel *selection) chooseSources(a *suites.Archive, built []suites.SourceID) 
 			break
 		}
 		name, version := c.Stanza.Source()
-		id := suites.SourceID{name, version}
+		id := suites.SourceID{Name: name, Version: version}
 		if _, ok := wanted[id]; !ok {
 			wanted[id] = c.Name
 		}
