@@ -27,7 +27,10 @@ type TreeOptions struct {
 	Snapshot *snapshot.Snapshot
 	Trust    prove.Trust
 	Dir      string
-	Log      outcome.Log
+	// Only, if not empty, are the archives that are taken, as PREFIX, or as PREFIX/GLOB, which takes of an archive of plain
+	// files those that the glob of path.Match fits, by the whole path or by its last part.
+	Only []string
+	Log  outcome.Log
 	// Progress, if not nil, is called for every file, concurrently. [artifact.Watched] reports the bytes on the way.
 	Progress func(artifact.Event)
 }
@@ -50,12 +53,24 @@ type TreeResult struct {
 func Tree(ctx context.Context, o TreeOptions) (*TreeResult, error) {
 	c := &prove.Chain{Snapshot: o.Snapshot, Trust: o.Trust}
 	tree := newAptTree(o.Snapshot, o.Trust.Believed(o.Snapshot))
+	takes, err := wishes(o.Snapshot, o.Only)
+	if err != nil {
+		return nil, err
+	}
 	for _, a := range o.Snapshot.Statement.Archives {
+		take := takes[a.Prefix]
+		if take == nil {
+			continue
+		}
 		v, err := c.BestView(a)
 		if err != nil {
 			return nil, outcome.GiveUpstreamKey.For(fmt.Errorf("%w: archive %s: %w", outcome.ErrIntegrity, a.Prefix, err), a.Prefix)
 		}
-		if err := c.Walk(ctx, a, v, prove.Visitor{File: tree.add}); err != nil {
+		if err := c.Walk(ctx, a, v, prove.Visitor{File: func(p *prove.Suite, row snapshot.Row) {
+			if take(row) {
+				tree.add(p, row)
+			}
+		}}); err != nil {
 			return nil, err
 		}
 	}

@@ -119,11 +119,15 @@ func CycloneDX(to io.Writer, d *Document) error {
 }
 
 func cdxOf(p *Package, ref string) cdxComponent {
-	source, version := p.source()
 	c := cdxComponent{
-		Type: "library", Ref: ref, Name: p.field("Package"), Version: p.field("Version"), Publisher: p.field("Maintainer"),
+		Type: "library", Ref: ref, Name: p.name(), Version: p.field("Version"), Publisher: p.field("Maintainer"),
 		Hashes: []cdxHash{{"SHA-256", p.Deb.Hex()}}, PURL: p.purl(),
-		Properties: []cdxProperty{{propertySource, source}, {propertyVersion, version}},
+	}
+	if p.Stanza == nil {
+		c.Type = "file"
+	} else {
+		source, version := p.source()
+		c.Properties = []cdxProperty{{propertySource, source}, {propertyVersion, version}}
 	}
 	if !p.Layer.IsZero() {
 		c.Properties = append(c.Properties, cdxProperty{"mmoci:layer", p.Layer.String()})

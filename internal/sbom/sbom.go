@@ -12,6 +12,7 @@ import (
 	"io"
 	"iter"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -43,10 +44,10 @@ func Listed(packages []Package) iter.Seq2[*Package, error] {
 	}
 }
 
-// Package is a binary package.
+// Package is a binary package, or a plain file of a mirror.
 type Package struct {
-	Stanza  deb.Stanza      // its control file, or its stanza in an index
-	Deb     snapshot.Digest // of the .deb
+	Stanza  deb.Stanza      // its control file, or its stanza in an index; nil: it is a plain file, such as a tarball
+	Deb     snapshot.Digest // of the .deb or the file
 	Layer   snapshot.Digest // diffID of the layer of an image that has it; zero: none
 	Path    string          // in a mirror; "": none
 	Licence Licence         // that its copyright file declares
@@ -60,6 +61,9 @@ func (p *Package) field(name string) string { return p.Stanza.Get(name) }
 
 // purl is the package URL (github.com/package-url/purl-spec, types/deb-definition): the colon of an epoch is escaped.
 func (p *Package) purl() string {
+	if p.Stanza == nil { // types/generic-definition
+		return fmt.Sprintf("pkg:generic/%s?checksum=%s", escape(p.name()), escape(p.Deb.String()))
+	}
 	return p.PURL(p.field("Package"), p.field("Version"), p.field("Architecture"))
 }
 
@@ -76,6 +80,14 @@ var purlEscapes = strings.NewReplacer("+", "%2B", ":", "%3A", "&", "%26", "=", "
 
 // escape is percent-encoding as package URLs have it.
 func escape(s string) string { return purlEscapes.Replace(url.PathEscape(s)) }
+
+// name is that of the package, or the last part of the path of a plain file.
+func (p *Package) name() string {
+	if p.Stanza == nil {
+		return path.Base(p.Path)
+	}
+	return p.field("Package")
+}
 
 // source is the source package and its version.
 func (p *Package) source() (name, version string) { return p.Stanza.Source() }

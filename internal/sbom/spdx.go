@@ -111,6 +111,9 @@ func (b *spdxBill) packages(add func(any)) error {
 			return err
 		}
 		id, fresh := known.of(p.Deb, func(apart string) string {
+			if p.Stanza == nil {
+				return elementID("File", p.Path, apart)
+			}
 			return elementID("Package", p.field("Package"), p.field("Version"), p.field("Architecture"), apart)
 		})
 		if !fresh { // "all", in the images of two architectures or the indices of two suites
@@ -119,11 +122,14 @@ func (b *spdxBill) packages(add func(any)) error {
 		}
 		b.ids = append(b.ids, id)
 		add(spdxPackage{
-			ID: id, Name: p.field("Package"), Version: p.field("Version"), Location: noAssertion, Concluded: noAssertion, Declared: b.declared(p), Copyright: noAssertion,
+			ID: id, Name: p.name(), Version: p.field("Version"), Location: noAssertion, Concluded: noAssertion, Declared: b.declared(p), Copyright: noAssertion,
 			Supplier: supplier(p), Homepage: homepage(p), Summary: firstLine(p.field("Description")), SourceInfo: sourceInfo(p), File: p.Path,
 			Checksums: []spdxChecksum{{"SHA256", p.Deb.Hex()}},
 			Refs:      []spdxRef{{"PACKAGE-MANAGER", "purl", p.purl()}},
 		})
+		if p.Stanza == nil {
+			continue
+		}
 		source, version := p.source()
 		if id := elementID("Source", source, version); !sources[id] {
 			sources[id] = true
@@ -151,6 +157,9 @@ func (b *spdxBill) relationships(root string, add func(any)) error {
 			continue
 		}
 		add(spdxRelationship{root, "CONTAINS", b.ids[i]})
+		if p.Stanza == nil {
+			continue
+		}
 		source, version := p.source()
 		add(spdxRelationship{b.ids[i], "GENERATED_FROM", elementID("Source", source, version)})
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -15,17 +16,18 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// PrunedVersion is a version of a package that a snapshot has which goes.
+// PrunedVersion is a version of a package, or a plain file, that a snapshot has which goes.
 type PrunedVersion struct {
 	Archive      string `json:"archive"`
-	Name         string `json:"name"`
-	Version      string `json:"version"`
-	Architecture string `json:"architecture"`
+	Name         string `json:"name"` // of a plain file its path below the archive
+	Version      string `json:"version,omitempty"`
+	Architecture string `json:"architecture,omitempty"`
+	Digest       string `json:"digest,omitempty"` // of a plain file, which has no version
 	Tag          string `json:"tag"`              // the newest that goes with it
 	HeldBy       string `json:"heldBy,omitempty"` // the newest tag that stays and has the same file; "": none, the version is gone
 }
 
-// versions tells of each file of a package in a snapshot that goes, and that the newest one which stays has not, whether
+// versions tells of each file of a package, and of each plain file, in a snapshot that goes, and that the newest one which stays has not, whether
 // any that stays has it, under whatever tag of the place. It goes by tables, which nobody has verified; what cannot
 // be read of a snapshot that stays holds nothing.
 func (p PruneOptions) versions(ctx context.Context, tags []artifact.Tag, out *PruneResult) ([]PrunedVersion, error) {
@@ -46,30 +48,30 @@ func (p PruneOptions) versions(ctx context.Context, tags []artifact.Tag, out *Pr
 			going = append(going, t.Tag)
 		}
 	}
-	tables, err := p.tables(ctx, append(slices.Clone(kept), going...))
+	snapshots, err := p.snapshots(ctx, append(slices.Clone(kept), going...))
 	if err != nil {
 		return nil, err
 	}
 	current := map[string]bool{} // what the newest that stays has
 	if len(out.Keep) > 0 {
-		for _, r := range packagesOf(tables[out.Keep[0].Digest]) {
+		for _, r := range contentOf(snapshots[out.Keep[0].Digest]) {
 			current[versionKey(r)] = true
 		}
 	}
 	seen := map[string]*PrunedVersion{}
 	var order []string
 	for _, t := range going {
-		for _, r := range packagesOf(tables[t.Digest]) {
+		for _, r := range contentOf(snapshots[t.Digest]) {
 			key := versionKey(r)
 			if current[key] || seen[key] != nil {
 				continue
 			}
 			order = append(order, key)
-			seen[key] = &PrunedVersion{Archive: r.Archive(), Name: r.Name, Version: r.Version, Architecture: r.Architecture, Tag: t.Name}
+			seen[key] = prunedVersion(r, t.Name)
 		}
 	}
 	for _, t := range kept {
-		for _, r := range packagesOf(tables[t.Digest]) {
+		for _, r := range contentOf(snapshots[t.Digest]) {
 			if v := seen[versionKey(r)]; v != nil && v.HeldBy == "" {
 				v.HeldBy = t.Name
 			}
@@ -107,24 +109,34 @@ func byName(tags []artifact.Tag) []artifact.Tag {
 }
 
 func versionKey(r snapshot.Row) string {
-	return r.Archive() + " " + r.Name + " " + r.Version + " " + r.Architecture + " " + r.Digest.String()
+	return r.Archive() + " " + cmp.Or(r.Name, r.Path) + " " + r.Version + " " + r.Architecture + " " + r.Digest.String()
 }
 
-func packagesOf(t *snapshot.Table) (out []snapshot.Row) {
-	if t == nil {
+// prunedVersion is what a row of contentOf is called.
+func prunedVersion(r snapshot.Row, tag string) *PrunedVersion {
+	v := &PrunedVersion{Archive: r.Archive(), Name: r.Name, Version: r.Version, Architecture: r.Architecture, Tag: tag}
+	if !r.IsPackage() {
+		v.Name, v.Digest = strings.TrimPrefix(r.Path, v.Archive+"/"), r.Digest.String()
+	}
+	return v
+}
+
+// contentOf are the packages and plain files of a snapshot; none of nil.
+func contentOf(s *snapshot.Snapshot) (out []snapshot.Row) {
+	if s == nil {
 		return nil
 	}
-	for r := range t.Rows() {
-		if r.IsPackage() {
+	for r := range s.Table.Rows() {
+		if _, plain := s.Statement.Archive(r.Archive()).PlainFile(r); plain || r.IsPackage() {
 			out = append(out, r)
 		}
 	}
 	return out
 }
 
-// tables reads the table of each distinct snapshot; what is no snapshot, or is damaged, has none.
-func (p PruneOptions) tables(ctx context.Context, tags []artifact.Tag) (map[snapshot.Digest]*snapshot.Table, error) {
-	out := map[snapshot.Digest]*snapshot.Table{}
+// snapshots opens each distinct snapshot; what is none, or is damaged, is nil.
+func (p PruneOptions) snapshots(ctx context.Context, tags []artifact.Tag) (map[snapshot.Digest]*snapshot.Snapshot, error) {
+	out := map[snapshot.Digest]*snapshot.Snapshot{}
 	var mu sync.Mutex
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(statements)
@@ -146,7 +158,7 @@ func (p PruneOptions) tables(ctx context.Context, tags []artifact.Tag) (map[snap
 			case err == nil:
 				mu.Lock()
 				defer mu.Unlock()
-				out[t.Digest] = s.Table
+				out[t.Digest] = s
 				return nil
 			case errors.Is(err, artifact.ErrNotFound), errors.Is(err, snapshot.ErrNotExist), errors.Is(err, artifact.ErrNotOurs), errors.Is(err, snapshot.ErrIntegrity):
 				return nil

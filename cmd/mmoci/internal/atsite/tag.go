@@ -291,7 +291,7 @@ remaining snapshot has go, too. A layout is collected; a registry frees space by
 	f.IntVar(&k.Monthly, "keep-monthly", 0, "the same of `N` months")
 	k.MinAge = site.MinAge
 	command.DurationVar(f, &k.MinAge, "min-age", "remove none whose date is younger, such as 30d")
-	f.BoolVar(&dry, "dry-run", false, "only tell what would go, and which versions of packages with it")
+	f.BoolVar(&dry, "dry-run", false, "only tell what would go, and which versions of packages, and which plain files, with it")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		plan, ref, err := p.Place(args)
@@ -355,6 +355,9 @@ func reportPrune(a *command.App, out *site.PruneResult, registry, dry, asJSON bo
 	}
 	for _, v := range out.Versions {
 		what := fmt.Sprintf("%s %s %s of %s", v.Name, v.Version, v.Architecture, v.Archive)
+		if v.Digest != "" {
+			what = fmt.Sprintf("%s of %s, %s", v.Name, v.Archive, v.Digest)
+		}
 		if v.HeldBy != "" {
 			fmt.Fprintf(w, "held\t%s\tby %s\n", what, v.HeldBy)
 		} else {

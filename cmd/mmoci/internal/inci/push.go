@@ -2,6 +2,7 @@
 package inci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ import (
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // pushFlags are those of push.
@@ -394,7 +396,7 @@ func changesOf(ctx context.Context, a *command.App, res *push.Result) []changes.
 func reportPlan(a *command.App, res *push.Result, ref artifact.Reference, list []changes.Change) {
 	switch {
 	case res.Previous.IsZero():
-		a.Log("plan: %s names nothing yet; %s would be there", ref, terminal.Count(sumOf(res.Packages), "package"))
+		a.Log("plan: %s names nothing yet; %s would be there", ref, cmp.Or(packagesOf(res), terminal.Count(res.Files, "file")))
 	case res.Root == res.Previous:
 		a.Log("plan: nothing would change; %s names this snapshot already", ref)
 	case list == nil:
@@ -420,7 +422,7 @@ func reportNewer(a *command.App, list []freeze.Newer, plan *config.Plan) {
 func reportPush(a *command.App, res *push.Result, plan *config.Plan, took time.Duration, dry bool) {
 	reportNewer(a, res.Newer, plan)
 	if res.Frozen == nil {
-		a.Log("snapshot of %s: %s, %s, %s", res.Date.Format(time.RFC3339), terminal.Count(sumOf(res.Packages), "package"), terminal.Count(res.Files, "file"), terminal.Size(res.Bytes))
+		reportTotals(a, res, res.Date)
 		a.Log("changed: false; upstream's Releases and the configuration are those of the last push (%.2f s)", took.Seconds())
 		return
 	}
@@ -436,14 +438,14 @@ func reportPush(a *command.App, res *push.Result, plan *config.Plan, took time.D
 	}
 	st := res.Frozen.Snapshot.Statement
 	for _, ar := range st.Archives {
-		a.Log("%s: %s of %s, %s", ar.Prefix, terminal.Count(res.Packages[ar.Prefix], "package"), terminal.Count(len(ar.Suites), "suite"), command.KindOf(ar.Mode, ar.Class))
+		a.Log("%s: %s, %s", ar.Prefix, contentOf(res, &ar), command.KindOf(ar.Mode, ar.Class))
 	}
 	for _, s := range res.Frozen.Served() {
 		if s.Others > 0 || a.Verbose {
 			a.Log("%s: %s, %s from %s", s.Prefix, terminal.Count(s.Files, "file"), terminal.Size(s.Bytes), s.URL)
 		}
 	}
-	a.Log("snapshot of %s: %s, %s, %s", st.Date.Format(time.RFC3339), terminal.Count(sumOf(res.Packages), "package"), terminal.Count(res.Files, "file"), terminal.Size(res.Bytes))
+	reportTotals(a, res, st.Date)
 	switch {
 	case dry:
 		var bytes int64
@@ -461,6 +463,38 @@ func reportPush(a *command.App, res *push.Result, plan *config.Plan, took time.D
 		a.Log("changed: true; uploaded %s in %s, reused %s; %.1f s; also tagged %s",
 			terminal.Size(res.Pushed.Bytes), terminal.Count(res.Uploaded, "blob"), terminal.Size(res.Reused), took.Seconds(), res.Immutable)
 	}
+}
+
+// reportTotals says how much a snapshot has.
+func reportTotals(a *command.App, res *push.Result, date time.Time) {
+	packages := packagesOf(res)
+	if packages != "" {
+		packages += ", "
+	}
+	a.Log("snapshot of %s: %s%s, %s", date.Format(time.RFC3339), packages, terminal.Count(res.Files, "file"), terminal.Size(res.Bytes))
+}
+
+// packagesOf says how many packages there are; "" of a snapshot of plain files alone.
+func packagesOf(res *push.Result) string {
+	other := func(ar snapshot.Archive) bool { return ar.Format != snapshot.FormatFiles }
+	if res.Frozen != nil && !slices.ContainsFunc(res.Frozen.Snapshot.Statement.Archives, other) {
+		return ""
+	}
+	return terminal.Count(sumOf(res.Packages), "package")
+}
+
+// contentOf says how much an archive has: plain files, or packages in suites.
+func contentOf(res *push.Result, ar *snapshot.Archive) string {
+	if ar.Format != snapshot.FormatFiles {
+		return terminal.Count(res.Packages[ar.Prefix], "package") + " of " + terminal.Count(len(ar.Suites), "suite")
+	}
+	n := 0
+	for row := range res.Frozen.Snapshot.Table.Under(ar.Prefix + "/") {
+		if _, ok := ar.PlainFile(row); ok {
+			n++
+		}
+	}
+	return terminal.Count(n, "file")
 }
 
 // sumOf adds up counts by prefix.

@@ -27,18 +27,20 @@ func Pull(a *command.App) *cobra.Command {
 	var packages []string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "pull [REF] {-o DIR | --extract PKG[=VERSION | /SUITE][,PKG..]}",
+		Use:   "pull [REF [PREFIX[/GLOB]]..] {-o DIR | --extract PKG[=VERSION | /SUITE][,PKG..]}",
 		Short: "Fetch the apt tree of a snapshot, or exactly the .debs that a package needs",
 		Long: `With -o DIR alone: every file of the snapshot as an apt tree (DIR/PREFIX/dists, DIR/PREFIX/pool), proved through the chain;
 apt reads it as it is (URIs: file:/DIR/PREFIX), or any web server serves it. DIR may hold the tree of an earlier pull: it becomes
 the new one suite by suite, what the new one lacks stays until the one after it, and what changes never looks older than it was.
+PREFIX after REF takes that archive alone, PREFIX/GLOB the plain files of it that the glob fits (a glob without a slash fits the
+last part of a path, too), with their SHA256SUMS. DIR becomes what was asked for last.
 
 With --extract: the named packages and what they need that the host does not have, for dpkg. One line is printed per call of
 "dpkg -i", in an order in which they work; a dependency loop shares a line. What the host has is told by its dpkg status. PKG=VERSION and PKG/SUITE mean what they mean to
 apt-get install; a suite is named by its directory or by the Suite or Codename of its Release.
 
 A rerun resumes: what is there and verifies stays. A directory that holds anything else is refused, and nothing in it changed.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: cobra.ArbitraryArgs,
 	}
 	f := cmd.Flags()
 	p.TrustFlags(f)
@@ -50,6 +52,13 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 		a.Events = asJSON
 		if len(packages) == 0 && x.dir == "" {
 			return fmt.Errorf("%w: say where to: -o DIR, or what: --extract PKG", outcome.ErrUsage)
+		}
+		var only []string
+		if len(args) > 1 {
+			args, only = args[:1], args[1:]
+		}
+		if len(only) > 0 && len(packages) > 0 {
+			return fmt.Errorf("%w: --extract takes packages of all archives: leave %s out", outcome.ErrUsage, strings.Join(only, " "))
 		}
 		bar := a.Progress()
 		defer bar.End()
@@ -64,7 +73,7 @@ A rerun resumes: what is there and verifies stays. A directory that holds anythi
 			return extractPackages(a, cmd, s, trust, packages, x)
 		}
 		start := time.Now()
-		res, err := extract.Tree(cmd.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: x.dir, Log: a.Log, Progress: bar.Event})
+		res, err := extract.Tree(cmd.Context(), extract.TreeOptions{Snapshot: s, Trust: trust, Dir: x.dir, Only: only, Log: a.Log, Progress: bar.Event})
 		bar.End()
 		if err != nil {
 			return err
