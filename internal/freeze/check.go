@@ -62,7 +62,10 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 			continue
 		}
 		i := slices.IndexFunc(archives, func(a *suites.Archive) bool { return a.Prefix == locked.Prefix })
-		if i < 0 && f.Plan.Other(locked.Prefix) != nil {
+		if o := f.Plan.Other(locked.Prefix); i < 0 && o != nil {
+			if !slices.Equal(o.Merge, locked.Merge) {
+				c.Differs = append(c.Differs, fmt.Sprintf("archive %s: merged of %s in the lock, of %s in the configuration", o.Prefix, inputs(locked.Merge), inputs(o.Merge)))
+			}
 			continue
 		}
 		if i < 0 {
@@ -85,6 +88,11 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the configuration, not in the lock", a.Prefix))
 		}
 	}
+	for _, o := range f.Plan.Others {
+		if o.Format != snapshot.FormatFiles && !slices.ContainsFunc(lock.Archives, func(locked config.LockArchive) bool { return locked.Prefix == o.Prefix }) {
+			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the configuration, not in the lock", o.Prefix))
+		}
+	}
 	c.Available = c.Wanted - len(c.Missing)
 	if req == nil {
 		return c, nil
@@ -96,6 +104,14 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	c.Differs = append(append(c.Differs, lacking...), leftOver(lock, *req)...)
 	c.Newer = append(c.Newer, newer(u, *req, found)...)
 	return c, u.Err()
+}
+
+// inputs are the archives that one is merged of, for a message.
+func inputs(prefixes []string) string {
+	if len(prefixes) == 0 {
+		return "none"
+	}
+	return strings.Join(prefixes, ", ")
 }
 
 // available tells which packages of a lock an archive has, and names what it lacks.
