@@ -4,7 +4,7 @@
 #   BENCH_PAIRS=9      pairs of each figure
 #   BENCH_SCALE=1      size of the synthetic archives, as a share of the full one
 #   BENCH_ROWS=        groups to run, by comma: daily disk registry scale static closure memory extract image
-#                      image-scripts image-changed sources serve front pages; empty: all
+#                      image-scripts image-changed sources serve front pages rpm; empty: all
 #   BENCH_REAL=        what scripts/real-upstream.sh laid out; empty: it is made (asks this host's apt sources)
 #   BENCH_INDICES=     what scripts/real-indices.sh laid out; likewise
 #   BENCH_SOURCES=     what scripts/real-sources.sh laid out, nginx among it; likewise
@@ -12,7 +12,7 @@
 # A row that reads 0 is an error, and so is one that was not measured.
 #
 # Everything listens on loopback; scratch is in memory (/dev/shm) and below TMPDIR. Peers are Debian's
-# aptly, apt-get, mmdebstrap, umoci, nginx and wrk, distribution's registry (docker-registry, or by go install), and stock oras-go calls.
+# aptly, apt-get, dnf (with dnf-plugins-core), createrepo_c, mmdebstrap, umoci, nginx and wrk, distribution's registry (docker-registry, or by go install), and stock oras-go calls.
 # The table goes to standard output. Full size takes about half an hour and 3 GB of memory.
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,6 +25,7 @@ PATH=$PWD/.tools:$PATH # distribution, where scripts/e2e.sh --tools put it
 need "$GO" nginx
 if wants daily || wants disk; then need aptly gpg; fi
 if wants serve || wants front; then need wrk; fi
+if wants rpm; then need rpmbuild createrepo_c dnf; fi
 if wantsImages; then need mmdebstrap gzip dpkg-deb umoci; fi
 tmp=$(mktemp -d /dev/shm/mmoci-bench.XXXXXX)
 disk=$(mktemp -d)

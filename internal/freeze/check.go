@@ -58,7 +58,7 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 		return nil, err
 	}
 	for _, locked := range lock.Archives {
-		if locked.Format == snapshot.FormatFiles {
+		if isChecked(locked.Format) {
 			continue
 		}
 		i := slices.IndexFunc(archives, func(a *suites.Archive) bool { return a.Prefix == locked.Prefix })

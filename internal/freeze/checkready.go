@@ -9,25 +9,27 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// checkFiles compares what a lock has of archives of plain files with what their places have now. A file whose digest
-// the lock alone knows, and that has another one now, is outcome.ErrIntegrity.
+// checkFiles compares what a lock has of archives of plain files and of RPM repositories with what their places have now. A
+// file whose digest the lock alone knows, and that has another one now, is outcome.ErrIntegrity.
 func checkFiles(ctx context.Context, f Options, lock *config.Lock, c *Checked) error {
 	of := func(archives []config.LockArchive) (out []config.LockArchive) {
 		for _, a := range archives {
-			if a.Format == snapshot.FormatFiles {
+			if isChecked(a.Format) {
 				out = append(out, a)
 			}
 		}
 		return out
 	}
-	plan := *f.Plan
+	whole, plan := f.Plan, *f.Plan
 	plan.Others = nil
 	for _, o := range f.Plan.Others {
-		if o.Format == snapshot.FormatFiles {
+		if isChecked(o.Format) {
 			plan.Others = append(plan.Others, o)
 		}
 	}
-	f.Plan, f.Lock, f.KeepGoing = &plan, lock, true
+	f.Plan, f.KeepGoing = &plan, true
+	// An RPM repository that the lock names is what upstream has no more, if that has moved: what is there now is asked.
+	f.Lock = &config.Lock{Date: lock.Date, Archives: slices.DeleteFunc(slices.Clone(lock.Archives), func(a config.LockArchive) bool { return a.Format == snapshot.FormatRPM })}
 	ready, err := readOthers(ctx, f)
 	if err != nil {
 		return err
@@ -38,11 +40,22 @@ func checkFiles(ctx context.Context, f Options, lock *config.Lock, c *Checked) e
 		c.Missing = append(c.Missing, r.Missing...)
 	}
 	for _, was := range of(lock.Archives) {
+		if o := whole.Other(was.Prefix); o != nil && !isChecked(o.Format) {
+			continue // it is taken out of another snapshot
+		}
 		c.Wanted += len(was.Files)
+		if was.Format == snapshot.FormatRPM {
+			c.Wanted += len(was.Releases)
+		}
 		i := slices.IndexFunc(now, func(a config.LockArchive) bool { return a.Prefix == was.Prefix })
 		if i < 0 {
 			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the lock, not in the configuration", was.Prefix))
 			continue
+		}
+		for j, r := range was.Releases {
+			if is := now[i].Releases; was.Format == snapshot.FormatRPM && j < len(is) && is[j].Digest != r.Digest {
+				c.Missing = append(c.Missing, fmt.Sprintf("%s %s: repomd.xml of %s: there is that of %s", was.Prefix, r.Suite, snapshot.FormatDate(r.Date), snapshot.FormatDate(is[j].Date)))
+			}
 		}
 		is := map[string]config.LockFile{}
 		for _, x := range now[i].Files {
@@ -70,3 +83,6 @@ func checkFiles(ctx context.Context, f Options, lock *config.Lock, c *Checked) e
 	}
 	return nil
 }
+
+// isChecked tells the formats of archives that checkFiles compares.
+func isChecked(format string) bool { return format == snapshot.FormatFiles || format == snapshot.FormatRPM }

@@ -119,8 +119,9 @@ func mark(err error) error {
 	return err
 }
 
-// fetched tells of each file, distinct ones once, where it came from so far.
-func (f *files) fetched(rows []snapshot.Row) []fetchreport.File {
+// fetched tells of each file, distinct ones once, where it came from so far. The list of packages, which is read before it is
+// known which files there are, is not among them, as no index is.
+func (f *files) fetched(rows []snapshot.Row, list string) []fetchreport.File {
 	origins := map[string]upstream.Origin{}
 	for _, o := range f.up.Origins() {
 		origins[o.Path] = o
@@ -130,11 +131,11 @@ func (f *files) fetched(rows []snapshot.Row) []fetchreport.File {
 	var out []fetchreport.File
 	seen := map[snapshot.Digest]bool{}
 	for _, row := range rows {
-		if seen[row.Digest] {
+		p := row.Path[len(f.cfg.Prefix)+1:]
+		if seen[row.Digest] || p == list {
 			continue
 		}
 		seen[row.Digest] = true
-		p := row.Path[len(f.cfg.Prefix)+1:]
 		o := origins[p]
 		e := fetchreport.File{Archive: f.cfg.Prefix, Path: p, Digest: row.Digest.String(), Size: row.Size, From: o.URL, Tries: o.Tries, Failures: o.Failures}
 		switch {

@@ -96,7 +96,7 @@ func TestPlaces(t *testing.T) {
 			if hits.Load() != asked {
 				t.Error("the wrong place was asked for a package, though the right one is known")
 			}
-			if files := ready.Fetched(); len(files) != 2 || files[0].Kind != fetchreport.Upstream || files[0].From != goodURL || files[0].Tries != 1 {
+			if files := ready.Fetched(); len(files) != 1 || files[0].Kind != fetchreport.Upstream || files[0].From != goodURL || files[0].Tries != 1 {
 				t.Errorf("%+v", files)
 			}
 		})

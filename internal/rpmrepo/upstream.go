@@ -177,7 +177,7 @@ func (r *repository) content(ctx context.Context, h *head) (*freeze.ReadyArchive
 	if err != nil {
 		return nil, err
 	}
-	out.Fetched = func() []fetchreport.File { return src.fetched(c.Rows) }
+	out.Fetched = func() []fetchreport.File { return src.fetched(c.Rows, h.index.Primary().Path) }
 	if r.keyring != nil {
 		out.Archive.Class, out.Archive.UpstreamKeys = snapshot.Upstream, r.keyring.Fingerprints()
 	}

@@ -93,6 +93,7 @@ func (b *bench) groups() []group {
 		{"serve", b.serve},
 		{"front", b.front},
 		{"pages", b.pages},
+		{"rpm", b.rpm},
 	}
 }
 
