@@ -85,4 +85,6 @@ func checkFiles(ctx context.Context, f Options, lock *config.Lock, c *Checked) e
 }
 
 // isChecked tells the formats of archives that checkFiles compares.
-func isChecked(format string) bool { return format == snapshot.FormatFiles || format == snapshot.FormatRPM }
+func isChecked(format string) bool {
+	return format == snapshot.FormatFiles || format == snapshot.FormatRPM
+}

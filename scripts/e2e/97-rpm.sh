@@ -2,7 +2,8 @@
 #
 # RPMs are built by rpmbuild and signed by rpmsign; repositories are made by createrepo_c and signed by gpg, as their makers do. dnf 4
 # lives in a root of its own, checks the signatures of metadata and packages, and knows nothing but the .repo that serve hands out.
-# While the tag moves under it, it must see no error. A metalink, wrong bytes and hostile XML come last.
+# While the tag moves under it, it must see no error. Wrong bytes and hostile XML follow, and the repositories, RPMs and metalinks
+# that dnf, librepo, createrepo_c and rpm test themselves with, of Debian's sources: what becomes of each is judged by Python.
 #
 # With E2E_LONG=1 the tag moves under 200 refreshes, else under 10.
 set -eu
@@ -22,29 +23,35 @@ gpg --batch --armor --export upstream@example.org >upstream.asc
 agent_off() { gpgconf --kill gpg-agent; }
 trap 'status=$?; set +e; agent_off; (exit $status); clean_up' EXIT
 
-# build DIR NAME VERSION RELEASE [REQUIRES]: a signed RPM.
+# build DIR NAME VERSION RELEASE REQUIRES [..]: signed RPMs, four arguments each; "-" requires nothing.
 build() {
-	mkdir -p build "$1"
-	cat >"build/$2.spec" <<-END
-		Name: $2
-		Version: $3
-		Release: $4
-		Summary: $2 of the tests
-		License: MIT
-		BuildArch: noarch
-		${5:+Requires: $5}
-		%description
-		$2 & <more>, in version $3.
-		%install
-		mkdir -p %{buildroot}/opt/$2
-		echo $3 >%{buildroot}/opt/$2/version
-		%files
-		/opt/$2
-	END
-	rpmbuild -bb --quiet --define "_topdir $work/build" --define "_rpmdir $work/$1" --define '_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm' \
-		--define '_buildhost tests.example.org' --define "_dbpath $work/build/db" "build/$2.spec"
-	rpmsign --addsign --define '_gpg_name upstream@example.org' --define "_gpg_path $GNUPGHOME" --define "__gpg $(command -v gpg)" --define "_dbpath $work/build/db" \
-		"$1/$2-$3-$4.noarch.rpm"
+	_dir=$1
+	shift
+	mkdir -p build "$_dir"
+	: >build/sub
+	: >build/made
+	printf 'Name: all\nVersion: 1\nRelease: 1\nSummary: All\nLicense: MIT\nBuildArch: noarch\n%%description\nAll.\n%%install\n' >build/all.spec
+	while [ $# -gt 0 ]; do
+		cat >>build/sub <<-END
+			%package -n $1
+			Version: $2
+			Release: $3
+			Summary: $1 of the tests
+			$([ "$4" = - ] || echo "Requires: $4")
+			%description -n $1
+			$1 & <more>, in version $2.
+			%files -n $1
+			/opt/$1
+		END
+		echo "mkdir -p %{buildroot}/opt/$1; echo $2 >%{buildroot}/opt/$1/version" >>build/all.spec
+		echo "$_dir/$1-$2-$3.noarch.rpm" >>build/made
+		shift 4
+	done
+	cat build/sub >>build/all.spec
+	rpmbuild -bb --quiet --define "_topdir $work/build" --define "_rpmdir $work/$_dir" --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \
+		--define '_buildhost tests.example.org' --define "_dbpath $work/build/db" build/all.spec
+	# shellcheck disable=SC2046 # names without blanks
+	rpmsign --addsign --define '_gpg_name upstream@example.org' --define "_gpg_path $GNUPGHOME" --define "__gpg $(command -v gpg)" --define "_dbpath $work/build/db" $(cat build/made)
 }
 
 # publish DIR [OPTION..]: its metadata, signed; in the order of upstreams: repomd.xml first.
@@ -56,12 +63,9 @@ publish() {
 }
 
 fixtures() {
-	build upstream hello 1.0 1
-	build upstream greeter 2.0 3 'hello >= 1.0'
-	build upstream lib++c 1.0~rc1 1
+	build upstream hello 1.0 1 - greeter 2.0 3 'hello >= 1.0' lib++c 1.0~rc1 1 -
 	publish upstream
-	build own agent 0.1 1
-	build own agent-tools 0.1 1 agent
+	build own agent 0.1 1 - agent-tools 0.1 1 agent
 }
 check "RPMs and their metadata are built and signed" fixtures
 
@@ -136,7 +140,7 @@ check "dnf installs" install
 
 newer() {
 	before=$("$mmoci" tag digest)
-	build upstream hello 1.1 1
+	build upstream hello 1.1 1 -
 	publish upstream
 	push
 	"$mmoci" diff "oci:mirror@$before" oci:mirror:stable >diff.txt
@@ -182,11 +186,12 @@ check "$refreshes refreshes under a moving tag see no error" moving
 
 lies() {
 	cp -r upstream bad
-	damage bad/hello-1.1-1.noarch.rpm 3000
 	sed 's|url: .*|url: bad|' mmoci.yaml >bad.yaml
-	refused 3 'up/hello-1.1-1.noarch.rpm' "$mmoci" push -q -f bad.yaml oci:fresh:latest
-	damage bad/repodata/repomd.xml 100
-	refused 3 repomd.xml "$mmoci" push -q -f bad.yaml oci:fresh:latest
+	for f in hello-1.1-1.noarch.rpm "repodata/$(cd bad/repodata && echo *primary.xml.gz)" repodata/repomd.xml; do
+		damage "bad/$f" 300
+		refused 3 "${f#repodata/}" "$mmoci" push -q -f bad.yaml oci:fresh:latest
+	done
+	not test -e fresh/index.json
 }
 check "a wrong byte at the upstream is refused" lies
 lie_here() {
@@ -235,22 +240,138 @@ hostile() {
 }
 check "hostile XML is refused, within bounds" hostile
 
-# --- places
+# --- what others test with
 
-# A metalink, whose first place is stale, and whose second has everything.
+# The files are kept as Debian's sources have them: four tarballs.
+others=$E2E_CACHE/rpm-others
+fetch_others() {
+	[ ! -e "$others/done" ] || return 0
+	upstream # knows where sources come from, and by which key
+	_suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	_uri=$(awk -F'|' -v s="$_suite" '$4 == s { print $3; exit }' "$up/.apt/targets.txt")
+	_key=$(awk -F'|' -v s="$_suite" '$2 == s { print $4; exit }' "$up/.apt/archives.txt")
+	mkdir -p "$others/apt/lists/partial" "$others/apt/cache/archives/partial"
+	for s in "$_suite" trixie; do echo "deb-src [signed-by=$_key] $_uri $s main"; done | sort -u >"$others/apt/list"
+	sources() {
+		(cd "$others" && apt-get -q -o Dir::Etc::sourcelist="$others/apt/list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::Lists="$others/apt/lists" \
+			-o Dir::Cache="$others/apt/cache" -o APT::Sandbox::User=root "$@")
+	}
+	sources update
+	for p in librepo dnf rpm createrepo-c; do # some mirrors lack the tarball of the older createrepo-c
+		sources source --download-only --tar-only "$p/$_suite" || sources source --download-only --tar-only "$p/trixie"
+	done
+	rm -rf "$others/apt"
+	: >"$others/done"
+}
+unpack_others() {
+	fetch_others
+	for p in librepo dnf rpm createrepo-c; do
+		mkdir -p "others/$p"
+		tar -xf "$others/$p"_*.tar.* -C "others/$p" --strip-components=1
+	done
+	# shellcheck disable=SC2046 # names without blanks
+	(cd others && python3 "$E2E_TOP/scripts/e2e/rpm_judge.py" $(find . -path '*/repodata/repomd.xml' | sed 's,/repodata/repomd.xml$,,; s,^./,,' | sort)) | tee judged
+	[ "$(grep -c ' whole$' judged)" -ge 12 ] && [ "$(grep -c ' lacks ' judged)" -ge 6 ]
+}
+check "the test repositories of dnf, librepo and createrepo_c are there" unpack_others
+nginx_start others "$work/others"
+
+# plan FILE LINE..: a configuration of these archives.
+plan() {
+	_file=$1
+	shift
+	printf 'sign: {key: site.asc}\ntrust: [site.pub.asc]\narchives:\n' >"$_file"
+	printf -- '- %s\n' "$@" >>"$_file"
+}
+
+# Those that are whole are pushed together, byte for byte, those that lack something or have another file are refused, in the words for it.
+outcomes() {
+	n=0
+	plan whole.yaml '{prefix: own, format: rpm, rpms: hello}'
+	mkdir hello && cp others/rpm/tests/data/RPMS/hello-[12].0-1.i?86.rpm others/rpm/tests/data/RPMS/hello-2.0-1.x86_64.rpm hello/
+	while read -r dir packages verdict rest; do
+		n=$((n + 1))
+		case $verdict in
+		whole) echo "- {prefix: r$n, format: rpm, url: \"$nginx/$dir\"}" >>whole.yaml && echo "$n $dir $packages" >>whole.txt ;;
+		lacks)
+			plan one.yaml "{prefix: one, format: rpm, url: \"$nginx/$dir\"}"
+			refused 1 "not found upstream" "$mmoci" push -q -f one.yaml oci:lacking:latest
+			;;
+		wrong)
+			plan one.yaml "{prefix: one, format: rpm, url: \"$nginx/$dir\"}"
+			refused 3 "$rest" "$mmoci" push -q -f one.yaml oci:lacking:latest
+			;;
+		esac
+	done <judged
+	not test -e lacking/index.json
+	"$mmoci" push -q -f whole.yaml oci:whole:latest
+	"$mmoci" pull -q -f whole.yaml oci:whole:latest -o tree
+	while read -r n dir packages; do
+		cmp "others/$dir/repodata/repomd.xml" "tree/r$n/repodata/repomd.xml"
+		[ ! -e "others/$dir/repodata/repomd.xml.asc" ] || cmp "others/$dir/repodata/repomd.xml.asc" "tree/r$n/repodata/repomd.xml.asc"
+		same "r$n" "tree/r$n $packages whole" "$(python3 "$E2E_TOP/scripts/e2e/rpm_judge.py" "tree/r$n")"
+	done <whole.txt
+	echo "   $(wc -l <whole.txt) whole, $(grep -c ' lacks ' judged) that lack files, $(grep -c ' wrong ' judged) with another file"
+}
+check "each of them has its outcome: pushed byte for byte, or refused in words" outcomes
+
+# dnf has the same packages of them from the mirror as from their own server.
+as_dnf_reads() {
+	serve_start serve-whole -f whole.yaml oci:whole:latest
+	: >mirror.repo
+	: >direct.repo
+	while read -r n dir packages; do
+		curl -sf "$serve/setup/r$n.repo" | sed 's/^\[mmoci-/[/' >>mirror.repo
+		printf '[r%s]\nname=r%s\nbaseurl=%s/%s/\n' "$n" "$n" "$nginx" "$dir" >>direct.repo
+	done <whole.txt
+	for at in mirror direct; do
+		mkdir -p "$at.repos" && mv $at.repo "$at.repos/"
+		dnf_in --setopt=reposdir="$work/$at.repos" --setopt=cachedir="$work/$at.cache" --setopt=module_platform_id=platform:f26 \
+			repoquery --all --qf '%{repoid} %{nevra} %{location}' | sort >$at.list
+	done
+	cmp mirror.list direct.list
+	[ "$(wc -l <mirror.list)" -ge 90 ]
+}
+check "dnf reads the same packages from the mirror as from each of them" as_dnf_reads
+
+# librepo's two signed ones are of SHA-1; its metalinks lead past places that are not there, or have other files, and what is none is refused.
+metalinks() {
+	mock=librepo/tests/python/tests/servermock/yum_mock/static
+	for d in "$mock/01" librepo/tests/test_data/repo_yum_01; do
+		plan one.yaml "{prefix: one, format: rpm, url: \"$nginx/$d\", signed-by: \"others/$d/repodata/repomd.xml.key\"}"
+		refused 3 'weak digest SHA-1' "$mmoci" push -q -f one.yaml oci:lacking:latest
+	done
+	mkdir -p others/yum/harm_checksum/primary.xml/static
+	cp -r "others/$mock" others/yum/static
+	cp -r "others/$mock/01" others/yum/harm_checksum/primary.xml/static/01
+	damage "$(echo others/yum/harm_checksum/primary.xml/static/01/repodata/*primary.xml.gz)" 200
+	for m in good_01 badfirsturl firsturlhascorruptedfiles; do
+		sed "s/{PORT_PLACEHOLDER}/${nginx##*:}/" "others/$mock/metalink/$m.xml" >others/link.xml
+		plan one.yaml "{prefix: one, format: rpm, metalink: \"$nginx/link.xml\"}"
+		"$mmoci" push -q -f one.yaml --report report.txt "oci:linked:$m"
+		grep "^mirror .* one/filesystem-.*$nginx/yum/static/01" report.txt
+	done
+	for m in bad_02 really_bad_01 really_bad_02 really_bad_03; do
+		plan one.yaml "{prefix: one, format: rpm, metalink: \"others/librepo/tests/test_data/metalinks/metalink_$m\"}"
+		refused 3 'malformed metadata' "$mmoci" push -q -f one.yaml oci:lacking:latest
+	done
+}
+check "librepo's metalinks and its keys" metalinks
+
+# A metalink, whose first place is stale, and whose second has everything, under upstream's key.
 by_metalink() {
-	cp -r upstream stale
-	createrepo_c --quiet --revision stale stale
-	nginx_start places "$work"
-	cat >metalink.xml <<-END
+	cp -r upstream others/new
+	cp -r upstream others/stale
+	createrepo_c --quiet --revision stale others/stale
+	cat >others/link.xml <<-END
 		<metalink version="3.0" xmlns="http://www.metalinker.org/"><files><file name="repomd.xml">
 		<verification><hash type="sha256">$(sha256sum upstream/repodata/repomd.xml | cut -d' ' -f1)</hash></verification>
 		<resources><url type="http" preference="100">$nginx/stale/repodata/repomd.xml</url>
-		<url type="http" preference="50">$nginx/upstream/repodata/repomd.xml</url></resources>
+		<url type="http" preference="50">$nginx/new/repodata/repomd.xml</url></resources>
 		</file></files></metalink>
 	END
-	printf 'sign: {key: site.asc}\narchives:\n- {prefix: up, format: rpm, metalink: "%s/metalink.xml", signed-by: upstream.asc}\n' "$nginx" >metalink.yaml
+	plan metalink.yaml "{prefix: up, format: rpm, metalink: \"$nginx/link.xml\", signed-by: upstream.asc}"
 	"$mmoci" push -q -f metalink.yaml oci:linked:latest
-	"$mmoci" verify -f metalink.yaml --keyring site.pub.asc --require upstream oci:linked:latest
+	"$mmoci" verify -f metalink.yaml --require upstream oci:linked:latest
 }
 check "a metalink leads past a stale mirror" by_metalink
