@@ -218,8 +218,26 @@ func (c *Chooser) resolve(ctx context.Context, queries []string) (*resolve.Resul
 	res, err := c.universe.Resolve(req)
 	if errors.Is(err, resolve.ErrUnsatisfied) {
 		err = cmp.Or(c.chain.Crosses(ctx, c.foreign, c.archs, c.indices, req), c.chain.Lacks(ctx, c.o.Architecture, c.indices), leftOut(err, c.foreign))
+		err = isRPM(err, c.chain.Snapshot, queries)
 	}
 	return res, err
+}
+
+// isRPM adds to an error which of the packages that were asked for are in an RPM repository of the snapshot, which this program
+// holds and does not unpack.
+func isRPM(err error, s *snapshot.Snapshot, queries []string) error {
+	for _, a := range s.Statement.Archives {
+		if a.Format != snapshot.FormatRPM {
+			continue
+		}
+		for row := range s.Table.Under(a.Prefix + "/") {
+			asked := func(q string) bool { name, _, _ := strings.Cut(q, "="); return strings.Fields(name + " ")[0] == row.Name }
+			if row.IsPackage() && slices.ContainsFunc(queries, func(q string) bool { return strings.TrimSpace(q) != "" && asked(q) }) {
+				return fmt.Errorf("%w; archive %s has %s %s as an RPM: dnf installs it, as /setup/%[2]s.repo of a server tells it; only .debs are unpacked here", err, a.Prefix, row.Name, row.Version)
+			}
+		}
+	}
+	return err
 }
 
 // leftOut adds to an error the archives that were not looked at because no key proves them.

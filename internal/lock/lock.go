@@ -158,7 +158,13 @@ func Why(l *config.Lock, name string) ([]string, error) {
 		}
 	}
 	if _, ok := byName[name]; !ok {
-		return nil, fmt.Errorf("%w: package %s is not in the snapshot's lock (%d packages are)", outcome.ErrNotFound, name, len(byName))
+		err := fmt.Errorf("%w: package %s is not in the snapshot's lock (%d packages are)", outcome.ErrNotFound, name, len(byName))
+		for _, a := range l.Archives {
+			if a.Format == snapshot.FormatRPM {
+				err = fmt.Errorf("%w; archive %s is an RPM repository, of which nothing is chosen: what is in it is there because upstream lists it", err, a.Prefix)
+			}
+		}
+		return nil, err
 	}
 	var steps []string
 	for seen := map[string]bool{}; name != "" && !seen[name]; {
