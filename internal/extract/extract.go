@@ -231,7 +231,10 @@ func isRPM(err error, s *snapshot.Snapshot, queries []string) error {
 			continue
 		}
 		for row := range s.Table.Under(a.Prefix + "/") {
-			asked := func(q string) bool { name, _, _ := strings.Cut(q, "="); return strings.Fields(name + " ")[0] == row.Name }
+			asked := func(q string) bool {
+				name, _, _ := strings.Cut(q, "=")
+				return strings.Fields(name + " ")[0] == row.Name
+			}
 			if row.IsPackage() && slices.ContainsFunc(queries, func(q string) bool { return strings.TrimSpace(q) != "" && asked(q) }) {
 				return fmt.Errorf("%w; archive %s has %s %s as an RPM: dnf installs it, as /setup/%[2]s.repo of a server tells it; only .debs are unpacked here", err, a.Prefix, row.Name, row.Version)
 			}
