@@ -252,6 +252,13 @@ func TestOwnChanges(t *testing.T) {
 	if _, err := read(); err == nil || !strings.Contains(err.Error(), "a.rpm changed while it was pushed: 5 bytes of ") || errors.Is(err, outcome.ErrIntegrity) {
 		t.Errorf("before it is read: %v", err)
 	}
+	write(t, dir, "a.rpm", "other")
+	if err := os.Chtimes(file, day, day); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(); err == nil || !strings.Contains(err.Error(), "a.rpm changed while it was pushed") {
+		t.Errorf("of the same size: %v", err)
+	}
 	remove(t, dir, "a.rpm")
 	if _, err := read(); err == nil || !strings.Contains(err.Error(), "a.rpm went away while it was pushed") {
 		t.Errorf("gone: %v", err)
