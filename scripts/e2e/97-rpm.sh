@@ -64,7 +64,7 @@ publish() {
 
 fixtures() {
 	build upstream hello 1.0 1 - greeter 2.0 3 'hello >= 1.0' lib++c 1.0~rc1 1 -
-	publish upstream
+	publish upstream --zck
 	build own agent 0.1 1 - agent-tools 0.1 1 agent
 }
 check "RPMs and their metadata are built and signed" fixtures
@@ -90,6 +90,9 @@ check "an upstream's repository and own RPMs are pushed" push
 proved() {
 	"$mmoci" verify --json >verify.json
 	jq -e '.archives | map({(.prefix): [.class, .state, .packages]}) | add == {"up": ["upstream", "proved", 3], "own": ["site", "site", 2]}' verify.json
+	"$mmoci" pull -q -o whole-tree # with its sqlite and zchunk files, as they are
+	ls upstream/repodata/*-primary.xml.zck upstream/repodata/*-primary.sqlite.*
+	diff -r upstream whole-tree/up
 }
 check "upstream's key proves the one, the site vouches for the other" proved
 again() {
