@@ -1,29 +1,26 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
 const (
-	pageClients  = 32
-	pagesPerEach = 30
-	userHertz    = 100 // of the times in /proc (proc(5))
+	pageClients = 32
+	walked      = 60_000 // paths that are asked for, one after the other
+	leastPage   = 1000   // bytes of a page, at least
+	userHertz   = 100    // of the times in /proc (proc(5))
 )
 
 // pages are what people ask serve for, of a layout of a whole release's number of packages.
@@ -39,7 +36,7 @@ func (b *bench) pages(ctx context.Context) error {
 		return err
 	}
 	for range b.pairs {
-		if err := b.askPages(top, ref, g); err != nil {
+		if err := b.askPages(ctx, top, ref, g); err != nil {
 			return err
 		}
 	}
@@ -47,7 +44,7 @@ func (b *bench) pages(ctx context.Context) error {
 }
 
 // askPages starts a server, asks for the first page, and then has many clients ask for each kind of page.
-func (b *bench) askPages(top, ref string, g generated) error {
+func (b *bench) askPages(ctx context.Context, top, ref string, g generated) error {
 	dir, err := fresh(filepath.Join(top, "serve"))
 	if err != nil {
 		return err
@@ -91,11 +88,11 @@ func (b *bench) askPages(top, ref string, g generated) error {
 			return "/?q=" + url.QueryEscape([]string{name, name[:len(name)-2], "synthetic " + name[6:9], slip, name[:4], "lib"}[i%6])
 		}},
 	} {
-		a, err := s.askMany(kind.path)
+		a, err := s.askMany(ctx, dir, kind.path)
 		if err != nil {
 			return fmt.Errorf("%s: %w", kind.name, err)
 		}
-		t.figure(figure{name: fmt.Sprintf("pages: %s, %d clients, 99th percentile", kind.name, pageClients), unit: millis, most: kind.most}).alone(inMillis(a.waited))
+		t.figure(figure{name: fmt.Sprintf("pages: %s, %d connections of wrk, 99th percentile", kind.name, pageClients), unit: millis, most: kind.most}).alone(inMillis(a.waited))
 		t.figure(figure{name: "pages: " + kind.name + ", the same, as the server's log has it", unit: millis}).alone(inMillis(a.inside))
 		t.figure(figure{name: "pages: " + kind.name + ", processor time of the server for each", unit: millis}).alone(inMillis(a.each))
 	}
@@ -108,9 +105,52 @@ type asking struct {
 	each           time.Duration // the server's processor time for each
 }
 
-// askMany has many clients ask, each on a connection of its own. They do no more than they must: they run on the server's processors.
-func (s *server) askMany(path func(i int) string) (a asking, err error) {
+// walk is what wrk runs: it asks for the paths of a file, one after the other and again from the first one on. Told to look, it
+// counts what does not end as every page does: what is cut short, or another text. That takes time of the server's processors.
+const walk = `
+local paths, i = {}, 0
+local threads = {}
+
+local function look(status, headers, body)
+	if status ~= 200 or body:sub(-8) ~= "</html>\n" then broken = broken + 1 end
+end
+
+function setup(thread) table.insert(threads, thread) end
+
+function init(args)
+	for line in io.lines(args[1]) do paths[#paths + 1] = wrk.format("GET", line) end
+	broken = 0
+	if args[2] == "look" then response = look end
+end
+
+function request()
+	i = i % #paths + 1
+	return paths[i]
+end
+
+function done(summary, latency)
+	local broken = 0
+	for _, thread in ipairs(threads) do broken = broken + thread:get("broken") end
+	local e = summary.errors
+	io.write(string.format("pages %d bytes %d broken %d errors %d p99 %d\n", summary.requests, summary.bytes, broken, e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(99)))
+end
+`
+
+// askMany has wrk ask, which takes little of the processors that the server runs on.
+func (s *server) askMany(ctx context.Context, dir string, path func(i int) string) (a asking, err error) {
+	script, paths := filepath.Join(dir, "walk.lua"), filepath.Join(dir, "paths")
+	var list strings.Builder
+	for i := range walked {
+		list.WriteString(path(i) + "\n")
+	}
+	if err := errors.Join(os.WriteFile(script, []byte(walk), 0o644), os.WriteFile(paths, []byte(list.String()), 0o644)); err != nil {
+		return a, err
+	}
 	logged, err := os.Stat(s.log)
+	if err != nil {
+		return a, err
+	}
+	looked, err := s.wrk(ctx, "1s", script, paths, "look")
 	if err != nil {
 		return a, err
 	}
@@ -118,80 +158,52 @@ func (s *server) askMany(path func(i int) string) (a asking, err error) {
 	if err != nil {
 		return a, err
 	}
-	var all [pageClients][]time.Duration
-	var errs [pageClients]error
-	var wg sync.WaitGroup
-	for c := range pageClients {
-		wg.Go(func() {
-			all[c], errs[c] = s.askAgain(func(i int) string { return path(c*pagesPerEach + i) })
-		})
-	}
-	wg.Wait()
-	after, err := s.processor()
-	if err := errors.Join(append(errs[:], err)...); err != nil {
+	loaded, err := s.wrk(ctx, "5s", script, paths)
+	if err != nil {
 		return a, err
 	}
-	a.each = (after - before) / (pageClients * pagesPerEach)
-	a.waited = percentile99(slices.Concat(all[:]...))
+	after, err := s.processor()
+	if err != nil {
+		return a, err
+	}
+	if broken := looked.broken + looked.errors + loaded.errors; broken > 0 || looked.pages == 0 || loaded.pages == 0 || loaded.bytes < loaded.pages*leastPage {
+		return a, fmt.Errorf("%+v, %+v: pages that are errors, not whole, or none", looked, loaded)
+	}
+	a.each, a.waited = (after-before)/time.Duration(loaded.pages), loaded.p99
 	time.Sleep(50 * time.Millisecond) // the log's last lines
 	inside, err := s.logged(logged.Size())
 	if err != nil {
 		return a, err
 	}
-	const asked = pageClients * pagesPerEach
-	if len(inside) < asked {
-		return a, fmt.Errorf("%d requests, %d of them in the log", asked, len(inside))
+	if int64(len(inside)) < loaded.pages {
+		return a, fmt.Errorf("%d requests, %d of them in the log", loaded.pages, len(inside))
 	}
-	a.inside = percentile99(inside[len(inside)-asked:]) // one from before may have been late
+	a.inside = percentile99(inside[int64(len(inside))-loaded.pages:]) // those before were looked at
 	return a, nil
+}
+
+// loading is what wrk says.
+type loading struct {
+	pages, bytes, broken, errors int64
+	p99                          time.Duration
+}
+
+func (s *server) wrk(ctx context.Context, long, script string, args ...string) (l loading, err error) {
+	_, out, err := command{args: append([]string{"wrk", "-t1", fmt.Sprintf("-c%d", pageClients), "-d" + long, "-s", script, s.url, "--"}, args...)}.run(ctx)
+	if err != nil {
+		return l, err
+	}
+	text, micro := string(out), int64(0)
+	if _, err := fmt.Sscanf(text[max(0, strings.Index(text, "pages ")):], "pages %d bytes %d broken %d errors %d p99 %d", &l.pages, &l.bytes, &l.broken, &l.errors, &micro); err != nil {
+		return l, fmt.Errorf("wrk says:\n%s: %w", text, err)
+	}
+	l.p99 = time.Duration(micro) * time.Microsecond
+	return l, nil
 }
 
 func percentile99(took []time.Duration) time.Duration {
 	slices.Sort(took)
 	return took[len(took)*99/100]
-}
-
-// askAgain asks for pages one after the other on one connection, and tells how long each took.
-func (s *server) askAgain(path func(i int) string) (took []time.Duration, err error) {
-	conn, err := net.Dial("tcp", s.host())
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	in := bufio.NewReaderSize(conn, 64<<10)
-	for i := range pagesPerEach {
-		request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path(i), s.host())
-		began := time.Now()
-		if _, err := conn.Write(request); err != nil {
-			return nil, err
-		}
-		length := -1
-		for n := 0; ; n++ {
-			line, err := in.ReadSlice('\n')
-			if err != nil {
-				return nil, err
-			}
-			if n == 0 && !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
-				return nil, fmt.Errorf("%s: %s", path(i), line)
-			}
-			if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
-				if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-					return nil, err
-				}
-			}
-			if len(bytes.TrimSpace(line)) == 0 {
-				break
-			}
-		}
-		if length < 0 {
-			return nil, fmt.Errorf("%s: an answer without a length", path(i))
-		}
-		if _, err := in.Discard(length); err != nil {
-			return nil, err
-		}
-		took = append(took, time.Since(began))
-	}
-	return took, nil
 }
 
 // logged is how long requests took by the server's log, from an offset in it on.
