@@ -132,19 +132,28 @@ func (b *Book) Get(i int) (Package, error) {
 	if maphash.Bytes(b.seed, st) != e.sum {
 		return Package{}, errChanged
 	}
-	f, err := archive.ParsePackageFile(st)
-	if err != nil {
-		return Package{}, err
-	}
-	row, ok := b.snapshot.Table.Find(b.indices[e.index].suite.archive.Prefix + "/" + f.Filename)
-	if !ok {
-		return Package{}, snapshot.ErrNotExist
-	}
-	return Package{row, st, i}, nil
+	row, err := b.rowOf(st, b.indices[e.index].suite.archive.Prefix+"/")
+	return Package{row, st, i}, err
 }
 
-// name is the name of the i-th package in lower case.
-func (b *Book) name(i int) string { return string(b.words.word(b.entries[i].name)) }
+// rowOf is the row of the file that a stanza names, below dir: it was found when the stanza was read.
+func (b *Book) rowOf(st deb.Stanza, dir string) (snapshot.Row, error) {
+	if row, ok := b.snapshot.Table.Find(dir + st.Get("Filename")); ok { // as the path is spelled mostly
+		return row, nil
+	}
+	f, err := archive.ParsePackageFile(st)
+	if err != nil {
+		return snapshot.Row{}, err
+	}
+	row, ok := b.snapshot.Table.Find(dir + f.Filename)
+	if !ok {
+		return snapshot.Row{}, snapshot.ErrNotExist
+	}
+	return row, nil
+}
+
+// name is the name of the i-th package in lower case, not to be changed.
+func (b *Book) name(i int) []byte { return b.words.word(b.entries[i].name) }
 
 // spelled is its name as it is.
 func (b *Book) spelled(i int) string {
@@ -153,7 +162,7 @@ func (b *Book) spelled(i int) string {
 			return p.Name
 		}
 	}
-	return b.name(i)
+	return string(b.name(i))
 }
 
 // home is its archive.

@@ -200,9 +200,9 @@ func TestDistance(t *testing.T) {
 	}
 	for range 50_000 {
 		a, b, limit := word(), word(), 1+random.IntN(2)
-		if got, want := distance(a, b, limit), slow(a, b); min(got, limit+1) != min(want, limit+1) {
+		if got, want := distance([]byte(a), []byte(b), limit), slow(a, b); min(got, limit+1) != min(want, limit+1) {
 			t.Fatalf("%q %q, limit %d: %d, want %d", a, b, limit, got, want)
-		} else if want <= limit && (isFar(sketchOf(a), sketchOf(b), len(b)-len(a), limit) || isFar(sketchOf(a), sketchOf(b), 0, limit)) {
+		} else if want <= limit && (isFar(sketchOf([]byte(a)), sketchOf([]byte(b)), len(b)-len(a), limit) || isFar(sketchOf([]byte(a)), sketchOf([]byte(b)), 0, limit)) {
 			t.Fatalf("%q %q, limit %d: are far, and %d apart", a, b, limit, want)
 		}
 	}

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"bytes"
 	"cmp"
 	"math/bits"
 	"slices"
@@ -15,10 +16,10 @@ type Home struct{ Name, Archive string }
 // Near are names that are nearly a name, the nearest first, then in order of name; of names that differ only in the case of
 // letters one. One that is the same comes first. What a table says of a snapshot, [NearIn] finds there.
 func (b *Book) Near(name string, most int) []Home {
-	return near(name, most, func(want sketch, limit int, yield func(i int)) {
+	return near(name, most, func(want sketch, limit int, yield func(i int, s sketch)) {
 		for i, s := range b.sketches {
 			if !isFar(s, want, 0, limit) {
-				yield(i)
+				yield(i, s)
 			}
 		}
 	}, b.name, func(i int) Home { return Home{b.spelled(i), b.home(i)} })
@@ -26,21 +27,24 @@ func (b *Book) Near(name string, most int) []Home {
 
 // NearIn are names in a table, as [Book.Near] finds them.
 func NearIn(t *snapshot.Table, name string, most int) []Home {
-	lower := func(name string) string { return strings.ToLower(clean(name)) }
-	return near(name, most, func(want sketch, limit int, yield func(i int)) {
+	lower := func(name string) []byte { return []byte(strings.ToLower(clean(name))) }
+	return near(name, most, func(want sketch, limit int, yield func(i int, s sketch)) {
 		i := -1
 		for row := range t.Rows() {
-			if i++; row.IsPackage() && !isFar(sketchOf(lower(row.Name)), want, 0, limit) {
-				yield(i)
+			if i++; !row.IsPackage() {
+				continue
+			}
+			if s := sketchOf(lower(row.Name)); !isFar(s, want, 0, limit) {
+				yield(i, s)
 			}
 		}
-	}, func(i int) string { return lower(t.Row(i).Name) }, func(i int) Home { row := t.Row(i); return Home{row.Name, row.Archive()} })
+	}, func(i int) []byte { return lower(t.Row(i).Name) }, func(i int) Home { row := t.Row(i); return Home{row.Name, row.Archive()} })
 }
 
 // sketch is which letters, digits and marks a name has, a bit each, and of letters whether it has them twice.
 type sketch uint64
 
-func sketchOf(lower string) (s sketch) {
+func sketchOf(lower []byte) (s sketch) {
 	for i := range len(lower) {
 		switch c := lower[i]; {
 		case c >= 'a' && c <= 'z':
@@ -65,22 +69,22 @@ func isFar(a, b sketch, longer, limit int) bool {
 
 // near finds names. may yields those whose letters do not rule out that they are near; lower is the i-th in lower case, and home tells
 // more of it.
-func near(name string, most int, may func(want sketch, limit int, yield func(i int)), lower func(i int) string, home func(i int) Home) (out []Home) {
+func near(name string, most int, may func(want sketch, limit int, yield func(i int, s sketch)), lower func(i int) []byte, home func(i int) Home) (out []Home) {
 	type candidate struct {
 		Home
 		distance int
 	}
 	found := map[string]candidate{}
-	want, last := strings.ToLower(clean(name)), ""
+	want, last := []byte(strings.ToLower(clean(name))), []byte(nil)
 	wanted, limit := sketchOf(want), min(2, len(want)/3+1)
-	may(wanted, limit, func(i int) {
+	may(wanted, limit, func(i int, s sketch) {
 		one := lower(i)
-		if longer := len(want) - len(one); longer > limit || longer < -limit || isFar(sketchOf(one), wanted, longer, limit) {
+		if longer := len(want) - len(one); longer > limit || longer < -limit || isFar(s, wanted, longer, limit) {
 			return
 		}
-		c, again := found[one]
+		c, again := found[string(one)]
 		if !again {
-			if one == last {
+			if bytes.Equal(one, last) {
 				return
 			}
 			if last, c.distance = one, distance(want, one, limit); c.distance > limit {
@@ -90,7 +94,7 @@ func near(name string, most int, may func(want sketch, limit int, yield func(i i
 		// Of several archives and spellings always the same, in whatever order they come.
 		if h := home(i); !again || cmp.Or(strings.Compare(h.Archive, c.Archive), strings.Compare(h.Name, c.Name)) < 0 {
 			c.Home = h
-			found[one] = c
+			found[string(one)] = c
 		}
 	})
 	var list []candidate
@@ -110,7 +114,7 @@ func near(name string, most int, may func(want sketch, limit int, yield func(i i
 const maxNear = 120
 
 // distance counts the letters to insert, drop, change or exchange with their neighbour; beyond limit it is any number over it.
-func distance(a, b string, limit int) int {
+func distance(a, b []byte, limit int) int {
 	if d := len(a) - len(b); d > limit || d < -limit || len(b) > maxNear {
 		return limit + 1
 	}
