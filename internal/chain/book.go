@@ -43,6 +43,7 @@ type Book struct {
 	sketches []sketch // of their names
 	words    words    // of names, sources, descriptions and relations
 	sections []string
+	sets     []string // of suites, by comma
 	answered answered     // by Search
 	text     *spool.Bytes // the stanzas, and the lines of the lock
 	seed     maphash.Seed // of the sums of stanzas
@@ -95,6 +96,7 @@ type entry struct {
 	at, size       uint32 // of its stanza in text
 	name, source   uint32 // words
 	index, section uint16
+	suites         uint16 // those that have it, a set
 	capital        bool // the name has letters that are not in lower case
 }
 
@@ -242,10 +244,18 @@ func (b *Book) using(name string, as, most int) (out []string, more bool) {
 // Sections are the sections of the packages, in order.
 func (b *Book) Sections() []string { return slices.Sorted(slices.Values(b.sections)) }
 
-// Suite is the suite whose index a package was found in; "": in none.
+// Suite is the suite by whose index a package is proved; "": by none.
 func (b *Book) Suite(p Package) string {
 	if e := b.entries[p.entry]; e.index != none {
 		return b.indices[e.index].suite.name
+	}
+	return ""
+}
+
+// Suites are the suites of its archive whose indices name a package, by comma; "": none does.
+func (b *Book) Suites(p Package) string {
+	if e := b.entries[p.entry]; e.index != none {
+		return b.sets[e.suites]
 	}
 	return ""
 }

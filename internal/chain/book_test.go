@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.org/mmoci/internal/spool"
 	"example.org/mmoci/internal/testarchive/world"
@@ -39,6 +40,23 @@ func TestChangedStanza(t *testing.T) {
 	}
 	if _, err := b.Why(string(b.words.word(b.reasons[0].name))); !errors.Is(err, snapshot.ErrIntegrity) {
 		t.Errorf("a line of the lock: %v", err)
+	}
+}
+
+// What is told of the key that signed is of the minute that is asked for, whatever was told before.
+func TestSigner(t *testing.T) {
+	t.Parallel()
+	ring := world.UpstreamTrust(t).Upstream
+	b, err := Read(t.Context(), Options{Snapshot: world.Freeze(t, world.Good()), Upstream: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := b.suites[0]
+	for _, now := range []time.Time{world.Now, time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC), world.Now} { // then the key was not made yet
+		want, known := ring[s.archive.Prefix].Info(s.release.How.Signer, now)
+		if got, ok := s.signer(ring[s.archive.Prefix], now); !ok || !known || got != want || (got.AptRefuses == "") != (now == world.Now) {
+			t.Errorf("at %v: %+v, %t, not %+v", now, got, ok, want)
+		}
 	}
 }
 

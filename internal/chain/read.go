@@ -34,7 +34,7 @@ var errTooMuch = fmt.Errorf("the stanzas have more than %d bytes", maxKept)
 // error: every package of the snapshot is in the book, with its stanza or without. The error is ctx's.
 func Read(ctx context.Context, o Options) (*Book, error) {
 	r := &reader{
-		Book: &Book{snapshot: o.Snapshot, keys: o, seed: maphash.MakeSeed()}, dict: newDictionary(), seen: map[seen]struct{}{}, sections: map[string]uint16{},
+		Book: &Book{snapshot: o.Snapshot, keys: o, seed: maphash.MakeSeed()}, dict: newDictionary(), seen: map[seen]uint32{}, sets: map[string]uint16{}, sections: map[string]uint16{},
 	}
 	st := o.Snapshot.Statement
 	for i := range st.Archives {
@@ -111,9 +111,17 @@ type reader struct {
 	used     []use // words and how they are used: in place of an entry they have the word
 	out      spool.Writer
 	size     int64
-	seen     map[seen]struct{} // packages for all architectures stand in several indices
+	seen     map[seen]uint32 // where each is in made; packages for all architectures stand in several indices
 	sections map[string]uint16
+	sets     map[string]uint16 // of suites, as in Book
 	made     []made
+	joined   []joined // by the index that is being read
+}
+
+// joined is an entry that another suite has, too, and the set of suites that it had before.
+type joined struct {
+	made uint32
+	was  uint16
 }
 
 // made is an entry before its place in the order is known.
@@ -277,6 +285,7 @@ func (r *reader) read(ctx context.Context, i int) error {
 	go func() { to.CloseWithError(ix.suite.release.UnpackTo(to, ix.file, stored, archive.MaxIndex)) }()
 	defer from.Close()
 	was := len(r.made)
+	r.joined = r.joined[:0]
 	stanzas := deb.NewIndexReader(from)
 	for ctx.Err() == nil {
 		st, err := stanzas.Next()
@@ -296,6 +305,9 @@ func (r *reader) read(ctx context.Context, i int) error {
 			if len(r.made) > was {
 				r.used = r.used[:r.made[was].from]
 			}
+			for _, j := range slices.Backward(r.joined) {
+				r.made[j.made].suites = j.was
+			}
 			r.made = r.made[:was]
 			return err
 		}
@@ -314,18 +326,24 @@ func (r *reader) keep(st deb.Stanza, i int) error {
 		return nil
 	}
 	key := seen{r.indices[i].suite.archive.Prefix, row.Digest}
-	if _, ok := r.seen[key]; ok {
+	suite := r.indices[i].suite.name
+	if at, ok := r.seen[key]; ok {
+		m := &r.made[at]
+		if set := r.Book.sets[m.suites]; !slices.Contains(strings.Split(set, ", "), suite) {
+			r.joined = append(r.joined, joined{at, m.suites})
+			m.suites = r.set(set + ", " + suite)
+		}
 		return nil
 	}
 	if r.size+int64(len(st)) > maxKept {
 		return errTooMuch
 	}
-	m := made{entry: entry{at: uint32(r.size), size: uint32(len(st)), sum: maphash.Bytes(r.seed, st), index: uint16(i)}, key: key, version: strings.Clone(f.Version)}
+	m := made{entry: entry{at: uint32(r.size), size: uint32(len(st)), sum: maphash.Bytes(r.seed, st), index: uint16(i), suites: r.set(suite)}, key: key, version: strings.Clone(f.Version)}
 	if _, err := r.out.Write(st); err != nil {
 		return err
 	}
 	r.size += int64(len(st))
-	r.seen[key] = struct{}{}
+	r.seen[key] = uint32(len(r.made))
 	var v [6]string
 	st.Values(v[:], "Depends", "Pre-Depends", "Recommends", "Provides", "Section", "Description")
 	var needs []string
@@ -336,6 +354,17 @@ func (r *reader) keep(st deb.Stanza, i int) error {
 	short, _, _ := strings.Cut(v[5], "\n")
 	r.add(m, f.Name, f.Source, short, needs, namesIn(v[3]))
 	return nil
+}
+
+// set is the number of a set of suites, by their names.
+func (r *reader) set(names string) uint16 {
+	id, ok := r.sets[names]
+	if !ok && len(r.Book.sets) < 1<<16-1 {
+		id = uint16(len(r.Book.sets))
+		r.sets[names] = id
+		r.Book.sets = append(r.Book.sets, names)
+	}
+	return id
 }
 
 func (r *reader) section(name string) uint16 {

@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -46,29 +48,48 @@ func many(t testing.TB, n int) *snapshot.Snapshot {
 
 // indexed is an unsigned verbatim snapshot with one index; its pool files cannot be read.
 func indexed(t testing.TB, index []byte, rows []snapshot.Row) *snapshot.Snapshot {
-	const dists = "debian/dists/bookworm/"
+	return indexedOn(t, day(1), index, rows)
+}
+
+// indexedOn is the same, of another date.
+func indexedOn(t testing.TB, date time.Time, index []byte, rows []snapshot.Row) *snapshot.Snapshot {
+	return indexedAll(t, date, map[string][]byte{"debian bookworm": index}, rows)
+}
+
+// indexedAll is the same of several archives and suites: indices has the index of each "PREFIX SUITE".
+func indexedAll(t testing.TB, date time.Time, indices map[string][]byte, rows []snapshot.Row) *snapshot.Snapshot {
 	held := map[snapshot.Digest][]byte{}
 	put := func(data []byte) snapshot.Blob {
 		b := snapshot.BlobOf(data)
 		held[b.Digest] = data
 		return b
 	}
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	if _, err := z.Write(index); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	gz := put(packed.Bytes())
-	date := day(1)
-	release := put(fmt.Appendf(nil, "Suite: bookworm\nDate: %s\nSHA256:\n %s %d main/binary-amd64/Packages.gz\n", date.Format(time.RFC1123), gz.Digest.Hex(), gz.Size))
-	for path, b := range map[string]snapshot.Blob{dists + "Release": release, dists + "main/binary-amd64/Packages.gz": gz} {
-		rows = append(rows, snapshot.Row{Path: path, Size: b.Size, Digest: b.Digest})
+	rows = slices.Clone(rows)
+	var archives []snapshot.Archive
+	for _, of := range slices.Sorted(maps.Keys(indices)) {
+		prefix, suite, _ := strings.Cut(of, " ")
+		dists := prefix + "/dists/" + suite + "/"
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		if _, err := z.Write(indices[of]); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		gz := put(packed.Bytes())
+		release := put(fmt.Appendf(nil, "Suite: %s\nDate: %s\nSHA256:\n %s %d main/binary-amd64/Packages.gz\n", suite, date.Format(time.RFC1123), gz.Digest.Hex(), gz.Size))
+		for path, b := range map[string]snapshot.Blob{dists + "Release": release, dists + "main/binary-amd64/Packages.gz": gz} {
+			rows = append(rows, snapshot.Row{Path: path, Size: b.Size, Digest: b.Digest})
+		}
+		if n := len(archives); n == 0 || archives[n-1].Prefix != prefix {
+			archives = append(archives, snapshot.Archive{Prefix: prefix, Mode: snapshot.Verbatim, Class: snapshot.Upstream, Format: "deb"})
+		}
+		a := &archives[len(archives)-1]
+		a.Suites = append(a.Suites, snapshot.Suite{Name: suite, Files: []snapshot.SuiteFile{{Role: snapshot.Release, Blob: release, Date: date, Path: dists + "Release"}}})
 	}
 	s, err := snapshot.Take(snapshot.Frozen{
-		Date: date, Encoder: 1, Files: rows, Lock: []byte("mmoci-lock-v1\n"),
+		Date: date, Encoder: 1, Files: rows, Lock: []byte("mmoci-lock-v1\n"), Archives: archives,
 		Blobs: snapshot.BlobsFunc(func(_ context.Context, b snapshot.Blob) (*snapshot.Content, error) {
 			data, ok := held[b.Digest]
 			if !ok {
@@ -76,9 +97,6 @@ func indexed(t testing.TB, index []byte, rows []snapshot.Row) *snapshot.Snapshot
 			}
 			return &snapshot.Content{R: io.NopCloser(bytes.NewReader(data))}, nil
 		}),
-		Archives: []snapshot.Archive{{Prefix: "debian", Mode: snapshot.Verbatim, Class: snapshot.Upstream, Format: "deb", Suites: []snapshot.Suite{{
-			Name: "bookworm", Files: []snapshot.SuiteFile{{Role: snapshot.Release, Blob: release, Date: date, Path: dists + "Release"}},
-		}}}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -126,7 +126,7 @@ type since struct {
 type packagePage struct {
 	shell
 	Package                chain.Package
-	Prefix, Suite, Kind    string
+	Prefix, Suites, Kind   string
 	List                   string // URL of the packages of the archive
 	Short, Long, Section   string
 	Maintainer, Source     string
@@ -165,7 +165,7 @@ func (p *Pages) Package(v View, s Snapshot, book *chain.Book, chosen []chain.Pac
 	d.Self = packageLink(v.within(s), prefix, pkg.Name, pkg.Version, pkg.Architecture)
 	a := s.Statement.Archive(prefix)
 	d.Kind, d.RPM = kindOf(a), a.Format == snapshot.FormatRPM
-	d.Suite = book.Suite(pkg)
+	d.Suites = book.Suites(pkg)
 	d.describe(pkg)
 	for _, other := range chosen[1:] {
 		d.Others = append(d.Others, linked{other.Version + " " + other.Architecture, packageLink(v.within(s), prefix, other.Name, other.Version, other.Architecture)})

@@ -46,7 +46,11 @@ func (d *packagePage) writeFacts(m *markup) {
 	}
 	m.raw(open + "\n<section>\n<dl>\n<dt>Archive</dt><dd>")
 	m.link(d.List, d.Prefix)
-	m.given(`, suite `, d.Suite, ``)
+	of := tag(`, suite `)
+	if strings.Contains(d.Suites, ", ") {
+		of = `, suites `
+	}
+	m.given(of, d.Suites, ``)
 	m.put(` (`, d.Kind, ")</dd>\n")
 	m.put(`<dt>Architecture</dt><dd>`, d.Package.Architecture, "</dd>\n")
 	m.put(`<dt>Size</dt><dd>`, d.Size, ` `)
