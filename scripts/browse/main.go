@@ -207,7 +207,8 @@ func (b *browser) tabs(ctx context.Context) error {
 		return err
 	}
 	for range min(n, 500) + 1 {
-		if err := b.press(ctx, object{"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}); err != nil {
+		// Focus moves when the key goes down.
+		if err := b.call(ctx, "Input.dispatchKeyEvent", object{"type": "rawKeyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}, nil); err != nil {
 			return err
 		}
 	}
