@@ -43,7 +43,7 @@ type Book struct {
 	sketches []sketch // of their names
 	words    words    // of names, sources, descriptions and relations
 	sections []string
-	sets     []string // of suites, by comma
+	sets     []string     // of suites, by comma
 	answered answered     // by Search
 	text     *spool.Bytes // the stanzas, and the lines of the lock
 	seed     maphash.Seed // of the sums of stanzas
@@ -97,7 +97,7 @@ type entry struct {
 	name, source   uint32 // words
 	index, section uint16
 	suites         uint16 // those that have it, a set
-	capital        bool // the name has letters that are not in lower case
+	capital        bool   // the name has letters that are not in lower case
 }
 
 // errChanged says that what was kept is no longer what was verified.
