@@ -852,3 +852,33 @@ func BenchmarkChoose(b *testing.B) {
 		})
 	}
 }
+
+// A mirror may speak HTTP/2 or not: it is found the same.
+func TestHTTP2(t *testing.T) {
+	t.Parallel()
+	all, tr := blobs(3)
+	for _, two := range []bool{true, false} {
+		var protocols sync.Map
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			protocols.Store(r.ProtoMajor, true)
+			tr.ServeHTTP(w, r)
+		}))
+		srv.EnableHTTP2 = two
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		s := New(Options{Transport: srv.Client().Transport, Patience: 20 * time.Second})
+		s.Update(list(t, fmt.Sprintf("- {name: m, url: %q, shares-credentials: yes}\n", srv.URL+"/")))
+		for _, b := range all {
+			if got := chosen(s, b); got != "m" {
+				t.Errorf("HTTP/2 %v: %s is not sent to the mirror (%q)", two, b.Digest, got)
+			}
+		}
+		lost := snapshot.BlobOf([]byte("not there"))
+		if got := chosen(s, lost); got != "" {
+			t.Errorf("HTTP/2 %v: sent to %q for what is not there", two, got)
+		}
+		if _, ok := protocols.Load(2); ok != two {
+			t.Errorf("HTTP/2 was spoken: %v, want %v", ok, two)
+		}
+	}
+}

@@ -351,3 +351,42 @@ type discardAnswer struct{ header http.Header }
 func (d discardAnswer) Header() http.Header         { return d.header }
 func (d discardAnswer) Write(p []byte) (int, error) { return len(p), nil }
 func (d discardAnswer) WriteHeader(int)             {}
+
+// Behind a proxy that gives a front a path of its own, clients are sent away from there, too, and every text names that path.
+// Fronts with one list send to the same mirror, so that one in a row of them may take over for another.
+func TestFrontsBelowAPath(t *testing.T) {
+	t.Parallel()
+	data := bytesOf("deb", 50_000)
+	a, b := newMirror(t, data), newMirror(t, data)
+	file := filepath.Join(t.TempDir(), "mirrors.yaml")
+	text := fmt.Sprintf("- {name: de1, url: %q, allow-http: yes, shares-credentials: yes, apt: apt/mirror:noble}\n- {name: fr1, url: %q, allow-http: yes, shares-credentials: yes}\n", a.URL, b.URL)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sn := packedDeb(data).take(t, newMemoryBlobs())
+	const base = "http://site.example.org/apt"
+	prefix, _, _ := strings.Cut(debPath, "/")
+	sentTo := map[string]int{}
+	for range 3 {
+		_, at := run(t, Options{Sources: []Source{newTag(sn)}, Mirrors: file, Registry: true, BaseURL: base}, false)
+		for _, p := range []string{"/apt/" + debPath, "/apt/v2/site/mirror/blobs/" + snapshot.Sum(data).String(), "/v2/site/mirror/blobs/" + snapshot.Sum(data).String()} {
+			sentTo[redirected(t, at+p).Header.Get("Location")]++
+		}
+		for _, c := range []struct{ name, want string }{
+			{prefix + ".mirrors", base + "/mmoci/direct/" + prefix + "/\tpriority:1 type:index\n"},
+			{prefix + ".mirrors", base + "/" + prefix + "/\tpriority:3\n"},
+			{"hosts.toml", `[host."` + base + `/v2"]`},
+			{"hosts.toml", "override_path = true\n"},
+		} {
+			if _, got := asked(t, http.MethodGet, at+"/apt/setup/"+c.name); !strings.Contains(got, c.want) {
+				t.Errorf("%s has no %q:\n%s", c.name, c.want, got)
+			}
+		}
+		if resp, _ := asked(t, http.MethodGet, at+"/apt/mmoci/direct/"+debPath); resp.StatusCode != http.StatusOK {
+			t.Errorf("direct: %s", resp.Status)
+		}
+	}
+	if len(sentTo) != 1 {
+		t.Errorf("three fronts send to %v", sentTo)
+	}
+}
