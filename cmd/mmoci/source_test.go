@@ -137,7 +137,7 @@ func testBuilder() {
 	}
 	deb := testarchive.Package{Name: source, Version: version, Architecture: "amd64", Content: map[string]string{"usr/share/doc/hello/built": content}, Compression: "gz"}.Deb(t)
 	name := source + "_" + version + "_amd64"
-	info := fmt.Appendf(nil, "Format: 1.0\nSource: %s\nVersion: %s\nBuild-Date: %s\n", source, version, time.Now())
+	info := fmt.Appendf(nil, "Format: 1.0\nSource: %s\nVersion: %s\nBuild-Date: %s\nChecksums-Sha256:\n %x %d %s.deb\n", source, version, time.Now(), sha256.Sum256(deb), len(deb), name)
 	changes := fmt.Appendf(nil, "Format: 1.8\nSource: hello\nVersion: %s\nChecksums-Sha256:\n %x %d %s.deb\n %x %d %s.buildinfo\n", version, sha256.Sum256(deb), len(deb), name, sha256.Sum256(info), len(info), name)
 	for ending, data := range map[string][]byte{".deb": deb, ".buildinfo": info, ".changes": changes} {
 		if err := os.WriteFile(filepath.Join(out, name+ending), data, 0o644); err != nil {

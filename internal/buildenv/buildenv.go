@@ -89,6 +89,11 @@ func (s *Source) Profiles() []string { return builddeps.Declared(s.Stanza) }
 // Source finds a source package, the newest one if version is "". The error wraps
 // [outcome.ErrNotFound] and names the versions that there are.
 func (a *Archive) Source(name, version string) (*Source, error) {
+	return a.SourceWithout(name, version, "")
+}
+
+// SourceWithout is Source where the newest one is not of the versions that end with suffix, if that is not "": what was changed already.
+func (a *Archive) SourceWithout(name, version, suffix string) (*Source, error) {
 	var best *Source
 	var there []string
 	for _, ix := range a.sources {
@@ -100,7 +105,7 @@ func (a *Archive) Source(name, version string) (*Source, error) {
 				continue
 			}
 			v := st.Get("Version")
-			if there = append(there, v); version != "" && v != version || best != nil && deb.Compare(v, best.Version) <= 0 {
+			if there = append(there, v); version != "" && v != version || version == "" && suffix != "" && strings.HasSuffix(v, suffix) || best != nil && deb.Compare(v, best.Version) <= 0 {
 				continue
 			}
 			s, err := a.source(ix, st)

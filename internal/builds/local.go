@@ -99,7 +99,7 @@ func (l *Local) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b, err := hashed(f)
+		b, err := Hashed(f)
 		f.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -113,7 +113,8 @@ func (l *Local) read(ctx context.Context) error {
 	return check(ctx, l.Identity, l.Parts, l)
 }
 
-func hashed(f *os.File) (snapshot.Blob, error) {
+// Hashed reads a file to its end, which must be a regular one.
+func Hashed(f *os.File) (snapshot.Blob, error) {
 	fi, err := f.Stat()
 	if err == nil && !fi.Mode().IsRegular() {
 		err = fmt.Errorf("%w: it is no file", outcome.ErrUsage)

@@ -41,6 +41,8 @@ type Proof struct {
 	Digest       string `json:"digest"`
 	Snapshot     string `json:"snapshot"` // root
 	Steps        []Step `json:"steps"`
+	// Built is what the snapshot's lock says of the build of a package of the site's own, as a text; "": nothing.
+	Built string `json:"built,omitempty"`
 }
 
 // Believed tells how far a proof holds: the worst state of its steps.
@@ -374,6 +376,9 @@ func pattern(s string) string {
 func (p Proof) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %s, archive %s\n", oneLine(p.Name), oneLine(p.Version), oneLine(p.Architecture), p.Archive)
+	if p.Built != "" {
+		fmt.Fprintf(&b, "%s\n", oneLine(p.Built))
+	}
 	for i, s := range p.Steps {
 		fmt.Fprintf(&b, "\n%d %s: %s (%s)\n", i+1, s.Title, s.State, oneLine(s.Reason))
 		for _, f := range s.Facts {

@@ -2,9 +2,11 @@ package config
 
 import (
 	"errors"
+	"strings"
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/pkg/deb"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // setSources reads build-depends:, a list of source packages.
@@ -26,6 +28,38 @@ func setSources(n document.Node, to *[]Query) error {
 	}
 	return faults.Err()
 }
+
+// builtSources reads sources: of an archive: identities, and directories with a pkg.yaml, relative to the configuration.
+func (l *loader) builtSources(n document.Node, a *Archive) error {
+	items, err := n.Items()
+	if err != nil {
+		return err
+	}
+	var faults document.Faults
+	for _, item := range items {
+		s, err := item.Text()
+		if faults.Add(err); err != nil {
+			continue
+		}
+		if _, bad := snapshot.ParseDigest("sha256:" + strings.TrimPrefix(s, "sha256:")); bad != nil {
+			switch {
+			case isURL(s):
+				faults.Add(item.Errorf("is a URL, should be the hash of a build, as mmoci source hash prints it, or a directory with a pkg.yaml: %s", s))
+			case strings.HasPrefix(s, "sha256:"):
+				faults.Add(item.Errorf("%.80q is no hash of a build: %w", document.OneLine(s), bad))
+			}
+			s = l.file(s)
+		}
+		a.Sources = append(a.Sources, Query{Text: s, Position: item.At()})
+	}
+	if len(items) == 0 {
+		faults.Add(n.Errorf("is empty; write the hash of a build, or a directory with a pkg.yaml"))
+	}
+	return faults.Err()
+}
+
+// Own tells an archive of packages of the site's own, which no upstream signs.
+func (a *Archive) Own() bool { return a.Debs != "" || len(a.Files) > 0 || len(a.Sources) > 0 }
 
 // setWithSources reads with-sources:, yes, no or built.
 func setWithSources(n document.Node, a *Archive) (err error) {
@@ -59,7 +93,7 @@ func (a *Archive) validBuildDepends() error {
 		return errors.New("with-sources: built takes the sources that build-depends: names, which is not there; write yes, or name them")
 	case len(a.BuildDepends) == 0:
 		return nil
-	case a.Debs != "" || len(a.Files) > 0 || a.Dated != "":
+	case a.Own() || a.Dated != "":
 		return errors.New("build-depends: names sources of upstream's Sources indices, which this archive does not have")
 	case a.Verbatim:
 		return errors.New("build-depends: chooses packages, and a verbatim archive is taken whole; write it in a curated one")

@@ -27,6 +27,7 @@ func (l *loader) archive(n document.Node) (*archiveDoc, error) {
 		"architectures":     document.SetTexts(&a.Architectures),
 		"signed-by":         d.signedBy,
 		"debs":              l.setFile(&a.Debs),
+		"sources":           func(n document.Node) error { return l.builtSources(n, a) },
 		"packages":          d.packages,
 		"packages-from":     func(n document.Node) error { return d.lists.read(l, n, &a.Packages) },
 		"list":              d.lists.kind,
@@ -177,7 +178,7 @@ func (d *archiveDoc) finish(n document.Node) error {
 	if len(d.lists.lines)+len(a.Packages) > 0 && (a.None || a.All) {
 		return d.selection.Errorf("says none or all, but packages-from: names packages; keep one of them")
 	}
-	if a.Debs != "" && d.selection == nil && len(a.Packages)+len(d.lists.lines) == 0 {
+	if (a.Debs != "" || len(a.Sources) > 0) && d.selection == nil && len(a.Packages)+len(d.lists.lines) == 0 {
 		// Who puts his own .debs into a directory means all of them.
 		a.All = true
 	}

@@ -90,6 +90,18 @@ type LockPackage struct {
 	Reason                                                string
 }
 
+// BuiltReason stands in a reason before what is known of the build of a package of the site's own.
+const BuiltReason = "; "
+
+// BuiltOf is what a reason says of the build of a package, "built of sha256:HEX, signed by FINGERPRINT"; "" if it was not built of a
+// source by its identity.
+func (p *LockPackage) BuiltOf() string {
+	if _, built, ok := strings.Cut(p.Reason, BuiltReason+"built of "); ok {
+		return "built of " + built
+	}
+	return ""
+}
+
 // Encode is the canonical form, which is hashed into a snapshot: equal locks
 // give equal bytes, whatever the order of their parts.
 func (l *Lock) Encode() []byte { return l.encode(false) }

@@ -73,6 +73,10 @@ type Archive struct {
 	Debs          string // directory of own .debs (class site)
 	// Files are .debs by their URL, of class site as those of Debs; who pushes puts them into a directory.
 	Files []File `json:",omitempty"`
+	// Sources are builds, of class site as Debs: identities, or directories with a pkg.yaml. Who pushes puts them into the directory
+	// Debs, and what is known of each .deb by its SHA256 into BuiltOf.
+	Sources []Query           `json:",omitempty"`
+	BuiltOf map[string]string `json:",omitempty"`
 	// Dated is the timestamp of an archive as a service keeps it, "" for any other. Nothing is taken of it
 	// but the files that Packages name.
 	Dated string `json:",omitempty"`

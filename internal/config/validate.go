@@ -87,12 +87,12 @@ func (a *Archive) validate() (faults []error) {
 		faults = append(faults, err)
 	}
 	steps := []func() error{a.validPlace}
-	if a.Debs == "" && len(a.Files) == 0 {
+	if !a.Own() {
 		steps = append(steps, a.validURLs, a.validSuites, a.validArchitectures)
 	}
 	steps = append(steps, func() error {
 		// What is chosen depends on the mode.
-		if a.Debs == "" && len(a.Files) == 0 {
+		if !a.Own() {
 			if err := a.validMode(); err != nil {
 				return err
 			}
@@ -133,7 +133,10 @@ func (a *Archive) validPlace() error {
 	if len(a.Files) > 0 {
 		return nil // a list names them
 	}
-	if a.Debs == "" {
+	if a.Debs != "" && len(a.Sources) > 0 {
+		return errors.New("both debs: and sources:; write two archives")
+	}
+	if a.Debs == "" && len(a.Sources) == 0 {
 		if len(a.URLs) == 0 {
 			return errors.New("neither url: nor debs:; write url: with the address of the archive, or debs: with a directory of .debs")
 		}
@@ -149,7 +152,11 @@ func (a *Archive) validPlace() error {
 		{"ca", a.CAFile != ""}, {"client-cert", a.ClientCert != ""}, {"auth", a.AuthFile != ""},
 	} {
 		if x.set {
-			return fmt.Errorf("%s has no meaning for debs:, whose suite is the prefix and whose component is main; remove it", x.key)
+			own := "debs:"
+			if a.Debs == "" {
+				own = "sources:"
+			}
+			return fmt.Errorf("%s has no meaning for %s, whose suite is the prefix and whose component is main; remove it", x.key, own)
 		}
 	}
 	return a.validArchitectures()
@@ -277,7 +284,7 @@ func validPart(s string) error {
 
 func (a *Archive) validArchitectures() error {
 	if len(a.Architectures) == 0 {
-		if a.Debs != "" {
+		if a.Debs != "" || len(a.Sources) > 0 {
 			return nil
 		}
 		return errors.New("no architectures:; write architectures: [amd64] or what the hosts are")

@@ -428,7 +428,7 @@ func lockArchive(a *suites.Archive, sel *selection) config.LockArchive {
 	for _, c := range sel.packages[a.Prefix] {
 		l.Packages = append(l.Packages, config.LockPackage{
 			Suite: c.Suite, Component: c.Component, Name: c.Name, Version: c.Version, Architecture: c.Architecture,
-			Digest: "sha256:" + c.SHA256, Size: c.Size, Reason: sel.reason(c),
+			Digest: "sha256:" + c.SHA256, Size: c.Size, Reason: sel.reason(a, c),
 		})
 	}
 	return l

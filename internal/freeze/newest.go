@@ -28,7 +28,7 @@ type Candidate struct {
 func Candidates(ctx context.Context, f Options, names []string) ([]Candidate, error) {
 	plan := *f.Plan
 	plan.Archives = slices.DeleteFunc(slices.Clone(plan.Archives), func(a config.Archive) bool {
-		return a.Dated != "" || a.Debs != "" || len(a.Files) > 0
+		return a.Dated != "" || a.Own()
 	})
 	f.Plan, f.Lock = &plan, nil
 	archives, err := suites.Read(ctx, f.reading(), f.Plan.Archives)

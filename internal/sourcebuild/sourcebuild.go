@@ -59,7 +59,7 @@ func Resolve(ctx context.Context, o Options) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{o: &o, archive: archive}
-	if s.base, err = archive.Source(o.Plan.Source, o.Plan.Version); err != nil {
+	if s.base, err = archive.SourceWithout(o.Plan.Source, o.Plan.Version, o.Plan.Suffix); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Plan.BaseAt, err)
 	}
 	profiles, err := o.Plan.BuildProfiles(s.base.Profiles())

@@ -10,12 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"example.org/mmoci/internal/builds"
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/embedded"
+	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/signer"
@@ -151,6 +153,88 @@ func ImageSources(a *App, native string, plan *imageplan.Plan, site *config.Plan
 	if o.To != nil && !slices.ContainsFunc(sign.Public().Fingerprints(), func(f string) bool { return slices.Contains(o.Builders.Builders.Fingerprints(), f) }) {
 		return nil, fmt.Errorf("%w: what is put into %s would be signed by %s, which is no listed builder: nobody would take it; list its public key (builders: below trust: in mmoci.yaml, or --builder-key FILE)",
 			outcome.ErrUsage, builds.PlaceOf(*o.To), sign.Public().Fingerprints()[0])
+	}
+	return embedded.New(o), nil
+}
+
+// TakeBuilds puts what archives name by sources: into directories, and returns the plan that has them. A directory with a pkg.yaml is
+// resolved in the snapshot that ref names now.
+func TakeBuilds(a *App, cmd *cobra.Command, p *PlanFlags, plan *config.Plan, ref func() (artifact.Reference, error)) (*config.Plan, error) {
+	if !slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return len(a.Sources) > 0 }) {
+		return plan, nil
+	}
+	top, err := state.HostDir("built")
+	if err != nil {
+		return nil, fmt.Errorf("packages that sources: names: %w", err)
+	}
+	o := embedded.Options{Artifact: a.Options(), Log: a.Log}
+	if o.Places, err = PlacesOf(nil, plan); err != nil {
+		return nil, err
+	}
+	if len(o.Places) == 0 {
+		return nil, fmt.Errorf("%w: an archive names builds, and no place says where they are; write sources: [HOST/REPO] beside archives:", outcome.ErrUsage)
+	}
+	if o.Builders, err = BuilderTrust(nil, 0, plan); err != nil {
+		return nil, err
+	}
+	if o.Kept, err = PatchesKept(a); err != nil {
+		return nil, err
+	}
+	file, err := filepath.Abs(plan.File)
+	if err != nil {
+		return nil, err
+	}
+	now := *plan
+	now.Archives = slices.Clone(plan.Archives)
+	var from *embedded.Sources
+	for i := range now.Archives {
+		ar := &now.Archives[i]
+		if len(ar.Sources) == 0 {
+			continue
+		}
+		var ids []snapshot.Digest
+		for _, q := range ar.Sources {
+			if id, err := snapshot.ParseDigest("sha256:" + strings.TrimPrefix(q.Text, "sha256:")); err == nil {
+				ids = append(ids, id)
+				continue
+			}
+			if from == nil {
+				if from, err = sourcesOf(a, cmd, p, o, ref); err != nil {
+					return nil, fmt.Errorf("%s: sources: %s is resolved in the snapshot that is to be replaced: %w; push without it first, or name the hash of a build", q.Position, q.Text, err)
+				}
+			}
+			archs := ar.Architectures
+			if len(archs) == 0 {
+				archs = []string{host.OwnArchitecture(cmd.Context())}
+			}
+			for _, arch := range archs {
+				id, err := from.Find(cmd.Context(), q.Text, arch)
+				if err != nil {
+					return nil, fmt.Errorf("%s: sources: %w", q.Position, err)
+				}
+				ids = append(ids, id)
+			}
+		}
+		// One directory for each archive of each configuration.
+		ar.Debs = filepath.Join(top, ar.Prefix+"-"+snapshot.Sum([]byte(file + "\n" + ar.Prefix)).Hex()[:12])
+		if ar.BuiltOf, err = embedded.New(o).Take(cmd.Context(), ar.Debs, ids, ar.WithSources); err != nil {
+			if errors.Is(err, outcome.ErrNotFound) {
+				err = fmt.Errorf("%w; mmoci source build DIR --to REG builds it", err)
+			}
+			return nil, fmt.Errorf("archive %s: sources: %w", ar.Prefix, err)
+		}
+		ar.Sources, ar.WithSources = nil, false // a source package that is there comes along
+	}
+	return &now, nil
+}
+
+func sourcesOf(a *App, cmd *cobra.Command, p *PlanFlags, o embedded.Options, ref func() (artifact.Reference, error)) (*embedded.Sources, error) {
+	at, err := ref()
+	if err != nil {
+		return nil, err
+	}
+	if o.Snapshot, o.Trust, err = a.Open(cmd, p, &PlaceFlags{}, []string{at.String()}); err != nil {
+		return nil, err
 	}
 	return embedded.New(o), nil
 }

@@ -99,6 +99,9 @@ func Lock(a *command.App) *cobra.Command {
 				return err
 			}
 		}
+		if plan, err = command.TakeBuilds(a, cmd, &o.PlanFlags, plan, func() (artifact.Reference, error) { return command.Configured(plan) }); err != nil {
+			return err
+		}
 		files, err := listed.Fetch(cmd.Context(), listed.Options{Plan: plan, Lock: pinned, Dir: listedDir, KeepGoing: o.check, Log: a.Log})
 		if err != nil {
 			return err

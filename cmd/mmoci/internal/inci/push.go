@@ -160,6 +160,9 @@ func pushOptions(a *command.App, cmd *cobra.Command, o *pushFlags, args []string
 	if q.Ref, err = command.Reference(args, plan); err != nil {
 		return nil, "", err
 	}
+	if q.Plan, err = command.TakeBuilds(a, cmd, &o.PlanFlags, plan, func() (artifact.Reference, error) { return q.Ref, nil }); err != nil {
+		return nil, "", err
+	}
 	q.Artifact.ImagesTo = command.ImagesTo(plan, q.Ref)
 	if q.Date, q.DateAuto, err = command.ParseDate(o.date); err != nil {
 		return nil, "", err

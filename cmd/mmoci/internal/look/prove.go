@@ -2,6 +2,7 @@ package look
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -64,6 +65,10 @@ func Prove(a *command.App) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		built, err := builtPackages(cmd.Context(), s)
+		if err != nil {
+			return err
+		}
 		proofs := []chain.Proof{}
 		for _, pkg := range packages {
 			hashed, err := s.OpenBlob(cmd.Context(), pkg.Blob())
@@ -76,9 +81,11 @@ func Prove(a *command.App) *cobra.Command {
 				return fmt.Errorf("%s %s: %w", pkg.Name, pkg.Version, err)
 			}
 			key := keyFileOf(pkg.Archive(), book.Signer(pkg), s.Statement, plan, p.Keyrings)
-			proofs = append(proofs, book.Prove(pkg, chain.ProofOptions{
+			proof := book.Prove(pkg, chain.ProofOptions{
 				Place: placeOf(ref), Key: key, Who: "mmoci", Now: trust.Now, Hashed: true, Verify: "mmoci verify " + chain.Quote(ref.String()),
-			}))
+			})
+			proof.Built = built[proof.Archive+" "+proof.Digest]
+			proofs = append(proofs, proof)
 		}
 		if asJSON {
 			err = a.PrintJSON(proofs)
@@ -96,6 +103,30 @@ func Prove(a *command.App) *cobra.Command {
 		return proofsHold(args[0], s, book, proofs)
 	}
 	return cmd
+}
+
+// builtPackages is what the snapshot's lock says of the builds of its own packages, by "ARCHIVE DIGEST".
+func builtPackages(ctx context.Context, s *snapshot.Snapshot) (map[string]string, error) {
+	if !slices.ContainsFunc(s.Statement.Archives, func(a snapshot.Archive) bool { return a.Class == snapshot.Site }) {
+		return nil, nil
+	}
+	text, err := s.ReadLock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := config.ParseLock("lock", text)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, a := range l.Archives {
+		for _, p := range a.Packages {
+			if built := p.BuiltOf(); built != "" && a.Class == string(snapshot.Site) {
+				out[a.Prefix+" "+p.Digest] = built
+			}
+		}
+	}
+	return out, nil
 }
 
 // proofsHold is the outcome of the proofs: none, or one that contradicts itself, is an error.
