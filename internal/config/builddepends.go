@@ -43,7 +43,7 @@ func (l *loader) builtSources(n document.Node, a *Archive) error {
 		}
 		if _, bad := snapshot.ParseDigest("sha256:" + strings.TrimPrefix(s, "sha256:")); bad != nil {
 			switch {
-			case isURL(s):
+			case IsURL(s):
 				faults.Add(item.Errorf("is a URL, should be the hash of a build, as mmoci source hash prints it, or a directory with a pkg.yaml: %s", s))
 			case strings.HasPrefix(s, "sha256:"):
 				faults.Add(item.Errorf("%.80q is no hash of a build: %w", document.OneLine(s), bad))

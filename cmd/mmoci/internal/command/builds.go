@@ -172,7 +172,7 @@ func TakeBuilds(a *App, cmd *cobra.Command, p *PlanFlags, plan *config.Plan, ref
 		return nil, err
 	}
 	if len(o.Places) == 0 {
-		return nil, fmt.Errorf("%w: an archive names builds, and no place says where they are; write sources: [HOST/REPO] beside archives:", outcome.ErrUsage)
+		return nil, fmt.Errorf("%w: an archive names builds, and no place says where they are; write sources: [HOST/REPO] at the top of mmoci.yaml", outcome.ErrUsage)
 	}
 	if o.Builders, err = BuilderTrust(nil, 0, plan); err != nil {
 		return nil, err
