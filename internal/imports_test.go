@@ -79,6 +79,7 @@ var rules = map[string][]string{
 	"internal/imagefind":       {"net/http", "os", oras, imageSpec, ggcr, module + "internal/freeze", module + "internal/upstream", module + "internal/serve"},
 	"internal/buildsource":     {"net/http", "os/exec", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/serve"},
 	"internal/sourcebuild":     {"net/http", "os/exec", oras, imageSpec, ggcr, module + "internal/freeze", module + "internal/serve"},
+	"internal/imageinit":       {"net/http", "os/exec", oras, imageSpec, ggcr, module + "pkg/artifact", module + "internal/freeze", module + "internal/upstream", module + "internal/serve"},
 	"internal/embedded":        {"net/http", "os/exec", oras, imageSpec, ggcr, module + "internal/freeze", module + "internal/upstream", module + "internal/serve"},
 	"internal/builds":          {"net/http", "os/exec", oras, imageSpec, ggcr, module + "internal/freeze", module + "internal/upstream", module + "internal/serve"},
 	"internal/imageproof":      {"net/http", oras, imageSpec, ggcr, module + "internal/freeze", module + "internal/upstream", module + "internal/serve"},

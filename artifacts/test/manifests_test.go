@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -45,6 +46,8 @@ func decode(t *testing.T, name string, data []byte) []any {
 			v = &appsv1.Deployment{}
 		case "batch/v1 CronJob":
 			v = &batchv1.CronJob{}
+		case "batch/v1 Job":
+			v = &batchv1.Job{}
 		case "networking.k8s.io/v1 Ingress":
 			v = &networkingv1.Ingress{}
 		case "policy/v1 PodDisruptionBudget":
@@ -140,6 +143,36 @@ func TestCronJob(t *testing.T) {
 	hardened(t, name, &job.JobTemplate.Spec.Template.Spec)
 	if job.ConcurrencyPolicy != batchv1.ForbidConcurrent || len(strings.Fields(job.Schedule)) != 5 || job.JobTemplate.Spec.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
 		t.Errorf("job %+v", job)
+	}
+}
+
+// TestBuildJob: each pod of the farm has an index, its script knows how many there are, and no service account's token is in it.
+func TestBuildJob(t *testing.T) {
+	const name = "build-job.yaml"
+	data, err := os.ReadFile("../samples/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := decode(t, name, data)
+	if len(docs) != 1 {
+		t.Fatalf("%d documents", len(docs))
+	}
+	job := docs[0].(*batchv1.Job).Spec
+	pod := &job.Template.Spec
+	if job.CompletionMode == nil || *job.CompletionMode != batchv1.IndexedCompletion || job.Completions == nil || pod.RestartPolicy != corev1.RestartPolicyNever {
+		t.Errorf("job %+v", job)
+	}
+	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		t.Error("the token of a service account is in it")
+	}
+	pods := ""
+	for _, e := range pod.Containers[0].Env {
+		if e.Name == "PODS" {
+			pods = e.Value
+		}
+	}
+	if want := strconv.Itoa(int(*job.Completions)); pods != want {
+		t.Errorf("PODS is %q, completions %s", pods, want)
 	}
 }
 

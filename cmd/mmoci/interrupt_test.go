@@ -523,6 +523,8 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 		// An image at a time, which the engine takes whole or not at all (TestImportInterrupted of internal/engine).
 		"host images",
 		"image verify", "image rebuild", "image diff", "image affected", "image sbom", "image scripts", "image lock",
+		// The directory has its name when all of it is there.
+		"image init",
 		// They put an image by the code of copy, and the tag last (TestKilledAtEveryRequest of internal/imagebuild).
 		"image build", "image update",
 		// It gives a tag last, and a file its name when it is whole (TestInterruptedExport of internal/static).

@@ -32,7 +32,7 @@ func Command(a *command.App) *cobra.Command {
 		Use:   "image",
 		Short: "Build container images of a snapshot's packages",
 	}
-	cmd.AddCommand(imageBuild(a), imageLock(a), imageVerify(a), imageRebuild(a), imageScripts(a), imageSBOM(a), imageDiff(a), imageUpdate(a), imageAffected(a))
+	cmd.AddCommand(imageInit(a), imageBuild(a), imageLock(a), imageVerify(a), imageRebuild(a), imageScripts(a), imageSBOM(a), imageDiff(a), imageUpdate(a), imageAffected(a))
 	return cmd
 }
 
