@@ -332,7 +332,7 @@ func (sel *selection) chooseSources(a *suites.Archive, built []suites.SourceID) 
 // reason is why a package is in the snapshot: as the lock says where it names
 // the package, for a closure that is taken from a lock must not depend on how it
 // is found again; else as it was found.
-func (sel *selection) reason(a *upstreamArchive, c resolve.Chosen) string {
+func (sel *selection) reason(a *suites.Archive, c resolve.Chosen) string {
 	if len(sel.reasons) > 0 {
 		if r, ok := sel.reasons[lockKey(c.Archive, c.Name, c.Version, c.Architecture, c.SHA256)]; ok {
 			return r
