@@ -98,13 +98,15 @@ func Rewrite(ctx context.Context, o Options) (*Tree, error) {
 		}
 	}
 	w.repository()
+	if plan != nil {
+		for _, s := range plan.Sync {
+			if err := w.copy(path.Clean(filepath.ToSlash(s.Src))); err != nil {
+				w.faults.Add(document.Errorf(s.At, "sync: %s: %w%s", s.Src, bare(err), remedy(err)))
+			}
+		}
+	}
 	if err := cmpErr(ctx.Err(), w.faults.Err()); err != nil {
 		return w.tree, err
-	}
-	for _, s := range plan.Sync {
-		if err := w.copy(path.Clean(filepath.ToSlash(s.Src))); err != nil {
-			w.faults.Add(document.Errorf(s.At, "sync: %s: %w", s.Src, err))
-		}
 	}
 	w.put(imageplan.Name, plan.Format())
 	return w.tree, w.faults.Err()
@@ -117,6 +119,14 @@ func cmpErr(errs ...error) error {
 		}
 	}
 	return nil
+}
+
+// remedy is what helps where a file is missing that the tree names.
+func remedy(err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "; put the file there, or take the entry out"
+	}
+	return ""
 }
 
 func (w *rewriter) note(at document.Position, text string) {
@@ -149,7 +159,9 @@ func (w *rewriter) plan() (*imageplan.Plan, error) {
 func (w *rewriter) packages(p *imageplan.Plan) (out []string) {
 	if p != nil {
 		for _, e := range p.Embedded {
-			out = append(out, e.Path)
+			if !slices.Contains(out, e.Path) { // an image may want packages of one source in two entries
+				out = append(out, e.Path)
+			}
 		}
 		return out
 	}

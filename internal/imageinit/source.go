@@ -253,7 +253,7 @@ func (p *pkg) patches(ctx context.Context, n document.Node) error {
 		if !strings.Contains(key, "://") {
 			key = path.Clean(filepath.ToSlash(key))
 			if err := p.w.copy(path.Join(p.dir, key)); err != nil {
-				faults.Add(document.Errorf(pair.KeyAt(), "patch %s: %w", pair.Key, bare(err)))
+				faults.Add(document.Errorf(pair.KeyAt(), "patch %s: %w%s", pair.Key, bare(err), remedy(err)))
 			}
 		} else if entry["sha256"] == "" {
 			if key, err = p.digest(ctx, pair, entry); err != nil {
