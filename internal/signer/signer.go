@@ -40,6 +40,7 @@ func ReadKeyrings(files ...string) (*pgp.Keyring, error) {
 	return pgp.JoinKeyrings(rings...), nil
 }
 
+// ReadKeyFile reads a key file, of a size that a key file can have.
 func ReadKeyFile(file string) ([]byte, error) {
 	st, err := os.Stat(file)
 	if err != nil {

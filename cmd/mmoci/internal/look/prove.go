@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
+	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -164,7 +164,7 @@ func placeOf(ref artifact.Reference) chain.Place {
 
 // keyFileOf is the file that proves an archive: of --keyring, or of the configuration. Of several it is the one that has the key
 // that signed.
-func keyFileOf(prefix, signer string, st *snapshot.Statement, plan *config.Plan, keyrings []string) chain.KeyFile {
+func keyFileOf(prefix, fingerprint string, st *snapshot.Statement, plan *config.Plan, keyrings []string) chain.KeyFile {
 	site := st.Archive(prefix).Class == snapshot.Site
 	var files []string
 	for _, k := range keyrings {
@@ -188,12 +188,12 @@ func keyFileOf(prefix, signer string, st *snapshot.Statement, plan *config.Plan,
 	}
 	var first chain.KeyFile
 	for i, file := range files {
-		data, _ := os.ReadFile(file)
+		data, _ := signer.ReadKeyFile(file)
 		key := chain.KeyFile{File: file, Armored: bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN"))}
 		if i == 0 {
 			first = key
 		}
-		if ring, err := pgp.ReadKeyring(data); err == nil && slices.Contains(ring.Fingerprints(), signer) {
+		if ring, err := pgp.ReadKeyring(data); err == nil && slices.Contains(ring.Fingerprints(), fingerprint) {
 			return key
 		}
 	}
