@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -86,7 +87,7 @@ func main() {
 		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		say("start", c.Start())
 	case "late":
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Second)
 		os.WriteFile("/late", nil, 0o644)
 	case "bomb":
 		for {
@@ -100,6 +101,25 @@ func main() {
 }
 `
 
+// buildProbe returns the probe as a program; it is built once.
+var buildProbe = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "probe")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	program := filepath.Join(dir, "probe")
+	if err := os.WriteFile(program+".go", []byte(probe), 0o600); err != nil {
+		return nil, err
+	}
+	build := exec.Command("go", "build", "-o", program, program+".go")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return os.ReadFile(program)
+})
+
 // root starts an empty root with the probe in it.
 func root(t *testing.T, ctx context.Context) (*scratch, *process) {
 	t.Helper()
@@ -112,25 +132,15 @@ func root(t *testing.T, ctx context.Context) (*scratch, *process) {
 
 func rootOf(t *testing.T, ctx context.Context, ids mapping) (*scratch, *process) {
 	t.Helper()
-	dir := t.TempDir()
-	program := filepath.Join(dir, "probe")
-	if err := os.WriteFile(program+".go", []byte(probe), 0o600); err != nil {
+	b, err := buildProbe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-o", program, program+".go")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	s, err := newScratch(ctx, dir, ids)
+	s, err := newScratch(ctx, t.TempDir(), ids)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.remove(context.Background()) })
-	b, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := os.WriteFile(filepath.Join(s.dir, "debs", "0000.deb"), []byte("deb"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +220,7 @@ func TestBackgroundEnds(t *testing.T) {
 	if got := try(t, p, "background"); got != "start: <nil>\n" {
 		t.Fatal(got)
 	}
-	time.Sleep(3 * time.Second)
+	time.Sleep(2 * time.Second)
 	if _, err := os.Lstat(filepath.Join(s.dir, "root", "late")); err == nil {
 		t.Error("a process outlived the program that started it")
 	}
@@ -220,7 +230,7 @@ func TestBackgroundEnds(t *testing.T) {
 func TestForkBomb(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s, p := root(t, ctx)
-	time.AfterFunc(3*time.Second, func() { cancel(errors.New("scripts took longer")) })
+	time.AfterFunc(time.Second, func() { cancel(errors.New("scripts took longer")) })
 	if !s.ids.root || s.ids.uid == 0 {
 		t.Fatal("only where root of a root is nobody else does the kernel count its processes alone")
 	}
