@@ -29,7 +29,7 @@ func changedFiles(files map[string][]byte) map[string][]byte {
 func TestRequestsOfFirstPush(t *testing.T) {
 	t.Parallel()
 	f := newFakeRegistry(t)
-	s := takeOf(t, synthFiles(600))
+	s := takeOf(t, synthFiles(severalShards))
 	p, err := Pack(s)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestRequestsOfOpen(t *testing.T) {
 	t.Parallel()
 	f := newFakeRegistry(t)
 	ref := f.ref(t, "noble")
-	mustPush(t, ref, takeOf(t, synthFiles(600)), PushOptions{})
+	mustPush(t, ref, takeOf(t, synthFiles(severalShards)), PushOptions{})
 	f.counts()
 	s := reopen(t, ref)
 	file, err := s.Open(t.Context(), "own/pool/main/b/big/big_1_amd64.deb")

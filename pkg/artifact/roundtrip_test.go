@@ -28,14 +28,20 @@ func everyKind(t *testing.T) map[string]Reference {
 	}
 }
 
+// severalShards is of how many sources synthFiles makes three shards. Over a real registry each blob takes its time.
+const severalShards = 250
+
 // Law 1: Open(Push(s)) equals s through every kind of place, with one root digest.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	files := synthFiles(600)
+	files := synthFiles(severalShards)
 	s := takeOf(t, files)
 	p, err := Pack(s)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if p.Shards() != 3 {
+		t.Fatalf("%d shards", p.Shards())
 	}
 	for kind, ref := range everyKind(t) {
 		t.Run(kind, func(t *testing.T) {

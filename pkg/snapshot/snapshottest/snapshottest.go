@@ -107,18 +107,28 @@ func testOpen(t *testing.T, s *snapshot.Snapshot, want map[string][]byte) {
 	}
 }
 
+// testConcurrent reads each file four times at once, beside others. What reads is not without bound: a registry on a busy
+// machine would answer the last of thousands too late.
 func testConcurrent(t *testing.T, s *snapshot.Snapshot, want map[string][]byte) {
+	const readers = 32
+	next := make(chan string)
 	var wg sync.WaitGroup
-	for range 4 {
-		for _, p := range paths(want) {
-			wg.Go(func() {
+	for range readers {
+		wg.Go(func() {
+			for p := range next {
 				data, err := read(t.Context(), s, p)
 				if err != nil || !bytes.Equal(data, want[p]) {
 					t.Errorf("Open(%s): %d bytes, %v, want %d bytes", p, len(data), err, len(want[p]))
 				}
-			})
+			}
+		})
+	}
+	for _, p := range paths(want) {
+		for range 4 {
+			next <- p
 		}
 	}
+	close(next)
 	wg.Wait()
 }
 
