@@ -40,7 +40,7 @@ clean_up() {
 	status=$?
 	trap - EXIT INT TERM HUP
 	set +e
-	times >"$E2E_WORK/$name.times"
+	times >"$work.times" # a script may use $name for its own
 	while read -r p; do ! started_here "$p" || kill "$p"; done <"$work/pids" 2>/dev/null
 	sleep 0.2
 	while read -r p; do ! started_here "$p" || kill -9 "$p"; done <"$work/pids" 2>/dev/null
