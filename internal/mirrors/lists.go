@@ -18,6 +18,7 @@ func AptList(base, direct, prefix string, all []Status) string {
 	fmt.Fprintf(&b, `# For apt: deb [signed-by=..] mirror+%s/setup/%s.mirrors SUITE COMPONENT..
 # Release files and indices come from this server. Packages come from mirrors; what a mirror has not, or a mirror that does
 # not answer, makes apt go on to the next line.
+# In /etc/apt/apt.conf.d: Acquire::Retries "0"; Acquire::http::Timeout "5"; else an apt before 3.0.3 may wait for ever for a mirror that died.
 `, base, prefix)
 	secure := strings.HasPrefix(base, "https:")
 	var lines []string

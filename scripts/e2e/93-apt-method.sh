@@ -1,6 +1,7 @@
 # 93-apt-method.sh: apt installs straight from a registry, with mmoci as its method: nothing of ours serves.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
+. "$E2E_TOP/scripts/e2e/tree-nginx.sh"
 
 site
 registry_start v3 registry "$work/storage"
@@ -326,6 +327,65 @@ apt3() {
 	not ls "$root"/etc/apt/sources.list.d/mmoci-*
 }
 check "apt 3: update, hello installed, nothing the second time, undo" apt3
+
+# While that root is there: apt 3 with a front's list of mirrors. One of the two is dead to apt, and the front does not know: it hangs
+# up on apt alone.
+apt3_list() {
+	root=$work/apt3
+	"$mmoci" export --static listed --apt "oci:$shared/layout:site"
+	for m in good bad; do
+		case $m in good) host=127.0.0.11 ;; bad) host=127.0.0.12 ;; esac
+		host=$host:$(free_port)
+		tree_nginx $m "$host" "$work/listed"
+		echo "- {name: $m, url: \"http://$host/\", allow-http: yes, apt: \"apt/mirror:site\"}" >>mirrors.yaml
+	done
+	sed -i "s|listen $host;|& if (\$http_user_agent ~ APT-HTTP) { return 444; }|" bad.static
+	kill -HUP "$(cat bad.pid)"
+	hung_up() { ! curl -s -o bad.answer -A "Debian APT-HTTP/1.3" "http://$host/v2/"; }
+	eventually hung_up
+	serve_start listing --registry --mirrors mirrors.yaml "$v3/site/mirror:site"
+	eventually curl -sf "$serve/readyz"
+	same "mirrors in the list" 2 "$(curl -sf "$serve/setup/debian.mirrors" | grep -c 'apt/mirror:site/debian/')"
+	rm -rf "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/* "$root"/var/lib/apt/lists
+	cp "$sitekey" "$root/etc/apt/keyrings/site.asc"
+	echo "deb [signed-by=/etc/apt/keyrings/site.asc] mirror+$serve/setup/debian.mirrors bookworm main" >"$root/etc/apt/sources.list.d/site.list"
+	echo 'Acquire::Retries "0";' >"$root/etc/apt/apt.conf.d/site" # as artifacts/docs/mirrors.md says
+	in_root apt-get -q -o APT::Update::Error-Mode=any update >apt3.out 2>&1 || { cat apt3.out; return 1; }
+	updated apt3.out
+	: >good.access
+	# apt draws a mirror for each file: again, should it have drawn none from the dead one.
+	for _ in 1 2 3 4 5; do
+		rm -rf "$root/tmp/got"
+		in_root sh -c 'mkdir /tmp/got && cd /tmp/got && for p in adduser base-files dash debconf grep gzip hello hostname login sed sysvinit-utils tar; do echo $p/bookworm; done | xargs apt-get -q download'
+		! grep -q '^444 .*GET /apt/mirror:site/debian/pool/' bad.access || break
+	done
+	in_root apt-get clean
+	in_root apt-get -q -y --reinstall install hello
+	in_root hello
+	for d in "$root"/tmp/got/*.deb; do test -e "listed/blobs/sha256/$(sha256sum <"$d" | cut -d' ' -f1)"; done
+	same "packages" 12 "$(ls "$root"/tmp/got/*.deb | wc -l)"
+	# The one hung up on some, and all came from the other.
+	grep -q '^444 .*GET /apt/mirror:site/debian/pool/' bad.access
+	[ "$(grep -c '^200 .*GET /apt/mirror:site/debian/pool/' good.access)" -ge 13 ]
+	not grep '"GET","path":"/debian/pool/' listing.access
+	# The other lacks half of them, too. By default apt 2.6 then waits for ever, more often than not; not as the list says.
+	cp -al listed behind
+	find behind/apt/mirror:site/debian/pool/ -name '[a-h]*.deb' -delete
+	sed -i "s|$work/listed;|$work/behind;|" good.static
+	kill -HUP "$(cat good.pid)"
+	apt_own behind26
+	echo "deb [signed-by=$sitekey] mirror+$serve/setup/debian.mirrors bookworm main" >behind26/sources/site.list
+	curl -sf "$serve/setup/debian.mirrors" | sed -n 's/^# In .etc.apt.apt.conf.d: \(.*;\) else .*/\1/p' >>behind26.conf
+	grep 'Retries "0"' behind26.conf
+	own apt-get -q update
+	for _ in 1 2 3; do
+		rm -rf got && mkdir got
+		(cd got && own timeout 30 apt-get -q download adduser base-files dash debconf grep gzip hello hostname login sed sysvinit-utils tar)
+		same "packages" 12 "$(ls got/*.deb | wc -l)"
+	done
+	stop "$pid"
+}
+check "apt 3 with a front's list of two mirrors, one of which is dead: update, 12 packages, hello installed; apt 2.6, where the other lacks half" apt3_list
 
 # --- speed and memory, against apt's own http from nginx
 
