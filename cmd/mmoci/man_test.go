@@ -45,6 +45,9 @@ func sections(text string) map[string]string {
 	out := map[string]string{}
 	for _, part := range strings.Split("\n"+text, "\n# ")[1:] {
 		head, body, _ := strings.Cut(part, "\n")
+		if _, ok := out[head]; ok {
+			panic("two parts are called " + head)
+		}
 		out[head] = body
 	}
 	return out
@@ -257,8 +260,18 @@ func TestManualOfConfiguration(t *testing.T) {
 	parts := sections(readPage(t, "mmoci.yaml.5"))
 	for section, want := range configurationKeys(t) {
 		var got []string
-		for _, m := range defined.FindAllStringSubmatch(parts[section], -1) {
-			got = append(got, m[1])
+		if section, key, ok := strings.Cut(section, "/"); ok { // the keys of each of its entries stand in the key's own text
+			_, text, _ := strings.Cut(parts[section], "\n**"+key+"**\n:   ")
+			text, _, _ = strings.Cut(text, "\n\n")
+			for _, m := range regexp.MustCompile(`\*\*([a-z0-9-]+)\*\*`).FindAllStringSubmatch(text, -1) {
+				if m[1] != "none" { // a value
+					got = append(got, m[1])
+				}
+			}
+		} else {
+			for _, m := range defined.FindAllStringSubmatch(parts[section], -1) {
+				got = append(got, m[1])
+			}
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
@@ -271,13 +284,14 @@ func TestManualOfConfiguration(t *testing.T) {
 func configurationKeys(t *testing.T) map[string][]string {
 	t.Helper()
 	sectionOf := map[string]string{"top": "KEYS", "sign": "SIGN", "trust": "TRUST", "serve": "SERVE", "images": "IMAGES", "archive": "ARCHIVES", "mirrors": "MIRRORS",
-		"merged": "MERGED ARCHIVES", "taken": "ARCHIVES OF OTHER SNAPSHOTS", "Parse": "RPM REPOSITORIES"}
+		"merged": "MERGED ARCHIVES", "taken": "ARCHIVES OF OTHER SNAPSHOTS", "Parse": "RPM REPOSITORIES",
+		"Read": "ARCHIVES OF FILES", "readFiles": "ARCHIVES OF FILES/files", "readSums": "ARCHIVES OF FILES/sums"}
 	out := map[string][]string{}
 	files, err := filepath.Glob("../../internal/config/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(files, "../../internal/config/rpmplan/rpmplan.go") {
+	for _, file := range append(files, "../../internal/config/rpmplan/rpmplan.go", "../../internal/config/fileplan/fileplan.go") {
 		if strings.HasSuffix(file, "_test.go") || strings.HasSuffix(file, "minimirror.go") { // that one reads another program's input
 			continue
 		}

@@ -45,6 +45,9 @@ func (b *blobs) Open(ctx context.Context, want snapshot.Blob, offset int64) (*sn
 		}
 		return &snapshot.Content{R: marked{r}}, nil
 	}
+	if whole := b.keep.whole(want); whole != nil {
+		return &snapshot.Content{R: whole, File: whole}, nil
+	}
 	part := b.keep.existing(want.Digest)
 	if part == nil && want.Size >= keepFrom {
 		part = b.keep.part(partOf(want.Digest))

@@ -287,3 +287,115 @@ func TestNamesWhatIsMissing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// hashing counts the bytes that reading a blob as a push does has to hash, and returns what was read.
+func hashing(t *testing.T, a *freeze.ReadyArchive, b snapshot.Blob) (data []byte, hashed int) {
+	t.Helper()
+	c, err := a.Blobs.Open(t.Context(), b, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.File != nil {
+		defer c.R.Close()
+		data, err = io.ReadAll(c.R)
+	} else {
+		c.R = counted{c.R, &hashed}
+		r := c.Reader(b)
+		defer r.Close()
+		data, err = io.ReadAll(r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data, hashed
+}
+
+type counted struct {
+	io.ReadCloser
+	n *int
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	*c.n += n
+	return n, err
+}
+
+// TestOnePass: a file that had to be read to learn its digest is not hashed again to be pushed, whatever its length;
+// one that somebody changed meanwhile is, and is never taken for the right one.
+func TestOnePass(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{2000, keepFrom + 1} {
+		data := random(5, size)
+		blob := snapshot.BlobOf(data)
+		s := serve(t, map[string][]byte{"/x": data})
+		o := options(t, t.TempDir(), entry("-", "x", s.URL+"/x"))
+		a, err := Read(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // a registry may ask for it twice
+			got, hashed := hashing(t, a, blob)
+			if hashed != 0 || !bytes.Equal(got, data) {
+				t.Errorf("%d bytes: %d of them were hashed again, %d came", size, hashed, len(got))
+			}
+		}
+		gets := 0
+		for _, asked := range s.requests() {
+			if strings.HasPrefix(asked, "GET ") {
+				gets++
+			}
+		}
+		if gets != 1 {
+			t.Errorf("%d bytes: read %d times from its place", size, gets)
+		}
+
+		// At once, within the same tick of the clock that files are stamped by.
+		part := filepath.Join(must(o.Dir()), "files", partOf(blob.Digest))
+		f, err := os.OpenFile(part, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteAt([]byte{data[7] ^ 1}, 7)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := a.Blobs.Open(t.Context(), blob, 0); err != nil || c.File != nil {
+			t.Errorf("%d bytes: a part that was changed is believed, %v", size, err)
+		} else {
+			c.R.Close()
+		}
+		if got, err := content(t.Context(), a, blob, blob.Size+1); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%d bytes: after a change %d bytes, %v", size, len(got), err)
+		}
+	}
+}
+
+// What changed in the very moment in which a part was remembered shows, too.
+func TestChangedWithinATick(t *testing.T) {
+	t.Parallel()
+	k, err := openKeep(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := random(6, 100)
+	blob := snapshot.BlobOf(data)
+	for range 200 {
+		f := k.part(partOf(blob.Digest))
+		if f == nil {
+			t.Fatal("no part")
+		}
+		if _, err := f.WriteAt(data, 0); err != nil {
+			t.Fatal(err)
+		}
+		k.wasHashed(blob.Digest, f)
+		if _, err := f.WriteAt([]byte{data[3] ^ 1}, 3); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if whole := k.whole(blob); whole != nil {
+			whole.Close()
+			t.Fatal("other bytes are taken for those that were hashed")
+		}
+	}
+}

@@ -10,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/outcome"
@@ -22,13 +24,37 @@ const keepFrom = 16 << 20
 
 // keep is the directory of what is kept. What lies in it was written by this user; that a part of a file is
 // damaged shows by its digest, and then it is thrown away.
-type keep struct{ dir string }
+type keep struct {
+	dir string
+
+	mu     sync.Mutex
+	hashed map[snapshot.Digest]identity // files of the directory that this process hashed while it wrote them
+}
+
+// identity changes whenever the bytes of a file may have.
+type identity struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime syscall.Timespec
+}
+
+func identify(f *os.File) (identity, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return identity{}, err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return identity{}, errors.ErrUnsupported
+	}
+	return identity{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}, nil
+}
 
 func openKeep(dir string) (*keep, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory of what is kept of files: %w", err)
 	}
-	return &keep{dir}, nil
+	return &keep{dir: dir, hashed: map[snapshot.Digest]identity{}}, nil
 }
 
 // note is what was learned of something, by a name made of it; "" if nothing was.
@@ -213,8 +239,44 @@ func (k *keep) download(ctx context.Context, name, validator string, size int64,
 		if err := os.Rename(s.part.Name(), filepath.Join(k.dir, partOf(d))); err != nil {
 			return snapshot.Blob{}, s, err
 		}
+		k.wasHashed(d, s.part)
 	}
 	return snapshot.Blob{Digest: d, Size: n}, s, nil
+}
+
+// wasHashed remembers that the part of a digest has its bytes, so that nobody need hash them again. f is the part, locked.
+func (k *keep) wasHashed(d snapshot.Digest, f *os.File) {
+	// A write within the same tick of the kernel's clock would not change the time of the one before: it changes this.
+	past := time.Now().Add(-time.Minute)
+	if os.Chtimes(filepath.Join(k.dir, partOf(d)), past, past) != nil {
+		return
+	}
+	id, err := identify(f)
+	if err != nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.hashed[d] = id
+}
+
+// whole opens the part of a digest that this process hashed and nobody has changed since; nil: there is none.
+func (k *keep) whole(b snapshot.Blob) *os.File {
+	k.mu.Lock()
+	was, ok := k.hashed[b.Digest]
+	k.mu.Unlock()
+	if !ok || was.size != b.Size {
+		return nil
+	}
+	f, err := os.Open(filepath.Join(k.dir, partOf(b.Digest)))
+	if err != nil {
+		return nil
+	}
+	if is, err := identify(f); err != nil || is != was {
+		f.Close()
+		return nil
+	}
+	return f
 }
 
 // sweep removes what is kept of a file.

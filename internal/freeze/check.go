@@ -54,6 +54,7 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	}
 	c := &Checked{Missing: []string{}, Differs: []string{}, Newer: []Newer{}}
 	var found []resolve.Chosen // of the lock
+	var asked []config.Other   // archives out of other snapshots
 	if err := checkFiles(ctx, f, lock, c); err != nil {
 		return nil, err
 	}
@@ -63,6 +64,14 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 		}
 		i := slices.IndexFunc(archives, func(a *suites.Archive) bool { return a.Prefix == locked.Prefix })
 		if o := f.Plan.Other(locked.Prefix); i < 0 && o != nil {
+			if o.From != "" && locked.From != "" {
+				if _, pin, ok := strings.Cut(o.From, "@"); ok && pin != locked.From {
+					c.Differs = append(c.Differs, fmt.Sprintf("archive %s: taken out of %s in the lock, of %s in the configuration", o.Prefix, locked.From, pin))
+					continue
+				}
+				asked = append(asked, *o)
+				continue
+			}
 			if !slices.Equal(o.Merge, locked.Merge) {
 				c.Differs = append(c.Differs, fmt.Sprintf("archive %s: merged of %s in the lock, of %s in the configuration", o.Prefix, inputs(locked.Merge), inputs(o.Merge)))
 			}
@@ -82,6 +91,9 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 		}
 		found, c.Missing = append(found, have...), append(c.Missing, missing...)
 		c.Differs = append(c.Differs, differences(archives[i], locked)...)
+	}
+	if err := checkTaken(ctx, f, lock, asked, c); err != nil {
+		return nil, err
 	}
 	for _, a := range archives {
 		if !slices.ContainsFunc(lock.Archives, func(locked config.LockArchive) bool { return locked.Prefix == a.Prefix }) {
@@ -266,6 +278,9 @@ func leftOver(lock *config.Lock, req resolve.Request) (out []string) {
 		asked[reasonLine(resolve.Reason{AllOf: prefix})] = true
 	}
 	for _, a := range lock.Archives {
+		if a.From != "" {
+			continue // asked for where it was taken out of
+		}
 		for _, p := range a.Packages {
 			if strings.HasPrefix(p.Reason, "asked for: ") && !asked[p.Reason] {
 				out = append(out, fmt.Sprintf("in the lock, not asked for any more: %s %s %s %s (%s)", a.Prefix, p.Name, p.Version, p.Architecture, p.Reason))

@@ -2,10 +2,12 @@ package freeze
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -79,6 +81,33 @@ func checkFiles(ctx context.Context, f Options, lock *config.Lock, c *Checked) e
 	for _, a := range now {
 		if !slices.ContainsFunc(lock.Archives, func(was config.LockArchive) bool { return was.Prefix == a.Prefix }) {
 			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the configuration, not in the lock", a.Prefix))
+		}
+	}
+	return nil
+}
+
+// checkTaken asks for the snapshots that archives were taken out of: each must still be there, and have them. Their
+// statements and indices are read, no packages.
+func checkTaken(ctx context.Context, f Options, lock *config.Lock, taken []config.Other, c *Checked) error {
+	f.Lock = lock
+	read := func(some []config.Other) error {
+		plan := *f.Plan
+		plan.Others = some
+		of := f
+		of.Plan = &plan
+		_, err := readOthers(ctx, of)
+		return err
+	}
+	c.Wanted += len(taken)
+	err := read(taken) // each snapshot once, as long as nothing is missing
+	if !errors.Is(err, outcome.ErrNotFound) {
+		return err
+	}
+	for i := range taken {
+		if err := read(taken[i : i+1]); errors.Is(err, outcome.ErrNotFound) {
+			c.Missing = append(c.Missing, err.Error())
+		} else if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -95,6 +95,9 @@ func (r *Reader) snapshot(ctx context.Context, ref artifact.Reference, f freeze.
 	}
 	f.Log.Printf("archive %s: reading %s", o.Prefix, ref)
 	s, err := prove.Open(ctx, ref, trust, r.Artifact)
+	if errors.Is(err, artifact.ErrNotFound) {
+		return nil, &gone{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +110,11 @@ func (r *Reader) snapshot(ctx context.Context, ref artifact.Reference, f freeze.
 	r.open[id] = s
 	return s, nil
 }
+
+// gone is that a snapshot is not there: outcome.ErrNotFound, in the words of the place.
+type gone struct{ error }
+
+func (g *gone) Unwrap() []error { return []error{g.error, outcome.ErrNotFound} }
 
 // locked is the root that a lock pins for an archive; "": none.
 func locked(l *config.Lock, prefix string) string {

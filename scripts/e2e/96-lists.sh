@@ -17,7 +17,7 @@ upstream
 if [ -n "${E2E_LONG:-}" ]; then
 	rate=400000 from=$E2E_CACHE/lists-upstream
 	# shellcheck disable=SC2046 # names
-	"$E2E_TOP/scripts/real-upstream.sh" "$from" docker.io hello git nginx build-essential python3-pip openjdk-17-jre-headless $(base) >&2
+	"$E2E_TOP/scripts/real-upstream.sh" "$from" docker.io hello git nginx build-essential python3-pip vim-gtk3 $(base) >&2
 fi
 "$mmoci" key new -o site.asc >&2
 
