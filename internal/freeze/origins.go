@@ -81,6 +81,9 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*sna
 	if d, ok := r.(distrustable); ok && offset == 0 {
 		c.Wrong = d.Distrust
 	}
+	if f, ok := r.(*os.File); ok && len(from.at) == 0 {
+		c.Advice = f.Name() + " is another file than it was when the push began; push again when nobody writes there"
+	}
 	return c.At(offset)
 }
 

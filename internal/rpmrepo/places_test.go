@@ -259,6 +259,20 @@ func TestOwnChanges(t *testing.T) {
 	if _, err := read(); err == nil || !strings.Contains(err.Error(), "a.rpm changed while it was pushed") {
 		t.Errorf("of the same size: %v", err)
 	}
+	// With the same time it shows by its digest, and what to do is said then, too.
+	if err := os.Chtimes(file, was.stat.ModTime(), was.stat.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	blob := snapshot.BlobOf([]byte("first"))
+	c, err := blobs{blob.Digest: func(context.Context) (io.ReadCloser, error) { return was.open(file) }}.Open(t.Context(), blob, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sure := c.Reader(blob)
+	if _, err := io.ReadAll(sure); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "a.rpm is another file than it was when its metadata was made; push again") {
+		t.Errorf("of the same size and time: %v", err)
+	}
+	sure.Close()
 	remove(t, dir, "a.rpm")
 	if _, err := read(); err == nil || !strings.Contains(err.Error(), "a.rpm went away while it was pushed") {
 		t.Errorf("gone: %v", err)

@@ -78,6 +78,9 @@ func (m blobs) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snapsh
 	if d, ok := r.(interface{ Distrust(why error) bool }); ok && offset == 0 {
 		c.Wrong = d.Distrust
 	}
+	if own, ok := r.(*ownReader); ok {
+		c.Advice = own.file.Name() + " is another file than it was when its metadata was made; push again when nobody writes there"
+	}
 	return c.At(offset)
 }
 

@@ -35,7 +35,8 @@ type Content struct {
 	// From is where the bytes come from, for logs: a store, a place, an upstream. "" if nobody said.
 	From string
 	// Of is what the blob is part of, for errors: a container image. "" if nobody said.
-	Of string
+	Of     string
+	Advice string // what to do where the bytes are other ones than the blob's, for errors; "" if nobody said
 }
 
 // HoldBack is how much of a blob a reader withholds until its digest is known to be right, in bytes.
@@ -55,7 +56,7 @@ func (c *Content) Reader(b Blob) *Reader { return c.reader(Row{Size: b.Size, Dig
 
 // reader is Reader of a file whose path, if it has one, errors name.
 func (c *Content) reader(row Row) *Reader {
-	return verified.NewReader(c.R, verified.Options{Digest: row.Digest, Size: row.Size, Name: row.Path, Of: c.Of, Right: c.Verified, Wrong: c.Wrong})
+	return verified.NewReader(c.R, verified.Options{Digest: row.Digest, Size: row.Size, Name: row.Path, Of: c.Of, Right: c.Verified, Wrong: c.Wrong, Advice: c.Advice})
 }
 
 // hashed reads a file whose content was hashed before.

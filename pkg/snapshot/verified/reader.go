@@ -67,6 +67,8 @@ type Options struct {
 	// Wrong, if not nil, is called once when the content was found to be another. True: it may be right elsewhere, and
 	// [Again] tries that.
 	Wrong func(why error) bool
+	// Advice is what to do where the content is another, for errors; "" if nobody said.
+	Advice string
 }
 
 // NewReader verifies r while it is read. Fewer or more bytes than o.Size, or
@@ -266,6 +268,9 @@ func (r *Reader) expectEnd() error {
 
 // wrong fails the reader by content that is not the blob's.
 func (r *Reader) wrong(err error) error {
+	if r.want.Advice != "" {
+		err = fmt.Errorf("%w; %s", err, r.want.Advice)
+	}
 	if r.want.Wrong != nil && r.want.Wrong(err) {
 		err = fmt.Errorf("%w: %w", errElsewhere, err)
 	}
