@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/config/document"
@@ -389,6 +390,9 @@ func TestChangedWithinATick(t *testing.T) {
 			t.Fatal(err)
 		}
 		k.wasHashed(blob.Digest, f)
+		if fi, err := f.Stat(); err != nil || time.Since(fi.ModTime()) < 30*time.Second {
+			t.Fatalf("%v, %v: a kernel with a coarse clock could give the next write this time, too", fi, err)
+		}
 		if _, err := f.WriteAt([]byte{data[3] ^ 1}, 3); err != nil {
 			t.Fatal(err)
 		}
