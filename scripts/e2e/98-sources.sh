@@ -1,9 +1,11 @@
-# 98-sources.sh: a patched source package, built once by sbuild of a snapshot of real packages, and found by the next machine.
+# 98-sources.sh: an image of a source package that is patched beside its plan, built once by sbuild of a snapshot of real packages, and
+# found by the next machine.
 #
-# Machine A builds dhcp-helper, patched, as an ordinary user where no network is, and puts it into a registry of distribution's. Machine B
-# has neither sbuild nor dpkg-dev: the pkg.yaml elsewhere, with other words and dates, has the same identity there, nothing is built, and the
-# .debs are those of A byte for byte. dhcp-helper needs nothing to be built but what each build has, and takes a second. With E2E_LONG=1
-# somebody builds it by hand, with what a builder gets, and five packages of bookworm are built twice each.
+# Machine A has the tree of another builder rewritten, and builds its image, and dhcp-helper in it, patched, as an ordinary user where no
+# network is. Machine B has neither sbuild nor dpkg-dev: its tree, with other words and dates, has the same identity, nothing is built, and
+# the .debs and the image are those of A. The mirror takes the package by its identity, and apt takes it from there. dhcp-helper needs
+# nothing to be built but what each build has, and takes a second. With E2E_LONG=1 somebody builds it by hand, with what a builder gets,
+# and five packages of bookworm are built twice each.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 
@@ -34,6 +36,10 @@ config() {
 	archive "$1" debian-security "packages: [$(awk -F'\t' 'index($6, "debian-security/") == 1 { print $1 }' "$1/closure.tsv" | paste -sd ,)]"
 }
 config "$from" dhcp-helper snapshot >mmoci.yaml
+# What dhcp-helper depends on and no build does.
+mkdir own
+(cd own && apt-get -q download netbase) >&2
+echo "- {prefix: own, mode: curated, debs: own}" >>mmoci.yaml
 check "a snapshot takes what building dhcp-helper needs" "$mmoci" push
 
 # --- machine A: an ordinary user
@@ -42,7 +48,7 @@ user=mmoci-e2e-$$
 useradd -M -d "$work/a" "$user" # with subordinate ids
 trap 'userdel "$user" 2>/dev/null; clean_up' EXIT
 install -m 755 "$mmoci" mmoci-a
-mkdir -p a/pkg outside
+mkdir -p a/seed/files a/seed/pkgs/dhcp-helper/patches outside
 chmod 777 outside
 tar -xOf "$from"/debian/pool/main/d/dhcp-helper/dhcp-helper_*.orig.tar.gz --wildcards '*/dhcp-helper.c' >old.c
 tar -xOf "$from"/debian/pool/main/d/dhcp-helper/dhcp-helper_*.orig.tar.gz --wildcards '*/Makefile' >old.mk
@@ -53,24 +59,82 @@ awk -v out="$work/outside" '{ print } /^all:/ {
 	print "\t-ls -d " out "/.. && touch " out "/seen"
 	print "\ttest $$(grep -c : /proc/net/dev) = 1"
 }' old.mk >new.mk
-{
-	diff -u --label a/dhcp-helper.c --label b/dhcp-helper.c old.c new.c || :
-	diff -u --label a/Makefile --label b/Makefile old.mk new.mk || :
-} >a/pkg/spell.patch
-cat >a/pkg/pkg.yaml <<END
-base: dhcp-helper (= $upstream_version)
+sources=a/seed/pkgs/dhcp-helper
+diff -u --label a/dhcp-helper.c --label b/dhcp-helper.c old.c new.c >$sources/patches/spell.patch || :
+diff -u --label a/Makefile --label b/Makefile old.mk new.mk >52e4dc2f.patch || :
+cat >$sources/pkg.yaml <<'END'
+---
+base: net-misc/dhcp-helper-1.1
 author: Sysadmin42 <sys@example.org>
-suffix: +p1
-patches: {spell.patch: Spell it right}
-options: [nodocs]
+patches:
+  patches/spell.patch: "Spell it right"
+  https://git.example.org/dhcp-helper/commit/52e4dc2f.patch:
+    "Look around"
+use:
+  with:
+    - ipv6
+    - selinux
 END
-cp mmoci.yaml site.asc site.pub.asc builder.asc builder.pub.asc other.asc other.pub.asc a/
+cat >a/seed/container.yaml <<END
+---
+- vars:
+    author: Sysadmin42
+    name: dhcp-production
+    version: 1.2-p1
+    os: linux
+    arch: $arch
+- package:
+    type: embedded
+    path: ./pkgs/dhcp-helper
+- sync:
+    src: ./files/relay.conf
+    dest: /etc/relay.conf
+    recursive: True
+    chmod: 0644
+- image:
+    type: aci
+    content: |
+      {
+        "acKind": "ImageManifest", "acVersion": "0.6.1", "name": "{{ name }}-{{ version }}",
+        "labels": [ {"name": "os", "value": "{{ os }}"}, {"name": "arch", "value": "{{ arch }}"} ],
+        "app": { "exec": [ "/usr/sbin/dhcp-helper" ], "user": "0", "group": "0" }
+      }
+END
+cat >a/seed/.buildit-config.yaml <<'END'
+---
+repository:
+  name: binhost
+  upload-type: ssh
+  upload-path: containers@binhost.example.org/containers
+  download-type: https
+  download-path: binhost.example.org/containers
+END
+echo relay >a/seed/files/relay.conf
+cp -r mmoci.yaml own site.asc site.pub.asc builder.asc builder.pub.asc other.asc other.pub.asc a/
 chown -R "$user:" a
 on_a() { (cd a && setpriv --reuid "$user" --regid "$user" --init-groups env -i PATH="$PATH" HOME="$work/a" USER="$user" XDG_STATE_HOME="$work/a/xdg" "$@"); }
 # In a network namespace of its own not even loopback is up.
+alone_on_a() { (cd a && unshare -n setpriv --reuid "$user" --regid "$user" --init-groups env -i PATH="$PATH" HOME="$work/a" USER="$user" XDG_STATE_HOME="$work/a/xdg" "$@"); }
+# rewritten: all that is in the way is told at once, and nothing is written; a patch that lies there needs no network.
+rewritten() {
+	echo "wish: more" >>$sources/pkg.yaml
+	refused 2 "pkg.yaml:6: patch https://git.example.org/dhcp-helper/commit/52e4dc2f.patch has no digest, and cannot be fetched" alone_on_a "$work/mmoci-a" image init --from seed -o app
+	grep -F 'pkg.yaml:12: unknown key "wish"' refused.err
+	[ ! -e a/app ]
+	sed -i '/^wish/d' $sources/pkg.yaml
+	install -m 644 52e4dc2f.patch $sources/patches/
+	alone_on_a "$work/mmoci-a" image init --from seed -o app 2>init.err
+	cat init.err
+	grep -F "pkg.yaml:2: base: net-misc/dhcp-helper-1.1 is written as dhcp-helper (= $upstream_version)" init.err
+	for said in "pkg.yaml:10: use: ipv6 is left out" "pkg.yaml:11: use: selinux is left out" ".buildit-config.yaml:7: left out: give image build --discover"; do grep -F "$said" init.err; done
+	on_a "$work/mmoci-a" source hash app/pkgs/dhcp-helper | tee hash.a
+}
+check "A has the tree of another builder rewritten; what is in the way is told at once" rewritten
 built() {
-	(cd a && unshare -n setpriv --reuid "$user" --regid "$user" --init-groups env -i PATH="$PATH" HOME="$work/a" USER="$user" XDG_STATE_HOME="$work/a/xdg" \
-		"$work/mmoci-a" source build -v pkg -o built)
+	alone_on_a "$work/mmoci-a" image build -f app --discover "oci:$work/a/nobody" --push-to "oci:$work/a/builds" --sign-key builder.asc --scripts none -v oci:images:a >image.a 2>image.err
+	cat image.a image.err
+	grep -F "not in oci:$work/a/nobody, oci:$work/a/builds; it is built here" image.err
+	alone_on_a "$work/mmoci-a" source pull "$(cat hash.a)" "oci:$work/a/builds" -o built
 	same version "$(dpkg-deb --field a/built/dhcp-helper_*+p1_"$arch".deb Version)" "$upstream_version+p1"
 	mkdir root
 	dpkg-deb --extract a/built/dhcp-helper_*+p1_"$arch".deb root
@@ -83,7 +147,7 @@ built() {
 	# sha256sum is the judge of the .changes.
 	(cd a/built && sed -n '/^Checksums-Sha256:/,/^[^ ]/ s/^ \([0-9a-f]*\) [0-9]* \(.*\)/\1  \2/p' ./*.changes | sha256sum -c --strict)
 }
-check "A, an ordinary user, builds it by sbuild without network; it says what it was patched to say, and leaves nothing outside" built
+check "A, an ordinary user, builds image and package by sbuild without network; it says what it was patched to say, and leaves nothing outside" built
 put() {
 	on_a "$work/mmoci-a" source push built "$place" --sign-key builder.asc | tee a.put
 	on_a "$work/mmoci-a" source ls "$place" | grep -F "$upstream_version+p1" | grep -F "Spell it right"
@@ -92,14 +156,17 @@ check "A puts it into a registry, which lists it" put
 
 # --- machine B
 
-mkdir -p b/bin b/src/h/p
+mkdir -p b/bin b/src/h/p b/src/files
 for p in dpkg dpkg-deb; do ln -s "$(command -v $p)" b/bin/; done
-cp a/pkg/spell.patch b/src/h/p/other-name.patch
+cp $sources/patches/spell.patch b/src/h/p/other-name.patch
+cp 52e4dc2f.patch b/src/h/p/another.patch
+cp a/seed/files/relay.conf b/src/files/
+sed 's,pkgs/dhcp-helper,h,' a/seed/container.yaml >b/src/container.yaml
 cat >b/src/h/pkg.yaml <<'END'
 # Other words, another place.
-options: [nodocs]
 patches:
   p/other-name.patch: {why: Somebody wished it}
+  p/another.patch: The other one
 suffix: "+p1"
 base: dhcp-helper
 END
@@ -107,30 +174,52 @@ find b/src -exec touch -d 2001-02-03T04:05:06Z {} +
 on_b() { env -i PATH="$work/b/bin" HOME="$work/b" XDG_STATE_HOME="$work/b/xdg" TZ=Pacific/Kiritimati "$@"; }
 found() {
 	on_b "$mmoci" source hash b/src/h | tee hash.b
-	same identity "$(cat hash.b)" "$(on_a "$work/mmoci-a" source hash pkg)"
+	same identity "$(cat hash.b)" "$(cat hash.a)"
 	same identity "$(cat hash.b)" "sha256:$(sha256sum <a/built/identity.txt | cut -d' ' -f1)"
 	on_b "$mmoci" source find b/src/h "$place"
 	on_b "$mmoci" source build b/src/h --discover "$place" -o b/got # sbuild is not there
 	on_b "$mmoci" source pull "$(cat hash.b)" "$place" -o b/built
 	diff -r b/built b/got
-	rm b/got/statement.txt # of A's key; a/built was not signed yet
-	diff -r a/built b/got
+	diff -r -x statement.txt a/built b/got # A signed it twice, once for each place
+	on_b "$mmoci" image build -f b/src --discover "$place" --scripts none oci:b/images:b >image.b 2>image.err # nor here
+	cat image.b image.err
+	grep -F "found in $place, signed by" image.err
+	same image "$(sed 's/.*@//' image.b)" "$(sed 's/.*@//' image.a)"
 }
-check "B, without sbuild and dpkg-dev, has the same identity, builds nothing and gets the same files" found
+check "B, without sbuild and dpkg-dev, has the same identity, builds nothing and gets the same files, and the same image" found
 missing() {
-	sed -i 's/nodocs/nodocs, nostrip/' b/src/h/pkg.yaml
+	cp b/src/h/pkg.yaml pkg.b
+	echo "options: [nostrip]" >>b/src/h/pkg.yaml
 	refused 4 "not in $place" on_b "$mmoci" source find b/src/h "$place"
 	refused 1 "sbuild is missing" on_b "$mmoci" source build b/src/h --discover "$place" -o b/none
 	[ ! -e b/none ]
+	cp pkg.b b/src/h/pkg.yaml
 }
 check "B cannot build what nobody has built, and says what is missing" missing
 # unlisted: somebody who may push fills the place with a build of the same identity.
 unlisted() {
 	on_a "$work/mmoci-a" source push built "$registry/other/builds" --sign-key other.asc
 	refused 3 "is not used" on_b "$mmoci" source pull "$(cat hash.b)" "$registry/other/builds" -o b/none
+	refused 3 "is not used" on_b "$mmoci" image build -f b/src --discover "$registry/other/builds" --scripts none oci:b/none:1
 	[ ! -e b/none ]
 }
 check "a build that an unlisted key signed is not used" unlisted
+
+# mirrored: the mirror takes it by its hash; a host has it from there, and who asks is told what it was built of.
+mirrored() {
+	{ cat mmoci.yaml; echo "- {prefix: patched, mode: curated, architectures: [$arch], sources: [\"$(cat hash.b)\"]}"; echo "sources: [$place]"; } >mirror.yaml
+	on_b "$mmoci" push -f mirror.yaml
+	on_b "$mmoci" prove -f mirror.yaml dhcp-helper | tee proved
+	grep "^built of $(cat hash.b), signed by [0-9A-F]*$" proved
+	serve_start mirror -f mirror.yaml
+	apt_own host
+	for p in debian debian-security own patched; do curl -sf -o host/sources/$p.sources "$serve/setup/$p.sources"; done
+	own apt-get -q update >update.log 2>&1
+	updated update.log
+	own apt-get -q -y --no-install-recommends --download-only install dhcp-helper
+	cmp host/archives/dhcp-helper_*+p1_"$arch".deb a/built/dhcp-helper_*+p1_"$arch".deb
+}
+check "the mirror takes it by its identity, apt takes it from there, and prove names the identity" mirrored
 
 # full: the disk is full, of the builder's output and of the scratch files.
 full() {
@@ -141,9 +230,9 @@ full() {
 	echo "$work/tiny" >>mounts
 	printf '#!/bin/sh\nexec head -c 8000000 /dev/zero >"$2/dhcp-helper_1_all.deb"\n' >fill.sh
 	chmod 755 fill.sh
-	refused 1 "No space left on device" env TMPDIR="$work/small" "$mmoci" source build a/pkg --rebuild --builder ./fill.sh --without-environment -o small/out
+	refused 1 "No space left on device" env TMPDIR="$work/small" "$mmoci" source build a/app/pkgs/dhcp-helper --rebuild --builder ./fill.sh --without-environment -o small/out
 	same "what is left" "$(ls -A small)" ""
-	refused 1 "no space left on device" env TMPDIR="$work/tiny" "$mmoci" source build a/pkg --rebuild -o tiny/out
+	refused 1 "no space left on device" env TMPDIR="$work/tiny" "$mmoci" source build a/app/pkgs/dhcp-helper --rebuild -o tiny/out
 	same "what is left" "$(ls -A tiny)" ""
 }
 check "a full disk ends a build, and nothing of it is left" full
@@ -169,7 +258,7 @@ cp root/build/*.deb root/build/*.buildinfo root/build/*.changes "$2"
 END
 chmod 755 by-hand.sh
 by_hand() {
-	"$mmoci" source build a/pkg --rebuild --builder ./by-hand.sh --to "$place" --sign-key other.asc -v 2>&1 | tee hand.log
+	"$mmoci" source build a/app/pkgs/dhcp-helper --rebuild --builder ./by-hand.sh --to "$place" --sign-key other.asc -v 2>&1 | tee hand.log
 	grep "the same .debs were there; this key's statement confirms them" hand.log
 	"$mmoci" source pull "$(cat hash.b)" "$place" -o confirmed --confirm 2 --builder-key builder.pub.asc --builder-key other.pub.asc
 	cmp a/built/dhcp-helper_*+p1_"$arch".deb confirmed/dhcp-helper_*+p1_"$arch".deb
