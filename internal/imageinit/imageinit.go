@@ -195,9 +195,9 @@ func (w *rewriter) repository() {
 				value, _ := p.Text()
 				switch p.Key {
 				case "download-path":
-					w.note(p.KeyAt(), "left out: give image build --discover "+value+", or sources: ["+value+"] in mmoci.yaml")
+					w.note(p.KeyAt(), "left out: write sources: ["+value+"] in mmoci.yaml, where image build then looks for packages")
 				case "upload-path":
-					w.note(p.KeyAt(), "left out: give image build --push-to HOST/REPO for packages that it builds, and write ref: HOST/REPO of the image in "+imageplan.Name)
+					w.note(p.KeyAt(), "left out: HOST/REPO of packages that are built is told to image build, and that of the image stands in ref: of "+imageplan.Name)
 				case "upload-type", "download-type":
 					if value != "https" {
 						w.note(p.KeyAt(), "left out: "+p.Key+" "+value+": images and packages go to a registry by https, or into a directory")

@@ -126,7 +126,7 @@ rewritten() {
 	alone_on_a "$work/mmoci-a" image init --from seed -o app 2>init.err
 	cat init.err
 	grep -F "pkg.yaml:2: base: net-misc/dhcp-helper-1.1 is written as dhcp-helper (= $upstream_version)" init.err
-	for said in "pkg.yaml:10: use: ipv6 is left out" "pkg.yaml:11: use: selinux is left out" ".buildit-config.yaml:7: left out: give image build --discover"; do grep -F "$said" init.err; done
+	for said in "pkg.yaml:10: use: ipv6 is left out" "pkg.yaml:11: use: selinux is left out" ".buildit-config.yaml:7: left out: write sources: [binhost.example.org/containers] in mmoci.yaml"; do grep -F "$said" init.err; done
 	on_a "$work/mmoci-a" source hash app/pkgs/dhcp-helper | tee hash.a
 }
 check "A has the tree of another builder rewritten; what is in the way is told at once" rewritten
