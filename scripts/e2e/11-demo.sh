@@ -47,6 +47,40 @@ typed_byte() {
 	grep -qx untouched typed.out
 }
 
+# --- by an ordinary user: demos in the background, for they mostly wait
+
+# begin NAME [PATH]: the demo in the directory NAME by nobody, with a small package. What it says goes to NAME.out and NAME.err.
+nobodys="setpriv --reuid nobody --regid nogroup --clear-groups env -u XDG_STATE_HOME HOME=/nonexistent"
+begin() {
+	(cd / && exec $nobodys PATH="${2:-$PATH}" PKG=hello "$work/$1/scripts/demo.sh") >"$1.out" 2>"$1.err" &
+	echo $! >>pids
+	eval "demo_$1=$!"
+}
+
+# end NAME..: waits for them. NAME.code is what each ended with.
+end() {
+	for _demo; do
+		_code=0
+		eval "wait \$demo_$_demo" || _code=$?
+		echo $_code >"$_demo.code"
+	done
+}
+
+# again NAME: a copy of the directory user/, with what its demo fetched.
+again() {
+	mkdir -p "$1/demo"
+	cp -a user/scripts user/bin "$1/"
+	cp -a user/demo/upstream user/demo/keys "$1/demo/"
+	chown nobody: "$1" "$1/demo"
+}
+
+copy "$work/user"
+mkdir -p "$work/user/bin"
+cp "$mmoci" "$work/user/bin/"
+chown -R nobody: "$work/user"
+chmod 755 "$work"
+begin user
+
 # --- as root
 
 as='' pkg=docker.io
@@ -61,7 +95,72 @@ whole() {
 }
 check "make demo as root, from a clean copy: five sentences, nothing left out" whole
 numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' demo.out)
+end user # the port of its server is free again, and nobody takes that of the other
 check "what is typed for the first prints the three numbers" typed_numbers demo.out
+
+# --- what an ordinary user's demo says
+
+as=$nobodys demo=$work/user/demo pkg=hello
+ordinary() {
+	same "exit code" 0 "$(cat user.code)" || { tail user.err; return 1; }
+	sentences user.out
+	grep -Eq '^2\. The [0-9]+ packages that hello [^ ]+ needs came out of the layout' user.out
+	grep -q '^   Left out: installing them, for it takes root' user.out
+}
+check "the demo by an ordinary user: it says what is left out, and why" ordinary
+numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' user.out)
+check "what is typed for the first prints the three numbers" typed_numbers user.out
+
+# A machine that has the base system alone, and makes no namespaces.
+mkdir few
+for d in /usr/sbin /usr/bin; do
+	for f in "$d"/*; do case ${f##*/} in curl | wget | wget.* | unshare) ;; *) ln -sf "$f" few/ ;; esac done
+done
+printf '#!/bin/sh\necho "unshare: unshare failed: Operation not permitted" >&2\nexit 1\n' >few/unshare
+chmod 755 few/unshare
+again poor
+begin poor "$work/few"
+
+# What is not true is not said: demos of which one thing is not true.
+
+# mmoci_is NAME: a demo in which standard input is what mmoci does, with the true one as $real.
+mmoci_is() {
+	again "$1"
+	{ printf '#!/bin/sh\nreal=%s\n' "$work/user/bin/mmoci"; cat; } >"$1/bin/mmoci"
+	begin "$1"
+}
+
+again bytes
+mkdir bytes/first
+cat >bytes/first/curl <<-END
+	#!/bin/sh
+	$(command -v curl) "\$@" || exit
+	case "\$*" in *"-o blob.deb"*) printf x >>blob.deb ;; esac
+END
+chmod 755 bytes/first/curl
+begin bytes "$work/bytes/first:$PATH"
+mmoci_is file <<-'END'
+	[ "$1" = pull ] || exec "$real" "$@" # a server is to be what the demo ends
+	"$real" "$@" || exit
+	printf x >>"$(ls debs/hello_*.deb)"
+END
+mmoci_is believes <<-'END'
+	case "$*" in *flipped*) exit 0 ;; esac
+	exec "$real" "$@"
+END
+mmoci_is unnamed <<-'END'
+	case "$*" in *flipped*) echo "mmoci: integrity" >&2; exit 3 ;; esac
+	exec "$real" "$@"
+END
+mmoci_is touches <<-'END'
+	case "$*" in *"--root bare"*) echo >>bare/var/lib/dpkg/status ;; esac
+	exec "$real" "$@"
+END
+
+# --- meanwhile, the rest of what is typed, first root's
+
+as='' demo=$work/clone/demo pkg=docker.io
+numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' demo.out)
 typed_docker() {
 	typed demo.out 2
 	same "docker.io" "$(sed -n 's/^2\. docker\.io \([^ ]*\) .*/\1/p' demo.out)" "$(sed -n 's/^docker\.io\t//p' typed.out)"
@@ -99,30 +198,10 @@ seen() {
 }
 check "this test sees one digit that differs, and a sentence that is missing" seen
 
-# --- as an ordinary user, with a small package, on a machine that has neither curl nor wget
+# --- the ordinary user's
 
-copy "$work/user"
-mkdir -p "$work/user/bin" "$work/few"
-cp "$mmoci" "$work/user/bin/"
-chown -R nobody: "$work/user"
-chmod 755 "$work"
-for d in /usr/sbin /usr/bin; do
-	for f in "$d"/*; do case ${f##*/} in curl | wget | wget.* | unshare) ;; *) ln -sf "$f" few/ ;; esac done
-done
-demo=$work/user/demo pkg=hello
-# by_user PATH: the demo by nobody.
-as="setpriv --reuid nobody --regid nogroup --clear-groups env -u XDG_STATE_HOME HOME=/nonexistent"
-by_user() { (cd / && $as PATH="$1" PKG=hello "$work/user/scripts/demo.sh") >user.out 2>user.err; }
-
-ordinary() {
-	by_user "$PATH" || { tail user.err; return 1; }
-	sentences user.out
-	grep -Eq '^2\. The [0-9]+ packages that hello [^ ]+ needs came out of the layout' user.out
-	grep -q '^   Left out: installing them, for it takes root' user.out
-}
-check "the demo by an ordinary user: it says what is left out, and why" ordinary
+as=$nobodys demo=$work/user/demo pkg=hello
 numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' user.out)
-check "what is typed for the first prints the three numbers" typed_numbers user.out
 typed_extract() {
 	typed user.out 2
 	grep -qx 'the same' typed.out
@@ -130,83 +209,27 @@ typed_extract() {
 check "what is typed for the second gives the same packages" typed_extract
 check "what is typed for the third names the byte, exit code 3, untouched" typed_byte user.out
 
-# A machine that has the base system alone, and makes no namespaces.
+end poor bytes file believes unnamed touches
+demo=$work/poor/demo
 poor() {
-	printf '#!/bin/sh\necho "unshare: unshare failed: Operation not permitted" >&2\nexit 1\n' >few/unshare
-	chmod 755 few/unshare
-	by_user "$work/few" || { tail user.err; return 1; }
-	sentences user.out
-	grep -q "fetched: by apt's downloader, for neither curl nor wget is here" user.out
-	grep -q '^   Left out: installing them, .*; and taking the network away, for this machine makes no network namespaces (unshare: unshare failed: Operation not permitted)' user.out
-	numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' user.out)
-	as="$as PATH=$work/few" typed_numbers user.out
+	same "exit code" 0 "$(cat poor.code)" || { tail poor.err; return 1; }
+	sentences poor.out
+	grep -q "fetched: by apt's downloader, for neither curl nor wget is here" poor.out
+	grep -q '^   Left out: installing them, .*; and taking the network away, for this machine makes no network namespaces (unshare: unshare failed: Operation not permitted)' poor.out
+	numbers=$(sed -n 's/^   \([0-9a-f]\{64\}\) .*/\1/p' poor.out)
+	as="$as PATH=$work/few" typed_numbers poor.out
 }
 check "without curl, wget and namespaces the numbers are there, and what is left out is said" poor
 
-# --- what is not true is not said
-
-# lies NAME TEXT: a demo with few/NAME, or bin/mmoci, in the place of the program ends with 1, says TEXT, and no sentence.
-lies() {
-	not by_user "$work/lies:$PATH"
-	tail -n 4 user.err
-	grep -qF -e "$1" user.err
-	not grep -q '^[1-5]\. ' user.out
+# said NAME TEXT: that demo ended with 1, says TEXT, and no sentence.
+said() {
+	tail -n 4 "$1.err"
+	same "exit code" 1 "$(cat "$1.code")"
+	grep -qF -e "$2" "$1.err"
+	not grep -q '^[1-5]\. ' "$1.out"
 }
-mkdir -p lies
-real=$work/user/bin/mmoci.real
-cp "$mmoci" "$real"
-# mmoci_is: standard input is what mmoci does instead, with the true one as $real.
-mmoci_is() {
-	{ printf '#!/bin/sh\nreal=%s\n' "$real"; cat; } >user/bin/mmoci.new
-	chmod 755 user/bin/mmoci.new
-	mv -f user/bin/mmoci.new user/bin/mmoci
-}
-
-other_bytes() {
-	cat >lies/curl <<-END
-		#!/bin/sh
-		$(command -v curl) "\$@" || exit
-		case "\$*" in *"-o blob.deb"*) printf x >>blob.deb ;; esac
-	END
-	chmod 755 lies/curl
-	lies "three numbers are not equal"
-	rm lies/curl
-}
-check "a registry that answers other bytes: exit code 1, no sentence" other_bytes
-
-other_file() {
-	mmoci_is <<-'END'
-		[ "$1" = pull ] || exec "$real" "$@" # a server is to be what the demo ends
-		"$real" "$@" || exit
-		printf x >>"$(ls debs/hello_*.deb)"
-	END
-	lies "three numbers are not equal"
-}
-check "a file on disk with a byte more: exit code 1, no sentence" other_file
-
-believes() {
-	mmoci_is <<-'END'
-		case "$*" in *flipped*) exit 0 ;; esac
-		exec "$real" "$@"
-	END
-	lies "ends with 0, not 3"
-}
-check "a mmoci that believes the flipped byte: exit code 1, no sentence" believes
-
-unnamed() {
-	mmoci_is <<-'END'
-		case "$*" in *flipped*) echo "mmoci: integrity" >&2; exit 3 ;; esac
-		exec "$real" "$@"
-	END
-	lies "does not name hello_"
-}
-check "a mmoci that does not name it: exit code 1, no sentence" unnamed
-
-touches() {
-	mmoci_is <<-'END'
-		case "$*" in *"--root bare"*) echo >>bare/var/lib/dpkg/status ;; esac
-		exec "$real" "$@"
-	END
-	lies "what apt and dpkg know has changed"
-}
-check "a mmoci that touches dpkg's status: exit code 1, no sentence" touches
+check "a registry that answers other bytes: exit code 1, no sentence" said bytes "three numbers are not equal"
+check "a file on disk with a byte more: exit code 1, no sentence" said file "three numbers are not equal"
+check "a mmoci that believes the flipped byte: exit code 1, no sentence" said believes "ends with 0, not 3"
+check "a mmoci that does not name it: exit code 1, no sentence" said unnamed "does not name hello_"
+check "a mmoci that touches dpkg's status: exit code 1, no sentence" said touches "what apt and dpkg know has changed"
