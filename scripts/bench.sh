@@ -24,7 +24,7 @@ wants() { case ",$rows," in ,, | *,"$1",*) return 0 ;; esac; return 1; }
 PATH=$PWD/.tools:$PATH # distribution, where scripts/e2e.sh --tools put it
 need "$GO" nginx
 if wants daily || wants disk; then need aptly gpg; fi
-if wants serve || wants front; then need wrk; fi
+if wants serve || wants front || wants pages; then need wrk; fi
 if wants rpm; then need rpmbuild createrepo_c dnf; fi
 if wantsImages; then need mmdebstrap gzip dpkg-deb umoci; fi
 tmp=$(mktemp -d /dev/shm/mmoci-bench.XXXXXX)

@@ -11,7 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -53,7 +55,7 @@ func (b *bench) askPages(ctx context.Context, top, ref string, g generated) erro
 	if err != nil {
 		return err
 	}
-	s, err := start(dir, addr, "/readyz", b.mmoci, "serve", ref, "--listen", addr, "--state", filepath.Join(dir, "state"))
+	s, err := start(dir, addr, "/readyz", onProcessor(0, b.mmoci, "serve", ref, "--listen", addr, "--state", filepath.Join(dir, "state"))...)
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func (b *bench) askPages(ctx context.Context, top, ref string, g generated) erro
 		if err != nil {
 			return fmt.Errorf("%s: %w", kind.name, err)
 		}
-		t.figure(figure{name: fmt.Sprintf("pages: %s, %d connections of wrk, 99th percentile", kind.name, pageClients), unit: millis, most: kind.most}).alone(inMillis(a.waited))
+		t.figure(figure{name: fmt.Sprintf("pages: %s, %d connections, a processor for each side, 99th percentile", kind.name, pageClients), unit: millis, most: kind.most}).alone(inMillis(a.waited))
 		t.figure(figure{name: "pages: " + kind.name + ", the same, as the server's log has it", unit: millis}).alone(inMillis(a.inside))
 		t.figure(figure{name: "pages: " + kind.name + ", processor time of the server for each", unit: millis}).alone(inMillis(a.each))
 	}
@@ -106,7 +108,7 @@ type asking struct {
 }
 
 // walk is what wrk runs: it asks for the paths of a file, one after the other and again from the first one on. Told to look, it
-// counts what does not end as every page does: what is cut short, or another text. That takes time of the server's processors.
+// counts what does not end as every page does: what is cut short, or another text.
 const walk = `
 local paths, i = {}, 0
 local threads = {}
@@ -136,7 +138,16 @@ function done(summary, latency)
 end
 `
 
-// askMany has wrk ask, which takes little of the processors that the server runs on.
+// onProcessor is a command that runs on one processor of the machine alone: a server and who asks it are two machines elsewhere, and
+// here each waits for the other's turn of some milliseconds if they share one.
+func onProcessor(n int, args ...string) []string {
+	if runtime.NumCPU() < 2 {
+		return args
+	}
+	return append([]string{"taskset", "-c", strconv.Itoa(n)}, args...)
+}
+
+// askMany has wrk ask, on a processor of its own.
 func (s *server) askMany(ctx context.Context, dir string, path func(i int) string) (a asking, err error) {
 	script, paths := filepath.Join(dir, "walk.lua"), filepath.Join(dir, "paths")
 	var list strings.Builder
@@ -189,7 +200,8 @@ type loading struct {
 }
 
 func (s *server) wrk(ctx context.Context, long, script string, args ...string) (l loading, err error) {
-	_, out, err := command{args: append([]string{"wrk", "-t1", fmt.Sprintf("-c%d", pageClients), "-d" + long, "-s", script, s.url, "--"}, args...)}.run(ctx)
+	load := onProcessor(1, "wrk", "-t1", fmt.Sprintf("-c%d", pageClients), "-d"+long, "-s", script, s.url, "--")
+	_, out, err := command{args: append(load, args...)}.run(ctx)
 	if err != nil {
 		return l, err
 	}

@@ -301,7 +301,7 @@ followed() {
 check "images that have a package are found, two are compared, an update of nothing changes nothing, the bill names every package once" followed
 
 refusals() {
-	refused 2 "is a Gentoo atom; write nginx (= VERSION)" "$mmoci" image build -f "$E2E_TOP/internal/config/imageplan/testdata/seed" oci:never:x
+	refused 2 "is a Gentoo atom; write nginx (= 1.7.6-..)" "$mmoci" image build -f "$E2E_TOP/internal/config/imageplan/testdata/seed" oci:never:x
 	printf 'packages: [redis-server]\narch: %s\nlayers: {max: 121}\n' "$arch" >bad.yaml
 	refused 2 "bad.yaml:3: " "$mmoci" image build -f bad.yaml oci:never:x
 	printf 'packages: [no-such-package]\narch: %s\n' "$arch" >bad.yaml
