@@ -11,15 +11,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
 const (
 	pageClients = 32
+	pagePause   = 20     // milliseconds
 	walked      = 60_000 // paths that are asked for, one after the other
 	leastPage   = 1000   // bytes of a page, at least
 	userHertz   = 100    // of the times in /proc (proc(5))
@@ -55,7 +54,7 @@ func (b *bench) askPages(ctx context.Context, top, ref string, g generated) erro
 	if err != nil {
 		return err
 	}
-	s, err := start(dir, addr, "/readyz", onProcessor(0, b.mmoci, "serve", ref, "--listen", addr, "--state", filepath.Join(dir, "state"))...)
+	s, err := start(dir, addr, "/readyz", b.mmoci, "serve", ref, "--listen", addr, "--state", filepath.Join(dir, "state"))
 	if err != nil {
 		return err
 	}
@@ -94,7 +93,8 @@ func (b *bench) askPages(ctx context.Context, top, ref string, g generated) erro
 		if err != nil {
 			return fmt.Errorf("%s: %w", kind.name, err)
 		}
-		t.figure(figure{name: fmt.Sprintf("pages: %s, %d connections, a processor for each side, 99th percentile", kind.name, pageClients), unit: millis, most: kind.most}).alone(inMillis(a.waited))
+		t.figure(figure{name: fmt.Sprintf("pages: %s, %d clients that pause for %d ms, 99th percentile", kind.name, pageClients, pagePause), unit: millis, most: kind.most}).alone(inMillis(a.paused))
+		t.figure(figure{name: fmt.Sprintf("pages: %s, %d clients that never pause, 99th percentile", kind.name, pageClients), unit: millis}).alone(inMillis(a.waited))
 		t.figure(figure{name: "pages: " + kind.name + ", the same, as the server's log has it", unit: millis}).alone(inMillis(a.inside))
 		t.figure(figure{name: "pages: " + kind.name + ", processor time of the server for each", unit: millis}).alone(inMillis(a.each))
 	}
@@ -103,6 +103,7 @@ func (b *bench) askPages(ctx context.Context, top, ref string, g generated) erro
 
 // asking is what many requests took.
 type asking struct {
+	paused         time.Duration // 99th percentile of what clients wait that pause
 	waited, inside time.Duration // 99th percentile of what clients wait, and of what the server takes until the answer is handed to the system
 	each           time.Duration // the server's processor time for each
 }
@@ -123,6 +124,7 @@ function init(args)
 	for line in io.lines(args[1]) do paths[#paths + 1] = wrk.format("GET", line) end
 	broken = 0
 	if args[2] == "look" then response = look end
+	if args[2] == "pause" then delay = function() return tonumber(args[3]) end end
 end
 
 function request()
@@ -138,16 +140,8 @@ function done(summary, latency)
 end
 `
 
-// onProcessor is a command that runs on one processor of the machine alone: a server and who asks it are two machines elsewhere, and
-// here each waits for the other's turn of some milliseconds if they share one.
-func onProcessor(n int, args ...string) []string {
-	if runtime.NumCPU() < 2 {
-		return args
-	}
-	return append([]string{"taskset", "-c", strconv.Itoa(n)}, args...)
-}
-
-// askMany has wrk ask, on a processor of its own.
+// askMany has wrk ask, which takes little of the processors that the server runs on: first without a pause, which keeps both of them busy, then by clients
+// that pause between two pages.
 func (s *server) askMany(ctx context.Context, dir string, path func(i int) string) (a asking, err error) {
 	script, paths := filepath.Join(dir, "walk.lua"), filepath.Join(dir, "paths")
 	var list strings.Builder
@@ -165,6 +159,10 @@ func (s *server) askMany(ctx context.Context, dir string, path func(i int) strin
 	if err != nil {
 		return a, err
 	}
+	paused, err := s.wrk(ctx, "3s", script, paths, "pause", fmt.Sprint(pagePause))
+	if err != nil {
+		return a, err
+	}
 	before, err := s.processor()
 	if err != nil {
 		return a, err
@@ -177,10 +175,10 @@ func (s *server) askMany(ctx context.Context, dir string, path func(i int) strin
 	if err != nil {
 		return a, err
 	}
-	if broken := looked.broken + looked.errors + loaded.errors; broken > 0 || looked.pages == 0 || loaded.pages == 0 || loaded.bytes < loaded.pages*leastPage {
+	if broken := looked.broken + looked.errors + paused.errors + loaded.errors; broken > 0 || looked.pages == 0 || paused.pages == 0 || loaded.pages == 0 || loaded.bytes < loaded.pages*leastPage {
 		return a, fmt.Errorf("%+v, %+v: pages that are errors, not whole, or none", looked, loaded)
 	}
-	a.each, a.waited = (after-before)/time.Duration(loaded.pages), loaded.p99
+	a.each, a.waited, a.paused = (after-before)/time.Duration(loaded.pages), loaded.p99, paused.p99
 	time.Sleep(50 * time.Millisecond) // the log's last lines
 	inside, err := s.logged(logged.Size())
 	if err != nil {
@@ -200,8 +198,7 @@ type loading struct {
 }
 
 func (s *server) wrk(ctx context.Context, long, script string, args ...string) (l loading, err error) {
-	load := onProcessor(1, "wrk", "-t1", fmt.Sprintf("-c%d", pageClients), "-d"+long, "-s", script, s.url, "--")
-	_, out, err := command{args: append(load, args...)}.run(ctx)
+	_, out, err := command{args: append([]string{"wrk", "-t1", fmt.Sprintf("-c%d", pageClients), "-d" + long, "-s", script, s.url, "--"}, args...)}.run(ctx)
 	if err != nil {
 		return l, err
 	}
