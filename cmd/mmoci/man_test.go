@@ -41,12 +41,13 @@ func readPage(t *testing.T, page string) string {
 }
 
 // sections are the parts of a page below its headings "# NAME".
-func sections(text string) map[string]string {
+func sections(t *testing.T, text string) map[string]string {
+	t.Helper()
 	out := map[string]string{}
 	for _, part := range strings.Split("\n"+text, "\n# ")[1:] {
 		head, body, _ := strings.Cut(part, "\n")
 		if _, ok := out[head]; ok {
-			panic("two parts are called " + head)
+			t.Fatalf("two parts are called %q", head)
 		}
 		out[head] = body
 	}
@@ -123,7 +124,7 @@ func TestManual(t *testing.T) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	pages := map[string]bool{"mmoci.1": true, "mmoci.yaml.5": true}
-	top := sections(readPage(t, "mmoci.1"))
+	top := sections(t, readPage(t, "mmoci.1"))
 	if got, want := options(top["OPTIONS"]), flagsOf(root); !slices.Equal(got, want) {
 		t.Errorf("mmoci.1: its options are\n%q\nthose of the program\n%q", got, want)
 	}
@@ -160,7 +161,7 @@ func TestManual(t *testing.T) {
 func checkPage(t *testing.T, root, c *cobra.Command, page string) {
 	t.Helper()
 	text := readPage(t, page)
-	parts := sections(text)
+	parts := sections(t, text)
 	for _, want := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "SEE ALSO"} {
 		if strings.TrimSpace(parts[want]) == "" {
 			t.Errorf("%s has no %s", page, want)
@@ -257,7 +258,7 @@ func checkReferences(t *testing.T, root *cobra.Command, page string, pages map[s
 // TestManualOfConfiguration: mmoci.yaml(5) has every key that the program reads, and no other.
 func TestManualOfConfiguration(t *testing.T) {
 	t.Parallel()
-	parts := sections(readPage(t, "mmoci.yaml.5"))
+	parts := sections(t, readPage(t, "mmoci.yaml.5"))
 	for section, want := range configurationKeys(t) {
 		var got []string
 		if section, key, ok := strings.Cut(section, "/"); ok { // the keys of each of its entries stand in the key's own text
