@@ -58,6 +58,8 @@ func TestRemakeSite(t *testing.T) {
 		remote  bool // found without reading packages
 	}{
 		{"nothing", func(*forge.Draft) {}, "", true},
+		{"a lock from when it named no sources", func(d *forge.Draft) { d.EditLock(lockOf(d.Lock, "file own"), "") }, "", true},
+		{"another source in the lock", func(d *forge.Draft) { d.EditLock("own-src_1.0-1.dsc", "own-src_1.0-2.dsc") }, "lock: archive own: pool/main/own-src/own-src_1.0-2.dsc ", true},
 		{"a dependency left out", func(d *forge.Draft) {
 			d.EditIndex(dists, index, func(s string) string { return strings.Replace(s, "Depends: own-data\n", "", 1) })
 		}, `package own 1:1.0-1 amd64: integrity: its stanza is not the one made again: line 7 is "Section: misc", made again "Depends: own-data"`, false},

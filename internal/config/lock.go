@@ -62,7 +62,7 @@ type LockArchive struct {
 	Files               []LockFile
 }
 
-// LockFile is a file of an archive that is no .deb archive, its path relative to the archive. URL is where it
+// LockFile is a file of an archive that is no .deb archive, or the .dsc of an own source, its path relative to the archive. URL is where it
 // was asked for, "" if nowhere; credentials in it are left out when it is encoded.
 type LockFile struct {
 	Path, Digest, URL string

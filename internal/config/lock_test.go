@@ -37,6 +37,7 @@ func someLock() *Lock {
 		{
 			Prefix: "flat", Mode: "curated", Class: "site",
 			Packages: []LockPackage{{"./", "", "x", "1", "all", digestA, 0, ""}},
+			Files:    []LockFile{{Path: "pool/main/x/x_1.dsc", Digest: digestB, Size: 7}},
 		},
 		{Prefix: "updates", Mode: "verbatim", Class: "upstream", Releases: []LockRelease{{"bookworm-updates", digestB, day}}},
 	}}
@@ -52,6 +53,7 @@ package docker bookworm stable containerd.io 1.6.33-1 amd64 ` + digestA + ` 3000
 package docker bookworm stable docker-ce 5:27.1~a-1 amd64 ` + digestB + ` 25000000 asked for: docker-ce
 archive flat curated site
 package flat ./ - x 1 all ` + digestA + ` 0
+file flat pool/main/x/x_1.dsc ` + digestB + ` 7 -
 archive updates verbatim upstream
 release updates bookworm-updates ` + digestB + ` 2026-11-21T09:13:40Z
 `
@@ -188,6 +190,8 @@ func TestLockErrors(t *testing.T) {
 		{head + "key-url d abc https://h/k\n", `l:5: fingerprint "abc"`},
 		{head + "key-url d " + fingerprint + " nonsense\n", `l:5: not a URL of a key`},
 		{head + "key-url d " + fingerprint + " https://u:hunter2@h/k\n", `l:5: the URL of a key holds credentials`},
+		{head + "file d pool/x.dsc " + digestA + " 5 -\n", `l:5: a file of an archive of .debs, which has package lines`},
+		{head + "archive o curated site\nfile o pool/x.tar " + digestA + " 5 -\n", `l:6: a file of an archive of .debs, which has package lines, and of class site one for each .dsc`},
 		{head + "date\x00\n", `l:5: holds a control character`},
 		{head + "\xff\n", `l:1: not UTF-8`},
 	} {

@@ -81,7 +81,7 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the lock, not in the configuration", locked.Prefix))
 			continue
 		}
-		c.Wanted += len(locked.Packages)
+		c.Wanted += len(locked.Packages) + len(locked.Files)
 		if locked.Mode == "verbatim" {
 			c.Wanted += len(locked.Releases)
 		}
@@ -168,6 +168,11 @@ func available(ctx context.Context, u *resolve.Universe, a *suites.Archive, lock
 			return err
 		})
 	}
+	for _, want := range locked.Files {
+		if text := missingSource(a, want); text != "" {
+			miss("%s", text)
+		}
+	}
 	err = g.Wait()
 	slices.Sort(missing)
 	return found, missing, err
@@ -230,6 +235,11 @@ func differences(a *suites.Archive, locked config.LockArchive) (out []string) {
 	for _, own := range a.Own.Packages {
 		if name := own.Name + " " + own.Version + " " + own.Architecture; a.All && !have[name] {
 			differ("%s: among its .debs, not in the lock", name)
+		}
+	}
+	for _, src := range a.Own.Sources {
+		if dsc := lockDsc(src); !slices.ContainsFunc(locked.Files, func(x config.LockFile) bool { return x.Path == dsc.Path }) {
+			differ("%s: among its .dscs, not in the lock", dsc.Path)
 		}
 	}
 	return out

@@ -22,6 +22,7 @@ import (
 type selection struct {
 	packages map[string][]resolve.Chosen               // by prefix
 	sources  map[*suites.Suite]map[string][]deb.Stanza // by component
+	own      map[string][]debdir.OwnSource             // the site's own sources, by prefix
 	used     map[*suites.Index]bool                    // something was chosen from
 	reasons  map[string]string                         // of a lock, by lockKey: see reason
 	notes    []string                                  // remarks for people
@@ -77,7 +78,7 @@ func choose(f Options, archives []*suites.Archive, ready []ReadyArchive, absent 
 	}
 	chosen.packages = withoutWishes(chosen.packages)
 	sel := &selection{
-		packages: map[string][]resolve.Chosen{}, sources: map[*suites.Suite]map[string][]deb.Stanza{}, used: map[*suites.Index]bool{},
+		packages: map[string][]resolve.Chosen{}, sources: map[*suites.Suite]map[string][]deb.Stanza{}, own: ownSources(f.Lock, archives), used: map[*suites.Index]bool{},
 		reasons: chosen.reasons, notes: chosen.notes, newer: newer(u, *req, chosen.packages), missing: chosen.missing,
 	}
 	if f.KeepGoing {

@@ -157,7 +157,7 @@ func lockedBlob(digest string, size int64) (snapshot.Blob, error) {
 func curatedSuite(plan *config.Plan, a *suites.Archive, s *suites.Suite, sel *selection) (archive.Curated, error) {
 	in := archive.Curated{
 		Upstream: s.Release, Prefix: a.Prefix, Suite: s.Name, Date: undated, Flat: snapshot.IsFlat(s.Name),
-		Components: slices.Sorted(slices.Values(a.Components)), Architectures: curatedArchitectures(a),
+		Components: slices.Sorted(slices.Values(a.Components)), Architectures: curatedArchitectures(a, sel),
 		Origin: a.Origin, Label: a.Label, Stanzas: map[archive.ComponentArch][]deb.Stanza{},
 	}
 	if a.Debs != "" {
@@ -193,7 +193,7 @@ func curatedSuite(plan *config.Plan, a *suites.Archive, s *suites.Suite, sel *se
 			add(c.Component, c.Architecture, c.Stanza)
 		}
 	}
-	for _, src := range a.Own.Sources {
+	for _, src := range sel.own[a.Prefix] {
 		add(debdir.SiteComponent, "source", src.Stanza)
 	}
 	for component, stanzas := range sel.sources[s] {
@@ -203,12 +203,12 @@ func curatedSuite(plan *config.Plan, a *suites.Archive, s *suites.Suite, sel *se
 }
 
 // curatedArchitectures are those that a curated archive has indices of, sorted; "source" among them if it has sources.
-func curatedArchitectures(a *suites.Archive) []string {
+func curatedArchitectures(a *suites.Archive, sel *selection) []string {
 	out := a.AllArchitectures()
 	if len(out) == 0 {
 		out = []string{unnamed}
 	}
-	if a.TakesSources() || len(a.Own.Sources) > 0 {
+	if a.TakesSources() || len(sel.own[a.Prefix]) > 0 {
 		out = append(out, "source")
 	}
 	slices.Sort(out)
@@ -318,7 +318,7 @@ func (c *content) pool(a *suites.Archive, sel *selection) error {
 			}
 		}
 	}
-	for _, src := range a.Own.Sources {
+	for _, src := range sel.own[a.Prefix] {
 		for i, r := range src.Rows {
 			r.Path = a.Prefix + "/" + r.Path
 			c.files.rows = append(c.files.rows, r)
@@ -430,6 +430,9 @@ func lockArchive(a *suites.Archive, sel *selection) config.LockArchive {
 			Suite: c.Suite, Component: c.Component, Name: c.Name, Version: c.Version, Architecture: c.Architecture,
 			Digest: "sha256:" + c.SHA256, Size: c.Size, Reason: sel.reason(a, c),
 		})
+	}
+	for _, src := range sel.own[a.Prefix] {
+		l.Files = append(l.Files, lockDsc(src))
 	}
 	return l
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/debdir"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/suites"
 	"example.org/mmoci/pkg/archive"
@@ -133,19 +134,71 @@ func find(u *resolve.Universe, prefix string, p config.LockPackage) *resolve.Pac
 	return elsewhere
 }
 
-// vanished names every package of the lock that the archives do not have any
+// ownSources are the site's own sources that travel: those that the lock names, all of an archive of whose sources it names none.
+func ownSources(l *config.Lock, archives []*suites.Archive) map[string][]debdir.OwnSource {
+	out := map[string][]debdir.OwnSource{}
+	for _, a := range archives {
+		named := lockedSources(l, a.Prefix)
+		for _, src := range a.Own.Sources {
+			if len(named) == 0 || slices.Contains(named, lockDsc(src)) {
+				out[a.Prefix] = append(out[a.Prefix], src)
+			}
+		}
+	}
+	return out
+}
+
+// lockedSources are the .dscs of an archive that a lock names.
+func lockedSources(l *config.Lock, prefix string) []config.LockFile {
+	if l != nil {
+		for _, a := range l.Archives {
+			if a.Prefix == prefix && a.Format == "" {
+				return a.Files
+			}
+		}
+	}
+	return nil
+}
+
+// lockDsc is the line of an own source: its .dsc, which has the digests of all its other files.
+func lockDsc(src debdir.OwnSource) config.LockFile {
+	dsc := src.Rows[0]
+	return config.LockFile{Path: dsc.Path, Digest: dsc.Digest.String(), Size: dsc.Size}
+}
+
+// missingSource says what there is in place of an own source of the lock; "" if that is there.
+func missingSource(a *suites.Archive, want config.LockFile) string {
+	there := "no such file"
+	for _, src := range a.Own.Sources {
+		switch is := lockDsc(src); {
+		case is == want:
+			return ""
+		case is.Path == want.Path:
+			there = fmt.Sprintf("one with other bytes (%s, the lock has %s)", is.Digest, want.Digest)
+		}
+	}
+	return fmt.Sprintf("%s %s: there is %s", a.Prefix, want.Path, there)
+}
+
+// vanished names every package and own source of the lock that the archives do not have any
 // more, with the versions there are: in its error, or in gone where the rest goes on.
 func vanished(f Options, u *resolve.Universe, archives []*suites.Archive) (gone []string, err error) {
 	for _, a := range f.Lock.Archives {
 		if f.Plan.Other(a.Prefix) != nil {
 			continue // whoever reads it has obeyed the lock
 		}
-		if !slices.ContainsFunc(archives, func(read *suites.Archive) bool { return read.Prefix == a.Prefix }) {
+		i := slices.IndexFunc(archives, func(read *suites.Archive) bool { return read.Prefix == a.Prefix })
+		if i < 0 {
 			return nil, fmt.Errorf("%w: the lock has an archive %s, the configuration has not", outcome.ErrUsage, a.Prefix)
 		}
 		for _, p := range a.Packages {
 			if find(u, a.Prefix, p) == nil {
 				gone = append(gone, missingPackage(u, a.Prefix, p))
+			}
+		}
+		for _, x := range a.Files {
+			if missing := missingSource(archives[i], x); missing != "" {
+				gone = append(gone, missing)
 			}
 		}
 	}

@@ -143,7 +143,7 @@ func feedRead(m *merge.Merger, a *suites.Archive, sel *selection) error {
 			}
 		}
 	}
-	for _, src := range a.Own.Sources {
+	for _, src := range sel.own[a.Prefix] {
 		if err := add(debdir.SiteComponent, true, src.Stanza); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@
 package prove
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -396,6 +397,7 @@ func (v *verifier) lockArchive(a *snapshot.Archive, la *config.LockArchive) {
 		}
 	case a.Mode == snapshot.Curated:
 		v.lockPackages(a, la)
+		v.lockFiles(a, la) // the .dscs of own sources
 	}
 }
 
@@ -428,7 +430,7 @@ func (v *verifier) lockReleases(a *snapshot.Archive, la *config.LockArchive) {
 
 // lockFiles compares the files that the lock pins with those that are here. Of those that are here, some have no line.
 func (v *verifier) lockFiles(a *snapshot.Archive, la *config.LockArchive) {
-	if la.Format != a.Format {
+	if cmp.Or(la.Format, snapshot.FormatDeb) != a.Format {
 		v.fail("lock: archive %s is of format %q, in the statement of %q", a.Prefix, la.Format, a.Format)
 	}
 	for _, f := range la.Files {
