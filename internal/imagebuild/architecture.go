@@ -10,9 +10,11 @@ import (
 
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/stack"
+	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -36,7 +38,7 @@ type lower struct {
 }
 
 // buildArchitecture makes the layers from below: skeleton, packages, system, files; then the documents.
-func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, files []file) (*built, error) {
+func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, files []syncfiles.File) (*built, error) {
 	exclude, err := rootfs.ParseExclude(o.Plan.Exclude)
 	if err != nil {
 		return nil, err
@@ -67,7 +69,7 @@ func buildArchitecture(ctx context.Context, o *Options, m *maker, c chosen, file
 	b.Packages, b.Notes, b.each, b.layerOf = len(low.notes), low.notes, low.each, low.layerOf
 	b.Layers = append(low.layers, layer)
 	if len(files) > 0 {
-		top, err := filesLayer(files, stack.Below(c.merged, low.groups, system))
+		top, err := syncfiles.Layer(files, stack.Below(c.merged, low.groups, system))
 		if err != nil {
 			return nil, err
 		}
@@ -97,11 +99,11 @@ func (m *maker) lower(ctx context.Context, c chosen, r rootfs.Recipe, most, work
 		return nil, err
 	}
 	low := &lower{layerOf: map[*rootfs.Note]snapshot.Digest{}}
-	one := map[*rootfs.Note]layerMade{}
+	one := map[*rootfs.Note]layercache.Layer{}
 	for i, l := range made {
-		one[l.note] = l
+		one[l.Note] = l
 		low.each = append(low.each, packageLayer{c.packages[i], r, l})
-		low.notes = append(low.notes, l.note)
+		low.notes = append(low.notes, l.Note)
 	}
 	if c.merged {
 		skeleton, err := m.write(ctx, "skeleton", func(_ context.Context, w io.Writer) (snapshot.Blob, error) { return stack.WriteSkeleton(w) })

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/distribution"
+	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/provenance"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/stack"
@@ -51,7 +52,7 @@ func billsOf(o *Options, im *Image, plan []byte) (*bills, error) {
 			}
 		}
 	}
-	made.Details = map[string]any{"encoder": EncoderGeneration, "recipe": rootfs.RecipeNumber, "scripts": scripts}
+	made.Details = map[string]any{"encoder": image.EncoderGeneration, "recipe": rootfs.RecipeNumber, "scripts": scripts}
 	d.Packages = sbom.Listed(packages)
 	var spdx, cyclonedx bytes.Buffer
 	var g errgroup.Group

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/internal/testarchive/world"
@@ -166,7 +167,7 @@ func TestRelease(t *testing.T) {
 		}
 		old := *im.Lock
 		old.Architectures = slices.Clone(old.Architectures)
-		old.Architectures[0].Helpers = slices.DeleteFunc(slices.Clone(old.Architectures[0].Helpers), func(p LockedPackage) bool { return p.Name == "base-files" })
+		old.Architectures[0].Helpers = slices.DeleteFunc(slices.Clone(old.Architectures[0].Helpers), func(p imagelock.Package) bool { return p.Name == "base-files" })
 		o.Lock = &old
 		if again := mustBuild(t, o); (again.Digest() != im.Digest()) != c.made {
 			t.Errorf("%s: of an old lock it is %s", c.packages, again.Digest())

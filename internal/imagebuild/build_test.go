@@ -22,6 +22,8 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/imagelock"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/testarchive"
@@ -309,7 +311,7 @@ func TestMounts(t *testing.T) {
 	for _, mounts := range []bool{true, false} {
 		r := testregistry.New(t, testregistry.Options{Mounts: mounts})
 		o := options(t, webPlan, webFiles())
-		cache, err := OpenCache(t.TempDir(), 0, nil)
+		cache, err := layercache.Open(t.TempDir(), 0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -342,7 +344,7 @@ func TestMounts(t *testing.T) {
 func TestDeterminism(t *testing.T) {
 	o := options(t, webPlan, webFiles())
 	want := mustBuild(t, o).Digest()
-	cache, err := OpenCache(t.TempDir(), 0, nil)
+	cache, err := layercache.Open(t.TempDir(), 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -457,7 +459,7 @@ func TestCache(t *testing.T) {
 	o.Snapshot = o.Snapshot.WithBlobs(func(b snapshot.Blobs) snapshot.Blobs { debs = countingOf(o.Snapshot, b); return debs })
 	opened := func() int64 {
 		t.Helper()
-		cache, err := OpenCache(dir, 0, func(format string, args ...any) {})
+		cache, err := layercache.Open(dir, 0, func(format string, args ...any) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -565,16 +567,16 @@ func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	o := options(t, webPlan, webFiles())
 	var err error
-	if o.Cache, err = OpenCache(dir, 0, nil); err != nil {
+	if o.Cache, err = layercache.Open(dir, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	defer o.Cache.Close()
 	running := mustBuild(t, o)
-	left := filepath.Join(dir, "tmp", tempPrefix+"x")
+	left := filepath.Join(dir, "tmp", "image-x")
 	if err := errors.Join(os.Mkdir(left, 0o700), os.WriteFile(filepath.Join(left, "layer-1"), []byte("half"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	other, err := OpenCache(dir, 0, func(format string, args ...any) { t.Errorf(format, args...) })
+	other, err := layercache.Open(dir, 0, func(format string, args ...any) { t.Errorf(format, args...) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -589,7 +591,7 @@ func TestLeftovers(t *testing.T) {
 func TestWrongNote(t *testing.T) {
 	dir := t.TempDir()
 	o := options(t, webPlan, webFiles())
-	cache, err := OpenCache(dir, 0, nil)
+	cache, err := layercache.Open(dir, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -625,7 +627,7 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := ParseLock("x.lock", lock.Encode())
+	again, err := imagelock.Parse("x.lock", lock.Encode())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, lock.Encode())
 	}
@@ -757,7 +759,7 @@ func FuzzImageLock(f *testing.F) {
 	f.Add([]byte("mmoci-image-lock-v1\narchitecture amd64\n"))
 	f.Add([]byte("mmoci-image-lock-v1\nsnapshot sha256:" + strings.Repeat("1", 64) + " 2026-01-13T00:00:00Z\narchitecture amd64 scripts none\nsource sha256:" + strings.Repeat("4", 64) + " pkgs/web\npackage web 1.0-1 amd64 sha256:" + strings.Repeat("2", 64) + " 20 sha256:" + strings.Repeat("4", 64) + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		l, err := ParseLock("x", data)
+		l, err := imagelock.Parse("x", data)
 		if err != nil {
 			if !errors.Is(err, document.ErrUsage) {
 				t.Fatal(err)

@@ -10,8 +10,10 @@ import (
 
 	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/config/imageplan"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -64,19 +66,19 @@ func (b *Built) named(e *imageplan.Embedded) ([]string, error) {
 
 // embedded is what the sources of a plan give for one architecture.
 type embedded struct {
-	sources []LockedSource
+	sources []imagelock.Source
 	asked   []string
 	own     []deb.Stanza
 }
 
 // embed asks for what is built of the sources of the plan.
-func (o *Options) embed(ctx context.Context, arch string, locked *LockedArchitecture) (*embedded, error) {
+func (o *Options) embed(ctx context.Context, arch string, locked *imagelock.Architecture) (*embedded, error) {
 	out := &embedded{}
 	for i := range o.Plan.Embedded {
 		e := &o.Plan.Embedded[i]
 		var identity snapshot.Digest
 		if locked != nil {
-			n := slices.IndexFunc(locked.Sources, func(s LockedSource) bool { return s.Path == e.Path })
+			n := slices.IndexFunc(locked.Sources, func(s imagelock.Source) bool { return s.Path == e.Path })
 			if n < 0 {
 				return nil, fmt.Errorf("%w: the lock has no build of %s; \"mmoci image lock\" makes it anew", outcome.ErrUsage, e.Path)
 			}
@@ -93,7 +95,7 @@ func (o *Options) embed(ctx context.Context, arch string, locked *LockedArchitec
 		if err != nil {
 			return nil, err
 		}
-		out.sources = append(out.sources, LockedSource{Path: e.Path, Identity: b.Identity})
+		out.sources = append(out.sources, imagelock.Source{Path: e.Path, Identity: b.Identity})
 		out.asked = append(out.asked, asked...)
 		for _, p := range b.Packages {
 			if was, twice := o.built[p.Deb.Digest]; twice && was.Identity != b.Identity {
@@ -103,7 +105,7 @@ func (o *Options) embed(ctx context.Context, arch string, locked *LockedArchitec
 			out.own = append(out.own, p.Stanza)
 		}
 	}
-	slices.SortFunc(out.sources, func(a, b LockedSource) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(out.sources, func(a, b imagelock.Source) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
 }
 
@@ -130,8 +132,8 @@ func (o *Options) accountBuilt(lines []account.Line, packages []*resolve.Package
 }
 
 // sourceFiles are pkg.yaml and patches of the sources of a plan: with them beside the image, it can be built again of a newer snapshot.
-func sourceFiles(p *imageplan.Plan) ([]file, error) {
-	var out []file
+func sourceFiles(p *imageplan.Plan) ([]syncfiles.File, error) {
+	var out []syncfiles.File
 	for i := range p.Embedded {
 		e := &p.Embedded[i]
 		s, err := buildsource.Load(filepath.Join(p.Dir, filepath.FromSlash(e.Path)))
@@ -142,7 +144,7 @@ func sourceFiles(p *imageplan.Plan) ([]file, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, file{src: path.Join(e.Path, buildsource.Name), data: text, at: e.At})
+		out = append(out, syncfiles.File{Src: path.Join(e.Path, buildsource.Name), Data: text, At: e.At})
 		for j := range s.Patches {
 			if s.Patches[j].Path == "" {
 				continue
@@ -151,7 +153,7 @@ func sourceFiles(p *imageplan.Plan) ([]file, error) {
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, file{src: path.Join(e.Path, s.Patches[j].Path), data: data, at: e.At})
+			out = append(out, syncfiles.File{Src: path.Join(e.Path, s.Patches[j].Path), Data: data, At: e.At})
 		}
 	}
 	return out, nil

@@ -10,6 +10,7 @@ import (
 
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/extract"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/pkg/deb"
@@ -27,11 +28,11 @@ type chosen struct {
 	scripts      string             // what is done with maintainer scripts
 	helpers      []*resolve.Package // that it is made with, in dpkg's order; where scripts are run some may be among packages, too
 	merged       bool
-	sources      []LockedSource // that packages of it were built of
+	sources      []imagelock.Source // that packages of it were built of
 }
 
 // choose resolves the plan's packages for each architecture, or takes the lock's. It fetches no package.
-func choose(ctx context.Context, o *Options) (*Lock, []chosen, error) {
+func choose(ctx context.Context, o *Options) (*imagelock.Lock, []chosen, error) {
 	archs := o.Architectures
 	if len(archs) == 0 {
 		archs = o.Plan.Architectures
@@ -40,9 +41,9 @@ func choose(ctx context.Context, o *Options) (*Lock, []chosen, error) {
 		return nil, nil, fmt.Errorf("%w: for which architecture? arch: in the plan says it", outcome.ErrUsage)
 	}
 	o.built = map[snapshot.Digest]*Built{}
-	lock := &Lock{Snapshot: o.Snapshot.Root, Date: o.date(), Queries: queries(o)}
+	lock := &imagelock.Lock{Snapshot: o.Snapshot.Root, Date: o.date(), Queries: queries(o)}
 	if o.Lock != nil {
-		if err := o.Lock.answers(lock.Queries, archs); err != nil {
+		if err := o.Lock.Answers(lock.Queries, archs); err != nil {
 			return nil, nil, err
 		}
 		lock.Snapshot = o.Lock.Snapshot
@@ -76,9 +77,9 @@ func queries(o *Options) []string {
 }
 
 func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
-	var locked *LockedArchitecture
+	var locked *imagelock.Architecture
 	if o.Lock != nil {
-		locked = o.Lock.of(arch)
+		locked = o.Lock.Of(arch)
 	}
 	built, err := o.embed(ctx, arch, locked)
 	if err != nil {
@@ -86,7 +87,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 	}
 	asked := built.asked
 	if locked != nil {
-		asked = queriesOf(locked.Packages)
+		asked = imagelock.Queries(locked.Packages)
 	} else {
 		for _, q := range queries(o) {
 			if !strings.HasPrefix(q, "{") { // what is built is asked for by version
@@ -119,7 +120,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 		return chosen{}, err
 	}
 	if locked != nil {
-		if err := locked.matches(o, c); err != nil {
+		if err := locked.Same(o.lockedOf(c)); err != nil {
 			return chosen{}, err
 		}
 	}
@@ -127,7 +128,7 @@ func chooseFor(ctx context.Context, o *Options, arch string) (chosen, error) {
 }
 
 // scriptsOf decides what is done with maintainer scripts.
-func (o *Options) scriptsOf(arch string, locked *LockedArchitecture) (string, error) {
+func (o *Options) scriptsOf(arch string, locked *imagelock.Architecture) (string, error) {
 	asked := cmp.Or(o.ScriptsOf[arch], o.Scripts, o.Plan.Scripts)
 	switch {
 	case locked != nil && o.Scripts != "" && o.Scripts != locked.Scripts:
@@ -143,7 +144,7 @@ func (o *Options) scriptsOf(arch string, locked *LockedArchitecture) (string, er
 }
 
 // chooseHelpers finds the helpers: the locked ones, or those that apt would choose.
-func chooseHelpers(ctx context.Context, from *extract.Chooser, locked *LockedArchitecture, c chosen) ([]*resolve.Package, error) {
+func chooseHelpers(ctx context.Context, from *extract.Chooser, locked *imagelock.Architecture, c chosen) ([]*resolve.Package, error) {
 	ours := map[string]bool{}
 	for _, p := range c.packages {
 		ours[p.Name] = true
@@ -153,7 +154,7 @@ func chooseHelpers(ctx context.Context, from *extract.Chooser, locked *LockedArc
 	}
 	asked := []string{essentialQuery}
 	if locked != nil {
-		asked = queriesOf(locked.Helpers)
+		asked = imagelock.Queries(locked.Helpers)
 	}
 	if len(asked) == 0 {
 		return nil, nil
@@ -173,10 +174,10 @@ func chooseHelpers(ctx context.Context, from *extract.Chooser, locked *LockedArc
 }
 
 // chooseBase finds the packages that fix-ups read, or the locked ones of them. One that the snapshot does not have is done without.
-func chooseBase(ctx context.Context, from *extract.Chooser, locked *LockedArchitecture, ours map[string]bool) ([]*resolve.Package, error) {
+func chooseBase(ctx context.Context, from *extract.Chooser, locked *imagelock.Architecture, ours map[string]bool) ([]*resolve.Package, error) {
 	asked := []string{releasePackage, usersPackage}
 	if locked != nil {
-		asked = queriesOf(locked.Helpers)
+		asked = imagelock.Queries(locked.Helpers)
 	}
 	var out []*resolve.Package
 	for _, q := range asked {
@@ -209,4 +210,35 @@ func blobOf(p *resolve.Package) (snapshot.Blob, error) {
 		return snapshot.Blob{}, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 	}
 	return snapshot.Blob{Digest: d, Size: p.Size}, nil
+}
+
+// lockedOf is what was chosen, as a lock has it.
+func (o *Options) lockedOf(c chosen) imagelock.Architecture {
+	return imagelock.Architecture{Name: c.architecture, Scripts: c.scripts, Sources: c.sources, Packages: o.lockedPackages(c.packages), Helpers: o.lockedPackages(c.helpers)}
+}
+
+func (o *Options) lockedPackages(packages []*resolve.Package) []imagelock.Package {
+	var out []imagelock.Package
+	for _, p := range packages {
+		l := lockedPackage(p)
+		if b := o.builtOf(p); b != nil {
+			l.Identity = b.Identity
+		}
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(x, y imagelock.Package) int {
+		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Architecture, y.Architecture))
+	})
+	return out
+}
+
+func lockedPackage(p *resolve.Package) imagelock.Package {
+	d, _ := snapshot.ListedDigest(p.SHA256) // was read when it was chosen
+	return imagelock.Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Deb: snapshot.Blob{Digest: d, Size: p.Size}}
+}
+
+// MakeLock resolves a plan to the packages that an image would have.
+func MakeLock(ctx context.Context, o Options) (*imagelock.Lock, error) {
+	lock, _, err := choose(ctx, &o)
+	return lock, err
 }

@@ -1,9 +1,7 @@
 package imagebuild
 
 import (
-	"archive/tar"
 	"bytes"
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -41,7 +40,7 @@ type companion struct {
 	blobs    map[snapshot.Digest][]byte
 }
 
-func newCompanion(o *Options, im *Image, files synced) (*companion, error) {
+func newCompanion(o *Options, im *Image, files syncfiles.Files) (*companion, error) {
 	plan := *o.Plan
 	plan.Architectures = nil
 	for _, a := range im.Architectures {
@@ -52,8 +51,8 @@ func newCompanion(o *Options, im *Image, files synced) (*companion, error) {
 		a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: mediaType, Data: data}, Title: title})
 	}
 	add("image.yaml", TypePlan, plan.Format())
-	if sources := slices.Concat(files.files, files.sources); len(sources) > 0 {
-		packed, err := packSources(sources, o.date())
+	if sources := slices.Concat(files.List, files.Sources); len(sources) > 0 {
+		packed, err := syncfiles.Pack(sources, o.date())
 		if err != nil {
 			return nil, err
 		}
@@ -108,42 +107,12 @@ func statement(im *Image, date time.Time, parts []image.Attached) []byte {
 	return b.Bytes()
 }
 
-// packSources are the files of sync: as they lie beside the plan, as a tar.
-func packSources(files []file, date time.Time) ([]byte, error) {
-	sorted := slices.Clone(files)
-	slices.SortStableFunc(sorted, func(a, b file) int { return cmp.Compare(a.src, b.src) })
-	sorted = slices.CompactFunc(sorted, func(a, b file) bool { return a.src == b.src })
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, f := range sorted {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.src, Mode: 0o644, Size: int64(len(f.data)), ModTime: date}
-		switch {
-		case f.dir:
-			h.Typeflag, h.Name, h.Mode = tar.TypeDir, f.src+"/", 0o755
-		case f.link != "":
-			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, f.link, 0o777
-		case f.exec:
-			h.Mode = 0o755
-		}
-		if err := w.WriteHeader(h); err != nil {
-			return nil, fmt.Errorf("sync: %s: %w", f.src, err)
-		}
-		if _, err := w.Write(f.data); err != nil {
-			return nil, fmt.Errorf("sync: %s: %w", f.src, err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
 // layersOf tells of each layer what it is, in order:
 //
 //	layer ARCHITECTURE DIFFID BLOB-DIGEST SIZE MEDIATYPE WHAT
 func layersOf(im *Image) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "mmoci-image-layers-v1\nencoder %d\n", EncoderGeneration)
+	fmt.Fprintf(&b, "mmoci-image-layers-v1\nencoder %d\n", image.EncoderGeneration)
 	for _, a := range im.Architectures {
 		for _, l := range a.Layers {
 			fmt.Fprintf(&b, "layer %s %s %s %s %s\n", a.Name, l.DiffID, l.Blob, l.MediaType, l.By)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -74,7 +75,7 @@ func TestCopies(t *testing.T) {
 // a layer serves both.
 func TestGroupedIsNotPacked(t *testing.T) {
 	dir := t.TempDir()
-	cache, err := OpenCache(dir, 0, nil)
+	cache, err := layercache.Open(dir, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/pkg/artifact"
@@ -26,7 +27,7 @@ import (
 type packageLayer struct {
 	of     *resolve.Package
 	recipe rootfs.Recipe
-	layerMade
+	layercache.Layer
 }
 
 // Each is an image of one layer for each package of an image, ready to be put.
@@ -69,7 +70,7 @@ func (im *Image) Each(ctx context.Context, repo artifact.Reference, o artifact.O
 		for _, p := range a.each {
 			if p.Digest.IsZero() {
 				var err error
-				if p.layerMade, err = im.blobs.ofPackage(ctx, p.of, p.recipe, true); err != nil {
+				if p.Layer, err = im.blobs.ofPackage(ctx, p.of, p.recipe, true); err != nil {
 					return nil, err
 				}
 			}
@@ -77,7 +78,7 @@ func (im *Image) Each(ctx context.Context, repo artifact.Reference, o artifact.O
 			if err != nil {
 				return nil, err
 			}
-			name, version := p.note.Name(), p.note.Version()
+			name, version := p.Note.Name(), p.Note.Version()
 			key := name + " " + version
 			i, there := at[key]
 			if !there {
@@ -89,7 +90,7 @@ func (im *Image) Each(ctx context.Context, repo artifact.Reference, o artifact.O
 				at[key] = i
 				each.list = append(each.list, packageImage{name: name, version: version, to: to})
 			}
-			each.list[i].images = append(each.list[i].images, packageOf{*one, p.note.Deb.Digest.String(), p.DiffID})
+			each.list[i].images = append(each.list[i].images, packageOf{*one, p.Note.Deb.Digest.String(), p.DiffID})
 		}
 	}
 	g, asking := errgroup.WithContext(ctx)
@@ -139,7 +140,7 @@ func (e *Each) Put(ctx context.Context, o artifact.PushOptions, done func(artifa
 			return err
 		}
 		o.Expect = &p.before
-		put, err := images.Put(ctx, made, p.to, e.im.blobs.o.Cache.mountFrom(p.to), o)
+		put, err := images.Put(ctx, made, p.to, e.im.blobs.o.Cache.MountFrom(p.to), o)
 		if err != nil {
 			return fmt.Errorf("package %s %s: %w", p.name, p.version, err)
 		}
@@ -239,8 +240,8 @@ func readPackageOf(ctx context.Context, from *images.Image, manifest oci.ImagePa
 // image is the image of one package for one architecture. Its config says no more than which package it is, and follows from the .deb: another
 // snapshot with the same package makes the same.
 func (p *packageLayer) image(arch string) (*image.Image, error) {
-	c := image.Contents{Created: p.note.Time(), Layers: []image.Layer{p.Layer}, WorkDir: "/", Labels: map[string]string{
-		"org.opencontainers.image.title": p.note.Name(), "org.opencontainers.image.version": p.note.Version(), labelDeb: p.note.Deb.Digest.String(),
+	c := image.Contents{Created: p.Note.Time(), Layers: []image.Layer{p.Layer.Layer}, WorkDir: "/", Labels: map[string]string{
+		"org.opencontainers.image.title": p.Note.Name(), "org.opencontainers.image.version": p.Note.Version(), labelDeb: p.Note.Deb.Digest.String(),
 	}}
 	c.Architecture, c.Variant = image.Platform(arch)
 	one := &image.Image{Architecture: c.Architecture, Variant: c.Variant}

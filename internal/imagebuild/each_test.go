@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/testarchive/world"
 	"example.org/mmoci/internal/testregistry"
@@ -37,7 +38,7 @@ func eachOptions(t *testing.T, archs, more string) Options {
 func TestEach(t *testing.T) {
 	r := testregistry.New(t, testregistry.Options{Mounts: true})
 	o := eachOptions(t, "[amd64, arm64]", "layers: {max: 4}\n") // grouped in the image
-	cache, err := OpenCache(t.TempDir(), 0, nil)
+	cache, err := layercache.Open(t.TempDir(), 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/rootfs/fixup"
 	"example.org/mmoci/internal/rootfs/sharedlib"
 	"example.org/mmoci/internal/rootfs/stack"
+	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -28,7 +29,7 @@ const (
 
 // fixups makes what no .deb holds, in place of scripts, with what each says for the account. helpers are notes of the packages above
 // that the image does not have.
-func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below *stack.Tree, files []file) (extra []stack.SystemEntry, fixes []*fixup.Fix, err error) {
+func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below *stack.Tree, files []syncfiles.File) (extra []stack.SystemEntry, fixes []*fixup.Fix, err error) {
 	if f := releaseFix(helpers, below); f != nil {
 		fixes = append(fixes, f)
 	}
@@ -55,8 +56,8 @@ func fixups(o *Options, arch string, notes, helpers []*rootfs.Note, below *stack
 			}
 		}
 		for _, x := range files {
-			if !x.dir && x.link == "" && strings.HasPrefix(x.path, "/"+fixup.LocalCertificatesDir+"/") {
-				take(strings.TrimPrefix(x.path, "/"), x.data)
+			if !x.Dir && x.Link == "" && strings.HasPrefix(x.Path, "/"+fixup.LocalCertificatesDir+"/") {
+				take(strings.TrimPrefix(x.Path, "/"), x.Data)
 			}
 		}
 		f, err := fixup.Certificates(certs, local)
@@ -218,5 +219,5 @@ func (m *maker) helperNote(ctx context.Context, p *resolve.Package, r rootfs.Rec
 	if err != nil {
 		return nil, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 	}
-	return l.note, nil
+	return l.Note, nil
 }

@@ -12,11 +12,14 @@ import (
 
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/imagelock"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/sbom"
+	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/artifact/images"
@@ -39,9 +42,9 @@ type Options struct {
 	// Twice runs scripts twice, and refuses what is not the same.
 	Twice bool
 	// Lock, if not nil, says exactly which packages.
-	Lock *Lock
+	Lock *imagelock.Lock
 	// Cache keeps notes and layers between runs; nil: nothing is kept.
-	Cache *Cache
+	Cache *layercache.Cache
 	// Sources gives what is built of the sources that the plan names; nil: the plan names none.
 	Sources Sources
 	// Signer signs what is said of the image; nil: nobody does.
@@ -58,7 +61,7 @@ type Options struct {
 
 // Image is an image that was made: its documents, and how its layers are opened.
 type Image struct {
-	Lock          *Lock // what it has
+	Lock          *imagelock.Lock // what it has
 	Architectures []Architecture
 	Index         image.Part
 	companion     *companion
@@ -115,7 +118,7 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := readFiles(o.Plan)
+	files, err := syncfiles.Read(o.Plan)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +126,7 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 	if err != nil {
 		return nil, err
 	}
-	files.sources = append(files.sources, own...)
+	files.Sources = append(files.Sources, own...)
 	m, err := newMaker(&o)
 	if err != nil {
 		return nil, err
@@ -135,7 +138,7 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 		}
 	}()
 	for _, c := range chosen {
-		a, err := buildArchitecture(ctx, &o, m, c, files.files)
+		a, err := buildArchitecture(ctx, &o, m, c, files.List)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.architecture, err)
 		}
@@ -184,9 +187,9 @@ func (im *Image) Put(ctx context.Context, to artifact.Reference, o artifact.Push
 	if err != nil {
 		return artifact.Copied{}, err
 	}
-	put, err := images.Put(ctx, made, to, im.blobs.o.Cache.mountFrom(to), o)
+	put, err := images.Put(ctx, made, to, im.blobs.o.Cache.MountFrom(to), o)
 	if err == nil {
-		im.blobs.o.Cache.remember(to)
+		im.blobs.o.Cache.Remember(to)
 	}
 	return put, err
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.org/mmoci/internal/config/imageplan"
-	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/stack"
@@ -35,31 +34,17 @@ type maker struct {
 	copies copies         // of .debs, while scripts are run
 
 	mu    sync.Mutex
-	made  map[snapshot.Digest]string                                   // file names of layers that were made now
-	again map[snapshot.Digest]func(context.Context) (layerMade, error) // how others are made
-}
-
-// layerMade is a layer with its note, nil for one of more than one package. One that nobody asked for beside
-// its note has a DiffID and no blob.
-type layerMade struct {
-	image.Layer
-	note *rootfs.Note
+	made  map[snapshot.Digest]string                                          // file names of layers that were made now
+	again map[snapshot.Digest]func(context.Context) (layercache.Layer, error) // how others are made
 }
 
 func newMaker(o *Options) (*maker, error) {
-	m := &maker{o: o, made: map[snapshot.Digest]string{}, again: map[snapshot.Digest]func(context.Context) (layerMade, error){}}
-	in := os.TempDir()
-	if o.Cache != nil {
-		in = o.Cache.temporary()
-	}
+	m := &maker{o: o, made: map[snapshot.Digest]string{}, again: map[snapshot.Digest]func(context.Context) (layercache.Layer, error){}}
 	var err error
-	if m.dir, err = durable.MkdirTemp(in, tempPrefix); err != nil {
+	if m.dir, err = o.Cache.MkdirTemp(); err != nil {
 		return nil, fmt.Errorf("layers: %w", err)
 	}
-	m.kept = snapshot.Blobs(opener(m.open))
-	if o.Cache != nil {
-		m.kept = o.Cache.store.Through(m.kept)
-	}
+	m.kept = o.Cache.Through(opener(m.open))
 	return m, nil
 }
 
@@ -124,16 +109,16 @@ func (m *maker) write(ctx context.Context, what string, write tarWriter) (image.
 
 // remember computes the tar alone, and how it is written if somebody asks for it.
 func (m *maker) remember(ctx context.Context, what string, write tarWriter) (image.Layer, error) {
-	blob, _, err := pack(io.Discard, imageplan.Uncompressed, func(w io.Writer) (snapshot.Blob, error) { return write(ctx, w) })
+	blob, _, err := image.Pack(io.Discard, imageplan.Uncompressed, func(w io.Writer) (snapshot.Blob, error) { return write(ctx, w) })
 	l := image.Layer{MediaType: image.TypeLayer, Blob: blob, DiffID: blob.Digest, By: what}
 	if err != nil {
 		return l, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.again[l.Digest] = func(ctx context.Context) (layerMade, error) {
+	m.again[l.Digest] = func(ctx context.Context) (layercache.Layer, error) {
 		l, err := m.writeFile(ctx, what, imageplan.Uncompressed, write)
-		return layerMade{Layer: l}, err
+		return layercache.Layer{Layer: l}, err
 	}
 	return l, nil
 }
@@ -143,7 +128,7 @@ func (m *maker) writeFile(ctx context.Context, what, compression string, write t
 	if err != nil {
 		return image.Layer{}, err
 	}
-	blob, tar, err := pack(f, compression, func(w io.Writer) (snapshot.Blob, error) { return write(ctx, w) })
+	blob, tar, err := image.Pack(f, compression, func(w io.Writer) (snapshot.Blob, error) { return write(ctx, w) })
 	if err := cmp.Or(err, f.Close()); err != nil {
 		os.Remove(f.Name())
 		return image.Layer{}, err
@@ -155,7 +140,7 @@ func (m *maker) writeFile(ctx context.Context, what, compression string, write t
 	} else {
 		m.made[blob.Digest] = f.Name()
 	}
-	return image.Layer{MediaType: mediaType(compression), Blob: blob, DiffID: tar.Digest, By: what}, nil
+	return image.Layer{MediaType: image.LayerType(compression), Blob: blob, DiffID: tar.Digest, By: what}, nil
 }
 
 // workers is how many packages are packed at once.
@@ -163,8 +148,8 @@ func (m *maker) workers() int { return cmp.Or(m.o.Workers, runtime.GOMAXPROCS(0)
 
 // packages makes the layer of each package, or finds its note, several at once: the largest first, so that none is left for the end.
 // Of packages that share a layer, where there are at most so many of these, it makes notes alone.
-func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.Recipe, most, workers int) ([]layerMade, error) {
-	out := make([]layerMade, len(pkgs))
+func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.Recipe, most, workers int) ([]layercache.Layer, error) {
+	out := make([]layercache.Layer, len(pkgs))
 	order := make([]int, len(pkgs))
 	stanzas := make([]deb.Stanza, len(pkgs))
 	for i, p := range pkgs {
@@ -193,20 +178,20 @@ func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.
 }
 
 // ofPackage makes the layer of a package, or finds its note: with its blob, or the note alone.
-func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Recipe, packed bool) (layerMade, error) {
+func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Recipe, packed bool) (layercache.Layer, error) {
 	b, err := blobOf(p)
 	if err != nil {
-		return layerMade{}, err
+		return layercache.Layer{}, err
 	}
-	again := func(ctx context.Context) (layerMade, error) {
+	again := func(ctx context.Context) (layercache.Layer, error) {
 		l, err := m.fromDeb(ctx, b, r, packed)
 		if err != nil {
 			return l, err
 		}
-		return l, sameControl(l.note, p)
+		return l, sameControl(l.Note, p)
 	}
-	key := packageKey(b.Digest, r, m.o.Plan.Layers.Compression)
-	if l, ok := m.o.Cache.find(key, b, r); ok && sameControl(l.note, p) == nil && (!packed || !l.Digest.IsZero()) {
+	key := layercache.PackageKey(b.Digest, r, m.o.Plan.Layers.Compression)
+	if l, ok := m.o.Cache.Find(key, b, r); ok && sameControl(l.Note, p) == nil && (!packed || !l.Digest.IsZero()) {
 		if packed {
 			m.mu.Lock()
 			m.again[l.Digest] = again
@@ -216,18 +201,18 @@ func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Reci
 	}
 	l, err := again(ctx)
 	if err == nil {
-		m.o.Cache.keep(key, l)
+		m.o.Cache.Keep(key, l)
 	}
 	return l, err
 }
 
-func (m *maker) fromDeb(ctx context.Context, b snapshot.Blob, r rootfs.Recipe, packed bool) (l layerMade, err error) {
+func (m *maker) fromDeb(ctx context.Context, b snapshot.Blob, r rootfs.Recipe, packed bool) (l layercache.Layer, err error) {
 	tar := func(ctx context.Context, w io.Writer) (snapshot.Blob, error) {
 		note, err := rootfs.WriteLayer(w, rootfs.Deb{Blob: b, Open: m.openDeb(ctx, b)}, r)
 		if err != nil {
 			return snapshot.Blob{}, err
 		}
-		l.note = note
+		l.Note = note
 		return note.Layer, nil
 	}
 	if packed {
@@ -241,7 +226,7 @@ func (m *maker) fromDeb(ctx context.Context, b snapshot.Blob, r rootfs.Recipe, p
 		err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
 	}
 	if err == nil {
-		l.By = "package " + l.note.String()
+		l.By = "package " + l.Note.String()
 	}
 	return l, err
 }
@@ -256,18 +241,18 @@ func sameControl(n *rootfs.Note, p *resolve.Package) error {
 }
 
 // ofGroup makes the layer of several packages, or finds it.
-func (m *maker) ofGroup(ctx context.Context, g stack.Group, one map[*rootfs.Note]layerMade) (image.Layer, error) {
+func (m *maker) ofGroup(ctx context.Context, g stack.Group, one map[*rootfs.Note]layercache.Layer) (image.Layer, error) {
 	if len(g.Notes) == 1 {
 		return one[g.Notes[0]].Layer, nil
 	}
-	again := func(ctx context.Context) (l layerMade, err error) {
+	again := func(ctx context.Context) (l layercache.Layer, err error) {
 		l.Layer, err = m.write(ctx, g.Name, func(ctx context.Context, w io.Writer) (snapshot.Blob, error) {
 			return stack.WriteGroup(w, g, func(n *rootfs.Note) (io.ReadCloser, error) { return m.openDeb(ctx, n.Deb)() })
 		})
 		return l, err
 	}
-	key := groupKey(g, m.o.Plan.Layers.Compression)
-	if l, ok := m.o.Cache.findGroup(key); ok {
+	key := layercache.GroupKey(g, m.o.Plan.Layers.Compression)
+	if l, ok := m.o.Cache.FindGroup(key); ok {
 		l.By = g.Name
 		m.mu.Lock()
 		m.again[l.Digest] = again
@@ -278,9 +263,6 @@ func (m *maker) ofGroup(ctx context.Context, g stack.Group, one map[*rootfs.Note
 	if err != nil {
 		return l.Layer, fmt.Errorf("%s: %w", g.Name, err)
 	}
-	m.o.Cache.keepGroup(key, l.Layer)
+	m.o.Cache.KeepGroup(key, l.Layer)
 	return l.Layer, nil
 }
-
-// temporaryIn is where a cache in dir has files under way.
-func temporaryIn(dir string) string { return filepath.Join(dir, "tmp") }

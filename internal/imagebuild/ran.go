@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
@@ -18,14 +19,14 @@ const scriptsGeneration = 3
 
 // scriptsKey is a digest of all that decides what scripts make, but for what they do not make the same each time.
 func (m *maker) scriptsKey(c chosen, r rootfs.Recipe, most int) string {
-	parts := []string{"system", fmt.Sprintf("scripts %d", scriptsGeneration), c.architecture, snapshot.FormatDate(m.o.date()), fmt.Sprint(m.o.Plan.ScriptsFor), fmt.Sprint(m.o.Plan.Users), recipeKey(r, m.o.Plan.Layers.Compression), fmt.Sprintf("layers %d", most)}
+	parts := []string{"system", fmt.Sprintf("scripts %d", scriptsGeneration), c.architecture, snapshot.FormatDate(m.o.date()), fmt.Sprint(m.o.Plan.ScriptsFor), fmt.Sprint(m.o.Plan.Users), layercache.RecipeKey(r, m.o.Plan.Layers.Compression), fmt.Sprintf("layers %d", most)}
 	for _, p := range c.packages {
 		parts = append(parts, "package "+lockedPackage(p).String())
 	}
 	for _, p := range c.helpers {
 		parts = append(parts, "helper "+lockedPackage(p).String())
 	}
-	return keyOf(parts...)
+	return layercache.Key(parts...)
 }
 
 // ranNote is what is kept of a run: below the layer's line, the account and the shape of the layer.
@@ -68,7 +69,7 @@ func (m *maker) ranBefore(key string) (*ranNote, image.Layer, bool) {
 	if m.o.Twice || m.o.Dry {
 		return nil, image.Layer{}, false
 	}
-	l, text, ok := m.o.Cache.read(key)
+	l, text, ok := m.o.Cache.Read(key)
 	var note ranNote
 	if !ok || json.Unmarshal(text, &note) != nil || len(note.Entries) == 0 {
 		return nil, image.Layer{}, false
@@ -81,22 +82,22 @@ func (m *maker) ranBefore(key string) (*ranNote, image.Layer, bool) {
 func (m *maker) runAgain(key string, c chosen, low *lower, b *built, l image.Layer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.again[l.Digest] = func(ctx context.Context) (layerMade, error) {
+	m.again[l.Digest] = func(ctx context.Context) (layercache.Layer, error) {
 		res, err := m.runScripts(ctx, c, func(context.Context) ([]rootfs.Entry, error) { return unionOf(c.merged, low.groups), nil })
 		if err != nil {
-			return layerMade{}, err
+			return layercache.Layer{}, err
 		}
 		s, err := m.afterScripts(ctx, c, low, res, b)
 		if err != nil {
-			return layerMade{}, err
+			return layercache.Layer{}, err
 		}
 		made, err := m.writeSystem(ctx, s)
 		if err == nil && made.Blob != l.Blob {
-			m.o.Cache.forget(key)
+			m.o.Cache.Forget(key)
 			err = fmt.Errorf("%w: the layer that scripts made in an earlier build is not kept any more, and run again they made another one: they do not make the same each time; build again",
 				outcome.ErrRefused)
 		}
-		return layerMade{Layer: made}, err
+		return layercache.Layer{Layer: made}, err
 	}
 }
 
@@ -112,5 +113,5 @@ func (m *maker) keepRun(key string, s *stack.System, l image.Layer, b *built) {
 	if err != nil {
 		return
 	}
-	m.o.Cache.write(key, layerLine(l)+string(text))
+	m.o.Cache.Write(key, l, text)
 }

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/rootfs/stack"
+	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/internal/testarchive"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -22,12 +24,12 @@ import (
 // The files layer over what scripts made is the same whether they ran now or in an earlier build: directories that it repeats keep
 // their times, those of a package and those that were made.
 func TestFilesOverWhatRanBefore(t *testing.T) {
-	cache, err := OpenCache(t.TempDir(), 0, nil)
+	cache, err := layercache.Open(t.TempDir(), 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cache.Close()
-	m := &maker{o: &Options{Cache: cache}, again: map[snapshot.Digest]func(context.Context) (layerMade, error){}}
+	m := &maker{o: &Options{Cache: cache}, again: map[snapshot.Digest]func(context.Context) (layercache.Layer, error){}}
 	fresh := &stack.System{Entries: []stack.SystemEntry{
 		{Entry: rootfs.Entry{Path: "etc", Type: tar.TypeDir, Mode: 0o755, ModTime: 1_600_000_000}},
 		{Entry: rootfs.Entry{Path: "etc/web", Type: tar.TypeDir, Mode: 0o2750, UID: 33, GID: 34, Made: true}},
@@ -41,7 +43,7 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 		t.Fatal("the run is not kept")
 	}
 	write := func(s *stack.System) []byte {
-		top, err := filesLayer([]file{{path: "/srv/x", mode: 0o644, data: []byte("x")}}, stack.Below(true, nil, s))
+		top, err := syncfiles.Layer([]syncfiles.File{{Path: "/srv/x", Mode: 0o644, Data: []byte("x")}}, stack.Below(true, nil, s))
 		if err != nil {
 			t.Fatal(err)
 		}

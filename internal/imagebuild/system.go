@@ -20,6 +20,7 @@ import (
 	"example.org/mmoci/internal/rootfs/fixup"
 	"example.org/mmoci/internal/rootfs/run"
 	"example.org/mmoci/internal/rootfs/stack"
+	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
@@ -27,7 +28,7 @@ import (
 
 // unscripted makes the system layer where no script is run: what dpkg, and what is made in place of scripts, leave otherwise than
 // the union of the package layers.
-func (m *maker) unscripted(ctx context.Context, c chosen, r rootfs.Recipe, low *lower, b *built, files []file) (*stack.System, image.Layer, error) {
+func (m *maker) unscripted(ctx context.Context, c chosen, r rootfs.Recipe, low *lower, b *built, files []syncfiles.File) (*stack.System, image.Layer, error) {
 	if _, err := skipped(m.o.Plan, c.packages); err != nil {
 		return nil, image.Layer{}, err
 	}

@@ -1,22 +1,20 @@
 package imageproof
 
 import (
-	"archive/tar"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs/account"
+	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
@@ -91,11 +89,11 @@ func (im *Image) take(ctx context.Context, manifest []byte, o Options) error {
 		return err
 	}
 	said := &Image{image: im.image, parts: parts}
-	text, err := said.part(ctx, lockName, imagebuild.MaxLock)
+	text, err := said.part(ctx, lockName, imagelock.MaxSize)
 	if err != nil {
 		return err
 	}
-	lock, err := imagebuild.ParseLock(lockName, text)
+	lock, err := imagelock.Parse(lockName, text)
 	if err != nil {
 		return fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
 	}
@@ -201,7 +199,7 @@ func (im *Image) PlanIn(ctx context.Context, dir string) (*imageplan.Plan, error
 		return nil, err
 	}
 	defer r.Close()
-	err = unpackFiles(dir, r)
+	err = syncfiles.Unpack(dir, r)
 	if _, rest := io.Copy(io.Discard, r); rest != nil { // what was unpacked is not what the statement names
 		return nil, fmt.Errorf("%s: %w", filesName, rest)
 	}
@@ -209,55 +207,4 @@ func (im *Image) PlanIn(ctx context.Context, dir string) (*imageplan.Plan, error
 		return nil, fmt.Errorf("%w: %s of the image: %w", outcome.ErrIntegrity, filesName, err)
 	}
 	return &plan, nil
-}
-
-func unpackFiles(dir string, from io.Reader) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for r := tar.NewReader(from); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		name := strings.TrimSuffix(h.Name, "/")
-		if !filepath.IsLocal(name) {
-			return fmt.Errorf("file %.100q", h.Name)
-		}
-		if parent := filepath.Dir(name); parent != "." {
-			if err := root.MkdirAll(parent, 0o755); err != nil {
-				return err
-			}
-		}
-		switch h.Typeflag {
-		case tar.TypeDir:
-			err = root.MkdirAll(name, 0o755)
-		case tar.TypeSymlink:
-			err = root.Symlink(h.Linkname, name)
-		case tar.TypeReg:
-			err = writeFile(root, name, r, os.FileMode(h.Mode&0o111)|0o644)
-		default:
-			err = fmt.Errorf("file %.100q of type %q", h.Name, h.Typeflag)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func writeFile(root *os.Root, name string, r io.Reader, mode os.FileMode) error {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(f, r); err != nil {
-		f.Close()
-		return err
-	}
-	return errors.Join(f.Chmod(mode), f.Close())
 }

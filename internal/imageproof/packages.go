@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
@@ -36,9 +37,9 @@ func (c Change) String() string {
 
 // Changes are the packages that two images differ in, by architecture and name. An architecture that one of them lacks counts as
 // one without packages.
-func Changes(old, now *imagebuild.Lock) []Change {
+func Changes(old, now *imagelock.Lock) []Change {
 	type key struct{ arch, name string }
-	was := map[key]imagebuild.LockedPackage{}
+	was := map[key]imagelock.Package{}
 	for _, a := range old.Architectures {
 		for _, p := range a.Packages {
 			was[key{a.Name, p.Name}] = p
@@ -64,8 +65,8 @@ func Changes(old, now *imagebuild.Lock) []Change {
 }
 
 // Has are the packages of that name that an image has, below a version of Debian's if one is given, by architecture of the image.
-func (im *Image) Has(name, below string) map[string]imagebuild.LockedPackage {
-	out := map[string]imagebuild.LockedPackage{}
+func (im *Image) Has(name, below string) map[string]imagelock.Package {
+	out := map[string]imagelock.Package{}
 	for _, a := range im.Lock.Architectures {
 		for _, p := range a.Packages {
 			if p.Name == name && (below == "" || deb.Compare(p.Version, below) < 0) {

@@ -19,6 +19,7 @@ import (
 	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/rootfs/account"
@@ -326,12 +327,12 @@ func TestThefts(t *testing.T) {
 }
 
 func TestChanges(t *testing.T) {
-	old, now := &imagebuild.Lock{}, &imagebuild.Lock{}
-	p := func(name, version, bytes string) imagebuild.LockedPackage {
-		return imagebuild.LockedPackage{Name: name, Version: version, Architecture: "amd64", Deb: snapshot.BlobOf([]byte(bytes))}
+	old, now := &imagelock.Lock{}, &imagelock.Lock{}
+	p := func(name, version, bytes string) imagelock.Package {
+		return imagelock.Package{Name: name, Version: version, Architecture: "amd64", Deb: snapshot.BlobOf([]byte(bytes))}
 	}
-	old.Architectures = []imagebuild.LockedArchitecture{{Name: "amd64", Packages: []imagebuild.LockedPackage{p("a", "1", "a"), p("b", "1", "b"), p("c", "1", "c"), p("d", "1:1", "d")}}}
-	now.Architectures = []imagebuild.LockedArchitecture{{Name: "amd64", Packages: []imagebuild.LockedPackage{p("a", "2", "a2"), p("b", "1", "other"), p("d", "1:1", "d"), p("e", "1", "e")}}, {Name: "arm64", Packages: []imagebuild.LockedPackage{p("a", "1", "a")}}}
+	old.Architectures = []imagelock.Architecture{{Name: "amd64", Packages: []imagelock.Package{p("a", "1", "a"), p("b", "1", "b"), p("c", "1", "c"), p("d", "1:1", "d")}}}
+	now.Architectures = []imagelock.Architecture{{Name: "amd64", Packages: []imagelock.Package{p("a", "2", "a2"), p("b", "1", "other"), p("d", "1:1", "d"), p("e", "1", "e")}}, {Name: "arm64", Packages: []imagelock.Package{p("a", "1", "a")}}}
 	var got []string
 	for _, c := range Changes(old, now) {
 		got = append(got, c.Architecture+": "+c.String())

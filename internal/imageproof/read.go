@@ -9,7 +9,7 @@ import (
 	"io"
 
 	"example.org/mmoci/internal/config/imageplan"
-	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -32,7 +32,7 @@ type Image struct {
 	// Signer is who signed the statement; "": nobody, or no key to verify it by was given. Then all below is whoever's word that
 	// can write to the place.
 	Signer  string
-	Lock    *imagebuild.Lock
+	Lock    *imagelock.Lock
 	Account map[string][]account.Line // by Debian's name of the architecture
 	Plan    *imageplan.Plan           // without the files that sync: names
 

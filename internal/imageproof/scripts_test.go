@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/testarchive"
@@ -132,7 +133,7 @@ func TestAgainOfMixedScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	lock := *im.Lock
-	lock.Architectures = append(slices.Clone(lock.Architectures), imagebuild.LockedArchitecture{Name: "arm64", Scripts: imageplan.Run})
+	lock.Architectures = append(slices.Clone(lock.Architectures), imagelock.Architecture{Name: "arm64", Scripts: imageplan.Run})
 	im.Lock = &lock
 	o := im.optionsAgain(imagebuild.Options{Scripts: imageplan.Run, Architectures: []string{"i386"}, Lock: im.Lock})
 	if o.ScriptsOf["amd64"] != imageplan.None || o.ScriptsOf["arm64"] != imageplan.Run || o.Scripts != "" || o.Architectures != nil || o.Lock != nil {

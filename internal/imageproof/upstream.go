@@ -3,14 +3,14 @@ package imageproof
 import (
 	"context"
 
-	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/snapshot"
 )
 
 // signedUpstream are the .debs of a lock that upstream's own signature proves, by the keys that are given for its archives. A curated archive is
 // served under the site's signature, which whoever has that key can put over other packages, too.
-func signedUpstream(ctx context.Context, s *snapshot.Snapshot, trust prove.Trust, lock *imagebuild.Lock) (map[snapshot.Digest]bool, error) {
+func signedUpstream(ctx context.Context, s *snapshot.Snapshot, trust prove.Trust, lock *imagelock.Lock) (map[snapshot.Digest]bool, error) {
 	want := map[snapshot.Digest]bool{}
 	for _, a := range lock.Architectures {
 		for _, p := range a.Packages {

@@ -18,6 +18,8 @@ import (
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagelock"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/pkg/snapshot"
@@ -108,7 +110,7 @@ func (im *Image) Verify(ctx context.Context, o VerifyOptions) ([]Proof, error) {
 }
 
 // builtIn are the .debs of an architecture that were built of sources, with the identities of these.
-func builtIn(l *imagebuild.Lock, arch string) map[snapshot.Digest]snapshot.Digest {
+func builtIn(l *imagelock.Lock, arch string) map[snapshot.Digest]snapshot.Digest {
 	out := map[snapshot.Digest]snapshot.Digest{}
 	for _, a := range l.Architectures {
 		for _, p := range a.Packages {
@@ -305,7 +307,7 @@ func openLayer(ctx context.Context, from snapshot.Blobs, l layerAt) (*unpacked, 
 }
 
 // Rebuild makes the image again, from the registry alone, and compares the digests. cache may be nil.
-func (im *Image) Rebuild(ctx context.Context, o VerifyOptions, cache *imagebuild.Cache) error {
+func (im *Image) Rebuild(ctx context.Context, o VerifyOptions, cache *layercache.Cache) error {
 	dir, err := os.MkdirTemp("", "mmoci-rebuild-")
 	if err != nil {
 		return err

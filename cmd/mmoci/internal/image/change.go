@@ -13,6 +13,7 @@ import (
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/imagebuild"
 	"example.org/mmoci/internal/imagefind"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/imageproof"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/terminal"
@@ -28,7 +29,7 @@ func imageDiff(a *command.App) *cobra.Command {
 	}
 	p.add(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var locks []*imagebuild.Lock
+		var locks []*imagelock.Lock
 		for _, name := range args {
 			im, err := readMade(a, cmd, &p, name)
 			if err != nil {

@@ -19,6 +19,8 @@ import (
 	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/imagebuild"
+	"example.org/mmoci/internal/imagelock"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/terminal"
@@ -285,7 +287,7 @@ func transferring(a *command.App) artifact.Options {
 }
 
 // imageCache is where layers and notes are kept; nil if there is no place for it.
-func imageCache(a *command.App) (*imagebuild.Cache, error) {
+func imageCache(a *command.App) (*layercache.Cache, error) {
 	dir, err := state.HostDir("images")
 	if errors.Is(err, state.ErrForeign) {
 		return nil, err
@@ -294,15 +296,15 @@ func imageCache(a *command.App) (*imagebuild.Cache, error) {
 		a.Detail("layers are not kept: %s", err)
 		return nil, nil
 	}
-	return imagebuild.OpenCache(dir, 0, a.Log)
+	return layercache.Open(dir, 0, a.Log)
 }
 
-func readImageLock(name string) (*imagebuild.Lock, error) {
-	text, err := document.ReadFile(name, imagebuild.MaxLock)
+func readImageLock(name string) (*imagelock.Lock, error) {
+	text, err := document.ReadFile(name, imagelock.MaxSize)
 	if err != nil {
 		return nil, err
 	}
-	return imagebuild.ParseLock(name, text)
+	return imagelock.Parse(name, text)
 }
 
 // targets are where an image goes: what is named, else the plan's ref: with each of its tags:.

@@ -1,4 +1,5 @@
-package imagebuild
+// Package layercache keeps the layers of images between runs, and notes of what is known of them.
+package layercache
 
 import (
 	"bytes"
@@ -37,13 +38,13 @@ type Cache struct {
 // longestMaking is how long a layer that is made again may take: scripts have half an hour, and the largest package less.
 const longestMaking = time.Hour
 
-// DefaultCacheBytes bounds the layers of a cache.
-const DefaultCacheBytes = 8 << 30
+// DefaultBytes bounds the layers of a cache.
+const DefaultBytes = 8 << 30
 
-// OpenCache opens or makes a cache. maxBytes bounds its layers; 0: DefaultCacheBytes.
-func OpenCache(dir string, maxBytes int64, log outcome.Log) (*Cache, error) {
+// Open opens or makes a cache. maxBytes bounds its layers; 0: DefaultBytes.
+func Open(dir string, maxBytes int64, log outcome.Log) (*Cache, error) {
 	if maxBytes == 0 {
-		maxBytes = DefaultCacheBytes
+		maxBytes = DefaultBytes
 	}
 	s, err := store.Open(filepath.Join(dir, "layers"), store.Options{MaxBytes: maxBytes, Stall: longestMaking})
 	if err != nil {
@@ -103,29 +104,53 @@ func (c *Cache) Close() error {
 	return c.store.Close()
 }
 
+// MkdirTemp makes a directory for what a build has under way.
+func (c *Cache) MkdirTemp() (*os.File, error) {
+	in := os.TempDir()
+	if c != nil {
+		in = c.temporary()
+	}
+	return durable.MkdirTemp(in, tempPrefix)
+}
+
+// Through opens layers that are kept, and keeps those that are opened through it.
+func (c *Cache) Through(layers snapshot.Blobs) snapshot.Blobs {
+	if c == nil {
+		return layers
+	}
+	return c.store.Through(layers)
+}
+
 func (c *Cache) notes() string     { return filepath.Join(c.dir, "notes") }
-func (c *Cache) temporary() string { return temporaryIn(c.dir) }
+func (c *Cache) temporary() string { return filepath.Join(c.dir, "tmp") }
 
-// packageKey is a digest of all that decides a package layer and its blob.
-func packageKey(d snapshot.Digest, r rootfs.Recipe, compression string) string {
-	return keyOf("package", fmt.Sprintf("notes %d", notesGeneration), recipeKey(r, compression), d.String())
+// Layer is a layer with its note, nil for one of more than one package. One that nobody asked for beside
+// its note has a DiffID and no blob.
+type Layer struct {
+	image.Layer
+	Note *rootfs.Note
 }
 
-// recipeKey is what decides the layers of an image beside its packages.
-func recipeKey(r rootfs.Recipe, compression string) string {
-	return fmt.Sprintf("recipe %d merged-usr %t\nexclude %s\n%s", rootfs.RecipeNumber, r.MergedUsr, r.Exclude, encoding(compression))
+// PackageKey is a digest of all that decides a package layer and its blob.
+func PackageKey(d snapshot.Digest, r rootfs.Recipe, compression string) string {
+	return Key("package", fmt.Sprintf("notes %d", notesGeneration), RecipeKey(r, compression), d.String())
 }
 
-// groupKey is the same of a layer of several packages.
-func groupKey(g stack.Group, compression string) string {
+// RecipeKey is what decides the layers of an image beside its packages.
+func RecipeKey(r rootfs.Recipe, compression string) string {
+	return fmt.Sprintf("recipe %d merged-usr %t\nexclude %s\n%s", rootfs.RecipeNumber, r.MergedUsr, r.Exclude, image.Encoding(compression))
+}
+
+// GroupKey is the same of a layer of several packages.
+func GroupKey(g stack.Group, compression string) string {
 	parts := []string{"group"}
 	for _, n := range g.Notes {
-		parts = append(parts, packageKey(n.Deb.Digest, n.Recipe, compression))
+		parts = append(parts, PackageKey(n.Deb.Digest, n.Recipe, compression))
 	}
-	return keyOf(parts...)
+	return Key(parts...)
 }
 
-func keyOf(parts ...string) string {
+func Key(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
 		io.WriteString(h, p+"\n")
@@ -164,8 +189,8 @@ func parseLayerLine(line string) (l image.Layer, err error) {
 	return l, err
 }
 
-// read reads a note; one that is damaged is as good as none.
-func (c *Cache) read(key string) (l image.Layer, text []byte, ok bool) {
+// Read reads a note; one that is damaged is as good as none.
+func (c *Cache) Read(key string) (l image.Layer, text []byte, ok bool) {
 	if c == nil {
 		return l, nil, false
 	}
@@ -190,14 +215,15 @@ func (c *Cache) read(key string) (l image.Layer, text []byte, ok bool) {
 	return l, text, true
 }
 
-func (c *Cache) write(key, text string) {
+// Write keeps a note: the line of a layer, and what is known of it beside.
+func (c *Cache) Write(key string, l image.Layer, text []byte) {
 	if c == nil {
 		return
 	}
 	// Notes are made again where they are lost, so nothing waits for the disk.
 	f, err := os.CreateTemp(c.notes(), key+".*"+noteTemp) // processes of two containers may have one number
 	if err == nil {
-		_, err = f.WriteString(text)
+		_, err = f.Write(append([]byte(layerLine(l)), text...))
 		if err = cmp.Or(err, f.Close()); err == nil {
 			err = os.Rename(f.Name(), c.path(key))
 		}
@@ -210,25 +236,25 @@ func (c *Cache) write(key, text string) {
 	}
 }
 
-// forget removes a note.
-func (c *Cache) forget(key string) {
+// Forget removes a note.
+func (c *Cache) Forget(key string) {
 	if c != nil {
 		_ = os.Remove(c.path(key)) // what stays is found wrong again
 	}
 }
 
-func (c *Cache) findGroup(key string) (image.Layer, bool) {
-	l, rest, ok := c.read(key)
+func (c *Cache) FindGroup(key string) (image.Layer, bool) {
+	l, rest, ok := c.Read(key)
 	return l, ok && len(rest) == 0
 }
 
-func (c *Cache) keepGroup(key string, l image.Layer) { c.write(key, layerLine(l)) }
+func (c *Cache) KeepGroup(key string, l image.Layer) { c.Write(key, l, nil) }
 
-// find returns what is known of a package layer: the layer line, and below it the note as rootfs writes it.
-func (c *Cache) find(key string, b snapshot.Blob, r rootfs.Recipe) (layerMade, bool) {
-	l, text, ok := c.read(key)
+// Find returns what is known of a package layer: the layer line, and below it the note as rootfs writes it.
+func (c *Cache) Find(key string, b snapshot.Blob, r rootfs.Recipe) (Layer, bool) {
+	l, text, ok := c.Read(key)
 	if !ok {
-		return layerMade{}, false
+		return Layer{}, false
 	}
 	note, err := rootfs.ParseNote(text)
 	if err == nil && (note.Deb != b || !note.Recipe.Equal(r) || note.Layer.Digest != l.DiffID) {
@@ -236,25 +262,25 @@ func (c *Cache) find(key string, b snapshot.Blob, r rootfs.Recipe) (layerMade, b
 	}
 	if err != nil {
 		c.bad.Do(func() { c.log.Printf("note %s: %v; such notes are made anew", key, err) })
-		return layerMade{}, false
+		return Layer{}, false
 	}
 	l.By = "package " + note.String()
-	return layerMade{l, note}, true
+	return Layer{l, note}, true
 }
 
-func (c *Cache) keep(key string, l layerMade) {
+func (c *Cache) Keep(key string, l Layer) {
 	if c != nil {
-		c.write(key, layerLine(l.Layer)+string(l.note.Encode()))
+		c.Write(key, l.Layer, l.Note.Encode())
 	}
 }
 
 // A cache remembers, for each registry, the repository that got an image last: its blobs can be mounted from there.
 func (c *Cache) repositoryFile(host string) string {
-	return filepath.Join(c.dir, "repositories-"+keyOf(host)[:16])
+	return filepath.Join(c.dir, "repositories-"+Key(host)[:16])
 }
 
-// mountFrom is a repository of a registry that probably has layers; "" if none is known.
-func (c *Cache) mountFrom(to artifact.Reference) string {
+// MountFrom is a repository of a registry that probably has layers; "" if none is known.
+func (c *Cache) MountFrom(to artifact.Reference) string {
 	if c == nil || to.Kind != artifact.Registry {
 		return ""
 	}
@@ -266,7 +292,7 @@ func (c *Cache) mountFrom(to artifact.Reference) string {
 	return repository
 }
 
-func (c *Cache) remember(to artifact.Reference) {
+func (c *Cache) Remember(to artifact.Reference) {
 	if c == nil || to.Kind != artifact.Registry {
 		return
 	}

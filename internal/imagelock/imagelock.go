@@ -1,9 +1,8 @@
-package imagebuild
+// Package imagelock reads and writes the lock of a container image: exactly which packages it has, and was made with. Pure.
+package imagelock
 
 import (
 	"bytes"
-	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,7 +12,6 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -22,36 +20,36 @@ type Lock struct {
 	Snapshot      snapshot.Digest // that it was made from, and its date; what is obeyed are the packages
 	Date          time.Time
 	Queries       []string // that it answers, sorted
-	Architectures []LockedArchitecture
+	Architectures []Architecture
 }
 
-// LockedArchitecture is what a lock says of one architecture.
-type LockedArchitecture struct {
-	Name     string         // Debian's
-	Scripts  string         // what was done with maintainer scripts: imageplan.Run or imageplan.None
-	Sources  []LockedSource // that packages were built of, by path
-	Packages []LockedPackage
+// Architecture is what a lock says of one architecture.
+type Architecture struct {
+	Name     string   // Debian's
+	Scripts  string   // what was done with maintainer scripts: imageplan.Run or imageplan.None
+	Sources  []Source // that packages were built of, by path
+	Packages []Package
 	// Helpers are packages that the image is made with and does not have: where scripts are run, what every Debian system has; else
 	// the one with the lists of users.
-	Helpers []LockedPackage
+	Helpers []Package
 }
 
-// LockedPackage is a package of a lock.
-type LockedPackage struct {
+// Package is a package of a lock.
+type Package struct {
 	Name, Version, Architecture string
 	Deb                         snapshot.Blob
 	// Identity is that of the source that the site had it built of; zero: it is the snapshot's.
 	Identity snapshot.Digest
 }
 
-// LockedSource is a source of the plan with the identity of what was built of it.
-type LockedSource struct {
+// Source is a source of the plan with the identity of what was built of it.
+type Source struct {
 	Path     string // in the plan
 	Identity snapshot.Digest
 }
 
 // String is NAME VERSION ARCHITECTURE DIGEST SIZE, and the identity of what was built of a source.
-func (p LockedPackage) String() string {
+func (p Package) String() string {
 	s := fmt.Sprintf("%s %s %s %s", p.Name, p.Version, p.Architecture, p.Deb)
 	if !p.Identity.IsZero() {
 		s += " " + p.Identity.String()
@@ -59,18 +57,18 @@ func (p LockedPackage) String() string {
 	return s
 }
 
-// query selects the package by name and version.
-func (p LockedPackage) query() string { return fmt.Sprintf("%s (= %s)", p.Name, p.Version) }
+// Query selects the package by name and version.
+func (p Package) Query() string { return fmt.Sprintf("%s (= %s)", p.Name, p.Version) }
 
-const lockHead = "mmoci-image-lock-v1"
+const head = "mmoci-image-lock-v1"
 
-// MaxLock is the size limit of a lock, in bytes.
-const MaxLock = 16 << 20
+// MaxSize is the size limit of a lock, in bytes.
+const MaxSize = 16 << 20
 
 // Encode writes a lock: its lines in a fixed order, so that equal locks have equal bytes.
 func (l *Lock) Encode() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\nsnapshot %s %s\n", lockHead, l.Snapshot, snapshot.FormatDate(l.Date))
+	fmt.Fprintf(&b, "%s\nsnapshot %s %s\n", head, l.Snapshot, snapshot.FormatDate(l.Date))
 	for _, q := range l.Queries {
 		fmt.Fprintf(&b, "query %s\n", q)
 	}
@@ -89,12 +87,12 @@ func (l *Lock) Encode() []byte {
 	return b.Bytes()
 }
 
-// ParseLock reads a lock. Errors are of document.ErrUsage, with their line.
-func ParseLock(name string, text []byte) (*Lock, error) {
+// Parse reads a lock. Errors are of document.ErrUsage, with their line.
+func Parse(name string, text []byte) (*Lock, error) {
 	l := &Lock{}
 	lines := strings.Split(string(text), "\n")
-	if len(text) > MaxLock || lines[0] != lockHead {
-		return nil, document.Errorf(document.At(name, 1), "it does not begin with %s; \"mmoci image lock\" makes one", lockHead)
+	if len(text) > MaxSize || lines[0] != head {
+		return nil, document.Errorf(document.At(name, 1), "it does not begin with %s; \"mmoci image lock\" makes one", head)
 	}
 	if lines[len(lines)-1] != "" {
 		return nil, document.Errorf(document.At(name, len(lines)), "the last line does not end")
@@ -129,14 +127,14 @@ func (l *Lock) line(n int, line string) (err error) {
 		l.Queries = append(l.Queries, rest)
 		return nil
 	case n > 0 && key == "architecture" && len(f) == 3 && f[1] == "scripts" && (f[2] == imageplan.Run || f[2] == imageplan.None):
-		if l.of(f[0]) != nil {
+		if l.Of(f[0]) != nil {
 			return fmt.Errorf("architecture %.40q stands twice", f[0])
 		}
-		l.Architectures = append(l.Architectures, LockedArchitecture{Name: f[0], Scripts: f[2]})
+		l.Architectures = append(l.Architectures, Architecture{Name: f[0], Scripts: f[2]})
 		return nil
 	case key == "source" && len(f) > 1 && len(l.Architectures) > 0:
 		a := &l.Architectures[len(l.Architectures)-1]
-		s := LockedSource{}
+		s := Source{}
 		digest, name, _ := strings.Cut(rest, " ")
 		if s.Identity, err = snapshot.ParseDigest(digest); err != nil {
 			return err
@@ -148,7 +146,7 @@ func (l *Lock) line(n int, line string) (err error) {
 		a.Sources = append(a.Sources, s)
 		return nil
 	case (key == "package" || key == "helper") && (len(f) == 5 || len(f) == 6) && len(l.Architectures) > 0:
-		p := LockedPackage{Name: f[0], Version: f[1], Architecture: f[2]}
+		p := Package{Name: f[0], Version: f[1], Architecture: f[2]}
 		if p.Deb.Digest, err = snapshot.ParseDigest(f[3]); err != nil {
 			return err
 		}
@@ -160,7 +158,7 @@ func (l *Lock) line(n int, line string) (err error) {
 			if p.Identity, err = snapshot.ParseDigest(f[5]); err != nil {
 				return err
 			}
-			if !slices.ContainsFunc(a.Sources, func(s LockedSource) bool { return s.Identity == p.Identity }) {
+			if !slices.ContainsFunc(a.Sources, func(s Source) bool { return s.Identity == p.Identity }) {
 				return fmt.Errorf("package %.80q is built of %s, which is no source of the architecture", p.Name, p.Identity)
 			}
 		}
@@ -179,7 +177,8 @@ func (l *Lock) line(n int, line string) (err error) {
 	return fmt.Errorf("%.80q is no line of a lock, or stands in a wrong place", line)
 }
 
-func (l *Lock) of(arch string) *LockedArchitecture {
+// Of is what the lock says of an architecture; nil: nothing.
+func (l *Lock) Of(arch string) *Architecture {
 	for i := range l.Architectures {
 		if l.Architectures[i].Name == arch {
 			return &l.Architectures[i]
@@ -188,64 +187,38 @@ func (l *Lock) of(arch string) *LockedArchitecture {
 	return nil
 }
 
-// answers tells why a lock is none for what is asked for.
-func (l *Lock) answers(queries, archs []string) error {
+// Answers tells why a lock is none for what is asked for.
+func (l *Lock) Answers(queries, archs []string) error {
 	if !slices.Equal(l.Queries, queries) {
 		return fmt.Errorf("%w: the lock answers %q, the plan asks for %q; \"mmoci image lock\" makes it anew", outcome.ErrUsage, l.Queries, queries)
 	}
 	for _, a := range archs {
-		if l.of(a) == nil {
+		if l.Of(a) == nil {
 			return fmt.Errorf("%w: the lock has nothing for architecture %s; \"mmoci image lock\" makes it anew", outcome.ErrUsage, a)
 		}
 	}
 	return nil
 }
 
-// queriesOf name each package with its version.
-func queriesOf(packages []LockedPackage) []string {
+// Queries name each package with its version.
+func Queries(packages []Package) []string {
 	var out []string
 	for _, p := range packages {
-		out = append(out, p.query())
+		out = append(out, p.Query())
 	}
 	return out
 }
 
-// lockedOf is what was chosen, as a lock has it.
-func (o *Options) lockedOf(c chosen) LockedArchitecture {
-	return LockedArchitecture{Name: c.architecture, Scripts: c.scripts, Sources: c.sources, Packages: o.lockedPackages(c.packages), Helpers: o.lockedPackages(c.helpers)}
-}
-
-func (o *Options) lockedPackages(packages []*resolve.Package) []LockedPackage {
-	var out []LockedPackage
-	for _, p := range packages {
-		l := lockedPackage(p)
-		if b := o.builtOf(p); b != nil {
-			l.Identity = b.Identity
-		}
-		out = append(out, l)
-	}
-	slices.SortFunc(out, func(x, y LockedPackage) int {
-		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Architecture, y.Architecture))
-	})
-	return out
-}
-
-func lockedPackage(p *resolve.Package) LockedPackage {
-	d, _ := snapshot.ListedDigest(p.SHA256) // was read when it was chosen
-	return LockedPackage{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Deb: snapshot.Blob{Digest: d, Size: p.Size}}
-}
-
-// matches tells why what was chosen is not what is locked.
-func (a *LockedArchitecture) matches(o *Options, c chosen) error {
-	got := o.lockedOf(c)
+// Same tells why what was chosen is not what is locked.
+func (a *Architecture) Same(got Architecture) error {
 	if err := samePackages(a.Packages, got.Packages); err != nil {
 		return err
 	}
 	return samePackages(a.Helpers, got.Helpers)
 }
 
-func samePackages(locked, got []LockedPackage) error {
-	have := map[LockedPackage]bool{}
+func samePackages(locked, got []Package) error {
+	have := map[Package]bool{}
 	for _, p := range got {
 		have[p] = true
 	}
@@ -261,10 +234,4 @@ func samePackages(locked, got []LockedPackage) error {
 		}
 	}
 	return nil
-}
-
-// MakeLock resolves a plan to the packages that an image would have.
-func MakeLock(ctx context.Context, o Options) (*Lock, error) {
-	lock, _, err := choose(ctx, &o)
-	return lock, err
 }

@@ -1,4 +1,4 @@
-package imagebuild
+package image
 
 import (
 	"bufio"
@@ -11,7 +11,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"example.org/mmoci/internal/config/imageplan"
-	"example.org/mmoci/internal/image"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -23,27 +22,27 @@ const EncoderGeneration = 1
 
 const gzipLevel = 5
 
-// mediaType of layers.
-func mediaType(compression string) string {
+// LayerType is the media type of layers of a compression.
+func LayerType(compression string) string {
 	switch compression {
 	case imageplan.Zstd:
-		return image.TypeZstdLayer
+		return TypeZstdLayer
 	case imageplan.Uncompressed:
-		return image.TypeLayer
+		return TypeLayer
 	}
-	return image.TypeGzipLayer
+	return TypeGzipLayer
 }
 
-// encoding is the compression with what decides its bytes.
-func encoding(compression string) string {
+// Encoding is the compression with what decides its bytes.
+func Encoding(compression string) string {
 	if compression == imageplan.Uncompressed {
 		return compression
 	}
 	return fmt.Sprintf("%s %d", compression, EncoderGeneration)
 }
 
-// pack compresses into w the tar that write writes, and returns the blob. The gzip header has neither name nor time.
-func pack(w io.Writer, compression string, write func(io.Writer) (tar snapshot.Blob, err error)) (blob, tar snapshot.Blob, err error) {
+// Pack compresses into w the tar that write writes, and returns the blob. The gzip header has neither name nor time.
+func Pack(w io.Writer, compression string, write func(io.Writer) (tar snapshot.Blob, err error)) (blob, tar snapshot.Blob, err error) {
 	h := sha256.New()
 	var written int64
 	sink := bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
