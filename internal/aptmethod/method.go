@@ -68,6 +68,7 @@ type method struct {
 	configured bool
 	auth       *credentials
 	caFile     string
+	retries    *retries
 	jobs       sync.WaitGroup
 	slots      chan struct{} // one for each transfer
 	waiting    chan struct{}
@@ -124,6 +125,7 @@ func (m *method) configure(c config) (err error) {
 	if err := drop(c.get("APT::Sandbox::User")); err != nil {
 		return err
 	}
+	m.retries = newRetries(c)
 	m.configured = true
 	return nil
 }
@@ -173,56 +175,63 @@ func parseRequest(msg *message) (*request, error) {
 
 // serve answers one request.
 func (m *method) serve(ctx context.Context, r *request) {
+	f, modified, err := m.bring(ctx, r)
+	reason, transient := "", false
+	if err != nil {
+		reason, transient = failReason(err)
+		if r.sha256.IsZero() && path.Base(r.uri) == "InRelease" && errors.Is(err, snapshot.ErrIntegrity) {
+			transient = true // else apt would ask for Release, and say in the end that this is not there
+		}
+	}
+	m.retries.answer(ctx, r, transient, func() {
+		if err != nil {
+			m.fail(r, f.source, err, reason, transient)
+			return
+		}
+		fields := []string{"URI", r.uri, "Filename", r.filename, "Size", strconv.FormatInt(f.Size, 10), "Last-Modified", modified}
+		switch {
+		case r.since == modified:
+			fields = append(fields, "IMS-Hit", "true")
+		case !r.sha256.IsZero(): // else apt may know another hash, and computes that
+			fields = append(fields, "SHA256-Hash", f.Digest.String()[len("sha256:"):])
+		}
+		m.out.send(codeDone, "URI Done", fields...)
+	})
+}
+
+// bring fetches the file of a request, unless apt has it: it was modified at the time that is returned.
+func (m *method) bring(ctx context.Context, r *request) (f found, modified string, err error) {
 	select {
 	case m.slots <- struct{}{}:
 	case <-ctx.Done():
-		return
+		return f, "", ctx.Err()
 	}
 	defer func() { <-m.slots }()
-	f, err := m.find(ctx, r)
-	if err == nil && r.max > 0 && f.Size > r.max {
-		err = &tooLarge{f.Size, r.max}
+	if f, err = m.find(ctx, r); err != nil {
+		return f, "", err
 	}
-	modified := ""
-	if err == nil {
-		modified = f.modified.UTC().Format(time.RFC1123)
-		modified = modified[:len(modified)-len("UTC")] + "GMT"
-		if r.since == modified {
-			m.out.send(codeDone, "URI Done", "URI", r.uri, "Filename", r.filename, "Size", strconv.FormatInt(f.Size, 10), "Last-Modified", modified, "IMS-Hit", "true")
-			return
-		}
-		size := strconv.FormatInt(f.Size, 10)
-		err = f.source.fetch(ctx, fetching{
-			blob: f.Blob, filename: r.filename, modified: f.modified,
-			started: func(from int64) {
-				fields := []string{"URI", r.uri, "Size", size, "Last-Modified", modified}
-				if from > 0 {
-					fields = append(fields, "Resume-Point", strconv.FormatInt(from, 10))
-				}
-				m.out.send(codeStart, "URI Start", fields...)
-			},
-		})
+	if r.max > 0 && f.Size > r.max {
+		return f, "", &tooLarge{f.Size, r.max}
 	}
-	if ctx.Err() != nil {
-		return // apt is gone
+	modified = f.modified.UTC().Format(time.RFC1123)
+	modified = modified[:len(modified)-len("UTC")] + "GMT"
+	if r.since == modified {
+		return f, modified, nil
 	}
-	if err != nil {
-		m.fail(r, f.source, err)
-		return
-	}
-	fields := []string{"URI", r.uri, "Filename", r.filename, "Size", strconv.FormatInt(f.Size, 10), "Last-Modified", modified}
-	if !r.sha256.IsZero() { // else apt may know another hash, and computes that
-		fields = append(fields, "SHA256-Hash", f.Digest.String()[len("sha256:"):])
-	}
-	m.out.send(codeDone, "URI Done", fields...)
+	return f, modified, f.source.fetch(ctx, fetching{
+		blob: f.Blob, filename: r.filename, modified: f.modified,
+		started: func(from int64) {
+			fields := []string{"URI", r.uri, "Size", strconv.FormatInt(f.Size, 10), "Last-Modified", modified}
+			if from > 0 {
+				fields = append(fields, "Resume-Point", strconv.FormatInt(from, 10))
+			}
+			m.out.send(codeStart, "URI Start", fields...)
+		},
+	})
 }
 
 // fail tells apt why there is no file, in one line, and whether it may try again.
-func (m *method) fail(r *request, src *source, err error) {
-	reason, transient := failReason(err)
-	if r.sha256.IsZero() && path.Base(r.uri) == "InRelease" && errors.Is(err, snapshot.ErrIntegrity) {
-		transient = true // else apt would ask for Release, and say in the end that this is not there
-	}
+func (m *method) fail(r *request, src *source, err error, reason string, transient bool) {
 	text := err.Error()
 	if reason == notFound {
 		text = "404  " + text // as apt's own method words it

@@ -27,7 +27,7 @@ type apt struct {
 }
 
 // start starts a method below a root directory and sends it a configuration.
-func start(t *testing.T, root string) *apt {
+func start(t *testing.T, root string, items ...string) *apt {
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	a := &apt{t: t, in: inW, out: bufio.NewReader(outR), done: make(chan error, 1)}
@@ -39,7 +39,11 @@ func start(t *testing.T, root string) *apt {
 	if m := a.next(); m.code != codeCapabilities || m.get("Send-Config") != "true" || m.get("Pipeline") != "true" {
 		t.Fatalf("%+v", m)
 	}
-	a.say("601 Configuration\nConfig-Item: APT::Sandbox::User=_apt\n\n")
+	a.say("601 Configuration\nConfig-Item: APT::Sandbox::User=_apt\n")
+	for _, item := range items {
+		a.say("Config-Item: " + item + "\n")
+	}
+	a.say("\n")
 	return a
 }
 
