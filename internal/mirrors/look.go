@@ -108,10 +108,10 @@ func (s *Set) look(ctx context.Context, m *member, b snapshot.Blob, bytes bool) 
 	case code == http.StatusPartialContent && !bytes:
 		span, total, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
 		if size, err = strconv.ParseInt(total, 10, 64); err != nil || size < 0 || !strings.HasPrefix(span, "bytes 0-") {
-			return unknown, &Fault{Refuses, fmt.Errorf("%s: not the range that was asked for", resp.Status)}
+			return unknown, &Fault{Refuses, fmt.Errorf("%.100s: not the range that was asked for", resp.Status)}
 		}
 	case code != http.StatusOK:
-		return unknown, &Fault{Refuses, errors.New(resp.Status)}
+		return unknown, &Fault{Refuses, fmt.Errorf("%.100s", resp.Status)}
 	}
 	if size >= 0 && size != b.Size {
 		return wrong, nil

@@ -796,6 +796,34 @@ func TestNoSize(t *testing.T) {
 	}
 }
 
+// What a mirror says of itself takes little room in the log.
+func TestLongStatus(t *testing.T) {
+	all, tr := blobs(1)
+	w, e := newWorld(), &events{}
+	s := New(Options{Log: e.log(), Transport: longStatus{w}})
+	w.set("a.example.org", tr)
+	s.Update(list(t, `[{name: a, url: "https://a.example.org/"}]`))
+	if c, ok := s.Choose(t.Context(), want(all[0])); ok {
+		t.Fatalf("sent to %v", c)
+	}
+	for e.count("mirror left", "fault=refuses") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(e.all[0]); n > 1000 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+type longStatus struct{ http.RoundTripper }
+
+func (l longStatus) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.StatusCode, resp.Status = 503, "503 "+strings.Repeat("x", 60_000)
+	}
+	return resp, err
+}
+
 // A real mirror over TCP: one look is a GET without a password, and wrong sizes are found by the header.
 func TestLookOnTheWire(t *testing.T) {
 	all, tr := blobs(2)

@@ -136,7 +136,7 @@ func parseMirror(n document.Node) (*Mirror, error) {
 		"registry":           func(n document.Node) (err error) { m.Registry, err = parsePath(n); return err },
 		"apt":                func(n document.Node) (err error) { m.Apt, err = parsePath(n); return err },
 		"prefixes":           func(n document.Node) (err error) { m.Prefixes, err = limits(n); return err },
-		"architectures":      func(n document.Node) (err error) { m.Architectures, err = limits(n); return err },
+		"architectures":      func(n document.Node) (err error) { m.Architectures, err = parseArchitectures(n); return err },
 		"repositories":       func(n document.Node) (err error) { m.Repositories, err = parseGlobs(n); return err },
 		"weight":             func(n document.Node) (err error) { m.Weight, err = parseWeight(n); return err },
 		"check":              func(n document.Node) (err error) { m.Check, err = parseCheck(n); return err },
@@ -251,6 +251,17 @@ func parseGlobs(n document.Node) ([]string, error) {
 	for _, glob := range all {
 		if _, err := path.Match(glob, ""); err != nil {
 			return nil, n.Errorf("%.100q: %w", glob, err)
+		}
+	}
+	return all, err
+}
+
+// parseArchitectures reads architectures, which go into a text that apt reads.
+func parseArchitectures(n document.Node) ([]string, error) {
+	all, err := limits(n)
+	for _, arch := range all {
+		if !of(arch, lower+digits+"-") {
+			return nil, n.Errorf("%.40q: no architecture", arch)
 		}
 	}
 	return all, err

@@ -68,6 +68,7 @@ func TestParseErrors(t *testing.T) {
 		{ok + ", allow-http: perhaps}", "should be yes or no"},
 		{ok + ", prefixes: []}", "is an empty list"},
 		{ok + ", repositories: [\"[\"]}", "syntax error in pattern"},
+		{ok + ", architectures: ['amd64 type:index']}", "m.yaml:1: architectures: \"amd64 type:index\": no architecture"},
 		{ok + ", registry: ../x}", ". or .. in the path"},
 		{ok + ", registry: 'a b'}", "not a path"},
 		{ok + ", apt: \"a\\nb\"}", "control character"},

@@ -22,6 +22,28 @@ func testKey(t *testing.T) []byte {
 	return armor
 }
 
+// Hosts that are sent to mirrors are told to ask again at once; apt 2.6 may wait for ever else.
+func TestRecipesOfFront(t *testing.T) {
+	t.Parallel()
+	for _, list := range []string{"", mirrorsFile(t, "http://192.0.2.1/", "")} {
+		base, _, _ := pageServer(t, Options{SiteKey: testKey(t), Mirrors: list})
+		for _, name := range []string{"cloud-init.yaml", "autoinstall.yaml", "Dockerfile", "ansible.yaml"} {
+			text := string(ask(t, base, "GET", "/setup/"+name).body)
+			if strings.Contains(text, "/etc/apt/apt.conf.d/90mmoci-retries") != (list != "") || strings.Contains(text, `Acquire::Retries::Delay`) != (list != "") {
+				t.Errorf("mirrors %q, %s:\n%s", list, name, text)
+			}
+		}
+		cloud := readCloudConfig(t, ask(t, base, "GET", "/setup/cloud-init.yaml").body)
+		if last := cloud.WriteFiles[len(cloud.WriteFiles)-1]; list != "" && !strings.HasSuffix(last.Content, "\nAcquire::Retries::Delay \"false\";\n") {
+			t.Errorf("%+v", last)
+		}
+		page := ask(t, base, "GET", "/setup/", "Accept", "text/html")
+		if got := strings.Count(string(page.body), "90mmoci-retries"); (got > 0) != (list != "") {
+			t.Errorf("mirrors %q: %d times on the page", list, got)
+		}
+	}
+}
+
 // Every recipe has the sources and the key in it, and the fingerprint to compare;
 // the YAML ones are YAML whose content is the .sources text itself. None of them has a host
 // ask the server for something to believe, or write a file that its distribution has.

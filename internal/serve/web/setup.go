@@ -190,6 +190,10 @@ const endMark = "END-OF-SOURCES"
 // recipeFile is a file that a host gets.
 type recipeFile struct{ What, Path, Text string }
 
+// retriesFile is for hosts that are sent to mirrors: one of these that dies costs their apt a try, and not all of its time.
+var retriesFile = recipeFile{"How apt asks again", "/etc/apt/apt.conf.d/90mmoci-retries",
+	"// This server sends to mirrors. Where one dies apt from 2.4 to 3.0.2 may wait for ever before it asks again; so it asks again at once.\nAcquire::Retries::Delay \"false\";\n"}
+
 type recipeArchive struct {
 	Prefix, Sources string
 	Key, KeyFile    string // the key and its path; "": inline, or the server does not know it
@@ -220,6 +224,9 @@ func (p *Pages) Recipe(v View, name string) ([]byte, error) {
 		}
 		data.Archives = append(data.Archives, ra)
 		data.Files = append(data.Files, recipeFile{"Source of " + a.Prefix, "/" + sources.File(a.Prefix), list})
+	}
+	if len(v.Mirrors) > 0 {
+		data.Files = append(data.Files, retriesFile)
 	}
 	if v.Policy != nil && !v.LogOnly {
 		denied := v.Preferences()

@@ -68,6 +68,9 @@ func (p *Pages) SetupPage(v View) ([]byte, error) {
 		all = append(all, s.Files...)
 		data.Archives = append(data.Archives, s)
 	}
+	if len(v.Mirrors) > 0 {
+		all = append(all, retriesFile.Path)
+	}
 	if v.Policy != nil {
 		const file = "/etc/apt/preferences.d/mmoci.pref"
 		data.Policy = &setupText{"policy.pref", at + "policy.pref", "Written to " + file + ", it has apt pass over what the rules of this server deny.", "rm -f " + file}
