@@ -41,29 +41,40 @@ func (o Options) incomplete(draft *freeze.Draft, s *snapshot.Snapshot, missing [
 		return e
 	}
 	e.Held, e.lost = pushed.Held, len(pushed.Missing)
+	gone := map[string]bool{}
+	for _, m := range pushed.Missing {
+		if row, ok := s.Table.Find(m.Path); ok {
+			gone[versionOf(row)] = true
+		}
+	}
 	for _, m := range pushed.Missing {
 		text := fmt.Sprintf("%s: %v", m.Path, m.Err)
 		if row, ok := s.Table.Find(m.Path); ok && row.IsPackage() {
-			text = fmt.Sprintf("%s %s %s %s: listed, but %v", row.Archive(), row.Name, row.Version, row.Architecture, m.Err)
 			there := draft.Versions
 			if a := s.Statement.Archive(row.Archive()); a != nil && a.Format == snapshot.FormatRPM {
-				there = func(name string) []string { return otherVersions(s, row, pushed.Missing) }
+				there = func(string) []string { return rpmVersions(s, row) }
 			}
-			if there := there(row.Name); len(there) > 0 {
-				text += "; there is " + strings.Join(there, ", ")
+			others := slices.DeleteFunc(there(row.Name), func(v string) bool { return gone[v] })
+			if len(others) == 0 {
+				others = []string{"no other version"}
 			}
+			text = fmt.Sprintf("%s %s %s %s: listed, but %v; there is %s", row.Archive(), row.Name, row.Version, row.Architecture, m.Err, strings.Join(others, ", "))
 		}
 		e.Missing = append(e.Missing, text)
 	}
 	return e
 }
 
-// otherVersions are those of a package that its archive has besides, as a Draft says those of Debian archives.
-func otherVersions(s *snapshot.Snapshot, row snapshot.Row, missing []artifact.Lack) (out []string) {
-	for r := range s.Table.Under(row.Archive() + "/") {
-		gone := slices.ContainsFunc(missing, func(m artifact.Lack) bool { return m.Digest == r.Digest })
-		if r.Name == row.Name && !gone {
-			out = append(out, fmt.Sprintf("%s %s in %s", r.Version, r.Architecture, r.Archive()))
+// versionOf is what a [freeze.Draft] says of a version.
+func versionOf(r snapshot.Row) string {
+	return fmt.Sprintf("%s %s in %s", r.Version, r.Architecture, r.Archive())
+}
+
+// rpmVersions are those that the RPM repository of a package has of it, as a Draft says those of Debian archives.
+func rpmVersions(s *snapshot.Snapshot, of snapshot.Row) (out []string) {
+	for r := range s.Table.Under(of.Archive() + "/") {
+		if r.Name == of.Name {
+			out = append(out, versionOf(r))
 		}
 	}
 	return out
