@@ -168,13 +168,22 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0]+"_HOST", strings.TrimPrefix(s.URL, "http://"))
 }
 
-// registry VAR [catalog]: starts the strict registry and sets VAR to HOST:PORT. With catalog it lists its repositories, two a page.
+// registry VAR [catalog|login USER]: starts the strict registry and sets VAR to HOST:PORT. With catalog it lists its repositories, two a
+// page; with login it wants USER's password, which is secret, of whoever reads or writes.
 func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) == 0 || len(args) > 2 || len(args) == 2 && args[1] != "catalog" {
-		ts.Fatalf("usage: registry VAR [catalog]")
+	var o testregistry.Options
+	switch {
+	case neg || len(args) == 0:
+		ts.Fatalf("usage: registry VAR [catalog|login USER]")
+	case len(args) == 1:
+	case len(args) == 2 && args[1] == "catalog":
+		o.Catalog = 2
+	case len(args) == 3 && args[1] == "login":
+		o.Basic, o.User = true, args[2]
+	default:
+		ts.Fatalf("usage: registry VAR [catalog|login USER]")
 	}
-	r := testregistry.New(&scriptTB{ts: ts}, testregistry.Options{Catalog: 2 * (len(args) - 1)})
-	ts.Setenv(args[0], strings.TrimPrefix(r.URL, "http://"))
+	ts.Setenv(args[0], strings.TrimPrefix(testregistry.New(&scriptTB{ts: ts}, o).URL, "http://"))
 }
 
 // mini FILE PACKAGE VERSION [FIELD VALUE]..: writes one .deb.

@@ -699,6 +699,39 @@ func TestFindAsksOnce(t *testing.T) {
 	}
 }
 
+// TestWritable: a registry that may be read and not written says so before anything is built; what it was given is a part of the build.
+func TestWritable(t *testing.T) {
+	t.Parallel()
+	l := local(t, made(t, "one", nil))
+	r, place := repository(t)
+	r.Fault(func(req testregistry.Request, _ int) testarchive.Broken {
+		if req.Method != http.MethodGet && req.Method != http.MethodHead {
+			return testarchive.Broken{Status: http.StatusForbidden}
+		}
+		return testarchive.Broken{}
+	})
+	if err := Writable(t.Context(), place, l.Identity, artifact.Options{}); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("it is writable: %v", err)
+	}
+	r.Fault(nil)
+	if err := Writable(t.Context(), place, l.Identity, artifact.Options{}); err != nil || len(r.Tags(place.Repository())) > 0 {
+		t.Errorf("%v, %v", err, r.Tags(place.Repository()))
+	}
+	if data, ok := r.Blob(place.Repository(), l.Identity.Digest().String()); !ok || !bytes.Equal(data, l.Identity.Text()) {
+		t.Errorf("%q", data)
+	}
+	layout, err := ParsePlace("oci:" + t.TempDir() + "/builds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Writable(t.Context(), layout, l.Identity, artifact.Options{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(layout.Name); err == nil {
+		t.Errorf("%s was made", layout.Name)
+	}
+}
+
 // TestListOfAnybody: whoever may push writes the list. What it says of a build is one line of text each, and names that are none are refused.
 func TestListOfAnybody(t *testing.T) {
 	t.Parallel()

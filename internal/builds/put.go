@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
@@ -69,6 +70,23 @@ func (l *Local) Put(ctx context.Context, place artifact.Reference, o PutOptions)
 		err = w.list(ctx, put)
 	}
 	return put, places.Closed(ctx, w.to, w.ref, err)
+}
+
+// Writable tells, before something is built for hours, whether it can be put at a place: a registry is given the text of the identity, which
+// is a part of every build of it, or says why not. Other places are not touched.
+func Writable(ctx context.Context, place artifact.Reference, id *buildsource.Identity, o artifact.Options) error {
+	if place.Kind != artifact.Registry {
+		return nil
+	}
+	ref := At(place, id.Digest())
+	to, err := places.OpenTarget(ctx, ref, "", &places.PushOptions{Options: o})
+	if err != nil {
+		return fmt.Errorf("%s: %w", ref, err)
+	}
+	text := id.Text()
+	open := func(context.Context, snapshot.Blob) (oci.Verified, error) { return oci.InMemory(text), nil }
+	_, err = to.Put(ctx, oci.Layer{Descriptor: oci.Describe(TypeIdentity, snapshot.BlobOf(text))}, open)
+	return places.Closed(ctx, to, ref, err)
 }
 
 // writer puts one build.

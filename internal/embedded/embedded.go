@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"example.org/mmoci/internal/builds"
 	"example.org/mmoci/internal/buildsource"
@@ -21,7 +20,6 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/sourcebuild"
-	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
@@ -33,19 +31,8 @@ type Options struct {
 	Trust    prove.Trust
 	Kept     string // directory of patches from the network; "": they are not kept
 
-	Artifact artifact.Options
-	Places   []artifact.Reference // asked in their order
-	Builders builds.Trust         // whose builds count
-
-	// Build says by what is built what no place has; nil: nothing is built.
-	Build *sourcebuild.BuildOptions
-	// Native is the architecture of this machine, the only one that sbuild builds for.
-	Native string
-	// To is where a build is put that was made here, signed by Signer; it is asked, too. Nil: nowhere.
-	To          *artifact.Reference
-	Signer      pgp.Signer
-	BuilderName string // a word for the statement
-	Log         outcome.Log
+	sourcebuild.GetOptions
+	FindOnly bool // nothing is built
 }
 
 // Sources implements [imagebuild.Sources]. It keeps what was built here until it is closed. Not safe for concurrent use.
@@ -56,12 +43,7 @@ type Sources struct {
 }
 
 // New asks for nothing yet.
-func New(o Options) *Sources {
-	if o.To != nil && !slices.Contains(o.Places, *o.To) {
-		o.Places = append(slices.Clip(o.Places), *o.To)
-	}
-	return &Sources{o: o, read: map[snapshot.Digest]*imagebuild.Built{}}
-}
+func New(o Options) *Sources { return &Sources{o: o, read: map[snapshot.Digest]*imagebuild.Built{}} }
 
 // Close removes what was built here.
 func (s *Sources) Close() error {
@@ -87,14 +69,14 @@ func (s *Sources) Built(ctx context.Context, plan *imageplan.Plan, e *imageplan.
 	if built := s.read[locked]; built != nil {
 		return built, nil
 	}
-	found, err := s.use(ctx, locked)
+	found, err := s.o.Use(ctx, locked)
 	if err == nil {
 		if err := s.answers(dir, found.Identity, arch); err != nil {
 			return nil, err
 		}
 		return s.found(ctx, found)
 	}
-	if s.o.Build == nil || !errors.Is(err, outcome.ErrNotFound) {
+	if s.o.FindOnly || !errors.Is(err, outcome.ErrNotFound) {
 		return nil, err
 	}
 	src, resolveErr := s.resolve(ctx, dir, arch)
@@ -130,36 +112,22 @@ func (s *Sources) resolve(ctx context.Context, dir, arch string) (*sourcebuild.S
 	return sourcebuild.Resolve(ctx, sourcebuild.Options{Plan: p, Snapshot: s.o.Snapshot, Trust: s.o.Trust, Architecture: arch, Kept: s.o.Kept, Log: s.o.Log})
 }
 
-func (s *Sources) use(ctx context.Context, id snapshot.Digest) (*builds.Found, error) {
-	found, err := builds.Use(ctx, s.o.Places, id, s.o.Builders, s.o.Artifact, s.o.Log)
-	if err == nil {
-		s.o.Log.Printf("%s: found in %s, signed by %s", id, builds.PlaceOf(found.Reference), strings.Join(found.Builders, ", "))
-	}
-	return found, err
-}
-
 // get asks for a build, and makes it if no place has it.
 func (s *Sources) get(ctx context.Context, src *sourcebuild.Source) (*imagebuild.Built, error) {
 	id := src.Identity.Digest()
 	if built := s.read[id]; built != nil {
 		return built, nil
 	}
-	if len(s.o.Places) > 0 {
-		found, err := s.use(ctx, id)
-		if err == nil {
-			return s.found(ctx, found)
-		}
-		if s.o.Build == nil || ctx.Err() != nil || errors.Is(err, outcome.ErrIntegrity) {
-			return nil, err
-		}
-		s.o.Log.Printf("%v; it is built here", err)
-	} else if s.o.Build == nil {
-		return nil, fmt.Errorf("%s: %w: no place is named where it could be", id, outcome.ErrNotFound)
-	} else {
-		s.o.Log.Printf("%s: it is built here", id)
+	find := src.Find
+	if s.o.FindOnly {
+		find = func(ctx context.Context, o sourcebuild.GetOptions) (*builds.Found, error) { return o.Use(ctx, id) }
 	}
-	if len(s.o.Build.Command) == 0 && src.Identity.HostArch != s.o.Native {
-		return nil, fmt.Errorf("%w: %s for %s is at no place that was asked, and sbuild builds for this machine's architecture, %s; build it on a machine of that one", outcome.ErrUsage, id, src.Identity.HostArch, s.o.Native)
+	found, err := find(ctx, s.o.GetOptions)
+	if err != nil {
+		return nil, err
+	}
+	if found != nil {
+		return s.found(ctx, found)
 	}
 	return s.make(ctx, src, id)
 }
@@ -172,20 +140,13 @@ func (s *Sources) make(ctx context.Context, src *sourcebuild.Source, id snapshot
 			return nil, err
 		}
 	}
-	start := time.Now()
-	local, err := src.Build(ctx, filepath.Join(s.dir, id.Hex()), *s.o.Build)
-	if err != nil {
-		return nil, fmt.Errorf("build of %s %s: %w", src.Identity.Source, src.Identity.Version, err)
-	}
-	s.o.Log.Printf("%s: %s %s is built, %.1f s", id, src.Identity.Source, src.Identity.Version, time.Since(start).Seconds())
-	if s.o.To == nil {
-		return s.built(ctx, id, src.Identity, debsOf(local.Parts), nil, local)
-	}
-	put, err := local.Put(ctx, *s.o.To, builds.PutOptions{Artifact: s.o.Artifact, Signer: s.o.Signer, Builder: s.o.BuilderName, Date: time.Now(), Log: s.o.Log})
+	made, err := src.Make(ctx, filepath.Join(s.dir, id.Hex()), s.o.GetOptions)
 	if err != nil {
 		return nil, err
 	}
-	put.Tell(s.o.Log)
+	if made.Put == nil {
+		return s.built(ctx, id, src.Identity, debsOf(made.Parts), nil, made)
+	}
 	found, err := builds.Use(ctx, []artifact.Reference{*s.o.To}, id, s.o.Builders, s.o.Artifact, s.o.Log)
 	if err != nil {
 		return nil, err

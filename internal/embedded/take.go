@@ -47,7 +47,7 @@ func (s *Sources) Take(ctx context.Context, dir string, ids []snapshot.Digest, s
 			continue
 		}
 		names[id.Hex()] = true
-		found, err := s.use(ctx, id)
+		found, err := s.o.Use(ctx, id)
 		if err != nil {
 			return nil, err
 		}

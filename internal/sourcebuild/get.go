@@ -21,20 +21,94 @@ import (
 type GetOptions struct {
 	Artifact artifact.Options
 	Places   []artifact.Reference // asked in their order
-	Trust    builds.Trust         // whose builds count
+	Builders builds.Trust         // whose builds count
 	// To is where a build is put that was made here, signed by Signer; it is asked, too. Nil: nowhere.
 	To          *artifact.Reference
 	Signer      pgp.Signer
 	BuilderName string // a word for the statement
-	Rebuild     bool   // build it even if it is there
+	Native      string // this machine's architecture, the only one that sbuild builds for
+	Rebuild     bool   // Get builds it even if it is there
 	Build       BuildOptions
 	Log         outcome.Log
 }
 
-// Got is a build that was found or made.
+// Use gives the first build of an identity that counts, of the places and To. Errors are those of [builds.Use].
+func (o *GetOptions) Use(ctx context.Context, id snapshot.Digest) (*builds.Found, error) {
+	asked := o.Places
+	if o.To != nil && !slices.Contains(asked, *o.To) {
+		asked = append(slices.Clip(asked), *o.To)
+	}
+	found, err := builds.Use(ctx, asked, id, o.Builders, o.Artifact, o.Log)
+	if err == nil {
+		o.Log.Printf("%s: found in %s, signed by %s", id, builds.PlaceOf(found.Reference), strings.Join(found.Builders, ", "))
+	}
+	return found, err
+}
+
+// Find gives what a place has of the source, if it counts; nil if it has to be built.
+//
+// Errors: outcome.ErrIntegrity for what lies at a place and does not count.
+func (s *Source) Find(ctx context.Context, o GetOptions) (*builds.Found, error) {
+	id := s.Identity.Digest()
+	if len(o.Places) == 0 && o.To == nil {
+		o.Log.Printf("%s: it is built here", id)
+		return nil, nil
+	}
+	found, err := o.Use(ctx, id)
+	switch {
+	case err == nil:
+		return found, nil
+	case ctx.Err() != nil, errors.Is(err, outcome.ErrIntegrity):
+		return nil, err
+	case errors.Is(err, outcome.ErrNotFound):
+		o.Log.Printf("%v; it is built here", err)
+	default: // the places that could not be asked were told of
+		o.Log.Printf("%s: it is built here", id)
+	}
+	return nil, nil
+}
+
+// Made is a build that was made here.
+type Made struct {
+	*builds.Local
+	Put *builds.Put // where it lies; nil: in its directory alone
+}
+
+// Make builds the source into a directory, as [Source.Build] does, and puts what was built to where the options say.
+//
+// Errors: outcome.ErrUsage for an architecture that is not built here; those of [builds.Writable], before anything is built, of
+// [Source.Build], and of Put.
+func (s *Source) Make(ctx context.Context, dir string, o GetOptions) (*Made, error) {
+	id := s.Identity
+	if len(o.Build.Command) == 0 && id.HostArch != o.Native {
+		return nil, fmt.Errorf("%w: sbuild builds for this machine's architecture, %s, and not for %s: build %s %s on a machine of that one, or by a program of yours", outcome.ErrUsage, o.Native, id.HostArch, id.Source, id.Version)
+	}
+	if o.To != nil {
+		if err := builds.Writable(ctx, *o.To, id, o.Artifact); err != nil {
+			return nil, fmt.Errorf("what is built could not be put there: %w", err)
+		}
+	}
+	start := time.Now()
+	local, err := s.Build(ctx, dir, o.Build)
+	if err != nil {
+		return nil, fmt.Errorf("build of %s %s: %w", id.Source, id.Version, err)
+	}
+	o.Log.Printf("%s: %s %s is built, %.1f s", id.Digest(), id.Source, id.Version, time.Since(start).Seconds())
+	made := &Made{Local: local}
+	if o.To == nil {
+		return made, nil
+	}
+	made.Put, err = local.Put(ctx, *o.To, builds.PutOptions{Artifact: o.Artifact, Signer: o.Signer, Builder: o.BuilderName, Date: time.Now(), Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	made.Put.Tell(o.Log)
+	return made, nil
+}
+
+// Got is where a build lies that was found or made.
 type Got struct {
-	Found     *builds.Found       // nil: it was built here
-	Reference *artifact.Reference // where it lies; nil: in a directory alone
+	Reference *artifact.Reference // nil: in a directory alone
 	put       *builds.Put
 }
 
@@ -46,36 +120,22 @@ func (g *Got) Differs() error {
 	return g.put.Differs()
 }
 
-// Get gives what is built of the source: what a place has, if it counts, else what is built here and then put. dir is where it is
-// written, "" if nowhere.
+// Get gives what is built of the source: what a place has, if it counts, else what is built here and then put. dir is where it is written, "" if nowhere.
 //
-// Errors: outcome.ErrIntegrity for what lies at a place and does not count; those of [Source.Build].
+// Errors: those of [Source.Find] and [Source.Make].
 func (s *Source) Get(ctx context.Context, dir string, o GetOptions) (*Got, error) {
-	id := s.Identity.Digest()
-	asked := o.Places
-	if o.To != nil && !slices.Contains(asked, *o.To) {
-		asked = append(asked[:len(asked):len(asked)], *o.To)
-	}
-	if !o.Rebuild && len(asked) > 0 {
-		found, err := builds.Use(ctx, asked, id, o.Trust, o.Artifact, o.Log)
-		switch {
-		case err == nil:
-			o.Log.Printf("%s: found in %s, signed by %s", id, builds.PlaceOf(found.Reference), strings.Join(found.Builders, ", "))
+	if !o.Rebuild {
+		found, err := s.Find(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if found != nil {
 			if dir != "" {
 				err = found.WriteTo(ctx, dir, nil)
 			}
-			return &Got{Found: found, Reference: &found.Reference}, err
-		case ctx.Err() != nil, errors.Is(err, outcome.ErrIntegrity):
-			return nil, err
+			return &Got{Reference: &found.Reference}, err
 		}
-		o.Log.Printf("%v; it is built here", err)
-	} else {
-		o.Log.Printf("%s: it is built here", id)
 	}
-	return s.make(ctx, dir, id, o)
-}
-
-func (s *Source) make(ctx context.Context, dir string, id snapshot.Digest, o GetOptions) (*Got, error) {
 	if dir == "" {
 		tmp, err := os.MkdirTemp(o.Build.Dir, "mmoci-source-")
 		if err != nil {
@@ -84,21 +144,13 @@ func (s *Source) make(ctx context.Context, dir string, id snapshot.Digest, o Get
 		defer os.RemoveAll(tmp)
 		dir = filepath.Join(tmp, "out")
 	}
-	start := time.Now()
-	local, err := s.Build(ctx, dir, o.Build)
-	if err != nil {
-		return nil, fmt.Errorf("build of %s %s: %w", s.Identity.Source, s.Identity.Version, err)
-	}
-	o.Log.Printf("%s: %s %s is built, %.1f s", id, s.Identity.Source, s.Identity.Version, time.Since(start).Seconds())
-	got := &Got{}
-	if o.To == nil {
-		return got, nil
-	}
-	put, err := local.Put(ctx, *o.To, builds.PutOptions{Artifact: o.Artifact, Signer: o.Signer, Builder: o.BuilderName, Date: time.Now(), Log: o.Log})
+	made, err := s.Make(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
-	put.Tell(o.Log)
-	got.Reference, got.put = &put.Reference, put
+	got := &Got{put: made.Put}
+	if made.Put != nil {
+		got.Reference = &made.Put.Reference
+	}
 	return got, nil
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -106,13 +105,28 @@ func PatchesKept(a *App) (string, error) {
 	return dir, nil
 }
 
+// BuildBy says by what sources are built: "sbuild", or a program with its arguments.
+func BuildBy(a *App, program string, without bool, timeout time.Duration) (sourcebuild.BuildOptions, error) {
+	o := sourcebuild.BuildOptions{WithoutEnvironment: without, Timeout: timeout}
+	if program != "sbuild" {
+		if o.Command = strings.Fields(program); len(o.Command) == 0 {
+			return o, fmt.Errorf("%w: --builder is sbuild or a program", outcome.ErrUsage)
+		}
+	}
+	if a.Verbose {
+		o.Output = a.Stderr
+	}
+	return o, nil
+}
+
 // ImageSources are the sources of an image's plan; nil if it names none. Built is what no place has if sign is not nil or nothing is put
 // anywhere; else (find) it is an error.
 func ImageSources(a *App, native string, plan *imageplan.Plan, site *config.Plan, b *BuildsFlags, s *snapshot.Snapshot, trust prove.Trust, sign pgp.Signer, find bool) (*embedded.Sources, error) {
 	if len(plan.Embedded) == 0 {
 		return nil, nil
 	}
-	o := embedded.Options{Snapshot: s, Trust: trust, Artifact: a.Options(), Native: native, BuilderName: filepath.Base(b.command), Log: a.Log}
+	o := embedded.Options{Snapshot: s, Trust: trust, FindOnly: find}
+	o.Artifact, o.Log, o.Native, o.BuilderName = a.Options(), a.Log, native, filepath.Base(b.command)
 	discover := b.discover
 	if len(discover) == 0 {
 		discover = plan.Discover
@@ -125,14 +139,8 @@ func ImageSources(a *App, native string, plan *imageplan.Plan, site *config.Plan
 		return nil, err
 	}
 	if !find {
-		o.Build = &sourcebuild.BuildOptions{WithoutEnvironment: b.without, Timeout: b.timeout}
-		if b.command != "sbuild" {
-			if o.Build.Command = strings.Fields(b.command); len(o.Build.Command) == 0 {
-				return nil, fmt.Errorf("%w: --builder is sbuild or a program", outcome.ErrUsage)
-			}
-		}
-		if a.Verbose {
-			o.Build.Output = io.Writer(a.Stderr)
+		if o.Build, err = BuildBy(a, b.command, b.without, b.timeout); err != nil {
+			return nil, err
 		}
 		if to := cmp.Or(b.to, plan.PushTo); to != "" {
 			ref, err := builds.ParsePlace(to)
@@ -167,7 +175,8 @@ func TakeBuilds(a *App, cmd *cobra.Command, p *PlanFlags, plan *config.Plan, ref
 	if err != nil {
 		return nil, fmt.Errorf("packages that sources: names: %w", err)
 	}
-	o := embedded.Options{Artifact: a.Options(), Log: a.Log}
+	var o embedded.Options
+	o.Artifact, o.Log = a.Options(), a.Log
 	if o.Places, err = PlacesOf(nil, plan); err != nil {
 		return nil, err
 	}

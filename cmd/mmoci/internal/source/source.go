@@ -4,7 +4,6 @@ package source
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -321,15 +320,9 @@ With --to the build is signed and put there, and its reference is printed; with 
 		if err != nil {
 			return err
 		}
-		o := sourcebuild.GetOptions{Artifact: a.Options(), Places: list, Rebuild: rebuild, Log: a.Log, BuilderName: filepath.Base(program)}
-		o.Build = sourcebuild.BuildOptions{WithoutEnvironment: without, Timeout: timeout}
-		if program != "sbuild" {
-			if o.Build.Command = strings.Fields(program); len(o.Build.Command) == 0 {
-				return fmt.Errorf("%w: --builder is sbuild or a program", outcome.ErrUsage)
-			}
-		}
-		if a.Verbose {
-			o.Build.Output = io.Writer(a.Stderr)
+		o := sourcebuild.GetOptions{Artifact: a.Options(), Places: list, Native: host.OwnArchitecture(ctx), Rebuild: rebuild, Log: a.Log, BuilderName: filepath.Base(program)}
+		if o.Build, err = command.BuildBy(a, program, without, timeout); err != nil {
+			return err
 		}
 		if to != "" {
 			ref, err := builds.ParsePlace(to)
@@ -345,7 +338,7 @@ With --to the build is signed and put there, and its reference is printed; with 
 			}
 		}
 		if !rebuild && (len(list) > 0 || o.To != nil) {
-			if o.Trust, err = s.builderTrust(plan); err != nil {
+			if o.Builders, err = s.builderTrust(plan); err != nil {
 				return err
 			}
 		}
