@@ -300,22 +300,16 @@ func (p *Plan) use(n document.Node) error {
 }
 
 // words are the texts of a list of which each matches.
-func words(n document.Node, valid *regexp.Regexp, what string) ([]Word, error) {
-	items, err := n.Items()
-	if err != nil {
-		return nil, err
-	}
-	var out []Word
-	var faults document.Faults
-	for _, item := range items {
+func words(n document.Node, valid *regexp.Regexp, what string) (out []Word, err error) {
+	err = n.Each(func(item document.Node) error {
 		s, err := item.Text()
 		if err == nil && !valid.MatchString(s) {
 			err = item.Errorf("%.80q is not %s", document.OneLine(s), what)
 		}
-		faults.Add(err)
 		out = append(out, Word{s, item.At()})
-	}
-	return out, faults.Err()
+		return err
+	})
+	return out, err
 }
 
 func (p *Plan) options(n document.Node) error {

@@ -11,51 +11,37 @@ import (
 
 // setSources reads build-depends:, a list of source packages.
 func setSources(n document.Node, to *[]Query) error {
-	items, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range items {
+	return n.Each(func(item document.Node) error {
 		s, err := item.Text()
 		if err == nil {
 			if _, _, err = ParseSourceName(s); err != nil {
 				err = item.Errorf("%w", err)
 			}
 		}
-		faults.Add(err)
 		*to = append(*to, Query{Text: s, Position: item.At()})
-	}
-	return faults.Err()
+		return err
+	})
 }
 
 // builtSources reads sources: of an archive: identities, and directories with a pkg.yaml, relative to the configuration.
 func (l *loader) builtSources(n document.Node, a *Archive) error {
-	items, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range items {
+	return n.Each(func(item document.Node) error {
 		s, err := item.Text()
-		if faults.Add(err); err != nil {
-			continue
+		if err != nil {
+			return err
 		}
 		if _, bad := snapshot.ParseDigest("sha256:" + strings.TrimPrefix(s, "sha256:")); bad != nil {
 			switch {
 			case IsURL(s):
-				faults.Add(item.Errorf("is a URL, should be the hash of a build, as mmoci source hash prints it, or a directory with a pkg.yaml: %s", s))
+				err = item.Errorf("is a URL, should be the hash of a build, as mmoci source hash prints it, or a directory with a pkg.yaml: %s", s)
 			case strings.HasPrefix(s, "sha256:"):
-				faults.Add(item.Errorf("%.80q is no hash of a build: %w", document.OneLine(s), bad))
+				err = item.Errorf("%.80q is no hash of a build: %w", document.OneLine(s), bad)
 			}
 			s = l.file(s)
 		}
 		a.Sources = append(a.Sources, Query{Text: s, Position: item.At()})
-	}
-	if len(items) == 0 {
-		faults.Add(n.Errorf("is empty; write the hash of a build, or a directory with a pkg.yaml"))
-	}
-	return faults.Err()
+		return err
+	})
 }
 
 // Own tells an archive of packages of the site's own, which no upstream signs.

@@ -162,29 +162,22 @@ func (l *loader) serve(n document.Node) error {
 }
 
 func (l *loader) archives(n document.Node) error {
-	items, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range items {
+	return n.Each(func(item document.Node) error {
 		item.Key = ""
 		if o, err := l.other(item); err != nil || o != nil {
-			faults.Add(err)
 			if err == nil {
 				l.plan.Others = append(l.plan.Others, *o)
 			}
-			continue
+			return err
 		}
 		d, err := l.archive(item)
 		if err != nil {
-			faults.Add(err)
-			continue
+			return err
 		}
 		l.plan.Archives = append(l.plan.Archives, *d.a)
 		l.archived = append(l.archived, *d)
-	}
-	return faults.Err()
+		return nil
+	})
 }
 
 // file makes a path relative to the file it was written in.

@@ -34,25 +34,20 @@ type rewrite struct {
 
 // mirrors reads mirrors:, a list of {from, to}.
 func (l *loader) mirrors(n document.Node) error {
-	items, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range items {
+	return n.Each(func(item document.Node) error {
 		var from, to string
 		err := item.Mapping(document.Fields{"from": document.SetText(&from), "to": document.SetText(&to)})
-		if err == nil {
-			var r rewrite
-			if r, err = newRewrite(from, to); err != nil {
-				err = item.Errorf("%w", err)
-			}
-			r.at = item
-			l.rewrites = append(l.rewrites, r)
+		if err != nil {
+			return err
 		}
-		faults.Add(err)
-	}
-	return faults.Err()
+		r, err := newRewrite(from, to)
+		if err != nil {
+			err = item.Errorf("%w", err)
+		}
+		r.at = item
+		l.rewrites = append(l.rewrites, r)
+		return err
+	})
 }
 
 var placeholder = regexp.MustCompile(`\{[^}]*\}`)

@@ -16,20 +16,14 @@ func (l *loader) packages(n document.Node) error {
 	if s, ok := n.Scalar(); ok {
 		return n.Errorf("is %q, should be a list: at the top stand packages that any archive may give; all and none are said of one archive", document.OneLine(s))
 	}
-	items, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range items {
+	return n.Each(func(item document.Node) error {
 		s, err := item.Text()
 		if err == nil && (s == All || s == "none") {
 			err = item.Errorf("%q is said of one archive; write packages: %s there", s, s)
 		}
-		faults.Add(err)
 		l.plan.Packages = append(l.plan.Packages, Query{Text: s, Position: item.At()})
-	}
-	return faults.Err()
+		return err
+	})
 }
 
 // DrawTheRest lets archives that say nothing of packages give what the list at

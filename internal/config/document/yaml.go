@@ -309,22 +309,30 @@ func (n Node) Items() ([]Node, error) {
 	return out, nil
 }
 
-// Texts are the values of a list of scalars, each once.
-func (n Node) Texts() ([]string, error) {
+// Each reads the items of a list that is not empty, and tells the faults of all together.
+func (n Node) Each(read func(item Node) error) error {
 	items, err := n.Items()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	out := make([]string, len(items))
 	var faults Faults
-	for i, item := range items {
-		if out[i], err = item.Text(); err != nil {
-			faults.Add(err)
-		} else if slices.Contains(out[:i], out[i]) {
-			faults.Add(item.Errorf("%s stands twice in the list", out[i]))
-		}
+	for _, item := range items {
+		faults.Add(read(item))
 	}
-	return out, faults.Err()
+	return faults.Err()
+}
+
+// Texts are the values of a list of scalars, each once.
+func (n Node) Texts() (out []string, err error) {
+	err = n.Each(func(item Node) error {
+		s, err := item.Text()
+		if err == nil && slices.Contains(out, s) {
+			err = item.Errorf("%s stands twice in the list", s)
+		}
+		out = append(out, s)
+		return err
+	})
+	return out, err
 }
 
 // Flag is the value of a yes or no.

@@ -147,14 +147,8 @@ func items(n document.Node) ([]document.Node, error) {
 }
 
 // readFiles reads files:, the list in the configuration itself.
-func readFiles(n document.Node) ([]File, error) {
-	list, err := n.Items()
-	if err != nil {
-		return nil, err
-	}
-	var out []File
-	var faults document.Faults
-	for _, item := range list {
+func readFiles(n document.Node) (out []File, err error) {
+	err = n.Each(func(item document.Node) error {
 		var digest, p, signature string
 		var urls []string
 		err := item.Mapping(document.Fields{
@@ -174,12 +168,10 @@ func readFiles(n document.Node) ([]File, error) {
 			},
 		})
 		if err != nil {
-			faults.Add(err)
-			continue
+			return err
 		}
 		if digest == "" || p == "" || len(urls) == 0 {
-			faults.Add(item.Errorf("a file needs path:, sha256: (- where the lock pins it) and url:"))
-			continue
+			return item.Errorf("a file needs path:, sha256: (- where the lock pins it) and url:")
 		}
 		f, err := parseLine(strings.Join(append([]string{digest, p}, urls...), " "))
 		switch {
@@ -192,23 +184,18 @@ func readFiles(n document.Node) ([]File, error) {
 			err = checkURL(signature)
 		}
 		if err != nil {
-			faults.Add(item.Errorf("%w", err))
-			continue
+			return item.Errorf("%w", err)
 		}
 		f.Position, f.Signature = item.At(), signature
 		out = append(out, *f)
-	}
-	return out, faults.Err()
+		return nil
+	})
+	return out, err
 }
 
 // readSums reads sums:, lists of digests that others sign.
 func (a *Archive) readSums(n document.Node, file func(*string) func(document.Node) error) error {
-	list, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range list {
+	return n.Each(func(item document.Node) error {
 		s := Sums{Position: item.At()}
 		var key string
 		var signature *string
@@ -285,10 +272,9 @@ func (a *Archive) readSums(n document.Node, file func(*string) func(document.Nod
 				err = item.Errorf("the list of line %d has its files in the same directory; give one of them to: DIRECTORY", was.Line)
 			}
 		}
-		faults.Add(err)
 		a.Sums = append(a.Sums, s)
-	}
-	return faults.Err()
+		return err
+	})
 }
 
 // relative is an address that may be relative to another.

@@ -255,24 +255,17 @@ func checkArchitecture(a string) error {
 }
 
 func (l *loader) packages(n document.Node) error {
-	items, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range items {
+	return n.Each(func(item document.Node) error {
 		item.Key = "packages"
 		if _, err := item.Pairs(); err == nil {
-			faults.Add(l.embedded(item))
-			continue
+			return l.embedded(item)
 		}
 		s, err := item.Text()
-		if err == nil {
-			err = l.addQuery(item, s)
+		if err != nil {
+			return err
 		}
-		faults.Add(err)
-	}
-	return faults.Err()
+		return l.addQuery(item, s)
+	})
 }
 
 func (l *loader) addQuery(n document.Node, s string) error {
@@ -404,16 +397,10 @@ func (l *loader) scriptsFor(n document.Node) error {
 }
 
 func (l *loader) users(n document.Node) error {
-	items, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range items {
+	return n.Each(func(item document.Node) error {
 		item.Key = ""
-		faults.Add(l.user(item))
-	}
-	return faults.Err()
+		return l.user(item)
+	})
 }
 
 func (l *loader) user(n document.Node) error {
@@ -481,16 +468,10 @@ func absolute(dst *string) func(document.Node) error {
 }
 
 func (l *loader) syncs(n document.Node) error {
-	items, err := n.Items()
-	if err != nil {
-		return err
-	}
-	var faults document.Faults
-	for _, item := range items {
+	return n.Each(func(item document.Node) error {
 		item.Key = "sync"
-		faults.Add(l.sync(item))
-	}
-	return faults.Err()
+		return l.sync(item)
+	})
 }
 
 // sync reads one entry of sync:. chmod and chown are the words of the list form.
