@@ -14,6 +14,7 @@ import (
 
 	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/artifact/places"
@@ -150,7 +151,7 @@ func (w *writer) list(ctx context.Context, put *Put) error {
 		list, err := w.listOnce(ctx, ref, add)
 		switch {
 		case errors.Is(err, oci.ErrMoved) && try < listMoves:
-			if err := pause(ctx, time.Duration(rand.Int64N(int64(5*time.Millisecond)*int64(min(try, 8))))); err != nil {
+			if err := transfer.Sleep(ctx, time.Duration(rand.Int64N(int64(5*time.Millisecond)*int64(min(try, 8))))); err != nil {
 				return err
 			}
 			continue
@@ -160,17 +161,6 @@ func (w *writer) list(ctx context.Context, put *Put) error {
 		if add, err = w.missed(ctx, list); err != nil || len(add) == 0 || try == listMoves {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"example.org/mmoci/internal/fetchreport"
+	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/snapshot"
@@ -41,9 +42,9 @@ func (b *blobs) Open(ctx context.Context, want snapshot.Blob, offset int64) (*sn
 	if offset > 0 { // nobody hashes it, so nothing is learned of it
 		r, err := open(ctx, offset)
 		if err != nil {
-			return nil, mark(err)
+			return nil, freeze.Mismatch(err)
 		}
-		return &snapshot.Content{R: marked{r}}, nil
+		return &snapshot.Content{R: freeze.UpstreamReader{ReadCloser: r}}, nil
 	}
 	if whole := b.keep.whole(want); whole != nil {
 		return &snapshot.Content{R: whole, File: whole}, nil
@@ -62,20 +63,9 @@ func (b *blobs) Open(ctx context.Context, want snapshot.Blob, offset int64) (*sn
 		}
 	}
 	if err != nil {
-		return nil, mark(err)
+		return nil, freeze.Mismatch(err)
 	}
-	return &snapshot.Content{R: marked{s}, Wrong: s.distrust}, nil
-}
-
-// marked marks the errors of an upstream while it is read.
-type marked struct{ io.ReadCloser }
-
-func (m marked) Read(p []byte) (int, error) {
-	n, err := m.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		err = mark(err)
-	}
-	return n, err
+	return &snapshot.Content{R: freeze.UpstreamReader{ReadCloser: s}, Wrong: s.distrust}, nil
 }
 
 // done removes what is kept of the files: they are where they should be.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive/pgp"
@@ -163,7 +164,7 @@ func (r *reader) fetchOnce(ctx context.Context, f *file, validator string) (agai
 		return f.up.OpenFrom(ctx, path.Base(f.path), size, offset)
 	}, more...)
 	if err != nil {
-		return false, mark(err)
+		return false, freeze.Mismatch(err)
 	}
 	var wrong error
 	var how pgp.How
@@ -194,12 +195,4 @@ func (r *reader) newest(signed time.Time) {
 	if signed.After(r.set.Newest) {
 		r.set.Newest = signed
 	}
-}
-
-// mark makes another size than is known a mismatch like other bytes.
-func mark(err error) error {
-	if errors.Is(err, upstream.ErrChanged) {
-		return fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
-	}
-	return err
 }

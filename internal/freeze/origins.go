@@ -75,11 +75,12 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*sna
 		}
 	}
 	if err != nil {
-		return nil, mark(err)
+		return nil, Mismatch(err)
 	}
-	c := &snapshot.Content{R: originReader{r}}
-	if d, ok := r.(distrustable); ok && offset == 0 {
-		c.Wrong = d.Distrust
+	in := UpstreamReader{r}
+	c := &snapshot.Content{R: in}
+	if offset == 0 {
+		c.Wrong = in.Distrust
 	}
 	if f, ok := r.(*os.File); ok && len(from.at) == 0 {
 		c.Advice = f.Name() + " is another file than it was when the push began; push again when nobody writes there"
@@ -87,25 +88,25 @@ func (o *origins) Open(ctx context.Context, b snapshot.Blob, offset int64) (*sna
 	return c.At(offset)
 }
 
-// distrustable is a file of an upstream that may have it at several URLs.
-type distrustable interface {
-	Distrust(why error) bool
-}
+// UpstreamReader is a file of an upstream whose errors are as [Mismatch] makes them.
+type UpstreamReader struct{ io.ReadCloser }
 
-// originReader marks the errors of an upstream while it is read.
-type originReader struct{ io.ReadCloser }
-
-func (r originReader) Read(p []byte) (int, error) {
+func (r UpstreamReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = mark(err)
+		err = Mismatch(err)
 	}
 	return n, err
 }
 
-// mark makes another size than is listed a mismatch like other bytes. The
-// snapshot's reader names the file.
-func mark(err error) error {
+// Distrust hands on that the bytes were wrong. It reports whether another place of the upstream may have the right ones.
+func (r UpstreamReader) Distrust(why error) bool {
+	d, ok := r.ReadCloser.(interface{ Distrust(why error) bool })
+	return ok && d.Distrust(why)
+}
+
+// Mismatch makes another size than is known a mismatch like other bytes. Whoever reads names the file.
+func Mismatch(err error) error {
 	if errors.Is(err, upstream.ErrChanged) {
 		return fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
 	}

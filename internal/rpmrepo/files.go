@@ -3,14 +3,13 @@ package rpmrepo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path"
 	"slices"
 	"sync"
 
 	"example.org/mmoci/internal/fetchreport"
-	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/freeze"
 	"example.org/mmoci/internal/rpmrows"
 	"example.org/mmoci/internal/spool"
 	"example.org/mmoci/internal/upstream"
@@ -45,9 +44,9 @@ func (f *files) Open(ctx context.Context, p string, size int64) (io.ReadCloser, 
 func (f *files) openUpstream(ctx context.Context, p string, size int64) (io.ReadCloser, error) {
 	r, err := f.up.Open(ctx, p, size)
 	if err != nil {
-		return nil, mark(err)
+		return nil, freeze.Mismatch(err)
 	}
-	return marked{r}, nil
+	return freeze.UpstreamReader{ReadCloser: r}, nil
 }
 
 // open opens a file whose digest is known. What upstream has no more may be in the snapshot that is replaced.
@@ -93,30 +92,6 @@ func (f *files) Primary(ctx context.Context, d rpm.Data, parse func(io.Reader) e
 		f.primary = w.Done()
 		return b, parse(f.primary.Open())
 	}
-}
-
-// marked marks the errors of an upstream while it is read.
-type marked struct{ io.ReadCloser }
-
-func (m marked) Read(p []byte) (int, error) {
-	n, err := m.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		err = mark(err)
-	}
-	return n, err
-}
-
-// Distrust hands on that the bytes were wrong. It reports whether another place may have the right ones.
-func (m marked) Distrust(why error) bool {
-	d, ok := m.ReadCloser.(interface{ Distrust(why error) bool })
-	return ok && d.Distrust(why)
-}
-
-func mark(err error) error {
-	if errors.Is(err, upstream.ErrChanged) {
-		return fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
-	}
-	return err
 }
 
 // fetched tells of each file, distinct ones once, where it came from so far. The list of packages, which is read before it is
