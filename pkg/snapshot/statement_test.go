@@ -171,11 +171,15 @@ func TestEncodeRefuses(t *testing.T) {
 		"suite of a slash":  {func(s *Statement) { s.Archives[0].Suites[0].Name = "/" }, "suite"},
 		"suite twice":       {func(s *Statement) { s.Archives[0].Suites[1] = s.Archives[0].Suites[0] }, "line 12: archive debian: suite bookworm: twice"},
 		"role":              {func(s *Statement) { s.Archives[0].Suites[0].Files[0].Role = "inRelease" }, "line 11: archive debian: suite bookworm: role"},
-		"foreign path":      {func(s *Statement) { s.Archives[0].Suites[0].Files[0].Path = "docker/dists/bookworm/InRelease" }, "line 11: archive debian: suite bookworm: path"},
-		"file twice":        {func(s *Statement) { f := &s.Archives[0].Suites[0].Files; *f = append(*f, (*f)[0]) }, "twice"},
-		"order of files":    {func(s *Statement) { f := s.Archives[1].Suites[0].Files; f[0], f[1] = f[1], f[0] }, "not in order"},
-		"empty file":        {func(s *Statement) { s.Archives[0].Suites[0].Files[0].Blob = BlobOf(nil) }, "size 0"},
-		"large file":        {func(s *Statement) { s.Archives[0].Suites[0].Files[0].Size = MaxRelease + 1 }, "size 10000001"},
+		"role of no .debs": {func(s *Statement) {
+			f := &s.Archives[0].Suites[0].Files
+			*f = append(*f, suiteFile("debian", "bookworm", Repomd, s.Date))
+		}, "suite bookworm: role repomd in an archive of format deb"},
+		"foreign path":   {func(s *Statement) { s.Archives[0].Suites[0].Files[0].Path = "docker/dists/bookworm/InRelease" }, "line 11: archive debian: suite bookworm: path"},
+		"file twice":     {func(s *Statement) { f := &s.Archives[0].Suites[0].Files; *f = append(*f, (*f)[0]) }, "twice"},
+		"order of files": {func(s *Statement) { f := s.Archives[1].Suites[0].Files; f[0], f[1] = f[1], f[0] }, "not in order"},
+		"empty file":     {func(s *Statement) { s.Archives[0].Suites[0].Files[0].Blob = BlobOf(nil) }, "size 0"},
+		"large file":     {func(s *Statement) { s.Archives[0].Suites[0].Files[0].Size = MaxRelease + 1 }, "size 10000001"},
 		"two sizes": {func(s *Statement) {
 			s.Archives[0].Suites[1].Files[0].Blob = Blob{s.Archives[0].Suites[0].Files[0].Digest, 3}
 		}, "two sizes"},
