@@ -182,3 +182,20 @@ func TestCompleteAfterFailedSync(t *testing.T) {
 		t.Errorf("%d have names, %v", len(named), err)
 	}
 }
+
+// TestNewByManyAtOnce makes a layout of one absent directory from many sides: each gets it.
+func TestNewByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		dir := filepath.Join(t.TempDir(), "layout")
+		errs := make(chan error)
+		for range 8 {
+			go func() { errs <- prepareLayout(dir) }()
+		}
+		for range 8 {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

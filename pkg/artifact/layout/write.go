@@ -70,6 +70,9 @@ func prepareLayout(dir string) error {
 		}
 		for _, e := range entries {
 			if name := e.Name(); name != "blobs" && !strings.HasPrefix(name, durable.TempPrefix) {
+				if checkMarker(dir) == nil {
+					return nil // another push was faster
+				}
 				return fmt.Errorf("%s is no OCI layout and holds %s; give a layout, an empty or a new directory", dir, name)
 			}
 		}
