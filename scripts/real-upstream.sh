@@ -53,7 +53,7 @@ work=$dir/.apt
 # apt_conf NAME: a root of apt's own under $work/NAME; lines for its configuration follow on stdin.
 apt_conf() {
 	mkdir -p "$work/$1/lists/partial" "$work/$1/cache/archives/partial" "$work/$1/log" "$work/$1/etc/parts"
-	: >"$work/$1/status"
+	[ -e "$work/$1/status" ] || : >"$work/$1/status" # apt makes its caches anew where it is newer
 	{ cat <<-END && cat; } >"$work/$1.conf"
 		Dir::State "$work/$1/";
 		Dir::State::Lists "$work/$1/lists/";
@@ -99,7 +99,7 @@ host_apt() { apt-get -q -c "$work/host.conf" "$@"; }
 own_apt() { APT_CONFIG=$work/own.conf apt-get -q "$@"; }
 
 say "reading the host's sources"
-host_apt update >"$work/update.log" 2>&1 || say "apt-get update complained: $(grep -m1 '^[EW]:' "$work/update.log" || :)"
+host_apt -o pkgCacheFile::Generate=false update >"$work/update.log" 2>&1 || say "apt-get update complained: $(grep -m1 '^[EW]:' "$work/update.log" || :)"
 
 # One line per index of the distribution's own archives.
 # shellcheck disable=SC2016 # apt's own variables
@@ -167,7 +167,7 @@ place() {
 	cmp -s "$1" "$2" || { cp "$1" "$2.new" && chmod 644 "$2.new" && mv "$2.new" "$2"; }
 }
 
-: >"$work/sources.list"
+: >"$work/sources.new"
 : >"$work/archives.txt"
 while IFS='|' read -r origin _ uri suite component metakey file entry; do
 	prefix=$(prefix_of "$uri")
@@ -188,10 +188,11 @@ while IFS='|' read -r origin _ uri suite component metakey file entry; do
 	keyring=$(keyring_for "$origin" "$entry")
 	kept=$dir/keyring-$prefix.${keyring##*.}
 	place "$keyring" "$kept"
-	echo "deb [arch=$arch signed-by=$kept] file:$dir/$prefix $suite $component" >>"$work/sources.list"
+	echo "deb [arch=$arch signed-by=$kept] file:$dir/$prefix $suite $component" >>"$work/sources.new"
 	echo "$prefix|$suite|$component|$kept" >>"$work/archives.txt"
 	say "$prefix/dists/$suite $component: $(sed -n 's/^Date: //p' "$release"), Packages$ending ${want#* } bytes"
 done <"$work/targets.txt"
+place "$work/sources.new" "$work/sources.list" # as new as its content: apt makes its caches anew where it is newer
 
 # What was laid out is verified by apt itself: signatures, then indices. What the
 # host says of dates (a clock that is wrong on purpose) holds here too. ForceHash
@@ -206,7 +207,7 @@ apt_conf own <<-END
 	Acquire::Check-Valid-Until "${until:-true}";
 	Acquire::Check-Date "${date:-true}";
 END
-own_apt update >"$work/verify.log" 2>&1 || die "what was laid out does not verify: $(grep -m1 '^[EW]:' "$work/verify.log" || tail -n1 "$work/verify.log")"
+own_apt -o pkgCacheFile::Generate=false update >"$work/verify.log" 2>&1 || die "what was laid out does not verify: $(grep -m1 '^[EW]:' "$work/verify.log" || tail -n1 "$work/verify.log")"
 if grep -q '^[EW]:' "$work/verify.log"; then die "what was laid out does not verify: $(grep -m1 '^[EW]:' "$work/verify.log")"; fi
 
 if [ -n "$base" ]; then
