@@ -6,6 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -434,5 +438,69 @@ func TestURL(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// TestLies: a registry that says wrong things about what it sends is found out, whatever is there already; what it sends right is taken.
+func TestLies(t *testing.T) {
+	t.Parallel()
+	r, s, base := pushed(t, testregistry.Options{})
+	row := someDeb(t, s)
+	right, _ := r.Blob("site/mirror", row.Digest.String())
+	half := len(right) / 2
+	part := func(w http.ResponseWriter, span string, data []byte) {
+		w.Header().Set("Content-Range", span)
+		w.WriteHeader(http.StatusPartialContent)
+		w.Write(data)
+	}
+	size := fmt.Sprint(len(right))
+	rest := fmt.Sprintf("bytes %d-%d/%d", half, len(right)-1, len(right))
+	for what, c := range map[string]struct {
+		blob func(w http.ResponseWriter, r *http.Request)
+		text string // of the failure; "": the file comes
+	}{
+		"the begin, called the rest": {func(w http.ResponseWriter, _ *http.Request) { part(w, rest, right[:len(right)-half]) }, ""},
+		"another range":              {func(w http.ResponseWriter, _ *http.Request) { part(w, "bytes 0-9/"+size, right[:10]) }, ""},
+		"a range of a larger file":   {func(w http.ResponseWriter, _ *http.Request) { part(w, rest+"0", right[half:]) }, ""},
+		"no range in a 206": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusPartialContent)
+			w.Write(right[half:])
+		}, ""},
+		"the rest of the rest":         {func(w http.ResponseWriter, _ *http.Request) { part(w, rest, right[half:len(right)-1]) }, ""},
+		"more than the rest":           {func(w http.ResponseWriter, _ *http.Request) { part(w, rest, append(bytes.Clone(right[half:]), 0)) }, ""},
+		"all, although a rest will do": {func(w http.ResponseWriter, _ *http.Request) { w.Write(right) }, ""},
+		"a longer file":                {func(w http.ResponseWriter, _ *http.Request) { w.Write(append(bytes.Clone(right), 0)) }, "bytes at the registry"},
+		"a shorter file":               {func(w http.ResponseWriter, _ *http.Request) { w.Write(right[:len(right)-1]) }, "bytes at the registry"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			up, err := url.Parse(r.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			through := httputil.NewSingleHostReverseProxy(up)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				if strings.HasSuffix(q.URL.Path, row.Digest.String()) && (c.text != "" || q.Header.Get("Range") != "") {
+					c.blob(w, q)
+					return
+				}
+				through.ServeHTTP(w, q)
+			}))
+			t.Cleanup(srv.Close)
+			a := start(t, t.TempDir())
+			defer a.end()
+			uri := strings.Replace(base, strings.TrimPrefix(r.URL, "http://"), strings.TrimPrefix(srv.URL, "http://"), 1) + row.Path
+			for _, there := range [][]byte{right[:half], nil} {
+				name := filepath.Join(t.TempDir(), "f")
+				if err := os.WriteFile(name, there, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				m := a.get(uri, name, expected(row)...)
+				got, _ := os.ReadFile(name)
+				if c.text == "" && (m.code != codeDone || !bytes.Equal(got, right)) || c.text != "" && (m.code != codeFailure || !strings.Contains(m.get("Message"), c.text) || bytes.Equal(got, right)) {
+					t.Errorf("%d bytes there: %+v", len(there), m)
+				}
+			}
+		})
 	}
 }
