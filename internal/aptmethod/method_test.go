@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"example.org/mmoci/internal/testarchive/world"
@@ -502,5 +503,37 @@ func TestLies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRootLies: by tag, a registry that calls a root by another digest is found out. apt is told to try again, and not that there is no Release.
+func TestRootLies(t *testing.T) {
+	t.Parallel()
+	r, _, base := pushed(t, testregistry.Options{})
+	up, err := url.Parse(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := httputil.NewSingleHostReverseProxy(up)
+	var lies atomic.Bool
+	lies.Store(true)
+	through.ModifyResponse = func(resp *http.Response) error {
+		if strings.HasSuffix(resp.Request.URL.Path, "/manifests/t") && lies.Load() {
+			resp.Header.Set("Docker-Content-Digest", "sha256:"+strings.Repeat("ab", 32))
+		}
+		return nil
+	}
+	srv := httptest.NewServer(through)
+	t.Cleanup(srv.Close)
+	a := start(t, t.TempDir(), "Acquire::Retries::Delay=false")
+	defer a.end()
+	uri := strings.Replace(base, up.Host, strings.TrimPrefix(srv.URL, "http://"), 1) + "debian/dists/bookworm/InRelease"
+	name := filepath.Join(t.TempDir(), "f")
+	if m := a.get(uri, name); m.code != codeFailure || !strings.Contains(m.get("Message"), "the registry calls it sha256:abab") || m.get("Transient-Failure") != "true" {
+		t.Errorf("%+v", m)
+	}
+	lies.Store(false)
+	if m := a.get(uri, name); m.code != codeDone {
+		t.Errorf("when it is right again: %+v", m)
 	}
 }
