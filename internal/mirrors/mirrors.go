@@ -2,7 +2,8 @@
 //
 // A mirror is believed nothing. A client is sent there for a blob once the blob was looked at there, its bytes or, where the
 // mirror is told to be reliable, its size; and while the mirror answers. What a client is sent to is checked by the client, too: it
-// knows the digest. So a mirror can at most fail a client once, and see which blobs it wants.
+// knows the digest. So a mirror that is the same to everybody can at most fail a client once, and see which blobs it wants; one that
+// answers this server and not a client, by intent or by a firewall between them, is found out by nobody here.
 package mirrors
 
 import (

@@ -310,6 +310,26 @@ func TestDocumentsBeforeTags(t *testing.T) {
 	}
 }
 
+// What somebody else put among the tags is named, with where it lies: until it is gone nothing is removed.
+func TestStrayTag(t *testing.T) {
+	t.Parallel()
+	_, older, _ := two(t)
+	dir := filepath.Join(t.TempDir(), "tree")
+	o := Options{Dir: dir, References: []artifact.Reference{older}, Now: now}
+	mustExport(t, o)
+	stray := filepath.Join(dir, tagName{"mirror", "stray"}.path())
+	if err := os.WriteFile(stray, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Export(t.Context(), o); err == nil || !strings.Contains(err.Error(), stray+" is no tag, and nothing of an export's; take it out of the tree") {
+		t.Errorf("%v", err)
+	}
+	if err := os.Remove(stray); err != nil {
+		t.Fatal(err)
+	}
+	mustExport(t, o)
+}
+
 func FuzzMarks(f *testing.F) {
 	f.Add(formatMarks(map[mark]time.Time{{tagMark, tagName{"site/app", "1"}}: now, {aptMark, tagName{"mirror", "noble"}}: now}))
 	f.Add([]byte("tag 2026-01-01T00:00:00+01:00 a:b\n"))

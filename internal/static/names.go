@@ -243,8 +243,8 @@ func (e *export) tidy(named *naming, documents map[snapshot.Digest]bool, marks *
 		for _, tag := range tags {
 			p := tagName{repository, tag}
 			to, err := e.root.Readlink(p.path())
-			if err != nil {
-				return err // nobody but an export writes here
+			if err != nil { // nobody but an export writes here
+				return fmt.Errorf("%s is no tag, and nothing of an export's; take it out of the tree: %w", path.Join(e.dir, p.path()), err)
 			}
 			d, err := snapshot.ParseDigest("sha256:" + path.Base(to))
 			stays := p.valid() && err == nil && documents[d] && !named.ambiguous[p]
