@@ -5,6 +5,7 @@ package byaddress
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,34 +17,29 @@ type Index struct {
 	snapshot *snapshot.Snapshot
 
 	mu    sync.Mutex
-	paths map[string]string // HOST/PATH to the path in the snapshot; nil: not read yet
+	rows map[string][]snapshot.Row // by HOST/PATH; nil: not read yet
 }
 
 // New is the index of a snapshot.
 func New(s *snapshot.Snapshot) *Index { return &Index{snapshot: s} }
 
-// Find is the row of the file that came from http or https://ADDRESS, ADDRESS being HOST/PATH, decoded and without a
-// query. False if no archive of files has it, or if several files came from there that differ.
-func (x *Index) Find(ctx context.Context, address string) (snapshot.Row, bool, error) {
+// Find are the files that came from http or https://ADDRESS, ADDRESS being HOST/PATH, decoded and without a query, in
+// the order of the lock; of those that have the same bytes the first.
+func (x *Index) Find(ctx context.Context, address string) ([]snapshot.Row, error) {
 	if !x.any() {
-		return snapshot.Row{}, false, nil
+		return nil, nil
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.paths == nil {
+	if x.rows == nil {
 		text, err := x.snapshot.ReadLock(ctx)
 		if err != nil {
-			return snapshot.Row{}, false, err
+			return nil, err
 		}
-		x.paths = x.read(string(text))
+		x.rows = x.read(string(text))
 	}
 	host, rest, _ := strings.Cut(address, "/")
-	path, ok := x.paths[strings.ToLower(host)+"/"+rest]
-	if !ok || path == "" {
-		return snapshot.Row{}, false, nil
-	}
-	row, ok := x.snapshot.Table.Find(path)
-	return row, ok, nil
+	return x.rows[strings.ToLower(host)+"/"+rest], nil
 }
 
 // any tells whether the snapshot has an archive of files. Without one its lock, which may be long, is not read.
@@ -58,9 +54,8 @@ func (x *Index) any() bool {
 
 // read reads the lines of files in a lock: file PREFIX PATH DIGEST SIZE URL. The lock is the statement's, so its lines
 // are held against the table only.
-func (x *Index) read(text string) map[string]string {
-	paths := map[string]string{}
-	digests := map[string]snapshot.Digest{}
+func (x *Index) read(text string) map[string][]snapshot.Row {
+	rows := map[string][]snapshot.Row{}
 	for line := range strings.Lines(text) {
 		line, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "file ")
 		if !ok {
@@ -80,13 +75,9 @@ func (x *Index) read(text string) map[string]string {
 			continue
 		}
 		address := strings.ToLower(u.Host) + u.Path
-		if was, again := digests[address]; again {
-			if was != row.Digest {
-				paths[address] = "" // which of them is meant, nobody can tell
-			}
-			continue
+		if !slices.ContainsFunc(rows[address], func(r snapshot.Row) bool { return r.Digest == row.Digest }) {
+			rows[address] = append(rows[address], row)
 		}
-		digests[address], paths[address] = row.Digest, row.Path
 	}
-	return paths
+	return rows
 }
