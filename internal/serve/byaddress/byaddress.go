@@ -16,7 +16,7 @@ import (
 type Index struct {
 	snapshot *snapshot.Snapshot
 
-	mu    sync.Mutex
+	mu   sync.Mutex
 	rows map[string][]snapshot.Row // by HOST/PATH; nil: not read yet
 }
 
