@@ -94,21 +94,22 @@ func TestVectorTable(t *testing.T) {
 
 func TestVectorStatement(t *testing.T) {
 	t.Parallel()
-	section := vectorSection(t, "### Statement")
-	text := indented(section)
-	if want := Sum([]byte(text)).String(); !strings.Contains(strings.ReplaceAll(section, text, ""), want) {
-		t.Errorf("SPEC.md does not name the digest of the statement, %s", want)
-	}
-	st, err := ParseStatement([]byte(text), pgp.How{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := fullStatement()
-	want.Table, want.Lock = BlobOf(vectorTable(t)), BlobOf([]byte("mmoci-lock-v1\ndate 2026-11-21T09:13:40Z\n"))
-	if !reflect.DeepEqual(st, want) {
-		t.Errorf("statement\n%+v\nwant\n%+v", st, want)
-	}
-	if again, err := want.Encode(); err != nil || string(again) != text {
-		t.Errorf("encoded, %v\n%s\nwant\n%s", err, again, text)
+	for heading, want := range map[string]*Statement{"### Statement": fullStatement(), "### Statement of all formats": withFormats()} {
+		section := vectorSection(t, heading)
+		text := indented(section)
+		if want := Sum([]byte(text)).String(); !strings.Contains(strings.ReplaceAll(section, text, ""), want) {
+			t.Errorf("SPEC.md does not name the digest of the statement, %s", want)
+		}
+		st, err := ParseStatement([]byte(text), pgp.How{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Table, want.Lock = BlobOf(vectorTable(t)), BlobOf([]byte("mmoci-lock-v1\ndate 2026-11-21T09:13:40Z\n"))
+		if !reflect.DeepEqual(st, want) {
+			t.Errorf("statement\n%+v\nwant\n%+v", st, want)
+		}
+		if again, err := want.Encode(); err != nil || string(again) != text {
+			t.Errorf("encoded, %v\n%s\nwant\n%s", err, again, text)
+		}
 	}
 }
