@@ -390,14 +390,23 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestLogin: a registry that wants credentials, directly or by a token, gets those of auth.conf.
+// TestLogin: a registry that wants credentials, directly or by a token, gets those of auth.conf, and never those of a user's own files.
 func TestLogin(t *testing.T) {
+	home := t.TempDir()
+	for _, name := range []string{"HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"} {
+		t.Setenv(name, home)
+	}
+	t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(home, "config.json"))
 	for what, o := range map[string]testregistry.Options{"basic": {Basic: true}, "token": {Bearer: true}} {
 		t.Run(what, func(t *testing.T) {
 			r := testregistry.New(t, o)
 			data := []byte("some bytes")
 			digest := r.PutBlob("site/mirror", data)
 			host := strings.TrimPrefix(r.URL, "http://")
+			own := fmt.Sprintf(`{"auths": {%q: {"auth": "dXNlcjpzZWNyZXQ="}}}`, host) // the right ones
+			if err := os.WriteFile(filepath.Join(home, "config.json"), []byte(own), 0o600); err != nil {
+				t.Fatal(err)
+			}
 			root := t.TempDir()
 			if err := os.MkdirAll(filepath.Join(root, "etc/apt"), 0o755); err != nil {
 				t.Fatal(err)

@@ -1,7 +1,6 @@
 package mirrors
 
 import (
-	"net"
 	"net/netip"
 	"net/url"
 	"path"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/config/document"
+	"example.org/mmoci/internal/transfer"
 )
 
 // Limits of a file of mirrors.
@@ -298,7 +298,7 @@ func CheckFront(file string, all []Mirror, fronts ...*url.URL) error {
 	for i := range all {
 		for _, front := range fronts {
 			m := &all[i]
-			if m.URL.Scheme == front.Scheme && HostPort(m.URL) == HostPort(front) && strings.TrimSuffix(m.URL.Path, "/") == strings.TrimSuffix(front.Path, "/") {
+			if m.URL.Scheme == front.Scheme && transfer.HostPort(m.URL) == transfer.HostPort(front) && strings.TrimSuffix(m.URL.Path, "/") == strings.TrimSuffix(front.Path, "/") {
 				faults.Add(document.Errorf(document.Position{File: file}, "mirror %s is this server itself (%s)", m.Name, m.URL))
 			} else if !m.SharesCredentials && sharesHost(front.Hostname(), m.URL.Hostname()) {
 				faults.Add(document.Errorf(document.Position{File: file}, "mirror %s: clients that log in to %s would send their password to %s, too (a client takes a redirect to the same host "+
@@ -308,15 +308,6 @@ func CheckFront(file string, all []Mirror, fronts ...*url.URL) error {
 		}
 	}
 	return faults.Err()
-}
-
-// HostPort is host and port of a URL, the port of the scheme if it has none.
-func HostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // sharesHost tells whether a client of front keeps its Authorization when it is redirected to a host: Go's net/http does
