@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -88,10 +89,10 @@ func lockedFile(ctx context.Context, name string) (*os.File, error) {
 		err = fmt.Errorf("%s is no regular file", name)
 	}
 	for deadline := time.Now().Add(lockWait); err == nil; err = transfer.Sleep(ctx, lockTry) {
-		if err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		if err = durable.TryLock(file); err == nil {
 			return file, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+		if !errors.Is(err, durable.ErrLocked) || time.Now().After(deadline) {
 			err = fmt.Errorf("%s is being written by somebody else: %w", name, err)
 			break
 		}

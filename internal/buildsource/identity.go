@@ -132,13 +132,13 @@ func (d *Identity) take(key, rest string) (err error) {
 	case "file":
 		if want(3) {
 			file := File{Name: f[2]}
-			file.Blob, err = parseBlob(f[0], f[1])
+			file.Blob, err = snapshot.ParseBlob(f[0], f[1])
 			d.Files = append(d.Files, file)
 		}
 	case "patch":
 		if want(2) {
 			var b snapshot.Blob
-			b, err = parseBlob(f[0], f[1])
+			b, err = snapshot.ParseBlob(f[0], f[1])
 			d.Patches = append(d.Patches, b)
 		}
 	case "architecture":
@@ -213,16 +213,6 @@ func ValidFileName(s string) bool {
 		}
 	}
 	return true
-}
-
-func parseBlob(digest, size string) (b snapshot.Blob, err error) {
-	if b.Digest, err = snapshot.ParseDigest(digest); err != nil {
-		return b, err
-	}
-	if b.Size, err = strconv.ParseInt(size, 10, 64); err == nil && (b.Size < 0 || strconv.FormatInt(b.Size, 10) != size) {
-		err = fmt.Errorf("%.40q is no size", size)
-	}
-	return b, err
 }
 
 // Difference is a line that one of two texts has and the other has not, with - or + in front; the line of the environment is the last.

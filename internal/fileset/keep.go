@@ -79,7 +79,7 @@ func (k *keep) part(name string) *os.File {
 	if err != nil {
 		return nil
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := durable.TryLock(f); err != nil {
 		f.Close()
 		return nil
 	}

@@ -3,9 +3,9 @@ package imagelock
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -147,11 +147,11 @@ func (l *Lock) line(n int, line string) (err error) {
 		return nil
 	case (key == "package" || key == "helper") && (len(f) == 5 || len(f) == 6) && len(l.Architectures) > 0:
 		p := Package{Name: f[0], Version: f[1], Architecture: f[2]}
-		if p.Deb.Digest, err = snapshot.ParseDigest(f[3]); err != nil {
-			return err
+		if p.Deb, err = snapshot.ParseBlob(f[3], f[4]); err == nil && p.Deb.Size == 0 {
+			err = errors.New("size 0")
 		}
-		if p.Deb.Size, err = strconv.ParseInt(f[4], 10, 64); err != nil || p.Deb.Size <= 0 {
-			return fmt.Errorf("%.40q is no size", f[4])
+		if err != nil {
+			return err
 		}
 		a := &l.Architectures[len(l.Architectures)-1]
 		if len(f) == 6 {

@@ -109,42 +109,35 @@ func (c *Chain) archive(ctx context.Context, a snapshot.Archive, archs []string)
 
 // AllIndices reads all indices of an archive as it is served, sources too (of the architecture "source").
 func (c *Chain) AllIndices(ctx context.Context, a snapshot.Archive) ([]resolve.Index, error) {
-	suites, err := c.Suites(ctx, a, Served)
+	ixs, err := c.allIndices(ctx, a, Served)
 	if err != nil {
 		return nil, err
 	}
-	var ixs []suiteIndex
+	return parallel.InOrder(ixs, func(ix suiteIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
+}
+
+// indicesOf are the indices of architectures in the best view of one archive, without those whose listed size says that they
+// are empty.
+func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []string) ([]suiteIndex, error) {
+	v, _ := c.BestView(a) // Crosses reads archives without a key, too
+	ixs, err := c.allIndices(ctx, a, v)
+	return slices.DeleteFunc(ixs, func(ix suiteIndex) bool {
+		return c.namesNothing(ix) || !slices.Contains(archs, ix.arch) && ix.arch != "all" && ix.arch != ""
+	}), err
+}
+
+// allIndices are those of one archive in a view.
+func (c *Chain) allIndices(ctx context.Context, a snapshot.Archive, v view) (ixs []suiteIndex, err error) {
+	suites, err := c.Suites(ctx, a, v)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range suites {
 		found, err := c.indices(p)
 		if err != nil {
 			return nil, err
 		}
 		ixs = append(ixs, found...)
-	}
-	return parallel.InOrder(ixs, func(ix suiteIndex) (resolve.Index, error) { return c.resolveIndex(ctx, ix) })
-}
-
-// indicesOf are the indices of architectures in the best view of one archive, without empty ones.
-func (c *Chain) indicesOf(ctx context.Context, a snapshot.Archive, archs []string) ([]suiteIndex, error) {
-	v, _ := c.BestView(a) // Crosses reads archives without a key, too
-	suites, err := c.Suites(ctx, a, v)
-	if err != nil {
-		return nil, err
-	}
-	var ixs []suiteIndex
-	for _, p := range suites {
-		found, err := c.indices(p)
-		if err != nil {
-			return nil, err
-		}
-		for _, ix := range found {
-			if c.namesNothing(ix) {
-				continue // its listed size says so
-			}
-			if slices.Contains(archs, ix.arch) || ix.arch == "all" || ix.arch == "" {
-				ixs = append(ixs, ix)
-			}
-		}
 	}
 	return ixs, nil
 }

@@ -169,13 +169,10 @@ func (l *rootList) line(text string) error {
 // parseBlob reads DIGEST SIZE, with the size as encode writes it.
 func parseBlob(text string) (b snapshot.Blob, err error) {
 	digest, size, _ := strings.Cut(text, " ")
-	if b.Digest, err = snapshot.ParseDigest(digest); err != nil {
-		return b, err
+	if b, err = snapshot.ParseBlob(digest, size); err == nil && b.Size == 0 {
+		err = errors.New("size 0")
 	}
-	if b.Size, err = strconv.ParseInt(size, 10, 64); err != nil || b.Size < 1 || size[0] < '1' || size[0] > '9' {
-		return b, fmt.Errorf("size %.30q", size)
-	}
-	return b, nil
+	return b, err
 }
 
 func listPath(root snapshot.Digest) string { return rootsDir + "/" + root.Hex() }

@@ -91,6 +91,16 @@ type Blob struct {
 // BlobOf is digest and size of b.
 func BlobOf(b []byte) Blob { return Blob{Digest: Sum(b), Size: int64(len(b))} }
 
+// ParseBlob reads what [Blob.String] writes, its two words.
+func ParseBlob(digest, size string) (Blob, error) {
+	d, err := ParseDigest(digest)
+	if err != nil {
+		return Blob{}, err
+	}
+	n, err := parseNumber(size)
+	return Blob{Digest: d, Size: n}, err
+}
+
 // ListedDigest reads the SHA256 field of a Release or stanza, whose form was
 // validated when that was read. A placeholder is an integrity error.
 func ListedDigest(hex string) (Digest, error) {

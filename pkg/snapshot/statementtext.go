@@ -221,11 +221,11 @@ func (p *statementParser) head() (err error) {
 		return err
 	})
 	step("table", 2, func(f []string) (err error) {
-		p.st.Table, err = parseBlob(f[0], f[1])
+		p.st.Table, err = ParseBlob(f[0], f[1])
 		return err
 	})
 	step("lock", 2, func(f []string) (err error) {
-		p.st.Lock, err = parseBlob(f[0], f[1])
+		p.st.Lock, err = ParseBlob(f[0], f[1])
 		return err
 	})
 	if err == nil && len(p.words) > 0 && p.words[0] == "formats" {
@@ -287,7 +287,7 @@ func (p *statementParser) merge(prefixes []string) error {
 
 // image reads a line of an image. One that stands after an archive is not in canonical form.
 func (p *statementParser) image(word string, f []string) error {
-	blob, err := parseBlob(f[len(f)-2], f[len(f)-1])
+	blob, err := ParseBlob(f[len(f)-2], f[len(f)-1])
 	if err != nil {
 		return err
 	}
@@ -304,21 +304,12 @@ func (p *statementParser) image(word string, f []string) error {
 }
 
 func parseSuiteFile(f []string) (SuiteFile, error) {
-	blob, err := parseBlob(f[1], f[2])
+	blob, err := ParseBlob(f[1], f[2])
 	if err != nil {
 		return SuiteFile{}, err
 	}
 	date, err := parseDate(f[3])
 	return SuiteFile{Role: Role(f[0]), Blob: blob, Date: date, Path: f[4]}, err
-}
-
-func parseBlob(digest, size string) (Blob, error) {
-	d, err := ParseDigest(digest)
-	if err != nil {
-		return Blob{}, err
-	}
-	n, err := parseNumber(size)
-	return Blob{Digest: d, Size: n}, err
 }
 
 // parseNumber reads a decimal number without sign or leading zeros.

@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/mmoci/internal/durable"
 )
 
 // ids is how many users and groups a root has: Debian's, up to nobody (65534).
@@ -142,7 +144,7 @@ func (s *scratch) prepare() error {
 		return err
 	}
 	s.lock = lock
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := durable.TryLock(lock); err != nil {
 		return err
 	}
 	for _, name := range []string{"root", "debs"} {
@@ -209,7 +211,7 @@ func sweepLeft(ctx context.Context, parent string, m mapping) {
 		if err != nil {
 			continue // it is just being made
 		}
-		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		if durable.TryLock(lock) != nil {
 			lock.Close()
 			continue
 		}
