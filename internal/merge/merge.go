@@ -53,13 +53,13 @@ func (e Eclipsed) String() string {
 
 // ConflictError says that archives contradict each other: one version, or one path of the pool, with different bytes.
 type ConflictError struct {
-	What         string
-	A, B         string // prefixes
-	ADigest, BOf snapshot.Digest
+	What             string
+	A, B             string // prefixes
+	ADigest, BDigest snapshot.Digest
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("%s: archive %s has %s, archive %s has %s", e.What, e.A, e.ADigest, e.B, e.BOf)
+	return fmt.Sprintf("%s: archive %s has %s, archive %s has %s", e.What, e.A, e.ADigest, e.B, e.BDigest)
 }
 
 // Merger collects the stanzas of archives. The zero value is empty. It keeps what may be in the result, so its memory
@@ -154,7 +154,7 @@ func first(of []*candidate) (*candidate, error) {
 	c := of[0]
 	for _, o := range of[1:] {
 		if d := o.content(); d != c.content() {
-			return nil, &ConflictError{What: fmt.Sprintf("%s %s %s stands twice with other bytes", c.name(), c.version, c.arch()), A: c.Archive, ADigest: c.content(), B: o.Archive, BOf: d}
+			return nil, &ConflictError{What: fmt.Sprintf("%s %s %s stands twice with other bytes", c.name(), c.version, c.arch()), A: c.Archive, ADigest: c.content(), B: o.Archive, BDigest: d}
 		}
 	}
 	return c, nil
@@ -219,7 +219,7 @@ func (m *Merger) Merge(architectures []string) (*Merged, error) {
 				continue
 			}
 			if was.row.Blob() != f.Blob() {
-				return nil, &ConflictError{What: f.Path + " is two files", A: was.archive, ADigest: was.row.Digest, B: c.Archive, BOf: f.Digest}
+				return nil, &ConflictError{What: f.Path + " is two files", A: was.archive, ADigest: was.row.Digest, B: c.Archive, BDigest: f.Digest}
 			}
 			if !was.row.IsPackage() {
 				paths[f.Path] = placed{f, c.Archive}

@@ -16,18 +16,18 @@ import (
 	"example.org/mmoci/pkg/snapshot"
 )
 
-// PrunedVersion is a version of a package, or a plain file, that a snapshot has which goes.
+// PrunedVersion is a version of a package, a source, or a plain file, that a snapshot has which goes.
 type PrunedVersion struct {
 	Archive      string `json:"archive"`
-	Name         string `json:"name"` // of a plain file its path below the archive
+	Name         string `json:"name"` // of a source that of its .dsc, of a plain file its own path below the archive
 	Version      string `json:"version,omitempty"`
 	Architecture string `json:"architecture,omitempty"`
-	Digest       string `json:"digest,omitempty"` // of a plain file, which has no version
+	Digest       string `json:"digest,omitempty"` // of a source and a plain file, which have no version here
 	Tag          string `json:"tag"`              // the newest that goes with it
 	HeldBy       string `json:"heldBy,omitempty"` // the newest tag that stays and has the same file; "": none, the version is gone
 }
 
-// versions tells of each file of a package, and of each plain file, in a snapshot that goes, and that the newest one which stays has not, whether
+// versions tells of each file of a package, each source and each plain file in a snapshot that goes, and that the newest one which stays has not, whether
 // any that stays has it, under whatever tag of the place. It goes by tables, which nobody has verified; what cannot
 // be read of a snapshot that stays holds nothing.
 func (p PruneOptions) versions(ctx context.Context, tags []artifact.Tag, out *PruneResult) ([]PrunedVersion, error) {
@@ -121,13 +121,13 @@ func prunedVersion(r snapshot.Row, tag string) *PrunedVersion {
 	return v
 }
 
-// contentOf are the packages and plain files of a snapshot; none of nil.
+// contentOf are the packages, sources (each by its .dsc) and plain files of a snapshot; none of nil.
 func contentOf(s *snapshot.Snapshot) (out []snapshot.Row) {
 	if s == nil {
 		return nil
 	}
 	for r := range s.Table.Rows() {
-		if _, plain := s.Statement.Archive(r.Archive()).PlainFile(r); plain || r.IsPackage() {
+		if _, plain := s.Statement.Archive(r.Archive()).PlainFile(r); plain || r.IsPackage() || strings.HasSuffix(r.Path, ".dsc") {
 			out = append(out, r)
 		}
 	}

@@ -1,6 +1,7 @@
 package rpm
 
 import (
+	"cmp"
 	"encoding/xml"
 	"io"
 	"slices"
@@ -133,7 +134,7 @@ func ReadMetalink(r io.Reader) (*Metalink, error) {
 	case len(m.Current) == 0:
 		return nil, s.errorf("it has no checksum of repomd.xml that proves anything")
 	}
-	slices.SortStableFunc(places, func(a, b place) int { return b.preference - a.preference })
+	slices.SortStableFunc(places, func(a, b place) int { return cmp.Compare(b.preference, a.preference) })
 	for _, p := range places {
 		if !slices.Contains(m.URLs, p.url) {
 			m.URLs = append(m.URLs, p.url)
