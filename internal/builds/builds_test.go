@@ -335,6 +335,34 @@ func TestListRace(t *testing.T) {
 	}
 }
 
+// TestFullList: from a list that is full the oldest versions fall off, and of each source something stays.
+func TestFullList(t *testing.T) {
+	t.Parallel()
+	entry := func(source string, version int) Entry {
+		return Entry{Identity: snapshot.Sum(fmt.Appendf(nil, "%s %d", source, version)), Source: source, Version: fmt.Sprint(version), Architecture: "amd64"}
+	}
+	list := []Entry{entry("aa", 1)}
+	for i := range maxListed {
+		list = append(list, entry("hello", i))
+	}
+	list = append(list, entry("zz", 1), entry("zz", 2))
+	data, left, err := fitList(list)
+	if err != nil || left < 3 {
+		t.Fatalf("%d, %v", left, err)
+	}
+	var j struct{ Manifests []jsonPart }
+	if err := json.Unmarshal(data, &j); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range j.Manifests {
+		got = append(got, m.Annotations[keySource]+" "+m.Annotations[keyVersion])
+	}
+	if n := len(got); n != len(list)-left || got[0] != "aa 1" || got[1] != fmt.Sprint("hello ", left) || got[n-3] != fmt.Sprint("hello ", maxListed-1) || got[n-2] != "zz 1" || got[n-1] != "zz 2" {
+		t.Errorf("%d of %d left: %q .. %q", left, len(list), got[:2], got[n-3:])
+	}
+}
+
 // forger changes what lies in a registry, as anybody can who may push to it.
 type forger struct {
 	t     *testing.T

@@ -269,10 +269,20 @@ func (w *writer) entryAt(ctx context.Context, identity snapshot.Digest) (Entry, 
 	return entryOf(id, about, d), nil
 }
 
-// fitList writes a list, without its first entries as far as it would be too large.
+// fitList writes a list, without as many of its entries as it would be too large: those with the most newer ones of their source.
 func fitList(list []Entry) (data []byte, left int, err error) {
+	newer := map[snapshot.Digest]int{} // how many come behind it in the list, by identity
+	for i := len(list) - 2; i >= 0; i-- {
+		if a, b := &list[i], &list[i+1]; a.Source == b.Source {
+			newer[a.Identity] = newer[b.Identity] + 1
+		}
+	}
+	oldest := slices.Clone(list)
+	slices.SortStableFunc(oldest, func(a, b Entry) int { return newer[b.Identity] - newer[a.Identity] })
 	for left = max(0, len(list)-maxListed); ; left += max(1, (len(list)-left)/16) {
-		if data, err = writeList(list[left:]); err != nil || len(data) <= oci.MaxImageDocument {
+		kept := slices.Clone(oldest[left:])
+		slices.SortFunc(kept, compareEntries)
+		if data, err = writeList(kept); err != nil || len(data) <= oci.MaxImageDocument {
 			return data, left, err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"example.org/mmoci/internal/buildsource"
+	"example.org/mmoci/internal/debsource"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
@@ -168,8 +169,8 @@ func check(ctx context.Context, id *buildsource.Identity, parts []Part, from sna
 		if p.Type != TypeDeb {
 			continue
 		}
-		if err := checkDeb(ctx, id, p, from); err != nil {
-			return fmt.Errorf("%s: %w", p.Title, err)
+		if _, err := ReadDeb(ctx, id, p, from); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -205,11 +206,11 @@ func checkInputs(ctx context.Context, id *buildsource.Identity, parts []Part, fr
 		}
 		got := sources[j].Blob
 		if i == 0 {
-			data, err := small(ctx, from, sources[j], MaxDsc)
+			data, err := small(ctx, from, sources[j], debsource.MaxDsc)
 			if err != nil {
 				return err
 			}
-			text, err := Unsigned(data)
+			text, err := pgp.Unsigned(data)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
 			}
@@ -222,23 +223,13 @@ func checkInputs(ctx context.Context, id *buildsource.Identity, parts []Part, fr
 	return nil
 }
 
-// MaxDsc bounds a .dsc.
-const MaxDsc = 4 << 20
-
-// Unsigned is the text of a .dsc without the signature around it, which says who uploaded it and nothing of what is built.
-func Unsigned(dsc []byte) ([]byte, error) {
-	if !strings.HasPrefix(string(dsc), "-----BEGIN PGP SIGNED MESSAGE-----") {
-		return dsc, nil
-	}
-	text, _, err := pgp.VerifyClearsigned(dsc, pgp.Trust{})
-	return text, err
-}
-
-// checkDeb reads what a .deb says of itself.
-func checkDeb(ctx context.Context, id *buildsource.Identity, p Part, from snapshot.Blobs) error {
+// ReadDeb reads a .deb of a build to its end. It says that it is of the source, version and architecture of the identity.
+//
+// Errors: outcome.ErrIntegrity if it does not, or is no .deb; else that of reading.
+func ReadDeb(ctx context.Context, id *buildsource.Identity, p Part, from snapshot.Blobs) (*deb.Deb, error) {
 	c, err := from.Open(ctx, p.Blob, 0)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("%s: %w", p.Title, err)
 	}
 	r := c.Reader(p.Blob)
 	defer r.Close()
@@ -246,14 +237,18 @@ func checkDeb(ctx context.Context, id *buildsource.Identity, p Part, from snapsh
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)
 	}
+	if errors.Is(err, deb.ErrMalformed) {
+		err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
+		return nil, fmt.Errorf("%s: %w", p.Title, err)
 	}
 	name, version := d.Control.Source()
-	if name != id.Source || version != id.Version {
-		return fmt.Errorf("%w: it is of source %.80s %.80s, and the identity of %s %s", outcome.ErrIntegrity, name, version, id.Source, id.Version)
+	arch := d.Control.Get("Architecture")
+	if name != id.Source || version != id.Version || arch != id.HostArch && arch != "all" {
+		return nil, fmt.Errorf("%w: %s: it is of source %.80s %.80s for %.40s, and the identity of %s %s for %s", outcome.ErrIntegrity, p.Title, name, version, arch, id.Source, id.Version, id.HostArch)
 	}
-	return nil
+	return d, nil
 }
 
 // About is what people are told of a build.

@@ -314,8 +314,8 @@ func (f *Found) WriteTo(ctx context.Context, dir string, what func(Part) bool) (
 
 func (f *Found) writePart(ctx context.Context, dir string, p Part) error {
 	if p.Type == TypeDeb {
-		if err := checkDeb(ctx, f.Identity, p, f.place); err != nil {
-			return fmt.Errorf("%s: %w", p.Title, err)
+		if _, err := ReadDeb(ctx, f.Identity, p, f.place); err != nil {
+			return err
 		}
 	}
 	name := filepath.Join(dir, filepath.FromSlash(p.Title)) // parse takes names without directories alone, but for patches/

@@ -43,14 +43,15 @@ type Book struct {
 	sketches []sketch // of their names
 	words    words    // of names, sources, descriptions and relations
 	sections []string
-	sets     []string     // of suites, by comma
-	answered answered     // by Search
-	text     *spool.Bytes // the stanzas, and the lines of the lock
-	seed     maphash.Seed // of the sums of stanzas
-	reasons  []reason     // in order of name
-	WhyNot   error        // why the lock could not be read; nil: it was
-	how      pgp.How      // the statement was verified
-	Lost     []error      // archives whose stanzas could not be read
+	sets     []string          // of suites, by comma
+	answered answered          // by Search
+	text     *spool.Bytes      // the stanzas, and the lines of the lock
+	seed     maphash.Seed      // of the sums of stanzas
+	reasons  []reason          // in order of name
+	built    map[string]string // what the lock says of the builds of the site's packages, by "ARCHIVE DIGEST"
+	WhyNot   error             // why the lock could not be read; nil: it was
+	how      pgp.How           // the statement was verified
+	Lost     []error           // archives whose stanzas could not be read
 }
 
 // suite is a suite whose Release was read.

@@ -98,6 +98,7 @@ func (b *Book) Prove(p Package, o ProofOptions) Proof {
 	w.release = path.Base(w.s.signed.Path)
 	return Proof{
 		Name: p.Name, Version: p.Version, Architecture: p.Architecture, Archive: p.Row.Archive(), Digest: p.Digest.String(), Snapshot: b.snapshot.Root.String(),
+		Built: b.built[p.Row.Archive()+" "+p.Digest.String()],
 		Steps: []Step{w.key(), w.signature(), w.index(), w.stanza(), w.file(), w.blob(), w.member()},
 	}
 }

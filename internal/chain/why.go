@@ -18,7 +18,7 @@ type reason struct {
 	name     uint32 // a word
 }
 
-// readLock keeps the lines of the lock that say why a package was taken.
+// readLock keeps the lines of the lock that say why a package was taken, and of what the site's own were built.
 func (r *reader) readLock(ctx context.Context) error {
 	text, err := r.snapshot.ReadLock(ctx)
 	if err != nil {
@@ -28,6 +28,7 @@ func (r *reader) readLock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.built = l.Built()
 	for _, a := range l.Archives {
 		for _, p := range a.Packages {
 			line := []byte(lock.Line(p))

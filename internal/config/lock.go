@@ -12,6 +12,7 @@ import (
 
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/transfer"
+	"example.org/mmoci/pkg/snapshot"
 )
 
 // MaxLock is the limit of a lock, in bytes (SPEC section 11).
@@ -100,6 +101,20 @@ func (p *LockPackage) BuiltOf() string {
 		return "built of " + built
 	}
 	return ""
+}
+
+// Built is what the reasons say of the builds of the site's own packages, as [LockPackage.BuiltOf], by "PREFIX DIGEST".
+func (l *Lock) Built() map[string]string {
+	out := map[string]string{}
+	for i := range l.Archives {
+		a := &l.Archives[i]
+		for j := range a.Packages {
+			if built := a.Packages[j].BuiltOf(); built != "" && a.Class == string(snapshot.Site) {
+				out[a.Prefix+" "+a.Packages[j].Digest] = built
+			}
+		}
+	}
+	return out
 }
 
 // Encode is the canonical form, which is hashed into a snapshot: equal locks

@@ -1,7 +1,6 @@
 package debdir
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -108,12 +107,9 @@ func parseListing(data []byte) (*listing, error) {
 
 // onlyStanza is the stanza of a control file of one, clear-signed or not.
 func onlyStanza(data []byte) (deb.Stanza, error) {
-	text := data
-	if bytes.HasPrefix(data, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
-		var err error
-		if text, _, err = pgp.VerifyClearsigned(data, pgp.Trust{}); err != nil {
-			return nil, err
-		}
+	text, err := pgp.Unsigned(data)
+	if err != nil {
+		return nil, err
 	}
 	var control deb.Stanza
 	for st, err := range deb.Stanzas(text) {

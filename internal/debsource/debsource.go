@@ -23,13 +23,14 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/xz"
 )
 
 // Limits of what is read.
 const (
-	maxDsc        = 1 << 20   // bytes
+	MaxDsc        = 4 << 20   // bytes
 	maxChangelog  = 64 << 20  // bytes
 	maxTar        = 8 << 30   // bytes of an unpacked tarball
 	maxTouched    = 256 << 20 // bytes of the files that patches touch
@@ -73,7 +74,7 @@ func open(files []File) (*Package, error) {
 	if i < 0 {
 		return nil, errors.New("no .dsc")
 	}
-	data, err := readAll(files[i], maxDsc)
+	data, err := readAll(files[i], MaxDsc)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", files[i].Name, err)
 	}
@@ -117,32 +118,14 @@ func open(files []File) (*Package, error) {
 // Date is when the newest entry of the changelog was written: the SOURCE_DATE_EPOCH of a build.
 func (p *Package) Date() time.Time { return p.date }
 
-// DscWithoutSignature is the text of a .dsc: that which is signed, without armour.
-func DscWithoutSignature(data []byte) []byte {
-	const begin, signature = "-----BEGIN PGP SIGNED MESSAGE-----", "\n-----BEGIN PGP SIGNATURE-----"
-	text, ok := bytes.CutPrefix(bytes.TrimLeft(data, "\r\n"), []byte(begin))
-	if !ok {
-		return data
-	}
-	_, text, ok = bytes.Cut(text, []byte("\n\n")) // behind the headers of the armour
-	if !ok {
-		return data
-	}
-	text, _, ok = bytes.Cut(text, []byte(signature))
-	if !ok {
-		return data
-	}
-	text = append(bytes.TrimRight(bytes.Clone(text), "\n"), '\n')
-	if bytes.HasPrefix(text, []byte("- ")) {
-		text = text[2:]
-	}
-	return bytes.ReplaceAll(text, []byte("\n- "), []byte("\n"))
-}
-
 // parseDsc is the one stanza of a .dsc.
 func parseDsc(data []byte) (deb.Stanza, error) {
+	text, err := pgp.Unsigned(data)
+	if err != nil {
+		return nil, err
+	}
 	var found deb.Stanza
-	for st, err := range deb.Stanzas(DscWithoutSignature(data)) {
+	for st, err := range deb.Stanzas(text) {
 		switch {
 		case err != nil:
 			return nil, err
@@ -221,7 +204,10 @@ func (p *Package) readChangelog() ([]byte, error) {
 		if name != changelogPath && (p.Format == "3.0 (quilt)" || withoutTop(name) != changelogPath) || h.Typeflag != tar.TypeReg {
 			return nil
 		}
-		if found, err = io.ReadAll(io.LimitReader(r, maxChangelog)); err != nil {
+		if h.Size > maxChangelog {
+			return fmt.Errorf("%s of over %d bytes", changelogPath, maxChangelog)
+		}
+		if found, err = io.ReadAll(r); err != nil {
 			return err
 		}
 		return errEnough
@@ -320,8 +306,6 @@ func decompress(r io.Reader, name string) (io.Reader, error) {
 		return xz.NewReader(r, xz.Options{MaxDictionary: maxDictionary}), nil
 	case "bz2":
 		return bzip2.NewReader(r), nil
-	case "tar":
-		return r, nil
 	}
 	return nil, errors.New("compressed by something other than gz, xz and bz2")
 }

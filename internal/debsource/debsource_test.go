@@ -288,16 +288,6 @@ func TestMalformedSources(t *testing.T) {
 	}
 }
 
-func TestWithoutSignature(t *testing.T) {
-	signed := "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nFormat: 1.0\n- -- x\n\n-----BEGIN PGP SIGNATURE-----\n\nabc\n-----END PGP SIGNATURE-----\n"
-	if got := string(DscWithoutSignature([]byte(signed))); got != "Format: 1.0\n-- x\n" {
-		t.Errorf("%q", got)
-	}
-	if got := string(DscWithoutSignature([]byte("Format: 1.0\n"))); got != "Format: 1.0\n" {
-		t.Errorf("%q", got)
-	}
-}
-
 // Where hunks are found: as GNU patch has them without fuzz.
 func TestLocate(t *testing.T) {
 	for _, c := range []struct{ what, old, hunk, want string }{
@@ -308,6 +298,7 @@ func TestLocate(t *testing.T) {
 		{"not at the begin", "a\nb\nc\n", "@@ -1,2 +1,2 @@\n-b\n+B\n c\n", ""},
 		{"at the end", "a\nb\n", "@@ -1,2 +1,2 @@\n a\n-b\n+B\n", "a\nB\n"},
 		{"not at the end", "a\nb\nc\n", "@@ -1,2 +1,2 @@\n a\n-b\n+B\n", ""},
+		{"far behind the end", "a\nb\nc\nx\na\nb\nc\n", "@@ -16777216,3 +1,3 @@\n a\n-b\n+B\n c\n", "a\nb\nc\nx\na\nB\nc\n"},
 		{"no newline", "a\nb", "@@ -1,2 +1,2 @@\n a\n-b\n\\ No newline at end of file\n+b\n", "a\nb\n"},
 		{"an empty line without its blank", "a\n\nb\n", "@@ -1,3 +1,3 @@\n a\n\n-b\n+B\n", "a\n\nB\n"},
 		{"lines added alone", "a\nb\n", "@@ -1,0 +2 @@\n+x\n", "a\nx\nb\n"},

@@ -282,6 +282,7 @@ func (h *hunk) locate(lines [][]byte, done, offset int) int {
 		}
 		return -1
 	}
+	guess = max(done, min(guess, last)) // so that the search ends with the file
 	for d := 0; guess+d <= last || guess-d >= done; d++ {
 		if at := guess + d; at >= done && at <= last && h.fits(lines, at) {
 			return at

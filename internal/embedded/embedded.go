@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -171,7 +170,7 @@ func (s *Sources) built(ctx context.Context, digest snapshot.Digest, id *buildso
 		}
 		st, err := stanza(ctx, id, p, from)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", digest, p.Title, err)
+			return nil, fmt.Errorf("%s: %w", digest, err)
 		}
 		out.Packages = append(out.Packages, imagebuild.BuiltPackage{Stanza: st, Deb: p.Blob})
 	}
@@ -179,28 +178,11 @@ func (s *Sources) built(ctx context.Context, digest snapshot.Digest, id *buildso
 	return out, nil
 }
 
-// stanza reads a .deb to its end, and makes the stanza of an index of it. It is of the source that the identity names.
+// stanza makes the stanza of an index of a .deb.
 func stanza(ctx context.Context, id *buildsource.Identity, p builds.Part, from snapshot.Blobs) (deb.Stanza, error) {
-	c, err := from.Open(ctx, p.Blob, 0)
+	d, err := builds.ReadDeb(ctx, id, p, from)
 	if err != nil {
 		return nil, err
-	}
-	r := c.Reader(p.Blob)
-	defer r.Close()
-	d, err := deb.ReadDeb(struct{ io.Reader }{r})
-	if err == nil {
-		_, err = io.Copy(io.Discard, r)
-	}
-	if errors.Is(err, deb.ErrMalformed) {
-		err = fmt.Errorf("%w: %w", outcome.ErrIntegrity, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	name, version := d.Control.Source()
-	arch := d.Control.Get("Architecture")
-	if name != id.Source || version != id.Version || arch != id.HostArch && arch != "all" {
-		return nil, fmt.Errorf("%w: it is of source %.80s %.80s for %.40s, and the identity of %s %s for %s", outcome.ErrIntegrity, name, version, arch, id.Source, id.Version, id.HostArch)
 	}
 	return debdir.SiteStanza(d, p.Digest)
 }

@@ -54,7 +54,7 @@ func (s *Sources) Take(ctx context.Context, dir string, ids []snapshot.Digest, s
 		for _, p := range found.Debs() {
 			st, err := stanza(ctx, found.Identity, p, found)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", id, p.Title, err)
+				return nil, fmt.Errorf("%s: %w", id, err)
 			}
 			if err := alone(of, st, variant{id, p.Digest}); err != nil {
 				return nil, err

@@ -6,6 +6,7 @@
 package imageinit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -105,20 +106,11 @@ func Rewrite(ctx context.Context, o Options) (*Tree, error) {
 			}
 		}
 	}
-	if err := cmpErr(ctx.Err(), w.faults.Err()); err != nil {
+	if err := cmp.Or(context.Cause(ctx), w.faults.Err()); err != nil {
 		return w.tree, err
 	}
 	w.put(imageplan.Name, plan.Format())
 	return w.tree, w.faults.Err()
-}
-
-func cmpErr(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // remedy is what helps where a file is missing that the tree names.

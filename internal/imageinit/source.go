@@ -68,12 +68,10 @@ func (w *rewriter) source(ctx context.Context, dir string) error {
 	pairs, err := docs[0].Pairs()
 	w.faults.Add(err)
 	p := &pkg{w: w, dir: dir, at: docs[0].At()}
-	for i := range pairs { // the base decides what is said of others
-		if pairs[i].Key == "base" {
-			w.faults.Add(p.base(ctx, pairs[i].Node))
-		}
-	}
-	if p.name == "" && w.faults.Err() == nil {
+	// The base decides what is said of others.
+	if i := slices.IndexFunc(pairs, func(pair document.Pair) bool { return pair.Key == "base" }); i >= 0 {
+		w.faults.Add(p.base(ctx, pairs[i].Node))
+	} else {
 		w.faults.Add(document.Errorf(p.at, "no base:; write base: nginx, a source package of Debian's"))
 	}
 	for _, pair := range pairs {

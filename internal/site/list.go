@@ -30,7 +30,9 @@ type Listed struct {
 	Digest       string `json:"digest"`
 	Size         int64  `json:"size"`
 	Path         string `json:"path"`
-	Image        bool   `json:"image,omitempty"`
+	// Built is what the lock says of the build of a package of the site's own, "built of sha256:IDENTITY, signed by ..".
+	Built string `json:"built,omitempty"`
+	Image bool   `json:"image,omitempty"`
 	// Ref is the snapshot, where several were looked into.
 	Ref string `json:"ref,omitempty"`
 }
@@ -102,8 +104,9 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	component := map[string]string{}
+	component, built := map[string]string{}, map[string]string{}
 	if l, err := config.ParseLock("lock", lock); err == nil {
+		built = l.Built()
 		for _, a := range l.Archives {
 			for _, p := range a.Packages {
 				component[a.Prefix+" "+p.Digest] = p.Component
@@ -120,7 +123,8 @@ func List(ctx context.Context, s *snapshot.Snapshot) ([]Listed, error) {
 			continue
 		}
 		prefix, rest, _ := strings.Cut(r.Path, "/")
-		l := Listed{r.Name, r.Version, r.Architecture, prefix, component[prefix+" "+r.Digest.String()], r.Source, r.Digest.String(), r.Size, r.Path, false, ""}
+		l := Listed{Name: r.Name, Version: r.Version, Architecture: r.Architecture, Prefix: prefix, Source: r.Source, Digest: r.Digest.String(), Size: r.Size, Path: r.Path}
+		l.Component, l.Built = component[prefix+" "+l.Digest], built[prefix+" "+l.Digest]
 		if parts := strings.Split(rest, "/"); l.Component == "" && len(parts) > 2 && parts[0] == "pool" {
 			l.Component = parts[1] // Debian's layout: pool/COMPONENT/...
 		}

@@ -24,6 +24,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/upstream"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -102,7 +103,7 @@ func (s *Source) files(ctx context.Context, id *buildsource.Identity) error {
 			if err != nil {
 				return err
 			}
-			text, err := builds.Unsigned(dsc)
+			text, err := pgp.Unsigned(dsc)
 			if err != nil {
 				return err
 			}
@@ -122,7 +123,7 @@ func (s *Source) files(ctx context.Context, id *buildsource.Identity) error {
 }
 
 func (s *Source) dsc(ctx context.Context) ([]byte, error) {
-	if s.base.Files[0].Size > builds.MaxDsc {
+	if s.base.Files[0].Size > debsource.MaxDsc {
 		return nil, fmt.Errorf("%w: %s has %d bytes", outcome.ErrIntegrity, s.base.Files[0].Name, s.base.Files[0].Size)
 	}
 	r, err := s.archive.Open(ctx, s.base.Files[0])
@@ -251,7 +252,8 @@ func (s *Source) Build(ctx context.Context, out string, o BuildOptions) (_ *buil
 	if err := keepSource(made, source); err != nil {
 		return nil, err
 	}
-	if _, err := builds.ReadDir(ctx, made); err != nil {
+	local, err := builds.ReadDir(ctx, made)
+	if err != nil {
 		return nil, fmt.Errorf("what was built: %w", err)
 	}
 	if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -260,10 +262,8 @@ func (s *Source) Build(ctx context.Context, out string, o BuildOptions) (_ *buil
 	if err := os.Rename(made, out); err != nil {
 		return nil, err
 	}
-	if err := durable.SyncDir(parent); err != nil {
-		return nil, err
-	}
-	return builds.ReadDir(ctx, out)
+	local.Dir = out
+	return local, durable.SyncDir(parent)
 }
 
 func (s *Source) tar(ctx context.Context, name, scratch string) error {

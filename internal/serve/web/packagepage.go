@@ -58,6 +58,7 @@ func (d *packagePage) writeFacts(m *markup) {
 	m.raw(`<dt>Source</dt><dd>`)
 	m.link(d.listOf("source", d.Package.Source), d.Source)
 	m.raw("</dd>\n")
+	m.given(`<dt>Build</dt><dd>`, d.Proof.Built, "</dd>\n")
 	if d.Section != "" {
 		m.raw(`<dt>Section</dt><dd>`)
 		m.link(d.listOf("section", d.Section), d.Section)

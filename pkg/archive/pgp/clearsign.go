@@ -48,6 +48,15 @@ func VerifyClearsigned(data []byte, t Trust) (text []byte, how How, err error) {
 	return c.text, how, nil
 }
 
+// Unsigned is a text without the clear-signature that may be around it, which is not verified.
+func Unsigned(data []byte) ([]byte, error) {
+	if !bytes.HasPrefix(data, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
+		return data, nil
+	}
+	text, _, err := VerifyClearsigned(data, Trust{})
+	return text, err
+}
+
 // VerifyDetached is the same for a text with a detached, ASCII-armoured
 // signature (Release and Release.gpg). Trust.Digest is the digest of text.
 // sig may be nil, which is an error if the trust has a keyring.

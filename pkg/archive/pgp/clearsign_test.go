@@ -129,6 +129,24 @@ func TestClearsignRoundTrip(t *testing.T) {
 	}
 }
 
+// TestUnsigned: a frame is taken off a text, and a text without one stays as it is; what only looks like a frame is refused.
+func TestUnsigned(t *testing.T) {
+	t.Parallel()
+	const text = "Format: 1.0\n-- x\n"
+	signed, err := newSigner(t).Clearsign([]byte(text), day("2026-07-11"))
+	wantErr(t, err, "")
+	for _, in := range []string{text, string(signed)} {
+		if got, err := Unsigned([]byte(in)); err != nil || string(got) != text {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	for _, in := range []string{string(signed) + "Source: evil\n", begin + text} {
+		if got, err := Unsigned([]byte(in)); !errors.Is(err, ErrIntegrity) {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
 // TestEveryByteCounts flips each byte of a signed file in turn: it is refused,
 // or the text is the same as before.
 func TestEveryByteCounts(t *testing.T) {

@@ -68,7 +68,11 @@ version, architecture and source package; nothing found is exit code 4. --tags s
 			if l.Ref != "" {
 				fmt.Fprintf(w, "%s\t", l.Ref)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, cmp.Or(l.Version, "-"), l.Architecture, l.Prefix, l.Component, l.Digest)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s", l.Name, cmp.Or(l.Version, "-"), l.Architecture, l.Prefix, l.Component, l.Digest)
+			if l.Built != "" {
+				fmt.Fprint(w, "\t", l.Built)
+			}
+			fmt.Fprintln(w)
 		}
 		return w.Flush()
 	}

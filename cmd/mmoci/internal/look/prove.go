@@ -118,15 +118,7 @@ func builtPackages(ctx context.Context, s *snapshot.Snapshot) (map[string]string
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]string{}
-	for _, a := range l.Archives {
-		for _, p := range a.Packages {
-			if built := p.BuiltOf(); built != "" && a.Class == string(snapshot.Site) {
-				out[a.Prefix+" "+p.Digest] = built
-			}
-		}
-	}
-	return out, nil
+	return l.Built(), nil
 }
 
 // proofsHold is the outcome of the proofs: none, or one that contradicts itself, is an error.

@@ -243,7 +243,7 @@ It is for people: nothing is believed for being in it.`,
 	}
 	cmd.Flags().BoolVar(&json, "json", false, "print it as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		list, err := placesAsked(args[:1], nil)
+		place, err := builds.ParsePlace(args[0])
 		if err != nil {
 			return err
 		}
@@ -251,13 +251,13 @@ It is for people: nothing is believed for being in it.`,
 		if len(args) > 1 {
 			name = args[1]
 		}
-		entries, err := builds.List(cmd.Context(), list[0], name, a.Options())
+		entries, err := builds.List(cmd.Context(), place, name, a.Options())
 		if err != nil {
 			return err
 		}
 		if json {
 			type entry struct {
-				Command      string   `json:"source"`
+				Source       string   `json:"source"`
 				Version      string   `json:"version"`
 				Architecture string   `json:"architecture"`
 				Identity     string   `json:"identity"`
