@@ -170,6 +170,7 @@ func TestParseFaults(t *testing.T) {
 		"base: nginx (= a b)\n":                                                            "is no source package",
 		"base: nginx\nsufix: +p1\n":                                                        "suffix",
 		"base: nginx\nsuffix: p1\n":                                                        "cannot end a version",
+		"base: nginx\nsuffix: ~p1\n":                                                       "higher than the archive's",
 		"base: nginx\nsuffix: -1\n":                                                        "cannot end a version",
 		"base: nginx\nbuild: some\n":                                                       "any, all or any+all",
 		"base: nginx\noptions: [nostrip]\n":                                                "no suffix:",

@@ -96,28 +96,32 @@ func (p *Plan) Changed() bool {
 //
 // Errors are of outcome.ErrUsage: each flag that the source does not declare, with those that it does.
 func (p *Plan) BuildProfiles(declared []string) ([]string, error) {
+	have := "the source declares no profiles"
+	if len(declared) > 0 {
+		have = "the source has " + strings.Join(declared, ", ")
+	}
 	var faults document.Faults
-	out := make([]string, 0, len(p.Profiles)+len(p.With)+len(p.Without))
-	take := func(w Word, name string) {
-		if out = append(out, name); !slices.Contains(declared, name) {
-			have := "the source declares no profiles"
-			if len(declared) > 0 {
-				have = "the source has " + strings.Join(declared, ", ")
-			}
+	return p.profiles(func(w Word, name string) {
+		if !slices.Contains(declared, name) {
 			faults.Add(document.Errorf(w.Position, "%s: %s has no build profile %s; %s", w.Text, p.Source, name, have))
 		}
+	}), faults.Err()
+}
+
+// profiles are the names of the profiles that the plan asks for, sorted, each once; see is told of each word.
+func (p *Plan) profiles(see func(w Word, name string)) []string {
+	out := make([]string, 0, len(p.Profiles)+len(p.With)+len(p.Without))
+	take := func(prefix string, words []Word) {
+		for _, w := range words {
+			out = append(out, prefix+w.Text)
+			see(w, prefix+w.Text)
+		}
 	}
-	for _, w := range p.With {
-		take(w, "pkg."+p.Source+"."+w.Text)
-	}
-	for _, w := range p.Without {
-		take(w, "pkg."+p.Source+".no"+w.Text)
-	}
-	for _, w := range p.Profiles {
-		take(w, w.Text)
-	}
+	take("pkg."+p.Source+".", p.With)
+	take("pkg."+p.Source+".no", p.Without)
+	take("", p.Profiles)
 	slices.Sort(out)
-	return slices.Compact(out), faults.Err()
+	return slices.Compact(out)
 }
 
 // Load reads the pkg.yaml of a directory, or a file that is named.
@@ -174,7 +178,7 @@ func Parse(file, dir string, data []byte) (*Plan, error) {
 var (
 	based      = regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]+)(?:\s*\(\s*=\s*([^\s()]+)\s*\))?$`)
 	gentooAtom = regexp.MustCompile(`^[a-z0-9+._-]+/([A-Za-z0-9+_-]+?)(?:-([0-9][A-Za-z0-9.+_~-]*))?$`)
-	endingOf   = regexp.MustCompile(`^[+~][A-Za-z0-9][A-Za-z0-9.+~]{0,30}$`)
+	endingOf   = regexp.MustCompile(`^\+[A-Za-z0-9][A-Za-z0-9.+~]{0,30}$`)
 	flag       = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]*$`)
 	profile    = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]*$`)
 	option     = regexp.MustCompile(`^[a-z][a-z0-9_-]*(=[A-Za-z0-9._,+-]+)?$`)
@@ -188,24 +192,39 @@ func (p *Plan) base(n document.Node) error {
 		return err
 	}
 	p.BaseAt = n.At()
-	if m := gentooAtom.FindStringSubmatch(s); m != nil {
-		name, version := strings.ToLower(m[1]), "VERSION"
-		if m[2] != "" {
-			version = m[2] + "-.."
+	if name, version, ok := ParseAtom(s); ok {
+		if version += "-.."; version == "-.." {
+			version = "VERSION"
 		}
 		return n.Errorf("%.80q is a Gentoo atom; write %s (= %s) with a version of Debian's that the snapshot has", document.OneLine(s), name, version)
 	}
-	m := based.FindStringSubmatch(s)
-	if m == nil {
+	name, version, ok := ParseBase(s)
+	if !ok {
 		return n.Errorf("%.80q is no source package; write nginx (= 1.22.1-9), or a name alone for the newest that the snapshot has", document.OneLine(s))
 	}
-	if m[2] != "" {
-		if err := deb.ValidVersion(m[2]); err != nil {
-			return n.Errorf("version %.80q: %w", m[2], err)
+	if version != "" {
+		if err := deb.ValidVersion(version); err != nil {
+			return n.Errorf("version %.80q: %w", version, err)
 		}
 	}
-	p.Source, p.Version = m[1], m[2]
+	p.Source, p.Version = name, version
 	return nil
+}
+
+// ParseBase reads NAME (= VERSION), or NAME alone, of a source package.
+func ParseBase(s string) (name, version string, ok bool) { return parts(based, s) }
+
+// ParseAtom reads a Gentoo atom, CATEGORY/NAME-VERSION or without the version: the name in lower case, as Debian's are.
+func ParseAtom(s string) (name, version string, ok bool) {
+	name, version, ok = parts(gentooAtom, s)
+	return strings.ToLower(name), version, ok
+}
+
+func parts(r *regexp.Regexp, s string) (name, version string, ok bool) {
+	if m := r.FindStringSubmatch(s); m != nil {
+		return m[1], m[2], true
+	}
+	return "", "", false
 }
 
 func (p *Plan) suffix(n document.Node) error {
@@ -214,7 +233,7 @@ func (p *Plan) suffix(n document.Node) error {
 		return err
 	}
 	if !endingOf.MatchString(s) {
-		return n.Errorf("%.40q cannot end a version; write one as +p1: + or ~, then letters, digits, dots", document.OneLine(s))
+		return n.Errorf("%.40q cannot end a version; write one as +p1, which makes it higher than the archive's: +, then letters, digits, dots", document.OneLine(s))
 	}
 	p.Suffix = s
 	return nil
@@ -404,17 +423,6 @@ func (p *Plan) Answers(id *Identity) error {
 	differs := func(what string, at document.Position) error {
 		return fmt.Errorf("%w: %s: %s is another than that of the build with identity %s", outcome.ErrUsage, at, what, id.Digest())
 	}
-	var profiles []string
-	for _, w := range p.With {
-		profiles = append(profiles, "pkg."+p.Source+"."+w.Text)
-	}
-	for _, w := range p.Without {
-		profiles = append(profiles, "pkg."+p.Source+".no"+w.Text)
-	}
-	for _, w := range p.Profiles {
-		profiles = append(profiles, w.Text)
-	}
-	slices.Sort(profiles)
 	switch {
 	case p.Source != id.Source || p.Version != "" && p.Version != id.Base:
 		return differs("base:", p.BaseAt)
@@ -422,7 +430,7 @@ func (p *Plan) Answers(id *Identity) error {
 		return differs("suffix:", p.BaseAt)
 	case p.Build != id.What:
 		return differs("build:", p.BaseAt)
-	case !slices.Equal(slices.Compact(profiles), id.Profiles):
+	case !slices.Equal(p.profiles(func(Word, string) {}), id.Profiles):
 		return differs("use: or profiles:", p.BaseAt)
 	case !slices.Equal(p.Options, id.Options):
 		return differs("options:", p.BaseAt)

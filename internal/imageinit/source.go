@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -20,11 +19,6 @@ import (
 
 // defaultSuffix is that of a version where the pkg.yaml has none.
 const defaultSuffix = "+p1"
-
-var (
-	gentooAtom = regexp.MustCompile(`^[a-z0-9+._-]+/([A-Za-z0-9+_-]+?)(?:-([0-9][A-Za-z0-9.+_~-]*))?$`)
-	based      = regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]+)(?:\s*\(\s*=\s*([^\s()]+)\s*\))?$`)
-)
 
 // pkg is a pkg.yaml that is rewritten: its lines, in order.
 type pkg struct {
@@ -147,12 +141,12 @@ func (p *pkg) base(ctx context.Context, n document.Node) error {
 		return err
 	}
 	p.at = n.At()
-	version, asked := "", ""
-	if m := gentooAtom.FindStringSubmatch(s); m != nil {
-		p.name, asked = strings.ToLower(m[1]), m[2]
-	} else if m := based.FindStringSubmatch(s); m != nil {
-		p.name, version = m[1], m[2]
-	} else {
+	name, asked, ok := buildsource.ParseAtom(s)
+	version := ""
+	if !ok {
+		name, version, ok = buildsource.ParseBase(s)
+	}
+	if p.name = name; !ok {
 		return n.Errorf("%.80q is no source package; write nginx, or nginx (= 1.22.1-9)", document.OneLine(s))
 	}
 	if p.w.o.Source != nil {
