@@ -616,6 +616,9 @@ func TestReadDirFaults(t *testing.T) {
 		"a .deb of another": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "x_1_amd64.deb"), testarchive.Package{Name: "x", Version: "1", Architecture: "amd64"}.Deb(t), 0o644)
 		},
+		"a .deb for another architecture": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "hello-x_1_arm64.deb"), testarchive.Package{Name: "hello-x", Source: "hello", Version: "2.10-3+p1", Architecture: "arm64"}.Deb(t), 0o644)
+		},
 		"a .deb that is not": func(dir string) error { return os.WriteFile(filepath.Join(dir, "x_1_amd64.deb"), []byte("x"), 0o644) },
 		"a link out of it":   func(dir string) error { return os.Symlink("/etc/hostname", filepath.Join(dir, "x.buildinfo")) },
 	} {
