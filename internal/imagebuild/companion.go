@@ -24,6 +24,7 @@ const (
 	TypeLock            = "application/vnd.mmoci.image.lock.v1"
 	TypeAccount         = "application/vnd.mmoci.image.account.v1"
 	TypeLayers          = "application/vnd.mmoci.image.layers.v1"
+	TypeNotes           = "application/vnd.mmoci.image.notes.v1"
 	TypeSPDX            = "application/spdx+json"
 	TypeCycloneDX       = "application/vnd.cyclonedx+json"
 	TypeProvenance      = "application/vnd.in-toto+json"
@@ -63,6 +64,7 @@ func newCompanion(o *Options, im *Image, files syncfiles.Files) (*companion, err
 		add(accountPart(a.Name), TypeAccount, account.Encode(a.Account))
 	}
 	add("layers.txt", TypeLayers, layersOf(im))
+	add("notes.txt", TypeNotes, im.blobs.notes.Encode())
 	said, err := billsOf(o, im, plan.Format())
 	if err != nil {
 		return nil, err

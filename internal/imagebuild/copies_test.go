@@ -103,11 +103,11 @@ func TestGroupedIsNotPacked(t *testing.T) {
 	grouped.Snapshot = grouped.Snapshot.WithBlobs(func(b snapshot.Blobs) snapshot.Blobs { debs = countingOf(grouped.Snapshot, b); return debs })
 	single := grouped
 	single.Plan = load(t, webPlan, webFiles())
-	put := func(o Options) snapshot.Digest {
+	put := func(o Options) [2]snapshot.Digest { // the image, and what is said of it
 		t.Helper()
 		im := mustBuild(t, o)
 		put(t, im, artifact.Reference{Kind: artifact.Layout, Name: filepath.Join(t.TempDir(), "layout"), Tag: "v1"})
-		return im.Digest()
+		return [2]snapshot.Digest{im.Digest(), snapshot.Sum(im.companion.manifest.Data)}
 	}
 	first := put(grouped)
 	if n := unpacked(); n != 3 { // web and web-data; base-passwd, which is none of the image

@@ -45,6 +45,9 @@ type Options struct {
 	Lock *imagelock.Lock
 	// Cache keeps notes and layers between runs; nil: nothing is kept.
 	Cache *layercache.Cache
+	// Signed gives notes of an earlier build, which the site signed: what they know is not made anew. It is asked once, when
+	// a note is not in the cache; nil: there are none.
+	Signed func(ctx context.Context) layercache.Notes
 	// Sources gives what is built of the sources that the plan names; nil: the plan names none.
 	Sources Sources
 	// Signer signs what is said of the image; nil: nobody does.
@@ -127,11 +130,11 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 		return nil, err
 	}
 	files.Sources = append(files.Sources, own...)
-	m, err := newMaker(&o)
+	m, err := newMaker(ctx, &o)
 	if err != nil {
 		return nil, err
 	}
-	im := &Image{Lock: lock, blobs: m, config: map[snapshot.Digest][]byte{}, made: &image.Index{}}
+	im := &Image{Lock: lock, blobs: m, companion: &companion{}, config: map[snapshot.Digest][]byte{}, made: &image.Index{}}
 	defer func() {
 		if err != nil {
 			im.Close()
@@ -152,6 +155,9 @@ func Build(ctx context.Context, o Options) (_ *Image, err error) {
 		return nil, err
 	}
 	im.made.Document = im.Index
+	if o.Dry {
+		return im, nil // nothing is said of it
+	}
 	im.companion, err = newCompanion(&o, im, files)
 	return im, err
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -33,18 +34,28 @@ type maker struct {
 	kept   snapshot.Blobs // of the cache, then made
 	copies copies         // of .debs, while scripts are run
 
+	signed func() layercache.Notes // of an earlier build
+	bad    sync.Once               // a note that counts for nothing was told
+
 	mu    sync.Mutex
+	notes layercache.Notes                                                    // of this build
 	made  map[snapshot.Digest]string                                          // file names of layers that were made now
 	again map[snapshot.Digest]func(context.Context) (layercache.Layer, error) // how others are made
 }
 
-func newMaker(o *Options) (*maker, error) {
-	m := &maker{o: o, made: map[snapshot.Digest]string{}, again: map[snapshot.Digest]func(context.Context) (layercache.Layer, error){}}
+func newMaker(ctx context.Context, o *Options) (*maker, error) {
+	m := &maker{o: o, notes: layercache.Notes{}, made: map[snapshot.Digest]string{}, again: map[snapshot.Digest]func(context.Context) (layercache.Layer, error){}}
 	var err error
 	if m.dir, err = o.Cache.MkdirTemp(); err != nil {
 		return nil, fmt.Errorf("layers: %w", err)
 	}
 	m.kept = o.Cache.Through(opener(m.open))
+	m.signed = sync.OnceValue(func() layercache.Notes {
+		if o.Signed == nil {
+			return nil
+		}
+		return o.Signed(ctx)
+	})
 	return m, nil
 }
 
@@ -174,7 +185,46 @@ func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.
 	if err := g.Wait(); err != nil {
 		return nil, cmp.Or(context.Cause(ctx), err)
 	}
+	for i, l := range out {
+		if grouped[i] {
+			l = l.Unpacked()
+		}
+		m.note(m.packageKey(l.Note.Deb, r), l)
+	}
 	return out, nil
+}
+
+func (m *maker) packageKey(b snapshot.Blob, r rootfs.Recipe) string {
+	return layercache.PackageKey(b.Digest, r, m.o.Plan.Layers.Compression)
+}
+
+// note takes a note among those that are given to others.
+func (m *maker) note(key string, l layercache.Layer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.notes[key] = l
+}
+
+// find finds a note: one that is kept, else one that the site signed of an earlier build. One that check refuses is as good as none.
+func (m *maker) find(key string, check func(*layercache.Layer) error) (layercache.Layer, bool) {
+	l, err := m.o.Cache.Read(key)
+	if err == nil {
+		err = check(&l)
+	}
+	if err != nil {
+		m.tellBad(key, err)
+		if l, err = m.signed().Read(key); err == nil {
+			err = check(&l)
+		}
+		m.tellBad(key, err)
+	}
+	return l, err == nil
+}
+
+func (m *maker) tellBad(key string, err error) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.bad.Do(func() { m.o.Log.Printf("note %s: %v; such notes are made anew", key, err) })
+	}
 }
 
 // ofPackage makes the layer of a package, or finds its note: with its blob, or the note alone.
@@ -190,8 +240,17 @@ func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Reci
 		}
 		return l, sameControl(l.Note, p)
 	}
-	key := layercache.PackageKey(b.Digest, r, m.o.Plan.Layers.Compression)
-	if l, ok := m.o.Cache.Find(key, b, r); ok && sameControl(l.Note, p) == nil && (!packed || !l.Digest.IsZero()) {
+	key := m.packageKey(b, r)
+	l, ok := m.find(key, func(l *layercache.Layer) error {
+		if packed && l.Digest.IsZero() {
+			return fs.ErrNotExist
+		}
+		if err := l.OfPackage(b, r); err != nil {
+			return err
+		}
+		return sameControl(l.Note, p)
+	})
+	if ok {
 		if packed {
 			m.mu.Lock()
 			m.again[l.Digest] = again
@@ -199,8 +258,7 @@ func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Reci
 		}
 		return l, nil
 	}
-	l, err := again(ctx)
-	if err == nil {
+	if l, err = again(ctx); err == nil {
 		m.o.Cache.Keep(key, l)
 	}
 	return l, err
@@ -252,17 +310,25 @@ func (m *maker) ofGroup(ctx context.Context, g stack.Group, one map[*rootfs.Note
 		return l, err
 	}
 	key := layercache.GroupKey(g, m.o.Plan.Layers.Compression)
-	if l, ok := m.o.Cache.FindGroup(key); ok {
+	l, ok := m.find(key, func(l *layercache.Layer) error {
+		if len(l.Text) > 0 || l.Digest.IsZero() {
+			return errors.New("it is of another layer")
+		}
+		return nil
+	})
+	if ok {
 		l.By = g.Name
+		m.note(key, l)
 		m.mu.Lock()
 		m.again[l.Digest] = again
 		m.mu.Unlock()
-		return l, nil
+		return l.Layer, nil
 	}
 	l, err := again(ctx)
 	if err != nil {
 		return l.Layer, fmt.Errorf("%s: %w", g.Name, err)
 	}
-	m.o.Cache.KeepGroup(key, l.Layer)
+	m.o.Cache.Keep(key, l)
+	m.note(key, l)
 	return l.Layer, nil
 }

@@ -3,6 +3,7 @@ package imagebuild
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"example.org/mmoci/internal/image"
@@ -69,13 +70,23 @@ func (m *maker) ranBefore(key string) (*ranNote, image.Layer, bool) {
 	if m.o.Twice || m.o.Dry {
 		return nil, image.Layer{}, false
 	}
-	l, text, ok := m.o.Cache.Read(key)
 	var note ranNote
-	if !ok || json.Unmarshal(text, &note) != nil || len(note.Entries) == 0 {
+	l, ok := m.find(key, func(l *layercache.Layer) error {
+		note = ranNote{}
+		if err := json.Unmarshal(l.Text, &note); err != nil {
+			return err
+		}
+		if len(note.Entries) == 0 || l.Digest.IsZero() {
+			return errors.New("it is of another layer")
+		}
+		return nil
+	})
+	if !ok {
 		return nil, image.Layer{}, false
 	}
+	m.note(key, l)
 	l.By = "system"
-	return &note, l, true
+	return &note, l.Layer, true
 }
 
 // runAgain has the scripts run if somebody asks for the bytes of a layer that an earlier run made, and that is kept no more.
@@ -102,7 +113,7 @@ func (m *maker) runAgain(key string, c chosen, low *lower, b *built, l image.Lay
 }
 
 func (m *maker) keepRun(key string, s *stack.System, l image.Layer, b *built) {
-	if m.o.Cache == nil || m.o.Dry {
+	if m.o.Dry {
 		return
 	}
 	note := ranNote{Account: b.Account}
@@ -113,5 +124,7 @@ func (m *maker) keepRun(key string, s *stack.System, l image.Layer, b *built) {
 	if err != nil {
 		return
 	}
-	m.o.Cache.Write(key, l, text)
+	ran := layercache.Layer{Layer: l, Text: text}
+	m.o.Cache.Keep(key, ran)
+	m.note(key, ran)
 }

@@ -29,7 +29,11 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cache.Close()
-	m := &maker{o: &Options{Cache: cache}, again: map[snapshot.Digest]func(context.Context) (layercache.Layer, error){}}
+	m, err := newMaker(t.Context(), &Options{Cache: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
 	fresh := &stack.System{Entries: []stack.SystemEntry{
 		{Entry: rootfs.Entry{Path: "etc", Type: tar.TypeDir, Mode: 0o755, ModTime: 1_600_000_000}},
 		{Entry: rootfs.Entry{Path: "etc/web", Type: tar.TypeDir, Mode: 0o2750, UID: 33, GID: 34, Made: true}},
@@ -55,6 +59,16 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 	}
 	if !bytes.Equal(write(fresh), write(kept.system())) {
 		t.Error("the files layer is another one over what an earlier run made")
+	}
+	// So it is on a machine that kept nothing, by the notes of the site.
+	elsewhere, err := newMaker(t.Context(), &Options{Signed: func(context.Context) layercache.Notes { return m.notes }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elsewhere.close()
+	signed, at, ok := elsewhere.ranBefore("key")
+	if !ok || at.Blob != layer.Blob || !bytes.Equal(write(fresh), write(signed.system())) {
+		t.Error("what the site signed of an earlier run is made anew")
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
 	"example.org/mmoci/internal/rootfs/fixup"
@@ -39,6 +40,7 @@ func (m *maker) unscripted(ctx context.Context, c chosen, r rootfs.Recipe, low *
 			return nil, image.Layer{}, err
 		}
 		helpers = append(helpers, n)
+		m.note(m.packageKey(n.Deb, n.Recipe), layercache.Layer{Layer: image.Layer{DiffID: n.Layer.Digest}, Note: n})
 	}
 	s, err := stack.NewSystem(low.notes, low.groups, stack.SystemOptions{
 		Extra: func(below *stack.Tree) ([]stack.SystemEntry, error) {

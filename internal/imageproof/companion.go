@@ -12,10 +12,13 @@ import (
 	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/imagebuild"
 	"example.org/mmoci/internal/imagelock"
+	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs/account"
 	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/artifact/images"
 	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -33,6 +36,7 @@ const (
 	planName      = "image.yaml"
 	filesName     = "files.tar"
 	lockName      = "image.lock"
+	notesName     = "notes.txt"
 )
 
 // readCompanion takes the first manifest that refers to the image, is a companion, and has a statement that verifies.
@@ -169,6 +173,33 @@ func (im *Image) part(ctx context.Context, title string, most int64) ([]byte, er
 		return nil, fmt.Errorf("%w: %s has %d bytes, more than %d", outcome.ErrIntegrity, title, b.Size, most)
 	}
 	return im.read(ctx, b)
+}
+
+// Notes reads what is known of the layers of an image by who signed what is said of it.
+//
+// Errors: outcome.ErrNotFound and artifact.ErrNotFound if there are none; outcome.ErrIntegrity if nobody signed them of whom a key is given.
+func Notes(ctx context.Context, ref artifact.Reference, o Options) (layercache.Notes, error) {
+	at, err := images.Read(ctx, ref, images.Options{Options: o.Artifact})
+	if err != nil {
+		return nil, err
+	}
+	im, err := ReadCompanion(ctx, at, o)
+	if err != nil {
+		return nil, err
+	}
+	return im.Notes(ctx)
+}
+
+// Notes are those of the image; errors are those of [Notes].
+func (im *Image) Notes(ctx context.Context) (layercache.Notes, error) {
+	if im.Signer == "" {
+		return nil, fmt.Errorf("%w: no key of the site is given to verify them by", outcome.ErrIntegrity)
+	}
+	text, err := im.Part(ctx, notesName)
+	if err != nil {
+		return nil, err
+	}
+	return layercache.ParseNotes(text)
 }
 
 // readParts reads every part to its end, which proves its digest.

@@ -306,7 +306,7 @@ func TestThefts(t *testing.T) {
 		}
 	})
 	// What is signed is meant as a whole: another plan, lock or account beside the signature is found.
-	for _, part := range []string{"image.yaml", "files.tar", "image.lock", "account-amd64.txt", "layers.txt", "sbom.spdx.json", "sbom.cdx.json", "provenance.json"} {
+	for _, part := range []string{"image.yaml", "files.tar", "image.lock", "account-amd64.txt", "layers.txt", "notes.txt", "sbom.spdx.json", "sbom.cdx.json", "provenance.json"} {
 		t.Run("another "+part, func(t *testing.T) {
 			m := build(t, true, "gzip")
 			im, err := Read(t.Context(), m.ref, Options{})
@@ -468,7 +468,7 @@ func (m *made) put(t *testing.T, im *Image, index []byte, documents [][]byte, bl
 	t.Helper()
 	a := image.Attachment{ArtifactType: imagebuild.TypeCompanion, Subject: image.Part{MediaType: "application/vnd.oci.image.index.v1+json", Data: index}}
 	statement := "mmoci-image-statement-v1\ndate 2026-01-13T00:00:00Z\nimage " + snapshot.BlobOf(index).String() + "\nsnapshot " + im.Lock.Snapshot.String() + "\n"
-	for _, name := range []string{"image.yaml", "files.tar", "image.lock", "account-amd64.txt", "layers.txt", "sbom.spdx.json", "sbom.cdx.json", "provenance.json"} {
+	for _, name := range []string{"image.yaml", "files.tar", "image.lock", "account-amd64.txt", "layers.txt", "notes.txt", "sbom.spdx.json", "sbom.cdx.json", "provenance.json"} {
 		data := partOf(t, im, name)
 		a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: "text/plain", Data: data}, Title: name})
 		statement += "part " + name + " " + snapshot.BlobOf(data).String() + "\n"

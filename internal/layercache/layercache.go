@@ -2,24 +2,18 @@
 package layercache
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"example.org/mmoci/internal/durable"
-	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/outcome"
-	"example.org/mmoci/internal/rootfs"
-	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/internal/store"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
@@ -32,7 +26,6 @@ type Cache struct {
 	dir   string
 	store *store.Store
 	log   outcome.Log
-	bad   sync.Once // a note that cannot be read was told
 }
 
 // longestMaking is how long a layer that is made again may take: scripts have half an hour, and the largest package less.
@@ -84,12 +77,6 @@ func (c *Cache) removeLeft() {
 	}
 }
 
-// maxNote bounds a note, in bytes: that of a package with as many files as one may have is smaller.
-const maxNote = 256 << 20
-
-// notesGeneration rises when notes say otherwise what is known of the same package, such as which scripts do nothing.
-const notesGeneration = 2
-
 // Names of what is being made.
 const (
 	tempPrefix = "image-" // of a build's directory
@@ -124,106 +111,38 @@ func (c *Cache) Through(layers snapshot.Blobs) snapshot.Blobs {
 func (c *Cache) notes() string     { return filepath.Join(c.dir, "notes") }
 func (c *Cache) temporary() string { return filepath.Join(c.dir, "tmp") }
 
-// Layer is a layer with its note, nil for one of more than one package. One that nobody asked for beside
-// its note has a DiffID and no blob.
-type Layer struct {
-	image.Layer
-	Note *rootfs.Note
-}
-
-// PackageKey is a digest of all that decides a package layer and its blob.
-func PackageKey(d snapshot.Digest, r rootfs.Recipe, compression string) string {
-	return Key("package", fmt.Sprintf("notes %d", notesGeneration), RecipeKey(r, compression), d.String())
-}
-
-// RecipeKey is what decides the layers of an image beside its packages.
-func RecipeKey(r rootfs.Recipe, compression string) string {
-	return fmt.Sprintf("recipe %d merged-usr %t\nexclude %s\n%s", rootfs.RecipeNumber, r.MergedUsr, r.Exclude, image.Encoding(compression))
-}
-
-// GroupKey is the same of a layer of several packages.
-func GroupKey(g stack.Group, compression string) string {
-	parts := []string{"group"}
-	for _, n := range g.Notes {
-		parts = append(parts, PackageKey(n.Deb.Digest, n.Recipe, compression))
-	}
-	return Key(parts...)
-}
-
-func Key(parts ...string) string {
-	h := sha256.New()
-	for _, p := range parts {
-		io.WriteString(h, p+"\n")
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
 func (c *Cache) path(key string) string { return filepath.Join(c.notes(), key) }
 
-// The first line of a note, before the text of rootfs: which blob the layer is. Of one that was never packed there is no blob.
-//
-//	layer MEDIATYPE BLOB-DIGEST SIZE DIFFID
-//	unpacked DIFFID
-func layerLine(l image.Layer) string {
-	if l.Digest.IsZero() {
-		return fmt.Sprintf("unpacked %s\n", l.DiffID)
-	}
-	return fmt.Sprintf("layer %s %s %d %s\n", l.MediaType, l.Digest, l.Size, l.DiffID)
-}
-
-func parseLayerLine(line string) (l image.Layer, err error) {
-	if diffID, ok := strings.CutPrefix(line, "unpacked "); ok {
-		l.DiffID, err = snapshot.ParseDigest(diffID)
-		return l, err
-	}
-	var blob, diffID string
-	if _, err = fmt.Sscanf(line, "layer %s %s %d %s", &l.MediaType, &blob, &l.Size, &diffID); err != nil {
-		return l, err
-	}
-	if l.Digest, err = snapshot.ParseDigest(blob); err == nil {
-		l.DiffID, err = snapshot.ParseDigest(diffID)
-	}
-	if err == nil && (l.Size <= 0 || layerLine(l) != line+"\n") {
-		err = fmt.Errorf("%.200q is no layer", line)
-	}
-	return l, err
-}
-
-// Read reads a note; one that is damaged is as good as none.
-func (c *Cache) Read(key string) (l image.Layer, text []byte, ok bool) {
+// Read reads a note. The error is fs.ErrNotExist if there is none; any other one says that it is damaged, and as good as none.
+func (c *Cache) Read(key string) (Layer, error) {
 	if c == nil {
-		return l, nil, false
+		return Layer{}, fs.ErrNotExist
 	}
 	f, err := os.Open(c.path(key))
 	if err != nil {
-		return l, nil, false
+		return Layer{}, fs.ErrNotExist
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil || info.Size() >= maxNote {
-		return l, nil, false
+		return Layer{}, fs.ErrNotExist
 	}
 	data := make([]byte, info.Size()) // notes are written whole, under another name
 	if _, err := io.ReadFull(f, data); err != nil {
-		return l, nil, false
+		return Layer{}, fs.ErrNotExist
 	}
-	line, text, _ := bytes.Cut(data, []byte("\n"))
-	if l, err = parseLayerLine(string(line)); err != nil {
-		c.bad.Do(func() { c.log.Printf("note %s: %v; such notes are made anew", key, err) })
-		return l, nil, false
-	}
-	return l, text, true
+	return parseLayer(data)
 }
 
-// Write keeps a note: the line of a layer, and what is known of it beside.
-func (c *Cache) Write(key string, l image.Layer, text []byte) {
+// Keep keeps a note.
+func (c *Cache) Keep(key string, l Layer) {
 	if c == nil {
 		return
 	}
 	// Notes are made again where they are lost, so nothing waits for the disk.
 	f, err := os.CreateTemp(c.notes(), key+".*"+noteTemp) // processes of two containers may have one number
 	if err == nil {
-		_, err = f.Write(append([]byte(layerLine(l)), text...))
+		_, err = f.Write(l.encode())
 		if err = cmp.Or(err, f.Close()); err == nil {
 			err = os.Rename(f.Name(), c.path(key))
 		}
@@ -240,37 +159,6 @@ func (c *Cache) Write(key string, l image.Layer, text []byte) {
 func (c *Cache) Forget(key string) {
 	if c != nil {
 		_ = os.Remove(c.path(key)) // what stays is found wrong again
-	}
-}
-
-func (c *Cache) FindGroup(key string) (image.Layer, bool) {
-	l, rest, ok := c.Read(key)
-	return l, ok && len(rest) == 0
-}
-
-func (c *Cache) KeepGroup(key string, l image.Layer) { c.Write(key, l, nil) }
-
-// Find returns what is known of a package layer: the layer line, and below it the note as rootfs writes it.
-func (c *Cache) Find(key string, b snapshot.Blob, r rootfs.Recipe) (Layer, bool) {
-	l, text, ok := c.Read(key)
-	if !ok {
-		return Layer{}, false
-	}
-	note, err := rootfs.ParseNote(text)
-	if err == nil && (note.Deb != b || !note.Recipe.Equal(r) || note.Layer.Digest != l.DiffID) {
-		err = errors.New("it is of another layer")
-	}
-	if err != nil {
-		c.bad.Do(func() { c.log.Printf("note %s: %v; such notes are made anew", key, err) })
-		return Layer{}, false
-	}
-	l.By = "package " + note.String()
-	return Layer{l, note}, true
-}
-
-func (c *Cache) Keep(key string, l Layer) {
-	if c != nil {
-		c.Write(key, l.Layer, l.Note.Encode())
 	}
 }
 

@@ -186,7 +186,7 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 					return err
 				}
 			}
-			again := imagebuild.Options{Snapshot: o.Snapshot, Trust: o.Trust, Cache: cache, Signer: sign, Log: a.Log}
+			again := imagebuild.Options{Snapshot: o.Snapshot, Trust: o.Trust, Cache: cache, Signed: signedNotes(a, im.Reference, im.Notes), Signer: sign, Log: a.Log}
 			sources, err := command.ImageSources(a, host.OwnArchitecture(cmd.Context()), im.Plan, site, &p.builds, o.Snapshot, o.Trust, sign, false)
 			if err != nil {
 				return err

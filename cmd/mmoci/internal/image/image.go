@@ -20,10 +20,12 @@ import (
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/imagebuild"
 	"example.org/mmoci/internal/imagelock"
+	"example.org/mmoci/internal/imageproof"
 	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/state"
 	"example.org/mmoci/internal/terminal"
+	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/artifact"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -222,6 +224,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 				return err
 			}
 			defer o.Cache.Close()
+			o.Signed = notesAt(a, to[0], o.Trust.Site, o.Signer)
 		}
 		start := time.Now()
 		im, err := imagebuild.Build(cmd.Context(), o)
@@ -297,6 +300,34 @@ func imageCache(a *command.App) (*layercache.Cache, error) {
 		return nil, nil
 	}
 	return layercache.Open(dir, 0, a.Log)
+}
+
+// notesAt reads the notes of the image that a reference names, if a key of the site's signed them. Those of an oci-archive
+// spare nothing: its layers are written anew.
+func notesAt(a *command.App, ref artifact.Reference, site *pgp.Keyring, own pgp.Signer) func(context.Context) layercache.Notes {
+	if ref.Kind == artifact.Archive {
+		return nil
+	}
+	if own != nil {
+		site = pgp.JoinKeyrings(site, own.Public())
+	}
+	return signedNotes(a, ref, func(ctx context.Context) (layercache.Notes, error) {
+		return imageproof.Notes(ctx, ref, imageproof.Options{Artifact: a.Options(), Site: site, Log: a.Log})
+	})
+}
+
+// signedNotes reads notes, and says why they do not count, which ends no build.
+func signedNotes(a *command.App, ref artifact.Reference, read func(context.Context) (layercache.Notes, error)) func(context.Context) layercache.Notes {
+	return func(ctx context.Context) layercache.Notes {
+		notes, err := read(ctx)
+		switch {
+		case err == nil:
+			a.Detail("%s: the site signed %s of its layers: these packages are not read", ref, terminal.Count(len(notes), "note"))
+		case !errors.Is(err, outcome.ErrNotFound) && !errors.Is(err, artifact.ErrNotFound) && ctx.Err() == nil:
+			a.Log("%s: the notes of its layers do not count, and every package is read: %v", ref, err)
+		}
+		return notes
+	}
 }
 
 func readImageLock(name string) (*imagelock.Lock, error) {
