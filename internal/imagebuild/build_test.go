@@ -408,6 +408,10 @@ func TestArchitectures(t *testing.T) {
 	if _, err := Build(t.Context(), o); !errors.Is(err, resolve.ErrUnsatisfied) && !errors.Is(err, outcome.ErrNotFound) {
 		t.Errorf("riscv64: %v", err)
 	}
+	o.Architectures = []string{"amd64", "arm64", "amd64"}
+	if _, err := MakeLock(t.Context(), o); !errors.Is(err, outcome.ErrUsage) || !strings.Contains(err.Error(), "amd64 is asked for twice") {
+		t.Errorf("amd64 twice: %v", err)
+	}
 }
 
 // Compressions differ in blobs, not in diffIDs.

@@ -49,7 +49,10 @@ func choose(ctx context.Context, o *Options) (*imagelock.Lock, []chosen, error) 
 		lock.Snapshot = o.Lock.Snapshot
 	}
 	var all []chosen
-	for _, arch := range archs {
+	for i, arch := range archs {
+		if slices.Contains(archs[:i], arch) {
+			return nil, nil, fmt.Errorf("%w: architecture %s is asked for twice", outcome.ErrUsage, arch)
+		}
 		c, err := chooseFor(ctx, o, arch)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", arch, err)

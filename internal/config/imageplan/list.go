@@ -293,16 +293,9 @@ func (l *loader) aci(n document.Node, text string) error {
 		case "os":
 			faults.Add(onlyLinux(n, pair.Value))
 		case "arch":
-			arch := cmp.Or(spelled[pair.Value], pair.Value)
-			if err := checkArchitecture(arch); err != nil {
-				fault("label arch: %w", err)
-			} else if len(l.plan.Architectures) > 0 && !slices.Contains(l.plan.Architectures, arch) {
-				fault("label arch is %s, but vars: says %s", arch, strings.Join(l.plan.Architectures, ", "))
-			} else if len(l.plan.Architectures) == 0 {
-				l.plan.Architectures = []string{arch}
-			}
+			l.machine("label arch", pair.Value, fault)
 		case "version":
-			l.plan.Version = pair.Value
+			line(&l.plan.Version, "label version", pair.Value, fault)
 		default:
 			l.addLabel(pair.Name, pair.Value)
 		}
@@ -319,9 +312,46 @@ func (l *loader) aci(n document.Node, text string) error {
 	return faults.Err()
 }
 
+// machine takes the architecture that a document names, as Debian or as others call it.
+func (l *loader) machine(what, name string, fault func(string, ...any)) {
+	arch := cmp.Or(spelled[name], name)
+	if err := checkArchitecture(arch); err != nil {
+		fault(what+": %w", err)
+	} else if len(l.plan.Architectures) == 0 {
+		l.plan.Architectures = []string{arch}
+	} else if !slices.Contains(l.plan.Architectures, arch) {
+		fault(what+" is %s, but vars: says %s", arch, strings.Join(l.plan.Architectures, ", "))
+	}
+}
+
+// line takes a text of a document, if there is one.
+func line(dst *string, what, text string, fault func(string, ...any)) {
+	if text != "" && !isLine(text) {
+		fault("%s %.80q is not one line of text", what, text)
+	}
+	*dst = cmp.Or(text, *dst)
+}
+
+// command takes program and arguments of a document.
+func command(dst *[]string, what string, words []string, fault func(string, ...any)) {
+	if slices.ContainsFunc(words, func(s string) bool { return strings.ContainsRune(s, 0) }) {
+		fault("%s holds a NUL byte", what)
+	}
+	*dst = words
+}
+
+// workDir takes the working directory of a document, if it names one.
+func (l *loader) workDir(what, dir string, fault func(string, ...any)) {
+	if dir != "" && (!isAbsolute(dir) || strings.Contains(dir, ":")) {
+		fault("%s %.200q is no absolute path", what, dir)
+	}
+	l.plan.Config.WorkDir = dir
+}
+
 func (l *loader) aciApp(app *aciApp, fault func(string, ...any)) {
 	c := &l.plan.Config
-	c.Entrypoint, c.WorkDir = app.Exec, app.WorkDir
+	command(&c.Entrypoint, "app.exec", app.Exec, fault)
+	l.workDir("app.workingDirectory", app.WorkDir, fault)
 	if app.User != "" {
 		if c.User = app.User; app.Group != "" {
 			c.User += ":" + app.Group
@@ -329,9 +359,6 @@ func (l *loader) aciApp(app *aciApp, fault func(string, ...any)) {
 		if err := checkUser(c.User); err != nil {
 			fault("app.user: %w", err)
 		}
-	}
-	if app.WorkDir != "" && (!filepath.IsAbs(app.WorkDir) || filepath.Clean(app.WorkDir) != app.WorkDir) {
-		fault("app.workingDirectory %.200q is no absolute path", app.WorkDir)
 	}
 	for _, pair := range app.Environment {
 		if err := l.addEnv(pair.Name, pair.Value); err != nil {
@@ -344,7 +371,7 @@ func (l *loader) aciApp(app *aciApp, fault func(string, ...any)) {
 		}
 	}
 	for _, m := range app.Mounts {
-		if !filepath.IsAbs(m.Path) || filepath.Clean(m.Path) != m.Path || m.ReadOnly {
+		if !isAbsolute(m.Path) || m.ReadOnly {
 			fault("app.mountPoints: %.40q: an absolute path, and readOnly is said by who runs the image", m.Name)
 		} else {
 			c.Volumes = append(c.Volumes, m.Path)
@@ -386,17 +413,17 @@ func (l *loader) oci(n document.Node, text string) error {
 	var faults document.Faults
 	fault := func(format string, args ...any) { faults.Add(document.Errorf(n.TextAt(), "content: "+format, args...)) }
 	c, from := &l.plan.Config, o.Config
-	c.User, c.Entrypoint, c.Command, c.WorkDir, c.StopSignal = from.User, from.Entrypoint, from.Cmd, from.WorkingDir, from.StopSignal
+	c.User, c.StopSignal = from.User, from.StopSignal
+	command(&c.Entrypoint, "Entrypoint", from.Entrypoint, fault)
+	command(&c.Command, "Cmd", from.Cmd, fault)
+	l.workDir("WorkingDir", from.WorkingDir, fault)
 	if o.OS != "" {
 		faults.Add(onlyLinux(n, o.OS))
 	}
-	if o.Architecture != "" && len(l.plan.Architectures) == 0 {
-		if err := checkArchitecture(o.Architecture); err != nil {
-			fault("architecture: %w", err)
-		}
-		l.plan.Architectures = []string{o.Architecture}
+	if o.Architecture != "" {
+		l.machine("architecture", o.Architecture, fault)
 	}
-	l.plan.Author = cmp.Or(o.Author, l.plan.Author)
+	line(&l.plan.Author, "author", o.Author, fault)
 	for _, e := range from.Env {
 		name, value, ok := strings.Cut(e, "=")
 		if !ok {
@@ -411,7 +438,7 @@ func (l *loader) oci(n document.Node, text string) error {
 		}
 	}
 	for _, v := range document.SortedKeys(from.Volumes) {
-		if !filepath.IsAbs(v) || filepath.Clean(v) != v {
+		if !isAbsolute(v) {
 			fault("Volumes: %.200q is no absolute path", v)
 		}
 		c.Volumes = append(c.Volumes, v)

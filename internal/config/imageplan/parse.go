@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/config"
@@ -198,7 +199,7 @@ func (l *loader) ref(n document.Node) (err error) {
 		return err
 	}
 	last := path.Base(l.plan.Ref)
-	if strings.ContainsAny(last, ":@") && !strings.HasPrefix(l.plan.Ref, "oci") {
+	if strings.ContainsAny(last, ":@") && !strings.HasPrefix(l.plan.Ref, "oci:") && !strings.HasPrefix(l.plan.Ref, "oci-archive:") {
 		return n.Errorf("%.200q has a tag; write the repository alone, and tags: [%s]", l.plan.Ref, last[strings.IndexAny(last, ":@")+1:])
 	}
 	return nil
@@ -459,12 +460,20 @@ func number(dst *int) func(document.Node) error {
 func absolute(dst *string) func(document.Node) error {
 	return func(n document.Node) error {
 		s, err := n.Text()
-		if err == nil && (!path.IsAbs(s) || path.Clean(s) != s || strings.Contains(s, ":")) {
+		if err == nil && (!isAbsolute(s) || strings.Contains(s, ":")) {
 			err = n.Errorf("%.200q is no absolute path", s)
 		}
 		*dst = s
 		return err
 	}
+}
+
+// isAbsolute tells a path in an image.
+func isAbsolute(s string) bool { return path.IsAbs(s) && path.Clean(s) == s && isLine(s) }
+
+// isLine tells a text that is read as it is written ([document.Node.Text]).
+func isLine(s string) bool {
+	return s != "" && strings.TrimSpace(s) == s && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 func (l *loader) syncs(n document.Node) error {
@@ -685,7 +694,7 @@ func (l *loader) volumes(n document.Node) error {
 		return err
 	}
 	for _, s := range items {
-		if !path.IsAbs(s) || path.Clean(s) != s {
+		if !isAbsolute(s) {
 			return n.Errorf("%.200q is no absolute path", s)
 		}
 	}

@@ -88,7 +88,6 @@ type Sync struct {
 	Recursive bool
 	Mode      int64 // -1: 0755 for what its owner may execute and for directories, else 0644
 	UID, GID  int
-	Owner     string // a name of Users that UID is of; "": none
 	At        document.Position
 }
 

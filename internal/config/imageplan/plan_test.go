@@ -239,6 +239,57 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// contents are documents of the list form; one that is no image.yaml's is refused.
+var contents = map[string]string{
+	`{"architecture": "386", "config": {"Labels": {"": "", "a\u0000": "\n"}}}`:     "",
+	`{"config": {"WorkingDir": "srv"}}`:                                            `WorkingDir "srv" is no absolute path`,
+	`{"config": {"WorkingDir": "/a:b"}}`:                                           `WorkingDir "/a:b" is no absolute path`,
+	`{"config": {"Volumes": {"/a\nb": {}}}}`:                                       `is no absolute path`,
+	`{"config": {"Entrypoint": ["a\u0000"]}}`:                                      "Entrypoint holds a NUL byte",
+	`{"config": {"Cmd": ["a\u0000"]}}`:                                             "Cmd holds a NUL byte",
+	`{"author": "A\nB"}`:                                                           `author "A\nB" is not one line`,
+	`{"author": " A"}`:                                                             `author " A" is not one line`,
+	`{"architecture": "arm64"}`:                                                    "architecture is arm64, but vars: says i386",
+	`{"acKind": "ImageManifest", "app": {"exec": ["a\u0000"]}}`:                    "app.exec holds a NUL byte",
+	`{"acKind": "ImageManifest", "app": {"workingDirectory": "/a:b"}}`:             `app.workingDirectory "/a:b" is no absolute path`,
+	`{"acKind": "ImageManifest", "labels": [{"name": "version", "value": "1\n"}]}`: "label version",
+	`{"acKind": "ImageManifest", "labels": [{"name": "arch", "value": "amd64"}]}`:  "label arch is amd64, but vars: says i386",
+	`{"acKind": "ImageManifest", "app": {"mountPoints": [{"path": "/a\tb"}]}}`:     "app.mountPoints",
+}
+
+func listWith(content string) string {
+	kind := "oci"
+	if strings.Contains(content, "acKind") {
+		kind = "aci"
+	}
+	return "- vars: {arch: i386}\n- package: a-b\n- image: {type: " + kind + ", content: '" + content + "'}\n"
+}
+
+// What the list form says can be said in an image.yaml, or is refused: the plan beside an image is read again.
+func TestContents(t *testing.T) {
+	for content, fault := range contents {
+		p, err := parse("container.yaml", ".", []byte(listWith(content)), none)
+		switch {
+		case fault == "" && err != nil, fault != "" && (!errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), fault)):
+			t.Errorf("%s: %v", content, err)
+		case err == nil:
+			again := mustParse(t, string(p.Format()))
+			if string(again.Format()) != string(p.Format()) {
+				t.Errorf("%s: %s then %s", content, p.Format(), again.Format())
+			}
+		}
+	}
+	for text, fault := range map[string]string{
+		"packages: [a-b]\narch: [amd64, arm64, amd64]":        "amd64 stands twice",
+		"packages: [a-b]\nref: oci.example.org/site/nginx:1":  "tags: [1]",
+		"packages: [a-b]\nref: oci-archive.example.org/web:1": "tags: [1]",
+	} {
+		if _, err := parse("image.yaml", ".", []byte(text), none); !errors.Is(err, document.ErrUsage) || !strings.Contains(err.Error(), fault) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // Whatever is read without error is written so that it is read as the same plan.
 func FuzzPlan(f *testing.F) {
 	for _, name := range []string{"testdata/seed/container.yaml", "testdata/full.yaml", "testdata/list.yaml"} {
@@ -247,6 +298,9 @@ func FuzzPlan(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(data)
+	}
+	for content := range contents {
+		f.Add([]byte(listWith(content)))
 	}
 	f.Add([]byte("packages: [a-b, {path: ./pkgs/x, name: [y-z]}]"))
 	f.Add([]byte("packages: [a-b, \"c (>= 1)\"]\nconfig: {labels: {\"a: b\": \"{{ x }}\"}, env: {A: \"\\e\\n\"}}"))
