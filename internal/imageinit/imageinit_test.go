@@ -16,9 +16,9 @@ import (
 
 const containerYAML = "- vars: {name: x, os: linux, arch: amd64}\n- package: {type: embedded, path: ./pkgs/a}\n- image: {type: oci, content: '{}'}\n"
 
-func options(t *testing.T, pkg string) Options {
+func options(t *testing.T, container, pkg string) Options {
 	dir := t.TempDir()
-	for name, text := range map[string]string{imageplan.ListName: containerYAML, "pkgs/a/pkg.yaml": pkg, "pkgs/a/patches/a.patch": "--- a\n"} {
+	for name, text := range map[string]string{imageplan.ListName: container, "pkgs/a/pkg.yaml": pkg, "pkgs/a/patches/a.patch": "--- a\n"} {
 		name = filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
@@ -38,7 +38,7 @@ func options(t *testing.T, pkg string) Options {
 
 // The digest of a patch from the network is that of what its URL gives; a flag that the source declares stays.
 func TestFetched(t *testing.T) {
-	o := options(t, "base: www/nginx-1.7\npatches: {\"https://example.org/x.patch\": Why}\nuse: {with: [ipv6, selinux]}\n")
+	o := options(t, containerYAML, "base: www/nginx-1.7\npatches: {\"https://example.org/x.patch\": Why}\nuse: {with: [ipv6, selinux]}\n")
 	tree, err := Rewrite(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -68,22 +68,26 @@ func TestFetched(t *testing.T) {
 	}
 }
 
-// Whatever a pkg.yaml says, it is refused as an input, or rewritten into one that is read.
+// Whatever a container.yaml and a pkg.yaml say, they are refused as an input, or rewritten into what is read.
 func FuzzRewrite(f *testing.F) {
-	f.Add("base: www/nginx-1.7\nauthor: A\npatches: {patches/a.patch: Why, \"https://example.org/x\": {why: w}}\nuse: {with: [ipv6]}\n")
-	f.Add("base: nginx (= 1)\nsuffix: +q\noptions: [nocheck]\nenv: {A: b}\nprofiles: [nodoc]\nbuild: any\n")
-	f.Add("base: [")
-	f.Fuzz(func(t *testing.T, pkg string) {
-		tree, err := Rewrite(t.Context(), options(t, pkg))
+	const pkgYAML = "base: nginx (= 1)\nsuffix: +q\noptions: [nocheck]\nenv: {A: b}\nprofiles: [nodoc]\nbuild: any\n"
+	f.Add(containerYAML, "base: www/nginx-1.7\nauthor: A\npatches: {patches/a.patch: Why, \"https://example.org/x\": {why: w}}\nuse: {with: [ipv6]}\n")
+	f.Add(containerYAML, pkgYAML)
+	f.Add(containerYAML, "base: [")
+	f.Add("- vars: {name: x, version: '1', os: linux, arch: amd64}\n- package: {type: embedded, path: ./pkgs/a}\n- package: plain\n"+
+		"- sync: {src: ./pkgs, dest: /etc/x, recursive: True, chmod: 0644}\n"+
+		"- image: {type: aci, content: '{\"acKind\": \"ImageManifest\", \"name\": \"{{ name }}-{{ version }}\", \"app\": {\"exec\": [\"/bin/x\"], \"user\": \"0\", \"group\": \"0\"}}'}\n", pkgYAML)
+	f.Fuzz(func(t *testing.T, container, pkg string) {
+		tree, err := Rewrite(t.Context(), options(t, container, pkg))
 		if err == nil {
 			err = tree.Write(filepath.Join(t.TempDir(), "out"))
 			if err != nil {
-				t.Fatalf("%q: %v", pkg, err)
+				t.Fatalf("%q, %q: %v", container, pkg, err)
 			}
 			return
 		}
 		if !errors.Is(err, document.ErrUsage) {
-			t.Fatalf("%q: %v", pkg, err)
+			t.Fatalf("%q, %q: %v", container, pkg, err)
 		}
 	})
 }
