@@ -43,8 +43,9 @@ var samples = func() string {
 	return dir
 }()
 
-// job FILE NAME: writes the shell lines of a job of GitLab's (script:) or of a
-// workflow of GitHub's (run: of its steps) into the file job.sh.
+// job FILE NAME: writes the shell lines of a job of GitLab's (script:), of a
+// workflow of GitHub's (run: of its steps) or of a container of a Job of
+// Kubernetes (args:) into the file job.sh.
 func cmdJob(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: job FILE NAME")
@@ -62,7 +63,25 @@ func cmdJob(ts *testscript.TestScript, neg bool, args []string) {
 	if raw := gitlab[args[1]]; !ok && raw != nil {
 		ts.Check(yaml.Unmarshal(raw, &j))
 	}
+	var kubernetes struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct {
+						Name string
+						Args []string
+					}
+				}
+			}
+		}
+	}
+	ts.Check(yaml.Unmarshal(data, &kubernetes))
 	lines := j.Script
+	for _, c := range kubernetes.Spec.Template.Spec.Containers {
+		if c.Name == args[1] {
+			lines = append(lines, c.Args...)
+		}
+	}
 	for _, s := range j.Steps {
 		if s.Run != "" {
 			lines = append(lines, s.Run)
