@@ -673,6 +673,19 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// Scripts are run beside what is Essential: a snapshot without it is told so, where they are run.
+func TestScriptsWantEssential(t *testing.T) {
+	o := options(t, webPlan, webFiles())
+	o.Native = "amd64"
+	if _, err := MakeLock(t.Context(), o); !errors.Is(err, outcome.ErrNotFound) || !strings.Contains(err.Error(), "what is Essential, which is not found in the snapshot") {
+		t.Errorf("got %v", err)
+	}
+	o.Native = "arm64"
+	if lock, err := MakeLock(t.Context(), o); err != nil || lock.Architectures[0].Scripts != imageplan.None {
+		t.Errorf("for another machine: %+v, %v", lock, err)
+	}
+}
+
 // What sync: cannot take is refused with its place before anything is made.
 func TestSyncErrors(t *testing.T) {
 	for want, c := range map[string]struct {
