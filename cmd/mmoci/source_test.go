@@ -184,8 +184,12 @@ func (s *sourceSite) write(name, text string) {
 }
 
 func (s *sourceSite) deb(name, version string, fields ...[2]string) {
-	p := testarchive.Package{Name: name, Version: version, Architecture: "amd64", Fields: fields, Compression: "gz"}
-	s.write("debs/"+name+".deb", string(p.Deb(s.t)))
+	s.debFor("amd64", name, version, fields...)
+}
+
+func (s *sourceSite) debFor(arch, name, version string, fields ...[2]string) {
+	p := testarchive.Package{Name: name, Version: version, Architecture: arch, Fields: fields, Compression: "gz"}
+	s.write("debs/"+name+"_"+arch+".deb", string(p.Deb(s.t)))
 }
 
 // change replaces a text in a file.
@@ -231,51 +235,59 @@ func TestIdentity(t *testing.T) {
 		name   string
 		change func(s *sourceSite)
 		lines  string // keys of the lines that differ; "": none
+		args   []string
 	}{
-		{"a byte of a patch", func(s *sourceSite) { s.change("pkg/b.patch", "end", "END") }, "patch"},
+		{"the architecture", func(s *sourceSite) {
+			s.debFor("arm64", "base-files", "1", [2]string{"Essential", "yes"})
+			for _, name := range []string{"build-essential", "fakeroot", "helper", "libgreet-dev"} {
+				s.debFor("arm64", name, "1")
+			}
+			s.push(date)
+		}, "architecture environment", []string{"--arch", "arm64"}},
+		{"a byte of a patch", func(s *sourceSite) { s.change("pkg/b.patch", "end", "END") }, "patch", nil},
 		{"order of the patches", func(s *sourceSite) {
 			s.change("pkg/pkg.yaml", "  a.patch: One\n  b.patch: Two", "  b.patch: Two\n  a.patch: One")
-		}, "patch"},
-		{"a patch less", func(s *sourceSite) { s.change("pkg/pkg.yaml", "  b.patch: Two\n", "") }, "patch"},
-		{"suffix", func(s *sourceSite) { s.change("pkg/pkg.yaml", "+p1", "+p2") }, "source"},
-		{"a profile", func(s *sourceSite) { s.change("pkg/pkg.yaml", "options:", "profiles: [pkg.hello.nothing]\noptions:") }, "profile"},
-		{"a flag, and what it needs", func(s *sourceSite) { s.change("pkg/pkg.yaml", "options:", "use: {with: [greet]}\noptions:") }, "environment profile"},
-		{"an option", func(s *sourceSite) { s.change("pkg/pkg.yaml", "noopt", "nocheck") }, "option"},
-		{"a variable", func(s *sourceSite) { s.change("pkg/pkg.yaml", "A: '1'", "A: '3'") }, "env"},
-		{"what is built", func(s *sourceSite) { s.change("pkg/pkg.yaml", "options:", "build: any\noptions:") }, "architecture"},
-		{"a build dependency's bytes", func(s *sourceSite) { s.deb("helper", "1", [2]string{"Description", "other"}); s.push(date) }, "environment"},
-		{"a build dependency's version", func(s *sourceSite) { s.deb("helper", "2"); s.push(date) }, "environment"},
-		{"an essential package", func(s *sourceSite) { s.deb("base-files", "2", [2]string{"Essential", "yes"}); s.push(date) }, "environment"},
-		{"upstream's tarball", func(s *sourceSite) { writeDsc(s.check, filepath.Join(s.dir, "debs"), "2.10-3", "HELLO"); s.push(date) }, "file"},
+		}, "patch", nil},
+		{"a patch less", func(s *sourceSite) { s.change("pkg/pkg.yaml", "  b.patch: Two\n", "") }, "patch", nil},
+		{"suffix", func(s *sourceSite) { s.change("pkg/pkg.yaml", "+p1", "+p2") }, "source", nil},
+		{"a profile", func(s *sourceSite) { s.change("pkg/pkg.yaml", "options:", "profiles: [pkg.hello.nothing]\noptions:") }, "profile", nil},
+		{"a flag, and what it needs", func(s *sourceSite) { s.change("pkg/pkg.yaml", "options:", "use: {with: [greet]}\noptions:") }, "environment profile", nil},
+		{"an option", func(s *sourceSite) { s.change("pkg/pkg.yaml", "noopt", "nocheck") }, "option", nil},
+		{"a variable", func(s *sourceSite) { s.change("pkg/pkg.yaml", "A: '1'", "A: '3'") }, "env", nil},
+		{"what is built", func(s *sourceSite) { s.change("pkg/pkg.yaml", "options:", "build: any\noptions:") }, "architecture", nil},
+		{"a build dependency's bytes", func(s *sourceSite) { s.deb("helper", "1", [2]string{"Description", "other"}); s.push(date) }, "environment", nil},
+		{"a build dependency's version", func(s *sourceSite) { s.deb("helper", "2"); s.push(date) }, "environment", nil},
+		{"an essential package", func(s *sourceSite) { s.deb("base-files", "2", [2]string{"Essential", "yes"}); s.push(date) }, "environment", nil},
+		{"upstream's tarball", func(s *sourceSite) { writeDsc(s.check, filepath.Join(s.dir, "debs"), "2.10-3", "HELLO"); s.push(date) }, "file", nil},
 		{"the version of the source", func(s *sourceSite) {
 			writeDsc(s.check, filepath.Join(s.dir, "debs"), "2.10-4", "hello, world")
 			s.change("pkg/pkg.yaml", "2.10-3", "2.10-4")
 			s.push(date)
-		}, "file source"},
+		}, "file source", nil},
 
-		{"nothing", func(*sourceSite) {}, ""},
-		{"the author", func(s *sourceSite) { s.change("pkg/pkg.yaml", "A <a@", "B <b@") }, ""},
-		{"a reason", func(s *sourceSite) { s.change("pkg/pkg.yaml", "One", "Another") }, ""},
+		{"nothing", func(*sourceSite) {}, "", nil},
+		{"the author", func(s *sourceSite) { s.change("pkg/pkg.yaml", "A <a@", "B <b@") }, "", nil},
+		{"a reason", func(s *sourceSite) { s.change("pkg/pkg.yaml", "One", "Another") }, "", nil},
 		{"a patch's name", func(s *sourceSite) {
 			s.check(os.Rename(filepath.Join(s.dir, "pkg/a.patch"), filepath.Join(s.dir, "pkg/z.diff")))
 			s.change("pkg/pkg.yaml", "a.patch", "z.diff")
-		}, ""},
+		}, "", nil},
 		{"a digest beside a patch", func(s *sourceSite) {
 			data, err := os.ReadFile(filepath.Join(s.dir, "pkg/a.patch"))
 			s.check(err)
 			s.change("pkg/pkg.yaml", "a.patch: One", fmt.Sprintf("a.patch: {why: One, sha256: %x}", sha256.Sum256(data)))
-		}, ""},
-		{"a comment", func(s *sourceSite) { s.change("pkg/pkg.yaml", "author:", "# of the author\nauthor:") }, ""},
+		}, "", nil},
+		{"a comment", func(s *sourceSite) { s.change("pkg/pkg.yaml", "author:", "# of the author\nauthor:") }, "", nil},
 		{"order of the keys and options", func(s *sourceSite) {
 			s.change("pkg/pkg.yaml", "suffix: +p1\n", "")
 			s.change("pkg/pkg.yaml", "[nostrip, noopt]", "[noopt, nostrip, noopt]\nsuffix: +p1")
-		}, ""},
-		{"order of the variables", func(s *sourceSite) { s.change("pkg/pkg.yaml", "{A: '1', B: '2'}", "{B: '2', A: '1'}") }, ""},
+		}, "", nil},
+		{"order of the variables", func(s *sourceSite) { s.change("pkg/pkg.yaml", "{A: '1', B: '2'}", "{B: '2', A: '1'}") }, "", nil},
 		{"carriage returns", func(s *sourceSite) {
 			data, err := os.ReadFile(filepath.Join(s.dir, "pkg/pkg.yaml"))
 			s.check(err)
 			s.write("pkg/pkg.yaml", strings.ReplaceAll(string(data), "\n", "\r\n"))
-		}, ""},
+		}, "", nil},
 		{"the times of all files", func(s *sourceSite) {
 			s.check(filepath.WalkDir(s.dir, func(p string, _ os.DirEntry, err error) error {
 				if err != nil {
@@ -283,31 +295,31 @@ func TestIdentity(t *testing.T) {
 				}
 				return os.Chtimes(p, time.Unix(1, 0), time.Unix(1, 0))
 			}))
-		}, ""},
+		}, "", nil},
 		{"the directory", func(s *sourceSite) {
 			s.check(os.Rename(filepath.Join(s.dir, "pkg"), filepath.Join(s.dir, "moved")))
 			s.check(os.Symlink("moved", filepath.Join(s.dir, "pkg")))
-		}, ""},
-		{"the snapshot's date", func(s *sourceSite) { s.push("2026-11-22T00:00:00Z") }, ""},
-		{"another package in the snapshot", func(s *sourceSite) { s.deb("unrelated", "1"); s.push(date) }, ""},
+		}, "", nil},
+		{"the snapshot's date", func(s *sourceSite) { s.push("2026-11-22T00:00:00Z") }, "", nil},
+		{"another package in the snapshot", func(s *sourceSite) { s.deb("unrelated", "1"); s.push(date) }, "", nil},
 		{"the dsc's signature", func(s *sourceSite) {
 			name := filepath.Join(s.dir, "debs/hello_2.10-3.dsc")
 			data, err := os.ReadFile(name)
 			s.check(err)
 			s.check(os.WriteFile(name, testarchive.DebianKey().Clearsign(s.t, data, time.Unix(1700000000, 0)), 0o600))
 			s.push(date)
-		}, ""},
+		}, "", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSourceSite(t)
 			tt.change(s)
-			if is := s.hash(); (is == was) != (tt.lines == "") {
+			if is := s.hash(tt.args...); (is == was) != (tt.lines == "") {
 				t.Errorf("%s, was %s", is, was)
 			}
 			old := filepath.Join(t.TempDir(), "old.txt")
 			s.check(os.WriteFile(old, []byte(text+"\n"), 0o600))
 			keys := map[string]bool{}
-			for line := range strings.Lines(s.hash("--explain", old)) {
+			for line := range strings.Lines(s.hash(append(tt.args, "--explain", old)...)) {
 				key, _, _ := strings.Cut(strings.TrimLeft(line, "+-"), " ")
 				keys[key] = true
 			}
