@@ -39,7 +39,7 @@ func (c *content) mergeInto(f Options, o *config.Other, archives []*suites.Archi
 	var m merge.Merger
 	var archs []string
 	for _, prefix := range o.Merge {
-		err := error(nil)
+		var err error
 		if i := slices.IndexFunc(archives, func(a *suites.Archive) bool { return a.Prefix == prefix }); i >= 0 {
 			archs = append(archs, archives[i].AllArchitectures()...)
 			err = feedRead(&m, archives[i], sel)

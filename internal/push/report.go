@@ -2,6 +2,7 @@ package push
 
 import (
 	"slices"
+	"strings"
 
 	"example.org/mmoci/internal/fetchreport"
 	"example.org/mmoci/internal/freeze"
@@ -32,7 +33,7 @@ func (o Options) ofList(e *fetchreport.File, files *listed.Result) {
 		}
 		e.Kind, e.From, e.Tries, e.Failures = fetchreport.Upstream, f.URL, f.Tries, f.Failures
 		for _, a := range o.Plan.Archives {
-			if a.Prefix == e.Archive && slices.ContainsFunc(a.Mirrors, func(m string) bool { return len(m) > len(f.URL) && m[:len(f.URL)] == f.URL }) {
+			if a.Prefix == e.Archive && slices.ContainsFunc(a.Mirrors, func(m string) bool { return strings.HasPrefix(m, f.URL+"/") }) {
 				e.Kind = fetchreport.Mirror
 			}
 		}

@@ -155,17 +155,7 @@ func readFiles(n document.Node) (out []File, err error) {
 			"path":      func(n document.Node) (err error) { p, err = n.Text(); return err },
 			"sha256":    func(n document.Node) (err error) { digest, err = n.Text(); return err },
 			"signature": func(n document.Node) (err error) { signature, err = n.Text(); return err },
-			"url": func(n document.Node) error {
-				list, err := items(n)
-				for _, one := range list {
-					s, err := one.Text()
-					if err != nil {
-						return err
-					}
-					urls = append(urls, s)
-				}
-				return err
-			},
+			"url":       func(n document.Node) (err error) { urls, err = document.OneOrMore(n); return err },
 		})
 		if err != nil {
 			return err
