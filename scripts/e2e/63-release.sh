@@ -53,6 +53,7 @@ served() {
 	healthy
 	in_root mmoci --version | grep -w 1.0
 	cmp "$root/usr/bin/mmoci" "dist/mmoci-$arch"
+	for m in oci oci+http; do cmp "$root/usr/lib/apt/methods/$m" "dist/mmoci-$arch"; done
 	grep -q -w 'mmoci install' "$root/usr/share/bash-completion/completions/mmoci" || grep -q __start_mmoci "$root/usr/share/bash-completion/completions/mmoci"
 	zcat "$root/usr/share/man/man1/mmoci-install.1.gz" | grep -q '^\.TH "MMOCI-INSTALL" "1" "2026-01-01" "mmoci 1.0"'
 	zcat "$root/usr/share/man/man5/mmoci.yaml.5.gz" | grep -q '^\.TH "MMOCI.YAML" "5"'

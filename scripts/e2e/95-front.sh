@@ -14,21 +14,31 @@ site
 registry_start origin registry "$work/origin"
 origin=$registry
 origin_pid=$pid
-for layer in 1 2; do
-	mkdir -p "layer-$layer"
-	echo "layer $layer" >"layer-$layer/name-$layer"
-	head -c 400000 /dev/urandom >"layer-$layer/data-$layer"
-	tar -cf "layer-$layer.tar" -C "layer-$layer" .
+regctl registry set --tls disabled --skip-check "$origin"
+other=arm64
+[ "$arch" != arm64 ] || other=amd64
+for a in "$arch" "$other"; do
+	for layer in 1 2; do
+		mkdir -p "layer-$a-$layer"
+		echo "layer $layer of $a" >"layer-$a-$layer/name-$layer"
+		head -c 400000 /dev/urandom >"layer-$a-$layer/data-$layer"
+		tar -cf "layer-$a-$layer.tar" -C "layer-$a-$layer" .
+	done
+	crane append --oci-empty-base -f "layer-$a-1.tar" -f "layer-$a-2.tar" -t "$origin/app:$a" >/dev/null
+	crane mutate --set-platform "linux/$a" "$origin/app:$a" -t "$origin/app:$a" >/dev/null
 done
-crane append --oci-empty-base -f layer-1.tar -f layer-2.tar -t "$origin/app:base" >/dev/null
-crane mutate --set-platform "linux/$arch" "$origin/app:base" -t "$origin/app:1" >/dev/null
-app=$(crane digest "$origin/app:1")
+crane index append -m "$origin/app:$arch" -m "$origin/app:$other" -t "$origin/app:both" >/dev/null
+crane manifest "$origin/app:both" | jq -c 'del(.manifests[].artifactType)' |
+	regctl manifest put --content-type application/vnd.oci.image.index.v1+json "$origin/app:candidate" >/dev/null
+"$mmoci" tag promote "$origin/app:candidate" stable >/dev/null
+app=$(crane digest "$origin/app:candidate")
+mine=$(crane digest --platform "linux/$arch" "$origin/app:candidate")
 {
 	sign_part
 	# shellcheck disable=SC2046 # names
 	selection "$up" hello docker.io $(base | tr '\n' ' ')
 	echo "images:"
-	echo "- {image: \"$origin/app:1\", as: \"registry.example.org/site/app:1\"}"
+	echo "- {image: \"$origin/app:stable\", as: \"registry.example.org/site/app:1\"}"
 } >mmoci.yaml
 "$mmoci" push -f mmoci.yaml oci:lay:noble >pushed.ref
 root=$(sed 's/.*@//' pushed.ref)
@@ -36,6 +46,9 @@ root=$(sed 's/.*@//' pushed.ref)
 "$mmoci" export --static tree --apt oci:lay:noble >/dev/null
 say "root $root, app $app"
 for m in de1 de2 fr1; do cp -al tree "tree-$m"; done
+
+# manifest: that of this platform, through the front.
+manifest() { crane manifest --platform "linux/$arch" "$front/site/app:1"; }
 
 # mirror_start NAME MORE: nginx with the file that is shipped, at an address of its own; $mirror is its URL; MORE of its entry.
 mirror_start() {
@@ -72,7 +85,7 @@ warm() {
 	crane auth login "$front" -u host -p secret
 	same app "$(crane digest "$front/site/app:1")" "$app"
 	# The front serves a blob itself until it has seen that a mirror's is right.
-	for l in $(crane manifest "$front/site/app:1" | jq -r '.layers[].digest, .config.digest'); do
+	for l in $(manifest | jq -r '.layers[].digest, .config.digest'); do
 		redirected() { [ "$(curl -s -o answer -w '%{http_code}' "$base/v2/site/app/blobs/$l")" = 307 ]; }
 		eventually redirected
 		curl -s -D head -o answer "$base/v2/site/app/blobs/$l?ns=registry.example.org"
@@ -93,7 +106,7 @@ through() {
 	clients >clients
 	cat clients
 	# Two layers from mirrors, none from the front; the manifest from the front.
-	for l in $(crane manifest "$front/site/app:1" | jq -r '.layers[].digest'); do
+	for l in $(manifest | jq -r '.layers[].digest'); do
 		grep -q "^20[06] .*${l#sha256:}" clients
 		[ -z "$(of_front "blobs/$l")" ]
 	done
@@ -106,16 +119,18 @@ pod() { podman --root "$work/pod" --runroot "$work/podrun" --storage-driver vfs 
 by_podman() {
 	pod login --tls-verify=false -u host -p secret "$front"
 	pod pull -q --tls-verify=false "$front/site/app:1"
-	pod image inspect "$front/site/app:1" --format '{{.Digest}}' | grep -qx "$app"
+	pod image inspect "$front/site/app:1" --format '{{.Digest}} {{.RepoDigests}}' | grep -F "$app"
 	pod rmi "$front/site/app:1"
 }
 check "podman logs in and pulls: layers from mirrors, which see no password" through by_podman
 
 by_skopeo() {
-	skopeo --insecure-policy copy -q --src-tls-verify=false --src-creds host:secret "docker://$front/registry.example.org/site/app:1" "dir:$work/skopeo-app"
-	same app "sha256:$(sha256sum <skopeo-app/manifest.json | cut -d' ' -f1)" "$app"
+	curl -sf -o registries.conf "$base/setup/registries.conf"
+	skopeo login --authfile "$work/auth.json" --tls-verify=false -u host -p secret "$front"
+	skopeo --registries-conf "$work/registries.conf" --insecure-policy copy -q --authfile "$work/auth.json" docker://registry.example.org/site/app:1 "dir:$work/skopeo-app"
+	same app "sha256:$(sha256sum <skopeo-app/manifest.json | cut -d' ' -f1)" "$mine"
 }
-check "skopeo, the same" through by_skopeo
+check "skopeo by the front's own registries.conf and the image's own name, the same" through by_skopeo
 
 by_docker() {
 	start dockerd dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs --data-root "$work/dockerd" \
@@ -124,9 +139,11 @@ by_docker() {
 	docker -H "unix://$work/docker.sock" login -u host -p secret "$front"
 	docker -H "unix://$work/docker.sock" pull "$front/site/app:1" | tee docker.out
 	grep -qF "$app" docker.out
+	docker -H "unix://$work/docker.sock" pull --platform "linux/$other" "$front/site/app:1" | grep -F "$app"
+	same architecture "$other" "$(docker -H "unix://$work/docker.sock" image inspect -f '{{.Architecture}}' "$front/site/app:1")"
 	kill "$(cat "$work/dockerd.pidfile")"
 }
-check "docker, the same" through by_docker
+check "docker, the same, for two platforms" through by_docker
 
 by_ctr() {
 	mkdir -p hosts/registry.example.org
@@ -142,17 +159,17 @@ by_ctr() {
 	END
 	start containerd containerd -c containerd.toml
 	eventually ctr -a "$work/ctrd.sock" version
-	ctr -a "$work/ctrd.sock" images pull --hosts-dir "$work/hosts" --snapshotter native -u host:secret registry.example.org/site/app:1
-	ctr -a "$work/ctrd.sock" images ls | grep -F "registry.example.org/site/app:1" | grep -F "$app"
+	ctr -a "$work/ctrd.sock" images pull --hosts-dir "$work/hosts" --snapshotter native -u host:secret --all-platforms registry.example.org/site/app:1
+	ctr -a "$work/ctrd.sock" images ls | grep -F "registry.example.org/site/app:1" | grep -F "$app" | grep -F "linux/$other"
 }
-check "containerd by the front's own hosts.toml and the image's own name, the same" through by_ctr
+check "containerd by the front's own hosts.toml and the image's own name, the same, for two platforms" through by_ctr
 
 # --- a mirror that refuses connections
 
 # events TEXT: how many events of the front's say that.
 events() { jq -c "select(.msg == \"$1\")" front.log | wc -l; }
 died() {
-	l=$(crane manifest "$front/site/app:1" | jq -r '.layers[0].digest')
+	l=$(manifest | jq -r '.layers[0].digest')
 	m=$(curl -s -I -X GET "$base/v2/site/app/blobs/$l" | tr -d '\r' | sed -n 's/^X-Mmoci-Mirror: //p')
 	stop "$(cat "$m.pid")"
 	pod pull -q --tls-verify=false "$front/site/app:1" || echo "the first pull failed"
@@ -256,7 +273,7 @@ sent_to() { # $m: the mirror that a client is sent to, once one was looked at
 	[ -n "$m" ]
 }
 lost() {
-	l=$(crane manifest "$front/site/app:1" | jq -r '.layers[1].digest')
+	l=$(manifest | jq -r '.layers[1].digest')
 	eventually sent_to
 	rm "tree-$m/blobs/sha256/${l#sha256:}"
 	curl -s -L -o answer "$base/v2/site/app/blobs/$l" # a later one is better
@@ -278,7 +295,7 @@ ruled() {
 		- {name: no-hello, deny: hello, reason: "wave instead"}
 	END
 	serve_start ruled --registry --mirrors mirrors.yaml --policy policy.yaml "$origin/mirror:noble"
-	l=$(crane manifest "$front/site/app:1" | jq -r '.layers[0].digest')
+	l=$(manifest | jq -r '.layers[0].digest')
 	hello=$(cd "$work/tree/apt/mirror:noble" && find debian/pool -name 'hello_*.deb')
 	for n in 1 2 3; do
 		same "a denied layer" 403 "$(curl -s -o answer -w '%{http_code}' "$serve/v2/site/app/blobs/$l")"
@@ -296,7 +313,7 @@ away() {
 	front=${serve#http://} front_pid=$pid
 	crane auth login "$front" -u host -p secret
 	same app "$(crane digest "$front/site/app:1")" "$app"
-	for l in $(crane manifest "$front/site/app:1" | jq -r '.layers[].digest'); do
+	for l in $(manifest | jq -r '.layers[].digest'); do
 		come() { curl -sfL "http://host:secret@$front/v2/site/app/blobs/$l" | sha256sum | grep -q "^${l#sha256:}"; }
 		eventually come
 	done
