@@ -166,7 +166,7 @@ func wantedDate(f Options, archives []*suites.Archive, ready []ReadyArchive) (da
 		}
 	}
 	if date.IsZero() && f.Replaces.IsZero() {
-		return date, false, outcome.GiveDate.For(fmt.Errorf("%w: own packages and files have no date of their own, and there is nothing else; give one", outcome.ErrUsage))
+		return date, false, outcome.GiveDate.For(fmt.Errorf("%w: own packages and files alone have no date of their own; give one", outcome.ErrUsage))
 	}
 	return date, false, nil
 }
