@@ -175,3 +175,11 @@ func dockerKey(t *testing.T) string {
 	testarchive.Files{"docker.asc": testarchive.DockerKey().Public()}.Write(t, dir)
 	return filepath.Join(dir, "docker.asc")
 }
+
+// Doctor says what running scripts lacks here, which is no fault, and what can be made all the same. This program does not call run.Main.
+func TestDoctorOfScripts(t *testing.T) {
+	f := scripts(t.Context())
+	if !f.OK || !strings.Contains(f.Text, "does not call Main") || !strings.HasSuffix(f.Text, "; images with scripts: none can be made") {
+		t.Errorf("%+v", f)
+	}
+}
