@@ -117,7 +117,8 @@ type Attachment struct {
 // Attached is a blob of an [Attachment].
 type Attached struct {
 	Part
-	Title string // its file name
+	Title  string          // its file name
+	Digest snapshot.Digest // of its data; zero: it is computed
 }
 
 // Empty is the config of a manifest that has none.
@@ -135,7 +136,10 @@ func (a *Attachment) Document() (Part, error) {
 		Annotations   map[string]string `json:"annotations,omitempty"`
 	}{SchemaVersion: 2, MediaType: typeManifest, ArtifactType: a.ArtifactType, Config: describe(Empty()), Subject: describe(a.Subject), Annotations: a.Annotations}
 	for _, l := range a.Layers {
-		d := describe(l.Part)
+		d := descriptor{MediaType: l.MediaType, Digest: l.Digest.String(), Size: int64(len(l.Data))}
+		if l.Digest.IsZero() {
+			d = describe(l.Part)
+		}
 		d.Notes = map[string]string{"org.opencontainers.image.title": l.Title}
 		m.Layers = append(m.Layers, d)
 	}

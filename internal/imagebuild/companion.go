@@ -49,7 +49,7 @@ func newCompanion(o *Options, im *Image, files syncfiles.Files) (*companion, err
 	}
 	a := image.Attachment{ArtifactType: TypeCompanion, Subject: im.Index, Annotations: map[string]string{"org.opencontainers.image.created": snapshot.FormatDate(o.date())}}
 	add := func(title, mediaType string, data []byte) {
-		a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: mediaType, Data: data}, Title: title})
+		a.Layers = append(a.Layers, image.Attached{Part: image.Part{MediaType: mediaType, Data: data}, Title: title, Digest: snapshot.Sum(data)})
 	}
 	add("image.yaml", TypePlan, plan.Format())
 	if sources := slices.Concat(files.List, files.Sources); len(sources) > 0 {
@@ -91,7 +91,7 @@ func newCompanion(o *Options, im *Image, files syncfiles.Files) (*companion, err
 	add("statement.txt", mediaType, text)
 	c := &companion{blobs: map[snapshot.Digest][]byte{snapshot.Sum(image.Empty().Data): image.Empty().Data}}
 	for _, l := range a.Layers {
-		c.blobs[snapshot.Sum(l.Data)] = l.Data
+		c.blobs[l.Digest] = l.Data
 	}
 	c.manifest, err = a.Document()
 	return c, err
@@ -104,7 +104,7 @@ func statement(im *Image, date time.Time, parts []image.Attached) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\ndate %s\nimage %s\nsnapshot %s\n", statementHead, snapshot.FormatDate(date), snapshot.BlobOf(im.Index.Data), im.Lock.Snapshot)
 	for _, p := range parts {
-		fmt.Fprintf(&b, "part %s %s\n", p.Title, snapshot.BlobOf(p.Data))
+		fmt.Fprintf(&b, "part %s %s\n", p.Title, snapshot.Blob{Digest: p.Digest, Size: int64(len(p.Data))})
 	}
 	return b.Bytes()
 }

@@ -142,7 +142,8 @@ func (c *Cache) Keep(key string, l Layer) {
 	// Notes are made again where they are lost, so nothing waits for the disk.
 	f, err := os.CreateTemp(c.notes(), key+".*"+noteTemp) // processes of two containers may have one number
 	if err == nil {
-		_, err = f.Write(l.encode())
+		line, text := l.encode()
+		_, err = f.Write(append([]byte(line), text...))
 		if err = cmp.Or(err, f.Close()); err == nil {
 			err = os.Rename(f.Name(), c.path(key))
 		}

@@ -52,12 +52,12 @@ func (l *Layer) OfPackage(deb snapshot.Blob, r rootfs.Recipe) error {
 	return nil
 }
 
-func (l Layer) encode() []byte {
-	text := l.Text
-	if text == nil && l.Note != nil {
-		text = l.Note.Encode()
+// encode is the note as it is kept.
+func (l Layer) encode() (line string, text []byte) {
+	if l.Text == nil && l.Note != nil {
+		return layerLine(l.Layer), l.Note.Encode()
 	}
-	return append([]byte(layerLine(l.Layer)), text...)
+	return layerLine(l.Layer), l.Text
 }
 
 func parseLayer(data []byte) (l Layer, err error) {
@@ -134,10 +134,14 @@ const notesHead = "mmoci-image-notes-v1\n"
 //
 // and SIZE bytes, the note as a cache has it.
 func (n Notes) Encode() []byte {
-	b := []byte(notesHead)
+	size := len(notesHead)
+	for key, l := range n {
+		size += len(key) + len(l.Text) + 256
+	}
+	b := append(make([]byte, 0, size), notesHead...)
 	for _, key := range slices.Sorted(maps.Keys(n)) {
-		text := n[key].encode()
-		b = fmt.Appendf(b, "note %s %d\n", key, len(text))
+		line, text := n[key].encode()
+		b = fmt.Appendf(b, "note %s %d\n%s", key, len(line)+len(text), line)
 		b = append(b, text...)
 	}
 	return b
