@@ -68,10 +68,23 @@ end() {
 
 # again NAME: a copy of the directory user/, with what its demo fetched.
 again() {
+	copy_of "$1"
+	cp -a user/demo/upstream "$1/demo/"
+}
+
+# copy_of NAME: the directory, without an upstream.
+copy_of() {
 	mkdir -p "$1/demo"
 	cp -a user/scripts user/bin "$1/"
-	cp -a user/demo/upstream user/demo/keys "$1/demo/"
+	cp -a user/demo/keys "$1/demo/"
 	chown nobody: "$1" "$1/demo"
+}
+
+# from_users NAME: a copy that reads the very upstream of user/, which its demo laid out and verified.
+from_users() {
+	copy_of "$1"
+	ln -s ../../user/demo/upstream "$1/demo/upstream"
+	printf '#!/bin/sh\nreadlink -f "$1"\n' >"$1/scripts/real-upstream.sh"
 }
 
 copy "$work/user"
@@ -125,12 +138,12 @@ begin poor "$work/few"
 
 # mmoci_is NAME: a demo in which standard input is what mmoci does, with the true one as $real.
 mmoci_is() {
-	again "$1"
+	from_users "$1"
 	{ printf '#!/bin/sh\nreal=%s\n' "$work/user/bin/mmoci"; cat; } >"$1/bin/mmoci"
 	begin "$1"
 }
 
-again bytes
+from_users bytes
 mkdir bytes/first
 cat >bytes/first/curl <<-END
 	#!/bin/sh
