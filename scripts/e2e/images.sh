@@ -22,10 +22,13 @@ seed=${E2E_SEED:-20261128}
 # drawn WHAT..: what draw.py says: closures SEED COUNT ESSENTIAL.., or small SEED COUNT.
 drawn() {
 	# the host's archives, with nothing installed
-	mkdir -p draw/parts
-	: >draw/status
-	printf 'Dir::State::status "%s";\nDir::Etc::parts "%s";\n#clear APT::Architectures;\nAPT::Architectures { "%s"; };\n' "$work/draw/status" "$work/draw/parts" "$arch" >draw.conf
-	APT_CONFIG=$work/draw.conf apt-cache dumpavail | APT_CONFIG=$work/draw.conf "$E2E_TOP/scripts/e2e/draw.py" "$@"
+	if [ ! -e draw/available ]; then
+		mkdir -p draw/parts
+		: >draw/status
+		printf 'Dir::State::status "%s";\nDir::Etc::parts "%s";\n#clear APT::Architectures;\nAPT::Architectures { "%s"; };\n' "$work/draw/status" "$work/draw/parts" "$arch" >draw.conf
+		APT_CONFIG=$work/draw.conf apt-cache dumpavail >draw/available
+	fi
+	APT_CONFIG=$work/draw.conf "$E2E_TOP/scripts/e2e/draw.py" "$@" <draw/available
 }
 
 image_snapshot() {
