@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -145,11 +144,11 @@ func ParseStatement(text []byte) (*Statement, error) {
 		case i == 0 && f[0] == "date" && len(f) == 2:
 			st.Date, err = time.Parse(time.RFC3339, f[1])
 		case i == 1 && f[0] == "image" && len(f) == 3:
-			st.Image, err = parseBlob(f[1], f[2])
+			st.Image, err = snapshot.ParseBlob(f[1], f[2])
 		case i == 2 && f[0] == "snapshot" && len(f) == 2:
 			st.Snapshot, err = snapshot.ParseDigest(f[1])
 		case i > 2 && f[0] == "part" && len(f) == 4 && st.Parts[f[1]] == (snapshot.Blob{}):
-			st.Parts[f[1]], err = parseBlob(f[2], f[3])
+			st.Parts[f[1]], err = snapshot.ParseBlob(f[2], f[3])
 		default:
 			err = fmt.Errorf("%.100q stands in a wrong place, or twice", line)
 		}
@@ -158,14 +157,4 @@ func ParseStatement(text []byte) (*Statement, error) {
 		}
 	}
 	return st, nil
-}
-
-func parseBlob(digest, size string) (b snapshot.Blob, err error) {
-	if b.Digest, err = snapshot.ParseDigest(digest); err != nil {
-		return b, err
-	}
-	if b.Size, err = strconv.ParseInt(size, 10, 64); err == nil && (b.Size < 0 || strconv.FormatInt(b.Size, 10) != size) {
-		err = fmt.Errorf("%.40q is no size", size)
-	}
-	return b, err
 }
