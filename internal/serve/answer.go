@@ -43,7 +43,8 @@ type content struct {
 // answer sends a file, a part of it, or that the client has it already. Status,
 // headers but Date, and body are a function of the file, its path and the request.
 func (req *request) answer(c content) {
-	if !condition.Any(req.r.Header) && req.toMirror(c) {
+	plain := !condition.Any(req.r.Header)
+	if plain && req.toMirror(c) {
 		return
 	}
 	v := condition.New(c.blob.Digest, c.modified)
@@ -72,7 +73,7 @@ func (req *request) answer(c content) {
 		req.fail(http.StatusRequestedRangeNotSatisfiable, "range begins behind the end of the file")
 		return
 	}
-	if req.toMirror(c) {
+	if !plain && req.toMirror(c) { // a client waits for a mirror once
 		return
 	}
 	if c.typ == "" {

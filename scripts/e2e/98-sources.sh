@@ -280,7 +280,7 @@ mkdir -p five/real five/debs
 	# Debian's own, of the same versions; a rebuild (+b1) where there is no other.
 	cd debs
 	while read -r _ version dir; do
-		for p in $(awk '/^Binary:/ { on = 1; sub("Binary:", "") } /^[A-Z]/ && on++ > 1 { exit } on { gsub(",", ""); print }' "$dir"); do
+		for p in $(awk '/^Binary:/ { on = 1; sub("Binary:", "") } /^[A-Z]/ { on = 0 } on { gsub(",", ""); print }' "$dir"); do
 			apt-get -q download "$p=$version" || apt-get -q download "$p" || :
 		done
 	done <<-END
