@@ -51,7 +51,7 @@ type filler struct {
 	*export
 	blobs *os.File // the directory
 	begun durable.Mark
-	// linking is held while a blob gets its name. The kernel names one after the other in a directory anyway; who waits there
+	// linking is held while blobs get their names. The kernel names one after the other in a directory anyway; who waits there
 	// holds a thread, who waits here lets others hash.
 	linking sync.Mutex
 
@@ -159,27 +159,46 @@ func (f *filler) missing(had []snapshot.Digest) []wanted {
 	return out
 }
 
-// takeAll puts blobs, several at once.
+// takeAll puts blobs, several batches at once.
 func (f *filler) takeAll(ctx context.Context, missing []wanted) error {
 	g, each := errgroup.WithContext(ctx)
+	batches := inBatches(missing)
 	var next atomic.Int64
-	for range parallel.Workers { // not a goroutine for each blob: most are linked in less time than one takes to begin
+	for range parallel.Workers {
 		g.Go(func() error {
 			for {
 				if err := context.Cause(each); err != nil {
 					return err
 				}
 				i := next.Add(1) - 1
-				if i >= int64(len(missing)) {
+				if i >= int64(len(batches)) {
 					return nil
 				}
-				if err := f.take(each, missing[i]); err != nil {
+				if err := f.take(each, batches[i]); err != nil {
 					return err
 				}
 			}
 		})
 	}
 	return g.Wait()
+}
+
+// inBatches divides blobs. Those of a batch get their names together: most are small, and two that wait for each other's
+// turn would take longer than a name does. Large ones are few in a batch, so that several are hashed at once.
+func inBatches(all []wanted) (batches [][]wanted) {
+	const most, bytes = 64, 1 << 20
+	begin, size := 0, int64(0)
+	for i := range all {
+		if i > begin && (i-begin == most || size+all[i].Size > bytes) {
+			batches = append(batches, all[begin:i])
+			begin, size = i, 0
+		}
+		size += all[i].Size
+	}
+	if begin < len(all) {
+		batches = append(batches, all[begin:])
+	}
+	return batches
 }
 
 // inOrder puts blobs into the order in which the directories of the layouts have them. File systems keep names in an order of their own,
@@ -232,37 +251,57 @@ func (f *filler) tell(ev artifact.Event) {
 	}
 }
 
-// take puts one blob.
-func (f *filler) take(ctx context.Context, m wanted) error {
-	f.tell(artifact.Event{Kind: artifact.Started, Digest: m.Digest, Bytes: m.Size})
-	linked := false
-	if m.blobs != nil && f.o.Mode != Copy {
-		var err error
-		if linked, err = f.link(ctx, m); err != nil {
-			return fmt.Errorf("blob %s: %w", m.Digest, err)
+// take puts a batch.
+func (f *filler) take(ctx context.Context, batch []wanted) error {
+	fds := make([]int, 0, len(batch))
+	defer func() {
+		for _, fd := range fds {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
 		}
+	}()
+	for _, m := range batch {
+		f.tell(artifact.Event{Kind: artifact.Started, Digest: m.Digest, Bytes: m.Size})
+		fd := -1
+		if m.blobs != nil && f.o.Mode != Copy {
+			var err error
+			if fd, err = f.hashed(ctx, m); err != nil {
+				return fmt.Errorf("blob %s: %s: %w", m.Digest, m.layout, err)
+			}
+		}
+		fds = append(fds, fd)
 	}
-	if !linked {
+	why := f.linkAll(batch, fds)
+	for i, m := range batch {
+		if why[i] == nil {
+			continue
+		}
+		if f.o.Mode == Link && m.blobs != nil {
+			return fmt.Errorf("blob %s: %w", m.Digest, outcome.CopyInstead.For(fmt.Errorf("%s in %s cannot be linked: %w", m.Digest.Hex(), m.layout, why[i])))
+		}
 		if err := f.copy(ctx, m); err != nil {
 			return err
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.result.Bytes += m.Size
-	if linked {
-		f.result.Linked++
-		f.linked = append(f.linked, m.Digest)
-	} else {
-		f.result.Copied++
+	for i, m := range batch {
+		f.result.Bytes += m.Size
+		if why[i] == nil {
+			f.result.Linked++
+			f.linked = append(f.linked, m.Digest)
+		} else {
+			f.result.Copied++
+		}
+		f.tell(artifact.Event{Kind: artifact.Done, Digest: m.Digest, Bytes: m.Size})
 	}
-	f.tell(artifact.Event{Kind: artifact.Done, Digest: m.Digest, Bytes: m.Size})
 	return nil
 }
 
-// link hashes a blob of a layout and gives the very file that was hashed its name in the tree. It returns false, and no error,
-// where links cannot be made and copies may. It asks the kernel no more than it must: a release has tens of thousands.
-func (f *filler) link(ctx context.Context, m wanted) (bool, error) {
+// hashed opens a blob of a layout and hashes it. It returns -1, and no error, for one that only some may read: it is not
+// linked. It asks the kernel no more than it must: a release has tens of thousands.
+func (f *filler) hashed(ctx context.Context, m wanted) (_ int, err error) {
 	name := m.Digest.Hex()
 	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := unix.Openat(int(m.blobs.Fd()), name, flags|unix.O_NOATIME, 0) // hashing is no use of the file, and writes no time
@@ -270,45 +309,58 @@ func (f *filler) link(ctx context.Context, m wanted) (bool, error) {
 		fd, err = unix.Openat(int(m.blobs.Fd()), name, flags, 0)
 	}
 	if errors.Is(err, unix.ENOENT) {
-		return false, fmt.Errorf("%s: %w", m.layout, snapshot.ErrNotExist)
-	} else if err != nil {
-		return false, fmt.Errorf("%s: %w", m.layout, err)
+		err = snapshot.ErrNotExist
 	}
-	defer unix.Close(fd)
+	if err != nil {
+		return -1, err
+	}
+	keep := false
+	defer func() {
+		if !keep {
+			unix.Close(fd)
+		}
+	}()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return false, fmt.Errorf("%s: %w", m.layout, err)
+		return -1, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return false, fmt.Errorf("%s: it is no regular file", m.layout)
+		return -1, errors.New("it is no regular file")
 	}
 	if got, err := hashOf(ctx, fd, m.Size); err != nil {
-		return false, fmt.Errorf("%s: %w", m.layout, err)
+		return -1, err
 	} else if got != m.Blob {
-		return false, oci.Integrity("%s: its file has the bytes of %s, %d of them, want %d", m.layout, got.Digest, got.Size, m.Size)
+		return -1, oci.Integrity("its file has the bytes of %s, %d of them, want %d", got.Digest, got.Size, m.Size)
 	}
 	const everybody = 0o444
-	why := error(unix.EACCES)
-	if st.Mode&everybody == everybody {
-		why = f.linkOpen(fd, name)
-		if errors.Is(why, unix.EEXIST) { // a file of another size has the name
-			f.unlink(m.Digest)
-			why = f.linkOpen(fd, name)
+	if keep = st.Mode&everybody == everybody; !keep {
+		return -1, nil
+	}
+	return fd, nil
+}
+
+// linkAll gives the very files that were hashed their names in the tree. It returns why those without one have none.
+func (f *filler) linkAll(batch []wanted, fds []int) []error {
+	f.linking.Lock()
+	defer f.linking.Unlock()
+	why := make([]error, len(batch))
+	for i, fd := range fds {
+		if fd < 0 {
+			why[i] = unix.EACCES
+			continue
 		}
-		if why == nil {
-			return true, nil
+		name := batch[i].Digest.Hex()
+		why[i] = f.linkOpen(fd, name)
+		if errors.Is(why[i], unix.EEXIST) { // a file of another size has the name
+			f.unlink(batch[i].Digest)
+			why[i] = f.linkOpen(fd, name)
 		}
 	}
-	if f.o.Mode == Link {
-		return false, outcome.CopyInstead.For(fmt.Errorf("%s in %s cannot be linked: %w", name, m.layout, why))
-	}
-	return false, nil
+	return why
 }
 
 // linkOpen gives an open file a name. The short way is for root, and for everybody since Linux 6.10.
 func (f *filler) linkOpen(fd int, name string) error {
-	f.linking.Lock()
-	defer f.linking.Unlock()
 	err := unix.Linkat(fd, "", int(f.blobs.Fd()), name, unix.AT_EMPTY_PATH)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), int(f.blobs.Fd()), name, unix.AT_SYMLINK_FOLLOW)
