@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -76,10 +77,10 @@ type stat struct {
 func (s *stat) kind() uint32 { return s.Mode & unix.S_IFMT }
 
 const (
-	maxOutput = 64 << 10 // bytes of a program's output that are kept, from its end
-	maxChunk  = 1 << 20  // bytes of a file that one answer has
-	maxRead   = 64 << 20 // bytes of a file that is read into memory
-	maxTree   = 1 << 20  // files of a root
+	maxOutput = 256 << 10 // bytes of a program's output that are kept, from its end
+	maxChunk  = 1 << 20   // bytes of a file that one answer has
+	maxRead   = 64 << 20  // bytes of a file that is read into memory
+	maxTree   = 1 << 20   // files of a root
 )
 
 func (r *request) do() (a answer, err error) {
@@ -385,8 +386,15 @@ func extractOne(p string, h *tar.Header, content io.Reader) error {
 	return os.Chtimes(p, h.ModTime, h.ModTime)
 }
 
-// cutLines is the last lines of an output, without empty ones.
+// progress begins the lines of dpkg on each package that it takes.
+var progress = []string{"Selecting previously unselected package ", "(Reading database ", "Preparing to unpack ", "Unpacking ", "Setting up ", "Processing triggers for "}
+
+// cutLines is the last lines of an output, without empty ones and those of dpkg's progress: what went wrong may stand
+// before a hundred packages that went well.
 func cutLines(output []byte, n int) string {
 	lines := strings.FieldsFunc(string(output), func(r rune) bool { return r == '\n' })
+	lines = slices.DeleteFunc(lines, func(line string) bool {
+		return slices.ContainsFunc(progress, func(begin string) bool { return strings.HasPrefix(line, begin) })
+	})
 	return strings.Join(lines[max(len(lines)-n, 0):], "\n")
 }
