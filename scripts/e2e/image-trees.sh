@@ -65,7 +65,7 @@ mmdebstrap	< (etc/fstab|var/lib/dpkg/arch)
 skeleton	> (usr/)?lib(32|x32|64)	
 order	[<>] usr/local/share/fonts	d 2775 root:staff $
 diversion	[<>] usr/bin/pg_config\.libpq-dev	
-random	[<>] (var/lib/postgresql/[0-9]+/main/.*|etc/ssl/certs/ssl-cert-snakeoil\.pem|etc/ssl/private/ssl-cert-snakeoil\.key|etc/ssl/certs/java/cacerts)	
+random	[<>] (var/lib/doc-base/info/files\.yml|var/lib/postgresql/[0-9]+/main/.*|etc/ssl/certs/ssl-cert-snakeoil\.pem|etc/ssl/private/ssl-cert-snakeoil\.key|etc/ssl/certs/java/cacerts)	
 random	[<>] etc/ssl/certs/[0-9a-f]{8}\.[0-9]	l  [^ ]* ssl-cert-snakeoil\.pem$
 END
 # Where no script ran, on both sides, mmdebstrap has no database of dpkg at all, and the image has what is made in place of scripts.
