@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +110,33 @@ func TestReadyWithoutIndices(t *testing.T) {
 	}
 	held.set(nil)
 	eventually(t, func() bool { _, body := readyzOf(t, base); return !bytes.Contains([]byte(body), []byte("but:")) })
+}
+
+// A further attempt does not count as missing again what an earlier one brought.
+func TestMissingWhileTriedAgain(t *testing.T) {
+	t.Parallel()
+	m := newMemoryBlobs()
+	held, sn := holdIndices(t, oneDeb([]byte("deb")).take(t, m))
+	held.set(errors.New("lost"))
+	close(held.may)
+	var p prefetch.Progress
+	if err := prefetch.Fetch(t.Context(), sn, prefetch.Indices, &p); err == nil || p.Missing() != 1 {
+		t.Fatalf("the first attempt: %v, %d missing", err, p.Missing())
+	}
+	held.set(nil)
+	asked := atomic.Int32{}
+	watched := sn.WithBlobs(func(blobs snapshot.Blobs) snapshot.Blobs {
+		return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+			asked.Add(1)
+			if got := p.Missing(); got != 1 {
+				t.Errorf("%d missing", got)
+			}
+			return blobs.Open(ctx, b, 0)
+		})
+	})
+	if err := prefetch.Fetch(t.Context(), watched, prefetch.Indices, &p); err != nil || p.Missing() != 0 || asked.Load() < 2 {
+		t.Errorf("the second attempt: %v, %d missing, %d asked for", err, p.Missing(), asked.Load())
+	}
 }
 
 // A newcomer is switched to when its indices are here; until then the one before is answered from, and what

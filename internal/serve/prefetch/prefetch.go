@@ -49,7 +49,8 @@ func IsIndex(row snapshot.Row) bool { return row.Size > 0 && !paths.Lasting(row.
 type Progress struct {
 	mu      sync.Mutex
 	begun   bool
-	missing int   // indices that are not here yet
+	left    int   // indices that this attempt has yet to read
+	missing int   // indices that are not here yet: a further attempt begins with all, but does not lose what is here
 	whole   bool  // all that was to be fetched is here
 	err     error // of the last attempt that ended
 }
@@ -89,14 +90,18 @@ func (p *Progress) begin(indices int) bool {
 	if p.begun && p.missing == 0 {
 		return false
 	}
-	p.begun, p.missing, p.err = true, indices, nil
+	if !p.begun {
+		p.missing = indices
+	}
+	p.begun, p.left, p.err = true, indices, nil
 	return true
 }
 
 func (p *Progress) got() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.missing--
+	p.left--
+	p.missing = min(p.missing, p.left)
 }
 
 func (p *Progress) end(err error) {
