@@ -90,10 +90,10 @@ func Read(ctx context.Context, o Options) (*freeze.ReadyArchive, error) {
 }
 
 func read(ctx context.Context, o Options) (*set, error) {
-	p := o.Plan
-	r := &reader{Options: o, set: &set{}, upstreamOptions: upstream.Options{
-		CAFile: p.CAFile, ClientCert: p.ClientCert, AuthFile: p.AuthFile, Record: true, Log: o.Log.Printf,
-	}}
+	r, err := newReader(o)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := o.Dir()
 	if err != nil {
 		return nil, fmt.Errorf("directory of what is kept of files: %w", err)
@@ -101,6 +101,23 @@ func read(ctx context.Context, o Options) (*set, error) {
 	if r.keep, err = openKeep(filepath.Join(dir, "files")); err != nil {
 		return nil, err
 	}
+	files, err := r.listed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.settle(ctx, files); err != nil {
+		return nil, err
+	}
+	r.assemble(files)
+	return r.set, nil
+}
+
+// newReader makes a reader that keeps nothing.
+func newReader(o Options) (r *reader, err error) {
+	p := o.Plan
+	r = &reader{Options: o, set: &set{}, upstreamOptions: upstream.Options{
+		CAFile: p.CAFile, ClientCert: p.ClientCert, AuthFile: p.AuthFile, Record: true, Log: o.Log.Printf,
+	}}
 	if p.SignedBy != "" {
 		if r.ring, err = signer.ReadKeyrings(p.SignedBy); err != nil {
 			return nil, err
@@ -117,8 +134,14 @@ func read(ctx context.Context, o Options) (*set, error) {
 	if r.ring != nil {
 		r.set.Archive.Class, r.set.Archive.UpstreamKeys = snapshot.Upstream, r.ring.Fingerprints()
 	}
+	return r, nil
+}
+
+// listed are the files of the plan, of which none was asked for, and those of its lists, which are verified.
+func (r *reader) listed(ctx context.Context) ([]*file, error) {
 	var files []*file
-	for _, f := range p.Files {
+	var err error
+	for _, f := range r.Plan.Files {
 		x := &file{Place: f.Place, at: f.Position, path: f.Path, signature: f.Signature, wanted: "its list has"}
 		if f.SHA256 != "" {
 			if x.blob.Digest, err = snapshot.ListedDigest(f.SHA256); err != nil {
@@ -128,8 +151,8 @@ func read(ctx context.Context, o Options) (*set, error) {
 		}
 		files = append(files, x)
 	}
-	for i := range p.Sums {
-		listed, err := r.sums(ctx, &p.Sums[i])
+	for i := range r.Plan.Sums {
+		listed, err := r.sums(ctx, &r.Plan.Sums[i])
 		if err != nil {
 			return nil, err
 		}
@@ -138,14 +161,7 @@ func read(ctx context.Context, o Options) (*set, error) {
 	if err := distinct(files); err != nil {
 		return nil, err
 	}
-	if err := r.open(files); err != nil {
-		return nil, err
-	}
-	if err := r.settle(ctx, files); err != nil {
-		return nil, err
-	}
-	r.assemble(files)
-	return r.set, nil
+	return files, r.open(files)
 }
 
 // distinct refuses paths that two lists have.

@@ -28,6 +28,8 @@ import (
 // program makes the metadata of own RPMs.
 const program = "createrepo_c"
 
+var errNoProgram = errors.New(program + " makes the metadata, and is not installed; install it, or make the repository elsewhere and give its directory as url")
+
 // groups is the name of a file of package groups in the directory of own RPMs.
 const groups = "comps.xml"
 
@@ -108,17 +110,30 @@ func keep(file string) (*spool.Bytes, error) {
 	return w.Done(), nil
 }
 
-// copyRPMs copies the .rpm files below dir, and its groups, and returns the digest of each RPM by its path. Links are followed where
-// they lead to files; what begins with a dot is left alone.
+// copyRPMs copies the files of eachOwn and returns the digest of each RPM by its path.
 func copyRPMs(ctx context.Context, dir, to string) (map[string]own, error) {
 	staged := map[string]own{}
+	err := eachOwn(ctx, dir, func(at, file string) error {
+		d, err := copyFile(file, filepath.Join(to, filepath.FromSlash(at)))
+		if at != groups {
+			staged[at] = d
+		}
+		return err
+	})
+	return staged, err
+}
+
+// eachOwn calls visit with each .rpm file below dir, and its groups: the path below dir, and the file. Links are followed where
+// they lead to files; what begins with a dot is left alone. One RPM must be there.
+func eachOwn(ctx context.Context, dir string, visit func(at, file string) error) error {
 	top, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w", outcome.ErrUsage, err)
+		return fmt.Errorf("%w: %w", outcome.ErrUsage, err)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
+	none := true
 	err = filepath.WalkDir(top, func(file string, e fs.DirEntry, err error) error {
 		if err == nil {
 			err = context.Cause(ctx)
@@ -147,16 +162,13 @@ func copyRPMs(ctx context.Context, dir, to string) (map[string]own, error) {
 		if fi, err := os.Stat(file); err == nil && !fi.Mode().IsRegular() { // reading a pipe would wait for a writer
 			return fmt.Errorf("%w: %s is no file; remove it", outcome.ErrUsage, file)
 		}
-		d, err := copyFile(file, filepath.Join(to, filepath.FromSlash(at)))
-		if isRPM {
-			staged[at] = d
-		}
-		return err
+		none = none && !isRPM
+		return visit(at, file)
 	})
-	if err == nil && len(staged) == 0 {
+	if err == nil && none {
 		err = fmt.Errorf("%w: no .rpm is in it", outcome.ErrUsage)
 	}
-	return staged, err
+	return err
 }
 
 // validOwn refuses names that clients would read in two ways.
@@ -264,7 +276,7 @@ func createrepo(ctx context.Context, dir string) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("%s makes the metadata, and is not installed; install it, or make the repository elsewhere and give its directory as url", program)
+		return errNoProgram
 	case err != nil:
 		text := strings.TrimSpace(said.String())
 		return fmt.Errorf("%s: %w: %s", program, err, text[max(0, len(text)-2000):])

@@ -152,6 +152,26 @@ func TestWrongUpstream(t *testing.T) {
 	}
 }
 
+// Whether own RPMs can be pushed is known before: they are there, and so is the program that lists them.
+func TestProbeOfOwn(t *testing.T) {
+	dir, bin := t.TempDir(), t.TempDir()
+	t.Setenv("PATH", bin)
+	a := &rpmplan.Archive{Prefix: "own", RPMs: dir}
+	if _, _, err := Probe(t.Context(), a, options(t)); err == nil || !strings.Contains(err.Error(), "no .rpm is in it") {
+		t.Errorf("without RPMs: %v", err)
+	}
+	write(t, dir, "a.rpm", "x")
+	if _, _, err := Probe(t.Context(), a, options(t)); err == nil || !strings.Contains(err.Error(), "createrepo_c makes the metadata, and is not installed") {
+		t.Errorf("without the program: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "createrepo_c"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if text, _, err := Probe(t.Context(), a, options(t)); err != nil || text != "1 RPM, and createrepo_c is here" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // Own RPMs: what is no directory, and what is empty, is told before anything is run.
 func TestNoRPMs(t *testing.T) {
 	t.Parallel()

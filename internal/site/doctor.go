@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"example.org/mmoci/internal/config"
+	"example.org/mmoci/internal/freeze"
+	"example.org/mmoci/internal/others"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs/run"
 	"example.org/mmoci/internal/signer"
@@ -54,6 +56,7 @@ func Doctor(ctx context.Context, q DoctorOptions) []artifact.Finding {
 				found = append(found, q.upstream(ctx, a)...)
 			}
 		}
+		found = append(found, q.others(ctx)...)
 	}
 	return append(found, scripts(ctx))
 }
@@ -160,25 +163,45 @@ func (q DoctorOptions) upstream(ctx context.Context, a *config.Archive) []artifa
 	if err != nil {
 		return []artifact.Finding{{What: what, Text: err.Error(), Remedy: "correct signed-by, ca or auth of this archive"}}
 	}
-	out := q.upstreamCAs(ctx, a, up)
+	out := q.upstreamCAs(ctx, what, up)
 	for _, s := range suites {
-		f := artifact.Finding{What: what + ", " + s.Suite}
-		switch err := s.Err; {
-		case err == nil:
-			f.OK, f.Text = true, "of "+snapshot.FormatDate(s.Date)+", signature good"
-			if s.AptRefuses != "" {
-				f.OK, f.Text, f.Remedy = false, f.Text+", but apt would refuse its key: "+s.AptRefuses, "get upstream's newer key"
-			}
-		case errors.Is(err, outcome.ErrIntegrity):
-			f.Text, f.Remedy = err.Error(), "stop and look: another key, an old mirror, or somebody between"
-		case errors.As(err, new(*net.OpError)), errors.As(err, new(*net.DNSError)):
-			f.Text, f.Remedy = err.Error(), "the network, a proxy (http_proxy), or the URL"
-		default:
-			f.Text, f.Remedy = err.Error(), "see the message; check url and suites"
+		f := finding(what+", "+s.Suite, "of "+snapshot.FormatDate(s.Date)+", signature good", s.Err)
+		if s.Err == nil && s.AptRefuses != "" {
+			f.OK, f.Text, f.Remedy = false, f.Text+", but apt would refuse its key: "+s.AptRefuses, "get upstream's newer key"
 		}
 		out = append(out, f)
 	}
 	return out
+}
+
+// others looks at where the archives are read from that are no Debian archives.
+func (q DoctorOptions) others(ctx context.Context) (out []artifact.Finding) {
+	trust, err := signer.ReadKeyrings(q.Plan.Trust...)
+	if err != nil || len(q.Plan.Trust) == 0 { // keys tells the first
+		trust = nil
+	}
+	for _, p := range (others.Reader{Site: trust, Artifact: q.Options}).Probe(ctx, freeze.Options{Plan: q.Plan, Now: q.Now}) {
+		what := "archive " + p.Prefix
+		out = append(out, q.upstreamCAs(ctx, what, p.Places...)...)
+		out = append(out, finding(what, p.Text, p.Err))
+	}
+	return out
+}
+
+// finding is the line about what is read from an upstream: what it has, or why it cannot be read or believed.
+func finding(what, has string, err error) artifact.Finding {
+	f := artifact.Finding{What: what}
+	switch {
+	case err == nil:
+		f.OK, f.Text = true, has
+	case errors.Is(err, outcome.ErrIntegrity):
+		f.Text, f.Remedy = err.Error(), "stop and look: another key, an old mirror, or somebody between"
+	case errors.As(err, new(*net.OpError)), errors.As(err, new(*net.DNSError)):
+		f.Text, f.Remedy = err.Error(), "the network, a proxy (http_proxy), or the URL"
+	default:
+		f.Text, f.Remedy = err.Error(), "see the message; check what mmoci.yaml says of the archive"
+	}
+	return f
 }
 
 // CertificateSoon is how long before a certificate ends Doctor says so. Those that are
@@ -209,17 +232,19 @@ func (q DoctorOptions) registryCA(ctx context.Context) []artifact.Finding {
 }
 
 // upstreamCAs tells by which CA each server of an archive is believed; nothing where plain http is meant.
-func (q DoctorOptions) upstreamCAs(ctx context.Context, a *config.Archive, up *upstream.Upstream) []artifact.Finding {
+func (q DoctorOptions) upstreamCAs(ctx context.Context, what string, ups ...*upstream.Upstream) []artifact.Finding {
 	var out []artifact.Finding
 	seen := map[string]bool{}
-	for _, e := range up.Endpoints() {
-		u, err := url.Parse(e.URL)
-		if err != nil || u.Scheme != "https" || seen[u.Host] {
-			continue
+	for _, up := range ups {
+		for _, e := range up.Endpoints() {
+			u, err := url.Parse(e.URL)
+			if err != nil || u.Scheme != "https" || seen[u.Host] {
+				continue
+			}
+			seen[u.Host] = true
+			h := handshake{what + ", CA", e.URL, e.Transport, e.CAFiles, "ca: FILE of this archive", q.Env, q.Now}
+			out = append(out, h.look(ctx)...)
 		}
-		seen[u.Host] = true
-		h := handshake{"archive " + a.Prefix + ", CA", e.URL, e.Transport, e.CAFiles, "ca: FILE of this archive", q.Env, q.Now}
-		out = append(out, h.look(ctx)...)
 	}
 	return out
 }

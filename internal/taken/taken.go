@@ -38,19 +38,29 @@ func (r *Reader) Read(ctx context.Context, f freeze.Options, o *config.Other) (f
 	return ready, fmt.Errorf("archive %s: %w", o.Prefix, err)
 }
 
-func (r *Reader) read(ctx context.Context, f freeze.Options, o *config.Other) (out freeze.ReadyArchive, err error) {
+// Probe opens the snapshot as Read does, and tells in words which archive of when it has.
+func (r *Reader) Probe(ctx context.Context, f freeze.Options, o *config.Other) (string, error) {
+	s, _, err := r.find(ctx, f, o)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("in %s, of %s", o.From, snapshot.FormatDate(s.Statement.Date)), nil
+}
+
+// find opens the snapshot and finds the archive in it.
+func (r *Reader) find(ctx context.Context, f freeze.Options, o *config.Other) (*snapshot.Snapshot, *snapshot.Archive, error) {
 	ref, err := artifact.ParseReference(o.From)
 	if err != nil {
-		return out, document.Errorf(o.Position, "archive %s: from: %w", o.Prefix, err)
+		return nil, nil, document.Errorf(o.Position, "archive %s: from: %w", o.Prefix, err)
 	}
 	if pin := locked(f.Lock, o.Prefix); pin != "" && ref.Digest.IsZero() {
 		if ref.Digest, err = snapshot.ParseDigest(pin); err != nil {
-			return out, err
+			return nil, nil, err
 		}
 	}
 	s, err := r.snapshot(ctx, ref, f, o)
 	if err != nil {
-		return out, err
+		return nil, nil, err
 	}
 	a := s.Statement.Archive(o.Prefix)
 	switch {
@@ -59,11 +69,19 @@ func (r *Reader) read(ctx context.Context, f freeze.Options, o *config.Other) (o
 		for _, a := range s.Statement.Archives {
 			there = append(there, a.Prefix)
 		}
-		return out, fmt.Errorf("%w: %s has no such archive; it has %s", outcome.ErrNotFound, ref, strings.Join(there, ", "))
+		return nil, nil, fmt.Errorf("%w: %s has no such archive; it has %s", outcome.ErrNotFound, ref, strings.Join(there, ", "))
 	case a.Class == snapshot.Merged:
-		return out, document.Errorf(o.Position, "archive %s: it is merged in %s: take %s out of it, and merge them here", o.Prefix, ref, strings.Join(a.Merge, ", "))
+		return nil, nil, document.Errorf(o.Position, "archive %s: it is merged in %s: take %s out of it, and merge them here", o.Prefix, ref, strings.Join(a.Merge, ", "))
 	case s.Statement.Encoder != archive.EncoderGeneration:
-		return out, fmt.Errorf("%s is of encoder generation %d, and this mmoci writes %d: push it again first", ref, s.Statement.Encoder, archive.EncoderGeneration)
+		return nil, nil, fmt.Errorf("%s is of encoder generation %d, and this mmoci writes %d: push it again first", ref, s.Statement.Encoder, archive.EncoderGeneration)
+	}
+	return s, a, nil
+}
+
+func (r *Reader) read(ctx context.Context, f freeze.Options, o *config.Other) (out freeze.ReadyArchive, err error) {
+	s, a, err := r.find(ctx, f, o)
+	if err != nil {
+		return out, err
 	}
 	out = freeze.ReadyArchive{Archive: *a, Blobs: s.Blobs(), Newest: s.Statement.Date}
 	if err := signedAnew(ctx, s, &out); err != nil {

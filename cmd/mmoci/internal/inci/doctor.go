@@ -29,9 +29,10 @@ func Doctor(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [REF]",
 		Short: "Look at all that a push depends on: registry, CA, keys, clock, proxy, upstreams",
-		Long: `Looks at the registry (CA, reach, credentials, clock), the keys (expiry), the proxy and each upstream (CA, signature), and
-says in one line each how it is and what to do about it. With --write it also tries, under the tag mmoci-doctor, what a push
-does: uploads, manifests of 400 layers, an index of 1 MiB, Range, moving a tag, DELETE.
+		Long: `Looks at the registry (CA, reach, credentials, clock), the keys (expiry), the proxy and what each archive is read from (CA,
+signature, whether files, own RPMs and other snapshots are there), and says in one line each how it is and what to do about it.
+With --write it also tries, under the tag mmoci-doctor, what a push does: uploads, manifests of 400 layers, an index of 1 MiB,
+Range, moving a tag, DELETE.
 With --probe it does nothing else than push a synthetic snapshot of 100 files under a tag of its own, and remove it: one line
 for each capability of the registry, for artifacts/docs/registries.md. What did not get an answer (a registry that fails, a
 connection that breaks, credentials that do not do) is unknown. What cannot be removed is told in lines that begin with left.`,
