@@ -99,9 +99,11 @@ func TestReadyWithoutIndices(t *testing.T) {
 	held, sn := holdIndices(t, oneDeb([]byte("deb")).take(t, m))
 	held.set(errors.New("lost"))
 	close(held.may)
-	o := Options{Sources: []Source{newTag(sn)}, Prefetch: prefetch.Indices, settle: time.Millisecond, ReadyAfter: 300 * time.Millisecond, Follow: 10 * time.Millisecond}
+	c := newClock()
+	o := Options{Sources: []Source{newTag(sn)}, Prefetch: prefetch.Indices, settle: time.Millisecond, ReadyAfter: time.Minute, Follow: 10 * time.Millisecond, Now: c.now}
 	s, base := run(t, o, false)
 	eventually(t, func() bool { return readyzHas(t, base, 503, "1 of its indices are not here (prefetch docker/dists/") })
+	c.advance(time.Minute)
 	eventually(t, func() bool {
 		return readyzHas(t, base, 200, "but: "+newServed(sn).name+": 1 of its indices are not here (prefetch docker/dists/")
 	})

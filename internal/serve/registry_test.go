@@ -818,7 +818,7 @@ func TestRegistryPatience(t *testing.T) {
 		}
 		return m.Open(ctx, b, 0)
 	})
-	_, base := run(t, Options{Sources: []Source{newTag(sn.WithBlobs(func(snapshot.Blobs) snapshot.Blobs { return stuck }))}, Registry: true, Patience: 2 * time.Second}, false)
+	_, base := run(t, Options{Sources: []Source{newTag(sn.WithBlobs(func(snapshot.Blobs) snapshot.Blobs { return stuck }))}, Registry: true, Patience: 5 * time.Second}, false)
 	var wg sync.WaitGroup
 	begin := time.Now()
 	for range 8 {
@@ -830,7 +830,7 @@ func TestRegistryPatience(t *testing.T) {
 	}
 	time.Sleep(100 * time.Millisecond)
 	for _, target := range []string{"/v2/app/manifests/2", "/v2/site/mirror/manifests/noble", "/v2/site/mirror/blobs/" + sn.Statement.Table.Digest.String()} {
-		if a := ask(t, base, "GET", target); a.status != 200 || time.Since(begin) > 1500*time.Millisecond {
+		if a := ask(t, base, "GET", target); a.status != 200 || time.Since(begin) > 4*time.Second {
 			t.Errorf("%s meanwhile: %d after %s", target, a.status, time.Since(begin))
 		}
 	}

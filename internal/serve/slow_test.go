@@ -88,7 +88,7 @@ func TestMuteRegistry(t *testing.T) {
 	t.Parallel()
 	m := newMemoryBlobs()
 	sn := oneDeb([]byte("deb")).take(t, m)
-	_, base := run(t, Options{Sources: []Source{mute{newTag(sn)}}, Patience: 3 * time.Second}, false)
+	_, base := run(t, Options{Sources: []Source{mute{newTag(sn)}}, Patience: 5 * time.Second}, false)
 	done := make(chan bool)
 	for range 3 * maxPages {
 		go func() {
@@ -98,7 +98,7 @@ func TestMuteRegistry(t *testing.T) {
 		}()
 	}
 	start := time.Now()
-	if a := ask(t, base, "GET", "/docker/"); a.status != 200 || time.Since(start) > 2*time.Second {
+	if a := ask(t, base, "GET", "/docker/"); a.status != 200 || time.Since(start) > 4*time.Second {
 		t.Errorf("a page of what is here: %d after %s", a.status, time.Since(start))
 	}
 	a := ask(t, base, "GET", "/snapshot/20200101T000000Z-0123456789ab/docker/dists/bookworm/Release")

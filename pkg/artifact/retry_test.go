@@ -148,13 +148,9 @@ func TestUnreachable(t *testing.T) {
 	f := newFakeRegistry(t)
 	ref := f.ref(t, "noble")
 	f.server.Close()
-	begin := time.Now()
-	_, err := Open(t.Context(), ref, Options{})
-	if err == nil || errors.Is(err, ErrNotFound) {
-		t.Error(err)
-	}
-	if took := time.Since(begin); took > time.Second/4 {
-		t.Errorf("tried again, for %s", took)
+	_, err := Open(t.Context(), ref, quick())
+	if err == nil || errors.Is(err, ErrNotFound) || strings.Contains(err.Error(), "attempts)") {
+		t.Errorf("tried again: %v", err)
 	}
 }
 
