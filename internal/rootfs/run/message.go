@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"unicode/utf8"
 )
 
 // maxHead bounds the part of a message that is JSON: the list of a tree.
@@ -55,4 +56,55 @@ func exactly(r io.Reader, n uint64) ([]byte, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	return b, err
+}
+
+// Names of files are bytes, and JSON has text alone. So names that are asked for are sent as bytes, and those of a tree beside
+// it where they are no text.
+
+// notText are path and target of each of a tree where one of them is no text, by its place.
+func notText(tree []stat) map[int][2][]byte {
+	out := map[int][2][]byte{}
+	for i, s := range tree {
+		if !utf8.ValidString(s.Path) || !utf8.ValidString(s.Target) {
+			out[i] = [2][]byte{[]byte(s.Path), []byte(s.Target)}
+		}
+	}
+	return out
+}
+
+// spell puts such names back.
+func spell(tree []stat, names map[int][2][]byte) {
+	for i, n := range names {
+		if i >= 0 && i < len(tree) {
+			tree[i].Path, tree[i].Target = string(n[0]), string(n[1])
+		}
+	}
+}
+
+func (r request) MarshalJSON() ([]byte, error) {
+	type plain request
+	sent := struct {
+		plain
+		Hash [][]byte
+		Read []byte
+	}{plain: plain(r), Read: []byte(r.Read)}
+	for _, p := range r.Hash {
+		sent.Hash = append(sent.Hash, []byte(p))
+	}
+	return json.Marshal(sent)
+}
+
+func (r *request) UnmarshalJSON(text []byte) error {
+	type plain request
+	sent := struct {
+		*plain
+		Hash [][]byte
+		Read []byte
+	}{plain: (*plain)(r)}
+	err := json.Unmarshal(text, &sent)
+	r.Read = string(sent.Read)
+	for _, p := range sent.Hash {
+		r.Hash = append(r.Hash, string(p))
+	}
+	return err
 }

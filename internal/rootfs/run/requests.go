@@ -56,6 +56,7 @@ type answer struct {
 	Code   int    // of the program
 	Output []byte // of the program, the end of it
 	Tree   []stat
+	Names  map[int][2][]byte // of the tree, as far as they are no text
 	Sums   [][sha256.Size]byte
 	Data   []byte `json:"-"` // sent beside
 }
@@ -105,6 +106,7 @@ func (r *request) do() (a answer, err error) {
 		return a, err
 	case r.Scan:
 		a.Tree, err = scan()
+		a.Names = notText(a.Tree)
 		return a, err
 	case r.Hash != nil:
 		a.Sums, err = hashAll(r.Hash)
@@ -390,11 +392,20 @@ func extractOne(p string, h *tar.Header, content io.Reader) error {
 var progress = []string{"Selecting previously unselected package ", "(Reading database ", "Preparing to unpack ", "Unpacking ", "Setting up ", "Processing triggers for "}
 
 // cutLines is the last lines of an output, without empty ones and those of dpkg's progress: what went wrong may stand
-// before a hundred packages that went well.
+// before a hundred packages that went well. Whatever these say, the first error of dpkg is told, too. Of an output that is
+// progress alone the end tells how far it came.
 func cutLines(output []byte, n int) string {
-	lines := strings.FieldsFunc(string(output), func(r rune) bool { return r == '\n' })
-	lines = slices.DeleteFunc(lines, func(line string) bool {
+	all := strings.FieldsFunc(string(output), func(r rune) bool { return r == '\n' })
+	lines := slices.DeleteFunc(slices.Clone(all), func(line string) bool {
 		return slices.ContainsFunc(progress, func(begin string) bool { return strings.HasPrefix(line, begin) })
 	})
-	return strings.Join(lines[max(len(lines)-n, 0):], "\n")
+	if len(lines) == 0 {
+		lines = all[max(len(all)-3, 0):]
+	}
+	last := max(len(lines)-n, 0)
+	first := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "dpkg: error ") })
+	if first < 0 || first >= last {
+		return strings.Join(lines[last:], "\n")
+	}
+	return strings.Join(slices.Concat(lines[max(first-3, 0):min(first+2, last)], lines[last:]), "\n")
 }

@@ -391,6 +391,7 @@ func (p *process) receive() (answer, error) {
 		return a, p.lost(err)
 	}
 	a.Data = data
+	spell(a.Tree, a.Names)
 	if a.Err != "" {
 		return a, errors.New(a.Err)
 	}
