@@ -288,6 +288,33 @@ func TestMalformedSources(t *testing.T) {
 	}
 }
 
+// A sparse file that says it is as large as can be said is not read, whatever was read before.
+func TestSparse(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	put := func(h *tar.Header, data string) {
+		h.Typeflag, h.Mode, h.Size = tar.TypeReg, 0o644, int64(len(data))
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(w, data)
+	}
+	put(&tar.Header{Name: "debian/changelog"}, changelog)
+	put(&tar.Header{Name: "debian/patches/own.patch"}, own)
+	sparse := map[string]string{"ANU.sparse.major": "1", "ANU.sparse.minor": "0", "ANU.sparse.realsize": "9223372036854775807", "ANU.sparse.name": "debian/patches/bomb"}
+	put(&tar.Header{Name: "x", Format: tar.FormatPAX, PAXRecords: sparse}, "0\n"+strings.Repeat("\x00", 510)) // no data: one hole
+	put(&tar.Header{Name: "debian/patches/series"}, "own.patch\n")
+	w.Close()
+	files := sourceOf("3.0 (quilt)", "1.0-1", map[string][]byte{
+		"demo_1.0.orig.tar.gz":     tarball(entries{{"demo-1.0/", ""}, {"demo-1.0/src/hello", hello}}),
+		"demo_1.0-1.debian.tar.gz": gzipped(strings.ReplaceAll(b.String(), "ANU.sparse", "GNU.sparse")),
+	})
+	_, _, err := patched(t, files, "1.0-1+p1", "--- a/src/hello\n+++ b/src/hello\n@@ -1 +1 @@\n-one\n+ONE\n")
+	if err == nil || !strings.Contains(err.Error(), "patches of over") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Where hunks are found: as GNU patch has them without fuzz.
 func TestLocate(t *testing.T) {
 	for _, c := range []struct{ what, old, hunk, want string }{

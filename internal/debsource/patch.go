@@ -279,9 +279,10 @@ func (p *Package) readFiles(f File, prefix string, top bool, wanted map[string]b
 		if h.Typeflag != tar.TypeReg || !asIs && !below {
 			return nil
 		}
-		if size += h.Size; size > maxTouched {
+		if h.Size > maxTouched-size { // of a sparse file it may be any number
 			return fmt.Errorf("patches touch files of over %d bytes", maxTouched)
 		}
+		size += h.Size
 		data, err := io.ReadAll(r)
 		if err != nil {
 			return err
@@ -312,9 +313,10 @@ func (p *Package) series(control File) ([][]byte, error) {
 		if !ok || h.Typeflag != tar.TypeReg {
 			return nil
 		}
-		if size += h.Size; size > maxTouched {
+		if h.Size > maxTouched-size { // of a sparse file it may be any number
 			return fmt.Errorf("patches of over %d bytes", maxTouched)
 		}
+		size += h.Size
 		var err error
 		all[rest], err = io.ReadAll(r)
 		return err

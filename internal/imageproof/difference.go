@@ -110,6 +110,9 @@ func eachEntry(r io.Reader, visit func(name string, e seen)) error {
 		if n == maxEntries {
 			return fmt.Errorf("over %d entries", maxEntries)
 		}
+		if isSparse(h) {
+			return fmt.Errorf("/%s: a sparse file, which no layer of mmoci's has", clean(h.Name))
+		}
 		e := seen{shape: shape{h.Typeflag, h.Mode, h.Uid, h.Gid, h.Linkname, h.Size, h.ModTime.Unix()}}
 		sum := sha256.New()
 		if _, err := io.Copy(sum, t); err != nil {
@@ -118,6 +121,16 @@ func eachEntry(r io.Reader, visit func(name string, e seen)) error {
 		sum.Sum(e.sum[:0])
 		visit(clean(h.Name), e)
 	}
+}
+
+// isSparse tells an entry whose content is not there byte by byte: few bytes stand for any number.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // maxEntries bounds what is compared of one layer.

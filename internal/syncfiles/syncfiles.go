@@ -28,6 +28,7 @@ import (
 const (
 	maxSyncFiles = 100_000
 	maxSyncBytes = 64 << 20
+	maxUnpacked  = 256 << 20 // with the sources' patches: what is said of an image has no more bytes
 )
 
 // File is a file, directory or symbolic link of sync:.
@@ -292,6 +293,7 @@ func Unpack(dir string, from io.Reader) error {
 		return err
 	}
 	defer root.Close()
+	left := int64(maxUnpacked)
 	for r := tar.NewReader(from); ; {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -303,6 +305,9 @@ func Unpack(dir string, from io.Reader) error {
 		name := strings.TrimSuffix(h.Name, "/")
 		if !filepath.IsLocal(name) {
 			return fmt.Errorf("file %.100q", h.Name)
+		}
+		if left -= h.Size; left < 0 { // a few bytes of a sparse file may stand for any number
+			return fmt.Errorf("files of over %d bytes, with %.100q", maxUnpacked, h.Name)
 		}
 		if parent := filepath.Dir(name); parent != "." {
 			if err := root.MkdirAll(parent, 0o755); err != nil {
