@@ -63,7 +63,9 @@ func newCompanion(o *Options, im *Image, files syncfiles.Files) (*companion, err
 		add(accountPart(a.Name), TypeAccount, account.Encode(a.Account))
 	}
 	add("layers.txt", TypeLayers, layersOf(im))
-	add("notes.txt", TypeNotes, im.blobs.notes.Encode())
+	if notes := im.blobs.notes.Encode(); notes != nil {
+		add("notes.txt", TypeNotes, notes)
+	}
 	said, err := billsOf(o, im, plan.Format())
 	if err != nil {
 		return nil, err

@@ -91,7 +91,7 @@ func (m *maker) open(ctx context.Context, b snapshot.Blob) (*snapshot.Content, e
 			return nil, err
 		}
 		if l.Blob != b {
-			return nil, fmt.Errorf("%w: layer %s, made again, is %s: its note is of another mmoci", outcome.ErrIntegrity, b.Digest, l.Digest)
+			return nil, outcome.MakeAnew.For(fmt.Errorf("%w: layer %s, made again, is %s: its note is of another mmoci", outcome.ErrIntegrity, b.Digest, l.Digest))
 		}
 		m.mu.Lock()
 		name = m.made[b.Digest]
@@ -227,6 +227,19 @@ func (m *maker) tellBad(key string, err error) {
 	}
 }
 
+// later says how a layer of which only the note is there is made if somebody asks for its bytes. A note of which it is not the layer is kept no more.
+func (m *maker) later(key string, l image.Layer, again func(context.Context) (layercache.Layer, error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.again[l.Digest] = func(ctx context.Context) (layercache.Layer, error) {
+		made, err := again(ctx)
+		if err == nil && made.Blob != l.Blob {
+			m.o.Cache.Forget(key)
+		}
+		return made, err
+	}
+}
+
 // ofPackage makes the layer of a package, or finds its note: with its blob, or the note alone.
 func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Recipe, packed bool) (layercache.Layer, error) {
 	b, err := blobOf(p)
@@ -252,9 +265,7 @@ func (m *maker) ofPackage(ctx context.Context, p *resolve.Package, r rootfs.Reci
 	})
 	if ok {
 		if packed {
-			m.mu.Lock()
-			m.again[l.Digest] = again
-			m.mu.Unlock()
+			m.later(key, l.Layer, again)
 		}
 		return l, nil
 	}
@@ -319,9 +330,7 @@ func (m *maker) ofGroup(ctx context.Context, g stack.Group, one map[*rootfs.Note
 	if ok {
 		l.By = g.Name
 		m.note(key, l)
-		m.mu.Lock()
-		m.again[l.Digest] = again
-		m.mu.Unlock()
+		m.later(key, l.Layer, again)
 		return l.Layer, nil
 	}
 	l, err := again(ctx)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"example.org/mmoci/internal/image"
 	"example.org/mmoci/internal/layercache"
@@ -105,8 +106,7 @@ func (m *maker) runAgain(key string, c chosen, low *lower, b *built, l image.Lay
 		made, err := m.writeSystem(ctx, s)
 		if err == nil && made.Blob != l.Blob {
 			m.o.Cache.Forget(key)
-			err = fmt.Errorf("%w: the layer that scripts made in an earlier build is not kept any more, and run again they made another one: they do not make the same each time; build again",
-				outcome.ErrRefused)
+			err = outcome.MakeAnew.For(fmt.Errorf("%w: the layer that scripts made in an earlier build is not kept any more, and run again they made another one: they do not make the same each time", outcome.ErrRefused))
 		}
 		return layercache.Layer{Layer: made}, err
 	}
@@ -117,11 +117,17 @@ func (m *maker) keepRun(key string, s *stack.System, l image.Layer, b *built) {
 		return
 	}
 	note := ranNote{Account: b.Account}
+	isText := true // JSON has no names of files that are none; scripts that make such a one are run each time
 	for i := range s.Entries {
-		note.Entries = append(note.Entries, ranEntryOf(&s.Entries[i]))
+		e := &s.Entries[i]
+		isText = isText && utf8.ValidString(e.Path) && utf8.ValidString(e.Link)
+		note.Entries = append(note.Entries, ranEntryOf(e))
+	}
+	for _, l := range b.Account {
+		isText = isText && utf8.ValidString(l.Detail)
 	}
 	text, err := json.Marshal(note)
-	if err != nil {
+	if err != nil || !isText {
 		return
 	}
 	ran := layercache.Layer{Layer: l, Text: text}

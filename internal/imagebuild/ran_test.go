@@ -60,6 +60,16 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 	if !bytes.Equal(write(fresh), write(kept.system())) {
 		t.Error("the files layer is another one over what an earlier run made")
 	}
+	// A name that is no text would come back as another one.
+	for key, s := range map[string]*stack.System{
+		"path": {Entries: []stack.SystemEntry{{Entry: rootfs.Entry{Path: "caf\xe9", Type: tar.TypeDir}}}},
+		"link": {Entries: []stack.SystemEntry{{Entry: rootfs.Entry{Path: "srv", Type: tar.TypeSymlink, Link: "caf\xe9"}}}},
+	} {
+		m.keepRun(key, s, layer, &built{})
+		if kept, _, ok := m.ranBefore(key); ok {
+			t.Errorf("%s: kept as %+v", key, kept.Entries)
+		}
+	}
 	// So it is on a machine that kept nothing, by the notes of the site.
 	elsewhere, err := newMaker(t.Context(), &Options{Signed: func(context.Context) layercache.Notes { return m.notes }})
 	if err != nil {

@@ -195,7 +195,7 @@ func (im *Image) Notes(ctx context.Context) (layercache.Notes, error) {
 	if im.Signer == "" {
 		return nil, fmt.Errorf("%w: no key of the site is given to verify them by", outcome.ErrIntegrity)
 	}
-	text, err := im.Part(ctx, notesName)
+	text, err := im.part(ctx, notesName, layercache.MaxNotes)
 	if err != nil {
 		return nil, err
 	}

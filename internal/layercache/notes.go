@@ -128,20 +128,26 @@ type Notes map[string]Layer
 
 const notesHead = "mmoci-image-notes-v1\n"
 
+// MaxNotes bounds the notes of a build, in bytes: they are held in memory.
+const MaxNotes = 64 << 20
+
 // Encode writes notes sorted by key:
 //
 //	note KEY SIZE
 //
-// and SIZE bytes, the note as a cache has it.
+// and SIZE bytes, the note as a cache has it. It writes nothing if they are more than MaxNotes: a build goes well without them.
 func (n Notes) Encode() []byte {
 	size := len(notesHead)
 	for key, l := range n {
 		size += len(key) + len(l.Text) + 256
 	}
-	b := append(make([]byte, 0, size), notesHead...)
+	b := append(make([]byte, 0, min(size, MaxNotes)), notesHead...)
 	for _, key := range slices.Sorted(maps.Keys(n)) {
 		line, text := n[key].encode()
 		b = fmt.Appendf(b, "note %s %d\n%s", key, len(line)+len(text), line)
+		if len(b)+len(text) > MaxNotes {
+			return nil
+		}
 		b = append(b, text...)
 	}
 	return b

@@ -21,6 +21,7 @@ const (
 	GiveSigningKey    Remedy = "give a signing key"
 	GiveUpstreamKey   Remedy = "give upstream's key" // prefix
 	KeepSome          Remedy = "say what to keep"
+	MakeAnew          Remedy = "make the layers anew"
 	PushUnsigned      Remedy = "give a signing key, or none"
 	PushWhole         Remedy = "allow whole archives"
 	Redate            Remedy = "give it the next date"

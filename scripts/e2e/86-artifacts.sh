@@ -120,9 +120,9 @@ image() {
 	mkdir -p "$work/source"
 	cd "$E2E_TOP"
 	cp -R go.mod go.sum cmd internal pkg scripts "$work/source"
-	(cd "$work/source" && GOFLAGS=-trimpath $GO run ./internal/image/build -o "$work/dist" -tag mmoci:v1)
+	(cd "$work/source" && GOFLAGS='' $GO run ./internal/image/build -o "$work/dist" -tag mmoci:v1)
 	mv "$work/source" "$work/elsewhere"
-	(cd "$work/elsewhere" && umask 077 && TZ=Asia/Tokyo GOFLAGS=-trimpath $GO run ./internal/image/build -o "$work/again" -arch "$arch" -tag mmoci:v1)
+	(cd "$work/elsewhere" && umask 077 && TZ=Asia/Tokyo GOFLAGS='' $GO run ./internal/image/build -o "$work/again" -arch "$arch" -tag mmoci:v1)
 	cmp "$work/dist/mmoci-$arch.tar" "$work/again/mmoci-$arch.tar"
 	jq -r '.manifests[].digest' "$work/dist/image/index.json"
 	crane validate --tarball "$work/dist/mmoci-$arch.tar"
@@ -131,7 +131,7 @@ check "the image is built without a daemon, the same twice" image
 pushed() {
 	registry_start registry registry "$work/blobs"
 	rm -rf "$work/pushed"
-	(cd "$work/elsewhere" && GOFLAGS=-trimpath $GO run ./internal/image/build -o "$work/pushed" -tag mmoci:v1 -push "$registry/site/mmoci:v1") | tee pushed.ref
+	(cd "$work/elsewhere" && GOFLAGS='' $GO run ./internal/image/build -o "$work/pushed" -tag mmoci:v1 -push "$registry/site/mmoci:v1") | tee pushed.ref
 	same "the layout's digest" "$(jq -r '.manifests[0].digest' "$work/dist/image/index.json")" "$(sed 's/.*@//' pushed.ref)"
 	same "the tag's digest" "$(sed 's/.*@//' pushed.ref)" "$(crane digest --insecure "$registry/site/mmoci:v1")"
 	for a in amd64 arm64; do

@@ -302,12 +302,8 @@ func imageCache(a *command.App) (*layercache.Cache, error) {
 	return layercache.Open(dir, 0, a.Log)
 }
 
-// notesAt reads the notes of the image that a reference names, if a key of the site's signed them. Those of an oci-archive
-// spare nothing: its layers are written anew.
+// notesAt reads the notes of the image that a reference names, if a key of the site's signed them.
 func notesAt(a *command.App, ref artifact.Reference, site *pgp.Keyring, own pgp.Signer) func(context.Context) layercache.Notes {
-	if ref.Kind == artifact.Archive {
-		return nil
-	}
 	if own != nil {
 		site = pgp.JoinKeyrings(site, own.Public())
 	}
@@ -316,8 +312,12 @@ func notesAt(a *command.App, ref artifact.Reference, site *pgp.Keyring, own pgp.
 	})
 }
 
-// signedNotes reads notes, and says why they do not count, which ends no build.
+// signedNotes reads notes, and says why they do not count, which ends no build. Those of an oci-archive spare nothing: its layers are
+// written anew, and what scripts do not make the same each time could not be.
 func signedNotes(a *command.App, ref artifact.Reference, read func(context.Context) (layercache.Notes, error)) func(context.Context) layercache.Notes {
+	if ref.Kind == artifact.Archive {
+		return nil
+	}
 	return func(ctx context.Context) layercache.Notes {
 		notes, err := read(ctx)
 		switch {
