@@ -12,7 +12,7 @@ import (
 )
 
 // Probe reads and verifies the repomd.xml of a repository, and no other file of it; of own RPMs it looks whether they are there, and what makes
-// their metadata. It tells in words what was found; places are the servers that the plan and its metalink name.
+// their metadata. It tells in words what was found; places are those of the plan, without those of a metalink.
 func Probe(ctx context.Context, a *rpmplan.Archive, o Options) (text string, places []*upstream.Upstream, err error) {
 	if a.RPMs != "" {
 		text, err = probeOwn(ctx, a.RPMs)
@@ -25,14 +25,15 @@ func Probe(ctx context.Context, a *rpmplan.Archive, o Options) (text string, pla
 	if err := r.open(ctx); err != nil {
 		return "", nil, err
 	}
+	places = r.places[:len(a.URLs)] // they stand before those of a metalink
 	h, err := r.present(ctx)
 	switch {
 	case err != nil:
-		return "", r.places, err
+		return "", places, err
 	case r.keyring == nil:
-		return "of " + snapshot.FormatDate(h.date) + "; without signed-by: the site vouches for it", r.places, nil
+		return "of " + snapshot.FormatDate(h.date) + "; without signed-by: the site vouches for it", places, nil
 	}
-	return "of " + snapshot.FormatDate(h.date) + ", signature good", r.places, nil
+	return "of " + snapshot.FormatDate(h.date) + ", signature good", places, nil
 }
 
 func probeOwn(ctx context.Context, dir string) (string, error) {
