@@ -91,11 +91,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if fault != nil {
 		b = fault(path, n)
 	}
-	sw := &FaultWriter{ResponseWriter: w, Broken: b, Gone: r.Context().Done()}
-	defer func() {
+	log := func(status int) {
 		s.mu.Lock()
-		s.requests = append(s.requests, fmt.Sprintf("%s %s %d", r.Method, path, sw.Status))
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		s.requests = append(s.requests, fmt.Sprintf("%s %s %d", r.Method, path, status))
+	}
+	sw := &FaultWriter{ResponseWriter: w, Broken: b, Gone: r.Context().Done(), Begins: log}
+	defer func() {
+		if sw.Status == 0 {
+			log(0)
+		}
 		if sw.Abort {
 			panic(http.ErrAbortHandler)
 		}
@@ -146,9 +151,14 @@ type FaultWriter struct {
 	sent   int
 	Abort  bool
 	Gone   <-chan struct{} // closed when the client went away
+	// Begins is told the status before the first byte is sent: what it notes is noted when the client has the answer. It may be nil.
+	Begins func(status int)
 }
 
 func (w *FaultWriter) WriteHeader(status int) {
+	if w.Status == 0 && w.Begins != nil {
+		w.Begins(status)
+	}
 	w.Status = status
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -47,15 +47,17 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	if busy && reflect.ValueOf(b).IsZero() {
 		b = testarchive.Broken{Status: http.StatusTooManyRequests, RetryAfter: r.o.RetryAfter}
 	}
-	fw := &testarchive.FaultWriter{ResponseWriter: w, Broken: b, Gone: req.Context().Done()}
-	defer func() {
-		entry.Status = fw.Status
-		if b.Reset || b.Lost {
-			entry.Status = 0
-		}
-		r.mu.Lock()
+	log := func(status int) {
+		r.logging.Lock()
+		defer r.logging.Unlock()
+		entry.Status = status
 		r.log = append(r.log, entry)
-		r.mu.Unlock()
+	}
+	fw := &testarchive.FaultWriter{ResponseWriter: w, Broken: b, Gone: req.Context().Done(), Begins: log}
+	defer func() {
+		if fw.Status == 0 {
+			log(0)
+		}
 		if fw.Abort {
 			panic(http.ErrAbortHandler)
 		}

@@ -58,11 +58,13 @@ type Registry struct {
 	repos   map[string]*repository
 	uploads map[string]*upload
 	tokens  map[string]string // token to scope
-	log     Requests
 	seen    map[string]int
 	serial  int
 	busy    string // method of the last request that Every429 refused
 	fault   func(r Request, n int) testarchive.Broken
+
+	logging sync.Mutex // guards log; it may be taken with mu held
+	log     Requests
 }
 
 // repository is the content of one OCI repository. Blobs and manifests are by digest.
@@ -145,10 +147,10 @@ func (r *Registry) Host() string {
 	return host
 }
 
-// Requests is the log since the last call.
+// Requests is the log since the last call, of all answers that somebody may have got.
 func (r *Registry) Requests() Requests {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.logging.Lock()
+	defer r.logging.Unlock()
 	l := r.log
 	r.log = nil
 	return l
