@@ -811,29 +811,46 @@ func TestRegistryPatience(t *testing.T) {
 	s.carry(t, "registry.example.org/app:1", madeImage(t, "layer"))
 	s.carry(t, "registry.example.org/app:2", madeImage(t, "more"))
 	sn := s.take(t, m)
-	stuck := snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
-		if b == s.images[0].Blob {
-			<-ctx.Done()
-			return nil, ctx.Err()
+	stuck, free := make(chan struct{}, 1), make(chan struct{})
+	blobs := snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+		if b != s.images[0].Blob {
+			return m.Open(ctx, b, 0)
 		}
-		return m.Open(ctx, b, 0)
+		select {
+		case stuck <- struct{}{}:
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-free:
+			return nil, io.ErrUnexpectedEOF
+		}
 	})
-	_, base := run(t, Options{Sources: []Source{newTag(sn.WithBlobs(func(snapshot.Blobs) snapshot.Blobs { return stuck }))}, Registry: true, Patience: 5 * time.Second}, false)
+	from := []Source{newTag(sn.WithBlobs(func(snapshot.Blobs) snapshot.Blobs { return blobs }))}
 	var wg sync.WaitGroup
-	begin := time.Now()
-	for range 8 {
-		wg.Go(func() {
-			if a := ask(t, base, "GET", "/v2/app/manifests/1"); a.status != 504 || a.header.Get("Retry-After") == "" {
-				t.Errorf("%d %s", a.status, a.body)
-			}
-		})
+	waiting := func(base string, want int) {
+		for range 8 {
+			wg.Go(func() {
+				if a := ask(t, base, "GET", "/v2/app/manifests/1"); a.status != want || a.header.Get("Retry-After") == "" {
+					t.Errorf("%d %s", a.status, a.body)
+				}
+			})
+		}
+		<-stuck
 	}
-	time.Sleep(100 * time.Millisecond)
+	_, base := run(t, Options{Sources: from, Registry: true, Patience: 100 * time.Millisecond}, false)
+	waiting(base, 504)
+	wg.Wait()
+	_, base = run(t, Options{Sources: from, Registry: true, Patience: time.Minute}, false)
+	waiting(base, 502)
+	begin := time.Now()
 	for _, target := range []string{"/v2/app/manifests/2", "/v2/site/mirror/manifests/noble", "/v2/site/mirror/blobs/" + sn.Statement.Table.Digest.String()} {
-		if a := ask(t, base, "GET", target); a.status != 200 || time.Since(begin) > 4*time.Second {
+		if a := ask(t, base, "GET", target); a.status != 200 || time.Since(begin) > tooLong {
 			t.Errorf("%s meanwhile: %d after %s", target, a.status, time.Since(begin))
 		}
 	}
+	close(free)
 	wg.Wait()
 }
 
