@@ -50,7 +50,7 @@ func (s *Store) keep(e *entry, f *os.File, mark durable.Mark) error {
 
 // flushing flushes each batch when it is due, until the store is closed.
 func (s *Store) flushing() {
-	due := time.NewTimer(batchTime)
+	due := time.NewTimer(s.o.batch)
 	due.Stop()
 	for {
 		select {
@@ -62,7 +62,7 @@ func (s *Store) flushing() {
 			n := len(s.pending)
 			s.mu.Unlock()
 			if n < batchFiles {
-				due.Reset(batchTime)
+				due.Reset(s.o.batch)
 				continue
 			}
 		case <-due.C:

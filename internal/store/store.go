@@ -48,6 +48,8 @@ type Options struct {
 	Stall    time.Duration // how long a fetch may bring nothing; 0: 30 s. What is made here and not fetched may take its time
 	// Write writes to the store's files; nil: (*os.File).Write. Tests fill disks with it.
 	Write func(*os.File, []byte) (int, error)
+
+	batch time.Duration // for tests; 0: batchTime
 }
 
 // Store is an open store. Safe for concurrent use, by several processes too.
@@ -119,6 +121,9 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if o.Stall == 0 {
 		o.Stall = stallAfter
+	}
+	if o.batch == 0 {
+		o.batch = batchTime
 	}
 	s := &Store{
 		o: o, dir: dir, max: o.MaxBytes, slots: make(chan struct{}, maxFetches),
