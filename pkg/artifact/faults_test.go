@@ -22,10 +22,10 @@ import (
 	"example.org/mmoci/pkg/snapshot/snapshottest"
 )
 
-// silence is how long a stalled request waits, and patience for how long its client does.
+// silence is how long a stalled request waits, and patience for how long its client does, longer than a busy machine takes for an answer.
 const (
-	silence  = 50 * patience
-	patience = 100 * time.Millisecond
+	silence  = 10 * patience
+	patience = 500 * time.Millisecond
 )
 
 // faults are the ways in which a request goes wrong, each with what the error says in the end if it never gets better.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -174,7 +175,7 @@ func (w *interruptedWriter) at(t *testing.T, n int) int {
 	switch {
 	case err == nil && !moved:
 		t.Errorf("interrupted at %d: no error, and the tag names the old snapshot", n)
-	case err != nil && moved:
+	case err != nil && moved && !strings.Contains(err.Error(), "may be set"): // what a registry was asked for and did not answer in time
 		t.Errorf("interrupted at %d: the tag has moved, and the error is %v", n, err)
 	case err != nil && !errors.Is(err, context.Canceled):
 		t.Errorf("interrupted at %d: %v", n, err)

@@ -292,61 +292,56 @@ func TestStalledForEver(t *testing.T) {
 // the time without a byte, whatever it is asked, and the error says how long it was.
 func TestSilentRegistry(t *testing.T) {
 	t.Parallel()
-	f := newFakeRegistry(t)
-	ref := f.ref(t, "noble")
-	s := takeOf(t, synthFiles(1))
-	mustPush(t, ref, s, PushOptions{})
-	silent := func(when func(r *http.Request) bool) (asked *atomic.Int64) {
-		asked = &atomic.Int64{}
-		f.answer(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
-			if !when(r) {
-				return false
-			}
-			asked.Add(1)
-			_, _ = io.Copy(io.Discard, r.Body)
-			<-r.Context().Done()
-			return true
-		})
-		return asked
-	}
 	o := quick()
-	o.Tuning.Timing.Stall, o.Tuning.Timing.Answer = 150*time.Millisecond, 180*time.Millisecond
+	o.Tuning.Timing.Stall, o.Tuning.Timing.Answer = time.Second, 1200*time.Millisecond // longer than a busy machine takes
 	o.Concurrency = 1
-	always := func(*http.Request) bool { return true }
 	puts := func(kind string) func(r *http.Request) bool {
 		return func(r *http.Request) bool { return r.Method == http.MethodPut && kindOf(r) == kind }
 	}
-	large := func(r *http.Request) bool { return puts("manifest")(r) && r.ContentLength > 1<<10 } // is looked through for longer
-	next := ref
-	next.Tag = "next"
-	push := func(day int) func() error {
-		return func() error {
-			_, err := Push(t.Context(), next, takeOf(t, synthFiles(day)), PushOptions{Options: o})
-			return err
-		}
+	push := func(ref Reference) error {
+		ref.Tag = "next"
+		_, err := Push(t.Context(), ref, takeOf(t, synthFiles(2)), PushOptions{Options: o})
+		return err
 	}
+	always := func(*http.Request) bool { return true }
+	large := func(r *http.Request) bool { return puts("manifest")(r) && r.ContentLength > 1<<10 } // is looked through for longer
 	for what, c := range map[string]struct {
-		when func(*http.Request) bool
-		do   func() error
-		says string
+		silent func(*http.Request) bool
+		do     func(ref Reference) error
+		says   string
 	}{
-		"open":     {always, func() error { _, err := Open(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
-		"resolve":  {always, func() error { _, err := Resolve(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
-		"tags":     {always, func() error { _, err := Tags(t.Context(), ref, o); return err }, "stalled: no answer for 150ms"},
-		"blob":     {puts("upload"), push(2), "stalled: no answer for 150ms"},
-		"manifest": {large, push(3), "stalled: no answer for 180ms"},
+		"open":     {always, func(ref Reference) error { _, err := Open(t.Context(), ref, o); return err }, "stalled: no answer for 1s"},
+		"resolve":  {always, func(ref Reference) error { _, err := Resolve(t.Context(), ref, o); return err }, "stalled: no answer for 1s"},
+		"tags":     {always, func(ref Reference) error { _, err := Tags(t.Context(), ref, o); return err }, "stalled: no answer for 1s"},
+		"blob":     {puts("upload"), push, "stalled: no answer for 1s"},
+		"manifest": {large, push, "stalled: no answer for 1.2s"},
 	} {
-		asked := silent(c.when)
-		began := time.Now()
-		err := c.do()
-		if !errors.Is(err, transfer.ErrStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "(2 attempts); "+ref.Host()+" takes connections and is silent") {
-			t.Errorf("%s: %v", what, err)
-		}
-		if n := asked.Load(); n < 1 || n > 2 { // a busy machine may give a request up before the registry has read it
-			t.Errorf("%s: asked %d times", what, n)
-		}
-		if took := time.Since(began); took > 30*time.Second {
-			t.Errorf("%s: took %s", what, took)
-		}
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeRegistry(t)
+			ref := f.ref(t, "noble")
+			mustPush(t, ref, takeOf(t, synthFiles(1)), PushOptions{})
+			var asked atomic.Int64
+			f.answer(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+				if !c.silent(r) {
+					return false
+				}
+				asked.Add(1)
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+				return true
+			})
+			began := time.Now()
+			err := c.do(ref)
+			if !errors.Is(err, transfer.ErrStalled) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "(2 attempts); "+ref.Host()+" takes connections and is silent") {
+				t.Error(err)
+			}
+			if n := asked.Load(); n < 1 || n > 2 { // a busy machine may give a request up before the registry has read it
+				t.Errorf("asked %d times", n)
+			}
+			if took := time.Since(began); took > 30*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
 	}
 }
