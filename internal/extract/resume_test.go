@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -154,24 +153,22 @@ func TestResumeAfterFailure(t *testing.T) {
 	}
 	// Nor what came of another file, that was under way.
 	other := signedAs("other", "1.0", "amd64", testarchive.Package{Name: "other", Version: "1.0", Architecture: "amd64", Size: 200_000}.Deb(t))
-	half, said := make(chan struct{}), make(chan struct{})
-	both := memoryBlobs([]signedDeb{d, other}, func(b snapshot.Blob, data []byte) io.Reader {
-		if b == snapshot.BlobOf(d.deb) {
-			return readerFunc(func([]byte) (int, error) {
-				<-half
-				defer close(said)
-				return 0, unix.ENOSPC
-			})
-		}
-		begin := bytes.NewReader(data[:150_000])
-		return readerFunc(func(p []byte) (int, error) {
-			if n, err := begin.Read(p); err == nil {
-				return n, nil
-			}
-			close(half)
-			<-said
-			time.Sleep(100 * time.Millisecond) // the full disk is told first
-			return 0, context.Canceled
+	half := make(chan struct{})
+	both := (&snapshot.Snapshot{}).WithBlobs(func(snapshot.Blobs) snapshot.Blobs {
+		return snapshot.BlobsFunc(func(ctx context.Context, b snapshot.Blob) (*snapshot.Content, error) {
+			begin := bytes.NewReader(other.deb[:150_000])
+			return &snapshot.Content{R: io.NopCloser(readerFunc(func(p []byte) (int, error) {
+				if b == snapshot.BlobOf(d.deb) {
+					<-half
+					return 0, unix.ENOSPC
+				}
+				if n, err := begin.Read(p); err == nil {
+					return n, nil
+				}
+				close(half)
+				<-ctx.Done() // the full disk ends what is under way
+				return 0, ctx.Err()
+			}))}, nil
 		})
 	})
 	if _, err := fetching(t, both, d, other).Fetch(t.Context(), dir); !errors.Is(err, unix.ENOSPC) {

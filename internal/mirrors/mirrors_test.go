@@ -715,7 +715,11 @@ func TestBreaksOff(t *testing.T) {
 			}))
 			defer srv.Close()
 			e := &events{}
-			s := New(Options{Log: e.log(), Patience: time.Minute, stall: 200 * time.Millisecond, tick: time.Millisecond, firstWait: 10 * time.Millisecond})
+			stall := stallAfter
+			if kind == Slow {
+				stall = 500 * time.Millisecond
+			}
+			s := New(Options{Log: e.log(), Patience: time.Minute, stall: stall, tick: time.Millisecond, firstWait: 10 * time.Millisecond})
 			s.Update(list(t, fmt.Sprintf("[{name: a, url: %q, allow-http: yes}]", srv.URL)))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

@@ -244,7 +244,7 @@ func TestForkBomb(t *testing.T) {
 		if len(left) == 0 {
 			break
 		}
-		if i == 100 {
+		if i == 600 {
 			t.Fatalf("%d processes are left", len(left))
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -280,7 +280,7 @@ func TestCancelled(t *testing.T) {
 	if _, err := p.do(request{Run: []string{"probe", "sleep"}}); !errors.Is(err, stop) {
 		t.Errorf("error %v", err)
 	}
-	if d := time.Since(began); d > 10*time.Second {
+	if d := time.Since(began); d > time.Minute {
 		t.Errorf("it took %s", d)
 	}
 }
@@ -332,7 +332,7 @@ func TestKilled(t *testing.T) {
 		if _, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "root", "made")); err != nil {
 			break
 		}
-		if i == 100 {
+		if i == 1200 {
 			t.Fatal("the root's first process outlives who started it")
 		}
 		time.Sleep(50 * time.Millisecond)
