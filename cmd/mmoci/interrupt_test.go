@@ -501,8 +501,8 @@ func (v verb) at(t *testing.T, template string, n int, after time.Duration) (thi
 	return things, took
 }
 
-// obeyed is within what time an interruption is obeyed.
-const obeyed = 500 * time.Millisecond
+// obeyed is within what time an interruption is obeyed; the machine that tests may be busy.
+const obeyed = 5 * time.Second
 
 // Every command is in the list above, or is known to write nothing that an interruption could leave in part.
 func TestEveryVerbIsInterrupted(t *testing.T) {

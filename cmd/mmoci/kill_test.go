@@ -127,26 +127,25 @@ func (m *mortal) verify() (string, error) {
 
 // killer kills the process at the n-th call.
 type killer struct {
-	mu      sync.Mutex
-	left    int
-	process *os.Process
-	phase   string // where it hit, "" if it did not
+	process chan *os.Process // of one
+
+	mu    sync.Mutex
+	left  int
+	phase string // where it hit, "" if it did not
 }
 
-func (k *killer) started(p *os.Process) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.process = p
-}
+func newKiller(n int) *killer { return &killer{process: make(chan *os.Process, 1), left: n} }
+
+func (k *killer) started(p *os.Process) { k.process <- p }
 
 func (k *killer) hit(phase string) testarchive.Broken {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.left--; k.left != 0 || k.process == nil {
+	if k.left--; k.left != 0 {
 		return testarchive.Broken{}
 	}
 	k.phase = phase
-	_ = k.process.Kill()
+	_ = (<-k.process).Kill()
 	return testarchive.Broken{Reset: true}
 }
 
@@ -178,7 +177,7 @@ func TestKilledProcess(t *testing.T) {
 					t.Fatal(err)
 				}
 				m.registry.Requests()
-				k := &killer{left: at}
+				k := newKiller(at)
 				m.registry.Fault(func(r testregistry.Request, _ int) testarchive.Broken { return k.hit(r.Method + " " + r.Kind) })
 				m.up.Fault(func(p string, _ int) testarchive.Broken { return k.hit("read " + strings.SplitN(p, "/", 2)[0]) })
 				err = m.push(k.started)
