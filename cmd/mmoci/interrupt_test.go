@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -547,5 +549,27 @@ func TestEveryVerbIsInterrupted(t *testing.T) {
 				t.Errorf("mmoci %s: is it interrupted?", name)
 			}
 		}
+	}
+}
+
+// A look at an upstream that is interrupted says so: what was cut off is no finding, and has no remedy.
+func TestDoctorInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	up := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel(errSignal)
+		<-r.Context().Done()
+	}))
+	t.Cleanup(up.Close)
+	w := &worksite{t: t, dir: t.TempDir()}
+	w.must(os.WriteFile(w.path("docker.asc"), testarchive.DockerKey().Public(), 0o600))
+	w.must(os.WriteFile(w.path("mmoci.yaml"), fmt.Appendf(nil, `ref: oci:%s
+archives:
+- {prefix: docker, mode: curated, url: %s, suites: [bookworm], components: [main], architectures: [amd64], signed-by: docker.asc, packages: all}
+- {prefix: files, format: files, files: [{path: f, sha256: "-", url: "%s/f"}]}
+`, w.path("layout"), up.URL, up.URL), 0o644))
+	var out bytes.Buffer
+	var said lockedBuffer
+	if code := run(ctx, []string{"doctor", "-f", w.path("mmoci.yaml")}, strings.NewReader(""), &out, &said); code != command.ExitInterrupted || out.Len() > 0 {
+		t.Errorf("exit %d\n%s%s", code, out.String(), said.String())
 	}
 }

@@ -124,7 +124,7 @@ func (o Options) sameReleases(ctx context.Context, want map[string]string) error
 			continue // part of the input
 		}
 		g.Go(func() error {
-			_, suites, err := suites.Probe(ctx, a, o.Now, o.Log)
+			_, suites, err := suites.Probe(ctx, a, nil, o.Now, o.Log)
 			if err != nil {
 				return err
 			}

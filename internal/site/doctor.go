@@ -32,8 +32,9 @@ import (
 type DoctorOptions struct {
 	Plan    *config.Plan // nil: the reference alone
 	Ref     artifact.Reference
-	Signer  pgp.Signer // nil: none is configured
-	Write   bool       // try pushes, too, under the tag mmoci-doctor
+	Signer  pgp.Signer          // nil: none is configured
+	Keys    *signer.NetworkKeys // pins of keys that come from the network; nil: none is known
+	Write   bool                // try pushes, too, under the tag mmoci-doctor
 	Env     func(string) string
 	Now     time.Time
 	Options artifact.Options
@@ -159,9 +160,13 @@ func (q DoctorOptions) directory() artifact.Finding {
 // upstream reads and verifies the signature files of an archive.
 func (q DoctorOptions) upstream(ctx context.Context, a *config.Archive) []artifact.Finding {
 	what := "archive " + a.Prefix
-	up, suites, err := suites.Probe(ctx, a, q.Now, nil)
+	up, suites, err := suites.Probe(ctx, a, q.Keys, q.Now, nil)
 	if err != nil {
-		return []artifact.Finding{{What: what, Text: err.Error(), Remedy: "correct signed-by, ca or auth of this archive"}}
+		f := finding(what, "", err)
+		if a.SignedByURL == "" || !errors.Is(err, outcome.ErrIntegrity) {
+			f.Remedy = "correct signed-by, ca or auth of this archive"
+		}
+		return []artifact.Finding{f}
 	}
 	out := q.upstreamCAs(ctx, what, up)
 	for _, s := range suites {
@@ -180,7 +185,10 @@ func (q DoctorOptions) others(ctx context.Context) (out []artifact.Finding) {
 	if err != nil || len(q.Plan.Trust) == 0 { // keys tells the first
 		trust = nil
 	}
-	for _, p := range (others.Reader{Site: trust, Artifact: q.Options}).Probe(ctx, freeze.Options{Plan: q.Plan, Now: q.Now}) {
+	if q.Signer != nil {
+		trust = pgp.JoinKeyrings(q.Signer.Public(), trust)
+	}
+	for _, p := range (others.Reader{Site: trust, Artifact: q.Options}).Probe(ctx, freeze.Options{Plan: q.Plan, Keys: q.Keys, Now: q.Now}) {
 		what := "archive " + p.Prefix
 		out = append(out, q.upstreamCAs(ctx, what, p.Places...)...)
 		out = append(out, finding(what, p.Text, p.Err))

@@ -7,6 +7,7 @@ import (
 
 	"example.org/mmoci/internal/config"
 	"example.org/mmoci/internal/outcome"
+	"example.org/mmoci/internal/signer"
 	"example.org/mmoci/internal/upstream"
 )
 
@@ -20,9 +21,9 @@ type Probed struct {
 }
 
 // Probe reads and verifies the signature files of an archive with an upstream, and
-// nothing else. Its error says that the archive cannot be asked at all.
-func Probe(ctx context.Context, a *config.Archive, now time.Time, log outcome.Log) (*upstream.Upstream, []Probed, error) {
-	f := Options{Now: now, Log: log}
+// nothing else; a key that comes from the network is held against keys, nil: none is known. Its error says that the archive cannot be asked at all.
+func Probe(ctx context.Context, a *config.Archive, keys *signer.NetworkKeys, now time.Time, log outcome.Log) (*upstream.Upstream, []Probed, error) {
+	f := Options{Keys: keys, Now: now, Log: log}
 	src, err := openSource(ctx, f, a)
 	if err != nil {
 		return nil, nil, err

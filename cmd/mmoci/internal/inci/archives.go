@@ -161,7 +161,8 @@ func readLock(file string) (*config.Lock, error) {
 // named are refused where others put them there, or may: they decide which key passes, and count more than a lock's.
 func networkKeys(p *command.PlanFlags, plan *config.Plan, lock *config.Lock, accept []string) (*signer.NetworkKeys, error) {
 	file := plan.KeyPinsPath()
-	fetched := slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" })
+	fetched := slices.ContainsFunc(plan.Archives, func(a config.Archive) bool { return a.SignedByURL != "" }) ||
+		slices.ContainsFunc(plan.Others, func(o config.Other) bool { return o.RPM != nil && o.RPM.SignedByURL != "" })
 	if fetched && p.File == "" && filepath.Dir(file) == "." {
 		if err := state.OwnedHere(os.Geteuid(), file); errors.Is(err, state.ErrForeign) {
 			return nil, fmt.Errorf("%w: the %s of this directory pins keys from the network; go to a directory of your own, or name the configuration beside it by -f", err, file)

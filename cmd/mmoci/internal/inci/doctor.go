@@ -54,13 +54,22 @@ connection that breaks, credentials that do not do) is unknown. What cannot be r
 			return runProbe(cmd.Context(), a, ref, asJSON)
 		}
 		q := site.DoctorOptions{Plan: plan, Ref: ref, Write: write, Env: os.Getenv, Now: time.Now(), Options: a.Options()}
+		if plan != nil {
+			if q.Keys, err = networkKeys(&p, plan, nil, nil); err != nil {
+				return err
+			}
+		}
 		var found []artifact.Finding
 		if plan != nil && plan.Sign != nil {
 			if q.Signer, err = command.LoadKey(a, plan.Sign, plan.Trust); err != nil {
 				found = append(found, artifact.Finding{What: "signing key", Text: err.Error(), Remedy: "mmoci key new makes one"})
 			}
 		}
-		return printFindings(a, append(found, site.Doctor(cmd.Context(), q)...), asJSON)
+		found = append(found, site.Doctor(cmd.Context(), q)...)
+		if err := context.Cause(cmd.Context()); err != nil {
+			return err // what was cut off is no finding
+		}
+		return printFindings(a, found, asJSON)
 	}
 	return cmd
 }
