@@ -64,7 +64,7 @@ type LockArchive struct {
 }
 
 // LockFile is a file of an archive that is no .deb archive, or the .dsc of an own source, its path relative to the archive. URL is where it
-// was asked for, "" if nowhere; credentials in it are left out when it is encoded.
+// was asked for, "" if nowhere; user and password in it are left out when it is encoded.
 type LockFile struct {
 	Path, Digest, URL string
 	Size              int64

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/internal/signer"
+	"example.org/mmoci/internal/transfer"
 	"example.org/mmoci/internal/upstream"
 	"example.org/mmoci/pkg/archive/pgp"
 	"example.org/mmoci/pkg/archive/sums"
@@ -40,8 +42,10 @@ type Options struct {
 	Dir func() (string, error)
 	// KeepGoing leaves out what cannot be had, and says it.
 	KeepGoing bool
-	Now       time.Time // at which keys must be good; zero: any
-	Log       outcome.Log
+	// Check asks for each file whether it is there, whatever is known of it. A place that does not answer is no file that is missing.
+	Check bool
+	Now   time.Time // at which keys must be good; zero: any
+	Log   outcome.Log
 }
 
 // set is an archive that is being read.
@@ -204,20 +208,16 @@ func (r *reader) open(files []*file) error {
 	return nil
 }
 
-// settle learns digest and size of every file, and proves those with signatures. All faults are told at once.
+// settle learns digest and size of every file, and proves those with signatures. All faults are told at once but those of a place that does not answer.
 func (r *reader) settle(ctx context.Context, files []*file) error {
-	var g errgroup.Group
-	g.SetLimit(parallel.Workers)
-	for _, f := range files {
-		g.Go(func() error {
-			if f.err = r.one(ctx, f); errors.Is(f.err, upstream.ErrNotFound) && !errors.Is(f.err, outcome.ErrIntegrity) {
-				f.err = fmt.Errorf("%w: %w", outcome.ErrNotFound, f.err)
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // each error stands in its file
-	if err := context.Cause(ctx); err != nil {
+	err := r.lookAt(ctx, files, func(ctx context.Context, f *file) error {
+		err := r.one(ctx, f)
+		if errors.Is(err, upstream.ErrNotFound) && !errors.Is(err, outcome.ErrIntegrity) {
+			err = fmt.Errorf("%w: %w", outcome.ErrNotFound, err)
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	var errs []error
@@ -226,13 +226,40 @@ func (r *reader) settle(ctx context.Context, files []*file) error {
 			continue
 		}
 		f.err = fmt.Errorf("%s: %s: %w", f.at, f.path, f.err)
-		if !r.KeepGoing || errors.Is(f.err, outcome.ErrIntegrity) {
+		if !r.KeepGoing || errors.Is(f.err, outcome.ErrIntegrity) || r.Check && !gone(f.err) {
 			errs = append(errs, f.err)
 			continue
 		}
 		r.set.Missing = append(r.set.Missing, f.err.Error())
 	}
 	return errors.Join(errs...)
+}
+
+// lookAt looks at files, several at once; what is wrong with one stands in it. It ends early when a place fails to answer, unless
+// KeepGoing: each file of a long list would wait for that place as long. Its error is that ctx ended.
+func (r *reader) lookAt(ctx context.Context, files []*file, look func(context.Context, *file) error) error {
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(parallel.Workers)
+	for _, f := range files {
+		g.Go(func() error {
+			err := look(each, f)
+			if each.Err() != nil {
+				return err // it was cut off
+			}
+			f.err = err
+			if r.KeepGoing && !r.Check || gone(err) || upstream.Refused(err) || errors.Is(err, outcome.ErrIntegrity) {
+				return nil
+			}
+			return err
+		})
+	}
+	_ = g.Wait()
+	return context.Cause(ctx)
+}
+
+// gone tells that a place answered, and has a file no more, or another one.
+func gone(err error) bool {
+	return errors.Is(err, upstream.ErrNotFound) || errors.Is(err, upstream.ErrChanged)
 }
 
 // assemble makes the archive of the files that are there.
@@ -254,7 +281,7 @@ func (r *reader) assemble(files []*file) {
 	for _, f := range files {
 		s.Rows = append(s.Rows, snapshot.Row{Path: prefix + "/" + f.path, Size: f.blob.Size, Digest: f.blob.Digest})
 		lines = append(lines, sums.Line{Name: f.path, Digest: f.blob.Digest})
-		s.Locked.Files = append(s.Locked.Files, config.LockFile{Path: f.path, Digest: f.blob.Digest.String(), Size: f.blob.Size, URL: f.Of})
+		s.Locked.Files = append(s.Locked.Files, config.LockFile{Path: f.path, Digest: f.blob.Digest.String(), Size: f.blob.Size, URL: shown(f.Of)})
 		if f.blob.Size > 0 {
 			if _, ok := s.blobs.files[f.blob.Digest]; !ok {
 				s.blobs.files[f.blob.Digest] = f
@@ -290,6 +317,16 @@ func (r *reader) readSmall(ctx context.Context, name string, urls []string, limi
 		err = fmt.Errorf("%w: %w", outcome.ErrNotFound, err)
 	}
 	return data, err
+}
+
+// shown is an address without user, password and query, which may be a token: locks are public, and messages stand in logs.
+func shown(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return transfer.Redact(address)
+	}
+	u.User, u.RawQuery, u.ForceQuery = nil, "", false
+	return u.String()
 }
 
 // remove is for files that are not needed any more; that one stays is no harm.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -191,6 +192,59 @@ func TestPlaces(t *testing.T) {
 		s.mu.Unlock()
 		if _, err := content(t.Context(), a, blob, blob.Size+1); !errors.Is(err, outcome.ErrIntegrity) {
 			t.Errorf("wrong everywhere: %v", err)
+		}
+	}
+}
+
+// TestNobodyThere: a place that does not answer is waited for by the first files of a list, and not by all of them; what is
+// missing where it answers is told of each file.
+func TestNobodyThere(t *testing.T) {
+	t.Parallel()
+	s, strange := serve(t, nil), httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(strange.Close)
+	strange.Config.ErrorLog = log.New(io.Discard, "", 0) // it speaks of bad certificates
+	for place, want := range map[string]string{strange.URL: "certificate not trusted", s.URL: "and 63 files more"} {
+		var list strings.Builder
+		for i := range 64 {
+			fmt.Fprintf(&list, "- {path: f%d, sha256: '%s', url: '%s/f%d'}\n", i, strings.Repeat("ab", 32), place, i)
+		}
+		o := options(t, t.TempDir(), "files:\n"+list.String())
+		if _, _, err := Probe(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("probe: %v", err)
+		}
+		_, err := Read(t.Context(), o)
+		if n := strings.Count(fmt.Sprint(err), "\n") + 1; err == nil || place != s.URL && n > 8 || place == s.URL && n != 64 {
+			t.Errorf("read: %d lines, %v", n, err)
+		}
+	}
+}
+
+// TestSecrets: what an address has beside host and path, which may be a token, is in no message, and not in the lock, which is public.
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	s := serve(t, map[string][]byte{"/x": []byte("one")})
+	o := options(t, t.TempDir(), entry("-", "x", strings.Replace(s.URL, "//", "//user:secret@", 1)+"/x?token=secret"))
+	a, err := Read(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Lock = &config.Lock{Date: time.Unix(1e9, 0).UTC(), Archives: []config.LockArchive{a.Locked}}
+	if text := string(o.Lock.Format()); strings.Contains(text, "secret") || !strings.Contains(text, s.URL+"/x\n") {
+		t.Errorf("lock: %s", text)
+	}
+	s.mu.Lock()
+	s.files["/x"] = []byte("another")
+	s.mu.Unlock()
+	_, changed := Read(t.Context(), o)
+	r := &reader{set: &set{}}
+	list := &fileplan.Sums{Take: []string{"*.iso"}}
+	list.URLs = []string{"https://user:secret@up.example.org/SHA256SUMS?token=secret"}
+	_, none := r.taken(list, nil)
+	list.Take = []string{"*"}
+	_, invalid := r.taken(list, []sums.Line{{Name: "../x"}})
+	for what, err := range map[string]error{"another file": changed, "a glob that fits nothing": none, "an invalid path": invalid} {
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }

@@ -30,16 +30,21 @@ func (r *reader) one(ctx context.Context, f *file) error {
 	if !f.known {
 		return r.unpinned(ctx, f, locked)
 	}
+	f.blob.Size = -1
 	if locked != nil && locked.Digest == f.blob.Digest.String() {
 		f.blob.Size = locked.Size
 	} else if row, ok := r.previous(f.path); ok && row.Digest == f.blob.Digest {
 		f.blob.Size = row.Size
-	} else {
+	}
+	if f.blob.Size < 0 || r.Check {
 		info, err := f.up.Stat(ctx, path.Base(f.path))
 		if err != nil {
 			return err
 		}
-		f.blob.Size = info.Size
+		if f.blob.Size >= 0 && info.Size >= 0 && info.Size != f.blob.Size {
+			return fmt.Errorf("%w: it has %d bytes, the lock has %d", upstream.ErrChanged, info.Size, f.blob.Size)
+		}
+		f.blob.Size = max(f.blob.Size, info.Size)
 	}
 	if f.blob.Size >= 0 && (f.proof == nil || r.isProved(f)) {
 		return nil
@@ -97,7 +102,7 @@ func (r *reader) unpinned(ctx context.Context, f *file, locked *config.LockFile)
 		}
 	}
 	if locked != nil && locked.Digest != f.blob.Digest.String() {
-		return fmt.Errorf("%w: %s gives %s, the lock has %s; is the change right? Then make the lock anew", outcome.ErrIntegrity, f.Of, f.blob.Digest, locked.Digest)
+		return fmt.Errorf("%w: %s gives %s, the lock has %s; is the change right? Then make the lock anew", outcome.ErrIntegrity, shown(f.Of), f.blob.Digest, locked.Digest)
 	}
 	if row, ok := r.previous(f.path); ok && locked == nil && row.Digest != f.blob.Digest {
 		r.Log.Printf("%s: %s: upstream gives %s, before it was %s", f.at, f.path, f.blob.Digest, row.Digest)
@@ -172,7 +177,7 @@ func (r *reader) fetchOnce(ctx context.Context, f *file, validator string) (agai
 		wrong = fmt.Errorf("%w: %s gives %s, %s %s", outcome.ErrIntegrity, f.up, got.Digest, f.wanted, f.blob.Digest)
 	} else if check != nil {
 		if how, err = check.How(); err != nil {
-			wrong = fmt.Errorf("signature %s: %w", f.signature, err)
+			wrong = fmt.Errorf("signature %s: %w", shown(f.signature), err)
 		} else {
 			r.newest(how.Time)
 		}

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"path"
 
-	"golang.org/x/sync/errgroup"
-
-	"example.org/mmoci/internal/parallel"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/internal/upstream"
 )
@@ -23,19 +20,17 @@ func Probe(ctx context.Context, o Options) (text string, places []*upstream.Upst
 	if err != nil {
 		return "", nil, err
 	}
-	var g errgroup.Group
-	g.SetLimit(parallel.Workers)
 	for _, f := range files {
 		places = append(places, f.up)
-		g.Go(func() error {
-			if _, f.err = f.up.Stat(ctx, path.Base(f.path)); f.err == nil && f.signature != "" {
-				_, f.err = r.signatureOf(ctx, f)
-			}
-			return nil
-		})
 	}
-	_ = g.Wait() // each error stands in its file
-	if err := context.Cause(ctx); err != nil {
+	err = r.lookAt(ctx, files, func(ctx context.Context, f *file) error {
+		_, err := f.up.Stat(ctx, path.Base(f.path))
+		if err == nil && f.signature != "" {
+			_, err = r.signatureOf(ctx, f)
+		}
+		return err
+	})
+	if err != nil {
 		return "", places, err
 	}
 	lacking := 0

@@ -39,7 +39,7 @@ func (r *reader) sums(ctx context.Context, s *fileplan.Sums) ([]*file, error) {
 	}
 	lines, err := sums.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w: %w", s.Position, s.URLs[0], outcome.ErrIntegrity, err)
+		return nil, fmt.Errorf("%s: %s: %w: %w", s.Position, shown(s.URLs[0]), outcome.ErrIntegrity, err)
 	}
 	suite := snapshot.Suite{Name: s.Dir + "/"}
 	if s.Dir == "" {
@@ -56,7 +56,7 @@ func (r *reader) sums(ctx context.Context, s *fileplan.Sums) ([]*file, error) {
 		r.set.Newest = how.Time
 	}
 	if how.Detail != "" {
-		r.set.Notes = append(r.set.Notes, fmt.Sprintf("%s: %s", s.URLs[0], how.Detail))
+		r.set.Notes = append(r.set.Notes, fmt.Sprintf("%s: %s", shown(s.URLs[0]), how.Detail))
 	}
 	before := r.set.Moved
 	r.set.Moved = func(ctx context.Context) (bool, error) {
@@ -65,7 +65,7 @@ func (r *reader) sums(ctx context.Context, s *fileplan.Sums) ([]*file, error) {
 				return moved, err
 			}
 		}
-		now, err := r.readSmall(ctx, path.Base(s.URLs[0]), s.URLs, sums.MaxSize, nil)
+		now, err := r.readSmall(ctx, path.Base(shown(s.URLs[0])), s.URLs, sums.MaxSize, nil)
 		return err == nil && !bytes.Equal(now, stored), err
 	}
 	return r.taken(s, lines)
@@ -75,16 +75,16 @@ func (r *reader) sums(ctx context.Context, s *fileplan.Sums) ([]*file, error) {
 func (r *reader) verified(ctx context.Context, s *fileplan.Sums) (text, stored, sig []byte, how pgp.How, err error) {
 	trust := pgp.Trust{Keyring: r.ring, Now: r.Now}
 	if s.Signature == "" {
-		stored, err = r.readSmall(ctx, path.Base(s.URLs[0]), s.URLs, sums.MaxSize, func(data []byte) (err error) {
+		stored, err = r.readSmall(ctx, path.Base(shown(s.URLs[0])), s.URLs, sums.MaxSize, func(data []byte) (err error) {
 			text, how, err = pgp.VerifyClearsigned(data, trust)
 			return err
 		})
 		return text, stored, nil, how, err
 	}
-	if stored, err = r.readSmall(ctx, path.Base(s.URLs[0]), s.URLs, sums.MaxSize, nil); err != nil {
+	if stored, err = r.readSmall(ctx, path.Base(shown(s.URLs[0])), s.URLs, sums.MaxSize, nil); err != nil {
 		return nil, nil, nil, how, err
 	}
-	_, err = r.readSmall(ctx, path.Base(s.Signature), beside(s), maxSignature, func(data []byte) (err error) {
+	_, err = r.readSmall(ctx, path.Base(shown(s.Signature)), beside(s), maxSignature, func(data []byte) (err error) {
 		if sig, err = pgp.ArmorSignature(data); err == nil {
 			how, err = pgp.VerifyDetached(stored, sig, trust)
 		}
@@ -141,10 +141,10 @@ func (r *reader) taken(s *fileplan.Sums, lines []sums.Line) ([]*file, error) {
 		first[name] = l.Digest
 		at := path.Join(s.Dir, name)
 		if err := snapshot.ValidPath(name); err != nil {
-			return nil, fmt.Errorf("%s: %s, line %d: %w: it cannot be kept as a file: %w", s.Position, s.URLs[0], l.Number, outcome.ErrUsage, err)
+			return nil, fmt.Errorf("%s: %s, line %d: %w: it cannot be kept as a file: %w", s.Position, shown(s.URLs[0]), l.Number, outcome.ErrUsage, err)
 		}
 		if err := fileplan.CheckPath(at); err != nil {
-			return nil, fmt.Errorf("%s: %s, line %d: %w: it cannot be kept as a file (leave it out of take:, or give the list to: DIRECTORY): %w", s.Position, s.URLs[0], l.Number, outcome.ErrUsage, err)
+			return nil, fmt.Errorf("%s: %s, line %d: %w: it cannot be kept as a file (leave it out of take:, or give the list to: DIRECTORY): %w", s.Position, shown(s.URLs[0]), l.Number, outcome.ErrUsage, err)
 		}
 		p, err := s.Taken(name)
 		if err != nil {
@@ -167,7 +167,7 @@ func (r *reader) taken(s *fileplan.Sums, lines []sums.Line) ([]*file, error) {
 		if len(names) > 10 {
 			names, more = names[:10], ", .."
 		}
-		err := fmt.Errorf("%w: %s: take: %s fits no name in %s; there are %s%s", outcome.ErrNotFound, s.Position, s.Take[i], s.URLs[0], strings.Join(names, ", "), more)
+		err := fmt.Errorf("%w: %s: take: %s fits no name in %s; there are %s%s", outcome.ErrNotFound, s.Position, s.Take[i], shown(s.URLs[0]), strings.Join(names, ", "), more)
 		if !r.KeepGoing {
 			return nil, err
 		}

@@ -29,7 +29,7 @@ func checkFiles(ctx context.Context, f Options, lock *config.Lock, c *Checked) e
 			plan.Others = append(plan.Others, o)
 		}
 	}
-	f.Plan, f.KeepGoing = &plan, true
+	f.Plan, f.KeepGoing, f.Check, f.Previous = &plan, true, true, nil
 	// An RPM repository that the lock names is what upstream has no more, if that has moved: what is there now is asked.
 	f.Lock = &config.Lock{Date: lock.Date, Archives: slices.DeleteFunc(slices.Clone(lock.Archives), func(a config.LockArchive) bool { return a.Format == snapshot.FormatRPM })}
 	ready, err := readOthers(ctx, f)

@@ -46,6 +46,8 @@ type Options struct {
 	Keys   *signer.NetworkKeys // pins of keys that come from the network; nil: none is known, nor kept
 	// KeepGoing leaves out what cannot be had, and says it in [Draft.Missing].
 	KeepGoing bool
+	// Check is to ask for all that Lock names whether it is there, and to take nothing.
+	Check bool
 	// Record remembers where each file came from, for [Frozen.Fetched].
 	Record bool
 	Now    time.Time

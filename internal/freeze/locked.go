@@ -170,12 +170,14 @@ func lockDsc(src debdir.OwnSource) config.LockFile {
 func missingSource(a *suites.Archive, want config.LockFile) string {
 	there := "no such file"
 	for _, src := range a.Own.Sources {
-		switch is := lockDsc(src); {
-		case is == want:
-			return ""
-		case is.Path == want.Path:
-			there = fmt.Sprintf("one with other bytes (%s, the lock has %s)", is.Digest, want.Digest)
+		if src.Rows[0].Path != want.Path {
+			continue
 		}
+		is := lockDsc(src)
+		if is == want {
+			return ""
+		}
+		there = fmt.Sprintf("one with other bytes (%s, the lock has %s)", is.Digest, want.Digest)
 	}
 	return fmt.Sprintf("%s %s: there is %s", a.Prefix, want.Path, there)
 }

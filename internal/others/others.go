@@ -40,7 +40,7 @@ func (r Reader) Read(ctx context.Context, f freeze.Options) ([]freeze.ReadyArchi
 			out = append(out, ready)
 		case o.Files != nil:
 			files, err := fileset.Read(ctx, fileset.Options{
-				Plan: o.Files, Lock: f.Lock, Previous: f.Previous, Dir: r.Keep, KeepGoing: f.KeepGoing, Now: f.Now, Log: f.Log,
+				Plan: o.Files, Lock: f.Lock, Previous: f.Previous, Dir: r.Keep, KeepGoing: f.KeepGoing, Check: f.Check, Now: f.Now, Log: f.Log,
 			})
 			if err != nil {
 				return nil, err

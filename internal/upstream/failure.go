@@ -133,6 +133,9 @@ type refusedError struct{ msg string }
 
 func (e *refusedError) Error() string { return e.msg }
 
+// Refused tells an error that is an answer, such as 403, and would be the same again.
+func Refused(err error) bool { return errors.As(err, new(*refusedError)) }
+
 func refusal(format string, args ...any) error {
 	return &refusedError{transfer.Redact(fmt.Sprintf(format, args...))}
 }
