@@ -41,20 +41,29 @@ func (o Options) incomplete(draft *freeze.Draft, s *snapshot.Snapshot, missing [
 		return e
 	}
 	e.Held, e.lost = pushed.Held, len(pushed.Missing)
-	gone := map[string]bool{}
+	lost := map[snapshot.Digest]bool{}
 	for _, m := range pushed.Missing {
-		if row, ok := s.Table.Find(m.Path); ok {
-			gone[versionOf(row)] = true
+		lost[m.Digest] = true
+	}
+	gone, rpms := map[string]bool{}, map[string][]string{} // by name; of RPM repositories, by archive and name
+	for row := range s.Table.Rows() {
+		if !row.IsPackage() {
+			continue
+		}
+		if lost[row.Digest] {
+			gone[row.Name+" "+versionOf(row)] = true
+		} else if isRPM(s, row) {
+			key := row.Archive() + " " + row.Name
+			rpms[key] = append(rpms[key], versionOf(row))
 		}
 	}
 	for _, m := range pushed.Missing {
 		text := fmt.Sprintf("%s: %v", m.Path, m.Err)
 		if row, ok := s.Table.Find(m.Path); ok && row.IsPackage() {
-			there := draft.Versions
-			if a := s.Statement.Archive(row.Archive()); a != nil && a.Format == snapshot.FormatRPM {
-				there = func(string) []string { return rpmVersions(s, row) }
+			others := rpms[row.Archive()+" "+row.Name]
+			if !isRPM(s, row) {
+				others = slices.DeleteFunc(draft.Versions(row.Name), func(v string) bool { return gone[row.Name+" "+v] })
 			}
-			others := slices.DeleteFunc(there(row.Name), func(v string) bool { return gone[v] })
 			if len(others) == 0 {
 				others = []string{"no other version"}
 			}
@@ -70,14 +79,9 @@ func versionOf(r snapshot.Row) string {
 	return fmt.Sprintf("%s %s in %s", r.Version, r.Architecture, r.Archive())
 }
 
-// rpmVersions are those that the RPM repository of a package has of it, as a Draft says those of Debian archives.
-func rpmVersions(s *snapshot.Snapshot, of snapshot.Row) (out []string) {
-	for r := range s.Table.Under(of.Archive() + "/") {
-		if r.Name == of.Name {
-			out = append(out, versionOf(r))
-		}
-	}
-	return out
+func isRPM(s *snapshot.Snapshot, r snapshot.Row) bool {
+	a := s.Statement.Archive(r.Archive())
+	return a != nil && a.Format == snapshot.FormatRPM
 }
 
 // hasMoved tells whether upstream changed since it was read; where that cannot be told, it did not.

@@ -14,9 +14,10 @@ import (
 func TestOfList(t *testing.T) {
 	t.Parallel()
 	d := snapshot.Sum([]byte("x"))
-	o := Options{Plan: &config.Plan{Archives: []config.Archive{{Prefix: "p-urls", Mirrors: []string{"http://m.example.org/mirror/f.deb"}}}}}
+	o := Options{Plan: &config.Plan{Archives: []config.Archive{{Prefix: "p-urls", Mirrors: []string{"http://m.example.org/mirror/f.deb", "http://u:p@m.example.org/c%2b%2b/f.deb", "http://n.example.org/f.deb"}}}}}
 	for url, want := range map[string]string{
 		"http://m.example.org/mirror": fetchreport.Mirror, "http://m.example.org/mir": fetchreport.Upstream, "http://u.example.org/mirror": fetchreport.Upstream,
+		"http://m.example.org/c++": fetchreport.Mirror, "http://n.example.org": fetchreport.Mirror, "http://m.example.org": fetchreport.Upstream,
 	} {
 		e := fetchreport.File{Archive: "p-urls", Digest: d.String(), Kind: fetchreport.Own}
 		o.ofList(&e, &listed.Result{Files: []listed.Fetched{{Digest: d, Origin: upstream.Origin{URL: url, Tries: 1}}}})
