@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -337,6 +338,66 @@ func TestInterruptedExport(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A sync that fails takes all links of the run with it, also those of a batch in which a copy failed.
+func TestLinksBesideFailedCopy(t *testing.T) {
+	t.Parallel()
+	layout, older, _ := two(t)
+	blobs := filepath.Join(layout, "blobs", "sha256")
+	entries, err := os.ReadDir(blobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, begun, private := -1, 0, map[string]bool{}
+	for i, e := range entries {
+		if i%2 == 0 { // only some may read it: it is copied
+			private[e.Name()] = true
+			if err := os.Chmod(filepath.Join(blobs, e.Name()), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var mu sync.Mutex
+	first := ""
+	o := Options{Dir: filepath.Join(t.TempDir(), "tree"), References: []artifact.Reference{older}, Now: now}
+	o.Progress = func(e artifact.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e.Kind {
+		case artifact.Planned:
+			all = e.Files
+		case artifact.Started:
+			if first == "" && private[e.Digest.Hex()] {
+				first = e.Digest.Hex()
+			}
+			if begun++; begun < all {
+				break
+			}
+			for name := range private { // all but the last were hashed
+				if name == first || name == e.Digest.Hex() {
+					continue
+				}
+				if err := os.Remove(filepath.Join(blobs, name)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	o.sync = func(int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if begun == all {
+			return syscall.EIO
+		}
+		return nil
+	}
+	if _, err := Export(t.Context(), o); !errors.Is(err, syscall.EIO) || !errors.Is(err, snapshot.ErrNotExist) {
+		t.Fatalf("%d blobs, %v", all, err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(o.Dir, blobsDir)); len(left) > 0 {
+		t.Errorf("%d blobs of the failed run stayed", len(left))
 	}
 }
 

@@ -54,14 +54,13 @@ type filler struct {
 	// linking is held while blobs get their names. The kernel names one after the other in a directory anyway; who waits there
 	// holds a thread, who waits here lets others hash.
 	linking sync.Mutex
+	linked  []snapshot.Digest // in this run: until the next sync nothing of them is certain. Guarded by linking
 
-	mu      sync.Mutex
-	temp    bool            // tempDir is there
-	pending []snapshot.Blob // copied, hashed, without a name
-	bytes   int64
-	// In this run: until the next sync nothing of them is certain.
-	linked    []snapshot.Digest
-	documents []oci.Descriptor
+	mu        sync.Mutex
+	temp      bool            // tempDir is there
+	pending   []snapshot.Blob // copied, hashed, without a name
+	bytes     int64
+	documents []oci.Descriptor // of this run, as linked
 }
 
 // fill puts the blobs that are missing and gives the documents among them their names, all on the disk when it returns. It returns
@@ -290,7 +289,6 @@ func (f *filler) take(ctx context.Context, batch []wanted) error {
 		f.result.Bytes += m.Size
 		if why[i] == nil {
 			f.result.Linked++
-			f.linked = append(f.linked, m.Digest)
 		} else {
 			f.result.Copied++
 		}
@@ -354,6 +352,9 @@ func (f *filler) linkAll(batch []wanted, fds []int) []error {
 		if errors.Is(why[i], unix.EEXIST) { // a file of another size has the name
 			f.unlink(batch[i].Digest)
 			why[i] = f.linkOpen(fd, name)
+		}
+		if why[i] == nil {
+			f.linked = append(f.linked, batch[i].Digest)
 		}
 	}
 	return why
