@@ -278,7 +278,7 @@ func TestFaults(t *testing.T) {
 		{Slow, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })},
 		{Refuses, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })},
 		{Refuses, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })},
-		{Redirects, http.RedirectHandler("http://169.254.169.254/latest/meta-data", http.StatusFound)},
+		{Redirects, http.RedirectHandler("http://u:secret@169.254.169.254/latest/meta-data?sign=secret", http.StatusFound)},
 		{Redirects, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.String(), http.StatusTemporaryRedirect)
 		})},
@@ -315,6 +315,9 @@ func TestFaults(t *testing.T) {
 				st := s.Status()[0]
 				if st.Fault == nil || st.Fault.Kind != c.kind || st.Faults[c.kind] != 1 {
 					t.Errorf("status %v", st)
+				}
+				if strings.Contains(fmt.Sprint(e.all, st.Fault), "secret") {
+					t.Errorf("a secret of a redirect is told: %s", e.all)
 				}
 				if w.asked("169.254.169.254") > 0 {
 					t.Error("a redirect was followed")

@@ -142,8 +142,12 @@ func (r *repository) presentAt(ctx context.Context, place *upstream.Upstream) (*
 	case err != nil:
 		return nil, err
 	case r.keyring == nil: // nobody can say whether the two fit; that repomd.xml stayed says so most of the time
-		if moved, err := r.moved(ctx, h); err != nil || moved {
-			return nil, errors.Join(err, fmt.Errorf("%w: %s: repomd.xml changed while its signature was read", outcome.ErrIntegrity, place))
+		moved, err := r.moved(ctx, h)
+		if err == nil && moved {
+			err = fmt.Errorf("%w: %s: repomd.xml changed while its signature was read", outcome.ErrIntegrity, place)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return h, r.parse(h)

@@ -172,6 +172,34 @@ func TestProbeOfOwn(t *testing.T) {
 	}
 }
 
+// An upstream that fails between repomd.xml and its signature is no mismatch; one that has another repomd.xml by then is.
+func TestFailsAfterSignature(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	publish(t, dir, "one", "first", day)
+	write(t, dir, "repodata/repomd.xml.asc", "of a key that nobody gave")
+	web := http.FileServer(http.Dir(dir))
+	for _, another := range []bool{false, true} {
+		signed := false
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch last := signed && strings.HasSuffix(r.URL.Path, ".xml"); {
+			case last && another:
+				fmt.Fprint(w, "<repomd/>")
+			case last:
+				w.WriteHeader(http.StatusForbidden)
+			default:
+				web.ServeHTTP(w, r)
+			}
+			signed = strings.HasSuffix(r.URL.Path, ".asc")
+		}))
+		t.Cleanup(server.Close)
+		_, err := Read(t.Context(), &rpmplan.Archive{Prefix: "up", URLs: []string{server.URL}}, options(t))
+		if err == nil || errors.Is(err, outcome.ErrIntegrity) != another || strings.Contains(err.Error(), "\n") {
+			t.Errorf("another repomd.xml %t: %v", another, err)
+		}
+	}
+}
+
 // Own RPMs: what is no directory, and what is empty, is told before anything is run.
 func TestNoRPMs(t *testing.T) {
 	t.Parallel()

@@ -5,7 +5,6 @@ package byaddress
 import (
 	"context"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 
@@ -24,7 +23,7 @@ type Index struct {
 func New(s *snapshot.Snapshot) *Index { return &Index{snapshot: s} }
 
 // Find are the files that came from http or https://ADDRESS, ADDRESS being HOST/PATH, decoded and without a query, in
-// the order of the lock; of those that have the same bytes the first.
+// the order of the lock: the first, and the first that differs from it.
 func (x *Index) Find(ctx context.Context, address string) ([]snapshot.Row, error) {
 	if !x.any() {
 		return nil, nil
@@ -75,8 +74,8 @@ func (x *Index) read(text string) map[string][]snapshot.Row {
 			continue
 		}
 		address := strings.ToLower(u.Host) + u.Path
-		if !slices.ContainsFunc(rows[address], func(r snapshot.Row) bool { return r.Digest == row.Digest }) {
-			rows[address] = append(rows[address], row)
+		if all := rows[address]; len(all) == 0 || len(all) == 1 && all[0].Digest != row.Digest {
+			rows[address] = append(all, row)
 		}
 	}
 	return rows
