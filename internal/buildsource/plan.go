@@ -151,17 +151,7 @@ func Parse(file, dir string, data []byte) (*Plan, error) {
 		return nil, document.Errorf(document.At(file, 1), "%d documents; a %s has one, with base: NAME (= VERSION)", len(docs), Name)
 	}
 	p := &Plan{File: file, Dir: dir, Build: AnyAndAll}
-	known := document.Fields{
-		"base":     p.base,
-		"author":   func(n document.Node) (err error) { p.Author, err = n.Text(); return err },
-		"suffix":   p.suffix,
-		"build":    p.build,
-		"patches":  p.patches,
-		"use":      p.use,
-		"profiles": func(n document.Node) (err error) { p.Profiles, err = words(n, profile, "a build profile"); return err },
-		"options":  p.options,
-		"env":      p.env,
-	}
+	known := p.fields()
 	top := docs[0]
 	top.Key = ""
 	var faults document.Faults
@@ -173,6 +163,30 @@ func Parse(file, dir string, data []byte) (*Plan, error) {
 		faults.Add(document.Errorf(cmp.Or(p.BaseAt, top.At()), "no suffix:, though the build differs from the archive's own; write suffix: +p1, so that two packages of one version never differ"))
 	}
 	return p, faults.Err()
+}
+
+// fields read the values of the keys.
+func (p *Plan) fields() document.Fields {
+	return document.Fields{
+		"base":     p.base,
+		"author":   func(n document.Node) (err error) { p.Author, err = n.Text(); return err },
+		"suffix":   p.suffix,
+		"build":    p.build,
+		"patches":  p.patches,
+		"use":      p.use,
+		"profiles": func(n document.Node) (err error) { p.Profiles, err = words(n, profile, "a build profile"); return err },
+		"options":  p.options,
+		"env":      p.env,
+	}
+}
+
+// Check tells what is wrong with the value of a key; nil: nothing, or it is none of a pkg.yaml. Errors are those of [Load].
+func Check(pair document.Pair) error {
+	read := (&Plan{}).fields()[pair.Key]
+	if read == nil {
+		return nil
+	}
+	return read(pair.Node)
 }
 
 var (

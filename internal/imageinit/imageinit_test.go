@@ -36,6 +36,16 @@ func options(t *testing.T, container, pkg string) Options {
 	}
 }
 
+// What is wrong is told by its line in the file that is there, not in the one that is written of it.
+func TestLineOfFault(t *testing.T) {
+	_, err := Rewrite(t.Context(), options(t, containerYAML, "suffix: ~p1\n# c\n# c\nbase: www/nginx-1.7\noptions: [BAD]\nenv: {PATH: /x}\n"))
+	for _, want := range []string{"pkg.yaml:1: suffix: ", "pkg.yaml:5: options: ", "pkg.yaml:6: env: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %s", err, want)
+		}
+	}
+}
+
 // The digest of a patch from the network is that of what its URL gives; a flag that the source declares stays.
 func TestFetched(t *testing.T) {
 	o := options(t, containerYAML, "base: www/nginx-1.7\npatches: {\"https://example.org/x.patch\": Why}\nuse: {with: [ipv6, selinux]}\n")

@@ -96,6 +96,12 @@ func (w *rewriter) source(ctx context.Context, dir string) error {
 }
 
 func (p *pkg) key(ctx context.Context, pair document.Pair) error {
+	switch pair.Key { // of those that stay as they are a fault is told where it stands
+	case "author", "build", "suffix", "profiles", "options", "env":
+		if err := buildsource.Check(pair); err != nil {
+			return err
+		}
+	}
 	switch pair.Key {
 	case "base":
 		return nil
