@@ -21,7 +21,14 @@ const scriptsGeneration = 3
 
 // scriptsKey is a digest of all that decides what scripts make, but for what they do not make the same each time.
 func (m *maker) scriptsKey(c chosen, r rootfs.Recipe, most int) string {
-	parts := []string{"system", fmt.Sprintf("scripts %d", scriptsGeneration), c.architecture, snapshot.FormatDate(m.o.date()), fmt.Sprint(m.o.Plan.ScriptsFor), fmt.Sprint(m.o.Plan.Users), layercache.RecipeKey(r, m.o.Plan.Layers.Compression), fmt.Sprintf("layers %d", most)}
+	parts := []string{"system", fmt.Sprintf("scripts %d", scriptsGeneration), c.architecture, snapshot.FormatDate(m.o.date())}
+	for _, s := range m.o.Plan.ScriptsFor { // wherever the plan lies, and on which of its lines it says so
+		parts = append(parts, fmt.Sprintf("scripts-for %s %s", s.Package, s.What))
+	}
+	for _, u := range m.o.Plan.Users {
+		parts = append(parts, fmt.Sprintf("user %s %d %d %q %q", u.Name, u.UID, u.GID, u.Home, u.Shell))
+	}
+	parts = append(parts, layercache.RecipeKey(r, m.o.Plan.Layers.Compression), fmt.Sprintf("layers %d", most))
 	for _, p := range c.packages {
 		parts = append(parts, "package "+lockedPackage(p).String())
 	}

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"example.org/mmoci/internal/config/imageplan"
 	"example.org/mmoci/internal/image"
+	"example.org/mmoci/internal/imagelock"
 	"example.org/mmoci/internal/layercache"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/rootfs"
@@ -79,6 +81,32 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 	signed, at, ok := elsewhere.ranBefore("key")
 	if !ok || at.Blob != layer.Blob || !bytes.Equal(write(fresh), write(signed.system())) {
 		t.Error("what the site signed of an earlier run is made anew")
+	}
+}
+
+// What scripts made is found again by the plan that lies beside the image, or in another checkout, and by none that says otherwise.
+func TestScriptsKey(t *testing.T) {
+	const text = "packages: [web]\narch: amd64\nscripts-for: {web: skip}\nusers: [{name: app, uid: 10001}]\n"
+	date := time.Unix(1_700_000_000, 0)
+	key := func(p *imageplan.Plan) string {
+		m := &maker{o: &Options{Plan: p, Lock: &imagelock.Lock{Date: date}}}
+		return m.scriptsKey(chosen{architecture: "amd64"}, rootfs.Recipe{}, 9)
+	}
+	want := key(load(t, text, nil))
+	beside, err := imageplan.Parse("image.yaml", ".", load(t, text, nil).Format())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, p := range map[string]*imageplan.Plan{"in another directory": load(t, text, nil), "with a comment": load(t, "# why\n"+text, nil), "beside the image": beside} {
+		if key(p) != want {
+			t.Errorf("the plan %s has another key", what)
+		}
+	}
+	for _, change := range []string{"web: skip|web: run", "app|apq", "10001|10002", "10001}|10001, home: /srv}", "10001}|10001, shell: /bin/sh}"} {
+		old, now, _ := strings.Cut(change, "|")
+		if key(load(t, strings.Replace(text, old, now, 1), nil)) == want {
+			t.Errorf("%s: the same key", change)
+		}
 	}
 }
 
