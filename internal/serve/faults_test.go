@@ -143,7 +143,7 @@ func TestRegistryGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := *f
-	again.start(Options{}, 0)
+	again.start(Options{Patience: defaultPatience}, 0)
 	again.eventually("/docker/pool/p/held-large_1_amd64.deb")
 	again.eventually("/docker/dists/bookworm/Release")
 	if again.get("/docker/pool/p/large_1_amd64.deb") {
@@ -159,7 +159,7 @@ func TestRegistryGone(t *testing.T) {
 func TestUnknownID(t *testing.T) {
 	t.Parallel()
 	f := newFaulty(t)
-	f.start(Options{}, 0)
+	f.start(Options{Patience: defaultPatience}, 0)
 	for _, id := range []string{"20200101T000000Z-0123456789ab", "noble-20200101T000000Z-0123456789ab", "sha256:" + strings.Repeat("1", 64)} {
 		if a := ask(t, f.base, "GET", "/snapshot/"+id+"/docker/dists/bookworm/Release"); a.status != 404 || !strings.Contains(a.phrase, "no snapshot") {
 			t.Errorf("%s: %d %s", id, a.status, a.phrase)

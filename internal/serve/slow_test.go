@@ -131,13 +131,12 @@ func TestPagesBesideMuteRegistry(t *testing.T) {
 	m := newMute(newTag(oneDeb([]byte("deb")).take(t, newMemoryBlobs())))
 	_, base := run(t, Options{Sources: []Source{m}, Patience: time.Minute}, false)
 	var wg sync.WaitGroup
-	const clients = 3 * maxPages
-	for range clients {
+	for range 3 * maxPages {
 		for _, page := range []string{"/snapshot/", "/mmoci/changes"} {
 			wg.Go(func() { ask(t, base, "GET", page) })
 		}
 	}
-	eventually(t, func() bool { return m.asked.Load() == 2*clients })
+	eventually(t, func() bool { return m.asked.Load() >= maxPages })
 	start := time.Now()
 	if a := ask(t, base, "GET", "/docker/"); a.status != 200 || time.Since(start) > tooLong {
 		t.Errorf("a page of what is here: %d after %s", a.status, time.Since(start))
