@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/sys/unix"
+
 	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/testarchive"
@@ -620,7 +622,12 @@ func TestReadDirFaults(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, "hello-x_1_arm64.deb"), testarchive.Package{Name: "hello-x", Source: "hello", Version: "2.10-3+p1", Architecture: "arm64"}.Deb(t), 0o644)
 		},
 		"a .deb that is not": func(dir string) error { return os.WriteFile(filepath.Join(dir, "x_1_amd64.deb"), []byte("x"), 0o644) },
-		"a link out of it":   func(dir string) error { return os.Symlink("/etc/hostname", filepath.Join(dir, "x.buildinfo")) },
+		"a pipe":             func(dir string) error { return unix.Mkfifo(filepath.Join(dir, "x.buildinfo"), 0o644) },
+		"a pipe for identity": func(dir string) error {
+			name := filepath.Join(dir, IdentityName)
+			return errors.Join(os.Remove(name), unix.Mkfifo(name, 0o644))
+		},
+		"a link out of it": func(dir string) error { return os.Symlink("/etc/hostname", filepath.Join(dir, "x.buildinfo")) },
 	} {
 		dir := made(t, "one", nil)
 		if err := spoil(dir); err != nil {

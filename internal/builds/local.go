@@ -12,10 +12,13 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"example.org/mmoci/internal/buildsource"
 	"example.org/mmoci/internal/debsource"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/archive/pgp"
+	"example.org/mmoci/pkg/artifact/oci"
 	"example.org/mmoci/pkg/deb"
 	"example.org/mmoci/pkg/snapshot"
 )
@@ -34,12 +37,17 @@ type Local struct {
 //
 // Errors: outcome.ErrNotFound if there is no identity.txt; outcome.ErrIntegrity for what is another than the identity says.
 func ReadDir(ctx context.Context, dir string) (*Local, error) {
-	text, err := os.ReadFile(filepath.Join(dir, IdentityName))
+	f, _, err := oci.OpenRegular(filepath.Join(dir, IdentityName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s in %s is %w: this is no directory that a source was built into", IdentityName, dir, outcome.ErrNotFound)
 	}
 	if err != nil {
 		return nil, err
+	}
+	defer f.Close()
+	text, err := oci.ReadLimited(f, buildsource.MaxIdentity)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	l := &Local{Dir: dir}
 	if l.Identity, err = buildsource.ParseIdentity(text); err != nil {
@@ -96,7 +104,7 @@ func (l *Local) read(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f, err := root.Open(filepath.FromSlash(name))
+		f, err := root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|unix.O_NONBLOCK, 0) // no pipe is waited for
 		if err != nil {
 			return err
 		}
