@@ -43,7 +43,7 @@ func (im *Image) differences(ctx context.Context, want *imagebuild.Image, expect
 		return nil, err
 	}
 	defer w.Close()
-	err = eachEntry(w, func(name string, e seen) {
+	err = eachEntry(w, maxNames, func(name string, e seen) {
 		wanted[name] = e
 		order = append(order, name)
 	})
@@ -57,7 +57,7 @@ func (im *Image) differences(ctx context.Context, want *imagebuild.Image, expect
 	defer r.Close()
 	var out []difference
 	there := map[string]bool{}
-	err = eachEntry(r, func(name string, e seen) {
+	err = eachEntry(r, maxNames, func(name string, e seen) {
 		x, ok := wanted[name]
 		switch {
 		case !ok || there[name]:
@@ -96,9 +96,10 @@ type shape struct {
 	time     int64
 }
 
-// eachEntry reads a layer. One has no more entries than the packages that it is made of may have.
-func eachEntry(r io.Reader, visit func(name string, e seen)) error {
+// eachEntry reads a layer, with at most so many bytes of paths. One has no more entries than the packages that it is made of may have.
+func eachEntry(r io.Reader, most int, visit func(name string, e seen)) error {
 	t := tar.NewReader(r)
+	names := 0 // bytes
 	for n := 0; ; n++ {
 		h, err := t.Next()
 		if err == io.EOF {
@@ -110,8 +111,11 @@ func eachEntry(r io.Reader, visit func(name string, e seen)) error {
 		if n == maxEntries {
 			return fmt.Errorf("over %d entries", maxEntries)
 		}
+		if names += len(h.Name) + len(h.Linkname); names > most {
+			return fmt.Errorf("paths of over %d bytes", most)
+		}
 		if isSparse(h) {
-			return fmt.Errorf("/%s: a sparse file, which no layer of mmoci's has", clean(h.Name))
+			return fmt.Errorf("/%s: a sparse file, which no layer of mmoci has", clean(h.Name))
 		}
 		e := seen{shape: shape{h.Typeflag, h.Mode, h.Uid, h.Gid, h.Linkname, h.Size, h.ModTime.Unix()}}
 		sum := sha256.New()
@@ -133,5 +137,8 @@ func isSparse(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeGNUSparse
 }
 
-// maxEntries bounds what is compared of one layer.
-const maxEntries = 4 * rootfs.MaxEntries
+// maxEntries and maxNames, in bytes, bound what is compared of one layer: it is held in memory.
+const (
+	maxEntries = 4 * rootfs.MaxEntries
+	maxNames   = 4 * rootfs.MaxPathBytes
+)

@@ -19,8 +19,23 @@ func TestSparseLayer(t *testing.T) {
 		t.Fatal(err)
 	}
 	bomb := bytes.ReplaceAll(b.Bytes(), []byte("ANU.sparse"), []byte("GNU.sparse"))
-	err := eachEntry(bytes.NewReader(bomb), func(string, seen) { t.Error("it is read") })
+	err := eachEntry(bytes.NewReader(bomb), maxNames, func(string, seen) { t.Error("it is read") })
 	if err == nil || !strings.Contains(err.Error(), "/bomb: a sparse file") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Names that compress to nothing do not fill the memory.
+func TestLongNames(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range []string{"a/", strings.Repeat("b/", 50_000)} {
+		if err := w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	if err := eachEntry(&b, 100_000, func(string, seen) { n++ }); err == nil || !strings.Contains(err.Error(), "paths of over 100000 bytes") || n != 1 {
+		t.Errorf("%d entries, %v", n, err)
 	}
 }
