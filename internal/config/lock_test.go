@@ -192,6 +192,7 @@ func TestLockErrors(t *testing.T) {
 		{head + "key-url d " + fingerprint + " https://u:hunter2@h/k\n", `l:5: the URL of a key holds credentials`},
 		{head + "file d pool/x.dsc " + digestA + " 5 -\n", `l:5: a file of an archive of .debs, which has package lines`},
 		{head + "archive o curated site\nfile o pool/x.tar " + digestA + " 5 -\n", `l:6: a file of an archive of .debs, which has package lines, and of class site one for each .dsc`},
+		{head + "archive o curated site\nfile o pool/x.dsc " + digestA + " 5 https://h/x.dsc\n", `l:6: a file of an archive of .debs, which has package lines, and of class site one for each .dsc, without URL`},
 		{head + "date\x00\n", `l:5: holds a control character`},
 		{head + "\xff\n", `l:1: not UTF-8`},
 	} {

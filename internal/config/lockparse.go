@@ -240,8 +240,8 @@ func (p *lockParser) file(a *LockArchive, f []string) error {
 	if err := p.want(f, "PREFIX PATH DIGEST SIZE URL"); err != nil {
 		return err
 	}
-	if a.Format == "" && (a.Class != string(snapshot.Site) || !strings.HasSuffix(f[1], ".dsc")) {
-		return p.errorf("a file of an archive of .debs, which has package lines, and of class site one for each .dsc")
+	if a.Format == "" && (a.Class != string(snapshot.Site) || !strings.HasSuffix(f[1], ".dsc") || f[4] != noURL) {
+		return p.errorf("a file of an archive of .debs, which has package lines, and of class site one for each .dsc, without URL")
 	}
 	size, err := strconv.ParseUint(f[3], 10, 63)
 	if err != nil || f[3] != strconv.FormatUint(size, 10) {
