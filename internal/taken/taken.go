@@ -25,7 +25,13 @@ type Reader struct {
 	Site     *pgp.Keyring // keys that other snapshots are signed by, where their entries name none; nil: none
 	Artifact artifact.Options
 
-	open map[string]*snapshot.Snapshot // by reference and keys
+	open map[string]opened // by reference and keys
+}
+
+// opened is what became of opening a snapshot: a place that is silent is waited for once.
+type opened struct {
+	snapshot *snapshot.Snapshot
+	err      error
 }
 
 // Read takes the archive o.Prefix out of the snapshot o.From. The snapshot must be pinned, by o.From itself or by
@@ -101,9 +107,19 @@ func (r *Reader) read(ctx context.Context, f freeze.Options, o *config.Other) (o
 // snapshot opens what a reference names, and believes its statement or refuses it.
 func (r *Reader) snapshot(ctx context.Context, ref artifact.Reference, f freeze.Options, o *config.Other) (*snapshot.Snapshot, error) {
 	id := strings.Join(append([]string{ref.String()}, o.Trust...), " ")
-	if s := r.open[id]; s != nil {
-		return s, nil
+	if was, ok := r.open[id]; ok {
+		return was.snapshot, was.err
 	}
+	s, err := r.believed(ctx, ref, f, o)
+	if r.open == nil {
+		r.open = map[string]opened{}
+	}
+	r.open[id] = opened{s, err}
+	return s, err
+}
+
+// believed is snapshot, asked anew.
+func (r *Reader) believed(ctx context.Context, ref artifact.Reference, f freeze.Options, o *config.Other) (*snapshot.Snapshot, error) {
 	trust := prove.Trust{Site: r.Site, Now: f.Now}
 	if len(o.Trust) > 0 {
 		var err error
@@ -122,10 +138,6 @@ func (r *Reader) snapshot(ctx context.Context, ref artifact.Reference, f freeze.
 	if ref.Digest.IsZero() {
 		f.Log.Printf("archive %s: %s is %s now; the lock pins it", o.Prefix, ref, s.Root)
 	}
-	if r.open == nil {
-		r.open = map[string]*snapshot.Snapshot{}
-	}
-	r.open[id] = s
 	return s, nil
 }
 
