@@ -1,4 +1,4 @@
-# 92-image-sbom.sh: what is said of images and mirrors, judged by other people's readers and validators; with E2E_LONG by syft, too.
+# 92-image-sbom.sh: what is said of images and mirrors, judged by other people's readers and validators; with E2E_LONG by syft, trivy and osv-scalibr, too.
 set -eu
 . "$E2E_TOP/scripts/e2e/lib.sh"
 GO=${GO:-go}
@@ -180,23 +180,58 @@ affected() {
 }
 check "affected finds, over a whole registry, the images whose lock has the binary or source package, and names the one that says nothing" affected
 
-# --- a scanner, which takes long to build
+# --- scanners, which take long to build
 
-# plain: package URLs without what a scanner adds (the source, the point release) and with the signs that may be escaped or not.
-plain() { sed 's/&upstream=[^&]*//; s/&distro=[^&]*//; s/%2B/+/g; s/%3A/:/g; s/%7E/~/g' | LC_ALL=C sort; }
+# scanner PROGRAM MODULE VERSION: $scanner.
+scanner() {
+	scanner=$E2E_TOP/.tools/$1-$3/$1
+	[ -x "$scanner" ] || GOFLAGS='' GOBIN=${scanner%/*} CGO_ENABLED=0 $GO install "$2@$3"
+}
+# plain: package URLs without what a scanner adds (the source, the point release), with the epoch in the version and the signs that may be escaped or not.
+plain() { sed -E 's/@([^?]*)(.*)&epoch=([0-9]+)/@\3:\1\2/; s/&(upstream|distro|source|sourceversion)=[^&]*//g; s/%2B/+/g; s/%3A/:/g; s/%7E/~/g' | LC_ALL=C sort; }
+# layers NAME: the bill's packages, each with the diffID of the layer that has it.
+layers() { jq -r '.packages[] | select(.sourceInfo // "" | startswith("layer ")) | .name + " " + (.sourceInfo | ltrimstr("layer "))' "$1.spdx.json" | LC_ALL=C sort; }
+copied() { # NAME
+	rm -rf one
+	"$mmoci" copy "$registry/site/$1:1" "oci:one:$1"
+}
 scanned() {
-	syft=$E2E_TOP/.tools/syft-v1.57.1/syft
-	[ -x "$syft" ] || GOFLAGS='' GOBIN=${syft%/*} CGO_ENABLED=0 $GO install github.com/anchore/syft/cmd/syft@v1.57.1
+	scanner syft github.com/anchore/syft/cmd/syft v1.57.1
 	for i in redis ssl; do
-		rm -rf one
-		"$mmoci" copy "$registry/site/$i:1" oci:one:$i
-		SYFT_CHECK_FOR_APP_UPDATE=false "$syft" scan -q -o json oci-dir:one >$i.syft.json
+		copied $i
+		SYFT_CHECK_FOR_APP_UPDATE=false "$scanner" scan -q -o json oci-dir:one >$i.syft.json
 		jq -r '.artifacts[] | select(.type == "deb") | .purl' $i.syft.json | plain >$i.syft
 		plain <$i.spdx | diff - $i.syft
 		jq -e '.distro.id == "debian" and ([.artifacts[] | select(.type != "deb" or (.licenses | length) == 0)] | length) == 0' $i.syft.json
 		# Each in the layer that has it: where its list of checksums lies.
 		jq -r '.artifacts[] | .name as $n | .locations[] | select(.path | test("^/var/lib/dpkg/info/" + ($n | gsub("\\+"; "\\+")) + "(:[a-z0-9]+)?\\.md5sums$")) | $n + " " + .layerID' $i.syft.json | LC_ALL=C sort -u >$i.layers
-		jq -r '.packages[] | select(.sourceInfo // "" | startswith("layer ")) | .name + " " + (.sourceInfo | ltrimstr("layer "))' $i.spdx.json | LC_ALL=C sort | diff - $i.layers
+		layers $i | diff - $i.layers
 	done
 }
-[ -z "${E2E_LONG:-}" ] || check "syft finds the same packages, none twice, all with licences, each in the layer that has it" scanned
+trivy_scanned() {
+	GOEXPERIMENT=jsonv2 scanner trivy github.com/aquasecurity/trivy/cmd/trivy v0.74.0
+	for i in redis ssl; do
+		copied $i
+		"$scanner" image --cache-dir trivy --offline-scan --skip-db-update --skip-java-db-update --skip-version-check --scanners license --list-all-pkgs --format json --input one:$i >$i.trivy.json
+		jq -r '.Results[] | .Packages[]? | .Identifier.PURL' $i.trivy.json | plain >$i.trivy
+		plain <$i.spdx | diff - $i.trivy
+		jq -e '.Metadata.OS.Family == "debian" and ([.Results[] | .Packages[]? | select(.InstalledFiles | length > 0)] | length) > 10' $i.trivy.json
+		jq -r '.Results[] | .Packages[]? | .Name + " " + .Layer.DiffID' $i.trivy.json | LC_ALL=C sort >$i.layers
+		layers $i | diff - $i.layers
+	done
+}
+scalibr_scanned() {
+	scanner scalibr github.com/google/osv-scalibr/binary/scalibr v0.5.3
+	for i in redis ssl; do
+		copied $i
+		skopeo copy -q oci:one:$i docker-archive:$i.tar:$i:1
+		"$scanner" scan --image-tarball $i.tar --plugins os/dpkg -o cdx-json=$i.scalibr.json
+		jq -r '.components[].purl' $i.scalibr.json | plain >$i.scalibr
+		plain <$i.spdx | diff - $i.scalibr
+	done
+}
+if [ -n "${E2E_LONG:-}" ]; then
+	check "syft finds the same packages, none twice, all with licences, each in the layer that has it" scanned
+	check "so does trivy" trivy_scanned
+	check "osv-scalibr finds the same packages" scalibr_scanned
+fi
