@@ -199,6 +199,42 @@ func (w *interruptedWriter) at(t *testing.T, n int) int {
 	return i.count
 }
 
+// Interrupted while it waits for the answer to its tag, a writer waits a moment longer, and then says what is true.
+func TestInterruptedAtTheTag(t *testing.T) {
+	t.Parallel()
+	for _, answers := range []bool{true, false} {
+		f := newFakeRegistry(t)
+		ref := f.ref(t, "noble")
+		before := mustPush(t, ref, takeOf(t, synthFiles(2)), PushOptions{}).Root
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var interrupted time.Time
+		f.answer(func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/noble") {
+				interrupted = time.Now()
+				cancel(errSignal)
+				if !answers {
+					_, _ = io.Copy(io.Discard, r.Body) // or nobody sees that the client has gone
+					<-r.Context().Done()
+					return true
+				}
+			}
+			return false
+		})
+		_, err := Push(ctx, ref, takeOf(t, synthFiles(3)), PushOptions{})
+		took := time.Since(interrupted)
+		f.answer(nil)
+		said := err != nil && errors.Is(err, context.Canceled) && strings.Contains(err.Error(), "may be set")
+		switch {
+		case err == nil && answers:
+			if reopen(t, ref).Root == before {
+				t.Error("no error, and the tag names the old snapshot")
+			}
+		case !said || took < tagGrace: // a busy registry does not answer in time, either
+			t.Errorf("it answers: %t; after %s: %v", answers, took, err)
+		}
+	}
+}
+
 // tagGrace is how long a writer waits for the answer to a tag.
 const tagGrace = 300 * time.Millisecond
 
