@@ -215,7 +215,7 @@ trivy_scanned() {
 		"$scanner" image --cache-dir trivy --offline-scan --skip-db-update --skip-java-db-update --skip-version-check --scanners license --list-all-pkgs --format json --input one:$i >$i.trivy.json
 		jq -r '.Results[] | .Packages[]? | .Identifier.PURL' $i.trivy.json | plain >$i.trivy
 		plain <$i.spdx | diff - $i.trivy
-		jq -e '.Metadata.OS.Family == "debian" and ([.Results[] | .Packages[]? | select(.InstalledFiles | length > 0)] | length) > 10' $i.trivy.json
+		jq -e '.Metadata.OS.Family == "debian" and ([.Results[] | .Packages[]? | select(.InstalledFiles | length > 0)] | length) > 0' $i.trivy.json
 		jq -r '.Results[] | .Packages[]? | .Name + " " + .Layer.DiffID' $i.trivy.json | LC_ALL=C sort >$i.layers
 		layers $i | diff - $i.layers
 	done
