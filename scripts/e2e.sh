@@ -11,7 +11,8 @@
 #
 # E2E_JOBS         how many scripts at a time (default 2; with E2E_LONG 1, for times have bars there)
 # MMOCI_E2E_CACHE  where real packages are kept between runs (default /var/tmp/mmoci-e2e)
-# TMPDIR           where everything else goes (default /tmp); removed at the end, kept on failure
+# TMPDIR           where everything else goes (default /tmp); a script's files are removed when it has passed, all of
+#                  them at the end; of what failed they are kept
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
@@ -183,8 +184,11 @@ run() {
 	wait $current || status=$?
 	current=
 	wait $reader
-	# One that ends badly without a check that says so was broken off.
-	if [ $status != 0 ] && ! grep -q '^not ok ' "$E2E_WORK/$name.out"; then
+	if grep -q '^not ok ' "$E2E_WORK/$name.out"; then
+		: # its files are kept
+	elif [ $status = 0 ]; then
+		rm -rf --one-file-system "${E2E_WORK:?}/$name" || : # those of all scripts together fill a disk
+	else # broken off
 		echo "not ok $name ended with $status" >"$E2E_WORK/$name.end"
 		tail -n 15 "$E2E_WORK/$name.err" >>"$E2E_WORK/$name.end"
 	fi
