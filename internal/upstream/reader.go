@@ -47,6 +47,9 @@ func (t *reader) start() error {
 // attempt makes one request, from where the last one broke off.
 func (t *reader) attempt() error {
 	from := resume{offset: t.off, patience: t.u.patience(t.rest)}
+	if t.isDown() {
+		from.patience = t.u.slow
+	}
 	t.u.record(t.path, func(f *Origin) { f.Tries++ })
 	if t.first != nil {
 		from.validator = t.first.validator
@@ -164,12 +167,12 @@ func (t *reader) failed(cause error) error {
 	return fmt.Errorf("%s: %w", t.u.describe(t.at, t.path), cause)
 }
 
-// A place that could not be reached in all attempts gets one from then on, and
+// A place that could not be reached in all attempts gets one short one from then on, and
 // is asked after the others for a while, until it answers again: with hundreds of files nobody
-// wants to wait for each. Only where there is another place.
+// wants to wait for each.
 func (t *reader) isDown() bool {
 	s, ok := t.u.places[t.at].(*site)
-	return ok && len(t.u.places) > 1 && s.down.Load() != 0
+	return ok && s.down.Load() != 0
 }
 
 func (t *reader) setDown(down bool) {
