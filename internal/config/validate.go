@@ -165,6 +165,9 @@ func (a *Archive) validPlace() error {
 func (a *Archive) validURLs() error {
 	for i, u := range a.URLs {
 		if err := validURL(u); err != nil {
+			if address, _, ok := strings.Cut(u, "?"); ok {
+				u = address + "?***" // it may hold a token
+			}
 			return fmt.Errorf("url: %s: %w", u, err)
 		}
 		if slices.Contains(a.URLs[:i], u) {

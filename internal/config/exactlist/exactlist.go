@@ -323,8 +323,11 @@ func parseURL(l *Line, s string) (*url.URL, error) {
 
 var digits = regexp.MustCompile(`^[0-9TZ]+$`)
 
-// hidden is a URL without the credentials in it.
+// hidden is a URL without the credentials in it, and without a query, which may be a token.
 func hidden(s string) string {
+	if address, _, ok := strings.Cut(s, "?"); ok {
+		s = address + "?***"
+	}
 	scheme, rest, ok := strings.Cut(s, "://")
 	if i := strings.LastIndexByte(rest, '@'); ok && i >= 0 {
 		return scheme + "://***" + rest[i:]
