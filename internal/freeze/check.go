@@ -36,7 +36,8 @@ type Checked struct {
 // CheckLock asks the upstreams for everything that a lock names, without
 // downloading any package: Releases of verbatim archives, stanzas and pool files of curated ones.
 // It compares the lock with the configuration, too: archives, suites, components, architectures, and what is asked for.
-func CheckLock(ctx context.Context, f Options) (*Checked, error) {
+// gone are the archives that are not in the plan because nothing of them is there any more.
+func CheckLock(ctx context.Context, f Options, gone []string) (*Checked, error) {
 	lock := f.Lock
 	f.Lock = nil // read what is there now
 	archives, err := suites.Read(ctx, f.reading(), f.Plan.Archives)
@@ -77,6 +78,13 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 			}
 			continue
 		}
+		if slices.Contains(gone, locked.Prefix) {
+			c.Wanted += len(locked.Packages)
+			for _, p := range locked.Packages {
+				c.Missing = append(c.Missing, missingPackage(u, locked.Prefix, p))
+			}
+			continue
+		}
 		if i < 0 {
 			c.Differs = append(c.Differs, fmt.Sprintf("archive %s: in the lock, not in the configuration", locked.Prefix))
 			continue
@@ -113,7 +121,9 @@ func CheckLock(ctx context.Context, f Options) (*Checked, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Differs = append(append(c.Differs, lacking...), leftOver(lock, *req)...)
+	asking := *req
+	asking.AllOf = slices.Concat(req.AllOf, gone)
+	c.Differs = append(append(c.Differs, lacking...), leftOver(lock, asking)...)
 	c.Newer = append(c.Newer, newer(u, *req, found)...)
 	return c, u.Err()
 }

@@ -40,7 +40,9 @@ type Options struct {
 	Dir func() (string, error)
 	// KeepGoing leaves out what cannot be had, and says it in [Result.Missing].
 	KeepGoing bool
-	Log       outcome.Log
+	// Check leaves out, and says, what is not there any more, and nothing else.
+	Check bool
+	Log   outcome.Log
 }
 
 // Result is a plan whose lists name no files any more.
@@ -48,6 +50,7 @@ type Result struct {
 	Plan    *config.Plan
 	Files   []Fetched
 	Missing []string // what could not be had and why, a line each
+	Gone    []string // prefixes of archives none of whose files could be had; the plan has them no more
 }
 
 // Fetched is a file that was fetched, or was there.
@@ -124,7 +127,7 @@ func (res *Result) fetchArchive(ctx context.Context, o Options, a *config.Archiv
 		case err == nil:
 			there++
 			res.Files = append(res.Files, out[i])
-		case !o.KeepGoing || errors.Is(err, outcome.ErrIntegrity):
+		case errors.Is(err, outcome.ErrIntegrity), !o.KeepGoing && !(o.Check && errors.Is(err, outcome.ErrNotFound)):
 			return errors.Join(errs...)
 		default:
 			res.Missing = append(res.Missing, err.Error())
@@ -144,6 +147,7 @@ func (res *Result) fetchArchive(ctx context.Context, o Options, a *config.Archiv
 	}
 	if there == 0 {
 		a.Debs = ""
+		res.Gone = append(res.Gone, a.Prefix)
 	}
 	return nil
 }

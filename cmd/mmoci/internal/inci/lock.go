@@ -102,14 +102,26 @@ func Lock(a *command.App) *cobra.Command {
 		if plan, err = command.TakeBuilds(a, cmd, &o.PlanFlags, plan, func() (artifact.Reference, error) { return command.Configured(plan) }); err != nil {
 			return err
 		}
-		files, err := listed.Fetch(cmd.Context(), listed.Options{Plan: plan, Lock: pinned, Dir: listedDir, KeepGoing: o.check, Log: a.Log})
+		dir := listedDir
+		if o.check { // what is kept here says nothing of what upstream has
+			tmp, err := os.MkdirTemp("", "mmoci-check-")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(tmp)
+			dir = func() (string, error) { return tmp, nil }
+		}
+		files, err := listed.Fetch(cmd.Context(), listed.Options{Plan: plan, Lock: pinned, Dir: dir, Check: o.check, Log: a.Log})
 		if err != nil {
 			return err
 		}
 		q.Plan = files.Plan
 		switch {
 		case o.check:
-			return checkLock(a, cmd, &o, q)
+			for _, m := range files.Missing {
+				a.Log("%s", m)
+			}
+			return checkLock(a, cmd, &o, q, files.Gone)
 		case o.update, len(o.add) > 0:
 			return changeLock(a, cmd, &o, q)
 		}
@@ -190,14 +202,14 @@ func lockBeside(plan *config.Plan) string {
 
 // checkLock prints how the lock differs from the configuration, what upstream
 // lacks of it, and what another archive has newer, which does not fail the check.
-func checkLock(a *command.App, cmd *cobra.Command, o *lockFlags, q freeze.Options) (err error) {
+func checkLock(a *command.App, cmd *cobra.Command, o *lockFlags, q freeze.Options, gone []string) (err error) {
 	if q.Lock, err = o.existing(q.Plan); err != nil {
 		return err
 	}
 	if q.Keys, err = networkKeys(&o.PlanFlags, q.Plan, q.Lock, o.accept); err != nil {
 		return err
 	}
-	res, err := freeze.CheckLock(cmd.Context(), q)
+	res, err := freeze.CheckLock(cmd.Context(), q, gone)
 	if err != nil {
 		return err
 	}
