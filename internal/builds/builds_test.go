@@ -160,6 +160,10 @@ func TestRoundTrip(t *testing.T) {
 		if err := f.WriteTo(t.Context(), out, nil); !errors.Is(err, outcome.ErrUsage) {
 			t.Errorf("into what is not empty: %v", err)
 		}
+		file := filepath.Join(out, IdentityName)
+		if err := f.WriteTo(t.Context(), file, nil); !errors.Is(err, outcome.ErrUsage) {
+			t.Errorf("in the place of a file: %v", err)
+		}
 		for _, p := range l.Parts {
 			want, _ := os.ReadFile(filepath.Join(dir, p.Title))
 			if got, err := os.ReadFile(filepath.Join(out, p.Title)); err != nil || !bytes.Equal(got, want) {

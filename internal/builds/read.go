@@ -275,13 +275,13 @@ func (f *Found) Open(ctx context.Context, b snapshot.Blob, offset int64) (*snaps
 	return f.place.Open(ctx, b, offset)
 }
 
-// WriteTo writes the parts of a build into a new directory, or an empty one, verified; the directory has its name only when all of
-// them are there. The date of the files is the identity's. What takes of which is written; nil: all.
+// WriteTo writes the parts of a build, verified, into a directory whose name is [durable.Vacant]; it has it only when all of them are
+// there. The date of the files is the identity's. What takes of which is written; nil: all.
 //
-// Errors: outcome.ErrUsage for a directory that is not empty; outcome.ErrIntegrity for bytes that are not those that were signed.
+// Errors: outcome.ErrUsage for a name that others have; outcome.ErrIntegrity for bytes that are not those that were signed.
 func (f *Found) WriteTo(ctx context.Context, dir string, what func(Part) bool) (err error) {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%w: %s is not empty", outcome.ErrUsage, dir)
+	if err := durable.Vacant(dir); err != nil {
+		return fmt.Errorf("%w: %w", outcome.ErrUsage, err)
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
 	if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -303,13 +303,7 @@ func (f *Found) WriteTo(ctx context.Context, dir string, what func(Part) bool) (
 			return fmt.Errorf("%s: %w", f.Reference, err)
 		}
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return err
-	}
-	return durable.SyncDir(parent)
+	return durable.PutDir(tmp, dir)
 }
 
 func (f *Found) writePart(ctx context.Context, dir string, p Part) error {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // TempPrefix begins the names of temporary files. Whoever lists a directory
@@ -54,7 +55,7 @@ func replace(t Tree, name string, data []byte, mode os.FileMode, sync func(*os.F
 	aside := filepath.Join(dir, fmt.Sprintf("%s%016x", TempPrefix, rand.Uint64()))
 	f, err := t.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return named(name, err)
 	}
 	_, err = f.Write(data)
 	if err == nil {
@@ -67,9 +68,23 @@ func replace(t Tree, name string, data []byte, mode os.FileMode, sync func(*os.F
 		err = t.Rename(aside, name)
 	}
 	if err != nil {
-		return errors.Join(err, t.Remove(aside))
+		return errors.Join(named(name, err), t.Remove(aside))
 	}
 	return syncDir(t, dir, sync)
+}
+
+// named is an error about the temporary file as one about the file that somebody asked for.
+func named(name string, err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: "write", Path: name, Err: pe.Err}
+	}
+	if le, ok := errors.AsType[*os.LinkError](err); ok {
+		if err = le.Err; errors.Is(err, syscall.EEXIST) { // so a rename says it
+			err = syscall.EISDIR
+		}
+		return &fs.PathError{Op: "write", Path: name, Err: err}
+	}
+	return err
 }
 
 // SyncDir makes the names in a directory durable.

@@ -41,8 +41,10 @@ func TestWriteFile(t *testing.T) {
 	if left := names(t, dir); left != "f" {
 		t.Errorf("the directory holds %s", left)
 	}
-	if err := WriteFile(filepath.Join(dir, "no such directory", "f"), nil, 0o644); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
+	for name, want := range map[string]error{filepath.Join(dir, "no such directory", "f"): os.ErrNotExist, dir: syscall.EISDIR} {
+		if err := WriteFile(name, nil, 0o644); !errors.Is(err, want) || !strings.Contains(err.Error(), name+": ") || strings.Contains(err.Error(), TempPrefix) {
+			t.Error(err)
+		}
 	}
 }
 

@@ -230,11 +230,8 @@ func (w *rewriter) copy(name string) error {
 	})
 }
 
-// Write writes the tree into a directory that is not there, or empty: it has its name when all of it is there, and image build takes it.
+// Write writes the tree into a directory whose name is [durable.Vacant]: it has it when all of it is there, and image build takes it.
 func (t *Tree) Write(dir string) error {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return document.Errorf(document.Position{File: dir}, "it is not empty; give a new directory")
-	}
 	parent := filepath.Dir(filepath.Clean(dir))
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
@@ -260,13 +257,7 @@ func (t *Tree) Write(dir string) error {
 	if _, err := imageplan.Load(tmp); err != nil {
 		return errors.New(strings.ReplaceAll(err.Error(), tmp, dir))
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return err
-	}
-	return durable.SyncDir(parent)
+	return durable.PutDir(tmp, dir)
 }
 
 func (t *Tree) write(name string, f file) error {

@@ -186,13 +186,12 @@ type BuildOptions struct {
 	Output             io.Writer     // what the builder says; nil: it is lost
 }
 
-// Build builds into a directory that is not there, or empty, and gives it the form of [builds.Local]. The directory has its name when all
-// is there.
+// Build builds into a directory whose name is [durable.Vacant], and gives it the form of [builds.Local]. It has the name when all is there.
 //
-// Errors: outcome.ErrUsage for a patch that does not apply; those of the builder.
+// Errors: outcome.ErrUsage for a name that others have, and for a patch that does not apply; those of the builder.
 func (s *Source) Build(ctx context.Context, out string, o BuildOptions) (_ *builds.Local, err error) {
-	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
-		return nil, fmt.Errorf("%w: %s is not empty", outcome.ErrUsage, out)
+	if err := durable.Vacant(out); err != nil {
+		return nil, fmt.Errorf("%w: %w", outcome.ErrUsage, err)
 	}
 	if err := builder.Available(o.Command); err != nil {
 		return nil, err
@@ -256,14 +255,8 @@ func (s *Source) Build(ctx context.Context, out string, o BuildOptions) (_ *buil
 	if err != nil {
 		return nil, fmt.Errorf("what was built: %w", err)
 	}
-	if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err := os.Rename(made, out); err != nil {
-		return nil, err
-	}
 	local.Dir = out
-	return local, durable.SyncDir(parent)
+	return local, durable.PutDir(made, out)
 }
 
 func (s *Source) tar(ctx context.Context, name, scratch string) error {

@@ -10,6 +10,7 @@ import (
 	"example.org/mmoci/cmd/mmoci/internal/command"
 	"example.org/mmoci/internal/buildenv"
 	"example.org/mmoci/internal/buildsource"
+	"example.org/mmoci/internal/durable"
 	"example.org/mmoci/internal/host"
 	"example.org/mmoci/internal/imageinit"
 	"example.org/mmoci/internal/outcome"
@@ -37,6 +38,9 @@ otherwise or left out is told on stderr with file, line and what stands there no
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if from == "" || output == "" {
 			return fmt.Errorf("%w: --from DIR -o OUT", outcome.ErrUsage)
+		}
+		if err := durable.Vacant(output); err != nil {
+			return fmt.Errorf("%w: %w", outcome.ErrUsage, err)
 		}
 		o := imageinit.Options{Dir: from, Fetch: func(ctx context.Context, url string) ([]byte, error) {
 			return upstream.Fetch(ctx, upstream.Options{Log: a.Log}, url, buildsource.MaxPatch)

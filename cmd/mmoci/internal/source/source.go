@@ -301,7 +301,7 @@ With --to the build is signed and put there, and its reference is printed; with 
 	s.builderFlags(f)
 	f.StringArrayVar(&discover, "discover", nil, "`REG` that is asked first, HOST/REPO or oci:DIR; may be repeated")
 	f.StringVar(&to, "to", "", "`REG` that the build is put into, HOST/REPO or oci:DIR")
-	f.StringVarP(&output, "output", "o", "", "directory `OUT` for the build, which must not be there")
+	f.StringVarP(&output, "output", "o", "", "directory `OUT` for the build, which must not be there or be empty")
 	f.StringVar(&program, "builder", "sbuild", "sbuild, or a `PROGRAM` that builds IN/ into OUT/")
 	f.BoolVar(&without, "without-environment", false, "give the program no environment.tar: it has or makes one by environment's lines")
 	f.BoolVar(&rebuild, "rebuild", false, "build it even if a registry has it, and say whether the .debs are the same")
