@@ -17,7 +17,7 @@ const maxConfirm = 16
 
 // trust reads the site's keys, one or more files, or {keys, builders, confirm}.
 func (l *loader) trust(n document.Node) error {
-	if _, err := n.Pairs(); err != nil {
+	if !n.IsMapping() {
 		return l.setFiles(&l.plan.Trust)(n)
 	}
 	return n.Mapping(document.Fields{

@@ -192,6 +192,7 @@ func TestLoadErrors(t *testing.T) {
 		{"unknown key, underscore", base + "  check_valid_until: no\n", `f:9: unknown key "check_valid_until"; did you mean "check-valid-until"?`},
 		{"unknown key, far", base + "  zzz: x\n", `f:9: unknown key "zzz"; known are architectures, auth, build-depends, ca,`},
 		{"secret key", "sign: {passphrase: hunter2}\n", `f:1: unknown key "passphrase"; did you mean "passphrase-file"?`},
+		{"twice below trust", "ref: a/b\ntrust:\n  keys: [x]\n  keys: [y]\n", `f:4: key "keys" stands twice, first in line 3`},
 		{"twice", "ref: a/b\ntrust: [x]\nref: c/d\n", `f:3: key "ref" stands twice, first in line 1`},
 		{"null", "ref:\n", `f:1: ref: has no value; give it a single value, or leave the key out`},
 		{"null list", "trust: ~\n", `f:1: trust: has no value`},

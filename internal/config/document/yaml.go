@@ -248,6 +248,15 @@ func (n Node) IsNull() bool {
 	return ok || n.N == nil
 }
 
+// IsMapping tells keys with values, be they right or wrong.
+func (n Node) IsMapping() bool {
+	switch n.N.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return true
+	}
+	return false
+}
+
 // IsEmptyList tells a list without items.
 func (n Node) IsEmptyList() bool {
 	s, ok := n.N.(*ast.SequenceNode)

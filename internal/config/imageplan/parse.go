@@ -65,10 +65,10 @@ func parse(name, dir string, data []byte, read func(string) ([]byte, error)) (*P
 		return nil, docs[1].Errorf("a second document begins here; one file is one image")
 	}
 	l := &loader{plan: &Plan{File: name, Dir: dir, Layers: Layers{Max: DefaultLayers, Compression: Gzip}}, read: read}
-	switch _, pairsErr := docs[0].Pairs(); {
+	switch {
 	case isList(docs[0]):
 		l.list(docs[0])
-	case pairsErr != nil:
+	case !docs[0].IsMapping():
 		return nil, docs[0].WrongType("keys with values (packages:, config:, ..), or the list of a container.yaml")
 	default:
 		l.faults.Add(l.top(docs[0]))
@@ -258,7 +258,7 @@ func checkArchitecture(a string) error {
 func (l *loader) packages(n document.Node) error {
 	return n.Each(func(item document.Node) error {
 		item.Key = "packages"
-		if _, err := item.Pairs(); err == nil {
+		if item.IsMapping() {
 			return l.embedded(item)
 		}
 		s, err := item.Text()
@@ -291,7 +291,7 @@ func (l *loader) addQuery(n document.Node, s string) error {
 
 // embedded reads an entry of packages: that is built of a source: {path: DIR, name: [..]}.
 func (l *loader) embedded(item document.Node) error {
-	if pairs, err := item.Pairs(); err != nil || !slices.ContainsFunc(pairs, func(p document.Pair) bool { return p.Key == "path" }) {
+	if pairs, err := item.Pairs(); err == nil && !slices.ContainsFunc(pairs, func(p document.Pair) bool { return p.Key == "path" }) {
 		return item.Errorf("is keys with values, should be a package query, nginx-light or \"nginx (= 1.22.1-9)\", or {path: DIR} with a pkg.yaml")
 	}
 	var e embeddedStep
