@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
@@ -30,7 +31,11 @@ func Available(command []string) error {
 		needs = [][2]string{{command[0], ""}}
 	}
 	for _, n := range needs {
-		if _, err := exec.LookPath(n[0]); err != nil {
+		_, err := exec.LookPath(n[0])
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%w: %s is no program: it may not be executed", ErrCannot, n[0])
+		}
+		if err != nil {
 			return fmt.Errorf("%w: %s is missing%s", ErrCannot, n[0], n[1])
 		}
 	}

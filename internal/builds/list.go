@@ -63,7 +63,7 @@ func List(ctx context.Context, place artifact.Reference, source string, o artifa
 		return nil, err
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s has no list of builds: nothing that was built of a source is %w there", PlaceOf(place), outcome.ErrNotFound)
+		return nil, fmt.Errorf("%s: a list of builds is %w there", PlaceOf(place), outcome.ErrNotFound)
 	}
 	list = slices.DeleteFunc(list, func(e Entry) bool { return source != "" && e.Source != source })
 	if len(list) == 0 {

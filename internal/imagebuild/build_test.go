@@ -721,7 +721,11 @@ func TestSyncErrors(t *testing.T) {
 		"names that begin with .wh.":               {sync: "{src: web.conf, dest: /etc/.wh.passwd}"},
 		"dpkg's database is not written by hand":   {sync: "{src: web.conf, dest: /var/lib/dpkg/status}"},
 		"is a directory in one of image and":       {sync: "{src: web.conf, dest: /etc/web}"},
-		"/usr/sbin/web is no directory":            {sync: "{src: web.conf, dest: /usr/sbin/web/x}"},
+		"/bin is a symbolic link to the directory /usr/bin in the image; give the path below /usr/bin": {sync: "{src: web.conf, dest: /bin}"},
+		"/sbin is a symbolic link to the directory /usr/sbin in the image": {sync: "{src: www, dest: /, recursive: true}", make: func(dir string) error {
+			return os.Mkdir(filepath.Join(dir, "www/sbin"), 0o755)
+		}},
+		"/usr/sbin/web is no directory": {sync: "{src: web.conf, dest: /usr/sbin/web/x}"},
 	} {
 		o := options(t, "packages: [web]\narch: amd64\nsync:\n- "+c.sync, webFiles())
 		if c.make != nil {

@@ -85,7 +85,7 @@ func (s *Source) Make(ctx context.Context, dir string, o GetOptions) (*Made, err
 	}
 	if o.To != nil {
 		if err := builds.Writable(ctx, *o.To, id, o.Artifact); err != nil {
-			return nil, fmt.Errorf("what is built could not be put there: %w", err)
+			return nil, fmt.Errorf("what is built could not be put into %s: %w", builds.PlaceOf(*o.To), err)
 		}
 	}
 	start := time.Now()

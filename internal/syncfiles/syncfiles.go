@@ -200,6 +200,22 @@ func bare(err error) error {
 	return err
 }
 
+// directory is what a symbolic link leads to in the image, if that is a directory; "" for all else.
+func directory(in *stack.Tree, name string) string {
+	if e, there := in.Find(name); !there || e.Type != tar.TypeSymlink {
+		return ""
+	}
+	inside, err := in.Resolve(name + "/x")
+	if err != nil {
+		return ""
+	}
+	dir := path.Dir(inside)
+	if e, there := in.Find(dir); !there || !e.IsDir() {
+		return ""
+	}
+	return dir
+}
+
 // Layer is the layer of sync:. Directories on the way to a file are repeated as they are below, because engines differ in
 // what they make of a directory that a layer does not name.
 func Layer(files []File, below *stack.Tree) (*stack.System, error) {
@@ -213,6 +229,10 @@ func Layer(files []File, below *stack.Tree) (*stack.System, error) {
 		name, err := below.Resolve(f.Path)
 		if err != nil {
 			faults.Add(document.Errorf(f.At, "sync: %w", err))
+			continue
+		}
+		if dir := directory(below, name); dir != "" && f.Link == "" {
+			faults.Add(document.Errorf(f.At, "sync: /%s is a symbolic link to the directory /%s in the image; give the path below /%[2]s", name, dir))
 			continue
 		}
 		old, there := below.Find(name)

@@ -158,11 +158,22 @@ func ImageSources(a *App, native string, plan *imageplan.Plan, site *config.Plan
 			return nil, err
 		}
 	}
-	if o.To != nil && !slices.ContainsFunc(sign.Public().Fingerprints(), func(f string) bool { return slices.Contains(o.Builders.Builders.Fingerprints(), f) }) {
-		return nil, fmt.Errorf("%w: what is put into %s would be signed by %s, which is no listed builder: nobody would take it; list its public key (builders: below trust: in mmoci.yaml, or --builder-key FILE)",
-			outcome.ErrUsage, builds.PlaceOf(*o.To), sign.Public().Fingerprints()[0])
+	if o.To != nil {
+		if err := ListedSigner(sign, o.Builders, *o.To); err != nil {
+			return nil, err
+		}
 	}
 	return embedded.New(o), nil
+}
+
+// ListedSigner refuses to sign builds for a place by a key that is no listed builder's.
+func ListedSigner(sign pgp.Signer, listed builds.Trust, to artifact.Reference) error {
+	by := sign.Public().Fingerprints()
+	if slices.ContainsFunc(by, func(f string) bool { return slices.Contains(listed.Builders.Fingerprints(), f) }) {
+		return nil
+	}
+	return fmt.Errorf("%w: what is put into %s would be signed by %s, which is no listed builder: nobody would take it; list its public key (builders: below trust: in mmoci.yaml, or --builder-key FILE)",
+		outcome.ErrUsage, builds.PlaceOf(to), by[0])
 }
 
 // TakeBuilds puts what archives name by sources: into directories, and returns the plan that has them. A directory with a pkg.yaml is

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -204,8 +205,9 @@ With --lock the packages are exactly those of that file; if it is not there it i
 		}
 		var each artifact.Reference
 		if i.each != "" {
-			if each, err = artifact.ParseReference(i.each); err == nil && each.Kind != artifact.Registry {
-				err = fmt.Errorf("%w: a registry is wanted: HOST/REPO", outcome.ErrUsage)
+			each, err = artifact.ParseReference(i.each)
+			if err == nil && (each.Kind != artifact.Registry || strings.ContainsAny(path.Base(i.each), ":@")) {
+				err = fmt.Errorf("%w: a repository of a registry is wanted, without a tag: HOST/REPO", outcome.ErrUsage)
 			}
 			if err != nil {
 				return fmt.Errorf("--each: %w", err)

@@ -223,7 +223,11 @@ Whether the build counts is decided when it is used: by who signed it. If none h
 // identityOf is an identity that is named, or that of a directory's pkg.yaml.
 func identityOf(a *command.App, cmd *cobra.Command, s *sourceFlags, arg string) (snapshot.Digest, error) {
 	if _, err := os.Stat(arg); err != nil {
-		return identityArg(arg)
+		id, wrong := identityArg(arg)
+		if wrong != nil {
+			wrong = fmt.Errorf("%w, and no directory with a pkg.yaml", wrong)
+		}
+		return id, wrong
 	}
 	src, err := resolveSource(a, cmd, s, arg)
 	if err != nil {
@@ -340,6 +344,11 @@ With --to the build is signed and put there, and its reference is printed; with 
 		if !rebuild && (len(list) > 0 || o.To != nil) {
 			if o.Builders, err = s.builderTrust(plan); err != nil {
 				return err
+			}
+			if o.To != nil {
+				if err := command.ListedSigner(o.Signer, o.Builders, *o.To); err != nil {
+					return err
+				}
 			}
 		}
 		src, err := resolveSource(a, cmd, &s, args[0])
