@@ -78,12 +78,14 @@ func (p *Patch) Title() string {
 	return p.String()
 }
 
-// String is the path or URL.
+// String is the path, or the URL without user, password and query, which may be a token: what it says is read by everybody.
 func (p *Patch) String() string {
-	if p.URL != "" {
-		return p.URL
+	u, err := url.Parse(p.URL)
+	if p.URL == "" || err != nil {
+		return p.Path
 	}
-	return p.Path
+	u.User, u.RawQuery, u.ForceQuery, u.Fragment = nil, "", false, ""
+	return u.String()
 }
 
 // Changed tells whether anything differs from what the archive built.
@@ -313,15 +315,16 @@ func readPatch(pair document.Pair) (Patch, error) {
 		return out, nil
 	}
 	u, err := url.Parse(pair.Key)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return out, document.Errorf(out.Position, "patch %.120q is no URL of http or https", document.OneLine(pair.Key))
-	case u.User != nil:
-		return out, document.Errorf(out.Position, "patch %s has a password in its URL; put it into ~/.netrc", u.Redacted())
-	case out.Digest.IsZero():
-		return out, document.Errorf(out.Position, "patch %.120s comes from the network without a digest; write {why: .., sha256: ..}", document.OneLine(pair.Key))
 	}
 	out.URL = pair.Key
+	switch {
+	case u.User != nil:
+		return out, document.Errorf(out.Position, "patch %s has a password in its URL; put it into ~/.netrc", &out)
+	case out.Digest.IsZero():
+		return out, document.Errorf(out.Position, "patch %.120s comes from the network without a digest; write {why: .., sha256: ..}", &out)
+	}
 	return out, nil
 }
 

@@ -278,13 +278,13 @@ func TestPatchFromNetwork(t *testing.T) {
 	snap, trust := site(t)
 	kept := filepath.Join(t.TempDir(), "kept")
 	resolve := func(digest string) (*Source, error) {
-		plan, err := buildsource.Parse("pkg.yaml", t.TempDir(), []byte("base: hello\nsuffix: +p1\npatches:\n  "+server.URL+"/a.patch: {why: x, sha256: "+digest+"}\n"))
+		plan, err := buildsource.Parse("pkg.yaml", t.TempDir(), []byte("base: hello\nsuffix: +p1\npatches:\n  "+server.URL+"/a.patch?token=hush: {sha256: "+digest+"}\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return Resolve(t.Context(), Options{Plan: plan, Snapshot: snap, Trust: trust, Architecture: "amd64", Kept: kept})
 	}
-	if _, err := resolve(strings.Repeat("01", 32)); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "pkg.yaml:4: ") {
+	if _, err := resolve(strings.Repeat("01", 32)); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "pkg.yaml:4: ") || strings.Contains(err.Error(), "hush") {
 		t.Errorf("another digest: %v", err)
 	}
 	if there, _ := os.ReadDir(kept); len(there) != 0 {
@@ -296,6 +296,9 @@ func TestPatchFromNetwork(t *testing.T) {
 		s, err := resolve(right)
 		if err != nil || len(s.Identity.Patches) != 1 || s.Identity.Patches[0] != snapshot.BlobOf(data) {
 			t.Fatalf("%v", err)
+		}
+		if title := s.o.Plan.Patches[0].Title(); title != server.URL+"/a.patch" { // a build has it, for everybody
+			t.Errorf("title %q", title)
 		}
 	}
 	if asked.Load() != 1 {
