@@ -141,6 +141,8 @@ CGO_ENABLED=0 GOFLAGS=${GOFLAGS:--buildvcs=false} $GO build -trimpath -o bin/mmo
 
 E2E_TOP=$PWD
 E2E_CACHE=${MMOCI_E2E_CACHE:-/var/tmp/mmoci-e2e}
+room=$(df -k --output=avail "${TMPDIR:-/tmp}" | tail -n 1)
+[ "$room" -ge 5000000 ] || die "${TMPDIR:-/tmp} has $((room / 1000)) MB left, and 5000 are needed; make room, or name another place in TMPDIR"
 E2E_WORK=$(mktemp -d "${TMPDIR:-/tmp}/mmoci-e2e.XXXXXX")
 chmod 755 "$E2E_WORK"
 export E2E_TOP E2E_CACHE E2E_WORK
