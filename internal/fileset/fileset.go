@@ -291,6 +291,9 @@ func (r *reader) assemble(files []*file) {
 			s.small("upstream/"+prefix+"/"+f.path+".asc", f.proof)
 		}
 	}
+	if len(files) == 0 {
+		return // nothing is signed: with KeepGoing none could be had
+	}
 	if i := slices.IndexFunc(s.Archive.Suites, func(x snapshot.Suite) bool { return x.Name == "./" }); i < 0 {
 		s.Archive.Suites = append(s.Archive.Suites, snapshot.Suite{Name: "./"})
 	}
