@@ -94,6 +94,7 @@ func (u *Upstream) Stat(ctx context.Context, path string) (info Info, err error)
 // statAt asks one place, with retries. A server that answers HEAD with an error, or says no size, is asked for the content, of which nothing is read.
 func (u *Upstream) statAt(ctx context.Context, i int, rest []int, name string) (*answer, error) {
 	attempts := u.attempts(rest)
+	s, _ := u.places[i].(*site)
 	from := resume{patience: u.patience(rest), size: true}
 	for {
 		a, err := u.places[i].begin(ctx, name, from)
@@ -111,11 +112,14 @@ func (u *Upstream) statAt(ctx context.Context, i int, rest []int, name string) (
 		var passing *transfer.Failure
 		switch {
 		case errors.As(err, &passing):
-			pause, err := attempts.Failed(passing)
-			if err == nil {
-				err = u.sleep(ctx, pause)
+			if attempts.Refused = 0; s != nil && !s.answered.Load() {
+				attempts.Refused = maxRefused
 			}
+			pause, err := attempts.Failed(passing)
 			if err != nil {
+				return nil, fmt.Errorf("%s: %w%s", u.describe(i, name), err, u.remedy(err))
+			}
+			if err := u.sleep(ctx, pause); err != nil {
 				return nil, fmt.Errorf("%s: %w", u.describe(i, name), err)
 			}
 		case from.size:

@@ -393,13 +393,16 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := u.Stat(t.Context(), "f"); err == nil || !strings.HasSuffix(err.Error(), "/d/f: unreachable: connection refused (3 attempts); correct the address, or set a proxy (http_proxy, https_proxy)") {
+		t.Errorf("stat: %v", err)
+	}
 	for _, attempts := range []string{" (3 attempts)", "", ""} {
 		_, err := read(u, "f", -1)
 		if err == nil || !strings.Contains(err.Error(), "/d/f: unreachable: connection refused"+attempts+"; correct the address") {
 			t.Error(err)
 		}
 	}
-	if want := s.URL + "/d: unreachable: connection refused; trying again"; len(said) != 1 || said[0] != want || len(p.all()) != 2 {
+	if want := s.URL + "/d: unreachable: connection refused; trying again"; len(said) != 1 || said[0] != want || len(p.all()) != 4 {
 		t.Errorf("said %q after pauses of %v, want once %q", said, p.all(), want)
 	}
 	up.Store(true)
