@@ -191,8 +191,12 @@ func (r *repository) content(ctx context.Context, h *head) (*freeze.ReadyArchive
 	if h.asc != nil {
 		signed(snapshot.RepomdAsc, rpm.RepomdAsc, h.asc)
 		out.Small = append(out.Small, h.asc)
-	} else {
+	}
+	switch {
+	case h.asc == nil:
 		out.Notes = append(out.Notes, fmt.Sprintf("archive %s: upstream does not sign its repomd.xml; the site vouches for it", r.cfg.Prefix))
+	case r.keyring == nil:
+		out.Notes = append(out.Notes, fmt.Sprintf("archive %s: no signed-by:, so upstream's signature of repomd.xml was not verified; the site vouches for it", r.cfg.Prefix))
 	}
 	out.Archive.Suites = []snapshot.Suite{suite}
 	open := make(blobs, len(c.Rows))
