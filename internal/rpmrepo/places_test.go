@@ -135,6 +135,11 @@ func TestMetalinkOfYesterday(t *testing.T) {
 	}
 	write()
 	publish(t, dir, "two", "second", day.Add(time.Hour))
+	nothing := httptest.NewServer(http.NotFoundHandler())
+	defer nothing.Close()
+	if _, err := Read(t.Context(), &rpmplan.Archive{Prefix: "up", Metalink: nothing.URL + "/metalink"}, options(t)); !errors.Is(err, outcome.ErrNotFound) {
+		t.Errorf("a metalink that is not there: %v", err)
+	}
 	a := &rpmplan.Archive{Prefix: "up", Metalink: link}
 	if _, err := Read(t.Context(), a, options(t)); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "none that the metalink knows") {
 		t.Errorf("a repomd.xml that the metalink does not know, and stays so: %v", err)

@@ -93,7 +93,11 @@ func (r *repository) open(ctx context.Context) (err error) {
 func (r *repository) findPlaces(ctx context.Context) (err error) {
 	o := place.UpstreamOptions(r.source, r.Log)
 	if link := r.cfg.Metalink; link != "" {
-		if r.metalink, err = readMetalink(ctx, o, r.cfg); err != nil {
+		r.metalink, err = readMetalink(ctx, o, r.cfg)
+		if errors.Is(err, upstream.ErrNotFound) {
+			err = fmt.Errorf("%w: %w", outcome.ErrNotFound, err)
+		}
+		if err != nil {
 			return fmt.Errorf("metalink %s: %w", transfer.Redact(link), err)
 		}
 		urls := r.metalink.URLs
