@@ -160,7 +160,7 @@ func imageLock(a *command.App) *cobra.Command {
 		if output == "" {
 			output = lockFile(o.Plan)
 		}
-		if err := durable.WriteFile(output, l.Encode(), 0o644); err != nil {
+		if err := durable.WriteOutput(output, l.Encode(), 0o644); err != nil {
 			return err
 		}
 		fmt.Fprintln(a.Stdout, output)
@@ -250,7 +250,7 @@ With --lock the packages are exactly those of that file; if it is not there it i
 			}
 		}
 		if i.lock != "" && o.Lock == nil {
-			return durable.WriteFile(i.lock, im.Lock.Encode(), 0o644)
+			return durable.WriteOutput(i.lock, im.Lock.Encode(), 0o644)
 		}
 		return nil
 	}

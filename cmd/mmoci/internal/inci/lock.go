@@ -78,6 +78,11 @@ func Lock(a *command.App) *cobra.Command {
 		case !o.outdated && (o.changelogs || len(args) > 0):
 			return fmt.Errorf("%w: REF and --changelogs are for --outdated", outcome.ErrUsage)
 		}
+		if o.file != "" && !o.check {
+			if err := durable.CheckOutput(o.file); err != nil {
+				return err
+			}
+		}
 		a.Events = o.json
 		plan, err := o.archiveFlags.plan(cmd, &o.PlanFlags)
 		if err != nil {
@@ -139,7 +144,7 @@ func Lock(a *command.App) *cobra.Command {
 			_, err := a.Stdout.Write(l.Format())
 			return err
 		}
-		return durable.WriteFile(o.file, l.Format(), 0o644)
+		return durable.WriteOutput(o.file, l.Format(), 0o644)
 	}
 	return cmd
 }
@@ -179,7 +184,7 @@ func printOutdated(a *command.App, cmd *cobra.Command, o *lockFlags, q freeze.Op
 		_, err = fmt.Fprint(a.Stdout, outdated.Text(list))
 	}
 	if err == nil && o.file != "" {
-		err = durable.WriteFile(o.file, outdated.List(q.Plan, l, list), 0o644)
+		err = durable.WriteOutput(o.file, outdated.List(q.Plan, l, list), 0o644)
 	}
 	if len(list) == 0 {
 		a.Log("nothing newer")

@@ -57,6 +57,11 @@ func Push(a *command.App) *cobra.Command {
 	o.add(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.Events = o.json
+		if o.report != "" {
+			if err := durable.CheckOutput(o.report); err != nil {
+				return fmt.Errorf("report: %w", err)
+			}
+		}
 		q, lockFile, err := pushOptions(a, cmd, &o, args)
 		if err != nil {
 			return err

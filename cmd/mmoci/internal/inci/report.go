@@ -30,7 +30,7 @@ func reportTo(a *command.App, file string, q *push.Options) (written func() erro
 			text, err = last.JSON()
 		}
 		if err == nil {
-			err = durable.WriteFile(file, text, 0o644)
+			err = durable.WriteOutput(file, text, 0o644)
 		}
 		if err != nil {
 			return fmt.Errorf("report: %w", err)
