@@ -103,6 +103,21 @@ func missing(c *cobra.Command, have []string) string {
 	return "\nit lacks" + out.String()
 }
 
+// withoutDefault names the defaults of a command's flags that a part of a page does not say.
+func withoutDefault(c *cobra.Command, part string) (out []string) {
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if f.DefValue == "" || slices.Contains([]string{"0", "0s", "false", "[]"}, f.DefValue) {
+			return
+		}
+		_, meaning, _ := strings.Cut(part, "**--"+f.Name+"**")
+		meaning, _, _ = strings.Cut(meaning, "\n\n")
+		if !regexp.MustCompile(`\(default:? [^()]*` + regexp.QuoteMeta(f.DefValue)).MatchString(meaning) {
+			out = append(out, f.DefValue+") of --"+f.Name)
+		}
+	})
+	return out
+}
+
 // flagsOf are those of a command itself, as options gives them.
 func flagsOf(c *cobra.Command) []string {
 	var out []string
@@ -186,6 +201,9 @@ func checkPage(t *testing.T, root, c *cobra.Command, page string) {
 		}
 		if got, want := options(parts[head]), flagsOf(sub); !slices.Equal(got, want) {
 			t.Errorf("%s, %s: its options are\n%q\nthose of the program\n%q%s", page, head, got, want, missing(sub, got))
+		}
+		for _, s := range withoutDefault(sub, parts[head]) {
+			t.Errorf("%s, %s: it does not say (default: %s", page, head, s)
 		}
 		_, arguments, _ := strings.Cut(sub.Use, " ")
 		if want := strings.TrimSpace("**" + sub.CommandPath() + "** [_OPTION_..] " + arguments); !slices.Contains(lines(parts["SYNOPSIS"]), want) {

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/policy"
 	"example.org/mmoci/internal/registry"
 	"example.org/mmoci/internal/serve/dates"
@@ -255,7 +256,7 @@ func parseBase(base string) (string, error) {
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("serve: base URL %q: not http(s)://HOST[/PATH]", base)
+		return "", fmt.Errorf("%w: base URL %q: not http(s)://HOST[/PATH]", outcome.ErrUsage, base)
 	}
 	return strings.TrimSuffix(u.Path, "/"), nil
 }
