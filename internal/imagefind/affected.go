@@ -38,6 +38,7 @@ type Match struct {
 type Answer struct {
 	Reference artifact.Reference // with the digest that was read
 	Matches   []Match
+	Has       bool   // it has the package, in whatever version
 	Signer    string // who vouches for it; "": nobody who is known
 	Err       error
 }
@@ -93,29 +94,29 @@ func ask(ctx context.Context, q Query, c Candidate, o Options) *Answer {
 		return &Answer{Reference: c.Reference, Err: err}
 	}
 	a := &Answer{Reference: im.Reference, Signer: im.Signer}
-	a.Matches, a.Err = q.in(ctx, im)
+	a.Matches, a.Has, a.Err = q.in(ctx, im)
 	return a
 }
 
 // in finds the package in what is said of an image: its lock has the packages, its bill of materials their sources.
-func (q Query) in(ctx context.Context, im *imageproof.Image) ([]Match, error) {
+func (q Query) in(ctx context.Context, im *imageproof.Image) (out []Match, has bool, err error) {
 	bill, err := im.Part(ctx, "sbom.cdx.json")
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", im.Reference, err)
+		return nil, false, fmt.Errorf("%s: %w", im.Reference, err)
 	}
 	sources, err := sbom.SourcesOf(bill)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: sbom.cdx.json: %w", outcome.ErrIntegrity, im.Reference, err)
+		return nil, false, fmt.Errorf("%w: %s: sbom.cdx.json: %w", outcome.ErrIntegrity, im.Reference, err)
 	}
 	below := func(version string) bool { return q.Below == "" || deb.Compare(version, q.Below) < 0 }
-	var out []Match
 	for _, a := range im.Lock.Architectures {
 		for _, p := range a.Packages {
 			s := sources[p.Deb.Digest]
+			has = has || p.Name == q.Name || s.Name == q.Name
 			if p.Name == q.Name && below(p.Version) || s.Name == q.Name && below(s.Version) {
 				out = append(out, Match{a.Name, p.Name, p.Version})
 			}
 		}
 	}
-	return out, nil
+	return out, has, nil
 }

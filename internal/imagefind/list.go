@@ -49,7 +49,10 @@ func List(ctx context.Context, name string, o Options) ([]Candidate, error) {
 		return nil, fmt.Errorf("%w: %q: a star stands at the end alone: HOST/*, HOST/REPO/* or REF:*", outcome.ErrUsage, name)
 	case !all && !below:
 		ref, err := artifact.ParseReference(name)
-		return []Candidate{{Reference: ref}}, err
+		if err != nil {
+			return nil, err
+		}
+		return []Candidate{{Reference: ref}}, nil
 	case all:
 		ref, err := artifact.ParseReference(base)
 		if err != nil {
@@ -88,7 +91,7 @@ func List(ctx context.Context, name string, o Options) ([]Candidate, error) {
 		out = append(out, found...)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: no image is %w there", name, outcome.ErrNotFound)
+		return nil, fmt.Errorf("%s: an image is %w there", name, outcome.ErrNotFound)
 	}
 	return out, nil
 }
@@ -123,7 +126,7 @@ func tagged(ctx context.Context, ref artifact.Reference, o Options) ([]Candidate
 		out = append(out, Candidate{at, true})
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: no image is %w there", ref.Name, outcome.ErrNotFound)
+		return nil, fmt.Errorf("%s: an image is %w there", ref.Name, outcome.ErrNotFound)
 	}
 	return out, nil
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,6 +63,8 @@ func (p *PlanFlags) Trust(plan *config.Plan) (prove.Trust, error) {
 	return t, err
 }
 
+var errNoReference = errors.New("no reference")
+
 // Reference is the argument, or ref: of the configuration.
 func Reference(args []string, plan *config.Plan) (artifact.Reference, error) {
 	switch {
@@ -70,7 +73,7 @@ func Reference(args []string, plan *config.Plan) (artifact.Reference, error) {
 	case plan != nil && plan.Ref != "":
 		return Configured(plan)
 	}
-	return artifact.Reference{}, fmt.Errorf("%w: no reference: give one (registry.example.org/site/mirror:noble, oci:DIR, oci-archive:FILE) or ref: in mmoci.yaml", outcome.ErrUsage)
+	return artifact.Reference{}, fmt.Errorf("%w: %w: give one (registry.example.org/site/mirror:noble, oci:DIR, oci-archive:FILE) or ref: in mmoci.yaml", outcome.ErrUsage, errNoReference)
 }
 
 // Configured reads ref: of a configuration, a path in it relative to the file

@@ -2,11 +2,13 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/place"
 	"example.org/mmoci/internal/prove"
 	"example.org/mmoci/internal/state"
@@ -22,6 +24,9 @@ func (a *App) Open(cmd *cobra.Command, p *PlanFlags, places *PlaceFlags, args []
 		return nil, prove.Trust{}, err
 	}
 	ref, err := Reference(args, plan)
+	if errors.Is(err, errNoReference) && cmd.Flags().Lookup("from") != nil { // references that are given are of something else
+		err = fmt.Errorf("%w: no snapshot: give it by --from REF, or by ref: in mmoci.yaml", outcome.ErrUsage)
+	}
 	if err != nil {
 		return nil, prove.Trust{}, err
 	}

@@ -18,6 +18,7 @@ import (
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/internal/terminal"
 	"example.org/mmoci/pkg/artifact"
+	"example.org/mmoci/pkg/deb"
 )
 
 func imageDiff(a *command.App) *cobra.Command {
@@ -65,6 +66,14 @@ An image of which nothing is said is named on stderr, and so is one that cannot 
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		q.Name = args[0]
 		refs := args[1:]
+		if !deb.ValidName(q.Name) {
+			return fmt.Errorf("%w: %.80q is no name of a package, which stands before the references", outcome.ErrUsage, q.Name)
+		}
+		if cmd.Flags().Changed("below") {
+			if err := deb.ValidVersion(q.Below); err != nil {
+				return fmt.Errorf("%w: --below: %w", outcome.ErrUsage, err)
+			}
+		}
 		if file != "" {
 			more, err := imagefind.ReadReferences(file)
 			if err != nil {
@@ -106,7 +115,7 @@ func printAffected(ctx context.Context, a *command.App, q imagefind.Query, refs 
 		}
 		candidates = append(candidates, found...)
 	}
-	unsigned := 0
+	unsigned, asked, has := 0, 0, false
 	err := imagefind.Affected(ctx, q, candidates, o, func(answer imagefind.Answer) {
 		switch {
 		case answer.Err != nil:
@@ -114,12 +123,19 @@ func printAffected(ctx context.Context, a *command.App, q imagefind.Query, refs 
 		case answer.Signer == "":
 			unsigned++
 		}
+		if answer.Err == nil {
+			asked++
+			has = has || answer.Has
+		}
 		for _, m := range answer.Matches {
 			fmt.Fprintf(a.Stdout, "%s %s %s %s\n", answer.Reference, m.Architecture, m.Name, m.Version)
 		}
 	})
 	if unsigned > 0 {
 		a.Log("what is said of %s is not proved: no key of the site is given (trust: in mmoci.yaml, or --keyring FILE)", terminal.Count(unsigned, "image"))
+	}
+	if err == nil && asked > 0 && !has {
+		a.Log("no image that was asked has a package or source %s", q.Name)
 	}
 	for _, worst := range []int{command.ExitIntegrity, command.ExitFailed, command.ExitUsage, command.ExitExpired, command.ExitNotFound} {
 		if err == nil && slices.Contains(bad, worst) {

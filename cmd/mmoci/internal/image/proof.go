@@ -107,8 +107,11 @@ func proofText(q imageproof.Proof, signed bool) string {
 	if len(q.Built) > 0 {
 		proved += fmt.Sprintf(", built %d (%s)", len(q.Built), strings.Join(q.Built, ", "))
 	}
-	if q.Site > 0 {
+	switch {
+	case q.Site > 0 && signed:
 		proved += fmt.Sprintf(", by the site's key %d", q.Site)
+	case q.Site > 0: // none is given
+		proved += fmt.Sprintf(", by no key %d", q.Site)
 	}
 	if signed {
 		text := fmt.Sprintf("%s, generated %d, files %d", proved, q.Generated, q.Files)
