@@ -84,6 +84,16 @@ const tagPrefix = "src-"
 // Tag is the tag of what is built of an identity.
 func Tag(identity snapshot.Digest) string { return tagPrefix + identity.Hex() }
 
+// IdentityOf is the identity that a tag is of, if it is of any.
+func IdentityOf(tag string) (snapshot.Digest, bool) {
+	text, ok := strings.CutPrefix(tag, tagPrefix)
+	if !ok {
+		return snapshot.Digest{}, false
+	}
+	identity, err := snapshot.ParseDigest("sha256:" + text)
+	return identity, err == nil
+}
+
 // At is the reference of an identity at a place, of which the tag does not count.
 func At(place artifact.Reference, identity snapshot.Digest) artifact.Reference {
 	place.Tag, place.Digest = Tag(identity), snapshot.Digest{}

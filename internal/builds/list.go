@@ -218,12 +218,8 @@ func (w *writer) missed(ctx context.Context, list []Entry) (out []Entry, err err
 	}
 	there := identities(list)
 	for _, tag := range tags {
-		text, ok := strings.CutPrefix(tag, tagPrefix)
-		if !ok {
-			continue
-		}
-		identity, err := snapshot.ParseDigest("sha256:" + text)
-		if err != nil || there[identity] || len(list)+len(out) >= maxListed || len(out) == maxMissed {
+		identity, ok := IdentityOf(tag)
+		if !ok || there[identity] || len(list)+len(out) >= maxListed || len(out) == maxMissed {
 			continue
 		}
 		e, err := w.entryAt(ctx, identity)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/mmoci/internal/builds"
 	"example.org/mmoci/internal/config/document"
 	"example.org/mmoci/internal/outcome"
 	"example.org/mmoci/pkg/artifact"
@@ -32,7 +33,7 @@ type Candidate struct {
 //	REF           one
 //
 // Of a repository each image is given once, under the first of its tags. Tags that are no one's choice are left out: those of
-// referrers and signatures, and those that mmoci sets beside a tag to keep what it named.
+// referrers and signatures, those of builds of sources, and those that mmoci sets beside a tag to keep what it named.
 //
 // Errors: outcome.ErrUsage for a star elsewhere; outcome.ErrNotFound if there is nothing; a registry that does not list its repositories.
 func List(ctx context.Context, name string, o Options) ([]Candidate, error) {
@@ -111,13 +112,17 @@ func tagged(ctx context.Context, ref artifact.Reference, o Options) ([]Candidate
 		return nil, err
 	}
 	names := map[string]bool{}
+	built := map[string]bool{} // tags of what was built of sources, and of their list
 	for _, t := range tags {
 		names[t.Name] = true
+		if _, ok := builds.IdentityOf(t.Name); ok {
+			built[t.Name], built[builds.ListTag] = true, true
+		}
 	}
 	var out []Candidate
 	seen := map[snapshot.Digest]bool{}
 	for _, t := range tags {
-		if seen[t.Digest] || !t.Date.IsZero() || attached.MatchString(t.Name) || kept(t, names) {
+		if seen[t.Digest] || !t.Date.IsZero() || attached.MatchString(t.Name) || built[t.Name] || kept(t, names) {
 			continue
 		}
 		seen[t.Digest] = true
