@@ -182,8 +182,9 @@ func (m *maker) packages(ctx context.Context, pkgs []*resolve.Package, r rootfs.
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, cmp.Or(context.Cause(ctx), err)
+	err := g.Wait()
+	if err = cmp.Or(context.Cause(ctx), err); err != nil { // the loop may have been cut short with no package that failed
+		return nil, err
 	}
 	for i, l := range out {
 		if grouped[i] {

@@ -20,6 +20,7 @@ import (
 	"example.org/mmoci/internal/rootfs/stack"
 	"example.org/mmoci/internal/syncfiles"
 	"example.org/mmoci/internal/testarchive"
+	"example.org/mmoci/pkg/resolve"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -81,6 +82,20 @@ func TestFilesOverWhatRanBefore(t *testing.T) {
 	signed, at, ok := elsewhere.ranBefore("key")
 	if !ok || at.Blob != layer.Blob || !bytes.Equal(write(fresh), write(signed.system())) {
 		t.Error("what the site signed of an earlier run is made anew")
+	}
+}
+
+// TestPackagesInterrupted: whoever ends the making of layers before a package failed, such as scripts that cannot be run, is told so.
+func TestPackagesInterrupted(t *testing.T) {
+	m, err := newMaker(t.Context(), &Options{Plan: load(t, "packages: [web]\narch: amd64\n", nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if made, err := m.packages(ctx, []*resolve.Package{{}}, rootfs.Recipe{}, 9, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", made, err)
 	}
 }
 

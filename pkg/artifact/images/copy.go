@@ -217,7 +217,10 @@ func (im *Image) Verify(ctx context.Context, remote bool, o places.Options) erro
 			return hash(each, im, d.Blob)
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return oci.Interrupted(ctx)
 }
 
 func hash(ctx context.Context, from snapshot.Blobs, b snapshot.Blob) error {

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"example.org/mmoci/internal/testimage"
 	"example.org/mmoci/internal/testregistry"
 	"example.org/mmoci/pkg/artifact/oci"
+	"example.org/mmoci/pkg/artifact/places"
 	"example.org/mmoci/pkg/snapshot"
 )
 
@@ -80,6 +82,13 @@ func TestReadImage(t *testing.T) {
 			ref.Tag, ref.Digest = "", want
 			if again := mustReadImage(t, ref, Options{}); again.Root != im.Root {
 				t.Errorf("by digest %s", again.Root.Digest)
+			}
+			interrupted, cancel := context.WithCancel(t.Context())
+			cancel()
+			for _, remote := range []bool{false, true} {
+				if whole, cut := im.Verify(t.Context(), remote, places.Options{}), im.Verify(interrupted, remote, places.Options{}); whole != nil || cut == nil {
+					t.Errorf("verified: %v; interrupted: %v", whole, cut)
+				}
 			}
 		})
 	}

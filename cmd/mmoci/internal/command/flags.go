@@ -24,10 +24,17 @@ type PlanFlags struct {
 	Keyrings []string
 	Unsigned bool
 	maxAge   time.Duration
+	byConfig bool // File is named by --config; -f is another file's
 }
 
 func (p *PlanFlags) Flags(f *pflag.FlagSet) {
 	f.StringVarP(&p.File, "file", "f", "", "configuration (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+}
+
+// ConfigFlag is Flags of a command whose -f is another file's. names is what the file is read for.
+func (p *PlanFlags) ConfigFlag(f *pflag.FlagSet, names string) {
+	p.byConfig = true
+	f.StringVar(&p.File, "config", "", "the mmoci.yaml `FILE` that names "+names+" (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
 }
 
 func (p *PlanFlags) TrustFlags(f *pflag.FlagSet) {
@@ -50,7 +57,11 @@ func (p *PlanFlags) Plan() (*config.Plan, error) {
 			return nil, nil
 		}
 		if err := state.OwnedHere(os.Geteuid(), file); err != nil {
-			return nil, fmt.Errorf("%w: the mmoci.yaml of this directory is not taken without being named; -f %s takes it, if you know whose it is", err, file)
+			by := "-f"
+			if p.byConfig {
+				by = "--config"
+			}
+			return nil, fmt.Errorf("%w: the mmoci.yaml of this directory is not taken without being named; %s %s takes it, if you know whose it is", err, by, file)
 		}
 	}
 	return config.Load(file)

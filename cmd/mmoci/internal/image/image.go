@@ -58,7 +58,7 @@ type imageFlags struct {
 
 func (i *imageFlags) flags(f *pflag.FlagSet) {
 	f.StringVarP(&i.image, "file", "f", ".", "the image's plan, `FILE|DIR` (default: image.yaml or container.yaml here)")
-	f.StringVar(&i.PlanFlags.File, "config", "", "the mmoci.yaml that names snapshot and keys (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+	i.ConfigFlag(f, "snapshot and keys")
 	f.StringVar(&i.from, "from", "", "`REF` of the snapshot (default: from: of the plan, else ref: of mmoci.yaml)")
 	f.StringSliceVar(&i.archs, "arch", nil, "Debian's `ARCHITECTURE`s in the place of the plan's (default: this machine's)")
 	f.StringVar(&i.scripts, "scripts", "", "run the packages' maintainer scripts (run) or not (none), in the place of the plan's scripts: (default: run for this machine's architecture)")

@@ -32,7 +32,7 @@ otherwise or left out is told on stderr with file, line and what stands there no
 	f := cmd.Flags()
 	f.StringVar(&from, "from", "", "the tree, `DIR` with a container.yaml")
 	f.StringVarP(&output, "output", "o", "", "directory `OUT`, which must not be there or be empty")
-	f.StringVar(&p.File, "config", "", "the mmoci.yaml that names snapshot and keys (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+	p.ConfigFlag(f, "snapshot and keys")
 	f.StringVar(&ref, "ref", "", "`REF` of the snapshot that has the sources (default: ref: of mmoci.yaml; without either no source is looked up)")
 	p.BelieveFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -30,7 +30,7 @@ type proofFlags struct {
 
 func (p *proofFlags) add(cmd *cobra.Command, snapshot bool) {
 	f := cmd.Flags()
-	f.StringVar(&p.PlanFlags.File, "config", "", "the mmoci.yaml that names snapshot and keys (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+	p.ConfigFlag(f, "snapshot and keys")
 	p.PlanFlags.BelieveFlags(f)
 	if snapshot {
 		f.StringVar(&p.from, "from", "", "`REF` of a snapshot that has the image's packages (default: from: of the image's plan, if the site signed it, else ref: of mmoci.yaml)")

@@ -46,7 +46,7 @@ type sourceFlags struct {
 }
 
 func (s *sourceFlags) configFlag(f *pflag.FlagSet) {
-	f.StringVar(&s.PlanFlags.File, "config", "", "the mmoci.yaml that names snapshot, keys and sources: (default: mmoci.yaml here, else /etc/mmoci/mmoci.yaml)")
+	s.ConfigFlag(f, "snapshot, keys and sources:")
 }
 
 func (s *sourceFlags) snapshotFlags(f *pflag.FlagSet) {
