@@ -193,6 +193,9 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 			if im.Signer == "" && !p.Unsigned {
 				return outcome.GiveSiteKey.For(fmt.Errorf("%w: %s: its plan counts only under the site's signature", outcome.ErrUsage, im.Reference))
 			}
+			if im.Signer != "" && sign == nil {
+				return outcome.GiveSigningKey.For(fmt.Errorf("%w: %s: the site signed it, and what takes its place would be signed by nobody", outcome.ErrUsage, im.Reference))
+			}
 			o, err := proving(a, cmd, &p, im)
 			if err != nil {
 				return err

@@ -228,6 +228,9 @@ With --lock the packages are exactly those of that file; if it is not there it i
 			defer o.Cache.Close()
 			o.Signed = notesAt(a, to[0], o.Trust.Site, o.Signer)
 		}
+		if o.Signer == nil && o.Trust.Site != nil {
+			a.Log("nobody signs what is said of the image, so it does not verify by the site's key; give --sign-key FILE or sign: in mmoci.yaml")
+		}
 		start := time.Now()
 		im, err := imagebuild.Build(cmd.Context(), o)
 		if err != nil {
