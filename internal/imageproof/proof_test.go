@@ -240,6 +240,10 @@ func TestThefts(t *testing.T) {
 		if _, err := m.verify(t, ring); err != nil {
 			t.Errorf("flipped back: %v", err)
 		}
+		m.registry.DeleteBlob("site/web", im.archs[0].layers[2].Digest.String())
+		if _, err := m.verify(t, ring); !errors.Is(err, outcome.ErrIntegrity) || !strings.Contains(err.Error(), "web 1.0-1 amd64: integrity: the image is there in part only") {
+			t.Errorf("a layer is lost: %v", err)
+		}
 	})
 	for name, c := range map[string]struct {
 		change func(t *testing.T, layers [][]byte) [][]byte

@@ -141,6 +141,9 @@ func (im *Image) compare(ctx context.Context, want *imagebuild.Image, i, workers
 			}
 			expected := w.Layers[n]
 			d, err := im.diffID(each, l)
+			if errors.Is(err, snapshot.ErrNotExist) {
+				err = fmt.Errorf("%w: the image is there in part only: %w", outcome.ErrIntegrity, err)
+			}
 			if err != nil {
 				return fmt.Errorf("layer of %s: %w", expected.By, err)
 			}
