@@ -59,7 +59,7 @@ func (im *Image) readCompanion(ctx context.Context, o Options) error {
 	if failed != nil {
 		return failed
 	}
-	return fmt.Errorf("nothing is said of it by mmoci, so what it is made of is %w; it was made by another program or by --each, or a copier left out what refers to it (mmoci copy does not)", outcome.ErrNotFound)
+	return fmt.Errorf("nothing is said of it by mmoci, so what it is made of is %w; it was made by another program, or of a single package, or a copier left out what refers to it (mmoci copy does not)", outcome.ErrNotFound)
 }
 
 // titled are the descriptors of a companion's parts with their names.
