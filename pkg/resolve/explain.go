@@ -93,6 +93,9 @@ func (s *session) title(v *version) string {
 	if v == v.slot.installed {
 		return fmt.Sprintf("%s (installed, %s)", p.Name, p.Version)
 	}
+	if p.Archive == "" { // built of a source
+		return p.Name + " " + p.Version
+	}
 	return fmt.Sprintf("%s (archive %s)", p.Name, p.Archive)
 }
 

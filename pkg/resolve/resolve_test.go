@@ -136,6 +136,7 @@ func TestArchives(t *testing.T) {
 	}{
 		{"dependency from another archive", []Index{docker, debian}, "docker/docker-ce", "docker-ce=5 libseccomp2=2.5"},
 		{"the archive is dropped", []Index{docker}, "docker-ce", "!docker-ce (archive docker) needs libseccomp2 (>= 2.3); seen: none"},
+		{"of no archive", []Index{{Path: "built", Data: stanzas("docker-ce 5; Depends: libseccomp2 (>= 2.3)")}}, "docker-ce", "!docker-ce 5 needs libseccomp2 (>= 2.3); seen: none"},
 		{"too old", []Index{docker, old}, "docker-ce", "!docker-ce (archive docker) needs libseccomp2 (>= 2.3); seen: 2.1-1 in debian/buster"},
 		{"any archive", []Index{docker, debian}, "docker-ce", "docker-ce=6"},
 		{"not in this archive", []Index{docker, debian}, "docker/libseccomp2", "!libseccomp2: not in archive docker; seen: 2.5 (amd64) in debian/bookworm"},

@@ -154,7 +154,7 @@ func imageVerify(a *command.App) *cobra.Command {
 		Long: `Every package layer is made again from the .deb, which is proved down to the key of its archive, and compared; then the layer with dpkg's database,
 the site's own files and the config, from the plan that the site signed beside the image. All bytes of the image are read.
 A line is printed for each architecture: how many packages are proved down to upstream's key, for how many the site's key alone vouches, how many layers
-follow from them, and how many are the site's own files. Then come the image's name, its snapshot's date and who signed it: a place may offer
+follow from them, and how many are of the site's own files. Then come the image's name, its snapshot's date and who signed it: a place may offer
 another image of the site's under the tag that was asked for.
 Without the site's key (trust: or --keyring) what it alone vouches for is named as not proved, and the exit code is 2, unless --insecure-unsigned is given.`,
 		Args: cobra.ExactArgs(1),
