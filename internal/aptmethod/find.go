@@ -130,7 +130,11 @@ func (s *opened) file(ctx context.Context, src *source, name string) (b snapshot
 	prefix, _, _ := strings.Cut(own, "/")
 	a := s.statement.Archive(prefix)
 	if a == nil {
-		return b, fmt.Errorf("no archive %.100q in snapshot %s of %s: %w", prefix, s.name, src.ref, errMissing)
+		var there []string
+		for _, a := range s.statement.Archives {
+			there = append(there, a.Prefix)
+		}
+		return b, fmt.Errorf("no archive %.100q in snapshot %s of %s, which has %s: %w", prefix, s.name, src.ref, strings.Join(there, ", "), errMissing)
 	}
 	if f := s.signatureFile(a, name, own); f != nil {
 		return f.Blob, nil

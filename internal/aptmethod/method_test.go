@@ -229,7 +229,7 @@ func TestEveryFile(t *testing.T) {
 	if m := a.get(base+"debian/dists/bookworm/nothing", filepath.Join(dir, "x")); m.code != codeFailure || m.get("FailReason") != notFound || !strings.Contains(m.get("Message"), "nothing is not in snapshot") {
 		t.Errorf("%+v", m)
 	}
-	if m := a.get(base+"nowhere/dists/x/InRelease", filepath.Join(dir, "x")); m.get("FailReason") != notFound || !strings.Contains(m.get("Message"), `no archive "nowhere"`) {
+	if m := a.get(base+"nowhere/dists/x/InRelease", filepath.Join(dir, "x")); m.get("FailReason") != notFound || !strings.Contains(m.get("Message"), `no archive "nowhere"`) || !strings.Contains(m.get("Message"), ", which has debian") {
 		t.Errorf("%+v", m)
 	}
 }

@@ -180,6 +180,9 @@ func parseURL(n document.Node) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
+	if address, _, ok := strings.Cut(s, "?"); ok {
+		return nil, n.Errorf("%.100q with a query; files are asked for below it, so it cannot have one", address) // which may be a token
+	}
 	if len(s) > maxURL || !of(s, letters+digits+"-._~/:[]%+@") {
 		return nil, n.Errorf("%.100q: more than %d bytes, or a character that a plain URL has not", s, maxURL)
 	}

@@ -80,7 +80,7 @@ func TestParseErrors(t *testing.T) {
 		{"- {name: a, url: '//a.example.org/'}", "is not https://HOST"},
 		{"- {name: a, url: 'https:///x'}", "is not https://HOST"},
 		{"- {name: a, url: 'https:a'}", "is not https://HOST"},
-		{"- {name: a, url: 'https://a.example.org/?x=1'}", "a character that a plain URL has not"},
+		{"- {name: a, url: 'https://a.example.org/?token=secret'}", "m.yaml:1: url: \"https://a.example.org/\" with a query"},
 		{"- {name: a, url: 'https://a.example.org/#x'}", "a character that a plain URL has not"},
 		{"- {name: a, url: 'https://a.example.org/a b'}", "a character that a plain URL has not"},
 		{"- {name: a, url: 'https://a.example.org/%0d%0aX:1'}", "means something else"},
