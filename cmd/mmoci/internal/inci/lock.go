@@ -109,12 +109,12 @@ func Lock(a *command.App) *cobra.Command {
 		}
 		dir := listedDir
 		if o.check { // what is kept here says nothing of what upstream has
-			tmp, err := os.MkdirTemp("", "mmoci-check-")
-			if err != nil {
-				return err
+			var tmp string
+			defer func() { os.RemoveAll(tmp) }() // of "": nothing
+			dir = func() (_ string, err error) {
+				tmp, err = os.MkdirTemp("", "mmoci-check-")
+				return tmp, err
 			}
-			defer os.RemoveAll(tmp)
-			dir = func() (string, error) { return tmp, nil }
 		}
 		files, err := listed.Fetch(cmd.Context(), listed.Options{Plan: plan, Lock: pinned, Dir: dir, Check: o.check, Log: a.Log})
 		if err != nil {
