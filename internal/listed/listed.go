@@ -168,9 +168,9 @@ func fetch(ctx context.Context, o Options, a *config.Archive, f config.File, fil
 	if there != nil && locked == there.String() {
 		return Fetched{Digest: *there}, nil
 	}
-	known, whose := locked, "the lock has"
+	known, whose, remedy := locked, "the lock has", ""
 	if known == "" && there != nil {
-		known, whose = there.String(), "before it was"
+		known, whose, remedy = there.String(), "before it was", "; remove "+file+" if the new ones are right"
 	}
 	var urls []string
 	var name string
@@ -194,7 +194,7 @@ func fetch(ctx context.Context, o Options, a *config.Archive, f config.File, fil
 			if known == "" || d.String() == known {
 				return nil
 			}
-			return fmt.Errorf("the same version with other bytes: %s, %s %s", d, whose, known)
+			return fmt.Errorf("the same version with other bytes: %s, %s %s%s", d, whose, known, remedy)
 		})
 		if err == nil {
 			return Fetched{digest, up.Origins()[0]}, nil
