@@ -22,6 +22,7 @@ const (
 	GiveUpstreamKey   Remedy = "give upstream's key" // prefix
 	KeepSome          Remedy = "say what to keep"
 	MakeAnew          Remedy = "make the layers anew"
+	NameKeyring       Remedy = "name upstream's keyring"
 	PushUnsigned      Remedy = "give a signing key, or none"
 	PushWhole         Remedy = "allow whole archives"
 	Redate            Remedy = "give it the next date"

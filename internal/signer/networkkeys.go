@@ -25,9 +25,12 @@ import (
 // knows that; nil knows none, and keeps none.
 func UpstreamKeyring(ctx context.Context, a *config.Archive, keys *NetworkKeys, log outcome.Log) (*pgp.Keyring, []config.LockKey, error) {
 	if a.SignedByURL == "" {
+		if a.SignedBy == "" {
+			return nil, nil, outcome.NameKeyring.For(fmt.Errorf("%w: no key is named to verify it by", outcome.ErrUsage))
+		}
 		ring, err := ReadKeyrings(a.SignedBy)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, fmt.Errorf("%w: signed-by: %w", outcome.ErrUsage, err)
+			return nil, nil, fmt.Errorf("signed-by: %w", err)
 		} else if err != nil {
 			return nil, nil, fmt.Errorf("%w: it cannot be verified: %w", outcome.ErrIntegrity, err)
 		}

@@ -32,6 +32,7 @@ var remedies = map[outcome.Remedy]string{
 	outcome.GiveUpstreamKey:   "--keyring %s=FILE",
 	outcome.KeepSome:          "--keep-last, --keep-daily, --keep-weekly, --keep-monthly or --min-age",
 	outcome.MakeAnew:          "mmoci image build --no-cache makes every layer anew",
+	outcome.NameKeyring:       "signed-by: in mmoci.yaml, or --keyring FILE beside --url, names upstream's (Debian's is /usr/share/keyrings/debian-archive-keyring.gpg)",
 	outcome.PushUnsigned:      "give --sign-key FILE or sign: in mmoci.yaml (mmoci key new -o FILE makes one), or --insecure-unsigned",
 	outcome.PushWhole:         "--yes pushes them (or take less: drop:, components, mode: curated)",
 	outcome.Redate:            "--redate makes one of this content, of curated archives; --allow-older insists",
