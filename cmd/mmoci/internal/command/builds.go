@@ -194,6 +194,9 @@ func TakeBuilds(a *App, cmd *cobra.Command, p *PlanFlags, plan *config.Plan, ref
 	if len(o.Places) == 0 {
 		return nil, fmt.Errorf("%w: an archive names builds, and no place says where they are; write sources: [HOST/REPO] at the top of mmoci.yaml", outcome.ErrUsage)
 	}
+	if len(plan.Builders.Keys) == 0 {
+		return nil, fmt.Errorf("%w: an archive names builds, and no builder is listed, so none counts; name their keys (builders: below trust: in mmoci.yaml)", outcome.ErrUsage)
+	}
 	if o.Builders, err = BuilderTrust(nil, 0, plan); err != nil {
 		return nil, err
 	}
