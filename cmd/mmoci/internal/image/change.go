@@ -177,8 +177,7 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 			return err
 		}
 		defer cache.Close()
-		for _, name := range args {
-			start := time.Now()
+		for _, name := range args { // before any of them is updated
 			ref, err := artifact.ParseReference(name)
 			if err != nil {
 				return err
@@ -186,6 +185,9 @@ A snapshot that is older than the image's is refused, and so is a tag that meanw
 			if ref.Tag == "" && !ref.Digest.IsZero() {
 				return fmt.Errorf("%w: %s: an update moves a tag, and a digest stays what it is; name its tag", outcome.ErrUsage, name)
 			}
+		}
+		for _, name := range args {
+			start := time.Now()
 			im, err := readMade(a, cmd, &p, name)
 			if err != nil {
 				return err
