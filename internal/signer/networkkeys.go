@@ -30,7 +30,7 @@ func UpstreamKeyring(ctx context.Context, a *config.Archive, keys *NetworkKeys, 
 		}
 		ring, err := ReadKeyrings(a.SignedBy)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, fmt.Errorf("signed-by: %w", err)
+			return nil, nil, fmt.Errorf("%w: signed-by: %w", outcome.ErrUsage, err)
 		} else if err != nil {
 			return nil, nil, fmt.Errorf("%w: it cannot be verified: %w", outcome.ErrIntegrity, err)
 		}
