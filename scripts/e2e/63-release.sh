@@ -12,9 +12,10 @@ built() {
 	same "maintainer scripts" "control" "$(dpkg-deb --ctrl-tarfile "$deb" | tar t | sed 's,^\./,,' | grep . | tr '\n' ' ' | sed 's/ $//')"
 	dpkg-deb -I "$deb"
 	# The budget of the program. Container images of packages are 1.6 MB of it: dpkg's model, the scratch root, zstd's encoder;
-	# the method of apt, the static tree and the pages of packages are 0.9 MB; the front with mirrors is 0.2 MB; plain files, RPM repositories and their XML, merged archives, sources with patches are 1.9 MB.
+	# the method of apt, the static tree and the pages of packages are 0.9 MB; the front with mirrors is 0.2 MB; plain files, RPM repositories and their XML, merged archives, sources with patches are 1.9 MB;
+	# what is told of mistakes before work begins, and where a host is silent, is 0.1 MB.
 	bytes=$(wc -c <"dist/mmoci-$arch")
-	[ "$bytes" -le 27500000 ] || { echo "the program has $bytes bytes, more than 27,500,000"; return 1; }
+	[ "$bytes" -le 27600000 ] || { echo "the program has $bytes bytes, more than 27,600,000"; return 1; }
 }
 check "the release script builds program and .deb: all of root's, all below /usr, no script; the program is within its budget" built
 
