@@ -28,7 +28,32 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mmoci": main, "dpkg": fakeDpkg, "mkdebs": testBuilder, "mmoci-builder": main})
+	testscript.Main(m, map[string]func(){"mmoci": main, "dpkg": fakeDpkg, "mkdebs": testBuilder, "mmoci-builder": main, "mmoci-scratch-root": main})
+}
+
+// TestScriptsNeedNoRoot: no script changes this host, for that asks for root, which who runs these tests may not be, and by
+// root it would be this host that is changed.
+func TestScriptsNeedNoRoot(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	changes := regexp.MustCompile(`^[^#]*\bmmoci (install|host (sources|put|undo))\b`)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for line := range strings.Lines(string(data)) {
+			if strings.HasPrefix(line, "-- ") {
+				break // the script's files
+			}
+			if n++; changes.MatchString(line) && !strings.Contains(line, "--root ") && !strings.HasPrefix(line, "std") {
+				t.Errorf("%s:%d: %s is for this host; add --root DIR", file, n, strings.TrimSpace(line))
+			}
+		}
+	}
 }
 
 // TestScripts runs every command as a user types it, over synthetic signed

@@ -319,8 +319,8 @@ func TestCorruptOnDisk(t *testing.T) {
 			data[0] ^= 1
 			return rewrite(path, data)
 		},
-		"truncated": func(path string, data []byte) error { return os.Truncate(path, int64(len(data)-1)) },
-		"empty":     func(path string, _ []byte) error { return os.Truncate(path, 0) },
+		"truncated": func(path string, data []byte) error { return rewrite(path, data[:len(data)-1]) },
+		"empty":     func(path string, _ []byte) error { return rewrite(path, nil) },
 		"removed":   func(path string, _ []byte) error { return os.Remove(path) },
 		"longer":    func(path string, data []byte) error { return rewrite(path, append(slices.Clip(data), 0)) },
 		"replaced": func(path string, data []byte) error {
